@@ -1,0 +1,66 @@
+# Every target sets up what it needs in .venv and reuses it the next time. `make help` lists them.
+
+PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3),python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+NATIVE := $(shell find csrc -type f)
+# More arguments for a test run: make test ARGS="tests/ops -k boxes"
+ARGS ?=
+
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test lint format overfit sdist clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+
+setup: $(STAMP) ## install the tested versions and this checkout, editable, into .venv
+	@echo "$(VENV) is ready"
+
+demo: $(STAMP) ## make scenes, train, evaluate, predict: ten minutes on two cores
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh
+
+test: $(STAMP) ## all tests but those marked manual; ARGS="…" goes to pytest
+	@$(BIN)/python -m pytest -m "not manual" $(ARGS)
+
+lint: $(STAMP) ## format, lint, types and import contracts
+	@echo "ruff format" && $(BIN)/ruff format --check --quiet . || { echo "run make format"; exit 1; }
+	@echo "ruff check" && $(BIN)/ruff check --quiet .
+	@echo "mypy" && $(BIN)/mypy
+	@echo "import contracts" && $(BIN)/lint-imports --no-logo
+
+format: $(STAMP) ## write the code as `make lint` wants it
+	@$(BIN)/ruff check --quiet --fix-only . && $(BIN)/ruff format .
+
+overfit: $(STAMP) ## learn eight real photographs by heart: an hour on two cores
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/overfit.sh
+
+sdist: $(STAMP) ## source distribution in dist/
+	@$(BIN)/python -c 'from setuptools.build_meta import build_sdist; print("dist/" + build_sdist("dist"))' | tail -n 1
+
+clean: ## remove what was built and cached; .venv and runs/ stay
+	@rm -rf build dist ./*.egg-info seamseg/_native*.so $(STAMP)
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# --- set-up ---------------------------------------------------------------------------------------------------------
+
+INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
+
+$(STAMP): pyproject.toml setup.py constraints.txt $(NATIVE) | $(BIN)/python
+	@echo "installing torch and the build tools (5.6 GB the first time: a few minutes)"
+	@$(INSTALL) torch torchvision setuptools wheel ninja
+	@echo "installing seamseg, editable, with its native library"
+	@$(INSTALL) --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+# Without Debian's python3-venv a new environment has no pip; the machine's own pip then installs one into it.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "the tested versions need Python 3.11 or newer and $(PYTHON) is none: name one, make PYTHON=…" >&2; exit 1; }
+	@command -v "$${CXX:-c++}" > /dev/null || { \
+		echo "the native library needs a C++ compiler: apt-get install g++, or name yours, make CXX=…" >&2; exit 1; }
+	@echo "making $(VENV) with $(PYTHON)"
+	@if $(PYTHON) -c 'import ensurepip' 2> /dev/null; then $(PYTHON) -m venv $(VENV); else \
+		$(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $@ install --quiet pip || { \
+		echo "cannot make a virtual environment: apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }; fi

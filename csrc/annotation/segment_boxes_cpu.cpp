@@ -1,0 +1,79 @@
+// Tight boxes and areas of the segments of an id map, in one pass over its runs of equal ids.
+
+#include <algorithm>
+#include <cstdint>
+#include <sstream>
+#include <stdexcept>
+#include <tuple>
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+namespace seamseg {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+constexpr int64_t box_size = 4; // y0, x0, y1, x1
+
+// Throws what seamseg/ops/native.py turns into a ValueError; messages start with the operator's name.
+void check(bool holds, const char* message) {
+  if (!holds) {
+    throw std::invalid_argument(message);
+  }
+}
+
+[[noreturn]] void report_outsider(int64_t id, int64_t y, int64_t x, int64_t num_segments) {
+  std::ostringstream message;
+  message << "segment_boxes: the pixel in row " << y << ", column " << x << " has the id " << id << ", but with "
+          << num_segments << " segments ids are in 0 ... " << num_segments - 1;
+  throw std::invalid_argument(message.str());
+}
+
+// Widens the segment's box by the pixels x0 ... x1 - 1 of row y; rows come from top to bottom.
+void add_run(float* box, int64_t& area, int64_t y, int64_t x0, int64_t x1) {
+  const auto left = static_cast<float>(x0);
+  const auto right = static_cast<float>(x1);
+  const bool first = area == 0;
+  box[0] = first ? static_cast<float>(y) : box[0];
+  box[1] = first ? left : std::min(box[1], left);
+  box[2] = static_cast<float>(y + 1);
+  box[3] = first ? right : std::max(box[3], right);
+  area += x1 - x0;
+}
+
+std::tuple<Tensor, Tensor> segment_boxes(Tensor ids, int64_t num_segments) {
+  check(ids.scalar_type() == ScalarType::Long, "segment_boxes: ids must be int64");
+  check(ids.dim() == 2, "segment_boxes: ids must have two dimensions, height and width");
+  check(num_segments >= 0, "segment_boxes: num_segments must not be negative");
+  const Tensor map = torch::stable::contiguous(ids);
+  Tensor boxes = torch::stable::full({num_segments, box_size}, -1.0, ScalarType::Float);
+  Tensor areas = torch::stable::full({num_segments}, 0.0, ScalarType::Long);
+  auto* box_data = boxes.mutable_data_ptr<float>();
+  auto* area_data = areas.mutable_data_ptr<int64_t>();
+  const int64_t height = map.size(0);
+  const int64_t width = map.size(1);
+  const auto* row = map.const_data_ptr<int64_t>();
+  for (int64_t y = 0; y < height; ++y, row += width) {
+    for (int64_t x = 0, end = 0; x < width; x = end) {
+      const int64_t id = row[x];
+      if (id < 0 || id >= num_segments) {
+        report_outsider(id, y, x, num_segments);
+      }
+      for (end = x + 1; end < width && row[end] == id;) {
+        ++end;
+      }
+      add_run(box_data + box_size * id, area_data[id], y, x, end);
+    }
+  }
+  return {boxes, areas};
+}
+
+} // namespace
+} // namespace seamseg
+
+STABLE_TORCH_LIBRARY_IMPL(seamseg, CPU, library) {
+  library.impl("segment_boxes", TORCH_BOX(&seamseg::segment_boxes));
+}

@@ -1,0 +1,134 @@
+"""Panoptic fusion: objects and pixel classes become one segmentation (Porzi et al. 2019; Kirillov et al. 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from seamseg.ops.boxes import scale_boxes
+from seamseg.ops.interpolate import class_map
+from seamseg.ops.paste import paste_mask
+from seamseg.structures import VOID, Detections, PanopticSegmentation, SemanticLogits, Size
+
+
+@dataclass(frozen=True)
+class FusedImage:
+    """All that the network says of one image, in pixels of one size.
+
+    Attributes:
+        segmentation: the fused result.
+        detections: the objects before fusion, boxes in pixels of this size.
+        semantics: H×W int64, the semantic head's class of every pixel.
+    """
+
+    segmentation: PanopticSegmentation
+    detections: Detections
+    semantics: Tensor
+
+
+@dataclass(frozen=True)
+class PanopticFusion:
+    """Fuses the network's output at any size: boxes are scaled, masks and class scores read off at that size directly.
+
+    Attributes:
+        num_stuff: number of stuff classes; class ``num_stuff`` is the first thing.
+        score_threshold: objects take part when their score is above this.
+        overlap_threshold: an object is dropped when more than this fraction of its pixels belongs to others.
+        min_stuff_area: smallest area of a stuff segment, in pixels of the network's input.
+    """
+
+    num_stuff: int
+    score_threshold: float
+    overlap_threshold: float
+    min_stuff_area: float
+
+    def __call__(self, detections: Detections, semantics: SemanticLogits, output_size: Size) -> FusedImage:
+        """One image's segmentation.
+
+        Args:
+            detections: in pixels of the network's input.
+            semantics: class scores of the padded input that the image is part of.
+            output_size: height and width to fuse at: those of the network's input, of the original image, or any.
+        """
+        height, width = semantics.size
+        scaled = replace(detections, boxes=scale_boxes(detections.boxes, semantics.size, output_size))
+        classes = class_map(semantics, output_size)
+        segmentation = fuse(
+            scaled,
+            classes,
+            num_stuff=self.num_stuff,
+            score_threshold=self.score_threshold,
+            overlap_threshold=self.overlap_threshold,
+            min_stuff_area=self.min_stuff_area * (output_size[0] * output_size[1]) / (height * width),
+        )
+        return FusedImage(segmentation, scaled, classes)
+
+
+def fuse(
+    detections: Detections,
+    semantics: Tensor,
+    *,
+    num_stuff: int,
+    score_threshold: float,
+    overlap_threshold: float,
+    min_stuff_area: float,
+) -> PanopticSegmentation:
+    """Things by falling score, each on the pixels still free, then one segment per class on what is left.
+
+    An object whose mask has no pixel is not dropped: it takes an id that no pixel bears. A thing class among the pixels
+    that are left becomes a crowd segment, since no single object stands behind it.
+
+    Args:
+        detections: objects in pixels of the class map; equal scores keep their order.
+        semantics: H×W integers, the class of every pixel, 255 where none.
+        num_stuff: number of stuff classes.
+        score_threshold: objects take part when their score is above this.
+        overlap_threshold: an object is dropped when more than this fraction of its pixels is taken.
+        min_stuff_area: smallest number of free pixels that make a segment; classes without any never do.
+    """
+    semantics = semantics.long()
+    ids = torch.zeros_like(semantics)
+    kept = _place_things(ids, detections, score_threshold, overlap_threshold)
+    rest = _place_rest(ids, semantics, len(kept) + 1, min_stuff_area)
+    num_rest = len(rest)
+    classes = torch.cat([rest.new_tensor([VOID]), detections.classes[kept] + num_stuff, rest])
+    scores = detections.scores[kept].float()
+    scores = torch.cat([scores.new_zeros(1), scores, scores.new_ones(num_rest)])
+    crowd = classes >= num_stuff
+    crowd[: len(kept) + 1] = False
+    return PanopticSegmentation(ids, classes, scores, crowd)
+
+
+def _place_things(ids: Tensor, detections: Detections, score_threshold: float, overlap_threshold: float) -> Tensor:
+    """Writes ids 1, 2, … into the free pixels of the map and returns the detections that got them, K int64."""
+    size = (ids.shape[0], ids.shape[1])
+    kept: list[int] = []
+    for index in _by_falling_score(detections.scores, score_threshold):
+        patch = paste_mask(detections.masks[index], detections.boxes[index], size)
+        window = ids[patch.window]
+        free = patch.mask & (window == 0)
+        area, free_area = torch.stack([patch.mask.sum(), free.sum()]).tolist()
+        if area > 0 and (area - free_area) / area > overlap_threshold:
+            continue
+        kept.append(index)
+        window.masked_fill_(free, len(kept))
+    return torch.tensor(kept, dtype=torch.int64, device=ids.device)
+
+
+def _by_falling_score(scores: Tensor, threshold: float) -> list[int]:
+    order = torch.argsort(scores, descending=True, stable=True)
+    chosen: list[int] = order[scores[order] > threshold].tolist()
+    return chosen
+
+
+def _place_rest(ids: Tensor, semantics: Tensor, first_id: int, min_area: float) -> Tensor:
+    """Gives the free pixels of each large enough class the next id, classes ascending, and returns those classes."""
+    areas = torch.bincount(semantics[ids == 0], minlength=VOID + 1)
+    areas[VOID] = 0
+    classes = torch.nonzero(areas >= max(min_area, 1)).squeeze(1)
+    id_of_class = torch.zeros_like(areas)
+    id_of_class[classes] = torch.arange(first_id, first_id + len(classes), device=ids.device)
+    ids.copy_(torch.where(ids == 0, id_of_class[semantics], ids))
+    return classes

@@ -1,0 +1,116 @@
+"""The region proposal network without its weights (Ren et al., Faster R-CNN, section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from seamseg.algos.anchor_matching import AnchorMatcher, AnchorSample
+from seamseg.algos.anchors import AnchorGrid
+from seamseg.algos.proposals import ProposalSelector
+from seamseg.ops.boxes import encode_shifts
+from seamseg.ops.smooth_l1 import smooth_l1
+from seamseg.structures.ground_truth import GroundTruth
+from seamseg.structures.images import Size
+from seamseg.structures.packed_sequence import PackedSequence
+
+Head = Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]
+"""Levels N×C×h×w → objectness N×K, shifts N×K×4."""
+
+SHIFT_SIGMA = 3.0
+
+
+@dataclass(frozen=True)
+class ProposalLosses:
+    """Zero-dimensional each: objectness and shifts of the anchors."""
+
+    objectness: Tensor
+    boxes: Tensor
+
+
+class ProposalNetwork:
+    """Proposes boxes, and trains the head that does.
+
+    Args:
+        anchors: on the levels that the head reads, from the finest on.
+        matcher: of anchors and objects.
+        training_selector, inference_selector: of the proposals.
+        num_stuff: S, the first thing class.
+    """
+
+    def __init__(
+        self,
+        anchors: AnchorGrid,
+        matcher: AnchorMatcher,
+        training_selector: ProposalSelector,
+        inference_selector: ProposalSelector,
+        num_stuff: int,
+    ) -> None:
+        self.anchors, self.matcher, self.num_stuff = anchors, matcher, num_stuff
+        self.training_selector, self.inference_selector = training_selector, inference_selector
+
+    def propose(self, head: Head, levels: Sequence[Tensor], sizes: Sequence[Size]) -> PackedSequence:
+        """Boxes worth a closer look, P×4 per image.
+
+        Args:
+            head: objectness and shifts of all anchors.
+            levels: of the pyramid, N×C×h×w, fine to coarse; those beyond the anchors' levels are not read.
+            sizes: of the images' valid parts.
+        """
+        anchors, objectness, shifts = self._run(head, levels)
+        return self.inference_selector(anchors, objectness, shifts, sizes)
+
+    def train(
+        self,
+        head: Head,
+        levels: Sequence[Tensor],
+        sizes: Sequence[Size],
+        ground_truth: GroundTruth,
+        generator: torch.Generator,
+    ) -> tuple[ProposalLosses, PackedSequence]:
+        """Losses of the head, and the proposals of its present state (without gradient)."""
+        anchors, objectness, shifts = self._run(head, levels)
+        objects = [ground_truth.objects(image, self.num_stuff).boxes for image in range(len(sizes))]
+        samples = [
+            self.matcher(anchors, size, objects[image], ground_truth.crowd_pixels(image, self.num_stuff), generator)
+            for image, size in enumerate(sizes)
+        ]
+        losses = proposal_losses(anchors, objectness, shifts, objects, samples)
+        return losses, self.training_selector(anchors, objectness, shifts, sizes)
+
+    def _run(self, head: Head, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        levels = levels[: len(self.anchors.strides)]
+        objectness, shifts = head(levels)
+        level_sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in levels]
+        return self.anchors(level_sizes, objectness.device), objectness, shifts
+
+
+def proposal_losses(
+    anchors: Tensor, objectness: Tensor, shifts: Tensor, objects: Sequence[Tensor], samples: Sequence[AnchorSample]
+) -> ProposalLosses:
+    """Sums over the sampled anchors of all images, divided by their number (not less than 1).
+
+    Args:
+        anchors: K×4.
+        objectness: N×K logits.
+        shifts: N×K×4.
+        objects: O×4 boxes per image.
+        samples: of the anchors, per image.
+    """
+    objectness_loss = objectness.new_zeros((), dtype=torch.float32) + objectness.float().sum() * 0
+    box_loss = shifts.float().sum() * 0
+    num_sampled = 0
+    for image, sample in enumerate(samples):
+        num_sampled += len(sample.positives) + len(sample.negatives)
+        logits = torch.cat([objectness[image, sample.positives], objectness[image, sample.negatives]]).float()
+        target = torch.zeros_like(logits)
+        target[: len(sample.positives)] = 1
+        objectness_loss = objectness_loss + functional.binary_cross_entropy_with_logits(logits, target, reduction="sum")
+        wanted = encode_shifts(anchors[sample.positives], objects[image][sample.objects])
+        found = shifts[image, sample.positives].float()
+        box_loss = box_loss + smooth_l1(found, wanted, SHIFT_SIGMA).sum()
+    return ProposalLosses(objectness_loss / max(num_sampled, 1), box_loss / max(num_sampled, 1))

@@ -1,0 +1,67 @@
+"""Features of boxes, from the level of the pyramid that fits their size (Lin et al., FPN, section 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchvision.ops import roi_align
+
+from seamseg.ops.boxes import box_area
+from seamseg.structures.images import Size
+from seamseg.structures.packed_sequence import PackedSequence
+
+CANONICAL_SIZE = 224
+"""Side of the boxes, in pixels, that are read from ``CANONICAL_LEVEL``: the size of ImageNet crops."""
+CANONICAL_LEVEL = 2
+
+
+class RegionPooler:
+    """Samples every box at a fixed size.
+
+    Args:
+        output_size: side of the sampled features.
+        num_levels: finest levels of the pyramid that regions are read from.
+    """
+
+    def __init__(self, output_size: int = 14, num_levels: int = 4) -> None:
+        self.output_size, self.num_levels = output_size, num_levels
+
+    def __call__(self, levels: Sequence[Tensor], boxes: PackedSequence, padded_size: Size) -> Tensor:
+        """Features of all boxes of all images.
+
+        Args:
+            levels: N×C×h×w each, fine to coarse.
+            boxes: R×4 per image, in pixels of the padded images.
+            padded_size: height and width of the padded images.
+
+        Returns:
+            ΣR×C×output×output, in the order of the images and their boxes. One bilinear sample in the middle of every
+            bin; positions beyond the border read the border.
+        """
+        rows, image_index = boxes.contiguous()
+        level_index = self._level_of(rows)
+        features = levels[0].new_zeros(len(rows), levels[0].shape[1], self.output_size, self.output_size)
+        for index, level in enumerate(levels[: self.num_levels]):
+            chosen = torch.nonzero(level_index == index).squeeze(1)
+            sampled = self._sample(level, rows[chosen], image_index[chosen], padded_size)
+            features = features.index_copy(0, chosen, sampled.to(features.dtype))
+        return features
+
+    def _level_of(self, boxes: Tensor) -> Tensor:
+        side = box_area(boxes).sqrt()
+        level = torch.floor(CANONICAL_LEVEL + torch.log2(side / CANONICAL_SIZE + 1e-6))
+        return level.clamp(0, self.num_levels - 1).to(torch.int64)
+
+    def _sample(self, level: Tensor, boxes: Tensor, image_index: Tensor, padded_size: Size) -> Tensor:
+        # The size of a level is rounded up from the image's, so the two axes have their own scale, and pixel centres
+        # (not edges) of image and level are aligned.
+        scale = boxes.new_tensor([level.shape[-2] / padded_size[0], level.shape[-1] / padded_size[1]]).repeat(2)
+        y0, x0, y1, x1 = ((boxes - 0.5) * scale + 0.5).unbind(1)
+        rois = torch.stack([image_index.to(boxes.dtype), x0, y0, x1, y1], dim=1)
+        size = self.output_size
+        sampled: Tensor = roi_align(
+            level.float(), rois.float(), (size, size), spatial_scale=1.0, sampling_ratio=1, aligned=True
+        )
+        return sampled

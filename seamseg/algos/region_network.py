@@ -1,0 +1,144 @@
+"""The region network without its weights: proposals in, detections or losses out (He et al., Mask R-CNN)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from seamseg.algos.detection import DetectionSelector
+from seamseg.algos.mask_targets import mask_targets
+from seamseg.algos.region_features import RegionPooler
+from seamseg.algos.region_losses import RegionLosses, box_loss, class_loss, mask_loss
+from seamseg.algos.region_matching import RegionMatcher, RegionSample
+from seamseg.ops.boxes import encode_shifts
+from seamseg.structures.ground_truth import GroundTruth, Objects
+from seamseg.structures.images import PaddedImages, Size
+from seamseg.structures.packed_sequence import PackedSequence
+
+
+class Head(Protocol):
+    """What the algorithm asks of the weights."""
+
+    def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def masks(self, regions: Tensor) -> Tensor: ...
+
+
+class RegionNetwork:
+    """Classifies and refines proposals and cuts out their masks, and trains the head that does.
+
+    Args:
+        pooler: of the features.
+        matcher: of proposals and objects.
+        selector: of the detections.
+        num_stuff: S, the first thing class.
+        mask_size: M, side of a predicted mask.
+        masks_of_positives_only: whether the mask branch runs on the positive regions alone (faster; the published
+            network runs it on all, which changes its batch statistics).
+        void_is_background: whether void pixels train the masks as background.
+    """
+
+    def __init__(
+        self,
+        pooler: RegionPooler,
+        matcher: RegionMatcher,
+        selector: DetectionSelector,
+        num_stuff: int,
+        mask_size: int = 28,
+        masks_of_positives_only: bool = False,
+        void_is_background: bool = False,
+    ) -> None:
+        self.pooler, self.matcher, self.selector = pooler, matcher, selector
+        self.num_stuff, self.mask_size = num_stuff, mask_size
+        self.masks_of_positives_only, self.void_is_background = masks_of_positives_only, void_is_background
+
+    def detect(
+        self, head: Head, levels: Sequence[Tensor], proposals: PackedSequence, sizes: Sequence[Size], padded_size: Size
+    ) -> tuple[PackedSequence, PackedSequence, PackedSequence, PackedSequence]:
+        """Detections of every image.
+
+        Args:
+            head: of the regions.
+            levels: N×C×h×w each, fine to coarse.
+            proposals: R×4 per image.
+            sizes: of the images' valid parts.
+            padded_size: of the padded images.
+
+        Returns:
+            boxes D×4, classes D (0-based among the things), scores D, mask logits D×M×M per image.
+        """
+        logits, shifts = head.classify(self.pooler(levels, proposals, padded_size))
+        rows, image_index = proposals.contiguous()
+        found = [
+            self.selector(rows[mine], logits[mine], shifts[mine], size)
+            for image, size in enumerate(sizes)
+            for mine in [image_index == image]
+        ]
+        boxes = PackedSequence(image.boxes for image in found)
+        classes = PackedSequence(image.classes for image in found)
+        _, image_index = boxes.contiguous()
+        masks = head.masks(self.pooler(levels, boxes, padded_size))
+        things, _ = classes.contiguous()
+        chosen = masks[torch.arange(len(masks), device=masks.device), things].float()
+        scores = PackedSequence(image.scores for image in found)
+        return boxes, classes, scores, PackedSequence.from_rows(chosen, image_index, len(sizes))
+
+    def train(
+        self,
+        head: Head,
+        levels: Sequence[Tensor],
+        proposals: PackedSequence,
+        images: PaddedImages,
+        ground_truth: GroundTruth,
+        generator: torch.Generator,
+    ) -> RegionLosses:
+        """Losses of the head on sampled regions of all images, as one batch."""
+        objects = [ground_truth.objects(image, self.num_stuff) for image in range(len(ground_truth))]
+        samples = [
+            self.matcher(
+                proposals.entry(image), objects[image], ground_truth.crowd_pixels(image, self.num_stuff), generator
+            )
+            for image in range(len(ground_truth))
+        ]
+        regions = self.pooler(levels, PackedSequence(sample.boxes for sample in samples), images.padded_size)
+        classes = torch.cat([sample.classes for sample in samples])
+        logits, shifts = head.classify(regions)
+        return RegionLosses(
+            classes=class_loss(logits, classes),
+            boxes=box_loss(shifts, self._shift_targets(samples, objects), classes),
+            masks=self._mask_loss(head, regions, classes, samples, objects, ground_truth),
+        )
+
+    def _shift_targets(self, samples: Sequence[RegionSample], objects: Sequence[Objects]) -> Tensor:
+        targets = [
+            encode_shifts(sample.boxes[: len(sample.objects)], truth.boxes[sample.objects])
+            for sample, truth in zip(samples, objects, strict=True)
+        ]
+        joined = torch.cat(targets)
+        return joined * joined.new_tensor(self.selector.shift_weights)
+
+    def _mask_loss(
+        self,
+        head: Head,
+        regions: Tensor,
+        classes: Tensor,
+        samples: Sequence[RegionSample],
+        objects: Sequence[Objects],
+        ground_truth: GroundTruth,
+    ) -> Tensor:
+        targets = [
+            mask_targets(
+                ground_truth.ids.entry(image)[0],
+                sample.boxes[: len(sample.objects)],
+                objects[image].segment_ids[sample.objects],
+                self.mask_size,
+                self.void_is_background,
+            )
+            for image, sample in enumerate(samples)
+        ]
+        positive = torch.nonzero(classes > 0).squeeze(1)
+        logits = head.masks(regions[positive]) if self.masks_of_positives_only else head.masks(regions)[positive]
+        return mask_loss(logits, torch.cat(targets), classes[positive] - 1)

@@ -1,0 +1,132 @@
+"""Batches read ahead by worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from seamseg.data.dataset import SampleKey
+from seamseg.data.images import BrokenImageError
+from seamseg.data.samplers import BatchSampler
+from seamseg.structures import Batch, Sample
+
+
+class BatchLoader:
+    """The batches of one epoch after the other; what they hold does not depend on the number of workers.
+
+    Args:
+        dataset: gives the sample of a key.
+        sampler: says which keys come together.
+        num_workers: processes that read ahead; 0 reads in this process.
+        pin_memory: copy batches to page-locked memory; for training on CUDA devices.
+        on_broken_image: called for a file that cannot be read, whose image is then left out of its batch (a batch with
+            nothing left is passed over). None raises the error instead: training on several ranks, which take
+            their steps together, needs that.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Sample],
+        sampler: BatchSampler,
+        *,
+        num_workers: int,
+        pin_memory: bool = False,
+        on_broken_image: Callable[[BrokenImageError], None] | None = None,
+    ) -> None:
+        self._sampler = sampler
+        self._on_broken_image = on_broken_image
+        self._schedule = _Schedule()
+        self._loader: DataLoader[_Loaded] = DataLoader(
+            _ErrorsAsValues(dataset),  # type: ignore[arg-type]
+            batch_sampler=self._schedule,
+            collate_fn=_collate,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=pin_memory,
+            worker_init_fn=_use_one_thread,
+            generator=torch.Generator(),  # without one, every epoch would draw from torch's global generator
+        )
+
+    @property
+    def num_batches(self) -> int:
+        """How many batches an epoch has (fewer come where all images of one are broken and left out)."""
+        return self._sampler.num_batches
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from number ``start`` on, to continue where an interrupted run stopped.
+
+        Only one epoch at a time: begin the next when this iterator is finished or no longer used.
+
+        Raises:
+            ValueError: ``start`` is not in 0 … num_batches, or a sample's files are wrong.
+            OSError: a sample cannot be read.
+        """
+        if not 0 <= start <= self.num_batches:
+            raise ValueError(f"an epoch has batches 0 … {self.num_batches - 1}; it cannot start at {start}")
+        return self._epoch(epoch, start)
+
+    def _epoch(self, epoch: int, start: int) -> Iterator[Batch]:
+        self._schedule.batches = self._sampler.batches(epoch)[start:]
+        for loaded in self._loader:
+            for error in loaded.errors:
+                self._handle(error)
+            if loaded.batch is not None:
+                yield loaded.batch
+
+    def _handle(self, error: ValueError | OSError) -> None:
+        if self._on_broken_image is None or not isinstance(error, BrokenImageError):
+            raise error
+        self._on_broken_image(error)
+
+
+class _Schedule:
+    """What the workers read next; filled before every epoch."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[SampleKey]] = []
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class _ErrorsAsValues(Dataset["Sample | ValueError | OSError"]):
+    """Hands errors of the data over as values: raised in a worker, they would arrive wrapped in its traceback."""
+
+    def __init__(self, dataset: Dataset[Sample]) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, key: SampleKey) -> Sample | ValueError | OSError:
+        try:
+            return self.dataset[key]
+        except (ValueError, OSError) as error:
+            return error
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A batch of what could be read (None: nothing) and the errors of what could not."""
+
+    batch: Batch | None
+    errors: list[ValueError | OSError]
+
+    def pin_memory(self) -> _Loaded:
+        return _Loaded(None if self.batch is None else self.batch.pin_memory(), self.errors)
+
+
+def _collate(items: list[Sample | ValueError | OSError]) -> _Loaded:
+    samples = [item for item in items if isinstance(item, Sample)]
+    errors = [item for item in items if not isinstance(item, Sample)]
+    return _Loaded(Batch.collate(samples) if samples else None, errors)
+
+
+def _use_one_thread(worker: int) -> None:
+    """The workers are the parallelism; threads inside them would only fight over the cores."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)

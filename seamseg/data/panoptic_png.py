@@ -1,0 +1,42 @@
+"""Segment ids as colours: the PNG files of the COCO panoptic format (Kirillov et al. 2019, "Panoptic Segmentation")."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from seamseg.data.images import BrokenImageError, decode_file
+
+MAX_SEGMENT_ID = 2**24 - 1
+"""The largest id that three channels of eight bits can hold."""
+
+
+def read_panoptic_png(path: Path) -> NDArray[np.int32]:
+    """Reads H×W segment ids, ``red + 256 green + 65536 blue``; 0 is void.
+
+    Raises:
+        BrokenImageError: the file is missing, truncated or not a colour image of eight bits without transparency.
+    """
+    pixels = decode_file(path, cv2.IMREAD_UNCHANGED)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        channels = pixels.shape[2] if pixels.ndim == 3 else 1
+        reason = f"has {channels} channel(s) of {8 * pixels.itemsize} bits; segment ids need red, green, blue of 8 bits"
+        raise BrokenImageError(path, reason)
+    four_bytes = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGBA).view("<u4")[..., 0]
+    return (four_bytes & MAX_SEGMENT_ID).astype(np.int32)
+
+
+def write_panoptic_png(path: Path, ids: NDArray[np.integer]) -> None:
+    """Writes H×W segment ids of 0 … 2²⁴ − 1; the inverse of :func:`read_panoptic_png`.
+
+    Raises:
+        ValueError: an id does not fit.
+        OSError: the file cannot be written.
+    """
+    if ids.size and (ids.min() < 0 or ids.max() > MAX_SEGMENT_ID):
+        raise ValueError(f"{path}: segment ids lie in 0 … {MAX_SEGMENT_ID}, these in {ids.min()} … {ids.max()}")
+    blue_first = np.stack([ids >> 16, ids >> 8 & 255, ids & 255], axis=-1).astype(np.uint8)
+    path.write_bytes(cv2.imencode(".png", blue_first)[1].tobytes())

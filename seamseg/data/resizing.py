@@ -1,0 +1,48 @@
+"""The sizes at which images are shown to the network, and how their pixels and segments get there."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from seamseg.structures import Size
+
+
+def network_size(size: Size, shortest_side: int, longest_side: int) -> Size:
+    """Height and width of an image whose shorter side becomes ``shortest_side``, its shape kept.
+
+    Where that makes the longer side exceed ``longest_side``, the longer side becomes ``longest_side`` instead. Both
+    products are truncated to integers (a side can come out one pixel short), but never to 0.
+    """
+    scale = shortest_side / min(size)
+    if int(max(size) * scale) > longest_side:
+        scale = longest_side / max(size)
+    return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
+
+
+def resize_image(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """Bilinear resampling of H×W×3 uint8 to height and width ``size``.
+
+    When shrinking, the filter widens with the scale, so that fine patterns average out instead of turning into others.
+    (OpenCV's bilinear looks at four pixels at any scale; the published networks were trained with the wide filter.)
+    """
+    if image.shape[:2] == size:
+        return image
+    channels_first = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    resized = functional.interpolate(channels_first, size=list(size), mode="bilinear", antialias=True)
+    return resized[0].permute(1, 2, 0).numpy()
+
+
+def resize_ids(ids: NDArray[np.int32], size: Size) -> NDArray[np.int32]:
+    """Nearest neighbour: pixel ``i`` of ``n`` shows the pixel of ``N`` in which its centre ``(i + 0.5)·N/n`` lies."""
+    if ids.shape == size:
+        return ids
+    rows, columns = (_nearest(old, new) for old, new in zip(ids.shape, size, strict=True))
+    return ids[rows][:, columns]
+
+
+def _nearest(old: int, new: int) -> NDArray[np.int64]:
+    """In integers, where the quotient is exact."""
+    return (2 * np.arange(new, dtype=np.int64) + 1) * old // (2 * new)

@@ -1,0 +1,1 @@
+"""What lies behind and under the objects: sky, horizon, ground."""

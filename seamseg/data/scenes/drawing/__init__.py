@@ -1,0 +1,1 @@
+"""From metres to pixels: camera, light, canvas, shadows and what the lens adds."""

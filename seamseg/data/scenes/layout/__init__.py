@@ -1,0 +1,1 @@
+"""The street, and where everything stands in it."""

@@ -1,0 +1,111 @@
+"""What everything that stands in the street can do, and who hides whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from seamseg.data.scenes.drawing.camera import Points
+from seamseg.data.scenes.drawing.painter import Painter
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The ground that something covers: metres right of the road's middle, metres ahead."""
+
+    left: float
+    right: float
+    near: float
+    far: float
+
+    @classmethod
+    def around(cls, place: Points, across: float, along: float) -> Footprint:
+        """The rectangle that reaches so far from a world point (3) to either side."""
+        x, z = float(place[0]), float(place[2])
+        return cls(x - across, x + across, z - along, z + along)
+
+    def touches(self, other: Footprint, gap: float = 0.0) -> bool:
+        """Whether two footprints overlap, or come closer than ``gap`` metres."""
+        apart = max(self.left - other.right, other.left - self.right, self.near - other.far, other.near - self.far)
+        return apart < gap
+
+    @property
+    def center(self) -> Points:
+        return np.array([(self.left + self.right) / 2, 0.0, (self.near + self.far) / 2])
+
+    @property
+    def space(self) -> Points:
+        """4×3 corners of an upright rectangle so large that everything that stands here is before it or beside it."""
+        x, z, reach = self.center[0], self.far, 3.5 + (self.right - self.left) / 2
+        return np.array([[x - reach, 0, z], [x + reach, 0, z], [x + reach, 14, z], [x - reach, 14, z]])
+
+    @property
+    def surroundings(self) -> Points:
+        """4×3 points on the ground just outside, where only other things throw shadows if the sun stands there."""
+        x, z = self.center[[0, 2]]
+        return np.array(
+            [[self.left - 0.6, 0, z], [self.right + 0.6, 0, z], [x, 0, self.near - 0.6], [x, 0, self.far + 0.6]]
+        )
+
+
+class Item(Protocol):
+    """Something that stands in the street.
+
+    Attributes:
+        category: name of its class, or ``"void"``.
+        crowd: whether it stands for many objects that nobody told apart.
+        footprint: where it stands.
+    """
+
+    @property
+    def category(self) -> str: ...
+    @property
+    def crowd(self) -> bool: ...
+    @property
+    def footprint(self) -> Footprint: ...
+    def feet(self) -> list[Footprint]:
+        """Where it darkens the ground under it."""
+        ...
+
+    def casters(self) -> list[Points]:
+        """World points (N×3 each), the shadow of whose convex hulls falls on the ground."""
+        ...
+
+    def draw(self, painter: Painter) -> None:
+        """Draws it; its own pixels go to the painter's owner."""
+        ...
+
+
+Stands = TypeVar("Stands", bound=Item)
+
+
+def far_to_near(items: Sequence[Stands], eye: float) -> list[Stands]:
+    """The order in which to draw, so that what is in front covers what is behind.
+
+    Args:
+        items: in any order.
+        eye: metres right of the road's middle where the camera is.
+    """
+    left = sorted(items, key=lambda item: -float(np.hypot(*(item.footprint.center[[0, 2]] - (eye, 0)))))
+    ordered: list[Stands] = []
+    while left:
+        free = (item for item in left if not any(_hides(item, other, eye) for other in left if other is not item))
+        chosen = next(free, left[0])
+        left.remove(chosen)
+        ordered.append(chosen)
+    return ordered
+
+
+def _hides(item: Item, other: Item, eye: float) -> bool:
+    """Whether ``item`` is certainly before ``other``: nearer, or, side by side, closer to the line of sight."""
+    one, two = item.footprint, other.footprint
+    if one.far <= two.near or two.far <= one.near:
+        return one.far <= two.near
+    if one.right <= two.left:
+        return one.right > eye
+    if two.right <= one.left:
+        return one.left < eye
+    return False

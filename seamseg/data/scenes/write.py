@@ -1,0 +1,149 @@
+"""Writes scenes to disk as a COCO panoptic data set."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from seamseg.data.scenes.categories import SCENE_CATEGORIES
+from seamseg.data.scenes.render import Scene, render_scene
+
+SPLITS = ("train", "val")
+
+_SMALLEST_SIDE = 32
+_JPEG_QUALITY = 92
+
+
+def write_scenes(
+    folder: Path,
+    num_train: int,
+    num_val: int,
+    size: tuple[int, int],
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Writes synthetic street scenes with panoptic annotation in the COCO panoptic layout.
+
+    The folder gets ``images/SPLIT/*.jpg``, ``annotations/panoptic_SPLIT/*.png`` and ``annotations/panoptic_SPLIT.json``
+    for the splits train and val. Scene i of a split depends on (seed, split, i, size) alone, and so do its bytes. The
+    JSON files come last, each in one step: an interrupted run leaves none of them.
+
+    Args:
+        folder: to write to; is made if needed.
+        num_train: how many scenes to train on, at least 1.
+        num_val: how many held-out scenes, at least 1.
+        size: height and width in pixels, at least 32 each.
+        seed: of the whole set, at least 0.
+        progress: is told after each scene how many of how many are done.
+
+    Raises:
+        ValueError: a number is out of range, or the folder has annotations already.
+    """
+    _check(folder, {"train": num_train, "val": num_val}, size, seed)
+    annotations = folder / "annotations"
+    total, files = num_train + num_val, {}
+    for index, (split, count) in enumerate(zip(SPLITS, (num_train, num_val), strict=True)):
+        images, segmentations = folder / "images" / split, annotations / f"panoptic_{split}"
+        images.mkdir(parents=True, exist_ok=True)
+        segmentations.mkdir(parents=True, exist_ok=True)
+        entries: list[dict[str, Any]] = []
+        for number in range(1, count + 1):
+            scene = render_scene((seed, index, number), size)
+            entries.append(_write_scene(scene, number, images, segmentations))
+            if progress is not None:
+                progress(index * num_train + number, total)
+        files[annotations / f"panoptic_{split}.json"] = _panoptic_json(entries, size, seed)
+    for path, content in files.items():
+        _write_whole(path, json.dumps(content, separators=(",", ":")).encode())
+
+
+def _check(folder: Path, counts: dict[str, int], size: tuple[int, int], seed: int) -> None:
+    for split, count in counts.items():
+        if count < 1:
+            raise ValueError(f"the split {split} would have {count} scenes; ask for at least 1")
+    if min(size) < _SMALLEST_SIDE:
+        raise ValueError(
+            f"scenes of {size[0]}x{size[1]} pixels are too small; {_SMALLEST_SIDE} is the least for a side"
+        )
+    if seed < 0:
+        raise ValueError(f"the seed {seed} is negative; choose one from 0 on")
+    used = sorted(path.name for path in (folder / "annotations").glob("*.json"))
+    if used:
+        raise ValueError(f"{folder} has annotations already ({', '.join(used)}); choose another folder or remove them")
+
+
+def _write_scene(scene: Scene, number: int, images: Path, segmentations: Path) -> dict[str, Any]:
+    """Writes picture and segmentation; returns the scene's entry among the annotations."""
+    name = f"{number:06d}"
+    colors = _segment_colors(scene)
+    bgr = np.ascontiguousarray(scene.picture[..., ::-1])
+    _write_image(images / f"{name}.jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    _write_image(segmentations / f"{name}.png", colors[scene.ids][..., ::-1], [])
+    id_of_name = {category.name: category.original_id for category in SCENE_CATEGORIES.classes}
+    written_ids = colors.astype(np.int64) @ (1, 256, 65536)
+    return {
+        "image_id": number,
+        "file_name": f"{name}.png",
+        "segments_info": [
+            {
+                "id": int(written_ids[segment.id]),
+                "category_id": id_of_name[segment.name],
+                "area": segment.area,
+                "bbox": list(segment.box),
+                "iscrowd": int(segment.crowd),
+            }
+            for segment in scene.segments
+        ],
+    }
+
+
+def _segment_colors(scene: Scene) -> npt.NDArray[np.uint8]:
+    """(K+1)×3: a colour for every id, all different, near that of its class so that people can read the files; 0 is
+    black."""
+    color_of_name = {category.name: category.color for category in SCENE_CATEGORIES.classes}
+    used, colors = {(0, 0, 0)}, [(0, 0, 0)]
+    for segment in scene.segments:
+        red, green, blue = color_of_name[segment.name]
+        step = 0
+        while (color := ((red + 17 * step) % 256, (green + 29 * step) % 256, (blue + 11 * step) % 256)) in used:
+            step += 1
+        used.add(color)
+        colors.append(color)
+    return np.array(colors, np.uint8)
+
+
+def _panoptic_json(entries: list[dict[str, Any]], size: tuple[int, int], seed: int) -> dict[str, Any]:
+    return {
+        "info": {"description": f"synthetic street scenes, seed {seed}"},
+        "images": [
+            {
+                "id": entry["image_id"],
+                "file_name": entry["file_name"].replace(".png", ".jpg"),
+                "width": size[1],
+                "height": size[0],
+            }
+            for entry in entries
+        ],
+        "annotations": entries,
+        "categories": SCENE_CATEGORIES.to_list(),
+    }
+
+
+def _write_image(path: Path, image: npt.NDArray[np.uint8], options: list[int]) -> None:
+    encoded, data = cv2.imencode(path.suffix, image, options)
+    assert encoded, path
+    path.write_bytes(data.tobytes())
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Writes a file that is there completely or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    os.replace(part, path)

@@ -1,0 +1,151 @@
+"""Average precision of boxes and masks (COCO's AP@[.5:.95]), by pycocotools."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from pycocotools.coco import COCO  # type: ignore[import-untyped]
+from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
+
+from seamseg.metrics.run_length import RunLengthMask, encode_patch, encode_segments
+from seamseg.metrics.segments import Segments
+from seamseg.ops.paste import paste_mask
+from seamseg.structures import VOID, Detections, Size
+
+_MAX_DETECTIONS = 100  # per class and image, as on COCO
+_EVERY_AREA = [0, 1e10]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One object, true or detected.
+
+    Attributes:
+        category: 0-based among the things.
+        box: (y0, x0, y1, x1) in pixels of the original image.
+        mask: its pixels there.
+        score: in 0 … 1; 1 for true objects.
+        crowd: stands for many objects; detections never do.
+    """
+
+    category: int
+    box: tuple[float, float, float, float]
+    mask: RunLengthMask
+    score: float = 1.0
+    crowd: bool = False
+
+
+@dataclass(frozen=True)
+class ImageInstances:
+    """The objects of one image, both sides; small, and picklable for other ranks."""
+
+    image_id: int
+    size: Size
+    true: list[Instance]
+    detected: list[Instance]
+
+
+class AveragePrecision:
+    """Collects objects and detections, image by image.
+
+    True objects come from the panoptic annotation: every segment of a thing class with its tight box; crowd segments
+    are COCO's ``iscrowd``. At most 100 detections count per class and image.
+
+    Attributes:
+        state: what was collected; the states of several ranks, one after the other, are that of all images.
+
+    Args:
+        num_classes: stuff and things together.
+        num_stuff: number of stuff classes.
+    """
+
+    def __init__(self, num_classes: int, num_stuff: int) -> None:
+        self.num_stuff = num_stuff
+        self.num_things = num_classes - num_stuff
+        self.state: list[ImageInstances] = []
+
+    def update(self, image_id: int, detections: Detections, truth: Segments) -> None:
+        """Collects one image.
+
+        Args:
+            image_id: the data set's own id.
+            detections: before fusion, boxes in pixels of the original image.
+            truth: the annotation at the size of the original image.
+        """
+        true, detected = _true_instances(truth, self.num_stuff), _detected_instances(detections, truth.size)
+        self.state.append(ImageInstances(image_id, truth.size, true, detected))
+
+    def merge(self, state: Iterable[ImageInstances]) -> None:
+        """Adds what another instance collected."""
+        self.state.extend(state)
+
+    def box_ap(self) -> float:
+        """AP of the boxes in 0 … 1; NaN without any true object."""
+        return self._evaluate("bbox")
+
+    def mask_ap(self) -> float:
+        """AP of the masks in 0 … 1; NaN without any true object."""
+        return self._evaluate("segm")
+
+    def _evaluate(self, kind: Literal["bbox", "segm"]) -> float:
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress with print
+            evaluation = COCOeval(self._side("true"), self._side("detected"), kind)
+            evaluation.params.maxDets = [_MAX_DETECTIONS]
+            evaluation.params.areaRng, evaluation.params.areaRngLbl = [_EVERY_AREA], ["all"]
+            evaluation.evaluate()
+            evaluation.accumulate()
+        precision = evaluation.eval["precision"]
+        counted = precision[precision >= 0]  # −1 marks classes without a true object
+        return float(np.mean(counted)) if counted.size else float("nan")
+
+    def _side(self, side: Literal["true", "detected"]) -> COCO:
+        instances = [(image.image_id, one) for image in self.state for one in getattr(image, side)]
+        data = COCO()
+        data.dataset = {
+            "images": [{"id": image.image_id, "height": image.size[0], "width": image.size[1]} for image in self.state],
+            "categories": [{"id": category} for category in range(self.num_things)],
+            # Ids start at 1: the evaluation takes a match with annotation 0 for no match.
+            "annotations": [_to_coco(one, image_id, index) for index, (image_id, one) in enumerate(instances, start=1)],
+        }
+        data.createIndex()
+        return data
+
+
+def _true_instances(truth: Segments, num_stuff: int) -> list[Instance]:
+    classes, crowd = truth.classes.tolist(), truth.crowd.tolist()
+    things = [segment for segment, value in enumerate(classes) if num_stuff <= value != VOID]
+    masks = encode_segments(truth.ids.cpu().numpy(), things)
+    return [
+        Instance(classes[segment] - num_stuff, mask.box(), mask, crowd=crowd[segment])
+        for segment, mask in zip(things, masks, strict=True)
+        if mask.area() > 0
+    ]
+
+
+def _detected_instances(detections: Detections, size: Size) -> list[Instance]:
+    instances = []
+    boxes, classes, scores = detections.boxes.tolist(), detections.classes.tolist(), detections.scores.tolist()
+    for index, (box, category, score) in enumerate(zip(boxes, classes, scores, strict=True)):
+        patch = paste_mask(detections.masks[index], detections.boxes[index], size)
+        mask = encode_patch(patch.mask.cpu().numpy(), patch.top, patch.left, size)
+        instances.append(Instance(category, tuple(box), mask, score))
+    return instances
+
+
+def _to_coco(instance: Instance, image_id: int, index: int) -> dict[str, Any]:
+    y0, x0, y1, x1 = instance.box
+    return {
+        "id": index,
+        "image_id": image_id,
+        "category_id": instance.category,
+        "bbox": [x0, y0, x1 - x0, y1 - y0],
+        "segmentation": instance.mask.to_coco(),
+        "area": instance.mask.area(),
+        "iscrowd": int(instance.crowd),
+        "score": instance.score,
+    }

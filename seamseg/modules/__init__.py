@@ -1,0 +1,1 @@
+"""What has weights: norms, residual blocks, bodies, pyramid, heads. No targets and no losses."""

@@ -1,0 +1,46 @@
+"""Feature pyramid (Lin et al., CVPR 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seamseg.modules.convolution import conv_norm
+from seamseg.modules.norm import Norm
+
+
+class FPN(nn.Module):
+    """Brings the body's maps to one width and lets coarse ones inform fine ones.
+
+    Args:
+        in_channels: of the body's maps, fine to coarse.
+        channels: of every level of the pyramid.
+        extra_levels: coarser levels by 3×3/2 convolutions, from the body's last map and then from each other.
+        norm: what follows every convolution.
+
+    Shape:
+        Maps N×in×h×w to ``len(in_channels) + extra_levels`` maps N×channels×h×w, fine to coarse.
+    """
+
+    def __init__(self, in_channels: Sequence[int], channels: int, extra_levels: int, norm: Norm) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(conv_norm(incoming, channels, 1, norm) for incoming in in_channels)
+        self.output = nn.ModuleList(conv_norm(channels, channels, 3, norm) for _ in in_channels)
+        self.extra = nn.ModuleList(
+            conv_norm(channels if level else in_channels[-1], channels, 3, norm, stride=2)
+            for level in range(extra_levels)
+        )
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        laterals = [lateral(feature) for lateral, feature in zip(self.lateral, features, strict=True)]
+        merged = [laterals[-1]]
+        for finer in reversed(laterals[:-1]):
+            merged.insert(0, finer + functional.interpolate(merged[0], size=finer.shape[-2:], mode="nearest"))
+        levels = [output(level) for output, level in zip(self.output, merged, strict=True)]
+        coarse = features[-1]
+        for extra in self.extra:
+            coarse = extra(coarse)
+            levels.append(coarse)
+        return levels

@@ -1,0 +1,48 @@
+"""Head of the region proposal network (Ren et al., Faster R-CNN, section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from seamseg.modules.norm import Norm
+
+
+class ProposalHead(nn.Module):
+    """Objectness and shifts of A anchors at every position, shared by the levels of the pyramid.
+
+    Args:
+        in_channels: of the pyramid.
+        channels: of the hidden layer.
+        num_anchors: A, per position.
+        norm: of the hidden layer. It sees one level after the other, fine to coarse, so that in training every level
+            has its own statistics and the running ones move once per level.
+    """
+
+    def __init__(self, in_channels: int, channels: int, num_anchors: int, norm: Norm) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+        self.bn1 = norm.make(channels)
+        self.conv_obj = nn.Conv2d(channels, num_anchors, 1)
+        self.conv_bbx = nn.Conv2d(channels, 4 * num_anchors, 1)
+
+    def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Reads the maps of the levels that carry anchors.
+
+        Args:
+            levels: N×C×h×w each.
+
+        Returns:
+            objectness: N×K logits.
+            shifts: N×K×4. K counts the anchors of all levels in the order level, row, column, anchor.
+        """
+        objectness, shifts = zip(*(self._level(level) for level in levels), strict=True)
+        return torch.cat(objectness, dim=1), torch.cat(shifts, dim=1)
+
+    def _level(self, level: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.bn1(self.conv1(level))
+        objectness = self.conv_obj(hidden).permute(0, 2, 3, 1).flatten(1)
+        shifts = self.conv_bbx(hidden).permute(0, 2, 3, 1).reshape(len(level), -1, 4)
+        return objectness, shifts

@@ -1,0 +1,74 @@
+"""Semantic head: a small DeepLab on every level of the pyramid (Porzi et al., CVPR 2019, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seamseg.modules.norm import Norm
+from seamseg.ops.pooling import window_mean
+
+NUM_LEVELS = 4
+"""The head reads the four finest levels."""
+
+
+class MiniDeepLab(nn.Module):
+    """Context at three ranges: 3×3, 3×3 with dilation 6, and the mean of a large window.
+
+    Args:
+        in_channels: of the pyramid.
+        channels: of each of the three, and of the output.
+        window: side of the window of the mean, in positions of the level.
+        norm: what follows the three together and the last convolution.
+
+    Shape:
+        N×in×h×w to N×channels×h×w.
+    """
+
+    def __init__(self, in_channels: int, channels: int, window: int, norm: Norm) -> None:
+        super().__init__()
+        self.window = window
+        self.conv1_3x3 = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+        self.conv1_dil = nn.Conv2d(in_channels, channels, 3, padding=6, dilation=6, bias=False)
+        self.conv1_glb = nn.Conv2d(in_channels, channels, 1, bias=False)
+        self.bn1 = norm.make(3 * channels)
+        self.conv2 = nn.Conv2d(3 * channels, channels, 1, bias=False)
+        self.bn2 = norm.make(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        context = self.conv1_glb(window_mean(x, self.window))
+        hidden = self.bn1(torch.cat([self.conv1_3x3(x), self.conv1_dil(x), context], dim=1))
+        output: Tensor = self.bn2(self.conv2(hidden))
+        return output
+
+
+class SemanticHead(nn.Module):
+    """Class scores at the size of the finest level.
+
+    Args:
+        in_channels: of the pyramid.
+        channels: of each level's small DeepLab.
+        num_classes: S + T.
+        window: as in :class:`MiniDeepLab`.
+        norm: of all its layers.
+
+    Shape:
+        The finest four levels N×in×h×w to N×num_classes×h×w logits at the finest one's size.
+    """
+
+    def __init__(self, in_channels: int, channels: int, num_classes: int, window: int, norm: Norm) -> None:
+        super().__init__()
+        self.output = nn.ModuleList(MiniDeepLab(in_channels, channels, window, norm) for _ in range(NUM_LEVELS))
+        self.conv_sem = nn.Conv2d(NUM_LEVELS * channels, num_classes, 1)
+
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        size = levels[0].shape[-2:]
+        contexts = [
+            functional.interpolate(branch(level), size=size, mode="bilinear", align_corners=False)
+            for branch, level in zip(self.output, levels[:NUM_LEVELS], strict=True)
+        ]
+        logits: Tensor = self.conv_sem(torch.cat(contexts, dim=1))
+        return logits

@@ -1,0 +1,84 @@
+"""The panoptic network (Porzi et al., Seamless Scene Segmentation, CVPR 2019, figure 2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from seamseg.algos.proposal_network import ProposalNetwork
+from seamseg.algos.region_network import RegionNetwork
+from seamseg.algos.semantic_loss import SemanticLoss
+from seamseg.modules.body import PyramidBody
+from seamseg.modules.proposal_head import ProposalHead
+from seamseg.modules.region_head import RegionHead
+from seamseg.modules.semantic_head import SemanticHead
+from seamseg.structures.ground_truth import GroundTruth
+from seamseg.structures.images import pad_images
+from seamseg.structures.losses import Losses
+from seamseg.structures.packed_sequence import PackedSequence
+from seamseg.structures.predictions import Predictions
+
+
+class PanopticNet(nn.Module):
+    """One body, three heads: proposals, regions (class, box, mask), semantics.
+
+    Args:
+        body: from images to the levels of the pyramid.
+        rpn_head, roi_head, sem_head: what has weights.
+        proposal_network, region_network, semantic_loss: what is done with them.
+    """
+
+    def __init__(
+        self,
+        body: PyramidBody,
+        rpn_head: ProposalHead,
+        roi_head: RegionHead,
+        sem_head: SemanticHead,
+        proposal_network: ProposalNetwork,
+        region_network: RegionNetwork,
+        semantic_loss: SemanticLoss,
+    ) -> None:
+        super().__init__()
+        self.body, self.rpn_head, self.roi_head, self.sem_head = body, rpn_head, roi_head, sem_head
+        self.proposal_network, self.region_network = proposal_network, region_network
+        self.semantic_loss = semantic_loss
+
+    def forward(self, images: PackedSequence, ground_truth: GroundTruth, generator: torch.Generator) -> Losses:
+        """The six training losses.
+
+        Args:
+            images: 3×H×W each, normalised.
+            ground_truth: at the images' size.
+            generator: of the sampled anchors and regions, on the CPU.
+        """
+        padded = pad_images(images)
+        levels = self.body(padded.tensor)
+        proposal_losses, proposals = self.proposal_network.train(
+            self.rpn_head, levels, padded.sizes, ground_truth, generator
+        )
+        region_losses = self.region_network.train(self.roi_head, levels, proposals, padded, ground_truth, generator)
+        semantic_loss = self.semantic_loss(self.sem_head(levels), padded, ground_truth)
+        return Losses(
+            rpn_objectness=proposal_losses.objectness,
+            rpn_boxes=proposal_losses.boxes,
+            roi_classes=region_losses.classes,
+            roi_boxes=region_losses.boxes,
+            roi_masks=region_losses.masks,
+            semantic=semantic_loss,
+        )
+
+    @torch.no_grad()
+    def predict(self, images: PackedSequence) -> Predictions:
+        """Detections and semantics.
+
+        Args:
+            images: 3×H×W each, normalised.
+        """
+        padded = pad_images(images)
+        levels = self.body(padded.tensor)
+        proposals = self.proposal_network.propose(self.rpn_head, levels, padded.sizes)
+        boxes, classes, scores, masks = self.region_network.detect(
+            self.roi_head, levels, proposals, padded.sizes, padded.padded_size
+        )
+        logits = self.sem_head(levels)
+        return Predictions(boxes, classes, scores, masks, logits, padded.sizes, padded.padded_size)

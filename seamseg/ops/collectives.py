@@ -1,0 +1,64 @@
+"""What the ranks of a process group agree upon."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and biased variance per channel of ``count`` samples.
+
+    Attributes:
+        mean, var: C, float32 or float64.
+        count: zero-dimensional, of the same type; the number of samples per channel.
+    """
+
+    mean: Tensor
+    var: Tensor
+    count: Tensor
+
+
+def is_distributed() -> bool:
+    """Whether this process belongs to a started process group of more than one rank."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def reduce_moments(local: Moments, group: dist.ProcessGroup | None) -> Moments:
+    """The moments of all ranks' samples together, in one collective; exact for different counts, zero included.
+
+    Args:
+        local: this rank's moments.
+        group: the ranks that take part; None means all of them.
+    """
+    packed = torch.cat([local.mean, local.var, local.count.reshape(1)])
+    gathered = packed.new_empty(dist.get_world_size(group), len(packed))
+    dist.all_gather_into_tensor(gathered, packed, group=group)
+    channels = len(local.mean)
+    means, variances, counts = gathered[:, :channels], gathered[:, channels:-1], gathered[:, -1:]
+    count = counts.sum()
+    weights = counts / count.clamp(min=1)
+    mean = (means * weights).sum(dim=0)
+    # The spread between the ranks' means joins the spread within them (Chan et al.); nothing large is subtracted.
+    var = ((variances + (means - mean).square()) * weights).sum(dim=0)
+    return Moments(mean, var, count)
+
+
+def sum_over_ranks(value: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+    """The sum of one tensor over the ranks, as a new tensor."""
+    total = value.clone()
+    dist.all_reduce(total, group=group)
+    return total
+
+
+def gather_objects(value: object) -> list[object]:
+    """One picklable value of every rank, on every rank, in the order of the ranks."""
+    if not is_distributed():
+        return [value]
+    gathered: list[object] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, value)
+    return gathered

@@ -1,0 +1,73 @@
+"""Where the operators of ``csrc/`` come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_REBUILD = "build it again with `pip install --no-build-isolation -e .` in the checkout"
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def require(operator: str, shapes: Callable[..., Any]) -> bool:
+    """Makes ``torch.ops.seamseg.<operator>`` callable; the first call loads the library into the process.
+
+    Args:
+        operator: its name in the schemas of ``csrc/library.cpp``.
+        shapes: takes the operator's arguments and returns tensors of the right shapes and types with any content;
+            ``torch.compile`` and ``torch.export`` run it in the kernel's place.
+
+    Returns:
+        True.
+
+    Raises:
+        ImportError: the library is not built, does not load, or was built before the operator was written.
+    """
+    return _register(operator, shapes)
+
+
+@cache
+def _register(operator: str, shapes: Callable[..., Any]) -> bool:
+    path = load_library()
+    if not hasattr(torch.ops.seamseg, operator):
+        raise ImportError(f"the native library {path} has no operator {operator}, so it is out of date: {_REBUILD}")
+    torch.library.register_fake(f"seamseg::{operator}", shapes)
+    return True
+
+
+def argument_error(error: RuntimeError, operator: str) -> Exception:
+    """The exception to raise in the place of one that came out of a native operator.
+
+    Kernels refuse arguments with ``std::invalid_argument`` and a message that starts with the operator's name. The
+    version of torch decides whether that arrives in Python as a ValueError or a RuntimeError; this makes it a
+    ValueError. Any other error is returned as it is.
+    """
+    message = str(error)
+    return ValueError(message) if message.startswith(f"{operator}: ") else error
+
+
+@cache
+def load_library(package: Path = _PACKAGE) -> Path:
+    """Loads the native library of the package, once per process, and returns its path.
+
+    Raises:
+        ImportError: the library is not built or does not load.
+    """
+    found = sorted(package.glob("_native*.so"))
+    if not found:
+        raise ImportError(
+            f"the native library of seamseg is not built (no _native*.so in {package}): run `make setup` or "
+            "`pip install -e .` in the checkout; both need a C++ compiler (on Debian or Ubuntu: apt-get install g++)"
+        )
+    try:
+        torch.ops.load_library(found[0])  # type: ignore[no-untyped-call]
+    except OSError as error:
+        raise ImportError(
+            f"the native library {found[0]} does not load beside torch {torch.__version__} ({error}): {_REBUILD}"
+        ) from error
+    return found[0]

@@ -1,0 +1,30 @@
+"""What flows between the parts: packed batches, images, categories, ground truth, losses, predictions."""
+
+from seamseg.structures.batch import Batch, Sample
+from seamseg.structures.categories import VOID, Categories, Category, Color
+from seamseg.structures.ground_truth import GroundTruth, Objects
+from seamseg.structures.images import PaddedImages, Size, pad_images, unpad_images
+from seamseg.structures.losses import Losses
+from seamseg.structures.packed_sequence import PackedSequence
+from seamseg.structures.predictions import Detections, PanopticSegmentation, Predictions, SemanticLogits
+
+__all__ = [
+    "VOID",
+    "Batch",
+    "Categories",
+    "Category",
+    "Color",
+    "Detections",
+    "GroundTruth",
+    "Losses",
+    "Objects",
+    "PackedSequence",
+    "PaddedImages",
+    "PanopticSegmentation",
+    "Predictions",
+    "Sample",
+    "SemanticLogits",
+    "Size",
+    "pad_images",
+    "unpad_images",
+]

@@ -1,0 +1,125 @@
+"""What the class numbers mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+VOID = 255
+"""The class of pixels that carry no label."""
+
+Color = tuple[int, int, int]
+"""Red, green, blue in 0 … 255."""
+
+
+@dataclass(frozen=True)
+class Category:
+    """One class of a data set.
+
+    Attributes:
+        name: as people read it.
+        is_thing: countable (car) rather than amorphous (sky).
+        color: for pictures.
+        original_id: the number that the data set's own files use.
+    """
+
+    name: str
+    is_thing: bool
+    color: Color
+    original_id: int
+
+
+@dataclass(frozen=True)
+class Categories:
+    """The classes of a data set in the network's order: stuff 0 … S−1, then things S … S+T−1.
+
+    Raises:
+        ValueError: a stuff class follows a thing, an original id or a name appears twice, or there are more than 255.
+    """
+
+    classes: tuple[Category, ...]
+
+    def __post_init__(self) -> None:
+        flags = [category.is_thing for category in self.classes]
+        if flags != sorted(flags):
+            raise ValueError("categories must be ordered: all stuff classes first, then the things")
+        for what, values in (
+            ("original id", [str(category.original_id) for category in self.classes]),
+            ("name", list(self.names)),
+        ):
+            doubled = sorted({value for value in values if values.count(value) > 1})
+            if doubled:
+                raise ValueError(f"categories share the {what} {', '.join(doubled)}; each needs its own")
+        if len(self.classes) > VOID:
+            raise ValueError(f"{len(self.classes)} categories are more than the {VOID} that fit beside void")
+
+    @cached_property
+    def num_stuff(self) -> int:
+        """S: the number of stuff classes, and the class of the first thing."""
+        return sum(not category.is_thing for category in self.classes)
+
+    @cached_property
+    def num_things(self) -> int:
+        return len(self.classes) - self.num_stuff
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(category.name for category in self.classes)
+
+    @property
+    def colors(self) -> tuple[Color, ...]:
+        return tuple(category.color for category in self.classes)
+
+    @cached_property
+    def class_of_original_id(self) -> dict[int, int]:
+        """From the data set's number to the network's class."""
+        return {category.original_id: index for index, category in enumerate(self.classes)}
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """In the form of a COCO panoptic file's ``categories``, in the network's order."""
+        return [
+            {
+                "id": category.original_id,
+                "name": category.name,
+                "isthing": int(category.is_thing),
+                "color": list(category.color),
+            }
+            for category in self.classes
+        ]
+
+    @classmethod
+    def from_list(cls, entries: list[dict[str, Any]]) -> Categories:
+        """From a COCO panoptic file's ``categories``: stuff in file order, then things in file order.
+
+        Entries without a ``color`` get one of a fixed palette.
+
+        Raises:
+            ValueError: an entry lacks ``id``, ``name`` or ``isthing``.
+        """
+        ordered = [_category(entry, position) for position, entry in enumerate(entries)]
+        return cls(tuple(sorted(ordered, key=lambda category: category.is_thing)))
+
+
+def _category(entry: dict[str, Any], position: int) -> Category:
+    for key in ("id", "name", "isthing"):
+        if key not in entry:
+            raise ValueError(f"category {position} ({entry.get('name', 'unnamed')}) lacks the key {key!r}")
+    red, green, blue = entry.get("color") or palette_color(position)
+    return Category(str(entry["name"]), bool(entry["isthing"]), (int(red), int(green), int(blue)), int(entry["id"]))
+
+
+def palette_color(index: int) -> Color:
+    """Colour number ``index`` of a fixed sequence whose neighbours differ (bits of the index spread over the channels,
+    as in the palette of PASCAL VOC)."""
+    red = green = blue = 0
+    bits = index + 1
+    for shift in range(7, -1, -1):
+        red |= (bits & 1) << shift
+        green |= (bits >> 1 & 1) << shift
+        blue |= (bits >> 2 & 1) << shift
+        bits >>= 3
+    return red, green, blue

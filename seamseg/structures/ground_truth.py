@@ -1,0 +1,84 @@
+"""What is known to be in the images of a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seamseg.structures.categories import VOID
+from seamseg.structures.packed_sequence import PackedSequence
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """Panoptic annotation of N images; segment id 0 of every image is void.
+
+    Attributes:
+        ids: 1×H×W int64 each, segment ids 0 … K.
+        classes: K+1 int64 each, the class of each id; entry 0 is 255 (void).
+        crowd: K+1 bool each, segments that stand for many objects.
+        boxes: K+1×4 float32 each, the tight (y0, x0, y1, x1) of each id; −1 for an id without a pixel.
+    """
+
+    ids: PackedSequence
+    classes: PackedSequence
+    crowd: PackedSequence
+    boxes: PackedSequence
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.ids), len(self.classes), len(self.crowd), len(self.boxes)}
+        if len(lengths) != 1:
+            raise ValueError(f"the parts of a GroundTruth speak of different numbers of images: {sorted(lengths)}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str) -> GroundTruth:
+        return GroundTruth(
+            self.ids.to(device, non_blocking=True),
+            self.classes.to(device, non_blocking=True),
+            self.crowd.to(device, non_blocking=True),
+            self.boxes.to(device, non_blocking=True),
+        )
+
+    def pin_memory(self) -> GroundTruth:
+        return GroundTruth(
+            self.ids.pin_memory(), self.classes.pin_memory(), self.crowd.pin_memory(), self.boxes.pin_memory()
+        )
+
+    def objects(self, image: int, num_stuff: int) -> Objects:
+        """The objects of one image: segments of a thing class that are not crowd and have a pixel."""
+        classes, crowd, boxes = self.classes.entry(image), self.crowd.entry(image), self.boxes.entry(image)
+        chosen = _is_thing(classes, num_stuff) & ~crowd & (boxes[:, 0] >= 0)
+        segment_ids = torch.nonzero(chosen).squeeze(1)
+        return Objects(boxes[segment_ids], classes[segment_ids] - num_stuff, segment_ids)
+
+    def crowd_pixels(self, image: int, num_stuff: int) -> Tensor:
+        """H×W bool: pixels of crowd segments of thing classes."""
+        crowd_segment = self.crowd.entry(image) & _is_thing(self.classes.entry(image), num_stuff)
+        return crowd_segment[self.ids.entry(image)[0]]
+
+    def semantic_target(self, image: int) -> Tensor:
+        """H×W int64: the class of every pixel, crowd included, 255 where void."""
+        return self.classes.entry(image)[self.ids.entry(image)[0]]
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The objects of one image.
+
+    Attributes:
+        boxes: O×4 float32.
+        classes: O int64, 0-based among the things.
+        segment_ids: O int64, the ids of their pixels in the id map.
+    """
+
+    boxes: Tensor
+    classes: Tensor
+    segment_ids: Tensor
+
+
+def _is_thing(classes: Tensor, num_stuff: int) -> Tensor:
+    return (classes >= num_stuff) & (classes != VOID)

@@ -1,0 +1,130 @@
+"""A batch of tensors whose sizes differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import overload
+
+import torch
+from torch import Tensor
+
+
+class PackedSequence:
+    """N tensors of one dtype and device, whose sizes may differ; an entry may be absent ("none here").
+
+    Entries of one sequence agree in everything but their first dimension when the contiguous view is asked for;
+    before that they may have any shape (images of different sizes are a PackedSequence too).
+
+    Raises:
+        ValueError: entries differ in dtype or device, or are not tensors.
+    """
+
+    def __init__(self, tensors: Iterable[Tensor | None]) -> None:
+        self._tensors = list(tensors)
+        present = [entry for entry in self._tensors if entry is not None]
+        for position, entry in enumerate(self._tensors):
+            if entry is not None and not isinstance(entry, Tensor):
+                raise ValueError(f"entry {position} of a PackedSequence is a {type(entry).__name__}, not a tensor")
+            if entry is not None and (entry.dtype, entry.device) != (present[0].dtype, present[0].device):
+                raise ValueError(
+                    f"entry {position} of a PackedSequence is {entry.dtype} on {entry.device}, "
+                    f"others are {present[0].dtype} on {present[0].device}: convert them first"
+                )
+
+    @classmethod
+    def from_rows(cls, rows: Tensor, image_index: Tensor, num_images: int) -> PackedSequence:
+        """Splits concatenated rows back into one entry per image; the inverse of :meth:`contiguous`.
+
+        Args:
+            rows: R×… values of all images.
+            image_index: R, the image of every row, in 0 … num_images − 1.
+            num_images: length of the result; images without a row get a zero-row entry.
+        """
+        return cls(rows[image_index == image] for image in range(num_images))
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def __iter__(self) -> Iterator[Tensor | None]:
+        return iter(self._tensors)
+
+    @overload
+    def __getitem__(self, key: int) -> Tensor | None: ...
+    @overload
+    def __getitem__(self, key: slice) -> PackedSequence: ...
+    def __getitem__(self, key: int | slice) -> Tensor | PackedSequence | None:
+        if isinstance(key, slice):
+            return PackedSequence(self._tensors[key])
+        return self._tensors[key]
+
+    def __add__(self, other: PackedSequence) -> PackedSequence:
+        """The images of both sequences, one after the other."""
+        if not isinstance(other, PackedSequence):
+            return NotImplemented
+        return PackedSequence(self._tensors + other._tensors)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join("none" if entry is None else str(tuple(entry.shape)) for entry in self._tensors)
+        return f"PackedSequence({shapes})"
+
+    @property
+    def present(self) -> list[Tensor]:
+        """The entries that are not absent, in order."""
+        return [entry for entry in self._tensors if entry is not None]
+
+    @property
+    def all_absent(self) -> bool:
+        return not self.present
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._first().dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self._first().device
+
+    def entry(self, position: int) -> Tensor:
+        """The tensor at ``position``, which must be there.
+
+        Raises:
+            ValueError: the entry is absent.
+        """
+        found = self._tensors[position]
+        if found is None:
+            raise ValueError(f"entry {position} of the PackedSequence is absent")
+        return found
+
+    def contiguous(self) -> tuple[Tensor, Tensor]:
+        """All rows one after the other and the image they belong to.
+
+        Returns:
+            rows: R×…, the entries concatenated along their first dimension; absent entries add none.
+            image_index: R, int64, the position in the sequence of every row.
+
+        Raises:
+            ValueError: every entry is absent (no shape is known), or the shapes after the first dimension differ.
+        """
+        tails = {tuple(entry.shape[1:]) for entry in self.present}
+        if len(tails) != 1:
+            raise ValueError(
+                "a PackedSequence has a contiguous view when its entries agree in all but their first dimension; "
+                f"these have {sorted(tails) or 'no entry at all'}"
+            )
+        counts = [0 if entry is None else entry.shape[0] for entry in self._tensors]
+        image_index = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts, dtype=torch.int64))
+        return torch.cat(self.present), image_index.to(self.device)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> PackedSequence:
+        return PackedSequence(
+            None if entry is None else entry.to(device, non_blocking=non_blocking) for entry in self._tensors
+        )
+
+    def pin_memory(self) -> PackedSequence:
+        """Page-locked copies; the data loader calls this by name."""
+        return PackedSequence(None if entry is None else entry.pin_memory() for entry in self._tensors)
+
+    def _first(self) -> Tensor:
+        if self.all_absent:
+            raise ValueError("every entry of the PackedSequence is absent, so it has no dtype and no device")
+        return self.present[0]

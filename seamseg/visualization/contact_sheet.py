@@ -1,0 +1,186 @@
+"""One picture that shows images, their annotation and what was predicted, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from seamseg.structures.categories import Categories, Color
+from seamseg.structures.predictions import PanopticSegmentation
+from seamseg.visualization.images import Picture
+from seamseg.visualization.legend import draw_legend, legend_height
+from seamseg.visualization.overlay import draw_overlay
+from seamseg.visualization.resize import resize_picture, resize_segmentation
+from seamseg.visualization.shapes import fill_rounded, paste_rounded
+from seamseg.visualization.text import BOLD, draw_text, shorten, text_width
+
+HEADERS = ("Image", "Ground truth", "Prediction")
+
+_PAPER: Color = (255, 255, 255)
+_INK: Color = (28, 32, 38)
+_GREY: Color = (104, 112, 122)
+_PANEL: Color = (238, 241, 244)
+_TALLEST = 0.8
+_TEXT_SCALE = 1.35
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """One image of a contact sheet.
+
+    Attributes:
+        name: written under the image, e.g. its file name.
+        image: H×W×3 uint8.
+        truth, prediction: annotation and result, each in the image's size.
+        pq: panoptic quality in 0 … 1, written under the prediction; None leaves it out.
+    """
+
+    name: str
+    image: Picture
+    truth: PanopticSegmentation
+    prediction: PanopticSegmentation
+    pq: float | None = None
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Distances in pixels, all in proportion to the width of a column."""
+
+    column: int
+    tallest: int
+
+    @property
+    def margin(self) -> int:
+        return round(self.column * 0.07)
+
+    @property
+    def gap(self) -> int:
+        return round(self.column * 0.03)
+
+    @property
+    def header_size(self) -> int:
+        return max(12, round(self.column * 0.046))
+
+    @property
+    def text_size(self) -> int:
+        return max(10, round(self.column * 0.034))
+
+    @property
+    def header(self) -> int:
+        """Height of the line of column titles with the space below it."""
+        return round(self.header_size * 1.7)
+
+    @property
+    def caption(self) -> int:
+        """Height of the line under a row with the space below it."""
+        return round(self.text_size * 2.6)
+
+    @property
+    def width(self) -> int:
+        """Of the sheet without its margins."""
+        return len(HEADERS) * self.column + (len(HEADERS) - 1) * self.gap
+
+    def x(self, column: int) -> int:
+        """Left edge of a column."""
+        return self.margin + column * (self.column + self.gap)
+
+    def row(self, row: SheetRow) -> int:
+        """Height of a row's pictures; tall images are kept from filling the sheet."""
+        height, width = row.image.shape[:2]
+        natural: int = round(self.column * height / width)
+        return max(1, min(natural, self.tallest))
+
+
+def contact_sheet(rows: Sequence[SheetRow], categories: Categories, column_width: int = 640) -> Picture:
+    """Draws one row per image: the image, its annotation and its prediction; below them the classes that occur.
+
+    Images of any size and aspect ratio fill the width of their column; those much taller than wide are centred in it.
+
+    Args:
+        rows: at least one.
+        categories: what the classes of the segmentations mean.
+        column_width: in pixels, at least 100; everything else follows from it.
+
+    Returns:
+        H×W×3 uint8, on white.
+
+    Raises:
+        ValueError: there are no rows, columns are too narrow, or an image and a segmentation differ in size.
+    """
+    if not rows:
+        raise ValueError("a contact sheet needs at least one row")
+    if column_width < 100:
+        raise ValueError(f"the columns of a contact sheet are at least 100 pixels wide, {column_width} is too narrow")
+    layout = _Layout(column_width, _tallest_row(rows, column_width))
+    classes = _classes_present(rows)
+    pictures = layout.header + sum(layout.row(row) + layout.caption for row in rows)
+    legend = legend_height(categories, classes, layout.width, layout.text_size)
+    shape = (pictures + legend + 2 * layout.margin, layout.width + 2 * layout.margin, 3)
+    canvas = np.full(shape, _PAPER, np.uint8)
+    _draw_headers(canvas, layout)
+    y = layout.margin + layout.header
+    for row in rows:
+        _draw_row(canvas, layout, row, categories, y)
+        y += layout.row(row) + layout.caption
+    draw_legend(canvas, (y, layout.margin), categories, classes, layout.width, layout.text_size)
+    return canvas
+
+
+def _draw_headers(canvas: Picture, layout: _Layout) -> None:
+    baseline = layout.margin + round(0.75 * layout.header_size)
+    for column, header in enumerate(HEADERS):
+        draw_text(canvas, header, layout.x(column), baseline, layout.header_size, _INK, BOLD)
+
+
+def _draw_row(canvas: Picture, layout: _Layout, row: SheetRow, categories: Categories, y: int) -> None:
+    height, radius = layout.row(row), max(2, layout.column // 80)
+    for column, picture in enumerate(_cells(row, categories, (height, layout.column))):
+        x = layout.x(column)
+        if picture.shape[1] < layout.column:
+            fill_rounded(canvas, (y, x, y + height, x + layout.column), radius, _PANEL)
+        paste_rounded(canvas, picture, y, x + (layout.column - picture.shape[1]) // 2, radius)
+    baseline = y + height + round(1.35 * layout.text_size)
+    name = shorten(row.name, layout.column, layout.text_size)
+    draw_text(canvas, name, layout.x(0), baseline, layout.text_size, _GREY)
+    if row.pq is not None:
+        _draw_quality(canvas, layout, row.pq, baseline)
+
+
+def _draw_quality(canvas: Picture, layout: _Layout, pq: float, baseline: int) -> None:
+    value = f"{100 * pq:.1f}"
+    x = layout.x(len(HEADERS)) - layout.gap - text_width(value, layout.text_size, BOLD)
+    draw_text(canvas, value, x, baseline, layout.text_size, _INK, BOLD)
+    x -= text_width("PQ ", layout.text_size)
+    draw_text(canvas, "PQ ", x, baseline, layout.text_size, _GREY)
+
+
+def _cells(row: SheetRow, categories: Categories, cell: tuple[int, int]) -> list[Picture]:
+    """The row's three pictures, as large as fits the cell."""
+    for part, segmentation in (("ground truth", row.truth), ("prediction", row.prediction)):
+        if tuple(segmentation.ids.shape) != row.image.shape[:2]:
+            sizes = f"{tuple(segmentation.ids.shape)}, its image {row.image.shape[:2]}"
+            raise ValueError(f"the {part} of {row.name} has height and width {sizes}; they must agree")
+    height, width = row.image.shape[:2]
+    factor = min(cell[0] / height, cell[1] / width)
+    size = (max(1, round(height * factor)), max(1, round(width * factor)))
+    image = resize_picture(row.image, size)
+    truth, prediction = (resize_segmentation(segmentation, size) for segmentation in (row.truth, row.prediction))
+    return [
+        image,
+        draw_overlay(image, truth, categories, scores=False, text_scale=_TEXT_SCALE),
+        draw_overlay(image, prediction, categories, text_scale=_TEXT_SCALE),
+    ]
+
+
+def _tallest_row(rows: Sequence[SheetRow], column_width: int) -> int:
+    """Pixels that a row may be high: a tall image is made smaller among wide ones, but not among its like."""
+    usual = float(np.median([row.image.shape[0] / row.image.shape[1] for row in rows]))
+    return round(column_width * min(max(_TALLEST, usual), 2))
+
+
+def _classes_present(rows: Sequence[SheetRow]) -> list[int]:
+    """Classes of which a pixel is shown, ascending, void last."""
+    segmentations = [segmentation for row in rows for segmentation in (row.truth, row.prediction)]
+    return sorted({number for found in segmentations for number in np.unique(found.semantics.cpu().numpy()).tolist()})

@@ -1,0 +1,116 @@
+"""Samples: what they hold, and what they depend on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from oracles.segment_boxes import segment_boxes
+from tiny_dataset import write_tiny_panoptic
+
+from seamseg.data.coco_panoptic import CocoPanoptic
+from seamseg.data.dataset import EvaluationDataset, SampleKey, TrainDataset, sample_generator
+from seamseg.data.transforms import Channels, InputTransform, TrainTransform
+from seamseg.structures import Batch, Sample
+
+MEAN: Channels = (0.5, 0.5, 0.5)
+STD: Channels = (0.25, 0.25, 0.25)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> CocoPanoptic:
+    tiny = write_tiny_panoptic(
+        tmp_path, num_images=4, images_without_objects=[1], images_with_crowd=[2], images_with_void=[0]
+    )
+    return CocoPanoptic(tiny.folder, tiny.split)
+
+
+def train_dataset(source: CocoPanoptic, seed: int = 0) -> TrainDataset:
+    transform = TrainTransform(24, 64, random_scale=(0.5, 1.5), random_flip=True, mean=MEAN, std=STD)
+    return TrainDataset(source, transform, seed=seed)
+
+
+def same(first: Sample, second: Sample) -> bool:
+    return first.image.shape == second.image.shape and bool(
+        torch.equal(first.image, second.image)
+        and torch.equal(first.ids, second.ids)
+        and torch.equal(first.boxes, second.boxes)
+    )
+
+
+def check_parts(sample: Sample) -> None:
+    assert (sample.image.dtype, sample.ids.dtype, sample.classes.dtype) == (torch.float32, torch.int64, torch.int64)
+    assert (sample.crowd.dtype, sample.boxes.dtype) == (torch.bool, torch.float32)
+    assert sample.image.shape[0] == 3
+    assert sample.ids.shape[0] == 1
+    num_segments = len(sample.classes)
+    assert (sample.crowd.shape, sample.boxes.shape) == ((num_segments,), (num_segments, 4))
+    boxes, areas = segment_boxes(sample.ids[0].numpy(), num_segments)
+    assert sample.boxes.tolist() == boxes
+    assert min(areas[1:], default=1) > 0
+    assert sample.classes[0] == 255
+
+
+def test_training_samples(source: CocoPanoptic) -> None:
+    dataset = train_dataset(source)
+    for epoch in range(3):
+        for index in range(4):
+            sample = dataset[SampleKey(epoch, index)]
+            check_parts(sample)
+            assert sample.image.shape[1:] == sample.ids.shape[1:]
+            assert sample.image_id == 100 + index
+            assert sample.original_size == source.sizes[index]
+
+
+def test_evaluation_samples_keep_the_annotation_at_its_size(source: CocoPanoptic) -> None:
+    dataset = EvaluationDataset(source, InputTransform(24, 64, MEAN, STD))
+    for index in range(4):
+        sample = dataset[SampleKey(0, index)]
+        check_parts(sample)
+        assert tuple(sample.ids.shape[1:]) == sample.original_size == source.sizes[index]
+        assert np.array_equal(sample.ids[0].numpy(), source.read_annotation(index).ids)
+        assert min(sample.image.shape[1:]) == 24
+        assert same(sample, dataset[SampleKey(5, index)])
+
+
+def test_a_sample_depends_on_seed_epoch_and_index_alone(source: CocoPanoptic) -> None:
+    key = SampleKey(2, 3)
+    expected = train_dataset(source)[key]
+    used = train_dataset(source)
+    for epoch in range(2):
+        used[SampleKey(epoch, 0)]
+    torch.manual_seed(99)
+    state = torch.get_rng_state()
+    assert same(used[key], expected)
+    assert torch.equal(torch.get_rng_state(), state), "the global generator must be left alone"
+    others = [train_dataset(source, seed=1)[key], used[SampleKey(1, 3)]]
+    assert not any(same(other, expected) for other in others)
+
+
+def test_every_key_has_its_own_stream() -> None:
+    draws = {
+        float(torch.rand((), generator=sample_generator(seed, SampleKey(epoch, index)), dtype=torch.float64))
+        for seed in range(10)
+        for epoch in range(10)
+        for index in range(10)
+    }
+    assert len(draws) == 1000
+    assert abs(np.mean(list(draws)) - 0.5) < 0.04
+
+
+def test_the_epoch_changes_the_picture_of_an_image(source: CocoPanoptic) -> None:
+    dataset = train_dataset(source)
+    sizes = {tuple(dataset[SampleKey(epoch, 0)].image.shape) for epoch in range(8)}
+    assert len(sizes) >= 4
+
+
+def test_samples_join_to_a_batch(source: CocoPanoptic) -> None:
+    dataset = train_dataset(source)
+    batch = Batch.collate([dataset[SampleKey(0, index)] for index in range(4)])
+    assert batch.image_ids == (100, 101, 102, 103)
+    num_stuff = source.categories.num_stuff
+    assert len(batch.ground_truth.objects(1, num_stuff).boxes) == 0
+    assert batch.ground_truth.crowd_pixels(2, num_stuff).any()
+    assert (batch.ground_truth.semantic_target(0) == 255).any()

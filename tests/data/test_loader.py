@@ -1,0 +1,150 @@
+"""Batches read ahead by worker processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_dataset import TinyDataset, write_tiny_panoptic
+from torch.utils.data import Dataset
+
+from seamseg.data.coco_panoptic import CocoPanoptic
+from seamseg.data.dataset import EvaluationDataset, SampleKey, TrainDataset
+from seamseg.data.images import BrokenImageError
+from seamseg.data.loader import BatchLoader
+from seamseg.data.samplers import EvaluationBatches, TrainBatches
+from seamseg.data.transforms import InputTransform, TrainTransform
+from seamseg.structures import Batch, Sample
+
+NO_MEAN, NO_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyDataset:
+    return write_tiny_panoptic(tmp_path_factory.mktemp("tiny"), num_images=10, images_without_objects=[4])
+
+
+def train_loader(tiny: TinyDataset, num_workers: int) -> BatchLoader:
+    source = CocoPanoptic(tiny.folder, tiny.split)
+    transform = TrainTransform(24, 64, random_scale=(0.5, 1.5), random_flip=True, mean=NO_MEAN, std=NO_STD)
+    sampler = TrainBatches(source.sizes, 2, seed=3)
+    return BatchLoader(TrainDataset(source, transform, seed=3), sampler, num_workers=num_workers)
+
+
+def evaluation_loader(folder: Path, num_workers: int = 0, **options: object) -> BatchLoader:
+    source = CocoPanoptic(folder, "train")
+    dataset = EvaluationDataset(source, InputTransform(24, 64, NO_MEAN, NO_STD))
+    sampler = EvaluationBatches(source.sizes, 2)
+    return BatchLoader(dataset, sampler, num_workers=num_workers, **options)  # type: ignore[arg-type]
+
+
+def content(batches: list[Batch]) -> list[tuple[object, ...]]:
+    """Everything in the batches, comparable."""
+    return [
+        (
+            batch.image_ids,
+            [image.tolist() for image in batch.images.present],
+            [ids.tolist() for ids in batch.ground_truth.ids.present],
+            [boxes.tolist() for boxes in batch.ground_truth.boxes.present],
+        )
+        for batch in batches
+    ]
+
+
+def test_batches_do_not_depend_on_the_number_of_workers(tiny: TinyDataset) -> None:
+    alone, helped = train_loader(tiny, 0), train_loader(tiny, 2)
+    first_epochs = []
+    for epoch in (0, 1):
+        batches = content(list(alone.epoch(epoch)))
+        assert len(batches) == alone.num_batches == 5
+        assert content(list(helped.epoch(epoch))) == batches
+        first_epochs.append(batches)
+    assert first_epochs[0] != first_epochs[1]
+    assert content(list(helped.epoch(0))) == first_epochs[0], "an epoch can be had again"
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_epoch_continues_where_it_was_interrupted(tiny: TinyDataset, num_workers: int) -> None:
+    loader = train_loader(tiny, num_workers)
+    whole = content(list(loader.epoch(4)))
+    interrupted = loader.epoch(4)
+    next(interrupted)
+    next(interrupted)
+    del interrupted
+    assert content(list(loader.epoch(4, start=2))) == whole[2:]
+    assert content(list(train_loader(tiny, 0).epoch(4, start=4))) == whole[4:]
+    assert list(loader.epoch(4, start=5)) == []
+    with pytest.raises(ValueError, match="cannot start at 6"):
+        loader.epoch(4, start=6)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_the_global_generator_is_left_alone(tiny: TinyDataset, num_workers: int) -> None:
+    state = torch.get_rng_state()
+    list(train_loader(tiny, num_workers).epoch(0))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_evaluation_gives_every_image_once(tiny: TinyDataset) -> None:
+    loader = evaluation_loader(tiny.folder)
+    image_ids = [image_id for batch in loader.epoch(0) for image_id in batch.image_ids]
+    assert sorted(image_ids) == list(range(100, 110))
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> TinyDataset:
+    """Ten images: a truncated photograph (0), a missing PNG (3), and a batch of two (5, 7) with nothing whole."""
+    tiny = write_tiny_panoptic(tmp_path, num_images=10)
+    for file in (tiny.image_folder / "000.png", tiny.png_folder / "005.png", tiny.image_folder / "007.png"):
+        file.write_bytes(file.read_bytes()[:50])
+    (tiny.png_folder / "003.png").unlink()
+    return tiny
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_errors_arrive_as_they_were_raised(damaged: TinyDataset, num_workers: int) -> None:
+    with pytest.raises(BrokenImageError) as caught:
+        list(evaluation_loader(damaged.folder, num_workers).epoch(0))
+    file = damaged.image_folder / "000.png"
+    assert str(caught.value) == f"{file} cannot be decoded: it is truncated, damaged or not an image"
+    assert caught.value.path == file
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_broken_images_can_be_reported_and_left_out(damaged: TinyDataset, num_workers: int) -> None:
+    reported: list[BrokenImageError] = []
+    loader = evaluation_loader(damaged.folder, num_workers, on_broken_image=reported.append)
+    batches = list(loader.epoch(0))
+    assert sorted(image_id for batch in batches for image_id in batch.image_ids) == [101, 102, 104, 106, 108, 109]
+    assert min(len(batch) for batch in batches) == 1
+    assert sorted(error.path.stem for error in reported) == ["000", "003", "005", "007"]
+
+
+def test_wrong_annotation_is_never_left_out(tmp_path: Path) -> None:
+    tiny = write_tiny_panoptic(tmp_path)
+    tiny.edit_json(lambda json: json["annotations"][1]["segments_info"].pop())
+    loader = evaluation_loader(tiny.folder, 1, on_broken_image=lambda error: None)
+    with pytest.raises(ValueError, match="does not describe"):
+        list(loader.epoch(0))
+
+
+class Faulty(Dataset[Sample]):
+    """A mistake in the program, as opposed to the data."""
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        raise KeyError(key.index)
+
+
+def test_mistakes_in_the_program_keep_their_traceback() -> None:
+    loader = BatchLoader(Faulty(), EvaluationBatches([(4, 4)], 1), num_workers=1)
+    with pytest.raises(KeyError, match="__getitem__"):
+        list(loader.epoch(0))
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="page-locked memory needs a CUDA device")
+def test_batches_in_page_locked_memory(tiny: TinyDataset) -> None:
+    batch = next(evaluation_loader(tiny.folder, 1, pin_memory=True).epoch(0))
+    assert all(image.is_pinned() for image in batch.images.present)
+    assert all(ids.is_pinned() for ids in batch.ground_truth.ids.present)

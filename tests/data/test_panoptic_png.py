@@ -1,0 +1,54 @@
+"""Segment ids as colours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from seamseg.data.images import BrokenImageError
+from seamseg.data.panoptic_png import read_panoptic_png, write_panoptic_png
+
+
+def test_an_id_is_red_plus_256_green_plus_65536_blue(tmp_path: Path) -> None:
+    colors_rgb = np.array([[(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (255, 255, 255), (3, 2, 1)]], np.uint8)
+    assert cv2.imwrite(str(tmp_path / "a.png"), colors_rgb[..., ::-1])
+    ids = read_panoptic_png(tmp_path / "a.png")
+    assert ids.dtype == np.int32
+    assert ids.tolist() == [[0, 1, 256, 65536, 2**24 - 1, 3 + 2 * 256 + 65536]]
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    ids = np.random.default_rng(0).integers(0, 2**24, size=(13, 7))
+    for dtype in (np.int32, np.int64):
+        write_panoptic_png(tmp_path / "a.png", ids.astype(dtype))
+        assert np.array_equal(read_panoptic_png(tmp_path / "a.png"), ids)
+
+
+@pytest.mark.parametrize("wrong", [-1, 2**24])
+def test_ids_that_do_not_fit_are_refused(tmp_path: Path, wrong: int) -> None:
+    with pytest.raises(ValueError, match=r"a\.png: segment ids lie in 0 … 16777215"):
+        write_panoptic_png(tmp_path / "a.png", np.array([[0, wrong]]))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "said"),
+    [
+        (np.zeros((4, 5), np.uint8), r"1 channel\(s\) of 8 bits"),
+        (np.zeros((4, 5, 4), np.uint8), r"4 channel\(s\) of 8 bits"),
+        (np.zeros((4, 5, 3), np.uint16), r"3 channel\(s\) of 16 bits"),
+    ],
+)
+def test_other_kinds_of_png_are_refused(tmp_path: Path, pixels: np.ndarray, said: str) -> None:
+    assert cv2.imwrite(str(tmp_path / "a.png"), pixels)
+    with pytest.raises(BrokenImageError, match=said):
+        read_panoptic_png(tmp_path / "a.png")
+
+
+def test_the_ids_of_a_real_file(shared: Path) -> None:
+    folder = shared / "data/coco128_panoptic/annotations/panoptic_train2017"
+    assert set(np.unique(read_panoptic_png(folder / "000000000009.png"))) == {
+        *(0, 8345037, 6968006, 2005197, 3658235, 2803959, 2992357, 2271460, 1720367, 8922372, 7113394)
+    }

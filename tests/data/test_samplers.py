@@ -1,0 +1,116 @@
+"""Which images come together in a batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seamseg.data.samplers import EvaluationBatches, TrainBatches
+
+LYING, UPRIGHT = (30, 40), (40, 30)
+Sizes = list[tuple[int, int]]
+orientations = st.lists(st.sampled_from([LYING, UPRIGHT, (30, 30)]), min_size=1, max_size=40)
+
+
+def indices(batches: list[list]) -> list[list[int]]:
+    return [[key.index for key in batch] for batch in batches]
+
+
+def is_mixed(batch: list[int], sizes: Sizes) -> bool:
+    return len({width >= height for height, width in (sizes[index] for index in batch)}) > 1
+
+
+@settings(deadline=None, max_examples=150)
+@given(orientations, st.integers(1, 6), st.integers(1, 4), st.integers(0, 3))
+def test_an_epoch_of_training(sizes: Sizes, batch_size: int, num_ranks: int, epoch: int) -> None:
+    num_ranks = min(num_ranks, len(sizes))
+    samplers = [TrainBatches(sizes, batch_size, seed=5, rank=rank, num_ranks=num_ranks) for rank in range(num_ranks)]
+    per_rank = [indices(sampler.batches(epoch)) for sampler in samplers]
+    assert {len(batches) for batches in per_rank} == {samplers[0].num_batches} != {0}
+    seen = Counter(index for batches in per_rank for batch in batches for index in batch)
+    assert max(seen.values()) == 1
+    step = batch_size * num_ranks
+    assert len(seen) == (len(sizes) // step * step if len(sizes) >= step else len(sizes))
+    steps = [[index for batch in batches for index in batch] for batches in zip(*per_rank, strict=True)]
+    assert sum(is_mixed(images, sizes) for images in steps) <= 1
+    sizes_of_batches = {len(batch) for batches in per_rank for batch in batches}
+    if len(sizes) >= step:
+        assert sizes_of_batches == {batch_size}
+    else:
+        assert max(sizes_of_batches) - min(sizes_of_batches) <= 1
+        assert min(sizes_of_batches) >= 1
+
+
+@settings(deadline=None, max_examples=100)
+@given(orientations, st.integers(1, 6), st.integers(1, 5))
+def test_evaluation_sees_every_image_once(sizes: Sizes, batch_size: int, num_ranks: int) -> None:
+    samplers = [EvaluationBatches(sizes, batch_size, rank=rank, num_ranks=num_ranks) for rank in range(num_ranks)]
+    per_rank = [indices(sampler.batches(0)) for sampler in samplers]
+    assert sorted(index for batches in per_rank for batch in batches for index in batch) == list(range(len(sizes)))
+    counts = [len(batches) for batches in per_rank]
+    assert counts == [sampler.num_batches for sampler in samplers]
+    assert max(counts) - min(counts) <= 1
+    for batches in per_rank:
+        for batch in batches:
+            assert 1 <= len(batch) <= batch_size
+            assert not is_mixed(batch, sizes)
+
+
+def test_keys_carry_the_epoch() -> None:
+    for sampler in (TrainBatches([LYING] * 4, 2, seed=0), EvaluationBatches([LYING] * 4, 2)):
+        assert {key.epoch for batch in sampler.batches(7) for key in batch} == {7}
+
+
+def test_the_order_depends_on_seed_and_epoch_alone() -> None:
+    sizes = [LYING, UPRIGHT] * 20
+    first = TrainBatches(sizes, 2, seed=1).batches(3)
+    sampler = TrainBatches(sizes, 2, seed=1)
+    sampler.batches(0)
+    np.random.seed(0)
+    assert sampler.batches(3) == first
+    assert indices(sampler.batches(4)) != indices(first)
+    assert indices(TrainBatches(sizes, 2, seed=2).batches(3)) != indices(first)
+
+
+def test_the_images_of_a_step_do_not_depend_on_how_many_ranks_share_it() -> None:
+    sizes = [LYING, UPRIGHT, LYING] * 9
+    alone = indices(TrainBatches(sizes, 4, seed=1).batches(0))
+    shared = [indices(TrainBatches(sizes, 1, seed=1, rank=rank, num_ranks=4).batches(0)) for rank in range(4)]
+    assert alone == [[index for batch in batches for index in batch] for batches in zip(*shared, strict=True)]
+
+
+def test_orientations_come_in_mixed_order_over_the_epoch() -> None:
+    sizes = [LYING] * 40 + [UPRIGHT] * 40
+    upright = [batch[0] >= 40 for batch in indices(TrainBatches(sizes, 4, seed=0).batches(0))]
+    changes = sum(first != second for first, second in pairwise(upright))
+    assert changes >= 4
+
+
+def test_every_image_gets_its_turn() -> None:
+    """A lone upright image among lying ones, and images that do not fill the last batch."""
+    sampler = TrainBatches([LYING] * 6 + [UPRIGHT], 4, seed=0)
+    seen = Counter(index for epoch in range(200) for batch in indices(sampler.batches(epoch)) for index in batch)
+    assert len(seen) == 7
+    assert min(seen.values()) > 90  # 4 of 7 images each epoch: 114 on average
+    assert max(seen.values()) < 140
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 8])
+def test_eight_images_are_all_seen_in_every_epoch(batch_size: int) -> None:
+    for num_upright in range(9):
+        sampler = TrainBatches([LYING] * (8 - num_upright) + [UPRIGHT] * num_upright, batch_size, seed=0)
+        assert sorted(index for batch in indices(sampler.batches(0)) for index in batch) == list(range(8))
+
+
+def test_impossible_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 training images are too few for 3 processes"):
+        TrainBatches([LYING] * 2, 1, seed=0, rank=0, num_ranks=3)
+    with pytest.raises(ValueError, match="batch size is 0"):
+        TrainBatches([LYING], 0, seed=0)
+    with pytest.raises(ValueError, match="rank 2 is not in 0 … 1"):
+        EvaluationBatches([LYING], 1, rank=2, num_ranks=2)

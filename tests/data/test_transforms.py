@@ -1,0 +1,147 @@
+"""From pixels on disk to the network's input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seamseg.data.annotation import Annotation
+from seamseg.data.resizing import network_size
+from seamseg.data.transforms import Channels, InputTransform, Normalize, TrainTransform, flip
+
+MEAN: Channels = (0.485, 0.456, 0.406)
+STD: Channels = (0.229, 0.224, 0.225)
+NO_MEAN: Channels = (0.0, 0.0, 0.0)
+NO_STD: Channels = (1.0, 1.0, 1.0)
+SHADES = np.array([(0, 0, 0), (200, 0, 0), (0, 200, 0), (0, 0, 200)], np.uint8)
+
+
+def blocks(height: int = 40, width: int = 60) -> tuple[np.ndarray, Annotation]:
+    """Three segments and void in the corners, and the image that paints each in its shade."""
+    ids = np.zeros((height, width), np.int32)
+    ids[: height // 2, width // 3 :] = 1
+    ids[height // 2 :, : width // 3] = 2
+    ids[height // 2 :, width // 3 :] = 3
+    return SHADES[ids], Annotation(ids, np.array([255, 4, 2, 0]), np.array([False, False, True, False]))
+
+
+def train_transform(scale: tuple[float, float] | None, *, random_flip: bool = True) -> TrainTransform:
+    return TrainTransform(32, 90, random_scale=scale, random_flip=random_flip, mean=NO_MEAN, std=NO_STD)
+
+
+def test_normalisation_is_the_formula() -> None:
+    image = np.random.default_rng(0).integers(0, 256, size=(5, 4, 3), dtype=np.uint8)
+    tensor = Normalize(MEAN, STD)(image)
+    assert (tensor.dtype, tuple(tensor.shape)) == (torch.float32, (3, 5, 4))
+    assert tensor.is_contiguous()
+    for channel in range(3):
+        expected = (image[..., channel].astype(np.float64) / 255 - MEAN[channel]) / STD[channel]
+        np.testing.assert_allclose(tensor[channel].numpy(), expected, atol=1e-6)
+
+
+def test_normalisation_leaves_the_image_alone() -> None:
+    image = np.full((2, 2, 3), 9, np.uint8)
+    Normalize(MEAN, STD)(image)
+    assert (image == 9).all()
+
+
+def test_input_transform_resizes_then_normalises() -> None:
+    image, _ = blocks(40, 60)
+    tensor = InputTransform(20, 25, MEAN, STD)(image)
+    assert tuple(tensor.shape) == (3, *network_size((40, 60), 20, 25)) == (3, 16, 25)
+    middle_of_segment_1 = tensor[:, 3, 18]
+    assert middle_of_segment_1.tolist() == pytest.approx([(200 / 255 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225])
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**63 - 1))
+def test_pixels_and_segments_stay_together(seed: int) -> None:
+    image, annotation = blocks()
+    pixels, left = train_transform((0.5, 2.0))(image, annotation, torch.Generator().manual_seed(seed))
+    assert tuple(pixels.shape[1:]) == left.ids.shape
+    shown = (pixels.permute(1, 2, 0).numpy() * 255).round()
+    same = (shown == SHADES[left.ids]).all(axis=2)
+    away_from_edges = np.ones_like(same)
+    height, width = same.shape
+    near = 4
+    away_from_edges[height // 2 - near : height // 2 + near] = False
+    for edge in (width // 3, width - width // 3):
+        away_from_edges[:, edge - near : edge + near] = False
+    assert same[away_from_edges].all()
+    assert left.classes.tolist() == [255, 4, 2, 0]
+
+
+def test_flipping_twice_changes_nothing_and_once_mirrors() -> None:
+    image, annotation = blocks(7, 9)
+    once = flip(image, annotation)
+    assert np.array_equal(once[1].ids, annotation.ids[:, ::-1])
+    assert np.array_equal(once[0], image[:, ::-1])
+    twice = flip(*once)
+    assert np.array_equal(twice[0], image)
+    assert np.array_equal(twice[1].ids, annotation.ids)
+
+
+def test_half_of_the_images_are_flipped_and_scales_are_uniform() -> None:
+    image, annotation = blocks(32, 48)
+    transform = train_transform((0.5, 1.5))
+    generator = torch.Generator().manual_seed(0)
+    outputs = [transform(image, annotation, generator)[1].ids for _ in range(600)]
+    flipped = np.mean([ids[0, 0] == 1 for ids in outputs])
+    assert 0.44 < flipped < 0.56
+    sides = np.array([min(ids.shape) for ids in outputs])
+    assert sides.min() in (16, 17)
+    assert sides.max() in (46, 47)
+    assert abs(sides.mean() - 31.5) < 1.2
+    assert len(set(sides.tolist())) >= 28
+    correlation = np.corrcoef(sides, [ids[0, 0] == 1 for ids in outputs])[0, 1]
+    assert abs(correlation) < 0.12
+
+
+def test_without_randomness_every_draw_gives_the_same() -> None:
+    image, annotation = blocks(40, 60)
+    transform = train_transform(None, random_flip=False)
+    for seed in range(5):
+        pixels, left = transform(image, annotation, torch.Generator().manual_seed(seed))
+        assert tuple(pixels.shape[1:]) == network_size((40, 60), 32, 90)
+        assert left.ids[0, 0] == 0
+        assert left.ids[0, -1] == 1
+
+
+def test_the_longest_side_wins_over_the_random_scale() -> None:
+    image, annotation = blocks(20, 100)
+    pixels, _ = train_transform((1.0, 2.0))(image, annotation, torch.Generator().manual_seed(0))
+    assert tuple(pixels.shape[1:]) == (18, 90)
+
+
+def test_segments_that_vanish_are_renumbered_away() -> None:
+    image, annotation = blocks(64, 96)
+    annotation.ids[1, 1] = 2
+    annotation.ids[annotation.ids == 2] = 0
+    annotation.ids[1, 1] = 2  # one pixel, which no centre of the smaller image hits
+    pixels, left = train_transform((0.5, 0.5), random_flip=False)(image, annotation, torch.Generator())
+    assert tuple(pixels.shape[1:]) == (16, 24)
+    assert sorted(set(left.ids.ravel().tolist())) == [0, 1, 2]
+    assert left.classes.tolist() == [255, 4, 0]
+    assert left.crowd.tolist() == [False, False, False]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (2, 3)])
+def test_tiny_images_pass(size: tuple[int, int]) -> None:
+    ids = np.ones(size, np.int32)
+    annotation = Annotation(ids, np.array([255, 0]), np.zeros(2, np.bool_))
+    pixels, left = train_transform((0.5, 2.0))(np.zeros((*size, 3), np.uint8), annotation, torch.Generator())
+    assert min(pixels.shape[1:]) >= 1
+    assert (left.ids == 1).all()
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        InputTransform(32, 64, MEAN, (0.2, 0.0, 0.2))
+    with pytest.raises(ValueError, match="at least 1 pixel"):
+        InputTransform(0, 64, MEAN, STD)
+    for scale in ((0.0, 1.0), (1.2, 0.8), (0.01, 1.0)):
+        with pytest.raises(ValueError, match="do not give images of at least 1 pixel"):
+            train_transform(scale)

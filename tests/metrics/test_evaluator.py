@@ -1,0 +1,134 @@
+"""All scores together: what they say of a perfect and of a poor prediction, their JSON form, and several ranks."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+import torch
+
+from seamseg.metrics.evaluator import PanopticEvaluator
+from seamseg.metrics.scores import Scores
+from seamseg.metrics.segments import Segments
+from seamseg.structures import Detections, PanopticSegmentation
+
+NAMES = ("sky", "road", "car", "person")
+NUM_STUFF = 2
+BOX = [4.0, 2.0, 8.0, 10.0]
+
+
+def truth() -> Segments:
+    """Sky over road, a car on it, a strip of void on the left."""
+    ids = torch.ones(12, 16, dtype=torch.int64)
+    ids[6:] = 2
+    ids[4:8, 2:10] = 3
+    ids[:, 0] = 0
+    return Segments(ids, torch.tensor([255, 0, 1, 2]), torch.zeros(4, dtype=torch.bool))
+
+
+def car(score: float = 0.9, box: list[float] = BOX) -> Detections:
+    return Detections(torch.tensor([box]), torch.tensor([0]), torch.tensor([score]), torch.full((1, 28, 28), 30.0))
+
+
+def no_detections() -> Detections:
+    return Detections(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0), torch.zeros(0, 28, 28))
+
+
+def segmentation(segments: Segments) -> PanopticSegmentation:
+    return PanopticSegmentation(segments.ids, segments.classes, torch.ones(len(segments.classes)), segments.crowd)
+
+
+def update_perfectly(evaluator: PanopticEvaluator, image_id: int) -> None:
+    segments = truth()
+    evaluator.update(image_id, segmentation(segments), car(), segments.class_map().clamp(max=3), segments)
+
+
+def update_poorly(evaluator: PanopticEvaluator, image_id: int) -> None:
+    """The car has no detection: its pixels are a crowd segment; the head takes the sky for a person."""
+    segments = truth()
+    predicted = Segments(segments.ids, segments.classes, segments.classes == 2)
+    semantics = segments.class_map()
+    semantics[semantics == 0] = 3
+    evaluator.update(image_id, segmentation(predicted), no_detections(), semantics, segments)
+
+
+def scores(*updates: object) -> Scores:
+    evaluator = PanopticEvaluator(len(NAMES), NUM_STUFF)
+    for image_id, update in enumerate(updates):
+        update(evaluator, image_id)  # type: ignore[operator]
+    return evaluator.compute(NAMES)
+
+
+def test_a_perfect_prediction_has_ones_everywhere() -> None:
+    result = scores(update_perfectly, update_perfectly).to_dict()
+    assert result["all"] == {"pq": 1, "sq": 1, "rq": 1, "n": 3}
+    assert result["things"] == {"pq": 1, "sq": 1, "rq": 1, "n": 1}
+    assert result["stuff"] == {"pq": 1, "sq": 1, "rq": 1, "n": 2}
+    assert [result[key] for key in ("miou", "miou_semantic", "box_ap", "mask_ap")] == pytest.approx([1] * 4)
+    assert result["per_class"]["car"] == {
+        "pq": 1, "sq": 1, "rq": 1, "tp": 2, "fp": 0, "fn": 0, "iou": 1, "iou_semantic": 1,
+    }  # fmt: skip
+
+
+def test_a_poor_one_is_scored_part_by_part() -> None:
+    result = scores(update_poorly)
+    assert (result.stuff.pq, result.things.pq, result.things.n) == (1, 0, 1)
+    assert (result.per_class["car"].fn, result.per_class["car"].fp) == (1, 0)  # left-over pixels are void, not false
+    assert result.per_class["car"].iou == 0
+    assert result.miou == pytest.approx(2 / 3)
+    assert result.per_class["car"].iou_semantic == 1
+    assert result.per_class["sky"].iou_semantic == result.per_class["person"].iou_semantic == 0
+    assert result.miou_semantic == pytest.approx(2 / 4)  # over sky, road, car, person
+    assert (result.box_ap, result.mask_ap) == (0, 0)
+
+
+def test_the_json_form_has_exactly_these_keys_and_no_nan() -> None:
+    result = scores(update_perfectly).to_dict()
+    assert list(result) == ["all", "things", "stuff", "per_class", "miou", "miou_semantic", "box_ap", "mask_ap"]
+    assert list(result["per_class"]) == list(NAMES)
+    assert result["per_class"]["person"]["pq"] is None
+    assert result["per_class"]["person"]["tp"] == 0
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_before_any_image() -> None:
+    result = scores().to_dict()
+    assert result["all"] == {"pq": 0, "sq": 0, "rq": 0, "n": 0}
+    assert result["miou"] is result["box_ap"] is None
+
+
+def test_two_ranks_give_what_one_gives() -> None:
+    ranks = [PanopticEvaluator(len(NAMES), NUM_STUFF) for _ in range(3)]
+    update_perfectly(ranks[0], 10)
+    update_poorly(ranks[1], 11)
+    merged = PanopticEvaluator(len(NAMES), NUM_STUFF)
+    merged.merge(pickle.loads(pickle.dumps(rank.state)) for rank in ranks)  # the third saw no image
+    assert merged.compute(NAMES).to_dict() == scores(update_perfectly, update_poorly).to_dict()
+    update_perfectly(merged, 12)
+    assert merged.compute(NAMES).per_class["car"].tp == 2
+    assert ranks[0].compute(NAMES).per_class["car"].tp == 1
+
+
+def test_an_image_counts_once() -> None:
+    evaluator, other = (PanopticEvaluator(len(NAMES), NUM_STUFF) for _ in range(2))
+    update_perfectly(evaluator, 7)
+    update_perfectly(other, 7)
+    with pytest.raises(ValueError, match="image 7 was scored twice"):
+        update_perfectly(evaluator, 7)
+    with pytest.raises(ValueError, match="image 7 was scored twice"):
+        evaluator.merge([other.state])
+
+
+def test_a_refused_image_leaves_no_trace() -> None:
+    evaluator = PanopticEvaluator(len(NAMES), NUM_STUFF)
+    segments = truth()
+    with pytest.raises(ValueError, match="one size"):
+        evaluator.update(0, segmentation(segments), car(), torch.zeros(3, 3, dtype=torch.int64), segments)
+    assert evaluator.compute(NAMES).all.n == 0
+    update_perfectly(evaluator, 0)
+
+
+def test_every_class_needs_its_name() -> None:
+    with pytest.raises(ValueError, match="3 names for 4 classes"):
+        PanopticEvaluator(4, 2).compute(NAMES[:3])

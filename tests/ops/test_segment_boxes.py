@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from oracles import segment_boxes as oracle
+from torch import Tensor
+
+from seamseg.ops.segment_boxes import segment_boxes
+
+NUM_SEGMENTS = 6
+
+
+def assert_equals_oracle(ids: Tensor, num_segments: int) -> None:
+    boxes, areas = segment_boxes(ids, num_segments)
+    expected_boxes, expected_areas = oracle.segment_boxes(ids.numpy(), num_segments)
+    assert boxes.dtype == torch.float32
+    assert areas.dtype == torch.int64
+    assert boxes.shape == (num_segments, 4)
+    assert boxes.tolist() == expected_boxes
+    assert areas.tolist() == expected_areas
+
+
+def test_a_map_that_can_be_checked_by_eye() -> None:
+    ids = torch.tensor(
+        [
+            [0, 0, 0, 0, 4],
+            [0, 1, 0, 2, 2],
+            [1, 1, 1, 2, 0],
+            [0, 1, 0, 0, 0],
+        ]
+    )
+    boxes, areas = segment_boxes(ids, 5)
+    assert boxes.tolist() == [[0, 0, 4, 5], [1, 0, 4, 3], [1, 3, 3, 5], [-1, -1, -1, -1], [0, 4, 1, 5]]
+    assert areas.tolist() == [11, 5, 3, 0, 1]
+
+
+@given(npst.arrays("int64", npst.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 5)))
+def test_equals_the_oracle(ids) -> None:
+    assert_equals_oracle(torch.from_numpy(ids), NUM_SEGMENTS)
+
+
+def test_a_segment_of_scattered_pixels_gets_one_box() -> None:
+    ids = torch.zeros((40, 30), dtype=torch.int64)
+    ids[3, 20] = ids[30, 2] = ids[15, 29] = 1
+    assert segment_boxes(ids, 2)[0][1].tolist() == [3, 2, 31, 30]
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 7), (7, 0)])
+def test_a_map_without_pixels_leaves_every_segment_without_a_box(shape: tuple[int, int]) -> None:
+    assert_equals_oracle(torch.zeros(shape, dtype=torch.int64), 3)
+
+
+def test_no_segments_and_no_pixels_give_zero_rows() -> None:
+    boxes, areas = segment_boxes(torch.zeros((0, 5), dtype=torch.int64), 0)
+    assert (boxes.shape, areas.shape) == ((0, 4), (0,))
+
+
+def test_strided_maps_are_read_in_their_own_order() -> None:
+    ids = torch.randint(0, NUM_SEGMENTS, (11, 14), generator=torch.Generator().manual_seed(5))
+    for view in (ids.t(), ids[::2, 1::3], ids[3:8, 4:9], ids[:1].expand(6, 14)):
+        assert not view.is_contiguous()
+        assert_equals_oracle(view, NUM_SEGMENTS)
+
+
+def test_the_map_is_left_as_it_was() -> None:
+    ids = torch.tensor([[2, 0], [1, 1]])
+    segment_boxes(ids, 3)
+    assert ids.tolist() == [[2, 0], [1, 1]]
+
+
+@pytest.mark.parametrize("outsider", [-1, 6, 2**40, -(2**62)])
+def test_an_id_outside_the_segments_is_named_with_its_place(outsider: int) -> None:
+    ids = torch.zeros((4, 5), dtype=torch.int64)
+    ids[2, 3] = outsider
+    with pytest.raises(ValueError, match=rf"row 2, column 3 has the id {outsider}, but with 6 segments"):
+        segment_boxes(ids, NUM_SEGMENTS)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.float32, torch.bool])
+def test_other_types_than_int64_are_refused(dtype: torch.dtype) -> None:
+    with pytest.raises(ValueError, match="ids must be int64"):
+        segment_boxes(torch.zeros((2, 2), dtype=dtype), 1)
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (1, 4, 4)])
+def test_other_than_two_dimensions_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="two dimensions"):
+        segment_boxes(torch.zeros(shape, dtype=torch.int64), 1)
+
+
+def test_a_negative_number_of_segments_is_refused() -> None:
+    with pytest.raises(ValueError, match="num_segments must not be negative"):
+        segment_boxes(torch.zeros((0, 0), dtype=torch.int64), -1)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (0, 4)])
+def test_opcheck(shape: tuple[int, int]) -> None:
+    segment_boxes(torch.zeros((1, 1), dtype=torch.int64), 1)  # loads the operator
+    ids = torch.randint(0, 3, shape, generator=torch.Generator().manual_seed(0))
+    torch.library.opcheck(torch.ops.seamseg.segment_boxes.default, (ids, 3))
+
+
+def test_it_compiles_without_a_graph_break() -> None:
+    ids = torch.tensor([[0, 1, 1], [3, 1, 0]])
+    compiled = torch.compile(segment_boxes, fullgraph=True, backend="aot_eager")
+    for expected, found in zip(segment_boxes(ids, 5), compiled(ids, 5), strict=True):
+        assert torch.equal(expected, found)

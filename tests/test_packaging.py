@@ -1,0 +1,152 @@
+"""What the project says of itself, and that what it hands out can be built."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tomllib
+import yaml
+
+import seamseg
+
+ROOT = Path(__file__).resolve().parents[1]
+NOT_DISTRIBUTED = (
+    ".git",
+    ".venv",
+    "runs",
+    "build",
+    "dist",
+    "*.egg-info",
+    ".*_cache",
+    ".hypothesis",
+    "__pycache__",
+    "*.so",
+)
+MODULE_OF = {"opencv-python-headless": "cv2", "pyyaml": "yaml"}
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.match(r"[\w-]+", requirement)[0].lower().replace("_", "-") for requirement in requirements}
+
+
+def imported_modules() -> set[str]:
+    """Top-level names of all imports of other projects in the package."""
+    modules = set()
+    for path in (ROOT / "seamseg").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules.update(alias.name.split(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                modules.add(node.module.split(".")[0])
+    return modules - set(sys.stdlib_module_names) - {"seamseg"}
+
+
+def run_setup(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "setup.py", *arguments]
+    return subprocess.run(command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source distribution of the checkout, unpacked."""
+    folder = tmp_path_factory.mktemp("sdist")
+    shutil.copytree(ROOT, folder / "checkout", ignore=shutil.ignore_patterns(*NOT_DISTRIBUTED))
+    code = f"from setuptools.build_meta import build_sdist; build_sdist({str(folder)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=folder / "checkout", check=True, capture_output=True)
+    (archive,) = folder.glob("*.tar.gz")
+    shutil.unpack_archive(archive, folder / "unpacked")
+    (unpacked,) = (folder / "unpacked").iterdir()
+    return unpacked
+
+
+def test_every_dependency_is_imported_by_the_package() -> None:
+    modules = {MODULE_OF.get(name, name) for name in names(project()["dependencies"])}
+    assert modules - imported_modules() == set()
+
+
+def test_every_import_is_a_dependency() -> None:
+    modules = {MODULE_OF.get(name, name) for name in names(project()["dependencies"])}
+    assert imported_modules() - modules == set()
+
+
+def test_every_requirement_is_pinned_by_the_constraints() -> None:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w-]+==[\w.]+", line) for line in lines), "name==version and nothing else"
+    required = names(project()["dependencies"]) | names(project()["optional-dependencies"]["dev"])
+    assert required - names(lines) == set()
+
+
+def test_every_requirement_has_a_reason() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    for requirement in project()["dependencies"] + project()["optional-dependencies"]["dev"]:
+        assert re.search(rf'"{re.escape(requirement)}", +# \w', text), f"{requirement} lacks a comment that says why"
+
+
+def test_both_papers_are_cited() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["license"] == project()["license"]
+    assert [(reference["title"], reference["year"]) for reference in citation["references"]] == [
+        ("Seamless Scene Segmentation", 2019),
+        ("In-Place Activated BatchNorm for Memory-Optimized Training of DNNs", 2018),
+    ]
+
+
+def test_the_notices_name_every_library() -> None:
+    notice = (ROOT / "NOTICE.md").read_text().lower()
+    assert [name for name in names(project()["dependencies"]) if name not in notice] == []
+
+
+def test_the_sdist_holds_the_native_sources_and_the_version(sdist: Path) -> None:
+    for path in (ROOT / "csrc").rglob("*.*"):
+        assert (sdist / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
+    for name in (
+        "README.md",
+        "LICENSE",
+        "NOTICE.md",
+        "CITATION.cff",
+        "constraints.txt",
+        "seamseg/py.typed",
+        "tests/conftest.py",
+    ):
+        assert (sdist / name).is_file(), name
+    assert f"\nVersion: {seamseg.__version__}\n" in (sdist / "PKG-INFO").read_text()
+
+
+@pytest.mark.slow
+def test_the_sdist_builds_a_library_that_works(sdist: Path) -> None:
+    built = run_setup("build_ext", "--inplace", cwd=sdist)
+    assert built.returncode == 0, built.stderr
+    code = (
+        "import torch; from seamseg.ops import native; from seamseg.ops.segment_boxes import segment_boxes; "
+        "print(native.load_library(), segment_boxes(torch.ones((2, 3), dtype=torch.int64), 2)[1].tolist())"
+    )
+    used = subprocess.run([sys.executable, "-c", code], cwd=sdist, capture_output=True, text=True, check=False)
+    assert used.stdout.split(maxsplit=1) == [str(sdist / "seamseg/_native.abi3.so"), "[0, 6]\n"], used.stderr
+
+
+def test_a_machine_without_a_compiler_is_told_what_to_install(sdist: Path) -> None:
+    built = run_setup("build_ext", cwd=sdist, CXX="/no/such/compiler -O3")
+    assert built.returncode != 0
+    assert (
+        "'/no/such/compiler' is not on the PATH: install one (on Debian or Ubuntu: apt-get install g++)" in built.stderr
+    )
+    assert "Traceback" not in built.stderr
+
+
+def test_a_build_without_torch_says_so(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('not here')")
+    built = run_setup("--version", cwd=ROOT, PYTHONPATH=str(tmp_path))
+    assert built.returncode != 0
+    assert "install torch>=2.10 first" in built.stderr
+    assert "Traceback" not in built.stderr

@@ -1,0 +1,139 @@
+"""Pictures in and out of files and tensors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from seamseg.visualization.images import check_picture, denormalise, write_image
+
+
+def _picture(height: int = 20, width: int = 30) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def _read(path: Path) -> np.ndarray:
+    return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+
+
+def test_png_comes_back_as_it_was(tmp_path: Path) -> None:
+    picture = _picture()
+    write_image(tmp_path / "a.png", picture)
+    assert np.array_equal(_read(tmp_path / "a.png"), picture)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "b.JPEG", "ü ö.jpg"])
+def test_jpeg_keeps_red_red(tmp_path: Path, name: str) -> None:
+    write_image(tmp_path / name, np.full((16, 16, 3), (200, 40, 20), np.uint8))
+    data = cv2.imdecode(np.fromfile(tmp_path / name, np.uint8), cv2.IMREAD_COLOR)
+    assert (tmp_path / name).read_bytes()[:2] == b"\xff\xd8"
+    assert np.abs(data[8, 8].astype(int) - (20, 40, 200)).max() < 8
+
+
+def test_a_view_that_is_not_contiguous_can_be_written(tmp_path: Path) -> None:
+    picture = _picture()[::2, ::-1]
+    write_image(str(tmp_path / "a.png"), picture)
+    assert np.array_equal(_read(tmp_path / "a.png"), picture)
+
+
+def test_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"old")
+    write_image(tmp_path / "a.png", _picture())
+    assert os.listdir(tmp_path) == ["a.png"]
+    assert _read(tmp_path / "a.png").shape == (20, 30, 3)
+
+
+def test_others_may_read_the_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(b"")
+    write_image(tmp_path / "a.png", _picture())
+    assert (tmp_path / "a.png").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_failing_at_the_end_keeps_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"old")
+
+    def full(source: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(ValueError, match=r"a\.png cannot be written: No space left on device"):
+        write_image(tmp_path / "a.png", _picture())
+    assert os.listdir(tmp_path) == ["a.png"]
+    assert (tmp_path / "a.png").read_bytes() == b"old"
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"missing/a\.png cannot be written: No such file or directory"):
+        write_image(tmp_path / "missing" / "a.png", _picture())
+
+
+def test_a_folder_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(ValueError, match="cannot be written"):
+        write_image(tmp_path / "a.png", _picture())
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot be written"):
+        write_image(tmp_path / "a" / "b.png", _picture())
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a", "a.tif"])
+def test_other_suffixes_are_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=rf"{name} must end in one of \.png, \.jpg, \.jpeg"):
+        write_image(tmp_path / name, _picture())
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+)
+def test_what_is_no_picture(tmp_path: Path, array: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="H×W×3 array of type uint8"):
+        check_picture(array)
+    with pytest.raises(ValueError, match="H×W×3 array of type uint8"):
+        write_image(tmp_path / "a.png", array)
+    assert not os.listdir(tmp_path)
+
+
+def test_too_wide_for_jpeg(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a\.jpg of shape \(1, 70000, 3\)"):
+        write_image(tmp_path / "a.jpg", np.zeros((1, 70000, 3), np.uint8))
+    assert not os.listdir(tmp_path)
+
+
+def test_denormalise_undoes_normalise() -> None:
+    picture = _picture()
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+    tensor = torch.from_numpy(picture).permute(2, 0, 1) / 255
+    tensor = (tensor - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    assert np.array_equal(denormalise(tensor, mean, std), picture)
+    assert np.array_equal(denormalise(tensor.double().requires_grad_(), list(mean), list(std)), picture)
+
+
+def test_denormalise_clips_and_blackens() -> None:
+    tensor = torch.tensor([-9.0, 9.0, float("nan"), float("inf"), float("-inf")]).repeat(3, 1)[:, None]
+    result = denormalise(tensor, (0.5, 0.5, 0.5), (1, 1, 1))
+    assert result.shape == (1, 5, 3)
+    assert result[0, :, 0].tolist() == [0, 255, 0, 255, 0]
+
+
+@pytest.mark.parametrize(("shape", "mean"), [((1, 4, 4), (0.5,) * 3), ((4, 4), (0.5,) * 3), ((3, 4, 4), (0.5,))])
+def test_denormalise_wants_three_of_each(shape: tuple[int, ...], mean: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="three means and three deviations"):
+        denormalise(torch.zeros(shape), mean, (1, 1, 1))

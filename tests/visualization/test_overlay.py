@@ -1,0 +1,163 @@
+"""Segmentations painted over images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from seamseg.structures import Categories, Category, PanopticSegmentation
+from seamseg.visualization.colors import segment_colors
+from seamseg.visualization.labels import place_labels
+from seamseg.visualization.overlay import VOID_BRIGHTNESS, VOID_STRIPE_BRIGHTNESS, draw_overlay, segment_texts
+
+CATEGORIES = Categories(
+    (
+        Category("road", False, (128, 64, 128), 7),
+        Category("Gehweg/größe", False, (244, 35, 232), 8),
+        Category("car", True, (0, 0, 142), 9),
+        Category("歩行者", True, (220, 20, 60), 10),
+    )
+)
+
+
+def _image(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def _segmentation(
+    ids: np.ndarray, classes: Sequence[int], scores: Sequence[float] = (), crowd: Sequence[int] = ()
+) -> PanopticSegmentation:
+    """With score 1 and no crowd unless told otherwise; ids in ``crowd`` are crowds."""
+    return PanopticSegmentation(
+        torch.from_numpy(ids),
+        torch.tensor(classes),
+        torch.tensor(scores or [0.0] + [1.0] * (len(classes) - 1)),
+        torch.tensor([segment in crowd for segment in range(len(classes))]),
+    )
+
+
+def _street(height: int, width: int) -> PanopticSegmentation:
+    """Void on top, then two cars side by side, people in a crowd, road, pavement."""
+    ids = np.zeros((height, width), np.int64)
+    rows = np.linspace(0, height, 5).astype(int)
+    ids[rows[1] : rows[2], : width // 2] = 1
+    ids[rows[1] : rows[2], width // 2 :] = 2
+    ids[rows[2] : rows[3]] = 3
+    ids[rows[3] :, : width // 2] = 4
+    ids[rows[3] :, width // 2 :] = 5
+    return _segmentation(ids, [255, 2, 2, 3, 0, 1], [0, 0.9, 0.514, 0.7, 1, 1], crowd=[3])
+
+
+@pytest.mark.parametrize("size", [(480, 640), (100, 100), (120, 160), (3, 700), (1, 1), (1000, 750)])
+def test_shape_type_and_the_image_is_left_alone(size: tuple[int, int]) -> None:
+    image = _image(*size)
+    before = image.copy()
+    overlay = draw_overlay(image, _street(*size), CATEGORIES)
+    assert overlay.shape == (*size, 3)
+    assert overlay.dtype == np.uint8
+    assert np.array_equal(image, before)
+
+
+def test_the_same_input_gives_the_same_picture() -> None:
+    pictures = [draw_overlay(_image(300, 400), _street(300, 400), CATEGORIES) for _ in range(2)]
+    assert np.array_equal(*pictures)
+
+
+@pytest.mark.parametrize("opacity", [0.0, 0.3, 0.5, 1.0])
+def test_inside_a_segment_image_and_colour_are_mixed(opacity: float) -> None:
+    image, segmentation = _image(400, 400), _street(400, 400)
+    overlay = draw_overlay(image, segmentation, CATEGORIES, opacity, labels=False)
+    colors = segment_colors(segmentation.classes.numpy(), CATEGORIES)
+    for segment, (y, x) in {1: (150, 100), 2: (150, 300), 4: (350, 100), 5: (350, 300)}.items():
+        part = np.s_[y - 40 : y + 40, x - 90 : x + 90]
+        mixed = image[part] * (1 - opacity) + colors[segment] * opacity
+        assert np.abs(overlay[part] - mixed).max() <= 0.51
+    assert colors[4].tolist() == [128, 64, 128]
+    assert np.abs(colors[1].astype(int) - colors[2]).max() > 15
+
+
+def test_void_is_the_image_darkened_and_striped() -> None:
+    image = _image(400, 400)
+    top = draw_overlay(image, _street(400, 400), CATEGORIES)[:95]
+    shares = [np.abs(top - image[:95] * share).max(axis=2) <= 1 for share in (VOID_BRIGHTNESS, VOID_STRIPE_BRIGHTNESS)]
+    assert (shares[0] | shares[1]).all()
+    assert shares[1].mean() > 0.2
+
+
+def test_nothing_but_void() -> None:
+    image = np.full((200, 300, 3), 200, np.uint8)
+    overlay = draw_overlay(image, _segmentation(np.zeros((200, 300), np.int64), [255]), CATEGORIES)
+    assert set(np.unique(overlay)) == {round(200 * VOID_BRIGHTNESS), round(200 * VOID_STRIPE_BRIGHTNESS)}
+
+
+def test_instances_are_outlined_and_stuff_and_crowds_are_not() -> None:
+    image = np.zeros((600, 600, 3), np.uint8)
+    overlay = draw_overlay(image, _street(600, 600), CATEGORIES, labels=False)
+    assert overlay[225, 298:302].min(axis=1).max() > 150  # between the cars
+    assert overlay[525, 290:310].max() <= 122  # between road and pavement: half their colours
+    road = overlay[480:600, :290]
+    assert (road == (64, 32, 64)).all()
+
+
+def test_crowds_are_striped() -> None:
+    image = np.zeros((400, 400, 3), np.uint8)
+    crowd = draw_overlay(image, _street(400, 400), CATEGORIES, labels=False)[205:295]
+    values = np.unique(crowd.reshape(-1, 3), axis=0, return_counts=True)[1]
+    assert len(values) == 2
+    assert values.min() / values.sum() == pytest.approx(0.25, abs=0.02)
+
+
+def test_a_crowd_flag_on_stuff_means_nothing() -> None:
+    ids = np.ones((300, 300), np.int64)
+    plain, flagged = (_segmentation(ids, [255, 0], crowd=crowd) for crowd in ([], [1]))
+    image = _image(300, 300)
+    assert np.array_equal(*(draw_overlay(image, segmentation, CATEGORIES) for segmentation in (plain, flagged)))
+
+
+def test_texts() -> None:
+    texts = segment_texts(_street(40, 40), CATEGORIES)
+    assert texts == {1: "car 90%", 2: "car 51%", 3: "歩行者 (crowd)", 4: "road", 5: "Gehweg/größe"}
+    assert segment_texts(_street(40, 40), CATEGORIES, scores=False)[1] == "car"
+
+
+def test_labels_change_their_rectangles_only() -> None:
+    image, segmentation = _image(480, 640), _street(480, 640)
+    plain, labelled = (draw_overlay(image, segmentation, CATEGORIES, labels=labels) for labels in (False, True))
+    changed = (plain != labelled).any(axis=2)
+    labels = place_labels(segmentation.ids.numpy(), segment_texts(segmentation, CATEGORIES))
+    assert len(labels) == 5
+    for label in labels:
+        y0, x0, y1, x1 = label.rectangle
+        assert changed[y0:y1, x0:x1].mean() > 0.8
+        changed[y0:y1, x0:x1] = False
+    assert not changed.any()
+
+
+def test_segments_of_one_pixel_and_of_none() -> None:
+    ids = np.zeros((64, 64), np.int64)
+    ids[5, 5], ids[0, 0], ids[63, 63] = 1, 2, 4
+    overlay = draw_overlay(_image(64, 64), _segmentation(ids, [255, 0, 2, 3, 3]), CATEGORIES)
+    assert overlay.shape == (64, 64, 3)
+
+
+def test_many_segments() -> None:
+    ids = np.arange(200 * 200).reshape(200, 200)
+    overlay = draw_overlay(_image(200, 200), _segmentation(ids, [255] + [2] * (200 * 200 - 1)), CATEGORIES)
+    assert overlay.shape == (200, 200, 3)
+
+
+def test_what_does_not_fit_together() -> None:
+    image, segmentation = _image(20, 30), _street(20, 30)
+    with pytest.raises(ValueError, match="20×30 pixels, its image 20×31"):
+        draw_overlay(_image(20, 31), segmentation, CATEGORIES)
+    with pytest.raises(ValueError, match="type uint8, not float64"):
+        draw_overlay(image / 255, segmentation, CATEGORIES)
+    with pytest.raises(ValueError, match="opacity"):
+        draw_overlay(image, segmentation, CATEGORIES, opacity=1.5)
+    with pytest.raises(ValueError, match=r"classes \[9\], but there are 4 categories"):
+        draw_overlay(image, _segmentation(np.zeros((20, 30), np.int64), [255, 9]), CATEGORIES)
+    with pytest.raises(ValueError, match="from 0 to 1, but there are 1 segments"):
+        draw_overlay(image, _segmentation(np.eye(20, 30, dtype=np.int64), [255]), CATEGORIES)

@@ -1,0 +1,55 @@
+"""Segmentations at another size; annotation as a segmentation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from seamseg.structures import GroundTruth, PackedSequence, PanopticSegmentation
+from seamseg.visualization.resize import annotated_segmentation, resize_picture, resize_segmentation
+
+
+def _segmentation(ids: torch.Tensor) -> PanopticSegmentation:
+    num = int(ids.max()) + 1
+    return PanopticSegmentation(ids, torch.arange(num), torch.ones(num), torch.zeros(num, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(("old", "new"), [((7, 9), (3, 4)), ((3, 4), (9, 16)), ((5, 5), (5, 5)), ((1, 1), (4, 2))])
+def test_every_pixel_takes_the_id_at_its_centre(old: tuple[int, int], new: tuple[int, int]) -> None:
+    ids = torch.arange(old[0] * old[1]).reshape(old)
+    result = resize_segmentation(_segmentation(ids), new).ids
+    for y in range(new[0]):
+        for x in range(new[1]):
+            assert result[y, x] == ids[int((y + 0.5) * old[0] / new[0]), int((x + 0.5) * old[1] / new[1])]
+
+
+def test_what_is_known_of_the_segments_stays() -> None:
+    segmentation = _segmentation(torch.arange(100).reshape(10, 10))
+    smaller = resize_segmentation(segmentation, (2, 2))
+    assert smaller.classes is segmentation.classes
+    assert smaller.scores is segmentation.scores
+    assert smaller.crowd is segmentation.crowd
+
+
+@pytest.mark.parametrize("size", [(10, 12), (40, 48), (10, 48), (20, 24)])
+def test_a_flat_picture_stays_flat(size: tuple[int, int]) -> None:
+    picture = np.full((20, 24, 3), (10, 200, 90), np.uint8)
+    resized = resize_picture(picture, size)
+    assert resized.shape == (*size, 3)
+    assert (resized == (10, 200, 90)).all()
+
+
+def test_annotation_becomes_a_sure_prediction() -> None:
+    ids = torch.tensor([[[0, 1], [2, 2]]])
+    ground_truth = GroundTruth(
+        ids=PackedSequence([ids]),
+        classes=PackedSequence([torch.tensor([255, 3, 5])]),
+        crowd=PackedSequence([torch.tensor([False, False, True])]),
+        boxes=PackedSequence([torch.zeros(3, 4)]),
+    )
+    segmentation = annotated_segmentation(ground_truth, 0)
+    assert segmentation.ids.tolist() == [[0, 1], [2, 2]]
+    assert segmentation.semantics.tolist() == [[255, 3], [5, 5]]
+    assert segmentation.scores.tolist() == [0, 1, 1]
+    assert segmentation.crowd.tolist() == [False, False, True]
