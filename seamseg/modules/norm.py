@@ -86,7 +86,9 @@ class ABN(nn.Module):
         if not self.training or self.statistics_frozen:
             return Statistics(self.running_mean, self.running_var)
         moments = self.reduce(batch_moments(x.detach()))
-        if len(x) and x.numel() == self.num_channels and moments.count <= 1:
+        # Only few samples can be too few; asking for the count otherwise would make a GPU wait. A rank that has none
+        # asks too, so that all ranks of a group fail together.
+        if x.numel() <= self.num_channels and moments.count == 1:
             raise ValueError(
                 f"a norm over {self.num_channels} channels got one sample per channel in training (input "
                 f"{tuple(x.shape)}), which has no variance; use larger batches or images, or norm.name=gn"
@@ -101,12 +103,13 @@ class ABN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         statistics = self.statistics(x)
         mean, var = statistics.mean, statistics.var
-        if statistics.count is not None:
+        compute = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        if statistics.count is not None and x.numel():
             # Again, with a graph: here autograd differentiates through the statistics.
             dims = [dim for dim in range(x.ndim) if dim != 1]
-            var, mean = torch.var_mean(x, dim=dims, correction=0)
+            var, mean = torch.var_mean(compute, dim=dims, correction=0)
         shape = [1, -1] + [1] * (x.ndim - 2)
-        y = (x - mean.view(shape)) * (self.gamma() * (var + self.eps).rsqrt()).view(shape) + self.bias.view(shape)
+        y = (compute - mean.view(shape)) * (self.gamma() * (var + self.eps).rsqrt()).view(shape) + self.bias.view(shape)
         activate_(y, self.activation, self.slope)
         return y.to(x.dtype)
 
@@ -115,9 +118,9 @@ class ABN(nn.Module):
 
     @torch.no_grad()
     def _update_running(self, moments: Moments) -> None:
-        self.num_batches_tracked += 1
-        momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        # Without a sample (an empty batch) nothing is learnt: the weight of the new statistics is 0.
+        # Without a sample (an empty batch) nothing is learnt: it does not count, and its statistics weigh 0.
+        self.num_batches_tracked += moments.count > 0
+        momentum = 1 / max(int(self.num_batches_tracked), 1) if self.momentum is None else self.momentum
         new = (moments.count > 0) * momentum
         unbiased = moments.var * moments.count / (moments.count - 1).clamp(min=1)
         self.running_mean.lerp_(moments.mean.to(self.running_mean.dtype), new.to(self.running_mean.dtype))
@@ -231,6 +234,12 @@ class Norm:
             return AffineAct(num_channels, activation, self.slope)
         kind = InPlaceABN if self.name == "bn" else InPlaceABNSync
         return kind(num_channels, activation, self.slope, momentum=self.momentum, scale=self.scale)
+
+
+def uses_batch_statistics(module: nn.Module) -> bool:
+    """Whether a norm of ``module`` would take its statistics from the next input."""
+    norms = [child for child in module.modules() if isinstance(child, ABN)]
+    return any(norm.training and not norm.statistics_frozen for norm in norms)
 
 
 @contextlib.contextmanager

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seamseg.modules.norm import Norm, running_statistics, warn_once
+from seamseg.modules.norm import InPlaceABNSync, Norm, running_statistics, uses_batch_statistics, warn_once
+from seamseg.ops.collectives import total_over_ranks
 
 REGION_SIZE = 14
 """Side of the sampled features of a region."""
@@ -68,10 +70,16 @@ class RegionHead(nn.Module):
         logits: Tensor = self.roi_msk(self._with_enough_samples(self.conv, regions))
         return logits
 
+    @staticmethod
+    def _num_samples(branch: nn.Module, count: int, device: torch.device) -> int:
+        """Regions that the norms of a branch see: this rank's, or all ranks' if they are synchronised."""
+        synchronised = any(isinstance(module, InPlaceABNSync) for module in branch.modules())
+        return total_over_ranks(count, device) if synchronised else count
+
     def _with_enough_samples(self, branch: nn.Module, regions: Tensor) -> Tensor:
         """A single region has no variance over the batch: that step uses the running statistics."""
         hidden: Tensor
-        if self.training and len(regions) == 1:
+        if uses_batch_statistics(branch) and self._num_samples(branch, len(regions), regions.device) == 1:
             warn_once(self, "the region head got a single region and uses its running statistics for this step")
             with running_statistics(branch):
                 hidden = branch(regions)

@@ -62,3 +62,28 @@ def gather_objects(value: object) -> list[object]:
     gathered: list[object] = [None] * dist.get_world_size()
     dist.all_gather_object(gathered, value)
     return gathered
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether the flag is set on any rank."""
+    if not is_distributed():
+        return flag
+    return any(gather_objects(flag))
+
+
+def mean_over_ranks(values: dict[str, Tensor]) -> dict[str, float]:
+    """Zero-dimensional values, averaged over the ranks in one collective."""
+    stacked = torch.stack([value.float() for value in values.values()])
+    if is_distributed():
+        dist.all_reduce(stacked)
+        stacked /= dist.get_world_size()
+    return dict(zip(values, stacked.tolist(), strict=True))
+
+
+def total_over_ranks(count: int, device: torch.device) -> int:
+    """The sum of one number over all ranks."""
+    if not is_distributed():
+        return count
+    total = torch.tensor(count, device=device)
+    dist.all_reduce(total)
+    return int(total)

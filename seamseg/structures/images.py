@@ -43,8 +43,8 @@ def pad_images(images: PackedSequence) -> PaddedImages:
     sizes = tuple((int(image.shape[1]), int(image.shape[2])) for image in tensors)
     height, width = max(size[0] for size in sizes), max(size[1] for size in sizes)
     padded = tensors[0].new_zeros((len(tensors), tensors[0].shape[0], height, width))
-    for slot, image in zip(padded, tensors, strict=True):
-        slot[:, : image.shape[1], : image.shape[2]].copy_(image)
+    for position, image in enumerate(tensors):
+        padded[position, :, : image.shape[1], : image.shape[2]] = image
     return PaddedImages(padded, sizes)
 
 

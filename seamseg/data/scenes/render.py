@@ -74,8 +74,8 @@ def render_scene(seed: Sequence[int], size: tuple[int, int]) -> Scene:
 
 
 def oversampling(size: tuple[int, int]) -> int:
-    """How many times larger than the picture the drawing is, so that edges come out smooth."""
-    return max(2, int(np.ceil(320 / max(size))))
+    """How many times larger than the picture the drawing is, so that edges come out smooth; always even."""
+    return 2 * int(np.ceil(160 / max(size)))
 
 
 def _draw(painter: Painter, street: Street, layout: Layout, rng: np.random.Generator) -> dict[int, Owner]:

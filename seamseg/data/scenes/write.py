@@ -15,8 +15,6 @@ import numpy.typing as npt
 from seamseg.data.scenes.categories import SCENE_CATEGORIES
 from seamseg.data.scenes.render import Scene, render_scene
 
-SPLITS = ("train", "val")
-
 _SMALLEST_SIDE = 32
 _JPEG_QUALITY = 92
 
@@ -46,22 +44,19 @@ def write_scenes(
     Raises:
         ValueError: a number is out of range, or the folder has annotations already.
     """
-    _check(folder, {"train": num_train, "val": num_val}, size, seed)
-    annotations = folder / "annotations"
-    total, files = num_train + num_val, {}
-    for index, (split, count) in enumerate(zip(SPLITS, (num_train, num_val), strict=True)):
-        images, segmentations = folder / "images" / split, annotations / f"panoptic_{split}"
-        images.mkdir(parents=True, exist_ok=True)
-        segmentations.mkdir(parents=True, exist_ok=True)
+    counts = {"train": num_train, "val": num_val}
+    _check(folder, counts, size, seed)
+    contents, done = {}, 0
+    for index, (split, count) in enumerate(counts.items()):
         entries: list[dict[str, Any]] = []
         for number in range(1, count + 1):
-            scene = render_scene((seed, index, number), size)
-            entries.append(_write_scene(scene, number, images, segmentations))
+            entries.append(_write_scene(render_scene((seed, index, number), size), number, folder, split))
+            done += 1
             if progress is not None:
-                progress(index * num_train + number, total)
-        files[annotations / f"panoptic_{split}.json"] = _panoptic_json(entries, size, seed)
-    for path, content in files.items():
-        _write_whole(path, json.dumps(content, separators=(",", ":")).encode())
+                progress(done, num_train + num_val)
+        contents[split] = _panoptic_json(entries, size, seed)
+    for split, content in contents.items():
+        _write_whole(folder / "annotations" / f"panoptic_{split}.json", json.dumps(content, separators=(",", ":")))
 
 
 def _check(folder: Path, counts: dict[str, int], size: tuple[int, int], seed: int) -> None:
@@ -79,29 +74,28 @@ def _check(folder: Path, counts: dict[str, int], size: tuple[int, int], seed: in
         raise ValueError(f"{folder} has annotations already ({', '.join(used)}); choose another folder or remove them")
 
 
-def _write_scene(scene: Scene, number: int, images: Path, segmentations: Path) -> dict[str, Any]:
+def _write_scene(scene: Scene, number: int, folder: Path, split: str) -> dict[str, Any]:
     """Writes picture and segmentation; returns the scene's entry among the annotations."""
-    name = f"{number:06d}"
-    colors = _segment_colors(scene)
-    bgr = np.ascontiguousarray(scene.picture[..., ::-1])
-    _write_image(images / f"{name}.jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    _write_image(segmentations / f"{name}.png", colors[scene.ids][..., ::-1], [])
+    name, colors = f"{number:06d}", _segment_colors(scene)
+    jpeg = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    _write_image(folder / "images" / split / f"{name}.jpg", scene.picture, jpeg)
+    _write_image(folder / "annotations" / f"panoptic_{split}" / f"{name}.png", colors[scene.ids], [])
+    return {"image_id": number, "file_name": f"{name}.png", "segments_info": _segments_info(scene, colors)}
+
+
+def _segments_info(scene: Scene, colors: npt.NDArray[np.uint8]) -> list[dict[str, Any]]:
     id_of_name = {category.name: category.original_id for category in SCENE_CATEGORIES.classes}
     written_ids = colors.astype(np.int64) @ (1, 256, 65536)
-    return {
-        "image_id": number,
-        "file_name": f"{name}.png",
-        "segments_info": [
-            {
-                "id": int(written_ids[segment.id]),
-                "category_id": id_of_name[segment.name],
-                "area": segment.area,
-                "bbox": list(segment.box),
-                "iscrowd": int(segment.crowd),
-            }
-            for segment in scene.segments
-        ],
-    }
+    return [
+        {
+            "id": int(written_ids[segment.id]),
+            "category_id": id_of_name[segment.name],
+            "area": segment.area,
+            "bbox": list(segment.box),
+            "iscrowd": int(segment.crowd),
+        }
+        for segment in scene.segments
+    ]
 
 
 def _segment_colors(scene: Scene) -> npt.NDArray[np.uint8]:
@@ -137,13 +131,15 @@ def _panoptic_json(entries: list[dict[str, Any]], size: tuple[int, int], seed: i
 
 
 def _write_image(path: Path, image: npt.NDArray[np.uint8], options: list[int]) -> None:
-    encoded, data = cv2.imencode(path.suffix, image, options)
+    """Writes an H×W×3 image (red, green, blue) in the format that the name asks for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    encoded, data = cv2.imencode(path.suffix, np.ascontiguousarray(image[..., ::-1]), options)
     assert encoded, path
     path.write_bytes(data.tobytes())
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def _write_whole(path: Path, text: str) -> None:
     """Writes a file that is there completely or not at all."""
     part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
+    part.write_text(text, encoding="utf-8")
     os.replace(part, path)

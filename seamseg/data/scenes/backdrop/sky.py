@@ -24,8 +24,8 @@ def draw_sky(painter: Painter, rng: np.random.Generator) -> None:
     shadowed = white * (0.80 + 0.20 * fractal_noise(rng, size, _cells(size), 3))[..., None]
     sky = sky + (shadowed - sky) * cover[..., None]
     sky = sky + _glow(painter, size)[..., None] * painter.light.direct.astype(np.float32) * 120
-    full = cv2.resize(np.clip(sky, 0, 255), (width, height), interpolation=cv2.INTER_LINEAR)
-    painter.canvas.picture[:] = full.astype(np.uint8)
+    coarse = np.clip(sky, 0, 255).astype(np.uint8)
+    painter.canvas.picture[:] = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
     painter.canvas.owners[:] = painter.owner
 
 

@@ -48,9 +48,11 @@ class Canvas:
 
     def polygon(self, pixels: Points, color: Rgb, owner: int) -> None:
         """Fills M×2 (column, row) pixels."""
-        if len(pixels) < 3:
-            return
-        corners = fixed_point(pixels)
+        if len(pixels) >= 3:
+            self.fill(fixed_point(pixels), color, owner)
+
+    def fill(self, corners: npt.NDArray[np.int32], color: Rgb, owner: int) -> None:
+        """Fills a polygon whose corners are :func:`fixed_point` numbers."""
         cv2.fillPoly(self.picture, [corners], _channels(color), cv2.LINE_8, _FRACTION_BITS)
         cv2.fillPoly(self.owners, [corners], (owner,), cv2.LINE_8, _FRACTION_BITS)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from seamseg.data.scenes.drawing.camera import NEAR, Camera, Points, clip_near
-from seamseg.data.scenes.drawing.canvas import Canvas, Picture
+from seamseg.data.scenes.drawing.camera import NEAR, Camera, Points
+from seamseg.data.scenes.drawing.canvas import Canvas, Picture, fixed_point
 from seamseg.data.scenes.drawing.light import Light, Rgb
 
 NOBODY = 0
@@ -63,8 +63,13 @@ class Painter:
         seen = self.camera.homogeneous(points)
         distance = np.add.reduceat(seen[:, 2], starts) / counts
         colors = self._colors(faces, points, starts, distance)
-        for color, part in zip(colors, np.split(seen, starts[1:]), strict=True):
-            self.canvas.polygon(_pixels(part), color, self.owner)
+        if seen[:, 2].min() >= NEAR:
+            corners = fixed_point(seen[:, :2] / seen[:, 2:])
+            for start, count, color in zip(starts.tolist(), counts.tolist(), colors, strict=True):
+                self.canvas.fill(corners[start : start + count], color, self.owner)
+        else:
+            for face, color in zip(faces, colors, strict=True):
+                self.canvas.polygon(self.camera.project(face.points), color, self.owner)
 
     def _colors(self, faces: Sequence[Face], points: Points, starts: npt.NDArray[np.int64], distance: Points) -> Points:
         """F×3: albedo in this light, behind this much air."""
@@ -124,9 +129,3 @@ class Painter:
 def _minor(one: Points, two: Points, axis: int) -> Points:
     j, k = (axis + 1) % 3, (axis + 2) % 3
     return np.asarray(one[:, j] * two[:, k] - one[:, k] * two[:, j])
-
-
-def _pixels(seen: Points) -> Points:
-    if seen[:, 2].min() < NEAR:
-        seen = clip_near(seen)
-    return seen[:, :2] / seen[:, 2:]

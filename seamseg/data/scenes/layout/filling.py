@@ -42,7 +42,7 @@ def sample_layout(rng: np.random.Generator, street: Street, lane: float, lamps: 
     add_moving_cars(plan, lane)
     add_crossing_cars(plan, lane)
     for sign in SIDES:
-        for add in (add_parked_cars, add_posts, add_greenery, add_crowd, add_walkers, add_clutter):
+        for add in (add_parked_cars, add_crowd, add_posts, add_greenery, add_walkers, add_clutter):
             add(plan, sign)
     add_crossing_people(plan)
     return Layout(tuple(sample_buildings(plan, lamps)), tuple(plan.items))

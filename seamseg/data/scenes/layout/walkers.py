@@ -19,7 +19,7 @@ def add_walkers(plan: Plan, sign: int) -> None:
 
 
 def add_crowd(plan: Plan, sign: int) -> None:
-    if not plan.chance(0.13):
+    if not plan.chance(0.08):
         return
     inner, outer = plan.street.pavement(sign)
     center = plan.street.at(sign * (inner + outer) / 2, plan.between(9, 17))

@@ -110,7 +110,7 @@ def _in_front(painter: Painter, start: Points, end: Points) -> tuple[Points, Poi
 def _texture_scale(painter: Painter, size: tuple[float, float], distance: float) -> float:
     """Pixels per metre of a wall's texture: as many as are seen, within reason."""
     height, width = painter.canvas.size
-    most = np.sqrt(height * width / 8 / (size[0] * size[1]))
+    most = np.sqrt(height * width / 10 / (size[0] * size[1]))
     return float(np.clip(painter.camera.focal / distance, 2.5, max(min(painter.camera.focal / 45, most), 4)))
 
 

@@ -8,11 +8,11 @@ from functools import cached_property
 import numpy as np
 
 from seamseg.data.scenes.drawing.camera import Points
+from seamseg.data.scenes.drawing.footprint import Footprint
 from seamseg.data.scenes.drawing.light import Rgb
 from seamseg.data.scenes.drawing.painter import Face, Painter
 from seamseg.data.scenes.objects.car_body import CarBody
 from seamseg.data.scenes.objects.car_shapes import CAR_SHAPES, CarShape
-from seamseg.data.scenes.objects.items import Footprint
 
 
 @dataclass(frozen=True, eq=False)

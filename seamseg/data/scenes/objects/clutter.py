@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 
 from seamseg.data.scenes.drawing.camera import Points
+from seamseg.data.scenes.drawing.footprint import Footprint
 from seamseg.data.scenes.drawing.light import Rgb
 from seamseg.data.scenes.drawing.painter import NOBODY, Face, Painter
 from seamseg.data.scenes.drawing.plane import Plane
-from seamseg.data.scenes.objects.items import Footprint
 
 Kind = Literal["bin", "bollard", "box"]
 

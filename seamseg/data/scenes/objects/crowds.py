@@ -9,9 +9,10 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from seamseg.data.scenes.drawing.camera import Points
+from seamseg.data.scenes.drawing.footprint import Footprint
 from seamseg.data.scenes.drawing.painter import Painter
 from seamseg.data.scenes.objects.cars import Car
-from seamseg.data.scenes.objects.items import Footprint, far_to_near
+from seamseg.data.scenes.objects.items import far_to_near
 from seamseg.data.scenes.objects.people import Person
 
 Member = TypeVar("Member", Car, Person)

@@ -48,7 +48,7 @@ def crown(shape: Shape, variant: int, pixels: int) -> Crown:
     y, x = np.mgrid[-1 : 1 : size[0] * 1j, -1 : 1 : size[1] * 1j].astype(np.float32)
     field, light, side = _trimmed(shape, x, y) if shape in ("hedge", "fir") else _clumps(rng, shape, x, y)
     leaf = pixels / 14
-    leaves = fractal_noise(rng, size, (leaf, leaf), 4)
+    leaves = fractal_noise(rng, size, (leaf, leaf), max(3, round(np.log2(leaf))))
     mask = np.clip((field + 0.45 * leaves) * 170 + 127, 0, 255).astype(np.uint8)
     gaps = np.clip(1 + 0.45 * leaves + 0.25 * fractal_noise(rng, size, (leaf * 2, leaf * 2), 2), 0.45, 1.7)
     return Crown((light * gaps).astype(np.float32), (side * gaps).astype(np.float32), mask)

@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 
 from seamseg.data.scenes.drawing.camera import Points
+from seamseg.data.scenes.drawing.footprint import Footprint
 from seamseg.data.scenes.drawing.light import Rgb
 from seamseg.data.scenes.drawing.painter import Face, Painter
 from seamseg.data.scenes.drawing.plane import Plane, circle
-from seamseg.data.scenes.objects.items import Footprint
 from seamseg.data.scenes.objects.signs import BLACK, UPRIGHT, WHITE, draw_posts
 
 _GLASS = np.array([205.0, 208.0, 205.0])

@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 
 from seamseg.data.scenes.drawing.camera import Points
+from seamseg.data.scenes.drawing.footprint import Footprint
 from seamseg.data.scenes.drawing.light import Rgb
 from seamseg.data.scenes.drawing.painter import Face, Painter
 from seamseg.data.scenes.drawing.plane import Plane
 from seamseg.data.scenes.objects.figures import Clothes, Cut, Facing, Pose, figure
-from seamseg.data.scenes.objects.items import Footprint
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,17 +47,17 @@ class Person:
         return [Plane(self.place, direction).at(flat) for direction in (across, along)]
 
     def draw(self, painter: Painter) -> None:
-        """In shade, and where the sun shines a narrower lit part on every limb."""
+        """Every limb in shade, and on it, where it is large enough to be seen, the part that catches more light."""
         plane = Plane.facing(painter.camera, self.place)
         sun = float(plane.across @ painter.light.sun)
         dim = painter.light.ambient * 0.86 + painter.light.direct * (0.26 * painter.lit)
-        bright = dim + painter.light.direct * ((0.22 + 0.35 * abs(sun)) * painter.lit)
-        sunny = painter.lit * float(painter.light.direct.max()) > 0.2 and painter.scale(self.place) > 18
+        bright = dim * 1.08 + painter.light.direct * ((0.20 + 0.35 * abs(sun)) * painter.lit)
+        large = painter.scale(self.place) > 18
         faces: list[Face] = []
         for outline, color in figure(self.pose, self.clothes):
             flat = outline * self.height
             faces.append(Face(plane.at(flat), color * dim, glows=True))
-            if sunny:
+            if large:
                 faces.append(Face(plane.at(_toward_sun(flat, sun)), color * bright, glows=True))
         painter.faces(faces)
 

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 
 from seamseg.data.scenes.drawing.camera import UP, Points
+from seamseg.data.scenes.drawing.footprint import Footprint
 from seamseg.data.scenes.drawing.light import Rgb
 from seamseg.data.scenes.drawing.painter import Face, Painter
 from seamseg.data.scenes.drawing.plane import Plane
 from seamseg.data.scenes.objects.crowns import NUM_VARIANTS, Shape, crown
-from seamseg.data.scenes.objects.items import Footprint
 
 _SIDES = np.linspace(0, 2 * np.pi, 12, endpoint=False)
 
@@ -67,7 +67,7 @@ class Tree:
             self._trunk(painter, plane, 1 if sun > 0 else -1)
         half = -self.width / 2 if self.mirrored else self.width / 2
         pixels = painter.scale(self.place) * max(self.width, self.high - self.low)
-        leaves = crown(self.shape, self.variant, int(np.clip(2 ** np.ceil(np.log2(pixels)), 32, 512)) // 2)
+        leaves = crown(self.shape, self.variant, int(np.clip(2 ** np.rint(np.log2(pixels)), 32, 512)) // 2)
         shade = painter.light.ambient * 0.66 + painter.light.direct * (0.6 * painter.lit)
         share = painter.light.haze(painter.camera.distance(self.place[None]))
         tint = np.stack([self.leaves * shade * (1 - share), painter.light.sky_low * share], axis=1)

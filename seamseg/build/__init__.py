@@ -1,0 +1,20 @@
+"""Settings to objects: the only place where the two meet."""
+
+from seamseg.build.data import build_evaluation_loader, build_input_transform, build_training_loader, open_split
+from seamseg.build.model import Model, build_model, load_model
+from seamseg.build.network import build_fusion, build_initialised_network, build_network
+from seamseg.build.training import build_trainer
+
+__all__ = [
+    "Model",
+    "build_evaluation_loader",
+    "build_fusion",
+    "build_initialised_network",
+    "build_input_transform",
+    "build_model",
+    "build_network",
+    "build_trainer",
+    "build_training_loader",
+    "load_model",
+    "open_split",
+]

@@ -1,0 +1,73 @@
+"""Data sets, transforms and loaders from the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from seamseg.config import Experiment
+from seamseg.data.coco_panoptic import CocoPanoptic
+from seamseg.data.dataset import EvaluationDataset, TrainDataset
+from seamseg.data.images import BrokenImageError
+from seamseg.data.loader import BatchLoader
+from seamseg.data.samplers import EvaluationBatches, TrainBatches
+from seamseg.data.transforms import InputTransform, TrainTransform
+from seamseg.runtime.distributed import Process
+
+
+def open_split(root: str | None, split: str, limit: int | None) -> CocoPanoptic:
+    """One split of a data set.
+
+    Raises:
+        ValueError: no folder is named, or it is no data set with this split.
+    """
+    if root is None:
+        raise ValueError("no data set is named: set data.root=FOLDER")
+    return CocoPanoptic(Path(root), split, limit)
+
+
+def build_input_transform(experiment: Experiment) -> InputTransform:
+    """From a photograph to the network's input."""
+    data = experiment.data
+    return InputTransform(data.shortest_side, data.longest_side, data.mean, data.std)
+
+
+def build_training_loader(experiment: Experiment, source: CocoPanoptic, process: Process) -> BatchLoader:
+    """The training batches of this process."""
+    data = experiment.data
+    transform = TrainTransform(
+        shortest_side=data.shortest_side,
+        longest_side=data.longest_side,
+        random_scale=data.random_scale,
+        random_flip=data.random_flip,
+        mean=data.mean,
+        std=data.std,
+    )
+    seed = experiment.training.seed
+    sampler = TrainBatches(
+        source.sizes, data.train_batch_size, seed=seed, rank=process.rank, num_ranks=process.world_size
+    )
+    return BatchLoader(
+        TrainDataset(source, transform, seed),
+        sampler,
+        num_workers=data.num_workers,
+        pin_memory=process.device.type == "cuda",
+    )
+
+
+def build_evaluation_loader(
+    experiment: Experiment,
+    source: CocoPanoptic,
+    process: Process,
+    on_broken_image: Callable[[BrokenImageError], None] | None = None,
+) -> BatchLoader:
+    """This process's share of the images to score, each once."""
+    data = experiment.data
+    sampler = EvaluationBatches(source.sizes, data.val_batch_size, rank=process.rank, num_ranks=process.world_size)
+    return BatchLoader(
+        EvaluationDataset(source, build_input_transform(experiment)),
+        sampler,
+        num_workers=data.num_workers,
+        pin_memory=process.device.type == "cuda",
+        on_broken_image=on_broken_image,
+    )

@@ -1,0 +1,54 @@
+"""A trained network with all that belongs to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from seamseg.algos.fusion import PanopticFusion
+from seamseg.build.data import build_input_transform
+from seamseg.build.network import build_fusion, build_network
+from seamseg.config import Experiment, parse_experiment
+from seamseg.data.transforms import InputTransform
+from seamseg.export.model_file import ModelFile, load_model_file
+from seamseg.networks import PanopticNet
+from seamseg.structures import Categories
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network with what belongs to it."""
+
+    network: PanopticNet
+    experiment: Experiment
+    categories: Categories
+    fusion: PanopticFusion
+    transform: InputTransform
+
+
+def build_model(file: ModelFile, source: Path, device: torch.device) -> Model:
+    """A trained network ready to predict.
+
+    Raises:
+        ValueError: the file's weights don't fit its settings.
+    """
+    experiment = parse_experiment(file.settings, source=f"settings in {source}")
+    categories = Categories.from_list(file.categories)
+    network = build_network(experiment, categories.num_stuff, categories.num_things)
+    try:
+        network.load_state_dict(file.tensors)
+    except RuntimeError as error:
+        raise ValueError(f"the weights in {source} don't fit the settings beside them: {error}") from error
+    fusion = build_fusion(experiment, categories.num_stuff)
+    return Model(network.eval().to(device), experiment, categories, fusion, build_input_transform(experiment))
+
+
+def load_model(path: Path, device: torch.device) -> Model:
+    """A trained network from a run folder or a file.
+
+    Raises:
+        ValueError: nothing is there, or it is damaged.
+    """
+    return build_model(load_model_file(path), path, device)

@@ -1,0 +1,119 @@
+"""The network and what is done with its answers, from the settings."""
+
+from __future__ import annotations
+
+import torch
+
+from seamseg.algos.anchor_matching import AnchorMatcher
+from seamseg.algos.anchors import AnchorGrid
+from seamseg.algos.detection import DetectionSelector
+from seamseg.algos.fusion import PanopticFusion
+from seamseg.algos.proposal_network import ProposalNetwork
+from seamseg.algos.proposals import ProposalSelector
+from seamseg.algos.region_features import RegionPooler
+from seamseg.algos.region_matching import RegionMatcher
+from seamseg.algos.region_network import RegionNetwork
+from seamseg.algos.semantic_loss import SemanticLoss
+from seamseg.config import Experiment
+from seamseg.config.heads import ProposalCounts
+from seamseg.export.torchvision_weights import load_body_weights
+from seamseg.modules.body import PyramidBody
+from seamseg.modules.fpn import FPN
+from seamseg.modules.initialise import initialise
+from seamseg.modules.norm import ABN, Norm
+from seamseg.modules.proposal_head import ProposalHead
+from seamseg.modules.region_head import MASK_SIZE, REGION_SIZE, RegionHead
+from seamseg.modules.resnet import ResNet
+from seamseg.modules.semantic_head import SemanticHead
+from seamseg.networks import PanopticNet
+from seamseg.structures import Categories
+
+
+def build_network(experiment: Experiment, num_stuff: int, num_things: int) -> PanopticNet:
+    """The network, with no particular weights."""
+    norm, head_norm = _norms(experiment)
+    backbone = ResNet(experiment.body.name, norm)
+    width = experiment.fpn.channels
+    return PanopticNet(
+        body=PyramidBody(backbone, FPN(backbone.channels, width, experiment.fpn.extra_levels, norm)),
+        rpn_head=ProposalHead(width, experiment.rpn.channels, len(experiment.rpn.anchor_ratios), head_norm),
+        roi_head=RegionHead(width, num_things, experiment.roi.fc_channels, experiment.roi.mask_channels, head_norm),
+        sem_head=SemanticHead(width, experiment.sem.channels, num_stuff + num_things, experiment.sem.window, norm),
+        proposal_network=_proposal_network(experiment, num_stuff),
+        region_network=_region_network(experiment, num_stuff),
+        semantic_loss=SemanticLoss(experiment.sem.hardest_fraction),
+    )
+
+
+def build_initialised_network(experiment: Experiment, categories: Categories) -> PanopticNet:
+    """The network as training starts it: random or published weights, frozen parts frozen."""
+    network = build_network(experiment, categories.num_stuff, categories.num_things)
+    generator = torch.Generator().manual_seed(experiment.training.seed)
+    initialise(network, experiment.norm.activation, experiment.norm.slope, generator)
+    if experiment.body.weights is not None:
+        load_body_weights(network.body.backbone, experiment.body.name, experiment.body.weights)
+    for part in experiment.body.frozen:
+        network.body.backbone.get_submodule(part).requires_grad_(False)
+    if experiment.body.norm_frozen:
+        for module in network.body.backbone.modules():
+            if isinstance(module, ABN):
+                module.freeze()
+    return network
+
+
+def build_fusion(experiment: Experiment, num_stuff: int) -> PanopticFusion:
+    """From predictions to segmentations."""
+    settings = experiment.fusion
+    return PanopticFusion(num_stuff, settings.score_threshold, settings.overlap_threshold, settings.min_stuff_area)
+
+
+def _norms(experiment: Experiment) -> tuple[Norm, Norm]:
+    settings = experiment.norm
+    body, heads = (
+        Norm(name, settings.activation, settings.slope, settings.scale, settings.groups, settings.momentum)
+        for name in (settings.name, settings.heads or settings.name)
+    )
+    return body, heads
+
+
+def _proposal_network(experiment: Experiment, num_stuff: int) -> ProposalNetwork:
+    settings = experiment.rpn
+    return ProposalNetwork(
+        anchors=AnchorGrid(settings.anchor_ratios, settings.anchor_scale, experiment.fpn.strides),
+        matcher=AnchorMatcher(
+            num_samples=settings.num_samples,
+            positive_fraction=settings.positive_fraction,
+            positive_threshold=settings.positive_threshold,
+            negative_threshold=settings.negative_threshold,
+            void_threshold=settings.void_threshold,
+        ),
+        training_selector=_selector(experiment, settings.training),
+        inference_selector=_selector(experiment, settings.inference),
+        num_stuff=num_stuff,
+    )
+
+
+def _selector(experiment: Experiment, counts: ProposalCounts) -> ProposalSelector:
+    settings = experiment.rpn
+    return ProposalSelector(counts.before_nms, counts.after_nms, settings.nms_threshold, settings.min_size)
+
+
+def _region_network(experiment: Experiment, num_stuff: int) -> RegionNetwork:
+    settings = experiment.roi
+    return RegionNetwork(
+        pooler=RegionPooler(REGION_SIZE),
+        matcher=RegionMatcher(
+            num_samples=settings.num_samples,
+            positive_fraction=settings.positive_fraction,
+            positive_threshold=settings.positive_threshold,
+            negative_low=settings.negative_low,
+            negative_high=settings.negative_high,
+            void_threshold=settings.void_threshold,
+            background_images=settings.background_images,
+        ),
+        selector=DetectionSelector(settings.nms_threshold, settings.score_threshold, settings.max_predictions),
+        num_stuff=num_stuff,
+        mask_size=MASK_SIZE,
+        masks_of_positives_only=settings.masks_of_positives_only,
+        void_is_background=settings.void_is_background,
+    )

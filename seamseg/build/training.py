@@ -1,0 +1,107 @@
+"""A training run from the settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch.optim import SGD
+
+from seamseg.build.data import build_evaluation_loader, build_training_loader, open_split
+from seamseg.build.network import build_fusion, build_initialised_network
+from seamseg.config import Experiment, save_experiment
+from seamseg.config.training import PolySchedule, StepSchedule
+from seamseg.networks import PanopticNet
+from seamseg.record import RunRecord
+from seamseg.runtime.checkpoint import Checkpoint, Position
+from seamseg.runtime.distributed import Process
+from seamseg.runtime.optimizer import make_sgd
+from seamseg.runtime.schedule import Decay, LearningRate, cosine_decay, poly_decay, step_decay
+from seamseg.runtime.weight_average import WeightAverage
+from seamseg.train import Pace, Trainer
+
+
+def build_trainer(
+    experiment: Experiment, folder: Path, process: Process, checkpoint: Checkpoint | None
+) -> tuple[Trainer, RunRecord]:
+    """All that a training run needs.
+
+    Args:
+        experiment: the settings.
+        folder: of the run, which the record is written to.
+        process: this rank.
+        checkpoint: to go on from, or None to begin.
+
+    Raises:
+        ValueError: a data set is missing or wrong, the two splits differ in their categories, or the checkpoint does
+            not fit the settings.
+    """
+    data = experiment.data
+    train_split = open_split(data.root, data.train_split, data.train_limit)
+    val_split = open_split(data.root, data.val_split, data.val_limit)
+    categories = train_split.categories
+    if val_split.categories != categories:
+        raise ValueError(
+            f"the splits {data.train_split} and {data.val_split} of {data.root} differ in their categories"
+        )
+    network = build_initialised_network(experiment, categories).to(process.device)
+    loader = build_training_loader(experiment, train_split, process)
+    pace = Pace(
+        experiment.training.epochs,
+        experiment.training.validate_every,
+        experiment.training.checkpoint_every,
+        experiment.training.log_every,
+    )
+    decay = experiment.training.weight_average
+    trainer = Trainer(
+        network=network,
+        loader=loader,
+        optimizer=build_optimizer(experiment, network),
+        learning_rate=build_learning_rate(experiment, pace.epochs * loader.num_batches),
+        loss_weights=experiment.loss_weights.model_dump(),
+        clip_norm=experiment.optimizer.clip_norm,
+        average=None if decay is None else WeightAverage(network, decay),
+        seed=experiment.training.seed,
+        process=process,
+        pace=pace,
+    )
+    position = Position() if checkpoint is None else trainer.restore(checkpoint)
+    record = RunRecord(
+        folder=folder,
+        process=process,
+        settings=save_experiment(experiment),
+        categories=categories,
+        trainer=trainer,
+        position=position,
+        validation=build_evaluation_loader(experiment, val_split, process),
+        fusion=build_fusion(experiment, categories.num_stuff),
+        mean=data.mean,
+        std=data.std,
+        num_pictures=experiment.training.num_pictures,
+    )
+    return trainer, record
+
+
+def build_optimizer(experiment: Experiment, network: PanopticNet) -> SGD:
+    """Over the parameters that are not frozen."""
+    settings = experiment.optimizer
+    return make_sgd(
+        network,
+        lr=settings.lr,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
+        weight_decay=settings.weight_decay,
+        weight_decay_norm=settings.weight_decay_norm,
+    )
+
+
+def build_learning_rate(experiment: Experiment, num_iterations: int) -> LearningRate:
+    """For a run of this many steps."""
+    schedule = experiment.schedule
+    decay: Decay
+    if isinstance(schedule, StepSchedule):
+        decay = step_decay(schedule.milestones, schedule.gamma)
+    elif isinstance(schedule, PolySchedule):
+        decay = poly_decay(schedule.power, num_iterations)
+    else:
+        decay = cosine_decay(num_iterations)
+    return LearningRate(experiment.optimizer.lr, decay, schedule.warmup.iterations, schedule.warmup.factor)

@@ -1,0 +1,51 @@
+"""The ``seamseg`` command: one file per verb."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from seamseg import __version__
+from seamseg.cli import evaluate, make_scenes, predict, train
+
+VERBS = (train, evaluate, predict, make_scenes)
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """All verbs and their arguments."""
+    command = argparse.ArgumentParser(
+        prog="seamseg",
+        description="Panoptic segmentation: train a network, score it, and use it on photographs.",
+        epilog="`seamseg VERB --help` explains a verb. Errors of the user end with exit code 2.",
+    )
+    command.add_argument("--version", action="version", version=f"seamseg {__version__}")
+    verbs = command.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for verb in VERBS:
+        verb.add_parser(verbs)
+    return command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code: 0 done, 2 the user's error, 130 interrupted."""
+    options = parser().parse_args(arguments)
+    try:
+        exit_code: int = options.run(options)
+    except (ValueError, OSError, FloatingPointError) as error:
+        if os.environ.get("SEAMSEG_TRACEBACK") == "1":
+            raise
+        print(f"seamseg: {_sentence(error)}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("seamseg: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return exit_code
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

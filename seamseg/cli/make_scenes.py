@@ -1,0 +1,49 @@
+"""``seamseg make-scenes``: writes a synthetic data set."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from seamseg.data.scenes import write_scenes
+from seamseg.runtime.progress import progress_bar
+
+
+def add_parser(verbs: Any) -> None:
+    """Adds the verb and its arguments."""
+    verb = verbs.add_parser(
+        "make-scenes",
+        help="write a synthetic street-scene data set",
+        description="Draws street scenes with panoptic annotation and writes them in COCO panoptic format, with the "
+        "splits train and val. The same arguments give the same bytes.",
+    )
+    verb.add_argument("out", type=Path, metavar="OUT", help="folder of the data set; made if needed")
+    verb.add_argument("--train", type=int, default=400, metavar="N", help="scenes to train on (default: 400)")
+    verb.add_argument("--val", type=int, default=40, metavar="N", help="held-out scenes (default: 40)")
+    verb.add_argument("--size", type=size, default=(256, 512), metavar="HxW", help="in pixels (default: 256x512)")
+    verb.add_argument("--seed", type=int, default=0, help="of all scenes (default: 0)")
+    verb.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    with progress_bar("drawing scenes", options.train + options.val) as advance:
+        write_scenes(
+            options.out,
+            options.train,
+            options.val,
+            options.size,
+            options.seed,
+            progress=lambda done, total: advance(done, ""),
+        )
+    print(f"{options.train} + {options.val} scenes: {options.out}")
+    return 0
+
+
+def size(text: str) -> tuple[int, int]:
+    """Height and width from a text such as 256x512."""
+    with contextlib.suppress(ValueError):
+        height, width = text.lower().split("x")
+        return int(height), int(width)
+    raise argparse.ArgumentTypeError(f"{text!r} is not of the form HxW, such as 256x512")

@@ -1,0 +1,77 @@
+"""``seamseg train``: trains a network and keeps the best."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from seamseg.build import build_trainer
+from seamseg.config import Experiment, load_experiment, save_experiment
+from seamseg.export.model_file import CHECKPOINT_FILE
+from seamseg.runtime.allocator import keep_freed_memory
+from seamseg.runtime.checkpoint import Checkpoint, load_checkpoint
+from seamseg.runtime.distributed import Process, started
+from seamseg.runtime.files import write_text
+from seamseg.runtime.progress import progress_bar
+from seamseg.runtime.stopping import stop_on_signals
+
+SETTINGS_FILE = "config.yaml"
+
+
+def add_parser(verbs: Any) -> None:
+    """Adds the verb and its arguments."""
+    verb = verbs.add_parser(
+        "train",
+        help="train a network",
+        description="Trains a network, validates it now and then, and keeps the best. RUN_DIR receives config.yaml (all "
+        "settings), metrics.jsonl, tensorboard/, checkpoint.pt (the latest state) and model.safetensors (the best "
+        "model). Ctrl-C or SIGTERM saves and ends; --resume goes on.",
+        epilog="Several processes: torchrun --nproc-per-node 8 -m seamseg train CONFIG --run-dir RUN_DIR",
+    )
+    verb.add_argument(
+        "config", type=Path, metavar="CONFIG", help="YAML file of settings, such as configs/scenes_r18.yaml"
+    )
+    verb.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes a setting, such as optimizer.lr=0.02")
+    verb.add_argument("--run-dir", type=Path, required=True, help="folder of the run; made, or empty")
+    verb.add_argument("--resume", action="store_true", help="go on with the run that RUN_DIR holds")
+    verb.add_argument("--device", help="such as cpu or cuda:1; default: CUDA where there is one")
+    verb.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    experiment = load_experiment(options.config, options.overrides)
+    keep_freed_memory()
+    with started(options.device) as process, stop_on_signals() as stop:
+        checkpoint = open_run(options.run_dir, experiment, options.resume, process)
+        trainer, record = build_trainer(experiment, options.run_dir, process, checkpoint)
+        total = trainer.pace.epochs * trainer.loader.num_batches
+        with progress_bar("training", total, record.position.iteration, shown=process.is_first) as record.advance:
+            position = trainer.run(record.position, record, stop)
+        record.close()
+        if process.is_first and position.epoch < trainer.pace.epochs:
+            print(f"stopped and saved at iteration {position.iteration}; --resume goes on", file=sys.stderr)
+            return 128 + (stop.signal or 0)
+    return 0
+
+
+def open_run(folder: Path, experiment: Experiment, resume: bool, process: Process) -> Checkpoint | None:
+    """Prepares the folder of a run, or reads the state of the one it holds.
+
+    Raises:
+        ValueError: the folder is used and ``resume`` was not asked for, or there is nothing to resume.
+    """
+    settings = save_experiment(experiment)
+    if resume:
+        checkpoint = load_checkpoint(folder / CHECKPOINT_FILE)
+        if checkpoint.settings != settings:
+            raise ValueError(f"the settings differ from those that {folder} was started with; give it the same ones")
+        return checkpoint
+    if process.is_first:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise ValueError(f"{folder} is not empty: go on with its run by --resume, or name another --run-dir")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / SETTINGS_FILE, settings)
+        print(f"seed {experiment.training.seed}; settings ({folder / SETTINGS_FILE}):\n{settings}", file=sys.stderr)
+    return None

@@ -1,0 +1,9 @@
+"""Everything that can be set: one file per component, with type, default, meaning and check.
+
+The defaults are those of the published system; `configs/` holds what an experiment changes.
+"""
+
+from seamseg.config.experiment import Experiment
+from seamseg.config.load import load_experiment, parse_experiment, save_experiment
+
+__all__ = ["Experiment", "load_experiment", "parse_experiment", "save_experiment"]

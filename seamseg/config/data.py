@@ -1,0 +1,65 @@
+"""Which images, how large, in what batches."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from seamseg.config.settings import NonNegativeInt, PositiveFloat, PositiveInt, Settings
+
+Triple = tuple[float, float, float]
+
+
+class DataSettings(Settings):
+    """The data set and what becomes of its images."""
+
+    root: str | None = None
+    """Folder of the data set, in COCO panoptic layout."""
+
+    train_split: str = "train"
+    """A split is the unique `annotations/panoptic_SPLIT*.json`."""
+
+    val_split: str = "val"
+    """The split that is validated on."""
+
+    train_limit: PositiveInt | None = None
+    """Only this many images of the training split, the first of its file."""
+
+    val_limit: PositiveInt | None = None
+    """Only this many images of the validation split."""
+
+    shortest_side: PositiveInt = 1024
+    """Images are scaled so that their shorter side has this length, in pixels …"""
+
+    longest_side: PositiveInt = 2048
+    """… unless the longer one would exceed this."""
+
+    random_scale: tuple[PositiveFloat, PositiveFloat] | None = (0.8, 1.0)
+    """Range of a random factor of `shortest_side` in training; null for none."""
+
+    random_flip: bool = True
+    """Whether every other training image is mirrored."""
+
+    mean: Triple = (0.485, 0.456, 0.406)
+    """Of red, green and blue in 0 … 1; subtracted."""
+
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
+    """Of red, green and blue in 0 … 1; divided by."""
+
+    train_batch_size: PositiveInt = 1
+    """Images per process and step."""
+
+    val_batch_size: PositiveInt = 1
+    """Images per process in validation."""
+
+    num_workers: NonNegativeInt = Field(default=2)
+    """Processes per training process that read images; 0 reads in the training process."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DataSettings:
+        if self.longest_side < self.shortest_side:
+            raise ValueError(
+                f"longest_side={self.longest_side} is less than shortest_side={self.shortest_side}; exchange them"
+            )
+        if self.random_scale is not None and self.random_scale[0] > self.random_scale[1]:
+            raise ValueError(f"random_scale={list(self.random_scale)} must be a range from low to high")
+        return self

@@ -1,0 +1,44 @@
+"""All settings of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import field_validator, model_validator
+
+from seamseg.config.data import DataSettings
+from seamseg.config.heads import FusionSettings, LossWeights, ProposalSettings, RegionSettings, SemanticSettings
+from seamseg.config.network import BodySettings, NormSettings, PyramidSettings
+from seamseg.config.settings import Settings
+from seamseg.config.training import OptimizerSettings, PolySchedule, Schedule, TrainingSettings
+
+
+class Experiment(Settings):
+    """One experiment: data, network, training. The defaults are the published system's."""
+
+    data: DataSettings = DataSettings()
+    norm: NormSettings = NormSettings()
+    body: BodySettings = BodySettings()
+    fpn: PyramidSettings = PyramidSettings()
+    rpn: ProposalSettings = ProposalSettings()
+    roi: RegionSettings = RegionSettings()
+    sem: SemanticSettings = SemanticSettings()
+    fusion: FusionSettings = FusionSettings()
+    loss_weights: LossWeights = LossWeights()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    schedule: Schedule = PolySchedule()
+    training: TrainingSettings = TrainingSettings()
+
+    @field_validator("schedule", mode="before")
+    @classmethod
+    def _default_schedule(cls, value: Any) -> Any:
+        return {"name": PolySchedule().name, **value} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _check(self) -> Experiment:
+        if self.body.weights is None and (self.body.norm_frozen or self.body.frozen):
+            raise ValueError(
+                "body.frozen and body.norm_frozen keep parts as they start, which asks for body.weights: without, they "
+                "are those of an untrained network"
+            )
+        return self

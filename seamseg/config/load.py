@@ -1,0 +1,107 @@
+"""Settings from YAML files and ``key=value`` arguments, and back to YAML."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from seamseg.config.experiment import Experiment
+
+
+def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Reads a YAML file of settings, changed by ``key=value`` arguments.
+
+    Args:
+        path: of the file; keys it lacks keep their defaults.
+        overrides: such as ``optimizer.lr=0.02``; the value is read as YAML.
+
+    Raises:
+        ValueError: the file is missing or is no YAML mapping, a key is unknown (the nearest one is named), or a value
+            is refused.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read the settings {path}: {_reason(error)}") from error
+    return parse_experiment(text, source=str(path), overrides=overrides)
+
+
+def parse_experiment(text: str, source: str, overrides: Sequence[str] = ()) -> Experiment:
+    """The same from the text of such a file; ``source`` names it in errors."""
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, dict):
+        raise ValueError(f"{source} must hold settings by name, such as `optimizer: {{lr: 0.02}}`, not {tree!r}")
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return Experiment.model_validate(tree)
+    except ValidationError as error:
+        raise ValueError(f"{source}: " + "; ".join(_sentence(entry) for entry in error.errors())) from error
+
+
+def save_experiment(experiment: Experiment) -> str:
+    """All settings as YAML, such that :func:`parse_experiment` gives them back."""
+    return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise ValueError(f"{override!r} is not of the form key=value, such as optimizer.lr=0.02")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ValueError(f"the value of {override!r} is not valid YAML") from error
+    *groups, name = key.split(".")
+    for group in groups:
+        inner = tree.setdefault(group, {})
+        if not isinstance(inner, dict):
+            raise ValueError(f"{override!r}: {group!r} is a single setting, it has no {name!r}")
+        tree = inner
+    if key == "schedule.name" and tree.get("name") != parsed:
+        # The other settings belong to the schedule that is being left.
+        tree.clear()
+    tree[name] = parsed
+
+
+def _sentence(entry: Any) -> str:
+    """One validation error in the user's words."""
+    # The name of the chosen schedule stands in pydantic's location, but not in the file.
+    key = ".".join(str(part) for part in entry["loc"] if part not in ("poly", "steps", "cosine"))
+    if entry["type"] == "extra_forbidden":
+        nearest = difflib.get_close_matches(key, list(known_keys(Experiment)), n=1, cutoff=0.5)
+        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        return f"there is no setting {key}{hint}"
+    message = entry["msg"].removeprefix("Value error, ").replace("a valid dictionary or instance of", "the group")
+    value = "" if isinstance(entry["input"], (dict, BaseModel)) else f"={entry['input']!r}"
+    place = f"{key}{value}: " if key else ""
+    return f"{place}{message[:1].lower()}{message[1:]}"
+
+
+def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key of the settings, dotted."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        for inner in _models(field):
+            yield from known_keys(inner, f"{prefix}{name}.")
+
+
+def _models(field: FieldInfo) -> list[type[BaseModel]]:
+    kinds = get_args(field.annotation) if isinstance(field.annotation, UnionType) else (field.annotation,)
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

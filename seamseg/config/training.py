@@ -1,0 +1,111 @@
+"""How the network is trained: optimiser, schedule, length, validation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from seamseg.config.settings import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Settings
+
+
+class OptimizerSettings(Settings):
+    """Stochastic gradient descent."""
+
+    lr: PositiveFloat = 0.01
+    """Learning rate after the warm-up, for the total batch."""
+
+    momentum: Fraction = 0.9
+    """Of the velocity."""
+
+    nesterov: bool = True
+    """Whether the gradient is taken where the momentum leads."""
+
+    weight_decay: NonNegativeFloat = 1e-4
+    """L2 penalty of the weights."""
+
+    weight_decay_norm: bool = True
+    """Whether the norms' parameters are decayed too; the Vistas and Cityscapes recipes say no."""
+
+    clip_norm: PositiveFloat | None = None
+    """Largest norm of the whole gradient; null leaves it."""
+
+
+class Warmup(Settings):
+    """The learning rate starts lower and rises linearly."""
+
+    iterations: NonNegativeInt = 500
+    """How long; 0 for none."""
+
+    factor: Fraction = 1 / 3
+    """Of the learning rate, where it starts."""
+
+
+class PolySchedule(Settings):
+    """(1 − k/K) to a power, K being all iterations."""
+
+    name: Literal["poly"] = "poly"
+    power: PositiveFloat = 0.9
+    """The exponent."""
+
+    warmup: Warmup = Warmup()
+    """The start."""
+
+
+class StepSchedule(Settings):
+    """Falls by a factor at every milestone."""
+
+    name: Literal["steps"] = "steps"
+    milestones: tuple[PositiveInt, ...]
+    """Iterations from which the rate is lower."""
+
+    gamma: PositiveFloat = 0.1
+    """The factor."""
+
+    warmup: Warmup = Warmup()
+    """The start."""
+
+
+class CosineSchedule(Settings):
+    """Half a cosine from the full rate to zero."""
+
+    name: Literal["cosine"] = "cosine"
+    warmup: Warmup = Warmup()
+    """The start."""
+
+
+Schedule = Annotated[PolySchedule | StepSchedule | CosineSchedule, Field(discriminator="name")]
+
+
+class TrainingSettings(Settings):
+    """Length, order and supervision of a run."""
+
+    epochs: PositiveInt = 90
+    """Passes over the training images."""
+
+    seed: NonNegativeInt = 0
+    """Of the first weights, the order of the images, their augmentation and all sampling."""
+
+    validate_every: NonNegativeInt = 1
+    """Epochs between validations, each of which may become the best; the last epoch always validates; 0: only that."""
+
+    checkpoint_every: PositiveInt = 1
+    """Epochs between checkpoints; the last epoch always writes one."""
+
+    log_every: PositiveInt = 20
+    """Iterations between entries of the log."""
+
+    num_pictures: NonNegativeInt = 4
+    """Validation images shown in TensorBoard."""
+
+    weight_average: float | None = Field(default=None, gt=0, lt=1)
+    """Decay per iteration of an exponential moving average of the weights, which is then validated and kept as the
+    result; null: the weights themselves."""
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingSettings:
+        if self.validate_every > self.epochs:
+            raise ValueError(
+                f"validate_every={self.validate_every} is more than epochs={self.epochs}; use 0 to validate at the end"
+            )
+        return self

@@ -1,0 +1,87 @@
+"""One pass over a data set: predictions against ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seamseg.algos.fusion import FusedImage, PanopticFusion
+from seamseg.data.loader import BatchLoader
+from seamseg.metrics.evaluator import EvaluatorState, PanopticEvaluator
+from seamseg.metrics.scores import Scores
+from seamseg.metrics.segments import Segments
+from seamseg.networks import PanopticNet
+from seamseg.ops.collectives import gather_objects
+from seamseg.structures import Batch, Categories
+
+
+@dataclass(frozen=True)
+class ScoredImage:
+    """One image of an evaluation, for those who want to see more than numbers.
+
+    Attributes:
+        image_id: the data set's own id.
+        image: 3×H×W, the network's input.
+        fused: what the network says, at the size of the annotation.
+        truth: the annotation.
+        number: images scored so far by this process.
+    """
+
+    image_id: int
+    image: Tensor
+    fused: FusedImage
+    truth: Segments
+    number: int
+
+
+def evaluate(
+    network: PanopticNet,
+    loader: BatchLoader,
+    fusion: PanopticFusion,
+    categories: Categories,
+    device: torch.device,
+    on_image: Sequence[Callable[[ScoredImage], None]] = (),
+) -> Scores:
+    """Scores a network at the original size of the images; the same on every rank.
+
+    Args:
+        network: left in evaluation mode.
+        loader: of this rank's share of the images.
+        fusion: of detections and semantics.
+        categories: of the data set.
+        device: of the network.
+        on_image: called with every image of this rank.
+    """
+    network.eval()
+    evaluator = PanopticEvaluator(len(categories), categories.num_stuff)
+    number = 0
+    for batch in loader.epoch(0):
+        for scored in _score(network, batch.to(device), fusion, evaluator, number):
+            number = scored.number
+            for callback in on_image:
+                callback(scored)
+    return _over_ranks(evaluator, categories).compute(categories.names)
+
+
+def _score(
+    network: PanopticNet, batch: Batch, fusion: PanopticFusion, evaluator: PanopticEvaluator, number: int
+) -> list[ScoredImage]:
+    predictions = network.predict(batch.images)
+    scored = []
+    for image, image_id in enumerate(batch.image_ids):
+        truth = Segments.of_truth(batch.ground_truth, image)
+        fused = fusion(predictions.detections(image), predictions.semantics(image), truth.size)
+        evaluator.update(image_id, fused.segmentation, fused.detections, fused.semantics, truth)
+        number += 1
+        scored.append(ScoredImage(image_id, batch.images.entry(image), fused, truth, number))
+    return scored
+
+
+def _over_ranks(evaluator: PanopticEvaluator, categories: Categories) -> PanopticEvaluator:
+    states = [state for state in gather_objects(evaluator.state) if isinstance(state, EvaluatorState)]
+    joined = PanopticEvaluator(len(categories), categories.num_stuff)
+    joined.merge(states)
+    return joined

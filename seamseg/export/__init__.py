@@ -1,0 +1,1 @@
+"""Models as files: our own, and those published elsewhere."""

@@ -1,0 +1,125 @@
+"""What a training run leaves behind: log, pictures, checkpoints, and the best model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from seamseg.algos.fusion import PanopticFusion
+from seamseg.data.loader import BatchLoader
+from seamseg.evaluate import evaluate
+from seamseg.export.model_file import CHECKPOINT_FILE, MODEL_FILE, ModelFile, save_model
+from seamseg.metrics.scores import Scores
+from seamseg.networks import PanopticNet
+from seamseg.runtime.checkpoint import Position, save_checkpoint
+from seamseg.runtime.distributed import Process
+from seamseg.runtime.log import RunLog
+from seamseg.runtime.progress import Advance
+from seamseg.show import Album
+from seamseg.structures import Categories
+from seamseg.train import Trainer
+from seamseg.visualization.overlay import draw_overlay
+
+Triple = tuple[float, float, float]
+
+
+class RunRecord:
+    """Watches a training run; rank 0 writes, all ranks score.
+
+    Args:
+        folder: of the run.
+        process: this rank.
+        settings: of the experiment, as YAML.
+        categories: of the data set.
+        trainer: of the run.
+        position: where it begins or goes on.
+        validation: this rank's share of the images to score.
+        fusion: of detections and semantics.
+        mean, std: that the images were normalised with.
+        num_pictures: validation images shown in TensorBoard.
+        advance: is told the iteration and a remark; of a progress bar.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        process: Process,
+        settings: str,
+        categories: Categories,
+        trainer: Trainer,
+        position: Position,
+        validation: BatchLoader,
+        fusion: PanopticFusion,
+        mean: Triple,
+        std: Triple,
+        num_pictures: int,
+    ) -> None:
+        self.folder, self.process, self.settings, self.categories = folder, process, settings, categories
+        self.trainer, self.position, self.validation, self.fusion = trainer, position, validation, fusion
+        self.mean, self.std, self.num_pictures = mean, std, num_pictures
+        self.advance: Advance = lambda done, remark: None
+        self._log = RunLog(folder, position.iteration) if process.is_first else None
+        self._remark = ""
+
+    def stepped(self, position: Position) -> None:
+        self.advance(position.iteration, f"epoch {position.epoch + 1} {self._remark}")
+
+    def logged(self, iteration: int, losses: dict[str, float], rate: float) -> None:
+        self._remark = f"loss {losses['total']:.3f}"
+        if self._log is not None:
+            self._log.scalars("train", iteration, {**losses, "lr": rate})
+
+    def validate(self, network: PanopticNet, position: Position) -> float:
+        album = Album(self.categories, self.mean, self.std, self.num_pictures if self.process.is_first else 0)
+        scores = evaluate(network, self.validation, self.fusion, self.categories, self.process.device, [album.add])
+        self._show(album, position.iteration)
+        if self._log is not None:
+            self._log.scalars("validation", position.iteration, _headline(scores))
+            print(f"epoch {position.epoch}: {_sentence(scores)}", file=sys.stderr)
+            if scores.all.pq > position.best_pq:
+                model = ModelFile(self.settings, self.categories.to_list(), network.state_dict())
+                save_model(self.folder / MODEL_FILE, model)
+        return scores.all.pq
+
+    def save(self, position: Position) -> None:
+        if self.process.is_first:
+            state = self.trainer.checkpoint(position, self.settings, self.categories)
+            save_checkpoint(self.folder / CHECKPOINT_FILE, state)
+
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+
+    def _show(self, album: Album, iteration: int) -> None:
+        if self._log is None:
+            return
+        for row in album.rows:
+            pictures = [
+                draw_overlay(row.image, row.truth, self.categories, scores=False),
+                draw_overlay(row.image, row.prediction, self.categories),
+            ]
+            self._log.picture(f"validation/{row.name}", iteration, np.concatenate(pictures))
+
+
+def _headline(scores: Scores) -> dict[str, float]:
+    """The numbers worth a curve."""
+    return {
+        "pq": scores.all.pq,
+        "pq_things": scores.things.pq,
+        "pq_stuff": scores.stuff.pq,
+        "sq": scores.all.sq,
+        "rq": scores.all.rq,
+        "miou": scores.miou,
+        "miou_semantic": scores.miou_semantic,
+        "box_ap": scores.box_ap,
+        "mask_ap": scores.mask_ap,
+    }
+
+
+def _sentence(scores: Scores) -> str:
+    return (
+        f"PQ {100 * scores.all.pq:.1f} (things {100 * scores.things.pq:.1f}, stuff {100 * scores.stuff.pq:.1f}), "
+        f"mIoU {100 * scores.miou:.1f}, AP box {100 * scores.box_ap:.1f}, mask {100 * scores.mask_ap:.1f}"
+    )

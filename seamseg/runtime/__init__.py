@@ -1,0 +1,1 @@
+"""What a long run needs: memory, distribution, optimiser, schedule, checkpoints, logs, progress."""

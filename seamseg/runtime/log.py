@@ -1,0 +1,68 @@
+"""What a run says while it goes: a line of JSON per event, TensorBoard scalars and pictures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.tensorboard import SummaryWriter
+
+from seamseg.runtime.files import write_text
+
+METRICS_FILE = "metrics.jsonl"
+TENSORBOARD_FOLDER = "tensorboard"
+
+
+class RunLog:
+    """Writes ``metrics.jsonl`` and ``tensorboard/`` of a run folder.
+
+    Args:
+        folder: of the run.
+        iteration: the run goes on from here: what an interrupted process logged beyond it is taken out, so that every
+            iteration appears once.
+    """
+
+    def __init__(self, folder: Path, iteration: int = 0) -> None:
+        self._path = folder / METRICS_FILE
+        _drop_after(self._path, iteration)
+        self._file = self._path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=iteration + 1)
+
+    def scalars(self, kind: str, iteration: int, values: Mapping[str, float]) -> None:
+        """Records named numbers, such as the losses of iteration 20 under ``train``."""
+        plain = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._file.write(json.dumps({"kind": kind, "iteration": iteration, **plain}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(f"{kind}/{name}", value, iteration)
+
+    def picture(self, name: str, iteration: int, picture: NDArray[np.uint8]) -> None:
+        """Shows an H×W×3 picture in TensorBoard."""
+        self._board.add_image(name, picture, iteration, dataformats="HWC")
+
+    def close(self) -> None:
+        self._file.close()
+        self._board.close()
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The entries of a run's ``metrics.jsonl``; a last line cut off by a crash is left out."""
+    path = folder / METRICS_FILE
+    entries = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            entries.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return entries
+
+
+def _drop_after(path: Path, iteration: int) -> None:
+    if path.exists():
+        kept = [entry for entry in read_metrics(path.parent) if entry["iteration"] <= iteration]
+        write_text(path, "".join(json.dumps(entry) + "\n" for entry in kept))

@@ -1,0 +1,36 @@
+"""Bars with an estimate of the time left."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Advance = Callable[[int, str], None]
+"""How many units are done, and a remark."""
+
+
+@contextlib.contextmanager
+def progress_bar(title: str, total: int, done: int = 0, shown: bool = True) -> Iterator[Advance]:
+    """Shows how far a work has come, on standard error.
+
+    Args:
+        title: of the work.
+        total: units in all.
+        done: units that are done at the start, left out of the estimate.
+        shown: False shows nothing (all processes but the first).
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[remark]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
+        task = progress.add_task(title, total=total, completed=done, remark="")
+        yield lambda now, remark: progress.update(task, completed=now, remark=remark)

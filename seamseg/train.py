@@ -1,0 +1,215 @@
+"""Training: epochs of steps, validation, and everything kept that the next process needs to go on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.optim import Optimizer
+
+from seamseg.data.loader import BatchLoader
+from seamseg.networks import PanopticNet
+from seamseg.ops.collectives import any_rank, is_distributed, mean_over_ranks
+from seamseg.runtime.checkpoint import Checkpoint, Position
+from seamseg.runtime.distributed import Process
+from seamseg.runtime.schedule import LearningRate
+from seamseg.runtime.stopping import StopRequest
+from seamseg.runtime.weight_average import WeightAverage
+from seamseg.structures import Batch, Categories, Losses
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often something happens.
+
+    Attributes:
+        epochs: passes over the training images.
+        validate_every: epochs between validations; 0 validates at the end alone.
+        checkpoint_every: epochs between checkpoints.
+        log_every: iterations between entries of the log.
+    """
+
+    epochs: int
+    validate_every: int
+    checkpoint_every: int
+    log_every: int
+
+    def validates(self, epoch: int) -> bool:
+        """Whether a validation follows epoch 0, 1, …."""
+        return epoch + 1 == self.epochs or (self.validate_every > 0 and (epoch + 1) % self.validate_every == 0)
+
+    def checkpoints(self, epoch: int) -> bool:
+        """Whether a checkpoint follows epoch 0, 1, …."""
+        return epoch + 1 == self.epochs or (epoch + 1) % self.checkpoint_every == 0
+
+
+class Observer(Protocol):
+    """What happens around the training, on every rank."""
+
+    def stepped(self, position: Position) -> None:
+        """After every iteration."""
+
+    def logged(self, iteration: int, losses: dict[str, float], rate: float) -> None:
+        """Every now and then: mean losses over the ranks, learning rate."""
+
+    def validate(self, network: PanopticNet, position: Position) -> float:
+        """Scores the network after an epoch: its panoptic quality in 0 … 1."""
+
+    def save(self, position: Position) -> None:
+        """Writes a checkpoint."""
+
+
+class Trainer:
+    """Trains one network.
+
+    Args:
+        network: on its device.
+        loader: of this rank's training batches.
+        optimizer: of the network's parameters.
+        learning_rate: over the iterations.
+        loss_weights: by the names of the losses.
+        clip_norm: largest norm of the gradient, or None.
+        average: follows the weights and is validated in their place, or None.
+        seed: of the sampled anchors and regions.
+        process: this rank.
+        pace: of epochs, validations, checkpoints and logs.
+    """
+
+    def __init__(
+        self,
+        network: PanopticNet,
+        loader: BatchLoader,
+        optimizer: Optimizer,
+        learning_rate: LearningRate,
+        loss_weights: dict[str, float],
+        clip_norm: float | None,
+        average: WeightAverage[PanopticNet] | None,
+        seed: int,
+        process: Process,
+        pace: Pace,
+    ) -> None:
+        self.network, self.loader, self.optimizer = network, loader, optimizer
+        self.learning_rate, self.loss_weights, self.clip_norm = learning_rate, loss_weights, clip_norm
+        self.average, self.seed, self.process = average, seed, process
+        self.pace = pace
+        self._parallel: nn.Module = nn.parallel.DistributedDataParallel(network) if is_distributed() else network
+
+    @property
+    def scored_network(self) -> PanopticNet:
+        """What is validated and kept: the average of the weights, or the weights themselves."""
+        return self.network if self.average is None else self.average.network
+
+    def run(self, position: Position, observer: Observer, stop: StopRequest) -> Position:
+        """Trains from a position to the end, or until somebody wants it to stop.
+
+        Args:
+            position: to begin or to go on from.
+            observer: is told what happens.
+            stop: whether somebody wants it to stop; looked at after every step.
+
+        Returns:
+            Where the run stands; the checkpoint of that position is written.
+
+        Raises:
+            FloatingPointError: a loss is not finite; nothing was changed by that step.
+        """
+        while position.epoch < self.pace.epochs:
+            position = self._epoch(position, observer, stop)
+            if position.batch > 0:
+                observer.save(position)
+                return position
+            done = position.epoch - 1
+            if self.pace.validates(done):
+                position = self._validate(position, observer)
+            if self.pace.checkpoints(done):
+                observer.save(position)
+        return position
+
+    def _epoch(self, position: Position, observer: Observer, stop: StopRequest) -> Position:
+        """The rest of an epoch; the position has ``batch`` 0 if it was finished."""
+        self.network.train()
+        for batch in self.loader.epoch(position.epoch, start=position.batch):
+            iteration = position.iteration + 1
+            self._step(batch.to(self.process.device), iteration, observer)
+            position = replace(position, batch=position.batch + 1, iteration=iteration)
+            observer.stepped(position)
+            if any_rank(bool(stop)) and position.batch < self.loader.num_batches:
+                return position
+        return replace(position, epoch=position.epoch + 1, batch=0)
+
+    def _step(self, batch: Batch, iteration: int, observer: Observer) -> None:
+        generator = step_generator(self.seed, iteration, self.process.rank)
+        rate = self.learning_rate.apply(self.optimizer, iteration)
+        losses: Losses = self._parallel(batch.images, batch.ground_truth, generator)
+        total = losses.total(self.loss_weights)
+        check_finite(total.detach(), losses, batch, iteration)
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_norm)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.network, iteration)
+        if iteration % self.pace.log_every == 0:
+            values = {"total": total.detach(), **{name: value.detach() for name, value in losses.items()}}
+            observer.logged(iteration, mean_over_ranks(values), rate)
+
+    def _validate(self, position: Position, observer: Observer) -> Position:
+        scored = self.scored_network
+        if is_distributed():
+            # Norms of one process each saw other images; all score with those of the first.
+            for buffer in scored.buffers():
+                dist.broadcast(buffer, src=0)
+        quality = observer.validate(scored, position)
+        return replace(position, best_pq=max(quality, position.best_pq))
+
+    def checkpoint(self, position: Position, settings: str, categories: Categories) -> Checkpoint:
+        """The state at a position."""
+        return Checkpoint(
+            settings=settings,
+            categories=categories.to_list(),
+            position=position,
+            network=self.network.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            average=None if self.average is None else self.average.network.state_dict(),
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> Position:
+        """Takes over a state and returns its position.
+
+        Raises:
+            ValueError: it is the state of another network.
+        """
+        try:
+            self.network.load_state_dict(checkpoint.network)
+            if self.average is not None and checkpoint.average is not None:
+                self.average.network.load_state_dict(checkpoint.average)
+            self.optimizer.load_state_dict(checkpoint.optimizer)
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"the checkpoint is of another network: {error}") from error
+        return checkpoint.position
+
+
+def step_generator(seed: int, iteration: int, rank: int) -> torch.Generator:
+    """Random numbers of one step of one rank, whatever came before."""
+    mixed = np.random.SeedSequence([seed, iteration, rank]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(mixed[0]))
+
+
+def check_finite(total: Tensor, losses: Losses, batch: Batch, iteration: int) -> None:
+    """Stops a run that has gone astray before the step changes the weights.
+
+    Raises:
+        FloatingPointError: a loss is infinite or not a number.
+    """
+    if not math.isfinite(float(total)):
+        wrong = [f"{name}={float(value)}" for name, value in losses.items() if not math.isfinite(float(value))]
+        raise FloatingPointError(
+            f"iteration {iteration}: {', '.join(wrong)} on the images {list(batch.image_ids)}; the weights are those "
+            "of the step before. Lower optimizer.lr, lengthen schedule.warmup.iterations, or set optimizer.clip_norm"
+        )

@@ -1,0 +1,109 @@
+"""From scores and shifts to detections, against loops over classes and boxes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from oracles import selection as oracle
+from torch import Tensor
+
+from seamseg.algos.detection import DetectionSelector, FoundBoxes
+
+SIZE = (40, 60)
+APART = [[0.0, 0, 10, 10], [0, 20, 10, 30], [20, 0, 30, 10]]
+
+
+def logits(*probabilities: list[float]) -> Tensor:
+    """Of the things; background gets what is left."""
+    rows = [[1 - sum(row), *row] for row in probabilities]
+    return torch.tensor(rows).log()
+
+
+def select(proposals: list[list[float]], scores: Tensor, shifts: Tensor | None = None, **settings: float) -> FoundBoxes:
+    selector = DetectionSelector(**({"nms_threshold": 0.5, "score_threshold": 0.05, "max_predictions": 100} | settings))
+    shifts = torch.zeros(len(proposals), scores.shape[1] - 1, 4) if shifts is None else shifts
+    return selector(torch.tensor(proposals).reshape(-1, 4), scores, shifts, SIZE)
+
+
+def test_every_class_may_be_found_in_a_region() -> None:
+    found = select(APART[:2], logits([0.3, 0.6], [0.02, 0.4]))
+    assert found.classes.tolist() == [1, 1, 0]
+    assert found.scores.tolist() == pytest.approx([0.6, 0.4, 0.3])
+    assert found.boxes.tolist() == [APART[0], APART[1], APART[0]]
+
+
+def test_the_score_must_exceed_the_threshold() -> None:
+    found = select(APART[:2], torch.zeros(2, 4), score_threshold=0.25)
+    assert len(found.scores) == 0
+    found = select(APART[:1], torch.zeros(1, 4), score_threshold=0.2499)
+    assert found.classes.tolist() == [0, 1, 2]
+
+
+def test_background_is_never_found() -> None:
+    assert len(select(APART[:1], logits([0.01, 0.01])).scores) == 0
+
+
+def test_suppression_is_within_a_class() -> None:
+    twins = [[0.0, 0, 10, 10], [0, 1, 10, 11]]
+    assert len(select(twins, logits([0.9, 0.0], [0.8, 0.0])).scores) == 1
+    found = select(twins, logits([0.9, 0.0], [0.0, 0.8]))
+    assert found.classes.tolist() == [0, 1]
+
+
+def test_suppression_looks_at_the_moved_boxes() -> None:
+    shifts = torch.zeros(2, 1, 4)
+    shifts[1, 0, 1] = 20.0  # weighted by 10: two widths to the right
+    found = select([[0.0, 0, 10, 10]] * 2, logits([0.9], [0.8]), shifts)
+    assert found.boxes.tolist() == [[0, 0, 10, 10], [0, 20, 10, 30]]
+
+
+def test_shifts_are_divided_by_their_weights() -> None:
+    shifts = torch.tensor([5.0, -2.5, 5 * math.log(2), 5 * math.log(0.5)]).reshape(1, 1, 4)
+    found = select([[10.0, 20, 20, 40]], logits([0.9]), shifts)
+    torch.testing.assert_close(found.boxes, torch.tensor([[10.0, 20, 30, 30]]))
+
+
+def test_each_class_has_its_own_shift() -> None:
+    shifts = torch.zeros(1, 2, 4)
+    shifts[0, 1, 0] = 10.0
+    found = select([[0.0, 0, 10, 10]], logits([0.5, 0.4]), shifts)
+    assert found.boxes.tolist() == [[0, 0, 10, 10], [10, 0, 20, 10]]
+
+
+def test_boxes_are_clipped_and_empty_ones_dropped() -> None:
+    found = select([[-5.0, 50, 10, 80], [-9, 0, -1, 10], [0, 60, 10, 70]], logits([0.9], [0.8], [0.7]))
+    assert found.boxes.tolist() == [[0, 50, 10, 60]]
+
+
+def test_the_best_stay() -> None:
+    found = select(APART, logits([0.3, 0.1], [0.5, 0.2], [0.4, 0.15]), max_predictions=4)
+    assert found.scores.tolist() == pytest.approx([0.5, 0.4, 0.3, 0.2])
+
+
+def test_nothing_comes_of_no_regions() -> None:
+    found = select([], torch.zeros(0, 4))
+    assert (found.boxes.shape, found.classes.shape, found.scores.shape) == ((0, 4), (0,), (0,))
+    assert (found.classes.dtype, found.scores.dtype) == (torch.int64, torch.float32)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_equals_loops_over_classes_and_boxes(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.rand(40, 2, 2, generator=generator) * 50 - 5
+    proposals = torch.cat([corners.amin(1), corners.amax(1) + 1], dim=1).tolist()
+    scores = torch.randn(40, 5, generator=generator) * 2
+    shifts = torch.randn(40, 4, 4, generator=generator) * 2
+    settings = {
+        "nms_threshold": (0.5, 0.3)[seed % 2],
+        "score_threshold": (0.05, 0.2, 0.01)[seed % 3],
+        "max_predictions": (1000, 15)[seed // 2 % 2],
+    }
+    found = select(proposals, scores, shifts, **settings)
+    expected = oracle.select_detections(
+        proposals, scores.tolist(), shifts.tolist(), SIZE, shift_weights=(10, 10, 5, 5), **settings
+    )
+    assert found.classes.tolist() == [klass for _, klass, _ in expected]
+    torch.testing.assert_close(found.scores, torch.tensor([score for score, _, _ in expected]))
+    torch.testing.assert_close(found.boxes, torch.tensor([box for _, _, box in expected]), atol=1e-4, rtol=1e-5)

@@ -1,0 +1,102 @@
+"""What regions see, against interpolation value by value."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from oracles import roi_sampling as oracle
+from torch import Tensor
+
+from seamseg.algos.region_features import RegionPooler
+from seamseg.structures import PackedSequence
+
+STRIDES = (4, 8, 16, 32)
+
+
+def pyramid(padded: tuple[int, int], num_images: int = 1, channels: int = 1, seed: int = 0) -> list[Tensor]:
+    """Random maps whose sizes are rounded up."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [(-(-padded[0] // stride), -(-padded[1] // stride)) for stride in STRIDES]
+    return [torch.randn(num_images, channels, *size, generator=generator) for size in sizes]
+
+
+def flat_pyramid(padded: tuple[int, int]) -> list[Tensor]:
+    """Level l holds l everywhere."""
+    return [torch.full_like(level, index) for index, level in enumerate(pyramid(padded))]
+
+
+def pool(levels: list[Tensor], rows: list[list[list[float]]], padded: tuple[int, int], size: int = 14) -> Tensor:
+    boxes = PackedSequence(torch.tensor(row).reshape(-1, 4) for row in rows)
+    return RegionPooler(size)(levels, boxes, padded)
+
+
+@pytest.mark.parametrize(
+    ("side", "level"), [(10, 0), (111.9, 0), (112, 1), (223.9, 1), (224, 2), (447.9, 2), (448, 3), (2000, 3)]
+)
+def test_the_level_follows_the_area(side: float, level: int) -> None:
+    padded = (4096, 4096)
+    boxes = [[[0, 0, side, side], [0, 0, side / 2, side * 2]]]
+    torch.testing.assert_close(pool(flat_pyramid(padded), boxes, padded), torch.full((2, 1, 14, 14), float(level)))
+
+
+def test_a_box_without_area_reads_the_finest_level() -> None:
+    assert pool(flat_pyramid((64, 64)), [[[10, 10, 10, 40]]], (64, 64)).unique().tolist() == [0]
+
+
+def test_levels_beyond_the_fourth_are_not_read() -> None:
+    padded = (1024, 1024)
+    levels = [*flat_pyramid(padded), torch.full((1, 1, 16, 16), 9.0)]
+    assert pool(levels, [[[0, 0, 1024, 1024]]], padded).unique().tolist() == [3]
+
+
+def test_a_ramp_is_read_in_the_middle_of_every_bin() -> None:
+    """A level that holds its own pixel coordinates gives the coordinates of the bins' centres."""
+    rows = torch.arange(32.0) + 0.5
+    level = (rows[:, None] * 100 + rows[None]).reshape(1, 1, 32, 32)
+    levels = [level, *(torch.zeros(1, 1, 1, 1) for _ in range(3))]
+    found = pool(levels, [[[4, 8, 18, 22]]], (32, 32))[0, 0]  # scale 1: bins of one pixel
+    y, x = torch.arange(14.0) + 4.5, torch.arange(14.0) + 8.5
+    torch.testing.assert_close(found, y[:, None] * 100 + x[None])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_equals_interpolation_value_by_value(seed: int) -> None:
+    """Sizes that no stride divides, boxes of all sizes up to the image's border, several images."""
+    generator = torch.Generator().manual_seed(seed)
+    padded = [(97, 130), (250, 131), (520, 611)][seed % 3]
+    size = (14, 7)[seed % 2]
+    levels = pyramid(padded, num_images=3, channels=2, seed=seed)
+    limit = torch.tensor([*padded, *padded])
+    corners = torch.rand(7, 2, 2, generator=generator)
+    rows = torch.cat([corners.amin(1), corners.amax(1)], dim=1) * limit
+    rows[0] = torch.tensor([0, 0, *padded])  # the whole image
+    rows[1] = torch.tensor([padded[0] - 3, 0, padded[0], 2])  # a corner of it
+    boxes = [rows[:3].tolist(), [], rows[3:].tolist()]
+    found = pool(levels, boxes, padded, size)
+    expected = [
+        oracle.region_features(levels, image, box, padded, size) for image, mine in enumerate(boxes) for box in mine
+    ]
+    torch.testing.assert_close(found.double(), torch.stack(expected), atol=2e-4, rtol=0)
+
+
+def test_images_without_boxes() -> None:
+    levels = pyramid((64, 64), num_images=2, channels=3)
+    assert pool(levels, [[], []], (64, 64)).shape == (0, 3, 14, 14)
+
+
+def test_gradients_reach_the_levels_that_are_read_and_no_box_still_leads_to_all() -> None:
+    levels = [level.requires_grad_() for level in pyramid((512, 512))]
+    pool(levels, [[[0, 0, 60, 60], [0, 0, 230, 230]]], (512, 512)).sum().backward()
+    assert [bool(level.grad.abs().sum() > 0) for level in levels] == [True, False, True, False]
+    levels = [level.requires_grad_() for level in pyramid((512, 512))]
+    pool(levels, [[]], (512, 512)).sum().backward()
+    assert all(level.grad is not None and not level.grad.any() for level in levels)
+
+
+def test_half_precision_levels_give_half_precision_features() -> None:
+    levels = pyramid((64, 64))
+    boxes = [[[3.0, 5, 40, 50]]]
+    half = pool([level.bfloat16() for level in levels], boxes, (64, 64))
+    assert half.dtype == torch.bfloat16
+    expected = pool([level.bfloat16().float() for level in levels], boxes, (64, 64))
+    torch.testing.assert_close(half, expected.bfloat16())

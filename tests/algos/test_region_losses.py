@@ -1,0 +1,108 @@
+"""Losses of the regions, number by number."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from oracles import losses as oracle
+
+from seamseg.algos.mask_targets import IGNORED
+from seamseg.algos.region_losses import box_loss, class_loss, mask_loss
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_class_loss_is_the_mean_over_all_regions(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits, classes = torch.randn(9, 4, generator=generator) * 3, torch.randint(0, 4, (9,), generator=generator)
+    expected = [
+        oracle.cross_entropy(row, target) for row, target in zip(logits.tolist(), classes.tolist(), strict=True)
+    ]
+    assert float(class_loss(logits, classes)) == pytest.approx(sum(expected) / 9, rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_box_loss_is_divided_by_all_regions(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    shifts = torch.randn(9, 3, 4, generator=generator)
+    targets = torch.randn(9, 4, generator=generator)
+    classes = torch.randint(0, 4, (9,), generator=generator)
+    total, positive = 0.0, 0
+    for region, klass in enumerate(classes.tolist()):
+        if klass > 0:
+            for side in range(4):
+                found, wanted = float(shifts[region, klass - 1, side]), float(targets[positive, side])
+                total += oracle.smooth_l1(found, wanted, sigma=1)
+            positive += 1
+    assert float(box_loss(shifts, targets[:positive], classes)) == pytest.approx(total / 9, rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_mask_loss_is_the_mean_over_the_pixels_that_count(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(5, 3, 6, 6, generator=generator) * 4
+    targets = torch.randint(-1, 2, (5, 6, 6), generator=generator)
+    things = torch.randint(0, 3, (5,), generator=generator)
+    losses = [
+        oracle.binary_cross_entropy(float(logits[region, things[region], y, x]), int(targets[region, y, x]))
+        for region in range(5)
+        for y in range(6)
+        for x in range(6)
+        if targets[region, y, x] != IGNORED
+    ]
+    assert float(mask_loss(logits, targets, things)) == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+def test_void_pixels_get_no_gradient() -> None:
+    logits = torch.zeros(1, 2, 2, 2, requires_grad=True)
+    mask_loss(logits, torch.tensor([[[1, IGNORED], [IGNORED, 0]]]), torch.tensor([1])).backward()
+    assert logits.grad.tolist() == [[[[0, 0], [0, 0]], [[-0.25, 0], [0, 0.25]]]]
+
+
+def test_a_mask_of_void_alone_costs_nothing() -> None:
+    logits = torch.randn(2, 3, 4, 4, requires_grad=True)
+    loss = mask_loss(logits, torch.full((2, 4, 4), IGNORED), torch.tensor([0, 2]))
+    loss.backward()
+    assert loss == 0
+    assert not logits.grad.any()
+
+
+def test_background_alone_has_neither_boxes_nor_masks_to_learn() -> None:
+    shifts = torch.randn(3, 2, 4, requires_grad=True)
+    loss = box_loss(shifts, torch.zeros(0, 4), torch.zeros(3, dtype=torch.int64))
+    loss.backward()
+    assert loss == 0
+    assert not shifts.grad.any()
+
+
+def test_no_region_costs_nothing_and_still_has_a_gradient() -> None:
+    nothing = torch.zeros(0, dtype=torch.int64)
+    logits, shifts, masks = (torch.zeros(shape, requires_grad=True) for shape in [(0, 3), (0, 2, 4), (0, 2, 28, 28)])
+    losses = [
+        class_loss(logits, nothing),
+        box_loss(shifts, torch.zeros(0, 4), nothing),
+        mask_loss(masks, torch.zeros(0, 28, 28, dtype=torch.int64), nothing),
+    ]
+    total = torch.stack(losses)
+    assert not total.any()
+    total.sum().backward()
+    assert all(values.grad is not None for values in (logits, shifts, masks))
+
+
+def test_a_guess_of_one_half() -> None:
+    assert float(class_loss(torch.zeros(4, 8), torch.arange(4))) == pytest.approx(math.log(8))
+    masks = mask_loss(torch.zeros(2, 3, 4, 4), torch.ones(2, 4, 4, dtype=torch.int64), torch.tensor([1, 2]))
+    assert float(masks) == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("loss", ["class", "mask"])
+def test_sure_and_wrong_stays_finite_in_half_precision(loss: str) -> None:
+    if loss == "class":
+        value = class_loss(torch.tensor([[-6e4, 6e4]], dtype=torch.float16), torch.tensor([0]))
+        assert float(value) == pytest.approx(1.2e5, rel=1e-2)
+    else:
+        logits = torch.full((1, 1, 28, 28), 6e4, dtype=torch.float16)
+        value = mask_loss(logits, torch.zeros(1, 28, 28, dtype=torch.int64), torch.tensor([0]))
+        assert float(value) == pytest.approx(6e4, rel=1e-2)
+    assert value.dtype == torch.float32

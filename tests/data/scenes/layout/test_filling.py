@@ -1,0 +1,54 @@
+"""Where things stand: on their part of the street, and not in each other."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from seamseg.data.scenes.layout.filling import Layout, sample_layout
+from seamseg.data.scenes.layout.street import Street, sample_street
+from seamseg.data.scenes.objects.cars import Car
+from seamseg.data.scenes.objects.lights import Lantern, TrafficLight
+from seamseg.data.scenes.objects.signs import Sign
+
+
+@pytest.fixture(scope="module", params=range(12))
+def filled(request: pytest.FixtureRequest) -> tuple[Street, Layout]:
+    rng = np.random.default_rng(request.param)
+    street = sample_street(rng)
+    return street, sample_layout(rng, street, street.half_width - street.half_width / street.num_lanes, 0.0)
+
+
+def offset(street: Street, place: np.ndarray) -> float:
+    return float(place[0] - street.middle(place[2]))
+
+
+def test_nothing_stands_in_anything_else(filled: tuple[Street, Layout]) -> None:
+    for one, two in combinations(filled[1].items, 2):
+        assert not one.footprint.touches(two.footprint, -1e-6)
+
+
+def test_cars_are_on_the_road(filled: tuple[Street, Layout]) -> None:
+    street, layout = filled
+    for car in (item for item in layout.items if isinstance(item, Car)):
+        across = street.junction is not None and street.junction.near < car.place[2] < street.junction.far
+        assert across or -street.kerb(-1) < offset(street, car.place) < street.kerb(1)
+
+
+def test_posts_are_beside_the_road(filled: tuple[Street, Layout]) -> None:
+    street, layout = filled
+    for post in (item for item in layout.items if isinstance(item, Sign | Lantern | TrafficLight)):
+        x = offset(street, post.place)
+        assert street.kerb(int(np.sign(x))) < abs(x) < street.frontage(int(np.sign(x))) + 0.1
+
+
+def test_buildings_are_behind_the_pavement_far_to_near(filled: tuple[Street, Layout]) -> None:
+    street, layout = filled
+    depths = [min(building.near[2], building.far[2]) for building in layout.buildings]
+    assert depths == sorted(depths, reverse=True)
+    for building in layout.buildings:
+        if building.far[2] - building.near[2] > 1:
+            x = offset(street, building.near)
+            assert abs(x) >= street.pavement(int(np.sign(x)))[1] - 1e-6

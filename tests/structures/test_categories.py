@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seamseg.structures import VOID, Categories, Category
+from seamseg.structures.categories import palette_color
+
+ENTRIES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "id": st.integers(0, 1000),
+            "name": st.text(min_size=1, max_size=5),
+            "isthing": st.sampled_from([0, 1]),
+            "color": st.lists(st.integers(0, 255), min_size=3, max_size=3),
+        }
+    ),
+    max_size=8,
+    unique_by=(lambda entry: entry["id"], lambda entry: entry["name"]),
+)
+
+
+def category(name: str, is_thing: bool = False, original_id: int | None = None) -> Category:
+    return Category(name, is_thing, (1, 2, 3), len(name) if original_id is None else original_id)
+
+
+STREET = Categories((category("sky", False, 23), category("road", False, 7), category("car", True, 26)))
+
+
+def test_stuff_first_then_things() -> None:
+    assert (len(STREET), STREET.num_stuff, STREET.num_things) == (3, 2, 1)
+    assert STREET.names == ("sky", "road", "car")
+    assert STREET.colors == ((1, 2, 3),) * 3
+    assert STREET.class_of_original_id == {23: 0, 7: 1, 26: 2}
+
+
+@pytest.mark.parametrize(("flags", "stuff", "things"), [([], 0, 0), ([False], 1, 0), ([True, True], 0, 2)])
+def test_either_kind_may_be_missing(flags: list[bool], stuff: int, things: int) -> None:
+    categories = Categories(tuple(category("x" * (i + 1), flag) for i, flag in enumerate(flags)))
+    assert (categories.num_stuff, categories.num_things) == (stuff, things)
+
+
+@given(ENTRIES)
+@settings(deadline=None)
+def test_a_list_keeps_its_order_within_stuff_and_within_things(entries: list[dict[str, Any]]) -> None:
+    categories = Categories.from_list(entries)
+    stuff = [entry for entry in entries if not entry["isthing"]]
+    things = [entry for entry in entries if entry["isthing"]]
+    assert categories.to_list() == stuff + things
+    assert categories.num_stuff == len(stuff)
+    for number, entry in enumerate(stuff + things):
+        assert categories.class_of_original_id[entry["id"]] == number
+
+
+@given(ENTRIES)
+@settings(deadline=None)
+def test_written_and_read_again_they_are_the_same(entries: list[dict[str, Any]]) -> None:
+    categories = Categories.from_list(entries)
+    assert Categories.from_list(categories.to_list()) == categories
+
+
+def test_entries_without_a_colour_get_different_ones() -> None:
+    entries = [{"id": number, "name": str(number), "isthing": 0} for number in range(255)]
+    colors = Categories.from_list(entries).colors
+    assert len(set(colors)) == 255
+    assert (0, 0, 0) not in colors
+
+
+def test_a_black_category_stays_black() -> None:
+    assert Categories.from_list([{"id": 1, "name": "tar", "isthing": 0, "color": [0, 0, 0]}]).colors == ((0, 0, 0),)
+
+
+def test_the_palette_is_that_of_pascal_voc() -> None:
+    known = [(128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128), (0, 128, 128), (128, 128, 128)]
+    assert [palette_color(index) for index in range(7)] == known
+    assert palette_color(7) == (64, 0, 0)
+    assert palette_color(19) == (0, 64, 128)
+
+
+@pytest.mark.parametrize("key", ["id", "name", "isthing"])
+def test_an_entry_without_a_key_is_named(key: str) -> None:
+    entries = [{"id": number, "name": name, "isthing": 0} for number, name in enumerate(("sky", "road"))]
+    del entries[1][key]
+    name = "unnamed" if key == "name" else "road"
+    with pytest.raises(ValueError, match=rf"category 1 \({name}\) lacks the key '{key}'"):
+        Categories.from_list(entries)
+
+
+def test_a_stuff_class_behind_a_thing_is_refused() -> None:
+    with pytest.raises(ValueError, match="all stuff classes first"):
+        Categories((category("car", True), category("road")))
+
+
+def test_doubled_names_and_ids_are_named() -> None:
+    with pytest.raises(ValueError, match="share the name a, b; each needs its own"):
+        Categories(tuple(category(name, original_id=i) for i, name in enumerate("abcba")))
+    with pytest.raises(ValueError, match="share the original id 4"):
+        Categories((category("a", original_id=4), category("b", original_id=4)))
+
+
+def test_void_leaves_room_for_255_classes() -> None:
+    many = tuple(category(str(i), original_id=i) for i in range(VOID + 1))
+    assert len(Categories(many[:VOID])) == 255
+    with pytest.raises(ValueError, match="256 categories are more than the 255"):
+        Categories(many)
+
+
+def test_they_travel_between_processes() -> None:
+    _ = STREET.num_stuff
+    assert pickle.loads(pickle.dumps(STREET)) == STREET

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from seamseg.structures import PackedSequence
+
+COUNTS = st.lists(st.none() | st.integers(0, 4), max_size=6)
+"""Rows of each entry, None where it is absent."""
+
+
+def numbered(counts: list[int | None]) -> list[Tensor | None]:
+    """R×2 entries whose values never repeat."""
+    entries, start = [], 0
+    for count in counts:
+        entries.append(None if count is None else torch.arange(start, start + 2 * count).reshape(count, 2))
+        start += 2 * (count or 0)
+    return entries
+
+
+def assert_same(sequence: PackedSequence, entries: list[Tensor | None]) -> None:
+    assert len(sequence) == len(entries)
+    for found, expected in zip(sequence, entries, strict=True):
+        assert found is expected
+
+
+@given(COUNTS)
+@settings(deadline=None)
+def test_it_holds_what_it_was_given(counts: list[int | None]) -> None:
+    entries = numbered(counts)
+    sequence = PackedSequence(iter(entries))
+    assert_same(sequence, entries)
+    assert [sequence[position] for position in range(len(entries))] == entries
+    expected = [entry for entry in entries if entry is not None]
+    assert len(sequence.present) == len(expected)
+    assert all(found is entry for found, entry in zip(sequence.present, expected, strict=True))
+    assert sequence.all_absent == (not expected)
+
+
+@given(COUNTS, COUNTS)
+@settings(deadline=None)
+def test_adding_puts_one_behind_the_other(first: list[int | None], second: list[int | None]) -> None:
+    entries, others = numbered(first), numbered(second)
+    assert_same(PackedSequence(entries) + PackedSequence(others), entries + others)
+
+
+@given(COUNTS, st.slices(6))
+@settings(deadline=None)
+def test_slices_are_those_of_a_list(counts: list[int | None], part: slice) -> None:
+    entries = numbered(counts)
+    assert_same(PackedSequence(entries)[part], entries[part])
+
+
+@given(COUNTS)
+@settings(deadline=None)
+def test_the_contiguous_view_names_the_image_of_every_row(counts: list[int | None]) -> None:
+    sequence = PackedSequence(numbered(counts))
+    if sequence.all_absent:
+        with pytest.raises(ValueError, match="no entry at all"):
+            sequence.contiguous()
+        return
+    rows, image_index = sequence.contiguous()
+    expected = [(row, image) for image, entry in enumerate(sequence) if entry is not None for row in entry.tolist()]
+    assert image_index.dtype == torch.int64
+    assert rows.shape == (len(expected), 2)
+    assert list(zip(rows.tolist(), image_index.tolist(), strict=True)) == expected
+
+
+@given(COUNTS)
+@settings(deadline=None)
+def test_rows_go_back_to_their_images(counts: list[int | None]) -> None:
+    sequence = PackedSequence(numbered(counts))
+    if sequence.all_absent:
+        return
+    again = PackedSequence.from_rows(*sequence.contiguous(), len(sequence))
+    assert len(again) == len(sequence)
+    for found, entry in zip(again, sequence, strict=True):
+        assert found is not None
+        assert found.tolist() == ([] if entry is None else entry.tolist())
+        assert found.shape[1:] == (2,)
+
+
+def test_rows_in_any_order_are_sorted_into_images() -> None:
+    split = PackedSequence.from_rows(torch.tensor([5.0, 6, 7, 8]), torch.tensor([2, 0, 2, 0]), 4)
+    assert [split.entry(image).tolist() for image in range(4)] == [[6, 8], [], [5, 7], []]
+
+
+def test_gradients_reach_the_entries_through_the_contiguous_view() -> None:
+    entries = [torch.ones(2, 3, requires_grad=True), torch.ones(1, 3, requires_grad=True)]
+    rows, image_index = PackedSequence(entries).contiguous()
+    (rows * (image_index + 1)[:, None]).sum().backward()
+    assert [entry.grad.unique().tolist() for entry in entries if entry.grad is not None] == [[1], [2]]
+
+
+def test_entries_may_have_any_shape_until_they_are_joined() -> None:
+    sequence = PackedSequence([torch.zeros(3, 4, 5), None, torch.zeros(3, 6, 5), torch.zeros(())])
+    assert repr(sequence) == "PackedSequence((3, 4, 5), none, (3, 6, 5), ())"
+    with pytest.raises(ValueError, match=r"agree in all but their first dimension; these have \[\(4, 5\), \(6, 5\)\]"):
+        sequence[:3].contiguous()
+
+
+def test_negative_positions_count_from_the_end() -> None:
+    entries = [torch.zeros(1), None, torch.ones(1)]
+    sequence = PackedSequence(entries)
+    assert sequence[-1] is entries[2]
+    assert sequence.entry(-3) is entries[0]
+    with pytest.raises(IndexError):
+        sequence[3]
+
+
+def test_an_absent_entry_is_refused_where_one_is_needed() -> None:
+    sequence = PackedSequence([torch.zeros(1), None])
+    assert sequence[1] is None
+    with pytest.raises(ValueError, match="entry 1 of the PackedSequence is absent"):
+        sequence.entry(1)
+
+
+@pytest.mark.parametrize("entries", [[], [None, None]])
+@pytest.mark.parametrize("read", [lambda s: s.dtype, lambda s: s.device])
+def test_without_an_entry_there_is_no_type(entries: list[None], read: Callable[[PackedSequence], object]) -> None:
+    sequence = PackedSequence(entries)
+    assert sequence.all_absent
+    with pytest.raises(ValueError, match="no dtype and no device"):
+        read(sequence)
+
+
+def test_type_and_device_are_those_of_the_entries() -> None:
+    sequence = PackedSequence([None, torch.zeros(2, dtype=torch.int16, device="meta")])
+    assert (sequence.dtype, sequence.device) == (torch.int16, torch.device("meta"))
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        (torch.zeros(1, dtype=torch.float64), r"entry 2 .* is torch.float64 on cpu, others are torch.float32 on cpu"),
+        (torch.zeros(1, device="meta"), r"entry 2 .* is torch.float32 on meta"),
+        ([0.0], "entry 2 of a PackedSequence is a list, not a tensor"),
+        (3, "entry 2 of a PackedSequence is a int, not a tensor"),
+    ],
+)
+def test_entries_of_another_kind_are_refused(odd: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PackedSequence([None, torch.zeros(1), odd])  # type: ignore[list-item]
+
+
+def test_a_first_entry_of_another_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="entry 0 of a PackedSequence is a str, not a tensor"):
+        PackedSequence(["a", torch.zeros(1)])  # type: ignore[list-item]
+
+
+def test_sequences_of_different_kinds_cannot_be_added() -> None:
+    sequence = PackedSequence([torch.zeros(1)])
+    with pytest.raises(ValueError, match="convert them first"):
+        sequence + PackedSequence([torch.zeros(1, dtype=torch.int64)])
+    with pytest.raises(TypeError):
+        sequence + (torch.zeros(1),)  # type: ignore[operator]
+
+
+def test_it_moves_to_a_device_with_its_gaps() -> None:
+    moved = PackedSequence([torch.zeros(2, 3), None]).to("meta")
+    assert moved.device == torch.device("meta")
+    assert repr(moved) == "PackedSequence((2, 3), none)"
+    assert PackedSequence([None]).to("meta").all_absent
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_it_pins_its_entries_and_moves_them_to_the_gpu() -> None:
+    pinned = PackedSequence([torch.arange(3), None]).pin_memory()
+    assert pinned.entry(0).is_pinned()
+    moved = pinned.to("cuda", non_blocking=True)
+    rows, image_index = moved.contiguous()
+    assert rows.is_cuda
+    assert image_index.is_cuda
+    assert rows.tolist() == [0, 1, 2]

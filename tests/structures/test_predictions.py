@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from seamseg.structures import VOID, PackedSequence, PanopticSegmentation, Predictions
+
+
+def predictions() -> Predictions:
+    """Two images with two objects and none."""
+    return Predictions(
+        boxes=PackedSequence([torch.arange(8.0).reshape(2, 4), torch.zeros(0, 4)]),
+        classes=PackedSequence([torch.tensor([3, 1]), torch.zeros(0, dtype=torch.int64)]),
+        scores=PackedSequence([torch.tensor([0.9, 0.5]), torch.zeros(0)]),
+        masks=PackedSequence([torch.ones(2, 28, 28), torch.zeros(0, 28, 28)]),
+        semantic_logits=torch.stack([torch.zeros(5, 4, 6), torch.ones(5, 4, 6)]),
+        sizes=((16, 20), (12, 24)),
+        padded_size=(16, 24),
+    )
+
+
+def test_one_image_is_taken_out_whole() -> None:
+    found = predictions().detections(0)
+    assert (len(predictions()), len(found)) == (2, 2)
+    assert found.boxes.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert found.classes.tolist() == [3, 1]
+    assert found.scores.tolist() == pytest.approx([0.9, 0.5])
+    assert found.masks.shape == (2, 28, 28)
+
+
+def test_nothing_found_is_zero_rows() -> None:
+    found = predictions().detections(1)
+    assert len(found) == 0
+    assert (found.boxes.shape, found.masks.shape) == ((0, 4), (0, 28, 28))
+
+
+def test_semantics_know_what_they_cover() -> None:
+    semantics = predictions().semantics(1)
+    assert (semantics.padded_size, semantics.size) == ((16, 24), (12, 24))
+    assert semantics.logits.shape == (5, 4, 6)
+    assert (semantics.logits == 1).all()
+
+
+def test_the_class_of_every_pixel_follows_from_its_segment() -> None:
+    segmentation = PanopticSegmentation(
+        ids=torch.tensor([[0, 1], [2, 1]]),
+        classes=torch.tensor([VOID, 7, 3]),
+        scores=torch.tensor([0.0, 1.0, 0.8]),
+        crowd=torch.tensor([False, False, False]),
+    )
+    assert segmentation.semantics.tolist() == [[VOID, 7], [3, 7]]
