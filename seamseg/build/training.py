@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch.optim import SGD
+from torch.optim import SGD, AdamW, Optimizer
 
 from seamseg.build.data import build_evaluation_loader, build_training_loader, open_split
 from seamseg.build.network import build_fusion, build_initialised_network
 from seamseg.config import Experiment, save_experiment
-from seamseg.config.training import PolySchedule, StepSchedule
+from seamseg.config.training import PolySchedule, SGDSettings, StepSchedule
 from seamseg.networks import PanopticNet
 from seamseg.record import RunRecord
 from seamseg.runtime.checkpoint import Checkpoint, Position
 from seamseg.runtime.distributed import Process
-from seamseg.runtime.optimizer import make_sgd
+from seamseg.runtime.optimizer import parameter_groups
 from seamseg.runtime.schedule import Decay, LearningRate, cosine_decay, poly_decay, step_decay
 from seamseg.runtime.weight_average import WeightAverage
 from seamseg.train import Pace, Trainer
@@ -81,17 +81,13 @@ def build_trainer(
     return trainer, record
 
 
-def build_optimizer(experiment: Experiment, network: PanopticNet) -> SGD:
+def build_optimizer(experiment: Experiment, network: PanopticNet) -> Optimizer:
     """Over the parameters that are not frozen."""
     settings = experiment.optimizer
-    return make_sgd(
-        network,
-        lr=settings.lr,
-        momentum=settings.momentum,
-        nesterov=settings.nesterov,
-        weight_decay=settings.weight_decay,
-        weight_decay_norm=settings.weight_decay_norm,
-    )
+    groups = parameter_groups(network, settings.weight_decay, settings.weight_decay_norm)
+    if isinstance(settings, SGDSettings):
+        return SGD(groups, settings.lr, settings.momentum, nesterov=settings.nesterov and settings.momentum > 0)
+    return AdamW(groups, settings.lr, settings.betas)
 
 
 def build_learning_rate(experiment: Experiment, num_iterations: int) -> LearningRate:

@@ -24,7 +24,7 @@ def add_parser(verbs: Any) -> None:
         "predict",
         help="segment photographs",
         description="Segments photographs. OUT receives overlay/ (pictures to look at), panoptic.json and panoptic/ "
-        "(COCO panoptic format, at the size of the photographs). Files that cannot be read are reported and passed over.",
+        "(COCO panoptic format, at the size of the photographs). Files that cannot be read are reported and left out.",
     )
     verb.add_argument("model", type=Path, metavar="MODEL", help="a run folder, or a file such as model.safetensors")
     verb.add_argument(
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
                 advance(number + len(broken), predicted.path.name)
         writer.close()
     for error in broken:
-        print(f"passed over: {error}", file=sys.stderr)
+        print(f"left out: {error}", file=sys.stderr)
     if len(broken) == len(paths):
         raise ValueError(f"none of the images in {options.images} can be read")
     print(f"{len(paths) - len(broken)} images segmented: {options.out}")

@@ -25,8 +25,8 @@ def add_parser(verbs: Any) -> None:
     verb = verbs.add_parser(
         "train",
         help="train a network",
-        description="Trains a network, validates it now and then, and keeps the best. RUN_DIR receives config.yaml (all "
-        "settings), metrics.jsonl, tensorboard/, checkpoint.pt (the latest state) and model.safetensors (the best "
+        description="Trains a network, validates it now and then, and keeps the best. RUN_DIR receives config.yaml "
+        "(all settings), metrics.jsonl, tensorboard/, checkpoint.pt (the latest state) and model.safetensors (the best "
         "model). Ctrl-C or SIGTERM saves and ends; --resume goes on.",
         epilog="Several processes: torchrun --nproc-per-node 8 -m seamseg train CONFIG --run-dir RUN_DIR",
     )

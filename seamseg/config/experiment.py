@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import field_validator, model_validator
+from pydantic import ValidationInfo, field_validator, model_validator
 
 from seamseg.config.data import DataSettings
 from seamseg.config.heads import FusionSettings, LossWeights, ProposalSettings, RegionSettings, SemanticSettings
 from seamseg.config.network import BodySettings, NormSettings, PyramidSettings
 from seamseg.config.settings import Settings
-from seamseg.config.training import OptimizerSettings, PolySchedule, Schedule, TrainingSettings
+from seamseg.config.training import Optimizer, PolySchedule, Schedule, SGDSettings, TrainingSettings
 
 
 class Experiment(Settings):
@@ -25,14 +25,15 @@ class Experiment(Settings):
     sem: SemanticSettings = SemanticSettings()
     fusion: FusionSettings = FusionSettings()
     loss_weights: LossWeights = LossWeights()
-    optimizer: OptimizerSettings = OptimizerSettings()
+    optimizer: Optimizer = SGDSettings()
     schedule: Schedule = PolySchedule()
     training: TrainingSettings = TrainingSettings()
 
-    @field_validator("schedule", mode="before")
+    @field_validator("schedule", "optimizer", mode="before")
     @classmethod
-    def _default_schedule(cls, value: Any) -> Any:
-        return {"name": PolySchedule().name, **value} if isinstance(value, dict) else value
+    def _default_alternative(cls, value: Any, info: ValidationInfo) -> Any:
+        default = PolySchedule().name if info.field_name == "schedule" else SGDSettings().name
+        return {"name": default, **value} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _check(self) -> Experiment:

@@ -14,6 +14,9 @@ from pydantic.fields import FieldInfo
 
 from seamseg.config.experiment import Experiment
 
+ALTERNATIVES = ("schedule.name", "optimizer.name")
+ALTERNATIVE_NAMES = ("poly", "steps", "cosine", "sgd", "adamw")
+
 
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     """Reads a YAML file of settings, changed by ``key=value`` arguments.
@@ -70,16 +73,16 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         if not isinstance(inner, dict):
             raise ValueError(f"{override!r}: {group!r} is a single setting, it has no {name!r}")
         tree = inner
-    if key == "schedule.name" and tree.get("name") != parsed:
-        # The other settings belong to the schedule that is being left.
+    if key in ALTERNATIVES and tree.get("name") != parsed:
+        # The other settings belong to the schedule or optimiser that is being left.
         tree.clear()
     tree[name] = parsed
 
 
 def _sentence(entry: Any) -> str:
     """One validation error in the user's words."""
-    # The name of the chosen schedule stands in pydantic's location, but not in the file.
-    key = ".".join(str(part) for part in entry["loc"] if part not in ("poly", "steps", "cosine"))
+    # The name of the chosen alternative stands in pydantic's location, but not in the file.
+    key = ".".join(str(part) for part in entry["loc"] if part not in ALTERNATIVE_NAMES)
     if entry["type"] == "extra_forbidden":
         nearest = difflib.get_close_matches(key, list(known_keys(Experiment)), n=1, cutoff=0.5)
         hint = f"; did you mean {nearest[0]}?" if nearest else ""

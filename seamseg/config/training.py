@@ -10,25 +10,41 @@ from seamseg.config.settings import Fraction, NonNegativeFloat, NonNegativeInt, 
 
 
 class OptimizerSettings(Settings):
-    """Stochastic gradient descent."""
+    """What every optimiser has."""
 
     lr: PositiveFloat = 0.01
     """Learning rate after the warm-up, for the total batch."""
 
-    momentum: Fraction = 0.9
-    """Of the velocity."""
-
-    nesterov: bool = True
-    """Whether the gradient is taken where the momentum leads."""
-
     weight_decay: NonNegativeFloat = 1e-4
-    """L2 penalty of the weights."""
+    """Penalty of the weights."""
 
     weight_decay_norm: bool = True
     """Whether the norms' parameters are decayed too; the Vistas and Cityscapes recipes say no."""
 
     clip_norm: PositiveFloat | None = None
     """Largest norm of the whole gradient; null leaves it."""
+
+
+class SGDSettings(OptimizerSettings):
+    """Stochastic gradient descent, the published choice."""
+
+    name: Literal["sgd"] = "sgd"
+    momentum: Fraction = 0.9
+    """Of the velocity."""
+
+    nesterov: bool = True
+    """Whether the gradient is taken where the momentum leads."""
+
+
+class AdamWSettings(OptimizerSettings):
+    """Adam with decoupled weight decay: learns faster from random weights than plain gradient descent."""
+
+    name: Literal["adamw"] = "adamw"
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Of the running means of gradient and squared gradient."""
+
+
+Optimizer = Annotated[SGDSettings | AdamWSettings, Field(discriminator="name")]
 
 
 class Warmup(Settings):

@@ -36,8 +36,9 @@ def reduce_moments(local: Moments, group: dist.ProcessGroup | None) -> Moments:
         group: the ranks that take part; None means all of them.
     """
     packed = torch.cat([local.mean, local.var, local.count.reshape(1)])
-    gathered = packed.new_empty(dist.get_world_size(group), len(packed))
-    dist.all_gather_into_tensor(gathered, packed, group=group)
+    of_ranks = [torch.empty_like(packed) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(of_ranks, packed, group=group)
+    gathered = torch.stack(of_ranks)
     channels = len(local.mean)
     means, variances, counts = gathered[:, :channels], gathered[:, channels:-1], gathered[:, -1:]
     count = counts.sum()

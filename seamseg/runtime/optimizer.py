@@ -1,19 +1,17 @@
-"""Which parameters are trained, and how."""
+"""Which parameters are trained, and which are decayed."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
-from torch.optim import SGD
 
 
-def make_sgd(
-    network: nn.Module, lr: float, momentum: float, nesterov: bool, weight_decay: float, weight_decay_norm: bool
-) -> SGD:
-    """Stochastic gradient descent over the parameters that are not frozen.
+def parameter_groups(network: nn.Module, weight_decay: float, weight_decay_norm: bool) -> list[dict[str, Any]]:
+    """The parameters that are not frozen, for an optimiser: those of the norms in a group of their own.
 
     Args:
-        network: whose one-dimensional ``weight`` and ``bias`` of norm layers form a group of their own.
-        lr, momentum, nesterov: as in :class:`torch.optim.SGD`.
+        network: whose parameters are trained.
         weight_decay: of all parameters …
         weight_decay_norm: … or of all but the norms'.
     """
@@ -24,8 +22,7 @@ def make_sgd(
         weight = getattr(module, "weight", None)
         group = norms if isinstance(weight, nn.Parameter) and weight.ndim == 1 else others
         group.extend(parameter for parameter in module.parameters(recurse=False) if parameter.requires_grad)
-    groups = [
+    return [
         {"params": others, "weight_decay": weight_decay},
         {"params": norms, "weight_decay": weight_decay if weight_decay_norm else 0.0},
     ]
-    return SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov and momentum > 0)

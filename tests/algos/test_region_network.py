@@ -92,10 +92,15 @@ def numbers(losses: RegionLosses) -> list[float]:
 
 
 def expected_losses(
-    head: TalkingHead, images: Sequence[Drawn], boxes: PackedSequence, background_images: bool, void_is_background: bool
+    head: TalkingHead,
+    images: Sequence[Drawn],
+    boxes: PackedSequence,
+    background_images: bool = False,
+    void_is_background: bool = False,
+    masks_of_positives_only: bool = False,
 ) -> list[float]:
     truth, classes, shifts, masks = batch(images), [], [], []
-    row = 0
+    row = num_positive = 0
     for image, drawing in enumerate(images):
         present = [segment for segment in (2, 3) if (drawing.ids == segment).any()]
         objects = [truth.boxes.entry(image)[segment].tolist() for segment in present]
@@ -113,9 +118,11 @@ def expected_losses(
             for y in range(MASK_SIZE):
                 for x in range(MASK_SIZE):
                     if target[y][x] >= 0:
-                        logit = float(head.mask_logits[row, thing, y, x].detach())
+                        mask_row = num_positive if masks_of_positives_only else row
+                        logit = float(head.mask_logits[mask_row, thing, y, x].detach())
                         masks.append(oracle.binary_cross_entropy(logit, target[y][x]))
             row += 1
+            num_positive += 1
         for _ in regions.negatives:
             classes.append(oracle.cross_entropy(head.logits[row].tolist(), 0))
             row += 1
@@ -158,17 +165,13 @@ def test_both_branches_see_all_regions_as_one_batch() -> None:
     assert torch.equal(head.masked, head.classified)
 
 
-def test_the_mask_branch_may_see_the_positives_alone() -> None:
-    """The first rows of its answer are then those of the positives: the losses are other ones, the features a part."""
-    images, boxes = [scene(SIZES[0], "objects"), scene(SIZES[1], "no objects")], proposals()
-    every, positive = TalkingHead(), TalkingHead()
-    losses = [
-        numbers(train(head, images, boxes, masks_of_positives_only=head is positive)) for head in (every, positive)
-    ]
-    num_positive = len(positive.masked)
-    assert 2 < num_positive < len(every.masked)
-    assert torch.equal(positive.masked, every.masked[:num_positive])
-    assert losses[0] == losses[1]  # one image with objects: its positives are the first rows in both
+@pytest.mark.parametrize("kinds", [("objects", "objects"), ("no objects", "objects"), ("objects", "crowd")])
+def test_the_mask_branch_may_see_the_positives_alone(kinds: tuple[str, str]) -> None:
+    images = [scene(size, kind) for size, kind in zip(SIZES, kinds, strict=True)]
+    head, boxes, options = TalkingHead(), proposals(), {"masks_of_positives_only": True, "background_images": True}
+    losses = train(head, images, boxes, **options)
+    assert numbers(losses) == pytest.approx(expected_losses(head, images, boxes, **options), rel=1e-4)
+    assert 2 < len(head.masked) < len(head.classified)
 
 
 def detect(head: TalkingHead, boxes: list[list[list[float]]], **settings: float) -> list[PackedSequence]:
@@ -177,7 +180,7 @@ def detect(head: TalkingHead, boxes: list[list[list[float]]], **settings: float)
 
 
 def sure_head(things: list[int]) -> TalkingHead:
-    """Region r certainly shows ``things[r]``, exactly in its box; the masks of class t hold t, plus a tenth per region."""
+    """Region r certainly shows ``things[r]``, exactly in its box; its mask of class t holds t + r/10."""
     head = TalkingHead()
     with torch.no_grad():
         head.shifts.zero_()

@@ -158,7 +158,7 @@ def test_sequences_of_different_kinds_cannot_be_added() -> None:
     with pytest.raises(ValueError, match="convert them first"):
         sequence + PackedSequence([torch.zeros(1, dtype=torch.int64)])
     with pytest.raises(TypeError):
-        sequence + (torch.zeros(1),)  # type: ignore[operator]
+        sequence + 3  # type: ignore[operator]
 
 
 def test_it_moves_to_a_device_with_its_gaps() -> None:

@@ -1,0 +1,373 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles.norm import NormThenActivation, activate
+from torch import Tensor, nn
+from torch.autograd import gradcheck
+from torch.func import functional_call
+
+from seamseg.modules.norm import (
+    ABN,
+    AffineAct,
+    GroupNormAct,
+    InPlaceABN,
+    InPlaceABNSync,
+    Norm,
+    NormName,
+    Scale,
+    running_statistics,
+    uses_batch_statistics,
+    warn_once,
+)
+from seamseg.ops.inplace_abn import Activation
+
+ACTIVATIONS: list[Activation] = ["leaky_relu", "elu", "identity"]
+SCALES: list[Scale] = ["abs", "signed"]
+
+activations = pytest.mark.parametrize("activation", ACTIVATIONS)
+scales = pytest.mark.parametrize("scale", SCALES)
+kinds = pytest.mark.parametrize("kind", [ABN, InPlaceABN, InPlaceABNSync])
+
+
+def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def stir(norm: nn.Module, seed: int = 1) -> None:
+    """Weights of both signs that are not small, shifts, and running statistics unlike those of any batch here."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in [*norm.named_parameters(), *norm.named_buffers()]:
+            if name.endswith("running_var"):
+                value.uniform_(0.5, 2, generator=generator)
+            elif name.endswith("weight"):
+                value.uniform_(0.5, 1.5, generator=generator)
+                value[::3] *= -1
+            elif value.is_floating_point():
+                value.normal_(generator=generator)
+
+
+def running(norm: nn.Module) -> list[list[float]]:
+    return [norm.running_mean.tolist(), norm.running_var.tolist(), norm.num_batches_tracked.tolist()]  # type: ignore[operator,union-attr]
+
+
+@kinds
+@scales
+@activations
+@pytest.mark.parametrize("shape", [(7, 5), (3, 5, 4), (4, 5, 6, 7)], ids=str)
+def test_equals_batch_norm_and_activation(
+    kind: type[ABN], scale: Scale, activation: Activation, shape: tuple[int, ...]
+) -> None:
+    """Three steps of training, then inference: values, gradients, running statistics."""
+    norm = kind(5, activation, 0.1, scale=scale)
+    stir(norm)
+    expected = NormThenActivation(norm.weight, norm.bias, activation, 0.1, scale)
+    expected.running_mean.copy_(norm.running_mean)
+    expected.running_var.copy_(norm.running_var)
+    for step in range(4):
+        if step == 3:
+            norm.eval()
+            expected.eval()
+        x, upstream = random(*shape, seed=step) * 2 + 1, random(*shape, seed=10 + step)
+        results: list[list[Tensor]] = []
+        for module in (norm, expected):
+            leaf = x.clone().requires_grad_()
+            z = module(leaf * 1)
+            results.append([z, *torch.autograd.grad(z, [leaf, module.weight, module.bias], upstream)])
+        for found, wanted in zip(*results, strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5 * max(1, wanted.detach().abs().max().item()))
+        torch.testing.assert_close(norm.running_mean, expected.running_mean, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(norm.running_var, expected.running_var, rtol=1e-5, atol=1e-6)
+    assert norm.num_batches_tracked == 3
+
+
+@kinds
+@scales
+@activations
+@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
+def test_gradients(kind: type[ABN], scale: Scale, activation: Activation, training: bool) -> None:
+    norm = kind(3, activation, 0.2, scale=scale).double().train(training)
+    stir(norm)
+    inputs = [random(4, 3, 2, dtype=torch.float64).requires_grad_(), *norm.parameters()]
+
+    def call(x: Tensor, weight: Tensor, bias: Tensor) -> Any:
+        buffers = {name: buffer.clone() for name, buffer in norm.named_buffers()}
+        return functional_call(norm, {"weight": weight, "bias": bias, **buffers}, (x * 1,))
+
+    assert gradcheck(call, inputs, nondet_tol=1e-12)
+
+
+@given(
+    st.lists(st.integers(1, 4), min_size=2, max_size=5).filter(lambda shape: shape[0] > 1),
+    st.sampled_from(ACTIVATIONS),
+    st.sampled_from(SCALES),
+    st.booleans(),
+)
+@settings(deadline=None, max_examples=50)
+def test_in_place_equals_out_of_place(shape: list[int], activation: Activation, scale: Scale, training: bool) -> None:
+    norms = [kind(shape[1], activation, 0.3, scale=scale).double().train(training) for kind in (ABN, InPlaceABN)]
+    results = []
+    for norm in norms:
+        stir(norm)
+        x = random(*shape, dtype=torch.float64).requires_grad_()
+        z = norm(x * 1)
+        upstream = random(*shape, seed=5, dtype=torch.float64)
+        results.append([z, *torch.autograd.grad(z, [x, *norm.parameters()], upstream), *norm.buffers()])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)
+
+
+@kinds
+def test_without_momentum_the_average_is_cumulative(kind: type[ABN]) -> None:
+    norm = kind(3, momentum=None)
+    batches = [random(4, 3, 5, seed=step) * (step + 1) + step for step in range(4)]
+    norm(torch.zeros(0, 3, 5))  # nothing, which does not count
+    for batch in batches:
+        norm(batch.clone())
+    torch.testing.assert_close(norm.running_mean, torch.stack([b.mean((0, 2)) for b in batches]).mean(0))
+    torch.testing.assert_close(norm.running_var, torch.stack([b.var((0, 2)) for b in batches]).mean(0))
+    assert norm.num_batches_tracked == 4
+
+
+@pytest.mark.parametrize("kind", [InPlaceABN, InPlaceABNSync])
+def test_the_input_is_overwritten(kind: type[ABN]) -> None:
+    x = random(2, 3, 4, 4)
+    before = x.clone()
+    z = kind(3)(x)
+    assert z.data_ptr() == x.data_ptr()
+    assert torch.equal(z, x)
+    assert not torch.equal(x, before)
+
+
+def test_out_of_place_the_input_stays() -> None:
+    x = random(2, 3, 4, 4)
+    before = x.clone()
+    ABN(3)(x)
+    assert torch.equal(x, before)
+
+
+@kinds
+@scales
+def test_a_weight_of_zero_moves_as_if_it_were_positive(kind: type[ABN], scale: Scale) -> None:
+    norm = kind(3, "leaky_relu", 0.01, scale=scale).double()
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([0.0, -0.0, 1e-9]))
+        norm.bias.fill_(0.3)
+    assert norm.gamma().tolist() == pytest.approx([1e-5, 1e-5, 1e-5 + 1e-9], rel=1e-9)
+    x, upstream = random(6, 3, dtype=torch.float64), random(6, 3, seed=1, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad(norm(x.clone()), norm.weight, upstream)
+    normalised = (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt()
+    # The tiny factor leaves every value near the bias, on the positive side.
+    torch.testing.assert_close(gradient, (normalised * upstream).sum(0), rtol=1e-5, atol=1e-6)
+
+
+def test_factors_of_both_scales_keep_away_from_zero() -> None:
+    weight = torch.tensor([2.0, -2.0, 0.0, -1e-7])
+    for scale, expected in (("abs", [2 + 1e-5, 2 + 1e-5, 1e-5, 1.01e-5]), ("signed", [2.00001, -2.00001, 1e-5])):
+        norm = InPlaceABN(4, scale=scale)  # type: ignore[arg-type]
+        norm.load_state_dict(norm.state_dict() | {"weight": weight})
+        assert norm.gamma()[: len(expected)].tolist() == pytest.approx(expected, rel=1e-6)
+    assert norm.gamma()[3].item() == pytest.approx(-1.01e-5)
+
+
+def test_state_dict_names_are_those_of_batch_norm() -> None:
+    expected = {name: tuple(value.shape) for name, value in nn.BatchNorm2d(4).state_dict().items()}
+    for norm in (ABN(4), InPlaceABN(4), InPlaceABNSync(4), AffineAct(4)):
+        assert {name: tuple(value.shape) for name, value in norm.state_dict().items()} == expected
+    assert set(GroupNormAct(4, 2).state_dict()) == {"weight", "bias"}
+
+
+@kinds
+@activations
+def test_an_empty_batch_gives_zero_gradients_and_teaches_nothing(kind: type[ABN], activation: Activation) -> None:
+    norm = kind(3, activation)
+    stir(norm)
+    before = running(norm)
+    x = torch.zeros(0, 3, 2, 2, requires_grad=True)
+    z = norm(x * 1)
+    assert z.shape == (0, 3, 2, 2)
+    z.sum().backward()
+    assert running(norm) == before
+    assert x.grad is not None
+    for parameter in norm.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.tolist() == [0, 0, 0]
+
+
+@kinds
+@pytest.mark.parametrize("shape", [(1, 3), (1, 3, 1, 1)], ids=str)
+def test_one_sample_per_channel_has_no_variance(kind: type[ABN], shape: tuple[int, ...]) -> None:
+    norm = kind(3)
+    before = running(norm)
+    with pytest.raises(ValueError, match=r"norm over 3 channels got one sample per channel .* norm\.name=gn"):
+        norm(torch.zeros(shape))
+    assert running(norm) == before
+    norm(torch.zeros(2, *shape[1:]))
+    norm.eval()(torch.zeros(shape))
+    frozen = kind(3)
+    frozen.freeze()
+    frozen(torch.zeros(shape))
+
+
+@kinds
+def test_frozen_norms_use_stored_statistics_and_still_pass_gradients(kind: type[ABN]) -> None:
+    norm = kind(3)
+    stir(norm)
+    before = copy.deepcopy(norm.state_dict())
+    x = random(4, 3, 5)
+    expected = norm.eval()(x.clone())
+    norm.freeze()
+    norm.train()
+    leaf = x.clone().requires_grad_()
+    z = norm(leaf * 1)
+    torch.testing.assert_close(z, expected)
+    z.sum().backward()
+    assert leaf.grad is not None
+    assert leaf.grad.count_nonzero() == leaf.numel()
+    assert all(parameter.grad is None for parameter in norm.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
+
+
+@kinds
+@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
+def test_half_types_keep_their_type_and_statistics_stay_single(kind: type[ABN], training: bool) -> None:
+    norm = kind(3).train(training)
+    stir(norm)
+    single = copy.deepcopy(norm)
+    x = random(8, 3, 6, 6).bfloat16()
+    leaf = x.clone().requires_grad_()
+    z = norm(leaf * 1)
+    z.float().square().sum().backward()
+    assert (z.dtype, leaf.grad is not None and leaf.grad.dtype) == (torch.bfloat16, torch.bfloat16)
+    assert {buffer.dtype for buffer in norm.buffers()} == {torch.float32, torch.int64}
+    assert norm.weight.grad is not None
+    assert norm.weight.grad.dtype == torch.float32
+    torch.testing.assert_close(z.float(), single(x.float()), rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(norm.running_var, single.running_var, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [ABN, InPlaceABN, AffineAct, GroupNormAct])
+def test_activations_that_cannot_be_inverted_are_refused(kind: Any) -> None:
+    with pytest.raises(ValueError, match="cannot use relu"):
+        kind(16, activation="relu")
+    with pytest.raises(ValueError, match="slope of elu must be greater than 0"):
+        kind(16, activation="elu", slope=0.0)
+
+
+@activations
+def test_affine_is_the_plain_weight_on_stored_statistics(activation: Activation) -> None:
+    norm = AffineAct(3, activation, 0.2)
+    stir(norm)
+    with torch.no_grad():
+        norm.weight[1] = 0  # there is nothing to invert
+    before = running(norm)
+    x = random(1, 3, 1, 4)
+    leaf = x.clone().requires_grad_()
+    z = norm.train()(leaf)
+    shape = (1, 3, 1, 1)
+    normalised = (x - norm.running_mean.view(shape)) / (norm.running_var.view(shape) + 1e-5).sqrt()
+    torch.testing.assert_close(
+        z, activate(norm.weight.view(shape) * normalised + norm.bias.view(shape), activation, 0.2)
+    )
+    z.sum().backward()
+    assert running(norm) == before
+    for parameter in norm.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.count_nonzero() == 3
+    assert norm(torch.zeros(0, 3)).shape == (0, 3)
+
+
+@activations
+@pytest.mark.parametrize("shape", [(3, 6), (2, 6, 5), (2, 6, 3, 4)], ids=str)
+def test_group_norm_normalises_neighbouring_channels(activation: Activation, shape: tuple[int, ...]) -> None:
+    norm = GroupNormAct(6, 2, activation, 0.2)
+    stir(norm)
+    x = random(*shape)
+    z = norm(x.clone())
+    for image in range(shape[0]):
+        for group in range(2):
+            channels = slice(3 * group, 3 * group + 3)
+            part = x[image, channels]
+            normalised = (part - part.mean()) / (part.var(correction=0) + 1e-5).sqrt()
+            y = normalised.reshape(3, -1) * norm.weight[channels, None] + norm.bias[channels, None]
+            torch.testing.assert_close(z[image, channels].reshape(3, -1), activate(y, activation, 0.2))
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (0, 4, 3, 3)], ids=str)
+def test_group_norm_of_no_rows(shape: tuple[int, ...]) -> None:
+    norm = GroupNormAct(4, 2)
+    z = norm(torch.zeros(shape, requires_grad=True) * 1)
+    assert z.shape == shape
+    z.sum().backward()
+    assert [p.grad.tolist() for p in norm.parameters() if p.grad is not None] == [[0] * 4] * 2
+
+
+def test_groups_must_divide_the_channels() -> None:
+    with pytest.raises(ValueError, match=r"20 channels cannot be split into 16 groups; choose norm\.groups"):
+        GroupNormAct(20, 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("bn", InPlaceABN), ("syncbn", InPlaceABNSync), ("gn", GroupNormAct), ("affine", AffineAct)]
+)
+def test_norms_are_made_by_name(name: NormName, kind: type[nn.Module]) -> None:
+    made = Norm(name, "elu", 0.5, "signed", 4, None)
+    norm, plain = made.make(8), made.make(8, activate=False)
+    assert type(norm) is type(plain) is kind
+    assert (norm.activation, norm.slope, plain.activation) == ("elu", 0.5, "identity")
+    if isinstance(norm, InPlaceABN):
+        assert (norm.scale, norm.momentum) == ("signed", None)
+    if isinstance(norm, GroupNormAct):
+        assert norm.num_groups == 4
+
+
+def test_running_statistics_hold_still_within_the_context() -> None:
+    network = nn.Sequential(InPlaceABN(3), nn.Sequential(ABN(3), AffineAct(3)), InPlaceABN(3), GroupNormAct(3, 1))
+    network[2].freeze()
+    for norm in network.modules():
+        stir(norm)
+    x = random(1, 3)
+    before = copy.deepcopy(network.state_dict())
+    assert uses_batch_statistics(network)
+    with running_statistics(network):
+        assert not uses_batch_statistics(network)
+        inside = network(x.clone())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert uses_batch_statistics(network)
+    frozen = [norm.statistics_frozen for norm in network.modules() if isinstance(norm, ABN)]
+    assert frozen == [False, False, True, True]
+    torch.testing.assert_close(inside, network.eval()(x.clone()))
+
+
+def test_the_context_ends_after_an_error_too() -> None:
+    norm = InPlaceABN(3)
+    with pytest.raises(RuntimeError, match="inside"), running_statistics(norm):
+        raise RuntimeError("inside")
+    assert not norm.statistics_frozen
+
+
+def test_who_uses_batch_statistics() -> None:
+    norm = InPlaceABN(3)
+    assert uses_batch_statistics(nn.Sequential(norm))
+    assert not uses_batch_statistics(norm.eval())
+    assert not uses_batch_statistics(nn.Sequential(AffineAct(3), GroupNormAct(4, 2)))
+    norm.train()
+    norm.freeze()
+    assert not uses_batch_statistics(norm)
+
+
+def test_a_warning_is_given_once_per_module() -> None:
+    first, second = nn.Identity(), nn.Identity()
+    for module in (first, second):
+        with pytest.warns(UserWarning, match="a word"):
+            warn_once(module, "a word")
+    with pytest.warns(UserWarning, match="the only one") as caught:
+        warn_once(first, "a word")
+        warn_once(nn.Identity(), "the only one")
+    assert len(caught) == 1
