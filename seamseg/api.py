@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from seamseg import build
 from seamseg.predict import Predictor
+from seamseg.runtime.distributed import choose_device
 
 
 def load_model(path: Path | str, device: str | None = None) -> Predictor:
@@ -21,8 +20,8 @@ def load_model(path: Path | str, device: str | None = None) -> Predictor:
         device: such as ``cpu`` or ``cuda:1``; None chooses CUDA where there is one.
 
     Raises:
-        ValueError: nothing is there, or it is damaged.
+        ValueError: nothing is there, it is damaged, or there is no such device.
     """
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    chosen = choose_device(device)
     model = build.load_model(Path(path), chosen)
     return Predictor(model.network, model.transform, model.fusion, chosen)

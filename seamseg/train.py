@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from textwrap import shorten
 from typing import Protocol
 
 import numpy as np
@@ -120,14 +121,14 @@ class Trainer:
         """
         while position.epoch < self.pace.epochs:
             position = self._epoch(position, observer, stop)
-            if position.batch > 0:
-                observer.save(position)
-                return position
-            done = position.epoch - 1
-            if self.pace.validates(done):
+            finished = position.batch == 0
+            if finished and self.pace.validates(position.epoch - 1):
                 position = self._validate(position, observer)
-            if self.pace.checkpoints(done):
+            stopping = any_rank(bool(stop))
+            if stopping or self.pace.checkpoints(position.epoch - 1):
                 observer.save(position)
+            if stopping:
+                break
         return position
 
     def _epoch(self, position: Position, observer: Observer, stop: StopRequest) -> Position:
@@ -191,7 +192,7 @@ class Trainer:
                 self.average.network.load_state_dict(checkpoint.average)
             self.optimizer.load_state_dict(checkpoint.optimizer)
         except (RuntimeError, ValueError) as error:
-            raise ValueError(f"the checkpoint is of another network: {error}") from error
+            raise ValueError(f"the checkpoint is of another network: {shorten(str(error), 200)}") from error
         return checkpoint.position
 
 

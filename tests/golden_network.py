@@ -1,8 +1,8 @@
 """The network that the recorded numbers of the published reference belong to, and its inputs.
 
-    golden = Golden(shared)
-    network = golden.network()                       # as it was before its training step
-    golden.use_recorded_statistics(network.eval())   # as it predicted
+golden = Golden(shared)
+network = golden.network()                       # as it was before its training step
+golden.use_recorded_statistics(network.eval())   # as it predicted
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ NUM_STUFF, NUM_THINGS = 28, 37
 NUM_IMAGES = 2
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "vistas_r50.yaml"
 OVERRIDES = (
+    "norm.momentum=1.0",  # the recorded statistics are those of the one training step
     "rpn.num_samples=1000000",
     "roi.num_samples=1000000",
     "rpn.training={before_nms: 1000, after_nms: 200}",
@@ -45,7 +47,7 @@ GAINS = {
 
 
 def made_up_weights(name: str, shape: tuple[int, ...], gains: Mapping[str, float] = GAINS) -> NDArray[np.float32]:
-    """What the reference ran with: random numbers from the entry's name; ``gains`` by the end of names, 1.4 elsewhere."""
+    """What the reference ran with: random numbers from the entry's name; gains by the end of it, 1.4 elsewhere."""
     rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
     if len(shape) >= 2:
         gain = next((gain for end, gain in gains.items() if name.endswith(end)), 1.4)
@@ -73,6 +75,7 @@ class Golden:
         content = json.loads((self.shared / "golden" / "vistas_r50_state_dict.json").read_text())
         return {name: tuple(shape) for name, shape in content.items()}
 
+    @cached_property
     def numbers(self) -> dict[str, NDArray[np.generic]]:
         """Inputs and outputs by their keys."""
         with np.load(self.shared / "golden" / "vistas_r50.npz") as file:
@@ -114,5 +117,4 @@ class Golden:
         return GroundTruth(*parts)
 
     def _inputs(self, key: str) -> list[Tensor]:
-        numbers = self.numbers()
-        return [torch.from_numpy(numbers[f"in/{image}/{key}"]) for image in range(NUM_IMAGES)]
+        return [torch.from_numpy(self.numbers[f"in/{image}/{key}"]) for image in range(NUM_IMAGES)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 
@@ -40,7 +41,8 @@ def build_model(file: ModelFile, source: Path, device: torch.device) -> Model:
     try:
         network.load_state_dict(file.tensors)
     except RuntimeError as error:
-        raise ValueError(f"the weights in {source} don't fit the settings beside them: {error}") from error
+        reason = shorten(str(error), 200)
+        raise ValueError(f"the weights in {source} don't fit the settings beside them: {reason}") from error
     fusion = build_fusion(experiment, categories.num_stuff)
     return Model(network.eval().to(device), experiment, categories, fusion, build_input_transform(experiment))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,9 @@ def add_parser(verbs: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     keep_freed_memory()
+    for result in (options.json, options.sheet):
+        if result:
+            result.parent.mkdir(parents=True, exist_ok=True)
     with started(options.device) as process:
         model = load_model(options.model, process.device)
         split = open_split(options.data, options.split, options.limit)
@@ -50,7 +54,8 @@ def run(options: argparse.Namespace) -> int:
         broken: list[BrokenImageError] = []
         loader = build_evaluation_loader(model.experiment, split, process, broken.append)
         album = Album(model.categories, model.experiment.data.mean, model.experiment.data.std, limit=SHEET_ROWS)
-        with progress_bar("evaluating", loader.num_batches, shown=process.is_first) as advance:
+        share = math.ceil(len(split) / process.world_size)
+        with progress_bar("evaluating", share, shown=process.is_first) as advance:
             watchers = [album.add, lambda scored: advance(scored.number, "")]
             scores = evaluate(model.network, loader, model.fusion, model.categories, process.device, watchers)
         for error in broken:

@@ -37,7 +37,7 @@ def add_parser(verbs: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     keep_freed_memory()
-    paths = find_images(options.images)
+    paths = list(dict.fromkeys(find_images(options.images)))
     names = output_names(paths, options.images)
     broken: list[BrokenImageError] = []
     with started(options.device) as process:
@@ -50,15 +50,21 @@ def run(options: argparse.Namespace) -> int:
                 overlay = options.out / "overlay" / f"{name}.jpg"
                 overlay.parent.mkdir(parents=True, exist_ok=True)
                 write_image(overlay, draw_overlay(predicted.image, predicted.segmentation, model.categories))
-                writer.add(name, str(name) + predicted.path.suffix, predicted.segmentation)
+                writer.add(name, photograph_name(predicted.path, options.images), predicted.segmentation)
                 advance(number + len(broken), predicted.path.name)
         writer.close()
     for error in broken:
         print(f"left out: {error}", file=sys.stderr)
     if len(broken) == len(paths):
-        raise ValueError(f"none of the images in {options.images} can be read")
+        raise ValueError(f"none of the {len(paths)} image(s) in {options.images} can be read")
     print(f"{len(paths) - len(broken)} images segmented: {options.out}")
     return 0
+
+
+def photograph_name(path: Path, given: Path) -> str:
+    """How the results call an image: its path below the given folder, or below that of the given list."""
+    root = given if given.is_dir() else given.parent
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
 def output_names(paths: list[Path], given: Path) -> dict[Path, str]:

@@ -46,32 +46,37 @@ def run(options: argparse.Namespace) -> int:
     with started(options.device) as process, stop_on_signals() as stop:
         checkpoint = open_run(options.run_dir, experiment, options.resume, process)
         trainer, record = build_trainer(experiment, options.run_dir, process, checkpoint)
+        if process.is_first and checkpoint is None:
+            write_settings(options.run_dir, experiment)
         total = trainer.pace.epochs * trainer.loader.num_batches
         with progress_bar("training", total, record.position.iteration, shown=process.is_first) as record.advance:
             position = trainer.run(record.position, record, stop)
         record.close()
-        if process.is_first and position.epoch < trainer.pace.epochs:
-            print(f"stopped and saved at iteration {position.iteration}; --resume goes on", file=sys.stderr)
+        if position.epoch < trainer.pace.epochs:
+            if process.is_first:
+                print(f"stopped and saved at iteration {position.iteration}; --resume goes on", file=sys.stderr)
             return 128 + (stop.signal or 0)
     return 0
 
 
 def open_run(folder: Path, experiment: Experiment, resume: bool, process: Process) -> Checkpoint | None:
-    """Prepares the folder of a run, or reads the state of the one it holds.
+    """Looks whether the folder of a run is free, or reads the state of the one it holds.
 
     Raises:
         ValueError: the folder is used and ``resume`` was not asked for, or there is nothing to resume.
     """
-    settings = save_experiment(experiment)
     if resume:
         checkpoint = load_checkpoint(folder / CHECKPOINT_FILE)
-        if checkpoint.settings != settings:
+        if checkpoint.settings != save_experiment(experiment):
             raise ValueError(f"the settings differ from those that {folder} was started with; give it the same ones")
         return checkpoint
-    if process.is_first:
-        if folder.is_dir() and any(folder.iterdir()):
-            raise ValueError(f"{folder} is not empty: go on with its run by --resume, or name another --run-dir")
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / SETTINGS_FILE, settings)
-        print(f"seed {experiment.training.seed}; settings ({folder / SETTINGS_FILE}):\n{settings}", file=sys.stderr)
+    if process.is_first and folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty: go on with its run by --resume, or name another --run-dir")
     return None
+
+
+def write_settings(folder: Path, experiment: Experiment) -> None:
+    """Writes and prints what a new run is made of."""
+    settings = save_experiment(experiment)
+    write_text(folder / SETTINGS_FILE, settings)
+    print(f"seed {experiment.training.seed}; settings ({folder / SETTINGS_FILE}):\n{settings}", file=sys.stderr)

@@ -42,4 +42,9 @@ class Experiment(Settings):
                 "body.frozen and body.norm_frozen keep parts as they start, which asks for body.weights: without, they "
                 "are those of an untrained network"
             )
+        if self.body.weights is not None and self.norm.name == "gn":
+            raise ValueError(
+                f"body.weights={self.body.weights} are those of a BatchNorm, which norm.name=gn has no place for; "
+                "choose another norm or body.weights=null"
+            )
         return self

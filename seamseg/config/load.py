@@ -13,8 +13,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from seamseg.config.experiment import Experiment
+from seamseg.config.training import PolySchedule, SGDSettings
 
-ALTERNATIVES = ("schedule.name", "optimizer.name")
+ALTERNATIVES = {"schedule.name": PolySchedule().name, "optimizer.name": SGDSettings().name}
+"""Keys that choose between groups of settings, and what stands there if nobody chooses."""
 ALTERNATIVE_NAMES = ("poly", "steps", "cosine", "sgd", "adamw")
 
 
@@ -46,7 +48,8 @@ def parse_experiment(text: str, source: str, overrides: Sequence[str] = ()) -> E
         tree = {}
     if not isinstance(tree, dict):
         raise ValueError(f"{source} must hold settings by name, such as `optimizer: {{lr: 0.02}}`, not {tree!r}")
-    for override in overrides:
+    # Choices first: what belongs to the choice may stand before or behind it.
+    for override in sorted(overrides, key=lambda override: override.partition("=")[0] not in ALTERNATIVES):
         _apply(tree, override)
     try:
         return Experiment.model_validate(tree)
@@ -73,7 +76,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         if not isinstance(inner, dict):
             raise ValueError(f"{override!r}: {group!r} is a single setting, it has no {name!r}")
         tree = inner
-    if key in ALTERNATIVES and tree.get("name") != parsed:
+    if key in ALTERNATIVES and tree.get("name", ALTERNATIVES[key]) != parsed:
         # The other settings belong to the schedule or optimiser that is being left.
         tree.clear()
     tree[name] = parsed
@@ -85,10 +88,15 @@ def _sentence(entry: Any) -> str:
     key = ".".join(str(part) for part in entry["loc"] if part not in ALTERNATIVE_NAMES)
     if entry["type"] == "extra_forbidden":
         nearest = difflib.get_close_matches(key, list(known_keys(Experiment)), n=1, cutoff=0.5)
+        if nearest == [key]:
+            return f"{key} belongs to another {entry['loc'][0]}.name than {entry['loc'][1]}"
         hint = f"; did you mean {nearest[0]}?" if nearest else ""
         return f"there is no setting {key}{hint}"
-    message = entry["msg"].removeprefix("Value error, ").replace("a valid dictionary or instance of", "the group")
-    value = "" if isinstance(entry["input"], (dict, BaseModel)) else f"={entry['input']!r}"
+    if entry["type"] in ("model_type", "model_attributes_type"):
+        return f"{key}={entry['input']!r}: this is a group, which holds settings by name"
+    message = entry["msg"].removeprefix("Value error, ")
+    shown = entry["type"] != "missing" and not isinstance(entry["input"], (dict, BaseModel))
+    value = f"={entry['input']!r}" if shown else ""
     place = f"{key}{value}: " if key else ""
     return f"{place}{message[:1].lower()}{message[1:]}"
 

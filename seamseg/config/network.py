@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from seamseg.config.settings import NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
@@ -37,6 +37,13 @@ class NormSettings(Settings):
 
     momentum: float | None = Field(default=0.1, gt=0, le=1)
     """Of the running statistics; null for the cumulative average."""
+
+    @field_validator("activation", mode="before")
+    @classmethod
+    def _invertible(cls, value: object) -> object:
+        if value == "relu":
+            raise ValueError("a ReLU has no inverse, which a norm in place needs; leaky_relu comes closest")
+        return value
 
 
 class BodySettings(Settings):

@@ -18,4 +18,6 @@ NonNegativeFloat = Annotated[float, Field(ge=0)]
 class Settings(BaseModel):
     """A group of settings: cannot be changed once made, refuses keys it does not know, documented under each field."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )

@@ -74,4 +74,7 @@ def _load_safetensors(path: Path) -> ModelFile:
         raise ValueError(f"the model {path} cannot be read ({error}): it is damaged") from error
     if metadata.get("format") != "seamseg 1":
         raise ValueError(f"{path} is a safetensors file, but not one that this program wrote")
-    return ModelFile(metadata["settings"], json.loads(metadata["categories"]), tensors)
+    try:
+        return ModelFile(metadata["settings"], json.loads(metadata["categories"]), tensors)
+    except (KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"the model {path} has a damaged header ({error})") from error

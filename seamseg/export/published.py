@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 
 import msgpack
 import torch
@@ -25,7 +26,7 @@ def read_snapshot(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever a damaged or missing file makes of it
-        raise ValueError(f"the snapshot {path} cannot be read: {error}") from error
+        raise ValueError(f"the snapshot {path} cannot be read: {shorten(str(error), 200)}") from error
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(part in state for part in PARTS):
         raise ValueError(f"{path} is no published snapshot: it lacks the parts {', '.join(PARTS)} of a state_dict")
@@ -46,12 +47,13 @@ def read_metadata(path: Path) -> Categories:
         meta = msgpack.unpackb(path.read_bytes(), raw=False)["meta"]
         num_stuff, names = int(meta["num_stuff"]), list(meta["categories"])
         palette, original_ids = list(meta["palette"]), list(meta["original_ids"])
+        return Categories(
+            tuple(
+                Category(str(name), index >= num_stuff, (int(red), int(green), int(blue)), int(original))
+                for index, (name, (red, green, blue), original) in enumerate(
+                    zip(names, palette, original_ids, strict=True)
+                )
+            )
+        )
     except (OSError, ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
         raise ValueError(f"{path} cannot be read as metadata of a published model: {error!r}") from error
-    entries = zip(names, palette, original_ids, strict=True)
-    return Categories(
-        tuple(
-            Category(str(name), index >= num_stuff, (int(color[0]), int(color[1]), int(color[2])), int(original))
-            for index, (name, color, original) in enumerate(entries)
-        )
-    )

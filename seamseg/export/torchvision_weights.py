@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 from torch import Tensor
 
-from seamseg.modules.norm import ABN
+from seamseg.modules.norm import ABN, AffineAct
 from seamseg.modules.resnet import ResNet
 
 
@@ -28,6 +29,9 @@ def load_body_weights(body: ResNet, name: str, source: str) -> None:
     """
     tensors = convert_names(_read(name, source))
     expected = body.state_dict()
+    for key in expected.keys() - tensors.keys():
+        if key.endswith(".num_batches_tracked"):  # older files lack these counters
+            tensors[key] = torch.zeros((), dtype=torch.int64)
     wrong = sorted(
         key for key in expected.keys() | tensors.keys() if _shape(expected.get(key)) != _shape(tensors.get(key))
     )
@@ -60,21 +64,33 @@ def _convert(name: str) -> str:
 
 
 def _inverse_gamma(norm: ABN, gamma: Tensor) -> Tensor:
+    """The weight whose :meth:`seamseg.modules.norm.ABN.gamma` is ``gamma``, or the nearest."""
+    if isinstance(norm, AffineAct):
+        return gamma
     if norm.scale == "abs":
         return (gamma - norm.eps).clamp(min=0)
-    return torch.where(gamma >= 0, (gamma - norm.eps).clamp(min=0), (gamma + norm.eps).clamp(max=-0.0))
+    least = torch.finfo(gamma.dtype).tiny  # a zero would count as positive, whatever its sign
+    return torch.where(gamma >= 0, (gamma - norm.eps).clamp(min=0), (gamma + norm.eps).clamp(max=-least))
 
 
 def _read(name: str, source: str) -> dict[str, Tensor]:
     if source == "imagenet":
         from torchvision import models
 
-        weights: dict[str, Tensor] = models.get_model_weights(name).DEFAULT.get_state_dict(progress=True)
+        try:
+            weights: dict[str, Tensor] = models.get_model_weights(name).DEFAULT.get_state_dict(progress=True)
+        except (OSError, RuntimeError) as error:  # no connection; a file that is not what its name promises
+            raise ValueError(
+                f"body.weights=imagenet: those of {name} cannot be downloaded ({shorten(str(error), 200)}); name a file "
+                "of them instead"
+            ) from error
         return weights
     try:
-        tensors: dict[str, Tensor] = torch.load(Path(source), map_location="cpu", weights_only=True)
+        tensors = torch.load(Path(source), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever a damaged or missing file makes of it
-        raise ValueError(f"body.weights={source} cannot be read: {error}") from error
+        raise ValueError(f"body.weights={source} cannot be read: {shorten(str(error), 200)}") from error
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+        raise ValueError(f"body.weights={source} is not a state dict, which holds tensors by name")
     return tensors
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -77,22 +79,35 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise ValueError(f"there is no checkpoint {path}")
     try:
+        _check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the damage makes of the archive
         raise ValueError(
-            f"the checkpoint {path} cannot be read ({_first_line(error)}): it is damaged or foreign"
+            f"the checkpoint {path} cannot be read ({shorten(str(error), 200)}): it is damaged or foreign"
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path} is not a checkpoint of this program")
-    return Checkpoint(
-        settings=content["settings"],
-        categories=content["categories"],
-        position=Position(**content["position"]),
-        network=content["network"],
-        optimizer=content["optimizer"],
-        average=content["average"],
-    )
+    try:
+        return Checkpoint(
+            settings=content["settings"],
+            categories=content["categories"],
+            position=Position(**content["position"]),
+            network=content["network"],
+            optimizer=content["optimizer"],
+            average=content["average"],
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the checkpoint {path} lacks a part or has one too many: {error}") from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _check_sums(path: Path) -> None:
+    """The archive holds a checksum of each tensor, which torch itself does not look at.
+
+    Raises:
+        ValueError: one is wrong.
+        OSError, zipfile.BadZipFile: it is no archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"wrong checksum of {damaged}")

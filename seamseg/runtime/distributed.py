@@ -30,17 +30,36 @@ class Process:
         return self.rank == 0
 
 
+def choose_device(name: str | None = None) -> torch.device:
+    """The device to compute on.
+
+    Args:
+        name: such as ``cpu`` or ``cuda:1``; None chooses CUDA where there is one, each process of a machine its own.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    if name is None:
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
+        raise ValueError(f"there is no device {name}: {str(error).splitlines()[0]}") from error
+    return device
+
+
 @contextlib.contextmanager
 def started(device: str | None = None) -> Iterator[Process]:
     """Joins the processes that ``torchrun`` started, or stands alone; leaves them at the end.
 
     Args:
         device: such as ``cpu`` or ``cuda:1``; None chooses CUDA where there is one, each process its own.
+
+    Raises:
+        ValueError: there is no such device.
     """
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    if device is None:
-        device = f"cuda:{local_rank}" if torch.cuda.is_available() else "cpu"
-    chosen = torch.device(device)
+    chosen = choose_device(device)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if "WORLD_SIZE" not in os.environ:

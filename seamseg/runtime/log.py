@@ -22,12 +22,13 @@ class RunLog:
     """Writes ``metrics.jsonl`` and ``tensorboard/`` of a run folder.
 
     Args:
-        folder: of the run.
+        folder: of the run; made if needed.
         iteration: the run goes on from here: what an interrupted process logged beyond it is taken out, so that every
             iteration appears once.
     """
 
     def __init__(self, folder: Path, iteration: int = 0) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / METRICS_FILE
         _drop_after(self._path, iteration)
         self._file = self._path.open("a", encoding="utf-8")

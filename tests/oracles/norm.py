@@ -28,6 +28,23 @@ def activate(y: Tensor, activation: str, slope: float) -> Tensor:
     return y
 
 
+def stir(network: torch.nn.Module, seed: int = 1) -> None:
+    """Random values throughout: norm weights of both signs that are not small, shifts, and running statistics unlike
+    those of any batch; convolutions and linear layers that keep the size of their input."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in [*network.named_parameters(), *network.named_buffers()]:
+            if value.ndim > 1:
+                value.normal_(0, (2 / value[0].numel()) ** 0.5, generator=generator)
+            elif name.endswith("running_var"):
+                value.uniform_(0.5, 2, generator=generator)
+            elif name.endswith("weight"):
+                value.uniform_(0.5, 1.5, generator=generator)
+                value[::3] *= -1
+            elif value.is_floating_point():
+                value.normal_(generator=generator)
+
+
 class NormThenActivation(torch.nn.Module):
     """PyTorch's BatchNorm, fed with the factor, and the activation."""
 
@@ -38,8 +55,8 @@ class NormThenActivation(torch.nn.Module):
         self.register_buffer("running_mean", torch.zeros_like(weight))
         self.register_buffer("running_var", torch.ones_like(weight))
 
-    def forward(self, x: Tensor, momentum: float = 0.1) -> Tensor:
-        """``momentum`` of this step; x may have any number of dimensions."""
+    def forward(self, x: Tensor) -> Tensor:
+        """x may have any number of dimensions."""
         y = functional.batch_norm(
             x,
             self.running_mean,
@@ -47,7 +64,7 @@ class NormThenActivation(torch.nn.Module):
             gamma(self.weight, self.scale),
             self.bias,
             self.training,
-            momentum,
+            0.1,
             1e-5,
         )
         return activate(y, self.activation, self.slope)

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Draws street scenes, trains a small network on them, scores it on held-out scenes, and segments those.
+# Usage: scripts/demo.sh   (or `make demo`, which sets up what it needs)
+set -euo pipefail
+
+data=runs/demo-scenes
+run=runs/demo
+config=configs/scenes_r18.yaml
+
+if [ ! -f "$data/annotations/panoptic_val.json" ]; then
+    rm -rf "$data"
+    seamseg make-scenes "$data" --train 400 --val 40 --size 192x384 --seed 0
+fi
+
+if [ -f "$run/model.safetensors" ] && [ -f "$run/finished" ]; then
+    echo "$run is trained already; remove the folder to train again"
+elif [ -f "$run/checkpoint.pt" ]; then
+    seamseg train "$config" data.root="$data" --run-dir "$run" --resume
+else
+    rm -rf "$run"
+    seamseg train "$config" data.root="$data" --run-dir "$run"
+fi
+touch "$run/finished"
+
+seamseg evaluate "$run" --data "$data" --split val --json "$run/evaluation.json" --sheet "$run/sheet.jpg"
+seamseg predict "$run" "$data/images/val" "$run/predictions"
+
+python scripts/print_scores.py "$run/evaluation.json"
+echo "pictures:    $run/sheet.jpg and $run/predictions/overlay/"
+echo "TensorBoard: tensorboard --logdir $run/tensorboard"

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Learns eight real photographs by heart and scores them at their original size.
+# Usage: scripts/overfit.sh [COCO128_PANOPTIC]   (or `make overfit`)
+set -euo pipefail
+
+data=${1:-${COCO128_PANOPTIC:-../shared/data/coco128_panoptic}}
+run=runs/overfit
+config=configs/coco128_overfit.yaml
+
+if [ ! -d "$data/annotations" ]; then
+    echo "no data set in $data: name a COCO panoptic folder, scripts/overfit.sh FOLDER" >&2
+    exit 2
+fi
+
+if [ -f "$run/finished" ]; then
+    echo "$run is trained already; remove the folder to train again"
+elif [ -f "$run/checkpoint.pt" ]; then
+    seamseg train "$config" data.root="$data" --run-dir "$run" --resume
+else
+    rm -rf "$run"
+    seamseg train "$config" data.root="$data" --run-dir "$run"
+fi
+touch "$run/finished"
+
+seamseg evaluate "$run" --data "$data" --split train --limit 8 --json "$run/evaluation.json" --sheet "$run/sheet.jpg"
+python scripts/print_scores.py "$run/evaluation.json"
+echo "pictures: $run/sheet.jpg"

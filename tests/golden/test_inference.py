@@ -1,0 +1,154 @@
+"""What the published network says of two photographs: pyramid, proposals, detections, masks, semantics, fusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from golden_network import NUM_IMAGES, NUM_STUFF, NUM_THINGS, Golden
+from torch import Tensor
+
+from seamseg.algos.fusion import FusedImage
+from seamseg.metrics.panoptic_quality import PanopticQuality
+from seamseg.metrics.segments import Segments
+from seamseg.structures import PackedSequence, Predictions
+
+SIZES = ((320, 479), (320, 373))
+BOX_TOLERANCE = 0.01  # pixels
+SCORE_TOLERANCE = 1e-3
+LOGIT_TOLERANCE = 5e-3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that the network says, and what was recorded."""
+
+    golden: Golden
+    levels: list[Tensor]
+    proposals: PackedSequence
+    predictions: Predictions
+    fused: list[FusedImage]
+
+    def recorded(self, key: str) -> Tensor:
+        return torch.from_numpy(self.golden.numbers[f"eval/{key}"])
+
+
+@pytest.fixture(scope="module")
+def outcome(shared: Path) -> Outcome:
+    golden = Golden(shared)
+    network = golden.network().eval()
+    golden.use_recorded_statistics(network)
+    levels: list[Tensor] = []
+    network.body.register_forward_hook(lambda module, inputs, output: levels.extend(output))
+    with torch.no_grad():
+        predictions = network.predict(golden.images())
+        proposals = network.proposal_network.propose(network.rpn_head, levels, predictions.sizes)
+    fusion = golden.fusion()
+    fused = [
+        fusion(predictions.detections(image), predictions.semantics(image), SIZES[image]) for image in range(NUM_IMAGES)
+    ]
+    return Outcome(golden, levels, proposals, predictions, fused)
+
+
+def matched(found: Tensor, recorded: Tensor, tolerance: float) -> Tensor:
+    """For every recorded row the index of a found one within the tolerance, each found one once: equality as sets."""
+    assert found.shape == recorded.shape
+    distances = torch.cdist(recorded.double(), found.double(), p=torch.inf)
+    nearest = distances.argmin(1)
+    assert float(distances.amin(1).max()) <= tolerance
+    assert len(nearest.unique()) == len(recorded)
+    return nearest
+
+
+@pytest.mark.parametrize("level", range(6))
+def test_pyramid(outcome: Outcome, level: int) -> None:
+    found = outcome.levels[level]
+    assert list(found.shape) == outcome.recorded(f"fpn{level}/shape").tolist()
+    means, patch = outcome.recorded(f"fpn{level}/mean"), outcome.recorded(f"fpn{level}/patch")
+    torch.testing.assert_close(found[:, :16].mean((0, 2, 3)), means, atol=1e-4, rtol=0)
+    torch.testing.assert_close(found[:, :8, :4, :4], patch, atol=1e-3, rtol=0)
+
+
+def test_the_recording_has_no_other_level(outcome: Outcome) -> None:
+    assert len(outcome.levels) == 6
+    assert "eval/fpn6/shape" not in outcome.golden.numbers
+
+
+@pytest.mark.parametrize("image", range(NUM_IMAGES))
+def test_proposals(outcome: Outcome, image: int) -> None:
+    found, recorded = outcome.proposals.entry(image), outcome.recorded(f"proposals/{image}")
+    order = matched(found, recorded, BOX_TOLERANCE)
+    # Neighbours may swap where their objectness differs by less than rounding.
+    assert (order - torch.arange(len(order))).abs().max() <= 1
+
+
+@pytest.mark.parametrize("image", range(NUM_IMAGES))
+def test_detections(outcome: Outcome, image: int) -> None:
+    found = outcome.predictions.detections(image)
+    # A class further away than any box: only boxes of one class are near each other.
+    rows = torch.cat([found.boxes, 1e4 * found.classes[:, None]], dim=1)
+    boxes, classes = outcome.recorded(f"bbx_pred/{image}"), outcome.recorded(f"cls_pred/{image}")
+    order = matched(rows, torch.cat([boxes, 1e4 * classes[:, None]], dim=1), BOX_TOLERANCE)
+    scores = outcome.recorded(f"obj_pred/{image}")
+    torch.testing.assert_close(found.scores[order], scores, atol=SCORE_TOLERANCE, rtol=0)
+    torch.testing.assert_close(found.scores, scores, atol=SCORE_TOLERANCE, rtol=0)
+    masks = outcome.recorded(f"msk_pred/{image}")
+    torch.testing.assert_close(found.masks[order[: len(masks)]], masks, atol=LOGIT_TOLERANCE, rtol=0)
+
+
+def test_semantic_scores(outcome: Outcome) -> None:
+    found = outcome.predictions.semantic_logits
+    assert found.shape == (2, NUM_STUFF + NUM_THINGS, 80, 120)
+    patch = outcome.recorded("sem_logits/patch")
+    torch.testing.assert_close(found[:, :, ::8, ::8], patch, atol=LOGIT_TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("image", range(NUM_IMAGES))
+def test_semantic_classes(outcome: Outcome, image: int) -> None:
+    recorded = outcome.recorded(f"sem_pred/{image}")
+    found = outcome.fused[image].semantics
+    assert found.shape == recorded.shape
+    assert (found != recorded).sum() <= 60
+
+
+@pytest.mark.parametrize("image", range(NUM_IMAGES))
+def test_fused_class_of_every_pixel(outcome: Outcome, image: int) -> None:
+    recorded = outcome.recorded(f"panoptic/{image}/cat")[outcome.recorded(f"panoptic/{image}/msk").long()]
+    found = outcome.fused[image].segmentation.semantics
+    assert found.shape == recorded.shape
+    assert (found == recorded).double().mean() >= 0.999
+
+
+@pytest.mark.parametrize("image", range(NUM_IMAGES))
+def test_fused_segments(outcome: Outcome, image: int) -> None:
+    """Nearly all recorded segments are there with their class, score and flag; a swapped pair shifts ids only."""
+    found = outcome.fused[image].segmentation
+    ids, recorded = found.ids, outcome.recorded(f"panoptic/{image}/msk").long()
+    classes, scores = outcome.recorded(f"panoptic/{image}/cat"), outcome.recorded(f"panoptic/{image}/obj")
+    crowd = outcome.recorded(f"panoptic/{image}/iscrowd")
+    assert abs(len(found.classes) - len(classes)) <= 1
+    missing = 0
+    for segment in range(len(classes)):
+        pixels = recorded == segment
+        if pixels.any():
+            partner = int(ids[pixels].mode().values)
+            iou = float((pixels & (ids == partner)).sum() / (pixels | (ids == partner)).sum())
+            same = found.classes[partner] == classes[segment] and found.crowd[partner] == crowd[segment]
+            near = abs(float(found.scores[partner] - scores[segment])) <= SCORE_TOLERANCE
+            missing += not (same and near and iou > 0.9)
+    assert missing <= 1
+
+
+@pytest.mark.parametrize("image", range(NUM_IMAGES))
+def test_counts(outcome: Outcome, image: int) -> None:
+    """Matches, false and missed segments per class; the reference took the truth's crowd for ordinary segments."""
+    truth = Segments.of_truth(outcome.golden.ground_truth(), image)
+    counts = PanopticQuality(NUM_STUFF + NUM_THINGS, NUM_STUFF)
+    prediction = Segments.of_prediction(outcome.fused[image].segmentation)
+    counts.update(prediction, Segments(truth.ids, truth.classes, torch.zeros_like(truth.crowd)))
+    recorded = outcome.recorded("panoptic_stats")[image]
+    assert not counts.state[:2].any()
+    assert torch.equal(counts.state[3], recorded[3])  # nothing matches, so each true segment is missed
+    assert (counts.state[2] - recorded[2]).abs().sum() <= 2  # one segment more or less

@@ -1,0 +1,71 @@
+"""Names and shapes of the published network's weights, and files that hold them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from golden_network import Golden
+from torch import Tensor
+
+from seamseg.export.published import read_snapshot
+
+PARTS = ("body", "rpn_head", "roi_head", "sem_head")
+
+
+@pytest.fixture(scope="module")
+def golden(shared: Path) -> Golden:
+    return Golden(shared)
+
+
+def test_names_and_shapes_are_the_published_ones(golden: Golden) -> None:
+    found = {name: tuple(tensor.shape) for name, tensor in golden.network().state_dict().items()}
+    assert found == golden.shapes
+
+
+def write_snapshot(golden: Golden, path: Path, with_counters: bool) -> dict[str, Tensor]:
+    """A file as published: one dict per part, beside others; entry i holds i everywhere, in one number on disk."""
+    tensors = {
+        name: torch.full((), index).expand(shape) if name.endswith("tracked") else torch.tensor(index / 8).expand(shape)
+        for index, (name, shape) in enumerate(golden.shapes.items())
+        if with_counters or not name.endswith("num_batches_tracked")
+    }
+    state = {
+        part: {name.removeprefix(f"{part}."): tensor for name, tensor in tensors.items() if name.startswith(f"{part}.")}
+        for part in PARTS
+    }
+    state |= {"optimizer": {"state": {}, "param_groups": [{"lr": 0.01, "params": [0]}]}, "loss_meter": {"sum": 0.5}}
+    torch.save({"config": "[general]\n", "state_dict": state, "training_meta": {"epoch": 3, "best_score": 0.4}}, path)
+    return tensors
+
+
+@pytest.mark.parametrize("with_counters", [True, False])
+def test_a_published_snapshot_loads_strictly_by_name(golden: Golden, tmp_path: Path, with_counters: bool) -> None:
+    path = tmp_path / "snapshot.pth.tar"
+    written = write_snapshot(golden, path, with_counters)
+    network = golden.network()
+    network.load_state_dict(read_snapshot(path), strict=True)
+    for name, tensor in network.state_dict().items():
+        expected = written.get(name, torch.zeros((), dtype=torch.int64))
+        assert torch.equal(tensor, expected), name
+
+
+def test_names_inside_the_body_are_published_without_it(golden: Golden, tmp_path: Path) -> None:
+    path = tmp_path / "snapshot.pth.tar"
+    write_snapshot(golden, path, with_counters=True)
+    body = torch.load(path, weights_only=True)["state_dict"]["body"]
+    assert {name.partition(".")[0] for name in body} == {"backbone", "fpn"}
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "no parts", "another kind"])
+def test_what_is_no_snapshot_is_refused_by_name(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "snapshot.pth.tar"
+    if damage == "empty":
+        path.touch()
+    elif damage == "no parts":
+        torch.save({"state_dict": {"body": {}, "rpn_head": {}}}, path)
+    elif damage == "another kind":
+        torch.save([torch.zeros(3)], path)
+    with pytest.raises(ValueError, match=r"snapshot\.pth\.tar"):
+        read_snapshot(path)
