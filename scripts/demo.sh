@@ -12,15 +12,7 @@ if [ ! -f "$data/annotations/panoptic_val.json" ]; then
     seamseg make-scenes "$data" --train 400 --val 40 --size 192x384 --seed 0
 fi
 
-if [ -f "$run/model.safetensors" ] && [ -f "$run/finished" ]; then
-    echo "$run is trained already; remove the folder to train again"
-elif [ -f "$run/checkpoint.pt" ]; then
-    seamseg train "$config" data.root="$data" --run-dir "$run" --resume
-else
-    rm -rf "$run"
-    seamseg train "$config" data.root="$data" --run-dir "$run"
-fi
-touch "$run/finished"
+bash scripts/train_once.sh "$config" "$data" "$run"
 
 seamseg evaluate "$run" --data "$data" --split val --json "$run/evaluation.json" --sheet "$run/sheet.jpg"
 seamseg predict "$run" "$data/images/val" "$run/predictions"

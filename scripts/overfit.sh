@@ -12,15 +12,7 @@ if [ ! -d "$data/annotations" ]; then
     exit 2
 fi
 
-if [ -f "$run/finished" ]; then
-    echo "$run is trained already; remove the folder to train again"
-elif [ -f "$run/checkpoint.pt" ]; then
-    seamseg train "$config" data.root="$data" --run-dir "$run" --resume
-else
-    rm -rf "$run"
-    seamseg train "$config" data.root="$data" --run-dir "$run"
-fi
-touch "$run/finished"
+bash scripts/train_once.sh "$config" "$data" "$run"
 
 seamseg evaluate "$run" --data "$data" --split train --limit 8 --json "$run/evaluation.json" --sheet "$run/sheet.jpg"
 python scripts/print_scores.py "$run/evaluation.json"

@@ -70,7 +70,7 @@ def write_tiny_splits(folder: Path, num_train: int = 4, num_val: int = 3) -> Pat
 
 
 @contextlib.contextmanager
-def narrow_body() -> Iterator[None]:
-    """Within it bodies are built an eighth as wide, for norms other than gn."""
-    with mock.patch.object(resnet, "STEM_CHANNELS", 8):
+def narrow_body(channels: int = 8) -> Iterator[None]:
+    """Within it bodies are built with so many channels in their first layer, instead of 64."""
+    with mock.patch.object(resnet, "STEM_CHANNELS", channels):
         yield

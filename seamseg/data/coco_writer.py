@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.data.panoptic_png import write_panoptic_png
+from seamseg.runtime.files import write_text
 from seamseg.structures import Categories, PanopticSegmentation
 
 ANNOTATION_FILE = "panoptic.json"
@@ -57,10 +57,7 @@ class CocoPanopticWriter:
             "annotations": self._annotations,
             "categories": self._categories.to_list(),
         }
-        path = self._folder / ANNOTATION_FILE
-        temporary = path.with_suffix(".json.part")
-        temporary.write_text(json.dumps(content), encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(self._folder / ANNOTATION_FILE, json.dumps(content))
 
     def _segments(self, segmentation: PanopticSegmentation) -> tuple[NDArray[np.int32], list[dict[str, Any]]]:
         ids = segmentation.ids.numpy().astype(np.int32)

@@ -81,8 +81,8 @@ def _read(name: str, source: str) -> dict[str, Tensor]:
             weights: dict[str, Tensor] = models.get_model_weights(name).DEFAULT.get_state_dict(progress=True)
         except (OSError, RuntimeError) as error:  # no connection; a file that is not what its name promises
             raise ValueError(
-                f"body.weights=imagenet: those of {name} cannot be downloaded ({shorten(str(error), 200)}); name a file "
-                "of them instead"
+                f"body.weights=imagenet: those of {name} cannot be downloaded ({shorten(str(error), 200)}); "
+                "name a file of them instead"
             ) from error
         return weights
     try:

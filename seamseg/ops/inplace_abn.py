@@ -164,7 +164,7 @@ def invert_activation(
     """
     z, dz = _in_compute_type(z), _in_compute_type(dz)
     if activation == "leaky_relu":
-        dy = torch.where(z > 0, dz, dz * slope)
+        dy = torch.ops.aten.leaky_relu_backward(dz, z, slope, True)
         y = functional.leaky_relu(z, 1 / slope)
     elif activation == "elu":
         dy = torch.where(z > 0, dz, dz * (z + slope))

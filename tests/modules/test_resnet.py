@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from oracles.gradients import assert_every_parameter_moves
 from oracles.norm import stir
 from oracles.published_names import published, shapes
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from seamseg.modules.norm import Norm
-from seamseg.modules.resnet import ResNet, ResNetName
+from seamseg.modules.resnet import SHAPES, ResNet, ResNetName
 
 SMALL: list[ResNetName] = ["resnet18", "resnet34"]
 LARGE: list[ResNetName] = ["resnet50", "resnet101", "resnet152"]
@@ -68,10 +70,13 @@ def test_names_and_shapes_are_the_published_ones(shared: Path, norm: str) -> Non
     assert shapes(network) == published(shared, "body.backbone")
 
 
-def torchvision_pair(name: ResNetName) -> tuple[ResNet, nn.Module]:
-    """Our network and torchvision's with the same weights, in double precision."""
+def torchvision_pair(name: ResNetName, monkeypatch: pytest.MonkeyPatch) -> tuple[ResNet, nn.Module]:
+    """Our network and torchvision's with the same weights, in double precision; few blocks, to be quick."""
+    blocks = (2, 1, 1, 1)
+    monkeypatch.setitem(SHAPES, name, replace(SHAPES[name], blocks=blocks))
     ours = ResNet(name, Norm("bn", slope=RELU, scale="signed")).double()
-    theirs = torchvision.models.get_model(name).double()
+    kind = Bottleneck if SHAPES[name].bottleneck else BasicBlock
+    theirs = torchvision.models.ResNet(kind, list(blocks)).double()
     stir(theirs)
     tensors = {our_name(key): value.clone() for key, value in theirs.state_dict().items() if key[:3] != "fc."}
     for key, value in tensors.items():
@@ -92,10 +97,12 @@ def torchvision_features(network: nn.Module, images: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 @pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
-def test_it_computes_what_torchvision_computes(name: ResNetName, training: bool) -> None:
+def test_it_computes_what_torchvision_computes(
+    name: ResNetName, training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Values, gradients and running statistics, though one overwrites its activations and the other keeps them."""
-    ours, theirs = (network.train(training) for network in torchvision_pair(name))
-    images = torch.randn(2, 3, 65, 48, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ours, theirs = (network.train(training) for network in torchvision_pair(name, monkeypatch))
+    images = torch.randn(2, 3, 33, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     found, expected = ours(images), torchvision_features(theirs, images)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-7)
@@ -114,6 +121,6 @@ def test_it_computes_what_torchvision_computes(name: ResNetName, training: bool)
 def test_gradients_reach_every_parameter(norm: str) -> None:
     network = ResNet("resnet18", Norm(norm))  # type: ignore[arg-type]
     stir(network)
-    images = torch.randn(2, 3, 48, 64, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(2, 3, 32, 40, generator=torch.Generator().manual_seed(0))
     torch.stack([feature.square().mean() for feature in network(images)]).sum().backward()
     assert_every_parameter_moves(network)

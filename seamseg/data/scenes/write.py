@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from seamseg.data.scenes.categories import SCENE_CATEGORIES
 from seamseg.data.scenes.render import Scene, render_scene
+from seamseg.runtime.files import write_text
 
 _SMALLEST_SIDE = 32
 _JPEG_QUALITY = 92
@@ -56,7 +56,7 @@ def write_scenes(
                 progress(done, num_train + num_val)
         contents[split] = _panoptic_json(entries, size, seed)
     for split, content in contents.items():
-        _write_whole(folder / "annotations" / f"panoptic_{split}.json", json.dumps(content, separators=(",", ":")))
+        write_text(folder / "annotations" / f"panoptic_{split}.json", json.dumps(content, separators=(",", ":")))
 
 
 def _check(folder: Path, counts: dict[str, int], size: tuple[int, int], seed: int) -> None:
@@ -136,10 +136,3 @@ def _write_image(path: Path, image: npt.NDArray[np.uint8], options: list[int]) -
     encoded, data = cv2.imencode(path.suffix, np.ascontiguousarray(image[..., ::-1]), options)
     assert encoded, path
     path.write_bytes(data.tobytes())
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Writes a file that is there completely or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

@@ -1,0 +1,174 @@
+"""The defaults are those of the published system."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pydantic
+import pytest
+from tiny_experiment import tiny_experiment
+
+from seamseg.config import Experiment, parse_experiment
+
+PUBLISHED = {
+    "norm.name": "syncbn",
+    "norm.activation": "leaky_relu",
+    "norm.slope": 0.01,
+    "norm.scale": "abs",
+    "norm.groups": 16,
+    "norm.momentum": 0.1,
+    "body.name": "resnet50",
+    "fpn.channels": 256,
+    "fpn.extra_levels": 0,
+    "fpn.strides": (4, 8, 16, 32),
+    "rpn.channels": 256,
+    "rpn.anchor_ratios": (1.0, 0.5, 2.0),
+    "rpn.anchor_scale": 8,
+    "rpn.training.before_nms": 12000,
+    "rpn.training.after_nms": 2000,
+    "rpn.inference.before_nms": 6000,
+    "rpn.inference.after_nms": 300,
+    "rpn.nms_threshold": 0.7,
+    "rpn.min_size": 16,
+    "rpn.num_samples": 256,
+    "rpn.positive_fraction": 0.5,
+    "rpn.positive_threshold": 0.7,
+    "rpn.negative_threshold": 0.3,
+    "rpn.void_threshold": 0.7,
+    "roi.fc_channels": 1024,
+    "roi.mask_channels": 256,
+    "roi.num_samples": 128,
+    "roi.positive_fraction": 0.25,
+    "roi.positive_threshold": 0.5,
+    "roi.negative_low": 0,
+    "roi.negative_high": 0.5,
+    "roi.void_threshold": 0.7,
+    "roi.background_images": False,
+    "roi.masks_of_positives_only": False,
+    "roi.void_is_background": False,
+    "roi.nms_threshold": 0.3,
+    "roi.score_threshold": 0.05,
+    "roi.max_predictions": 100,
+    "sem.channels": 128,
+    "sem.window": 64,
+    "sem.hardest_fraction": 0.25,
+    "fusion.score_threshold": 0.5,
+    "fusion.overlap_threshold": 0.5,
+    "fusion.min_stuff_area": 4096,
+    "data.shortest_side": 1024,
+    "data.longest_side": 2048,
+    "data.random_scale": (0.8, 1.0),
+    "data.random_flip": True,
+    "data.mean": (0.485, 0.456, 0.406),
+    "data.std": (0.229, 0.224, 0.225),
+    "data.train_batch_size": 1,
+    "data.val_batch_size": 1,
+    "loss_weights.rpn_objectness": 1,
+    "loss_weights.rpn_boxes": 1,
+    "loss_weights.roi_classes": 1,
+    "loss_weights.roi_boxes": 1,
+    "loss_weights.roi_masks": 1,
+    "loss_weights.semantic": 1,
+    "optimizer.name": "sgd",
+    "optimizer.lr": 0.01,
+    "optimizer.momentum": 0.9,
+    "optimizer.nesterov": True,
+    "optimizer.weight_decay": 1e-4,
+    "optimizer.weight_decay_norm": True,
+    "schedule.name": "poly",
+    "schedule.power": 0.9,
+    "schedule.warmup.iterations": 500,
+    "schedule.warmup.factor": 1 / 3,
+    "training.epochs": 90,
+}
+OURS = {
+    # Published: imagenet weights, mod1 and mod2 frozen, norms frozen. Without weights to start from, nothing is.
+    "body.weights": None,
+    "body.frozen": (),
+    "body.norm_frozen": False,
+    # The published system has no such settings.
+    "norm.heads": None,
+    "data.root": None,
+    "data.train_split": "train",
+    "data.val_split": "val",
+    "data.train_limit": None,
+    "data.val_limit": None,
+    "data.num_workers": 2,
+    "optimizer.clip_norm": None,
+    "training.seed": 0,
+    "training.validate_every": 1,
+    "training.checkpoint_every": 1,
+    "training.log_every": 20,
+    "training.num_pictures": 4,
+    "training.weight_average": None,
+}
+
+
+def value_of(settings: Any, key: str) -> Any:
+    for name in key.split("."):
+        settings = getattr(settings, name)
+    return settings
+
+
+def leaves(tree: dict[str, Any], prefix: str = "") -> set[str]:
+    """Dotted keys of all values that are no groups."""
+    found = set()
+    for name, value in tree.items():
+        found |= leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name}
+    return found
+
+
+@pytest.mark.parametrize("key", PUBLISHED)
+def test_defaults_are_the_published_ones(key: str) -> None:
+    assert value_of(Experiment(), key) == PUBLISHED[key]
+
+
+@pytest.mark.parametrize("key", OURS)
+def test_other_defaults(key: str) -> None:
+    assert value_of(Experiment(), key) == OURS[key]
+
+
+def test_the_two_tables_name_every_setting() -> None:
+    assert (set(PUBLISHED) | set(OURS)) - {"fpn.strides"} == leaves(Experiment().model_dump())
+
+
+def test_an_empty_file_means_the_defaults() -> None:
+    assert parse_experiment("", "empty.yaml") == Experiment()
+
+
+@pytest.mark.parametrize(("extra_levels", "strides"), [(1, (4, 8, 16, 32, 64)), (2, (4, 8, 16, 32, 64, 128))])
+def test_strides_follow_from_the_levels(extra_levels: int, strides: tuple[int, ...]) -> None:
+    assert tiny_experiment(None, f"fpn.extra_levels={extra_levels}").fpn.strides == strides
+
+
+@pytest.mark.parametrize("group", [None, "data", "norm", "rpn.training", "optimizer", "schedule.warmup"])
+def test_settings_cannot_be_changed(group: str | None) -> None:
+    settings = value_of(Experiment(), group) if group else Experiment()
+    name = next(iter(type(settings).model_fields))
+    with pytest.raises(pydantic.ValidationError, match="frozen"):
+        setattr(settings, name, getattr(settings, name))
+
+
+def test_every_setting_says_what_it_means() -> None:
+    silent = []
+    for group in Experiment.model_fields.values():
+        kinds = getattr(group.annotation, "__args__", (group.annotation,))
+        for kind in kinds:
+            silent += [f"{kind.__name__}.{name}" for name, field in kind.model_fields.items() if not field.description]
+    named_by_themselves = {"PolySchedule.name", "StepSchedule.name", "CosineSchedule.name"}
+    named_by_themselves |= {"SGDSettings.name", "AdamWSettings.name"}
+    losses = {f"LossWeights.{name}" for name in Experiment().loss_weights.model_dump()}
+    assert set(silent) == named_by_themselves | losses
+
+
+@pytest.mark.parametrize("setting", ["frozen=[mod1]", "norm_frozen=true"])
+def test_freezing_asks_for_weights(setting: str) -> None:
+    with pytest.raises(ValueError, match=r"asks for body\.weights"):
+        parse_experiment("", "x", [f"body.{setting}"])
+    parse_experiment("", "x", [f"body.{setting}", "body.weights=imagenet"])
+
+
+def test_group_norm_has_no_place_for_published_weights() -> None:
+    with pytest.raises(ValueError, match=r"body\.weights=imagenet .* norm\.name=gn .* choose another norm"):
+        parse_experiment("", "x", ["norm.name=gn", "body.weights=imagenet"])
+    parse_experiment("", "x", ["norm.heads=gn", "body.weights=imagenet"])

@@ -1,0 +1,73 @@
+"""A trainer of a tiny network, and somebody who watches it.
+
+    trainer = tiny_trainer(tiny_experiment(folder))
+    watcher = Watcher(trainer, stop_after=3)
+    position = trainer.run(Position(), watcher, watcher.stop)
+"""
+
+from __future__ import annotations
+
+import copy
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from seamseg.build import build_trainer
+from seamseg.config import Experiment
+from seamseg.networks import PanopticNet
+from seamseg.runtime.checkpoint import Checkpoint, Position
+from seamseg.runtime.distributed import Process
+from seamseg.runtime.stopping import StopRequest
+from seamseg.structures import Categories
+from seamseg.train import Trainer
+
+ALONE = Process(0, 1, torch.device("cpu"))
+
+
+def tiny_trainer(experiment: Experiment, folder: Path, checkpoint: Checkpoint | None = None) -> Trainer:
+    """Without the record that usually goes with it; ``folder`` is where that would be."""
+    trainer, record = build_trainer(experiment, folder, ALONE, checkpoint)
+    record.close()
+    return trainer
+
+
+class Watcher:
+    """Notes what happens, keeps copies of what would be saved, and asks for a stop.
+
+    Args:
+        trainer: that is watched.
+        stop_after: this many steps, or None.
+        quality: what a validation gives, from the position.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        stop_after: int | None = None,
+        quality: Callable[[Position], float] = lambda position: 0.5,
+    ) -> None:
+        self.trainer, self.stop_after, self.quality = trainer, stop_after, quality
+        self.stop = StopRequest()
+        self.steps: list[Position] = []
+        self.losses: dict[int, dict[str, float]] = {}
+        self.rates: dict[int, float] = {}
+        self.validated: list[tuple[Position, PanopticNet]] = []
+        self.saved: list[Checkpoint] = []
+
+    def stepped(self, position: Position) -> None:
+        self.steps.append(position)
+        if len(self.steps) == self.stop_after:
+            self.stop.signal = signal.SIGTERM
+
+    def logged(self, iteration: int, losses: dict[str, float], rate: float) -> None:
+        self.losses[iteration], self.rates[iteration] = losses, rate
+
+    def validate(self, network: PanopticNet, position: Position) -> float:
+        network.eval()
+        self.validated.append((position, network))
+        return self.quality(position)
+
+    def save(self, position: Position) -> None:
+        self.saved.append(copy.deepcopy(self.trainer.checkpoint(position, "settings", Categories(()))))
