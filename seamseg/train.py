@@ -124,7 +124,7 @@ class Trainer:
             finished = position.batch == 0
             if finished and self.pace.validates(position.epoch - 1):
                 position = self._validate(position, observer)
-            stopping = any_rank(bool(stop))
+            stopping = any_rank(bool(stop), self.process.device)
             if stopping or self.pace.checkpoints(position.epoch - 1):
                 observer.save(position)
             if stopping:
@@ -139,7 +139,7 @@ class Trainer:
             self._step(batch.to(self.process.device), iteration, observer)
             position = replace(position, batch=position.batch + 1, iteration=iteration)
             observer.stepped(position)
-            if any_rank(bool(stop)) and position.batch < self.loader.num_batches:
+            if any_rank(bool(stop), self.process.device) and position.batch < self.loader.num_batches:
                 return position
         return replace(position, epoch=position.epoch + 1, batch=0)
 

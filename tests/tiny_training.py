@@ -1,8 +1,8 @@
 """A trainer of a tiny network, and somebody who watches it.
 
-    trainer = tiny_trainer(tiny_experiment(folder))
-    watcher = Watcher(trainer, stop_after=3)
-    position = trainer.run(Position(), watcher, watcher.stop)
+trainer = tiny_trainer(tiny_experiment(folder))
+watcher = Watcher(trainer, stop_after=3)
+position = trainer.run(Position(), watcher, watcher.stop)
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from torch.optim import SGD, AdamW, Optimizer
@@ -10,6 +11,7 @@ from seamseg.build.data import build_evaluation_loader, build_training_loader, o
 from seamseg.build.network import build_fusion, build_initialised_network
 from seamseg.config import Experiment, save_experiment
 from seamseg.config.training import PolySchedule, SGDSettings, StepSchedule
+from seamseg.data.images import BrokenImageError
 from seamseg.networks import PanopticNet
 from seamseg.record import RunRecord
 from seamseg.runtime.checkpoint import Checkpoint, Position
@@ -72,13 +74,17 @@ def build_trainer(
         categories=categories,
         trainer=trainer,
         position=position,
-        validation=build_evaluation_loader(experiment, val_split, process),
+        validation=build_evaluation_loader(experiment, val_split, process, on_broken_image=_report),
         fusion=build_fusion(experiment, categories.num_stuff),
         mean=data.mean,
         std=data.std,
         num_pictures=experiment.training.num_pictures,
     )
     return trainer, record
+
+
+def _report(error: BrokenImageError) -> None:
+    print(f"left out of the validation: {error}", file=sys.stderr)
 
 
 def build_optimizer(experiment: Experiment, network: PanopticNet) -> Optimizer:

@@ -65,13 +65,6 @@ def gather_objects(value: object) -> list[object]:
     return gathered
 
 
-def any_rank(flag: bool) -> bool:
-    """Whether the flag is set on any rank."""
-    if not is_distributed():
-        return flag
-    return any(gather_objects(flag))
-
-
 def mean_over_ranks(values: dict[str, Tensor]) -> dict[str, float]:
     """Zero-dimensional values, averaged over the ranks in one collective."""
     stacked = torch.stack([value.float() for value in values.values()])
@@ -88,3 +81,8 @@ def total_over_ranks(count: int, device: torch.device) -> int:
     total = torch.tensor(count, device=device)
     dist.all_reduce(total)
     return int(total)
+
+
+def any_rank(flag: bool, device: torch.device) -> bool:
+    """Whether the flag is set on any rank."""
+    return total_over_ranks(int(flag), device) > 0

@@ -31,7 +31,8 @@ def pool(levels: list[Tensor], rows: list[list[list[float]]], padded: tuple[int,
 
 
 @pytest.mark.parametrize(
-    ("side", "level"), [(10, 0), (111.9, 0), (112, 1), (223.9, 1), (224, 2), (447.9, 2), (448, 3), (2000, 3)]
+    ("side", "level"),
+    [(10, 0), (111.9, 0), (112, 1), (223.9, 1), (223.9999, 2), (224, 2), (447.9, 2), (448, 3), (2000, 3)],
 )
 def test_the_level_follows_the_area(side: float, level: int) -> None:
     padded = (4096, 4096)

@@ -203,7 +203,7 @@ def test_an_argument_below_a_single_setting() -> None:
 def test_a_missing_file_a_folder_and_bytes(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot read the settings .*none\.yaml: No such file or directory"):
         load_experiment(tmp_path / "none.yaml")
-    with pytest.raises(ValueError, match="cannot read the settings .*: Is a directory"):
+    with pytest.raises(ValueError, match=r"cannot read the settings .*: Is a directory"):
         load_experiment(tmp_path)
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x80")
     with pytest.raises(ValueError, match=r"cannot read the settings .*bytes\.yaml: .*codec"):

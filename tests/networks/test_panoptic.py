@@ -44,8 +44,13 @@ def numbers(losses: Losses) -> dict[str, float]:
     return {name: float(value.detach()) for name, value in losses.items()}
 
 
-def without_gradient(network: PanopticNet) -> list[str]:
-    return [name for name, parameter in network.named_parameters() if parameter.grad is None]
+def assert_finite(losses: Losses) -> None:
+    assert all(math.isfinite(value) for value in numbers(losses).values())
+
+
+def assert_positive(losses: Losses) -> None:
+    assert_finite(losses)
+    assert all(value > 0 for value in numbers(losses).values())
 
 
 def assert_sound(network: PanopticNet) -> None:
@@ -70,7 +75,7 @@ def still(network: PanopticNet, prefix: str) -> set[str]:
 def test_gradients_reach_every_parameter(norm_name: str) -> None:
     network = tiny_network(norm_name)
     losses = step(network, *scenes(["objects", "objects"], SIZES))
-    assert all(value > 0 and math.isfinite(value) for value in numbers(losses).values())
+    assert_positive(losses)
     assert_sound(network)
     assert still(network, "") == set()
 
@@ -79,7 +84,7 @@ def test_gradients_reach_every_parameter(norm_name: str) -> None:
 def test_batches_in_which_some_image_has_objects(kinds: list[str]) -> None:
     network = tiny_network()
     losses = step(network, *scenes(kinds, SIZES))
-    assert all(value > 0 and math.isfinite(value) for value in numbers(losses).values())
+    assert_positive(losses)
     assert_sound(network)
     assert still(network, "") == set()
 
@@ -89,8 +94,9 @@ def test_batches_in_which_some_image_has_objects(kinds: list[str]) -> None:
 def test_batches_in_which_no_image_has_objects(kinds: list[str], norm_name: str) -> None:
     network = tiny_network(norm_name)
     before = {name: buffer.clone() for name, buffer in network.roi_head.named_buffers() if "num_batches" not in name}
-    losses = numbers(step(network, *scenes(kinds, SIZES)))
-    assert all(math.isfinite(value) for value in losses.values())
+    found = step(network, *scenes(kinds, SIZES))
+    assert_finite(found)
+    losses = numbers(found)
     assert [losses[name] for name in (*REGION_LOSSES, "rpn_boxes")] == [0, 0, 0, 0]
     assert (losses["rpn_objectness"] > 0) == (kinds != ["crowd", "crowd"])
     assert (losses["semantic"] > 0) == (kinds != ["void", "void"])
@@ -103,15 +109,21 @@ def test_batches_in_which_no_image_has_objects(kinds: list[str], norm_name: str)
 @pytest.mark.parametrize("size", [(33, 47), (40, 33), (64, 320)])
 def test_a_single_image_of_an_odd_size(size: tuple[int, int], kind: str) -> None:
     network = tiny_network()
-    losses = numbers(step(network, *scenes([kind], [size])))
-    assert all(math.isfinite(value) for value in losses.values())
+    assert_finite(step(network, *scenes([kind], [size])))
     assert_sound(network)
+
+
+def test_an_image_too_small_for_batch_statistics_is_refused() -> None:
+    images, truth = scenes(["objects"], [(32, 32)])
+    with pytest.raises(ValueError, match="one sample per channel"):
+        tiny_network("bn")(images, truth, torch.Generator())
+    assert_finite(step(tiny_network("gn"), images, truth))
 
 
 def test_sizes_of_one_batch_may_differ_widely() -> None:
     network = tiny_network()
     losses = step(network, *scenes(["objects"] * 3, [(33, 130), (96, 40), (5, 7)]))
-    assert all(math.isfinite(value) for value in numbers(losses).values())
+    assert_finite(losses)
     assert_sound(network)
 
 
@@ -119,7 +131,7 @@ def test_a_single_region_is_not_normalised_by_itself() -> None:
     network = tiny_network(num_samples=1)  # a quarter of 1 is no positive: one background region
     with pytest.warns(UserWarning, match="single region"):
         losses = step(network, *scenes(["objects"], [(64, 96)]))
-    assert all(math.isfinite(value) for value in numbers(losses).values())
+    assert_finite(losses)
     assert_sound(network)
 
 

@@ -46,7 +46,12 @@ def on_one_rank(rank: int) -> dict[str, Any]:
     results["sum alone"] = sum_over_ranks(value, alone)
     results["value"] = value
     results["objects"] = gather_objects({"rank": rank, "rows": [None] * rank})
-    results["any"] = [any_rank(False), any_rank(rank == 1), any_rank(rank == 0), any_rank(True)]
+    results["any"] = [
+        any_rank(False, torch.device("cpu")),
+        any_rank(rank == 1, torch.device("cpu")),
+        any_rank(rank == 0, torch.device("cpu")),
+        any_rank(True, torch.device("cpu")),
+    ]
     results["mean"] = mean_over_ranks({"loss": torch.tensor(float(rank)), "count": torch.tensor(4)})
     results["total"] = total_over_ranks(5 + rank, torch.device("cpu"))
     return results
@@ -122,8 +127,8 @@ def assert_alone() -> None:
     assert not is_distributed()
     value = object()
     assert gather_objects(value) == [value]
-    assert any_rank(True)
-    assert not any_rank(False)
+    assert any_rank(True, torch.device("cpu"))
+    assert not any_rank(False, torch.device("cpu"))
     assert mean_over_ranks({"loss": torch.tensor(2.5)}) == {"loss": 2.5}
     assert total_over_ranks(7, torch.device("cpu")) == 7
 

@@ -1,0 +1,203 @@
+"""Weights of torchvision's ResNets, against torchvision's own forward pass."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from seamseg.export.torchvision_weights import convert_names, load_body_weights
+from seamseg.modules.norm import ABN, AffineAct, Norm
+from seamseg.modules.resnet import ResNet, ResNetName
+
+SLOPE = 0.01
+
+
+def reference(name: str, seed: int = 0) -> Any:
+    """torchvision's network with random weights and statistics; its activations can be inverted, as ours."""
+    torch.manual_seed(seed)
+    network = models.get_model(name, weights=None).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            module.weight.data[::3] *= -1
+            nn.init.normal_(module.bias, std=0.1)
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+        if hasattr(module, "relu"):
+            module.relu = nn.LeakyReLU(SLOPE)
+    return network
+
+
+def features(network: Any, images: Tensor) -> list[Tensor]:
+    x = network.maxpool(network.relu(network.bn1(network.conv1(images))))
+    found = []
+    for layer in (network.layer1, network.layer2, network.layer3, network.layer4):
+        x = layer(x)
+        found.append(x)
+    return found
+
+
+def saved(network: nn.Module, path: Path) -> str:
+    torch.save(network.state_dict(), path)
+    return str(path)
+
+
+def loaded(name: ResNetName, source: str, norm: Norm) -> ResNet:
+    body = ResNet(name, norm)
+    load_body_weights(body, name, source)
+    return body.eval()
+
+
+NORMS = [Norm("bn", scale="signed"), Norm("syncbn", scale="signed"), Norm("affine")]
+
+
+@pytest.mark.parametrize("norm", NORMS, ids=["bn", "syncbn", "affine"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@torch.no_grad()
+def test_the_body_computes_what_torchvision_computes(name: ResNetName, norm: Norm, tmp_path: Path) -> None:
+    network = reference(name)
+    body = loaded(name, saved(network, tmp_path / "weights.pth"), norm)
+    images = torch.randn(1, 3, 64, 48, generator=torch.Generator().manual_seed(1))
+    for found, expected in zip(body(images.clone()), features(network, images), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("name", ["resnet34", "resnet50", "resnet101", "resnet152"])
+def test_every_name_has_its_place(name: ResNetName) -> None:
+    with torch.device("meta"):
+        network, body = models.get_model(name, weights=None), ResNet(name, Norm("bn"))
+    converted = convert_names(network.state_dict())
+    assert {key: value.shape for key, value in converted.items()} == {
+        key: value.shape for key, value in body.state_dict().items()
+    }
+
+
+def test_norms_scale_as_stored(tmp_path: Path) -> None:
+    network = reference("resnet18")
+    body = loaded("resnet18", saved(network, tmp_path / "weights.pth"), Norm("bn", scale="signed"))
+    ours = [module for module in body.modules() if isinstance(module, ABN)]
+    # In both, the norms of a block stand in the order of its convolutions, then the shortcut's.
+    theirs = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(ours) == len(theirs) == 20
+    for our, their in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(our.gamma(), their.weight, rtol=0, atol=2e-7)
+        assert torch.equal(our.bias, their.bias)
+        assert torch.equal(our.running_mean, their.running_mean)
+        assert torch.equal(our.running_var, their.running_var)
+
+
+def first_gamma(weights: list[float], norm: Norm, folder: Path) -> list[float]:
+    """What the first norm scales its first channels by, when torchvision's has these weights."""
+    network = models.resnet18(weights=None)
+    network.bn1.weight.data[: len(weights)] = torch.tensor(weights)
+    body = loaded("resnet18", saved(network, folder / "weights.pth"), norm)
+    first = body.get_submodule("mod1.bn1")
+    assert isinstance(first, ABN)
+    gamma: list[float] = first.gamma()[: len(weights)].tolist()
+    return gamma
+
+
+STORED = [0.5, -0.5, 0.0, -0.0, 3e-6, -3e-6, 1e-5, -1e-5, 2e-5, -2e-5]
+
+
+def test_signed_scales_below_epsilon_become_epsilon(tmp_path: Path) -> None:
+    gamma = first_gamma(STORED, Norm("bn", scale="signed"), tmp_path)
+    assert gamma == pytest.approx([0.5, -0.5, 1e-5, 1e-5, 1e-5, -1e-5, 1e-5, -1e-5, 2e-5, -2e-5], rel=1e-6, abs=3e-8)
+    assert [value > 0 for value in gamma] == [value >= 0 for value in STORED]
+
+
+def test_absolute_scales_cannot_be_negative(tmp_path: Path) -> None:
+    gamma = first_gamma(STORED, Norm("bn", scale="abs"), tmp_path)
+    assert gamma == pytest.approx([0.5, *[1e-5] * 7, 2e-5, 1e-5], rel=1e-6, abs=3e-8)
+
+
+def test_affine_norms_take_any_scale(tmp_path: Path) -> None:
+    assert first_gamma(STORED, Norm("affine"), tmp_path) == pytest.approx(STORED, abs=0, rel=1e-7)
+    assert isinstance(Norm("affine").make(3), AffineAct)
+
+
+def test_files_without_counters_are_read(tmp_path: Path) -> None:
+    state = {name: value for name, value in reference("resnet18").state_dict().items() if "num_batches" not in name}
+    torch.save(state, tmp_path / "old.pth")
+    body = loaded("resnet18", str(tmp_path / "old.pth"), Norm("bn"))
+    assert int(body.state_dict()["mod1.bn1.num_batches_tracked"]) == 0
+    assert torch.equal(body.state_dict()["mod5.block2.convs.bn2.bias"], state["layer4.1.bn2.bias"])
+
+
+def sentence(source: Path | str, norm: Norm = NORMS[0]) -> str:
+    with pytest.raises(ValueError, match=re.escape(str(source))) as caught:
+        load_body_weights(ResNet("resnet18", norm), "resnet18", str(source))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_weights_of_another_network(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in models.resnet34(weights=None).state_dict().items()}
+    torch.save({name: torch.zeros(shape) for name, shape in shapes.items()}, tmp_path / "r34.pth")
+    assert re.search(r"not those of a resnet18: \d+ entries", sentence(tmp_path / "r34.pth"))
+
+
+def test_a_refused_file_leaves_the_body_as_it_was(tmp_path: Path) -> None:
+    body = ResNet("resnet18", NORMS[0])
+    before = {name: value.clone() for name, value in body.state_dict().items()}
+    torch.save({"conv1.weight": torch.ones(64, 3, 7, 7)}, tmp_path / "part.pth")
+    with pytest.raises(ValueError, match="not those of a resnet18"):
+        load_body_weights(body, "resnet18", str(tmp_path / "part.pth"))
+    assert all(torch.equal(value, before[name]) for name, value in body.state_dict().items())
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04nothing"])
+def test_a_file_of_something_else(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "weights.pth").write_bytes(content)
+    assert "cannot be read" in sentence(tmp_path / "weights.pth")
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    assert "No such file" in sentence(tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize("content", [[1], {"format": 1}, {"state_dict": {"conv1.weight": torch.ones(2)}}])
+def test_a_torch_file_of_something_else(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "weights.pth")
+    assert "not a state dict" in sentence(tmp_path / "weights.pth")
+
+
+class Answer:
+    """In the place of torchvision's registry of weights."""
+
+    def __init__(self, result: dict[str, Tensor] | Exception) -> None:
+        self.result = result
+        self.DEFAULT = self
+
+    def get_state_dict(self, progress: bool) -> dict[str, Tensor]:
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+def test_imagenet_weights_are_torchvisions_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = reference("resnet18")
+    asked: list[str] = []
+    monkeypatch.setattr(
+        models, "get_model_weights", lambda name: asked.append(name) or Answer(dict(network.state_dict()))
+    )
+    body = loaded("resnet18", "imagenet", Norm("bn"))
+    assert asked == ["resnet18"]
+    assert torch.equal(body.state_dict()["mod1.conv1.weight"], network.conv1.weight)
+    assert models.ResNet18_Weights.DEFAULT.url.startswith("https://")
+
+
+@pytest.mark.parametrize("error", [URLError("no route to host"), RuntimeError('invalid hash value (expected "f3")')])
+def test_a_download_that_fails(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    monkeypatch.setattr(models, "get_model_weights", lambda name: Answer(error))
+    said = sentence("imagenet")
+    assert said.startswith("body.weights=imagenet: those of resnet18 cannot be downloaded")
+    assert str(error.args[0]) in said

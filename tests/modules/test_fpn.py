@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from oracles.gradients import assert_every_parameter_moves
+from oracles.norm import stir
+from oracles.published_names import published, shapes
+from torch import Tensor
+
+from seamseg.modules.body import PyramidBody
+from seamseg.modules.convolution import conv_norm
+from seamseg.modules.fpn import FPN
+from seamseg.modules.norm import AffineAct, Norm
+from seamseg.modules.resnet import ResNet
+
+IN_CHANNELS = (3, 5, 6, 7)
+
+
+def body_maps(sizes: list[tuple[int, int]]) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        torch.randn(2, channels, *size, generator=generator) for channels, size in zip(IN_CHANNELS, sizes, strict=True)
+    ]
+
+
+def repeated(coarse: Tensor, size: tuple[int, int]) -> Tensor:
+    """Every position of the finer map takes the coarse one that covers it."""
+    rows = [y * coarse.shape[2] // size[0] for y in range(size[0])]
+    columns = [x * coarse.shape[3] // size[1] for x in range(size[1])]
+    return coarse[:, :, rows][:, :, :, columns]
+
+
+@pytest.mark.parametrize("extra_levels", [0, 1, 3])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [(16, 24), (8, 12), (4, 6), (2, 3)],
+        [(15, 21), (8, 11), (4, 6), (2, 3)],
+        [(5, 3), (3, 2), (2, 1), (1, 1)],
+    ],
+    ids=["even", "odd", "tiny"],
+)
+def test_coarse_levels_are_added_to_fine_ones(sizes: list[tuple[int, int]], extra_levels: int) -> None:
+    fpn = FPN(IN_CHANNELS, 4, extra_levels, Norm("affine"))
+    stir(fpn)
+    features = body_maps(sizes)
+    before = [feature.clone() for feature in features]
+    levels = fpn(features)
+    assert all(torch.equal(*pair) for pair in zip(features, before, strict=True))
+
+    merged = fpn.lateral[3](features[3])
+    torch.testing.assert_close(levels[3], fpn.output[3](merged))
+    for level in (2, 1, 0):
+        merged = fpn.lateral[level](features[level]) + repeated(merged, sizes[level])
+        torch.testing.assert_close(levels[level], fpn.output[level](merged))
+    coarse = features[3]
+    for level in range(extra_levels):
+        coarse = fpn.extra[level](coarse)
+        torch.testing.assert_close(levels[4 + level], coarse)
+    assert len(levels) == 4 + extra_levels
+
+
+def test_a_photograph_of_odd_size_gives_the_published_levels() -> None:
+    with torch.device("meta"):
+        backbone = ResNet("resnet18", Norm("bn"))
+        body = PyramidBody(backbone, FPN(backbone.channels, 16, 2, Norm("bn")))
+        levels = body(torch.empty(2, 3, 320, 479))
+    sizes = [(80, 120), (40, 60), (20, 30), (10, 15), (5, 8), (3, 4)]
+    assert [tuple(level.shape) for level in levels] == [(2, 16, *size) for size in sizes]
+
+
+def test_names_and_shapes_are_the_published_ones(shared: Path) -> None:
+    with torch.device("meta"):
+        fpn = FPN((256, 512, 1024, 2048), 256, 2, Norm("bn"))
+    assert shapes(fpn) == published(shared, "body.fpn")
+
+
+def test_another_number_of_maps_is_refused() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        FPN(IN_CHANNELS, 4, 0, Norm("affine"))(body_maps([(8, 8), (4, 4), (2, 2), (1, 1)])[:3])
+
+
+def test_gradients_reach_every_parameter() -> None:
+    fpn = FPN(IN_CHANNELS, 4, 2, Norm("bn"))
+    stir(fpn)
+    levels = fpn(body_maps([(15, 21), (8, 11), (4, 6), (3, 5)]))
+    torch.stack([level.square().mean() for level in levels]).sum().backward()
+    assert_every_parameter_moves(fpn)
+
+
+@pytest.mark.parametrize(("kernel_size", "stride", "size"), [(1, 1, (7, 9)), (3, 1, (7, 9)), (3, 2, (4, 5))])
+def test_a_convolution_and_its_norm(kernel_size: int, stride: int, size: tuple[int, int]) -> None:
+    layers = conv_norm(2, 6, kernel_size, Norm("affine", "elu", 0.5), stride)
+    stir(layers)
+    x = torch.randn(1, 2, 7, 9, generator=torch.Generator().manual_seed(0))
+    assert isinstance(layers.bn, AffineAct)
+    assert (layers.bn.activation, layers.bn.slope, layers.conv.bias) == ("elu", 0.5, None)
+    assert layers(x).shape == (1, 6, *size)
+    assert [name.split(".")[0] for name in layers.state_dict()] == ["conv"] + ["bn"] * 5

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from oracles.gradients import assert_every_parameter_moves
+from oracles.norm import stir
+from oracles.published_names import published, shapes
+from torch import Tensor
+
+from seamseg.modules.norm import Norm
+from seamseg.modules.proposal_head import ProposalHead
+
+SIZES = [(5, 7), (3, 4), (1, 2)]
+NUM_ANCHORS = 3
+
+
+def head(norm: str = "affine") -> ProposalHead:
+    made = ProposalHead(4, 6, NUM_ANCHORS, Norm(norm))  # type: ignore[arg-type]
+    stir(made)
+    return made
+
+
+def levels() -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(2, 4, *size, generator=generator) for size in SIZES]
+
+
+def test_anchors_come_by_level_row_column_and_shape() -> None:
+    made, maps = head(), levels()
+    objectness, shifts = made(maps)
+    num_anchors = sum(height * width for height, width in SIZES) * NUM_ANCHORS
+    assert (objectness.shape, shifts.shape) == ((2, num_anchors), (2, num_anchors, 4))
+    position = 0
+    for level in maps:
+        hidden = made.bn1(made.conv1(level))
+        scores, moves = made.conv_obj(hidden), made.conv_bbx(hidden)
+        for row in range(level.shape[2]):
+            for column in range(level.shape[3]):
+                for anchor in range(NUM_ANCHORS):
+                    assert torch.equal(objectness[:, position], scores[:, anchor, row, column])
+                    four = slice(4 * anchor, 4 * anchor + 4)
+                    assert torch.equal(shifts[:, position], moves[:, four, row, column])
+                    position += 1
+
+
+def test_every_level_has_its_own_statistics() -> None:
+    """The running ones move once per level, fine to coarse."""
+    made = head("bn")
+    norm = made.bn1
+    mean, var = norm.running_mean.clone(), norm.running_var.clone()
+    made(levels())
+    for level in levels():
+        hidden = made.conv1(level)
+        mean = 0.9 * mean + 0.1 * hidden.mean((0, 2, 3))
+        var = 0.9 * var + 0.1 * hidden.var((0, 2, 3))
+    torch.testing.assert_close(norm.running_mean, mean)
+    torch.testing.assert_close(norm.running_var, var)
+    assert norm.num_batches_tracked == len(SIZES)
+
+
+def test_the_levels_are_not_overwritten() -> None:
+    maps = levels()
+    head("bn")(maps)
+    assert all(torch.equal(*pair) for pair in zip(maps, levels(), strict=True))
+
+
+def test_gradients_reach_every_parameter() -> None:
+    made = head("bn")
+    objectness, shifts = made(levels())
+    (objectness.square().mean() + shifts.square().mean()).backward()
+    assert_every_parameter_moves(made)
+
+
+def test_names_and_shapes_are_the_published_ones(shared: Path) -> None:
+    with torch.device("meta"):
+        made = ProposalHead(256, 256, 5, Norm("bn"))
+    assert shapes(made) == published(shared, "rpn_head")

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import copy
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from oracles.gradients import assert_every_gradient_is_zero, assert_every_parameter_moves
+from oracles.norm import stir
+from oracles.published_names import published, shapes
+from torch import Tensor, nn
+
+from seamseg.modules.norm import Norm
+from seamseg.modules.region_head import MASK_SIZE, REGION_SIZE, RegionHead
+
+NUM_THINGS = 3
+norms = pytest.mark.parametrize("norm", ["bn", "syncbn", "gn", "affine"])
+
+
+def head(norm: str = "affine") -> RegionHead:
+    made = RegionHead(4, NUM_THINGS, 8, 6, Norm(norm, groups=2))  # type: ignore[arg-type]
+    stir(made)
+    return made
+
+
+def regions(count: int) -> Tensor:
+    return torch.randn(count, 4, REGION_SIZE, REGION_SIZE, generator=torch.Generator().manual_seed(count))
+
+
+def everything(made: RegionHead, features: Tensor) -> Tensor:
+    classes, shifts = made.classify(features)
+    return classes.square().sum() + shifts.square().sum() + made.masks(features).square().sum()
+
+
+@norms
+@pytest.mark.parametrize("count", [0, 2, 5])
+def test_shapes(norm: str, count: int) -> None:
+    classes, shifts = head(norm).classify(regions(count))
+    assert classes.shape == (count, NUM_THINGS + 1)
+    assert shifts.shape == (count, NUM_THINGS, 4)
+    assert head(norm).masks(regions(count)).shape == (count, NUM_THINGS, MASK_SIZE, MASK_SIZE)
+
+
+def test_the_class_branch_by_hand() -> None:
+    made, features = head(), regions(2)
+    pooled = torch.zeros(2, 4, 7, 7)
+    for y in range(7):
+        for x in range(7):
+            pooled[:, :, y, x] = features[:, :, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].mean((2, 3))
+    hidden = made.fc.bn1(pooled.reshape(2, -1) @ made.fc.fc1.weight.T)
+    hidden = made.fc.bn2(hidden @ made.fc.fc2.weight.T)
+    classes, shifts = made.classify(features)
+    torch.testing.assert_close(classes, hidden @ made.roi_cls.weight.T + made.roi_cls.bias)
+    flat = hidden @ made.roi_bbx.weight.T + made.roi_bbx.bias
+    for klass in range(NUM_THINGS):
+        torch.testing.assert_close(shifts[:, klass], flat[:, 4 * klass : 4 * klass + 4])
+
+
+def test_the_mask_branch_by_hand() -> None:
+    made, features = head(), regions(2)
+    hidden = features
+    for layer in range(1, 5):
+        conv = made.conv.get_submodule(f"conv{layer}")
+        hidden = made.conv.get_submodule(f"bn{layer}")(nn.functional.conv2d(hidden, conv.weight, padding=1))
+    # The transposed convolution writes a block of 2×2 for every position.
+    enlarged = torch.zeros(2, 6, MASK_SIZE, MASK_SIZE)
+    for y in range(REGION_SIZE):
+        for x in range(REGION_SIZE):
+            block = torch.einsum("ni,ioyx->noyx", hidden[:, :, y, x], made.conv.conv_up.weight)
+            enlarged[:, :, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2] = block
+    expected = nn.functional.conv2d(made.conv.bn_up(enlarged), made.roi_msk.weight, made.roi_msk.bias)
+    torch.testing.assert_close(made.masks(features), expected, rtol=1e-4, atol=1e-4)
+
+
+@norms
+def test_the_features_are_not_overwritten(norm: str) -> None:
+    features = regions(3)
+    everything(head(norm), features)
+    assert torch.equal(features, regions(3))
+
+
+@norms
+def test_without_regions_the_loss_is_an_exact_zero_that_reaches_everything(norm: str) -> None:
+    made = head(norm)
+    before = copy.deepcopy(dict(made.named_buffers()))
+    features = regions(0).requires_grad_()
+    loss = everything(made, features)
+    assert loss.item() == 0
+    loss.backward()
+    assert_every_gradient_is_zero(made)
+    assert features.grad is not None
+    for name, buffer in made.named_buffers():
+        assert torch.equal(buffer, before[name]), name
+
+
+@pytest.mark.parametrize("norm", ["bn", "syncbn"])
+def test_a_single_region_uses_the_running_statistics_and_says_so_once(norm: str) -> None:
+    made = head(norm)
+    before = copy.deepcopy(dict(made.named_buffers()))
+    with pytest.warns(UserWarning, match="a single region and uses its running statistics") as caught:
+        loss = everything(made, regions(1))
+    assert len(caught) == 1
+    loss.backward()
+    assert_every_parameter_moves(made)
+    for name, buffer in made.named_buffers():
+        assert torch.equal(buffer, before[name]), name
+    torch.testing.assert_close(loss, everything(made.eval(), regions(1)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        everything(made.train(), regions(1))
+
+
+@pytest.mark.parametrize("norm", ["gn", "affine"])
+def test_norms_without_batch_statistics_take_a_single_region_as_any(norm: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        everything(head(norm), regions(1)).backward()
+
+
+def test_a_single_region_is_nothing_special_in_inference() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = head("bn").eval()
+        one, _ = made.classify(regions(3)[:1])
+        many, _ = made.classify(regions(3))
+    torch.testing.assert_close(one, many[:1])
+
+
+@norms
+def test_gradients_reach_every_parameter(norm: str) -> None:
+    made = head(norm)
+    everything(made, regions(4)).backward()
+    assert_every_parameter_moves(made)
+
+
+def test_several_regions_move_the_running_statistics_once() -> None:
+    made = head("bn")
+    everything(made, regions(4))
+    tracked = [buffer for name, buffer in made.named_buffers() if name.endswith("num_batches_tracked")]
+    assert [int(count) for count in tracked] == [1] * 7
+
+
+def test_names_and_shapes_are_the_published_ones(shared: Path) -> None:
+    with torch.device("meta"):
+        made = RegionHead(256, 37, 1024, 256, Norm("bn"))
+    assert shapes(made) == published(shared, "roi_head")

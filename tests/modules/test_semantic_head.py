@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from oracles.gradients import assert_every_parameter_moves
+from oracles.norm import stir
+from oracles.published_names import published, shapes
+from oracles.window_mean import window_mean
+from torch import Tensor
+from torch.nn import functional
+
+from seamseg.modules.norm import Norm
+from seamseg.modules.semantic_head import MiniDeepLab, SemanticHead
+
+SIZES = [(15, 21), (8, 11), (4, 6), (2, 3)]
+
+
+def levels(count: int = 4) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(2, 4, *size, generator=generator) for size in [*SIZES, (1, 2)][:count]]
+
+
+def head(norm: str = "affine") -> SemanticHead:
+    made = SemanticHead(4, 6, 5, 7, Norm(norm))  # type: ignore[arg-type]
+    stir(made)
+    return made
+
+
+@pytest.mark.parametrize("size", [(15, 21), (7, 7), (8, 3), (1, 1)])
+def test_three_ranges_of_context(size: tuple[int, int]) -> None:
+    """The last third of the first norm's channels reads a window of 7×7, the second one positions 6 apart."""
+    made = MiniDeepLab(4, 6, 7, Norm("affine"))
+    stir(made)
+    x = torch.randn(2, 4, *size, generator=torch.Generator().manual_seed(0))
+    near = functional.conv2d(x, made.conv1_3x3.weight, padding=1)
+    spread = torch.zeros(6, 4, 13, 13)
+    spread[:, :, ::6, ::6] = made.conv1_dil.weight
+    far = functional.conv2d(x, spread, padding=6)
+    wide = functional.conv2d(window_mean(x, 7), made.conv1_glb.weight)
+    hidden = made.bn1(torch.cat([near, far, wide], dim=1))
+    expected = made.bn2(functional.conv2d(hidden, made.conv2.weight))
+    torch.testing.assert_close(made(x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_levels_are_brought_to_the_finest_size_and_joined() -> None:
+    made, maps = head(), levels()
+    contexts = [
+        functional.interpolate(made.output[level](maps[level]), SIZES[0], mode="bilinear", align_corners=False)
+        for level in range(4)
+    ]
+    weights = made.conv_sem.weight[:, :, 0, 0]
+    expected = torch.einsum("nchw,oc->nohw", torch.cat(contexts, dim=1), weights) + made.conv_sem.bias[:, None, None]
+    found = made(maps)
+    assert found.shape == (2, 5, *SIZES[0])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_coarser_levels_are_not_read() -> None:
+    made = head()
+    torch.testing.assert_close(made(levels(5)), made(levels(4)))
+
+
+def test_too_few_levels_are_refused() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        head()(levels(3))
+
+
+def test_the_levels_are_not_overwritten() -> None:
+    maps = levels()
+    head("bn")(maps)
+    assert all(torch.equal(*pair) for pair in zip(maps, levels(), strict=True))
+
+
+@pytest.mark.parametrize("norm", ["bn", "affine"])
+def test_gradients_reach_every_parameter(norm: str) -> None:
+    made = head(norm)
+    made(levels()).square().mean().backward()
+    # A dilation of 6 looks beyond the smaller levels, but never with all of its weights.
+    assert_every_parameter_moves(made)
+
+
+def test_names_and_shapes_are_the_published_ones(shared: Path) -> None:
+    with torch.device("meta"):
+        made = SemanticHead(256, 128, 65, 64, Norm("bn"))
+    assert shapes(made) == published(shared, "sem_head")

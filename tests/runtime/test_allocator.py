@@ -1,0 +1,87 @@
+"""The switch of the memory allocator."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+
+import pytest
+
+from seamseg.runtime import allocator
+from seamseg.runtime.allocator import SWITCH, keep_freed_memory
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from seamseg.runtime.allocator import keep_freed_memory
+assert keep_freed_memory() == (sys.argv[1] == "1")
+np.ones(8_000_000, np.uint8)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    np.ones(8_000_000, np.uint8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+class Fake:
+    """A C library that notes the calls of mallopt."""
+
+    def __init__(self, answer: int) -> None:
+        self.calls: list[tuple[int, int]] = []
+        self.answer = answer
+
+    def mallopt(self, parameter: int, value: int) -> int:
+        self.calls.append((parameter, value))
+        return self.answer
+
+
+def use(monkeypatch: pytest.MonkeyPatch, library: object) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv(SWITCH, raising=False)
+
+
+def test_large_blocks_are_not_mapped_and_never_trimmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Fake(1)
+    use(monkeypatch, library)
+    assert keep_freed_memory()
+    assert library.calls == [(-4, 0), (-1, 2**31 - 1)]  # M_MMAP_MAX, M_TRIM_THRESHOLD of malloc.h
+
+
+def test_a_library_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, Fake(0))
+    assert not keep_freed_memory()
+
+
+def test_a_library_without_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, object())
+    assert not keep_freed_memory()
+
+
+@pytest.mark.parametrize(("platform", "switch"), [("linux", "0"), ("darwin", "1"), ("win32", "1")])
+def test_it_can_be_left_alone(monkeypatch: pytest.MonkeyPatch, platform: str, switch: str) -> None:
+    library = Fake(1)
+    use(monkeypatch, library)
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setenv(SWITCH, switch)
+    assert not allocator.keep_freed_memory()
+    assert library.calls == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+def test_fewer_page_faults() -> None:
+    faults = [
+        int(
+            subprocess.run(
+                [sys.executable, "-c", FAULTS, switch],
+                env=os.environ | {SWITCH: switch},
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+        for switch in ("0", "1")
+    ]
+    assert faults[1] < faults[0] / 10

@@ -1,0 +1,85 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from seamseg.runtime.files import write_text, write_whole
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "één")
+    write_text(tmp_path / "a.txt", "zwei")
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "zwei"
+    assert names(tmp_path) == {"a.txt"}
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), ValueError("x"), KeyboardInterrupt(), SystemExit(1)])
+def test_a_failure_in_the_middle_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: BaseException) -> None:
+    write_text(tmp_path / "a.txt", "old")
+
+    def half(temporary: Path) -> None:
+        temporary.write_text("ne")
+        raise error
+
+    with pytest.raises(type(error)):
+        write_whole(tmp_path / "a.txt", half)
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert names(tmp_path) == {"a.txt"}
+
+
+def test_a_failure_without_an_old_file_leaves_none(tmp_path: Path) -> None:
+    def fail(temporary: Path) -> None:
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(tmp_path / "a.txt", fail)
+    assert names(tmp_path) == set()
+
+
+def test_until_the_end_the_old_file_is_seen(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "old")
+
+    def look(temporary: Path) -> None:
+        assert temporary.parent == tmp_path
+        temporary.write_text("new")
+        assert (tmp_path / "a.txt").read_text() == "old"
+
+    write_whole(tmp_path / "a.txt", look)
+    assert (tmp_path / "a.txt").read_text() == "new"
+
+
+def test_others_may_read_the_result(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "x")
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o644
+
+
+def test_the_content_reaches_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    sync, replace = os.fsync, Path.replace
+
+    def note_sync(descriptor: int) -> None:
+        order.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        sync(descriptor)
+
+    def note_replace(self: Path, target: Path) -> Path:
+        order.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    write_text(tmp_path / "a.txt", "x")
+    assert order == ["file", "rename", "folder"]
+
+
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_text(tmp_path / "none" / "a.txt", "x")

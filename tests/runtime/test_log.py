@@ -1,0 +1,90 @@
+"""What a run says, also when it was cut off."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from seamseg.runtime.log import METRICS_FILE, TENSORBOARD_FOLDER, RunLog, read_metrics
+
+
+def board(folder: Path) -> Any:
+    events = EventAccumulator(str(folder / TENSORBOARD_FOLDER))  # type: ignore[no-untyped-call]
+    return events.Reload()  # type: ignore[no-untyped-call]
+
+
+def log_steps(folder: Path, first: int, last: int, start: int = 0) -> None:
+    log = RunLog(folder, start)
+    for iteration in range(first, last + 1):
+        log.scalars("train", iteration, {"loss": 1 / iteration})
+    log.close()
+
+
+def iterations(folder: Path) -> list[int]:
+    return [entry["iteration"] for entry in read_metrics(folder)]
+
+
+def test_a_line_of_json_per_event(tmp_path: Path) -> None:
+    log = RunLog(tmp_path / "new" / "run")
+    log.scalars("train", 20, {"total": 0.5, "lr": 0.01})
+    log.scalars("validation", 20, {"pq": 0.25})
+    lines = (tmp_path / "new" / "run" / METRICS_FILE).read_text().splitlines()  # before the log is closed
+    log.close()
+    assert [json.loads(line) for line in lines] == [
+        {"kind": "train", "iteration": 20, "total": 0.5, "lr": 0.01},
+        {"kind": "validation", "iteration": 20, "pq": 0.25},
+    ]
+    assert read_metrics(tmp_path / "new" / "run") == [json.loads(line) for line in lines]
+
+
+def test_what_json_does_not_know_becomes_null(tmp_path: Path) -> None:
+    log = RunLog(tmp_path)
+    log.scalars("train", 1, {"a": math.nan, "b": math.inf, "c": 1.0})
+    log.close()
+    assert "NaN" not in (tmp_path / METRICS_FILE).read_text()
+    assert read_metrics(tmp_path) == [{"kind": "train", "iteration": 1, "a": None, "b": None, "c": 1.0}]
+
+
+def test_tensorboard_gets_scalars_and_pictures(tmp_path: Path) -> None:
+    log = RunLog(tmp_path)
+    log.scalars("train", 3, {"total": 0.5})
+    log.picture("validation/7", 3, np.full((4, 6, 3), 200, np.uint8))
+    log.close()
+    events = board(tmp_path)
+    assert [(event.step, event.value) for event in events.Scalars("train/total")] == [(3, 0.5)]
+    assert [(event.step, event.height, event.width) for event in events.Images("validation/7")] == [(3, 4, 6)]
+
+
+def test_resuming_takes_out_what_lies_beyond(tmp_path: Path) -> None:
+    log_steps(tmp_path, 1, 6)
+    log_steps(tmp_path, 5, 7, start=4)
+    assert iterations(tmp_path) == [1, 2, 3, 4, 5, 6, 7]
+    assert [event.step for event in board(tmp_path).Scalars("train/loss")] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_starting_at_the_last_entry_keeps_it(tmp_path: Path) -> None:
+    log_steps(tmp_path, 1, 3)
+    log_steps(tmp_path, 4, 4, start=3)
+    assert iterations(tmp_path) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "rest", ['{"kind": "train", "iter', "{", '{"kind": "train", "iteration": 3, "loss": 0.3', "\x00"]
+)
+def test_a_last_line_cut_off_by_a_crash_is_left_out(tmp_path: Path, rest: str) -> None:
+    log_steps(tmp_path, 1, 2)
+    with (tmp_path / METRICS_FILE).open("a") as file:
+        file.write(rest)
+    assert iterations(tmp_path) == [1, 2]
+    log_steps(tmp_path, 3, 4, start=2)
+    assert iterations(tmp_path) == [1, 2, 3, 4]
+
+
+def test_no_metrics_yet(tmp_path: Path) -> None:
+    assert read_metrics(tmp_path) == []

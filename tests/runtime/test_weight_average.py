@@ -1,0 +1,68 @@
+"""The averaged weights against the sum written out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from seamseg.runtime.weight_average import WeightAverage
+
+
+def network_of(value: float) -> nn.BatchNorm1d:
+    network = nn.BatchNorm1d(1)
+    set_to(network, value)
+    return network
+
+
+def set_to(network: nn.BatchNorm1d, value: float) -> None:
+    with torch.no_grad():
+        network.weight.fill_(value)
+        network.running_mean.fill_(-value)  # type: ignore[union-attr]
+        network.num_batches_tracked.fill_(int(value))  # type: ignore[union-attr]
+
+
+def test_the_beginning_is_soon_forgotten() -> None:
+    network = network_of(0.0)
+    average = WeightAverage(network, 0.999)
+    expected = 0.0
+    for k in range(1, 30):
+        set_to(network, float(k))
+        average.update(network, k)
+        decay = min(0.999, (1 + k) / (10 + k))
+        expected = decay * expected + (1 - decay) * k
+        assert float(average.network.weight) == pytest.approx(expected, rel=1e-5)
+        assert float(average.network.running_mean) == pytest.approx(-expected, rel=1e-5)  # type: ignore[arg-type]
+
+
+def test_later_the_decay_is_the_given_one() -> None:
+    network = network_of(1.0)
+    average = WeightAverage(network, 0.5)
+    set_to(network, 3.0)
+    average.update(network, 10**6)
+    assert float(average.network.weight) == 2.0
+
+
+def test_counters_are_copied() -> None:
+    network = network_of(1.0)
+    average = WeightAverage(network, 0.5)
+    set_to(network, 7.0)
+    average.update(network, 1000)
+    assert int(average.network.num_batches_tracked) == 7  # type: ignore[arg-type]
+
+
+def test_the_average_is_another_network_that_is_not_trained() -> None:
+    network = network_of(1.0)
+    average = WeightAverage(network, 0.5)
+    set_to(network, 9.0)
+    assert float(average.network.weight) == 1.0
+    assert not any(parameter.requires_grad for parameter in average.network.parameters())
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_averaging_builds_no_graph() -> None:
+    network = network_of(1.0)
+    average = WeightAverage(network, 0.5)
+    average.update(network, 1)
+    assert average.network.weight.grad_fn is None
+    network.weight.sum().backward()
