@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The same examples on every run, however slow the machine: a red run can be repeated.
+hypothesis.settings.register_profile("seamseg", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("seamseg")
 
 
 @pytest.fixture(scope="session")

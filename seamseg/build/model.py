@@ -33,10 +33,13 @@ def build_model(file: ModelFile, source: Path, device: torch.device) -> Model:
     """A trained network ready to predict.
 
     Raises:
-        ValueError: the file's weights don't fit its settings.
+        ValueError: the file's settings or classes are wrong, or its weights don't fit them.
     """
     experiment = parse_experiment(file.settings, source=f"settings in {source}")
-    categories = Categories.from_list(file.categories)
+    try:
+        categories = Categories.from_list(file.categories)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"the classes in {source} are damaged: {error}") from error
     network = build_network(experiment, categories.num_stuff, categories.num_things)
     try:
         network.load_state_dict(file.tensors)

@@ -49,23 +49,3 @@ def test_a_published_snapshot_loads_strictly_by_name(golden: Golden, tmp_path: P
     for name, tensor in network.state_dict().items():
         expected = written.get(name, torch.zeros((), dtype=torch.int64))
         assert torch.equal(tensor, expected), name
-
-
-def test_names_inside_the_body_are_published_without_it(golden: Golden, tmp_path: Path) -> None:
-    path = tmp_path / "snapshot.pth.tar"
-    write_snapshot(golden, path, with_counters=True)
-    body = torch.load(path, weights_only=True)["state_dict"]["body"]
-    assert {name.partition(".")[0] for name in body} == {"backbone", "fpn"}
-
-
-@pytest.mark.parametrize("damage", ["missing", "empty", "no parts", "another kind"])
-def test_what_is_no_snapshot_is_refused_by_name(tmp_path: Path, damage: str) -> None:
-    path = tmp_path / "snapshot.pth.tar"
-    if damage == "empty":
-        path.touch()
-    elif damage == "no parts":
-        torch.save({"state_dict": {"body": {}, "rpn_head": {}}}, path)
-    elif damage == "another kind":
-        torch.save([torch.zeros(3)], path)
-    with pytest.raises(ValueError, match=r"snapshot\.pth\.tar"):
-        read_snapshot(path)

@@ -51,12 +51,12 @@ def test_gradients(window: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("size", [(40, 200), (30, 30)])
+@pytest.mark.parametrize("size", [(70, 1500), (30, 30)])
 def test_half_types_are_summed_in_single_precision(dtype: torch.dtype, size: tuple[int, int]) -> None:
     x = (random(1, 2, *size) + 3).to(dtype)
     found = window_mean(x, 64)
     assert found.dtype == dtype
-    torch.testing.assert_close(found.double(), oracle.window_mean(x.double(), 64), rtol=2e-2, atol=0)
+    torch.testing.assert_close(found.double(), oracle.window_mean(x.double(), 64), rtol=1e-2, atol=0)
 
 
 def test_the_input_stays_as_it_was_and_may_be_strided() -> None:

@@ -1,0 +1,82 @@
+"""Data sets and loaders from the settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_experiment import tiny_experiment, write_tiny_splits
+
+from seamseg.build import build_evaluation_loader, build_input_transform, build_training_loader, open_split
+from seamseg.data.images import BrokenImageError
+from seamseg.runtime.distributed import Process
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_splits(tmp_path_factory.mktemp("build") / "data")
+
+
+def rank(number: int, of: int = 1) -> Process:
+    return Process(number, of, torch.device("cpu"))
+
+
+def test_no_data_set_is_named() -> None:
+    with pytest.raises(ValueError, match=r"no data set is named: set data\.root=FOLDER"):
+        open_split(None, "train", None)
+
+
+def test_a_missing_data_set(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        open_split(str(tmp_path / "nowhere"), "train", None)
+
+
+def test_a_split_and_its_limit(folder: Path) -> None:
+    assert len(open_split(str(folder), "train", None)) == 4
+    assert len(open_split(str(folder), "val", 2)) == 2
+
+
+def test_training_images_at_the_networks_size(folder: Path) -> None:
+    experiment = tiny_experiment(folder)
+    loader = build_training_loader(experiment, open_split(str(folder), "train", None), rank(0))
+    assert loader.num_batches == 2
+    for batch in loader.epoch(0):
+        assert len(batch) == 2
+        for image, size in zip(batch.images, batch.original_sizes, strict=True):
+            assert image is not None
+            assert 57 <= min(image.shape[1:]) <= 64  # 64 × (0.9 … 1.0), truncated
+            assert (image.shape[1] < image.shape[2]) == (size[0] < size[1])
+
+
+def test_evaluation_images_once_over_all_ranks(folder: Path) -> None:
+    experiment, source = tiny_experiment(folder), open_split(str(folder), "val", None)
+    seen = [
+        image_id
+        for number in (0, 1)
+        for batch in build_evaluation_loader(experiment, source, rank(number, 2)).epoch(0)
+        for image_id in batch.image_ids
+    ]
+    assert sorted(seen) == [100, 101, 102]
+
+
+def test_evaluation_and_prediction_see_the_same_pixels(folder: Path) -> None:
+    experiment, source = tiny_experiment(folder), open_split(str(folder), "val", None)
+    transform = build_input_transform(experiment)
+    photographs = {source.image_id(index): source.read_image(index) for index in range(len(source))}
+    for batch in build_evaluation_loader(experiment, source, rank(0)).epoch(0):
+        for image, image_id in zip(batch.images, batch.image_ids, strict=True):
+            assert image is not None
+            assert torch.equal(image, transform(photographs[image_id]))
+
+
+def test_broken_images_are_handed_on(tmp_path: Path) -> None:
+    folder = write_tiny_splits(tmp_path / "data")
+    (folder / "images" / "val" / "001.png").write_bytes(b"no image")
+    experiment, source = tiny_experiment(folder), open_split(str(folder), "val", None)
+    broken: list[BrokenImageError] = []
+    loader = build_evaluation_loader(experiment, source, rank(0), broken.append)
+    assert sorted(image_id for batch in loader.epoch(0) for image_id in batch.image_ids) == [100, 102]
+    assert [error.path.name for error in broken] == ["001.png"]
+    with pytest.raises(BrokenImageError, match=r"001\.png"):
+        list(build_evaluation_loader(experiment, source, rank(0)).epoch(0))

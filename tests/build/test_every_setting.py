@@ -1,0 +1,186 @@
+"""Every setting reaches the objects that are built: changing it changes one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
+from tiny_training import ALONE
+from torch import nn
+
+from seamseg.build import build_trainer
+from seamseg.config import Experiment
+
+CHANGES = {
+    "data.train_split": "val",
+    "data.val_split": "train",
+    "data.train_limit": "2",
+    "data.val_limit": "1",
+    "data.shortest_side": "60",
+    "data.longest_side": "95",
+    "data.random_scale": "null",
+    "data.random_flip": "false",
+    "data.mean": "[0.1, 0.2, 0.3]",
+    "data.std": "[0.1, 0.2, 0.3]",
+    "data.train_batch_size": "1",
+    "data.val_batch_size": "1",
+    "data.num_workers": "1",
+    "norm.name": "affine",
+    "norm.heads": "gn",
+    "norm.activation": "elu",
+    "norm.slope": "0.5",
+    "norm.scale": "signed",
+    "norm.groups": "8",
+    "norm.momentum": "0.2",
+    "body.name": "resnet34",
+    "fpn.channels": "32",
+    "fpn.extra_levels": "1",
+    "rpn.channels": "32",
+    "rpn.anchor_ratios": "[1]",
+    "rpn.anchor_scale": "5",
+    "rpn.training": "{before_nms: 201, after_nms: 30}",
+    "rpn.inference": "{before_nms: 200, after_nms: 21}",
+    "rpn.nms_threshold": "0.6",
+    "rpn.min_size": "1",
+    "rpn.num_samples": "33",
+    "rpn.positive_fraction": "0.4",
+    "rpn.positive_threshold": "0.6",
+    "rpn.negative_threshold": "0.2",
+    "rpn.void_threshold": "0.6",
+    "roi.fc_channels": "48",
+    "roi.mask_channels": "32",
+    "roi.num_samples": "17",
+    "roi.positive_fraction": "0.2",
+    "roi.positive_threshold": "0.6",
+    "roi.negative_low": "0.1",
+    "roi.negative_high": "0.4",
+    "roi.void_threshold": "0.6",
+    "roi.background_images": "true",
+    "roi.masks_of_positives_only": "true",
+    "roi.void_is_background": "true",
+    "roi.nms_threshold": "0.4",
+    "roi.score_threshold": "0.1",
+    "roi.max_predictions": "11",
+    "sem.channels": "32",
+    "sem.window": "32",
+    "sem.hardest_fraction": "0.5",
+    "fusion.score_threshold": "0.6",
+    "fusion.overlap_threshold": "0.6",
+    "fusion.min_stuff_area": "17",
+    "loss_weights.rpn_objectness": "2",
+    "loss_weights.rpn_boxes": "2",
+    "loss_weights.roi_classes": "2",
+    "loss_weights.roi_boxes": "2",
+    "loss_weights.roi_masks": "2",
+    "loss_weights.semantic": "2",
+    "optimizer.lr": "0.5",
+    "optimizer.weight_decay": "0.5",
+    "optimizer.weight_decay_norm": "true",
+    "optimizer.clip_norm": "5",
+    "optimizer.name": "adamw",
+    "optimizer.momentum": "0.5",
+    "optimizer.nesterov": "false",
+    "schedule.name": "cosine",
+    "schedule.power": "0.5",
+    "schedule.warmup.iterations": "7",
+    "schedule.warmup.factor": "0.5",
+    "training.epochs": "3",
+    "training.seed": "1",
+    "training.validate_every": "2",
+    "training.checkpoint_every": "2",
+    "training.log_every": "2",
+    "training.num_pictures": "2",
+    "training.weight_average": "0.9",
+}
+ELSEWHERE = {
+    "data.root": "the folder that is read",
+    "body.weights": "tests of build_initialised_network",
+    "body.frozen": "tests of build_initialised_network",
+    "body.norm_frozen": "tests of build_initialised_network",
+}
+SAME_FOR_BATCH_NORM = {"norm.groups"}
+"""Of the changes above, what only a group norm looks at."""
+
+
+def describe(thing: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """All plain values inside of anything, by the way to them."""
+    if isinstance(thing, (int, float, str, bytes, type(None), torch.dtype, torch.device, Path, type)):
+        yield path, thing
+    elif id(thing) in seen:
+        return
+    elif isinstance(thing, (torch.Tensor, np.ndarray)):
+        seen.add(id(thing))
+        trained = isinstance(thing, torch.Tensor) and thing.requires_grad
+        yield path, (tuple(thing.shape), trained, thing.flatten()[:4].tolist())
+    else:
+        seen.add(id(thing))
+        for name, inner in parts(thing):
+            yield from describe(inner, f"{path}.{name}", seen)
+
+
+def parts(thing: Any) -> list[tuple[Any, Any]]:
+    if isinstance(thing, dict):
+        return list(thing.items())
+    if isinstance(thing, (list, tuple, set, frozenset)):
+        return list(enumerate(thing))
+    if isinstance(thing, FunctionType):
+        return [(index, cell.cell_contents) for index, cell in enumerate(thing.__closure__ or ())]
+    if isinstance(thing, torch.optim.Optimizer):
+        return [("type", type(thing)), ("groups", thing.param_groups)]
+    found = [("type", type(thing)), *getattr(thing, "__dict__", {}).items()]
+    found += [(name, getattr(thing, name)) for name in getattr(type(thing), "__slots__", ()) if hasattr(thing, name)]
+    if isinstance(thing, nn.Module):
+        found += [*thing._modules.items(), *thing._parameters.items(), *thing._buffers.items()]
+    return found
+
+
+def built(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    with narrow_body(channels=16):
+        trainer, record = build_trainer(experiment, folder, ALONE, None)
+    record.close()
+    del record.settings, record._log, record.folder
+    return dict(describe({"trainer": trainer, "record": record}, "", set()))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_splits(tmp_path_factory.mktemp("settings") / "data")
+
+
+@pytest.fixture(scope="module")
+def unchanged(folder: Path) -> dict[str, Any]:
+    return built(tiny_experiment(folder), folder.parent / "run")
+
+
+def test_two_equal_experiments_build_equal_objects(folder: Path, unchanged: dict[str, Any]) -> None:
+    assert built(tiny_experiment(folder), folder.parent / "run") == unchanged
+    assert len(unchanged) > 1000
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_a_setting_changes_what_is_built(key: str, folder: Path, unchanged: dict[str, Any]) -> None:
+    before = unchanged
+    overrides = [f"{key}={CHANGES[key]}"]
+    if key in SAME_FOR_BATCH_NORM:
+        overrides.append("norm.name=gn")
+        before = built(tiny_experiment(folder, "norm.name=gn"), folder.parent / "run")
+    assert built(tiny_experiment(folder, *overrides), folder.parent / "run") != before
+
+
+def test_every_setting_is_tried() -> None:
+    def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
+        for name, value in tree.items():
+            if isinstance(value, dict) and name not in ("training", "inference"):
+                yield from leaves(value, f"{prefix}{name}.")
+            elif prefix or not isinstance(value, dict):
+                yield prefix + name
+            else:
+                yield from leaves(value, f"{name}.")
+
+    assert set(leaves(Experiment().model_dump())) == set(CHANGES) | set(ELSEWHERE)

@@ -1,0 +1,79 @@
+"""Trained networks from files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_experiment import narrow_body, tiny_experiment
+
+from seamseg.build import build_initialised_network, load_model
+from seamseg.config import save_experiment
+from seamseg.export.model_file import ModelFile, save_model
+from seamseg.structures import Categories, Category, PackedSequence
+
+CATEGORIES = Categories(
+    tuple(Category(name, index > 1, (0, 9, index), 7 - index) for index, name in enumerate(["sky", "road", "car"]))
+)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def file() -> ModelFile:
+    experiment = tiny_experiment(None, "training.seed=3", "data.shortest_side=48")
+    with narrow_body():
+        network = build_initialised_network(experiment, CATEGORIES)
+    return ModelFile(save_experiment(experiment), CATEGORIES.to_list(), network.state_dict())
+
+
+def refused(file: ModelFile, path: Path) -> str:
+    save_model(path, file)
+    with narrow_body(), pytest.raises(ValueError, match=path.name) as caught:
+        load_model(path, CPU)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_model_brings_all_that_belongs_to_it(file: ModelFile, tmp_path: Path) -> None:
+    save_model(tmp_path / "some.safetensors", file)
+    with narrow_body():
+        model = load_model(tmp_path / "some.safetensors", CPU)
+        expected = build_initialised_network(model.experiment, CATEGORIES).eval()
+    assert model.categories == CATEGORIES
+    assert model.experiment == tiny_experiment(None, "training.seed=3", "data.shortest_side=48")
+    assert model.fusion.num_stuff == 2
+    assert model.transform.shortest_side == 48
+    assert not model.network.training
+    images = PackedSequence([torch.randn(3, 64, 80)])
+    found, same = model.network.predict(images), expected.predict(images)
+    assert torch.equal(found.semantic_logits, same.semantic_logits)
+    assert torch.equal(found.detections(0).scores, same.detections(0).scores)
+
+
+def test_weights_that_lack_something(file: ModelFile, tmp_path: Path) -> None:
+    tensors = {name: value for name, value in file.tensors.items() if name != "sem_head.conv_sem.bias"}
+    sentence = refused(replace(file, tensors=tensors), tmp_path / "some.safetensors")
+    assert "don't fit the settings" in sentence
+    assert "sem_head.conv_sem.bias" in sentence
+
+
+def test_weights_of_other_settings(file: ModelFile, tmp_path: Path) -> None:
+    settings = save_experiment(tiny_experiment(None, "fpn.channels=32"))
+    assert "don't fit" in refused(replace(file, settings=settings), tmp_path / "some.safetensors")
+
+
+def test_weights_of_other_classes(file: ModelFile, tmp_path: Path) -> None:
+    categories = [*file.categories, {"id": 9, "name": "person", "isthing": 1, "color": [1, 1, 1]}]
+    assert "don't fit" in refused(replace(file, categories=categories), tmp_path / "some.safetensors")
+
+
+def test_settings_of_another_version(file: ModelFile, tmp_path: Path) -> None:
+    sentence = refused(replace(file, settings="fpn: {levels: 3}"), tmp_path / "some.safetensors")
+    assert sentence.endswith("some.safetensors: there is no setting fpn.levels; did you mean fpn.extra_levels?")
+
+
+@pytest.mark.parametrize("categories", [[{"id": 1}], [1], [{"id": 1, "name": "x", "isthing": 1, "color": 3}]])
+def test_categories_of_another_version(file: ModelFile, tmp_path: Path, categories: list[dict[str, object]]) -> None:
+    refused(replace(file, categories=categories), tmp_path / "some.safetensors")

@@ -1,0 +1,97 @@
+"""Optimiser, schedule and trainer from the settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_dataset import write_tiny_panoptic
+from tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
+from tiny_network import tiny_network
+from tiny_training import ALONE, Watcher, tiny_trainer
+
+from seamseg.build import build_trainer
+from seamseg.build.training import build_learning_rate, build_optimizer
+from seamseg.runtime.checkpoint import Position
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_splits(tmp_path_factory.mktemp("training") / "data")
+
+
+def test_gradient_descent() -> None:
+    optimizer = build_optimizer(tiny_experiment(None, "optimizer.lr=0.3", "optimizer.momentum=0.8"), tiny_network())
+    assert type(optimizer) is torch.optim.SGD
+    for group, decay in zip(optimizer.param_groups, (1e-4, 0.0), strict=True):
+        assert (group["lr"], group["momentum"], group["nesterov"]) == (0.3, 0.8, True)
+        assert group["weight_decay"] == decay
+
+
+def test_without_momentum_there_is_nothing_to_look_ahead() -> None:
+    optimizer = build_optimizer(tiny_experiment(None, "optimizer.momentum=0"), tiny_network())
+    assert not optimizer.param_groups[0]["nesterov"]
+
+
+def test_adamw() -> None:
+    overrides = ["optimizer.name=adamw", "optimizer.betas=[0.8, 0.9]", "optimizer.weight_decay=0.05"]
+    optimizer = build_optimizer(tiny_experiment(None, *overrides), tiny_network())
+    assert type(optimizer) is torch.optim.AdamW
+    assert [group["betas"] for group in optimizer.param_groups] == [(0.8, 0.9)] * 2
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.05, 0.05]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("{name: poly, power: 2, warmup: {iterations: 0}}", [1, 0.75**2, 0.5**2, 0.25**2]),
+        ("{name: steps, milestones: [2, 4], gamma: 0.5, warmup: {iterations: 0}}", [1, 0.5, 0.5, 0.25]),
+        ("{name: cosine, warmup: {iterations: 0}}", [1, 0.853553, 0.5, 0.146447]),
+        ("{name: steps, milestones: [9], warmup: {iterations: 4, factor: 0.2}}", [0.4, 0.6, 0.8, 1]),
+    ],
+)
+def test_schedules(schedule: str, expected: list[float]) -> None:
+    rate = build_learning_rate(tiny_experiment(None, "optimizer.lr=2", f"schedule={schedule}"), 4)
+    assert [rate(k) for k in (1, 2, 3, 4)] == pytest.approx([2 * factor for factor in expected], rel=1e-5)
+
+
+def test_the_schedule_spans_all_epochs(folder: Path, tmp_path: Path) -> None:
+    with narrow_body():
+        trainer = tiny_trainer(tiny_experiment(folder, "training.epochs=3"), tmp_path / "run")
+    assert trainer.learning_rate(6) == pytest.approx(0.02 * (1 / 6) ** 0.9)  # 3 epochs of 2 batches
+
+
+def test_splits_with_different_classes(tmp_path: Path) -> None:
+    write_tiny_panoptic(tmp_path, split="train")
+    write_tiny_panoptic(tmp_path, split="val", things=["car", "dog"])
+    with pytest.raises(ValueError, match=f"the splits train and val of {tmp_path} differ in their categories"):
+        tiny_trainer(tiny_experiment(tmp_path), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_trainer_goes_on_from_a_checkpoint(folder: Path, tmp_path: Path) -> None:
+    experiment = tiny_experiment(folder)
+    with narrow_body():
+        trainer = tiny_trainer(experiment, tmp_path / "run")
+        watcher = Watcher(trainer, stop_after=1)
+        trainer.run(Position(), watcher, watcher.stop)
+        restored, record = build_trainer(experiment, tmp_path / "run", ALONE, watcher.saved[0])
+    record.close()
+    assert record.position == Position(epoch=0, batch=1, iteration=1)
+    state = restored.network.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in trainer.network.state_dict().items())
+
+
+def test_the_checkpoint_of_another_network(folder: Path, tmp_path: Path) -> None:
+    with narrow_body():
+        trainer = tiny_trainer(tiny_experiment(folder), tmp_path / "run")
+        watcher = Watcher(trainer, stop_after=1)
+        trainer.run(Position(), watcher, watcher.stop)
+        with pytest.raises(ValueError, match="the checkpoint is of another network: ") as caught:
+            tiny_trainer(tiny_experiment(folder, "fpn.channels=32"), tmp_path / "run", watcher.saved[0])
+        assert "\n" not in str(caught.value)
+        without = replace(watcher.saved[0], optimizer={"state": {}, "param_groups": []})
+        with pytest.raises(ValueError, match="of another network"):
+            tiny_trainer(tiny_experiment(folder), tmp_path / "run", without)
