@@ -209,7 +209,8 @@ def check_finite(total: Tensor, losses: Losses, batch: Batch, iteration: int) ->
         FloatingPointError: a loss is infinite or not a number.
     """
     if not math.isfinite(float(total)):
-        wrong = [f"{name}={float(value)}" for name, value in losses.items() if not math.isfinite(float(value))]
+        values = {name: float(value.detach()) for name, value in losses.items()}
+        wrong = [f"{name}={value}" for name, value in values.items() if not math.isfinite(value)]
         raise FloatingPointError(
             f"iteration {iteration}: {', '.join(wrong)} on the images {list(batch.image_ids)}; the weights are those "
             "of the step before. Lower optimizer.lr, lengthen schedule.warmup.iterations, or set optimizer.clip_norm"

@@ -101,8 +101,7 @@ def proposal_losses(
         objects: O×4 boxes per image.
         samples: of the anchors, per image.
     """
-    objectness_loss = objectness.new_zeros((), dtype=torch.float32) + objectness.float().sum() * 0
-    box_loss = shifts.float().sum() * 0
+    objectness_loss, box_loss = objectness.new_zeros((), dtype=torch.float32), shifts.new_zeros((), dtype=torch.float32)
     num_sampled = 0
     for image, sample in enumerate(samples):
         num_sampled += len(sample.positives) + len(sample.negatives)

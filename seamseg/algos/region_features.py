@@ -38,7 +38,7 @@ class RegionPooler:
 
         Returns:
             ΣR×C×output×output, in the order of the images and their boxes. One bilinear sample in the middle of every
-            bin; positions beyond the border read the border.
+            bin; positions up to a pixel beyond the border read the border (boxes are clipped, so none lie further).
         """
         rows, image_index = boxes.contiguous()
         level_index = self._level_of(rows)

@@ -17,7 +17,7 @@ class SemanticLoss:
     """Mean over the images of the mean over each image's hardest pixels.
 
     Args:
-        hardest_fraction: of an image's pixels, 0 … 1; void pixels count with loss 0.
+        hardest_fraction: of an image's pixels, above 0 and at most 1; void pixels count with loss 0.
     """
 
     def __init__(self, hardest_fraction: float = 0.25) -> None:

@@ -92,8 +92,9 @@ def build_optimizer(experiment: Experiment, network: PanopticNet) -> Optimizer:
     settings = experiment.optimizer
     groups = parameter_groups(network, settings.weight_decay, settings.weight_decay_norm)
     if isinstance(settings, SGDSettings):
-        return SGD(groups, settings.lr, settings.momentum, nesterov=settings.nesterov and settings.momentum > 0)
-    return AdamW(groups, settings.lr, settings.betas)
+        nesterov = settings.nesterov and settings.momentum > 0
+        return SGD(groups, settings.lr, settings.momentum, nesterov=nesterov, fused=True)
+    return AdamW(groups, settings.lr, settings.betas, fused=True)
 
 
 def build_learning_rate(experiment: Experiment, num_iterations: int) -> LearningRate:

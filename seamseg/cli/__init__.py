@@ -47,5 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}"
+        # What could not be renamed is a temporary file; its user knows the name it should have got.
+        return f"{error.filename2 or error.filename}: {error.strerror}"
     return str(error)

@@ -52,13 +52,24 @@ def run(options: argparse.Namespace) -> int:
                 write_image(overlay, draw_overlay(predicted.image, predicted.segmentation, model.categories))
                 writer.add(name, photograph_name(predicted.path, options.images), predicted.segmentation)
                 advance(number + len(broken), predicted.path.name)
+        report(broken, len(paths), options.images)
         writer.close()
-    for error in broken:
-        print(f"left out: {error}", file=sys.stderr)
-    if len(broken) == len(paths):
-        raise ValueError(f"none of the {len(paths)} image(s) in {options.images} can be read")
     print(f"{len(paths) - len(broken)} images segmented: {options.out}")
     return 0
+
+
+def report(broken: list[BrokenImageError], num_images: int, given: Path) -> None:
+    """Says which images are left out.
+
+    Raises:
+        ValueError: all of them are.
+    """
+    if len(broken) == num_images == 1:
+        raise broken[0]
+    for error in broken:
+        print(f"left out: {error}", file=sys.stderr)
+    if len(broken) == num_images:
+        raise ValueError(f"none of the {num_images} images in {given} can be read")
 
 
 def photograph_name(path: Path, given: Path) -> str:
@@ -70,7 +81,7 @@ def photograph_name(path: Path, given: Path) -> str:
 def output_names(paths: list[Path], given: Path) -> dict[Path, str]:
     """The name of every image's results: its path below the given folder without suffix, made unique.
 
-    Files of one name with different suffixes, or of different folders of a list, keep the suffix or get a number.
+    Files of one name with different suffixes, or of different folders of a list, get a number.
     """
     root = given if given.is_dir() else None
     names: dict[Path, str] = {}

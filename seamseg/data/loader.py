@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ class BatchLoader:
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=pin_memory,
-            worker_init_fn=_use_one_thread,
+            worker_init_fn=_prepare_worker,
             generator=torch.Generator(),  # without one, every epoch would draw from torch's global generator
         )
 
@@ -126,7 +127,10 @@ def _collate(items: list[Sample | ValueError | OSError]) -> _Loaded:
     return _Loaded(Batch.collate(samples) if samples else None, errors)
 
 
-def _use_one_thread(worker: int) -> None:
-    """The workers are the parallelism; threads inside them would only fight over the cores."""
+def _prepare_worker(worker: int) -> None:
+    # The workers are the parallelism; threads inside them would only fight over the cores.
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    # Ctrl-C and `timeout` signal a whole process group. Only the main process, which saves first, shall hear that:
+    # it ends its workers itself, and they end when it is gone.
+    os.setpgrp()

@@ -21,7 +21,7 @@ OUTPUT_GAINS: Mapping[str, float] = {
 
 @torch.no_grad()
 def initialise(network: nn.Module, activation: str, slope: float, generator: torch.Generator) -> None:
-    """Xavier-normal weights with the activation's gain, zero biases; norms start as the identity.
+    """Xavier-normal weights with the activation's gain, zero biases; norms are left as they are made, the identity.
 
     Args:
         network: changed in place.

@@ -150,4 +150,3 @@ def test_a_bare_pickle_cannot_run_code(path: Path, tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps(Malicious(tmp_path / "owned")))
     refused(path)
     assert not (tmp_path / "owned").exists()
-

@@ -1,0 +1,140 @@
+"""`seamseg evaluate`: the scores as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+from tiny_dataset import write_tiny_panoptic
+
+from seamseg.cli.evaluate import check_categories
+from seamseg.runtime.log import read_metrics
+from seamseg.structures import Categories, Category
+
+QUALITY = {"pq", "sq", "rq", "n"}
+LINE = {"pq", "sq", "rq", "tp", "fp", "fn", "iou", "iou_semantic"}
+
+
+def test_scores_as_json(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "scores.json"
+    assert command("evaluate", run_dir, "--data", data, "--split", "val", "--json", path).code == 0
+    scores = json.loads(path.read_text())
+    assert set(scores) == {
+        "all",
+        "things",
+        "stuff",
+        "per_class",
+        "miou",
+        "miou_semantic",
+        "box_ap",
+        "mask_ap",
+    }
+    assert set(scores["all"]) == set(scores["things"]) == set(scores["stuff"]) == QUALITY
+    assert [scores[part]["n"] for part in ("all", "things", "stuff")] == [4, 2, 2]
+    assert list(scores["per_class"]) == ["sky", "road", "car", "person"]
+    assert all(set(line) == LINE for line in scores["per_class"].values())
+    fractions = [scores[name] for name in ("miou", "miou_semantic", "box_ap", "mask_ap")]
+    fractions += [line[name] for line in scores["per_class"].values() for name in ("pq", "sq", "rq", "iou")]
+    assert all(0 <= value <= 1 for value in fractions)
+
+
+def test_the_best_model_scores_what_its_validation_said(
+    command: Any, run_dir: Path, data: Path, tmp_path: Path
+) -> None:
+    command("evaluate", run_dir, "--data", data, "--split", "val", "--json", tmp_path / "scores.json")
+    scores, logged = json.loads((tmp_path / "scores.json").read_text()), read_metrics(run_dir)[-1]
+    assert scores["all"]["pq"] == logged["pq"]
+    assert scores["miou"] == logged["miou"]
+    assert scores["mask_ap"] == logged["mask_ap"]
+
+
+def test_a_table_for_people(command: Any, run_dir: Path, data: Path) -> None:
+    _, out, err = command("evaluate", run_dir, "--data", data, "--split", "val")
+    rows = [line for line in out.splitlines() if line.startswith("│")]
+    assert [row.split()[1] for row in rows] == ["sky", "road", "car", "person", "all", "things", "stuff"]
+    assert "mIoU of the semantic head" in out
+    assert "3/3" in err
+
+
+def test_a_file_is_as_good_as_its_folder(command: Any, run_dir: Path, data: Path) -> None:
+    tables = [
+        command("evaluate", model, "--data", data, "--split", "val").out
+        for model in (run_dir, run_dir / "model.safetensors", run_dir / "checkpoint.pt")
+    ]
+    assert tables[0] == tables[1] == tables[2]
+
+
+def test_only_the_first_images(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
+    code, _, err = command(
+        "evaluate", run_dir, "--data", data, "--split", "train", "--limit", 1, "--json", tmp_path / "scores.json"
+    )
+    assert code == 0
+    assert "1/1" in err
+    counts = json.loads((tmp_path / "scores.json").read_text())["per_class"]
+    segments = json.loads((data / "annotations" / "panoptic_train.json").read_text())["annotations"][0]["segments_info"]
+    objects = [segment for segment in segments if not segment["iscrowd"]]
+    assert sum(line["tp"] + line["fn"] for line in counts.values()) == len(objects)
+
+
+def test_a_picture(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "sheet.png"
+    assert command("evaluate", run_dir, "--data", data, "--split", "val", "--sheet", path).code == 0
+    picture = cv2.imread(str(path))
+    assert picture is not None
+    assert picture.shape[1] > 3 * 400
+
+
+def test_a_broken_image_is_left_out(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(data, tmp_path / "data"))
+    (folder / "images" / "val" / "001.png").write_bytes(b"broken")
+    code, out, err = command("evaluate", run_dir, "--data", folder, "--split", "val")
+    assert code == 0
+    assert "sky" in out
+    assert f"left out: {folder / 'images' / 'val' / '001.png'} cannot be decoded" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "culprit"),
+    [
+        ({"model": "none"}, "there is no model none"),
+        ({"--data": "none"}, "the data set folder none does not exist"),
+        ({"--split": "test"}, "no split named 'test'"),
+        ({"--limit": "0"}, "the limit on the number of images is 0"),
+        ({"--device": "abacus"}, "there is no device abacus"),
+    ],
+)
+def test_refusals(
+    refuses: Callable[..., str], run_dir: Path, data: Path, arguments: dict[str, str], culprit: str
+) -> None:
+    given = {"model": str(run_dir), "--data": str(data), "--split": "val"} | arguments
+    model = given.pop("model")
+    assert culprit in refuses("evaluate", model, *(word for option in given.items() for word in option))
+
+
+def test_a_split_that_is_not_unique(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
+    for split in ("val_a", "val_b"):
+        write_tiny_panoptic(tmp_path, split=split, num_images=1)
+    sentence = refuses("evaluate", run_dir, "--data", tmp_path, "--split", "val")
+    assert sentence == f"{tmp_path} has several splits named 'val'*; its splits are val_a, val_b"
+
+
+def test_other_classes(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
+    write_tiny_panoptic(tmp_path, split="val", num_images=1, things=["car", "dog"])
+    sentence = refuses("evaluate", run_dir, "--data", tmp_path, "--split", "val")
+    assert sentence == f"the model knows other classes than the data set {tmp_path}, such as dog, person"
+
+
+def test_the_same_classes_in_another_order() -> None:
+    sky, road = Category("sky", False, (0, 0, 0), 1), Category("road", False, (0, 0, 0), 2)
+    with pytest.raises(ValueError, match="such as their order"):
+        check_categories(Categories((sky, road)), Categories((road, sky)), "data")
+    check_categories(Categories((sky, road)), Categories((sky, Category("road", False, (9, 9, 9), 7))), "data")
+
+
+def test_a_result_that_cannot_be_written(refuses: Callable[..., str], run_dir: Path, data: Path) -> None:
+    assert str(data) in refuses("evaluate", run_dir, "--data", data, "--split", "val", "--json", data)

@@ -1,0 +1,106 @@
+"""The command as a stranger meets it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import seamseg
+from seamseg import cli
+
+VERBS = ["train", "evaluate", "predict", "make-scenes"]
+
+
+def test_help_names_every_verb(command: Any) -> None:
+    code, out, _ = command("--help")
+    assert code == 0
+    assert all(verb in out for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_explains_every_argument(command: Any, verb: str) -> None:
+    code, out, _ = command(verb, "--help")
+    assert code == 0
+    actions = cli.parser()._subparsers._group_actions[0].choices[verb]._actions  # type: ignore[union-attr,index,call-overload]
+    assert len(actions) > 3
+    for action in actions:
+        assert action.help
+        name = action.option_strings[-1] if action.option_strings else action.metavar
+        assert name in out
+    description = out.split("\n\n")[1]
+    assert len(description) > 60
+
+
+def test_version(command: Any) -> None:
+    assert command("--version") == (0, f"seamseg {seamseg.__version__}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["train"], ["evaluate", "x"], ["predict", "x", "y"]])
+def test_missing_and_unknown_arguments(command: Any, arguments: list[str]) -> None:
+    code, _, err = command(*arguments)
+    assert code == 2
+    assert "usage: seamseg" in err
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def fail(options: object) -> int:
+        raise error
+
+    monkeypatch.setattr(cli.train, "run", fail)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ValueError("a key is wrong"), "a key is wrong"),
+        (FileNotFoundError("the folder x does not exist"), "the folder x does not exist"),
+        (PermissionError(13, "Permission denied", "/root/x"), "/root/x: Permission denied"),
+        (IsADirectoryError(21, "Is a directory", "/x/.y.tmp", None, "/x/y"), "/x/y: Is a directory"),
+        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (FloatingPointError("iteration 3: semantic=nan"), "iteration 3: semantic=nan"),
+    ],
+)
+def test_errors_of_the_user_are_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, refuses: Callable[..., str], error: Exception, sentence: str
+) -> None:
+    failing(monkeypatch, error)
+    assert refuses("train", "x.yaml", "--run-dir", "y") == sentence
+
+
+def test_errors_of_the_program_are_not_hidden(monkeypatch: pytest.MonkeyPatch, command: Any) -> None:
+    failing(monkeypatch, KeyError("bug"))
+    with pytest.raises(KeyError):
+        command("train", "x.yaml", "--run-dir", "y")
+
+
+def test_a_traceback_on_request(monkeypatch: pytest.MonkeyPatch, command: Any) -> None:
+    failing(monkeypatch, ValueError("a key is wrong"))
+    monkeypatch.setenv("SEAMSEG_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="a key is wrong"):
+        command("train", "x.yaml", "--run-dir", "y")
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch, command: Any) -> None:
+    failing(monkeypatch, KeyboardInterrupt())
+    assert command("train", "x.yaml", "--run-dir", "y") == (130, "", "seamseg: interrupted\n")
+
+
+def test_as_a_process_of_its_own(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "seamseg", "train", str(tmp_path / "none.yaml"), "--run-dir", str(tmp_path / "run")],
+        env=os.environ | {"PYTHONPATH": str(Path(seamseg.__file__).parents[1])},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == f"seamseg: cannot read the settings {tmp_path / 'none.yaml'}: No such file or directory\n"
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,182 @@
+"""`seamseg predict`: pictures and a COCO panoptic data set from photographs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from seamseg.build import load_model
+from seamseg.cli.predict import output_names, photograph_name
+from seamseg.data.coco_index import read_index
+from seamseg.data.panoptic_png import read_panoptic_png
+from seamseg.predict import Predictor
+from seamseg.structures import VOID
+
+SIZES = {"a.png": (50, 70), "sub/b.jpg": (64, 33), "sub/deep/c.png": (20, 200)}
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    folder, generator = tmp_path / "photographs", np.random.default_rng(0)
+    for name, (height, width) in SIZES.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(path), generator.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    (folder / "notes.txt").write_text("no image\n")
+    return folder
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def images_of(out: Path) -> dict[str, dict[str, Any]]:
+    return {image["file_name"]: image for image in json.loads((out / "panoptic.json").read_text())["images"]}
+
+
+def test_a_folder(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, said, _ = command("predict", run_dir, photographs, out)
+    assert (code, said) == (0, f"3 images segmented: {out}\n")
+    names = ("a", "sub/b", "sub/deep/c")
+    expected = {f"overlay/{name}.jpg" for name in names} | {f"panoptic/{name}.png" for name in names}
+    assert files(out) == expected | {"panoptic.json"}
+    found = images_of(out)
+    assert {name: (image["height"], image["width"]) for name, image in found.items()} == SIZES
+    for name, size in SIZES.items():
+        stem = name.rsplit(".", 1)[0]
+        assert read_panoptic_png(out / "panoptic" / f"{stem}.png").shape == size
+        overlay = cv2.imread(str(out / "overlay" / f"{stem}.jpg"))
+        assert overlay is not None
+        assert overlay.shape == (*size, 3)
+
+
+def test_the_results_are_those_of_the_library(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
+    command("predict", run_dir, photographs, tmp_path / "out")
+    model = load_model(run_dir, torch.device("cpu"))
+    predictor = Predictor(model.network, model.transform, model.fusion, torch.device("cpu"))
+    categories, records = read_index(tmp_path / "out" / "panoptic.json")
+    assert categories == model.categories
+    kinds = set()
+    for record in records:
+        image = cv2.imread(str(photographs / record.image_file))
+        assert image is not None
+        expected = predictor(np.ascontiguousarray(image[..., ::-1]))
+        ids = read_panoptic_png(tmp_path / "out" / "panoptic" / record.png_file)
+        classes = np.full(int(ids.max()) + 1, VOID)
+        classes[record.segment_ids] = record.classes
+        without_left_overs = torch.where(expected.crowd[expected.ids], VOID, expected.semantics)
+        assert (classes[ids] == without_left_overs.numpy()).all()
+        kinds |= {value >= categories.num_stuff for value in record.classes.tolist()}
+    assert kinds == {True, False}
+
+
+def test_the_json_is_complete(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
+    command("predict", run_dir, photographs, tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "panoptic.json").read_text())
+    assert set(content) == {"images", "annotations", "categories"}
+    for annotation in content["annotations"]:
+        ids = read_panoptic_png(tmp_path / "out" / "panoptic" / annotation["file_name"])
+        assert {segment["id"] for segment in annotation["segments_info"]} == set(ids[ids > 0].tolist())
+        for segment in annotation["segments_info"]:
+            rows, columns = np.nonzero(ids == segment["id"])
+            x, y, width, height = segment["bbox"]
+            assert segment["area"] == len(rows)
+            assert (y, y + height, x, x + width) == (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
+            assert segment["iscrowd"] == 0
+            assert 0 < segment["score"] <= 1
+
+
+def test_one_file(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    assert command("predict", run_dir / "model.safetensors", photographs / "sub" / "b.jpg", out).code == 0
+    assert files(out) == {"overlay/b.jpg", "panoptic/b.png", "panoptic.json"}
+    assert set(images_of(out)) == {"b.jpg"}
+
+
+def test_a_list(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
+    listed = photographs / "list.txt"
+    listed.write_text(f"sub/b.jpg\n\n{photographs / 'a.png'}\nsub/b.jpg\n")
+    assert command("predict", run_dir, listed, tmp_path / "out").code == 0
+    assert list(images_of(tmp_path / "out")) == ["sub/b.jpg", "a.png"]
+    assert files(tmp_path / "out") == {
+        "overlay/a.jpg",
+        "overlay/b.jpg",
+        "panoptic/a.png",
+        "panoptic/b.png",
+        "panoptic.json",
+    }
+
+
+def test_a_broken_image_among_many(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
+    (photographs / "sub" / "broken.jpg").write_bytes((photographs / "sub" / "b.jpg").read_bytes()[:300])
+    (photographs / "empty.png").write_bytes(b"")
+    code, out, err = command("predict", run_dir, photographs, tmp_path / "out")
+    assert (code, out) == (0, f"3 images segmented: {tmp_path / 'out'}\n")
+    assert f"left out: {photographs / 'empty.png'} is an empty file" in err
+    assert f"left out: {photographs / 'sub' / 'broken.jpg'} cannot be decoded" in err
+    assert set(images_of(tmp_path / "out")) == set(SIZES)
+    assert "Traceback" not in err
+
+
+def test_a_missing_file_in_a_list(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
+    (photographs / "list.txt").write_text("a.png\nnone.png\n")
+    code, _, err = command("predict", run_dir, photographs / "list.txt", tmp_path / "out")
+    assert code == 0
+    assert f"left out: {photographs / 'none.png'} cannot be opened: No such file or directory" in err
+
+
+def test_a_single_broken_image(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    sentence = refuses("predict", run_dir, tmp_path / "broken.jpg", tmp_path / "out")
+    assert sentence.startswith(f"{tmp_path / 'broken.jpg'} cannot be decoded")
+    assert not (tmp_path / "out" / "panoptic.json").exists()
+
+
+def test_nothing_but_broken_images(command: Any, run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "images" / name).write_bytes(b"broken")
+    code, _, err = command("predict", run_dir, tmp_path / "images", tmp_path / "out")
+    assert code == 2
+    assert err.count("left out: ") == 2
+    assert err.splitlines()[-1] == f"seamseg: none of the 2 images in {tmp_path / 'images'} can be read"
+
+
+def test_no_images(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert refuses("predict", run_dir, tmp_path / "none.jpg", tmp_path / "out").startswith(
+        f"{tmp_path / 'none.jpg'} does not exist"
+    )
+    sentence = refuses("predict", run_dir, tmp_path / "empty", tmp_path / "out")
+    assert sentence.startswith(f"{tmp_path / 'empty'} holds no images")
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_model(refuses: Callable[..., str], photographs: Path, tmp_path: Path) -> None:
+    assert "there is no model" in refuses("predict", tmp_path / "none", photographs, tmp_path / "out")
+    (tmp_path / "run").mkdir()
+    assert "holds no model" in refuses("predict", tmp_path / "run", photographs, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_of_results_are_unique(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.jpg", "a.png", "a_2.jpg", "b/a.jpg")]
+    names = output_names(paths, tmp_path)
+    assert [names[path] for path in paths] == ["a", "a_2", "a_2_2", "b/a"]
+    listed = [Path("x/a.jpg"), Path("y/a.jpg"), Path("a.b.jpg")]
+    assert list(output_names(listed, Path("list.txt")).values()) == ["a", "a_2", "a.b"]
+
+
+def test_names_of_photographs_are_their_own(tmp_path: Path) -> None:
+    assert photograph_name(tmp_path / "b" / "a.jpg", tmp_path) == "b/a.jpg"
+    assert photograph_name(tmp_path / "b" / "a.jpg", tmp_path / "list.txt") == "b/a.jpg"
+    assert photograph_name(Path("/else/a.jpg"), tmp_path / "list.txt") == "/else/a.jpg"
+    assert photograph_name(Path("a.jpg"), Path("a.jpg")) == "a.jpg"

@@ -1,0 +1,54 @@
+"""The table of scores."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from seamseg.cli.score_table import print_scores
+from seamseg.metrics.panoptic_quality import Quality
+from seamseg.metrics.scores import ClassScores, Scores
+
+NAN = math.nan
+SCORES = Scores(
+    all=Quality(0.5, 0.75, 0.625, 2),
+    things=Quality(0.25, 0.7, 0.4, 1),
+    stuff=Quality(0.75, 0.8, 0.9, 1),
+    per_class={
+        "sky": ClassScores(0.75, 0.8, 0.9, 3, 1, 2, 0.61, 0.6),
+        "unseen": ClassScores(NAN, NAN, NAN, 0, 0, 0, NAN, NAN),
+        "car": ClassScores(0.25, 0.7, 0.4, 1, 0, 4, 0.5, 0.4),
+    },
+    miou=0.555,
+    miou_semantic=0.5,
+    box_ap=0.123,
+    mask_ap=NAN,
+)
+
+
+@pytest.fixture
+def rows(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, list[str]], str]:
+    print_scores(SCORES)
+    out = capsys.readouterr().out
+    table = [[cell.strip() for cell in line.strip("│").split("│")] for line in out.splitlines() if line.startswith("│")]
+    return {cells[0]: cells[1:] for cells in table}, out
+
+
+def test_classes_in_percent(rows: tuple[dict[str, list[str]], str]) -> None:
+    table, _ = rows
+    assert table["sky"] == ["75.0", "80.0", "90.0", "61.0", "3", "1", "2"]
+    assert table["car"] == ["25.0", "70.0", "40.0", "50.0", "1", "0", "4"]
+
+
+def test_means(rows: tuple[dict[str, list[str]], str]) -> None:
+    table, _ = rows
+    assert [cell for cell in table["all (2 classes)"] if cell] == ["50.0", "75.0", "62.5", "55.5"]
+    assert [cell for cell in table["things (1 classes)"] if cell] == ["25.0", "70.0", "40.0"]
+    assert [cell for cell in table["stuff (1 classes)"] if cell] == ["75.0", "80.0", "90.0"]
+
+
+def test_below_the_table(rows: tuple[dict[str, list[str]], str]) -> None:
+    _, out = rows
+    assert "mIoU of the semantic head 50.0, box AP 12.3, mask AP -" in " ".join(out.split())
+    assert "nan" not in out.lower()

@@ -1,0 +1,298 @@
+"""`seamseg train`: what it leaves behind, how it stops and goes on, and what it refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_experiment import tiny_experiment, write_tiny_config, write_tiny_splits
+
+import seamseg
+import seamseg.cli.train
+from seamseg.config import load_experiment, parse_experiment
+from seamseg.runtime.checkpoint import load_checkpoint
+from seamseg.runtime.log import read_metrics
+
+ROOT = Path(seamseg.__file__).parents[1]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_leaves_all_that_is_promised(run_dir: Path, config: Path) -> None:
+    assert {path.name for path in run_dir.iterdir()} == {
+        "config.yaml",
+        "metrics.jsonl",
+        "tensorboard",
+        "checkpoint.pt",
+        "model.safetensors",
+    }
+    assert [path.name.startswith("events.out.tfevents") for path in (run_dir / "tensorboard").iterdir()] == [True]
+    experiment = load_experiment(config)
+    assert load_experiment(run_dir / "config.yaml") == experiment
+    checkpoint = load_checkpoint(run_dir / "checkpoint.pt")
+    assert parse_experiment(checkpoint.settings, "checkpoint") == experiment
+    assert (checkpoint.position.epoch, checkpoint.position.iteration) == (1, 2)
+    kinds = [(entry["kind"], entry["iteration"]) for entry in read_metrics(run_dir)]
+    assert kinds == [("train", 1), ("train", 2), ("validation", 2)]
+    assert set(read_metrics(run_dir)[0]) == {
+        "kind",
+        "iteration",
+        "lr",
+        "total",
+        *tiny_experiment().loss_weights.model_dump(),
+    }
+
+
+def test_a_run_says_what_it_does(command: Any, config: Path, tmp_path: Path) -> None:
+    code, out, err = command("train", config, "training.seed=7", "data.train_limit=2", "--run-dir", tmp_path / "run")
+    assert (code, out) == (0, "")
+    assert err.startswith(f"seed 7; settings ({tmp_path / 'run' / 'config.yaml'}):\n")
+    assert "  shortest_side: 64\n" in err
+    assert re.search(r"epoch 1: PQ \d+\.\d", err)
+    assert re.search(r"training .* 1/1 ", err)
+    assert load_experiment(tmp_path / "run" / "config.yaml").training.seed == 7
+
+
+def test_a_used_folder_is_refused(refuses: Callable[..., str], config: Path, run_dir: Path, tmp_path: Path) -> None:
+    before = contents(run_dir)
+    assert refuses("train", config, "--run-dir", run_dir).startswith(f"{run_dir} is not empty: ")
+    assert contents(run_dir) == before
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "--resume" in refuses("train", config, "--run-dir", tmp_path)
+    assert contents(tmp_path) == {"notes.txt": b"mine"}
+
+
+def test_an_empty_folder_is_used(command: Any, config: Path, tmp_path: Path) -> None:
+    assert command("train", config, "data.train_limit=2", "--run-dir", tmp_path).code == 0
+
+
+def test_a_finished_run_has_nothing_to_go_on_with(command: Any, config: Path, run_dir: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(run_dir, tmp_path / "run"))
+    assert command("train", config, "--run-dir", run, "--resume").code == 0
+    for name in ("model.safetensors", "checkpoint.pt", "metrics.jsonl", "config.yaml"):
+        assert (run / name).read_bytes() == (run_dir / name).read_bytes()
+
+
+def test_a_run_goes_on_with_its_own_settings(refuses: Callable[..., str], config: Path, run_dir: Path) -> None:
+    before = contents(run_dir)
+    sentence = refuses("train", config, "optimizer.lr=0.5", "--run-dir", run_dir, "--resume")
+    assert sentence.startswith(f"the settings differ from those that {run_dir} was started with")
+    assert contents(run_dir) == before
+
+
+def test_nothing_to_go_on_with(refuses: Callable[..., str], config: Path, tmp_path: Path) -> None:
+    sentence = refuses("train", config, "--run-dir", tmp_path / "run", "--resume")
+    assert sentence == f"there is no checkpoint {tmp_path / 'run' / 'checkpoint.pt'}"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_checkpoint(refuses: Callable[..., str], config: Path, run_dir: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(run_dir, tmp_path / "run"))
+    (run / "checkpoint.pt").write_bytes((run / "checkpoint.pt").read_bytes()[:-100])
+    assert str(run / "checkpoint.pt") in refuses("train", config, "--run-dir", run, "--resume")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_ends(
+    command: Any,
+    config: Path,
+    run_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    code: int,
+) -> None:
+    @contextlib.contextmanager
+    def interrupting(*arguments: object, **options: object) -> Iterator[Callable[[int, str], None]]:
+        yield lambda done, remark: os.kill(os.getpid(), number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(seamseg.cli.train, "progress_bar", interrupting)
+        ended = command("train", config, "--run-dir", tmp_path / "run")
+    assert ended.code == code
+    assert ended.err.endswith("stopped and saved at iteration 1; --resume goes on\n")
+    assert load_checkpoint(tmp_path / "run" / "checkpoint.pt").position.iteration == 1
+    assert command("train", config, "--run-dir", tmp_path / "run", "--resume").code == 0
+    assert read_metrics(tmp_path / "run") == read_metrics(run_dir)
+    found, expected = (load_checkpoint(run / "checkpoint.pt") for run in (tmp_path / "run", run_dir))
+    assert all(torch.equal(found.network[name], value) for name, value in expected.network.items())
+
+
+# What is refused before anything is written, so that the same command works once the error is mended.
+
+
+def refused_start(refuses: Callable[..., str], tmp_path: Path, *arguments: object) -> str:
+    sentence = refuses("train", *arguments, "--run-dir", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    return sentence
+
+
+def test_a_wrong_key(refuses: Callable[..., str], config: Path, tmp_path: Path) -> None:
+    sentence = refused_start(refuses, tmp_path, config, "optimizer.lrr=1")
+    assert sentence == f"{config}: there is no setting optimizer.lrr; did you mean optimizer.lr?"
+
+
+def test_a_missing_data_set(refuses: Callable[..., str], config: Path, tmp_path: Path) -> None:
+    sentence = refused_start(refuses, tmp_path, config, f"data.root={tmp_path / 'none'}")
+    assert sentence == f"the data set folder {tmp_path / 'none'} does not exist"
+    assert "data.root" in refused_start(refuses, tmp_path, config, "data.root=null")
+
+
+def test_a_missing_split(refuses: Callable[..., str], config: Path, data: Path, tmp_path: Path) -> None:
+    sentence = refused_start(refuses, tmp_path, config, "data.val_split=test")
+    assert sentence == f"{data} has no split named 'test'*; its splits are train, val"
+
+
+def test_a_missing_file_of_weights(refuses: Callable[..., str], config: Path, tmp_path: Path) -> None:
+    assert "body.weights=none.pth" in refused_start(refuses, tmp_path, config, "body.weights=none.pth")
+
+
+def test_an_unknown_device(refuses: Callable[..., str], config: Path, tmp_path: Path) -> None:
+    assert "no device abacus" in refused_start(refuses, tmp_path, config, "--device", "abacus")
+
+
+def changed(tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    """A data set whose JSON files are changed."""
+    folder = write_tiny_splits(tmp_path / "data")
+    for path in (folder / "annotations").glob("*.json"):
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+    return folder
+
+
+def test_a_data_set_without_things(refuses: Callable[..., str], config: Path, tmp_path: Path) -> None:
+    def without_things(content: dict[str, Any]) -> None:
+        for category in content["categories"]:
+            category["isthing"] = 0
+
+    folder = changed(tmp_path, without_things)
+    sentence = refused_start(refuses, tmp_path, config, f"data.root={folder}")
+    assert sentence.startswith(f"{folder / 'annotations' / 'panoptic_train.json'} has no thing category")
+
+
+def test_a_data_set_without_annotations(refuses: Callable[..., str], config: Path, tmp_path: Path) -> None:
+    folder = changed(tmp_path, lambda content: content.update(annotations=[]))
+    sentence = refused_start(refuses, tmp_path, config, f"data.root={folder}")
+    assert sentence == f"{folder / 'annotations' / 'panoptic_train.json'} holds no annotations"
+    (tmp_path / "bare" / "images").mkdir(parents=True)
+    sentence = refused_start(refuses, tmp_path, config, f"data.root={tmp_path / 'bare'}")
+    assert sentence.startswith(f"{tmp_path / 'bare'} holds no annotations")
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_broken_training_image(command: Any, config: Path, tmp_path: Path, num_workers: int) -> None:
+    folder = write_tiny_splits(tmp_path / "data")
+    broken = folder / "images" / "train" / "002.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    overrides = [f"data.root={folder}", f"data.num_workers={num_workers}"]
+    code, _, err = command("train", config, *overrides, "--run-dir", tmp_path / "run")
+    assert code == 2
+    assert err.splitlines()[-1].startswith(f"seamseg: {broken} cannot be decoded")
+    assert "Traceback" not in err
+
+
+def test_a_broken_validation_image_is_reported_and_the_rest_counts(command: Any, config: Path, tmp_path: Path) -> None:
+    folder = write_tiny_splits(tmp_path / "data")
+    broken = folder / "images" / "val" / "002.png"
+    broken.write_bytes(b"")
+    code, _, err = command("train", config, f"data.root={folder}", "--run-dir", tmp_path / "run")
+    assert code == 0
+    assert str(broken) in err
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+# Real processes.
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+
+
+def wait_for_a_step(run: Path, process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 120
+    while not (run.is_dir() and read_metrics(run)):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_whole_process_group_saves_too(data: Path, tmp_path: Path) -> None:
+    """As `timeout` and job schedulers send it: the processes that read images get it as well."""
+    overrides = ["training.epochs=300", "training.validate_every=0", "data.num_workers=1"]
+    config = write_tiny_config(tmp_path / "long.yaml", data, *overrides)
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "seamseg", "train", str(config), "--run-dir", str(run), "--device", "cpu"],
+        env=environment(),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        wait_for_a_step(run, process)
+        os.killpg(process.pid, signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 143
+    assert "Traceback" not in err
+    position = load_checkpoint(run / "checkpoint.pt").position
+    assert position.iteration >= 1
+    assert f"stopped and saved at iteration {position.iteration}; --resume goes on" in err
+
+
+@pytest.mark.slow
+def test_two_processes_leave_one_run(command: Any, data: Path, tmp_path: Path) -> None:
+    overrides = ["norm.name=syncbn", "training.epochs=1", "data.train_batch_size=1", "fusion.score_threshold=0.1"]
+    config = write_tiny_config(tmp_path / "two.yaml", data, *overrides)
+    run = tmp_path / "run"
+    # The body cannot be made narrower from outside of these processes.
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m"]
+    done = subprocess.run(
+        [sys.executable, *launcher, "seamseg", "train", str(config), "--run-dir", str(run), "--device", "cpu"],
+        env=environment(),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("epoch 1: PQ ") == done.stderr.count("seed 0; settings") == 1
+    kinds = [(entry["kind"], entry["iteration"]) for entry in read_metrics(run)]
+    assert kinds == [("train", 1), ("train", 2), ("validation", 2)]  # four images, one per process and step
+    assert len(list((run / "tensorboard").iterdir())) == 1
+    results = ["--json", str(tmp_path / "scores.json"), "--device", "cpu"]
+    evaluated = subprocess.run(
+        [sys.executable, "-m", "seamseg", "evaluate", str(run), "--data", str(data), "--split", "val", *results],
+        env=environment(),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert evaluated.returncode == 0, evaluated.stderr
+    alone, together = json.loads((tmp_path / "scores.json").read_text()), read_metrics(run)[-1]
+    expected = {name: alone[name] for name in ("miou", "miou_semantic", "box_ap", "mask_ap")}
+    expected |= {f"pq_{part}": alone[part]["pq"] for part in ("things", "stuff")}
+    expected |= {name: alone["all"][name] for name in ("pq", "sq", "rq")}
+    assert {name: together[name] for name in expected} == pytest.approx(expected, rel=1e-6, abs=1e-9)

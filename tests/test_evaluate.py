@@ -1,0 +1,158 @@
+"""A pass over a data set, with networks that know the truth and one that knows nothing."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ranks import on_ranks
+from tiny_dataset import write_tiny_panoptic
+from tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
+from torch import Tensor, distributed, nn
+
+from seamseg.build import build_evaluation_loader, build_fusion, build_initialised_network, open_split
+from seamseg.data.loader import BatchLoader
+from seamseg.evaluate import ScoredImage, evaluate
+from seamseg.metrics.scores import Scores
+from seamseg.runtime.distributed import Process
+from seamseg.structures import Batch, Categories, PackedSequence, Predictions, pad_images
+
+CPU = torch.device("cpu")
+
+
+class Knowing(nn.Module):
+    """Says what the annotation says, for batches in the order of a loader, at the size of the annotation.
+
+    Args:
+        batches: that will come.
+        scale: of the true boxes, around their upper left corner.
+    """
+
+    def __init__(self, batches: list[Batch], categories: Categories, scale: float = 1.0) -> None:
+        super().__init__()
+        self.batches, self.categories, self.scale = list(batches), categories, scale
+
+    def predict(self, images: PackedSequence) -> Predictions:
+        assert not self.training
+        truth, padded = self.batches.pop(0).ground_truth, pad_images(images)
+        num_stuff, num_classes = self.categories.num_stuff, len(self.categories)
+        objects = [truth.objects(image, num_stuff) for image in range(len(truth))]
+        logits = torch.zeros(len(truth), num_classes, *padded.padded_size)
+        for image, (height, width) in enumerate(padded.sizes):
+            logits[image, :, :height, :width] = self._one_hot(truth.semantic_target(image), num_classes)
+        return Predictions(
+            boxes=PackedSequence(self._scaled(one.boxes) for one in objects),
+            classes=PackedSequence(one.classes for one in objects),
+            scores=PackedSequence(torch.full([len(one.classes)], 0.9) for one in objects),
+            masks=PackedSequence(torch.full([len(one.classes), 28, 28], 10.0) for one in objects),
+            semantic_logits=logits,
+            sizes=padded.sizes,
+            padded_size=padded.padded_size,
+        )
+
+    def _scaled(self, boxes: Tensor) -> Tensor:
+        corner = boxes[:, :2].repeat(1, 2)
+        return corner + (boxes - corner) * self.scale
+
+    def _one_hot(self, classes: Tensor, num_classes: int) -> Tensor:
+        return 10.0 * (classes == torch.arange(num_classes)[:, None, None])
+
+
+def opened(folder: Path, *overrides: str) -> tuple[BatchLoader, Categories, Any]:
+    experiment = tiny_experiment(folder, *overrides)
+    split = open_split(str(folder), "val", None)
+    loader = build_evaluation_loader(experiment, split, Process(0, 1, CPU))
+    return loader, split.categories, build_fusion(experiment, split.categories.num_stuff)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three images with one rectangle each, and one without."""
+    folder = tmp_path_factory.mktemp("evaluate") / "data"
+    write_tiny_panoptic(folder, split="val", num_images=4, num_objects=1, images_without_objects=[2], seed=3)
+    return folder
+
+
+def score(folder: Path, scale: float, on_image: Any = ()) -> Scores:
+    loader, categories, fusion = opened(folder, "data.shortest_side=40")  # the size of the photographs
+    network: Any = Knowing(list(loader.epoch(0)), categories, scale).train()
+    return evaluate(network, loader, fusion, categories, CPU, on_image)
+
+
+def test_a_network_that_knows_all_scores_one(folder: Path) -> None:
+    scores = score(folder, 1.0)
+    for quality in (scores.all, scores.things, scores.stuff):
+        assert (quality.pq, quality.sq, quality.rq) == pytest.approx((1, 1, 1))
+    assert (scores.miou, scores.miou_semantic, scores.box_ap, scores.mask_ap) == pytest.approx((1, 1, 1, 1))
+    assert sum(line.tp for line in scores.per_class.values()) == 4 * 2 + 3
+    assert list(scores.per_class) == ["sky", "road", "car", "person"]
+
+
+def test_a_network_that_finds_half_of_each_object(folder: Path) -> None:
+    scores = score(folder, 0.6)
+    assert scores.things.pq == scores.box_ap == 0
+    assert scores.stuff.rq == 1
+    assert sum(line.fn for line in scores.per_class.values()) == 3
+
+
+def test_every_image_is_shown_once(folder: Path) -> None:
+    seen: list[ScoredImage] = []
+    others: list[int] = []
+    score(folder, 1.0, [seen.append, lambda scored: others.append(scored.image_id)])
+    assert sorted(scored.image_id for scored in seen) == [100, 101, 102, 103]
+    assert [scored.number for scored in seen] == [1, 2, 3, 4]
+    assert others == [scored.image_id for scored in seen]
+    for scored in seen:
+        assert scored.truth.size == ((40, 56) if scored.image_id % 2 == 0 else (56, 40))
+        assert scored.image.shape == (3, *scored.truth.size)
+        assert torch.equal(scored.fused.segmentation.semantics, scored.truth.class_map())
+
+
+def test_scores_are_taken_at_the_size_of_the_annotation(folder: Path) -> None:
+    loader, categories, fusion = opened(folder, "data.shortest_side=64")
+    with narrow_body():
+        network = build_initialised_network(tiny_experiment(folder), categories).train()
+    seen: list[ScoredImage] = []
+    evaluate(network, loader, fusion, categories, CPU, [seen.append])
+    assert not network.training
+    for scored in seen:
+        assert tuple(scored.fused.segmentation.ids.shape) == tuple(scored.fused.semantics.shape) == scored.truth.size
+        assert scored.image.shape[1:] in ((64, 89), (89, 64))
+
+
+def scores_of_rank(rank: int) -> dict[str, Any]:
+    """The same network on this rank's share of five images."""
+    torch.set_num_threads(1)
+    num_ranks = distributed.get_world_size() if distributed.is_initialized() else 1
+    with tempfile.TemporaryDirectory() as name, narrow_body():
+        folder = write_tiny_splits(Path(name) / "data", num_val=5)
+        experiment = tiny_experiment(folder, "fusion.score_threshold=0.1")
+        split = open_split(str(folder), "val", None)
+        loader = build_evaluation_loader(experiment, split, Process(rank, num_ranks, CPU))
+        network = build_initialised_network(experiment, split.categories)
+        fusion = build_fusion(experiment, split.categories.num_stuff)
+        seen: list[int] = []
+        scores = evaluate(network, loader, fusion, split.categories, CPU, [lambda image: seen.append(image.image_id)])
+    return {"scores": scores.to_dict(), "seen": seen}
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, value in tree.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found
+
+
+@pytest.mark.slow
+def test_ranks_share_the_images_and_agree_on_the_scores(tmp_path: Path) -> None:
+    alone = scores_of_rank(0)
+    of_ranks = on_ranks(__file__, "scores_of_rank", tmp_path)
+    assert sorted(of_ranks[0]["seen"] + of_ranks[1]["seen"]) == sorted(alone["seen"]) == [100, 101, 102, 103, 104]
+    assert of_ranks[0]["seen"]
+    assert of_ranks[1]["seen"]
+    assert of_ranks[0]["scores"] == of_ranks[1]["scores"]
+    assert flat(of_ranks[0]["scores"]) == pytest.approx(flat(alone["scores"]), rel=1e-9, nan_ok=True)
+    assert alone["scores"]["things"]["n"] == 2
