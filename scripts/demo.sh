@@ -9,7 +9,7 @@ config=configs/scenes_r18.yaml
 
 if [ ! -f "$data/annotations/panoptic_val.json" ]; then
     rm -rf "$data"
-    seamseg make-scenes "$data" --train 400 --val 40 --size 192x384 --seed 0
+    seamseg make-scenes "$data" --train 360 --val 40 --size 192x384 --seed 0
 fi
 
 bash scripts/train_once.sh "$config" "$data" "$run"

@@ -117,7 +117,7 @@ class Trainer:
             Where the run stands; the checkpoint of that position is written.
 
         Raises:
-            FloatingPointError: a loss is not finite; nothing was changed by that step.
+            FloatingPointError: a loss is not finite; the parameters and the last checkpoint are those before it.
         """
         while position.epoch < self.pace.epochs:
             position = self._epoch(position, observer, stop)

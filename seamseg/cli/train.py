@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seamseg.build import build_trainer
-from seamseg.config import Experiment, load_experiment, save_experiment
+from seamseg.config import Experiment, differing_keys, load_experiment, parse_experiment, save_experiment
 from seamseg.export.model_file import CHECKPOINT_FILE
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.checkpoint import Checkpoint, load_checkpoint
@@ -65,10 +65,14 @@ def open_run(folder: Path, experiment: Experiment, resume: bool, process: Proces
     Raises:
         ValueError: the folder is used and ``resume`` was not asked for, or there is nothing to resume.
     """
+    if resume and (folder / SETTINGS_FILE).exists() and not (folder / CHECKPOINT_FILE).exists():
+        return None  # it ended before its first checkpoint: it begins again
     if resume:
         checkpoint = load_checkpoint(folder / CHECKPOINT_FILE)
-        if checkpoint.settings != save_experiment(experiment):
-            raise ValueError(f"the settings differ from those that {folder} was started with; give it the same ones")
+        started_with = parse_experiment(checkpoint.settings, source=f"settings in {folder / CHECKPOINT_FILE}")
+        changed = differing_keys(started_with, experiment)
+        if changed:
+            raise ValueError(f"{folder} was started with other values of {', '.join(changed)}; give it the same ones")
         return checkpoint
     if process.is_first and folder.is_dir() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty: go on with its run by --resume, or name another --run-dir")

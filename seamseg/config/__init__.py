@@ -4,6 +4,6 @@ The defaults are those of the published system; `configs/` holds what an experim
 """
 
 from seamseg.config.experiment import Experiment
-from seamseg.config.load import load_experiment, parse_experiment, save_experiment
+from seamseg.config.load import differing_keys, load_experiment, parse_experiment, save_experiment
 
-__all__ = ["Experiment", "load_experiment", "parse_experiment", "save_experiment"]
+__all__ = ["Experiment", "differing_keys", "load_experiment", "parse_experiment", "save_experiment"]

@@ -62,6 +62,21 @@ def save_experiment(experiment: Experiment) -> str:
     return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+def differing_keys(one: Experiment, other: Experiment) -> list[str]:
+    """The dotted keys whose values differ, sorted."""
+    flat_one, flat_other = _flat(one.model_dump()), _flat(other.model_dump())
+    return sorted(
+        key for key in flat_one.keys() | flat_other.keys() if flat_one.get(key, ...) != flat_other.get(key, ...)
+    )
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
+    return flat
+
+
 def _apply(tree: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:

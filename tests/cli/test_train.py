@@ -90,8 +90,19 @@ def test_a_finished_run_has_nothing_to_go_on_with(command: Any, config: Path, ru
 def test_a_run_goes_on_with_its_own_settings(refuses: Callable[..., str], config: Path, run_dir: Path) -> None:
     before = contents(run_dir)
     sentence = refuses("train", config, "optimizer.lr=0.5", "--run-dir", run_dir, "--resume")
-    assert sentence.startswith(f"the settings differ from those that {run_dir} was started with")
+    assert sentence == f"{run_dir} was started with other values of optimizer.lr; give it the same ones"
     assert contents(run_dir) == before
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_begins_again(
+    command: Any, config: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(run_dir / "config.yaml", run)
+    shutil.copy(run_dir / "metrics.jsonl", run)
+    assert command("train", config, "--run-dir", run, "--resume").code == 0
+    assert (run / "metrics.jsonl").read_bytes() == (run_dir / "metrics.jsonl").read_bytes()
 
 
 def test_nothing_to_go_on_with(refuses: Callable[..., str], config: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seamseg.config import Experiment, load_experiment, parse_experiment, save_experiment
+from seamseg.config import Experiment, differing_keys, load_experiment, parse_experiment, save_experiment
 from seamseg.config.training import AdamWSettings, CosineSchedule, PolySchedule, SGDSettings, StepSchedule, Warmup
 
 
@@ -303,3 +303,11 @@ def test_any_value_reads_back_equal(lr: float, root: str, ratios: tuple[float, .
         }
     )
     assert parse_experiment(save_experiment(experiment), "saved") == experiment
+
+
+def test_the_keys_whose_values_differ() -> None:
+    one = parse_experiment("", "one.yaml")
+    assert differing_keys(one, parse_experiment(save_experiment(one), "same.yaml")) == []
+    other = parse_experiment("{optimizer: {lr: 0.5}, schedule: {name: steps, milestones: [3]}}", "other.yaml")
+    changed = ["optimizer.lr", "schedule.gamma", "schedule.milestones", "schedule.name", "schedule.power"]
+    assert differing_keys(one, other) == changed
