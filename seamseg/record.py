@@ -39,7 +39,9 @@ class RunRecord:
         fusion: of detections and semantics.
         mean, std: that the images were normalised with.
         num_pictures: validation images shown in TensorBoard.
-        advance: is told the iteration and a remark; of a progress bar.
+
+    Attributes:
+        advance: is told the iteration and a remark; may be set to that of a progress bar.
     """
 
     def __init__(
