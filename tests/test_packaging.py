@@ -49,6 +49,8 @@ def imported_modules() -> set[str]:
                 modules.update(alias.name.split(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 modules.add(node.module.split(".")[0])
+                if node.module == "torch.utils.tensorboard":
+                    modules.add("tensorboard")  # torch holds the writer, which needs the package
     return modules - set(sys.stdlib_module_names) - {"seamseg"}
 
 
