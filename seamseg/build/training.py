@@ -11,7 +11,9 @@ from seamseg.build.data import build_evaluation_loader, build_training_loader, o
 from seamseg.build.network import build_fusion, build_initialised_network
 from seamseg.config import Experiment, save_experiment
 from seamseg.config.training import PolySchedule, SGDSettings, StepSchedule
+from seamseg.data.coco_panoptic import CocoPanoptic
 from seamseg.data.images import BrokenImageError
+from seamseg.data.loader import BatchLoader
 from seamseg.networks import PanopticNet
 from seamseg.record import RunRecord
 from seamseg.runtime.checkpoint import Checkpoint, Position
@@ -37,35 +39,10 @@ def build_trainer(
         ValueError: a data set is missing or wrong, the two splits differ in their categories, or the checkpoint does
             not fit the settings.
     """
-    data = experiment.data
-    train_split = open_split(data.root, data.train_split, data.train_limit)
-    val_split = open_split(data.root, data.val_split, data.val_limit)
+    train_split, val_split = _open_splits(experiment)
     categories = train_split.categories
-    if val_split.categories != categories:
-        raise ValueError(
-            f"the splits {data.train_split} and {data.val_split} of {data.root} differ in their categories"
-        )
     network = build_initialised_network(experiment, categories).to(process.device)
-    loader = build_training_loader(experiment, train_split, process)
-    pace = Pace(
-        experiment.training.epochs,
-        experiment.training.validate_every,
-        experiment.training.checkpoint_every,
-        experiment.training.log_every,
-    )
-    decay = experiment.training.weight_average
-    trainer = Trainer(
-        network=network,
-        loader=loader,
-        optimizer=build_optimizer(experiment, network),
-        learning_rate=build_learning_rate(experiment, pace.epochs * loader.num_batches),
-        loss_weights=experiment.loss_weights.model_dump(),
-        clip_norm=experiment.optimizer.clip_norm,
-        average=None if decay is None else WeightAverage(network, decay),
-        seed=experiment.training.seed,
-        process=process,
-        pace=pace,
-    )
+    trainer = _trainer(experiment, network, build_training_loader(experiment, train_split, process), process)
     position = Position() if checkpoint is None else trainer.restore(checkpoint)
     record = RunRecord(
         folder=folder,
@@ -76,11 +53,39 @@ def build_trainer(
         position=position,
         validation=build_evaluation_loader(experiment, val_split, process, on_broken_image=_report),
         fusion=build_fusion(experiment, categories.num_stuff),
-        mean=data.mean,
-        std=data.std,
+        mean=experiment.data.mean,
+        std=experiment.data.std,
         num_pictures=experiment.training.num_pictures,
     )
     return trainer, record
+
+
+def _open_splits(experiment: Experiment) -> tuple[CocoPanoptic, CocoPanoptic]:
+    data = experiment.data
+    train_split = open_split(data.root, data.train_split, data.train_limit)
+    val_split = open_split(data.root, data.val_split, data.val_limit)
+    if val_split.categories != train_split.categories:
+        raise ValueError(
+            f"the splits {data.train_split} and {data.val_split} of {data.root} differ in their categories"
+        )
+    return train_split, val_split
+
+
+def _trainer(experiment: Experiment, network: PanopticNet, loader: BatchLoader, process: Process) -> Trainer:
+    settings = experiment.training
+    decay = settings.weight_average
+    return Trainer(
+        network=network,
+        loader=loader,
+        optimizer=build_optimizer(experiment, network),
+        learning_rate=build_learning_rate(experiment, settings.epochs * loader.num_batches),
+        loss_weights=experiment.loss_weights.model_dump(),
+        clip_norm=experiment.optimizer.clip_norm,
+        average=None if decay is None else WeightAverage(network, decay),
+        seed=settings.seed,
+        process=process,
+        pace=Pace(settings.epochs, settings.validate_every, settings.checkpoint_every, settings.log_every),
+    )
 
 
 def _report(error: BrokenImageError) -> None:
