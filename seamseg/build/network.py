@@ -17,10 +17,11 @@ from seamseg.algos.semantic_loss import SemanticLoss
 from seamseg.config import Experiment
 from seamseg.config.heads import ProposalCounts
 from seamseg.export.torchvision_weights import load_body_weights
+from seamseg.modules.abn import ABN
 from seamseg.modules.body import PyramidBody
 from seamseg.modules.fpn import FPN
 from seamseg.modules.initialise import initialise
-from seamseg.modules.norm import ABN, Norm
+from seamseg.modules.norm import Norm
 from seamseg.modules.proposal_head import ProposalHead
 from seamseg.modules.region_head import MASK_SIZE, REGION_SIZE, RegionHead
 from seamseg.modules.resnet import ResNet
@@ -34,7 +35,7 @@ def build_network(experiment: Experiment, num_stuff: int, num_things: int) -> Pa
     norm, head_norm = _norms(experiment)
     backbone = ResNet(experiment.body.name, norm)
     width = experiment.fpn.channels
-    return PanopticNet(
+    network = PanopticNet(
         body=PyramidBody(backbone, FPN(backbone.channels, width, experiment.fpn.extra_levels, norm)),
         rpn_head=ProposalHead(width, experiment.rpn.channels, len(experiment.rpn.anchor_ratios), head_norm),
         roi_head=RegionHead(width, num_things, experiment.roi.fc_channels, experiment.roi.mask_channels, head_norm),
@@ -43,6 +44,10 @@ def build_network(experiment: Experiment, num_stuff: int, num_things: int) -> Pa
         region_network=_region_network(experiment, num_stuff),
         semantic_loss=SemanticLoss(experiment.sem.hardest_fraction),
     )
+    for name, layer in network.named_modules():
+        if isinstance(layer, ABN):
+            layer.layer_name = name
+    return network
 
 
 def build_initialised_network(experiment: Experiment, categories: Categories) -> PanopticNet:

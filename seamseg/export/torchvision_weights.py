@@ -9,7 +9,7 @@ from textwrap import shorten
 import torch
 from torch import Tensor
 
-from seamseg.modules.norm import ABN, AffineAct
+from seamseg.modules.abn import ABN, AffineAct
 from seamseg.modules.resnet import ResNet
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seamseg.modules.norm import InPlaceABNSync, Norm, running_statistics, uses_batch_statistics, warn_once
+from seamseg.modules.abn import InPlaceABNSync
+from seamseg.modules.norm import Norm, running_statistics, uses_batch_statistics
 from seamseg.ops.collectives import total_over_ranks
 
 REGION_SIZE = 14
@@ -50,6 +52,7 @@ class RegionHead(nn.Module):
         layers["bn_up"] = norm.make(mask_channels)
         self.conv = nn.Sequential(layers)
         self.roi_msk = nn.Conv2d(mask_channels, num_things, 1)
+        self._said_single_region = False
 
     def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]:
         """The class and box branch.
@@ -80,9 +83,16 @@ class RegionHead(nn.Module):
         """A single region has no variance over the batch: that step uses the running statistics."""
         hidden: Tensor
         if uses_batch_statistics(branch) and self._num_samples(branch, len(regions), regions.device) == 1:
-            warn_once(self, "the region head got a single region and uses its running statistics for this step")
+            self._warn_about_single_region()
             with running_statistics(branch):
                 hidden = branch(regions)
         else:
             hidden = branch(regions)
         return hidden
+
+    def _warn_about_single_region(self) -> None:
+        if not self._said_single_region:
+            warnings.warn(
+                "the region head got a single region and uses its running statistics for this step", stacklevel=2
+            )
+        self._said_single_region = True

@@ -7,7 +7,6 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from seamseg.modules.norm import Norm
-from seamseg.ops.inplace_abn import activate_
 
 
 class ResidualBlock(nn.Module):
@@ -31,7 +30,6 @@ class ResidualBlock(nn.Module):
         self, in_channels: int, channels: int, out_channels: int, norm: Norm, stride: int, bottleneck: bool
     ) -> None:
         super().__init__()
-        self.activation, self.slope = norm.activation, norm.slope
         build = _bottleneck if bottleneck else _plain
         self.convs = build(in_channels, channels, out_channels, norm, stride)
         if stride != 1 or in_channels != out_channels:
@@ -40,9 +38,11 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         residual = self.proj_bn(self.proj_conv(x)) if hasattr(self, "proj_conv") else x
-        # A new tensor: the last norm keeps its own output for the backward pass.
-        total: Tensor = self.convs(x) + residual
-        activate_(total, self.activation, self.slope)
+        *inner, last_norm = self.convs
+        for layer in inner:
+            x = layer(x)
+        # Norm, sum and activation are one step, which an in-place norm does in the memory of its input.
+        total: Tensor = last_norm(x, residual)
         return total
 
 
@@ -52,7 +52,7 @@ def _plain(in_channels: int, channels: int, out_channels: int, norm: Norm, strid
             conv1=nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False),
             bn1=norm.make(channels),
             conv2=nn.Conv2d(channels, out_channels, 3, padding=1, bias=False),
-            bn2=norm.make(out_channels, activate=False),
+            bn2=norm.make(out_channels),
         )
     )
 
@@ -65,6 +65,6 @@ def _bottleneck(in_channels: int, channels: int, out_channels: int, norm: Norm, 
             conv2=nn.Conv2d(channels, channels, 3, stride, padding=1, bias=False),
             bn2=norm.make(channels),
             conv3=nn.Conv2d(channels, out_channels, 1, bias=False),
-            bn3=norm.make(out_channels, activate=False),
+            bn3=norm.make(out_channels),
         )
     )

@@ -9,6 +9,7 @@ from seamseg.algos.proposal_network import ProposalNetwork
 from seamseg.algos.region_network import RegionNetwork
 from seamseg.algos.semantic_loss import SemanticLoss
 from seamseg.modules.body import PyramidBody
+from seamseg.modules.norm import learn_inversions
 from seamseg.modules.proposal_head import ProposalHead
 from seamseg.modules.region_head import RegionHead
 from seamseg.modules.semantic_head import SemanticHead
@@ -52,6 +53,8 @@ class PanopticNet(nn.Module):
             generator: of the sampled anchors and regions, on the CPU.
         """
         padded = pad_images(images)
+        if torch.is_autocast_enabled(padded.tensor.device.type):
+            learn_inversions(self)
         levels = self.body(padded.tensor)
         proposal_losses, proposals = self.proposal_network.train(
             self.rpn_head, levels, padded.sizes, ground_truth, generator

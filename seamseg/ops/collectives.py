@@ -23,9 +23,14 @@ class Moments:
     count: Tensor
 
 
+def is_started() -> bool:
+    """Whether this process belongs to a started process group, of one rank or more."""
+    return dist.is_available() and dist.is_initialized()
+
+
 def is_distributed() -> bool:
     """Whether this process belongs to a started process group of more than one rank."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return is_started() and dist.get_world_size() > 1
 
 
 def reduce_moments(local: Moments, group: dist.ProcessGroup | None) -> Moments:

@@ -2,12 +2,15 @@
 
 Normalisation, affine map and activation overwrite their input, and the backward pass needs the output alone: it inverts
 the activation and the affine map. A BatchNorm followed by an activation would keep both their inputs.
+
+With a residual the function is ``act(γ·x̂ + β + r)``, the end of a residual block; the backward pass then needs the
+output and ``r``, which the layer that made it keeps anyway.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,9 +18,13 @@ from torch import distributed as dist
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
 
+from seamseg.ops import abn_kernels
 from seamseg.ops.collectives import Moments, sum_over_ranks
 
 Activation = Literal["leaky_relu", "elu", "identity"]
+
+# As csrc/inplace_abn/activation.h numbers them.
+_CODES = {"identity": 0, "leaky_relu": 1, "elu": 2}
 
 
 @dataclass(frozen=True)
@@ -50,99 +57,86 @@ def check_activation(activation: str, slope: float) -> None:
             "an in-place norm cannot use relu: it maps all negative values to 0, so the backward pass cannot recover "
             "them; use leaky_relu, elu or identity"
         )
-    if activation not in ("leaky_relu", "elu", "identity"):
+    if activation not in _CODES:
         raise ValueError(f"unknown activation {activation!r}; known are leaky_relu, elu and identity")
     if activation != "identity" and slope <= 0:
         raise ValueError(f"the slope of {activation} must be greater than 0 to be inverted, not {slope}")
 
 
 def batch_moments(x: Tensor) -> Moments:
-    """Mean and biased variance of every channel, in two passes (one would lose small variances at large means).
+    """Mean and biased variance of every channel, in one pass that is exact for small variances at large means.
 
     Args:
         x: N×C×…, any floating type; N may be 0, which gives zeros with count 0.
     """
-    compute = _in_compute_type(x)
-    dims = _reduced_dims(x)
-    count = x.numel() // x.shape[1]
-    if count == 0:
-        zero = compute.new_zeros(x.shape[1])
-        return Moments(zero, zero, compute.new_zeros(()))
-    mean = compute.mean(dim=dims)
-    var = (compute - _per_channel(mean, x)).square_().mean(dim=dims)
-    return Moments(mean, var, torch.full_like(mean[0], count))
+    return _moments(abn_kernels.moments(x), x)
+
+
+def num_samples(x: Tensor) -> int:
+    """Of every channel of N×C×….
+
+    Raises:
+        ValueError: there are fewer than two dimensions.
+    """
+    if x.ndim < 2:
+        raise ValueError(f"a norm needs samples and channels, N×C×…, and got an input of the shape {tuple(x.shape)}")
+    return x.shape[0] * x[0, 0].numel() if x.shape[0] and x.shape[1] else 0
 
 
 def inplace_abn(
     x: Tensor,
     gamma: Tensor,
     beta: Tensor,
-    statistics: Statistics,
+    statistics: Statistics | None,
     eps: float,
     activation: Activation,
     slope: float,
-) -> Tensor:
-    """``act(γ·(x − μ)/√(σ² + ε) + β)``, written over ``x``.
+    residual: Tensor | None = None,
+) -> tuple[Tensor, Moments]:
+    """``act(γ·(x − μ)/√(σ² + ε) + β [+ r])``, written over ``x``.
 
     Args:
-        x: N×C×…, overwritten; any floating type, kept.
+        x: N×C×…, overwritten; any floating type and strides, kept.
         gamma: C, not zero (the backward pass divides by it).
         beta: C.
-        statistics: what to normalise by.
+        statistics: what to normalise by; None for those of ``x`` itself, found on the way.
         eps: added to the variance.
         activation: one that :func:`check_activation` accepts.
         slope: of the leaky ReLU, or α of the ELU.
+        residual: N×C×… of the same type, added before the activation, or None.
 
     Returns:
-        ``x`` itself, with the values of the output.
+        ``x`` itself, with the values of the output, and the moments that it was normalised by, with the number of
+        samples in ``x``.
+
+    Raises:
+        ValueError: types, devices or shapes don't fit together.
+        ImportError: the native library is not built, or not for the device of ``x``.
     """
-    return cast(Tensor, _InPlaceABN.apply(x, gamma, beta, statistics, eps, activation, slope))
+    _check_arguments(x, gamma, beta, residual)
+    z, moments = InPlaceABNFunction.apply(x, residual, gamma, beta, statistics, eps, _CODES[activation], slope)
+    return z, _moments(moments, z)
 
 
-class _Context(FunctionCtx):
-    saved_tensors: tuple[Tensor, ...]
-    statistics: Statistics
-    activation: Activation
-    slope: float
+def overwriting_obstacle(x: Tensor) -> str | None:
+    """Why autograd could not go backwards if ``x`` were overwritten, as far as ``x`` itself shows it.
 
+    Seen are leaves, and operations that need their own output; readers of ``x`` elsewhere are not.
 
-class _InPlaceABN(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: _Context,
-        x: Tensor,
-        gamma: Tensor,
-        beta: Tensor,
-        statistics: Statistics,
-        eps: float,
-        activation: Activation,
-        slope: float,
-    ) -> Tensor:
-        ctx.mark_dirty(x)
-        rstd = (statistics.var + eps).rsqrt()
-        normalise_(x, statistics.mean, gamma * rstd, beta)
-        activate_(x, activation, slope)
-        ctx.save_for_backward(x, gamma, beta, rstd)
-        ctx.statistics, ctx.activation, ctx.slope = statistics, activation, slope
-        return x
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: _Context, dz: Tensor) -> tuple[Tensor | None, ...]:
-        z, gamma, beta, rstd = ctx.saved_tensors
-        dy, normalised = invert_activation(dz, z, gamma, beta, ctx.activation, ctx.slope)
-        dims = _reduced_dims(z)
-        sum_dy, sum_xdy = dy.sum(dim=dims), (normalised * dy).sum(dim=dims)
-        dx = _input_gradient(dy, normalised, sum_dy, sum_xdy, gamma * rstd, ctx.statistics)
-        return dx.to(z.dtype), sum_xdy.to(gamma.dtype), sum_dy.to(beta.dtype), None, None, None, None
-
-
-def normalise_(x: Tensor, mean: Tensor, factor: Tensor, beta: Tensor) -> None:
-    """``x ← (x − μ)·factor + β`` per channel."""
-    if x.dtype in (torch.float16, torch.bfloat16):
-        x.copy_((x.float() - _per_channel(mean, x)) * _per_channel(factor, x) + _per_channel(beta, x))
-    else:
-        x.sub_(_per_channel(mean, x)).mul_(_per_channel(factor, x)).add_(_per_channel(beta, x))
+    Returns:
+        The rest of a sentence, with the remedy; None if nothing stands against it.
+    """
+    if x.grad_fn is None:
+        return "that is a leaf whose gradient is wanted; give the layer a copy, x.clone()"
+    saved = [name for name in dir(x.grad_fn) if name.startswith("_saved_")]
+    kept = [getattr(x.grad_fn, name) for name in saved] + list(getattr(x.grad_fn, "saved_tensors", ()))
+    storage = x.untyped_storage().data_ptr()
+    if storage and any(isinstance(one, Tensor) and one.untyped_storage().data_ptr() == storage for one in kept):
+        return (
+            f"the operation that made it ({x.grad_fn.name()}) needs it for its own gradient; put a layer between them "
+            "that doesn't (a convolution), or give the norm a copy, x.clone()"
+        )
+    return None
 
 
 def activate_(x: Tensor, activation: Activation, slope: float) -> None:
@@ -153,50 +147,82 @@ def activate_(x: Tensor, activation: Activation, slope: float) -> None:
         functional.elu_(x, slope)
 
 
-def invert_activation(
-    dz: Tensor, z: Tensor, gamma: Tensor, beta: Tensor, activation: Activation, slope: float
-) -> tuple[Tensor, Tensor]:
-    """From the output back to the normalised input.
-
-    Returns:
-        dy: gradient before the activation.
-        normalised: x̂ = (act⁻¹(z) − β)/γ. Both N×C×…, float32 for half types.
-    """
-    z, dz = _in_compute_type(z), _in_compute_type(dz)
-    if activation == "leaky_relu":
-        dy = torch.ops.aten.leaky_relu_backward(dz, z, slope, True)
-        y = functional.leaky_relu(z, 1 / slope)
-    elif activation == "elu":
-        dy = torch.where(z > 0, dz, dz * (z + slope))
-        # log1p of exactly −1 would be −∞ where the ELU is saturated; the gradient there is 0 anyway.
-        tiny = torch.finfo(z.dtype).eps
-        y = torch.where(z > 0, z, torch.log1p((z / slope).clamp(min=-1 + tiny)))
-    else:
-        dy, y = dz, z.clone()
-    return dy, y.sub_(_per_channel(beta, z)).div_(_per_channel(gamma, z))
+def _moments(moments: Tensor, x: Tensor) -> Moments:
+    mean, var = moments
+    return Moments(mean, var, moments.new_tensor(float(num_samples(x))))
 
 
-def _input_gradient(
-    dy: Tensor, normalised: Tensor, sum_dy: Tensor, sum_xdy: Tensor, factor: Tensor, statistics: Statistics
-) -> Tensor:
-    """``(dy − mean(dy) − x̂·mean(x̂ dy))·γ/√(σ² + ε)``, or ``dy·γ/√(σ² + ε)`` under constant statistics."""
+def _check_arguments(x: Tensor, gamma: Tensor, beta: Tensor, residual: Tensor | None) -> None:
+    if x.ndim < 2 or gamma.shape != x.shape[1:2] or beta.shape != x.shape[1:2]:
+        raise ValueError(
+            f"a norm over {gamma.numel()} channels got an input of the shape {tuple(x.shape)}; it takes N×C×… with "
+            f"C = {gamma.numel()}"
+        )
+    for name, other in (("weight", gamma), ("bias", beta), ("residual", residual)):
+        if other is not None and other.device != x.device:
+            raise ValueError(f"the {name} of a norm is on {other.device} and its input on {x.device}; move one of them")
+    if residual is not None and (residual.dtype != x.dtype or residual.shape != x.shape):
+        raise ValueError(
+            f"the residual of a norm is {residual.dtype} {tuple(residual.shape)} and its input {x.dtype} "
+            f"{tuple(x.shape)}; both must be the same"
+        )
+
+
+class _Context(FunctionCtx):
+    saved_tensors: tuple[Tensor, ...]
+    statistics: Statistics | None
+    eps: float
+    activation: int
+    slope: float
+
+
+# Autograd names the class when somebody else changes what it has kept, or needs what it has overwritten.
+class InPlaceABNFunction(torch.autograd.Function):
+    """What autograd sees of :func:`inplace_abn`."""
+
+    @staticmethod
+    def forward(
+        ctx: _Context,
+        x: Tensor,
+        residual: Tensor | None,
+        gamma: Tensor,
+        beta: Tensor,
+        statistics: Statistics | None,
+        eps: float,
+        activation: int,
+        slope: float,
+    ) -> tuple[Tensor, Tensor]:
+        layer = abn_kernels.Layer(gamma, beta, eps, activation, slope)
+        if statistics is None:
+            moments = abn_kernels.train_(x, residual, layer)
+        else:
+            moments = torch.stack([statistics.mean, statistics.var]).to(abn_kernels.compute_type(x))
+            abn_kernels.normalise_(x, residual, moments, layer)
+        ctx.mark_dirty(x)
+        ctx.mark_non_differentiable(moments)
+        ctx.save_for_backward(x, gamma, beta, moments, *([] if residual is None else [residual]))
+        ctx.statistics, ctx.eps, ctx.activation, ctx.slope = statistics, eps, activation, slope
+        return x, moments
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: _Context, dz: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        z, gamma, beta, moments, *rest = ctx.saved_tensors
+        residual = rest[0] if rest else None
+        layer = abn_kernels.Layer(gamma, beta, ctx.eps, ctx.activation, ctx.slope)
+        if ctx.statistics is None:
+            dx, dr, sums = abn_kernels.train_gradient(z, dz, residual, moments, layer)
+        else:
+            sums = abn_kernels.sums(z, dz, residual, layer)
+            dx, dr = abn_kernels.gradient(z, dz, residual, _means(sums, ctx.statistics), moments, layer)
+        sum_dy, sum_xdy = sums
+        return dx, dr, sum_xdy.to(gamma.dtype), sum_dy.to(beta.dtype), None, None, None, None
+
+
+def _means(sums: Tensor, statistics: Statistics) -> Tensor:
+    """Of ``dy`` and ``x̂·dy`` over all samples; zeros if the statistics are constants."""
     if statistics.count is None:
-        return dy * _per_channel(factor, dy)
-    sums = torch.stack([sum_dy, sum_xdy])
+        return torch.zeros_like(sums)
     if statistics.synchronised:
         sums = sum_over_ranks(sums, statistics.group)
-    mean_dy, mean_xdy = sums / statistics.count.clamp(min=1)
-    centred = dy - _per_channel(mean_dy, dy)
-    return centred.addcmul_(normalised, _per_channel(mean_xdy, dy), value=-1).mul_(_per_channel(factor, dy))
-
-
-def _in_compute_type(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-def _reduced_dims(x: Tensor) -> list[int]:
-    return [dim for dim in range(x.ndim) if dim != 1]
-
-
-def _per_channel(values: Tensor, x: Tensor) -> Tensor:
-    return values.view(1, -1, *[1] * (x.ndim - 2))
+    return sums / statistics.count.clamp(min=1)

@@ -40,6 +40,40 @@ def _register(operator: str, shapes: Callable[..., Any]) -> bool:
     return True
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def require_device(device: torch.device) -> bool:
+    """Makes sure that the library has kernels for a device.
+
+    Returns:
+        True.
+
+    Raises:
+        ImportError: it was built without CUDA, or there are no kernels for such a device at all.
+    """
+    if device.type == "cuda" and not cuda_architectures():
+        raise ImportError(
+            "the native library of seamseg was built without CUDA, so its layers cannot run on a GPU: install the CUDA "
+            f"toolkit (nvcc) of the version that torch was built with ({torch.version.cuda}) and {_REBUILD}"
+        )
+    if device.type not in ("cpu", "cuda", "meta"):
+        raise ImportError(f"seamseg has no native kernels for the device {device}; move the network to the cpu or cuda")
+    return True
+
+
+@cache
+def cpu_capability() -> str:
+    """The instruction set of this process's CPU kernels: ``avx512``, ``avx2`` or ``baseline``."""
+    load_library()
+    return str(torch.ops.seamseg.cpu_capability())
+
+
+@cache
+def cuda_architectures() -> str:
+    """What the CUDA kernels were built for, as ``"7.5 8.0 …"``; empty if they were not built."""
+    load_library()
+    return str(torch.ops.seamseg.cuda_architectures())
+
+
 def argument_error(error: RuntimeError, operator: str) -> Exception:
     """The exception to raise in the place of one that came out of a native operator.
 

@@ -10,7 +10,8 @@ from tiny_experiment import narrow_body, tiny_experiment
 from torchvision import models
 
 from seamseg.build import build_fusion, build_initialised_network, build_network
-from seamseg.modules.norm import ABN, GroupNormAct, InPlaceABN, InPlaceABNSync
+from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
+from seamseg.modules.norm import GroupNormAct
 from seamseg.networks import PanopticNet
 from seamseg.structures import Categories, Category
 

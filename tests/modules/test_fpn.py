@@ -9,10 +9,11 @@ from oracles.norm import stir
 from oracles.published_names import published, shapes
 from torch import Tensor
 
+from seamseg.modules.abn import AffineAct
 from seamseg.modules.body import PyramidBody
 from seamseg.modules.convolution import conv_norm
 from seamseg.modules.fpn import FPN
-from seamseg.modules.norm import AffineAct, Norm
+from seamseg.modules.norm import Norm
 from seamseg.modules.resnet import ResNet
 
 IN_CHANNELS = (3, 5, 6, 7)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seamseg.modules.abn import InPlaceABN
 from seamseg.modules.initialise import OUTPUT_GAINS, initialise
-from seamseg.modules.norm import InPlaceABN, Norm
+from seamseg.modules.norm import Norm
 from seamseg.modules.proposal_head import ProposalHead
 from seamseg.modules.region_head import RegionHead
 from seamseg.modules.semantic_head import SemanticHead

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 from torch.func import functional_call
 
-from seamseg.modules.norm import ABN, AffineAct, GroupNormAct, InPlaceABN, InPlaceABNSync, Scale
+from seamseg.modules.abn import ABN, AffineAct, InPlaceABN, InPlaceABNSync, Scale
+from seamseg.modules.norm import GroupNormAct
 from seamseg.ops.inplace_abn import Activation
 
 ACTIVATIONS: list[Activation] = ["leaky_relu", "elu", "identity"]

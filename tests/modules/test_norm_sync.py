@@ -12,7 +12,8 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from seamseg.modules.norm import InPlaceABN, InPlaceABNSync, Norm, Scale, running_statistics
+from seamseg.modules.abn import InPlaceABN, InPlaceABNSync, Scale
+from seamseg.modules.norm import Norm, running_statistics
 from seamseg.modules.region_head import RegionHead
 from seamseg.ops.inplace_abn import Activation
 

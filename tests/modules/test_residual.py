@@ -5,7 +5,8 @@ import torch
 from oracles.norm import activate, stir
 from torch import Tensor, nn
 
-from seamseg.modules.norm import AffineAct, GroupNormAct, Norm, NormName
+from seamseg.modules.abn import AffineAct
+from seamseg.modules.norm import GroupNormAct, Norm, NormName
 from seamseg.modules.residual import ResidualBlock
 
 NORM = Norm("affine", "elu", 0.3)
@@ -62,9 +63,8 @@ def test_the_stride_sits_on_the_first_3x3(bottleneck: bool, kernels: list[int], 
 
 @pytest.mark.parametrize("name", ["bn", "gn"])
 @pytest.mark.parametrize("bottleneck", [False, True], ids=["plain", "bottleneck"])
-def test_only_inner_norms_activate(name: NormName, bottleneck: bool) -> None:
+def test_all_norms_but_the_shortcuts_activate(name: NormName, bottleneck: bool) -> None:
     block = ResidualBlock(8, 16, 32, Norm(name, groups=4), 2, bottleneck)
     norms = [layer for layer in block.convs if hasattr(layer, "activation")]
-    inner = ["leaky_relu"] * (len(norms) - 1)
-    assert [norm.activation for norm in (*norms, block.proj_bn)] == [*inner, "identity", "identity"]
+    assert [norm.activation for norm in (*norms, block.proj_bn)] == ["leaky_relu"] * len(norms) + ["identity"]
     assert all(isinstance(norm, GroupNormAct) == (name == "gn") for norm in norms)

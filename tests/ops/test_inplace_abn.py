@@ -14,11 +14,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from seamseg.ops.inplace_abn import (
     Activation,
     Statistics,
-    activate_,
     batch_moments,
     check_activation,
     inplace_abn,
-    invert_activation,
 )
 
 EPS = 1e-5
@@ -42,7 +40,7 @@ def norm(x: Tensor, gamma: Tensor, beta: Tensor, activation: Activation, slope: 
     moments = batch_moments(x.detach())
     batch = Statistics(moments.mean, moments.var, moments.count)
     running = Statistics(torch.full_like(gamma, 0.3).detach(), torch.full_like(gamma, 2.0).detach())
-    return inplace_abn(x.clone(), gamma, beta, batch if training else running, EPS, activation, slope)
+    return inplace_abn(x.clone(), gamma, beta, batch if training else running, EPS, activation, slope)[0]
 
 
 @activations
@@ -69,7 +67,7 @@ def test_the_output_is_the_input_overwritten() -> None:
     x, (gamma, beta) = random(2, 3, 4, 5), parameters(3)
     buffer = x.clone()
     moments = batch_moments(buffer)
-    z = inplace_abn(buffer, gamma, beta, Statistics(moments.mean, moments.var, moments.count), EPS, "elu", 1.0)
+    z, _ = inplace_abn(buffer, gamma, beta, Statistics(moments.mean, moments.var, moments.count), EPS, "elu", 1.0)
     assert z.data_ptr() == buffer.data_ptr()
     assert torch.equal(z, buffer)
     assert not torch.equal(z, x)
@@ -86,15 +84,15 @@ def test_the_output_alone_is_kept(activation: Activation, slope: float) -> None:
 
     buffer = x * 1
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        z = inplace_abn(buffer, gamma.requires_grad_(), beta, Statistics(beta, gamma.abs()), EPS, activation, slope)
-    large = [tensor for tensor in kept if tensor.numel() > 3]
+        z, _ = inplace_abn(buffer, gamma.requires_grad_(), beta, Statistics(beta, gamma.abs()), EPS, activation, slope)
+    large = [tensor for tensor in kept if tensor.numel() > 6]  # but γ, β and the moments
     assert [tensor.data_ptr() for tensor in large] == [z.data_ptr()]
 
 
 def test_overwriting_what_another_operation_needs_is_noticed() -> None:
     x, (gamma, beta) = random(2, 3).requires_grad_(), parameters(3)
     hidden = x.exp()  # its backward pass reads its output
-    z = inplace_abn(hidden, gamma, beta, Statistics(beta, beta.abs()), EPS, "identity", 1.0)
+    z, _ = inplace_abn(hidden, gamma, beta, Statistics(beta, beta.abs()), EPS, "identity", 1.0)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         z.sum().backward()
 
@@ -162,22 +160,10 @@ def test_strided_inputs_are_overwritten_where_they_lie(layout: str) -> None:
     }[layout]()
     moments = batch_moments(x)
     statistics = Statistics(moments.mean, moments.var, moments.count)
-    z = inplace_abn(x, gamma, beta, statistics, EPS, "leaky_relu", 0.01)
+    z, _ = inplace_abn(x, gamma, beta, statistics, EPS, "leaky_relu", 0.01)
     assert z.data_ptr() == x.data_ptr()
     assert z.stride() == x.stride()
     torch.testing.assert_close(z, norm(moments_of, gamma, beta, "leaky_relu", 0.01, True))
-
-
-@activations
-def test_the_inverse_finds_what_went_in(activation: Activation, slope: float) -> None:
-    (gamma, beta), normalised = parameters(3), random(200, 3)
-    z = normalised * gamma + beta
-    y = z.clone().requires_grad_()
-    activate_(z, activation, slope)
-    dz = random(200, 3, seed=4)
-    dy, found = invert_activation(dz, z, gamma, beta, activation, slope)
-    torch.testing.assert_close(found, normalised)
-    torch.testing.assert_close(dy, torch.autograd.grad(oracle.activate(y, activation, slope), y, dz)[0])
 
 
 def test_a_saturated_elu_has_finite_gradients() -> None:

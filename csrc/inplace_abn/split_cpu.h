@@ -1,0 +1,76 @@
+// How the CPU operators split a tensor into the pieces that the kernels work on, and pieces among threads.
+
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include <torch/csrc/stable/ops.h>
+
+#include "arguments.h"
+#include "kernels_cpu.h"
+
+namespace seamseg::inplace_abn {
+
+// Numbers that are worth a thread.
+constexpr int64_t grain = 32768;
+
+inline int64_t ceil_divide(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+// Calls use(begin, end) for parts of 0 ... num - 1, each of which costs `size` numbers, on all threads.
+template <typename Use>
+void in_parallel(int64_t num, int64_t size, const Use& use) {
+  torch::stable::parallel_for(0, num, std::max<int64_t>(1, grain / std::max<int64_t>(size, 1)), use);
+}
+
+// Calls use(offset, num) for every contiguous run of the samples begin ... end - 1 of a channel of a planar tensor.
+template <typename Use>
+void for_runs(const Shape& shape, int64_t channel, int64_t begin, int64_t end, const Use& use) {
+  for (int64_t sample = begin; sample < end;) {
+    const int64_t inside = sample % shape.inner;
+    const int64_t num = std::min(shape.inner - inside, end - sample);
+    use((sample / shape.inner * shape.channels + channel) * shape.inner + inside, num);
+    sample += num;
+  }
+}
+
+// The same, cut into rows of a tile and the rest: use(offset, rows, columns).
+template <typename Use>
+void for_tile_rows(const Shape& shape, int64_t channel, int64_t begin, int64_t end, const Use& use) {
+  for_runs(shape, channel, begin, end, [&](int64_t offset, int64_t num) {
+    const int64_t rows = num / tile;
+    if (rows > 0) {
+      use(offset, rows, tile);
+    }
+    if (num % tile > 0) {
+      use(offset + rows * tile, 1, num % tile);
+    }
+  });
+}
+
+// A partition of all samples of all channels: of `parts` ranges of samples each.
+struct Partition {
+  int64_t samples;
+  int64_t parts;
+
+  int64_t begin(int64_t part) const { return samples * part / parts; }
+  int64_t end(int64_t part) const { return samples * (part + 1) / parts; }
+};
+
+// Channels are shared out first; fewer channels than threads are cut.
+inline Partition planar_partition(const Shape& shape) {
+  const int64_t threads = torch::stable::get_num_threads();
+  const int64_t wanted = ceil_divide(threads, std::max<int64_t>(shape.channels, 1));
+  return {shape.num_samples(), std::clamp<int64_t>(shape.num_samples() / grain, 1, wanted)};
+}
+
+// Ranges of rows.
+inline Partition interleaved_partition(const Shape& shape) {
+  const int64_t threads = torch::stable::get_num_threads();
+  return {shape.num_samples(), std::clamp<int64_t>(shape.numel() / grain, 1, threads)};
+}
+
+} // namespace seamseg::inplace_abn

@@ -1,0 +1,270 @@
+"""BatchNorm and activation as one layer.
+
+==============  ========================================================================================
+`ABN`           out of place: the reference for the others
+`InPlaceABN`    in place, keeping only its output (Rota Bulò et al., CVPR 2018)
+`InPlaceABNSync` the same with statistics over all ranks
+`AffineAct`     stored statistics that never change, plain weight: a fixed affine map
+==============  ========================================================================================
+
+All of them take a residual, which is added before the activation.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from seamseg.modules.inversion import Inversion, warn_about_small_gamma
+from seamseg.ops.collectives import Moments, is_started, reduce_moments
+from seamseg.ops.inplace_abn import (
+    Activation,
+    Statistics,
+    activate_,
+    batch_moments,
+    check_activation,
+    inplace_abn,
+    num_samples,
+    overwriting_obstacle,
+)
+
+Scale = Literal["abs", "signed"]
+
+
+class ABN(nn.Module):
+    """BatchNorm followed by an activation.
+
+    Args:
+        num_channels: C.
+        activation: ``leaky_relu``, ``elu`` or ``identity``.
+        slope: of the leaky ReLU, α of the ELU; > 0.
+        eps: added to the variance, and to the size of the weight.
+        momentum: of the running statistics ``r ← (1 − m)·r + m·new``; None for the cumulative average.
+        scale: ``abs``: γ = abs(w) + ε, the paper's; ``signed``: γ = w + sign(w)·ε, which accepts the weights of an
+            ordinary BatchNorm. sign(0) = +1 in both.
+        affine: whether there are a weight and a bias; without, γ = 1 and β = 0.
+
+    Shape:
+        N×C×…, of any floating type, to the same.
+
+    Attributes:
+        layer_name: in its network, for messages; empty if nobody has set it.
+    """
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(
+        self,
+        num_channels: int,
+        activation: Activation = "leaky_relu",
+        slope: float = 0.01,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        scale: Scale = "abs",
+        affine: bool = True,
+    ) -> None:
+        super().__init__()
+        check_activation(activation, slope)
+        self.num_channels, self.activation, self.slope = num_channels, activation, slope
+        self.eps, self.momentum, self.scale = eps, momentum, scale
+        self.statistics_frozen = False
+        self.layer_name = ""
+        self.weight = nn.Parameter(torch.ones(num_channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(num_channels)) if affine else None
+        self.register_buffer("running_mean", torch.zeros(num_channels))
+        self.register_buffer("running_var", torch.ones(num_channels))
+        self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def learns_statistics(self) -> bool:
+        """Whether the next input is normalised by its own statistics, and moves the running ones."""
+        return self.training and not self.statistics_frozen
+
+    def gamma(self) -> Tensor:
+        """The factor that the weight stands for; never zero."""
+        if self.weight is None:
+            return torch.ones_like(self.running_mean)
+        # where() instead of abs() and sign(): their derivative at 0 is 0, and such a weight would never move again.
+        if self.scale == "abs":
+            return torch.where(self.weight >= 0, self.weight, -self.weight) + self.eps
+        return torch.where(self.weight >= 0, self.weight + self.eps, self.weight - self.eps)
+
+    def beta(self) -> Tensor:
+        """The bias, or zeros."""
+        return torch.zeros_like(self.running_mean) if self.bias is None else self.bias
+
+    def freeze(self) -> None:
+        """Stops training of the parameters and of the running statistics, which are used from now on."""
+        self.statistics_frozen = True
+        self.requires_grad_(False)
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """``act(γ·x̂ + β [+ residual])``."""
+        compute = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        mean, var = self.running_mean, self.running_var
+        if self.learns_statistics:
+            count = num_samples(x)
+            self._check_count(count)
+            if count:
+                dims = [dim for dim in range(x.ndim) if dim != 1]
+                var, mean = torch.var_mean(compute, dim=dims, correction=0)
+                self._update_running(Moments(mean.detach(), var.detach(), var.new_tensor(float(count))))
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        y = (compute - mean.view(shape)) * (self.gamma() * (var + self.eps).rsqrt()).view(shape) + self.beta().view(
+            shape
+        )
+        if residual is not None:
+            y = y + residual
+        activate_(y, self.activation, self.slope)
+        return y.to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_channels}, activation={self.activation}, slope={self.slope}, scale={self.scale}"
+
+    def _describe(self) -> str:
+        return f"the norm {self.layer_name}" if self.layer_name else f"a norm over {self.num_channels} channels"
+
+    def _check_count(self, count: float) -> None:
+        if count == 1:
+            raise ValueError(
+                f"{self._describe()} got one sample per channel in training, which has no variance; use larger batches "
+                "or images, or norm.name=gn"
+            )
+
+    @torch.no_grad()
+    def _update_running(self, moments: Moments) -> None:
+        # Without a sample (an empty batch) nothing is learnt: it does not count, and its statistics weigh 0.
+        self.num_batches_tracked += moments.count > 0
+        momentum = 1 / max(int(self.num_batches_tracked), 1) if self.momentum is None else self.momentum
+        new = (moments.count > 0) * momentum
+        unbiased = moments.var * moments.count / (moments.count - 1).clamp(min=1)
+        self.running_mean.lerp_(moments.mean.to(self.running_mean.dtype), new.to(self.running_mean.dtype))
+        self.running_var.lerp_(unbiased.to(self.running_var.dtype), new.to(self.running_var.dtype))
+
+
+class InPlaceABN(ABN):
+    """:class:`ABN` that overwrites its input and keeps only its output for the backward pass.
+
+    The input must not be needed by anyone else: not by the operation that made it (convolutions, linear layers,
+    additions and concatenations don't need theirs), and not by a second reader. Autograd refuses the backward pass
+    otherwise; what can be seen in the forward pass is refused there, by the name of the layer. A residual is read only.
+
+    Half types keep the output with 8 or 11 bits, too few to recover the input of a layer with a small γ. Where some
+    size of γ is below the bound of :mod:`seamseg.modules.inversion`, the layer normalises in place and does the rest
+    beside it: the same values, and memory as of an ordinary norm.
+    """
+
+    def __init__(
+        self,
+        num_channels: int,
+        activation: Activation = "leaky_relu",
+        slope: float = 0.01,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        scale: Scale = "abs",
+        affine: bool = True,
+    ) -> None:
+        super().__init__(num_channels, activation, slope, eps, momentum, scale, affine)
+        self.input_checked = False
+        self.inversion = Inversion()
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        self._check_input(x)
+        if self.inversion.is_accurate(self.weight, x.dtype, residual is not None):
+            return self._in_place(x, self.gamma(), self.beta(), self.activation, residual)
+        warn_about_small_gamma()
+        return self._beside(x, residual)
+
+    def batch_statistics(self, x: Tensor) -> Statistics | None:
+        """What to normalise a training batch by; None for its own moments.
+
+        Raises:
+            ValueError: there is one sample per channel.
+        """
+        self._check_count(num_samples(x))
+        return None
+
+    def _in_place(
+        self, x: Tensor, gamma: Tensor, beta: Tensor, activation: Activation, residual: Tensor | None
+    ) -> Tensor:
+        learns = self.learns_statistics
+        statistics = self.batch_statistics(x) if learns else Statistics(self.running_mean, self.running_var)
+        z, moments = inplace_abn(x, gamma, beta, statistics, self.eps, activation, self.slope, residual)
+        if learns:
+            count = moments.count if statistics is None or statistics.count is None else statistics.count
+            self._update_running(Moments(moments.mean, moments.var, count))
+        return z
+
+    def _beside(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        ones, zeros = torch.ones_like(self.running_mean), torch.zeros_like(self.running_mean)
+        normalised = self._in_place(x, ones, zeros, "identity", None)
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        y = normalised * self.gamma().view(shape) + self.beta().view(shape)
+        y = (y if residual is None else y + residual).to(x.dtype)
+        activate_(y, self.activation, self.slope)
+        return y
+
+    def _check_input(self, x: Tensor) -> None:
+        # Once per layer: a network doesn't change who else reads an input.
+        if self.input_checked or not (torch.is_grad_enabled() and x.requires_grad):
+            return
+        obstacle = overwriting_obstacle(x)
+        if obstacle is not None:
+            raise ValueError(f"{self._describe()} overwrites its input, but {obstacle}")
+        self.input_checked = True
+
+
+class InPlaceABNSync(InPlaceABN):
+    """:class:`InPlaceABN` with the statistics of all ranks.
+
+    One collective in the forward pass, one in the backward pass; exact for different numbers of samples per rank,
+    none included. Without a started process group the statistics are this process's own, which a warning says once.
+
+    Attributes:
+        group: the ranks that take part; None means all.
+    """
+
+    group: dist.ProcessGroup | None = None
+
+    def batch_statistics(self, x: Tensor) -> Statistics | None:
+        if not is_started():
+            warn_about_missing_group()
+            return super().batch_statistics(x)
+        if dist.get_world_size(self.group) == 1:
+            return super().batch_statistics(x)
+        moments = reduce_moments(batch_moments(x), self.group)
+        # Only few samples can be too few; asking for the count otherwise would make a GPU wait. A rank that has none
+        # asks too, so that all ranks of a group fail together.
+        if num_samples(x) <= 1:
+            self._check_count(float(moments.count))
+        return Statistics(moments.mean, moments.var, moments.count, self.group, synchronised=True)
+
+
+class AffineAct(ABN):
+    """Stored statistics and a plain weight: ``act(w·(x − μ)/√(σ² + ε) + b)``, for fine-tuning with tiny batches."""
+
+    def __init__(self, num_channels: int, activation: Activation = "leaky_relu", slope: float = 0.01) -> None:
+        super().__init__(num_channels, activation, slope)
+        self.statistics_frozen = True
+
+    def gamma(self) -> Tensor:
+        return torch.ones_like(self.running_mean) if self.weight is None else self.weight
+
+
+@cache
+def warn_about_missing_group() -> None:
+    """Once per process."""
+    warnings.warn(
+        "synchronised norms without a process group use this process's statistics; start the training with torchrun, "
+        "or choose norm.name=bn",
+        stacklevel=2,
+    )
