@@ -4,12 +4,13 @@ PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3),python
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+INPLACE_ABN := $(VENV)/.stamp-inplace-abn
 NATIVE := $(shell find csrc -type f)
 # More arguments for a test run: make test ARGS="tests/ops -k boxes"
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format overfit sdist clean
+.PHONY: help setup demo test lint format overfit bench-abn sdist clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -36,6 +37,11 @@ format: $(STAMP) ## write the code as `make lint` wants it
 overfit: $(STAMP) ## learn eight real photographs by heart: an hour on two cores
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/overfit.sh
 
+# Results: benchmarks/results/NAME.json; ARGS=--quick only shows that it runs. What the two variables hide is chatter of
+# torch's profiler.
+bench-abn: $(STAMP) $(INPLACE_ABN) ## the norm beside BatchNorm and inplace-abn: eight minutes on two quiet cores
+	@KINETO_LOG_LEVEL=99 TORCH_CPP_LOG_LEVEL=ERROR $(BIN)/python -m benchmarks.abn $(ARGS)
+
 sdist: $(STAMP) ## source distribution in dist/
 	@$(BIN)/python -c 'from setuptools.build_meta import build_sdist; print("dist/" + build_sdist("dist"))' | tail -n 1
 
@@ -54,6 +60,10 @@ $(STAMP): pyproject.toml setup.py constraints.txt $(NATIVE) | $(BIN)/python
 	@echo "installing seamseg, editable, with its native library"
 	@$(INSTALL) --no-build-isolation --editable '.[dev]'
 	@touch $@
+
+# A peer of bench-abn. Where it cannot be built its rows say so, and the others are measured.
+$(INPLACE_ABN): constraints.txt benchmarks/inplace_abn.sh | $(STAMP)
+	@bash benchmarks/inplace_abn.sh $(VENV) && touch $@ || true
 
 # Without Debian's python3-venv a new environment has no pip; the machine's own pip then installs one into it.
 $(BIN)/python:

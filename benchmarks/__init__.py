@@ -1,0 +1,1 @@
+"""What `make bench-*` runs: this project beside its peers, in one run on one machine."""

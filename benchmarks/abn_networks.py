@@ -1,0 +1,119 @@
+"""ResNet-50 with our in-place norm, and the same network as it is usually built."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from seamseg.modules.abn import ABN
+from seamseg.modules.norm import Norm
+from seamseg.modules.residual import ResidualBlock
+from seamseg.modules.resnet import ResNet
+
+SLOPE = 0.01
+
+
+class Classifier(nn.Module):
+    """A ResNet with a linear head and a loss: something to train.
+
+    Shape:
+        N×3×H×W to the loss, a scalar.
+    """
+
+    def __init__(self, body: ResNet, num_classes: int = 1000) -> None:
+        super().__init__()
+        self.body = body
+        self.head = nn.Linear(body.channels[-1], num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores = self.head(self.body(images)[-1].mean(dim=(2, 3)))
+        targets = torch.arange(len(images)) % self.head.out_features
+        return functional.cross_entropy(scores, targets)
+
+
+class PlainBlock(nn.Module):
+    """A residual block with BatchNorms; what can happen in place without losing a gradient does.
+
+    Args:
+        block: gives its convolutions and norms.
+    """
+
+    def __init__(self, block: ResidualBlock) -> None:
+        super().__init__()
+        self.convs = block.convs
+        # Its activation, if it has one, belongs behind the sum.
+        name, last = list(self.convs.named_children())[-1]
+        setattr(self.convs, name, _batch_norm(last))
+        self.shortcut: nn.Module = nn.Identity()
+        if hasattr(block, "proj_conv"):
+            self.shortcut = nn.Sequential(block.proj_conv, _batch_norm(block.proj_bn))
+        plain(self.convs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        total: Tensor = self.convs(x)
+        total += self.shortcut(x)
+        return functional.leaky_relu_(total, SLOPE)
+
+
+class Checkpointed(nn.Module):
+    """Keeps a block's input alone and computes the block again in the backward pass."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = checkpoint(self.block, x, use_reentrant=False)
+        return result
+
+
+def resnet50() -> ResNet:
+    return ResNet("resnet50", Norm("bn", "leaky_relu", SLOPE))
+
+
+def chain(length: int = 8, channels: int = 64) -> nn.Sequential:
+    """3×3 convolutions, each with norm and activation."""
+    norm = Norm("bn", "leaky_relu", SLOPE)
+    layers = ((nn.Conv2d(channels, channels, 3, padding=1, bias=False), norm.make(channels)) for _ in range(length))
+    return nn.Sequential(*(layer for pair in layers for layer in pair))
+
+
+def bottlenecks(length: int = 4, channels: int = 256) -> nn.Sequential:
+    """Residual blocks whose shortcut is their input."""
+    norm = Norm("bn", "leaky_relu", SLOPE)
+    blocks = (ResidualBlock(channels, channels // 4, channels, norm, 1, bottleneck=True) for _ in range(length))
+    return nn.Sequential(*blocks)
+
+
+def plain(network: nn.Module) -> nn.Module:
+    """Replaces every in-place norm of a network by BatchNorm2d with LeakyReLU(inplace=True), where it stands."""
+    for name, child in list(network.named_children()):
+        if isinstance(child, ResidualBlock):
+            setattr(network, name, PlainBlock(child))
+        elif isinstance(child, ABN):
+            norm = _batch_norm(child)
+            active = child.activation != "identity"
+            setattr(network, name, nn.Sequential(norm, nn.LeakyReLU(SLOPE, inplace=True)) if active else norm)
+        else:
+            plain(child)
+    return network
+
+
+def checkpointed(network: nn.Module) -> nn.Module:
+    """The plain network with every residual block checkpointed."""
+    plain(network)
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, PlainBlock):
+                setattr(parent, name, Checkpointed(child))
+    return network
+
+
+def _batch_norm(norm: nn.Module) -> nn.BatchNorm2d:
+    """A BatchNorm as wide as an in-place norm, and with its weights."""
+    assert isinstance(norm, ABN)
+    made = nn.BatchNorm2d(norm.num_channels, eps=norm.eps, momentum=norm.momentum)
+    made.load_state_dict({**norm.state_dict(), "weight": norm.gamma().detach()})
+    return made.to(norm.running_mean.dtype)

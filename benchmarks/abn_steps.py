@@ -1,0 +1,113 @@
+"""ResNet-50 in training: what it keeps for the backward pass, time and memory of a step."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch._functorch.config as functorch
+from torch import Tensor, nn
+
+from benchmarks.abn_networks import SLOPE, Classifier, bottlenecks, chain, checkpointed, plain, resnet50
+from benchmarks.memory import peak_bytes, saved_bytes
+from benchmarks.table import Row
+from benchmarks.timing import Side, medians, timed
+from seamseg.modules.initialise import initialise
+
+IMAGES = (4, 3, 160, 160)
+PEERS = {
+    "": "BatchNorm2d + LeakyReLU",
+    "-checkpoint": "the same, every block under torch.utils.checkpoint",
+    "-compile": "the same under torch.compile, activation_memory_budget 0.5",
+}
+_WARM_UP = 2
+
+
+def saved_rows() -> list[Row]:
+    """Bytes kept for the backward pass, beside the same network with BatchNorm2d + LeakyReLU(inplace=True)."""
+    return [
+        _saved_row("saved-chain", "8 × conv3×3-64 + norm + act", chain(), (4, 64, 64, 64), must=0.52),
+        _saved_row("saved-bottlenecks", "4 bottlenecks of width 256", bottlenecks(), (4, 256, 32, 32), 0.52, 0.50),
+        _saved_row("saved-resnet50", "ResNet-50", resnet50(), (2, 3, 224, 224), 0.58, 0.52),
+    ]
+
+
+def step_rows(suffix: str, rounds: int, images: tuple[int, int, int, int] = IMAGES) -> list[Row]:
+    """Time and memory of a training step, ours beside three peers.
+
+    Memory is counted only where ``suffix`` is empty: it does not depend on the allocator's setting.
+    """
+    batch = torch.randn(images, generator=torch.Generator().manual_seed(0))
+    steps = _steps(batch)
+    found = medians(steps, rounds, _WARM_UP)
+    size = "x".join(map(str, images))
+    rows = [
+        Row(
+            f"step-resnet50{peer}{suffix}",
+            f"training step of ResNet-50 on {size}; {words}",
+            found["ours"],
+            found[f"peer{peer}"],
+            "ms",
+            must=1.0 if peer == "" else None,
+        )
+        for peer, words in PEERS.items()
+    ]
+    if suffix:
+        return rows
+    peaks = {name: peak_bytes(step) / 1e6 for name, step in steps.items()}
+    for peer, words in PEERS.items():
+        measure = f"most memory of that step on top of parameters and momentum; {words}"
+        rows.append(Row(f"memory-resnet50{peer}", measure, peaks["ours"], peaks[f"peer{peer}"], "MB"))
+    return rows
+
+
+def _saved_row(
+    slug: str, words: str, ours: nn.Module, shape: tuple[int, ...], must: float, aim: float | None = None
+) -> Row:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    peer = plain(copy.deepcopy(ours))
+    measure = f"kept for backward, {words}, input {'x'.join(map(str, shape))}; BatchNorm2d + LeakyReLU"
+    return Row(slug, measure, saved_bytes(ours, x) / 1e6, saved_bytes(peer, x) / 1e6, "MB", must, aim)
+
+
+def _steps(batch: Tensor) -> dict[str, Side]:
+    """Ours and the peers, all with the same weights."""
+    ours = Classifier(resnet50())
+    initialise(ours, "leaky_relu", SLOPE, torch.Generator().manual_seed(0))
+    peers = {
+        "": plain(copy.deepcopy(ours)),
+        "-checkpoint": checkpointed(copy.deepcopy(ours)),
+        "-compile": _compiled(plain(copy.deepcopy(ours))),
+    }
+    networks = {"ours": ours} | {f"peer{peer}": network for peer, network in peers.items()}
+    _check(list(networks.values())[:-1], batch)
+    return {name: _step(network, batch) for name, network in networks.items()}
+
+
+def _compiled(network: nn.Module) -> nn.Module:
+    """The share of the activations that may be kept is a setting of the process; nothing else is compiled in it."""
+    functorch.activation_memory_budget = 0.5
+    compiled: nn.Module = torch.compile(network)  # type: ignore[assignment]
+    return compiled
+
+
+def _check(networks: list[nn.Module], batch: Tensor) -> None:
+    """All of them compute the same."""
+    with torch.no_grad():
+        losses = [float(copy.deepcopy(network)(batch)) for network in networks]
+    assert max(losses) - min(losses) < 1e-3 * max(losses), f"the networks compute different things: {losses}"
+
+
+def _step(network: nn.Module, batch: Tensor) -> Side:
+    """One step of SGD with momentum, with the freeing of the old gradients outside of the time."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
+
+    def work(images: Tensor) -> None:
+        network(images).backward()
+        optimizer.step()
+
+    def prepare() -> Tensor:
+        optimizer.zero_grad()
+        return batch
+
+    return timed(prepare, work)

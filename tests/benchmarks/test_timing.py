@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks.timing import Side, medians, timed
+
+
+def recorder(name: str, order: list[str], values: Iterator[float]) -> Side:
+    def once() -> float:
+        order.append(name)
+        return next(values)
+
+    return once
+
+
+def test_sides_take_turns_and_swap_who_is_first() -> None:
+    order: list[str] = []
+    sides = {name: recorder(name, order, iter([0.0] * 9)) for name in "ab"}
+    medians(sides, rounds=3, warm_up=1)
+    assert "".join(order) == "ab" + "ba" + "ab" + "ba"
+
+
+def test_the_median_leaves_the_warm_up_out() -> None:
+    sides = {
+        "ours": recorder("ours", [], iter([900, 800, 1, 5, 3])),
+        "peer": recorder("peer", [], iter([0, 0, 10, 40, 1000])),
+    }
+    assert medians(sides, rounds=3, warm_up=2) == {"ours": 3, "peer": 40}
+
+
+def test_only_the_work_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    freed_at: list[float] = []
+
+    class Result:
+        def __del__(self) -> None:
+            clock[0] += 100
+            freed_at.append(clock[0])
+
+    def prepare() -> str:
+        clock[0] += 10
+        return "input"
+
+    def work(given: str) -> Result:
+        assert given == "input"
+        clock[0] += 0.25
+        return Result()
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    side = timed(prepare, work)
+    assert [side(), side()] == [250, 250], "milliseconds of the work"
+    assert len(freed_at) == 2, "a result does not live into the next round"
