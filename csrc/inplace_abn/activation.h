@@ -20,10 +20,22 @@ enum class Activation : int64_t { identity = 0, leaky_relu = 1, elu = 2 };
 
 constexpr int64_t num_activations = 3;
 
+// What a saturated ELU (an output that was rounded to -alpha) is taken for, divided by alpha: the middle of the numbers
+// that round to it in a type of so many bits, but no nearer to -1 than the type that is computed in can tell.
+template <typename A>
+SEAMSEG_HOST_DEVICE constexpr A elu_saturation(int bits) {
+  A distance = A(0.25);
+  for (int bit = 0; bit < bits; ++bit) {
+    distance /= 2;
+  }
+  return A(-1) + (distance > std::numeric_limits<A>::epsilon() ? distance : std::numeric_limits<A>::epsilon());
+}
+
 template <typename A, Activation kind>
 struct ActivationOf {
   A slope;         // of the leaky ReLU, or alpha of the ELU; > 0
   A inverse_slope; // 1 / slope
+  A saturation = elu_saturation<A>(std::numeric_limits<A>::digits);
 
   SEAMSEG_HOST_DEVICE inline A apply(A y) const {
     if constexpr (kind == Activation::leaky_relu) {
@@ -39,10 +51,9 @@ struct ActivationOf {
     if constexpr (kind == Activation::leaky_relu) {
       return z > A(0) ? z : z * inverse_slope;
     } else if constexpr (kind == Activation::elu) {
-      // Saturated outputs would give -infinity where the gradient is 0 anyway.
-      const A lowest = A(-1) + std::numeric_limits<A>::epsilon();
+      // Below the saturation it would be -infinity.
       const A ratio = z * inverse_slope;
-      return z > A(0) ? z : std::log1p(ratio > lowest ? ratio : lowest);
+      return z > A(0) ? z : std::log1p(ratio > saturation ? ratio : saturation);
     } else {
       return z;
     }

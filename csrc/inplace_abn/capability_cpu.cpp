@@ -55,21 +55,21 @@ std::string cpu_capability() {
 } // namespace
 
 template <typename T>
-const Kernels<T>& kernels() {
+const Kernels<T>* kernels() {
   switch (capability()) {
     case Capability::avx512:
-      return *avx512_kernels<T>();
+      return avx512_kernels<T>();
     case Capability::avx2:
-      return *avx2_kernels<T>();
+      return avx2_kernels<T>();
     default:
-      return *baseline_kernels<T>();
+      return baseline_kernels<T>();
   }
 }
 
-template const Kernels<float>& kernels();
-template const Kernels<double>& kernels();
-template const Kernels<torch::headeronly::BFloat16>& kernels();
-template const Kernels<torch::headeronly::Half>& kernels();
+template const Kernels<float>* kernels();
+template const Kernels<double>* kernels();
+template const Kernels<torch::headeronly::BFloat16>* kernels();
+template const Kernels<torch::headeronly::Half>* kernels();
 
 } // namespace seamseg::inplace_abn
 

@@ -15,89 +15,98 @@ namespace {
 using torch::headeronly::BFloat16;
 using torch::headeronly::Half;
 
+template <typename T>
+const T* data(const Tensor& tensor) {
+  return static_cast<const T*>(tensor.const_data_ptr());
+}
+
+template <typename T>
+const T* data(const OptionalTensor& tensor) {
+  return tensor.has_value() ? data<T>(*tensor) : nullptr;
+}
+
+template <typename T>
+T* results(const Tensor& tensor) {
+  return static_cast<T*>(tensor.mutable_data_ptr());
+}
+
 Tensor two_per_channel(const Tensor& x) {
   return torch::stable::new_empty(x, {2, x.size(1)}, accumulate_type(x));
 }
 
-template <typename A>
-void store(const std::vector<Moments>& moments, A* out) {
-  for (size_t channel = 0; channel < moments.size(); ++channel) {
-    const Moments& own = moments[channel];
-    out[channel] = static_cast<A>(own.mean);
-    out[moments.size() + channel] = static_cast<A>(own.count > 0 ? own.deviation / own.count : 0);
-  }
+double variance(const Moments& moments) {
+  return moments.count > 0 ? moments.deviation / moments.count : 0;
 }
 
 template <typename T>
-Tensor moments_of(const Tensor& x) {
-  const Layer<T> layer(x, "abn_moments", 0, 1);
+Tensor stored(const std::vector<Moments>& moments, const Tensor& x) {
   Tensor result = two_per_channel(x);
-  store(layer.all_moments(static_cast<const T*>(x.const_data_ptr())),
-        static_cast<Compute<T>*>(result.mutable_data_ptr()));
+  auto* out = results<Compute<T>>(result);
+  for (size_t channel = 0; channel < moments.size(); ++channel) {
+    out[channel] = static_cast<Compute<T>>(moments[channel].mean);
+    out[moments.size() + channel] = static_cast<Compute<T>>(variance(moments[channel]));
+  }
   return result;
+}
+
+template <typename T>
+Tensor stored(const std::vector<Sums>& sums, const Tensor& gamma, const Tensor& x) {
+  Tensor result = two_per_channel(x);
+  auto* out = results<Compute<T>>(result);
+  for (size_t channel = 0; channel < sums.size(); ++channel) {
+    out[channel] = static_cast<Compute<T>>(sums[channel].dy);
+    out[sums.size() + channel] = static_cast<Compute<T>>(sums[channel].dy_y / constants_of<T>(gamma)[channel]);
+  }
+  return result;
+}
+
+// ---- one type -----------------------------------------------------------------------------------------------------
+
+template <typename T>
+Tensor moments_of(const Tensor& x) {
+  return stored<T>(Layer<T>(x, "abn_moments", 0, 1).moments(data<T>(x)), x);
 }
 
 template <typename T>
 void normalise(
     const Tensor& x, const OptionalTensor& residual, const Tensor& moments, const Tensor& gamma, const Tensor& beta,
     double eps, int64_t activation, double slope) {
-  const Layer<T> layer(x, "abn_normalise_", activation, slope);
-  const auto* values = static_cast<const Compute<T>*>(moments.const_data_ptr());
-  ForwardConstants<T> constants(gamma, beta, eps);
+  const auto* values = constants_of<T>(moments);
+  ForwardScales<T> scales(gamma, beta, eps);
   for (int64_t channel = 0; channel < x.size(1); ++channel) {
-    constants.set(channel, values[channel], values[x.size(1) + channel]);
+    scales.set(channel, values[channel], values[x.size(1) + channel]);
   }
-  layer.normalise(static_cast<T*>(x.mutable_data_ptr()), data_or_null<T>(residual), constants.columns());
+  Layer<T>(x, "abn_normalise_", activation, slope).normalise(results<T>(x), data<T>(residual), scales);
 }
 
-// Statistics and normalisation of a channel follow each other while the channel is in the cache.
 template <typename T>
 Tensor train(
-    const Tensor& input, const OptionalTensor& residual, const Tensor& gamma, const Tensor& beta, double eps,
+    const Tensor& x, const OptionalTensor& residual, const Tensor& gamma, const Tensor& beta, double eps,
     int64_t activation, double slope) {
-  const Layer<T> layer(input, "abn_train_", activation, slope);
-  if (!layer.fits_channels_to_threads()) {
-    Tensor moments = moments_of<T>(input);
-    normalise<T>(input, residual, moments, gamma, beta, eps, activation, slope);
+  const Layer<T> layer(x, "abn_train_", activation, slope);
+  if (!layer.has_channels_for_threads()) {
+    Tensor moments = moments_of<T>(x);
+    normalise<T>(x, residual, moments, gamma, beta, eps, activation, slope);
     return moments;
   }
-  auto* x = static_cast<T*>(input.mutable_data_ptr());
-  const int64_t samples = layer.shape().num_samples();
-  std::vector<Moments> moments(input.size(1));
-  ForwardConstants<T> constants(gamma, beta, eps);
-  in_parallel(input.size(1), samples, [&](int64_t begin, int64_t end) {
-    for (int64_t channel = begin; channel < end; ++channel) {
-      const Moments own = layer.channel_moments(x, channel, 0, samples);
-      moments[channel] = own;
-      constants.set(channel, own.mean, own.count > 0 ? own.deviation / own.count : 0);
-      layer.normalise_channel(x, data_or_null<T>(residual), channel, constants.columns());
-    }
+  auto* values = results<T>(x);
+  std::vector<Moments> moments(x.size(1));
+  ForwardScales<T> scales(gamma, beta, eps);
+  layer.for_channels([&](int64_t channel, int64_t num) {
+    const Moments own = layer.channel_moments(values, channel, 0, num);
+    scales.set(channel, own.mean, variance(own));
+    layer.normalise_channel(values, data<T>(residual), channel, 0, num, scales.of(channel));
+    moments[channel] = own;
   });
-  Tensor result = two_per_channel(input);
-  store(moments, static_cast<Compute<T>*>(result.mutable_data_ptr()));
-  return result;
-}
-
-template <typename A>
-void store(const std::vector<Sums>& sums, const A* gamma, A* out) {
-  for (size_t channel = 0; channel < sums.size(); ++channel) {
-    out[channel] = static_cast<A>(sums[channel].dy);
-    out[sums.size() + channel] = static_cast<A>(sums[channel].dy_y / gamma[channel]);
-  }
+  return stored<T>(moments, x);
 }
 
 template <typename T>
 Tensor sums_of(
     const Tensor& z, const Tensor& dz, const OptionalTensor& residual, const Tensor& gamma, const Tensor& beta,
     int64_t activation, double slope) {
-  using A = Compute<T>;
   const Layer<T> layer(z, "abn_sums", activation, slope);
-  const std::vector<Sums> sums = layer.all_sums(
-      static_cast<const T*>(z.const_data_ptr()), static_cast<const T*>(dz.const_data_ptr()), data_or_null<T>(residual),
-      static_cast<const A*>(beta.const_data_ptr()));
-  Tensor result = two_per_channel(z);
-  store(sums, static_cast<const A*>(gamma.const_data_ptr()), static_cast<A*>(result.mutable_data_ptr()));
-  return result;
+  return stored<T>(layer.sums({data<T>(z), data<T>(residual)}, data<T>(dz), constants_of<T>(beta)), gamma, z);
 }
 
 // dx, and the residual's gradient or nothing.
@@ -108,65 +117,50 @@ std::tuple<Tensor, Tensor> gradients_like(const Tensor& z, const OptionalTensor&
 }
 
 template <typename T>
-T* pointer(const Tensor& tensor) {
-  return tensor.numel() == 0 ? nullptr : static_cast<T*>(tensor.mutable_data_ptr());
+Gradients<T> gradients(const Tensor& dz, const Tensor& dx, const Tensor& dr) {
+  return {data<T>(dz), results<T>(dx), dr.numel() == 0 ? nullptr : results<T>(dr)};
 }
 
 template <typename T>
 std::tuple<Tensor, Tensor> gradient(
     const Tensor& z, const Tensor& dz, const OptionalTensor& residual, const Tensor& means, const Tensor& moments,
     const Tensor& gamma, const Tensor& beta, double eps, int64_t activation, double slope) {
-  const Layer<T> layer(z, "abn_gradient", activation, slope);
-  const auto* values = static_cast<const Compute<T>*>(means.const_data_ptr());
-  BackwardConstants<T> constants(moments, gamma, beta, eps);
+  const auto* values = constants_of<T>(means);
+  BackwardScales<T> scales(moments, gamma, beta, eps);
   for (int64_t channel = 0; channel < z.size(1); ++channel) {
-    constants.set(channel, values[channel], values[z.size(1) + channel]);
+    scales.set(channel, values[channel], values[z.size(1) + channel]);
   }
   const auto [dx, dr] = gradients_like(z, residual);
-  layer.gradient(
-      static_cast<const T*>(z.const_data_ptr()), static_cast<const T*>(dz.const_data_ptr()), data_or_null<T>(residual),
-      pointer<T>(dx), pointer<T>(dr), constants.columns());
+  Layer<T>(z, "abn_gradient", activation, slope)
+      .gradient({data<T>(z), data<T>(residual)}, gradients<T>(dz, dx, dr), scales);
   return {dx, dr};
 }
 
 template <typename T>
 std::tuple<Tensor, Tensor, Tensor> train_gradient(
-    const Tensor& output, const Tensor& output_gradient, const OptionalTensor& residual, const Tensor& moments,
-    const Tensor& gamma, const Tensor& beta, double eps, int64_t activation, double slope) {
-  const Layer<T> layer(output, "abn_train_gradient", activation, slope);
-  const auto* z = static_cast<const T*>(output.const_data_ptr());
-  const auto* dz = static_cast<const T*>(output_gradient.const_data_ptr());
-  const auto* r = data_or_null<T>(residual);
-  const auto [dx, dr] = gradients_like(output, residual);
-  T* to_input = pointer<T>(dx);
-  T* to_residual = pointer<T>(dr);
-  const int64_t channels = output.size(1);
-  const int64_t samples = layer.shape().num_samples();
-  const auto count = static_cast<double>(std::max<int64_t>(samples, 1));
-  BackwardConstants<T> constants(moments, gamma, beta, eps);
-  const auto set = [&](int64_t channel, const Sums& own) {
-    constants.set(channel, own.dy / count, own.dy_y / constants.gamma[channel] / count);
-  };
-  std::vector<Sums> sums;
-  if (layer.fits_channels_to_threads()) {
-    sums.resize(channels);
-    in_parallel(channels, samples, [&](int64_t begin, int64_t end) {
-      for (int64_t channel = begin; channel < end; ++channel) {
-        sums[channel] = layer.channel_sums(z, dz, r, constants.beta, channel, 0, samples);
-        set(channel, sums[channel]);
-        layer.gradient_channel(z, dz, r, to_input, to_residual, channel, constants.columns());
-      }
+    const Tensor& z, const Tensor& dz, const OptionalTensor& residual, const Tensor& moments, const Tensor& gamma,
+    const Tensor& beta, double eps, int64_t activation, double slope) {
+  const Layer<T> layer(z, "abn_train_gradient", activation, slope);
+  const auto [dx, dr] = gradients_like(z, residual);
+  const Input<T> input{data<T>(z), data<T>(residual)};
+  const Gradients<T> to = gradients<T>(dz, dx, dr);
+  const auto count = static_cast<double>(std::max<int64_t>(shape_of(z, "abn_train_gradient").num_samples(), 1));
+  BackwardScales<T> scales(moments, gamma, beta, eps);
+  std::vector<Sums> sums(z.size(1));
+  if (layer.has_channels_for_threads()) {
+    layer.for_channels([&](int64_t channel, int64_t num) {
+      sums[channel] = layer.channel_sums(input, to.dz, channel, 0, num, constants_of<T>(beta)[channel]);
+      scales.set(channel, sums[channel], count);
+      layer.channel_gradient(input, to, channel, 0, num, scales.of(channel));
     });
   } else {
-    sums = layer.all_sums(z, dz, r, constants.beta);
-    for (int64_t channel = 0; channel < channels; ++channel) {
-      set(channel, sums[channel]);
+    sums = layer.sums(input, to.dz, constants_of<T>(beta));
+    for (int64_t channel = 0; channel < z.size(1); ++channel) {
+      scales.set(channel, sums[channel], count);
     }
-    layer.gradient(z, dz, r, to_input, to_residual, constants.columns());
+    layer.gradient(input, to, scales);
   }
-  Tensor result = two_per_channel(output);
-  store(sums, constants.gamma, static_cast<Compute<T>*>(result.mutable_data_ptr()));
-  return {dx, dr, result};
+  return {dx, dr, stored<T>(sums, gamma, z)};
 }
 
 // ---- operators: arguments checked, type chosen --------------------------------------------------------------------

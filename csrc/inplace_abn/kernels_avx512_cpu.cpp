@@ -1,7 +1,7 @@
 // The CPU kernels for processors with AVX-512; chosen at run time, so the rest of the library runs without.
 
 #include <algorithm>
-#include <cstring>
+#include <limits>
 #include <vector>
 
 #include <torch/headeronly/util/BFloat16.h>
@@ -33,7 +33,7 @@ namespace seamseg::inplace_abn {
 template <typename T>
 const Kernels<T>* avx512_kernels() {
 #ifdef __x86_64__
-  return &avx512::kernels<T>;
+  return avx512::kernels<T>;
 #else
   return nullptr;
 #endif

@@ -1,7 +1,7 @@
 // The CPU kernels for any processor the compiler builds for by default.
 
 #include <algorithm>
-#include <cstring>
+#include <limits>
 #include <vector>
 
 #include <torch/headeronly/util/BFloat16.h>
@@ -16,7 +16,7 @@ namespace seamseg::inplace_abn {
 
 template <typename T>
 const Kernels<T>* baseline_kernels() {
-  return &baseline::kernels<T>;
+  return baseline::kernels<T>;
 }
 
 template const Kernels<float>* baseline_kernels();

@@ -1,5 +1,5 @@
 // The loops of the CPU operators, compiled once for every instruction set and chosen at run time. They work on pieces
-// of one thread; inplace_abn_cpu.cpp splits the tensors into those.
+// of one thread; layer_cpu.h cuts the tensors into those.
 
 #pragma once
 
@@ -13,10 +13,6 @@ namespace seamseg::inplace_abn {
 // What a type is computed in.
 template <typename T>
 using Compute = std::conditional_t<std::is_same_v<T, double>, double, float>;
-
-// Elements per row of a piece of a planar channel: columns are processed side by side by the vector units, and the
-// pieces of all arguments stay in the first cache.
-constexpr int64_t tile = 256;
 
 // Statistics of the samples seen so far; two of them merge exactly (Chan, Golub and LeVeque, 1983).
 struct Moments {
@@ -42,46 +38,65 @@ struct Sums {
   double dy_y = 0; // of dy * (y - beta)
 };
 
-// The constants of a column: y = (x - mean) * factor + beta.
-template <typename A>
-struct ForwardColumns {
-  const A* mean;
-  const A* factor;
-  const A* beta;
+// Constants of a piece are numbers where it belongs to one channel, and arrays where its columns are channels.
+
+// y = (x - mean) * factor + beta.
+template <typename Constant>
+struct ForwardConstants {
+  Constant mean;
+  Constant factor;
+  Constant beta;
 };
 
 // dx = dy * factor + (y - beta) * slope + offset.
-template <typename A>
-struct BackwardColumns {
-  const A* beta;
-  const A* factor;
-  const A* slope;
-  const A* offset;
+template <typename Constant>
+struct BackwardConstants {
+  Constant beta;
+  Constant factor;
+  Constant slope;
+  Constant offset;
 };
 
-// Residuals may be null, and dr with them.
+// What a kernel reads and writes; in the backward pass x is the output z. A residual may be null, and dr with it.
+template <typename T>
+struct Input {
+  const T* x;
+  const T* residual;
+
+  Input at(int64_t offset) const { return {x + offset, residual == nullptr ? nullptr : residual + offset}; }
+};
+
+template <typename T>
+struct Gradients {
+  const T* dz;
+  T* dx;
+  T* dr;
+
+  Gradients at(int64_t offset) const { return {dz + offset, dx + offset, dr == nullptr ? nullptr : dr + offset}; }
+};
+
+// Of one type and activation.
 template <typename T>
 struct Kernels {
   using A = Compute<T>;
 
   // A run of samples of one channel.
   void (*run_moments)(const T* x, int64_t num, Moments& moments);
-  void (*run_sums[num_activations])(
-      const T* z, const T* dz, const T* residual, int64_t num, A beta, A slope, Sums& sums);
+  void (*run_normalise)(T* x, const T* residual, int64_t num, ForwardConstants<A> constants, A slope);
+  void (*run_sums)(Input<T> input, const T* dz, int64_t num, A beta, A slope, Sums& sums);
+  void (*run_gradient)(Input<T> input, Gradients<T> to, int64_t num, BackwardConstants<A> constants, A slope);
 
-  // Rows of columns. For moments and sums, and in the interleaved layout, a column is a channel; in the planar layout
-  // rows are consecutive parts of one channel's samples and all columns have the same constants.
-  void (*rows_moments)(const T* x, int64_t rows, int64_t columns, Moments* moments);
-  void (*rows_sums[num_activations])(
-      const T* z, const T* dz, const T* residual, int64_t rows, int64_t columns, const A* beta, A slope, Sums* sums);
-  void (*normalise[num_activations])(
-      T* x, const T* residual, int64_t rows, int64_t columns, ForwardColumns<A> constants, A slope);
-  void (*gradient[num_activations])(
-      const T* z, const T* dz, const T* residual, T* dx, T* dr, int64_t rows, int64_t columns,
-      BackwardColumns<A> constants, A slope);
+  // Rows of samples, in which the channels lie side by side.
+  void (*rows_moments)(const T* x, int64_t rows, int64_t channels, Moments* moments);
+  void (*rows_normalise)(
+      T* x, const T* residual, int64_t rows, int64_t channels, ForwardConstants<const A*> constants, A slope);
+  void (*rows_sums)(
+      Input<T> input, const T* dz, int64_t rows, int64_t channels, const A* beta, A slope, Sums* sums);
+  void (*rows_gradient)(
+      Input<T> input, Gradients<T> to, int64_t rows, int64_t channels, BackwardConstants<const A*> constants, A slope);
 };
 
-// One per instruction set; null where the compiler cannot build it.
+// By activation; one array per instruction set, null where the compiler cannot build it.
 template <typename T>
 const Kernels<T>* baseline_kernels();
 template <typename T>
@@ -91,6 +106,6 @@ const Kernels<T>* avx512_kernels();
 
 // Those of this machine.
 template <typename T>
-const Kernels<T>& kernels();
+const Kernels<T>* kernels();
 
 } // namespace seamseg::inplace_abn

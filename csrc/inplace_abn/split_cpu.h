@@ -20,7 +20,7 @@ inline int64_t ceil_divide(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
 
-// Calls use(begin, end) for parts of 0 ... num - 1, each of which costs `size` numbers, on all threads.
+// Calls use(begin, end) for parts of the items 0 ... num - 1, each of so many numbers, on all threads.
 template <typename Use>
 void in_parallel(int64_t num, int64_t size, const Use& use) {
   torch::stable::parallel_for(0, num, std::max<int64_t>(1, grain / std::max<int64_t>(size, 1)), use);
@@ -37,27 +37,14 @@ void for_runs(const Shape& shape, int64_t channel, int64_t begin, int64_t end, c
   }
 }
 
-// The same, cut into rows of a tile and the rest: use(offset, rows, columns).
-template <typename Use>
-void for_tile_rows(const Shape& shape, int64_t channel, int64_t begin, int64_t end, const Use& use) {
-  for_runs(shape, channel, begin, end, [&](int64_t offset, int64_t num) {
-    const int64_t rows = num / tile;
-    if (rows > 0) {
-      use(offset, rows, tile);
-    }
-    if (num % tile > 0) {
-      use(offset + rows * tile, 1, num % tile);
-    }
-  });
-}
-
-// A partition of all samples of all channels: of `parts` ranges of samples each.
+// The samples of a channel, or the rows of all, in ranges for threads.
 struct Partition {
   int64_t samples;
   int64_t parts;
 
   int64_t begin(int64_t part) const { return samples * part / parts; }
   int64_t end(int64_t part) const { return samples * (part + 1) / parts; }
+  int64_t size() const { return samples / parts; }
 };
 
 // Channels are shared out first; fewer channels than threads are cut.
