@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from textwrap import shorten
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from seamseg.networks import PanopticNet
 from seamseg.ops.collectives import any_rank, is_distributed, mean_over_ranks
 from seamseg.runtime.checkpoint import Checkpoint, Position
 from seamseg.runtime.distributed import Process
+from seamseg.runtime.precision import Precision
 from seamseg.runtime.schedule import LearningRate
 from seamseg.runtime.stopping import StopRequest
 from seamseg.runtime.weight_average import WeightAverage
@@ -49,6 +52,29 @@ class Pace:
         return epoch + 1 == self.epochs or (epoch + 1) % self.checkpoint_every == 0
 
 
+@dataclass(frozen=True)
+class Optimisation:
+    """How losses become new weights.
+
+    Attributes:
+        optimizer: of the network's parameters.
+        learning_rate: over the iterations.
+        loss_weights: by the names of the losses.
+        clip_norm: largest norm of the gradient, or None.
+        precision: that a step computes in.
+        accumulate: batches per step; their losses are averaged.
+        average: follows the weights and is validated in their place, or None.
+    """
+
+    optimizer: Optimizer
+    learning_rate: LearningRate
+    loss_weights: dict[str, float]
+    clip_norm: float | None
+    precision: Precision
+    accumulate: int
+    average: WeightAverage[PanopticNet] | None
+
+
 class Observer(Protocol):
     """What happens around the training, on every rank."""
 
@@ -71,11 +97,7 @@ class Trainer:
     Args:
         network: on its device.
         loader: of this rank's training batches.
-        optimizer: of the network's parameters.
-        learning_rate: over the iterations.
-        loss_weights: by the names of the losses.
-        clip_norm: largest norm of the gradient, or None.
-        average: follows the weights and is validated in their place, or None.
+        optimisation: of the network's weights.
         seed: of the sampled anchors and regions.
         process: this rank.
         pace: of epochs, validations, checkpoints and logs.
@@ -85,25 +107,25 @@ class Trainer:
         self,
         network: PanopticNet,
         loader: BatchLoader,
-        optimizer: Optimizer,
-        learning_rate: LearningRate,
-        loss_weights: dict[str, float],
-        clip_norm: float | None,
-        average: WeightAverage[PanopticNet] | None,
+        optimisation: Optimisation,
         seed: int,
         process: Process,
         pace: Pace,
     ) -> None:
-        self.network, self.loader, self.optimizer = network, loader, optimizer
-        self.learning_rate, self.loss_weights, self.clip_norm = learning_rate, loss_weights, clip_norm
-        self.average, self.seed, self.process = average, seed, process
-        self.pace = pace
+        self.network, self.loader, self.optimisation = network, loader, optimisation
+        self.seed, self.process, self.pace = seed, process, pace
         self._parallel: nn.Module = nn.parallel.DistributedDataParallel(network) if is_distributed() else network
 
     @property
     def scored_network(self) -> PanopticNet:
         """What is validated and kept: the average of the weights, or the weights themselves."""
-        return self.network if self.average is None else self.average.network
+        average = self.optimisation.average
+        return self.network if average is None else average.network
+
+    @property
+    def num_iterations(self) -> int:
+        """Steps of the whole run."""
+        return self.pace.epochs * steps_per_epoch(self.loader.num_batches, self.optimisation.accumulate)
 
     def run(self, position: Position, observer: Observer, stop: StopRequest) -> Position:
         """Trains from a position to the end, or until somebody wants it to stop.
@@ -134,31 +156,53 @@ class Trainer:
     def _epoch(self, position: Position, observer: Observer, stop: StopRequest) -> Position:
         """The rest of an epoch; the position has ``batch`` 0 if it was finished."""
         self.network.train()
+        waiting: list[Batch] = []
         for batch in self.loader.epoch(position.epoch, start=position.batch):
-            iteration = position.iteration + 1
-            self._step(batch.to(self.process.device), iteration, observer)
-            position = replace(position, batch=position.batch + 1, iteration=iteration)
+            waiting.append(batch.to(self.process.device))
+            done = position.batch + len(waiting)
+            if len(waiting) < self.optimisation.accumulate and done < self.loader.num_batches:
+                continue
+            position = replace(position, batch=done, iteration=position.iteration + 1)
+            self._step(waiting, position.iteration, observer)
+            waiting = []
             observer.stepped(position)
             if any_rank(bool(stop), self.process.device) and position.batch < self.loader.num_batches:
                 return position
         return replace(position, epoch=position.epoch + 1, batch=0)
 
-    def _step(self, batch: Batch, iteration: int, observer: Observer) -> None:
+    def _step(self, batches: list[Batch], iteration: int, observer: Observer) -> None:
+        optimisation = self.optimisation
         generator = step_generator(self.seed, iteration, self.process.rank)
-        rate = self.learning_rate.apply(self.optimizer, iteration)
-        losses: Losses = self._parallel(batch.images, batch.ground_truth, generator)
-        total = losses.total(self.loss_weights)
-        check_finite(total.detach(), losses, batch, iteration)
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_norm)
-        self.optimizer.step()
-        if self.average is not None:
-            self.average.update(self.network, iteration)
+        rate = optimisation.learning_rate.apply(optimisation.optimizer, iteration)
+        optimisation.optimizer.zero_grad(set_to_none=True)
+        values: list[dict[str, Tensor]] = []
+        for number, batch in enumerate(batches, start=1):
+            with self._exchange(number == len(batches)):
+                values.append(self._accumulate(batch, generator, len(batches), iteration))
+        optimisation.precision.step(optimisation.optimizer, self.network, optimisation.clip_norm)
+        if optimisation.average is not None:
+            optimisation.average.update(self.network, iteration)
         if iteration % self.pace.log_every == 0:
-            values = {"total": total.detach(), **{name: value.detach() for name, value in losses.items()}}
-            observer.logged(iteration, mean_over_ranks(values), rate)
+            means = {name: torch.stack([one[name] for one in values]).mean() for name in values[0]}
+            observer.logged(iteration, mean_over_ranks(means), rate)
+
+    def _accumulate(
+        self, batch: Batch, generator: torch.Generator, num_batches: int, iteration: int
+    ) -> dict[str, Tensor]:
+        """Adds the gradients of one of the step's batches; returns its losses."""
+        precision = self.optimisation.precision
+        with precision.autocast():
+            losses: Losses = self._parallel(batch.images, batch.ground_truth, generator)
+        total = losses.total(self.optimisation.loss_weights)
+        check_finite(total.detach(), losses, batch, iteration)
+        precision.backward(total / num_batches)
+        return {"total": total.detach(), **{name: value.detach() for name, value in losses.items()}}
+
+    def _exchange(self, wanted: bool) -> AbstractContextManager[Any]:
+        """Gradients go to the other ranks with the last batch of a step."""
+        if wanted or not isinstance(self._parallel, nn.parallel.DistributedDataParallel):
+            return contextlib.nullcontext()
+        return self._parallel.no_sync()
 
     def _validate(self, position: Position, observer: Observer) -> Position:
         scored = self.scored_network
@@ -171,13 +215,15 @@ class Trainer:
 
     def checkpoint(self, position: Position, settings: str, categories: Categories) -> Checkpoint:
         """The state at a position."""
+        average = self.optimisation.average
         return Checkpoint(
             settings=settings,
             categories=categories.to_list(),
             position=position,
             network=self.network.state_dict(),
-            optimizer=self.optimizer.state_dict(),
-            average=None if self.average is None else self.average.network.state_dict(),
+            optimizer=self.optimisation.optimizer.state_dict(),
+            scaler=self.optimisation.precision.state_dict(),
+            average=None if average is None else average.network.state_dict(),
         )
 
     def restore(self, checkpoint: Checkpoint) -> Position:
@@ -188,12 +234,19 @@ class Trainer:
         """
         try:
             self.network.load_state_dict(checkpoint.network)
-            if self.average is not None and checkpoint.average is not None:
-                self.average.network.load_state_dict(checkpoint.average)
-            self.optimizer.load_state_dict(checkpoint.optimizer)
+            average = self.optimisation.average
+            if average is not None and checkpoint.average is not None:
+                average.network.load_state_dict(checkpoint.average)
+            self.optimisation.optimizer.load_state_dict(checkpoint.optimizer)
+            self.optimisation.precision.load_state_dict(checkpoint.scaler)
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"the checkpoint is of another network: {shorten(str(error), 200)}") from error
         return checkpoint.position
+
+
+def steps_per_epoch(num_batches: int, accumulate: int) -> int:
+    """Batches are accumulated within an epoch; its last step may have fewer."""
+    return math.ceil(num_batches / accumulate)
 
 
 def step_generator(seed: int, iteration: int, rank: int) -> torch.Generator:

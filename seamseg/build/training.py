@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import torch
 from torch.optim import SGD, AdamW, Optimizer
 
 from seamseg.build.data import build_evaluation_loader, build_training_loader, open_split
@@ -19,9 +20,10 @@ from seamseg.record import RunRecord
 from seamseg.runtime.checkpoint import Checkpoint, Position
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.optimizer import parameter_groups
+from seamseg.runtime.precision import Precision
 from seamseg.runtime.schedule import Decay, LearningRate, cosine_decay, poly_decay, step_decay
 from seamseg.runtime.weight_average import WeightAverage
-from seamseg.train import Pace, Trainer
+from seamseg.train import Optimisation, Pace, Trainer, steps_per_epoch
 
 
 def build_trainer(
@@ -42,6 +44,8 @@ def build_trainer(
     train_split, val_split = _open_splits(experiment)
     categories = train_split.categories
     network = build_initialised_network(experiment, categories).to(process.device)
+    if experiment.training.channels_last:
+        network = network.to(memory_format=torch.channels_last)
     trainer = _trainer(experiment, network, build_training_loader(experiment, train_split, process), process)
     position = Position() if checkpoint is None else trainer.restore(checkpoint)
     record = RunRecord(
@@ -74,18 +78,19 @@ def _open_splits(experiment: Experiment) -> tuple[CocoPanoptic, CocoPanoptic]:
 def _trainer(experiment: Experiment, network: PanopticNet, loader: BatchLoader, process: Process) -> Trainer:
     settings = experiment.training
     decay = settings.weight_average
-    return Trainer(
-        network=network,
-        loader=loader,
+    num_iterations = settings.epochs * steps_per_epoch(loader.num_batches, settings.accumulate)
+    images_per_step = experiment.data.train_batch_size * settings.accumulate * process.world_size
+    optimisation = Optimisation(
         optimizer=build_optimizer(experiment, network),
-        learning_rate=build_learning_rate(experiment, settings.epochs * loader.num_batches),
+        learning_rate=build_learning_rate(experiment, num_iterations, images_per_step),
         loss_weights=experiment.loss_weights.model_dump(),
         clip_norm=experiment.optimizer.clip_norm,
+        precision=Precision(settings.precision, process.device),
+        accumulate=settings.accumulate,
         average=None if decay is None else WeightAverage(network, decay),
-        seed=settings.seed,
-        process=process,
-        pace=Pace(settings.epochs, settings.validate_every, settings.checkpoint_every, settings.log_every),
     )
+    pace = Pace(settings.epochs, settings.validate_every, settings.checkpoint_every, settings.log_every)
+    return Trainer(network, loader, optimisation, settings.seed, process, pace)
 
 
 def _report(error: BrokenImageError) -> None:
@@ -102,8 +107,8 @@ def build_optimizer(experiment: Experiment, network: PanopticNet) -> Optimizer:
     return AdamW(groups, settings.lr, settings.betas, fused=True)
 
 
-def build_learning_rate(experiment: Experiment, num_iterations: int) -> LearningRate:
-    """For a run of this many steps."""
+def build_learning_rate(experiment: Experiment, num_iterations: int, images_per_step: int) -> LearningRate:
+    """For a run of this many steps of so many images, over all processes."""
     schedule = experiment.schedule
     decay: Decay
     if isinstance(schedule, StepSchedule):
@@ -112,4 +117,5 @@ def build_learning_rate(experiment: Experiment, num_iterations: int) -> Learning
         decay = poly_decay(schedule.power, num_iterations)
     else:
         decay = cosine_decay(num_iterations)
-    return LearningRate(experiment.optimizer.lr, decay, schedule.warmup.iterations, schedule.warmup.factor)
+    rate = experiment.optimizer.lr * images_per_step / (experiment.optimizer.lr_batch or images_per_step)
+    return LearningRate(rate, decay, schedule.warmup.iterations, schedule.warmup.factor)

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from seamseg import __version__
-from seamseg.cli import evaluate, make_scenes, predict, train
+from seamseg.cli import env, evaluate, make_scenes, predict, train
 
-VERBS = (train, evaluate, predict, make_scenes)
+VERBS = (train, evaluate, predict, make_scenes, env)
 USER_ERROR = 2
 INTERRUPTED = 130
 

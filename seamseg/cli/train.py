@@ -48,8 +48,10 @@ def run(options: argparse.Namespace) -> int:
         trainer, record = build_trainer(experiment, options.run_dir, process, checkpoint)
         if process.is_first and checkpoint is None:
             write_settings(options.run_dir, experiment)
-        total = trainer.pace.epochs * trainer.loader.num_batches
-        with progress_bar("training", total, record.position.iteration, shown=process.is_first) as record.advance:
+            report_rate(experiment, trainer.optimisation.learning_rate.lr)
+        with progress_bar(
+            "training", trainer.num_iterations, record.position.iteration, shown=process.is_first
+        ) as record.advance:
             position = trainer.run(record.position, record, stop)
         record.close()
         if position.epoch < trainer.pace.epochs:
@@ -84,3 +86,11 @@ def write_settings(folder: Path, experiment: Experiment) -> None:
     settings = save_experiment(experiment)
     write_text(folder / SETTINGS_FILE, settings)
     print(f"seed {experiment.training.seed}; settings ({folder / SETTINGS_FILE}):\n{settings}", file=sys.stderr)
+
+
+def report_rate(experiment: Experiment, rate: float) -> None:
+    """Says when the learning rate is not the one of the settings."""
+    settings = experiment.optimizer
+    if settings.lr_batch is not None and rate != settings.lr:
+        images = round(settings.lr_batch * rate / settings.lr)
+        print(f"learning rate {rate:.6g}: {settings.lr:g} for {settings.lr_batch} images, of {images}", file=sys.stderr)

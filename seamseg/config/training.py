@@ -13,7 +13,11 @@ class OptimizerSettings(Settings):
     """What every optimiser has."""
 
     lr: PositiveFloat = 0.01
-    """Learning rate after the warm-up, for the total batch."""
+    """Learning rate after the warm-up, for the total batch of a step."""
+
+    lr_batch: PositiveInt | None = None
+    """Images per step, over all processes, that lr is meant for: the rate is scaled linearly to the real number (Goyal
+    et al., 2017). null: lr as it is."""
 
     weight_decay: NonNegativeFloat = 1e-4
     """Penalty of the weights."""
@@ -110,6 +114,17 @@ class TrainingSettings(Settings):
 
     log_every: PositiveInt = 20
     """Iterations between entries of the log."""
+
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    """Type of the convolutions and linear layers in a step, by autocast; weights, statistics and losses stay float32.
+    fp16 scales the loss and needs a GPU."""
+
+    channels_last: bool = False
+    """Whether the weights, and with them the features, have their channels side by side in memory: faster on GPUs with
+    a half type, and on CPUs."""
+
+    accumulate: PositiveInt = 1
+    """Batches per step of the optimiser; their losses are averaged. Norms see each batch by itself."""
 
     num_pictures: NonNegativeInt = 4
     """Validation images shown in TensorBoard."""

@@ -9,7 +9,8 @@ from textwrap import shorten
 import torch
 from torch import Tensor
 
-from seamseg.modules.abn import ABN, AffineAct
+from seamseg.modules.abn import ABN
+from seamseg.modules.batchnorm import inverse_gamma
 from seamseg.modules.resnet import ResNet
 
 
@@ -42,7 +43,7 @@ def load_body_weights(body: ResNet, name: str, source: str) -> None:
         )
     for key, module in body.named_modules():
         if isinstance(module, ABN) and f"{key}.weight" in tensors:
-            tensors[f"{key}.weight"] = _inverse_gamma(module, tensors[f"{key}.weight"])
+            tensors[f"{key}.weight"] = inverse_gamma(module, tensors[f"{key}.weight"])
     body.load_state_dict(tensors)
 
 
@@ -61,16 +62,6 @@ def _convert(name: str) -> str:
     else:
         rest = f"convs.{rest}"
     return f"mod{group}.block{block}.{rest}"
-
-
-def _inverse_gamma(norm: ABN, gamma: Tensor) -> Tensor:
-    """The weight whose :meth:`seamseg.modules.norm.ABN.gamma` is ``gamma``, or the nearest."""
-    if isinstance(norm, AffineAct):
-        return gamma
-    if norm.scale == "abs":
-        return (gamma - norm.eps).clamp(min=0)
-    least = torch.finfo(gamma.dtype).tiny  # a zero would count as positive, whatever its sign
-    return torch.where(gamma >= 0, (gamma - norm.eps).clamp(min=0), (gamma + norm.eps).clamp(max=-least))
 
 
 def _read(name: str, source: str) -> dict[str, Tensor]:

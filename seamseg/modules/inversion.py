@@ -20,7 +20,7 @@ _SMALLEST_GAMMA = {torch.bfloat16: (1e-2, 1e-1), torch.float16: (1e-3, 3e-2)}
 
 
 class Inversion:
-    """What is known about a layer's weight; looked at again when the weight has changed."""
+    """The smallest size in a layer's weight, looked at in every call, or learnt from somebody who looks at all layers."""
 
     def __init__(self) -> None:
         self._smallest = 1.0
@@ -36,18 +36,23 @@ class Inversion:
         """
         if weight is None or weight.numel() == 0 or dtype not in _SMALLEST_GAMMA or not torch.is_grad_enabled():
             return True
+        if weight.is_meta:
+            return True
         # A compiled graph keeps what was known when it was compiled.
         if not torch.compiler.is_compiling() and self._known != _state(weight):
-            self.learn(weight, float(weight.detach().abs().min()))
+            self._smallest = float(weight.detach().abs().min())
         return self._smallest >= _SMALLEST_GAMMA[dtype][with_residual]
 
     def learn(self, weight: Tensor, smallest: float) -> None:
-        """Takes over the smallest size of the weight as it is now."""
+        """Takes over the smallest size of the weight as it is now.
+
+        To be called after every step of an optimiser: the fused ones of torch change weights without a trace.
+        """
         self._smallest, self._known = smallest, _state(weight)
 
 
 def _state(weight: Tensor) -> tuple[int, int]:
-    """Changes whenever the weight does."""
+    """Changes whenever the weight does, but for fused optimisers."""
     return weight.data_ptr(), weight._version
 
 

@@ -59,7 +59,7 @@ def check_activation(activation: str, slope: float) -> None:
         )
     if activation not in _CODES:
         raise ValueError(f"unknown activation {activation!r}; known are leaky_relu, elu and identity")
-    if activation != "identity" and slope <= 0:
+    if activation != "identity" and not slope > 0:
         raise ValueError(f"the slope of {activation} must be greater than 0 to be inverted, not {slope}")
 
 
@@ -96,7 +96,8 @@ def inplace_abn(
     """``act(γ·(x − μ)/√(σ² + ε) + β [+ r])``, written over ``x``.
 
     Args:
-        x: N×C×…, overwritten; any floating type and strides, kept.
+        x: N×C×…, overwritten; any floating type and strides, kept. A view of another tensor is copied instead where
+            gradients are wanted, since autograd cannot follow what overwrites a part.
         gamma: C, not zero (the backward pass divides by it).
         beta: C.
         statistics: what to normalise by; None for those of ``x`` itself, found on the way.
@@ -106,14 +107,19 @@ def inplace_abn(
         residual: N×C×… of the same type, added before the activation, or None.
 
     Returns:
-        ``x`` itself, with the values of the output, and the moments that it was normalised by, with the number of
-        samples in ``x``.
+        ``x`` itself (or that copy), with the values of the output, and the moments that it was normalised by, with
+        the number of samples in ``x``.
 
     Raises:
         ValueError: types, devices or shapes don't fit together.
         ImportError: the native library is not built, or not for the device of ``x``.
     """
     _check_arguments(x, gamma, beta, residual)
+    compiling = torch.compiler.is_compiling()  # to a graph where a copy is overwritten
+    if residual is not None and not compiling and _shares_memory(x, residual):
+        residual = residual.clone()  # the backward pass needs it as it was
+    if not compiling and x._is_view() and _wants_gradients(x, gamma, beta, residual):
+        x = x.clone()
     z, moments = InPlaceABNFunction.apply(x, residual, gamma, beta, statistics, eps, _CODES[activation], slope)
     return z, _moments(moments, z)
 
@@ -126,9 +132,12 @@ def overwriting_obstacle(x: Tensor) -> str | None:
     Returns:
         The rest of a sentence, with the remedy; None if nothing stands against it.
     """
+    if torch.compiler.is_compiling():
+        return None  # a copy is overwritten
     if x.grad_fn is None:
         return "that is a leaf whose gradient is wanted; give the layer a copy, x.clone()"
-    saved = [name for name in dir(x.grad_fn) if name.startswith("_saved_")]
+    # Outputs only: looking at a saved input would make a checkpoint compute it again.
+    saved = [name for name in dir(x.grad_fn) if name.startswith("_saved_") and ("result" in name or "output" in name)]
     kept = [getattr(x.grad_fn, name) for name in saved] + list(getattr(x.grad_fn, "saved_tensors", ()))
     storage = x.untyped_storage().data_ptr()
     if storage and any(isinstance(one, Tensor) and one.untyped_storage().data_ptr() == storage for one in kept):
@@ -168,6 +177,15 @@ def _check_arguments(x: Tensor, gamma: Tensor, beta: Tensor, residual: Tensor | 
         )
 
 
+def _shares_memory(x: Tensor, other: Tensor) -> bool:
+    storage = x.untyped_storage().data_ptr()
+    return storage != 0 and storage == other.untyped_storage().data_ptr()
+
+
+def _wants_gradients(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
 class _Context(FunctionCtx):
     saved_tensors: tuple[Tensor, ...]
     statistics: Statistics | None
@@ -192,13 +210,17 @@ class InPlaceABNFunction(torch.autograd.Function):
         activation: int,
         slope: float,
     ) -> tuple[Tensor, Tensor]:
+        if torch.compiler.is_compiling():
+            # A compiled graph that overwrites one of its inputs loses gradients, and one may begin here.
+            x = x.clone()
+        else:
+            ctx.mark_dirty(x)
         layer = abn_kernels.Layer(gamma, beta, eps, activation, slope)
         if statistics is None:
             moments = abn_kernels.train_(x, residual, layer)
         else:
             moments = torch.stack([statistics.mean, statistics.var]).to(abn_kernels.compute_type(x))
             abn_kernels.normalise_(x, residual, moments, layer)
-        ctx.mark_dirty(x)
         ctx.mark_non_differentiable(moments)
         ctx.save_for_backward(x, gamma, beta, moments, *([] if residual is None else [residual]))
         ctx.statistics, ctx.eps, ctx.activation, ctx.slope = statistics, eps, activation, slope

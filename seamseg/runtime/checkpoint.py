@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seamseg.runtime.files import write_whole
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Checkpoint:
         position: where the run stands.
         network: state dict.
         optimizer: state dict.
+        scaler: state dict of the loss scale; empty but for fp16.
         average: state dict of the averaged weights, or None if there is no average.
     """
 
@@ -53,6 +54,7 @@ class Checkpoint:
     position: Position
     network: dict[str, Tensor]
     optimizer: dict[str, Any]
+    scaler: dict[str, Any]
     average: dict[str, Tensor] | None
 
 
@@ -65,6 +67,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "position": asdict(checkpoint.position),
         "network": checkpoint.network,
         "optimizer": checkpoint.optimizer,
+        "scaler": checkpoint.scaler,
         "average": checkpoint.average,
     }
     write_whole(path, lambda temporary: torch.save(content, temporary))
@@ -94,6 +97,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             position=Position(**content["position"]),
             network=content["network"],
             optimizer=content["optimizer"],
+            scaler=content["scaler"],
             average=content["average"],
         )
     except (KeyError, TypeError) as error:

@@ -83,6 +83,7 @@ CHANGES = {
     "optimizer.weight_decay": "0.5",
     "optimizer.weight_decay_norm": "true",
     "optimizer.clip_norm": "5",
+    "optimizer.lr_batch": "5",
     "optimizer.name": "adamw",
     "optimizer.momentum": "0.5",
     "optimizer.nesterov": "false",
@@ -96,6 +97,9 @@ CHANGES = {
     "training.checkpoint_every": "2",
     "training.log_every": "2",
     "training.num_pictures": "2",
+    "training.precision": "bf16",
+    "training.channels_last": "true",
+    "training.accumulate": "2",
     "training.weight_average": "0.9",
 }
 ELSEWHERE = {
@@ -117,7 +121,8 @@ def describe(thing: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]
     elif isinstance(thing, (torch.Tensor, np.ndarray)):
         seen.add(id(thing))
         trained = isinstance(thing, torch.Tensor) and thing.requires_grad
-        yield path, (tuple(thing.shape), trained, thing.flatten()[:4].tolist())
+        strides = thing.stride() if isinstance(thing, torch.Tensor) else thing.strides
+        yield path, (tuple(thing.shape), strides, trained, thing.flatten()[:4].tolist())
     else:
         seen.add(id(thing))
         for name, inner in parts(thing):

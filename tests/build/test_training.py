@@ -53,14 +53,14 @@ def test_adamw() -> None:
     ],
 )
 def test_schedules(schedule: str, expected: list[float]) -> None:
-    rate = build_learning_rate(tiny_experiment(None, "optimizer.lr=2", f"schedule={schedule}"), 4)
+    rate = build_learning_rate(tiny_experiment(None, "optimizer.lr=2", f"schedule={schedule}"), 4, 1)
     assert [rate(k) for k in (1, 2, 3, 4)] == pytest.approx([2 * factor for factor in expected], rel=1e-5)
 
 
 def test_the_schedule_spans_all_epochs(folder: Path, tmp_path: Path) -> None:
     with narrow_body():
         trainer = tiny_trainer(tiny_experiment(folder, "training.epochs=3"), tmp_path / "run")
-    assert trainer.learning_rate(6) == pytest.approx(0.02 * (1 / 6) ** 0.9)  # 3 epochs of 2 batches
+    assert trainer.optimisation.learning_rate(6) == pytest.approx(0.02 * (1 / 6) ** 0.9)  # 3 epochs of 2 batches
 
 
 def test_splits_with_different_classes(tmp_path: Path) -> None:
@@ -95,3 +95,9 @@ def test_the_checkpoint_of_another_network(folder: Path, tmp_path: Path) -> None
         without = replace(watcher.saved[0], optimizer={"state": {}, "param_groups": []})
         with pytest.raises(ValueError, match="of another network"):
             tiny_trainer(tiny_experiment(folder), tmp_path / "run", without)
+
+
+@pytest.mark.parametrize(("lr_batch", "expected"), [("null", 2.0), ("8", 1.5), ("3", 4.0)])
+def test_the_rate_is_scaled_to_the_images_of_a_step(lr_batch: str, expected: float) -> None:
+    experiment = tiny_experiment(None, "optimizer.lr=2", f"optimizer.lr_batch={lr_batch}")
+    assert build_learning_rate(experiment, 4, images_per_step=6).lr == pytest.approx(expected)

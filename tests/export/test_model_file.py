@@ -19,7 +19,7 @@ MODEL = ModelFile(
     categories=[{"id": 3, "name": "Straße", "isthing": 0, "color": [1, 2, 3]}],
     tensors={"weight": torch.randn(30, 20), "half": torch.ones(3).half(), "counter": torch.tensor(5)},
 )
-CHECKPOINT = Checkpoint("s", MODEL.categories, Position(), {"w": torch.zeros(2)}, {}, {"w": torch.ones(2)})
+CHECKPOINT = Checkpoint("s", MODEL.categories, Position(), {"w": torch.zeros(2)}, {}, {}, {"w": torch.ones(2)})
 
 
 def refused(path: Path) -> str:
@@ -64,7 +64,7 @@ def test_a_checkpoint_gives_its_averaged_weights(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_without_average_gives_its_weights(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "some.pt", Checkpoint("s", [], Position(), {"w": torch.zeros(2)}, {}, None))
+    save_checkpoint(tmp_path / "some.pt", Checkpoint("s", [], Position(), {"w": torch.zeros(2)}, {}, {}, None))
     assert torch.equal(load_model_file(tmp_path / "some.pt").tensors["w"], torch.zeros(2))
 
 

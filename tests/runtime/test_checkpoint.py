@@ -20,6 +20,7 @@ CHECKPOINT = Checkpoint(
     position=Position(epoch=2, batch=1, iteration=17, best_pq=0.25),
     network={"weight": torch.randn(50, 40), "counter": torch.tensor(3)},
     optimizer={"state": {0: {"momentum_buffer": torch.randn(50)}}, "param_groups": [{"lr": 0.1, "betas": (0.9, 0.99)}]},
+    scaler={"scale": 1024.0, "_growth_tracker": 3},
     average={"weight": torch.randn(50, 40)},
 )
 

@@ -1,0 +1,129 @@
+"""Norms with running statistics, folded into the layers in front of them: networks for inference."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from seamseg.modules.abn import ABN
+from seamseg.modules.proposal_head import ProposalHead
+from seamseg.modules.residual import ResidualBlock
+from seamseg.modules.semantic_head import MiniDeepLab
+from seamseg.ops.inplace_abn import Activation, activate_
+
+Linear = TypeVar("Linear", bound="_ConvNd | nn.Linear")
+
+# Where norms are not neighbours in an nn.Sequential: the layers whose outputs, one above the other, a norm reads.
+_PAIRS: list[tuple[type[nn.Module], tuple[str, ...], str]] = [
+    (ResidualBlock, ("proj_conv",), "proj_bn"),
+    (ProposalHead, ("conv1",), "bn1"),
+    (MiniDeepLab, ("conv1_3x3", "conv1_dil", "conv1_glb"), "bn1"),
+    (MiniDeepLab, ("conv2",), "bn2"),
+]
+
+
+class FoldedNorm(nn.Module):
+    """What is left of a norm that was folded: the sum with the residual, and the activation. Overwrites its input."""
+
+    def __init__(self, activation: Activation, slope: float) -> None:
+        super().__init__()
+        self.activation, self.slope = activation, slope
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """``act(x [+ residual])``."""
+        if residual is not None:
+            x += residual
+        activate_(x, self.activation, self.slope)
+        return x
+
+    def extra_repr(self) -> str:
+        return f"activation={self.activation}, slope={self.slope}"
+
+
+def fold(layer: Linear, norm: ABN) -> Linear:
+    """A convolution (also transposed) or linear layer that does the work of the norm behind it as well.
+
+    Args:
+        layer: stays as it is. The input of a linear one is N×C, so that its outputs are the norm's channels.
+        norm: what it computes in evaluation is folded, but for the activation.
+
+    Returns:
+        A new layer with a bias; its output is that of ``norm`` before the activation, up to rounding.
+
+    Raises:
+        ValueError: the norm has another number of channels than the layer's output.
+    """
+    (folded,) = _fold([layer], norm)
+    return folded
+
+
+def fold_norms(network: nn.Module) -> nn.Module:
+    """A copy of a network for inference, with every norm folded that can be.
+
+    These are the norms behind a convolution or a linear layer in an ``nn.Sequential``, and those of residual blocks
+    and heads; the activations stay. Group norms stay too, since they have no statistics of their own, and so do norms
+    in modules that are not known here.
+
+    Args:
+        network: stays as it is.
+
+    Returns:
+        The copy, in evaluation mode. Its output is that of ``network`` in evaluation, up to rounding. It has other
+        state-dict names, and no statistics to train.
+    """
+    folded = copy.deepcopy(network)
+    for module in list(folded.modules()):
+        for names, norm in _pairs(module):
+            _fold_children(module, names, norm)
+    return folded.eval()
+
+
+def _pairs(module: nn.Module) -> list[tuple[tuple[str, ...], str]]:
+    if type(module).forward is nn.Sequential.forward:  # named_children() would leave out what stands there twice
+        return [((first,), second) for first, second in pairwise(module._modules)]
+    return [(layers, norm) for kind, layers, norm in _PAIRS if isinstance(module, kind)]
+
+
+def _fold_children(module: nn.Module, names: tuple[str, ...], norm_name: str) -> None:
+    norm = getattr(module, norm_name, None)
+    layers = [layer for name in names if isinstance(layer := getattr(module, name, None), (_ConvNd, nn.Linear))]
+    if not isinstance(norm, ABN) or len(layers) < len(names):
+        return
+    for name, layer in zip(names, _fold(layers, norm), strict=True):
+        setattr(module, name, layer)
+    setattr(module, norm_name, FoldedNorm(norm.activation, norm.slope))
+
+
+@torch.no_grad()
+def _fold(layers: list[Linear], norm: ABN) -> list[Linear]:
+    widths = [layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels for layer in layers]
+    if sum(widths) != norm.num_channels:
+        raise ValueError(
+            f"a norm over {norm.num_channels} channels cannot be folded into layers with {sum(widths)} outputs; "
+            "it doesn't stand behind them"
+        )
+    scale = norm.gamma().double() * (norm.running_var.double() + norm.eps).rsqrt()
+    shift = norm.beta().double() - norm.running_mean.double() * scale
+    parts = zip(layers, torch.split(scale, widths), torch.split(shift, widths), strict=True)
+    return [_scaled(layer, scale, shift) for layer, scale, shift in parts]
+
+
+def _scaled(layer: Linear, scale: Tensor, shift: Tensor) -> Linear:
+    """The layer with every output multiplied and shifted, computed in float64."""
+    weight = layer.weight.double()
+    ones = [1] * (weight.ndim - 2)
+    if isinstance(layer, _ConvNd) and layer.transposed:  # in × out/groups × …
+        grouped = torch.unflatten(weight, 0, (layer.groups, -1))
+        weight = (grouped * scale.view(layer.groups, 1, -1, *ones)).flatten(0, 1)
+    else:
+        weight = weight * scale.view(-1, 1, *ones)
+    bias = shift if layer.bias is None else shift + layer.bias.double() * scale
+    folded = copy.deepcopy(layer)
+    folded.weight = nn.Parameter(torch.empty_like(layer.weight).copy_(weight), layer.weight.requires_grad)
+    folded.bias = nn.Parameter(bias.to(layer.weight.dtype), layer.weight.requires_grad)
+    return folded
