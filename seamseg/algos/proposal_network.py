@@ -16,6 +16,7 @@ from seamseg.ops.boxes import encode_shifts
 from seamseg.ops.smooth_l1 import smooth_l1
 from seamseg.structures.ground_truth import GroundTruth
 from seamseg.structures.images import Size
+from seamseg.structures.losses import LossSum
 from seamseg.structures.packed_sequence import PackedSequence
 
 Head = Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]
@@ -26,10 +27,10 @@ SHIFT_SIGMA = 3.0
 
 @dataclass(frozen=True)
 class ProposalLosses:
-    """Zero-dimensional each: objectness and shifts of the anchors."""
+    """Of the sampled anchors of all images: objectness, and shifts of the positive ones."""
 
-    objectness: Tensor
-    boxes: Tensor
+    objectness: LossSum
+    boxes: LossSum
 
 
 class ProposalNetwork:
@@ -92,7 +93,7 @@ class ProposalNetwork:
 def proposal_losses(
     anchors: Tensor, objectness: Tensor, shifts: Tensor, objects: Sequence[Tensor], samples: Sequence[AnchorSample]
 ) -> ProposalLosses:
-    """Sums over the sampled anchors of all images, divided by their number (not less than 1).
+    """Sums over the sampled anchors of all images, both to be divided by their number.
 
     Args:
         anchors: K×4.
@@ -112,4 +113,4 @@ def proposal_losses(
         wanted = encode_shifts(anchors[sample.positives], objects[image][sample.objects])
         found = shifts[image, sample.positives].float()
         box_loss = box_loss + smooth_l1(found, wanted, SHIFT_SIGMA).sum()
-    return ProposalLosses(objectness_loss / max(num_sampled, 1), box_loss / max(num_sampled, 1))
+    return ProposalLosses(LossSum(objectness_loss, num_sampled), LossSum(box_loss, num_sampled))

@@ -10,30 +10,31 @@ from torch.nn import functional
 
 from seamseg.algos.mask_targets import IGNORED
 from seamseg.ops.smooth_l1 import smooth_l1
+from seamseg.structures.losses import LossSum
 
 SHIFT_SIGMA = 1.0
 
 
 @dataclass(frozen=True)
 class RegionLosses:
-    """Zero-dimensional each."""
+    """Of the regions of all images."""
 
-    classes: Tensor
-    boxes: Tensor
-    masks: Tensor
+    classes: LossSum
+    boxes: LossSum
+    masks: LossSum
 
 
-def class_loss(logits: Tensor, classes: Tensor) -> Tensor:
-    """Cross-entropy, mean over all regions (0 without any).
+def class_loss(logits: Tensor, classes: Tensor) -> LossSum:
+    """Cross-entropy, mean over all regions.
 
     Args:
         logits: R×(T+1).
         classes: R, 0 is background.
     """
-    return functional.cross_entropy(logits.float(), classes, reduction="sum") / max(len(classes), 1)
+    return LossSum(functional.cross_entropy(logits.float(), classes, reduction="sum"), len(classes))
 
 
-def box_loss(shifts: Tensor, targets: Tensor, classes: Tensor) -> Tensor:
+def box_loss(shifts: Tensor, targets: Tensor, classes: Tensor) -> LossSum:
     """Smooth L1 of the true class's shifts of the positives, divided by the number of all regions.
 
     Args:
@@ -43,11 +44,11 @@ def box_loss(shifts: Tensor, targets: Tensor, classes: Tensor) -> Tensor:
     """
     positive = torch.nonzero(classes > 0).squeeze(1)
     found = shifts[positive, classes[positive] - 1].float()
-    return smooth_l1(found, targets, SHIFT_SIGMA).sum() / max(len(classes), 1)
+    return LossSum(smooth_l1(found, targets, SHIFT_SIGMA).sum(), len(classes))
 
 
-def mask_loss(logits: Tensor, targets: Tensor, things: Tensor) -> Tensor:
-    """Binary cross-entropy of the true class's mask, mean over the pixels that count (0 without any).
+def mask_loss(logits: Tensor, targets: Tensor, things: Tensor) -> LossSum:
+    """Binary cross-entropy of the true class's mask, mean over the pixels that count.
 
     Args:
         logits: P×T×M×M of the positive regions.
@@ -59,4 +60,4 @@ def mask_loss(logits: Tensor, targets: Tensor, things: Tensor) -> Tensor:
     loss = functional.binary_cross_entropy_with_logits(
         chosen, targets.clamp(min=0).to(chosen.dtype), weight=counts, reduction="sum"
     )
-    return loss / counts.sum().clamp(min=1)
+    return LossSum(loss, counts.sum())

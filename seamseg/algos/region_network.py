@@ -16,6 +16,7 @@ from seamseg.algos.region_matching import RegionMatcher, RegionSample
 from seamseg.ops.boxes import encode_shifts
 from seamseg.structures.ground_truth import GroundTruth, Objects
 from seamseg.structures.images import PaddedImages, Size
+from seamseg.structures.losses import LossSum
 from seamseg.structures.packed_sequence import PackedSequence
 
 
@@ -128,7 +129,7 @@ class RegionNetwork:
         samples: Sequence[RegionSample],
         objects: Sequence[Objects],
         ground_truth: GroundTruth,
-    ) -> Tensor:
+    ) -> LossSum:
         targets = [
             mask_targets(
                 ground_truth.ids.entry(image)[0],

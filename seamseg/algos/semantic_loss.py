@@ -11,6 +11,7 @@ from torch.nn import functional
 from seamseg.structures.categories import VOID
 from seamseg.structures.ground_truth import GroundTruth
 from seamseg.structures.images import PaddedImages
+from seamseg.structures.losses import LossSum
 
 
 class SemanticLoss:
@@ -23,8 +24,8 @@ class SemanticLoss:
     def __init__(self, hardest_fraction: float = 0.25) -> None:
         self.hardest_fraction = hardest_fraction
 
-    def __call__(self, logits: Tensor, images: PaddedImages, ground_truth: GroundTruth) -> Tensor:
-        """The loss, zero-dimensional.
+    def __call__(self, logits: Tensor, images: PaddedImages, ground_truth: GroundTruth) -> LossSum:
+        """Over the images.
 
         Args:
             logits: N×(S+T)×h×w, covering the padded images.
@@ -40,4 +41,4 @@ class SemanticLoss:
             pixels = functional.cross_entropy(enlarged, target, ignore_index=VOID, reduction="none")
             num_hardest = math.ceil(self.hardest_fraction * height * width)
             losses.append(pixels.flatten().topk(num_hardest, sorted=False).values.mean())
-        return torch.stack(losses).mean()
+        return LossSum(torch.stack(losses).sum(), len(losses))

@@ -7,7 +7,14 @@ from typing import Any
 from pydantic import ValidationInfo, field_validator, model_validator
 
 from seamseg.config.data import DataSettings
-from seamseg.config.heads import FusionSettings, LossWeights, ProposalSettings, RegionSettings, SemanticSettings
+from seamseg.config.heads import (
+    FusionSettings,
+    LossSettings,
+    LossWeights,
+    ProposalSettings,
+    RegionSettings,
+    SemanticSettings,
+)
 from seamseg.config.network import BodySettings, NormSettings, PyramidSettings
 from seamseg.config.settings import Settings
 from seamseg.config.training import Optimizer, PolySchedule, Schedule, SGDSettings, TrainingSettings
@@ -24,6 +31,7 @@ class Experiment(Settings):
     roi: RegionSettings = RegionSettings()
     sem: SemanticSettings = SemanticSettings()
     fusion: FusionSettings = FusionSettings()
+    loss: LossSettings = LossSettings()
     loss_weights: LossWeights = LossWeights()
     optimizer: Optimizer = SGDSettings()
     schedule: Schedule = PolySchedule()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from seamseg.config.settings import (
@@ -145,3 +147,12 @@ class LossWeights(Settings):
     roi_boxes: NonNegativeFloat = 1.0
     roi_masks: NonNegativeFloat = 1.0
     semantic: NonNegativeFloat = 1.0
+
+
+class LossSettings(Settings):
+    """How the losses are made of their terms."""
+
+    normalize: Literal["rank", "global"] = "rank"
+    """What the sums over anchors, regions and pixels are divided by when several processes train together: rank, the
+    published way: each process by its own counts; global: all by their common counts, which equals one process with the
+    joined batch."""

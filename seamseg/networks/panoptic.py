@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from seamseg.algos.loss_normalization import Normalise, mean_of_rank
 from seamseg.algos.proposal_network import ProposalNetwork
 from seamseg.algos.region_network import RegionNetwork
 from seamseg.algos.semantic_loss import SemanticLoss
@@ -27,6 +28,7 @@ class PanopticNet(nn.Module):
         body: from images to the levels of the pyramid.
         rpn_head, roi_head, sem_head: what has weights.
         proposal_network, region_network, semantic_loss: what is done with them.
+        normalise: divides the sums of the losses.
     """
 
     def __init__(
@@ -38,11 +40,12 @@ class PanopticNet(nn.Module):
         proposal_network: ProposalNetwork,
         region_network: RegionNetwork,
         semantic_loss: SemanticLoss,
+        normalise: Normalise = mean_of_rank,
     ) -> None:
         super().__init__()
         self.body, self.rpn_head, self.roi_head, self.sem_head = body, rpn_head, roi_head, sem_head
         self.proposal_network, self.region_network = proposal_network, region_network
-        self.semantic_loss = semantic_loss
+        self.semantic_loss, self.normalise = semantic_loss, normalise
 
     def forward(self, images: PackedSequence, ground_truth: GroundTruth, generator: torch.Generator) -> Losses:
         """The six training losses.
@@ -62,12 +65,16 @@ class PanopticNet(nn.Module):
         region_losses = self.region_network.train(self.roi_head, levels, proposals, padded, ground_truth, generator)
         semantic_loss = self.semantic_loss(self.sem_head(levels), padded, ground_truth)
         return Losses(
-            rpn_objectness=proposal_losses.objectness,
-            rpn_boxes=proposal_losses.boxes,
-            roi_classes=region_losses.classes,
-            roi_boxes=region_losses.boxes,
-            roi_masks=region_losses.masks,
-            semantic=semantic_loss,
+            *self.normalise(
+                [
+                    proposal_losses.objectness,
+                    proposal_losses.boxes,
+                    region_losses.classes,
+                    region_losses.boxes,
+                    region_losses.masks,
+                    semantic_loss,
+                ]
+            )
         )
 
     @torch.no_grad()

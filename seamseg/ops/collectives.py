@@ -61,6 +61,13 @@ def sum_over_ranks(value: Tensor, group: dist.ProcessGroup | None) -> Tensor:
     return total
 
 
+def sum_and_size_over_ranks(value: Tensor) -> tuple[Tensor, int]:
+    """The sum of one tensor over all ranks, and their number."""
+    if not is_distributed():
+        return value, 1
+    return sum_over_ranks(value, None), dist.get_world_size()
+
+
 def gather_objects(value: object) -> list[object]:
     """One picklable value of every rank, on every rank, in the order of the ranks."""
     if not is_distributed():

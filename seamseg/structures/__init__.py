@@ -4,7 +4,7 @@ from seamseg.structures.batch import Batch, Sample
 from seamseg.structures.categories import VOID, Categories, Category, Color
 from seamseg.structures.ground_truth import GroundTruth, Objects
 from seamseg.structures.images import PaddedImages, Size, pad_images, unpad_images
-from seamseg.structures.losses import Losses
+from seamseg.structures.losses import Losses, LossSum
 from seamseg.structures.packed_sequence import PackedSequence
 from seamseg.structures.predictions import Detections, PanopticSegmentation, Predictions, SemanticLogits
 
@@ -16,6 +16,7 @@ __all__ = [
     "Color",
     "Detections",
     "GroundTruth",
+    "LossSum",
     "Losses",
     "Objects",
     "PackedSequence",

@@ -10,6 +10,25 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class LossSum:
+    """A loss before it is divided: what it is a mean of.
+
+    Attributes:
+        total: zero-dimensional, with gradient.
+        count: of the terms that it is the sum of; may be 0.
+    """
+
+    total: Tensor
+    count: Tensor | int
+
+    @property
+    def mean(self) -> Tensor:
+        """0 if there is no term."""
+        count = self.count
+        return self.total / (count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1))
+
+
+@dataclass(frozen=True)
 class Losses:
     """Losses of one step, zero-dimensional each (published names: obj, bbx, roi_cls, roi_bbx, roi_msk, sem).
 

@@ -89,7 +89,7 @@ def test_losses_equal_loops_over_the_anchors_of_the_batch(kinds: tuple[str, str]
     images = [scene(size, kind, seed) for seed, (size, kind) in enumerate(zip(SIZES, kinds, strict=True))]
     head = TalkingHead()
     losses, _ = train(head, images)
-    found = (float(losses.objectness.detach()), float(losses.boxes.detach()))
+    found = (float(losses.objectness.mean.detach()), float(losses.boxes.mean.detach()))
     assert found == pytest.approx(expected_losses(head, images), rel=1e-4)
     assert (found[1] > 0) == ("objects" in kinds)
 
@@ -97,8 +97,8 @@ def test_losses_equal_loops_over_the_anchors_of_the_batch(kinds: tuple[str, str]
 def test_without_any_anchor_that_counts_losses_are_zero_and_have_a_gradient() -> None:
     head = TalkingHead()
     losses, proposals = train(head, [scene(size, "crowd", 0) for size in SIZES])
-    (losses.objectness + losses.boxes).backward()
-    assert (losses.objectness, losses.boxes) == (0, 0)
+    (losses.objectness.mean + losses.boxes.mean).backward()
+    assert (losses.objectness.mean, losses.boxes.mean) == (0, 0)
     assert not head.objectness.grad.any()
     assert not head.shifts.grad.any()
     assert len(proposals.entry(0)) > 0
@@ -107,7 +107,7 @@ def test_without_any_anchor_that_counts_losses_are_zero_and_have_a_gradient() ->
 def test_only_sampled_anchors_get_a_gradient() -> None:
     head = TalkingHead()
     losses, _ = train(head, [scene(size, "objects", 0) for size in SIZES], num_samples=10)
-    (losses.objectness + losses.boxes).backward()
+    (losses.objectness.mean + losses.boxes.mean).backward()
     assert head.objectness.grad.count_nonzero(dim=1).tolist() == [10, 10]
     moved = head.shifts.grad.abs().sum(dim=2) > 0
     assert (moved.sum(dim=1) >= 1).all()

@@ -19,7 +19,7 @@ def test_class_loss_is_the_mean_over_all_regions(seed: int) -> None:
     expected = [
         oracle.cross_entropy(row, target) for row, target in zip(logits.tolist(), classes.tolist(), strict=True)
     ]
-    assert float(class_loss(logits, classes)) == pytest.approx(sum(expected) / 9, rel=1e-5)
+    assert float(class_loss(logits, classes).mean) == pytest.approx(sum(expected) / 9, rel=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -35,7 +35,7 @@ def test_box_loss_is_divided_by_all_regions(seed: int) -> None:
                 found, wanted = float(shifts[region, klass - 1, side]), float(targets[positive, side])
                 total += oracle.smooth_l1(found, wanted, sigma=1)
             positive += 1
-    assert float(box_loss(shifts, targets[:positive], classes)) == pytest.approx(total / 9, rel=1e-5)
+    assert float(box_loss(shifts, targets[:positive], classes).mean) == pytest.approx(total / 9, rel=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -51,18 +51,18 @@ def test_mask_loss_is_the_mean_over_the_pixels_that_count(seed: int) -> None:
         for x in range(6)
         if targets[region, y, x] != IGNORED
     ]
-    assert float(mask_loss(logits, targets, things)) == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+    assert float(mask_loss(logits, targets, things).mean) == pytest.approx(sum(losses) / len(losses), rel=1e-5)
 
 
 def test_void_pixels_get_no_gradient() -> None:
     logits = torch.zeros(1, 2, 2, 2, requires_grad=True)
-    mask_loss(logits, torch.tensor([[[1, IGNORED], [IGNORED, 0]]]), torch.tensor([1])).backward()
+    mask_loss(logits, torch.tensor([[[1, IGNORED], [IGNORED, 0]]]), torch.tensor([1])).mean.backward()
     assert logits.grad.tolist() == [[[[0, 0], [0, 0]], [[-0.25, 0], [0, 0.25]]]]
 
 
 def test_a_mask_of_void_alone_costs_nothing() -> None:
     logits = torch.randn(2, 3, 4, 4, requires_grad=True)
-    loss = mask_loss(logits, torch.full((2, 4, 4), IGNORED), torch.tensor([0, 2]))
+    loss = mask_loss(logits, torch.full((2, 4, 4), IGNORED), torch.tensor([0, 2])).mean
     loss.backward()
     assert loss == 0
     assert not logits.grad.any()
@@ -70,7 +70,7 @@ def test_a_mask_of_void_alone_costs_nothing() -> None:
 
 def test_background_alone_has_neither_boxes_nor_masks_to_learn() -> None:
     shifts = torch.randn(3, 2, 4, requires_grad=True)
-    loss = box_loss(shifts, torch.zeros(0, 4), torch.zeros(3, dtype=torch.int64))
+    loss = box_loss(shifts, torch.zeros(0, 4), torch.zeros(3, dtype=torch.int64)).mean
     loss.backward()
     assert loss == 0
     assert not shifts.grad.any()
@@ -80,9 +80,9 @@ def test_no_region_costs_nothing_and_still_has_a_gradient() -> None:
     nothing = torch.zeros(0, dtype=torch.int64)
     logits, shifts, masks = (torch.zeros(shape, requires_grad=True) for shape in [(0, 3), (0, 2, 4), (0, 2, 28, 28)])
     losses = [
-        class_loss(logits, nothing),
-        box_loss(shifts, torch.zeros(0, 4), nothing),
-        mask_loss(masks, torch.zeros(0, 28, 28, dtype=torch.int64), nothing),
+        class_loss(logits, nothing).mean,
+        box_loss(shifts, torch.zeros(0, 4), nothing).mean,
+        mask_loss(masks, torch.zeros(0, 28, 28, dtype=torch.int64), nothing).mean,
     ]
     total = torch.stack(losses)
     assert not total.any()
@@ -91,18 +91,18 @@ def test_no_region_costs_nothing_and_still_has_a_gradient() -> None:
 
 
 def test_a_guess_of_one_half() -> None:
-    assert float(class_loss(torch.zeros(4, 8), torch.arange(4))) == pytest.approx(math.log(8))
-    masks = mask_loss(torch.zeros(2, 3, 4, 4), torch.ones(2, 4, 4, dtype=torch.int64), torch.tensor([1, 2]))
+    assert float(class_loss(torch.zeros(4, 8), torch.arange(4)).mean) == pytest.approx(math.log(8))
+    masks = mask_loss(torch.zeros(2, 3, 4, 4), torch.ones(2, 4, 4, dtype=torch.int64), torch.tensor([1, 2])).mean
     assert float(masks) == pytest.approx(math.log(2))
 
 
 @pytest.mark.parametrize("loss", ["class", "mask"])
 def test_sure_and_wrong_stays_finite_in_half_precision(loss: str) -> None:
     if loss == "class":
-        value = class_loss(torch.tensor([[-6e4, 6e4]], dtype=torch.float16), torch.tensor([0]))
+        value = class_loss(torch.tensor([[-6e4, 6e4]], dtype=torch.float16), torch.tensor([0])).mean
         assert float(value) == pytest.approx(1.2e5, rel=1e-2)
     else:
         logits = torch.full((1, 1, 28, 28), 6e4, dtype=torch.float16)
-        value = mask_loss(logits, torch.zeros(1, 28, 28, dtype=torch.int64), torch.tensor([0]))
+        value = mask_loss(logits, torch.zeros(1, 28, 28, dtype=torch.int64), torch.tensor([0])).mean
         assert float(value) == pytest.approx(6e4, rel=1e-2)
     assert value.dtype == torch.float32

@@ -88,7 +88,7 @@ def train(head: TalkingHead, images: Sequence[Drawn], boxes: PackedSequence, **s
 
 
 def numbers(losses: RegionLosses) -> list[float]:
-    return [float(loss.detach()) for loss in (losses.classes, losses.boxes, losses.masks)]
+    return [float(loss.mean.detach()) for loss in (losses.classes, losses.boxes, losses.masks)]
 
 
 def expected_losses(
@@ -152,7 +152,7 @@ def test_without_regions_everything_still_has_a_gradient(kinds: tuple[str, str])
     head = TalkingHead()
     losses = train(head, [scene(size, kind) for size, kind in zip(SIZES, kinds, strict=True)], proposals())
     assert numbers(losses) == [0, 0, 0]
-    (losses.classes + losses.boxes + losses.masks).backward()
+    (losses.classes.mean + losses.boxes.mean + losses.masks.mean).backward()
     for values in (head.logits, head.shifts, head.mask_logits):
         assert values.grad is not None
         assert not values.grad.any()

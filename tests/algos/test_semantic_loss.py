@@ -19,7 +19,7 @@ VOID = 255
 def semantic_loss(logits: Tensor, images: list[Drawn], fraction: float = 0.25) -> Tensor:
     sizes = tuple((image.ids.shape[0], image.ids.shape[1]) for image in images)
     padded = (max(size[0] for size in sizes), max(size[1] for size in sizes))
-    return SemanticLoss(fraction)(logits, PaddedImages(torch.zeros(len(images), 3, *padded), sizes), batch(images))
+    return SemanticLoss(fraction)(logits, PaddedImages(torch.zeros(len(images), 3, *padded), sizes), batch(images)).mean
 
 
 def guesses(image: Drawn, wrong: str) -> Tensor:

@@ -82,6 +82,7 @@ CHANGES = {
     "optimizer.lr": "0.5",
     "optimizer.weight_decay": "0.5",
     "optimizer.weight_decay_norm": "true",
+    "loss.normalize": "global",
     "optimizer.clip_norm": "5",
     "optimizer.lr_batch": "5",
     "optimizer.name": "adamw",
@@ -135,7 +136,8 @@ def parts(thing: Any) -> list[tuple[Any, Any]]:
     if isinstance(thing, (list, tuple, set, frozenset)):
         return list(enumerate(thing))
     if isinstance(thing, FunctionType):
-        return [(index, cell.cell_contents) for index, cell in enumerate(thing.__closure__ or ())]
+        closure = [(index, cell.cell_contents) for index, cell in enumerate(thing.__closure__ or ())]
+        return [("name", thing.__qualname__), *closure]
     if isinstance(thing, torch.optim.Optimizer):
         return [("type", type(thing)), ("groups", thing.param_groups)]
     found = [("type", type(thing)), *getattr(thing, "__dict__", {}).items()]

@@ -94,6 +94,7 @@ OURS = {
     "data.train_limit": None,
     "data.val_limit": None,
     "data.num_workers": 2,
+    "loss.normalize": "rank",
     "optimizer.clip_norm": None,
     "optimizer.lr_batch": None,
     "training.precision": "float32",
