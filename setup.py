@@ -1,14 +1,22 @@
-"""Builds the native library from csrc/; everything else is in pyproject.toml."""
+"""Builds the native library from csrc/; everything else is in pyproject.toml.
+
+The kernels for GPUs are built where torch comes with CUDA and nvcc is found. In the environment, SEAMSEG_CUDA=0 leaves
+them out and SEAMSEG_CUDA=1 makes it an error if they cannot be built; CUDA_HOME names another toolkit than that of the
+nvcc on the PATH, TORCH_CUDA_ARCH_LIST other architectures than all that are common.
+"""
 
 import os
+import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 
 try:
-    from torch.utils.cpp_extension import BuildExtension, CppExtension
+    import torch
+    from torch.utils import cpp_extension
 except ImportError as error:
     raise SystemExit(
         f"seamseg builds its native library against PyTorch, which cannot be imported here ({error}): "
@@ -18,10 +26,15 @@ except ImportError as error:
 # The oldest torch whose stable interface the sources may use; the library then loads in this and all later versions.
 TORCH_TARGET_VERSION = "0x020a000000000000"  # 2.10
 OLDEST_PYTHON = "cp310"
+CUDA_ARCHITECTURES = ["7.5", "8.0+PTX", "8.6", "8.9", "9.0", "10.0", "12.0"]  # the PTX is for all others from 8.0
 
 
-class BuildNative(BuildExtension):
-    """Builds with ninja where it is installed, and says what to do where there is no C++ compiler."""
+class NoCuda(Exception):
+    """Why the kernels for GPUs cannot be built, with the remedy."""
+
+
+class BuildNative(cpp_extension.BuildExtension):
+    """Builds with ninja where it is installed, and says what to do where a compiler is missing."""
 
     def build_extensions(self) -> None:
         compiler = shlex.split(os.environ.get("CXX", "c++"))[0]
@@ -30,22 +43,100 @@ class BuildNative(BuildExtension):
                 f"seamseg needs a C++ compiler to build its native library, and {compiler!r} is not on the PATH: "
                 "install one (on Debian or Ubuntu: apt-get install g++), or name yours in the variable CXX."
             )
+        wanted = os.environ.get("SEAMSEG_CUDA", "")
+        if wanted not in ("", "0", "1"):
+            raise SystemExit(f"SEAMSEG_CUDA must be 0 (without kernels for GPUs) or 1 (with them), and is {wanted!r}.")
+        try:
+            add_cuda(self.extensions[0])
+        except NoCuda as reason:
+            if wanted == "1":
+                raise SystemExit(
+                    f"seamseg cannot be built with its kernels for GPUs (SEAMSEG_CUDA=1): {reason}"
+                ) from None
+            print(f"seamseg is built without its kernels for GPUs: {reason}")
         super().build_extensions()
 
 
-def sources() -> list[str]:
-    """All of csrc/, as paths relative to this file, as setuptools wants them."""
+def add_cuda(extension: Extension) -> None:
+    """Adds the kernels for GPUs to what is built, or raises NoCuda."""
+    if os.environ.get("SEAMSEG_CUDA") == "0":
+        raise NoCuda("SEAMSEG_CUDA=0 leaves them out.")
+    toolkit = cuda_toolkit()
+    nvcc = str(toolkit / "bin" / "nvcc")
+    release = re.search(r"release (\d+)", ask(nvcc, "--version"))
+    if release is None or release[1] != torch.version.cuda.split(".")[0]:
+        raise NoCuda(
+            f"torch {torch.__version__} needs a toolkit of CUDA {torch.version.cuda}, and {nvcc} is of another version "
+            f"({release[1] if release else 'unknown'}): set CUDA_HOME to the folder of one that fits."
+        )
+    architectures = re.findall("[^; ]+", os.environ.get("TORCH_CUDA_ARCH_LIST", ""))
+    if not architectures:
+        known = ask(nvcc, "--list-gpu-code").split()
+        architectures = [name for name in CUDA_ARCHITECTURES if f"sm_{number_of(name)}" in known]
+        extension.extra_compile_args["nvcc"] += [flag for name in architectures for flag in compile_for(name)]
+    cpp_extension.CUDA_HOME = str(toolkit)  # torch takes the folder above nvcc, which may be a script elsewhere
+    extension.sources += sources("cu")
+    extension.extra_compile_args["cxx"].append(f"-DSEAMSEG_CUDA_ARCHITECTURES={','.join(architectures)}")
+    extension.include_dirs.append(str(toolkit / "include"))
+    extension.library_dirs += cpp_extension.library_paths("cuda")
+    # The static runtime: the library then loads whatever else brought a CUDA runtime along, and without a driver.
+    extension.libraries += ["torch_cuda", "cudart_static", "rt", "dl", "pthread"]
+
+
+def number_of(architecture: str) -> str:
+    """8.0+PTX is 80."""
+    return architecture.removesuffix("+PTX").replace(".", "")
+
+
+def compile_for(architecture: str) -> list[str]:
+    """Flags of nvcc. All machine code from 8.0 on is made from the PTX of 8.0: seven from two take half the time that
+    seven from seven take, and only 8.0 brought an instruction that the kernels use, rounding to bfloat16."""
+    number = number_of(architecture)
+    virtual = "compute_75" if number == "75" else "compute_80"
+    codes = [f"sm_{number}", virtual] if architecture.endswith("+PTX") else [f"sm_{number}"]
+    return [f"-gencode=arch={virtual},code={code}" for code in codes]
+
+
+def cuda_toolkit() -> Path:
+    """The folder with the compiler, headers and libraries of CUDA, or raises NoCuda."""
+    if torch.version.cuda is None:
+        raise NoCuda(f"torch {torch.__version__} comes without CUDA; install one that has it, if there is a GPU.")
+    home, nvcc = os.environ.get("CUDA_HOME"), shutil.which("nvcc")
+    if home is None and nvcc is None:
+        raise NoCuda(
+            f"nvcc is not on the PATH; install the toolkit of CUDA {torch.version.cuda} or set CUDA_HOME to its folder."
+        )
+    if home is None:
+        top = re.search(r"^#\$ TOP=(.+)$", ask(nvcc, "--dryrun", "-c", "-x", "cu", os.devnull), re.MULTILINE)
+        home = top[1] if top else Path(nvcc).parents[1]
+    toolkit = Path(home).resolve()
+    for needed in ("bin/nvcc", "include/cuda_runtime.h"):
+        if not (toolkit / needed).exists():
+            raise NoCuda(f"{toolkit} has no {needed}; set CUDA_HOME to the folder of the CUDA toolkit.")
+    return toolkit
+
+
+def ask(*command: str) -> str:
+    """What a command prints."""
+    return subprocess.run(command, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
+
+
+def sources(suffix: str) -> list[str]:
+    """Those of csrc/, as paths relative to this file, as setuptools wants them."""
     here = Path(__file__).resolve().parent
-    return sorted(str(path.relative_to(here)) for path in here.glob("csrc/**/*.cpp"))
+    return sorted(str(path.relative_to(here)) for path in here.glob(f"csrc/**/*.{suffix}"))
 
 
 setup(
     ext_modules=[
-        CppExtension(
+        cpp_extension.CppExtension(
             "seamseg._native",
-            sources(),
+            sources("cpp"),
             define_macros=[("TORCH_TARGET_VERSION", TORCH_TARGET_VERSION)],
-            extra_compile_args=["-O3", "-fvisibility=hidden", "-Wall"],
+            extra_compile_args={
+                "cxx": ["-O3", "-fopenmp-simd", "-fvisibility=hidden", "-Wall"],
+                "nvcc": ["-O3", "--threads=2", "-Xcompiler=-fvisibility=hidden", "-Xcompiler=-Wall"],
+            },
             py_limited_api=True,
         )
     ],

@@ -5,6 +5,7 @@
 
 STABLE_TORCH_LIBRARY(seamseg, library) {
   // The build and the machine
+  library.def("cuda_architectures() -> str");
   library.def("cpu_capability() -> str");
 
   // Annotation

@@ -15,7 +15,7 @@ using torch::headeronly::Half;
 constexpr int64_t block = 4096;
 
 inline int64_t rows_per_sum(int64_t channels) {
-  return std::clamp<int64_t>(4 * block / channels, 16, 128);
+  return std::clamp<int64_t>(4 * block / std::max<int64_t>(channels, 1), 16, 128);
 }
 
 template <typename T, Activation kind>

@@ -55,8 +55,8 @@ class NormThenActivation(torch.nn.Module):
         self.register_buffer("running_mean", torch.zeros_like(weight))
         self.register_buffer("running_var", torch.ones_like(weight))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x may have any number of dimensions."""
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """x may have any number of dimensions; a residual is added before the activation."""
         y = functional.batch_norm(
             x,
             self.running_mean,
@@ -67,4 +67,4 @@ class NormThenActivation(torch.nn.Module):
             0.1,
             1e-5,
         )
-        return activate(y, self.activation, self.slope)
+        return activate(y if residual is None else y + residual, self.activation, self.slope)

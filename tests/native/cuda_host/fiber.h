@@ -1,0 +1,41 @@
+// A thread of a block, and where the threads of a warp meet.
+
+#pragma once
+
+#include <csetjmp>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <ucontext.h>
+
+namespace cuda_host {
+
+constexpr size_t stack_bytes = size_t{1} << 16;
+
+// Threads that came to the same warp function; `round` counts how often they all did.
+struct Meeting {
+  static constexpr int warp_size = 32;
+
+  unsigned mask;
+  const char* function;
+  int arrived = 0;
+  unsigned round = 0;
+  uint64_t bits[2][warp_size] = {}; // of even and odd rounds: the last is still read while the next begins
+};
+
+struct Fiber {
+  std::unique_ptr<char[]> stack{new char[stack_bytes]};
+  ucontext_t context{};
+  jmp_buf resume{};
+  bool started = false;
+  bool finished = false;
+  const unsigned* awaited = nullptr; // a count that it waits to see changed
+  unsigned seen = 0;
+  const char* waits_in = "";
+
+  bool contains(uintptr_t address) const {
+    return address - reinterpret_cast<uintptr_t>(stack.get()) < stack_bytes;
+  }
+};
+
+} // namespace cuda_host

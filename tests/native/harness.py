@@ -1,0 +1,55 @@
+"""Builds CUDA kernels for the CPU and calls them; what runs them is in cuda_host/."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CSRC = Path(__file__).resolve().parents[2] / "csrc"
+_HOST = Path(__file__).resolve().parent / "cuda_host"
+# The compiler reports memory accesses to hooks.cpp; no sanitizer is linked.
+_TRACED = ["-O1", "-fsanitize=thread,alignment,bounds", "-fno-sanitize-recover=all", "-Wno-unknown-pragmas"]
+
+
+class Fault(Exception):
+    """What a kernel did wrong."""
+
+
+class Kernels:
+    """A library of functions that launch kernels and return what was wrong with them."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+
+    def call(self, function: str, *args: object) -> None:
+        """Raises Fault."""
+        entry = getattr(self._library, function)
+        entry.restype = ctypes.c_char_p
+        fault = entry(*args).decode()
+        if fault:
+            raise Fault(fault)
+
+
+def build(source: str, folder: Path) -> Kernels:
+    """Compiles one file of cuda_host/ together with what runs the kernels. Skips the test where there is no g++."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no g++ to compile CUDA kernels for the CPU with")
+    objects = []
+    for name, flags in (("cuda_host.cpp", ["-O2"]), ("hooks.cpp", ["-O2"]), (source, _TRACED)):
+        objects.append(str(folder / f"{name}.o"))
+        include = [f"-I{_HOST}", f"-I{CSRC}"]
+        common = ["-std=c++17", "-fPIC", "-Wall", "-Wextra", "-Werror", "-c"]
+        _run([compiler, *common, *flags, *include, str(_HOST / name), "-o", objects[-1]])
+    library = folder / f"{source}.so"
+    _run([compiler, "-shared", *objects, "-Wl,-z,defs", "-o", str(library)])
+    return Kernels(ctypes.CDLL(str(library)))
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
