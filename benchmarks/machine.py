@@ -9,8 +9,9 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
-from pathlib import Path
 from typing import ParamSpec, TypeVar
+
+from seamseg.cli.env import processor
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -20,7 +21,7 @@ def describe(threads: int) -> str:
     """Processor, cores, memory, system, threads, in one line."""
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
-        f"{_processor()}, {os.cpu_count()} cores, {gib:.0f} GiB, {platform.system()} {platform.release()}, "
+        f"{processor()}, {os.cpu_count()} cores, {gib:.0f} GiB, {platform.system()} {platform.release()}, "
         f"{platform.libc_ver()[0]} {platform.libc_ver()[1]}, {threads} threads"
     )
 
@@ -47,10 +48,3 @@ def in_fresh_process(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwa
     """Calls ``function`` in a new process, so that no setting, cache or freed memory of this one reaches it."""
     with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *args, **kwargs).result()
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

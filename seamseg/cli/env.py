@@ -8,11 +8,11 @@ import os
 import platform
 import sys
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+import torchvision
 from torch import distributed as dist
 
 from seamseg import __version__
@@ -20,6 +20,7 @@ from seamseg.ops import native
 from seamseg.runtime.allocator import SWITCH, keep_freed_memory
 
 NO_LIBRARY = 1
+CPU_INFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ def add_parser(verbs: Any) -> None:
     verb = verbs.add_parser(
         "env",
         help="print versions, machine and build, for a bug report",
-        description="Prints versions, the machine, and what the native library was built for. The exit code is 1 if that "
-        "library is missing or does not load.",
+        description="Prints versions, the machine, and what the native library was built for. The exit code is 1 if "
+        "that library is missing or does not load.",
     )
     verb.add_argument("--json", action="store_true", help="print it as JSON")
     verb.set_defaults(run=run)
@@ -96,10 +97,10 @@ def environment() -> Environment:
         seamseg=__version__,
         python=platform.python_version(),
         torch=torch.__version__,
-        torchvision=metadata.version("torchvision"),
+        torchvision=torchvision.__version__,
         torch_cuda=torch.version.cuda,
-        system=f"{platform.platform()}, {' '.join(platform.libc_ver())}".rstrip(", "),
-        processor=_processor(),
+        system=platform.platform(),
+        processor=processor(),
         threads=torch.get_num_threads(),
         gpus=_gpus(),
         distributed=_backends(),
@@ -153,9 +154,9 @@ def _memory(kept: bool) -> str:
     return "goes back to the system: only glibc can keep it"
 
 
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
+def processor() -> str:
+    """Name of the CPU's model."""
+    lines = CPU_INFO.read_text().splitlines() if CPU_INFO.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 

@@ -145,10 +145,10 @@ class ABN(nn.Module):
         # Without a sample (an empty batch) nothing is learnt: it does not count, and its statistics weigh 0.
         self.num_batches_tracked += moments.count > 0
         momentum = 1 / max(int(self.num_batches_tracked), 1) if self.momentum is None else self.momentum
-        new = (moments.count > 0) * momentum
+        new = (moments.count > 0).to(self.running_mean.dtype) * momentum
         unbiased = moments.var * moments.count / (moments.count - 1).clamp(min=1)
-        self.running_mean.lerp_(moments.mean.to(self.running_mean.dtype), new.to(self.running_mean.dtype))
-        self.running_var.lerp_(unbiased.to(self.running_var.dtype), new.to(self.running_var.dtype))
+        self.running_mean.lerp_(moments.mean.to(self.running_mean.dtype), new)
+        self.running_var.lerp_(unbiased.to(self.running_var.dtype), new)
 
 
 class InPlaceABN(ABN):
@@ -160,7 +160,7 @@ class InPlaceABN(ABN):
 
     Half types keep the output with 8 or 11 bits, too few to recover the input of a layer with a small γ. Where some
     size of γ is below the bound of :mod:`seamseg.modules.inversion`, the layer normalises in place and does the rest
-    beside it: the same values, and memory as of an ordinary norm.
+    beside it: the same values, and memory as of an ordinary norm. So it does with an ELU behind a residual.
     """
 
     def __init__(
@@ -179,9 +179,13 @@ class InPlaceABN(ABN):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         self._check_input(x)
+        # Where a sum saturates the ELU, one of its terms cannot be told from the other and the output, in any type.
+        if residual is not None and self.activation == "elu" and torch.is_grad_enabled():
+            return self._beside(x, residual)
         if self.inversion.is_accurate(self.weight, x.dtype, residual is not None):
             return self._in_place(x, self.gamma(), self.beta(), self.activation, residual)
-        warn_about_small_gamma()
+        if not torch.compiler.is_compiling():
+            warn_about_small_gamma()
         return self._beside(x, residual)
 
     def batch_statistics(self, x: Tensor) -> Statistics | None:

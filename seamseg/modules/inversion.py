@@ -20,10 +20,10 @@ _SMALLEST_GAMMA = {torch.bfloat16: (1e-2, 1e-1), torch.float16: (1e-3, 3e-2)}
 
 
 class Inversion:
-    """The smallest size in a layer's weight, looked at in every call, or learnt from somebody who looks at all layers."""
+    """The smallest size in a layer's weight: looked at in every call, or learnt from who looks at all layers."""
 
     def __init__(self) -> None:
-        self._smallest = 1.0
+        self._smallest = 0.0  # not looked at yet: nothing is certain
         self._known: tuple[int, int] | None = None
 
     def is_accurate(self, weight: Tensor | None, dtype: torch.dtype, with_residual: bool) -> bool:

@@ -33,9 +33,7 @@ def require(operator: str, shapes: Callable[..., Any]) -> bool:
 
 @cache
 def _register(operator: str, shapes: Callable[..., Any]) -> bool:
-    path = load_library()
-    if not hasattr(torch.ops.seamseg, operator):
-        raise ImportError(f"the native library {path} has no operator {operator}, so it is out of date: {_REBUILD}")
+    _check_operator(load_library(), operator)
     torch.library.register_fake(f"seamseg::{operator}", shapes)
     return True
 
@@ -63,15 +61,24 @@ def require_device(device: torch.device) -> bool:
 @cache
 def cpu_capability() -> str:
     """The instruction set of this process's CPU kernels: ``avx512``, ``avx2`` or ``baseline``."""
-    load_library()
-    return str(torch.ops.seamseg.cpu_capability())
+    return _ask("cpu_capability")
 
 
 @cache
 def cuda_architectures() -> str:
     """What the CUDA kernels were built for, as ``"7.5 8.0 …"``; empty if they were not built."""
-    load_library()
-    return str(torch.ops.seamseg.cuda_architectures())
+    return _ask("cuda_architectures")
+
+
+def _ask(operator: str) -> str:
+    path = load_library()
+    _check_operator(path, operator)
+    return str(getattr(torch.ops.seamseg, operator)())
+
+
+def _check_operator(path: Path, operator: str) -> None:
+    if not hasattr(torch.ops.seamseg, operator):
+        raise ImportError(f"the native library {path} has no operator {operator}, so it is out of date: {_REBUILD}")
 
 
 def argument_error(error: RuntimeError, operator: str) -> Exception:

@@ -22,10 +22,18 @@ SCALES: list[Scale] = ["abs", "signed"]
 activations = pytest.mark.parametrize("activation", ACTIVATIONS)
 scales = pytest.mark.parametrize("scale", SCALES)
 kinds = pytest.mark.parametrize("kind", [ABN, InPlaceABN, InPlaceABNSync])
+residuals = pytest.mark.parametrize("has_residual", [False, True], ids=["alone", "residual"])
+layouts = pytest.mark.parametrize("channels_last", [False, True], ids=["planar", "channels last"])
+
+pytestmark = pytest.mark.filterwarnings("ignore:synchronised norms without a process group")
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def laid_out(x: Tensor, channels_last: bool) -> Tensor:
+    return x.movedim(1, -1).contiguous().movedim(-1, 1) if channels_last else x.contiguous()
 
 
 def running(norm: ABN) -> list[list[float]]:
@@ -35,11 +43,18 @@ def running(norm: ABN) -> list[list[float]]:
 @kinds
 @scales
 @activations
-@pytest.mark.parametrize("shape", [(7, 5), (3, 5, 4), (4, 5, 6, 7)], ids=str)
+@residuals
+@layouts
+@pytest.mark.parametrize("shape", [(7, 5), (3, 5, 4), (4, 5, 6, 7), (2, 5, 3, 2, 3)], ids=str)
 def test_equals_batch_norm_and_activation(
-    kind: type[ABN], scale: Scale, activation: Activation, shape: tuple[int, ...]
+    kind: type[ABN],
+    scale: Scale,
+    activation: Activation,
+    shape: tuple[int, ...],
+    channels_last: bool,
+    has_residual: bool,
 ) -> None:
-    """Three steps of training, then inference: values, gradients, running statistics."""
+    """Three steps of training, then inference: values, gradients, running statistics, layout."""
     norm = kind(5, activation, 0.1, scale=scale)
     stir(norm)
     expected = NormThenActivation(norm.weight, norm.bias, activation, 0.1, scale)
@@ -52,9 +67,13 @@ def test_equals_batch_norm_and_activation(
         x, upstream = random(*shape, seed=step) * 2 + 1, random(*shape, seed=10 + step)
         results: list[list[Tensor]] = []
         for module in (norm, expected):
-            leaf = x.clone().requires_grad_()
-            z = module(leaf * 1)
-            results.append([z, *torch.autograd.grad(z, [leaf, module.weight, module.bias], upstream)])
+            leaf = laid_out(x, channels_last).requires_grad_()
+            shortcut = [laid_out(random(*shape, seed=20 + step), channels_last).requires_grad_()] * has_residual
+            z = module(leaf * 1, *shortcut)
+            inputs = [leaf, module.weight, module.bias, *shortcut]
+            results.append([z, *torch.autograd.grad(z, inputs, upstream)])
+            if module is norm and kind is not ABN:
+                assert z.stride() == results[0][1].stride() == leaf.stride()
         for found, wanted in zip(*results, strict=True):
             torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5 * max(1, wanted.detach().abs().max().item()))
         torch.testing.assert_close(norm.running_mean, expected.running_mean, rtol=1e-5, atol=1e-6)
@@ -65,17 +84,25 @@ def test_equals_batch_norm_and_activation(
 @kinds
 @scales
 @activations
+@residuals
+@pytest.mark.parametrize("affine", [True, False], ids=["affine", "plain"])
 @pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
-def test_gradients(kind: type[ABN], scale: Scale, activation: Activation, training: bool) -> None:
-    norm = kind(3, activation, 0.2, scale=scale).double().train(training)
+def test_gradients(
+    kind: type[ABN], scale: Scale, activation: Activation, training: bool, affine: bool, has_residual: bool
+) -> None:
+    norm = kind(3, activation, 0.2, scale=scale, affine=affine).double().train(training)
     stir(norm)
-    inputs = [random(4, 3, 2, dtype=torch.float64).requires_grad_(), *norm.parameters()]
+    names = [name for name, _ in norm.named_parameters()]
+    tensors = [random(4, 3, 2, seed=seed, dtype=torch.float64).requires_grad_() for seed in range(1 + has_residual)]
+    assert len(names) == 2 * affine
 
-    def call(x: Tensor, weight: Tensor, bias: Tensor) -> Any:
+    def call(*inputs: Tensor) -> Any:
         buffers = {name: buffer.clone() for name, buffer in norm.named_buffers()}
-        return functional_call(norm, {"weight": weight, "bias": bias, **buffers}, (x * 1,))
+        x, *residual = inputs[: len(tensors)]
+        parameters = dict(zip(names, inputs[len(tensors) :], strict=True))
+        return functional_call(norm, {**parameters, **buffers}, (x * 1, *residual))
 
-    assert gradcheck(call, inputs, nondet_tol=1e-12)
+    assert gradcheck(call, [*tensors, *norm.parameters()], nondet_tol=1e-12)
 
 
 @given(
@@ -83,17 +110,22 @@ def test_gradients(kind: type[ABN], scale: Scale, activation: Activation, traini
     st.sampled_from(ACTIVATIONS),
     st.sampled_from(SCALES),
     st.booleans(),
+    st.booleans(),
+    st.booleans(),
 )
-@settings(deadline=None, max_examples=50)
-def test_in_place_equals_out_of_place(shape: list[int], activation: Activation, scale: Scale, training: bool) -> None:
+@settings(deadline=None, max_examples=100)
+def test_in_place_equals_out_of_place(
+    shape: list[int], activation: Activation, scale: Scale, training: bool, channels_last: bool, has_residual: bool
+) -> None:
     norms = [kind(shape[1], activation, 0.3, scale=scale).double().train(training) for kind in (ABN, InPlaceABN)]
     results = []
     for norm in norms:
         stir(norm)
-        x = random(*shape, dtype=torch.float64).requires_grad_()
-        z = norm(x * 1)
+        inputs = [random(*shape, seed=seed, dtype=torch.float64) for seed in range(1 + has_residual)]
+        inputs = [laid_out(x, channels_last).requires_grad_() for x in inputs]
+        z = norm(inputs[0] * 1, *inputs[1:])
         upstream = random(*shape, seed=5, dtype=torch.float64)
-        results.append([z, *torch.autograd.grad(z, [x, *norm.parameters()], upstream), *norm.buffers()])
+        results.append([z, *torch.autograd.grad(z, [*inputs, *norm.parameters()], upstream), *norm.buffers()])
     for found, expected in zip(*results, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)
 
@@ -233,3 +265,36 @@ def test_activations_that_cannot_be_inverted_are_refused(kind: Any) -> None:
         kind(16, activation="relu")
     with pytest.raises(ValueError, match="slope of elu must be greater than 0"):
         kind(16, activation="elu", slope=0.0)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
+@pytest.mark.parametrize(
+    ("x", "residual", "message"),
+    [
+        (torch.zeros(2, 4), None, r"norm over 3 channels got an input of the shape \(2, 4\)"),
+        (torch.zeros(3), None, r"of the shape \(3,\)"),
+        (torch.zeros(2, 3, 4), torch.zeros(2, 3, 1), r"residual of a norm is torch\.float32 \(2, 3, 1\) and its input"),
+        (torch.zeros(2, 3), torch.zeros(2, 3).double(), r"residual of a norm is torch\.float64 .* must be the same"),
+        (torch.zeros(2, 3, device="meta"), None, r"weight of a norm is on cpu and its input on meta; move one"),
+        (torch.zeros(2, 3), torch.zeros(2, 3, device="meta"), r"residual of a norm is on meta and its input on cpu"),
+        (torch.zeros(2, 3, dtype=torch.int64), None, "must be float32, float64, bfloat16 or float16"),
+        (torch.zeros(2, 3, dtype=torch.complex64), None, "must be float32, float64, bfloat16 or float16"),
+    ],
+)
+def test_what_does_not_fit_is_refused(x: Tensor, residual: Tensor | None, message: str, training: bool) -> None:
+    norm = InPlaceABN(3).train(training)
+    before = running(norm)
+    with pytest.raises(ValueError, match=message):
+        norm(x, residual)
+    assert running(norm) == before
+
+
+def test_a_slope_that_is_no_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be greater than 0 to be inverted, not nan"):
+        InPlaceABN(3, slope=float("nan"))
+
+
+@kinds
+def test_no_channels_are_no_work(kind: type[ABN]) -> None:
+    for shape in ((2, 0), (2, 0, 3, 3), (0, 0)):
+        assert kind(0)(torch.zeros(shape)).shape == shape

@@ -1,7 +1,8 @@
-"""Synchronised norms: two processes against one that sees all samples."""
+"""Synchronised norms: two and four processes against one that sees all samples."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,9 @@ from ranks import on_ranks
 from torch import Tensor
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from seamseg.modules.abn import InPlaceABN, InPlaceABNSync, Scale
+from seamseg.modules.abn import InPlaceABN, InPlaceABNSync, Scale, warn_about_missing_group
 from seamseg.modules.norm import Norm, running_statistics
 from seamseg.modules.region_head import RegionHead
 from seamseg.ops.inplace_abn import Activation
@@ -24,12 +26,14 @@ CHANNELS = 3
 class Case:
     """Samples per rank, their other dimensions, and the norm."""
 
-    counts: tuple[int, int]
+    counts: tuple[int, ...]
     tail: tuple[int, ...] = (4, 5)
     activation: Activation = "leaky_relu"
     scale: Scale = "abs"
     momentum: float | None = 0.1
     training: bool = True
+    has_residual: bool = False
+    channels_last: bool = False
 
 
 CASES = {
@@ -42,14 +46,37 @@ CASES = {
     "identity": Case((2, 3), tail=(7,), activation="identity", scale="signed"),
     "cumulative": Case((2, 1), activation="elu", momentum=None),
     "inference": Case((2, 0), training=False),
+    "residual": Case((1, 4), has_residual=True),
+    "residual, first empty": Case((0, 3), scale="signed", has_residual=True, channels_last=True),
+    "residual, elu": Case((2, 3), activation="elu", has_residual=True),
+    "four": Case((3, 1, 4, 2)),
+    "four, some empty": Case((0, 2, 0, 5), activation="elu", scale="signed", channels_last=True),
+    "four, one has all": Case((0, 0, 3, 0), activation="identity"),
+    "four, one value each": Case((1, 1, 0, 1), tail=()),
+    "four, residual": Case((2, 0, 1, 3), has_residual=True, scale="signed"),
+    "four, inference": Case((1, 0, 2, 1), training=False, has_residual=True),
 }
 STEPS = 2
+PAIRS = Case((2, 3, 1, 0))
 
 
 def samples(case: Case, rank: int, step: int) -> Tensor:
     generator = torch.Generator().manual_seed(100 * step + rank)
     values = torch.randn(case.counts[rank], CHANNELS, *case.tail, generator=generator, dtype=torch.float64)
-    return values * (rank + 1) + 3 * rank + step
+    values = values * (rank + 1) + 3 * rank + step
+    return values.contiguous(memory_format=torch.channels_last) if case.channels_last else values
+
+
+class Collectives(TorchDispatchMode):
+    """Counts what goes over the process group."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func.namespace == "c10d"
+        return func(*args, **(kwargs or {}))
 
 
 def upstream(x: Tensor) -> Tensor:
@@ -57,21 +84,31 @@ def upstream(x: Tensor) -> Tensor:
     return (x * 7).sin()
 
 
-def steps(norm: InPlaceABN, inputs: list[Tensor]) -> dict[str, Any]:
+def steps(norm: InPlaceABN, inputs: list[Tensor], has_residual: bool = False) -> dict[str, Any]:
     """A few forward and backward passes; parameters' gradients add up."""
     with torch.no_grad():
         norm.weight.copy_(torch.tensor([0.7, -1.2, 0.4]))
         norm.bias.copy_(torch.tensor([0.1, -0.3, 0.5]))
-    outputs, gradients = [], []
+    outputs, gradients, shortcuts = [], [], []
     for x in inputs:
         leaf = x.clone().requires_grad_()
-        z = norm(leaf * 1)
+        residual = (x * 3).cos().requires_grad_() if has_residual else None
+        with Collectives() as forward:
+            z = norm(leaf * 1, residual)
         outputs.append(z.detach().clone())
-        z.backward(upstream(x))
+        with Collectives() as backward:
+            z.backward(upstream(x))
         assert leaf.grad is not None
         gradients.append(leaf.grad)
-    parameters = [parameter.grad for parameter in norm.parameters()]
-    return {"outputs": outputs, "gradients": gradients, "parameters": parameters, "running": list(norm.buffers())}
+        shortcuts += [residual.grad] if residual is not None else []
+    return {
+        "outputs": outputs,
+        "gradients": gradients,
+        "shortcuts": shortcuts,
+        "parameters": [parameter.grad for parameter in norm.parameters()],
+        "running": list(norm.buffers()),
+        "collectives": [forward.count, backward.count],
+    }
 
 
 def make(kind: type[InPlaceABN], case: Case) -> InPlaceABN:
@@ -81,10 +118,7 @@ def make(kind: type[InPlaceABN], case: Case) -> InPlaceABN:
 
 def on_one_rank(rank: int) -> dict[str, Any]:
     """What the ranks do; the tests read what comes back."""
-    results: dict[str, Any] = {}
-    for name, case in CASES.items():
-        inputs = [samples(case, rank, step) for step in range(STEPS)]
-        results[name] = steps(make(InPlaceABNSync, case), inputs)
+    results = all_cases(rank, 2)
     alone = make(InPlaceABNSync, CASES["different"])
     alone.group = [dist.new_group([0]), dist.new_group([1])][rank]
     case = Case((4, 5))
@@ -97,6 +131,23 @@ def on_one_rank(rank: int) -> dict[str, Any]:
         if rank == 0:  # no collective: the other rank is not needed
             alone(torch.zeros(1, CHANNELS))
     results["regions"] = [train_region_head(rank, counts) for counts in ((5, 0), (1, 0), (1, 1), (0, 0))]
+    return results
+
+
+def all_cases(rank: int, num_ranks: int) -> dict[str, Any]:
+    return {
+        name: steps(make(InPlaceABNSync, case), [samples(case, rank, step) for step in range(STEPS)], case.has_residual)
+        for name, case in CASES.items()
+        if len(case.counts) == num_ranks
+    }
+
+
+def on_one_of_four_ranks(rank: int) -> dict[str, Any]:
+    results = all_cases(rank, 4)
+    pairs = [dist.new_group([0, 2]), dist.new_group([1, 3])]
+    norm, case = make(InPlaceABNSync, PAIRS), PAIRS
+    norm.group = pairs[rank % 2]
+    results["pairs"] = steps(norm, [samples(case, rank, 0)])
     return results
 
 
@@ -128,21 +179,43 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return on_ranks(__file__, "on_one_rank", tmp_path_factory.mktemp("ranks"))
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_two_ranks_equal_one_that_sees_all_samples(ranks: list[dict[str, Any]], name: str) -> None:
-    case = CASES[name]
-    together = [torch.cat([samples(case, rank, step) for rank in (0, 1)]) for step in range(STEPS)]
-    expected = steps(make(InPlaceABN, case), together)
-    parts = [result[name] for result in ranks]
-    for what in ("outputs", "gradients"):
-        for step in range(STEPS):
+@pytest.fixture(scope="module")
+def four_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    return on_ranks(__file__, "on_one_of_four_ranks", tmp_path_factory.mktemp("four_ranks"), num_ranks=4)
+
+
+def assert_parts_of(parts: list[dict[str, Any]], expected: dict[str, Any]) -> None:
+    """What the ranks return is what one process returns, in parts."""
+    for what in ("outputs", "gradients", "shortcuts"):
+        for step, whole in enumerate(expected[what]):
             joined = torch.cat([part[what][step] for part in parts])
-            torch.testing.assert_close(joined, expected[what][step], rtol=1e-9, atol=1e-9)
-    for first, second, whole in zip(*(part["parameters"] for part in parts), expected["parameters"], strict=True):
-        torch.testing.assert_close(first + second, whole, rtol=1e-9, atol=1e-9)
-    for first, second, whole in zip(*(part["running"] for part in parts), expected["running"], strict=True):
-        assert torch.equal(first, second)
+            torch.testing.assert_close(joined, whole, rtol=1e-9, atol=1e-9)
+    for *gradients, whole in zip(*(part["parameters"] for part in parts), expected["parameters"], strict=True):
+        torch.testing.assert_close(sum(gradients), whole, rtol=1e-9, atol=1e-9)
+    for first, *others, whole in zip(*(part["running"] for part in parts), expected["running"], strict=True):
+        assert all(torch.equal(first, other) for other in others)
         torch.testing.assert_close(first, whole, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (len(case.counts) > 2)) for name, case in CASES.items()]
+)
+def test_ranks_equal_one_that_sees_all_samples(name: str, request: pytest.FixtureRequest) -> None:
+    case = CASES[name]
+    results = request.getfixturevalue("ranks" if len(case.counts) == 2 else "four_ranks")
+    together = [torch.cat([samples(case, rank, step) for rank in range(len(case.counts))]) for step in range(STEPS)]
+    parts = [result[name] for result in results]
+    assert_parts_of(parts, steps(make(InPlaceABN, case), together, case.has_residual))
+    of_each_pass = [1, 1] if case.training else [0, 0]
+    assert [part["collectives"] for part in parts] == [of_each_pass] * len(parts)
+
+
+@pytest.mark.slow
+def test_a_group_of_some_ranks_sees_their_samples(four_ranks: list[dict[str, Any]]) -> None:
+    for pair in ((0, 2), (1, 3)):
+        together = torch.cat([samples(PAIRS, rank, 0) for rank in pair])
+        expected = steps(make(InPlaceABN, PAIRS), [together])
+        assert_parts_of([four_ranks[rank]["pairs"] for rank in pair], expected)
 
 
 def test_an_empty_rank_adds_nothing_to_the_parameters(ranks: list[dict[str, Any]]) -> None:
@@ -172,6 +245,16 @@ def test_ranks_without_regions_train_the_head_along(ranks: list[dict[str, Any]])
         assert (loss == 0) == (case != 2), "no regions, no loss"
 
 
+def test_without_a_process_group_there_is_one_warning() -> None:
+    warn_about_missing_group.cache_clear()
+    with pytest.warns(UserWarning, match=r"synchronised norms without a process group .* norm\.name=bn"):
+        InPlaceABNSync(CHANNELS)(torch.zeros(2, CHANNELS))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        InPlaceABNSync(CHANNELS)(torch.zeros(2, CHANNELS))
+
+
+@pytest.mark.filterwarnings("ignore:synchronised norms without a process group")
 def test_without_a_process_group_they_are_ordinary() -> None:
     case = CASES["different"]
     inputs = [samples(case, 1, step) for step in range(STEPS)]

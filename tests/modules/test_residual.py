@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from oracles.norm import activate, stir
 from torch import Tensor, nn
 
-from seamseg.modules.abn import AffineAct
+from benchmarks.memory import saved_bytes
+from seamseg.modules.abn import ABN, AffineAct, InPlaceABN
 from seamseg.modules.norm import GroupNormAct, Norm, NormName
 from seamseg.modules.residual import ResidualBlock
 
@@ -68,3 +71,76 @@ def test_all_norms_but_the_shortcuts_activate(name: NormName, bottleneck: bool) 
     norms = [layer for layer in block.convs if hasattr(layer, "activation")]
     assert [norm.activation for norm in (*norms, block.proj_bn)] == ["leaky_relu"] * len(norms) + ["identity"]
     assert all(isinstance(norm, GroupNormAct) == (name == "gn") for norm in norms)
+
+
+def out_of_place(block: ResidualBlock) -> ResidualBlock:
+    """A copy whose norms keep their inputs."""
+    other = copy.deepcopy(block)
+    for parent in (other, other.convs):
+        for name, norm in list(parent.named_children()):
+            if isinstance(norm, InPlaceABN):
+                twin = ABN(norm.num_channels, norm.activation, norm.slope, scale=norm.scale)
+                twin.to(norm.running_mean.dtype).load_state_dict(norm.state_dict())
+                setattr(parent, name, twin)
+    return other.train(block.training)
+
+
+def training_step(block: nn.Module, x: Tensor) -> list[Tensor]:
+    leaf = x.clone(memory_format=torch.preserve_format).requires_grad_()
+    z = block(leaf)
+    upstream = torch.empty_like(z).normal_(generator=torch.Generator().manual_seed(3))
+    gradients = torch.autograd.grad(z, [leaf, *block.parameters()], upstream)
+    return [z, *gradients, *(buffer for buffer in block.buffers() if buffer.is_floating_point())]
+
+
+@pytest.mark.parametrize("bottleneck", [False, True], ids=["plain", "bottleneck"])
+@pytest.mark.parametrize(("in_channels", "stride"), [(8, 1), (6, 2)], ids=["identity", "projection"])
+@pytest.mark.parametrize("norm", [Norm(), Norm(scale="signed"), Norm(activation="elu", slope=0.5)], ids=str)
+@pytest.mark.parametrize("channels_last", [False, True], ids=["planar", "channels last"])
+def test_in_place_norms_change_nothing(
+    bottleneck: bool, in_channels: int, stride: int, norm: Norm, channels_last: bool
+) -> None:
+    block = ResidualBlock(in_channels, 4 if bottleneck else 8, 8, norm, stride, bottleneck).double()
+    stir(block)
+    x = random(2, in_channels, 7, 10).double()
+    if channels_last:
+        x, block = x.contiguous(memory_format=torch.channels_last), block.to(memory_format=torch.channels_last)
+    expected = training_step(out_of_place(block), x)
+    before = x.clone()
+    found = training_step(block, x)
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(x, before)
+    if channels_last:
+        assert found[0].is_contiguous(memory_format=torch.channels_last)
+        assert found[1].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_blocks_in_a_row_under_autocast() -> None:
+    """An output that is the next block's input, shortcut and residual."""
+    blocks = [ResidualBlock(4, 4, 8, Norm(), 1, True), ResidualBlock(8, 4, 8, Norm(), 1, True)]
+    network = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), *blocks)
+    stir(network)
+    twin = nn.Sequential(copy.deepcopy(network[0]), *(out_of_place(block) for block in blocks))
+    x = random(2, 3, 8, 8)
+    for types in (torch.float32, torch.bfloat16):
+        with torch.autocast("cpu", types, enabled=types != torch.float32):
+            found, expected = training_step(network, x), training_step(twin, x)
+        assert found[0].dtype == types
+        assert [one.dtype for one in found[1:]] == [torch.float32] * (len(found) - 1)
+        tolerance = 2e-5 if types == torch.float32 else 0.1
+        for one, other in zip(found, expected, strict=True):
+            assert (one.float() - other.float()).norm() < tolerance * other.float().norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_an_identity_block_keeps_one_output_per_norm(dtype: torch.dtype) -> None:
+    block = ResidualBlock(32, 8, 32, Norm(), 1, True).to(dtype)
+    x = torch.randn(2, 32, 24, 24, dtype=dtype)
+    numbers = 2 * 24 * 24 * (8 + 8 + 32)
+    assert numbers * x.element_size() <= saved_bytes(block, x) < 1.05 * numbers * x.element_size()
+
+
+def test_a_projection_is_kept_once() -> None:
+    block = ResidualBlock(16, 8, 32, Norm(), 2, True)
+    numbers = 2 * (24 * 24 * 8 + 12 * 12 * (8 + 32 + 32))
+    assert numbers * 4 <= saved_bytes(block, torch.randn(2, 16, 24, 24)) < 1.05 * numbers * 4

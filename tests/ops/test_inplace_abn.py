@@ -35,12 +35,29 @@ def parameters(channels: int, dtype: torch.dtype = torch.float64) -> tuple[Tenso
     return gamma + 0.5 * torch.where(gamma >= 0, 1.0, -1.0), random(channels, seed=2, dtype=dtype) * 0.5
 
 
-def norm(x: Tensor, gamma: Tensor, beta: Tensor, activation: Activation, slope: float, training: bool) -> Tensor:
-    """The function under test on a copy of ``x``, so that the caller keeps it."""
+def norm(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    activation: Activation,
+    slope: float,
+    training: bool,
+    residual: Tensor | None = None,
+    in_one: bool = False,
+) -> Tensor:
+    """The function under test on a copy of ``x``, so that the caller keeps it.
+
+    ``in_one``: the function finds the moments of the batch itself.
+    """
     moments = batch_moments(x.detach())
-    batch = Statistics(moments.mean, moments.var, moments.count)
+    batch = None if in_one else Statistics(moments.mean, moments.var, moments.count)
     running = Statistics(torch.full_like(gamma, 0.3).detach(), torch.full_like(gamma, 2.0).detach())
-    return inplace_abn(x.clone(), gamma, beta, batch if training else running, EPS, activation, slope)[0]
+    statistics = batch if training else running
+    z, used = inplace_abn(x.clone(), gamma, beta, statistics, EPS, activation, slope, residual)
+    if training:
+        torch.testing.assert_close((used.mean, used.var), (moments.mean, moments.var))
+    assert used.count == moments.count
+    return z
 
 
 @activations
@@ -50,6 +67,12 @@ def test_gradients(shape: tuple[int, ...], training: bool, activation: Activatio
     gamma, beta = parameters(shape[1])
     inputs = [tensor.requires_grad_() for tensor in (random(*shape), gamma, beta)]
     assert gradcheck(lambda *args: norm(*args, activation, slope, training), inputs, nondet_tol=1e-12)
+    inputs.append(random(*shape, seed=3).requires_grad_())
+
+    def with_residual(x: Tensor, gamma: Tensor, beta: Tensor, residual: Tensor) -> Tensor:
+        return norm(x, gamma, beta, activation, slope, training, residual, in_one=training)
+
+    assert gradcheck(with_residual, inputs, nondet_tol=1e-12)
 
 
 @activations
@@ -60,7 +83,12 @@ def test_values_are_those_of_a_norm_and_an_activation(
     x, (gamma, beta) = random(*shape), parameters(shape[1])
     normed = torch.nn.functional.batch_norm(x, None, None, gamma, beta, training=True, eps=EPS)
     expected = oracle.activate(normed, activation, slope)
-    torch.testing.assert_close(norm(x, gamma, beta, activation, slope, True), expected)
+    for in_one in (False, True):
+        torch.testing.assert_close(norm(x, gamma, beta, activation, slope, True, in_one=in_one), expected)
+    residual = random(*shape, seed=3)
+    expected = oracle.activate(normed + residual, activation, slope)
+    for in_one in (False, True):
+        torch.testing.assert_close(norm(x, gamma, beta, activation, slope, True, residual, in_one), expected)
 
 
 def test_the_output_is_the_input_overwritten() -> None:
@@ -87,6 +115,32 @@ def test_the_output_alone_is_kept(activation: Activation, slope: float) -> None:
         z, _ = inplace_abn(buffer, gamma.requires_grad_(), beta, Statistics(beta, gamma.abs()), EPS, activation, slope)
     large = [tensor for tensor in kept if tensor.numel() > 6]  # but γ, β and the moments
     assert [tensor.data_ptr() for tensor in large] == [z.data_ptr()]
+    assert z.data_ptr() == buffer.data_ptr()
+
+
+def test_with_a_residual_that_is_kept_besides() -> None:
+    x, residual, (gamma, beta) = random(2, 3, 40, 5).requires_grad_(), random(2, 3, 40, 5, seed=3), parameters(3)
+    kept: list[Tensor] = []
+    buffer = x * 1
+    with saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        z, _ = inplace_abn(buffer, gamma, beta, None, EPS, "leaky_relu", 0.1, residual)
+    large = {tensor.data_ptr() for tensor in kept if tensor.numel() > 6}
+    assert large == {z.data_ptr(), residual.data_ptr()}
+    assert z.data_ptr() == buffer.data_ptr()
+
+
+def test_a_view_is_copied_only_where_gradients_are_wanted() -> None:
+    gamma, beta = parameters(3)
+    base = random(4, 6, 5)
+    before = base.clone()
+    z, _ = inplace_abn(base[:, :3], gamma, beta, None, EPS, "identity", 1.0)
+    assert z.data_ptr() == base.data_ptr()
+    assert torch.equal(base[:, 3:], before[:, 3:])
+    assert not torch.equal(base[:, :3], before[:, :3])
+    base = before.clone()
+    z, _ = inplace_abn(base[:, :3], gamma.requires_grad_(), beta, None, EPS, "identity", 1.0)
+    assert torch.equal(base, before)
+    assert not torch.equal(z, before[:, :3])
 
 
 def test_overwriting_what_another_operation_needs_is_noticed() -> None:

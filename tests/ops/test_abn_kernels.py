@@ -1,0 +1,137 @@
+"""The kernels of in-place activated BatchNorm on the CPU, in every type, dense layout and instruction set."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import abn_cases
+import numpy as np
+import pytest
+import torch
+from abn_cases import ACTIVATIONS, SHAPES, TYPES, Case, a_layer, array, check_layer, draw, in_turn, laid_out, sums_type
+from oracles import inplace_abn as oracle
+
+from seamseg.ops import abn_kernels, native
+
+CAPABILITIES = ["baseline", "avx2", "avx512"]
+
+types = pytest.mark.parametrize("dtype", TYPES, ids=str)
+activations = pytest.mark.parametrize("activation", ACTIVATIONS)
+layouts = pytest.mark.parametrize("channels_last", [False, True], ids=["planar", "channels last"])
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@types
+@activations
+@layouts
+@pytest.mark.parametrize("has_residual", [False, True], ids=["alone", "residual"])
+def test_every_kernel(dtype: torch.dtype, activation: str, channels_last: bool, has_residual: bool) -> None:
+    check_layer(Case((3, 5, 3, 100), dtype, activation, channels_last, has_residual))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_cut(shape: tuple[int, ...]) -> None:
+    for case in in_turn(SHAPES):
+        if case.shape == shape:
+            check_layer(case)
+
+
+@layouts
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("shape", [(1, 1, 150001), (3, 1, 40000), (2, 2, 200, 240), (40, 33, 60)], ids=str)
+def test_few_channels_are_shared_by_threads(shape: tuple[int, ...], channels_last: bool) -> None:
+    check_layer(Case(shape, torch.float32, "leaky_relu", channels_last, True))
+    check_layer(Case(shape, torch.float16, "identity", channels_last, False))
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_every_instruction_set(capability: str) -> None:
+    """The kernels of narrower processors, in a process of their own; the other tests run the widest ones."""
+    if capability == native.cpu_capability():
+        return
+    environment = os.environ | {"SEAMSEG_CPU_CAPABILITY": capability, "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    run = subprocess.run(
+        [sys.executable, abn_cases.__file__], env=environment, check=False, text=True, capture_output=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    used = run.stdout.strip()
+    if used != capability:
+        assert CAPABILITIES.index(used) < CAPABILITIES.index(capability)
+        pytest.skip(f"this machine has no {capability}; its widest is {used}")
+
+
+# ---- moments --------------------------------------------------------------------------------------------------------
+
+
+@layouts
+@pytest.mark.parametrize("shape", [(4, 3, 3000), (2, 3, 90, 100), (5000, 3), (1, 3, 8192)], ids=str)
+@pytest.mark.parametrize(("mean", "spread"), [(1e4, 1e-2), (-1e4, 1e-2), (1e6, 1.0), (1e4, 0.0)])
+def test_a_large_mean_costs_no_digits(shape: tuple[int, ...], channels_last: bool, mean: float, spread: float) -> None:
+    """The mean to half a step of float32, the variance of the given (rounded) numbers to 1e-5."""
+    case = Case(shape, channels_last=channels_last)
+    x = draw(case, 4, mean, spread)
+    expected = oracle.moments(array(x))
+    for moments in (abn_kernels.moments(x), abn_kernels.train_(x.clone(), None, a_layer(case)[0])):
+        assert torch.equal(moments[0], torch.from_numpy(expected[0]).float())
+        np.testing.assert_allclose(moments[1].double(), expected[1], rtol=1e-5, atol=0)
+
+
+@layouts
+@pytest.mark.parametrize("first", [1, 4, 256, 300, 4096])
+def test_beginnings_unlike_the_rest_cost_few_digits(first: int, channels_last: bool) -> None:
+    """Moments are taken about a number near the first samples, which may be far from the others."""
+    case = Case((1, 2, 10000), channels_last=channels_last)
+    x = draw(case, 5, 3, 0.1)
+    x[:, :, :first] -= 100
+    found, (mean, var) = abn_kernels.moments(x).double().numpy(), oracle.moments(array(x))
+    np.testing.assert_array_less(abs(found[0] - mean), 2e-6 * np.sqrt(var))
+    np.testing.assert_allclose(found[1], var, rtol=5e-5)
+
+
+@types
+@layouts
+def test_infinities_and_missing_numbers_are_seen(dtype: torch.dtype, channels_last: bool) -> None:
+    case = Case((2, 4, 5, 60), dtype, channels_last=channels_last)
+    x = draw(case, 6)
+    x[0, 1, 2, 30], x[1, 2, 3, 17] = torch.nan, torch.inf
+    clean = abn_kernels.moments(draw(case, 6))
+    for moments in (abn_kernels.moments(x), abn_kernels.train_(x, None, a_layer(case)[0])):
+        assert not moments[:, 1].isfinite().any()
+        assert not moments[:, 2].isfinite().any()
+        assert torch.equal(moments[:, [0, 3]], clean[:, [0, 3]])
+    assert x[:, [0, 3]].isfinite().all()
+    assert x[:, 1].isnan().all(), "a channel of which one number is missing has no values"
+
+
+@types
+def test_one_sample_is_its_own_mean(dtype: torch.dtype) -> None:
+    x = draw(Case((1, 300), dtype), 7)
+    moments = abn_kernels.moments(x)
+    assert torch.equal(moments[0], x[0].to(sums_type(dtype)))
+    assert not moments[1].any()
+
+
+# ---- half types -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@layouts
+def test_results_are_rounded_to_nearest_ties_to_even(dtype: torch.dtype, channels_last: bool) -> None:
+    """All numbers of the type through an identity of factor 1.5, which rounds as torch does."""
+    numbers = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(dtype)
+    x = laid_out(numbers.reshape(2, 4, -1).clone(), channels_last)
+    layer = abn_kernels.Layer(torch.full((4,), 1.5), torch.zeros(4), 0.0, 0, 1.0)
+    expected = (x.float() * 1.5).to(dtype)
+    abn_kernels.normalise_(x, None, torch.stack([torch.zeros(4), torch.ones(4)]), layer)
+    torch.testing.assert_close(x, expected, rtol=0, atol=0, equal_nan=True)

@@ -1,0 +1,258 @@
+"""The operators of in-place activated BatchNorm: any strides, what torch sees of them, refusals, memory."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from abn_cases import ACTIVATIONS, EPS, TYPES, Case, a_layer, check_layer, draw, laid_out, sums_type
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from benchmarks.memory import peak_bytes
+from seamseg.ops import abn_kernels, native
+
+types = pytest.mark.parametrize("dtype", TYPES, ids=str)
+activations = pytest.mark.parametrize("activation", ACTIVATIONS)
+layouts = pytest.mark.parametrize("channels_last", [False, True], ids=["planar", "channels last"])
+
+# ---- any strides ----------------------------------------------------------------------------------------------------
+
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "contiguous": lambda x: x.contiguous(),
+    "channels last": lambda x: laid_out(x, True),
+    "every second row": lambda x: torch.stack([x, x + 100], dim=3).flatten(2, 3)[:, :, ::2],
+    "some channels": lambda x: torch.cat([x + 100, x, x - 100], dim=1)[:, x.shape[1] : 2 * x.shape[1]],
+    "some samples": lambda x: torch.cat([x + 100, x])[len(x) :],
+    "transposed": lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
+    "samples last": lambda x: x.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2),
+    "channels first": lambda x: x.transpose(0, 1).contiguous().transpose(0, 1),
+    "off by one": lambda x: torch.cat([torch.full((1,), 100, dtype=x.dtype), x.flatten()])[1:].view(x.shape),
+}
+
+
+def around(x: Tensor) -> Tensor:
+    """All numbers in the memory of which ``x`` is a part."""
+    return torch.empty(0, dtype=x.dtype).set_(x.untyped_storage())  # type: ignore[call-overload]
+
+
+@types
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_only_the_view_is_overwritten_whatever_its_strides(layout: str, dtype: torch.dtype) -> None:
+    case = Case((3, 4, 5, 6), dtype)
+    layer, _ = a_layer(case)
+    expected, view, other = draw(case, 1, 2, 3), LAYOUTS[layout](draw(case, 1, 2, 3)), draw(case, 1, 2, 3)
+    torch.testing.assert_close(view, expected, rtol=0, atol=0)
+    strides, mark = view.stride(), around(view).clone()
+    expected_moments = abn_kernels.train_(expected, None, layer)
+    moments = abn_kernels.train_(view, None, layer)
+    torch.testing.assert_close(moments, expected_moments)
+    assert view.stride() == strides
+    torch.testing.assert_close(view, expected)
+    outside = around(view) == mark
+    assert outside.sum() == mark.numel() - view.numel(), "what lies around the view was overwritten"
+    view = LAYOUTS[layout](draw(case, 1, 2, 3))
+    abn_kernels.normalise_(view, None, expected_moments, layer)
+    abn_kernels.normalise_(other, None, expected_moments, layer)
+    torch.testing.assert_close(view, other)
+
+
+@pytest.mark.parametrize(("of_z", "of_dz"), list(itertools.product(LAYOUTS, repeat=2)))
+def test_gradients_and_residuals_may_lie_otherwise(of_z: str, of_dz: str) -> None:
+    names = list(LAYOUTS)
+    of_residual = names[(names.index(of_z) + 2 * names.index(of_dz)) % len(names)]
+    case = Case((3, 4, 5, 6), torch.float64)
+    layer, _ = a_layer(case)
+    z, dz, residual = (draw(case, seed) for seed in (1, 2, 3))
+    moments = abn_kernels.moments(draw(case, 4))
+    expected = abn_kernels.train_gradient(z, dz, residual, moments, layer)
+    forward = z.clone()
+    abn_kernels.normalise_(forward, residual, moments, layer)
+    z, dz, residual = LAYOUTS[of_z](z), LAYOUTS[of_dz](dz), LAYOUTS[of_residual](residual)
+    torch.testing.assert_close(abn_kernels.train_gradient(z, dz, residual, moments, layer), expected)
+    torch.testing.assert_close(abn_kernels.sums(z, dz, residual, layer), expected[2])
+    found = abn_kernels.gradient(z, dz, residual, expected[2] / 90, moments, layer)
+    torch.testing.assert_close(found, expected[:2])
+    abn_kernels.normalise_(z, residual, moments, layer)
+    torch.testing.assert_close(z, forward)
+
+
+def test_an_expanded_gradient_counts_everywhere() -> None:
+    case = Case((3, 4, 5, 6))
+    layer, _ = a_layer(case)
+    z, moments = draw(case, 1), abn_kernels.moments(draw(case, 2))
+    expected = abn_kernels.train_gradient(z, torch.full(case.shape, 0.7), None, moments, layer)
+    for gradient in (torch.tensor(0.7).expand(case.shape), torch.full((4, 1, 1), 0.7).expand(case.shape)):
+        torch.testing.assert_close(abn_kernels.train_gradient(z, gradient, None, moments, layer), expected)
+
+
+@layouts
+@types
+@pytest.mark.parametrize("shape", [(0, 3), (0, 3, 4, 5), (2, 3, 0, 5), (2, 0), (2, 0, 4, 5), (0, 0, 2)], ids=str)
+def test_without_numbers_there_are_sums_of_zero(
+    shape: tuple[int, ...], dtype: torch.dtype, channels_last: bool
+) -> None:
+    case = Case(shape, dtype, "elu", channels_last, True)
+    layer, _ = a_layer(case)
+    x, dz, residual = (draw(case, seed) for seed in (1, 2, 3))
+    zeros = torch.zeros(2, shape[1], dtype=sums_type(dtype))
+    assert torch.equal(abn_kernels.moments(x), zeros)
+    assert torch.equal(abn_kernels.train_(x, residual, layer), zeros)
+    abn_kernels.normalise_(x, residual, zeros, layer)
+    assert torch.equal(abn_kernels.sums(x, dz, residual, layer), zeros)
+    dx, dr, sums = abn_kernels.train_gradient(x, dz, residual, zeros, layer)
+    assert dr is not None
+    assert (dx.shape, dr.shape, dx.dtype) == (shape, shape, dtype)
+    assert torch.equal(sums, zeros)
+    dx, dr = abn_kernels.gradient(x, dz, None, zeros, zeros, layer)
+    assert (dx.shape, dr) == (shape, None)
+
+
+@st.composite
+def cases(draw_from: st.DrawFn) -> tuple[Case, str]:
+    shape = draw_from(st.lists(st.integers(1, 7), min_size=4, max_size=4).filter(lambda sizes: sizes[0] > 1))
+    if draw_from(st.booleans()):
+        shape[draw_from(st.sampled_from([0, 3]))] = draw_from(st.integers(8, 700))
+    dtype, activation = draw_from(st.sampled_from(TYPES)), draw_from(st.sampled_from(ACTIVATIONS))
+    return Case(tuple(shape), dtype, activation, draw_from(st.booleans()), draw_from(st.booleans())), draw_from(
+        st.sampled_from(sorted(LAYOUTS))
+    )
+
+
+@given(cases())
+@settings(max_examples=150)
+def test_random_shapes(drawn: tuple[Case, str]) -> None:
+    case, layout = drawn
+    check_layer(case)
+    x, dense = LAYOUTS[layout](draw(case, 1)), draw(case, 1)
+    layer, _ = a_layer(case)
+    torch.testing.assert_close(abn_kernels.train_(x, None, layer), abn_kernels.train_(dense, None, layer))
+    torch.testing.assert_close(x, dense)
+
+
+# ---- what torch sees of the operators -------------------------------------------------------------------------------
+
+
+def arguments(operator: str, case: Case) -> tuple[Any, ...]:
+    """As the operator takes them."""
+    (gamma, beta, eps, activation, slope), _ = a_layer(case)
+    x, dz, moments = draw(case, 1), draw(case, 2), abn_kernels.moments(draw(case, 1))
+    residual = draw(case, 3) if case.has_residual else None
+    return {
+        "abn_moments": (x,),
+        "abn_normalise_": (x, residual, moments, gamma, beta, eps, activation, slope),
+        "abn_train_": (x, residual, gamma, beta, eps, activation, slope),
+        "abn_sums": (x, dz, residual, gamma, beta, activation, slope),
+        "abn_gradient": (x, dz, residual, moments, moments, gamma, beta, eps, activation, slope),
+        "abn_train_gradient": (x, dz, residual, moments, gamma, beta, eps, activation, slope),
+    }[operator]
+
+
+OPERATORS = ["abn_moments", "abn_normalise_", "abn_train_", "abn_sums", "abn_gradient", "abn_train_gradient"]
+SHAPE_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "abn_moments": abn_kernels._moments_shape,
+    "abn_normalise_": abn_kernels._nothing,
+    "abn_train_": abn_kernels._train_shape,
+    "abn_sums": abn_kernels._sums_shape,
+    "abn_gradient": abn_kernels._gradient_shape,
+    "abn_train_gradient": abn_kernels._train_gradient_shape,
+}
+operators = pytest.mark.parametrize("operator", OPERATORS)
+
+
+@operators
+@layouts
+@pytest.mark.parametrize("has_residual", [False, True], ids=["alone", "residual"])
+def test_torch_finds_nothing_wrong_with_the_operators(operator: str, channels_last: bool, has_residual: bool) -> None:
+    native.require(operator, SHAPE_FUNCTIONS[operator])
+    case = Case((2, 3, 4, 5), torch.float32, "elu", channels_last, has_residual)
+    torch.library.opcheck(getattr(torch.ops.seamseg, operator).default, arguments(operator, case))
+
+
+def described(result: Any) -> Any:
+    if isinstance(result, Tensor):
+        return result.shape, result.stride(), result.dtype
+    return [described(part) for part in result] if result is not None else None
+
+
+@operators
+@types
+@layouts
+def test_meta_tensors_give_what_the_kernels_give(operator: str, dtype: torch.dtype, channels_last: bool) -> None:
+    native.require(operator, SHAPE_FUNCTIONS[operator])
+    call = getattr(torch.ops.seamseg, operator)
+    for shape in ((2, 3, 4, 5), (3, 4), (0, 3, 2, 2), (2, 3, 1, 5), (2, 1, 3, 3), (2, 3, 2, 3, 2)):
+        for has_residual in (False, True):
+            given_arguments = arguments(operator, Case(shape, dtype, "elu", channels_last, has_residual))
+            on_meta = [value.to("meta") if isinstance(value, Tensor) else value for value in given_arguments]
+            assert described(call(*on_meta)) == described(call(*given_arguments))
+
+
+REFUSALS: list[tuple[str, int, Callable[[Tensor], Tensor], str]] = [
+    ("abn_moments", 0, lambda x: x[:, :, ::2], "contiguous or channels last"),
+    ("abn_moments", 0, lambda x: x.int(), "must be float32, float64, bfloat16 or float16"),
+    ("abn_moments", 0, lambda x: x[0, 0, 0], "at least two dimensions"),
+    ("abn_train_", 1, lambda r: r.double(), "residual must have the input's type"),
+    ("abn_train_", 1, lambda r: r[:1], "residual must have the input's type, device, shape"),
+    ("abn_train_", 1, lambda r: laid_out(r, True), "memory layout"),
+    ("abn_train_", 2, lambda gamma: gamma[:2], "one number per channel"),
+    ("abn_train_", 2, lambda gamma: gamma.double(), "in float32"),
+    ("abn_train_", 3, lambda beta: beta.bfloat16(), "in float32"),
+    ("abn_train_", 3, lambda beta: torch.stack([beta, beta], 1)[:, 0], "contiguous"),
+    ("abn_normalise_", 2, lambda moments: moments[0], "two numbers per channel"),
+    ("abn_normalise_", 2, lambda moments: moments.T.contiguous().T, "two numbers per channel"),
+    ("abn_sums", 1, lambda dz: dz.bfloat16(), "gradient must have the output's type"),
+    ("abn_sums", 1, lambda dz: dz[:, :, :2], "gradient must have the output's type, device, shape"),
+    ("abn_gradient", 3, lambda means: means.double(), "two numbers per channel"),
+    ("abn_gradient", 4, lambda moments: moments[:, :2], "two numbers per channel"),
+    ("abn_train_gradient", 1, lambda dz: laid_out(dz, True), "memory layout"),
+    ("abn_train_gradient", 3, lambda moments: moments[:1], "two numbers per channel"),
+]
+
+
+@pytest.mark.parametrize(("operator", "position", "spoil", "message"), REFUSALS)
+def test_what_the_kernels_cannot_take_is_refused_by_name(
+    operator: str, position: int, spoil: Callable[[Tensor], Tensor], message: str
+) -> None:
+    native.require(operator, SHAPE_FUNCTIONS[operator])
+    given_arguments = list(arguments(operator, Case((2, 3, 4, 5), has_residual=True)))
+    given_arguments[position] = spoil(given_arguments[position])
+    with pytest.raises((ValueError, RuntimeError), match=rf"{operator}: .*{message}"):
+        getattr(torch.ops.seamseg, operator)(*given_arguments)
+
+
+@pytest.mark.parametrize("code", [-1, 3])
+def test_activations_have_numbers(code: int) -> None:
+    layer = abn_kernels.Layer(torch.ones(3), torch.zeros(3), EPS, code, 1.0)
+    with pytest.raises(ValueError, match="abn_train_: unknown activation"):
+        abn_kernels.train_(torch.zeros(2, 3), None, layer)
+
+
+# ---- memory ---------------------------------------------------------------------------------------------------------
+
+
+@layouts
+@pytest.mark.parametrize("has_residual", [False, True], ids=["alone", "residual"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_nothing_as_large_as_the_input_is_made_but_gradients(
+    dtype: torch.dtype, has_residual: bool, channels_last: bool
+) -> None:
+    case = Case((4, 8, 64, 64), dtype, "elu", channels_last, has_residual)
+    layer, _ = a_layer(case)
+    x, dz, moments = draw(case, 1), draw(case, 2), abn_kernels.moments(draw(case, 1))
+    residual = draw(case, 3) if has_residual else None
+    full = x.numel() * x.element_size()
+    assert peak_bytes(lambda: abn_kernels.train_(x, residual, layer)) < 0.02 * full
+    assert peak_bytes(lambda: abn_kernels.normalise_(x, residual, moments, layer)) < 0.02 * full
+    assert peak_bytes(lambda: abn_kernels.sums(x, dz, residual, layer)) < 0.02 * full
+    gradients = (1 + has_residual) * full
+    work = [
+        lambda: abn_kernels.gradient(x, dz, residual, moments, moments, layer),
+        lambda: abn_kernels.train_gradient(x, dz, residual, moments, layer),
+    ]
+    for call in work:
+        assert gradients <= peak_bytes(call) < gradients + 0.02 * full
