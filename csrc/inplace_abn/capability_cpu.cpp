@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <stdexcept>
 #include <string>
 
 #include <torch/csrc/stable/library.h>
@@ -32,7 +33,10 @@ Capability best_capability() {
 Capability capability() {
   static const Capability chosen = [] {
     const char* wanted = std::getenv("SEAMSEG_CPU_CAPABILITY");
-    const std::string name = wanted == nullptr ? "" : wanted;
+    const std::string name = wanted == nullptr ? "avx512" : wanted;
+    if (name != "baseline" && name != "avx2" && name != "avx512") {
+      throw std::runtime_error("SEAMSEG_CPU_CAPABILITY must be baseline, avx2 or avx512, not " + name);
+    }
     const Capability limit = name == "baseline" ? Capability::baseline
         : name == "avx2"                        ? Capability::avx2
                                                 : Capability::avx512;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+_registering = threading.Lock()
 _REBUILD = "build it again with `pip install --no-build-isolation -e .` in the checkout"
 
 
@@ -28,7 +30,8 @@ def require(operator: str, shapes: Callable[..., Any]) -> bool:
     Raises:
         ImportError: the library is not built, does not load, or was built before the operator was written.
     """
-    return _register(operator, shapes)
+    with _registering:
+        return _register(operator, shapes)
 
 
 @cache
