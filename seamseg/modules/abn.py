@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from seamseg.modules.inversion import Inversion, warn_about_small_gamma
-from seamseg.ops.collectives import Moments, is_started, reduce_moments
+from seamseg.ops.collectives import is_started, reduce_moments
 from seamseg.ops.inplace_abn import (
     Activation,
     Statistics,
@@ -117,7 +117,7 @@ class ABN(nn.Module):
             if count:
                 dims = [dim for dim in range(x.ndim) if dim != 1]
                 var, mean = torch.var_mean(compute, dim=dims, correction=0)
-                self._update_running(Moments(mean.detach(), var.detach(), var.new_tensor(float(count))))
+                self._update_running(mean.detach(), var.detach(), count)
         shape = [1, -1] + [1] * (x.ndim - 2)
         y = (compute - mean.view(shape)) * (self.gamma() * (var + self.eps).rsqrt()).view(shape) + self.beta().view(
             shape
@@ -141,13 +141,18 @@ class ABN(nn.Module):
             )
 
     @torch.no_grad()
-    def _update_running(self, moments: Moments) -> None:
-        # Without a sample (an empty batch) nothing is learnt: it does not count, and its statistics weigh 0.
-        self.num_batches_tracked += moments.count > 0
+    def _update_running(self, mean: Tensor, var: Tensor, count: Tensor | int) -> None:
+        # Without a sample (an empty batch) nothing is learnt: it does not count, and its statistics weigh 0. A count on
+        # a GPU is not asked for.
+        if isinstance(count, int):
+            some: Tensor | int = int(count > 0)
+            unbiased = var * (count / max(count - 1, 1))
+        else:
+            some, unbiased = count > 0, var * count / (count - 1).clamp(min=1)
+        self.num_batches_tracked += some
         momentum = 1 / max(int(self.num_batches_tracked), 1) if self.momentum is None else self.momentum
-        new = (moments.count > 0).to(self.running_mean.dtype) * momentum
-        unbiased = moments.var * moments.count / (moments.count - 1).clamp(min=1)
-        self.running_mean.lerp_(moments.mean.to(self.running_mean.dtype), new)
+        new = some * momentum if isinstance(some, int) else some.to(self.running_mean.dtype) * momentum
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), new)
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), new)
 
 
@@ -204,8 +209,9 @@ class InPlaceABN(ABN):
         statistics = self.batch_statistics(x) if learns else Statistics(self.running_mean, self.running_var)
         z, moments = inplace_abn(x, gamma, beta, statistics, self.eps, activation, self.slope, residual)
         if learns:
-            count = moments.count if statistics is None or statistics.count is None else statistics.count
-            self._update_running(Moments(moments.mean, moments.var, count))
+            mean, var = moments
+            count = None if statistics is None else statistics.count
+            self._update_running(mean, var, num_samples(x) if count is None else count)
         return z
 
     def _beside(self, x: Tensor, residual: Tensor | None) -> Tensor:

@@ -2,9 +2,9 @@ r"""Whether the backward pass of an in-place norm can recover its input from its
 
 The output ``z = act(γ·x̂ + β + r)`` is kept with the unit roundoff u of the activations' type, so that
 ``x̂ = (act⁻¹(z) − r − β)/γ`` is off by about ``4u·max(|act⁻¹(z)|, |r|, |β|)/|γ|`` at most. float32 and float64
-(u = 6e-8, 1e-16) leave an error of the gradients of at most about 2e-2 for any γ that the norms can have. bfloat16 and float16
-(u = 4e-3, 5e-4) do not: below the sizes listed here, gradients would be worse than those of a norm that keeps its
-input.
+(u = 6e-8, 1e-16) leave an error of the gradients of at most about 2e-2 for any γ that the norms can have. bfloat16 and
+float16 (u = 4e-3, 5e-4) do not: below the sizes listed here, gradients would be worse than those of a norm that keeps
+its input.
 """
 
 from __future__ import annotations

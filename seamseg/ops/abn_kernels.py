@@ -92,7 +92,7 @@ def _call(operator: str, shapes: Callable[..., Any], x: Tensor, *arguments: Any)
     native.require(operator, shapes)
     native.require_device(x.device)
     try:
-        return getattr(torch.ops.seamseg, operator)(x, *arguments)
+        return getattr(torch.ops.seamseg, operator).default(x, *arguments)
     except RuntimeError as error:
         raise native.argument_error(error, operator) from None
 

@@ -69,7 +69,8 @@ def batch_moments(x: Tensor) -> Moments:
     Args:
         x: N×C×…, any floating type; N may be 0, which gives zeros with count 0.
     """
-    return _moments(abn_kernels.moments(x), x)
+    mean, var = abn_kernels.moments(x)
+    return Moments(mean, var, mean.new_tensor(float(num_samples(x))))
 
 
 def num_samples(x: Tensor) -> int:
@@ -80,7 +81,7 @@ def num_samples(x: Tensor) -> int:
     """
     if x.ndim < 2:
         raise ValueError(f"a norm needs samples and channels, N×C×…, and got an input of the shape {tuple(x.shape)}")
-    return x.shape[0] * x[0, 0].numel() if x.shape[0] and x.shape[1] else 0
+    return x.numel() // max(x.shape[1], 1)
 
 
 def inplace_abn(
@@ -92,7 +93,7 @@ def inplace_abn(
     activation: Activation,
     slope: float,
     residual: Tensor | None = None,
-) -> tuple[Tensor, Moments]:
+) -> tuple[Tensor, Tensor]:
     """``act(γ·(x − μ)/√(σ² + ε) + β [+ r])``, written over ``x``.
 
     Args:
@@ -107,8 +108,8 @@ def inplace_abn(
         residual: N×C×… of the same type, added before the activation, or None.
 
     Returns:
-        ``x`` itself (or that copy), with the values of the output, and the moments that it was normalised by, with
-        the number of samples in ``x``.
+        ``x`` itself (or that copy), with the values of the output, and mean and biased variance that it was normalised
+        by, 2×C.
 
     Raises:
         ValueError: types, devices or shapes don't fit together.
@@ -121,7 +122,7 @@ def inplace_abn(
     if not compiling and x._is_view() and _wants_gradients(x, gamma, beta, residual):
         x = x.clone()
     z, moments = InPlaceABNFunction.apply(x, residual, gamma, beta, statistics, eps, _CODES[activation], slope)
-    return z, _moments(moments, z)
+    return z, moments
 
 
 def overwriting_obstacle(x: Tensor) -> str | None:
@@ -154,11 +155,6 @@ def activate_(x: Tensor, activation: Activation, slope: float) -> None:
         functional.leaky_relu_(x, slope)
     elif activation == "elu":
         functional.elu_(x, slope)
-
-
-def _moments(moments: Tensor, x: Tensor) -> Moments:
-    mean, var = moments
-    return Moments(mean, var, moments.new_tensor(float(num_samples(x))))
 
 
 def _check_arguments(x: Tensor, gamma: Tensor, beta: Tensor, residual: Tensor | None) -> None:
