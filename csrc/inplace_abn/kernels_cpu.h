@@ -57,6 +57,13 @@ struct BackwardConstants {
   Constant offset;
 };
 
+// Where the samples of one channel lie: `count` runs of `num`, `stride` apart.
+struct Runs {
+  int64_t num;
+  int64_t count;
+  int64_t stride;
+};
+
 // What a kernel reads and writes; in the backward pass x is the output z. A residual may be null, and dr with it.
 template <typename T>
 struct Input {
@@ -80,11 +87,11 @@ template <typename T>
 struct Kernels {
   using A = Compute<T>;
 
-  // A run of samples of one channel.
-  void (*run_moments)(const T* x, int64_t num, Moments& moments);
-  void (*run_normalise)(T* x, const T* residual, int64_t num, ForwardConstants<A> constants, A slope);
-  void (*run_sums)(Input<T> input, const T* dz, int64_t num, A beta, A slope, Sums& sums);
-  void (*run_gradient)(Input<T> input, Gradients<T> to, int64_t num, BackwardConstants<A> constants, A slope);
+  // Samples of one channel.
+  void (*run_moments)(const T* x, Runs runs, Moments& moments);
+  void (*run_normalise)(T* x, const T* residual, Runs runs, ForwardConstants<A> constants, A slope);
+  void (*run_sums)(Input<T> input, const T* dz, Runs runs, A beta, A slope, Sums& sums);
+  void (*run_gradient)(Input<T> input, Gradients<T> to, Runs runs, BackwardConstants<A> constants, A slope);
 
   // Rows of samples, in which the channels lie side by side.
   void (*rows_moments)(const T* x, int64_t rows, int64_t channels, Moments* moments);

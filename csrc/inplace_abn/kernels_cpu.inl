@@ -45,26 +45,39 @@ Compute<T> mean_of_tile(const T* x, int64_t num) {
   return total / static_cast<A>(num);
 }
 
+// Calls use(offset, size, count) for pieces of the runs that are short enough for one sum: of `count` runs, numbers
+// offset ... offset + size - 1.
+template <typename Use>
+inline void for_sums(Runs runs, const Use& use) {
+  const int64_t per_sum = std::max<int64_t>(1, block / std::max<int64_t>(runs.num, 1));
+  for (int64_t first = 0; first < runs.count; first += per_sum) {
+    for (int64_t begin = 0; begin < runs.num; begin += block) {
+      use(first * runs.stride + begin, std::min(block, runs.num - begin), std::min(per_sum, runs.count - first));
+    }
+  }
+}
+
 template <typename T>
-void run_moments(const T* x, int64_t num, Moments& moments) {
+void run_moments(const T* x, Runs runs, Moments& moments) {
   using A = Compute<T>;
   Source<T> source;
-  for (int64_t begin = 0; begin < num; begin += block) {
-    const int64_t size = std::min(block, num - begin);
+  for_sums(runs, [&](int64_t begin, int64_t size, int64_t count) {
     const A shift = mean_of_tile(x + begin, std::min(tile, size));
     A first = 0;
     A second = 0;
-    for_tiles(size, [&](int64_t offset, int64_t part) {
-      const auto values = source.of(x + begin + offset, part);
+    for (int64_t run = 0; run < count; ++run) {
+      for_tiles(size, [&](int64_t offset, int64_t part) {
+        const auto values = source.of(x + begin + run * runs.stride + offset, part);
 #pragma omp simd reduction(+ : first, second)
-      for (int64_t i = 0; i < part; ++i) {
-        const A distance = values[i] - shift;
-        first += distance;
-        second += distance * distance;
-      }
-    });
-    moments.merge(moments_about(shift, static_cast<double>(size), first, second));
-  }
+        for (int64_t i = 0; i < part; ++i) {
+          const A distance = values[i] - shift;
+          first += distance;
+          second += distance * distance;
+        }
+      });
+    }
+    moments.merge(moments_about(shift, static_cast<double>(size * count), first, second));
+  });
 }
 
 // Of the first rows of a block, as the number near the mean.
@@ -125,14 +138,14 @@ void rows_moments(const T* x, int64_t rows, int64_t channels, Moments* moments) 
 
 template <typename T, Activation kind, bool has_residual, typename Constant>
 inline void normalise(
-    T* x, const T* residual, int64_t rows, int64_t columns, ForwardConstants<Constant> constants, Compute<T> slope) {
+    T* x, const T* residual, Runs rows, ForwardConstants<Constant> constants, Compute<T> slope) {
   const auto activation = activation_of<T, kind>(slope);
   Source<T> source;
   Residual<T, has_residual> shortcut_source;
   Target<T> target;
-  for (int64_t row = 0; row < rows; ++row) {
-    for_tiles(columns, [&](int64_t column, int64_t num) {
-      const int64_t at = row * columns + column;
+  for (int64_t row = 0; row < rows.count; ++row) {
+    for_tiles(rows.num, [&](int64_t column, int64_t num) {
+      const int64_t at = row * rows.stride + column;
       const auto values = source.of(x + at, num);
       const auto shortcut = shortcut_source.of(residual, at, num);
       const auto mean = constant_at(constants.mean, column);
@@ -149,11 +162,11 @@ inline void normalise(
 }
 
 template <typename T, Activation kind>
-void run_normalise(T* x, const T* residual, int64_t num, ForwardConstants<Compute<T>> constants, Compute<T> slope) {
+void run_normalise(T* x, const T* residual, Runs runs, ForwardConstants<Compute<T>> constants, Compute<T> slope) {
   if (residual == nullptr) {
-    normalise<T, kind, false>(x, residual, 1, num, constants, slope);
+    normalise<T, kind, false>(x, residual, runs, constants, slope);
   } else {
-    normalise<T, kind, true>(x, residual, 1, num, constants, slope);
+    normalise<T, kind, true>(x, residual, runs, constants, slope);
   }
 }
 
@@ -162,46 +175,48 @@ void rows_normalise(
     T* x, const T* residual, int64_t rows, int64_t channels, ForwardConstants<const Compute<T>*> constants,
     Compute<T> slope) {
   if (residual == nullptr) {
-    normalise<T, kind, false>(x, residual, rows, channels, constants, slope);
+    normalise<T, kind, false>(x, residual, {channels, rows, channels}, constants, slope);
   } else {
-    normalise<T, kind, true>(x, residual, rows, channels, constants, slope);
+    normalise<T, kind, true>(x, residual, {channels, rows, channels}, constants, slope);
   }
 }
 
 // ---- sums of the backward pass --------------------------------------------------------------------------------------
 
 template <typename T, Activation kind, bool has_residual>
-inline void sums_of_run(
-    Input<T> input, const T* dz, int64_t num, Compute<T> beta, Compute<T> slope, Sums& sums) {
+inline void sums_of_run(Input<T> input, const T* dz, Runs runs, Compute<T> beta, Compute<T> slope, Sums& sums) {
   using A = Compute<T>;
   const auto activation = activation_of<T, kind>(slope);
   Source<T> z_source, dz_source;
   Residual<T, has_residual> shortcut_source;
-  for (int64_t begin = 0; begin < num; begin += block) {
+  for_sums(runs, [&](int64_t begin, int64_t size, int64_t count) {
     A sum_dy = 0;
     A sum_dy_y = 0;
-    for_tiles(std::min(block, num - begin), [&](int64_t offset, int64_t part) {
-      const auto z = z_source.of(input.x + begin + offset, part);
-      const auto upstream = dz_source.of(dz + begin + offset, part);
-      const auto shortcut = shortcut_source.of(input.residual, begin + offset, part);
+    for (int64_t run = 0; run < count; ++run) {
+      for_tiles(size, [&](int64_t offset, int64_t part) {
+        const int64_t at = begin + run * runs.stride + offset;
+        const auto z = z_source.of(input.x + at, part);
+        const auto upstream = dz_source.of(dz + at, part);
+        const auto shortcut = shortcut_source.of(input.residual, at, part);
 #pragma omp simd reduction(+ : sum_dy, sum_dy_y)
-      for (int64_t i = 0; i < part; ++i) {
-        const A dy = upstream[i] * activation.derivative(z[i]);
-        sum_dy += dy;
-        sum_dy_y += dy * (activation.invert(z[i]) - shortcut[i] - beta);
-      }
-    });
+        for (int64_t i = 0; i < part; ++i) {
+          const A dy = upstream[i] * activation.derivative(z[i]);
+          sum_dy += dy;
+          sum_dy_y += dy * (activation.invert(z[i]) - shortcut[i] - beta);
+        }
+      });
+    }
     sums.dy += sum_dy;
     sums.dy_y += sum_dy_y;
-  }
+  });
 }
 
 template <typename T, Activation kind>
-void run_sums(Input<T> input, const T* dz, int64_t num, Compute<T> beta, Compute<T> slope, Sums& sums) {
+void run_sums(Input<T> input, const T* dz, Runs runs, Compute<T> beta, Compute<T> slope, Sums& sums) {
   if (input.residual == nullptr) {
-    sums_of_run<T, kind, false>(input, dz, num, beta, slope, sums);
+    sums_of_run<T, kind, false>(input, dz, runs, beta, slope, sums);
   } else {
-    sums_of_run<T, kind, true>(input, dz, num, beta, slope, sums);
+    sums_of_run<T, kind, true>(input, dz, runs, beta, slope, sums);
   }
 }
 
@@ -253,16 +268,15 @@ void rows_sums(
 
 template <typename T, Activation kind, bool has_residual, typename Constant>
 inline void gradient(
-    Input<T> input, Gradients<T> to, int64_t rows, int64_t columns, BackwardConstants<Constant> constants,
-    Compute<T> slope) {
+    Input<T> input, Gradients<T> to, Runs rows, BackwardConstants<Constant> constants, Compute<T> slope) {
   using A = Compute<T>;
   const auto activation = activation_of<T, kind>(slope);
   Source<T> z_source, dz_source;
   Residual<T, has_residual> shortcut_source;
   Target<T> dx_target, dr_target;
-  for (int64_t row = 0; row < rows; ++row) {
-    for_tiles(columns, [&](int64_t column, int64_t num) {
-      const int64_t at = row * columns + column;
+  for (int64_t row = 0; row < rows.count; ++row) {
+    for_tiles(rows.num, [&](int64_t column, int64_t num) {
+      const int64_t at = row * rows.stride + column;
       const auto z = z_source.of(input.x + at, num);
       const auto upstream = dz_source.of(to.dz + at, num);
       const auto shortcut = shortcut_source.of(input.residual, at, num);
@@ -291,11 +305,11 @@ inline void gradient(
 
 template <typename T, Activation kind>
 void run_gradient(
-    Input<T> input, Gradients<T> to, int64_t num, BackwardConstants<Compute<T>> constants, Compute<T> slope) {
+    Input<T> input, Gradients<T> to, Runs runs, BackwardConstants<Compute<T>> constants, Compute<T> slope) {
   if (input.residual == nullptr) {
-    gradient<T, kind, false>(input, to, 1, num, constants, slope);
+    gradient<T, kind, false>(input, to, runs, constants, slope);
   } else {
-    gradient<T, kind, true>(input, to, 1, num, constants, slope);
+    gradient<T, kind, true>(input, to, runs, constants, slope);
   }
 }
 
@@ -304,9 +318,9 @@ void rows_gradient(
     Input<T> input, Gradients<T> to, int64_t rows, int64_t channels, BackwardConstants<const Compute<T>*> constants,
     Compute<T> slope) {
   if (input.residual == nullptr) {
-    gradient<T, kind, false>(input, to, rows, channels, constants, slope);
+    gradient<T, kind, false>(input, to, {channels, rows, channels}, constants, slope);
   } else {
-    gradient<T, kind, true>(input, to, rows, channels, constants, slope);
+    gradient<T, kind, true>(input, to, {channels, rows, channels}, constants, slope);
   }
 }
 

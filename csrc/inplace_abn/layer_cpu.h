@@ -22,23 +22,23 @@ class Layer {
 
   Moments channel_moments(const T* x, int64_t channel, int64_t begin, int64_t end) const {
     Moments moments;
-    for_runs(shape_, channel, begin, end, [&](int64_t offset, int64_t num) {
-      kernels_.run_moments(x + offset, num, moments);
+    for_runs(shape_, channel, begin, end, [&](int64_t offset, Runs runs) {
+      kernels_.run_moments(x + offset, runs, moments);
     });
     return moments;
   }
 
   void normalise_channel(
       T* x, const T* residual, int64_t channel, int64_t begin, int64_t end, ForwardConstants<A> constants) const {
-    for_runs(shape_, channel, begin, end, [&](int64_t offset, int64_t num) {
-      kernels_.run_normalise(x + offset, residual == nullptr ? nullptr : residual + offset, num, constants, slope_);
+    for_runs(shape_, channel, begin, end, [&](int64_t offset, Runs runs) {
+      kernels_.run_normalise(x + offset, residual == nullptr ? nullptr : residual + offset, runs, constants, slope_);
     });
   }
 
   Sums channel_sums(Input<T> input, const T* dz, int64_t channel, int64_t begin, int64_t end, A beta) const {
     Sums sums;
-    for_runs(shape_, channel, begin, end, [&](int64_t offset, int64_t num) {
-      kernels_.run_sums(input.at(offset), dz + offset, num, beta, slope_, sums);
+    for_runs(shape_, channel, begin, end, [&](int64_t offset, Runs runs) {
+      kernels_.run_sums(input.at(offset), dz + offset, runs, beta, slope_, sums);
     });
     return sums;
   }
@@ -46,8 +46,8 @@ class Layer {
   void channel_gradient(
       Input<T> input, Gradients<T> to, int64_t channel, int64_t begin, int64_t end,
       BackwardConstants<A> constants) const {
-    for_runs(shape_, channel, begin, end, [&](int64_t offset, int64_t num) {
-      kernels_.run_gradient(input.at(offset), to.at(offset), num, constants, slope_);
+    for_runs(shape_, channel, begin, end, [&](int64_t offset, Runs runs) {
+      kernels_.run_gradient(input.at(offset), to.at(offset), runs, constants, slope_);
     });
   }
 

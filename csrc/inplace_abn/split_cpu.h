@@ -26,14 +26,18 @@ void in_parallel(int64_t num, int64_t size, const Use& use) {
   torch::stable::parallel_for(0, num, std::max<int64_t>(1, grain / std::max<int64_t>(size, 1)), use);
 }
 
-// Calls use(offset, num) for every contiguous run of the samples begin ... end - 1 of a channel of a planar tensor.
+// Calls use(offset, runs) for the samples begin ... end - 1 of a channel of a planar tensor: the rest of a plane, whole
+// planes, and the beginning of one.
 template <typename Use>
 void for_runs(const Shape& shape, int64_t channel, int64_t begin, int64_t end, const Use& use) {
+  const int64_t stride = shape.channels * shape.inner;
   for (int64_t sample = begin; sample < end;) {
+    const int64_t plane = sample / shape.inner;
     const int64_t inside = sample % shape.inner;
     const int64_t num = std::min(shape.inner - inside, end - sample);
-    use((sample / shape.inner * shape.channels + channel) * shape.inner + inside, num);
-    sample += num;
+    const int64_t count = num == shape.inner ? (end - sample) / shape.inner : 1;
+    use(plane * stride + channel * shape.inner + inside, Runs{num, count, stride});
+    sample += num * count;
   }
 }
 
