@@ -21,7 +21,7 @@ from seamseg.config import Experiment
 from seamseg.runtime.checkpoint import Checkpoint, Position, load_checkpoint
 from seamseg.runtime.log import read_metrics
 from seamseg.runtime.stopping import StopRequest
-from seamseg.structures import Losses
+from seamseg.structures import Losses, LossSum
 from seamseg.train import Pace, Trainer, check_finite, step_generator
 
 
@@ -180,9 +180,10 @@ def test_a_run_that_goes_astray_stops_before_it_changes_the_weights(folder: Path
     expected = trained(healthy, steps=2).saved[-1]
     right, calls = trainer.network.semantic_loss, []
 
-    def wrong(*arguments: Any) -> torch.Tensor:
+    def wrong(*arguments: Any) -> LossSum:
         calls.append(1)
-        return right(*arguments) * (math.nan if len(calls) == 3 else 1)
+        loss = right(*arguments)
+        return LossSum(loss.total * (math.nan if len(calls) == 3 else 1), loss.count)
 
     trainer.network.semantic_loss = wrong  # type: ignore[assignment]
     watcher = Watcher(trainer)
