@@ -23,7 +23,7 @@ def mean_of_rank(sums: Sequence[LossSum]) -> list[Tensor]:
     return [one.mean for one in sums]
 
 
-def mean_over_ranks(sums: Sequence[LossSum]) -> list[Tensor]:
+def mean_of_all_ranks(sums: Sequence[LossSum]) -> list[Tensor]:
     """All ranks divide by their common counts: the average over the ranks is the mean of the joined batch.
 
     One collective for all losses.

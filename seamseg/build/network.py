@@ -8,7 +8,7 @@ from seamseg.algos.anchor_matching import AnchorMatcher
 from seamseg.algos.anchors import AnchorGrid
 from seamseg.algos.detection import DetectionSelector
 from seamseg.algos.fusion import PanopticFusion
-from seamseg.algos.loss_normalization import mean_of_rank, mean_over_ranks
+from seamseg.algos.loss_normalization import mean_of_all_ranks, mean_of_rank
 from seamseg.algos.proposal_network import ProposalNetwork
 from seamseg.algos.proposals import ProposalSelector
 from seamseg.algos.region_features import RegionPooler
@@ -44,7 +44,7 @@ def build_network(experiment: Experiment, num_stuff: int, num_things: int) -> Pa
         proposal_network=_proposal_network(experiment, num_stuff),
         region_network=_region_network(experiment, num_stuff),
         semantic_loss=SemanticLoss(experiment.sem.hardest_fraction),
-        normalise=mean_over_ranks if experiment.loss.normalize == "global" else mean_of_rank,
+        normalise=mean_of_all_ranks if experiment.loss.normalize == "global" else mean_of_rank,
     )
     for name, layer in network.named_modules():
         if isinstance(layer, ABN):

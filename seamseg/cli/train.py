@@ -89,8 +89,7 @@ def write_settings(folder: Path, experiment: Experiment) -> None:
 
 
 def report_rate(experiment: Experiment, rate: float) -> None:
-    """Says when the learning rate is not the one of the settings."""
+    """Says what a scaled learning rate has become."""
     settings = experiment.optimizer
-    if settings.lr_batch is not None and rate != settings.lr:
-        images = round(settings.lr_batch * rate / settings.lr)
-        print(f"learning rate {rate:.6g}: {settings.lr:g} for {settings.lr_batch} images, of {images}", file=sys.stderr)
+    if settings.lr_batch is not None:
+        print(f"learning rate {rate:.6g}, scaled from {settings.lr:g} for {settings.lr_batch} images", file=sys.stderr)

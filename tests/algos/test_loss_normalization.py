@@ -8,7 +8,7 @@ import pytest
 import torch
 from ranks import on_ranks
 
-from seamseg.algos.loss_normalization import mean_of_rank, mean_over_ranks
+from seamseg.algos.loss_normalization import mean_of_all_ranks, mean_of_rank
 from seamseg.structures import LossSum
 
 TOTALS, COUNTS = ([6.0, 1.0, 0.0], [2.0, 7.0, 0.0]), ([3, 1, 0], [1, 0, 0])
@@ -27,13 +27,13 @@ def test_a_rank_divides_by_its_own_counts() -> None:
 
 
 def test_one_process_has_nothing_to_share() -> None:
-    values = mean_over_ranks(sums(0))
+    values = mean_of_all_ranks(sums(0))
     assert [float(loss.detach()) for loss in values] == [2, 1, 0]
     values[0].backward()
 
 
 def shared_losses(rank: int) -> list[float]:
-    return [float(loss.detach()) for loss in mean_over_ranks(sums(rank))]
+    return [float(loss.detach()) for loss in mean_of_all_ranks(sums(rank))]
 
 
 def test_the_average_over_the_ranks_is_the_mean_of_all_terms(tmp_path: Path) -> None:
