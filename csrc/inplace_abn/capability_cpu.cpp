@@ -60,14 +60,15 @@ std::string cpu_capability() {
 
 template <typename T>
 const Kernels<T>* kernels() {
-  switch (capability()) {
-    case Capability::avx512:
-      return avx512_kernels<T>();
-    case Capability::avx2:
-      return avx2_kernels<T>();
-    default:
-      return baseline_kernels<T>();
+#ifdef __x86_64__
+  if (capability() == Capability::avx512) {
+    return avx512::all_kernels<T>();
   }
+  if (capability() == Capability::avx2) {
+    return avx2::all_kernels<T>();
+  }
+#endif
+  return baseline::all_kernels<T>();
 }
 
 template const Kernels<float>* kernels();

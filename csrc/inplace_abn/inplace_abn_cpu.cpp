@@ -8,31 +8,13 @@
 #include <torch/headeronly/util/Half.h>
 
 #include "layer_cpu.h"
+#include "tensors.h"
 
 namespace seamseg::inplace_abn {
 namespace {
 
 using torch::headeronly::BFloat16;
 using torch::headeronly::Half;
-
-template <typename T>
-const T* data(const Tensor& tensor) {
-  return static_cast<const T*>(tensor.const_data_ptr());
-}
-
-template <typename T>
-const T* data(const OptionalTensor& tensor) {
-  return tensor.has_value() ? data<T>(*tensor) : nullptr;
-}
-
-template <typename T>
-T* results(const Tensor& tensor) {
-  return static_cast<T*>(tensor.mutable_data_ptr());
-}
-
-Tensor two_per_channel(const Tensor& x) {
-  return torch::stable::new_empty(x, {2, x.size(1)}, accumulate_type(x));
-}
 
 double variance(const Moments& moments) {
   return moments.count > 0 ? moments.deviation / moments.count : 0;
@@ -41,7 +23,7 @@ double variance(const Moments& moments) {
 template <typename T>
 Tensor stored(const std::vector<Moments>& moments, const Tensor& x) {
   Tensor result = two_per_channel(x);
-  auto* out = results<Compute<T>>(result);
+  auto* out = mutable_pointer<Compute<T>>(result);
   for (size_t channel = 0; channel < moments.size(); ++channel) {
     out[channel] = static_cast<Compute<T>>(moments[channel].mean);
     out[moments.size() + channel] = static_cast<Compute<T>>(variance(moments[channel]));
@@ -52,7 +34,7 @@ Tensor stored(const std::vector<Moments>& moments, const Tensor& x) {
 template <typename T>
 Tensor stored(const std::vector<Sums>& sums, const Tensor& gamma, const Tensor& x) {
   Tensor result = two_per_channel(x);
-  auto* out = results<Compute<T>>(result);
+  auto* out = mutable_pointer<Compute<T>>(result);
   for (size_t channel = 0; channel < sums.size(); ++channel) {
     out[channel] = static_cast<Compute<T>>(sums[channel].dy);
     out[sums.size() + channel] = static_cast<Compute<T>>(sums[channel].dy_y / constants_of<T>(gamma)[channel]);
@@ -64,7 +46,7 @@ Tensor stored(const std::vector<Sums>& sums, const Tensor& gamma, const Tensor& 
 
 template <typename T>
 Tensor moments_of(const Tensor& x) {
-  return stored<T>(Layer<T>(x, "abn_moments", 0, 1).moments(data<T>(x)), x);
+  return stored<T>(Layer<T>(x, "abn_moments", 0, 1).moments(pointer<T>(x)), x);
 }
 
 template <typename T>
@@ -76,7 +58,7 @@ void normalise(
   for (int64_t channel = 0; channel < x.size(1); ++channel) {
     scales.set(channel, values[channel], values[x.size(1) + channel]);
   }
-  Layer<T>(x, "abn_normalise_", activation, slope).normalise(results<T>(x), data<T>(residual), scales);
+  Layer<T>(x, "abn_normalise_", activation, slope).normalise(mutable_pointer<T>(x), pointer<T>(residual), scales);
 }
 
 template <typename T>
@@ -89,13 +71,13 @@ Tensor train(
     normalise<T>(x, residual, moments, gamma, beta, eps, activation, slope);
     return moments;
   }
-  auto* values = results<T>(x);
+  auto* values = mutable_pointer<T>(x);
   std::vector<Moments> moments(x.size(1));
   ForwardScales<T> scales(gamma, beta, eps);
   layer.for_channels([&](int64_t channel, int64_t num) {
     const Moments own = layer.channel_moments(values, channel, 0, num);
     scales.set(channel, own.mean, variance(own));
-    layer.normalise_channel(values, data<T>(residual), channel, 0, num, scales.of(channel));
+    layer.normalise_channel(values, pointer<T>(residual), channel, 0, num, scales.of(channel));
     moments[channel] = own;
   });
   return stored<T>(moments, x);
@@ -106,7 +88,7 @@ Tensor sums_of(
     const Tensor& z, const Tensor& dz, const OptionalTensor& residual, const Tensor& gamma, const Tensor& beta,
     int64_t activation, double slope) {
   const Layer<T> layer(z, "abn_sums", activation, slope);
-  return stored<T>(layer.sums({data<T>(z), data<T>(residual)}, data<T>(dz), constants_of<T>(beta)), gamma, z);
+  return stored<T>(layer.sums({pointer<T>(z), pointer<T>(residual)}, pointer<T>(dz), constants_of<T>(beta)), gamma, z);
 }
 
 // dx, and the residual's gradient or nothing.
@@ -118,7 +100,7 @@ std::tuple<Tensor, Tensor> gradients_like(const Tensor& z, const OptionalTensor&
 
 template <typename T>
 Gradients<T> gradients(const Tensor& dz, const Tensor& dx, const Tensor& dr) {
-  return {data<T>(dz), results<T>(dx), dr.numel() == 0 ? nullptr : results<T>(dr)};
+  return {pointer<T>(dz), mutable_pointer<T>(dx), mutable_pointer<T>(dr)};
 }
 
 template <typename T>
@@ -132,7 +114,7 @@ std::tuple<Tensor, Tensor> gradient(
   }
   const auto [dx, dr] = gradients_like(z, residual);
   Layer<T>(z, "abn_gradient", activation, slope)
-      .gradient({data<T>(z), data<T>(residual)}, gradients<T>(dz, dx, dr), scales);
+      .gradient({pointer<T>(z), pointer<T>(residual)}, gradients<T>(dz, dx, dr), scales);
   return {dx, dr};
 }
 
@@ -142,7 +124,7 @@ std::tuple<Tensor, Tensor, Tensor> train_gradient(
     const Tensor& beta, double eps, int64_t activation, double slope) {
   const Layer<T> layer(z, "abn_train_gradient", activation, slope);
   const auto [dx, dr] = gradients_like(z, residual);
-  const Input<T> input{data<T>(z), data<T>(residual)};
+  const Input<T> input{pointer<T>(z), pointer<T>(residual)};
   const Gradients<T> to = gradients<T>(dz, dx, dr);
   const auto count = static_cast<double>(std::max<int64_t>(shape_of(z, "abn_train_gradient").num_samples(), 1));
   BackwardScales<T> scales(moments, gamma, beta, eps);

@@ -11,8 +11,8 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
-#include "arguments.h"
 #include "launch_cuda.h"
+#include "tensors.h"
 
 namespace seamseg::inplace_abn::cuda {
 namespace {
@@ -51,25 +51,6 @@ class Device {
   cudaStream_t stream_ = nullptr;
   int multiprocessors_ = 0;
 };
-
-template <typename T>
-const T* pointer(const Tensor& tensor) {
-  return static_cast<const T*>(tensor.const_data_ptr());
-}
-
-template <typename T>
-const T* pointer(const OptionalTensor& tensor) {
-  return tensor.has_value() ? pointer<T>(*tensor) : nullptr;
-}
-
-template <typename T>
-T* mutable_pointer(const Tensor& tensor) {
-  return tensor.numel() == 0 ? nullptr : static_cast<T*>(tensor.mutable_data_ptr());
-}
-
-Tensor two_per_channel(const Tensor& x) {
-  return torch::stable::new_empty(x, {2, x.size(1)}, accumulate_type(x));
-}
 
 Tensor two_zeros_per_channel(const Tensor& x) {
   return torch::stable::new_zeros(x, {2, x.size(1)}, accumulate_type(x));

@@ -27,21 +27,3 @@
 #endif
 
 #endif
-
-namespace seamseg::inplace_abn {
-
-template <typename T>
-const Kernels<T>* avx2_kernels() {
-#ifdef __x86_64__
-  return avx2::kernels<T>;
-#else
-  return nullptr;
-#endif
-}
-
-template const Kernels<float>* avx2_kernels();
-template const Kernels<double>* avx2_kernels();
-template const Kernels<torch::headeronly::BFloat16>* avx2_kernels();
-template const Kernels<torch::headeronly::Half>* avx2_kernels();
-
-} // namespace seamseg::inplace_abn

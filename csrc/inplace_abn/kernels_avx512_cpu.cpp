@@ -27,21 +27,3 @@
 #endif
 
 #endif
-
-namespace seamseg::inplace_abn {
-
-template <typename T>
-const Kernels<T>* avx512_kernels() {
-#ifdef __x86_64__
-  return avx512::kernels<T>;
-#else
-  return nullptr;
-#endif
-}
-
-template const Kernels<float>* avx512_kernels();
-template const Kernels<double>* avx512_kernels();
-template const Kernels<torch::headeronly::BFloat16>* avx512_kernels();
-template const Kernels<torch::headeronly::Half>* avx512_kernels();
-
-} // namespace seamseg::inplace_abn

@@ -11,17 +11,3 @@
 
 #define SEAMSEG_INSTRUCTION_SET baseline
 #include "kernels_cpu.inl"
-
-namespace seamseg::inplace_abn {
-
-template <typename T>
-const Kernels<T>* baseline_kernels() {
-  return baseline::kernels<T>;
-}
-
-template const Kernels<float>* baseline_kernels();
-template const Kernels<double>* baseline_kernels();
-template const Kernels<torch::headeronly::BFloat16>* baseline_kernels();
-template const Kernels<torch::headeronly::Half>* baseline_kernels();
-
-} // namespace seamseg::inplace_abn

@@ -103,13 +103,19 @@ struct Kernels {
       Input<T> input, Gradients<T> to, int64_t rows, int64_t channels, BackwardConstants<const A*> constants, A slope);
 };
 
-// By activation; one array per instruction set, null where the compiler cannot build it.
+// By activation; one array per instruction set. Those of x86 are there on x86 alone.
+namespace baseline {
 template <typename T>
-const Kernels<T>* baseline_kernels();
+const Kernels<T>* all_kernels();
+}
+namespace avx2 {
 template <typename T>
-const Kernels<T>* avx2_kernels();
+const Kernels<T>* all_kernels();
+}
+namespace avx512 {
 template <typename T>
-const Kernels<T>* avx512_kernels();
+const Kernels<T>* all_kernels();
+}
 
 // Those of this machine.
 template <typename T>

@@ -331,11 +331,22 @@ constexpr Kernels<T> kernels_of = {
 };
 
 template <typename T>
-constexpr Kernels<T> kernels[num_activations] = {
+constexpr Kernels<T> table[num_activations] = {
     kernels_of<T, Activation::identity>,
     kernels_of<T, Activation::leaky_relu>,
     kernels_of<T, Activation::elu>,
 };
 
 } // namespace
+
+template <typename T>
+const Kernels<T>* all_kernels() {
+  return table<T>;
+}
+
+template const Kernels<float>* all_kernels();
+template const Kernels<double>* all_kernels();
+template const Kernels<BFloat16>* all_kernels();
+template const Kernels<Half>* all_kernels();
+
 } // namespace seamseg::inplace_abn::SEAMSEG_INSTRUCTION_SET
