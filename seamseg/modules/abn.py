@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,16 +23,16 @@ from seamseg.modules.inversion import Inversion, warn_about_small_gamma
 from seamseg.ops.collectives import is_started, reduce_moments
 from seamseg.ops.inplace_abn import (
     Activation,
+    Scale,
     Statistics,
     activate_,
     batch_moments,
     check_activation,
+    gamma_of,
     inplace_abn,
     num_samples,
     overwriting_obstacle,
 )
-
-Scale = Literal["abs", "signed"]
 
 
 class ABN(nn.Module):
@@ -93,10 +92,7 @@ class ABN(nn.Module):
         """The factor that the weight stands for; never zero."""
         if self.weight is None:
             return torch.ones_like(self.running_mean)
-        # where() instead of abs() and sign(): their derivative at 0 is 0, and such a weight would never move again.
-        if self.scale == "abs":
-            return torch.where(self.weight >= 0, self.weight, -self.weight) + self.eps
-        return torch.where(self.weight >= 0, self.weight + self.eps, self.weight - self.eps)
+        return gamma_of(self.weight, self.scale, self.eps)
 
     def beta(self) -> Tensor:
         """The bias, or zeros."""
@@ -140,7 +136,6 @@ class ABN(nn.Module):
                 "or images, or norm.name=gn"
             )
 
-    @torch.no_grad()
     def _update_running(self, mean: Tensor, var: Tensor, count: Tensor | int) -> None:
         # Without a sample (an empty batch) nothing is learnt: it does not count, and its statistics weigh 0. A count on
         # a GPU is not asked for.
@@ -149,7 +144,7 @@ class ABN(nn.Module):
             unbiased = var * (count / max(count - 1, 1))
         else:
             some, unbiased = count > 0, var * count / (count - 1).clamp(min=1)
-        self.num_batches_tracked += some
+        self.num_batches_tracked.add_(some)
         momentum = 1 / max(int(self.num_batches_tracked), 1) if self.momentum is None else self.momentum
         new = some * momentum if isinstance(some, int) else some.to(self.running_mean.dtype) * momentum
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), new)
@@ -188,7 +183,9 @@ class InPlaceABN(ABN):
         if residual is not None and self.activation == "elu" and torch.is_grad_enabled():
             return self._beside(x, residual)
         if self.inversion.is_accurate(self.weight, x.dtype, residual is not None):
-            return self._in_place(x, self.gamma(), self.beta(), self.activation, residual)
+            weight = torch.ones_like(self.running_mean) if self.weight is None else self.weight
+            scale = None if self.weight is None else self.scale
+            return self._in_place(x, weight, self.beta(), scale, self.activation, residual)
         if not torch.compiler.is_compiling():
             warn_about_small_gamma()
         return self._beside(x, residual)
@@ -203,11 +200,17 @@ class InPlaceABN(ABN):
         return None
 
     def _in_place(
-        self, x: Tensor, gamma: Tensor, beta: Tensor, activation: Activation, residual: Tensor | None
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        scale: Scale | None,
+        activation: Activation,
+        residual: Tensor | None,
     ) -> Tensor:
         learns = self.learns_statistics
         statistics = self.batch_statistics(x) if learns else Statistics(self.running_mean, self.running_var)
-        z, moments = inplace_abn(x, gamma, beta, statistics, self.eps, activation, self.slope, residual)
+        z, moments = inplace_abn(x, weight, bias, statistics, self.eps, activation, self.slope, residual, scale)
         if learns:
             mean, var = moments
             count = None if statistics is None else statistics.count
@@ -216,7 +219,7 @@ class InPlaceABN(ABN):
 
     def _beside(self, x: Tensor, residual: Tensor | None) -> Tensor:
         ones, zeros = torch.ones_like(self.running_mean), torch.zeros_like(self.running_mean)
-        normalised = self._in_place(x, ones, zeros, "identity", None)
+        normalised = self._in_place(x, ones, zeros, None, "identity", None)
         shape = [1, -1] + [1] * (x.ndim - 2)
         y = normalised * self.gamma().view(shape) + self.beta().view(shape)
         y = (y if residual is None else y + residual).to(x.dtype)

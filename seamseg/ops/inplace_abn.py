@@ -22,6 +22,7 @@ from seamseg.ops import abn_kernels
 from seamseg.ops.collectives import Moments, sum_over_ranks
 
 Activation = Literal["leaky_relu", "elu", "identity"]
+Scale = Literal["abs", "signed"]
 
 # As csrc/inplace_abn/activation.h numbers them.
 _CODES = {"identity": 0, "leaky_relu": 1, "elu": 2}
@@ -84,28 +85,46 @@ def num_samples(x: Tensor) -> int:
     return x.numel() // max(x.shape[1], 1)
 
 
+def gamma_of(weight: Tensor, scale: Scale | None, eps: float) -> Tensor:
+    """The factor γ that the weight of a norm stands for.
+
+    Args:
+        weight: C.
+        scale: ``abs``: γ = abs(w) + ε, the paper's; ``signed``: γ = w + sign(w)·ε; None: γ = w. sign(0) = +1.
+        eps: keeps γ away from 0.
+    """
+    # where() instead of abs() and sign(): their derivative at 0 is 0, and such a weight would never move again.
+    if scale == "abs":
+        return torch.where(weight >= 0, weight, -weight) + eps
+    if scale == "signed":
+        return torch.where(weight >= 0, weight + eps, weight - eps)
+    return weight
+
+
 def inplace_abn(
     x: Tensor,
-    gamma: Tensor,
-    beta: Tensor,
+    weight: Tensor,
+    bias: Tensor,
     statistics: Statistics | None,
     eps: float,
     activation: Activation,
     slope: float,
     residual: Tensor | None = None,
+    scale: Scale | None = None,
 ) -> tuple[Tensor, Tensor]:
     """``act(γ·(x − μ)/√(σ² + ε) + β [+ r])``, written over ``x``.
 
     Args:
         x: N×C×…, overwritten; any floating type and strides, kept. A view of another tensor is copied instead where
             gradients are wanted, since autograd cannot follow what overwrites a part.
-        gamma: C, not zero (the backward pass divides by it).
-        beta: C.
+        weight: C; γ is :func:`gamma_of` it, which must not be zero (the backward pass divides by it).
+        bias: C, β.
         statistics: what to normalise by; None for those of ``x`` itself, found on the way.
         eps: added to the variance.
         activation: one that :func:`check_activation` accepts.
         slope: of the leaky ReLU, or α of the ELU.
         residual: N×C×… of the same type, added before the activation, or None.
+        scale: how γ comes from the weight.
 
     Returns:
         ``x`` itself (or that copy), with the values of the output, and mean and biased variance that it was normalised
@@ -115,13 +134,13 @@ def inplace_abn(
         ValueError: types, devices or shapes don't fit together.
         ImportError: the native library is not built, or not for the device of ``x``.
     """
-    _check_arguments(x, gamma, beta, residual)
+    _check_arguments(x, weight, bias, residual)
     compiling = torch.compiler.is_compiling()  # to a graph where a copy is overwritten
     if residual is not None and not compiling and _shares_memory(x, residual):
         residual = residual.clone()  # the backward pass needs it as it was
-    if not compiling and x._is_view() and _wants_gradients(x, gamma, beta, residual):
+    if not compiling and x._is_view() and _wants_gradients(x, weight, bias, residual):
         x = x.clone()
-    z, moments = InPlaceABNFunction.apply(x, residual, gamma, beta, statistics, eps, _CODES[activation], slope)
+    z, moments = InPlaceABNFunction.apply(x, residual, weight, bias, scale, statistics, eps, _CODES[activation], slope)
     return z, moments
 
 
@@ -157,13 +176,13 @@ def activate_(x: Tensor, activation: Activation, slope: float) -> None:
         functional.elu_(x, slope)
 
 
-def _check_arguments(x: Tensor, gamma: Tensor, beta: Tensor, residual: Tensor | None) -> None:
-    if x.ndim < 2 or gamma.shape != x.shape[1:2] or beta.shape != x.shape[1:2]:
+def _check_arguments(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None) -> None:
+    if x.ndim < 2 or weight.shape != x.shape[1:2] or bias.shape != x.shape[1:2]:
         raise ValueError(
-            f"a norm over {gamma.numel()} channels got an input of the shape {tuple(x.shape)}; it takes N×C×… with "
-            f"C = {gamma.numel()}"
+            f"a norm over {weight.numel()} channels got an input of the shape {tuple(x.shape)}; it takes N×C×… with "
+            f"C = {weight.numel()}"
         )
-    for name, other in (("weight", gamma), ("bias", beta), ("residual", residual)):
+    for name, other in (("weight", weight), ("bias", bias), ("residual", residual)):
         if other is not None and other.device != x.device:
             raise ValueError(f"the {name} of a norm is on {other.device} and its input on {x.device}; move one of them")
     if residual is not None and (residual.dtype != x.dtype or residual.shape != x.shape):
@@ -184,6 +203,7 @@ def _wants_gradients(*tensors: Tensor | None) -> bool:
 
 class _Context(FunctionCtx):
     saved_tensors: tuple[Tensor, ...]
+    scale: Scale | None
     statistics: Statistics | None
     eps: float
     activation: int
@@ -192,15 +212,19 @@ class _Context(FunctionCtx):
 
 # Autograd names the class when somebody else changes what it has kept, or needs what it has overwritten.
 class InPlaceABNFunction(torch.autograd.Function):
-    """What autograd sees of :func:`inplace_abn`."""
+    """What autograd sees of :func:`inplace_abn`.
+
+    γ belongs to it, since autograd's own operations on so few numbers would cost more than the norm of a small tensor.
+    """
 
     @staticmethod
     def forward(
         ctx: _Context,
         x: Tensor,
         residual: Tensor | None,
-        gamma: Tensor,
-        beta: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        scale: Scale | None,
         statistics: Statistics | None,
         eps: float,
         activation: int,
@@ -211,30 +235,34 @@ class InPlaceABNFunction(torch.autograd.Function):
             x = x.clone()
         else:
             ctx.mark_dirty(x)
-        layer = abn_kernels.Layer(gamma, beta, eps, activation, slope)
+        gamma = gamma_of(weight, scale, eps)
+        layer = abn_kernels.Layer(gamma, bias, eps, activation, slope)
         if statistics is None:
             moments = abn_kernels.train_(x, residual, layer)
         else:
             moments = torch.stack([statistics.mean, statistics.var]).to(abn_kernels.compute_type(x))
             abn_kernels.normalise_(x, residual, moments, layer)
         ctx.mark_non_differentiable(moments)
-        ctx.save_for_backward(x, gamma, beta, moments, *([] if residual is None else [residual]))
-        ctx.statistics, ctx.eps, ctx.activation, ctx.slope = statistics, eps, activation, slope
+        ctx.save_for_backward(x, weight, bias, gamma, moments, *([] if residual is None else [residual]))
+        ctx.scale, ctx.statistics = scale, statistics
+        ctx.eps, ctx.activation, ctx.slope = eps, activation, slope
         return x, moments
 
     @staticmethod
     @once_differentiable
     def backward(ctx: _Context, dz: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        z, gamma, beta, moments, *rest = ctx.saved_tensors
+        z, weight, bias, gamma, moments, *rest = ctx.saved_tensors
         residual = rest[0] if rest else None
-        layer = abn_kernels.Layer(gamma, beta, ctx.eps, ctx.activation, ctx.slope)
+        layer = abn_kernels.Layer(gamma, bias, ctx.eps, ctx.activation, ctx.slope)
         if ctx.statistics is None:
             dx, dr, sums = abn_kernels.train_gradient(z, dz, residual, moments, layer)
         else:
             sums = abn_kernels.sums(z, dz, residual, layer)
             dx, dr = abn_kernels.gradient(z, dz, residual, _means(sums, ctx.statistics), moments, layer)
         sum_dy, sum_xdy = sums
-        return dx, dr, sum_xdy.to(gamma.dtype), sum_dy.to(beta.dtype), None, None, None, None
+        if ctx.scale == "abs":
+            sum_xdy = torch.where(weight >= 0, sum_xdy, -sum_xdy)
+        return dx, dr, sum_xdy.to(weight.dtype), sum_dy.to(bias.dtype), None, None, None, None, None
 
 
 def _means(sums: Tensor, statistics: Statistics) -> Tensor:
