@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seamseg.modules.abn import ABN, AffineAct, InPlaceABN, InPlaceABNSync, Scale
-from seamseg.ops.inplace_abn import Activation, activate_, check_activation
+from seamseg.modules.abn import ABN, AffineAct, InPlaceABN, InPlaceABNSync
+from seamseg.ops.inplace_abn import Activation, Scale, activate_, check_activation
 
 NormName = Literal["bn", "syncbn", "gn", "affine"]
 
