@@ -13,6 +13,7 @@ from seamseg.algos.anchor_matching import AnchorMatcher, AnchorSample
 from seamseg.algos.anchors import AnchorGrid
 from seamseg.algos.proposals import ProposalSelector
 from seamseg.ops.boxes import encode_shifts
+from seamseg.ops.half_types import at_least_float32
 from seamseg.ops.smooth_l1 import smooth_l1
 from seamseg.structures.ground_truth import GroundTruth
 from seamseg.structures.images import Size
@@ -106,11 +107,11 @@ def proposal_losses(
     num_sampled = 0
     for image, sample in enumerate(samples):
         num_sampled += len(sample.positives) + len(sample.negatives)
-        logits = torch.cat([objectness[image, sample.positives], objectness[image, sample.negatives]]).float()
+        logits = at_least_float32(objectness[image, torch.cat([sample.positives, sample.negatives])])
         target = torch.zeros_like(logits)
         target[: len(sample.positives)] = 1
         objectness_loss = objectness_loss + functional.binary_cross_entropy_with_logits(logits, target, reduction="sum")
         wanted = encode_shifts(anchors[sample.positives], objects[image][sample.objects])
-        found = shifts[image, sample.positives].float()
+        found = at_least_float32(shifts[image, sample.positives])
         box_loss = box_loss + smooth_l1(found, wanted, SHIFT_SIGMA).sum()
     return ProposalLosses(LossSum(objectness_loss, num_sampled), LossSum(box_loss, num_sampled))

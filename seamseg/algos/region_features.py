@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from seamseg.ops.boxes import box_area
+from seamseg.ops.half_types import at_least_float32
 from seamseg.structures.images import Size
 from seamseg.structures.packed_sequence import PackedSequence
 
@@ -61,7 +62,8 @@ class RegionPooler:
         y0, x0, y1, x1 = ((boxes - 0.5) * scale + 0.5).unbind(1)
         rois = torch.stack([image_index.to(boxes.dtype), x0, y0, x1, y1], dim=1)
         size = self.output_size
+        features = at_least_float32(level)
         sampled: Tensor = roi_align(
-            level.float(), rois.float(), (size, size), spatial_scale=1.0, sampling_ratio=1, aligned=True
+            features, rois.to(features.dtype), (size, size), spatial_scale=1.0, sampling_ratio=1, aligned=True
         )
         return sampled

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from seamseg.algos.mask_targets import IGNORED
+from seamseg.ops.half_types import at_least_float32
 from seamseg.ops.smooth_l1 import smooth_l1
 from seamseg.structures.losses import LossSum
 
@@ -31,7 +32,7 @@ def class_loss(logits: Tensor, classes: Tensor) -> LossSum:
         logits: R×(T+1).
         classes: R, 0 is background.
     """
-    return LossSum(functional.cross_entropy(logits.float(), classes, reduction="sum"), len(classes))
+    return LossSum(functional.cross_entropy(at_least_float32(logits), classes, reduction="sum"), len(classes))
 
 
 def box_loss(shifts: Tensor, targets: Tensor, classes: Tensor) -> LossSum:
@@ -43,7 +44,7 @@ def box_loss(shifts: Tensor, targets: Tensor, classes: Tensor) -> LossSum:
         classes: R, 0 is background.
     """
     positive = torch.nonzero(classes > 0).squeeze(1)
-    found = shifts[positive, classes[positive] - 1].float()
+    found = at_least_float32(shifts[positive, classes[positive] - 1])
     return LossSum(smooth_l1(found, targets, SHIFT_SIGMA).sum(), len(classes))
 
 
@@ -55,7 +56,7 @@ def mask_loss(logits: Tensor, targets: Tensor, things: Tensor) -> LossSum:
         targets: P×M×M: 1, 0, or −1 for pixels that don't count.
         things: P, the true class among the things.
     """
-    chosen = logits[torch.arange(len(things), device=things.device), things].float()
+    chosen = at_least_float32(logits[torch.arange(len(things), device=things.device), things])
     counts = (targets != IGNORED).to(chosen.dtype)
     loss = functional.binary_cross_entropy_with_logits(
         chosen, targets.clamp(min=0).to(chosen.dtype), weight=counts, reduction="sum"

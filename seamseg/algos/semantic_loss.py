@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from seamseg.ops.half_types import at_least_float32
 from seamseg.structures.categories import VOID
 from seamseg.structures.ground_truth import GroundTruth
 from seamseg.structures.images import PaddedImages
@@ -35,7 +36,10 @@ class SemanticLoss:
         losses = []
         for image, (height, width) in enumerate(images.sizes):
             enlarged = functional.interpolate(
-                logits[image : image + 1].float(), size=images.padded_size, mode="bilinear", align_corners=False
+                at_least_float32(logits[image : image + 1]),
+                size=images.padded_size,
+                mode="bilinear",
+                align_corners=False,
             )[:, :, :height, :width]
             target = ground_truth.semantic_target(image).unsqueeze(0)
             pixels = functional.cross_entropy(enlarged, target, ignore_index=VOID, reduction="none")
