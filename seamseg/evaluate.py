@@ -15,7 +15,7 @@ from seamseg.metrics.scores import Scores
 from seamseg.metrics.segments import Segments
 from seamseg.networks import PanopticNet
 from seamseg.ops.collectives import gather_objects
-from seamseg.structures import Batch, Categories
+from seamseg.structures import Batch, Categories, ImageId
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ScoredImage:
         number: images scored so far by this process.
     """
 
-    image_id: int
+    image_id: ImageId
     image: Tensor
     fused: FusedImage
     truth: Segments

@@ -1,7 +1,8 @@
-"""The JSON file of a COCO panoptic split as checked, compact records."""
+"""The JSON file of a panoptic split as checked, compact records."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.json_fields import field, load_object
+from seamseg.data.json_fields import field, file_field, image_id_field, load_object
 from seamseg.data.panoptic_png import MAX_SEGMENT_ID
-from seamseg.structures import Categories, Size
+from seamseg.structures import Categories, ImageId, Size
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -25,11 +26,11 @@ class ImageRecord:
         png_file: name of the file of segment ids, relative to the folder of PNGs.
         size: height and width as the JSON file states them.
         segment_ids: K int32, ids in the PNG, ascending, without 0.
-        classes: K int64, their classes.
+        classes: K int64, their classes; 255 for segments that count as void.
         crowd: K bool.
     """
 
-    image_id: int
+    image_id: ImageId
     image_file: str
     png_file: str
     size: Size
@@ -38,30 +39,31 @@ class ImageRecord:
     crowd: NDArray[np.bool_]
 
 
-def read_index(path: Path) -> tuple[Categories, list[ImageRecord]]:
-    """Reads an annotation file.
+@dataclass(frozen=True)
+class ClassTable:
+    """What the category ids of an annotation file stand for.
 
-    Returns:
-        The categories, and one record per annotation in the order of the file. Images without annotation are left out.
+    Attributes:
+        categories: of the data set.
+        class_of_id: the class of every category id that may occur; 255 for those that count as void.
+        crowd_ids: category ids whose segments are crowd, whatever their ``iscrowd`` says.
+    """
+
+    categories: Categories
+    class_of_id: Mapping[int, int]
+    crowd_ids: frozenset[int] = frozenset()
+
+
+def coco_classes(entries: list[Any], path: Path) -> ClassTable:
+    """The table of a COCO panoptic file, from its own ``categories``.
+
+    Args:
+        entries: ``categories`` as they stand in the file.
+        path: of the file, for errors.
 
     Raises:
-        ValueError: the file is not COCO panoptic, contradicts itself, has no annotations, no thing or no stuff class.
+        ValueError: an entry is wrong, two contradict each other, or there is no thing or no stuff class.
     """
-    content = load_object(path)
-    categories = _categories(field(content, "categories", list, str(path)), path)
-    images = _images_by_id(field(content, "images", list, str(path)), path)
-    records: dict[int, ImageRecord] = {}
-    for position, entry in enumerate(field(content, "annotations", list, str(path))):
-        record = _record(entry, f"{path}, annotation {position}", images, categories)
-        if record.image_id in records:
-            raise ValueError(f"{path}: image {record.image_id} has two annotations")
-        records[record.image_id] = record
-    if not records:
-        raise ValueError(f"{path} holds no annotations")
-    return categories, list(records.values())
-
-
-def _categories(entries: list[Any], path: Path) -> Categories:
     for position, entry in enumerate(entries):
         for key, kind in (("id", int), ("name", str), ("isthing", int)):
             field(entry, key, kind, f"{path}, category {position}")
@@ -69,36 +71,80 @@ def _categories(entries: list[Any], path: Path) -> Categories:
         categories = Categories.from_list(entries)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
+    check_both_kinds(categories, f"{path} has no {{}} category", "isthing 1", "isthing 0")
+    return ClassTable(categories, categories.class_of_original_id)
+
+
+def check_both_kinds(categories: Categories, sentence: str, thing: str, stuff: str) -> None:
+    """Looks whether there are things and stuff.
+
+    Args:
+        categories: of the data set.
+        sentence: what is wrong, with ``{}`` in the place of thing or stuff.
+        thing, stuff: how the data set marks the two.
+
+    Raises:
+        ValueError: one kind is missing.
+    """
     for kind_name, number in (("thing", categories.num_things), ("stuff", categories.num_stuff)):
         if number == 0:
             raise ValueError(
-                f"{path} has no {kind_name} category; panoptic segmentation needs at least one thing (isthing 1) "
-                "and one stuff category (isthing 0)"
+                f"{sentence.format(kind_name)}; panoptic segmentation needs at least one thing ({thing}) "
+                f"and one stuff category ({stuff})"
             )
-    return categories
 
 
-def _images_by_id(entries: list[Any], path: Path) -> dict[int, tuple[str, Size]]:
-    images: dict[int, tuple[str, Size]] = {}
+def read_index(
+    path: Path, classes: Callable[[list[Any], Path], ClassTable] = coco_classes
+) -> tuple[Categories, list[ImageRecord]]:
+    """Reads an annotation file.
+
+    Args:
+        path: of the JSON file.
+        classes: makes the table of classes from the file's ``categories`` and its path.
+
+    Returns:
+        The categories, and one record per annotation in the order of the file. Images without annotation are left out.
+
+    Raises:
+        ValueError: the file is not panoptic, contradicts itself, has no annotations, names files outside of their
+            folder, or has no thing or no stuff class.
+    """
+    content = load_object(path)
+    table = classes(field(content, "categories", list, str(path)), path)
+    images = _images_by_id(field(content, "images", list, str(path)), path)
+    records: dict[ImageId, ImageRecord] = {}
+    for position, entry in enumerate(field(content, "annotations", list, str(path))):
+        record = _record(entry, f"{path}, annotation {position}", images, table)
+        if record.image_id in records:
+            raise ValueError(f"{path}: image {record.image_id} has two annotations")
+        records[record.image_id] = record
+    if not records:
+        raise ValueError(f"{path} holds no annotations")
+    return table.categories, list(records.values())
+
+
+def _images_by_id(entries: list[Any], path: Path) -> dict[ImageId, tuple[str, Size]]:
+    images: dict[ImageId, tuple[str, Size]] = {}
     for position, entry in enumerate(entries):
-        image_id = field(entry, "id", int, f"{path}, image {position}")
+        image_id = image_id_field(entry, "id", f"{path}, image {position}")
         where = f"{path}, image {image_id}"
         if image_id in images:
             raise ValueError(f"{where}: two images have this id")
         size = field(entry, "height", int, where), field(entry, "width", int, where)
         if min(size) < 1:
             raise ValueError(f"{where}: a size of {size[0]}×{size[1]} (height×width) is impossible")
-        images[image_id] = field(entry, "file_name", str, where), size
+        images[image_id] = file_field(entry, "file_name", where), size
     return images
 
 
-def _record(entry: Any, where: str, images: dict[int, tuple[str, Size]], categories: Categories) -> ImageRecord:
-    image_id = field(entry, "image_id", int, where)
+def _record(entry: Any, where: str, images: dict[ImageId, tuple[str, Size]], table: ClassTable) -> ImageRecord:
+    image_id = image_id_field(entry, "image_id", where)
     if image_id not in images:
         raise ValueError(f"{where}: its image {image_id} is not among the images")
     where = f"{where} of image {image_id}"
-    png_file = field(entry, "file_name", str, where)
-    segments = [_segment(segment, where, categories) for segment in field(entry, "segments_info", list, where)]
+    png_file = file_field(entry, "file_name", where)
+    segments = [_segment(segment, where, table) for segment in field(entry, "segments_info", list, where)]
     segments.sort()
     ids = [segment[0] for segment in segments]
     for first, second in pairwise(ids):
@@ -116,14 +162,14 @@ def _record(entry: Any, where: str, images: dict[int, tuple[str, Size]], categor
     )
 
 
-def _segment(entry: Any, where: str, categories: Categories) -> tuple[int, int, bool]:
+def _segment(entry: Any, where: str, table: ClassTable) -> tuple[int, int, bool]:
     """Id in the PNG, class, crowd."""
     segment_id = field(entry, "id", int, f"{where}, a segment")
     where = f"{where}, segment {segment_id}"
     if not 1 <= segment_id <= MAX_SEGMENT_ID:
         raise ValueError(f"{where}: ids of segments lie in 1 … {MAX_SEGMENT_ID}")
     category_id = field(entry, "category_id", int, where)
-    if category_id not in categories.class_of_original_id:
+    if category_id not in table.class_of_id:
         raise ValueError(f"{where}: its category_id {category_id} is not among the categories")
-    crowd = bool(field(entry, "iscrowd", int, where))
-    return segment_id, categories.class_of_original_id[category_id], crowd
+    crowd = bool(field(entry, "iscrowd", int, where)) or category_id in table.crowd_ids
+    return segment_id, table.class_of_id[category_id], crowd

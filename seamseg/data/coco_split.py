@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from seamseg.data.split_names import choose_split
+
 _PREFIX = "panoptic_"
 
 
@@ -15,18 +17,17 @@ def find_split(root: Path, split: str) -> Path:
         FileNotFoundError: the data set folder does not exist.
         ValueError: it has no panoptic annotations, or none or several for this split.
     """
-    files = _annotation_files(root)
-    matching = [name for name in files if name.startswith(split)]
-    if split in files:
-        return files[split]
-    if len(matching) != 1:
-        found = "no split" if not matching else "several splits"
-        raise ValueError(f"{root} has {found} named {split!r}*; its splits are {', '.join(files)}")
-    return files[matching[0]]
+    files = annotation_files(root)
+    return files[choose_split(files, split, root)]
 
 
-def _annotation_files(root: Path) -> dict[str, Path]:
-    """The annotation files by the name of their split, sorted by it; at least one."""
+def annotation_files(root: Path) -> dict[str, Path]:
+    """The annotation files by the name of their split, sorted by it; at least one.
+
+    Raises:
+        FileNotFoundError: the data set folder does not exist.
+        ValueError: it holds no panoptic annotations.
+    """
     if not root.is_dir():
         raise FileNotFoundError(f"the data set folder {root} does not exist")
     files = sorted((root / "annotations").glob(f"{_PREFIX}*.json"))

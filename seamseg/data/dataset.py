@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from seamseg.data.annotated_images import AnnotatedImages
 from seamseg.data.annotation import Annotation
 from seamseg.data.transforms import InputTransform, TrainTransform
 from seamseg.ops.segment_boxes import segment_boxes
-from seamseg.structures import Categories, Sample, Size
-
-
-class AnnotatedImages(Protocol):
-    """What every data set on disk can do; :class:`seamseg.data.coco_panoptic.CocoPanoptic` is one."""
-
-    @property
-    def categories(self) -> Categories: ...
-
-    @property
-    def sizes(self) -> list[Size]:
-        """Height and width of every image."""
-
-    def __len__(self) -> int: ...
-
-    def image_id(self, index: int) -> int: ...
-
-    def read_image(self, index: int) -> NDArray[np.uint8]:
-        """H×W×3, red first."""
-
-    def read_annotation(self, index: int) -> Annotation:
-        """The segments of the image, each with a pixel."""
+from seamseg.structures import ImageId, Sample, Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +63,7 @@ def sample_generator(seed: int, key: SampleKey) -> torch.Generator:
     return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
 
 
-def _sample(image_id: int, image: Tensor, annotation: Annotation, original_size: Size) -> Sample:
+def _sample(image_id: ImageId, image: Tensor, annotation: Annotation, original_size: Size) -> Sample:
     ids = torch.from_numpy(annotation.ids).to(torch.int64)
     boxes, _ = segment_boxes(ids, len(annotation.classes))
     classes, crowd = torch.from_numpy(annotation.classes), torch.from_numpy(annotation.crowd)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
+
+from seamseg.structures import ImageId
 
 T = TypeVar("T")
 
@@ -17,7 +19,7 @@ def load_object(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_bytes())
-    except ValueError as error:  # of the decoder, or of the text encoding
+    except (ValueError, RecursionError) as error:  # of the decoder, of the text encoding, or of too many brackets
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a JSON {type(content).__name__}, not an object")
@@ -38,3 +40,35 @@ def field(entry: Any, key: str, kind: type[T], where: str) -> T:
     if not isinstance(value, kind):
         raise ValueError(f"{where}: {key!r} is {value!r}, expected {kind.__name__}")
     return value
+
+
+def image_id_field(entry: Any, key: str, where: str) -> ImageId:
+    """The id of an image, which may be a number or a word.
+
+    Raises:
+        ValueError: as :func:`field`.
+    """
+    if isinstance(entry, dict) and isinstance(entry.get(key), str):
+        return field(entry, key, str, where)
+    return field(entry, key, int, where)
+
+
+def file_field(entry: Any, key: str, where: str) -> str:
+    """The name of a file, relative to a folder that it does not leave.
+
+    Raises:
+        ValueError: as :func:`field`, or the name is empty, absolute, or leads out of its folder.
+    """
+    return checked_file_name(field(entry, key, str, where), f"{where}: {key!r}")
+
+
+def checked_file_name(name: str, where: str) -> str:
+    """The name, if it stays in its folder.
+
+    Raises:
+        ValueError: it is empty, absolute, or leads out of its folder; begins with ``where``.
+    """
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if not parts or parts[0] == "/" or ".." in parts or "\0" in name:
+        raise ValueError(f"{where} is {name!r}; files are named relative to the folder that they lie in")
+    return name

@@ -15,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 from seamseg.metrics.run_length import RunLengthMask, encode_patch, encode_segments
 from seamseg.metrics.segments import Segments
 from seamseg.ops.paste import paste_mask
-from seamseg.structures import VOID, Detections, Size
+from seamseg.structures import VOID, Detections, ImageId, Size
 
 _MAX_DETECTIONS = 100  # per class and image, as on COCO
 _EVERY_AREA = [0, 1e10]
@@ -44,7 +44,7 @@ class Instance:
 class ImageInstances:
     """The objects of one image, both sides; small, and picklable for other ranks."""
 
-    image_id: int
+    image_id: ImageId
     size: Size
     true: list[Instance]
     detected: list[Instance]
@@ -69,7 +69,7 @@ class AveragePrecision:
         self.num_things = num_classes - num_stuff
         self.state: list[ImageInstances] = []
 
-    def update(self, image_id: int, detections: Detections, truth: Segments) -> None:
+    def update(self, image_id: ImageId, detections: Detections, truth: Segments) -> None:
         """Collects one image.
 
         Args:
@@ -137,7 +137,7 @@ def _detected_instances(detections: Detections, size: Size) -> list[Instance]:
     return instances
 
 
-def _to_coco(instance: Instance, image_id: int, index: int) -> dict[str, Any]:
+def _to_coco(instance: Instance, image_id: ImageId, index: int) -> dict[str, Any]:
     y0, x0, y1, x1 = instance.box
     return {
         "id": index,

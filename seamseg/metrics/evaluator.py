@@ -13,7 +13,7 @@ from seamseg.metrics.confusion import ConfusionMatrix
 from seamseg.metrics.panoptic_quality import PanopticQuality
 from seamseg.metrics.scores import ClassScores, Scores
 from seamseg.metrics.segments import Segments
-from seamseg.structures import Detections, PanopticSegmentation
+from seamseg.structures import Detections, ImageId, PanopticSegmentation
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class PanopticEvaluator:
         self._fused = ConfusionMatrix(num_classes)
         self._semantic = ConfusionMatrix(num_classes)
         self._precision = AveragePrecision(num_classes, num_stuff)
-        self._seen: set[int] = set()
+        self._seen: set[ImageId] = set()
 
     def update(
         self,
-        image_id: int,
+        image_id: ImageId,
         segmentation: PanopticSegmentation,
         detections: Detections,
         semantics: Tensor,
@@ -133,7 +133,7 @@ class PanopticEvaluator:
         rows = zip(names, rates, counts, ious, strict=True)
         return {name: ClassScores(*rate, *count, *iou) for name, rate, count, iou in rows}
 
-    def _mark(self, image_id: int) -> None:
+    def _mark(self, image_id: ImageId) -> None:
         if image_id in self._seen:
             raise ValueError(f"image {image_id} was scored twice; every image counts once")
         self._seen.add(image_id)

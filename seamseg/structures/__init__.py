@@ -1,6 +1,6 @@
 """What flows between the parts: packed batches, images, categories, ground truth, losses, predictions."""
 
-from seamseg.structures.batch import Batch, Sample
+from seamseg.structures.batch import Batch, ImageId, Sample
 from seamseg.structures.categories import VOID, Categories, Category, Color
 from seamseg.structures.ground_truth import GroundTruth, Objects
 from seamseg.structures.images import PaddedImages, Size, pad_images, unpad_images
@@ -16,6 +16,7 @@ __all__ = [
     "Color",
     "Detections",
     "GroundTruth",
+    "ImageId",
     "LossSum",
     "Losses",
     "Objects",

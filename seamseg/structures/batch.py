@@ -11,6 +11,9 @@ from seamseg.structures.ground_truth import GroundTruth
 from seamseg.structures.images import Size
 from seamseg.structures.packed_sequence import PackedSequence
 
+ImageId = int | str
+"""A data set's own id of an image: a number, or a word."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -24,7 +27,7 @@ class Sample:
         original_size: height and width of the image on disk.
     """
 
-    image_id: int
+    image_id: ImageId
     image: Tensor
     ids: Tensor
     classes: Tensor
@@ -44,7 +47,7 @@ class Batch:
         original_sizes: height and width of the images on disk.
     """
 
-    image_ids: tuple[int, ...]
+    image_ids: tuple[ImageId, ...]
     images: PackedSequence
     ground_truth: GroundTruth
     original_sizes: tuple[Size, ...]

@@ -1,0 +1,51 @@
+"""What every data set on disk can do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seamseg.data.annotation import Annotation
+from seamseg.structures import Categories, ImageId, Size
+
+
+class AnnotatedImages(Protocol):
+    """The annotated images of one split, by index 0 … N−1; :mod:`seamseg.data.formats` opens them."""
+
+    @property
+    def categories(self) -> Categories:
+        """The classes, the same for all splits of a data set."""
+
+    @property
+    def sizes(self) -> list[Size]:
+        """Height and width of every image, as the data set states them."""
+
+    def __len__(self) -> int: ...
+
+    def image_id(self, index: int) -> ImageId:
+        """The data set's own id of an image; each has its own."""
+
+    def image_path(self, index: int) -> Path:
+        """The photograph; whether it is there shows when it is read."""
+
+    def annotation_path(self, index: int) -> Path:
+        """The file of segment ids that belongs to it."""
+
+    def read_image(self, index: int) -> NDArray[np.uint8]:
+        """H×W×3 uint8, red first, as stored (an EXIF orientation is not applied).
+
+        Raises:
+            BrokenImageError: the file is missing or cannot be decoded.
+            ValueError: its size is not the one that the data set states.
+        """
+
+    def read_annotation(self, index: int) -> Annotation:
+        """The segments of an image, renumbered 0 … K; each but void has a pixel.
+
+        Raises:
+            BrokenImageError: the file of segment ids is missing or cannot be decoded.
+            ValueError: its size is not the image's, or it holds ids that the data set does not describe.
+        """

@@ -1,0 +1,141 @@
+"""The formats of data sets that are read as they are: recognising and opening them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from seamseg.data.annotated_images import AnnotatedImages
+from seamseg.data.coco_panoptic import CocoPanoptic
+from seamseg.data.coco_split import annotation_files
+from seamseg.data.legacy import LIST_FOLDER, METADATA_FILE, LegacyImages, legacy_splits
+from seamseg.data.vistas import VistasVersion, find_layout, open_vistas
+
+
+@dataclass(frozen=True)
+class Format:
+    """How data sets of one kind are recognised and opened.
+
+    Attributes:
+        title: as people call it.
+        looked_for: what a folder of the kind holds, for errors.
+        fits: whether a folder is of the kind, by the names of its files.
+        splits: the names of its splits.
+        open: one split, or only its first images.
+    """
+
+    title: str
+    looked_for: str
+    fits: Callable[[Path], bool]
+    splits: Callable[[Path], list[str]]
+    open: Callable[[Path, str, int | None], AnnotatedImages]
+
+
+def _vistas(version: VistasVersion, looked_for: str) -> Format:
+    def splits(root: Path) -> list[str]:
+        layout = find_layout(root, version)
+        return layout.splits() if layout else []
+
+    def open_split(root: Path, split: str, limit: int | None) -> AnnotatedImages:
+        layout = find_layout(root, version)
+        assert layout is not None, "checked by whoever chose the format"
+        return open_vistas(layout, split, limit)
+
+    return Format(
+        f"Mapillary Vistas {version}",
+        looked_for,
+        lambda root: find_layout(root, version) is not None,
+        splits,
+        open_split,
+    )
+
+
+FORMATS = {
+    "coco": Format(
+        "COCO panoptic",
+        "annotations/panoptic_SPLIT.json",
+        lambda root: any((root / "annotations").glob("panoptic_*.json")),
+        lambda root: list(annotation_files(root)),
+        CocoPanoptic,
+    ),
+    "vistas_v1.2": _vistas(
+        "v1.2",
+        "config_v1.2.json with SPLIT/images and SPLIT/v1.2, or config.json with SPLIT/images and SPLIT/instances",
+    ),
+    "vistas_v2.0": _vistas("v2.0", "config_v2.0.json with SPLIT/images and SPLIT/v2.0"),
+    "seamseg": Format(
+        "seamseg of 2019",
+        f"{METADATA_FILE} with {LIST_FOLDER}/SPLIT.txt",
+        lambda root: (root / METADATA_FILE).is_file() and bool(legacy_splits(root)),
+        legacy_splits,
+        LegacyImages,
+    ),
+}
+"""By the name that the setting ``data.format`` uses."""
+
+
+def choose_format(root: Path, wanted: str | None = None, preferred: str | None = None) -> str:
+    """The format of a data set.
+
+    Args:
+        root: its folder.
+        wanted: what the user says, or None to look.
+        preferred: what to take if several fit; such as the one that a model was trained with.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+        ValueError: it is not of the wanted format, of none, or of several.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"the data set folder {root} does not exist")
+    found = [name for name, kind in FORMATS.items() if kind.fits(root)]
+    if wanted is not None:
+        return _check_wanted(root, wanted, found)
+    if preferred in found:
+        return str(preferred)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        looked_for = "; ".join(f"{kind.title}: {kind.looked_for}" for kind in FORMATS.values())
+        raise ValueError(f"{root} is no data set that is read as it is{_hint(root)}; looked for {looked_for}")
+    titles = " and ".join(FORMATS[name].title for name in found)
+    raise ValueError(f"{root} holds {titles}: say which by data.format={found[0]} or data.format={found[1]}")
+
+
+def split_names(root: Path, format_name: str) -> list[str]:
+    """The splits of a data set whose format :func:`choose_format` gave."""
+    return FORMATS[format_name].splits(root)
+
+
+def open_data_set(root: Path, split: str, limit: int | None = None, format_name: str | None = None) -> AnnotatedImages:
+    """One split of a data set.
+
+    Args:
+        root: its folder.
+        split: the name, or an unmistakable beginning of it: ``train`` finds ``train2017`` and ``training``.
+        limit: take only that many images, the first ones.
+        format_name: of :data:`FORMATS`; None recognises it.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+        ValueError: its format is unknown, ambiguous or another one, or the split is not there or wrong.
+    """
+    return FORMATS[choose_format(root, format_name)].open(root, split, limit)
+
+
+def _check_wanted(root: Path, wanted: str, found: list[str]) -> str:
+    if wanted not in FORMATS:
+        raise ValueError(f"there is no format {wanted!r}; known are {', '.join(FORMATS)}")
+    if wanted not in found:
+        kind = FORMATS[wanted]
+        hint = f"; it looks like {FORMATS[found[0]].title}, data.format={found[0]}" if found else _hint(root)
+        raise ValueError(f"{root} is not {kind.title} (data.format={wanted}): looked for {kind.looked_for}{hint}")
+    return wanted
+
+
+def _hint(root: Path) -> str:
+    """What else a folder may be."""
+    if (root / "gtFine").is_dir():
+        return " (it looks like Cityscapes, which `seamseg convert cityscapes` converts)"
+    return ""

@@ -1,0 +1,121 @@
+"""The classes of Mapillary Vistas (Neuhold et al. 2017), from its configuration file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seamseg.data.coco_index import ClassTable, check_both_kinds
+from seamseg.data.json_fields import field, load_object
+from seamseg.structures import VOID, Categories, Category, Color
+
+GROUP = "group"
+"""What stands in the name of a label whose regions show many objects."""
+
+
+@dataclass(frozen=True)
+class VistasLabel:
+    """One entry of ``labels``; its number there is its id in the files of instances.
+
+    Attributes:
+        name: such as ``construction--flat--road``.
+        is_thing: objects of it are told apart (``instances``).
+        counts: it takes part (``evaluate``); otherwise its pixels are void.
+        color: for pictures.
+    """
+
+    name: str
+    is_thing: bool
+    counts: bool
+    color: Color
+
+    @property
+    def is_crowd(self) -> bool:
+        """Its regions stand for many objects each."""
+        return self.is_thing and GROUP in self.name
+
+
+def read_labels(path: Path) -> list[VistasLabel]:
+    """The labels of a ``config.json`` or ``config_v*.json``, in their order.
+
+    Raises:
+        ValueError: the file is not such a configuration, two labels share a name, or there is no thing or no stuff.
+    """
+    entries = field(load_object(path), "labels", list, str(path))
+    labels = [_label(entry, f"{path}, label {position}") for position, entry in enumerate(entries)]
+    names = [label.name for label in labels]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ValueError(f"{path}: labels share the name {', '.join(doubled)}; each needs its own")
+    sentence = f"{path} has no {{}} label that is evaluated"
+    check_both_kinds(categories_of(labels, range(len(labels))), sentence, "instances true", "instances false")
+    return labels
+
+
+def categories_of(labels: list[VistasLabel], original_ids: range | list[int]) -> Categories:
+    """The classes that take part: stuff in file order, then things in file order.
+
+    Args:
+        labels: all of the configuration.
+        original_ids: one per label, the number that the annotation uses for it.
+    """
+    classes = [
+        Category(label.name, label.is_thing, label.color, original_id)
+        for label, original_id in zip(labels, original_ids, strict=True)
+        if label.counts
+    ]
+    return Categories(tuple(sorted(classes, key=lambda category: category.is_thing)))
+
+
+def class_table(labels: list[VistasLabel], entries: list[Any], path: Path, config: Path) -> ClassTable:
+    """What the category ids of a Vistas panoptic file stand for.
+
+    The configuration decides which classes are things and which take part; the file says the ids.
+
+    Args:
+        labels: of the configuration.
+        entries: the ``categories`` of the panoptic file.
+        path, config: of the two files, for errors.
+
+    Raises:
+        ValueError: an entry is wrong or is not in the configuration, or a label that takes part has no entry.
+    """
+    id_of_name: dict[str, int] = {}
+    for position, entry in enumerate(entries):
+        where = f"{path}, category {position}"
+        name = field(entry, "name", str, where)
+        if name in id_of_name:
+            raise ValueError(f"{where}: a category before it is called {name}, too")
+        id_of_name[name] = field(entry, "id", int, where)
+    _compare(labels, id_of_name, path, config)
+    categories = categories_of(labels, [id_of_name.get(label.name, 0) for label in labels])
+    by_name = {label.name: label for label in labels}
+    class_of_id = dict.fromkeys(id_of_name.values(), VOID) | categories.class_of_original_id
+    crowd_ids = frozenset(original_id for name, original_id in id_of_name.items() if by_name[name].is_crowd)
+    return ClassTable(categories, class_of_id, crowd_ids)
+
+
+def _compare(labels: list[VistasLabel], id_of_name: dict[str, int], path: Path, config: Path) -> None:
+    unknown = sorted(id_of_name.keys() - {label.name for label in labels})
+    if unknown:
+        raise ValueError(f"{path}: the category {unknown[0]} is not among the labels of {config}")
+    missing = [label.name for label in labels if label.counts and label.name not in id_of_name]
+    if missing:
+        raise ValueError(f"{path}: the categories lack {missing[0]}, which {config} evaluates")
+    used = list(id_of_name.values())
+    doubled = sorted({original_id for original_id in used if used.count(original_id) > 1})
+    if doubled:
+        raise ValueError(f"{path}: categories share the id {doubled[0]}; each needs its own")
+
+
+def _label(entry: Any, where: str) -> VistasLabel:
+    color = field(entry, "color", list, where)
+    if len(color) != 3 or not all(isinstance(value, int) and 0 <= value <= 255 for value in color):
+        raise ValueError(f"{where}: 'color' is {color!r}, expected red, green and blue in 0 … 255")
+    return VistasLabel(
+        name=field(entry, "name", str, where),
+        is_thing=field(entry, "instances", bool, where),
+        counts=field(entry, "evaluate", bool, where),
+        color=(color[0], color[1], color[2]),
+    )
