@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import torch
@@ -22,6 +23,8 @@ from seamseg.structures.packed_sequence import PackedSequence
 
 class Head(Protocol):
     """What the algorithm asks of the weights."""
+
+    def expecting(self, num_regions: int, num_masks: int) -> AbstractContextManager[None]: ...
 
     def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]: ...
 
@@ -106,11 +109,14 @@ class RegionNetwork:
         ]
         regions = self.pooler(levels, PackedSequence(sample.boxes for sample in samples), images.padded_size)
         classes = torch.cat([sample.classes for sample in samples])
-        logits, shifts = head.classify(regions)
+        num_positive = sum(len(sample.objects) for sample in samples)
+        with head.expecting(len(classes), num_positive if self.masks_of_positives_only else len(classes)):
+            logits, shifts = head.classify(regions)
+            masks = self._mask_loss(head, regions, classes, samples, objects, ground_truth)
         return RegionLosses(
             classes=class_loss(logits, classes),
             boxes=box_loss(shifts, self._shift_targets(samples, objects), classes),
-            masks=self._mask_loss(head, regions, classes, samples, objects, ground_truth),
+            masks=masks,
         )
 
     def _shift_targets(self, samples: Sequence[RegionSample], objects: Sequence[Objects]) -> Tensor:

@@ -77,7 +77,9 @@ def build_fusion(experiment: Experiment, num_stuff: int) -> PanopticFusion:
 def _norms(experiment: Experiment) -> tuple[Norm, Norm]:
     settings = experiment.norm
     body, heads = (
-        Norm(name, settings.activation, settings.slope, settings.scale, settings.groups, settings.momentum)
+        Norm(
+            name, settings.activation, settings.slope, settings.scale, settings.groups, settings.momentum, settings.sync
+        )
         for name in (settings.name, settings.heads or settings.name)
     )
     return body, heads

@@ -38,6 +38,10 @@ class NormSettings(Settings):
     momentum: float | None = Field(default=0.1, gt=0, le=1)
     """Of the running statistics; null for the cumulative average."""
 
+    sync: Literal["active", "masked"] = "masked"
+    """Of `syncbn`, in a step where some processes have no regions for the region head: `active`: the others alone
+    exchange the statistics of its norms, and hand over what comes out; `masked`: all do, some contribute nothing."""
+
     @field_validator("activation", mode="before")
     @classmethod
     def _invertible(cls, value: object) -> object:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from seamseg.modules.inversion import Inversion, warn_about_small_gamma
+from seamseg.ops.active_group import ActiveGroup
 from seamseg.ops.collectives import is_started, reduce_moments
 from seamseg.ops.inplace_abn import (
     Activation,
@@ -244,22 +245,38 @@ class InPlaceABNSync(InPlaceABN):
 
     Attributes:
         group: the ranks that take part; None means all.
+        active: those that take part for the time being, in place of ``group``
+            (:func:`seamseg.modules.active_norms.set_active_group`). The others have no samples and run no collective;
+            a backward pass keeps to the group of its forward pass. None: ``group`` holds.
     """
 
     group: dist.ProcessGroup | None = None
+    active: ActiveGroup | None = None
 
     def batch_statistics(self, x: Tensor) -> Statistics | None:
         if not is_started():
             warn_about_missing_group()
             return super().batch_statistics(x)
-        if dist.get_world_size(self.group) == 1:
+        group = self.group if self.active is None else self.active.process_group
+        if not self._is_joined(x, group):
             return super().batch_statistics(x)
-        moments = reduce_moments(batch_moments(x), self.group)
+        moments = reduce_moments(batch_moments(x), group)
         # Only few samples can be too few; asking for the count otherwise would make a GPU wait. A rank that has none
-        # asks too, so that all ranks of a group fail together.
-        if num_samples(x) <= 1:
+        # asks too, so that all ranks of a group fail together; those of an active group know that others have some.
+        if num_samples(x) == 1 or (num_samples(x) == 0 and self.active is None):
             self._check_count(float(moments.count))
-        return Statistics(moments.mean, moments.var, moments.count, self.group, synchronised=True)
+        return Statistics(moments.mean, moments.var, moments.count, group, synchronised=True)
+
+    def _is_joined(self, x: Tensor, group: dist.ProcessGroup | None) -> bool:
+        """Whether the statistics are those of several ranks."""
+        if self.active is None:
+            return dist.get_world_size(group) > 1
+        if not self.active.is_member and num_samples(x):
+            raise ValueError(
+                f"{self._describe()} got samples on a rank that is not in its active group; tell the group about all "
+                "ranks that have some"
+            )
+        return self.active.is_member and len(self.active.ranks) > 1
 
 
 class AffineAct(ABN):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seamseg.modules.abn import ABN, AffineAct, InPlaceABN, InPlaceABNSync
+from seamseg.ops.active_group import Sync
 from seamseg.ops.inplace_abn import Activation, Scale, activate_, check_activation
 
 NormName = Literal["bn", "syncbn", "gn", "affine"]
@@ -68,6 +69,7 @@ class Norm:
         scale: of ``bn`` and ``syncbn``.
         groups: of ``gn``.
         momentum: of the running statistics.
+        sync: of ``syncbn``, where some ranks have no samples: who runs the collectives.
     """
 
     name: NormName = "bn"
@@ -76,6 +78,7 @@ class Norm:
     scale: Scale = "abs"
     groups: int = 16
     momentum: float | None = 0.1
+    sync: Sync = "masked"
 
     def make(self, num_channels: int, activate: bool = True) -> nn.Module:
         """A norm over this many channels, with the activation or without."""
@@ -92,6 +95,12 @@ def uses_batch_statistics(module: nn.Module) -> bool:
     """Whether a norm of ``module`` would take its statistics from the next input."""
     norms = [child for child in module.modules() if isinstance(child, ABN)]
     return any(norm.learns_statistics for norm in norms)
+
+
+def ranks_learn_apart(network: nn.Module) -> bool:
+    """Whether ranks that train ``network`` together come to running statistics of their own."""
+    norms = [child for child in network.modules() if isinstance(child, ABN) and not child.statistics_frozen]
+    return any(not isinstance(norm, InPlaceABNSync) or norm.group is not None for norm in norms)
 
 
 @contextlib.contextmanager

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seamseg.modules.abn import InPlaceABNSync
-from seamseg.modules.norm import Norm, running_statistics, uses_batch_statistics
-from seamseg.ops.collectives import total_over_ranks
+from seamseg.modules.active_norms import Part, agreed_statistics
+from seamseg.modules.norm import Norm, uses_batch_statistics
 
 REGION_SIZE = 14
 """Side of the sampled features of a region."""
@@ -52,7 +52,23 @@ class RegionHead(nn.Module):
         layers["bn_up"] = norm.make(mask_channels)
         self.conv = nn.Sequential(layers)
         self.roi_msk = nn.Conv2d(mask_channels, num_things, 1)
-        self._said_single_region = False
+        self.sync = norm.sync
+        self._is_expecting = self._said_single_region = False
+
+    @contextlib.contextmanager
+    def expecting(self, num_regions: int, num_masks: int) -> Iterator[None]:
+        """Within it :meth:`classify` and :meth:`masks` run once each, on so many regions.
+
+        The ranks agree at the beginning on who takes part, in one exchange for both branches, and hold the same running
+        statistics at the end. Without it each branch does so by itself.
+
+        Args:
+            num_regions: of this rank, for :meth:`classify`.
+            num_masks: of this rank, for :meth:`masks`, not more.
+        """
+        assert num_masks <= num_regions
+        with self._expecting([Part(self.fc, num_regions), Part(self.conv, num_masks)]):
+            yield
 
     def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]:
         """The class and box branch.
@@ -65,30 +81,33 @@ class RegionHead(nn.Module):
             shifts: R×T×4.
         """
         pooled = functional.avg_pool2d(regions, 2).flatten(1)
-        hidden = self._with_enough_samples(self.fc, pooled)
+        hidden = self._run(self.fc, pooled)
         return self.roi_cls(hidden), self.roi_bbx(hidden).unflatten(1, (-1, 4))
 
     def masks(self, regions: Tensor) -> Tensor:
         """The mask branch: R×C×14×14 to R×T×28×28 logits."""
-        logits: Tensor = self.roi_msk(self._with_enough_samples(self.conv, regions))
+        logits: Tensor = self.roi_msk(self._run(self.conv, regions))
         return logits
 
-    @staticmethod
-    def _num_samples(branch: nn.Module, count: int, device: torch.device) -> int:
-        """Regions that the norms of a branch see: this rank's, or all ranks' if they are synchronised."""
-        synchronised = any(isinstance(module, InPlaceABNSync) for module in branch.modules())
-        return total_over_ranks(count, device) if synchronised else count
-
-    def _with_enough_samples(self, branch: nn.Module, regions: Tensor) -> Tensor:
-        """A single region has no variance over the batch: that step uses the running statistics."""
+    def _run(self, branch: nn.Module, regions: Tensor) -> Tensor:
         hidden: Tensor
-        if uses_batch_statistics(branch) and self._num_samples(branch, len(regions), regions.device) == 1:
-            self._warn_about_single_region()
-            with running_statistics(branch):
-                hidden = branch(regions)
-        else:
+        if self._is_expecting or not uses_batch_statistics(branch):
             hidden = branch(regions)
+        else:
+            with self._expecting([Part(branch, len(regions))]):
+                hidden = branch(regions)
         return hidden
+
+    @contextlib.contextmanager
+    def _expecting(self, parts: Sequence[Part]) -> Iterator[None]:
+        with agreed_statistics(parts, self.sync) as has_single_row:
+            if has_single_row:
+                self._warn_about_single_region()
+            self._is_expecting = True
+            try:
+                yield
+            finally:
+                self._is_expecting = False
 
     def _warn_about_single_region(self) -> None:
         if not self._said_single_region:

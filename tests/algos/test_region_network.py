@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -37,6 +38,13 @@ class TalkingHead:
         self.mask_logits = torch.randn(num_regions, NUM_THINGS, MASK_SIZE, MASK_SIZE, generator=generator)
         self.mask_logits.requires_grad_()
         self.classified = self.masked = torch.zeros(0)
+        self.expected: tuple[int, int] | None = None
+
+    @contextlib.contextmanager
+    def expecting(self, num_regions: int, num_masks: int) -> Iterator[None]:
+        self.expected = (num_regions, num_masks)
+        yield
+        assert (len(self.classified), len(self.masked)) == self.expected, "each branch gets what was announced"
 
     def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]:
         self.classified = regions
