@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from seamseg import __version__
-from seamseg.cli import env, evaluate, make_scenes, predict, train
+from seamseg.cli import convert, env, evaluate, make_scenes, predict, train
+from seamseg.data.loader import killed_reader
 
-VERBS = (train, evaluate, predict, make_scenes, env)
+VERBS = (train, evaluate, predict, convert, make_scenes, env)
 USER_ERROR = 2
 INTERRUPTED = 130
 
@@ -30,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit code: 0 done, 2 the user's error, 130 interrupted."""
+    """Runs a command and returns its exit code: 0 done, 2 an error, 128 + the signal that ended it."""
     options = parser().parse_args(arguments)
     try:
         exit_code: int = options.run(options)
@@ -38,6 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("SEAMSEG_TRACEBACK") == "1":
             raise
         print(f"seamseg: {_sentence(error)}", file=sys.stderr)
+        return USER_ERROR
+    except RuntimeError as error:
+        sentence = killed_reader(error)
+        if sentence is None or os.environ.get("SEAMSEG_TRACEBACK") == "1":
+            raise
+        print(f"seamseg: {sentence}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("seamseg: interrupted", file=sys.stderr)

@@ -1,0 +1,179 @@
+"""COCO detection annotation and maps of stuff to COCO panoptic."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as run_lengths
+
+from seamseg.data.convert.detection_source import DetectionImage, detection_categories, read_detection
+from seamseg.data.convert.item import Converted
+from seamseg.data.convert.job import Job
+from seamseg.data.convert.panoptic_target import PanopticTarget
+from seamseg.data.convert.segmentation import Segmentation, color_ids
+from seamseg.data.label_map import read_label_map
+from seamseg.data.segment_measures import distinct_values
+from seamseg.data.stated_size import check_size, size_text
+from seamseg.structures import VOID, Categories, Size
+
+
+@dataclass(frozen=True)
+class DetectionSource:
+    """Files of one split.
+
+    Attributes:
+        annotations: JSON file of the objects.
+        images: folder of the photographs.
+        stuff_maps: folder of PNG files whose values are category ids; None: stuff is among the annotations.
+        categories: JSON file that says which categories are things; None: the annotations say it.
+        stuff_values: category id (0: void) by the value in the maps, for maps whose values are no category ids.
+    """
+
+    annotations: Path
+    images: Path
+    stuff_maps: Path | None = None
+    categories: Path | None = None
+    stuff_values: dict[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class _Conversion:
+    """What is the same for all images."""
+
+    target: PanopticTarget
+    categories: Categories
+    stuff_values: dict[int, int]
+
+    def __call__(self, image: DetectionImage) -> Converted:
+        objects = json.loads(image.objects)
+        stuff = None if image.stuff_map is None else _stuff_classes(image, self.categories, self.stuff_values)
+        segmentation, num_hidden = segments_of_objects(objects, image.size, self.categories, stuff)
+        annotation = image.stuff_map or Path(image.image_file)
+        return self.target.write(
+            image.image_id, image.photograph, image.image_file, annotation, segmentation, num_hidden
+        )
+
+
+def detection_job(source: DetectionSource, target: PanopticTarget) -> Job[DetectionImage]:
+    """The job of one split.
+
+    Raises:
+        ValueError: a JSON file is wrong.
+    """
+    categories = detection_categories(source.annotations, source.categories)
+    images = read_detection(source.annotations, source.images, source.stuff_maps)
+    stuff_values = source.stuff_values or {
+        category.original_id: category.original_id for category in categories.classes
+    }
+    unknown = set(stuff_values.values()) - {0} - set(categories.class_of_original_id)
+    if unknown:
+        raise ValueError(f"the values of the stuff maps stand for category {min(unknown)}, which does not exist")
+    return Job(
+        title=target.split,
+        description="from objects and stuff",
+        result=target.json_file,
+        head={"categories": categories.to_list()},
+        items=images,
+        convert=_Conversion(target, categories, stuff_values),
+        options={"placement": target.placement, "stuff": sorted(stuff_values.items())},
+    )
+
+
+def _stuff_classes(image: DetectionImage, categories: Categories, values_to_ids: dict[int, int]) -> NDArray[np.int64]:
+    """H×W classes of an image's map of stuff, 255 where it is void or shows a thing."""
+    assert image.stuff_map is not None
+    stuff_map = read_label_map(image.stuff_map)
+    check_size(image.stuff_map, stuff_map.shape, image.size, f"its image is said to be {size_text(image.size)}")
+    values, positions = distinct_values(stuff_map)
+    classes = []
+    for value in values.tolist():
+        if value not in values_to_ids and value not in (0, 255):
+            raise ValueError(f"{image.stuff_map} holds the value {value}, which is no category and not void (0, 255)")
+        number = categories.class_of_original_id.get(values_to_ids.get(value, 0), VOID)
+        classes.append(number if number < categories.num_stuff else VOID)
+    return np.array(classes, np.int64)[positions]
+
+
+def segments_of_objects(
+    objects: list[dict[str, Any]], size: Size, categories: Categories, stuff: NDArray[np.int64] | None
+) -> tuple[Segmentation, int]:
+    """Settles who owns the pixels that several objects claim.
+
+    From back to front: the map of stuff, annotated stuff, crowds, objects; among each, large before small ones, because
+    what covers a part of a larger object is likelier in front of it than behind it.
+
+    Args:
+        objects: COCO annotations with polygons or run lengths.
+        size: height and width of the image.
+        categories: of the data set.
+        stuff: H×W classes, 255 for none; None for none at all.
+
+    Returns:
+        The segmentation, and how many objects keep no pixel.
+
+    Raises:
+        ValueError: an annotation is wrong.
+    """
+    masks = [_Mask.read(entry, size, categories) for entry in objects]
+    things = [mask for mask in masks if mask.number >= categories.num_stuff]
+    things.sort(key=lambda mask: (not mask.crowd, -mask.area))
+    classes = np.full(size, VOID, np.int64) if stuff is None else stuff.copy()
+    for mask in sorted((mask for mask in masks if mask.number < categories.num_stuff), key=lambda mask: -mask.area):
+        mask.paint(classes, mask.number)
+    owners = np.where(classes == VOID, 0, classes + 1)  # 0 void, 1 … S stuff, then things
+    for position, mask in enumerate(things, start=categories.num_stuff + 1):
+        mask.paint(owners, position)
+    numbers = [*range(categories.num_stuff), *(mask.number for mask in things)]
+    shown, positions = distinct_values(owners)
+    present = [owner for owner in shown.tolist() if owner]
+    ids = color_ids(categories, [numbers[owner - 1] for owner in present])
+    id_of_position = np.array([0] * (len(shown) - len(present)) + ids, np.int32)
+    rows = list(zip(present, ids, strict=True))
+    category_ids = {one: categories.classes[numbers[owner - 1]].original_id for owner, one in rows}
+    first_thing = categories.num_stuff + 1
+    crowd = frozenset(one for owner, one in rows if owner >= first_thing and things[owner - first_thing].crowd)
+    num_hidden = len(things) - sum(owner >= first_thing for owner in present)
+    return Segmentation(id_of_position[positions], category_ids, crowd), num_hidden
+
+
+@dataclass(frozen=True, eq=False)
+class _Mask:
+    """Pixels of one annotation, in run lengths until it is painted."""
+
+    number: int
+    crowd: bool
+    area: int
+    counts: dict[str, Any]
+
+    @classmethod
+    def read(cls, entry: dict[str, Any], size: Size, categories: Categories) -> _Mask:
+        where = f"the annotation {entry.get('id', '')} of image {entry.get('image_id')}"
+        number = categories.class_of_original_id.get(entry["category_id"])
+        if number is None:
+            raise ValueError(f"{where}: its category_id {entry['category_id']} is not among the categories")
+        counts = _run_lengths(entry["segmentation"], size, where)
+        return cls(number, bool(entry.get("iscrowd", 0)), int(run_lengths.area(counts)), counts)
+
+    def paint(self, canvas: NDArray[np.int64], value: int) -> None:
+        canvas[run_lengths.decode(self.counts).astype(np.bool_)] = value
+
+
+def _run_lengths(shape: Any, size: Size, where: str) -> dict[str, Any]:
+    """Polygons, or run lengths in either form, as compressed run lengths."""
+    try:
+        if isinstance(shape, list):
+            counts = run_lengths.merge(run_lengths.frPyObjects([part for part in shape if len(part) >= 6], *size))
+        elif isinstance(shape["counts"], list):
+            counts = run_lengths.frPyObjects(shape, *size)
+        else:
+            counts = shape
+        if tuple(counts["size"]) != tuple(size):
+            raise ValueError(f"it is {size_text(tuple(counts['size']))}, its image {size_text(size)}")
+        return dict(counts)
+    except (TypeError, KeyError, ValueError, IndexError) as error:
+        raise ValueError(f"{where}: its segmentation is wrong ({error})") from error

@@ -1,0 +1,113 @@
+"""What an unfinished conversion has done so far."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from seamseg.data.convert.item import Converted, Item
+
+
+class Journal:
+    """A text file beside the result: a line for the conversion, one for every item that is done.
+
+    In memory stay only the places of the lines. A line that is torn, as by a power cut, is dropped with all after it.
+    Only one process has a journal open.
+
+    Args:
+        result: of the conversion; the journal is ``.NAME.unfinished`` beside it.
+        fingerprint: of the conversion; a journal of another one begins anew.
+
+    Raises:
+        ValueError: another process has it open.
+    """
+
+    def __init__(self, result: Path, fingerprint: str) -> None:
+        self._path = result.with_name(f".{result.name}.unfinished")
+        self._file = self._path.open("a+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise ValueError(f"another process is converting to {result}") from error
+        self._places: dict[str, int] = {}
+        self._checks: dict[str, Any] = {}
+        self._read_all({"conversion": fingerprint})
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def holds(self, item: Item) -> bool:
+        """Whether the item is done, its sources are as they were, and so are the files that were written."""
+        return item.name in self._checks and self._checks[item.name] == _stamps(item.sources) + _written(
+            self.read(item.name).files
+        )
+
+    def append(self, item: Item, converted: Converted) -> None:
+        """Notes that an item is done; its files are in place."""
+        line = {
+            "name": item.name,
+            "check": _stamps(item.sources) + _written(converted.files),
+            "files": [str(path) for path in converted.files],
+            "entries": converted.entries,
+            "hidden": converted.num_hidden,
+        }
+        self._file.seek(0, 2)
+        self._places[item.name] = self._file.tell()
+        self._file.write(json.dumps(line).encode() + b"\n")
+        self._file.flush()
+
+    def read(self, name: str) -> Converted:
+        """What became of an item that is done."""
+        self._file.seek(self._places[name])
+        line = json.loads(self._file.readline())
+        return Converted(tuple(Path(path) for path in line["files"]), line["entries"], line["hidden"])
+
+    def remove(self) -> None:
+        """Once the result is complete."""
+        self._path.unlink()
+
+    def _read_all(self, head: dict[str, str]) -> None:
+        self._file.seek(0)
+        first = _parsed(self._file.readline())
+        if first != head:
+            self._file.truncate(0)
+            self._file.write(json.dumps(head).encode() + b"\n")
+            self._file.flush()
+            return
+        place = self._file.tell()
+        while (line := _parsed(self._file.readline())) is not None:
+            self._places[line["name"]], self._checks[line["name"]] = place, line["check"]
+            place = self._file.tell()
+        self._file.truncate(place)
+
+
+def _parsed(line: bytes) -> Any:
+    """The JSON value of a line; None if it is torn."""
+    try:
+        return json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+
+
+def _stamps(sources: Sequence[Path]) -> list[list[int]]:
+    """Size and time of change of files; nothing for those that are gone."""
+    stamps = []
+    for path in sources:
+        status = path.stat() if path.exists() else None
+        stamps.append([] if status is None else [status.st_size, status.st_mtime_ns])
+    return stamps
+
+
+def _written(files: Sequence[Path]) -> list[list[int]]:
+    """Sizes of files; a power cut can leave a file of a size of 0."""
+    return [[path.stat().st_size] if path.exists() else [] for path in files]

@@ -1,0 +1,187 @@
+"""Somebody's own labels, as images of numbers, to COCO panoptic."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seamseg.data.convert.item import Converted
+from seamseg.data.convert.job import Job
+from seamseg.data.convert.mask_classes import MaskClasses, read_mask_classes
+from seamseg.data.convert.panoptic_target import PanopticTarget, Placement
+from seamseg.data.convert.segmentation import Segmentation, color_ids
+from seamseg.data.images import find_images
+from seamseg.data.label_map import read_label_map
+from seamseg.data.segment_measures import distinct_values
+from seamseg.structures import VOID
+
+CLASS_FILE = "classes.yaml"
+IMAGES, CLASSES, INSTANCES = "images", "classes", "instances"
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """A photograph and its two maps.
+
+    Attributes:
+        image_id: in the result, from 1.
+        image_file: name of the photograph below its folder.
+        photograph, class_map, instance_map: files.
+    """
+
+    image_id: int
+    image_file: str
+    photograph: Path
+    class_map: Path
+    instance_map: Path
+
+    @property
+    def name(self) -> str:
+        return self.image_file
+
+    @property
+    def sources(self) -> Sequence[Path]:
+        return self.photograph, self.class_map, self.instance_map
+
+
+def mask_jobs(
+    source: Path, out: Path, val_every: int | None = None, placement: Placement = "link"
+) -> list[Job[LabelledImage]]:
+    """One job per split.
+
+    ``SOURCE/classes.yaml`` names the classes (:func:`seamseg.data.convert.mask_classes.read_mask_classes`). Every
+    folder ``SOURCE/SPLIT`` with ``images``, ``classes`` and ``instances`` in it is a split; where these lie in
+    ``SOURCE`` itself, they become the split train, and one of every so many images, by name, goes to the split val.
+    Maps are named like their photograph, with the ending .png.
+
+    Args:
+        source: the folder.
+        out: folder of the data set to write.
+        val_every: distance of the images for validation, at least 2; None puts all images into train.
+        placement: of photographs.
+
+    Raises:
+        FileNotFoundError: a folder or the file of classes does not exist.
+        ValueError: the file of classes is wrong, a photograph or a map has no partner, or there are no images.
+    """
+    classes = read_mask_classes(source / CLASS_FILE)
+    if (source / IMAGES).is_dir():
+        members = _divided(_labelled_images(source), val_every)
+    elif val_every is None:
+        folders = sorted(path.parent for path in source.glob(f"*/{IMAGES}") if path.is_dir())
+        members = {folder.name: _labelled_images(folder) for folder in folders}
+    else:
+        raise ValueError(f"{source} is divided into splits already; leave out the choice of images for validation")
+    if not members:
+        raise FileNotFoundError(f"{source} has no folder {IMAGES}, and no folder of a split with {IMAGES} in it")
+    return [_job(classes, images, PanopticTarget(out, split, placement)) for split, images in members.items()]
+
+
+def _divided(images: list[LabelledImage], val_every: int | None) -> dict[str, list[LabelledImage]]:
+    if val_every is None:
+        return {"train": images}
+    if not 2 <= val_every <= len(images):
+        raise ValueError(
+            f"one of {val_every} images cannot be set aside for validation: there are {len(images)} images, and both "
+            "splits need some"
+        )
+    chosen = set(range(val_every - 1, len(images), val_every))
+    return {
+        "train": [image for position, image in enumerate(images) if position not in chosen],
+        "val": [image for position, image in enumerate(images) if position in chosen],
+    }
+
+
+def _labelled_images(folder: Path) -> list[LabelledImage]:
+    """The photographs of a folder with their maps, by name; each has both, and no map is left over."""
+    names = {path.relative_to(folder / IMAGES).as_posix(): path for path in find_images(folder / IMAGES)}
+    stems = [Path(name).with_suffix("").as_posix() for name in names]
+    doubled = sorted(stem for stem, number in Counter(stems).items() if number > 1)
+    if doubled:
+        raise ValueError(f"{folder / IMAGES} has two images named {doubled[0]}; their maps would be the same file")
+    for maps in (CLASSES, INSTANCES):
+        _check_partners(set(stems), folder / maps, folder / IMAGES)
+    return [
+        LabelledImage(number, name, path, *(folder / maps / f"{stem}.png" for maps in (CLASSES, INSTANCES)))
+        for number, (stem, (name, path)) in enumerate(zip(stems, names.items(), strict=True), start=1)
+    ]
+
+
+def _check_partners(stems: set[str], maps: Path, images: Path) -> None:
+    if not maps.is_dir():
+        raise FileNotFoundError(f"the folder {maps} does not exist; every image of {images} needs a map in it")
+    found = {path.relative_to(maps).with_suffix("").as_posix() for path in maps.rglob("*.png")}
+    for alone, what in ((stems - found, f"no map in {maps}"), (found - stems, f"a map in {maps} but no image")):
+        if alone:
+            examples = ", ".join(sorted(alone)[:5])
+            raise ValueError(f"{len(alone)} name(s) of {images} have {what}, such as {examples}")
+
+
+def _job(classes: MaskClasses, images: list[LabelledImage], target: PanopticTarget) -> Job[LabelledImage]:
+    return Job(
+        title=target.split,
+        description="from class maps and instance maps",
+        result=target.json_file,
+        head={"categories": classes.categories.to_list()},
+        items=images,
+        convert=partial(convert_labelled_image, target, classes),
+        options={"placement": target.placement, "values": sorted(classes.class_of_value.items())},
+    )
+
+
+def convert_labelled_image(target: PanopticTarget, classes: MaskClasses, image: LabelledImage) -> Converted:
+    """Writes one image.
+
+    Raises:
+        ValueError: a file is broken, sizes differ, or the class map holds a value that stands for nothing.
+    """
+    class_map, instance_map = read_label_map(image.class_map), read_label_map(image.instance_map)
+    if class_map.shape != instance_map.shape:
+        raise ValueError(f"{image.class_map} and {image.instance_map} differ in size")
+    try:
+        segmentation = segments_of_maps(class_map, instance_map, classes)
+    except ValueError as error:
+        raise ValueError(f"{image.class_map}: {error}") from error
+    return target.write(image.image_id, image.photograph, image.image_file, image.class_map, segmentation)
+
+
+def segments_of_maps(
+    class_map: NDArray[np.int32], instance_map: NDArray[np.int32], classes: MaskClasses
+) -> Segmentation:
+    """Every stuff class is one segment, every pair of thing class and instance number one object.
+
+    The instance number 0 tells no objects apart: pixels of a thing class with it are one crowd segment. Numbers need to
+    differ only within a class; on stuff and void they mean nothing.
+
+    Args:
+        class_map, instance_map: H×W.
+        classes: what the class map's values mean.
+
+    Raises:
+        ValueError: the class map holds a value that stands for no class and not for void.
+    """
+    values, value_of_pixel = distinct_values(class_map)
+    unknown = [value for value in values.tolist() if value not in classes.class_of_value]
+    if unknown:
+        examples = ", ".join(map(str, unknown[:5]))
+        raise ValueError(f"pixels of {examples} stand for no class; name them in {CLASS_FILE}, or list them under void")
+    num_stuff = classes.categories.num_stuff
+    class_of_pixel = np.array([classes.class_of_value[value] for value in values.tolist()], np.int64)[value_of_pixel]
+    thing = (class_of_pixel >= num_stuff) & (class_of_pixel != VOID)
+    pairs, pair_of_pixel = distinct_values(class_of_pixel << 24 | np.where(thing, instance_map, 0))
+    owners = [(pair >> 24, pair & (2**24 - 1)) for pair in pairs.tolist()]
+    labelled = [number for number, _ in owners if number != VOID]
+    ids = [*color_ids(classes.categories, labelled), *([0] * (len(owners) - len(labelled)))]  # void is the last pair
+    category_ids = {
+        one: classes.categories.classes[number].original_id for one, (number, _) in zip(ids, owners, strict=True) if one
+    }
+    crowd = frozenset(
+        one for one, (number, instance) in zip(ids, owners, strict=True) if num_stuff <= number < VOID and instance == 0
+    )
+    return Segmentation(np.array(ids, np.int32)[pair_of_pixel], category_ids, crowd)

@@ -1,0 +1,101 @@
+"""Where a converted split of a COCO panoptic data set is written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from seamseg.data.convert.item import Converted
+from seamseg.data.convert.segmentation import Segmentation
+from seamseg.data.image_size import image_size
+from seamseg.data.panoptic_png import write_panoptic_png
+from seamseg.data.stated_size import check_size, size_text
+from seamseg.structures import ImageId
+
+Placement = Literal["link", "copy"]
+"""How photographs come into the new data set: as symbolic links, or as copies."""
+
+
+@dataclass(frozen=True)
+class PanopticTarget:
+    """``OUT/images/SPLIT/``, ``OUT/annotations/panoptic_SPLIT/*.png`` and ``OUT/annotations/panoptic_SPLIT.json``.
+
+    Attributes:
+        folder: of the data set, OUT.
+        split: its part.
+        placement: of photographs.
+    """
+
+    folder: Path
+    split: str
+    placement: Placement = "link"
+
+    @property
+    def json_file(self) -> Path:
+        return self.folder / "annotations" / f"panoptic_{self.split}.json"
+
+    def write(
+        self,
+        image_id: ImageId,
+        photograph: Path,
+        image_file: str,
+        annotation: Path,
+        segmentation: Segmentation,
+        num_hidden: int = 0,
+    ) -> Converted:
+        """Writes what belongs to one image.
+
+        Args:
+            image_id: in the new data set.
+            photograph: the source's.
+            image_file: name of the photograph in the new data set, relative; the PNG is named after it.
+            annotation: the file that the segments come from, for errors.
+            segmentation: of the image.
+            num_hidden: objects that the segmentation leaves out.
+
+        Raises:
+            ValueError: the photograph is broken or of another size.
+            OSError: a file cannot be written.
+        """
+        size = image_size(photograph)
+        check_size(annotation, segmentation.ids.shape, size, f"its image {photograph} is {size_text(size)}")
+        png_file = Path(image_file).with_suffix(".png").as_posix()
+        image_path = self.folder / "images" / self.split / image_file
+        png_path = self.json_file.with_suffix("") / png_file
+        place_photograph(photograph, image_path, self.placement)
+        in_one_step(png_path, lambda path: write_panoptic_png(path, segmentation.ids))
+        image = {"id": image_id, "file_name": image_file, "height": size[0], "width": size[1]}
+        segments = {"image_id": image_id, "file_name": png_file, "segments_info": segmentation.segments_info()}
+        return Converted((image_path, png_path), {"images": [image], "annotations": [segments]}, num_hidden)
+
+
+def place_photograph(source: Path, target: Path, placement: Placement) -> None:
+    """Makes a photograph appear at another place; a link goes to the absolute path.
+
+    Raises:
+        OSError: it cannot be written.
+        ValueError: the two are the same file.
+    """
+    if target.exists() and not target.is_symlink() and target.samefile(source):
+        raise ValueError(f"{target} would replace the photograph it is made from; write to another folder")
+    if placement == "copy":
+        in_one_step(target, lambda path: shutil.copyfile(source, path))
+    else:
+        in_one_step(target, lambda path: path.symlink_to(source.absolute()))
+
+
+def in_one_step(path: Path, write: Callable[[Path], object]) -> None:
+    """Has ``write`` make a file of another, hidden name in the same folder, and renames it.
+
+    The other name is always the same, so what an interrupted run left is used up by the next one. Nothing waits for
+    the disk: a conversion does that once, before its JSON file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    write(unfinished)
+    os.replace(unfinished, path)

@@ -1,0 +1,76 @@
+"""PNG files whose pixels are numbers: class maps and instance maps."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from seamseg.data.images import BrokenImageError, decode, read_bytes
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_GREY, _PALETTE = 0, 3
+
+
+def read_label_map(path: Path) -> NDArray[np.int32]:
+    """Reads H×W numbers.
+
+    Grey images give their values (8 or 16 bits; fewer bits are not stretched to 255), images with a palette the
+    positions in it, colour images ``red + 256 green + 65536 blue``.
+
+    Raises:
+        BrokenImageError: the file is missing, damaged, or has transparency or colours of 16 bits.
+    """
+    data = read_bytes(path)
+    indices = _indices(path, data)
+    pixels = decode(path, data, cv2.IMREAD_UNCHANGED) if indices is None else indices
+    if pixels.ndim == 2 and pixels.dtype in (np.uint8, np.uint16):
+        return pixels.astype(np.int32)
+    if pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8:
+        blue, green, red = (pixels[..., channel].astype(np.int32) for channel in range(3))
+        return red + 256 * green + 65536 * blue
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    kind = f"has {channels} channel(s) of {8 * pixels.itemsize} bits"
+    raise BrokenImageError(path, f"{kind}; maps of numbers are grey, with a palette, or red, green, blue of 8 bits")
+
+
+def _indices(path: Path, data: bytes) -> NDArray[np.uint8] | None:
+    """What a PNG with a palette, or a grey one of fewer than 8 bits, stores; None for all other files.
+
+    OpenCV looks the colours up, and stretches few bits to 0 … 255. Without the palette, and called grey, the same
+    compressed data gives the numbers.
+    """
+    if len(data) < 33 or not data.startswith(_SIGNATURE):
+        return None
+    depth, kind = data[24], data[25]
+    if kind != _PALETTE and not (kind == _GREY and depth < 8):
+        return None
+    stretch: int = 255 // (2**depth - 1)
+    pixels = decode(path, _as_grey(data), cv2.IMREAD_UNCHANGED)
+    return np.asarray(pixels // stretch, np.uint8)
+
+
+def _as_grey(data: bytes) -> bytes:
+    """A PNG file with its kind set to grey and only the chunks that hold pixels."""
+    chunks = [_SIGNATURE]
+    for name, content in _chunks(data):
+        if name == b"IHDR":
+            content = content[:9] + bytes([_GREY]) + content[10:]
+        if name in (b"IHDR", b"IDAT", b"IEND"):
+            body = name + content
+            chunks.append(struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body)))
+    return b"".join(chunks)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and content; ends where the file does."""
+    position = len(_SIGNATURE)
+    while position + 8 <= len(data):
+        (length,) = struct.unpack(">I", data[position : position + 4])
+        yield data[position + 4 : position + 8], data[position + 8 : position + 8 + length]
+        position += 12 + length
