@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
 
 try:
     import torch
@@ -55,6 +56,18 @@ class BuildNative(cpp_extension.BuildExtension):
                 ) from None
             print(f"seamseg is built without its kernels for GPUs: {reason}")
         super().build_extensions()
+
+
+class BuildPackage(build_py):
+    """Puts the recipes of configs/ into the package, where `seamseg train NAME` finds them without a checkout."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            for path in sorted(Path(__file__).resolve().parent.glob("configs/*.yaml")):
+                target = Path(self.build_lib, "seamseg", "recipes", path.name)
+                self.mkpath(str(target.parent))
+                self.copy_file(str(path), str(target))
 
 
 def add_cuda(extension: Extension) -> None:
@@ -140,6 +153,6 @@ setup(
             py_limited_api=True,
         )
     ],
-    cmdclass={"build_ext": BuildNative},
+    cmdclass={"build_ext": BuildNative, "build_py": BuildPackage},
     options={"bdist_wheel": {"py_limited_api": OLDEST_PYTHON}},
 )

@@ -29,6 +29,7 @@ NUM_STUFF, NUM_THINGS = 28, 37
 NUM_IMAGES = 2
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "vistas_r50.yaml"
 OVERRIDES = (
+    "norm.scale=abs",  # what published weights mean
     "norm.momentum=1.0",  # the recorded statistics are those of the one training step
     "rpn.num_samples=1000000",
     "roi.num_samples=1000000",

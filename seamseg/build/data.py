@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from seamseg.config import Experiment
-from seamseg.data.coco_panoptic import CocoPanoptic
+from seamseg.data.annotated_images import AnnotatedImages
 from seamseg.data.dataset import EvaluationDataset, TrainDataset
+from seamseg.data.formats import choose_format, open_data_set
 from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
 from seamseg.data.samplers import EvaluationBatches, TrainBatches
@@ -15,15 +16,30 @@ from seamseg.data.transforms import InputTransform, TrainTransform
 from seamseg.runtime.distributed import Process
 
 
-def open_split(root: str | None, split: str, limit: int | None) -> CocoPanoptic:
+def open_split(
+    root: str | None,
+    split: str,
+    limit: int | None,
+    format_name: str | None = None,
+    preferred_format: str | None = None,
+) -> AnnotatedImages:
     """One split of a data set.
 
+    Args:
+        root: its folder.
+        split: the name, or an unmistakable beginning of it.
+        limit: only that many images, the first ones.
+        format_name: of the folder; None recognises it.
+        preferred_format: what is taken where several are recognised.
+
     Raises:
-        ValueError: no folder is named, or it is no data set with this split.
+        FileNotFoundError: the folder does not exist.
+        ValueError: no folder is named, or it is no data set of that format with this split.
     """
     if root is None:
         raise ValueError("no data set is named: set data.root=FOLDER")
-    return CocoPanoptic(Path(root), split, limit)
+    chosen = choose_format(Path(root), format_name, preferred_format)
+    return open_data_set(Path(root), split, limit, chosen)
 
 
 def build_input_transform(experiment: Experiment) -> InputTransform:
@@ -32,7 +48,7 @@ def build_input_transform(experiment: Experiment) -> InputTransform:
     return InputTransform(data.shortest_side, data.longest_side, data.mean, data.std)
 
 
-def build_training_loader(experiment: Experiment, source: CocoPanoptic, process: Process) -> BatchLoader:
+def build_training_loader(experiment: Experiment, source: AnnotatedImages, process: Process) -> BatchLoader:
     """The training batches of this process."""
     data = experiment.data
     transform = TrainTransform(
@@ -57,7 +73,7 @@ def build_training_loader(experiment: Experiment, source: CocoPanoptic, process:
 
 def build_evaluation_loader(
     experiment: Experiment,
-    source: CocoPanoptic,
+    source: AnnotatedImages,
     process: Process,
     on_broken_image: Callable[[BrokenImageError], None] | None = None,
 ) -> BatchLoader:

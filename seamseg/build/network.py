@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from seamseg.algos.anchor_matching import AnchorMatcher
@@ -52,13 +54,23 @@ def build_network(experiment: Experiment, num_stuff: int, num_things: int) -> Pa
     return network
 
 
-def build_initialised_network(experiment: Experiment, categories: Categories) -> PanopticNet:
-    """The network as training starts it: random or published weights, frozen parts frozen."""
+def build_initialised_network(
+    experiment: Experiment, categories: Categories, tell: Callable[[str], None] | None = None
+) -> PanopticNet:
+    """The network as training starts it: random or published weights, frozen parts frozen.
+
+    Args:
+        experiment: the settings.
+        categories: of the data set.
+        tell: is told in one sentence which published weights were used.
+    """
     network = build_network(experiment, categories.num_stuff, categories.num_things)
     generator = torch.Generator().manual_seed(experiment.training.seed)
     initialise(network, experiment.norm.activation, experiment.norm.slope, generator)
     if experiment.body.weights is not None:
-        load_body_weights(network.body.backbone, experiment.body.name, experiment.body.weights)
+        loaded = load_body_weights(network.body.backbone, experiment.body.name, experiment.body.weights)
+        if tell is not None:
+            tell(str(loaded))
     for part in experiment.body.frozen:
         network.body.backbone.get_submodule(part).requires_grad_(False)
     if experiment.body.norm_frozen:

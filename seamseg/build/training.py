@@ -12,7 +12,7 @@ from seamseg.build.data import build_evaluation_loader, build_training_loader, o
 from seamseg.build.network import build_fusion, build_initialised_network
 from seamseg.config import Experiment, save_experiment
 from seamseg.config.training import PolySchedule, SGDSettings, StepSchedule
-from seamseg.data.coco_panoptic import CocoPanoptic
+from seamseg.data.annotated_images import AnnotatedImages
 from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
 from seamseg.networks import PanopticNet
@@ -43,7 +43,8 @@ def build_trainer(
     """
     train_split, val_split = _open_splits(experiment)
     categories = train_split.categories
-    network = build_initialised_network(experiment, categories).to(process.device)
+    tell = _print_to_stderr if process.is_first and checkpoint is None else None
+    network = build_initialised_network(experiment, categories, tell).to(process.device)
     if experiment.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
     trainer = _trainer(experiment, network, build_training_loader(experiment, train_split, process), process)
@@ -64,10 +65,10 @@ def build_trainer(
     return trainer, record
 
 
-def _open_splits(experiment: Experiment) -> tuple[CocoPanoptic, CocoPanoptic]:
+def _open_splits(experiment: Experiment) -> tuple[AnnotatedImages, AnnotatedImages]:
     data = experiment.data
-    train_split = open_split(data.root, data.train_split, data.train_limit)
-    val_split = open_split(data.root, data.val_split, data.val_limit)
+    train_split = open_split(data.root, data.train_split, data.train_limit, data.format)
+    val_split = open_split(data.root, data.val_split, data.val_limit, data.format)
     if val_split.categories != train_split.categories:
         raise ValueError(
             f"the splits {data.train_split} and {data.val_split} of {data.root} differ in their categories"
@@ -94,7 +95,11 @@ def _trainer(experiment: Experiment, network: PanopticNet, loader: BatchLoader, 
 
 
 def _report(error: BrokenImageError) -> None:
-    print(f"left out of the validation: {error}", file=sys.stderr)
+    _print_to_stderr(f"left out of the validation: {error}")
+
+
+def _print_to_stderr(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
 
 
 def build_optimizer(experiment: Experiment, network: PanopticNet) -> Optimizer:

@@ -11,6 +11,7 @@ from typing import Any
 
 from seamseg.build import build_evaluation_loader, load_model, open_split
 from seamseg.cli.score_table import print_scores
+from seamseg.data.formats import FORMATS
 from seamseg.data.images import BrokenImageError
 from seamseg.evaluate import evaluate
 from seamseg.runtime.allocator import keep_freed_memory
@@ -34,7 +35,8 @@ def add_parser(verbs: Any) -> None:
     )
     verb.add_argument("model", type=Path, metavar="MODEL", help="a run folder, or a file such as model.safetensors")
     verb.add_argument("--data", required=True, metavar="DATASET", help="folder of the data set")
-    verb.add_argument("--split", required=True, help="the unique annotations/panoptic_SPLIT*.json")
+    verb.add_argument("--split", required=True, help="such as val, or another unmistakable beginning of its name")
+    verb.add_argument("--format", choices=FORMATS, help="of the data set; default: recognised, or as in training")
     verb.add_argument("--limit", type=int, help="only this many images, the first of the split")
     verb.add_argument("--json", type=Path, metavar="FILE", help="write the scores there, as fractions of 1")
     verb.add_argument("--sheet", type=Path, metavar="FILE", help="write a picture of the first images there")
@@ -49,7 +51,8 @@ def run(options: argparse.Namespace) -> int:
             result.parent.mkdir(parents=True, exist_ok=True)
     with started(options.device) as process:
         model = load_model(options.model, process.device)
-        split = open_split(options.data, options.split, options.limit)
+        trained_with = model.experiment.data.format
+        split = open_split(options.data, options.split, options.limit, options.format, trained_with)
         check_categories(model.categories, split.categories, options.data)
         broken: list[BrokenImageError] = []
         loader = build_evaluation_loader(model.experiment, split, process, broken.append)

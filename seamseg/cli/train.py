@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from seamseg.build import build_trainer
-from seamseg.config import Experiment, differing_keys, load_experiment, parse_experiment, save_experiment
+from seamseg.config import (
+    Experiment,
+    differing_keys,
+    known_recipes,
+    load_experiment,
+    parse_experiment,
+    save_experiment,
+    settings_file,
+)
 from seamseg.export.model_file import CHECKPOINT_FILE
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.checkpoint import Checkpoint, load_checkpoint
@@ -31,17 +39,21 @@ def add_parser(verbs: Any) -> None:
         epilog="Several processes: torchrun --nproc-per-node 8 -m seamseg train CONFIG --run-dir RUN_DIR",
     )
     verb.add_argument(
-        "config", type=Path, metavar="CONFIG", help="YAML file of settings, such as configs/scenes_r18.yaml"
+        "config",
+        metavar="CONFIG",
+        help=f"YAML file of settings, or the name of a recipe: {', '.join(known_recipes())}",
     )
     verb.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes a setting, such as optimizer.lr=0.02")
-    verb.add_argument("--run-dir", type=Path, required=True, help="folder of the run; made, or empty")
+    verb.add_argument("--run-dir", type=Path, help="folder of the run; made, or empty; default: runs/NAME of CONFIG")
     verb.add_argument("--resume", action="store_true", help="go on with the run that RUN_DIR holds")
     verb.add_argument("--device", help="such as cpu or cuda:1; default: CUDA where there is one")
     verb.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    experiment = load_experiment(options.config, options.overrides)
+    config = settings_file(options.config)
+    options.run_dir = options.run_dir or Path("runs", config.stem)
+    experiment = load_experiment(config, options.overrides)
     keep_freed_memory()
     with started(options.device) as process, stop_on_signals() as stop:
         checkpoint = open_run(options.run_dir, experiment, options.resume, process)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from seamseg.config.settings import NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
 Triple = tuple[float, float, float]
+DataFormat = Literal["coco", "vistas_v1.2", "vistas_v2.0", "seamseg"]
 
 
 class DataSettings(Settings):
     """The data set and what becomes of its images."""
 
     root: str | None = None
-    """Folder of the data set, in COCO panoptic layout."""
+    """Folder of the data set."""
+
+    format: DataFormat | None = None
+    """What the folder holds: `coco` (COCO panoptic), `vistas_v1.2` or `vistas_v2.0` (Mapillary Vistas as downloaded),
+    `seamseg` (`metadata.bin`, as the published seamseg converts); null recognises it."""
 
     train_split: str = "train"
-    """A split is the unique `annotations/panoptic_SPLIT*.json`."""
+    """The split that is trained on; an unmistakable beginning of its name will do: train for train2017 or training."""
 
     val_split: str = "val"
     """The split that is validated on."""

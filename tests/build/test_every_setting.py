@@ -105,6 +105,7 @@ CHANGES = {
 }
 ELSEWHERE = {
     "data.root": "the folder that is read",
+    "data.format": "how the folder is read",
     "body.weights": "tests of build_initialised_network",
     "body.frozen": "tests of build_initialised_network",
     "body.norm_frozen": "tests of build_initialised_network",

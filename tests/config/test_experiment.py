@@ -89,6 +89,7 @@ OURS = {
     # The published system has no such settings.
     "norm.heads": None,
     "data.root": None,
+    "data.format": None,
     "data.train_split": "train",
     "data.val_split": "val",
     "data.train_limit": None,

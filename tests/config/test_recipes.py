@@ -14,14 +14,16 @@ from tiny_experiment import NARROW, narrow_body, write_tiny_splits
 from tiny_training import Watcher, tiny_trainer
 
 from seamseg.build import build_network
-from seamseg.config import Experiment, load_experiment
+from seamseg.config import Experiment, differing_keys, known_recipes, load_experiment
 from seamseg.config.load import known_keys
-from seamseg.runtime.checkpoint import Position
+from seamseg.runtime.position import Position
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
 NAMES = [path.stem for path in CONFIGS]
 each_recipe = pytest.mark.parametrize("path", CONFIGS, ids=NAMES)
 
+PUBLISHED = ("vistas_r50", "vistas_v2_r50", "cityscapes_r50")
+OTHERS = ("coco_r50_1x", "coco_r50_3x", "custom_r50", "scenes_r18", "coco128_overfit")
 MEAN, STD = (0.41738699, 0.45732192, 0.46886091), (0.25685097, 0.26509955, 0.29067996)
 VISTAS = {
     "fpn.strides": (4, 8, 16, 32, 64, 128),
@@ -47,6 +49,7 @@ CITYSCAPES = {
 }
 BOTH = {
     "norm.name": "syncbn",
+    "norm.scale": "signed",
     "body.name": "resnet50",
     "body.weights": "imagenet",
     "body.frozen": ("mod1", "mod2"),
@@ -82,13 +85,40 @@ BOTH = {
     "schedule.warmup.factor": 1 / 3,
 }
 TABLE = [
+    *(("vistas_v2_r50", key, value) for key, value in (VISTAS | BOTH | {"data.format": "vistas_v2.0"}).items()),
+    ("vistas_r50", "data.format", "vistas_v1.2"),
+    ("cityscapes_r50", "data.format", None),
     *(("vistas_r50", key, value) for key, value in (VISTAS | BOTH).items()),
     *(("cityscapes_r50", key, value) for key, value in (CITYSCAPES | BOTH).items()),
 ]
 
 
 def test_there_are_recipes() -> None:
-    assert {"vistas_r50", "cityscapes_r50", "scenes_r18", "coco128_overfit"} <= set(NAMES)
+    assert set(NAMES) == {*PUBLISHED, *OTHERS} == set(known_recipes())
+
+
+def test_the_longer_coco_recipe_differs_only_in_length_and_scale() -> None:
+    short, long = (load_experiment(CONFIGS[NAMES.index(f"coco_r50_{times}")]) for times in ("1x", "3x"))
+    assert differing_keys(short, long) == ["data.random_scale", "schedule.milestones", "training.epochs"]
+    steps = 118287 // (8 * short.data.train_batch_size)
+    assert [round(step / steps, 6) for step in (*short.schedule.milestones, *long.schedule.milestones)] == [
+        8,
+        11,
+        28,
+        33,
+    ]
+    assert long.training.epochs == 3 * short.training.epochs
+
+
+@each_recipe
+def test_imagenet_weights_are_taken_over_exactly(path: Path) -> None:
+    experiment = load_experiment(path)
+    assert experiment.body.weights is None or experiment.norm.scale == "signed"
+
+
+def test_the_readme_lists_every_recipe() -> None:
+    text = (CONFIGS[0].parent / "README.md").read_text()
+    assert [name for name in NAMES if f"| `{name}` |" not in text] == []
 
 
 @pytest.mark.parametrize(("name", "key", "value"), TABLE, ids=[f"{name}-{key}" for name, key, _ in TABLE])
@@ -102,7 +132,7 @@ def test_the_published_recipes(name: str, key: str, value: Any) -> None:
 @each_recipe
 def test_a_recipe_begins_with_its_command_and_what_to_expect(path: Path) -> None:
     command, expected = path.read_text().splitlines()[:2]
-    assert re.search(rf"^# .*seamseg train configs/{path.name} .*--run-dir runs/\w+$", command)
+    assert re.search(rf"^# .*seamseg train {path.stem} data.root=[\w/]+ --run-dir runs/\w+$", command)
     assert re.search(r"^# Hardware: .+\. (Expected|Published score)", expected)
 
 
@@ -146,7 +176,9 @@ def test_the_largest_body_builds() -> None:
 REDUCED = (
     *(override for override in NARROW if not override.startswith("body")),
     "body.weights=null",
+    "data.format=null",
     "body.frozen=[]",
+    "body.norm_frozen=false",
     "data.train_split=train",
     "data.val_split=val",
     "data.train_batch_size=2",

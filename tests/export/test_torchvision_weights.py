@@ -117,6 +117,26 @@ def test_signed_scales_below_epsilon_become_epsilon(tmp_path: Path) -> None:
     assert [value > 0 for value in gamma] == [value >= 0 for value in STORED]
 
 
+def test_what_became_of_the_entries_is_said(tmp_path: Path) -> None:
+    network = models.resnet18(weights=None)
+    network.bn1.weight.data[: len(STORED)] = torch.tensor(STORED)
+    path = saved(network, tmp_path / "weights.pth")
+    for scale, changed in (("signed", 4), ("abs", 7)):
+        report = load_body_weights(ResNet("resnet18", Norm("bn", scale=scale)), "resnet18", path)
+        assert report.num_changed == changed
+        assert (report.missing, report.unexpected) == ((), ("fc.bias", "fc.weight"))
+        assert set(report.used) == set(ResNet("resnet18", Norm("bn")).state_dict())
+    assert str(report) == (
+        f"body.weights={path}: 120 entries used; 0 missing; 2 unexpected (fc.bias, fc.weight); "
+        f"{report.num_changed} weights of norms changed to what a norm in place can have"
+    )
+
+
+def test_affine_norms_change_nothing(tmp_path: Path) -> None:
+    path = saved(reference("resnet18"), tmp_path / "weights.pth")
+    assert load_body_weights(ResNet("resnet18", Norm("affine")), "resnet18", path).num_changed == 0
+
+
 def test_absolute_scales_cannot_be_negative(tmp_path: Path) -> None:
     gamma = first_gamma(STORED, Norm("bn", scale="abs"), tmp_path)
     assert gamma == pytest.approx([0.5, *[1e-5] * 7, 2e-5, 1e-5], rel=1e-6, abs=3e-8)
@@ -146,7 +166,18 @@ def test_weights_of_another_network(tmp_path: Path) -> None:
     with torch.device("meta"):
         shapes = {name: value.shape for name, value in models.resnet34(weights=None).state_dict().items()}
     torch.save({name: torch.zeros(shape) for name, shape in shapes.items()}, tmp_path / "r34.pth")
-    assert re.search(r"not those of a resnet18: \d+ entries", sentence(tmp_path / "r34.pth"))
+    said = sentence(tmp_path / "r34.pth")
+    assert "not those of a resnet18: 0 missing; 96 unexpected (mod2.block3.convs.bn1.bias, " in said
+    assert said.endswith("; 0 of another shape")
+
+
+def test_weights_of_other_shapes(tmp_path: Path) -> None:
+    state = models.resnet18(weights=None).state_dict() | {"layer1.0.conv1.weight": torch.zeros(64, 64, 1, 1)}
+    del state["bn1.bias"]
+    torch.save(state, tmp_path / "other.pth")
+    assert sentence(tmp_path / "other.pth").endswith(
+        "1 missing (mod1.bn1.bias); 0 unexpected; 1 of another shape (mod2.block1.convs.conv1.weight)"
+    )
 
 
 def test_a_refused_file_leaves_the_body_as_it_was(tmp_path: Path) -> None:
@@ -179,7 +210,10 @@ class Answer:
 
     def __init__(self, result: dict[str, Tensor] | Exception) -> None:
         self.result = result
-        self.DEFAULT = self
+
+    def __getitem__(self, release: str) -> Answer:
+        assert release == "IMAGENET1K_V1", "the weights that the published networks started from"
+        return self
 
     def get_state_dict(self, progress: bool) -> dict[str, Tensor]:
         if isinstance(self.result, Exception):
@@ -196,7 +230,11 @@ def test_imagenet_weights_are_torchvisions_own(monkeypatch: pytest.MonkeyPatch) 
     body = loaded("resnet18", "imagenet", Norm("bn"))
     assert asked == ["resnet18"]
     assert torch.equal(body.state_dict()["mod1.conv1.weight"], network.conv1.weight)
-    assert models.ResNet18_Weights.DEFAULT.url.startswith("https://")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"])
+def test_torchvision_knows_the_release(name: str) -> None:
+    assert models.get_model_weights(name)["IMAGENET1K_V1"].url.startswith(f"https://download.pytorch.org/models/{name}")
 
 
 @pytest.mark.parametrize("error", [URLError("no route to host"), RuntimeError('invalid hash value (expected "f3")')])
