@@ -34,3 +34,22 @@ def progress_bar(title: str, total: int, done: int = 0, shown: bool = True) -> I
     with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
         task = progress.add_task(title, total=total, completed=done, remark="")
         yield lambda now, remark: progress.update(task, completed=now, remark=remark)
+
+
+Steps = Callable[[str, int, int], None]
+"""Which part of a work, and how many of how many units of it are done."""
+
+
+@contextlib.contextmanager
+def split_progress(title: str) -> Iterator[Steps]:
+    """Shows how far the parts of a work have come, one bar for each, as they begin."""
+    with contextlib.ExitStack() as bars:
+        open_bars: dict[str, Advance] = {}
+
+        def advance(part: str, done: int, total: int) -> None:
+            if part not in open_bars:
+                bars.close()
+                open_bars[part] = bars.enter_context(progress_bar(f"{title} {part}", total))
+            open_bars[part](done, "")
+
+        yield advance

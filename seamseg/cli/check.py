@@ -1,0 +1,71 @@
+"""``seamseg check``: whether a data set is right."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from seamseg.cli.check_table import print_report
+from seamseg.data.check.check import check_data_set
+from seamseg.data.check.repair import write_repaired
+from seamseg.data.check.report import CheckReport
+from seamseg.data.check.sheet import draw_sheet
+from seamseg.runtime.files import write_text
+from seamseg.runtime.progress import split_progress
+from seamseg.visualization.images import write_image
+
+FAULTY = 1
+
+
+def add_parser(verbs: Any) -> None:
+    """Adds the verb and its arguments."""
+    verb = verbs.add_parser(
+        "check",
+        help="look for faults in a data set before training on it",
+        description="Compares what a data set says with what its files hold: ids, areas, boxes, sizes, categories, "
+        "missing and damaged files. Prints faults grouped by kind, and numbers per class. The exit code is 1 if there "
+        "are errors; warnings alone leave it 0.",
+    )
+    verb.add_argument("data_set", type=Path, metavar="DATASET", help="folder of any format that `seamseg train` reads")
+    verb.add_argument(
+        "--split", action="append", default=[], metavar="NAME", help="only this one; may be repeated (default: all)"
+    )
+    verb.add_argument("--json", metavar="FILE", help="write the report there; - prints it instead of the text")
+    verb.add_argument(
+        "--fix-areas", type=Path, metavar="OUT", help="write a copy with right areas and boxes, that links to the files"
+    )
+    verb.add_argument("--contact-sheet", type=Path, metavar="PNG", help="write a picture of images and annotation")
+    verb.add_argument(
+        "--examples", type=int, default=5, metavar="N", help="faults of a kind that are described (default: 5)"
+    )
+    verb.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
+    verb.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.examples < 1:
+        raise ValueError(f"--examples {options.examples} is too few; describe at least 1 fault of each kind")
+    with split_progress("checking") as advance:
+        report = check_data_set(options.data_set, options.split, options.workers, options.examples, advance)
+    if options.json == "-":
+        print(_json(report), end="")
+    else:
+        print_report(report, Console())
+    if options.json not in (None, "-"):
+        write_text(Path(options.json), _json(report))
+    if options.contact_sheet:
+        write_image(options.contact_sheet, draw_sheet(report))
+        print(f"contact sheet: {options.contact_sheet}", file=sys.stderr)
+    if options.fix_areas:
+        write_repaired(report, options.fix_areas)
+        print(f"repaired annotation of {len(report.repaired)} images: {options.fix_areas}", file=sys.stderr)
+    return FAULTY if report.num_errors else 0
+
+
+def _json(report: CheckReport) -> str:
+    return json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n"

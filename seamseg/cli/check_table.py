@@ -1,0 +1,68 @@
+"""The report of a check on the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from seamseg.data.check.report import CheckReport
+
+
+def print_report(report: CheckReport, console: Console) -> None:
+    """Splits, classes that occur, then the faults grouped by kind, and a last line that sums up."""
+    console.print(f"{escape(str(report.root))}: {report.format_title}")
+    _print_splits(report, console)
+    _print_classes(report, console)
+    _print_faults(report, console)
+    errors, warnings = report.findings.num_errors, report.findings.num_warnings
+    verdict = "[red]faulty[/red]" if errors else "[green]right[/green]"
+    console.print(f"{verdict}: {_number(errors, 'error')}, {_number(warnings, 'warning')}")
+
+
+def _print_splits(report: CheckReport, console: Console) -> None:
+    table = Table("split")
+    for title in ("images", "annotated", "segments", "objects", "most in one", "labelled", "sizes (height×width)"):
+        table.add_column(title, justify="right")
+    for split in report.statistics.splits:
+        sizes = {size for size in (split.smallest_size, split.largest_size) if size is not None}
+        table.add_row(
+            escape(split.name),
+            *(f"{count:,}" for count in (split.images, split.annotated, split.segments, split.objects)),
+            str(split.most_objects),
+            f"{split.labelled_pixels / max(1, split.pixels):.1%}",
+            " … ".join(f"{height}×{width}" for height, width in sorted(sizes, key=lambda size: size[0] * size[1])),
+        )
+    console.print(table)
+
+
+def _print_classes(report: CheckReport, console: Console) -> None:
+    table = Table("class", "kind")
+    for title in ("images", "segments", "crowd", "pixels", "smallest"):
+        table.add_column(title, justify="right")
+    rows = report.statistics.class_rows()
+    for row in rows:
+        if row["segments"]:
+            table.add_row(
+                escape(row["name"]),
+                "thing" if row["isthing"] else "stuff",
+                *(f"{row[key]:,}" for key in ("images", "segments", "crowd")),
+                f"{row['share']:.2%}",
+                f"{row['smallest']:,}",
+            )
+    if table.row_count:
+        console.print(table)
+
+
+def _print_faults(report: CheckReport, console: Console) -> None:
+    for kind, count, examples in report.findings.by_kind():
+        word, color = ("error", "red") if kind.is_error else ("warning", "yellow")
+        console.print(f"[{color}]{word}[/{color}] [bold]{kind.name}[/bold], {count:,} times: {escape(kind.meaning)}")
+        for example in examples:
+            console.print(f"    {escape(example)}", soft_wrap=True, highlight=False)
+        if count > len(examples):
+            console.print(f"    … and {count - len(examples):,} more")
+
+
+def _number(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"

@@ -1,0 +1,148 @@
+"""Checks a data set, split by split and image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from seamseg.data.check.findings import Findings
+from seamseg.data.check.image import ImageChecker, ImageReport
+from seamseg.data.check.other_formats import ReaderChecker, numbered_tasks
+from seamseg.data.check.report import CheckReport, Shown
+from seamseg.data.check.split import ImageTask, SplitEntries, SplitFiles, read_entries
+from seamseg.data.check.split_files import panoptic_files
+from seamseg.data.check.statistics import ClassStatistics, SplitStatistics, Statistics
+from seamseg.data.formats import FORMATS, choose_format, open_data_set, split_names
+from seamseg.data.split_names import choose_split
+from seamseg.runtime.processes import results_in_order
+from seamseg.structures import Categories
+
+Progress = Callable[[str, int, int], None]
+"""Is told which split, and how many of how many images are checked."""
+
+
+def check_data_set(
+    root: Path,
+    splits: Sequence[str] = (),
+    num_workers: int | None = None,
+    num_examples: int = 5,
+    on_progress: Progress = lambda split, done, total: None,
+) -> CheckReport:
+    """Compares everything that a data set says with what its files hold.
+
+    Args:
+        root: the folder of a data set of any format that is read as it is.
+        splits: which ones; none named means all.
+        num_workers: processes; None takes one per core.
+        num_examples: how many faults of each kind the report describes; all are counted.
+        on_progress: as above.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+        ValueError: it is no data set, or a split that is asked for is not there.
+    """
+    format_name = choose_format(root)
+    names = split_names(root, format_name)
+    wanted = [choose_split(names, split, root) for split in splits] or names
+    report = CheckReport(root, FORMATS[format_name].title, Findings(num_examples), Statistics(), [], [], {})
+    check = _Check(report, num_workers, on_progress)
+    for split in wanted:
+        try:
+            files = panoptic_files(root, split, format_name)
+            if files is None:
+                check.by_reading(split, format_name)
+            else:
+                check.by_entries(files)
+        except (ValueError, OSError) as error:
+            report.findings.add("unreadable-split", f"{split}: {error}")
+    check.finish()
+    return report
+
+
+class _Check:
+    """A check on its way."""
+
+    def __init__(self, report: CheckReport, num_workers: int | None, on_progress: Progress) -> None:
+        self._report, self._num_workers, self._on_progress = report, num_workers, on_progress
+        self._findings, self._statistics = report.findings, report.statistics
+        self._split_of_photograph: dict[Path, str] = {}
+
+    def by_entries(self, files: SplitFiles) -> None:
+        """A split with a panoptic JSON file."""
+        split = read_entries(files, self._findings)
+        self._report.splits.append(split)
+        statistics = SplitStatistics(files.name, split.num_images, len(split.tasks))
+        checker = ImageChecker(split.table, self._findings.limit)
+        reports = self._images(split.categories, statistics, split.tasks, checker)
+        for position, report in zip(split.positions, reports, strict=True):
+            if report.repaired is not None:
+                self._report.repaired[files.name, position] = report.repaired
+        self._stray_files(split)
+
+    def by_reading(self, name: str, format_name: str) -> None:
+        """A split of another kind: what its reader refuses is wrong."""
+        source = open_data_set(self._report.root, name, format_name=format_name)
+        tasks = numbered_tasks(source)
+        statistics = SplitStatistics(name, len(source), len(source))
+        checker = ReaderChecker(source, self._findings.limit)
+        for _ in self._images(source.categories, statistics, tasks, checker):
+            pass
+
+    def finish(self) -> None:
+        """What shows only when all splits are checked."""
+        categories, classes = self._statistics.categories, self._statistics.classes
+        if categories is not None:
+            for category, number in zip(categories.classes, classes.segments.tolist(), strict=True):
+                if number == 0:
+                    self._findings.add("unused-category", category.name)
+        if not self._statistics.splits and not self._findings.num_errors:
+            self._findings.add("unreadable-split", f"{self._report.root} holds no images")
+
+    def _images(
+        self,
+        categories: Categories,
+        statistics: SplitStatistics,
+        tasks: Sequence[ImageTask],
+        checker: ImageChecker | ReaderChecker,
+    ) -> Iterator[ImageReport]:
+        same = self._adopt(categories, statistics)
+        reports = results_in_order(checker, tasks, self._num_workers)
+        for done, (task, report) in enumerate(zip(tasks, reports, strict=True), start=1):
+            self._findings.merge(report.findings, f"{statistics.name}, {task.name}")
+            self._note_photograph(task, statistics.name)
+            statistics.add(report, task.size, categories.num_stuff)
+            if same:
+                self._statistics.classes.add(report)
+            if same and report.readable:
+                shown = np.bincount(report.classes, minlength=len(categories)) > 0
+                self._report.shown.append(Shown(statistics.name, task, shown, checker.annotation))
+            self._on_progress(statistics.name, done, len(tasks))
+            yield report
+
+    def _adopt(self, categories: Categories, statistics: SplitStatistics) -> bool:
+        """Begins a split; whether its classes are those of the others."""
+        self._statistics.splits.append(statistics)
+        known = self._statistics.categories
+        if known is None:
+            self._statistics.categories = categories
+            self._statistics.classes = ClassStatistics.zeros(len(categories))
+            return True
+        if (known.names, known.num_stuff) == (categories.names, categories.num_stuff):
+            return True
+        odd = sorted(set(known.names) ^ set(categories.names))
+        self._findings.add("different-categories", f"{statistics.name}: {', '.join(odd[:5]) or 'their order'}")
+        return False
+
+    def _note_photograph(self, task: ImageTask, split: str) -> None:
+        photograph = task.photograph.resolve()
+        other = self._split_of_photograph.setdefault(photograph, split)
+        if other != split:
+            self._findings.add("shared-image", f"{task.name} is in {other} and in {split}")
+
+    def _stray_files(self, split: SplitEntries) -> None:
+        named = {task.png for task in split.tasks}
+        for path in sorted(split.png_folder.rglob("*.png")) if split.png_folder.is_dir() else []:
+            if path not in named and not path.name.startswith("."):
+                self._findings.add("stray-file", f"{split.files.name}: {path.relative_to(split.png_folder)}")

@@ -1,0 +1,56 @@
+"""A copy of a data set in which areas and boxes are right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from seamseg.data.check.report import CheckReport
+from seamseg.data.check.split import SplitEntries
+from seamseg.data.coco_split import image_folders, png_folders
+from seamseg.runtime.files import write_text
+
+
+def write_repaired(report: CheckReport, out: Path) -> list[Path]:
+    """Writes the JSON files of a COCO panoptic data set with measured areas and boxes.
+
+    Entries whose id no pixel has are left out; all else stays as it is. Photographs and PNGs are symbolic links to the
+    folders of the old data set. A file that had nothing to repair is written as well, so that the copy is complete.
+
+    Args:
+        report: of the check.
+        out: folder of the copy; made if needed.
+
+    Returns:
+        The JSON files.
+
+    Raises:
+        ValueError: the folder has annotations already, or the data set is of another format.
+    """
+    if (out / "annotations").exists() or (out / "images").exists():
+        raise ValueError(f"{out} has annotations or images already; choose another folder for the repaired copy")
+    for split in report.splits:
+        if split.png_folder not in png_folders(split.files.json_file):
+            raise ValueError(f"{report.root} is {report.format_title}; only COCO panoptic data sets are repaired")
+    return [_write(split, report, out) for split in report.splits]
+
+
+def _write(split: SplitEntries, report: CheckReport, out: Path) -> Path:
+    json_file = out / "annotations" / split.files.json_file.name
+    json_file.parent.mkdir(parents=True, exist_ok=True)
+    _link(png_folders(json_file)[0], split.png_folder)
+    _link(image_folders(out, json_file)[0], split.image_folder)
+    new = {position: entries for (name, position), entries in report.repaired.items() if name == split.files.name}
+    annotations: list[Any] = [
+        entry | {"segments_info": new[position]} if position in new else entry
+        for position, entry in enumerate(split.content["annotations"])
+    ]
+    write_text(json_file, json.dumps(split.content | {"annotations": annotations}, separators=(",", ":")))
+    return json_file
+
+
+def _link(place: Path, target: Path) -> None:
+    if target.is_dir():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(target.absolute())

@@ -1,0 +1,73 @@
+"""A picture of some images of a data set, chosen so that many classes are seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seamseg.data.annotation import Annotation
+from seamseg.data.check.report import CheckReport, Shown
+from seamseg.data.images import read_image
+from seamseg.structures import VOID, PanopticSegmentation
+from seamseg.visualization.annotation_sheet import AnnotatedPicture, annotation_sheet
+from seamseg.visualization.images import Picture
+
+
+def draw_sheet(report: CheckReport, num_images: int = 12, width: int = 2000) -> Picture:
+    """Images beside their annotation, and the classes that they show.
+
+    Args:
+        report: of the check.
+        num_images: at most so many.
+        width: of the picture in pixels.
+
+    Raises:
+        ValueError: no image can be drawn.
+    """
+    categories = report.statistics.categories
+    chosen = [report.shown[index] for index in choose_images([one.classes for one in report.shown], num_images)]
+    if categories is None or not chosen:
+        raise ValueError(f"{report.root} holds no image that can be drawn: see the errors")
+    pictures = [
+        AnnotatedPicture(f"{one.split}, {one.task.name}", read_image(one.task.photograph), _segmentation(one))
+        for one in chosen
+    ]
+    num_annotated = sum(split.annotated for split in report.statistics.splits)
+    subtitle = f"{len(chosen)} of {num_annotated} images, {len(categories)} classes"
+    return annotation_sheet(pictures, categories, report.root.resolve().name, subtitle, width)
+
+
+def choose_images(classes: Sequence[NDArray[np.bool_]], number: int) -> list[int]:
+    """Which images to show, ascending: one after the other, the one that adds most classes not seen yet.
+
+    Once all are seen, the search begins anew among the images that are left. Of equals, the first one wins.
+
+    Args:
+        classes: N bool each, the classes that an image shows.
+        number: of images wanted; fewer come only where there are fewer.
+    """
+    if not classes:
+        return []
+    shows = np.stack(classes)
+    left, seen = np.ones(len(shows), np.bool_), np.zeros(shows.shape[1], np.bool_)
+    chosen: list[int] = []
+    while len(chosen) < min(number, len(shows)):
+        gains = np.where(left, (shows & ~seen).sum(axis=1), -1)
+        best = int(gains.argmax())
+        if gains[best] <= 0 and seen.any():
+            seen[:] = False
+            continue
+        chosen.append(best)
+        left[best] = False
+        seen |= shows[best]
+    return sorted(chosen)
+
+
+def _segmentation(shown: Shown) -> PanopticSegmentation:
+    annotation: Annotation = shown.read(shown.task)
+    classes = torch.from_numpy(annotation.classes)
+    ids, crowd = torch.from_numpy(annotation.ids).to(torch.int64), torch.from_numpy(annotation.crowd)
+    return PanopticSegmentation(ids, classes, (classes != VOID).to(torch.float32), crowd)

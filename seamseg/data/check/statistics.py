@@ -1,0 +1,134 @@
+"""Numbers about a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seamseg.data.check.image import ImageReport
+from seamseg.structures import Categories, Size
+
+
+@dataclass
+class ClassStatistics:
+    """Sums over images, per class: N numbers each.
+
+    Attributes:
+        images: that show the class.
+        segments: all of them, crowd included.
+        crowd: segments that are crowd.
+        pixels: of the class.
+        smallest: area of the smallest segment that is not crowd; 0 if there is none.
+    """
+
+    images: NDArray[np.int64]
+    segments: NDArray[np.int64]
+    crowd: NDArray[np.int64]
+    pixels: NDArray[np.int64]
+    smallest: NDArray[np.int64]
+
+    @classmethod
+    def zeros(cls, num_classes: int) -> ClassStatistics:
+        return cls(*(np.zeros(num_classes, np.int64) for _ in range(5)))
+
+    def add(self, report: ImageReport) -> None:
+        """Counts one image."""
+        number = len(self.images)
+        self.images[np.unique(report.classes)] += 1
+        self.segments += np.bincount(report.classes, minlength=number)
+        self.crowd += np.bincount(report.classes[report.crowd], minlength=number)
+        np.add.at(self.pixels, report.classes, report.areas)
+        whole = ~report.crowd
+        smallest = np.full(number, np.iinfo(np.int64).max)
+        np.minimum.at(smallest, report.classes[whole], report.areas[whole])
+        seen = np.where(self.smallest == 0, smallest, np.minimum(self.smallest, smallest))
+        self.smallest = np.where(seen == np.iinfo(np.int64).max, 0, seen)
+
+
+@dataclass
+class SplitStatistics:
+    """Sums over the images of a split.
+
+    Attributes:
+        name: of the split.
+        images: that are listed.
+        annotated: of them, those that have an annotation.
+        segments, objects: in all; objects are segments of a thing class that are not crowd.
+        most_objects: in one image.
+        pixels, labelled_pixels: in all images whose annotation can be read.
+        smallest_size, largest_size: height and width of the images with the fewest and the most pixels.
+    """
+
+    name: str
+    images: int
+    annotated: int
+    segments: int = 0
+    objects: int = 0
+    most_objects: int = 0
+    pixels: int = 0
+    labelled_pixels: int = 0
+    smallest_size: Size | None = None
+    largest_size: Size | None = None
+
+    def add(self, report: ImageReport, size: Size, num_stuff: int) -> None:
+        """Counts one image."""
+        objects = int(((report.classes >= num_stuff) & ~report.crowd).sum())
+        self.segments += len(report.classes)
+        self.objects += objects
+        self.most_objects = max(self.most_objects, objects)
+        self.pixels += report.num_pixels
+        self.labelled_pixels += int(report.areas.sum())
+        sizes = [one for one in (self.smallest_size, self.largest_size, size) if one is not None]
+        self.smallest_size = min(sizes, key=lambda one: one[0] * one[1])
+        self.largest_size = max(sizes, key=lambda one: one[0] * one[1])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "images": self.images,
+            "annotated": self.annotated,
+            "segments": self.segments,
+            "objects": self.objects,
+            "most_objects": self.most_objects,
+            "labelled": self.labelled_pixels / max(1, self.pixels),
+            "smallest_size": self.smallest_size,
+            "largest_size": self.largest_size,
+        }
+
+
+@dataclass
+class Statistics:
+    """Of a data set.
+
+    Attributes:
+        categories: None until a split could be read.
+        classes: per class, over all splits that were checked.
+        splits: in the order of their check.
+    """
+
+    categories: Categories | None = None
+    classes: ClassStatistics = field(default_factory=lambda: ClassStatistics.zeros(0))
+    splits: list[SplitStatistics] = field(default_factory=list)
+
+    def class_rows(self) -> list[dict[str, Any]]:
+        """One per class, in the order of the network."""
+        if self.categories is None:
+            return []
+        labelled = max(1, int(self.classes.pixels.sum()))
+        return [
+            {
+                "name": category.name,
+                "isthing": int(category.is_thing),
+                "id": category.original_id,
+                "images": int(self.classes.images[number]),
+                "segments": int(self.classes.segments[number]),
+                "crowd": int(self.classes.crowd[number]),
+                "pixels": int(self.classes.pixels[number]),
+                "share": int(self.classes.pixels[number]) / labelled,
+                "smallest": int(self.classes.smallest[number]),
+            }
+            for number, category in enumerate(self.categories.classes)
+        ]

@@ -1,0 +1,192 @@
+"""One picture that shows images beside their annotation, in lines that fill the width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from seamseg.structures.categories import Categories, Color
+from seamseg.structures.predictions import PanopticSegmentation
+from seamseg.visualization.images import Picture, check_picture
+from seamseg.visualization.legend import draw_legend, legend_height
+from seamseg.visualization.overlay import draw_overlay
+from seamseg.visualization.resize import resize_picture, resize_segmentation
+from seamseg.visualization.shapes import paste_rounded
+from seamseg.visualization.text import BOLD, draw_text, shorten, text_width
+
+_PAPER: Color = (255, 255, 255)
+_INK: Color = (28, 32, 38)
+_GREY: Color = (104, 112, 122)
+_OPACITY = 0.6
+_SLIMMEST, _WIDEST = 0.25, 4.0
+
+
+@dataclass(frozen=True)
+class AnnotatedPicture:
+    """One image of a sheet.
+
+    Attributes:
+        name: written under the image, e.g. its file name.
+        image: H×W×3 uint8.
+        annotation: in the image's size.
+    """
+
+    name: str
+    image: Picture
+    annotation: PanopticSegmentation
+
+    @property
+    def aspect(self) -> float:
+        """Width over height; of panoramas and strips a milder one, they are shown squeezed."""
+        return float(np.clip(self.image.shape[1] / self.image.shape[0], _SLIMMEST, _WIDEST))
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Images that stand side by side, with the height at which they fill the line."""
+
+    pictures: list[AnnotatedPicture]
+    height: int
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Distances in pixels, all in proportion to the width of the sheet."""
+
+    width: int
+
+    @property
+    def margin(self) -> int:
+        return round(self.width * 0.02)
+
+    @property
+    def inner(self) -> int:
+        """Width without the margins."""
+        return self.width - 2 * self.margin
+
+    @property
+    def gap(self) -> int:
+        """Between two images."""
+        return round(self.width * 0.012)
+
+    @property
+    def seam(self) -> int:
+        """Between an image and its annotation."""
+        return max(1, round(self.width * 0.002))
+
+    @property
+    def usual_height(self) -> int:
+        """Of an image; lines are somewhat higher or lower to come out even."""
+        return round(self.width * 0.16)
+
+    @property
+    def title_size(self) -> int:
+        return max(14, round(self.width * 0.017))
+
+    @property
+    def text_size(self) -> int:
+        return max(10, round(self.width * 0.0085))
+
+    @property
+    def header(self) -> int:
+        return round(2.1 * self.title_size)
+
+    @property
+    def caption(self) -> int:
+        """Height of the text under a line with the space below it."""
+        return round(2.4 * self.text_size)
+
+
+def annotation_sheet(
+    pictures: Sequence[AnnotatedPicture], categories: Categories, title: str, subtitle: str = "", width: int = 2000
+) -> Picture:
+    """Draws every image with its annotation to the right of it; below them all the classes that occur.
+
+    Args:
+        pictures: at least one, of any size.
+        categories: what the classes of the annotation mean.
+        title, subtitle: written above.
+        width: of the sheet in pixels, at least 400; everything else follows from it.
+
+    Returns:
+        H×W×3 uint8, on white.
+
+    Raises:
+        ValueError: there are no pictures, the sheet is too narrow, or an image and its annotation differ in size.
+    """
+    if not pictures:
+        raise ValueError("a sheet needs at least one picture")
+    if width < 400:
+        raise ValueError(f"a sheet is at least 400 pixels wide, {width} is too narrow")
+    for picture in pictures:
+        _check(picture)
+    layout = _Layout(width)
+    lines = _lines(pictures, layout)
+    classes = sorted({number for one in pictures for number in np.unique(one.annotation.semantics.numpy()).tolist()})
+    above = layout.margin + layout.header + sum(line.height + layout.caption for line in lines)
+    legend = legend_height(categories, classes, layout.inner, layout.text_size)
+    canvas = np.full((above + legend + layout.margin, width, 3), _PAPER, np.uint8)
+    _draw_header(canvas, layout, title, subtitle)
+    y = layout.margin + layout.header
+    for line in lines:
+        _draw_line(canvas, layout, line, categories, y)
+        y += line.height + layout.caption
+    draw_legend(canvas, (y, layout.margin), categories, classes, layout.inner, layout.text_size)
+    return canvas
+
+
+def _check(picture: AnnotatedPicture) -> None:
+    check_picture(picture.image)
+    if tuple(picture.annotation.ids.shape) != picture.image.shape[:2]:
+        sizes = f"{tuple(picture.annotation.ids.shape)}, its image {picture.image.shape[:2]}"
+        raise ValueError(f"the annotation of {picture.name} has height and width {sizes}; they must agree")
+
+
+def _lines(pictures: Sequence[AnnotatedPicture], layout: _Layout) -> list[_Line]:
+    """Breaks the images into lines of nearly equal height; the last one is not stretched."""
+    lines: list[_Line] = []
+    waiting: list[AnnotatedPicture] = []
+    for picture in pictures:
+        with_it = [*waiting, picture]
+        if waiting and _too_low(with_it, waiting, layout):
+            lines.append(_Line(waiting, _filling_height(waiting, layout)))
+            with_it = [picture]
+        waiting = with_it
+    height = _filling_height(waiting, layout)
+    lines.append(_Line(waiting, height if height < 1.35 * layout.usual_height else layout.usual_height))
+    return lines
+
+
+def _too_low(with_it: list[AnnotatedPicture], without: list[AnnotatedPicture], layout: _Layout) -> bool:
+    """Whether a line is nearer to the usual height without its last image."""
+    low, high = _filling_height(with_it, layout), _filling_height(without, layout)
+    return low < layout.usual_height and high / layout.usual_height < layout.usual_height / low
+
+
+def _filling_height(pictures: list[AnnotatedPicture], layout: _Layout) -> int:
+    free = layout.inner - len(pictures) * layout.seam - (len(pictures) - 1) * layout.gap
+    return max(1, int(free / sum(2 * picture.aspect for picture in pictures)))
+
+
+def _draw_header(canvas: Picture, layout: _Layout, title: str, subtitle: str) -> None:
+    baseline = layout.margin + layout.title_size
+    draw_text(canvas, title, layout.margin, baseline, layout.title_size, _INK, BOLD)
+    x = layout.margin + text_width(title, layout.title_size, BOLD) + layout.gap
+    draw_text(canvas, subtitle, x, baseline, round(0.7 * layout.title_size), _GREY)
+
+
+def _draw_line(canvas: Picture, layout: _Layout, line: _Line, categories: Categories, y: int) -> None:
+    x, radius = layout.margin, max(2, layout.width // 400)
+    baseline = y + line.height + round(1.3 * layout.text_size)
+    for picture in line.pictures:
+        size = (line.height, max(1, int(line.height * picture.aspect)))
+        image = resize_picture(picture.image, size)
+        annotation = resize_segmentation(picture.annotation, size)
+        overlay = draw_overlay(image, annotation, categories, opacity=_OPACITY, scores=False)
+        paste_rounded(canvas, image, y, x, radius)
+        paste_rounded(canvas, overlay, y, x + size[1] + layout.seam, radius)
+        width = 2 * size[1] + layout.seam
+        draw_text(canvas, shorten(picture.name, width, layout.text_size), x, baseline, layout.text_size, _GREY)
+        x += width + layout.gap
