@@ -89,7 +89,7 @@ def _hand_over(norms: Sequence[InPlaceABNSync]) -> None:
     packed = torch.cat(parts)
     dist.broadcast(packed, src=innermost.ranks[0])
     if not innermost.is_member:
-        for part, values in zip(parts, packed.split([len(part) for part in parts]), strict=True):
+        for part, values in zip(parts, torch.split(packed, [len(part) for part in parts]), strict=True):
             part.copy_(values)
 
 

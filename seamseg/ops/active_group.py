@@ -87,9 +87,9 @@ def group_of(active: Sequence[int], sync: Sync = "active", max_groups: int | Non
     if ranks not in made:
         if len(made) >= (MAX_GROUPS if max_groups is None else max_groups):
             return ActiveGroup(world, is_member=True)
-        made[ranks] = dist.new_group(list(ranks))
-    is_member = rank in ranks
-    return ActiveGroup(ranks, is_member, made[ranks] if is_member else None)
+        group = dist.new_group(list(ranks))
+        made[ranks] = group if isinstance(group, dist.ProcessGroup) else None
+    return ActiveGroup(ranks, rank in ranks, made[ranks])
 
 
 def num_groups() -> int:
@@ -99,10 +99,10 @@ def num_groups() -> int:
 
 @dataclass(frozen=True)
 class _Groups:
-    """Of one world."""
+    """Of one world; of the sets of ranks that this one is not in, no more than that there is a group."""
 
-    bookkeeping: dist.ProcessGroup = field(default_factory=lambda: dist.new_group(backend="gloo"))
-    of_ranks: dict[tuple[int, ...], dist.ProcessGroup] = field(default_factory=dict)
+    bookkeeping: dist.ProcessGroup
+    of_ranks: dict[tuple[int, ...], dist.ProcessGroup | None] = field(default_factory=dict)
 
 
 # They go with their world: whoever destroys it ends them, and the next world gets its own.
@@ -113,5 +113,7 @@ def _groups() -> _Groups:
     world = dist.group.WORLD
     assert world is not None
     if world not in _of_world:
-        _of_world[world] = _Groups()
+        bookkeeping = dist.new_group(backend="gloo")
+        assert isinstance(bookkeeping, dist.ProcessGroup)
+        _of_world[world] = _Groups(bookkeeping)
     return _of_world[world]
