@@ -125,6 +125,21 @@ def test_the_sdist_holds_the_native_sources_and_the_version(sdist: Path) -> None
     assert f"\nVersion: {seamseg.__version__}\n" in (sdist / "PKG-INFO").read_text()
 
 
+def test_what_is_installed_holds_the_recipes(sdist: Path, tmp_path: Path) -> None:
+    built = run_setup("build_py", "--build-lib", str(tmp_path / "installed"), cwd=sdist)
+    assert built.returncode == 0, built.stderr
+    code = "from seamseg.config import load_experiment, known_recipes as known; print(*known()); " + (
+        "print(load_experiment(known()['vistas_r50']).data.format, known()['vistas_r50'])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
+    used = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    names = " ".join(sorted(path.stem for path in (ROOT / "configs").glob("*.yaml")))
+    place = tmp_path / "installed" / "seamseg" / "recipes" / "vistas_r50.yaml"
+    assert used.stdout == f"{names}\nvistas_v1.2 {place}\n", used.stderr
+
+
 @pytest.mark.slow
 def test_the_sdist_builds_a_library_that_works(sdist: Path) -> None:
     built = run_setup("build_ext", "--inplace", cwd=sdist)

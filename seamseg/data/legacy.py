@@ -29,8 +29,9 @@ def legacy_splits(root: Path) -> list[str]:
 class LegacyImages:
     """Annotated images as :class:`seamseg.data.annotated_images.AnnotatedImages` describes them.
 
-    Expected in the folder ``root``: ``metadata.bin``, ``lst/SPLIT.txt`` with the ids of a split's images, ``img/ID.png`` or
-    ``.jpg``, ``msk/ID.png`` with the ids of the segments. Images come in the order of ``metadata.bin``.
+    Expected in the folder ``root``: ``metadata.bin``, ``lst/SPLIT.txt`` with the ids of a split's images, photographs
+    ``img/ID.png`` or ``.jpg``, and ``msk/ID.png`` with the ids of the segments. Images come in the order of
+    ``metadata.bin``.
 
     Args:
         root: the data set folder.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from textwrap import shorten
 
-import msgpack
 import torch
 from torch import Tensor
 
-from seamseg.structures import Categories, Category
+from seamseg.data.metadata_bin import load_metadata, metadata_categories
+from seamseg.structures import Categories
 
 PARTS = ("body", "rpn_head", "roi_head", "sem_head")
 
@@ -43,17 +43,4 @@ def read_metadata(path: Path) -> Categories:
     Raises:
         ValueError: the file is missing, damaged, or of another kind.
     """
-    try:
-        meta = msgpack.unpackb(path.read_bytes(), raw=False)["meta"]
-        num_stuff, names = int(meta["num_stuff"]), list(meta["categories"])
-        palette, original_ids = list(meta["palette"]), list(meta["original_ids"])
-        return Categories(
-            tuple(
-                Category(str(name), index >= num_stuff, (int(red), int(green), int(blue)), int(original))
-                for index, (name, (red, green, blue), original) in enumerate(
-                    zip(names, palette, original_ids, strict=True)
-                )
-            )
-        )
-    except (OSError, ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
-        raise ValueError(f"{path} cannot be read as metadata of a published model: {error!r}") from error
+    return metadata_categories(load_metadata(path), path)

@@ -1,0 +1,113 @@
+"""The commands and examples of docs/migrating.md run, one after the other, on made-up data of the layouts it names."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shlex
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+import torch
+from legacy_folder import write_legacy
+from tiny_experiment import NARROW, narrow_body
+from vistas_folder import write_vistas
+
+import seamseg.cli
+from seamseg.build import build_network
+from seamseg.config import Experiment, load_experiment, settings_file
+from seamseg.config.load import known_keys
+from seamseg.data.formats import FORMATS
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "migrating.md"
+TEXT = PAGE.read_text()
+BLOCKS = [(match[1], match[2]) for match in re.finditer(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)]
+SMALL = [
+    *(override for override in NARROW if not override.startswith("body")),
+    "body={name: resnet18}",
+    "norm.name=bn",
+    "fpn.extra_levels=0",
+    "training={epochs: 1, validate_every: 0, num_pictures: 1}",
+]
+"""What the test adds to a training, which would otherwise take 8 GPUs and days."""
+
+
+def prepare(folder: Path) -> None:
+    """The files that the page's reader has."""
+    write_vistas(folder / "VISTAS", versions=["v1.2", "v2.0"])
+    write_legacy(folder / "CONVERTED")
+    (folder / "PHOTOGRAPHS").symlink_to(folder / "VISTAS" / "validation" / "images")
+    (folder / "metadata.bin").write_bytes((folder / "CONVERTED" / "metadata.bin").read_bytes())
+    network = build_network(load_experiment(settings_file("vistas_r50")), 2, 2)
+    parts: dict[str, Any] = {part: OrderedDict() for part in ("body", "rpn_head", "roi_head", "sem_head")}
+    for name, tensor in network.state_dict().items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = tensor
+    torch.save({"config": "", "state_dict": parts, "training_meta": {"epoch": 84}}, folder / "seamseg_r50_vistas.tar")
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder in which everything was run."""
+    folder, before = tmp_path_factory.mktemp("migrating"), Path.cwd()
+    os.chdir(folder)
+    try:
+        with narrow_body(), torch.random.fork_rng():
+            prepare(folder)
+            for kind, code in BLOCKS:
+                run_python(code) if kind == "python" else run_commands(code)
+        yield folder
+    finally:
+        os.chdir(before)
+
+
+def run_python(code: str) -> None:
+    exec(compile(code, PAGE, "exec"), {})
+
+
+def run_commands(code: str) -> None:
+    for line in code.splitlines():
+        name, verb, *arguments = shlex.split(line)
+        assert name == "seamseg"
+        if verb == "train":
+            arguments[1:1] = SMALL
+        assert seamseg.cli.main([verb, *arguments, "--device", "cpu"]) == 0, line
+
+
+@pytest.mark.slow
+def test_everything_runs(ran: Path) -> None:
+    assert [kind for kind, _ in BLOCKS] == ["sh", "sh", "python", "sh", "python"]
+    for run in ("vistas_r50", "converted"):
+        assert (ran / "runs" / run / "model.safetensors").is_file()
+    for out in ("OUT", "OUT_PUBLISHED"):
+        assert (ran / out / "panoptic.json").is_file()
+    assert msgpack.unpackb((ran / "metadata.bin").read_bytes())["meta"]["num_stuff"] == 2
+
+
+def test_every_setting_that_is_named_is_there() -> None:
+    groups = "|".join(name for name in Experiment.model_fields)
+    named = set(re.findall(rf"`((?:{groups})\.\w+(?:\.\w+)*)", TEXT))
+    assert len(named) > 50
+    assert named - set(known_keys(Experiment)) == {"training.txt"}, "the name of a list"
+
+
+def test_every_name_of_the_library_is_there() -> None:
+    named = set(re.findall(r"\| `?(?:[^|`]*`)?[^|]*\| `(seamseg(?:\.\w+)+)`", TEXT))
+    assert len(named) >= 9
+    for name in named:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
+
+
+def test_every_format_is_listed() -> None:
+    assert re.findall(r"^\| `([\w.]+)` \| `(?:annotations|config|metadata)", TEXT, re.MULTILINE) == list(FORMATS)
+
+
+def test_every_verb_is_there() -> None:
+    verbs = {verb.__name__.rpartition(".")[2].replace("_", "-") for verb in seamseg.cli.VERBS}
+    assert set(re.findall(r"`seamseg (\w[\w-]*)", TEXT)) <= verbs
