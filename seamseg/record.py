@@ -10,17 +10,22 @@ import numpy as np
 from seamseg.algos.fusion import PanopticFusion
 from seamseg.data.loader import BatchLoader
 from seamseg.evaluate import evaluate
-from seamseg.export.model_file import CHECKPOINT_FILE, MODEL_FILE, ModelFile, save_model
+from seamseg.export.model_file import MODEL_FILE, ModelFile, save_model
 from seamseg.metrics.scores import Scores
 from seamseg.networks import PanopticNet
-from seamseg.runtime.checkpoint import Position, save_checkpoint
 from seamseg.runtime.distributed import Process
+from seamseg.runtime.files import write_text
 from seamseg.runtime.log import RunLog
+from seamseg.runtime.position import Position
 from seamseg.runtime.progress import Advance
+from seamseg.runtime.run_folder import add_checkpoint
 from seamseg.show import Album
 from seamseg.structures import Categories
 from seamseg.train import Trainer
 from seamseg.visualization.overlay import draw_overlay
+
+SETTINGS_FILE = "config.yaml"
+"""Of a run folder: all settings; the first file that is written."""
 
 Triple = tuple[float, float, float]
 
@@ -39,6 +44,7 @@ class RunRecord:
         fusion: of detections and semantics.
         mean, std: that the images were normalised with.
         num_pictures: validation images shown in TensorBoard.
+        keep_checkpoints: how many of the latest checkpoints stay, beside that of the best model.
 
     Attributes:
         advance: is told the iteration and a remark; may be set to that of a progress bar.
@@ -57,13 +63,19 @@ class RunRecord:
         mean: Triple,
         std: Triple,
         num_pictures: int,
+        keep_checkpoints: int,
     ) -> None:
         self.folder, self.process, self.settings, self.categories = folder, process, settings, categories
         self.trainer, self.position, self.validation, self.fusion = trainer, position, validation, fusion
-        self.mean, self.std, self.num_pictures = mean, std, num_pictures
+        self.mean, self.std, self.num_pictures, self.keep_checkpoints = mean, std, num_pictures, keep_checkpoints
         self.advance: Advance = lambda done, remark: None
-        self._log = RunLog(folder, position.iteration) if process.is_first else None
+        self._log = self._begin() if process.is_first else None
         self._remark = ""
+
+    def _begin(self) -> RunLog:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self.folder / SETTINGS_FILE, self.settings)
+        return RunLog(self.folder, self.position.iteration, validated=not self.position.within_epoch)
 
     def stepped(self, position: Position) -> None:
         self.advance(position.iteration, f"epoch {position.epoch + 1} {self._remark}")
@@ -86,9 +98,10 @@ class RunRecord:
         return scores.all.pq
 
     def save(self, position: Position) -> None:
-        if self.process.is_first:
+        if self._log is not None:
+            self._log.to_disk()
             state = self.trainer.checkpoint(position, self.settings, self.categories)
-            save_checkpoint(self.folder / CHECKPOINT_FILE, state)
+            add_checkpoint(self.folder, state, self.keep_checkpoints)
 
     def close(self) -> None:
         if self._log is not None:

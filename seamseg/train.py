@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from textwrap import shorten
@@ -16,10 +17,12 @@ from torch import distributed as dist
 from torch.optim import Optimizer
 
 from seamseg.data.loader import BatchLoader
+from seamseg.modules.norm import ranks_learn_apart
 from seamseg.networks import PanopticNet
-from seamseg.ops.collectives import any_rank, is_distributed, mean_over_ranks
-from seamseg.runtime.checkpoint import Checkpoint, Position
+from seamseg.ops.collectives import gather_objects, is_distributed, largest_over_ranks, mean_over_ranks
+from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
+from seamseg.runtime.position import Position
 from seamseg.runtime.precision import Precision
 from seamseg.runtime.schedule import LearningRate
 from seamseg.runtime.stopping import StopRequest
@@ -34,7 +37,7 @@ class Pace:
     Attributes:
         epochs: passes over the training images.
         validate_every: epochs between validations; 0 validates at the end alone.
-        checkpoint_every: epochs between checkpoints.
+        checkpoint_every: epochs between checkpoints; the best model has one too.
         log_every: iterations between entries of the log.
     """
 
@@ -114,7 +117,7 @@ class Trainer:
     ) -> None:
         self.network, self.loader, self.optimisation = network, loader, optimisation
         self.seed, self.process, self.pace = seed, process, pace
-        self._parallel: nn.Module = nn.parallel.DistributedDataParallel(network) if is_distributed() else network
+        self._parallel: nn.Module = parallel(network) if is_distributed() else network
 
     @property
     def scored_network(self) -> PanopticNet:
@@ -122,10 +125,20 @@ class Trainer:
         average = self.optimisation.average
         return self.network if average is None else average.network
 
+    def num_iterations(self, position: Position) -> int:
+        """Steps of the whole run: those that are done at a position, and those to come."""
+        return position.iteration + self.pace.epochs * self._steps_per_epoch - self.schedule_step(position)
+
+    def schedule_step(self, position: Position) -> int:
+        """Where the schedule stands at a position: how many steps of these many images would have led to it."""
+        if not position.within_epoch:
+            return position.epoch * self._steps_per_epoch
+        to_come = self.loader.num_batches_in(position.epoch) - position.batch
+        return (position.epoch + 1) * self._steps_per_epoch - steps_per_epoch(to_come, self.optimisation.accumulate)
+
     @property
-    def num_iterations(self) -> int:
-        """Steps of the whole run."""
-        return self.pace.epochs * steps_per_epoch(self.loader.num_batches, self.optimisation.accumulate)
+    def _steps_per_epoch(self) -> int:
+        return steps_per_epoch(self.loader.num_batches, self.optimisation.accumulate)
 
     def run(self, position: Position, observer: Observer, stop: StopRequest) -> Position:
         """Trains from a position to the end, or until somebody wants it to stop.
@@ -133,68 +146,98 @@ class Trainer:
         Args:
             position: to begin or to go on from.
             observer: is told what happens.
-            stop: whether somebody wants it to stop; looked at after every step.
+            stop: whether somebody wants it to stop; looked at in every step and after every validation.
 
         Returns:
             Where the run stands; the checkpoint of that position is written.
 
         Raises:
-            FloatingPointError: a loss is not finite; the parameters and the last checkpoint are those before it.
+            FloatingPointError: a loss is not finite, on any rank; the parameters and the last checkpoint are those
+                before it.
         """
+        ahead = self.schedule_step(position) - position.iteration
         while position.epoch < self.pace.epochs:
-            position = self._epoch(position, observer, stop)
-            finished = position.batch == 0
-            if finished and self.pace.validates(position.epoch - 1):
-                position = self._validate(position, observer)
-            stopping = any_rank(bool(stop), self.process.device)
-            if stopping or self.pace.checkpoints(position.epoch - 1):
+            position = self._epoch(position, observer, stop, ahead)
+            improved = False
+            if not self._stops(stop):
+                position, improved = self._finish_epoch(position, observer)
+                self._agree(stop)
+            if stop.agreed or improved or self.pace.checkpoints(position.epoch - 1):
                 observer.save(position)
-            if stopping:
+            if stop.agreed:
                 break
         return position
 
-    def _epoch(self, position: Position, observer: Observer, stop: StopRequest) -> Position:
-        """The rest of an epoch; the position has ``batch`` 0 if it was finished."""
+    def _epoch(self, position: Position, observer: Observer, stop: StopRequest, ahead: int) -> Position:
+        """The rest of an epoch, or its part until all ranks agree to stop; ``ahead`` is the schedule's lead."""
         self.network.train()
+        num_batches = self.loader.num_batches_in(position.epoch)
         waiting: list[Batch] = []
         for batch in self.loader.epoch(position.epoch, start=position.batch):
             waiting.append(batch.to(self.process.device))
             done = position.batch + len(waiting)
-            if len(waiting) < self.optimisation.accumulate and done < self.loader.num_batches:
+            if len(waiting) < self.optimisation.accumulate and done < num_batches:
                 continue
             position = replace(position, batch=done, iteration=position.iteration + 1)
-            self._step(waiting, position.iteration, observer)
+            rate = self.optimisation.learning_rate.apply(self.optimisation.optimizer, position.iteration + ahead)
+            losses = self._step(waiting, position.iteration, stop)
+            if position.iteration % self.pace.log_every == 0:
+                observer.logged(position.iteration, mean_over_ranks(losses), rate)
             waiting = []
             observer.stepped(position)
-            if any_rank(bool(stop), self.process.device) and position.batch < self.loader.num_batches:
-                return position
-        return replace(position, epoch=position.epoch + 1, batch=0)
+            if self._stops(stop):
+                break
+        return position
 
-    def _step(self, batches: list[Batch], iteration: int, observer: Observer) -> None:
+    def _finish_epoch(self, position: Position, observer: Observer) -> tuple[Position, bool]:
+        """Validates if it is time; the position of the next epoch, and whether the network was never better."""
+        before, position = position, position.next_epoch()
+        if self.pace.validates(before.epoch):
+            position = self._validate(position, observer)
+        return position, position.best_pq > before.best_pq
+
+    def _step(self, batches: list[Batch], iteration: int, stop: StopRequest) -> dict[str, Tensor]:
+        """Moves the weights; the mean losses of the batches."""
         optimisation = self.optimisation
         generator = step_generator(self.seed, iteration, self.process.rank)
-        rate = optimisation.learning_rate.apply(optimisation.optimizer, iteration)
         optimisation.optimizer.zero_grad(set_to_none=True)
         values: list[dict[str, Tensor]] = []
         for number, batch in enumerate(batches, start=1):
             with self._exchange(number == len(batches)):
-                values.append(self._accumulate(batch, generator, len(batches), iteration))
+                values.append(self._accumulate(batch, generator, len(batches)))
+        self._agree(stop, astray(values, batches, iteration))
         optimisation.precision.step(optimisation.optimizer, self.network, optimisation.clip_norm)
         if optimisation.average is not None:
             optimisation.average.update(self.network, iteration)
-        if iteration % self.pace.log_every == 0:
-            means = {name: torch.stack([one[name] for one in values]).mean() for name in values[0]}
-            observer.logged(iteration, mean_over_ranks(means), rate)
+        return {name: torch.stack([one[name] for one in values]).mean() for name in values[0]}
 
-    def _accumulate(
-        self, batch: Batch, generator: torch.Generator, num_batches: int, iteration: int
-    ) -> dict[str, Tensor]:
+    def _stops(self, stop: StopRequest) -> bool:
+        """Whether all ranks have agreed to stop; a process alone agrees with itself at any time."""
+        if self.process.world_size == 1:
+            stop.agree(stop.signal or 0)
+        return stop.agreed is not None
+
+    def _agree(self, stop: StopRequest, wrong: str = "") -> None:
+        """One collective in which all ranks learn whether one was asked to stop, or has gone astray.
+
+        Raises:
+            FloatingPointError: on every rank, with what is ``wrong`` on any.
+        """
+        signal, someone_wrong = largest_over_ranks([stop.signal or 0, int(wrong != "")], self.process.device)
+        stop.agree(signal)
+        if someone_wrong:
+            found = "; ".join(str(sentence) for sentence in gather_objects(wrong) if sentence)
+            raise FloatingPointError(
+                f"{found}; the weights are those of the step before. Lower optimizer.lr, lengthen "
+                "schedule.warmup.iterations, or set optimizer.clip_norm"
+            )
+
+    def _accumulate(self, batch: Batch, generator: torch.Generator, num_batches: int) -> dict[str, Tensor]:
         """Adds the gradients of one of the step's batches; returns its losses."""
         precision = self.optimisation.precision
         with precision.autocast():
             losses: Losses = self._parallel(batch.images, batch.ground_truth, generator)
         total = losses.total(self.optimisation.loss_weights)
-        check_finite(total.detach(), losses, batch, iteration)
         precision.backward(total / num_batches)
         return {"total": total.detach(), **{name: value.detach() for name, value in losses.items()}}
 
@@ -211,7 +254,9 @@ class Trainer:
             for buffer in scored.buffers():
                 dist.broadcast(buffer, src=0)
         quality = observer.validate(scored, position)
-        return replace(position, best_pq=max(quality, position.best_pq))
+        if not quality > position.best_pq:
+            return position
+        return replace(position, best_pq=quality, best_iteration=position.iteration)
 
     def checkpoint(self, position: Position, settings: str, categories: Categories) -> Checkpoint:
         """The state at a position."""
@@ -219,6 +264,7 @@ class Trainer:
         return Checkpoint(
             settings=settings,
             categories=categories.to_list(),
+            num_ranks=self.process.world_size,
             position=position,
             network=self.network.state_dict(),
             optimizer=self.optimisation.optimizer.state_dict(),
@@ -226,8 +272,8 @@ class Trainer:
             average=None if average is None else average.network.state_dict(),
         )
 
-    def restore(self, checkpoint: Checkpoint) -> Position:
-        """Takes over a state and returns its position.
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Takes over a state, but for its position.
 
         Raises:
             ValueError: it is the state of another network.
@@ -241,7 +287,16 @@ class Trainer:
             self.optimisation.precision.load_state_dict(checkpoint.scaler)
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"the checkpoint is of another network: {shorten(str(error), 200)}") from error
-        return checkpoint.position
+
+
+def parallel(network: PanopticNet) -> nn.parallel.DistributedDataParallel:
+    """The network on all ranks: its gradients are averaged, and its running statistics are the same everywhere."""
+    if ranks_learn_apart(network):
+        return nn.parallel.DistributedDataParallel(network)
+    with warnings.catch_warnings():
+        # Newer versions of torch have another word, which the oldest that serves does not know.
+        warnings.simplefilter("ignore", FutureWarning)
+        return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
 
 
 def steps_per_epoch(num_batches: int, accumulate: int) -> int:
@@ -255,16 +310,14 @@ def step_generator(seed: int, iteration: int, rank: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(mixed[0]))
 
 
-def check_finite(total: Tensor, losses: Losses, batch: Batch, iteration: int) -> None:
-    """Stops a run that has gone astray before the step changes the weights.
-
-    Raises:
-        FloatingPointError: a loss is infinite or not a number.
-    """
-    if not math.isfinite(float(total)):
-        values = {name: float(value.detach()) for name, value in losses.items()}
-        wrong = [f"{name}={value}" for name, value in values.items() if not math.isfinite(value)]
-        raise FloatingPointError(
-            f"iteration {iteration}: {', '.join(wrong)} on the images {list(batch.image_ids)}; the weights are those "
-            "of the step before. Lower optimizer.lr, lengthen schedule.warmup.iterations, or set optimizer.clip_norm"
-        )
+def astray(values: list[dict[str, Tensor]], batches: list[Batch], iteration: int) -> str:
+    """Which losses of a step's batches are infinite or no numbers, and on which images; empty if all is well."""
+    if bool(torch.stack([losses["total"] for losses in values]).isfinite().all()):
+        return ""
+    found = []
+    for losses, batch in zip(values, batches, strict=True):
+        wrong = [f"{name}={float(loss)}" for name, loss in losses.items() if not math.isfinite(loss)]
+        if wrong:
+            single = [loss for loss in wrong if not loss.startswith("total=")] or wrong
+            found.append(f"{', '.join(single)} on the images {list(batch.image_ids)}")
+    return f"iteration {iteration}: {'; '.join(found)}"

@@ -20,9 +20,10 @@ from seamseg.export.model_file import load_model_file
 from seamseg.metrics.panoptic_quality import Quality
 from seamseg.metrics.scores import Scores
 from seamseg.record import RunRecord
-from seamseg.runtime.checkpoint import Position, load_checkpoint
+from seamseg.runtime.checkpoint import load_checkpoint
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.log import read_metrics
+from seamseg.runtime.position import Position
 from seamseg.train import Trainer
 
 
@@ -121,10 +122,11 @@ def test_pictures_and_scalars_in_tensorboard(folder: Path, tmp_path: Path) -> No
 
 def test_a_checkpoint_holds_the_state(folder: Path, tmp_path: Path) -> None:
     trainer, record = begun(folder, tmp_path)
-    record.save(Position(1, 0, 2, 0.5))
+    record.save(Position(1, 0, 2, 0.5, 2))
     record.close()
-    saved = load_checkpoint(tmp_path / "checkpoint.pt")
-    assert saved.position == Position(1, 0, 2, 0.5)
+    saved = load_checkpoint(tmp_path / "checkpoint-00000002.pt")
+    assert saved.position == Position(1, 0, 2, 0.5, 2)
+    assert saved.num_ranks == 1
     assert saved.settings == record.settings
     assert all(torch.equal(value, saved.network[name]) for name, value in trainer.network.state_dict().items())
 

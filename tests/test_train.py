@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import fields, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -18,11 +17,13 @@ from tiny_training import ALONE, Watcher, tiny_trainer
 
 from seamseg.build import build_trainer
 from seamseg.config import Experiment
-from seamseg.runtime.checkpoint import Checkpoint, Position, load_checkpoint
+from seamseg.runtime.checkpoint import Checkpoint, load_checkpoint
 from seamseg.runtime.log import read_metrics
+from seamseg.runtime.position import Position
+from seamseg.runtime.run_folder import checkpoint_paths, newest_checkpoint
 from seamseg.runtime.stopping import StopRequest
-from seamseg.structures import Losses, LossSum
-from seamseg.train import Pace, Trainer, check_finite, step_generator
+from seamseg.structures import Batch, LossSum
+from seamseg.train import Pace, Trainer, astray, step_generator
 
 
 @pytest.fixture(scope="module")
@@ -118,22 +119,42 @@ def test_a_step_depends_on_seed_iteration_and_rank() -> None:
 # Losses that are not finite.
 
 
-def losses_of(**values: float) -> Losses:
-    names = ("rpn_objectness", "rpn_boxes", "roi_classes", "roi_boxes", "roi_masks", "semantic")
-    return Losses(**{name: torch.tensor(values.get(name, 1.0)) for name in names})
+def losses_of(**values: float) -> dict[str, torch.Tensor]:
+    losses = {name: torch.tensor(values.get(name, 1.0)) for name in ("rpn_boxes", "roi_boxes", "semantic")}
+    return {"total": torch.stack(list(losses.values())).sum(), **losses}
+
+
+def batches_of(*image_ids: tuple[int, ...]) -> Any:
+    return [Batch(ids, *[None] * (len(fields(Batch)) - 1)) for ids in image_ids]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_loss_that_is_not_finite_is_named(value: float) -> None:
-    losses, batch = losses_of(roi_boxes=value), SimpleNamespace(image_ids=(7, 42))
-    with pytest.raises(FloatingPointError) as caught:
-        check_finite(torch.tensor(value), losses, batch, 30)  # type: ignore[arg-type]
-    assert str(caught.value).startswith(f"iteration 30: roi_boxes={value} on the images [7, 42]; ")
-    check_finite(torch.tensor(1.0), losses_of(), batch, 30)  # type: ignore[arg-type]
+def test_losses_that_are_not_finite_are_named_with_their_images(value: float) -> None:
+    batches, right = batches_of((7, 42), (8, 43)), losses_of()
+    assert astray([losses_of(roi_boxes=value), right], batches, 30) == (
+        f"iteration 30: roi_boxes={value} on the images [7, 42]"
+    )
+    assert astray([right, losses_of(semantic=value, roi_boxes=value)], batches, 30) == (
+        f"iteration 30: roi_boxes={value}, semantic={value} on the images [8, 43]"
+    )
+    both = astray([losses_of(roi_boxes=value)] * 2, batches, 30)
+    assert "[7, 42]; roi_boxes" in both
+    assert both.endswith("[8, 43]")
+    assert astray([right, right], batches, 30) == ""
 
 
-def test_a_run_that_goes_astray_stops_before_it_changes_the_weights(folder: Path, tmp_path: Path) -> None:
-    experiment = tiny_experiment(folder, "optimizer.weight_decay=0.1", "training.weight_average=0.5")
+def test_a_sum_that_overflows_is_named_too() -> None:
+    assert astray([{"total": torch.tensor(math.inf), "semantic": torch.tensor(3e38)}], batches_of((7,)), 1) == (
+        "iteration 1: total=inf on the images [7]"
+    )
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_run_that_goes_astray_stops_before_it_changes_the_weights(
+    folder: Path, tmp_path: Path, accumulate: int
+) -> None:
+    overrides = [f"training.accumulate={accumulate}", f"training.epochs={2 * accumulate}"]
+    experiment = tiny_experiment(folder, "optimizer.weight_decay=0.1", "training.weight_average=0.5", *overrides)
     healthy, trainer = (tiny_trainer(experiment, tmp_path / "run") for _ in range(2))
     expected = trained(healthy, steps=2).saved[-1]
     right, calls = trainer.network.semantic_loss, []
@@ -141,7 +162,7 @@ def test_a_run_that_goes_astray_stops_before_it_changes_the_weights(folder: Path
     def wrong(*arguments: Any) -> LossSum:
         calls.append(1)
         loss = right(*arguments)
-        return LossSum(loss.total * (math.nan if len(calls) == 3 else 1), loss.count)
+        return LossSum(loss.total * (math.nan if len(calls) == 2 * accumulate + 1 else 1), loss.count)
 
     trainer.network.semantic_loss = wrong  # type: ignore[assignment]
     watcher = Watcher(trainer)
@@ -178,7 +199,7 @@ def test_the_course_of_a_run(folder: Path, tmp_path: Path) -> None:
     qualities = {2: 0.3, 4: 0.5, 6: 0.4}
     watcher = Watcher(trainer, quality=lambda position: qualities[position.iteration])
     end = trainer.run(Position(), watcher, watcher.stop)
-    assert end == Position(epoch=3, batch=0, iteration=6, best_pq=0.5)
+    assert end == Position(epoch=3, batch=0, iteration=6, best_pq=0.5, best_iteration=4)
     assert [(p.epoch, p.batch, p.iteration) for p in watcher.steps] == [
         (epoch, batch, 2 * epoch + batch) for epoch in range(3) for batch in (1, 2)
     ]
@@ -187,7 +208,11 @@ def test_the_course_of_a_run(folder: Path, tmp_path: Path) -> None:
         (4, 0.3),
         (6, 0.5),
     ]
-    assert [saved.position for saved in watcher.saved] == [Position(2, 0, 4, 0.5), Position(3, 0, 6, 0.5)]
+    assert [saved.position for saved in watcher.saved] == [
+        Position(1, 0, 2, 0.3, 2),  # out of turn, because it is the best
+        Position(2, 0, 4, 0.5, 4),
+        Position(3, 0, 6, 0.5, 4),
+    ]
 
 
 def test_after_a_validation_training_goes_on_in_training_mode(folder: Path, tmp_path: Path) -> None:
@@ -227,18 +252,37 @@ def test_a_stop_in_the_middle_of_an_epoch_is_saved_and_not_validated(folder: Pat
     assert watcher.validated == []
 
 
-def test_a_stop_in_the_last_step_of_an_epoch_finishes_it(folder: Path, tmp_path: Path) -> None:
+def test_a_stop_in_the_last_step_of_an_epoch_leaves_the_validation_to_the_next_start(
+    folder: Path, tmp_path: Path
+) -> None:
     overrides = ["training.epochs=3", "training.checkpoint_every=3"]
     watcher = trained(tiny_trainer(tiny_experiment(folder, *overrides), tmp_path / "run"), steps=2)
-    assert [saved.position for saved in watcher.saved] == [Position(1, 0, 2, 0.5)]
-    assert len(watcher.validated) == 1
+    assert [saved.position for saved in watcher.saved] == [Position(0, 2, 2)]
+    assert watcher.validated == []
+    trainer = watcher.trainer
+    after = Watcher(trainer, stop_after=1)
+    trainer.run(Position(0, 2, 2), after, after.stop)
+    assert [position for position, _ in after.validated] == [Position(1, 0, 2)]
+    assert [position.iteration for position in after.steps] == [3]
+
+
+def test_a_stop_in_a_validation_is_heeded_after_it(folder: Path, tmp_path: Path) -> None:
+    trainer = tiny_trainer(tiny_experiment(folder, "training.checkpoint_every=2"), tmp_path / "run")
+
+    def stopped(position: Position) -> float:
+        watcher.stop.signal = signal.SIGUSR1
+        return -1.0
+
+    watcher = Watcher(trainer, quality=stopped)
+    assert trainer.run(Position(), watcher, watcher.stop) == Position(1, 0, 2)
+    assert [saved.position for saved in watcher.saved] == [Position(1, 0, 2)]
 
 
 def test_a_stop_is_heeded_where_an_epoch_is_one_step(folder: Path, tmp_path: Path) -> None:
     overrides = ["training.epochs=5", "training.validate_every=5", "data.train_limit=2"]
     watcher = trained(tiny_trainer(tiny_experiment(folder, *overrides), tmp_path / "run"), steps=2)
     assert [position.iteration for position in watcher.steps] == [1, 2]
-    assert watcher.saved[-1].position == Position(2, 0, 2)
+    assert watcher.saved[-1].position == Position(1, 1, 2)
 
 
 def equal(first: Any, second: Any) -> bool:
@@ -253,8 +297,7 @@ def equal(first: Any, second: Any) -> bool:
 
 def run_until(experiment: Experiment, folder: Path, iteration: int | None) -> Checkpoint:
     """Begins or goes on in a run folder, as the command does, up to an iteration or to the end."""
-    path = folder / "checkpoint.pt"
-    before = load_checkpoint(path) if path.exists() else None
+    before = latest(folder) if checkpoint_paths(folder) else None
     trainer, record = build_trainer(experiment, folder, ALONE, before)
     stop = StopRequest()
 
@@ -265,7 +308,11 @@ def run_until(experiment: Experiment, folder: Path, iteration: int | None) -> Ch
     record.advance = ask
     trainer.run(record.position, record, stop)
     record.close()
-    return load_checkpoint(path)
+    return latest(folder)
+
+
+def latest(folder: Path) -> Checkpoint:
+    return load_checkpoint(newest_checkpoint(folder)[0])
 
 
 SGD = ("training.epochs=3", "training.weight_average=0.9", "optimizer.clip_norm=1")
@@ -302,11 +349,11 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     for iteration in stops:
         position = run_until(experiment, tmp_path, iteration).position
         assert position.iteration == iteration
-        assert (position.epoch, position.batch) == divmod(iteration, 2)
+        assert (position.epoch, position.batch - 1) == divmod(iteration - 1, 2)
     found = run_until(experiment, tmp_path, None)
-    assert found.position == expected.position == Position(3, 0, 6, expected.position.best_pq)
-    for part in ("network", "optimizer", "average", "categories"):
-        assert equal(asdict(found)[part], asdict(expected)[part]), part
+    assert replace(found.position, best_pq=0, best_iteration=0) == Position(3, 0, 6, 0, 0, 2)
+    for part in ("position", "network", "optimizer", "average", "categories"):
+        assert equal(getattr(found, part), getattr(expected, part)), part
     assert read_metrics(tmp_path) == read_metrics(run)
     assert (tmp_path / "model.safetensors").exists()
 
@@ -314,10 +361,13 @@ def test_interrupted_and_resumed_equals_uninterrupted(
 def test_a_crash_loses_only_what_followed_the_checkpoint(uninterrupted: Any, folder: Path, tmp_path: Path) -> None:
     run, expected = uninterrupted[SGD]
     experiment = tiny_experiment(folder, *SGD)
-    run_until(experiment, tmp_path, 2)
-    kept = (tmp_path / "checkpoint.pt").read_bytes()
+    run_until(experiment, tmp_path, 3)
+    kept = newest_checkpoint(tmp_path)[0]
+    content = kept.read_bytes()
     run_until(experiment, tmp_path, 5)  # validated and logged once more, then the power fails
-    (tmp_path / "checkpoint.pt").write_bytes(kept)
+    for path in checkpoint_paths(tmp_path):
+        path.unlink()
+    kept.write_bytes(content)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "tra')
     found = run_until(experiment, tmp_path, None)

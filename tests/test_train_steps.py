@@ -10,7 +10,7 @@ import torch
 from tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
 from tiny_training import Watcher, tiny_trainer
 
-from seamseg.runtime.checkpoint import Position
+from seamseg.runtime.position import Position
 from seamseg.train import Trainer
 
 

@@ -17,8 +17,9 @@ import torch
 from seamseg.build import build_trainer
 from seamseg.config import Experiment
 from seamseg.networks import PanopticNet
-from seamseg.runtime.checkpoint import Checkpoint, Position
+from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
+from seamseg.runtime.position import Position
 from seamseg.runtime.stopping import StopRequest
 from seamseg.structures import Categories
 from seamseg.train import Trainer

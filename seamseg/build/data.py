@@ -14,6 +14,7 @@ from seamseg.data.loader import BatchLoader
 from seamseg.data.samplers import EvaluationBatches, TrainBatches
 from seamseg.data.transforms import InputTransform, TrainTransform
 from seamseg.runtime.distributed import Process
+from seamseg.runtime.position import Position
 
 
 def open_split(
@@ -48,8 +49,10 @@ def build_input_transform(experiment: Experiment) -> InputTransform:
     return InputTransform(data.shortest_side, data.longest_side, data.mean, data.std)
 
 
-def build_training_loader(experiment: Experiment, source: AnnotatedImages, process: Process) -> BatchLoader:
-    """The training batches of this process."""
+def build_training_loader(
+    experiment: Experiment, source: AnnotatedImages, process: Process, position: Position
+) -> BatchLoader:
+    """The training batches of this process, in a run that begins or goes on at a position."""
     data = experiment.data
     transform = TrainTransform(
         shortest_side=data.shortest_side,
@@ -61,7 +64,12 @@ def build_training_loader(experiment: Experiment, source: AnnotatedImages, proce
     )
     seed = experiment.training.seed
     sampler = TrainBatches(
-        source.sizes, data.train_batch_size, seed=seed, rank=process.rank, num_ranks=process.world_size
+        source.sizes,
+        data.train_batch_size,
+        seed=seed,
+        rank=process.rank,
+        num_ranks=process.world_size,
+        resumed=position,
     )
     return BatchLoader(
         TrainDataset(source, transform, seed),

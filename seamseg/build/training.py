@@ -17,9 +17,10 @@ from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
 from seamseg.networks import PanopticNet
 from seamseg.record import RunRecord
-from seamseg.runtime.checkpoint import Checkpoint, Position
+from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.optimizer import parameter_groups
+from seamseg.runtime.position import Position
 from seamseg.runtime.precision import Precision
 from seamseg.runtime.schedule import Decay, LearningRate, cosine_decay, poly_decay, step_decay
 from seamseg.runtime.weight_average import WeightAverage
@@ -47,8 +48,12 @@ def build_trainer(
     network = build_initialised_network(experiment, categories, tell).to(process.device)
     if experiment.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
-    trainer = _trainer(experiment, network, build_training_loader(experiment, train_split, process), process)
-    position = Position() if checkpoint is None else trainer.restore(checkpoint)
+    position = Position() if checkpoint is None else checkpoint.position
+    position = position.with_batches_of(experiment.data.train_batch_size * process.world_size)
+    loader = build_training_loader(experiment, train_split, process, position)
+    trainer = _trainer(experiment, network, loader, process)
+    if checkpoint is not None:
+        trainer.restore(checkpoint)
     record = RunRecord(
         folder=folder,
         process=process,
@@ -61,6 +66,7 @@ def build_trainer(
         mean=experiment.data.mean,
         std=experiment.data.std,
         num_pictures=experiment.training.num_pictures,
+        keep_checkpoints=experiment.training.keep_checkpoints,
     )
     return trainer, record
 

@@ -110,7 +110,10 @@ class TrainingSettings(Settings):
     """Epochs between validations, each of which may become the best; the last epoch always validates; 0: only that."""
 
     checkpoint_every: PositiveInt = 1
-    """Epochs between checkpoints; the last epoch always writes one."""
+    """Epochs between checkpoints; the last epoch and every new best write one too."""
+
+    keep_checkpoints: PositiveInt = 2
+    """How many of the latest checkpoints stay, so that a damaged one is no disaster; that of the best model stays too."""
 
     log_every: PositiveInt = 20
     """Iterations between entries of the log."""

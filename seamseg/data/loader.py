@@ -57,21 +57,26 @@ class BatchLoader:
         """How many batches an epoch has (fewer come where all images of one are broken and left out)."""
         return self._sampler.num_batches
 
+    def num_batches_in(self, epoch: int) -> int:
+        """The same for one epoch; a resumed one may have fewer."""
+        return len(self._sampler.batches(epoch))
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number ``start`` on, to continue where an interrupted run stopped.
 
         Only one epoch at a time: begin the next when this iterator is finished or no longer used.
 
         Raises:
-            ValueError: ``start`` is not in 0 … num_batches, or a sample's files are wrong.
+            ValueError: ``start`` is not in 0 … number of batches, or a sample's files are wrong.
             OSError: a sample cannot be read.
         """
-        if not 0 <= start <= self.num_batches:
-            raise ValueError(f"an epoch has batches 0 … {self.num_batches - 1}; it cannot start at {start}")
-        return self._epoch(epoch, start)
+        batches = self._sampler.batches(epoch)
+        if not 0 <= start <= len(batches):
+            raise ValueError(f"an epoch has batches 0 … {len(batches) - 1}; it cannot start at {start}")
+        return self._epoch(batches[start:])
 
-    def _epoch(self, epoch: int, start: int) -> Iterator[Batch]:
-        self._schedule.batches = self._sampler.batches(epoch)[start:]
+    def _epoch(self, batches: list[list[SampleKey]]) -> Iterator[Batch]:
+        self._schedule.batches = batches
         for loaded in self._loader:
             for error in loaded.errors:
                 self._handle(error)
@@ -82,6 +87,19 @@ class BatchLoader:
         if self._on_broken_image is None or not isinstance(error, BrokenImageError):
             raise error
         self._on_broken_image(error)
+
+
+def killed_reader(error: RuntimeError) -> str | None:
+    """What to tell the user where an error says that a worker process was killed; None for other errors.
+
+    Torch raises it wherever the main process happens to be.
+    """
+    if not str(error).startswith("DataLoader worker"):
+        return None
+    return (
+        f"a process that reads images was killed ({str(error).splitlines()[0].rstrip('.')}), most likely because memory "
+        "ran out: set a lower data.num_workers"
+    )
 
 
 class _Schedule:

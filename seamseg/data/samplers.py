@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.data.dataset import SampleKey
+from seamseg.runtime.position import Position
 from seamseg.structures import Size
 
 
@@ -39,43 +40,58 @@ class TrainBatches:
         batch_size: images per batch of one rank.
         seed: not negative; with the epoch it decides the order, which does not depend on the rank.
         rank, num_ranks: of this process, and how many there are.
+        resumed: the run goes on from here: its epoch has only the batches of the images that are still to come, where a
+            part of it was done with another number of images per batch.
 
     Raises:
         ValueError: there are fewer images than ranks, or a number is out of range.
     """
 
-    def __init__(self, sizes: Sequence[Size], batch_size: int, *, seed: int, rank: int = 0, num_ranks: int = 1) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[Size],
+        batch_size: int,
+        *,
+        seed: int,
+        rank: int = 0,
+        num_ranks: int = 1,
+        resumed: Position = Position(),  # noqa: B008 - it is frozen
+    ) -> None:
         _check(batch_size, rank, num_ranks)
         if len(sizes) < num_ranks:
             raise ValueError(f"{len(sizes)} training images are too few for {num_ranks} processes; start fewer")
         self._lying = _is_lying(sizes)
-        self._images_per_step = min(batch_size * num_ranks, len(sizes))
-        self._seed, self._rank, self._num_ranks = seed, rank, num_ranks
+        self._images_per_step = batch_size * num_ranks
+        self._seed, self._rank, self._num_ranks, self._resumed = seed, rank, num_ranks, resumed
 
     @property
     def num_batches(self) -> int:
-        return len(self._lying) // self._images_per_step
+        return len(self._lying) // min(self._images_per_step, len(self._lying))
 
     def batches(self, epoch: int) -> list[list[SampleKey]]:
         generator = np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(epoch,)))
-        drawn = generator.permutation(len(self._lying))[: self.num_batches * self._images_per_step]
-        lying = self._lying[drawn]
-        steps = self._steps(drawn[lying], drawn[~lying])
-        shares = (
-            np.array_split(steps[step], self._num_ranks)[self._rank] for step in generator.permutation(len(steps))
-        )
-        return [_keys(epoch, share) for share in shares]
+        images = generator.permutation(len(self._lying))
+        for stretch in self._resumed.earlier if epoch == self._resumed.epoch else ():
+            done = self._steps(images, stretch.images_per_batch, generator)[: stretch.num_batches]
+            images = images[~np.isin(images, np.concatenate(done))]
+        steps = self._steps(images, self._images_per_step, generator)
+        return [_keys(epoch, np.array_split(step, self._num_ranks)[self._rank]) for step in steps]
 
-    def _steps(self, *orientations: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """The images of every step over all ranks: those of one orientation, then the step of leftovers, if any."""
+    def _steps(
+        self, images: NDArray[np.int64], images_per_step: int, generator: np.random.Generator
+    ) -> list[NDArray[np.int64]]:
+        """The images of every step over all ranks: of one orientation but for the leftovers, in random order."""
+        images_per_step = min(images_per_step, len(self._lying))
+        drawn = images[: len(images) // images_per_step * images_per_step]
         steps: list[NDArray[np.int64]] = []
         leftovers: list[NDArray[np.int64]] = []
-        for indices in orientations:
-            filled = len(indices) // self._images_per_step * self._images_per_step
-            steps.extend(indices[:filled].reshape(-1, self._images_per_step))
+        for indices in (drawn[self._lying[drawn]], drawn[~self._lying[drawn]]):
+            filled = len(indices) // images_per_step * images_per_step
+            steps.extend(indices[:filled].reshape(-1, images_per_step))
             leftovers.append(indices[filled:])
         mixed = np.concatenate(leftovers)
-        return [*steps, mixed] if len(mixed) else steps
+        steps += [mixed] if len(mixed) else []
+        return [steps[step] for step in generator.permutation(len(steps))]
 
 
 class EvaluationBatches:

@@ -13,11 +13,10 @@ from torch import Tensor
 
 from seamseg.runtime.checkpoint import load_checkpoint
 from seamseg.runtime.files import write_whole
+from seamseg.runtime.run_folder import checkpoint_paths, newest_checkpoint
 
 MODEL_FILE = "model.safetensors"
 """Of a run folder: the best model so far."""
-CHECKPOINT_FILE = "checkpoint.pt"
-"""Of a run folder: its latest state."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,11 @@ def load_model_file(path: Path) -> ModelFile:
         ValueError: nothing is there, or it is damaged or foreign.
     """
     if path.is_dir():
-        for name in (MODEL_FILE, CHECKPOINT_FILE):
-            if (path / name).exists():
-                return load_model_file(path / name)
-        raise ValueError(f"the folder {path} holds no model: neither {MODEL_FILE} nor {CHECKPOINT_FILE}")
+        if (path / MODEL_FILE).exists():
+            return load_model_file(path / MODEL_FILE)
+        if checkpoint_paths(path):
+            return load_model_file(newest_checkpoint(path)[0])
+        raise ValueError(f"the folder {path} holds no model: neither {MODEL_FILE} nor a checkpoint")
     if not path.exists():
         raise ValueError(f"there is no model {path}; give a run folder or a file such as {MODEL_FILE}")
     if path.suffix == ".safetensors":

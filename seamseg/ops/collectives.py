@@ -86,15 +86,11 @@ def mean_over_ranks(values: dict[str, Tensor]) -> dict[str, float]:
     return dict(zip(values, stacked.tolist(), strict=True))
 
 
-def total_over_ranks(count: int, device: torch.device) -> int:
-    """The sum of one number over all ranks."""
+def largest_over_ranks(values: list[int], device: torch.device) -> list[int]:
+    """The largest of each number over all ranks, in one collective."""
     if not is_distributed():
-        return count
-    total = torch.tensor(count, device=device)
-    dist.all_reduce(total)
-    return int(total)
-
-
-def any_rank(flag: bool, device: torch.device) -> bool:
-    """Whether the flag is set on any rank."""
-    return total_over_ranks(int(flag), device) > 0
+        return values
+    largest = torch.tensor(values, device=device)
+    dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+    found: list[int] = largest.tolist()
+    return found

@@ -1,9 +1,9 @@
-"""The state of a run on disk."""
+"""The state of a run in one file."""
 
 from __future__ import annotations
 
-import zipfile
-from dataclasses import asdict, dataclass
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -12,37 +12,26 @@ import torch
 from torch import Tensor
 
 from seamseg.runtime.files import write_whole
+from seamseg.runtime.position import Position
 
-FORMAT = 2
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where a run stands.
-
-    Attributes:
-        epoch: 0, 1, …, the one to go on with.
-        batch: batches of it that are done.
-        iteration: steps of the optimiser that are done.
-        best_pq: best validated panoptic quality in 0 … 1; −1 before the first.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    iteration: int = 0
-    best_pq: float = -1.0
+FORMAT = 3
+# The file is a zip archive, as torch writes it, whose comment is the digest of all that stands before.
+_COMMENT = b"sha256:"
+_SEAL_BYTES = len(_COMMENT) + hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """All that a run needs to go on as if it had never stopped.
 
-    All random numbers of a run follow from its seed and its position, so no generator is kept.
+    All random numbers of a run follow from its seed and its position, so no generator is kept; the log has no running
+    means, so no meter is.
 
     Attributes:
         settings: of the experiment, as YAML.
         categories: as :meth:`seamseg.structures.Categories.to_list` gives them.
-        position: where the run stands.
+        num_ranks: processes that trained.
+        position: where the run stands; the schedule follows from it.
         network: state dict.
         optimizer: state dict.
         scaler: state dict of the loss scale; empty but for fp16.
@@ -51,6 +40,7 @@ class Checkpoint:
 
     settings: str
     categories: list[dict[str, Any]]
+    num_ranks: int
     position: Position
     network: dict[str, Tensor]
     optimizer: dict[str, Any]
@@ -59,18 +49,13 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes it whole; a failure leaves the previous one."""
-    content = {
-        "format": FORMAT,
-        "settings": checkpoint.settings,
-        "categories": checkpoint.categories,
-        "position": asdict(checkpoint.position),
-        "network": checkpoint.network,
-        "optimizer": checkpoint.optimizer,
-        "scaler": checkpoint.scaler,
-        "average": checkpoint.average,
-    }
-    write_whole(path, lambda temporary: torch.save(content, temporary))
+    """Writes it whole; a failure leaves the previous one.
+
+    Raises:
+        OSError: it cannot be written, such as to a full disk.
+    """
+    content = {"format": FORMAT, **vars(checkpoint), "position": checkpoint.position.to_dict()}
+    write_whole(path, lambda temporary: _write(content, temporary))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -79,39 +64,67 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         ValueError: the file is missing, damaged, or no checkpoint of this program.
     """
-    if not path.is_file():
-        raise ValueError(f"there is no checkpoint {path}")
+    check_seal(path)
     try:
-        _check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the damage makes of the archive
-        raise ValueError(
-            f"the checkpoint {path} cannot be read ({shorten(str(error), 200)}): it is damaged or foreign"
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a checkpoint of this program")
+    except Exception as error:  # torch raises whatever the content makes of its reader
+        raise ValueError(f"the checkpoint {path} cannot be read ({shorten(str(error), 200)}): it is foreign") from error
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise ValueError(f"{path} is not a checkpoint of this version of the program")
     try:
-        return Checkpoint(
-            settings=content["settings"],
-            categories=content["categories"],
-            position=Position(**content["position"]),
-            network=content["network"],
-            optimizer=content["optimizer"],
-            scaler=content["scaler"],
-            average=content["average"],
-        )
+        return Checkpoint(**{**content, "position": Position.from_dict(content["position"])})
     except (KeyError, TypeError) as error:
         raise ValueError(f"the checkpoint {path} lacks a part or has one too many: {error}") from error
 
 
-def _check_sums(path: Path) -> None:
-    """The archive holds a checksum of each tensor, which torch itself does not look at.
+def check_seal(path: Path) -> None:
+    """Compares the file with the SHA-256 digest at its end: any cut or flipped bit is found.
 
     Raises:
-        ValueError: one is wrong.
-        OSError, zipfile.BadZipFile: it is no archive.
+        ValueError: the file is missing, or other than it was written.
     """
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise ValueError(f"wrong checksum of {damaged}")
+    if not path.is_file():
+        raise ValueError(f"there is no checkpoint {path}")
+    try:
+        digest, size = _digest(path)
+        with path.open("rb") as file:
+            file.seek(size)
+            seal = file.read()
+    except OSError as error:
+        raise ValueError(f"the checkpoint {path} cannot be read: {error.strerror}") from error
+    if seal != _COMMENT + digest:
+        raise ValueError(f"the checkpoint {path} is damaged or foreign: its content does not match its checksum")
+
+
+def _write(content: dict[str, Any], path: Path) -> None:
+    try:
+        with path.open("wb") as file:
+            torch.save(content, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):  # torch hides what the system said
+            raise error.__context__ from None
+        raise
+    _seal(path)
+
+
+def _seal(path: Path) -> None:
+    """Makes the digest of the archive its comment, whose length is the archive's last two bytes."""
+    with path.open("r+b") as file:
+        file.seek(-2, 2)
+        file.write(_SEAL_BYTES.to_bytes(2, "little"))
+        file.write(bytes(_SEAL_BYTES))
+        file.flush()
+        digest, size = _digest(path)
+        file.seek(size)
+        file.write(_COMMENT + digest)
+
+
+def _digest(path: Path) -> tuple[bytes, int]:
+    """Of all before the seal, and how much that is."""
+    left = size = max(path.stat().st_size - _SEAL_BYTES, 0)
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while left and (piece := file.read(min(left, 1 << 20))):
+            digest.update(piece)
+            left -= len(piece)
+    return digest.digest(), size

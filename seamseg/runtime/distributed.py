@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import distributed as dist
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -68,5 +71,35 @@ def started(device: str | None = None) -> Iterator[Process]:
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield Process(dist.get_rank(), dist.get_world_size(), chosen)
+    except RuntimeError as error:
+        if _lost_another(error):
+            raise ConnectionError(
+                f"rank {dist.get_rank()} lost the connection to another rank, which has ended; its own message says why"
+            ) from error
+        raise
     finally:
         dist.destroy_process_group()
+
+
+def from_first(process: Process, make: Callable[[], Made]) -> Made:
+    """What rank 0 makes, on every rank; it can be pickled.
+
+    Raises:
+        ValueError, OSError: on every rank, what rank 0 met with.
+    """
+    box: list[Made | ValueError | OSError | None] = [None]
+    if process.is_first:
+        try:
+            box[0] = make()
+        except (ValueError, OSError) as error:
+            box[0] = error
+    if process.world_size > 1:
+        dist.broadcast_object_list(box, src=0)
+    if isinstance(box[0], (ValueError, OSError)):
+        raise box[0]
+    return box[0]  # type: ignore[return-value]  # None only if that was made
+
+
+def _lost_another(error: RuntimeError) -> bool:
+    # gloo has no error of its own; its messages name its source files.
+    return isinstance(error, dist.DistError) or "/gloo/" in str(error)

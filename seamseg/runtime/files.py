@@ -7,17 +7,21 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+PART = ".part"
+"""How the names of temporary files end; they begin with a dot."""
+
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Has ``write`` fill a temporary file beside ``path``, brings it to the disk, and renames it.
 
-    Whatever fails in between leaves the old file as it was.
+    Whatever fails in between leaves the old file as it was. A process that is killed leaves its temporary file too;
+    :func:`remove_parts` takes it away.
 
     Args:
         path: of the result; its folder must exist.
         write: gets the path to write to.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -33,6 +37,18 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes a text file whole."""
     write_whole(path, lambda temporary: _write_text(temporary, text))
+
+
+def is_part(path: Path) -> bool:
+    """Whether a file is a temporary one of :func:`write_whole`."""
+    return path.name.startswith(".") and path.name.endswith(PART)
+
+
+def remove_parts(folder: Path) -> None:
+    """Takes away the temporary files of processes that were killed; nobody may be writing to the folder."""
+    for path in folder.iterdir():
+        if is_part(path):
+            path.unlink(missing_ok=True)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,13 @@ class RunLog:
         folder: of the run; made if needed.
         iteration: the run goes on from here: what an interrupted process logged beyond it is taken out, so that every
             iteration appears once.
+        validated: whether the validation of this iteration, if there is one, lies behind; it is taken out otherwise.
     """
 
-    def __init__(self, folder: Path, iteration: int = 0) -> None:
+    def __init__(self, folder: Path, iteration: int = 0, validated: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / METRICS_FILE
-        _drop_after(self._path, iteration)
+        _drop_after(self._path, iteration, validated)
         self._file = self._path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=iteration + 1)
 
@@ -45,6 +47,10 @@ class RunLog:
     def picture(self, name: str, iteration: int, picture: NDArray[np.uint8]) -> None:
         """Shows an H×W×3 picture in TensorBoard."""
         self._board.add_image(name, picture, iteration, dataformats="HWC")
+
+    def to_disk(self) -> None:
+        """Brings the lines to the disk, so that no checkpoint knows more than they say."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()
@@ -63,7 +69,8 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def _drop_after(path: Path, iteration: int) -> None:
+def _drop_after(path: Path, iteration: int, validated: bool) -> None:
     if path.exists():
-        kept = [entry for entry in read_metrics(path.parent) if entry["iteration"] <= iteration]
+        last = {"train": iteration, "validation": iteration if validated else iteration - 1}
+        kept = [entry for entry in read_metrics(path.parent) if entry["iteration"] <= last[entry["kind"]]]
         write_text(path, "".join(json.dumps(entry) + "\n" for entry in kept))

@@ -96,6 +96,7 @@ CHANGES = {
     "training.seed": "1",
     "training.validate_every": "2",
     "training.checkpoint_every": "2",
+    "training.keep_checkpoints": "3",
     "training.log_every": "2",
     "training.num_pictures": "2",
     "training.precision": "bf16",

@@ -14,7 +14,7 @@ from tiny_training import ALONE, Watcher, tiny_trainer
 
 from seamseg.build import build_trainer
 from seamseg.build.training import build_learning_rate, build_optimizer
-from seamseg.runtime.checkpoint import Position
+from seamseg.runtime.position import Position
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ import seamseg.cli.train
 from seamseg.config import load_experiment, parse_experiment
 from seamseg.runtime.checkpoint import load_checkpoint
 from seamseg.runtime.log import read_metrics
+from seamseg.runtime.run_folder import newest_checkpoint
 
 ROOT = Path(seamseg.__file__).parents[1]
 
@@ -37,13 +38,13 @@ def test_a_run_leaves_all_that_is_promised(run_dir: Path, config: Path) -> None:
         "config.yaml",
         "metrics.jsonl",
         "tensorboard",
-        "checkpoint.pt",
+        "checkpoint-00000002.pt",
         "model.safetensors",
     }
     assert [path.name.startswith("events.out.tfevents") for path in (run_dir / "tensorboard").iterdir()] == [True]
     experiment = load_experiment(config)
     assert load_experiment(run_dir / "config.yaml") == experiment
-    checkpoint = load_checkpoint(run_dir / "checkpoint.pt")
+    checkpoint = load_checkpoint(run_dir / "checkpoint-00000002.pt")
     assert parse_experiment(checkpoint.settings, "checkpoint") == experiment
     assert (checkpoint.position.epoch, checkpoint.position.iteration) == (1, 2)
     kinds = [(entry["kind"], entry["iteration"]) for entry in read_metrics(run_dir)]
@@ -83,7 +84,7 @@ def test_an_empty_folder_is_used(command: Any, config: Path, tmp_path: Path) -> 
 def test_a_finished_run_has_nothing_to_go_on_with(command: Any, config: Path, run_dir: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(run_dir, tmp_path / "run"))
     assert command("train", config, "--run-dir", run, "--resume").code == 0
-    for name in ("model.safetensors", "checkpoint.pt", "metrics.jsonl", "config.yaml"):
+    for name in ("model.safetensors", "checkpoint-00000002.pt", "metrics.jsonl", "config.yaml"):
         assert (run / name).read_bytes() == (run_dir / name).read_bytes()
 
 
@@ -107,17 +108,17 @@ def test_a_run_that_ended_before_its_first_checkpoint_begins_again(
 
 def test_nothing_to_go_on_with(refuses: Callable[..., str], config: Path, tmp_path: Path) -> None:
     sentence = refuses("train", config, "--run-dir", tmp_path / "run", "--resume")
-    assert sentence == f"there is no checkpoint {tmp_path / 'run' / 'checkpoint.pt'}"
+    assert sentence == f"there is no run in {tmp_path / 'run'} to go on with; begin one without --resume"
     assert not (tmp_path / "run").exists()
 
 
 def test_a_damaged_checkpoint(refuses: Callable[..., str], config: Path, run_dir: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(run_dir, tmp_path / "run"))
-    (run / "checkpoint.pt").write_bytes((run / "checkpoint.pt").read_bytes()[:-100])
-    assert str(run / "checkpoint.pt") in refuses("train", config, "--run-dir", run, "--resume")
+    (run / "checkpoint-00000002.pt").write_bytes((run / "checkpoint-00000002.pt").read_bytes()[:-100])
+    assert str(run / "checkpoint-00000002.pt") in refuses("train", config, "--run-dir", run, "--resume")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)])
 def test_a_signal_saves_and_ends(
     command: Any,
     config: Path,
@@ -136,10 +137,10 @@ def test_a_signal_saves_and_ends(
         ended = command("train", config, "--run-dir", tmp_path / "run")
     assert ended.code == code
     assert ended.err.endswith("stopped and saved at iteration 1; --resume goes on\n")
-    assert load_checkpoint(tmp_path / "run" / "checkpoint.pt").position.iteration == 1
+    assert load_checkpoint(tmp_path / "run" / "checkpoint-00000001.pt").position.iteration == 1
     assert command("train", config, "--run-dir", tmp_path / "run", "--resume").code == 0
     assert read_metrics(tmp_path / "run") == read_metrics(run_dir)
-    found, expected = (load_checkpoint(run / "checkpoint.pt") for run in (tmp_path / "run", run_dir))
+    found, expected = (load_checkpoint(run / "checkpoint-00000002.pt") for run in (tmp_path / "run", run_dir))
     assert all(torch.equal(found.network[name], value) for name, value in expected.network.items())
 
 
@@ -265,7 +266,7 @@ def test_a_signal_to_the_whole_process_group_saves_too(data: Path, tmp_path: Pat
         process.kill()
     assert process.returncode == 143
     assert "Traceback" not in err
-    position = load_checkpoint(run / "checkpoint.pt").position
+    position = load_checkpoint(newest_checkpoint(run)[0]).position
     assert position.iteration >= 1
     assert f"stopped and saved at iteration {position.iteration}; --resume goes on" in err
 

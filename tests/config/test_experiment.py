@@ -104,6 +104,7 @@ OURS = {
     "training.seed": 0,
     "training.validate_every": 1,
     "training.checkpoint_every": 1,
+    "training.keep_checkpoints": 2,
     "training.log_every": 20,
     "training.num_pictures": 4,
     "training.weight_average": None,

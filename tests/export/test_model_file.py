@@ -11,15 +11,17 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from seamseg.export.model_file import CHECKPOINT_FILE, MODEL_FILE, ModelFile, load_model_file, save_model
-from seamseg.runtime.checkpoint import Checkpoint, Position, save_checkpoint
+from seamseg.export.model_file import MODEL_FILE, ModelFile, load_model_file, save_model
+from seamseg.runtime.checkpoint import Checkpoint, save_checkpoint
+from seamseg.runtime.position import Position
+from seamseg.runtime.run_folder import checkpoint_path
 
 MODEL = ModelFile(
     settings="data: {root: dätä}\n",
     categories=[{"id": 3, "name": "Straße", "isthing": 0, "color": [1, 2, 3]}],
     tensors={"weight": torch.randn(30, 20), "half": torch.ones(3).half(), "counter": torch.tensor(5)},
 )
-CHECKPOINT = Checkpoint("s", MODEL.categories, Position(), {"w": torch.zeros(2)}, {}, {}, {"w": torch.ones(2)})
+CHECKPOINT = Checkpoint("s", MODEL.categories, 1, Position(), {"w": torch.zeros(2)}, {}, {}, {"w": torch.ones(2)})
 
 
 def refused(path: Path) -> str:
@@ -64,19 +66,20 @@ def test_a_checkpoint_gives_its_averaged_weights(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_without_average_gives_its_weights(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "some.pt", Checkpoint("s", [], Position(), {"w": torch.zeros(2)}, {}, {}, None))
+    save_checkpoint(tmp_path / "some.pt", Checkpoint("s", [], 1, Position(), {"w": torch.zeros(2)}, {}, {}, None))
     assert torch.equal(load_model_file(tmp_path / "some.pt").tensors["w"], torch.zeros(2))
 
 
 def test_a_run_folder_gives_its_best_model_or_else_its_latest_state(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / CHECKPOINT_FILE, CHECKPOINT)
+    save_checkpoint(checkpoint_path(tmp_path, 4), CHECKPOINT)
+    checkpoint_path(tmp_path, 6).write_bytes(b"damaged")
     assert load_model_file(tmp_path).tensors.keys() == {"w"}
     save_model(tmp_path / MODEL_FILE, MODEL)
     assert load_model_file(tmp_path).tensors.keys() == MODEL.tensors.keys()
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
-    assert "neither model.safetensors nor checkpoint.pt" in refused(tmp_path)
+    assert "neither model.safetensors nor a checkpoint" in refused(tmp_path)
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

@@ -11,13 +11,12 @@ from torch import Tensor
 from torch import distributed as dist
 
 from seamseg.ops.collectives import (
-    any_rank,
     gather_objects,
     is_distributed,
+    largest_over_ranks,
     mean_over_ranks,
     reduce_moments,
     sum_over_ranks,
-    total_over_ranks,
 )
 from seamseg.ops.inplace_abn import batch_moments
 
@@ -46,14 +45,8 @@ def on_one_rank(rank: int) -> dict[str, Any]:
     results["sum alone"] = sum_over_ranks(value, alone)
     results["value"] = value
     results["objects"] = gather_objects({"rank": rank, "rows": [None] * rank})
-    results["any"] = [
-        any_rank(False, torch.device("cpu")),
-        any_rank(rank == 1, torch.device("cpu")),
-        any_rank(rank == 0, torch.device("cpu")),
-        any_rank(True, torch.device("cpu")),
-    ]
+    results["largest"] = largest_over_ranks([rank, 5 - rank, 0, -3], torch.device("cpu"))
     results["mean"] = mean_over_ranks({"loss": torch.tensor(float(rank)), "count": torch.tensor(4)})
-    results["total"] = total_over_ranks(5 + rank, torch.device("cpu"))
     return results
 
 
@@ -111,9 +104,8 @@ def test_objects_come_in_the_order_of_the_ranks(ranks: list[dict[str, Any]]) -> 
 def test_ranks_agree_on_flags_means_and_totals(ranks: list[dict[str, Any]]) -> None:
     for result in ranks:
         assert result["distributed"]
-        assert result["any"] == [False, True, True, True]
+        assert result["largest"] == [1, 5, 0, -3]
         assert result["mean"] == {"loss": 0.5, "count": 4}
-        assert result["total"] == 11
 
 
 @pytest.fixture
@@ -127,10 +119,8 @@ def assert_alone() -> None:
     assert not is_distributed()
     value = object()
     assert gather_objects(value) == [value]
-    assert any_rank(True, torch.device("cpu"))
-    assert not any_rank(False, torch.device("cpu"))
+    assert largest_over_ranks([3, 0], torch.device("cpu")) == [3, 0]
     assert mean_over_ranks({"loss": torch.tensor(2.5)}) == {"loss": 2.5}
-    assert total_over_ranks(7, torch.device("cpu")) == 7
 
 
 def test_a_process_without_a_group_speaks_for_all() -> None:

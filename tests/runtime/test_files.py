@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.runtime.files import write_text, write_whole
+from seamseg.runtime.files import is_part, remove_parts, write_text, write_whole
 
 
 def names(folder: Path) -> set[str]:
@@ -83,3 +83,18 @@ def test_the_content_reaches_the_disk_before_the_name(tmp_path: Path, monkeypatc
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_text(tmp_path / "none" / "a.txt", "x")
+
+
+def test_what_a_killed_process_leaves_is_known_and_removed(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "x")
+    (tmp_path / ".hidden").write_text("mine")
+    (tmp_path / "b.part").write_text("mine")
+
+    def look(temporary: Path) -> None:
+        assert is_part(temporary)
+        (tmp_path / f".{temporary.name.lstrip('.')}x.part").write_text("of another, who was killed")
+
+    write_whole(tmp_path / "a.txt", look)
+    assert len(names(tmp_path)) == 4
+    remove_parts(tmp_path)
+    assert names(tmp_path) == {"a.txt", ".hidden", "b.part"}

@@ -1,4 +1,4 @@
-"""Signals ask for a stop; the second one insists."""
+"""Signals ask for a stop; a second Ctrl-C insists."""
 
 from __future__ import annotations
 
@@ -8,19 +8,32 @@ import signal
 
 import pytest
 
-from seamseg.runtime.stopping import stop_on_signals
+from seamseg.runtime import stopping
+from seamseg.runtime.stopping import SIGNALS, StopRequest, stop_on_signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_sets_the_request(number: signal.Signals) -> None:
     with stop_on_signals() as stop:
-        assert not stop
+        assert stop.signal is None
         os.kill(os.getpid(), number)
-        assert stop
         assert stop.signal is number
+        assert stop.agreed is None
 
 
-def test_a_second_signal_ends_at_once() -> None:
+def test_the_ranks_agree_on_one_signal() -> None:
+    stop = StopRequest()
+    assert (stop.agreed, stop.exit_code) == (None, 0)
+    stop.agree(0)
+    assert (stop.agreed, stop.exit_code) == (None, 0)
+    stop.agree(15)
+    assert (stop.agreed, stop.exit_code) == (signal.SIGTERM, 143)
+    stop.agree(0)
+    assert stop.exit_code == 143
+
+
+def test_a_second_interrupt_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "_SECONDS", 0.0)
     with stop_on_signals() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
@@ -28,9 +41,19 @@ def test_a_second_signal_ends_at_once() -> None:
         assert stop.signal is signal.SIGTERM
 
 
+def test_the_same_signal_by_two_ways_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with stop_on_signals() as stop:
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        monkeypatch.setattr(stopping, "_SECONDS", 0.0)
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            os.kill(os.getpid(), number)
+        assert stop.signal is signal.SIGINT
+
+
 def test_afterwards_signals_do_what_they_did() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(number) for number in SIGNALS]
     with contextlib.suppress(ZeroDivisionError), stop_on_signals():
         assert signal.getsignal(signal.SIGTERM) is not before[1]
         raise ZeroDivisionError
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in SIGNALS] == before

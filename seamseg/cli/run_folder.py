@@ -1,0 +1,99 @@
+"""Whether the folder of a run is free, or holds a run to go on with, and from where."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from seamseg.config import Experiment, differing_keys, parse_experiment
+from seamseg.record import SETTINGS_FILE
+from seamseg.runtime.checkpoint import Checkpoint, load_checkpoint
+from seamseg.runtime.distributed import Process, from_first
+from seamseg.runtime.files import is_part, remove_parts
+from seamseg.runtime.run_folder import checkpoint_paths, newest_checkpoint, put_aside_later
+
+Resume = Literal["no", "yes", "auto"]
+
+# What does not change the network that comes out, and how the images of a step are dealt out.
+MAY_DIFFER = {
+    "data.num_workers",
+    "data.train_batch_size",
+    "data.val_batch_size",
+    "training.accumulate",
+    "training.checkpoint_every",
+    "training.keep_checkpoints",
+    "training.log_every",
+    "training.num_pictures",
+}
+
+
+def open_run(folder: Path, experiment: Experiment, resume: Resume, process: Process) -> Checkpoint | None:
+    """The state that a run goes on from, or None for one that begins; rank 0 looks and all do the same.
+
+    Args:
+        folder: of the run.
+        experiment: its settings.
+        resume: ``no`` asks for a free folder, ``yes`` for one with a run; ``auto`` takes both.
+        process: this rank.
+
+    Raises:
+        ValueError: the folder is used and resuming was not asked for, there is nothing to resume, or the run in it was
+            started with other settings.
+    """
+    path = from_first(process, lambda: find_state(folder, resume))
+    if path is None:
+        return None
+    checkpoint = load_checkpoint(path)
+    started_with = parse_experiment(checkpoint.settings, source=f"settings in {path}")
+    changed = differing_keys(started_with, experiment)
+    wrong = [key for key in changed if key not in MAY_DIFFER]
+    if wrong:
+        raise ValueError(f"{folder} was started with other values of {', '.join(wrong)}; give it the same ones")
+    if changed and process.is_first:
+        print(f"other values than before: {', '.join(changed)}", file=sys.stderr)
+    return checkpoint
+
+
+def find_state(folder: Path, resume: Resume) -> Path | None:
+    """The latest whole checkpoint, or None to begin."""
+    used = folder.is_dir() and any(not is_part(path) for path in folder.iterdir())
+    if used and resume == "no":
+        raise ValueError(f"{folder} is not empty: go on with its run by --resume, or name another --run-dir")
+    if checkpoint_paths(folder):
+        return newest_checkpoint(folder)[0]
+    if (folder / SETTINGS_FILE).exists() and resume != "no":
+        return None  # it ended before its first checkpoint: it begins again
+    if resume == "yes":
+        raise ValueError(f"there is no run in {folder} to go on with; begin one without --resume")
+    if used:
+        raise ValueError(f"{folder} is not empty and holds no run; name another --run-dir")
+    return None
+
+
+def tidy_up(folder: Path) -> None:
+    """Takes away what a killed process left half written, and puts damaged checkpoints aside."""
+    if not folder.is_dir():
+        return
+    remove_parts(folder)
+    if checkpoint_paths(folder):
+        path, refused = newest_checkpoint(folder)
+        for sentence, aside in zip(refused, put_aside_later(folder, path), strict=True):
+            print(f"{sentence}; it is now called {aside.name}", file=sys.stderr)
+
+
+def report_resumption(checkpoint: Checkpoint, experiment: Experiment, process: Process) -> None:
+    """Says where a run goes on, and what is different with another number of ranks or of images per batch."""
+    position, images = checkpoint.position, experiment.data.train_batch_size * process.world_size
+    print(f"going on from iteration {position.iteration} in epoch {position.epoch + 1}", file=sys.stderr)
+    differences = []
+    if checkpoint.num_ranks != process.world_size:
+        differences.append(f"{process.world_size} processes instead of {checkpoint.num_ranks}")
+    if images != position.images_per_batch:
+        differences.append(f"{images} images per batch of all processes instead of {position.images_per_batch}")
+    if differences:
+        print(
+            f"{' and '.join(differences)}: the epoch goes on with the images that it has not seen, the schedule at the "
+            "same share of the run; the results are not those of an uninterrupted run bit for bit",
+            file=sys.stderr,
+        )

@@ -1,0 +1,170 @@
+"""Which checkpoints of a run stay, and which one it goes on from; also when a process is killed in between."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from seamseg.runtime.checkpoint import Checkpoint, load_checkpoint
+from seamseg.runtime.files import remove_parts
+from seamseg.runtime.position import Position
+from seamseg.runtime.run_folder import add_checkpoint, checkpoint_path, newest_checkpoint, put_aside_later
+
+
+def add(folder: Path, iteration: int, keep: int = 2, best: int = 0) -> None:
+    position = Position(iteration=iteration, best_iteration=best)
+    add_checkpoint(
+        folder, Checkpoint("", [], 1, position, {"weight": torch.full((1000,), iteration)}, {}, {}, None), keep
+    )
+
+
+def iterations(folder: Path) -> list[int]:
+    return sorted(load_checkpoint(path).position.iteration for path in folder.iterdir())
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(("keep", "expected"), [(1, [9]), (2, [7, 9]), (3, [5, 7, 9]), (9, [1, 3, 5, 7, 9])])
+def test_the_last_few_stay(tmp_path: Path, keep: int, expected: list[int]) -> None:
+    for iteration in (1, 3, 5, 7, 9):
+        add(tmp_path, iteration, keep)
+    assert iterations(tmp_path) == expected
+    assert newest_checkpoint(tmp_path) == (tmp_path / "checkpoint-00000009.pt", [])
+
+
+def test_the_best_stays_as_long_as_it_is_the_best(tmp_path: Path) -> None:
+    for iteration, best in ((1, 1), (2, 2), (3, 2), (4, 2), (5, 2)):
+        add(tmp_path, iteration, best=best)
+    assert iterations(tmp_path) == [2, 4, 5]
+    add(tmp_path, 6, best=6)
+    assert iterations(tmp_path) == [5, 6]
+
+
+def test_states_of_a_course_that_was_given_up_go(tmp_path: Path) -> None:
+    """After going back to 4, what lay beyond it must not be taken for the latest."""
+    for iteration in (4, 8, 12):
+        add(tmp_path, iteration, keep=3)
+    add(tmp_path, 5, keep=3)
+    assert iterations(tmp_path) == [4, 5]
+
+
+def test_other_files_are_left_alone(tmp_path: Path) -> None:
+    others = {tmp_path / name for name in ("checkpoint.pt", "checkpoint-7.pt", "checkpoint-mine.pt", "notes.txt")}
+    for path in others:
+        path.write_text("mine")
+    for iteration in (1, 2, 3):
+        add(tmp_path, iteration, keep=1)
+    assert set(tmp_path.iterdir()) == {*others, checkpoint_path(tmp_path, 3)}
+
+
+def test_a_damaged_one_is_named_and_the_previous_one_taken(tmp_path: Path) -> None:
+    for iteration in (1, 2, 3):
+        add(tmp_path, iteration, keep=3)
+    flip(checkpoint_path(tmp_path, 2))
+    checkpoint_path(tmp_path, 3).write_bytes(checkpoint_path(tmp_path, 3).read_bytes()[:-1])
+    path, refused = newest_checkpoint(tmp_path)
+    assert path == checkpoint_path(tmp_path, 1)
+    assert [str(checkpoint_path(tmp_path, damaged)) in text for damaged, text in zip((3, 2), refused, strict=True)]
+    put_aside = put_aside_later(tmp_path, path)
+    assert [other.name for other in put_aside] == ["checkpoint-00000003.damaged", "checkpoint-00000002.damaged"]
+    assert newest_checkpoint(tmp_path) == (path, [])
+
+
+def test_all_damaged(tmp_path: Path) -> None:
+    for iteration in (1, 2):
+        add(tmp_path, iteration)
+        flip(checkpoint_path(tmp_path, iteration))
+    with pytest.raises(ValueError, match=r"00000002\.pt is damaged.*00000001\.pt is damaged"):
+        newest_checkpoint(tmp_path)
+
+
+def test_none(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no checkpoint in"):
+        newest_checkpoint(tmp_path)
+
+
+def test_a_full_disk_leaves_all_there_were_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(tmp_path, 1, keep=1)
+    add(tmp_path, 2, keep=1)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"00000003\.pt cannot be written \(No space.*last good .*00000002\.pt"):
+        add(tmp_path, 3, keep=1)
+    assert iterations(tmp_path) == [2]
+
+
+# A process that is killed in the middle: it imports the package and kills itself in a function of the system.
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path[:0] = {path!r}
+from {module} import add
+name, call = {name!r}, {call}
+calls, owner = 0, {owner}
+right = getattr(owner, name)
+def deadly(*arguments, **options):
+    global calls
+    calls += 1
+    if calls == call and {before}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    result = right(*arguments, **options)
+    if calls == call:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+setattr(owner, name, deadly)
+add(Path({folder!r}), 3, keep=2, best=1)
+"""
+FSYNC, RENAME, UNLINK, WRITE = ("os", "fsync"), ("Path", "replace"), ("Path", "unlink"), ("Path", "open")
+MOMENTS = [
+    # What is called, which time, and the iterations that can be gone on from afterwards.
+    (WRITE, 1, [1, 2]),  # the temporary file is opened
+    (WRITE, 2, [1, 2]),  # its checksum is missing
+    (FSYNC, 1, [1, 2]),  # it is whole, and perhaps not on the disk
+    (RENAME, 1, [1, 2]),
+    (FSYNC, 2, [1, 2, 3]),  # renamed, and perhaps not on the disk
+    (UNLINK, 1, [1, 2, 3]),
+]
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize(("function", "call", "expected"), MOMENTS)
+def test_killed_at_any_moment(
+    tmp_path: Path, function: tuple[str, str], call: int, expected: list[int], before: bool
+) -> None:
+    for iteration in (1, 2):
+        add(tmp_path, iteration, best=1)
+    owner, name = function
+    code = KILLED.format(
+        path=[str(Path(__file__).parent), *filter(None, sys.path)],
+        module=Path(__file__).stem,
+        name=name,
+        call=call,
+        owner=owner,
+        before=before,
+        folder=str(tmp_path),
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    if function == RENAME and not before:
+        expected = [1, 2, 3]
+    latest = load_checkpoint(newest_checkpoint(tmp_path)[0])
+    assert latest.position.iteration == expected[-1]
+    assert torch.equal(latest.network["weight"], torch.full((1000,), expected[-1]))
+    remove_parts(tmp_path)
+    assert iterations(tmp_path) == expected
+    add(tmp_path, 3, best=1)
+    assert iterations(tmp_path) == [1, 2, 3]
