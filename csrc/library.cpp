@@ -10,6 +10,21 @@ STABLE_TORCH_LIBRARY(seamseg, library) {
 
   // Annotation
   library.def("segment_boxes(Tensor ids, int num_segments) -> (Tensor boxes, Tensor areas)");
+  library.def("find_ids(Tensor ids, Tensor known) -> Tensor");
+  library.def("take_pixels(Tensor ids, Tensor rows, Tensor columns) -> Tensor");
+
+  // Fusion
+  library.def("class_map(Tensor logits, float row_step, float column_step, int height, int width) -> Tensor");
+  library.def(
+      "paste_mask(Tensor probabilities, float y0, float x0, float y1, float x1, int top, int left, int height, "
+      "int width) -> Tensor");
+  library.def(
+      "panoptic_fusion(Tensor masks, Tensor boxes, Tensor windows, Tensor semantics, float overlap_threshold, "
+      "float min_area) -> (Tensor ids, Tensor kept, Tensor areas)");
+
+  // Scoring
+  library.def("map_overlaps(Tensor true_ids, Tensor predicted_ids, int band) -> Tensor");
+  library.def("png_overlaps(Tensor true_png, Tensor predicted_png, int band) -> Tensor");
 
   // In-place activated BatchNorm
   library.def("abn_moments(Tensor x) -> Tensor");

@@ -49,7 +49,7 @@ class Predictor:
 
     def __call__(self, image: NDArray[np.uint8]) -> PanopticSegmentation:
         """The segmentation of one H×W×3 RGB photograph, at its size, on the CPU."""
-        inputs = PackedSequence([self.transform(image).to(self.device)])
+        inputs = PackedSequence([self.transform.normalize(self.transform.pixels(image).to(self.device))])
         predictions = self.network.predict(inputs)
         size = (image.shape[0], image.shape[1])
         found = self.fusion(predictions.detections(0), predictions.semantics(0), size).segmentation

@@ -10,20 +10,15 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
-namespace seamseg {
+#include "runs.h"
+
+namespace seamseg::annotation {
 namespace {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
 constexpr int64_t box_size = 4; // y0, x0, y1, x1
-
-// Throws what seamseg/ops/native.py turns into a ValueError; messages start with the operator's name.
-void check(bool holds, const char* message) {
-  if (!holds) {
-    throw std::invalid_argument(message);
-  }
-}
 
 [[noreturn]] void report_outsider(int64_t id, int64_t y, int64_t x, int64_t num_segments) {
   std::ostringstream message;
@@ -44,8 +39,26 @@ void add_run(float* box, int64_t& area, int64_t y, int64_t x0, int64_t x1) {
   area += x1 - x0;
 }
 
+template <typename Id>
+void add_runs(const Tensor& map, int64_t num_segments, float* boxes, int64_t* areas) {
+  const int64_t height = map.size(0);
+  const int64_t width = map.size(1);
+  const auto* row = map.const_data_ptr<Id>();
+  for (int64_t y = 0; y < height; ++y, row += width) {
+    for (int64_t x = 0, end = 0; x < width; x = end) {
+      const int64_t id = row[x];
+      if (id < 0 || id >= num_segments) {
+        report_outsider(id, y, x, num_segments);
+      }
+      end = run_end(row, x, width);
+      add_run(boxes + box_size * id, areas[id], y, x, end);
+    }
+  }
+}
+
 std::tuple<Tensor, Tensor> segment_boxes(Tensor ids, int64_t num_segments) {
-  check(ids.scalar_type() == ScalarType::Long, "segment_boxes: ids must be int64");
+  const bool wide = ids.scalar_type() == ScalarType::Long;
+  check(wide || ids.scalar_type() == ScalarType::Int, "segment_boxes: ids must be int32 or int64");
   check(ids.dim() == 2, "segment_boxes: ids must have two dimensions, height and width");
   check(num_segments >= 0, "segment_boxes: num_segments must not be negative");
   const Tensor map = torch::stable::contiguous(ids);
@@ -53,27 +66,17 @@ std::tuple<Tensor, Tensor> segment_boxes(Tensor ids, int64_t num_segments) {
   Tensor areas = torch::stable::full({num_segments}, 0.0, ScalarType::Long);
   auto* box_data = boxes.mutable_data_ptr<float>();
   auto* area_data = areas.mutable_data_ptr<int64_t>();
-  const int64_t height = map.size(0);
-  const int64_t width = map.size(1);
-  const auto* row = map.const_data_ptr<int64_t>();
-  for (int64_t y = 0; y < height; ++y, row += width) {
-    for (int64_t x = 0, end = 0; x < width; x = end) {
-      const int64_t id = row[x];
-      if (id < 0 || id >= num_segments) {
-        report_outsider(id, y, x, num_segments);
-      }
-      for (end = x + 1; end < width && row[end] == id;) {
-        ++end;
-      }
-      add_run(box_data + box_size * id, area_data[id], y, x, end);
-    }
+  if (wide) {
+    add_runs<int64_t>(map, num_segments, box_data, area_data);
+  } else {
+    add_runs<int32_t>(map, num_segments, box_data, area_data);
   }
   return {boxes, areas};
 }
 
 } // namespace
-} // namespace seamseg
+} // namespace seamseg::annotation
 
 STABLE_TORCH_LIBRARY_IMPL(seamseg, CPU, library) {
-  library.impl("segment_boxes", TORCH_BOX(&seamseg::segment_boxes));
+  library.impl("segment_boxes", TORCH_BOX(&seamseg::annotation::segment_boxes));
 }

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from seamseg.config import Experiment
 from seamseg.data.annotated_images import AnnotatedImages
+from seamseg.data.color_jitter import ColorJitter
 from seamseg.data.dataset import EvaluationDataset, TrainDataset
 from seamseg.data.formats import choose_format, open_data_set
 from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
 from seamseg.data.samplers import EvaluationBatches, TrainBatches
-from seamseg.data.transforms import InputTransform, TrainTransform
+from seamseg.data.transforms import InputTransform, Normalize, TrainTransform
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.position import Position
 
@@ -59,8 +60,9 @@ def build_training_loader(
         longest_side=data.longest_side,
         random_scale=data.random_scale,
         random_flip=data.random_flip,
-        mean=data.mean,
-        std=data.std,
+        random_crop=data.random_crop,
+        crop_min_visible=data.crop_min_visible,
+        color_jitter=ColorJitter(**data.color_jitter.model_dump()),
     )
     seed = experiment.training.seed
     sampler = TrainBatches(
@@ -75,7 +77,8 @@ def build_training_loader(
         TrainDataset(source, transform, seed),
         sampler,
         num_workers=data.num_workers,
-        pin_memory=process.device.type == "cuda",
+        device=process.device,
+        normalize=Normalize(data.mean, data.std),
     )
 
 
@@ -92,6 +95,7 @@ def build_evaluation_loader(
         EvaluationDataset(source, build_input_transform(experiment)),
         sampler,
         num_workers=data.num_workers,
-        pin_memory=process.device.type == "cuda",
+        device=process.device,
+        normalize=Normalize(data.mean, data.std),
         on_broken_image=on_broken_image,
     )

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from seamseg.config.settings import NonNegativeInt, PositiveFloat, PositiveInt, Settings
+from seamseg.config.settings import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
 Triple = tuple[float, float, float]
 DataFormat = Literal["coco", "vistas_v1.2", "vistas_v2.0", "seamseg"]
+
+
+class ColorJitterSettings(Settings):
+    """How far the colours of training images stray; the published recipes leave them."""
+
+    brightness: Fraction = 0.0
+    """All values are multiplied by a factor drawn from 1 ± this."""
+
+    contrast: Fraction = 0.0
+    """The same for distances from the image's mean grey."""
+
+    saturation: Fraction = 0.0
+    """The same for distances of pixels from their own grey."""
+
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Colours are turned around the grey axis by a part of a full turn drawn from ± this."""
 
 
 class DataSettings(Settings):
@@ -45,6 +61,17 @@ class DataSettings(Settings):
 
     random_flip: bool = True
     """Whether every other training image is mirrored."""
+
+    random_crop: tuple[PositiveInt, PositiveInt] | None = None
+    """Height and width of a part of each training image, cut out anywhere after scaling, in pixels; null for whole images.
+    With a wide range such as `random_scale=[0.1,2.0]` and a `longest_side` that allows it, this is large-scale jitter."""
+
+    crop_min_visible: Fraction = 0.1
+    """An object of which a crop leaves a smaller part of its pixels is none any more: it becomes crowd, whose pixels keep
+    their class while nothing is sought or denied there."""
+
+    color_jitter: ColorJitterSettings = ColorJitterSettings()
+    """Random colours."""
 
     mean: Triple = (0.485, 0.456, 0.406)
     """Of red, green and blue in 0 … 1; subtracted."""

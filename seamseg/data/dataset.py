@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from seamseg.data.annotated_images import AnnotatedImages
 from seamseg.data.annotation import Annotation
+from seamseg.data.reduced_jpeg import read_reduced_jpeg
 from seamseg.data.transforms import InputTransform, TrainTransform
-from seamseg.ops.segment_boxes import segment_boxes
 from seamseg.structures import ImageId, Sample, Size
 
 
@@ -37,11 +38,19 @@ class TrainDataset(Dataset[Sample]):
         self.source = source
         self.transform = transform
         self.seed = seed
+        self._sizes = source.sizes
 
     def __getitem__(self, key: SampleKey) -> Sample:
-        image, annotation = self.source.read_image(key.index), self.source.read_annotation(key.index)
-        pixels, annotation_left = self.transform(image, annotation, sample_generator(self.seed, key))
-        return _sample(self.source.image_id(key.index), pixels, annotation_left, (image.shape[0], image.shape[1]))
+        size = self._sizes[key.index]
+        variation = self.transform.draw(size, sample_generator(self.seed, key))
+        image = variation.image(*self._read_image(key.index, size, variation.view.factor))
+        annotation, boxes = variation.annotation(self.source.read_annotation(key.index))
+        return _sample(self.source.image_id(key.index), image, annotation, boxes, size)
+
+    def _read_image(self, index: int, size: Size, factor: int) -> tuple[NDArray[np.uint8], int]:
+        """The image, reduced if its file can be read so, and by how much it is."""
+        reduced = read_reduced_jpeg(self.source.image_path(index), size, factor) if factor > 1 else None
+        return (self.source.read_image(index), 1) if reduced is None else (reduced, factor)
 
 
 class EvaluationDataset(Dataset[Sample]):
@@ -53,8 +62,9 @@ class EvaluationDataset(Dataset[Sample]):
 
     def __getitem__(self, key: SampleKey) -> Sample:
         image, annotation = self.source.read_image(key.index), self.source.read_annotation(key.index)
-        original_size = image.shape[0], image.shape[1]
-        return _sample(self.source.image_id(key.index), self.transform(image), annotation, original_size)
+        boxes, _ = annotation.measure()
+        size = image.shape[0], image.shape[1]
+        return _sample(self.source.image_id(key.index), self.transform.pixels(image), annotation, boxes, size)
 
 
 def sample_generator(seed: int, key: SampleKey) -> torch.Generator:
@@ -63,8 +73,6 @@ def sample_generator(seed: int, key: SampleKey) -> torch.Generator:
     return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
 
 
-def _sample(image_id: ImageId, image: Tensor, annotation: Annotation, original_size: Size) -> Sample:
-    ids = torch.from_numpy(annotation.ids).to(torch.int64)
-    boxes, _ = segment_boxes(ids, len(annotation.classes))
-    classes, crowd = torch.from_numpy(annotation.classes), torch.from_numpy(annotation.crowd)
+def _sample(image_id: ImageId, image: Tensor, annotation: Annotation, boxes: Tensor, original_size: Size) -> Sample:
+    ids, classes, crowd = (torch.from_numpy(part) for part in (annotation.ids, annotation.classes, annotation.crowd))
     return Sample(image_id, image, ids[None], classes, crowd, boxes, original_size)

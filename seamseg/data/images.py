@@ -49,13 +49,31 @@ def decode_file(path: Path, flags: int) -> NDArray[Any]:
     Raises:
         BrokenImageError: the file is missing, truncated or not an image.
     """
+    return decode(path, read_bytes(path), flags)
+
+
+def read_bytes(path: Path) -> bytes:
+    """What is in a file that should be an image.
+
+    Raises:
+        BrokenImageError: it is missing or empty.
+    """
     try:
-        data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+        data = path.read_bytes()
     except OSError as error:
         raise BrokenImageError(path, f"cannot be opened: {error.strerror}") from error
-    if len(data) == 0:
+    if not data:
         raise BrokenImageError(path, "is an empty file")
-    pixels = _decode_silently(data, flags)
+    return data
+
+
+def decode(path: Path, data: bytes, flags: int) -> NDArray[Any]:
+    """The pixels in the bytes of a file, as :func:`decode_file`.
+
+    Raises:
+        BrokenImageError: they are truncated or no image.
+    """
+    pixels = _decode_silently(np.frombuffer(data, dtype=np.uint8), flags)
     if pixels is None:
         raise BrokenImageError(path, "cannot be decoded: it is truncated, damaged or not an image")
     return pixels

@@ -25,8 +25,9 @@ def read_panoptic_png(path: Path) -> NDArray[np.int32]:
         channels = pixels.shape[2] if pixels.ndim == 3 else 1
         reason = f"has {channels} channel(s) of {8 * pixels.itemsize} bits; segment ids need red, green, blue of 8 bits"
         raise BrokenImageError(path, reason)
-    four_bytes = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGBA).view("<u4")[..., 0]
-    return (four_bytes & MAX_SEGMENT_ID).astype(np.int32)
+    ids = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGBA).view("<i4")[..., 0]
+    ids &= MAX_SEGMENT_ID
+    return ids.astype(np.int32, copy=False)  # a copy where the machine keeps the highest byte first
 
 
 def write_panoptic_png(path: Path, ids: NDArray[np.integer]) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from seamseg.data.annotation import Annotation, compact
 from seamseg.data.coco_index import ImageRecord
 from seamseg.data.panoptic_png import read_panoptic_png
 from seamseg.data.stated_size import check_size, read_sized_image, size_text
+from seamseg.ops.id_maps import find_ids
 from seamseg.structures import VOID, Categories, ImageId, Size
 
 
@@ -69,7 +71,7 @@ class PanopticSplit:
                 f"that {self.annotation_file} does not describe"
             )
         if (record.classes == VOID).any():
-            ids = np.where(classes == VOID, 0, np.arange(len(classes), dtype=np.int32))[ids]
+            ids = np.take(np.where(classes == VOID, 0, np.arange(len(classes), dtype=np.int32)), ids)
         return compact(Annotation(ids, classes, crowd))
 
 
@@ -81,15 +83,10 @@ def positions(original_ids: NDArray[np.int32], known: NDArray[np.int32]) -> tupl
         known: K ids, ascending; at least one.
 
     Returns:
-        H×W positions 0 … K−1 (any, where an id is not known), and the ids that are not known, with repetitions.
+        H×W positions 0 … K−1 (−1 where an id is not known), and the ids that are not known, with repetitions.
     """
-    flat = original_ids.ravel()
-    # Neighbours mostly belong to one segment: looking up runs instead of pixels takes a fraction of the time.
-    starts = np.concatenate([np.zeros(1, np.int64), np.flatnonzero(flat[1:] != flat[:-1]) + 1])
-    values = flat[starts]
-    found = np.minimum(np.searchsorted(known, values), len(known) - 1).astype(np.int32)
-    unknown = values[known[found] != values]
-    return np.repeat(found, np.diff(starts, append=len(flat))).reshape(original_ids.shape), unknown
+    found: NDArray[np.int32] = find_ids(torch.from_numpy(original_ids), torch.from_numpy(known)).numpy()
+    return found, original_ids[found < 0] if found.min() < 0 else original_ids[:0, 0]
 
 
 def _some(ids: NDArray[np.int32], at_most: int = 5) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional
 
+from seamseg.ops.id_maps import take_pixels
 from seamseg.structures import Size
 
 
@@ -22,27 +25,39 @@ def network_size(size: Size, shortest_side: int, longest_side: int) -> Size:
     return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
 
 
-def resize_image(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    """Bilinear resampling of H×W×3 uint8 to height and width ``size``.
+def resize_image(image: NDArray[np.uint8], size: Size) -> Tensor:
+    """Bilinear resampling of H×W×3 uint8 to 3×h×w uint8, contiguous, of height and width ``size``.
 
     When shrinking, the filter widens with the scale, so that fine patterns average out instead of turning into others.
     (OpenCV's bilinear looks at four pixels at any scale; the published networks were trained with the wide filter.)
     """
     if image.shape[:2] == size:
-        return image
-    channels_first = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    resized = functional.interpolate(channels_first, size=list(size), mode="bilinear", antialias=True)
-    return resized[0].permute(1, 2, 0).numpy()
+        return channels_first(image)
+    batch = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    return functional.interpolate(batch, size=list(size), mode="bilinear", antialias=True)[0].contiguous()
+
+
+def channels_first(image: NDArray[np.uint8]) -> Tensor:
+    """From H×W×3 to 3×H×W, contiguous; a copy."""
+    planes = np.empty((3, *image.shape[:2]), np.uint8)
+    cv2.split(image, list(planes))
+    return torch.from_numpy(planes)
+
+
+def channels_last(planes: Tensor) -> NDArray[np.uint8]:
+    """From 3×H×W to H×W×3, contiguous; a copy."""
+    return np.asarray(cv2.merge(list(planes.numpy())), dtype=np.uint8)
 
 
 def resize_ids(ids: NDArray[np.int32], size: Size) -> NDArray[np.int32]:
     """Nearest neighbour: pixel ``i`` of ``n`` shows the pixel of ``N`` in which its centre ``(i + 0.5)·N/n`` lies."""
     if ids.shape == size:
         return ids
-    rows, columns = (_nearest(old, new) for old, new in zip(ids.shape, size, strict=True))
-    return ids[rows][:, columns]
+    rows, columns = (torch.from_numpy(nearest(old, new)) for old, new in zip(ids.shape, size, strict=True))
+    taken: NDArray[np.int32] = take_pixels(torch.from_numpy(ids), rows, columns).numpy()
+    return taken
 
 
-def _nearest(old: int, new: int) -> NDArray[np.int64]:
-    """In integers, where the quotient is exact."""
+def nearest(old: int, new: int) -> NDArray[np.int64]:
+    """The pixels of ``old`` in which the centres of ``new`` lie; in integers, where the quotient is exact."""
     return (2 * np.arange(new, dtype=np.int64) + 1) * old // (2 * new)

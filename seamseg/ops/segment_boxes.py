@@ -12,7 +12,7 @@ def segment_boxes(ids: Tensor, num_segments: int) -> tuple[Tensor, Tensor]:
     """The tight box and the number of pixels of every segment, in one pass over the id map.
 
     Args:
-        ids: H×W int64 on the CPU, the segment of every pixel, in 0 … num_segments − 1.
+        ids: H×W int32 or int64 on the CPU, the segment of every pixel, in 0 … num_segments − 1.
         num_segments: number of segments, those without a pixel included.
 
     Returns:
@@ -20,7 +20,7 @@ def segment_boxes(ids: Tensor, num_segments: int) -> tuple[Tensor, Tensor]:
         areas: num_segments int64, in pixels.
 
     Raises:
-        ValueError: ids are not H×W int64, one of them is not in 0 … num_segments − 1, or num_segments is negative.
+        ValueError: ids are not H×W int32 or int64, one of them is not in 0 … num_segments − 1, or num_segments is negative.
         ImportError: the native library is not built.
     """
     native.require("segment_boxes", _shapes)

@@ -21,8 +21,8 @@ class Sample:
 
     Attributes:
         image_id: the data set's own id.
-        image: 3×H×W float32, normalised.
-        ids: 1×h×w int64 segment ids. In training h, w are the image's; in evaluation those of the original image.
+        image: 3×H×W uint8.
+        ids: 1×h×w int32 segment ids. In training h, w are the image's; in evaluation those of the original image.
         classes, crowd, boxes: as in :class:`GroundTruth`.
         original_size: height and width of the image on disk.
     """
@@ -42,8 +42,8 @@ class Batch:
 
     Attributes:
         image_ids: the data set's own ids.
-        images: 3×H×W float32 each, normalised.
-        ground_truth: their annotation.
+        images: 3×H×W float32 each, normalised; uint8 until the batch is on its device.
+        ground_truth: their annotation; its ids are int32 until then.
         original_sizes: height and width of the images on disk.
     """
 

@@ -28,7 +28,7 @@ def source(tmp_path: Path) -> CocoPanoptic:
 
 
 def train_dataset(source: CocoPanoptic, seed: int = 0) -> TrainDataset:
-    transform = TrainTransform(24, 64, random_scale=(0.5, 1.5), random_flip=True, mean=MEAN, std=STD)
+    transform = TrainTransform(24, 64, random_scale=(0.5, 1.5), random_flip=True)
     return TrainDataset(source, transform, seed=seed)
 
 
@@ -41,7 +41,7 @@ def same(first: Sample, second: Sample) -> bool:
 
 
 def check_parts(sample: Sample) -> None:
-    assert (sample.image.dtype, sample.ids.dtype, sample.classes.dtype) == (torch.float32, torch.int64, torch.int64)
+    assert (sample.image.dtype, sample.ids.dtype, sample.classes.dtype) == (torch.uint8, torch.int32, torch.int64)
     assert (sample.crowd.dtype, sample.boxes.dtype) == (torch.bool, torch.float32)
     assert sample.image.shape[0] == 3
     assert sample.ids.shape[0] == 1

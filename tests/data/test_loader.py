@@ -14,10 +14,11 @@ from seamseg.data.dataset import EvaluationDataset, SampleKey, TrainDataset
 from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
 from seamseg.data.samplers import EvaluationBatches, TrainBatches
-from seamseg.data.transforms import InputTransform, TrainTransform
+from seamseg.data.transforms import InputTransform, Normalize, TrainTransform
 from seamseg.structures import Batch, Sample
 
 NO_MEAN, NO_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+AS_IT_IS = {"device": torch.device("cpu"), "normalize": Normalize(NO_MEAN, NO_STD)}
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +28,16 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyDataset:
 
 def train_loader(tiny: TinyDataset, num_workers: int) -> BatchLoader:
     source = CocoPanoptic(tiny.folder, tiny.split)
-    transform = TrainTransform(24, 64, random_scale=(0.5, 1.5), random_flip=True, mean=NO_MEAN, std=NO_STD)
+    transform = TrainTransform(24, 64, random_scale=(0.5, 1.5), random_flip=True)
     sampler = TrainBatches(source.sizes, 2, seed=3)
-    return BatchLoader(TrainDataset(source, transform, seed=3), sampler, num_workers=num_workers)
+    return BatchLoader(TrainDataset(source, transform, seed=3), sampler, num_workers=num_workers, **AS_IT_IS)
 
 
 def evaluation_loader(folder: Path, num_workers: int = 0, **options: object) -> BatchLoader:
     source = CocoPanoptic(folder, "train")
     dataset = EvaluationDataset(source, InputTransform(24, 64, NO_MEAN, NO_STD))
     sampler = EvaluationBatches(source.sizes, 2)
-    return BatchLoader(dataset, sampler, num_workers=num_workers, **options)  # type: ignore[arg-type]
+    return BatchLoader(dataset, sampler, num_workers=num_workers, **AS_IT_IS | options)  # type: ignore[arg-type]
 
 
 def content(batches: list[Batch]) -> list[tuple[object, ...]]:
@@ -137,7 +138,7 @@ class Faulty(Dataset[Sample]):
 
 
 def test_mistakes_in_the_program_keep_their_traceback() -> None:
-    loader = BatchLoader(Faulty(), EvaluationBatches([(4, 4)], 1), num_workers=1)
+    loader = BatchLoader(Faulty(), EvaluationBatches([(4, 4)], 1), num_workers=1, **AS_IT_IS)
     with pytest.raises(KeyError, match="__getitem__"):
         list(loader.epoch(0))
 

@@ -37,9 +37,23 @@ def test_a_map_that_can_be_checked_by_eye() -> None:
     assert areas.tolist() == [11, 5, 3, 0, 1]
 
 
-@given(npst.arrays("int64", npst.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 5)))
+@given(
+    st.sampled_from(["int32", "int64"]).flatmap(
+        lambda dtype: npst.arrays(
+            dtype, npst.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 5)
+        )
+    )
+)
 def test_equals_the_oracle(ids) -> None:
     assert_equals_oracle(torch.from_numpy(ids), NUM_SEGMENTS)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([torch.int32, torch.int64]))
+def test_long_runs_end_where_they_end(seed: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, 70, (8,), generator=generator)
+    row = torch.repeat_interleave(torch.randint(0, NUM_SEGMENTS, (8,), generator=generator), lengths)
+    assert_equals_oracle(torch.stack([row, row.flip(0)]).to(dtype), NUM_SEGMENTS)
 
 
 def test_a_segment_of_scattered_pixels_gets_one_box() -> None:
@@ -79,9 +93,9 @@ def test_an_id_outside_the_segments_is_named_with_its_place(outsider: int) -> No
         segment_boxes(ids, NUM_SEGMENTS)
 
 
-@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.float32, torch.bool])
-def test_other_types_than_int64_are_refused(dtype: torch.dtype) -> None:
-    with pytest.raises(ValueError, match="ids must be int64"):
+@pytest.mark.parametrize("dtype", [torch.int16, torch.uint8, torch.float32, torch.bool])
+def test_other_types_than_integers_of_32_or_64_bits_are_refused(dtype: torch.dtype) -> None:
+    with pytest.raises(ValueError, match="ids must be int32 or int64"):
         segment_boxes(torch.zeros((2, 2), dtype=dtype), 1)
 
 
