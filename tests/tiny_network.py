@@ -38,14 +38,14 @@ WIDTH, NUM_ANCHORS, STRIDES = 16, 3, (4, 8, 16, 32)
 
 
 def tiny_network(
-    norm_name: NormName = "bn",
+    norm: NormName | Norm = "bn",
     background_images: bool = False,
     masks_of_positives_only: bool = False,
     num_samples: int = 32,
     seed: int = 0,
 ) -> PanopticNet:
     """A ResNet-18 an eighth as wide, with narrow heads."""
-    norm = Norm(norm_name, groups=4)
+    norm = norm if isinstance(norm, Norm) else Norm(norm, groups=4)
     with mock.patch.object(resnet, "STEM_CHANNELS", 8):
         backbone = resnet.ResNet("resnet18", norm)
     network = PanopticNet(

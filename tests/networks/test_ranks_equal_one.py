@@ -1,0 +1,247 @@
+"""Several processes that train together do what one process does with all their images.
+
+All images are padded to one size, and nothing is drawn at random: every anchor and every proposal takes part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import pytest
+import torch
+from oracles.parts import losses_of_parts, mean_of_parts
+from ranks import on_ranks
+from tiny_network import scenes, tiny_network
+from torch import Tensor
+from torch import distributed as dist
+
+from benchmarks.made_up import MadeUpBatches
+from seamseg.algos.loss_normalization import mean_of_all_ranks
+from seamseg.modules.norm import Norm
+from seamseg.networks import PanopticNet
+from seamseg.ops.active_group import Sync
+from seamseg.runtime.distributed import Process
+from seamseg.runtime.position import Position
+from seamseg.runtime.precision import Precision
+from seamseg.runtime.schedule import LearningRate
+from seamseg.runtime.stopping import StopRequest
+from seamseg.structures import Batch, GroundTruth, PackedSequence
+from seamseg.train import Optimisation, Pace, Trainer
+
+CPU = torch.device("cpu")
+LOSSES = ("rpn_objectness", "rpn_boxes", "roi_classes", "roi_boxes", "roi_masks", "semantic")
+WEIGHTS = dict(zip(LOSSES, (1.0, 2.0, 0.5, 1.5, 0.7, 1.2), strict=True))
+SIZES = [(64, 96), (48, 80), (40, 96), (64, 72)]  # four ranks pad nothing: theirs are all of the first size
+
+
+@dataclass(frozen=True)
+class Case:
+    """A step of four images per batch.
+
+    Attributes:
+        normalise: as `loss.normalize`.
+        batches: what is in the images; more than one are accumulated.
+        dtype: of everything.
+        masks_of_positives_only: as `roi.masks_of_positives_only`.
+        sync: as `norm.sync`.
+    """
+
+    normalise: Literal["rank", "global"]
+    batches: tuple[tuple[str, ...], ...]
+    dtype: torch.dtype = torch.float64
+    masks_of_positives_only: bool = False
+    sync: Sync = "masked"
+
+
+FULL = ("objects",) * 4
+MIXED = ("objects", "no objects", "crowd", "objects")  # of four ranks two have no region
+HALF = ("no objects", "void", "objects", "objects")  # of two ranks one has no region
+CASES = {
+    f"{normalise}, {name}": Case(normalise, *rest)
+    for normalise in ("rank", "global")
+    for name, *rest in (
+        ("mixed", (MIXED,)),
+        ("mixed, active", (MIXED,), torch.float64, False, "active"),
+        ("half, masks of positives", (HALF,), torch.float64, True),
+        ("half, masks of positives, active", (HALF,), torch.float64, True, "active"),
+        ("accumulated", (MIXED, HALF)),
+        ("accumulated, active", (HALF, FULL), torch.float64, False, "active"),
+        ("float32", (MIXED,), torch.float32),
+        ("float32, accumulated", (HALF, FULL), torch.float32),
+    )
+}
+SECONDS = 240  # for all cases of a normalisation, on a busy machine too
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+
+
+class Watcher:
+    """Nothing is validated or saved."""
+
+    def stepped(self, position: Position) -> None: ...
+
+    def logged(self, iteration: int, losses: dict[str, float], rate: float) -> None: ...
+
+    def save(self, position: Position) -> None: ...
+
+    def validate(self, network: PanopticNet, position: Position) -> float:
+        return 0.0
+
+
+def network_of(case: Case, name: Literal["bn", "syncbn"]) -> PanopticNet:
+    # The leaky ReLU has a kink. Rounding in float32 carries some of the many values across it, where their gradient
+    # jumps, in one process as in several.
+    smooth: Any = {"activation": "elu", "slope": 1.0} if case.dtype == torch.float32 else {}
+    norm = Norm(name, groups=4, sync=case.sync, **smooth)
+    network = tiny_network(norm, num_samples=10**6, masks_of_positives_only=case.masks_of_positives_only)
+    return network.to(case.dtype).train()
+
+
+def data_of(case: Case, number: int, num_ranks: int) -> tuple[PackedSequence, GroundTruth]:
+    """All images of one batch, over all ranks."""
+    sizes = [SIZES[image % (4 // num_ranks)] for image in range(4)]
+    images, truth = scenes(case.batches[number], sizes, seed=number)
+    return PackedSequence(image.to(case.dtype) for image in images.present), truth
+
+
+def share_of(rank: int, num_ranks: int) -> slice:
+    return slice(rank * 4 // num_ranks, (rank + 1) * 4 // num_ranks)
+
+
+def steps_by_rank(rank: int) -> dict[str, Any]:
+    """What the ranks do; the tests read what comes back."""
+    return {name: step_of_rank(case, rank) for name, case in CASES.items() if case.normalise == "rank"}
+
+
+def steps_by_all(rank: int) -> dict[str, Any]:
+    """The same where all divide by their common counts."""
+    return {name: step_of_rank(case, rank) for name, case in CASES.items() if case.normalise == "global"}
+
+
+def step_of_rank(case: Case, rank: int) -> dict[str, Any]:
+    """A step of the trainer; gradients stay until the next one."""
+    num_ranks = dist.get_world_size()
+    network, part = network_of(case, "syncbn"), share_of(rank, num_ranks)
+    if case.normalise == "global":
+        network.normalise = mean_of_all_ranks
+    batches = []
+    for number in range(len(case.batches)):
+        images, truth = data_of(case, number, num_ranks)
+        some = GroundTruth(truth.ids[part], truth.classes[part], truth.crowd[part], truth.boxes[part])
+        batches.append(Batch(tuple(range(4))[part], images[part], some, tuple(SIZES)[part]))
+    losses: list[Tensor] = []
+    network.register_forward_hook(
+        lambda network, inputs, found: losses.append(torch.stack([value.detach() for _, value in found.items()]))
+    )
+    optimisation = Optimisation(
+        optimizer=torch.optim.SGD(network.parameters(), lr=0.01),
+        learning_rate=LearningRate(0.01, lambda iteration: 1.0, 0, 1.0),
+        loss_weights=WEIGHTS,
+        clip_norm=None,
+        precision=Precision("float32", CPU),
+        accumulate=len(batches),
+        average=None,
+    )
+    loader: Any = MadeUpBatches(batches.__getitem__, len(batches))
+    trainer = Trainer(network, loader, optimisation, 0, Process(rank, num_ranks, CPU), Pace(1, 0, 1, 1))
+    trainer.run(Position(), Watcher(), StopRequest())
+    return {
+        "losses": torch.stack(losses).mean(0),
+        "gradients": {name: parameter.grad for name, parameter in network.named_parameters()},
+        "buffers": dict(network.named_buffers()),
+        "parameters": dict(network.state_dict()),
+    }
+
+
+def step_of_one(case: Case, num_ranks: int) -> dict[str, Any]:
+    """The same in this process, with ordinary norms."""
+    network = network_of(case, "bn")
+    weights = torch.tensor([WEIGHTS[name] for name in LOSSES], dtype=case.dtype)
+    losses = []
+    for number in range(len(case.batches)):
+        images, truth = data_of(case, number, num_ranks)
+        if case.normalise == "global":
+            values = [value for _, value in network(images, truth, torch.Generator()).items()]
+        else:
+            parts = [share_of(rank, num_ranks) for rank in range(num_ranks)]
+            values = mean_of_parts(losses_of_parts(network, images, truth, parts))
+        losses.append(torch.stack(values))
+        ((losses[-1] * weights).sum() / len(case.batches)).backward()
+    return {
+        "losses": torch.stack(losses).detach().mean(0),
+        "gradients": {name: parameter.grad for name, parameter in network.named_parameters()},
+        "buffers": dict(network.named_buffers()),
+    }
+
+
+def assert_near(found: Tensor, expected: Tensor, tolerance: float, what: str) -> None:
+    """Relative to the largest number of the tensor."""
+    assert found.dtype == expected.dtype, what
+    scale = expected.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
+    assert float((found - expected).abs().max() / scale) <= tolerance, what
+
+
+def check(case: Case, of_ranks: list[dict[str, Any]]) -> None:
+    expected, tolerance = step_of_one(case, len(of_ranks)), TOLERANCE[case.dtype]
+    mean = torch.stack([result["losses"] for result in of_ranks]).mean(0)
+    for name, found, wanted in zip(LOSSES, mean, expected["losses"], strict=True):
+        assert float(found) == pytest.approx(float(wanted), rel=tolerance), name
+    for result in of_ranks:
+        assert result["gradients"].keys() == expected["gradients"].keys()
+        for name, gradient in expected["gradients"].items():
+            assert gradient.any(), name
+            assert_near(result["gradients"][name], gradient, tolerance, name)
+        for name, buffer in expected["buffers"].items():
+            assert_near(result["buffers"][name].double(), buffer.double(), tolerance, name)
+
+
+def check_equal(of_ranks: list[dict[str, Any]]) -> None:
+    first, *others = of_ranks
+    for other in others:
+        for name, value in first["parameters"].items():
+            assert torch.equal(value, other["parameters"][name]), name
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tensors are so small here that threads would only wait for each other."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, str], list[dict[str, Any]]]:
+    """What so many ranks return for all cases of a normalisation."""
+
+    @cache
+    def of_ranks(num_ranks: int, normalise: str) -> list[dict[str, Any]]:
+        function = "steps_by_rank" if normalise == "rank" else "steps_by_all"
+        return on_ranks(__file__, function, tmp_path_factory.mktemp("ranks"), num_ranks, seconds=SECONDS)
+
+    return of_ranks
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_ranks", [2, 4])
+@pytest.mark.parametrize("name", CASES)
+def test_ranks_equal_one_process(
+    name: str, num_ranks: int, results: Callable[[int, str], list[dict[str, Any]]]
+) -> None:
+    of_ranks = [result[name] for result in results(num_ranks, CASES[name].normalise)]
+    check(CASES[name], of_ranks)
+    check_equal(of_ranks)
+
+
+@pytest.mark.slow
+def test_the_two_ways_of_dividing_differ(results: Callable[[int, str], list[dict[str, Any]]]) -> None:
+    """Else the test above would not tell them apart."""
+    for name in ("half, masks of positives", "accumulated"):
+        means = [
+            torch.stack([result[f"{way}, {name}"]["losses"] for result in results(2, way)]).mean(0)
+            for way in ("rank", "global")
+        ]
+        assert not torch.allclose(*means, rtol=1e-2)
