@@ -13,6 +13,9 @@
 #define SEAMSEG_HOST_DEVICE
 #endif
 
+// Inlined everywhere: vectors are returned in registers only by functions compiled for their instruction set.
+#define SEAMSEG_INLINE inline __attribute__((always_inline))
+
 namespace seamseg::inplace_abn {
 
 // As seamseg/ops/inplace_abn.py passes them.
@@ -37,35 +40,40 @@ struct ActivationOf {
   A inverse_slope; // 1 / slope
   A saturation = elu_saturation<A>(std::numeric_limits<A>::digits);
 
-  SEAMSEG_HOST_DEVICE inline A apply(A y) const {
+  // Leaky ReLU and identity take vectors of numbers, too.
+  template <typename N>
+  SEAMSEG_HOST_DEVICE SEAMSEG_INLINE N apply(N y) const {
     if constexpr (kind == Activation::leaky_relu) {
-      return y > A(0) ? y : y * slope;
+      return y > 0 ? y : y * slope;
     } else if constexpr (kind == Activation::elu) {
-      return y > A(0) ? y : slope * std::expm1(y);
+      return y > 0 ? y : slope * std::expm1(y);
     } else {
       return y;
     }
   }
 
-  SEAMSEG_HOST_DEVICE inline A invert(A z) const {
+  template <typename N>
+  SEAMSEG_HOST_DEVICE SEAMSEG_INLINE N invert(N z) const {
     if constexpr (kind == Activation::leaky_relu) {
-      return z > A(0) ? z : z * inverse_slope;
+      return z > 0 ? z : z * inverse_slope;
     } else if constexpr (kind == Activation::elu) {
       // Below the saturation it would be -infinity.
       const A ratio = z * inverse_slope;
-      return z > A(0) ? z : std::log1p(ratio > saturation ? ratio : saturation);
+      return z > 0 ? z : std::log1p(ratio > saturation ? ratio : saturation);
     } else {
       return z;
     }
   }
 
-  SEAMSEG_HOST_DEVICE inline A derivative(A z) const {
+  // The gradient before the activation from the one behind it, dz.
+  template <typename N>
+  SEAMSEG_HOST_DEVICE SEAMSEG_INLINE N derive(N dz, N z) const {
     if constexpr (kind == Activation::leaky_relu) {
-      return z > A(0) ? A(1) : slope;
+      return z > 0 ? dz : dz * slope;
     } else if constexpr (kind == Activation::elu) {
-      return z > A(0) ? A(1) : z + slope;
+      return z > 0 ? dz : dz * (z + slope);
     } else {
-      return A(1);
+      return dz;
     }
   }
 };

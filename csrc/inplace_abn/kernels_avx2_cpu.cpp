@@ -16,11 +16,11 @@
 // All headers are included by now: only the kernels are compiled for this instruction set.
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
-#define __F16C__ 1
 #else
 #pragma GCC target("avx2,fma,f16c")
 #endif
 #define SEAMSEG_INSTRUCTION_SET avx2
+#define SEAMSEG_VECTOR_BYTES 32
 #include "kernels_cpu.inl"
 #ifdef __clang__
 #pragma clang attribute pop

@@ -16,11 +16,12 @@
 // All headers are included by now: only the kernels are compiled for this instruction set.
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), apply_to = function)
-#define __F16C__ 1
 #else
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,prefer-vector-width=512")
 #endif
 #define SEAMSEG_INSTRUCTION_SET avx512
+#define SEAMSEG_VECTOR_BYTES 64
+#define SEAMSEG_MASKED_VECTORS
 #include "kernels_cpu.inl"
 #ifdef __clang__
 #pragma clang attribute pop

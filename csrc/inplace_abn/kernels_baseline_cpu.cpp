@@ -10,4 +10,5 @@
 #include "kernels_cpu.h"
 
 #define SEAMSEG_INSTRUCTION_SET baseline
+#define SEAMSEG_VECTOR_BYTES 16
 #include "kernels_cpu.inl"

@@ -116,6 +116,10 @@ namespace avx512 {
 template <typename T>
 const Kernels<T>* all_kernels();
 }
+namespace avx512_bf16 { // of bfloat16 alone
+template <typename T>
+const Kernels<T>* all_kernels();
+}
 
 // Those of this machine.
 template <typename T>

@@ -9,19 +9,22 @@ namespace {
 using torch::headeronly::BFloat16;
 using torch::headeronly::Half;
 
-#include "numbers_cpu.inl"
+#include "packs_cpu.inl"
 
 // Numbers per sum in the type that is computed in.
 constexpr int64_t block = 4096;
+
+// Whose mean is near that of all, or at least far nearer than zero may be.
+constexpr int64_t numbers_near_mean = 256;
 
 inline int64_t rows_per_sum(int64_t channels) {
   return std::clamp<int64_t>(4 * block / std::max<int64_t>(channels, 1), 16, 128);
 }
 
 template <typename T, Activation kind>
-inline ActivationOf<Compute<T>, kind> activation_of(Compute<T> slope) {
+inline PackActivation<Compute<T>, kind> activation_of(Compute<T> slope) {
   constexpr int bits = std::is_same_v<T, BFloat16> ? 8 : std::is_same_v<T, Half> ? 11 : std::numeric_limits<T>::digits;
-  return {slope, 1 / slope, elu_saturation<Compute<T>>(bits)};
+  return {{slope, 1 / slope, elu_saturation<Compute<T>>(bits)}};
 }
 
 // ---- moments --------------------------------------------------------------------------------------------------------
@@ -32,17 +35,13 @@ inline Moments moments_about(double shift, double count, double first, double se
   return {count, shift + distance, std::max(0.0, second - distance * distance * count)};
 }
 
+// Of a few numbers.
 template <typename T>
-Compute<T> mean_of_tile(const T* x, int64_t num) {
+Compute<T> mean_of(const T* x, int64_t num) {
   using A = Compute<T>;
-  Source<T> source;
-  const auto values = source.of(x, num);
-  A total = 0;
-#pragma omp simd reduction(+ : total)
-  for (int64_t i = 0; i < num; ++i) {
-    total += values[i];
-  }
-  return total / static_cast<A>(num);
+  Pack<A> total[2] = {};
+  for_packs<A>(num, [&](int64_t i, auto extent, auto turn) { total[turn] += read(x + i, extent); });
+  return sum_of<A>(total) / static_cast<A>(num);
 }
 
 // Calls use(offset, size, count) for pieces of the runs that are short enough for one sum: of `count` runs, numbers
@@ -60,23 +59,18 @@ inline void for_sums(Runs runs, const Use& use) {
 template <typename T>
 void run_moments(const T* x, Runs runs, Moments& moments) {
   using A = Compute<T>;
-  Source<T> source;
   for_sums(runs, [&](int64_t begin, int64_t size, int64_t count) {
-    const A shift = mean_of_tile(x + begin, std::min(tile, size));
-    A first = 0;
-    A second = 0;
+    const A shift = mean_of(x + begin, std::min(numbers_near_mean, size));
+    Pack<A> first[2] = {}, second[2] = {};
     for (int64_t run = 0; run < count; ++run) {
-      for_tiles(size, [&](int64_t offset, int64_t part) {
-        const auto values = source.of(x + begin + run * runs.stride + offset, part);
-#pragma omp simd reduction(+ : first, second)
-        for (int64_t i = 0; i < part; ++i) {
-          const A distance = values[i] - shift;
-          first += distance;
-          second += distance * distance;
-        }
+      const T* values = x + begin + run * runs.stride;
+      for_packs<A>(size, [&](int64_t i, auto extent, auto turn) {
+        const Pack<A> distance = extent.only(read(values + i, extent) - shift);
+        first[turn] += distance;
+        second[turn] += distance * distance;
       });
     }
-    moments.merge(moments_about(shift, static_cast<double>(size * count), first, second));
+    moments.merge(moments_about(shift, static_cast<double>(size * count), sum_of<A>(first), sum_of<A>(second)));
   });
 }
 
@@ -84,27 +78,18 @@ void run_moments(const T* x, Runs runs, Moments& moments) {
 template <typename T>
 void column_means(const T* x, int64_t rows, int64_t channels, Compute<T>* mean) {
   using A = Compute<T>;
-  Source<T> source;
-  std::fill_n(mean, channels, A(0));
-  for (int64_t row = 0; row < rows; ++row) {
-    for_tiles(channels, [&](int64_t column, int64_t num) {
-      const auto values = source.of(x + row * channels + column, num);
-      A* total = mean + column;
-#pragma omp simd
-      for (int64_t i = 0; i < num; ++i) {
-        total[i] += values[i];
-      }
-    });
-  }
-  for (int64_t column = 0; column < channels; ++column) {
-    mean[column] /= static_cast<A>(rows);
-  }
+  for_packs<A>(channels, [&](int64_t column, auto extent, auto) {
+    Pack<A> total = {};
+    for (int64_t row = 0; row < rows; ++row) {
+      total += read(x + row * channels + column, extent);
+    }
+    write(total / static_cast<A>(rows), mean + column, extent);
+  });
 }
 
 template <typename T>
 void rows_moments(const T* x, int64_t rows, int64_t channels, Moments* moments) {
   using A = Compute<T>;
-  Source<T> source;
   std::vector<A> scratch(3 * channels);
   A* shift = scratch.data();
   A* first = shift + channels;
@@ -114,17 +99,10 @@ void rows_moments(const T* x, int64_t rows, int64_t channels, Moments* moments) 
     column_means(x + begin * channels, std::min<int64_t>(4, end - begin), channels, shift);
     std::fill_n(first, 2 * channels, A(0));
     for (int64_t row = begin; row < end; ++row) {
-      for_tiles(channels, [&](int64_t column, int64_t num) {
-        const auto values = source.of(x + row * channels + column, num);
-        const A* centre = shift + column;
-        A* once = first + column;
-        A* squared = second + column;
-#pragma omp simd
-        for (int64_t i = 0; i < num; ++i) {
-          const A distance = values[i] - centre[i];
-          once[i] += distance;
-          squared[i] += distance * distance;
-        }
+      for_packs<A>(channels, [&](int64_t column, auto extent, auto) {
+        const Pack<A> distance = read(x + row * channels + column, extent) - read(shift + column, extent);
+        write(read(first + column, extent) + distance, first + column, extent);
+        write(read(second + column, extent) + distance * distance, second + column, extent);
       });
     }
     const auto count = static_cast<double>(end - begin);
@@ -139,24 +117,15 @@ void rows_moments(const T* x, int64_t rows, int64_t channels, Moments* moments) 
 template <typename T, Activation kind, bool has_residual, typename Constant>
 inline void normalise(
     T* x, const T* residual, Runs rows, ForwardConstants<Constant> constants, Compute<T> slope) {
+  using A = Compute<T>;
   const auto activation = activation_of<T, kind>(slope);
-  Source<T> source;
-  Residual<T, has_residual> shortcut_source;
-  Target<T> target;
   for (int64_t row = 0; row < rows.count; ++row) {
-    for_tiles(rows.num, [&](int64_t column, int64_t num) {
+    for_packs<A>(rows.num, [&](int64_t column, auto extent, auto) {
       const int64_t at = row * rows.stride + column;
-      const auto values = source.of(x + at, num);
-      const auto shortcut = shortcut_source.of(residual, at, num);
-      const auto mean = constant_at(constants.mean, column);
-      const auto factor = constant_at(constants.factor, column);
-      const auto beta = constant_at(constants.beta, column);
-      const auto result = target.of(x + at);
-#pragma omp simd
-      for (int64_t i = 0; i < num; ++i) {
-        result[i] = activation.apply((values[i] - mean[i]) * factor[i] + beta[i] + shortcut[i]);
-      }
-      target.done(x + at, num);
+      const Pack<A> y = (read(x + at, extent) - constant_at<A>(constants.mean, column, extent)) *
+              constant_at<A>(constants.factor, column, extent) +
+          constant_at<A>(constants.beta, column, extent) + residual_at<has_residual>(residual, at, extent);
+      write(activation.apply(y), x + at, extent);
     });
   }
 }
@@ -183,31 +152,40 @@ void rows_normalise(
 
 // ---- sums of the backward pass --------------------------------------------------------------------------------------
 
+// dy, and y - beta, from the output and its gradient.
+template <typename A>
+struct Recovered {
+  Pack<A> dy;
+  Pack<A> y;
+};
+
+template <typename T, Activation kind, bool has_residual, typename Extent>
+inline Recovered<Compute<T>> recover(
+    Input<T> input, const T* dz, int64_t at, Pack<Compute<T>> beta, PackActivation<Compute<T>, kind> activation,
+    Extent extent) {
+  const auto z = read(input.x + at, extent);
+  return {
+      activation.derive(read(dz + at, extent), z),
+      activation.invert(z) - residual_at<has_residual>(input.residual, at, extent) - beta,
+  };
+}
+
 template <typename T, Activation kind, bool has_residual>
 inline void sums_of_run(Input<T> input, const T* dz, Runs runs, Compute<T> beta, Compute<T> slope, Sums& sums) {
   using A = Compute<T>;
   const auto activation = activation_of<T, kind>(slope);
-  Source<T> z_source, dz_source;
-  Residual<T, has_residual> shortcut_source;
   for_sums(runs, [&](int64_t begin, int64_t size, int64_t count) {
-    A sum_dy = 0;
-    A sum_dy_y = 0;
+    Pack<A> sum_dy[2] = {}, sum_dy_y[2] = {};
     for (int64_t run = 0; run < count; ++run) {
-      for_tiles(size, [&](int64_t offset, int64_t part) {
-        const int64_t at = begin + run * runs.stride + offset;
-        const auto z = z_source.of(input.x + at, part);
-        const auto upstream = dz_source.of(dz + at, part);
-        const auto shortcut = shortcut_source.of(input.residual, at, part);
-#pragma omp simd reduction(+ : sum_dy, sum_dy_y)
-        for (int64_t i = 0; i < part; ++i) {
-          const A dy = upstream[i] * activation.derivative(z[i]);
-          sum_dy += dy;
-          sum_dy_y += dy * (activation.invert(z[i]) - shortcut[i] - beta);
-        }
+      for_packs<A>(size, [&](int64_t i, auto extent, auto turn) {
+        const int64_t at = begin + run * runs.stride + i;
+        const auto of = recover<T, kind, has_residual>(input, dz, at, Pack<A>{} + beta, activation, extent);
+        sum_dy[turn] += of.dy;
+        sum_dy_y[turn] += extent.only(of.dy * of.y);
       });
     }
-    sums.dy += sum_dy;
-    sums.dy_y += sum_dy_y;
+    sums.dy += sum_of<A>(sum_dy);
+    sums.dy_y += sum_of<A>(sum_dy_y);
   });
 }
 
@@ -226,25 +204,16 @@ inline void sums_of_rows(
   using A = Compute<T>;
   const auto activation = activation_of<T, kind>(slope);
   std::vector<A> scratch(2 * channels);
-  Source<T> z_source, dz_source;
-  Residual<T, has_residual> shortcut_source;
   for (int64_t begin = 0; begin < rows; begin += rows_per_sum(channels)) {
     std::fill(scratch.begin(), scratch.end(), A(0));
     for (int64_t row = begin; row < std::min(rows, begin + rows_per_sum(channels)); ++row) {
-      for_tiles(channels, [&](int64_t column, int64_t num) {
-        const int64_t at = row * channels + column;
-        const auto z = z_source.of(input.x + at, num);
-        const auto upstream = dz_source.of(dz + at, num);
-        const auto shortcut = shortcut_source.of(input.residual, at, num);
-        const A* shift = beta + column;
+      for_packs<A>(channels, [&](int64_t column, auto extent, auto) {
+        const auto of = recover<T, kind, has_residual>(
+            input, dz, row * channels + column, read(beta + column, extent), activation, extent);
         A* sum_dy = scratch.data() + column;
         A* sum_dy_y = sum_dy + channels;
-#pragma omp simd
-        for (int64_t i = 0; i < num; ++i) {
-          const A dy = upstream[i] * activation.derivative(z[i]);
-          sum_dy[i] += dy;
-          sum_dy_y[i] += dy * (activation.invert(z[i]) - shortcut[i] - shift[i]);
-        }
+        write(read(sum_dy, extent) + of.dy, sum_dy, extent);
+        write(read(sum_dy_y, extent) + of.dy * of.y, sum_dy_y, extent);
       });
     }
     for (int64_t column = 0; column < channels; ++column) {
@@ -271,33 +240,16 @@ inline void gradient(
     Input<T> input, Gradients<T> to, Runs rows, BackwardConstants<Constant> constants, Compute<T> slope) {
   using A = Compute<T>;
   const auto activation = activation_of<T, kind>(slope);
-  Source<T> z_source, dz_source;
-  Residual<T, has_residual> shortcut_source;
-  Target<T> dx_target, dr_target;
   for (int64_t row = 0; row < rows.count; ++row) {
-    for_tiles(rows.num, [&](int64_t column, int64_t num) {
+    for_packs<A>(rows.num, [&](int64_t column, auto extent, auto) {
       const int64_t at = row * rows.stride + column;
-      const auto z = z_source.of(input.x + at, num);
-      const auto upstream = dz_source.of(to.dz + at, num);
-      const auto shortcut = shortcut_source.of(input.residual, at, num);
-      const auto beta = constant_at(constants.beta, column);
-      const auto factor = constant_at(constants.factor, column);
-      const auto inclination = constant_at(constants.slope, column);
-      const auto offset = constant_at(constants.offset, column);
-      const auto dx = dx_target.of(to.dx + at);
-      const auto dr = dr_target.of(has_residual ? to.dr + at : nullptr);
-#pragma omp simd
-      for (int64_t i = 0; i < num; ++i) {
-        const A dy = upstream[i] * activation.derivative(z[i]);
-        const A y = activation.invert(z[i]) - shortcut[i] - beta[i];
-        if constexpr (has_residual) {
-          dr[i] = dy;
-        }
-        dx[i] = dy * factor[i] + (y * inclination[i] + offset[i]);
-      }
-      dx_target.done(to.dx + at, num);
+      const auto of = recover<T, kind, has_residual>(
+          input, to.dz, at, constant_at<A>(constants.beta, column, extent), activation, extent);
+      const Pack<A> through_mean = of.y * constant_at<A>(constants.slope, column, extent) +
+          constant_at<A>(constants.offset, column, extent);
+      write(of.dy * constant_at<A>(constants.factor, column, extent) + through_mean, to.dx + at, extent);
       if constexpr (has_residual) {
-        dr_target.done(to.dr + at, num);
+        write(of.dy, to.dr + at, extent);
       }
     });
   }
@@ -344,9 +296,13 @@ const Kernels<T>* all_kernels() {
   return table<T>;
 }
 
+template const Kernels<BFloat16>* all_kernels();
+#ifndef SEAMSEG_BFLOAT16_VECTORS // which do nothing for other types
 template const Kernels<float>* all_kernels();
 template const Kernels<double>* all_kernels();
-template const Kernels<BFloat16>* all_kernels();
 template const Kernels<Half>* all_kernels();
+#endif
 
 } // namespace seamseg::inplace_abn::SEAMSEG_INSTRUCTION_SET
+
+#pragma GCC diagnostic pop

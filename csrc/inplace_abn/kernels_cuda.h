@@ -108,7 +108,7 @@ struct Recover {
     dy = load<W>(dz, position);
     const Values<A, W> addend = load<W>(residual, position);
     for (int i = 0; i < W; ++i) {
-      dy.at[i] *= activation.derivative(y.at[i]);
+      dy.at[i] = activation.derive(dy.at[i], y.at[i]);
       y.at[i] = activation.invert(y.at[i]) - addend.at[i];
     }
   }

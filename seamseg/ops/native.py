@@ -61,9 +61,15 @@ def require_device(device: torch.device) -> bool:
     return True
 
 
+def device_with_kernels(device: torch.device) -> torch.device:
+    """The device itself, or the CPU where the library has no kernels for it."""
+    has_kernels = device.type in ("cpu", "meta") or (device.type == "cuda" and bool(cuda_architectures()))
+    return device if has_kernels else torch.device("cpu")
+
+
 @cache
 def cpu_capability() -> str:
-    """The instruction set of this process's CPU kernels: ``avx512``, ``avx2`` or ``baseline``."""
+    """The instruction set of this process's CPU kernels: ``avx512_bf16``, ``avx512``, ``avx2`` or ``baseline``."""
     return _ask("cpu_capability")
 
 
