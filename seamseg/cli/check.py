@@ -15,6 +15,7 @@ from seamseg.data.check.check import check_data_set
 from seamseg.data.check.repair import write_repaired
 from seamseg.data.check.report import CheckReport
 from seamseg.data.check.sheet import draw_sheet
+from seamseg.data.formats import FORMATS
 from seamseg.runtime.files import write_text
 from seamseg.runtime.progress import split_progress
 from seamseg.visualization.images import write_image
@@ -35,6 +36,7 @@ def add_parser(verbs: Any) -> None:
     verb.add_argument(
         "--split", action="append", default=[], metavar="NAME", help="only this one; may be repeated (default: all)"
     )
+    verb.add_argument("--format", choices=FORMATS, help="of the data set (default: what it looks like)")
     verb.add_argument("--json", metavar="FILE", help="write the report there; - prints it instead of the text")
     verb.add_argument(
         "--fix-areas", type=Path, metavar="OUT", help="write a copy with right areas and boxes, that links to the files"
@@ -51,7 +53,9 @@ def run(options: argparse.Namespace) -> int:
     if options.examples < 1:
         raise ValueError(f"--examples {options.examples} is too few; describe at least 1 fault of each kind")
     with split_progress("checking") as advance:
-        report = check_data_set(options.data_set, options.split, options.workers, options.examples, advance)
+        report = check_data_set(
+            options.data_set, options.split, options.format, options.workers, options.examples, advance
+        )
     if options.json == "-":
         print(_json(report), end="")
     else:

@@ -22,7 +22,7 @@ def print_report(report: CheckReport, console: Console) -> None:
 
 def _print_splits(report: CheckReport, console: Console) -> None:
     table = Table("split")
-    for title in ("images", "annotated", "segments", "objects", "most in one", "labelled", "sizes (height×width)"):
+    for title in ("images", "annotated", "segments", "objects", "most", "labelled", "height×width"):
         table.add_column(title, justify="right")
     for split in report.statistics.splits:
         sizes = {size for size in (split.smallest_size, split.largest_size) if size is not None}

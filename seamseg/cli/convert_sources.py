@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from seamseg.data.annotated_images import AnnotatedImages
 from seamseg.data.convert.cityscapes import cityscapes_jobs
 from seamseg.data.convert.cityscapes_panoptic import annotation_files, cityscapes_panoptic_jobs
 from seamseg.data.convert.detection import DetectionSource, detection_job
@@ -18,7 +19,7 @@ from seamseg.data.convert.masks import mask_jobs
 from seamseg.data.convert.panoptic_target import PanopticTarget
 from seamseg.data.convert.to_detection import to_detection_job
 from seamseg.data.convert.to_semantic import to_semantic_job
-from seamseg.data.formats import choose_format, open_data_set, split_names
+from seamseg.data.formats import FORMATS, choose_format, open_data_set, split_names
 from seamseg.data.split_names import choose_split
 
 
@@ -108,6 +109,7 @@ def _number_table(path: Path) -> dict[int, int]:
 def _add_data_set(parser: argparse.ArgumentParser) -> None:
     _add_folders(parser, "data set of any format that `seamseg train` reads")
     _add_splits(parser, "all")
+    parser.add_argument("--format", choices=FORMATS, help="of the data set (default: what it looks like)")
 
 
 def _add_to_detection(parser: argparse.ArgumentParser) -> None:
@@ -117,21 +119,21 @@ def _add_to_detection(parser: argparse.ArgumentParser) -> None:
 
 def _to_detection(options: argparse.Namespace) -> list[Job[Any]]:
     return [
-        to_detection_job(open_data_set(options.source_folder, split), split, options.out, options.with_stuff)
-        for split in _wanted_splits(options)
+        to_detection_job(source, split, options.out, options.with_stuff) for split, source in _opened(options).items()
     ]
 
 
 def _to_semantic(options: argparse.Namespace) -> list[Job[Any]]:
-    return [
-        to_semantic_job(open_data_set(options.source_folder, split), split, options.out)
-        for split in _wanted_splits(options)
-    ]
+    return [to_semantic_job(source, split, options.out) for split, source in _opened(options).items()]
 
 
-def _wanted_splits(options: argparse.Namespace) -> list[str]:
-    splits = split_names(options.source_folder, choose_format(options.source_folder))
-    return [choose_split(splits, wanted, options.source_folder) for wanted in options.split] or splits
+def _opened(options: argparse.Namespace) -> dict[str, AnnotatedImages]:
+    """The wanted splits by their names."""
+    root: Path = options.source_folder
+    format_name = choose_format(root, options.format)
+    splits = split_names(root, format_name)
+    wanted = [choose_split(splits, split, root) for split in options.split] or splits
+    return {split: open_data_set(root, split, format_name=format_name) for split in wanted}
 
 
 def _add_folders(parser: argparse.ArgumentParser, what: str) -> None:

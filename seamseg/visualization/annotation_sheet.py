@@ -21,6 +21,7 @@ _INK: Color = (28, 32, 38)
 _GREY: Color = (104, 112, 122)
 _OPACITY = 0.6
 _SLIMMEST, _WIDEST = 0.25, 4.0
+_TALLEST = 2
 
 
 @dataclass(frozen=True)
@@ -145,29 +146,30 @@ def _check(picture: AnnotatedPicture) -> None:
 
 
 def _lines(pictures: Sequence[AnnotatedPicture], layout: _Layout) -> list[_Line]:
-    """Breaks the images into lines of nearly equal height; the last one is not stretched."""
+    """Breaks the images into lines as wide as the sheet, so that all together are nearest to the usual height."""
+    # best[n]: the least cost of the first n images, and where their last line begins.
+    best = [(0.0, 0)]
+    for end in range(1, len(pictures) + 1):
+        costs = [best[begin][0] + _cost(pictures[begin:end], layout) for begin in range(end)]
+        best.append((min(costs), int(np.argmin(costs))))
     lines: list[_Line] = []
-    waiting: list[AnnotatedPicture] = []
-    for picture in pictures:
-        with_it = [*waiting, picture]
-        if waiting and _too_low(with_it, waiting, layout):
-            lines.append(_Line(waiting, _filling_height(waiting, layout)))
-            with_it = [picture]
-        waiting = with_it
-    height = _filling_height(waiting, layout)
-    lines.append(_Line(waiting, height if height < 1.35 * layout.usual_height else layout.usual_height))
-    return lines
+    end = len(pictures)
+    while end:
+        begin = best[end][1]
+        lines.append(_Line(list(pictures[begin:end]), _filling_height(pictures[begin:end], layout)))
+        end = begin
+    return lines[::-1]
 
 
-def _too_low(with_it: list[AnnotatedPicture], without: list[AnnotatedPicture], layout: _Layout) -> bool:
-    """Whether a line is nearer to the usual height without its last image."""
-    low, high = _filling_height(with_it, layout), _filling_height(without, layout)
-    return low < layout.usual_height and high / layout.usual_height < layout.usual_height / low
+def _cost(pictures: Sequence[AnnotatedPicture], layout: _Layout) -> float:
+    return float(np.log(_filling_height(pictures, layout) / layout.usual_height) ** 2)
 
 
-def _filling_height(pictures: list[AnnotatedPicture], layout: _Layout) -> int:
+def _filling_height(pictures: Sequence[AnnotatedPicture], layout: _Layout) -> int:
+    """At which the images are as wide as the sheet; one narrow image alone is not blown up so far."""
     free = layout.inner - len(pictures) * layout.seam - (len(pictures) - 1) * layout.gap
-    return max(1, int(free / sum(2 * picture.aspect for picture in pictures)))
+    filling = int(free / sum(2 * picture.aspect for picture in pictures))
+    return max(1, min(filling, round(_TALLEST * layout.usual_height)))
 
 
 def _draw_header(canvas: Picture, layout: _Layout, title: str, subtitle: str) -> None:

@@ -26,6 +26,7 @@ Progress = Callable[[str, int, int], None]
 def check_data_set(
     root: Path,
     splits: Sequence[str] = (),
+    format_name: str | None = None,
     num_workers: int | None = None,
     num_examples: int = 5,
     on_progress: Progress = lambda split, done, total: None,
@@ -35,6 +36,7 @@ def check_data_set(
     Args:
         root: the folder of a data set of any format that is read as it is.
         splits: which ones; none named means all.
+        format_name: of :data:`seamseg.data.formats.FORMATS`; None recognises it.
         num_workers: processes; None takes one per core.
         num_examples: how many faults of each kind the report describes; all are counted.
         on_progress: as above.
@@ -43,7 +45,7 @@ def check_data_set(
         FileNotFoundError: the folder does not exist.
         ValueError: it is no data set, or a split that is asked for is not there.
     """
-    format_name = choose_format(root)
+    format_name = choose_format(root, format_name)
     names = split_names(root, format_name)
     wanted = [choose_split(names, split, root) for split in splits] or names
     report = CheckReport(root, FORMATS[format_name].title, Findings(num_examples), Statistics(), [], [], {})

@@ -167,13 +167,14 @@ def _run_lengths(shape: Any, size: Size, where: str) -> dict[str, Any]:
     """Polygons, or run lengths in either form, as compressed run lengths."""
     try:
         if isinstance(shape, list):
-            counts = run_lengths.merge(run_lengths.frPyObjects([part for part in shape if len(part) >= 6], *size))
-        elif isinstance(shape["counts"], list):
-            counts = run_lengths.frPyObjects(shape, *size)
-        else:
-            counts = shape
-        if tuple(counts["size"]) != tuple(size):
-            raise ValueError(f"it is {size_text(tuple(counts['size']))}, its image {size_text(size)}")
-        return dict(counts)
-    except (TypeError, KeyError, ValueError, IndexError) as error:
+            return dict(run_lengths.merge(run_lengths.frPyObjects([part for part in shape if len(part) >= 6], *size)))
+        stated, counts = tuple(shape["size"]), shape["counts"]
+        if stated != tuple(size):
+            raise ValueError(f"it is {size_text(stated)}, its image {size_text(size)}")
+        if isinstance(counts, list):
+            if sum(counts) != size[0] * size[1] or min(counts) < 0:
+                raise ValueError(f"its runs do not cover {size_text(size)} pixels")
+            return dict(run_lengths.frPyObjects({"size": list(size), "counts": counts}, *size))
+        return {"size": list(size), "counts": counts.encode()}
+    except (TypeError, KeyError, ValueError, IndexError, AttributeError) as error:
         raise ValueError(f"{where}: its segmentation is wrong ({error})") from error

@@ -1,0 +1,207 @@
+"""Detection annotation to panoptic and back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as run_lengths
+
+from seamseg.data.coco_panoptic import CocoPanoptic
+from seamseg.data.convert.detection import DetectionSource, detection_job, segments_of_objects
+from seamseg.data.convert.job import run_job
+from seamseg.data.convert.panoptic_target import PanopticTarget
+from seamseg.data.convert.to_detection import to_detection_job
+from seamseg.data.panoptic_png import read_panoptic_png
+from seamseg.structures.categories import Categories, Category
+
+CATEGORIES = Categories(
+    (
+        Category("road", False, (128, 64, 128), 92),
+        Category("sky", False, (70, 130, 180), 95),
+        Category("car", True, (0, 0, 142), 3),
+        Category("person", True, (220, 20, 60), 1),
+    )
+)
+
+
+def rectangle(category: int, box: tuple[int, int, int, int], **more: Any) -> dict[str, Any]:
+    """A COCO annotation with a polygon."""
+    y0, x0, y1, x1 = box
+    return {"category_id": category, "image_id": 7, "segmentation": [[x0, y0, x1, y0, x1, y1, x0, y1]]} | more
+
+
+def drawn(found: Any, letters: dict[int, str]) -> list[str]:
+    """Letters of the categories; crowd in upper case."""
+    rows = []
+    for row in found.ids.tolist():
+        names = ["." if one == 0 else letters[found.category_ids[one]] for one in row]
+        rows.append("".join(name.upper() if one in found.crowd else name for one, name in zip(row, names, strict=True)))
+    return rows
+
+
+def test_who_is_in_front() -> None:
+    """The sky of the map, annotated road over it, a crowd, a large car, a small person; another one hides."""
+    stuff = np.full((4, 8), 255)
+    stuff[:2] = 1
+    objects = [
+        rectangle(1, (1, 2, 3, 3)),
+        rectangle(3, (1, 1, 4, 5)),
+        rectangle(1, (0, 0, 4, 7), iscrowd=1),
+        rectangle(92, (1, 0, 4, 8)),
+        rectangle(1, (1, 2, 3, 3)),
+    ]
+    found, num_hidden = segments_of_objects(objects, (4, 8), CATEGORIES, stuff)
+    assert drawn(found, {92: "r", 95: "s", 3: "c", 1: "p"}) == [
+        "PPPPPPPs",
+        "PcpccPPr",
+        "PcpccPPr",
+        "PccccPPr",
+    ]
+    assert num_hidden == 1
+
+
+def test_uncovered_pixels_are_void() -> None:
+    found, _ = segments_of_objects([rectangle(3, (0, 0, 1, 2))], (2, 3), CATEGORIES, None)
+    assert drawn(found, {3: "c"}) == ["cc.", "..."]
+    found, _ = segments_of_objects([], (2, 3), CATEGORIES, None)
+    assert drawn(found, {}) == ["...", "..."]
+
+
+def test_run_lengths_in_both_forms() -> None:
+    mask = np.asfortranarray(np.array([[0, 1, 1], [0, 1, 0]], np.uint8))
+    compressed = run_lengths.encode(mask)
+    for counts in ([2, 3, 1], compressed["counts"].decode()):
+        entry = {"category_id": 3, "image_id": 7, "segmentation": {"size": [2, 3], "counts": counts}}
+        found, _ = segments_of_objects([entry], (2, 3), CATEGORIES, None)
+        assert drawn(found, {3: "c"}) == [".cc", ".c."]
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        None,
+        5,
+        {},
+        {"counts": [1]},
+        [],
+        [["a"] * 6],
+        {"size": [3, 3], "counts": [9]},
+        {"size": [2, 3], "counts": [1, 9]},
+    ],
+)
+def test_wrong_segmentations(segmentation: Any) -> None:
+    entry = {"id": 12, "category_id": 3, "image_id": 7, "segmentation": segmentation}
+    with pytest.raises(ValueError, match="the annotation 12 of image 7: its segmentation is wrong"):
+        segments_of_objects([entry], (2, 3), CATEGORIES, None)
+
+
+def test_the_published_sample_both_ways(shared: Path, tmp_path: Path) -> None:
+    """To detection: the published file. And from that file: the published segments, with ids of their own."""
+    folder = shared / "data/panopticapi_sample"
+    samples = folder / "sample_data"
+    for name, place in (("input_images", "images"), ("panoptic_examples", "annotations/panoptic_examples")):
+        (tmp_path / "in" / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / place).symlink_to(samples / name)
+    (tmp_path / "in/annotations/panoptic_examples.json").symlink_to(samples / "panoptic_examples.json")
+    source = CocoPanoptic(tmp_path / "in", "examples")
+
+    job = to_detection_job(source, "all", tmp_path / "out", with_stuff=True)
+    run_job(job)
+    found = json.loads(job.result.read_text())
+    expected = json.loads((samples / "panoptic_coco_detection_format.json").read_text())
+    assert as_set(found) == as_set(expected)
+    assert [one["id"] for one in found["annotations"]] == list(range(1, len(expected["annotations"]) + 1))
+    assert {one["id"]: one["name"] for one in found["categories"]} == {
+        one["id"]: one["name"] for one in expected["categories"]
+    }
+
+    detection = DetectionSource(
+        samples / "panoptic_coco_detection_format.json",
+        samples / "input_images",
+        categories=folder / "panoptic_coco_categories.json",
+    )
+    run_job(detection_job(detection, PanopticTarget(tmp_path / "back", "val")))
+    back = CocoPanoptic(tmp_path / "back", "val")
+    for index in range(len(back)):
+        ids = read_panoptic_png(samples / "panoptic_examples" / back.records[index].png_file)
+        again = read_panoptic_png(back.annotation_path(index))
+        pairs = set(zip(ids.ravel().tolist(), again.ravel().tolist(), strict=True))
+        assert len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs})
+        assert (0, 0) in pairs or 0 not in ids
+
+
+def as_set(content: dict[str, Any]) -> set[tuple[Any, ...]]:
+    return {
+        (
+            one["image_id"],
+            one["category_id"],
+            one["area"],
+            tuple(one["bbox"]),
+            one["iscrowd"],
+            tuple(one["segmentation"]["size"]),
+            one["segmentation"]["counts"],
+        )
+        for one in content["annotations"]
+    }
+
+
+def test_objects_alone_by_default(shared: Path, tmp_path: Path) -> None:
+    job = to_detection_job(CocoPanoptic(shared / "data/coco128_panoptic", "val", limit=3), "val", tmp_path)
+    run_job(job)
+    content = json.loads(job.result.read_text())
+    assert len(content["categories"]) == 80
+    assert {one["category_id"] for one in content["annotations"]} <= {one["id"] for one in content["categories"]}
+
+
+def write_source(folder: Path, stuff: list[list[int]]) -> DetectionSource:
+    for part in ("images", "stuff"):
+        (folder / part).mkdir(parents=True)
+    cv2.imwrite(str(folder / "images/a.jpg"), np.zeros((2, 4, 3), np.uint8))
+    cv2.imwrite(str(folder / "stuff/a.png"), np.array(stuff, np.uint8))
+    content = {
+        "images": [{"id": 7, "file_name": "a.jpg", "height": 2, "width": 4}],
+        "annotations": [rectangle(3, (0, 0, 1, 2))],
+        "categories": [{"id": 3, "name": "car"}],
+    }
+    (folder / "instances.json").write_text(json.dumps(content))
+    (folder / "categories.json").write_text(json.dumps(CATEGORIES.to_list()))
+    return DetectionSource(folder / "instances.json", folder / "images", folder / "stuff", folder / "categories.json")
+
+
+def test_maps_of_stuff(tmp_path: Path) -> None:
+    """Values are category ids; those of things in the map, 0 and 255 are void."""
+    source = write_source(tmp_path, [[95, 95, 95, 3], [92, 92, 0, 255]])
+    run_job(detection_job(source, PanopticTarget(tmp_path / "out", "val")))
+    annotation = CocoPanoptic(tmp_path / "out", "val").read_annotation(0)
+    assert annotation.classes[annotation.ids].tolist() == [[2, 2, 1, 255], [0, 0, 255, 255]]
+    own = DetectionSource(source.annotations, source.images, source.stuff_maps, source.categories, {9: 92, 5: 0})
+    cv2.imwrite(str(tmp_path / "stuff/a.png"), np.array([[9, 9, 9, 9], [9, 5, 0, 255]], np.uint8))
+    run_job(detection_job(own, PanopticTarget(tmp_path / "own", "val")))
+    annotation = CocoPanoptic(tmp_path / "own", "val").read_annotation(0)
+    assert annotation.classes[annotation.ids].tolist() == [[2, 2, 0, 0], [0, 255, 255, 255]]
+
+
+def test_wrong_sources(tmp_path: Path) -> None:
+    source = write_source(tmp_path, [[95, 95, 95, 3], [77, 92, 0, 255]])
+    target = PanopticTarget(tmp_path / "out", "val")
+    with pytest.raises(ValueError, match=r"a.png holds the value 77, which is no category and not void"):
+        run_job(detection_job(source, target))
+    with pytest.raises(ValueError, match="do not say which are things"):
+        detection_job(DetectionSource(source.annotations, source.images, source.stuff_maps), target)
+    values = DetectionSource(source.annotations, source.images, source.stuff_maps, source.categories, {1: 77})
+    with pytest.raises(ValueError, match="stand for category 77, which does not exist"):
+        detection_job(values, target)
+    content = json.loads(source.annotations.read_text())
+    for change, said in (
+        ({"annotations": [rectangle(3, (0, 0, 1, 2), image_id=8)]}, "annotations speak of the image 8"),
+        ({"annotations": [{"image_id": 7, "category_id": 3}]}, "'segmentation' is missing"),
+        ({"images": content["images"] * 2}, "is that of another image"),
+    ):
+        source.annotations.write_text(json.dumps(content | change))
+        with pytest.raises(ValueError, match=said):
+            detection_job(source, target)

@@ -1,0 +1,69 @@
+"""Numbers in PNG files, written by Pillow and OpenCV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from seamseg.data.images import BrokenImageError
+from seamseg.data.label_map import read_label_map
+
+NUMBERS = np.random.default_rng(0).integers(0, 2, (13, 17)) * np.arange(17) % 16
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_positions_in_a_palette(tmp_path: Path, bits: int) -> None:
+    numbers = (NUMBERS % 2**bits).astype(np.uint8)
+    image = Image.fromarray(numbers, mode="P")
+    image.putpalette(np.random.default_rng(1).integers(0, 256, 3 * 2**bits).astype(np.uint8).tobytes())
+    image.save(tmp_path / "map.png", bits=bits)
+    assert (tmp_path / "map.png").read_bytes()[24:26] == bytes([bits, 3])
+    assert (read_label_map(tmp_path / "map.png") == numbers).all()
+
+
+def test_a_palette_with_transparency(tmp_path: Path) -> None:
+    image = Image.fromarray(NUMBERS.astype(np.uint8), mode="P")
+    image.putpalette(bytes(range(48)))
+    image.save(tmp_path / "map.png", transparency=0)
+    assert b"tRNS" in (tmp_path / "map.png").read_bytes()
+    assert (read_label_map(tmp_path / "map.png") == NUMBERS).all()
+
+
+def test_two_shades_of_grey_are_0_and_1(tmp_path: Path) -> None:
+    Image.fromarray(NUMBERS % 2 == 1).save(tmp_path / "map.png")
+    assert (tmp_path / "map.png").read_bytes()[24:26] == bytes([1, 0])
+    assert (read_label_map(tmp_path / "map.png") == NUMBERS % 2).all()
+
+
+@pytest.mark.parametrize(("dtype", "factor"), [(np.uint8, 15), (np.uint16, 4000)])
+def test_grey(tmp_path: Path, dtype: type, factor: int) -> None:
+    numbers = NUMBERS * factor
+    assert cv2.imwrite(str(tmp_path / "map.png"), numbers.astype(dtype))
+    assert (read_label_map(tmp_path / "map.png") == numbers).all()
+
+
+def test_colours(tmp_path: Path) -> None:
+    colors = np.random.default_rng(2).integers(0, 256, (5, 7, 3)).astype(np.uint8)
+    Image.fromarray(colors).save(tmp_path / "map.png")
+    assert (read_label_map(tmp_path / "map.png") == colors.astype(int) @ (1, 256, 65536)).all()
+
+
+def test_what_is_no_map(tmp_path: Path) -> None:
+    path = tmp_path / "map.png"
+    with pytest.raises(BrokenImageError, match="cannot be opened"):
+        read_label_map(path)
+    Image.fromarray(np.zeros((3, 3, 4), np.uint8)).save(path)
+    with pytest.raises(BrokenImageError, match=r"4 channel\(s\) of 8 bits"):
+        read_label_map(path)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 16, (60, 60)).astype(np.uint8), mode="P")
+    image.putpalette(bytes(range(48)))
+    image.save(path)
+    whole = path.read_bytes()
+    for length in (0, 4, 20, 40, 60):
+        path.write_bytes(whole[:length])
+        with pytest.raises(BrokenImageError):
+            read_label_map(path)

@@ -1,0 +1,119 @@
+"""One function on many items: order, errors, and what is left when somebody dies."""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from seamseg.runtime import processes
+from seamseg.runtime.processes import results_in_order
+
+
+@pytest.fixture(autouse=True)
+def _always_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "ITEMS_PER_WORKER", 1)
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    triple = functools.partial(operator.mul, 3)
+    items = list(range(50))
+    assert list(results_in_order(triple, items, 2)) == [3 * item for item in items]
+    assert list(results_in_order(triple, items, 1)) == [3 * item for item in items]
+    assert list(results_in_order(triple, [], 2)) == []
+
+
+def test_workers_are_other_processes_and_few_items_need_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    parents = set(results_in_order(os.getpgid, [0, 0, 0, 0], 2))
+    assert os.getpgid(0) not in parents
+    monkeypatch.setattr(processes, "ITEMS_PER_WORKER", 3)
+    assert set(results_in_order(os.getpgid, [0, 0, 0, 0], 2)) == {os.getpgid(0)}
+
+
+def test_only_a_few_items_are_under_way() -> None:
+    taken = 0
+
+    class Items(list[int]):
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            nonlocal taken
+            for item in range(len(self)):
+                taken += 1
+                yield item
+
+    results = results_in_order(operator.neg, Items([0] * 500), 2)
+    next(iter(results))
+    assert taken <= processes.ITEMS_AHEAD * 2 + 1
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_errors_of_the_function_arrive() -> None:
+    with pytest.raises(ValueError, match="math domain"):
+        list(results_in_order(math.sqrt, [1.0, -1.0, 4.0], 2))
+
+
+def test_a_worker_that_dies() -> None:
+    with pytest.raises(ChildProcessError, match="memory ran out; use fewer workers"):
+        list(results_in_order(os._exit, [1, 1, 1], 2))
+
+
+def test_a_number_of_workers_that_is_none() -> None:
+    with pytest.raises(ValueError, match="0 workers cannot work"):
+        results_in_order(abs, [1], 0)
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    script = (
+        "import time\n"
+        "from seamseg.runtime import processes\n"
+        "processes.ITEMS_PER_WORKER = 1\n"
+        "if __name__ == '__main__':\n"
+        "    import os\n"
+        "    results = processes.results_in_order(time.sleep, [0, 0] + [600] * 8, 2)\n"
+        "    next(results)\n"
+        "    print(os.getpid(), flush=True)\n"
+        "    next(results), next(results)\n"
+    )
+    (tmp_path / "parent.py").write_text(script)
+    root = Path(__file__).resolve().parents[2]
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "parent.py"],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(root)},
+    ) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        workers = _descendants(parent.pid)
+        assert len(workers) >= 2
+        parent.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while (alive := [worker for worker in workers if _is_alive(worker)]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert alive == []
+
+
+def _descendants(pid: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            child = int(stat.parent.name)
+            found += [child, *_descendants(child)]
+    return found
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
