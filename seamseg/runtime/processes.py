@@ -23,6 +23,9 @@ ITEMS_PER_WORKER = 16
 ITEMS_AHEAD = 8
 """Items per worker that are handed out at a time: what bounds the memory."""
 
+PRELOADED = [__name__, "torch"]
+"""Modules that are imported once, before the workers part: torch takes seconds."""
+
 _function: Callable[[Any], Any]
 
 
@@ -57,7 +60,7 @@ def results_in_order(
 def _in_processes(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
     # A plain fork copies locks that threads of this process (of the progress bar, of torch) may hold at that moment.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([function_module(function), __name__])
+    context.set_forkserver_preload(PRELOADED)
     pool = ProcessPoolExecutor(workers, context, initializer=_prepare_worker, initargs=(function,))
     pending: deque[Future[Result]] = deque()
     left = iter(items)
@@ -73,11 +76,6 @@ def _in_processes(function: Callable[[Item], Result], items: Sequence[Item], wor
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def function_module(function: Any) -> str:
-    """Where a function, or the one inside a ``functools.partial``, is defined."""
-    return str(getattr(function, "func", function).__module__)
 
 
 def _prepare_worker(function: Callable[[Any], Any]) -> None:
