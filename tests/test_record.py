@@ -44,7 +44,7 @@ def begun(folder: Path, run: Path, process: Process = ALONE) -> tuple[Trainer, R
 
 def scores_of(pq: float) -> Scores:
     quality = Quality(pq, pq, pq, 1)
-    return Scores(quality, quality, quality, {}, 0.5, 0.25, float("nan"), 0.125)
+    return Scores(quality, quality, quality, {}, 0.5, 0.25, float("nan"), 0.125, 0.4, None, ())
 
 
 def scored(record: RunRecord, trainer: Trainer, position: Position, pq: float) -> float:

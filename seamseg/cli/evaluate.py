@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from pathlib import Path
@@ -66,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         if process.is_first:
             print_scores(scores)
             if options.json:
-                write_text(options.json, json.dumps(scores.to_dict(), indent=2, allow_nan=False) + "\n")
+                write_text(options.json, scores.to_json())
             if options.sheet:
                 write_image(options.sheet, album.sheet())
     return 0

@@ -29,10 +29,20 @@ def print_scores(scores: Scores) -> None:
         console.print(
             f"{len(scores.per_class) - len(seen)} classes appear neither in the images nor in the predictions"
         )
+    console.print(f"PQ† {_percent(scores.pq_dagger)}{_boundary(scores)}")
     console.print(
         f"mIoU of the semantic head {_percent(scores.miou_semantic)}, "
         f"box AP {_percent(scores.box_ap)}, mask AP {_percent(scores.mask_ap)}"
     )
+
+
+def _boundary(scores: Scores) -> str:
+    if scores.boundary is None:
+        return ""
+    pq, things, stuff = (
+        _percent(one.pq) for one in (scores.boundary.all, scores.boundary.things, scores.boundary.stuff)
+    )
+    return f", boundary PQ {pq} (things {things}, stuff {stuff})"
 
 
 def _percent(value: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -77,7 +77,7 @@ class AveragePrecision:
             detections: before fusion, boxes in pixels of the original image.
             truth: the annotation at the size of the original image.
         """
-        true, detected = _true_instances(truth, self.num_stuff), _detected_instances(detections, truth.size)
+        true, detected = segment_instances(truth, self.num_stuff), _detected_instances(detections, truth.size)
         self.state.append(ImageInstances(image_id, truth.size, true, detected))
 
     def merge(self, state: Iterable[ImageInstances]) -> None:
@@ -116,12 +116,21 @@ class AveragePrecision:
         return data
 
 
-def _true_instances(truth: Segments, num_stuff: int) -> list[Instance]:
-    classes, crowd = truth.classes.tolist(), truth.crowd.tolist()
+def segment_instances(segments: Segments, num_stuff: int, scores: Sequence[float] | None = None) -> list[Instance]:
+    """The things of an image that is cut into segments, with their tight boxes; those without a pixel are left out.
+
+    Args:
+        segments: of the true or of the predicted side.
+        num_stuff: number of stuff classes.
+        scores: one per segment; None of the truth.
+    """
+    classes, crowd = segments.classes.tolist(), segments.crowd.tolist()
     things = [segment for segment, value in enumerate(classes) if num_stuff <= value != VOID]
-    masks = encode_segments(truth.ids.cpu().numpy(), things)
+    masks = encode_segments(segments.ids.cpu().numpy(), things)
     return [
-        Instance(classes[segment] - num_stuff, mask.box(), mask, crowd=crowd[segment])
+        Instance(
+            classes[segment] - num_stuff, mask.box(), mask, 1.0 if scores is None else scores[segment], crowd[segment]
+        )
         for segment, mask in zip(things, masks, strict=True)
         if mask.area() > 0
     ]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from seamseg.metrics.overlaps import Overlaps
+from seamseg.ops.overlaps import map_overlaps
 from seamseg.structures import VOID
+
+IntArray = NDArray[np.int64]
 
 
 class ConfusionMatrix:
@@ -38,13 +44,16 @@ class ConfusionMatrix:
                 f"the prediction has the shape {tuple(prediction.shape)}, the truth {tuple(truth.shape)}; "
                 "they must be of one size"
             )
-        known = truth != VOID
-        true, predicted = truth[known].long(), prediction[known].long()
-        for classes in (true, predicted[predicted != VOID]):
-            self._check(classes)
-        predicted = predicted.masked_fill(predicted == VOID, self.num_classes)
-        pairs = true * (self.num_classes + 1) + predicted
-        self.state += torch.bincount(pairs, minlength=self.state.numel()).view_as(self.state).cpu()
+        true, predicted, pixels = map_overlaps(truth, prediction)[:, :3].numpy().T
+        self._count(true, predicted, pixels)
+
+    def count(self, overlaps: Overlaps) -> None:
+        """Counts one image, given how its segments overlap; crowd has its class like any segment.
+
+        Raises:
+            ValueError: a class is not one of the C.
+        """
+        self._count(*overlaps.class_pairs, overlaps.pixels)
 
     def merge(self, state: Tensor) -> None:
         """Adds what another instance counted."""
@@ -60,10 +69,15 @@ class ConfusionMatrix:
         """The mean over the classes that have a true or predicted pixel; NaN if there is none."""
         return float(self.iou().nanmean())
 
-    def _check(self, classes: Tensor) -> None:
-        if len(classes) == 0:
-            return
-        low, high = (int(bound) for bound in torch.aminmax(classes))
-        if low < 0 or high >= self.num_classes:
-            wrong = low if low < 0 else high
-            raise ValueError(f"a pixel has the class {wrong}, but the classes are 0 … {self.num_classes - 1}")
+    def _count(self, true: IntArray, predicted: IntArray, pixels: IntArray) -> None:
+        known = true != VOID
+        true, predicted, pixels = true[known], predicted[known], pixels[known]
+        for classes in (true, predicted[predicted != VOID]):
+            self._check(classes)
+        columns = np.where(predicted == VOID, self.num_classes, predicted)
+        np.add.at(self.state.numpy(), (true, columns), pixels)
+
+    def _check(self, classes: IntArray) -> None:
+        wrong = classes[(classes < 0) | (classes >= self.num_classes)]
+        if len(wrong):
+            raise ValueError(f"a pixel has the class {wrong[0]}, but the classes are 0 … {self.num_classes - 1}")

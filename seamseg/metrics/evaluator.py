@@ -10,8 +10,11 @@ from torch import Tensor
 
 from seamseg.metrics.average_precision import AveragePrecision, ImageInstances
 from seamseg.metrics.confusion import ConfusionMatrix
-from seamseg.metrics.panoptic_quality import PanopticQuality
-from seamseg.metrics.scores import ClassScores, Scores
+from seamseg.metrics.image_counts import ImageCounts
+from seamseg.metrics.matching import match
+from seamseg.metrics.overlaps import Overlaps
+from seamseg.metrics.panoptic_quality import PanopticQuality, StuffOverlap
+from seamseg.metrics.scores import BoundaryQuality, ClassScores, Scores
 from seamseg.metrics.segments import Segments
 from seamseg.structures import Detections, ImageId, PanopticSegmentation
 
@@ -21,27 +24,38 @@ class EvaluatorState:
     """What a :class:`PanopticEvaluator` has counted; picklable.
 
     Attributes:
-        quality: 4×C, of the panoptic quality.
+        images: what each image contributes to the panoptic quality.
+        quality, boundary: 4×C, of the panoptic quality and of boundary PQ.
+        stuff: 2×C, of the overlap of stuff.
         fused, semantic: C×(C+1), confusion matrices of the fused output and of the semantic head.
         instances: objects and detections per image.
     """
 
+    images: list[ImageCounts]
     quality: Tensor
+    boundary: Tensor
+    stuff: Tensor
     fused: Tensor
     semantic: Tensor
     instances: list[ImageInstances]
 
 
 class PanopticEvaluator:
-    """Scores images of one data set at their original size.
+    """Scores images of one data set at their original size: in memory with ``update``, or, where only panoptic results
+    are there, from the overlaps of their segments with ``count``.
 
     Args:
         num_classes: stuff and things together.
         num_stuff: number of stuff classes.
+        boundary: whether to compute boundary PQ too.
     """
 
-    def __init__(self, num_classes: int, num_stuff: int) -> None:
+    def __init__(self, num_classes: int, num_stuff: int, boundary: bool = True) -> None:
+        self.num_classes, self.num_stuff, self.boundary = num_classes, num_stuff, boundary
+        self._images: list[ImageCounts] = []
         self._quality = PanopticQuality(num_classes, num_stuff)
+        self._boundary = PanopticQuality(num_classes, num_stuff)
+        self._stuff = StuffOverlap(num_classes, num_stuff)
         self._fused = ConfusionMatrix(num_classes)
         self._semantic = ConfusionMatrix(num_classes)
         self._precision = AveragePrecision(num_classes, num_stuff)
@@ -65,7 +79,7 @@ class PanopticEvaluator:
             truth: the annotation.
 
         Raises:
-            ValueError: sizes differ, or the image was scored before.
+            ValueError: sizes differ, a class is unknown, or the image was scored before.
         """
         prediction = Segments.of_prediction(segmentation)
         if not prediction.size == tuple(semantics.shape) == truth.size:
@@ -73,17 +87,46 @@ class PanopticEvaluator:
                 f"image {image_id} is scored at one size, but its fused output is {prediction.size}, "
                 f"its class map {tuple(semantics.shape)} and its annotation {truth.size} (height, width)"
             )
-        self._mark(image_id)
-        true_classes = truth.class_map()
-        self._quality.update(prediction, truth)
-        self._fused.update(prediction.without_crowd().class_map(), true_classes)
-        self._semantic.update(semantics, true_classes)
+        self.count(image_id, Overlaps.between(prediction, truth, self.boundary))
+        self._semantic.update(semantics, truth.class_map())
         self._precision.update(image_id, detections, truth)
+
+    def count(self, image_id: ImageId, overlaps: Overlaps, instances: ImageInstances | None = None) -> None:
+        """Scores the panoptic result of one image.
+
+        Args:
+            image_id: the data set's own id.
+            overlaps: of its segments, with borders if boundary PQ is computed.
+            instances: its objects, where predictions carry scores.
+
+        Raises:
+            ValueError: a class is unknown, or the image was scored before.
+        """
+        overlaps.check_classes(self.num_classes)
+        self._mark(image_id)
+        matching = match(overlaps)
+        counts = matching.counts(self.num_classes)
+        self._images.append(ImageCounts.of_state(image_id, counts))
+        self._quality.merge(torch.from_numpy(counts))
+        self._stuff.count(matching)
+        self._fused.count(overlaps)
+        if self.boundary:
+            self._boundary.count(match(overlaps, boundary=True))
+        if instances is not None:
+            self._precision.merge([instances])
 
     @property
     def state(self) -> EvaluatorState:
         """To be sent to other ranks."""
-        return EvaluatorState(self._quality.state, self._fused.state, self._semantic.state, self._precision.state)
+        return EvaluatorState(
+            self._images,
+            self._quality.state,
+            self._boundary.state,
+            self._stuff.state,
+            self._fused.state,
+            self._semantic.state,
+            self._precision.state,
+        )
 
     def merge(self, states: Iterable[EvaluatorState]) -> None:
         """Adds what other evaluators counted on other images.
@@ -92,9 +135,12 @@ class PanopticEvaluator:
             ValueError: an image was scored twice.
         """
         for state in states:
-            for image in state.instances:
+            for image in state.images:
                 self._mark(image.image_id)
+            self._images += state.images
             self._quality.merge(state.quality)
+            self._boundary.merge(state.boundary)
+            self._stuff.merge(state.stuff)
             self._fused.merge(state.fused)
             self._semantic.merge(state.semantic)
             self._precision.merge(state.instances)
@@ -108,12 +154,11 @@ class PanopticEvaluator:
         Raises:
             ValueError: there are more or fewer names than classes.
         """
-        quality = self._quality
-        num_classes = quality.state.shape[1]
-        if len(names) != num_classes:
+        if len(names) != self.num_classes:
             raise ValueError(
-                f"scores by class need one name per class, not {len(names)} names for {num_classes} classes"
+                f"scores by class need one name per class, not {len(names)} names for {self.num_classes} classes"
             )
+        quality, border = self._quality, self._boundary
         return Scores(
             all=quality.over_all(),
             things=quality.over_things(),
@@ -123,15 +168,20 @@ class PanopticEvaluator:
             miou_semantic=self._semantic.mean_iou(),
             box_ap=self._precision.box_ap(),
             mask_ap=self._precision.mask_ap(),
+            pq_dagger=float(self._stuff.pq_dagger(quality).nanmean()),
+            boundary=BoundaryQuality(border.over_all(), border.over_things(), border.over_stuff())
+            if self.boundary
+            else None,
+            images=tuple(sorted(self._images, key=lambda image: (isinstance(image.image_id, str), image.image_id))),
         )
 
     def _per_class(self, names: Sequence[str]) -> dict[str, ClassScores]:
         quality = self._quality
         rates = torch.stack([quality.pq, quality.sq, quality.rq], 1).tolist()
         counts = quality.state[1:].long().T.tolist()
-        ious = torch.stack([self._fused.iou(), self._semantic.iou()], 1).tolist()
-        rows = zip(names, rates, counts, ious, strict=True)
-        return {name: ClassScores(*rate, *count, *iou) for name, rate, count, iou in rows}
+        others = [self._fused.iou(), self._semantic.iou(), self._stuff.pq_dagger(quality), self._boundary.pq]
+        rows = zip(names, rates, counts, torch.stack(others, 1).tolist(), strict=True)
+        return {name: ClassScores(*rate, *count, *other) for name, rate, count, other in rows}
 
     def _mark(self, image_id: ImageId) -> None:
         if image_id in self._seen:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seamseg.metrics.matching import Matching, match
+from seamseg.metrics.overlaps import Overlaps
 from seamseg.metrics.segments import Segments
-from seamseg.structures import VOID
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,7 @@ class Quality:
 
 
 class PanopticQuality:
-    """Counts matches between predicted and true segments, class by class.
-
-    A predicted and a true segment match when they have one class and an IoU over ½, pixels that are void in the truth
-    left out of the union. A true segment that is crowd never matches and is never missed. A prediction without a match
-    counts as false unless more than half of it lies on void or on crowd of its own class (on all crowd segments of
-    the class together). Segments without pixels do not count. Predicted crowd segments, which no object stands
-    behind, are taken for void.
+    """Counts matches between predicted and true segments, class by class; :class:`Matching` says what matches.
 
     Attributes:
         state: 4×C float64 on the CPU: per class the sum of the matches' IoUs, and the numbers of true positives, false
@@ -51,25 +46,18 @@ class PanopticQuality:
         self.state = torch.zeros(4, num_classes, dtype=torch.float64)
 
     def update(self, prediction: Segments, truth: Segments) -> None:
-        """Counts one image.
+        """Counts one image. Predicted crowd segments, which no object stands behind, are taken for void.
 
         Raises:
             ValueError: the two differ in size, or a class is not one of the C.
         """
-        overlaps = _overlaps(prediction, truth)
-        for classes in (overlaps.predicted_classes, overlaps.true_classes):
-            self._check(classes)
-        iou, matches = _matches(overlaps)
-        predicted, true = matches.any(0), matches.any(1)
-        wrong = _countable(overlaps.predicted_areas, overlaps.predicted_classes) & ~predicted & ~_excused(overlaps)
-        missed = _countable(overlaps.true_areas, overlaps.true_classes) & ~true & ~overlaps.crowd
-        self.state[0].index_add_(0, overlaps.predicted_classes[predicted], (iou * matches).sum(0)[predicted])
-        for row, classes in (
-            (1, overlaps.predicted_classes[predicted]),
-            (2, overlaps.predicted_classes[wrong]),
-            (3, overlaps.true_classes[missed]),
-        ):
-            self.state[row] += torch.bincount(classes, minlength=self.state.shape[1])
+        overlaps = Overlaps.between(prediction, truth)
+        overlaps.check_classes(self.state.shape[1])
+        self.count(match(overlaps))
+
+    def count(self, matching: Matching) -> None:
+        """Counts one image whose segments are matched; their classes are among the C."""
+        self.merge(torch.from_numpy(matching.counts(self.state.shape[1])))
 
     def merge(self, state: Tensor) -> None:
         """Adds what another instance counted."""
@@ -110,75 +98,41 @@ class PanopticQuality:
         pq, sq, rq = (float(values[classes].nansum()) / max(count, 1) for values in (self.pq, self.sq, self.rq))
         return Quality(pq, sq, rq, count)
 
-    def _check(self, classes: Tensor) -> None:
-        num_classes = self.state.shape[1]
-        foreign = classes[((classes < 0) | (classes >= num_classes)) & (classes != VOID)]
-        if len(foreign):
-            raise ValueError(f"a segment has the class {int(foreign[0])}, but the classes are 0 … {num_classes - 1}")
 
+class StuffOverlap:
+    """The stuff of PQ† (Porzi et al. 2019, "Seamless Scene Segmentation", section 5): overlap without a threshold.
 
-@dataclass(frozen=True)
-class _Overlaps:
-    """How T true and P predicted segments share the pixels of an image; all on the CPU.
+    PQ† takes things as PQ does; a class of stuff scores the sum of the IoUs of its pairs of segments, however small,
+    over the number of its true segments, since a class that covers a region badly is not the same as one not found.
 
     Attributes:
-        counts: T×P float64, numbers of shared pixels.
-        true_classes: T int64, 255 where void.
-        predicted_classes: P int64, 255 where void or crowd.
-        crowd: T bool, true segments that stand for many objects.
+        state: 2×C float64 on the CPU: per class the sum of IoUs and the number of true segments; of stuff alone.
+
+    Args:
+        num_classes: C, stuff and things together.
+        num_stuff: the first ``num_stuff`` classes are stuff.
     """
 
-    counts: Tensor
-    true_classes: Tensor
-    predicted_classes: Tensor
-    crowd: Tensor
+    def __init__(self, num_classes: int, num_stuff: int) -> None:
+        self.num_stuff = num_stuff
+        self.state = torch.zeros(2, num_classes, dtype=torch.float64)
 
-    @property
-    def true_areas(self) -> Tensor:
-        return self.counts.sum(1)
+    def count(self, matching: Matching) -> None:
+        """Counts one image whose segments are matched."""
+        for row, classes, amounts in ((0, matching.classes, matching.iou), (1, matching.present, 1.0)):
+            stuff = classes < self.num_stuff
+            values = torch.as_tensor(amounts, dtype=torch.float64).expand(len(classes))[torch.from_numpy(stuff)]
+            self.state[row].index_add_(0, torch.from_numpy(classes[stuff]), values)
 
-    @property
-    def predicted_areas(self) -> Tensor:
-        return self.counts.sum(0)
+    def merge(self, state: Tensor) -> None:
+        """Adds what another instance counted."""
+        self.state += state
 
-    @property
-    def on_void(self) -> Tensor:
-        """P float64: the pixels of each prediction that are void in the truth."""
-        return self.counts[self.true_classes == VOID].sum(0)
+    def pq_dagger(self, quality: PanopticQuality) -> Tensor:
+        """C float64: PQ† of every class, NaN where it is not there to be found.
 
-    @property
-    def alike(self) -> Tensor:
-        """T×P bool: both sides have the same class, and it is not void."""
-        return (self.true_classes[:, None] == self.predicted_classes) & (self.predicted_classes != VOID)
-
-
-def _overlaps(prediction: Segments, truth: Segments) -> _Overlaps:
-    if prediction.size != truth.size:
-        raise ValueError(
-            f"the prediction is {prediction.size[0]}×{prediction.size[1]} pixels, the truth {truth.size[0]}×"
-            f"{truth.size[1]}; they must be of one size"
-        )
-    num_true, num_predicted = len(truth.classes), len(prediction.classes)
-    pairs = truth.ids.long() * num_predicted + prediction.ids.long()
-    counts = torch.bincount(pairs.flatten(), minlength=num_true * num_predicted).view(num_true, num_predicted)
-    return _Overlaps(
-        counts.double().cpu(), truth.classes.cpu(), prediction.without_crowd().classes.cpu(), truth.crowd.cpu()
-    )
-
-
-def _matches(overlaps: _Overlaps) -> tuple[Tensor, Tensor]:
-    """T×P IoUs and which of them are matches: at most one per row and column, since IoU > ½."""
-    counts = overlaps.counts
-    union = overlaps.true_areas[:, None] + (overlaps.predicted_areas - overlaps.on_void) - counts
-    iou = counts / union.clamp(min=1)
-    return iou, overlaps.alike & ~overlaps.crowd[:, None] & (iou > 0.5)
-
-
-def _excused(overlaps: _Overlaps) -> Tensor:
-    """P bool: predictions with more than half of their pixels on void or on crowd of their class."""
-    on_crowd = (overlaps.counts * (overlaps.alike & overlaps.crowd[:, None])).sum(0)
-    return overlaps.on_void + on_crowd > overlaps.predicted_areas / 2
-
-
-def _countable(areas: Tensor, classes: Tensor) -> Tensor:
-    return (areas > 0) & (classes != VOID)
+        Args:
+            quality: of the same images.
+        """
+        stuff = self.state[0] / self.state[1]
+        return torch.cat([stuff[: self.num_stuff], quality.pq[self.num_stuff :]])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from seamseg.metrics.image_counts import ImageCounts
 from seamseg.metrics.panoptic_quality import Quality
 
 
@@ -18,6 +20,8 @@ class ClassScores:
         tp, fp, fn: numbers of matched, false and missed segments.
         iou: intersection over union of the fused output's pixels.
         iou_semantic: the same of the semantic head alone.
+        pq_dagger: PQ†, which takes the overlap of stuff without a threshold.
+        boundary_pq: PQ with the IoU of the segments' borders where that is smaller.
     """
 
     pq: float
@@ -28,6 +32,21 @@ class ClassScores:
     fn: int
     iou: float
     iou_semantic: float
+    pq_dagger: float
+    boundary_pq: float
+
+
+@dataclass(frozen=True)
+class BoundaryQuality:
+    """Boundary PQ (Cheng et al. 2021, "Boundary IoU").
+
+    Attributes:
+        all, things, stuff: over the classes that appear.
+    """
+
+    all: Quality
+    things: Quality
+    stuff: Quality
 
 
 @dataclass(frozen=True)
@@ -38,8 +57,11 @@ class Scores:
         all, things, stuff: panoptic quality over the classes that appear.
         per_class: by class name.
         miou: mean IoU of the fused output, in which left-over pixels of thing classes are void.
-        miou_semantic: mean IoU of the semantic head alone.
+        miou_semantic: mean IoU of the semantic head alone; NaN where there is none.
         box_ap, mask_ap: COCO AP of the detections before fusion; NaN without any true object.
+        pq_dagger: PQ†, the mean over the classes with something to find, as ``all.pq`` but for its stuff; NaN without.
+        boundary: boundary PQ; None where borders were not looked at.
+        images: what each image contributes, by ascending id.
     """
 
     all: Quality
@@ -50,11 +72,22 @@ class Scores:
     miou_semantic: float
     box_ap: float
     mask_ap: float
+    pq_dagger: float
+    boundary: BoundaryQuality | None
+    images: tuple[ImageCounts, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values under the same names; ``None`` instead of NaN, which JSON does not know."""
-        plain: dict[str, Any] = _without_nan(asdict(self))
+        plain: dict[str, Any] = _without_nan(asdict(replace(self, images=())))
+        plain["images"] = [image.to_dict() for image in self.images]
         return plain
+
+    def to_json(self) -> str:
+        """The same as text, with one line per image."""
+        plain = self.to_dict()
+        images = ",\n".join(f"  {json.dumps(image, allow_nan=False)}" for image in plain.pop("images"))
+        head = json.dumps(plain, indent=2, allow_nan=False).removesuffix("\n}")
+        return f'{head},\n  "images": [\n{images}\n  ]\n}}\n'
 
 
 def _without_nan(value: Any) -> Any:

@@ -17,7 +17,7 @@ from seamseg.runtime.log import read_metrics
 from seamseg.structures import Categories, Category
 
 QUALITY = {"pq", "sq", "rq", "n"}
-LINE = {"pq", "sq", "rq", "tp", "fp", "fn", "iou", "iou_semantic"}
+LINE = {"pq", "sq", "rq", "tp", "fp", "fn", "iou", "iou_semantic", "pq_dagger", "boundary_pq"}
 
 
 def test_scores_as_json(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
@@ -33,7 +33,11 @@ def test_scores_as_json(command: Any, run_dir: Path, data: Path, tmp_path: Path)
         "miou_semantic",
         "box_ap",
         "mask_ap",
+        "pq_dagger",
+        "boundary",
+        "images",
     }
+    assert set(scores["images"][0]) == {"image_id", "classes", "iou", "tp", "fp", "fn"}
     assert set(scores["all"]) == set(scores["things"]) == set(scores["stuff"]) == QUALITY
     assert [scores[part]["n"] for part in ("all", "things", "stuff")] == [4, 2, 2]
     assert list(scores["per_class"]) == ["sky", "road", "car", "person"]

@@ -8,7 +8,7 @@ import pytest
 
 from seamseg.cli.score_table import print_scores
 from seamseg.metrics.panoptic_quality import Quality
-from seamseg.metrics.scores import ClassScores, Scores
+from seamseg.metrics.scores import BoundaryQuality, ClassScores, Scores
 
 NAN = math.nan
 SCORES = Scores(
@@ -16,14 +16,17 @@ SCORES = Scores(
     things=Quality(0.25, 0.7, 0.4, 1),
     stuff=Quality(0.75, 0.8, 0.9, 1),
     per_class={
-        "sky": ClassScores(0.75, 0.8, 0.9, 3, 1, 2, 0.61, 0.6),
-        "unseen": ClassScores(NAN, NAN, NAN, 0, 0, 0, NAN, NAN),
-        "car": ClassScores(0.25, 0.7, 0.4, 1, 0, 4, 0.5, 0.4),
+        "sky": ClassScores(0.75, 0.8, 0.9, 3, 1, 2, 0.61, 0.6, 0.7, 0.6),
+        "unseen": ClassScores(NAN, NAN, NAN, 0, 0, 0, NAN, NAN, NAN, NAN),
+        "car": ClassScores(0.25, 0.7, 0.4, 1, 0, 4, 0.5, 0.4, 0.25, 0.2),
     },
     miou=0.555,
     miou_semantic=0.5,
     box_ap=0.123,
     mask_ap=NAN,
+    pq_dagger=0.481,
+    boundary=BoundaryQuality(*(Quality(pq, 0.5, 0.5, 1) for pq in (0.402, 0.2, 0.6))),
+    images=(),
 )
 
 
@@ -51,4 +54,5 @@ def test_means(rows: tuple[dict[str, list[str]], str]) -> None:
 def test_below_the_table(rows: tuple[dict[str, list[str]], str]) -> None:
     _, out = rows
     assert "mIoU of the semantic head 50.0, box AP 12.3, mask AP -" in " ".join(out.split())
+    assert "PQ† 48.1, boundary PQ 40.2 (things 20.0, stuff 60.0)" in " ".join(out.split())
     assert "nan" not in out.lower()

@@ -68,6 +68,7 @@ def test_a_perfect_prediction_has_ones_everywhere() -> None:
     assert [result[key] for key in ("miou", "miou_semantic", "box_ap", "mask_ap")] == pytest.approx([1] * 4)
     assert result["per_class"]["car"] == {
         "pq": 1, "sq": 1, "rq": 1, "tp": 2, "fp": 0, "fn": 0, "iou": 1, "iou_semantic": 1,
+        "pq_dagger": 1, "boundary_pq": 1,
     }  # fmt: skip
 
 
@@ -85,7 +86,12 @@ def test_a_poor_one_is_scored_part_by_part() -> None:
 
 def test_the_json_form_has_exactly_these_keys_and_no_nan() -> None:
     result = scores(update_perfectly).to_dict()
-    assert list(result) == ["all", "things", "stuff", "per_class", "miou", "miou_semantic", "box_ap", "mask_ap"]
+    assert list(result) == [
+        "all", "things", "stuff", "per_class", "miou", "miou_semantic", "box_ap", "mask_ap", "pq_dagger", "boundary",
+        "images",
+    ]  # fmt: skip
+    assert list(result["boundary"]) == ["all", "things", "stuff"]
+    assert list(result["images"][0]) == ["image_id", "classes", "iou", "tp", "fp", "fn"]
     assert list(result["per_class"]) == list(NAMES)
     assert result["per_class"]["person"]["pq"] is None
     assert result["per_class"]["person"]["tp"] == 0
@@ -100,14 +106,14 @@ def test_before_any_image() -> None:
 
 def test_two_ranks_give_what_one_gives() -> None:
     ranks = [PanopticEvaluator(len(NAMES), NUM_STUFF) for _ in range(3)]
-    update_perfectly(ranks[0], 10)
-    update_poorly(ranks[1], 11)
+    update_perfectly(ranks[1], 0)
+    update_poorly(ranks[0], 1)
     merged = PanopticEvaluator(len(NAMES), NUM_STUFF)
     merged.merge(pickle.loads(pickle.dumps(rank.state)) for rank in ranks)  # the third saw no image
     assert merged.compute(NAMES).to_dict() == scores(update_perfectly, update_poorly).to_dict()
     update_perfectly(merged, 12)
     assert merged.compute(NAMES).per_class["car"].tp == 2
-    assert ranks[0].compute(NAMES).per_class["car"].tp == 1
+    assert ranks[1].compute(NAMES).per_class["car"].tp == 1
 
 
 def test_an_image_counts_once() -> None:

@@ -38,9 +38,9 @@ def count(
         if p in matched_predicted or predicted_classes[p] == 255 or predicted_crowd[p]:
             continue
         excused = set(void)
-        for t, true_pixels in true.items():
-            if true_crowd[t] and true_classes[t] == predicted_classes[p]:
-                excused |= true_pixels
+        crowds = [t for t in true if true_crowd[t] and true_classes[t] == predicted_classes[p]]
+        if crowds:
+            excused |= true[max(crowds)]  # the last one alone
         if len(predicted_pixels & excused) / len(predicted_pixels) <= 0.5:
             counts[2, predicted_classes[p]] += 1
     for t in true:

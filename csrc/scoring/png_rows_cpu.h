@@ -1,0 +1,289 @@
+// Rows of an id map in a PNG file (ISO/IEC 15948) with red, green and blue of 8 bits: id = red + 256 green + 65536 blue.
+// The filters are undone run by run. Where a row is like its surroundings the filtered bytes are 0, and a run goes on
+// without a look at its pixels; so no row of pixels is ever made.
+
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "inflate_cpu.h"
+#include "runs_cpu.h"
+
+namespace seamseg::scoring {
+
+// A file that is broken, or of a kind that is left to other readers.
+class NoIdMap : public std::invalid_argument {
+ public:
+  explicit NoIdMap(const char* reason) : std::invalid_argument(std::string("png_overlaps: ") + reason) {}
+};
+
+// What lies between the chunks' headers: the size and the compressed rows.
+class PngFile {
+ public:
+  PngFile(const uint8_t* bytes, size_t size) {
+    static constexpr std::array<uint8_t, 8> signature{0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
+    require(size >= signature.size() && std::memcmp(bytes, signature.data(), signature.size()) == 0, "it is no PNG");
+    const uint8_t* const end = bytes + size;
+    const uint8_t* chunk = bytes + signature.size();
+    for (bool last = false; !last;) {
+      require(end - chunk >= 12, "it ends too early");
+      const size_t length = number(chunk);
+      require(length <= static_cast<size_t>(end - chunk) - 12, "it ends too early");
+      last = read_chunk(chunk, length);
+      chunk += 12 + length;
+    }
+    // The two bytes before the stream, and what must be readable behind it.
+    require(height > 0 && compressed.size() >= 2 && (compressed[0] & 0x0f) == 8, "it has no rows");
+    require((compressed[0] << 8 | compressed[1]) % 31 == 0 && (compressed[1] & 0x20) == 0, "its stream is broken");
+    stream_size = compressed.size() - 2;
+    compressed.resize(compressed.size() + Inflater::padding);
+  }
+
+  const uint8_t* stream() const { return compressed.data() + 2; }
+
+  int64_t width = 0;
+  int64_t height = 0;
+  size_t stream_size = 0;
+
+ private:
+  static constexpr int64_t longest_side = 1 << 20;
+
+  static void require(bool holds, const char* otherwise) {
+    if (!holds) {
+      throw NoIdMap(otherwise);
+    }
+  }
+
+  static uint32_t number(const uint8_t* bytes) {
+    return uint32_t{bytes[0]} << 24 | uint32_t{bytes[1]} << 16 | uint32_t{bytes[2]} << 8 | bytes[3];
+  }
+
+  // True for the last one.
+  bool read_chunk(const uint8_t* chunk, size_t length) {
+    const uint8_t* const name = chunk + 4;
+    const uint8_t* const data = chunk + 8;
+    const bool header = std::memcmp(name, "IHDR", 4) == 0;
+    const bool rows = std::memcmp(name, "IDAT", 4) == 0;
+    require(std::memcmp(name, "tRNS", 4) != 0, "it is transparent");
+    require(rows || header || (name[0] & 0x20) != 0 || std::memcmp(name, "IEND", 4) == 0 ||
+                std::memcmp(name, "PLTE", 4) == 0,
+            "it has parts of an unknown kind");
+    if (header || rows) {
+      require(checksum(name, length + 4) == number(data + length), "its checksum is wrong");
+    }
+    if (header) {
+      require(height == 0 && length == 13, "its header is broken");
+      width = number(data);
+      height = number(data + 4);
+      require(width > 0 && height > 0 && width <= longest_side && height <= longest_side, "its size is impossible");
+      static constexpr std::array<uint8_t, 5> plain{8, 2, 0, 0, 0}; // bits, colour, compression, filters, interlacing
+      require(std::memcmp(data + 8, plain.data(), plain.size()) == 0, "it is not plain red, green, blue of 8 bits");
+    } else if (rows) {
+      require(height != 0, "its header is missing");
+      compressed.insert(compressed.end(), data, data + length);
+    }
+    return std::memcmp(name, "IEND", 4) == 0;
+  }
+
+  using CrcTables = std::array<std::array<uint32_t, 256>, 8>;
+
+  static constexpr CrcTables crc_tables() {
+    CrcTables tables{};
+    for (uint32_t byte = 0; byte < 256; ++byte) {
+      uint32_t value = byte;
+      for (int bit = 0; bit < 8; ++bit) {
+        value = (value & 1) != 0 ? 0xedb88320u ^ value >> 1 : value >> 1;
+      }
+      tables[0][byte] = value;
+    }
+    for (size_t table = 1; table < tables.size(); ++table) {
+      for (size_t byte = 0; byte < 256; ++byte) {
+        const uint32_t before = tables[table - 1][byte];
+        tables[table][byte] = tables[0][before & 0xff] ^ before >> 8;
+      }
+    }
+    return tables;
+  }
+
+  // CRC-32, eight bytes at a time.
+  static uint32_t checksum(const uint8_t* bytes, size_t size) {
+    static constexpr CrcTables tables = crc_tables();
+    uint32_t value = 0xffffffffu;
+    for (; size >= 8; size -= 8, bytes += 8) {
+      const uint64_t word = load64(bytes) ^ value;
+      value = 0;
+      for (size_t i = 0; i < 8; ++i) {
+        value ^= tables[7 - i][word >> (8 * i) & 0xff];
+      }
+    }
+    for (; size > 0; --size, ++bytes) {
+      value = tables[0][(value ^ *bytes) & 0xff] ^ value >> 8;
+    }
+    return ~value;
+  }
+
+  std::vector<uint8_t> compressed;
+};
+
+class PngRows {
+ public:
+  explicit PngRows(PngFile file)
+      : file_(std::move(file)),
+        stream_(file_.stream(), file_.stream_size),
+        above_{{0, static_cast<int32_t>(file_.width)}},
+        width_(file_.width) {}
+
+  int64_t height() const { return file_.height; }
+  int64_t width() const { return width_; }
+
+  // Each row once, from top to bottom; valid until the next call.
+  const Runs& next() {
+    const uint8_t* bytes = stream_.take(static_cast<size_t>(1 + 3 * width_));
+    if (bytes == nullptr) {
+      throw NoIdMap("its rows are broken");
+    }
+    runs_.clear();
+    row_ = bytes + 1;
+    zeros_end_ = 0;
+    switch (bytes[0]) {
+      case 0: read_plain(); break;
+      case 1: read_row<Left>(); break;
+      case 2: read_row<Above>(); break;
+      case 3: read_row<Mean>(); break;
+      case 4: read_row<Paeth>(); break;
+      default: throw NoIdMap("its rows are filtered in an unknown way");
+    }
+    runs_.swap(above_);
+    return above_;
+  }
+
+ private:
+  // What a filter adds to the bytes of a pixel, from the pixels at its left, above, and left of that above. All three
+  // channels are handled at once in the low 24 bits.
+  struct Left {
+    static uint32_t predict(uint32_t left, uint32_t, uint32_t) { return left; }
+    // Whether a pixel of zeros equals the one at its left, given that the one above equals its own left neighbour.
+    static bool goes_on(uint32_t, uint32_t) { return true; }
+  };
+  struct Above {
+    static uint32_t predict(uint32_t, uint32_t above, uint32_t) { return above; }
+    static bool goes_on(uint32_t left, uint32_t above) { return left == above; }
+  };
+  struct Mean {
+    static uint32_t predict(uint32_t left, uint32_t above, uint32_t) {
+      return (left & above) + ((left ^ above) >> 1 & 0x7f7f7f);
+    }
+    static bool goes_on(uint32_t left, uint32_t above) { return left == above; }
+  };
+  struct Paeth {
+    static uint32_t predict(uint32_t left, uint32_t above, uint32_t corner) {
+      if (above == corner) {
+        return left;
+      }
+      if (left == corner) {
+        return above;
+      }
+      uint32_t result = 0;
+      for (int shift = 0; shift < 24; shift += 8) {
+        const int a = left >> shift & 0xff;
+        const int b = above >> shift & 0xff;
+        const int c = corner >> shift & 0xff;
+        const int from_left = std::abs(b - c);
+        const int from_above = std::abs(a - c);
+        const int from_corner = std::abs(a + b - 2 * c);
+        const int nearest =
+            from_left <= from_above && from_left <= from_corner ? a : from_above <= from_corner ? b : c;
+        result |= static_cast<uint32_t>(nearest) << shift;
+      }
+      return result;
+    }
+    static bool goes_on(uint32_t, uint32_t) { return true; } // above == corner: the left one is nearest
+  };
+
+  static uint32_t add(uint32_t one, uint32_t other) { // byte by byte, without carry
+    return ((one & 0x7f7f7f) + (other & 0x7f7f7f)) ^ ((one ^ other) & 0x808080);
+  }
+
+  uint32_t pixel(int64_t x) const { // the stream leaves bytes to read behind each row
+    return static_cast<uint32_t>(load64(row_ + 3 * x) & 0xffffff);
+  }
+
+  template <typename Filter>
+  void read_row() {
+    const Run* above = above_.data();
+    uint32_t left = 0;
+    uint32_t corner = 0;
+    for (int64_t x = 0; x < width_;) {
+      const auto up = static_cast<uint32_t>(above->id);
+      left = add(pixel(x), Filter::predict(left, up, corner));
+      corner = up;
+      ++x;
+      if (x < above->end && Filter::goes_on(left, up)) {
+        x = std::max(x, std::min<int64_t>(above->end, zeros_end(x)));
+      }
+      extend(runs_, x, left);
+      if (x == above->end) {
+        ++above;
+      }
+    }
+  }
+
+  void read_plain() {
+    for (int64_t x = 0; x < width_;) {
+      const uint32_t id = pixel(x);
+      x = repeated_end(x + 1);
+      extend(runs_, x, id);
+    }
+  }
+
+  // The first pixel from x on that has a byte other than 0, or the width.
+  int64_t zeros_end(int64_t x) {
+    if (x < zeros_end_) {
+      return zeros_end_;
+    }
+    const int64_t size = 3 * width_;
+    int64_t byte = 3 * x;
+    for (; byte < size; byte += 8) {
+      const uint64_t word = load64(row_ + byte);
+      if (word != 0) {
+        byte += __builtin_ctzll(word) / 8;
+        break;
+      }
+    }
+    zeros_end_ = std::min(byte / 3, width_);
+    return zeros_end_;
+  }
+
+  // The first pixel from x on that differs from the one at its left, or the width.
+  int64_t repeated_end(int64_t x) const {
+    const int64_t size = 3 * width_;
+    int64_t byte = 3 * x;
+    for (; byte < size; byte += 8) {
+      const uint64_t difference = load64(row_ + byte) ^ load64(row_ + byte - 3);
+      if (difference != 0) {
+        byte += __builtin_ctzll(difference) / 8;
+        break;
+      }
+    }
+    return std::min(byte / 3, width_);
+  }
+
+  PngFile file_;
+  Inflater stream_;
+  Runs above_; // the row before; black above the first
+  Runs runs_;
+  int64_t width_;
+  const uint8_t* row_ = nullptr;
+  int64_t zeros_end_ = 0;
+};
+
+} // namespace seamseg::scoring

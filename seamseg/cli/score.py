@@ -1,0 +1,82 @@
+"""``seamseg score``: scores files of results, without a model."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from seamseg.cli.score_table import print_scores
+from seamseg.data.panoptic_files import PanopticFiles, open_annotation, open_results
+from seamseg.metrics.scores import Scores
+from seamseg.runtime.files import write_text
+from seamseg.runtime.progress import progress_bar
+from seamseg.score import WrongArea, score_files
+
+
+def add_parser(verbs: Any) -> None:
+    """Adds the verb and its arguments."""
+    verb = verbs.add_parser(
+        "score",
+        help="score files of panoptic results, of any program",
+        description="Scores results in the COCO panoptic format at the size of the annotation: PQ, SQ, RQ, PQ† and "
+        "boundary PQ, mean IoU, and average precision where every predicted thing carries a score. All areas are "
+        "counted from the PNGs.",
+    )
+    verb.add_argument("--gt", type=Path, required=True, metavar="GT.json", help="annotation, COCO panoptic")
+    verb.add_argument("--pred", type=Path, required=True, metavar="PRED.json", help="results, COCO panoptic")
+    verb.add_argument("--gt-dir", type=Path, metavar="D", help="PNGs of the annotation (default: GT)")
+    verb.add_argument("--pred-dir", type=Path, metavar="D", help="PNGs of the results (default: PRED)")
+    verb.add_argument("--json", type=Path, metavar="OUT", help="write the scores there, as `seamseg evaluate` does")
+    verb.add_argument("--per-image", type=Path, metavar="OUT.csv", help="write a table with a line per image there")
+    verb.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    truth = open_annotation(options.gt, options.gt_dir)
+    results = open_results(options.pred, options.pred_dir, truth.categories)
+    with progress_bar("scoring", len(truth.images)) as advance:
+        found = score_files(truth, results, progress=lambda done: advance(done, ""))
+    for note in notes(truth, results, found.wrong_areas):
+        print(note, file=sys.stderr)
+    print_scores(found.scores)
+    for path, text in ((options.json, found.scores.to_json), (options.per_image, lambda: table(found.scores, truth))):
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, text())
+    return 0
+
+
+def notes(truth: PanopticFiles, results: PanopticFiles, wrong_areas: list[WrongArea]) -> list[str]:
+    """What is odd about the files without keeping them from being scored."""
+    found = []
+    for side, files in (("annotation", truth), ("results", results)):
+        wrong = [one for one in wrong_areas if one.side == side]
+        if wrong:
+            first = wrong[0]
+            example = f"segment {first.segment_id} of image {first.image_id}"
+            found.append(
+                f"{files.json_file}: {len(wrong)} segments have other areas than their PNGs, such as {example} with "
+                f"{first.stated:g} instead of {first.counted} pixels; the PNGs count"
+            )
+    extra = len(results.images.keys() - truth.images.keys())
+    if extra:
+        found.append(f"{results.json_file}: {extra} results are of images that {truth.json_file} lacks; left out")
+    return found
+
+
+def table(scores: Scores, truth: PanopticFiles) -> str:
+    """Comma-separated: a line per image, the worst first; PQ is the mean over the image's classes."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image_id", "file_name", "pq", "iou_sum", "found", "false", "missed"])
+    for image in sorted(scores.images, key=lambda image: (math.isnan(image.pq), image.pq)):
+        iou_sum, found, false, missed = image.counts.sum(1).tolist()
+        name = truth.images[image.image_id].png.name
+        numbers = [int(number) for number in (found, false, missed)]
+        writer.writerow([image.image_id, name, "" if math.isnan(image.pq) else image.pq, iou_sum, *numbers])
+    return text.getvalue()

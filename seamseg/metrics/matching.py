@@ -1,0 +1,108 @@
+"""Which segments match (Kirillov et al. 2019, "Panoptic Segmentation", section 4.1), as the COCO benchmark decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seamseg.metrics.overlaps import BoolArray, IntArray, Overlaps
+from seamseg.structures import VOID
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Matching:
+    """The verdict on every segment of an image.
+
+    A predicted and a true segment match when they have one class and an IoU over ½, pixels that are void in the truth
+    left out of the union. A true segment that is crowd never matches and is never missed. A prediction without a match
+    counts as false unless more than half of it lies on void or on crowd of its own class; of several crowd segments of
+    a class the last one counts, as in the benchmark's own program. Segments without pixels do not count.
+
+    Attributes:
+        classes: M, of the pairs of one class and without crowd.
+        iou: M, of these pairs.
+        matched: M, which of them are matches; at most one per segment.
+        false: classes of the predicted segments that are false, one entry each.
+        missed: classes of the true segments that are missed, one entry each.
+        present: classes of the true segments that can be found: with a pixel, not void, no crowd; one entry each.
+    """
+
+    classes: IntArray
+    iou: FloatArray
+    matched: BoolArray
+    false: IntArray
+    missed: IntArray
+    present: IntArray
+
+    def counts(self, num_classes: int) -> FloatArray:
+        """4×C: per class the sum of the matches' IoUs, the numbers of matched, false and missed segments."""
+        hits = self.classes[self.matched]
+        rows = [np.bincount(hits, self.iou[self.matched], num_classes)]
+        rows += [np.bincount(classes, minlength=num_classes) for classes in (hits, self.false, self.missed)]
+        return np.stack(rows).astype(np.float64)
+
+
+def match(overlaps: Overlaps, boundary: bool = False) -> Matching:
+    """Matches the segments of an image.
+
+    Args:
+        overlaps: of both sides; with borders if ``boundary``.
+        boundary: takes for the IoU the smaller one of the masks and of their borders (Cheng et al. 2021, "Boundary
+            IoU", section 6, boundary PQ).
+    """
+    true_classes, predicted_classes = overlaps.class_pairs
+    on_void = true_classes == VOID
+    alike = (true_classes == predicted_classes) & ~on_void
+    crowd = overlaps.true_crowd[overlaps.true]
+    candidates = np.flatnonzero(alike & ~crowd)
+    iou = _iou(overlaps, candidates, on_void, overlaps.pixels, overlaps.pixels, overlaps.pixels)
+    if boundary:
+        counts = overlaps.true_border, overlaps.predicted_border, overlaps.both_borders
+        iou = np.minimum(iou, _iou(overlaps, candidates, on_void, *counts))
+    matched = iou > 0.5
+    found_true, found_predicted = np.zeros(overlaps.num_true, np.bool_), np.zeros(overlaps.num_predicted, np.bool_)
+    found_true[overlaps.true[candidates[matched]]] = True
+    found_predicted[overlaps.predicted[candidates[matched]]] = True
+    there = np.bincount(overlaps.true, minlength=overlaps.num_true) > 0
+    excusing = on_void | (alike & _last_crowd(overlaps.true_crowd & there, overlaps.true_classes)[overlaps.true])
+    areas = np.bincount(overlaps.predicted, overlaps.pixels, overlaps.num_predicted)
+    excused = np.bincount(overlaps.predicted, overlaps.pixels * excusing, overlaps.num_predicted) > areas / 2
+    false = (areas > 0) & (overlaps.predicted_classes != VOID) & ~found_predicted & ~excused
+    present = there & (overlaps.true_classes != VOID) & ~overlaps.true_crowd
+    return Matching(
+        classes=true_classes[candidates],
+        iou=iou,
+        matched=matched,
+        false=overlaps.predicted_classes[false],
+        missed=overlaps.true_classes[present & ~found_true],
+        present=overlaps.true_classes[present],
+    )
+
+
+def _iou(
+    overlaps: Overlaps,
+    pairs: IntArray,
+    on_void: BoolArray,
+    in_true: IntArray,
+    in_predicted: IntArray,
+    in_both: IntArray,
+) -> FloatArray:
+    """Of some pairs, from how many pixels of every pair belong to the true part, the predicted part, and both."""
+    true, predicted = overlaps.true[pairs], overlaps.predicted[pairs]
+    true_areas = np.bincount(overlaps.true, in_true, overlaps.num_true)
+    predicted_areas = np.bincount(overlaps.predicted, in_predicted * ~on_void, overlaps.num_predicted)
+    shared = in_both[pairs]
+    union = true_areas[true] + predicted_areas[predicted] - shared
+    return np.asarray(shared / np.maximum(union, 1))
+
+
+def _last_crowd(crowd: BoolArray, classes: IntArray) -> BoolArray:
+    """T: the crowd segments that are the last of their class."""
+    backwards = np.flatnonzero(crowd)[::-1]
+    chosen = np.zeros(len(crowd), np.bool_)
+    chosen[backwards[np.unique(classes[backwards], return_index=True)[1]]] = True
+    return chosen

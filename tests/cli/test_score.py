@@ -1,0 +1,90 @@
+"""`seamseg score`: the table, the files it writes, and what it says on the side."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from panoptic_pairs import Side, listed, write_side
+
+from seamseg.cli import main
+
+IDS = np.array([[1, 1, 1, 1, 2, 2, 2, 2, 0, 0]] * 6)
+CLASSES = {1: 7, 2: 3}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[str, str]:
+    """Two images: one found wholly, one without its car."""
+    true = Side(IDS, listed(IDS, CLASSES, set()))
+    ids = np.where(IDS == 1, 1, 0)
+    sides = [true, Side(ids, listed(ids, {1: 7}, set()))]
+    truth = write_side(tmp_path, "truth", [true, true])
+    return str(truth), str(write_side(tmp_path, "results", sides, bare=True))
+
+
+def test_the_json_is_that_of_an_evaluation(files: tuple[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "out" / "scores.json"
+    assert main(["score", "--gt", files[0], "--pred", files[1], "--json", str(out)]) == 0
+    scores = json.loads(out.read_text())
+    assert scores["all"] == pytest.approx({"pq": (1 + 2 / 3) / 2, "sq": 1, "rq": (1 + 2 / 3) / 2, "n": 2})
+    assert scores["things"]["pq"] == pytest.approx(2 / 3)
+    assert scores["per_class"]["car"]["fn"] == 1
+    assert scores["per_class"]["person"]["pq"] is None
+    assert scores["miou"] == pytest.approx((1 + 0.5) / 2)
+    assert (scores["miou_semantic"], scores["box_ap"]) == (None, None)
+    assert scores["pq_dagger"] == pytest.approx((1 + 2 / 3) / 2)
+    assert scores["boundary"]["stuff"]["pq"] == 1
+    assert [image["image_id"] for image in scores["images"]] == [10, 11]
+    assert scores["images"][1] == {
+        "image_id": 11, "classes": [0, 2], "iou": [1, 0], "tp": [1, 0], "fp": [0, 0], "fn": [0, 1],
+    }  # fmt: skip
+
+
+def test_the_table_of_images_has_the_worst_first(files: tuple[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "images.csv"
+    assert main(["score", "--gt", files[0], "--pred", files[1], "--per-image", str(out)]) == 0
+    lines = list(csv.DictReader(out.open()))
+    assert [line["image_id"] for line in lines] == ["11", "10"]
+    assert lines[0] == {
+        "image_id": "11", "file_name": "001.png", "pq": "0.5", "iou_sum": "1.0", "found": "1", "false": "0",
+        "missed": "1",
+    }  # fmt: skip
+
+
+def test_the_terminal_shows_the_scores(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", "--gt", files[0], "--pred", files[1]]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "PQ† 83.3, boundary PQ 83.3" in out
+    assert "all (2 classes)" in out
+
+
+def test_folders_may_lie_elsewhere(files: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "results").rename(tmp_path / "pngs")
+    command = ["score", "--gt", files[0], "--pred", files[1]]
+    assert main(command) == 2
+    assert main([*command, "--pred-dir", str(tmp_path / "pngs"), "--gt-dir", str(tmp_path / "truth")]) == 0
+
+
+def test_odd_files_are_reported(files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = json.loads(Path(files[0]).read_text())
+    content["annotations"] = content["annotations"][:1]
+    content["annotations"][0]["segments_info"][0]["area"] = 3
+    Path(files[0]).write_text(json.dumps(content))
+    assert main(["score", "--gt", files[0], "--pred", files[1]]) == 0
+    err = capsys.readouterr().err
+    assert "1 segments have other areas than their PNGs, such as segment 1 of image 10 with 3 instead of 24" in err
+    assert "1 results are of images that" in err
+
+
+def test_wrong_files_are_the_users_error(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads(Path(files[1]).read_text())
+    content["annotations"][0]["segments_info"][0]["category_id"] = 5
+    Path(files[1]).write_text(json.dumps(content))
+    assert main(["score", "--gt", files[0], "--pred", files[1]]) == 2
+    assert "category_id 5 is not among the categories" in capsys.readouterr().err
