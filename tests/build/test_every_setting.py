@@ -44,6 +44,7 @@ CHANGES = {
     "norm.scale": "signed",
     "norm.groups": "8",
     "norm.momentum": "0.2",
+    "norm.sync": "active",
     "body.name": "resnet34",
     "fpn.channels": "32",
     "fpn.extra_levels": "1",
