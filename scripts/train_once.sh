@@ -8,10 +8,5 @@ if [ -f "$run/finished" ]; then
     echo "$run is trained already; remove the folder to train again"
     exit 0
 fi
-if [ -f "$run/checkpoint.pt" ]; then
-    seamseg train "$config" data.root="$data" --run-dir "$run" --resume
-else
-    rm -rf "$run"
-    seamseg train "$config" data.root="$data" --run-dir "$run"
-fi
+seamseg train "$config" data.root="$data" --run-dir "$run" --auto-resume
 touch "$run/finished"

@@ -117,7 +117,10 @@ class Trainer:
     ) -> None:
         self.network, self.loader, self.optimisation = network, loader, optimisation
         self.seed, self.process, self.pace = seed, process, pace
-        self._parallel: nn.Module = parallel(network) if is_distributed() else network
+        self._parallel: nn.Module = network
+        if is_distributed():
+            self._parallel = parallel(network)
+            settle_buckets(self._parallel)
 
     @property
     def scored_network(self) -> PanopticNet:
@@ -297,6 +300,23 @@ def parallel(network: PanopticNet) -> nn.parallel.DistributedDataParallel:
         # Newer versions of torch have another word, which the oldest that serves does not know.
         warnings.simplefilter("ignore", FutureWarning)
         return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
+
+
+def settle_buckets(parallel: nn.parallel.DistributedDataParallel) -> None:
+    """Has torch arrange the buckets that gradients travel in, always in the same way, by a pass that leaves no trace.
+
+    It arranges them anew after the first backward pass of a process, by the order in which gradients came. The place in
+    a bucket decides in which order more than two ranks are summed, so that a resumed run would round its first step
+    unlike an uninterrupted one.
+    """
+    network = parallel.module
+    used = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    network.forward = lambda: torch.stack([parameter.sum() for parameter in used]).sum() * 0
+    try:
+        parallel().backward()
+    finally:
+        del network.forward
+    network.zero_grad(set_to_none=True)
 
 
 def steps_per_epoch(num_batches: int, accumulate: int) -> int:

@@ -27,7 +27,12 @@ def on_ranks(file: str, function: str, folder: Path, num_ranks: int = 2, seconds
         seconds: longest wait of a rank for the others; all of it may take twice as long.
     """
     paths = os.pathsep.join(path for path in sys.path if path)
-    environment = os.environ | {"PYTHONPATH": paths, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": paths,
+        "GLOO_SOCKET_IFNAME": "lo",
+        "TORCH_GLOO_LAZY_INIT": "1",
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, __file__, file, function, str(folder), str(seconds), str(num_ranks)]
     logs = [folder / f"rank{rank}.log" for rank in range(num_ranks)]
     processes = []

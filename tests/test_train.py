@@ -19,7 +19,7 @@ from seamseg.build import build_trainer
 from seamseg.config import Experiment
 from seamseg.runtime.checkpoint import Checkpoint, load_checkpoint
 from seamseg.runtime.log import read_metrics
-from seamseg.runtime.position import Position
+from seamseg.runtime.position import Position, Stretch
 from seamseg.runtime.run_folder import checkpoint_paths, newest_checkpoint
 from seamseg.runtime.stopping import StopRequest
 from seamseg.structures import Batch, LossSum
@@ -356,6 +356,28 @@ def test_interrupted_and_resumed_equals_uninterrupted(
         assert equal(getattr(found, part), getattr(expected, part)), part
     assert read_metrics(tmp_path) == read_metrics(run)
     assert (tmp_path / "model.safetensors").exists()
+
+
+def test_a_run_goes_on_with_other_images_per_batch(folder: Path, tmp_path: Path) -> None:
+    """One of four batches of one image is half a step of two: the schedule stands at the same share of the run."""
+    shorter = tiny_experiment(folder, "data.train_batch_size=1", "training.epochs=2", "optimizer.lr_batch=1")
+    watcher = Watcher(tiny_trainer(shorter, tmp_path / "run"), stop_after=2)
+    watcher.trainer.run(Position(images_per_batch=1), watcher, watcher.stop)
+    assert [saved.position for saved in watcher.saved] == [Position(0, 2, 2, images_per_batch=1)]
+    longer = tiny_experiment(folder, "data.train_batch_size=2", "training.epochs=2", "optimizer.lr_batch=2")
+    trainer, record = build_trainer(longer, tmp_path / "run", ALONE, watcher.saved[0])
+    record.close()
+    assert record.position == Position(0, 0, 2, images_per_batch=2, earlier=(Stretch(1, 2),))
+    assert (trainer.schedule_step(record.position), trainer.num_iterations(record.position)) == (1, 5)
+    after = Watcher(trainer)
+    assert trainer.run(record.position, after, after.stop) == Position(2, 0, 5, 0.5, 3, 2)
+    assert [(position.epoch, position.batch, position.iteration) for position in after.steps] == [
+        (0, 1, 3),
+        (1, 1, 4),
+        (1, 2, 5),
+    ]
+    undisturbed = trained(tiny_trainer(longer, tmp_path / "other"))
+    assert [after.rates[iteration] for iteration in (3, 4, 5)] == [undisturbed.rates[step] for step in (2, 3, 4)]
 
 
 def test_a_crash_loses_only_what_followed_the_checkpoint(uninterrupted: Any, folder: Path, tmp_path: Path) -> None:

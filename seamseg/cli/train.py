@@ -25,8 +25,8 @@ def add_parser(verbs: Any) -> None:
         help="train a network",
         description="Trains a network, validates it now and then, and keeps the best. RUN_DIR receives config.yaml "
         "(all settings), metrics.jsonl, tensorboard/, checkpoint-ITERATION.pt (the latest states and that of the best "
-        "model) and model.safetensors (the best model). Ctrl-C, SIGTERM or SIGUSR1 saves after the present step and ends "
-        "with exit code 130, 143 or 138; --resume goes on.",
+        "model) and model.safetensors (the best model). Ctrl-C, SIGTERM or SIGUSR1 saves after the present step and "
+        "ends with exit code 130, 143 or 138; --resume goes on.",
         epilog="Several processes, started again when one is killed: torchrun --nproc-per-node 8 --max-restarts 10 "
         "-m seamseg train CONFIG --run-dir RUN_DIR --auto-resume",
     )

@@ -35,10 +35,17 @@ class ModelFile:
 
 
 def save_model(path: Path, model: ModelFile) -> None:
-    """Writes a safetensors file with settings and categories in its header; whole or not at all."""
+    """Writes a safetensors file with settings and categories in its header; whole or not at all.
+
+    Raises:
+        OSError: it cannot be written, such as to a full disk.
+    """
     metadata = {"format": "seamseg 1", "settings": model.settings, "categories": json.dumps(model.categories)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.tensors.items()}
-    write_whole(path, lambda temporary: save_file(tensors, temporary, metadata))
+    try:
+        write_whole(path, lambda temporary: save_file(tensors, temporary, metadata))
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written ({error})") from error
 
 
 def load_model_file(path: Path) -> ModelFile:

@@ -68,6 +68,9 @@ def started(device: str | None = None) -> Iterator[Process]:
     if "WORLD_SIZE" not in os.environ:
         yield Process(0, 1, chosen)
         return
+    # Connecting all at once, gloo's ranks now and then wait for a connection that nobody makes (torch 2.14, on a busy
+    # machine: one start of ten); those that are made when they are first used all come about.
+    os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield Process(dist.get_rank(), dist.get_world_size(), chosen)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,9 @@ from tiny_experiment import tiny_experiment, write_tiny_config, write_tiny_split
 
 import seamseg
 import seamseg.cli.train
+import seamseg.record
 from seamseg.config import load_experiment, parse_experiment
+from seamseg.export.model_file import load_model_file
 from seamseg.runtime.checkpoint import load_checkpoint
 from seamseg.runtime.log import read_metrics
 from seamseg.runtime.run_folder import newest_checkpoint
@@ -31,6 +34,12 @@ ROOT = Path(seamseg.__file__).parents[1]
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def same_model(first: Path, second: Path) -> bool:
+    """The tensors are compared: the header of a file has no order."""
+    one, other = (load_model_file(folder / "model.safetensors").tensors for folder in (first, second))
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
 def test_a_run_leaves_all_that_is_promised(run_dir: Path, config: Path) -> None:
@@ -112,7 +121,107 @@ def test_nothing_to_go_on_with(refuses: Callable[..., str], config: Path, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-def test_a_damaged_checkpoint(refuses: Callable[..., str], config: Path, run_dir: Path, tmp_path: Path) -> None:
+def test_the_first_start_and_every_other_by_one_command(
+    command: Any, config: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    arguments = ("train", config, "--run-dir", tmp_path / "run", "--auto-resume")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".config.yaml.x.part").write_text("of a process that was killed at once")
+    assert command(*arguments).code == 0
+    assert same_model(tmp_path / "run", run_dir)
+    ended = command(*arguments)
+    assert ended.code == 0
+    assert "going on from iteration 2 in epoch 2" in ended.err
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {path.name for path in run_dir.iterdir()}
+
+
+def test_a_folder_of_other_things_is_never_used(refuses: Callable[..., str], config: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    for option in ("--resume", "--auto-resume"):
+        refuses("train", config, "--run-dir", tmp_path, option)
+    assert contents(tmp_path) == {"notes.txt": b"mine"}
+
+
+def stopped_run(command: Any, config: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stopped after each of its two steps: two checkpoints within an epoch."""
+
+    @contextlib.contextmanager
+    def interrupting(*arguments: object, **options: object) -> Iterator[Callable[[int, str], None]]:
+        yield lambda done, remark: os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(seamseg.cli.train, "progress_bar", interrupting)
+        for _ in range(2):
+            assert command("train", config, "--run-dir", run, "--auto-resume").code == 143
+    return run
+
+
+def test_a_damaged_checkpoint_is_named_and_the_previous_one_used(
+    command: Any, config: Path, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = stopped_run(command, config, tmp_path / "run", monkeypatch)
+    damaged = run / "checkpoint-00000002.pt"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    (run / ".checkpoint-00000003.pt.x.part").write_bytes(b"of a process that was killed")
+    ended = command("train", config, "--run-dir", run, "--resume")
+    assert ended.code == 0
+    assert f"the checkpoint {damaged} is damaged" in ended.err
+    assert "it is now called checkpoint-00000002.damaged" in ended.err
+    assert "going on from iteration 1 in epoch 1" in ended.err
+    names = {path.name for path in run.glob("*checkpoint*")} | {path.name for path in run.glob(".*")}
+    assert names == {"checkpoint-00000001.pt", "checkpoint-00000002.pt", "checkpoint-00000002.damaged"}
+    assert same_model(run, run_dir)
+    assert (run / "metrics.jsonl").read_bytes() == (run_dir / "metrics.jsonl").read_bytes()
+
+
+def test_going_on_with_other_images_per_batch_is_said(
+    command: Any, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = stopped_run(command, config, tmp_path / "run", monkeypatch)
+    (run / "checkpoint-00000002.pt").unlink()
+    ended = command("train", config, "data.train_batch_size=1", "--run-dir", run, "--resume")
+    assert ended.code == 0
+    assert "other values than before: data.train_batch_size" in ended.err
+    assert "1 images per batch of all processes instead of 2: the epoch goes on with the images" in ended.err
+    assert [entry["iteration"] for entry in read_metrics(run)] == [1, 2, 3, 3]
+    assert load_experiment(run / "config.yaml").data.train_batch_size == 1
+
+
+@contextlib.contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_ends_with_a_sentence_and_keeps_the_last_checkpoint(
+    command: Any, config: Path, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    with file_size_limit(100_000):
+        ended = command("train", config, "training.validate_every=0", "--run-dir", run)
+        assert (ended.code, "Traceback" in ended.err) == (2, False)
+        said = ended.err.splitlines()[-1]
+        assert said.startswith(f"seamseg: {run / 'model.safetensors'} cannot be written (")
+    stopped_run(command, config, tmp_path / "stopped", monkeypatch)
+    (tmp_path / "stopped" / "checkpoint-00000002.pt").unlink()
+    with file_size_limit(100_000), monkeypatch.context() as patch:
+        patch.setattr(seamseg.record, "save_model", lambda path, model: None)
+        ended = command("train", config, "--run-dir", tmp_path / "stopped", "--resume")
+    assert ended.code == 2
+    said = ended.err.splitlines()[-1]
+    assert "checkpoint-00000002.pt cannot be written (File too large); the last good checkpoint is checkpoint-0" in said
+    for folder in (run, tmp_path / "stopped"):
+        assert not [path.name for path in folder.iterdir() if path.name.endswith(".part")]
+        changed = ["training.validate_every=0"] if folder == run else []
+        assert command("train", config, *changed, "--run-dir", folder, "--resume").code == 0
+        assert same_model(folder, run_dir)
+
+
+def test_no_whole_checkpoint(refuses: Callable[..., str], config: Path, run_dir: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(run_dir, tmp_path / "run"))
     (run / "checkpoint-00000002.pt").write_bytes((run / "checkpoint-00000002.pt").read_bytes()[:-100])
     assert str(run / "checkpoint-00000002.pt") in refuses("train", config, "--run-dir", run, "--resume")
@@ -269,6 +378,39 @@ def test_a_signal_to_the_whole_process_group_saves_too(data: Path, tmp_path: Pat
     position = load_checkpoint(newest_checkpoint(run)[0]).position
     assert position.iteration >= 1
     assert f"stopped and saved at iteration {position.iteration}; --resume goes on" in err
+
+
+def children(process: int) -> list[int]:
+    return [
+        int(child)
+        for thread in Path(f"/proc/{process}/task").iterdir()
+        for child in (thread / "children").read_text().split()
+    ]
+
+
+@pytest.mark.slow
+def test_a_killed_reader_of_images_gives_one_sentence(data: Path, tmp_path: Path) -> None:
+    overrides = ["training.epochs=300", "training.validate_every=0", "data.num_workers=1"]
+    config = write_tiny_config(tmp_path / "long.yaml", data, *overrides)
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "seamseg", "train", str(config), "--run-dir", str(run), "--device", "cpu"],
+        env=environment(),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for_a_step(run, process)
+        for child in children(process.pid):
+            os.kill(child, signal.SIGKILL)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 2
+    assert "Traceback" not in err
+    assert "seamseg: a process that reads images was killed (DataLoader worker" in err
 
 
 @pytest.mark.slow

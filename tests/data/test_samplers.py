@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seamseg.data.samplers import EvaluationBatches, TrainBatches
+from seamseg.runtime.position import Position
 
 LYING, UPRIGHT = (30, 40), (40, 30)
 Sizes = list[tuple[int, int]]
@@ -82,6 +84,42 @@ def test_the_images_of_a_step_do_not_depend_on_how_many_ranks_share_it() -> None
     alone = indices(TrainBatches(sizes, 4, seed=1).batches(0))
     shared = [indices(TrainBatches(sizes, 1, seed=1, rank=rank, num_ranks=4).batches(0)) for rank in range(4)]
     assert alone == [[index for batch in batches for index in batch] for batches in zip(*shared, strict=True)]
+
+
+@pytest.mark.parametrize(("before", "after"), [(4, 2), (2, 4), (4, 7), (40, 2)])
+@pytest.mark.parametrize("done", [1, 3])
+def test_a_resumed_epoch_has_the_images_that_are_still_to_come(before: int, after: int, done: int) -> None:
+    sizes = [LYING, UPRIGHT, LYING] * 9
+    whole = indices(TrainBatches(sizes, before, seed=1).batches(5))
+    seen = [index for batch in whole[:done] for index in batch]
+    position = Position(5, done, images_per_batch=before).with_batches_of(after)
+    rest = TrainBatches(sizes, after, seed=1, resumed=position)
+    coming = [index for batch in indices(rest.batches(5)) for index in batch]
+    assert len(coming) == (27 - len(seen)) // after * after
+    assert len({*seen, *coming}) == len(seen) + len(coming)
+    assert all(len(batch) == after for batch in rest.batches(5))
+    for epoch in (4, 6):
+        assert rest.batches(epoch) == TrainBatches(sizes, after, seed=1).batches(epoch)
+
+
+def test_an_epoch_may_be_resumed_more_than_once() -> None:
+    sizes = [LYING] * 24
+    position, seen = Position(0, images_per_batch=4), []
+    for images, num_batches in ((4, 2), (2, 3), (6, 1), (1, 4)):
+        position = position.with_batches_of(images)
+        shares = [
+            TrainBatches(sizes, 1, seed=1, rank=rank, num_ranks=images, resumed=position) for rank in range(images)
+        ]
+        seen += [index for share in shares for batch in indices(share.batches(0))[:num_batches] for index in batch]
+        position = replace(position, batch=num_batches)
+    assert sorted(seen) == list(range(24))
+    assert TrainBatches(sizes, 2, seed=1, resumed=position.with_batches_of(2)).batches(0) == []
+
+
+def test_the_same_number_of_images_goes_on_with_the_same_steps() -> None:
+    sizes = [LYING, UPRIGHT] * 12
+    position = Position(0, 2, images_per_batch=4).with_batches_of(4)
+    assert TrainBatches(sizes, 4, seed=1, resumed=position).batches(0) == TrainBatches(sizes, 4, seed=1).batches(0)
 
 
 def test_orientations_come_in_mixed_order_over_the_epoch() -> None:
