@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.images import BrokenImageError, decode_file
+from seamseg.data.images import BrokenImageError, decode, read_bytes
+from seamseg.ops.id_maps import read_id_png
 
 MAX_SEGMENT_ID = 2**24 - 1
 """The largest id that three channels of eight bits can hold."""
@@ -20,7 +22,15 @@ def read_panoptic_png(path: Path) -> NDArray[np.int32]:
     Raises:
         BrokenImageError: the file is missing, truncated or not a colour image of eight bits without transparency.
     """
-    pixels = decode_file(path, cv2.IMREAD_UNCHANGED)
+    data = read_bytes(path)
+    try:
+        ids: NDArray[np.int32] = read_id_png(data).numpy()
+        return ids
+    except ValueError:  # OpenCV reads some kinds of PNG more, and says what is wrong with the others
+        return _ids_of_picture(path, decode(path, data, cv2.IMREAD_UNCHANGED))
+
+
+def _ids_of_picture(path: Path, pixels: NDArray[Any]) -> NDArray[np.int32]:
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         channels = pixels.shape[2] if pixels.ndim == 3 else 1
         reason = f"has {channels} channel(s) of {8 * pixels.itemsize} bits; segment ids need red, green, blue of 8 bits"

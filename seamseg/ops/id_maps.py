@@ -1,4 +1,4 @@
-"""Id maps: their ids looked up in a list, their pixels resampled."""
+"""Id maps: read from files, their ids looked up in a list, their pixels resampled."""
 
 from __future__ import annotations
 
@@ -6,6 +6,27 @@ import torch
 from torch import Tensor
 
 from seamseg.ops import native
+
+
+def read_id_png(data: bytes) -> Tensor:
+    """The ids in a PNG file of red, green, blue of eight bits, without transparency and interlacing.
+
+    Args:
+        data: the file.
+
+    Returns:
+        H×W int32, ``red + 256 green + 65536 blue``.
+
+    Raises:
+        ValueError: the file is broken or of another kind.
+        ImportError: the native library is not built.
+    """
+    native.require("read_id_png", _read)
+    try:
+        ids: Tensor = torch.ops.seamseg.read_id_png(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+    except (RuntimeError, ValueError) as error:  # the reader of the rows names an operator of its own
+        raise ValueError(f"read_id_png: {error}") from None
+    return ids
 
 
 def find_ids(ids: Tensor, known: Tensor) -> Tensor:
@@ -51,6 +72,11 @@ def take_pixels(ids: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     except RuntimeError as error:
         raise native.argument_error(error, "take_pixels") from None
     return taken
+
+
+def _read(data: Tensor) -> Tensor:
+    size = torch.library.get_ctx()
+    return data.new_empty((size.new_dynamic_size(), size.new_dynamic_size()), dtype=torch.int32)
 
 
 def _found(ids: Tensor, known: Tensor) -> Tensor:

@@ -1,0 +1,48 @@
+// The ids in a PNG file of segments, without a picture in between.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include "../scoring/png_rows_cpu.h"
+#include "runs.h"
+
+namespace seamseg::annotation {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+constexpr int64_t most_pixels = int64_t{1} << 30; // as many as OpenCV reads
+
+Tensor read_id_png(Tensor bytes) {
+  check(
+      bytes.scalar_type() == ScalarType::Byte && bytes.dim() == 1 && bytes.is_contiguous(),
+      "read_id_png: the file must be uint8, of one dimension and without gaps");
+  scoring::PngRows rows(scoring::PngFile(bytes.const_data_ptr<uint8_t>(), static_cast<size_t>(bytes.size(0))));
+  const int64_t height = rows.height();
+  const int64_t width = rows.width();
+  check(height <= most_pixels / width, "read_id_png: it has too many pixels");
+  Tensor ids = torch::stable::empty({height, width}, ScalarType::Int);
+  auto* out = ids.mutable_data_ptr<int32_t>();
+  for (int64_t y = 0; y < height; ++y, out += width) {
+    int32_t x = 0;
+    for (const auto& run : rows.next()) {
+      std::fill(out + x, out + run.end, static_cast<int32_t>(run.id));
+      x = run.end;
+    }
+  }
+  return ids;
+}
+
+} // namespace
+} // namespace seamseg::annotation
+
+STABLE_TORCH_LIBRARY_IMPL(seamseg, CPU, library) {
+  library.impl("read_id_png", TORCH_BOX(&seamseg::annotation::read_id_png));
+}
