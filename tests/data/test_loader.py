@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from tiny_dataset import TinyDataset, write_tiny_panoptic
 from torch.utils.data import Dataset
 
 from seamseg.data.coco_panoptic import CocoPanoptic
+from seamseg.data.color_jitter import ColorJitter
 from seamseg.data.dataset import EvaluationDataset, SampleKey, TrainDataset
 from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
@@ -143,9 +146,64 @@ def test_mistakes_in_the_program_keep_their_traceback() -> None:
         list(loader.epoch(0))
 
 
+def test_images_are_normalised_and_ids_wide_once_they_are_here(tiny: TinyDataset) -> None:
+    source = CocoPanoptic(tiny.folder, tiny.split)
+    dataset = EvaluationDataset(source, InputTransform(24, 64, NO_MEAN, NO_STD))
+    normalize = Normalize((0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
+    loader = BatchLoader(
+        dataset, EvaluationBatches(source.sizes, 3), num_workers=1, device=torch.device("cpu"), normalize=normalize
+    )
+    for batch in loader.epoch(0):
+        for position, image_id in enumerate(batch.image_ids):
+            sample = dataset[SampleKey(0, int(image_id) - 100)]
+            image, ids = batch.images.entry(position), batch.ground_truth.ids.entry(position)
+            assert (image.dtype, ids.dtype) == (torch.float32, torch.int64)
+            for channel in range(3):
+                wanted = (sample.image[channel].double() / 255 - (0.5, 0.4, 0.3)[channel]) / (0.1, 0.2, 0.3)[channel]
+                assert torch.allclose(image[channel].double(), wanted, atol=1e-5)
+            assert torch.equal(ids, sample.ids.long())
+
+
+def test_all_that_is_random_depends_on_seed_epoch_and_index_alone(tiny: TinyDataset) -> None:
+    """Everything switched on, and read by none, one or two processes."""
+    source = CocoPanoptic(tiny.folder, tiny.split)
+    jitter = ColorJitter(0.4, 0.4, 0.4, 0.1)
+    transform = TrainTransform(24, 64, (0.5, 1.5), True, (20, 22), crop_min_visible=0.3, color_jitter=jitter)
+    contents = []
+    for num_workers in (0, 1, 2):
+        sampler = TrainBatches(source.sizes, 2, seed=3)
+        loader = BatchLoader(TrainDataset(source, transform, 3), sampler, num_workers=num_workers, **AS_IT_IS)
+        contents.append([content(list(loader.epoch(epoch))) for epoch in (0, 1)])
+    assert contents[0] == contents[1] == contents[2]
+    assert contents[0][0] != contents[0][1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of processes from /proc")
+def test_memory_and_open_files_stay_the_same_over_a_thousand_batches(tiny: TinyDataset) -> None:
+    loader = train_loader(tiny, num_workers=2)
+    taken = []
+    for epoch in range(1000 // loader.num_batches):
+        for batch in loader.epoch(epoch):
+            assert len(batch) == 2
+        taken.append(resources())
+    (early_bytes, early_files), (late_bytes, late_files) = taken[len(taken) // 4], taken[-1]
+    assert late_bytes < early_bytes + 6 * 2**20  # one image kept of each batch would be 7 MB
+    assert late_files <= early_files + 4
+
+
+def resources() -> tuple[int, int]:
+    """Bytes in memory and open files of this process and its readers."""
+    processes = ["self", *(str(process.pid) for process in multiprocessing.active_children())]
+    pages = sum(int(Path(f"/proc/{process}/statm").read_text().split()[1]) for process in processes)
+    return pages * os.sysconf("SC_PAGE_SIZE"), sum(len(os.listdir(f"/proc/{process}/fd")) for process in processes)
+
+
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="page-locked memory needs a CUDA device")
-def test_batches_in_page_locked_memory(tiny: TinyDataset) -> None:
-    batch = next(evaluation_loader(tiny.folder, 1, pin_memory=True).epoch(0))
-    assert all(image.is_pinned() for image in batch.images.present)
-    assert all(ids.is_pinned() for ids in batch.ground_truth.ids.present)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_batches_come_on_the_device(tiny: TinyDataset) -> None:
+    expected = next(evaluation_loader(tiny.folder, 1).epoch(0))
+    batch = next(evaluation_loader(tiny.folder, 1, device=torch.device("cuda")).epoch(0))
+    for here, there in ((batch.images, expected.images), (batch.ground_truth.ids, expected.ground_truth.ids)):
+        assert here.device.type == "cuda"
+        assert all(torch.allclose(a.cpu(), b) for a, b in zip(here.present, there.present, strict=True))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seamseg.data.annotation import Annotation
+from seamseg.data.color_jitter import ColorChange, ColorJitter
 from seamseg.data.resizing import network_size
 from seamseg.data.transforms import Channels, InputTransform, Normalize, TrainTransform
 
@@ -134,3 +135,69 @@ def test_impossible_settings_are_refused() -> None:
     for scale in ((0.0, 1.0), (1.2, 0.8), (0.01, 1.0)):
         with pytest.raises(ValueError, match="do not give images of at least 1 pixel"):
             train_transform(scale)
+
+
+def test_one_setting_does_not_change_what_is_drawn_for_another() -> None:
+    """Mirroring and scale are those of the first two numbers of the stream, whatever else is switched on."""
+    for seed in range(20):
+        first_two = torch.rand(2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).tolist()
+        plain, rich = (
+            TrainTransform(32, 90, (0.5, 2.0), True, *more).draw((40, 60), torch.Generator().manual_seed(seed))
+            for more in ((), ((10, 12), 0.2, ColorJitter(0.5, 0.5, 0.5, 0.5)))
+        )
+        short = int(16 + 48 * first_two[1])
+        assert plain.view.size == network_size((40, 60), short, 90)
+        assert plain.view.mirrored == rich.view.mirrored == (first_two[0] < 0.5)
+        assert rich.view.size == (min(10, plain.view.size[0]), min(12, plain.view.size[1]))
+        assert plain.color == ColorChange()
+        assert rich.color != plain.color
+
+
+def test_large_scale_jitter_fills_its_crop_where_it_can() -> None:
+    image, annotation = blocks(64, 96)
+    transform = TrainTransform(64, 200, (0.1, 2.0), True, random_crop=(64, 64), crop_min_visible=0.1)
+    sizes, scales = set(), set()
+    for seed in range(100):
+        generator = torch.Generator().manual_seed(seed)
+        pixels, left = transform(image, annotation, generator)
+        assert tuple(pixels.shape[1:]) == left.ids.shape
+        variation = transform.draw((64, 96), torch.Generator().manual_seed(seed))
+        y0, _, y1, _ = variation.view.window
+        sizes.add(left.ids.shape)
+        scales.add(round(left.ids.shape[0] / (y1 - y0), 1))
+        assert max(left.ids.shape) <= 64
+    assert (64, 64) in sizes
+    assert min(scales) < 0.2
+    assert max(scales) > 1.8
+
+
+def test_crops_hold_pixels_segments_and_boxes_of_one_place() -> None:
+    image, annotation = blocks(40, 60)
+    transform = TrainTransform(40, 90, None, True, random_crop=(15, 20), crop_min_visible=0.5)
+    crowds = set()
+    for seed in range(60):
+        variation = transform.draw((40, 60), torch.Generator().manual_seed(seed))
+        left, boxes = variation.annotation(annotation)
+        shown = variation.image(image).permute(1, 2, 0).numpy()
+        assert left.ids.shape == (15, 20)
+        original = {4: 1, 2: 2, 0: 3, 255: 0}
+        for segment, (class_index, box) in enumerate(zip(left.classes.tolist(), boxes.tolist(), strict=True)):
+            ys, xs = np.nonzero(left.ids == segment)
+            if len(ys) == 0:
+                assert segment == 0
+                continue
+            assert box == [ys.min(), xs.min(), ys.max() + 1, xs.max() + 1]
+            assert (shown[ys, xs] == SHADES[original[class_index]]).all()
+            whole = (annotation.ids == original[class_index]).sum()
+            cut_away = segment > 0 and len(ys) < 0.5 * whole
+            assert left.crowd[segment] == (cut_away or class_index == 2)  # that segment was crowd before
+            crowds.add(bool(left.crowd[segment]))
+    assert crowds == {False, True}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"), [({"random_crop": (0, 5)}, "at least 1×1"), ({"crop_min_visible": 1.5}, r"in 0 … 1, not 1\.5")]
+)
+def test_impossible_crops_are_refused(wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        TrainTransform(32, 64, None, False, **wrong)  # type: ignore[arg-type]

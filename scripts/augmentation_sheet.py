@@ -1,0 +1,50 @@
+"""Draws what training makes of the images of a data set: python scripts/augmentation_sheet.py OUT RECIPE KEY=VALUE …
+
+OUT is a .jpg or .png, the rest as for `seamseg train`. Rectangles are the boxes that the network learns from; crowd,
+drawn striped, has none.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import torch
+
+from seamseg.build import build_training_loader, open_split
+from seamseg.config import Experiment, load_experiment
+from seamseg.runtime.distributed import Process
+from seamseg.runtime.position import Position
+from seamseg.structures import Batch, Categories, PanopticSegmentation
+from seamseg.visualization.annotation_sheet import AnnotatedPicture, annotation_sheet
+from seamseg.visualization.images import denormalise, write_image
+
+IMAGES, EPOCHS = 2, 4
+
+
+def main(output: Path, recipe: Path, changes: list[str]) -> None:
+    experiment = load_experiment(recipe, [*changes, "data.train_batch_size=1", "data.num_workers=0"])
+    source = open_split(experiment.data.root, experiment.data.train_split, IMAGES)
+    loader = build_training_loader(experiment, source, Process(0, 1, torch.device("cpu")), Position())
+    batches = [(epoch, batch) for epoch in range(EPOCHS) for batch in loader.epoch(epoch)]
+    batches.sort(key=lambda pair: str(pair[1].image_ids))  # stable: the epochs of an image stay in order
+    pictures = [picture(batch, epoch, experiment, source.categories) for epoch, batch in batches]
+    write_image(output, annotation_sheet(pictures, source.categories, f"{recipe.stem}: {EPOCHS} epochs", width=1400))
+
+
+def picture(batch: Batch, epoch: int, experiment: Experiment, categories: Categories) -> AnnotatedPicture:
+    image = denormalise(batch.images.entry(0), experiment.data.mean, experiment.data.std)
+    truth = batch.ground_truth
+    for y0, x0, y1, x1 in truth.objects(0, categories.num_stuff).boxes.int().tolist():
+        cv2.rectangle(image, (x0, y0), (x1 - 1, y1 - 1), (255, 230, 0), 1 + max(image.shape) // 500)
+    ids, classes, crowd = truth.ids.entry(0)[0], truth.classes.entry(0), truth.crowd.entry(0)
+    annotation = PanopticSegmentation(ids, classes, torch.ones(len(classes)), crowd)
+    name = f"image {batch.image_ids[0]}, epoch {epoch}, {image.shape[0]}×{image.shape[1]}"
+    return AnnotatedPicture(name, image, annotation)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
