@@ -5,15 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 INPLACE_ABN := $(VENV)/.stamp-inplace-abn
+SCORE_PEERS := $(VENV)/.stamp-score-peers
 NATIVE := $(shell find csrc -type f)
 # More arguments for a test run: make test ARGS="tests/ops -k boxes"
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format overfit bench-abn sdist clean
+.PHONY: bench-distributed soak help setup demo test lint format overfit bench-abn bench-data bench-score sdist clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
 setup: $(STAMP) ## install the tested versions and this checkout, editable, into .venv
 	@echo "$(VENV) is ready"
@@ -42,6 +43,19 @@ overfit: $(STAMP) ## learn eight real photographs by heart: an hour on two cores
 bench-abn: $(STAMP) $(INPLACE_ABN) ## the norm beside BatchNorm and inplace-abn: eight minutes on two quiet cores
 	@KINETO_LOG_LEVEL=99 TORCH_CPP_LOG_LEVEL=ERROR $(BIN)/python -m benchmarks.abn $(ARGS)
 
+# ARGS="--coco FOLDER", or the variable SEAMSEG_COCO, names photographs of COCO panoptic; without them their rows say so.
+bench-data: $(STAMP) ## training samples beside the plain Pillow recipe: five minutes
+	@$(BIN)/python -m benchmarks.data $(ARGS)
+
+bench-score: $(STAMP) $(SCORE_PEERS) ## scoring of files and maps, fusion and arg-max beside their peers: ten minutes
+	@$(BIN)/python -m benchmarks.score $(ARGS)
+
+bench-distributed: $(STAMP) ## collectives and bytes of a training step on two ranks, counted: five minutes
+	@$(BIN)/python -m benchmarks.distributed $(ARGS)
+
+soak: $(STAMP) ## 6000 steps of ranks with and without objects, 20 kills: half an hour on two cores
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
 sdist: $(STAMP) ## source distribution in dist/
 	@$(BIN)/python -c 'from setuptools.build_meta import build_sdist; print("dist/" + build_sdist("dist"))' | tail -n 1
 
@@ -64,6 +78,11 @@ $(STAMP): pyproject.toml setup.py constraints.txt $(NATIVE) | $(BIN)/python
 # A peer of bench-abn. Where it cannot be built its rows say so, and the others are measured.
 $(INPLACE_ABN): constraints.txt benchmarks/inplace_abn.sh | $(STAMP)
 	@bash benchmarks/inplace_abn.sh $(VENV) && touch $@ || true
+
+# Peers of bench-score. A row whose peer is missing says so.
+$(SCORE_PEERS): pyproject.toml constraints.txt benchmarks/panopticapi.sh | $(STAMP)
+	@$(INSTALL) torchmetrics hotcoco
+	@bash benchmarks/panopticapi.sh $(VENV) && touch $@ || true
 
 # Without Debian's python3-venv a new environment has no pip; the machine's own pip then installs one into it.
 $(BIN)/python:

@@ -99,10 +99,8 @@ def _ids(kind: str, size: Size, generator: torch.Generator) -> Tensor:
     if kind == "objects":
         for segment in (3, 4):
             top, left = (_draw(0, side // 2, generator) for side in size)
-            bottom, right = (
-                start + _draw(side // 6, side // 2, generator) for start, side in ((top, height), (left, width))
-            )
-            ids[:, top:bottom, left:right] = segment
+            tall, wide = (_draw(side // 6, side // 2, generator) for side in size)
+            ids[:, top : top + tall, left : left + wide] = segment
     return ids
 
 

@@ -1,0 +1,136 @@
+"""What the ranks of a training run tell each other: python -m benchmarks.distributed
+
+Two processes train the published network; the collectives of a step, and the bytes that the ranks hand over to them,
+are counted, beside those of torch.nn.SyncBatchNorm under DDP as it comes. Then the time of a step of two processes
+beside one, and what the counts would cost on up to 1024 GPUs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import fields
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import machine
+from benchmarks.distributed_model import NUM_GPUS, Wires, binding, cost_of
+from benchmarks.distributed_rank import PATTERNS, Found, Pattern, Traffic, run_rank
+from benchmarks.table import RESULTS, Row, print_rows, write_rows
+from benchmarks.traffic import Collective, total_bytes
+
+NUM_RANKS = 2
+OURS = ("active", "masked")
+WORDS = {
+    "norms": "of the synchronised norms",
+    "exchange": "of the exchange on who has regions",
+    "buffers": "of DDP's running statistics",
+    "gradients": "of DDP's gradient buckets",
+    "agreement": "of the agreement on stopping and finite losses",
+    "all": "in all",
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.distributed", description=(__doc__ or "").split("\n\n")[1]
+    )
+    parser.add_argument("--quick", action="store_true", help="a narrow network and two rounds, to see that it runs")
+    parser.add_argument("--output", type=Path, help="JSON file (default: results/distributed.json, none if quick)")
+    options = parser.parse_args(arguments)
+    machine.warn_if_busy()
+    found = measure(options.quick)
+    rows = [*count_rows(found), *time_rows(found), *model_rows(found, Wires())]
+    where, versions = machine.describe(1), machine.versions("torch", "seamseg")
+    print_rows(where, versions, rows)
+    print_model(found, Wires())
+    output = options.output or (None if options.quick else RESULTS / "distributed.json")
+    if output is not None:
+        write_rows(output, where, versions, rows)
+        print(f"written to {output}")
+
+
+def measure(quick: bool) -> Found:
+    """What two fresh processes find; the first one's times, the counts of both."""
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(NUM_RANKS, mp_context=context) as pool:
+        of_ranks = [pool.submit(run_rank, rank, NUM_RANKS, quick, folder) for rank in range(NUM_RANKS)]
+        first, *_ = [one.result() for one in of_ranks]
+        return first
+
+
+def count_rows(found: Found) -> list[Row]:
+    """Collectives and bytes of a step, summed over the ranks; in all and for the norms we may not have more."""
+    return [
+        row
+        for pattern in PATTERNS
+        for sync in OURS
+        for part in ("all", *(one.name for one in fields(Traffic)))
+        for row in _part_rows(found, pattern, sync, part)
+    ]
+
+
+def _part_rows(found: Found, pattern: Pattern, sync: str, part: str) -> list[Row]:
+    ours, peer = (getattr(found.traffic[pattern, side], part) for side in (sync, "peer"))
+    if not ours and not peer:
+        return []
+    words = f"{WORDS[part]}, {sync}, {sum(pattern)} of {len(pattern)} ranks have objects; SyncBatchNorm"
+    slug = f"{part}-{sync}-{sum(pattern)}-of-{len(pattern)}"
+    must = 1.0 if part in ("all", "norms") else None
+    sent, by_peer = total_bytes(ours) / 1e3, total_bytes(peer) / 1e3
+    return [
+        Row(f"collectives-{slug}", f"collectives {words}", len(ours), len(peer), "", must),
+        Row(f"bytes-{slug}", f"handed over {words}", sent, by_peer, "kB", must),
+    ]
+
+
+def time_rows(found: Found) -> list[Row]:
+    """Overhead of two ranks; every process does the same work, with one thread."""
+    together, apart, alone = (found.milliseconds[name] for name in ("together", "apart", "alone"))
+    return [
+        Row("step-beside-one", "step of two ranks; of one process, the other idle", together, alone, "ms"),
+        Row("step-beside-apart", "step of two ranks; of two processes that share nothing", together, apart, "ms"),
+    ]
+
+
+def model_rows(found: Found, wires: Wires) -> list[Row]:
+    """Modelled communication of a step in rings; SyncBatchNorm's counts under the same assumptions."""
+    rows = []
+    for num_gpus in NUM_GPUS:
+        ours, peer = (
+            cost_of(_of_first(found, side), num_gpus, wires, trees=False).total for side in ("masked", "peer")
+        )
+        measure = f"communication of a step on {num_gpus} GPUs, a model ({wires}, rings, no overlap); SyncBatchNorm"
+        rows.append(Row(f"model-{num_gpus}", measure, ours, peer, "ms"))
+    return rows
+
+
+def print_model(found: Found, wires: Wires) -> None:
+    """A table: GPUs, costs of norms and gradients, what binds."""
+    norms, gradients = (_of_first(found, "masked", part) for part in ("norms", "gradients"))
+    console = Console()
+    table = Table(title=f"a model, in ms per step: {wires}")
+    for title in ("GPUs", "norms, ring", "norms, tree", "MB sent for them", "gradients, ring", "binds first"):
+        table.add_column(title, justify="right")
+    for num_gpus in NUM_GPUS:
+        ring, tree = (cost_of(norms, num_gpus, wires, trees) for trees in (False, True))
+        other = cost_of(gradients, num_gpus, wires, trees=False)
+        sent = ring.transfer * wires.bandwidth / 1e9
+        cells = (f"{ring.total:.1f}", f"{tree.total:.1f}", f"{sent:.1f}", f"{other.total:.1f}", binding(ring, other))
+        table.add_row(str(num_gpus), *cells)
+    console.print(table)
+
+
+def _of_first(found: Found, side: str, *parts: str) -> list[Collective]:
+    """What the first rank takes part in, in a step in which all have objects; all parts, if none is named."""
+    traffic = found.traffic[PATTERNS[0], side]
+    of_parts = [getattr(traffic, part) for part in parts or [one.name for one in fields(Traffic)]]
+    return [one for of_ranks in of_parts for one in of_ranks[: len(of_ranks) // NUM_RANKS]]
+
+
+if __name__ == "__main__":
+    main()

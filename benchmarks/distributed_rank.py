@@ -1,0 +1,175 @@
+"""What a process of the distributed benchmark does: counts the collectives of training steps, and takes their time."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import torch
+from torch import distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from benchmarks.distributed_peer import with_sync_batch_norm
+from benchmarks.made_up import CATEGORIES, made_up_batch, small_experiment, small_network
+from benchmarks.traffic import Collective, collectives_of
+from seamseg.build import build_initialised_network
+from seamseg.config import Experiment, parse_experiment
+from seamseg.networks import PanopticNet
+from seamseg.ops.collectives import gather_objects, largest_over_ranks
+from seamseg.train import parallel
+
+SIDES = ("active", "masked", "peer")
+"""Ours in both modes of `norm.sync`, and torch.nn.SyncBatchNorm."""
+Pattern = tuple[bool, ...]
+PATTERNS: tuple[Pattern, ...] = ((True, True), (False, True))
+"""Which ranks have objects."""
+FULL = ("body={name: resnet50}", "fpn.extra_levels=2", "rpn={anchor_ratios: [0.2, 0.5, 1, 2, 5], anchor_scale: 2}",
+        "rpn.training={before_nms: 1000, after_nms: 100}", "roi.num_samples=16")  # fmt: skip
+"""The published network; few regions, because their number changes no collective."""
+SIZE, QUICK_SIZE = (192, 256), (64, 96)
+ROUNDS, QUICK_ROUNDS, WARM_UP = 10, 2, 2
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """The collectives of a step, of all ranks together.
+
+    Attributes:
+        norms: of the synchronised norms, with the hand-over of running statistics.
+        exchange: on who has regions.
+        buffers: DDP's, of the running statistics.
+        gradients: DDP's buckets.
+        agreement: on whether to stop, and whether all losses are finite.
+    """
+
+    norms: list[Collective] = field(default_factory=list)
+    exchange: list[Collective] = field(default_factory=list)
+    buffers: list[Collective] = field(default_factory=list)
+    gradients: list[Collective] = field(default_factory=list)
+    agreement: list[Collective] = field(default_factory=list)
+
+    @property
+    def all(self) -> list[Collective]:
+        return [*self.norms, *self.exchange, *self.buffers, *self.gradients, *self.agreement]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the ranks found.
+
+    Attributes:
+        traffic: by pattern and side.
+        losses: by side, to see that all compute the same.
+        milliseconds: of a step: `together` (two ranks), `apart` (both at the same time without a word), `alone`.
+    """
+
+    traffic: dict[tuple[Pattern, str], Traffic]
+    losses: dict[str, float]
+    milliseconds: dict[str, float]
+
+
+def run_rank(rank: int, num_ranks: int, quick: bool, folder: str) -> Found:
+    """Joins the others, counts and measures, and leaves."""
+    torch.set_num_threads(1)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=num_ranks)
+    try:
+        traffic, losses = dict[tuple[Pattern, str], Traffic](), dict[str, float]()
+        for side in SIDES:
+            network = network_of(side, quick)
+            for pattern in PATTERNS:
+                traffic[pattern, side], losses[side] = _count(network, side, pattern, quick)
+            del network
+            gc.collect()
+        return Found(traffic, losses, _times(quick))
+    finally:
+        dist.destroy_process_group()
+
+
+def network_of(side: str, quick: bool) -> PanopticNet:
+    """With the norms of a side, or those of one process each (`bn`)."""
+    norm = {"bn": "bn", "peer": "syncbn"}.get(side, f"syncbn, sync: {side}")
+    experiment = small_experiment(f"norm={{name: {norm}}}") if quick else _full(f"norm={{name: {norm}}}")
+    network = small_network(experiment) if quick else build_initialised_network(experiment, CATEGORIES)
+    return (with_sync_batch_norm(network) if side == "peer" else network).train()
+
+
+def _full(norm: str) -> Experiment:
+    return parse_experiment("", "benchmarks", [*FULL, norm])
+
+
+def _count(network: PanopticNet, side: str, pattern: Pattern, quick: bool) -> tuple[Traffic, float]:
+    step = _step(network, pattern[dist.get_rank()], quick)
+    collectives_of(lambda: step(network))  # process groups are made the first time
+    alone = collectives_of(lambda: step(network))
+    wrapped = DistributedDataParallel(network) if side == "peer" else parallel(network)
+    losses = []
+    for _ in range(WARM_UP):  # DDP arranges its buckets anew after the first step
+        losses.append(step(wrapped))
+    whole = collectives_of(lambda: step(wrapped))
+    of_ddp = list((Counter(whole) - Counter(alone)).elements())
+    agreement = [] if side == "peer" else collectives_of(lambda: largest_over_ranks([0, 0], torch.device("cpu")))
+    mine = Traffic(
+        norms=[one for one in alone if not _is_exchange(one)],
+        exchange=[one for one in alone if _is_exchange(one)],
+        buffers=[one for one in of_ddp if one.operation == "broadcast"],
+        gradients=[one for one in of_ddp if one.operation == "all_reduce"],
+        agreement=agreement,
+    )
+    return _joined([one for one in gather_objects(mine) if isinstance(one, Traffic)]), losses[0]
+
+
+def _is_exchange(one: Collective) -> bool:
+    return one.operation == "all_gather" and one.whole_numbers
+
+
+def _joined(of_ranks: list[Traffic]) -> Traffic:
+    return Traffic(
+        **{part: [one for rank in of_ranks for one in getattr(rank, part)] for part in Traffic.__dataclass_fields__}
+    )
+
+
+def _step(network: PanopticNet, has_objects: bool, quick: bool) -> Callable[[nn.Module], float]:
+    """Forward and backward on an image of this rank, the same every time."""
+    kind = "objects" if has_objects else "no objects"
+    generator = torch.Generator().manual_seed(dist.get_rank())
+    batch = made_up_batch([kind], [QUICK_SIZE if quick else SIZE], generator)
+
+    def step(module: nn.Module) -> float:
+        network.zero_grad(set_to_none=True)
+        losses: Any = module(batch.images, batch.ground_truth, torch.Generator().manual_seed(0))
+        total = losses.total({name: 1.0 for name, _ in losses.items()})
+        total.backward()
+        return float(total.detach())
+
+    return step
+
+
+def _times(quick: bool) -> dict[str, float]:
+    """Medians of the slowest rank, in rounds in which all ways take turns."""
+    together, apart = network_of("masked", quick), network_of("bn", quick)
+    wrapped, is_first = parallel(together), dist.get_rank() == 0
+    in_company, by_itself = _step(together, True, quick), _step(apart, True, quick)
+    steps: dict[str, Callable[[], object]] = {
+        "together": lambda: in_company(wrapped),
+        "apart": lambda: by_itself(apart),
+        "alone": lambda: by_itself(apart) if is_first else None,
+    }
+    taken: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(WARM_UP + (QUICK_ROUNDS if quick else ROUNDS)):
+        for name in list(steps)[:: 1 if turn % 2 == 0 else -1]:
+            dist.barrier()
+            start = time.perf_counter()
+            steps[name]()
+            mine = 1000 * (time.perf_counter() - start)
+            slowest = max(float(str(one)) for one in gather_objects(mine))
+            if turn >= WARM_UP:
+                taken[name].append(slowest)
+    return {name: median(values) for name, values in taken.items()}

@@ -1,0 +1,196 @@
+"""What one process of the soak does: train a small network on images that are empty more often than not."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed as dist
+
+from benchmarks.made_up import KINDS, MadeUpBatches, made_up_batch, small_experiment, small_network
+from seamseg.build.training import build_optimizer
+from seamseg.networks import PanopticNet
+from seamseg.ops import active_group
+from seamseg.runtime.distributed import Process
+from seamseg.runtime.position import Position
+from seamseg.runtime.precision import Precision
+from seamseg.runtime.schedule import LearningRate
+from seamseg.runtime.stopping import StopRequest
+from seamseg.structures import Batch
+from seamseg.train import Optimisation, Pace, Trainer
+
+SECONDS = 120
+"""Longest wait of a rank for the others; more is taken for a hang."""
+MAX_GROUPS = 3
+"""Of process groups, here; fewer than the sets of ranks that come, so that the limit is met."""
+EMPTY = tuple(kind for kind in KINDS if kind != "objects")
+SIDES = (33, 48, 64, 75)
+MEMORY_EVERY = 5
+WARM_UP = 0.2
+"""Part of the steps after which memory should grow no more."""
+
+
+@dataclass(frozen=True)
+class Soak:
+    """One run of several ranks.
+
+    Attributes:
+        num_ranks: that train together.
+        sync: as `norm.sync`.
+        steps: of all ranks.
+        folder: for the ranks to meet in; empty.
+    """
+
+    num_ranks: int
+    sync: str
+    steps: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a rank says at the end.
+
+    Attributes:
+        digests: of every parameter and buffer.
+        most_groups: process groups of some of the ranks that lived at one time.
+        memory: resident, in MB, after every `MEMORY_EVERY` steps.
+        empty: steps in which this rank had no object, and those in which no rank had one.
+    """
+
+    digests: dict[str, str]
+    most_groups: int
+    memory: list[float]
+    empty: tuple[int, int]
+
+    def growth(self) -> tuple[float, float]:
+        """Most memory after the warm-up, and during it."""
+        warm = max(1, int(WARM_UP * len(self.memory)))
+        return max(self.memory[warm:]), max(self.memory[:warm])
+
+
+def train(soak: Soak, rank: int, stepped: Callable[[int], None]) -> Report:
+    """Joins the other ranks, trains, and leaves.
+
+    Args:
+        soak: the run.
+        rank: of this process, which does nothing else.
+        stepped: told the number of every finished step.
+    """
+    torch.set_num_threads(1)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    warnings.filterwarnings("ignore", "the region head got a single region")
+    active_group.MAX_GROUPS = MAX_GROUPS
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{soak.folder}/store",
+        rank=rank,
+        world_size=soak.num_ranks,
+        timeout=timedelta(seconds=SECONDS),
+    )
+    try:
+        watcher = Watcher(stepped)
+        trainer = small_trainer(soak, rank)
+        trainer.run(Position(), watcher, StopRequest())
+        return Report(digests_of(trainer.network), watcher.most_groups, watcher.memory, empty_steps(soak, rank))
+    finally:
+        dist.destroy_process_group()
+
+
+def small_trainer(soak: Soak, rank: int) -> Trainer:
+    """With a step so small that noise is not learnt by heart and nothing overflows."""
+    experiment = small_experiment(
+        f"norm={{name: syncbn, sync: {soak.sync}}}", "optimizer.lr=0.002", "roi.masks_of_positives_only=true"
+    )
+    network = small_network(experiment)
+    optimisation = Optimisation(
+        optimizer=build_optimizer(experiment, network),
+        learning_rate=LearningRate(0.002, lambda iteration: 1.0, 0, 1.0),
+        loss_weights=experiment.loss_weights.model_dump(),
+        clip_norm=1.0,
+        precision=Precision("float32", torch.device("cpu")),
+        accumulate=1,
+        average=None,
+    )
+    loader: Any = MadeUpBatches(lambda step: batch_of(soak, step, rank), soak.steps)
+    process = Process(rank, soak.num_ranks, torch.device("cpu"))
+    return Trainer(network, loader, optimisation, 0, process, Pace(1, 0, 1, log_every=10))
+
+
+def kinds_of(soak: Soak, step: int) -> list[tuple[str, ...]]:
+    """What is in the one or two images of every rank: no object anywhere, some everywhere, or as a coin falls."""
+    generator = torch.Generator().manual_seed(1000 * step + 10 * soak.num_ranks)
+    case = _draw(4, generator)
+    found = []
+    for _ in range(soak.num_ranks):
+        has_objects = case == 1 or (case > 1 and _draw(2, generator) == 1)
+        first = "objects" if has_objects else EMPTY[_draw(len(EMPTY), generator)]
+        others = KINDS if has_objects else EMPTY
+        found.append((first, *(others[_draw(len(others), generator)] for _ in range(_draw(2, generator)))))
+    return found
+
+
+def empty_steps(soak: Soak, rank: int) -> tuple[int, int]:
+    """Steps in which this rank has no object, and those in which no rank has one."""
+    steps = [["objects" in kinds for kinds in kinds_of(soak, step)] for step in range(soak.steps)]
+    return sum(not has[rank] for has in steps), sum(not any(has) for has in steps)
+
+
+def batch_of(soak: Soak, step: int, rank: int) -> Batch:
+    generator = torch.Generator().manual_seed(1000 * step + 10 * soak.num_ranks + rank + 1)
+    kinds = kinds_of(soak, step)[rank]
+    sizes = [(SIDES[_draw(len(SIDES), generator)], SIDES[_draw(len(SIDES), generator)]) for _ in kinds]
+    return made_up_batch(kinds, sizes, generator)
+
+
+class Watcher:
+    """Follows the steps of a rank.
+
+    Args:
+        told: of the number of every finished step.
+    """
+
+    def __init__(self, told: Callable[[int], None]) -> None:
+        self.told = told
+        self.most_groups = 0
+        self.memory: list[float] = []
+
+    def stepped(self, position: Position) -> None:
+        self.told(position.iteration)
+        self.most_groups = max(self.most_groups, active_group.num_groups())
+        if position.iteration % MEMORY_EVERY == 0:
+            gc.collect()
+            self.memory.append(resident())
+
+    def logged(self, iteration: int, losses: dict[str, float], rate: float) -> None: ...
+
+    def validate(self, network: PanopticNet, position: Position) -> float:
+        return 0.0
+
+    def save(self, position: Position) -> None: ...
+
+
+def digests_of(network: PanopticNet) -> dict[str, str]:
+    """One per parameter and buffer: equal where all bits are."""
+    return {
+        name: hashlib.sha256(value.detach().contiguous().numpy().tobytes()).hexdigest()
+        for name, value in network.state_dict().items()
+    }
+
+
+def resident() -> float:
+    """Memory of this process, in MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _draw(below: int, generator: torch.Generator) -> int:
+    return int(torch.randint(below, (), generator=generator))
