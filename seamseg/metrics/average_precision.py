@@ -93,6 +93,8 @@ class AveragePrecision:
         return self._evaluate("segm")
 
     def _evaluate(self, kind: Literal["bbox", "segm"]) -> float:
+        if not any(image.true for image in self.state):
+            return float("nan")
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress with print
             evaluation = COCOeval(self._side("true"), self._side("detected"), kind)
             evaluation.params.maxDets = [_MAX_DETECTIONS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -119,10 +120,10 @@ class StuffOverlap:
 
     def count(self, matching: Matching) -> None:
         """Counts one image whose segments are matched."""
-        for row, classes, amounts in ((0, matching.classes, matching.iou), (1, matching.present, 1.0)):
-            stuff = classes < self.num_stuff
-            values = torch.as_tensor(amounts, dtype=torch.float64).expand(len(classes))[torch.from_numpy(stuff)]
-            self.state[row].index_add_(0, torch.from_numpy(classes[stuff]), values)
+        iou_sum, num_true = self.state[:, : self.num_stuff].numpy()
+        stuff = matching.classes < self.num_stuff
+        np.add.at(iou_sum, matching.classes[stuff], matching.iou[stuff])
+        np.add.at(num_true, matching.present[matching.present < self.num_stuff], 1)
 
     def merge(self, state: Tensor) -> None:
         """Adds what another instance counted."""

@@ -1,0 +1,71 @@
+"""PQ of maps in memory, as validation during training counts it, against torchmetrics."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.score_files import NUM_CLASSES, NUM_STUFF, cells
+from benchmarks.table import Row
+from benchmarks.timing import medians, timed
+from seamseg.metrics.panoptic_quality import PanopticQuality
+from seamseg.metrics.segments import Segments
+from seamseg.structures import VOID, Size
+
+SIZE: Size = (1024, 2048)
+NUM_SEGMENTS = 60
+_WARM_UP = 1
+_SLUG = "update-torchmetrics"
+_WRONG = "the two sides compute different things"
+
+
+def update_row(rounds: int, size: Size = SIZE, num_segments: int = NUM_SEGMENTS) -> Row:
+    """One image whose ids and classes are tensors.
+
+    Args:
+        rounds: that count.
+        size: height and width.
+        num_segments: on each side.
+    """
+    try:
+        metric = importlib.import_module("torchmetrics.detection").PanopticQuality
+    except ImportError as error:
+        return Row(_SLUG, f"not measured: torchmetrics is not installed ({error})", None, None, "ms", must=1 / 50)
+    truth, prediction = a_pair(size, num_segments)
+    coloured = [_colours(side)[None] for side in (prediction, truth)]
+
+    def ours() -> float:
+        quality = PanopticQuality(NUM_CLASSES, NUM_STUFF)
+        quality.update(Segments(prediction.ids, prediction.classes, prediction.crowd), truth)
+        return quality.over_all().pq
+
+    def peer() -> float:
+        quality: Any = metric(set(range(NUM_STUFF, NUM_CLASSES)), set(range(NUM_STUFF)))
+        quality.update(*coloured)
+        return float(quality.compute())
+
+    assert abs(ours() - peer()) < 1e-6, _WRONG
+    found = medians(
+        {"ours": timed(lambda: None, lambda _: ours()), "peer": timed(lambda: None, lambda _: peer())}, rounds, _WARM_UP
+    )
+    measure = f"PQ of one pair of maps in memory, {size[1]}×{size[0]}, {num_segments} segments; torchmetrics"
+    return Row(_SLUG, measure, found["ours"], found["peer"], "ms", must=1 / 50)
+
+
+def a_pair(size: Size, num_segments: int) -> tuple[Segments, Segments]:
+    """Both sides without void, which torchmetrics counts another way; stuff has one segment per class, as there."""
+    generator = np.random.default_rng(0)
+    ids = torch.from_numpy(cells(size, num_segments, generator))
+    things = torch.from_numpy(generator.integers(NUM_STUFF, NUM_CLASSES, num_segments - NUM_STUFF))
+    classes = torch.cat([torch.tensor([VOID]), torch.arange(NUM_STUFF), things])
+    crowd = torch.zeros(len(classes), dtype=torch.bool)
+    return Segments(ids, classes, crowd), Segments(ids.roll((5, -4), (0, 1)), classes, crowd)
+
+
+def _colours(segments: Segments) -> Tensor:
+    """H×W×2: class and id."""
+    return torch.stack([segments.class_map(), segments.ids], -1)

@@ -1,0 +1,119 @@
+"""``seamseg compare``: whether one result is better than another, or only luckier."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from seamseg.data.json_fields import field, load_object
+from seamseg.metrics.image_counts import ImageCounts
+from seamseg.metrics.resampling import Interval, draw_images, resampled_pq
+from seamseg.structures import ImageId
+
+SEED = 0
+
+
+def add_parser(verbs: Any) -> None:
+    """Adds the verb and its arguments."""
+    verb = verbs.add_parser(
+        "compare",
+        help="compare the scores of two results on the same images",
+        description="Compares two files of scores, as `seamseg evaluate` and `seamseg score` write them with --json, "
+        "on the same images: PQ of both, the difference, and where it lies for 95 % of the data sets that are drawn from "
+        "these images with replacement. An interval that holds 0 means that the difference may be chance.",
+    )
+    verb.add_argument("first", type=Path, metavar="A.json", help="scores")
+    verb.add_argument("second", type=Path, metavar="B.json", help="scores that A is subtracted from")
+    verb.set_defaults(run=run)
+
+
+@dataclass(frozen=True)
+class StoredScores:
+    """What is compared.
+
+    Attributes:
+        per_class: PQ by class name, NaN where the class does not appear.
+        images: what each image contributes, by its id.
+    """
+
+    per_class: dict[str, float]
+    images: dict[ImageId, ImageCounts]
+
+
+def run(options: argparse.Namespace) -> int:
+    first, second = read_scores(options.first), read_scores(options.second)
+    check_comparable(first, second, options.first, options.second)
+    draws = draw_images(len(first.images), np.random.default_rng(SEED))
+    one = np.ones((1, len(first.images)), np.int64)
+    sides = [[scores.images[image] for image in first.images] for scores in (first, second)]
+    exact = [float(resampled_pq(images, len(first.per_class), one)[0]) for images in sides]
+    drawn = [resampled_pq(images, len(first.per_class), draws) for images in sides]
+    console = Console()
+    table = Table("", "PQ", "95 % of resampled images")
+    rows = [("A", exact[0], drawn[0]), ("B", exact[1], drawn[1]), ("B − A", exact[1] - exact[0], drawn[1] - drawn[0])]
+    for name, value, values in rows:
+        interval = Interval.of(values)
+        table.add_row(name, f"{100 * value:.2f}", f"{100 * interval.low:.2f} … {100 * interval.high:.2f}")
+    console.print(table)
+    console.print(_verdict(Interval.of(rows[2][2])))
+    for name, change in _largest_changes(first, second):
+        console.print(f"{name}: {100 * change:+.1f}")
+    return 0
+
+
+def read_scores(path: Path) -> StoredScores:
+    """Scores from a file.
+
+    Raises:
+        ValueError: it is no file of scores, or lacks what single images contribute.
+    """
+    content = load_object(path)
+    lines = field(content, "per_class", dict, str(path))
+    entries = field(content, "images", list, f"{path} (written by an older version?)")
+    try:
+        per_class = {name: math.nan if line["pq"] is None else float(line["pq"]) for name, line in lines.items()}
+        images = [ImageCounts.from_dict(entry) for entry in entries]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no file of scores: {error!r}") from error
+    if any(((image.classes < 0) | (image.classes >= len(per_class))).any() for image in images):
+        raise ValueError(f"{path} contradicts itself: an image has a class that is not among its {len(per_class)}")
+    return StoredScores(per_class, {image.image_id: image for image in images})
+
+
+def check_comparable(first: StoredScores, second: StoredScores, *paths: Path) -> None:
+    """Whether two results are of the same classes and images.
+
+    Raises:
+        ValueError: they are not, or there are no images.
+    """
+    if list(first.per_class) != list(second.per_class):
+        raise ValueError(f"{paths[0]} and {paths[1]} are scores of different classes")
+    different = len(first.images.keys() ^ second.images.keys())
+    if different:
+        raise ValueError(
+            f"{paths[0]} and {paths[1]} are scores of different images: {different} are in one of them alone"
+        )
+    if not first.images:
+        raise ValueError(f"{paths[0]} and {paths[1]} hold no images")
+
+
+def _verdict(difference: Interval) -> str:
+    if difference.low > 0:
+        return "B is better than A, beyond the chance of these images"
+    if difference.high < 0:
+        return "A is better than B, beyond the chance of these images"
+    return "the difference may be chance"
+
+
+def _largest_changes(first: StoredScores, second: StoredScores, at_most: int = 5) -> list[tuple[str, float]]:
+    """Class and change of its PQ, the largest first."""
+    changes = {name: second.per_class[name] - pq for name, pq in first.per_class.items()}
+    known = [(name, change) for name, change in changes.items() if change != 0 and not math.isnan(change)]
+    return sorted(known, key=lambda item: -abs(item[1]))[:at_most]

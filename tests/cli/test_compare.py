@@ -1,0 +1,70 @@
+"""`seamseg compare`: a difference and what it is worth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from panoptic_pairs import Side, listed, write_side
+
+from seamseg.cli import main
+
+IDS = np.array([[1, 1, 1, 1, 2, 2, 2, 2]] * 6)
+BOTH, CAR = {1: 7, 2: 3}, {2: 3}
+
+
+def scores(folder: Path, name: str, found: list[bool]) -> Path:
+    """Of images whose sky is found or not."""
+    truth = [Side(IDS, listed(IDS, BOTH, set()))] * len(found)
+    ids = [IDS if one else np.where(IDS == 2, 2, 0) for one in found]
+    results = [Side(one, listed(one, BOTH, set())) for one in ids]
+    true, predicted = write_side(folder, f"{name}-true", truth), write_side(folder, name, results, bare=True)
+    out = folder / f"{name}-scores.json"
+    assert main(["score", "--gt", str(true), "--pred", str(predicted), "--json", str(out)]) == 0
+    return out
+
+
+def compare(first: Path, second: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    assert main(["compare", str(first), str(second)]) == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_a_clear_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    worse, better = scores(tmp_path, "worse", [True] * 4 + [False] * 8), scores(tmp_path, "better", [True] * 12)
+    out = compare(worse, better, capsys)
+    assert "B is better than A, beyond the chance of these images" in out
+    assert "│ A │ 75.00 │" in out  # the sky has a PQ of 4 / (4 + 8/2) and the car of 1
+    assert "│ B │ 100.00 │ 100.00 … 100.00 │" in out
+    assert "│ B − A │ 25.00 │" in out
+    assert "sky: +50.0" in out
+    assert "A is better than B" in compare(better, worse, capsys)
+
+
+def test_a_difference_of_one_image_may_be_chance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = scores(tmp_path, "one", [True] * 6), scores(tmp_path, "other", [True] * 5 + [False])
+    assert "the difference may be chance" in compare(one, other, capsys)
+    assert compare(one, other, capsys) == compare(one, other, capsys)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content["images"].pop(), "different images: 1 are in one of them alone"),
+        (lambda content: content["per_class"].pop("sky"), "different classes"),
+        (lambda content: content.pop("images"), "the key 'images' is missing"),
+        (lambda content: content["images"][0].pop("tp"), "is no file of scores"),
+        (lambda content: content["images"][0]["classes"].__setitem__(0, 77), "contradicts itself"),
+    ],
+)
+def test_files_that_cannot_be_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: object, message: str
+) -> None:
+    first, second = scores(tmp_path, "one", [True] * 2), tmp_path / "second.json"
+    content = json.loads(first.read_text())
+    change(content)  # type: ignore[operator]
+    second.write_text(json.dumps(content))
+    assert main(["compare", str(first), str(second)]) == 2
+    assert message in capsys.readouterr().err
