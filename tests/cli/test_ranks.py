@@ -1,0 +1,80 @@
+"""The command in two processes, as torchrun starts them: the first one alone writes and speaks."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_experiment import write_tiny_config, write_tiny_splits
+
+NARROW = """
+import sys, seamseg.cli, tiny_experiment
+with tiny_experiment.narrow_body():
+    sys.exit(seamseg.cli.main(sys.argv[1:]))
+"""
+SECONDS = 300
+
+
+def environment() -> dict[str, str]:
+    paths = os.pathsep.join(path for path in sys.path if path)
+    return os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+
+
+def in_two_processes(folder: Path, arguments: list[list[str]]) -> list[tuple[str, str]]:
+    """What each process of the command says on its two channels; both must succeed.
+
+    Args:
+        folder: to work in.
+        arguments: of each process; torchrun would give all the same.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = environment() | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", NARROW, *of_rank, "--device", "cpu"],
+            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, of_rank in enumerate(arguments)
+    ]
+    try:
+        said = [process.communicate(timeout=SECONDS) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], said
+    return said
+
+
+@pytest.mark.slow
+def test_the_first_process_alone_writes_and_speaks(tmp_path: Path) -> None:
+    data = write_tiny_splits(tmp_path / "data", num_val=3)
+    config = write_tiny_config(tmp_path / "tiny.yaml", data, "norm.name=syncbn", "data.train_batch_size=1")
+    runs = [tmp_path / "run0", tmp_path / "run1"]
+    said = in_two_processes(tmp_path, [["train", str(config), "--run-dir", str(run)] for run in runs])
+    assert {"config.yaml", "metrics.jsonl", "model.safetensors"} <= {path.name for path in runs[0].iterdir()}
+    assert "PQ" in said[0][1]
+    assert not runs[1].exists()
+    assert said[1] == ("", "")
+
+    scores = [tmp_path / "scores0.json", tmp_path / "scores1.json", tmp_path / "alone.json"]
+    command = ["evaluate", str(runs[0]), "--data", str(data), "--split", "val", "--json"]
+    said = in_two_processes(tmp_path, [[*command, str(path)] for path in scores[:2]])
+    assert "PQ" in said[0][0]
+    assert said[1] == ("", "")
+    assert not scores[1].exists()
+    in_one = [sys.executable, "-c", NARROW, *command, str(scores[2]), "--device", "cpu"]
+    subprocess.run(in_one, check=True, capture_output=True, env=environment())
+    first, alone = (json.loads(path.read_text()) for path in (scores[0], scores[2]))
+    assert first["all"]["pq"] == pytest.approx(alone["all"]["pq"], rel=1e-12)
+    assert first["images"] == alone["images"]
