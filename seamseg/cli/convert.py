@@ -20,7 +20,9 @@ def add_parser(verbs: Any) -> None:
         "interrupted conversion goes on where it stopped when the same command is given again; before it is complete, "
         "there is no JSON file, and so no data set.",
     )
-    kinds = verb.add_subparsers(title="kinds", metavar="KIND", required=True)
+    kinds = verb.add_subparsers(
+        title="kinds", metavar="KIND", required=True, help="what to convert; KIND --help explains it"
+    )
     for kind in convert_sources.KINDS:
         parser = kinds.add_parser(kind.name, help=kind.help, description=kind.description)
         kind.add_arguments(parser)

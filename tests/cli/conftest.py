@@ -55,9 +55,8 @@ def refuses(command: Command) -> Callable[..., str]:
     def run(*arguments: object) -> str:
         code, out, err = command(*arguments)
         assert code == 2
-        said = [
-            line for line in err.splitlines() if not line.lstrip().startswith(("drawing", "evaluating", "predicting"))
-        ]
+        bars = ("drawing", "evaluating", "predicting", "checking", "converting")
+        said = [line for line in err.splitlines() if not line.lstrip().startswith(bars)]
         assert len(said) == 1, err
         assert said[0].startswith("seamseg: ")
         assert "Traceback" not in out + err

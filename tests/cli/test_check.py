@@ -1,0 +1,67 @@
+"""`seamseg check`: what it prints, writes and ends with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+from tiny_dataset import TinyDataset, write_tiny_panoptic
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> TinyDataset:
+    return write_tiny_panoptic(tmp_path / "data", num_objects=6, images_without_objects=[2])
+
+
+def damage(tiny: TinyDataset) -> None:
+    def change(content: dict[str, Any]) -> None:
+        for segment in content["annotations"][0]["segments_info"]:
+            segment["area"] += 1
+
+    tiny.edit_json(change)
+
+
+def test_warnings_alone_are_no_failure(command: Any, tiny: TinyDataset) -> None:
+    code, out, err = command("check", tiny.folder, "--workers", 1)
+    assert code == 0
+    assert "warning image-without-things, 1 times: no object is labelled in an image" in out
+    assert "train, 002.png: 2 segments of stuff" in out
+    assert out.splitlines()[-1] == "right: 0 errors, 1 warning"
+    assert "4/4" in err
+
+
+def test_errors_are(command: Any, tiny: TinyDataset, tmp_path: Path) -> None:
+    damage(tiny)
+    number = len(tiny.segments[0])
+    code, out, _ = command("check", tiny.folder, "--examples", 1, "--json", tmp_path / "report.json")
+    assert code == 1
+    assert f"error wrong-area, {number} times: the area of a segment is not its number of pixels" in out
+    assert f"… and {number - 1} more" in out
+    assert out.splitlines()[-1] == f"faulty: {number} errors, 1 warning"
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["errors"], report["warnings"]) == (number, 1)
+
+
+def test_json_instead_of_text(command: Any, tiny: TinyDataset) -> None:
+    code, out, _ = command("check", tiny.folder, "--json", "-")
+    assert code == 0
+    assert json.loads(out)["faults"][0]["kind"] == "image-without-things"
+
+
+def test_a_repaired_copy_and_a_contact_sheet(command: Any, tiny: TinyDataset, tmp_path: Path) -> None:
+    damage(tiny)
+    arguments = ("--fix-areas", tmp_path / "fixed", "--contact-sheet", tmp_path / "sheet.png")
+    assert command("check", tiny.folder, *arguments).code == 1
+    assert cv2.imread(str(tmp_path / "sheet.png")).shape[1] == 2000
+    assert command("check", tmp_path / "fixed").code == 0
+    assert command("check", tiny.folder).code == 1
+
+
+def test_what_is_refused(refuses: Callable[..., str], tiny: TinyDataset, tmp_path: Path) -> None:
+    assert "does not exist" in refuses("check", tmp_path / "none")
+    assert "no split named 'val'" in refuses("check", tiny.folder, "--split", "val")
+    assert "at least 1 fault" in refuses("check", tiny.folder, "--examples", 0)

@@ -1,0 +1,99 @@
+"""`seamseg convert`: every kind from the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from seamseg.cli import convert_sources
+from seamseg.data.coco_panoptic import CocoPanoptic
+
+
+@pytest.fixture
+def masks(tmp_path: Path) -> Path:
+    folder = tmp_path / "masks"
+    for part in ("images", "classes", "instances"):
+        (folder / part).mkdir(parents=True)
+    (folder / "classes.yaml").write_text("stuff: {road: 1}\nthings: {car: 2}")
+    for name in ("a", "b", "c"):
+        cv2.imwrite(str(folder / f"images/{name}.jpg"), np.full((2, 4, 3), 90, np.uint8))
+        cv2.imwrite(str(folder / f"classes/{name}.png"), np.array([[1, 1, 2, 2], [1, 0, 2, 1]], np.uint8))
+        cv2.imwrite(str(folder / f"instances/{name}.png"), np.full((2, 4), 5, np.uint8))
+    return folder
+
+
+def test_masks(command: Any, masks: Path, tmp_path: Path) -> None:
+    arguments = ("convert", "masks", masks, tmp_path / "out", "--val-every", 3, "--images", "copy")
+    code, out, err = command(*arguments)
+    train, val = (tmp_path / f"out/annotations/panoptic_{split}.json" for split in ("train", "val"))
+    assert (code, out) == (0, f"train: 2 images: {train}\nval: 1 images: {val}\n")
+    assert "2/2" in err
+    assert not (tmp_path / "out/images/train/a.jpg").is_symlink()
+    assert len(CocoPanoptic(tmp_path / "out", "val")) == 1
+    code, out, _ = command(*arguments)
+    assert code == 0
+    assert out.splitlines()[0] == f"train: complete already, {train} (--overwrite converts it again)"
+    code, out, _ = command(*arguments, "--overwrite", "--workers", 1)
+    assert (code, out.splitlines()[1]) == (0, f"val: 1 images: {val}")
+
+
+def test_broken_images_are_listed(command: Any, masks: Path, tmp_path: Path) -> None:
+    for name in ("a", "c"):
+        (masks / f"classes/{name}.png").write_bytes(b"")
+    code, _, err = command("convert", "masks", masks, tmp_path / "out")
+    assert code == 2
+    assert err.count("not converted: ") == 2
+    assert "seamseg: 2 images cannot be converted, such as: " in err
+    assert not (tmp_path / "out/annotations/panoptic_train.json").exists()
+
+
+def test_to_detection_and_to_semantic(command: Any, data: Path, tmp_path: Path) -> None:
+    assert command("convert", "to-detection", data, tmp_path / "out", "--with-stuff").code == 0
+    assert command("convert", "to-semantic", data, tmp_path / "out", "--split", "val").code == 0
+    names = sorted(path.name for path in (tmp_path / "out/annotations").iterdir())
+    assert names == ["instances_train.json", "instances_val.json", "semantic_val", "semantic_val.json"]
+    content = json.loads((tmp_path / "out/annotations/instances_val.json").read_text())
+    assert len(content["categories"]) == 4
+
+
+def test_detection_back_to_panoptic(command: Any, data: Path, tmp_path: Path) -> None:
+    command("convert", "to-detection", data, tmp_path / "det", "--with-stuff", "--split", "val")
+    result = command(
+        "convert", "detection", tmp_path / "det/annotations/instances_val.json", data / "images/val", tmp_path / "out",
+        "--split", "again",
+    )  # fmt: skip
+    assert result.code == 0
+    before, after = CocoPanoptic(data, "val"), CocoPanoptic(tmp_path / "out", "again")
+    for index in range(len(before)):
+        one, other = before.read_annotation(index), after.read_annotation(index)
+        assert (one.classes[one.ids] == other.classes[other.ids]).all()
+
+
+@pytest.mark.parametrize("source", ["cityscapes_16bit", "cityscapes_panoptic"])
+def test_cityscapes(command: Any, shared: Path, tmp_path: Path, source: str) -> None:
+    code, out, _ = command("convert", "cityscapes", shared / "data/layouts" / source, tmp_path / "out")
+    assert code == 0
+    assert "1 images" in out
+    assert command("check", tmp_path / "out").code == 0
+
+
+@pytest.mark.parametrize("kind", [kind.name for kind in convert_sources.KINDS])
+def test_help_of_a_kind(command: Any, kind: str) -> None:
+    code, out, _ = command("convert", kind, "--help")
+    assert code == 0
+    assert "--workers" in out
+
+
+def test_what_is_refused(refuses: Callable[..., str], tmp_path: Path, data: Path) -> None:
+    assert "is no Cityscapes folder" in refuses("convert", "cityscapes", tmp_path, tmp_path / "out")
+    assert "does not exist" in refuses("convert", "masks", tmp_path, tmp_path / "out")
+    assert "no split named 'test'" in refuses("convert", "to-semantic", data, tmp_path / "out", "--split", "test")
+    (tmp_path / "values.yaml").write_text("a: b")
+    arguments = ("convert", "detection", tmp_path / "x.json", tmp_path, tmp_path / "out", "--split", "a")
+    assert "has to hold lines of two numbers" in refuses(*arguments, "--stuff-values", tmp_path / "values.yaml")

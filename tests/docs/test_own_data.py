@@ -1,0 +1,102 @@
+"""docs/own-data.md runs from its first line to its last, as a reader would type it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tiny_experiment import narrow_body
+
+from seamseg.cli import main
+from seamseg.data.coco_panoptic import CocoPanoptic
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "own-data.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder in which everything on the page was done."""
+    folder = tmp_path_factory.mktemp("own")
+    (labels,) = blocks("python")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", labels], cwd=folder, env=environment, check=True)
+    classes, settings = blocks("yaml")
+    (folder / "street/classes.yaml").write_text(classes)
+    (folder / "custom.yaml").write_text(settings)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        with narrow_body(16):
+            for line in "".join(blocks("bash")).splitlines():
+                program, *arguments = line.split()
+                assert program == "seamseg"
+                assert main(arguments) == 0, line
+        yield folder
+    finally:
+        os.chdir(before)
+
+
+def test_the_labels_become_a_data_set(ran: Path) -> None:
+    splits = {name: CocoPanoptic(ran / "street-panoptic", name) for name in ("train", "val")}
+    assert {name: len(split) for name, split in splits.items()} == {"train": 16, "val": 4}
+    assert splits["train"].categories.names == ("sky", "road", "car", "person")
+    assert splits["train"].categories.classes[3].color == (220, 20, 60)
+    for split in splits.values():
+        for index in range(len(split)):
+            annotation, name = split.read_annotation(index), split.image_path(index).stem
+            classes = cv2.imread(str(ran / f"street/classes/{name}.png"), cv2.IMREAD_UNCHANGED)
+            instances = cv2.imread(str(ran / f"street/instances/{name}.png"), cv2.IMREAD_UNCHANGED)
+            assert (annotation.classes[annotation.ids] == classes.astype(int) - 1).all()
+            pairs = set(zip(annotation.ids.ravel().tolist(), (classes * 10 + instances).ravel().tolist(), strict=True))
+            assert len(pairs) == len(np.unique(annotation.ids))
+
+
+def test_the_check_finds_nothing_and_draws_a_sheet(ran: Path) -> None:
+    report = json.loads((ran / "report.json").read_text())
+    assert (report["errors"], report["warnings"]) == (0, 0)
+    assert cv2.imread(str(ran / "sheet.png")).shape[1] == 2000
+
+
+def test_the_model_is_trained_scored_and_used(ran: Path) -> None:
+    assert (ran / "runs/street/model.safetensors").is_file()
+    assert 0 <= json.loads((ran / "scores.json").read_text())["all"]["pq"] <= 1
+    assert len(list((ran / "predicted/overlay").glob("*.jpg"))) == 20
+
+
+def test_and_back(ran: Path) -> None:
+    for split, number in (("train", 16), ("val", 4)):
+        objects = json.loads((ran / f"street-detection/annotations/instances_{split}.json").read_text())
+        assert len(objects["images"]) == number
+        assert len(list((ran / f"street-semantic/annotations/semantic_{split}").glob("*.png"))) == number
+
+
+def test_the_other_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that need data of others are checked for their options."""
+    said = set(re.findall(r"--[a-z-]+", PAGE.read_text()))
+    text = ""
+    for verb in (
+        ["train"],
+        ["evaluate"],
+        ["predict"],
+        ["check"],
+        *(["convert", kind] for kind in ("masks", "detection")),
+    ):
+        with pytest.raises(SystemExit):
+            main([*verb, "--help"])
+        text += capsys.readouterr().out
+    assert {option for option in said if option not in text} == set()
