@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seamseg.ops.boxes import scale_boxes
 from seamseg.ops.interpolate import class_map
-from seamseg.ops.paste import paste_mask
+from seamseg.ops.panoptic_fusion import panoptic_fusion
 from seamseg.structures import VOID, Detections, PanopticSegmentation, SemanticLogits, Size
 
 
@@ -87,48 +87,24 @@ def fuse(
         score_threshold: objects take part when their score is above this.
         overlap_threshold: an object is dropped when more than this fraction of its pixels is taken.
         min_stuff_area: smallest number of free pixels that make a segment; classes without any never do.
+
+    Raises:
+        ValueError: a pixel's class is not in 0 … 255.
+        ImportError: the native library is not built.
     """
-    semantics = semantics.long()
-    ids = torch.zeros_like(semantics)
-    kept = _place_things(ids, detections, score_threshold, overlap_threshold)
-    rest = _place_rest(ids, semantics, len(kept) + 1, min_stuff_area)
-    num_rest = len(rest)
-    classes = torch.cat([rest.new_tensor([VOID]), detections.classes[kept] + num_stuff, rest])
-    scores = detections.scores[kept].float()
-    scores = torch.cat([scores.new_zeros(1), scores, scores.new_ones(num_rest)])
+    order = _by_falling_score(detections.scores, score_threshold)
+    fused = panoptic_fusion(
+        detections.masks[order], detections.boxes[order], semantics, overlap_threshold, min_stuff_area
+    )
+    things, rest = order[fused.kept], fused.classes
+    classes = torch.cat([rest.new_tensor([VOID]), detections.classes[things] + num_stuff, rest])
+    scores = detections.scores[things].float()
+    scores = torch.cat([scores.new_zeros(1), scores, scores.new_ones(len(rest))])
     crowd = classes >= num_stuff
-    crowd[: len(kept) + 1] = False
-    return PanopticSegmentation(ids, classes, scores, crowd)
+    crowd[: len(things) + 1] = False
+    return PanopticSegmentation(fused.ids, classes, scores, crowd)
 
 
-def _place_things(ids: Tensor, detections: Detections, score_threshold: float, overlap_threshold: float) -> Tensor:
-    """Writes ids 1, 2, … into the free pixels of the map and returns the detections that got them, K int64."""
-    size = (ids.shape[0], ids.shape[1])
-    kept: list[int] = []
-    for index in _by_falling_score(detections.scores, score_threshold):
-        patch = paste_mask(detections.masks[index], detections.boxes[index], size)
-        window = ids[patch.window]
-        free = patch.mask & (window == 0)
-        area, free_area = torch.stack([patch.mask.sum(), free.sum()]).tolist()
-        if area > 0 and (area - free_area) / area > overlap_threshold:
-            continue
-        kept.append(index)
-        window.masked_fill_(free, len(kept))
-    return torch.tensor(kept, dtype=torch.int64, device=ids.device)
-
-
-def _by_falling_score(scores: Tensor, threshold: float) -> list[int]:
+def _by_falling_score(scores: Tensor, threshold: float) -> Tensor:
     order = torch.argsort(scores, descending=True, stable=True)
-    chosen: list[int] = order[scores[order] > threshold].tolist()
-    return chosen
-
-
-def _place_rest(ids: Tensor, semantics: Tensor, first_id: int, min_area: float) -> Tensor:
-    """Gives the free pixels of each large enough class the next id, classes ascending, and returns those classes."""
-    areas = torch.bincount(semantics[ids == 0], minlength=VOID + 1)
-    areas[VOID] = 0
-    classes = torch.nonzero(areas >= max(min_area, 1)).squeeze(1)
-    id_of_class = torch.zeros_like(areas)
-    id_of_class[classes] = torch.arange(first_id, first_id + len(classes), device=ids.device)
-    ids.copy_(torch.where(ids == 0, id_of_class[semantics], ids))
-    return classes
+    return order[scores[order] > threshold]

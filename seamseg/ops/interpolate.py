@@ -1,18 +1,18 @@
 """Class scores read off at any image size without the enlarged scores ever existing whole.
 
-At 65 classes and 1920×2560 pixels the enlarged scores of one image are 1.3 GB; in bands of rows a few MB do.
+At 65 classes and 1920×2560 pixels the enlarged scores of one image are 1.3 GB; here every pixel keeps the best score it
+has seen, class after class, in a register.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from seamseg.ops import native
 from seamseg.structures import SemanticLogits, Size
 
-_BAND_VALUES = 1 << 22  # 16 MB of float32: small enough for a cache, large enough that Python does not count
+_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def class_map(semantics: SemanticLogits, output_size: Size) -> Tensor:
@@ -27,54 +27,30 @@ def class_map(semantics: SemanticLogits, output_size: Size) -> Tensor:
         output_size: height and width of the result.
 
     Returns:
-        Height × width int64, the smallest class among equal scores.
+        Height × width int64, on the device of the scores: the smallest class among equal scores. A score that is not a
+        number counts as less than all others.
+
+    Raises:
+        ValueError: there are no scores.
+        ImportError: the native library is not built.
     """
+    native.require("class_map", _shape)
     logits = semantics.logits
-    num_classes, height, width = logits.shape
-    device = logits.device
-    rows = _taps(height, semantics.padded_size[0], semantics.size[0], output_size[0], device)
-    columns = _taps(width, semantics.padded_size[1], semantics.size[1], output_size[1], device)
-    classes = torch.empty(output_size, dtype=torch.int64, device=device)
-    band = max(1, _BAND_VALUES // (num_classes * output_size[1]))
-    for start in range(0, output_size[0], band):
-        part = slice(start, start + band)
-        classes[part] = _interpolate_band(logits, rows[part], columns).argmax(0)
-    return classes
+    scores = logits.to(native.device_with_kernels(logits.device), logits.dtype if logits.dtype in _TYPES else _TYPES[0])
+    try:
+        classes: Tensor = torch.ops.seamseg.class_map(
+            scores, _step(semantics, output_size, 0), _step(semantics, output_size, 1), *output_size
+        )
+    except RuntimeError as error:
+        raise native.argument_error(error, "class_map") from None
+    return classes.to(logits.device)
 
 
-@dataclass(frozen=True)
-class _Taps:
-    """The two neighbours of every output position along one axis.
-
-    Attributes:
-        before, after: n int64, indices of the neighbours.
-        fraction: n float32, the share of ``after``.
-    """
-
-    before: Tensor
-    after: Tensor
-    fraction: Tensor
-
-    def __getitem__(self, part: slice) -> _Taps:
-        return _Taps(self.before[part], self.after[part], self.fraction[part])
+def _step(semantics: SemanticLogits, output_size: Size, axis: int) -> float:
+    """How many scores lie between two neighbours of the output along an axis."""
+    num_scores = semantics.logits.shape[1 + axis]
+    return semantics.size[axis] / max(output_size[axis], 1) * (num_scores / semantics.padded_size[axis])
 
 
-def _taps(num_scores: int, padded: int, valid: int, output: int, device: torch.device) -> _Taps:
-    """Neighbours along an axis whose ``num_scores`` values span ``padded`` pixels, of which ``valid`` are shown."""
-    step = (valid / output) * (num_scores / padded)
-    position = ((torch.arange(output, dtype=torch.float64) + 0.5) * step - 0.5).clamp(0, num_scores - 1)
-    before = position.floor().long()
-    after = (before + 1).clamp(max=num_scores - 1)
-    return _Taps(before.to(device), after.to(device), (position - before).float().to(device))
-
-
-def _interpolate_band(logits: Tensor, rows: _Taps, columns: _Taps) -> Tensor:
-    """C × rows × columns float32 scores; only the source rows that the band touches are widened."""
-    first, last = int(rows.before[0]), int(rows.after[-1])
-    source = logits[:, first : last + 1].float()
-    wide = _mix(source[:, :, columns.before], source[:, :, columns.after], columns.fraction)
-    return _mix(wide[:, rows.before - first], wide[:, rows.after - first], rows.fraction[:, None])
-
-
-def _mix(before: Tensor, after: Tensor, fraction: Tensor) -> Tensor:
-    return before * (1 - fraction) + after * fraction
+def _shape(logits: Tensor, row_step: float, column_step: float, height: int, width: int) -> Tensor:
+    return logits.new_empty((height, width), dtype=torch.int64)

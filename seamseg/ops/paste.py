@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from seamseg.ops import native
 from seamseg.structures import Size
 
 
@@ -45,28 +45,42 @@ def paste_mask(logits: Tensor, box: Tensor, size: Size) -> Patch:
         size: height and width of the image.
 
     Returns:
-        The patch of pixels inside the box and the image; possibly 0×0.
+        The patch of pixels inside the box and the image, on the device of the logits; possibly 0×0.
+
+    Raises:
+        ValueError: the mask is not square.
+        ImportError: the native library is not built.
     """
-    y0, x0, y1, x1 = box.tolist()
-    top, row_weights = _tap_weights(y0, y1, size[0], logits)
-    left, column_weights = _tap_weights(x0, x1, size[1], logits)
-    probabilities = row_weights @ logits.float().sigmoid() @ column_weights.T
-    return Patch(probabilities > 0.5, top, left)
+    native.require("paste_mask", _shape)
+    probabilities = logits.to(native.device_with_kernels(logits.device)).float().sigmoid()
+    edges = box.double().cpu()
+    top, left, bottom, right = windows(edges[None], size)[0].tolist()
+    place = (*edges.tolist(), top, left, bottom - top, right - left)
+    try:
+        mask: Tensor = torch.ops.seamseg.paste_mask(probabilities, *place)
+    except RuntimeError as error:
+        raise native.argument_error(error, "paste_mask") from None
+    return Patch(mask.to(logits.device), top, left)
 
 
-def _tap_weights(low: float, high: float, length: int, mask: Tensor) -> tuple[int, Tensor]:
-    """Linear interpolation along one axis as a matrix.
+def windows(boxes: Tensor, size: Size) -> Tensor:
+    """The rows and columns of an image that have their centre strictly inside of boxes.
+
+    Args:
+        boxes: B×4, as in :func:`paste_mask`.
+        size: height and width of the image.
 
     Returns:
-        The first of the n pixels with their centre inside ``low`` … ``high``, and n×M weights of the cells for them.
+        B×4 int64 on the CPU: first row, first column, last row + 1, last column + 1; where a box has no pixel, the last
+        is not before the first, and all lie in the image.
     """
-    num_cells = mask.shape[0]
-    first = max(math.floor(low - 0.5) + 1, 0)
-    end = min(math.ceil(high - 0.5), length)
-    if first >= end:
-        return min(first, length), torch.zeros((0, num_cells), device=mask.device)
-    centres = torch.arange(first, end, dtype=torch.float64, device=mask.device) + 0.5
-    position = (centres - low) * (num_cells / (high - low)) - 0.5
-    cells = torch.arange(num_cells, dtype=torch.float64, device=mask.device)
-    weights = 1 - (position[:, None] - cells).abs()
-    return first, weights.clamp(min=0).float()
+    low, high = boxes.double().cpu().nan_to_num(nan=0.0).reshape(-1, 2, 2).unbind(1)
+    limit = torch.tensor(size, dtype=torch.float64)
+    first = ((low - 0.5).floor() + 1).clamp(min=0).minimum(limit)
+    end = (high - 0.5).ceil().minimum(limit).maximum(first)
+    return torch.cat([first, end], dim=1).long()
+
+
+def _shape(probabilities: Tensor, *place: float) -> Tensor:
+    height, width = place[-2:]
+    return probabilities.new_empty((int(height), int(width)), dtype=torch.bool)

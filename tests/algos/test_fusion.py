@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fusion_cases import Scene, check_scene, scenes
+from hypothesis import given, settings
 from oracles import fusion as oracle
 from torch import Tensor
 
@@ -139,6 +141,36 @@ def test_equals_image_sized_loops(seed: int) -> None:
     assert result.classes.tolist() == classes
     assert result.scores.tolist() == scores
     assert result.crowd.tolist() == crowd
+
+
+@given(scenes())
+@settings(max_examples=200)
+def test_equals_image_sized_loops_where_all_is_equal(scene: Scene) -> None:
+    check_scene(scene)
+
+
+def test_large_objects_are_shared_by_threads() -> None:
+    """Of a picture that takes several threads: what one thread finds."""
+    generator, size = torch.Generator().manual_seed(3), (300, 400)
+    corners = torch.rand(40, 2, 2, generator=generator) * torch.tensor(size)
+    detections = Detections(
+        torch.cat([corners.amin(1), corners.amax(1)], dim=1),
+        torch.randint(0, 4, (40,), generator=generator),
+        torch.rand(40, generator=generator),
+        torch.randn(40, 28, 28, generator=generator) * 3 + 1,
+    )
+    semantics, before = torch.randint(0, 19, size, generator=generator), torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 4):
+            torch.set_num_threads(threads)
+            results.append(fused(detections, semantics, overlap_threshold=0.4, min_stuff_area=200))
+    finally:
+        torch.set_num_threads(before)
+    one, four = results
+    assert 10 < len(one.classes) < 60  # some are dropped
+    assert torch.equal(one.ids, four.ids)
+    assert torch.equal(one.classes, four.classes)
 
 
 def test_at_another_size_boxes_scores_and_the_smallest_area_follow() -> None:

@@ -1,35 +1,20 @@
-"""Classes read off in bands of rows, against the enlarged scores."""
+"""Classes read off at any size, against the enlarged scores."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 import torch.nn.functional as F
+from fusion_cases import CLASS_SHAPES, check_classes, check_exact_classes, exact_scores
+from hypothesis import given, settings
 
-from seamseg.ops import interpolate
+from benchmarks.memory import peak_bytes
 from seamseg.ops.interpolate import class_map
 from seamseg.structures import SemanticLogits
 
 
 def random_logits(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def looped_scores(semantics: SemanticLogits, output: tuple[int, int]) -> torch.Tensor:
-    """C × output: every pixel on its own, in double precision."""
-    scores, (num_classes, height, width) = semantics.logits.double(), semantics.logits.shape
-    result = torch.empty(num_classes, *output, dtype=torch.float64)
-    for i in range(output[0]):
-        for j in range(output[1]):
-            y = (i + 0.5) * semantics.size[0] / output[0] * height / semantics.padded_size[0] - 0.5
-            x = (j + 0.5) * semantics.size[1] / output[1] * width / semantics.padded_size[1] - 0.5
-            y, x = min(max(y, 0.0), height - 1), min(max(x, 0.0), width - 1)
-            top, left = int(y), int(x)
-            bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
-            upper = scores[:, top, left] * (1 - (x - left)) + scores[:, top, right] * (x - left)
-            lower = scores[:, bottom, left] * (1 - (x - left)) + scores[:, bottom, right] * (x - left)
-            result[:, i, j] = upper * (1 - (y - top)) + lower * (y - top)
-    return result
 
 
 @pytest.mark.parametrize("size", [(48, 64), (45, 64), (48, 37), (1, 1)])
@@ -50,22 +35,46 @@ def test_when_the_scores_do_not_divide_the_image(padded: tuple[int, int]) -> Non
     assert not (differs & (best - second > 1e-5)).any()
 
 
-@pytest.mark.parametrize("output", [(30, 40), (19, 50), (7, 5), (1, 1), (100, 3)])
-@pytest.mark.parametrize("size", [(32, 40), (27, 33)])
-def test_at_other_sizes_every_pixel_is_interpolated_on_its_own(size: tuple[int, int], output: tuple[int, int]) -> None:
-    semantics = SemanticLogits(random_logits(4, 8, 10, seed=2), (32, 40), size)
-    scores = looped_scores(semantics, output)
-    best, second = scores.topk(2, dim=0).values
-    differs = class_map(semantics, output) != scores.argmax(0)
-    assert not (differs & (best - second > 1e-5)).any()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(("shape", "output"), CLASS_SHAPES, ids=str)
+def test_at_other_sizes_every_pixel_is_interpolated_on_its_own(
+    shape: tuple[int, int, int], output: tuple[int, int], dtype: torch.dtype
+) -> None:
+    check_classes(shape, output, dtype)
 
 
-def test_the_bands_leave_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
-    semantics = SemanticLogits(random_logits(6, 10, 12, seed=3), (40, 48), (37, 44))
-    whole = class_map(semantics, (53, 61))
-    for rows in (1, 2, 7, 52):
-        monkeypatch.setattr(interpolate, "_BAND_VALUES", rows * 6 * 61)
-        assert torch.equal(class_map(semantics, (53, 61)), whole)
+@given(exact_scores())
+@settings(max_examples=150)
+def test_of_equal_scores_the_lowest_class_wins(case: tuple[SemanticLogits, tuple[int, int]]) -> None:
+    check_exact_classes(case)
+
+
+@given(exact_scores())
+def test_with_exact_numbers_it_is_interpolating_whole_and_taking_the_arg_max(
+    case: tuple[SemanticLogits, tuple[int, int]],
+) -> None:
+    semantics, _ = case
+    enlarged = F.interpolate(semantics.logits[None], semantics.padded_size, mode="bilinear", align_corners=False)[0]
+    height, width = semantics.size
+    assert torch.equal(class_map(semantics, semantics.size), enlarged[:, :height, :width].argmax(0))
+
+
+@pytest.mark.parametrize("threads", [2, 3, 5])
+def test_threads_leave_no_seams(threads: int) -> None:
+    semantics = SemanticLogits(random_logits(30, 20, 24, seed=3), (80, 96), (77, 92))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        whole = class_map(semantics, (230, 301))
+        torch.set_num_threads(threads)
+        assert torch.equal(class_map(semantics, (230, 301)), whole)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_nothing_but_the_class_map_is_allocated() -> None:
+    semantics = SemanticLogits(random_logits(19, 64, 128), (256, 512), (256, 512))
+    assert peak_bytes(lambda: class_map(semantics, (256, 512))) == 8 * 256 * 512
 
 
 def test_equal_scores_give_the_smallest_class() -> None:
@@ -80,3 +89,39 @@ def test_half_precision_scores() -> None:
     logits = random_logits(5, 6, 7, seed=4).bfloat16()
     exact = class_map(SemanticLogits(logits.float(), (24, 28), (24, 28)), (24, 28))
     assert torch.equal(class_map(SemanticLogits(logits, (24, 28), (24, 28)), (24, 28)), exact)
+
+
+def test_double_precision_and_strided_scores() -> None:
+    logits = random_logits(6, 5, 7, seed=5).double()
+    expected = class_map(SemanticLogits(logits.float(), (24, 20), (24, 20)), (24, 20))
+    strided = logits.transpose(1, 2).contiguous().transpose(1, 2)
+    assert not strided.is_contiguous()
+    assert torch.equal(class_map(SemanticLogits(strided, (24, 20), (24, 20)), (24, 20)), expected)
+
+
+def test_what_is_not_a_number_is_no_ones_best() -> None:
+    logits = torch.tensor([torch.nan, -3.0, -2.0, torch.nan])[:, None, None].expand(4, 2, 2)
+    assert (class_map(SemanticLogits(logits, (4, 4), (4, 4)), (4, 4)) == 2).all()
+    nothing = SemanticLogits(logits[:1], (4, 4), (4, 4))
+    assert (class_map(nothing, (4, 4)) == 0).all()
+
+
+@pytest.mark.parametrize("output", [(0, 5), (5, 0), (0, 0)])
+def test_an_image_without_pixels(output: tuple[int, int]) -> None:
+    assert class_map(SemanticLogits(random_logits(3, 2, 2), (8, 8), (8, 8)), output).shape == output
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 2), (3, 0, 2), (3, 2, 0)], ids=str)
+def test_without_scores_there_is_no_class(shape: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="class_map: there are no scores to choose classes by"):
+        class_map(SemanticLogits(torch.zeros(shape), (8, 8), (8, 8)), (8, 8))
+
+
+def test_scores_of_a_batch_are_refused() -> None:
+    with pytest.raises(ValueError, match="class_map: the scores must have three dimensions"):
+        class_map(SemanticLogits(torch.zeros(1, 3, 2, 2), (8, 8), (8, 8)), (8, 8))
+
+
+def test_opcheck() -> None:
+    class_map(SemanticLogits(random_logits(1, 1, 1), (1, 1), (1, 1)), (1, 1))  # loads the operator
+    torch.library.opcheck(torch.ops.seamseg.class_map.default, (random_logits(3, 4, 5), 0.25, 0.25, 16, 20))

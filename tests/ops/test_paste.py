@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from fusion_cases import check_mask
 from oracles.paste import paste_values
 
-from seamseg.ops.paste import Patch, paste_mask
+from seamseg.ops.paste import Patch, paste_mask, windows
 
 SIZE = (23, 31)
 
@@ -25,11 +26,7 @@ def assert_as_sampled(logits: torch.Tensor, box: torch.Tensor, size: tuple[int, 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_equals_sampling_the_whole_image(seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(28, 28, generator=generator) * 4
-    corners = torch.rand(2, 2, generator=generator) * 50 - 10  # some reach far out of the image
-    box = torch.cat([corners.amin(0), corners.amax(0)])
-    assert_as_sampled(logits, box)
+    check_mask(28, seed)
 
 
 @pytest.mark.parametrize("cells", [1, 2, 7, 56])
@@ -86,3 +83,46 @@ def test_half_precision_logits() -> None:
     logits = torch.randn(28, 28, generator=torch.Generator().manual_seed(0)).bfloat16()
     box = torch.tensor([1.0, 2.0, 20.0, 30.0])
     assert torch.equal(paste_mask(logits, box, SIZE).mask, paste_mask(logits.float(), box, SIZE).mask)
+
+
+INF, NAN = float("inf"), float("nan")
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ([1.0, 2.0, 4.0, 6.0], [1, 2, 4, 6]),
+        ([1.5, 2.5, 3.5, 5.5], [2, 3, 3, 5]),  # centres on the edge
+        ([-3.0, -3.0, 99.0, 99.0], [0, 0, 23, 31]),
+        ([-INF, 3.0, INF, 4.0], [0, 3, 23, 4]),
+        ([-9.0, -9.0, -1.0, -1.0], [0, 0, 0, 0]),
+        ([40.0, 40.0, 50.0, 50.0], [23, 31, 23, 31]),
+        ([5.6, 5.6, 6.4, 6.4], [6, 6, 6, 6]),
+        ([9.0, 9.0, 5.0, 5.0], [9, 9, 9, 9]),
+    ],
+)
+def test_windows_are_the_pixels_with_their_centre_inside(box: list[float], expected: list[int]) -> None:
+    assert windows(torch.tensor([box]), SIZE).tolist() == [expected]
+
+
+@pytest.mark.parametrize("box", [[NAN] * 4, [0.0, NAN, 9.0, 9.0], [NAN, 0.0, 9.0, 9.0], [-INF, -INF, INF, INF]])
+def test_boxes_that_are_no_numbers_hold_no_pixel(box: list[float]) -> None:
+    assert not paste_mask(torch.full((28, 28), 30.0), torch.tensor(box), SIZE).mask.any()
+
+
+def test_a_mask_that_is_not_square_is_refused() -> None:
+    with pytest.raises(ValueError, match="paste_mask: masks must be square"):
+        paste_mask(torch.zeros(3, 4), torch.tensor([0.0, 0.0, 2.0, 2.0]), SIZE)
+
+
+def test_opcheck() -> None:
+    paste_mask(torch.zeros(1, 1), torch.tensor([0.0, 0.0, 1.0, 1.0]), (1, 1))  # loads the operator
+    arguments = (torch.rand(4, 4), 0.5, 0.5, 5.5, 6.5, 1, 1, 4, 5)
+    torch.library.opcheck(torch.ops.seamseg.paste_mask.default, arguments)
+
+
+@pytest.mark.parametrize("window", [(-1, 0, 2, 2), (0, -1, 2, 2), (0, 0, -1, 2), (0, 0, 2, -1)])
+def test_windows_outside_of_images_are_refused(window: tuple[int, int, int, int]) -> None:
+    paste_mask(torch.zeros(1, 1), torch.tensor([0.0, 0.0, 1.0, 1.0]), (1, 1))  # loads the operator
+    with pytest.raises((ValueError, RuntimeError), match="paste_mask: a window must lie in the image"):
+        torch.ops.seamseg.paste_mask(torch.rand(4, 4), 0.0, 0.0, 2.0, 2.0, *window)

@@ -1,0 +1,48 @@
+// The GPU of a tensor, to launch kernels on.
+
+#pragma once
+
+#ifndef USE_CUDA
+#define USE_CUDA // for PyTorch's declaration of aoti_torch_get_current_cuda_stream
+#endif
+
+#include <stdexcept>
+#include <string>
+
+#include <cuda_runtime.h>
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/tensor.h>
+
+namespace seamseg {
+
+// A tensor's device, made current, and its current stream. Errors don't start with the operator's name, because they are
+// not about the arguments.
+class Device {
+ public:
+  Device(const torch::stable::Tensor& x, const char* op) : guard_(x.get_device_index()), op_(op) {
+    void* stream = nullptr;
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(x.get_device_index(), &stream));
+    stream_ = static_cast<cudaStream_t>(stream);
+    check(cudaSetDevice(x.get_device_index())); // for this library, which has a CUDA runtime of its own
+  }
+
+  template <typename... Parameters, typename... Arguments>
+  void operator()(void (*kernel)(Parameters...), dim3 grid, dim3 block, const Arguments&... arguments) const {
+    kernel<<<grid, block, 0, stream_>>>(arguments...);
+    check(cudaGetLastError());
+  }
+
+ private:
+  void check(cudaError_t error) const {
+    if (error != cudaSuccess) {
+      throw std::runtime_error(std::string("CUDA failed in ") + op_ + ": " + cudaGetErrorString(error));
+    }
+  }
+
+  torch::stable::accelerator::DeviceGuard guard_;
+  const char* op_;
+  cudaStream_t stream_ = nullptr;
+};
+
+} // namespace seamseg

@@ -1,0 +1,91 @@
+// What the operators accept, checked the same way for every backend. A refusal starts with the operator's name, which
+// seamseg/ops/native.py turns into a ValueError.
+
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include "sampling.h"
+
+namespace seamseg::fusion {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+inline void check(bool holds, const char* op, const char* message) {
+  if (!holds) {
+    throw std::invalid_argument(std::string(op) + ": " + message);
+  }
+}
+
+// Null without a number.
+template <typename T>
+T* data_of(const Tensor& tensor) {
+  return tensor.numel() == 0 ? nullptr : static_cast<T*>(tensor.mutable_data_ptr());
+}
+
+template <typename T>
+const T* numbers_of(const Tensor& tensor) {
+  return static_cast<const T*>(tensor.const_data_ptr());
+}
+
+// A box, and the rows and columns of the image with their centre in it.
+struct Place {
+  double y0, x0, y1, x1;
+  int64_t top, left, height, width;
+};
+
+inline void check_place(const Place& place, int64_t height, int64_t width, const char* op) {
+  check(place.top >= 0 && place.left >= 0 && place.height >= 0 && place.width >= 0 &&
+            place.height <= height - place.top && place.width <= width - place.left,
+        op, "a window must lie in the image");
+}
+
+inline void check_scores(const Tensor& scores, int64_t height, int64_t width) {
+  constexpr auto* op = "class_map";
+  check(scores.dim() == 3, op, "the scores must have three dimensions, classes, height and width");
+  const ScalarType type = scores.scalar_type();
+  check(type == ScalarType::Float || type == ScalarType::BFloat16 || type == ScalarType::Half, op,
+        "the scores must be float32, bfloat16 or float16");
+  check(height >= 0 && width >= 0, op, "the output's height and width must not be negative");
+  check(scores.numel() > 0 || height * width == 0, op, "there are no scores to choose classes by");
+}
+
+inline void check_masks(const Tensor& masks, int64_t dims, const char* op) {
+  check(masks.dim() == dims && masks.size(dims - 1) == masks.size(dims - 2) && masks.size(dims - 1) > 0, op,
+        "masks must be square, with at least one cell");
+  check(masks.scalar_type() == ScalarType::Float, op, "masks must be float32");
+}
+
+inline void check_fusion(const Tensor& masks, const Tensor& boxes, const Tensor& windows, const Tensor& semantics) {
+  constexpr auto* op = "panoptic_fusion";
+  check_masks(masks, 3, op);
+  const auto is_table = [&](const Tensor& tensor, ScalarType type) {
+    return tensor.dim() == 2 && tensor.size(0) == masks.size(0) && tensor.size(1) == 4 && !tensor.is_cuda() &&
+        tensor.scalar_type() == type && tensor.is_contiguous();
+  };
+  check(is_table(boxes, ScalarType::Double), op, "boxes must be four float64 per mask, contiguous, on the CPU");
+  check(is_table(windows, ScalarType::Long), op, "windows must be four int64 per mask, contiguous, on the CPU");
+  check(semantics.dim() == 2 && semantics.scalar_type() == ScalarType::Long, op,
+        "the class map must be int64 of two dimensions, height and width");
+  check(semantics.is_cuda() == masks.is_cuda() && semantics.get_device_index() == masks.get_device_index(), op,
+        "masks and class map must be on one device");
+}
+
+// Object k's place in the image.
+inline Place place_of(const Tensor& boxes, const Tensor& windows, int64_t k, const Tensor& semantics) {
+  const auto* box = numbers_of<double>(boxes) + 4 * k;
+  const auto* window = numbers_of<int64_t>(windows) + 4 * k;
+  const Place place{box[0],    box[1],    box[2],                box[3],
+                    window[0], window[1], window[2] - window[0], window[3] - window[1]};
+  check_place(place, semantics.size(0), semantics.size(1), "panoptic_fusion");
+  return place;
+}
+
+} // namespace seamseg::fusion

@@ -1,0 +1,80 @@
+// The class with the highest score in every pixel, on the CPU; the loops are in kernels_cpu.inl.
+
+#include <algorithm>
+#include <vector>
+
+#include <torch/csrc/stable/library.h>
+#include <torch/headeronly/util/BFloat16.h>
+#include <torch/headeronly/util/Half.h>
+
+#include "../cpu_capability.h"
+#include "arguments.h"
+#include "kernels_cpu.h"
+
+namespace seamseg::fusion {
+namespace {
+
+// Interpolated scores that are worth a thread.
+constexpr int64_t grain = 1 << 16;
+
+template <typename T>
+ClassRows<T> class_rows() {
+#ifdef __x86_64__
+  if (cpu_capability() >= Capability::avx512) {
+    return avx512::class_rows<T>();
+  }
+  if (cpu_capability() == Capability::avx2) {
+    return avx2::class_rows<T>();
+  }
+#endif
+  return baseline::class_rows<T>();
+}
+
+std::vector<Tap> taps_of(int64_t num, double step, int64_t num_values) {
+  std::vector<Tap> taps(num);
+  for (int64_t i = 0; i < num; ++i) {
+    taps[i] = value_tap(i, step, num_values);
+  }
+  return taps;
+}
+
+template <typename T>
+void fill(const Tensor& logits, double row_step, double column_step, const Tensor& classes) {
+  const std::vector<Tap> rows = taps_of(classes.size(0), row_step, logits.size(1));
+  const std::vector<Tap> columns = taps_of(classes.size(1), column_step, logits.size(2));
+  const Scores<T> scores{numbers_of<T>(logits), logits.size(0), logits.size(1),    logits.size(2),
+                         rows.data(),           columns.data(), classes.size(1)};
+  const ClassRows<T> use = class_rows<T>();
+  auto* to = data_of<int64_t>(classes);
+  const int64_t rows_of_grain = std::max<int64_t>(1, grain / (logits.size(0) * classes.size(1)));
+  torch::stable::parallel_for(0, classes.size(0), rows_of_grain, [&](int64_t begin, int64_t end) {
+    use(scores, begin, end, to);
+  });
+}
+
+Tensor class_map(Tensor logits, double row_step, double column_step, int64_t height, int64_t width) {
+  check_scores(logits, height, width);
+  Tensor classes = torch::stable::new_empty(logits, {height, width}, ScalarType::Long);
+  if (classes.numel() == 0) {
+    return classes;
+  }
+  const Tensor scores = torch::stable::contiguous(logits);
+  switch (scores.scalar_type()) {
+    case ScalarType::BFloat16:
+      fill<torch::headeronly::BFloat16>(scores, row_step, column_step, classes);
+      break;
+    case ScalarType::Half:
+      fill<torch::headeronly::Half>(scores, row_step, column_step, classes);
+      break;
+    default:
+      fill<float>(scores, row_step, column_step, classes);
+  }
+  return classes;
+}
+
+} // namespace
+} // namespace seamseg::fusion
+
+STABLE_TORCH_LIBRARY_IMPL(seamseg, CPU, library) {
+  library.impl("class_map", TORCH_BOX(&seamseg::fusion::class_map));
+}

@@ -1,0 +1,14 @@
+// The CPU kernels for any processor the compiler builds for by default.
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include <torch/headeronly/util/BFloat16.h>
+#include <torch/headeronly/util/Half.h>
+
+#include "kernels_cpu.h"
+
+#define SEAMSEG_INSTRUCTION_SET baseline
+#define SEAMSEG_VECTOR_BYTES 16
+#include "kernels_cpu.inl"

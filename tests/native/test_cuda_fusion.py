@@ -1,0 +1,66 @@
+"""Fusion on a GPU, where there is one, against the CPU's kernels."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from fusion_cases import CLASS_SHAPES, Scene, exact_scores, scenes
+from hypothesis import given, settings
+
+from seamseg.algos.fusion import fuse
+from seamseg.ops.interpolate import class_map
+from seamseg.ops.paste import paste_mask
+from seamseg.structures import Detections, SemanticLogits
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU that torch can use"),
+]
+
+
+def on_gpu(detections: Detections) -> Detections:
+    return Detections(
+        detections.boxes.cuda(), detections.classes.cuda(), detections.scores.cuda(), detections.masks.cuda()
+    )
+
+
+@given(exact_scores())
+@settings(max_examples=50)
+def test_exact_classes(case: tuple[SemanticLogits, tuple[int, int]]) -> None:
+    semantics, output = case
+    moved = SemanticLogits(semantics.logits.cuda(), semantics.padded_size, semantics.size)
+    found = class_map(moved, output)
+    assert found.is_cuda
+    assert torch.equal(found.cpu(), class_map(semantics, output))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(("shape", "output"), CLASS_SHAPES, ids=str)
+def test_classes(shape: tuple[int, int, int], output: tuple[int, int], dtype: torch.dtype) -> None:
+    logits = torch.randn(shape, generator=torch.Generator().manual_seed(2)).to(dtype)
+    sizes = (4 * shape[1], 4 * shape[2])
+    found = class_map(SemanticLogits(logits.cuda(), sizes, sizes), output).cpu()
+    differs = found != class_map(SemanticLogits(logits, sizes, sizes), output)
+    assert differs.double().mean() < 0.01  # equal but for rounding
+
+
+@given(scenes())
+@settings(max_examples=50)
+def test_fusion(scene: Scene) -> None:
+    expected = fuse(scene.detections, scene.semantics, **scene.settings())
+    found = fuse(on_gpu(scene.detections), scene.semantics.cuda(), **scene.settings())
+    assert found.ids.is_cuda
+    assert torch.equal(found.ids.cpu(), expected.ids)
+    assert torch.equal(found.classes.cpu(), expected.classes)
+    assert torch.equal(found.scores.cpu(), expected.scores)
+    assert torch.equal(found.crowd.cpu(), expected.crowd)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_masks(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits, corners = torch.randn(28, 28, generator=generator), torch.rand(2, 2, generator=generator) * 90
+    box = torch.cat([corners.amin(0), corners.amax(0)])
+    patch, expected = paste_mask(logits.cuda(), box.cuda(), (80, 90)), paste_mask(logits, box, (80, 90))
+    assert (patch.mask.is_cuda, patch.top, patch.left) == (True, expected.top, expected.left)
+    assert (patch.mask.cpu() != expected.mask).sum() <= 2  # equal but for rounding

@@ -1,0 +1,104 @@
+"""The CUDA kernels of fusion, run thread by thread on the CPU, against the oracles and the CPU's own kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from fusion_cases import (
+    CLASS_SHAPES,
+    Scene,
+    check_classes,
+    check_exact_classes,
+    check_mask,
+    check_scene,
+    exact_scores,
+    scenes,
+)
+from hypothesis import given, settings
+from native.fusion_kernels import TYPES, FusionKernels
+from native.harness import build
+from torch import Tensor
+
+from seamseg.algos.fusion import fuse
+from seamseg.ops import interpolate, panoptic_fusion, paste
+from seamseg.ops.interpolate import class_map
+from seamseg.ops.native import require
+from seamseg.structures import Detections, SemanticLogits
+
+SHAPES = {
+    "class_map": interpolate._shape,
+    "paste_mask": paste._shape,
+    "panoptic_fusion": panoptic_fusion._shapes,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def on_gpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """In this file the operators are the CUDA kernels."""
+    kernels = FusionKernels(build("fusion.cpp", tmp_path_factory.mktemp("fusion")))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, shapes in SHAPES.items():
+            require(name, shapes)
+            patch.setattr(torch.ops.seamseg, name, getattr(kernels, name))
+        yield
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize(("shape", "output"), [case for case in CLASS_SHAPES if case[0][0] < 100], ids=str)
+def test_classes(shape: tuple[int, int, int], output: tuple[int, int], dtype: torch.dtype) -> None:
+    check_classes(shape, output, dtype)
+
+
+@given(exact_scores())
+@settings(max_examples=40)
+def test_classes_where_scores_are_equal(case: tuple[SemanticLogits, tuple[int, int]]) -> None:
+    check_exact_classes(case)
+
+
+def test_what_is_not_a_number_is_no_ones_best() -> None:
+    logits = torch.tensor([torch.nan, -3.0, -2.0, torch.nan])[:, None, None].expand(4, 2, 2).contiguous()
+    assert (class_map(SemanticLogits(logits, (4, 4), (4, 4)), (4, 4)) == 2).all()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_masks(seed: int) -> None:
+    check_mask([1, 2, 7, 28][seed % 4], seed)
+
+
+@given(scenes())
+@settings(max_examples=60)
+def test_fusion(scene: Scene) -> None:
+    check_scene(scene)
+
+
+def many_objects(num: int, size: tuple[int, int]) -> tuple[Detections, Tensor]:
+    generator = torch.Generator().manual_seed(num)
+    corners = torch.rand(num, 2, 2, generator=generator) * torch.tensor(size)
+    detections = Detections(
+        torch.cat([corners.amin(1), corners.amax(1)], dim=1),
+        torch.randint(0, 4, (num,), generator=generator),
+        torch.rand(num, generator=generator),
+        torch.randn(num, 14, 14, generator=generator) + 1,
+    )
+    return detections, torch.randint(0, 254, size, generator=generator)
+
+
+def test_more_objects_and_classes_than_a_block_has_threads() -> None:
+    detections, semantics = many_objects(300, (60, 70))
+    found = fuse(detections, semantics, num_stuff=9, score_threshold=0, overlap_threshold=0.5, min_stuff_area=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(torch.ops.seamseg, "panoptic_fusion")  # the CPU's again
+        expected = fuse(detections, semantics, num_stuff=9, score_threshold=0, overlap_threshold=0.5, min_stuff_area=3)
+    assert len(found.classes) > 100
+    assert torch.equal(found.ids, expected.ids)
+    assert torch.equal(found.classes, expected.classes)
+
+
+def test_pixels_of_no_class_are_found() -> None:
+    semantics = torch.tensor([[0, 256, 1], [-1, 2**40, 255]])
+    with pytest.raises(ValueError, match="3 pixels of the class map have no class in 0 … 255"):
+        fuse(
+            many_objects(0, (2, 3))[0], semantics, num_stuff=1, score_threshold=0, overlap_threshold=1, min_stuff_area=1
+        )

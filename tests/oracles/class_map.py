@@ -1,0 +1,34 @@
+"""Class scores enlarged whole, one pixel at a time, in double precision."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seamseg.structures import SemanticLogits
+
+
+def enlarged(semantics: SemanticLogits, output: tuple[int, int]) -> Tensor:
+    """C × output float64: the scores of the valid part, seen at that size."""
+    scores, (num_classes, height, width) = semantics.logits.double(), semantics.logits.shape
+    result = torch.empty(num_classes, *output, dtype=torch.float64)
+    for i in range(output[0]):
+        for j in range(output[1]):
+            y = (i + 0.5) * semantics.size[0] / output[0] * height / semantics.padded_size[0] - 0.5
+            x = (j + 0.5) * semantics.size[1] / output[1] * width / semantics.padded_size[1] - 0.5
+            y, x = min(max(y, 0.0), height - 1), min(max(x, 0.0), width - 1)
+            top, left = int(y), int(x)
+            bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+            upper = scores[:, top, left] * (1 - (x - left)) + scores[:, top, right] * (x - left)
+            lower = scores[:, bottom, left] * (1 - (x - left)) + scores[:, bottom, right] * (x - left)
+            result[:, i, j] = upper * (1 - (y - top)) + lower * (y - top)
+    return result
+
+
+def classes_of(semantics: SemanticLogits, output: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The best class of every pixel, the lowest of several, and by how much it leads before the next."""
+    scores = enlarged(semantics, output).movedim(0, -1)
+    best = [[row.index(max(row)) for row in line] for line in scores.tolist()]
+    leading = scores.sort(dim=-1, descending=True).values
+    lead = leading[..., 0] - leading[..., 1] if scores.shape[-1] > 1 else torch.full(output, torch.inf)
+    return torch.tensor(best).reshape(output), lead
