@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from seamseg.runtime.progress import progress_bar
+from seamseg.runtime.progress import progress_bar, split_progress
 
 
 def test_a_bar_shows_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,3 +31,13 @@ def test_the_bar_ends_with_an_error(capsys: pytest.CaptureFixture[str]) -> None:
         advance(2, "")
         raise ZeroDivisionError
     assert "2/10" in capsys.readouterr().err
+
+
+def test_every_part_gets_a_bar_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with split_progress("checking") as advance:
+        for part, total in (("train", 3), ("val", 2)):
+            for done in range(1, total + 1):
+                advance(part, done, total)
+    lines = capsys.readouterr().err.splitlines()
+    assert ["3/3" in line for line in lines if "checking train" in line][-1:] == [True]
+    assert ["2/2" in line for line in lines if "checking val" in line][-1:] == [True]

@@ -173,6 +173,7 @@ def test_no_images(tmp_path: Path) -> None:
         run_job(Job("val", "", tmp_path / "a.json", {}, [], print))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_killed_conversion_never_looks_complete(tmp_path: Path) -> None:
     """Killed at any time; at the end the same bytes as in one go."""
     source = write_tiny_panoptic(tmp_path / "data", num_images=90, sizes=[(100, 150)]).folder
