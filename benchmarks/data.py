@@ -1,0 +1,133 @@
+"""Training samples beside the plain Pillow recipe: python -m benchmarks.data  (`make bench-data` sets up)
+
+Time of one core for decoding, transform and targets of one image: photographs and segment PNGs of COCO, if its folder
+is named, and of made-up scenes in the sizes of Cityscapes and of Mapillary Vistas.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import torch
+
+from benchmarks import machine
+from benchmarks.data_recipes import Recipe, check_same, normalised, ours, plain
+from benchmarks.data_sets import SPLIT, made_up
+from benchmarks.table import RESULTS, Row, print_rows, write_rows
+from benchmarks.timing import Side, medians
+from seamseg.data.coco_panoptic import CocoPanoptic
+from seamseg.data.transforms import TrainTransform
+from seamseg.runtime.allocator import SWITCH, keep_freed_memory
+
+VARIABLE = "SEAMSEG_COCO"
+ROUNDS, QUICK_ROUNDS = 21, 2
+COCO_IMAGES = 16
+MUST = 0.4  # 2.5 times as many images per second
+COCO_SIDES = (800, 1333)
+DEFAULT_SIDES = (1024, 2048)
+VISTAS_SIDES = (1920, 2304)  # of the published recipe: so large that photographs are not decoded smaller
+SCALE = (0.8, 1.0)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.data", description=(__doc__ or "").split("\n\n")[1])
+    parser.add_argument(
+        "--coco",
+        type=Path,
+        default=os.environ.get(VARIABLE),
+        help=f"folder of COCO panoptic, or of a part of it, with a split train (default: ${VARIABLE})",
+    )
+    parser.add_argument("--quick", action="store_true", help="two rounds of small scenes, to see that everything runs")
+    parser.add_argument("--output", type=Path, help="JSON file (default: benchmarks/results/data.json, none if quick)")
+    options = parser.parse_args(arguments)
+    if options.coco is not None and not options.coco.is_dir():
+        parser.error(f"the folder {options.coco} does not exist")
+    machine.warn_if_busy()
+    rows = machine.in_fresh_process(timed_rows, options.coco, options.quick)
+    where = machine.describe(1)
+    versions = machine.versions("seamseg", "torch", "opencv-python-headless", "pillow", "numpy")
+    print_rows(where, versions, rows)
+    output = options.output or (None if options.quick else RESULTS / "data.json")
+    if output is not None:
+        write_rows(output, where, versions, rows)
+        print(f"written to {output}")
+
+
+def timed_rows(coco: Path | None, quick: bool) -> list[Row]:
+    """All rows, in a process of one thread that keeps freed memory, as ``seamseg train`` and its readers do."""
+    if not keep_freed_memory():
+        sys.exit(f"the allocator cannot be told to keep freed memory: needs Linux with glibc, and {SWITCH} not 0")
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    rounds, part = (QUICK_ROUNDS, 4) if quick else (ROUNDS, 1)
+    rows = coco_rows(coco, rounds, 2 if quick else COCO_IMAGES)
+    with tempfile.TemporaryDirectory() as folder:
+        source = made_up(Path(folder), (1024 // part, 2048 // part), num_scenes=4, enlarge=1)
+        rows += race("loader-1024x2048", source, _sides(DEFAULT_SIDES, part), rounds, MUST)
+    with tempfile.TemporaryDirectory() as folder:
+        source = made_up(Path(folder), (3000 // part, 4000 // part), num_scenes=3, enlarge=2)
+        rows += race("loader-3000x4000", source, _sides(DEFAULT_SIDES, part), rounds, MUST)
+        rows += race("loader-3000x4000-vistas", source, _sides(VISTAS_SIDES, part), rounds, None)
+    return rows
+
+
+def _sides(sides: tuple[int, int], part: int) -> tuple[int, int]:
+    return sides[0] // part, sides[1] // part
+
+
+def coco_rows(folder: Path | None, rounds: int, num_images: int) -> list[Row]:
+    """Those of real photographs, or why there are none."""
+    slug = "loader-coco"
+    if folder is None:
+        why = f"not measured: name a folder of COCO panoptic with --coco or in the variable {VARIABLE}"
+        return [Row(slug, why, None, None, "ms", must=MUST), Row(f"{slug}-normalised", why, None, None, "ms")]
+    return race(slug, CocoPanoptic(folder, SPLIT, num_images), COCO_SIDES, rounds, MUST)
+
+
+def race(slug: str, source: CocoPanoptic, sides: tuple[int, int], rounds: int, must: float | None) -> list[Row]:
+    """Two rows: the sample as the readers hand it over, and with the normalisation that follows on the device."""
+    transform = TrainTransform(*sides, SCALE, random_flip=True)
+    ours_, plain_ = ours(source, transform), plain(source, transform)
+    for index in range(len(source)):
+        check_same(ours_(index), plain_(index))
+    recipes = {
+        "ours": ours_,
+        "plain": plain_,
+        "ours, normalised": normalised(ours_),
+        "plain, normalised": normalised(plain_),
+    }
+    times = medians({name: per_image(recipe, len(source)) for name, recipe in recipes.items()}, rounds, warm_up=1)
+    what = f"{len(source)} images to {sides[0]}/{sides[1]}: decode, resize, mirror, ids, boxes"
+    return [
+        row(slug, what, times["ours"], times["plain"], must),
+        row(f"{slug}-normalised", f"{what}, normalise", times["ours, normalised"], times["plain, normalised"], None),
+    ]
+
+
+def row(slug: str, what: str, ours_ms: float, plain_ms: float, must: float | None) -> Row:
+    rates = f"{1000 / ours_ms:.1f} and {1000 / plain_ms:.1f} images/s per core"
+    return Row(slug, f"{what}; Pillow, NumPy, ToTensor ({rates})", ours_ms, plain_ms, "ms", must=must)
+
+
+def per_image(recipe: Recipe, num_images: int) -> Side:
+    """Milliseconds that this process computes for one image: waiting for others does not count."""
+    clock: Callable[[], float] = time.process_time
+
+    def once() -> float:
+        start = clock()
+        for index in range(num_images):
+            recipe(index)
+        return 1000 * (clock() - start) / num_images
+
+    return once
+
+
+if __name__ == "__main__":
+    main()

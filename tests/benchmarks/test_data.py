@@ -1,0 +1,73 @@
+"""The benchmark of training samples."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.data import VARIABLE, coco_rows, main, race
+from benchmarks.data_recipes import Result, check_same, normalised, ours, plain
+from benchmarks.data_sets import made_up
+from seamseg.data.coco_panoptic import CocoPanoptic
+from seamseg.data.transforms import TrainTransform
+
+TRANSFORM = TrainTransform(64, 128, (0.8, 1.0), random_flip=True)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> CocoPanoptic:
+    return made_up(tmp_path_factory.mktemp("scenes"), (192, 384), num_scenes=2, enlarge=2)
+
+
+def test_enlarged_scenes_are_a_data_set_of_the_size_asked_for(source: CocoPanoptic) -> None:
+    assert source.sizes == [(192, 384)] * 2
+    assert source.read_image(0).shape == (192, 384, 3)
+    annotation = source.read_annotation(0)
+    content = json.loads(source.annotation_file.read_text())
+    stated = {segment["area"] for segment in content["annotations"][0]["segments_info"]}
+    assert stated == set(annotation.measure()[1][1:].tolist())
+
+
+def test_both_recipes_make_the_same_sample(source: CocoPanoptic) -> None:
+    mine, theirs = ours(source, TRANSFORM), plain(source, TRANSFORM)
+    for index in range(2):
+        check_same(mine(index), theirs(index))
+        mine_normalised, theirs_normalised = normalised(mine)(index), normalised(theirs)(index)
+        assert mine_normalised.image.dtype == theirs_normalised.image.dtype == torch.float32
+        assert (mine_normalised.image - theirs_normalised.image).abs().mean() < 0.15
+
+
+def test_different_samples_are_noticed(source: CocoPanoptic) -> None:
+    mine, theirs = ours(source, TRANSFORM)(0), plain(source, TRANSFORM)(0)
+    image, ids, classes, boxes = mine.image, mine.ids, mine.classes, mine.boxes
+    for wrong in (
+        Result(255 - image, ids, classes, boxes),
+        Result(image, ids.flip(1), classes, boxes),
+        Result(image, ids, classes.roll(1), boxes),
+        Result(image, ids, classes, boxes + 1),
+    ):
+        with pytest.raises(AssertionError, match="different samples"):
+            check_same(wrong, theirs)
+
+
+def test_rows_say_how_many_images_a_core_makes(source: CocoPanoptic) -> None:
+    demanded, other = race("loader-x", source, (64, 128), 1, 0.4)
+    assert (demanded.slug, demanded.must, other.slug, other.must) == ("loader-x", 0.4, "loader-x-normalised", None)
+    assert demanded.ours is not None
+    assert f"({1000 / demanded.ours:.1f} and " in demanded.measure
+
+
+def test_without_photographs_their_rows_say_how_to_name_them() -> None:
+    rows = coco_rows(None, 1, 1)
+    assert [row.slug for row in rows] == ["loader-coco", "loader-coco-normalised"]
+    assert all("not measured" in row.measure and VARIABLE in row.measure for row in rows)
+    assert rows[0].holds is False
+
+
+def test_a_missing_folder_is_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        main(["--coco", str(tmp_path / "nowhere")])
+    assert "nowhere does not exist" in capsys.readouterr().err
