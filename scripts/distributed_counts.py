@@ -1,0 +1,75 @@
+"""Writes what `make bench-distributed` counted into docs/distributed.md: python scripts/distributed_counts.py"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "distributed.json"
+TARGET = ROOT / "docs" / "distributed.md"
+BEGIN, END = "<!-- counts: scripts/distributed_counts.py -->", "<!-- end of counts -->"
+PARTS = {
+    "norms": "synchronised norms",
+    "exchange": "who has regions",
+    "buffers": "running statistics",
+    "gradients": "gradients",
+    "agreement": "stop? all losses finite?",
+    "all": "all",
+}
+
+
+def counts(results: dict[str, Any]) -> str:
+    """The block between the two marks: what one rank takes part in and hands over, on average over the ranks."""
+    rows = {row["slug"]: row for row in results["rows"]}
+    lines = [
+        "| of a step, per rank | masked | active, one of two without objects | SyncBatchNorm under DDP |",
+        "|---|---|---|---|",
+    ]
+    for part, words in PARTS.items():
+        cells = [
+            _cell(rows, part, "masked-2-of-2", "ours"),
+            _cell(rows, part, "active-1-of-2", "ours"),
+            _cell(rows, part, "masked-2-of-2", "peer"),
+        ]
+        lines.append(f"| {words} | {' | '.join(cells)} |")
+    return "\n".join([BEGIN, *lines, "", _time(rows), "", *_model(rows), END])
+
+
+def _cell(rows: dict[str, Any], part: str, case: str, side: str) -> str:
+    """Collectives and kB of one of the two ranks."""
+    collectives, kilobytes = (rows.get(f"{what}-{part}-{case}") for what in ("collectives", "bytes"))
+    if collectives is None or kilobytes is None:
+        return "–"
+    return f"{collectives[side] / 2:g} collectives, {kilobytes[side] / 2:,.1f} kB"
+
+
+def _time(rows: dict[str, Any]) -> str:
+    alone, apart = (rows[f"step-beside-{other}"]["ratio"] for other in ("one", "apart"))
+    return (
+        f"On the machine of the results, two ranks on two CPU cores take {alone:.2f} times the step of one that has the "
+        f"machine for itself, and {apart:.2f} times that of two processes that share nothing but the machine."
+    )
+
+
+def _model(rows: dict[str, Any]) -> list[str]:
+    slugs = [slug for slug in rows if slug.startswith("model-")]
+    assumptions = rows[slugs[0]]["measure"].split("(")[1].split(")")[0]
+    return [
+        f"What these counts would cost, by a model and not measured ({assumptions}):",
+        "",
+        "| GPUs | " + " | ".join(slug.removeprefix("model-") for slug in slugs) + " |",
+        "|---|" + "---|" * len(slugs),
+        "| ms per step | " + " | ".join(f"{rows[slug]['ours']:.1f}" for slug in slugs) + " |",
+    ]
+
+
+def page(text: str, results: dict[str, Any]) -> str:
+    """The page with its block renewed."""
+    before, rest = text.split(BEGIN)
+    return before + counts(results) + rest.split(END)[1]
+
+
+if __name__ == "__main__":
+    TARGET.write_text(page(TARGET.read_text(), json.loads(RESULTS.read_text())))
