@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "prefix_code_cpu.h"
@@ -28,9 +29,20 @@ class Inflater {
   static constexpr size_t padding = 64; // readable bytes wanted behind the input, of any value
 
   // The input must outlive this.
-  Inflater(const uint8_t* input, size_t size) : in_(input), end_(input + size) {}
+  Inflater(const uint8_t* input, size_t size) : in_(input), end_(input + size) {
+    if (!spare_buffers().empty()) {
+      buffer_ = std::move(spare_buffers().back());
+      spare_buffers().pop_back();
+      taken_ = out_ = buffer_.data();
+    }
+  }
   Inflater(const Inflater&) = delete; // its pointers lead into its own buffer, which moves along with it
   Inflater(Inflater&&) = default;
+  ~Inflater() {
+    if (!buffer_.empty() && buffer_.size() <= most_spare) {
+      spare_buffers().push_back(std::move(buffer_));
+    }
+  }
 
   // The next `count` bytes, valid until the next call, with `slack` readable bytes behind them; null where the stream
   // ends before, or is broken.
@@ -45,8 +57,15 @@ class Inflater {
 
  private:
   static constexpr size_t history = 32768; // how far back a match may reach
-  static constexpr size_t chunk = 1 << 16;
+  static constexpr size_t chunk = 1 << 17;
+  static constexpr size_t most_spare = 1 << 20;
   static constexpr size_t slack = 320; // the longest match, and what copying in steps of 16 writes beyond it
+
+  // Of this thread, for the next files: fresh memory takes longer to get than a small file to decode.
+  static std::vector<std::vector<uint8_t>>& spare_buffers() {
+    thread_local std::vector<std::vector<uint8_t>> buffers;
+    return buffers;
+  }
 
   enum class State { between_blocks, in_codes, in_stored, done, broken };
 

@@ -252,6 +252,10 @@ class PngRows {
     }
     const int64_t size = 3 * width_;
     int64_t byte = 3 * x;
+    while (byte + 32 <= size && (load64(row_ + byte) | load64(row_ + byte + 8) | load64(row_ + byte + 16) |
+                                 load64(row_ + byte + 24)) == 0) {
+      byte += 32;
+    }
     for (; byte < size; byte += 8) {
       const uint64_t word = load64(row_ + byte);
       if (word != 0) {

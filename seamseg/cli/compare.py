@@ -26,8 +26,8 @@ def add_parser(verbs: Any) -> None:
         "compare",
         help="compare the scores of two results on the same images",
         description="Compares two files of scores, as `seamseg evaluate` and `seamseg score` write them with --json, "
-        "on the same images: PQ of both, the difference, and where it lies for 95 % of the data sets that are drawn from "
-        "these images with replacement. An interval that holds 0 means that the difference may be chance.",
+        "on the same images: PQ of both, the difference, and where it lies for 95 % of the data sets that are drawn "
+        "from these images with replacement. An interval that holds 0 means that the difference may be chance.",
     )
     verb.add_argument("first", type=Path, metavar="A.json", help="scores")
     verb.add_argument("second", type=Path, metavar="B.json", help="scores that A is subtracted from")
