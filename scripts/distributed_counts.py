@@ -48,8 +48,8 @@ def _cell(rows: dict[str, Any], part: str, case: str, side: str) -> str:
 def _time(rows: dict[str, Any]) -> str:
     alone, apart = (rows[f"step-beside-{other}"]["ratio"] for other in ("one", "apart"))
     return (
-        f"There, two ranks on two CPU cores take {alone:.2f} times the step of one that has the machine for itself, and "
-        f"{apart:.2f} times that of two processes that share nothing but the machine."
+        f"There, two ranks on two CPU cores take {alone:.2f} times the step of one that has the machine to itself, "
+        f"and {apart:.2f} times that of two processes that share nothing but the machine."
     )
 
 
