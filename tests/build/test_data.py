@@ -11,6 +11,7 @@ from tiny_experiment import tiny_experiment, write_tiny_splits
 from seamseg.build import build_evaluation_loader, build_input_transform, build_training_loader, open_split
 from seamseg.data.images import BrokenImageError
 from seamseg.runtime.distributed import Process
+from seamseg.runtime.position import Position
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_a_split_and_its_limit(folder: Path) -> None:
 
 def test_training_images_at_the_networks_size(folder: Path) -> None:
     experiment = tiny_experiment(folder)
-    loader = build_training_loader(experiment, open_split(str(folder), "train", None), rank(0))
+    loader = build_training_loader(experiment, open_split(str(folder), "train", None), rank(0), Position())
     assert loader.num_batches == 2
     for batch in loader.epoch(0):
         assert len(batch) == 2
