@@ -104,7 +104,13 @@ def model_rows(found: Found, wires: Wires) -> list[Row]:
         ours, peer = (
             cost_of(_of_first(found, side), num_gpus, wires, trees=False).total for side in ("masked", "peer")
         )
-        measure = f"communication of a step on {num_gpus} GPUs, a model ({wires}, rings, no overlap); SyncBatchNorm"
+        norms, gradients = (
+            cost_of(_of_first(found, "masked", part), num_gpus, wires, trees=False) for part in ("norms", "gradients")
+        )
+        measure = (
+            f"communication of a step on {num_gpus} GPUs, a model ({wires}, rings, no overlap), "
+            f"bound by {binding(norms, gradients)}; SyncBatchNorm"
+        )
         rows.append(Row(f"model-{num_gpus}", measure, ours, peer, "ms"))
     return rows
 

@@ -24,7 +24,7 @@ def counts(results: dict[str, Any]) -> str:
     """The block between the two marks: what one rank takes part in and hands over, on average over the ranks."""
     rows = {row["slug"]: row for row in results["rows"]}
     lines = [
-        "| of a step, per rank | masked | active, one of two without objects | SyncBatchNorm under DDP |",
+        "| collectives and bytes per step and rank | `masked` | `active`, one of two without objects | SyncBatchNorm under DDP |",
         "|---|---|---|---|",
     ]
     for part, words in PARTS.items():
@@ -42,7 +42,9 @@ def _cell(rows: dict[str, Any], part: str, case: str, side: str) -> str:
     collectives, kilobytes = (rows.get(f"{what}-{part}-{case}") for what in ("collectives", "bytes"))
     if collectives is None or kilobytes is None:
         return "–"
-    return f"{collectives[side] / 2:g} collectives, {kilobytes[side] / 2:,.1f} kB"
+    size = 1000 * kilobytes[side] / 2
+    amount = f"{size:.0f} B" if size < 1000 else f"{size / 1e3:,.1f} kB"
+    return f"{collectives[side] / 2:g}; {amount}" if collectives[side] else "–"
 
 
 def _time(rows: dict[str, Any]) -> str:
@@ -62,6 +64,9 @@ def _model(rows: dict[str, Any]) -> list[str]:
         "| GPUs | " + " | ".join(slug.removeprefix("model-") for slug in slugs) + " |",
         "|---|" + "---|" * len(slugs),
         "| ms per step | " + " | ".join(f"{rows[slug]['ours']:.1f}" for slug in slugs) + " |",
+        "| bound by | "
+        + " | ".join(rows[slug]["measure"].split("bound by ")[1].split(";")[0] for slug in slugs)
+        + " |",
     ]
 
 

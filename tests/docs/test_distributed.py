@@ -153,20 +153,24 @@ def test_the_numbers_are_those_of_the_results() -> None:
 
 
 def test_how_numbers_are_written() -> None:
-    def row(slug: str, ours: float, peer: float, measure: str = "m (assumptions); p") -> dict[str, Any]:
-        return {"slug": slug, "ours": ours, "peer": peer, "ratio": ours / peer, "measure": measure}
+    def row(slug: str, ours: float, peer: float, measure: str = "m (assumptions), bound by rope; p") -> dict[str, Any]:
+        return {"slug": slug, "ours": ours, "peer": peer, "ratio": ours / max(peer, 1), "measure": measure}
 
     rows = [
         row("collectives-norms-masked-2-of-2", 200, 202),
         row("bytes-norms-masked-2-of-2", 2469, 3000),
+        row("collectives-exchange-masked-2-of-2", 2, 0.0),
+        row("bytes-exchange-masked-2-of-2", 0.032, 0.0),
         row("step-beside-one", 3, 2),
         row("step-beside-apart", 5, 4),
         row("model-8", 1.25, 2),
         row("model-16", 2.5, 4),
     ]
     block = COUNTS["counts"]({"rows": rows})
-    assert "| synchronised norms | 100 collectives, 1,234.5 kB | – | 101 collectives, 1,500.0 kB |" in block
+    assert "| synchronised norms | 100; 1,234.5 kB | – | 101; 1,500.0 kB |" in block
+    assert "| who has regions | 1; 16 B | – | – |" in block
     assert "1.50 times the step" in block
     assert "1.25 times that of two" in block
     assert "(assumptions)" in block
     assert "| ms per step | 1.2 | 2.5 |" in block
+    assert "| bound by | rope | rope |" in block
