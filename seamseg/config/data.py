@@ -63,12 +63,13 @@ class DataSettings(Settings):
     """Whether every other training image is mirrored."""
 
     random_crop: tuple[PositiveInt, PositiveInt] | None = None
-    """Height and width of a part of each training image, cut out anywhere after scaling, in pixels; null for whole images.
-    With a wide range such as `random_scale=[0.1,2.0]` and a `longest_side` that allows it, this is large-scale jitter."""
+    """Height and width of a part of each training image, cut out anywhere after scaling, in pixels; null for whole
+    images. With a wide range such as `random_scale=[0.1,2.0]` and a `longest_side` that allows it, this is large-scale
+    jitter."""
 
     crop_min_visible: Fraction = 0.1
-    """An object of which a crop leaves a smaller part of its pixels is none any more: it becomes crowd, whose pixels keep
-    their class while nothing is sought or denied there."""
+    """An object of which a crop leaves a smaller part of its pixels is none any more: it becomes crowd, whose pixels
+    keep their class while nothing is sought or denied there."""
 
     color_jitter: ColorJitterSettings = ColorJitterSettings()
     """Random colours."""

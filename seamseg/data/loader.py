@@ -110,8 +110,8 @@ def killed_reader(error: RuntimeError) -> str | None:
     if not str(error).startswith("DataLoader worker"):
         return None
     return (
-        f"a process that reads images was killed ({str(error).splitlines()[0].rstrip('.')}), most likely because memory "
-        "ran out: set a lower data.num_workers"
+        f"a process that reads images was killed ({str(error).splitlines()[0].rstrip('.')}), most likely because "
+        "memory ran out: set a lower data.num_workers"
     )
 
 

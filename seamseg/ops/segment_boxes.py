@@ -20,7 +20,7 @@ def segment_boxes(ids: Tensor, num_segments: int) -> tuple[Tensor, Tensor]:
         areas: num_segments int64, in pixels.
 
     Raises:
-        ValueError: ids are not H×W int32 or int64, one of them is not in 0 … num_segments − 1, or num_segments is negative.
+        ValueError: ids are not H×W int32 or int64, one is not in 0 … num_segments − 1, or num_segments is negative.
         ImportError: the native library is not built.
     """
     native.require("segment_boxes", _shapes)
