@@ -24,7 +24,7 @@ def counts(results: dict[str, Any]) -> str:
     """The block between the two marks: what one rank takes part in and hands over, on average over the ranks."""
     rows = {row["slug"]: row for row in results["rows"]}
     lines = [
-        "| collectives and bytes per step and rank | `masked` | `active`, one of two without objects | SyncBatchNorm under DDP |",
+        "| collectives and bytes per step and rank | `masked` | `active`, one of two without objects | SyncBatchNorm |",
         "|---|---|---|---|",
     ]
     for part, words in PARTS.items():

@@ -113,7 +113,7 @@ class TrainingSettings(Settings):
     """Epochs between checkpoints; the last epoch and every new best write one too."""
 
     keep_checkpoints: PositiveInt = 2
-    """How many of the latest checkpoints stay, so that a damaged one is no disaster; that of the best model stays too."""
+    """How many of the latest checkpoints stay, so that one may be damaged; that of the best model stays too."""
 
     log_every: PositiveInt = 20
     """Iterations between entries of the log."""
