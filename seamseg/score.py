@@ -182,8 +182,9 @@ def _positions(ids: IntArray, listed: ListedSegments) -> IntArray:
     order = np.argsort(listed.ids)
     ascending = listed.ids[order]
     positions = np.minimum(np.searchsorted(ascending, ids), len(ascending) - 1)
-    unknown = np.unique(ids[ascending[positions] != ids])
-    if len(unknown):
+    foreign = ascending[positions] != ids
+    if foreign.any():
+        unknown = np.unique(ids[foreign])
         some = ", ".join(str(value) for value in unknown[:5]) + (", …" if len(unknown) > 5 else "")
         raise ValueError(
             f"{listed.png} of image {listed.image_id} holds segment id(s) {some} that its JSON file does not list"
