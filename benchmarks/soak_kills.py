@@ -33,6 +33,7 @@ MOMENTS = ("start", "write", "steps")
 NUM_RANKS = 2
 STEPS_PER_EPOCH = 4
 EPOCHS_PER_KILL = 3  # more than a process gets to do before its end
+SPARE_RESTARTS = 5  # for ranks that fail to connect by themselves
 SECONDS = 300
 SETTINGS = """
 norm: {name: syncbn}
@@ -87,8 +88,8 @@ def kill_rows(num_kills: int = 20, seed: int = 0) -> list[Row]:
         folder = Path(name)
         _write_experiment(folder)
         epochs = EPOCHS_PER_KILL * num_kills + 1
-        _finish(_start(folder / "calm", epochs, 0), folder / "calm")
-        launcher = _start(folder / "killed", epochs, num_kills)
+        _finish(_start(folder / "calm", epochs, SPARE_RESTARTS), folder / "calm")
+        launcher = _start(folder / "killed", epochs, num_kills + SPARE_RESTARTS)
         chance = random.Random(seed)
         try:
             kills = [_kill(launcher.pid, folder / "killed", MOMENTS[number % 3], chance) for number in range(num_kills)]
@@ -138,22 +139,37 @@ def _last_words(run: Path) -> str:
 
 def _kill(launcher: int, run: Path, moment: str, chance: random.Random) -> Kill:
     """Waits for new ranks and for the moment, kills one, and waits until all of them are gone."""
-    ranks: dict[int, int] = _wait(functools.partial(_ranks, launcher), run)
+    ranks = _ranks_at(launcher, run, moment, chance)
     rank = 0 if moment == "write" else chance.randrange(NUM_RANKS)
-    if moment == "start":
-        time.sleep(chance.uniform(0, 5))
-    elif moment == "steps":
-        step = _newest(run) + chance.randint(1, 2 * STEPS_PER_EPOCH)
-        _wait(lambda: _last_step(run) >= step, run)
-        time.sleep(chance.uniform(0, 0.2))
-    else:
-        _wait(lambda: _is_writing(run), run)
-        time.sleep(chance.uniform(0, 0.05))
     os.kill(ranks[rank], signal.SIGKILL)
     _wait(lambda: not _is_alive(ranks[rank]), run)
     kill = Kill(moment, rank, _last_step(run), _newest(run), _is_writing(run))
     _wait(lambda: not any(_is_alive(process) for process in ranks.values()), run)
     return kill
+
+
+def _ranks_at(launcher: int, run: Path, moment: str, chance: random.Random) -> dict[int, int]:
+    """The processes that are there when the moment comes.
+
+    On a busy machine gloo sometimes fails to connect; such ranks end by themselves and the launcher starts new ones.
+    """
+    while True:
+        ranks: dict[int, int] = _wait(functools.partial(_ranks, launcher), run)
+        step = _newest(run) + chance.randint(1, 2 * STEPS_PER_EPOCH)
+        _wait(functools.partial(_has_come, moment, step, run, ranks), run)
+        time.sleep(chance.uniform(0, {"start": 5, "steps": 0.2, "write": 0.05}[moment]))
+        if _all_alive(ranks):
+            return ranks
+
+
+def _has_come(moment: str, step: int, run: Path, ranks: dict[int, int]) -> bool:
+    """Whether it is the moment, or will not come for these ranks."""
+    reached = {"start": True, "steps": _last_step(run) >= step, "write": _is_writing(run)}
+    return reached[moment] or not _all_alive(ranks)
+
+
+def _all_alive(ranks: dict[int, int]) -> bool:
+    return all(_is_alive(process) for process in ranks.values())
 
 
 def _is_alive(process: int) -> bool:
