@@ -53,7 +53,7 @@ bench-score: $(STAMP) $(SCORE_PEERS) ## scoring of files and maps, fusion and ar
 bench-distributed: $(STAMP) ## collectives and bytes of a training step on two ranks, counted: five minutes
 	@$(BIN)/python -m benchmarks.distributed $(ARGS)
 
-soak: $(STAMP) ## 6000 steps of ranks with and without objects, 20 kills: half an hour on two cores
+soak: $(STAMP) ## 3000 steps of ranks with and without objects, 20 kills: half an hour on two cores
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 sdist: $(STAMP) ## source distribution in dist/

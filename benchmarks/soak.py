@@ -1,8 +1,9 @@
 """Long runs in which ranks have nothing to learn from: python -m benchmarks.soak
 
-Two, three and four processes train a small network for a thousand steps, in which the images of all, of none or of some
-ranks are empty (stuff alone, a crowd, void) and of different sizes: nothing may hang, crash or grow, and all ranks must
-end with the same bits. Then a training run is killed at random moments again and again, and must end as if undisturbed.
+Two, three and four processes train a small network for a thousand steps, half of them in each mode of norm.sync. The
+images of all, of none or of some ranks are empty (stuff alone, a crowd, void), and of different sizes: nothing may hang,
+crash or grow, and all ranks must end with the same bits. Then a training run is killed at random moments again and
+again, and must end as if undisturbed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from benchmarks.soak_rank import MAX_GROUPS, SECONDS, Report, Soak, train
 from benchmarks.table import RESULTS, Row, print_rows, write_rows
 from seamseg.runtime.progress import Advance, progress_bar
 
-STEPS, QUICK_STEPS = 1000, 20
+STEPS, QUICK_STEPS = 500, 20
+"""In each mode of `norm.sync`."""
 SYNCS = ("active", "masked")
 NUM_RANKS = (2, 3, 4)
 

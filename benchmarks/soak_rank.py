@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import os
 import warnings
@@ -19,6 +18,7 @@ from benchmarks.made_up import KINDS, MadeUpBatches, made_up_batch, small_experi
 from seamseg.build.training import build_optimizer
 from seamseg.networks import PanopticNet
 from seamseg.ops import active_group
+from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.position import Position
 from seamseg.runtime.precision import Precision
@@ -86,6 +86,7 @@ def train(soak: Soak, rank: int, stepped: Callable[[int], None]) -> Report:
         stepped: told the number of every finished step.
     """
     torch.set_num_threads(1)
+    keep_freed_memory()
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     warnings.filterwarnings("ignore", "the region head got a single region")
     active_group.MAX_GROUPS = MAX_GROUPS
@@ -167,7 +168,6 @@ class Watcher:
         self.told(position.iteration)
         self.most_groups = max(self.most_groups, active_group.num_groups())
         if position.iteration % MEMORY_EVERY == 0:
-            gc.collect()
             self.memory.append(resident())
 
     def logged(self, iteration: int, losses: dict[str, float], rate: float) -> None: ...

@@ -77,4 +77,4 @@ def test_the_kills_are_part_of_the_whole(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == []
     soak.main([])
     slugs = [row["slug"] for row in json.loads((tmp_path / "soak.json").read_text())["rows"]]
-    assert slugs == [f"{ranks}-{sync}-1000" for ranks in (2, 3, 4) for sync in ("active", "masked")] + ["kills"]
+    assert slugs == [f"{ranks}-{sync}-500" for ranks in (2, 3, 4) for sync in ("active", "masked")] + ["kills"]
