@@ -1,9 +1,9 @@
 """Long runs in which ranks have nothing to learn from: python -m benchmarks.soak
 
 Two, three and four processes train a small network for a thousand steps, half of them in each mode of norm.sync. The
-images of all, of none or of some ranks are empty (stuff alone, a crowd, void), and of different sizes: nothing may hang,
-crash or grow, and all ranks must end with the same bits. Then a training run is killed at random moments again and
-again, and must end as if undisturbed.
+images of all, of none or of some ranks are empty (stuff alone, a crowd, void), and of different sizes: nothing may
+hang, crash or grow, and all ranks must end with the same bits. Then a training run is killed at random moments again
+and again, and must end as if undisturbed.
 """
 
 from __future__ import annotations
