@@ -131,10 +131,6 @@ def step_of_rank(case: Case, rank: int) -> dict[str, Any]:
         images, truth = data_of(case, number, num_ranks)
         some = GroundTruth(truth.ids[part], truth.classes[part], truth.crowd[part], truth.boxes[part])
         batches.append(Batch(tuple(range(4))[part], images[part], some, tuple(SIZES)[part]))
-    losses: list[Tensor] = []
-    network.register_forward_hook(
-        lambda network, inputs, found: losses.append(torch.stack([value.detach() for _, value in found.items()]))
-    )
     optimisation = Optimisation(
         optimizer=torch.optim.SGD(network.parameters(), lr=0.01),
         learning_rate=LearningRate(0.01, lambda iteration: 1.0, 0, 1.0),
@@ -146,6 +142,10 @@ def step_of_rank(case: Case, rank: int) -> dict[str, Any]:
     )
     loader: Any = MadeUpBatches(batches.__getitem__, len(batches))
     trainer = Trainer(network, loader, optimisation, 0, Process(rank, num_ranks, CPU), Pace(1, 0, 1, 1))
+    losses: list[Tensor] = []
+    network.register_forward_hook(
+        lambda network, inputs, found: losses.append(torch.stack([value.detach() for _, value in found.items()]))
+    )
     trainer.run(Position(), Watcher(), StopRequest())
     return {
         "losses": torch.stack(losses).mean(0),
