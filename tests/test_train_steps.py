@@ -33,7 +33,8 @@ def watched(trainer: Trainer, steps: int | None = None, batch: int = 0) -> Watch
 
 def test_accumulated_batches_make_one_step_of_their_mean(folder: Path, tmp_path: Path) -> None:
     """With everything sampled and norms that see no batch, only the division by the number of batches is left."""
-    plain = ["optimizer.momentum=0", "optimizer.lr=1", "optimizer.weight_decay=0", "schedule.warmup.iterations=0"]
+    plain = ["optimizer.momentum=0", "optimizer.lr=1", "optimizer.weight_decay=0"]
+    plain += ["schedule.name=steps", "schedule.milestones=[1000]", "schedule.warmup.iterations=0"]
     whole = [
         "norm.name=affine",
         "optimizer.clip_norm=null",
@@ -60,7 +61,7 @@ def test_the_last_step_of_an_epoch_may_have_fewer_batches(folder: Path, tmp_path
     trainer = tiny_trainer(tiny_experiment(folder, *overrides), tmp_path / "run")
     watcher = watched(trainer)
     assert [(position.epoch, position.batch) for position in watcher.steps] == [(0, 2), (0, 3), (1, 2), (1, 3)]
-    assert trainer.num_iterations == 4
+    assert trainer.num_iterations(Position()) == 4
 
 
 def test_half_precision_and_channels_last_learn_the_same(folder: Path, tmp_path: Path) -> None:
