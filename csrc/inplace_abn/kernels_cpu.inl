@@ -48,7 +48,7 @@ Compute<T> mean_of(const T* x, int64_t num) {
 // offset ... offset + size - 1. Short runs fill the vectors less well, so fewer of their numbers go into a sum.
 template <typename Use>
 inline void for_sums(Runs runs, const Use& use) {
-  const int64_t per_sum = std::max<int64_t>(1, block / 8 / std::max<int64_t>(runs.num, 1));
+  const int64_t per_sum = std::clamp<int64_t>(block / 8 / std::max<int64_t>(runs.num, 1), 1, 16);
   for (int64_t first = 0; first < runs.count; first += per_sum) {
     for (int64_t begin = 0; begin < runs.num; begin += block) {
       use(first * runs.stride + begin, std::min(block, runs.num - begin), std::min(per_sum, runs.count - first));
