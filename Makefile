@@ -11,7 +11,7 @@ NATIVE := $(shell find csrc -type f)
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: bench-distributed soak help setup demo test lint format overfit bench-abn bench-data bench-score sdist clean
+.PHONY: help setup demo test lint format overfit bench-abn bench-data bench-score bench-distributed soak sdist clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -35,12 +35,12 @@ lint: $(STAMP) ## format, lint, types and import contracts
 format: $(STAMP) ## write the code as `make lint` wants it
 	@$(BIN)/ruff check --quiet --fix-only . && $(BIN)/ruff format .
 
-overfit: $(STAMP) ## learn eight real photographs by heart: an hour on two cores
+overfit: $(STAMP) ## learn eight real photographs by heart: a quarter of an hour on two cores
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/overfit.sh
 
 # Results: benchmarks/results/NAME.json; ARGS=--quick only shows that it runs. What the two variables hide is chatter of
 # torch's profiler.
-bench-abn: $(STAMP) $(INPLACE_ABN) ## the norm beside BatchNorm and inplace-abn: eight minutes on two quiet cores
+bench-abn: $(STAMP) $(INPLACE_ABN) ## the norm beside BatchNorm and inplace-abn: five minutes on two quiet cores
 	@KINETO_LOG_LEVEL=99 TORCH_CPP_LOG_LEVEL=ERROR $(BIN)/python -m benchmarks.abn $(ARGS)
 
 # ARGS="--coco FOLDER", or the variable SEAMSEG_COCO, names photographs of COCO panoptic; without them their rows say so.
