@@ -6,6 +6,7 @@ kills falls into the start of the processes, a part between steps, and a part in
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import random
@@ -193,12 +194,20 @@ def _wait(ready: Callable[[], Any], run: Path) -> Any:
 def _ranks(launcher: int) -> dict[int, int]:
     """The processes of all ranks by their numbers; none while some are not there."""
     found = {}
-    for thread in Path(f"/proc/{launcher}/task").iterdir():
-        for process in map(int, (thread / "children").read_text().split()):
-            environment = _environment(process)
-            if "LOCAL_RANK" in environment:
-                found[int(environment["LOCAL_RANK"])] = process
+    for process in _children(launcher):
+        environment = _environment(process)
+        if "LOCAL_RANK" in environment:
+            found[int(environment["LOCAL_RANK"])] = process
     return found if len(found) == NUM_RANKS else {}
+
+
+def _children(process: int) -> list[int]:
+    """Of all its threads; of one that ends while they are read, none."""
+    found: list[int] = []
+    for thread in Path(f"/proc/{process}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found += map(int, (thread / "children").read_text().split())
+    return found
 
 
 def _environment(process: int) -> dict[str, str]:

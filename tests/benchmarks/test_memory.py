@@ -79,5 +79,17 @@ def test_blocks_from_before_do_not_count_when_they_are_freed() -> None:
     assert MEGA <= peak_bytes(work) < MEGA + 1000
 
 
+def test_blocks_that_an_earlier_count_has_seen_are_from_before_too() -> None:
+    old: list[Tensor] = []
+    assert MEGA <= peak_bytes(lambda: old.append(torch.zeros(MEGA, dtype=torch.uint8))) < MEGA + 1000
+
+    def work() -> Tensor:
+        old.clear()
+        return torch.zeros(5 * MEGA, dtype=torch.uint8)
+
+    assert 5 * MEGA <= peak_bytes(work) < 5 * MEGA + 1000
+    assert held_bytes(lambda: None) == []
+
+
 def test_nothing_allocated_is_nothing() -> None:
     assert peak_bytes(lambda: None) == 0
