@@ -34,6 +34,8 @@ SHAPES = [
     (2, 5, 4099),
     (2, 3, 2, 3, 43),
 ]
+# Gradients of more than 8 MB in every type, whose rows begin where a stream may write them, and elsewhere.
+LARGE_SHAPES = [(2, 32, 256, 257), (4, 33, 180, 181)]
 
 
 @dataclass(frozen=True)
@@ -137,11 +139,36 @@ def check_gradients(
         assert gradient is None or gradient.stride() == draw(case, 1).stride()
 
 
+def check_large(case: Case) -> None:
+    """Gradients written past the caches are, bit by bit, those of a few rows at a time, which are not."""
+    layer, _ = a_layer(case)
+    z, dz, residual = draw(case, 1), draw(case, 2), draw(case, 3) if case.has_residual else None
+    moments = torch.ones(2, case.shape[1], dtype=sums_type(case.dtype))
+    whole = abn_kernels.gradient(z, dz, residual, moments / 8, moments, layer)
+    assert z.nbytes >= 8 << 20 > z[:, :, :32].nbytes
+    for rows in range(0, z.shape[2], 32):
+        part = slice(rows, rows + 32)
+        shortcut = residual[:, :, part] if residual is not None else None
+        pieces = abn_kernels.gradient(z[:, :, part], dz[:, :, part], shortcut, moments / 8, moments, layer)
+        for found, expected in zip(whole, pieces, strict=True):
+            assert (found is None) == (expected is None)
+            assert found is None or expected is None or torch.equal(found[:, :, part], expected)
+
+
 def in_turn(shapes: list[tuple[int, ...]]) -> Iterator[Case]:
     """Every type and layout for every shape, each with another activation, with or without a residual."""
     for turn, shape in enumerate(shapes):
         for i, (dtype, channels_last) in enumerate(itertools.product(TYPES, (False, True))):
             yield Case(shape, dtype, ACTIVATIONS[(turn + i) % 3], channels_last, (turn + i) // 3 % 2 == 0)
+
+
+def large_cases() -> Iterator[Case]:
+    """Every type and layout where a stream may write, and a few elsewhere; some of them with a residual."""
+    aligned, elsewhere = LARGE_SHAPES
+    for channels_last in (False, True):
+        yield Case(elsewhere, torch.float32, "leaky_relu", channels_last, True)
+        for dtype in TYPES:
+            yield Case(aligned, dtype, "leaky_relu", channels_last, dtype in (torch.float32, torch.bfloat16))
 
 
 def check_all() -> None:
@@ -154,6 +181,8 @@ def check_all() -> None:
     for threads, channels_last in itertools.product((1, 2), (False, True)):
         torch.set_num_threads(threads)
         check_layer(Case((2, 1, 200, 200), torch.float32, "leaky_relu", channels_last, True))
+    for case in large_cases():
+        check_large(case)
 
 
 if __name__ == "__main__":

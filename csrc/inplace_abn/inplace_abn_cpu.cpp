@@ -98,9 +98,13 @@ std::tuple<Tensor, Tensor> gradients_like(const Tensor& z, const OptionalTensor&
   return {dx, dr};
 }
 
+// Gradients of so many bytes leave the caches before anybody reads them.
+constexpr int64_t bytes_beyond_caches = 8 << 20;
+
 template <typename T>
 Gradients<T> gradients(const Tensor& dz, const Tensor& dx, const Tensor& dr) {
-  return {pointer<T>(dz), mutable_pointer<T>(dx), mutable_pointer<T>(dr)};
+  const bool streams = dx.numel() * static_cast<int64_t>(sizeof(T)) >= bytes_beyond_caches;
+  return {pointer<T>(dz), mutable_pointer<T>(dx), mutable_pointer<T>(dr), streams};
 }
 
 template <typename T>

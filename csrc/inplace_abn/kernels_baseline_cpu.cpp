@@ -9,6 +9,10 @@
 
 #include "kernels_cpu.h"
 
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
+
 #define SEAMSEG_INSTRUCTION_SET baseline
 #define SEAMSEG_VECTOR_BYTES 16
 #include "kernels_cpu.inl"

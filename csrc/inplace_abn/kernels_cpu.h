@@ -78,8 +78,11 @@ struct Gradients {
   const T* dz;
   T* dx;
   T* dr;
+  bool streams; // past the caches, in which they would find no room
 
-  Gradients at(int64_t offset) const { return {dz + offset, dx + offset, dr == nullptr ? nullptr : dr + offset}; }
+  Gradients at(int64_t offset) const {
+    return {dz + offset, dx + offset, dr == nullptr ? nullptr : dr + offset, streams};
+  }
 };
 
 // Of one type and activation.

@@ -235,7 +235,7 @@ void rows_sums(
 
 // ---- gradients ------------------------------------------------------------------------------------------------------
 
-template <typename T, Activation kind, bool has_residual, typename Constant>
+template <typename T, Activation kind, bool has_residual, bool streams, typename Constant>
 inline void gradient(
     Input<T> input, Gradients<T> to, Runs rows, BackwardConstants<Constant> constants, Compute<T> slope) {
   using A = Compute<T>;
@@ -247,11 +247,25 @@ inline void gradient(
           input, to.dz, at, constant_at<A>(constants.beta, column, extent), activation, extent);
       const Pack<A> through_mean = of.y * constant_at<A>(constants.slope, column, extent) +
           constant_at<A>(constants.offset, column, extent);
-      write(of.dy * constant_at<A>(constants.factor, column, extent) + through_mean, to.dx + at, extent);
+      const auto out = written<streams>(extent);
+      write(of.dy * constant_at<A>(constants.factor, column, extent) + through_mean, to.dx + at, out);
       if constexpr (has_residual) {
-        write(of.dy, to.dr + at, extent);
+        write(of.dy, to.dr + at, out);
       }
     });
+  }
+  if constexpr (streams) {
+    finish_stream();
+  }
+}
+
+template <typename T, Activation kind, bool has_residual, typename Constant>
+inline void gradient_of_rows(
+    Input<T> input, Gradients<T> to, Runs rows, BackwardConstants<Constant> constants, Compute<T> slope) {
+  if (to.streams && is_aligned(to.dx, rows) && (!has_residual || is_aligned(to.dr, rows))) {
+    gradient<T, kind, has_residual, true>(input, to, rows, constants, slope);
+  } else {
+    gradient<T, kind, has_residual, false>(input, to, rows, constants, slope);
   }
 }
 
@@ -259,9 +273,9 @@ template <typename T, Activation kind>
 void run_gradient(
     Input<T> input, Gradients<T> to, Runs runs, BackwardConstants<Compute<T>> constants, Compute<T> slope) {
   if (input.residual == nullptr) {
-    gradient<T, kind, false>(input, to, runs, constants, slope);
+    gradient_of_rows<T, kind, false>(input, to, runs, constants, slope);
   } else {
-    gradient<T, kind, true>(input, to, runs, constants, slope);
+    gradient_of_rows<T, kind, true>(input, to, runs, constants, slope);
   }
 }
 
@@ -270,9 +284,9 @@ void rows_gradient(
     Input<T> input, Gradients<T> to, int64_t rows, int64_t channels, BackwardConstants<const Compute<T>*> constants,
     Compute<T> slope) {
   if (input.residual == nullptr) {
-    gradient<T, kind, false>(input, to, {channels, rows, channels}, constants, slope);
+    gradient_of_rows<T, kind, false>(input, to, {channels, rows, channels}, constants, slope);
   } else {
-    gradient<T, kind, true>(input, to, {channels, rows, channels}, constants, slope);
+    gradient_of_rows<T, kind, true>(input, to, {channels, rows, channels}, constants, slope);
   }
 }
 

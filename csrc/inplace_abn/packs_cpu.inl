@@ -47,6 +47,34 @@ struct Whole {
   }
 };
 
+// Written past the caches: memory is not read before it is overwritten, and nothing else makes room. The address is a
+// multiple of the size.
+struct Streamed : Whole {
+  template <typename Raw>
+  void store(Raw raw, void* to) const {
+#ifdef __x86_64__
+    if constexpr (sizeof(Raw) == 8) {
+      _mm_stream_si64(static_cast<long long*>(to), SEAMSEG_BIT_CAST(long long, raw));
+    } else if constexpr (sizeof(Raw) == 16) {
+      _mm_stream_si128(static_cast<__m128i*>(to), (__m128i)raw);
+    } else if constexpr (sizeof(Raw) == 32) {
+      _mm256_stream_si256(static_cast<__m256i*>(to), (__m256i)raw);
+    } else {
+      _mm512_stream_si512(reinterpret_cast<__m512i*>(to), (__m512i)raw);
+    }
+#else
+    Whole::store(raw, to);
+#endif
+  }
+};
+
+// Other threads see what was written past the caches only after this.
+inline void finish_stream() {
+#ifdef __x86_64__
+  _mm_sfence();
+#endif
+}
+
 // The first num numbers, fewer than a pack has. The others are loaded as zeros.
 struct Part {
   int64_t num;
@@ -188,6 +216,24 @@ inline Pack<Compute<T>> read(const T* from, Extent extent) {
 template <typename T, typename Extent>
 inline void write(Pack<Compute<T>> pack, T* to, Extent extent) {
   extent.store(Format<T>::narrow(pack), to);
+}
+
+// How a piece of an output is written: a whole pack past the caches, or as it is read.
+template <bool streams>
+inline auto written(Whole whole) {
+  return std::conditional_t<streams, Streamed, Whole>();
+}
+
+template <bool streams>
+inline Part written(Part part) {
+  return part;
+}
+
+// Whether the packs of all rows begin where a stream may write them.
+template <typename T>
+inline bool is_aligned(const T* first, Runs rows) {
+  constexpr int64_t size = sizeof(typename Format<T>::Raw);
+  return reinterpret_cast<uintptr_t>(first) % size == 0 && (rows.count == 1 || rows.stride * sizeof(T) % size == 0);
 }
 
 // A constant of a run, the same for all its numbers, or one of the columns of a row.

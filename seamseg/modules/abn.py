@@ -43,7 +43,7 @@ class ABN(nn.Module):
         num_channels: C.
         activation: ``leaky_relu``, ``elu`` or ``identity``.
         slope: of the leaky ReLU, α of the ELU; > 0.
-        eps: added to the variance, and to the size of the weight.
+        eps: added to the variance, and to the size of the weight; > 0.
         momentum: of the running statistics ``r ← (1 − m)·r + m·new``; None for the cumulative average.
         scale: ``abs``: γ = abs(w) + ε, the paper's; ``signed``: γ = w + sign(w)·ε, which accepts the weights of an
             ordinary BatchNorm. sign(0) = +1 in both.
@@ -74,6 +74,10 @@ class ABN(nn.Module):
     ) -> None:
         super().__init__()
         check_activation(activation, slope)
+        if not eps > 0:
+            raise ValueError(
+                f"the eps of a norm must be greater than 0, not {eps}: it keeps variances and weights from 0"
+            )
         self.num_channels, self.activation, self.slope = num_channels, activation, slope
         self.eps, self.momentum, self.scale = eps, momentum, scale
         self.statistics_frozen = False
@@ -145,11 +149,12 @@ class ABN(nn.Module):
             unbiased = var * (count / max(count - 1, 1))
         else:
             some, unbiased = count > 0, var * count / (count - 1).clamp(min=1)
-        self.num_batches_tracked.add_(some)
-        momentum = 1 / max(int(self.num_batches_tracked), 1) if self.momentum is None else self.momentum
-        new = some * momentum if isinstance(some, int) else some.to(self.running_mean.dtype) * momentum
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), new)
-        self.running_var.lerp_(unbiased.to(self.running_var.dtype), new)
+        running_mean, running_var, num_batches = self.running_mean, self.running_var, self.num_batches_tracked
+        num_batches.add_(some)
+        momentum = 1 / max(int(num_batches), 1) if self.momentum is None else self.momentum
+        new = some * momentum if isinstance(some, int) else some.to(running_mean.dtype) * momentum
+        running_mean.lerp_(mean.to(running_mean.dtype), new)
+        running_var.lerp_(unbiased.to(running_var.dtype), new)
 
 
 class InPlaceABN(ABN):
@@ -213,7 +218,7 @@ class InPlaceABN(ABN):
         statistics = self.batch_statistics(x) if learns else Statistics(self.running_mean, self.running_var)
         z, moments = inplace_abn(x, weight, bias, statistics, self.eps, activation, self.slope, residual, scale)
         if learns:
-            mean, var = moments
+            mean, var = moments.unbind()
             count = None if statistics is None else statistics.count
             self._update_running(mean, var, num_samples(x) if count is None else count)
         return z

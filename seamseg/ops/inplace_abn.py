@@ -95,7 +95,8 @@ def gamma_of(weight: Tensor, scale: Scale | None, eps: float) -> Tensor:
     """
     # where() instead of abs() and sign(): their derivative at 0 is 0, and such a weight would never move again.
     if scale == "abs":
-        return torch.where(weight >= 0, weight, -weight) + eps
+        size = torch.where(weight >= 0, weight, -weight) if torch.is_grad_enabled() else weight.abs()
+        return size + eps
     if scale == "signed":
         return torch.where(weight >= 0, weight + eps, weight - eps)
     return weight
@@ -259,7 +260,7 @@ class InPlaceABNFunction(torch.autograd.Function):
         else:
             sums = abn_kernels.sums(z, dz, residual, layer)
             dx, dr = abn_kernels.gradient(z, dz, residual, _means(sums, ctx.statistics), moments, layer)
-        sum_dy, sum_xdy = sums
+        sum_dy, sum_xdy = sums.unbind()
         if ctx.scale == "abs":
             sum_xdy = torch.where(weight >= 0, sum_xdy, -sum_xdy)
         return dx, dr, sum_xdy.to(weight.dtype), sum_dy.to(bias.dtype), None, None, None, None, None

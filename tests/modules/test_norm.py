@@ -289,6 +289,12 @@ def test_what_does_not_fit_is_refused(x: Tensor, residual: Tensor | None, messag
     assert running(norm) == before
 
 
+@pytest.mark.parametrize("eps", [0.0, -1e-5, float("nan")])
+def test_an_eps_that_keeps_nothing_from_zero_is_refused(eps: float) -> None:
+    with pytest.raises(ValueError, match="eps of a norm must be greater than 0"):
+        ABN(3, eps=eps)
+
+
 def test_a_slope_that_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match="must be greater than 0 to be inverted, not nan"):
         InPlaceABN(3, slope=float("nan"))

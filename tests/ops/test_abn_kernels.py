@@ -11,7 +11,21 @@ import abn_cases
 import numpy as np
 import pytest
 import torch
-from abn_cases import ACTIVATIONS, SHAPES, TYPES, Case, a_layer, array, check_layer, draw, in_turn, laid_out, sums_type
+from abn_cases import (
+    ACTIVATIONS,
+    SHAPES,
+    TYPES,
+    Case,
+    a_layer,
+    array,
+    check_large,
+    check_layer,
+    draw,
+    in_turn,
+    laid_out,
+    large_cases,
+    sums_type,
+)
 from oracles import inplace_abn as oracle
 
 from seamseg.ops import abn_kernels, native
@@ -52,6 +66,12 @@ def test_every_cut(shape: tuple[int, ...]) -> None:
 def test_few_channels_are_shared_by_threads(shape: tuple[int, ...], channels_last: bool) -> None:
     check_layer(Case(shape, torch.float32, "leaky_relu", channels_last, True))
     check_layer(Case(shape, torch.float16, "identity", channels_last, False))
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_large_gradients_are_written_past_the_caches() -> None:
+    for case in large_cases():
+        check_large(case)
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
