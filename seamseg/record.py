@@ -10,7 +10,7 @@ import numpy as np
 from seamseg.algos.fusion import PanopticFusion
 from seamseg.data.loader import BatchLoader
 from seamseg.evaluate import evaluate
-from seamseg.export.model_file import MODEL_FILE, ModelFile, save_model
+from seamseg.export.model_file import MODEL_FILE, SETTINGS_FILE, ModelFile, save_model
 from seamseg.metrics.scores import Scores
 from seamseg.networks import PanopticNet
 from seamseg.runtime.distributed import Process
@@ -23,9 +23,6 @@ from seamseg.show import Album
 from seamseg.structures import Categories
 from seamseg.train import Trainer
 from seamseg.visualization.overlay import draw_overlay
-
-SETTINGS_FILE = "config.yaml"
-"""Of a run folder: all settings; the first file that is written."""
 
 Triple = tuple[float, float, float]
 

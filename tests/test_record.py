@@ -16,7 +16,7 @@ from tiny_training import ALONE
 import seamseg.record
 from seamseg.build import build_trainer
 from seamseg.config import save_experiment
-from seamseg.export.model_file import load_model_file
+from seamseg.export.model_source import load_model_file
 from seamseg.metrics.panoptic_quality import Quality
 from seamseg.metrics.scores import Scores
 from seamseg.record import RunRecord

@@ -2,6 +2,7 @@
 
 from seamseg.build.data import build_evaluation_loader, build_input_transform, build_training_loader, open_split
 from seamseg.build.model import Model, build_model, load_model
+from seamseg.build.model_exchange import export_model, import_model
 from seamseg.build.network import build_fusion, build_initialised_network, build_network
 from seamseg.build.training import build_trainer
 
@@ -15,6 +16,8 @@ __all__ = [
     "build_network",
     "build_trainer",
     "build_training_loader",
+    "export_model",
+    "import_model",
     "load_model",
     "open_split",
 ]

@@ -13,7 +13,8 @@ from seamseg.build.data import build_input_transform
 from seamseg.build.network import build_fusion, build_network
 from seamseg.config import Experiment, parse_experiment
 from seamseg.data.transforms import InputTransform
-from seamseg.export.model_file import ModelFile, load_model_file
+from seamseg.export.model_file import ModelFile
+from seamseg.export.model_source import load_model_file
 from seamseg.networks import PanopticNet
 from seamseg.structures import Categories
 
@@ -51,9 +52,9 @@ def build_model(file: ModelFile, source: Path, device: torch.device) -> Model:
 
 
 def load_model(path: Path, device: torch.device) -> Model:
-    """A trained network from a run folder or a file.
+    """A trained network from whatever :func:`seamseg.export.model_source.load_model_file` reads.
 
     Raises:
-        ValueError: nothing is there, or it is damaged.
+        ValueError: nothing is there, or it is damaged or changed.
     """
     return build_model(load_model_file(path), path, device)

@@ -8,10 +8,22 @@ import sys
 from collections.abc import Sequence
 
 from seamseg import __version__
-from seamseg.cli import check, compare, convert, env, evaluate, make_scenes, predict, score, train
+from seamseg.cli import (
+    check,
+    compare,
+    convert,
+    env,
+    evaluate,
+    export_model,
+    import_model,
+    make_scenes,
+    predict,
+    score,
+    train,
+)
 from seamseg.data.loader import killed_reader
 
-VERBS = (train, evaluate, predict, score, compare, check, convert, make_scenes, env)
+VERBS = (train, evaluate, predict, score, compare, check, convert, make_scenes, import_model, export_model, env)
 USER_ERROR = 2
 INTERRUPTED = 130
 

@@ -32,7 +32,12 @@ def add_parser(verbs: Any) -> None:
         description="Scores a model at the original size of the images: panoptic quality (PQ, SQ, RQ), mean IoU, and "
         "average precision of boxes and masks.",
     )
-    verb.add_argument("model", type=Path, metavar="MODEL", help="a run folder, or a file such as model.safetensors")
+    verb.add_argument(
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="a run folder, a model folder, a file such as model.safetensors, or a published seamseg archive (.zip)",
+    )
     verb.add_argument("--data", required=True, metavar="DATASET", help="folder of the data set")
     verb.add_argument("--split", required=True, help="such as val, or another unmistakable beginning of its name")
     verb.add_argument("--format", choices=FORMATS, help="of the data set; default: recognised, or as in training")

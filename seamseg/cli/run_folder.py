@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from seamseg.config import Experiment, differing_keys, parse_experiment
-from seamseg.record import SETTINGS_FILE
+from seamseg.export.model_file import SETTINGS_FILE
 from seamseg.runtime.checkpoint import Checkpoint, load_checkpoint
 from seamseg.runtime.distributed import Process, from_first
 from seamseg.runtime.files import is_part, remove_parts

@@ -10,7 +10,7 @@ from typing import Any
 from seamseg.build import build_trainer
 from seamseg.cli.run_folder import open_run, report_resumption, tidy_up
 from seamseg.config import Experiment, known_recipes, load_experiment, save_experiment, settings_file
-from seamseg.record import SETTINGS_FILE
+from seamseg.export.model_file import SETTINGS_FILE
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process, started

@@ -11,12 +11,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from seamseg.runtime.checkpoint import load_checkpoint
 from seamseg.runtime.files import write_whole
-from seamseg.runtime.run_folder import checkpoint_paths, newest_checkpoint
 
 MODEL_FILE = "model.safetensors"
-"""Of a run folder: the best model so far."""
+"""Of a run folder: the best model so far. Of a model folder: the weights."""
+
+SETTINGS_FILE = "config.yaml"
+"""Of a run folder and of a model folder: all settings."""
 
 
 @dataclass(frozen=True)
@@ -48,31 +49,12 @@ def save_model(path: Path, model: ModelFile) -> None:
         raise OSError(f"{path} cannot be written ({error})") from error
 
 
-def load_model_file(path: Path) -> ModelFile:
-    """Reads the model of a run folder or of one file.
-
-    Args:
-        path: a run folder (its best model, or its latest state before the first validation), a ``.safetensors`` file
-            written here, or a checkpoint.
+def read_model(path: Path) -> ModelFile:
+    """Reads a safetensors file that :func:`save_model` wrote.
 
     Raises:
-        ValueError: nothing is there, or it is damaged or foreign.
+        ValueError: it is damaged or foreign.
     """
-    if path.is_dir():
-        if (path / MODEL_FILE).exists():
-            return load_model_file(path / MODEL_FILE)
-        if checkpoint_paths(path):
-            return load_model_file(newest_checkpoint(path)[0])
-        raise ValueError(f"the folder {path} holds no model: neither {MODEL_FILE} nor a checkpoint")
-    if not path.exists():
-        raise ValueError(f"there is no model {path}; give a run folder or a file such as {MODEL_FILE}")
-    if path.suffix == ".safetensors":
-        return _load_safetensors(path)
-    checkpoint = load_checkpoint(path)
-    return ModelFile(checkpoint.settings, checkpoint.categories, checkpoint.average or checkpoint.network)
-
-
-def _load_safetensors(path: Path) -> ModelFile:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

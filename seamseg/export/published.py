@@ -1,40 +1,102 @@
-"""Models published by the authors of Seamless Scene Segmentation: a torch file of weights, and ``metadata.bin``."""
+"""Models published by the authors of Seamless Scene Segmentation: settings, classes and a torch file of weights."""
 
 from __future__ import annotations
 
+import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 import torch
+import yaml
 from torch import Tensor
 
 from seamseg.data.metadata_bin import load_metadata, metadata_categories
+from seamseg.export.model_file import ModelFile
+from seamseg.export.published_archive import CONFIG, open_published
+from seamseg.export.published_settings import Translation, translate_settings
 from seamseg.structures import Categories
 
 PARTS = ("body", "rpn_head", "roi_head", "sem_head")
+FOR_TRAINING = ("optimizer", "_meter")
+"""Ends of the names of what serves the published training alone."""
 
 
-def read_snapshot(path: Path) -> dict[str, Tensor]:
-    """The network's state dict from a published snapshot.
+@dataclass(frozen=True)
+class Snapshot:
+    """A published torch file.
 
-    Its parts become one dict under our names; counters that older files lack are filled in. Only tensors and plain
-    values are accepted, so that a file cannot run code.
+    Attributes:
+        tensors: the network's state dict under our names; counters that older files lack are filled in.
+        left_out: names of its other parts.
+        config: the INI text that it was trained with; may be empty.
+        training_meta: such as epoch and best_score.
+    """
+
+    tensors: dict[str, Tensor]
+    left_out: tuple[str, ...]
+    config: str
+    training_meta: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """A published model, read.
+
+    Attributes:
+        file: what it is made of, as our own models are.
+        notes: what was left out or taken for something else, a sentence each.
+    """
+
+    file: ModelFile
+    notes: tuple[str, ...]
+
+
+def load_published(path: Path) -> PublishedModel:
+    """Reads a published model.
+
+    Args:
+        path: of the zip archive, or of the folder that it was unpacked to.
+
+    Raises:
+        ValueError: a file is missing, damaged or malicious, or asks for a network that cannot be had here.
+    """
+    with open_published(path) as files:
+        translation = _read_settings(files.config, path)
+        categories = read_metadata(files.metadata)
+        snapshot = read_snapshot(files.snapshot)
+    settings = yaml.safe_dump(_nested(translation.settings), sort_keys=False)
+    notes = (*translation.notes, *_notes(snapshot, translation))
+    return PublishedModel(ModelFile(settings, categories.to_list(), snapshot.tensors), notes)
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """Reads a published snapshot.
+
+    Only tensors and plain values are accepted, so that a file cannot run code.
 
     Raises:
         ValueError: the file is missing, damaged, or no snapshot.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever a damaged or missing file makes of it
-        raise ValueError(f"the snapshot {path} cannot be read: {shorten(str(error), 200)}") from error
+    content = _load(path)
     state = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(part in state for part in PARTS):
+    if not isinstance(state, dict) or not all(isinstance(state.get(part), dict) for part in PARTS):
         raise ValueError(f"{path} is no published snapshot: it lacks the parts {', '.join(PARTS)} of a state_dict")
     tensors = {f"{part}.{name}": tensor for part in PARTS for name, tensor in state[part].items()}
+    wrong = [name for name, tensor in tensors.items() if not isinstance(tensor, Tensor)]
+    if wrong:
+        raise ValueError(f"{path} is no published snapshot: {wrong[0]} is a {type(tensors[wrong[0]]).__name__}")
     for name in [name for name in tensors if name.endswith(".running_mean")]:
         counter = name.replace(".running_mean", ".num_batches_tracked")
         tensors.setdefault(counter, torch.zeros((), dtype=torch.int64))
-    return tensors
+    config, meta = content.get("config"), content.get("training_meta")
+    return Snapshot(
+        tensors,
+        tuple(str(name) for name in state if name not in PARTS),
+        config if isinstance(config, str) else "",
+        meta if isinstance(meta, dict) else {},
+    )
 
 
 def read_metadata(path: Path) -> Categories:
@@ -44,3 +106,60 @@ def read_metadata(path: Path) -> Categories:
         ValueError: the file is missing, damaged, or of another kind.
     """
     return metadata_categories(load_metadata(path), path)
+
+
+def _load(path: Path) -> Any:
+    """Files of newer versions of torch are mapped, so that only what is used enters memory."""
+    try:
+        is_archive = zipfile.is_zipfile(path)
+        if is_archive:
+            with zipfile.ZipFile(path) as archive:
+                if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                    raise ValueError("parts of it are compressed, as torch never writes them")
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+    except Exception as error:  # torch raises whatever a damaged or missing file makes of it
+        raise ValueError(f"the snapshot {path} cannot be read: {shorten(str(error), 200)}") from error
+
+
+def _read_settings(config: Path, source: Path) -> Translation:
+    try:
+        return translate_settings(config.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{CONFIG} in {source} is no text in UTF-8") from error
+    except ValueError as error:
+        raise ValueError(f"{CONFIG} in {source}: {error}") from error
+
+
+def _nested(settings: dict[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in settings.items():
+        *groups, last = name.split(".")
+        inner = tree
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[last] = value
+    return tree
+
+
+def _notes(snapshot: Snapshot, translation: Translation) -> list[str]:
+    notes = []
+    training = [name for name in snapshot.left_out if name.endswith(FOR_TRAINING)]
+    others = [name for name in snapshot.left_out if name not in training]
+    if training:
+        notes.append(f"of the snapshot, {', '.join(training)} are left out: they serve the published training alone")
+    if others:
+        notes.append(f"of the snapshot, {', '.join(others)} are left out: the network has no such parts")
+    return notes + _disagreements(snapshot.config, translation)
+
+
+def _disagreements(config: str, translation: Translation) -> list[str]:
+    """Where the settings that a snapshot carries differ from those beside it."""
+    try:
+        carried = translate_settings(config)
+    except ValueError as error:
+        return [f"the settings that the snapshot carries cannot be read ({error}); {CONFIG} counts"]
+    keys = [key for key in carried.given if key in carried.values and carried.values[key] != translation.values[key]]
+    if not keys:
+        return []
+    shown = ", ".join(f"[{key.replace('.', '] ', 1)}" for key in keys)
+    return [f"the snapshot carries other values of {shown} than {CONFIG}, which counts"]

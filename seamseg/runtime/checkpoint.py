@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seamseg.runtime.checksums import sha256
 from seamseg.runtime.files import write_whole
 from seamseg.runtime.position import Position
 
@@ -121,10 +122,5 @@ def _seal(path: Path) -> None:
 
 def _digest(path: Path) -> tuple[bytes, int]:
     """Of all before the seal, and how much that is."""
-    left = size = max(path.stat().st_size - _SEAL_BYTES, 0)
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while left and (piece := file.read(min(left, 1 << 20))):
-            digest.update(piece)
-            left -= len(piece)
-    return digest.digest(), size
+    size = max(path.stat().st_size - _SEAL_BYTES, 0)
+    return sha256(path, size), size

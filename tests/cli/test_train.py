@@ -24,7 +24,7 @@ import seamseg
 import seamseg.cli.train
 import seamseg.record
 from seamseg.config import load_experiment, parse_experiment
-from seamseg.export.model_file import load_model_file
+from seamseg.export.model_source import load_model_file
 from seamseg.runtime.checkpoint import load_checkpoint
 from seamseg.runtime.log import read_metrics
 from seamseg.runtime.run_folder import newest_checkpoint

@@ -45,7 +45,7 @@ def test_a_published_snapshot_loads_strictly_by_name(golden: Golden, tmp_path: P
     path = tmp_path / "snapshot.pth.tar"
     written = write_snapshot(golden, path, with_counters)
     network = golden.network()
-    network.load_state_dict(read_snapshot(path), strict=True)
+    network.load_state_dict(read_snapshot(path).tensors, strict=True)
     for name, tensor in network.state_dict().items():
         expected = written.get(name, torch.zeros((), dtype=torch.int64))
         assert torch.equal(tensor, expected), name

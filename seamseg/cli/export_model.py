@@ -1,0 +1,33 @@
+"""``seamseg export-model``: a trained model as a folder to hand on."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from seamseg.build import export_model
+
+
+def add_parser(verbs: Any) -> None:
+    """Adds the verb and its arguments."""
+    verb = verbs.add_parser(
+        "export-model",
+        help="write a model as a folder to hand on or to upload",
+        description="Writes the best model of a run as a folder: model.safetensors, config.yaml, categories.json, "
+        "SHA256SUMS and README.md, a model card with data, settings, scores and command; its licence is left to you. "
+        "The layout is that of the Hugging Face Hub: `hf upload USER/NAME OUT` publishes it. Paths of this machine "
+        "are left out.",
+    )
+    verb.add_argument(
+        "model", type=Path, metavar="RUN", help="a run folder, or whatever else `seamseg predict` takes as a model"
+    )
+    verb.add_argument("out", type=Path, metavar="OUT", help="folder of the result; made, or empty; names the model")
+    verb.add_argument("--overwrite", action="store_true", help="replace the model folder OUT")
+    verb.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    export_model(options.model, options.out, options.overwrite)
+    print(f"exported: {options.out}")
+    return 0

@@ -1,0 +1,64 @@
+"""SHA-256 sums of files, in the form that ``sha256sum --check`` reads."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+SUMS_FILE = "SHA256SUMS"
+_LINE = re.compile(r"([0-9a-f]{64}) [ *](\S.*)")
+_PIECE = 1 << 20
+
+
+def sha256(path: Path, num_bytes: int | None = None) -> bytes:
+    """The digest of a file or of its first bytes, read piece by piece."""
+    left = path.stat().st_size if num_bytes is None else num_bytes
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while left and (piece := file.read(min(left, _PIECE))):
+            digest.update(piece)
+            left -= len(piece)
+    return digest.digest()
+
+
+def sums_of(folder: Path, names: Sequence[str]) -> str:
+    """The content of ``SHA256SUMS`` for some files of a folder."""
+    return "".join(f"{sha256(folder / name).hex()}  {name}\n" for name in names)
+
+
+def check_sums(folder: Path, names: Sequence[str]) -> None:
+    """Compares files of a folder with its ``SHA256SUMS``.
+
+    Args:
+        folder: that holds the files and their sums.
+        names: of the files that must be listed; others that are listed are not looked at.
+
+    Raises:
+        ValueError: the list cannot be read or lacks a file, or a file is missing or other than it was.
+    """
+    listed = _read_sums(folder / SUMS_FILE)
+    for name in names:
+        if name not in listed:
+            raise ValueError(f"{folder / SUMS_FILE} has no sum of {name}: the folder is not as it was written")
+        try:
+            found = sha256(folder / name).hex()
+        except OSError as error:
+            raise ValueError(f"{folder / name} cannot be read: {error.strerror}") from error
+        if found != listed[name]:
+            raise ValueError(
+                f"{folder / name} has been changed or damaged: its SHA-256 differs from {SUMS_FILE}; fetch it again, "
+                f"or if the change is meant, run `sha256sum {' '.join(names)} > {SUMS_FILE}` there"
+            )
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    matches = [_LINE.fullmatch(line) for line in lines if line.strip()]
+    if not all(matches):
+        raise ValueError(f"{path} is no list of SHA-256 sums, as sha256sum writes them")
+    return {match[2]: match[1] for match in matches if match}
