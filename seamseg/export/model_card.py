@@ -84,10 +84,12 @@ def _metadata(facts: ModelFacts) -> str:
 def _introduction(facts: ModelFacts) -> str:
     categories = facts.categories
     return (
-        f"# {_line(facts.name)}\n\nA network for panoptic segmentation: it labels every pixel of a photograph with one of "
+        f"# {_line(facts.name)}\n\n"
+        "A network for panoptic segmentation: it labels every pixel of a photograph with one of "
         f"{len(categories)} classes, and tells the instances of {categories.num_things} of them apart. It has "
-        f"{facts.num_parameters / 1e6:.1f} million parameters and was trained with seamseg {facts.version} (*Seamless Scene "
-        "Segmentation*, Porzi et al., CVPR 2019; *In-Place Activated BatchNorm*, Rota Bulò et al., CVPR 2018).\n"
+        f"{facts.num_parameters / 1e6:.1f} million parameters and was trained with seamseg {facts.version} "
+        "(*Seamless Scene Segmentation*, Porzi et al., CVPR 2019; *In-Place Activated BatchNorm*, Rota Bulò et al., "
+        "CVPR 2018).\n"
     )
 
 
