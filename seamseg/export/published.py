@@ -66,7 +66,7 @@ def load_published(path: Path) -> PublishedModel:
         translation = _read_settings(files.config, path)
         categories = read_metadata(files.metadata)
         snapshot = read_snapshot(files.snapshot)
-    settings = yaml.safe_dump(_nested(translation.settings), sort_keys=False)
+    settings = yaml.safe_dump(nested(translation.settings), sort_keys=False)
     notes = (*translation.notes, *_notes(snapshot, translation))
     return PublishedModel(ModelFile(settings, categories.to_list(), snapshot.tensors), notes)
 
@@ -130,7 +130,8 @@ def _read_settings(config: Path, source: Path) -> Translation:
         raise ValueError(f"{CONFIG} in {source}: {error}") from error
 
 
-def _nested(settings: dict[str, Any]) -> dict[str, Any]:
+def nested(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings by dotted name as the tree that a YAML file of settings is."""
     tree: dict[str, Any] = {}
     for name, value in settings.items():
         *groups, last = name.split(".")
