@@ -3,54 +3,42 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgpack
 import pytest
 import torch
-from tiny_network import tiny_network
+import yaml
+from published_archive import VISTAS, metadata, published_files, snapshot, torch_bytes, write_zip
+from tiny_network import NUM_STUFF, NUM_THINGS, tiny_network
 
-from seamseg.export.published import PARTS, read_metadata, read_snapshot
+from seamseg.export.published import load_published, read_metadata, read_snapshot
 from seamseg.structures import Category
-
-
-def published(state: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """A snapshot in the published layout, of a time when norms had no counters yet."""
-    parts: dict[str, Any] = {part: OrderedDict() for part in PARTS}
-    for name, tensor in state.items():
-        part, _, rest = name.partition(".")
-        if not rest.endswith("num_batches_tracked"):
-            parts[part][rest] = tensor
-    meter = {"last": torch.zeros(1), "history": [1.0, 2.0]}
-    return {
-        "config": "[general]\nval_interval = 1\n",
-        "state_dict": parts | {"optimizer": {"state": {}, "param_groups": []}, "loss_meter": meter},
-        "training_meta": {"epoch": 84, "last_score": 0.37, "best_score": 0.38, "global_step": 191000},
-    }
 
 
 def test_a_snapshot_loads_strictly_by_name(tmp_path: Path) -> None:
     source, target = tiny_network(seed=1), tiny_network(seed=2)
-    torch.save(published(source.state_dict()), tmp_path / "best.pth.tar")
-    target.load_state_dict(read_snapshot(tmp_path / "best.pth.tar"), strict=True)
+    torch.save(snapshot(source.state_dict()), tmp_path / "best.pth.tar")
+    target.load_state_dict(read_snapshot(tmp_path / "best.pth.tar").tensors, strict=True)
     for name, tensor in source.state_dict().items():
         assert torch.equal(target.state_dict()[name], tensor), name
 
 
 def test_names_lose_their_first_part_only(tmp_path: Path) -> None:
-    content = published(tiny_network().state_dict())
+    content = snapshot(tiny_network().state_dict())
     assert "backbone.mod1.conv1.weight" in content["state_dict"]["body"]
     torch.save(content, tmp_path / "best.pth.tar")
-    assert "body.backbone.mod1.conv1.weight" in read_snapshot(tmp_path / "best.pth.tar")
+    assert "body.backbone.mod1.conv1.weight" in read_snapshot(tmp_path / "best.pth.tar").tensors
 
 
 def test_counters_that_are_there_are_kept(tmp_path: Path) -> None:
-    content = published(tiny_network().state_dict())
+    content = snapshot(tiny_network().state_dict())
     content["state_dict"]["body"]["backbone.mod1.bn1.num_batches_tracked"] = torch.tensor(191000)
     torch.save(content, tmp_path / "best.pth.tar")
-    tensors = read_snapshot(tmp_path / "best.pth.tar")
+    tensors = read_snapshot(tmp_path / "best.pth.tar").tensors
     assert int(tensors["body.backbone.mod1.bn1.num_batches_tracked"]) == 191000
     assert int(tensors["rpn_head.bn1.num_batches_tracked"]) == 0
 
@@ -86,10 +74,119 @@ class Malicious:
         return os.mkdir, (str(self.target),)
 
 
-def test_a_snapshot_cannot_run_code(tmp_path: Path) -> None:
-    torch.save({"state_dict": Malicious(tmp_path / "owned")}, tmp_path / "best.pth.tar")
-    refused(tmp_path / "best.pth.tar")
+@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize("part", ["config", "body", "optimizer", "training_meta"])
+def test_a_snapshot_cannot_run_code(tmp_path: Path, part: str, early: bool) -> None:
+    content = snapshot(tiny_network().state_dict())
+    (content["state_dict"] if part in content["state_dict"] else content)[part] = Malicious(tmp_path / "owned")
+    (tmp_path / "best.pth.tar").write_bytes(torch_bytes(content, early))
+    assert "cannot be read" in refused(tmp_path / "best.pth.tar")
     assert not (tmp_path / "owned").exists()
+
+
+def test_an_archive_cannot_run_code(tmp_path: Path) -> None:
+    files = published_files(tiny_network().state_dict(), "", metadata(NUM_STUFF, NUM_THINGS))
+    files["seamseg_r50_vistas.tar"] = torch_bytes({"state_dict": Malicious(tmp_path / "owned")})
+    with pytest.raises(ValueError, match=r"model\.zip/seamseg_r50_vistas\.tar cannot be read") as caught:
+        load_published(write_zip(tmp_path / "model.zip", files))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_weights_that_were_on_a_gpu(tmp_path: Path) -> None:
+    """The early format names the kind of memory, which the authors' machines had and this one may lack."""
+    content = torch_bytes(snapshot(tiny_network(seed=3).state_dict()))
+    on_gpu = content.replace(b"ctorch\nFloatStorage\n", b"ctorch.cuda\nFloatStorage\n")
+    on_gpu = on_gpu.replace(b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:0")
+    assert b"cuda:0" in on_gpu
+    (tmp_path / "best.pth.tar").write_bytes(on_gpu)
+    tensors, expected = read_snapshot(tmp_path / "best.pth.tar").tensors, tiny_network(seed=3).state_dict()
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in expected.items())
+
+
+def test_a_bomb_in_a_snapshot(tmp_path: Path) -> None:
+    """Files of newer versions are archives themselves; torch stores, so compression can only mean harm."""
+    torch.save(snapshot(tiny_network().state_dict()), tmp_path / "stored.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "stored.pth") as stored,
+        zipfile.ZipFile(tmp_path / "best.pth.tar", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in stored.namelist():
+            bomb.writestr(name, stored.read(name))
+    assert "parts of it are compressed" in refused(tmp_path / "best.pth.tar")
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_snapshot_that_is_cut_off(tmp_path: Path, early: bool) -> None:
+    content = torch_bytes(snapshot(tiny_network().state_dict()), early)
+    for part in range(20):
+        (tmp_path / "best.pth.tar").write_bytes(content[: len(content) * part // 20])
+        assert "cannot be read" in refused(tmp_path / "best.pth.tar")
+
+
+def test_an_entry_that_is_no_tensor(tmp_path: Path) -> None:
+    content = snapshot(tiny_network().state_dict())
+    content["state_dict"]["roi_head"]["extra"] = [1, 2]
+    torch.save(content, tmp_path / "best.pth.tar")
+    assert "roi_head.extra is a list" in refused(tmp_path / "best.pth.tar")
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_an_archive_gives_weights_classes_and_settings(tmp_path: Path, early: bool) -> None:
+    state = tiny_network(seed=5).state_dict()
+    files = published_files(state, VISTAS, metadata(NUM_STUFF, NUM_THINGS), early)
+    published = load_published(write_zip(tmp_path / "model.zip", files))
+    assert published.file.tensors.keys() == state.keys()
+    assert all(torch.equal(published.file.tensors[name], tensor) for name, tensor in state.items())
+    assert [entry["isthing"] for entry in published.file.categories] == [0] * NUM_STUFF + [1] * NUM_THINGS
+    assert yaml.safe_load(published.file.settings)["rpn"]["inference"] == {"before_nms": 6000, "after_nms": 1000}
+    assert len(published.notes) == 2
+    assert published.notes[1].startswith("of the snapshot, optimizer, loss_meter are left out")
+
+
+def noted(folder: Path, change: Callable[[dict[str, Any]], None]) -> list[str]:
+    """What is said of a snapshot beyond the usual."""
+    content = snapshot(tiny_network().state_dict())
+    change(content)
+    files = published_files({}, VISTAS, metadata(NUM_STUFF, NUM_THINGS))
+    files["seamseg_r50_vistas.tar"] = torch_bytes(content)
+    return list(load_published(write_zip(folder / "model.zip", files)).notes[2:])
+
+
+def test_settings_in_the_snapshot_that_differ_are_told(tmp_path: Path) -> None:
+    assert noted(tmp_path, lambda content: content.update(config=VISTAS)) == []
+    (note,) = noted(tmp_path, lambda content: content.update(config="[roi]\nnum_samples = 7\nnms_threshold = .5"))
+    assert note == "the snapshot carries other values of [roi] num_samples than config.ini, which counts"
+    (note,) = noted(tmp_path, lambda content: content.update(config="[roi]\nnum_samples = x"))
+    assert "cannot be read ([roi] num_samples = x is no whole number)" in note
+
+
+def test_parts_of_the_snapshot_that_nobody_knows_are_told(tmp_path: Path) -> None:
+    (note,) = noted(tmp_path, lambda content: content["state_dict"].update(depth_head={}))
+    assert note == "of the snapshot, depth_head are left out: the network has no such parts"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("config.ini", b"\xff\xfe", "config.ini in MODEL is no text in UTF-8"),
+        ("config.ini", b"x", "config.ini in MODEL: it is no INI file"),
+        (
+            "config.ini",
+            b"[fpn]\ninterpolation = bilinear",
+            "config.ini in MODEL: [fpn] interpolation = bilinear cannot",
+        ),
+        ("metadata.bin", b"\xc1", "MODEL/metadata.bin cannot be read as metadata"),
+        ("seamseg_r50_vistas.tar", b"", "the snapshot MODEL/seamseg_r50_vistas.tar cannot be read"),
+    ],
+)
+def test_errors_name_the_archive_and_the_file_in_it(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    files = published_files(tiny_network().state_dict(), VISTAS, metadata(NUM_STUFF, NUM_THINGS))
+    path = write_zip(tmp_path / "model.zip", {**files, name: content})
+    with pytest.raises(ValueError, match=r"model\.zip") as caught:
+        load_published(path)
+    assert said.replace("MODEL", str(path)) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 META = {

@@ -1,0 +1,98 @@
+"""Folders appear whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from seamseg.runtime.whole_folder import write_folder
+
+NAMES = ("a.txt", "b.txt")
+
+
+def writer(text: str) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        for name in NAMES:
+            (folder / name).write_text(text)
+
+    return write
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_is_made_with_those_above(tmp_path: Path) -> None:
+    write_folder(tmp_path / "x" / "y" / "out", writer("new"), None)
+    assert tree(tmp_path) == {f"x/y/out/{name}": "new" for name in NAMES}
+    assert (tmp_path / "x/y/out").stat().st_mode & 0o055 == (tmp_path / "x").stat().st_mode & 0o055
+
+
+def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    write_folder(tmp_path / "out", writer("new"), None)
+    assert tree(tmp_path / "out") == dict.fromkeys(NAMES, "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_only_what_may_be_replaced_is(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_folder(out, writer("old"), None)
+    with pytest.raises(ValueError, match=r"out is not empty; .*--overwrite"):
+        write_folder(out, writer("new"), None)
+    assert tree(out) == dict.fromkeys(NAMES, "old")
+    write_folder(out, writer("new"), NAMES)
+    assert tree(out) == dict.fromkeys(NAMES, "new")
+    (out / "mine").write_text("mine")
+    with pytest.raises(ValueError, match="holds other files, such as mine"):
+        write_folder(out, writer("newer"), NAMES)
+    assert tree(out) == dict.fromkeys(NAMES, "new") | {"mine": "mine"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_file_or_a_link_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    for name in ("file", "link"):
+        with pytest.raises(ValueError, match=f"{name} is no folder"):
+            write_folder(tmp_path / name, writer("new"), NAMES)
+    assert tree(tmp_path) == {"file": "mine"}
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("x"), KeyboardInterrupt()])
+@pytest.mark.parametrize("before", [None, "old"])
+def test_a_failure_in_the_middle_leaves_what_was_there(
+    tmp_path: Path, error: BaseException, before: str | None
+) -> None:
+    out = tmp_path / "out"
+    if before:
+        write_folder(out, writer(before), None)
+
+    def half(folder: Path) -> None:
+        (folder / "a.txt").write_text("half")
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        write_folder(out, half, NAMES)
+    if isinstance(error, OSError):
+        assert str(caught.value) == f"{out} cannot be written (No space left on device); what was there is as it was"
+    assert tree(tmp_path) == ({f"out/{name}": "old" for name in NAMES} if before else {})
+    assert {path.name for path in tmp_path.iterdir()} == ({"out"} if before else set())
+
+
+def test_a_name_that_cannot_be_given_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, replace = tmp_path / "out", Path.replace
+    write_folder(out, writer("old"), None)
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise OSError(5, "Input/output error")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(OSError, match="out cannot be written"):
+        write_folder(out, writer("new"), NAMES)
+    assert tree(tmp_path) == {f"out/{name}": "old" for name in NAMES}
