@@ -14,7 +14,12 @@ from typing import Any
 
 import msgpack
 import torch
+from tiny_experiment import tiny_experiment
 from torch import Tensor
+
+from seamseg.build import build_network
+from seamseg.config import Experiment
+from seamseg.networks import PanopticNet
 
 PARTS = ("body", "rpn_head", "roi_head", "sem_head")
 NAMES = ("config.ini", "metadata.bin", "seamseg_r50_vistas.tar")
@@ -83,6 +88,24 @@ coco_gt
 """What stands in the published ``config.ini`` for Mapillary Vistas: keys and values are facts of that format."""
 
 
+SMALL = """
+[body]
+body = resnet18
+normalization_mode = {mode}
+num_frozen = 0
+bn_frozen = no
+activation = elu
+gn_groups = 4
+[fpn]
+out_channels = 16
+[rpn]
+hidden_channels = 16
+[dataloader]
+shortest_size = 64
+"""
+"""A network as small as the published system can be told, within :func:`tiny_experiment.narrow_body`."""
+
+
 def metadata(num_stuff: int, num_things: int) -> dict[str, Any]:
     """The part ``meta`` of ``metadata.bin``, with made-up classes."""
     number = num_stuff + num_things
@@ -139,3 +162,33 @@ def write_zip(path: Path, files: Mapping[str, bytes], compression: int = zipfile
 def write_archive(path: Path, state: Mapping[str, Tensor], config: str, meta: dict[str, Any]) -> Path:
     """The published archive; weights are stored, for they hardly shrink."""
     return write_zip(path, published_files(state, config, meta), zipfile.ZIP_STORED)
+
+
+def small_experiment(mode: str) -> Experiment:
+    """What ``SMALL`` means; only what the published system can set is small."""
+    names = {"off": "affine"}.get(mode, mode).partition("+")
+    heads = f", heads: {names[2]}" if names[2] else ""
+    return tiny_experiment(
+        None,
+        f"norm={{name: {names[0]}, activation: elu, groups: 4{heads}}}",
+        "roi={}",
+        "sem={}",
+        "rpn={channels: 16}",
+    )
+
+
+def small_network(mode: str = "bn") -> PanopticNet:
+    """With random weights; to be built within :func:`tiny_experiment.narrow_body`."""
+    torch.manual_seed(0)
+    built = build_network(small_experiment(mode), 2, 1)
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter.normal_()
+    return built
+
+
+def small_archive(folder: Path, mode: str = "bn") -> Path:
+    """That network as an archive, with two stuff classes and one thing."""
+    return write_archive(
+        folder / "model.zip", small_network(mode).state_dict(), SMALL.format(mode=mode), metadata(2, 1)
+    )

@@ -74,10 +74,10 @@ def _metadata(facts: ModelFacts) -> str:
         {"type": key, "name": SCORES[key], "value": round(100 * value, 2)} for key, value in _measured(facts).items()
     ]
     if metrics:
-        name = facts.data_set or "unknown"
+        name = _one_line(facts.data_set or "unknown")
         data_set = {"name": name, "type": name, "split": facts.val_split}
         results = [{"task": {"type": TASK, "name": "Panoptic segmentation"}, "dataset": data_set, "metrics": metrics}]
-        content["model-index"] = [{"name": facts.name, "results": results}]
+        content["model-index"] = [{"name": _one_line(facts.name), "results": results}]
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
@@ -155,5 +155,8 @@ def _table(head: tuple[str, str], rows: list[tuple[str, str]]) -> str:
 
 def _line(text: str) -> str:
     """Text of others, such that it breaks neither lines nor tables and is no markup."""
-    plain = " ".join(text.split())
-    return "".join(f"\\{sign}" if sign in "\\`*_[]<>|#" else sign for sign in plain)
+    return "".join(f"\\{sign}" if sign in "\\`*_[]<>|#" else sign for sign in _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

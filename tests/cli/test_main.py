@@ -14,7 +14,7 @@ import pytest
 import seamseg
 from seamseg import cli
 
-VERBS = ["train", "evaluate", "predict", "check", "convert", "make-scenes", "env"]
+VERBS = ["train", "evaluate", "predict", "check", "convert", "make-scenes", "import-model", "export-model", "env"]
 
 
 def test_help_names_every_verb(command: Any) -> None:

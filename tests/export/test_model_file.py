@@ -11,28 +11,24 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from seamseg.export.model_file import MODEL_FILE, ModelFile, load_model_file, save_model
-from seamseg.runtime.checkpoint import Checkpoint, save_checkpoint
-from seamseg.runtime.position import Position
-from seamseg.runtime.run_folder import checkpoint_path
+from seamseg.export.model_file import MODEL_FILE, ModelFile, read_model, save_model
 
 MODEL = ModelFile(
     settings="data: {root: dätä}\n",
     categories=[{"id": 3, "name": "Straße", "isthing": 0, "color": [1, 2, 3]}],
     tensors={"weight": torch.randn(30, 20), "half": torch.ones(3).half(), "counter": torch.tensor(5)},
 )
-CHECKPOINT = Checkpoint("s", MODEL.categories, 1, Position(), {"w": torch.zeros(2)}, {}, {}, {"w": torch.ones(2)})
 
 
 def refused(path: Path) -> str:
     with pytest.raises(ValueError, match=path.name) as caught:
-        load_model_file(path)
+        read_model(path)
     return str(caught.value)
 
 
 def test_a_model_reads_back_equal(tmp_path: Path) -> None:
     save_model(tmp_path / MODEL_FILE, MODEL)
-    loaded = load_model_file(tmp_path / MODEL_FILE)
+    loaded = read_model(tmp_path / MODEL_FILE)
     assert (loaded.settings, loaded.categories) == (MODEL.settings, MODEL.categories)
     assert loaded.tensors.keys() == MODEL.tensors.keys()
     for name, tensor in MODEL.tensors.items():
@@ -44,7 +40,7 @@ def test_a_model_reads_back_equal(tmp_path: Path) -> None:
 def test_tensors_of_any_kind_are_saved(tmp_path: Path) -> None:
     matrix = torch.arange(6.0).reshape(2, 3)
     save_model(tmp_path / MODEL_FILE, ModelFile("", [], {"turned": matrix.T, "trained": matrix.requires_grad_()}))
-    loaded = load_model_file(tmp_path / MODEL_FILE).tensors
+    loaded = read_model(tmp_path / MODEL_FILE).tensors
     assert torch.equal(loaded["turned"], matrix.T)
     assert torch.equal(loaded["trained"], matrix)
 
@@ -56,34 +52,6 @@ def test_settings_and_categories_stand_in_the_header(tmp_path: Path) -> None:
     assert metadata["format"] == "seamseg 1"
     assert metadata["settings"] == MODEL.settings
     assert json.loads(metadata["categories"]) == MODEL.categories
-
-
-def test_a_checkpoint_gives_its_averaged_weights(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "some.pt", CHECKPOINT)
-    loaded = load_model_file(tmp_path / "some.pt")
-    assert torch.equal(loaded.tensors["w"], torch.ones(2))
-    assert (loaded.settings, loaded.categories) == ("s", MODEL.categories)
-
-
-def test_a_checkpoint_without_average_gives_its_weights(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "some.pt", Checkpoint("s", [], 1, Position(), {"w": torch.zeros(2)}, {}, {}, None))
-    assert torch.equal(load_model_file(tmp_path / "some.pt").tensors["w"], torch.zeros(2))
-
-
-def test_a_run_folder_gives_its_best_model_or_else_its_latest_state(tmp_path: Path) -> None:
-    save_checkpoint(checkpoint_path(tmp_path, 4), CHECKPOINT)
-    checkpoint_path(tmp_path, 6).write_bytes(b"damaged")
-    assert load_model_file(tmp_path).tensors.keys() == {"w"}
-    save_model(tmp_path / MODEL_FILE, MODEL)
-    assert load_model_file(tmp_path).tensors.keys() == MODEL.tensors.keys()
-
-
-def test_a_folder_without_a_model(tmp_path: Path) -> None:
-    assert "neither model.safetensors nor a checkpoint" in refused(tmp_path)
-
-
-def test_a_missing_file(tmp_path: Path) -> None:
-    assert refused(tmp_path / "none.safetensors").startswith("there is no model")
 
 
 @pytest.mark.parametrize("part", [0, 4, 100, -1])
@@ -116,16 +84,10 @@ def test_a_header_that_lacks_something(tmp_path: Path, metadata: dict[str, str])
     assert "damaged header" in refused(tmp_path / "other.safetensors")
 
 
-@pytest.mark.parametrize("content", [b"", b"hello"])
-def test_a_file_of_something_else(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "model.txt").write_bytes(content)
-    assert "damaged or foreign" in refused(tmp_path / "model.txt")
-
-
 def test_a_failure_leaves_the_previous_model(tmp_path: Path) -> None:
     save_model(tmp_path / MODEL_FILE, MODEL)
     unsavable: Any = ModelFile("", [], {"w": torch.ones(2).to_sparse()})
     with pytest.raises((ValueError, NotImplementedError, RuntimeError)):
         save_model(tmp_path / MODEL_FILE, unsavable)
-    assert load_model_file(tmp_path / MODEL_FILE).settings == MODEL.settings
+    assert read_model(tmp_path / MODEL_FILE).settings == MODEL.settings
     assert list(tmp_path.iterdir()) == [tmp_path / MODEL_FILE]

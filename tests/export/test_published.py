@@ -174,7 +174,7 @@ def test_parts_of_the_snapshot_that_nobody_knows_are_told(tmp_path: Path) -> Non
         (
             "config.ini",
             b"[fpn]\ninterpolation = bilinear",
-            "config.ini in MODEL: [fpn] interpolation = bilinear cannot",
+            "config.ini in MODEL: [fpn] interpolation = bilinear",
         ),
         ("metadata.bin", b"\xc1", "MODEL/metadata.bin cannot be read as metadata"),
         ("seamseg_r50_vistas.tar", b"", "the snapshot MODEL/seamseg_r50_vistas.tar cannot be read"),

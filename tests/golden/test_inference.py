@@ -1,4 +1,7 @@
-"""What the published network says of two photographs: pyramid, proposals, detections, masks, semantics, fusion."""
+"""What the published network says of two photographs: pyramid, proposals, detections, masks, semantics, fusion.
+
+Once as it is built here, and once through an archive in the published layout: import-model, load_model, predict.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 from golden_network import NUM_IMAGES, NUM_STUFF, NUM_THINGS, Golden
+from published_archive import VISTAS, metadata, write_archive
 from torch import Tensor
 
 from seamseg.algos.fusion import FusedImage
+from seamseg.build import Model, load_model
+from seamseg.cli import main
 from seamseg.metrics.panoptic_quality import PanopticQuality
 from seamseg.metrics.segments import Segments
+from seamseg.networks import PanopticNet
 from seamseg.structures import PackedSequence, Predictions
 
 SIZES = ((320, 479), (320, 373))
@@ -35,17 +42,33 @@ class Outcome:
         return torch.from_numpy(self.golden.numbers[f"eval/{key}"])
 
 
-@pytest.fixture(scope="module")
-def outcome(shared: Path) -> Outcome:
+def published(network: PanopticNet, folder: Path) -> Model:
+    """The same weights through an archive as the authors published theirs, imported by the command."""
+    config = VISTAS.replace("num_post_nms_val = 1000", "num_pre_nms_val = 1000\nnum_post_nms_val = 100")
+    config = config.replace("[general]", "[general]\nscore_threshold = 0.2\nmin_stuff_area = 256")
+    archive, out = folder / "seamseg_r50_vistas.zip", folder / "imported"
+    write_archive(archive, network.state_dict(), config, metadata(NUM_STUFF, NUM_THINGS))
+    assert main(["import-model", str(archive), str(out)]) == 0
+    archive.unlink()
+    model = load_model(out, torch.device("cpu"))
+    loaded = model.network.state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in network.state_dict().items())
+    return model
+
+
+@pytest.fixture(scope="module", params=["built", "published"])
+def outcome(request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     golden = Golden(shared)
-    network = golden.network().eval()
+    network, fusion = golden.network().eval(), golden.fusion()
     golden.use_recorded_statistics(network)
+    if request.param == "published":
+        model = published(network, tmp_path_factory.mktemp("published"))
+        network, fusion = model.network, model.fusion
     levels: list[Tensor] = []
     network.body.register_forward_hook(lambda module, inputs, output: levels.extend(output))
     with torch.no_grad():
         predictions = network.predict(golden.images())
         proposals = network.proposal_network.propose(network.rpn_head, levels, predictions.sizes)
-    fusion = golden.fusion()
     fused = [
         fusion(predictions.detections(image), predictions.semantics(image), SIZES[image]) for image in range(NUM_IMAGES)
     ]

@@ -1,0 +1,78 @@
+"""The commands of docs/models.md run, one after the other, on a tiny run and a made-up archive."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from published_archive import SMALL, metadata, small_network, write_archive
+from tiny_experiment import narrow_body, write_tiny_config, write_tiny_splits
+
+import seamseg.cli
+from seamseg.export.model_folder import ALL_FILES, is_model_folder
+from seamseg.export.published_archive import LIMITS
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "models.md"
+TEXT = PAGE.read_text()
+BLOCKS = re.findall(r"^```(sh|bash)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder in which everything was run."""
+    folder, before = tmp_path_factory.mktemp("models"), Path.cwd()
+    os.chdir(folder)
+    try:
+        with narrow_body(), torch.random.fork_rng():
+            prepare(folder)
+            for kind, code in BLOCKS:
+                for line in code.splitlines():
+                    run(kind, line)
+        yield folder
+    finally:
+        os.chdir(before)
+
+
+def prepare(folder: Path) -> None:
+    """What the page's reader has: a data set, a run, photographs and an archive."""
+    write_tiny_splits(folder / "DATASET")
+    (folder / "PHOTOGRAPHS").symlink_to(next((folder / "DATASET" / "images").iterdir()))
+    config = write_tiny_config(folder / "tiny.yaml", folder / "DATASET", "training={epochs: 1, num_pictures: 0}")
+    assert seamseg.cli.main(["train", str(config), "--run-dir", "runs/street", "--device", "cpu"]) == 0
+    write_archive(Path("seamseg_r50_vistas.zip"), small_network().state_dict(), SMALL.format(mode="bn"), metadata(2, 1))
+
+
+def run(kind: str, line: str) -> None:
+    if kind == "bash":
+        subprocess.run(line, shell=True, check=True)
+        return
+    name, verb, *arguments = shlex.split(line)
+    assert name == "seamseg"
+    device = [] if verb.endswith("-model") else ["--device", "cpu"]
+    assert seamseg.cli.main([verb, *arguments, *device]) == 0, line
+
+
+def test_everything_runs(ran: Path) -> None:
+    assert len(BLOCKS) == 4
+    assert (ran / "runs" / "again" / "model.safetensors").is_file()
+    assert {path.name for path in (ran / "street-r18").iterdir()} == set(ALL_FILES)
+    assert is_model_folder(ran / "vistas-published")
+    for out in ("OUT", "OUT_IMPORTED", "OUT_ARCHIVE"):
+        assert (ran / out / "panoptic.json").is_file()
+
+
+def test_the_table_lists_the_files_of_a_folder() -> None:
+    assert set(ALL_FILES) <= set(re.findall(r"^\| `([\w.]+)` \|", TEXT, re.MULTILINE))
+
+
+def test_the_limits_are_those_of_the_program() -> None:
+    said = re.search(r"up to (\d+) GiB, settings (\d+) MiB, classes (\d+) MiB", " ".join(TEXT.split()))
+    assert said
+    snapshot, config, classes = (int(number) for number in said.groups())
+    assert {"snapshot": snapshot << 30, "config": config << 20, "metadata": classes << 20} == LIMITS
