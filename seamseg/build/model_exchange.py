@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def import_model(source: Path, out: Path, overwrite: bool) -> tuple[str, ...]:
     check_free(out, ALL_FILES if overwrite else None)
     published = load_published(source)
     model = build_model(published.file, source, torch.device("cpu"))
-    write_model_folder(out, _model_file(model, model.experiment), None, overwrite)
+    write_model_folder(out, _model_file(model), None, overwrite)
     return published.notes
 
 
@@ -60,12 +61,15 @@ def export_model(run: Path, out: Path, overwrite: bool) -> None:
     """
     check_free(out, ALL_FILES if overwrite else None)
     model = build_model(load_model_file(run), run, torch.device("cpu"))
-    facts = _facts(out.resolve().name, model, _best_validation(run))
-    write_model_folder(out, _model_file(model, _without_places(model.experiment)), model_card(facts), overwrite)
+    root = model.experiment.data.root
+    data_set = None if root is None else Path(root).resolve().name
+    model = replace(model, experiment=_without_places(model.experiment))
+    facts = _facts(out.resolve().name, model, data_set, _best_validation(run))
+    write_model_folder(out, _model_file(model), model_card(facts), overwrite)
 
 
-def _model_file(model: Model, experiment: Experiment) -> ModelFile:
-    return ModelFile(save_experiment(experiment), model.categories.to_list(), model.network.state_dict())
+def _model_file(model: Model) -> ModelFile:
+    return ModelFile(save_experiment(model.experiment), model.categories.to_list(), model.network.state_dict())
 
 
 def _without_places(experiment: Experiment) -> Experiment:
@@ -83,14 +87,14 @@ def _best_validation(run: Path) -> dict[str, Any] | None:
     return max(entries, key=lambda entry: float(entry["pq"]), default=None)
 
 
-def _facts(name: str, model: Model, best: dict[str, Any] | None) -> ModelFacts:
-    data, root = model.experiment.data, model.experiment.data.root
+def _facts(name: str, model: Model, data_set: str | None, best: dict[str, Any] | None) -> ModelFacts:
+    data = model.experiment.data
     return ModelFacts(
         name=name,
         version=__version__,
         num_parameters=sum(parameter.numel() for parameter in model.network.parameters()),
         categories=model.categories,
-        data_set=None if root is None else Path(root).resolve().name,
+        data_set=data_set,
         train_split=data.train_split,
         val_split=data.val_split,
         settings=dict(_settings(model.experiment)),

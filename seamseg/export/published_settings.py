@@ -115,8 +115,7 @@ def _start_of_training(translation: Translation) -> None:
     """What the body started from, and what stayed as it was: our settings ask for the one with the other."""
     values, settings = translation.values, translation.settings
     parts = [f"mod{number}" for number in range(1, min(values["body.num_frozen"], 5) + 1)]
-    started = values["body.weights"] is not None and settings["norm.name"] != "gn"
-    if started:
+    if values["body.weights"] is not None and settings["norm.name"] != "gn":
         settings |= {"body.weights": "imagenet", "body.frozen": parts, "body.norm_frozen": values["body.bn_frozen"]}
         translation.notes.append(
             f"{translation.shown('body.weights')} is taken for the converted ImageNet weights: a training anew would "
@@ -125,7 +124,7 @@ def _start_of_training(translation: Translation) -> None:
     elif parts or values["body.bn_frozen"]:
         translation.notes.append(
             f"{translation.shown('body.num_frozen')} and {translation.shown('body.bn_frozen')} are left out: they keep "
-            "parts as they start, and no weights are named that a training anew would start from"
+            "parts as they start, which asks for weights to start from, of a batch norm"
         )
 
 
