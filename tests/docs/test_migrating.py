@@ -41,7 +41,9 @@ def prepare(folder: Path) -> None:
     write_legacy(folder / "CONVERTED")
     (folder / "PHOTOGRAPHS").symlink_to(folder / "VISTAS" / "validation" / "images")
     classes = open_split(str(folder / "VISTAS"), "validation", None, "vistas_v1.2").categories
-    config = VISTAS.replace("size = 1920", "size = 64").replace("size = 2304", "size = 96")
+    config = VISTAS
+    for key, value in (("size = 1920", 64), ("size = 2304", 96), ("val = 1000", 20), ("predictions = 256", 5)):
+        config = config.replace(key, f"{key.partition('=')[0]}= {value}")
     network = build_network(load_experiment(settings_file("vistas_r50")), classes.num_stuff, classes.num_things)
     meta = metadata(classes.num_stuff, classes.num_things) | {"categories": list(classes.names)}
     write_archive(folder / "seamseg_r50_vistas.zip", network.state_dict(), config, meta)
