@@ -25,8 +25,8 @@ class EvaluatorState:
 
     Attributes:
         images: what each image contributes to the panoptic quality.
-        quality, boundary: 4×C, of the panoptic quality and of boundary PQ.
-        stuff: 2×C, of the overlap of stuff.
+        quality, boundary: 6×C, of the panoptic quality and of boundary PQ.
+        stuff: 4×C, of the overlap of stuff.
         fused, semantic: C×(C+1), confusion matrices of the fused output and of the semantic head.
         instances: objects and detections per image.
     """
@@ -107,7 +107,7 @@ class PanopticEvaluator:
         matching = match(overlaps)
         counts = matching.counts(self.num_classes)
         self._images.append(ImageCounts.of_state(image_id, counts))
-        self._quality.merge(torch.from_numpy(counts))
+        self._quality.add(counts)
         self._stuff.count(matching)
         self._fused.count(overlaps)
         if self.boundary:
@@ -129,7 +129,7 @@ class PanopticEvaluator:
         )
 
     def merge(self, states: Iterable[EvaluatorState]) -> None:
-        """Adds what other evaluators counted on other images.
+        """Adds what other evaluators counted on other images; the scores are those of one that counted all, bit by bit.
 
         Raises:
             ValueError: an image was scored twice.
@@ -178,7 +178,7 @@ class PanopticEvaluator:
     def _per_class(self, names: Sequence[str]) -> dict[str, ClassScores]:
         quality = self._quality
         rates = torch.stack([quality.pq, quality.sq, quality.rq], 1).tolist()
-        counts = quality.state[1:].long().T.tolist()
+        counts = quality.counts[1:].long().T.tolist()
         others = [self._fused.iou(), self._semantic.iou(), self._stuff.pq_dagger(quality), self._boundary.pq]
         rows = zip(names, rates, counts, torch.stack(others, 1).tolist(), strict=True)
         return {name: ClassScores(*rate, *count, *other) for name, rate, count, other in rows}

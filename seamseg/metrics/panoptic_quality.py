@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seamseg.metrics.matching import Matching, match
+from seamseg.metrics.exact_sums import NUM_DIGITS, from_digits, to_digits
+from seamseg.metrics.matching import FloatArray, Matching, match
 from seamseg.metrics.overlaps import Overlaps
 from seamseg.metrics.segments import Segments
 
@@ -34,8 +35,9 @@ class PanopticQuality:
     """Counts matches between predicted and true segments, class by class; :class:`Matching` says what matches.
 
     Attributes:
-        state: 4×C float64 on the CPU: per class the sum of the matches' IoUs, and the numbers of true positives, false
-            positives and false negatives. Adding the states of several ranks gives the state over all images.
+        state: 6×C int64 on the CPU: per class the digits of the sum of the matches' IoUs, and the numbers of true
+            positives, false positives and false negatives. Adding the states of several ranks gives the state over all
+            images, bit by bit.
 
     Args:
         num_classes: C, stuff and things together.
@@ -44,7 +46,7 @@ class PanopticQuality:
 
     def __init__(self, num_classes: int, num_stuff: int) -> None:
         self.num_stuff = num_stuff
-        self.state = torch.zeros(4, num_classes, dtype=torch.float64)
+        self.state = torch.zeros(NUM_DIGITS + 3, num_classes, dtype=torch.int64)
 
     def update(self, prediction: Segments, truth: Segments) -> None:
         """Counts one image. Predicted crowd segments, which no object stands behind, are taken for void.
@@ -58,22 +60,37 @@ class PanopticQuality:
 
     def count(self, matching: Matching) -> None:
         """Counts one image whose segments are matched; their classes are among the C."""
-        self.merge(torch.from_numpy(matching.counts(self.state.shape[1])))
+        self.add(matching.counts(self.state.shape[1]))
+
+    def add(self, counts: FloatArray) -> None:
+        """Counts one image.
+
+        Args:
+            counts: 4×C, of :meth:`Matching.counts`.
+        """
+        self.merge(torch.cat([to_digits(counts[0]), torch.from_numpy(counts[1:]).long()]))
 
     def merge(self, state: Tensor) -> None:
         """Adds what another instance counted."""
         self.state += state
 
     @property
+    def counts(self) -> Tensor:
+        """4×C float64: per class the sum of the matches' IoUs, the numbers of matched, false and missed segments."""
+        return torch.cat([from_digits(self.state[:NUM_DIGITS])[None], self.state[NUM_DIGITS:].double()])
+
+    @property
     def sq(self) -> Tensor:
         """C float64: mean IoU of the matches, 0 without a match, NaN where the class appears on neither side."""
-        iou_sum, hits = self.state[0], self.state[1]
+        counts = self.counts
+        iou_sum, hits = counts[0], counts[1]
         return (iou_sum / hits.clamp(min=1)).masked_fill(~self._appears, torch.nan)
 
     @property
     def rq(self) -> Tensor:
         """C float64: tp / (tp + fp/2 + fn/2), NaN where the class appears on neither side."""
-        hits, wrong, missed = self.state[1], self.state[2], self.state[3]
+        counts = self.counts
+        hits, wrong, missed = counts[1], counts[2], counts[3]
         return hits / (hits + wrong / 2 + missed / 2)
 
     @property
@@ -92,7 +109,7 @@ class PanopticQuality:
 
     @property
     def _appears(self) -> Tensor:
-        return self.state[1:].sum(0) > 0
+        return self.state[NUM_DIGITS:].sum(0) > 0
 
     def _mean(self, classes: slice) -> Quality:
         count = int(self._appears[classes].sum())
@@ -107,7 +124,8 @@ class StuffOverlap:
     over the number of its true segments, since a class that covers a region badly is not the same as one not found.
 
     Attributes:
-        state: 2×C float64 on the CPU: per class the sum of IoUs and the number of true segments; of stuff alone.
+        state: 4×C int64 on the CPU: per class the digits of the sum of IoUs, and the number of true segments; of stuff
+            alone.
 
     Args:
         num_classes: C, stuff and things together.
@@ -116,14 +134,15 @@ class StuffOverlap:
 
     def __init__(self, num_classes: int, num_stuff: int) -> None:
         self.num_stuff = num_stuff
-        self.state = torch.zeros(2, num_classes, dtype=torch.float64)
+        self.state = torch.zeros(NUM_DIGITS + 1, num_classes, dtype=torch.int64)
 
     def count(self, matching: Matching) -> None:
         """Counts one image whose segments are matched."""
-        iou_sum, num_true = self.state[:, : self.num_stuff].numpy()
         stuff = matching.classes < self.num_stuff
+        iou_sum = np.zeros(self.num_stuff)
         np.add.at(iou_sum, matching.classes[stuff], matching.iou[stuff])
-        np.add.at(num_true, matching.present[matching.present < self.num_stuff], 1)
+        num_true = np.bincount(matching.present[matching.present < self.num_stuff], minlength=self.num_stuff)
+        self.state[:, : self.num_stuff] += torch.cat([to_digits(iou_sum), torch.from_numpy(num_true)[None]])
 
     def merge(self, state: Tensor) -> None:
         """Adds what another instance counted."""
@@ -135,5 +154,5 @@ class StuffOverlap:
         Args:
             quality: of the same images.
         """
-        stuff = self.state[0] / self.state[1]
+        stuff = from_digits(self.state[:NUM_DIGITS]) / self.state[NUM_DIGITS]
         return torch.cat([stuff[: self.num_stuff], quality.pq[self.num_stuff :]])

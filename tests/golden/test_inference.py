@@ -171,10 +171,10 @@ def test_fused_segments(outcome: Outcome, image: int) -> None:
 def test_counts(outcome: Outcome, image: int) -> None:
     """Matches, false and missed segments per class; the reference took the truth's crowd for ordinary segments."""
     truth = Segments.of_truth(outcome.golden.ground_truth(), image)
-    counts = PanopticQuality(NUM_STUFF + NUM_THINGS, NUM_STUFF)
+    quality = PanopticQuality(NUM_STUFF + NUM_THINGS, NUM_STUFF)
     prediction = Segments.of_prediction(outcome.fused[image].segmentation)
-    counts.update(prediction, Segments(truth.ids, truth.classes, torch.zeros_like(truth.crowd)))
-    recorded = outcome.recorded("panoptic_stats")[image]
-    assert not counts.state[:2].any()
-    assert torch.equal(counts.state[3], recorded[3])  # nothing matches, so each true segment is missed
-    assert (counts.state[2] - recorded[2]).abs().sum() <= 2  # one segment more or less
+    quality.update(prediction, Segments(truth.ids, truth.classes, torch.zeros_like(truth.crowd)))
+    counts, recorded = quality.counts, outcome.recorded("panoptic_stats")[image]
+    assert not counts[:2].any()
+    assert torch.equal(counts[3], recorded[3])  # nothing matches, so each true segment is missed
+    assert (counts[2] - recorded[2]).abs().sum() <= 2  # one segment more or less

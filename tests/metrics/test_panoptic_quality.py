@@ -29,7 +29,7 @@ def drawn(rows: str, classes: list[int], crowd: tuple[int, ...] = ()) -> Segment
 def counted(prediction: Segments, truth: Segments, num_classes: int = NUM_CLASSES) -> torch.Tensor:
     quality = PanopticQuality(num_classes, NUM_STUFF)
     quality.update(prediction, truth)
-    return quality.state
+    return quality.counts
 
 
 def by_class(state: torch.Tensor) -> dict[int, list[float]]:
@@ -43,7 +43,7 @@ TRUTH = drawn("11122 11122 11122 33000 33000", [0, 2, 3])
 def test_a_perfect_prediction() -> None:
     quality = PanopticQuality(NUM_CLASSES, NUM_STUFF)
     quality.update(TRUTH, TRUTH)
-    assert by_class(quality.state) == {0: [1, 1, 0, 0], 2: [1, 1, 0, 0], 3: [1, 1, 0, 0]}
+    assert by_class(quality.counts) == {0: [1, 1, 0, 0], 2: [1, 1, 0, 0], 3: [1, 1, 0, 0]}
     assert quality.over_all() == Quality(1, 1, 1, 3)
     assert quality.over_things() == Quality(1, 1, 1, 2)
     assert quality.over_stuff() == Quality(1, 1, 1, 1)
@@ -119,7 +119,7 @@ def test_a_truth_of_void_alone() -> None:
 
 def test_means_leave_absent_classes_out() -> None:
     quality = PanopticQuality(NUM_CLASSES, NUM_STUFF)
-    quality.state = torch.tensor([[1.6, 0, 0, 0.9], [2, 0, 0, 1], [1, 0, 3, 0], [1, 0, 0, 2]], dtype=torch.float64)
+    quality.add(np.array([[1.6, 0, 0, 0.9], [2, 0, 0, 1], [1, 0, 3, 0], [1, 0, 0, 2]]))
     assert quality.sq.tolist() == pytest.approx([0.8, torch.nan, 0, 0.9], nan_ok=True)
     assert quality.rq.tolist() == pytest.approx([2 / 3, torch.nan, 0, 0.5], nan_ok=True)
     assert quality.pq.tolist() == pytest.approx([1.6 / 3, torch.nan, 0, 0.45], nan_ok=True)
@@ -181,15 +181,25 @@ def test_random_maps_hold_every_case() -> None:
     assert (total[1:].sum(1) > 20).all()
 
 
-def test_counting_image_by_image_and_merging_ranks_agree() -> None:
-    together, parts = PanopticQuality(NUM_CLASSES, NUM_STUFF), []
-    for seed in range(4):
-        together.update(*random_pair(seed))
-        parts.append(counted(*random_pair(seed)))
+@pytest.mark.parametrize("num_ranks", [2, 3, 7])
+def test_ranks_with_uneven_shares_agree_with_one_process_bit_by_bit(num_ranks: int) -> None:
+    alone, ranks = PanopticQuality(NUM_CLASSES, NUM_STUFF), []
+    shares = np.array_split(np.random.default_rng(num_ranks).permutation(60), [5, 6, 20, 31, 40, 59][: num_ranks - 1])
+    for seed in range(60):
+        alone.update(*random_pair(seed))
+    for share in shares:
+        ranks.append(PanopticQuality(NUM_CLASSES, NUM_STUFF))
+        for seed in share.tolist():
+            ranks[-1].update(*random_pair(seed))
     merged = PanopticQuality(NUM_CLASSES, NUM_STUFF)
-    for part in parts:
-        merged.merge(part)
-    assert torch.allclose(merged.state, together.state)
+    for rank in reversed(ranks):
+        merged.merge(rank.state)
+    assert torch.equal(merged.counts, alone.counts)
+    assert (merged.over_all(), merged.over_things()) == (alone.over_all(), alone.over_things())
+    in_floats = [
+        sum(counted(*random_pair(int(seed)))[0] for seed in order) for order in (range(60), np.concatenate(shares))
+    ]
+    assert not torch.equal(*in_floats), "the order of these numbers is of no consequence to any sum"
 
 
 def test_small_integer_types_do_not_overflow() -> None:
@@ -246,7 +256,7 @@ def test_equals_hotcoco(tmp_path: Path) -> None:
         quality.update(prediction, truth)
     for klass in range(NUM_CLASSES):
         theirs = expected["per_class"][klass + 1]
-        assert quality.state[:, klass].tolist() == pytest.approx([theirs[key] for key in ("iou", "tp", "fp", "fn")])
+        assert quality.counts[:, klass].tolist() == pytest.approx([theirs[key] for key in ("iou", "tp", "fp", "fn")])
         assert float(quality.pq[klass]) == pytest.approx(theirs["pq"])
     for name, ours in (("All", quality.over_all()), ("Things", quality.over_things()), ("Stuff", quality.over_stuff())):
         assert vars(ours) == pytest.approx(expected[name])
