@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
 import os
-import subprocess
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import distributed as dist
+
+from seamseg.runtime.processes import PRELOADED
 
 SECONDS = 60
 """Longest wait of a rank for the others."""
@@ -20,53 +23,54 @@ SECONDS = 60
 def on_ranks(file: str, function: str, folder: Path, num_ranks: int = 2, seconds: int = SECONDS) -> list[Any]:
     """What ``function(rank)`` of the Python file returns on each rank of a gloo group, in the order of the ranks.
 
+    The processes part from a server that has imported torch once, which takes longer than most of these tests.
+
     Args:
         file: usually the caller's ``__file__``.
         function: its name; it returns tensors, numbers, strings and lists, tuples or dicts of these.
-        folder: an empty one, for this call alone.
+        folder: an empty one, for this call alone; the ranks work in it.
         seconds: longest wait of a rank for the others; all of it may take twice as long.
     """
-    paths = os.pathsep.join(path for path in sys.path if path)
-    environment = os.environ | {
-        "PYTHONPATH": paths,
-        "GLOO_SOCKET_IFNAME": "lo",
-        "TORCH_GLOO_LAZY_INIT": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, __file__, file, function, str(folder), str(seconds), str(num_ranks)]
-    logs = [folder / f"rank{rank}.log" for rank in range(num_ranks)]
-    processes = []
-    for rank, log in enumerate(logs):
-        with log.open("w") as output:
-            processes.append(
-                subprocess.Popen([*command, str(rank)], env=environment, stdout=output, stderr=subprocess.STDOUT)
-            )
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*PRELOADED, "seamseg.build", "torch._dynamo"])
+    given = (file, function, str(folder), seconds, num_ranks)
+    processes = [context.Process(target=_run_rank, args=(*given, rank)) for rank in range(num_ranks)]
+    end = time.monotonic() + 2 * seconds
+    for process in processes:
+        process.start()
     try:
-        codes = [process.wait(timeout=2 * seconds) for process in processes]
+        for process in processes:
+            process.join(max(0, end - time.monotonic()))
     finally:
+        codes = [process.exitcode for process in processes]
         for process in processes:
             process.kill()
-    assert not any(codes), "\n".join(log.read_text() for log in logs)
+    assert not any(code != 0 for code in codes), "\n".join(_log(folder, rank).read_text() for rank in range(num_ranks))
     return [torch.load(folder / f"rank{rank}.pt") for rank in range(num_ranks)]
 
 
-def _run_rank(file: str, function: str, folder: str, seconds: str, num_ranks: str, rank: str) -> None:
+def _log(folder: Path, rank: int) -> Path:
+    return folder / f"rank{rank}.log"
+
+
+def _run_rank(file: str, function: str, folder: str, seconds: int, num_ranks: int, rank: int) -> None:
+    with _log(Path(folder), rank).open("w") as log:
+        for channel in (sys.stdout, sys.stderr):
+            os.dup2(log.fileno(), channel.fileno())
+    os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "TORCH_GLOO_LAZY_INIT": "1"}
+    os.chdir(folder)
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo",
         init_method=f"file://{folder}/store",
-        rank=int(rank),
-        world_size=int(num_ranks),
-        timeout=timedelta(seconds=int(seconds)),
+        rank=rank,
+        world_size=num_ranks,
+        timeout=timedelta(seconds=seconds),
     )
     spec = importlib.util.spec_from_file_location("ranked", file)
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules["ranked"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    torch.save(getattr(module, function)(int(rank)), f"{folder}/rank{rank}.pt")
+    torch.save(getattr(module, function)(rank), f"{folder}/rank{rank}.pt")
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    _run_rank(*sys.argv[1:])

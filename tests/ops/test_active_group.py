@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-import sys
 import weakref
 from collections.abc import Iterator
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,7 +58,7 @@ def on_one_rank(rank: int) -> dict[str, Any]:
     group = weakref.ref(module._groups().bookkeeping)
     dist.destroy_process_group()
     results["freed"] = group() is None and not module._of_world
-    again = f"file://{sys.argv[3]}/again"  # in the folder of this test
+    again = f"file://{Path.cwd()}/again"
     dist.init_process_group("gloo", init_method=again, rank=rank, world_size=num_ranks)
     results["groups of a new world"] = num_groups()
     results["unbounded"] = walk(rank, num_ranks, "active", max_groups=None)
