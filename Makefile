@@ -22,9 +22,10 @@ setup: $(STAMP) ## install the tested versions and this checkout, editable, into
 demo: $(STAMP) ## make scenes, train, evaluate, predict: ten minutes on two cores
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh
 
-# One thread per process and a process per core: threads inside small tests only cost time.
+# One thread per process and a process per core: threads inside small tests only cost time. Files in their order: that of
+# conftest.py, the long ones first, and not by their number of tests.
 test: $(STAMP) ## all tests but those marked manual; ARGS="…" goes to pytest
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not manual" $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not manual" $(ARGS)
 
 lint: $(STAMP) ## format, lint, types and import contracts
 	@echo "ruff format" && $(BIN)/ruff format --check --quiet . || { echo "run make format"; exit 1; }

@@ -12,6 +12,12 @@ hypothesis.settings.register_profile("seamseg", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("seamseg")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: at the end no core shall wait for another's long file."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of golden numbers and sample data beside the checkout; tests that need it skip without it."""

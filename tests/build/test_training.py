@@ -79,7 +79,7 @@ def test_a_trainer_goes_on_from_a_checkpoint(folder: Path, tmp_path: Path) -> No
         trainer.run(Position(), watcher, watcher.stop)
         restored, record = build_trainer(experiment, tmp_path / "run", ALONE, watcher.saved[0])
     record.close()
-    assert record.position == Position(epoch=0, batch=1, iteration=1)
+    assert record.position == Position(epoch=0, batch=1, iteration=1, images_per_batch=2)
     state = restored.network.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in trainer.network.state_dict().items())
 

@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 from tiny_experiment import write_tiny_config, write_tiny_splits
 
+from seamseg.runtime.log import read_metrics
+
 NARROW = """
 import sys, seamseg.cli, tiny_experiment
 with tiny_experiment.narrow_body():
     sys.exit(seamseg.cli.main(sys.argv[1:]))
 """
 SECONDS = 300
+OVERRIDES = ("norm.name=syncbn", "training.epochs=1", "data.train_batch_size=1", "fusion.score_threshold=0.1")
 
 
 def environment() -> dict[str, str]:
@@ -59,13 +62,16 @@ def in_two_processes(folder: Path, arguments: list[list[str]]) -> list[tuple[str
 @pytest.mark.slow
 def test_the_first_process_alone_writes_and_speaks(tmp_path: Path) -> None:
     data = write_tiny_splits(tmp_path / "data", num_val=3)
-    config = write_tiny_config(tmp_path / "tiny.yaml", data, "norm.name=syncbn", "data.train_batch_size=1")
+    config = write_tiny_config(tmp_path / "tiny.yaml", data, *OVERRIDES)
     runs = [tmp_path / "run0", tmp_path / "run1"]
     said = in_two_processes(tmp_path, [["train", str(config), "--run-dir", str(run)] for run in runs])
     assert {"config.yaml", "metrics.jsonl", "model.safetensors"} <= {path.name for path in runs[0].iterdir()}
-    assert "PQ" in said[0][1]
+    assert said[0][1].count("epoch 1: PQ ") == said[0][1].count("seed 0; settings") == 1
     assert not runs[1].exists()
     assert said[1] == ("", "")
+    kinds = [(entry["kind"], entry["iteration"]) for entry in read_metrics(runs[0])]
+    assert kinds == [("train", 1), ("train", 2), ("validation", 2)], "four images, one per process and step"
+    assert len(list((runs[0] / "tensorboard").iterdir())) == 1
 
     scores = [tmp_path / "scores0.json", tmp_path / "scores1.json", tmp_path / "alone.json"]
     command = ["evaluate", str(runs[0]), "--data", str(data), "--split", "val", "--json"]
@@ -76,5 +82,9 @@ def test_the_first_process_alone_writes_and_speaks(tmp_path: Path) -> None:
     in_one = [sys.executable, "-c", NARROW, *command, str(scores[2]), "--device", "cpu"]
     subprocess.run(in_one, check=True, capture_output=True, env=environment())
     first, alone = (json.loads(path.read_text()) for path in (scores[0], scores[2]))
-    assert first["all"]["pq"] == pytest.approx(alone["all"]["pq"], rel=1e-12)
-    assert first["images"] == alone["images"]
+    assert first == alone, "to the last bit"
+    validated = read_metrics(runs[0])[-1]
+    expected = {name: alone[name] for name in ("miou", "miou_semantic", "box_ap", "mask_ap")}
+    expected |= {f"pq_{part}": alone[part]["pq"] for part in ("things", "stuff")}
+    expected |= {name: alone["all"][name] for name in ("pq", "sq", "rq")}
+    assert {name: validated[name] for name in expected} == expected, "two processes while training, one afterwards"

@@ -68,9 +68,9 @@ def test_one_graph_with_the_same_numbers(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["pair", "projection"])
-def test_the_same_numbers_by_generated_code(name: str) -> None:
-    assert_same(BLOCKS[name](), backend="inductor")
+def test_the_same_numbers_by_generated_code() -> None:
+    """Of the block that holds all there is: convolutions with and without an activation, a shortcut, strides."""
+    assert_same(BLOCKS["projection"](), backend="inductor")
 
 
 class Broken(nn.Module):

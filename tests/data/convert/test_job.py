@@ -43,10 +43,10 @@ def test_the_same_bytes_with_any_number_of_workers(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "ITEMS_PER_WORKER", 1)
-    for number in (1, 2, 3):
+    for number in (1, 3):
         run_job(semantic(source, tmp_path / str(number)), number)
         run_job(to_detection_job(CocoPanoptic(source, "train"), "train", tmp_path / str(number)), number)
-    assert contents(tmp_path / "1") == contents(tmp_path / "2") == contents(tmp_path / "3")
+    assert contents(tmp_path / "1") == contents(tmp_path / "3")
     assert len(contents(tmp_path / "1")) == NUMBER + 2
 
 
