@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,12 +41,32 @@ def held_bytes(work: Callable[[], object]) -> list[int]:
     """What tensors made by ``work`` hold after each change, its result included.
 
     The profiler reports every block that torch's CPU allocator hands out and takes back; these are their running sums.
-    Blocks from before ``work`` are neither counted nor subtracted when they are freed. The process's own high-water
-    mark would not do: it depends on what lies free in its heap.
+    Blocks from before ``work`` are neither counted nor subtracted when they are freed, which the profiler reports of
+    those that an earlier count has seen. The process's own high-water mark would not do: it depends on what lies free
+    in its heap.
     """
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         result = work()
     del result
-    events = recorded.profiler.kineto_results.events()
-    changes = sorted((event for event in events if event.name() == "[memory]"), key=lambda event: event.start_ns())
-    return list(accumulate(event.nbytes() for event in changes))
+    events = _flat(recorded.profiler.kineto_results.experimental_event_tree())
+    changes = sorted((event for event in events if event.name == "[memory]"), key=lambda event: event.start_time_ns)
+    return list(accumulate(_of_new_blocks(event.extra_fields for event in changes)))
+
+
+def _flat(events: Iterable[Any]) -> Iterator[Any]:
+    for event in events:
+        yield event
+        yield from _flat(event.children)
+
+
+def _of_new_blocks(changes: Iterable[Any]) -> Iterator[int]:
+    """Sizes, negative where a block is freed; of the blocks that were handed out in these changes alone."""
+    held: set[int] = set()
+    for change in changes:
+        if change.alloc_size > 0:
+            held.add(change.ptr)
+        elif change.ptr in held:
+            held.remove(change.ptr)
+        else:
+            continue
+        yield change.alloc_size
