@@ -19,11 +19,25 @@ from seamseg.cli import (
     make_scenes,
     predict,
     score,
+    submit,
     train,
 )
 from seamseg.data.loader import killed_reader
 
-VERBS = (train, evaluate, predict, score, compare, check, convert, make_scenes, import_model, export_model, env)
+VERBS = (
+    train,
+    evaluate,
+    predict,
+    score,
+    compare,
+    submit,
+    check,
+    convert,
+    make_scenes,
+    import_model,
+    export_model,
+    env,
+)
 USER_ERROR = 2
 INTERRUPTED = 130
 

@@ -112,7 +112,7 @@ def read_index(
     """
     content = load_object(path)
     table = classes(field(content, "categories", list, str(path)), path)
-    images = _images_by_id(field(content, "images", list, str(path)), path)
+    images = images_by_id(field(content, "images", list, str(path)), path)
     records: dict[ImageId, ImageRecord] = {}
     for position, entry in enumerate(field(content, "annotations", list, str(path))):
         record = _record(entry, f"{path}, annotation {position}", images, table)
@@ -124,7 +124,16 @@ def read_index(
     return table.categories, list(records.values())
 
 
-def _images_by_id(entries: list[Any], path: Path) -> dict[ImageId, tuple[str, Size]]:
+def images_by_id(entries: list[Any], path: Path) -> dict[ImageId, tuple[str, Size]]:
+    """Name of the photograph, height and width of every image.
+
+    Args:
+        entries: ``images`` as they stand in the file.
+        path: of the file, for errors.
+
+    Raises:
+        ValueError: an entry is wrong, or two share an id.
+    """
     images: dict[ImageId, tuple[str, Size]] = {}
     for position, entry in enumerate(entries):
         image_id = image_id_field(entry, "id", f"{path}, image {position}")

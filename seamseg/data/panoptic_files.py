@@ -67,15 +67,7 @@ def open_annotation(json_file: Path, folder: Path | None) -> PanopticFiles:
         ValueError: the file is not of that format, or no PNG is found.
     """
     content = load_object(json_file)
-    entries = field(content, "categories", list, str(json_file))
-    for position, entry in enumerate(entries):
-        for key, kind in (("id", int), ("name", str), ("isthing", int)):
-            field(entry, key, kind, f"{json_file}, category {position}")
-    try:
-        categories = Categories.from_list(entries)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{json_file}: {error}") from error
-    return _read_images(content, json_file, folder, categories, true=True)
+    return listed_images(content, json_file, folder, listed_categories(content, json_file), true=True)
 
 
 def open_results(json_file: Path, folder: Path | None, categories: Categories) -> PanopticFiles:
@@ -89,12 +81,38 @@ def open_results(json_file: Path, folder: Path | None, categories: Categories) -
     Raises:
         ValueError: the file is not of that format, names a category that the annotation lacks, or no PNG is found.
     """
-    return _read_images(load_object(json_file), json_file, folder, categories, true=False)
+    return listed_images(load_object(json_file), json_file, folder, categories, true=False)
 
 
-def _read_images(
+def listed_categories(content: dict[str, Any], json_file: Path) -> Categories:
+    """The ``categories`` of a file.
+
+    Raises:
+        ValueError: there are none, or one of them is wrong.
+    """
+    entries = field(content, "categories", list, str(json_file))
+    for position, entry in enumerate(entries):
+        for key, kind in (("id", int), ("name", str), ("isthing", int)):
+            field(entry, key, kind, f"{json_file}, category {position}")
+    try:
+        return Categories.from_list(entries)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{json_file}: {error}") from error
+
+
+def listed_images(
     content: dict[str, Any], json_file: Path, folder: Path | None, categories: Categories, true: bool
 ) -> PanopticFiles:
+    """The ``annotations`` of a file.
+
+    Args:
+        content: of the file.
+        json_file, folder, categories: as :func:`open_results`.
+        true: whether crowd flags are needed and mean something.
+
+    Raises:
+        ValueError: as :func:`open_results`.
+    """
     entries = field(content, "annotations", list, str(json_file))
     if not entries:
         raise ValueError(f"{json_file} holds no annotations")

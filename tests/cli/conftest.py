@@ -55,7 +55,7 @@ def refuses(command: Command) -> Callable[..., str]:
     def run(*arguments: object) -> str:
         code, out, err = command(*arguments)
         assert code == 2
-        bars = ("drawing", "evaluating", "predicting", "checking", "converting")
+        bars = ("drawing", "evaluating", "predicting", "checking", "converting", "packing")
         said = [line for line in err.splitlines() if not line.lstrip().startswith(bars)]
         assert len(said) == 1, err
         assert said[0].startswith("seamseg: ")

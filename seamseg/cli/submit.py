@@ -1,0 +1,85 @@
+"""``seamseg submit``: predictions as the archive that a benchmark server takes."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+from seamseg.cli.submit_kinds import KINDS, Kind
+from seamseg.data.submit.category_ids import category_ids, read_categories
+from seamseg.data.submit.formats import Packer
+from seamseg.data.submit.predictions import open_predictions
+from seamseg.data.submit.selection import expected_images, select_images
+from seamseg.data.submit.submission import write_submission
+from seamseg.runtime.progress import progress_bar
+
+
+def add_parser(verbs: Any) -> None:
+    """Adds the verb, its kinds and their arguments."""
+    verb = verbs.add_parser(
+        "submit",
+        help="turn predictions into what a benchmark server takes",
+        description="Makes the archive that the server of a benchmark takes from what `seamseg predict` wrote. Classes "
+        "find the server's ids by their names, photographs by the names of their files. The archive appears whole or "
+        "not at all, and the same predictions give the same bytes.",
+    )
+    kinds = verb.add_subparsers(title="servers", metavar="SERVER", required=True, help="SERVER --help explains it")
+    for kind in KINDS:
+        parser = kinds.add_parser(kind.name, help=kind.help, description=kind.description)
+        _add_arguments(parser, kind)
+        parser.set_defaults(run=run, kind=kind)
+
+
+def _add_arguments(parser: argparse.ArgumentParser, kind: Kind) -> None:
+    parser.add_argument(
+        "predictions",
+        type=Path,
+        metavar="PREDICTIONS",
+        help="OUT of `seamseg predict`, or a COCO panoptic JSON file with its folder of PNGs beside it",
+    )
+    parser.add_argument("out", type=Path, metavar="OUT.zip", help="the archive; its folder is made if needed")
+    parser.add_argument(
+        "--images",
+        type=Path,
+        metavar="LIST",
+        help="what has to be in it: a JSON file with images, a folder of photographs or a .txt list; missing ones are "
+        "an error, others are left out (default: every prediction)",
+    )
+    if kind.other_versions:
+        parser.add_argument(
+            "--categories", type=Path, metavar="JSON", help="an annotation whose categories count (default: v1.2)"
+        )
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an archive that is there")
+
+
+def run(options: argparse.Namespace) -> int:
+    kind, out = options.kind, options.out
+    _check_out(out, options.overwrite)
+    benchmark = kind.benchmark
+    if kind.other_versions and options.categories:
+        benchmark = dataclasses.replace(benchmark, categories=read_categories(options.categories))
+    folder = benchmark.panoptic_folder(out) if kind.format == "panoptic" else "masks"
+    predictions = open_predictions(options.predictions)
+    ids = category_ids(predictions, benchmark)
+    images = select_images(
+        predictions, benchmark, expected_images(options.images, benchmark) if options.images else None
+    )
+    if len(images) < len(predictions.images):
+        print(f"{len(predictions.images) - len(images)} predictions left out, of other images", file=sys.stderr)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    packer = Packer(kind.format, folder, ids, predictions.categories.num_stuff)
+    with progress_bar(f"packing {out.name}", len(images)) as advance:
+        written = write_submission(out, images, packer, options.workers, lambda done: advance(done, ""))
+    print(f"{written.num_images} images with {written.num_segments} {kind.counted}: {out}")
+    return 0
+
+
+def _check_out(out: Path, overwrite: bool) -> None:
+    if out.suffix != ".zip":
+        raise ValueError(f"{out} is no name of an archive: it has to end with .zip")
+    if out.exists() and not overwrite:
+        raise ValueError(f"{out} is there already; choose another name, or replace it with --overwrite")

@@ -1,0 +1,95 @@
+"""What a benchmark server calls categories and images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from seamseg.data.convert.cityscapes_labels import CITYSCAPES as CITYSCAPES_CLASSES
+from seamseg.data.submit.coco_categories import COCO_STUFF, COCO_THINGS
+from seamseg.data.submit.vistas_categories import VISTAS_STUFF, VISTAS_THINGS
+from seamseg.structures import ImageId, Size
+
+
+class ServerCategory(NamedTuple):
+    """A category as a server knows it: its id, and whether its objects are told apart."""
+
+    category_id: int
+    is_thing: bool
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One data set with a server.
+
+    Attributes:
+        title: for people.
+        categories: by their names.
+        image_id: from the name of a photograph; a ``ValueError`` says what names look like.
+        size: of all its photographs; None where they differ.
+        archive_name: what the server insists that an archive is called, as a regular expression; None is anything.
+    """
+
+    title: str
+    categories: Mapping[str, ServerCategory]
+    image_id: Callable[[str], ImageId]
+    size: Size | None = None
+    archive_name: str | None = None
+
+    def panoptic_folder(self, archive: Path) -> str:
+        """What the folder of PNGs in an archive is called, and its JSON file: as the archive, without ``.zip``.
+
+        Raises:
+            ValueError: the server does not take an archive of this name.
+        """
+        if self.archive_name is not None and not re.fullmatch(self.archive_name, archive.name):
+            raise ValueError(
+                f"{archive.name}: {self.title} wants archives that are called panoptic_SET_NAME_results.zip, where SET "
+                "is val2017, test-dev2017 or test-challenge2017 and NAME that of your algorithm"
+            )
+        return archive.stem
+
+
+def _coco_id(photograph: str) -> ImageId:
+    stem = PurePosixPath(photograph).stem
+    if not re.fullmatch(r"\d+", stem, re.ASCII):
+        raise ValueError("photographs of COCO are called like 000000000139.jpg, whose number is the image's id")
+    return int(stem)
+
+
+def _cityscapes_id(photograph: str) -> ImageId:
+    found = re.match(r"[^_]+_\d{6}_\d{6}(?=_|\.|$)", PurePosixPath(photograph).name, re.ASCII)
+    if found is None:
+        raise ValueError("photographs of Cityscapes are called like aachen_000000_000019_leftImg8bit.png")
+    return found.group()
+
+
+def _vistas_id(photograph: str) -> ImageId:
+    return PurePosixPath(photograph).stem
+
+
+def _categories(things: Mapping[str, int], stuff: Mapping[str, int]) -> dict[str, ServerCategory]:
+    return {
+        name: ServerCategory(category_id, is_thing)
+        for group, is_thing in ((things, True), (stuff, False))
+        for name, category_id in group.items()
+    }
+
+
+COCO = Benchmark(
+    "COCO",
+    _categories(COCO_THINGS, COCO_STUFF),
+    _coco_id,
+    archive_name=r"panoptic_(val2017|test-dev2017|test-challenge2017)_.+_results\.zip",
+)
+VISTAS = Benchmark("Mapillary Vistas v1.2", _categories(VISTAS_THINGS, VISTAS_STUFF), _vistas_id)
+CITYSCAPES = Benchmark(
+    "Cityscapes",
+    {one.name: ServerCategory(one.original_id, one.is_thing) for one in CITYSCAPES_CLASSES.classes},
+    _cityscapes_id,
+    size=(1024, 2048),
+)
+"""Its server wants label ids (road is 7), not train ids (road is 0)."""

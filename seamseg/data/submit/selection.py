@@ -1,0 +1,123 @@
+"""Which predictions belong into a submission, and what the server calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from seamseg.data.coco_index import images_by_id
+from seamseg.data.images import find_images
+from seamseg.data.json_fields import field, load_object
+from seamseg.data.panoptic_files import ListedSegments
+from seamseg.data.stated_size import size_text
+from seamseg.data.submit.benchmark import Benchmark
+from seamseg.data.submit.predictions import PredictedImage, Predictions
+from seamseg.structures import ImageId, Size
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SubmittedImage:
+    """One image of a submission.
+
+    Attributes:
+        image_id: the server's.
+        stem: what its files are called, without suffix.
+        size: height and width that they must have.
+        segments: of the prediction.
+    """
+
+    image_id: ImageId
+    stem: str
+    size: Size
+    segments: ListedSegments
+
+
+Expected = Mapping[ImageId, Size | None]
+"""The server's ids of images, and their sizes where they are known."""
+
+
+def expected_images(path: Path, benchmark: Benchmark) -> Expected:
+    """The images that a submission must hold.
+
+    Args:
+        path: a JSON file with ``images`` (of COCO's image info, or an annotation), a folder of photographs, or a
+            ``.txt`` list of them.
+        benchmark: says what names mean.
+
+    Raises:
+        FileNotFoundError: the path does not exist.
+        ValueError: the file is not of that format, or a name is not of the benchmark.
+    """
+    if path.suffix.lower() == ".json":
+        found: Iterable[tuple[str, Size | None]] = images_by_id(
+            field(load_object(path), "images", list, str(path)), path
+        ).values()
+    else:
+        found = [(one.name, None) for one in find_images(path)]
+    expected = {_image_id(name, benchmark, path): size for name, size in found}
+    if not expected:
+        raise ValueError(f"{path} names no images")
+    return expected
+
+
+def select_images(
+    predictions: Predictions, benchmark: Benchmark, expected: Expected | None = None
+) -> list[SubmittedImage]:
+    """The images of a submission, sorted by the server's ids.
+
+    Args:
+        predictions: of one program.
+        benchmark: names the images.
+        expected: what the submission must hold, no more and no less; None takes every prediction.
+
+    Raises:
+        ValueError: a photograph has a name that the benchmark does not know, two predictions are of one image, an
+            expected image has none, or a size is wrong.
+    """
+    chosen: dict[ImageId, PredictedImage] = {}
+    for image in predictions.images:
+        image_id = _image_id(image.photograph, benchmark, predictions.json_file)
+        if expected is not None and image_id not in expected:
+            continue
+        if image_id in chosen:
+            both = f"{chosen[image_id].photograph} and {image.photograph}"
+            raise ValueError(f"{predictions.json_file}: {both} are one image, {image_id}, to {benchmark.title}")
+        chosen[image_id] = image
+    _check_complete(chosen, expected, predictions.json_file)
+    for image_id, image in chosen.items():
+        _check_size(image, benchmark, (expected or {}).get(image_id), predictions.json_file)
+    # A benchmark's ids are numbers or words, never both.
+    return [
+        _submitted(image_id, chosen[image_id]) for image_id in sorted(chosen, key=lambda one: (str(type(one)), one))
+    ]
+
+
+def _submitted(image_id: ImageId, image: PredictedImage) -> SubmittedImage:
+    stem = image_id if isinstance(image_id, str) else PurePosixPath(image.photograph).stem
+    return SubmittedImage(image_id, stem, image.size, image.segments)
+
+
+def _image_id(photograph: str, benchmark: Benchmark, source: Path) -> ImageId:
+    try:
+        return benchmark.image_id(photograph)
+    except ValueError as error:
+        raise ValueError(f"{source} names {photograph}, but {error}") from error
+
+
+def _check_complete(chosen: Mapping[ImageId, object], expected: Expected | None, json_file: Path) -> None:
+    missing = sorted(str(image_id) for image_id in (expected or {}) if image_id not in chosen)
+    if missing:
+        raise ValueError(
+            f"{json_file} has no prediction for {len(missing)} of the {len(expected or {})} expected images, such as "
+            f"{missing[0]}; a server refuses a submission that is not complete"
+        )
+
+
+def _check_size(image: PredictedImage, benchmark: Benchmark, stated: Size | None, json_file: Path) -> None:
+    for size, whose in ((benchmark.size, f"those of {benchmark.title} are"), (stated, "the list of images says")):
+        if size is not None and size != image.size:
+            raise ValueError(
+                f"{json_file}: {image.photograph} is {size_text(image.size)} (height×width), but {whose} "
+                f"{size_text(size)}; predict from the original photographs"
+            )
