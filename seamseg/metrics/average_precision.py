@@ -1,24 +1,16 @@
-"""Average precision of boxes and masks (COCO's AP@[.5:.95]), by pycocotools."""
+"""Average precision of boxes and masks (COCO's AP@[.5:.95])."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
-
+from seamseg.metrics.coco_evaluation import CocoSides, Kind, average_precision
 from seamseg.metrics.run_length import RunLengthMask, encode_patch, encode_segments
 from seamseg.metrics.segments import Segments
 from seamseg.ops.paste import paste_mask
 from seamseg.structures import VOID, Detections, ImageId, Size
-
-_MAX_DETECTIONS = 100  # per class and image, as on COCO
-_EVERY_AREA = [0, 1e10]
 
 
 @dataclass(frozen=True)
@@ -54,7 +46,8 @@ class AveragePrecision:
     """Collects objects and detections, image by image.
 
     True objects come from the panoptic annotation: every segment of a thing class with its tight box; crowd segments
-    are COCO's ``iscrowd``. At most 100 detections count per class and image.
+    are COCO's ``iscrowd``. At most 100 detections count per class and image; of equal scores, those of the image with
+    the smaller id come first.
 
     Attributes:
         state: what was collected; the states of several ranks, one after the other, are that of all images.
@@ -92,30 +85,22 @@ class AveragePrecision:
         """AP of the masks in 0 … 1; NaN without any true object."""
         return self._evaluate("segm")
 
-    def _evaluate(self, kind: Literal["bbox", "segm"]) -> float:
+    def _evaluate(self, kind: Kind) -> float:
         if not any(image.true for image in self.state):
             return float("nan")
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress with print
-            evaluation = COCOeval(self._side("true"), self._side("detected"), kind)
-            evaluation.params.maxDets = [_MAX_DETECTIONS]
-            evaluation.params.areaRng, evaluation.params.areaRngLbl = [_EVERY_AREA], ["all"]
-            evaluation.evaluate()
-            evaluation.accumulate()
-        precision = evaluation.eval["precision"]
-        counted = precision[precision >= 0]  # −1 marks classes without a true object
-        return float(np.mean(counted)) if counted.size else float("nan")
+        return average_precision(self._sides(), kind)
 
-    def _side(self, side: Literal["true", "detected"]) -> COCO:
-        instances = [(image.image_id, one) for image in self.state for one in getattr(image, side)]
-        data = COCO()
-        data.dataset = {
-            "images": [{"id": image.image_id, "height": image.size[0], "width": image.size[1]} for image in self.state],
-            "categories": [{"id": category} for category in range(self.num_things)],
-            # Ids start at 1: the evaluation takes a match with annotation 0 for no match.
-            "annotations": [_to_coco(one, image_id, index) for index, (image_id, one) in enumerate(instances, start=1)],
-        }
-        data.createIndex()
-        return data
+    def _sides(self) -> CocoSides:
+        # In the order of ids, not in that in which ranks found them: among equal scores it decides.
+        images = sorted(self.state, key=lambda image: (isinstance(image.image_id, str), image.image_id))
+        sizes = [{"id": index, "height": image.size[0], "width": image.size[1]} for index, image in enumerate(images)]
+        categories = [{"id": category} for category in range(self.num_things)]
+        return CocoSides(sizes, categories, _annotations(images, "true"), _annotations(images, "detected"))
+
+
+def _annotations(images: Sequence[ImageInstances], side: Literal["true", "detected"]) -> list[dict[str, Any]]:
+    instances = [(index, one) for index, image in enumerate(images) for one in getattr(image, side)]
+    return [_to_coco(one, image, number) for number, (image, one) in enumerate(instances, start=1)]
 
 
 def segment_instances(segments: Segments, num_stuff: int, scores: Sequence[float] | None = None) -> list[Instance]:
@@ -148,11 +133,11 @@ def _detected_instances(detections: Detections, size: Size) -> list[Instance]:
     return instances
 
 
-def _to_coco(instance: Instance, image_id: ImageId, index: int) -> dict[str, Any]:
+def _to_coco(instance: Instance, image: int, number: int) -> dict[str, Any]:
     y0, x0, y1, x1 = instance.box
     return {
-        "id": index,
-        "image_id": image_id,
+        "id": number,
+        "image_id": image,
         "category_id": instance.category,
         "bbox": [x0, y0, x1 - x0, y1 - y0],
         "segmentation": instance.mask.to_coco(),

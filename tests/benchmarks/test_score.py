@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import score, score_files
 from benchmarks.score_files import WORKS, Work, file_rows
+from benchmarks.score_precision import precision_rows
 from benchmarks.score_update import update_row
 from benchmarks.table import Row
 
@@ -55,6 +56,14 @@ def test_maps_in_memory() -> None:
     row = update_row(1, (30, 40), 15)
     assert (row.slug, row.must) == ("update-torchmetrics", 1 / 50)
     assert row.ratio is not None
+
+
+def test_average_precision_has_a_row_for_boxes_and_one_for_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = precision_rows(1, 3, 4)
+    assert [row.slug for row in rows] == ["ap-bbox", "ap-segm"]
+    assert all(row.ratio is not None and row.ratio > 0 for row in rows)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert all(row.ratio is None and "not installed" in row.measure for row in precision_rows(1, 3, 4))
 
 
 def test_all_rows_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

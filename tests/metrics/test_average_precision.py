@@ -200,3 +200,17 @@ def test_equals_evaluation_of_files(tmp_path: Path, library: str) -> None:
             expected.append(float(evaluation.stats[0]))
     assert 0.05 < expected[0] < 0.95
     assert precision(*images) == pytest.approx(tuple(expected))
+
+
+def test_the_order_in_which_images_come_changes_nothing() -> None:
+    """Among detections of one score, that of the smaller id comes first."""
+    right, wrong = (found([BOX], [0.9]), annotation([BOX])), (found([[25, 0, 35, 10]], [0.9]), annotation([]))
+    for first, second in ((3, 20), ("3", "x")):
+        values = set()
+        for images in (((first, right), (second, wrong)), ((second, wrong), (first, right))):
+            result = AveragePrecision(NUM_CLASSES, NUM_STUFF)
+            for image_id, (detections, truth) in images:
+                result.update(image_id, detections, truth)
+            values.add((result.box_ap(), result.mask_ap()))
+        assert len(values) == 1
+        assert values.pop() == pytest.approx((1, 1))
