@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 INPLACE_ABN := $(VENV)/.stamp-inplace-abn
 SCORE_PEERS := $(VENV)/.stamp-score-peers
+TEST_PEERS := $(VENV)/.stamp-test-peers
 NATIVE := $(shell find csrc -type f)
 # More arguments for a test run: make test ARGS="tests/ops -k boxes"
 ARGS ?=
@@ -24,7 +25,7 @@ demo: $(STAMP) ## make scenes, train, evaluate, predict: ten minutes on two core
 
 # One thread per process and a process per core: threads inside small tests only cost time. Files in their order: that of
 # conftest.py, the long ones first, and not by their number of tests.
-test: $(STAMP) ## all tests but those marked manual; ARGS="…" goes to pytest
+test: $(STAMP) $(TEST_PEERS) ## all tests but those marked manual; ARGS="…" goes to pytest
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not manual" $(ARGS)
 
 lint: $(STAMP) ## format, lint, types and import contracts
@@ -80,10 +81,13 @@ $(STAMP): pyproject.toml setup.py constraints.txt $(NATIVE) | $(BIN)/python
 $(INPLACE_ABN): constraints.txt benchmarks/inplace_abn.sh | $(STAMP)
 	@bash benchmarks/inplace_abn.sh $(VENV) && touch $@ || true
 
-# Peers of bench-score. A row whose peer is missing says so.
-$(SCORE_PEERS): pyproject.toml constraints.txt benchmarks/panopticapi.sh | $(STAMP)
-	@$(INSTALL) torchmetrics hotcoco
-	@bash benchmarks/panopticapi.sh $(VENV) && touch $@ || true
+# What tests compare scores and submissions with. Tests whose peer is missing skip and say so.
+$(TEST_PEERS): tests/peers.sh | $(STAMP)
+	@bash tests/peers.sh $(VENV) && touch $@ || true
+
+# Peers of bench-score beyond those of the tests. A row whose peer is missing says so.
+$(SCORE_PEERS): pyproject.toml constraints.txt | $(STAMP) $(TEST_PEERS)
+	@$(INSTALL) torchmetrics hotcoco && touch $@
 
 # Without Debian's python3-venv a new environment has no pip; the machine's own pip then installs one into it.
 $(BIN)/python:
