@@ -1,0 +1,85 @@
+"""docs/scoring.md: its commands run on small files, and it explains every number that is written."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from panoptic_pairs import Side, listed, write_side
+from predicted_folder import write_predictions
+
+from seamseg.cli import main
+from seamseg.cli.submit_kinds import KINDS
+from seamseg.structures import Categories
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "scoring.md"
+IDS = np.array([[1, 1, 1, 1, 2, 2, 2, 2, 0, 0]] * 6)
+PHOTOGRAPHS = {
+    "coco": "000000000139.jpg",
+    "vistas": "-6Pxk.jpg",
+    "cityscapes": "ulm_000000_000019_leftImg8bit.png",
+}
+CLASSES = {
+    "coco": ("road", "car"),
+    "vistas": ("construction--flat--road", "object--vehicle--car"),
+    "cityscapes": ("road", "car"),
+}
+
+
+def commands() -> list[list[str]]:
+    blocks = re.findall(r"^```bash\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    return [line.split() for line in "".join(blocks).splitlines()]
+
+
+@pytest.fixture
+def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the first command writes, in the folder in which the others run."""
+    side = Side(IDS, listed(IDS, {1: 7, 2: 3}, set()))
+    shutil.move(write_side(tmp_path, "GT", [side, side]), tmp_path / "GT.json")
+    shutil.move(write_side(tmp_path, "PRED", [side, side], bare=True), tmp_path / "PRED.json")
+    monkeypatch.chdir(tmp_path)
+    program, *arguments = commands()[0]
+    assert program == "seamseg"
+    assert main(arguments) == 0
+    scores: dict[str, Any] = json.loads(Path("scores.json").read_text())
+    return scores
+
+
+def test_scores_are_written_and_compared(scored: dict[str, Any]) -> None:
+    assert Path("images.csv").is_file()
+    for name in ("A.json", "B.json"):
+        shutil.copy("scores.json", name)
+    assert main(commands()[1][1:]) == 0
+
+
+def test_every_number_is_explained(scored: dict[str, Any]) -> None:
+    explained = set(re.findall(r"`([a-z_]+)`", PAGE.read_text()))
+    line = next(iter(scored["per_class"].values()))
+    assert {*scored, *scored["all"], *line} - {"per_class", "boundary_pq", "iou_semantic"} <= explained
+
+
+def test_submissions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = commands()[2:]
+    assert {line[2] for line in lines} == {kind.name for kind in KINDS}
+    for program, *arguments in lines:
+        assert program == "seamseg"
+        server = arguments[1].split("-")[0]
+        entries = [{"id": i, "name": name, "isthing": i} for i, name in enumerate(CLASSES[server])]
+        size = (1024, 2048) if server == "cityscapes" else (20, 30)
+        shutil.rmtree("PREDICTIONS", ignore_errors=True)
+        many = [*entries, {"id": 2, "name": "sky" if server != "vistas" else "nature--sky", "isthing": 0}]
+        if server == "coco":
+            many[2]["name"] = "sky-other-merged"
+        write_predictions(Path("PREDICTIONS"), Categories.from_list(many), [PHOTOGRAPHS[server]], size)
+        listed_images = {"file_name": PHOTOGRAPHS[server], "id": 139, "height": size[0], "width": size[1]}
+        text = json.dumps({"images": [listed_images]})
+        Path("LIST.json").write_text(text)
+        Path("image_info_test-dev2017.json").write_text(text)
+        assert main([part.replace("LIST", "LIST.json") for part in arguments]) == 0
+        assert Path(arguments[3]).is_file()
