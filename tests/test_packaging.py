@@ -78,7 +78,8 @@ def test_every_dependency_is_imported_by_the_package() -> None:
 
 
 def test_every_import_is_a_dependency() -> None:
-    modules = {MODULE_OF.get(name, name) for name in names(project()["dependencies"])}
+    required = project()["dependencies"] + project()["optional-dependencies"]["fast"]
+    modules = {MODULE_OF.get(name, name) for name in names(required)}
     assert imported_modules() - modules == set()
 
 
@@ -91,7 +92,8 @@ def test_every_requirement_is_pinned_by_the_constraints() -> None:
 
 def test_every_requirement_has_a_reason() -> None:
     text = (ROOT / "pyproject.toml").read_text()
-    for requirement in project()["dependencies"] + project()["optional-dependencies"]["dev"]:
+    extras = project()["optional-dependencies"]
+    for requirement in project()["dependencies"] + extras["dev"] + extras["fast"]:
         assert re.search(rf'"{re.escape(requirement)}", +# \w', text), f"{requirement} lacks a comment that says why"
 
 

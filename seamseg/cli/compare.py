@@ -75,7 +75,7 @@ def read_scores(path: Path) -> StoredScores:
         ValueError: it is no file of scores, or lacks what single images contribute.
     """
     content = load_object(path)
-    lines = field(content, "per_class", dict, str(path))
+    lines = field(content, "per_class", dict, f"{path} is no file of scores")
     entries = field(content, "images", list, f"{path} (written by an older version?)")
     try:
         per_class = {name: math.nan if line["pq"] is None else float(line["pq"]) for name, line in lines.items()}

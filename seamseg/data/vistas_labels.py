@@ -71,7 +71,9 @@ def categories_of(labels: list[VistasLabel], original_ids: range | list[int]) ->
 def class_table(labels: list[VistasLabel], entries: list[Any], path: Path, config: Path) -> ClassTable:
     """What the category ids of a Vistas panoptic file stand for.
 
-    The configuration decides which classes are things and which take part; the file says the ids.
+    The configuration decides which classes are things and which take part; the file says the ids. What the
+    configuration calls ``name`` (``animal--bird``) is ``supercategory`` in files of Mapillary, whose ``name`` is for
+    people (``Bird``); files of others have it as ``name``.
 
     Args:
         labels: of the configuration.
@@ -81,10 +83,12 @@ def class_table(labels: list[VistasLabel], entries: list[Any], path: Path, confi
     Raises:
         ValueError: an entry is wrong or is not in the configuration, or a label that takes part has no entry.
     """
-    id_of_name: dict[str, int] = {}
+    known, id_of_name = {label.name for label in labels}, dict[str, int]()
     for position, entry in enumerate(entries):
         where = f"{path}, category {position}"
         name = field(entry, "name", str, where)
+        full_name = str(entry.get("supercategory"))
+        name = full_name if name not in known and full_name in known else name
         if name in id_of_name:
             raise ValueError(f"{where}: a category before it is called {name}, too")
         id_of_name[name] = field(entry, "id", int, where)

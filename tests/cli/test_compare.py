@@ -54,6 +54,7 @@ def test_a_difference_of_one_image_may_be_chance(tmp_path: Path, capsys: pytest.
     [
         (lambda content: content["images"].pop(), "different images: 1 are in one of them alone"),
         (lambda content: content["per_class"].pop("sky"), "different classes"),
+        (lambda content: content.pop("per_class"), "is no file of scores: the key 'per_class' is missing"),
         (lambda content: content.pop("images"), "the key 'images' is missing"),
         (lambda content: content["images"][0].pop("tp"), "is no file of scores"),
         (lambda content: content["images"][0]["classes"].__setitem__(0, 77), "contradicts itself"),

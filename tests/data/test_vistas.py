@@ -93,6 +93,20 @@ def test_original_ids_are_those_of_the_annotation(tmp_path: Path) -> None:
     assert [category.original_id for category in instances.classes] == [numbers[name] for name in NAMES]
 
 
+def test_names_for_people_do_not_matter(tmp_path: Path) -> None:
+    """Mapillary's own files have the name of the configuration as ``supercategory``."""
+
+    def name_for_people(content: dict[str, Any]) -> None:
+        for category in content["categories"]:
+            category.update(supercategory=category["name"], name=category["name"].rsplit("--")[-1].title())
+
+    data = write_vistas(tmp_path)
+    data.edit("v1.2", "training", name_for_people)
+    opened = open_data_set(tmp_path, "training", format_name="vistas_v1.2")
+    assert opened.categories.names == NAMES
+    assert class_map(opened, 0) == drawn(CLASSES)
+
+
 def test_a_limit(tmp_path: Path) -> None:
     write_vistas(tmp_path / "a")
     write_vistas(tmp_path / "b", panoptic=False)
