@@ -11,10 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from seamseg.algos.fusion import PanopticFusion
+from seamseg.data.image_size import image_size
 from seamseg.data.images import BrokenImageError, read_image
 from seamseg.data.transforms import InputTransform
 from seamseg.networks import PanopticNet
 from seamseg.structures import PackedSequence, PanopticSegmentation
+
+MOST_PIXELS = 1 << 27
+"""Of a photograph in a file: ids, scores and the painted picture take 44 bytes of memory for each."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class PredictedImage:
 
     Attributes:
         path: of the photograph.
-        image: H×W×3 uint8 RGB.
+        image: H×W×3 uint8 RGB, upright.
         segmentation: at its size.
     """
 
@@ -58,11 +62,22 @@ class Predictor:
     def files(
         self, paths: Iterable[Path], on_broken_image: Callable[[BrokenImageError], None]
     ) -> Iterator[PredictedImage]:
-        """The segmentations of files, in their order; those that cannot be read are reported and passed over."""
+        """The segmentations of files, in their order; those that cannot be read are reported and passed over.
+
+        Photographs are turned as their EXIF orientation says: so people, and most programs, see them.
+        """
         for path in paths:
             try:
-                image = read_image(path)
+                image = _read_photograph(path)
             except BrokenImageError as error:
                 on_broken_image(error)
                 continue
             yield PredictedImage(path, image, self(image))
+
+
+def _read_photograph(path: Path) -> NDArray[np.uint8]:
+    height, width = image_size(path)
+    if height * width > MOST_PIXELS:
+        reason = f"is {height}×{width} (height×width): photographs of up to {MOST_PIXELS:,} pixels are segmented"
+        raise BrokenImageError(path, f"{reason}; make it smaller, or cut it in pieces")
+    return read_image(path, upright=True)

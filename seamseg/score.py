@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seamseg.data.image_header import size_in_png
 from seamseg.data.panoptic_files import ListedSegments, PanopticFiles
 from seamseg.data.panoptic_png import read_panoptic_png
 from seamseg.metrics.average_precision import ImageInstances, segment_instances
@@ -147,7 +148,9 @@ class _Work:
 def _overlaps(true: ListedSegments, predicted: ListedSegments, boundary: bool) -> Overlaps:
     one, other = (torch.from_numpy(np.fromfile(listed.png, dtype=np.uint8)) for listed in (true, predicted))
     try:
-        table = png_overlaps(one, other, border_band(_png_size(one)) if boundary else 0)
+        table = png_overlaps(
+            one, other, border_band(size_in_png(one[:24].numpy().tobytes()) or (1, 1)) if boundary else 0
+        )
     except ValueError:  # left to another reader, which knows more kinds or says what is wrong
         table = _overlaps_of_maps(true, predicted, boundary)
     found = table.numpy()
@@ -165,12 +168,6 @@ def _overlaps_of_maps(true: ListedSegments, predicted: ListedSegments, boundary:
             f"{sizes[0]}; results are scored at the size of the annotation"
         )
     return map_overlaps(maps[0], maps[1], border_band((maps[0].shape[0], maps[0].shape[1])) if boundary else 0)
-
-
-def _png_size(file: torch.Tensor) -> tuple[int, int]:
-    """Height and width as a PNG's first chunk has them; of another file, any numbers."""
-    header = bytes(file[:24].tolist()).ljust(24, b"\0")
-    return int.from_bytes(header[20:24], "big"), int.from_bytes(header[16:20], "big")
 
 
 def _positions(ids: IntArray, listed: ListedSegments) -> IntArray:

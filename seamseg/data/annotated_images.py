@@ -35,7 +35,7 @@ class AnnotatedImages(Protocol):
         """The file of segment ids that belongs to it."""
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
-        """H×W×3 uint8, red first, as stored (an EXIF orientation is not applied).
+        """H×W×3 uint8, red first, as stored, or upright where only that fits the annotation.
 
         Raises:
             BrokenImageError: the file is missing or cannot be decoded.

@@ -1,19 +1,14 @@
-"""The size of a photograph without decoding it."""
+"""The size of an image file, without decoding it where its first bytes tell."""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
 from pathlib import Path
 
+from seamseg.data.image_header import JPEG, size_in_png, stored_size
 from seamseg.data.images import BrokenImageError, read_image
 from seamseg.structures import Size
 
-_JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _HEAD = 1 << 16
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the others of these define tables
-_SCAN, _END = 0xDA, b"\xff\xd9"
-_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
 def image_size(path: Path) -> Size:
@@ -22,55 +17,53 @@ def image_size(path: Path) -> Size:
     Raises:
         BrokenImageError: the file is missing, or no image.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-            size = _size_in(head)
-            if size is None and head.startswith(_JPEG):  # large thumbnails and profiles come first
-                size = _size_in(head + file.read())
-    except OSError as error:
-        raise BrokenImageError(path, f"cannot be opened: {error.strerror}") from error
+    size = stored_size(_first_bytes(path, _HEAD))
+    if size is None and _first_bytes(path, len(JPEG)) == JPEG:  # large thumbnails and profiles come first
+        size = stored_size(_first_bytes(path, -1))
     if size is None or min(size) < 1:
         height, width = read_image(path).shape[:2]
         return height, width
     return size
 
 
-def _size_in(head: bytes) -> Size | None:
-    if head.startswith(_PNG) and head[12:16] == b"IHDR" and len(head) >= 24:
-        width, height = struct.unpack(">II", head[16:24])
-        return height, width
-    return _size_in_jpeg(head) if head.startswith(_JPEG) else None
+def size_beside(path: Path, annotated: Size) -> Size:
+    """Height and width of a photograph that belongs to an annotation: stored, or upright if only that fits.
 
+    Args:
+        path: of the photograph.
+        annotated: height and width of the annotation.
 
-def _size_in_jpeg(head: bytes) -> Size | None:
-    """From the first frame header (JPEG standard, ITU-T T.81, B.2.2); None where it is not found."""
-    for marker, position in _jpeg_segments(head):
-        if marker in _FRAMES and position + 9 <= len(head):
-            height, width = struct.unpack(">HH", head[position + 5 : position + 9])
-            return height, width
-    return None
+    Returns:
+        Those of the image that :func:`seamseg.data.stated_size.read_sized_image` gives if it is told the same.
 
-
-def jpeg_is_complete(data: bytes) -> bool:
-    """Whether a JPEG file has an end; decoders paint what is missing grey and say nothing.
-
-    Compressed pixels contain no marker, so the first end after their beginning is the image's, not a thumbnail's.
+    Raises:
+        BrokenImageError: the file is missing, or no image.
     """
-    begin = next((position for marker, position in _jpeg_segments(data) if marker == _SCAN), None)
-    return begin is not None and data.find(_END, begin) >= 0
+    size = image_size(path)
+    if size == annotated or size != annotated[::-1]:
+        return size
+    height, width = read_image(path, upright=True).shape[:2]
+    return height, width
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Marker and position of the segments up to the compressed pixels; ends where the data is cut or damaged."""
-    position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xFF:  # padding
-            position += 1
-            continue
-        yield marker, position
-        if marker == _SCAN:
-            return
-        length = 0 if marker in _WITHOUT_LENGTH else struct.unpack(">H", data[position + 2 : position + 4])[0]
-        position += 2 + length
+def png_size(path: Path) -> Size:
+    """Height and width of a PNG, without decoding it.
+
+    Raises:
+        BrokenImageError: the file is missing, or is no PNG.
+    """
+    size = size_in_png(_first_bytes(path, 24))
+    if size is None:
+        raise BrokenImageError(path, "is no PNG")
+    if min(size) < 1:
+        raise BrokenImageError(path, "is a PNG without pixels")
+    return size
+
+
+def _first_bytes(path: Path, number: int) -> bytes:
+    """All of them where the number is negative."""
+    try:
+        with path.open("rb") as file:
+            return file.read(number)
+    except OSError as error:
+        raise BrokenImageError(path, f"cannot be opened: {error.strerror}") from error

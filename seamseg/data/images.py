@@ -9,8 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seamseg.data.image_header import stored_size
+
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 """Files with these endings count as images when a folder is searched; upper case counts too."""
+
+MOST_PIXELS, LONGEST_SIDE = 1 << 30, 1 << 20
+"""OpenCV reads no larger images."""
 
 
 class BrokenImageError(ValueError):
@@ -30,16 +35,20 @@ class BrokenImageError(ValueError):
         return f"{self.path} {self.reason}"
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: Path, upright: bool = False) -> NDArray[np.uint8]:
     """Reads a photograph as H×W×3 uint8, red first.
 
-    The pixels come as stored, an EXIF orientation is not applied: annotations refer to stored pixels. Grey images
-    are repeated over the channels, transparency is dropped, 16 bits become 8.
+    Grey images are repeated over the channels, CMYK becomes RGB, transparency is dropped, 16 bits become 8.
+
+    Args:
+        path: of the file.
+        upright: turn the image as its EXIF orientation says, which is how people see it. Otherwise the pixels come as
+            they are stored, which is what most annotations refer to.
 
     Raises:
-        BrokenImageError: the file is missing, truncated or not an image.
+        BrokenImageError: the file is missing, truncated, too large or not an image.
     """
-    pixels = decode_file(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    pixels = decode_file(path, cv2.IMREAD_COLOR | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION))
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
@@ -71,12 +80,19 @@ def decode(path: Path, data: bytes, flags: int) -> NDArray[Any]:
     """The pixels in the bytes of a file, as :func:`decode_file`.
 
     Raises:
-        BrokenImageError: they are truncated or no image.
+        BrokenImageError: they are truncated, too large or no image.
     """
     pixels = _decode_silently(np.frombuffer(data, dtype=np.uint8), flags)
     if pixels is None:
-        raise BrokenImageError(path, "cannot be decoded: it is truncated, damaged or not an image")
+        raise BrokenImageError(path, _why_not(data))
     return pixels
+
+
+def _why_not(data: bytes) -> str:
+    height, width = stored_size(data) or (0, 0)
+    if height * width > MOST_PIXELS or max(height, width) > LONGEST_SIDE:
+        return f"is {height}×{width} (height×width), too large: images of up to {MOST_PIXELS:,} pixels are read"
+    return "cannot be decoded: it is truncated, damaged or not an image"
 
 
 def _decode_silently(data: NDArray[np.uint8], flags: int) -> NDArray[Any] | None:

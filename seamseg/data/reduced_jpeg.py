@@ -12,14 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.image_size import image_size
+from seamseg.data.image_header import JPEG, stored_size
 from seamseg.data.images import decode, read_bytes
 from seamseg.structures import Size
 
 REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 """Flags of ``cv2.imdecode`` by the factor."""
 
-_JPEG = b"\xff\xd8"
 _SPARE = 1.25
 
 
@@ -53,7 +52,7 @@ def read_reduced_jpeg(path: Path, size: Size, factor: int) -> NDArray[np.uint8] 
         BrokenImageError: the file is missing or truncated.
     """
     data = read_bytes(path)
-    if not data.startswith(_JPEG) or image_size(path) != size:
+    if not data.startswith(JPEG) or stored_size(data) != size:
         return None
     pixels = decode(path, data, REDUCED[factor] | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels.shape[:2] != reduced_size(size, factor):

@@ -14,6 +14,9 @@ from seamseg.structures import Size
 def read_sized_image(path: Path, size: Size, stated_by: str) -> NDArray[np.uint8]:
     """Reads a photograph as :func:`seamseg.data.images.read_image` does.
 
+    The pixels come as they are stored, unless the size shows that its annotation was made on the upright image, turned
+    as the EXIF orientation says.
+
     Args:
         path: of the photograph.
         size: height and width that it must have.
@@ -24,6 +27,8 @@ def read_sized_image(path: Path, size: Size, stated_by: str) -> NDArray[np.uint8
         ValueError: it has another size.
     """
     image = read_image(path)
+    if image.shape[:2] != size and image.shape[1::-1] == size:
+        image = read_image(path, upright=True)
     check_size(path, image.shape, size, f"{stated_by} says {size_text(size)}")
     return image
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.data.annotation import Annotation
+from seamseg.data.image_size import png_size
 from seamseg.data.images import BrokenImageError, decode_file
-from seamseg.data.png_header import png_size
 from seamseg.data.split_names import first_images
 from seamseg.data.stated_size import check_size, read_sized_image, size_text
 from seamseg.data.vistas_labels import categories_of, read_labels

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from odd_images import odd_images, vast_png
 
 from seamseg.build import load_model
 from seamseg.cli.predict import output_names, photograph_name
@@ -124,6 +125,27 @@ def test_a_broken_image_among_many(command: Any, run_dir: Path, photographs: Pat
     assert f"left out: {photographs / 'sub' / 'broken.jpg'} cannot be decoded" in err
     assert set(images_of(tmp_path / "out")) == set(SIZES)
     assert "Traceback" not in err
+
+
+def test_photographs_of_every_kind(command: Any, run_dir: Path, tmp_path: Path) -> None:
+    """Also that results lie as people see the photograph, turned by its EXIF orientation."""
+    folder, out, odd = tmp_path / "odd", tmp_path / "out", odd_images()
+    folder.mkdir()
+    for name, image in odd.items():
+        (folder / name).write_bytes(image.data)
+    (folder / "vast.png").write_bytes(vast_png(20_000, 20_000))
+    code, said, err = command("predict", run_dir, folder, out)
+    sizes = {name: image.expected.shape[:2] for name, image in odd.items() if image.expected is not None}
+    assert (code, said) == (0, f"{len(sizes)} images segmented: {out}\n")
+    assert {name: (image["height"], image["width"]) for name, image in images_of(out).items()} == sizes
+    turned = cv2.imread(str(out / "overlay/rotated.jpg"))
+    assert turned is not None
+    assert turned.shape[:2] == read_panoptic_png(out / "panoptic/rotated.png").shape == (56, 40)
+    refused = {f"left out: {folder / name} {image.said}" for name, image in odd.items() if image.expected is None}
+    lines = [line for line in err.splitlines() if line.startswith("left out: ")]
+    (vast,) = set(lines) - refused
+    assert len(lines) == len(refused) + 1
+    assert f"{folder / 'vast.png'} is 20000×20000 (height×width): photographs of up to 134,217,728 pixels" in vast
 
 
 def test_a_missing_file_in_a_list(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from seamseg.data.annotation import Annotation
 from seamseg.data.check.findings import Findings
 from seamseg.data.check.split import ImageTask
 from seamseg.data.coco_index import ClassTable
-from seamseg.data.image_size import image_size, jpeg_is_complete
+from seamseg.data.image_header import JPEG, jpeg_is_complete
+from seamseg.data.image_size import image_size, size_beside
 from seamseg.data.images import BrokenImageError, decode, read_bytes
 from seamseg.data.json_fields import field
 from seamseg.data.panoptic_png import MAX_SEGMENT_ID, read_panoptic_png
@@ -128,6 +129,8 @@ def _photograph_fits(task: ImageTask, findings: Findings) -> bool:
         return False
     try:
         size = _photograph_size(task.photograph)
+        if size != task.size:
+            size = size_beside(task.photograph, task.size)
     except BrokenImageError as error:
         findings.add("broken-image", error.reason)
         return False
@@ -142,7 +145,7 @@ def _photograph_size(path: Path) -> Size:
     A JPEG is decoded at an eighth of its size: that reads every compressed bit, and takes half the time.
     """
     data = read_bytes(path)
-    if data.startswith(b"\xff\xd8"):
+    if data.startswith(JPEG):
         decode(path, data, cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_IGNORE_ORIENTATION)
         if not jpeg_is_complete(data):
             raise BrokenImageError(path, "is truncated: its end is missing")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from seamseg.data.annotation import Annotation
 from seamseg.data.check.report import CheckReport, Shown
-from seamseg.data.images import read_image
+from seamseg.data.stated_size import read_sized_image
 from seamseg.structures import VOID, PanopticSegmentation
 from seamseg.visualization.annotation_sheet import AnnotatedPicture, annotation_sheet
 from seamseg.visualization.images import Picture
@@ -32,8 +32,7 @@ def draw_sheet(report: CheckReport, num_images: int = 12, width: int = 2000) -> 
     if categories is None or not chosen:
         raise ValueError(f"{report.root} holds no image that can be drawn: see the errors")
     pictures = [
-        AnnotatedPicture(f"{one.split}, {one.task.name}", read_image(one.task.photograph), _segmentation(one))
-        for one in chosen
+        AnnotatedPicture(f"{one.split}, {one.task.name}", _photograph(one), _segmentation(one)) for one in chosen
     ]
     num_annotated = sum(split.annotated for split in report.statistics.splits)
     subtitle = f"{len(chosen)} of {num_annotated} images, {len(categories)} classes"
@@ -64,6 +63,10 @@ def choose_images(classes: Sequence[NDArray[np.bool_]], number: int) -> list[int
         left[best] = False
         seen |= shows[best]
     return sorted(chosen)
+
+
+def _photograph(shown: Shown) -> Picture:
+    return read_sized_image(shown.task.photograph, shown.task.size, "the annotation")
 
 
 def _segmentation(shown: Shown) -> PanopticSegmentation:

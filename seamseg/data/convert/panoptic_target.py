@@ -11,7 +11,7 @@ from typing import Literal
 
 from seamseg.data.convert.item import Converted
 from seamseg.data.convert.segmentation import Segmentation
-from seamseg.data.image_size import image_size
+from seamseg.data.image_size import size_beside
 from seamseg.data.panoptic_png import write_panoptic_png
 from seamseg.data.stated_size import check_size, size_text
 from seamseg.structures import ImageId
@@ -61,7 +61,8 @@ class PanopticTarget:
             ValueError: the photograph is broken or of another size.
             OSError: a file cannot be written.
         """
-        size = image_size(photograph)
+        height, width = segmentation.ids.shape
+        size = size_beside(photograph, (height, width))
         check_size(annotation, segmentation.ids.shape, size, f"its image {photograph} is {size_text(size)}")
         png_file = Path(image_file).with_suffix(".png").as_posix()
         image_path = self.folder / "images" / self.split / image_file
