@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from seamseg.structures import ImageId
 
 T = TypeVar("T")
+
+_LONGEST_TEXT, _LONGEST_WORD = 60, 255
 
 
 def load_object(path: Path) -> dict[str, Any]:
@@ -33,12 +36,12 @@ def field(entry: Any, key: str, kind: type[T], where: str) -> T:
         ValueError: ``entry`` is no JSON object, lacks the key, or holds another type there; begins with ``where``.
     """
     if not isinstance(entry, dict):
-        raise ValueError(f"{where}: expected a JSON object, found {entry!r}")
+        raise ValueError(f"{where}: expected a JSON object, found {short_text(entry)}")
     if key not in entry:
         raise ValueError(f"{where}: the key {key!r} is missing")
     value = entry[key]
     if not isinstance(value, kind):
-        raise ValueError(f"{where}: {key!r} is {value!r}, expected {kind.__name__}")
+        raise ValueError(f"{where}: {key!r} is {short_text(value)}, expected {kind.__name__}")
     return value
 
 
@@ -49,7 +52,10 @@ def image_id_field(entry: Any, key: str, where: str) -> ImageId:
         ValueError: as :func:`field`.
     """
     if isinstance(entry, dict) and isinstance(entry.get(key), str):
-        return field(entry, key, str, where)
+        word = field(entry, key, str, where)
+        if len(word) > _LONGEST_WORD or _has_controls(word):
+            raise ValueError(f"{where}: {key!r} is {short_text(word)}, expected a number or a word")
+        return word
     return field(entry, key, int, where)
 
 
@@ -69,6 +75,17 @@ def checked_file_name(name: str, where: str) -> str:
         ValueError: it is empty, absolute, or leads out of its folder; begins with ``where``.
     """
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    if not parts or parts[0] == "/" or ".." in parts or "\0" in name:
-        raise ValueError(f"{where} is {name!r}; files are named relative to the folder that they lie in")
+    if not parts or parts[0] == "/" or ".." in parts or _has_controls(name):
+        raise ValueError(f"{where} is {short_text(name)}; files are named relative to the folder that they lie in")
     return name
+
+
+def _has_controls(text: str) -> bool:
+    """Whether there are characters that no file name can have, or that would break a line."""
+    return any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
+
+
+def short_text(value: Any) -> str:
+    """How a sentence shows a value from a file: as Python writes it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"

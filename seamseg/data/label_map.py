@@ -48,7 +48,7 @@ def _indices(path: Path, data: bytes) -> NDArray[np.uint8] | None:
     if len(data) < 33 or not data.startswith(_SIGNATURE):
         return None
     depth, kind = data[24], data[25]
-    if kind != _PALETTE and not (kind == _GREY and depth < 8):
+    if depth not in (1, 2, 4, 8) or not (kind == _PALETTE or (kind == _GREY and depth < 8)):
         return None
     stretch: int = 255 // (2**depth - 1)
     pixels = decode(path, _as_grey(data), cv2.IMREAD_UNCHANGED)

@@ -10,7 +10,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.json_fields import checked_file_name, field
+from seamseg.data.json_fields import checked_file_name, field, short_text
 from seamseg.structures import VOID, Categories, Category, Size
 
 
@@ -42,7 +42,7 @@ def load_metadata(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ValueError(f"{path} cannot be read as metadata of seamseg: {error.strerror}") from error
     except Exception as error:  # of the library, or of what it calls on damaged bytes
-        raise ValueError(f"{path} cannot be read as metadata of seamseg: {error!r}") from error
+        raise ValueError(f"{path} cannot be read as metadata of seamseg: {short_text(error)}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} cannot be read as metadata of seamseg: it holds a {type(content).__name__}")
     return content
@@ -67,7 +67,9 @@ def metadata_categories(content: dict[str, Any], path: Path) -> Categories:
             )
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} cannot be read as metadata of seamseg: {error!r} in its part 'meta'") from error
+        raise ValueError(
+            f"{path} cannot be read as metadata of seamseg: {short_text(error)} in its part 'meta'"
+        ) from error
 
 
 def metadata_images(content: dict[str, Any], num_classes: int, path: Path) -> list[LegacyRecord]:
@@ -106,5 +108,5 @@ def _numbers(entry: Any, key: str, where: str) -> list[int]:
     values = field(entry, key, list, where)
     wrong = [value for value in values if not isinstance(value, int)]
     if wrong:
-        raise ValueError(f"{where}: {key!r} holds {wrong[0]!r}, expected whole numbers")
+        raise ValueError(f"{where}: {key!r} holds {short_text(wrong[0])}, expected whole numbers")
     return values

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.data.coco_split import choose_folder, png_folders
-from seamseg.data.json_fields import field, file_field, image_id_field, load_object
+from seamseg.data.json_fields import field, file_field, image_id_field, load_object, short_text
 from seamseg.data.panoptic_png import MAX_SEGMENT_ID
 from seamseg.structures import VOID, Categories, ImageId
 
@@ -141,7 +141,7 @@ def _listed(
         areas = [-1.0, *(float(segment.get("area", -1)) for segment in info)]
         scores = [0.0, *(float(segment.get("score", np.nan)) for segment in info)]
         sound = all(type(segment) is int and 0 <= segment <= MAX_SEGMENT_ID for segment in ids)
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         sound = False
     if not sound or len(set(ids)) != len(ids):
         _explain(info, where, class_of, true)
@@ -173,6 +173,11 @@ def _explain(info: list[Any], where: str, class_of: Mapping[int, int], true: boo
         if true:
             field(segment, "iscrowd", int, at)
         for key in ("area", "score"):
-            if key in segment and not isinstance(segment[key], int | float):
-                raise ValueError(f"{at}: {key!r} is {segment[key]!r}, expected a number")
+            if key in segment and not _is_number(segment[key]):
+                raise ValueError(f"{at}: {key!r} is {short_text(segment[key])}, expected a number")
     raise AssertionError(f"{where}: nothing is wrong with its segments")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it fits into 64 bits of floating point, as everything from JSON with a point does."""
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1023)

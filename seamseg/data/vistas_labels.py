@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seamseg.data.coco_index import ClassTable, check_both_kinds
-from seamseg.data.json_fields import field, load_object
+from seamseg.data.json_fields import field, load_object, short_text
 from seamseg.structures import VOID, Categories, Category, Color
 
 GROUP = "group"
@@ -90,7 +90,7 @@ def class_table(labels: list[VistasLabel], entries: list[Any], path: Path, confi
         full_name = str(entry.get("supercategory"))
         name = full_name if name not in known and full_name in known else name
         if name in id_of_name:
-            raise ValueError(f"{where}: a category before it is called {name}, too")
+            raise ValueError(f"{where}: a category before it is called {short_text(name)}, too")
         id_of_name[name] = field(entry, "id", int, where)
     _compare(labels, id_of_name, path, config)
     categories = categories_of(labels, [id_of_name.get(label.name, 0) for label in labels])
@@ -103,10 +103,10 @@ def class_table(labels: list[VistasLabel], entries: list[Any], path: Path, confi
 def _compare(labels: list[VistasLabel], id_of_name: dict[str, int], path: Path, config: Path) -> None:
     unknown = sorted(id_of_name.keys() - {label.name for label in labels})
     if unknown:
-        raise ValueError(f"{path}: the category {unknown[0]} is not among the labels of {config}")
+        raise ValueError(f"{path}: the category {short_text(unknown[0])} is not among the labels of {config}")
     missing = [label.name for label in labels if label.counts and label.name not in id_of_name]
     if missing:
-        raise ValueError(f"{path}: the categories lack {missing[0]}, which {config} evaluates")
+        raise ValueError(f"{path}: the categories lack {short_text(missing[0])}, which {config} evaluates")
     used = list(id_of_name.values())
     doubled = sorted({original_id for original_id in used if used.count(original_id) > 1})
     if doubled:
@@ -116,7 +116,7 @@ def _compare(labels: list[VistasLabel], id_of_name: dict[str, int], path: Path, 
 def _label(entry: Any, where: str) -> VistasLabel:
     color = field(entry, "color", list, where)
     if len(color) != 3 or not all(isinstance(value, int) and 0 <= value <= 255 for value in color):
-        raise ValueError(f"{where}: 'color' is {color!r}, expected red, green and blue in 0 … 255")
+        raise ValueError(f"{where}: 'color' is {short_text(color)}, expected red, green and blue in 0 … 255")
     return VistasLabel(
         name=field(entry, "name", str, where),
         is_thing=field(entry, "instances", bool, where),

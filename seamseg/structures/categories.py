@@ -98,7 +98,7 @@ class Categories:
         Entries without a ``color`` get one of a fixed palette.
 
         Raises:
-            ValueError: an entry lacks ``id``, ``name`` or ``isthing``.
+            ValueError: an entry lacks ``id``, ``name`` or ``isthing``, or its colour is none.
         """
         ordered = [_category(entry, position) for position, entry in enumerate(entries)]
         return cls(tuple(sorted(ordered, key=lambda category: category.is_thing)))
@@ -108,8 +108,17 @@ def _category(entry: dict[str, Any], position: int) -> Category:
     for key in ("id", "name", "isthing"):
         if key not in entry:
             raise ValueError(f"category {position} ({entry.get('name', 'unnamed')}) lacks the key {key!r}")
-    red, green, blue = entry.get("color") or palette_color(position)
+    color = entry.get("color") or palette_color(position)
+    if not _is_color(color):
+        raise ValueError(f"category {position} has a color that is not red, green and blue in 0 … 255")
+    red, green, blue = color
     return Category(str(entry["name"]), bool(entry["isthing"]), (int(red), int(green), int(blue)), int(entry["id"]))
+
+
+def _is_color(value: Any) -> bool:
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        return False
+    return all(isinstance(part, int | float) and 0 <= part <= 255 for part in value)
 
 
 def palette_color(index: int) -> Color:

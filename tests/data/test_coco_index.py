@@ -38,7 +38,10 @@ HOSTILE: dict[str, tuple[Callable[[Json], Any], str]] = {
     "category without name": (lambda c: c["categories"][2].pop("name"), "category 2: the key 'name' is missing"),
     "category id of another type": (lambda c: c["categories"][0].update(id="7"), "category 0: 'id' is '7'"),
     "two categories of one id": (lambda c: c["categories"][0].update(id=20), "share the original id 20"),
-    "a color of two numbers": (lambda c: c["categories"][0].update(color=[1, 2]), "not enough values"),
+    "a color of two numbers": (
+        lambda c: c["categories"][0].update(color=[1, 2]),
+        "category 0 has a color that is not red, green and blue",
+    ),
     "image without size": (lambda c: c["images"][0].pop("width"), "image 103: the key 'width' is missing"),
     "image without file": (lambda c: c["images"][0].pop("file_name"), "image 103: the key 'file_name' is missing"),
     "image that is a number": (lambda c: c["images"].insert(0, 5), "image 0: expected a JSON object, found 5"),

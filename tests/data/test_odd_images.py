@@ -55,7 +55,9 @@ def data_set(folder: Path, photograph: bytes, size: tuple[int, int]) -> TinyData
 def sample_of(tiny: TinyDataset, shortest_side: int = 30) -> np.ndarray:
     """H×W×3 of the first image, as a training sample."""
     transform = TrainTransform(shortest_side, 10 * shortest_side, None, random_flip=False)
-    return TrainDataset(CocoPanoptic(tiny.folder, "train"), transform, 0)[SampleKey(0, 0)].image.permute(1, 2, 0).numpy()
+    return (
+        TrainDataset(CocoPanoptic(tiny.folder, "train"), transform, 0)[SampleKey(0, 0)].image.permute(1, 2, 0).numpy()
+    )
 
 
 @pytest.mark.parametrize("name", SOUND)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from seamseg.data.coco_index import ClassTable
 from seamseg.data.image_header import JPEG, jpeg_is_complete
 from seamseg.data.image_size import image_size, size_beside
 from seamseg.data.images import BrokenImageError, decode, read_bytes
-from seamseg.data.json_fields import field
+from seamseg.data.json_fields import field, short_text
 from seamseg.data.panoptic_png import MAX_SEGMENT_ID, read_panoptic_png
 from seamseg.data.segment_measures import SegmentMeasures, distinct_values, measure_segments
 from seamseg.data.stated_size import size_text
@@ -221,9 +220,9 @@ def _compare_measures(stated: dict[int, _Segment], measures: SegmentMeasures, fi
         if missing:
             findings.add("missing-measure", f"segment {number} has no {' and no '.join(missing)}")
         if segment.area is not None and not _equal([segment.area], [area]):
-            findings.add("wrong-area", f"segment {number} has {area} pixels, its entry says {_short(segment.area)}")
+            findings.add("wrong-area", f"segment {number} has {area} pixels, its entry says {short_text(segment.area)}")
         if segment.box not in (None, []) and not _equal(segment.box, box):
-            findings.add("wrong-box", f"segment {number} has the box {box}, its entry says {_short(segment.box)}")
+            findings.add("wrong-box", f"segment {number} has the box {box}, its entry says {short_text(segment.box)}")
 
 
 def repaired_entries(segments: list[Any], measures: SegmentMeasures) -> list[Any] | None:
@@ -253,9 +252,4 @@ def _equal(stated: Any, measured: list[int]) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -14,6 +14,7 @@ from pycocotools import mask as run_lengths
 from seamseg.data.convert.detection_source import DetectionImage, detection_categories, read_detection
 from seamseg.data.convert.item import Converted
 from seamseg.data.convert.job import Job
+from seamseg.data.convert.outlines import read_outline
 from seamseg.data.convert.panoptic_target import PanopticTarget
 from seamseg.data.convert.segmentation import Segmentation, color_ids
 from seamseg.data.label_map import read_label_map
@@ -45,6 +46,7 @@ class DetectionSource:
 class _Conversion:
     """What is the same for all images."""
 
+    annotations: Path
     target: PanopticTarget
     categories: Categories
     stuff_values: dict[int, int]
@@ -52,7 +54,10 @@ class _Conversion:
     def __call__(self, image: DetectionImage) -> Converted:
         objects = json.loads(image.objects)
         stuff = None if image.stuff_map is None else _stuff_classes(image, self.categories, self.stuff_values)
-        segmentation, num_hidden = segments_of_objects(objects, image.size, self.categories, stuff)
+        try:
+            segmentation, num_hidden = segments_of_objects(objects, image.size, self.categories, stuff)
+        except ValueError as error:
+            raise ValueError(f"{self.annotations}: {error}") from error
         annotation = image.stuff_map or Path(image.image_file)
         return self.target.write(
             image.image_id, image.photograph, image.image_file, annotation, segmentation, num_hidden
@@ -79,7 +84,7 @@ def detection_job(source: DetectionSource, target: PanopticTarget) -> Job[Detect
         result=target.json_file,
         head={"categories": categories.to_list()},
         items=images,
-        convert=_Conversion(target, categories, stuff_values),
+        convert=_Conversion(source.annotations, target, categories, stuff_values),
         options={"placement": target.placement, "stuff": sorted(stuff_values.items())},
     )
 
@@ -156,25 +161,8 @@ class _Mask:
         number = categories.class_of_original_id.get(entry["category_id"])
         if number is None:
             raise ValueError(f"{where}: its category_id {entry['category_id']} is not among the categories")
-        counts = _run_lengths(entry["segmentation"], size, where)
+        counts = read_outline(entry["segmentation"], size, where)
         return cls(number, bool(entry.get("iscrowd", 0)), int(run_lengths.area(counts)), counts)
 
     def paint(self, canvas: NDArray[np.int64], value: int) -> None:
         canvas[run_lengths.decode(self.counts).astype(np.bool_)] = value
-
-
-def _run_lengths(shape: Any, size: Size, where: str) -> dict[str, Any]:
-    """Polygons, or run lengths in either form, as compressed run lengths."""
-    try:
-        if isinstance(shape, list):
-            return dict(run_lengths.merge(run_lengths.frPyObjects([part for part in shape if len(part) >= 6], *size)))
-        stated, counts = tuple(shape["size"]), shape["counts"]
-        if stated != tuple(size):
-            raise ValueError(f"it is {size_text(stated)}, its image {size_text(size)}")
-        if isinstance(counts, list):
-            if sum(counts) != size[0] * size[1] or min(counts) < 0:
-                raise ValueError(f"its runs do not cover {size_text(size)} pixels")
-            return dict(run_lengths.frPyObjects({"size": list(size), "counts": counts}, *size))
-        return {"size": list(size), "counts": counts.encode()}
-    except (TypeError, KeyError, ValueError, IndexError, AttributeError) as error:
-        raise ValueError(f"{where}: its segmentation is wrong ({error})") from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seamseg.data.coco_index import coco_classes
-from seamseg.data.json_fields import field, file_field, image_id_field, load_object
+from seamseg.data.json_fields import field, file_field, image_id_field, load_object, short_text
 from seamseg.structures import Categories, ImageId, Size
 
 
@@ -76,7 +76,9 @@ def read_detection(path: Path, images: Path, stuff_maps: Path | None) -> list[De
         own = json.dumps(objects.pop(image_id, [])).encode()
         found[image_id] = DetectionImage(image_id, name, size, images / name, stuff_map, own)
     if objects:
-        raise ValueError(f"{path}: annotations speak of the image {next(iter(objects))}, which is not among the images")
+        raise ValueError(
+            f"{path}: annotations speak of the image {short_text(next(iter(objects)))}, which is not among the images"
+        )
     return list(found.values())
 
 

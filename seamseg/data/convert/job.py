@@ -107,7 +107,7 @@ def run_job(
         OSError: a file cannot be written.
     """
     if not job.items:
-        raise ValueError(f"{job.title}: there are no images to convert")
+        raise ValueError(f"{job.title}: there are no images to convert to {job.result}")
     if not overwrite and job.result.exists():
         _check_same(job)
         on_progress(len(job.items))

@@ -1,0 +1,62 @@
+"""Polygons and run lengths of unknown quality."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from pycocotools import mask as run_lengths
+
+from seamseg.data.convert.outlines import read_outline, uncompressed
+
+SIZE = (4, 6)
+
+
+@given(npst.arrays(np.uint8, npst.array_shapes(min_dims=2, max_dims=2, max_side=40), elements=st.integers(0, 1)))
+def test_short_run_lengths_are_those_of_pycocotools(mask: np.ndarray) -> None:
+    enlarged = np.asfortranarray(np.repeat(mask, 50, axis=0))
+    text = run_lengths.encode(enlarged)["counts"].decode()
+    borders = np.flatnonzero(np.diff(enlarged.ravel(order="F"), prepend=0, append=2)).tolist()
+    assert uncompressed(text) == np.diff([0, *borders]).tolist()
+
+
+def test_all_forms_of_one_outline() -> None:
+    mask = np.zeros(SIZE, np.uint8)
+    mask[1:3, 2:5] = 1
+    encoded = run_lengths.encode(np.asfortranarray(mask))
+    forms: list[Any] = [
+        [[2, 1, 5, 1, 5, 3, 2, 3]],
+        {"size": [*SIZE], "counts": encoded["counts"].decode()},
+        {"size": [*SIZE], "counts": [9, 2, 2, 2, 2, 2, 5]},
+    ]
+    for form in forms:
+        assert (run_lengths.decode(read_outline(form, SIZE, "here")) == mask).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ([[float("inf"), 0, 4, 0, 4, 2]], "far outside of 4×6 pixels"),
+        ([[1e9, 0, 4, 0, 4, 2]], "far outside of 4×6 pixels"),
+        ([[float("nan"), 0, 4, 0, 4, 2]], "far outside of 4×6 pixels"),
+        ([["a", 0, 4, 0, 4, 2]], "is no number"),
+        ([[0, 0, 4, 0, 4, 2, 1]], "odd number of coordinates"),
+        ([5], "has no len"),
+        ({"size": [4, 6], "counts": "13<"}, "do not cover 4×6 pixels"),
+        ({"size": [4, 6], "counts": ""}, "end too early"),
+        ({"size": [4, 6], "counts": "23c"}, "end too early"),
+        ({"size": [4, 6], "counts": "2 3"}, "' ' is out of place"),
+        ({"size": [4, 6], "counts": "o" * 500}, "is out of place"),
+        ({"size": [4, 6], "counts": [-2, 26]}, "do not cover"),
+        ({"size": [4, 6], "counts": [10**400]}, "do not cover"),
+        ({"size": [6, 4], "counts": [24]}, "it is 6×4, its image 4×6"),
+    ],
+)
+def test_what_would_crash_or_show_old_memory_is_refused(shape: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        read_outline(shape, SIZE, "here")
+    assert str(caught.value).startswith("here: its segmentation is wrong (")
