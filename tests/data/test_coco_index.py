@@ -75,6 +75,27 @@ HOSTILE: dict[str, tuple[Callable[[Json], Any], str]] = {
     "segment without crowd": (lambda c: segment(c).pop("iscrowd"), "the key 'iscrowd' is missing"),
     "segment with the id of void": (lambda c: segment(c).update(id=0), "segment 0: ids of segments lie in 1"),
     "segment with an id too large": (lambda c: segment(c).update(id=2**24), "ids of segments lie in 1 … 16777215"),
+    "image of a size that is no number": (
+        lambda c: c["images"][0].update(height=float("nan")),
+        "image 103: 'height' is nan, expected int",
+    ),
+    "segment of a category that is no number": (
+        lambda c: segment(c).update(category_id=float("nan")),
+        "'category_id' is nan, expected int",
+    ),
+    "a color that is no number": (
+        lambda c: c["categories"][0].update(color=[float("nan"), 0, 0]),
+        "category 0 has a color that is not red",
+    ),
+    "a color without end": (
+        lambda c: c["categories"][0].update(color=[float("inf"), 0, 0]),
+        "category 0 has a color that is not red",
+    ),
+    "image with a novel for an id": (lambda c: c["images"][0].update(id="x" * 5000), "expected a number or a word"),
+    "image with an id of two lines": (lambda c: c["images"][0].update(id="a\nb"), "expected a number or a word"),
+    "image with a novel for a size": (lambda c: c["images"][0].update(height="x" * 5000), "…, expected int"),
+    "file of two lines": (lambda c: c["images"][0].update(file_name="a\nb.png"), "files are named relative"),
+    "file with half a letter": (lambda c: c["images"][0].update(file_name="\ud800"), "files are named relative"),
     "two segments of one id": (
         lambda c: c["annotations"][1]["segments_info"].extend([segment(c)]),
         "of image 101: two segments have the id",
@@ -93,6 +114,7 @@ def test_a_wrong_file_is_named_with_what_is_wrong(tmp_path: Path, name: str) -> 
     assert message.startswith(str(data.json_file))
     assert said in message
     assert "\n" not in message
+    assert len(message) < 500
 
 
 @pytest.mark.parametrize(
@@ -126,6 +148,18 @@ def test_records_join_by_image_and_hold_the_segments_by_id(tmp_path: Path) -> No
         found = zip(record.segment_ids.tolist(), record.classes.tolist(), record.crowd.tolist(), strict=True)
         assert list(found) == expected
     assert [record.crowd.any() for record in records] == [False, False, True, False]
+
+
+def test_a_million_segments_are_read(tmp_path: Path) -> None:
+    data = write_tiny_panoptic(tmp_path, num_images=1)
+    number = 1_000_000
+    segments = ",".join(f'{{"id":{one},"category_id":10,"iscrowd":0}}' for one in range(number, 0, -1))
+    text = data.json_file.read_text()
+    begin = text.index('"segments_info": [') + len('"segments_info": [')
+    data.json_file.write_text(text[:begin] + segments + text[text.index("}]}", begin) + 1 :])
+    ((record,), categories) = read_index(data.json_file)[::-1]
+    assert record.segment_ids.tolist() == list(range(1, number + 1))
+    assert set(record.classes.tolist()) == {categories.class_of_original_id[10]}
 
 
 def test_images_without_annotation_are_left_out(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from seamseg.data.images import BrokenImageError
 from seamseg.data.panoptic_png import read_panoptic_png, write_panoptic_png
@@ -45,6 +46,15 @@ def test_other_kinds_of_png_are_refused(tmp_path: Path, pixels: np.ndarray, said
     assert cv2.imwrite(str(tmp_path / "a.png"), pixels)
     with pytest.raises(BrokenImageError, match=said):
         read_panoptic_png(tmp_path / "a.png")
+
+
+def test_a_palette_of_the_colours_gives_the_same_ids(tmp_path: Path) -> None:
+    """What programs make of a PNG to save space."""
+    ids = np.array([[0, 70_000, 70_000], [300, 300, 0]])
+    write_panoptic_png(tmp_path / "a.png", ids)
+    Image.open(tmp_path / "a.png").quantize(8).save(tmp_path / "palette.png")
+    assert (tmp_path / "palette.png").read_bytes()[25] == 3
+    assert np.array_equal(read_panoptic_png(tmp_path / "palette.png"), ids)
 
 
 def test_the_ids_of_a_real_file(shared: Path) -> None:

@@ -139,10 +139,10 @@ BAD_CONFIGS: dict[str, tuple[Callable[[Path], Any], str]] = {
         config(lambda labels: [entry.update(instances=True) for entry in labels]),
         "has no stuff label that is evaluated",
     ),
-    "another class": (config(lambda labels: labels[0].update(name="cat")), "category animal--bird is not among the"),
+    "another class": (config(lambda labels: labels[0].update(name="cat")), "category 'animal--bird' is not among the"),
     "one class more": (
         config(lambda labels: labels.append(label("new", True, True))),
-        "the categories lack new, which",
+        "the categories lack 'new', which",
     ),
 }
 
@@ -176,10 +176,10 @@ BAD_FILES: dict[str, tuple[Callable[[Json], Any], str]] = {
     "unknown class": (lambda c: segment(c).update(category_id=99), "its category_id 99 is not among"),
     "a class twice": (
         lambda c: c["categories"].append(c["categories"][0]),
-        "category 5: a category before it is called animal--bird, too",
+        "category 5: a category before it is called 'animal--bird', too",
     ),
     "one id for two": (lambda c: c["categories"][0].update(id=11), "categories share the id 11"),
-    "no categories": (lambda c: c.update(categories=[]), "the categories lack animal--bird"),
+    "no categories": (lambda c: c.update(categories=[]), "the categories lack 'animal--bird'"),
     "images elsewhere": (
         lambda c: [image.update(file_name="x/" + image["file_name"]) for image in c["images"]],
         "none of the 2 images",

@@ -205,3 +205,12 @@ def test_wrong_sources(tmp_path: Path) -> None:
         source.annotations.write_text(json.dumps(content | change))
         with pytest.raises(ValueError, match=said):
             detection_job(source, target)
+
+
+def test_objects_that_are_wrong_are_named_with_their_file(tmp_path: Path) -> None:
+    source = write_source(tmp_path, [[95, 95, 95, 3], [92, 92, 0, 255]])
+    content = json.loads(source.annotations.read_text())
+    content["annotations"][0]["segmentation"] = [[float("inf"), 0, 1, 0, 1, 1]]
+    source.annotations.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"instances\.json: the annotation .* of image 7: its segmentation is wrong"):
+        run_job(detection_job(source, PanopticTarget(tmp_path / "out", "val")))

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from odd_images import turned
 from PIL import Image
 
 from seamseg.data.coco_panoptic import CocoPanoptic
@@ -183,3 +184,17 @@ def test_maps_of_another_size(tmp_path: Path) -> None:
         cv2.imwrite(str(source / f"{part}/a.png"), np.zeros((4, 4), np.uint8))
     with pytest.raises(ValueError, match=r"classes/a.png is 4×4 .* its image .*a.jpg is 3×4"):
         run_job(mask_jobs(source, tmp_path / "out")[0])
+
+
+def test_labels_of_a_turned_photograph_say_which_way_is_up(tmp_path: Path) -> None:
+    """One was labelled as it is stored, one as people see it."""
+    source = write_source(tmp_path / "in", ("stored", "upright"))
+    lying = np.repeat(np.arange(12, dtype=np.uint8).reshape(3, 4, 1) * 20, 3, axis=2)
+    (source / "images/stored.jpg").write_bytes(turned(6, lying))
+    (source / "images/upright.jpg").write_bytes(turned(6, np.ascontiguousarray(np.rot90(lying))))
+    (job,) = mask_jobs(source, tmp_path / "out")
+    run_job(job)
+    data = CocoPanoptic(tmp_path / "out", "train")
+    assert data.sizes == [(3, 4), (3, 4)]
+    for index in range(2):
+        assert abs(data.read_image(index).astype(int) - lying).mean() < 8
