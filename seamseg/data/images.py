@@ -82,17 +82,14 @@ def decode(path: Path, data: bytes, flags: int) -> NDArray[Any]:
     Raises:
         BrokenImageError: they are truncated, too large or no image.
     """
+    height, width = stored_size(data) or (0, 0)
+    if height * width > MOST_PIXELS or max(height, width) > LONGEST_SIDE:  # its decoder would take memory first
+        reason = f"is {height}×{width} (height×width), too large: images of up to {MOST_PIXELS:,} pixels are read"
+        raise BrokenImageError(path, reason)
     pixels = _decode_silently(np.frombuffer(data, dtype=np.uint8), flags)
     if pixels is None:
-        raise BrokenImageError(path, _why_not(data))
+        raise BrokenImageError(path, "cannot be decoded: it is truncated, damaged or not an image")
     return pixels
-
-
-def _why_not(data: bytes) -> str:
-    height, width = stored_size(data) or (0, 0)
-    if height * width > MOST_PIXELS or max(height, width) > LONGEST_SIDE:
-        return f"is {height}×{width} (height×width), too large: images of up to {MOST_PIXELS:,} pixels are read"
-    return "cannot be decoded: it is truncated, damaged or not an image"
 
 
 def _decode_silently(data: NDArray[np.uint8], flags: int) -> NDArray[Any] | None:
