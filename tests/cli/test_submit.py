@@ -73,7 +73,8 @@ def evaluated(tmp_path: Path, archive: Path, program: str, predicted: Path, *arg
     environment = os.environ | {"CITYSCAPES_DATASET": str(truth), "CITYSCAPES_RESULTS": str(results)}
     out = tmp_path / "scores.json"
     command = [sys.executable, "-c", _PROGRAM, program, tmp_path, out, *arguments]
-    ended = subprocess.run([str(part) for part in command], env=environment, capture_output=True, text=True)
+    words = [str(part) for part in command]  # the program leaves a file where it runs
+    ended = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     scores: dict[str, Any] = json.loads(out.read_text())
     return scores
