@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections import Counter
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -19,9 +20,11 @@ from oracles.boundary_quality import border, width
 from PIL import Image
 from torch import Tensor
 
-from seamseg.ops.overlaps import _map_overlaps_by_sorting, border_band, map_overlaps, png_overlaps
+from seamseg.ops.overlaps import _map_overlaps_by_keys, border_band, map_overlaps, png_overlaps
 
 Rows = dict[tuple[int, int], tuple[int, ...]]
+Way = Callable[..., Tensor]
+WAYS: list[Way] = [map_overlaps, _map_overlaps_by_keys]  # the second is that of other devices, here on the CPU
 
 
 def rows(table: Tensor) -> Rows:
@@ -69,7 +72,7 @@ def test_equals_counting_pixel_by_pixel(maps: tuple[NDArray, NDArray], band: int
     tensors = [torch.from_numpy(one) for one in maps]
     expected = pixel_by_pixel(*maps, band)
     assert rows(map_overlaps(*tensors, band)) == expected
-    assert rows(_map_overlaps_by_sorting(*tensors, band)) == expected
+    assert rows(_map_overlaps_by_keys(*tensors, band)) == expected
     files = [encode(one) for one in maps]
     assert rows(png_overlaps(*files, band)) == expected
 
@@ -80,7 +83,7 @@ def test_borders_in_large_segments(band: int) -> None:
     true, predicted = (generator.integers(0, 4, (4, 5)).repeat(23, 0).repeat(31, 1)[7:, 5:] for _ in range(2))
     tensors = torch.from_numpy(true), torch.from_numpy(predicted)
     assert rows(map_overlaps(*tensors, band)) == pixel_by_pixel(true, predicted, band)
-    assert rows(_map_overlaps_by_sorting(*tensors, band)) == pixel_by_pixel(true, predicted, band)
+    assert rows(_map_overlaps_by_keys(*tensors, band)) == pixel_by_pixel(true, predicted, band)
 
 
 def test_the_band_is_that_of_the_published_program() -> None:
@@ -94,28 +97,55 @@ def test_every_integer_type_and_any_strides(kind: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     true, predicted = (torch.randint(0, 5, (40, 60), generator=generator) for _ in range(2))
     expected = pixel_by_pixel(true[::2, 1::3].numpy(), predicted[::2, 1::3].numpy(), 2)
-    assert rows(map_overlaps(true.to(kind)[::2, 1::3], predicted[::2, 1::3], 2)) == expected
+    for count in WAYS:
+        assert rows(count(true.to(kind)[::2, 1::3], predicted[::2, 1::3], 2)) == expected
 
 
-def test_many_pairs_and_large_ids() -> None:
+@pytest.mark.parametrize("count", WAYS)
+def test_many_pairs_and_large_ids(count: Way) -> None:
     true = torch.arange(90_000).view(300, 300) * 10**12 - 5
-    found = rows(map_overlaps(true, true.flip(0)))
+    found = rows(count(true, true.flip(0), 0))
     pairs = zip(true.flatten().tolist(), true.flip(0).flatten().tolist(), strict=True)
     assert found == dict.fromkeys(pairs, (1, 0, 0, 0))
 
 
+@pytest.mark.parametrize("count", WAYS)
+def test_the_ends_of_the_integers(count: Way) -> None:
+    low, high = -(2**63), 2**63 - 1
+    true = torch.tensor([[low, low, high], [low, low, high - 1]])
+    expected = {(low, high): (4, 4, 4, 4), (high, low): (1, 1, 1, 1), (high - 1, low): (1, 1, 1, 1)}
+    assert rows(count(true, torch.tensor([[high, high, low]] * 2), 1)) == expected
+
+
+@pytest.mark.parametrize("count", WAYS)
+def test_a_map_without_pixels(count: Way) -> None:
+    for shape in ((0, 5), (5, 0)):
+        assert rows(count(torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64), 1)) == {}
+
+
+@pytest.mark.parametrize("count", WAYS)
 @pytest.mark.parametrize(
     ("true", "predicted", "band", "message"),
     [
-        (torch.zeros(2, 3), torch.zeros(2, 3), 0, "must be int64"),
-        (torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64), 0, "two dimensions"),
+        (torch.zeros(2, 3), torch.zeros(2, 3), 0, "ids (must be|are integers)"),
+        (torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64), 0, "two dimensions|are H×W"),
         (torch.zeros(2, 3, dtype=torch.int64), torch.zeros(3, 2, dtype=torch.int64), 0, "one size"),
         (torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, 3, dtype=torch.int64), -1, "negative"),
     ],
 )
-def test_what_does_not_fit_is_refused(true: Tensor, predicted: Tensor, band: int, message: str) -> None:
+def test_what_does_not_fit_is_refused(count: Way, true: Tensor, predicted: Tensor, band: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        map_overlaps(true, predicted, band)
+        count(true, predicted, band)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU that torch can use")
+@given(MAPS, st.integers(0, 6), st.sampled_from([1, 10**15]))
+def test_on_a_gpu(maps: tuple[NDArray, NDArray], band: int, factor: int) -> None:
+    tensors = [torch.from_numpy(one) * factor for one in maps]
+    found = map_overlaps(*(one.cuda() for one in tensors), band)
+    assert found.device.type == "cpu"
+    assert rows(found) == rows(map_overlaps(*tensors, band))
 
 
 # --- PNGs -----------------------------------------------------------------------------------------------------------
