@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seamseg.metrics.analysis import analyse
 from seamseg.metrics.average_precision import AveragePrecision, ImageInstances
 from seamseg.metrics.confusion import ConfusionMatrix
 from seamseg.metrics.image_counts import ImageCounts
 from seamseg.metrics.matching import match
+from seamseg.metrics.outcomes import ImageOutcomes
 from seamseg.metrics.overlaps import Overlaps
 from seamseg.metrics.panoptic_quality import PanopticQuality, StuffOverlap
 from seamseg.metrics.scores import BoundaryQuality, ClassScores, Scores
@@ -29,6 +31,7 @@ class EvaluatorState:
         stuff: 4×C, of the overlap of stuff.
         fused, semantic: C×(C+1), confusion matrices of the fused output and of the semantic head.
         instances: objects and detections per image.
+        outcomes: what became of the segments of each image.
     """
 
     images: list[ImageCounts]
@@ -38,6 +41,7 @@ class EvaluatorState:
     fused: Tensor
     semantic: Tensor
     instances: list[ImageInstances]
+    outcomes: list[ImageOutcomes]
 
 
 class PanopticEvaluator:
@@ -53,6 +57,7 @@ class PanopticEvaluator:
     def __init__(self, num_classes: int, num_stuff: int, boundary: bool = True) -> None:
         self.num_classes, self.num_stuff, self.boundary = num_classes, num_stuff, boundary
         self._images: list[ImageCounts] = []
+        self._outcomes: list[ImageOutcomes] = []
         self._quality = PanopticQuality(num_classes, num_stuff)
         self._boundary = PanopticQuality(num_classes, num_stuff)
         self._stuff = StuffOverlap(num_classes, num_stuff)
@@ -107,6 +112,7 @@ class PanopticEvaluator:
         matching = match(overlaps)
         counts = matching.counts(self.num_classes)
         self._images.append(ImageCounts.of_state(image_id, counts))
+        self._outcomes.append(ImageOutcomes.of(image_id, overlaps, matching))
         self._quality.add(counts)
         self._stuff.count(matching)
         self._fused.count(overlaps)
@@ -126,6 +132,7 @@ class PanopticEvaluator:
             self._fused.state,
             self._semantic.state,
             self._precision.state,
+            self._outcomes,
         )
 
     def merge(self, states: Iterable[EvaluatorState]) -> None:
@@ -138,6 +145,7 @@ class PanopticEvaluator:
             for image in state.images:
                 self._mark(image.image_id)
             self._images += state.images
+            self._outcomes += state.outcomes
             self._quality.merge(state.quality)
             self._boundary.merge(state.boundary)
             self._stuff.merge(state.stuff)
@@ -159,6 +167,7 @@ class PanopticEvaluator:
                 f"scores by class need one name per class, not {len(names)} names for {self.num_classes} classes"
             )
         quality, border = self._quality, self._boundary
+        images, outcomes = sorted(self._images, key=_by_id), sorted(self._outcomes, key=_by_id)
         return Scores(
             all=quality.over_all(),
             things=quality.over_things(),
@@ -172,7 +181,8 @@ class PanopticEvaluator:
             boundary=BoundaryQuality(border.over_all(), border.over_things(), border.over_stuff())
             if self.boundary
             else None,
-            images=tuple(sorted(self._images, key=lambda image: (isinstance(image.image_id, str), image.image_id))),
+            images=tuple(images),
+            analysis=analyse(images, outcomes, self._fused.state, names, self.num_stuff),
         )
 
     def _per_class(self, names: Sequence[str]) -> dict[str, ClassScores]:
@@ -187,3 +197,8 @@ class PanopticEvaluator:
         if image_id in self._seen:
             raise ValueError(f"image {image_id} was scored twice; every image counts once")
         self._seen.add(image_id)
+
+
+def _by_id(image: ImageCounts | ImageOutcomes) -> tuple[bool, ImageId]:
+    """Numbers before names."""
+    return isinstance(image.image_id, str), image.image_id

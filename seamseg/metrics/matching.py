@@ -29,6 +29,8 @@ class Matching:
         false: classes of the predicted segments that are false, one entry each.
         missed: classes of the true segments that are missed, one entry each.
         present: classes of the true segments that can be found: with a pixel, not void, no crowd; one entry each.
+        false_segments, present_segments: which segments of their side the entries of ``false`` and ``present`` are,
+            ascending.
     """
 
     classes: IntArray
@@ -37,6 +39,8 @@ class Matching:
     false: IntArray
     missed: IntArray
     present: IntArray
+    false_segments: IntArray
+    present_segments: IntArray
 
     def counts(self, num_classes: int) -> FloatArray:
         """4×C: per class the sum of the matches' IoUs, the numbers of matched, false and missed segments."""
@@ -59,10 +63,10 @@ def match(overlaps: Overlaps, boundary: bool = False) -> Matching:
     alike = (true_classes == predicted_classes) & ~on_void
     crowd = overlaps.true_crowd[overlaps.true]
     candidates = np.flatnonzero(alike & ~crowd)
-    iou = _iou(overlaps, candidates, on_void, overlaps.pixels, overlaps.pixels, overlaps.pixels)
+    iou = pair_iou(overlaps, candidates)
     if boundary:
         counts = overlaps.true_border, overlaps.predicted_border, overlaps.both_borders
-        iou = np.minimum(iou, _iou(overlaps, candidates, on_void, *counts))
+        iou = np.minimum(iou, _iou(overlaps, candidates, *counts))
     matched = iou > 0.5
     found_true, found_predicted = np.zeros(overlaps.num_true, np.bool_), np.zeros(overlaps.num_predicted, np.bool_)
     found_true[overlaps.true[candidates[matched]]] = True
@@ -80,18 +84,26 @@ def match(overlaps: Overlaps, boundary: bool = False) -> Matching:
         false=overlaps.predicted_classes[false],
         missed=overlaps.true_classes[present & ~found_true],
         present=overlaps.true_classes[present],
+        false_segments=np.flatnonzero(false),
+        present_segments=np.flatnonzero(present),
     )
 
 
+def pair_iou(overlaps: Overlaps, pairs: IntArray) -> FloatArray:
+    """The IoU of some pairs, pixels that are void in the truth left out of the union.
+
+    Args:
+        overlaps: of an image.
+        pairs: positions in its list of pairs.
+    """
+    return _iou(overlaps, pairs, overlaps.pixels, overlaps.pixels, overlaps.pixels)
+
+
 def _iou(
-    overlaps: Overlaps,
-    pairs: IntArray,
-    on_void: BoolArray,
-    in_true: IntArray,
-    in_predicted: IntArray,
-    in_both: IntArray,
+    overlaps: Overlaps, pairs: IntArray, in_true: IntArray, in_predicted: IntArray, in_both: IntArray
 ) -> FloatArray:
     """Of some pairs, from how many pixels of every pair belong to the true part, the predicted part, and both."""
+    on_void = overlaps.true_classes[overlaps.true] == VOID
     true, predicted = overlaps.true[pairs], overlaps.predicted[pairs]
     true_areas = np.bincount(overlaps.true, in_true, overlaps.num_true)
     predicted_areas = np.bincount(overlaps.predicted, in_predicted * ~on_void, overlaps.num_predicted)

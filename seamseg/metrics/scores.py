@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from seamseg.metrics.analysis import Analysis
 from seamseg.metrics.image_counts import ImageCounts
 from seamseg.metrics.panoptic_quality import Quality
 
@@ -62,6 +63,7 @@ class Scores:
         pq_dagger: PQ†, the mean over the classes with something to find, as ``all.pq`` but for its stuff; NaN without.
         boundary: boundary PQ; None where borders were not looked at.
         images: what each image contributes, by ascending id.
+        analysis: where quality is lost.
     """
 
     all: Quality
@@ -75,22 +77,37 @@ class Scores:
     pq_dagger: float
     boundary: BoundaryQuality | None
     images: tuple[ImageCounts, ...]
+    analysis: Analysis
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values under the same names; ``None`` instead of NaN, which JSON does not know."""
-        plain: dict[str, Any] = _without_nan(asdict(replace(self, images=())))
-        plain["images"] = [image.to_dict() for image in self.images]
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        parts |= {name: asdict(part) for name, part in parts.items() if isinstance(part, Quality | BoundaryQuality)}
+        parts["per_class"] = {name: asdict(line) for name, line in self.per_class.items()}
+        parts |= {"images": [image.to_dict() for image in self.images], "analysis": self.analysis.to_dict()}
+        plain: dict[str, Any] = _without_nan(parts)
         return plain
 
     def to_json(self) -> str:
-        """The same as text, with one line per image."""
-        plain = self.to_dict()
-        images = ",\n".join(f"  {json.dumps(image, allow_nan=False)}" for image in plain.pop("images"))
-        head = json.dumps(plain, indent=2, allow_nan=False).removesuffix("\n}")
-        return f'{head},\n  "images": [\n{images}\n  ]\n}}\n'
+        """The same as text, with one line per class, image and row of a matrix."""
+        return json_lines(self.to_dict()) + "\n"
+
+
+def json_lines(value: Any, indent: str = "") -> str:
+    """JSON that a person can read: objects of several levels over lines, lists of lists or objects a line per entry."""
+    deeper = indent + "  "
+    if isinstance(value, dict) and any(isinstance(entry, dict | list) for entry in value.values()):
+        lines = [f"{deeper}{json.dumps(key)}: {json_lines(entry, deeper)}" for key, entry in value.items()]
+        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+    if isinstance(value, list) and any(isinstance(entry, dict | list) for entry in value):
+        lines = [deeper + json.dumps(entry, allow_nan=False) for entry in value]
+        return "[\n" + ",\n".join(lines) + f"\n{indent}]"
+    return json.dumps(value, allow_nan=False)
 
 
 def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(entry) for entry in value]
     return None if isinstance(value, float) and math.isnan(value) else value

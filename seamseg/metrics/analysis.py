@@ -1,0 +1,216 @@
+"""Where a panoptic quality is lost: by size, by outcome, between which classes, and in which images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seamseg.metrics.image_counts import ImageCounts
+from seamseg.metrics.outcomes import CASES, ImageOutcomes, Outcome
+from seamseg.metrics.overlaps import IntArray
+from seamseg.metrics.panoptic_quality import PanopticQuality, Quality
+from seamseg.metrics.resampling import Intervals, pq_intervals
+from seamseg.structures import VOID, ImageId
+
+SIZES = ("small", "medium", "large")
+SIZE_LIMITS = (32**2, 96**2)
+"""Pixels from which on a segment is medium and large, as on COCO."""
+
+NUM_WORST = 10
+BARELY = 0.6
+"""Matches up to this IoU are found barely."""
+
+
+@dataclass(frozen=True)
+class SizeQuality:
+    """The segments of one size: true ones by their own area, crowd aside, and false predictions by theirs.
+
+    Attributes:
+        all, things, stuff: panoptic quality over the classes that appear in this size.
+        tp, fp, fn: numbers of matched, false and missed segments.
+        per_class: PQ by class name, NaN where none of this size appears.
+    """
+
+    all: Quality
+    things: Quality
+    stuff: Quality
+    tp: int
+    fp: int
+    fn: int
+    per_class: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ClassOutcomes:
+    """How many segments of a class met which end; :class:`~seamseg.metrics.outcomes.Outcome` says what decides.
+
+    Attributes:
+        found: matched; of these ``barely`` with an IoU of at most 0.6.
+        barely: see above.
+        poor: true segments that are recognised but badly segmented: right class, IoU from 0.1 to 0.5.
+        confused: true segments with a prediction of another class in their place.
+        missed: true segments with nothing like them.
+        false_poor: false predictions of the right class in a wrong shape, or the second on one object.
+        false_confused: false predictions in the place of a segment of another class.
+        invented: false predictions where nothing like them is.
+    """
+
+    found: int
+    barely: int
+    poor: int
+    confused: int
+    missed: int
+    false_poor: int
+    false_confused: int
+    invented: int
+
+
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """Which class is taken for which.
+
+    Attributes:
+        classes: C names.
+        segments: (C+1)×(C+1) true segments by their class and that of their counterpart, as ``Outcome`` pairs them: own
+            class if found or badly segmented; the last column counts the missed, the last row the invented.
+        pixels: C×(C+1) pixels of true class by predicted class, crowd included; the last column is void.
+    """
+
+    classes: tuple[str, ...]
+    segments: IntArray
+    pixels: IntArray
+
+    def largest(self, at_most: int) -> list[tuple[str, str, int]]:
+        """True class, predicted class and how many segments, the most frequent confusions first."""
+        num = len(self.classes)
+        between = self.segments[:num, :num] * ~np.eye(num, dtype=np.bool_)
+        order = np.argsort(-between, axis=None, kind="stable")[:at_most]
+        pairs = [divmod(int(place), num) for place in order if between.flat[place] > 0]
+        return [(self.classes[true], self.classes[other], int(between[true, other])) for true, other in pairs]
+
+
+@dataclass(frozen=True)
+class WorstImage:
+    """One of the images with the lowest PQ.
+
+    Attributes:
+        image_id: the data set's own id.
+        pq: mean over the classes that appear in it.
+        tp, fp, fn: matched, false and missed segments.
+    """
+
+    image_id: ImageId
+    pq: float
+    tp: int
+    fp: int
+    fn: int
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """What to look at first.
+
+    Attributes:
+        intervals: the middle 95 % of PQ over resampled images; None with fewer than two images.
+        by_size: small, medium and large segments.
+        outcomes: by class name.
+        confusion: between classes.
+        worst: images by PQ, the lowest first, those with more errors first among equals.
+    """
+
+    intervals: Intervals | None
+    by_size: dict[str, SizeQuality]
+    outcomes: dict[str, ClassOutcomes]
+    confusion: Confusion
+    worst: tuple[WorstImage, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values under the same names; matrices are lists of rows."""
+        return {
+            "intervals": None if self.intervals is None else asdict(self.intervals),
+            "by_size": {size: asdict(quality) for size, quality in self.by_size.items()},
+            "outcomes": {name: asdict(counts) for name, counts in self.outcomes.items()},
+            "confusion": {
+                "classes": list(self.confusion.classes),
+                "segments": self.confusion.segments.tolist(),
+                "pixels": self.confusion.pixels.tolist(),
+            },
+            "worst": [asdict(image) for image in self.worst],
+        }
+
+
+def analyse(
+    images: Sequence[ImageCounts],
+    outcomes: Sequence[ImageOutcomes],
+    pixels: torch.Tensor,
+    names: Sequence[str],
+    num_stuff: int,
+) -> Analysis:
+    """Analyses the images of a data set.
+
+    Args:
+        images, outcomes: of every image, in one order, whatever rank counted it.
+        pixels: C×(C+1), the confusion matrix of the fused output.
+        names: of the C classes.
+        num_stuff: the first ``num_stuff`` classes are stuff.
+    """
+    cases = np.concatenate([np.zeros(0, CASES), *(image.cases for image in outcomes)])
+    return Analysis(
+        intervals=pq_intervals(images, len(names), num_stuff) if len(images) > 1 else None,
+        by_size=_by_size(cases, names, num_stuff),
+        outcomes=_by_outcome(cases, names),
+        confusion=Confusion(tuple(names), _confusion(cases, len(names)), pixels.numpy().copy()),
+        worst=_worst(images),
+    )
+
+
+def _by_size(cases: NDArray[Any], names: Sequence[str], num_stuff: int) -> dict[str, SizeQuality]:
+    found = cases["outcome"] == Outcome.FOUND
+    kinds = (found, ~cases["is_true"], cases["is_true"] & ~found)
+    size_of_case, qualities = np.digitize(cases["area"], SIZE_LIMITS), {}
+    for number, size in enumerate(SIZES):
+        chosen = [kind & (size_of_case == number) for kind in kinds]
+        rows = [np.bincount(cases["class"][chosen[0]], cases["iou"][chosen[0]], len(names))]
+        rows += [np.bincount(cases["class"][kind], minlength=len(names)) for kind in chosen]
+        quality = PanopticQuality(len(names), num_stuff)
+        quality.state = torch.from_numpy(np.stack(rows).astype(np.float64))
+        tp, fp, fn = (int(kind.sum()) for kind in chosen)
+        per_class = dict(zip(names, quality.pq.tolist(), strict=True))
+        means = quality.over_all(), quality.over_things(), quality.over_stuff()
+        qualities[size] = SizeQuality(*means, tp, fp, fn, per_class)
+    return qualities
+
+
+def _by_outcome(cases: NDArray[Any], names: Sequence[str]) -> dict[str, ClassOutcomes]:
+    true, outcome = cases["is_true"], cases["outcome"]
+    found = outcome == Outcome.FOUND
+    columns = [found, found & (cases["iou"] <= BARELY)]
+    for side in (true, ~true):
+        columns += [side & (outcome == one) for one in (Outcome.POOR, Outcome.CONFUSED, Outcome.ALONE)]
+    counts = np.stack([np.bincount(cases["class"][chosen], minlength=len(names)) for chosen in columns], axis=1)
+    return {name: ClassOutcomes(*row) for name, row in zip(names, counts.tolist(), strict=True)}
+
+
+def _confusion(cases: NDArray[Any], num_classes: int) -> IntArray:
+    """(C+1)×(C+1)."""
+    matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
+    own = cases["class"].astype(np.int64)
+    other = np.where(cases["other"] == VOID, num_classes, cases["other"])
+    true, invented = cases["is_true"], ~cases["is_true"] & (cases["outcome"] == Outcome.ALONE)
+    np.add.at(matrix, (own[true], other[true]), 1)
+    np.add.at(matrix[num_classes], own[invented], 1)
+    return matrix
+
+
+def _worst(images: Sequence[ImageCounts]) -> tuple[WorstImage, ...]:
+    lines = [
+        WorstImage(image.image_id, image.pq, *(int(number) for number in image.counts[1:].sum(1))) for image in images
+    ]
+    known = [line for line in lines if not math.isnan(line.pq)]
+    return tuple(sorted(known, key=lambda line: (line.pq, -line.fp - line.fn))[:NUM_WORST])
