@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from seamseg.metrics.image_counts import ImageCounts
-from seamseg.metrics.outcomes import CASES, ImageOutcomes, Outcome
+from seamseg.metrics.outcomes import ImageSegments, Outcome, segment_cases
 from seamseg.metrics.overlaps import IntArray
 from seamseg.metrics.panoptic_quality import PanopticQuality, Quality
 from seamseg.metrics.resampling import Intervals, pq_intervals
@@ -147,7 +146,7 @@ class Analysis:
 
 def analyse(
     images: Sequence[ImageCounts],
-    outcomes: Sequence[ImageOutcomes],
+    segments: Sequence[ImageSegments],
     pixels: torch.Tensor,
     names: Sequence[str],
     num_stuff: int,
@@ -155,12 +154,12 @@ def analyse(
     """Analyses the images of a data set.
 
     Args:
-        images, outcomes: of every image, in one order, whatever rank counted it.
+        images, segments: of every image, in one order, whatever rank counted it.
         pixels: C×(C+1), the confusion matrix of the fused output.
         names: of the C classes.
         num_stuff: the first ``num_stuff`` classes are stuff.
     """
-    cases = np.concatenate([np.zeros(0, CASES), *(image.cases for image in outcomes)])
+    cases = segment_cases(segments)
     return Analysis(
         intervals=pq_intervals(images, len(names), num_stuff) if len(images) > 1 else None,
         by_size=_by_size(cases, names, num_stuff),
@@ -209,8 +208,8 @@ def _confusion(cases: NDArray[Any], num_classes: int) -> IntArray:
 
 
 def _worst(images: Sequence[ImageCounts]) -> tuple[WorstImage, ...]:
-    lines = [
-        WorstImage(image.image_id, image.pq, *(int(number) for number in image.counts[1:].sum(1))) for image in images
-    ]
-    known = [line for line in lines if not math.isnan(line.pq)]
-    return tuple(sorted(known, key=lambda line: (line.pq, -line.fp - line.fn))[:NUM_WORST])
+    known = [(image.pq, -int(image.counts[2:].sum()), image) for image in images if len(image.classes)]
+    worst = sorted(known, key=lambda entry: entry[:2])[:NUM_WORST]
+    return tuple(
+        WorstImage(image.image_id, pq, *(int(number) for number in image.counts[1:].sum(1))) for pq, _, image in worst
+    )

@@ -13,7 +13,7 @@ from seamseg.metrics.average_precision import AveragePrecision, ImageInstances
 from seamseg.metrics.confusion import ConfusionMatrix
 from seamseg.metrics.image_counts import ImageCounts
 from seamseg.metrics.matching import match
-from seamseg.metrics.outcomes import ImageOutcomes
+from seamseg.metrics.outcomes import ImageSegments
 from seamseg.metrics.overlaps import Overlaps
 from seamseg.metrics.panoptic_quality import PanopticQuality, StuffOverlap
 from seamseg.metrics.scores import BoundaryQuality, ClassScores, Scores
@@ -31,7 +31,7 @@ class EvaluatorState:
         stuff: 4×C, of the overlap of stuff.
         fused, semantic: C×(C+1), confusion matrices of the fused output and of the semantic head.
         instances: objects and detections per image.
-        outcomes: what became of the segments of each image.
+        segments: of each image, and how they overlap.
     """
 
     images: list[ImageCounts]
@@ -41,7 +41,7 @@ class EvaluatorState:
     fused: Tensor
     semantic: Tensor
     instances: list[ImageInstances]
-    outcomes: list[ImageOutcomes]
+    segments: list[ImageSegments]
 
 
 class PanopticEvaluator:
@@ -57,7 +57,7 @@ class PanopticEvaluator:
     def __init__(self, num_classes: int, num_stuff: int, boundary: bool = True) -> None:
         self.num_classes, self.num_stuff, self.boundary = num_classes, num_stuff, boundary
         self._images: list[ImageCounts] = []
-        self._outcomes: list[ImageOutcomes] = []
+        self._segments: list[ImageSegments] = []
         self._quality = PanopticQuality(num_classes, num_stuff)
         self._boundary = PanopticQuality(num_classes, num_stuff)
         self._stuff = StuffOverlap(num_classes, num_stuff)
@@ -112,7 +112,7 @@ class PanopticEvaluator:
         matching = match(overlaps)
         counts = matching.counts(self.num_classes)
         self._images.append(ImageCounts.of_state(image_id, counts))
-        self._outcomes.append(ImageOutcomes.of(image_id, overlaps, matching))
+        self._segments.append(ImageSegments.of(image_id, overlaps, matching))
         self._quality.add(counts)
         self._stuff.count(matching)
         self._fused.count(overlaps)
@@ -132,7 +132,7 @@ class PanopticEvaluator:
             self._fused.state,
             self._semantic.state,
             self._precision.state,
-            self._outcomes,
+            self._segments,
         )
 
     def merge(self, states: Iterable[EvaluatorState]) -> None:
@@ -145,7 +145,7 @@ class PanopticEvaluator:
             for image in state.images:
                 self._mark(image.image_id)
             self._images += state.images
-            self._outcomes += state.outcomes
+            self._segments += state.segments
             self._quality.merge(state.quality)
             self._boundary.merge(state.boundary)
             self._stuff.merge(state.stuff)
@@ -167,7 +167,7 @@ class PanopticEvaluator:
                 f"scores by class need one name per class, not {len(names)} names for {self.num_classes} classes"
             )
         quality, border = self._quality, self._boundary
-        images, outcomes = sorted(self._images, key=_by_id), sorted(self._outcomes, key=_by_id)
+        images, segments = sorted(self._images, key=_by_id), sorted(self._segments, key=_by_id)
         return Scores(
             all=quality.over_all(),
             things=quality.over_things(),
@@ -182,7 +182,7 @@ class PanopticEvaluator:
             if self.boundary
             else None,
             images=tuple(images),
-            analysis=analyse(images, outcomes, self._fused.state, names, self.num_stuff),
+            analysis=analyse(images, segments, self._fused.state, names, self.num_stuff),
         )
 
     def _per_class(self, names: Sequence[str]) -> dict[str, ClassScores]:
@@ -199,6 +199,6 @@ class PanopticEvaluator:
         self._seen.add(image_id)
 
 
-def _by_id(image: ImageCounts | ImageOutcomes) -> tuple[bool, ImageId]:
+def _by_id(image: ImageCounts | ImageSegments) -> tuple[bool, ImageId]:
     """Numbers before names."""
     return isinstance(image.image_id, str), image.image_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from seamseg.metrics.matching import FloatArray, Matching, pair_iou
 from seamseg.metrics.overlaps import BoolArray, IntArray, Overlaps
+from seamseg.ops.overlaps import COLUMNS
 from seamseg.structures import VOID, ImageId
 
 POOR_IOU = 0.1
@@ -35,39 +37,81 @@ class Outcome(IntEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class ImageOutcomes:
-    """The segments of one image that count in its panoptic quality; small enough to keep for every image.
+class ImageSegments:
+    """What is kept of every image until the outcomes are looked at, of all images at once: a few kilobytes.
 
     Attributes:
         image_id: the data set's own id.
-        cases: of type ``CASES``, a row for every true segment that can be found, then one for every false prediction:
-            the side, the class, the class of its counterpart (255 if ``ALONE``), the outcome, its own pixels, and its
-            IoU with the counterpart (0 if ``ALONE``).
+        pairs: N×3, of every pair of segments that share a pixel the true one, the predicted one and these pixels.
+        true_classes, true_crowd, predicted_classes: of the segments, as in :class:`Overlaps`.
+        present, false: the true segments that can be found and the false predictions, as in :class:`Matching`.
     """
 
     image_id: ImageId
-    cases: NDArray[Any]
+    pairs: IntArray
+    true_classes: IntArray
+    true_crowd: BoolArray
+    predicted_classes: IntArray
+    present: IntArray
+    false: IntArray
 
     @classmethod
-    def of(cls, image_id: ImageId, overlaps: Overlaps, matching: Matching) -> ImageOutcomes:
+    def of(cls, image_id: ImageId, overlaps: Overlaps, matching: Matching) -> ImageSegments:
         """Of an image whose segments are matched."""
-        true_classes, predicted_classes = overlaps.class_pairs
-        known = (true_classes != VOID) & (predicted_classes != VOID) & ~overlaps.true_crowd[overlaps.true]
-        pairs = np.flatnonzero(known)
-        iou, alike = pair_iou(overlaps, pairs), true_classes[pairs] == predicted_classes[pairs]
-        true = _Side(overlaps.true, predicted_classes, overlaps.true_classes)
-        predicted = _Side(overlaps.predicted, true_classes, overlaps.predicted_classes)
-        rows = [
-            side.cases(overlaps.pixels, pairs, iou, alike, chosen)
-            for side, chosen in ((true, matching.present_segments), (predicted, matching.false_segments))
-        ]
-        rows[0]["is_true"] = True
-        return cls(image_id, np.concatenate(rows))
+        pairs = np.stack([overlaps.true, overlaps.predicted, overlaps.pixels], axis=1)
+        classes = overlaps.true_classes, overlaps.true_crowd, overlaps.predicted_classes
+        return cls(image_id, pairs, *classes, matching.present_segments, matching.false_segments)
+
+
+def segment_cases(images: Sequence[ImageSegments]) -> NDArray[Any]:
+    """The segments that count in the panoptic quality of some images.
+
+    Returns:
+        Of type ``CASES``, a row for every true segment that can be found, image by image, then one for every false
+        prediction: the side, the class, the class of its counterpart (255 if ``ALONE``), the outcome, its own pixels,
+        and its IoU with the counterpart (0 if ``ALONE``).
+    """
+    if not images:
+        return np.zeros(0, CASES)
+    overlaps, present, false = _joined(images)
+    true_classes, predicted_classes = overlaps.class_pairs
+    known = (true_classes != VOID) & (predicted_classes != VOID) & ~overlaps.true_crowd[overlaps.true]
+    pairs = np.flatnonzero(known)
+    iou, alike = pair_iou(overlaps, pairs), true_classes[pairs] == predicted_classes[pairs]
+    true = _Side(overlaps.true, predicted_classes, overlaps.true_classes)
+    predicted = _Side(overlaps.predicted, true_classes, overlaps.predicted_classes)
+    rows = [
+        side.cases(overlaps.pixels, pairs, iou, alike, chosen) for side, chosen in ((true, present), (predicted, false))
+    ]
+    rows[0]["is_true"] = True
+    return np.concatenate(rows)
+
+
+def _joined(images: Sequence[ImageSegments]) -> tuple[Overlaps, IntArray, IntArray]:
+    """All as if they were one image, and its segments that are present and false."""
+    first_true = _starts([len(image.true_classes) for image in images])
+    first_predicted = _starts([len(image.predicted_classes) for image in images])
+    lengths = [len(image.pairs) for image in images]
+    table = np.zeros((sum(lengths), COLUMNS), np.int64)
+    table[:, :3] = np.concatenate([image.pairs for image in images])
+    table[:, 0] += np.repeat(first_true, lengths)
+    table[:, 1] += np.repeat(first_predicted, lengths)
+    true_classes, true_crowd, predicted_classes = (
+        np.concatenate([getattr(image, name) for image in images])
+        for name in ("true_classes", "true_crowd", "predicted_classes")
+    )
+    present = np.concatenate([image.present + start for image, start in zip(images, first_true, strict=True)])
+    false = np.concatenate([image.false + start for image, start in zip(images, first_predicted, strict=True)])
+    return Overlaps.of_table(table, true_classes, true_crowd, predicted_classes), present, false
+
+
+def _starts(lengths: list[int]) -> IntArray:
+    return np.cumsum([0, *lengths[:-1]])
 
 
 @dataclass(frozen=True, eq=False)
 class _Side:
-    """One side of an image: per pair the segment and the class on the other side, per segment its class."""
+    """One side: per pair the segment and the class on the other side, per segment its class."""
 
     segments: IntArray
     other_classes: IntArray
