@@ -28,6 +28,7 @@ class ScoredImage:
         fused: what the network says, at the size of the annotation.
         truth: the annotation.
         number: images scored so far by this process.
+        pq: of the image, the mean over the classes that appear in it; NaN if none does.
     """
 
     image_id: ImageId
@@ -35,6 +36,7 @@ class ScoredImage:
     fused: FusedImage
     truth: Segments
     number: int
+    pq: float
 
 
 def evaluate(
@@ -74,9 +76,9 @@ def _score(
     for image, image_id in enumerate(batch.image_ids):
         truth = Segments.of_truth(batch.ground_truth, image)
         fused = fusion(predictions.detections(image), predictions.semantics(image), truth.size)
-        evaluator.update(image_id, fused.segmentation, fused.detections, fused.semantics, truth)
+        counts = evaluator.update(image_id, fused.segmentation, fused.detections, fused.semantics, truth)
         number += 1
-        scored.append(ScoredImage(image_id, batch.images.entry(image), fused, truth, number))
+        scored.append(ScoredImage(image_id, batch.images.entry(image), fused, truth, number, counts.pq))
     return scored
 
 

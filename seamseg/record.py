@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from seamseg.algos.fusion import PanopticFusion
 from seamseg.data.loader import BatchLoader
 from seamseg.evaluate import evaluate
 from seamseg.export.model_file import MODEL_FILE, SETTINGS_FILE, ModelFile, save_model
+from seamseg.metrics.analysis import NUM_WORST
 from seamseg.metrics.scores import Scores
 from seamseg.networks import PanopticNet
 from seamseg.runtime.distributed import Process
@@ -19,7 +21,8 @@ from seamseg.runtime.log import RunLog
 from seamseg.runtime.position import Position
 from seamseg.runtime.progress import Advance
 from seamseg.runtime.run_folder import add_checkpoint
-from seamseg.show import Album
+from seamseg.show.album import Album, WorstAlbum
+from seamseg.show.analysis import analysis_pictures
 from seamseg.structures import Categories
 from seamseg.train import Trainer
 from seamseg.visualization.overlay import draw_overlay
@@ -84,8 +87,11 @@ class RunRecord:
 
     def validate(self, network: PanopticNet, position: Position) -> float:
         album = Album(self.categories, self.mean, self.std, self.num_pictures if self.process.is_first else 0)
-        scores = evaluate(network, self.validation, self.fusion, self.categories, self.process.device, [album.add])
-        self._show(album, position.iteration)
+        worst = WorstAlbum(self.categories, self.mean, self.std, min(self.num_pictures, NUM_WORST))
+        watchers = [album.add, worst.add]
+        scores = evaluate(network, self.validation, self.fusion, self.categories, self.process.device, watchers)
+        worst.over_ranks()
+        self._show(album, worst, scores, position.iteration)
         if self._log is not None:
             self._log.scalars("validation", position.iteration, _headline(scores))
             print(f"epoch {position.epoch}: {_sentence(scores)}", file=sys.stderr)
@@ -104,9 +110,13 @@ class RunRecord:
         if self._log is not None:
             self._log.close()
 
-    def _show(self, album: Album, iteration: int) -> None:
-        if self._log is None:
+    def _show(self, album: Album, worst: WorstAlbum, scores: Scores, iteration: int) -> None:
+        if self._log is None or self.num_pictures == 0:
             return
+        for name, picture in analysis_pictures(scores.analysis).items():
+            self._log.picture(f"analysis/{name}", iteration, picture)
+        if worst.rows:
+            self._log.picture("analysis/worst", iteration, worst.sheet())
         for row in album.rows:
             pictures = [
                 draw_overlay(row.image, row.truth, self.categories, scores=False),
@@ -121,6 +131,7 @@ def _headline(scores: Scores) -> dict[str, float]:
         "pq": scores.all.pq,
         "pq_things": scores.things.pq,
         "pq_stuff": scores.stuff.pq,
+        **{f"pq_{size}": quality.all.pq if quality.all.n else math.nan for size, quality in scores.analysis.by_size.items()},
         "sq": scores.all.sq,
         "rq": scores.all.rq,
         "miou": scores.miou,

@@ -135,7 +135,7 @@ class _Work:
 
     def _instances(self, true: ListedSegments, predicted: ListedSegments) -> ImageInstances:
         num_stuff = self._categories.num_stuff
-        sides = [_read_segments(listed) for listed in (true, predicted)]
+        sides = [read_segments(listed) for listed in (true, predicted)]
         objects = segment_instances(sides[0], num_stuff)
         return ImageInstances(
             true.image_id,
@@ -196,6 +196,7 @@ def _wrong_areas(side: str, listed: ListedSegments, counted: NDArray[Any]) -> li
     ]
 
 
-def _read_segments(listed: ListedSegments) -> Segments:
+def read_segments(listed: ListedSegments) -> Segments:
+    """An image of one side, its segments in the order of the list."""
     ids = _positions(read_panoptic_png(listed.png).astype(np.int64), listed)
     return Segments(torch.from_numpy(ids), torch.from_numpy(listed.classes), torch.from_numpy(listed.crowd))

@@ -17,6 +17,7 @@ import seamseg.record
 from seamseg.build import build_trainer
 from seamseg.config import save_experiment
 from seamseg.export.model_source import load_model_file
+from seamseg.metrics.analysis import analyse
 from seamseg.metrics.panoptic_quality import Quality
 from seamseg.metrics.scores import Scores
 from seamseg.record import RunRecord
@@ -44,7 +45,8 @@ def begun(folder: Path, run: Path, process: Process = ALONE) -> tuple[Trainer, R
 
 def scores_of(pq: float) -> Scores:
     quality = Quality(pq, pq, pq, 1)
-    return Scores(quality, quality, quality, {}, 0.5, 0.25, float("nan"), 0.125, 0.4, None, ())
+    analysis = analyse([], [], torch.zeros(1, 2, dtype=torch.int64), ["sky"], 1)
+    return Scores(quality, quality, quality, {}, 0.5, 0.25, float("nan"), 0.125, 0.4, None, (), analysis)
 
 
 def scored(record: RunRecord, trainer: Trainer, position: Position, pq: float) -> float:
@@ -85,6 +87,7 @@ def test_what_is_logged(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixt
             "kind": "validation",
             "iteration": 24,
             **dict.fromkeys(("pq", "pq_things", "pq_stuff", "sq", "rq"), 0.375),
+            **dict.fromkeys(("pq_small", "pq_medium", "pq_large")),
             "miou": 0.5,
             "miou_semantic": 0.25,
             "box_ap": None,
@@ -112,8 +115,13 @@ def test_pictures_and_scalars_in_tensorboard(folder: Path, tmp_path: Path) -> No
     assert record.validate(trainer.network, Position(iteration=4)) >= 0
     record.close()
     events: Any = EventAccumulator(str(tmp_path / "tensorboard")).Reload()  # type: ignore[no-untyped-call]
-    assert len(events.Tags()["images"]) == 2
-    for tag in events.Tags()["images"]:
+    tags = events.Tags()["images"]
+    assert {tag for tag in tags if tag.startswith("analysis/")} == {
+        f"analysis/{name}" for name in ("sizes", "outcomes", "confusion_segments", "confusion_pixels", "worst")
+    }
+    photographs = [tag for tag in tags if tag.startswith("validation/")]
+    assert len(photographs) == 2
+    for tag in photographs:
         picture = events.Images(tag)[0]
         assert picture.step == 4
         assert (picture.width, picture.height) in ((56, 80), (40, 112))  # truth above prediction

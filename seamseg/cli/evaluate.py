@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from seamseg.build import build_evaluation_loader, load_model, open_split
+from seamseg.cli.analysis_folder import HELP, write_analysis
 from seamseg.cli.score_table import print_scores
 from seamseg.data.formats import FORMATS
 from seamseg.data.images import BrokenImageError
 from seamseg.evaluate import evaluate
+from seamseg.metrics.analysis import NUM_WORST
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import started
 from seamseg.runtime.files import write_text
 from seamseg.runtime.progress import progress_bar
-from seamseg.show import Album
+from seamseg.show.album import Album, WorstAlbum
 from seamseg.structures import Categories
 from seamseg.visualization.images import write_image
 
@@ -44,6 +46,7 @@ def add_parser(verbs: Any) -> None:
     verb.add_argument("--limit", type=int, help="only this many images, the first of the split")
     verb.add_argument("--json", type=Path, metavar="FILE", help="write the scores there, as fractions of 1")
     verb.add_argument("--sheet", type=Path, metavar="FILE", help="write a picture of the first images there")
+    verb.add_argument("--analysis", type=Path, metavar="FOLDER", help=HELP)
     verb.add_argument("--device", help="such as cpu or cuda:1; default: CUDA where there is one")
     verb.set_defaults(run=run)
 
@@ -61,10 +64,17 @@ def run(options: argparse.Namespace) -> int:
         broken: list[BrokenImageError] = []
         loader = build_evaluation_loader(model.experiment, split, process, broken.append)
         album = Album(model.categories, model.experiment.data.mean, model.experiment.data.std, limit=SHEET_ROWS)
+        worst = WorstAlbum(
+            model.categories,
+            model.experiment.data.mean,
+            model.experiment.data.std,
+            NUM_WORST if options.analysis else 0,
+        )
         share = math.ceil(len(split) / process.world_size)
         with progress_bar("evaluating", share, shown=process.is_first) as advance:
-            watchers = [album.add, lambda scored: advance(scored.number, "")]
+            watchers = [album.add, worst.add, lambda scored: advance(scored.number, "")]
             scores = evaluate(model.network, loader, model.fusion, model.categories, process.device, watchers)
+        worst.over_ranks()
         for error in broken:
             print(f"left out: {error}", file=sys.stderr)
         if process.is_first:
@@ -73,6 +83,8 @@ def run(options: argparse.Namespace) -> int:
                 write_text(options.json, scores.to_json())
             if options.sheet:
                 write_image(options.sheet, album.sheet())
+            if options.analysis:
+                write_analysis(options.analysis, scores, worst=worst.sheet() if worst.rows else None)
     return 0
 
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import math
 import sys
 from pathlib import Path
 from typing import Any
 
+from seamseg.cli.analysis_folder import HELP, WORST_WIDTH, write_analysis
+from seamseg.cli.analysis_tables import image_table
 from seamseg.cli.score_table import print_scores
 from seamseg.data.panoptic_files import PanopticFiles, open_annotation, open_results
-from seamseg.metrics.scores import Scores
 from seamseg.runtime.files import write_text
 from seamseg.runtime.progress import progress_bar
 from seamseg.score import WrongArea, score_files
+from seamseg.show.files import file_sheet
 
 
 def add_parser(verbs: Any) -> None:
@@ -33,6 +32,7 @@ def add_parser(verbs: Any) -> None:
     verb.add_argument("--pred-dir", type=Path, metavar="D", help="PNGs of the results (default: PRED)")
     verb.add_argument("--json", type=Path, metavar="OUT", help="write the scores there, as `seamseg evaluate` does")
     verb.add_argument("--per-image", type=Path, metavar="OUT.csv", help="write a table with a line per image there")
+    verb.add_argument("--analysis", type=Path, metavar="FOLDER", help=HELP)
     verb.set_defaults(run=run)
 
 
@@ -44,10 +44,15 @@ def run(options: argparse.Namespace) -> int:
     for note in notes(truth, results, found.wrong_areas):
         print(note, file=sys.stderr)
     print_scores(found.scores)
-    for path, text in ((options.json, found.scores.to_json), (options.per_image, lambda: table(found.scores, truth))):
+    images = image_table(found.scores, lambda image_id: truth.images[image_id].png.name)
+    for path, text in ((options.json, found.scores.to_json), (options.per_image, lambda: images)):
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, text())
+    if options.analysis:
+        worst = found.scores.analysis.worst
+        sheet = file_sheet(truth, results, worst, WORST_WIDTH) if worst else None
+        write_analysis(options.analysis, found.scores, images, sheet)
     return 0
 
 
@@ -67,16 +72,3 @@ def notes(truth: PanopticFiles, results: PanopticFiles, wrong_areas: list[WrongA
     if extra:
         found.append(f"{results.json_file}: {extra} results are of images that {truth.json_file} lacks; left out")
     return found
-
-
-def table(scores: Scores, truth: PanopticFiles) -> str:
-    """Comma-separated: a line per image, the worst first; PQ is the mean over the image's classes."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image_id", "file_name", "pq", "iou_sum", "found", "false", "missed"])
-    for image in sorted(scores.images, key=lambda image: (math.isnan(image.pq), image.pq)):
-        iou_sum, found, false, missed = image.counts.sum(1).tolist()
-        name = truth.images[image.image_id].png.name
-        numbers = [int(number) for number in (found, false, missed)]
-        writer.writerow([image.image_id, name, "" if math.isnan(image.pq) else image.pq, iou_sum, *numbers])
-    return text.getvalue()

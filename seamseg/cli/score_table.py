@@ -7,6 +7,7 @@ import math
 from rich.console import Console
 from rich.table import Table
 
+from seamseg.metrics.analysis import Analysis
 from seamseg.metrics.scores import Scores
 
 
@@ -29,11 +30,27 @@ def print_scores(scores: Scores) -> None:
         console.print(
             f"{len(scores.per_class) - len(seen)} classes appear neither in the images nor in the predictions"
         )
+    for sentence in _analysis(scores.analysis):
+        console.print(sentence)
     console.print(f"PQ† {_percent(scores.pq_dagger)}{_boundary(scores)}")
     console.print(
         f"mIoU of the semantic head {_percent(scores.miou_semantic)}, "
         f"box AP {_percent(scores.box_ap)}, mask AP {_percent(scores.mask_ap)}"
     )
+
+
+def _analysis(analysis: Analysis) -> list[str]:
+    lines = []
+    if analysis.intervals is not None:
+        parts = {"PQ": analysis.intervals.all, "things": analysis.intervals.things, "stuff": analysis.intervals.stuff}
+        texts = (f"{name} {_percent(one.low)} … {_percent(one.high)}" for name, one in parts.items())
+        lines.append(f"95 % of resampled images: {', '.join(texts)}")
+    sizes = (f"{name} {_percent(one.all.pq) if one.all.n else '-'}" for name, one in analysis.by_size.items())
+    lines.append(f"PQ by size: {', '.join(sizes)}")
+    taken = [f"{true} for {other} ({number})" for true, other, number in analysis.confusion.largest(3)]
+    if taken:
+        lines.append(f"most often taken for another class: {', '.join(taken)}")
+    return lines
 
 
 def _boundary(scores: Scores) -> str:

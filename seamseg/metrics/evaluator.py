@@ -73,7 +73,7 @@ class PanopticEvaluator:
         detections: Detections,
         semantics: Tensor,
         truth: Segments,
-    ) -> None:
+    ) -> ImageCounts:
         """Scores one image; everything at the size of its annotation, and on one device.
 
         Args:
@@ -82,6 +82,9 @@ class PanopticEvaluator:
             detections: objects before fusion.
             semantics: H×W, the semantic head's classes.
             truth: the annotation.
+
+        Returns:
+            What the image contributes to the panoptic quality.
 
         Raises:
             ValueError: sizes differ, a class is unknown, or the image was scored before.
@@ -92,17 +95,21 @@ class PanopticEvaluator:
                 f"image {image_id} is scored at one size, but its fused output is {prediction.size}, "
                 f"its class map {tuple(semantics.shape)} and its annotation {truth.size} (height, width)"
             )
-        self.count(image_id, Overlaps.between(prediction, truth, self.boundary))
+        counts = self.count(image_id, Overlaps.between(prediction, truth, self.boundary))
         self._semantic.update(semantics, truth.class_map())
         self._precision.update(image_id, detections, truth)
+        return counts
 
-    def count(self, image_id: ImageId, overlaps: Overlaps, instances: ImageInstances | None = None) -> None:
+    def count(self, image_id: ImageId, overlaps: Overlaps, instances: ImageInstances | None = None) -> ImageCounts:
         """Scores the panoptic result of one image.
 
         Args:
             image_id: the data set's own id.
             overlaps: of its segments, with borders if boundary PQ is computed.
             instances: its objects, where predictions carry scores.
+
+        Returns:
+            What the image contributes to the panoptic quality.
 
         Raises:
             ValueError: a class is unknown, or the image was scored before.
@@ -111,7 +118,8 @@ class PanopticEvaluator:
         self._mark(image_id)
         matching = match(overlaps)
         counts = matching.counts(self.num_classes)
-        self._images.append(ImageCounts.of_state(image_id, counts))
+        image = ImageCounts.of_state(image_id, counts)
+        self._images.append(image)
         self._segments.append(ImageSegments.of(image_id, overlaps, matching))
         self._quality.add(counts)
         self._stuff.count(matching)
@@ -120,6 +128,7 @@ class PanopticEvaluator:
             self._boundary.count(match(overlaps, boundary=True))
         if instances is not None:
             self._precision.merge([instances])
+        return image
 
     @property
     def state(self) -> EvaluatorState:

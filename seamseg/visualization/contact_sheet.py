@@ -93,7 +93,9 @@ class _Layout:
         return max(1, min(natural, self.tallest))
 
 
-def contact_sheet(rows: Sequence[SheetRow], categories: Categories, column_width: int = 640) -> Picture:
+def contact_sheet(
+    rows: Sequence[SheetRow], categories: Categories, column_width: int = 640, first: str = HEADERS[0]
+) -> Picture:
     """Draws one row per image: the image, its annotation and its prediction; below them the classes that occur.
 
     Images of any size and aspect ratio fill the width of their column; those much taller than wide are centred in it.
@@ -102,6 +104,7 @@ def contact_sheet(rows: Sequence[SheetRow], categories: Categories, column_width
         rows: at least one.
         categories: what the classes of the segmentations mean.
         column_width: in pixels, at least 100; everything else follows from it.
+        first: what is written above the images.
 
     Returns:
         H×W×3 uint8, on white.
@@ -119,7 +122,7 @@ def contact_sheet(rows: Sequence[SheetRow], categories: Categories, column_width
     legend = legend_height(categories, classes, layout.width, layout.text_size)
     shape = (pictures + legend + 2 * layout.margin, layout.width + 2 * layout.margin, 3)
     canvas = np.full(shape, _PAPER, np.uint8)
-    _draw_headers(canvas, layout)
+    _draw_headers(canvas, layout, (first, *HEADERS[1:]))
     y = layout.margin + layout.header
     for row in rows:
         _draw_row(canvas, layout, row, categories, y)
@@ -128,9 +131,9 @@ def contact_sheet(rows: Sequence[SheetRow], categories: Categories, column_width
     return canvas
 
 
-def _draw_headers(canvas: Picture, layout: _Layout) -> None:
+def _draw_headers(canvas: Picture, layout: _Layout, headers: Sequence[str]) -> None:
     baseline = layout.margin + round(0.75 * layout.header_size)
-    for column, header in enumerate(HEADERS):
+    for column, header in enumerate(headers):
         draw_text(canvas, header, layout.x(column), baseline, layout.header_size, _INK, BOLD)
 
 

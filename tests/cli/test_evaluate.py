@@ -36,6 +36,7 @@ def test_scores_as_json(command: Any, run_dir: Path, data: Path, tmp_path: Path)
         "pq_dagger",
         "boundary",
         "images",
+        "analysis",
     }
     assert set(scores["images"][0]) == {"image_id", "classes", "iou", "tp", "fp", "fn"}
     assert set(scores["all"]) == set(scores["things"]) == set(scores["stuff"]) == QUALITY

@@ -9,7 +9,7 @@ import torch
 from seamseg.algos.fusion import FusedImage
 from seamseg.evaluate import ScoredImage
 from seamseg.metrics.segments import Segments
-from seamseg.show import Album
+from seamseg.show.album import Album
 from seamseg.structures import VOID, Categories, Category, Detections, PanopticSegmentation
 
 CATEGORIES = Categories((Category("sky", False, (0, 0, 255), 1), Category("car", True, (255, 0, 0), 2)))
@@ -28,7 +28,14 @@ def scored(number: int, right: bool = True) -> ScoredImage:
     segmentation = PanopticSegmentation(found, CLASSES, torch.tensor([0.0, 1.0, 0.7]), NOBODY)
     grey = (0.5 - torch.tensor(MEAN)) / torch.tensor(STD)
     image = grey[:, None, None].expand(3, 10, 15)
-    return ScoredImage(100 + number, image, FusedImage(segmentation, nothing, CLASSES[found]), truth, number)
+    return ScoredImage(
+        100 + number,
+        image,
+        FusedImage(segmentation, nothing, CLASSES[found]),
+        truth,
+        number,
+        1.0 if right else 0.5 * 500 / 600,
+    )
 
 
 def album(limit: int) -> Album:

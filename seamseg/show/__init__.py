@@ -1,0 +1,1 @@
+"""Scores and scored images as pictures for people."""

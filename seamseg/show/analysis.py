@@ -1,0 +1,65 @@
+"""An analysis as pictures."""
+
+from __future__ import annotations
+
+import math
+
+from seamseg.metrics.analysis import SIZE_LIMITS, Analysis, ClassOutcomes, SizeQuality
+from seamseg.structures.categories import Color
+from seamseg.visualization.bars import BarGroup, StackedBar, grouped_bars, stacked_bars
+from seamseg.visualization.confusion_picture import confusion_picture
+from seamseg.visualization.images import Picture
+
+NUM_CLASSES = 24
+"""Classes whose outcomes are shown, those that lose the most segments."""
+
+_SERIES: tuple[tuple[str, Color], ...] = (("all", (70, 78, 88)), ("things", (23, 107, 135)), ("stuff", (110, 142, 72)))
+_PARTS: tuple[tuple[str, Color], ...] = (
+    ("found", (62, 124, 86)),
+    ("right class, badly segmented", (201, 140, 28)),
+    ("taken for another class", (196, 69, 37)),
+    ("missed", (120, 62, 108)),
+)
+
+
+def analysis_pictures(analysis: Analysis) -> dict[str, Picture]:
+    """By their names: ``sizes``, ``outcomes``, ``confusion_segments`` and ``confusion_pixels``."""
+    confusion = analysis.confusion
+    num = len(confusion.classes)
+    return {
+        "sizes": _sizes(analysis.by_size),
+        "outcomes": _outcomes(analysis.outcomes),
+        "confusion_segments": confusion_picture(
+            confusion.segments[:num], confusion.classes, "What true segments are taken for", "missed", "segments"
+        ),
+        "confusion_pixels": confusion_picture(
+            confusion.pixels, confusion.classes, "What pixels are taken for", "void", "pixels"
+        ),
+    }
+
+
+def _sizes(by_size: dict[str, SizeQuality]) -> Picture:
+    groups = []
+    for name, quality in by_size.items():
+        parts = [quality.all, quality.things, quality.stuff]
+        values = [part.pq if part.n else math.nan for part in parts]
+        groups.append(BarGroup(name, f"{quality.tp + quality.fn} true, {quality.fp} false", values))
+    small, medium = (round(math.sqrt(limit)) for limit in SIZE_LIMITS)
+    limits = f"small: below {small}² pixels, medium: below {medium}², large: the others"
+    return grouped_bars(groups, _SERIES, "Panoptic quality by size", limits)
+
+
+def _outcomes(outcomes: dict[str, ClassOutcomes]) -> Picture:
+    """The classes with the most segments that are not found first."""
+    lost = {name: one.poor + one.confused + one.missed for name, one in outcomes.items()}
+    false = {name: one.false_poor + one.false_confused + one.invented for name, one in outcomes.items()}
+    seen = [name for name, one in outcomes.items() if one.found + lost[name] + false[name]]
+    chosen = sorted(seen, key=lambda name: (-lost[name], -false[name]))[:NUM_CLASSES]
+    bars = [
+        StackedBar(
+            name, (one.found, one.poor, one.confused, one.missed), f"{false[name]} false, {one.invented} invented"
+        )
+        for name, one in ((name, outcomes[name]) for name in chosen)
+    ]
+    of_many = f"the {len(chosen)} of {len(seen)} classes that lose most" if len(chosen) < len(seen) else "by class"
+    return stacked_bars(bars, _PARTS, "What becomes of true segments", of_many)

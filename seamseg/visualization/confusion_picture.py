@@ -1,0 +1,129 @@
+"""A confusion matrix as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seamseg.structures.categories import Color
+from seamseg.visualization.colors import text_color
+from seamseg.visualization.images import Picture
+from seamseg.visualization.text import BOLD, CAP_HEIGHT, draw_text, shorten, text_width
+
+AT_MOST = 24
+"""Classes that are shown, those with the most errors."""
+
+_PAPER, _INK, _GREY, _RULE = (255, 255, 255), (28, 32, 38), (104, 112, 122), (220, 224, 229)
+_RIGHT, _WRONG = (23, 107, 135), (196, 69, 37)
+_CELL, _SIZE, _MARGIN, _LABEL = 46, 15, 36, 190
+
+
+def confusion_picture(matrix: NDArray[np.int64], names: Sequence[str], title: str, rest: str, what: str) -> Picture:
+    """Draws true classes by rows and predicted ones by columns, each cell in percent of its row.
+
+    Args:
+        matrix: C×(C+1), counts; the last column is for what is predicted as no class. Rows without a count are left
+            out, and of many classes those with the fewest errors.
+        names: of the C classes.
+        title: written above.
+        rest: name of the last column, such as ``missed``.
+        what: is counted, in the plural, such as ``segments``.
+
+    Returns:
+        H×W×3 uint8, on white.
+
+    Raises:
+        ValueError: there is not one row per name.
+    """
+    if matrix.shape != (len(names), len(names) + 1):
+        raise ValueError(f"{len(names)} classes have a matrix of as many rows and one more column, not {matrix.shape}")
+    shown = _shown_classes(matrix)
+    labels = [names[number] for number in shown]
+    others = _others(matrix, shown)
+    ends = ["other class", rest]
+    if not others[:, 0].any():
+        others, ends = others[:, 1:], ends[1:]
+    counts = np.concatenate([matrix[np.ix_(shown, shown)], others], axis=1)
+    shares = counts / np.maximum(matrix[shown].sum(1, keepdims=True), 1)
+    columns = [*labels, *ends]
+    height = 2 * _MARGIN + 3 * _SIZE + _LABEL + len(shown) * _CELL + 2 * _SIZE
+    width = 2 * _MARGIN + _LABEL + len(columns) * _CELL + 110
+    canvas = np.full((height, max(width, 560), 3), _PAPER, np.uint8)
+    _draw_title(canvas, title, f"rows: true class, columns: predicted class, % of the row's {what}")
+    top, left = _MARGIN + 3 * _SIZE + _LABEL, _MARGIN + _LABEL
+    _draw_columns(canvas, columns, top - 10, left)
+    for row, label in enumerate(labels):
+        y = top + row * _CELL
+        _draw_row(canvas, y, left, label, shares[row], row)
+        total = f"{int(matrix[shown[row]].sum()):,}".replace(",", " ")
+        draw_text(canvas, total, left + len(columns) * _CELL + 12, _baseline(y), _SIZE, _GREY)
+    draw_text(canvas, what, left + len(columns) * _CELL + 12, top - 10, _SIZE, _GREY)
+    note = _note(matrix, shown)
+    draw_text(canvas, note, _MARGIN, height - _MARGIN, _SIZE, _GREY)
+    return canvas
+
+
+def _shown_classes(matrix: NDArray[np.int64]) -> list[int]:
+    """In their own order."""
+    totals = matrix.sum(1)
+    errors = totals - matrix.diagonal()
+    present = np.flatnonzero(totals)
+    worst = present[np.argsort(-errors[present], kind="stable")[:AT_MOST]]
+    return sorted(worst.tolist())
+
+
+def _others(matrix: NDArray[np.int64], shown: list[int]) -> NDArray[np.int64]:
+    """Per shown class what went to those that are not shown, and to none."""
+    hidden = np.delete(matrix[shown, :-1], shown, axis=1).sum(1)
+    return np.stack([hidden, matrix[shown, -1]], axis=1)
+
+
+def _note(matrix: NDArray[np.int64], shown: list[int]) -> str:
+    present = int((matrix.sum(1) > 0).sum())
+    if present == 0:
+        return "nothing to find"
+    return f"the {len(shown)} of {present} classes with the most errors" if len(shown) < present else ""
+
+
+def _draw_title(canvas: Picture, title: str, subtitle: str) -> None:
+    draw_text(canvas, title, _MARGIN, _MARGIN + _SIZE, round(1.4 * _SIZE), _INK, BOLD)
+    draw_text(canvas, subtitle, _MARGIN, _MARGIN + round(2.8 * _SIZE), _SIZE, _GREY)
+
+
+def _draw_columns(canvas: Picture, columns: list[str], bottom: int, left: int) -> None:
+    """Upright names, read from below."""
+    for column, name in enumerate(columns):
+        text = shorten(name, _LABEL - 24, _SIZE)
+        length = text_width(text, _SIZE) + 4
+        strip = np.full((2 * _SIZE, length, 3), _PAPER, np.uint8)
+        draw_text(strip, text, 0, round(1.4 * _SIZE), _SIZE, _INK)
+        x = left + column * _CELL + (_CELL - 2 * _SIZE) // 2
+        canvas[bottom - length : bottom, x : x + 2 * _SIZE] = np.rot90(strip)
+
+
+def _draw_row(canvas: Picture, y: int, left: int, label: str, shares: NDArray[Any], row: int) -> None:
+    text = shorten(label, _LABEL - 14, _SIZE)
+    draw_text(canvas, text, left - 12 - text_width(text, _SIZE), _baseline(y), _SIZE, _INK)
+    for column, share in enumerate(shares.tolist()):
+        x = left + column * _CELL
+        color = _shade(_RIGHT if column == row else _WRONG, share)
+        canvas[y : y + _CELL, x : x + _CELL] = _RULE
+        canvas[y + 1 : y + _CELL, x + 1 : x + _CELL] = color
+        if share >= 0.005:
+            value = f"{100 * share:.0f}"
+            start = x + (_CELL - text_width(value, _SIZE)) // 2
+            draw_text(canvas, value, start, _baseline(y), _SIZE, text_color(color))
+
+
+def _shade(color: Color, share: float) -> Color:
+    """From paper to the colour; small shares are seen too."""
+    part = float(np.sqrt(share))
+    red, green, blue = (round(255 + (channel - 255) * part) for channel in color)
+    return red, green, blue
+
+
+def _baseline(y: int) -> int:
+    return y + (_CELL + round(CAP_HEIGHT * _SIZE)) // 2
