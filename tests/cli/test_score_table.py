@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
 from seamseg.cli.score_table import print_scores
+from seamseg.metrics.analysis import Confusion, analyse
 from seamseg.metrics.panoptic_quality import Quality
+from seamseg.metrics.resampling import Interval, Intervals
 from seamseg.metrics.scores import BoundaryQuality, ClassScores, Scores
 
 NAN = math.nan
@@ -27,6 +32,13 @@ SCORES = Scores(
     pq_dagger=0.481,
     boundary=BoundaryQuality(*(Quality(pq, 0.5, 0.5, 1) for pq in (0.402, 0.2, 0.6))),
     images=(),
+    analysis=replace(
+        analyse([], [], torch.zeros(3, 4, dtype=torch.int64), ("sky", "unseen", "car"), 2),
+        intervals=Intervals(Interval(0.4, 0.6), Interval(0.1, 0.3), Interval(0.7, 0.8)),
+        confusion=Confusion(
+            ("sky", "unseen", "car"), np.array([[3, 0, 2, 0], [0] * 4, [0] * 4, [0] * 4]), np.zeros((3, 4))
+        ),
+    ),
 )
 
 
@@ -55,4 +67,7 @@ def test_below_the_table(rows: tuple[dict[str, list[str]], str]) -> None:
     _, out = rows
     assert "mIoU of the semantic head 50.0, box AP 12.3, mask AP -" in " ".join(out.split())
     assert "PQ† 48.1, boundary PQ 40.2 (things 20.0, stuff 60.0)" in " ".join(out.split())
+    assert "95 % of resampled images: PQ 40.0 … 60.0, things 10.0 … 30.0, stuff 70.0 … 80.0" in " ".join(out.split())
+    assert "PQ by size: small -, medium -, large -" in out
+    assert "most often taken for another class: sky for car (2)" in out
     assert "nan" not in out.lower()
