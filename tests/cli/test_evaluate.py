@@ -94,6 +94,16 @@ def test_a_picture(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> N
     assert picture.shape[1] > 3 * 400
 
 
+def test_the_analysis(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
+    folder, scores = tmp_path / "analysis", tmp_path / "scores.json"
+    given = ("--data", data, "--split", "val", "--json", scores, "--analysis", folder)
+    assert command("evaluate", run_dir, *given).code == 0
+    assert json.loads((folder / "analysis.json").read_text()) == json.loads(scores.read_text())["analysis"]
+    assert len(list(folder.iterdir())) == 10
+    assert (folder / "images.csv").read_text().splitlines()[0] == "image_id,pq,iou_sum,found,false,missed"
+    assert cv2.imread(str(folder / "worst.png")).shape[1] > 3 * 400
+
+
 def test_a_broken_image_is_left_out(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(data, tmp_path / "data"))
     (folder / "images" / "val" / "001.png").write_bytes(b"broken")

@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from panoptic_pairs import Side, listed, write_side
@@ -88,3 +89,35 @@ def test_wrong_files_are_the_users_error(
     Path(files[1]).write_text(json.dumps(content))
     assert main(["score", "--gt", files[0], "--pred", files[1]]) == 2
     assert "category_id 5 is not among the categories" in capsys.readouterr().err
+
+
+ANALYSIS = {
+    "analysis.json", "classes.csv", "images.csv", "confusion_segments.csv", "confusion_pixels.csv", "sizes.png",
+    "outcomes.png", "confusion_segments.png", "confusion_pixels.png", "worst.png",
+}  # fmt: skip
+
+
+def test_the_analysis(files: tuple[str, str], tmp_path: Path) -> None:
+    folder, scores = tmp_path / "new" / "analysis", tmp_path / "scores.json"
+    command = ["score", "--gt", files[0], "--pred", files[1], "--json", str(scores)]
+    assert main([*command, "--analysis", str(folder), "--per-image", str(tmp_path / "images.csv")]) == 0
+    assert {path.name for path in folder.iterdir()} == ANALYSIS
+    analysis = json.loads((folder / "analysis.json").read_text())
+    assert analysis == json.loads(scores.read_text())["analysis"]
+    assert analysis["outcomes"]["car"]["missed"] == analysis["by_size"]["small"]["fn"] == 1
+    assert analysis["by_size"]["large"]["things"] == {"pq": 0, "sq": 0, "rq": 0, "n": 0}
+    assert [image["image_id"] for image in analysis["worst"]] == [11, 10]
+    assert analysis["intervals"]["all"]["low"] < (1 + 2 / 3) / 2 < analysis["intervals"]["all"]["high"]
+    assert (folder / "images.csv").read_text() == (tmp_path / "images.csv").read_text()
+    lines = {line["class"]: line for line in csv.DictReader((folder / "classes.csv").open())}
+    assert (lines["car"]["found"], lines["car"]["missed"], lines["car"]["pq_large"]) == ("1", "1", "")
+    assert float(lines["car"]["pq_small"]) == pytest.approx(2 / 3)
+    segments = [line.split(",") for line in (folder / "confusion_segments.csv").read_text().splitlines()]
+    assert segments[0] == ["true", "sky", "road", "car", "person", "unseen", "missed"]
+    assert [line for line in segments if line[0] == "car"] == [["car", "0", "0", "1", "0", "0", "1"]]
+    assert segments[-1][0] == "invented"
+    pixels = [line.split(",") for line in (folder / "confusion_pixels.csv").read_text().splitlines()]
+    assert [line for line in pixels if line[0] == "car"] == [["car", "0", "0", "24", "0", "0", "24"]]
+    for name in ANALYSIS:
+        if name.endswith(".png"):
+            assert min(cv2.imread(str(folder / name)).shape[:2]) > 200

@@ -35,14 +35,14 @@ def analysed(pairs: Pairs) -> Analysis:
 @pytest.fixture(scope="module")
 def pairs() -> Pairs:
     """Of three scales, so that segments of all sizes occur."""
-    return [tuple(enlarged(side, 1 + 4 * (seed // 3 % 3)) for side in random_pair(seed)) for seed in range(60)]  # type: ignore[misc]
+    return [tuple(enlarged(side, 1 + 4 * (seed // 3 % 3)) for side in random_pair(seed)) for seed in range(36)]  # type: ignore[misc]
 
 
 @pytest.fixture(scope="module")
 def cases() -> list[tuple[object, ...]]:
     """Of the same, counted by the oracle at the smallest scale."""
     found = []
-    for seed in range(60):
+    for seed in range(36):
         scale = 1 + 4 * (seed // 3 % 3)
         found += [(*case[:4], case[4] * scale**2, case[5]) for case in expected(*random_pair(seed))]
     return found
@@ -70,7 +70,7 @@ def test_quality_by_size(pairs: Pairs, cases: list[tuple[object, ...]]) -> None:
         assert quality.tp == sum(case[3] == "FOUND" for case in mine)
         assert quality.fp == sum(not case[0] for case in mine)
         assert quality.fn == sum(bool(case[0]) and case[3] != "FOUND" for case in mine)
-    assert min(found["small"].tp, found["medium"].tp) > 10
+    assert min(found["small"].tp, found["medium"].tp) > 3
 
 
 def test_the_limits_of_the_sizes() -> None:

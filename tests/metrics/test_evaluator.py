@@ -138,3 +138,16 @@ def test_a_refused_image_leaves_no_trace() -> None:
 def test_every_class_needs_its_name() -> None:
     with pytest.raises(ValueError, match="3 names for 4 classes"):
         PanopticEvaluator(4, 2).compute(NAMES[:3])
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU that torch can use")
+def test_tensors_on_a_gpu_score_the_same() -> None:
+    evaluator, segments = PanopticEvaluator(len(NAMES), NUM_STUFF), truth()
+    moved = Segments(segments.ids.cuda(), segments.classes.cuda(), segments.crowd.cuda())
+    found = segmentation(segments)
+    on_gpu = PanopticSegmentation(found.ids.cuda(), found.classes.cuda(), found.scores.cuda(), found.crowd.cuda())
+    one = car()
+    detections = Detections(one.boxes.cuda(), one.classes.cuda(), one.scores.cuda(), one.masks.cuda())
+    evaluator.update(0, on_gpu, detections, moved.class_map().clamp(max=3), moved)
+    assert evaluator.compute(NAMES).to_dict() == scores(update_perfectly).to_dict()

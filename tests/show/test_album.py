@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from ranks import on_ranks
 
 from seamseg.algos.fusion import FusedImage
 from seamseg.evaluate import ScoredImage
 from seamseg.metrics.segments import Segments
-from seamseg.show.album import Album
+from seamseg.show.album import Album, WorstAlbum, smaller
 from seamseg.structures import VOID, Categories, Category, Detections, PanopticSegmentation
 
 CATEGORIES = Categories((Category("sky", False, (0, 0, 255), 1), Category("car", True, (255, 0, 0), 2)))
@@ -81,3 +85,41 @@ def test_all_rows_in_one_picture() -> None:
     upper = one[: one.shape[0] * 6 // 10].astype(int)
     red = (upper[..., 0] - upper[..., 2] > 60).any(axis=0)
     assert [bool(third.any()) for third in np.array_split(red, 3)] == [False, True, True]
+
+
+def test_the_worst_are_kept_in_their_order() -> None:
+    kept = WorstAlbum(CATEGORIES, MEAN, STD, 3)
+    for number, pq in ((1, 0.7), (2, 0.2), (3, float("nan")), (4, 0.9), (5, 0.7), (6, 0.1)):
+        kept.add(replace(scored(number), pq=pq))
+    assert [(row.name, row.pq) for row in kept.rows] == [("106", 0.1), ("102", 0.2), ("101", 0.7)]
+    kept.over_ranks()
+    assert [row.name for row in kept.rows] == ["106", "102", "101"]
+
+
+def test_no_worst_images_are_wanted() -> None:
+    kept = WorstAlbum(CATEGORIES, MEAN, STD, 0)
+    kept.add(scored(1))
+    kept.over_ranks()
+    assert kept.rows == []
+
+
+def test_the_worst_are_kept_small() -> None:
+    kept = WorstAlbum(CATEGORIES, MEAN, STD, 1, width=15)
+    kept.add(scored(1, right=False))
+    (row,) = kept.rows
+    assert row.image.shape == (10, 15, 3)
+    assert row.truth.ids.shape == row.prediction.ids.shape == (10, 15)
+    assert smaller(row, 15) is row
+
+
+def worst_of_rank(rank: int) -> list[tuple[str, float | None]]:
+    kept = WorstAlbum(CATEGORIES, MEAN, STD, 3)
+    for number in range(3):
+        kept.add(replace(scored(10 * rank + number), pq=0.1 * (2 * number + rank + 1)))
+    kept.over_ranks()
+    return [(row.name, round(row.pq or 0, 6)) for row in kept.rows]
+
+
+def test_ranks_agree_on_the_worst(tmp_path: Path) -> None:
+    first, second = on_ranks(__file__, "worst_of_rank", tmp_path, 2)
+    assert first == second == [("100", 0.1), ("110", 0.2), ("101", 0.3)]

@@ -1,0 +1,31 @@
+"""docs/analysis.md: its commands are accepted, and it names every file and every number there is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from seamseg.cli import parser
+from seamseg.metrics.analysis import Analysis, ClassOutcomes
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "analysis.md").read_text()
+COMMANDS = [
+    line for block in re.findall(r"^```\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL) for line in block.splitlines()
+]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_the_commands_are_accepted(line: str) -> None:
+    program, *arguments = shlex.split(line)
+    assert program == "seamseg"
+    assert parser().parse_args(arguments).analysis == Path("out/analysis")
+
+
+def test_every_number_is_explained() -> None:
+    assert len(COMMANDS) == 2
+    for kind in (Analysis, ClassOutcomes):
+        assert all(f"`{field.name}`" in PAGE for field in fields(kind) if field.name != "outcomes")
