@@ -50,7 +50,7 @@ bench-data: $(STAMP) ## training samples beside the plain Pillow recipe: five mi
 	@$(BIN)/python -m benchmarks.data $(ARGS)
 
 bench-score: $(STAMP) $(SCORE_PEERS) ## scoring of files and maps, fusion and arg-max beside their peers: ten minutes
-	@$(BIN)/python -m benchmarks.score $(ARGS)
+	@KINETO_LOG_LEVEL=99 TORCH_CPP_LOG_LEVEL=ERROR $(BIN)/python -m benchmarks.score $(ARGS)
 
 bench-distributed: $(STAMP) ## collectives and bytes of a training step on two ranks, counted: five minutes
 	@$(BIN)/python -m benchmarks.distributed $(ARGS)

@@ -28,7 +28,9 @@ QUICK_WORKS = (Work("64x48", 6, (48, 64), 5),)
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.score", description=(__doc__ or "").split("\n\n")[1])
-    parser.add_argument("--quick", action="store_true", help="two rounds of small files, to see that everything runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="two rounds of small files and images, to see that everything runs"
+    )
     parser.add_argument("--output", type=Path, help="JSON file (default: benchmarks/results/score.json, none if quick)")
     options = parser.parse_args(arguments)
     machine.warn_if_busy()
@@ -56,7 +58,7 @@ def counting_rows(threads: int, quick: bool) -> list[Row]:
 
 def fused_rows(threads: int, quick: bool) -> list[Row]:
     torch.set_num_threads(threads)
-    return fusion_rows(QUICK_ROUNDS if quick else ROUNDS)
+    return fusion_rows(QUICK_ROUNDS if quick else ROUNDS, quick)
 
 
 if __name__ == "__main__":

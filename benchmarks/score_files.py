@@ -6,8 +6,10 @@ import contextlib
 import importlib
 import io
 import json
+import os
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,7 @@ class Work:
     """Some pairs of images to score.
 
     Attributes:
-        name: of the size, as the slugs have it.
+        name: of the size, as the slugs and the list of targets have it.
         num_pairs: annotation and result.
         size: height and width.
         num_segments: per image.
@@ -49,7 +51,7 @@ class Work:
 
 WORKS = (
     Work("640x480", 200, (480, 640), 12),
-    Work("2048x1024", 16, (1024, 2048), 60),
+    Work("1024x2048", 16, (1024, 2048), 60),
     Work("4032x3024", 10, (3024, 4032), 40),
 )
 
@@ -120,10 +122,24 @@ def _panopticapi(truth: Path, results: Path) -> Callable[[], float]:
     evaluation = importlib.import_module("panopticapi.evaluation")
 
     def work() -> float:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with _silent_processes():
             return float(evaluation.pq_compute(str(truth), str(results))["All"]["pq"])
 
     return work
+
+
+@contextlib.contextmanager
+def _silent_processes() -> Iterator[None]:
+    """Nothing is printed, not even by the processes that are started meanwhile."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with open(os.devnull, "wb") as nowhere, contextlib.redirect_stdout(io.StringIO()):
+            os.dup2(nowhere.fileno(), 1)
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _hotcoco(truth: Path, results: Path) -> Callable[[], float]:

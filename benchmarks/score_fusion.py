@@ -22,15 +22,22 @@ from seamseg.structures import Detections, PanopticSegmentation, SemanticLogits,
 FUSION_SIZE, NUM_OBJECTS, CELLS = (1024, 2048), 100, 28
 NUM_STUFF, NUM_CLASSES = 11, 19  # of Cityscapes
 ARGMAX_SIZE, ARGMAX_CLASSES, STRIDE = (1920, 2560), 65, 4  # of Mapillary Vistas
+QUICK_SIZE = (128, 256)
 ALLOWED_MB = 100.0
 SCORE, OVERLAP, MIN_AREA = 0.5, 0.5, 4096
 _WRONG = "the two sides compute different things, so their figures say nothing"
 _WARM_UP = 1
 
 
-def fusion_rows(rounds: int) -> list[Row]:
-    """Time and memory of fusion and of the semantic arg-max, medians of so many rounds."""
-    return [*fuse_rows(rounds, FUSION_SIZE, NUM_OBJECTS), *argmax_rows(rounds, ARGMAX_SIZE, ARGMAX_CLASSES)]
+def fusion_rows(rounds: int, quick: bool = False) -> list[Row]:
+    """Time and memory of fusion and of the semantic arg-max.
+
+    Args:
+        rounds: that count.
+        quick: small images.
+    """
+    sizes = (QUICK_SIZE, QUICK_SIZE) if quick else (FUSION_SIZE, ARGMAX_SIZE)
+    return [*fuse_rows(rounds, sizes[0], NUM_OBJECTS), *argmax_rows(rounds, sizes[1], ARGMAX_CLASSES)]
 
 
 def fuse_rows(rounds: int, size: Size, num_objects: int) -> list[Row]:

@@ -114,7 +114,7 @@ def _number(value: float | None, unit: str = "") -> str:
 
 
 def _limit(value: float | None) -> str:
-    return "" if value is None else f"≤ {value:.2f}"
+    return "" if value is None else f"≤ {value:g}"
 
 
 def _verdict(holds: bool | None) -> str:

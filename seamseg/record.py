@@ -131,7 +131,10 @@ def _headline(scores: Scores) -> dict[str, float]:
         "pq": scores.all.pq,
         "pq_things": scores.things.pq,
         "pq_stuff": scores.stuff.pq,
-        **{f"pq_{size}": quality.all.pq if quality.all.n else math.nan for size, quality in scores.analysis.by_size.items()},
+        **{
+            f"pq_{size}": quality.all.pq if quality.all.n else math.nan
+            for size, quality in scores.analysis.by_size.items()
+        },
         "sq": scores.all.sq,
         "rq": scores.all.rq,
         "miou": scores.miou,

@@ -17,7 +17,7 @@ from benchmarks.table import Row
 SMALL = (Work("40x30", 3, (30, 40), 4),)
 
 
-def test_files_have_a_row_per_size_and_peer() -> None:
+def test_files_have_a_row_per_size_and_peer(capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("panopticapi.evaluation", reason="panopticapi-lite is not installed")
     rows = file_rows(1, 1, SMALL)
     assert {row.slug: (row.must, row.aim) for row in rows} == {
@@ -26,13 +26,14 @@ def test_files_have_a_row_per_size_and_peer() -> None:
         "files-boundary-40x30": (None, None),
     }
     assert all(row.ratio is not None and row.ratio > 0 for row in rows)
+    assert capfd.readouterr().out == "", "the processes of panopticapi talk"
 
 
 def test_the_sizes_are_the_agreed_ones() -> None:
-    assert [(work.num_pairs, work.size) for work in WORKS] == [
-        (200, (480, 640)),
-        (16, (1024, 2048)),
-        (10, (3024, 4032)),
+    assert [(work.name, work.num_pairs, work.size) for work in WORKS] == [
+        ("640x480", 200, (480, 640)),
+        ("1024x2048", 16, (1024, 2048)),
+        ("4032x3024", 10, (3024, 4032)),
     ]
     assert WORKS[1].num_segments == 60
 

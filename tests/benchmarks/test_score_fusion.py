@@ -41,6 +41,8 @@ def test_the_sizes_are_the_agreed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(score_fusion, name, lambda *given: calls.append(given) or [])
     assert fusion_rows(5) == []
     assert calls == [(5, (1024, 2048), 100), (5, (1920, 2560), 65)]
+    fusion_rows(2, quick=True)
+    assert calls[2:] == [(2, (128, 256), 100), (2, (128, 256), 65)]
 
 
 def test_the_other_side_fuses_as_it_should(monkeypatch: pytest.MonkeyPatch) -> None:
