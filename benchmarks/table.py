@@ -114,7 +114,8 @@ def _number(value: float | None, unit: str = "") -> str:
 
 
 def _limit(value: float | None) -> str:
-    return "" if value is None else f"≤ {value:g}"
+    """With two digits behind the point, or as many as it has."""
+    return "" if value is None else "≤ " + max(f"{value:.2f}", f"{value:g}", key=len)
 
 
 def _verdict(holds: bool | None) -> str:
