@@ -178,7 +178,7 @@ def _by_size(cases: NDArray[Any], names: Sequence[str], num_stuff: int) -> dict[
         rows = [np.bincount(cases["class"][chosen[0]], cases["iou"][chosen[0]], len(names))]
         rows += [np.bincount(cases["class"][kind], minlength=len(names)) for kind in chosen]
         quality = PanopticQuality(len(names), num_stuff)
-        quality.state = torch.from_numpy(np.stack(rows).astype(np.float64))
+        quality.add(np.stack(rows).astype(np.float64))
         tp, fp, fn = (int(kind.sum()) for kind in chosen)
         per_class = dict(zip(names, quality.pq.tolist(), strict=True))
         means = quality.over_all(), quality.over_things(), quality.over_stuff()
