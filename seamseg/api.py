@@ -2,26 +2,105 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from seamseg import build
+from seamseg.build import PredictionOptions
+from seamseg.data.images import read_image
 from seamseg.predict import Predictor
+from seamseg.predict.result import Result
 from seamseg.runtime.distributed import choose_device
+from seamseg.runtime.precision import PrecisionName
+from seamseg.structures import Categories
+from seamseg.visualization.images import check_picture
+
+ImageLike = str | os.PathLike[str] | NDArray[np.uint8] | Any
+"""The path of an image file, an H×W×3 uint8 RGB array, or a PIL image."""
 
 
-def load_model(path: Path | str, device: str | None = None) -> Predictor:
-    """A trained network that segments photographs.
+class Model:
+    """A trained network that segments images; :func:`load_model` makes one.
 
-    >>> predictor = load_model("runs/demo")                                          # doctest: +SKIP
-    >>> segmentation = predictor(cv2.imread("street.jpg")[:, :, ::-1])               # doctest: +SKIP
+    Attributes:
+        predictor: what asks the network.
+        categories: that it knows, in the order of its class numbers.
+    """
+
+    def __init__(self, predictor: Predictor, categories: Categories) -> None:
+        self.predictor, self.categories = predictor, categories
+
+    @overload
+    def predict(self, images: list[ImageLike] | tuple[ImageLike, ...]) -> list[Result]: ...
+    @overload
+    def predict(self, images: ImageLike) -> Result: ...
+    def predict(self, images: Any) -> Result | list[Result]:
+        """Segments one image, or several one after the other.
+
+        Args:
+            images: one image, or a list or tuple of images: paths, H×W×3 uint8 RGB arrays, or PIL images. Use ``seamseg
+                predict`` for more than fit into memory.
+
+        Returns:
+            One result for one image, a list for a list.
+
+        Raises:
+            ValueError: something is no image, or a file cannot be read.
+        """
+        if isinstance(images, (list, tuple)):
+            return [self._result(image) for image in images]
+        return self._result(images)
+
+    def _result(self, image: ImageLike) -> Result:
+        picture = _picture(image)
+        (found,) = self.predictor.predict([self.predictor.prepare(picture)])
+        return Result(picture, self.categories, found)
+
+
+def load_model(
+    path: Path | str,
+    device: str | None = None,
+    *,
+    precision: PrecisionName = "float32",
+    score_threshold: float | None = None,
+    overlap_threshold: float | None = None,
+    min_stuff_area: float | None = None,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+) -> Model:
+    """A trained network that segments images; ``seamseg.load_model`` is the same.
+
+    >>> model = load_model("runs/demo")                                              # doctest: +SKIP
+    >>> model.predict("street.jpg").segments                                         # doctest: +SKIP
 
     Args:
-        path: of a run folder, or of a file such as ``model.safetensors``.
+        path: of a run folder or a model, as ``seamseg predict`` takes it.
         device: such as ``cpu`` or ``cuda:1``; None chooses CUDA where there is one.
+        precision, score_threshold, overlap_threshold, min_stuff_area, scales, flip: how to ask the network, as in
+            :class:`seamseg.build.PredictionOptions`; None leaves what it was trained with.
 
     Raises:
-        ValueError: nothing is there, it is damaged, or there is no such device.
+        ValueError: nothing is there, it is damaged, there is no such device, or an option is out of range.
     """
+    options = PredictionOptions(precision, score_threshold, overlap_threshold, min_stuff_area, tuple(scales), flip)
     chosen = choose_device(device)
     model = build.load_model(Path(path), chosen)
-    return Predictor(model.network, model.transform, model.fusion, chosen)
+    return Model(build.build_predictor(model, chosen, options), model.categories)
+
+
+def _picture(image: ImageLike) -> NDArray[np.uint8]:
+    if isinstance(image, (str, os.PathLike)):
+        return read_image(Path(image))
+    if isinstance(image, np.ndarray):
+        check_picture(image)
+        return image
+    if hasattr(image, "convert"):  # PIL, which need not be imported for that
+        return np.asarray(image.convert("RGB"), np.uint8)
+    raise ValueError(
+        f"an image is the path of a file, an H×W×3 uint8 array or a PIL image, not a {type(image).__name__}"
+    )

@@ -31,19 +31,20 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_photograph_from_a_run_folder_or_a_file(run: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     with narrow_body():
-        predictors = [load_model(path, "cpu") for path in (run, str(run), run / MODEL_FILE, str(run / MODEL_FILE))]
-    found = [predictor(image) for predictor in predictors]
+        models = [load_model(path, "cpu") for path in (run, str(run), run / MODEL_FILE, str(run / MODEL_FILE))]
+    found = [model.predict(image).panoptic for model in models]
     assert tuple(found[0].ids.shape) == (50, 70)
     assert all(torch.equal(found[0].ids, other.ids) for other in found)
-    assert not predictors[0].network.training
+    assert not models[0].predictor.network.training
+    assert models[0].categories == CATEGORIES
 
 
 def test_the_device_is_chosen(run: Path) -> None:
     expected = "cuda" if torch.cuda.is_available() else "cpu"
     with narrow_body():
-        predictor = load_model(run)
-    assert predictor.device.type == expected
-    assert {value.device.type for value in predictor.network.state_dict().values()} == {expected}
+        model = load_model(run)
+    assert model.predictor.device.type == expected
+    assert {value.device.type for value in model.predictor.network.state_dict().values()} == {expected}
 
 
 def test_errors_name_the_culprit(run: Path, tmp_path: Path) -> None:

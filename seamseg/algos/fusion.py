@@ -36,7 +36,8 @@ class PanopticFusion:
         num_stuff: number of stuff classes; class ``num_stuff`` is the first thing.
         score_threshold: objects take part when their score is above this.
         overlap_threshold: an object is dropped when more than this fraction of its pixels belongs to others.
-        min_stuff_area: smallest area of a stuff segment, in pixels of the network's input.
+        min_stuff_area: smallest area of a stuff segment, in pixels of the network's input; below 1 as a part of the
+            image.
     """
 
     num_stuff: int
@@ -52,7 +53,8 @@ class PanopticFusion:
             semantics: class scores of the padded input that the image is part of.
             output_size: height and width to fuse at: those of the network's input, of the original image, or any.
         """
-        height, width = semantics.size
+        pixels = output_size[0] * output_size[1]
+        image = 1 if self.min_stuff_area < 1 else semantics.size[0] * semantics.size[1]
         scaled = replace(detections, boxes=scale_boxes(detections.boxes, semantics.size, output_size))
         classes = class_map(semantics, output_size)
         segmentation = fuse(
@@ -61,7 +63,7 @@ class PanopticFusion:
             num_stuff=self.num_stuff,
             score_threshold=self.score_threshold,
             overlap_threshold=self.overlap_threshold,
-            min_stuff_area=self.min_stuff_area * (output_size[0] * output_size[1]) / (height * width),
+            min_stuff_area=self.min_stuff_area * pixels / image,
         )
         return FusedImage(segmentation, scaled, classes)
 

@@ -4,16 +4,19 @@ from seamseg.build.data import build_evaluation_loader, build_input_transform, b
 from seamseg.build.model import Model, build_model, load_model
 from seamseg.build.model_exchange import export_model, import_model
 from seamseg.build.network import build_fusion, build_initialised_network, build_network
+from seamseg.build.predictor import PredictionOptions, build_predictor
 from seamseg.build.training import build_trainer
 
 __all__ = [
     "Model",
+    "PredictionOptions",
     "build_evaluation_loader",
     "build_fusion",
     "build_initialised_network",
     "build_input_transform",
     "build_model",
     "build_network",
+    "build_predictor",
     "build_trainer",
     "build_training_loader",
     "export_model",

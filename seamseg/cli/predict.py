@@ -1,4 +1,4 @@
-"""``seamseg predict``: segments photographs."""
+"""``seamseg predict``: segments photographs and films."""
 
 from __future__ import annotations
 
@@ -7,91 +7,86 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from seamseg.build import load_model
-from seamseg.data.coco_writer import CocoPanopticWriter
-from seamseg.data.images import BrokenImageError, find_images
+import cv2
+
+from seamseg import __version__
+from seamseg.build import build_predictor, load_model
+from seamseg.cli.predict_options import DESCRIPTION, add_arguments, as_info, mode, prediction_options
 from seamseg.predict import Predictor
+from seamseg.predict.fingerprint import fingerprint
+from seamseg.predict.folder_run import Outcome, predict_photographs
+from seamseg.predict.photographs import find_photographs, image_folder
+from seamseg.predict.results_folder import ERRORS_FILE, ResultsFolder
+from seamseg.predict.video_file import Video, is_video
+from seamseg.predict.video_run import predict_video
 from seamseg.runtime.allocator import keep_freed_memory
-from seamseg.runtime.distributed import started
-from seamseg.runtime.progress import progress_bar
-from seamseg.visualization.images import write_image
-from seamseg.visualization.overlay import draw_overlay
+from seamseg.runtime.distributed import Process, started
+from seamseg.structures import Categories
+
+UNREADABLE = 3
+"""The exit code when images were left out."""
 
 
 def add_parser(verbs: Any) -> None:
     """Adds the verb and its arguments."""
     verb = verbs.add_parser(
         "predict",
-        help="segment photographs",
-        description="Segments photographs. OUT receives overlay/ (pictures to look at), panoptic.json and panoptic/ "
-        "(COCO panoptic format, at the size of the photographs). Files that cannot be read are reported and left out.",
+        help="segment photographs or a film",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verb.add_argument("model", type=Path, metavar="MODEL", help="a run folder, or a file such as model.safetensors")
-    verb.add_argument(
-        "images", type=Path, metavar="IMAGES", help="an image, a folder (searched recursively) or a .txt list"
-    )
-    verb.add_argument("out", type=Path, metavar="OUT", help="folder of the results; made if needed")
-    verb.add_argument("--device", help="such as cpu or cuda:1; default: CUDA where there is one")
+    add_arguments(verb)
     verb.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     keep_freed_memory()
-    paths = list(dict.fromkeys(find_images(options.images)))
-    names = output_names(paths, options.images)
-    broken: list[BrokenImageError] = []
+    cv2.setNumThreads(1)  # reading and writing have threads of their own; more would take the cores from the network
+    video = Video.open(options.images) if is_video(options.images) else None
+    photographs = [] if video else find_photographs(options.images, options.out)
     with started(options.device) as process:
         model = load_model(options.model, process.device)
-        writer = CocoPanopticWriter(options.out, model.categories)
-        predictor = Predictor(model.network, model.transform, model.fusion, process.device)
-        with progress_bar("predicting", len(paths)) as advance:
-            for number, predicted in enumerate(predictor.files(paths, broken.append), start=1):
-                name = names[predicted.path]
-                overlay = options.out / "overlay" / f"{name}.jpg"
-                overlay.parent.mkdir(parents=True, exist_ok=True)
-                write_image(overlay, draw_overlay(predicted.image, predicted.segmentation, model.categories))
-                writer.add(name, photograph_name(predicted.path, options.images), predicted.segmentation)
-                advance(number + len(broken), predicted.path.name)
-        report(broken, len(paths), options.images)
-        writer.close()
-    print(f"{len(paths) - len(broken)} images segmented: {options.out}")
+        predictor = build_predictor(model, process.device, prediction_options(options))
+        folder = results_folder(options, predictor, model.categories, process)
+        info = {"description": f"made by seamseg {__version__} predict"} | as_info(options)
+        info["image_folder"] = str(image_folder(options.images))
+        if video is not None:
+            return film(options, video, predictor, folder, process, info)
+        outcome = predict_photographs(predictor, photographs, folder, process, mode(options), info, options.batch_size)
+    if process.is_first:
+        report(outcome, options.out)
+    return UNREADABLE if outcome.unreadable else 0
+
+
+def results_folder(
+    options: argparse.Namespace, predictor: Predictor, categories: Categories, process: Process
+) -> ResultsFolder:
+    """The folder as this rank sees it."""
+    word = fingerprint(predictor, categories, options.write)
+    return ResultsFolder(options.out, options.write, categories, word, process.rank)
+
+
+def film(
+    options: argparse.Namespace,
+    video: Video,
+    predictor: Predictor,
+    folder: ResultsFolder,
+    process: Process,
+    info: dict[str, Any],
+) -> int:
+    """Segments a film."""
+    if process.world_size > 1:
+        raise ValueError("a film is segmented by one process; leave out torchrun")
+    number = predict_video(predictor, video, folder, mode(options), info, options.batch_size)
+    print(f"{number} frames segmented: {options.out}")
     return 0
 
 
-def report(broken: list[BrokenImageError], num_images: int, given: Path) -> None:
-    """Says which images are left out.
-
-    Raises:
-        ValueError: all of them are.
-    """
-    if len(broken) == num_images == 1:
-        raise broken[0]
-    for error in broken:
-        print(f"left out: {error}", file=sys.stderr)
-    if len(broken) == num_images:
-        raise ValueError(f"none of the {num_images} images in {given} can be read")
-
-
-def photograph_name(path: Path, given: Path) -> str:
-    """How the results call an image: its path below the given folder, or below that of the given list."""
-    root = given if given.is_dir() else given.parent
-    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
-
-
-def output_names(paths: list[Path], given: Path) -> dict[Path, str]:
-    """The name of every image's results: its path below the given folder without suffix, made unique.
-
-    Files of one name with different suffixes, or of different folders of a list, get a number.
-    """
-    root = given if given.is_dir() else None
-    names: dict[Path, str] = {}
-    taken: set[str] = set()
-    for path in paths:
-        stem = path.relative_to(root).with_suffix("").as_posix() if root else path.stem
-        name, number = stem, 1
-        while name in taken:
-            number += 1
-            name = f"{stem}_{number}"
-        taken.add(name)
-        names[path] = name
-    return names
+def report(outcome: Outcome, out: Path) -> None:
+    """Says what was done and what was left out."""
+    for one in outcome.unreadable:
+        print(f"left out: {one.error}", file=sys.stderr)
+    kept = f" ({outcome.num_kept} of them before)" if outcome.num_kept else ""
+    print(f"{outcome.num_segmented} images segmented{kept}: {out}")
+    if outcome.unreadable:
+        print(f"{len(outcome.unreadable)} images cannot be read: {out / ERRORS_FILE}", file=sys.stderr)

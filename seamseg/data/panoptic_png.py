@@ -49,5 +49,5 @@ def write_panoptic_png(path: Path, ids: NDArray[np.integer]) -> None:
     """
     if ids.size and (ids.min() < 0 or ids.max() > MAX_SEGMENT_ID):
         raise ValueError(f"{path}: segment ids lie in 0 … {MAX_SEGMENT_ID}, these in {ids.min()} … {ids.max()}")
-    blue_first = np.stack([ids >> 16, ids >> 8 & 255, ids & 255], axis=-1).astype(np.uint8)
-    path.write_bytes(cv2.imencode(".png", blue_first)[1].tobytes())
+    bytes_of_ids = np.ascontiguousarray(ids, "<i4").view(np.uint8).reshape(*ids.shape, 4)
+    path.write_bytes(cv2.imencode(".png", cv2.cvtColor(bytes_of_ids, cv2.COLOR_RGBA2BGR))[1].tobytes())

@@ -70,7 +70,7 @@ class AveragePrecision:
             detections: before fusion, boxes in pixels of the original image.
             truth: the annotation at the size of the original image.
         """
-        true, detected = segment_instances(truth, self.num_stuff), _detected_instances(detections, truth.size)
+        true, detected = segment_instances(truth, self.num_stuff), detected_instances(detections, truth.size)
         self.state.append(ImageInstances(image_id, truth.size, true, detected))
 
     def merge(self, state: Iterable[ImageInstances]) -> None:
@@ -123,7 +123,13 @@ def segment_instances(segments: Segments, num_stuff: int, scores: Sequence[float
     ]
 
 
-def _detected_instances(detections: Detections, size: Size) -> list[Instance]:
+def detected_instances(detections: Detections, size: Size) -> list[Instance]:
+    """The objects of an image before fusion, with the boxes that the network gave them.
+
+    Args:
+        detections: in pixels of the image.
+        size: its height and width.
+    """
     instances = []
     boxes, classes, scores = detections.boxes.tolist(), detections.classes.tolist(), detections.scores.tolist()
     for index, (box, category, score) in enumerate(zip(boxes, classes, scores, strict=True)):

@@ -34,6 +34,31 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def in_one_step(path: Path, write: Callable[[Path], object]) -> None:
+    """Has ``write`` make a file of another, hidden name in the same folder, and renames it.
+
+    For files by the thousand: nothing waits for the disk, so whoever lists the files calls ``os.sync`` first. The other
+    name is always the same, so what an interrupted run left is used up by the next one.
+
+    Args:
+        path: of the result; its folder is made if needed.
+        write: gets the path to write to.
+
+    Raises:
+        OSError: the file cannot be written; names it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    try:
+        write(unfinished)
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text file whole."""
     write_whole(path, lambda temporary: _write_text(temporary, text))

@@ -35,7 +35,7 @@ def write_image(path: Path | str, rgb: Picture) -> None:
         ValueError: the suffix is another, the array is no picture, or the file cannot be written.
     """
     path = Path(path)
-    data = _encode(path, rgb)
+    data = encode_image(path, rgb)
     unfinished = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         unfinished.write_bytes(data)
@@ -77,7 +77,12 @@ def check_picture(array: Picture) -> None:
         raise ValueError(f"a picture is an H×W×3 array of type uint8, not {array.dtype} of shape {array.shape}")
 
 
-def _encode(path: Path, rgb: Picture) -> bytes:
+def encode_image(path: Path, rgb: Picture) -> bytes:
+    """The bytes of a picture file of that name.
+
+    Raises:
+        ValueError: the suffix is not .png, .jpg or .jpeg, the array is no picture, or the format does not hold it.
+    """
     suffix = path.suffix.lower()
     if suffix not in _OPTIONS:
         raise ValueError(f"the picture {path} must end in one of {', '.join(_OPTIONS)}")

@@ -14,12 +14,12 @@ import torch
 from odd_images import odd_images, vast_png
 
 from seamseg.build import load_model
-from seamseg.cli.predict import output_names, photograph_name
 from seamseg.data.coco_index import read_index
 from seamseg.data.panoptic_png import read_panoptic_png
 from seamseg.predict import Predictor
 from seamseg.structures import VOID
 
+JOURNAL = ".predictions.journal"
 SIZES = {"a.png": (50, 70), "sub/b.jpg": (64, 33), "sub/deep/c.png": (20, 200)}
 
 
@@ -48,7 +48,7 @@ def test_a_folder(command: Any, run_dir: Path, photographs: Path, tmp_path: Path
     assert (code, said) == (0, f"3 images segmented: {out}\n")
     names = ("a", "sub/b", "sub/deep/c")
     expected = {f"overlay/{name}.jpg" for name in names} | {f"panoptic/{name}.png" for name in names}
-    assert files(out) == expected | {"panoptic.json"}
+    assert files(out) == expected | {"panoptic.json", JOURNAL}
     found = images_of(out)
     assert {name: (image["height"], image["width"]) for name, image in found.items()} == SIZES
     for name, size in SIZES.items():
@@ -82,7 +82,8 @@ def test_the_results_are_those_of_the_library(command: Any, run_dir: Path, photo
 def test_the_json_is_complete(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
     command("predict", run_dir, photographs, tmp_path / "out")
     content = json.loads((tmp_path / "out" / "panoptic.json").read_text())
-    assert set(content) == {"images", "annotations", "categories"}
+    assert set(content) == {"info", "images", "annotations", "categories"}
+    assert content["info"]["image_folder"] == str(photographs)
     for annotation in content["annotations"]:
         ids = read_panoptic_png(tmp_path / "out" / "panoptic" / annotation["file_name"])
         assert {segment["id"] for segment in annotation["segments_info"]} == set(ids[ids > 0].tolist())
@@ -98,7 +99,7 @@ def test_the_json_is_complete(command: Any, run_dir: Path, photographs: Path, tm
 def test_one_file(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     assert command("predict", run_dir / "model.safetensors", photographs / "sub" / "b.jpg", out).code == 0
-    assert files(out) == {"overlay/b.jpg", "panoptic/b.png", "panoptic.json"}
+    assert files(out) == {"overlay/b.jpg", "panoptic/b.png", "panoptic.json", JOURNAL}
     assert set(images_of(out)) == {"b.jpg"}
 
 
@@ -113,6 +114,7 @@ def test_a_list(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) 
         "panoptic/a.png",
         "panoptic/b.png",
         "panoptic.json",
+        JOURNAL,
     }
 
 
@@ -120,11 +122,15 @@ def test_a_broken_image_among_many(command: Any, run_dir: Path, photographs: Pat
     (photographs / "sub" / "broken.jpg").write_bytes((photographs / "sub" / "b.jpg").read_bytes()[:300])
     (photographs / "empty.png").write_bytes(b"")
     code, out, err = command("predict", run_dir, photographs, tmp_path / "out")
-    assert (code, out) == (0, f"3 images segmented: {tmp_path / 'out'}\n")
+    assert (code, out) == (3, f"3 images segmented: {tmp_path / 'out'}\n")
     assert f"left out: {photographs / 'empty.png'} is an empty file" in err
     assert f"left out: {photographs / 'sub' / 'broken.jpg'} cannot be decoded" in err
+    assert err.splitlines()[-1] == f"2 images cannot be read: {tmp_path / 'out' / 'errors.json'}"
     assert set(images_of(tmp_path / "out")) == set(SIZES)
     assert "Traceback" not in err
+    listed = json.loads((tmp_path / "out" / "errors.json").read_text())
+    assert [entry["file_name"] for entry in listed] == ["empty.png", "sub/broken.jpg"]
+    assert listed[0]["error"] == f"{photographs / 'empty.png'} is an empty file"
 
 
 def test_photographs_of_every_kind(command: Any, run_dir: Path, tmp_path: Path) -> None:
@@ -151,25 +157,20 @@ def test_photographs_of_every_kind(command: Any, run_dir: Path, tmp_path: Path) 
 def test_a_missing_file_in_a_list(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
     (photographs / "list.txt").write_text("a.png\nnone.png\n")
     code, _, err = command("predict", run_dir, photographs / "list.txt", tmp_path / "out")
-    assert code == 0
+    assert code == 3
     assert f"left out: {photographs / 'none.png'} cannot be opened: No such file or directory" in err
 
 
-def test_a_single_broken_image(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
-    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0")
-    sentence = refuses("predict", run_dir, tmp_path / "broken.jpg", tmp_path / "out")
-    assert sentence.startswith(f"{tmp_path / 'broken.jpg'} cannot be decoded")
-    assert not (tmp_path / "out" / "panoptic.json").exists()
-
-
-def test_nothing_but_broken_images(command: Any, run_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [1, 2])
+def test_nothing_but_broken_images(command: Any, run_dir: Path, tmp_path: Path, number: int) -> None:
     (tmp_path / "images").mkdir()
-    for name in ("a.jpg", "b.jpg"):
-        (tmp_path / "images" / name).write_bytes(b"broken")
-    code, _, err = command("predict", run_dir, tmp_path / "images", tmp_path / "out")
-    assert code == 2
-    assert err.count("left out: ") == 2
-    assert err.splitlines()[-1] == f"seamseg: none of the 2 images in {tmp_path / 'images'} can be read"
+    for name in ("a.jpg", "b.jpg")[:number]:
+        (tmp_path / "images" / name).write_bytes(b"\xff\xd8\xff\xe0")
+    code, said, err = command("predict", run_dir, tmp_path / "images", tmp_path / "out")
+    assert (code, said) == (3, f"0 images segmented: {tmp_path / 'out'}\n")
+    assert err.count("cannot be decoded") == number
+    assert images_of(tmp_path / "out") == {}
+    assert len(json.loads((tmp_path / "out" / "errors.json").read_text())) == number
 
 
 def test_no_images(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
@@ -187,18 +188,3 @@ def test_no_model(refuses: Callable[..., str], photographs: Path, tmp_path: Path
     (tmp_path / "run").mkdir()
     assert "holds no model" in refuses("predict", tmp_path / "run", photographs, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_names_of_results_are_unique(tmp_path: Path) -> None:
-    paths = [tmp_path / name for name in ("a.jpg", "a.png", "a_2.jpg", "b/a.jpg")]
-    names = output_names(paths, tmp_path)
-    assert [names[path] for path in paths] == ["a", "a_2", "a_2_2", "b/a"]
-    listed = [Path("x/a.jpg"), Path("y/a.jpg"), Path("a.b.jpg")]
-    assert list(output_names(listed, Path("list.txt")).values()) == ["a", "a_2", "a.b"]
-
-
-def test_names_of_photographs_are_their_own(tmp_path: Path) -> None:
-    assert photograph_name(tmp_path / "b" / "a.jpg", tmp_path) == "b/a.jpg"
-    assert photograph_name(tmp_path / "b" / "a.jpg", tmp_path / "list.txt") == "b/a.jpg"
-    assert photograph_name(Path("/else/a.jpg"), tmp_path / "list.txt") == "/else/a.jpg"
-    assert photograph_name(Path("a.jpg"), Path("a.jpg")) == "a.jpg"

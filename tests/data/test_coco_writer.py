@@ -1,4 +1,4 @@
-"""Segmentations as a COCO panoptic data set, read back by the package's own reader and by slow loops."""
+"""Segmentations in the words of COCO, checked by slow loops and by the package's own reader."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
+import pytest
 import torch
 
-from seamseg.data.coco_index import read_index
-from seamseg.data.coco_panoptic import CocoPanoptic
-from seamseg.data.coco_writer import CocoPanopticWriter
-from seamseg.data.panoptic_png import read_panoptic_png
+from seamseg.data.coco_writer import panoptic_segments
+from seamseg.data.json_fields import load_object
+from seamseg.data.json_lists import write_json_list, write_json_lists
 from seamseg.structures import VOID, Categories, Category, PanopticSegmentation
 
 CATEGORIES = Categories(
@@ -48,115 +47,62 @@ SCENE = segmentation(
 )
 
 
-def written(folder: Path, *images: tuple[str, str, PanopticSegmentation]) -> dict[str, Any]:
-    writer = CocoPanopticWriter(folder, CATEGORIES)
-    for name, file_name, found in images:
-        writer.add(name, file_name, found)
-    writer.close()
-    content: dict[str, Any] = json.loads((folder / "panoptic.json").read_text())
-    return content
-
-
-def test_segments_are_described_as_they_are(tmp_path: Path) -> None:
-    content = written(tmp_path / "out", ("a", "a.jpg", SCENE))
-    assert content["images"] == [{"id": 1, "file_name": "a.jpg", "height": 4, "width": 6}]
-    (annotation,) = content["annotations"]
-    assert (annotation["image_id"], annotation["file_name"]) == (1, "a.png")
-    segments = {segment.pop("id"): segment for segment in annotation["segments_info"]}
+def test_segments_are_described_as_they_are() -> None:
+    _, segments = panoptic_segments(SCENE, CATEGORIES)
     scores = [round(float(score), 6) for score in SCENE.scores]
-    assert segments == {
-        1: {"category_id": 30, "area": 7, "bbox": [0, 0, 5, 2], "iscrowd": 0, "score": scores[1]},
-        2: {"category_id": 20, "area": 4, "bbox": [1, 1, 2, 2], "iscrowd": 0, "score": scores[2]},
-        3: {"category_id": 20, "area": 4, "bbox": [3, 1, 2, 3], "iscrowd": 0, "score": scores[3]},
-        4: {"category_id": 10, "area": 5, "bbox": [0, 2, 5, 2], "iscrowd": 0, "score": scores[4]},
-    }
+    assert segments == [
+        {"id": 1, "category_id": 30, "area": 7, "bbox": [0, 0, 5, 2], "iscrowd": 0, "score": scores[1]},
+        {"id": 2, "category_id": 20, "area": 4, "bbox": [1, 1, 2, 2], "iscrowd": 0, "score": scores[2]},
+        {"id": 3, "category_id": 20, "area": 4, "bbox": [3, 1, 2, 3], "iscrowd": 0, "score": scores[3]},
+        {"id": 4, "category_id": 10, "area": 5, "bbox": [0, 2, 5, 2], "iscrowd": 0, "score": scores[4]},
+    ]
+    assert json.loads(json.dumps(segments)) == segments
 
 
-def test_categories_are_those_of_the_data_set(tmp_path: Path) -> None:
-    content = written(tmp_path / "out", ("a", "a.jpg", SCENE))
-    assert content["categories"][0] == {"id": 30, "name": "sky", "isthing": 0, "color": [1, 2, 3]}
-    assert Categories.from_list(content["categories"]) == CATEGORIES
-
-
-def test_the_png_holds_the_ids_and_left_overs_are_void(tmp_path: Path) -> None:
-    written(tmp_path / "out", ("a", "a.jpg", SCENE))
-    blue_first = cv2.imread(str(tmp_path / "out" / "panoptic" / "a.png"), cv2.IMREAD_UNCHANGED).astype(np.int64)
-    ids = blue_first[..., 2] + 256 * blue_first[..., 1] + 65536 * blue_first[..., 0]
+def test_left_overs_are_void_and_the_segmentation_stays() -> None:
+    before = SCENE.ids.clone()
+    ids, _ = panoptic_segments(SCENE, CATEGORIES)
     expected = SCENE.ids.numpy().copy()
     expected[expected == 5] = 0
+    assert ids.dtype == np.int32
     assert (ids == expected).all()
+    assert torch.equal(SCENE.ids, before)
 
 
-def test_the_reader_of_the_package_reads_it(tmp_path: Path) -> None:
-    generator = torch.Generator().manual_seed(0)
-    scenes = []
-    for _ in range(5):
-        height, width = torch.randint(3, 40, (2,), generator=generator).tolist()
-        ids = torch.randint(0, 400, (height, width), generator=generator)
-        classes = torch.randint(0, 3, (399,), generator=generator).tolist()
-        scenes.append(
-            segmentation(ids.tolist(), classes, crowd=[index for index in range(1, 400, 7) if classes[index - 1] == 2])
-        )
-    written(tmp_path / "out", *((f"{n:03}", f"{n:03}.jpg", scene) for n, scene in enumerate(scenes)))
-    categories, records = read_index(tmp_path / "out" / "panoptic.json")
-    assert categories == CATEGORIES
-    for record, scene in zip(records, scenes, strict=True):
-        ids = read_panoptic_png(tmp_path / "out" / "panoptic" / record.png_file)
-        class_of = dict(zip(record.segment_ids.tolist(), record.classes.tolist(), strict=True)) | {0: VOID}
-        expected = torch.where(scene.crowd[scene.ids], VOID, scene.semantics)
-        assert record.size == tuple(ids.shape)
-        assert [[class_of[value] for value in row] for row in ids.tolist()] == expected.tolist()
-        assert set(record.segment_ids.tolist()) == set(ids[ids > 0].tolist())
-        assert not record.crowd.any()
+@pytest.mark.parametrize("seed", range(4))
+def test_slow_loops_find_the_same(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    height, width = torch.randint(1, 40, (2,), generator=generator).tolist()
+    ids = torch.randint(0, 60, (height, width), generator=generator)
+    classes = torch.randint(0, 3, (59,), generator=generator).tolist()
+    crowd = [index for index in range(1, 60, 7) if classes[index - 1] == 2]
+    found, segments = panoptic_segments(segmentation(ids.tolist(), classes, crowd), CATEGORIES)
+    assert {segment["id"] for segment in segments} == set(found[found > 0].tolist())
+    assert set(found[found > 0].tolist()) == set(ids.unique().tolist()) - {0, *crowd}
+    for segment in segments:
+        rows, columns = np.nonzero(ids.numpy() == segment["id"])
+        x, y, w, h = segment["bbox"]
+        assert segment["area"] == len(rows)
+        assert (y, y + h, x, x + w) == (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
+        assert CATEGORIES.class_of_original_id[segment["category_id"]] == classes[segment["id"] - 1]
 
 
-def test_results_can_serve_as_annotation(tmp_path: Path) -> None:
-    """Moved to where a data set has them, predictions are a data set."""
-    written(tmp_path / "annotations", ("x/a", "x/a.png", SCENE))
-    (tmp_path / "annotations" / "panoptic.json").rename(tmp_path / "annotations" / "panoptic_own.json")
-    (tmp_path / "annotations" / "panoptic").rename(tmp_path / "annotations" / "panoptic_own")
-    (tmp_path / "images" / "x").mkdir(parents=True)
-    cv2.imwrite(str(tmp_path / "images" / "x" / "a.png"), np.zeros((4, 6, 3), np.uint8))
-    data = CocoPanoptic(tmp_path, "own")
-    assert data.read_image(0).shape == (4, 6, 3)
-    annotation = data.read_annotation(0)
-    expected = torch.where(SCENE.crowd[SCENE.ids], VOID, SCENE.semantics)
-    assert (annotation.classes[annotation.ids] == expected.numpy()).all()
+def test_an_image_of_void() -> None:
+    ids, segments = panoptic_segments(segmentation([[0, 0]], []), CATEGORIES)
+    assert (ids.tolist(), segments) == ([[0, 0]], [])
 
 
-def test_names_may_have_folders(tmp_path: Path) -> None:
-    content = written(tmp_path, ("a/b/c", "a/b/c.jpg", SCENE), ("a/c", "a/c.jpg", SCENE))
-    assert [image["file_name"] for image in content["images"]] == ["a/b/c.jpg", "a/c.jpg"]
-    for annotation in content["annotations"]:
-        assert (tmp_path / "panoptic" / annotation["file_name"]).is_file()
-    assert [image["id"] for image in content["images"]] == [1, 2]
-
-
-def test_an_image_of_void(tmp_path: Path) -> None:
-    content = written(tmp_path, ("a", "a.jpg", segmentation([[0, 0]], [])))
-    assert content["annotations"][0]["segments_info"] == []
-
-
-def test_no_image_at_all(tmp_path: Path) -> None:
-    content = written(tmp_path)
-    assert (content["images"], content["annotations"]) == ([], [])
-
-
-def test_many_segments(tmp_path: Path) -> None:
+def test_many_segments() -> None:
     ids = torch.arange(1, 70001).reshape(700, 100)
-    found = PanopticSegmentation(
-        ids, torch.cat([torch.tensor([VOID]), torch.zeros(70000).long()]), torch.ones(70001), torch.zeros(70001).bool()
-    )
-    writer = CocoPanopticWriter(tmp_path, CATEGORIES)
-    # Only the ids of three channels matter here; describing 70 000 segments takes long.
-    found.crowd[1:-2] = True
-    writer.add("a", "a.jpg", found)
-    assert read_panoptic_png(tmp_path / "panoptic" / "a.png").ravel()[-2:].tolist() == [69999, 70000]
+    classes = torch.cat([torch.tensor([VOID]), torch.zeros(70000).long()])
+    found = PanopticSegmentation(ids, classes, torch.ones(70001), torch.zeros(70001).bool())
+    segments = panoptic_segments(found, CATEGORIES)[1]
+    assert [segment["id"] for segment in segments] == list(range(1, 70001))
 
 
-def test_the_json_comes_at_the_end_and_whole(tmp_path: Path) -> None:
-    writer = CocoPanopticWriter(tmp_path, CATEGORIES)
-    writer.add("a", "a.jpg", SCENE)
-    assert not (tmp_path / "panoptic.json").exists()
-    writer.close()
-    assert {path.name for path in tmp_path.iterdir()} == {"panoptic.json", "panoptic"}
+@pytest.mark.parametrize("entries", [[], [{"a": 1}], [{"é": "ü"}, 2, [3]]])
+def test_lists_are_written_as_json(tmp_path: Path, entries: list[Any]) -> None:
+    write_json_lists(tmp_path / "a.json", {"info": {"x": 1}}, {"one": iter(entries), "two": entries})
+    assert load_object(tmp_path / "a.json") == {"info": {"x": 1}, "one": entries, "two": entries}
+    write_json_list(tmp_path / "b.json", iter(entries))
+    assert json.loads((tmp_path / "b.json").read_text()) == entries

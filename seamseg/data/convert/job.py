@@ -8,12 +8,12 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from seamseg.data.convert.item import Converted, Item
 from seamseg.data.convert.journal import Journal
+from seamseg.data.json_lists import write_json_lists
 from seamseg.runtime.files import write_whole
 from seamseg.runtime.processes import results_in_order
 
@@ -113,7 +113,8 @@ def run_job(
         on_progress(len(job.items))
         return Outcome(len(job.items), complete_already=True)
     job.result.parent.mkdir(parents=True, exist_ok=True)
-    with Journal(job.result, job.fingerprint) as journal:
+    unfinished = job.result.with_name(f".{job.result.name}.unfinished")
+    with Journal(unfinished, job.fingerprint, f"another process is converting to {job.result}") as journal:
         job.result.unlink(missing_ok=True)
         kept = {item.name for item in job.items if journal.holds(item)}
         _convert(job, kept, journal, num_workers, on_progress, on_failure)
@@ -186,18 +187,11 @@ def _records(job: Job[Any], journal: Journal) -> Iterator[Converted]:
 def _write_result(job: Job[Any], journal: Journal, path: Path) -> None:
     """The JSON file, from the journal, with one record in memory at a time."""
     info = {"conversion": job.fingerprint, "description": job.description}
-    with path.open("w", encoding="utf-8") as file:
-        file.write(_text({"info": info} | job.head)[:-1])
-        for key in job.lists:
-            numbers = count(1)
-            entries = (entry for record in _records(job, journal) for entry in record.entries[key])
-            file.write(f',\n"{key}":[')
-            for position, entry in enumerate(entries):
-                numbered = {"id": next(numbers)} | entry if key == job.numbered else entry
-                file.write(("," if position else "") + "\n" + _text(numbered))
-            file.write("]")
-        file.write("}\n")
+    write_json_lists(path, {"info": info} | job.head, {key: _entries(job, journal, key) for key in job.lists})
 
 
-def _text(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+def _entries(job: Job[Any], journal: Journal, key: str) -> Iterator[dict[str, Any]]:
+    entries = (entry for record in _records(job, journal) for entry in record.entries[key])
+    if key != job.numbered:
+        return entries
+    return ({"id": number} | entry for number, entry in enumerate(entries, start=1))

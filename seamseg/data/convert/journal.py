@@ -1,42 +1,45 @@
-"""What an unfinished conversion has done so far."""
+"""What an unfinished work on many images has done so far."""
 
 from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from seamseg.data.convert.item import Converted, Item
 
+_HEAD = "conversion"
+
 
 class Journal:
-    """A text file beside the result: a line for the conversion, one for every item that is done.
+    """A text file: a line for the work, one for every item that is done.
 
     In memory stay only the places of the lines. A line that is torn, as by a power cut, is dropped with all after it.
     Only one process has a journal open.
 
     Args:
-        result: of the conversion; the journal is ``.NAME.unfinished`` beside it.
-        fingerprint: of the conversion; a journal of another one begins anew.
+        path: of the file; its folder exists.
+        fingerprint: of the work; a journal of another one begins anew.
+        busy: what it means that another process has the file open, for the error.
 
     Raises:
         ValueError: another process has it open.
     """
 
-    def __init__(self, result: Path, fingerprint: str) -> None:
-        self._path = result.with_name(f".{result.name}.unfinished")
+    def __init__(self, path: Path, fingerprint: str, busy: str) -> None:
+        self._path = path
         self._file = self._path.open("a+b")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._file.close()
-            raise ValueError(f"another process is converting to {result}") from error
+            raise ValueError(busy) from error
         self._places: dict[str, int] = {}
         self._checks: dict[str, Any] = {}
-        self._read_all({"conversion": fingerprint})
+        self._read_all({_HEAD: fingerprint})
 
     def __enter__(self) -> Journal:
         return self
@@ -44,6 +47,10 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leaves the file to others."""
         self._file.close()
 
     def holds(self, item: Item) -> bool:
@@ -61,10 +68,13 @@ class Journal:
             "entries": converted.entries,
             "hidden": converted.num_hidden,
         }
-        self._file.seek(0, 2)
-        self._places[item.name] = self._file.tell()
-        self._file.write(json.dumps(line).encode() + b"\n")
-        self._file.flush()
+        self._append(line)
+
+    def absorb(self, other: Journal) -> None:
+        """Notes all that another journal of the same work holds."""
+        for place in other._places.values():
+            other._file.seek(place)
+            self._append(json.loads(other._file.readline()))
 
     def read(self, name: str) -> Converted:
         """What became of an item that is done."""
@@ -72,9 +82,19 @@ class Journal:
         line = json.loads(self._file.readline())
         return Converted(tuple(Path(path) for path in line["files"]), line["entries"], line["hidden"])
 
+    def files(self) -> Iterator[Path]:
+        """All that were written."""
+        return (path for name in self._places for path in self.read(name).files)
+
     def remove(self) -> None:
         """Once the result is complete."""
         self._path.unlink()
+
+    def _append(self, line: dict[str, Any]) -> None:
+        self._file.seek(0, 2)
+        self._places[line["name"]], self._checks[line["name"]] = self._file.tell(), line["check"]
+        self._file.write(json.dumps(line).encode() + b"\n")
+        self._file.flush()
 
     def _read_all(self, head: dict[str, str]) -> None:
         self._file.seek(0)
@@ -89,6 +109,13 @@ class Journal:
             self._places[line["name"]], self._checks[line["name"]] = place, line["check"]
             place = self._file.tell()
         self._file.truncate(place)
+
+
+def fingerprint_of(path: Path) -> str:
+    """Of the work that a file is the journal of; empty if it is none."""
+    with path.open("rb") as file:
+        head = _parsed(file.readline())
+    return str(head.get(_HEAD, "")) if isinstance(head, dict) else ""
 
 
 def _parsed(line: bytes) -> Any:

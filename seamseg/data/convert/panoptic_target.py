@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +12,7 @@ from seamseg.data.convert.segmentation import Segmentation
 from seamseg.data.image_size import size_beside
 from seamseg.data.panoptic_png import write_panoptic_png
 from seamseg.data.stated_size import check_size, size_text
+from seamseg.runtime.files import in_one_step
 from seamseg.structures import ImageId
 
 Placement = Literal["link", "copy"]
@@ -87,16 +86,3 @@ def place_photograph(source: Path, target: Path, placement: Placement) -> None:
         in_one_step(target, lambda path: shutil.copyfile(source, path))
     else:
         in_one_step(target, lambda path: path.symlink_to(source.absolute()))
-
-
-def in_one_step(path: Path, write: Callable[[Path], object]) -> None:
-    """Has ``write`` make a file of another, hidden name in the same folder, and renames it.
-
-    The other name is always the same, so what an interrupted run left is used up by the next one. Nothing waits for
-    the disk: a conversion does that once, before its JSON file.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.unlink(missing_ok=True)
-    write(unfinished)
-    os.replace(unfinished, path)

@@ -12,7 +12,7 @@ from seamseg.data.annotated_images import AnnotatedImages
 from seamseg.data.convert.data_set_items import DataSetItem, data_set_items
 from seamseg.data.convert.item import Converted
 from seamseg.data.convert.job import Job
-from seamseg.data.convert.panoptic_target import in_one_step
+from seamseg.runtime.files import in_one_step
 
 
 @dataclass(frozen=True)

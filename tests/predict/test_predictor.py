@@ -1,10 +1,7 @@
-"""Images in, panoptic segmentations out."""
+"""What the network says of photographs, at their size."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,7 +9,6 @@ from tiny_experiment import narrow_body, tiny_experiment
 from tiny_network import NUM_STUFF, tiny_network
 
 from seamseg.build import build_fusion, build_input_transform
-from seamseg.data.images import BrokenImageError
 from seamseg.predict import Predictor
 from seamseg.structures import VOID, PackedSequence
 
@@ -67,25 +63,3 @@ def test_the_same_image_gives_the_same_result_and_is_left_alone(predictor: Predi
     first, second = predictor(image), predictor(image)
     assert torch.equal(first.ids, second.ids)
     assert (image == before).all()
-
-
-def test_files_in_their_order_with_broken_ones_passed_over(predictor: Predictor, tmp_path: Path) -> None:
-    images = {"b.png": photograph(30, 40), "a.png": photograph(44, 33)}
-    for name, image in images.items():
-        cv2.imwrite(str(tmp_path / name), image[..., ::-1])
-    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    paths = [tmp_path / name for name in ("b.png", "broken.jpg", "none.png", "a.png")]
-    broken: list[BrokenImageError] = []
-    found = list(predictor.files(paths, broken.append))
-    assert [one.path.name for one in found] == ["b.png", "a.png"]
-    assert [error.path.name for error in broken] == ["broken.jpg", "none.png"]
-    for one in found:
-        assert (one.image == images[one.path.name]).all()
-        assert torch.equal(one.segmentation.ids, predictor(images[one.path.name]).ids)
-
-
-def test_files_are_segmented_one_by_one(predictor: Predictor, tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "a.png"), photograph(30, 40))
-    paths = iter([tmp_path / "a.png", tmp_path / "a.png"])
-    next(iter(predictor.files(paths, lambda error: None)))
-    assert len(list(paths)) == 1

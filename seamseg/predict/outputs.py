@@ -1,0 +1,147 @@
+"""The files that are written of one image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+import cv2
+import numpy as np
+
+from seamseg.data.coco_writer import panoptic_segments
+from seamseg.data.convert.item import Converted
+from seamseg.data.panoptic_png import write_panoptic_png
+from seamseg.metrics.average_precision import detected_instances
+from seamseg.predict.predictor import Prediction
+from seamseg.runtime.files import in_one_step
+from seamseg.structures import Categories
+from seamseg.visualization.images import Picture, encode_image
+from seamseg.visualization.overlay import draw_overlay
+
+OutputKind = Literal["overlay", "panoptic", "semantic", "instances", "raw"]
+OUTPUT_KINDS: tuple[OutputKind, ...] = get_args(OutputKind)
+_LARGEST_JPEG = 65_500  # longest side that the format holds
+
+
+class Named(Protocol):
+    """What has results of a name."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def file_name(self) -> str: ...
+
+
+class OutputWriter:
+    """Writes what is asked for of images, one by one, each file in one step. Threads may share it.
+
+    - ``overlay``: ``overlay/NAME.jpg``, the segmentation painted over the photograph (.png if it is too long for JPEG).
+    - ``panoptic``: ``panoptic/NAME.png`` with segment ids, and an entry of ``panoptic.json``.
+    - ``semantic``: ``semantic/NAME.png``, one grey byte per pixel: the number of the class, 255 for void.
+    - ``instances``: entries of ``instances.json``, the objects before fusion.
+    - ``raw``: ``raw/NAME.npz``, the arrays that the others are made from.
+
+    Args:
+        folder: of the results.
+        kinds: what to write.
+        categories: of the classes.
+    """
+
+    def __init__(self, folder: Path, kinds: Sequence[OutputKind], categories: Categories) -> None:
+        self.folder, self.kinds, self.categories = folder, tuple(kinds), categories
+
+    def write(self, image: Named, picture: Picture, found: Prediction) -> Converted:
+        """Writes the files of one image.
+
+        Args:
+            image: whose name they get.
+            picture: H×W×3 uint8.
+            found: in it.
+
+        Returns:
+            The files, and the entries of the JSON files; images and instances have no number yet.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        files: list[Path] = []
+        entries: dict[str, list[dict[str, Any]]] = {}
+        for kind in self.kinds:
+            if kind == "overlay":
+                files.append(self._overlay(image.name, picture, found))
+            elif kind == "panoptic":
+                files.append(self._panoptic(image, found, entries))
+            elif kind == "semantic":
+                files.append(self._file(kind, image.name, ".png", lambda path: write_semantic(path, found)))
+            elif kind == "raw":
+                files.append(self._file(kind, image.name, ".npz", lambda path: write_raw(path, found)))
+            else:
+                entries["instances"] = instance_results(found, self.categories, image.file_name)
+        return Converted(tuple(files), entries)
+
+    def _overlay(self, name: str, picture: Picture, found: Prediction) -> Path:
+        overlay = draw_overlay(picture, found.segmentation, self.categories)
+        suffix = ".jpg" if max(picture.shape) <= _LARGEST_JPEG else ".png"
+        data = encode_image(Path(name + suffix), overlay)
+        return self._file("overlay", name, suffix, lambda path: path.write_bytes(data))
+
+    def _panoptic(self, image: Named, found: Prediction, entries: dict[str, list[dict[str, Any]]]) -> Path:
+        ids, segments = panoptic_segments(found.segmentation, self.categories)
+        height, width = ids.shape
+        entries["images"] = [{"file_name": image.file_name, "height": height, "width": width}]
+        entries["annotations"] = [{"file_name": f"{image.name}.png", "segments_info": segments}]
+        return self._file("panoptic", image.name, ".png", lambda path: write_panoptic_png(path, ids))
+
+    def _file(self, kind: OutputKind, name: str, suffix: str, write: Callable[[Path], object]) -> Path:
+        path = self.folder / kind / f"{name}{suffix}"
+        in_one_step(path, write)
+        return path
+
+
+def instance_results(found: Prediction, categories: Categories, file_name: str) -> list[dict[str, Any]]:
+    """The objects before fusion as COCO's results of instance segmentation, still without ``image_id``."""
+    size = found.segmentation.ids.shape[0], found.segmentation.ids.shape[1]
+    results = []
+    for one in detected_instances(found.detections, size):
+        y0, x0, y1, x1 = (round(edge, 2) for edge in one.box)
+        results.append(
+            {
+                "file_name": file_name,
+                "category_id": categories.classes[one.category + categories.num_stuff].original_id,
+                "bbox": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
+                "score": round(one.score, 6),
+                "segmentation": {"size": list(size), "counts": one.mask.counts.decode("ascii")},
+            }
+        )
+    return results
+
+
+def write_raw(path: Path, found: Prediction) -> None:
+    """Everything as arrays, not compressed.
+
+    ``ids`` H×W int32, ``classes``, ``scores`` and ``crowd`` of the segments 0 … K; ``boxes`` D×4 (y0, x0, y1, x1) in
+    pixels, ``box_classes`` (0-based among the things), ``box_scores`` and ``mask_logits`` D×M×M of the objects before
+    fusion; ``semantic_logits`` C×h×w float16 of the semantic head, spread evenly over the image.
+    """
+    segmentation, objects = found.segmentation, found.detections
+    with path.open("wb") as file:
+        np.savez(
+            file,
+            ids=segmentation.ids.numpy().astype(np.int32),
+            classes=segmentation.classes.numpy(),
+            scores=segmentation.scores.numpy(),
+            crowd=segmentation.crowd.numpy(),
+            boxes=objects.boxes.float().numpy(),
+            box_classes=objects.classes.numpy(),
+            box_scores=objects.scores.float().numpy(),
+            mask_logits=objects.masks.float().numpy(),
+            semantic_logits=found.semantics.logits.half().numpy(),
+        )
+
+
+def write_semantic(path: Path, found: Prediction) -> None:
+    """The class of every pixel in one grey byte; what is left of a thing class keeps its class, void is 255."""
+    classes = found.segmentation.semantics.numpy().astype(np.uint8)
+    path.write_bytes(cv2.imencode(".png", classes)[1].tobytes())

@@ -1,0 +1,134 @@
+"""Films: reading their frames, writing a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from seamseg.structures import Size
+from seamseg.visualization.images import Picture
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ogv"})
+"""Files with these endings count as films; upper case counts too."""
+_CODEC = "mp4v"  # MPEG-4 part 2, which every build of OpenCV writes
+
+
+@dataclass(frozen=True)
+class Video:
+    """A film on disk.
+
+    Attributes:
+        path: of the file.
+        rate: frames per second.
+        num_frames: that the file says it has, at least 1; some say wrong.
+        size: height and width.
+    """
+
+    path: Path
+    rate: float
+    num_frames: int
+    size: Size
+
+    @classmethod
+    def open(cls, path: Path) -> Video:
+        """Looks at a film.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            ValueError: it cannot be decoded.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f"the film {path} does not exist")
+        capture = _capture(path)
+        try:
+            rate, count, height, width = (
+                capture.get(key)
+                for key in (
+                    cv2.CAP_PROP_FPS,
+                    cv2.CAP_PROP_FRAME_COUNT,
+                    cv2.CAP_PROP_FRAME_HEIGHT,
+                    cv2.CAP_PROP_FRAME_WIDTH,
+                )
+            )
+        finally:
+            capture.release()
+        return cls(path, rate if 0 < rate < 1000 else 25.0, max(1, int(count)), (int(height), int(width)))
+
+    def frames(self) -> Iterator[NDArray[np.uint8]]:
+        """H×W×3 RGB, one after the other, up to the first that cannot be decoded."""
+        capture = _capture(self.path)
+        try:
+            while True:
+                there, pixels = capture.read()
+                if not there:
+                    return
+                yield np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+        finally:
+            capture.release()
+
+
+class VideoWriter:
+    """Writes a film that appears when it is whole; use it as a context manager.
+
+    Args:
+        path: of the result, ``.mp4``; its folder exists.
+        rate: frames per second.
+        size: height and width of the frames.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+
+    def __init__(self, path: Path, rate: float, size: Size) -> None:
+        self._path, self._unfinished = path, path.with_name(f".{path.stem}.unfinished{path.suffix}")
+        self._num_frames = 0
+        codec = cv2.VideoWriter.fourcc(*_CODEC)
+        self._writer = cv2.VideoWriter(str(self._unfinished), codec, rate, size[::-1])
+        if not self._writer.isOpened():
+            self._unfinished.unlink(missing_ok=True)
+            raise OSError(f"the film {path} cannot be written")
+
+    def add(self, frame: Picture) -> None:
+        """Appends H×W×3 RGB."""
+        self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        self._num_frames += 1
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.release()
+        try:
+            if error is None:
+                self._check()
+                self._unfinished.replace(self._path)
+        finally:
+            self._unfinished.unlink(missing_ok=True)
+
+    def _check(self) -> None:
+        """OpenCV says nothing of a disk that is full."""
+        found = Video.open(self._unfinished).num_frames if self._unfinished.stat().st_size else 0
+        if found != self._num_frames:
+            raise OSError(
+                f"the film {self._path} came out with {found} of {self._num_frames} frames: is the disk full?"
+            )
+
+
+def is_video(path: Path) -> bool:
+    """Whether a path names a film, by its ending."""
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()
+
+
+def _capture(path: Path) -> cv2.VideoCapture:
+    capture = cv2.VideoCapture(str(path))
+    if not capture.isOpened():
+        raise ValueError(f"the film {path} cannot be decoded: it is truncated, damaged or of an unknown kind")
+    return capture
