@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from seamseg import build
 from seamseg.build import PredictionOptions
-from seamseg.data.images import read_image
 from seamseg.predict import Predictor
+from seamseg.predict.photographs import read_photograph
 from seamseg.predict.result import Result
 from seamseg.runtime.distributed import choose_device
 from seamseg.runtime.precision import PrecisionName
@@ -95,7 +95,7 @@ def load_model(
 
 def _picture(image: ImageLike) -> NDArray[np.uint8]:
     if isinstance(image, (str, os.PathLike)):
-        return read_image(Path(image))
+        return read_photograph(Path(image))
     if isinstance(image, np.ndarray):
         check_picture(image)
         return image

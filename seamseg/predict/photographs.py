@@ -9,7 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.images import find_images, read_image
+from seamseg.data.image_size import image_size
+from seamseg.data.images import BrokenImageError, find_images, read_image
+
+MOST_PIXELS = 1 << 27
+"""Of a photograph in a file: ids, scores and the painted picture take 44 bytes of memory for each."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,21 @@ class Photograph:
         return (self.path,)
 
     def read(self) -> NDArray[np.uint8]:
-        """H×W×3 RGB.
+        """H×W×3 RGB; as :func:`read_photograph`."""
+        return read_photograph(self.path)
 
-        Raises:
-            BrokenImageError: the file cannot be read.
-        """
-        return read_image(self.path)
+
+def read_photograph(path: Path) -> NDArray[np.uint8]:
+    """H×W×3 RGB, turned as its EXIF orientation says: so people, and most programs, see it.
+
+    Raises:
+        BrokenImageError: the file cannot be read, or the photograph is too large.
+    """
+    height, width = image_size(path)
+    if height * width > MOST_PIXELS:
+        reason = f"is {height}×{width} (height×width): photographs of up to {MOST_PIXELS:,} pixels are segmented"
+        raise BrokenImageError(path, f"{reason}; make it smaller, or cut it in pieces")
+    return read_image(path, upright=True)
 
 
 def find_photographs(given: Path, out: Path) -> list[Photograph]:

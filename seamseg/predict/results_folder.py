@@ -173,12 +173,16 @@ class ResultsFolder:
         busy = f"another process is writing predictions to {self.path}"
         return Journal(path, self.fingerprint if fingerprint is None else fingerprint, busy)
 
+    def _holds(self, file: Path) -> bool:
+        """Whether a file lies in this folder; the journal of a folder that was copied names the original."""
+        return file.resolve().is_relative_to(self.path.resolve())
+
     def _remove_results(self) -> None:
         """Those that the journals of earlier runs tell of."""
         for path in [self._journal_path, *self._other_journals()]:
             if path.exists():
                 with self._open(path, fingerprint_of(path)) as journal:
                     for file in journal.files():
-                        if file.is_relative_to(self.path):  # the journal of a folder that was copied names the original
+                        if self._holds(file):
                             file.unlink(missing_ok=True)
                     journal.remove()

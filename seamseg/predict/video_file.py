@@ -115,7 +115,10 @@ class VideoWriter:
 
     def _check(self) -> None:
         """OpenCV says nothing of a disk that is full."""
-        found = Video.open(self._unfinished).num_frames if self._unfinished.stat().st_size else 0
+        try:
+            found = Video.open(self._unfinished).num_frames
+        except ValueError:
+            found = 0
         if found != self._num_frames:
             raise OSError(
                 f"the film {self._path} came out with {found} of {self._num_frames} frames: is the disk full?"

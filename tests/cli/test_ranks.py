@@ -28,8 +28,8 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 
 
-def in_two_processes(folder: Path, arguments: list[list[str]]) -> list[tuple[str, str]]:
-    """What each process of the command says on its two channels; both must succeed.
+def in_two_processes(folder: Path, arguments: list[list[str]], code: int = 0) -> list[tuple[str, str]]:
+    """What each process of the command says on its two channels; both must end with that exit code.
 
     Args:
         folder: to work in.
@@ -55,8 +55,14 @@ def in_two_processes(folder: Path, arguments: list[list[str]]) -> list[tuple[str
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0, 0], said
+    assert [process.returncode for process in processes] == [code, code], said
     return said
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Of all files that are not hidden."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.mark.slow
@@ -88,3 +94,14 @@ def test_the_first_process_alone_writes_and_speaks(tmp_path: Path) -> None:
     expected |= {f"pq_{part}": alone[part]["pq"] for part in ("things", "stuff")}
     expected |= {name: alone["all"][name] for name in ("pq", "sq", "rq")}
     assert {name: validated[name] for name in expected} == expected, "two processes while training, one afterwards"
+
+    photographs = next((data / "images").glob("val*"))
+    next(path for path in sorted(photographs.iterdir())).with_name("zz.png").write_bytes(b"broken")
+    options = ["predict", str(runs[0]), str(photographs)]
+    kinds = ["--write=panoptic,instances,overlay"]
+    said = in_two_processes(tmp_path, [[*options, str(tmp_path / "together"), *kinds]] * 2, code=3)
+    assert said[0][0] == f"3 images segmented: {tmp_path / 'together'}\n"
+    assert said[1][0] == ""
+    alone = [sys.executable, "-c", NARROW, *options, str(tmp_path / "alone"), *kinds, "--device", "cpu"]
+    assert subprocess.run(alone, capture_output=True, env=environment(), check=False).returncode == 3
+    assert contents(tmp_path / "together") == contents(tmp_path / "alone")

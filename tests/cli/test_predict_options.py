@@ -1,0 +1,302 @@
+"""`seamseg predict`: kinds of output, options, resuming, films, and what can go wrong with the folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+
+from seamseg.build import load_model
+from seamseg.data.panoptic_png import read_panoptic_png
+from seamseg.predict import pipeline
+from seamseg.predict.outputs import OUTPUT_KINDS
+from seamseg.predict.video_file import Video
+
+SIZES = {"a.png": (50, 70), "sub/b.png": (64, 33), "sub/c.png": (64, 90)}
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, generator = tmp_path_factory.mktemp("predict") / "photographs", np.random.default_rng(0)
+    for name, (height, width) in SIZES.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(path), generator.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Of all files that are not hidden."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+@pytest.fixture
+def everything(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> Path:
+    out = tmp_path / "everything"
+    assert command("predict", run_dir, photographs, out, "--write", "raw,overlay,panoptic,semantic,instances").code == 0
+    return out
+
+
+def test_all_outputs_tell_the_same(everything: Path, run_dir: Path) -> None:
+    categories = load_model(run_dir, torch.device("cpu")).categories
+    index = json.loads((everything / "panoptic.json").read_text())
+    assert json.loads((everything / "categories.json").read_text()) == index["categories"]
+    instances = json.loads((everything / "instances.json").read_text())
+    assert instances
+    for image, annotation in zip(index["images"], index["annotations"], strict=True):
+        name = annotation["file_name"].removesuffix(".png")
+        ids = read_panoptic_png(everything / "panoptic" / f"{name}.png")
+        semantic = cv2.imread(str(everything / "semantic" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+        assert semantic is not None
+        assert semantic.dtype == np.uint8
+        raw = np.load(everything / "raw" / f"{name}.npz")
+        assert ids.shape == semantic.shape == raw["ids"].shape == SIZES[image["file_name"]]
+        assert (raw["classes"][raw["ids"]] == semantic).all()
+        for segment in annotation["segments_info"]:
+            number = categories.class_of_original_id[segment["category_id"]]
+            assert (semantic[ids == segment["id"]] == number).all()
+            assert segment["score"] == pytest.approx(raw["scores"][segment["id"]], abs=1e-6)
+        mine = [one for one in instances if one["image_id"] == image["id"]]
+        assert {one["file_name"] for one in mine} == {image["file_name"]}
+        assert [one["score"] for one in mine] == pytest.approx(raw["box_scores"].tolist(), abs=1e-6)
+        for one, box, logits in zip(mine, raw["boxes"], raw["mask_logits"], strict=True):
+            x, y, width, height = one["bbox"]
+            assert (y, x, y + height, x + width) == pytest.approx(tuple(box), abs=0.02)
+            mask = coco_mask.decode(one["segmentation"])
+            assert mask.shape == ids.shape
+            rows, columns = np.nonzero(mask)
+            assert logits.shape == (28, 28)
+            if len(rows):
+                assert y - 1 <= rows.min() <= rows.max() <= y + height + 1
+                assert x - 1 <= columns.min() <= columns.max() <= x + width + 1
+        assert raw["semantic_logits"].shape[0] == len(categories)
+
+
+@pytest.mark.parametrize("kind", OUTPUT_KINDS)
+def test_only_what_is_asked_for(command: Any, run_dir: Path, photographs: Path, tmp_path: Path, kind: str) -> None:
+    assert command("predict", run_dir, photographs / "a.png", tmp_path / "out", "--write", kind).code == 0
+    found = {
+        "overlay": {"overlay/a.jpg"},
+        "panoptic": {"panoptic/a.png", "panoptic.json"},
+        "semantic": {"semantic/a.png", "categories.json"},
+        "instances": {"instances.json"},
+        "raw": {"raw/a.npz", "categories.json"},
+    }
+    assert set(contents(tmp_path / "out")) == found[kind]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--write", "panoptic,pictures", "pictures cannot be written; name some of overlay, panoptic"),
+        ("--write", ",", "nothing cannot be written"),
+        ("--scales", "1,x", "is not a list of numbers"),
+        ("--scales", "1,0", "scales are one or more positive numbers"),
+        ("--batch-size", "0", "is not a number from 1 on"),
+        ("--score-threshold", "1.5", "score_threshold is a number in 0 … 1"),
+        ("--min-stuff-area", "-1", "min_stuff_area is a number of pixels"),
+    ],
+)
+def test_options_that_make_no_sense(
+    command: Any, run_dir: Path, photographs: Path, tmp_path: Path, option: str, value: str, said: str
+) -> None:
+    code, _, err = command("predict", run_dir, photographs, tmp_path / "out", f"{option}={value}")
+    assert code == 2
+    assert said in err
+    assert not (tmp_path / "out").exists()
+
+
+def segments(out: Path) -> list[dict[str, Any]]:
+    index = json.loads((out / "panoptic.json").read_text())
+    return [segment for annotation in index["annotations"] for segment in annotation["segments_info"]]
+
+
+def test_thresholds_have_their_effect(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
+    def run(name: str, *options: str) -> list[dict[str, Any]]:
+        assert command("predict", run_dir, photographs, tmp_path / name, "--write=panoptic", *options).code == 0
+        return segments(tmp_path / name)
+
+    plain, sure = run("plain"), run("sure", "--score-threshold=1")
+    things = {category["id"] for category in json.loads((tmp_path / "plain/panoptic.json").read_text())["categories"]
+              if category["isthing"]}  # fmt: skip
+    assert any(segment["category_id"] in things for segment in plain)
+    assert not any(segment["category_id"] in things for segment in sure)
+    large = run("large", "--min-stuff-area=0.3", "--score-threshold=1")
+    area = {1: 0.3 * 50 * 70, 2: 0.3 * 64 * 33, 3: 0.3 * 64 * 90}
+    assert len(large) < len(sure)
+    assert all(segment["area"] >= min(area.values()) for segment in large)
+    assert len(run("free", "--overlap-threshold=0")) <= len(plain)
+    half = run("half", "--precision=bf16", "--batch-size=2", "--scales=1,1.5", "--flip")
+    assert half
+    info = json.loads((tmp_path / "half/panoptic.json").read_text())["info"]
+    assert (info["precision"], info["scales"], info["flip"]) == ("bf16", [1.0, 1.5], True)
+
+
+class Killed(Exception):
+    """As if the process had been killed."""
+
+
+def test_a_run_that_stopped_goes_on(
+    command: Any, run_dir: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command("predict", run_dir, photographs, tmp_path / "whole").code == 0
+    whole, out = contents(tmp_path / "whole"), tmp_path / "out"
+    asked: list[int] = []
+    original = pipeline._predicted
+
+    def dies(*given: Any) -> Iterator[Any]:
+        for number, found in enumerate(original(*given)):
+            if number == 2:
+                raise Killed
+            asked.append(number)
+            yield found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "_predicted", dies)
+        patched.setattr(pipeline, "MOST_THREADS", 1)
+        patched.setattr(pipeline, "done_in_threads", lambda function, items, threads, ahead: map(function, items))
+        with pytest.raises(Killed):
+            command("predict", run_dir, photographs, out)
+    assert len(asked) == 2
+    assert not (out / "panoptic.json").exists()
+    assert all(whole[name] == data for name, data in contents(out).items())
+
+    (out / "panoptic" / ".a.png.unfinished").write_bytes(b"torn")
+    assert command("predict", run_dir, photographs, out).code == 2
+    code, said, _ = command("predict", run_dir, photographs, out, "--resume")
+    assert (code, said) == (0, f"3 images segmented (2 of them before): {out}\n")
+    assert contents(out) == whole
+    stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    assert command("predict", run_dir, photographs, out, "--resume").out.startswith("3 images segmented (3 of them")
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.png")} == stamps
+    sentence = command("predict", run_dir, photographs, out, "--resume", "--flip")
+    assert sentence.code == 2
+    assert "made with other options" in sentence.err
+    assert contents(out) == whole
+
+
+def test_a_mended_image_is_done_by_resuming(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "images", tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.png").write_bytes((photographs / "a.png").read_bytes())
+    (folder / "b.png").write_bytes(b"")
+    assert command("predict", run_dir, folder, out).code == 3
+    assert (out / "errors.json").exists()
+    (folder / "b.png").write_bytes((photographs / "sub/b.png").read_bytes())
+    assert command("predict", run_dir, folder, out, "--resume").out == f"2 images segmented (1 of them before): {out}\n"
+    assert not (out / "errors.json").exists()
+
+
+def test_other_files_are_left_alone(
+    refuses: Callable[..., str], run_dir: Path, photographs: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / "overlay").mkdir(parents=True)
+    (out / "overlay" / "a.jpg").write_text("mine")
+    sentence = refuses("predict", run_dir, photographs, out)
+    assert sentence == f"{out} is not empty: replace files by --overwrite, or name another folder"
+    assert contents(out) == {"overlay/a.jpg": b"mine"}
+    (tmp_path / "file").write_text("x")
+    assert "is a file; name a folder" in refuses("predict", run_dir, photographs, tmp_path / "file")
+    assert "Not a directory" in refuses("predict", run_dir, photographs, tmp_path / "file" / "out")
+
+
+def test_overwriting(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "overlay").mkdir(parents=True)
+    (out / "overlay" / "a.jpg").write_text("mine")
+    (out / "notes.txt").write_text("keep")
+    assert command("predict", run_dir, photographs, out, "--overwrite").code == 0
+    assert cv2.imread(str(out / "overlay" / "a.jpg")) is not None
+    assert command("predict", run_dir, photographs / "a.png", out, "--overwrite", "--write=panoptic").code == 0
+    assert set(contents(out)) == {"notes.txt", "panoptic/a.png", "panoptic.json"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_no_permission(refuses: Callable[..., str], run_dir: Path, photographs: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert "Permission denied" in refuses("predict", run_dir, photographs, tmp_path / "out")
+
+
+def test_a_read_only_file_system(refuses: Callable[..., str], run_dir: Path, photographs: Path) -> None:
+    sentence = refuses("predict", run_dir, photographs, "/proc/predictions")
+    assert sentence.startswith("/proc/predictions: ")
+
+
+@contextlib.contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk(
+    refuses: Callable[..., str], command: Any, run_dir: Path, photographs: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with file_size_limit(12_000):
+        sentence = refuses("predict", run_dir, photographs, out, "--write=panoptic,raw")
+    assert sentence.endswith(".npz: File too large")
+    assert not (out / "panoptic.json").exists()
+    assert not list(out.rglob("*.npz"))
+    assert not list(out.rglob(".*.unfinished"))
+    assert command("predict", run_dir, photographs, out, "--write=panoptic,raw", "--resume").code == 0
+    assert len(contents(out)) == 8
+
+
+def write_film(path: Path, number: int, size: tuple[int, int] = (48, 64)) -> None:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 12.5, size[::-1])
+    for value in range(number):
+        frame = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+        writer.write(np.roll(frame, 4 * value, axis=1))
+    writer.release()
+
+
+def test_a_film(command: Any, refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
+    film, out = tmp_path / "street.mp4", tmp_path / "out"
+    write_film(film, 5)
+    code, said, _ = command("predict", run_dir, film, out, "--write", "overlay,semantic,panoptic", "--batch-size=2")
+    assert (code, said) == (0, f"5 frames segmented: {out}\n")
+    names = [f"{number:06}" for number in range(5)]
+    expected = {f"{kind}/{name}.png" for kind in ("semantic", "panoptic") for name in names}
+    assert set(contents(out)) == expected | {"overlay.mp4", "panoptic.json", "categories.json"}
+    video = Video.open(out / "overlay.mp4")
+    assert (video.num_frames, video.rate, video.size) == (5, 12.5, (48, 64))
+    index = json.loads((out / "panoptic.json").read_text())
+    assert [image["file_name"] for image in index["images"]] == [f"street.mp4#{name}" for name in names]
+    assert "cannot be resumed" in refuses("predict", run_dir, film, out, "--resume")
+    assert "is not empty" in refuses("predict", run_dir, film, out)
+    assert command("predict", run_dir, film, out, "--overwrite").code == 0
+
+
+def test_films_that_are_none(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"no film")
+    assert "a.mp4 cannot be decoded" in refuses("predict", run_dir, tmp_path / "a.mp4", tmp_path / "out")
+    assert "none.avi does not exist" in refuses("predict", run_dir, tmp_path / "none.avi", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_film_that_the_disk_does_not_hold(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
+    film, out = tmp_path / "street.mp4", tmp_path / "out"
+    write_film(film, 6)
+    with file_size_limit(5_000):
+        sentence = refuses("predict", run_dir, film, out, "--write=overlay")
+    assert f"{out / 'overlay.mp4'} came out with" in sentence
+    assert contents(out) == {}

@@ -1,0 +1,202 @@
+"""The folder of results: who may use it, what is done, and its JSON files."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from seamseg.data.convert.item import Converted
+from seamseg.predict.photographs import Photograph
+from seamseg.predict.results_folder import ResultsFolder, Unreadable
+from seamseg.structures import Categories, Category
+
+CATEGORIES = Categories((Category("sky", False, (1, 2, 3), 7), Category("car", True, (4, 5, 6), 9)))
+
+
+def photographs(folder: Path, number: int) -> list[Photograph]:
+    (folder / "photographs").mkdir(exist_ok=True)
+    found = [Photograph(f"{n}", f"{n}.jpg", folder / "photographs" / f"{n}.jpg") for n in range(number)]
+    for one in found:
+        one.path.write_bytes(b"x" * 10)
+    return found
+
+
+def opened(path: Path, fingerprint: str = "a", rank: int = 0, kinds: tuple[str, ...] = ("panoptic",)) -> ResultsFolder:
+    return ResultsFolder(path, kinds, CATEGORIES, fingerprint, rank)  # type: ignore[arg-type]
+
+
+def write(folder: ResultsFolder, image: Photograph) -> None:
+    file = folder.path / "panoptic" / f"{image.name}.png"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(image.name.encode())
+    images, annotations = [{"file_name": image.file_name}], [{"file_name": file.name, "segments_info": []}]
+    instances = [{"score": 0.5}, {"score": 0.25}]
+    entries = {"images": images, "annotations": annotations, "instances": instances}
+    folder.note(image, Converted((file,), entries))
+
+
+def numbers(path: Path) -> dict[str, int]:
+    return {image["file_name"]: image["id"] for image in json.loads((path / "panoptic.json").read_text())["images"]}
+
+
+def test_what_is_done_is_known_later(tmp_path: Path) -> None:
+    images, path = photographs(tmp_path, 4), tmp_path / "out"
+    folder = opened(path)
+    assert folder.begin("new", images) == set()
+    for image in images[:3]:
+        write(folder, image)
+    folder.close()
+    (path / "panoptic" / "1.png").unlink()
+    images[2].path.write_bytes(b"another")
+    again = opened(path)
+    assert again.begin("resume", images) == {"0"}
+    for image in images[1:]:
+        write(again, image)
+    again.finish(images, [], {"image_folder": "/x"})
+    again.close()
+    content = json.loads((path / "panoptic.json").read_text())
+    assert content["info"] == {"image_folder": "/x"}
+    assert content["categories"] == CATEGORIES.to_list()
+    assert [entry["image_id"] for entry in content["annotations"]] == [1, 2, 3, 4]
+    assert numbers(path) == {"0.jpg": 1, "1.jpg": 2, "2.jpg": 3, "3.jpg": 4}
+    whole = opened(path)
+    assert whole.begin("resume", images) == {"0", "1", "2", "3"}
+    assert not (path / "panoptic.json").exists()  # until all images that there are now are done
+    whole.close()
+
+
+def test_ranks_write_into_one_file(tmp_path: Path) -> None:
+    images, path = photographs(tmp_path, 5), tmp_path / "out"
+    ranks = [opened(path, rank=rank) for rank in range(3)]
+    ranks[0].begin("new", images)
+    for rank, folder in enumerate(ranks):
+        folder.join()
+        for image in images[rank::3]:
+            write(folder, image)
+    for folder in ranks[1:]:
+        folder.close()
+    ranks[0].finish(images, [], {})
+    ranks[0].close()
+    assert numbers(path) == {f"{n}.jpg": n + 1 for n in range(5)}
+    assert [entry.name for entry in path.glob(".*")] == [".predictions.journal"]
+
+
+def test_what_ranks_did_before_they_were_killed_is_kept(tmp_path: Path) -> None:
+    images, path = photographs(tmp_path, 5), tmp_path / "out"
+    ranks = [opened(path, rank=rank) for rank in range(2)]
+    ranks[0].begin("new", images)
+    for rank, folder in enumerate(ranks):
+        folder.join()
+        write(folder, images[rank])
+        folder.close()
+    alone = opened(path)
+    assert alone.begin("resume", images) == {"0", "1"}
+    alone.close()
+
+
+def test_instances_and_errors_have_files(tmp_path: Path) -> None:
+    images, path = photographs(tmp_path, 2), tmp_path / "out"
+    folder = opened(path, kinds=("semantic", "instances"))
+    folder.begin("new", images)
+    for image in images:
+        write(folder, image)
+    folder.finish(images, [Unreadable("ö.jpg", "ö.jpg is an empty file")], {})
+    folder.close()
+    assert [entry["image_id"] for entry in json.loads((path / "instances.json").read_text())] == [1, 1, 2, 2]
+    assert json.loads((path / "errors.json").read_text())[0]["file_name"] == "ö.jpg"
+    assert json.loads((path / "categories.json").read_text()) == CATEGORIES.to_list()
+    assert not (path / "panoptic.json").exists()
+
+
+@pytest.fixture
+def used(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "out"
+    path.mkdir()
+    (path / "letter.txt").write_text("dear")
+    yield path
+    assert (path / "letter.txt").read_text() == "dear"
+
+
+def test_other_files_stay(used: Path, tmp_path: Path) -> None:
+    images = photographs(tmp_path, 1)
+    with pytest.raises(ValueError, match="out is not empty: replace files by --overwrite, or name another folder"):
+        opened(used).begin("new", images)
+    with pytest.raises(ValueError, match=r"no predictions in .*out to go on with, but other files"):
+        opened(used).begin("resume", images)
+    assert [path.name for path in used.iterdir()] == ["letter.txt"]
+    folder = opened(used)
+    assert folder.begin("overwrite", images) == set()
+    folder.close()
+
+
+def test_predictions_made_otherwise_are_not_gone_on_with(tmp_path: Path) -> None:
+    images, path = photographs(tmp_path, 2), tmp_path / "out"
+    folder = opened(path, "a")
+    folder.begin("new", images)
+    write(folder, images[0])
+    folder.close()
+    before = (path / ".predictions.journal").read_bytes()
+    with pytest.raises(ValueError, match="are of another model or made with other options"):
+        opened(path, "b").begin("resume", images)
+    with pytest.raises(ValueError, match="go on with its predictions by --resume, replace"):
+        opened(path, "a").begin("new", images)
+    assert (path / ".predictions.journal").read_bytes() == before
+    (path / "mine.txt").write_text("x")
+    other = opened(path, "b")
+    assert other.begin("overwrite", images) == set()
+    assert not (path / "panoptic" / "0.png").exists()
+    assert (path / "mine.txt").exists()
+    other.close()
+
+
+def test_a_journal_takes_no_file_outside_of_its_folder_away(tmp_path: Path) -> None:
+    images, path = photographs(tmp_path, 1), tmp_path / "out"
+    folder = opened(path)
+    folder.begin("new", images)
+    precious = tmp_path / "precious.txt"
+    precious.write_text("x")
+    inside_out = path / ".." / "precious.txt"
+    folder.note(images[0], Converted((precious, inside_out), {}))
+    folder.close()
+    again = opened(path)
+    again.begin("overwrite", images)
+    again.close()
+    assert precious.exists()
+
+
+def test_only_one_process_at_a_time(tmp_path: Path) -> None:
+    first = opened(tmp_path / "out")
+    first.begin("new", [])
+    with pytest.raises(ValueError, match="another process is writing predictions to"):
+        opened(tmp_path / "out").begin("resume", [])
+    first.close()
+
+
+def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("x")
+    for mode in ("new", "resume", "overwrite"):
+        with pytest.raises(ValueError, match="out is a file; name a folder"):
+            opened(tmp_path / "out").begin(mode, [])  # type: ignore[arg-type]
+
+
+def test_the_json_file_is_never_in_memory(tmp_path: Path) -> None:
+    """Three thousand images of which each has 4 kB to tell: 12 MB on disk, a tenth of it in memory at most."""
+    path, source = tmp_path / "out", tmp_path / "a.jpg"
+    source.write_bytes(b"x")
+    images = [Photograph(f"{n}", f"{n}.jpg", source) for n in range(3_000)]
+    told = {"file_name": "a", "segments_info": ["x" * 4000]}
+    folder = opened(path)
+    folder.begin("new", [])
+    for image in images:
+        folder.note(image, Converted((), {"images": [{"file_name": image.file_name}], "annotations": [told]}))
+    tracemalloc.start()
+    folder.finish(images, [], {})
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    folder.close()
+    assert (path / "panoptic.json").stat().st_size > 12e6
+    assert most < 1.2e6

@@ -1,0 +1,69 @@
+"""Work in threads, in order, a little ahead."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from seamseg.runtime.threads import done_in_threads
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    def slow_at_first(number: int) -> int:
+        time.sleep(0.02 if number < 3 else 0)
+        return number * number
+
+    assert list(done_in_threads(slow_at_first, range(50), 4, ahead=5)) == [number**2 for number in range(50)]
+    assert list(done_in_threads(str, [], 2, ahead=1)) == []
+
+
+def test_no_more_items_are_taken_than_may_be_ahead() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    gate = threading.Event()
+    results = done_in_threads(lambda number: gate.wait(10) and number, items(), 2, ahead=3)
+    threading.Timer(0.05, gate.set).start()
+    assert next(results) == 0
+    assert len(taken) <= 5
+    for result in results:
+        assert len(taken) <= result + 5
+
+
+def test_it_works_while_its_user_does_something_else() -> None:
+    done: list[int] = []
+    results = done_in_threads(done.append, range(4), 1, ahead=4)
+    next(results)
+    deadline = time.monotonic() + 10
+    while len(done) < 4:
+        next(results, None)
+        assert time.monotonic() < deadline
+
+
+def test_a_stage_may_be_the_source_of_another() -> None:
+    first = done_in_threads(lambda number: number + 1, range(30), 2, ahead=2)
+    here = (number * 10 for number in first)
+    assert list(done_in_threads(str, here, 2, ahead=2)) == [str(10 * number) for number in range(1, 31)]
+
+
+def test_an_error_arrives_and_ends_the_rest() -> None:
+    begun: list[int] = []
+
+    def fails(number: int) -> int:
+        begun.append(number)
+        if number == 3:
+            raise OSError(28, "No space left on device")
+        return number
+
+    results = done_in_threads(fails, range(1000), 1, ahead=3)
+    with pytest.raises(OSError, match="No space left"):
+        list(results)
+    assert len(begun) < 10
+    assert not any(thread.name.startswith("fails") for thread in threading.enumerate())
