@@ -12,7 +12,7 @@ NATIVE := $(shell find csrc -type f)
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format overfit bench-abn bench-data bench-score bench-distributed soak fuzz sdist clean
+.PHONY: help setup demo test lint format overfit bench-abn bench-data bench-predict bench-score bench-distributed soak fuzz sdist clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -48,6 +48,9 @@ bench-abn: $(STAMP) $(INPLACE_ABN) ## the norm beside BatchNorm and inplace-abn:
 # ARGS="--coco FOLDER", or the variable SEAMSEG_COCO, names photographs of COCO panoptic; without them their rows say so.
 bench-data: $(STAMP) ## training samples beside the plain Pillow recipe: five minutes
 	@$(BIN)/python -m benchmarks.data $(ARGS)
+
+bench-predict: $(STAMP) ## a folder of photographs beside the bare network: ten minutes on two quiet cores
+	@$(BIN)/python -m benchmarks.predict $(ARGS)
 
 bench-score: $(STAMP) $(SCORE_PEERS) ## scoring of files and maps, fusion and arg-max beside their peers: ten minutes
 	@KINETO_LOG_LEVEL=99 TORCH_CPP_LOG_LEVEL=ERROR $(BIN)/python -m benchmarks.score $(ARGS)

@@ -98,9 +98,9 @@ def _picture(image: ImageLike) -> NDArray[np.uint8]:
         return read_photograph(Path(image))
     if isinstance(image, np.ndarray):
         check_picture(image)
-        return image
+        return image if image.flags.writeable else image.copy()  # torch warns of the others
     if hasattr(image, "convert"):  # PIL, which need not be imported for that
-        return np.asarray(image.convert("RGB"), np.uint8)
+        return np.array(image.convert("RGB"), np.uint8)
     raise ValueError(
         f"an image is the path of a file, an H×W×3 uint8 array or a PIL image, not a {type(image).__name__}"
     )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_experiment import narrow_body, tiny_experiment
 
+import seamseg
 from seamseg.api import load_model
 from seamseg.build import build_initialised_network
 from seamseg.config import save_experiment
@@ -52,3 +57,52 @@ def test_errors_name_the_culprit(run: Path, tmp_path: Path) -> None:
         load_model(tmp_path / "nothing.safetensors")
     with pytest.raises(ValueError, match="there is no device abacus"):
         load_model(run, "abacus")
+
+
+def test_images_in_every_form_give_the_same(run: Path, tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), image[..., ::-1])
+    with narrow_body():
+        model = seamseg.load_model(run, "cpu")
+    forms = [image, tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(image), image[::1]]
+    found = model.predict(forms)
+    assert isinstance(found, list)
+    assert len(found) == 5
+    for one in found:
+        assert (one.image == image).all()
+        assert torch.equal(one.panoptic.ids, found[0].panoptic.ids)
+    assert model.predict([]) == []
+    assert len(model.predict((image,))) == 1
+    assert model.predict(Image.fromarray(image).convert("L")).image.shape == (50, 70, 3)
+
+
+def test_what_is_no_image(run: Path, tmp_path: Path) -> None:
+    with narrow_body():
+        model = load_model(run, "cpu")
+    for wrong in (np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), np.uint8)):
+        with pytest.raises(ValueError, match="H×W×3 array of type uint8"):
+            model.predict(wrong)
+    with pytest.raises(ValueError, match=r"an image is the path of a file, .* not a int"):
+        model.predict(3)
+    with pytest.raises(ValueError, match="cannot be opened: No such file"):
+        model.predict(tmp_path / "none.jpg")
+
+
+def test_options_are_those_of_the_command(run: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    with narrow_body():
+        sure = load_model(run, "cpu", score_threshold=1.0, min_stuff_area=0.01, scales=[1, 1.5], flip=True)
+        half = load_model(run, "cpu", precision="bf16")
+    assert not any(segment.is_thing and not segment.is_crowd for segment in sure.predict(image).segments)
+    assert sure.predictor.augmentation.scales == (1, 1.5)
+    assert half.predict(image).panoptic.ids.shape == (50, 70)
+    with pytest.raises(ValueError, match="overlap_threshold is a number in 0 … 1, not 2"):
+        load_model(run, "cpu", overlap_threshold=2)
+
+
+def test_importing_seamseg_imports_nothing_heavy() -> None:
+    code = "import sys, seamseg; print(seamseg.__version__); sys.exit('torch' in sys.modules or 'cv2' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert seamseg.load_model is load_model
+    with pytest.raises(AttributeError, match="has no attribute 'load_models'"):
+        seamseg.load_models  # noqa: B018

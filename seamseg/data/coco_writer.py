@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from seamseg.data.segment_measures import measure_segments
 from seamseg.structures import Categories, PanopticSegmentation
 
+ANNOTATION_FILE = "panoptic.json"
+"""What the results of a run are called."""
+
 IdMap = NDArray[np.int32]
 
 

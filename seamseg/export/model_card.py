@@ -104,9 +104,9 @@ seamseg evaluate {name} --data DATASET --split {shlex.quote(facts.val_split)}
 ```
 
 ```python
-import seamseg.api
+import seamseg
 
-model = seamseg.api.load_model({facts.name!r})
+model = seamseg.load_model({facts.name!r})
 ```
 
 | file | holds |

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from seamseg.data.coco_writer import ANNOTATION_FILE
 from seamseg.data.convert.item import Converted, Item
 from seamseg.data.convert.journal import Journal, fingerprint_of
 from seamseg.data.json_lists import write_json_list, write_json_lists
@@ -19,12 +20,7 @@ from seamseg.structures import Categories
 Mode = Literal["new", "resume", "overwrite"]
 """What to do with a folder that is not empty: refuse it, go on with its predictions, or replace them."""
 
-PANOPTIC_FILE, INSTANCES_FILE, ERRORS_FILE, CATEGORIES_FILE = (
-    "panoptic.json",
-    "instances.json",
-    "errors.json",
-    "categories.json",
-)
+INSTANCES_FILE, ERRORS_FILE, CATEGORIES_FILE = "instances.json", "errors.json", "categories.json"
 _JOURNAL = ".predictions.journal"
 
 
@@ -86,7 +82,7 @@ class ResultsFolder:
             with self._open(path) as other:
                 journal.absorb(other)
             path.unlink()
-        for name in (PANOPTIC_FILE, INSTANCES_FILE, ERRORS_FILE, CATEGORIES_FILE):
+        for name in (ANNOTATION_FILE, INSTANCES_FILE, ERRORS_FILE, CATEGORIES_FILE):
             (self.path / name).unlink(missing_ok=True)
         self._journal = journal
         return {image.name for image in images if journal.holds(image)}
@@ -135,7 +131,7 @@ class ResultsFolder:
                 "annotations": self._numbered(images, "annotations", "image_id"),
                 "categories": self.categories.to_list(),
             }
-            write_whole(self.path / PANOPTIC_FILE, lambda path: write_json_lists(path, {"info": info}, lists))
+            write_whole(self.path / ANNOTATION_FILE, lambda path: write_json_lists(path, {"info": info}, lists))
 
     def _numbered(self, images: Iterable[Predictable], key: str, number_key: str) -> Iterator[dict[str, Any]]:
         assert self._journal is not None, "the folder is not open"

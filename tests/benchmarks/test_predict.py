@@ -1,0 +1,37 @@
+"""The benchmark of prediction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_experiment import narrow_body
+
+from benchmarks import predict
+from benchmarks.data_sets import SPLIT, made_up
+from benchmarks.predict import rows, street_predictor
+from seamseg.data.images import read_image
+from seamseg.predict.folder_run import Outcome
+
+
+def test_both_sides_see_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up(tmp_path / "scenes", (64, 128), num_scenes=2, enlarge=1)
+    images = tmp_path / "scenes" / "images" / SPLIT
+    with narrow_body():
+        predictor = street_predictor((64, 128), torch.device("cpu"))
+    (path, *_) = sorted(images.glob("*.jpg"))
+    assert predictor.prepare(read_image(path)).shapes == (torch.Size([3, 64, 128]),)
+    outcomes: list[Outcome] = []
+    original = predict.predict_photographs
+    monkeypatch.setattr(
+        predict, "predict_photographs", lambda *given: outcomes.append(original(*given)) or outcomes[-1]
+    )
+    demanded, everything = rows(predictor, images, tmp_path, 1)
+    assert (demanded.slug, demanded.must) == ("throughput", pytest.approx(1 / 0.9))
+    assert (everything.slug, everything.must) == ("throughput-all", None)
+    for row in (demanded, everything):
+        assert row.ratio is not None
+        assert "2 photographs of 64×128 on cpu" in row.measure
+    assert {(one.num_segmented, one.num_kept, one.unreadable) for one in outcomes} == {(2, 0, ())}
+    assert [path.name for path in tmp_path.iterdir()] == ["scenes"]

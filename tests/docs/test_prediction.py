@@ -1,0 +1,117 @@
+"""The commands and examples of docs/prediction.md run, one after the other, as a reader would type them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from tiny_experiment import narrow_body, tiny_experiment
+from torch.distributed.run import get_args_parser
+
+import seamseg.cli
+from seamseg.build import build_initialised_network
+from seamseg.config import save_experiment
+from seamseg.export.model_file import MODEL_FILE, ModelFile, save_model
+from seamseg.predict.outputs import OUTPUT_KINDS
+from seamseg.predict.result import Result, ResultSegment
+from seamseg.structures import Categories, Category
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "prediction.md"
+TEXT = PAGE.read_text()
+BLOCKS = [(match[1], match[2]) for match in re.finditer(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)]
+CATEGORIES = Categories((Category("sky", False, (1, 2, 3), 1), Category("car", True, (4, 5, 6), 2)))
+
+
+def prepare(folder: Path) -> None:
+    """The files that the page's reader has."""
+    generator = np.random.default_rng(0)
+    images = [generator.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(3)]
+    (folder / "PHOTOGRAPHS" / "b").mkdir(parents=True)
+    cv2.imwrite(str(folder / "PHOTOGRAPHS" / "a.png"), images[0])
+    cv2.imwrite(str(folder / "PHOTOGRAPHS" / "b" / "c.jpg"), images[1])
+    film = cv2.VideoWriter(str(folder / "street.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
+    for image in images:
+        film.write(image)
+    film.release()
+    experiment = tiny_experiment(None, "fusion.score_threshold=0.1")
+    network = build_initialised_network(experiment, CATEGORIES)
+    (folder / "MODEL").mkdir()
+    model = ModelFile(save_experiment(experiment), CATEGORIES.to_list(), network.state_dict())
+    save_model(folder / "MODEL" / MODEL_FILE, model)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The folder in which everything was run, and what the examples define."""
+    folder, before = tmp_path_factory.mktemp("prediction"), Path.cwd()
+    names: dict[str, Any] = {}
+    os.chdir(folder)
+    try:
+        with narrow_body(), torch.random.fork_rng():
+            prepare(folder)
+            for kind, code in BLOCKS:
+                if kind == "python":
+                    exec(compile(code, PAGE, "exec"), names)
+                else:
+                    run_commands(code)
+        yield folder, names
+    finally:
+        os.chdir(before)
+
+
+def run_commands(code: str) -> None:
+    for line in code.splitlines():
+        program, *arguments = shlex.split(line)
+        if program == "torchrun":
+            launched = get_args_parser().parse_args(arguments)
+            assert (launched.module, launched.training_script) == (True, "seamseg")
+            seamseg.cli.parser().parse_args(launched.training_script_args)
+        else:
+            assert program == "seamseg"
+            assert seamseg.cli.main([*arguments, "--device", "cpu"]) == 0, line
+
+
+def test_everything_runs(ran: tuple[Path, dict[str, Any]]) -> None:
+    folder, names = ran
+    for out in ("OUT", "OUT_ALL", "OUT_SURE", "OUT_AUGMENTED"):
+        index = json.loads((folder / out / "panoptic.json").read_text())
+        assert [image["file_name"] for image in index["images"]] == ["a.png", "b/c.jpg"]
+        assert index["info"]["image_folder"] == str(folder / "PHOTOGRAPHS")
+    assert {path.name for path in (folder / "OUT_FILM").glob("[!.]*")} == {"overlay.mp4", "panoptic", "panoptic.json"}
+    assert cv2.imread(str(folder / "overlay.png")).shape == (48, 64, 3)
+    assert isinstance(names["result"], Result)
+    assert names["second"].image.shape == (60, 80, 3)
+    assert names["mask"].sum() == names["result"].segments[0].area
+    assert json.loads(names["text"])
+
+
+def test_the_files_of_each_kind_are_those_of_the_table(ran: tuple[Path, dict[str, Any]]) -> None:
+    table = dict(re.findall(r"^\| `(\w+)` \| (`[^|]*) \|", TEXT, re.MULTILINE))
+    assert set(table) == set(OUTPUT_KINDS)
+    for files in table.values():
+        for file in re.findall(r"`([^`]+)`", files):
+            for name in ("a", "b/c"):
+                assert (ran[0] / "OUT_ALL" / file.replace("NAME", name)).is_file()
+
+
+def test_everything_of_a_result_is_listed() -> None:
+    listed = set(re.findall(r"^\| `\.(\w+)(?:\(\))?` \|", TEXT, re.MULTILINE))
+    public = {name for name in dir(Result) if not name.startswith("_")} | {"image"}
+    assert listed == public
+    row = next(line for line in TEXT.splitlines() if line.startswith("| `.segments`"))
+    assert set(re.findall(r"`\.(\w+)`", row)) - {"segments"} == set(ResultSegment.__dataclass_fields__)
+
+
+def test_raw_arrays_are_listed(ran: tuple[Path, dict[str, Any]]) -> None:
+    row = next(line for line in TEXT.splitlines() if line.startswith("| `raw`"))
+    named = set(re.findall(r"`(\w+)`", row)) - {"raw"}
+    assert set(np.load(ran[0] / "OUT_ALL" / "raw" / "a.npz").files) == named

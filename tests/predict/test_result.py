@@ -1,0 +1,107 @@
+"""What a library user gets of one image."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+
+from seamseg.predict.predictor import Prediction
+from seamseg.predict.result import Result
+from seamseg.structures import VOID, Categories, Category, Detections, PanopticSegmentation, SemanticLogits
+
+CATEGORIES = Categories((Category("road", False, (128, 64, 128), 7), Category("car", True, (0, 0, 142), 26)))
+IDS = torch.tensor([[0, 1, 1, 3, 3], [2, 2, 1, 3, 3], [2, 2, 5, 5, 3]])  # 4 has no pixel
+
+
+def result(ids: torch.Tensor = IDS) -> Result:
+    classes, scores = torch.tensor([VOID, 1, 1, 0, 1, 1]), torch.tensor([0.0, 0.9, 0.8, 1.0, 0.7, 1.0])
+    found = PanopticSegmentation(ids, classes, scores, torch.tensor([False] * 5 + [True]))
+    objects = Detections(torch.zeros(0, 4), torch.zeros(0).long(), torch.zeros(0), torch.zeros(0, 28, 28))
+    image = np.full((*ids.shape, 3), 100, np.uint8)
+    size = tuple(ids.shape)
+    return Result(image, CATEGORIES, Prediction(found, objects, SemanticLogits(torch.zeros(2, 1, 1), size, size)))
+
+
+def test_segments() -> None:
+    found = result().segments
+    assert [(s.id, s.class_name, s.class_index, s.is_thing, s.is_crowd, s.area, s.box) for s in found] == [
+        (1, "car", 1, True, False, 3, (0, 1, 2, 3)),
+        (2, "car", 1, True, False, 4, (1, 0, 3, 2)),
+        (3, "road", 0, False, False, 5, (0, 3, 3, 5)),
+        (5, "car", 1, True, True, 2, (2, 2, 3, 4)),
+    ]
+    assert [s.score for s in found] == pytest.approx([0.9, 0.8, 1.0, 1.0])
+    assert repr(result()) == "Result(3×5, 4 segments)"
+
+
+def test_coco() -> None:
+    entries = result().to_coco("a")
+    assert json.loads(json.dumps(entries)) == entries
+    assert [(entry["id"], entry["category_id"], entry["image_id"]) for entry in entries] == [
+        (1, 26, "a"),
+        (2, 26, "a"),
+        (3, 7, "a"),
+    ]
+    for entry in entries:
+        assert (coco_mask.decode(entry["segmentation"]) == (entry["id"] == IDS).numpy()).all()
+
+
+def test_the_overlay_leaves_the_image_alone() -> None:
+    one = result()
+    overlay = one.overlay(opacity=1.0, labels=False)
+    assert overlay.shape == (3, 5, 3)
+    assert tuple(overlay[0, 4]) == CATEGORIES.classes[0].color
+    assert (one.image == 100).all()
+
+
+class StandIn:
+    """Of ``supervision.Detections``, with its constructor's arguments."""
+
+    def __init__(self, xyxy: Any, mask: Any, confidence: Any, class_id: Any, data: Any) -> None:
+        self.xyxy, self.mask, self.confidence = xyxy, mask, confidence
+        self.class_id, self.data = class_id, data
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+    @classmethod
+    def empty(cls) -> StandIn:
+        return cls(np.empty((0, 4)), None, None, None, {})
+
+
+@pytest.mark.parametrize("real", [False, True], ids=["stand-in", "real"])
+def test_supervision(monkeypatch: pytest.MonkeyPatch, real: bool) -> None:
+    if real:
+        pytest.importorskip("supervision", reason="supervision is not installed")
+    else:
+        module = ModuleType("supervision")
+        module.Detections = StandIn  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "supervision", module)
+    found = result().to_supervision()
+    assert len(found) == 3
+    assert found.xyxy.tolist() == [[1, 0, 3, 2], [0, 1, 2, 3], [3, 0, 5, 3]]
+    assert (found.mask == np.stack([(segment == IDS).numpy() for segment in (1, 2, 3)])).all()
+    assert found.confidence.tolist() == pytest.approx([0.9, 0.8, 1.0])
+    assert found.class_id.tolist() == [1, 1, 0]
+    assert found.data["class_name"].tolist() == ["car", "car", "road"]
+    assert len(result(torch.zeros_like(IDS)).to_supervision()) == 0
+
+
+def test_without_supervision_the_remedy_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(ImportError, match="pip install supervision"):
+        result().to_supervision()
+
+
+def test_an_image_of_void() -> None:
+    nothing = result(torch.zeros_like(IDS))
+    assert nothing.segments == ()
+    assert nothing.to_coco() == []
+    assert nothing.overlay().shape == (3, 5, 3)
