@@ -15,7 +15,7 @@ fi
 bash scripts/train_once.sh "$config" "$data" "$run"
 
 seamseg evaluate "$run" --data "$data" --split val --json "$run/evaluation.json" --sheet "$run/sheet.jpg"
-seamseg predict "$run" "$data/images/val" "$run/predictions"
+seamseg predict "$run" "$data/images/val" "$run/predictions" --overwrite
 
 python scripts/print_scores.py "$run/evaluation.json"
 echo "pictures:    $run/sheet.jpg and $run/predictions/overlay/"

@@ -232,3 +232,15 @@ def test_the_published_networks_remaining_pixels(shared: Path, image: int) -> No
 def fused_rest(semantics: Tensor) -> PanopticSegmentation:
     nothing = solid([], [])
     return fuse(nothing, semantics, num_stuff=28, score_threshold=0.2, overlap_threshold=0.5, min_stuff_area=256)
+
+
+@pytest.mark.parametrize("output_size", [(20, 40), (40, 80), (10, 20), (7, 30)])
+def test_the_smallest_area_of_stuff_in_pixels_of_the_input_or_as_a_part_of_the_image(
+    output_size: tuple[int, int],
+) -> None:
+    logits = torch.zeros(2, 20, 40)
+    logits[0, :, :8] = logits[1, :, 8:] = SURE  # a fifth of the image is class 0
+    semantics, nothing = SemanticLogits(logits, (20, 40), (20, 40)), solid([], [])
+    for area, kept in ((0.15, True), (0.3, False), (0, True), (120, True), (240, False)):
+        result = PanopticFusion(2, 0.5, 0.5, area)(nothing, semantics, output_size).segmentation
+        assert (0 in result.classes.tolist()) == kept, area
