@@ -78,8 +78,9 @@ def test_every_dependency_is_imported_by_the_package() -> None:
 
 
 def test_every_import_is_a_dependency() -> None:
-    required = project()["dependencies"] + project()["optional-dependencies"]["fast"]
-    modules = {MODULE_OF.get(name, name) for name in names(required)}
+    extras = project()["optional-dependencies"]
+    for_users = [requirement for extra in extras.keys() - {"dev", "bench"} for requirement in extras[extra]]
+    modules = {MODULE_OF.get(name, name) for name in names(project()["dependencies"] + for_users)}
     assert imported_modules() - modules == set()
 
 
