@@ -1,4 +1,4 @@
-"""The commands of docs/distributed.md and of scripts/train.sbatch mean something to the programs they call."""
+"""The commands of the pages on distributed training and interruptions, and of scripts/train.sbatch, mean something."""
 
 from __future__ import annotations
 
@@ -20,9 +20,15 @@ from seamseg.cli import parser
 from seamseg.config import load_experiment, settings_file
 
 ROOT = Path(__file__).resolve().parents[2]
-TEXT = (ROOT / "docs" / "distributed.md").read_text()
+TEXT, INTERRUPTIONS = ((ROOT / "docs" / name).read_text() for name in ("distributed.md", "interruptions.md"))
 SBATCH = ROOT / "scripts" / "train.sbatch"
-COMMANDS = [line for block in re.findall(r"^```\n(.*?)^```$", TEXT, re.M | re.S) for line in block.splitlines()]
+
+
+def commands_of(page: str) -> list[str]:
+    return [line for block in re.findall(r"^```\n(.*?)^```$", page, re.M | re.S) for line in block.splitlines()]
+
+
+COMMANDS = commands_of(TEXT)
 COUNTS: Any = runpy.run_path(str(ROOT / "scripts" / "distributed_counts.py"))
 
 
@@ -36,8 +42,8 @@ def check_torchrun(arguments: list[str]) -> Any:
     return for_torchrun
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_commands_of_the_page(command: str) -> None:
+@pytest.mark.parametrize("command", [*COMMANDS, *commands_of(INTERRUPTIONS)])
+def test_commands_of_the_pages(command: str) -> None:
     program, *arguments = shlex.split(command)
     subprocess.run(["bash", "-n", "-c", command], check=True)
     if program == "sbatch":
@@ -53,11 +59,12 @@ def test_there_are_commands_for_one_machine_many_and_slurm() -> None:
     assert len(COMMANDS) == 6
     assert [command.split()[0] for command in COMMANDS].count("sbatch") == 1
     assert any("--nnodes" in command for command in COMMANDS)
+    assert ["--resume" in command.split() for command in commands_of(INTERRUPTIONS)] == [False, True]
 
 
 def test_settings_and_files_of_the_page_exist() -> None:
     for target in re.findall(r"\]\(([^)]+)\)", TEXT):
-        path = (ROOT / "docs" / target).resolve()
+        path = (ROOT / "docs" / target.partition("#")[0]).resolve()
         # Results are there once the benchmark has run.
         assert path.exists() or path.parent == ROOT / "benchmarks" / "results", target
     for override in (
