@@ -42,20 +42,22 @@ class RegionPooler:
             bin; positions up to a pixel beyond the border read the border (boxes are clipped, so none lie further).
         """
         rows, image_index = boxes.contiguous()
-        level_index = self._level_of(rows)
+        level_index = self.level_of(rows)
         features = levels[0].new_zeros(len(rows), levels[0].shape[1], self.output_size, self.output_size)
         for index, level in enumerate(levels[: self.num_levels]):
             chosen = torch.nonzero(level_index == index).squeeze(1)
-            sampled = self._sample(level, rows[chosen], image_index[chosen], padded_size)
+            sampled = self.sample(level, rows[chosen], image_index[chosen], padded_size)
             features = features.index_copy(0, chosen, sampled.to(features.dtype))
         return features
 
-    def _level_of(self, boxes: Tensor) -> Tensor:
+    def level_of(self, boxes: Tensor) -> Tensor:
+        """R, int64: the level that each of R×4 boxes is read from."""
         side = box_area(boxes).sqrt()
         level = torch.floor(CANONICAL_LEVEL + torch.log2(side / CANONICAL_SIZE + 1e-6))
         return level.clamp(0, self.num_levels - 1).to(torch.int64)
 
-    def _sample(self, level: Tensor, boxes: Tensor, image_index: Tensor, padded_size: Size) -> Tensor:
+    def sample(self, level: Tensor, boxes: Tensor, image_index: Tensor, padded_size: Size) -> Tensor:
+        """R×C×output×output features of R×4 boxes, all of one level N×C×h×w, whatever their size."""
         # The size of a level is rounded up from the image's, so the two axes have their own scale, and pixel centres
         # (not edges) of image and level are aligned.
         scale = boxes.new_tensor([level.shape[-2] / padded_size[0], level.shape[-1] / padded_size[1]]).repeat(2)

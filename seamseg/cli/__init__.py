@@ -15,6 +15,8 @@ from seamseg.cli import (
     env,
     evaluate,
     export_model,
+    export_onnx,
+    export_torch,
     import_model,
     make_scenes,
     predict,
@@ -36,6 +38,8 @@ VERBS = (
     make_scenes,
     import_model,
     export_model,
+    export_onnx,
+    export_torch,
     env,
 )
 USER_ERROR = 2

@@ -1,0 +1,81 @@
+"""What the verbs that export a network have in common."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from seamseg import __version__
+from seamseg.build import Model, load_model
+from seamseg.export.fixed_network import FixedSizeNet
+from seamseg.export.graph_files import trace
+from seamseg.export.numpy_fusion import Description
+from seamseg.structures import Size
+
+MIN_SIDE = 32
+
+
+def add_arguments(verb: Any, suffix: str) -> None:
+    """Adds the arguments of both verbs."""
+    verb.add_argument("model", type=Path, metavar="MODEL", help="a run folder, or a file such as model.safetensors")
+    verb.add_argument("out", type=Path, metavar="OUT", help=f"the file to write, such as model{suffix}")
+    verb.add_argument(
+        "--size",
+        type=parse_size,
+        metavar="HxW",
+        help="height and width of the images in pixels; default: the model's shortest side, twice as wide",
+    )
+    verb.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+
+
+def parse_size(text: str) -> Size:
+    """Height and width from such as ``512x1024``."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None or min(int(match[1]), int(match[2])) < MIN_SIDE:
+        raise argparse.ArgumentTypeError(f"{text!r} is no HxW of at least {MIN_SIDE} pixels each, such as 512x1024")
+    return int(match[1]), int(match[2])
+
+
+def prepared(options: argparse.Namespace) -> tuple[ExportedProgram, Description]:
+    """The model of the options as a graph, and what goes with it.
+
+    Raises:
+        ValueError: there is no such model, or OUT is there already or in no folder.
+    """
+    if options.out.is_dir():
+        raise ValueError(f"{options.out} is a folder: name the file to write")
+    if options.out.exists() and not options.overwrite:
+        raise ValueError(f"{options.out} exists: replace it by --overwrite, or name another file")
+    if not options.out.parent.is_dir():
+        raise ValueError(f"the folder {options.out.parent} does not exist: make it first, or name another file")
+    model = load_model(options.model, torch.device("cpu"))
+    size = options.size or default_size(model.transform.shortest_side, model.transform.longest_side)
+    program = trace(FixedSizeNet(model.network, model.transform.normalize, size))
+    return program, describe(model, size)
+
+
+def default_size(shortest_side: int, longest_side: int) -> Size:
+    """Of a street photograph twice as wide as high."""
+    return min(shortest_side, longest_side), min(2 * shortest_side, longest_side)
+
+
+def describe(model: Model, size: Size) -> Description:
+    """What belongs to an exported model."""
+    categories, fusion = model.categories, model.fusion
+    return Description(
+        height=size[0],
+        width=size[1],
+        names=categories.names,
+        colors=categories.colors,
+        original_ids=tuple(category.original_id for category in categories.classes),
+        num_stuff=fusion.num_stuff,
+        score_threshold=fusion.score_threshold,
+        overlap_threshold=fusion.overlap_threshold,
+        min_stuff_area=fusion.min_stuff_area,
+        version=__version__,
+    )

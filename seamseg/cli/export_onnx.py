@@ -1,0 +1,30 @@
+"""``seamseg export-onnx``: a network for programs without PyTorch."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from seamseg.cli.export_arguments import add_arguments, prepared
+from seamseg.export.graph_files import check_onnx, write_onnx
+
+
+def add_parser(verbs: Any) -> None:
+    """Adds the verb and its arguments."""
+    verb = verbs.add_parser(
+        "export-onnx",
+        help="write a network as an ONNX file",
+        description="Writes a network for images of one size as an ONNX file: an image goes in, the class of every "
+        "pixel and a fixed number of objects come out, which seamseg/export/numpy_fusion.py fuses. docs/export.md says "
+        "how to run it.",
+    )
+    add_arguments(verb, ".onnx")
+    verb.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    check_onnx()
+    program, description = prepared(options)
+    write_onnx(options.out, program, description)
+    print(f"a network for images of {description.height}×{description.width} pixels: {options.out}")
+    return 0

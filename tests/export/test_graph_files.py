@@ -1,0 +1,212 @@
+"""Exported networks, run by ONNX Runtime and by PyTorch without this package, against the network itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from golden_network import Golden
+from oracles.norm import stir
+from tiny_network import tiny_network
+from torch import Tensor
+
+from seamseg.data.transforms import Normalize
+from seamseg.export.fixed_network import FixedSizeNet, enlarged_classes
+from seamseg.export.graph_files import trace, write_onnx, write_torch
+from seamseg.export.numpy_fusion import OUTPUTS, Description
+from seamseg.modules.abn import ABN
+from seamseg.networks import PanopticNet
+from seamseg.ops.interpolate import class_map
+from seamseg.structures import PackedSequence, SemanticLogits
+
+SIZE = (75, 107)  # no level's size is half of the next finer one's
+NORMALIZE = Normalize((0.45, 0.4, 0.35), (0.2, 0.25, 0.3))
+BIASES = {"full": 0.0, "some": 3.05, "none": 50.0}
+"""Of the background class: as many detections as there may be, fewer, none."""
+Run = Callable[[str, Tensor], dict[str, Tensor]]
+
+
+def described() -> Description:
+    return Description(*SIZE, ("a", "b"), ((1, 2, 3), (4, 5, 6)), (1, 2), 1, 0.5, 0.5, 16, "1")
+
+
+def picture(seed: int, size: tuple[int, int] = SIZE) -> Tensor:
+    return torch.randint(0, 256, (*size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def network(bias: float = 0.0) -> PanopticNet:
+    """With statistics and scales of its norms unlike those at the start of a training, and masks that are sure."""
+    net = tiny_network().eval()
+    for number, module in enumerate(net.modules()):
+        if isinstance(module, ABN):
+            stir(module, seed=number)
+    with torch.no_grad():
+        net.roi_head.roi_msk.weight.mul_(30)
+        net.rpn_head.conv_bbx.weight.mul_(3)
+        net.roi_head.roi_cls.bias.copy_(torch.tensor([bias, 0.1, 0.2]))
+    return net
+
+
+def expected(net: PanopticNet, image: Tensor, normalize: Normalize = NORMALIZE) -> dict[str, Tensor]:
+    """The valid rows."""
+    predictions = net.predict(PackedSequence([normalize(image.permute(2, 0, 1))]))
+    found = predictions.detections(0)
+    return {
+        "semantics": class_map(predictions.semantics(0), (image.shape[0], image.shape[1])).to(torch.uint8),
+        "boxes": found.boxes,
+        "classes": found.classes + net.region_network.num_stuff,
+        "scores": found.scores,
+        "masks": found.masks,
+    }
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported")
+    program = trace(FixedSizeNet(network(), NORMALIZE, SIZE))
+    write_torch(folder / "model.pt2", program, described())
+    write_onnx(folder / "model.onnx", program, described())
+    return folder
+
+
+@pytest.fixture(scope="module", params=["onnx", "torch"])
+def run(request: pytest.FixtureRequest, files: Path) -> Run:
+    return with_onnx(files) if request.param == "onnx" else with_torch(files)
+
+
+def with_onnx(files: Path) -> Run:
+    def run(kind: str, image: Tensor) -> dict[str, Tensor]:
+        model = onnx.load(files / "model.onnx")
+        weight = "network.roi_head.roi_cls.weight"
+        (name,) = (node.input[2] for node in model.graph.node if node.op_type == "Gemm" and weight in node.input)
+        (bias,) = (one for one in model.graph.initializer if one.name == name)
+        values = onnx.numpy_helper.to_array(bias).copy()
+        values[0] = BIASES[kind]
+        bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        found = session.run(list(OUTPUTS), {"image": image.numpy()})
+        return {name: torch.from_numpy(value) for name, value in zip(OUTPUTS, found, strict=True)}
+
+    return run
+
+
+def with_torch(files: Path) -> Run:
+    module = torch.export.load(files / "model.pt2").module()
+
+    def run(kind: str, image: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            module.get_parameter("network.roi_head.roi_cls.bias")[0] = BIASES[kind]
+            found: dict[str, Tensor] = module(image)
+        return found
+
+    return run
+
+
+def check(found: dict[str, Tensor], truth: dict[str, Tensor], max_wrong_pixels: int = 0) -> None:
+    valid, num = found["valid"], len(truth["boxes"])
+    assert valid.tolist() == [True] * num + [False] * (len(valid) - num)
+    torch.testing.assert_close(found["boxes"][valid], truth["boxes"], atol=2e-3, rtol=0)
+    torch.testing.assert_close(found["scores"][valid], truth["scores"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(found["masks"][valid], truth["masks"], atol=1e-3, rtol=1e-4)
+    assert torch.equal(found["classes"][valid], truth["classes"])
+    assert all(not found[name][~valid].any() for name in ("boxes", "classes", "scores", "masks"))
+    assert (found["semantics"] != truth["semantics"]).sum() <= max_wrong_pixels
+
+
+@pytest.mark.parametrize("kind", BIASES)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_equals_the_network(run: Run, kind: str, seed: int) -> None:
+    truth = expected(network(BIASES[kind]), picture(seed))
+    num, most = len(truth["boxes"]), network().region_network.selector.max_predictions
+    assert {"full": num == most, "some": 0 < num < most, "none": num == 0}[kind]
+    found = run(kind, picture(seed))
+    assert {name: (tuple(value.shape), value.dtype) for name, value in found.items()} == {
+        "semantics": (SIZE, torch.uint8),
+        "boxes": ((most, 4), torch.float32),
+        "classes": ((most,), torch.int64),
+        "scores": ((most,), torch.float32),
+        "masks": ((most, 28, 28), torch.float32),
+        "valid": ((most,), torch.bool),
+    }
+    check(found, truth)
+    assert len(truth["semantics"].unique()) > 1
+
+
+def test_more_than_the_limit() -> None:
+    """Behind the detections that leave are others: a larger limit lets them through."""
+    net = network()
+    net.region_network.selector.max_predictions = 1000
+    assert all(len(expected(net, picture(seed))["boxes"]) > 20 for seed in (1, 2))
+
+
+def test_the_network_stays_as_it_was() -> None:
+    net = network()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    FixedSizeNet(net, NORMALIZE, SIZE)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert all(parameter.requires_grad for parameter in net.parameters())
+
+
+def test_the_onnx_file_holds_standard_operators_and_the_description(files: Path) -> None:
+    model: Any = onnx.load(files / "model.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert {node.domain for node in model.graph.node} == {""}
+    assert not model.functions
+    assert not {"BatchNormalization", "NonMaxSuppression", "NonZero"} & {node.op_type for node in model.graph.node}
+    shapes = [
+        [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.input, *model.graph.output)
+    ]
+    assert shapes == [[*SIZE, 3], [*SIZE], [20, 4], [20], [20], [20, 28, 28], [20]]
+    (entry,) = (entry for entry in model.metadata_props if entry.key == "seamseg")
+    assert Description.from_json(entry.value) == described()
+
+
+def test_the_torch_file_holds_known_operators_and_the_description(files: Path) -> None:
+    extra = {"seamseg": ""}
+    program = torch.export.load(files / "model.pt2", extra_files=extra)
+    assert Description.from_json(extra["seamseg"]) == described()
+    targets = {str(node.target).split(".")[0] for node in program.graph.nodes if node.op == "call_function"}
+    assert targets <= {"aten", "torchvision", "while_loop", "<built-in function getitem>"}
+
+
+@pytest.mark.parametrize("num_classes", [1, 8, 19])
+def test_classes_of_enlarged_scores(num_classes: int) -> None:
+    """Whole scores, so that equal ones are common, also between classes that are enlarged apart."""
+    logits = torch.randint(0, 3, (num_classes, 6, 9), generator=torch.Generator().manual_seed(0)).float()
+    expected = class_map(SemanticLogits(logits, (24, 36), (24, 36)), (24, 36))
+    assert torch.equal(enlarged_classes(logits, (24, 36)).long(), expected)
+
+
+@pytest.mark.slow
+def test_the_published_network(shared: Path) -> None:
+    """ResNet-50 at its real width, 65 classes: the export's detections are the network's and the recorded ones."""
+    golden = Golden(shared)
+    net = golden.network().eval()
+    golden.use_recorded_statistics(net)
+    # The recorded inputs are normalised numbers; bytes near them are what an exported network takes.
+    normalize = Normalize(golden.experiment.data.mean, golden.experiment.data.std)
+    pixels = golden.images().entry(0) * normalize.std + normalize.mean
+    image = (pixels * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
+    exported = FixedSizeNet(net, normalize, (image.shape[0], image.shape[1])).eval()
+    with torch.no_grad():
+        found = exported(image)
+    truth = expected(net, image, normalize)
+    valid = found["valid"]
+    assert valid.sum() == len(truth["boxes"]) > 50
+    rows = [torch.cat([one["boxes"], 1e4 * one["classes"][:, None]], dim=1) for one in (found, truth)]
+    distances = torch.cdist(rows[1].double(), rows[0][valid].double(), p=torch.inf)
+    assert distances.amin(1).max() < 0.01
+    order = distances.argmin(1)
+    torch.testing.assert_close(found["scores"][valid][order], truth["scores"], atol=1e-3, rtol=0)
+    torch.testing.assert_close(found["masks"][valid][order], truth["masks"], atol=5e-3, rtol=0)
+    assert (found["semantics"] != truth["semantics"]).sum() <= 60
+    recorded = np.asarray(golden.numbers["eval/bbx_pred/0"])
+    near = torch.cdist(torch.from_numpy(recorded).double(), found["boxes"][valid].double(), p=torch.inf).amin(1)
+    assert (near < 0.05).double().mean() > 0.9

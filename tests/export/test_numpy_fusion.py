@@ -1,0 +1,133 @@
+"""Fusion in numpy, against the native one and image-sized loops."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fusion_cases import NUM_STUFF, Scene, scenes
+from hypothesis import given, settings
+from oracles import fusion as oracle
+from torch import Tensor
+
+from seamseg.algos.fusion import fuse as native_fuse
+from seamseg.export import numpy_fusion
+from seamseg.export.numpy_fusion import Description, Segmentation, fuse
+from seamseg.structures import Detections
+
+
+def description(num_stuff: int, score: float = 0.5, overlap: float = 0.5, area: float = 1.0) -> Description:
+    return Description(
+        height=4,
+        width=6,
+        names=("sky", "road", "car"),
+        colors=((1, 2, 3), (4, 5, 6), (7, 8, 9)),
+        original_ids=(7, 8, 30),
+        num_stuff=num_stuff,
+        score_threshold=score,
+        overlap_threshold=overlap,
+        min_stuff_area=area,
+        version="1",
+    )
+
+
+def outputs(found: Detections, semantics: Tensor, num_stuff: int, num_empty: int = 3) -> dict[str, np.ndarray]:
+    """As an exported network gives them, with rows that are not valid."""
+    parts = {
+        "boxes": found.boxes,
+        "classes": found.classes + num_stuff,
+        "scores": found.scores,
+        "masks": found.masks,
+        "valid": torch.ones(len(found), dtype=torch.bool),
+    }
+    padded = {name: torch.cat([part, part.new_zeros(num_empty, *part.shape[1:])]) for name, part in parts.items()}
+    return {"semantics": semantics.to(torch.uint8).numpy()} | {name: part.numpy() for name, part in padded.items()}
+
+
+def check(found: Segmentation, expected: tuple[Tensor, list[int], list[float], list[bool]]) -> None:
+    ids, classes, scores, crowd = expected
+    assert np.array_equal(found.ids, ids.numpy())
+    assert found.classes.tolist() == classes
+    assert found.scores.tolist() == scores
+    assert found.crowd.tolist() == crowd
+
+
+@given(scenes())
+@settings(max_examples=100)
+def test_equals_image_sized_loops(scene: Scene) -> None:
+    one = scene.detections
+    thresholds = (scene.score_threshold, scene.overlap_threshold, scene.min_stuff_area)
+    found = fuse(outputs(one, scene.semantics, NUM_STUFF), description(NUM_STUFF, *thresholds))
+    parts = (one.boxes, one.classes, one.scores, one.masks, scene.semantics)
+    check(found, oracle.fuse(*parts, NUM_STUFF, *thresholds))
+
+
+def random_scene(seed: int) -> tuple[Detections, Tensor]:
+    generator, size = torch.Generator().manual_seed(seed), (120, 160)
+    corners = torch.rand(30, 2, 2, generator=generator) * (torch.tensor(size) + 20) - 10
+    found = Detections(
+        torch.cat([corners.amin(1), corners.amax(1)], dim=1),
+        torch.randint(0, 4, (30,), generator=generator),
+        torch.rand(30, generator=generator),
+        torch.randn(30, 28, 28, generator=generator) * 3 + 1,
+    )
+    return found, torch.randint(0, 9, (12, 16), generator=generator).repeat_interleave(10, 0).repeat_interleave(10, 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equals_native_fusion(seed: int) -> None:
+    found, semantics = random_scene(seed)
+    expected = native_fuse(
+        found, semantics, num_stuff=5, score_threshold=0.2, overlap_threshold=0.4, min_stuff_area=300
+    )
+    result = fuse(outputs(found, semantics, 5), description(5, 0.2, 0.4, 300))
+    assert 5 < len(result.classes) < 39
+    assert result.classes.tolist() == expected.classes.tolist()
+    assert result.scores.tolist() == expected.scores.tolist()
+    assert result.crowd.tolist() == expected.crowd.tolist()
+    assert np.count_nonzero(result.ids != expected.ids.numpy()) <= 2  # a probability of one half but for the last bit
+
+
+def test_at_another_size() -> None:
+    semantics = torch.zeros(4, 6, dtype=torch.int64)
+    semantics[:, 3:] = 1
+    thing = Detections(
+        torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([0]), torch.tensor([0.9]), torch.full((1, 8, 8), 30.0)
+    )
+    result = fuse(outputs(thing, semantics, 2), description(2, area=8), (8, 12))
+    expected = np.full((8, 12), 2)
+    expected[:, 6:] = 3
+    expected[:4, :4] = 1
+    assert np.array_equal(result.ids, expected)  # 32 free pixels of class 0, not less than 8 · 4
+
+
+def test_a_description_survives_its_file() -> None:
+    one = description(2)
+    assert Description.from_json(one.to_json()) == one
+
+
+def test_foreign_descriptions_are_refused() -> None:
+    for text in ("[]", "{}", '{"format": "seamseg export 2"}'):
+        with pytest.raises(ValueError, match="no description of a network"):
+            Description.from_json(text)
+    with pytest.raises(ValueError, match="lacks names"):
+        Description.from_json(description(2).to_json().replace('"names"', '"nomen"'))
+
+
+def test_the_file_needs_numpy_alone(tmp_path: Path) -> None:
+    shutil.copy(str(numpy_fusion.__file__), tmp_path / "fusion.py")
+    code = (
+        "import sys, numpy, fusion; "
+        "print({name.split('.')[0] for name in sys.modules} & {'torch', 'cv2', 'seamseg', 'onnx'}, fusion.VOID)"
+    )
+    command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "set() 255\n"
+    inside = "import sys; import seamseg.export.numpy_fusion; print('torch' in sys.modules)"
+    environment = {"PYTHONPATH": str(Path(numpy_fusion.__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", inside], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
