@@ -120,7 +120,7 @@ class _Work:
     ) -> tuple[PanopticEvaluator, list[WrongArea]]:
         evaluator, wrong_areas = self.evaluator(), list[WrongArea]()
         for true, predicted in pairs:
-            overlaps = _overlaps(true, predicted, self._boundary)
+            overlaps = image_overlaps(true, predicted, self._boundary)
             for side, listed, segments in (
                 ("annotation", true, overlaps.true),
                 ("results", predicted, overlaps.predicted),
@@ -145,7 +145,17 @@ class _Work:
         )
 
 
-def _overlaps(true: ListedSegments, predicted: ListedSegments, boundary: bool) -> Overlaps:
+def image_overlaps(true: ListedSegments, predicted: ListedSegments, boundary: bool) -> Overlaps:
+    """How the segments of an image share its pixels, from the PNGs; segments are told by their positions in the lists.
+
+    Args:
+        true, predicted: both sides of one image.
+        boundary: whether to look at the segments' borders.
+
+    Raises:
+        ValueError: a PNG holds ids that are not listed or is broken, or the two differ in size.
+        FileNotFoundError: a PNG is missing.
+    """
     one, other = (torch.from_numpy(np.fromfile(listed.png, dtype=np.uint8)) for listed in (true, predicted))
     try:
         table = png_overlaps(
@@ -197,6 +207,10 @@ def _wrong_areas(side: str, listed: ListedSegments, counted: NDArray[Any]) -> li
 
 
 def read_segments(listed: ListedSegments) -> Segments:
-    """An image of one side, its segments in the order of the list."""
+    """The segments in a PNG, told by their positions in the list.
+
+    Raises:
+        ValueError: the PNG is broken or missing, or holds ids that are not listed.
+    """
     ids = _positions(read_panoptic_png(listed.png).astype(np.int64), listed)
     return Segments(torch.from_numpy(ids), torch.from_numpy(listed.classes), torch.from_numpy(listed.crowd))

@@ -1,0 +1,64 @@
+"""``seamseg report``: predictions as pages for a browser."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from seamseg.report import open_material, write_report
+from seamseg.report.write import LONGEST_SIDE
+from seamseg.runtime.progress import split_progress
+
+
+def add_parser(verbs: Any) -> None:
+    """Adds the verb and its arguments."""
+    verb = verbs.add_parser(
+        "report",
+        help="write pages to look at predictions with",
+        description="Writes a folder of pages that opens from disk in any browser, without a server or network: a grid "
+        "of all images, every image with its segments, and, with an annotation, scores per class and what went wrong. "
+        "Open OUT/index.html. The folder appears whole or not at all.",
+    )
+    verb.add_argument(
+        "predictions",
+        type=Path,
+        metavar="PREDICTIONS",
+        help="a folder that `seamseg predict` wrote, or a JSON file in the COCO panoptic format",
+    )
+    verb.add_argument("out", type=Path, metavar="OUT", help="folder of the report; made if needed")
+    verb.add_argument("--images", type=Path, metavar="DIR", help="photographs (default: where the predictions say)")
+    verb.add_argument("--gt", type=Path, metavar="GT.json", help="annotation, COCO panoptic, to score with")
+    verb.add_argument("--gt-dir", type=Path, metavar="D", help="PNGs of the annotation (default: GT)")
+    verb.add_argument("--pred-dir", type=Path, metavar="D", help="PNGs of the predictions (default: as the JSON file)")
+    verb.add_argument("--title", help="of the report (default: the name of PREDICTIONS)")
+    verb.add_argument(
+        "--longest-side",
+        type=int,
+        default=LONGEST_SIDE,
+        metavar="N",
+        help=f"larger photographs are made smaller, in pixels (default: {LONGEST_SIDE})",
+    )
+    verb.add_argument("--overwrite", action="store_true", help="replace an earlier report")
+    verb.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
+    verb.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    material = open_material(
+        options.predictions, options.images, options.gt, options.pred_dir, options.gt_dir, options.title
+    )
+    for note in material.notes:
+        print(note, file=sys.stderr)
+    with split_progress("writing") as advance:
+        write_report(
+            material,
+            options.out,
+            longest=options.longest_side,
+            overwrite=options.overwrite,
+            num_workers=options.workers,
+            on_progress=advance,
+        )
+    print(f"{len(material.images)} images: {options.out / 'index.html'}")
+    return 0

@@ -1,0 +1,153 @@
+"""What a report is made from: predictions, their photographs, and the annotation if there is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from seamseg.data.coco_writer import ANNOTATION_FILE
+from seamseg.data.json_fields import field, load_object
+from seamseg.data.panoptic_files import (
+    ListedSegments,
+    PanopticFiles,
+    listed_categories,
+    open_annotation,
+    open_results,
+)
+from seamseg.report.pairing import pair_images, photograph_names
+from seamseg.report.photographs import find_photographs, photograph_folder
+from seamseg.structures import Categories, ImageId
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ReportImage:
+    """One image to show.
+
+    Attributes:
+        name: as people know it, that of the photograph, relative to its folder.
+        photograph: the file.
+        predicted: its segments.
+        true: those of the annotation; None where it has none. Both have the annotation's image id then.
+    """
+
+    name: str
+    photograph: Path
+    predicted: ListedSegments
+    true: ListedSegments | None
+
+
+@dataclass(frozen=True, eq=False)
+class ReportMaterial:
+    """All images, and what the files say that their user should know.
+
+    Attributes:
+        title: of the report.
+        categories: of both sides.
+        images: by name.
+        annotated: whether there is an annotation.
+        notes: sentences on what is odd or left out.
+    """
+
+    title: str
+    categories: Categories
+    images: tuple[ReportImage, ...]
+    annotated: bool
+    notes: tuple[str, ...]
+
+    def pairs(self) -> list[tuple[ListedSegments, ListedSegments]]:
+        """The true and the predicted side of the images that have both."""
+        return [(image.true, image.predicted) for image in self.images if image.true is not None]
+
+
+def open_material(
+    predictions: Path,
+    images: Path | None = None,
+    truth_file: Path | None = None,
+    predictions_folder: Path | None = None,
+    truth_folder: Path | None = None,
+    title: str | None = None,
+) -> ReportMaterial:
+    """Reads the JSON files and looks where the photographs are.
+
+    Args:
+        predictions: a folder that ``seamseg predict`` wrote, or a COCO panoptic JSON file.
+        images: folder of the photographs; None believes the files.
+        truth_file: annotation, COCO panoptic; None makes a report without scores.
+        predictions_folder, truth_folder: of the PNGs; None is the folder named like the JSON file.
+        title: None takes the name of the predictions.
+
+    Raises:
+        ValueError: a file is not of that format, the sides do not fit together, or photographs are missing.
+        FileNotFoundError: a file does not exist.
+    """
+    json_file = _results_file(predictions)
+    content = load_object(json_file)
+    truth = None if truth_file is None else open_annotation(truth_file, truth_folder)
+    categories = listed_categories(content, json_file) if truth is None else truth.categories
+    results = open_results(json_file, predictions_folder, categories)
+    said = photograph_names(content, json_file)
+    names: dict[ImageId, str | None] = {key: said.get(key) for key in results.images}
+    notes = list[str]()
+    pairs: dict[ImageId, ImageId] = {}
+    if truth is not None:
+        true_names = photograph_names(load_object(truth.json_file), truth.json_file)
+        pairs = pair_images(names, {key: true_names.get(key) for key in truth.images}, json_file, truth.json_file)
+        names |= {key: true_names.get(pairs[key]) for key, name in names.items() if name is None and key in pairs}
+        notes = _notes(content, results, truth, pairs)
+    folder = photograph_folder(images, content, json_file, truth_file)
+    pngs = {key: listed.png for key, listed in results.images.items()}
+    photographs = find_photographs(folder, names, pngs)
+    shown = [
+        _image(
+            names[key], folder, photographs[key], listed, truth.images[pairs[key]] if truth and key in pairs else None
+        )
+        for key, listed in results.images.items()
+    ]
+    return ReportMaterial(
+        title or (predictions.resolve().name if predictions.is_dir() else json_file.stem),
+        categories,
+        tuple(sorted(shown, key=lambda image: image.name)),
+        truth is not None,
+        tuple(notes),
+    )
+
+
+def _results_file(predictions: Path) -> Path:
+    if predictions.is_dir():
+        file = predictions / ANNOTATION_FILE
+        if not file.is_file():
+            raise ValueError(
+                f"{predictions} holds no {ANNOTATION_FILE}; give a folder that `seamseg predict` wrote, or a COCO "
+                "panoptic JSON file"
+            )
+        return file
+    return predictions
+
+
+def _image(
+    name: str | None, folder: Path, photograph: Path, predicted: ListedSegments, true: ListedSegments | None
+) -> ReportImage:
+    shown = name or PurePosixPath(photograph.relative_to(folder)).as_posix()
+    return ReportImage(
+        shown, photograph, predicted if true is None else replace(predicted, image_id=true.image_id), true
+    )
+
+
+def _notes(
+    content: dict[str, Any], results: PanopticFiles, truth: PanopticFiles, pairs: dict[ImageId, ImageId]
+) -> list[str]:
+    notes = []
+    if left_out := len(truth.images) - len(pairs):
+        notes.append(f"{left_out} of {len(truth.images)} annotated images have no prediction; they do not count")
+    if unknown := len(results.images) - len(pairs):
+        notes.append(f"{unknown} of {len(results.images)} predicted images are not annotated; they have no scores")
+    named = {entry["id"]: entry["name"] for entry in truth.categories.to_list()}
+    for entry in content["categories"] if isinstance(content.get("categories"), list) else []:
+        number, name = (field(entry, key, kind, f"{results.json_file}, a category") for key, kind in _CATEGORY)
+        if named.get(number, name) != name:
+            notes.append(f"category {number} is {name!r} for the predictions and {named[number]!r} for the annotation")
+    return notes
+
+
+_CATEGORY: tuple[tuple[str, type[Any]], ...] = (("id", int), ("name", str))

@@ -1,0 +1,194 @@
+// One image, large: its sides beside each other, errors, and what is under the pointer.
+"use strict";
+
+(() => {
+  const { element } = seamseg;
+  const settings = { prediction: true, truth: true, errors: false, kinds: new Set(), opacity: 0.55 };
+  let controls;
+  let order = []; // the images of the grid, in its order
+  let shown = null; // of the index
+  let image = null; // decoded
+  let panels = [];
+
+  seamseg.startImageView = () => {
+    for (const kind of seamseg.KINDS) settings.kinds.add(kind.name);
+    const toggle = (key, text, letter) =>
+      element("label", { class: "toggle" }, element("input", { type: "checkbox", id: `show-${key}`, onchange: (event) => set({ [key]: event.target.checked }) }), text, element("kbd", { text: letter }));
+    const kind = (one) =>
+      element("label", { class: "toggle kind" }, element("input", { type: "checkbox", id: `kind-${one.key}`, checked: true, onchange: (event) => setKind(one.name, event.target.checked) }), element("span", { class: `sign ${one.key}`, "aria-hidden": "true" }), one.text);
+    const opacity = element("input", { type: "range", id: "opacity", min: "0", max: "100", step: "5", oninput: () => set({ opacity: opacity.value / 100 }) });
+    controls = {
+      prediction: toggle("prediction", "Prediction", "p"),
+      truth: toggle("truth", "Ground truth", "g"),
+      errors: toggle("errors", "Errors", "e"),
+      kinds: element("span", { class: "kinds", role: "group", "aria-label": "Kinds of errors" }, ...seamseg.KINDS.map(kind)),
+      opacity,
+    };
+    seamseg.byId("layers").append(controls.prediction, controls.truth, controls.errors, controls.kinds, element("label", { class: "opacity" }, "Opacity", opacity, element("output", { for: "opacity" })));
+    new ResizeObserver(placePanels).observe(seamseg.byId("panels"));
+    addEventListener("resize", placePanels);
+  };
+
+  /** Shows the image of a file as one of those in the grid. */
+  seamseg.showImage = async (file, images) => {
+    order = images;
+    const next = order.find((one) => one.file === file) ?? seamseg.index.images.find((one) => one.file === file);
+    if (!next) return seamseg.replacePlace({ image: "" });
+    shown = next;
+    showHead();
+    let decoded;
+    try {
+      decoded = await seamseg.loadImage(file);
+    } catch (error) {
+      if (shown === next) seamseg.byId("panels").replaceChildren(element("p", { class: "notice", role: "alert", text: error.message }));
+      return;
+    }
+    if (shown !== next) return; // another one was asked for meanwhile
+    image = decoded;
+    panels = [];
+    draw();
+    prefetch();
+  };
+
+  /** Leaves the image. */
+  seamseg.closeImage = () => {
+    shown = image = null;
+    seamseg.hideTooltip();
+  };
+
+  /** The image so many steps on, in the order of the grid. */
+  seamseg.stepImage = (step) => {
+    const at = order.indexOf(shown) + step;
+    if (shown && at >= 0 && at < order.length) seamseg.replacePlace({ image: order[at].file });
+  };
+
+  seamseg.toggleLayer = (key) => {
+    if (image && (key === "prediction" || image.truth)) set({ [key]: !settings[key] });
+  };
+
+  seamseg.changeOpacity = (step) => set({ opacity: Math.min(1, Math.max(0, settings.opacity + step)) });
+
+  function set(change) {
+    Object.assign(settings, change);
+    draw();
+  }
+
+  function setKind(name, on) {
+    if (on) settings.kinds.add(name);
+    else settings.kinds.delete(name);
+    draw();
+  }
+
+  function showHead() {
+    const at = order.indexOf(shown);
+    const facts = [`${shown.size[1]} × ${shown.size[0]}`, seamseg.plural(shown.segments, "segment", "segments")];
+    if (shown.quality) facts.unshift(`PQ ${seamseg.percent(shown.pq)}`);
+    seamseg.byId("image-name").textContent = shown.name;
+    seamseg.byId("image-facts").textContent = facts.join(" · ");
+    seamseg.byId("position").textContent = at < 0 ? "" : `${seamseg.count(at + 1)} of ${seamseg.count(order.length)}`;
+    seamseg.byId("back").setAttribute("href", seamseg.link({ image: "" }));
+    for (const [id, other] of [["previous", order[at - 1]], ["next", at < 0 ? undefined : order[at + 1]]]) {
+      const link = seamseg.byId(id);
+      if (other) link.setAttribute("href", seamseg.link({ image: other.file }));
+      else link.removeAttribute("href");
+      link.setAttribute("aria-disabled", String(!other));
+    }
+    document.title = `${shown.name} – ${seamseg.index.title}`;
+  }
+
+  function draw() {
+    showControls();
+    if (!image) return;
+    const sides = ["prediction", "truth"].filter((side) => settings[side] && image[side]);
+    const wanted = sides.length ? sides : ["none"];
+    if (panels.map((panel) => panel.side).join() !== wanted.join()) {
+      panels = wanted.map((side) => seamseg.makePanel(side, point, pick));
+      for (const panel of panels) panel.open(shown, image);
+      seamseg.byId("panels").replaceChildren(...panels.map((panel) => panel.figure));
+      placePanels();
+    }
+    for (const panel of panels) panel.draw(currentSettings(), errorSides(panel));
+    seamseg.showSegmentList(image, listedSides(sides), currentSettings(), choose);
+  }
+
+  /** Errors need something to compare with. */
+  const currentSettings = () => ({ ...settings, errors: settings.errors && image.truth !== null });
+
+  function showControls() {
+    const annotated = image ? image.truth !== null : seamseg.index.annotated;
+    for (const key of ["prediction", "truth", "errors"]) controls[key].firstChild.checked = settings[key];
+    controls.truth.hidden = controls.errors.hidden = !annotated;
+    controls.kinds.hidden = !(annotated && settings.errors);
+    controls.opacity.value = Math.round(100 * settings.opacity);
+    controls.opacity.nextSibling.textContent = `${controls.opacity.value} %`;
+  }
+
+  /** Errors of the panel's side; where the truth has no panel, what was missed is drawn into the other one. */
+  function errorSides(panel) {
+    if (!currentSettings().errors) return [];
+    const own = panel.side === "none" ? "prediction" : panel.side;
+    const sides = [{ ...image[own], kinds: settings.kinds }];
+    if (own === "prediction" && panels.length === 1 && settings.kinds.has("missed")) {
+      sides.push({ ...image.truth, kinds: new Set(["missed"]) });
+    }
+    return sides;
+  }
+
+  function listedSides(sides) {
+    return currentSettings().errors || !sides.length ? ["prediction", "truth"].filter((side) => image[side]) : sides;
+  }
+
+  function point(panel, pixel, event) {
+    if (pixel === null) return choose(null);
+    const chosen = { prediction: image.prediction.ids[pixel] };
+    if (image.truth) chosen.truth = image.truth.ids[pixel];
+    const missed = currentSettings().errors && panels.length === 1 && image.truth.segments[chosen.truth].verdict === "missed";
+    for (const one of panels) {
+      const side = one.side === "none" ? "prediction" : one.side;
+      one.highlight(missed ? "truth" : side, chosen[missed ? "truth" : side]);
+    }
+    seamseg.markRows(chosen);
+    seamseg.showTooltip(image, chosen, event.clientX, event.clientY);
+  }
+
+  function pick(panel, pixel) {
+    if (pixel === null) return;
+    const side = panel.side === "none" ? "prediction" : panel.side;
+    seamseg.focusRow(side, image[side].ids[pixel]);
+  }
+
+  /** A segment from the list, and its partner on the other side. */
+  function choose(side, id) {
+    seamseg.hideTooltip();
+    if (!image) return;
+    const chosen = side === null ? {} : { [side]: id };
+    const partner = side === null ? undefined : image[side].segments[id].partner;
+    if (partner !== undefined) chosen[seamseg.other(side)] = partner;
+    for (const panel of panels) {
+      if (chosen[panel.side] !== undefined) panel.highlight(panel.side, chosen[panel.side]);
+      else if (side !== null && panels.length === 1) panel.highlight(side, id);
+      else panel.highlight(null);
+    }
+    seamseg.markRows(chosen);
+  }
+
+  /** Beside each other or one above the other, whatever makes the panels larger. */
+  function placePanels() {
+    const box = seamseg.byId("panels");
+    if (!image || !box.clientWidth) return;
+    const ratio = image.shown[1] / image.shown[0];
+    const room = innerHeight - Math.max(0, Math.min(box.getBoundingClientRect().top + scrollY, innerHeight / 2)) - 24;
+    const caption = 28;
+    const width = (across, down) => Math.min(box.clientWidth / across - 12, ((room / down) - caption) * ratio);
+    const beside = panels.length > 1 && width(2, 1) >= Math.min(box.clientWidth, width(1, 2));
+    const best = panels.length === 1 ? width(1, 1) : beside ? width(2, 1) : Math.max(width(1, 2), Math.min(box.clientWidth, 320));
+    box.style.setProperty("--panel-width", `${Math.max(120, Math.floor(best))}px`);
+  }
+
+  function prefetch() {
+    const next = order[order.indexOf(shown) + 1];
+    if (!next) return;
+    seamseg.loadImage(next.file).catch(() => {}); // told when it is opened
+    new Image().src = `photographs/${next.file}.jpg`;
+  }
+})();

@@ -1,0 +1,90 @@
+// Paints what lies over a photograph, pixel by pixel, from id maps. Colours are [red, green, blue, opacity], 0 … 255.
+"use strict";
+
+(() => {
+  const OUTLINE = [255, 255, 255, 230];
+  const VOID = [0, 0, 0, 150];
+  const VOID_STRIPE = [40, 40, 40, 130];
+  const DIMMED = [0, 0, 0, 130];
+  const EDGE = [10, 10, 10, 255];
+
+  // Kinds are told apart by colour and by pattern; the style sheet has the same for their signs.
+  const KIND_PAINT = {
+    missed: { color: [0, 114, 178], solid: (x, y, step) => (x + y) % step < step / 2 },
+    "wrong class": { color: [230, 159, 0], solid: (x, y, step) => (x + step * y - y) % step < step / 2 },
+    "badly cut": { color: [204, 121, 167], solid: (x, y, step) => y % step < step / 2 },
+    false: { color: [213, 70, 0], solid: (x, y, step) => x % step < step / 2 !== y % step < step / 2 },
+  };
+  const [STRONG, WEAK] = [235, 120];
+
+  const channels = (color) => [1, 3, 5].map((start) => parseInt(color.slice(start, start + 2), 16));
+  /** The four channels as the one number that a canvas of this machine holds. */
+  const packed = (color) => new Uint32Array(new Uint8ClampedArray(color).buffer)[0];
+
+  /** Segments in their colours, outlines around things, stripes where nothing was said. */
+  seamseg.paintFill = (canvas, [height, width], { ids, segments }) => {
+    const classes = seamseg.index.classes;
+    const colors = Uint32Array.from(segments, (segment) => packed([...channels(segment.color), 255]));
+    const outlined = segments.map((segment) => segment.class >= 0 && classes[segment.class].thing && !segment.crowd);
+    const [outline, dark, stripe] = [OUTLINE, VOID, VOID_STRIPE].map(packed);
+    const step = patternStep(width);
+    paint(canvas, height, width, (pixels) => {
+      eachPixel(height, width, (i, x, y) => {
+        const id = ids[i];
+        const right = x + 1 < width ? ids[i + 1] : id;
+        const below = y + 1 < height ? ids[i + width] : id;
+        const edge = (right !== id && (outlined[id] || outlined[right])) || (below !== id && (outlined[id] || outlined[below]));
+        const isVoid = segments[id].class < 0;
+        pixels[i] = edge ? outline : isVoid ? ((x + y) % step < step / 2 ? dark : stripe) : colors[id];
+      });
+    });
+  };
+
+  /** Segments that went wrong; of every side given, those of its kinds. */
+  seamseg.paintErrors = (canvas, [height, width], sides) => {
+    const step = patternStep(width);
+    paint(canvas, height, width, (pixels) => {
+      for (const { ids, segments, kinds } of sides) {
+        const paints = segments.map((segment) => (kinds.has(segment.verdict) ? KIND_PAINT[segment.verdict] : null));
+        const strong = paints.map((one) => one && packed([...one.color, STRONG]));
+        const weak = paints.map((one) => one && packed([...one.color, WEAK]));
+        eachPixel(height, width, (i, x, y) => {
+          const id = ids[i];
+          if (paints[id]) pixels[i] = paints[id].solid(x, y, step) ? strong[id] : weak[id];
+        });
+      }
+    });
+  };
+
+  /** One segment between two lines, everything else darker. */
+  seamseg.paintHighlight = (canvas, [height, width], ids, chosen) => {
+    const [dimmed, outline, edge] = [DIMMED, OUTLINE, EDGE].map(packed);
+    const reach = Math.max(1, Math.round(width / 640));
+    paint(canvas, height, width, (pixels) => {
+      eachPixel(height, width, (i, x, y) => {
+        const inside = ids[i] === chosen;
+        const near =
+          (x >= reach && (ids[i - reach] === chosen) !== inside) ||
+          (x + reach < width && (ids[i + reach] === chosen) !== inside) ||
+          (y >= reach && (ids[i - reach * width] === chosen) !== inside) ||
+          (y + reach < height && (ids[i + reach * width] === chosen) !== inside);
+        pixels[i] = inside ? (near ? outline : 0) : near ? edge : dimmed;
+      });
+    });
+  };
+
+  seamseg.clearLayer = (canvas) => canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+
+  const patternStep = (width) => 2 * Math.max(3, Math.round(width / 160));
+
+  function paint(canvas, height, width, draw) {
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    const picture = new ImageData(width, height);
+    draw(new Uint32Array(picture.data.buffer));
+    canvas.getContext("2d").putImageData(picture, 0, 0);
+  }
+
+  function eachPixel(height, width, visit) {
+    for (let y = 0, i = 0; y < height; y++) for (let x = 0; x < width; x++, i++) visit(i, x, y);
+  }
+})();

@@ -1,0 +1,76 @@
+"""Where the photographs lie that predictions were made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from seamseg.data.coco_split import image_folders
+from seamseg.data.images import IMAGE_SUFFIXES
+from seamseg.structures import ImageId
+
+_REMEDY = "name the folder of the photographs with --images"
+
+
+def photograph_folder(given: Path | None, content: dict[str, Any], json_file: Path, truth_file: Path | None) -> Path:
+    """The folder that the names of photographs are relative to.
+
+    Args:
+        given: what the user named.
+        content: of the results' JSON file, which may tell it as ``info.image_folder``.
+        json_file: that file.
+        truth_file: the annotation; beside one in COCO's layout the photographs lie in ``images``.
+
+    Raises:
+        ValueError: nobody tells, or there is no such folder.
+    """
+    if given is not None:
+        if not given.is_dir():
+            raise ValueError(f"there is no folder {given} with photographs (--images)")
+        return given
+    info = content.get("info")
+    told = info.get("image_folder") if isinstance(info, dict) else None
+    if isinstance(told, str):
+        folder = json_file.parent / told
+        if not folder.is_dir():
+            raise ValueError(f"{json_file} says that its photographs are in {told}, which does not exist; {_REMEDY}")
+        return folder
+    places = [] if truth_file is None else image_folders(truth_file.parent.parent, truth_file)
+    for folder in places:
+        if folder.is_dir():
+            return folder
+    raise ValueError(f"{json_file} does not say where its photographs are; {_REMEDY}")
+
+
+def find_photographs(
+    folder: Path, names: Mapping[ImageId, str | None], pngs: Mapping[ImageId, Path]
+) -> dict[ImageId, Path]:
+    """The photograph of every image.
+
+    Args:
+        folder: of the photographs.
+        names: of the photographs, relative to it; those without are sought by the name of the PNG.
+        pngs: of the same images.
+
+    Raises:
+        ValueError: one is not there.
+    """
+    by_stem = _photographs_by_stem(folder) if None in names.values() else {}
+    found, missing = {}, []
+    for image_id, name in names.items():
+        path = by_stem.get(pngs[image_id].stem) if name is None else folder / name
+        if path is None or not path.is_file():
+            missing.append(name or f"{pngs[image_id].stem}.jpg")
+        else:
+            found[image_id] = path
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(names)} photographs are not in {folder}, such as {missing[0]}; {_REMEDY}"
+        )
+    return found
+
+
+def _photographs_by_stem(folder: Path) -> dict[str, Path]:
+    files: Iterable[Path] = sorted(folder.rglob("*"))
+    return {file.stem: file for file in files if file.suffix.lower() in IMAGE_SUFFIXES}

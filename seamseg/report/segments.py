@@ -1,0 +1,82 @@
+"""One side of an image as its page shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seamseg.data.panoptic_files import ListedSegments
+from seamseg.metrics.segment_verdicts import SideVerdicts
+from seamseg.metrics.segments import Segments
+from seamseg.report.id_code import encode_ids
+from seamseg.structures import VOID, Categories, PanopticSegmentation, Size
+from seamseg.visualization.colors import segment_colors
+from seamseg.visualization.resize import resize_segmentation
+
+_FULL_SCORE = 1.0
+
+
+def as_segmentation(segments: Segments, listed: ListedSegments) -> PanopticSegmentation:
+    """In the form that pictures are drawn from; segments without a score get 0, which nothing shows."""
+    scores = torch.from_numpy(np.nan_to_num(listed.scores).astype(np.float32))
+    return PanopticSegmentation(segments.ids, segments.classes, scores, segments.crowd)
+
+
+def side_record(
+    segmentation: PanopticSegmentation,
+    listed: ListedSegments,
+    verdicts: SideVerdicts | None,
+    categories: Categories,
+    shown: Size,
+) -> dict[str, Any]:
+    """What a page knows of the segments of one side.
+
+    Args:
+        segmentation: at full size.
+        listed: what the JSON file says of it.
+        verdicts: on its segments, if there is something to compare with.
+        categories: of its segments.
+        shown: height and width of the id map.
+
+    Returns:
+        ``ids`` and ``bytes`` (:func:`seamseg.report.id_code.encode_ids`), and ``segments``, a list by id, with class
+        (−1 for void), area in pixels at full size, color; and, where they are known, score, crowd, verdict, partner,
+        iou.
+    """
+    text, num_bytes = encode_ids(resize_segmentation(segmentation, shown).ids.numpy())
+    areas = np.bincount(segmentation.ids.numpy().ravel(), minlength=len(listed.ids))
+    classes = segmentation.classes.numpy()
+    colors = segment_colors(classes, categories)
+    records = []
+    for segment, (number, area) in enumerate(zip(classes.tolist(), areas.tolist(), strict=True)):
+        record: dict[str, Any] = {"class": -1 if number == VOID else number, "area": area}
+        record["color"] = "#" + bytes(colors[segment]).hex()
+        if segment and _has_score(float(listed.scores[segment]), number < categories.num_stuff):
+            record["score"] = round(float(listed.scores[segment]), 4)
+        if listed.crowd[segment]:
+            record["crowd"] = True
+        if verdicts is not None:
+            record |= _verdict(verdicts, segment)
+        records.append(record)
+    return {"ids": text, "bytes": num_bytes, "segments": records}
+
+
+def _has_score(score: float, stuff: bool) -> bool:
+    """Fusion gives all stuff the score 1, which says nothing."""
+    return not np.isnan(score) and not (stuff and score == _FULL_SCORE)
+
+
+def _verdict(verdicts: SideVerdicts, segment: int) -> dict[str, Any]:
+    record: dict[str, Any] = {"verdict": verdicts.verdicts[segment].value}
+    if verdicts.partners[segment] >= 0:
+        record |= {"partner": int(verdicts.partners[segment]), "iou": round(float(verdicts.iou[segment]), 4)}
+    return record
+
+
+def mean_object_score(listed: ListedSegments, areas: NDArray[np.int64], num_stuff: int) -> float | None:
+    """The mean score of the things that are there; None without any."""
+    things = (listed.classes >= num_stuff) & (listed.classes != VOID) & (areas > 0) & ~np.isnan(listed.scores)
+    return round(float(listed.scores[things].mean()), 4) if things.any() else None
