@@ -62,6 +62,8 @@
     const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
     const stride = width * bytesPerId;
     for (let i = stride; i < bytes.length; i++) bytes[i] ^= bytes[i - stride];
-    return bytesPerId === 1 ? bytes : Uint16Array.from({ length: bytes.length / 2 }, (_, i) => bytes[2 * i] | (bytes[2 * i + 1] << 8));
+    return bytesPerId === 1
+      ? bytes
+      : Uint16Array.from({ length: bytes.length / 2 }, (_, i) => bytes[2 * i] | (bytes[2 * i + 1] << 8));
   }
 })();

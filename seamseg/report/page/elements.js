@@ -19,6 +19,17 @@ seamseg.element = function (tag, properties = {}, ...children) {
 
 seamseg.byId = (id) => document.getElementById(id);
 
+/** A bar of parts, {kind: fraction of its width}; for the eyes alone. */
+seamseg.bar = function (parts) {
+  const made = seamseg.element("span", { class: "bar", "aria-hidden": "true" });
+  for (const [kind, fraction] of Object.entries(parts)) {
+    const part = seamseg.element("span", { class: `bar-part ${kind}` });
+    part.style.width = `${100 * (fraction ?? 0)}%`;
+    made.append(part);
+  }
+  return made;
+};
+
 /** Something the user chose, kept for the next visit where the browser allows it. */
 seamseg.remembered = function (key, otherwise) {
   try {

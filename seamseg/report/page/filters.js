@@ -10,22 +10,36 @@
     const named = classes.map((entry, number) => ({ ...entry, number })).filter((entry) => entry.images > 0);
     const option = (value, text) => element("option", { value, text });
     const group = (label, thing) =>
-      element("optgroup", { label }, ...named.filter((entry) => entry.thing === thing).map((entry) => option(entry.number, `${entry.name} (${seamseg.count(entry.images)})`)));
+      element(
+        "optgroup",
+        { label },
+        ...named
+          .filter((entry) => entry.thing === thing)
+          .map((entry) => option(entry.number, `${entry.name} (${seamseg.count(entry.images)})`)),
+      );
     const kinds = seamseg.KINDS.map((kind) => option(kind.name, kind.text.toLowerCase()));
     fields = {
-      q: element("input", { type: "search", id: "search", placeholder: "Part of a name", autocomplete: "off", spellcheck: "false" }),
+      q: element("input", {
+        type: "search",
+        id: "search",
+        placeholder: "Part of a name",
+        autocomplete: "off",
+        spellcheck: "false",
+      }),
       class: element("select", { id: "class" }, option("", "all"), group("Things", true), group("Stuff", false)),
       errors: element("select", { id: "errors" }, option("", "all"), option("any", "any error"), ...kinds),
       sort: element("select", { id: "sort" }, ...seamseg.sorts().map((sort) => option(sort.key, sort.text))),
       order: element("button", { type: "button", id: "order" }),
     };
-    seamseg.byId("filters").append(
-      labelled("Name", fields.q),
-      labelled("Class", fields.class),
-      ...(annotated ? [labelled("Errors", fields.errors)] : []),
-      labelled("Sort by", fields.sort),
-      fields.order,
-    );
+    seamseg
+      .byId("filters")
+      .append(
+        labelled("Name", fields.q),
+        labelled("Class", fields.class),
+        ...(annotated ? [labelled("Errors", fields.errors)] : []),
+        labelled("Sort by", fields.sort),
+        fields.order,
+      );
     listen();
   };
 
@@ -43,7 +57,9 @@
       seamseg.replacePlace({ order: seamseg.place().order === "reversed" ? "" : "reversed" }),
     );
     seamseg.byId("filters").addEventListener("submit", (event) => event.preventDefault());
-    seamseg.byId("clear-filters").addEventListener("click", () => seamseg.replacePlace({ q: "", class: "", errors: "" }));
+    seamseg
+      .byId("clear-filters")
+      .addEventListener("click", () => seamseg.replacePlace({ q: "", class: "", errors: "" }));
   }
 
   seamseg.showFilters = (place, numShown) => {
@@ -54,7 +70,10 @@
     fields.sort.value = sort.key;
     fields.order.textContent = sort.names[place.order === "reversed" ? 1 : 0];
     const all = seamseg.index.images.length;
-    seamseg.byId("count").textContent = numShown === all ? seamseg.plural(all, "image", "images") : `${seamseg.count(numShown)} of ${seamseg.plural(all, "image", "images")}`;
+    const images = seamseg.plural(all, "image", "images");
+    const chosen = seamseg.index.classes[place.class];
+    const about = chosen && seamseg.index.annotated ? ` · PQ and errors of ${chosen.name}` : "";
+    seamseg.byId("count").textContent = (numShown === all ? images : `${seamseg.count(numShown)} of ${images}`) + about;
     seamseg.byId("nothing").hidden = numShown > 0;
   };
 })();

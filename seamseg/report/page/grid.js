@@ -5,7 +5,7 @@
   const { element } = seamseg;
   const GAP = 16;
   const NARROWEST = 240;
-  const CAPTION = 68; // height of the text below a picture
+  const CAPTION = 70; // height of the text below a picture
   const ROWS_AHEAD = 2;
 
   const cards = new Map(); // position in the order → element
@@ -60,7 +60,8 @@
     const first = Math.max(0, Math.floor(top / shape.row) - ROWS_AHEAD) * shape.columns;
     const last = Math.min(order.length, (Math.ceil((top + innerHeight) / shape.row) + ROWS_AHEAD) * shape.columns);
     const focused = grid.contains(document.activeElement);
-    if (!focused && (current < first || current >= last)) setCurrent(Math.min(first + ROWS_AHEAD * shape.columns, order.length - 1));
+    if (!focused && (current < first || current >= last))
+      setCurrent(Math.min(first + ROWS_AHEAD * shape.columns, order.length - 1));
     for (const [position, card] of cards) {
       if ((position < first || position >= last) && !card.contains(document.activeElement)) {
         card.remove();
@@ -86,22 +87,35 @@
   function makeCard(image, position) {
     const quality = seamseg.qualityOf(image, place.class);
     const errors = seamseg.numErrors(image, place.class, place.errors);
-    const of = place.class === "" ? "PQ" : `PQ of ${seamseg.index.classes[place.class].name}`;
     const facts = [seamseg.plural(image.segments, "segment", "segments")];
     if (image.quality) facts.push(seamseg.plural(errors, "error", "errors"));
     else if (image.score !== null) facts.push(`mean score ${seamseg.percent(image.score)}`);
-    const bar = element("span", { class: "bar", "aria-hidden": "true" }, element("span", { class: "bar-part found" }));
-    bar.firstChild.style.width = `${100 * (quality ?? 0)}%`;
+    const bar = seamseg.bar({ found: quality });
     const names = image.classes.map((number) => seamseg.index.classes[number].name).join(", ");
     const link = element(
       "a",
       { href: seamseg.link({ image: image.file }), tabindex: position === current ? "0" : "-1" },
-      element("img", { src: `thumbnails/${image.file}.jpg`, alt: `Segments over ${image.name}: ${names || "void"}`, decoding: "async" }),
+      element("img", {
+        src: `thumbnails/${image.file}.jpg`,
+        alt: `Segments over ${image.name}: ${names || "void"}`,
+        decoding: "async",
+      }),
       element("span", { class: "name", text: image.name, title: image.name }),
-      image.quality ? element("span", { class: "quality" }, element("span", { text: `${of} ${seamseg.percent(quality)}` }), bar) : null,
+      image.quality ? element("span", { class: "quality", text: `PQ ${seamseg.percent(quality)}` }) : null,
+      image.quality ? bar : null,
       element("span", { class: "facts", text: facts.join(" · ") }),
     );
-    return element("li", { class: "card", "data-position": position, "data-file": image.file, "aria-posinset": position + 1, "aria-setsize": order.length }, link);
+    return element(
+      "li",
+      {
+        class: "card",
+        "data-position": position,
+        "data-file": image.file,
+        "aria-posinset": position + 1,
+        "aria-setsize": order.length,
+      },
+      link,
+    );
   }
 
   function setCurrent(position) {
@@ -122,7 +136,16 @@
 
   function move(event) {
     const rows = Math.max(1, Math.floor(innerHeight / shape.row)) * shape.columns;
-    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -shape.columns, ArrowDown: shape.columns, PageUp: -rows, PageDown: rows, Home: -Infinity, End: Infinity };
+    const steps = {
+      ArrowLeft: -1,
+      ArrowRight: 1,
+      ArrowUp: -shape.columns,
+      ArrowDown: shape.columns,
+      PageUp: -rows,
+      PageDown: rows,
+      Home: -Infinity,
+      End: Infinity,
+    };
     const step = steps[event.key];
     if (step === undefined || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();

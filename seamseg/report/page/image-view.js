@@ -13,18 +13,58 @@
   seamseg.startImageView = () => {
     for (const kind of seamseg.KINDS) settings.kinds.add(kind.name);
     const toggle = (key, text, letter) =>
-      element("label", { class: "toggle" }, element("input", { type: "checkbox", id: `show-${key}`, onchange: (event) => set({ [key]: event.target.checked }) }), text, element("kbd", { text: letter }));
+      element(
+        "label",
+        { class: "toggle" },
+        element("input", {
+          type: "checkbox",
+          id: `show-${key}`,
+          onchange: (event) => set({ [key]: event.target.checked }),
+        }),
+        text,
+        element("kbd", { text: letter }),
+      );
     const kind = (one) =>
-      element("label", { class: "toggle kind" }, element("input", { type: "checkbox", id: `kind-${one.key}`, checked: true, onchange: (event) => setKind(one.name, event.target.checked) }), element("span", { class: `sign ${one.key}`, "aria-hidden": "true" }), one.text);
-    const opacity = element("input", { type: "range", id: "opacity", min: "0", max: "100", step: "5", oninput: () => set({ opacity: opacity.value / 100 }) });
+      element(
+        "label",
+        { class: "toggle kind" },
+        element("input", {
+          type: "checkbox",
+          id: `kind-${one.key}`,
+          checked: true,
+          onchange: (event) => setKind(one.name, event.target.checked),
+        }),
+        element("span", { class: `sign ${one.key}`, "aria-hidden": "true" }),
+        one.text,
+      );
+    const opacity = element("input", {
+      type: "range",
+      id: "opacity",
+      min: "0",
+      max: "100",
+      step: "5",
+      oninput: () => set({ opacity: opacity.value / 100 }),
+    });
     controls = {
       prediction: toggle("prediction", "Prediction", "p"),
       truth: toggle("truth", "Ground truth", "g"),
       errors: toggle("errors", "Errors", "e"),
-      kinds: element("span", { class: "kinds", role: "group", "aria-label": "Kinds of errors" }, ...seamseg.KINDS.map(kind)),
+      kinds: element(
+        "span",
+        { class: "kinds", role: "group", "aria-label": "Kinds of errors" },
+        ...seamseg.KINDS.map(kind),
+      ),
       opacity,
     };
-    seamseg.byId("layers").append(controls.prediction, controls.truth, controls.errors, controls.kinds, element("label", { class: "opacity" }, "Opacity", opacity, element("output", { for: "opacity" })));
+    seamseg
+      .byId("layers")
+      .append(
+        controls.prediction,
+        controls.truth,
+        controls.errors,
+        controls.kinds,
+        element("label", { class: "opacity" }, "Opacity", opacity, element("output", { for: "opacity" })),
+      );
     new ResizeObserver(placePanels).observe(seamseg.byId("panels"));
     addEventListener("resize", placePanels);
   };
@@ -40,7 +80,8 @@
     try {
       decoded = await seamseg.loadImage(file);
     } catch (error) {
-      if (shown === next) seamseg.byId("panels").replaceChildren(element("p", { class: "notice", role: "alert", text: error.message }));
+      if (shown === next)
+        seamseg.byId("panels").replaceChildren(element("p", { class: "notice", role: "alert", text: error.message }));
       return;
     }
     if (shown !== next) return; // another one was asked for meanwhile
@@ -87,7 +128,10 @@
     seamseg.byId("image-facts").textContent = facts.join(" · ");
     seamseg.byId("position").textContent = at < 0 ? "" : `${seamseg.count(at + 1)} of ${seamseg.count(order.length)}`;
     seamseg.byId("back").setAttribute("href", seamseg.link({ image: "" }));
-    for (const [id, other] of [["previous", order[at - 1]], ["next", at < 0 ? undefined : order[at + 1]]]) {
+    for (const [id, other] of [
+      ["previous", order[at - 1]],
+      ["next", at < 0 ? undefined : order[at + 1]],
+    ]) {
       const link = seamseg.byId(id);
       if (other) link.setAttribute("href", seamseg.link({ image: other.file }));
       else link.removeAttribute("href");
@@ -142,7 +186,8 @@
     if (pixel === null) return choose(null);
     const chosen = { prediction: image.prediction.ids[pixel] };
     if (image.truth) chosen.truth = image.truth.ids[pixel];
-    const missed = currentSettings().errors && panels.length === 1 && image.truth.segments[chosen.truth].verdict === "missed";
+    const missed =
+      currentSettings().errors && panels.length === 1 && image.truth.segments[chosen.truth].verdict === "missed";
     for (const one of panels) {
       const side = one.side === "none" ? "prediction" : one.side;
       one.highlight(missed ? "truth" : side, chosen[missed ? "truth" : side]);
@@ -179,9 +224,10 @@
     const ratio = image.shown[1] / image.shown[0];
     const room = innerHeight - Math.max(0, Math.min(box.getBoundingClientRect().top + scrollY, innerHeight / 2)) - 24;
     const caption = 28;
-    const width = (across, down) => Math.min(box.clientWidth / across - 12, ((room / down) - caption) * ratio);
+    const width = (across, down) => Math.min(box.clientWidth / across - 12, (room / down - caption) * ratio);
     const beside = panels.length > 1 && width(2, 1) >= Math.min(box.clientWidth, width(1, 2));
-    const best = panels.length === 1 ? width(1, 1) : beside ? width(2, 1) : Math.max(width(1, 2), Math.min(box.clientWidth, 320));
+    const best =
+      panels.length === 1 ? width(1, 1) : beside ? width(2, 1) : Math.max(width(1, 2), Math.min(box.clientWidth, 320));
     box.style.setProperty("--panel-width", `${Math.max(120, Math.floor(best))}px`);
   }
 

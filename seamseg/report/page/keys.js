@@ -29,14 +29,26 @@
     letters.checked = seamseg.remembered("letters", "yes") === "yes";
     letters.addEventListener("change", () => seamseg.remember("letters", letters.checked ? "yes" : "no"));
     const lines = [...Object.values(IMAGE_KEYS), ...Object.values(ANYWHERE), ...LISTED_ONLY];
-    seamseg.byId("help-keys").append(element("dl", {}, ...lines.flatMap(([key, text]) => [element("dt", {}, element("kbd", { text: key })), element("dd", { text })])));
+    seamseg
+      .byId("help-keys")
+      .append(
+        element(
+          "dl",
+          {},
+          ...lines.flatMap(([key, text]) => [
+            element("dt", {}, element("kbd", { text: key })),
+            element("dd", { text }),
+          ]),
+        ),
+      );
     seamseg.byId("open-help").addEventListener("click", () => seamseg.byId("help").showModal());
     addEventListener("keydown", (event) => press(event, letters.checked));
   };
 
   function press(event, lettersWork) {
     if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented || seamseg.byId("help").open) return;
-    if (event.key !== "Escape" && event.target.matches("select, textarea, input[type=search], input[type=range]")) return;
+    if (event.key !== "Escape" && event.target.matches("select, textarea, input[type=search], input[type=range]"))
+      return;
     const single = event.key.length === 1;
     if (single && !lettersWork) return;
     const key = event.key === "=" ? "+" : event.key;

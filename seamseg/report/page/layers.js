@@ -5,7 +5,7 @@
   const OUTLINE = [255, 255, 255, 230];
   const VOID = [0, 0, 0, 150];
   const VOID_STRIPE = [40, 40, 40, 130];
-  const DIMMED = [0, 0, 0, 130];
+  const DIMMED = [0, 0, 0, 90];
   const EDGE = [10, 10, 10, 255];
 
   // Kinds are told apart by colour and by pattern; the style sheet has the same for their signs.
@@ -33,7 +33,8 @@
         const id = ids[i];
         const right = x + 1 < width ? ids[i + 1] : id;
         const below = y + 1 < height ? ids[i + width] : id;
-        const edge = (right !== id && (outlined[id] || outlined[right])) || (below !== id && (outlined[id] || outlined[below]));
+        const edge =
+          (right !== id && (outlined[id] || outlined[right])) || (below !== id && (outlined[id] || outlined[below]));
         const isVoid = segments[id].class < 0;
         pixels[i] = edge ? outline : isVoid ? ((x + y) % step < step / 2 ? dark : stripe) : colors[id];
       });

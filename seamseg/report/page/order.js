@@ -12,11 +12,31 @@
 
   /** Ways to sort: which number, whether small ones come first, and how the two directions are called. */
   const SORTS = {
-    pq: { text: "PQ", value: (image, place) => seamseg.qualityOf(image, place.class), up: true, names: ["Worst first", "Best first"] },
-    errors: { text: "Number of errors", value: (image, place) => seamseg.numErrors(image, place.class, place.errors), up: false, names: ["Most first", "Fewest first"] },
+    pq: {
+      text: "PQ",
+      value: (image, place) => seamseg.qualityOf(image, place.class),
+      up: true,
+      names: ["Worst first", "Best first"],
+    },
+    errors: {
+      text: "Number of errors",
+      value: (image, place) => seamseg.numErrors(image, place.class, place.errors),
+      up: false,
+      names: ["Most first", "Fewest first"],
+    },
     name: { text: "Name", value: (image) => image.position, up: true, names: ["A to Z", "Z to A"] },
-    segments: { text: "Number of segments", value: (image) => image.segments, up: false, names: ["Most first", "Fewest first"] },
-    score: { text: "Mean score of objects", value: (image) => image.score, up: true, names: ["Least sure first", "Surest first"] },
+    segments: {
+      text: "Number of segments",
+      value: (image) => image.segments,
+      up: false,
+      names: ["Most first", "Fewest first"],
+    },
+    score: {
+      text: "Mean score of objects",
+      value: (image) => image.score,
+      up: true,
+      names: ["Least sure first", "Surest first"],
+    },
   };
 
   /** Those that mean something in this report. */
@@ -24,7 +44,9 @@
     const { annotated, images } = seamseg.index;
     const scored = images.some((image) => image.score !== null);
     const has = { pq: annotated, errors: annotated, score: scored, name: true, segments: true };
-    return Object.entries(SORTS).filter(([key]) => has[key]).map(([key, sort]) => ({ key, ...sort }));
+    return Object.entries(SORTS)
+      .filter(([key]) => has[key])
+      .map(([key, sort]) => ({ key, ...sort }));
   };
 
   seamseg.sortOf = (place) => {
@@ -45,7 +67,8 @@
   seamseg.numErrors = (image, className, kind) => {
     let total = 0;
     for (const [number, what, count] of image.errors) {
-      const fits = (className === "" || String(number) === className) && (kind === "" || kind === "any" || kind === what);
+      const fits =
+        (className === "" || String(number) === className) && (kind === "" || kind === "any" || kind === what);
       if (fits) total += count;
     }
     return total;

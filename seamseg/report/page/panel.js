@@ -8,9 +8,16 @@
   /** A panel that draws one side ("prediction", "truth") or none; `onpoint` is told the pixel under the pointer, or null. */
   seamseg.makePanel = (side, onpoint, onpick) => {
     const photograph = element("img", { class: "photograph", draggable: "false" });
-    const [fill, errors, highlight] = ["fill", "errors", "highlight"].map((name) => element("canvas", { class: `layer ${name}`, "aria-hidden": "true" }));
+    const [fill, errors, highlight] = ["fill", "errors", "highlight"].map((name) =>
+      element("canvas", { class: `layer ${name}`, "aria-hidden": "true" }),
+    );
     const frame = element("div", { class: "frame" }, photograph, fill, errors, highlight);
-    const figure = element("figure", { class: "panel", "data-side": side }, element("figcaption", { text: TITLES[side] }), frame);
+    const figure = element(
+      "figure",
+      { class: "panel", "data-side": side },
+      element("figcaption", { text: TITLES[side] }),
+      frame,
+    );
     let image = null;
 
     const pixelAt = (event) => {
@@ -22,7 +29,8 @@
     };
     frame.addEventListener("pointermove", (event) => image && onpoint(panel, pixelAt(event), event));
     frame.addEventListener("pointerleave", (event) => image && onpoint(panel, null, event));
-    frame.addEventListener("click", (event) => image && onpick(panel, pixelAt(event)));
+    frame.addEventListener("pointerdown", (event) => image && onpoint(panel, pixelAt(event), event)); // fingers do not hover
+    frame.addEventListener("click", (event) => image && event.pointerType === "mouse" && onpick(panel, pixelAt(event)));
 
     const panel = {
       side,
@@ -32,7 +40,12 @@
       open(shown, decoded) {
         const [height, width] = decoded.shown;
         image = decoded;
-        Object.assign(photograph, { src: `photographs/${shown.file}.jpg`, alt: `Photograph ${shown.name}`, width, height });
+        Object.assign(photograph, {
+          src: `photographs/${shown.file}.jpg`,
+          alt: `Photograph ${shown.name}`,
+          width,
+          height,
+        });
         figure.style.setProperty("--ratio", width / height);
         for (const canvas of [fill, errors, highlight]) Object.assign(canvas, { width, height });
       },

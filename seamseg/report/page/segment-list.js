@@ -28,24 +28,45 @@
     const { segments } = image[side];
     const shown = segments
       .map((segment, id) => ({ segment, id }))
-      .filter(({ segment, id }) => id > 0 && segment.area > 0 && (!settings.errors || settings.kinds.has(segment.verdict)))
+      .filter(
+        ({ segment, id }) => id > 0 && segment.area > 0 && (!settings.errors || settings.kinds.has(segment.verdict)),
+      )
       .sort((one, other) => other.segment.area - one.segment.area || one.id - other.id);
     const rows = shown.map(({ segment, id }) => element("li", {}, makeRow(image, side, segment, id, onchoose)));
     const list = element("ul", { onkeydown: step, onpointerleave: () => onchoose(null) }, ...rows);
-    const what = settings.errors ? seamseg.plural(shown.length, "error", "errors") : seamseg.plural(shown.length, "segment", "segments");
-    return element("section", { "data-side": side }, element("h3", {}, TITLES[side], element("span", { class: "number", text: what })), list);
+    const what = settings.errors
+      ? seamseg.plural(shown.length, "error", "errors")
+      : seamseg.plural(shown.length, "segment", "segments");
+    return element(
+      "section",
+      { "data-side": side },
+      element("h3", {}, TITLES[side], element("span", { class: "number", text: what })),
+      list,
+    );
   }
 
   function makeRow(image, side, segment, id, onchoose) {
-    const otherSide = image[seamseg.other(side)];
     const choose = () => onchoose(side, id);
     return element(
       "button",
-      { type: "button", "data-side": side, "data-id": id, onfocus: choose, onpointerenter: choose, onclick: choose, onblur: () => onchoose(null) },
+      {
+        type: "button",
+        "data-side": side,
+        "data-id": id,
+        onfocus: choose,
+        onpointerenter: choose,
+        onclick: choose,
+        onblur: () => onchoose(null),
+      },
       element("span", { class: "swatch", color: segment.color, "aria-hidden": "true" }),
       element("span", { class: "what", text: seamseg.className(segment) }),
-      element("span", { class: "details", text: seamseg.measures(segment, image).join(" · ") }),
-      otherSide ? seamseg.verdictBadge(segment, seamseg.verdictText(segment, otherSide)) : null,
+      element("span", { class: "details", text: seamseg.scoreText(segment) }),
+      element(
+        "span",
+        { class: "more" },
+        image.truth ? seamseg.verdictBadge(segment, seamseg.verdictText(segment, side, image)) : null,
+        element("span", { class: "details area", text: seamseg.areaText(segment, image) }),
+      ),
     );
   }
 

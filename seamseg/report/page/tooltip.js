@@ -7,30 +7,34 @@
   const MARGIN = 14;
 
   /** The name of a segment's class. */
-  seamseg.className = (segment) => (segment.class < 0 ? "void" : seamseg.index.classes[segment.class].name) + (segment.crowd ? " (crowd)" : "");
+  seamseg.className = (segment) =>
+    (segment.class < 0 ? "void" : seamseg.index.classes[segment.class].name) + (segment.crowd ? " (crowd)" : "");
 
-  /** Score and area. */
-  seamseg.measures = (segment, image) => {
+  /** "score 94.7 %", or "" without one. */
+  seamseg.scoreText = (segment) => (segment.score === undefined ? "" : `score ${seamseg.percent(segment.score)} %`);
+
+  /** "1 234 px · 5.6 %": pixels, and their share of the image. */
+  seamseg.areaText = (segment, image) => {
     const [height, width] = image.size;
-    const score = segment.score === undefined ? [] : [`${seamseg.percent(segment.score)} %`];
-    return [...score, `${seamseg.count(segment.area)} px, ${seamseg.share(segment.area, height * width)}`];
+    return `${seamseg.count(segment.area)} px · ${seamseg.share(segment.area, height * width)}`;
   };
 
-  /** What became of a segment, as a sentence; "" without annotation. */
-  seamseg.verdictText = (segment, otherSide) => {
+  /** What became of a segment of a side; "" without annotation. */
+  seamseg.verdictText = (segment, side, image) => {
+    const otherSide = image[seamseg.other(side)];
     const partner = segment.partner === undefined ? null : otherSide.segments[segment.partner];
     const iou = segment.iou === undefined ? "" : `IoU ${segment.iou.toFixed(2)}`;
     switch (segment.verdict) {
       case "found":
         return `found, ${iou}`;
       case "wrong class":
-        return `wrong class: ${seamseg.className(partner)} on the other side, ${iou}`;
+        return `wrong class, ${side === "truth" ? "predicted as" : "in truth"} ${seamseg.className(partner)}, ${iou}`;
       case "badly cut":
         return `badly cut, ${iou}`;
       case "missed":
         return "missed";
       case "false":
-        return "false, nothing like it in the ground truth";
+        return "false, nothing like it there";
       case "not counted":
         return "does not count";
       default:
@@ -55,15 +59,21 @@
 
   function paragraph(image, side, id) {
     const segment = image[side].segments[id];
-    const otherSide = image[seamseg.other(side)];
-    const details = segment.class < 0 ? [] : seamseg.measures(segment, image);
-    const verdict = otherSide && segment.class >= 0 ? seamseg.verdictText(segment, otherSide) : "";
+    const isVoid = segment.class < 0;
+    const score = seamseg.scoreText(segment);
+    const verdict = image.truth && !isVoid ? seamseg.verdictText(segment, side, image) : "";
     return element(
       "p",
       { "data-side": side },
-      otherSide ? element("span", { class: "side", text: SIDES[side] }) : null,
-      element("span", { class: "what" }, element("span", { class: "swatch", color: segment.color }), element("b", { text: seamseg.className(segment) })),
-      element("span", { class: "details", text: details.join(" · ") }),
+      image.truth ? element("span", { class: "side", text: SIDES[side] }) : null,
+      element(
+        "span",
+        { class: "what" },
+        element("span", { class: "swatch", color: segment.color }),
+        element("b", { text: seamseg.className(segment) }),
+      ),
+      score ? element("span", { class: "details", text: score }) : null,
+      isVoid ? null : element("span", { class: "details", text: seamseg.areaText(segment, image) }),
       verdict ? seamseg.verdictBadge(segment, verdict) : null,
     );
   }
@@ -71,6 +81,11 @@
   /** A verdict with the sign of its kind. */
   seamseg.verdictBadge = (segment, text) => {
     const kind = seamseg.KINDS.find((one) => one.name === segment.verdict);
-    return element("span", { class: "verdict" }, kind ? element("span", { class: `sign ${kind.key}`, "aria-hidden": "true" }) : null, text);
+    return element(
+      "span",
+      { class: "verdict" },
+      kind ? element("span", { class: `sign ${kind.key}`, "aria-hidden": "true" }) : null,
+      text,
+    );
   };
 })();

@@ -1,0 +1,208 @@
+"""One image in a real browser: what is drawn, what the pointer and the keys tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drawn_predictions import CUT, FOUND, HEIGHT, INVENTED, LOST, WIDTH, WRONG, Box
+
+CLEAR = [0, 0, 0, 0]
+
+
+def middle(box: Box) -> tuple[float, float]:
+    """Fractions of height and width."""
+    y0, x0, y1, x1 = box
+    return (y0 + y1) / 2 / HEIGHT, (x0 + x1) / 2 / WIDTH
+
+
+def point(page: Any, box: Box, side: str = "prediction") -> str:
+    """Moves the pointer to the middle of a box and returns what is said there."""
+    frame = page.locator(f".panel[data-side={side}] .frame").bounding_box()
+    y, x = middle(box)
+    page.mouse.move(frame["x"] + x * frame["width"], frame["y"] + y * frame["height"])
+    return page.locator("#tooltip").inner_text()
+
+
+def pixel(page: Any, layer: str, box: Box, side: str = "prediction") -> list[int]:
+    """Red, green, blue, opacity of a layer in the middle of a box."""
+    y, x = middle(box)
+    code = """([side, layer, x, y]) => {
+      const canvas = document.querySelector(`.panel[data-side=${side}] .${layer}`);
+      return [...canvas.getContext("2d").getImageData(x * canvas.width, y * canvas.height, 1, 1).data];
+    }"""
+    return page.evaluate(code, [side, layer, x, y])
+
+
+@pytest.fixture
+def street(open_page: Any, scored_report: Path) -> Any:
+    page = open_page(scored_report, "#image=000002")
+    page.wait_for_selector(".panel")
+    return page
+
+
+def lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line]
+
+
+def test_the_pointer_tells_class_score_area_and_verdict(street: Any) -> None:
+    assert lines(point(street, FOUND)) == [
+        "Prediction", "car", "score 85.0 %", "400 px · 6.7 %", "found, IoU 1.00",
+        "Ground truth", "car", "400 px · 6.7 %", "found, IoU 1.00",
+    ]  # fmt: skip
+    assert "score 75.0 %\n100 px" not in point(street, WRONG)
+    assert "wrong class, in truth person, IoU 1.00" in point(street, WRONG)
+    assert "wrong class, predicted as car, IoU 1.00" in point(street, WRONG)
+    y0, x0, y1, _ = CUT
+    assert "badly cut, IoU 0.35" in point(street, (y0, x0, y1, x0 + 6))
+    assert "false, nothing like it there" in point(street, INVENTED)
+    assert lines(point(street, LOST)) == [
+        "Prediction", "road", "2\u202f260 px · 37.7 %", "found, IoU 0.84", "Ground truth", "car", "100 px · 1.7 %", "missed",
+    ]  # fmt: skip
+    street.mouse.move(2, 2)
+    assert not street.locator("#tooltip").is_visible()
+
+
+def test_the_pointer_lifts_a_segment_out(street: Any) -> None:
+    for side in ("prediction", "truth"):
+        point(street, FOUND, side)
+        for panel in ("prediction", "truth"):
+            assert pixel(street, "highlight", FOUND, panel) == CLEAR
+            assert pixel(street, "highlight", WRONG, panel)[3] > 50
+    assert street.locator("#segments button.marked").count() == 2
+    point(street, WRONG)
+    assert pixel(street, "highlight", FOUND)[3] > 50
+    street.mouse.move(2, 2)
+    assert pixel(street, "highlight", FOUND) == CLEAR
+    assert street.locator("#segments button.marked").count() == 0
+
+
+def test_colors_are_those_of_the_overlay(street: Any) -> None:
+    code = """async side => (await seamseg.loadImage("000002"))[side].segments.map(segment => segment.color)"""
+    for side, box, segment in (("prediction", FOUND, 3), ("prediction", INVENTED, 6), ("truth", LOST, 6)):
+        color = street.evaluate(code, side)[segment]
+        assert pixel(street, "fill", box, side) == [*bytes.fromhex(color[1:]), 255]
+    assert pixel(street, "fill", FOUND) != pixel(street, "fill", WRONG), "every car has its shade"
+
+
+def test_layers_are_switched_by_keys_and_by_boxes(street: Any) -> None:
+    sides = "[...document.querySelectorAll('.panel')].map(panel => panel.dataset.side).join()"
+    assert street.evaluate(sides) == "prediction,truth"
+    street.keyboard.press("g")
+    assert street.evaluate(sides) == "prediction"
+    street.get_by_label("Prediction").first.uncheck()
+    assert street.evaluate(sides) == "none"
+    street.keyboard.press("g")
+    assert street.evaluate(sides) == "truth"
+    street.get_by_label("Prediction").first.check()
+    assert street.evaluate(sides) == "prediction,truth"
+
+
+def test_errors_of_every_kind(street: Any) -> None:
+    y0, x0, y1, _ = CUT
+    rest = (y0, x0, y1, x0 + 7)
+    assert not street.get_by_label("Missed").is_visible()
+    street.keyboard.press("e")
+    assert pixel(street, "errors", FOUND) == CLEAR
+    assert [pixel(street, "errors", box)[3] > 100 for box in (WRONG, rest, INVENTED)] == [True] * 3
+    assert pixel(street, "errors", LOST) == CLEAR
+    assert [pixel(street, "errors", box, "truth")[3] > 100 for box in (WRONG, CUT, LOST)] == [True] * 3
+    colors = {tuple(pixel(street, "errors", box)[:3]) for box in (WRONG, rest, INVENTED)}
+    assert len(colors | {tuple(pixel(street, "errors", LOST, "truth")[:3])}) == 4
+    assert street.locator("#segments h3 .number").all_text_contents() == ["3 errors", "3 errors"]
+    street.get_by_label("Wrong class").uncheck()
+    assert pixel(street, "errors", WRONG) == CLEAR
+    assert pixel(street, "errors", INVENTED)[3] > 100
+    assert street.locator("#segments h3 .number").all_text_contents() == ["2 errors", "2 errors"]
+
+
+def test_what_is_missed_shows_without_the_truth_beside(street: Any) -> None:
+    street.keyboard.press("e")
+    street.keyboard.press("g")
+    assert pixel(street, "errors", LOST)[3] > 100
+    point(street, LOST)
+    assert pixel(street, "highlight", LOST) == CLEAR
+    assert pixel(street, "highlight", FOUND)[3] > 50
+    street.get_by_label("Missed").uncheck()
+    assert pixel(street, "errors", LOST) == CLEAR
+
+
+def test_opacity(street: Any) -> None:
+    opacity = "Number(document.querySelector('.layer.fill').style.opacity)"
+    assert street.evaluate(opacity) == pytest.approx(0.55)
+    street.get_by_label("Opacity").fill("80")
+    assert street.evaluate(opacity) == pytest.approx(0.8)
+    street.get_by_label("Opacity").blur()
+    street.keyboard.press("-")
+    assert street.evaluate(opacity) == pytest.approx(0.7)
+    assert street.locator("output").text_content() == "70 %"
+
+
+def test_keys_go_from_image_to_image(street: Any) -> None:
+    assert street.locator("#position").text_content() == "1 of 3"
+    assert street.get_by_text("‹ Previous").get_attribute("aria-disabled") == "true"
+    street.keyboard.press("ArrowLeft")
+    street.keyboard.press("ArrowRight")
+    street.wait_for_function("document.querySelector('.photograph')?.alt === 'Photograph empty.jpg'")
+    assert street.locator("#position").text_content() == "2 of 3"
+    assert street.title() == "empty.jpg – predicted"
+    street.get_by_text("Next ›").click()
+    street.wait_for_function("document.querySelector('.photograph').alt.includes('<b>bold.jpg')")
+    street.keyboard.press("ArrowRight")
+    assert street.locator("#position").text_content() == "3 of 3"
+
+
+def test_segments_by_keys_alone(street: Any) -> None:
+    rows = street.locator("#segments button")
+    assert rows.count() == 12
+    rows.first.focus()
+    assert street.evaluate("document.activeElement.innerText").split("\n")[0] == "sky"
+    for _ in range(2):
+        street.keyboard.press("ArrowDown")
+    said = street.evaluate("document.activeElement.innerText")
+    assert "car" in said
+    assert "score 85.0 %" in said
+    assert "found, IoU 1.00" in said
+    assert pixel(street, "highlight", FOUND) == CLEAR
+    assert pixel(street, "highlight", WRONG)[3] > 50
+    assert pixel(street, "highlight", FOUND, "truth") == CLEAR
+    street.keyboard.press("ArrowUp")
+    assert pixel(street, "highlight", FOUND)[3] > 50
+
+
+def test_a_click_leads_to_the_list(street: Any) -> None:
+    frame = street.locator(".panel[data-side=truth] .frame").bounding_box()
+    y, x = middle(LOST)
+    street.mouse.click(frame["x"] + x * frame["width"], frame["y"] + y * frame["height"])
+    assert "missed" in street.evaluate("document.activeElement.innerText")
+
+
+def test_more_than_255_segments(open_page: Any, scored_report: Path) -> None:
+    """Ids of two bytes, least significant first; row by row by exclusive or."""
+    page = open_page(scored_report)
+    code = """() => new Promise(resolve => {
+      const words = Uint16Array.of(1, 300, 700 ^ 1, 300 ^ 300);
+      const stream = new Blob([words]).stream().pipeThrough(new CompressionStream("deflate"));
+      new Response(stream).arrayBuffer().then(async buffer => {
+        const ids = btoa(String.fromCharCode(...new Uint8Array(buffer)));
+        const script = document.createElement.bind(document);
+        const loading = seamseg.loadImage("000001");
+        seamseg.receiveImage("000001", {size: [2, 2], shown: [2, 2], prediction: {ids, bytes: 2, segments: []}, truth: null});
+        resolve([...(await loading).prediction.ids]);
+      });
+    })"""
+    assert page.evaluate(code) == [1, 300, 700, 300]
+
+
+def test_a_file_that_is_missing_is_told(open_page: Any, scored_report: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "report"
+    shutil.copytree(scored_report, folder)
+    (folder / "data/000002.js").unlink()
+    page = open_page(folder, "#image=000000")
+    page.wait_for_selector(".panel")
+    page.evaluate("seamseg.byId('panels').dataset.said = ''")
+    message = page.evaluate("seamseg.loadImage('000002').catch(error => error.message)")
+    assert message == "data/000002.js cannot be read; is the folder of the report complete?"

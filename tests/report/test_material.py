@@ -1,0 +1,100 @@
+"""What a report is made from, with files that say much, little, or wrong things."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from drawn_predictions import NAMES, DrawnPredictions, write_drawn_predictions
+
+from seamseg.report import open_material
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> DrawnPredictions:
+    return write_drawn_predictions(tmp_path)
+
+
+def results(drawn: DrawnPredictions) -> Path:
+    return drawn.predictions / "panoptic.json"
+
+
+def test_a_folder_of_predictions_tells_all(drawn: DrawnPredictions) -> None:
+    material = open_material(drawn.predictions, truth_file=drawn.truth)
+    assert [image.name for image in material.images] == sorted(NAMES)
+    assert [image.photograph for image in material.images] == [drawn.photographs / name for name in sorted(NAMES)]
+    assert {image.name: image.true.image_id for image in material.images} == dict(zip(NAMES, (10, 11, 12), strict=True))
+    assert all(image.predicted.image_id == image.true.image_id for image in material.images)
+    assert (material.title, material.annotated, material.notes) == ("predicted", True, ())
+
+
+def test_without_annotation_the_predictions_bring_the_categories(drawn: DrawnPredictions) -> None:
+    material = open_material(results(drawn), title="Mine")
+    assert material.categories.names == ("sky", "road", "car", "person", "unseen")
+    assert (material.title, material.annotated, material.pairs()) == ("Mine", False, [])
+
+
+def test_bare_results_find_their_photographs(drawn: DrawnPredictions) -> None:
+    """Results of other programs are often lists of annotations and nothing else."""
+    content = json.loads(results(drawn).read_text())
+    for entry in content["annotations"]:
+        entry["image_id"] -= 1
+    results(drawn).write_text(json.dumps({"annotations": content["annotations"]}))
+    by_truth = open_material(drawn.predictions, drawn.photographs, drawn.truth)
+    assert [image.name for image in by_truth.images] == sorted(NAMES)
+    drawn.edit(drawn.truth, lambda truth: truth.pop("images"))
+    for number, name in enumerate(NAMES):
+        (drawn.photographs / name).rename(drawn.photographs / f"{number:03}.JPG")
+    by_png = open_material(drawn.predictions, drawn.photographs, drawn.truth)
+    assert [image.name for image in by_png.images] == ["000.JPG", "001.JPG", "002.JPG"]
+
+
+def test_photographs_beside_the_annotation(drawn: DrawnPredictions, tmp_path: Path) -> None:
+    drawn.edit(results(drawn), lambda content: content.pop("info"))
+    folder = tmp_path / "coco" / "annotations"
+    folder.mkdir(parents=True)
+    truth = drawn.truth.rename(folder / "panoptic_val.json")
+    drawn.truth.with_suffix("").rename(folder / "panoptic_val")
+    with pytest.raises(ValueError, match=r"does not say where its photographs are; name .* with --images"):
+        open_material(drawn.predictions, truth_file=truth)
+    (tmp_path / "coco" / "images").mkdir()
+    photographs = drawn.photographs.rename(tmp_path / "coco" / "images" / "val")
+    assert open_material(drawn.predictions, truth_file=truth).images[0].photograph.parent == photographs
+
+
+def test_what_is_left_out_is_told(drawn: DrawnPredictions) -> None:
+    drawn.edit(drawn.truth, lambda content: content["annotations"].pop(0))
+    drawn.edit(results(drawn), lambda content: content["annotations"].pop(1))
+    drawn.edit(results(drawn), lambda content: content["categories"][0].update(name="heaven"))
+    material = open_material(drawn.predictions, truth_file=drawn.truth)
+    assert material.notes == (
+        "1 of 2 annotated images have no prediction; they do not count",
+        "1 of 2 predicted images are not annotated; they have no scores",
+        "category 7 is 'heaven' for the predictions and 'sky' for the annotation",
+    )
+    assert [image.true is None for image in material.images] == [False, True]
+
+
+def test_missing_photographs(drawn: DrawnPredictions, tmp_path: Path) -> None:
+    (drawn.photographs / "empty.jpg").unlink()
+    with pytest.raises(ValueError, match=r"1 of 3 photographs are not in .*, such as empty\.jpg; .* --images"):
+        open_material(drawn.predictions)
+    drawn.edit(results(drawn), lambda content: content["info"].update(image_folder="/nowhere"))
+    with pytest.raises(ValueError, match="says that its photographs are in /nowhere, which does not exist"):
+        open_material(drawn.predictions)
+    with pytest.raises(ValueError, match=r"there is no folder .*none with photographs"):
+        open_material(drawn.predictions, tmp_path / "none")
+
+
+def test_files_of_another_kind(drawn: DrawnPredictions, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds no panoptic\.json; give a folder that `seamseg predict` wrote"):
+        open_material(drawn.photographs)
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(ValueError, match="is not valid JSON"):
+        open_material(tmp_path / "broken.json")
+    with pytest.raises(FileNotFoundError):
+        open_material(tmp_path / "none.json")
+    drawn.edit(results(drawn), lambda content: content["annotations"][0]["segments_info"][0].update(category_id=99))
+    with pytest.raises(ValueError, match="category_id 99 is not among the categories"):
+        open_material(drawn.predictions, truth_file=drawn.truth)

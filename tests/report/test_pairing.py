@@ -1,0 +1,48 @@
+"""Results find their annotation by name, or by id."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from seamseg.report.pairing import pair_images, photograph_names
+
+FILES = Path("results.json"), Path("truth.json")
+
+
+@pytest.mark.parametrize(
+    ("results", "truth", "expected"),
+    [
+        ({1: "a.jpg", 2: "b.jpg"}, {2: "a.jpg", 1: "b.jpg", 3: "c.jpg"}, {1: 2, 2: 1}),  # names, not ids
+        ({1: "val/a.jpg", 2: "val/z.jpg"}, {7: "a.jpg", 8: "b.jpg"}, {1: 7}),  # their last part
+        ({1: "x/a.jpg", 2: "y/a.jpg", 3: "x/b.jpg"}, {7: "a.jpg", 8: "b.jpg"}, {3: 8}),  # where that is unique
+        ({"s": None, 5: None}, {5: "a.jpg", "s": "b.jpg"}, {"s": "s", 5: 5}),  # ids, where names are not told
+    ],
+)
+def test_they_find_each_other(results: dict, truth: dict, expected: dict) -> None:
+    assert pair_images(results, truth, *FILES) == expected
+
+
+def test_strangers_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"no image of results\.json .* truth\.json: .* other names, such as a\.jpg and b"
+    ):
+        pair_images({1: "a.jpg"}, {1: "b.jpg"}, *FILES)
+    with pytest.raises(ValueError, match="image_ids differ, such as 1 and 2"):
+        pair_images({1: None}, {2: None}, *FILES)
+
+
+def test_two_results_of_one_image_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"two results for image 1 .*a\.jpg"):
+        pair_images({1: "a.jpg", 2: "a.jpg"}, {1: "a.jpg"}, *FILES)
+
+
+def test_names_of_files_that_tell_none() -> None:
+    assert photograph_names({}, FILES[0]) == {}
+    with pytest.raises(ValueError, match="'file_name' is missing"):
+        photograph_names({"images": [{"id": 1}]}, FILES[0])
+    with pytest.raises(ValueError, match="files are named relative to the folder"):
+        photograph_names({"images": [{"id": 1, "file_name": "../a"}]}, FILES[0])
+    with pytest.raises(ValueError, match="two images have the id 1"):
+        photograph_names({"images": [{"id": 1, "file_name": "a"}] * 2}, FILES[0])

@@ -1,0 +1,218 @@
+"""A report as files: what they say, that they are the same every time, and that nothing else is touched."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from drawn_predictions import HEIGHT, WIDTH, DrawnPredictions, write_drawn_predictions
+
+from seamseg.cli import main
+from seamseg.data.images import read_image
+from seamseg.data.panoptic_png import read_panoptic_png
+from seamseg.report import open_material, write_report
+from seamseg.report.folder import PAGE
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> DrawnPredictions:
+    return write_drawn_predictions(tmp_path)
+
+
+def write(drawn: DrawnPredictions, out: Path, **options: Any) -> None:
+    write_report(open_material(drawn.predictions, truth_file=drawn.truth), out, **options)
+
+
+def content(script: Path) -> Any:
+    text = script.read_text()
+    return json.loads(text[text.index("{") : text.rindex("}") + 1])
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_index(drawn: DrawnPredictions, tmp_path: Path) -> None:
+    write(drawn, tmp_path / "out")
+    out = tmp_path / "scores.json"
+    pred = drawn.predictions / "panoptic.json"
+    drawn.edit(pred, lambda c: [entry.update(image_id=entry["image_id"] - 1) for entry in c["annotations"]])
+    assert main(["score", "--gt", str(drawn.truth), "--pred", str(pred), "--json", str(out)]) == 0
+    scores, index = json.loads(out.read_text()), content(tmp_path / "out/data/index.js")
+    for key in ("all", "things", "stuff", "miou", "pq_dagger", "boundary"):
+        assert index["scores"][key] == scores[key]
+    classes = {entry["name"]: entry for entry in index["classes"]}
+    assert {name: entry["scores"]["pq"] for name, entry in classes.items() if entry["images"]} == {
+        name: pytest.approx(line["pq"], abs=1e-6)
+        for name, line in scores["per_class"].items()
+        if line["pq"] is not None
+    }
+    assert (classes["car"]["missed"], classes["car"]["false"]) == ([2, 0, 1], [0, 1, 1])
+    assert (classes["person"]["missed"], classes["person"]["false"]) == ([0, 1, 0], [1, 0, 0])
+    street = index["images"][2]
+    assert (street["name"], street["file"], street["size"], street["segments"]) == (
+        "street.jpg",
+        "000002",
+        [60, 100],
+        6,
+    )
+    assert street["pq"] == pytest.approx((2800 / 2900 + 1900 / 2260 + 1 / 3 + 0) / 4, abs=1e-5)
+    assert sorted(street["errors"]) == [
+        [2, "badly cut", 2], [2, "missed", 1], [2, "wrong class", 1], [3, "false", 1], [3, "wrong class", 1],
+    ]  # fmt: skip
+    assert street["score"] == pytest.approx((0.85 + 0.8 + 0.75 + 0.7) / 4)
+
+
+def test_the_script_of_an_image(drawn: DrawnPredictions, tmp_path: Path) -> None:
+    write(drawn, tmp_path / "out")
+    image = content(tmp_path / "out/data/000002.js")
+    assert image["size"] == image["shown"] == [HEIGHT, WIDTH]
+    for side, png in (
+        ("prediction", drawn.predictions / "panoptic/000.png"),
+        ("truth", drawn.truth.with_suffix("") / "000.png"),
+    ):
+        rows = np.frombuffer(zlib.decompress(base64.b64decode(image[side]["ids"])), np.uint8).reshape(HEIGHT, WIDTH)
+        assert (np.bitwise_xor.accumulate(rows, axis=0) == read_panoptic_png(png)).all()
+    segments = image["prediction"]["segments"]
+    assert [segment["class"] for segment in segments] == [-1, 0, 1, 2, 2, 2, 3]
+    assert segments[4]["area"] == 140
+    assert [segment.get("score") for segment in segments] == [None, None, None, 0.85, 0.8, 0.75, 0.7]
+    assert segments[4] | {"color": ""} == {
+        "class": 2, "area": 140, "color": "", "score": 0.8, "verdict": "badly cut", "partner": 4, "iou": 0.35,
+    }  # fmt: skip
+
+
+def test_large_photographs_are_made_smaller(drawn: DrawnPredictions, tmp_path: Path) -> None:
+    write(drawn, tmp_path / "out", longest=50)
+    image = content(tmp_path / "out/data/000002.js")
+    assert (image["size"], image["shown"]) == ([60, 100], [30, 50])
+    assert read_image(tmp_path / "out/photographs/000002.jpg").shape == (30, 50, 3)
+    assert image["prediction"]["segments"][4]["area"] == 140
+    with pytest.raises(ValueError, match="at most 0 pixels"):
+        write(drawn, tmp_path / "other", longest=0)
+
+
+def test_what_a_camera_notes_is_not_passed_on(drawn: DrawnPredictions, tmp_path: Path) -> None:
+    path = drawn.photographs / "street.jpg"
+    data = path.read_bytes()
+    secret = b"\xff\xe1\x00\x0eExif\0\0SECRET"
+    path.write_bytes(data[:2] + secret + data[2:])
+    write(drawn, tmp_path / "out")
+    assert not any(b"SECRET" in data for data in files(tmp_path / "out").values())
+    assert not any(str(tmp_path).encode() in data for data in files(tmp_path / "out").values())
+
+
+def test_without_annotation(drawn: DrawnPredictions, tmp_path: Path) -> None:
+    write_report(open_material(drawn.predictions), tmp_path / "out")
+    index = content(tmp_path / "out/data/index.js")
+    assert (index["scores"], index["annotated"]) == (None, False)
+    assert "pq" not in index["images"][0]
+    assert content(tmp_path / "out/data/000000.js")["truth"] is None
+    assert index["classes"][0]["share"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_same_bytes_with_any_number_of_workers(drawn: DrawnPredictions, tmp_path: Path) -> None:
+    for image in range(40):  # enough for two processes
+        name = f"more-{image}.jpg"
+        (drawn.photographs / name).write_bytes((drawn.photographs / "street.jpg").read_bytes())
+        for json_file, shift in ((drawn.truth, 0), (drawn.predictions / "panoptic.json", 1)):
+            drawn.edit(json_file, lambda c, n=name, i=100 + image + shift: _repeat(c, n, i))
+    seen: list[tuple[str, int, int]] = []
+    write(drawn, tmp_path / "one", num_workers=1)
+    write(drawn, tmp_path / "two", num_workers=2, on_progress=lambda *step: seen.append(step))
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+    assert ("scores", 43, 43) in seen
+    assert seen[-44:] == [("pages", done, 43) for done in range(44)]
+
+
+def _repeat(content: dict[str, Any], name: str, image_id: int) -> None:
+    content["images"].append(content["images"][0] | {"id": image_id, "file_name": name})
+    content["annotations"].append(content["annotations"][0] | {"image_id": image_id})
+
+
+def test_all_files_are_known_to_the_folder(drawn: DrawnPredictions, tmp_path: Path) -> None:
+    write(drawn, tmp_path / "out")
+    names = {path.name for path in PAGE.iterdir()} - {"index.html"}
+    assert {path.name for path in (tmp_path / "out/page").iterdir()} == names
+    before = files(tmp_path / "out")
+    with pytest.raises(ValueError, match=r"out holds a report already; replace it with --overwrite"):
+        write(drawn, tmp_path / "out")
+    write(drawn, tmp_path / "out", overwrite=True, longest=50)
+    assert files(tmp_path / "out").keys() == before.keys()
+    assert files(tmp_path / "out") != before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gt", "out", "photographs", "predicted"]
+
+
+@pytest.mark.parametrize("where", ["notes.txt", "photographs/mine.jpg", "data/000000.js.bak", "index.html"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_of_others_are_left_alone(drawn: DrawnPredictions, tmp_path: Path, where: str, overwrite: bool) -> None:
+    out = tmp_path / "out"
+    if where != "index.html":
+        write(drawn, out)
+    (out / where).parent.mkdir(exist_ok=True, parents=True)
+    (out / where).write_text("mine")
+    before = files(out)
+    with pytest.raises(ValueError, match=rf"holds other files, such as {where}; choose a new or an empty folder"):
+        write(drawn, out, overwrite=overwrite)
+    assert files(out) == before
+
+
+def test_a_folder_with_a_link_is_no_report(drawn: DrawnPredictions, tmp_path: Path) -> None:
+    write(drawn, tmp_path / "out")
+    (tmp_path / "out/more").symlink_to(drawn.photographs)
+    with pytest.raises(ValueError, match="holds other files, such as more"):
+        write(drawn, tmp_path / "out", overwrite=True)
+
+
+def test_an_empty_folder_is_used_and_a_file_is_not(drawn: DrawnPredictions, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    write(drawn, tmp_path / "out")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="is a file; a report is a folder"):
+        write(drawn, tmp_path / "file", overwrite=True)
+
+
+def test_whole_or_not_at_all(drawn: DrawnPredictions, tmp_path: Path) -> None:
+    write(drawn, tmp_path / "out")
+    before = files(tmp_path)
+    photograph = drawn.photographs / "street.jpg"
+    photograph.write_bytes(b"broken")
+    for target in ("out", "new"):
+        with pytest.raises(ValueError, match=r"street\.jpg cannot be decoded"):
+            write(drawn, tmp_path / target, overwrite=True)
+    cv2.imwrite(str(photograph), np.zeros((30, 50, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"street\.jpg is 30×50 .*, but its prediction .*000\.png is 60×100"):
+        write(drawn, tmp_path / "new")
+    photograph.write_bytes(before["photographs/street.jpg"])
+    assert files(tmp_path) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gt", "out", "photographs", "predicted"]
+
+
+def test_what_a_killed_process_left_is_cleared(drawn: DrawnPredictions, tmp_path: Path) -> None:
+    left = tmp_path / ".out.unfinished"
+    (left / "data").mkdir(parents=True)
+    (left / "data/999999.js").write_text("")
+    (left / "index.html").write_text("")
+    write(drawn, tmp_path / "out")
+    assert "data/999999.js" not in files(tmp_path / "out")
+    assert not left.exists()
+
+
+def test_two_processes_do_not_write_one_report(drawn: DrawnPredictions, tmp_path: Path) -> None:
+    other = tmp_path / ".out.unfinished"
+    other.mkdir()
+    handle = os.open(other, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    (other / "theirs").write_text("")
+    with pytest.raises(ValueError, match="another process is writing a report to"):
+        write(drawn, tmp_path / "out")
+    os.close(handle)
+    assert (other / "theirs").exists()
