@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_page import until
 from drawn_predictions import CUT, FOUND, HEIGHT, INVENTED, LOST, WIDTH, WRONG, Box
 
 CLEAR = [0, 0, 0, 0]
@@ -58,7 +60,8 @@ def test_the_pointer_tells_class_score_area_and_verdict(street: Any) -> None:
     assert "badly cut, IoU 0.35" in point(street, (y0, x0, y1, x0 + 6))
     assert "false, nothing like it there" in point(street, INVENTED)
     assert lines(point(street, LOST)) == [
-        "Prediction", "road", "2\u202f260 px · 37.7 %", "found, IoU 0.84", "Ground truth", "car", "100 px · 1.7 %", "missed",
+        "Prediction", "road", "2\u202f260 px · 37.7 %", "found, IoU 0.84",
+        "Ground truth", "car", "100 px · 1.7 %", "missed",
     ]  # fmt: skip
     street.mouse.move(2, 2)
     assert not street.locator("#tooltip").is_visible()
@@ -91,18 +94,18 @@ def test_layers_are_switched_by_keys_and_by_boxes(street: Any) -> None:
     assert street.evaluate(sides) == "prediction,truth"
     street.keyboard.press("g")
     assert street.evaluate(sides) == "prediction"
-    street.get_by_label("Prediction").first.uncheck()
+    street.get_by_role("checkbox", name="Prediction").uncheck()
     assert street.evaluate(sides) == "none"
     street.keyboard.press("g")
     assert street.evaluate(sides) == "truth"
-    street.get_by_label("Prediction").first.check()
+    street.get_by_role("checkbox", name="Prediction").check()
     assert street.evaluate(sides) == "prediction,truth"
 
 
 def test_errors_of_every_kind(street: Any) -> None:
     y0, x0, y1, _ = CUT
     rest = (y0, x0, y1, x0 + 7)
-    assert not street.get_by_label("Missed").is_visible()
+    assert not street.get_by_role("checkbox", name="Missed").is_visible()
     street.keyboard.press("e")
     assert pixel(street, "errors", FOUND) == CLEAR
     assert [pixel(street, "errors", box)[3] > 100 for box in (WRONG, rest, INVENTED)] == [True] * 3
@@ -111,7 +114,7 @@ def test_errors_of_every_kind(street: Any) -> None:
     colors = {tuple(pixel(street, "errors", box)[:3]) for box in (WRONG, rest, INVENTED)}
     assert len(colors | {tuple(pixel(street, "errors", LOST, "truth")[:3])}) == 4
     assert street.locator("#segments h3 .number").all_text_contents() == ["3 errors", "3 errors"]
-    street.get_by_label("Wrong class").uncheck()
+    street.get_by_role("checkbox", name="Wrong class").uncheck()
     assert pixel(street, "errors", WRONG) == CLEAR
     assert pixel(street, "errors", INVENTED)[3] > 100
     assert street.locator("#segments h3 .number").all_text_contents() == ["2 errors", "2 errors"]
@@ -124,16 +127,16 @@ def test_what_is_missed_shows_without_the_truth_beside(street: Any) -> None:
     point(street, LOST)
     assert pixel(street, "highlight", LOST) == CLEAR
     assert pixel(street, "highlight", FOUND)[3] > 50
-    street.get_by_label("Missed").uncheck()
+    street.get_by_role("checkbox", name="Missed").uncheck()
     assert pixel(street, "errors", LOST) == CLEAR
 
 
 def test_opacity(street: Any) -> None:
     opacity = "Number(document.querySelector('.layer.fill').style.opacity)"
     assert street.evaluate(opacity) == pytest.approx(0.55)
-    street.get_by_label("Opacity").fill("80")
+    street.get_by_role("slider", name="Opacity").fill("80")
     assert street.evaluate(opacity) == pytest.approx(0.8)
-    street.get_by_label("Opacity").blur()
+    street.get_by_role("slider", name="Opacity").blur()
     street.keyboard.press("-")
     assert street.evaluate(opacity) == pytest.approx(0.7)
     assert street.locator("output").text_content() == "70 %"
@@ -144,11 +147,11 @@ def test_keys_go_from_image_to_image(street: Any) -> None:
     assert street.get_by_text("‹ Previous").get_attribute("aria-disabled") == "true"
     street.keyboard.press("ArrowLeft")
     street.keyboard.press("ArrowRight")
-    street.wait_for_function("document.querySelector('.photograph')?.alt === 'Photograph empty.jpg'")
+    until(street, "document.querySelector('.photograph')?.alt === 'Photograph empty.jpg'")
     assert street.locator("#position").text_content() == "2 of 3"
     assert street.title() == "empty.jpg – predicted"
     street.get_by_text("Next ›").click()
-    street.wait_for_function("document.querySelector('.photograph').alt.includes('<b>bold.jpg')")
+    until(street, "document.querySelector('.photograph').alt.includes('<b>bold.jpg')")
     street.keyboard.press("ArrowRight")
     assert street.locator("#position").text_content() == "3 of 3"
 
@@ -186,9 +189,9 @@ def test_more_than_255_segments(open_page: Any, scored_report: Path) -> None:
       const stream = new Blob([words]).stream().pipeThrough(new CompressionStream("deflate"));
       new Response(stream).arrayBuffer().then(async buffer => {
         const ids = btoa(String.fromCharCode(...new Uint8Array(buffer)));
-        const script = document.createElement.bind(document);
         const loading = seamseg.loadImage("000001");
-        seamseg.receiveImage("000001", {size: [2, 2], shown: [2, 2], prediction: {ids, bytes: 2, segments: []}, truth: null});
+        const prediction = {ids, bytes: 2, segments: []};
+        seamseg.receiveImage("000001", {size: [2, 2], shown: [2, 2], prediction, truth: null});
         resolve([...(await loading).prediction.ids]);
       });
     })"""
@@ -196,13 +199,11 @@ def test_more_than_255_segments(open_page: Any, scored_report: Path) -> None:
 
 
 def test_a_file_that_is_missing_is_told(open_page: Any, scored_report: Path, tmp_path: Path) -> None:
-    import shutil
-
     folder = tmp_path / "report"
     shutil.copytree(scored_report, folder)
     (folder / "data/000002.js").unlink()
-    page = open_page(folder, "#image=000000")
+    page = open_page(folder, "#image=000002", tolerated="Failed to load resource: net::ERR_FILE_NOT_FOUND")
+    said = page.get_by_role("alert").text_content()
+    assert said == "data/000002.js cannot be read; is the folder of the report complete?"
+    page.keyboard.press("ArrowRight")
     page.wait_for_selector(".panel")
-    page.evaluate("seamseg.byId('panels').dataset.said = ''")
-    message = page.evaluate("seamseg.loadImage('000002').catch(error => error.message)")
-    assert message == "data/000002.js cannot be read; is the folder of the report complete?"

@@ -20,7 +20,8 @@ VIEWS = {"grid": "", "image": "#image=000002", "classes": "#view=classes"}
 # Text whose contrast (WCAG 2) against what is behind it is below 4.5.
 FAINT = """() => {
   const parse = color => color.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+  const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => [r, g, b].map(v => linear(v / 255))
     .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
   const behind = node => {
     for (let at = node; at; at = at.parentElement) {
@@ -58,8 +59,8 @@ def test_it_can_be_read_in_every_light_and_window(
     page.screenshot(path=str(file))
     picture = cv2.imread(str(file))
     assert picture.shape == (860, width, 3)
-    assert (np.median(picture) < 60) == (scheme == "dark")
-    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
+    assert (np.median(picture[::4, ::4]) < 60) == (scheme == "dark")
+    assert len(np.unique(picture[::4, ::4].reshape(-1, 3) @ (1, 256, 65536))) > 50
 
 
 def test_the_theme_can_be_chosen_and_is_kept(open_page: Any, scored_report: Path) -> None:
@@ -106,8 +107,8 @@ def test_without_annotation(open_page: Any, tmp_path: Path) -> None:
     drawn = write_drawn_predictions(tmp_path)
     write_report(open_material(drawn.predictions), tmp_path / "report")
     page = open_page(tmp_path / "report")
-    assert page.locator(".card .facts").first.text_content() == "4 segments · mean score 85.0"
-    assert not page.get_by_label("Errors").count()
+    assert page.locator(".card .facts").first.text_content() == "3 segments · mean score 85.0"
+    assert not page.locator("#errors").count()
     assert page.get_by_label("Sort by").locator("option").all_text_contents() == [
         "Name", "Number of segments", "Mean score of objects",
     ]  # fmt: skip
@@ -115,7 +116,7 @@ def test_without_annotation(open_page: Any, tmp_path: Path) -> None:
     assert page.locator("tr[data-class=sky] td").first.text_content() == "3"
     page.goto(page.url.split("#")[0] + "#image=000002")
     page.wait_for_selector(".panel")
-    assert not page.get_by_label("Ground truth").is_visible()
+    assert not page.get_by_role("checkbox", name="Ground truth").is_visible()
     page.keyboard.press("e")
     page.keyboard.press("g")
     assert page.locator(".panel").count() == 1

@@ -19,10 +19,11 @@
         element("input", {
           type: "checkbox",
           id: `show-${key}`,
+          "aria-keyshortcuts": letter,
           onchange: (event) => set({ [key]: event.target.checked }),
         }),
         text,
-        element("kbd", { text: letter }),
+        element("kbd", { text: letter, "aria-hidden": "true" }),
       );
     const kind = (one) =>
       element(

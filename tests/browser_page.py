@@ -1,0 +1,14 @@
+"""Waiting for a page that forbids to evaluate text, which Playwright's own waiting does."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+
+def until(page: Any, expression: str, seconds: float = 10) -> None:
+    """Waits until a JavaScript expression is true."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, f"{expression} did not become true"
+        page.wait_for_timeout(20)
