@@ -3,69 +3,13 @@
 
 (() => {
   const { element } = seamseg;
-  const settings = { prediction: true, truth: true, errors: false, kinds: new Set(), opacity: 0.55 };
-  let controls;
   let order = []; // the images of the grid, in its order
   let shown = null; // of the index
   let image = null; // decoded
   let panels = [];
 
   seamseg.startImageView = () => {
-    for (const kind of seamseg.KINDS) settings.kinds.add(kind.name);
-    const toggle = (key, text, letter) =>
-      element(
-        "label",
-        { class: "toggle" },
-        element("input", {
-          type: "checkbox",
-          id: `show-${key}`,
-          "aria-keyshortcuts": letter,
-          onchange: (event) => set({ [key]: event.target.checked }),
-        }),
-        text,
-        element("kbd", { text: letter, "aria-hidden": "true" }),
-      );
-    const kind = (one) =>
-      element(
-        "label",
-        { class: "toggle kind" },
-        element("input", {
-          type: "checkbox",
-          id: `kind-${one.key}`,
-          checked: true,
-          onchange: (event) => setKind(one.name, event.target.checked),
-        }),
-        element("span", { class: `sign ${one.key}`, "aria-hidden": "true" }),
-        one.text,
-      );
-    const opacity = element("input", {
-      type: "range",
-      id: "opacity",
-      min: "0",
-      max: "100",
-      step: "5",
-      oninput: () => set({ opacity: opacity.value / 100 }),
-    });
-    controls = {
-      prediction: toggle("prediction", "Prediction", "p"),
-      truth: toggle("truth", "Ground truth", "g"),
-      errors: toggle("errors", "Errors", "e"),
-      kinds: element(
-        "span",
-        { class: "kinds", role: "group", "aria-label": "Kinds of errors" },
-        ...seamseg.KINDS.map(kind),
-      ),
-      opacity,
-    };
-    seamseg
-      .byId("layers")
-      .append(
-        controls.prediction,
-        controls.truth,
-        controls.errors,
-        controls.kinds,
-        element("label", { class: "opacity" }, "Opacity", opacity, element("output", { for: "opacity" })),
-      );
+    seamseg.startLayerControls(draw);
     new ResizeObserver(placePanels).observe(seamseg.byId("panels"));
     addEventListener("resize", placePanels);
   };
@@ -105,21 +49,8 @@
   };
 
   seamseg.toggleLayer = (key) => {
-    if (image && (key === "prediction" || image.truth)) set({ [key]: !settings[key] });
+    if (image && (key === "prediction" || image.truth)) seamseg.chooseLayers({ [key]: !seamseg.chosenLayers[key] });
   };
-
-  seamseg.changeOpacity = (step) => set({ opacity: Math.min(1, Math.max(0, settings.opacity + step)) });
-
-  function set(change) {
-    Object.assign(settings, change);
-    draw();
-  }
-
-  function setKind(name, on) {
-    if (on) settings.kinds.add(name);
-    else settings.kinds.delete(name);
-    draw();
-  }
 
   function showHead() {
     const at = order.indexOf(shown);
@@ -142,9 +73,9 @@
   }
 
   function draw() {
-    showControls();
+    seamseg.showLayerControls(image ? image.truth !== null : seamseg.index.annotated);
     if (!image) return;
-    const sides = ["prediction", "truth"].filter((side) => settings[side] && image[side]);
+    const sides = ["prediction", "truth"].filter((side) => seamseg.chosenLayers[side] && image[side]);
     const wanted = sides.length ? sides : ["none"];
     if (panels.map((panel) => panel.side).join() !== wanted.join()) {
       panels = wanted.map((side) => seamseg.makePanel(side, point, pick));
@@ -152,43 +83,36 @@
       seamseg.byId("panels").replaceChildren(...panels.map((panel) => panel.figure));
       placePanels();
     }
-    for (const panel of panels) panel.draw(currentSettings(), errorSides(panel));
-    seamseg.showSegmentList(image, listedSides(sides), currentSettings(), choose);
+    for (const panel of panels) panel.draw(settings(), errorSides(panel));
+    seamseg.showSegmentList(image, listedSides(sides), settings(), choose);
   }
 
   /** Errors need something to compare with. */
-  const currentSettings = () => ({ ...settings, errors: settings.errors && image.truth !== null });
-
-  function showControls() {
-    const annotated = image ? image.truth !== null : seamseg.index.annotated;
-    for (const key of ["prediction", "truth", "errors"]) controls[key].firstChild.checked = settings[key];
-    controls.truth.hidden = controls.errors.hidden = !annotated;
-    controls.kinds.hidden = !(annotated && settings.errors);
-    controls.opacity.value = Math.round(100 * settings.opacity);
-    controls.opacity.nextSibling.textContent = `${controls.opacity.value} %`;
-  }
+  const settings = () => ({
+    ...seamseg.chosenLayers,
+    errors: seamseg.chosenLayers.errors && image.truth !== null,
+  });
 
   /** Errors of the panel's side; where the truth has no panel, what was missed is drawn into the other one. */
   function errorSides(panel) {
-    if (!currentSettings().errors) return [];
+    if (!settings().errors) return [];
     const own = panel.side === "none" ? "prediction" : panel.side;
-    const sides = [{ ...image[own], kinds: settings.kinds }];
-    if (own === "prediction" && panels.length === 1 && settings.kinds.has("missed")) {
+    const sides = [{ ...image[own], kinds: settings().kinds }];
+    if (own === "prediction" && panels.length === 1 && settings().kinds.has("missed")) {
       sides.push({ ...image.truth, kinds: new Set(["missed"]) });
     }
     return sides;
   }
 
   function listedSides(sides) {
-    return currentSettings().errors || !sides.length ? ["prediction", "truth"].filter((side) => image[side]) : sides;
+    return settings().errors || !sides.length ? ["prediction", "truth"].filter((side) => image[side]) : sides;
   }
 
   function point(panel, pixel, event) {
     if (pixel === null) return choose(null);
     const chosen = { prediction: image.prediction.ids[pixel] };
     if (image.truth) chosen.truth = image.truth.ids[pixel];
-    const missed =
-      currentSettings().errors && panels.length === 1 && image.truth.segments[chosen.truth].verdict === "missed";
+    const missed = settings().errors && panels.length === 1 && image.truth.segments[chosen.truth].verdict === "missed";
     for (const one of panels) {
       const side = one.side === "none" ? "prediction" : one.side;
       one.highlight(missed ? "truth" : side, chosen[missed ? "truth" : side]);
@@ -229,6 +153,7 @@
     const beside = panels.length > 1 && width(2, 1) >= Math.min(box.clientWidth, width(1, 2));
     const best =
       panels.length === 1 ? width(1, 1) : beside ? width(2, 1) : Math.max(width(1, 2), Math.min(box.clientWidth, 320));
+    box.classList.toggle("enlarged", best > image.shown[1]);
     box.style.setProperty("--panel-width", `${Math.max(120, Math.floor(best))}px`);
   }
 
