@@ -128,6 +128,15 @@ def test_the_sdist_holds_the_native_sources_and_the_version(sdist: Path) -> None
     assert f"\nVersion: {seamseg.__version__}\n" in (sdist / "PKG-INFO").read_text()
 
 
+def test_sdist_and_installation_hold_the_pages_of_the_report(sdist: Path, tmp_path: Path) -> None:
+    page = Path("seamseg", "report", "page")
+    names = sorted(path.name for path in (ROOT / page).iterdir())
+    assert sorted(path.name for path in (sdist / page).iterdir()) == names
+    built = run_setup("build_py", "--build-lib", str(tmp_path), cwd=sdist)
+    assert built.returncode == 0, built.stderr
+    assert sorted(path.name for path in (tmp_path / page).iterdir()) == names
+
+
 def test_what_is_installed_holds_the_recipes(sdist: Path, tmp_path: Path) -> None:
     built = run_setup("build_py", "--build-lib", str(tmp_path / "installed"), cwd=sdist)
     assert built.returncode == 0, built.stderr

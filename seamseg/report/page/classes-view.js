@@ -3,116 +3,7 @@
 
 (() => {
   const { element } = seamseg;
-  const TRUE_PARTS = ["found", "badly-cut", "wrong-class", "missed"];
   let sorted = { key: null, up: false };
-
-  /** Columns: what stands in them as text, what they are sorted by, and what is drawn. */
-  const SCORED = [
-    bar("pq", "PQ", "Panoptic quality, percent"),
-    bar("sq", "SQ", "Segmentation quality: mean IoU of what was found, percent"),
-    bar("rq", "RQ", "Recognition quality: F1 score, percent"),
-    number(
-      "iou",
-      "IoU",
-      "Intersection over union of all pixels, percent",
-      (entry) => entry.scores.iou,
-      seamseg.percent,
-    ),
-    number(
-      "boundary",
-      "Boundary PQ",
-      "PQ with the IoU of borders where that is smaller, percent",
-      (entry) => entry.scores.boundary_pq,
-      seamseg.percent,
-    ),
-    number(
-      "true",
-      "In truth",
-      "Segments of the ground truth",
-      (entry) => entry.scores.tp + entry.scores.fn,
-      seamseg.count,
-    ),
-    {
-      key: "outcome",
-      title: "What became of them",
-      about: "Shares of found, badly cut, wrong class and missed",
-      value: (entry) => entry.scores.tp / (entry.scores.tp + entry.scores.fn),
-      cell: outcome,
-    },
-    number(
-      "missed",
-      "Missed",
-      "Segments of the ground truth without a match, nothing like them predicted",
-      (entry) => entry.missed[0],
-      seamseg.count,
-    ),
-    number(
-      "wrong",
-      "Wrong class",
-      "Segments of the ground truth that are predicted as another class",
-      (entry) => entry.missed[1],
-      seamseg.count,
-    ),
-    number(
-      "cut",
-      "Badly cut",
-      "Segments of the ground truth whose prediction overlaps with an IoU of 0.1 to 0.5",
-      (entry) => entry.missed[2],
-      seamseg.count,
-    ),
-    number(
-      "false",
-      "False predictions",
-      "Predicted segments without a match, of whatever kind",
-      (entry) => entry.scores.fp,
-      seamseg.count,
-    ),
-  ];
-  const PREDICTED = [
-    number("segments", "Segments", "Predicted segments", (entry) => entry.segments, seamseg.count),
-    number("images", "Images", "Images with the class", (entry) => entry.images, seamseg.count),
-    {
-      key: "share",
-      title: "Share of pixels",
-      about: "Share of all pixels, percent",
-      value: (entry) => entry.share,
-      cell: (entry) => barCell(entry.share),
-    },
-  ];
-
-  function bar(key, title, about) {
-    return { key, title, about, value: (entry) => entry.scores[key], cell: (entry) => barCell(entry.scores[key]) };
-  }
-
-  function number(key, title, about, value, format) {
-    return {
-      key,
-      title,
-      about,
-      value,
-      cell: (entry) => element("td", { class: "number", text: format(value(entry)) }),
-    };
-  }
-
-  function barCell(value) {
-    return element(
-      "td",
-      { class: "number with-bar" },
-      element("span", { text: seamseg.percent(value) }),
-      seamseg.bar({ found: value }),
-    );
-  }
-
-  function outcome(entry) {
-    const [missed, wrong, cut] = entry.missed;
-    const numbers = { found: entry.scores.tp, "badly-cut": cut, "wrong-class": wrong, missed };
-    const total = entry.scores.tp + entry.scores.fn;
-    const bar = seamseg.bar(Object.fromEntries(TRUE_PARTS.map((kind) => [kind, total ? numbers[kind] / total : 0])));
-    const text = `${numbers.found} found, ${cut} badly cut, ${wrong} of wrong class, ${missed} missed`;
-    return element("td", { class: "outcome", title: text }, element("span", { class: "hidden-text", text }), bar);
-  }
-
-  const columns = () => (seamseg.index.scores ? SCORED : PREDICTED);
 
   seamseg.showClasses = () => {
     const { title, scores, notes, numScored, images } = seamseg.index;
@@ -158,11 +49,10 @@
   }
 
   function legend() {
-    const names = { found: "found", "badly-cut": "badly cut", "wrong-class": "wrong class", missed: "missed" };
     return element(
       "p",
       { class: "legend", "aria-hidden": "true" },
-      ...TRUE_PARTS.map((kind) => element("span", {}, element("span", { class: `sign ${kind}` }), names[kind])),
+      ...seamseg.OUTCOMES.map(({ key, text }) => element("span", {}, element("span", { class: `sign ${key}` }), text)),
     );
   }
 
@@ -186,7 +76,7 @@
           "tr",
           {},
           header({ key: "name", title: "Class", about: "Name of the class", text: true }),
-          ...columns().map(header),
+          ...seamseg.classColumns().map(header),
         ),
       ),
       body,
@@ -209,7 +99,7 @@
 
   /** By the chosen column, those without a value last; at first things before stuff, the most frequent first. */
   function arranged(entries) {
-    const column = columns().find((one) => one.key === sorted.key);
+    const column = seamseg.classColumns().find((one) => one.key === sorted.key);
     const sign = sorted.up ? 1 : -1;
     if (sorted.key === "name") return entries.sort((one, other) => sign * one.name.localeCompare(other.name));
     if (!column) return entries.sort((one, other) => other.thing - one.thing || other.segments - one.segments);
@@ -239,6 +129,11 @@
         element("span", { class: "kind-of-class", text: entry.thing ? "thing" : "stuff" }),
       ),
     );
-    return element("tr", { "data-class": entry.name }, name, ...columns().map((column) => column.cell(entry)));
+    return element(
+      "tr",
+      { "data-class": entry.name },
+      name,
+      ...seamseg.classColumns().map((column) => column.cell(entry)),
+    );
   }
 })();
