@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seamseg.data.images import read_image
 from seamseg.data.stated_size import check_size, size_text
@@ -17,7 +18,9 @@ from seamseg.report.material import ReportImage
 from seamseg.report.pictures import PictureFiles, fit, write_pictures
 from seamseg.report.segments import as_segmentation, mean_object_score, side_record
 from seamseg.score import image_overlaps, read_segments
-from seamseg.structures import VOID, Categories, PanopticSegmentation
+from seamseg.structures import VOID, Categories, PanopticSegmentation, Size
+
+IntArray = NDArray[np.int64]
 
 PHOTOGRAPHS, THUMBNAILS, DATA = "photographs", "thumbnails", "data"
 """Folders of a report."""
@@ -94,28 +97,29 @@ class ImageWriter:
 
 
 def _summary(
-    image: ReportImage, file: str, size: tuple[int, int], areas: Any, verdicts: ImageVerdicts | None, num_stuff: int
+    image: ReportImage, file: str, size: Size, areas: IntArray, verdicts: ImageVerdicts | None, num_stuff: int
 ) -> ImageSummary:
     predicted = image.predicted
     there = np.flatnonzero((predicted.classes != VOID) & (areas > 0))
-    by_class, segments = Counter[int](), Counter(predicted.classes[there].tolist())
+    by_class = Counter[int]()
     for segment in there.tolist():
         by_class[int(predicted.classes[segment])] += int(areas[segment])
     true_errors = _errors(verdicts.true, image.true.classes) if verdicts and image.true else Counter()
     predicted_errors = _errors(verdicts.predicted, predicted.classes) if verdicts else Counter()
-    classes = set(segments) if image.true is None else set(segments) | set(image.true.classes.tolist()) - {VOID}
+    true_classes = set() if image.true is None else set(image.true.classes.tolist()) - {VOID}
     record: dict[str, Any] = {
         "name": image.name,
         "file": file,
         "size": size,
         "segments": len(there),
         "score": mean_object_score(predicted, areas, num_stuff),
-        "classes": sorted(classes),
+        "classes": sorted(set(by_class) | true_classes),
         "errors": [[*key, number] for key, number in sorted((true_errors + predicted_errors).items())],
     }
+    segments = Counter(predicted.classes[there].tolist())
     return ImageSummary(record, by_class, segments, true_errors, predicted_errors)
 
 
-def _errors(side: SideVerdicts, classes: Any) -> Counter[tuple[int, str]]:
+def _errors(side: SideVerdicts, classes: IntArray) -> Counter[tuple[int, str]]:
     pairs = zip(classes.tolist(), side.verdicts, strict=True)
     return Counter((number, verdict.value) for number, verdict in pairs if verdict in ERRORS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from seamseg.data.coco_writer import ANNOTATION_FILE
@@ -88,22 +88,18 @@ def open_material(
     results = open_results(json_file, predictions_folder, categories)
     said = photograph_names(content, json_file)
     names: dict[ImageId, str | None] = {key: said.get(key) for key in results.images}
-    notes = list[str]()
     pairs: dict[ImageId, ImageId] = {}
+    notes: list[str] = []
     if truth is not None:
-        true_names = photograph_names(load_object(truth.json_file), truth.json_file)
-        pairs = pair_images(names, {key: true_names.get(key) for key in truth.images}, json_file, truth.json_file)
-        names |= {key: true_names.get(pairs[key]) for key, name in names.items() if name is None and key in pairs}
+        pairs, names = _paired(names, json_file, truth)
         notes = _notes(content, results, truth, pairs)
     folder = photograph_folder(images, content, json_file, truth_file)
-    pngs = {key: listed.png for key, listed in results.images.items()}
-    photographs = find_photographs(folder, names, pngs)
-    shown = [
-        _image(
-            names[key], folder, photographs[key], listed, truth.images[pairs[key]] if truth and key in pairs else None
-        )
-        for key, listed in results.images.items()
-    ]
+    photographs = find_photographs(folder, names, {key: listed.png for key, listed in results.images.items()})
+    shown = []
+    for key, predicted in results.images.items():
+        true = truth.images[pairs[key]] if truth and key in pairs else None
+        name = names[key] or photographs[key].relative_to(folder).as_posix()
+        shown.append(_image(name, photographs[key], predicted, true))
     return ReportMaterial(
         title or (predictions.resolve().name if predictions.is_dir() else json_file.stem),
         categories,
@@ -125,13 +121,19 @@ def _results_file(predictions: Path) -> Path:
     return predictions
 
 
-def _image(
-    name: str | None, folder: Path, photograph: Path, predicted: ListedSegments, true: ListedSegments | None
-) -> ReportImage:
-    shown = name or PurePosixPath(photograph.relative_to(folder)).as_posix()
-    return ReportImage(
-        shown, photograph, predicted if true is None else replace(predicted, image_id=true.image_id), true
-    )
+def _paired(
+    names: dict[ImageId, str | None], json_file: Path, truth: PanopticFiles
+) -> tuple[dict[ImageId, ImageId], dict[ImageId, str | None]]:
+    """The annotated image of every result that has one, and the names, completed from the annotation."""
+    true_names = photograph_names(load_object(truth.json_file), truth.json_file)
+    pairs = pair_images(names, {key: true_names.get(key) for key in truth.images}, json_file, truth.json_file)
+    return pairs, {key: name or true_names.get(pairs.get(key, "")) for key, name in names.items()}
+
+
+def _image(name: str, photograph: Path, predicted: ListedSegments, true: ListedSegments | None) -> ReportImage:
+    if true is not None:
+        predicted = replace(predicted, image_id=true.image_id)
+    return ReportImage(name, photograph, predicted, true)
 
 
 def _notes(

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from browser_page import until
-from drawn_predictions import NAMES
+from drawn_predictions import NAMES, write_drawn_predictions
+
+from seamseg.report import open_material, write_report
 
 STREET, EASY, EMPTY = NAMES
 
@@ -113,6 +115,23 @@ def test_pictures_have_alternatives_and_cards_their_numbers(open_page: Any, scor
     assert (card.get_attribute("aria-posinset"), card.get_attribute("aria-setsize")) == ("1", "3")
     link = card.get_by_role("link")
     assert re.search(r"street\.jpg.*PQ 53\.5.*6 segments", link.inner_text(), re.DOTALL)
+
+
+def test_images_without_annotation_among_others(open_page: Any, tmp_path: Path) -> None:
+    drawn = write_drawn_predictions(tmp_path)
+    drawn.edit(drawn.truth, lambda content: content["annotations"].pop(0))
+    write_report(open_material(drawn.predictions, truth_file=drawn.truth), tmp_path / "report")
+    page = open_page(tmp_path / "report")
+    assert names(page) == [EMPTY, EASY, STREET]
+    assert page.locator(".card .facts").last.text_content() == "6 segments · mean score 77.5"
+    page.get_by_role("button", name="Worst first").click()
+    assert names(page) == [EASY, EMPTY, STREET], "last in both directions"
+    page.keyboard.press("c")
+    assert "1 of 3 predicted images are not annotated" in page.locator(".about").text_content()
+    page.goto(page.url.split("#")[0] + "#image=000002")
+    page.wait_for_selector(".panel")
+    assert page.locator(".panel").count() == 1
+    assert page.locator("#segments section").count() == 1
 
 
 @pytest.fixture(scope="module")

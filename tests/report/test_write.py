@@ -47,8 +47,9 @@ def test_the_index(drawn: DrawnPredictions, tmp_path: Path) -> None:
     drawn.edit(pred, lambda c: [entry.update(image_id=entry["image_id"] - 1) for entry in c["annotations"]])
     assert main(["score", "--gt", str(drawn.truth), "--pred", str(pred), "--json", str(out)]) == 0
     scores, index = json.loads(out.read_text()), content(tmp_path / "out/data/index.js")
-    for key in ("all", "things", "stuff", "miou", "pq_dagger", "boundary"):
-        assert index["scores"][key] == scores[key]
+    for key in ("all", "things", "stuff", "miou", "pq_dagger"):
+        assert index["scores"][key] == pytest.approx(scores[key])
+    assert index["scores"]["boundary"]["all"] == pytest.approx(scores["boundary"]["all"])
     classes = {entry["name"]: entry for entry in index["classes"]}
     assert {name: entry["scores"]["pq"] for name, entry in classes.items() if entry["images"]} == {
         name: pytest.approx(line["pq"], abs=1e-6)
@@ -58,12 +59,8 @@ def test_the_index(drawn: DrawnPredictions, tmp_path: Path) -> None:
     assert (classes["car"]["missed"], classes["car"]["false"]) == ([2, 0, 1], [0, 1, 1])
     assert (classes["person"]["missed"], classes["person"]["false"]) == ([0, 1, 0], [1, 0, 0])
     street = index["images"][2]
-    assert (street["name"], street["file"], street["size"], street["segments"]) == (
-        "street.jpg",
-        "000002",
-        [60, 100],
-        6,
-    )
+    assert (street["name"], street["file"]) == ("street.jpg", "000002")
+    assert (street["size"], street["segments"]) == ([60, 100], 6)
     assert street["pq"] == pytest.approx((2800 / 2900 + 1900 / 2260 + 1 / 3 + 0) / 4, abs=1e-5)
     assert sorted(street["errors"]) == [
         [2, "badly cut", 2], [2, "missed", 1], [2, "wrong class", 1], [3, "false", 1], [3, "wrong class", 1],
