@@ -1,0 +1,124 @@
+"""Takes the picture of docs/report.md: python scripts/report_picture.py OUT.jpg [NUM_SCENES [HEIGHT]]
+
+Draws street scenes, spoils their annotation into predictions (borders waver, things are missed, cut and taken for
+others), writes a report of both and photographs its pages with Chromium (CHROMIUM names another one than
+/usr/bin/chromium).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from playwright.sync_api import Page, sync_playwright
+
+from seamseg.data.panoptic_png import read_panoptic_png, write_panoptic_png
+from seamseg.data.scenes import write_scenes
+from seamseg.report import open_material, write_report
+
+SEED = 11
+MISSED, CUT, CONFUSED = 0.15, 0.2, 0.1  # shares of the segments; stuff is neither missed nor cut
+WAVERING = 0.008  # of the longer side
+WINDOW = {"width": 1264, "height": 744}
+GAP = 12
+POINTED_AT = 0.47, 0.49  # a missed car
+Ids = NDArray[np.int32]
+
+
+def main(output: Path, num_scenes: int, height: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_scenes(folder / "scenes", 1, num_scenes, (height, 2 * height), SEED)
+        truth = folder / "scenes" / "annotations" / "panoptic_val.json"
+        spoil(truth, folder / "predicted.json")
+        images = folder / "scenes" / "images" / "val"
+        material = open_material(folder / "predicted.json", images, truth, title="Street scenes")
+        write_report(material, folder / "report")
+        shots = photograph(folder / "report")
+    between = np.full((shots[0].shape[0], GAP, 3), 255, np.uint8)
+    cv2.imwrite(str(output), np.hstack([shots[0], between, shots[1]]), [cv2.IMWRITE_JPEG_QUALITY, 82])
+
+
+def spoil(truth: Path, output: Path) -> None:
+    content = json.loads(truth.read_text())
+    generator = np.random.default_rng(0)
+    kinds: dict[int, list[int]] = {0: [], 1: []}
+    for category in content["categories"]:
+        kinds[category["isthing"]].append(category["id"])
+    output.with_suffix("").mkdir()
+    for entry in content["annotations"]:
+        ids = wavering(read_panoptic_png(truth.with_suffix("") / entry["file_name"]), generator)
+        spoilt = [spoil_segment(ids, segment, kinds, generator) for segment in entry["segments_info"]]
+        left = set(np.unique(ids).tolist())
+        entry["segments_info"] = [segment for segment in spoilt if segment["id"] in left]
+        write_panoptic_png(output.with_suffix("") / entry["file_name"], ids)
+    output.write_text(json.dumps(content))
+
+
+def wavering(ids: Ids, generator: np.random.Generator) -> Ids:
+    """The map with every pixel taken from somewhere near."""
+    height, width = ids.shape
+    shifts = generator.normal(0, WAVERING * max(ids.shape), (2, 6, 6)).astype(np.float32)
+    down, right = (cv2.resize(shift, (width, height), interpolation=cv2.INTER_CUBIC) for shift in shifts)
+    rows, columns = np.mgrid[:height, :width]
+    rows, columns = (rows + down).round().astype(int), (columns + right).round().astype(int)
+    return ids[rows.clip(0, height - 1), columns.clip(0, width - 1)]
+
+
+def spoil_segment(
+    ids: Ids, segment: dict[str, Any], kinds: dict[int, list[int]], generator: np.random.Generator
+) -> dict[str, Any]:
+    """Changes the map in place; returns what the predictions say of the segment."""
+    thing = segment["category_id"] in kinds[1]
+    mine = ids == segment["id"]
+    fate = generator.random()
+    if thing and fate < MISSED:
+        ids[mine] = 0
+    elif thing and fate < MISSED + CUT and mine.any():
+        columns = np.flatnonzero(mine.any(0))
+        mine[:, : columns[0] + int(len(columns) * generator.uniform(0.3, 0.7))] = False
+        ids[mine] = 0
+    category = segment["category_id"] if generator.random() > CONFUSED else int(generator.choice(kinds[int(thing)]))
+    score = round(float(generator.uniform(0.5, 1)), 3) if thing else 1.0
+    return {"id": segment["id"], "category_id": category, "score": score}
+
+
+def photograph(report: Path) -> list[NDArray[np.uint8]]:
+    """The grid by day, and the worst image with its errors by night."""
+    browser_file = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=browser_file, args=["--no-sandbox", "--disable-gpu"])
+        shots = []
+        for scheme, prepare in (("light", lambda page: None), ("dark", show_errors)):
+            page = browser.new_page(viewport=WINDOW, color_scheme=scheme)
+            page.goto(f"{report.as_uri()}/index.html")
+            page.locator(".card img").first.wait_for()
+            prepare(page)
+            page.wait_for_timeout(500)
+            shots.append(cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_COLOR))
+        browser.close()
+    return shots
+
+
+def show_errors(page: Page) -> None:
+    page.locator(".card a").first.click()
+    page.locator(".panel").first.wait_for()
+    page.keyboard.press("g")
+    page.keyboard.press("e")
+    frame = page.locator(".frame")
+    box = frame.bounding_box()
+    frame.hover(position={"x": POINTED_AT[0] * box["width"], "y": POINTED_AT[1] * box["height"]})
+
+
+if __name__ == "__main__":
+    if not 2 <= len(sys.argv) <= 4:
+        sys.exit(__doc__)
+    numbers = [int(argument) for argument in sys.argv[2:]]
+    main(Path(sys.argv[1]), *numbers, *(20, 400)[len(numbers) :])
