@@ -25,9 +25,6 @@ from seamseg.structures import VOID, ImageId
 
 IntArray = NDArray[np.int64]
 
-_NUM_SHARES = 64
-"""Of the images; a fixed number, so that sums are rounded alike whatever the number of threads."""
-
 
 @dataclass(frozen=True)
 class WrongArea:
@@ -86,7 +83,7 @@ def score_files(
     num_threads = num_threads or len(os.sched_getaffinity(0))
     work = _Work(truth, _all_scored([result for _, result in pairs], truth.categories.num_stuff), boundary, progress)
     with ThreadPoolExecutor(num_threads) as pool:
-        parts = list(pool.map(work.share, [pairs[part::_NUM_SHARES] for part in range(_NUM_SHARES)]))
+        parts = list(pool.map(work.share, [pairs[part::num_threads] for part in range(num_threads)]))
     evaluator = work.evaluator()
     evaluator.merge(part.state for part, _ in parts)
     wrong_areas = sorted((wrong for _, some in parts for wrong in some), key=lambda wrong: str(wrong.image_id))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from seamseg.data.images import read_image
 from seamseg.data.stated_size import check_size, size_text
 from seamseg.metrics.segment_verdicts import ImageVerdicts, SideVerdicts, Verdict, judge
+from seamseg.report.folder import DATA, PHOTOGRAPHS, THUMBNAILS
 from seamseg.report.material import ReportImage
 from seamseg.report.pictures import PictureFiles, fit, write_pictures
 from seamseg.report.segments import as_segmentation, mean_object_score, side_record
@@ -21,9 +22,6 @@ from seamseg.score import image_overlaps, read_segments
 from seamseg.structures import VOID, Categories, PanopticSegmentation, Size
 
 IntArray = NDArray[np.int64]
-
-PHOTOGRAPHS, THUMBNAILS, DATA = "photographs", "thumbnails", "data"
-"""Folders of a report."""
 
 ERRORS = (Verdict.MISSED, Verdict.WRONG_CLASS, Verdict.BADLY_CUT, Verdict.FALSE)
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from seamseg.data.panoptic_files import PanopticFiles
 from seamseg.metrics.scores import Scores
-from seamseg.report.folder import PAGE, START, check_target, replaced_folder
-from seamseg.report.image_files import DATA, PHOTOGRAPHS, THUMBNAILS, ImageWriter
+from seamseg.report.folder import CONTENT, DATA, PAGE, PHOTOGRAPHS, START, THUMBNAILS, check_target
+from seamseg.report.image_files import ImageSummary, ImageWriter
 from seamseg.report.index import index_script
 from seamseg.report.material import ReportMaterial
 from seamseg.runtime.processes import results_in_order
+from seamseg.runtime.progress import Steps
+from seamseg.runtime.whole_folder import write_folder
 from seamseg.score import score_files
 
 LONGEST_SIDE = 1280
 """Of the photographs in a report, in pixels, unless its user wants another."""
-
-Steps = Callable[[str, int, int], None]
-"""Is told which part of the work, and how many of how many images of it are done."""
 
 
 def write_report(
@@ -39,7 +39,7 @@ def write_report(
         longest: of the photographs' sides in pixels; larger ones are made smaller.
         overwrite: whether an earlier report may be replaced.
         num_workers: processes; None takes one per core.
-        on_progress: as above.
+        on_progress: is told how far the scores and the pages have come.
 
     Raises:
         ValueError: the folder holds something else, a file is missing or broken, or sizes do not fit together.
@@ -49,19 +49,29 @@ def write_report(
         raise ValueError(f"photographs of at most {longest} pixels cannot be seen; ask for at least 1")
     check_target(out, overwrite)
     scores = _scores(material, num_workers, on_progress)
-    with replaced_folder(out, overwrite) as folder:
-        for name in (DATA, PHOTOGRAPHS, THUMBNAILS):
-            (folder / name).mkdir()
-        writer = ImageWriter(folder, material.categories, longest)
-        summaries = []
-        total = len(material.images)
-        on_progress("pages", 0, total)
-        for summary in results_in_order(writer, list(enumerate(material.images)), num_workers):
-            summaries.append(summary)
-            on_progress("pages", len(summaries), total)
-        shutil.copytree(PAGE, folder / "page")
-        (folder / "page" / START).rename(folder / START)
-        (folder / DATA / "index.js").write_text(index_script(material, summaries, scores), encoding="utf-8")
+    write_folder(out, partial(_write, material, scores, longest, num_workers, on_progress), CONTENT)
+
+
+def _write(
+    material: ReportMaterial,
+    scores: Scores | None,
+    longest: int,
+    num_workers: int | None,
+    on_progress: Steps,
+    folder: Path,
+) -> None:
+    for name in (DATA, PHOTOGRAPHS, THUMBNAILS):
+        (folder / name).mkdir()
+    writer, total = ImageWriter(folder, material.categories, longest), len(material.images)
+    summaries: list[ImageSummary] = []
+    on_progress("pages", 0, total)
+    for summary in results_in_order(writer, list(enumerate(material.images)), num_workers):
+        summaries.append(summary)
+        on_progress("pages", len(summaries), total)
+    shutil.copytree(PAGE, folder / PAGE.name)
+    (folder / PAGE.name / START).rename(folder / START)
+    (folder / DATA / "index.js").write_text(index_script(material, summaries, scores), encoding="utf-8")
+    os.sync()  # all files shall be on the disk before the folder gets its name
 
 
 def _scores(material: ReportMaterial, num_workers: int | None, on_progress: Steps) -> Scores | None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
-import os
 import zlib
 from pathlib import Path
 from typing import Any
@@ -191,25 +189,3 @@ def test_whole_or_not_at_all(drawn: DrawnPredictions, tmp_path: Path) -> None:
     photograph.write_bytes(before["photographs/street.jpg"])
     assert files(tmp_path) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gt", "out", "photographs", "predicted"]
-
-
-def test_what_a_killed_process_left_is_cleared(drawn: DrawnPredictions, tmp_path: Path) -> None:
-    left = tmp_path / ".out.unfinished"
-    (left / "data").mkdir(parents=True)
-    (left / "data/999999.js").write_text("")
-    (left / "index.html").write_text("")
-    write(drawn, tmp_path / "out")
-    assert "data/999999.js" not in files(tmp_path / "out")
-    assert not left.exists()
-
-
-def test_two_processes_do_not_write_one_report(drawn: DrawnPredictions, tmp_path: Path) -> None:
-    other = tmp_path / ".out.unfinished"
-    other.mkdir()
-    handle = os.open(other, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    (other / "theirs").write_text("")
-    with pytest.raises(ValueError, match="another process is writing a report to"):
-        write(drawn, tmp_path / "out")
-    os.close(handle)
-    assert (other / "theirs").exists()
