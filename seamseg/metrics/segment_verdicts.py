@@ -8,11 +8,9 @@ from enum import Enum
 import numpy as np
 
 from seamseg.metrics.matching import FloatArray, match, pair_iou
+from seamseg.metrics.outcomes import POOR_IOU
 from seamseg.metrics.overlaps import BoolArray, IntArray, Overlaps
 from seamseg.structures import VOID
-
-LEAST_OVERLAP = 0.1
-"""IoU from which on a segment without a match counts as badly cut (Bolya et al. 2020, "TIDE", section 2.2)."""
 
 
 class Verdict(Enum):
@@ -61,13 +59,11 @@ def judge(overlaps: Overlaps) -> ImageVerdicts:
         iou,
         found=counted & alike & (iou > 0.5),
         wrong_class=counted & ~alike & (iou > 0.5),
-        badly_cut=counted & alike & (iou >= LEAST_OVERLAP) & (iou <= 0.5),
+        badly_cut=counted & alike & (iou >= POOR_IOU) & (iou <= 0.5),
     )
     missed = np.setdiff1d(matching.present_segments, overlaps.true[pairs.found])
     return ImageVerdicts(
-        true=pairs.verdicts(
-            overlaps.true, overlaps.predicted, overlaps.num_true, missed, Verdict.MISSED
-        ),
+        true=pairs.verdicts(overlaps.true, overlaps.predicted, overlaps.num_true, missed, Verdict.MISSED),
         predicted=pairs.verdicts(
             overlaps.predicted, overlaps.true, overlaps.num_predicted, matching.false_segments, Verdict.FALSE
         ),
