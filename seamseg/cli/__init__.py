@@ -62,9 +62,24 @@ def parser() -> argparse.ArgumentParser:
     return command
 
 
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of a command line; one that is wrong ends the program with exit code 2.
+
+    Settings may stand anywhere behind their verb: argparse itself takes those alone that stand together.
+    """
+    command = parser()
+    options, rest = command.parse_known_args(arguments)
+    strange = [word for word in rest if word.startswith("-") or "=" not in word or not hasattr(options, "overrides")]
+    if strange:
+        command.error(f"unrecognized arguments: {' '.join(strange)}")
+    if rest:
+        options.overrides += rest
+    return options
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code: 0 done, 2 an error, 128 + the signal that ended it."""
-    options = parser().parse_args(arguments)
+    options = parse(arguments)
     try:
         exit_code: int = options.run(options)
     except (ValueError, OSError, FloatingPointError) as error:

@@ -14,12 +14,13 @@ import pytest
 import seamseg
 from seamseg import cli
 
-VERBS = ["train", "evaluate", "predict", "check", "convert", "make-scenes", "import-model", "export-model", "env"]
+VERBS = sorted(cli.parser()._subparsers._group_actions[0].choices)  # type: ignore[union-attr,arg-type]
 
 
 def test_help_names_every_verb(command: Any) -> None:
     code, out, _ = command("--help")
     assert code == 0
+    assert len(VERBS) == len(cli.VERBS) > 10
     assert all(verb in out for verb in VERBS)
 
 
@@ -46,6 +47,22 @@ def test_missing_and_unknown_arguments(command: Any, arguments: list[str]) -> No
     code, _, err = command(*arguments)
     assert code == 2
     assert "usage: seamseg" in err
+
+
+def test_settings_stand_anywhere_behind_their_verb() -> None:
+    options = cli.parse(["train", "recipe", "a=1", "--run-dir", "runs/x", "b.c=2", "--resume", "d=--3"])
+    assert options.overrides == ["a=1", "b.c=2", "d=--3"]
+    assert (options.config, options.resume, options.run_dir) == ("recipe", "yes", Path("runs/x"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["train", "x", "--fly=1"], ["train", "x", "--resume", "y"], ["env", "a=1"], ["predict", *"abc", "d=1"]],
+)
+def test_what_is_no_setting_is_not_taken_for_one(command: Any, arguments: list[str]) -> None:
+    code, _, err = command(*arguments)
+    assert code == 2
+    assert f"unrecognized arguments: {arguments[-1]}" in err
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
