@@ -186,7 +186,8 @@ def test_classes_of_enlarged_scores(num_classes: int) -> None:
 
 @pytest.mark.slow
 def test_the_published_network(shared: Path) -> None:
-    """ResNet-50 at its real width, 65 classes: the export's detections are the network's and the recorded ones."""
+    """ResNet-50 at its real width, 65 classes: its detections are the network's and, but for the rounding of the
+    input to bytes, the recorded ones. By PyTorch: the small network above stands for the runtimes."""
     golden = Golden(shared)
     net = golden.network().eval()
     golden.use_recorded_statistics(net)
@@ -205,7 +206,9 @@ def test_the_published_network(shared: Path) -> None:
     assert distances.amin(1).max() < 0.01
     order = distances.argmin(1)
     torch.testing.assert_close(found["scores"][valid][order], truth["scores"], atol=1e-3, rtol=0)
-    torch.testing.assert_close(found["masks"][valid][order], truth["masks"], atol=5e-3, rtol=0)
+    # Folding rounds otherwise, which moves boxes by up to 0.009 pixels here, and 6 masks of 256 by more than 5e-3 with
+    # them: 0.033 at most, of logits up to 15.
+    torch.testing.assert_close(found["masks"][valid][order], truth["masks"], atol=0.05, rtol=0)
     assert (found["semantics"] != truth["semantics"]).sum() <= 60
     recorded = np.asarray(golden.numbers["eval/bbx_pred/0"])
     near = torch.cdist(torch.from_numpy(recorded).double(), found["boxes"][valid].double(), p=torch.inf).amin(1)
