@@ -88,7 +88,8 @@ def report_resumption(checkpoint: Checkpoint, experiment: Experiment, process: P
     print(f"going on from iteration {position.iteration} in epoch {position.epoch + 1}", file=sys.stderr)
     differences = []
     if checkpoint.num_ranks != process.world_size:
-        differences.append(f"{process.world_size} processes instead of {checkpoint.num_ranks}")
+        number = process.world_size
+        differences.append(f"{number} process{'es' if number > 1 else ''} instead of {checkpoint.num_ranks}")
     if images != position.images_per_batch:
         differences.append(f"{images} images per batch of all processes instead of {position.images_per_batch}")
     if differences:

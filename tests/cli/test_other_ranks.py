@@ -173,7 +173,7 @@ def test_one_process_goes_on_with_the_steps_of_two(
     result = train(run, "data.train_batch_size=2", "--resume")
     said = capsys.readouterr().err
     assert result["code"] == 0
-    assert "going on from iteration 1 in epoch 1\n1 processes instead of 2: the epoch goes on with the images" in said
+    assert "going on from iteration 1 in epoch 1\n1 process instead of 2: the epoch goes on with the images" in said
     stopped = [rank["stopped"] for rank in two]
     assert equal(result["before"], stopped[0]["after"])
     assert images_of(0, *stopped, result) == images_of(1, result) == sorted(IMAGES)
