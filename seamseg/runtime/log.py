@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +35,22 @@ class RunLog:
         self._path = folder / METRICS_FILE
         _drop_after(self._path, iteration, validated)
         self._file = self._path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=iteration + 1)
+        self._board_folder = folder / TENSORBOARD_FOLDER
+        self._board = SummaryWriter(str(self._board_folder), purge_step=iteration + 1)
 
     def scalars(self, kind: str, iteration: int, values: Mapping[str, float]) -> None:
         """Records named numbers, such as the losses of iteration 20 under ``train``."""
         plain = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._file.write(json.dumps({"kind": kind, "iteration": iteration, **plain}) + "\n")
         self._file.flush()
-        for name, value in values.items():
-            self._board.add_scalar(f"{kind}/{name}", value, iteration)
+        with self._named_errors():
+            for name, value in values.items():
+                self._board.add_scalar(f"{kind}/{name}", value, iteration)
 
     def picture(self, name: str, iteration: int, picture: NDArray[np.uint8]) -> None:
         """Shows an H×W×3 picture in TensorBoard."""
-        self._board.add_image(name, picture, iteration, dataformats="HWC")
+        with self._named_errors():
+            self._board.add_image(name, picture, iteration, dataformats="HWC")
 
     def to_disk(self) -> None:
         """Brings the lines to the disk, so that no checkpoint knows more than they say."""
@@ -54,7 +58,16 @@ class RunLog:
 
     def close(self) -> None:
         self._file.close()
-        self._board.close()
+        with self._named_errors():
+            self._board.close()
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """TensorBoard's writer hands on what its thread met, such as a full disk, without the name of a file."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(f"{self._board_folder} cannot be written ({error.strerror or error})") from error
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

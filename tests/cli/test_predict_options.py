@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from full_disk import file_size_limit
 from pycocotools import mask as coco_mask
 
 from seamseg.build import load_model
@@ -235,16 +234,6 @@ def test_no_permission(refuses: Callable[..., str], run_dir: Path, photographs: 
 def test_a_read_only_file_system(refuses: Callable[..., str], run_dir: Path, photographs: Path) -> None:
     sentence = refuses("predict", run_dir, photographs, "/proc/predictions")
     assert sentence.startswith("/proc/predictions: ")
-
-
-@contextlib.contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk(

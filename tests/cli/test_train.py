@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from full_disk import file_size_limit
 from tiny_experiment import tiny_experiment, write_tiny_config, write_tiny_splits
 
 import seamseg
@@ -187,28 +187,18 @@ def test_going_on_with_other_images_per_batch_is_said(
     assert load_experiment(run / "config.yaml").data.train_batch_size == 1
 
 
-@contextlib.contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_full_disk_ends_with_a_sentence_and_keeps_the_last_checkpoint(
     command: Any, config: Path, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
-    with file_size_limit(100_000):
+    with file_size_limit(800_000):
         ended = command("train", config, "training.validate_every=0", "--run-dir", run)
         assert (ended.code, "Traceback" in ended.err) == (2, False)
         said = ended.err.splitlines()[-1]
         assert said.startswith(f"seamseg: {run / 'model.safetensors'} cannot be written (")
     stopped_run(command, config, tmp_path / "stopped", monkeypatch)
     (tmp_path / "stopped" / "checkpoint-00000002.pt").unlink()
-    with file_size_limit(100_000), monkeypatch.context() as patch:
+    with file_size_limit(800_000), monkeypatch.context() as patch:
         patch.setattr(seamseg.record, "save_model", lambda path, model: None)
         ended = command("train", config, "--run-dir", tmp_path / "stopped", "--resume")
     assert ended.code == 2

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
-import resource
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from full_disk import file_size_limit
 
 from seamseg.runtime.checkpoint import Checkpoint, _seal, check_seal, load_checkpoint, save_checkpoint
 from seamseg.runtime.position import Position, Stretch
@@ -179,16 +177,6 @@ def test_a_bare_pickle_cannot_run_code(path: Path, tmp_path: Path) -> None:
 
 
 # A full disk.
-
-
-@contextlib.contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("part", [0.0, 0.2, 0.9, 0.999])

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from full_disk import file_size_limit
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from seamseg.runtime.log import METRICS_FILE, TENSORBOARD_FOLDER, RunLog, read_metrics
@@ -88,3 +89,12 @@ def test_a_last_line_cut_off_by_a_crash_is_left_out(tmp_path: Path, rest: str) -
 
 def test_no_metrics_yet(tmp_path: Path) -> None:
     assert read_metrics(tmp_path) == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
+    with pytest.raises(OSError, match=f"{tmp_path / TENSORBOARD_FOLDER} cannot be written"), file_size_limit(10_000):  # noqa: PT012
+        log = RunLog(tmp_path)
+        log.picture("noise", 1, picture)
+        log.close()
