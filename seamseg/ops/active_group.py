@@ -1,8 +1,8 @@
 """Which ranks take part in something, and the process group they do it in.
 
 A rank without proposals or objects sends nothing through a part of the network; the collectives of that part can then
-be left to the others (the active group). What the ranks tell each other to find out goes over a gloo group of its own,
-from CPU to CPU: no GPU waits for it, and it works beside any backend.
+be left to the others (the active group). What the ranks tell each other to find out goes over gloo, from CPU to CPU: no
+GPU waits for it, and it works beside any backend.
 
 All functions here are collective: every rank of the world calls them, in the same order.
 """
@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import distributed as dist
 
-from seamseg.ops.collectives import is_distributed
+from seamseg.ops.collectives import connect, is_distributed
 
 Sync = Literal["active", "masked"]
 """Who runs the collectives: the ranks that take part, or all of them, of which some contribute nothing."""
@@ -89,6 +89,8 @@ def group_of(active: Sequence[int], sync: Sync = "active", max_groups: int | Non
             return ActiveGroup(world, is_member=True)
         group = dist.new_group(list(ranks))
         made[ranks] = group if isinstance(group, dist.ProcessGroup) else None
+        if made[ranks] is not None:
+            connect(made[ranks])
     return ActiveGroup(ranks, rank in ranks, made[ranks])
 
 
@@ -99,9 +101,13 @@ def num_groups() -> int:
 
 @dataclass(frozen=True)
 class _Groups:
-    """Of one world; of the sets of ranks that this one is not in, no more than that there is a group."""
+    """Of one world; of the sets of ranks that this one is not in, no more than that there is a group.
 
-    bookkeeping: dist.ProcessGroup
+    Attributes:
+        bookkeeping: a gloo group of all ranks; None if the world is one.
+    """
+
+    bookkeeping: dist.ProcessGroup | None
     of_ranks: dict[tuple[int, ...], dist.ProcessGroup | None] = field(default_factory=dict)
 
 
@@ -113,7 +119,12 @@ def _groups() -> _Groups:
     world = dist.group.WORLD
     assert world is not None
     if world not in _of_world:
-        bookkeeping = dist.new_group(backend="gloo")
-        assert isinstance(bookkeeping, dist.ProcessGroup)
-        _of_world[world] = _Groups(bookkeeping)
+        _of_world[world] = _Groups(None if dist.get_backend() == "gloo" else _beside_the_world())
     return _of_world[world]
+
+
+def _beside_the_world() -> dist.ProcessGroup:
+    group = dist.new_group(backend="gloo")
+    assert isinstance(group, dist.ProcessGroup)
+    connect(group)
+    return group

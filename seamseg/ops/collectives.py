@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
+
+CONNECT_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,29 @@ def is_started() -> bool:
 def is_distributed() -> bool:
     """Whether this process belongs to a started process group of more than one rank."""
     return is_started() and dist.get_world_size() > 1
+
+
+def connect(group: dist.ProcessGroup | None = None) -> None:
+    """Opens the connections of a new gloo group, which would otherwise be opened by its first collective.
+
+    On a busy machine gloo (torch 2.14) now and then waits for a connection that nobody makes, for as long as a
+    collective may take: half an hour. Others than gloo connect as they do.
+
+    Args:
+        group: whose ranks all call this; None means all ranks.
+
+    Raises:
+        ConnectionError: the ranks don't find each other within :data:`CONNECT_SECONDS`.
+    """
+    if dist.get_backend(group) != "gloo":
+        return
+    try:
+        dist.barrier(group, async_op=True).wait(timedelta(seconds=CONNECT_SECONDS))
+    except RuntimeError as error:
+        raise ConnectionError(
+            f"rank {dist.get_rank()} cannot connect to the others within {CONNECT_SECONDS} seconds ({error}); start "
+            "all of them again, which torchrun does by itself with --max-restarts"
+        ) from error
 
 
 def reduce_moments(local: Moments, group: dist.ProcessGroup | None) -> Moments:

@@ -11,6 +11,8 @@ from typing import TypeVar
 import torch
 from torch import distributed as dist
 
+from seamseg.ops.collectives import connect
+
 Made = TypeVar("Made")
 
 
@@ -61,6 +63,7 @@ def started(device: str | None = None) -> Iterator[Process]:
 
     Raises:
         ValueError: there is no such device.
+        ConnectionError: the processes don't find each other, or another one is lost.
     """
     chosen = choose_device(device)
     if chosen.type == "cuda":
@@ -69,9 +72,10 @@ def started(device: str | None = None) -> Iterator[Process]:
         yield Process(0, 1, chosen)
         return
     # Connecting all at once, gloo's ranks now and then wait for a connection that nobody makes (torch 2.14, on a busy
-    # machine: one start of ten); those that are made when they are first used all come about.
+    # machine: one start of ten); those that are made when they are first used come about far more often.
     os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    connect()  # a group that has not come about cannot be destroyed: that would wait, too
     try:
         yield Process(dist.get_rank(), dist.get_world_size(), chosen)
     except RuntimeError as error:

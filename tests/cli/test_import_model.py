@@ -32,6 +32,7 @@ def test_folder_and_archive_predict_the_same(command: Any, tmp_path: Path) -> No
     for model, out in ((archive, "one"), (tmp_path / "model", "two")):
         assert command("predict", model, tmp_path / "photo.png", tmp_path / out, "--device", "cpu").code == 0
     one, other = (json.loads((tmp_path / out / "panoptic.json").read_text()) for out in ("one", "two"))
+    assert [str(Path(content["info"].pop("model")).name) for content in (one, other)] == [archive.name, "model"]
     assert one == other
     assert [category["name"] for category in one["categories"]] == ["stuff--0", "stuff--1", "thing--2"]
 

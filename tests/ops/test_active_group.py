@@ -55,7 +55,8 @@ def on_one_rank(rank: int) -> dict[str, Any]:
     results: dict[str, Any] = {"counts": exchange_counts([rank, 10 * rank])}
     results["bounded"] = walk(rank, num_ranks, "active", max_groups=2)
     results["masked"] = walk(rank, num_ranks, "masked", max_groups=None)
-    group = weakref.ref(module._groups().bookkeeping)
+    results["of its own"] = module._groups().bookkeeping is not None  # the world is gloo's itself
+    group = weakref.ref(dist.group.WORLD)
     dist.destroy_process_group()
     results["freed"] = group() is None and not module._of_world
     again = f"file://{Path.cwd()}/again"
@@ -112,7 +113,7 @@ def test_the_exchange_is_one_collective(ranks: list[dict[str, Any]]) -> None:
 
 
 def test_groups_end_with_their_world_and_the_next_makes_its_own(ranks: list[dict[str, Any]]) -> None:
-    assert all(result["freed"] for result in ranks)
+    assert all(result["freed"] and not result["of its own"] for result in ranks)
     assert [result["groups of a new world"] for result in ranks] == [0] * len(ranks)
     assert_walked(ranks, "unbounded", max_groups=module.MAX_GROUPS)
 
