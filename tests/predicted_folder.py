@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from seamseg.data.coco_writer import CocoPanopticWriter
+from seamseg.data.coco_writer import ANNOTATION_FILE, panoptic_segments
+from seamseg.data.panoptic_png import write_panoptic_png
 from seamseg.structures import Categories, PanopticSegmentation, Size
 
 
@@ -36,11 +37,17 @@ def drawn_segmentation(categories: Categories, size: Size, seed: int) -> Panopti
 
 def write_predictions(folder: Path, categories: Categories, photographs: Sequence[str], size: Size) -> Path:
     """One prediction per photograph; the folder."""
-    writer = CocoPanopticWriter(folder, categories)
-    for seed, photograph in enumerate(photographs):
-        name = Path(photograph).with_suffix("").as_posix()
-        writer.add(name, photograph, drawn_segmentation(categories, size, seed))
-    writer.close()
+    images, annotations = [], []
+    for number, photograph in enumerate(photographs, start=1):
+        ids, segments = panoptic_segments(drawn_segmentation(categories, size, number - 1), categories)
+        png = folder / "panoptic" / Path(photograph).with_suffix(".png")
+        png.parent.mkdir(parents=True, exist_ok=True)
+        write_panoptic_png(png, ids)
+        images.append({"id": number, "file_name": photograph, "height": size[0], "width": size[1]})
+        name = png.relative_to(folder / "panoptic").as_posix()
+        annotations.append({"image_id": number, "file_name": name, "segments_info": segments})
+    content = {"images": images, "annotations": annotations, "categories": categories.to_list()}
+    (folder / ANNOTATION_FILE).write_text(json.dumps(content))
     return folder
 
 
