@@ -7,8 +7,8 @@ import pytest
 from benchmarks.soak_kills import kill_rows
 
 
-# manual: after a kill torch 2.14's gloo often cannot connect (refused, or never answered), and each new start costs up to
-# two minutes; `make soak` kills twenty times.
+# manual: after a kill torch 2.14's gloo often cannot connect (refused, or never answered), and each new start costs up
+# to two minutes; `make soak` kills twenty times.
 @pytest.mark.manual
 @pytest.mark.timeout(1200)
 def test_a_run_that_is_killed_in_its_start_and_in_a_write_ends_as_if_undisturbed() -> None:
