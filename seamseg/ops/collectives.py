@@ -39,8 +39,8 @@ def is_distributed() -> bool:
 def connect(group: dist.ProcessGroup | None = None) -> None:
     """Opens the connections of a new gloo group, which would otherwise be opened by its first collective.
 
-    On a busy machine gloo (torch 2.14) now and then waits for a connection that nobody makes, for as long as a
-    collective may take: half an hour. Others than gloo connect as they do.
+    A rank that ends while it starts would keep the others waiting for as long as a collective may take: half an hour.
+    Others than gloo connect as they do.
 
     Args:
         group: whose ranks all call this; None means all ranks.

@@ -74,7 +74,9 @@ def started(device: str | None = None) -> Iterator[Process]:
     # Connecting all at once, gloo's ranks now and then wait for a connection that nobody makes (torch 2.14, on a busy
     # machine: one start of ten); those that are made when they are first used come about far more often.
     os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    store, rank, world_size = _store_of_this_start()
+    backend = "nccl" if chosen.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
     connect()  # a group that has not come about cannot be destroyed: that would wait, too
     try:
         yield Process(dist.get_rank(), dist.get_world_size(), chosen)
@@ -86,6 +88,16 @@ def started(device: str | None = None) -> Iterator[Process]:
         raise
     finally:
         dist.destroy_process_group()
+
+
+def _store_of_this_start() -> tuple[dist.Store, int, int]:
+    """Where the processes leave their addresses for each other, and this one's rank among how many.
+
+    ``torchrun`` keeps its store when it starts processes again, and torch (2.14) leaves it to them to tell their
+    entries from those of the ended ones, whose addresses would be taken for the new ones.
+    """
+    store, rank, world_size = next(dist.rendezvous("env://"))
+    return dist.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store), rank, world_size
 
 
 def from_first(process: Process, make: Callable[[], Made]) -> Made:

@@ -7,9 +7,7 @@ import pytest
 from benchmarks.soak_kills import kill_rows
 
 
-# manual: after a kill torch 2.14's gloo often cannot connect (refused, or never answered), and each new start costs up
-# to two minutes; `make soak` kills twenty times.
-@pytest.mark.manual
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_run_that_is_killed_in_its_start_and_in_a_write_ends_as_if_undisturbed() -> None:
     """`make soak` kills twenty times; between steps too, which a rank that writes a checkpoint is as well."""
@@ -17,4 +15,4 @@ def test_a_run_that_is_killed_in_its_start_and_in_a_write_ends_as_if_undisturbed
     for slug in ("kills-tensors", "kills-log"):
         assert rows[slug].holds, rows[slug]
         assert rows[slug].peer is not None
-        assert rows[slug].peer > 30
+        assert rows[slug].peer >= 29  # seven epochs of four steps and a validation
