@@ -6,12 +6,15 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import distributed as dist
 
 from seamseg.ops.collectives import connect
+
+if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import Store
 
 Made = TypeVar("Made")
 
@@ -90,14 +93,18 @@ def started(device: str | None = None) -> Iterator[Process]:
         dist.destroy_process_group()
 
 
-def _store_of_this_start() -> tuple[dist.Store, int, int]:
+def _store_of_this_start() -> tuple[Store, int, int]:
     """Where the processes leave their addresses for each other, and this one's rank among how many.
 
     ``torchrun`` keeps its store when it starts processes again, and torch (2.14) leaves it to them to tell their
     entries from those of the ended ones, whose addresses would be taken for the new ones.
     """
-    store, rank, world_size = next(dist.rendezvous("env://"))
-    return dist.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store), rank, world_size
+    # Only here: a torch may have been built without.
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, world_size = next(rendezvous("env://"))
+    return PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store), rank, world_size
 
 
 def from_first(process: Process, make: Callable[[], Made]) -> Made:
