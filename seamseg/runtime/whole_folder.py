@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
+import os
+import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seamseg.runtime.files import PART, to_disk
+
+_NEW, _OLD = "new", "old"
+"""In the temporary folder: what is written, and what it takes the place of."""
 
 
 def write_folder(path: Path, write: Callable[[Path], None], replaceable: Sequence[str] | None) -> None:
     """Has ``write`` fill a temporary folder beside ``path``, and gives it that name.
 
-    Whatever fails in between leaves what was there.
+    Whatever fails in between leaves what was there. A process that is killed leaves its temporary folder too; the next
+    one that writes the same folder takes it away.
 
     Args:
         path: of the result; may be an empty folder. The folder that it lies in is made if needed.
@@ -23,15 +32,19 @@ def write_folder(path: Path, write: Callable[[Path], None], replaceable: Sequenc
         ValueError: something is there that may not be replaced.
         OSError: it cannot be written.
     """
+    _tidy_up(path)
     check_free(path, replaceable)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=PART) as temporary:
-            new = Path(temporary, "new")
+        with (
+            tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=PART) as temporary,
+            _held(Path(temporary)),
+        ):
+            new = Path(temporary, _NEW)
             new.mkdir()
             write(new)
             to_disk(new)
-            _put(new, path, Path(temporary, "old"))
+            _put(new, path, Path(temporary, _OLD))
             to_disk(path.parent)
     except OSError as error:
         raise OSError(f"{path} cannot be written ({error.strerror or error}); what was there is as it was") from error
@@ -51,6 +64,30 @@ def check_free(path: Path, replaceable: Sequence[str] | None) -> None:
     others = [name for name in found if name not in (replaceable or ())]
     if others:
         raise ValueError(f"{path} holds other files, such as {others[0]}, which are not replaced; name another folder")
+
+
+def _tidy_up(path: Path) -> None:
+    """Takes away what processes that were killed have left; one that is still at work holds its folder."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{PART}"):
+        with suppress(BlockingIOError), _held(left):
+            if (left / _OLD).is_dir() and not path.exists():
+                (left / _OLD).replace(path)
+            shutil.rmtree(left)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Locks a folder until this process leaves, or ends.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _put(new: Path, path: Path, aside: Path) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,3 +100,58 @@ def test_a_name_that_cannot_be_given_leaves_the_old_folder(tmp_path: Path, monke
     with pytest.raises(OSError, match="out cannot be written"):
         write_folder(out, writer("new"), NAMES)
     assert tree(tmp_path) == {f"out/{name}": "old" for name in NAMES}
+
+
+WRITER = """
+import os, sys, time
+from pathlib import Path
+from seamseg.runtime.whole_folder import write_folder
+
+def write(folder):
+    (folder / "a.txt").write_text("half")
+    print("writing", flush=True)
+    time.sleep(600)
+
+write_folder(Path(sys.argv[1]), write, ("a.txt", "b.txt"))
+"""
+
+
+def start_writer(out: Path) -> subprocess.Popen[str]:
+    """A process that is in the middle of writing a folder."""
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(out)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "writing\n"
+    return writer
+
+
+def test_what_a_killed_process_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_folder(out, writer("old"), None)
+    with start_writer(out) as killed:
+        os.kill(killed.pid, signal.SIGKILL)
+    assert tree(out) == dict.fromkeys(NAMES, "old")
+    assert len(list(tmp_path.iterdir())) == 2
+    (tmp_path / ".other.x.part").mkdir()
+    write_folder(out, writer("new"), NAMES)
+    assert tree(out) == dict.fromkeys(NAMES, "new")
+    assert {path.name for path in tmp_path.iterdir()} == {"out", ".other.x.part"}
+
+
+def test_what_another_process_is_writing_is_left_to_it(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with start_writer(out) as busy:
+        write_folder(out, writer("new"), None)
+        assert [path.read_text() for path in tmp_path.glob(".out.*/new/a.txt")] == ["half"]
+        busy.kill()
+    assert tree(out) == dict.fromkeys(NAMES, "new")
+
+
+def test_an_old_folder_comes_back_if_its_replacement_was_killed(tmp_path: Path) -> None:
+    out, left = tmp_path / "out", tmp_path / ".out.x.part"
+    write_folder(out, writer("old"), None)
+    left.mkdir()
+    out.replace(left / "old")  # killed between the two renames
+    with pytest.raises(ValueError, match=r"out is not empty"):
+        write_folder(out, writer("new"), None)
+    assert tree(out) == dict.fromkeys(NAMES, "old")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
