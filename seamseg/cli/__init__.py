@@ -25,6 +25,7 @@ from seamseg.cli import (
     submit,
     train,
 )
+from seamseg.cli.exit_codes import INTERRUPTED, USER_ERROR
 from seamseg.data.loader import killed_reader
 
 VERBS = (
@@ -44,8 +45,6 @@ VERBS = (
     export_torch,
     env,
 )
-USER_ERROR = 2
-INTERRUPTED = 130
 
 
 def parser() -> argparse.ArgumentParser:

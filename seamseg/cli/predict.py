@@ -11,6 +11,7 @@ import cv2
 
 from seamseg import __version__
 from seamseg.build import build_predictor, load_model
+from seamseg.cli.exit_codes import UNREADABLE
 from seamseg.cli.predict_options import DESCRIPTION, add_arguments, as_info, mode, prediction_options
 from seamseg.predict import Predictor
 from seamseg.predict.fingerprint import fingerprint
@@ -22,9 +23,6 @@ from seamseg.predict.video_run import predict_video
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import Process, started
 from seamseg.structures import Categories
-
-UNREADABLE = 3
-"""The exit code when images were left out."""
 
 
 def add_parser(verbs: Any) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from seamseg.cli.exit_codes import UNREADABLE
 from seamseg.report import open_material, write_report
 from seamseg.report.write import LONGEST_SIDE
 from seamseg.runtime.progress import split_progress
@@ -19,7 +20,8 @@ def add_parser(verbs: Any) -> None:
         help="write pages to look at predictions with",
         description="Writes a folder of pages that opens from disk in any browser, without a server or network: a grid "
         "of all images, every image with its segments, and, with an annotation, scores per class and what went wrong. "
-        "Open OUT/index.html. The folder appears whole or not at all.",
+        "Open OUT/index.html. The folder appears whole or not at all. Photographs that cannot be read are grey, and "
+        "the exit code is then 3.",
     )
     verb.add_argument(
         "predictions",
@@ -52,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     for note in material.notes:
         print(note, file=sys.stderr)
     with split_progress("writing") as advance:
-        write_report(
+        unreadable = write_report(
             material,
             options.out,
             longest=options.longest_side,
@@ -60,5 +62,7 @@ def run(options: argparse.Namespace) -> int:
             num_workers=options.workers,
             on_progress=advance,
         )
+    for sentence in unreadable:
+        print(f"shown in grey: {sentence}", file=sys.stderr)
     print(f"{len(material.images)} images: {options.out / 'index.html'}")
-    return 0
+    return UNREADABLE if unreadable else 0

@@ -11,19 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.images import read_image
-from seamseg.data.stated_size import check_size, size_text
+from seamseg.data.images import BrokenImageError
 from seamseg.metrics.segment_verdicts import ImageVerdicts, SideVerdicts, Verdict, judge
 from seamseg.report.folder import DATA, PHOTOGRAPHS, THUMBNAILS
 from seamseg.report.material import ReportImage
+from seamseg.report.photographs import read_photograph
 from seamseg.report.pictures import PictureFiles, fit, write_pictures
 from seamseg.report.segments import as_segmentation, mean_object_score, side_record
 from seamseg.score import image_overlaps, read_segments
 from seamseg.structures import VOID, Categories, PanopticSegmentation, Size
+from seamseg.visualization.images import Picture
 
 IntArray = NDArray[np.int64]
 
 ERRORS = (Verdict.MISSED, Verdict.WRONG_CLASS, Verdict.BADLY_CUT, Verdict.FALSE)
+_GREY = 128  # of what stands for a photograph that cannot be read
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class ImageSummary:
         areas: predicted pixels by class.
         segments: predicted segments by class.
         true_errors, predicted_errors: wrong segments of each side by class and kind.
+        fault: what is wrong with its photograph, as the end of a sentence that begins with its name; None if nothing.
     """
 
     record: dict[str, Any]
@@ -44,6 +47,7 @@ class ImageSummary:
     segments: Counter[int]
     true_errors: Counter[tuple[int, str]]
     predicted_errors: Counter[tuple[int, str]]
+    fault: str | None
 
 
 @dataclass(frozen=True)
@@ -61,24 +65,23 @@ class ImageWriter:
     longest: int
 
     def __call__(self, numbered: tuple[int, ReportImage]) -> ImageSummary:
-        """Writes the files of image ``number``.
+        """Writes the files of image ``number``. A photograph that cannot be read is grey.
 
         Raises:
-            ValueError: a file is missing or broken, or sizes differ.
+            ValueError: a file of the segments is missing or broken, or sizes differ.
         """
         number, image = numbered
         file = f"{number:06d}"
         prediction = as_segmentation(read_segments(image.predicted), image.predicted)
         size = prediction.ids.shape[0], prediction.ids.shape[1]
-        pixels = read_image(image.photograph)
-        check_size(image.photograph, pixels.shape, size, f"its prediction {image.predicted.png} is {size_text(size)}")
+        pixels, fault = _pixels(image, size)
         pictures = PictureFiles(*(self.folder / name / f"{file}.jpg" for name in (PHOTOGRAPHS, THUMBNAILS)))
         write_pictures(pictures, pixels, prediction, self.categories, self.longest)
         verdicts = None if image.true is None else judge(image_overlaps(image.true, image.predicted, boundary=False))
         content = json.dumps(self._content(image, prediction, verdicts), separators=(",", ":"), allow_nan=False)
         (self.folder / DATA / f"{file}.js").write_text(f'seamseg.receiveImage("{file}",{content});\n')
         areas = np.bincount(prediction.ids.numpy().ravel(), minlength=len(image.predicted.ids))
-        return _summary(image, file, size, areas, verdicts, self.categories.num_stuff)
+        return _summary(image, file, size, areas, verdicts, self.categories.num_stuff, fault)
 
     def _content(
         self, image: ReportImage, prediction: PanopticSegmentation, verdicts: ImageVerdicts | None
@@ -94,8 +97,22 @@ class ImageWriter:
         return {"size": size, "shown": shown, "prediction": record, "truth": truth}
 
 
+def _pixels(image: ReportImage, size: Size) -> tuple[Picture, str | None]:
+    """The photograph; if it cannot be read, grey, and the reason."""
+    try:
+        return read_photograph(image.photograph, size, f"its prediction {image.predicted.png}"), None
+    except BrokenImageError as error:
+        return np.full((*size, 3), _GREY, np.uint8), error.reason
+
+
 def _summary(
-    image: ReportImage, file: str, size: Size, areas: IntArray, verdicts: ImageVerdicts | None, num_stuff: int
+    image: ReportImage,
+    file: str,
+    size: Size,
+    areas: IntArray,
+    verdicts: ImageVerdicts | None,
+    num_stuff: int,
+    fault: str | None,
 ) -> ImageSummary:
     predicted = image.predicted
     there = np.flatnonzero((predicted.classes != VOID) & (areas > 0))
@@ -115,7 +132,7 @@ def _summary(
         "errors": [[*key, number] for key, number in sorted((true_errors + predicted_errors).items())],
     }
     segments = Counter(predicted.classes[there].tolist())
-    return ImageSummary(record, by_class, segments, true_errors, predicted_errors)
+    return ImageSummary(record, by_class, segments, true_errors, predicted_errors, fault)
 
 
 def _errors(side: SideVerdicts, classes: IntArray) -> Counter[tuple[int, str]]:

@@ -34,7 +34,7 @@ def index_script(material: ReportMaterial, summaries: Sequence[ImageSummary], sc
         "version": __version__,
         "annotated": material.annotated,
         "numScored": len(counts),
-        "notes": material.notes,
+        "notes": [*material.notes, *_unreadable(summaries)],
         "scores": plain and {key: plain[key] for key in ("all", "things", "stuff", "miou", "pq_dagger", "boundary")},
         "classes": _classes(material, summaries, plain),
     }
@@ -43,6 +43,13 @@ def index_script(material: ReportMaterial, summaries: Sequence[ImageSummary], sc
         for image, summary in zip(material.images, summaries, strict=True)
     ]
     return f'seamseg.receiveIndex({_text(head)[:-1]},"images":[\n' + ",\n".join(lines) + "\n]});\n"
+
+
+def _unreadable(summaries: Sequence[ImageSummary]) -> list[str]:
+    """One sentence, however many they are; their reasons may tell of folders, which a page keeps to itself."""
+    names = [summary.record["name"] for summary in summaries if summary.fault]
+    number = f"{len(names)} photographs" if len(names) > 1 else "1 photograph"
+    return [f"{number} cannot be read, such as {names[0]}, and grey stands for them"] if names else []
 
 
 def _quality(counts: ImageCounts) -> dict[str, Any]:

@@ -6,9 +6,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from seamseg.data.coco_split import image_folders
-from seamseg.data.images import IMAGE_SUFFIXES
-from seamseg.structures import ImageId
+from seamseg.data.images import IMAGE_SUFFIXES, read_image
+from seamseg.data.stated_size import check_size, size_text
+from seamseg.structures import ImageId, Size
 
 _REMEDY = "name the folder of the photographs with --images"
 
@@ -69,6 +73,25 @@ def find_photographs(
             f"{len(missing)} of {len(names)} photographs are not in {folder}, such as {missing[0]}; {_REMEDY}"
         )
     return found
+
+
+def read_photograph(path: Path, size: Size, stated_by: str) -> NDArray[np.uint8]:
+    """H×W×3 uint8 RGB, as people see it (so ``seamseg predict`` segments it), or as it is stored if only that fits.
+
+    Args:
+        path: of the file.
+        size: height and width of its segmentation.
+        stated_by: what has that size, for the error.
+
+    Raises:
+        BrokenImageError: it cannot be decoded.
+        ValueError: it has another size.
+    """
+    pixels = read_image(path, upright=True)
+    if pixels.shape[:2] != size and pixels.shape[1::-1] == size:
+        pixels = read_image(path)
+    check_size(path, pixels.shape, size, f"{stated_by} is {size_text(size)}")
+    return pixels
 
 
 def _photographs_by_stem(folder: Path) -> dict[str, Path]:

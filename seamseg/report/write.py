@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from functools import partial
 from pathlib import Path
 
 from seamseg.data.panoptic_files import PanopticFiles
@@ -30,7 +29,7 @@ def write_report(
     overwrite: bool = False,
     num_workers: int | None = None,
     on_progress: Steps = lambda part, done, total: None,
-) -> None:
+) -> list[str]:
     """Scores the predictions and writes the folder, whole or not at all; the same material gives the same bytes.
 
     Args:
@@ -41,15 +40,25 @@ def write_report(
         num_workers: processes; None takes one per core.
         on_progress: is told how far the scores and the pages have come.
 
+    Returns:
+        A sentence for every photograph that cannot be read. Its segments are shown all the same.
+
     Raises:
-        ValueError: the folder holds something else, a file is missing or broken, or sizes do not fit together.
+        ValueError: the folder holds something else, a file of the segments is missing or broken, or sizes do not fit
+            together.
         OSError: a file cannot be written.
     """
     if longest < 1:
         raise ValueError(f"photographs of at most {longest} pixels cannot be seen; ask for at least 1")
     check_target(out, overwrite)
     scores = _scores(material, num_workers, on_progress)
-    write_folder(out, partial(_write, material, scores, longest, num_workers, on_progress), CONTENT)
+    unreadable: list[str] = []
+
+    def write(folder: Path) -> None:
+        unreadable.extend(_write(material, scores, longest, num_workers, on_progress, folder))
+
+    write_folder(out, write, CONTENT)
+    return unreadable
 
 
 def _write(
@@ -59,7 +68,7 @@ def _write(
     num_workers: int | None,
     on_progress: Steps,
     folder: Path,
-) -> None:
+) -> list[str]:
     for name in (DATA, PHOTOGRAPHS, THUMBNAILS):
         (folder / name).mkdir()
     writer, total = ImageWriter(folder, material.categories, longest), len(material.images)
@@ -72,6 +81,8 @@ def _write(
     (folder / PAGE.name / START).rename(folder / START)
     (folder / DATA / "index.js").write_text(index_script(material, summaries, scores), encoding="utf-8")
     os.sync()  # all files shall be on the disk before the folder gets its name
+    pairs = zip(material.images, summaries, strict=True)
+    return [f"{image.photograph} {summary.fault}" for image, summary in pairs if summary.fault]
 
 
 def _scores(material: ReportMaterial, num_workers: int | None, on_progress: Steps) -> Scores | None:

@@ -37,6 +37,13 @@ def test_notes_go_to_the_user(command: Callable, drawn: DrawnPredictions, tmp_pa
     assert "1 of 3 predicted images are not annotated; they have no scores" in result.err
 
 
+def test_photographs_that_cannot_be_read_are_named(command: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
+    (drawn.photographs / "street.jpg").write_bytes(b"broken")
+    code, said, err = command("report", drawn.predictions, tmp_path / "out")
+    assert (code, said) == (3, f"3 images: {tmp_path}/out/index.html\n")
+    assert f"shown in grey: {drawn.photographs}/street.jpg cannot be decoded" in err
+
+
 def test_predictions_of_the_command_are_shown(command: Callable, run_dir: Path, data: Path, tmp_path: Path) -> None:
     photographs = data / "images" / "val"
     assert command("predict", run_dir, photographs, tmp_path / "predicted", "--device", "cpu").code == 0

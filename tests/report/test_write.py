@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from drawn_predictions import HEIGHT, WIDTH, DrawnPredictions, write_drawn_predictions
+from odd_images import turned
 
 from seamseg.cli import main
 from seamseg.data.images import read_image
@@ -105,6 +106,39 @@ def test_what_a_camera_notes_is_not_passed_on(drawn: DrawnPredictions, tmp_path:
     assert not any(str(tmp_path).encode() in data for data in files(tmp_path / "out").values())
 
 
+def test_grey_stands_for_a_photograph_that_cannot_be_read(drawn: DrawnPredictions, tmp_path: Path) -> None:
+    write(drawn, tmp_path / "whole")
+    (drawn.photographs / "street.jpg").write_bytes(b"broken")
+    unreadable = write_report(open_material(drawn.predictions, truth_file=drawn.truth), tmp_path / "out")
+    assert unreadable == [f"{drawn.photographs}/street.jpg cannot be decoded: it is truncated, damaged or not an image"]
+    whole, out = (content(tmp_path / name / "data/index.js") for name in ("whole", "out"))
+    assert (whole.pop("notes"), out.pop("notes")) == (
+        [], ["1 photograph cannot be read, such as street.jpg, and grey stands for them"],
+    )  # fmt: skip
+    assert whole == out
+    assert (read_image(tmp_path / "out/photographs/000002.jpg") == 128).all()
+    assert read_image(tmp_path / "out/thumbnails/000002.jpg").std() > 10
+    assert not any(str(tmp_path).encode() in data for data in files(tmp_path / "out").values())
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("upright", [True, False])
+def test_photographs_lie_as_their_predictions_do(
+    drawn: DrawnPredictions, tmp_path: Path, orientation: int, upright: bool
+) -> None:
+    """Predictions are upright; those of other programs, of the pixels as they are stored, where that can be told."""
+    path = drawn.photographs / "street.jpg"
+    stored = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    stored[:10] = 255
+    lies = orientation in (6, 8)
+    if lies and upright:
+        stored = np.ascontiguousarray(np.rot90(stored))
+    path.write_bytes(turned(orientation, stored))
+    write(drawn, tmp_path / "out")
+    shown = read_image(tmp_path / "out/photographs/000002.jpg")
+    assert (shown == read_image(path, upright=upright or not lies)).mean() > 0.9
+
+
 def test_without_annotation(drawn: DrawnPredictions, tmp_path: Path) -> None:
     write_report(open_material(drawn.predictions), tmp_path / "out")
     index = content(tmp_path / "out/data/index.js")
@@ -178,11 +212,12 @@ def test_an_empty_folder_is_used_and_a_file_is_not(drawn: DrawnPredictions, tmp_
 def test_whole_or_not_at_all(drawn: DrawnPredictions, tmp_path: Path) -> None:
     write(drawn, tmp_path / "out")
     before = files(tmp_path)
-    photograph = drawn.photographs / "street.jpg"
-    photograph.write_bytes(b"broken")
+    photograph, png = drawn.photographs / "street.jpg", drawn.predictions / "panoptic/000.png"
+    png.write_bytes(b"broken")
     for target in ("out", "new"):
-        with pytest.raises(ValueError, match=r"street\.jpg cannot be decoded"):
+        with pytest.raises(ValueError, match=r"000\.png cannot be decoded"):
             write(drawn, tmp_path / target, overwrite=True)
+    png.write_bytes(before["predicted/panoptic/000.png"])
     cv2.imwrite(str(photograph), np.zeros((30, 50, 3), np.uint8))
     with pytest.raises(ValueError, match=r"street\.jpg is 30×50 .*, but its prediction .*000\.png is 60×100"):
         write(drawn, tmp_path / "new")
