@@ -2,6 +2,7 @@
 
 Time per photograph of 1024×2048 pixels, of the published network for Cityscapes with random weights: all of `seamseg
 predict`, from JPEG files to overlays and COCO panoptic files, beside the network alone on inputs that are in memory.
+Then the memory of ten thousand photographs beside that of five hundred.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 
 from benchmarks import machine
 from benchmarks.data_sets import SPLIT, made_up
+from benchmarks.predict_memory import memory_row
 from benchmarks.table import RESULTS, Row, print_rows, write_rows
 from benchmarks.timing import Side, medians
 from seamseg.build import build_fusion, build_initialised_network, build_input_transform
@@ -50,6 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     machine.warn_if_busy()
     threads = len(os.sched_getaffinity(0))
     rows = machine.in_fresh_process(timed_rows, threads, options.quick, options.device)
+    rows.append(memory_row(options.quick))
     where = machine.describe(threads)
     versions = machine.versions("seamseg", "torch", "opencv-python-headless", "numpy")
     print_rows(where, versions, rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_experiment import narrow_body
@@ -11,6 +12,7 @@ from tiny_experiment import narrow_body
 from benchmarks import predict
 from benchmarks.data_sets import SPLIT, made_up
 from benchmarks.predict import rows, street_predictor
+from benchmarks.predict_memory import high_water_mark, memory_row
 from seamseg.data.images import read_image
 from seamseg.predict.folder_run import Outcome
 
@@ -35,3 +37,16 @@ def test_both_sides_see_the_same_images(tmp_path: Path, monkeypatch: pytest.Monk
         assert "2 photographs of 64×128 on cpu" in row.measure
     assert {(one.num_segmented, one.num_kept, one.unreadable) for one in outcomes} == {(2, 0, ())}
     assert [path.name for path in tmp_path.iterdir()] == ["scenes"]
+
+
+@pytest.mark.slow
+def test_memory_is_that_of_processes_of_their_own() -> None:
+    block = np.ones(1 << 29, np.uint8)
+    before = high_water_mark()
+    assert before > 512
+    row = memory_row(quick=True)
+    assert (row.slug, row.must) == ("memory", None)
+    assert row.ours is not None
+    assert 200 < row.ours < before, "those of other processes do not count"
+    assert "40 photographs of 64×128 to all kinds of output; of 20" in row.measure
+    assert block.all()

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_processes import COMMAND, environment
 from tiny_experiment import write_tiny_config, write_tiny_splits
 
 from seamseg.runtime.log import read_metrics
 
-NARROW = """
-import sys, seamseg.cli, tiny_experiment
-with tiny_experiment.narrow_body():
-    sys.exit(seamseg.cli.main(sys.argv[1:]))
-"""
 SECONDS = 300
 OVERRIDES = ("norm.name=syncbn", "training.epochs=1", "data.train_batch_size=1", "fusion.score_threshold=0.1")
-
-
-def environment() -> dict[str, str]:
-    paths = os.pathsep.join(path for path in sys.path if path)
-    return os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 
 
 def in_two_processes(folder: Path, arguments: list[list[str]], code: int = 0) -> list[tuple[str, str]]:
@@ -41,7 +30,7 @@ def in_two_processes(folder: Path, arguments: list[list[str]], code: int = 0) ->
     shared = environment() | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", NARROW, *of_rank, "--device", "cpu"],
+            [*COMMAND, *of_rank, "--device", "cpu"],
             env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             cwd=folder,
             stdout=subprocess.PIPE,
@@ -85,7 +74,7 @@ def test_the_first_process_alone_writes_and_speaks(tmp_path: Path) -> None:
     assert "PQ" in said[0][0]
     assert said[1] == ("", "")
     assert not scores[1].exists()
-    in_one = [sys.executable, "-c", NARROW, *command, str(scores[2]), "--device", "cpu"]
+    in_one = [*COMMAND, *command, str(scores[2]), "--device", "cpu"]
     subprocess.run(in_one, check=True, capture_output=True, env=environment())
     first, alone = (json.loads(path.read_text()) for path in (scores[0], scores[2]))
     assert first == alone, "to the last bit"
@@ -102,6 +91,6 @@ def test_the_first_process_alone_writes_and_speaks(tmp_path: Path) -> None:
     said = in_two_processes(tmp_path, [[*options, str(tmp_path / "together"), *kinds]] * 2, code=3)
     assert said[0][0] == f"3 images segmented: {tmp_path / 'together'}\n"
     assert said[1][0] == ""
-    alone = [sys.executable, "-c", NARROW, *options, str(tmp_path / "alone"), *kinds, "--device", "cpu"]
+    alone = [*COMMAND, *options, str(tmp_path / "alone"), *kinds, "--device", "cpu"]
     assert subprocess.run(alone, capture_output=True, env=environment(), check=False).returncode == 3
     assert contents(tmp_path / "together") == contents(tmp_path / "alone")

@@ -8,9 +8,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from full_disk import file_size_limit
-from tiny_experiment import tiny_experiment, write_tiny_config, write_tiny_splits
+from tiny_experiment import tiny_experiment, write_tiny_splits
 
 import seamseg
 import seamseg.cli.train
@@ -27,9 +24,6 @@ from seamseg.config import load_experiment, parse_experiment
 from seamseg.export.model_source import load_model_file
 from seamseg.runtime.checkpoint import load_checkpoint
 from seamseg.runtime.log import read_metrics
-from seamseg.runtime.run_folder import newest_checkpoint
-
-ROOT = Path(seamseg.__file__).parents[1]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -325,79 +319,3 @@ def test_a_broken_validation_image_is_reported_and_the_rest_counts(command: Any,
     assert code == 0
     assert str(broken) in err
     assert (tmp_path / "run" / "model.safetensors").exists()
-
-
-# Real processes.
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-
-
-def wait_for_a_step(run: Path, process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 120
-    while not (run.is_dir() and read_metrics(run)):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
-@pytest.mark.slow
-def test_a_signal_to_the_whole_process_group_saves_too(data: Path, tmp_path: Path) -> None:
-    """As `timeout` and job schedulers send it: the processes that read images get it as well."""
-    overrides = ["training.epochs=300", "training.validate_every=0", "data.num_workers=1"]
-    config = write_tiny_config(tmp_path / "long.yaml", data, *overrides)
-    run = tmp_path / "run"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "seamseg", "train", str(config), "--run-dir", str(run), "--device", "cpu"],
-        env=environment(),
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        wait_for_a_step(run, process)
-        os.killpg(process.pid, signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 143
-    assert "Traceback" not in err
-    position = load_checkpoint(newest_checkpoint(run)[0]).position
-    assert position.iteration >= 1
-    assert f"stopped and saved at iteration {position.iteration}; --resume goes on" in err
-
-
-def children(process: int) -> list[int]:
-    return [
-        int(child)
-        for thread in Path(f"/proc/{process}/task").iterdir()
-        for child in (thread / "children").read_text().split()
-    ]
-
-
-@pytest.mark.slow
-def test_a_killed_reader_of_images_gives_one_sentence(data: Path, tmp_path: Path) -> None:
-    overrides = ["training.epochs=300", "training.validate_every=0", "data.num_workers=1"]
-    config = write_tiny_config(tmp_path / "long.yaml", data, *overrides)
-    run = tmp_path / "run"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "seamseg", "train", str(config), "--run-dir", str(run), "--device", "cpu"],
-        env=environment(),
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        wait_for_a_step(run, process)
-        for child in children(process.pid):
-            os.kill(child, signal.SIGKILL)
-        _, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 2
-    assert "Traceback" not in err
-    assert "seamseg: a process that reads images was killed (DataLoader worker" in err

@@ -185,9 +185,9 @@ def test_classes_of_enlarged_scores(num_classes: int) -> None:
 
 
 @pytest.mark.slow
-def test_the_published_network(shared: Path) -> None:
-    """ResNet-50 at its real width, 65 classes: its detections are the network's and, but for the rounding of the
-    input to bytes, the recorded ones. By PyTorch: the small network above stands for the runtimes."""
+def test_the_published_network(shared: Path, tmp_path: Path) -> None:
+    """ResNet-50 at its real width, 65 classes, by ONNX Runtime: its detections are the network's and, but for the
+    rounding of the input to bytes, the recorded ones."""
     golden = Golden(shared)
     net = golden.network().eval()
     golden.use_recorded_statistics(net)
@@ -195,9 +195,11 @@ def test_the_published_network(shared: Path) -> None:
     normalize = Normalize(golden.experiment.data.mean, golden.experiment.data.std)
     pixels = golden.images().entry(0) * normalize.std + normalize.mean
     image = (pixels * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
-    exported = FixedSizeNet(net, normalize, (image.shape[0], image.shape[1])).eval()
-    with torch.no_grad():
-        found = exported(image)
+    program = trace(FixedSizeNet(net, normalize, (image.shape[0], image.shape[1])))
+    write_onnx(tmp_path / "model.onnx", program, described())
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    outputs = session.run(list(OUTPUTS), {"image": image.numpy()})
+    found = {name: torch.from_numpy(value) for name, value in zip(OUTPUTS, outputs, strict=True)}
     truth = expected(net, image, normalize)
     valid = found["valid"]
     assert valid.sum() == len(truth["boxes"]) > 50

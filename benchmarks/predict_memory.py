@@ -1,0 +1,72 @@
+"""Memory of long folders: `seamseg predict` on ten thousand small photographs beside the first five hundred of them."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import cv2
+import torch
+
+from benchmarks import machine
+from benchmarks.table import Row
+from seamseg.build import build_fusion, build_initialised_network, build_input_transform
+from seamseg.config import load_experiment, settings_file
+from seamseg.data.scenes import SCENE_CATEGORIES, write_scenes
+from seamseg.predict import Predictor
+from seamseg.predict.folder_run import predict_photographs
+from seamseg.predict.outputs import OUTPUT_KINDS
+from seamseg.predict.photographs import find_photographs
+from seamseg.predict.results_folder import ResultsFolder
+from seamseg.runtime.allocator import keep_freed_memory
+from seamseg.runtime.distributed import Process
+
+MANY, FEW = 10_000, 500
+QUICK_MANY, QUICK_FEW = 40, 20
+NUM_SCENES = 20
+SIZE = (64, 128)
+MUST = 1.05
+
+
+def memory_row(quick: bool) -> Row:
+    """The most memory that the process of each run takes, its model and its libraries included."""
+    many, few = (QUICK_MANY, QUICK_FEW) if quick else (MANY, FEW)
+    with tempfile.TemporaryDirectory() as folder:
+        write_scenes(Path(folder), NUM_SCENES, 1, SIZE, seed=0)
+        scenes = sorted((Path(folder) / "images" / "train").glob("*.jpg"))
+        ours, peer = (machine.in_fresh_process(peak_megabytes, scenes, number) for number in (many, few))
+    measure = f"memory of a run of {many} photographs of {SIZE[0]}×{SIZE[1]} to all kinds of output; of {few}"
+    return Row("memory", measure, ours, peer, "MB", must=None if quick else MUST)
+
+
+def peak_megabytes(scenes: list[Path], number: int) -> float:
+    """Of this process, after it has segmented so many photographs of a folder that holds the scenes again and again."""
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        images, out = Path(folder) / "images", Path(folder) / "out"
+        images.mkdir()
+        for copy in range(number):
+            (images / f"{copy:05}.jpg").symlink_to(scenes[copy % len(scenes)])
+        predictor = small_predictor()
+        results = ResultsFolder(out, OUTPUT_KINDS, SCENE_CATEGORIES, "")
+        process = Process(0, 1, predictor.device)
+        outcome = predict_photographs(predictor, find_photographs(images, out), results, process, "new", {})
+    assert outcome.num_segmented == number, outcome
+    return high_water_mark()
+
+
+def high_water_mark() -> float:
+    """The most memory that this process has had, in MB; ``getrusage`` would count that of the process it came from."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
+
+
+def small_predictor() -> Predictor:
+    """The network of the recipe for made-up scenes, with random weights, on the CPU."""
+    sides = [f"data.shortest_side={SIZE[0]}", f"data.longest_side={SIZE[1]}"]
+    experiment = load_experiment(settings_file("scenes_r18"), sides)
+    network = build_initialised_network(experiment, SCENE_CATEGORIES)
+    fusion = build_fusion(experiment, SCENE_CATEGORIES.num_stuff)
+    return Predictor(network, build_input_transform(experiment), fusion, torch.device("cpu"))

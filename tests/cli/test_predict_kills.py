@@ -1,0 +1,75 @@
+"""`seamseg predict` killed again and again: `--resume` goes on, and in the end nothing shows it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from command_processes import COMMAND, environment
+
+KINDS = "overlay,panoptic,semantic,instances,raw"
+NUM_IMAGES, NUM_KILLS = 40, 3
+SECONDS = 120
+
+
+def start(run_dir: Path, photographs: Path, out: Path, *options: str) -> subprocess.Popen[str]:
+    arguments = ["predict", run_dir, photographs, out, "--write", KINDS, "--device", "cpu", *options]
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def num_written(out: Path) -> int:
+    return len([path for path in (out / "raw").glob("*.npz") if not path.name.startswith(".")])
+
+
+def kill_after(process: subprocess.Popen[str], out: Path, number: int) -> None:
+    """Kills it as soon as so many images are written: in the middle of other ones."""
+    latest = time.monotonic() + SECONDS
+    while num_written(out) < number:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < latest, f"{num_written(out)} of {number} images"
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """Of all files but the journal, whose lines come in the order in which images are done."""
+    files = [path for path in out.rglob("*") if path.is_file() and path.name != ".predictions.journal"]
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.mark.slow
+def test_nothing_shows_that_a_run_was_killed(run_dir: Path, tmp_path: Path) -> None:
+    photographs, generator = tmp_path / "photographs", np.random.default_rng(0)
+    photographs.mkdir()
+    for number in range(NUM_IMAGES):
+        pixels = generator.integers(0, 256, (120, 160, 3), dtype=np.uint8)
+        cv2.imwrite(str(photographs / f"{number:02}.png"), pixels)
+    (photographs / "broken.jpg").write_bytes(b"broken")
+    with start(run_dir, photographs, tmp_path / "calm") as calm:
+        said, _ = calm.communicate(timeout=SECONDS)
+        assert calm.returncode == 3, said
+    killed = tmp_path / "killed"
+    for kill in range(NUM_KILLS):
+        with start(run_dir, photographs, killed, *(["--resume"] if kill else [])) as process:
+            kill_after(process, killed, (kill + 1) * NUM_IMAGES // (NUM_KILLS + 1))
+        assert not (killed / "panoptic.json").exists()
+        images = [path for path in (killed / "panoptic").glob("*.png") if not path.name.startswith(".")]
+        assert all(cv2.imread(os.fspath(path)) is not None for path in images), "what is there is whole"
+    with start(run_dir, photographs, killed, "--resume") as last:
+        said, _ = last.communicate(timeout=SECONDS)
+    assert last.returncode == 3, said
+    before = int(said.split(f"{NUM_IMAGES} images segmented (")[1].split(" of them before")[0])
+    assert NUM_IMAGES // 2 < before < NUM_IMAGES
+    found, truth = contents(killed), contents(tmp_path / "calm")
+    assert found.keys() == truth.keys()
+    assert [name for name in truth if found[name] != truth[name]] == []
+    assert len(json.loads(truth["panoptic.json"])["images"]) == NUM_IMAGES
