@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seamseg.data.convert.item import Converted
 from seamseg.data.images import BrokenImageError
 from seamseg.ops.collectives import gather_objects
 from seamseg.predict.outputs import OutputWriter
@@ -15,6 +14,7 @@ from seamseg.predict.pipeline import Predicted, overlapped
 from seamseg.predict.predictor import Predictor
 from seamseg.predict.results_folder import Mode, ResultsFolder, Unreadable
 from seamseg.runtime.distributed import Process, from_first
+from seamseg.runtime.journal import ItemOutput
 from seamseg.runtime.progress import progress_bar
 
 
@@ -89,7 +89,7 @@ def _predict_share(
     def leave_out(image: Photograph, error: BrokenImageError) -> None:
         broken[image.name] = Unreadable(image.file_name, str(error))
 
-    def write(found: Predicted[Photograph]) -> tuple[Photograph, Converted]:
+    def write(found: Predicted[Photograph]) -> tuple[Photograph, ItemOutput]:
         return found.source, writer.write(found.source, found.picture, found.prediction)
 
     with progress_bar("predicting", kept + len(share), kept, shown=process.is_first) as advance:

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 
 from seamseg.data.coco_writer import panoptic_segments
-from seamseg.data.convert.item import Converted
 from seamseg.data.panoptic_png import write_panoptic_png
 from seamseg.metrics.average_precision import detected_instances
 from seamseg.predict.predictor import Prediction
 from seamseg.runtime.files import in_one_step
+from seamseg.runtime.journal import ItemOutput
 from seamseg.structures import Categories
 from seamseg.visualization.images import Picture, encode_image
 from seamseg.visualization.overlay import draw_overlay
@@ -52,7 +52,7 @@ class OutputWriter:
     def __init__(self, folder: Path, kinds: Sequence[OutputKind], categories: Categories) -> None:
         self.folder, self.kinds, self.categories = folder, tuple(kinds), categories
 
-    def write(self, image: Named, picture: Picture, found: Prediction) -> Converted:
+    def write(self, image: Named, picture: Picture, found: Prediction) -> ItemOutput:
         """Writes the files of one image.
 
         Args:
@@ -79,7 +79,7 @@ class OutputWriter:
                 files.append(self._file(kind, image.name, ".npz", lambda path: write_raw(path, found)))
             else:
                 entries["instances"] = instance_results(found, self.categories, image.file_name)
-        return Converted(tuple(files), entries)
+        return ItemOutput(tuple(files), entries)
 
     def _overlay(self, name: str, picture: Picture, found: Prediction) -> Path:
         overlay = draw_overlay(picture, found.segmentation, self.categories)

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from seamseg.data.coco_writer import ANNOTATION_FILE
-from seamseg.data.convert.item import Converted, Item
-from seamseg.data.convert.journal import Journal, fingerprint_of
 from seamseg.data.json_lists import write_json_list, write_json_lists
 from seamseg.predict.outputs import Named, OutputKind
 from seamseg.runtime.files import is_part, write_text, write_whole
+from seamseg.runtime.journal import Item, ItemOutput, Journal, fingerprint_of
 from seamseg.structures import Categories
 
 Mode = Literal["new", "resume", "overwrite"]
@@ -92,7 +91,7 @@ class ResultsFolder:
         if self._journal is None:
             self._journal = self._open(self._journal_path)
 
-    def note(self, image: Predictable, written: Converted) -> None:
+    def note(self, image: Predictable, written: ItemOutput) -> None:
         """An image is done."""
         assert self._journal is not None, "the folder is not open"
         self._journal.append(image, written)

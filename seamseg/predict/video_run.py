@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.convert.item import Converted
 from seamseg.predict.outputs import OutputWriter
 from seamseg.predict.pipeline import Predicted, overlapped
 from seamseg.predict.predictor import Predictor
 from seamseg.predict.results_folder import Mode, ResultsFolder
 from seamseg.predict.video_file import Video, VideoWriter
+from seamseg.runtime.journal import ItemOutput
 from seamseg.runtime.progress import progress_bar
 from seamseg.visualization.images import Picture
 from seamseg.visualization.overlay import draw_overlay
@@ -102,7 +102,7 @@ def predict_video(
 def _predict_frames(predictor: Predictor, video: Video, folder: ResultsFolder, batch_size: int) -> list[FrameName]:
     writer = OutputWriter(folder.path, [kind for kind in folder.kinds if kind != "overlay"], folder.categories)
 
-    def write(found: Predicted[_Frame]) -> tuple[FrameName, Picture, Converted]:
+    def write(found: Predicted[_Frame]) -> tuple[FrameName, Picture, ItemOutput]:
         name = found.source.name
         written = writer.write(name, found.picture, found.prediction)
         return name, draw_overlay(found.picture, found.prediction.segmentation, folder.categories), written

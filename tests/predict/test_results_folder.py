@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.data.convert.item import Converted
 from seamseg.predict.photographs import Photograph
 from seamseg.predict.results_folder import ResultsFolder, Unreadable
+from seamseg.runtime.journal import ItemOutput
 from seamseg.structures import Categories, Category
 
 CATEGORIES = Categories((Category("sky", False, (1, 2, 3), 7), Category("car", True, (4, 5, 6), 9)))
@@ -36,7 +36,7 @@ def write(folder: ResultsFolder, image: Photograph) -> None:
     images, annotations = [{"file_name": image.file_name}], [{"file_name": file.name, "segments_info": []}]
     instances = [{"score": 0.5}, {"score": 0.25}]
     entries = {"images": images, "annotations": annotations, "instances": instances}
-    folder.note(image, Converted((file,), entries))
+    folder.note(image, ItemOutput((file,), entries))
 
 
 def numbers(path: Path) -> dict[str, int]:
@@ -160,7 +160,7 @@ def test_a_journal_takes_no_file_outside_of_its_folder_away(tmp_path: Path) -> N
     precious = tmp_path / "precious.txt"
     precious.write_text("x")
     inside_out = path / ".." / "precious.txt"
-    folder.note(images[0], Converted((precious, inside_out), {}))
+    folder.note(images[0], ItemOutput((precious, inside_out), {}))
     folder.close()
     again = opened(path)
     again.begin("overwrite", images)
@@ -192,7 +192,7 @@ def test_the_json_file_is_never_in_memory(tmp_path: Path) -> None:
     folder = opened(path)
     folder.begin("new", [])
     for image in images:
-        folder.note(image, Converted((), {"images": [{"file_name": image.file_name}], "annotations": [told]}))
+        folder.note(image, ItemOutput((), {"images": [{"file_name": image.file_name}], "annotations": [told]}))
     tracemalloc.start()
     folder.finish(images, [], {})
     _, most = tracemalloc.get_traced_memory()

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.data.convert.cityscapes_labels import CITYSCAPES, LARGEST_LABEL
-from seamseg.data.convert.item import Converted
 from seamseg.data.convert.job import Job
 from seamseg.data.convert.panoptic_target import PanopticTarget, Placement
 from seamseg.data.convert.segmentation import Segmentation
 from seamseg.data.label_map import read_label_map
 from seamseg.data.segment_measures import distinct_values
+from seamseg.runtime.journal import ItemOutput
 
 IMAGE_FOLDER, IMAGE_ENDING = "leftImg8bit", "_leftImg8bit.png"
 LABEL_FOLDER, LABEL_ENDING = "gtFine", "_gtFine_instanceIds.png"
@@ -93,7 +93,7 @@ def _job(source: Path, split: str, target: PanopticTarget) -> Job[Frame]:
     )
 
 
-def convert_frame(target: PanopticTarget, frame: Frame) -> Converted:
+def convert_frame(target: PanopticTarget, frame: Frame) -> ItemOutput:
     """Writes one frame.
 
     Raises:

@@ -12,13 +12,13 @@ import numpy as np
 
 from seamseg.data.convert.cityscapes import IMAGE_ENDING, IMAGE_FOLDER, LABEL_FOLDER
 from seamseg.data.convert.cityscapes_labels import CITYSCAPES
-from seamseg.data.convert.item import Converted
 from seamseg.data.convert.job import Job
 from seamseg.data.convert.panoptic_target import PanopticTarget, Placement
 from seamseg.data.convert.segmentation import Segmentation
 from seamseg.data.json_fields import field, file_field, load_object
 from seamseg.data.panoptic_png import MAX_SEGMENT_ID, read_panoptic_png
 from seamseg.data.segment_measures import distinct_values
+from seamseg.runtime.journal import ItemOutput
 
 _PREFIX, _TRAIN_IDS = "cityscapes_panoptic_", "_trainId"
 
@@ -128,7 +128,7 @@ def _labels_of_categories(path: Path) -> dict[int, int]:
     return {category.original_id: category.original_id for category in CITYSCAPES.classes}
 
 
-def convert_annotated_frame(target: PanopticTarget, frame: AnnotatedFrame) -> Converted:
+def convert_annotated_frame(target: PanopticTarget, frame: AnnotatedFrame) -> ItemOutput:
     """Writes one frame; its areas and boxes are measured anew.
 
     Raises:

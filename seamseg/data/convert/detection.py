@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pycocotools import mask as run_lengths
 
 from seamseg.data.convert.detection_source import DetectionImage, detection_categories, read_detection
-from seamseg.data.convert.item import Converted
 from seamseg.data.convert.job import Job
 from seamseg.data.convert.outlines import read_outline
 from seamseg.data.convert.panoptic_target import PanopticTarget
@@ -20,6 +19,7 @@ from seamseg.data.convert.segmentation import Segmentation, color_ids
 from seamseg.data.label_map import read_label_map
 from seamseg.data.segment_measures import distinct_values
 from seamseg.data.stated_size import check_size, size_text
+from seamseg.runtime.journal import ItemOutput
 from seamseg.structures import VOID, Categories, Size
 
 
@@ -51,7 +51,7 @@ class _Conversion:
     categories: Categories
     stuff_values: dict[int, int]
 
-    def __call__(self, image: DetectionImage) -> Converted:
+    def __call__(self, image: DetectionImage) -> ItemOutput:
         objects = json.loads(image.objects)
         stuff = None if image.stuff_map is None else _stuff_classes(image, self.categories, self.stuff_values)
         try:

@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from seamseg.data.convert.item import Converted, Item
-from seamseg.data.convert.journal import Journal
 from seamseg.data.json_lists import write_json_lists
 from seamseg.runtime.files import write_whole
+from seamseg.runtime.journal import Item, ItemOutput, Journal
 from seamseg.runtime.processes import results_in_order
 
 MOST_FAILURES = 20
@@ -47,7 +46,7 @@ class Job(Generic[ItemT]):
     result: Path
     head: dict[str, Any]
     items: Sequence[ItemT]
-    convert: Callable[[ItemT], Converted]
+    convert: Callable[[ItemT], ItemOutput]
     lists: tuple[str, ...] = ("images", "annotations")
     numbered: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
@@ -150,7 +149,7 @@ def _convert(
     done = len(kept)
     on_progress(done)
     for item, result in zip(left, results_in_order(partial(_attempt, job.convert), left, num_workers), strict=True):
-        if isinstance(result, Converted):
+        if isinstance(result, ItemOutput):
             journal.append(item, result)
             done += 1
             on_progress(done)
@@ -163,7 +162,7 @@ def _convert(
         raise ValueError(_failed(failures))
 
 
-def _attempt(convert: Callable[[ItemT], Converted], item: ItemT) -> Converted | str:
+def _attempt(convert: Callable[[ItemT], ItemOutput], item: ItemT) -> ItemOutput | str:
     """Failures as sentences: raised, the first would end the others' work."""
     try:
         return convert(item)
@@ -180,7 +179,7 @@ def _failed(failures: list[str]) -> str:
     )
 
 
-def _records(job: Job[Any], journal: Journal) -> Iterator[Converted]:
+def _records(job: Job[Any], journal: Journal) -> Iterator[ItemOutput]:
     return (journal.read(item.name) for item in job.items)
 
 

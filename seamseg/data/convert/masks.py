@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.convert.item import Converted
 from seamseg.data.convert.job import Job
 from seamseg.data.convert.mask_classes import MaskClasses, read_mask_classes
 from seamseg.data.convert.panoptic_target import PanopticTarget, Placement
@@ -19,6 +18,7 @@ from seamseg.data.convert.segmentation import Segmentation, color_ids
 from seamseg.data.images import find_images
 from seamseg.data.label_map import read_label_map
 from seamseg.data.segment_measures import distinct_values
+from seamseg.runtime.journal import ItemOutput
 from seamseg.structures import VOID
 
 CLASS_FILE = "classes.yaml"
@@ -135,7 +135,7 @@ def _job(classes: MaskClasses, images: list[LabelledImage], target: PanopticTarg
     )
 
 
-def convert_labelled_image(target: PanopticTarget, classes: MaskClasses, image: LabelledImage) -> Converted:
+def convert_labelled_image(target: PanopticTarget, classes: MaskClasses, image: LabelledImage) -> ItemOutput:
     """Writes one image.
 
     Raises:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from seamseg.data.convert.item import Converted
 from seamseg.data.convert.segmentation import Segmentation
 from seamseg.data.image_size import size_beside
 from seamseg.data.panoptic_png import write_panoptic_png
 from seamseg.data.stated_size import check_size, size_text
 from seamseg.runtime.files import in_one_step
+from seamseg.runtime.journal import ItemOutput
 from seamseg.structures import ImageId
 
 Placement = Literal["link", "copy"]
@@ -45,7 +45,7 @@ class PanopticTarget:
         annotation: Path,
         segmentation: Segmentation,
         num_hidden: int = 0,
-    ) -> Converted:
+    ) -> ItemOutput:
         """Writes what belongs to one image.
 
         Args:
@@ -70,7 +70,7 @@ class PanopticTarget:
         in_one_step(png_path, lambda path: write_panoptic_png(path, segmentation.ids))
         image = {"id": image_id, "file_name": image_file, "height": size[0], "width": size[1]}
         segments = {"image_id": image_id, "file_name": png_file, "segments_info": segmentation.segments_info()}
-        return Converted((image_path, png_path), {"images": [image], "annotations": [segments]}, num_hidden)
+        return ItemOutput((image_path, png_path), {"images": [image], "annotations": [segments]}, num_hidden)
 
 
 def place_photograph(source: Path, target: Path, placement: Placement) -> None:

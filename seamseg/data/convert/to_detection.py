@@ -12,9 +12,9 @@ from pycocotools import mask as run_lengths
 from seamseg.data.annotated_images import AnnotatedImages
 from seamseg.data.annotation import Annotation
 from seamseg.data.convert.data_set_items import DataSetItem, data_set_items
-from seamseg.data.convert.item import Converted
 from seamseg.data.convert.job import Job
 from seamseg.data.segment_measures import measure_segments
+from seamseg.runtime.journal import ItemOutput
 from seamseg.structures import Categories
 
 
@@ -23,12 +23,12 @@ class _Conversion:
     source: AnnotatedImages
     with_stuff: bool
 
-    def __call__(self, item: DataSetItem) -> Converted:
+    def __call__(self, item: DataSetItem) -> ItemOutput:
         annotation = self.source.read_annotation(item.index)
         image_id, size = self.source.image_id(item.index), annotation.ids.shape
         image = {"id": image_id, "file_name": item.name, "height": size[0], "width": size[1]}
         objects = detections(annotation, self.source.categories, self.with_stuff)
-        return Converted((), {"images": [image], "annotations": [{"image_id": image_id} | one for one in objects]})
+        return ItemOutput((), {"images": [image], "annotations": [{"image_id": image_id} | one for one in objects]})
 
 
 def to_detection_job(source: AnnotatedImages, split: str, out: Path, with_stuff: bool = False) -> Job[DataSetItem]:

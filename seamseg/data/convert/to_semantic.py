@@ -10,9 +10,9 @@ import numpy as np
 
 from seamseg.data.annotated_images import AnnotatedImages
 from seamseg.data.convert.data_set_items import DataSetItem, data_set_items
-from seamseg.data.convert.item import Converted
 from seamseg.data.convert.job import Job
 from seamseg.runtime.files import in_one_step
+from seamseg.runtime.journal import ItemOutput
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class _Conversion:
     source: AnnotatedImages
     result: Path
 
-    def __call__(self, item: DataSetItem) -> Converted:
+    def __call__(self, item: DataSetItem) -> ItemOutput:
         annotation = self.source.read_annotation(item.index)
         label_file = Path(item.name).with_suffix(".png").as_posix()
         path = self.result.with_suffix("") / label_file
@@ -28,7 +28,7 @@ class _Conversion:
         in_one_step(path, lambda unfinished: unfinished.write_bytes(data))
         height, width = annotation.ids.shape
         image = {"id": self.source.image_id(item.index), "file_name": item.name}
-        return Converted((path,), {"images": [image | {"labels": label_file, "height": height, "width": width}]})
+        return ItemOutput((path,), {"images": [image | {"labels": label_file, "height": height, "width": width}]})
 
 
 def to_semantic_job(source: AnnotatedImages, split: str, out: Path) -> Job[DataSetItem]:

@@ -5,13 +5,39 @@ from __future__ import annotations
 import fcntl
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-
-from seamseg.data.convert.item import Converted, Item
+from typing import Any, Protocol
 
 _HEAD = "conversion"
+
+
+class Item(Protocol):
+    """What one result is made from."""
+
+    @property
+    def name(self) -> str:
+        """Each item of a work has its own."""
+
+    @property
+    def sources(self) -> Sequence[Path]:
+        """The files that are read; when one changes, an interrupted work does the item again."""
+
+
+@dataclass(frozen=True)
+class ItemOutput:
+    """What became of one item.
+
+    Attributes:
+        files: that were written, each in one step.
+        entries: what to append to the lists of the JSON file, by their keys.
+        num_hidden: objects that are left out because others cover them.
+    """
+
+    files: tuple[Path, ...]
+    entries: dict[str, list[dict[str, Any]]]
+    num_hidden: int = 0
 
 
 class Journal:
@@ -59,7 +85,7 @@ class Journal:
             self.read(item.name).files
         )
 
-    def append(self, item: Item, converted: Converted) -> None:
+    def append(self, item: Item, converted: ItemOutput) -> None:
         """Notes that an item is done; its files are in place."""
         line = {
             "name": item.name,
@@ -76,11 +102,11 @@ class Journal:
             other._file.seek(place)
             self._append(json.loads(other._file.readline()))
 
-    def read(self, name: str) -> Converted:
+    def read(self, name: str) -> ItemOutput:
         """What became of an item that is done."""
         self._file.seek(self._places[name])
         line = json.loads(self._file.readline())
-        return Converted(tuple(Path(path) for path in line["files"]), line["entries"], line["hidden"])
+        return ItemOutput(tuple(Path(path) for path in line["files"]), line["entries"], line["hidden"])
 
     def files(self) -> Iterator[Path]:
         """All that were written."""
