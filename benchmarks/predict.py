@@ -27,6 +27,7 @@ from seamseg.data.images import read_image
 from seamseg.data.scenes import SCENE_CATEGORIES
 from seamseg.predict import Predictor
 from seamseg.predict.folder_run import predict_photographs
+from seamseg.predict.job import Job
 from seamseg.predict.outputs import OUTPUT_KINDS, OutputKind
 from seamseg.predict.photographs import find_photographs
 from seamseg.predict.results_folder import ResultsFolder
@@ -129,9 +130,8 @@ def whole_command(predictor: Predictor, images: Path, folder: Path, kinds: tuple
             start = time.perf_counter()
             photographs = find_photographs(images, Path(out))
             results = ResultsFolder(Path(out), kinds, SCENE_CATEGORIES, "")
-            predict_photographs(
-                predictor, photographs, results, Process(0, 1, predictor.device), "new", {"by": "bench"}
-            )
+            job = Job(predictor, results, "new", {"by": "bench"})
+            predict_photographs(job, photographs, Process(0, 1, predictor.device))
             return 1000 * (time.perf_counter() - start) / len(photographs)
 
     return once

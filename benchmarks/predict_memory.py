@@ -15,6 +15,7 @@ from seamseg.config import load_experiment, settings_file
 from seamseg.data.scenes import SCENE_CATEGORIES, write_scenes
 from seamseg.predict import Predictor
 from seamseg.predict.folder_run import predict_photographs
+from seamseg.predict.job import Job
 from seamseg.predict.outputs import OUTPUT_KINDS
 from seamseg.predict.photographs import find_photographs
 from seamseg.predict.results_folder import ResultsFolder
@@ -51,8 +52,8 @@ def peak_megabytes(scenes: list[Path], number: int) -> float:
             (images / f"{copy:05}.jpg").symlink_to(scenes[copy % len(scenes)])
         predictor = small_predictor()
         results = ResultsFolder(out, OUTPUT_KINDS, SCENE_CATEGORIES, "")
-        process = Process(0, 1, predictor.device)
-        outcome = predict_photographs(predictor, find_photographs(images, out), results, process, "new", {})
+        job = Job(predictor, results, "new", {})
+        outcome = predict_photographs(job, find_photographs(images, out), Process(0, 1, predictor.device))
     assert outcome.num_segmented == number, outcome
     return high_water_mark()
 

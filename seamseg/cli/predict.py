@@ -16,6 +16,7 @@ from seamseg.cli.predict_options import DESCRIPTION, add_arguments, as_info, mod
 from seamseg.predict import Predictor
 from seamseg.predict.fingerprint import fingerprint
 from seamseg.predict.folder_run import Outcome, predict_photographs
+from seamseg.predict.job import Job
 from seamseg.predict.photographs import find_photographs, image_folder
 from seamseg.predict.results_folder import ERRORS_FILE, ResultsFolder
 from seamseg.predict.video_file import Video, is_video
@@ -48,9 +49,10 @@ def run(options: argparse.Namespace) -> int:
         folder = results_folder(options, predictor, model.categories, process)
         info = {"description": f"made by seamseg {__version__} predict"} | as_info(options)
         info["image_folder"] = str(image_folder(options.images))
+        job = Job(predictor, folder, mode(options), info, options.batch_size)
         if video is not None:
-            return film(options, video, predictor, folder, process, info)
-        outcome = predict_photographs(predictor, photographs, folder, process, mode(options), info, options.batch_size)
+            return film(job, video, process, options.out)
+        outcome = predict_photographs(job, photographs, process)
     if process.is_first:
         report(outcome, options.out)
     return UNREADABLE if outcome.unreadable else 0
@@ -64,19 +66,12 @@ def results_folder(
     return ResultsFolder(options.out, options.write, categories, word, process.rank)
 
 
-def film(
-    options: argparse.Namespace,
-    video: Video,
-    predictor: Predictor,
-    folder: ResultsFolder,
-    process: Process,
-    info: dict[str, Any],
-) -> int:
+def film(job: Job, video: Video, process: Process, out: Path) -> int:
     """Segments a film."""
     if process.world_size > 1:
         raise ValueError("a film is segmented by one process; leave out torchrun")
-    number = predict_video(predictor, video, folder, mode(options), info, options.batch_size)
-    print(f"{number} frames segmented: {options.out}")
+    outcome = predict_video(job, video)
+    print(f"{outcome.num_frames} frames segmented{kept(outcome.num_kept)}: {out}")
     return 0
 
 
@@ -84,7 +79,11 @@ def report(outcome: Outcome, out: Path) -> None:
     """Says what was done and what was left out."""
     for one in outcome.unreadable:
         print(f"left out: {one.error}", file=sys.stderr)
-    kept = f" ({outcome.num_kept} of them before)" if outcome.num_kept else ""
-    print(f"{outcome.num_segmented} images segmented{kept}: {out}")
+    print(f"{outcome.num_segmented} images segmented{kept(outcome.num_kept)}: {out}")
     if outcome.unreadable:
         print(f"{len(outcome.unreadable)} images cannot be read: {out / ERRORS_FILE}", file=sys.stderr)
+
+
+def kept(number: int) -> str:
+    """A remark on what earlier runs had done."""
+    return f" ({number} of them before)" if number else ""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from seamseg.data.images import BrokenImageError
 from seamseg.ops.collectives import gather_objects
+from seamseg.predict.job import Job
 from seamseg.predict.outputs import OutputWriter
 from seamseg.predict.photographs import Photograph
 from seamseg.predict.pipeline import Predicted, overlapped
-from seamseg.predict.predictor import Predictor
-from seamseg.predict.results_folder import Mode, ResultsFolder, Unreadable
+from seamseg.predict.results_folder import Unreadable
 from seamseg.runtime.distributed import Process, from_first
 from seamseg.runtime.journal import ItemOutput
 from seamseg.runtime.progress import progress_bar
@@ -33,57 +32,41 @@ class Outcome:
     unreadable: tuple[Unreadable, ...]
 
 
-def predict_photographs(
-    predictor: Predictor,
-    photographs: Sequence[Photograph],
-    folder: ResultsFolder,
-    process: Process,
-    mode: Mode,
-    info: Mapping[str, Any],
-    batch_size: int = 1,
-) -> Outcome:
+def predict_photographs(job: Job, photographs: Sequence[Photograph], process: Process) -> Outcome:
     """Segments what is not segmented yet, each rank its share; rank 0 joins the results.
 
     Args:
-        predictor: on this process's device.
+        job: of this rank.
         photographs: all of them, the same on every rank.
-        folder: of the results, of this rank.
         process: this rank.
-        mode: what to do with a folder that is not empty.
-        info: for ``panoptic.json``.
-        batch_size: images that the network sees at a time.
 
     Raises:
         ValueError: the folder may not be used.
         OSError: a file cannot be written; what is done is kept.
     """
-    done = from_first(process, lambda: folder.begin(mode, photographs))
+    folder = job.folder
+    done = from_first(process, lambda: folder.begin(job.mode, photographs))
     try:
         folder.join()
-        broken = _predict_share(predictor, photographs, done, folder, process, batch_size)
+        broken = _predict_share(job, photographs, done, process)
         if not process.is_first:
             folder.close()
         unreadable = _in_order(gather_objects(broken), photographs)  # also waits for all ranks
         if process.is_first:
             segmented = [one for one in photographs if one.name not in unreadable]
-            folder.finish(segmented, list(unreadable.values()), info)
+            folder.finish(segmented, list(unreadable.values()), job.info)
     finally:
         folder.close()
     return Outcome(len(photographs) - len(unreadable), len(done), tuple(unreadable.values()))
 
 
 def _predict_share(
-    predictor: Predictor,
-    photographs: Sequence[Photograph],
-    done: set[str],
-    folder: ResultsFolder,
-    process: Process,
-    batch_size: int,
+    job: Job, photographs: Sequence[Photograph], done: set[str], process: Process
 ) -> dict[str, Unreadable]:
     """By the names of their results, the images of this rank that cannot be read."""
     share = [one for one in photographs if one.name not in done][process.rank :: process.world_size]
     kept = len(done) // process.world_size
-    writer = OutputWriter(folder.path, folder.kinds, folder.categories)
+    writer = OutputWriter(job.folder.path, job.folder.kinds, job.folder.categories)
     broken: dict[str, Unreadable] = {}
 
     def leave_out(image: Photograph, error: BrokenImageError) -> None:
@@ -93,9 +76,9 @@ def _predict_share(
         return found.source, writer.write(found.source, found.picture, found.prediction)
 
     with progress_bar("predicting", kept + len(share), kept, shown=process.is_first) as advance:
-        results = overlapped(predictor, share, write, leave_out, batch_size)
+        results = overlapped(job.predictor, share, write, leave_out, job.batch_size)
         for number, (image, written) in enumerate(results, start=kept + 1):
-            folder.note(image, written)
+            job.folder.note(image, written)
             advance(number + len(broken), image.path.name)
     return broken
 

@@ -86,6 +86,11 @@ class ResultsFolder:
         self._journal = journal
         return {image.name for image in images if journal.holds(image)}
 
+    def holds(self, image: Predictable) -> bool:
+        """Whether an image is done, and neither its sources nor its results were changed since."""
+        assert self._journal is not None, "the folder is not open"
+        return self._journal.holds(image)
+
     def join(self) -> None:
         """Makes ready to note what is done; for the other ranks, after rank 0."""
         if self._journal is None:

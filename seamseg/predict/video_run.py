@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seamseg.predict.frame_records import FrameRecords
+from seamseg.predict.job import Job
 from seamseg.predict.outputs import OutputWriter
-from seamseg.predict.pipeline import Predicted, overlapped
-from seamseg.predict.predictor import Predictor
-from seamseg.predict.results_folder import Mode, ResultsFolder
+from seamseg.predict.pipeline import MOST_THREADS, Predicted, overlapped
 from seamseg.predict.video_file import Video, VideoWriter
 from seamseg.runtime.journal import ItemOutput
+from seamseg.runtime.processes import available_cores
 from seamseg.runtime.progress import progress_bar
+from seamseg.runtime.threads import done_in_threads
+from seamseg.structures import PanopticSegmentation
 from seamseg.visualization.images import Picture
 from seamseg.visualization.overlay import draw_overlay
 
@@ -61,69 +64,122 @@ class _Frame:
         return self.pixels
 
 
-def predict_video(
-    predictor: Predictor,
-    video: Video,
-    folder: ResultsFolder,
-    mode: Mode,
-    info: Mapping[str, Any],
-    batch_size: int = 1,
-) -> int:
+@dataclass(frozen=True)
+class _Drawn:
+    """A frame that is done: its overlay if one is asked for, and, unless an earlier run did it, what was written."""
+
+    name: FrameName
+    overlay: Picture | None
+    written: ItemOutput | None
+
+
+@dataclass(frozen=True)
+class FilmOutcome:
+    """How a run went.
+
+    Attributes:
+        num_frames: that are segmented.
+        num_kept: of them, those that an earlier run had done.
+    """
+
+    num_frames: int
+    num_kept: int
+
+
+def predict_video(job: Job, video: Video) -> FilmOutcome:
     """Segments all frames of a film; the overlay is a film too, ``overlay.mp4``, the other outputs are files per frame.
 
     Args:
-        predictor: to ask.
+        job: what is asked for.
         video: the film.
-        folder: of the results.
-        mode: ``new`` or ``overwrite``: a film is done in one go.
-        info: for ``panoptic.json``.
-        batch_size: frames that the network sees at a time.
-
-    Returns:
-        The number of frames.
 
     Raises:
-        ValueError: the folder may not be used, the mode is another, or no frame can be decoded.
-        OSError: a file cannot be written.
+        ValueError: the folder may not be used, or no frame can be decoded.
+        OSError: a file cannot be written; what is done is kept.
     """
-    if mode == "resume":
-        raise ValueError("a film is segmented in one go and cannot be resumed; begin it anew by --overwrite")
-    folder.begin(mode, ())
+    job.folder.begin(job.mode, ())
     try:
-        names = _predict_frames(predictor, video, folder, batch_size)
+        run = _FilmRun(job, video)
+        names = run.kept if run.is_whole else run.go()
         if not names:
             raise ValueError(f"the film {video.path} cannot be decoded: not even its first frame")
-        folder.finish(names, (), info)
+        job.folder.finish(names, (), job.info)
+        run.records.remove()
     finally:
-        folder.close()
-    return len(names)
+        job.folder.close()
+    return FilmOutcome(len(names), len(run.kept))
 
 
-def _predict_frames(predictor: Predictor, video: Video, folder: ResultsFolder, batch_size: int) -> list[FrameName]:
-    writer = OutputWriter(folder.path, [kind for kind in folder.kinds if kind != "overlay"], folder.categories)
+class _FilmRun:
+    """One run on a film, whose folder is open."""
 
-    def write(found: Predicted[_Frame]) -> tuple[FrameName, Picture, ItemOutput]:
-        name = found.source.name
+    def __init__(self, job: Job, video: Video) -> None:
+        self.job, self.video = job, video
+        self.records = FrameRecords(job.folder.path)
+        self._film_path = job.folder.path / OVERLAY_FILE
+        self._draws = "overlay" in job.folder.kinds
+        if job.mode == "overwrite":
+            self._forget()
+        # The film appears after its last frame is noted, so if it is there, nothing is missing but the JSON files.
+        self.is_whole = self._draws and self._film_path.exists() and job.folder.holds(FrameName(0, video.path))
+        self.kept = list(self._done())
+        if not self.kept:
+            self._forget()
+
+    def go(self) -> list[FrameName]:
+        """Does what is missing; returns all frames."""
+        frames, num_kept = _frames(self.video), len(self.kept)
+        threads = min(MOST_THREADS, available_cores())
+        before = done_in_threads(self._draw_again, islice(frames, num_kept), threads, ahead=threads)
+        new = overlapped(self.job.predictor, frames, self._write, _broken, self.job.batch_size)
+        names: list[FrameName] = []
+        with ExitStack() as opened:
+            advance = opened.enter_context(progress_bar("predicting", self.video.num_frames, num_kept))
+            film: VideoWriter | None = None
+            for frame in chain(before, new):
+                if frame.overlay is not None:
+                    size = frame.overlay.shape[0], frame.overlay.shape[1]
+                    film = film or opened.enter_context(VideoWriter(self._film_path, self.video.rate, size))
+                    film.add(frame.overlay)
+                if frame.written is not None:
+                    self.job.folder.note(frame.name, frame.written)
+                names.append(frame.name)
+                advance(max(num_kept, len(names)), "")
+        return names
+
+    def _forget(self) -> None:
+        """What earlier runs left of films, and journals do not tell of."""
+        self._film_path.unlink(missing_ok=True)
+        self.records.remove()
+
+    def _done(self) -> Iterator[FrameName]:
+        """The frames that an earlier run did: the first ones, since they are noted in their order."""
+        needs_record = self._draws and not self.is_whole
+        for number in count():
+            name = FrameName(number, self.video.path)
+            if not self.job.folder.holds(name) or (needs_record and not self.records.holds(name.name)):
+                return
+            yield name
+
+    def _draw_again(self, frame: _Frame) -> _Drawn:
+        overlay = self._overlay(frame.pixels, self.records.read(frame.name.name)) if self._draws else None
+        return _Drawn(frame.name, overlay, None)
+
+    def _write(self, found: Predicted[_Frame]) -> _Drawn:
+        folder, name, segmentation = self.job.folder, found.source.name, found.prediction.segmentation
+        writer = OutputWriter(folder.path, [kind for kind in folder.kinds if kind != "overlay"], folder.categories)
         written = writer.write(name, found.picture, found.prediction)
-        return name, draw_overlay(found.picture, found.prediction.segmentation, folder.categories), written
+        if not self._draws:
+            return _Drawn(name, None, written)
+        self.records.write(name.name, segmentation)
+        return _Drawn(name, self._overlay(found.picture, segmentation), written)
 
-    def broken(frame: _Frame, error: Exception) -> None:
-        raise error
+    def _overlay(self, pixels: Picture, segmentation: PanopticSegmentation) -> Picture:
+        return draw_overlay(pixels, segmentation, self.job.folder.categories)
 
-    names: list[FrameName] = []
-    with ExitStack() as opened:
-        advance = opened.enter_context(progress_bar("predicting", video.num_frames))
-        film: VideoWriter | None = None
-        for name, overlay, written in overlapped(predictor, _frames(video), write, broken, batch_size):
-            if film is None and "overlay" in folder.kinds:
-                size = overlay.shape[0], overlay.shape[1]
-                film = opened.enter_context(VideoWriter(folder.path / OVERLAY_FILE, video.rate, size))
-            if film is not None:
-                film.add(overlay)
-            folder.note(name, written)
-            names.append(name)
-            advance(len(names), "")
-    return names
+
+def _broken(frame: _Frame, error: Exception) -> None:
+    raise error
 
 
 def _frames(video: Video) -> Iterator[_Frame]:

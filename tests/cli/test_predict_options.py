@@ -1,4 +1,4 @@
-"""`seamseg predict`: kinds of output, options, resuming, films, and what can go wrong with the folder."""
+"""`seamseg predict`: kinds of output, options, resuming, and what can go wrong with the folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from seamseg.build import load_model
 from seamseg.data.panoptic_png import read_panoptic_png
 from seamseg.predict import pipeline
 from seamseg.predict.outputs import OUTPUT_KINDS
-from seamseg.predict.video_file import Video
 
 SIZES = {"a.png": (50, 70), "sub/b.png": (64, 33), "sub/c.png": (64, 90)}
 
@@ -248,44 +247,3 @@ def test_a_full_disk(
     assert not list(out.rglob(".*.unfinished"))
     assert command("predict", run_dir, photographs, out, "--write=panoptic,raw", "--resume").code == 0
     assert len(contents(out)) == 8
-
-
-def write_film(path: Path, number: int, size: tuple[int, int] = (48, 64)) -> None:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 12.5, size[::-1])
-    for value in range(number):
-        frame = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-        writer.write(np.roll(frame, 4 * value, axis=1))
-    writer.release()
-
-
-def test_a_film(command: Any, refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
-    film, out = tmp_path / "street.mp4", tmp_path / "out"
-    write_film(film, 5)
-    code, said, _ = command("predict", run_dir, film, out, "--write", "overlay,semantic,panoptic", "--batch-size=2")
-    assert (code, said) == (0, f"5 frames segmented: {out}\n")
-    names = [f"{number:06}" for number in range(5)]
-    expected = {f"{kind}/{name}.png" for kind in ("semantic", "panoptic") for name in names}
-    assert set(contents(out)) == expected | {"overlay.mp4", "panoptic.json", "categories.json"}
-    video = Video.open(out / "overlay.mp4")
-    assert (video.num_frames, video.rate, video.size) == (5, 12.5, (48, 64))
-    index = json.loads((out / "panoptic.json").read_text())
-    assert [image["file_name"] for image in index["images"]] == [f"street.mp4#{name}" for name in names]
-    assert "cannot be resumed" in refuses("predict", run_dir, film, out, "--resume")
-    assert "is not empty" in refuses("predict", run_dir, film, out)
-    assert command("predict", run_dir, film, out, "--overwrite").code == 0
-
-
-def test_films_that_are_none(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
-    (tmp_path / "a.mp4").write_bytes(b"no film")
-    assert "a.mp4 cannot be decoded" in refuses("predict", run_dir, tmp_path / "a.mp4", tmp_path / "out")
-    assert "none.avi does not exist" in refuses("predict", run_dir, tmp_path / "none.avi", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_film_that_the_disk_does_not_hold(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
-    film, out = tmp_path / "street.mp4", tmp_path / "out"
-    write_film(film, 6)
-    with file_size_limit(5_000):
-        sentence = refuses("predict", run_dir, film, out, "--write=overlay")
-    assert f"{out / 'overlay.mp4'} came out with" in sentence
-    assert contents(out) == {}

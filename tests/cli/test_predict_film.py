@@ -1,0 +1,189 @@
+"""`seamseg predict` of a film: its files, going on where it stopped, and what can go wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from command_processes import COMMAND, environment
+from full_disk import file_size_limit
+
+from seamseg.predict import pipeline
+from seamseg.predict.video_file import Video
+
+SECONDS = 120
+
+
+def write_film(path: Path, number: int, size: tuple[int, int] = (48, 64)) -> None:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 12.5, size[::-1])
+    for value in range(number):
+        frame = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+        writer.write(np.roll(frame, 4 * value, axis=1))
+    writer.release()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Of all files but the journal, whose lines tell times."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".predictions.journal")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def frames(path: Path) -> list[Any]:
+    """The pixels of a film: its file tells when it was written."""
+    return [frame.tolist() for frame in Video.open(path).frames()]
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    write_film(tmp_path / "street.mp4", 7)
+    return tmp_path / "street.mp4"
+
+
+@pytest.fixture
+def stopped(
+    command: Any, run_dir: Path, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Path]:
+    """Stops a run on the film after three frames."""
+
+    def run(*options: str) -> Path:
+        original = pipeline._predicted
+
+        def dies(*given: Any) -> Iterator[Any]:
+            for number, found in enumerate(original(*given)):
+                if number == 3:
+                    raise OSError("stopped")
+                yield found
+
+        with monkeypatch.context() as patched:
+            patched.setattr(pipeline, "_predicted", dies)
+            patched.setattr(pipeline, "done_in_threads", lambda function, items, threads, ahead: map(function, items))
+            assert command("predict", run_dir, film, tmp_path / "out", *options).code == 2
+        return tmp_path / "out"
+
+    return run
+
+
+def test_a_film(command: Any, refuses: Callable[..., str], run_dir: Path, film: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, said, _ = command("predict", run_dir, film, out, "--write", "overlay,semantic,panoptic", "--batch-size=2")
+    assert (code, said) == (0, f"7 frames segmented: {out}\n")
+    names = [f"{number:06}" for number in range(7)]
+    expected = {f"{kind}/{name}.png" for kind in ("semantic", "panoptic") for name in names}
+    assert set(contents(out)) == expected | {"overlay.mp4", "panoptic.json", "categories.json"}
+    video = Video.open(out / "overlay.mp4")
+    assert (video.num_frames, video.rate, video.size) == (7, 12.5, (48, 64))
+    index = json.loads((out / "panoptic.json").read_text())
+    assert [image["file_name"] for image in index["images"]] == [f"street.mp4#{name}" for name in names]
+    assert "is not empty" in refuses("predict", run_dir, film, out)
+    assert command("predict", run_dir, film, out, "--overwrite").code == 0
+    assert set(contents(out)) == {f"panoptic/{name}.png" for name in names} | {"overlay.mp4", "panoptic.json"}
+
+
+@pytest.mark.parametrize("kinds", ["overlay", "panoptic", "overlay,panoptic,instances"])
+def test_a_run_that_stopped_goes_on(
+    command: Any, stopped: Callable[..., Path], run_dir: Path, film: Path, tmp_path: Path, kinds: str
+) -> None:
+    assert command("predict", run_dir, film, tmp_path / "whole", "--write", kinds).code == 0
+    out = stopped("--write", kinds)
+    assert not (out / "overlay.mp4").exists()
+    assert not (out / "panoptic.json").exists()
+    code, said, _ = command("predict", run_dir, film, out, "--write", kinds, "--resume")
+    assert (code, said) == (0, f"7 frames segmented (3 of them before): {out}\n")
+    truth, found = contents(tmp_path / "whole"), contents(out)
+    assert truth.keys() == found.keys()
+    assert [name for name in truth if truth[name] != found[name] and name != "overlay.mp4"] == []
+    if "overlay" in kinds:
+        assert frames(out / "overlay.mp4") == frames(tmp_path / "whole" / "overlay.mp4")
+
+
+def test_a_finished_run_needs_nothing(command: Any, run_dir: Path, film: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert command("predict", run_dir, film, out).code == 0
+    before = contents(out)
+    (out / "panoptic.json").unlink()  # killed just before it
+    stamp = (out / "overlay.mp4").stat().st_mtime_ns
+    result = command("predict", run_dir, film, out, "--resume")
+    assert result.out == f"7 frames segmented (7 of them before): {out}\n"
+    assert contents(out) == before
+    assert (out / "overlay.mp4").stat().st_mtime_ns == stamp
+
+
+def test_another_film_of_the_same_name_is_done_anew(command: Any, run_dir: Path, film: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert command("predict", run_dir, film, out).code == 0
+    write_film(film, 4)
+    assert command("predict", run_dir, film, out, "--resume").out == f"4 frames segmented: {out}\n"
+    assert Video.open(out / "overlay.mp4").num_frames == 4
+
+
+def test_overwriting_forgets_what_was_there(
+    command: Any, stopped: Callable[..., Path], run_dir: Path, film: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert command("predict", run_dir, film, out).code == 0
+    assert stopped("--overwrite") == out
+    assert not (out / "overlay.mp4").exists(), "a film that is there counts as whole"
+    assert command("predict", run_dir, film, out, "--resume").out.startswith("7 frames segmented (3 of them")
+    assert Video.open(out / "overlay.mp4").num_frames == 7
+
+
+def test_what_a_power_cut_left(
+    command: Any, refuses: Callable[..., str], stopped: Callable[..., Path], run_dir: Path, film: Path, tmp_path: Path
+) -> None:
+    out = stopped()
+    copy = shutil.copytree(out, tmp_path / "copy")
+    (out / ".frames" / "000001.npz").write_bytes(b"")
+    assert command("predict", run_dir, film, out, "--resume").out.startswith("7 frames segmented (1 of them before)")
+    (copy / ".frames" / "000001.npz").write_bytes(b"torn")
+    shutil.rmtree(out)
+    copy.rename(out)  # the journal tells of files by their paths
+    sentence = refuses("predict", run_dir, film, out, "--resume")
+    assert sentence == f"{out}/.frames/000001.npz is damaged; begin the film anew by --overwrite"
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_goes_on(command: Any, run_dir: Path, tmp_path: Path) -> None:
+    film, out = tmp_path / "street.mp4", tmp_path / "out"
+    write_film(film, 60)
+    assert command("predict", run_dir, film, tmp_path / "whole").code == 0
+    start = [*COMMAND, "predict", *map(str, (run_dir, film, out)), "--device", "cpu"]
+    with subprocess.Popen(start, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+        latest = time.monotonic() + SECONDS
+        while len(list(out.glob("panoptic/0*.png"))) < 20:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < latest
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+    result = command("predict", run_dir, film, out, "--resume")
+    assert 10 < int(result.out.split("(")[1].split(" of")[0]) < 60, result
+    assert frames(out / "overlay.mp4") == frames(tmp_path / "whole" / "overlay.mp4")
+    assert contents(out).keys() == contents(tmp_path / "whole").keys()
+
+
+def test_films_that_are_none(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"no film")
+    assert "a.mp4 cannot be decoded" in refuses("predict", run_dir, tmp_path / "a.mp4", tmp_path / "out")
+    assert "none.avi does not exist" in refuses("predict", run_dir, tmp_path / "none.avi", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_film_that_the_disk_does_not_hold(
+    command: Any, refuses: Callable[..., str], run_dir: Path, film: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with file_size_limit(5_000):
+        sentence = refuses("predict", run_dir, film, out, "--write=overlay")
+    assert f"{out / 'overlay.mp4'} came out with" in sentence
+    assert not [path for path in out.iterdir() if not path.name.startswith(".")]
+    result = command("predict", run_dir, film, out, "--write=overlay", "--resume")
+    assert result.out == f"7 frames segmented (7 of them before): {out}\n"
+    assert Video.open(out / "overlay.mp4").num_frames == 7
