@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from seamseg.metrics.matching import FloatArray, Matching, pair_iou
-from seamseg.metrics.overlaps import BoolArray, IntArray, Overlaps
-from seamseg.ops.overlaps import COLUMNS
-from seamseg.structures import VOID, ImageId
+from seamseg.metrics.matching import FloatArray, pair_iou
+from seamseg.metrics.overlaps import IntArray, Overlaps
+from seamseg.structures import VOID
 
 POOR_IOU = 0.1
 """From here on a segment of the right class is badly segmented rather than missed (Bolya et al. 2020, "TIDE")."""
-
-CASES = np.dtype([("is_true", "?"), ("class", "u1"), ("other", "u1"), ("outcome", "u1"), ("area", "i8"), ("iou", "f8")])
 
 
 class Outcome(IntEnum):
@@ -37,107 +31,41 @@ class Outcome(IntEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class ImageSegments:
-    """What is kept of every image until the outcomes are looked at, of all images at once: a few kilobytes.
+class SideOutcomes:
+    """Of the K segments of one side, whether they count in panoptic quality or not.
 
     Attributes:
-        image_id: the data set's own id.
-        pairs: N×3, of every pair of segments that share a pixel the true one, the predicted one and these pixels.
-        true_classes, true_crowd, predicted_classes: of the segments, as in :class:`Overlaps`.
-        present, false: the true segments that can be found and the false predictions, as in :class:`Matching`.
+        outcomes: K values of :class:`Outcome`.
+        partners: K, the segment of the other side that the outcome refers to, the best if there are several; −1 if
+            ``ALONE``.
+        iou: K, with the partner; 0 if ``ALONE``.
     """
 
-    image_id: ImageId
-    pairs: IntArray
-    true_classes: IntArray
-    true_crowd: BoolArray
-    predicted_classes: IntArray
-    present: IntArray
-    false: IntArray
-
-    @classmethod
-    def of(cls, image_id: ImageId, overlaps: Overlaps, matching: Matching) -> ImageSegments:
-        """Of an image whose segments are matched."""
-        pairs = np.stack([overlaps.true, overlaps.predicted, overlaps.pixels], axis=1)
-        classes = overlaps.true_classes, overlaps.true_crowd, overlaps.predicted_classes
-        return cls(image_id, pairs, *classes, matching.present_segments, matching.false_segments)
+    outcomes: IntArray
+    partners: IntArray
+    iou: FloatArray
 
 
-def segment_cases(images: Sequence[ImageSegments]) -> NDArray[Any]:
-    """The segments that count in the panoptic quality of some images.
-
-    Returns:
-        Of type ``CASES``, a row for every true segment that can be found, image by image, then one for every false
-        prediction: the side, the class, the class of its counterpart (255 if ``ALONE``), the outcome, its own pixels,
-        and its IoU with the counterpart (0 if ``ALONE``).
-    """
-    if not images:
-        return np.zeros(0, CASES)
-    overlaps, present, false = _joined(images)
+def judge(overlaps: Overlaps) -> tuple[SideOutcomes, SideOutcomes]:
+    """The outcomes of the true segments, and of the predicted ones."""
     true_classes, predicted_classes = overlaps.class_pairs
     known = (true_classes != VOID) & (predicted_classes != VOID) & ~overlaps.true_crowd[overlaps.true]
     pairs = np.flatnonzero(known)
     iou, alike = pair_iou(overlaps, pairs), true_classes[pairs] == predicted_classes[pairs]
-    true = _Side(overlaps.true, predicted_classes, overlaps.true_classes)
-    predicted = _Side(overlaps.predicted, true_classes, overlaps.predicted_classes)
-    rows = [
-        side.cases(overlaps.pixels, pairs, iou, alike, chosen) for side, chosen in ((true, present), (predicted, false))
-    ]
-    rows[0]["is_true"] = True
-    return np.concatenate(rows)
-
-
-def _joined(images: Sequence[ImageSegments]) -> tuple[Overlaps, IntArray, IntArray]:
-    """All as if they were one image, and its segments that are present and false."""
-    first_true = _starts([len(image.true_classes) for image in images])
-    first_predicted = _starts([len(image.predicted_classes) for image in images])
-    lengths = [len(image.pairs) for image in images]
-    table = np.zeros((sum(lengths), COLUMNS), np.int64)
-    table[:, :3] = np.concatenate([image.pairs for image in images])
-    table[:, 0] += np.repeat(first_true, lengths)
-    table[:, 1] += np.repeat(first_predicted, lengths)
-    true_classes, true_crowd, predicted_classes = (
-        np.concatenate([getattr(image, name) for image in images])
-        for name in ("true_classes", "true_crowd", "predicted_classes")
+    outcomes = np.select(
+        [alike & (iou > 0.5), iou > 0.5, alike & (iou >= POOR_IOU)],
+        [Outcome.FOUND, Outcome.CONFUSED, Outcome.POOR],
+        Outcome.ALONE,
     )
-    present = np.concatenate([image.present + start for image, start in zip(images, first_true, strict=True)])
-    false = np.concatenate([image.false + start for image, start in zip(images, first_predicted, strict=True)])
-    return Overlaps.of_table(table, true_classes, true_crowd, predicted_classes), present, false
+    # What speaks louder comes later and so takes the place of the rest: the first outcome, then the highest IoU.
+    order = np.lexsort((iou, -outcomes))
+    order = order[outcomes[order] != Outcome.ALONE]
+    true, predicted = overlaps.true[pairs[order]], overlaps.predicted[pairs[order]]
+    told = outcomes[order], iou[order]
+    return _side(true, predicted, overlaps.num_true, *told), _side(predicted, true, overlaps.num_predicted, *told)
 
 
-def _starts(lengths: list[int]) -> IntArray:
-    return np.cumsum([0, *lengths[:-1]])
-
-
-@dataclass(frozen=True, eq=False)
-class _Side:
-    """One side: per pair the segment and the class on the other side, per segment its class."""
-
-    segments: IntArray
-    other_classes: IntArray
-    classes: IntArray
-
-    def cases(
-        self, pixels: IntArray, pairs: IntArray, iou: FloatArray, alike: BoolArray, chosen: IntArray
-    ) -> NDArray[Any]:
-        """One row per chosen segment, in ascending order; which side it is, is left open."""
-        num = len(self.classes)
-        of_pair, strong = self.segments[pairs], ~alike & (iou > 0.5)
-        same, other, other_class = np.zeros(num), np.zeros(num), np.full(num, VOID)
-        np.maximum.at(same, of_pair[alike], iou[alike])
-        other[of_pair[strong]] = iou[strong]  # a segment has one such pair at most
-        other_class[of_pair[strong]] = self.other_classes[pairs[strong]]
-        states = np.select(
-            [same > 0.5, other > 0.5, same >= POOR_IOU], [Outcome.FOUND, Outcome.CONFUSED, Outcome.POOR], Outcome.ALONE
-        )
-        confused, alone = states == Outcome.CONFUSED, states == Outcome.ALONE
-        rows = np.zeros(len(chosen), CASES)
-        for name, values in (
-            ("class", self.classes),
-            ("other", np.where(confused | alone, other_class, self.classes)),
-            ("outcome", states),
-            ("area", np.bincount(self.segments, pixels, num)),
-            ("iou", np.where(confused, other, np.where(alone, 0, same))),
-        ):
-            rows[name] = values[chosen]
-        return rows
+def _side(segments: IntArray, partners: IntArray, num: int, outcomes: IntArray, iou: FloatArray) -> SideOutcomes:
+    side = SideOutcomes(np.full(num, Outcome.ALONE, np.int64), np.full(num, -1), np.zeros(num))
+    side.outcomes[segments], side.partners[segments], side.iou[segments] = outcomes, partners, iou
+    return side

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.data.images import BrokenImageError
-from seamseg.metrics.segment_verdicts import ImageVerdicts, SideVerdicts, Verdict, judge
 from seamseg.report.folder import DATA, PHOTOGRAPHS, THUMBNAILS
 from seamseg.report.material import ReportImage
 from seamseg.report.photographs import read_photograph
 from seamseg.report.pictures import PictureFiles, fit, write_pictures
 from seamseg.report.segments import as_segmentation, mean_object_score, side_record
+from seamseg.report.verdicts import ImageVerdicts, SideVerdicts, Verdict, judge_segments
 from seamseg.score import image_overlaps, read_segments
 from seamseg.structures import VOID, Categories, PanopticSegmentation, Size
 from seamseg.visualization.images import Picture
@@ -77,7 +77,9 @@ class ImageWriter:
         pixels, fault = _pixels(image, size)
         pictures = PictureFiles(*(self.folder / name / f"{file}.jpg" for name in (PHOTOGRAPHS, THUMBNAILS)))
         write_pictures(pictures, pixels, prediction, self.categories, self.longest)
-        verdicts = None if image.true is None else judge(image_overlaps(image.true, image.predicted, boundary=False))
+        verdicts = (
+            None if image.true is None else judge_segments(image_overlaps(image.true, image.predicted, boundary=False))
+        )
         content = json.dumps(self._content(image, prediction, verdicts), separators=(",", ":"), allow_nan=False)
         (self.folder / DATA / f"{file}.js").write_text(f'seamseg.receiveImage("{file}",{content});\n')
         areas = np.bincount(prediction.ids.numpy().ravel(), minlength=len(image.predicted.ids))

@@ -10,9 +10,9 @@ from typing import Any
 from seamseg import __version__
 from seamseg.metrics.image_counts import ImageCounts
 from seamseg.metrics.scores import Scores
-from seamseg.metrics.segment_verdicts import Verdict
 from seamseg.report.image_files import ImageSummary
 from seamseg.report.material import ReportMaterial
+from seamseg.report.verdicts import Verdict
 from seamseg.structures import ImageId
 
 _TRUE_ERRORS = (Verdict.MISSED, Verdict.WRONG_CLASS, Verdict.BADLY_CUT)

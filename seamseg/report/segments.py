@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from seamseg.data.panoptic_files import ListedSegments
-from seamseg.metrics.segment_verdicts import SideVerdicts
 from seamseg.metrics.segments import Segments
 from seamseg.report.id_code import encode_ids
+from seamseg.report.verdicts import SideVerdicts
 from seamseg.structures import VOID, Categories, PanopticSegmentation, Size
 from seamseg.visualization.colors import segment_colors
 from seamseg.visualization.resize import resize_segmentation

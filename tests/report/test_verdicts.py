@@ -13,8 +13,8 @@ from panoptic_pairs import CATEGORIES, Side, empty_pairs, random_pair
 from seamseg.data.panoptic_files import open_annotation, open_results
 from seamseg.metrics.matching import match
 from seamseg.metrics.overlaps import Overlaps
-from seamseg.metrics.segment_verdicts import Verdict, judge
 from seamseg.metrics.segments import Segments
+from seamseg.report.verdicts import Verdict, judge_segments
 from seamseg.score import image_overlaps
 from seamseg.structures import VOID, Categories
 
@@ -34,7 +34,7 @@ def test_every_kind_is_drawn(tmp_path) -> None:
     drawn = write_drawn_predictions(tmp_path)
     truth = open_annotation(drawn.truth, None)
     results = open_results(drawn.predictions / "panoptic.json", None, truth.categories)
-    found = judge(image_overlaps(truth.images[10], results.images[11], boundary=False))
+    found = judge_segments(image_overlaps(truth.images[10], results.images[11], boundary=False))
     kinds = [Verdict.FOUND, Verdict.FOUND, Verdict.FOUND, Verdict.BADLY_CUT, Verdict.WRONG_CLASS]
     assert found.true.verdicts == [Verdict.NOT_COUNTED, *kinds, Verdict.MISSED]
     assert found.predicted.verdicts == [Verdict.NOT_COUNTED, *kinds, Verdict.FALSE]
@@ -49,7 +49,7 @@ def test_they_add_up_to_the_panoptic_quality(seed: int) -> None:
     pairs = [random_pair(seed)] if seed < 36 else [empty_pairs()[seed - 36]]
     for true, predicted in pairs:
         overlaps = Overlaps.between(segments(predicted), segments(true))
-        verdicts, counts = judge(overlaps), match(overlaps).counts(len(CATEGORIES))
+        verdicts, counts = judge_segments(overlaps), match(overlaps).counts(len(CATEGORIES))
         sides = (
             (verdicts.true, overlaps.true_classes, counts[3]),
             (verdicts.predicted, overlaps.predicted_classes, counts[2]),
@@ -69,7 +69,7 @@ def test_they_add_up_to_the_panoptic_quality(seed: int) -> None:
 def test_partners_by_looking_at_every_pair(seed: int) -> None:
     true, predicted = (segments(side) for side in random_pair(seed))
     overlaps = Overlaps.between(predicted, true)
-    verdicts = judge(overlaps)
+    verdicts = judge_segments(overlaps)
     void = true.classes[true.ids.long()] == VOID
     for p, (verdict, partner, iou) in enumerate(
         zip(verdicts.predicted.verdicts, verdicts.predicted.partners, verdicts.predicted.iou, strict=True)
