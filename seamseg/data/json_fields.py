@@ -18,8 +18,11 @@ def load_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file.
 
     Raises:
-        ValueError: the file is not JSON, or not an object.
+        ValueError: it is a folder, or the file is not JSON, or not an object.
+        OSError: it cannot be read.
     """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a JSON file")
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:  # of the decoder, of the text encoding, or of too many brackets

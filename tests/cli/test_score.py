@@ -89,6 +89,9 @@ def test_wrong_files_are_the_users_error(
     Path(files[1]).write_text(json.dumps(content))
     assert main(["score", "--gt", files[0], "--pred", files[1]]) == 2
     assert "category_id 5 is not among the categories" in capsys.readouterr().err
+    folder = str(Path(files[0]).parent)
+    assert main(["score", "--gt", folder, "--pred", files[1]]) == 2
+    assert capsys.readouterr().err == f"seamseg: {folder} is a folder; name a JSON file\n"
 
 
 ANALYSIS = {
