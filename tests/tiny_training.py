@@ -11,6 +11,7 @@ import copy
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -72,3 +73,21 @@ class Watcher:
 
     def save(self, position: Position) -> None:
         self.saved.append(copy.deepcopy(self.trainer.checkpoint(position, "settings", Categories(()))))
+
+
+def trained(trainer: Trainer, steps: int | None = None) -> Watcher:
+    """Trains, and stops after so many steps."""
+    watcher = Watcher(trainer, stop_after=steps)
+    trainer.run(Position(), watcher, watcher.stop)
+    return watcher
+
+
+def equal(first: Any, second: Any) -> bool:
+    """Whether two states are alike, tensor by tensor."""
+    if isinstance(first, torch.Tensor):
+        return isinstance(second, torch.Tensor) and first.dtype == second.dtype and torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(equal(first[key], second[key]) for key in first)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(equal, first, second))
+    return bool(first == second)
