@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 
 from seamseg import __version__
 from seamseg.build import Model, load_model
+from seamseg.export import numpy_fusion
 from seamseg.export.fixed_network import FixedSizeNet
 from seamseg.export.graph_files import trace
 from seamseg.export.numpy_fusion import Description
@@ -57,6 +58,12 @@ def prepared(options: argparse.Namespace) -> tuple[ExportedProgram, Description]
     size = options.size or default_size(model.transform.shortest_side, model.transform.longest_side)
     program = trace(FixedSizeNet(model.network, model.transform.normalize, size))
     return program, describe(model, size)
+
+
+def say_written(out: Path, description: Description) -> None:
+    """Tells what was written, and where to find the other half of the work."""
+    print(f"a network for images of {description.height}×{description.width} pixels: {out}")
+    print(f"what makes segments of its outputs, with numpy alone: {numpy_fusion.__file__}")
 
 
 def default_size(shortest_side: int, longest_side: int) -> Size:

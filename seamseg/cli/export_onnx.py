@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from seamseg.cli.export_arguments import add_arguments, prepared
+from seamseg.cli.export_arguments import add_arguments, prepared, say_written
 from seamseg.export.graph_files import check_onnx, write_onnx
 
 
@@ -15,8 +15,8 @@ def add_parser(verbs: Any) -> None:
         "export-onnx",
         help="write a network as an ONNX file",
         description="Writes a network for images of one size as an ONNX file: an image goes in, the class of every "
-        "pixel and a fixed number of objects come out, which seamseg/export/numpy_fusion.py fuses. docs/export.md says "
-        "how to run it.",
+        "pixel and a fixed number of objects come out. docs/export.md says how to run it, and how to fuse them by "
+        "numpy.",
     )
     add_arguments(verb, ".onnx")
     verb.set_defaults(run=run)
@@ -26,5 +26,5 @@ def run(options: argparse.Namespace) -> int:
     check_onnx()
     program, description = prepared(options)
     write_onnx(options.out, program, description)
-    print(f"a network for images of {description.height}×{description.width} pixels: {options.out}")
+    say_written(options.out, description)
     return 0

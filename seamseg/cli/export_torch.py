@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from seamseg.cli.export_arguments import add_arguments, prepared
+from seamseg.cli.export_arguments import add_arguments, prepared, say_written
 from seamseg.export.graph_files import write_torch
 
 
@@ -25,5 +25,5 @@ def add_parser(verbs: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     program, description = prepared(options)
     write_torch(options.out, program, description)
-    print(f"a network for images of {description.height}×{description.width} pixels: {options.out}")
+    say_written(options.out, description)
     return 0

@@ -31,7 +31,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
-def test_everything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     experiment = tiny_experiment(None, "fusion.score_threshold=0.1")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "demo").mkdir(parents=True)
@@ -46,6 +46,8 @@ def test_everything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             name, *arguments = shlex.split(line.replace("256x512", "64x96"))
             assert name == "seamseg"
             assert main(arguments) == 0, line
+            fusion = Path(capsys.readouterr().out.splitlines()[1].split(": ")[1])
+            assert "def fuse(" in fusion.read_text()
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     said = []
     for code in blocks("python"):
