@@ -49,7 +49,7 @@ bench-abn: $(STAMP) $(INPLACE_ABN) ## the norm beside BatchNorm and inplace-abn:
 bench-data: $(STAMP) ## training samples beside the plain Pillow recipe: five minutes
 	@$(BIN)/python -m benchmarks.data $(ARGS)
 
-bench-predict: $(STAMP) ## a folder of photographs beside the bare network: ten minutes on two quiet cores
+bench-predict: $(STAMP) ## a folder of photographs beside the bare network: twenty minutes on two quiet cores
 	@$(BIN)/python -m benchmarks.predict $(ARGS)
 
 bench-score: $(STAMP) $(SCORE_PEERS) ## scoring of files and maps, fusion and arg-max beside their peers: ten minutes

@@ -65,9 +65,10 @@ def high_water_mark() -> float:
 
 
 def small_predictor() -> Predictor:
-    """The network of the recipe for made-up scenes, with random weights, on the CPU."""
+    """The network of the recipe for made-up scenes, with random weights and few regions to be quick, on the CPU."""
     sides = [f"data.shortest_side={SIZE[0]}", f"data.longest_side={SIZE[1]}"]
-    experiment = load_experiment(settings_file("scenes_r18"), sides)
+    few = ["rpn.inference.before_nms=100", "rpn.inference.after_nms=10", "roi.max_predictions=5"]
+    experiment = load_experiment(settings_file("scenes_r18"), [*sides, *few])
     network = build_initialised_network(experiment, SCENE_CATEGORIES)
     fusion = build_fusion(experiment, SCENE_CATEGORIES.num_stuff)
     return Predictor(network, build_input_transform(experiment), fusion, torch.device("cpu"))
