@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +69,19 @@ def find_photographs(
         else:
             found[image_id] = path
     if missing:
-        raise ValueError(
-            f"{len(missing)} of {len(names)} photographs are not in {folder}, such as {missing[0]}; {_REMEDY}"
-        )
+        raise ValueError(_missing(missing, len(names), folder))
     return found
+
+
+def _missing(names: Sequence[str], num_images: int, folder: Path) -> str:
+    """What to say of photographs that are not there."""
+    films = [name for name in names if (folder / name.rpartition("#")[0]).is_file()]
+    if films:
+        return (
+            f"{films[0]} is a frame of a film, and a report shows photographs: segment the frames as images, such as "
+            "`ffmpeg -i FILM FOLDER/%06d.jpg` writes"
+        )
+    return f"{len(names)} of {num_images} photographs are not in {folder}, such as {names[0]}; {_REMEDY}"
 
 
 def read_photograph(path: Path, size: Size, stated_by: str) -> NDArray[np.uint8]:

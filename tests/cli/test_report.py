@@ -37,6 +37,15 @@ def test_notes_go_to_the_user(command: Callable, drawn: DrawnPredictions, tmp_pa
     assert "1 of 3 predicted images are not annotated; they have no scores" in result.err
 
 
+def test_a_film_is_no_photograph(refuses: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
+    (drawn.photographs / "street.mp4").write_bytes(b"film")
+    drawn.edit(
+        drawn.predictions / "panoptic.json", lambda content: content["images"][0].update(file_name="street.mp4#000000")
+    )
+    said = refuses("report", drawn.predictions, tmp_path / "out")
+    assert said.startswith("street.mp4#000000 is a frame of a film, and a report shows photographs")
+
+
 def test_photographs_that_cannot_be_read_are_named(command: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
     (drawn.photographs / "street.jpg").write_bytes(b"broken")
     code, said, err = command("report", drawn.predictions, tmp_path / "out")
