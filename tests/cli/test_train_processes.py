@@ -25,21 +25,26 @@ def wait_for_a_step(run: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.slow
-def test_a_signal_to_the_whole_process_group_saves_too(data: Path, tmp_path: Path) -> None:
-    """As `timeout` and job schedulers send it: the processes that read images get it as well."""
+def start_training(data: Path, folder: Path) -> tuple[subprocess.Popen[str], Path]:
+    """A process that trains for long, in a session of its own, and its run folder."""
     overrides = ["training.epochs=300", "training.validate_every=0", "data.num_workers=1"]
-    config = write_tiny_config(tmp_path / "long.yaml", data, *overrides)
-    run = tmp_path / "run"
+    config, run = write_tiny_config(folder / "long.yaml", data, *overrides), folder / "run"
     process = subprocess.Popen(
         [*COMMAND, "train", str(config), "--run-dir", str(run), "--device", "cpu"],
         env=environment(),
-        cwd=tmp_path,
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
+    return process, run
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_whole_process_group_saves_too(data: Path, tmp_path: Path) -> None:
+    """As `timeout` and job schedulers send it: the processes that read images get it as well."""
+    process, run = start_training(data, tmp_path)
     try:
         wait_for_a_step(run, process)
         os.killpg(process.pid, signal.SIGTERM)
@@ -63,17 +68,7 @@ def children(process: int) -> list[int]:
 
 @pytest.mark.slow
 def test_a_killed_reader_of_images_gives_one_sentence(data: Path, tmp_path: Path) -> None:
-    overrides = ["training.epochs=300", "training.validate_every=0", "data.num_workers=1"]
-    config = write_tiny_config(tmp_path / "long.yaml", data, *overrides)
-    run = tmp_path / "run"
-    process = subprocess.Popen(
-        [*COMMAND, "train", str(config), "--run-dir", str(run), "--device", "cpu"],
-        env=environment(),
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process, run = start_training(data, tmp_path)
     try:
         wait_for_a_step(run, process)
         for child in children(process.pid):
