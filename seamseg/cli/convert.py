@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from seamseg.cli import convert_sources
+from seamseg.cli.wording import counted
 from seamseg.data.convert.job import Job, Outcome, run_job
 from seamseg.runtime.progress import progress_bar
 
@@ -62,5 +63,6 @@ def _sentence(job: Job[Any], outcome: Outcome) -> str:
     if outcome.num_kept:
         remarks.append(f"{outcome.num_kept} of them earlier")
     if outcome.num_hidden:
-        remarks.append(f"{outcome.num_hidden} objects left out that others cover")
-    return f"{job.title}: {outcome.num_items} images{''.join(f', {remark}' for remark in remarks)}: {job.result}"
+        remarks.append(f"{counted(outcome.num_hidden, 'object')} left out that others cover")
+    said = ", ".join([counted(outcome.num_items, "image"), *remarks])
+    return f"{job.title}: {said}: {job.result}"

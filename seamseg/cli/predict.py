@@ -13,6 +13,7 @@ from seamseg import __version__
 from seamseg.build import build_predictor, load_model
 from seamseg.cli.exit_codes import UNREADABLE
 from seamseg.cli.predict_options import DESCRIPTION, add_arguments, as_info, mode, prediction_options
+from seamseg.cli.wording import counted
 from seamseg.predict import Predictor
 from seamseg.predict.fingerprint import fingerprint
 from seamseg.predict.folder_run import Outcome, predict_photographs
@@ -71,7 +72,7 @@ def film(job: Job, video: Video, process: Process, out: Path) -> int:
     if process.world_size > 1:
         raise ValueError("a film is segmented by one process; leave out torchrun")
     outcome = predict_video(job, video)
-    print(f"{outcome.num_frames} frames segmented{kept(outcome.num_kept)}: {out}")
+    print(f"{counted(outcome.num_frames, 'frame')} segmented{kept(outcome.num_kept)}: {out}")
     return 0
 
 
@@ -79,9 +80,9 @@ def report(outcome: Outcome, out: Path) -> None:
     """Says what was done and what was left out."""
     for one in outcome.unreadable:
         print(f"left out: {one.error}", file=sys.stderr)
-    print(f"{outcome.num_segmented} images segmented{kept(outcome.num_kept)}: {out}")
+    print(f"{counted(outcome.num_segmented, 'image')} segmented{kept(outcome.num_kept)}: {out}")
     if outcome.unreadable:
-        print(f"{len(outcome.unreadable)} images cannot be read: {out / ERRORS_FILE}", file=sys.stderr)
+        print(f"{counted(len(outcome.unreadable), 'image')} cannot be read: {out / ERRORS_FILE}", file=sys.stderr)
 
 
 def kept(number: int) -> str:

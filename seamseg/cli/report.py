@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seamseg.cli.exit_codes import UNREADABLE
+from seamseg.cli.wording import counted
 from seamseg.report import open_material, write_report
 from seamseg.report.write import LONGEST_SIDE
 from seamseg.runtime.progress import split_progress
@@ -64,5 +65,5 @@ def run(options: argparse.Namespace) -> int:
         )
     for sentence in unreadable:
         print(f"shown in grey: {sentence}", file=sys.stderr)
-    print(f"{len(material.images)} images: {options.out / 'index.html'}")
+    print(f"{counted(len(material.images), 'image')}: {options.out / 'index.html'}")
     return UNREADABLE if unreadable else 0

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+from seamseg.cli.wording import counted
 from seamseg.config import Experiment, differing_keys, parse_experiment
 from seamseg.export.model_file import SETTINGS_FILE
 from seamseg.runtime.checkpoint import Checkpoint, load_checkpoint
@@ -91,7 +92,9 @@ def report_resumption(checkpoint: Checkpoint, experiment: Experiment, process: P
         number = process.world_size
         differences.append(f"{number} process{'es' if number > 1 else ''} instead of {checkpoint.num_ranks}")
     if images != position.images_per_batch:
-        differences.append(f"{images} images per batch of all processes instead of {position.images_per_batch}")
+        differences.append(
+            f"{counted(images, 'image')} per batch of all processes instead of {position.images_per_batch}"
+        )
     if differences:
         print(
             f"{' and '.join(differences)}: the epoch goes on with the images that it has not seen, the schedule at the "

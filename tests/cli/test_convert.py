@@ -32,7 +32,7 @@ def test_masks(command: Any, masks: Path, tmp_path: Path) -> None:
     arguments = ("convert", "masks", masks, tmp_path / "out", "--val-every", 3, "--images", "copy")
     code, out, err = command(*arguments)
     train, val = (tmp_path / f"out/annotations/panoptic_{split}.json" for split in ("train", "val"))
-    assert (code, out) == (0, f"train: 2 images: {train}\nval: 1 images: {val}\n")
+    assert (code, out) == (0, f"train: 2 images: {train}\nval: 1 image: {val}\n")
     assert "2/2" in err
     assert not (tmp_path / "out/images/train/a.jpg").is_symlink()
     assert len(CocoPanoptic(tmp_path / "out", "val")) == 1
@@ -40,7 +40,7 @@ def test_masks(command: Any, masks: Path, tmp_path: Path) -> None:
     assert code == 0
     assert out.splitlines()[0] == f"train: complete already, {train} (--overwrite converts it again)"
     code, out, _ = command(*arguments, "--overwrite", "--workers", 1)
-    assert (code, out.splitlines()[1]) == (0, f"val: 1 images: {val}")
+    assert (code, out.splitlines()[1]) == (0, f"val: 1 image: {val}")
 
 
 def test_broken_images_are_listed(command: Any, masks: Path, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_detection_back_to_panoptic(command: Any, data: Path, tmp_path: Path) ->
 def test_cityscapes(command: Any, shared: Path, tmp_path: Path, source: str) -> None:
     code, out, _ = command("convert", "cityscapes", shared / "data/layouts" / source, tmp_path / "out")
     assert code == 0
-    assert "1 images" in out
+    assert "1 image" in out
     assert command("check", tmp_path / "out").code == 0
 
 

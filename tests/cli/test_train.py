@@ -176,7 +176,7 @@ def test_going_on_with_other_images_per_batch_is_said(
     ended = command("train", config, "data.train_batch_size=1", "--run-dir", run, "--resume")
     assert ended.code == 0
     assert "other values than before: data.train_batch_size" in ended.err
-    assert "1 images per batch of all processes instead of 2: the epoch goes on with the images" in ended.err
+    assert "1 image per batch of all processes instead of 2: the epoch goes on with the images" in ended.err
     assert [entry["iteration"] for entry in read_metrics(run)] == [1, 2, 3, 3]
     assert load_experiment(run / "config.yaml").data.train_batch_size == 1
 
