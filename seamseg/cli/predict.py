@@ -63,7 +63,7 @@ def results_folder(
     options: argparse.Namespace, predictor: Predictor, categories: Categories, process: Process
 ) -> ResultsFolder:
     """The folder as this rank sees it."""
-    word = fingerprint(predictor, categories, options.write)
+    word = fingerprint(predictor, categories, options.write, options.images if is_video(options.images) else None)
     return ResultsFolder(options.out, options.write, categories, word, process.rank)
 
 

@@ -6,13 +6,14 @@ read from here, and drawn again.
 
 from __future__ import annotations
 
-import shutil
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from seamseg.predict.film_files import RECORDS_FOLDER
 from seamseg.runtime.files import in_one_step
 from seamseg.structures import PanopticSegmentation
 
@@ -25,7 +26,7 @@ class FrameRecords:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder / ".frames"
+        self._folder = folder / RECORDS_FOLDER
 
     def write(self, name: str, segmentation: PanopticSegmentation) -> None:
         """Keeps what was found in a frame.
@@ -40,24 +41,14 @@ class FrameRecords:
         path = self._path(name)
         return path.is_file() and path.stat().st_size > 0
 
-    def read(self, name: str) -> PanopticSegmentation:
-        """What was found in a frame.
-
-        Raises:
-            ValueError: its file is damaged.
-        """
-        path = self._path(name)
+    def read(self, name: str) -> PanopticSegmentation | None:
+        """What was found in a frame; None if its file is damaged."""
         try:
-            with np.load(path) as arrays:
+            with np.load(self._path(name)) as arrays:
                 found = {key: torch.from_numpy(arrays[key]) for key in ("ids", "classes", "scores", "crowd")}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} is damaged; begin the film anew by --overwrite") from error
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            return None
         return PanopticSegmentation(found["ids"].long(), found["classes"], found["scores"], found["crowd"])
-
-    def remove(self) -> None:
-        """Once the film is whole."""
-        if self._folder.exists():
-            shutil.rmtree(self._folder)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.npz"

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 from seamseg.data.coco_writer import ANNOTATION_FILE
 from seamseg.data.json_lists import write_json_list, write_json_lists
+from seamseg.predict.film_files import remove_film
 from seamseg.predict.outputs import Named, OutputKind
 from seamseg.runtime.files import is_part, write_text, write_whole
 from seamseg.runtime.journal import Item, ItemOutput, Journal, fingerprint_of
@@ -141,7 +142,9 @@ class ResultsFolder:
         assert self._journal is not None, "the folder is not open"
         for number, image in enumerate(images, start=1):
             for entry in self._journal.read(image.name).entries[key]:
-                yield {number_key: number} | entry
+                # An earlier run may have been given another folder, which names are relative to.
+                named = {} if key == "annotations" else {"file_name": image.file_name}
+                yield {number_key: number} | entry | named
 
     def _check(self, mode: Mode) -> None:
         if self.path.exists() and not self.path.is_dir():
@@ -158,8 +161,8 @@ class ResultsFolder:
             )
         if fingerprint_of(journal) != self.fingerprint:
             raise ValueError(
-                f"the predictions in {self.path} are of another model or made with other options; give the same ones, "
-                "replace them by --overwrite, or name another folder"
+                f"the predictions in {self.path} are of another model or film, or made with other options; give the "
+                "same ones, replace them by --overwrite, or name another folder"
             )
 
     @property
@@ -178,8 +181,11 @@ class ResultsFolder:
         return file.resolve().is_relative_to(self.path.resolve())
 
     def _remove_results(self) -> None:
-        """Those that the journals of earlier runs tell of."""
-        for path in [self._journal_path, *self._other_journals()]:
+        """Those that the journals of earlier runs tell of, and what these runs wrote of films."""
+        journals = [path for path in (self._journal_path, *self._other_journals()) if path.exists()]
+        if journals:
+            remove_film(self.path)
+        for path in journals:
             if path.exists():
                 with self._open(path, fingerprint_of(path)) as journal:
                     for file in journal.files():

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seamseg.runtime.files import to_disk
 from seamseg.structures import Size
 from seamseg.visualization.images import Picture
 
@@ -109,6 +110,7 @@ class VideoWriter:
         try:
             if error is None:
                 self._check()
+                to_disk(self._unfinished)  # a film that has its name counts as whole
                 self._unfinished.replace(self._path)
         finally:
             self._unfinished.unlink(missing_ok=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain, count, islice
+from itertools import chain, count, islice, takewhile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seamseg.predict.film_files import OVERLAY_FILE, remove_film, remove_records
 from seamseg.predict.frame_records import FrameRecords
 from seamseg.predict.job import Job
 from seamseg.predict.outputs import OutputWriter
@@ -23,8 +24,6 @@ from seamseg.runtime.threads import done_in_threads
 from seamseg.structures import PanopticSegmentation
 from seamseg.visualization.images import Picture
 from seamseg.visualization.overlay import draw_overlay
-
-OVERLAY_FILE = "overlay.mp4"
 
 
 @dataclass(frozen=True)
@@ -99,15 +98,17 @@ def predict_video(job: Job, video: Video) -> FilmOutcome:
     """
     job.folder.begin(job.mode, ())
     try:
+        if job.mode == "overwrite":
+            remove_film(job.folder.path)
         run = _FilmRun(job, video)
-        names = run.kept if run.is_whole else run.go()
+        names = run.noted if run.is_whole else run.go()
         if not names:
             raise ValueError(f"the film {video.path} cannot be decoded: not even its first frame")
         job.folder.finish(names, (), job.info)
-        run.records.remove()
+        remove_records(job.folder.path)
     finally:
         job.folder.close()
-    return FilmOutcome(len(names), len(run.kept))
+    return FilmOutcome(len(names), len(names) if run.is_whole else run.num_kept)
 
 
 class _FilmRun:
@@ -118,17 +119,13 @@ class _FilmRun:
         self.records = FrameRecords(job.folder.path)
         self._film_path = job.folder.path / OVERLAY_FILE
         self._draws = "overlay" in job.folder.kinds
-        if job.mode == "overwrite":
-            self._forget()
-        # The film appears after its last frame is noted, so if it is there, nothing is missing but the JSON files.
-        self.is_whole = self._draws and self._film_path.exists() and job.folder.holds(FrameName(0, video.path))
-        self.kept = list(self._done())
-        if not self.kept:
-            self._forget()
+        self.noted = list(self._noted())
+        self.is_whole = self._draws and 0 < len(self.noted) == _num_frames(self._film_path)
+        self.num_kept = self._num_recorded() if self._draws else len(self.noted)
 
     def go(self) -> list[FrameName]:
         """Does what is missing; returns all frames."""
-        frames, num_kept = _frames(self.video), len(self.kept)
+        frames, num_kept = _frames(self.video), self.num_kept
         threads = min(MOST_THREADS, available_cores())
         before = done_in_threads(self._draw_again, islice(frames, num_kept), threads, ahead=threads)
         new = overlapped(self.job.predictor, frames, self._write, _broken, self.job.batch_size)
@@ -147,23 +144,20 @@ class _FilmRun:
                 advance(max(num_kept, len(names)), "")
         return names
 
-    def _forget(self) -> None:
-        """What earlier runs left of films, and journals do not tell of."""
-        self._film_path.unlink(missing_ok=True)
-        self.records.remove()
-
-    def _done(self) -> Iterator[FrameName]:
+    def _noted(self) -> Iterator[FrameName]:
         """The frames that an earlier run did: the first ones, since they are noted in their order."""
-        needs_record = self._draws and not self.is_whole
-        for number in count():
-            name = FrameName(number, self.video.path)
-            if not self.job.folder.holds(name) or (needs_record and not self.records.holds(name.name)):
-                return
-            yield name
+        names = (FrameName(number, self.video.path) for number in count())
+        return takewhile(self.job.folder.holds, names)
+
+    def _num_recorded(self) -> int:
+        """How many of them, from the first on, can be drawn again."""
+        return sum(1 for _ in takewhile(lambda name: self.records.holds(name.name), self.noted))
 
     def _draw_again(self, frame: _Frame) -> _Drawn:
-        overlay = self._overlay(frame.pixels, self.records.read(frame.name.name)) if self._draws else None
-        return _Drawn(frame.name, overlay, None)
+        if not self._draws:
+            return _Drawn(frame.name, None, None)
+        found = self.records.read(frame.name.name)
+        return _Drawn(frame.name, self._overlay(frame.pixels, found or self.job.predictor(frame.pixels)), None)
 
     def _write(self, found: Predicted[_Frame]) -> _Drawn:
         folder, name, segmentation = self.job.folder, found.source.name, found.prediction.segmentation
@@ -176,6 +170,14 @@ class _FilmRun:
 
     def _overlay(self, pixels: Picture, segmentation: PanopticSegmentation) -> Picture:
         return draw_overlay(pixels, segmentation, self.job.folder.categories)
+
+
+def _num_frames(film: Path) -> int:
+    """Of a film that may be missing or torn."""
+    try:
+        return Video.open(film).num_frames
+    except (FileNotFoundError, ValueError):
+        return 0
 
 
 def _broken(frame: _Frame, error: Exception) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,8 @@ class Journal:
     """A text file: a line for the work, one for every item that is done.
 
     In memory stay only the places of the lines. A line that is torn, as by a power cut, is dropped with all after it.
-    Only one process has a journal open.
+    Only one process has a journal open. Written files are named relative to the journal's folder, which may be moved or
+    copied with them.
 
     Args:
         path: of the file; its folder exists.
@@ -81,16 +83,16 @@ class Journal:
 
     def holds(self, item: Item) -> bool:
         """Whether the item is done, its sources are as they were, and so are the files that were written."""
-        return item.name in self._checks and self._checks[item.name] == _stamps(item.sources) + _written(
-            self.read(item.name).files
-        )
+        if item.name not in self._checks:
+            return False
+        return bool(self._checks[item.name] == _stamps(item.sources) + _written(self.read(item.name).files))
 
     def append(self, item: Item, converted: ItemOutput) -> None:
         """Notes that an item is done; its files are in place."""
         line = {
             "name": item.name,
             "check": _stamps(item.sources) + _written(converted.files),
-            "files": [str(path) for path in converted.files],
+            "files": [os.path.relpath(path, self._path.parent) for path in converted.files],
             "entries": converted.entries,
             "hidden": converted.num_hidden,
         }
@@ -106,7 +108,8 @@ class Journal:
         """What became of an item that is done."""
         self._file.seek(self._places[name])
         line = json.loads(self._file.readline())
-        return ItemOutput(tuple(Path(path) for path in line["files"]), line["entries"], line["hidden"])
+        files = (self._path.parent / name for name in line["files"])
+        return ItemOutput(tuple(files), line["entries"], line["hidden"])
 
     def files(self) -> Iterator[Path]:
         """All that were written."""
@@ -152,12 +155,13 @@ def _parsed(line: bytes) -> Any:
         return None
 
 
-def _stamps(sources: Sequence[Path]) -> list[list[int]]:
-    """Size and time of change of files; nothing for those that are gone."""
-    stamps = []
+def _stamps(sources: Sequence[Path]) -> list[list[Any]]:
+    """Of files, where they are, and size and time of change of those that are there."""
+    stamps: list[list[Any]] = []
     for path in sources:
         status = path.stat() if path.exists() else None
-        stamps.append([] if status is None else [status.st_size, status.st_mtime_ns])
+        stamp = [] if status is None else [status.st_size, status.st_mtime_ns]
+        stamps.append([str(path.absolute()), *stamp])
     return stamps
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
-import glob
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +17,9 @@ from seamseg.runtime.files import PART, to_disk
 
 _NEW, _OLD = "new", "old"
 """In the temporary folder: what is written, and what it takes the place of."""
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_FRESH = 60
+"""Seconds in which a temporary folder is nobody's but its maker's, who may not have locked it yet."""
 
 
 def write_folder(path: Path, write: Callable[[Path], None], replaceable: Sequence[str] | None) -> None:
@@ -38,7 +43,7 @@ def write_folder(path: Path, write: Callable[[Path], None], replaceable: Sequenc
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
             tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=PART) as temporary,
-            _held(Path(temporary)),
+            _held(Path(temporary), or_not=True),
         ):
             new = Path(temporary, _NEW)
             new.mkdir()
@@ -68,23 +73,41 @@ def check_free(path: Path, replaceable: Sequence[str] | None) -> None:
 
 def _tidy_up(path: Path) -> None:
     """Takes away what processes that were killed have left; one that is still at work holds its folder."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*{PART}"):
-        with suppress(BlockingIOError), _held(left):
-            if (left / _OLD).is_dir() and not path.exists():
-                (left / _OLD).replace(path)
-            shutil.rmtree(left)
+    ours = re.compile(rf"\.{re.escape(path.name)}\.[^.]+{re.escape(PART)}")
+    for left in path.parent.glob(f"*{PART}"):
+        if ours.fullmatch(left.name) and left.is_dir() and not left.is_symlink():
+            with suppress(OSError):  # of others, or gone by now
+                _remove(left, path)
+
+
+def _remove(left: Path, path: Path) -> None:
+    """Takes one away; the folder whose place it was about to take gets its name back."""
+    if time.time() - left.stat().st_mtime < _FRESH and not (left / _NEW).exists():
+        return
+    with _held(left):
+        if (left / _OLD).is_dir() and not path.exists():
+            (left / _OLD).replace(path)
+        shutil.rmtree(left)
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def _held(folder: Path, or_not: bool = False) -> Iterator[None]:
     """Locks a folder until this process leaves, or ends.
 
+    Args:
+        folder: to lock.
+        or_not: do without where the file system has no locks.
+
     Raises:
-        BlockingIOError: another process holds it.
+        OSError: another process holds it, or there are no locks.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if not (or_not and error.errno in _NO_LOCKS):
+                raise
         yield
     finally:
         os.close(descriptor)
@@ -95,9 +118,10 @@ def _put(new: Path, path: Path, aside: Path) -> None:
     if not path.is_dir():
         new.replace(path)
         return
-    path.replace(aside)
     try:
+        path.replace(aside)
         new.replace(path)
-    except BaseException:
-        aside.replace(path)
+    except BaseException:  # Ctrl-C, too
+        if aside.is_dir() and not path.exists():
+            aside.replace(path)
         raise

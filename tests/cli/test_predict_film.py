@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import time
@@ -46,6 +45,14 @@ def frames(path: Path) -> list[Any]:
 def film(tmp_path: Path) -> Path:
     write_film(tmp_path / "street.mp4", 7)
     return tmp_path / "street.mp4"
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8))
+    return folder
 
 
 @pytest.fixture
@@ -117,16 +124,25 @@ def test_a_finished_run_needs_nothing(command: Any, run_dir: Path, film: Path, t
     assert (out / "overlay.mp4").stat().st_mtime_ns == stamp
 
 
-def test_another_film_of_the_same_name_is_done_anew(command: Any, run_dir: Path, film: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+def test_another_film_is_not_gone_on_with(
+    command: Any, refuses: Callable[..., str], run_dir: Path, film: Path, photographs: Path, tmp_path: Path
+) -> None:
+    out, moved = tmp_path / "out", tmp_path / "elsewhere" / "b.mp4"
     assert command("predict", run_dir, film, out).code == 0
+    before = contents(out)
+    moved.parent.mkdir()
+    film.rename(moved)
     write_film(film, 4)
-    assert command("predict", run_dir, film, out, "--resume").out == f"4 frames segmented: {out}\n"
-    assert Video.open(out / "overlay.mp4").num_frames == 4
+    for other in (film, photographs):
+        assert "are of another model or film" in refuses("predict", run_dir, other, out, "--resume")
+    assert contents(out) == before
+    assert command("predict", run_dir, moved, out, "--resume").code == 0
+    images = json.loads((out / "panoptic.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == [f"b.mp4#{number:06}" for number in range(7)]
 
 
 def test_overwriting_forgets_what_was_there(
-    command: Any, stopped: Callable[..., Path], run_dir: Path, film: Path, tmp_path: Path
+    command: Any, stopped: Callable[..., Path], run_dir: Path, film: Path, photographs: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     assert command("predict", run_dir, film, out).code == 0
@@ -134,20 +150,55 @@ def test_overwriting_forgets_what_was_there(
     assert not (out / "overlay.mp4").exists(), "a film that is there counts as whole"
     assert command("predict", run_dir, film, out, "--resume").out.startswith("7 frames segmented (3 of them")
     assert Video.open(out / "overlay.mp4").num_frames == 7
+    assert stopped("--overwrite") == out
+    (out / ".overlay.unfinished.mp4").write_bytes(b"killed")
+    assert command("predict", run_dir, photographs, out, "--overwrite").code == 0
+    assert set(contents(out)) == {"overlay/a.jpg", "panoptic/a.png", "panoptic.json"}
 
 
-def test_what_a_power_cut_left(
-    command: Any, refuses: Callable[..., str], stopped: Callable[..., Path], run_dir: Path, film: Path, tmp_path: Path
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def tear_journal(path: Path) -> None:
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:4]))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("overlay.mp4", empty), ("panoptic/000003.png", empty), (".predictions.journal", tear_journal)],
+)
+def test_a_finished_film_that_a_power_cut_damaged(
+    command: Any, run_dir: Path, film: Path, tmp_path: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
-    out = stopped()
-    copy = shutil.copytree(out, tmp_path / "copy")
-    (out / ".frames" / "000001.npz").write_bytes(b"")
-    assert command("predict", run_dir, film, out, "--resume").out.startswith("7 frames segmented (1 of them before)")
-    (copy / ".frames" / "000001.npz").write_bytes(b"torn")
-    shutil.rmtree(out)
-    copy.rename(out)  # the journal tells of files by their paths
-    sentence = refuses("predict", run_dir, film, out, "--resume")
-    assert sentence == f"{out}/.frames/000001.npz is damaged; begin the film anew by --overwrite"
+    out = tmp_path / "out"
+    assert command("predict", run_dir, film, out).code == 0
+    before, pictures = contents(out), frames(out / "overlay.mp4")
+    damage(out / name)
+    assert command("predict", run_dir, film, out, "--resume").out.startswith("7 frames segmented")
+    after = contents(out)
+    assert after.keys() == before.keys()
+    assert [name for name in before if before[name] != after[name] and name != "overlay.mp4"] == []
+    assert frames(out / "overlay.mp4") == pictures
+
+
+@pytest.mark.parametrize(("content", "kept"), [(b"", 1), (b"torn", 3), (None, 3)])
+def test_what_a_power_cut_left_of_a_frame(
+    command: Any,
+    stopped: Callable[..., Path],
+    run_dir: Path,
+    film: Path,
+    tmp_path: Path,
+    content: bytes | None,
+    kept: int,
+) -> None:
+    assert command("predict", run_dir, film, tmp_path / "whole").code == 0
+    record = stopped() / ".frames" / "000001.npz"
+    whole = record.read_bytes()
+    record.write_bytes(whole[:60] + bytes(80) + whole[140:] if content is None else content)
+    said = command("predict", run_dir, film, tmp_path / "out", "--resume").out
+    assert said.startswith(f"7 frames segmented ({kept} of them before)")
+    assert frames(tmp_path / "out" / "overlay.mp4") == frames(tmp_path / "whole" / "overlay.mp4")
 
 
 @pytest.mark.slow

@@ -199,6 +199,45 @@ def test_a_mended_image_is_done_by_resuming(command: Any, run_dir: Path, photogr
     assert not (out / "errors.json").exists()
 
 
+def test_names_are_those_of_the_last_run(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
+    """They are relative to what it was given; so is the folder that the file names."""
+    out, listed = tmp_path / "out", tmp_path / "photographs.txt"
+    listed.write_text(f"{photographs / 'a.png'}\n")
+    assert command("predict", run_dir, photographs / "a.png", out, "--write=panoptic,instances").code == 0
+    result = command("predict", run_dir, listed, out, "--write=panoptic,instances", "--resume")
+    assert result.out == f"1 image segmented (1 of them before): {out}\n"
+    content = json.loads((out / "panoptic.json").read_text())
+    assert Path(content["info"]["image_folder"], content["images"][0]["file_name"]).is_file()
+    named = {one["file_name"] for one in json.loads((out / "instances.json").read_text())}
+    assert named == {content["images"][0]["file_name"]}
+
+
+def test_photographs_of_the_same_name_elsewhere_are_others(
+    command: Any, run_dir: Path, photographs: Path, tmp_path: Path
+) -> None:
+    """As an archive unpacks them: the same name, size and time."""
+    folders = [tmp_path / "one", tmp_path / "other"]
+    for value, folder in enumerate(folders):
+        folder.mkdir()
+        cv2.imwrite(str(folder / "a.bmp"), np.full((50, 70, 3), 100 * value, np.uint8))
+        os.utime(folder / "a.bmp", (1, 1))
+    assert command("predict", run_dir, folders[0], tmp_path / "out").code == 0
+    result = command("predict", run_dir, folders[1], tmp_path / "out", "--resume")
+    assert result.out == f"1 image segmented: {tmp_path / 'out'}\n"
+
+
+def test_a_folder_that_was_moved_is_gone_on_with(
+    command: Any, run_dir: Path, photographs: Path, tmp_path: Path
+) -> None:
+    out, moved = tmp_path / "out", tmp_path / "moved"
+    assert command("predict", run_dir, photographs, out).code == 0
+    out.rename(moved)
+    (moved / "panoptic" / "a.png").unlink()
+    result = command("predict", run_dir, photographs, moved, "--resume")
+    assert result.out == f"3 images segmented (2 of them before): {moved}\n"
+    assert (moved / "panoptic" / "a.png").exists()
+
+
 def test_other_files_are_left_alone(
     refuses: Callable[..., str], run_dir: Path, photographs: Path, tmp_path: Path
 ) -> None:

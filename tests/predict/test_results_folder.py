@@ -140,7 +140,7 @@ def test_predictions_made_otherwise_are_not_gone_on_with(tmp_path: Path) -> None
     write(folder, images[0])
     folder.close()
     before = (path / ".predictions.journal").read_bytes()
-    with pytest.raises(ValueError, match="are of another model or made with other options"):
+    with pytest.raises(ValueError, match="are of another model or film, or made with other options"):
         opened(path, "b").begin("resume", images)
     with pytest.raises(ValueError, match="go on with its predictions by --resume, replace"):
         opened(path, "a").begin("new", images)

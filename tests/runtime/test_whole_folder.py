@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -131,10 +133,53 @@ def test_what_a_killed_process_left_goes_with_the_next_one(tmp_path: Path) -> No
         os.kill(killed.pid, signal.SIGKILL)
     assert tree(out) == dict.fromkeys(NAMES, "old")
     assert len(list(tmp_path.iterdir())) == 2
-    (tmp_path / ".other.x.part").mkdir()
     write_folder(out, writer("new"), NAMES)
     assert tree(out) == dict.fromkeys(NAMES, "new")
-    assert {path.name for path in tmp_path.iterdir()} == {"out", ".other.x.part"}
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+
+
+def test_what_others_left_is_left_to_them(tmp_path: Path) -> None:
+    others = {".other.x.part", ".out.v2.x.part", ".out.fresh.part", ".out.json.y.part", ".out.file.part"}
+    for name in (".other.x.part", ".out.v2.x.part"):
+        (tmp_path / name / "new").mkdir(parents=True)
+        (tmp_path / name / "old").mkdir()
+    (tmp_path / ".out.fresh.part").mkdir()  # of one who is about to lock it
+    (tmp_path / ".out.json.y.part").write_text("file")
+    (tmp_path / ".out.file.part").write_text("file")
+    write_folder(tmp_path / "out", writer("new"), None)
+    assert {path.name for path in tmp_path.iterdir()} == {"out"} | others
+    assert (tmp_path / ".out.v2.x.part" / "old").is_dir()
+
+
+@pytest.mark.parametrize("target", ["old", "out"])
+def test_an_interruption_in_a_rename_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    out, replace = tmp_path / "out", Path.replace
+    write_folder(out, writer("old"), None)
+
+    def interrupted(self: Path, to: Path) -> Path:
+        replace(self, to)
+        if Path(to).name == target and self.name != "old":
+            raise KeyboardInterrupt
+        return Path(to)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_folder(out, writer("new"), NAMES)
+    assert tree(tmp_path) == {f"out/{name}": "old" if target == "old" else "new" for name in NAMES}
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".out.x.part" / "new").mkdir(parents=True)
+
+    def refuse(descriptor: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    write_folder(tmp_path / "out", writer("new"), None)
+    assert tree(tmp_path / "out") == dict.fromkeys(NAMES, "new")
+    assert (tmp_path / ".out.x.part").is_dir(), "whether somebody is writing it cannot be told"
 
 
 def test_what_another_process_is_writing_is_left_to_it(tmp_path: Path) -> None:
@@ -149,7 +194,7 @@ def test_what_another_process_is_writing_is_left_to_it(tmp_path: Path) -> None:
 def test_an_old_folder_comes_back_if_its_replacement_was_killed(tmp_path: Path) -> None:
     out, left = tmp_path / "out", tmp_path / ".out.x.part"
     write_folder(out, writer("old"), None)
-    left.mkdir()
+    (left / "new").mkdir(parents=True)
     out.replace(left / "old")  # killed between the two renames
     with pytest.raises(ValueError, match=r"out is not empty"):
         write_folder(out, writer("new"), None)
