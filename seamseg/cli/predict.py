@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import Process, started
 from seamseg.structures import Categories
 
+PATIENCE = timedelta(days=7)
+"""Between the first process that has done its share of the images and the last one: shares differ, and are long."""
+
 
 def add_parser(verbs: Any) -> None:
     """Adds the verb and its arguments."""
@@ -44,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     cv2.setNumThreads(1)  # reading and writing have threads of their own; more would take the cores from the network
     video = Video.open(options.images) if is_video(options.images) else None
     photographs = [] if video else find_photographs(options.images, options.out)
-    with started(options.device) as process:
+    with started(options.device, PATIENCE) as process:
         model = load_model(options.model, process.device)
         predictor = build_predictor(model, process.device, prediction_options(options))
         folder = results_folder(options, predictor, model.categories, process)

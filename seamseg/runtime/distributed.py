@@ -6,12 +6,14 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import distributed as dist
 
 from seamseg.ops.collectives import connect
+from seamseg.runtime.start_name import agreed_name
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
@@ -58,11 +60,13 @@ def choose_device(name: str | None = None) -> torch.device:
 
 
 @contextlib.contextmanager
-def started(device: str | None = None) -> Iterator[Process]:
+def started(device: str | None = None, patience: timedelta | None = None) -> Iterator[Process]:
     """Joins the processes that ``torchrun`` started, or stands alone; leaves them at the end.
 
     Args:
         device: such as ``cpu`` or ``cuda:1``; None chooses CUDA where there is one, each process its own.
+        patience: how long one may wait for another in the middle; None is torch's default, ten minutes with nccl and
+            thirty with gloo.
 
     Raises:
         ValueError: there is no such device.
@@ -79,7 +83,7 @@ def started(device: str | None = None) -> Iterator[Process]:
     os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")
     store, rank, world_size = _store_of_this_start()
     backend = "nccl" if chosen.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=patience)
     connect()  # a group that has not come about cannot be destroyed: that would wait, too
     try:
         yield Process(dist.get_rank(), dist.get_world_size(), chosen)
@@ -94,17 +98,13 @@ def started(device: str | None = None) -> Iterator[Process]:
 
 
 def _store_of_this_start() -> tuple[Store, int, int]:
-    """Where the processes leave their addresses for each other, and this one's rank among how many.
-
-    ``torchrun`` keeps its store when it starts processes again, and torch (2.14) leaves it to them to tell their
-    entries from those of the ended ones, whose addresses would be taken for the new ones.
-    """
+    """Where the processes leave their addresses for each other, and this one's rank among how many."""
     # Only here: a torch may have been built without.
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     store, rank, world_size = next(rendezvous("env://"))
-    return PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store), rank, world_size
+    return PrefixStore(agreed_name(store, rank, world_size), store), rank, world_size
 
 
 def from_first(process: Process, make: Callable[[], Made]) -> Made:
