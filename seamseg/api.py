@@ -99,8 +99,22 @@ def _picture(image: ImageLike) -> NDArray[np.uint8]:
     if isinstance(image, np.ndarray):
         check_picture(image)
         return image if image.flags.writeable else image.copy()  # torch warns of the others
-    if hasattr(image, "convert"):  # PIL, which need not be imported for that
-        return np.array(image.convert("RGB"), np.uint8)
+    if hasattr(image, "convert"):
+        return _from_pillow(image)
     raise ValueError(
         f"an image is the path of a file, an H×W×3 uint8 array or a PIL image, not a {type(image).__name__}"
     )
+
+
+def _from_pillow(image: Any) -> NDArray[np.uint8]:
+    """As the file would be read: upright, and of 16 bits the upper ones."""
+    from PIL import ImageOps  # whoever has such an image has it
+
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):
+        levels = (np.asarray(upright).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        pixels = np.repeat(levels[..., None], 3, axis=-1)
+    else:
+        pixels = np.array(upright.convert("RGB"), np.uint8)
+    check_picture(pixels)
+    return pixels

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from odd_images import turned
 from PIL import Image
 from tiny_experiment import narrow_body, tiny_experiment
 
@@ -74,6 +75,11 @@ def test_images_in_every_form_give_the_same(run: Path, tmp_path: Path) -> None:
     assert model.predict([]) == []
     assert len(model.predict((image,))) == 1
     assert model.predict(Image.fromarray(image).convert("L")).image.shape == (50, 70, 3)
+    (tmp_path / "turned.jpg").write_bytes(turned(6, image))
+    cv2.imwrite(str(tmp_path / "deep.png"), image[..., 0].astype(np.uint16) * 256 + 7)
+    for name in ("turned.jpg", "deep.png"):
+        by_path, by_pillow = model.predict([tmp_path / name, Image.open(tmp_path / name)])
+        assert np.abs(by_path.image.astype(int) - by_pillow.image).max() <= 2, name
 
 
 def test_what_is_no_image(run: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from seamseg.export.graph_files import trace
 from seamseg.export.numpy_fusion import Description
 from seamseg.structures import Size
 
-MIN_SIDE = 32
+MIN_SIDE, MAX_SIDE = 32, 8192
 
 
 def add_arguments(verb: Any, suffix: str) -> None:
@@ -37,9 +37,12 @@ def add_arguments(verb: Any, suffix: str) -> None:
 def parse_size(text: str) -> Size:
     """Height and width from such as ``512x1024``."""
     match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if match is None or min(int(match[1]), int(match[2])) < MIN_SIDE:
-        raise argparse.ArgumentTypeError(f"{text!r} is no HxW of at least {MIN_SIDE} pixels each, such as 512x1024")
-    return int(match[1]), int(match[2])
+    size = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no HxW of {MIN_SIDE} to {MAX_SIDE} pixels each, such as 512x1024"
+        )
+    return size
 
 
 def prepared(options: argparse.Namespace) -> tuple[ExportedProgram, Description]:

@@ -30,6 +30,8 @@ from seamseg.structures import Categories
 PATIENCE = timedelta(days=7)
 """Between the first process that has done its share of the images and the last one: shares differ, and are long."""
 
+_NEARLY_ALL = 0.99  # of a film's frames: some kinds of file tell their number by length and rate
+
 
 def add_parser(verbs: Any) -> None:
     """Adds the verb and its arguments."""
@@ -77,7 +79,11 @@ def film(job: Job, video: Video, process: Process, out: Path) -> int:
         raise ValueError("a film is segmented by one process; leave out torchrun")
     outcome = predict_video(job, video)
     print(f"{counted(outcome.num_frames, 'frame')} segmented{kept(outcome.num_kept)}: {out}")
-    return 0
+    if outcome.num_frames >= _NEARLY_ALL * video.num_frames:
+        return 0
+    said = f"{video.path} says that it has {counted(video.num_frames, 'frame')}, of which {outcome.num_frames:,}"
+    print(f"{said} can be decoded: it is truncated or damaged", file=sys.stderr)
+    return UNREADABLE
 
 
 def report(outcome: Outcome, out: Path) -> None:

@@ -49,6 +49,8 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.gt_dir is not None and options.gt is None:
+        raise ValueError("--gt-dir names the PNGs of an annotation; name its JSON file by --gt")
     material = open_material(
         options.predictions, options.images, options.gt, options.pred_dir, options.gt_dir, options.title
     )

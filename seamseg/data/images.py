@@ -140,7 +140,7 @@ def _images_below(folder: Path) -> list[Path]:
 
 def _images_listed(file: Path) -> list[Path]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"the list {file} is not a text file in UTF-8") from error
     return [file.parent / line.strip() for line in lines if line.strip()]

@@ -23,6 +23,9 @@ from torch.nn import functional
 from seamseg.ops.boxes import scale_boxes
 from seamseg.structures import Detections, SemanticLogits, Size
 
+LARGEST = 10
+"""Scale: the network's memory grows with its square."""
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -33,15 +36,15 @@ class Augmentation:
         flip: whether it sees each also in the mirror.
 
     Raises:
-        ValueError: there is no scale, one is not positive, or one is named twice.
+        ValueError: there is no scale, one is not positive or too large, or one is named twice.
     """
 
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
 
     def __post_init__(self) -> None:
-        if not self.scales or not all(0 < scale < float("inf") for scale in self.scales):
-            raise ValueError(f"scales are one or more positive numbers, not {self.scales}")
+        if not self.scales or not all(0 < scale <= LARGEST for scale in self.scales):
+            raise ValueError(f"scales are one or more positive numbers up to {LARGEST}, not {self.scales}")
         if len(set(self.scales)) < len(self.scales):
             raise ValueError(f"the scales {self.scales} name one twice, which would count it twice; name it once")
 

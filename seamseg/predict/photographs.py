@@ -64,7 +64,8 @@ def find_photographs(given: Path, out: Path) -> list[Photograph]:
         FileNotFoundError: ``given`` does not exist.
         ValueError: there are no photographs.
     """
-    paths = [path for path in dict.fromkeys(find_images(given)) if out.absolute() not in path.absolute().parents]
+    inside = out.resolve()
+    paths = [path for path in dict.fromkeys(find_images(given)) if inside not in path.resolve().parents]
     if not paths:
         raise ValueError(f"all images in {given} lie in {out}, which is where the results go; name another folder")
     names = result_names(paths, given)

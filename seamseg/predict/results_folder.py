@@ -77,13 +77,13 @@ class ResultsFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         if mode == "overwrite":
             self._remove_results()
+        elif mode == "resume":
+            self._remove_lists()
         journal = self._open(self._journal_path)
         for path in self._other_journals():
             with self._open(path) as other:
                 journal.absorb(other)
             path.unlink()
-        for name in (ANNOTATION_FILE, INSTANCES_FILE, ERRORS_FILE, CATEGORIES_FILE):
-            (self.path / name).unlink(missing_ok=True)
         self._journal = journal
         return {image.name for image in images if journal.holds(image)}
 
@@ -124,7 +124,7 @@ class ResultsFolder:
         os.sync()  # what the JSON files name shall be on the disk before they are
         if unreadable:
             listed = [{"file_name": one.file_name, "error": one.error} for one in unreadable]
-            write_text(self.path / ERRORS_FILE, json.dumps(listed, indent=1, ensure_ascii=False) + "\n")
+            write_text(self.path / ERRORS_FILE, json.dumps(listed, indent=1) + "\n")
         if {"semantic", "raw"} & set(self.kinds):
             write_text(self.path / CATEGORIES_FILE, json.dumps(self.categories.to_list(), indent=1) + "\n")
         if "instances" in self.kinds:
@@ -185,6 +185,7 @@ class ResultsFolder:
         journals = [path for path in (self._journal_path, *self._other_journals()) if path.exists()]
         if journals:
             remove_film(self.path)
+            self._remove_lists()
         for path in journals:
             if path.exists():
                 with self._open(path, fingerprint_of(path)) as journal:
@@ -192,3 +193,8 @@ class ResultsFolder:
                         if self._holds(file):
                             file.unlink(missing_ok=True)
                     journal.remove()
+
+    def _remove_lists(self) -> None:
+        """What is written when all is done: until then there is nothing of that name."""
+        for name in (ANNOTATION_FILE, INSTANCES_FILE, ERRORS_FILE, CATEGORIES_FILE):
+            (self.path / name).unlink(missing_ok=True)

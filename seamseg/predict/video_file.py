@@ -17,6 +17,7 @@ from seamseg.visualization.images import Picture
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ogv"})
 """Files with these endings count as films; upper case counts too."""
+_LARGEST_NUMBER = 65_535
 _CODEC = "mp4v"  # MPEG-4 part 2, which every build of OpenCV writes
 
 
@@ -90,14 +91,17 @@ class VideoWriter:
         self._path, self._unfinished = path, path.with_name(f".{path.stem}.unfinished{path.suffix}")
         self._num_frames = 0
         codec = cv2.VideoWriter.fourcc(*_CODEC)
-        self._writer = cv2.VideoWriter(str(self._unfinished), codec, rate, size[::-1])
+        height, width = (side + side % 2 for side in size)
+        self._writer = cv2.VideoWriter(str(self._unfinished), codec, _storable(rate), (width, height))
         if not self._writer.isOpened():
             self._unfinished.unlink(missing_ok=True)
             raise OSError(f"the film {path} cannot be written")
 
     def add(self, frame: Picture) -> None:
-        """Appends H×W×3 RGB."""
-        self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        """Appends H×W×3 RGB; of an odd height or width, which the format does not hold, the last line is repeated."""
+        bottom, right = frame.shape[0] % 2, frame.shape[1] % 2
+        even = cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+        self._writer.write(cv2.cvtColor(even, cv2.COLOR_RGB2BGR))
         self._num_frames += 1
 
     def __enter__(self) -> VideoWriter:
@@ -130,6 +134,12 @@ class VideoWriter:
 def is_video(path: Path) -> bool:
     """Whether a path names a film, by its ending."""
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()
+
+
+def _storable(rate: float) -> float:
+    """The nearest rate that the format holds: as a fraction of whole numbers up to 65 535, by powers of ten."""
+    digits = next(digits for digits in (3, 2, 1, 0) if rate * 10**digits <= _LARGEST_NUMBER)
+    return round(rate, digits)
 
 
 def _capture(path: Path) -> cv2.VideoCapture:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.predict.film_files import OVERLAY_FILE, remove_film, remove_records
+from seamseg.predict.film_files import OVERLAY_FILE, remove_records
 from seamseg.predict.frame_records import FrameRecords
 from seamseg.predict.job import Job
 from seamseg.predict.outputs import OutputWriter
@@ -98,8 +98,6 @@ def predict_video(job: Job, video: Video) -> FilmOutcome:
     """
     job.folder.begin(job.mode, ())
     try:
-        if job.mode == "overwrite":
-            remove_film(job.folder.path)
         run = _FilmRun(job, video)
         names = run.noted if run.is_whole else run.go()
         if not names:

@@ -58,7 +58,7 @@ def find_photographs(
         pngs: of the same images.
 
     Raises:
-        ValueError: one is not there.
+        ValueError: not even one is there. Where some are, the others are left to whoever reads them.
     """
     by_stem = _photographs_by_stem(folder) if None in names.values() else {}
     found, missing = {}, []
@@ -66,9 +66,8 @@ def find_photographs(
         path = by_stem.get(pngs[image_id].stem) if name is None else folder / name
         if path is None or not path.is_file():
             missing.append(name or f"{pngs[image_id].stem}.jpg")
-        else:
-            found[image_id] = path
-    if missing:
+        found[image_id] = path or folder / f"{pngs[image_id].stem}.jpg"
+    if missing and len(missing) == len(names):
         raise ValueError(_missing(missing, len(names), folder))
     return found
 
@@ -81,7 +80,7 @@ def _missing(names: Sequence[str], num_images: int, folder: Path) -> str:
             f"{films[0]} is a frame of a film, and a report shows photographs: segment the frames as images, such as "
             "`ffmpeg -i FILM FOLDER/%06d.jpg` writes"
         )
-    return f"{len(names)} of {num_images} photographs are not in {folder}, such as {names[0]}; {_REMEDY}"
+    return f"none of {num_images} photographs is in {folder}, such as {names[0]}; {_REMEDY}"
 
 
 def read_photograph(path: Path, size: Size, stated_by: str) -> NDArray[np.uint8]:

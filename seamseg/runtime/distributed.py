@@ -53,7 +53,7 @@ def choose_device(name: str | None = None) -> torch.device:
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.empty(1, device=device).tolist()  # that of "meta" holds nothing
     except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
         raise ValueError(f"there is no device {name}: {str(error).splitlines()[0]}") from error
     return device

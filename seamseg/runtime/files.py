@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+LONGEST_NAME = 255
+"""Bytes of a file name, on the file systems of Linux."""
 PART = ".part"
 """How the names of temporary files end; they begin with a dot."""
 
@@ -48,7 +51,7 @@ def in_one_step(path: Path, write: Callable[[Path], object]) -> None:
         OSError: the file cannot be written; names it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished = path.with_name(_unfinished_name(path.name))
     unfinished.unlink(missing_ok=True)
     try:
         write(unfinished)
@@ -57,6 +60,14 @@ def in_one_step(path: Path, write: Callable[[Path], object]) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _unfinished_name(name: str) -> str:
+    """Hidden, and always the same; a long name, with which it would not fit, gives its sum."""
+    plain = f".{name}.unfinished"
+    if len(os.fsencode(plain)) <= LONGEST_NAME:
+        return plain
+    return f".{hashlib.sha256(os.fsencode(name)).hexdigest()}.unfinished"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +24,12 @@ class Precision:
         device: of the network.
 
     Raises:
-        ValueError: the device does not compute in this type.
+        ValueError: there is no such type, or the device does not compute in it.
     """
 
     def __init__(self, name: PrecisionName, device: torch.device) -> None:
+        if name not in get_args(PrecisionName):
+            raise ValueError(f"there is no precision {name!r}; choose one of {', '.join(get_args(PrecisionName))}")
         if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
             raise ValueError(f"training.precision=bf16 needs a GPU that computes in it, and {device} doesn't; use fp16")
         if name == "fp16" and device.type == "cpu":

@@ -37,6 +37,7 @@ def write_folder(path: Path, write: Callable[[Path], None], replaceable: Sequenc
         ValueError: something is there that may not be replaced.
         OSError: it cannot be written.
     """
+    path = _plain(path)
     _tidy_up(path)
     check_free(path, replaceable)
     try:
@@ -69,6 +70,11 @@ def check_free(path: Path, replaceable: Sequence[str] | None) -> None:
     others = [name for name in found if name not in (replaceable or ())]
     if others:
         raise ValueError(f"{path} holds other files, such as {others[0]}, which are not replaced; name another folder")
+
+
+def _plain(path: Path) -> Path:
+    """The same folder by a path that does not lead through itself, which is about to move."""
+    return path.parent.resolve() / path.name if path.name not in ("", "..") else path.resolve()
 
 
 def _tidy_up(path: Path) -> None:

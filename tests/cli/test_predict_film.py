@@ -220,6 +220,20 @@ def test_a_run_that_is_killed_goes_on(command: Any, run_dir: Path, tmp_path: Pat
     assert contents(out).keys() == contents(tmp_path / "whole").keys()
 
 
+def test_a_film_that_ends_early(command: Any, run_dir: Path, tmp_path: Path) -> None:
+    film, out = tmp_path / "street.avi", tmp_path / "out"
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+    for _ in range(20):
+        writer.write(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    writer.release()
+    film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
+    code, said, err = command("predict", run_dir, film, out)
+    number = int(said.split()[0])
+    assert (code, 0 < number < 20) == (3, True)
+    assert f"{film} says that it has 20 frames, of which {number} can be decoded: it is truncated or damaged" in err
+    assert Video.open(out / "overlay.mp4").num_frames == number
+
+
 def test_films_that_are_none(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"no film")
     assert "a.mp4 cannot be decoded" in refuses("predict", run_dir, tmp_path / "a.mp4", tmp_path / "out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from command_processes import COMMAND, environment
 from full_disk import file_size_limit
 from pycocotools import mask as coco_mask
 
@@ -199,6 +201,34 @@ def test_a_mended_image_is_done_by_resuming(command: Any, run_dir: Path, photogr
     assert not (out / "errors.json").exists()
 
 
+def test_odd_names(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
+    """As long as names may be, with bytes that are no text, and of a list that Windows wrote."""
+    folder, out, listed = tmp_path / "odd", tmp_path / "out", tmp_path / "list.txt"
+    folder.mkdir()
+    pixels = (photographs / "a.png").read_bytes()
+    (folder / ("漢" * 80 + ".png")).write_bytes(pixels)
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xff.png")).write_bytes(b"broken")
+    words = [*COMMAND, "predict", str(run_dir), str(folder), str(out), "--device", "cpu"]
+    assert subprocess.run(words, env=environment(), capture_output=True, check=False).returncode == 3
+    assert json.loads((out / "errors.json").read_text())[0]["file_name"].endswith(".png")
+    assert (out / "panoptic" / ("漢" * 80 + ".png")).exists()
+    listed.write_text(f"{photographs / 'a.png'}\n", encoding="utf-8-sig")
+    assert command("predict", run_dir, listed, tmp_path / "other").code == 0
+
+
+def test_results_inside_of_the_photographs(
+    command: Any, run_dir: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    (folder / "a.png").write_bytes((photographs / "a.png").read_bytes())
+    monkeypatch.chdir(folder)
+    assert command("predict", run_dir, "../here", "out").code == 0
+    assert (
+        command("predict", run_dir, "../here", "out", "--resume").out == "1 image segmented (1 of them before): out\n"
+    )
+
+
 def test_names_are_those_of_the_last_run(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
     """They are relative to what it was given; so is the folder that the file names."""
     out, listed = tmp_path / "out", tmp_path / "photographs.txt"
@@ -256,8 +286,14 @@ def test_overwriting(command: Any, run_dir: Path, photographs: Path, tmp_path: P
     out = tmp_path / "out"
     (out / "overlay").mkdir(parents=True)
     (out / "overlay" / "a.jpg").write_text("mine")
-    (out / "notes.txt").write_text("keep")
+    kept = ("notes.txt", "errors.json", "instances.json", "overlay.mp4", ".frames/a.npz")
+    (out / ".frames").mkdir()
+    for name in kept:
+        (out / name).write_text("keep")
     assert command("predict", run_dir, photographs, out, "--overwrite").code == 0
+    assert [(out / name).read_text() for name in kept] == ["keep"] * len(kept)
+    for name in kept[1:]:
+        (out / name).unlink()
     assert cv2.imread(str(out / "overlay" / "a.jpg")) is not None
     assert command("predict", run_dir, photographs / "a.png", out, "--overwrite", "--write=panoptic").code == 0
     assert set(contents(out)) == {"notes.txt", "panoptic/a.png", "panoptic.json"}

@@ -38,12 +38,26 @@ def test_notes_go_to_the_user(command: Callable, drawn: DrawnPredictions, tmp_pa
 
 
 def test_a_film_is_no_photograph(refuses: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
+    for path in drawn.photographs.iterdir():
+        path.unlink()
     (drawn.photographs / "street.mp4").write_bytes(b"film")
     drawn.edit(
         drawn.predictions / "panoptic.json", lambda content: content["images"][0].update(file_name="street.mp4#000000")
     )
     said = refuses("report", drawn.predictions, tmp_path / "out")
     assert said.startswith("street.mp4#000000 is a frame of a film, and a report shows photographs")
+
+
+def test_a_folder_without_its_annotation(refuses: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
+    said = refuses("report", drawn.predictions, tmp_path / "out", "--gt-dir", tmp_path)
+    assert said == "--gt-dir names the PNGs of an annotation; name its JSON file by --gt"
+
+
+def test_photographs_that_are_gone_are_named(command: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
+    (drawn.photographs / "street.jpg").unlink()
+    code, _, err = command("report", drawn.predictions, tmp_path / "out")
+    assert code == 3
+    assert f"shown in grey: {drawn.photographs}/street.jpg cannot be opened: No such file" in err
 
 
 def test_photographs_that_cannot_be_read_are_named(command: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:

@@ -78,7 +78,11 @@ def test_what_is_left_out_is_told(drawn: DrawnPredictions) -> None:
 
 def test_missing_photographs(drawn: DrawnPredictions, tmp_path: Path) -> None:
     (drawn.photographs / "empty.jpg").unlink()
-    with pytest.raises(ValueError, match=r"1 of 3 photographs are not in .*, such as empty\.jpg; .* --images"):
+    there = [image.photograph.is_file() for image in open_material(drawn.predictions).images]
+    assert sorted(there) == [False, True, True]
+    for path in drawn.photographs.iterdir():
+        path.unlink()
+    with pytest.raises(ValueError, match=r"none of 3 photographs is in .*, such as .*\.jpg; .* --images"):
         open_material(drawn.predictions)
     drawn.edit(results(drawn), lambda content: content["info"].update(image_folder="/nowhere"))
     with pytest.raises(ValueError, match="says that its photographs are in /nowhere, which does not exist"):

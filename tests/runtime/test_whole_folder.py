@@ -170,6 +170,15 @@ def test_an_interruption_in_a_rename_loses_nothing(
     assert tree(tmp_path) == {f"out/{name}": "old" if target == "old" else "new" for name in NAMES}
 
 
+def test_a_path_that_leads_through_the_folder_itself(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_folder(out, writer("old"), None)
+    write_folder(out / ".." / "out", writer("new"), NAMES)
+    write_folder(out / "x" / "..", writer("newer"), NAMES)
+    assert tree(tmp_path) == {f"out/{name}": "newer" for name in NAMES}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".out.x.part" / "new").mkdir(parents=True)
 

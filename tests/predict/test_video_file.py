@@ -1,0 +1,25 @@
+"""Films: what the format does not hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seamseg.predict.video_file import Video, VideoWriter
+
+
+@pytest.mark.parametrize("size", [(48, 64), (47, 65), (1, 1)])
+@pytest.mark.parametrize("rate", [25.0, 239.993, 120.123, 59.94, 999.5])
+def test_odd_sizes_and_rates(tmp_path: Path, size: tuple[int, int], rate: float) -> None:
+    """It holds even sizes, and rates whose fraction is of small numbers."""
+    frame = np.zeros((*size, 3), np.uint8)
+    frame[-1, -1] = 200
+    with VideoWriter(tmp_path / "a.mp4", rate, size) as writer:
+        writer.add(frame)
+        writer.add(frame)
+    video = Video.open(tmp_path / "a.mp4")
+    assert video.num_frames == 2
+    assert video.size == (size[0] + size[0] % 2, size[1] + size[1] % 2)
+    assert video.rate == pytest.approx(rate, abs=0.06)
