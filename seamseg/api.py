@@ -9,6 +9,7 @@ from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ImageOps
 
 from seamseg import build
 from seamseg.build import PredictionOptions
@@ -108,8 +109,6 @@ def _picture(image: ImageLike) -> NDArray[np.uint8]:
 
 def _from_pillow(image: Any) -> NDArray[np.uint8]:
     """As the file would be read: upright, and of 16 bits the upper ones."""
-    from PIL import ImageOps  # whoever has such an image has it
-
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I"):
         levels = (np.asarray(upright).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
