@@ -19,10 +19,9 @@ import torch
 from benchmarks import machine
 from benchmarks.data_sets import SPLIT, made_up
 from benchmarks.predict_memory import memory_row
+from benchmarks.random_predictor import random_predictor
 from benchmarks.table import RESULTS, Row, print_rows, write_rows
 from benchmarks.timing import Side, medians
-from seamseg.build import build_fusion, build_initialised_network, build_input_transform
-from seamseg.config import load_experiment, settings_file
 from seamseg.data.images import read_image
 from seamseg.data.scenes import SCENE_CATEGORIES
 from seamseg.predict import Predictor
@@ -78,12 +77,8 @@ def timed_rows(threads: int, quick: bool, device: str | None) -> list[Row]:
 
 def street_predictor(size: Size, device: torch.device) -> Predictor:
     """The network of the recipe ``cityscapes_r50`` for made-up scenes, which it sees at their size."""
-    sides = [f"data.shortest_side={size[0]}", f"data.longest_side={size[1]}"]
     random = ["body.weights=null", "body.frozen=[]", "body.norm_frozen=false"]
-    experiment = load_experiment(settings_file("cityscapes_r50"), [*sides, *random])
-    network = build_initialised_network(experiment, SCENE_CATEGORIES).to(device)
-    fusion = build_fusion(experiment, SCENE_CATEGORIES.num_stuff)
-    return Predictor(network, build_input_transform(experiment), fusion, device)
+    return random_predictor("cityscapes_r50", size, random, device)
 
 
 def rows(predictor: Predictor, images: Path, folder: Path, rounds: int) -> list[Row]:

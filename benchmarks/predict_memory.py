@@ -9,9 +9,8 @@ import cv2
 import torch
 
 from benchmarks import machine
+from benchmarks.random_predictor import random_predictor
 from benchmarks.table import Row
-from seamseg.build import build_fusion, build_initialised_network, build_input_transform
-from seamseg.config import load_experiment, settings_file
 from seamseg.data.scenes import SCENE_CATEGORIES, write_scenes
 from seamseg.predict import Predictor
 from seamseg.predict.folder_run import predict_photographs
@@ -66,9 +65,5 @@ def high_water_mark() -> float:
 
 def small_predictor() -> Predictor:
     """The network of the recipe for made-up scenes, with random weights and few regions to be quick, on the CPU."""
-    sides = [f"data.shortest_side={SIZE[0]}", f"data.longest_side={SIZE[1]}"]
     few = ["rpn.inference.before_nms=100", "rpn.inference.after_nms=10", "roi.max_predictions=5"]
-    experiment = load_experiment(settings_file("scenes_r18"), [*sides, *few])
-    network = build_initialised_network(experiment, SCENE_CATEGORIES)
-    fusion = build_fusion(experiment, SCENE_CATEGORIES.num_stuff)
-    return Predictor(network, build_input_transform(experiment), fusion, torch.device("cpu"))
+    return random_predictor("scenes_r18", SIZE, few, torch.device("cpu"))

@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     with started(options.device, PATIENCE) as process:
         model = load_model(options.model, process.device)
         predictor = build_predictor(model, process.device, prediction_options(options))
-        folder = results_folder(options, predictor, model.categories, process)
+        folder = results_folder(options, predictor, model.categories, process, video)
         info = {"description": f"made by seamseg {__version__} predict"} | as_info(options)
         info["image_folder"] = str(image_folder(options.images))
         job = Job(predictor, folder, mode(options), info, options.batch_size)
@@ -66,10 +66,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def results_folder(
-    options: argparse.Namespace, predictor: Predictor, categories: Categories, process: Process
+    options: argparse.Namespace, predictor: Predictor, categories: Categories, process: Process, video: Video | None
 ) -> ResultsFolder:
     """The folder as this rank sees it."""
-    word = fingerprint(predictor, categories, options.write, options.images if is_video(options.images) else None)
+    word = fingerprint(predictor, categories, options.write, video.path if video else None)
     return ResultsFolder(options.out, options.write, categories, word, process.rank)
 
 

@@ -19,8 +19,9 @@ def add_parser(verbs: Any) -> None:
     verb = verbs.add_parser(
         "report",
         help="write pages to look at predictions with",
-        description="Writes a folder of pages that opens from disk in any browser, without a server or network: a grid "
-        "of all images, every image with its segments, and, with an annotation, scores per class and what went wrong. "
+        description="Writes a folder of pages that opens from disk in any browser of 2024 or later, without a server "
+        "or network: a grid of all images, every image with its segments, and, with an annotation, scores per class "
+        "and what went wrong. "
         "Open OUT/index.html. The folder appears whole or not at all. Photographs that cannot be read are grey, and "
         "the exit code is then 3.",
     )

@@ -74,10 +74,15 @@ def overlapped(
     Raises:
         OSError, ValueError: of ``write``.
     """
-    threads = min(MOST_THREADS, available_cores())
+    threads = num_threads()
     read = done_in_threads(partial(_read, predictor), images, threads, ahead=batch_size + threads)
     found = _predicted(predictor, _whole(read, on_broken), batch_size)
     return done_in_threads(write, found, threads, ahead=batch_size + threads)
+
+
+def num_threads() -> int:
+    """Readers, and writers: one for each core."""
+    return min(MOST_THREADS, available_cores())
 
 
 def _read(predictor: Predictor, image: ImageT) -> _Read[ImageT] | tuple[ImageT, BrokenImageError]:

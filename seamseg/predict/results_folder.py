@@ -176,8 +176,8 @@ class ResultsFolder:
         busy = f"another process is writing predictions to {self.path}"
         return Journal(path, self.fingerprint if fingerprint is None else fingerprint, busy)
 
-    def _holds(self, file: Path) -> bool:
-        """Whether a file lies in this folder; the journal of a folder that was copied names the original."""
+    def _contains(self, file: Path) -> bool:
+        """Whether a file lies in this folder; a journal that somebody wrote by hand may lead out of it."""
         return file.resolve().is_relative_to(self.path.resolve())
 
     def _remove_results(self) -> None:
@@ -187,12 +187,11 @@ class ResultsFolder:
             remove_film(self.path)
             self._remove_lists()
         for path in journals:
-            if path.exists():
-                with self._open(path, fingerprint_of(path)) as journal:
-                    for file in journal.files():
-                        if self._holds(file):
-                            file.unlink(missing_ok=True)
-                    journal.remove()
+            with self._open(path, fingerprint_of(path)) as journal:
+                for file in journal.files():
+                    if self._contains(file):
+                        file.unlink(missing_ok=True)
+                journal.remove()
 
     def _remove_lists(self) -> None:
         """What is written when all is done: until then there is nothing of that name."""

@@ -15,10 +15,9 @@ from seamseg.predict.film_files import OVERLAY_FILE, remove_records
 from seamseg.predict.frame_records import FrameRecords
 from seamseg.predict.job import Job
 from seamseg.predict.outputs import OutputWriter
-from seamseg.predict.pipeline import MOST_THREADS, Predicted, overlapped
+from seamseg.predict.pipeline import Predicted, num_threads, overlapped
 from seamseg.predict.video_file import Video, VideoWriter
 from seamseg.runtime.journal import ItemOutput
-from seamseg.runtime.processes import available_cores
 from seamseg.runtime.progress import progress_bar
 from seamseg.runtime.threads import done_in_threads
 from seamseg.structures import PanopticSegmentation
@@ -114,9 +113,13 @@ class _FilmRun:
 
     def __init__(self, job: Job, video: Video) -> None:
         self.job, self.video = job, video
-        self.records = FrameRecords(job.folder.path)
-        self._film_path = job.folder.path / OVERLAY_FILE
-        self._draws = "overlay" in job.folder.kinds
+        folder = job.folder
+        self.records = FrameRecords(folder.path)
+        self._writer = OutputWriter(
+            folder.path, [kind for kind in folder.kinds if kind != "overlay"], folder.categories
+        )
+        self._film_path = folder.path / OVERLAY_FILE
+        self._draws = "overlay" in folder.kinds
         self.noted = list(self._noted())
         self.is_whole = self._draws and 0 < len(self.noted) == _num_frames(self._film_path)
         self.num_kept = self._num_recorded() if self._draws else len(self.noted)
@@ -124,7 +127,7 @@ class _FilmRun:
     def go(self) -> list[FrameName]:
         """Does what is missing; returns all frames."""
         frames, num_kept = _frames(self.video), self.num_kept
-        threads = min(MOST_THREADS, available_cores())
+        threads = num_threads()
         before = done_in_threads(self._draw_again, islice(frames, num_kept), threads, ahead=threads)
         new = overlapped(self.job.predictor, frames, self._write, _broken, self.job.batch_size)
         names: list[FrameName] = []
@@ -158,9 +161,8 @@ class _FilmRun:
         return _Drawn(frame.name, self._overlay(frame.pixels, found or self.job.predictor(frame.pixels)), None)
 
     def _write(self, found: Predicted[_Frame]) -> _Drawn:
-        folder, name, segmentation = self.job.folder, found.source.name, found.prediction.segmentation
-        writer = OutputWriter(folder.path, [kind for kind in folder.kinds if kind != "overlay"], folder.categories)
-        written = writer.write(name, found.picture, found.prediction)
+        name, segmentation = found.source.name, found.prediction.segmentation
+        written = self._writer.write(name, found.picture, found.prediction)
         if not self._draws:
             return _Drawn(name, None, written)
         self.records.write(name.name, segmentation)

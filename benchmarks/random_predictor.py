@@ -1,0 +1,29 @@
+"""A predictor of made-up scenes with random weights: what it finds is worth nothing, what it costs is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from seamseg.build import build_fusion, build_initialised_network, build_input_transform
+from seamseg.config import load_experiment, settings_file
+from seamseg.data.scenes import SCENE_CATEGORIES
+from seamseg.predict import Predictor
+from seamseg.structures import Size
+
+
+def random_predictor(recipe: str, size: Size, overrides: Sequence[str], device: torch.device) -> Predictor:
+    """The network of a recipe, which sees images of one size as they are.
+
+    Args:
+        recipe: its name.
+        size: height and width of the images, the height being the shorter side.
+        overrides: of other settings, such as ``roi.max_predictions=5``.
+        device: to compute on.
+    """
+    sides = [f"data.shortest_side={size[0]}", f"data.longest_side={size[1]}"]
+    experiment = load_experiment(settings_file(recipe), [*sides, *overrides])
+    network = build_initialised_network(experiment, SCENE_CATEGORIES).to(device)
+    fusion = build_fusion(experiment, SCENE_CATEGORIES.num_stuff)
+    return Predictor(network, build_input_transform(experiment), fusion, device)
