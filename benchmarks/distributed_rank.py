@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from benchmarks.distributed_peer import with_sync_batch_norm
 from benchmarks.made_up import CATEGORIES, made_up_batch, small_experiment, small_network
 from benchmarks.traffic import Collective, collectives_of
-from seamseg.build import build_initialised_network
+from seamseg.builders import build_initialised_network
 from seamseg.config import Experiment, parse_experiment
 from seamseg.networks import PanopticNet
 from seamseg.ops.collectives import gather_objects, largest_over_ranks

@@ -8,7 +8,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from seamseg.build import build_initialised_network
+from seamseg.builders import build_initialised_network
 from seamseg.config import Experiment, parse_experiment
 from seamseg.modules import resnet
 from seamseg.networks import PanopticNet

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from seamseg.build import build_fusion, build_initialised_network, build_input_transform
+from seamseg.builders import build_fusion, build_initialised_network, build_input_transform
 from seamseg.config import load_experiment, settings_file
 from seamseg.data.scenes import SCENE_CATEGORIES
 from seamseg.predict import Predictor

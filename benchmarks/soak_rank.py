@@ -15,7 +15,7 @@ import torch
 from torch import distributed as dist
 
 from benchmarks.made_up import KINDS, MadeUpBatches, made_up_batch, small_experiment, small_network
-from seamseg.build.training import build_optimizer
+from seamseg.builders.training import build_optimizer
 from seamseg.networks import PanopticNet
 from seamseg.ops import active_group
 from seamseg.runtime.allocator import keep_freed_memory

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import torch
 
-from seamseg.build import build_training_loader, open_split
+from seamseg.builders import build_training_loader, open_split
 from seamseg.config import Experiment, load_experiment
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.position import Position

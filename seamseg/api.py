@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageOps
 
-from seamseg import build
-from seamseg.build import PredictionOptions
+from seamseg import builders
+from seamseg.builders import PredictionOptions
 from seamseg.predict import Predictor
 from seamseg.predict.photographs import read_photograph
 from seamseg.predict.result import Result
@@ -83,15 +83,15 @@ def load_model(
         path: of a run folder or a model, as ``seamseg predict`` takes it.
         device: such as ``cpu`` or ``cuda:1``; None chooses CUDA where there is one.
         precision, score_threshold, overlap_threshold, min_stuff_area, scales, flip: how to ask the network, as in
-            :class:`seamseg.build.PredictionOptions`; None leaves what it was trained with.
+            :class:`seamseg.builders.PredictionOptions`; None leaves what it was trained with.
 
     Raises:
         ValueError: nothing is there, it is damaged, there is no such device, or an option is out of range.
     """
     options = PredictionOptions(precision, score_threshold, overlap_threshold, min_stuff_area, tuple(scales), flip)
     chosen = choose_device(device)
-    model = build.load_model(Path(path), chosen)
-    return Model(build.build_predictor(model, chosen, options), model.categories)
+    model = builders.load_model(Path(path), chosen)
+    return Model(builders.build_predictor(model, chosen, options), model.categories)
 
 
 def _picture(image: ImageLike) -> NDArray[np.uint8]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seamseg.algos.fusion import PanopticFusion
-from seamseg.build import build_fusion, build_network
+from seamseg.builders import build_fusion, build_network
 from seamseg.config import Experiment, load_experiment
 from seamseg.networks import PanopticNet
 from seamseg.structures import GroundTruth, PackedSequence

@@ -17,7 +17,7 @@ import torch
 from tiny_experiment import tiny_experiment
 from torch import Tensor
 
-from seamseg.build import build_network
+from seamseg.builders import build_network
 from seamseg.config import Experiment
 from seamseg.networks import PanopticNet
 

@@ -32,7 +32,7 @@ def on_ranks(file: str, function: str, folder: Path, num_ranks: int = 2, seconds
         seconds: longest wait of a rank for the others; all of it may take twice as long.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*PRELOADED, "seamseg.build", "torch._dynamo"])
+    context.set_forkserver_preload([*PRELOADED, "seamseg.builders", "torch._dynamo"])
     given = (file, function, str(folder), seconds, num_ranks)
     processes = [context.Process(target=_run_rank, args=(*given, rank)) for rank in range(num_ranks)]
     end = time.monotonic() + 2 * seconds

@@ -16,7 +16,7 @@ from tiny_experiment import narrow_body, tiny_experiment
 
 import seamseg
 from seamseg.api import load_model
-from seamseg.build import build_initialised_network
+from seamseg.builders import build_initialised_network
 from seamseg.config import save_experiment
 from seamseg.export.model_file import MODEL_FILE, ModelFile, save_model
 from seamseg.structures import Categories, Category

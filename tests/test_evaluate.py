@@ -14,7 +14,7 @@ from tiny_dataset import write_tiny_panoptic
 from tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
 from torch import Tensor, distributed, nn
 
-from seamseg.build import build_evaluation_loader, build_fusion, build_initialised_network, open_split
+from seamseg.builders import build_evaluation_loader, build_fusion, build_initialised_network, open_split
 from seamseg.data.loader import BatchLoader
 from seamseg.evaluate import ScoredImage, evaluate
 from seamseg.metrics.scores import Scores

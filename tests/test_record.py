@@ -14,7 +14,7 @@ from tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
 from tiny_training import ALONE
 
 import seamseg.record
-from seamseg.build import build_trainer
+from seamseg.builders import build_trainer
 from seamseg.config import save_experiment
 from seamseg.export.model_source import load_model_file
 from seamseg.metrics.analysis import analyse

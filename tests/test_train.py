@@ -73,7 +73,7 @@ def test_a_step_moves_every_parameter(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("norm_frozen", [False, True])
 def test_frozen_parts_stay(folder: Path, tmp_path: Path, norm_frozen: bool) -> None:
     frozen = ["body.weights=patched.pth", "body.frozen=[mod1, mod2]", f"body.norm_frozen={norm_frozen}"]
-    with mock.patch("seamseg.build.network.load_body_weights"):
+    with mock.patch("seamseg.builders.network.load_body_weights"):
         trainer = tiny_trainer(tiny_experiment(folder, *frozen), tmp_path / "run")
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     trained(trainer, steps=2)

@@ -12,7 +12,7 @@ import pytest
 from tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
 from tiny_training import ALONE, Watcher, equal, tiny_trainer, trained
 
-from seamseg.build import build_trainer
+from seamseg.builders import build_trainer
 from seamseg.config import Experiment
 from seamseg.runtime.checkpoint import Checkpoint, load_checkpoint
 from seamseg.runtime.log import read_metrics

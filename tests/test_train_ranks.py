@@ -16,7 +16,7 @@ from tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
 from tiny_training import Watcher
 from torch import distributed as dist
 
-from seamseg.build import build_trainer
+from seamseg.builders import build_trainer
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process, from_first
 from seamseg.runtime.position import Position

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from seamseg.build import build_trainer
+from seamseg.builders import build_trainer
 from seamseg.config import Experiment
 from seamseg.networks import PanopticNet
 from seamseg.runtime.checkpoint import Checkpoint

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from seamseg.build import build_evaluation_loader, load_model, open_split
+from seamseg.builders import build_evaluation_loader, load_model, open_split
 from seamseg.cli.analysis_folder import HELP, write_analysis
 from seamseg.cli.score_table import print_scores
 from seamseg.data.formats import FORMATS

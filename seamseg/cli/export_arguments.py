@@ -11,7 +11,7 @@ import torch
 from torch.export import ExportedProgram
 
 from seamseg import __version__
-from seamseg.build import Model, load_model
+from seamseg.builders import Model, load_model
 from seamseg.export import numpy_fusion
 from seamseg.export.fixed_network import FixedSizeNet
 from seamseg.export.graph_files import trace

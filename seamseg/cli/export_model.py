@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from seamseg.build import export_model
+from seamseg.builders import export_model
 
 
 def add_parser(verbs: Any) -> None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from seamseg.build import import_model
+from seamseg.builders import import_model
 
 
 def add_parser(verbs: Any) -> None:

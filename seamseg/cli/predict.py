@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 
 from seamseg import __version__
-from seamseg.build import build_predictor, load_model
+from seamseg.builders import build_predictor, load_model
 from seamseg.cli.exit_codes import UNREADABLE
 from seamseg.cli.predict_options import DESCRIPTION, add_arguments, as_info, mode, prediction_options
 from seamseg.cli.wording import counted

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from seamseg.build import PredictionOptions
+from seamseg.builders import PredictionOptions
 from seamseg.predict.outputs import OUTPUT_KINDS, OutputKind
 from seamseg.predict.results_folder import Mode
 

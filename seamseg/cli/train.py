@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from seamseg.build import build_trainer
+from seamseg.builders import build_trainer
 from seamseg.cli.run_folder import open_run, report_resumption, tidy_up
 from seamseg.config import Experiment, known_recipes, load_experiment, save_experiment, settings_file
 from seamseg.export.model_file import SETTINGS_FILE

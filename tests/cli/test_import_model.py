@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from published_archive import SMALL, metadata, small_archive, small_network, write_archive, write_zip
 
-from seamseg.build import load_model
+from seamseg.builders import load_model
 
 
 def test_an_archive_becomes_a_folder(command: Any, tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ from tiny_dataset import write_tiny_panoptic
 from tiny_experiment import narrow_body, write_tiny_config
 from torch import distributed as dist
 
-import seamseg.build.training
+import seamseg.builders.training
 import seamseg.cli.train
-from seamseg.build import build_trainer
+from seamseg.builders import build_trainer
 from seamseg.cli import main
 from seamseg.data.transforms import Normalize
 from seamseg.runtime.distributed import Process
@@ -92,9 +92,11 @@ def train(run: Path, *arguments: str, stop_after: int | None = None) -> dict[str
 @contextlib.contextmanager
 def in_float64() -> Iterator[None]:
     """Within it networks and their images are of that type, which no setting chooses."""
-    build, normalise = seamseg.build.training.build_initialised_network, Normalize.__call__
+    build, normalise = seamseg.builders.training.build_initialised_network, Normalize.__call__
     with (
-        mock.patch.object(seamseg.build.training, "build_initialised_network", lambda *given: build(*given).double()),
+        mock.patch.object(
+            seamseg.builders.training, "build_initialised_network", lambda *given: build(*given).double()
+        ),
         mock.patch.object(Normalize, "__call__", lambda self, image: normalise(self, image).double()),
     ):
         yield

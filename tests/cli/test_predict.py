@@ -13,7 +13,7 @@ import pytest
 import torch
 from odd_images import odd_images, vast_png
 
-from seamseg.build import load_model
+from seamseg.builders import load_model
 from seamseg.data.coco_index import read_index
 from seamseg.data.panoptic_png import read_panoptic_png
 from seamseg.predict import Predictor

@@ -13,7 +13,7 @@ import yaml
 from tiny_experiment import NARROW, narrow_body, write_tiny_splits
 from tiny_training import Watcher, tiny_trainer
 
-from seamseg.build import build_network
+from seamseg.builders import build_network
 from seamseg.config import Experiment, differing_keys, known_recipes, load_experiment
 from seamseg.config.load import known_keys
 from seamseg.runtime.position import Position

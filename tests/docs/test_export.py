@@ -14,7 +14,7 @@ import torch
 import yaml
 from tiny_experiment import narrow_body, tiny_experiment
 
-from seamseg.build import build_initialised_network
+from seamseg.builders import build_initialised_network
 from seamseg.cli import main
 from seamseg.export.model_file import ModelFile, save_model
 from seamseg.export.numpy_fusion import OUTPUTS

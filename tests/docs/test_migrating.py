@@ -17,7 +17,7 @@ from tiny_experiment import NARROW, narrow_body
 from vistas_folder import write_vistas
 
 import seamseg.cli
-from seamseg.build import build_network, open_split
+from seamseg.builders import build_network, open_split
 from seamseg.config import Experiment, load_experiment, settings_file
 from seamseg.config.load import known_keys
 from seamseg.data.formats import FORMATS

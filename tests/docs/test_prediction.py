@@ -18,7 +18,7 @@ from tiny_experiment import narrow_body, tiny_experiment
 from torch.distributed.run import get_args_parser
 
 import seamseg.cli
-from seamseg.build import build_initialised_network
+from seamseg.builders import build_initialised_network
 from seamseg.config import save_experiment
 from seamseg.export.model_file import MODEL_FILE, ModelFile, save_model
 from seamseg.predict.outputs import OUTPUT_KINDS

@@ -15,7 +15,7 @@ from published_archive import VISTAS, metadata, write_archive
 from torch import Tensor
 
 from seamseg.algos.fusion import FusedImage
-from seamseg.build import Model, load_model
+from seamseg.builders import Model, load_model
 from seamseg.cli import main
 from seamseg.metrics.panoptic_quality import PanopticQuality
 from seamseg.metrics.segments import Segments

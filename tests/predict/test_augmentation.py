@@ -9,7 +9,7 @@ from oracles.bilinear import bilinear
 from tiny_experiment import tiny_experiment
 from tiny_network import NUM_STUFF, tiny_network
 
-from seamseg.build import build_fusion, build_input_transform
+from seamseg.builders import build_fusion, build_input_transform
 from seamseg.predict import Predictor
 from seamseg.predict.augmentation import Augmentation, Pass, join_passes
 from seamseg.structures import Detections, SemanticLogits

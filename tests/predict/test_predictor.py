@@ -8,7 +8,7 @@ import torch
 from tiny_experiment import narrow_body, tiny_experiment
 from tiny_network import NUM_STUFF, tiny_network
 
-from seamseg.build import build_fusion, build_input_transform
+from seamseg.builders import build_fusion, build_input_transform
 from seamseg.predict import Predictor
 from seamseg.structures import VOID, PackedSequence
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 
-from seamseg.build.model import Model
+from seamseg.builders.model import Model
 from seamseg.predict import Predictor
 from seamseg.predict.augmentation import Augmentation
 from seamseg.runtime.precision import PrecisionName

@@ -9,7 +9,7 @@ import torch
 from tiny_experiment import narrow_body, tiny_experiment
 from torchvision import models
 
-from seamseg.build import build_fusion, build_initialised_network, build_network
+from seamseg.builders import build_fusion, build_initialised_network, build_network
 from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
 from seamseg.modules.norm import GroupNormAct
 from seamseg.networks import PanopticNet

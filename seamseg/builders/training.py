@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch.optim import SGD, AdamW, Optimizer
 
-from seamseg.build.data import build_evaluation_loader, build_training_loader, open_split
-from seamseg.build.network import build_fusion, build_initialised_network
+from seamseg.builders.data import build_evaluation_loader, build_training_loader, open_split
+from seamseg.builders.network import build_fusion, build_initialised_network
 from seamseg.config import Experiment, save_experiment
 from seamseg.config.training import PolySchedule, SGDSettings, StepSchedule
 from seamseg.data.annotated_images import AnnotatedImages

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_experiment import narrow_body, tiny_experiment
 
-from seamseg.build import build_initialised_network, load_model
+from seamseg.builders import build_initialised_network, load_model
 from seamseg.config import save_experiment
 from seamseg.export.model_file import ModelFile, save_model
 from seamseg.structures import Categories, Category, PackedSequence

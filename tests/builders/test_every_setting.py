@@ -14,7 +14,7 @@ from tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
 from tiny_training import ALONE
 from torch import nn
 
-from seamseg.build import build_trainer
+from seamseg.builders import build_trainer
 from seamseg.config import Experiment
 
 CHANGES = {

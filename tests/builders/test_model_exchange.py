@@ -12,7 +12,7 @@ import yaml
 from published_archive import SMALL, metadata, small_archive, small_experiment, small_network, write_archive
 from tiny_experiment import narrow_body, tiny_experiment
 
-from seamseg.build import build_initialised_network, export_model, import_model, load_model
+from seamseg.builders import build_initialised_network, export_model, import_model, load_model
 from seamseg.config import Experiment, save_experiment
 from seamseg.export.model_file import MODEL_FILE, ModelFile, save_model
 from seamseg.export.published_settings import translate_settings

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from seamseg import __version__
-from seamseg.build.model import Model, build_model
+from seamseg.builders.model import Model, build_model
 from seamseg.config import Experiment, save_experiment
 from seamseg.export.model_card import SCORES, ModelFacts, model_card
 from seamseg.export.model_file import MODEL_FILE, ModelFile

@@ -9,8 +9,8 @@ from textwrap import shorten
 import torch
 
 from seamseg.algos.fusion import PanopticFusion
-from seamseg.build.data import build_input_transform
-from seamseg.build.network import build_fusion, build_network
+from seamseg.builders.data import build_input_transform
+from seamseg.builders.network import build_fusion, build_network
 from seamseg.config import Experiment, parse_experiment
 from seamseg.data.transforms import InputTransform
 from seamseg.export.model_file import ModelFile

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_experiment import tiny_experiment, write_tiny_splits
 
-from seamseg.build import build_evaluation_loader, build_input_transform, build_training_loader, open_split
+from seamseg.builders import build_evaluation_loader, build_input_transform, build_training_loader, open_split
 from seamseg.data.images import BrokenImageError
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.position import Position

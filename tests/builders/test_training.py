@@ -12,8 +12,8 @@ from tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
 from tiny_network import tiny_network
 from tiny_training import ALONE, Watcher, tiny_trainer
 
-from seamseg.build import build_trainer
-from seamseg.build.training import build_learning_rate, build_optimizer
+from seamseg.builders import build_trainer
+from seamseg.builders.training import build_learning_rate, build_optimizer
 from seamseg.runtime.position import Position
 
 
