@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.json_fields import field, file_field, image_id_field, load_object
+from seamseg.data.json_fields import field, file_field, flag_field, image_id_field, load_object
 from seamseg.data.panoptic_png import MAX_SEGMENT_ID
 from seamseg.structures import Categories, ImageId, Size
 
@@ -64,15 +64,30 @@ def coco_classes(entries: list[Any], path: Path) -> ClassTable:
     Raises:
         ValueError: an entry is wrong, two contradict each other, or there is no thing or no stuff class.
     """
-    for position, entry in enumerate(entries):
-        for key, kind in (("id", int), ("name", str), ("isthing", int)):
-            field(entry, key, kind, f"{path}, category {position}")
-    try:
-        categories = Categories.from_list(entries)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    categories = coco_categories(entries, path)
     check_both_kinds(categories, f"{path} has no {{}} category", "isthing 1", "isthing 0")
     return ClassTable(categories, categories.class_of_original_id)
+
+
+def coco_categories(entries: list[Any], path: Path) -> Categories:
+    """The categories of a COCO panoptic file, of one kind or both.
+
+    Args:
+        entries: ``categories`` as they stand in the file.
+        path: of the file, for errors.
+
+    Raises:
+        ValueError: an entry is wrong, or two contradict each other.
+    """
+    for position, entry in enumerate(entries):
+        where = f"{path}, category {position}"
+        field(entry, "id", int, where)
+        field(entry, "name", str, where)
+        flag_field(entry, "isthing", where)
+    try:
+        return Categories.from_list(entries)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def check_both_kinds(categories: Categories, sentence: str, thing: str, stuff: str) -> None:
@@ -180,5 +195,5 @@ def _segment(entry: Any, where: str, table: ClassTable) -> tuple[int, int, bool]
     category_id = field(entry, "category_id", int, where)
     if category_id not in table.class_of_id:
         raise ValueError(f"{where}: its category_id {category_id} is not among the categories")
-    crowd = bool(field(entry, "iscrowd", int, where)) or category_id in table.crowd_ids
+    crowd = flag_field(entry, "iscrowd", where) or category_id in table.crowd_ids
     return segment_id, table.class_of_id[category_id], crowd

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from seamseg.structures import ImageId
+from seamseg.structures.categories import FLAG_VALUES, is_flag
 
 T = TypeVar("T")
 
@@ -36,16 +37,29 @@ def field(entry: Any, key: str, kind: type[T], where: str) -> T:
     """The value of a key that must be there.
 
     Raises:
-        ValueError: ``entry`` is no JSON object, lacks the key, or holds another type there; begins with ``where``.
+        ValueError: ``entry`` is no JSON object, lacks the key, or holds another type there (``true`` is not a number);
+            begins with ``where``.
     """
     if not isinstance(entry, dict):
         raise ValueError(f"{where}: expected a JSON object, found {short_text(entry)}")
     if key not in entry:
         raise ValueError(f"{where}: the key {key!r} is missing")
     value = entry[key]
-    if not isinstance(value, kind):
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ValueError(f"{where}: {key!r} is {short_text(value)}, expected {kind.__name__}")
     return value
+
+
+def flag_field(entry: Any, key: str, where: str) -> bool:
+    """The value of a flag that must be there, such as ``iscrowd``: 0, 1, true or false.
+
+    Raises:
+        ValueError: as :func:`field`; text such as ``"0"`` is not a flag.
+    """
+    value: object = field(entry, key, object, where)
+    if not is_flag(value):
+        raise ValueError(f"{where}: {key!r} is {short_text(value)}, expected {FLAG_VALUES}")
+    return bool(value)
 
 
 def image_id_field(entry: Any, key: str, where: str) -> ImageId:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from seamseg.data.json_fields import checked_file_name, field, short_text
 from seamseg.structures import VOID, Categories, Category, Size
+from seamseg.structures.categories import FLAG_VALUES, is_flag
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -93,7 +94,7 @@ def _record(entry: Any, num_classes: int, where: str) -> LegacyRecord:
     size = _numbers(entry, "size", where)
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"{where}: 'size' is {size}, expected height and width")
-    classes, crowd = _numbers(entry, "cat", where), _numbers(entry, "iscrowd", where)
+    classes, crowd = _numbers(entry, "cat", where), field(entry, "iscrowd", list, where)
     if len(classes) != len(crowd):
         raise ValueError(f"{where}: 'cat' describes {len(classes)} segments, 'iscrowd' {len(crowd)}")
     if not classes or classes[0] != VOID:
@@ -101,6 +102,9 @@ def _record(entry: Any, num_classes: int, where: str) -> LegacyRecord:
     wrong = [value for value in classes if not (0 <= value < num_classes or value == VOID)]
     if wrong:
         raise ValueError(f"{where}: 'cat' holds the class {wrong[0]}; there are {num_classes}")
+    odd = [value for value in crowd if not is_flag(value)]
+    if odd:
+        raise ValueError(f"{where}: 'iscrowd' holds {short_text(odd[0])}, expected {FLAG_VALUES}")
     return LegacyRecord(image_id, (size[0], size[1]), np.array(classes, np.int64), np.array(crowd, np.bool_))
 
 

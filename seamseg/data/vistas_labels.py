@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seamseg.data.coco_index import ClassTable, check_both_kinds
-from seamseg.data.json_fields import field, load_object, short_text
+from seamseg.data.json_fields import field, flag_field, load_object, short_text
 from seamseg.structures import VOID, Categories, Category, Color
 
 GROUP = "group"
@@ -119,7 +119,7 @@ def _label(entry: Any, where: str) -> VistasLabel:
         raise ValueError(f"{where}: 'color' is {short_text(color)}, expected red, green and blue in 0 … 255")
     return VistasLabel(
         name=field(entry, "name", str, where),
-        is_thing=field(entry, "instances", bool, where),
-        counts=field(entry, "evaluate", bool, where),
+        is_thing=flag_field(entry, "instances", where),
+        counts=flag_field(entry, "evaluate", where),
         color=(color[0], color[1], color[2]),
     )

@@ -13,6 +13,10 @@ Color = tuple[int, int, int]
 """Red, green, blue in 0 … 255."""
 
 
+FLAG_VALUES = "0, 1, true or false"
+"""Values of ``isthing`` and ``iscrowd`` in files, for error messages."""
+
+
 @dataclass(frozen=True)
 class Category:
     """One class of a data set.
@@ -98,7 +102,7 @@ class Categories:
         Entries without a ``color`` get one of a fixed palette.
 
         Raises:
-            ValueError: an entry lacks ``id``, ``name`` or ``isthing``, or its colour is none.
+            ValueError: an entry lacks ``id``, ``name`` or ``isthing``, or its flag or color is not one.
         """
         ordered = [_category(entry, position) for position, entry in enumerate(entries)]
         return cls(tuple(sorted(ordered, key=lambda category: category.is_thing)))
@@ -108,11 +112,18 @@ def _category(entry: dict[str, Any], position: int) -> Category:
     for key in ("id", "name", "isthing"):
         if key not in entry:
             raise ValueError(f"category {position} ({entry.get('name', 'unnamed')}) lacks the key {key!r}")
+    if not is_flag(entry["isthing"]):
+        raise ValueError(f"category {position}: 'isthing' is {entry['isthing']!r}, expected {FLAG_VALUES}")
     color = entry.get("color") or palette_color(position)
     if not _is_color(color):
         raise ValueError(f"category {position} has a color that is not red, green and blue in 0 … 255")
     red, green, blue = color
     return Category(str(entry["name"]), bool(entry["isthing"]), (int(red), int(green), int(blue)), int(entry["id"]))
+
+
+def is_flag(value: Any) -> bool:
+    """Whether a value from a file is a flag; text is not, because Python takes ``"0"`` for true."""
+    return value in (0, 1)  # also False, True, 0.0 and 1.0, which equal them
 
 
 def _is_color(value: Any) -> bool:

@@ -132,7 +132,10 @@ BAD_CONFIGS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no labels": (lambda root: (root / "config_v1.2.json").write_text("{}"), "the key 'labels' is missing"),
     "a number": (config(lambda labels: labels.insert(1, 5)), "label 1: expected a JSON object, found 5"),
     "no name": (config(lambda labels: labels[0].pop("name")), "label 0: the key 'name' is missing"),
-    "no truth": (config(lambda labels: labels[0].update(evaluate="yes")), "'evaluate' is 'yes', expected bool"),
+    "no truth": (
+        config(lambda labels: labels[0].update(evaluate="yes")),
+        "'evaluate' is 'yes', expected 0, 1, true or false",
+    ),
     "a wild color": (config(lambda labels: labels[0].update(color=[1, 2, 256])), "label 0: 'color' is [1, 2, 256]"),
     "one name twice": (config(lambda labels: labels[0].update(name=NAMES[0])), f"labels share the name {NAMES[0]}"),
     "no stuff": (

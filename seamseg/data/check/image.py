@@ -17,7 +17,7 @@ from seamseg.data.coco_index import ClassTable
 from seamseg.data.image_header import JPEG, jpeg_is_complete
 from seamseg.data.image_size import image_size, size_beside
 from seamseg.data.images import BrokenImageError, decode, read_bytes
-from seamseg.data.json_fields import field, short_text
+from seamseg.data.json_fields import field, flag_field, short_text
 from seamseg.data.panoptic_png import MAX_SEGMENT_ID, read_panoptic_png
 from seamseg.data.segment_measures import SegmentMeasures, distinct_values, measure_segments
 from seamseg.data.stated_size import size_text
@@ -188,15 +188,14 @@ def _stated_segments(task: ImageTask, table: ClassTable, findings: Findings) -> 
 
 def _segment(entry: Any, position: int, table: ClassTable, findings: Findings) -> _Segment:
     where = f"segments_info {position}"
-    number, category, crowd = (field(entry, key, int, where) for key in ("id", "category_id", "iscrowd"))
-    if crowd not in (0, 1):
-        raise ValueError(f"{where}: 'iscrowd' is {crowd}, expected 0 or 1")
+    number, category = (field(entry, key, int, where) for key in ("id", "category_id"))
+    crowd = flag_field(entry, "iscrowd", where)
     if category not in table.class_of_id:
         findings.add("unknown-category", f"segment {number} is of category {category}")
     found = table.class_of_id.get(category, VOID)
     if crowd and found < table.categories.num_stuff:
         findings.add("crowd-on-stuff", f"segment {number} of {table.categories.classes[found].name}")
-    is_crowd = bool(crowd) or category in table.crowd_ids
+    is_crowd = crowd or category in table.crowd_ids
     return _Segment(number, found, is_crowd, entry.get("area"), entry.get("bbox"))
 
 

@@ -15,7 +15,7 @@ from seamseg.data.convert.cityscapes_labels import CITYSCAPES
 from seamseg.data.convert.job import Job
 from seamseg.data.convert.panoptic_target import PanopticTarget, Placement
 from seamseg.data.convert.segmentation import Segmentation
-from seamseg.data.json_fields import field, file_field, load_object
+from seamseg.data.json_fields import field, file_field, flag_field, load_object
 from seamseg.data.panoptic_png import MAX_SEGMENT_ID, read_panoptic_png
 from seamseg.data.segment_measures import distinct_values
 from seamseg.runtime.journal import ItemOutput
@@ -107,10 +107,10 @@ def _frame(source: Path, path: Path, position: int, entry: Any, split: str) -> A
     label_of = _labels_of_categories(path)
     segments = []
     for segment in field(entry, "segments_info", list, where):
-        number, category, crowd = (field(segment, key, int, where) for key in ("id", "category_id", "iscrowd"))
+        number, category = (field(segment, key, int, where) for key in ("id", "category_id"))
         if not 1 <= number <= MAX_SEGMENT_ID:
             raise ValueError(f"{where}: the id {number} of a segment does not lie in 1 … {MAX_SEGMENT_ID}")
-        segments.append((number, label_of.get(category, 0), bool(crowd)))
+        segments.append((number, label_of.get(category, 0), flag_field(segment, "iscrowd", where)))
     file_name = f"{name}{IMAGE_ENDING}"
     candidates = [
         source / IMAGE_FOLDER / split / name.split("_")[0] / file_name,

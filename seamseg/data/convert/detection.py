@@ -16,6 +16,7 @@ from seamseg.data.convert.job import Job
 from seamseg.data.convert.outlines import read_outline
 from seamseg.data.convert.panoptic_target import PanopticTarget
 from seamseg.data.convert.segmentation import Segmentation, color_ids
+from seamseg.data.json_fields import flag_field
 from seamseg.data.label_map import read_label_map
 from seamseg.data.segment_measures import distinct_values
 from seamseg.data.stated_size import check_size, size_text
@@ -162,7 +163,8 @@ class _Mask:
         if number is None:
             raise ValueError(f"{where}: its category_id {entry['category_id']} is not among the categories")
         counts = read_outline(entry["segmentation"], size, where)
-        return cls(number, bool(entry.get("iscrowd", 0)), int(run_lengths.area(counts)), counts)
+        crowd = "iscrowd" in entry and flag_field(entry, "iscrowd", where)
+        return cls(number, crowd, int(run_lengths.area(counts)), counts)
 
     def paint(self, canvas: NDArray[np.int64], value: int) -> None:
         canvas[run_lengths.decode(self.counts).astype(np.bool_)] = value

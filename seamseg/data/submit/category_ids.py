@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.json_fields import field, load_object
+from seamseg.data.json_fields import field, flag_field, load_object
 from seamseg.data.submit.benchmark import Benchmark, ServerCategory
 from seamseg.data.submit.predictions import Predictions
 from seamseg.structures import VOID
@@ -52,11 +52,11 @@ def read_categories(path: Path) -> Mapping[str, ServerCategory]:
     found: dict[str, ServerCategory] = {}
     for position, entry in enumerate(field(load_object(path), "categories", list, str(path))):
         where = f"{path}, category {position}"
-        category_id, is_thing = (field(entry, key, int, where) for key in ("id", "isthing"))
+        category_id, is_thing = field(entry, "id", int, where), flag_field(entry, "isthing", where)
         names = [field(entry, "name", str, where)]
         if "--" in str(entry.get("supercategory", "")):
             names.append(entry["supercategory"])
-        found |= dict.fromkeys(names, ServerCategory(category_id, bool(is_thing)))
+        found |= dict.fromkeys(names, ServerCategory(category_id, is_thing))
     if not found:
         raise ValueError(f"{path} holds no categories")
     return found
