@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
 
 def notes(truth: PanopticFiles, results: PanopticFiles, wrong_areas: list[WrongArea]) -> list[str]:
     """What is odd about the files without keeping them from being scored."""
-    found = []
+    found = [f"{results.json_file}: {note}" for note in results.notes]
     for side, files in (("annotation", truth), ("results", results)):
         wrong = [one for one in wrong_areas if one.side == side]
         if wrong:

@@ -94,6 +94,35 @@ def test_wrong_files_are_the_users_error(
     assert capsys.readouterr().err == f"seamseg: {folder} is a folder; name a JSON file\n"
 
 
+def with_categories(results: str, moved: dict[int, int], **names: int) -> None:
+    """Gives results a table of their own, and changes the category ids of their segments."""
+    content = json.loads(Path(results).read_text())
+    content["categories"] = [{"id": number, "name": name} for name, number in names.items()]
+    for segment in (one for entry in content["annotations"] for one in entry["segments_info"]):
+        segment["category_id"] = moved[segment["category_id"]]
+    Path(results).write_text(json.dumps(content))
+
+
+def test_categories_are_matched_by_name_when_ids_differ(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "scores.json"
+    assert main(["score", "--gt", files[0], "--pred", files[1], "--json", str(out)]) == 0
+    before = json.loads(out.read_text())
+    with_categories(files[1], {7: 3, 3: 0}, car=0, road=1, person=2, sky=3, unseen=4)
+    assert main(["score", "--gt", files[0], "--pred", files[1], "--json", str(out)]) == 0
+    assert json.loads(out.read_text()) == before
+    assert f"{files[1]}: the category ids of the results differ" in capsys.readouterr().err
+
+
+def test_a_category_without_a_match_is_refused_by_its_name(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_categories(files[1], {7: 3, 3: 0}, wheel=0, road=1, person=2, sky=3)
+    assert main(["score", "--gt", files[0], "--pred", files[1]]) == 2
+    assert "category_id 0 ('wheel') is not among the categories of the annotation" in capsys.readouterr().err
+
+
 ANALYSIS = {
     "analysis.json", "classes.csv", "images.csv", "confusion_segments.csv", "confusion_pixels.csv", "sizes.png",
     "outcomes.png", "confusion_segments.png", "confusion_pixels.png", "worst.png",

@@ -1,0 +1,130 @@
+"""Matches the categories of results with those of the annotation that they are scored against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from seamseg.data.json_fields import field, flag_field
+from seamseg.structures import Categories
+
+KINDS = ("stuff", "a thing")
+"""How a sentence calls a category that is not a thing, and one that is."""
+
+
+_NUM_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class CategoryMatch:
+    """What the category ids of results mean.
+
+    Attributes:
+        class_of: Class of the annotation for every category id that the results may use.
+        names: Names that the results give to ids; empty if they have no table of their own.
+        notes: Sentences on how the two tables differ, without paths: reports show them.
+    """
+
+    class_of: Mapping[int, int]
+    names: Mapping[int, str]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One category of the results; the name or kind is None where the file does not state it."""
+
+    category_id: int
+    name: str | None
+    is_thing: bool | None
+
+
+def match_categories(table: Any, truth: Categories, source: str) -> CategoryMatch:
+    """Matches by name where the results name their categories, otherwise by id.
+
+    A category whose name the annotation lacks is matched by id, too, as long as the two tables agree on the ids of all
+    names that they share. If they disagree, equal ids mean nothing, and the category stays unknown.
+
+    Args:
+        table: ``categories`` of the results; None or an empty list if they have none.
+        truth: Categories of the annotation.
+        source: File of the results, for errors.
+
+    Raises:
+        ValueError: An entry has no id, two have the same one, or a name or flag is of the wrong type.
+    """
+    entries = _entries(table, source)
+    by_name = {name: number for number, name in enumerate(truth.names)}
+    by_id = truth.class_of_original_id
+    named = {one.category_id: by_name[one.name] for one in entries if one.name in by_name}
+    moved = [category_id for category_id, number in named.items() if by_id.get(category_id) != number]
+    class_of = named if moved else by_id | named
+    names = {one.category_id: one.name for one in entries if one.name is not None}
+    kinds = {class_of[one.category_id]: one.is_thing for one in entries if one.category_id in class_of}
+    notes = [
+        *_id_notes(moved, named, truth),
+        *_name_notes([one for one in entries if one.category_id in class_of], truth),
+        *_missing_notes(kinds, truth),
+        *kind_notes(kinds, truth),
+    ]
+    return CategoryMatch(class_of, names, tuple(notes))
+
+
+def kind_notes(kinds: Mapping[int, bool | None], truth: Categories) -> list[str]:
+    """A sentence on the classes that are things on one side and stuff on the other.
+
+    Args:
+        kinds: Whether each class is a thing for the predicting side; None where it does not say.
+        truth: Categories of the annotation, which decides.
+    """
+    differing = [
+        f"{truth.classes[number].name!r} is {KINDS[truth.classes[number].is_thing]}, not {KINDS[is_thing]}"
+        for number, is_thing in kinds.items()
+        if is_thing is not None and is_thing != truth.classes[number].is_thing
+    ]
+    return _note("the annotation decides what is a thing and what is stuff", differing)
+
+
+def _entries(table: Any, source: str) -> list[_Entry]:
+    entries: dict[int, _Entry] = {}
+    for position, entry in enumerate(field({"categories": table or []}, "categories", list, source)):
+        where = f"{source}, category {position}"
+        category_id = field(entry, "id", int, where)
+        if category_id in entries:
+            raise ValueError(f"{where}: an earlier category has the id {category_id}, too")
+        name = field(entry, "name", str, where) if "name" in entry else None
+        is_thing = flag_field(entry, "isthing", where) if "isthing" in entry else None
+        entries[category_id] = _Entry(category_id, name, is_thing)
+    return list(entries.values())
+
+
+def _id_notes(moved: list[int], named: Mapping[int, int], truth: Categories) -> list[str]:
+    pairs = [(category_id, truth.classes[named[category_id]]) for category_id in moved]
+    differing = [f"{one.name!r} is {category_id}, not {one.original_id}" for category_id, one in pairs]
+    return _note("the category ids of the results differ from those of the annotation, so names decide", differing)
+
+
+def _name_notes(matched: list[_Entry], truth: Categories) -> list[str]:
+    """Categories that were matched by id although both sides name them."""
+    names = {category.original_id: category.name for category in truth.classes}
+    other = [
+        f"{one.category_id} is {one.name!r}, not {names[one.category_id]!r}"
+        for one in matched
+        if one.name is not None and one.name not in truth.names
+    ]
+    return _note("categories of the results have other names than in the annotation, so ids decide", other)
+
+
+def _missing_notes(kinds: Mapping[int, bool | None], truth: Categories) -> list[str]:
+    """Categories of the annotation that the results cannot contain, according to their own table."""
+    missing = [repr(name) for number, name in enumerate(truth.names) if number not in kinds]
+    return _note("the results do not know all categories of the annotation", missing) if kinds else []
+
+
+def _note(sentence: str, items: list[str]) -> list[str]:
+    """The sentence with its first examples and their number; nothing if there are none."""
+    if not items:
+        return []
+    rest = f", … ({len(items)} in all)" if len(items) > _NUM_EXAMPLES else ""
+    return [f"{sentence}: {', '.join(items[:_NUM_EXAMPLES])}{rest}"]

@@ -1,0 +1,95 @@
+"""Categories of results against those of the annotation: by name, by id, or not at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from seamseg.data.category_match import match_categories
+from seamseg.structures import Categories
+
+ENTRIES = [
+    {"id": 7, "name": "sky", "isthing": 0},
+    {"id": 9, "name": "road", "isthing": 0},
+    {"id": 3, "name": "car", "isthing": 1},
+    {"id": 5, "name": "dog", "isthing": 1},
+]
+TRUTH = Categories.from_list(ENTRIES)
+BY_ID = {7: 0, 9: 1, 3: 2, 5: 3}
+
+
+def table(**ids: int) -> list[dict[str, Any]]:
+    return [{"id": number, "name": name} for name, number in ids.items()]
+
+
+@pytest.mark.parametrize("categories", [None, [], ENTRIES, ENTRIES[::-1], table(sky=7, road=9, car=3, dog=5)])
+def test_ids_count_without_a_note_when_the_tables_agree(categories: Any) -> None:
+    match = match_categories(categories, TRUTH, "results.json")
+    assert match.class_of == BY_ID
+    assert match.notes == ()
+
+
+def test_names_decide_when_ids_differ() -> None:
+    match = match_categories(table(sky=1, road=2, car=3, dog=7), TRUTH, "results.json")
+    assert match.class_of == {1: 0, 2: 1, 3: 2, 7: 3}
+    (note,) = match.notes
+    assert "'sky' is 1, not 7" in note
+    assert "'car'" not in note
+
+
+def test_ids_mean_nothing_for_other_names_when_shared_names_have_other_ids() -> None:
+    match = match_categories(table(sky=1, road=2, car=4, dog=6, tree=5), TRUTH, "results.json")
+    assert match.class_of == {1: 0, 2: 1, 4: 2, 6: 3}
+    assert match.names[5] == "tree"
+
+
+def test_ids_decide_for_other_names_when_shared_names_agree() -> None:
+    match = match_categories(table(heaven=7, road=9, car=3, dog=5, tree=8), TRUTH, "results.json")
+    assert match.class_of == BY_ID
+    (note,) = match.notes
+    assert "7 is 'heaven', not 'sky'" in note
+
+
+def test_ids_decide_when_no_names_are_given() -> None:
+    match = match_categories([{"id": number} for number in (7, 9, 3, 5)], TRUTH, "results.json")
+    assert match.class_of == BY_ID
+    assert match.notes == ()
+
+
+def test_categories_that_the_results_lack_are_told() -> None:
+    (note,) = match_categories(table(sky=7, road=9, car=3), TRUTH, "results.json").notes
+    assert "'dog'" in note
+    (note,) = match_categories([{"id": 7}, {"id": 12}], TRUTH, "results.json").notes
+    assert "'road', 'car', 'dog'" in note
+
+
+def test_other_kinds_are_told_and_the_annotation_decides() -> None:
+    entries = [entry | {"isthing": entry["name"] in ("road", "car", "dog")} for entry in ENTRIES]
+    (note,) = match_categories(entries, TRUTH, "results.json").notes
+    assert "'road' is stuff, not a thing" in note
+
+
+def test_many_differences_are_counted() -> None:
+    entries = [{"id": number, "name": str(number), "isthing": number % 2} for number in range(20)]
+    truth = Categories.from_list(entries)
+    (note,) = match_categories([entry | {"id": entry["id"] + 1} for entry in entries], truth, "results.json").notes
+    assert "20 in all" in note
+    assert len(note) < 200
+
+
+@pytest.mark.parametrize(
+    ("categories", "message"),
+    [
+        ({"7": "sky"}, r"results\.json: 'categories' is .*, expected list"),
+        (["sky"], r"results\.json, category 0: expected a JSON object, found 'sky'"),
+        ([{"name": "sky"}], r"results\.json, category 0: the key 'id' is missing"),
+        ([{"id": "7", "name": "sky"}], "category 0: 'id' is '7', expected int"),
+        ([{"id": 7, "name": 5}], "category 0: 'name' is 5, expected str"),
+        ([{"id": 7, "isthing": "0"}], "category 0: 'isthing' is '0'"),
+        (table(sky=7, road=7), "category 1: an earlier category has the id 7"),
+    ],
+)
+def test_a_wrong_table_is_refused(categories: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        match_categories(categories, TRUTH, "results.json")
