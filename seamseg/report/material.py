@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
 from seamseg.data.coco_writer import ANNOTATION_FILE
-from seamseg.data.json_fields import field, load_object
+from seamseg.data.json_fields import load_object
 from seamseg.data.panoptic_files import (
     ListedSegments,
     PanopticFiles,
@@ -92,9 +91,10 @@ def open_material(
     notes: list[str] = []
     if truth is not None:
         pairs, names = _paired(names, json_file, truth)
-        notes = _notes(content, results, truth, pairs)
+        notes = _notes(results, truth, pairs)
     folder = photograph_folder(images, content, json_file, truth_file)
-    photographs = find_photographs(folder, names, {key: listed.png for key, listed in results.images.items()})
+    pngs = {entry["image_id"]: PurePosixPath(entry["file_name"]) for entry in content["annotations"]}
+    photographs = find_photographs(folder, names, pngs)
     shown = []
     for key, predicted in results.images.items():
         true = truth.images[pairs[key]] if truth and key in pairs else None
@@ -136,20 +136,10 @@ def _image(name: str, photograph: Path, predicted: ListedSegments, true: ListedS
     return ReportImage(name, photograph, predicted, true)
 
 
-def _notes(
-    content: dict[str, Any], results: PanopticFiles, truth: PanopticFiles, pairs: dict[ImageId, ImageId]
-) -> list[str]:
+def _notes(results: PanopticFiles, truth: PanopticFiles, pairs: dict[ImageId, ImageId]) -> list[str]:
     notes = []
     if left_out := len(truth.images) - len(pairs):
         notes.append(f"{left_out} of {len(truth.images)} annotated images have no prediction; they do not count")
     if unknown := len(results.images) - len(pairs):
         notes.append(f"{unknown} of {len(results.images)} predicted images are not annotated; they have no scores")
-    named = {entry["id"]: entry["name"] for entry in truth.categories.to_list()}
-    for entry in content["categories"] if isinstance(content.get("categories"), list) else []:
-        number, name = (field(entry, key, kind, f"{results.json_file}, a category") for key, kind in _CATEGORY)
-        if named.get(number, name) != name:
-            notes.append(f"category {number} is {name!r} for the predictions and {named[number]!r} for the annotation")
-    return notes
-
-
-_CATEGORY: tuple[tuple[str, type[Any]], ...] = (("id", int), ("name", str))
+    return [*notes, *results.notes]

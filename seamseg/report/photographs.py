@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -48,25 +50,33 @@ def photograph_folder(given: Path | None, content: dict[str, Any], json_file: Pa
 
 
 def find_photographs(
-    folder: Path, names: Mapping[ImageId, str | None], pngs: Mapping[ImageId, Path]
+    folder: Path, names: Mapping[ImageId, str | None], pngs: Mapping[ImageId, PurePosixPath]
 ) -> dict[ImageId, Path]:
     """The photograph of every image.
 
     Args:
         folder: of the photographs.
         names: of the photographs, relative to it; those without are sought by the name of the PNG.
-        pngs: of the same images.
+        pngs: Names of the PNGs of the same images, relative to their folder.
 
     Raises:
-        ValueError: not even one is there. Where some are, the others are left to whoever reads them.
+        ValueError: not even one is there, or several could be that of one PNG. Where only some are there, the others
+            are left to whoever reads them.
     """
     by_stem = _photographs_by_stem(folder) if None in names.values() else {}
     found, missing = {}, []
     for image_id, name in names.items():
-        path = by_stem.get(pngs[image_id].stem) if name is None else folder / name
-        if path is None or not path.is_file():
-            missing.append(name or f"{pngs[image_id].stem}.jpg")
-        found[image_id] = path or folder / f"{pngs[image_id].stem}.jpg"
+        expected = name or pngs[image_id].with_suffix(".jpg").as_posix()
+        likely = _likeliest(pngs[image_id], by_stem) if name is None else [PurePosixPath(name)]
+        if len(likely) > 1:
+            raise ValueError(
+                f"{pngs[image_id]} could be of {likely[0]} or of {likely[1]} in {folder}; list the photographs under "
+                "'images' in the JSON file of the predictions, or name a folder of only these with --images"
+            )
+        path = folder / (likely[0] if likely else expected)
+        if not path.is_file():
+            missing.append(expected)
+        found[image_id] = path
     if missing and len(missing) == len(names):
         raise ValueError(_missing(missing, len(names), folder))
     return found
@@ -102,6 +112,24 @@ def read_photograph(path: Path, size: Size, stated_by: str) -> NDArray[np.uint8]
     return pixels
 
 
-def _photographs_by_stem(folder: Path) -> dict[str, Path]:
-    files: Iterable[Path] = sorted(folder.rglob("*"))
-    return {file.stem: file for file in files if file.suffix.lower() in IMAGE_SUFFIXES}
+def _photographs_by_stem(folder: Path) -> dict[str, list[PurePosixPath]]:
+    """Names of all photographs, relative to the folder, by their last part without its suffix."""
+    by_stem = defaultdict[str, list[PurePosixPath]](list)
+    for file in sorted(folder.rglob("*")):
+        if file.suffix.lower() in IMAGE_SUFFIXES:
+            by_stem[file.stem].append(PurePosixPath(file.relative_to(folder).as_posix()))
+    return by_stem
+
+
+def _likeliest(png: PurePosixPath, by_stem: Mapping[str, list[PurePosixPath]]) -> list[PurePosixPath]:
+    """The photographs that share most of a PNG's path: the same name, then as many folders around it as possible."""
+    shared = {photo: _num_shared_folders(png, photo) for photo in by_stem.get(png.stem, [])}
+    most = [photo for photo, number in shared.items() if number == max(shared.values())]
+    exact = [photo for photo in most if photo.parent == png.parent]
+    return exact or most
+
+
+def _num_shared_folders(one: PurePosixPath, other: PurePosixPath) -> int:
+    """Number of equal folder names, counted from the files outward."""
+    pairs = zip(reversed(one.parent.parts), reversed(other.parent.parts), strict=False)
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))

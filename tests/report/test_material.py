@@ -50,6 +50,52 @@ def test_bare_results_find_their_photographs(drawn: DrawnPredictions) -> None:
     assert [image.name for image in by_png.images] == ["000.JPG", "001.JPG", "002.JPG"]
 
 
+@pytest.fixture
+def two_folders(drawn: DrawnPredictions) -> DrawnPredictions:
+    """Bare results for a/same.jpg, b/same.jpg and other.jpg, with the PNGs in the same folders."""
+    pngs = ("a/same.png", "b/same.png", "other.png")
+    for folder in (results(drawn).with_suffix(""), drawn.photographs):
+        for name in ("a", "b"):
+            (folder / name).mkdir()
+    content = json.loads(results(drawn).read_text())
+    for entry, photograph, png in zip(content["annotations"], NAMES, pngs, strict=True):
+        (results(drawn).with_suffix("") / entry["file_name"]).rename(results(drawn).with_suffix("") / png)
+        (drawn.photographs / photograph).rename((drawn.photographs / png).with_suffix(".jpg"))
+        entry["file_name"] = png
+    bare = {"annotations": content["annotations"], "categories": content["categories"]}
+    results(drawn).write_text(json.dumps(bare))
+    return drawn
+
+
+def test_photographs_without_names_in_two_folders_are_told_apart(two_folders: DrawnPredictions) -> None:
+    photographs = two_folders.photographs
+    shown = open_material(two_folders.predictions, photographs).images
+    assert [image.name for image in shown] == ["a/same.jpg", "b/same.jpg", "other.jpg"]
+    assert [image.photograph for image in shown] == [photographs / image.name for image in shown]
+    deeper = photographs.parent / "deeper" / "val"
+    deeper.parent.mkdir()
+    photographs.rename(deeper)
+    shown = open_material(two_folders.predictions, deeper.parent).images
+    assert [image.name for image in shown] == ["val/a/same.jpg", "val/b/same.jpg", "val/other.jpg"]
+
+
+def test_photographs_without_names_that_fit_one_png_are_refused(two_folders: DrawnPredictions) -> None:
+    two_folders.edit(results(two_folders), lambda content: content["annotations"][0].update(file_name="same.png"))
+    pngs = results(two_folders).with_suffix("")
+    (pngs / "a" / "same.png").rename(pngs / "same.png")
+    with pytest.raises(ValueError, match=r"same\.png could be of a/same\.jpg or of b/same\.jpg in .*--images"):
+        open_material(two_folders.predictions, two_folders.photographs)
+    (two_folders.photographs / "same.jpg").write_bytes((two_folders.photographs / "other.jpg").read_bytes())
+    shown = open_material(two_folders.predictions, two_folders.photographs).images
+    assert {image.name for image in shown} == {"same.jpg", "b/same.jpg", "other.jpg"}, "the same folder is best"
+
+
+def test_photographs_without_names_with_two_suffixes_are_refused(two_folders: DrawnPredictions) -> None:
+    (two_folders.photographs / "other.png").write_bytes((two_folders.photographs / "other.jpg").read_bytes())
+    with pytest.raises(ValueError, match=r"could be of other\.jpg or of other\.png"):
+        open_material(two_folders.predictions, two_folders.photographs)
+
+
 def test_photographs_beside_the_annotation(drawn: DrawnPredictions, tmp_path: Path) -> None:
     drawn.edit(results(drawn), lambda content: content.pop("info"))
     folder = tmp_path / "coco" / "annotations"
@@ -68,11 +114,13 @@ def test_what_is_left_out_is_told(drawn: DrawnPredictions) -> None:
     drawn.edit(results(drawn), lambda content: content["annotations"].pop(1))
     drawn.edit(results(drawn), lambda content: content["categories"][0].update(name="heaven"))
     material = open_material(drawn.predictions, truth_file=drawn.truth)
-    assert material.notes == (
+    assert material.notes[:2] == (
         "1 of 2 annotated images have no prediction; they do not count",
         "1 of 2 predicted images are not annotated; they have no scores",
-        "category 7 is 'heaven' for the predictions and 'sky' for the annotation",
     )
+    assert len(material.notes) == 3
+    assert "7 is 'heaven', not 'sky'" in material.notes[2]
+    assert str(drawn.predictions) not in material.notes[2], "pages do not tell of folders"
     assert [image.true is None for image in material.images] == [False, True]
 
 
