@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -78,6 +79,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code: 0 done, 2 an error, 128 + the signal that ended it."""
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # as standard error does: no name ends a command that has done its work
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = parse(arguments)
     try:
         exit_code: int = options.run(options)

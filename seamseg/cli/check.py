@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from seamseg.cli.check_table import print_report
+from seamseg.cli.console import plain_console
 from seamseg.data.check.check import check_data_set
 from seamseg.data.check.repair import write_repaired
 from seamseg.data.check.report import CheckReport
@@ -56,10 +55,17 @@ def run(options: argparse.Namespace) -> int:
         report = check_data_set(
             options.data_set, options.split, options.format, options.workers, options.examples, advance
         )
-    if options.json == "-":
-        print(_json(report), end="")
-    else:
-        print_report(report, Console())
+    try:
+        write_files(report, options)
+    finally:  # a long check is worth reading, even if a file cannot be written
+        if options.json == "-":
+            print(_json(report), end="")
+        else:
+            print_report(report, plain_console())
+    return FAULTY if report.num_errors else 0
+
+
+def write_files(report: CheckReport, options: argparse.Namespace) -> None:
     if options.json not in (None, "-"):
         write_text(Path(options.json), _json(report))
     if options.contact_sheet:
@@ -68,7 +74,6 @@ def run(options: argparse.Namespace) -> int:
     if options.fix_areas:
         write_repaired(report, options.fix_areas)
         print(f"repaired annotation of {len(report.repaired)} images: {options.fix_areas}", file=sys.stderr)
-    return FAULTY if report.num_errors else 0
 
 
 def _json(report: CheckReport) -> str:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from seamseg.data.check.report import CheckReport
 
 
 def print_report(report: CheckReport, console: Console) -> None:
-    """Splits, classes that occur, then the faults grouped by kind, and a last line that sums up."""
-    console.print(f"{escape(str(report.root))}: {report.format_title}")
+    """Prints splits, classes that occur, faults grouped by kind, and a last line that sums up.
+
+    Args:
+        report: Result of a check.
+        console: Console without markup, as :func:`seamseg.cli.console.plain_console` makes it.
+    """
+    console.print(f"{report.root}: {report.format_title}")
     _print_splits(report, console)
     _print_classes(report, console)
     _print_faults(report, console)
     errors, warnings = report.findings.num_errors, report.findings.num_warnings
-    verdict = "[red]faulty[/red]" if errors else "[green]right[/green]"
-    console.print(f"{verdict}: {_number(errors, 'error')}, {_number(warnings, 'warning')}")
+    verdict = ("faulty", "red") if errors else ("right", "green")
+    console.print(Text.assemble(verdict, f": {_number(errors, 'error')}, {_number(warnings, 'warning')}"))
 
 
 def _print_splits(report: CheckReport, console: Console) -> None:
@@ -27,7 +32,7 @@ def _print_splits(report: CheckReport, console: Console) -> None:
     for split in report.statistics.splits:
         sizes = {size for size in (split.smallest_size, split.largest_size) if size is not None}
         table.add_row(
-            escape(split.name),
+            split.name,
             *(f"{count:,}" for count in (split.images, split.annotated, split.segments, split.objects)),
             str(split.most_objects),
             f"{split.labelled_pixels / max(1, split.pixels):.1%}",
@@ -44,7 +49,7 @@ def _print_classes(report: CheckReport, console: Console) -> None:
     for row in rows:
         if row["segments"]:
             table.add_row(
-                escape(row["name"]),
+                row["name"],
                 "thing" if row["isthing"] else "stuff",
                 *(f"{row[key]:,}" for key in ("images", "segments", "crowd")),
                 f"{row['share']:.2%}",
@@ -56,10 +61,10 @@ def _print_classes(report: CheckReport, console: Console) -> None:
 
 def _print_faults(report: CheckReport, console: Console) -> None:
     for kind, count, examples in report.findings.by_kind():
-        word, color = ("error", "red") if kind.is_error else ("warning", "yellow")
-        console.print(f"[{color}]{word}[/{color}] [bold]{kind.name}[/bold], {count:,} times: {escape(kind.meaning)}")
+        word = ("error", "red") if kind.is_error else ("warning", "yellow")
+        console.print(Text.assemble(word, " ", (kind.name, "bold"), f", {count:,} times: {kind.meaning}"))
         for example in examples:
-            console.print(f"    {escape(example)}", soft_wrap=True, highlight=False)
+            console.print(f"    {example}", soft_wrap=True, highlight=False)
         if count > len(examples):
             console.print(f"    … and {count - len(examples):,} more")
 

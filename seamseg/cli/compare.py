@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
+from seamseg.cli.console import plain_console
 from seamseg.data.json_fields import field, load_object
 from seamseg.metrics.image_counts import ImageCounts
 from seamseg.metrics.resampling import Interval, draw_images, resampled_pq
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     sides = [[scores.images[image] for image in first.images] for scores in (first, second)]
     exact = [float(resampled_pq(images, len(first.per_class), one)[0]) for images in sides]
     drawn = [resampled_pq(images, len(first.per_class), draws) for images in sides]
-    console = Console()
+    console = plain_console()
     table = Table("", "PQ", "95 % of resampled images")
     rows = [("A", exact[0], drawn[0]), ("B", exact[1], drawn[1]), ("B − A", exact[1] - exact[0], drawn[1] - drawn[0])]
     for name, value, values in rows:

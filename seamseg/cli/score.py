@@ -11,6 +11,7 @@ from seamseg.cli.analysis_folder import HELP, WORST_WIDTH, write_analysis
 from seamseg.cli.analysis_tables import image_table
 from seamseg.cli.score_table import print_scores
 from seamseg.data.panoptic_files import PanopticFiles, open_annotation, open_results
+from seamseg.metrics.scores import Scores
 from seamseg.runtime.files import write_text
 from seamseg.runtime.progress import progress_bar
 from seamseg.score import WrongArea, score_files
@@ -41,19 +42,25 @@ def run(options: argparse.Namespace) -> int:
     results = open_results(options.pred, options.pred_dir, truth.categories)
     with progress_bar("scoring", len(truth.images)) as advance:
         found = score_files(truth, results, progress=lambda done: advance(done, ""))
-    for note in notes(truth, results, found.wrong_areas):
-        print(note, file=sys.stderr)
-    print_scores(found.scores)
-    images = image_table(found.scores, lambda image_id: truth.images[image_id].png.name)
-    for path, text in ((options.json, found.scores.to_json), (options.per_image, lambda: images)):
+    try:
+        write_files(truth, results, found.scores, options)
+    finally:  # the scores are worth reading, even if a file cannot be written
+        for note in notes(truth, results, found.wrong_areas):
+            print(note, file=sys.stderr)
+        print_scores(found.scores)
+    return 0
+
+
+def write_files(truth: PanopticFiles, results: PanopticFiles, scores: Scores, options: argparse.Namespace) -> None:
+    images = image_table(scores, lambda image_id: truth.images[image_id].png.name)
+    for path, text in ((options.json, scores.to_json), (options.per_image, lambda: images)):
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, text())
     if options.analysis:
-        worst = found.scores.analysis.worst
+        worst = scores.analysis.worst
         sheet = file_sheet(truth, results, worst, WORST_WIDTH) if worst else None
-        write_analysis(options.analysis, found.scores, images, sheet)
-    return 0
+        write_analysis(options.analysis, scores, images, sheet)
 
 
 def notes(truth: PanopticFiles, results: PanopticFiles, wrong_areas: list[WrongArea]) -> list[str]:

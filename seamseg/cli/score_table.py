@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from rich.console import Console
 from rich.table import Table
 
+from seamseg.cli.console import plain_console
 from seamseg.metrics.analysis import Analysis
 from seamseg.metrics.scores import Scores
 
@@ -24,7 +24,7 @@ def print_scores(scores: Scores) -> None:
     for name, mean in (("all", scores.all), ("things", scores.things), ("stuff", scores.stuff)):
         miou = _percent(scores.miou) if name == "all" else ""
         table.add_row(f"{name} ({mean.n} classes)", *(_percent(value) for value in (mean.pq, mean.sq, mean.rq)), miou)
-    console = Console()
+    console = plain_console()
     console.print(table)
     if len(seen) < len(scores.per_class):
         console.print(

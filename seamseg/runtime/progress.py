@@ -14,7 +14,7 @@ Advance = Callable[[int, str], None]
 
 @contextlib.contextmanager
 def progress_bar(title: str, total: int, done: int = 0, shown: bool = True) -> Iterator[Advance]:
-    """Shows how far a work has come, on standard error.
+    """Shows how far a work has come, on standard error; titles and remarks may hold any characters.
 
     Args:
         title: of the work.
@@ -23,13 +23,13 @@ def progress_bar(title: str, total: int, done: int = 0, shown: bool = True) -> I
         shown: False shows nothing (all processes but the first).
     """
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[remark]}"),
+        TextColumn("{task.fields[remark]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
         task = progress.add_task(title, total=total, completed=done, remark="")

@@ -46,6 +46,29 @@ def test_errors_are(command: Any, tiny: TinyDataset, tmp_path: Path) -> None:
     assert (report["errors"], report["warnings"]) == (number, 1)
 
 
+def test_names_with_markup_are_printed_as_they_are(command: Any, tmp_path: Path) -> None:
+    names = {"stuff": ("[sky]", "[/road]"), "things": (":car:", "human[/rider]")}
+    tiny = write_tiny_panoptic(tmp_path / "data[/x]:car:", split="val[red]", **names)
+    (tiny.image_folder / "000.png").write_bytes(b"broken")
+    code, out, _ = command("check", tiny.folder, "--workers", 1)
+    assert code == 1
+    assert "data[/x]:car:: " in out.replace("\n", "")
+    assert all(f"│ {name} " in out for name in (*names["stuff"], *names["things"], "val[red]"))
+    assert "val[red], 000.png: cannot be decoded" in out
+
+
+def test_files_are_written_before_the_report_is_printed(
+    command: Any, tiny: TinyDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(report: Any, console: Any) -> None:
+        raise ValueError("no terminal")
+
+    monkeypatch.setattr("seamseg.cli.check.print_report", fail)
+    path = tmp_path / "report.json"
+    assert command("check", tiny.folder, "--workers", 1, "--json", path).code == 2
+    assert json.loads(path.read_text())["errors"] == 0
+
+
 def test_json_instead_of_text(command: Any, tiny: TinyDataset) -> None:
     code, out, _ = command("check", tiny.folder, "--json", "-")
     assert code == 0

@@ -49,6 +49,15 @@ def test_a_difference_of_one_image_may_be_chance(tmp_path: Path, capsys: pytest.
     assert compare(one, other, capsys) == compare(one, other, capsys)
 
 
+def test_names_with_markup_are_printed_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [scores(tmp_path, "worse", [False] * 3), scores(tmp_path, "better", [True] * 3)]
+    for file in files:
+        content = json.loads(file.read_text())
+        content["per_class"] = {f"[/{name}]:car:": line for name, line in content["per_class"].items()}
+        file.write_text(json.dumps(content))
+    assert "[/sky]:car:: +100.0" in compare(files[0], files[1], capsys)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -71,3 +71,14 @@ def test_below_the_table(rows: tuple[dict[str, list[str]], str]) -> None:
     assert "PQ by size: small -, medium -, large -" in out
     assert "most often taken for another class: sky for car (2)" in out
     assert "nan" not in out.lower()
+
+
+def test_names_with_markup_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("[sky]", "human[/rider]", ":car: [bold]x\\")
+    per_class = dict(zip(names, [SCORES.per_class[name] for name in ("sky", "car", "car")], strict=True))
+    confusion = Confusion(names, np.array([[3, 0, 2, 0], [1, 0, 0, 0], [0] * 4, [0] * 4]), np.zeros((3, 4)))
+    print_scores(replace(SCORES, per_class=per_class, analysis=replace(SCORES.analysis, confusion=confusion)))
+    out = capsys.readouterr().out
+    rows = [line.strip("│").split("│")[0].strip() for line in out.splitlines() if line.startswith("│")]
+    assert rows[:3] == list(names)
+    assert f"{names[0]} for {names[2]} (2), {names[1]} for {names[0]} (1)" in " ".join(out.split())

@@ -20,6 +20,14 @@ def test_a_bar_shows_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
     assert "loss 0.5" in captured.err
 
 
+def test_a_bar_shows_names_with_markup_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar("packing [/a].zip", 1) as advance:
+        advance(1, "street[/b]:car:.jpg")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "packing [/a].zip" in said
+    assert "street[/b]:car:.jpg" in said
+
+
 def test_a_bar_that_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     with progress_bar("testing", 10, shown=False) as advance:
         advance(5, "half")
