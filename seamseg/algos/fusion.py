@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,6 +27,10 @@ class FusedImage:
     segmentation: PanopticSegmentation
     detections: Detections
     semantics: Tensor
+
+
+Fusion = Callable[[Detections, SemanticLogits, Size], FusedImage]
+"""Fuses the network's output of one image at a size, as :class:`PanopticFusion` does."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,38 @@ class PanopticFusion:
             min_stuff_area=self.min_stuff_area * pixels / image,
         )
         return FusedImage(segmentation, scaled, classes)
+
+
+@dataclass(frozen=True)
+class RenumberedFusion:
+    """Fuses with the classes of a network and returns the classes of a data set that orders them in another way.
+
+    Detections of classes that are stuff in the data set are dropped, because only things are detected there. Segments
+    keep all their pixels.
+
+    Attributes:
+        fusion: Fusion with the classes of the network.
+        new_classes: Class in the data set for each class of the network.
+        num_stuff: Number of stuff classes in the data set.
+    """
+
+    fusion: PanopticFusion
+    new_classes: tuple[int, ...]
+    num_stuff: int
+
+    def __call__(self, detections: Detections, semantics: SemanticLogits, output_size: Size) -> FusedImage:
+        """One image's segmentation, as :meth:`PanopticFusion.__call__`."""
+        fused = self.fusion(detections, semantics, output_size)
+        void = [VOID] * (VOID + 1 - len(self.new_classes))
+        table = torch.tensor([*self.new_classes, *void], device=fused.semantics.device)
+        classes = table[fused.detections.classes + self.fusion.num_stuff]
+        things = classes >= self.num_stuff
+        old = fused.detections
+        renumbered = Detections(
+            old.boxes[things], classes[things] - self.num_stuff, old.scores[things], old.masks[things]
+        )
+        segmentation = replace(fused.segmentation, classes=table[fused.segmentation.classes])
+        return FusedImage(segmentation, renumbered, table[fused.semantics])
 
 
 def fuse(

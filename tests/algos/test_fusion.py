@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from oracles import fusion as oracle
 from torch import Tensor
 
-from seamseg.algos.fusion import PanopticFusion, fuse
+from seamseg.algos.fusion import PanopticFusion, RenumberedFusion, fuse
 from seamseg.ops.interpolate import class_map
 from seamseg.structures import Detections, PanopticSegmentation, SemanticLogits
 
@@ -244,3 +244,21 @@ def test_the_smallest_area_of_stuff_in_pixels_of_the_input_or_as_a_part_of_the_i
     for area, kept in ((0.15, True), (0.3, False), (0, True), (120, True), (240, False)):
         result = PanopticFusion(2, 0.5, 0.5, area)(nothing, semantics, output_size).segmentation
         assert (0 in result.classes.tolist()) == kept, area
+
+
+def test_renumbered_classes_are_those_of_the_data_set() -> None:
+    """Stuff 0 and 1 swap places, thing 2 becomes stuff 2, thing 3 stays."""
+    logits = torch.zeros(4, 6, 6)
+    logits[0, :3] = logits[1, 3:] = 5
+    semantics = SemanticLogits(logits, (6, 6), (6, 6))
+    things = solid([[0, 0, 2, 2], [4, 4, 6, 6]], [0.9, 0.8], [0, 1])
+    plain = PanopticFusion(2, 0.5, 0.5, 1.0)
+    old, new = plain(things, semantics, (6, 6)), RenumberedFusion(plain, (1, 0, 2, 3), 3)(things, semantics, (6, 6))
+    assert torch.equal(old.segmentation.ids, new.segmentation.ids)
+    assert old.segmentation.classes.tolist() == [255, 2, 3, 0, 1]
+    assert new.segmentation.classes.tolist() == [255, 2, 3, 1, 0]
+    assert new.segmentation.scores.tolist() == old.segmentation.scores.tolist()
+    assert torch.equal(new.semantics, 1 - old.semantics)
+    assert new.detections.classes.tolist() == [0], "class 3 is the first thing of the data set"
+    assert new.detections.boxes.tolist() == [[4, 4, 6, 6]]
+    assert len(new.detections.masks) == len(new.detections.scores) == 1
