@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seamseg.algos.fusion import FusedImage, PanopticFusion
+from seamseg.algos.fusion import FusedImage, Fusion
+from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
 from seamseg.metrics.evaluator import EvaluatorState, PanopticEvaluator
 from seamseg.metrics.scores import Scores
@@ -42,7 +43,7 @@ class ScoredImage:
 def evaluate(
     network: PanopticNet,
     loader: BatchLoader,
-    fusion: PanopticFusion,
+    fusion: Fusion,
     categories: Categories,
     device: torch.device,
     on_image: Sequence[Callable[[ScoredImage], None]] = (),
@@ -68,8 +69,25 @@ def evaluate(
     return _over_ranks(evaluator, categories).compute(categories.names)
 
 
+def left_out(broken: Sequence[BrokenImageError], scores: Scores) -> list[BrokenImageError]:
+    """What no rank could read of the scored images, sorted by file; every rank calls this and gets the same.
+
+    Args:
+        broken: Errors of this rank.
+        scores: Scores of the other images.
+
+    Raises:
+        ValueError: Nothing could be read, so the scores mean nothing.
+    """
+    gathered = [error for of_rank in gather_objects(list(broken)) if isinstance(of_rank, list) for error in of_rank]
+    errors = sorted(gathered, key=lambda error: error.path)
+    if errors and not scores.images:
+        raise ValueError(f"none of {len(errors)} images to score can be read; the first: {errors[0]}")
+    return errors
+
+
 def _score(
-    network: PanopticNet, batch: Batch, fusion: PanopticFusion, evaluator: PanopticEvaluator, number: int
+    network: PanopticNet, batch: Batch, fusion: Fusion, evaluator: PanopticEvaluator, number: int
 ) -> list[ScoredImage]:
     predictions = network.predict(batch.images)
     scored = []

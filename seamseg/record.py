@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from seamseg.algos.fusion import PanopticFusion
+from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
-from seamseg.evaluate import evaluate
+from seamseg.evaluate import evaluate, left_out
 from seamseg.export.model_file import MODEL_FILE, SETTINGS_FILE, ModelFile, save_model
 from seamseg.metrics.analysis import NUM_WORST
 from seamseg.metrics.scores import Scores
@@ -41,6 +42,7 @@ class RunRecord:
         trainer: of the run.
         position: where it begins or goes on.
         validation: this rank's share of the images to score.
+        broken: Receives what the loader of the validation cannot read.
         fusion: of detections and semantics.
         mean, std: that the images were normalised with.
         num_pictures: validation images shown in TensorBoard.
@@ -59,6 +61,7 @@ class RunRecord:
         trainer: Trainer,
         position: Position,
         validation: BatchLoader,
+        broken: list[BrokenImageError],
         fusion: PanopticFusion,
         mean: Triple,
         std: Triple,
@@ -67,6 +70,7 @@ class RunRecord:
     ) -> None:
         self.folder, self.process, self.settings, self.categories = folder, process, settings, categories
         self.trainer, self.position, self.validation, self.fusion = trainer, position, validation, fusion
+        self.broken, self._told = broken, set[Path]()
         self.mean, self.std, self.num_pictures, self.keep_checkpoints = mean, std, num_pictures, keep_checkpoints
         self.advance: Advance = lambda done, remark: None
         self._log = self._begin() if process.is_first else None
@@ -89,16 +93,27 @@ class RunRecord:
         album = Album(self.categories, self.mean, self.std, self.num_pictures if self.process.is_first else 0)
         worst = WorstAlbum(self.categories, self.mean, self.std, min(self.num_pictures, NUM_WORST))
         watchers = [album.add, worst.add]
+        self.broken.clear()
         scores = evaluate(network, self.validation, self.fusion, self.categories, self.process.device, watchers)
+        errors = left_out(self.broken, scores)
         worst.over_ranks()
         self._show(album, worst, scores, position.iteration)
         if self._log is not None:
-            self._log.scalars("validation", position.iteration, _headline(scores))
+            self._tell(errors)
+            headline = _headline(scores) | {"num_unreadable": len(errors)}
+            self._log.scalars("validation", position.iteration, headline)
             print(f"epoch {position.epoch}: {_sentence(scores)}", file=sys.stderr)
             if scores.all.pq > position.best_pq:
                 model = ModelFile(self.settings, self.categories.to_list(), network.state_dict())
                 save_model(self.folder / MODEL_FILE, model)
         return scores.all.pq
+
+    def _tell(self, errors: list[BrokenImageError]) -> None:
+        """Prints each unreadable file once per run, not after every epoch."""
+        for error in errors:
+            if error.path not in self._told:
+                print(f"left out of the validation: {error}", file=sys.stderr)
+        self._told |= {error.path for error in errors}
 
     def save(self, position: Position) -> None:
         if self._log is not None:

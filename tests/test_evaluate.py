@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -15,8 +16,9 @@ from tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
 from torch import Tensor, distributed, nn
 
 from seamseg.builders import build_evaluation_loader, build_fusion, build_initialised_network, open_split
+from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
-from seamseg.evaluate import ScoredImage, evaluate
+from seamseg.evaluate import ScoredImage, evaluate, left_out
 from seamseg.metrics.scores import Scores
 from seamseg.runtime.distributed import Process
 from seamseg.structures import Batch, Categories, PackedSequence, Predictions, pad_images
@@ -172,3 +174,20 @@ def test_ranks_share_the_images_and_score_exactly_as_one_process(
     scores = alone[-1]["scores"]
     assert all(0.3 < scores[part]["pq"] < 1 for part in ("all", "things")), "neither nothing nor all is found"
     assert 0.1 < scores["box_ap"] < 1
+
+
+def left_out_of_rank(rank: int) -> list[str]:
+    """Files that two ranks could not read, each other ones."""
+    broken = [BrokenImageError(Path(f"{2 * number + rank}.png"), "is damaged") for number in (1, 0)]
+    images: Any = (object(),)
+    found = [str(error) for error in left_out(broken, mock.Mock(images=images))]
+    with pytest.raises(ValueError, match="none of 4 images to score can be read"):
+        left_out(broken, mock.Mock(images=()))
+    assert left_out([], mock.Mock(images=())) == []
+    return found
+
+
+@pytest.mark.slow
+def test_what_one_rank_cannot_read_all_ranks_know(tmp_path: Path) -> None:
+    expected = [f"{number}.png is damaged" for number in range(4)]
+    assert on_ranks(__file__, "left_out_of_rank", tmp_path) == [expected, expected]

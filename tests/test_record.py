@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,7 @@ def test_what_is_logged(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixt
             "miou_semantic": 0.25,
             "box_ap": None,
             "mask_ap": 0.125,
+            "num_unreadable": 0,
         },
     ]
     assert "epoch 3: PQ 37.5 (things 37.5, stuff 37.5), mIoU 50.0" in capsys.readouterr().err
@@ -148,3 +150,29 @@ def test_other_ranks_score_and_write_nothing(folder: Path, tmp_path: Path) -> No
     assert record.validate(trainer.network, Position()) >= 0
     record.close()
     assert not run.exists()
+
+
+def test_unreadable_images_of_the_validation_are_counted_and_told_once(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(shutil.copytree(folder, tmp_path / "data"))
+    (data / "images" / "val" / "001.png").write_bytes(b"broken")
+    trainer, record = begun(data, tmp_path / "run")
+    for epoch in (1, 2):
+        record.validate(trainer.network, Position(epoch=epoch, iteration=epoch))
+    (data / "images" / "val" / "000.png").write_bytes(b"broken")
+    record.validate(trainer.network, Position(epoch=3, iteration=3))
+    record.close()
+    assert [entry["num_unreadable"] for entry in read_metrics(tmp_path / "run")] == [1, 1, 2]
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("left out")]
+    assert [line.split("/val/")[1][:7] for line in said] == ["001.png", "000.png"]
+
+
+def test_a_validation_without_a_readable_image_is_refused(folder: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(folder, tmp_path / "data"))
+    for path in (data / "images" / "val").iterdir():
+        path.write_bytes(b"broken")
+    trainer, record = begun(data, tmp_path / "run")
+    with pytest.raises(ValueError, match=r"none of 3 images .*000\.png"):
+        record.validate(trainer.network, Position())
+    record.close()

@@ -54,6 +54,7 @@ def build_trainer(
     trainer = _trainer(experiment, network, loader, process)
     if checkpoint is not None:
         trainer.restore(checkpoint)
+    broken: list[BrokenImageError] = []
     record = RunRecord(
         folder=folder,
         process=process,
@@ -61,7 +62,8 @@ def build_trainer(
         categories=categories,
         trainer=trainer,
         position=position,
-        validation=build_evaluation_loader(experiment, val_split, process, on_broken_image=_report),
+        validation=build_evaluation_loader(experiment, val_split, process, on_broken_image=broken.append),
+        broken=broken,
         fusion=build_fusion(experiment, categories.num_stuff),
         mean=experiment.data.mean,
         std=experiment.data.std,
@@ -98,10 +100,6 @@ def _trainer(experiment: Experiment, network: PanopticNet, loader: BatchLoader, 
     )
     pace = Pace(settings.epochs, settings.validate_every, settings.checkpoint_every, settings.log_every)
     return Trainer(network, loader, optimisation, settings.seed, process, pace)
-
-
-def _report(error: BrokenImageError) -> None:
-    _print_to_stderr(f"left out of the validation: {error}")
 
 
 def _print_to_stderr(sentence: str) -> None:

@@ -5,22 +5,28 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seamseg.builders import build_evaluation_loader, load_model, open_split
+from seamseg.algos.fusion import Fusion, RenumberedFusion
+from seamseg.builders import Model, build_evaluation_loader, load_model, open_split
 from seamseg.cli.analysis_folder import HELP, write_analysis
+from seamseg.cli.exit_codes import UNREADABLE
 from seamseg.cli.score_table import print_scores
+from seamseg.cli.wording import counted
+from seamseg.data.category_match import kind_notes
 from seamseg.data.formats import FORMATS
 from seamseg.data.images import BrokenImageError
-from seamseg.evaluate import evaluate
+from seamseg.evaluate import evaluate, left_out
 from seamseg.metrics.analysis import NUM_WORST
+from seamseg.metrics.scores import Scores
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import started
 from seamseg.runtime.files import write_text
 from seamseg.runtime.progress import progress_bar
 from seamseg.show.album import Album, WorstAlbum
-from seamseg.structures import Categories
+from seamseg.structures import Categories, Unreadable
 from seamseg.visualization.images import write_image
 
 SHEET_ROWS = 4
@@ -32,7 +38,8 @@ def add_parser(verbs: Any) -> None:
         "evaluate",
         help="score a model on annotated images",
         description="Scores a model at the original size of the images: panoptic quality (PQ, SQ, RQ), mean IoU, and "
-        "average precision of boxes and masks.",
+        "average precision of boxes and masks. Classes of the model and the data set are matched by name. Images that "
+        "cannot be read are left out and listed in the JSON file, and the exit code is then 3.",
     )
     verb.add_argument(
         "model",
@@ -58,44 +65,83 @@ def run(options: argparse.Namespace) -> int:
             result.parent.mkdir(parents=True, exist_ok=True)
     with started(options.device) as process:
         model = load_model(options.model, process.device)
-        trained_with = model.experiment.data.format
-        split = open_split(options.data, options.split, options.limit, options.format, trained_with)
-        check_categories(model.categories, split.categories, options.data)
+        data = model.experiment.data
+        split = open_split(options.data, options.split, options.limit, options.format, data.format)
+        fusion, notes = matched_fusion(model, split.categories, options.data)
         broken: list[BrokenImageError] = []
         loader = build_evaluation_loader(model.experiment, split, process, broken.append)
-        album = Album(model.categories, model.experiment.data.mean, model.experiment.data.std, limit=SHEET_ROWS)
-        worst = WorstAlbum(
-            model.categories,
-            model.experiment.data.mean,
-            model.experiment.data.std,
-            NUM_WORST if options.analysis else 0,
-        )
+        album = Album(split.categories, data.mean, data.std, limit=SHEET_ROWS)
+        worst = WorstAlbum(split.categories, data.mean, data.std, NUM_WORST if options.analysis else 0)
         share = math.ceil(len(split) / process.world_size)
         with progress_bar("evaluating", share, shown=process.is_first) as advance:
             watchers = [album.add, worst.add, lambda scored: advance(scored.number, "")]
-            scores = evaluate(model.network, loader, model.fusion, model.categories, process.device, watchers)
+            scores = evaluate(model.network, loader, fusion, split.categories, process.device, watchers)
+        unreadable = tuple(_unreadable(error, Path(options.data)) for error in left_out(broken, scores))
+        scores = replace(scores, unreadable=unreadable)
         worst.over_ranks()
-        for error in broken:
-            print(f"left out: {error}", file=sys.stderr)
         if process.is_first:
-            print_scores(scores)
-            if options.json:
-                write_text(options.json, scores.to_json())
-            if options.sheet:
-                write_image(options.sheet, album.sheet())
-            if options.analysis:
-                write_analysis(options.analysis, scores, worst=worst.sheet() if worst.rows else None)
-    return 0
+            try:
+                write_files(scores, album, worst, options)
+            finally:  # the scores are worth reading, even if a file cannot be written
+                report(scores, notes)
+    return UNREADABLE if scores.unreadable else 0
 
 
-def check_categories(known: Categories, found: Categories, data: str) -> None:
-    """Whether a model and a data set speak of the same classes.
+def matched_fusion(model: Model, found: Categories, data: str) -> tuple[Fusion, list[str]]:
+    """Makes a model speak of the classes of a data set, matched by name.
+
+    Args:
+        model: Model to score.
+        found: Categories of the data set.
+        data: Its folder, for errors.
+
+    Returns:
+        The fusion that gives classes of the data set, and sentences on what differs.
 
     Raises:
-        ValueError: they don't.
+        ValueError: One of them has a class that the other lacks.
     """
-    if known.names != found.names:
-        missing = sorted(set(found.names) ^ set(known.names))
-        raise ValueError(
-            f"the model knows other classes than the data set {data}, such as {', '.join(missing[:5]) or 'their order'}"
+    known = model.categories
+    differing = [
+        f"{whose}: {', '.join(sorted(names)[:5])}"
+        for whose, names in (
+            ("only the model has", set(known.names) - set(found.names)),
+            ("only the data set has", set(found.names) - set(known.names)),
+        )
+        if names
+    ]
+    if differing:
+        raise ValueError(f"the model knows other classes than the data set {data}; {'; '.join(differing)}")
+    numbers = tuple(found.names.index(name) for name in known.names)
+    if numbers == tuple(range(len(known))) and known.num_stuff == found.num_stuff:
+        return model.fusion, []
+    kinds = {number: category.is_thing for number, category in zip(numbers, known.classes, strict=True)}
+    order = [f"the classes of the model are in another order than those of {data}; they are matched by name"]
+    return RenumberedFusion(model.fusion, numbers, found.num_stuff), kind_notes(kinds, found) or order
+
+
+def _unreadable(error: BrokenImageError, folder: Path) -> Unreadable:
+    path = error.path.relative_to(folder) if error.path.is_relative_to(folder) else error.path
+    return Unreadable(path.as_posix(), str(error))
+
+
+def write_files(scores: Scores, album: Album, worst: WorstAlbum, options: argparse.Namespace) -> None:
+    if options.json:
+        write_text(options.json, scores.to_json())
+    if options.sheet:
+        write_image(options.sheet, album.sheet())
+    if options.analysis:
+        write_analysis(options.analysis, scores, worst=worst.sheet() if worst.rows else None)
+
+
+def report(scores: Scores, notes: list[str]) -> None:
+    """Prints the scores, what differs between model and data set, and what was left out."""
+    for note in notes:
+        print(note, file=sys.stderr)
+    for image in scores.unreadable:
+        print(f"left out: {image.error}", file=sys.stderr)
+    print_scores(scores)
+    if scores.unreadable:
+        print(
+            f"{counted(len(scores.unreadable), 'image')} cannot be read; the scores are of the others", file=sys.stderr
         )

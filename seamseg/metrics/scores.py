@@ -10,6 +10,7 @@ from typing import Any
 from seamseg.metrics.analysis import Analysis
 from seamseg.metrics.image_counts import ImageCounts
 from seamseg.metrics.panoptic_quality import Quality
+from seamseg.structures import Unreadable
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Scores:
         boundary: boundary PQ; None where borders were not looked at.
         images: what each image contributes, by ascending id.
         analysis: where quality is lost.
+        unreadable: Images that were left out because they could not be read.
     """
 
     all: Quality
@@ -78,6 +80,7 @@ class Scores:
     boundary: BoundaryQuality | None
     images: tuple[ImageCounts, ...]
     analysis: Analysis
+    unreadable: tuple[Unreadable, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values under the same names; ``None`` instead of NaN, which JSON does not know."""
@@ -85,6 +88,7 @@ class Scores:
         parts |= {name: asdict(part) for name, part in parts.items() if isinstance(part, Quality | BoundaryQuality)}
         parts["per_class"] = {name: asdict(line) for name, line in self.per_class.items()}
         parts |= {"images": [image.to_dict() for image in self.images], "analysis": self.analysis.to_dict()}
+        parts["unreadable"] = [asdict(image) for image in self.unreadable]
         plain: dict[str, Any] = _without_nan(parts)
         return plain
 

@@ -11,10 +11,10 @@ from seamseg.predict.job import Job
 from seamseg.predict.outputs import OutputWriter
 from seamseg.predict.photographs import Photograph
 from seamseg.predict.pipeline import Predicted, overlapped
-from seamseg.predict.results_folder import Unreadable
 from seamseg.runtime.distributed import Process, from_first
 from seamseg.runtime.journal import ItemOutput
 from seamseg.runtime.progress import progress_bar
+from seamseg.structures import Unreadable
 
 
 @dataclass(frozen=True)

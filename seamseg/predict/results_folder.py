@@ -15,7 +15,7 @@ from seamseg.predict.film_files import remove_film
 from seamseg.predict.outputs import Named, OutputKind
 from seamseg.runtime.files import is_part, write_text, write_whole
 from seamseg.runtime.journal import Item, ItemOutput, Journal, fingerprint_of
-from seamseg.structures import Categories
+from seamseg.structures import Categories, Unreadable
 
 Mode = Literal["new", "resume", "overwrite"]
 """What to do with a folder that is not empty: refuse it, go on with its predictions, or replace them."""
@@ -26,19 +26,6 @@ _JOURNAL = ".predictions.journal"
 
 class Predictable(Item, Named, Protocol):
     """An image with a name and sources."""
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """An image that is left out.
-
-    Attributes:
-        file_name: how the results would call it.
-        error: the whole sentence.
-    """
-
-    file_name: str
-    error: str
 
 
 @dataclass

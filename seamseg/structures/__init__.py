@@ -3,7 +3,7 @@
 from seamseg.structures.batch import Batch, ImageId, Sample
 from seamseg.structures.categories import VOID, Categories, Category, Color
 from seamseg.structures.ground_truth import GroundTruth, Objects
-from seamseg.structures.images import PaddedImages, Size, pad_images, unpad_images
+from seamseg.structures.images import PaddedImages, Size, Unreadable, pad_images, unpad_images
 from seamseg.structures.losses import Losses, LossSum
 from seamseg.structures.packed_sequence import PackedSequence
 from seamseg.structures.predictions import Detections, PanopticSegmentation, Predictions, SemanticLogits
@@ -27,6 +27,7 @@ __all__ = [
     "Sample",
     "SemanticLogits",
     "Size",
+    "Unreadable",
     "pad_images",
     "unpad_images",
 ]

@@ -13,6 +13,19 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
+class Unreadable:
+    """An image that was left out of a run.
+
+    Attributes:
+        file_name: Name of its file, relative to the folder of the run's input.
+        error: Sentence that says what is wrong with it.
+    """
+
+    file_name: str
+    error: str
+
+
+@dataclass(frozen=True)
 class PaddedImages:
     """N images aligned top left in one tensor.
 

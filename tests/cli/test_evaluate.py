@@ -12,9 +12,9 @@ import cv2
 import pytest
 from tiny_dataset import write_tiny_panoptic
 
-from seamseg.cli.evaluate import check_categories
+from seamseg.export.model_file import ModelFile, save_model
+from seamseg.export.model_source import load_model_file
 from seamseg.runtime.log import read_metrics
-from seamseg.structures import Categories, Category
 
 QUALITY = {"pq", "sq", "rq", "n"}
 LINE = {"pq", "sq", "rq", "tp", "fp", "fn", "iou", "iou_semantic", "pq_dagger", "boundary_pq"}
@@ -37,7 +37,9 @@ def test_scores_as_json(command: Any, run_dir: Path, data: Path, tmp_path: Path)
         "boundary",
         "images",
         "analysis",
+        "unreadable",
     }
+    assert scores["unreadable"] == []
     assert set(scores["images"][0]) == {"image_id", "classes", "iou", "tp", "fp", "fn"}
     assert set(scores["all"]) == set(scores["things"]) == set(scores["stuff"]) == QUALITY
     assert [scores[part]["n"] for part in ("all", "things", "stuff")] == [4, 2, 2]
@@ -104,13 +106,31 @@ def test_the_analysis(command: Any, run_dir: Path, data: Path, tmp_path: Path) -
     assert cv2.imread(str(folder / "worst.png")).shape[1] > 3 * 400
 
 
-def test_a_broken_image_is_left_out(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
+def test_an_unreadable_image_is_left_out_and_listed(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(data, tmp_path / "data"))
     (folder / "images" / "val" / "001.png").write_bytes(b"broken")
-    code, out, err = command("evaluate", run_dir, "--data", folder, "--split", "val")
-    assert code == 0
+    (folder / "annotations" / "panoptic_val" / "000.png").unlink()
+    path = tmp_path / "scores.json"
+    code, out, err = command("evaluate", run_dir, "--data", folder, "--split", "val", "--json", path)
+    assert code == 3
     assert "sky" in out
     assert f"left out: {folder / 'images' / 'val' / '001.png'} cannot be decoded" in err
+    assert "2 images cannot be read" in err
+    scores = json.loads(path.read_text())
+    names = [entry["file_name"] for entry in scores["unreadable"]]
+    assert names == ["annotations/panoptic_val/000.png", "images/val/001.png"]
+    assert str(folder / names[1]) in scores["unreadable"][1]["error"]
+    assert [image["image_id"] for image in scores["images"]] == [102]
+
+
+def test_nothing_readable_is_refused(refuses: Callable[..., str], run_dir: Path, data: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(data, tmp_path / "data"))
+    for path in (folder / "images" / "val").iterdir():
+        path.write_bytes(b"broken")
+    sentence = refuses("evaluate", run_dir, "--data", folder, "--split", "val", "--json", tmp_path / "scores.json")
+    assert "none of 3 images" in sentence
+    assert str(folder / "images" / "val" / "000.png") in sentence
+    assert not (tmp_path / "scores.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -141,15 +161,92 @@ def test_a_split_that_is_not_unique(refuses: Callable[..., str], run_dir: Path, 
 def test_other_classes(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
     write_tiny_panoptic(tmp_path, split="val", num_images=1, things=["car", "dog"])
     sentence = refuses("evaluate", run_dir, "--data", tmp_path, "--split", "val")
-    assert sentence == f"the model knows other classes than the data set {tmp_path}, such as dog, person"
+    assert f"the data set {tmp_path}" in sentence
+    assert "only the model has: person" in sentence
+    assert "only the data set has: dog" in sentence
 
 
-def test_the_same_classes_in_another_order() -> None:
-    sky, road = Category("sky", False, (0, 0, 0), 1), Category("road", False, (0, 0, 0), 2)
-    with pytest.raises(ValueError, match="such as their order"):
-        check_categories(Categories((sky, road)), Categories((road, sky)), "data")
-    check_categories(Categories((sky, road)), Categories((sky, Category("road", False, (9, 9, 9), 7))), "data")
+def edited(data: Path, folder: Path, change: Callable[[list[dict[str, Any]]], Any]) -> Path:
+    """A copy of a data set with other categories in its validation split."""
+    shutil.copytree(data, folder)
+    file = folder / "annotations" / "panoptic_val.json"
+    content = json.loads(file.read_text())
+    change(content["categories"])
+    file.write_text(json.dumps(content))
+    return folder
+
+
+def scores_on(command: Any, run_dir: Path, data: Path, out: Path) -> tuple[dict[str, Any], str]:
+    code, _, err = command("evaluate", run_dir, "--data", data, "--split", "val", "--json", out)
+    assert code == 0
+    return json.loads(out.read_text()), err
+
+
+def test_classes_in_another_order_are_matched_by_name(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
+    reversed_data = edited(data, tmp_path / "data", lambda categories: categories.reverse())
+    expected, said = scores_on(command, run_dir, data, tmp_path / "scores.json")
+    assert "another order" not in said
+    found, said = scores_on(command, run_dir, reversed_data, tmp_path / "reversed.json")
+    assert "another order" in said
+    assert list(found["per_class"]) == ["road", "sky", "person", "car"]
+    assert found["per_class"] == expected["per_class"]
+    for key in ("miou", "miou_semantic", "box_ap", "mask_ap", "pq_dagger"):
+        assert found[key] == pytest.approx(expected[key], abs=1e-12), key
+    assert any(line["iou"] > 0 for line in found["per_class"].values())
+
+
+def test_classes_of_another_kind_are_told_and_scored(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
+    """The last class of stuff becomes the first thing, so that the order of the names is the same."""
+
+    def change(categories: list[dict[str, Any]]) -> None:
+        next(entry for entry in categories if entry["name"] == "road")["isthing"] = 1
+        categories.sort(key=lambda entry: entry["name"] != "road")
+
+    expected, _ = scores_on(command, run_dir, data, tmp_path / "scores.json")
+    found, said = scores_on(command, run_dir, edited(data, tmp_path / "data", change), tmp_path / "other.json")
+    assert "'road' is a thing, not stuff" in said
+    assert list(found["per_class"]) == list(expected["per_class"])
+    for name in ("sky", "road", "car", "person"):
+        assert found["per_class"][name]["pq"] == expected["per_class"][name]["pq"]
+    assert (found["stuff"]["n"], found["things"]["n"]) == (1, 3)
+
+
+def test_class_names_in_square_brackets_are_printed(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
+    names = {"sky": "[sky]", "road": "[/road]", "car": "[red]:car:", "person": "human[/rider]"}
+
+    def rename(categories: list[dict[str, Any]]) -> None:
+        for entry in categories:
+            entry["name"] = names[entry["name"]]
+
+    folder = edited(data, tmp_path / "data", rename)
+    run = Path(shutil.copytree(run_dir, tmp_path / "run"))
+    file = load_model_file(run_dir)
+    categories = [entry | {"name": names[entry["name"]]} for entry in file.categories]
+    save_model(run / "model.safetensors", ModelFile(file.settings, categories, file.tensors))
+    path = tmp_path / "scores.json"
+    code, out, _ = command("evaluate", run, "--data", folder, "--split", "val", "--json", path)
+    assert code == 0
+    assert all(name in out for name in names.values())
+    assert list(json.loads(path.read_text())["per_class"]) == list(names.values())
+
+
+def test_files_are_written_before_scores_are_printed(
+    command: Any, run_dir: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(scores: Any) -> None:
+        raise ValueError("no terminal")
+
+    monkeypatch.setattr("seamseg.cli.evaluate.print_scores", fail)
+    path = tmp_path / "scores.json"
+    assert command("evaluate", run_dir, "--data", data, "--split", "val", "--json", path).code == 2
+    assert json.loads(path.read_text())["images"]
 
 
 def test_a_result_that_cannot_be_written(refuses: Callable[..., str], run_dir: Path, data: Path) -> None:
     assert str(data) in refuses("evaluate", run_dir, "--data", data, "--split", "val", "--json", data)
+
+
+def test_scores_are_printed_when_they_cannot_be_written(command: Any, run_dir: Path, data: Path) -> None:
+    code, out, _ = command("evaluate", run_dir, "--data", data, "--split", "val", "--json", data)
+    assert code == 2
+    assert "sky" in out

@@ -94,3 +94,11 @@ def test_the_first_process_alone_writes_and_speaks(tmp_path: Path) -> None:
     alone = [*COMMAND, *options, str(tmp_path / "alone"), *kinds, "--device", "cpu"]
     assert subprocess.run(alone, capture_output=True, env=environment(), check=False).returncode == 3
     assert contents(tmp_path / "together") == contents(tmp_path / "alone")
+
+    sorted(photographs.iterdir())[0].write_bytes(b"broken")
+    said = in_two_processes(tmp_path, [[*command, str(path)] for path in scores[:2]], code=3)
+    assert said[0][1].count("left out: ") == said[0][1].count("1 image cannot be read") == 1
+    assert said[1] == ("", "")
+    (left_out,) = json.loads(scores[0].read_text())["unreadable"]
+    assert (data / left_out["file_name"]).read_bytes() == b"broken"
+    assert not scores[1].exists()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -92,6 +94,31 @@ def test_wrong_files_are_the_users_error(
     folder = str(Path(files[0]).parent)
     assert main(["score", "--gt", folder, "--pred", files[1]]) == 2
     assert capsys.readouterr().err == f"seamseg: {folder} is a folder; name a JSON file\n"
+
+
+def test_files_are_written_before_scores_are_printed(
+    files: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(scores: Any) -> None:
+        raise ValueError("no terminal")
+
+    monkeypatch.setattr("seamseg.cli.score.print_scores", fail)
+    out = tmp_path / "scores.json"
+    assert main(["score", "--gt", files[0], "--pred", files[1], "--json", str(out)]) == 2
+    assert json.loads(out.read_text())["unreadable"] == []
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_names_that_the_terminal_cannot_show_are_escaped(
+    files: tuple[str, str], monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    content = json.loads(Path(files[0]).read_text())
+    content["categories"][0]["name"] = "caf\u00e9\ud800"
+    Path(files[0]).write_text(json.dumps(content))
+    shown = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(shown, encoding=encoding, write_through=True))
+    assert main(["score", "--gt", files[0], "--pred", files[1]]) == 0
+    assert rb"\ud800" in shown.getvalue()
 
 
 def with_categories(results: str, moved: dict[int, int], **names: int) -> None:
