@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def write_files(truth: PanopticFiles, results: PanopticFiles, scores: Scores, options: argparse.Namespace) -> None:
-    images = image_table(scores, lambda image_id: truth.images[image_id].png.name)
+    images = image_table(scores, lambda image: truth.images[image].png.relative_to(truth.png_folder).as_posix())
     for path, text in ((options.json, scores.to_json), (options.per_image, lambda: images)):
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -49,12 +49,14 @@ class PanopticFiles:
 
     Attributes:
         json_file: where it is.
+        png_folder: Folder of the PNGs.
         categories: of its segments.
         images: by their ids, in the order of the file.
         notes: Sentences on how the file's own categories differ from ``categories``.
     """
 
     json_file: Path
+    png_folder: Path
     categories: Categories
     images: dict[ImageId, ListedSegments]
     notes: tuple[str, ...] = ()
@@ -135,7 +137,7 @@ def listed_images(
             raise ValueError(f"{where} has two annotations")
         info = field(entry, "segments_info", list, where)
         images[image_id] = _listed(info, where, image_id, chosen / name, match, true)
-    return PanopticFiles(json_file, categories, images, match.notes)
+    return PanopticFiles(json_file, chosen, categories, images, match.notes)
 
 
 def _listed(

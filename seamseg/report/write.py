@@ -90,7 +90,9 @@ def _scores(material: ReportMaterial, num_workers: int | None, on_progress: Step
     if not pairs:
         return None
     truth, results = (
-        PanopticFiles(side[0].png.parent, material.categories, {listed.image_id: listed for listed in side})
+        PanopticFiles(
+            side[0].png.parent, side[0].png.parent, material.categories, {listed.image_id: listed for listed in side}
+        )
         for side in zip(*pairs, strict=True)
     )
     on_progress("scores", 0, len(pairs))

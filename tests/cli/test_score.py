@@ -58,6 +58,18 @@ def test_the_table_of_images_has_the_worst_first(files: tuple[str, str], tmp_pat
     }  # fmt: skip
 
 
+def test_the_table_of_images_tells_the_same_name_in_two_folders_apart(files: tuple[str, str], tmp_path: Path) -> None:
+    content = json.loads(Path(files[0]).read_text())
+    for entry, name in zip(content["annotations"], ("a/same.png", "b/same.png"), strict=True):
+        (tmp_path / "truth" / name).parent.mkdir()
+        (tmp_path / "truth" / entry["file_name"]).rename(tmp_path / "truth" / name)
+        entry["file_name"] = name
+    Path(files[0]).write_text(json.dumps(content))
+    out = tmp_path / "images.csv"
+    assert main(["score", "--gt", files[0], "--pred", files[1], "--per-image", str(out)]) == 0
+    assert [line["file_name"] for line in csv.DictReader(out.open())] == ["b/same.png", "a/same.png"]
+
+
 def test_the_terminal_shows_the_scores(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["score", "--gt", files[0], "--pred", files[1]]) == 0
     out = " ".join(capsys.readouterr().out.split())
