@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from seamseg.runtime.files import write_whole
+from seamseg.runtime.finite import check_finite
 
 MODEL_FILE = "model.safetensors"
 """Of a run folder: the best model so far. Of a model folder: the weights."""
@@ -39,8 +40,10 @@ def save_model(path: Path, model: ModelFile) -> None:
     """Writes a safetensors file with settings and categories in its header; whole or not at all.
 
     Raises:
+        FloatingPointError: A tensor holds an infinity or a NaN.
         OSError: it cannot be written, such as to a full disk.
     """
+    check_finite(f"{path} is not written: the model", model.tensors)
     metadata = {"format": "seamseg 1", "settings": model.settings, "categories": json.dumps(model.categories)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.tensors.items()}
     try:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seamseg.runtime.checksums import sha256
 from seamseg.runtime.files import write_whole
+from seamseg.runtime.finite import check_finite, nonfinite_tensors, some_of
 from seamseg.runtime.position import Position
 
 FORMAT = 3
@@ -53,8 +54,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Writes it whole; a failure leaves the previous one.
 
     Raises:
+        FloatingPointError: A tensor holds an infinity or a NaN; nobody could continue from such a file.
         OSError: it cannot be written, such as to a full disk.
     """
+    check_finite(f"{path} is not written: the state", vars(checkpoint))
     content = {"format": FORMAT, **vars(checkpoint), "position": checkpoint.position.to_dict()}
     write_whole(path, lambda temporary: _write(content, temporary))
 
@@ -66,6 +69,28 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ValueError: the file is missing, damaged, or no checkpoint of this program.
     """
     check_seal(path)
+    return _read(path)
+
+
+def why_unusable(path: Path) -> str:
+    """Why no run can continue from a checkpoint of this program: it is damaged, or has values that are not finite.
+
+    Returns:
+        A sentence, or the empty string for a good checkpoint and for one that :func:`load_checkpoint` refuses for
+        another reason, such as one of another version.
+    """
+    try:
+        check_seal(path)
+    except ValueError as error:
+        return str(error)
+    try:
+        names = nonfinite_tensors(vars(_read(path)))
+    except ValueError:
+        return ""
+    return f"the checkpoint {path} has infinities or NaNs in {some_of(names)}" if names else ""
+
+
+def _read(path: Path) -> Checkpoint:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the content makes of its reader

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seamseg.runtime.checkpoint import Checkpoint, check_seal, save_checkpoint
+from seamseg.runtime.checkpoint import Checkpoint, save_checkpoint, why_unusable
+from seamseg.runtime.finite import REMEDY
 from seamseg.runtime.position import Position
 
 DAMAGED = ".damaged"
-"""How the name of a checkpoint ends that was found damaged and put aside."""
+"""Suffix of a checkpoint that nobody can continue from and that was put aside."""
 
 
 def checkpoint_path(folder: Path, iteration: int) -> Path:
@@ -22,24 +23,22 @@ def checkpoint_paths(folder: Path) -> list[Path]:
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
-    """The latest whole checkpoint, and why later ones were passed over: a sentence for each.
+    """The latest good checkpoint, and why later ones were passed over: a sentence for each.
 
     Raises:
-        ValueError: there is none, or none is whole.
+        ValueError: There is no checkpoint, or none is whole and finite.
     """
     refused: list[str] = []
     for path in checkpoint_paths(folder):
-        try:
-            check_seal(path)
-        except ValueError as error:
-            refused.append(str(error))
-        else:
+        reason = why_unusable(path)
+        if not reason:
             return path, refused
+        refused.append(reason)
     raise ValueError("; ".join(refused) if refused else f"there is no checkpoint in {folder}")
 
 
 def put_aside_later(folder: Path, path: Path) -> list[Path]:
-    """Renames the checkpoints later than one to go on from, which are damaged; returns their new paths."""
+    """Renames the checkpoints later than the good one, which cannot be used; returns their new paths."""
     later = [other for other in checkpoint_paths(folder) if other.name > path.name]
     return [other.rename(other.with_suffix(DAMAGED)) for other in later]
 
@@ -53,13 +52,17 @@ def add_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
         keep: how many of the latest stay; that of the best model stays too.
 
     Raises:
+        FloatingPointError: It has a value that is not finite; the previous ones are all there.
         OSError: it cannot be written; the previous ones are all there.
     """
     path = checkpoint_path(folder, checkpoint.position.iteration)
     try:
         save_checkpoint(path, checkpoint)
     except OSError as error:
-        raise OSError(f"{path} cannot be written ({error.strerror or error}); {_left(folder)}") from error
+        resume = f"{_left(folder)}: fix the cause, and pass --resume to continue"
+        raise OSError(f"{path} cannot be written ({error.strerror or error}); {resume}") from error
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{error}; {_left(folder)}. {REMEDY}") from error
     _remove_old(folder, checkpoint.position, keep)
 
 
@@ -76,4 +79,4 @@ def _left(folder: Path) -> str:
     paths = checkpoint_paths(folder)
     if not paths:
         return "the run has no checkpoint yet"
-    return f"the last good checkpoint is {paths[0].name}: mend the cause, and go on from it by --resume"
+    return f"the last good checkpoint is {paths[0].name}"

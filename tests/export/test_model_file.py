@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,4 +91,13 @@ def test_a_failure_leaves_the_previous_model(tmp_path: Path) -> None:
     with pytest.raises((ValueError, NotImplementedError, RuntimeError)):
         save_model(tmp_path / MODEL_FILE, unsavable)
     assert read_model(tmp_path / MODEL_FILE).settings == MODEL.settings
+    assert list(tmp_path.iterdir()) == [tmp_path / MODEL_FILE]
+
+
+def test_model_that_is_not_finite_is_not_written(tmp_path: Path) -> None:
+    save_model(tmp_path / MODEL_FILE, MODEL)
+    ruined = replace(MODEL, tensors={**MODEL.tensors, "half": torch.tensor([1.0, torch.inf]).half()})
+    with pytest.raises(FloatingPointError, match=rf"{MODEL_FILE} is not written: .* half$"):
+        save_model(tmp_path / MODEL_FILE, ruined)
+    assert read_model(tmp_path / MODEL_FILE).tensors.keys() == MODEL.tensors.keys()
     assert list(tmp_path.iterdir()) == [tmp_path / MODEL_FILE]

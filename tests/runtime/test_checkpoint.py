@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import zipfile
@@ -13,7 +14,7 @@ import pytest
 import torch
 from full_disk import file_size_limit
 
-from seamseg.runtime.checkpoint import Checkpoint, _seal, check_seal, load_checkpoint, save_checkpoint
+from seamseg.runtime.checkpoint import Checkpoint, _seal, check_seal, load_checkpoint, save_checkpoint, why_unusable
 from seamseg.runtime.position import Position, Stretch
 
 CHECKPOINT = Checkpoint(
@@ -174,6 +175,32 @@ def test_a_bare_pickle_cannot_run_code(path: Path, tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps(Malicious(tmp_path / "owned")))
     refused(path)
     assert not (tmp_path / "owned").exists()
+
+
+# Values that are not finite.
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ({"network": {"weight": torch.tensor([1.0, math.nan])}}, "network.weight"),
+        ({"average": {"weight": torch.tensor(math.inf)}}, "average.weight"),
+        ({"optimizer": {"state": {0: {"momentum_buffer": torch.tensor([-math.inf])}}}}, "optimizer.state.0.momentum_b"),
+    ],
+)
+def test_state_that_is_not_finite_is_not_written(path: Path, part: Any, name: str) -> None:
+    with pytest.raises(FloatingPointError, match=rf"checkpoint\.pt is not written: .* {name}"):
+        save_checkpoint(path, replace(CHECKPOINT, **part))
+    assert load_checkpoint(path).position == CHECKPOINT.position
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_state_that_is_not_finite_in_a_file_is_named(path: Path) -> None:
+    assert why_unusable(path) == ""
+    content = torch.load(path, weights_only=True)
+    content["network"] |= {"weight": torch.tensor([math.inf]), "other": torch.tensor([math.nan])}
+    sealed(path, content)
+    assert why_unusable(path) == f"the checkpoint {path} has infinities or NaNs in network.weight and 1 more"
 
 
 # A full disk.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from seamseg.runtime.checkpoint import Checkpoint, load_checkpoint
+from seamseg.runtime.checkpoint import Checkpoint, _seal, load_checkpoint
 from seamseg.runtime.files import remove_parts
 from seamseg.runtime.position import Position
 from seamseg.runtime.run_folder import add_checkpoint, checkpoint_path, newest_checkpoint, put_aside_later
@@ -20,7 +20,7 @@ from seamseg.runtime.run_folder import add_checkpoint, checkpoint_path, newest_c
 def add(folder: Path, iteration: int, keep: int = 2, best: int = 0) -> None:
     position = Position(iteration=iteration, best_iteration=best)
     add_checkpoint(
-        folder, Checkpoint("", [], 1, position, {"weight": torch.full((1000,), iteration)}, {}, {}, None), keep
+        folder, Checkpoint("", [], 1, position, {"weight": torch.full((1000,), float(iteration))}, {}, {}, None), keep
     )
 
 
@@ -78,6 +78,40 @@ def test_a_damaged_one_is_named_and_the_previous_one_taken(tmp_path: Path) -> No
     put_aside = put_aside_later(tmp_path, path)
     assert [other.name for other in put_aside] == ["checkpoint-00000003.damaged", "checkpoint-00000002.damaged"]
     assert newest_checkpoint(tmp_path) == (path, [])
+
+
+def poison(path: Path) -> None:
+    """Makes a checkpoint one that version 0.1 wrote after the training had diverged."""
+    content = torch.load(path, weights_only=True)
+    content["network"]["weight"][7] = torch.nan
+    torch.save(content, path)
+    _seal(path)
+
+
+def test_checkpoint_that_is_not_finite_is_passed_over_for_a_good_one(tmp_path: Path) -> None:
+    for iteration in (1, 2):
+        add(tmp_path, iteration)
+    poison(checkpoint_path(tmp_path, 2))
+    path, refused = newest_checkpoint(tmp_path)
+    assert path == checkpoint_path(tmp_path, 1)
+    assert len(refused) == 1
+    assert str(checkpoint_path(tmp_path, 2)) in refused[0]
+    assert "network.weight" in refused[0]
+
+
+def test_checkpoint_of_another_version_is_left_to_the_reader_and_not_passed_over(tmp_path: Path) -> None:
+    add(tmp_path, 1)
+    torch.save({"format": 99}, checkpoint_path(tmp_path, 2))
+    _seal(checkpoint_path(tmp_path, 2))
+    assert newest_checkpoint(tmp_path) == (checkpoint_path(tmp_path, 2), [])
+
+
+def test_state_that_is_not_finite_leaves_all_there_were_and_says_so(tmp_path: Path) -> None:
+    add(tmp_path, 1, keep=1)
+    diverged = Checkpoint("", [], 1, Position(iteration=2), {"weight": torch.tensor(torch.inf)}, {}, {}, None)
+    with pytest.raises(FloatingPointError, match=r"00000002\.pt is not written.*last good .*00000001\.pt.*clip_norm"):
+        add_checkpoint(tmp_path, diverged, keep=1)
+    assert iterations(tmp_path) == [1]
 
 
 def test_all_damaged(tmp_path: Path) -> None:
@@ -163,7 +197,7 @@ def test_killed_at_any_moment(
         expected = [1, 2, 3]
     latest = load_checkpoint(newest_checkpoint(tmp_path)[0])
     assert latest.position.iteration == expected[-1]
-    assert torch.equal(latest.network["weight"], torch.full((1000,), expected[-1]))
+    assert torch.equal(latest.network["weight"], torch.full((1000,), float(expected[-1])))
     remove_parts(tmp_path)
     assert iterations(tmp_path) == expected
     add(tmp_path, 3, best=1)
