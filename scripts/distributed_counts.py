@@ -15,7 +15,7 @@ PARTS = {
     "exchange": "who has regions",
     "buffers": "running statistics",
     "gradients": "gradients",
-    "agreement": "stop? all losses finite?",
+    "agreement": "stop? all losses and gradients finite?",
     "all": "all",
 }
 

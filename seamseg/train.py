@@ -22,6 +22,7 @@ from seamseg.networks import PanopticNet
 from seamseg.ops.collectives import gather_objects, is_distributed, largest_over_ranks, mean_over_ranks
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
+from seamseg.runtime.finite import REMEDY, astray, nonfinite_tensors, some_of
 from seamseg.runtime.position import Position
 from seamseg.runtime.precision import Precision
 from seamseg.runtime.schedule import LearningRate
@@ -155,12 +156,14 @@ class Trainer:
             Where the run stands; the checkpoint of that position is written.
 
         Raises:
-            FloatingPointError: a loss is not finite, on any rank; the parameters and the last checkpoint are those
-                before it.
+            FloatingPointError: On any rank a loss or the gradient is not finite, and the parameters, their average and
+                the optimizer are those of the step before; or an epoch ends with a state that is not finite. No file
+                holds such a state.
         """
         ahead = self.schedule_step(position) - position.iteration
         while position.epoch < self.pace.epochs:
             position = self._epoch(position, observer, stop, ahead)
+            self._agree(stop, self._ruined_state(position))
             improved = False
             if not self._stops(stop):
                 position, improved = self._finish_epoch(position, observer)
@@ -208,8 +211,10 @@ class Trainer:
         for number, batch in enumerate(batches, start=1):
             with self._exchange(number == len(batches)):
                 values.append(self._accumulate(batch, generator, len(batches)))
-        self._agree(stop, astray(values, batches, iteration))
-        optimisation.precision.step(optimisation.optimizer, self.network, optimisation.clip_norm)
+        norm = optimisation.precision.gradient_norm(optimisation.optimizer, self.network)
+        wrong = astray(values, batches, iteration), self._wild_gradient(norm, batches, iteration)
+        self._agree(stop, *wrong, consequence="; the weights are those of the step before")
+        optimisation.precision.step(optimisation.optimizer, self.network, optimisation.clip_norm, norm)
         if optimisation.average is not None:
             optimisation.average.update(self.network, iteration)
         return {name: torch.stack([one[name] for one in values]).mean() for name in values[0]}
@@ -220,20 +225,35 @@ class Trainer:
             stop.agree(stop.signal or 0)
         return stop.agreed is not None
 
-    def _agree(self, stop: StopRequest, wrong: str = "") -> None:
+    def _agree(self, stop: StopRequest, *wrong: str, consequence: str = "") -> None:
         """One collective in which all ranks learn whether one was asked to stop, or has gone astray.
 
         Raises:
-            FloatingPointError: on every rank, with what is ``wrong`` on any.
+            FloatingPointError: On every rank, with the first kind of ``wrong`` that any rank has, and its consequence.
         """
-        signal, someone_wrong = largest_over_ranks([stop.signal or 0, int(wrong != "")], self.process.device)
+        signal, someone_wrong = largest_over_ranks([stop.signal or 0, int(any(wrong))], self.process.device)
         stop.agree(signal)
         if someone_wrong:
-            found = "; ".join(str(sentence) for sentence in gather_objects(wrong) if sentence)
-            raise FloatingPointError(
-                f"{found}; the weights are those of the step before. Lower optimizer.lr, lengthen "
-                "schedule.warmup.iterations, or set optimizer.clip_norm"
-            )
+            kinds = [[sentence for sentence in kind if sentence] for kind in zip(*gather_objects(wrong), strict=True)]
+            found = "; ".join(next(filter(None, kinds)))
+            raise FloatingPointError(f"{found}{consequence}. {REMEDY}")
+
+    def _wild_gradient(self, norm: Tensor, batches: list[Batch], iteration: int) -> str:
+        """Where the gradient of a step is not finite; empty if the optimizer may have it."""
+        # Ranks have the same gradient, and with fp16 the same loss scale: all of them skip a step that overflowed.
+        if bool(norm.isfinite()):
+            return ""
+        names = nonfinite_tensors({name: value.grad for name, value in self.network.named_parameters()})
+        if names and self.optimisation.precision.can_lower_scale:
+            return ""
+        images = [image for batch in batches for image in batch.image_ids]
+        place = f"in {some_of(names)}" if names else "in its norm"
+        return f"iteration {iteration}: the gradient is infinite or NaN {place} on the images {images}"
+
+    def _ruined_state(self, position: Position) -> str:
+        """Which tensors a finite gradient has made infinite, as a much too high learning rate can; empty if none."""
+        names = nonfinite_tensors(vars(self.checkpoint(position, "", Categories(()))))
+        return f"iteration {position.iteration}: {some_of(names)} became infinite or NaN" if names else ""
 
     def _accumulate(self, batch: Batch, generator: torch.Generator, num_batches: int) -> dict[str, Tensor]:
         """Adds the gradients of one of the step's batches; returns its losses."""
@@ -263,15 +283,15 @@ class Trainer:
 
     def checkpoint(self, position: Position, settings: str, categories: Categories) -> Checkpoint:
         """The state at a position."""
-        average = self.optimisation.average
+        optimisation, average = self.optimisation, self.optimisation.average
         return Checkpoint(
             settings=settings,
             categories=categories.to_list(),
             num_ranks=self.process.world_size,
             position=position,
             network=self.network.state_dict(),
-            optimizer=self.optimisation.optimizer.state_dict(),
-            scaler=self.optimisation.precision.state_dict(),
+            optimizer=optimisation.optimizer.state_dict(),
+            scaler=optimisation.precision.state_dict(),
             average=None if average is None else average.network.state_dict(),
         )
 
@@ -294,12 +314,10 @@ class Trainer:
 
 def parallel(network: PanopticNet) -> nn.parallel.DistributedDataParallel:
     """The network on all ranks: its gradients are averaged, and its running statistics are the same everywhere."""
-    if ranks_learn_apart(network):
-        return nn.parallel.DistributedDataParallel(network)
     with warnings.catch_warnings():
         # Newer versions of torch have another word, which the oldest that serves does not know.
         warnings.simplefilter("ignore", FutureWarning)
-        return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
+        return nn.parallel.DistributedDataParallel(network, broadcast_buffers=ranks_learn_apart(network))
 
 
 def settle_buckets(parallel: nn.parallel.DistributedDataParallel) -> None:
@@ -328,16 +346,3 @@ def step_generator(seed: int, iteration: int, rank: int) -> torch.Generator:
     """Random numbers of one step of one rank, whatever came before."""
     mixed = np.random.SeedSequence([seed, iteration, rank]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(mixed[0]))
-
-
-def astray(values: list[dict[str, Tensor]], batches: list[Batch], iteration: int) -> str:
-    """Which losses of a step's batches are infinite or no numbers, and on which images; empty if all is well."""
-    if bool(torch.stack([losses["total"] for losses in values]).isfinite().all()):
-        return ""
-    found = []
-    for losses, batch in zip(values, batches, strict=True):
-        wrong = [f"{name}={float(loss)}" for name, loss in losses.items() if not math.isfinite(loss)]
-        if wrong:
-            single = [loss for loss in wrong if not loss.startswith("total=")] or wrong
-            found.append(f"{', '.join(single)} on the images {list(batch.image_ids)}")
-    return f"iteration {iteration}: {'; '.join(found)}"

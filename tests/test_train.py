@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -14,9 +15,10 @@ import torch
 from tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
 from tiny_training import Watcher, equal, tiny_trainer, trained
 
+from seamseg.runtime.finite import astray
 from seamseg.runtime.position import Position
 from seamseg.structures import Batch, LossSum
-from seamseg.train import Pace, Trainer, astray, step_generator
+from seamseg.train import Pace, Trainer, step_generator
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +165,89 @@ def test_a_run_that_goes_astray_stops_before_it_changes_the_weights(
     assert equal(trainer.optimisation.optimizer.state_dict()["state"], expected.optimizer["state"])
     assert trainer.optimisation.average is not None
     assert equal(dict(trainer.optimisation.average.network.state_dict()), expected.average)
+
+
+# Gradients that are not finite, though the losses are.
+
+
+def spoil(trainer: Trainer, value: float, calls: set[int]) -> None:
+    """Adds a value to the gradient of one parameter in the given backward passes (0, 1, …)."""
+    seen: list[int] = []
+
+    def hook(gradient: torch.Tensor) -> torch.Tensor:
+        seen.append(len(seen))
+        return gradient + value if seen[-1] in calls else gradient
+
+    dict(trainer.network.named_parameters())["sem_head.conv_sem.bias"].register_hook(hook)
+
+
+@pytest.mark.parametrize("clip_norm", ["null", "10"])
+@pytest.mark.parametrize("value", [math.inf, math.nan, 3e38])
+def test_step_with_a_nonfinite_gradient_is_not_taken(
+    folder: Path, tmp_path: Path, value: float, clip_norm: str
+) -> None:
+    experiment = tiny_experiment(folder, "training.weight_average=0.5", f"optimizer.clip_norm={clip_norm}")
+    healthy, trainer = (tiny_trainer(experiment, tmp_path / "run") for _ in range(2))
+    expected = trained(healthy, steps=1).saved[-1]
+    spoil(trainer, value, {1})
+    watcher = Watcher(trainer)
+    with pytest.raises(FloatingPointError) as caught:
+        trainer.run(Position(), watcher, watcher.stop)
+    place = r"in its norm" if value == 3e38 else r"in sem_head\.conv_sem\.bias"
+    assert re.match(
+        rf"iteration 2: the gradient .* {place} on the images \[10\d, 10\d\]; the weights are those of the step before",
+        str(caught.value),
+    )
+    assert "--resume with optimizer.clip_norm" in str(caught.value)
+    assert all(torch.equal(value, expected.network[name]) for name, value in parameters(trainer).items())
+    assert equal(trainer.optimisation.optimizer.state_dict()["state"], expected.optimizer["state"])
+    assert trainer.optimisation.average is not None
+    assert equal(dict(trainer.optimisation.average.network.state_dict()), expected.average)
+
+
+def scaled(trainer: Trainer, scale: float) -> torch.amp.GradScaler:
+    """Gives a trainer on the CPU the loss scale of fp16, which otherwise needs a GPU."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    trainer.optimisation.precision._scaler = scaler
+    return scaler
+
+
+@pytest.mark.parametrize("clip_norm", ["null", "10"])
+def test_fp16_step_whose_gradient_overflows_is_skipped_and_training_continues(
+    folder: Path, tmp_path: Path, clip_norm: str
+) -> None:
+    trainer = tiny_trainer(tiny_experiment(folder, f"optimizer.clip_norm={clip_norm}"), tmp_path / "run")
+    scaler = scaled(trainer, 4.0)
+    spoil(trainer, math.inf, {0})
+    before, watcher = parameters(trainer), Watcher(trainer, stop_after=1)
+    end = trainer.run(Position(), watcher, watcher.stop)
+    assert scaler.get_scale() == 2
+    assert all(torch.equal(value, before[name]) for name, value in parameters(trainer).items())
+    after = Watcher(trainer)
+    assert trainer.run(end, after, after.stop).epoch == 2
+    assert not any(torch.equal(value, before[name]) for name, value in parameters(trainer).items())
+
+
+def test_fp16_gradient_that_no_loss_scale_makes_finite_ends_the_run(folder: Path, tmp_path: Path) -> None:
+    trainer = tiny_trainer(tiny_experiment(folder, "training.epochs=3"), tmp_path / "run")
+    scaled(trainer, 2.0)
+    watcher = Watcher(trainer)
+    spoil(trainer, math.nan, set(range(1, 9)))
+    with pytest.raises(FloatingPointError, match=r"iteration 4: the gradient .* in sem_head\.conv_sem\.bias"):
+        trainer.run(Position(), watcher, watcher.stop)
+    assert [position.iteration for position in watcher.steps] == [1, 2, 3]
+    assert all(value.isfinite().all() for value in parameters(trainer).values())
+
+
+def test_weights_that_overflow_in_a_finite_step_are_neither_validated_nor_saved(folder: Path, tmp_path: Path) -> None:
+    """The last step of an epoch is followed by no loss that would tell."""
+    overrides = ["optimizer.lr=1e39", "schedule.warmup.iterations=0"]
+    trainer = tiny_trainer(tiny_experiment(folder, "data.train_limit=2", *overrides), tmp_path / "run")
+    watcher = Watcher(trainer)
+    with pytest.raises(FloatingPointError, match=r"iteration 1: network\.\S+ and \d+ more became infinite or NaN"):
+        trainer.run(Position(), watcher, watcher.stop)
+    assert len(watcher.steps) == 1
+    assert (watcher.validated, watcher.saved) == ([], [])
 
 
 # When something happens.

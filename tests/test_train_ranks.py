@@ -74,6 +74,25 @@ def astray_on_one(folder: Path, rank: int, accumulate: int) -> tuple[str, dict[s
     return "", {}, {}
 
 
+def wild_gradient_on_one(folder: Path, rank: int) -> tuple[str, bool]:
+    """Rank 1 alone adds an infinity to the gradient of its second step: the error, and whether the weights changed."""
+    trainer, start = trainer_of(folder)
+    watcher = Watcher(trainer)
+    bias = dict(trainer.network.named_parameters())["sem_head.conv_sem.bias"]
+    kept: list[torch.Tensor] = []
+
+    def hook(gradient: torch.Tensor) -> torch.Tensor:
+        kept.append(bias.detach().clone())
+        return gradient + (math.inf if rank == 1 and len(watcher.steps) == 1 else 0)
+
+    bias.register_hook(hook)
+    try:
+        trainer.run(start, watcher, watcher.stop)
+    except FloatingPointError as error:
+        return str(error), not torch.equal(bias, kept[-1])
+    return "", True
+
+
 def interrupted(folder: Path, stop_after: int | None) -> dict[str, Any]:
     """Parameters at the end of a run that is stopped, and gone on with by new trainers, or left in peace."""
     trainer, start = trainer_of(folder)
@@ -93,6 +112,7 @@ def on_two(rank: int) -> dict[str, Any]:
     astray = [astray_on_one(folder, rank, accumulate) for accumulate in (1, 2)]
     return {
         "stop": stopped_by_another(folder, rank),
+        "wild": wild_gradient_on_one(folder, rank),
         "said": [sentence for sentence, _, _ in astray],
         "before": [before for _, before, _ in astray],
         "after": [after for _, _, after in astray],
@@ -134,6 +154,13 @@ def test_all_ranks_stop_when_one_goes_astray_and_name_its_images(two: list[dict[
         before, after = result["before"][case], result["after"][case]
         assert before.keys() == after.keys() != set()
         assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_nonfinite_gradient_on_one_rank_stops_all_before_the_step(two: list[dict[str, Any]]) -> None:
+    assert two[0]["wild"] == two[1]["wild"]
+    said, weights_changed = two[0]["wild"]
+    assert said.startswith("iteration 2: the gradient is infinite or NaN in sem_head.conv_sem.bias on the images [10")
+    assert not weights_changed
 
 
 @pytest.mark.slow

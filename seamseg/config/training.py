@@ -26,7 +26,8 @@ class OptimizerSettings(Settings):
     """Whether the norms' parameters are decayed too; the Vistas and Cityscapes recipes say no."""
 
     clip_norm: PositiveFloat | None = None
-    """Largest norm of the whole gradient; null leaves it."""
+    """Largest norm of the whole gradient: a longer one is scaled down; null leaves it. A norm that is infinite or NaN
+    ends the run before the step is taken."""
 
 
 class SGDSettings(OptimizerSettings):
@@ -120,7 +121,7 @@ class TrainingSettings(Settings):
 
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     """Type of the convolutions and linear layers in a step, by autocast; weights, statistics and losses stay float32.
-    fp16 scales the loss and needs a GPU."""
+    fp16 needs a GPU; it scales the loss, and skips steps whose gradients overflow until the scale is low enough."""
 
     channels_last: bool = False
     """Whether the weights, and with them the features, have their channels side by side in memory: faster on GPUs with

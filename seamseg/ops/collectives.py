@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
 CONNECT_SECONDS = 120
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,11 @@ def sum_and_size_over_ranks(value: Tensor) -> tuple[Tensor, int]:
     return sum_over_ranks(value, None), dist.get_world_size()
 
 
-def gather_objects(value: object) -> list[object]:
+def gather_objects(value: Value) -> list[Value]:
     """One picklable value of every rank, on every rank, in the order of the ranks."""
     if not is_distributed():
         return [value]
-    gathered: list[object] = [None] * dist.get_world_size()
+    gathered = [value] * dist.get_world_size()
     dist.all_gather_object(gathered, value)
     return gathered
 

@@ -19,8 +19,8 @@ class Precision:
     """Mixed precision by autocast: convolutions and linear layers in a half type, weights and losses in float32.
 
     Args:
-        name: ``float32``, ``bf16`` or ``fp16``; the last one scales the loss so that small gradients don't vanish, and
-            skips steps whose gradients overflow.
+        name: ``float32``, ``bf16`` or ``fp16``. fp16 scales the loss so that small gradients don't vanish, and skips
+            steps whose gradients overflow until the scale is low enough.
         device: of the network.
 
     Raises:
@@ -48,18 +48,40 @@ class Precision:
         """Adds its gradients, scaled if need be."""
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
-    def step(self, optimizer: Optimizer, network: nn.Module, clip_norm: float | None) -> None:
-        """Clips the gradient and moves the parameters.
+    def gradient_norm(self, optimizer: Optimizer, network: nn.Module) -> Tensor:
+        """Takes the loss scale out of the gradient; call it once in front of every :meth:`step`.
 
         Args:
-            optimizer: of the network's parameters.
-            network: whose gradient is clipped.
-            clip_norm: its largest norm, or None.
+            optimizer: Optimizer of the network's parameters.
+            network: Network whose gradient is complete.
+
+        Returns:
+            Norm of the whole gradient, zero-dimensional; an infinity or NaN if the step would ruin the parameters.
+        """
+        self._scaler.unscale_(optimizer)
+        return nn.utils.get_total_norm([value.grad for value in network.parameters() if value.grad is not None])
+
+    @property
+    def can_lower_scale(self) -> bool:
+        """Whether values that are not finite in a gradient may come from the loss scale: then :meth:`step` skips the
+        step and halves the scale. Below 1 the scale cannot be the cause."""
+        return self._scaler.is_enabled() and self._scaler.get_scale() >= 1
+
+    def step(self, optimizer: Optimizer, network: nn.Module, clip_norm: float | None, norm: Tensor) -> None:
+        """Clips the gradient and moves the parameters; with fp16, skips a gradient that overflowed.
+
+        Args:
+            optimizer: Optimizer of the network's parameters.
+            network: Network whose gradient is clipped.
+            clip_norm: Largest norm of the gradient, or None.
+            norm: Norm of the gradient from :meth:`gradient_norm`.
         """
         if clip_norm is not None:
-            self._scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
-        self._scaler.step(optimizer)
+            nn.utils.clip_grads_with_norm_(network.parameters(), clip_norm, norm)
+        # Left to itself, the scaler hands what overflowed to the fused SGD, which makes its momentum from uninitialized
+        # memory and only then skips its first step (torch 2.14).
+        if not self._scaler.is_enabled() or bool(norm.isfinite()):
+            self._scaler.step(optimizer)
         self._scaler.update()
 
     def state_dict(self) -> dict[str, Any]:

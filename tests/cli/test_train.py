@@ -23,6 +23,7 @@ import seamseg.record
 from seamseg.config import load_experiment, parse_experiment
 from seamseg.export.model_source import load_model_file
 from seamseg.runtime.checkpoint import load_checkpoint
+from seamseg.runtime.finite import nonfinite_tensors
 from seamseg.runtime.log import read_metrics
 
 
@@ -203,6 +204,24 @@ def test_a_full_disk_ends_with_a_sentence_and_keeps_the_last_checkpoint(
         changed = ["training.validate_every=0"] if folder == run else []
         assert command("train", config, *changed, "--run-dir", folder, "--resume").code == 0
         assert same_model(folder, run_dir)
+
+
+def test_diverging_run_ends_with_a_sentence_and_leaves_only_finite_files(
+    command: Any, config: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    wild = ["optimizer.clip_norm=null", "schedule.warmup.iterations=0", "training.epochs=8", "optimizer.lr=100"]
+    arguments = ("train", config, *wild, "training.weight_average=0.5", "--run-dir", run, "--auto-resume")
+    ended = command(*arguments)
+    assert ended.code == 2, ended.err
+    states = [vars(load_checkpoint(path)) for path in run.glob("checkpoint-*.pt")]
+    states += [vars(load_model_file(path)) for path in run.glob("*.safetensors")]
+    assert nonfinite_tensors(states) == []
+    assert re.search(r"^seamseg: iteration \d+: .*--resume with optimizer\.clip_norm", ended.err.splitlines()[-1])
+    again = command(*arguments)
+    assert again.code == 2
+    assert again.err.splitlines()[-1] == ended.err.splitlines()[-1], "the run is resumed, and diverges again"
+    assert not list(run.glob("*.damaged"))
 
 
 def test_no_whole_checkpoint(refuses: Callable[..., str], config: Path, run_dir: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -30,7 +32,8 @@ def test_a_step_is_that_of_the_optimiser_on_the_clipped_gradient(clip_norm: floa
     layer, precision = nn.Linear(2, 1, bias=False), Precision("float32", CPU)
     before = layer.weight.detach().clone()
     precision.backward(layer(torch.tensor([[3.0, 4.0]])).sum())
-    precision.step(SGD(layer.parameters(), lr=1), layer, clip_norm)
+    optimizer = SGD(layer.parameters(), lr=1)
+    precision.step(optimizer, layer, clip_norm, precision.gradient_norm(optimizer, layer))
     gradient = torch.tensor([[3.0, 4.0]]) * (1 if clip_norm is None else clip_norm / 5)
     torch.testing.assert_close(before - layer.weight, gradient, rtol=1e-4, atol=1e-6)
 
@@ -41,6 +44,48 @@ def test_there_is_no_state_without_a_scale() -> None:
     precision.load_state_dict({})
 
 
+def scaled_cpu(scale: float) -> Precision:
+    """The loss scale of fp16, on the CPU, where it computes in float32."""
+    precision = Precision("float32", CPU)
+    precision._scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    return precision
+
+
+@pytest.mark.parametrize("clip_norm", [None, 0.5])
+def test_step_with_a_loss_scale_equals_the_step_without(clip_norm: float | None) -> None:
+    moves = []
+    for precision in (Precision("float32", CPU), scaled_cpu(4.0)):
+        layer = nn.Linear(2, 1, bias=False)
+        before, optimizer = layer.weight.detach().clone(), SGD(layer.parameters(), lr=1)
+        precision.backward(layer(torch.tensor([[3.0, 4.0]])).sum())
+        norm = precision.gradient_norm(optimizer, layer)
+        assert float(norm) == pytest.approx(5)
+        precision.step(optimizer, layer, clip_norm, norm)
+        moves.append(layer.weight.detach() - before)
+    torch.testing.assert_close(moves[0], moves[1])
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_overflow_in_the_first_step_leaves_weights_and_momentum_untouched(fused: bool) -> None:
+    layer, precision = nn.Linear(300, 1), scaled_cpu(1.0)
+    optimizer = SGD(layer.parameters(), lr=1, momentum=0.9, fused=fused)
+    before = layer.weight.detach().clone()
+    precision.backward(layer(torch.full((1, 300), math.inf)).sum())
+    norm = precision.gradient_norm(optimizer, layer)
+    assert not norm.isfinite()
+    assert precision.can_lower_scale
+    precision.step(optimizer, layer, None, norm)
+    assert torch.equal(layer.weight, before)
+    assert not any(state.get("momentum_buffer") is not None for state in optimizer.state.values())
+    assert precision.state_dict()["scale"] == 0.5
+    assert not precision.can_lower_scale
+
+
+def test_without_a_loss_scale_no_overflow_is_excused() -> None:
+    assert not Precision("float32", CPU).can_lower_scale
+    assert not Precision("bf16", CPU).can_lower_scale
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_an_overflowing_step_is_skipped_and_lowers_the_scale() -> None:
@@ -48,6 +93,7 @@ def test_an_overflowing_step_is_skipped_and_lowers_the_scale() -> None:
     precision, before = Precision("fp16", torch.device("cuda")), layer.weight.detach().clone()
     precision.backward(layer(torch.full((1, 2), 1e30, device="cuda")).sum() * 1e30)
     scale = precision.state_dict()["scale"]
-    precision.step(SGD(layer.parameters(), lr=1), layer, 1.0)
+    optimizer = SGD(layer.parameters(), lr=1)
+    precision.step(optimizer, layer, 1.0, precision.gradient_norm(optimizer, layer))
     assert torch.equal(layer.weight, before)
     assert precision.state_dict()["scale"] < scale
