@@ -44,7 +44,7 @@ DEFAULT: tuple[OutputKind, ...] = ("overlay", "panoptic")
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.predict", description=(__doc__ or "").split("\n\n")[1])
     parser.add_argument("--quick", action="store_true", help="one round of small images, to see that everything runs")
-    parser.add_argument("--device", help="such as cpu or cuda:1; default: CUDA where there is one")
+    parser.add_argument("--device", help="cpu, cuda or cuda:1; default: cuda where there is one")
     parser.add_argument(
         "--output", type=Path, help="JSON file (default: benchmarks/results/predict.json, none if quick)"
     )

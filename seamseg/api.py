@@ -81,7 +81,7 @@ def load_model(
 
     Args:
         path: of a run folder or a model, as ``seamseg predict`` takes it.
-        device: such as ``cpu`` or ``cuda:1``; None chooses CUDA where there is one.
+        device: ``cpu``, ``cuda``, ``cuda:1`` or another of torch's devices; None means ``cuda`` where there is a GPU.
         precision, score_threshold, overlap_threshold, min_stuff_area, scales, flip: how to ask the network, as in
             :class:`seamseg.builders.PredictionOptions`; None leaves what it was trained with.
 

@@ -54,7 +54,9 @@ def add_parser(verbs: Any) -> None:
     verb.add_argument("--json", type=Path, metavar="FILE", help="write the scores there, as fractions of 1")
     verb.add_argument("--sheet", type=Path, metavar="FILE", help="write a picture of the first images there")
     verb.add_argument("--analysis", type=Path, metavar="FOLDER", help=HELP)
-    verb.add_argument("--device", help="such as cpu or cuda:1; default: CUDA where there is one")
+    verb.add_argument(
+        "--device", help="cpu, cuda (each process its own GPU) or cuda:1; default: cuda where there is one"
+    )
     verb.set_defaults(run=run)
 
 

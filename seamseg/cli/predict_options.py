@@ -31,7 +31,9 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     used = verb.add_mutually_exclusive_group()
     used.add_argument("--resume", action="store_true", help="go on where an earlier run with these options stopped")
     used.add_argument("--overwrite", action="store_true", help="begin anew, though OUT is not empty")
-    verb.add_argument("--device", help="such as cpu or cuda:1; default: CUDA where there is one")
+    verb.add_argument(
+        "--device", help="cpu, cuda (each process its own GPU) or cuda:1; default: cuda where there is one"
+    )
     verb.add_argument("--precision", choices=("float32", "bf16"), default="float32", help="default: float32")
     verb.add_argument("--batch-size", type=at_least_one, default=1, metavar="N", help="images of one size at a time")
     verb.add_argument("--score-threshold", type=float, metavar="P", help="objects must be more probable")

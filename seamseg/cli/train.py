@@ -48,7 +48,9 @@ def add_parser(verbs: Any) -> None:
         dest="resume",
         help="the same, or begin where RUN_DIR holds none: one command for the first start and every other",
     )
-    verb.add_argument("--device", help="such as cpu or cuda:1; default: CUDA where there is one")
+    verb.add_argument(
+        "--device", help="cpu, cuda (each process its own GPU) or cuda:1; default: cuda where there is one"
+    )
     verb.set_defaults(run=run)
 
 

@@ -44,19 +44,49 @@ def choose_device(name: str | None = None) -> torch.device:
     """The device to compute on.
 
     Args:
-        name: such as ``cpu`` or ``cuda:1``; None chooses CUDA where there is one, each process of a machine its own.
+        name: Device as torch spells it, such as ``cpu``, ``cuda`` or ``cuda:1``; None means ``cuda`` where there is a
+            GPU, ``cpu`` otherwise. Of ``cuda`` without a number, each process of a machine gets its own: number
+            ``LOCAL_RANK``, which ``torchrun`` sets, or 0.
+
+    Returns:
+        The device; a GPU always has its number, as the devices of tensors have.
 
     Raises:
         ValueError: there is no such device.
     """
     if name is None:
-        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type == "cpu":
+            return torch.device("cpu")  # whatever its number
+        if device.type == "cuda" and device.index is None:
+            name = f"cuda:{_local('RANK', 0)}"
+            device = torch.device(name)
         torch.empty(1, device=device).tolist()  # that of "meta" holds nothing
-    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
-        raise ValueError(f"there is no device {name}: {str(error).splitlines()[0]}") from error
+    except (RuntimeError, AssertionError, ImportError) as error:  # not in this torch, or left to another package
+        raise ValueError(f"there is no device {name}{_number_of_gpus()}: {str(error).splitlines()[0]}") from error
     return device
+
+
+def _local(what: str, otherwise: int) -> int:
+    """A number that ``torchrun`` gives the processes of a machine, such as ``LOCAL_RANK``."""
+    return int(os.environ.get(f"LOCAL_{what}") or otherwise)
+
+
+def _number_of_gpus() -> str:
+    number = torch.cuda.device_count()
+    return f" (torch finds {number} GPU{'s' if number != 1 else ''}, numbered from 0)" if number else ""
+
+
+def _check_own_gpu(device: torch.device) -> None:
+    """Refuses one GPU for several processes of a machine, which nccl does not serve."""
+    number = _local("WORLD_SIZE", 1)
+    if device.type == "cuda" and number > 1 and device.index != _local("RANK", 0):
+        raise ValueError(
+            f"the device {device} cannot serve {number} processes: with --device cuda, or without --device, each gets "
+            "its own GPU"
+        )
 
 
 @contextlib.contextmanager
@@ -64,15 +94,16 @@ def started(device: str | None = None, patience: timedelta | None = None) -> Ite
     """Joins the processes that ``torchrun`` started, or stands alone; leaves them at the end.
 
     Args:
-        device: such as ``cpu`` or ``cuda:1``; None chooses CUDA where there is one, each process its own.
+        device: As in :func:`choose_device`.
         patience: how long one may wait for another in the middle; None is torch's default, ten minutes with nccl and
             thirty with gloo.
 
     Raises:
-        ValueError: there is no such device.
+        ValueError: there is no such device, or it is that of another process.
         ConnectionError: the processes don't find each other, or another one is lost.
     """
     chosen = choose_device(device)
+    _check_own_gpu(chosen)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if "WORLD_SIZE" not in os.environ:

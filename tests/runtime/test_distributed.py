@@ -66,10 +66,96 @@ def test_others_than_the_first() -> None:
     assert not Process(1, 2, torch.device("cpu")).is_first
 
 
-@pytest.mark.parametrize("name", ["abacus", "cpu:x", "", "cuda:99"])
-def test_a_device_that_is_not_there(name: str) -> None:
+@pytest.mark.parametrize("name", ["abacus", "cpu:x", "", "CUDA", "cuda:", "cuda:-1", "1", "meta", "cuda:99"])
+def test_device_that_is_not_there_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"there is no device {name}"):
         choose_device(name)
+
+
+@pytest.mark.filterwarnings("ignore:'mkldnn' is no longer used")
+@pytest.mark.parametrize("name", ["xpu", "hpu", "privateuseone", "mtia:0", "vulkan", "opengl", "xla", "mkldnn"])
+def test_device_of_another_build_or_package_is_refused_in_one_line(name: str) -> None:
+    with pytest.raises(ValueError, match=f"there is no device {name}") as caught:
+        choose_device(name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["cpu", "cpu:0"])
+@pytest.mark.parametrize("local_rank", [None, "1"])
+def test_cpu_is_one_device_in_every_spelling(
+    monkeypatch: pytest.MonkeyPatch, name: str, local_rank: str | None
+) -> None:
+    in_launcher(monkeypatch, local_rank)
+    assert choose_device(name) == torch.device("cpu")
+
+
+def in_launcher(monkeypatch: pytest.MonkeyPatch, local_rank: str | None, num_processes: int = 1) -> None:
+    """Sets the variables of torchrun, but for those by which the processes find each other."""
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    for name, value in {"LOCAL_RANK": local_rank, "LOCAL_WORLD_SIZE": local_rank and str(num_processes)}.items():
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def current(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A machine with two GPUs, simulated; the numbers that are made the current one."""
+    made: list[int] = []
+    empty = torch.empty
+
+    def some(size: int, device: torch.device) -> torch.Tensor:
+        if device.index is not None and device.index >= 2:
+            raise RuntimeError("CUDA error: invalid device ordinal\nCompile with ...")
+        return empty(size)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch, "empty", some)
+    monkeypatch.setattr(torch._C, "_cuda_setDevice", made.append, raising=False)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "local_rank", "expected"),
+    [
+        (None, None, 0),
+        (None, "0", 0),
+        (None, "1", 1),
+        ("cuda", None, 0),
+        ("cuda", "0", 0),
+        ("cuda", "1", 1),
+        ("cuda:0", None, 0),
+        ("cuda:1", None, 1),
+        ("cuda:1", "0", 1),
+    ],
+)
+def test_every_spelling_of_a_gpu_is_made_the_current_one(
+    monkeypatch: pytest.MonkeyPatch, current: list[int], name: str | None, local_rank: str | None, expected: int
+) -> None:
+    in_launcher(monkeypatch, local_rank)
+    with started(name) as process:
+        assert process == Process(0, 1, torch.device("cuda", expected))
+    assert current == [expected]
+
+
+def test_gpu_beyond_the_last_is_refused_with_the_number_there_are(
+    monkeypatch: pytest.MonkeyPatch, current: list[int]
+) -> None:
+    in_launcher(monkeypatch, "2", 3)
+    for name, said in ((None, "cuda:2"), ("cuda", "cuda:2"), ("cuda:7", "cuda:7")):
+        with pytest.raises(ValueError, match=rf"there is no device {said} \(torch finds 2 GPUs.*ordinal$"):
+            choose_device(name)
+
+
+def test_one_gpu_for_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch, current: list[int]) -> None:
+    in_launcher(monkeypatch, "1", 2)
+    with pytest.raises(ValueError, match=r"cuda:0 cannot serve 2 processes: with --device cuda"), started("cuda:0"):
+        pass
+    assert current == []
+    with started("cuda:1"):
+        assert current == [1]
 
 
 def test_the_device_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
