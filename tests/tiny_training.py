@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tiny_experiment import STUFF, THINGS
 
 from seamseg.builders import build_trainer
 from seamseg.config import Experiment
@@ -22,10 +23,14 @@ from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.position import Position
 from seamseg.runtime.stopping import StopRequest
-from seamseg.structures import Categories
+from seamseg.structures import Categories, Category
 from seamseg.train import Trainer
 
 ALONE = Process(0, 1, torch.device("cpu"))
+CATEGORIES = Categories(
+    tuple(Category(name, name in THINGS, (0, 0, 0), index) for index, name in enumerate((*STUFF, *THINGS)))
+)
+"""Those of `write_tiny_splits`, but for colors and ids."""
 
 
 def tiny_trainer(experiment: Experiment, folder: Path, checkpoint: Checkpoint | None = None) -> Trainer:
@@ -72,7 +77,7 @@ class Watcher:
         return self.quality(position)
 
     def save(self, position: Position) -> None:
-        self.saved.append(copy.deepcopy(self.trainer.checkpoint(position, "settings", Categories(()))))
+        self.saved.append(copy.deepcopy(self.trainer.checkpoint(position, "settings", CATEGORIES)))
 
 
 def trained(trainer: Trainer, steps: int | None = None) -> Watcher:

@@ -55,7 +55,10 @@ def build_network(experiment: Experiment, num_stuff: int, num_things: int) -> Pa
 
 
 def build_initialised_network(
-    experiment: Experiment, categories: Categories, tell: Callable[[str], None] | None = None
+    experiment: Experiment,
+    categories: Categories,
+    tell: Callable[[str], None] | None = None,
+    read_weights: bool = True,
 ) -> PanopticNet:
     """The network as training starts it: random or published weights, frozen parts frozen.
 
@@ -63,11 +66,12 @@ def build_initialised_network(
         experiment: the settings.
         categories: of the data set.
         tell: is told in one sentence which published weights were used.
+        read_weights: Whether ``body.weights`` are read; False for a network that gets the weights of a checkpoint.
     """
     network = build_network(experiment, categories.num_stuff, categories.num_things)
     generator = torch.Generator().manual_seed(experiment.training.seed)
     initialise(network, experiment.norm.activation, experiment.norm.slope, generator)
-    if experiment.body.weights is not None:
+    if read_weights and experiment.body.weights is not None:
         loaded = load_body_weights(network.body.backbone, experiment.body.name, experiment.body.weights)
         if tell is not None:
             tell(str(loaded))

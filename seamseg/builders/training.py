@@ -24,6 +24,7 @@ from seamseg.runtime.position import Position
 from seamseg.runtime.precision import Precision
 from seamseg.runtime.schedule import Decay, LearningRate, cosine_decay, poly_decay, step_decay
 from seamseg.runtime.weight_average import WeightAverage
+from seamseg.structures import Categories
 from seamseg.train import Optimisation, Pace, Trainer, steps_per_epoch
 
 
@@ -45,12 +46,15 @@ def build_trainer(
     train_split, val_split = _open_splits(experiment)
     categories = train_split.categories
     tell = _print_to_stderr if process.is_first and checkpoint is None else None
-    network = build_initialised_network(experiment, categories, tell).to(process.device)
+    if checkpoint is not None:
+        _check_classes(categories, checkpoint, experiment)
+    network = build_initialised_network(experiment, categories, tell, checkpoint is None).to(process.device)
     if experiment.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
     position = Position() if checkpoint is None else checkpoint.position
     position = position.with_batches_of(experiment.data.train_batch_size * process.world_size)
     loader = build_training_loader(experiment, train_split, process, position)
+    _check_images(position, loader, experiment)
     trainer = _trainer(experiment, network, loader, process)
     if checkpoint is not None:
         trainer.restore(checkpoint)
@@ -82,6 +86,34 @@ def _open_splits(experiment: Experiment) -> tuple[AnnotatedImages, AnnotatedImag
             f"the splits {data.train_split} and {data.val_split} of {data.root} differ in their categories"
         )
     return train_split, val_split
+
+
+def _check_classes(categories: Categories, checkpoint: Checkpoint, experiment: Experiment) -> None:
+    """Whether the classes of the data set are those that the weights of a checkpoint were trained for.
+
+    Raises:
+        ValueError: they are not.
+    """
+    difference = categories.difference(Categories.from_list(checkpoint.categories))
+    if difference:
+        raise ValueError(
+            f"the data set {experiment.data.root} has other classes than the run to resume: {difference}; give it the "
+            "data set that it was started with, or start a new run in another --run-dir"
+        )
+
+
+def _check_images(position: Position, loader: BatchLoader, experiment: Experiment) -> None:
+    """Whether the data set has as many images as a run has already taken in the epoch to resume.
+
+    Raises:
+        ValueError: it has fewer.
+    """
+    num_batches = loader.num_batches_in(position.epoch)
+    if position.batch > num_batches:
+        raise ValueError(
+            f"the run to resume has taken {position.batch} batches of its epoch, but the data set "
+            f"{experiment.data.root} makes only {num_batches}: give it all images that it was started with"
+        )
 
 
 def _trainer(experiment: Experiment, network: PanopticNet, loader: BatchLoader, process: Process) -> Trainer:

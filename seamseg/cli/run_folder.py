@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from seamseg.cli.wording import counted
-from seamseg.config import Experiment, differing_keys, parse_experiment
+from seamseg.config import Experiment, differing_values, parse_experiment
 from seamseg.export.model_file import SETTINGS_FILE
 from seamseg.runtime.checkpoint import Checkpoint, load_checkpoint
 from seamseg.runtime.distributed import Process, from_first
 from seamseg.runtime.files import is_part, remove_parts
 from seamseg.runtime.run_folder import checkpoint_paths, newest_checkpoint, put_aside_later
+from seamseg.structures import Categories
 
 Resume = Literal["no", "yes", "auto"]
 
-# What does not change the network that comes out, and how the images of a step are dealt out.
+# Weights and optimizer state mean the same under any value of these: where files are read, how images are dealt out,
+# how many steps follow and how they are computed and bounded, and what is written.
 MAY_DIFFER = {
+    "body.weights",
+    "data.format",
     "data.num_workers",
+    "data.root",
     "data.train_batch_size",
     "data.val_batch_size",
+    "norm.sync",
+    "optimizer.clip_norm",
     "training.accumulate",
     "training.checkpoint_every",
+    "training.epochs",
     "training.keep_checkpoints",
     "training.log_every",
     "training.num_pictures",
+    "training.precision",
+    "training.validate_every",
 }
 
 
@@ -39,21 +50,27 @@ def open_run(folder: Path, experiment: Experiment, resume: Resume, process: Proc
         process: this rank.
 
     Raises:
-        ValueError: the folder is used and resuming was not asked for, there is nothing to resume, or the run in it was
-            started with other settings.
+        ValueError: the folder is used and resuming was not asked for, there is nothing to resume, the run in it was
+            started with other settings, or it has begun more epochs than it may have.
     """
     path = from_first(process, lambda: find_state(folder, resume))
     if path is None:
         return None
     checkpoint = load_checkpoint(path)
-    started_with = parse_experiment(checkpoint.settings, source=f"settings in {path}")
-    changed = differing_keys(started_with, experiment)
-    wrong = [key for key in changed if key not in MAY_DIFFER]
+    wrong = [key for key in changed_settings(checkpoint, experiment) if key not in MAY_DIFFER]
     if wrong:
         raise ValueError(f"{folder} was started with other values of {', '.join(wrong)}; give it the same ones")
-    if changed and process.is_first:
-        print(f"other values than before: {', '.join(changed)}", file=sys.stderr)
+    begun = checkpoint.position.epoch + checkpoint.position.within_epoch
+    if experiment.training.epochs < begun:
+        raise ValueError(
+            f"training.epochs={experiment.training.epochs}, but {folder} has begun epoch {begun}; set more"
+        )
     return checkpoint
+
+
+def changed_settings(checkpoint: Checkpoint, experiment: Experiment) -> dict[str, tuple[object, object]]:
+    """Settings that are not those of a checkpoint, with its value and the present one."""
+    return differing_values(parse_experiment(checkpoint.settings, source="the settings in the checkpoint"), experiment)
 
 
 def find_state(folder: Path, resume: Resume) -> Path | None:
@@ -83,8 +100,22 @@ def tidy_up(folder: Path) -> None:
             print(f"{sentence}; it is now called {aside.name}", file=sys.stderr)
 
 
-def report_resumption(checkpoint: Checkpoint, experiment: Experiment, process: Process) -> None:
-    """Says where a run goes on, and what is different with another number of ranks or of images per batch."""
+def report_changes(what: str, changed: Mapping[str, tuple[object, object]]) -> None:
+    """Prints old and new values by their names, if there are any."""
+    if changed:
+        said = ", ".join(f"{name}={new} (was {old})" for name, (old, new) in changed.items())
+        print(f"other {what} than before: {said}", file=sys.stderr)
+
+
+def report_resumption(checkpoint: Checkpoint, experiment: Experiment, process: Process, categories: Categories) -> None:
+    """Says where a run continues, which settings and ids of classes are not those of the checkpoint, and what another
+    number of ranks or of images per batch changes."""
+    report_changes("values", changed_settings(checkpoint, experiment))
+    old_ids = {entry["name"]: entry["id"] for entry in checkpoint.categories}
+    new_ids = {category.name: category.original_id for category in categories.classes}
+    report_changes(
+        "ids of classes", {name: (old_ids[name], new) for name, new in new_ids.items() if old_ids[name] != new}
+    )
     position, images = checkpoint.position, experiment.data.train_batch_size * process.world_size
     print(f"going on from iteration {position.iteration} in epoch {position.epoch + 1}", file=sys.stderr)
     differences = []

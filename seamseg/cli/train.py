@@ -16,6 +16,7 @@ from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process, started
 from seamseg.runtime.progress import progress_bar
 from seamseg.runtime.stopping import stop_on_signals
+from seamseg.structures import Categories
 
 
 def add_parser(verbs: Any) -> None:
@@ -64,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         trainer, record = build_trainer(experiment, options.run_dir, process, checkpoint)
         if process.is_first:
             tidy_up(options.run_dir)
-            report_start(options.run_dir, experiment, checkpoint, process)
+            report_start(options.run_dir, experiment, checkpoint, process, record.categories)
             report_rate(experiment, trainer.optimisation.learning_rate.lr)
         total = trainer.num_iterations(record.position)
         with progress_bar("training", total, record.position.iteration, shown=process.is_first) as record.advance:
@@ -77,10 +78,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def report_start(folder: Path, experiment: Experiment, checkpoint: Checkpoint | None, process: Process) -> None:
+def report_start(
+    folder: Path, experiment: Experiment, checkpoint: Checkpoint | None, process: Process, categories: Categories
+) -> None:
     """Says where a run goes on, or what a new one is made of."""
     if checkpoint is not None:
-        report_resumption(checkpoint, experiment, process)
+        report_resumption(checkpoint, experiment, process, categories)
     else:
         settings = save_experiment(experiment)
         print(f"seed {experiment.training.seed}; settings ({folder / SETTINGS_FILE}):\n{settings}", file=sys.stderr)

@@ -64,10 +64,18 @@ def save_experiment(experiment: Experiment) -> str:
 
 def differing_keys(one: Experiment, other: Experiment) -> list[str]:
     """The dotted keys whose values differ, sorted."""
+    return list(differing_values(one, other))
+
+
+def differing_values(one: Experiment, other: Experiment) -> dict[str, tuple[Any, Any]]:
+    """The dotted keys whose values differ, sorted, with both values; None also where a key does not exist."""
     flat_one, flat_other = _flat(one.model_dump()), _flat(other.model_dump())
-    return sorted(
-        key for key in flat_one.keys() | flat_other.keys() if flat_one.get(key, ...) != flat_other.get(key, ...)
-    )
+    keys = sorted(flat_one.keys() | flat_other.keys())
+    return {
+        key: (flat_one.get(key), flat_other.get(key))
+        for key in keys
+        if flat_one.get(key, ...) != flat_other.get(key, ...)
+    }
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

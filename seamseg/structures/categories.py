@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any
 
 VOID = 255
@@ -83,6 +84,18 @@ class Categories:
     def __len__(self) -> int:
         return len(self.classes)
 
+    def difference(self, other: Categories) -> str:
+        """Which class numbers mean something else than in another table: names and things count, colors and ids do not.
+
+        Returns:
+            The first such class and the number of the others, such as ``class 1 is car (thing) instead of road (stuff)
+            and 2 more``; the empty string if all classes mean the same.
+        """
+        here, there = ([_meaning(category) for category in table.classes] for table in (self, other))
+        pairs = enumerate(zip_longest(here, there, fillvalue="nothing"))
+        found = [f"class {index} is {new} instead of {old}" for index, (new, old) in pairs if new != old]
+        return found[0] + (f" and {len(found) - 1} more" if found[1:] else "") if found else ""
+
     def to_list(self) -> list[dict[str, Any]]:
         """In the form of a COCO panoptic file's ``categories``, in the network's order."""
         return [
@@ -106,6 +119,10 @@ class Categories:
         """
         ordered = [_category(entry, position) for position, entry in enumerate(entries)]
         return cls(tuple(sorted(ordered, key=lambda category: category.is_thing)))
+
+
+def _meaning(category: Category) -> str:
+    return f"{category.name} ({'thing' if category.is_thing else 'stuff'})"
 
 
 def _category(entry: dict[str, Any], position: int) -> Category:

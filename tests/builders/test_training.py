@@ -10,11 +10,12 @@ import torch
 from tiny_dataset import write_tiny_panoptic
 from tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
 from tiny_network import tiny_network
-from tiny_training import ALONE, Watcher, tiny_trainer
+from tiny_training import ALONE, CATEGORIES, Watcher, tiny_trainer
 
 from seamseg.builders import build_trainer
 from seamseg.builders.training import build_learning_rate, build_optimizer
 from seamseg.runtime.position import Position
+from seamseg.structures import Categories
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,19 @@ def test_the_checkpoint_of_another_network(folder: Path, tmp_path: Path) -> None
         without = replace(watcher.saved[0], optimizer={"state": {}, "param_groups": []})
         with pytest.raises(ValueError, match="of another network"):
             tiny_trainer(tiny_experiment(folder), tmp_path / "run", without)
+
+
+def test_the_checkpoint_of_other_classes_is_refused_before_anything_is_written(folder: Path, tmp_path: Path) -> None:
+    with narrow_body():
+        trainer = tiny_trainer(tiny_experiment(folder), tmp_path / "first")
+        sky, road, *things = CATEGORIES.classes
+        other = trainer.checkpoint(Position(), "settings", Categories((road, sky, *things)))
+        with pytest.raises(
+            ValueError, match=r"class 0 is sky \(stuff\) instead of road \(stuff\) and 1 more"
+        ) as caught:
+            build_trainer(tiny_experiment(folder), tmp_path / "second", ALONE, other)
+    assert str(folder) in str(caught.value)
+    assert not (tmp_path / "second").exists()
 
 
 @pytest.mark.parametrize(("lr_batch", "expected"), [("null", 2.0), ("8", 1.5), ("3", 4.0)])

@@ -99,6 +99,143 @@ def test_a_run_goes_on_with_its_own_settings(refuses: Callable[..., str], config
     assert contents(run_dir) == before
 
 
+# What may be other when a run is resumed, and what may not.
+
+
+def resumed(command: Any, config: Path, run_dir: Path, folder: Path, *overrides: object) -> Any:
+    """Resumes a copy of a finished run."""
+    run = Path(shutil.copytree(run_dir, folder / "resumed"))
+    return command("train", config, *overrides, "--run-dir", run, "--resume")
+
+
+def test_resume_with_the_data_at_another_path_says_so(
+    command: Any, config: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = stopped_run(command, config, tmp_path / "run", monkeypatch)
+    shutil.copytree(data, tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    ended = command("train", config, "data.root=moved", "--run-dir", run, "--resume")
+    assert ended.code == 0, ended.err
+    assert f"data.root=moved (was {data})" in ended.err
+    assert load_experiment(run / "config.yaml").data.root == "moved"
+
+
+def test_resume_with_more_epochs_trains_on(command: Any, config: Path, run_dir: Path, tmp_path: Path) -> None:
+    ended = resumed(command, config, run_dir, tmp_path, "training.epochs=2")
+    assert ended.code == 0, ended.err
+    assert "training.epochs=2 (was 1)" in ended.err
+    assert command("train", config, "training.epochs=2", "--run-dir", tmp_path / "whole").code == 0
+    rates = [[entry.get("lr") for entry in read_metrics(tmp_path / name)] for name in ("resumed", "whole")]
+    assert load_checkpoint(tmp_path / "resumed" / "checkpoint-00000004.pt").position.epoch == 2
+    assert rates[0][-3:] == rates[1][-3:], "the schedule spans the new length"
+
+
+def test_resume_with_fewer_epochs_than_were_begun_is_refused(
+    command: Any, refuses: Callable[..., str], config: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    assert resumed(command, config, run_dir, tmp_path, "training.epochs=2").code == 0
+    sentence = refuses("train", config, "--run-dir", tmp_path / "resumed", "--resume")
+    assert "training.epochs=1" in sentence
+    assert "epoch 2" in sentence
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "data.format=coco",
+        "norm.sync=active",
+        "optimizer.clip_norm=3.0",
+        "training.log_every=7",
+        "training.precision=bf16",
+        "training.validate_every=0",
+    ],
+)
+def test_resume_with_a_setting_that_leaves_the_state_its_meaning_says_so(
+    command: Any, config: Path, run_dir: Path, tmp_path: Path, override: str
+) -> None:
+    ended = resumed(command, config, run_dir, tmp_path, override)
+    assert ended.code == 0, ended.err
+    assert f"other values than before: {override} (was " in ended.err
+
+
+def test_resume_does_not_read_the_weights_that_the_run_started_from(
+    command: Any, config: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    ended = resumed(command, config, run_dir, tmp_path, "body.weights=/gone.pth")
+    assert ended.code == 0, ended.err
+    assert "body.weights=/gone.pth (was None)" in ended.err
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "data.train_limit=3",
+        "data.val_split=train",
+        "data.mean=[0, 0, 0]",
+        "fpn.channels=32",
+        "fusion.score_threshold=0.2",
+        "loss_weights.semantic=2",
+        "norm.momentum=0.2",
+        "optimizer.momentum=0.5",
+        "schedule.power=2",
+        "training.seed=1",
+        "training.weight_average=0.9",
+    ],
+)
+def test_resume_with_a_setting_that_makes_it_another_run_is_refused(
+    refuses: Callable[..., str], config: Path, run_dir: Path, override: str
+) -> None:
+    before = contents(run_dir)
+    assert override.partition("=")[0] in refuses("train", config, override, "--run-dir", run_dir, "--resume")
+    assert contents(run_dir) == before
+
+
+def swapped(content: dict[str, Any]) -> None:
+    first, second, *others = content["categories"]
+    content["categories"] = [second, first, *others]
+
+
+def other_ids_and_colors(content: dict[str, Any]) -> None:
+    for category in content["categories"]:
+        category["id"] += 100
+        category["color"] = [category["id"] % 256, 0, 0]
+    for annotation in content["annotations"]:
+        for segment in annotation["segments_info"]:
+            segment["category_id"] += 100
+
+
+def test_resume_after_two_classes_changed_places_is_refused(
+    refuses: Callable[..., str], config: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    folder, before = changed(tmp_path, swapped), contents(run_dir)
+    sentence = refuses("train", config, f"data.root={folder}", "--run-dir", run_dir, "--resume")
+    assert str(folder) in sentence
+    assert "class 2 is person (thing) instead of car (thing) and 1 more" in sentence
+    assert contents(run_dir) == before
+
+
+def test_resume_with_other_ids_and_colors_of_the_same_classes_says_so(
+    command: Any, config: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    folder = changed(tmp_path, other_ids_and_colors)
+    ended = resumed(command, config, run_dir, tmp_path, f"data.root={folder}", "training.epochs=2")
+    assert ended.code == 0, ended.err
+    assert re.search(r"other ids of classes than before: sky=1\d\d \(was \d+\), road=", ended.err)
+
+
+def test_resume_with_fewer_images_than_the_epoch_has_seen_is_refused(
+    command: Any, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = stopped_run(command, config, tmp_path / "run", monkeypatch)
+    folder = write_tiny_splits(tmp_path / "fewer", num_train=2)
+    ended = command("train", config, f"data.root={folder}", "--run-dir", run, "--resume")
+    assert ended.code == 2
+    said = ended.err.splitlines()[-1]
+    assert str(folder) in said
+    assert "2 batches" in said
+    assert "only 1" in said
+
+
 def test_a_run_that_ended_before_its_first_checkpoint_begins_again(
     command: Any, config: Path, run_dir: Path, tmp_path: Path
 ) -> None:

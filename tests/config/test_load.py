@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seamseg.config import Experiment, differing_keys, load_experiment, parse_experiment, save_experiment
+from seamseg.config import (
+    Experiment,
+    differing_keys,
+    differing_values,
+    load_experiment,
+    parse_experiment,
+    save_experiment,
+)
 from seamseg.config.training import AdamWSettings, CosineSchedule, PolySchedule, SGDSettings, StepSchedule, Warmup
 
 
@@ -311,3 +318,5 @@ def test_the_keys_whose_values_differ() -> None:
     other = parse_experiment("{optimizer: {lr: 0.5}, schedule: {name: steps, milestones: [3]}}", "other.yaml")
     changed = ["optimizer.lr", "schedule.gamma", "schedule.milestones", "schedule.name", "schedule.power"]
     assert differing_keys(one, other) == changed
+    values = differing_values(one, other)
+    assert (values["optimizer.lr"], values["schedule.gamma"]) == ((one.optimizer.lr, 0.5), (None, 0.1))

@@ -31,6 +31,28 @@ def category(name: str, is_thing: bool = False, original_id: int | None = None) 
 STREET = Categories((category("sky", False, 23), category("road", False, 7), category("car", True, 26)))
 
 
+def test_difference_is_empty_where_only_colors_and_ids_differ() -> None:
+    other = Categories((Category("sky", False, (9, 9, 9), 1), category("road"), category("car", True, 0)))
+    assert STREET.difference(other) == ""
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        ([("road", False), ("sky", False), ("car", True)], "class 0 is sky (stuff) instead of road (stuff) and 1 more"),
+        ([("sky", False), ("road", True), ("car", True)], "class 1 is road (stuff) instead of road (thing)"),
+        ([("sky", False), ("road", False)], "class 2 is car (thing) instead of nothing"),
+        (
+            [("sky", False), ("road", False), ("car", True), ("man", True)],
+            "class 3 is nothing instead of man (thing)",
+        ),
+    ],
+)
+def test_difference_names_the_first_class_with_another_meaning(other: list[tuple[str, bool]], expected: str) -> None:
+    table = Categories(tuple(category(*meaning, index) for index, meaning in enumerate(other)))
+    assert STREET.difference(table) == expected
+
+
 def test_stuff_first_then_things() -> None:
     assert (len(STREET), STREET.num_stuff, STREET.num_things) == (3, 2, 1)
     assert STREET.names == ("sky", "road", "car")
