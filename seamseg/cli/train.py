@@ -40,14 +40,18 @@ def add_parser(verbs: Any) -> None:
     verb.add_argument("--run-dir", type=Path, help="folder of the run; made, or empty; default: runs/NAME of CONFIG")
     resume = verb.add_mutually_exclusive_group()
     resume.add_argument(
-        "--resume", action="store_const", const="yes", default="no", help="go on with the run that RUN_DIR holds"
+        "--resume",
+        action="store_const",
+        const="yes",
+        default="no",
+        help="continue the run in RUN_DIR, perhaps with more training.epochs or another data.root",
     )
     resume.add_argument(
         "--auto-resume",
         action="store_const",
         const="auto",
         dest="resume",
-        help="the same, or begin where RUN_DIR holds none: one command for the first start and every other",
+        help="the same, or start a run if RUN_DIR holds none: one command for the first start and every other",
     )
     verb.add_argument(
         "--device", help="cpu, cuda (each process its own GPU) or cuda:1; default: cuda where there is one"

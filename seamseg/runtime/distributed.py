@@ -46,7 +46,7 @@ def choose_device(name: str | None = None) -> torch.device:
     Args:
         name: Device as torch spells it, such as ``cpu``, ``cuda`` or ``cuda:1``; None means ``cuda`` where there is a
             GPU, ``cpu`` otherwise. Of ``cuda`` without a number, each process of a machine gets its own: number
-            ``LOCAL_RANK``, which ``torchrun`` sets, or 0.
+            ``LOCAL_RANK``, which ``torchrun`` sets; without it, torch's current device, at first 0.
 
     Returns:
         The device; a GPU always has its number, as the devices of tensors have.
@@ -61,7 +61,8 @@ def choose_device(name: str | None = None) -> torch.device:
         if device.type == "cpu":
             return torch.device("cpu")  # whatever its number
         if device.type == "cuda" and device.index is None:
-            name = f"cuda:{_local('RANK', 0)}"
+            current = torch.cuda.current_device() if torch.cuda.is_initialized() else 0
+            name = f"cuda:{_local('RANK', current)}"
             device = torch.device(name)
         torch.empty(1, device=device).tolist()  # that of "meta" holds nothing
     except (RuntimeError, AssertionError, ImportError) as error:  # not in this torch, or left to another package

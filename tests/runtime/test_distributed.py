@@ -140,6 +140,18 @@ def test_every_spelling_of_a_gpu_is_made_the_current_one(
     assert current == [expected]
 
 
+def test_gpu_without_a_number_is_the_one_that_a_library_user_made_current(
+    monkeypatch: pytest.MonkeyPatch, current: list[int]
+) -> None:
+    in_launcher(monkeypatch, None)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert choose_device() == choose_device("cuda") == torch.device("cuda:1")
+    assert choose_device("cuda:0") == torch.device("cuda:0")
+    in_launcher(monkeypatch, "0")
+    assert choose_device("cuda") == torch.device("cuda:0")
+
+
 def test_gpu_beyond_the_last_is_refused_with_the_number_there_are(
     monkeypatch: pytest.MonkeyPatch, current: list[int]
 ) -> None:
