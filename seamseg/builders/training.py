@@ -27,6 +27,9 @@ from seamseg.runtime.weight_average import WeightAverage
 from seamseg.structures import Categories
 from seamseg.train import Optimisation, Pace, Trainer, steps_per_epoch
 
+MOST_DIFFERENCES = 5
+"""Number of differences between the categories of two splits that an error names."""
+
 
 def build_trainer(
     experiment: Experiment, folder: Path, process: Process, checkpoint: Checkpoint | None
@@ -81,9 +84,11 @@ def _open_splits(experiment: Experiment) -> tuple[AnnotatedImages, AnnotatedImag
     data = experiment.data
     train_split = open_split(data.root, data.train_split, data.train_limit, data.format)
     val_split = open_split(data.root, data.val_split, data.val_limit, data.format)
-    if val_split.categories != train_split.categories:
+    differences = train_split.categories.differences(val_split.categories, data.train_split, data.val_split)
+    if differences:
         raise ValueError(
-            f"the splits {data.train_split} and {data.val_split} of {data.root} differ in their categories"
+            f"the splits {data.train_split} and {data.val_split} of {data.root} differ in their categories: "
+            f"{_first_of(differences)}"
         )
     return train_split, val_split
 
@@ -94,12 +99,17 @@ def _check_classes(categories: Categories, checkpoint: Checkpoint, experiment: E
     Raises:
         ValueError: they are not.
     """
-    difference = categories.difference(Categories.from_list(checkpoint.categories))
-    if difference:
+    trained = Categories.from_list(checkpoint.categories)
+    differences = categories.differences(trained, "the data set", "the run", compare_ids=False)
+    if differences:
         raise ValueError(
-            f"the data set {experiment.data.root} has other classes than the run to resume: {difference}; give it the "
-            "data set that it was started with, or start a new run in another --run-dir"
+            f"the data set {experiment.data.root} has other classes than the run to resume: {_first_of(differences)}. "
+            "Resume with the data set that the run was started with, or start a new run in another --run-dir"
         )
+
+
+def _first_of(differences: list[str]) -> str:
+    return "; ".join(differences[:MOST_DIFFERENCES]) + ("; …" if len(differences) > MOST_DIFFERENCES else "")
 
 
 def _check_images(position: Position, loader: BatchLoader, experiment: Experiment) -> None:

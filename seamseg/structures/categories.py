@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import zip_longest
 from typing import Any
 
 VOID = 255
@@ -84,17 +83,29 @@ class Categories:
     def __len__(self) -> int:
         return len(self.classes)
 
-    def difference(self, other: Categories) -> str:
-        """Which class numbers mean something else than in another table: names and things count, colors and ids do not.
+    def differences(self, other: Categories, name: str, other_name: str, compare_ids: bool = True) -> list[str]:
+        """How the classes of two data sets, or of two splits of one, differ; colors do not matter.
+
+        Args:
+            other: Classes to compare with.
+            name, other_name: Names of the two, for the sentences.
+            compare_ids: Whether the ids in the files must be the same, too.
 
         Returns:
-            The first such class and the number of the others, such as ``class 1 is car (thing) instead of road (stuff)
-            and 2 more``; the empty string if all classes mean the same.
+            One phrase per class that differs; empty if the classes are the same in the same order.
         """
-        here, there = ([_meaning(category) for category in table.classes] for table in (self, other))
-        pairs = enumerate(zip_longest(here, there, fillvalue="nothing"))
-        found = [f"class {index} is {new} instead of {old}" for index, (new, old) in pairs if new != old]
-        return found[0] + (f" and {len(found) - 1} more" if found[1:] else "") if found else ""
+        ours, theirs = ({category.name: category for category in one.classes} for one in (self, other))
+        found = [f"{one!r} is only in {name}" for one in ours if one not in theirs]
+        found += [f"{one!r} is only in {other_name}" for one in theirs if one not in ours]
+        for one in ours.keys() & theirs.keys():
+            for describe in (_kind, _id) if compare_ids else (_kind,):
+                first, second = describe(ours[one]), describe(theirs[one])
+                if first != second:
+                    found.append(f"{one!r} {first} in {name} and {second} in {other_name}")
+        if not found and self.names != other.names:
+            place = next(i for i, pair in enumerate(zip(self.names, other.names, strict=True)) if len(set(pair)) > 1)
+            found.append(f"class {place} is {self.names[place]!r} in {name} and {other.names[place]!r} in {other_name}")
+        return sorted(found)
 
     def to_list(self) -> list[dict[str, Any]]:
         """In the form of a COCO panoptic file's ``categories``, in the network's order."""
@@ -121,8 +132,12 @@ class Categories:
         return cls(tuple(sorted(ordered, key=lambda category: category.is_thing)))
 
 
-def _meaning(category: Category) -> str:
-    return f"{category.name} ({'thing' if category.is_thing else 'stuff'})"
+def _kind(category: Category) -> str:
+    return "is a thing" if category.is_thing else "is stuff"
+
+
+def _id(category: Category) -> str:
+    return f"has the id {category.original_id}"
 
 
 def _category(entry: dict[str, Any], position: int) -> Category:
