@@ -6,7 +6,9 @@ import argparse
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import TextIO
 
 from seamseg import __version__
 from seamseg.cli import (
@@ -28,6 +30,7 @@ from seamseg.cli import (
 )
 from seamseg.cli.exit_codes import INTERRUPTED, USER_ERROR
 from seamseg.data.loader import killed_reader
+from seamseg.data.panoptic_split import DataWarning
 
 VERBS = (
     train,
@@ -84,8 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):  # as standard error does: no name ends a command that has done its work
         sys.stdout.reconfigure(errors="backslashreplace")
     options = parse(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path that is not UTF-8 must not end a command
     try:
-        exit_code: int = options.run(options)
+        exit_code = _run(options)
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("SEAMSEG_TRACEBACK") == "1":
             raise
@@ -100,6 +105,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("seamseg: interrupted", file=sys.stderr)
         return INTERRUPTED
+    return exit_code
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Runs a command; warnings about its data are sentences, said by the first of several processes."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def say(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if not issubclass(category, DataWarning):
+                show(message, category, filename, lineno, file, line)
+            elif os.environ.get("RANK", "0") == "0":
+                print(f"seamseg: warning: {message}", file=sys.stderr)
+
+        warnings.showwarning = say
+        exit_code: int = options.run(options)
     return exit_code
 
 

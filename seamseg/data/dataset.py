@@ -43,7 +43,11 @@ class TrainDataset(Dataset[Sample]):
     def __getitem__(self, key: SampleKey) -> Sample:
         size = self._sizes[key.index]
         variation = self.transform.draw(size, sample_generator(self.seed, key))
-        image = variation.image(*self._read_image(key.index, size, variation.view.factor))
+        pixels, factor = self._read_image(key.index, size, variation.view.factor)
+        if factor == 1 and pixels.shape[:2] != size:  # the data set has the two sides of this image swapped
+            size = pixels.shape[0], pixels.shape[1]
+            variation = self.transform.draw(size, sample_generator(self.seed, key))
+        image = variation.image(pixels, factor)
         annotation, boxes = variation.annotation(self.source.read_annotation(key.index))
         return _sample(self.source.image_id(key.index), image, annotation, boxes, size)
 

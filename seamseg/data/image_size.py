@@ -46,6 +46,22 @@ def size_beside(path: Path, annotated: Size) -> Size:
     return height, width
 
 
+def has_swapped_size(photograph: Path, png: Path, stated: Size) -> bool:
+    """Whether a photograph and its PNG of segments agree that the stated height and width are swapped.
+
+    Args:
+        photograph, png: The two files; broken or missing ones agree on nothing.
+        stated: Height and width that the annotation states.
+    """
+    swapped = stated[::-1]
+    if swapped == stated:
+        return False
+    try:
+        return png_size(png) == swapped == size_beside(photograph, swapped)
+    except BrokenImageError:
+        return False
+
+
 def png_size(path: Path) -> Size:
     """Height and width of a PNG, without decoding it.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +12,24 @@ from numpy.typing import NDArray
 
 from seamseg.data.annotation import Annotation, compact
 from seamseg.data.coco_index import ImageRecord
+from seamseg.data.image_size import has_swapped_size
 from seamseg.data.panoptic_png import read_panoptic_png
 from seamseg.data.stated_size import check_size, read_sized_image, size_text
 from seamseg.ops.id_maps import find_ids
 from seamseg.structures import VOID, Categories, ImageId, Size
 
+NUM_PROBED = 8
+
+
+class DataWarning(UserWarning):
+    """A data set contradicts itself in a way that can be resolved."""
+
 
 class PanopticSplit:
     """Annotated images as :class:`seamseg.data.annotated_images.AnnotatedImages` describes them.
+
+    Where the JSON file has width and height of an image swapped and its two files agree, the size of the files counts.
+    Some images are looked at when the split is opened; if one is swapped, a single :class:`DataWarning` says so.
 
     Args:
         annotation_file: the JSON file, for errors.
@@ -36,6 +48,7 @@ class PanopticSplit:
     ) -> None:
         self.annotation_file, self.categories, self.records = annotation_file, categories, records
         self.image_folder, self.png_folder = image_folder, png_folder
+        self._settle_sizes()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -54,13 +67,13 @@ class PanopticSplit:
         return self.png_folder / self.records[index].png_file
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
-        return read_sized_image(self.image_path(index), self.records[index].size, str(self.annotation_file))
+        return read_sized_image(self.image_path(index), self._file_size(index), str(self.annotation_file))
 
     def read_annotation(self, index: int) -> Annotation:
         record, path = self.records[index], self.annotation_path(index)
         original_ids = read_panoptic_png(path)
         expected = f"its image {self.image_path(index)} is {size_text(record.size)}"
-        check_size(path, original_ids.shape, record.size, expected)
+        check_size(path, original_ids.shape, self._file_size(index), expected)
         known = np.concatenate([np.zeros(1, np.int32), record.segment_ids])
         classes = np.concatenate([np.array([VOID]), record.classes])
         crowd = np.concatenate([np.zeros(1, np.bool_), record.crowd])
@@ -73,6 +86,29 @@ class PanopticSplit:
         if (record.classes == VOID).any():
             ids = np.take(np.where(classes == VOID, 0, np.arange(len(classes), dtype=np.int32)), ids)
         return compact(Annotation(ids, classes, crowd))
+
+    def _file_size(self, index: int) -> Size:
+        size = self.records[index].size
+        return size[::-1] if self._is_swapped(index) else size
+
+    def _is_swapped(self, index: int) -> bool:
+        return has_swapped_size(self.image_path(index), self.annotation_path(index), self.records[index].size)
+
+    def _settle_sizes(self) -> None:
+        """Swaps all sizes if those of all probed images are swapped; otherwise each is settled when it is read."""
+        oblong = [index for index, (height, width) in enumerate(self.sizes) if height != width]
+        probed = oblong[:: max(1, -(-len(oblong) // NUM_PROBED))]
+        swapped = [index for index in probed if self._is_swapped(index)]
+        if not swapped:
+            return
+        if swapped == probed:
+            self.records = [replace(record, size=record.size[::-1]) for record in self.records]
+        warnings.warn(
+            f"{self.annotation_file} has width and height of images swapped, such as those of "
+            f"{self.records[swapped[0]].image_file}: the sizes of the image files and PNGs count",
+            DataWarning,
+            stacklevel=2,
+        )
 
 
 def positions(original_ids: NDArray[np.int32], known: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

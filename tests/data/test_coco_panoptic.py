@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +18,7 @@ from tiny_dataset import TinyDataset, write_tiny_panoptic
 from seamseg.data.coco_panoptic import CocoPanoptic
 from seamseg.data.images import BrokenImageError
 from seamseg.data.panoptic_png import write_panoptic_png
+from seamseg.data.panoptic_split import DataWarning
 from seamseg.ops.segment_boxes import segment_boxes
 
 
@@ -208,3 +212,45 @@ def test_the_authors_own_sample_is_read(shared: Path, tmp_path: Path) -> None:
         areas = np.bincount(annotation.ids.ravel(), minlength=1)[1:]
         assert sorted(areas.tolist()) == sorted(segment["area"] for segment in segments)
         assert source.read_image(index).shape[:2] == annotation.ids.shape
+
+
+def swap_sizes(data: TinyDataset, positions: Sequence[int]) -> None:
+    def change(content: dict[str, Any]) -> None:
+        for entry in content["images"]:
+            if entry["id"] - 100 in positions:
+                entry["height"], entry["width"] = entry["width"], entry["height"]
+
+    data.edit_json(change)
+
+
+@pytest.mark.parametrize("positions", [range(12), [0], [3, 7]])
+def test_swapped_sizes_give_the_images_of_right_ones_and_at_most_one_warning(
+    tmp_path: Path, positions: Sequence[int]
+) -> None:
+    data = write_tiny_panoptic(tmp_path, num_images=12)
+    right = CocoPanoptic(data.folder, "train")
+    swap_sizes(data, positions)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = CocoPanoptic(data.folder, "train")
+        for index in range(12):
+            assert np.array_equal(found.read_image(index), right.read_image(index))
+            assert np.array_equal(found.read_annotation(index).ids, right.read_annotation(index).ids)
+    assert len(caught) == (0 in positions)  # of twelve images, the first and some others are probed
+    if caught:
+        assert isinstance(caught[0].message, DataWarning)
+        assert str(data.json_file) in str(caught[0].message)
+        assert "width and height" in str(caught[0].message)
+    if len(positions) == 12:
+        assert found.sizes == right.sizes
+
+
+def test_a_size_that_only_one_of_the_files_has_is_refused(tmp_path: Path) -> None:
+    data = write_tiny_panoptic(tmp_path, num_images=1)
+    swap_sizes(data, [0])
+    photograph = data.image_folder / "000.png"
+    assert cv2.imwrite(str(photograph), np.ascontiguousarray(cv2.imread(str(photograph)).transpose(1, 0, 2)))
+    source = CocoPanoptic(data.folder, "train")
+    assert source.read_image(0).shape == (56, 40, 3)
+    with pytest.raises(ValueError, match="40×56"):
+        source.read_annotation(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tiny_dataset import write_tiny_panoptic
 
 from seamseg.data.coco_panoptic import CocoPanoptic
 from seamseg.data.dataset import EvaluationDataset, SampleKey, TrainDataset, sample_generator
+from seamseg.data.panoptic_split import DataWarning
 from seamseg.data.transforms import Channels, InputTransform, TrainTransform
 from seamseg.structures import Batch, Sample
 
@@ -114,3 +116,22 @@ def test_samples_join_to_a_batch(source: CocoPanoptic) -> None:
     assert len(batch.ground_truth.objects(1, num_stuff).boxes) == 0
     assert batch.ground_truth.crowd_pixels(2, num_stuff).any()
     assert (batch.ground_truth.semantic_target(0) == 255).any()
+
+
+def test_samples_of_swapped_sizes_are_those_of_right_ones(tmp_path: Path) -> None:
+    tiny = write_tiny_panoptic(tmp_path, num_images=4)
+    right = CocoPanoptic(tiny.folder, tiny.split)
+    for swapped in ([0, 1, 2, 3], [2]):
+        tiny.edit_json(lambda content, some=swapped: swap(content, some))
+        with pytest.warns(DataWarning, match="width and height"):
+            found = CocoPanoptic(tiny.folder, tiny.split)
+        for index in range(4):
+            key = SampleKey(0, index)
+            assert same(train_dataset(found)[key], train_dataset(right)[key])
+        tiny.edit_json(lambda content, some=swapped: swap(content, some))
+
+
+def swap(content: dict[str, Any], positions: list[int]) -> None:
+    for entry in content["images"]:
+        if entry["id"] - 100 in positions:
+            entry["height"], entry["width"] = entry["width"], entry["height"]
