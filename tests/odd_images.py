@@ -63,8 +63,11 @@ def odd_images() -> dict[str, OddImage]:
         "one-pixel.png": OddImage(opencv(".png", PIXELS[:1, :1, ::-1]), PIXELS[:1, :1]),
         "one-pixel.jpg": OddImage(pillow("JPEG", Image.fromarray(PIXELS[:1, :1])), PIXELS[:1, :1], 8),
         "truncated.jpg": OddImage(jpeg[: len(jpeg) // 2], None, said=damaged),
-        "without-end.jpg": OddImage(jpeg[:-30], None, said=damaged),
-        "truncated-progressive.jpg": OddImage(progressive[: len(progressive) // 2], None, said=damaged),
+        "without-end.jpg": OddImage(jpeg[:-30], None, said="is damaged: Premature end"),
+        "truncated-progressive.jpg": OddImage(
+            progressive[: len(progressive) // 2], None, said="is damaged: Premature end"
+        ),
+        "damaged.jpg": OddImage(jpeg[:-300] + jpeg[200:300] + jpeg[-200:], None, said="is damaged: "),
         "truncated.png": OddImage(opencv(".png", PIXELS)[:-60], None, said=damaged),
         "empty.jpg": OddImage(b"", None, said="is an empty file"),
         "text.png": OddImage(b"hello", None, said=damaged),

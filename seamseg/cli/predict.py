@@ -15,6 +15,7 @@ from seamseg.builders import build_predictor, load_model
 from seamseg.cli.exit_codes import UNREADABLE
 from seamseg.cli.predict_options import DESCRIPTION, add_arguments, as_info, mode, prediction_options
 from seamseg.cli.wording import counted
+from seamseg.data.images import TWELVE_BITS
 from seamseg.predict import Predictor
 from seamseg.predict.fingerprint import fingerprint
 from seamseg.predict.folder_run import Outcome, predict_photographs
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         predictor = build_predictor(model, process.device, prediction_options(options))
         folder = results_folder(options, predictor, model.categories, process, video)
         info = {"description": f"made by seamseg {__version__} predict"} | as_info(options)
-        info["image_folder"] = str(image_folder(options.images))
+        info["image_folder"] = str(image_folder(options.images, [one.path for one in photographs]))
         job = Job(predictor, folder, mode(options), info, options.batch_size)
         if video is not None:
             return film(job, video, process, options.out)
@@ -90,6 +91,12 @@ def report(outcome: Outcome, out: Path) -> None:
     """Says what was done and what was left out."""
     for one in outcome.unreadable:
         print(f"left out: {one.error}", file=sys.stderr)
+    if outcome.dark:
+        print(
+            f"{counted(len(outcome.dark), 'image')} of 16 bits with values below {TWELVE_BITS}, such as "
+            f"{outcome.dark[0]}: nearly black as read; multiply the values of such files by 16",
+            file=sys.stderr,
+        )
     print(f"{counted(outcome.num_segmented, 'image')} segmented{kept(outcome.num_kept)}: {out}")
     if outcome.unreadable:
         print(f"{counted(len(outcome.unreadable), 'image')} cannot be read: {out / ERRORS_FILE}", file=sys.stderr)

@@ -12,7 +12,7 @@ JPEG = b"\xff\xd8"
 
 _PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the others of these define tables
-_SCAN, _END = 0xDA, b"\xff\xd9"
+_SCAN = 0xDA
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
@@ -39,15 +39,6 @@ def _size_in_jpeg(head: bytes) -> Size | None:
             height, width = struct.unpack_from(">HH", head, position + 5)
             return height, width
     return None
-
-
-def jpeg_is_complete(data: bytes) -> bool:
-    """Whether a JPEG file has an end; some decoders paint what is missing grey and say nothing.
-
-    Compressed pixels contain no marker, so the first end after their beginning is the image's, not a thumbnail's.
-    """
-    begin = next((position for marker, position in _jpeg_segments(data) if marker == _SCAN), None)
-    return begin is not None and data.find(_END, begin) >= 0
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import re
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
+from PIL import ExifTags, Image
 
-from seamseg.data.image_header import stored_size
+from seamseg.data.image_header import JPEG, stored_size
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 """Files with these endings count as images when a folder is searched; upper case counts too."""
 
 MOST_PIXELS, LONGEST_SIDE = 1 << 30, 1 << 20
 """OpenCV reads no larger images."""
+
+MOST_STRAY_BYTES = 2
+"""Bytes in front of the end of a JPEG file that some cameras write; more of them are damage."""
+
+_JPEG_MODES = {
+    cv2.IMREAD_COLOR: ("BGR", 1),
+    cv2.IMREAD_REDUCED_COLOR_2: ("BGR", 2),
+    cv2.IMREAD_REDUCED_COLOR_4: ("BGR", 4),
+    cv2.IMREAD_REDUCED_COLOR_8: ("BGR", 8),
+    cv2.IMREAD_REDUCED_GRAYSCALE_8: ("GRAY", 8),
+}
+"""Colors and factor of reduction by flags of ``cv2.imdecode``."""
+
+_STRAY_BYTES = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+
+_UNDECODABLE = "cannot be decoded: it is truncated, damaged or not an image"
+
+TWELVE_BITS = 1 << 12
+"""Values below this, in a file of 16 bits, come from a camera of 10 or 12 bits and were not scaled."""
 
 
 class BrokenImageError(ValueError):
@@ -86,10 +109,64 @@ def decode(path: Path, data: bytes, flags: int) -> NDArray[Any]:
     if height * width > MOST_PIXELS or max(height, width) > LONGEST_SIDE:  # its decoder would take memory first
         reason = f"is {height}×{width} (height×width), too large: images of up to {MOST_PIXELS:,} pixels are read"
         raise BrokenImageError(path, reason)
-    pixels = _decode_silently(np.frombuffer(data, dtype=np.uint8), flags)
+    pixels = _decode_jpeg(path, data, flags) if data.startswith(JPEG) else None
     if pixels is None:
-        raise BrokenImageError(path, "cannot be decoded: it is truncated, damaged or not an image")
+        pixels = _decode_silently(np.frombuffer(data, dtype=np.uint8), flags)
+    if pixels is None:
+        raise BrokenImageError(path, _UNDECODABLE)
     return pixels
+
+
+def _decode_jpeg(path: Path, data: bytes, flags: int) -> NDArray[Any] | None:
+    """The pixels that OpenCV would give for a sound JPEG file; None where only OpenCV gives them.
+
+    OpenCV paints what it cannot read gray and prints a line that does not name the file.
+
+    Raises:
+        BrokenImageError: The data is damaged, as far as libjpeg can tell.
+    """
+    try:
+        height, width, kind, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return None  # arithmetic coding, 12 bits, broken headers
+    asked = _JPEG_MODES.get(flags & ~cv2.IMREAD_IGNORE_ORIENTATION)
+    color, factor = ("CMYK", 1) if kind == "CMYK" else asked or ("BGR", 1)
+    try:
+        pixels: NDArray[Any] = simplejpeg.decode_jpeg(
+            data, color, min_height=-(-height // factor), min_width=-(-width // factor), min_factor=factor
+        )
+    except ValueError as error:
+        stray = _STRAY_BYTES.search(str(error))
+        if stray is None or int(stray[1]) > MOST_STRAY_BYTES:
+            raise BrokenImageError(path, f"is damaged: {error}") from error
+        return None
+    turned = not flags & cv2.IMREAD_IGNORE_ORIENTATION and _is_turned(data)
+    if asked is None or color == "CMYK" or turned:
+        return None
+    return pixels[:, :, 0] if color == "GRAY" else pixels
+
+
+def _is_turned(data: bytes) -> bool:
+    """Whether EXIF says that the image is stored sideways, upside down or mirrored."""
+    with Image.open(BytesIO(data)) as image:
+        return bool(image.getexif().get(ExifTags.Base.Orientation, 1) != 1)
+
+
+def has_twelve_bits(path: Path, pixels: NDArray[np.uint8]) -> bool:
+    """Whether an image is nearly black because its file has 16 bits, of which the values use no more than twelve.
+
+    Args:
+        path: of the file.
+        pixels: Pixels that :func:`read_image` gave.
+    """
+    if not pixels.any() or int(pixels.max()) >= TWELVE_BITS >> 8:
+        return False
+    return uses_twelve_bits(decode_file(path, cv2.IMREAD_UNCHANGED))
+
+
+def uses_twelve_bits(stored: NDArray[Any]) -> bool:
+    """Whether pixels as they are stored have 16 bits, and values of twelve at most; black images do not count."""
+    return stored.dtype == np.uint16 and 0 < int(stored.max()) < TWELVE_BITS
 
 
 def _decode_silently(data: NDArray[np.uint8], flags: int) -> NDArray[Any] | None:
@@ -140,7 +217,7 @@ def _images_below(folder: Path) -> list[Path]:
 
 def _images_listed(file: Path) -> list[Path]:
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")  # names may hold other ends of lines
     except UnicodeDecodeError as error:
         raise ValueError(f"the list {file} is not a text file in UTF-8") from error
     return [file.parent / line.strip() for line in lines if line.strip()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -95,6 +96,25 @@ def checked_file_name(name: str, where: str) -> str:
     if not parts or parts[0] == "/" or ".." in parts or _has_controls(name):
         raise ValueError(f"{where} is {short_text(name)}; files are named relative to the folder that they lie in")
     return name
+
+
+def check_file_names(names: Iterable[str], where: str) -> None:
+    """Refuses files whose names no reader of results and data sets would take; to be called before any work.
+
+    Args:
+        names: Names of files, as results or a data set would state them.
+        where: What holds the files, for the error.
+
+    Raises:
+        ValueError: a name holds a control character, such as a tab, or bytes that are not UTF-8.
+    """
+    odd = [name for name in names if _has_controls(name)]
+    if odd:
+        which = "a file whose name holds" if len(odd) == 1 else f"{len(odd)} files whose names hold"
+        raise ValueError(
+            f"{where} holds {which} control characters or bytes that are not UTF-8, such as {short_text(odd[0])}; "
+            "rename them"
+        )
 
 
 def _has_controls(text: str) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from seamseg.data.annotation import Annotation
 from seamseg.data.image_size import png_size
 from seamseg.data.images import BrokenImageError, decode_file
+from seamseg.data.json_fields import check_file_names
 from seamseg.data.split_names import first_images
 from seamseg.data.stated_size import check_size, read_sized_image, size_text
 from seamseg.data.vistas_labels import categories_of, read_labels
@@ -45,6 +46,7 @@ class VistasInstances:
         self.names = first_images(sorted(path.stem for path in instance_folder.glob("*.png")), limit)
         if not self.names:
             raise ValueError(f"{instance_folder} holds no PNG files of instances")
+        check_file_names(self.names, str(instance_folder))
         self.sizes: list[Size] = [png_size(self.annotation_path(index)) for index in range(len(self.names))]
 
     def __len__(self) -> int:

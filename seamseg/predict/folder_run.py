@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seamseg.data.images import BrokenImageError
+from seamseg.data.images import BrokenImageError, has_twelve_bits
 from seamseg.ops.collectives import gather_objects
 from seamseg.predict.job import Job
 from seamseg.predict.outputs import OutputWriter
@@ -25,11 +25,13 @@ class Outcome:
         num_segmented: images with results.
         num_kept: of them, those that an earlier run had made.
         unreadable: the others, in their order.
+        dark: Names of segmented images that are nearly black: of 16 bits, they use no more than twelve.
     """
 
     num_segmented: int
     num_kept: int
     unreadable: tuple[Unreadable, ...]
+    dark: tuple[str, ...]
 
 
 def predict_photographs(job: Job, photographs: Sequence[Photograph], process: Process) -> Outcome:
@@ -48,31 +50,35 @@ def predict_photographs(job: Job, photographs: Sequence[Photograph], process: Pr
     done = from_first(process, lambda: folder.begin(job.mode, photographs))
     try:
         folder.join()
-        broken = _predict_share(job, photographs, done, process)
+        broken, dark = _predict_share(job, photographs, done, process)
         if not process.is_first:
             folder.close()
         unreadable = _in_order(gather_objects(broken), photographs)  # also waits for all ranks
+        all_dark = _joined(gather_objects(dark))
         if process.is_first:
             segmented = [one for one in photographs if one.name not in unreadable]
             folder.finish(segmented, list(unreadable.values()), job.info)
     finally:
         folder.close()
-    return Outcome(len(photographs) - len(unreadable), len(done), tuple(unreadable.values()))
+    return Outcome(len(photographs) - len(unreadable), len(done), tuple(unreadable.values()), tuple(all_dark))
 
 
 def _predict_share(
     job: Job, photographs: Sequence[Photograph], done: set[str], process: Process
-) -> dict[str, Unreadable]:
-    """By the names of their results, the images of this rank that cannot be read."""
+) -> tuple[dict[str, Unreadable], list[str]]:
+    """Of this rank, by the names of their results, the images that cannot be read; and the names of dark images."""
     share = [one for one in photographs if one.name not in done][process.rank :: process.world_size]
     kept = len(done) // process.world_size
     writer = OutputWriter(job.folder.path, job.folder.kinds, job.folder.categories)
     broken: dict[str, Unreadable] = {}
+    dark: list[str] = []
 
     def leave_out(image: Photograph, error: BrokenImageError) -> None:
         broken[image.name] = Unreadable(image.file_name, str(error))
 
     def write(found: Predicted[Photograph]) -> tuple[Photograph, ItemOutput]:
+        if has_twelve_bits(found.source.path, found.picture):
+            dark.append(found.source.file_name)
         return found.source, writer.write(found.source, found.picture, found.prediction)
 
     with progress_bar("predicting", kept + len(share), kept, shown=process.is_first) as advance:
@@ -80,7 +86,11 @@ def _predict_share(
         for number, (image, written) in enumerate(results, start=kept + 1):
             job.folder.note(image, written)
             advance(number + len(broken), image.path.name)
-    return broken
+    return broken, dark
+
+
+def _joined(of_ranks: Sequence[object]) -> list[str]:
+    return sorted(str(name) for of_rank in of_ranks if isinstance(of_rank, list) for name in of_rank)
 
 
 def _in_order(of_ranks: Sequence[object], photographs: Sequence[Photograph]) -> dict[str, Unreadable]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from seamseg.data.image_size import image_size
 from seamseg.data.images import BrokenImageError, find_images, read_image
+from seamseg.data.json_fields import check_file_names
 
 MOST_PIXELS = 1 << 27
 """Of a photograph in a file: ids, scores and the painted picture take 44 bytes of memory for each."""
@@ -22,7 +24,7 @@ class Photograph:
 
     Attributes:
         name: of its results, relative, without suffix; each photograph of a run has its own.
-        file_name: how the results call it: relative to the folder of all of them, or absolute where it lies elsewhere.
+        file_name: how the results call it, relative to the folder of all of them (:func:`image_folder`).
         path: where it is.
     """
 
@@ -62,25 +64,34 @@ def find_photographs(given: Path, out: Path) -> list[Photograph]:
 
     Raises:
         FileNotFoundError: ``given`` does not exist.
-        ValueError: there are no photographs.
+        ValueError: there are no photographs, or one has a name that no reader of results takes.
     """
     inside = out.resolve()
     paths = [path for path in dict.fromkeys(find_images(given)) if inside not in path.resolve().parents]
     if not paths:
         raise ValueError(f"all images in {given} lie in {out}, which is where the results go; name another folder")
+    folder = image_folder(given, paths)
+    file_names = [photograph_name(path, folder) for path in paths]
+    check_file_names(file_names, str(folder))
     names = result_names(paths, given)
-    return [Photograph(name, photograph_name(path, given), path) for name, path in zip(names, paths, strict=True)]
+    return [Photograph(*row) for row in zip(names, file_names, paths, strict=True)]
 
 
-def image_folder(given: Path) -> Path:
-    """The absolute folder that names of photographs are relative to."""
-    return (given if given.is_dir() else given.parent).absolute()
+def image_folder(given: Path, paths: Sequence[Path] = ()) -> Path:
+    """The absolute folder that names of photographs are relative to: the given one, that of the given file or list, or
+    the nearest one above it that holds all photographs of the list.
+
+    Args:
+        given: An image, a folder or a ``.txt`` list.
+        paths: Photographs that it stands for.
+    """
+    folder = os.path.abspath(given if given.is_dir() else given.parent)
+    return Path(os.path.commonpath([folder, *(os.path.abspath(path.parent) for path in paths)]))
 
 
-def photograph_name(path: Path, given: Path) -> str:
-    """How the results call an image: its path below the given folder, or below that of the given list."""
-    root = given if given.is_dir() else given.parent
-    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+def photograph_name(path: Path, folder: Path) -> str:
+    """How the results call an image: its path below the folder of all of them, as readers of data sets want it."""
+    return Path(os.path.abspath(path)).relative_to(folder).as_posix()
 
 
 def result_names(paths: Sequence[Path], given: Path) -> list[str]:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seamseg.data.json_fields import check_file_names
 from seamseg.runtime.files import to_disk
 from seamseg.structures import Size
 from seamseg.visualization.images import Picture
@@ -47,6 +48,7 @@ class Video:
         """
         if not path.is_file():
             raise FileNotFoundError(f"the film {path} does not exist")
+        check_file_names([path.name], str(path.parent))
         capture = _capture(path)
         try:
             rate, count, height, width = (

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pickle
 import struct
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
-from seamseg.data.images import BrokenImageError, find_images, read_image
+from seamseg.data.images import BrokenImageError, decode, find_images, has_twelve_bits, read_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, size=(24, 31, 3), dtype=np.uint8)
 
@@ -56,9 +58,63 @@ def test_truncated_files_are_errors_that_name_the_file(
     data = encoded(suffix)
     file = tmp_path / f"cut{suffix}"
     file.write_bytes(data[: int(len(data) * kept)])
-    with pytest.raises(BrokenImageError, match=f"{file} cannot be decoded"):
+    with pytest.raises(BrokenImageError, match=rf"{file} (cannot be decoded|is damaged)"):
         read_image(file)
     assert "[ERROR" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("progressive", [0, 1])
+@pytest.mark.parametrize("upright", [True, False])
+def test_a_jpeg_damaged_in_the_middle_is_an_error_that_names_the_file(
+    tmp_path: Path, progressive: int, upright: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = cv2.imencode(".jpg", np.tile(PIXELS, (4, 4, 1)), [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])[1].tobytes()
+    file = tmp_path / "damaged.jpg"
+    file.write_bytes(data[: len(data) // 2] + data[len(data) // 2 + 300 :])
+    with pytest.raises(BrokenImageError, match=r"damaged\.jpg is damaged: ."):
+        read_image(file, upright)
+    assert capfd.readouterr().err == ""
+
+
+def test_jpeg_with_few_stray_bytes_is_read_with_many_refused(tmp_path: Path) -> None:
+    sound, file = encoded(".jpg"), tmp_path / "a.jpg"
+    for stray, is_read in ((b"\x00\x17", True), (b"\x00\x17" * 20, False)):
+        file.write_bytes(sound[:-2] + stray + sound[-2:])
+        if is_read:
+            np.testing.assert_array_equal(read_image(file), cv2.imdecode(np.frombuffer(sound, np.uint8), 1)[..., ::-1])
+        else:
+            with pytest.raises(BrokenImageError, match=r"a\.jpg is damaged: .*extraneous bytes"):
+                read_image(file)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK", "YCbCr"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 1}])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_jpeg_pixels_are_those_of_opencv(tmp_path: Path, mode: str, options: dict[str, Any], orientation: int) -> None:
+    exif, file = Image.Exif(), tmp_path / "a.jpg"
+    exif[ExifTags.Base.Orientation] = orientation
+    noise = np.random.default_rng(0).integers(0, 256, (45, 70, 3), np.uint8)
+    Image.fromarray(noise).convert(mode).save(file, exif=exif, **options)
+    data = np.frombuffer(file.read_bytes(), np.uint8)
+    for flags in (
+        cv2.IMREAD_COLOR,
+        cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION,
+        cv2.IMREAD_UNCHANGED,
+        cv2.IMREAD_REDUCED_COLOR_4 | cv2.IMREAD_IGNORE_ORIENTATION,
+        cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_IGNORE_ORIENTATION,
+    ):
+        np.testing.assert_array_equal(decode(file, file.read_bytes(), flags), cv2.imdecode(data, flags))
+
+
+@pytest.mark.parametrize(("top", "suffix", "expected"), [
+    (4095, ".png", True), (4095, ".tif", True), (1023, ".png", True), (4096, ".png", False), (0, ".png", False),
+])  # fmt: skip
+def test_twelve_bits_in_sixteen_are_recognized(tmp_path: Path, top: int, suffix: str, expected: bool) -> None:
+    file = tmp_path / f"a{suffix}"
+    assert cv2.imwrite(str(file), np.linspace(0, top, 600).reshape(20, 30).astype(np.uint16))
+    assert has_twelve_bits(file, read_image(file)) is expected
+    assert cv2.imwrite(str(file), np.full((20, 30), 9, np.uint8))
+    assert not has_twelve_bits(file, read_image(file))
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_what_is_refused(tmp_path: Path, name: str) -> None:
     path, odd = written(tmp_path, name)
     with pytest.raises(BrokenImageError) as caught:
         read_image(path)
-    assert str(caught.value) == f"{path} {odd.said}"
+    assert str(caught.value).startswith(f"{path} {odd.said}")
 
 
 def data_set(folder: Path, photograph: bytes, size: tuple[int, int]) -> TinyDataset:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from seamseg.predict.photographs import find_photographs, image_folder, photograph_name, result_names
+from seamseg.predict.photographs import find_photographs, image_folder, result_names
 
 
 def test_names_of_results_are_unique(tmp_path: Path) -> None:
@@ -16,11 +17,27 @@ def test_names_of_results_are_unique(tmp_path: Path) -> None:
     assert result_names(listed, Path("list.txt")) == ["a", "a_2", "a.b"]
 
 
-def test_names_of_photographs_are_their_own(tmp_path: Path) -> None:
-    assert photograph_name(tmp_path / "b" / "a.jpg", tmp_path) == "b/a.jpg"
-    assert photograph_name(tmp_path / "b" / "a.jpg", tmp_path / "list.txt") == "b/a.jpg"
-    assert photograph_name(Path("/else/a.jpg"), tmp_path / "list.txt") == "/else/a.jpg"
-    assert photograph_name(Path("a.jpg"), Path("a.jpg")) == "a.jpg"
+def test_names_of_photographs_are_relative_to_a_folder_that_holds_them_all(tmp_path: Path) -> None:
+    given = tmp_path / "lists" / "list.txt"
+    for lines, folder, names in (
+        ("a.jpg\nb/c.jpg", "lists", ["a.jpg", "b/c.jpg"]),
+        (f"a.jpg\n{tmp_path}/other/d.jpg", "", ["lists/a.jpg", "other/d.jpg"]),
+        ("../other/d.jpg", "", ["other/d.jpg"]),
+    ):
+        given.parent.mkdir(exist_ok=True)
+        given.write_text(lines)
+        found = find_photographs(given, tmp_path / "out")
+        assert [one.file_name for one in found] == names
+        assert image_folder(given, [one.path for one in found]) == tmp_path / folder
+
+
+@pytest.mark.parametrize("name", [b"a\tb.jpg", b"a\nb.jpg", b"caf\xe9.jpg", b"a\x85\xff.jpg"])
+def test_names_that_no_reader_takes_are_refused_before_the_work(tmp_path: Path, name: bytes) -> None:
+    (tmp_path / "fine.jpg").touch()
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).touch()
+    with pytest.raises(ValueError, match=r"a file whose name .*\.jpg") as caught:
+        find_photographs(tmp_path, tmp_path / "out")
+    assert str(caught.value).isprintable()
 
 
 def test_results_below_the_photographs_are_no_photographs(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from seamseg.data.annotation import Annotation
 from seamseg.data.check.findings import Findings
 from seamseg.data.check.split import ImageTask
 from seamseg.data.coco_index import ClassTable
-from seamseg.data.image_header import JPEG, jpeg_is_complete
+from seamseg.data.image_header import JPEG
 from seamseg.data.image_size import image_size, size_beside
 from seamseg.data.images import BrokenImageError, decode, read_bytes
 from seamseg.data.json_fields import field, flag_field, short_text
@@ -146,8 +146,6 @@ def _photograph_size(path: Path) -> Size:
     data = read_bytes(path)
     if data.startswith(JPEG):
         decode(path, data, cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_IGNORE_ORIENTATION)
-        if not jpeg_is_complete(data):
-            raise BrokenImageError(path, "is truncated: its end is missing")
         return image_size(path)
     height, width = decode(path, data, cv2.IMREAD_UNCHANGED).shape[:2]
     return height, width

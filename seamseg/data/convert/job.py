@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from seamseg.data.json_fields import check_file_names
 from seamseg.data.json_lists import write_json_lists
 from seamseg.runtime.files import write_whole
 from seamseg.runtime.journal import Item, ItemOutput, Journal
@@ -101,12 +102,13 @@ def run_job(
         on_failure: is told why an item cannot be converted.
 
     Raises:
-        ValueError: the result is there and of another conversion, another process is at work on it, or items failed;
-            then the others are kept, and there is no result.
+        ValueError: a name is one that no reader takes, the result is there and of another conversion, another process
+            is at work on it, or items failed; then the others are kept, and there is no result.
         OSError: a file cannot be written.
     """
     if not job.items:
         raise ValueError(f"{job.title}: there are no images to convert to {job.result}")
+    check_file_names((item.name for item in job.items), f"{job.title}: what is converted")
     if not overwrite and job.result.exists():
         _check_same(job)
         on_progress(len(job.items))

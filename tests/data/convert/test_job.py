@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from seamseg.data.convert.job import Job, Outcome, run_job
 from seamseg.data.convert.to_detection import to_detection_job
 from seamseg.data.convert.to_semantic import to_semantic_job
 from seamseg.runtime import processes
+from seamseg.runtime.journal import ItemOutput
 
 NUMBER = 9
 
@@ -196,3 +198,21 @@ def test_a_killed_conversion_never_looks_complete(tmp_path: Path) -> None:
     found, expected = contents(tmp_path / "out"), contents(tmp_path / "whole")
     assert {name for name in found if "unfinished" not in name} == set(expected)
     assert all(found[name] == expected[name] for name in expected)
+
+
+def test_names_that_no_reader_takes_are_refused_before_the_work(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Named:
+        name: str
+        sources: tuple[Path, ...] = ()
+
+    def convert(item: Named) -> ItemOutput:
+        raise AssertionError("nothing may be converted")
+
+    for name in ("a\tb.jpg", "a\nb.jpg", "caf\udce9.jpg"):
+        items = [Named("fine.jpg"), Named(name)]
+        job = Job("train", "", tmp_path / "out" / "train.json", {}, items, convert)
+        with pytest.raises(ValueError, match="rename") as caught:
+            run_job(job)
+        assert repr(name) in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
