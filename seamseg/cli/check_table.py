@@ -65,8 +65,9 @@ def _print_faults(report: CheckReport, console: Console) -> None:
         console.print(Text.assemble(word, " ", (kind.name, "bold"), f", {count:,} times: {kind.meaning}"))
         for example in examples:
             console.print(f"    {example}", soft_wrap=True, highlight=False)
-        if count > len(examples):
-            console.print(f"    … and {count - len(examples):,} more")
+        left = count - report.findings.num_described(kind.name)
+        if left:
+            console.print(f"    … and {left:,} more")
 
 
 def _number(count: int, word: str) -> str:

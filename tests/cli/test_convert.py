@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from tiny_dataset import write_tiny_panoptic
 
 from seamseg.cli import convert_sources
 from seamseg.data.coco_panoptic import CocoPanoptic
@@ -97,3 +98,18 @@ def test_what_is_refused(refuses: Callable[..., str], tmp_path: Path, data: Path
     (tmp_path / "values.yaml").write_text("a: b")
     arguments = ("convert", "detection", tmp_path / "x.json", tmp_path, tmp_path / "out", "--split", "a")
     assert "has to hold lines of two numbers" in refuses(*arguments, "--stuff-values", tmp_path / "values.yaml")
+
+
+def test_swapped_sizes_are_converted_with_one_warning(command: Any, tmp_path: Path) -> None:
+    tiny = write_tiny_panoptic(tmp_path / "data", num_images=3)
+    sizes = {100 + number: ids.shape for number, ids in enumerate(tiny.ids)}
+    tiny.edit_json(
+        lambda content: [entry.update(height=entry["width"], width=entry["height"]) for entry in content["images"]]
+    )
+    for kind in ("to-detection", "to-semantic"):
+        code, _, err = command("convert", kind, tiny.folder, tmp_path / kind)
+        assert code == 0
+        (line,) = (line for line in err.splitlines() if "warning" in line)
+        assert str(tiny.json_file) in line
+    content = json.loads((tmp_path / "to-detection/annotations/instances_train.json").read_text())
+    assert {entry["id"]: (entry["height"], entry["width"]) for entry in content["images"]} == sizes

@@ -14,8 +14,10 @@ import pytest
 from vistas_folder import LABELS, NUMBERS, label, write_vistas
 
 from seamseg.data.annotated_images import AnnotatedImages
+from seamseg.data.check.check import check_data_set
 from seamseg.data.formats import open_data_set
 from seamseg.data.images import BrokenImageError
+from seamseg.data.panoptic_split import DataWarning
 
 NAMES = (
     "construction--flat--road",
@@ -290,3 +292,31 @@ def test_the_sample(sample: Path, version: str) -> None:
 def test_the_sample_as_it_is_has_no_stuff(shared: Path) -> None:
     with pytest.raises(ValueError, match=r"config_v1\.2\.json has no stuff label that is evaluated"):
         open_data_set(shared / "data" / "layouts" / "vistas", "val", format_name="vistas_v1.2")
+
+
+def test_swapped_sizes_of_the_panoptic_file_give_one_warning(tmp_path: Path) -> None:
+    data = write_vistas(tmp_path)
+    right = open_data_set(tmp_path, "training")
+    path = data.edit(
+        "v1.2",
+        "training",
+        lambda content: [entry.update(height=entry["width"], width=entry["height"]) for entry in content["images"]],
+    )
+    with pytest.warns(DataWarning) as caught:
+        swapped = open_data_set(tmp_path, "training")
+    assert len(caught) == 1
+    assert str(path) in str(caught[0].message)
+    assert swapped.sizes == right.sizes == [(6, 8)] * 2
+    for index in range(2):
+        assert np.array_equal(swapped.read_image(index), right.read_image(index))
+        assert class_map(swapped, index) == class_map(right, index)
+    findings = check_data_set(tmp_path, ["training"], num_workers=1).findings
+    assert (findings.num_errors, findings.counts["swapped-size"]) == (0, 2)
+
+
+def test_a_name_that_no_reader_takes_is_refused(tmp_path: Path) -> None:
+    write_vistas(tmp_path, panoptic=False)
+    path = tmp_path / "training" / "v1.2" / "instances"
+    (first, *_) = sorted(path.glob("*.png"))
+    first.rename(first.with_name("a\tb.png"))
+    assert repr("a\tb") in refused(tmp_path)

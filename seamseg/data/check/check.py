@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,9 @@ from seamseg.structures import Categories
 
 Progress = Callable[[str, int, int], None]
 """Is told which split, and how many of how many images are checked."""
+
+_HIDES_SEGMENTS = {"malformed-entry", "unknown-category"}
+"""Kinds of faults that leave segments uncounted, so that no category is known to be unused."""
 
 
 def check_data_set(
@@ -95,7 +99,8 @@ class _Check:
     def finish(self) -> None:
         """What shows only when all splits are checked."""
         categories, classes = self._statistics.categories, self._statistics.classes
-        if categories is not None:
+        known = classes.segments.any() and not _HIDES_SEGMENTS & self._findings.counts.keys()
+        if categories is not None and known:
             for category, number in zip(categories.classes, classes.segments.tolist(), strict=True):
                 if number == 0:
                     self._findings.add("unused-category", category.name)
@@ -114,12 +119,13 @@ class _Check:
         for done, (task, report) in enumerate(zip(tasks, reports, strict=True), start=1):
             self._findings.merge(report.findings, f"{statistics.name}, {task.name}")
             self._note_photograph(task, statistics.name)
-            statistics.add(report, task.size, categories.num_stuff)
+            statistics.add(report, categories.num_stuff)
             if same:
                 self._statistics.classes.add(report)
             if same and report.readable:
                 shown = np.bincount(report.classes, minlength=len(categories)) > 0
-                self._report.shown.append(Shown(statistics.name, task, shown, checker.annotation))
+                sized = replace(task, size=report.size)
+                self._report.shown.append(Shown(statistics.name, sized, shown, checker.annotation))
             self._on_progress(statistics.name, done, len(tasks))
             yield report
 
@@ -131,11 +137,10 @@ class _Check:
             self._statistics.categories = categories
             self._statistics.classes = ClassStatistics.zeros(len(categories))
             return True
-        if (known.names, known.num_stuff) == (categories.names, categories.num_stuff):
-            return True
-        odd = sorted(set(known.names) ^ set(categories.names))
-        self._findings.add("different-categories", f"{statistics.name}: {', '.join(odd[:5]) or 'their order'}")
-        return False
+        differences = known.differences(categories, self._statistics.splits[0].name, statistics.name)
+        for difference in differences:
+            self._findings.add("different-categories", difference)
+        return not differences
 
     def _note_photograph(self, task: ImageTask, split: str) -> None:
         photograph = task.photograph.resolve()
@@ -144,7 +149,9 @@ class _Check:
             self._findings.add("shared-image", f"{task.name} is in {other} and in {split}")
 
     def _stray_files(self, split: SplitEntries) -> None:
-        named = {task.png for task in split.tasks}
-        for path in sorted(split.png_folder.rglob("*.png")) if split.png_folder.is_dir() else []:
+        if split.named_pngs is None or not split.png_folder.is_dir():
+            return
+        named = {split.png_folder / name for name in split.named_pngs}
+        for path in sorted(split.png_folder.rglob("*.png")):
             if path not in named and not path.name.startswith("."):
                 self._findings.add("stray-file", f"{split.files.name}: {path.relative_to(split.png_folder)}")

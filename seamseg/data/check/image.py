@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from seamseg.data.check.findings import Findings
 from seamseg.data.check.split import ImageTask
 from seamseg.data.coco_index import ClassTable
 from seamseg.data.image_header import JPEG
-from seamseg.data.image_size import image_size, size_beside
-from seamseg.data.images import BrokenImageError, decode, read_bytes
+from seamseg.data.image_size import has_swapped_size, image_size, size_beside
+from seamseg.data.images import BrokenImageError, decode, read_bytes, uses_twelve_bits
 from seamseg.data.json_fields import field, flag_field, short_text
 from seamseg.data.panoptic_png import MAX_SEGMENT_ID, read_panoptic_png
 from seamseg.data.segment_measures import SegmentMeasures, distinct_values, measure_segments
@@ -34,7 +34,7 @@ class ImageReport:
         findings: its faults.
         readable: both files are there and of the stated size.
         classes, areas, crowd: of the segments that have pixels and an entry; void ones are left out.
-        num_pixels: of the image.
+        size: Height and width of the image: of its files if they agree that the entry has the two swapped.
         repaired: the entries with measured areas and boxes, without those that have no pixels; None if nothing differs.
     """
 
@@ -43,7 +43,7 @@ class ImageReport:
     classes: NDArray[np.int64]
     areas: NDArray[np.int64]
     crowd: NDArray[np.bool_]
-    num_pixels: int
+    size: Size
     repaired: list[Any] | None = None
 
 
@@ -61,6 +61,9 @@ class ImageChecker:
 
     def __call__(self, task: ImageTask) -> ImageReport:
         findings = Findings(self.limit)
+        if has_swapped_size(task.photograph, task.png, task.size):
+            findings.add_cause("swapped-size", "width and height are swapped", "")
+            task = replace(task, size=task.size[::-1])
         image_fits = _photograph_fits(task, findings)
         ids = _segment_ids(task, findings)
         stated = _stated_segments(task, self.table, findings)
@@ -68,10 +71,10 @@ class ImageChecker:
             findings.add("too-many-segments", f"{len(task.segments)} segments")
         if ids is None:
             none = np.zeros(0, np.int64)
-            return ImageReport(findings, False, none, none, none.astype(np.bool_), task.size[0] * task.size[1])
+            return ImageReport(findings, False, none, none, none.astype(np.bool_), task.size)
         measures = measure_segments(ids).without_void()
         _compare_ids(stated, measures, findings)
-        _compare_measures(stated, measures, findings)
+        _compare_measures(stated.segments, measures, findings)
         return self._report(task, stated, measures, findings, image_fits)
 
     def annotation(self, task: ImageTask) -> Annotation:
@@ -80,7 +83,7 @@ class ImageChecker:
         Raises:
             BrokenImageError: the PNG cannot be read.
         """
-        stated = _stated_segments(task, self.table, Findings(0))
+        stated = _stated_segments(task, self.table, Findings(0)).segments
         values, positions = distinct_values(read_panoptic_png(task.png))
         known = [stated.get(value) for value in values.tolist()]
         # An entry for void goes first; what is void or not described points to it.
@@ -93,22 +96,26 @@ class ImageChecker:
     def _report(
         self,
         task: ImageTask,
-        stated: dict[int, _Segment],
+        stated: _Stated,
         measures: SegmentMeasures,
         findings: Findings,
         image_fits: bool,
     ) -> ImageReport:
         area_of = dict(zip(measures.ids.tolist(), measures.areas.tolist(), strict=True))
-        present = [segment for number, segment in stated.items() if number in area_of and segment.number != VOID]
+        present = [
+            segment for number, segment in stated.segments.items() if number in area_of and segment.number != VOID
+        ]
         classes = np.array([segment.number for segment in present], np.int64)
         crowd = np.array([segment.crowd for segment in present], np.bool_)
-        if not present:
+        if stated.faulty or any(not segment.known for segment in stated.segments.values()):
+            pass  # what they show is not known
+        elif not present:
             findings.add("empty-image", "every pixel is void")
         elif not (classes >= self.table.categories.num_stuff).any():
             findings.add("image-without-things", f"{len(present)} segments of stuff")
         areas = np.array([area_of[segment.id] for segment in present], np.int64)
         repaired = repaired_entries(task.segments, measures)
-        return ImageReport(findings, image_fits, classes, areas, crowd, task.size[0] * task.size[1], repaired)
+        return ImageReport(findings, image_fits, classes, areas, crowd, task.size, repaired)
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,20 @@ class _Segment:
     crowd: bool
     area: Any
     box: Any
+    known: bool
+
+
+@dataclass(frozen=True)
+class _Stated:
+    """The entries of an image.
+
+    Attributes:
+        segments: Entries that can be read, by id.
+        faulty: Ids of those that cannot be read as a whole; None for an id that cannot be read.
+    """
+
+    segments: dict[int, _Segment]
+    faulty: set[int | None]
 
 
 def _photograph_fits(task: ImageTask, findings: Findings) -> bool:
@@ -127,7 +148,7 @@ def _photograph_fits(task: ImageTask, findings: Findings) -> bool:
         findings.add("missing-image", str(task.photograph))
         return False
     try:
-        size = _photograph_size(task.photograph)
+        size = _photograph_size(task.photograph, findings)
         if size != task.size:
             size = size_beside(task.photograph, task.size)
     except BrokenImageError as error:
@@ -138,7 +159,7 @@ def _photograph_fits(task: ImageTask, findings: Findings) -> bool:
     return size == task.size
 
 
-def _photograph_size(path: Path) -> Size:
+def _photograph_size(path: Path, findings: Findings) -> Size:
     """Height and width of a photograph that can be decoded to its end.
 
     A JPEG is decoded at an eighth of its size: that reads every compressed bit, and takes half the time.
@@ -147,8 +168,10 @@ def _photograph_size(path: Path) -> Size:
     if data.startswith(JPEG):
         decode(path, data, cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_IGNORE_ORIENTATION)
         return image_size(path)
-    height, width = decode(path, data, cv2.IMREAD_UNCHANGED).shape[:2]
-    return height, width
+    pixels = decode(path, data, cv2.IMREAD_UNCHANGED)
+    if uses_twelve_bits(pixels):
+        findings.add("dark-image", f"its largest value is {pixels.max()} of 65535")
+    return pixels.shape[0], pixels.shape[1]
 
 
 def _segment_ids(task: ImageTask, findings: Findings) -> NDArray[np.int32] | None:
@@ -167,42 +190,47 @@ def _segment_ids(task: ImageTask, findings: Findings) -> NDArray[np.int32] | Non
     return ids
 
 
-def _stated_segments(task: ImageTask, table: ClassTable, findings: Findings) -> dict[int, _Segment]:
+def _stated_segments(task: ImageTask, table: ClassTable, findings: Findings) -> _Stated:
     """The entries by their ids."""
-    stated: dict[int, _Segment] = {}
+    stated = _Stated({}, set())
     for position, entry in enumerate(task.segments):
+        where = f"segments_info {position}"
         try:
-            segment = _segment(entry, position, table, findings)
+            segment = _segment(entry, where, table, findings)
         except ValueError as error:
-            findings.add("malformed-entry", str(error))
+            findings.add_cause("malformed-entry", str(error).removeprefix(f"{where}: "), where)
+            number = entry.get("id") if isinstance(entry, dict) else None
+            stated.faulty.add(number if isinstance(number, int) else None)
             continue
         if not 1 <= segment.id <= MAX_SEGMENT_ID:
             findings.add("impossible-id", f"segment {segment.id}")
-        elif segment.id in stated:
+            continue
+        if segment.id in stated.segments:
             findings.add("duplicate-id", f"segment {segment.id}")
-        stated.setdefault(segment.id, segment)
+        stated.segments.setdefault(segment.id, segment)
     return stated
 
 
-def _segment(entry: Any, position: int, table: ClassTable, findings: Findings) -> _Segment:
-    where = f"segments_info {position}"
+def _segment(entry: Any, where: str, table: ClassTable, findings: Findings) -> _Segment:
     number, category = (field(entry, key, int, where) for key in ("id", "category_id"))
     crowd = flag_field(entry, "iscrowd", where)
-    if category not in table.class_of_id:
-        findings.add("unknown-category", f"segment {number} is of category {category}")
+    known = category in table.class_of_id
+    if not known:
+        findings.add_cause("unknown-category", f"there is no category {category}", f"segment {number}")
     found = table.class_of_id.get(category, VOID)
     if crowd and found < table.categories.num_stuff:
-        findings.add("crowd-on-stuff", f"segment {number} of {table.categories.classes[found].name}")
+        name = table.categories.classes[found].name
+        findings.add_cause("crowd-on-stuff", f"a segment of {name} is crowd", f"segment {number}")
     is_crowd = crowd or category in table.crowd_ids
-    return _Segment(number, found, is_crowd, entry.get("area"), entry.get("bbox"))
+    return _Segment(number, found, is_crowd, entry.get("area"), entry.get("bbox"), known)
 
 
-def _compare_ids(stated: dict[int, _Segment], measures: SegmentMeasures, findings: Findings) -> None:
+def _compare_ids(stated: _Stated, measures: SegmentMeasures, findings: Findings) -> None:
     present = dict(zip(measures.ids.tolist(), measures.areas.tolist(), strict=True))
     for number, area in present.items():
-        if number not in stated:
+        if number not in stated.segments and not {number, None} & stated.faulty:
             findings.add("id-without-entry", f"{area} pixels have the id {number}")
-    for number in stated:
+    for number in stated.segments:
         if number not in present:
             findings.add("entry-without-pixels", f"segment {number}")
 
@@ -215,7 +243,7 @@ def _compare_measures(stated: dict[int, _Segment], measures: SegmentMeasures, fi
             continue
         missing = [what for what, value in (("area", segment.area), ("box", segment.box)) if value in (None, [])]
         if missing:
-            findings.add("missing-measure", f"segment {number} has no {' and no '.join(missing)}")
+            findings.add_cause("missing-measure", f"there is no {' and no '.join(missing)}", f"segment {number}")
         if segment.area is not None and not _equal([segment.area], [area]):
             findings.add("wrong-area", f"segment {number} has {area} pixels, its entry says {short_text(segment.area)}")
         if segment.box not in (None, []) and not _equal(segment.box, box):

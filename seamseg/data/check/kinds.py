@@ -46,6 +46,8 @@ FAULT_KINDS = {
         FaultKind("too-many-segments", True, "an image has more than 65 535 segments"),
         FaultKind("empty-image", True, "nothing in an image is labelled"),
         FaultKind("unreadable-annotation", True, "the annotation of an image is wrong"),
+        FaultKind("swapped-size", False, "width and height of the entry are swapped; those of the two files count"),
+        FaultKind("dark-image", False, "the photograph uses 12 of its 16 bits, and is nearly black when it is read"),
         FaultKind("missing-measure", False, "a segment has no area or no box"),
         FaultKind("image-without-annotation", False, "an image has no annotation, and is left out"),
         FaultKind("image-without-things", False, "no object is labelled in an image"),

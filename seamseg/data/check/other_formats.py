@@ -11,7 +11,7 @@ from seamseg.data.annotation import Annotation
 from seamseg.data.check.findings import Findings
 from seamseg.data.check.image import MOST_SEGMENTS, ImageReport
 from seamseg.data.check.split import ImageTask
-from seamseg.data.images import BrokenImageError
+from seamseg.data.images import TWELVE_BITS, BrokenImageError, has_twelve_bits
 from seamseg.structures import VOID
 
 
@@ -41,15 +41,14 @@ class ReaderChecker:
         findings = Findings(self.limit)
         image_fits = self._photograph_fits(task, findings)
         annotation = self._annotation(task, findings)
-        num_pixels = task.size[0] * task.size[1]
         if annotation is None:
             none = np.zeros(0, np.int64)
-            return ImageReport(findings, False, none, none, none.astype(np.bool_), num_pixels)
+            return ImageReport(findings, False, none, none, none.astype(np.bool_), task.size)
         kept = annotation.classes != VOID
         areas = np.bincount(annotation.ids.ravel(), minlength=len(kept))[kept]
         classes, crowd = annotation.classes[kept], annotation.crowd[kept]
         self._judge(classes, crowd & (classes < self.source.categories.num_stuff), findings)
-        return ImageReport(findings, image_fits, classes, areas, crowd, num_pixels)
+        return ImageReport(findings, image_fits, classes, areas, crowd, task.size)
 
     def annotation(self, task: ImageTask) -> Annotation:
         """The segments of an image that has no fault."""
@@ -57,7 +56,9 @@ class ReaderChecker:
 
     def _photograph_fits(self, task: ImageTask, findings: Findings) -> bool:
         try:
-            self.source.read_image(task.index)
+            pixels = self.source.read_image(task.index)
+            if has_twelve_bits(task.photograph, pixels):
+                findings.add("dark-image", f"its largest value is below {TWELVE_BITS} of 65535")
         except BrokenImageError as error:
             findings.add("broken-image" if task.photograph.is_file() else "missing-image", str(error))
             return False

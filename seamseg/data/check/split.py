@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,8 @@ class SplitEntries:
         positions: of their annotations in the file.
         num_images: entries under ``images``.
         image_folder, png_folder: where photographs and PNGs lie.
+        named_pngs: Names of all PNGs that annotations name, faulty annotations included; None if the name of one cannot
+            be read.
     """
 
     files: SplitFiles
@@ -76,6 +79,7 @@ class SplitEntries:
     num_images: int
     image_folder: Path
     png_folder: Path
+    named_pngs: frozenset[str] | None
 
     @property
     def categories(self) -> Categories:
@@ -88,23 +92,85 @@ class _Image:
     size: Size
 
 
+@dataclass
+class _Entries:
+    """What is read of a file so far, and which ids belong to faulty entries: what follows from those is no other fault.
+
+    Attributes:
+        where: Name of the file.
+        findings: Faults of its entries.
+        images: Sound entries under ``images``.
+        found: Position, PNG and segments of the annotation of each image.
+        faulty_images, faulty_annotations: Ids of the images that faulty entries describe; None for an id that cannot be
+            read.
+    """
+
+    where: str
+    findings: Findings
+    images: dict[ImageId, _Image] = dataclass_field(default_factory=dict)
+    found: dict[ImageId, tuple[int, str, list[Any]]] = dataclass_field(default_factory=dict)
+    faulty_images: set[ImageId | None] = dataclass_field(default_factory=set)
+    faulty_annotations: set[ImageId | None] = dataclass_field(default_factory=set)
+
+    def take_image(self, position: int, entry: Any, names: set[str]) -> None:
+        here = f"{self.where}, image {position}"
+        try:
+            image_id, image = _image(entry, here)
+        except ValueError as error:
+            self._malformed(error, here)
+            self.faulty_images.add(_readable_id(entry, "id"))
+            return
+        if image_id in self.images or image.name in names:
+            self.findings.add("duplicate-image", f"{self.where}: the id {image_id} or the file {image.name}")
+        self.images.setdefault(image_id, image)
+        names.add(image.name)
+
+    def take_annotation(self, position: int, entry: Any) -> None:
+        here = f"{self.where}, annotation {position}"
+        try:
+            image_id, png = image_id_field(entry, "image_id", here), file_field(entry, "file_name", here)
+            segments = field(entry, "segments_info", list, here)
+        except ValueError as error:
+            self._malformed(error, here)
+            self.faulty_annotations.add(_readable_id(entry, "image_id"))
+            return
+        if image_id not in self.images:
+            if not {image_id, None} & self.faulty_images:
+                self.findings.add("annotation-without-image", f"{here}: image {image_id}")
+        elif image_id in self.found:
+            self.findings.add("duplicate-annotation", f"{here}: image {image_id}, {self.images[image_id].name}")
+        else:
+            self.found[image_id] = position, png, segments
+
+    def find_images_without_annotation(self) -> None:
+        if None not in self.faulty_annotations:
+            for image_id in self.images.keys() - self.found.keys() - self.faulty_annotations:
+                self.findings.add("image-without-annotation", f"{self.where}: {self.images[image_id].name}")
+
+    def _malformed(self, error: ValueError, here: str) -> None:
+        self.findings.add_cause("malformed-entry", str(error).removeprefix(f"{here}: "), here)
+
+
 def read_entries(files: SplitFiles, findings: Findings) -> SplitEntries:
     """Reads a JSON file; faults of single entries go to the findings.
 
     Raises:
-        ValueError: it cannot be read at all, or its categories are wrong.
+        ValueError: it cannot be read at all, its categories are wrong, or it holds no annotations.
     """
     where = files.json_file.name
     content = load_object(files.json_file)
     image_entries = field(content, "images", list, where)
     annotations = field(content, "annotations", list, where)
     table = files.read_table(field(content, "categories", list, where), files.json_file)
-    images = _images(image_entries, where, findings)
-    found: dict[ImageId, tuple[int, str, list[Any]]] = {}
+    if not annotations:
+        raise ValueError(f"{where} holds no annotations")
+    entries, names = _Entries(where, findings), set[str]()
+    for position, entry in enumerate(image_entries):
+        entries.take_image(position, entry, names)
     for position, entry in enumerate(annotations):
-        _take_annotation(position, entry, images, found, where, findings)
-    for image_id in images.keys() - found.keys():
-        findings.add("image-without-annotation", f"{where}: {images[image_id].name}")
+        entries.take_annotation(position, entry)
+    entries.find_images_without_annotation()
+    images, found = entries.images, entries.found
     image_folder = _folder(files.image_folders, [images[image_id].name for image_id in found])
     png_folder = _folder(files.png_folders, [png for _, png, _ in found.values()])
     tasks = [
@@ -114,23 +180,9 @@ def read_entries(files: SplitFiles, findings: Findings) -> SplitEntries:
         )
     ]
     positions = [position for position, _, _ in found.values()]
-    return SplitEntries(files, content, table, tasks, positions, len(image_entries), image_folder, png_folder)
-
-
-def _images(entries: list[Any], where: str, findings: Findings) -> dict[ImageId, _Image]:
-    images: dict[ImageId, _Image] = {}
-    names: set[str] = set()
-    for position, entry in enumerate(entries):
-        try:
-            image_id, image = _image(entry, f"{where}, image {position}")
-        except ValueError as error:
-            findings.add("malformed-entry", str(error))
-            continue
-        if image_id in images or image.name in names:
-            findings.add("duplicate-image", f"{where}: the id {image_id} or the file {image.name}")
-        images.setdefault(image_id, image)
-        names.add(image.name)
-    return images
+    return SplitEntries(
+        files, content, table, tasks, positions, len(image_entries), image_folder, png_folder, _named_pngs(annotations)
+    )
 
 
 def _image(entry: Any, where: str) -> tuple[ImageId, _Image]:
@@ -140,27 +192,18 @@ def _image(entry: Any, where: str) -> tuple[ImageId, _Image]:
     return image_id_field(entry, "id", where), _Image(file_field(entry, "file_name", where), size)
 
 
-def _take_annotation(
-    position: int,
-    entry: Any,
-    images: dict[ImageId, _Image],
-    found: dict[ImageId, tuple[int, str, list[Any]]],
-    where: str,
-    findings: Findings,
-) -> None:
+def _readable_id(entry: Any, key: str) -> ImageId | None:
     try:
-        here = f"{where}, annotation {position}"
-        image_id, png = image_id_field(entry, "image_id", here), file_field(entry, "file_name", here)
-        segments = field(entry, "segments_info", list, here)
-    except ValueError as error:
-        findings.add("malformed-entry", str(error))
-        return
-    if image_id not in images:
-        findings.add("annotation-without-image", f"{here}: image {image_id}")
-    elif image_id in found:
-        findings.add("duplicate-annotation", f"{here}: image {image_id}, {images[image_id].name}")
-    else:
-        found[image_id] = position, png, segments
+        return image_id_field(entry, key, "")
+    except ValueError:
+        return None
+
+
+def _named_pngs(annotations: list[Any]) -> frozenset[str] | None:
+    try:
+        return frozenset(file_field(entry, "file_name", "") for entry in annotations)
+    except ValueError:
+        return None
 
 
 def _folder(candidates: tuple[Path, ...], names: list[str]) -> Path:

@@ -73,15 +73,15 @@ class SplitStatistics:
     smallest_size: Size | None = None
     largest_size: Size | None = None
 
-    def add(self, report: ImageReport, size: Size, num_stuff: int) -> None:
+    def add(self, report: ImageReport, num_stuff: int) -> None:
         """Counts one image."""
         objects = int(((report.classes >= num_stuff) & ~report.crowd).sum())
         self.segments += len(report.classes)
         self.objects += objects
         self.most_objects = max(self.most_objects, objects)
-        self.pixels += report.num_pixels
+        self.pixels += report.size[0] * report.size[1]
         self.labelled_pixels += int(report.areas.sum())
-        sizes = [one for one in (self.smallest_size, self.largest_size, size) if one is not None]
+        sizes = [one for one in (self.smallest_size, self.largest_size, report.size) if one is not None]
         self.smallest_size = min(sizes, key=lambda one: one[0] * one[1])
         self.largest_size = max(sizes, key=lambda one: one[0] * one[1])
 

@@ -12,11 +12,14 @@ import cv2
 import numpy as np
 import pytest
 from tiny_dataset import TinyDataset, write_tiny_panoptic
+from tiny_experiment import tiny_experiment
 
+from seamseg.builders.training import _open_splits
 from seamseg.data.check.check import check_data_set
 from seamseg.data.check.image import ImageChecker
 from seamseg.data.check.kinds import FAULT_KINDS
 from seamseg.data.check.repair import write_repaired
+from seamseg.data.check.sheet import draw_sheet
 from seamseg.data.check.split import ImageTask
 from seamseg.data.coco_index import coco_classes
 from seamseg.data.coco_panoptic import CocoPanoptic
@@ -85,10 +88,10 @@ JSON_FAULTS: list[tuple[Callable[[Content], Any], dict[str, int]]] = [
     (lambda c: first(c).pop("area"), {"missing-measure": 1}),
     (lambda c: first(c).update(category_id=77), {"unknown-category": 1}),
     (lambda c: stuff(c, 0).update(iscrowd=1), {"crowd-on-stuff": 1}),
-    (lambda c: first(c).update(iscrowd=2), {"malformed-entry": 1, "id-without-entry": 1}),
-    (lambda c: first(c).pop("id"), {"malformed-entry": 1, "id-without-entry": 1}),
-    (lambda c: first(c).update(category_id="car"), {"malformed-entry": 1, "id-without-entry": 1}),
-    (lambda c: of_image(c, 0)["segments_info"].__setitem__(0, None), {"malformed-entry": 1, "id-without-entry": 1}),
+    (lambda c: first(c).update(iscrowd=2), {"malformed-entry": 1}),
+    (lambda c: first(c).pop("id"), {"malformed-entry": 1}),
+    (lambda c: first(c).update(category_id="car"), {"malformed-entry": 1}),
+    (lambda c: of_image(c, 0)["segments_info"].__setitem__(0, None), {"malformed-entry": 1}),
     (lambda c: of_image(c, 0)["segments_info"].pop(0), {"id-without-entry": 1}),
     (lambda c: of_image(c, 0)["segments_info"].append(dict(first(c))), {"duplicate-id": 1}),
     (
@@ -97,7 +100,7 @@ JSON_FAULTS: list[tuple[Callable[[Content], Any], dict[str, int]]] = [
     ),
     (
         lambda c: of_image(c, 0)["segments_info"].append({"id": 2**24, "category_id": 10, "iscrowd": 0}),
-        {"impossible-id": 1, "entry-without-pixels": 1},
+        {"impossible-id": 1},
     ),
     (lambda c: c["annotations"].append(dict(c["annotations"][0])), {"duplicate-annotation": 1}),
     (lambda c: c["annotations"].append(c["annotations"][0] | {"image_id": 9}), {"annotation-without-image": 1}),
@@ -167,6 +170,26 @@ def test_a_truncated_jpeg(tmp_path: Path) -> None:
     assert counts(tiny.folder) == {"broken-image": 1}
 
 
+@pytest.mark.parametrize("cut", [0.3, 0.5, 0.7])
+def test_a_jpeg_damaged_in_the_middle_is_a_broken_image(tmp_path: Path, cut: float) -> None:
+    tiny = write_tiny_panoptic(tmp_path / "data", image_suffix=".jpg", num_objects=6, sizes=[(160, 240)])
+    path = tiny.image_folder / "002.jpg"
+    data = path.read_bytes()
+    place = int(len(data) * cut)
+    path.write_bytes(data[:place] + data[place + 300 :])
+    report = check_data_set(tiny.folder, num_workers=1)
+    assert dict(report.findings.counts) == {"broken-image": 1}
+    assert "002.jpg" in report.findings.examples["broken-image"][0]
+
+
+def test_twelve_bits_in_sixteen_are_a_warning(tiny: TinyDataset) -> None:
+    path = tiny.image_folder / "001.png"
+    assert cv2.imwrite(str(path), cv2.imread(str(path)).astype(np.uint16) * 16)
+    report = check_data_set(tiny.folder, num_workers=1)
+    assert (report.num_errors, dict(report.findings.counts)) == (0, {"dark-image": 1})
+    assert "001.png" in report.findings.examples["dark-image"][0]
+
+
 def test_images_without_things_and_empty_images(tmp_path: Path) -> None:
     tiny = write_tiny_panoptic(tmp_path / "data", images_without_objects=[1, 2], num_objects=6)
     assert counts(tiny.folder) == {"image-without-things": 2}
@@ -199,11 +222,97 @@ def test_splits_are_compared(tmp_path: Path) -> None:
     (val.image_folder / "000.png").unlink()
     (val.image_folder / "000.png").symlink_to(train.image_folder / "000.png")
     val.edit_json(lambda content: content["categories"][0].update(name="lorry"))
-    assert counts(train.folder) == {"shared-image": 1, "different-categories": 1}
+    assert counts(train.folder) == {"shared-image": 1, "different-categories": 2}
     report = check_data_set(train.folder, ["val"], num_workers=1)
     assert report.findings.counts == {}
     with pytest.raises(ValueError, match="no split named 'test'"):
         check_data_set(train.folder, ["test"])
+
+
+Change = Callable[[Content], Any]
+
+
+def every_segment(change: Callable[[Content], Any]) -> Change:
+    return lambda content: [change(one) for entry in content["annotations"] for one in entry["segments_info"]]
+
+
+def each(key: str, change: Callable[[Content], Any]) -> Change:
+    return lambda content: [change(entry) for entry in content[key]]
+
+
+ONE_CAUSE: dict[str, tuple[Change, str, str, int]] = {
+    "segment id": (every_segment(lambda one: one.pop("id")), "malformed-entry", "'id'", -1),
+    "category": (every_segment(lambda one: one.pop("category_id")), "malformed-entry", "'category_id'", -1),
+    "crowd": (every_segment(lambda one: one.pop("iscrowd")), "malformed-entry", "'iscrowd'", -1),
+    "area": (every_segment(lambda one: one.pop("area")), "missing-measure", "area", -1),
+    "unknown": (every_segment(lambda one: one.update(category_id=7)), "unknown-category", "7", -1),
+    "image id": (each("images", lambda one: one.pop("id")), "malformed-entry", "'id'", 4),
+    "height": (each("images", lambda one: one.pop("height")), "malformed-entry", "'height'", 4),
+    "image file": (each("images", lambda one: one.pop("file_name")), "malformed-entry", "'file_name'", 4),
+    "PNG": (each("annotations", lambda one: one.pop("file_name")), "malformed-entry", "'file_name'", 4),
+    "annotated image": (each("annotations", lambda one: one.pop("image_id")), "malformed-entry", "'image_id'", 4),
+    "segments": (each("annotations", lambda one: one.pop("segments_info")), "malformed-entry", "'segments_info'", 4),
+}
+
+
+@pytest.mark.parametrize("what", ONE_CAUSE)
+def test_one_cause_in_every_entry_is_one_finding_with_its_count(tiny: TinyDataset, what: str) -> None:
+    damage, kind, word, number = ONE_CAUSE[what]
+    number = sum(map(len, tiny.segments)) if number < 0 else number
+    tiny.edit_json(damage)
+    findings = check_data_set(tiny.folder, num_workers=1).findings
+    assert dict(findings.counts) == {kind: number}
+    ((found, count, (description,)),) = findings.by_kind()
+    assert (found.name, count, findings.num_described(kind)) == (kind, number, number)
+    assert word in description
+    assert f"{number} times" in description
+
+
+@pytest.mark.parametrize("images", [[0], [0, 1, 2, 3]])
+def test_swapped_sizes_are_one_warning_where_the_files_agree(tiny: TinyDataset, images: list[int]) -> None:
+    before = check_data_set(tiny.folder, num_workers=1).to_dict()
+
+    def swap(content: Content) -> None:
+        for entry in content["images"]:
+            if entry["id"] - 100 in images:
+                entry["height"], entry["width"] = entry["width"], entry["height"]
+
+    tiny.edit_json(swap)
+    report = check_data_set(tiny.folder, num_workers=1)
+    assert (report.num_errors, dict(report.findings.counts)) == (0, {"swapped-size": len(images)})
+    assert len(report.to_dict()["faults"][0]["examples"]) == 1
+    assert report.to_dict()["splits"] == before["splits"]
+    assert draw_sheet(report).ndim == 3
+
+
+@pytest.mark.parametrize("change", [{"color": [1, 2, 3]}, {"id": 50}, {"isthing": 0}, {"name": "bus"}, None])
+def test_check_and_train_judge_the_categories_of_splits_alike(tmp_path: Path, change: Content | None) -> None:
+    train = write_tiny_panoptic(tmp_path / "data", num_objects=6)
+    val = write_tiny_panoptic(tmp_path / "data", split="val", num_objects=6, seed=1)
+
+    def damage(content: Content) -> None:
+        number = content["categories"][0]["id"]
+        content["categories"][0].update(change or {})
+        if change is None:
+            content["categories"].reverse()
+        for entry in content["annotations"]:
+            for one in entry["segments_info"]:
+                same = one["category_id"] == number
+                one.update(category_id=content["categories"][0]["id"] if same and change else one["category_id"])
+                one.update(iscrowd=0)
+
+    val.edit_json(damage)
+    findings = check_data_set(train.folder, num_workers=1).findings
+    described = [examples for kind, _, examples in findings.by_kind() if kind.name == "different-categories"]
+    if change == {"color": [1, 2, 3]}:
+        _open_splits(tiny_experiment(train.folder))
+        assert not described
+        return
+    with pytest.raises(ValueError, match="differ in their categories") as caught:
+        _open_splits(tiny_experiment(train.folder))
+    assert described
+    assert all(difference in str(caught.value) for difference in described[0])
+    assert "'car'" in str(caught.value) or change is None
 
 
 def test_many_faults_are_counted_and_few_described(tiny: TinyDataset) -> None:
@@ -273,6 +382,13 @@ def test_what_is_no_data_set(tmp_path: Path) -> None:
 
 def test_every_kind_is_provoked_by_a_test() -> None:
     provoked = {kind for _, expected in [*JSON_FAULTS, *FILE_FAULTS] for kind in expected}
-    elsewhere = {"too-many-segments", "image-without-things", "shared-image", "different-categories"}
+    elsewhere = {
+        "too-many-segments",
+        "image-without-things",
+        "shared-image",
+        "different-categories",
+        "swapped-size",
+        "dark-image",
+    }
     of_other_formats = {"unreadable-annotation"}
     assert provoked | elsewhere | of_other_formats == set(FAULT_KINDS)
