@@ -169,6 +169,27 @@ def test_images_of_twelve_bits_in_sixteen_are_predicted_and_named(command: Any, 
     assert "4096" in line
 
 
+def test_results_of_a_list_with_images_elsewhere_make_a_report(
+    command: Any, run_dir: Path, photographs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "list.txt").write_text(f"{photographs / 'a.png'}\n{photographs}/sub/../sub/b.jpg\n")
+    assert command("predict", run_dir, tmp_path / "lists" / "list.txt", tmp_path / "out").code == 0
+    assert all(not Path(name).is_absolute() and ".." not in name for name in images_of(tmp_path / "out"))
+    assert command("report", tmp_path / "out", tmp_path / "page").code == 0
+
+
+@pytest.mark.parametrize("name", ["a\tb.png", "caf\udce9.png"])
+def test_names_that_a_report_would_refuse_are_refused_before_the_work(
+    command: Any, run_dir: Path, photographs: Path, tmp_path: Path, name: str
+) -> None:
+    (photographs / "a.png").rename(photographs / name)
+    code, _, err = command("predict", run_dir, photographs, tmp_path / "out")
+    assert code == 2
+    assert repr(name) in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_missing_file_in_a_list(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
     (photographs / "list.txt").write_text("a.png\nnone.png\n")
     code, _, err = command("predict", run_dir, photographs / "list.txt", tmp_path / "out")

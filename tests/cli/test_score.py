@@ -192,3 +192,17 @@ def test_the_analysis(files: tuple[str, str], tmp_path: Path) -> None:
     for name in ANALYSIS:
         if name.endswith(".png"):
             assert min(cv2.imread(str(folder / name)).shape[:2]) > 200
+
+
+def test_sizes_that_the_annotation_has_swapped_play_no_part(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["score", "--gt", files[0], "--pred", files[1]]
+    assert main(arguments) == 0
+    right = capsys.readouterr().out
+    content = json.loads(Path(files[0]).read_text())
+    for entry in content["images"]:
+        entry["height"], entry["width"] = entry["width"], entry["height"]
+    Path(files[0]).write_text(json.dumps(content))
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == right

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from drawn_predictions import NAMES, DrawnPredictions, write_drawn_predictions
 
-from seamseg.report import open_material
+from seamseg.report import open_material, write_report
 
 
 @pytest.fixture
@@ -150,3 +151,27 @@ def test_files_of_another_kind(drawn: DrawnPredictions, tmp_path: Path) -> None:
     drawn.edit(results(drawn), lambda content: content["annotations"][0]["segments_info"][0].update(category_id=99))
     with pytest.raises(ValueError, match="category_id 99 is not among the categories"):
         open_material(drawn.predictions, truth_file=drawn.truth)
+
+
+def test_sizes_that_the_annotation_has_swapped_play_no_part(drawn: DrawnPredictions, tmp_path: Path) -> None:
+    write_report(open_material(drawn.predictions, truth_file=drawn.truth), tmp_path / "right")
+    drawn.edit(
+        drawn.truth,
+        lambda truth: [one.update(height=one.get("width"), width=one.get("height")) for one in truth["images"]],
+    )
+    assert write_report(open_material(drawn.predictions, truth_file=drawn.truth), tmp_path / "swapped") == []
+    pages = [(tmp_path / name / "data" / "index.js").read_text() for name in ("right", "swapped")]
+    assert pages[0] == pages[1]
+
+
+def test_photographs_of_a_list_from_several_folders_are_found(drawn: DrawnPredictions) -> None:
+    """As `seamseg predict` names them: relative to a folder above all of them."""
+
+    def lift(content: dict[str, Any]) -> None:
+        content["info"]["image_folder"] = str(drawn.photographs.parent)
+        for entry in content["images"]:
+            entry["file_name"] = f"{drawn.photographs.name}/{entry['file_name']}"
+
+    drawn.edit(results(drawn), lift)
+    material = open_material(drawn.predictions, truth_file=drawn.truth)
+    assert [image.photograph for image in material.images] == [drawn.photographs / name for name in sorted(NAMES)]
