@@ -86,6 +86,7 @@ class VideoWriter:
         size: height and width of the frames.
 
     Raises:
+        ValueError: the path is not UTF-8.
         OSError: it cannot be written.
     """
 
@@ -94,7 +95,7 @@ class VideoWriter:
         self._num_frames = 0
         codec = cv2.VideoWriter.fourcc(*_CODEC)
         height, width = (side + side % 2 for side in size)
-        self._writer = cv2.VideoWriter(str(self._unfinished), codec, _storable(rate), (width, height))
+        self._writer = cv2.VideoWriter(_opencv_name(self._unfinished), codec, _storable(rate), (width, height))
         if not self._writer.isOpened():
             self._unfinished.unlink(missing_ok=True)
             raise OSError(f"the film {path} cannot be written")
@@ -145,7 +146,16 @@ def _storable(rate: float) -> float:
 
 
 def _capture(path: Path) -> cv2.VideoCapture:
-    capture = cv2.VideoCapture(str(path))
+    capture = cv2.VideoCapture(_opencv_name(path))
     if not capture.isOpened():
         raise ValueError(f"the film {path} cannot be decoded: it is truncated, damaged or of an unknown kind")
     return capture
+
+
+def _opencv_name(path: Path) -> str:
+    """The path for OpenCV, whose functions crash where it is not UTF-8."""
+    try:
+        path.as_posix().encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"the path {str(path)!r} is not UTF-8, which films need; rename the folder or file") from None
+    return str(path)

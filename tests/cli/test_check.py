@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,3 +91,15 @@ def test_what_is_refused(refuses: Callable[..., str], tiny: TinyDataset, tmp_pat
     assert "does not exist" in refuses("check", tmp_path / "none")
     assert "no split named 'val'" in refuses("check", tiny.folder, "--split", "val")
     assert "at least 1 fault" in refuses("check", tiny.folder, "--examples", 0)
+
+
+def test_a_folder_whose_name_is_not_utf8_is_checked(tmp_path: Path) -> None:
+    folder = write_tiny_panoptic(tmp_path / "data", num_objects=6).folder.rename(tmp_path / "caf\udce9")
+    done = subprocess.run(
+        [sys.executable, "-m", "seamseg", "check", os.fsencode(folder), "--workers", "1"],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"caf\\udce9" in done.stdout

@@ -23,3 +23,17 @@ def test_odd_sizes_and_rates(tmp_path: Path, size: tuple[int, int], rate: float)
     assert video.num_frames == 2
     assert video.size == (size[0] + size[0] % 2, size[1] + size[1] % 2)
     assert video.rate == pytest.approx(rate, abs=0.06)
+
+
+def test_paths_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+    """OpenCV crashes at them."""
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(b"film")
+    with pytest.raises(ValueError, match="UTF-8"):
+        Video.open(folder / "a.mp4")
+    with pytest.raises(ValueError, match="UTF-8"):
+        VideoWriter(folder / "b.mp4", 25, (16, 16))
+    (tmp_path / "a\tb.mp4").write_bytes(b"film")
+    with pytest.raises(ValueError, match="control"):
+        Video.open(tmp_path / "a\tb.mp4")
