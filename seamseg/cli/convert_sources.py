@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from seamseg.data.annotated_images import AnnotatedImages
 from seamseg.data.convert.cityscapes import cityscapes_jobs
 from seamseg.data.convert.cityscapes_panoptic import annotation_files, cityscapes_panoptic_jobs
@@ -21,6 +19,7 @@ from seamseg.data.convert.to_detection import to_detection_job
 from seamseg.data.convert.to_semantic import to_semantic_job
 from seamseg.data.formats import FORMATS, choose_format, open_data_set, split_names
 from seamseg.data.split_names import choose_split
+from seamseg.io.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -97,10 +96,7 @@ def _detection(options: argparse.Namespace) -> list[Job[Any]]:
 
 
 def _number_table(path: Path) -> dict[int, int]:
-    try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    table = read_yaml(path)
     if not isinstance(table, dict) or not all(type(part) is int for row in table.items() for part in row):
         raise ValueError(f"{path} has to hold lines of two numbers, `value: category id`")
     return table

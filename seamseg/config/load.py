@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from seamseg.config.experiment import Experiment
 from seamseg.config.training import PolySchedule, SGDSettings
+from seamseg.io.yaml_files import load_yaml
 
 ALTERNATIVES = {"schedule.name": PolySchedule().name, "optimizer.name": SGDSettings().name}
 """Keys that choose between groups of settings, and what stands there if nobody chooses."""
@@ -28,8 +29,8 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         overrides: such as ``optimizer.lr=0.02``; the value is read as YAML.
 
     Raises:
-        ValueError: the file is missing or is no YAML mapping, a key is unknown (the nearest one is named), or a value
-            is refused.
+        ValueError: the file is missing or is no YAML mapping, a key is given twice or unknown (the nearest one is
+            named), or a value is refused.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -40,10 +41,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 
 def parse_experiment(text: str, source: str, overrides: Sequence[str] = ()) -> Experiment:
     """The same from the text of such a file; ``source`` names it in errors."""
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+    tree = load_yaml(text, source)
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):
@@ -89,10 +87,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise ValueError(f"{override!r} is not of the form key=value, such as optimizer.lr=0.02")
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ValueError(f"the value of {override!r} is not valid YAML") from error
+    parsed = load_yaml(value, f"the value of {override!r}")
     *groups, name = key.split(".")
     for group in groups:
         inner = tree.setdefault(group, {})

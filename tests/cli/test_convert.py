@@ -98,6 +98,9 @@ def test_what_is_refused(refuses: Callable[..., str], tmp_path: Path, data: Path
     (tmp_path / "values.yaml").write_text("a: b")
     arguments = ("convert", "detection", tmp_path / "x.json", tmp_path, tmp_path / "out", "--split", "a")
     assert "has to hold lines of two numbers" in refuses(*arguments, "--stuff-values", tmp_path / "values.yaml")
+    (tmp_path / "values.yaml").write_text("1: 5\n2: 6\n1: 7\n")
+    message = refuses(*arguments, "--stuff-values", tmp_path / "values.yaml")
+    assert "values.yaml: 1 is given twice, in lines 1 and 3" in message
 
 
 def test_swapped_sizes_are_converted_with_one_warning(command: Any, tmp_path: Path) -> None:

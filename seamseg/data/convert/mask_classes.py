@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from seamseg.io.yaml_files import read_yaml
 from seamseg.structures.categories import VOID, Categories, Category, palette_color
 
 _KEYS = ("stuff", "things", "void")
@@ -43,7 +42,7 @@ def read_mask_classes(path: Path) -> MaskClasses:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: it is not of that form, a number is given twice, or there is no stuff or no thing class.
+        ValueError: it is not of that form, a class or a number is given twice, or there is no stuff or no thing class.
     """
     content = _load(path)
     categories: list[Category] = []
@@ -67,10 +66,7 @@ def read_mask_classes(path: Path) -> MaskClasses:
 def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; it has to say which classes the masks show")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict) or not set(content) <= set(_KEYS):
         unknown = sorted(str(key) for key in content if key not in _KEYS) if isinstance(content, dict) else []
         raise ValueError(f"{path} has to be a mapping with the keys {', '.join(_KEYS)}" + _found(unknown))

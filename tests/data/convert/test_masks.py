@@ -152,6 +152,7 @@ def test_wrong_folders(tmp_path: Path, change: Callable[[Path], object], said: s
         (CLASSES.replace("'#0000f0'", "blue").replace('"#0000f0"', "blue"), "the color 'blue' is not of the form"),
         (CLASSES.replace("person: 4", "road: 4"), "share the name road"),
         ("stuff: [", "not valid YAML"),
+        (CLASSES.replace("person: 4", "car: 4"), "things.car is given twice, in lines 6 and 7"),
     ],
 )
 def test_wrong_class_files(tmp_path: Path, classes: str, said: str) -> None:

@@ -1,0 +1,63 @@
+"""YAML text to plain values: what the safe loader gives, but no key twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from seamseg.io.yaml_files import load_yaml, read_yaml
+
+VALID = [
+    "",
+    "5",
+    "[1, {a: 2}, {a: 3}]",
+    "a: {x: 1}\nb: {x: 2}\n",
+    "1: a\n'1': b\n",
+    "base: &base {x: 1, y: 2}\nchild: {<<: *base, x: 3}\n",
+    "first: &list [1, 2]\nsecond: *list\n",
+]
+
+
+@pytest.mark.parametrize("text", VALID)
+def test_text_without_duplicate_keys_is_read_as_by_pyyaml(text: str) -> None:
+    assert load_yaml(text, "some file") == yaml.safe_load(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "lines"),
+    [
+        ("a: 1\nb: 2\na: 1\n", "a", "1 and 3"),
+        ("a:\n  b:\n    c: 1\n    'c': 2\n", "a.b.c", "3 and 4"),
+        ("list:\n- {x: 1}\n- {x: 1, x: 2}\n", "list.x", "3 and 3"),
+        ("1: a\n0x1: b\n", "0x1", "1 and 2"),
+        ("a: {k: 1}\na: {k: 2}\n", "a", "1 and 2"),
+        ("base: &base {x: 1,\n x: 2}\nchild: {<<: *base}\n", "base.x", "1 and 2"),
+    ],
+)
+def test_a_key_given_twice_is_refused_with_key_and_lines(text: str, key: str, lines: str) -> None:
+    with pytest.raises(ValueError, match=rf"^some file: {key} .*lines {lines}"):
+        load_yaml(text, "some file")
+
+
+def test_a_mapping_that_contains_itself_ends() -> None:
+    tree = load_yaml("&root\nself: *root\n", "some file")
+    assert tree["self"] is tree
+
+
+def test_text_that_is_not_yaml_is_refused_with_its_source() -> None:
+    for text in ("a: [", "a: \x00", "a: !!python/object:os.system {}"):
+        with pytest.raises(ValueError, match=r"^some file is not valid YAML"):
+            load_yaml(text, "some file")
+
+
+def test_a_file_is_named_in_errors(tmp_path: Path) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_text("ü: 1", encoding="utf-8")
+    assert read_yaml(path) == {"ü": 1}
+    path.write_bytes(b"\xff\xfe\x80")
+    with pytest.raises(ValueError, match=r"file\.yaml is not valid YAML"):
+        read_yaml(path)
+    with pytest.raises(FileNotFoundError):
+        read_yaml(tmp_path / "none.yaml")
