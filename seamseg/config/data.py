@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from seamseg.config.settings import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
@@ -75,10 +75,10 @@ class DataSettings(Settings):
     """Random colours."""
 
     mean: Triple = (0.485, 0.456, 0.406)
-    """Of red, green and blue in 0 … 1; subtracted."""
+    """Mean of red, green and blue, in 0 … 1; subtracted from the values of a pixel."""
 
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
-    """Of red, green and blue in 0 … 1; divided by."""
+    std: Triple = (0.229, 0.224, 0.225)
+    """Standard deviation of red, green and blue, greater than 0 and at most 1; the differences are divided by it."""
 
     train_batch_size: PositiveInt = 1
     """Images per process and step."""
@@ -88,6 +88,16 @@ class DataSettings(Settings):
 
     num_workers: NonNegativeInt = Field(default=2)
     """Processes per training process that read images; 0 reads in the training process."""
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _check_scale(cls, values: Triple, info: ValidationInfo) -> Triple:
+        if min(values) < 0 or max(values) > 1 or (info.field_name == "std" and min(values) == 0):
+            low = "greater than 0 and at most 1" if info.field_name == "std" else "in 0 … 1"
+            raise ValueError(
+                f"the values must be {low}, where 1 is the brightest pixel; divide those of 0 … 255 by 255"
+            )
+        return values
 
     @model_validator(mode="after")
     def _check(self) -> DataSettings:

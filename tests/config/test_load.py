@@ -70,7 +70,10 @@ REFUSED = [
     ("data.random_flip", "maybe"),
     ("data.mean", "[0.5, 0.5]"),
     ("data.mean", "[.nan, 0.5, 0.5]"),
+    ("data.mean", "[-0.1, 0.5, 0.5]"),
+    ("data.mean", "[123.7, 116.3, 103.5]"),
     ("data.std", "[0, 0.2, 0.2]"),
+    ("data.std", "[58.4, 57.1, 57.4]"),
     ("data.train_batch_size", "0"),
     ("data.val_batch_size", "1.5"),
     ("data.num_workers", "-1"),
@@ -220,11 +223,30 @@ def test_a_missing_file_a_folder_and_bytes(tmp_path: Path) -> None:
 def test_arguments_change_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("training: {epochs: 3, seed: 5}\n")
-    experiment = load_experiment(path, ["training.epochs=7", "optimizer.lr=1e-3", "data.mean=[1, 2, 3]", "data.root=x"])
+    experiment = load_experiment(
+        path, ["training.epochs=7", "optimizer.lr=1e-3", "data.mean=[0, 1, 0.5]", "data.root=x"]
+    )
     assert (experiment.training.epochs, experiment.training.seed) == (7, 5)
     assert experiment.optimizer.lr == 1e-3
-    assert experiment.data.mean == (1, 2, 3)
+    assert experiment.data.mean == (0, 1, 0.5)
     assert experiment.data.root == "x"
+
+
+@pytest.mark.parametrize("value", ["mean: [123.7, 116.3, 103.5]", "std: [58.4, 57.1, 57.4]"])
+def test_mean_and_std_of_bytes_are_refused_with_their_range(value: str) -> None:
+    message = refused(f"data: {{{value}}}")
+    assert message.startswith(f"data.{value.replace(': ', '=')}")
+    assert "0 … 1" in message or "at most 1" in message
+    assert "by 255" in message
+
+
+def test_a_key_given_twice_is_refused_with_its_lines() -> None:
+    message = refused("optimizer:\n  lr: 0.02\n  momentum: 0.8\n  lr: 0.2\n")
+    assert "optimizer.lr" in message
+    assert "lines 2 and 4" in message
+    assert "optimizer" in refused("optimizer: {lr: 0.02}\ntraining: {epochs: 1}\noptimizer: {momentum: 0.8}\n")
+    with pytest.raises(ValueError, match=r"schedule\.warmup=.*factor"):
+        parse_experiment("", "tiny.yaml", ["schedule.warmup={factor: 0.1, factor: 0.2}"])
 
 
 def test_the_last_argument_wins() -> None:
