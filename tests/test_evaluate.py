@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,7 @@ from seamseg.data.loader import BatchLoader
 from seamseg.evaluate import ScoredImage, evaluate, left_out
 from seamseg.metrics.scores import Scores
 from seamseg.runtime.distributed import Process
+from seamseg.show.album import Album
 from seamseg.structures import Batch, Categories, PackedSequence, Predictions, pad_images
 
 CPU = torch.device("cpu")
@@ -128,6 +131,23 @@ def test_scores_are_taken_at_the_size_of_the_annotation(folder: Path) -> None:
     for scored in seen:
         assert tuple(scored.fused.segmentation.ids.shape) == tuple(scored.fused.semantics.shape) == scored.truth.size
         assert scored.image.shape[1:] in ((64, 89), (89, 64))
+
+
+def test_many_images_are_scored_with_few_open_files(tmp_path: Path) -> None:
+    write_tiny_panoptic(tmp_path, split="val", num_images=100, num_objects=1)
+    whole, categories, fusion = opened(tmp_path, "data.shortest_side=40")
+    network: Any = Knowing(list(whole.epoch(0)), categories, lambda image_id: 1.0)
+    loader = opened(tmp_path, "data.shortest_side=40", "data.num_workers=2")[0]
+    album = Album(categories, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), limit=100)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 60, limits[1]))
+    try:
+        scores = evaluate(network, loader, fusion, categories, CPU, [album.add])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert scores.all.pq == pytest.approx(1)
+    assert (len(scores.images), len(album.rows)) == (100, 100)
 
 
 NUMBERS_OF_IMAGES = (1, 2, 5, 7)

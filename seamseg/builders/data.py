@@ -79,6 +79,7 @@ def build_training_loader(
         num_workers=data.num_workers,
         device=process.device,
         normalize=Normalize(data.mean, data.std),
+        worker_timeout=data.worker_timeout,
     )
 
 
@@ -97,5 +98,6 @@ def build_evaluation_loader(
         num_workers=data.num_workers,
         device=process.device,
         normalize=Normalize(data.mean, data.std),
+        worker_timeout=data.worker_timeout,
         on_broken_image=on_broken_image,
     )

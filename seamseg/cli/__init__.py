@@ -29,8 +29,8 @@ from seamseg.cli import (
     train,
 )
 from seamseg.cli.exit_codes import INTERRUPTED, USER_ERROR
-from seamseg.data.loader import killed_reader
 from seamseg.data.panoptic_split import DataWarning
+from seamseg.data.worker_faults import worker_fault
 
 VERBS = (
     train,
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"seamseg: {_sentence(error)}", file=sys.stderr)
         return USER_ERROR
     except RuntimeError as error:
-        sentence = killed_reader(error)
+        sentence = worker_fault(error)
         if sentence is None or os.environ.get("SEAMSEG_TRACEBACK") == "1":
             raise
         print(f"seamseg: {sentence}", file=sys.stderr)

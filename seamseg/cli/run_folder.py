@@ -27,6 +27,7 @@ MAY_DIFFER = {
     "data.root",
     "data.train_batch_size",
     "data.val_batch_size",
+    "data.worker_timeout",
     "norm.sync",
     "optimizer.clip_norm",
     "training.accumulate",

@@ -87,7 +87,11 @@ class DataSettings(Settings):
     """Images per process in validation."""
 
     num_workers: NonNegativeInt = Field(default=2)
-    """Processes per training process that read images; 0 reads in the training process."""
+    """Processes per training process that read images; 0 reads in the training process. Batches come through shared
+    memory (/dev/shm): in Docker, start the container with `--shm-size=8g` or `--ipc=host`."""
+
+    worker_timeout: PositiveFloat = 600.0
+    """Seconds to wait for a batch from these processes before the command ends with an error."""
 
     @field_validator("mean", "std")
     @classmethod

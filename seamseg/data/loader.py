@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import cv2
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from seamseg.data.dataset import SampleKey
 from seamseg.data.images import BrokenImageError
 from seamseg.data.samplers import BatchSampler
-from seamseg.structures import Batch, PackedSequence, Sample
+from seamseg.data.shared_samples import SharedSamples
+from seamseg.data.worker_faults import stalled
+from seamseg.structures import Batch, GroundTruth, PackedSequence, Sample
+
+_POLL_SECONDS = 1
+_NOTHING_YET = "DataLoader timed out"
+"""How torch begins its message when no batch has arrived for ``_POLL_SECONDS``."""
 
 
 class BatchLoader:
     """The batches of one epoch after the other; what they hold does not depend on the number of workers.
 
-    Images are bytes and ids int32 until a batch is on the device: a quarter and half of the memory to move.
+    Images are bytes and ids int32 until a batch is on the device: a quarter and half of the memory to move. Batches own
+    their memory: whoever keeps a part of one keeps no memory or open file of a worker process.
+
+    Attributes:
+        on_wait: Called about every second while worker processes deliver nothing, with the seconds waited so far; what
+            it raises ends the epoch.
 
     Args:
         dataset: gives the sample of a key.
@@ -31,6 +43,7 @@ class BatchLoader:
         on_broken_image: called for a file that cannot be read, whose image is then left out of its batch (a batch with
             nothing left is passed over). None raises the error instead: training on several ranks, which take
             their steps together, needs that.
+        worker_timeout: Seconds without a batch from the worker processes after which waiting is an error.
     """
 
     def __init__(
@@ -42,8 +55,10 @@ class BatchLoader:
         device: torch.device,
         normalize: Callable[[Tensor], Tensor],
         on_broken_image: Callable[[BrokenImageError], None] | None = None,
+        worker_timeout: float = 600.0,
     ) -> None:
-        self._sampler = sampler
+        self.on_wait: Callable[[float], None] = lambda seconds: None
+        self._sampler, self._worker_timeout = sampler, worker_timeout
         self._device, self._normalize = device, normalize
         self._on_broken_image = on_broken_image
         self._schedule = _Schedule()
@@ -53,6 +68,7 @@ class BatchLoader:
             collate_fn=_collate,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
+            timeout=_POLL_SECONDS if num_workers > 0 else 0,
             pin_memory=device.type == "cuda",
             worker_init_fn=_prepare_worker,
             generator=torch.Generator(),  # without one, every epoch would draw from torch's global generator
@@ -74,7 +90,7 @@ class BatchLoader:
 
         Raises:
             ValueError: ``start`` is not in 0 … number of batches, or a sample's files are wrong.
-            OSError: a sample cannot be read.
+            OSError: a sample cannot be read, or worker processes fail or deliver nothing.
         """
         batches = self._sampler.batches(epoch)
         if not 0 <= start <= len(batches):
@@ -83,36 +99,52 @@ class BatchLoader:
 
     def _epoch(self, batches: list[list[SampleKey]]) -> Iterator[Batch]:
         self._schedule.batches = batches
-        for loaded in self._loader:
+        for loaded in self._arriving():
             for error in loaded.errors:
                 self._handle(error)
-            if loaded.batch is not None:
-                yield self._on_device(loaded.batch)
+            if loaded.samples is not None:
+                yield self._on_device(loaded.samples)
 
-    def _on_device(self, batch: Batch) -> Batch:
-        """Normalised images, int64 ids."""
-        moved = batch.to(self._device)
-        images = PackedSequence(self._normalize(image) for image in moved.images.present)
-        ids = PackedSequence(ids.to(torch.int64) for ids in moved.ground_truth.ids.present)
-        return replace(moved, images=images, ground_truth=replace(moved.ground_truth, ids=ids))
+    def _arriving(self) -> Iterator[_Loaded]:
+        """What is read; asks ``on_wait`` while nothing comes, and waits only so long."""
+        loading = iter(self._loader)
+        since = time.monotonic()
+        while True:
+            try:
+                loaded = next(loading, None)
+            except RuntimeError as error:
+                if not str(error).startswith(_NOTHING_YET):
+                    raise
+                waited = time.monotonic() - since
+                self.on_wait(waited)
+                if waited >= self._worker_timeout:
+                    raise OSError(stalled(self._worker_timeout)) from None
+                continue
+            if loaded is None:
+                return
+            yield loaded
+            since = time.monotonic()
+
+    def _on_device(self, packed: SharedSamples) -> Batch:
+        """Normalised images, int64 ids, and nothing that refers to the block they came in."""
+        memory = packed.memory.to(self._device, non_blocking=True)
+        batch = Batch.collate(SharedSamples(memory, packed.layout).unpack())
+        truth = batch.ground_truth
+        return replace(
+            batch,
+            images=PackedSequence(self._normalize(image) for image in batch.images.present),
+            ground_truth=GroundTruth(
+                ids=PackedSequence(ids.to(torch.int64, copy=True) for ids in truth.ids.present),
+                classes=PackedSequence(classes.clone() for classes in truth.classes.present),
+                crowd=PackedSequence(crowd.clone() for crowd in truth.crowd.present),
+                boxes=PackedSequence(boxes.clone() for boxes in truth.boxes.present),
+            ),
+        )
 
     def _handle(self, error: ValueError | OSError) -> None:
         if self._on_broken_image is None or not isinstance(error, BrokenImageError):
             raise error
         self._on_broken_image(error)
-
-
-def killed_reader(error: RuntimeError) -> str | None:
-    """What to tell the user where an error says that a worker process was killed; None for other errors.
-
-    Torch raises it wherever the main process happens to be.
-    """
-    if not str(error).startswith("DataLoader worker"):
-        return None
-    return (
-        f"a process that reads images was killed ({str(error).splitlines()[0].rstrip('.')}), most likely because "
-        "memory ran out: set a lower data.num_workers"
-    )
 
 
 class _Schedule:
@@ -145,17 +177,23 @@ class _ErrorsAsValues(Dataset["Sample | ValueError | OSError"]):
 class _Loaded:
     """A batch of what could be read (None: nothing) and the errors of what could not."""
 
-    batch: Batch | None
+    samples: SharedSamples | None
     errors: list[ValueError | OSError]
 
     def pin_memory(self) -> _Loaded:
-        return _Loaded(None if self.batch is None else self.batch.pin_memory(), self.errors)
+        if self.samples is None:
+            return self
+        return replace(self, samples=replace(self.samples, memory=self.samples.memory.pin_memory()))
 
 
 def _collate(items: list[Sample | ValueError | OSError]) -> _Loaded:
     samples = [item for item in items if isinstance(item, Sample)]
     errors = [item for item in items if not isinstance(item, Sample)]
-    return _Loaded(Batch.collate(samples) if samples else None, errors)
+    try:
+        packed = SharedSamples.pack(samples, shared=get_worker_info() is not None) if samples else None
+    except OSError as error:
+        return _Loaded(None, [*errors, error])
+    return _Loaded(packed, errors)
 
 
 def _prepare_worker(worker: int) -> None:

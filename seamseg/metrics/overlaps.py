@@ -82,7 +82,8 @@ class Overlaps:
             )
         table = map_overlaps(truth.ids, prediction.ids, border_band(truth.size) if borders else 0)
         classes = prediction.classes.masked_fill(prediction.crowd, VOID)
-        crowd = truth.crowd.cpu().numpy()
+        # Copies: what is kept of every image must not keep its maps, or the shared memory of a worker process, alive.
+        crowd = truth.crowd.cpu().numpy().copy()
         return cls.of_table(table.numpy(), _classes(truth.classes), crowd, _classes(classes))
 
     @property
@@ -111,4 +112,4 @@ class Overlaps:
 
 
 def _classes(values: torch.Tensor) -> IntArray:
-    return values.cpu().numpy().astype(np.int64, copy=False)
+    return values.cpu().numpy().astype(np.int64)

@@ -74,6 +74,3 @@ class Batch:
         return Batch(
             self.image_ids, self.images.to(device, non_blocking=True), self.ground_truth.to(device), self.original_sizes
         )
-
-    def pin_memory(self) -> Batch:
-        return Batch(self.image_ids, self.images.pin_memory(), self.ground_truth.pin_memory(), self.original_sizes)

@@ -43,11 +43,6 @@ class GroundTruth:
             self.boxes.to(device, non_blocking=True),
         )
 
-    def pin_memory(self) -> GroundTruth:
-        return GroundTruth(
-            self.ids.pin_memory(), self.classes.pin_memory(), self.crowd.pin_memory(), self.boxes.pin_memory()
-        )
-
     def objects(self, image: int, num_stuff: int) -> Objects:
         """The objects of one image: segments of a thing class that are not crowd and have a pixel."""
         classes, crowd, boxes = self.classes.entry(image), self.crowd.entry(image), self.boxes.entry(image)

@@ -121,7 +121,7 @@ class PackedSequence:
         )
 
     def pin_memory(self) -> PackedSequence:
-        """Page-locked copies; the data loader calls this by name."""
+        """Page-locked copies."""
         return PackedSequence(None if entry is None else entry.pin_memory() for entry in self._tensors)
 
     def _first(self) -> Tensor:

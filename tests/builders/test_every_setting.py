@@ -37,6 +37,7 @@ CHANGES = {
     "data.train_batch_size": "1",
     "data.val_batch_size": "1",
     "data.num_workers": "1",
+    "data.worker_timeout": "300",
     "norm.name": "affine",
     "norm.heads": "gn",
     "norm.activation": "elu",

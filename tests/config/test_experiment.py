@@ -102,6 +102,7 @@ OURS = {
     "data.color_jitter.saturation": 0.0,
     "data.color_jitter.hue": 0.0,
     "data.num_workers": 2,
+    "data.worker_timeout": 600.0,
     "loss.normalize": "rank",
     "optimizer.clip_norm": None,
     "optimizer.lr_batch": None,

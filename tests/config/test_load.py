@@ -77,6 +77,7 @@ REFUSED = [
     ("data.train_batch_size", "0"),
     ("data.val_batch_size", "1.5"),
     ("data.num_workers", "-1"),
+    ("data.worker_timeout", "0"),
     ("norm.name", "batch"),
     ("norm.name", "off"),
     ("norm.heads", "syncgn"),

@@ -133,6 +133,18 @@ def test_wrong_annotation_is_never_left_out(tmp_path: Path) -> None:
         list(loader.epoch(0))
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_no_part_of_a_batch_lies_in_shared_memory(tiny: TinyDataset, num_workers: int) -> None:
+    for batch in train_loader(tiny, num_workers).epoch(0):
+        truth = batch.ground_truth
+        parts = [
+            tensor for part in (batch.images, truth.ids, truth.classes, truth.crowd, truth.boxes) for tensor in part
+        ]
+        assert not any(tensor.is_shared() for tensor in parts)
+        storages = {tensor.untyped_storage().data_ptr() for tensor in parts}
+        assert len(storages) == len(parts), "each can be kept without the others"
+
+
 class Faulty(Dataset[Sample]):
     """A mistake in the program, as opposed to the data."""
 

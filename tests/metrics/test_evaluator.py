@@ -60,6 +60,16 @@ def scores(*updates: object) -> Scores:
     return evaluator.compute(NAMES)
 
 
+def test_inputs_that_change_later_do_not_change_the_scores() -> None:
+    """Nothing that is kept may share memory with its input, such as a block that a worker process fills."""
+    segments = truth()
+    evaluator = PanopticEvaluator(len(NAMES), NUM_STUFF)
+    evaluator.update(0, segmentation(segments), car(), segments.class_map().clamp(max=3), segments)
+    segments.classes[1:] = 3
+    segments.crowd[1:] = True
+    assert evaluator.compute(NAMES).to_dict() == scores(update_perfectly).to_dict()
+
+
 def test_a_perfect_prediction_has_ones_everywhere() -> None:
     result = scores(update_perfectly, update_perfectly).to_dict()
     assert result["all"] == {"pq": 1, "sq": 1, "rq": 1, "n": 3}

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pytest
 import torch
 
 from seamseg.structures import VOID, Batch, Sample
@@ -43,12 +42,3 @@ def test_it_moves_as_a_whole() -> None:
     moved = Batch.collate(SAMPLES).to("meta")
     assert moved.images.device == moved.ground_truth.ids.device == torch.device("meta")
     assert (moved.image_ids, moved.original_sizes) == ((7, 3), ((8, 12), (10, 4)))
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_it_is_pinned_as_a_whole() -> None:
-    pinned = Batch.collate(SAMPLES).pin_memory()
-    assert pinned.images.entry(1).is_pinned()
-    assert pinned.ground_truth.boxes.entry(0).is_pinned()
-    assert pinned.to("cuda").images.entry(0)[0, 0, 0] == 7

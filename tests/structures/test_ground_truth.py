@@ -123,5 +123,5 @@ def test_it_is_read_on_the_gpu_as_on_the_cpu() -> None:
         objects = truth.objects(0, NUM_STUFF)
         return [objects.boxes, objects.classes, truth.crowd_pixels(0, NUM_STUFF), truth.semantic_target(0)]
 
-    for found, expected in zip(pictures(street().pin_memory().to("cuda")), pictures(street()), strict=True):
+    for found, expected in zip(pictures(street().to("cuda")), pictures(street()), strict=True):
         assert torch.equal(found.cpu(), expected)

@@ -1,0 +1,59 @@
+"""What a user can do when the processes that read images fail: one sentence per cause."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+
+SHARED_MEMORY = "/dev/shm"
+
+
+def shared_memory_full() -> str:
+    """Says how large the shared memory is and how to get more of it."""
+    size = f" of {shutil.disk_usage(SHARED_MEMORY).total / 2**20:.0f} MB" if os.path.isdir(SHARED_MEMORY) else ""
+    return (
+        f"the shared memory{size} ({SHARED_MEMORY}), through which processes hand over the images they read, is full: "
+        "give a Docker container more of it (--shm-size=8g or --ipc=host), or set a lower data.num_workers "
+        "(0 needs none)"
+    )
+
+
+def too_many_files() -> str:
+    """Says which limit was hit."""
+    return (
+        "too many open files: raise the limit in the shell that starts the command (`ulimit -n 65536`), or set a lower "
+        "data.num_workers"
+    )
+
+
+def stalled(seconds: float) -> str:
+    """Says that no images arrived for ``seconds`` and what may be the cause."""
+    return (
+        f"the processes that read images have delivered nothing for {seconds:g} seconds: the disk of the data set may "
+        "have stopped responding, or the shared memory may be too small (in Docker: --shm-size=8g). "
+        "data.num_workers=0 reads without such processes; data.worker_timeout sets how long to wait"
+    )
+
+
+def worker_fault(error: RuntimeError) -> str | None:
+    """What to tell the user about an error that torch raises for worker processes; None for other errors.
+
+    Torch raises it wherever the main process happens to be.
+    """
+    # While it waits for data, torch says only that a worker has ended; the cause says by which signal.
+    errors = [error] if error.__cause__ is None else [error.__cause__, error]
+    lines = [str(one).partition("\n")[0].rstrip(".") for one in errors]
+    first_line = next((line for line in lines if line.startswith("DataLoader worker")), lines[-1])
+    if f"({errno.ENOSPC})" in first_line and "shared memory" in first_line:
+        return shared_memory_full()
+    if "Too many open files" in first_line or "items of ancdata" in first_line:
+        return too_many_files()
+    if not first_line.startswith("DataLoader worker"):
+        return None
+    if "Bus error" in first_line:
+        return f"a process that reads images was killed ({first_line}): {shared_memory_full()}"
+    return (
+        f"a process that reads images was killed ({first_line}), most likely because memory ran out: set a lower "
+        "data.num_workers"
+    )

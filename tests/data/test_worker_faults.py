@@ -1,0 +1,146 @@
+"""Worker processes that fail, stall or find no shared memory, as processes of their own."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from command_processes import environment
+from torch.utils.data import Dataset
+
+from seamseg.data.dataset import SampleKey
+from seamseg.data.loader import BatchLoader
+from seamseg.data.samplers import EvaluationBatches
+from seamseg.data.transforms import Normalize
+from seamseg.data.worker_faults import worker_fault
+from seamseg.structures import Batch, Sample
+
+SIZE = (64, 64)
+
+
+def sample(index: int) -> Sample:
+    ids = torch.zeros(1, *SIZE, dtype=torch.int32)
+    classes, crowd = torch.tensor([255, 0]), torch.tensor([False, False])
+    return Sample(index, torch.zeros(3, *SIZE, dtype=torch.uint8), ids, classes, crowd, torch.zeros(2, 4), SIZE)
+
+
+class Misbehaving(Dataset[Sample]):
+    """Samples, until image 3 makes the process that reads it misbehave."""
+
+    def __init__(self, how: str = "") -> None:
+        self.how = how
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        if key.index == 3 and self.how == "stall":
+            time.sleep(3600)
+        elif key.index == 3 and self.how:
+            os.kill(os.getpid(), signal.Signals[self.how])
+        return sample(key.index)
+
+
+def loader(how: str = "", num_images: int = 6, batch_size: int = 1, worker_timeout: float = 600.0) -> BatchLoader:
+    return BatchLoader(
+        Misbehaving(how),
+        EvaluationBatches([SIZE] * num_images, batch_size),
+        num_workers=2,
+        device=torch.device("cpu"),
+        normalize=Normalize((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        worker_timeout=worker_timeout,
+    )
+
+
+def test_workers_that_stall_end_in_a_sentence() -> None:
+    arrived: list[Batch] = []
+    with pytest.raises(OSError, match=r"2 seconds.*--shm-size.*data\.num_workers"):
+        arrived.extend(loader("stall", worker_timeout=2).epoch(0))
+
+
+def test_whoever_waits_is_asked_every_second_and_may_stop_the_wait() -> None:
+    waits: list[float] = []
+
+    def ask(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            raise ZeroDivisionError
+
+    stalling = loader("stall")
+    stalling.on_wait = ask
+    arrived = []
+    with pytest.raises(ZeroDivisionError):
+        arrived.extend(batch.image_ids for batch in stalling.epoch(0))
+    assert 1 <= waits[0] < waits[1] < 6
+
+
+@pytest.mark.parametrize(
+    ("how", "facts"), [("SIGBUS", ("Bus error", "--shm-size")), ("SIGKILL", ("Killed", "memory ran out"))]
+)
+def test_a_worker_that_dies_ends_in_a_sentence_of_its_cause(how: str, facts: tuple[str, ...]) -> None:
+    with pytest.raises(RuntimeError, match="DataLoader worker") as caught:
+        list(loader(how).epoch(0))
+    sentence = worker_fault(caught.value)
+    assert sentence is not None
+    assert "\n" not in sentence
+    for fact in (*facts, "data.num_workers"):
+        assert fact in sentence
+
+
+def test_errors_of_other_causes_are_left_alone() -> None:
+    assert worker_fault(RuntimeError("shapes differ")) is None
+    assert worker_fault(RuntimeError("Caught KeyError in DataLoader worker process 0.")) is None
+
+
+def run(code: str, *prefix: str) -> subprocess.CompletedProcess[str]:
+    """Runs code that can import this module in a process of its own."""
+    env = environment()
+    env["PYTHONPATH"] += os.pathsep + str(Path(__file__).parent)
+    command = [*prefix, sys.executable, "-c", code]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_small_shared_memory_ends_in_a_sentence(tmp_path: Path) -> None:
+    """Docker's default, only smaller: a /dev/shm that holds no batch."""
+    mounted = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=64k tmpfs /dev/shm && exec "$@"', "sh")
+    try:
+        allowed = subprocess.run([*mounted, "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        allowed = False
+    if not allowed:
+        pytest.skip("needs the right to mount")
+    found = run("import test_worker_faults as t; list(t.loader(batch_size=4).epoch(0))", *mounted)
+    last = found.stderr.splitlines()[-1]
+    assert last.startswith("OSError")
+    assert "/dev/shm" in last
+    assert "--shm-size" in last
+    assert "data.num_workers" in last
+
+
+LIMITED = """
+import resource, test_worker_faults as t
+loader = t.loader(num_images=120, batch_size=4)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+kept = [part for batch in loader.epoch(0) for part in (batch.ground_truth, batch.images)]
+print(len(kept))
+"""
+
+
+def test_batches_that_are_kept_keep_no_open_files() -> None:
+    found = run(LIMITED)
+    assert found.stdout == "60\n", found.stderr
+
+
+def test_too_many_open_files_name_the_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(RuntimeError) as caught:
+            torch.zeros(1).share_memory_()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "ulimit -n" in str(worker_fault(caught.value))
