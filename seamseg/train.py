@@ -26,7 +26,7 @@ from seamseg.runtime.finite import REMEDY, astray, nonfinite_tensors, some_of
 from seamseg.runtime.position import Position
 from seamseg.runtime.precision import Precision
 from seamseg.runtime.schedule import LearningRate
-from seamseg.runtime.stopping import StopRequest
+from seamseg.runtime.stopping import StopRequest, WaitStopped, until_stopped
 from seamseg.runtime.weight_average import WeightAverage
 from seamseg.structures import Batch, Categories, Losses
 
@@ -160,14 +160,16 @@ class Trainer:
                 the optimizer are those of the step before; or an epoch ends with a state that is not finite. No file
                 holds such a state.
         """
+        self.loader.on_wait = stop.check_wait
         ahead = self.schedule_step(position) - position.iteration
         while position.epoch < self.pace.epochs:
             position = self._epoch(position, observer, stop, ahead)
             self._agree(stop, self._ruined_state(position))
             improved = False
             if not self._stops(stop):
-                position, improved = self._finish_epoch(position, observer)
-                self._agree(stop)
+                with contextlib.suppress(WaitStopped):  # it validates after the next start
+                    position, improved = self._finish_epoch(position, observer)
+                    self._agree(stop)
             if stop.agreed or improved or self.pace.checkpoints(position.epoch - 1):
                 observer.save(position)
             if stop.agreed:
@@ -179,7 +181,7 @@ class Trainer:
         self.network.train()
         num_batches = self.loader.num_batches_in(position.epoch)
         waiting: list[Batch] = []
-        for batch in self.loader.epoch(position.epoch, start=position.batch):
+        for batch in until_stopped(self.loader.epoch(position.epoch, start=position.batch)):
             waiting.append(batch.to(self.process.device))
             done = position.batch + len(waiting)
             if len(waiting) < self.optimisation.accumulate and done < num_batches:

@@ -64,13 +64,14 @@ def run(options: argparse.Namespace) -> int:
     options.run_dir = options.run_dir or Path("runs", config.stem)
     experiment = load_experiment(config, options.overrides)
     keep_freed_memory()
-    with started(options.device) as process, stop_on_signals() as stop:
+    with started(options.device) as process, stop_on_signals(process.world_size) as stop:
         checkpoint = open_run(options.run_dir, experiment, options.resume, process)
         trainer, record = build_trainer(experiment, options.run_dir, process, checkpoint)
         if process.is_first:
             tidy_up(options.run_dir)
             report_start(options.run_dir, experiment, checkpoint, process, record.categories)
             report_rate(experiment, trainer.optimisation.learning_rate.lr)
+        record.validation.on_wait = stop.check_wait
         total = trainer.num_iterations(record.position)
         with progress_bar("training", total, record.position.iteration, shown=process.is_first) as record.advance:
             position = trainer.run(record.position, record, stop)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,9 +27,9 @@ def wait_for_a_step(run: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.1)
 
 
-def start_training(data: Path, folder: Path) -> tuple[subprocess.Popen[str], Path]:
+def start_training(data: Path, folder: Path, *more: str) -> tuple[subprocess.Popen[str], Path]:
     """A process that trains for long, in a session of its own, and its run folder."""
-    overrides = ["training.epochs=300", "training.validate_every=0", "data.num_workers=1"]
+    overrides = ["training.epochs=300", "training.validate_every=0", "data.num_workers=1", *more]
     config, run = write_tiny_config(folder / "long.yaml", data, *overrides), folder / "run"
     process = subprocess.Popen(
         [*COMMAND, "train", str(config), "--run-dir", str(run), "--device", "cpu"],
@@ -79,3 +81,56 @@ def test_a_killed_reader_of_images_gives_one_sentence(data: Path, tmp_path: Path
     assert process.returncode == 2
     assert "Traceback" not in err
     assert "seamseg: a process that reads images was killed (DataLoader worker" in err
+
+
+@pytest.fixture
+def stalling(data: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Copies the data set and turns the last image of a split into a pipe, which whoever reads it waits for."""
+
+    def copy(split: str) -> Path:
+        folder = tmp_path / "data"
+        shutil.copytree(data, folder)
+        image = sorted((folder / "images" / split).iterdir())[-1]
+        image.unlink()
+        os.mkfifo(image)
+        return folder
+
+    return copy
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "split", "code"),
+    [(signal.SIGTERM, "train", 143), (signal.SIGINT, "train", 130), (signal.SIGTERM, "val", 143)],
+)
+def test_a_signal_is_seen_while_the_process_waits_for_data(
+    stalling: Callable[[str], Path], tmp_path: Path, number: signal.Signals, split: str, code: int
+) -> None:
+    """In a validation, too, which then belongs to the next start."""
+    process, run = start_training(stalling(split), tmp_path, "training.validate_every=1", "data.train_batch_size=1")
+    try:
+        wait_for_a_step(run, process)
+        time.sleep(3)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    position = load_checkpoint(newest_checkpoint(run)[0]).position
+    assert position.epoch == 0
+    assert (position.iteration < 4) == (split == "train")
+    assert f"stopped and saved at iteration {position.iteration}; --resume goes on" in err
+
+
+@pytest.mark.slow
+def test_workers_that_deliver_nothing_end_the_run(stalling: Callable[[str], Path], tmp_path: Path) -> None:
+    process, _ = start_training(stalling("train"), tmp_path, "data.worker_timeout=2")
+    try:
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 2, err
+    assert "Traceback" not in err
+    for fact in ("2 seconds", "--shm-size", "data.num_workers"):
+        assert fact in err.splitlines()[-1]
