@@ -16,7 +16,8 @@ TARGET = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 HEAD = """# Settings
 
 Every setting of an experiment with its type, default and meaning. A YAML file names those that differ from the
-defaults, and `KEY=VALUE` on the command line changes single ones, such as `optimizer.lr=0.02`. This page is written by
+defaults, and `KEY=VALUE` on the command line changes single ones, such as `optimizer.lr=0.02`. A key that a file
+gives twice is an error; of several arguments for one key, the last one counts. This page is written by
 `python scripts/settings_reference.py`.
 """
 

@@ -14,7 +14,7 @@ from seamseg.data.loader import BatchLoader
 from seamseg.evaluate import evaluate, left_out
 from seamseg.export.model_file import MODEL_FILE, SETTINGS_FILE, ModelFile, save_model
 from seamseg.metrics.analysis import NUM_WORST
-from seamseg.metrics.scores import Scores
+from seamseg.metrics.scores import Scores, percent
 from seamseg.networks import PanopticNet
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.files import write_text
@@ -97,16 +97,18 @@ class RunRecord:
         scores = evaluate(network, self.validation, self.fusion, self.categories, self.process.device, watchers)
         errors = left_out(self.broken, scores)
         worst.over_ranks()
+        # A validation without any class must not keep the run from ending with a model.
+        quality = 0.0 if math.isnan(scores.all.pq) else scores.all.pq
         self._show(album, worst, scores, position.iteration)
         if self._log is not None:
             self._tell(errors)
             headline = _headline(scores) | {"num_unreadable": len(errors)}
             self._log.scalars("validation", position.iteration, headline)
             print(f"epoch {position.epoch}: {_sentence(scores)}", file=sys.stderr)
-            if scores.all.pq > position.best_pq:
+            if quality > position.best_pq:
                 model = ModelFile(self.settings, self.categories.to_list(), network.state_dict())
                 save_model(self.folder / MODEL_FILE, model)
-        return scores.all.pq
+        return quality
 
     def _tell(self, errors: list[BrokenImageError]) -> None:
         """Prints each unreadable file once per run, not after every epoch."""
@@ -146,10 +148,7 @@ def _headline(scores: Scores) -> dict[str, float]:
         "pq": scores.all.pq,
         "pq_things": scores.things.pq,
         "pq_stuff": scores.stuff.pq,
-        **{
-            f"pq_{size}": quality.all.pq if quality.all.n else math.nan
-            for size, quality in scores.analysis.by_size.items()
-        },
+        **{f"pq_{size}": quality.all.pq for size, quality in scores.analysis.by_size.items()},
         "sq": scores.all.sq,
         "rq": scores.all.rq,
         "miou": scores.miou,
@@ -160,7 +159,6 @@ def _headline(scores: Scores) -> dict[str, float]:
 
 
 def _sentence(scores: Scores) -> str:
-    return (
-        f"PQ {100 * scores.all.pq:.1f} (things {100 * scores.things.pq:.1f}, stuff {100 * scores.stuff.pq:.1f}), "
-        f"mIoU {100 * scores.miou:.1f}, AP box {100 * scores.box_ap:.1f}, mask {100 * scores.mask_ap:.1f}"
-    )
+    values = (scores.all.pq, scores.things.pq, scores.stuff.pq, scores.miou, scores.box_ap, scores.mask_ap)
+    pq, things, stuff, miou, box_ap, mask_ap = map(percent, values)
+    return f"PQ {pq} (things {things}, stuff {stuff}), mIoU {miou}, AP box {box_ap}, mask {mask_ap}"

@@ -67,6 +67,17 @@ def test_only_a_better_model_is_kept(folder: Path, tmp_path: Path) -> None:
     assert kept == pytest.approx([-1, 30, 30, 30, 40.3])
 
 
+def test_a_validation_without_any_class_keeps_the_first_model(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer, record = begun(folder, tmp_path)
+    assert scored(record, trainer, Position(), float("nan")) == 0
+    record.close()
+    assert (tmp_path / "model.safetensors").exists()
+    assert read_metrics(tmp_path)[0]["pq"] is None
+    assert "PQ - (things -, stuff -), mIoU 50.0, AP box -" in capsys.readouterr().err
+
+
 def test_the_model_brings_settings_and_classes(folder: Path, tmp_path: Path) -> None:
     trainer, record = begun(folder, tmp_path)
     scored(record, trainer, Position(), 0.5)

@@ -15,6 +15,7 @@ from seamseg.cli.console import plain_console
 from seamseg.data.json_fields import field, load_object
 from seamseg.metrics.image_counts import ImageCounts
 from seamseg.metrics.resampling import Interval, draw_images, resampled_pq
+from seamseg.metrics.scores import percent
 from seamseg.structures import ImageId
 
 SEED = 0
@@ -60,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     rows = [("A", exact[0], drawn[0]), ("B", exact[1], drawn[1]), ("B − A", exact[1] - exact[0], drawn[1] - drawn[0])]
     for name, value, values in rows:
         interval = Interval.of(values)
-        table.add_row(name, f"{100 * value:.2f}", f"{100 * interval.low:.2f} … {100 * interval.high:.2f}")
+        table.add_row(name, percent(value, 2), f"{percent(interval.low, 2)} … {percent(interval.high, 2)}")
     console.print(table)
     console.print(_verdict(Interval.of(rows[2][2])))
     for name, change in _largest_changes(first, second):
@@ -109,6 +110,8 @@ def _verdict(difference: Interval) -> str:
         return "B is better than A, beyond the chance of these images"
     if difference.high < 0:
         return "A is better than B, beyond the chance of these images"
+    if math.isnan(difference.low):
+        return "no class appears in these images: there is nothing to compare"
     return "the difference may be chance"
 
 

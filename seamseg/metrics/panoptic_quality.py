@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,7 @@ class Quality:
         pq: panoptic quality.
         sq: segmentation quality, the mean IoU of matches.
         rq: recognition quality, the F1 score of matches.
-        n: number of classes in the means; with none of them all three are 0.
+        n: Number of classes in the means; without any, the three are NaN.
     """
 
     pq: float
@@ -113,7 +114,9 @@ class PanopticQuality:
 
     def _mean(self, classes: slice) -> Quality:
         count = int(self._appears[classes].sum())
-        pq, sq, rq = (float(values[classes].nansum()) / max(count, 1) for values in (self.pq, self.sq, self.rq))
+        if count == 0:
+            return Quality(math.nan, math.nan, math.nan, 0)
+        pq, sq, rq = (float(values[classes].nansum()) / count for values in (self.pq, self.sq, self.rq))
         return Quality(pq, sq, rq, count)
 
 

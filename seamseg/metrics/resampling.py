@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ class Interval:
     """The middle 95 % of a number over resampled images.
 
     Attributes:
-        low, high: its ends.
+        low, high: Ends of the interval; NaN if the number is undefined in all draws.
     """
 
     low: float
@@ -29,7 +30,11 @@ class Interval:
 
     @classmethod
     def of(cls, values: FloatArray) -> Interval:
-        low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        """From the values of all draws; NaN marks a draw in which the number is undefined, and is left out."""
+        defined = values[~np.isnan(values)]
+        if not len(defined):
+            return cls(math.nan, math.nan)
+        low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         return cls(float(low), float(high))
 
 
@@ -56,7 +61,7 @@ def draw_images(num_images: int, generator: np.random.Generator, num_draws: int 
 def resampled_pq(
     images: Sequence[ImageCounts], num_classes: int, draws: NDArray[np.int64], classes: slice = slice(None)
 ) -> FloatArray:
-    """B: PQ of every drawn data set, the mean over the classes that appear in it; 0 where none does.
+    """B: PQ of every drawn data set, the mean over the classes that appear in it; NaN where none does.
 
     Args:
         images: N of them.
@@ -98,7 +103,8 @@ def _drawn_sums(sums: FloatArray, draws: NDArray[np.int64]) -> FloatArray:
 
 
 def _mean(drawn: FloatArray, classes: slice) -> FloatArray:
-    """B: mean PQ over the classes that appear."""
+    """B: mean PQ over the classes that appear; NaN without any."""
     iou_sum, weights = drawn[:, 0, classes], drawn[:, 1, classes]
     pq = np.divide(iou_sum, weights, out=np.zeros_like(iou_sum), where=weights > 0)
-    return np.asarray(pq.sum(1) / np.maximum((weights > 0).sum(1), 1))
+    num = (weights > 0).sum(1)
+    return np.asarray(np.divide(pq.sum(1), num, out=np.full(len(pq), np.nan), where=num > 0))

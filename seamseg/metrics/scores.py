@@ -56,7 +56,7 @@ class Scores:
     """All scores of one evaluation; fractions of 1.
 
     Attributes:
-        all, things, stuff: panoptic quality over the classes that appear.
+        all, things, stuff: panoptic quality over the classes that appear; NaN without any.
         per_class: by class name.
         miou: mean IoU of the fused output, in which left-over pixels of thing classes are void.
         miou_semantic: mean IoU of the semantic head alone; NaN where there is none.
@@ -95,6 +95,16 @@ class Scores:
     def to_json(self) -> str:
         """The same as text, with one line per class, image and row of a matrix."""
         return json_lines(self.to_dict()) + "\n"
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A score in 0 … 1 as people read it, times 100; "-" for NaN.
+
+    Args:
+        value: Score, or difference of scores.
+        digits: Number of decimals.
+    """
+    return "-" if math.isnan(value) else f"{100 * value:.{digits}f}"
 
 
 def json_lines(value: Any, indent: str = "") -> str:

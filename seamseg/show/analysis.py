@@ -42,8 +42,8 @@ def _sizes(by_size: dict[str, SizeQuality]) -> Picture:
     groups = []
     for name, quality in by_size.items():
         parts = [quality.all, quality.things, quality.stuff]
-        values = [part.pq if part.n else math.nan for part in parts]
-        groups.append(BarGroup(name, f"{quality.tp + quality.fn} true, {quality.fp} false", values))
+        label = f"{quality.tp + quality.fn} true, {quality.fp} false"
+        groups.append(BarGroup(name, label, [part.pq for part in parts]))
     small, medium = (round(math.sqrt(limit)) for limit in SIZE_LIMITS)
     limits = f"small: below {small}² pixels, medium: below {medium}², large: the others"
     return grouped_bars(groups, _SERIES, "Panoptic quality by size", limits)

@@ -43,6 +43,20 @@ def test_a_clear_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "A is better than B" in compare(better, worse, capsys)
 
 
+def test_images_without_any_class_say_that_there_is_nothing_to_compare(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    void = np.zeros_like(IDS)
+    side = [Side(void, listed(void, {}, set()))] * 2
+    true, predicted = write_side(tmp_path, "true", side), write_side(tmp_path, "void", side, bare=True)
+    out = tmp_path / "scores.json"
+    assert main(["score", "--gt", str(true), "--pred", str(predicted), "--json", str(out)]) == 0
+    assert json.loads(out.read_text())["all"]["pq"] is None
+    text = compare(out, out, capsys)
+    assert "│ A │ - │ - … - │" in text
+    assert "nothing to compare" in text
+
+
 def test_a_difference_of_one_image_may_be_chance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, other = scores(tmp_path, "one", [True] * 6), scores(tmp_path, "other", [True] * 5 + [False])
     assert "the difference may be chance" in compare(one, other, capsys)

@@ -176,7 +176,7 @@ def test_the_analysis(files: tuple[str, str], tmp_path: Path) -> None:
     analysis = json.loads((folder / "analysis.json").read_text())
     assert analysis == json.loads(scores.read_text())["analysis"]
     assert analysis["outcomes"]["car"]["missed"] == analysis["by_size"]["small"]["fn"] == 1
-    assert analysis["by_size"]["large"]["things"] == {"pq": 0, "sq": 0, "rq": 0, "n": 0}
+    assert analysis["by_size"]["large"]["things"] == {"pq": None, "sq": None, "rq": None, "n": 0}
     assert [image["image_id"] for image in analysis["worst"]] == [11, 10]
     assert analysis["intervals"]["all"]["low"] < (1 + 2 / 3) / 2 < analysis["intervals"]["all"]["high"]
     assert (folder / "images.csv").read_text() == (tmp_path / "images.csv").read_text()

@@ -108,10 +108,29 @@ def test_the_json_form_has_exactly_these_keys_and_no_nan() -> None:
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
-def test_before_any_image() -> None:
+NOTHING = {"pq": None, "sq": None, "rq": None, "n": 0}
+
+
+def test_before_any_image_all_scores_are_null() -> None:
     result = scores().to_dict()
-    assert result["all"] == {"pq": 0, "sq": 0, "rq": 0, "n": 0}
-    assert result["miou"] is result["box_ap"] is None
+    qualities = [*(result[part] for part in ("all", "things", "stuff")), *result["boundary"].values()]
+    for size in result["analysis"]["by_size"].values():
+        qualities += [size[part] for part in ("all", "things", "stuff")]
+    assert qualities == [NOTHING] * len(qualities)
+    for name in ("miou", "miou_semantic", "box_ap", "mask_ap", "pq_dagger"):
+        assert result[name] is None
+
+
+def test_scores_of_things_are_null_where_no_thing_appears() -> None:
+    evaluator = PanopticEvaluator(len(NAMES), NUM_STUFF)
+    segments = Segments(torch.ones(4, 4, dtype=torch.int64), torch.tensor([255, 0]), torch.zeros(2, dtype=torch.bool))
+    for image_id in range(2):
+        evaluator.update(image_id, segmentation(segments), no_detections(), segments.class_map(), segments)
+    result = evaluator.compute(NAMES).to_dict()
+    assert result["things"] == result["boundary"]["things"] == NOTHING
+    assert result["all"] == result["stuff"] == {"pq": 1, "sq": 1, "rq": 1, "n": 1}
+    assert result["analysis"]["intervals"]["things"] == {"low": None, "high": None}
+    assert result["analysis"]["intervals"]["all"] == {"low": 1, "high": 1}
 
 
 def test_two_ranks_give_what_one_gives() -> None:

@@ -45,7 +45,13 @@ def test_an_interval_holds_its_share() -> None:
 def test_images_without_any_class() -> None:
     nothing = ImageCounts.of_state("a", np.zeros((4, NUM_CLASSES)))
     assert math.isnan(nothing.pq)
-    assert resampled_pq([nothing], NUM_CLASSES, np.ones((2, 1), np.int64)).tolist() == [0, 0]
+    assert np.isnan(resampled_pq([nothing], NUM_CLASSES, np.ones((2, 1), np.int64))).all()
+
+
+def test_an_interval_leaves_undefined_draws_out() -> None:
+    interval = Interval.of(np.array([np.nan, 0.5, 0.5, np.nan]))
+    assert (interval.low, interval.high) == (0.5, 0.5)
+    assert math.isnan(Interval.of(np.array([np.nan])).low)
 
 
 def test_counts_survive_json() -> None:
