@@ -16,7 +16,7 @@ from seamseg.data.dataset import SampleKey
 from seamseg.data.images import BrokenImageError
 from seamseg.data.samplers import BatchSampler
 from seamseg.data.shared_samples import SharedSamples
-from seamseg.data.worker_faults import stalled
+from seamseg.data.worker_faults import memory_ran_out, stalled, start_fault
 from seamseg.structures import Batch, GroundTruth, PackedSequence, Sample
 
 _POLL_SECONDS = 1
@@ -107,7 +107,10 @@ class BatchLoader:
 
     def _arriving(self) -> Iterator[_Loaded]:
         """What is read; asks ``on_wait`` while nothing comes, and waits only so long."""
-        loading = iter(self._loader)
+        try:
+            loading = iter(self._loader)
+        except OSError as error:
+            raise start_fault(error) from error
         since = time.monotonic()
         while True:
             try:
@@ -171,6 +174,8 @@ class _ErrorsAsValues(Dataset["Sample | ValueError | OSError"]):
             return self.dataset[key]
         except (ValueError, OSError) as error:
             return error
+        except MemoryError as error:
+            return OSError(memory_ran_out(error))
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,17 @@ def too_many_files() -> str:
     )
 
 
+def start_fault(error: OSError) -> OSError:
+    """The error of starting worker processes, with what the user can do about it."""
+    sentences = {errno.ENOSPC: shared_memory_full, errno.EMFILE: too_many_files}
+    return OSError(sentences[error.errno]()) if error.errno in sentences else error
+
+
+def memory_ran_out(error: MemoryError) -> str:
+    """Says that an image did not fit into memory."""
+    return f"memory ran out while an image was read ({str(error) or 'MemoryError'}); set a lower data.num_workers"
+
+
 def stalled(seconds: float) -> str:
     """Says that no images arrived for ``seconds`` and what may be the cause."""
     return (

@@ -40,6 +40,8 @@ class Misbehaving(Dataset[Sample]):
     def __getitem__(self, key: SampleKey) -> Sample:
         if key.index == 3 and self.how == "stall":
             time.sleep(3600)
+        elif key.index == 3 and self.how == "memory":
+            raise MemoryError("unable to allocate 3 GiB")
         elif key.index == 3 and self.how:
             os.kill(os.getpid(), signal.Signals[self.how])
         return sample(key.index)
@@ -91,6 +93,11 @@ def test_a_worker_that_dies_ends_in_a_sentence_of_its_cause(how: str, facts: tup
         assert fact in sentence
 
 
+def test_an_image_that_does_not_fit_into_memory_ends_in_a_sentence() -> None:
+    with pytest.raises(OSError, match=r"3 GiB.*data\.num_workers"):
+        list(loader("memory").epoch(0))
+
+
 def test_errors_of_other_causes_are_left_alone() -> None:
     assert worker_fault(RuntimeError("shapes differ")) is None
     assert worker_fault(RuntimeError("Caught KeyError in DataLoader worker process 0.")) is None
@@ -104,9 +111,10 @@ def run(code: str, *prefix: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_a_small_shared_memory_ends_in_a_sentence(tmp_path: Path) -> None:
-    """Docker's default, only smaller: a /dev/shm that holds no batch."""
-    mounted = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=64k tmpfs /dev/shm && exec "$@"', "sh")
+@pytest.mark.parametrize("size", ["64k", "8k"])
+def test_a_small_shared_memory_ends_in_a_sentence(size: str) -> None:
+    """Docker's default, only smaller: a /dev/shm that holds no batch, and one with which no process can start."""
+    mounted = ("unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size={size} tmpfs /dev/shm && exec "$@"', "sh")
     try:
         allowed = subprocess.run([*mounted, "true"], capture_output=True, check=False).returncode == 0
     except FileNotFoundError:

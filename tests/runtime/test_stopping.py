@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from seamseg.runtime import stopping
-from seamseg.runtime.stopping import SIGNALS, StopRequest, stop_on_signals
+from seamseg.runtime.stopping import SIGNALS, StopRequest, WaitStopped, stop_on_signals, until_stopped
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
@@ -30,6 +31,27 @@ def test_the_ranks_agree_on_one_signal() -> None:
     assert (stop.agreed, stop.exit_code) == (signal.SIGTERM, 143)
     stop.agree(0)
     assert stop.exit_code == 143
+
+
+def test_a_wait_for_data_ends_once_a_stop_is_requested() -> None:
+    for num_ranks, patience in ((1, 0.0), (2, 10.0)):
+        stop = StopRequest(num_ranks)
+        stop.check_wait(1000.0)
+        stop.signal = signal.SIGTERM
+        if patience:
+            stop.check_wait(patience - 0.1)  # the other ranks may still be in the step
+        assert stop.agreed is None
+        with pytest.raises(WaitStopped):
+            stop.check_wait(patience)
+        assert stop.exit_code == 143
+
+
+def test_items_end_where_a_wait_is_stopped() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise WaitStopped
+
+    assert list(until_stopped(items())) == [1]
 
 
 def test_a_second_interrupt_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
