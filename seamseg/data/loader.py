@@ -11,6 +11,7 @@ import cv2
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from seamseg.data.dataset import SampleKey
 from seamseg.data.images import BrokenImageError
@@ -62,6 +63,7 @@ class BatchLoader:
         self._device, self._normalize = device, normalize
         self._on_broken_image = on_broken_image
         self._schedule = _Schedule()
+        self._loading: _BaseDataLoaderIter | None = None
         self._loader: DataLoader[_Loaded] = DataLoader(
             _ErrorsAsValues(dataset),  # type: ignore[arg-type]
             batch_sampler=self._schedule,
@@ -107,10 +109,7 @@ class BatchLoader:
 
     def _arriving(self) -> Iterator[_Loaded]:
         """What is read; asks ``on_wait`` while nothing comes, and waits only so long."""
-        try:
-            loading = iter(self._loader)
-        except OSError as error:
-            raise start_fault(error) from error
+        loading = self._begin()
         since = time.monotonic()
         while True:
             try:
@@ -127,6 +126,22 @@ class BatchLoader:
                 return
             yield loaded
             since = time.monotonic()
+
+    def _begin(self) -> Iterator[_Loaded]:
+        """Starts the workers, or tells those of the epoch before what to read now."""
+        if self._loading is not None:
+            # They answer once they have finished what they read for an abandoned epoch; it must not be cut short.
+            self._loading._timeout = self._worker_timeout
+        try:
+            self._loading = iter(self._loader)
+        except OSError as error:
+            raise start_fault(error) from error
+        except RuntimeError as error:
+            if not str(error).startswith(_NOTHING_YET):
+                raise
+            raise OSError(stalled(self._worker_timeout)) from None
+        self._loading._timeout = _POLL_SECONDS
+        return self._loading
 
     def _on_device(self, packed: SharedSamples) -> Batch:
         """Normalised images, int64 ids, and nothing that refers to the block they came in."""

@@ -38,11 +38,13 @@ class Misbehaving(Dataset[Sample]):
         self.how = how
 
     def __getitem__(self, key: SampleKey) -> Sample:
+        if self.how == "slow":
+            time.sleep(1.5)
         if key.index == 3 and self.how == "stall":
             time.sleep(3600)
         elif key.index == 3 and self.how == "memory":
             raise MemoryError("unable to allocate 3 GiB")
-        elif key.index == 3 and self.how:
+        elif key.index == 3 and self.how.startswith("SIG"):
             os.kill(os.getpid(), signal.Signals[self.how])
         return sample(key.index)
 
@@ -78,6 +80,14 @@ def test_whoever_waits_is_asked_every_second_and_may_stop_the_wait() -> None:
     with pytest.raises(ZeroDivisionError):
         arrived.extend(batch.image_ids for batch in stalling.epoch(0))
     assert 1 <= waits[0] < waits[1] < 6
+
+
+def test_an_epoch_begins_while_slow_workers_still_read_for_an_abandoned_one() -> None:
+    slow = loader("slow", num_images=4)
+    abandoned = slow.epoch(0)
+    next(abandoned)
+    del abandoned
+    assert [batch.image_ids for batch in slow.epoch(1)] == [(0,), (1,), (2,), (3,)]
 
 
 @pytest.mark.parametrize(
