@@ -17,6 +17,7 @@ from seamseg.predict import Predictor
 from seamseg.predict.photographs import read_photograph
 from seamseg.predict.result import Result
 from seamseg.runtime.distributed import choose_device
+from seamseg.runtime.files import expand_home
 from seamseg.runtime.precision import PrecisionName
 from seamseg.structures import Categories
 from seamseg.visualization.images import check_picture
@@ -90,13 +91,13 @@ def load_model(
     """
     options = PredictionOptions(precision, score_threshold, overlap_threshold, min_stuff_area, tuple(scales), flip)
     chosen = choose_device(device)
-    model = builders.load_model(Path(path), chosen)
+    model = builders.load_model(expand_home(path), chosen)
     return Model(builders.build_predictor(model, chosen, options), model.categories)
 
 
 def _picture(image: ImageLike) -> NDArray[np.uint8]:
     if isinstance(image, (str, os.PathLike)):
-        return read_photograph(Path(image))
+        return read_photograph(expand_home(image))
     if isinstance(image, np.ndarray):
         check_picture(image)
         return image if image.flags.writeable else image.copy()  # torch warns of the others

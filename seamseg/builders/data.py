@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from seamseg.config import Experiment
 from seamseg.data.annotated_images import AnnotatedImages
@@ -15,6 +14,7 @@ from seamseg.data.loader import BatchLoader
 from seamseg.data.samplers import EvaluationBatches, TrainBatches
 from seamseg.data.transforms import InputTransform, Normalize, TrainTransform
 from seamseg.runtime.distributed import Process
+from seamseg.runtime.files import expand_home
 from seamseg.runtime.position import Position
 
 
@@ -40,8 +40,8 @@ def open_split(
     """
     if root is None:
         raise ValueError("no data set is named: set data.root=FOLDER")
-    chosen = choose_format(Path(root), format_name, preferred_format)
-    return open_data_set(Path(root), split, limit, chosen)
+    folder = expand_home(root)
+    return open_data_set(folder, split, limit, choose_format(folder, format_name, preferred_format))
 
 
 def build_input_transform(experiment: Experiment) -> InputTransform:

@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TextIO
 
 from seamseg import __version__
@@ -31,6 +32,7 @@ from seamseg.cli import (
 from seamseg.cli.exit_codes import INTERRUPTED, USER_ERROR
 from seamseg.data.panoptic_split import DataWarning
 from seamseg.data.worker_faults import worker_fault
+from seamseg.runtime.files import expand_home
 
 VERBS = (
     train,
@@ -68,7 +70,8 @@ def parser() -> argparse.ArgumentParser:
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The options of a command line; one that is wrong ends the program with exit code 2.
 
-    Settings may stand anywhere behind their verb: argparse itself takes those alone that stand together.
+    Settings may stand anywhere behind their verb: argparse itself takes those alone that stand together. A ``~`` at the
+    beginning of a path is the home folder.
     """
     command = parser()
     options, rest = command.parse_known_args(arguments)
@@ -77,6 +80,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         command.error(f"unrecognized arguments: {' '.join(strange)}")
     if rest:
         options.overrides += rest
+    for name, value in vars(options).items():
+        if isinstance(value, Path):
+            setattr(options, name, expand_home(value))
     return options
 
 

@@ -15,7 +15,7 @@ from seamseg.data.check.repair import write_repaired
 from seamseg.data.check.report import CheckReport
 from seamseg.data.check.sheet import draw_sheet
 from seamseg.data.formats import FORMATS
-from seamseg.runtime.files import write_text
+from seamseg.runtime.files import expand_home, write_text
 from seamseg.runtime.progress import split_progress
 from seamseg.visualization.images import write_image
 
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
 def write_files(report: CheckReport, options: argparse.Namespace) -> None:
     if options.json not in (None, "-"):
-        write_text(Path(options.json), _json(report))
+        write_text(expand_home(options.json), _json(report))
     if options.contact_sheet:
         write_image(options.contact_sheet, draw_sheet(report))
         print(f"contact sheet: {options.contact_sheet}", file=sys.stderr)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from seamseg.config.settings import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Settings
+from seamseg.config.settings import FilePath, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
 Triple = tuple[float, float, float]
 DataFormat = Literal["coco", "vistas_v1.2", "vistas_v2.0", "seamseg"]
@@ -31,8 +31,8 @@ class ColorJitterSettings(Settings):
 class DataSettings(Settings):
     """The data set and what becomes of its images."""
 
-    root: str | None = None
-    """Folder of the data set."""
+    root: FilePath | None = None
+    """Folder of the data set; `~` at its beginning is the home folder."""
 
     format: DataFormat | None = None
     """What the folder holds: `coco` (COCO panoptic), `vistas_v1.2` or `vistas_v2.0` (Mapillary Vistas as downloaded),

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from seamseg.config.settings import NonNegativeInt, PositiveFloat, PositiveInt, Settings
+from seamseg.config.settings import FilePath, NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
 NormName = Literal["bn", "syncbn", "gn", "affine"]
 Activation = Literal["leaky_relu", "elu", "identity"]
@@ -57,7 +57,7 @@ class BodySettings(Settings):
     name: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = "resnet50"
     """Which ResNet."""
 
-    weights: str | None = None
+    weights: FilePath | None = None
     """Where the backbone starts from: `imagenet` (torchvision's weights, downloaded), a file in torchvision's format,
     or null for random weights."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -25,7 +26,7 @@ def settings_file(given: str) -> Path:
     Raises:
         ValueError: it is neither.
     """
-    path, known = Path(given), known_recipes()
+    path, known = Path(os.path.expanduser(given)), known_recipes()
     if path.is_file() or given not in known:
         if not path.exists() and path.name == given and not path.suffix:
             nearest = difflib.get_close_matches(given, known, n=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from seamseg.structures.categories import FLAG_VALUES, is_flag
 T = TypeVar("T")
 
 _LONGEST_TEXT, _LONGEST_WORD = 60, 255
+_DRIVE = re.compile("[A-Za-z]:")
 
 
 def load_object(path: Path) -> dict[str, Any]:
@@ -78,12 +80,14 @@ def image_id_field(entry: Any, key: str, where: str) -> ImageId:
 
 
 def file_field(entry: Any, key: str, where: str) -> str:
-    """The name of a file, relative to a folder that it does not leave.
+    """The name of a file, relative to a folder that it does not leave, with ``/`` between folders.
+
+    Programs on Windows write backslashes, which are replaced.
 
     Raises:
         ValueError: as :func:`field`, or the name is empty, absolute, or leads out of its folder.
     """
-    return checked_file_name(field(entry, key, str, where), f"{where}: {key!r}")
+    return checked_file_name(field(entry, key, str, where), f"{where}: {key!r}").replace("\\", "/")
 
 
 def checked_file_name(name: str, where: str) -> str:
@@ -93,7 +97,8 @@ def checked_file_name(name: str, where: str) -> str:
         ValueError: it is empty, absolute, or leads out of its folder; begins with ``where``.
     """
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    if not parts or parts[0] == "/" or ".." in parts or _has_controls(name):
+    absolute = bool(parts) and (parts[0].startswith("/") or _DRIVE.fullmatch(parts[0]) is not None)
+    if not parts or absolute or ".." in parts or _has_controls(name):
         raise ValueError(f"{where} is {short_text(name)}; files are named relative to the folder that they lie in")
     return name
 

@@ -14,6 +14,14 @@ PART = ".part"
 """How the names of temporary files end; they begin with a dot."""
 
 
+def expand_home(given: str | os.PathLike[str]) -> Path:
+    """A path as the user gave it, with a leading ``~`` or ``~user`` replaced by the home folder.
+
+    Shells replace it at the beginning of a word only: not in ``--images=~/a``, in quotes, or in a file.
+    """
+    return Path(os.path.expanduser(given))  # Path.expanduser fails on names such as "~$a.jpg"
+
+
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Has ``write`` fill a temporary file beside ``path``, brings it to the disk, and renames it.
 

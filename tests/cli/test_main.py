@@ -121,3 +121,21 @@ def test_as_a_process_of_its_own(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert done.stderr == f"seamseg: cannot read the settings {tmp_path / 'none.yaml'}: No such file or directory\n"
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (("predict", "~/model", "~/in", "~/out"), ("model", "images", "out")),
+        (("convert", "masks", "~/in", "~/out"), ("source_folder", "out")),
+        (("report", "~/in", "~/out", "--images=~/x", "--gt=~/gt.json"), ("predictions", "out", "images", "gt")),
+        (("train", "scenes_r18", "--run-dir=~/run"), ("run_dir",)),
+    ],
+)
+def test_a_tilde_in_an_argument_is_the_home_folder(
+    arguments: tuple[str, ...], names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    options = cli.parse(arguments)
+    for name in names:
+        assert getattr(options, name).parent == Path("/home/me")

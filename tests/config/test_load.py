@@ -343,3 +343,10 @@ def test_the_keys_whose_values_differ() -> None:
     assert differing_keys(one, other) == changed
     values = differing_values(one, other)
     assert (values["optimizer.lr"], values["schedule.gamma"]) == ((one.optimizer.lr, 0.5), (None, 0.1))
+
+
+def test_a_tilde_in_a_path_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    given = parse_experiment("data: {root: ~/set}", "tiny.yaml", ["body.weights=~/weights.pth"])
+    assert (given.data.root, given.body.weights) == ("/home/me/set", "/home/me/weights.pth")
+    assert parse_experiment("", "tiny.yaml", ["body.weights=imagenet"]).body.weights == "imagenet"

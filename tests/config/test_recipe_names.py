@@ -43,3 +43,9 @@ def test_an_installed_package_has_its_own(tmp_path: Path, monkeypatch: pytest.Mo
     assert known_recipes() == {"mine": tmp_path / "recipes" / "mine.yaml"}
     monkeypatch.setattr(recipes, "_FOLDERS", (tmp_path / "nowhere",))
     assert known_recipes() == {}
+
+
+def test_a_tilde_in_the_name_of_a_file_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.yaml").touch()
+    assert settings_file("~/mine.yaml") == tmp_path / "mine.yaml"

@@ -254,3 +254,20 @@ def test_a_size_that_only_one_of_the_files_has_is_refused(tmp_path: Path) -> Non
     assert source.read_image(0).shape == (56, 40, 3)
     with pytest.raises(ValueError, match="40×56"):
         source.read_annotation(0)
+
+
+def test_file_names_with_backslashes_are_found(tmp_path: Path) -> None:
+    tiny = write_tiny_panoptic(tmp_path)
+    content = json.loads(tiny.json_file.read_text())
+    for folder, entries in ((tiny.image_folder, content["images"]), (tiny.png_folder, content["annotations"])):
+        (folder / "sub").mkdir()
+        for entry in entries:
+            (folder / entry["file_name"]).rename(folder / "sub" / entry["file_name"])
+            entry["file_name"] = "sub\\" + entry["file_name"]
+    tiny.json_file.write_text(json.dumps(content))
+    data = CocoPanoptic(tmp_path, "train")
+    assert data.read_image(0).shape[:2] == data.read_annotation(0).ids.shape
+    content["images"][0]["file_name"] = "C:\\data\\000.png"
+    tiny.json_file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"'file_name' is .*relative to the folder"):
+        CocoPanoptic(tmp_path, "train")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.runtime.files import is_part, remove_parts, write_text, write_whole
+from seamseg.runtime.files import expand_home, is_part, remove_parts, write_text, write_whole
 
 
 def names(folder: Path) -> set[str]:
@@ -98,3 +98,9 @@ def test_what_a_killed_process_leaves_is_known_and_removed(tmp_path: Path) -> No
     assert len(names(tmp_path)) == 4
     remove_parts(tmp_path)
     assert names(tmp_path) == {"a.txt", ".hidden", "b.part"}
+
+
+def test_a_tilde_is_the_home_folder_only_at_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    given = ("~/a", "~", "a/~/b", "~$draft.jpg", "b")
+    assert [str(expand_home(path)) for path in given] == ["/home/me/a", "/home/me", "a/~/b", "~$draft.jpg", "b"]
