@@ -34,6 +34,8 @@ def add_parser(verbs: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     jobs: list[Job[Any]] = options.jobs(options)
+    for remark in dict.fromkeys(remark for job in jobs for remark in job.remarks):
+        print(remark, file=sys.stderr)
     for job in jobs:
         outcome = _run(job, options.workers, options.overwrite)
         print(_sentence(job, outcome))

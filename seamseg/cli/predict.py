@@ -50,7 +50,8 @@ def run(options: argparse.Namespace) -> int:
     keep_freed_memory()
     cv2.setNumThreads(1)  # reading and writing have threads of their own; more would take the cores from the network
     video = Video.open(options.images) if is_video(options.images) else None
-    photographs = [] if video else find_photographs(options.images, options.out)
+    left_out: list[str] = []
+    photographs = [] if video else find_photographs(options.images, options.out, left_out.append)
     with started(options.device, PATIENCE) as process:
         model = load_model(options.model, process.device)
         predictor = build_predictor(model, process.device, prediction_options(options))
@@ -62,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
             return film(job, video, process, options.out)
         outcome = predict_photographs(job, photographs, process)
     if process.is_first:
-        report(outcome, options.out)
+        report(outcome, options.out, left_out)
     return UNREADABLE if outcome.unreadable else 0
 
 
@@ -87,8 +88,10 @@ def film(job: Job, video: Video, process: Process, out: Path) -> int:
     return UNREADABLE
 
 
-def report(outcome: Outcome, out: Path) -> None:
+def report(outcome: Outcome, out: Path, left_out: list[str]) -> None:
     """Says what was done and what was left out."""
+    for sentence in left_out:
+        print(sentence, file=sys.stderr)
     for one in outcome.unreadable:
         print(f"left out: {one.error}", file=sys.stderr)
     if outcome.dark:

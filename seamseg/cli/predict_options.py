@@ -15,9 +15,10 @@ Segments photographs, or the frames of a film. OUT receives what --write names:
 overlay/ (pictures to look at), panoptic.json and panoptic/ (COCO panoptic format),
 semantic/ (PNG, one class number per pixel, 255 void), instances.json (COCO results
 of the objects before fusion), raw/ (NPZ). Everything is at the size of the
-photographs, in their folder structure. Those that cannot be read are left out and
-listed in errors.json; the exit code is then 3. torchrun starts several processes
-that share the work."""
+photographs, in their folder structure. Of a folder, hidden files, system leftovers
+and files that are not images are left out and counted. Photographs that cannot be
+read are left out and listed in errors.json; the exit code is then 3. torchrun starts
+several processes that share the work."""
 
 
 def add_arguments(verb: argparse.ArgumentParser) -> None:

@@ -50,7 +50,10 @@ def _add_arguments(parser: argparse.ArgumentParser, kind: Kind) -> None:
     )
     if kind.other_versions:
         parser.add_argument(
-            "--categories", type=Path, metavar="JSON", help="an annotation whose categories count (default: v1.2)"
+            "--categories",
+            type=Path,
+            metavar="JSON",
+            help="an annotation whose categories count (default: v1.2)",
         )
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
     parser.add_argument("--overwrite", action="store_true", help="replace an archive that is there")
@@ -65,9 +68,8 @@ def run(options: argparse.Namespace) -> int:
     folder = benchmark.panoptic_folder(out) if kind.format == "panoptic" else "masks"
     predictions = open_predictions(options.predictions)
     ids = category_ids(predictions, benchmark)
-    images = select_images(
-        predictions, benchmark, expected_images(options.images, benchmark) if options.images else None
-    )
+    expected = expected_images(options.images, benchmark, _tell) if options.images else None
+    images = select_images(predictions, benchmark, expected)
     if len(images) < len(predictions.images):
         print(f"{len(predictions.images) - len(images)} predictions left out, of other images", file=sys.stderr)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -78,8 +80,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _tell(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+
+
 def _check_out(out: Path, overwrite: bool) -> None:
-    if out.suffix != ".zip":
+    if out.suffix.lower() != ".zip":
         raise ValueError(f"{out} is no name of an archive: it has to end with .zip")
     if out.exists() and not overwrite:
         raise ValueError(f"{out} is there already; choose another name, or replace it with --overwrite")

@@ -30,7 +30,7 @@ def annotation_files(root: Path) -> dict[str, Path]:
     """
     if not root.is_dir():
         raise FileNotFoundError(f"the data set folder {root} does not exist")
-    files = sorted((root / "annotations").glob(f"{_PREFIX}*.json"))
+    files = sorted(path for path in (root / "annotations").glob(f"{_PREFIX}*") if path.suffix.lower() == ".json")
     if not files:
         raise ValueError(f"{root} holds no annotations: expected annotations/panoptic_SPLIT.json in it")
     return {file.stem.removeprefix(_PREFIX): file for file in files}

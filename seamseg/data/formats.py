@@ -55,7 +55,7 @@ FORMATS = {
     "coco": Format(
         "COCO panoptic",
         "annotations/panoptic_SPLIT.json",
-        lambda root: any((root / "annotations").glob("panoptic_*.json")),
+        lambda root: any(path.suffix.lower() == ".json" for path in (root / "annotations").glob("panoptic_*")),
         lambda root: list(annotation_files(root)),
         CocoPanoptic,
     ),

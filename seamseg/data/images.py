@@ -14,9 +14,15 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from seamseg.data.image_header import JPEG, stored_size
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
-"""Files with these endings count as images when a folder is searched; upper case counts too."""
+from seamseg.data.input_folder import (
+    IMAGE_SUFFIXES,
+    UNREAD_SUFFIXES,
+    VIDEO_SUFFIXES,
+    FoundFiles,
+    left_out_sentence,
+    search_folder,
+)
+from seamseg.runtime.files import expand_home
 
 MOST_PIXELS, LONGEST_SIDE = 1 << 30, 1 << 20
 """OpenCV reads no larger images."""
@@ -34,8 +40,6 @@ _JPEG_MODES = {
 """Colors and factor of reduction by flags of ``cv2.imdecode``."""
 
 _STRAY_BYTES = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
-
-_UNDECODABLE = "cannot be decoded: it is truncated, damaged or not an image"
 
 TWELVE_BITS = 1 << 12
 """Values below this, in a file of 16 bits, come from a camera of 10 or 12 bits and were not scaled."""
@@ -113,7 +117,7 @@ def decode(path: Path, data: bytes, flags: int) -> NDArray[Any]:
     if pixels is None:
         pixels = _decode_silently(np.frombuffer(data, dtype=np.uint8), flags)
     if pixels is None:
-        raise BrokenImageError(path, _UNDECODABLE)
+        raise BrokenImageError(path, _why_undecoded(path))
     return pixels
 
 
@@ -169,6 +173,15 @@ def uses_twelve_bits(stored: NDArray[Any]) -> bool:
     return stored.dtype == np.uint16 and 0 < int(stored.max()) < TWELVE_BITS
 
 
+def _why_undecoded(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix in UNREAD_SUFFIXES:
+        return f"is a {suffix} file, a format that is not read; convert it to JPEG or PNG"
+    if suffix in VIDEO_SUFFIXES:
+        return "is a video, not an image; videos are given one at a time"
+    return "cannot be decoded: it is truncated, damaged or not an image"
+
+
 def _decode_silently(data: NDArray[np.uint8], flags: int) -> NDArray[Any] | None:
     """The pixels, or None: OpenCV says "cannot" sometimes by None, sometimes by an exception, always with log lines."""
     log_level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -180,39 +193,33 @@ def _decode_silently(data: NDArray[np.uint8], flags: int) -> NDArray[Any] | None
         cv2.utils.logging.setLogLevel(log_level)
 
 
-def find_images(path: Path) -> list[Path]:
-    """The images that a path given by the user stands for.
+def find_images(path: Path) -> FoundFiles:
+    """Find the images that a path given by the user stands for.
 
     Args:
-        path: an image; or a folder, which is searched recursively and whose images come sorted by path (names that
-            begin with a dot are passed over); or a ``.txt`` list with one path per line, relative to the list's folder.
+        path: An image; a folder, which :func:`~seamseg.data.input_folder.search_folder` searches; or a ``.txt`` list
+            with one path per line, relative to the list's folder.
 
     Returns:
-        At least one path. Files named by a list are not looked at: a missing one shows when it is read.
+        At least one image. Files named by a list are not looked at: a missing one shows when it is read.
 
     Raises:
-        FileNotFoundError: the path does not exist.
-        ValueError: the folder or the list names no image.
+        FileNotFoundError: The path does not exist.
+        ValueError: The folder or the list names no image.
     """
     if path.is_dir():
-        found = _images_below(path)
+        found = search_folder(path, IMAGE_SUFFIXES)
     elif not path.exists():
         raise FileNotFoundError(f"{path} does not exist; give an image, a folder of images or a .txt list of images")
     elif path.suffix.lower() == ".txt":
-        found = _images_listed(path)
+        found = FoundFiles(_images_listed(path), [])
     else:
-        return [path]
-    if not found:
-        raise ValueError(f"{path} holds no images; known endings are {' '.join(sorted(IMAGE_SUFFIXES))}")
+        return FoundFiles([path], [])
+    if not found.paths:
+        remark = left_out_sentence(path, found.left_out)
+        known = f"known suffixes are {' '.join(sorted(IMAGE_SUFFIXES))}"
+        raise ValueError(f"{path} holds no images; {known}{f'; {remark}' if remark else ''}")
     return found
-
-
-def _images_below(folder: Path) -> list[Path]:
-    return sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
-    )
 
 
 def _images_listed(file: Path) -> list[Path]:
@@ -220,4 +227,10 @@ def _images_listed(file: Path) -> list[Path]:
         lines = file.read_text(encoding="utf-8-sig").split("\n")  # names may hold other ends of lines
     except UnicodeDecodeError as error:
         raise ValueError(f"the list {file} is not a text file in UTF-8") from error
-    return [file.parent / line.strip() for line in lines if line.strip()]
+    return [_listed_path(file.parent, line.strip()) for line in lines if line.strip()]
+
+
+def _listed_path(folder: Path, line: str) -> Path:
+    """The file that a line names; lists written on Windows have backslashes between folders."""
+    path = folder / expand_home(line)
+    return folder / expand_home(line.replace("\\", "/")) if "\\" in line and not path.exists() else path

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from seamseg.data.annotation import Annotation, compact
 from seamseg.data.coco_index import check_both_kinds
 from seamseg.data.images import BrokenImageError, decode_file
+from seamseg.data.input_folder import existing_suffix, is_leftover
 from seamseg.data.metadata_bin import LegacyRecord, load_metadata, metadata_categories, metadata_images
 from seamseg.data.split_names import choose_split, first_images
 from seamseg.data.stated_size import check_size, read_sized_image, size_text
@@ -18,12 +19,12 @@ from seamseg.structures import VOID, Size
 
 METADATA_FILE = "metadata.bin"
 LIST_FOLDER = "lst"
-_SUFFIXES = (".png", ".jpg")
+_SUFFIXES = (".png", ".jpeg", ".jpg")
 
 
 def legacy_splits(root: Path) -> list[str]:
     """The splits of a data set, sorted: the names of its lists."""
-    return sorted(path.stem for path in (root / LIST_FOLDER).glob("*.txt"))
+    return sorted(path.stem for path in (root / LIST_FOLDER).glob("*.txt") if not is_leftover(path))
 
 
 class LegacyImages:
@@ -76,10 +77,10 @@ class LegacyImages:
 
     def image_path(self, index: int) -> Path:
         places = [self.root / "img" / f"{self.image_id(index)}{suffix}" for suffix in _SUFFIXES]
-        return next((path for path in places if path.is_file()), places[-1])
+        return next((path for path in map(existing_suffix, places) if path.is_file()), places[-1])
 
     def annotation_path(self, index: int) -> Path:
-        return self.root / "msk" / f"{self.image_id(index)}.png"
+        return existing_suffix(self.root / "msk" / f"{self.image_id(index)}.png")
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
         return read_sized_image(self.image_path(index), self.records[index].size, str(self.metadata_file))

@@ -9,6 +9,7 @@ from typing import Literal
 from seamseg.data.annotated_images import AnnotatedImages
 from seamseg.data.coco_index import read_index
 from seamseg.data.coco_split import choose_folder
+from seamseg.data.input_folder import subfolders
 from seamseg.data.panoptic_split import PanopticSplit
 from seamseg.data.split_names import choose_split, first_images
 from seamseg.data.vistas_instances import VistasInstances
@@ -46,7 +47,7 @@ class VistasLayout:
         """The folders with images and annotation, sorted; ``testing`` has none."""
         return sorted(
             folder.name
-            for folder in self.root.iterdir()
+            for folder in subfolders(self.root)
             if (folder / "images").is_dir()
             and (self.panoptic_file(folder.name).is_file() or self.instance_folder(folder.name).is_dir())
         )

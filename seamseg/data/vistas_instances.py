@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from seamseg.data.annotation import Annotation
 from seamseg.data.image_size import png_size
 from seamseg.data.images import BrokenImageError, decode_file
+from seamseg.data.input_folder import existing_suffix, is_leftover
 from seamseg.data.json_fields import check_file_names
 from seamseg.data.split_names import first_images
 from seamseg.data.stated_size import check_size, read_sized_image, size_text
@@ -43,7 +44,8 @@ class VistasInstances:
         self.labels = read_labels(config)
         self.categories = categories_of(self.labels, range(len(self.labels)))
         self.image_folder, self.instance_folder = image_folder, instance_folder
-        self.names = first_images(sorted(path.stem for path in instance_folder.glob("*.png")), limit)
+        files = (path for path in instance_folder.iterdir() if not is_leftover(path))
+        self.names = first_images(sorted(path.stem for path in files if path.suffix.lower() == ".png"), limit)
         if not self.names:
             raise ValueError(f"{instance_folder} holds no PNG files of instances")
         check_file_names(self.names, str(instance_folder))
@@ -56,10 +58,10 @@ class VistasInstances:
         return self.names[index]
 
     def image_path(self, index: int) -> Path:
-        return self.image_folder / f"{self.names[index]}.jpg"
+        return existing_suffix(self.image_folder / f"{self.names[index]}.jpg")
 
     def annotation_path(self, index: int) -> Path:
-        return self.instance_folder / f"{self.names[index]}.png"
+        return existing_suffix(self.instance_folder / f"{self.names[index]}.png")
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
         return read_sized_image(self.image_path(index), self.sizes[index], str(self.annotation_path(index)))

@@ -27,7 +27,7 @@ def load_model_file(path: Path) -> ModelFile:
         return _load_folder(path)
     if not path.exists():
         raise ValueError(f"there is no model {path}; give a run folder or a file such as {MODEL_FILE}")
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         return read_model(path)
     if path.suffix.lower() == ".zip":
         return load_published(path).file

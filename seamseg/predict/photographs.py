@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from seamseg.data.image_size import image_size
 from seamseg.data.images import BrokenImageError, find_images, read_image
+from seamseg.data.input_folder import left_out_sentence
 from seamseg.data.json_fields import check_file_names
+from seamseg.data.result_names import relative_name, unique_stems
 
 MOST_PIXELS = 1 << 27
 """Of a photograph in a file: ids, scores and the painted picture take 44 bytes of memory for each."""
@@ -55,24 +57,30 @@ def read_photograph(path: Path) -> NDArray[np.uint8]:
     return read_image(path, upright=True)
 
 
-def find_photographs(given: Path, out: Path) -> list[Photograph]:
-    """The photographs to segment.
+def find_photographs(
+    given: Path, out: Path, on_left_out: Callable[[str], None] = lambda sentence: None
+) -> list[Photograph]:
+    """Find the photographs to segment.
 
     Args:
-        given: an image, a folder that is searched recursively, or a ``.txt`` list.
-        out: folder of the results; what lies in it is not segmented.
+        given: An image, a folder that is searched recursively, or a ``.txt`` list.
+        out: Folder of the results; files in it are not segmented.
+        on_left_out: Called with one sentence if the folder holds anything else.
 
     Raises:
         FileNotFoundError: ``given`` does not exist.
-        ValueError: there are no photographs, or one has a name that no reader of results takes.
+        ValueError: There are no photographs, or one has a name that no reader of results takes.
     """
-    inside = out.resolve()
-    paths = [path for path in dict.fromkeys(find_images(given)) if inside not in path.resolve().parents]
+    inside, found = out.resolve(), find_images(given)
+    paths = [path for path in dict.fromkeys(found.paths) if not path.resolve().is_relative_to(inside)]
     if not paths:
         raise ValueError(f"all images in {given} lie in {out}, which is where the results go; name another folder")
     folder = image_folder(given, paths)
     file_names = [photograph_name(path, folder) for path in paths]
     check_file_names(file_names, str(folder))
+    others = [one for one in found.left_out if not one.path.resolve().is_relative_to(inside)]
+    if sentence := left_out_sentence(given, others):
+        on_left_out(sentence)
     names = result_names(paths, given)
     return [Photograph(*row) for row in zip(names, file_names, paths, strict=True)]
 
@@ -91,7 +99,7 @@ def image_folder(given: Path, paths: Sequence[Path] = ()) -> Path:
 
 def photograph_name(path: Path, folder: Path) -> str:
     """How the results call an image: its path below the folder of all of them, as readers of data sets want it."""
-    return Path(os.path.abspath(path)).relative_to(folder).as_posix()
+    return relative_name(Path(os.path.abspath(path)), folder)
 
 
 def result_names(paths: Sequence[Path], given: Path) -> list[str]:
@@ -99,15 +107,4 @@ def result_names(paths: Sequence[Path], given: Path) -> list[str]:
 
     Files of one name with different suffixes, or of different folders of a list, get a number.
     """
-    root = given if given.is_dir() else None
-    names: list[str] = []
-    taken: set[str] = set()
-    for path in paths:
-        stem = path.relative_to(root).with_suffix("").as_posix() if root else path.stem
-        name, number = stem, 1
-        while name in taken:
-            number += 1
-            name = f"{stem}_{number}"
-        taken.add(name)
-        names.append(name)
-    return names
+    return unique_stems(relative_name(path, given if given.is_dir() else path.parent) for path in paths)

@@ -11,13 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seamseg.data.input_folder import VIDEO_SUFFIXES
 from seamseg.data.json_fields import check_file_names
 from seamseg.runtime.files import to_disk
 from seamseg.structures import Size
 from seamseg.visualization.images import Picture
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ogv"})
-"""Files with these endings count as films; upper case counts too."""
 _LARGEST_NUMBER = 65_535
 _CODEC = "mp4v"  # MPEG-4 part 2, which every build of OpenCV writes
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.data.coco_split import image_folders
-from seamseg.data.images import IMAGE_SUFFIXES, read_image
+from seamseg.data.images import read_image
+from seamseg.data.input_folder import IMAGE_SUFFIXES, search_folder
 from seamseg.data.stated_size import check_size, size_text
 from seamseg.structures import ImageId, Size
 
@@ -67,19 +68,28 @@ def find_photographs(
     found, missing = {}, []
     for image_id, name in names.items():
         expected = name or pngs[image_id].with_suffix(".jpg").as_posix()
-        likely = _likeliest(pngs[image_id], by_stem) if name is None else [PurePosixPath(name)]
-        if len(likely) > 1:
-            raise ValueError(
-                f"{pngs[image_id]} could be of {likely[0]} or of {likely[1]} in {folder}; list the photographs under "
-                "'images' in the JSON file of the predictions, or name a folder of only these with --images"
-            )
-        path = folder / (likely[0] if likely else expected)
+        if name is not None:
+            path = _named_file(folder, name)
+        else:
+            likely = _likeliest(pngs[image_id], by_stem)
+            if len(likely) > 1:
+                raise ValueError(
+                    f"{pngs[image_id]} could be of {likely[0]} or of {likely[1]} in {folder}; list the photographs "
+                    "under 'images' in the JSON file of the predictions, or name a folder of only these with --images"
+                )
+            path = folder / (likely[0] if likely else expected)
         if not path.is_file():
             missing.append(expected)
         found[image_id] = path
     if missing and len(missing) == len(names):
         raise ValueError(_missing(missing, len(names), folder))
     return found
+
+
+def _named_file(folder: Path, name: str) -> Path:
+    """The photograph of a name, whose own name may hold the backslashes that :func:`file_field` replaces."""
+    path, literal = folder / name, folder / name.replace("/", "\\")
+    return literal if literal.is_file() and not path.is_file() else path
 
 
 def _missing(names: Sequence[str], num_images: int, folder: Path) -> str:
@@ -115,9 +125,8 @@ def read_photograph(path: Path, size: Size, stated_by: str) -> NDArray[np.uint8]
 def _photographs_by_stem(folder: Path) -> dict[str, list[PurePosixPath]]:
     """Names of all photographs, relative to the folder, by their last part without its suffix."""
     by_stem = defaultdict[str, list[PurePosixPath]](list)
-    for file in sorted(folder.rglob("*")):
-        if file.suffix.lower() in IMAGE_SUFFIXES:
-            by_stem[file.stem].append(PurePosixPath(file.relative_to(folder).as_posix()))
+    for file in search_folder(folder, IMAGE_SUFFIXES).paths:
+        by_stem[file.stem].append(PurePosixPath(file.relative_to(folder).as_posix()))
     return by_stem
 
 

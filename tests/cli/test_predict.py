@@ -224,3 +224,16 @@ def test_no_model(refuses: Callable[..., str], photographs: Path, tmp_path: Path
     (tmp_path / "run").mkdir()
     assert "holds no model" in refuses("predict", tmp_path / "run", photographs, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_else_the_folder_holds_is_said_in_one_line(
+    command: Any, run_dir: Path, photographs: Path, tmp_path: Path
+) -> None:
+    (photographs / ".ipynb_checkpoints").mkdir()
+    (photographs / ".ipynb_checkpoints/a.png").write_bytes(b"x")
+    (photographs / "sub/._b.jpg").write_bytes(b"x")
+    code, said, err = command("predict", run_dir, photographs, tmp_path / "out")
+    assert (code, said) == (0, f"3 images segmented: {tmp_path / 'out'}\n")
+    (line,) = [line for line in err.splitlines() if line.startswith("left out")]
+    assert "2 hidden or left by the system (.ipynb_checkpoints, sub/._b.jpg)" in line
+    assert "1 with other suffixes (notes.txt)" in line

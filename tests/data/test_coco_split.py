@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.data.coco_split import choose_folder, find_split
+from seamseg.data.coco_split import annotation_files, choose_folder, find_split
 
 
 def make(root: Path, *names: str) -> Path:
@@ -56,3 +56,10 @@ def test_the_first_folder_that_holds_a_file_is_chosen(tmp_path: Path) -> None:
     assert choose_folder(candidates, iter(["a.png", "b.png"]), "images") == tmp_path / "full"
     with pytest.raises(ValueError, match=r"none of the 2 images \(such as c.png\) is found; looked in .*missing, "):
         choose_folder(candidates, ["c.png", "d.png"], "images")
+
+
+def test_an_annotation_file_with_a_suffix_in_upper_case_is_found(tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    for name in ("panoptic_train.JSON", "._panoptic_val.json", "panoptic_val.txt"):
+        (tmp_path / "annotations" / name).touch()
+    assert annotation_files(tmp_path) == {"train": tmp_path / "annotations/panoptic_train.JSON"}

@@ -140,13 +140,13 @@ def test_a_folder_is_searched_recursively_in_sorted_order(tmp_path: Path) -> Non
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
-    found = [str(file.relative_to(tmp_path)) for file in find_images(tmp_path)]
+    found = [str(file.relative_to(tmp_path)) for file in find_images(tmp_path).paths]
     assert found == ["a/b/c.webp", "a/z.png", "b.JPG", "c.tiff"]
 
 
 def test_a_list_names_images_relative_to_its_own_folder(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("b.jpg\n\n  sub/a.png \n/absolute/c.jpg\n")
-    assert find_images(tmp_path / "list.txt") == [
+    assert find_images(tmp_path / "list.txt").paths == [
         tmp_path / "b.jpg",
         tmp_path / "sub/a.png",
         Path("/absolute/c.jpg"),
@@ -155,7 +155,7 @@ def test_a_list_names_images_relative_to_its_own_folder(tmp_path: Path) -> None:
 
 def test_a_file_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "odd.jpeg2").touch()
-    assert find_images(tmp_path / "odd.jpeg2") == [tmp_path / "odd.jpeg2"]
+    assert find_images(tmp_path / "odd.jpeg2").paths == [tmp_path / "odd.jpeg2"]
 
 
 def test_nothing_to_find_is_an_error(tmp_path: Path) -> None:
@@ -169,3 +169,48 @@ def test_nothing_to_find_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="UTF-8"):
         find_images(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind"),
+    [
+        (".jfif", "JPEG"), (".jpe", "JPEG"), (".mpo", "MPO"), (".avif", "AVIF"), (".jp2", "JPEG2000"), (".gif", "GIF"),
+        (".pnm", "PPM"), (".apng", "PNG"), (".JFIF", "JPEG"),
+    ],
+)  # fmt: skip
+def test_other_image_formats_are_found_and_read(tmp_path: Path, suffix: str, kind: str) -> None:
+    flat = np.full((24, 32, 3), (200, 40, 90), np.uint8)
+    file = tmp_path / f"a{suffix}"
+    Image.fromarray(flat).save(file, kind)
+    assert find_images(tmp_path).paths == [file]
+    assert np.abs(read_image(file).astype(int) - flat).max() < 6
+
+
+def test_formats_that_are_not_read_are_named_and_not_called_damaged(tmp_path: Path) -> None:
+    for name, fact in (("a.heic", r"\.heic"), ("b.WMV", "video")):
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic")
+        with pytest.raises(BrokenImageError, match=fact) as caught:
+            read_image(tmp_path / name)
+        assert "damaged" not in caught.value.reason
+
+
+def test_a_folder_of_other_files_says_what_they_are(tmp_path: Path) -> None:
+    for name in ("a.heic", "b.mp4", ".DS_Store"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(ValueError, match="holds no images") as caught:
+        find_images(tmp_path)
+    for name in ("a.heic", "b.mp4", ".DS_Store"):
+        assert name in str(caught.value)
+
+
+def test_a_list_may_name_the_home_folder_and_have_backslashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/a.png").touch()
+    (tmp_path / "odd\\b.png").touch()
+    (tmp_path / "list.txt").write_text("~/c.png\nsub\\a.png\nodd\\b.png\n")
+    assert find_images(tmp_path / "list.txt").paths == [
+        tmp_path / "home/c.png",
+        tmp_path / "sub/a.png",
+        tmp_path / "odd\\b.png",
+    ]

@@ -56,3 +56,22 @@ def test_the_folder_that_names_are_relative_to(tmp_path: Path, monkeypatch: pyte
     assert image_folder(Path("x")) == tmp_path / "x"
     assert image_folder(Path("x/list.txt")) == tmp_path / "x"
     assert image_folder(Path("a.jpg")) == tmp_path
+
+
+def test_what_else_a_folder_holds_is_said_once_without_the_results_in_it(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.png", ".ipynb_checkpoints/a.png", "clip.mp4", ".out/panoptic.json", ".out/overlay/a.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    said: list[str] = []
+    found = find_photographs(tmp_path, tmp_path / ".out", said.append)
+    assert [(one.name, one.file_name) for one in found] == [("a", "a.jpg"), ("a_2", "a.png")]
+    (sentence,) = said
+    assert "1 hidden or left by the system (.ipynb_checkpoints)" in sentence
+    assert "clip.mp4" in sentence
+    assert ".out" not in sentence.removeprefix(f"left out of {tmp_path}")
+
+
+def test_backslashes_in_the_name_of_a_photograph_become_folders_of_the_results(tmp_path: Path) -> None:
+    (tmp_path / "x\\a.png").write_bytes(b"x")
+    (found,) = find_photographs(tmp_path, tmp_path / "out")
+    assert (found.name, found.file_name, found.path.name) == ("x/a", "x/a.png", "x\\a.png")

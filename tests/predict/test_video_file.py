@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seamseg.predict.video_file import Video, VideoWriter
+from seamseg.predict.video_file import Video, VideoWriter, is_video
 
 
 @pytest.mark.parametrize("size", [(48, 64), (47, 65), (1, 1)])
@@ -37,3 +37,8 @@ def test_paths_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a\tb.mp4").write_bytes(b"film")
     with pytest.raises(ValueError, match="control"):
         Video.open(tmp_path / "a\tb.mp4")
+
+
+@pytest.mark.parametrize("suffix", [".wmv", ".flv", ".ts", ".3gp", ".M2TS", ".mp4"])
+def test_files_with_suffixes_of_videos_are_videos(tmp_path: Path, suffix: str) -> None:
+    assert is_video(tmp_path / f"a{suffix}")

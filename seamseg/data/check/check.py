@@ -16,6 +16,7 @@ from seamseg.data.check.split import ImageTask, SplitEntries, SplitFiles, read_e
 from seamseg.data.check.split_files import panoptic_files
 from seamseg.data.check.statistics import ClassStatistics, SplitStatistics, Statistics
 from seamseg.data.formats import FORMATS, choose_format, open_data_set, split_names
+from seamseg.data.input_folder import search_folder
 from seamseg.data.split_names import choose_split
 from seamseg.runtime.processes import results_in_order
 from seamseg.structures import Categories
@@ -152,6 +153,6 @@ class _Check:
         if split.named_pngs is None or not split.png_folder.is_dir():
             return
         named = {split.png_folder / name for name in split.named_pngs}
-        for path in sorted(split.png_folder.rglob("*.png")):
-            if path not in named and not path.name.startswith("."):
+        for path in search_folder(split.png_folder, {".png"}).paths:
+            if path not in named:
                 self._findings.add("stray-file", f"{split.files.name}: {path.relative_to(split.png_folder)}")

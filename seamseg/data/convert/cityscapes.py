@@ -14,6 +14,7 @@ from seamseg.data.convert.cityscapes_labels import CITYSCAPES, LARGEST_LABEL
 from seamseg.data.convert.job import Job
 from seamseg.data.convert.panoptic_target import PanopticTarget, Placement
 from seamseg.data.convert.segmentation import Segmentation
+from seamseg.data.input_folder import left_out_sentence, search_folder, subfolders
 from seamseg.data.label_map import read_label_map
 from seamseg.data.segment_measures import distinct_values
 from seamseg.runtime.journal import ItemOutput
@@ -64,7 +65,7 @@ def cityscapes_jobs(
     folder = source / LABEL_FOLDER
     if not folder.is_dir():
         raise FileNotFoundError(f"{source} is no Cityscapes folder: it has no {LABEL_FOLDER} in it")
-    found = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != WITHOUT_LABELS)
+    found = [path.name for path in subfolders(folder) if path.name != WITHOUT_LABELS]
     jobs = [_job(source, split, PanopticTarget(out, split, placement)) for split in splits or found]
     jobs = [job for job in jobs if job.items or splits]
     if not jobs:
@@ -76,7 +77,10 @@ def _job(source: Path, split: str, target: PanopticTarget) -> Job[Frame]:
     folder = source / LABEL_FOLDER / split
     if not folder.is_dir():
         raise FileNotFoundError(f"the folder {folder} of the split does not exist")
-    paths = sorted(folder.glob(f"*/*{LABEL_ENDING}"), key=lambda path: path.name)
+    labels = search_folder(folder, {".png"})
+    of_cities = (path for path in labels.paths if path.parent.parent == folder and path.name.endswith(LABEL_ENDING))
+    paths = sorted(of_cities, key=lambda path: path.name)
+    remark = left_out_sentence(folder, [one for one in labels.left_out if one.path.suffix != ".json"])  # of polygons
     frames = []
     for image_id, path in enumerate(paths, start=1):
         name = path.name.removesuffix(LABEL_ENDING)
@@ -90,6 +94,7 @@ def _job(source: Path, split: str, target: PanopticTarget) -> Job[Frame]:
         items=frames,
         convert=partial(convert_frame, target),
         options={"placement": target.placement},
+        remarks=(remark,) if remark else (),
     )
 
 

@@ -40,6 +40,7 @@ class Job(Generic[ItemT]):
         lists: keys of the lists in the JSON file.
         numbered: the list whose entries get an ``id``, counted from 1.
         options: choices that change the result and do not show in the head.
+        remarks: Sentences for the user on what the source holds beside the items.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Job(Generic[ItemT]):
     lists: tuple[str, ...] = ("images", "annotations")
     numbered: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -108,7 +110,7 @@ def run_job(
     """
     if not job.items:
         raise ValueError(f"{job.title}: there are no images to convert to {job.result}")
-    check_file_names((item.name for item in job.items), f"{job.title}: what is converted")
+    _check_names(job)
     if not overwrite and job.result.exists():
         _check_same(job)
         on_progress(len(job.items))
@@ -124,6 +126,17 @@ def run_job(
         write_whole(job.result, partial(_write_result, job, journal))
         journal.remove()
     return Outcome(len(job.items), len(kept), num_hidden)
+
+
+def _check_names(job: Job[Any]) -> None:
+    """Results are named after their items: readers must take the names, and two equal ones would be one file."""
+    check_file_names((item.name for item in job.items), f"{job.title}: what is converted")
+    known: dict[str, Item] = {}
+    for item in job.items:
+        other = known.setdefault(item.name, item)
+        if other is not item:
+            sources = f"{other.sources[-1]} and {item.sources[-1]}"
+            raise ValueError(f"{job.title}: {sources} would both become {item.name}; rename or remove one of them")
 
 
 def _check_same(job: Job[Any]) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,9 @@ from seamseg.data.convert.mask_classes import MaskClasses, read_mask_classes
 from seamseg.data.convert.panoptic_target import PanopticTarget, Placement
 from seamseg.data.convert.segmentation import Segmentation, color_ids
 from seamseg.data.images import find_images
+from seamseg.data.input_folder import FoundFiles, left_out_sentence, search_folder, subfolders
 from seamseg.data.label_map import read_label_map
+from seamseg.data.result_names import relative_name
 from seamseg.data.segment_measures import distinct_values
 from seamseg.runtime.journal import ItemOutput
 from seamseg.structures import VOID
@@ -72,66 +73,92 @@ def mask_jobs(
     """
     classes = read_mask_classes(source / CLASS_FILE)
     if (source / IMAGES).is_dir():
-        members = _divided(_labelled_images(source), val_every)
+        sources = _divided(_read_source(source), val_every)
     elif val_every is None:
-        folders = sorted(path.parent for path in source.glob(f"*/{IMAGES}") if path.is_dir())
-        members = {folder.name: _labelled_images(folder) for folder in folders}
+        folders = [folder for folder in subfolders(source) if (folder / IMAGES).is_dir()]
+        sources = {folder.name: _read_source(folder) for folder in folders}
     else:
         raise ValueError(f"{source} is divided into splits already; leave out the choice of images for validation")
-    if not members:
+    if not sources:
         raise FileNotFoundError(f"{source} has no folder {IMAGES}, and no folder of a split with {IMAGES} in it")
-    return [_job(classes, images, PanopticTarget(out, split, placement)) for split, images in members.items()]
+    return [_job(classes, content, PanopticTarget(out, split, placement)) for split, content in sources.items()]
 
 
-def _divided(images: list[LabelledImage], val_every: int | None) -> dict[str, list[LabelledImage]]:
+@dataclass(frozen=True)
+class _Source:
+    """The images of a split, and a sentence on other files beside them."""
+
+    images: list[LabelledImage]
+    remark: str | None
+
+
+def _divided(source: _Source, val_every: int | None) -> dict[str, _Source]:
     if val_every is None:
-        return {"train": images}
+        return {"train": source}
+    images = source.images
     if not 2 <= val_every <= len(images):
         raise ValueError(
             f"one of {val_every} images cannot be set aside for validation: there are {len(images)} images, and both "
             "splits need some"
         )
     chosen = set(range(val_every - 1, len(images), val_every))
-    return {
-        "train": [image for position, image in enumerate(images) if position not in chosen],
-        "val": [image for position, image in enumerate(images) if position in chosen],
-    }
+    train = [image for position, image in enumerate(images) if position not in chosen]
+    val = [image for position, image in enumerate(images) if position in chosen]
+    return {"train": _Source(train, source.remark), "val": _Source(val, source.remark)}
 
 
-def _labelled_images(folder: Path) -> list[LabelledImage]:
+def _read_source(folder: Path) -> _Source:
     """The photographs of a folder with their maps, by name; each has both, and no map is left over."""
-    names = {path.relative_to(folder / IMAGES).as_posix(): path for path in find_images(folder / IMAGES)}
-    stems = [Path(name).with_suffix("").as_posix() for name in names]
-    doubled = sorted(stem for stem, number in Counter(stems).items() if number > 1)
-    if doubled:
-        raise ValueError(f"{folder / IMAGES} has two images named {doubled[0]}; their maps would be the same file")
     for maps in (CLASSES, INSTANCES):
-        _check_partners(set(stems), folder / maps, folder / IMAGES)
-    return [
-        LabelledImage(number, name, path, *(folder / maps / f"{stem}.png" for maps in (CLASSES, INSTANCES)))
-        for number, (stem, (name, path)) in enumerate(zip(stems, names.items(), strict=True), start=1)
+        if not (folder / maps).is_dir():
+            raise FileNotFoundError(
+                f"the folder {folder / maps} does not exist; every image of {folder / IMAGES} needs a map in it"
+            )
+    found = {IMAGES: find_images(folder / IMAGES)}
+    found |= {maps: search_folder(folder / maps, {".png"}) for maps in (CLASSES, INSTANCES)}
+    photographs, class_maps, instance_maps = (_by_stem(folder / part, files.paths) for part, files in found.items())
+    for part, by_stem in ((CLASSES, class_maps), (INSTANCES, instance_maps)):
+        _check_partners(set(photographs), set(by_stem), folder / part, folder / IMAGES, found[part])
+    images = [
+        LabelledImage(number, relative_name(path, folder / IMAGES), path, class_maps[stem], instance_maps[stem])
+        for number, (stem, path) in enumerate(photographs.items(), start=1)
     ]
+    return _Source(images, left_out_sentence(folder, [one for files in found.values() for one in files.left_out]))
 
 
-def _check_partners(stems: set[str], maps: Path, images: Path) -> None:
-    if not maps.is_dir():
-        raise FileNotFoundError(f"the folder {maps} does not exist; every image of {images} needs a map in it")
-    found = {path.relative_to(maps).with_suffix("").as_posix() for path in maps.rglob("*.png")}
-    for alone, what in ((stems - found, f"no map in {maps}"), (found - stems, f"a map in {maps} but no image")):
+def _by_stem(folder: Path, paths: Iterable[Path]) -> dict[str, Path]:
+    """Files by their names below the folder, without suffix."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        stem = PurePosixPath(relative_name(path, folder)).with_suffix("").as_posix()
+        other = found.setdefault(stem, path)
+        if other is not path:
+            raise ValueError(
+                f"{other} and {path} have the same name but for their suffix, by which photographs and maps find each "
+                "other; rename or remove one of them"
+            )
+    return found
+
+
+def _check_partners(stems: set[str], with_map: set[str], maps: Path, images: Path, found: FoundFiles) -> None:
+    for alone, what in ((stems - with_map, f"no map in {maps}"), (with_map - stems, f"a map in {maps} but no image")):
         if alone:
             examples = ", ".join(sorted(alone)[:5])
-            raise ValueError(f"{len(alone)} name(s) of {images} have {what}, such as {examples}")
+            others = left_out_sentence(maps, found.left_out)
+            hint = f"; maps are PNG files; {others}" if others else ""
+            raise ValueError(f"{len(alone)} name(s) of {images} have {what}, such as {examples}{hint}")
 
 
-def _job(classes: MaskClasses, images: list[LabelledImage], target: PanopticTarget) -> Job[LabelledImage]:
+def _job(classes: MaskClasses, source: _Source, target: PanopticTarget) -> Job[LabelledImage]:
     return Job(
         title=target.split,
         description="from class maps and instance maps",
         result=target.json_file,
         head={"categories": classes.categories.to_list()},
-        items=images,
+        items=source.images,
         convert=partial(convert_labelled_image, target, classes),
         options={"placement": target.placement, "values": sorted(classes.class_of_value.items())},
+        remarks=(source.remark,) if source.remark else (),
     )
 
 

@@ -45,16 +45,18 @@ class PanopticTarget:
         annotation: Path,
         segmentation: Segmentation,
         num_hidden: int = 0,
+        png_file: str | None = None,
     ) -> ItemOutput:
         """Writes what belongs to one image.
 
         Args:
             image_id: in the new data set.
             photograph: the source's.
-            image_file: name of the photograph in the new data set, relative; the PNG is named after it.
+            image_file: name of the photograph in the new data set, relative.
             annotation: the file that the segments come from, for errors.
             segmentation: of the image.
             num_hidden: objects that the segmentation leaves out.
+            png_file: Name of the PNG in the new data set, relative; None names it after the photograph.
 
         Raises:
             ValueError: the photograph is broken or of another size.
@@ -63,7 +65,7 @@ class PanopticTarget:
         height, width = segmentation.ids.shape
         size = size_beside(photograph, (height, width))
         check_size(annotation, segmentation.ids.shape, size, f"its image {photograph} is {size_text(size)}")
-        png_file = Path(image_file).with_suffix(".png").as_posix()
+        png_file = png_file or Path(image_file).with_suffix(".png").as_posix()
         image_path = self.folder / "images" / self.split / image_file
         png_path = self.json_file.with_suffix("") / png_file
         place_photograph(photograph, image_path, self.placement)

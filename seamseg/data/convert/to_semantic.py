@@ -22,7 +22,7 @@ class _Conversion:
 
     def __call__(self, item: DataSetItem) -> ItemOutput:
         annotation = self.source.read_annotation(item.index)
-        label_file = Path(item.name).with_suffix(".png").as_posix()
+        label_file = f"{item.stem}.png"
         path = self.result.with_suffix("") / label_file
         data = cv2.imencode(".png", annotation.classes.astype(np.uint8)[annotation.ids])[1].tobytes()
         in_one_step(path, lambda unfinished: unfinished.write_bytes(data))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from seamseg.data.coco_index import images_by_id
 from seamseg.data.images import find_images
+from seamseg.data.input_folder import left_out_sentence
 from seamseg.data.json_fields import field, load_object
 from seamseg.data.panoptic_files import ListedSegments
 from seamseg.data.stated_size import size_text
@@ -37,13 +38,16 @@ Expected = Mapping[ImageId, Size | None]
 """The server's ids of images, and their sizes where they are known."""
 
 
-def expected_images(path: Path, benchmark: Benchmark) -> Expected:
+def expected_images(
+    path: Path, benchmark: Benchmark, on_left_out: Callable[[str], None] = lambda sentence: None
+) -> Expected:
     """The images that a submission must hold.
 
     Args:
         path: a JSON file with ``images`` (of COCO's image info, or an annotation), a folder of photographs, or a
             ``.txt`` list of them.
         benchmark: says what names mean.
+        on_left_out: Called with one sentence if a folder holds anything but photographs.
 
     Raises:
         FileNotFoundError: the path does not exist.
@@ -54,7 +58,10 @@ def expected_images(path: Path, benchmark: Benchmark) -> Expected:
             field(load_object(path), "images", list, str(path)), path
         ).values()
     else:
-        found = [(one.name, None) for one in find_images(path)]
+        images = find_images(path)
+        found = [(one.name, None) for one in images.paths]
+        if sentence := left_out_sentence(path, images.left_out):
+            on_left_out(sentence)
     expected = {_image_id(name, benchmark, path): size for name, size in found}
     if not expected:
         raise ValueError(f"{path} names no images")

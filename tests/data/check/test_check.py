@@ -392,3 +392,10 @@ def test_every_kind_is_provoked_by_a_test() -> None:
     }
     of_other_formats = {"unreadable-annotation"}
     assert provoked | elsewhere | of_other_formats == set(FAULT_KINDS)
+
+
+@pytest.mark.parametrize("name", [".ipynb_checkpoints/000.png", "@eaDir/000.png", "._000.png"])
+def test_leftovers_of_systems_are_no_stray_files(tiny: TinyDataset, name: str) -> None:
+    (tiny.png_folder / name).parent.mkdir(exist_ok=True)
+    (tiny.png_folder / name).write_bytes(b"x")
+    assert counts(tiny.folder) == {}

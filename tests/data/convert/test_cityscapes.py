@@ -127,3 +127,16 @@ def test_official_files_with_label_ids_go_first_and_undescribed_ids_are_errors(t
     run_job(job)
     annotation = CocoPanoptic(tmp_path / "out", "val").read_annotation(0)
     assert annotation.classes[annotation.ids].tolist() == [[13, 255, 255]]
+
+
+def test_leftovers_beside_the_maps_are_left_out(tmp_path: Path) -> None:
+    for folder in ("gtFine/val/ulm", "gtFine/.ipynb_checkpoints/ulm", "gtFine/__MACOSX/ulm"):
+        (tmp_path / folder).mkdir(parents=True)
+        for name in ("ulm_000000_000019", "._ulm_000000_000019"):
+            (tmp_path / folder / f"{name}_gtFine_instanceIds.png").write_bytes(b"x")
+    (tmp_path / "gtFine/val/ulm/ulm_000000_000019_gtFine_polygons.json").write_bytes(b"{}")
+    (job,) = cityscapes_jobs(tmp_path, tmp_path / "out")
+    assert (job.title, [item.name for item in job.items]) == ("val", ["ulm_000000_000019"])
+    assert len(job.remarks) == 1
+    assert "1 hidden or left by the system (ulm/._ulm" in job.remarks[0]
+    assert "polygons" not in job.remarks[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -216,3 +217,11 @@ def test_names_that_no_reader_takes_are_refused_before_the_work(tmp_path: Path) 
             run_job(job)
         assert repr(name) in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_items_of_one_name_are_refused_before_any_work(source: Path, tmp_path: Path) -> None:
+    job = semantic(source, tmp_path / "out")
+    twin = dataclasses.replace(job.items[0], index=1, annotation=job.items[1].annotation)
+    with pytest.raises(ValueError, match=r"000\.png and .*001\.png would both become 000\.png"):
+        run_job(dataclasses.replace(job, items=[job.items[0], twin]))
+    assert not (tmp_path / "out").exists()

@@ -35,3 +35,22 @@ def test_pixels_are_classes(tmp_path: Path) -> None:
         assert found.dtype == np.uint8
         assert (found == expected).all()
         assert (image["height"], image["width"]) == ids.shape
+
+
+def test_photographs_that_differ_only_in_suffix_keep_their_own_maps(tmp_path: Path) -> None:
+    tiny = write_tiny_panoptic(tmp_path / "data")
+    content = json.loads(tiny.json_file.read_text())
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    (tiny.image_folder / names[101]).rename(tiny.image_folder / "000.bmp")
+    for image in content["images"]:
+        image["file_name"] = "000.bmp" if image["id"] == 101 else image["file_name"]
+    tiny.json_file.write_text(json.dumps(content))
+    source = CocoPanoptic(tmp_path / "data", "train")
+    job = to_semantic_job(source, "train", tmp_path / "out")
+    run_job(job)
+    images = json.loads(job.result.read_text())["images"]
+    assert [image["labels"] for image in images][:2] == ["000.png", "000_2.png"]
+    for index, image in enumerate(images):
+        annotation = source.read_annotation(index)
+        found = cv2.imread(str(job.result.with_suffix("") / image["labels"]), cv2.IMREAD_UNCHANGED)
+        assert (found == annotation.classes[annotation.ids]).all()

@@ -116,3 +116,12 @@ def test_wrong_predictions_are_refused(folder: Path, change: Any, message: str) 
 def test_predictions_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"panoptic\.json does not exist; give the OUT folder"):
         open_predictions(tmp_path)
+
+
+def test_leftovers_in_a_folder_of_expected_images_are_left_out(tmp_path: Path) -> None:
+    for name in (FRAMES[0], "ulm/._ulm_000001_000019_leftImg8bit.png", ".ipynb_checkpoints/x.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    said: list[str] = []
+    assert set(expected_images(tmp_path, SMALL, said.append)) == {"ulm_000002_000019"}
+    assert "2 hidden or left by the system" in said[0]

@@ -1,0 +1,15 @@
+"""Names that results get from their images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seamseg.data.result_names import relative_name, unique_stems
+
+
+def test_images_that_differ_only_in_suffix_get_names_of_their_own() -> None:
+    assert unique_stems(["a.jpg", "a.png", "a_2.jpg", "b/a.jpg", "c.d.jpg"]) == ["a", "a_2", "a_2_2", "b/a", "c.d"]
+
+
+def test_backslashes_in_the_name_of_a_file_become_folders() -> None:
+    assert relative_name(Path("photos/sub/x\\a.jpg"), Path("photos")) == "sub/x/a.jpg"
