@@ -13,30 +13,46 @@ from numpy.typing import NDArray
 
 from seamseg.data.images import BrokenImageError, decode, read_bytes
 
+UNLABELED = -1
+"""The value of transparent pixels."""
+
+_OPAQUE = 128  # alpha from which a pixel counts; edges of shapes drawn with soft edges lie between
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_GREY, _PALETTE = 0, 3
+_GREY, _PALETTE, _GREY_ALPHA = 0, 3, 4
 
 
 def read_label_map(path: Path) -> NDArray[np.int32]:
     """Reads H×W numbers.
 
     Grey images give their values (8 or 16 bits; fewer bits are not stretched to 255), images with a palette the
-    positions in it, colour images ``red + 256 green + 65536 blue``.
+    positions in it, color images ``red + 256 green + 65536 blue``. Pixels that are more transparent than opaque are
+    :data:`UNLABELED`.
 
     Raises:
-        BrokenImageError: the file is missing, damaged, or has transparency or colours of 16 bits.
+        BrokenImageError: the file is missing, damaged, or has colors or transparency of 16 bits.
     """
     data = read_bytes(path)
     indices = _indices(path, data)
     pixels = decode(path, data, cv2.IMREAD_UNCHANGED) if indices is None else indices
     if pixels.ndim == 2 and pixels.dtype in (np.uint8, np.uint16):
         return pixels.astype(np.int32)
-    if pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8:
+    if pixels.ndim == 3 and pixels.shape[2] in (3, 4) and pixels.dtype == np.uint8:
         blue, green, red = (pixels[..., channel].astype(np.int32) for channel in range(3))
-        return red + 256 * green + 65536 * blue
+        values = red if _kind(data) == _GREY_ALPHA else red + 256 * green + 65536 * blue
+        return values if pixels.shape[2] == 3 else np.where(pixels[..., 3] < _OPAQUE, np.int32(UNLABELED), values)
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     kind = f"has {channels} channel(s) of {8 * pixels.itemsize} bits"
     raise BrokenImageError(path, f"{kind}; maps of numbers are grey, with a palette, or red, green, blue of 8 bits")
+
+
+def color_text(value: int) -> str:
+    """The value of a colored pixel as people write colors: ``#rrggbb``."""
+    return f"#{value & 255:02x}{value >> 8 & 255:02x}{value >> 16:02x}"
+
+
+def _kind(data: bytes) -> int | None:
+    """The color type of a PNG; None for other files."""
+    return data[25] if len(data) >= 33 and data.startswith(_SIGNATURE) else None
 
 
 def _indices(path: Path, data: bytes) -> NDArray[np.uint8] | None:
@@ -45,9 +61,10 @@ def _indices(path: Path, data: bytes) -> NDArray[np.uint8] | None:
     OpenCV looks the colours up, and stretches few bits to 0 … 255. Without the palette, and called grey, the same
     compressed data gives the numbers.
     """
-    if len(data) < 33 or not data.startswith(_SIGNATURE):
+    kind = _kind(data)
+    if kind is None:
         return None
-    depth, kind = data[24], data[25]
+    depth = data[24]
     if depth not in (1, 2, 4, 8) or not (kind == _PALETTE or (kind == _GREY and depth < 8)):
         return None
     stretch: int = 255 // (2**depth - 1)

@@ -59,18 +59,18 @@ def metadata_categories(content: dict[str, Any], path: Path) -> Categories:
         meta = content["meta"]
         num_stuff, names = int(meta["num_stuff"]), list(meta["categories"])
         palette, original_ids = list(meta["palette"]), list(meta["original_ids"])
-        return Categories(
-            tuple(
-                Category(str(name), index >= num_stuff, (int(red), int(green), int(blue)), int(original))
-                for index, (name, (red, green, blue), original) in enumerate(
-                    zip(names, palette, original_ids, strict=True)
-                )
-            )
+        classes = tuple(
+            Category(str(name), index >= num_stuff, (int(red), int(green), int(blue)), int(original))
+            for index, (name, (red, green, blue), original) in enumerate(zip(names, palette, original_ids, strict=True))
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} cannot be read as metadata of seamseg: {short_text(error)} in its part 'meta'"
         ) from error
+    try:
+        return Categories(classes)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as metadata of seamseg: {error}") from error
 
 
 def metadata_images(content: dict[str, Any], num_classes: int, path: Path) -> list[LegacyRecord]:

@@ -31,6 +31,8 @@ def read_panoptic_png(path: Path) -> NDArray[np.int32]:
 
 
 def _ids_of_picture(path: Path, pixels: NDArray[Any]) -> NDArray[np.int32]:
+    if pixels.ndim == 3 and pixels.shape[2] == 4 and pixels.dtype == np.uint8 and pixels[..., 3].min() == 255:
+        pixels = np.ascontiguousarray(pixels[..., :3])
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         channels = pixels.shape[2] if pixels.ndim == 3 else 1
         reason = f"has {channels} channel(s) of {8 * pixels.itemsize} bits; segment ids need red, green, blue of 8 bits"

@@ -49,7 +49,11 @@ def read_labels(path: Path) -> list[VistasLabel]:
     if doubled:
         raise ValueError(f"{path}: labels share the name {', '.join(doubled)}; each needs its own")
     sentence = f"{path} has no {{}} label that is evaluated"
-    check_both_kinds(categories_of(labels, range(len(labels))), sentence, "instances true", "instances false")
+    try:
+        categories = categories_of(labels, range(len(labels)))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    check_both_kinds(categories, sentence, "instances true", "instances false")
     return labels
 
 

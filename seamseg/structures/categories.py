@@ -56,7 +56,10 @@ class Categories:
             if doubled:
                 raise ValueError(f"categories share the {what} {', '.join(doubled)}; each needs its own")
         if len(self.classes) > VOID:
-            raise ValueError(f"{len(self.classes)} categories are more than the {VOID} that fit beside void")
+            raise ValueError(
+                f"{len(self.classes)} categories are more than the {VOID} that fit beside void, which is class {VOID}; "
+                "merge some or leave some out"
+            )
 
     @cached_property
     def num_stuff(self) -> int:

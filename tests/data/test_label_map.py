@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from seamseg.data.images import BrokenImageError
-from seamseg.data.label_map import read_label_map
+from seamseg.data.label_map import UNLABELED, read_label_map
 
 NUMBERS = np.random.default_rng(0).integers(0, 2, (13, 17)) * np.arange(17) % 16
 
@@ -56,8 +56,8 @@ def test_what_is_no_map(tmp_path: Path) -> None:
     path = tmp_path / "map.png"
     with pytest.raises(BrokenImageError, match="cannot be opened"):
         read_label_map(path)
-    Image.fromarray(np.zeros((3, 3, 4), np.uint8)).save(path)
-    with pytest.raises(BrokenImageError, match=r"4 channel\(s\) of 8 bits"):
+    assert cv2.imwrite(str(path), np.zeros((3, 3, 4), np.uint16))
+    with pytest.raises(BrokenImageError, match=r"4 channel\(s\) of 16 bits"):
         read_label_map(path)
     image = Image.fromarray(np.random.default_rng(0).integers(0, 16, (60, 60)).astype(np.uint8), mode="P")
     image.putpalette(bytes(range(48)))
@@ -67,3 +67,15 @@ def test_what_is_no_map(tmp_path: Path) -> None:
         path.write_bytes(whole[:length])
         with pytest.raises(BrokenImageError):
             read_label_map(path)
+
+
+def test_transparent_pixels_are_unlabeled_and_opaque_ones_keep_their_color(tmp_path: Path) -> None:
+    pixels = np.array([[(1, 2, 3, 255), (1, 2, 3, 200), (9, 9, 9, 0), (9, 9, 9, 100)]], np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "map.png")
+    color = 1 + 256 * 2 + 65536 * 3
+    assert read_label_map(tmp_path / "map.png").tolist() == [[color, color, UNLABELED, UNLABELED]]
+
+
+def test_grey_pixels_with_transparency_are_numbers(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[(7, 255), (200, 255), (3, 0)]], np.uint8), mode="LA").save(tmp_path / "map.png")
+    assert read_label_map(tmp_path / "map.png").tolist() == [[7, 200, UNLABELED]]

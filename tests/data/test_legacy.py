@@ -16,6 +16,7 @@ from legacy_folder import CLASS_MAP, META, write_legacy
 from seamseg.data.annotated_images import AnnotatedImages
 from seamseg.data.formats import open_data_set
 from seamseg.data.images import BrokenImageError
+from seamseg.data.legacy import legacy_splits
 
 
 def class_map(data: AnnotatedImages, index: int) -> list[list[int]]:
@@ -166,3 +167,22 @@ def test_wrong_masks(tmp_path: Path) -> None:
         data.read_annotation(0)
     with pytest.raises(BrokenImageError, match=r"a\.jpg cannot be opened"):
         data.read_image(0)
+
+
+def test_leftovers_and_suffixes_in_upper_case(tmp_path: Path) -> None:
+    write_legacy(tmp_path)
+    (tmp_path / "lst/._val.txt").write_bytes(b"x")
+    (tmp_path / "img/c.jpg").rename(tmp_path / "img/c.JPG")
+    (tmp_path / "msk/c.png").rename(tmp_path / "msk/c.PNG")
+    data = open_data_set(tmp_path, "train")
+    assert (data.image_path(1).name, data.annotation_path(1).name) == ("c.JPG", "c.PNG")
+    assert class_map(data, 1) == CLASS_MAP
+    assert legacy_splits(tmp_path) == ["train", "val"]
+
+
+def test_too_many_classes_are_counted(tmp_path: Path) -> None:
+    names = [f"class {number}" for number in range(300)]
+    meta = {"num_stuff": 2, "num_thing": 298, "categories": names, "palette": [[1, 2, 3]] * 300}
+    sentence = refused(write_legacy(tmp_path, meta | {"original_ids": list(range(300))}))
+    assert "300 categories" in sentence
+    assert "255" in sentence

@@ -62,3 +62,9 @@ def test_the_ids_of_a_real_file(shared: Path) -> None:
     assert set(np.unique(read_panoptic_png(folder / "000000000009.png"))) == {
         *(0, 8345037, 6968006, 2005197, 3658235, 2803959, 2992357, 2271460, 1720367, 8922372, 7113394)
     }
+
+
+def test_ids_in_an_opaque_image_with_alpha_are_read(tmp_path: Path) -> None:
+    pixels = np.full((4, 5, 4), (3, 2, 1, 255), np.uint8)  # blue, green, red, alpha
+    assert cv2.imwrite(str(tmp_path / "a.png"), pixels)
+    assert (read_panoptic_png(tmp_path / "a.png") == 1 + 256 * 2 + 65536 * 3).all()

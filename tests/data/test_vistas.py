@@ -320,3 +320,29 @@ def test_a_name_that_no_reader_takes_is_refused(tmp_path: Path) -> None:
     (first, *_) = sorted(path.glob("*.png"))
     first.rename(first.with_name("a\tb.png"))
     assert repr("a\tb") in refused(tmp_path)
+
+
+def test_leftovers_and_suffixes_in_upper_case(tmp_path: Path) -> None:
+    data = write_vistas(tmp_path / "vistas", versions=("v1.2",))
+    folder = data.root / "training/v1.2"
+    shutil.rmtree(folder / "panoptic")
+    shutil.copytree(data.root / "training", data.root / ".training_backup")
+    (folder / "instances/._x.png").write_bytes(b"x")
+    before = open_data_set(data.root, "training")
+    first = before.annotation_path(0), before.image_path(0)
+    for path in first:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    after = open_data_set(data.root, "train")
+    assert [after.image_id(index) for index in range(len(after))] == [before.image_id(0), before.image_id(1)]
+    assert (after.annotation_path(0).suffix, after.image_path(0).suffix) == (".PNG", ".JPG")
+    assert after.read_image(0).shape[:2] == after.sizes[0]
+
+
+def test_too_many_labels_are_counted_with_their_file(tmp_path: Path) -> None:
+    data = write_vistas(tmp_path / "vistas", versions=("v1.2",))
+    config = data.root / "config_v1.2.json"
+    content = json.loads(config.read_text())
+    content["labels"] += [content["labels"][0] | {"name": f"label--{number}"} for number in range(295)]
+    config.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"config_v1\.2\.json: 300 categories .* 255"):
+        open_data_set(data.root, "training")

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from seamseg.io.yaml_files import read_yaml
 from seamseg.structures.categories import VOID, Categories, Category, palette_color
 
-_KEYS = ("stuff", "things", "void")
+_KEYS = ("stuff", "things", "void", "color_distance")
+_LARGEST_DISTANCE = 442  # from black to white, rounded up
 _COLOR = re.compile(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})")
 _EXAMPLE = "such as `road: 1`, `road: [1, 4]`, `road: '#804080'` or `road: {pixels: 1, color: '#804080'}`"
 
@@ -23,10 +27,29 @@ class MaskClasses:
         categories: the original ids count from 1 in the order of the file, stuff first.
         class_of_value: the class of every value that a class map may hold, 255 for void; a colour is the value
             ``red + 256 green + 65536 blue``.
+        colored: Whether some values are colors.
+        color_distance: Largest distance in red, green and blue (0 … 441) at which a color that is not among the values
+            counts as the nearest one.
     """
 
     categories: Categories
     class_of_value: dict[int, int]
+    colored: bool = False
+    color_distance: float = 0
+
+    def nearest(self, colors: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The value that each of N colors is nearest to, and the distance."""
+        values, distances = np.zeros(len(colors), np.int64), np.full(len(colors), np.inf)
+        parts = _channels(colors)
+        for value in self.class_of_value:
+            distance = np.sqrt(((parts - _channels(np.array([value]))) ** 2).sum(axis=1))
+            values, distances = np.where(distance < distances, value, values), np.minimum(distance, distances)
+        return values, distances
+
+    def name_of(self, value: int) -> str:
+        """The name of the class that a known value stands for."""
+        number = self.class_of_value[value]
+        return "void" if number == VOID else self.categories.names[number]
 
 
 def read_mask_classes(path: Path) -> MaskClasses:
@@ -39,6 +62,7 @@ def read_mask_classes(path: Path) -> MaskClasses:
           car: {pixels: 3, color: "#0000f0"}      # and the colour that pictures show it in
           person: "#dc143c"                       # the colour of its pixels, where class maps are coloured
         void: [0, 255]                            # pixels without a label; 0 where this line is missing
+        color_distance: 20                        # how far pixels may be from their color; 0 without this line
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -57,10 +81,32 @@ def read_mask_classes(path: Path) -> MaskClasses:
             _take(values, pixels, len(categories), where)
             categories.append(Category(str(name), key == "things", color, len(categories) + 1))
     _take(values, _values(content.get("void", [0]), f"{path}, void"), VOID, f"{path}, void")
+    colored = _names_colors(content)
+    distance = _distance(content.get("color_distance", 0), colored, path)
     try:
-        return MaskClasses(Categories(tuple(categories)), values)
+        return MaskClasses(Categories(tuple(categories)), values, colored, distance)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _names_colors(content: dict[str, Any]) -> bool:
+    """Whether the pixels of some class, or of void, are given as colors."""
+    entries = [*content["stuff"].values(), *content["things"].values(), content.get("void")]
+    pixels = [entry.get("pixels") if isinstance(entry, dict) else entry for entry in entries]
+    return any(_is_color(part) for entry in pixels for part in (entry if isinstance(entry, list) else [entry]))
+
+
+def _distance(value: Any, colored: bool, path: Path) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LARGEST_DISTANCE:
+        raise ValueError(f"{path}: color_distance is {value!r}, expected a number in 0 … {_LARGEST_DISTANCE}")
+    if value and not colored:
+        raise ValueError(f"{path}: color_distance is {value}, but the pixels of no class are given as a color")
+    return float(value)
+
+
+def _channels(colors: NDArray[np.int64]) -> NDArray[np.float64]:
+    """N×3 red, green and blue."""
+    return np.stack([colors & 255, colors >> 8 & 255, colors >> 16], axis=1).astype(np.float64)
 
 
 def _load(path: Path) -> dict[str, Any]:

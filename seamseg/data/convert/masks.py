@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from seamseg.data.convert.panoptic_target import PanopticTarget, Placement
 from seamseg.data.convert.segmentation import Segmentation, color_ids
 from seamseg.data.images import find_images
 from seamseg.data.input_folder import FoundFiles, left_out_sentence, search_folder, subfolders
-from seamseg.data.label_map import read_label_map
+from seamseg.data.label_map import UNLABELED, color_text, read_label_map
 from seamseg.data.result_names import relative_name
 from seamseg.data.segment_measures import distinct_values
 from seamseg.runtime.journal import ItemOutput
@@ -24,6 +25,7 @@ from seamseg.structures import VOID
 
 CLASS_FILE = "classes.yaml"
 IMAGES, CLASSES, INSTANCES = "images", "classes", "instances"
+_NUM_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ def _job(classes: MaskClasses, source: _Source, target: PanopticTarget) -> Job[L
         head={"categories": classes.categories.to_list()},
         items=source.images,
         convert=partial(convert_labelled_image, target, classes),
-        options={"placement": target.placement, "values": sorted(classes.class_of_value.items())},
+        options={"placement": target.placement, "values": sorted(classes.class_of_value.items())}
+        | ({"color_distance": classes.color_distance} if classes.color_distance else {}),
         remarks=(source.remark,) if source.remark else (),
     )
 
@@ -191,16 +194,13 @@ def segments_of_maps(
         classes: what the class map's values mean.
 
     Raises:
-        ValueError: the class map holds a value that stands for no class and not for void.
+        ValueError: The class map holds a value that stands for no class and not for void, and no color that does is
+            near enough.
     """
     values, value_of_pixel = distinct_values(class_map)
-    unknown = [value for value in values.tolist() if value not in classes.class_of_value]
-    if unknown:
-        examples = ", ".join(map(str, unknown[:5]))
-        raise ValueError(f"pixels of {examples} stand for no class; name them in {CLASS_FILE}, or list them under void")
     num_stuff = classes.categories.num_stuff
-    class_of_pixel = np.array([classes.class_of_value[value] for value in values.tolist()], np.int64)[value_of_pixel]
-    thing = (class_of_pixel >= num_stuff) & (class_of_pixel != VOID)
+    class_of_pixel = _classes_of_values(values, value_of_pixel, classes)[value_of_pixel]
+    thing = (class_of_pixel >= num_stuff) & (class_of_pixel != VOID) & (instance_map != UNLABELED)
     pairs, pair_of_pixel = distinct_values(class_of_pixel << 24 | np.where(thing, instance_map, 0))
     owners = [(pair >> 24, pair & (2**24 - 1)) for pair in pairs.tolist()]
     labelled = [number for number, _ in owners if number != VOID]
@@ -212,3 +212,41 @@ def segments_of_maps(
         one for one, (number, instance) in zip(ids, owners, strict=True) if num_stuff <= number < VOID and instance == 0
     )
     return Segmentation(np.array(ids, np.int32)[pair_of_pixel], category_ids, crowd)
+
+
+def _classes_of_values(
+    values: NDArray[np.int64], value_of_pixel: NDArray[np.int64], classes: MaskClasses
+) -> NDArray[np.int64]:
+    """The class of each of K values; those of colors that are not listed are the nearest ones' within the distance."""
+    known = classes.class_of_value | {UNLABELED: VOID}
+    unknown = np.array([value for value in values.tolist() if value not in known], np.int64)
+    if len(unknown):
+        nearest, distances = classes.nearest(unknown)
+        far = ~(distances <= classes.color_distance) | (not classes.colored)
+        if far.any():
+            counts = dict(zip(values.tolist(), np.bincount(value_of_pixel.ravel()).tolist(), strict=True))
+            rows = zip(unknown[far].tolist(), nearest[far].tolist(), distances[far].tolist(), strict=True)
+            raise ValueError(_unknown_values(sorted(rows, key=lambda row: -counts[row[0]]), counts, classes))
+        known |= {one: known[other] for one, other in zip(unknown.tolist(), nearest.tolist(), strict=True)}
+    return np.array([known[value] for value in values.tolist()], np.int64)
+
+
+def _unknown_values(rows: list[tuple[int, int, float]], counts: dict[int, int], classes: MaskClasses) -> str:
+    """What to say of values, their nearest known ones and their distances; the most frequent come first."""
+    remedy = f"name them in {CLASS_FILE}, or list them under void"
+    if classes.colored:
+        examples = [
+            f"{color_text(value)} ({_pixels(counts[value])}, {distance:.0f} from {classes.name_of(other)})"
+            for value, other, distance in rows[:_NUM_EXAMPLES]
+        ]
+        distance = math.ceil(max(row[2] for row in rows))
+        remedy += f"; `color_distance: {distance}` there would count all of them as the nearest class"
+    else:
+        shown = ((value, value if value < 2**16 else color_text(value)) for value, _, _ in rows[:_NUM_EXAMPLES])
+        examples = [f"{text} ({_pixels(counts[value])})" for value, text in shown]
+    more = f" and {len(rows) - _NUM_EXAMPLES:,} other values" if len(rows) > _NUM_EXAMPLES else ""
+    return f"pixels of {', '.join(examples)}{more} stand for no class; {remedy}"
+
+
+def _pixels(number: int) -> str:
+    return f"{number:,} pixel{'' if number == 1 else 's'}"

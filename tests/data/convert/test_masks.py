@@ -121,7 +121,10 @@ def test_maps_with_palettes_and_with_colours(tmp_path: Path) -> None:
         ),
         (lambda folder: (folder / "images/b.jpg").unlink(), r"a map in .*classes but no image, such as b"),
         (lambda folder: (folder / "classes.yaml").unlink(), "has to say which classes the masks show"),
-        (lambda folder: (folder / "images/a.png").write_bytes(b""), "two images named a"),
+        (
+            lambda folder: (folder / "images/a.png").write_bytes(b""),
+            r"images/a\.jpg and .*images/a\.png have the same name",
+        ),
         (lambda folder: (folder / "instances").rename(folder / "x"), "instances does not exist; every image"),
         (lambda folder: (folder / "images").rename(folder / "x"), "has no folder images"),
     ],
@@ -172,7 +175,7 @@ def test_void_is_0_where_nothing_is_said(tmp_path: Path) -> None:
 def test_pixels_without_meaning(tmp_path: Path) -> None:
     (tmp_path / "classes.yaml").write_text(CLASSES)
     classes = read_mask_classes(tmp_path / "classes.yaml")
-    with pytest.raises(ValueError, match="pixels of 6, 9 stand for no class"):
+    with pytest.raises(ValueError, match=r"pixels of 6 \(1 pixel\), 9 \(1 pixel\) stand for no class"):
         segments_of_maps(np.array([[1, 9, 6]], np.int32), np.zeros((1, 3), np.int32), classes)
 
 
@@ -199,3 +202,97 @@ def test_labels_of_a_turned_photograph_say_which_way_is_up(tmp_path: Path) -> No
     assert data.sizes == [(3, 4), (3, 4)]
     for index in range(2):
         assert abs(data.read_image(index).astype(int) - lying).mean() < 8
+
+
+COLORED = "stuff: {road: '#804080'}\nthings: {car: '#0000f0'}\nvoid: ['#000000']\n"
+
+
+def write_colored(folder: Path, pixels: list[list[tuple[int, ...]]], classes: str = COLORED) -> Path:
+    source = write_source(folder, ("a",), classes)
+    Image.fromarray(np.array(pixels, np.uint8)).save(source / "classes/a.png")
+    for part, shape in (("images", (3, 4, 3)), ("instances", (3, 4))):
+        suffix = "jpg" if part == "images" else "png"
+        assert cv2.imwrite(str(source / f"{part}/a.{suffix}"), np.ones(shape, np.uint8))
+    return source
+
+
+ROAD, CAR = (0x80, 0x40, 0x80), (0, 0, 0xF0)
+SOFT = [
+    [ROAD, ROAD, ROAD, CAR],
+    [ROAD, (0x82, 0x41, 0x80), (0x7E, 0x40, 0x83), CAR],
+    [ROAD, ROAD, (0x40, 0x20, 0xB8), CAR],
+]
+
+
+def test_soft_colors_are_named_as_colors_with_their_pixels_and_what_is_near(tmp_path: Path) -> None:
+    source = write_colored(tmp_path / "in", SOFT)
+    with pytest.raises(ValueError, match=r"classes/a\.png: ") as caught:
+        run_job(mask_jobs(source, tmp_path / "out")[0])
+    for fact in ("#824180 (1 pixel, 2 from road)", "#7e4083 (1 pixel, 4 from road)", "#4020b8", "color_distance: 91"):
+        assert fact in str(caught.value)
+
+
+def test_soft_colors_are_the_nearest_class_within_the_distance(tmp_path: Path) -> None:
+    source = write_colored(tmp_path / "in", SOFT, COLORED + "color_distance: 5\n")
+    with pytest.raises(ValueError, match=r"#4020b8 \(1 pixel, 91 from") as caught:
+        run_job(mask_jobs(source, tmp_path / "out")[0])
+    assert "#824180" not in str(caught.value)
+    (source / "classes.yaml").write_text(COLORED + "color_distance: 91\n")
+    run_job(mask_jobs(source, tmp_path / "out")[0])
+    annotation = CocoPanoptic(tmp_path / "out", "train").read_annotation(0)
+    assert annotation.classes[annotation.ids].tolist() == [[0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 1]]
+
+
+def test_transparent_pixels_are_void(tmp_path: Path) -> None:
+    rows = [[(*ROAD, 255)] * 3 + [(*CAR, 255)], [(*ROAD, 255)] * 4, [(*ROAD, 0), (5, 5, 5, 0), (*CAR, 255), (*CAR, 9)]]
+    run_job(mask_jobs(write_colored(tmp_path / "in", rows), tmp_path / "out")[0])
+    annotation = CocoPanoptic(tmp_path / "out", "train").read_annotation(0)
+    assert annotation.classes[annotation.ids].tolist() == [[0, 0, 0, 1], [0, 0, 0, 0], [255, 255, 1, 255]]
+
+
+@pytest.mark.parametrize("distance", ["-1", "500", "true", "near"])
+def test_a_color_distance_out_of_range_is_refused(tmp_path: Path, distance: str) -> None:
+    (tmp_path / "classes.yaml").write_text(COLORED + f"color_distance: {distance}\n")
+    with pytest.raises(ValueError, match=r"classes\.yaml: color_distance is .*442"):
+        read_mask_classes(tmp_path / "classes.yaml")
+
+
+def test_a_color_distance_without_colors_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "classes.yaml").write_text(CLASSES + "color_distance: 3\n")
+    with pytest.raises(ValueError, match="color_distance is 3"):
+        read_mask_classes(tmp_path / "classes.yaml")
+
+
+def test_leftovers_and_upper_case_suffixes_beside_the_maps(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "in", ("a", "b"))
+    (source / "classes/a.png").rename(source / "classes/a.PNG")
+    for name in ("images/._a.jpg", "classes/._a.png", "classes/.ipynb_checkpoints/a.png", "instances/@eaDir/a.png"):
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).write_bytes(b"x")
+    (job,) = mask_jobs(source, tmp_path / "out")
+    assert [(item.name, item.class_map.name) for item in job.items] == [("a.jpg", "a.PNG"), ("b.jpg", "b.png")]
+    (remark,) = job.remarks
+    assert "4 hidden or left by the system" in remark
+    run_job(job)
+
+
+def test_hidden_folders_are_no_splits(tmp_path: Path) -> None:
+    write_source(tmp_path / "in/train", ("x",))
+    write_source(tmp_path / "in/__MACOSX", ("x",))
+    write_source(tmp_path / "in/.trash", ("x",))
+    (tmp_path / "in/classes.yaml").write_text(CLASSES)
+    assert [job.title for job in mask_jobs(tmp_path / "in", tmp_path / "out")] == ["train"]
+
+
+def test_maps_that_are_not_png_are_named(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "in", ("a",))
+    (source / "classes/a.png").rename(source / "classes/a.bmp")
+    with pytest.raises(ValueError, match=r"no map in .*such as a; maps are PNG files; .*a\.bmp"):
+        mask_jobs(source, tmp_path / "out")
+
+
+def test_too_many_classes_are_counted(tmp_path: Path) -> None:
+    things = ", ".join(f"c{number}: {number + 2}" for number in range(299))
+    (tmp_path / "classes.yaml").write_text(f"stuff: {{road: 1}}\nthings: {{{things}}}")
+    with pytest.raises(ValueError, match=r"classes\.yaml: 300 categories .* 255"):
+        read_mask_classes(tmp_path / "classes.yaml")
