@@ -66,5 +66,8 @@ def _sentence(job: Job[Any], outcome: Outcome) -> str:
         remarks.append(f"{outcome.num_kept} of them earlier")
     if outcome.num_hidden:
         remarks.append(f"{counted(outcome.num_hidden, 'object')} left out that others cover")
+    if outcome.num_replaced:
+        fate = "replaced by their boxes" if job.options.get("without_outline") == "box" else "left out"
+        remarks.append(f"{counted(outcome.num_replaced, 'object')} without an outline {fate}")
     said = ", ".join([counted(outcome.num_items, "image"), *remarks])
     return f"{job.title}: {said}: {job.result}"

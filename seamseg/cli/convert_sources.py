@@ -81,17 +81,34 @@ def _add_detection(parser: argparse.ArgumentParser) -> None:
         help="PNGs named like the photographs, whose values are category ids",
     )
     parser.add_argument(
-        "--stuff-values", type=Path, metavar="YAML", help="value: category id (0 for void), where values are no ids"
+        "--stuff-values",
+        type=Path,
+        metavar="YAML",
+        help="value: category id (0 for void), where values are no ids",
     )
     parser.add_argument(
         "--categories", type=Path, metavar="JSON", help="list of things and stuff with id, name, isthing, color"
+    )
+    parser.add_argument(
+        "--without-outline",
+        choices=("error", "skip", "box"),
+        default="error",
+        help="objects whose outline is missing or wrong: stop with an error, skip them, or take their boxes instead "
+        "(default: error)",
     )
     _add_placement(parser)
 
 
 def _detection(options: argparse.Namespace) -> list[Job[Any]]:
     values = None if options.stuff_values is None else _number_table(options.stuff_values)
-    source = DetectionSource(options.annotations, options.photographs, options.stuff_maps, options.categories, values)
+    source = DetectionSource(
+        options.annotations,
+        options.photographs,
+        options.stuff_maps,
+        options.categories,
+        values,
+        options.without_outline,
+    )
     return [detection_job(source, PanopticTarget(options.out, options.split, options.images))]
 
 

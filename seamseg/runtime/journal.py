@@ -34,11 +34,13 @@ class ItemOutput:
         files: that were written, each in one step.
         entries: what to append to the lists of the JSON file, by their keys.
         num_hidden: objects that are left out because others cover them.
+        num_replaced: Objects without a usable outline, which are left out or shown by their boxes.
     """
 
     files: tuple[Path, ...]
     entries: dict[str, list[dict[str, Any]]]
     num_hidden: int = 0
+    num_replaced: int = 0
 
 
 class Journal:
@@ -95,6 +97,7 @@ class Journal:
             "files": [os.path.relpath(path, self._path.parent) for path in converted.files],
             "entries": converted.entries,
             "hidden": converted.num_hidden,
+            "replaced": converted.num_replaced,
         }
         self._append(line)
 
@@ -109,7 +112,7 @@ class Journal:
         self._file.seek(self._places[name])
         line = json.loads(self._file.readline())
         files = (self._path.parent / name for name in line["files"])
-        return ItemOutput(tuple(files), line["entries"], line["hidden"])
+        return ItemOutput(tuple(files), line["entries"], line["hidden"], line.get("replaced", 0))
 
     def files(self) -> Iterator[Path]:
         """All that were written."""

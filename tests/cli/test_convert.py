@@ -116,3 +116,30 @@ def test_swapped_sizes_are_converted_with_one_warning(command: Any, tmp_path: Pa
         assert str(tiny.json_file) in line
     content = json.loads((tmp_path / "to-detection/annotations/instances_train.json").read_text())
     assert {entry["id"]: (entry["height"], entry["width"]) for entry in content["images"]} == sizes
+
+
+def test_objects_without_outline_are_counted(command: Any, data: Path, tmp_path: Path) -> None:
+    command("convert", "to-detection", data, tmp_path / "det", "--with-stuff", "--split", "val")
+    file = tmp_path / "det/annotations/instances_val.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0]["segmentation"] = []
+    file.write_text(json.dumps(content))
+    arguments = ("convert", "detection", file, data / "images/val", tmp_path / "out", "--split")
+    code, _, err = command(*arguments, "a")
+    assert code == 2
+    for fact in ("instances_val.json", "the annotation 1 of image", "it is empty", "--without-outline"):
+        assert fact in err
+    assert "1 object without an outline left out" in command(*arguments, "b", "--without-outline", "skip").out
+    assert (
+        "1 object without an outline replaced by their boxes"
+        in command(*arguments, "c", "--without-outline", "box").out
+    )
+
+
+def test_leftovers_beside_masks_are_said_in_one_line(command: Any, masks: Path, tmp_path: Path) -> None:
+    for name in ("images/._a.jpg", "classes/._a.png", "instances/Thumbs.db"):
+        (masks / name).write_bytes(b"x")
+    code, _, err = command("convert", "masks", masks, tmp_path / "out", "--val-every", 3)
+    assert code == 0
+    (line,) = [line for line in err.splitlines() if line.startswith("left out")]
+    assert "3 hidden or left by the system" in line

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ from pycocotools import mask as run_lengths
 
 from seamseg.data.convert.detection_source import DetectionImage, detection_categories, read_detection
 from seamseg.data.convert.job import Job
-from seamseg.data.convert.outlines import read_outline
+from seamseg.data.convert.outlines import WithoutOutline, annotation_text, read_outline, replace_outlines
 from seamseg.data.convert.panoptic_target import PanopticTarget
 from seamseg.data.convert.segmentation import Segmentation, color_ids
 from seamseg.data.json_fields import flag_field
-from seamseg.data.label_map import read_label_map
+from seamseg.data.label_map import UNLABELED, color_text, read_label_map
 from seamseg.data.segment_measures import distinct_values
 from seamseg.data.stated_size import check_size, size_text
 from seamseg.runtime.journal import ItemOutput
@@ -34,6 +34,7 @@ class DetectionSource:
         stuff_maps: folder of PNG files whose values are category ids; None: stuff is among the annotations.
         categories: JSON file that says which categories are things; None: the annotations say it.
         stuff_values: category id (0: void) by the value in the maps, for maps whose values are no category ids.
+        without_outline: What becomes of objects whose outline is missing or wrong.
     """
 
     annotations: Path
@@ -41,6 +42,7 @@ class DetectionSource:
     stuff_maps: Path | None = None
     categories: Path | None = None
     stuff_values: dict[int, int] | None = None
+    without_outline: WithoutOutline = "error"
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,20 @@ class _Conversion:
     target: PanopticTarget
     categories: Categories
     stuff_values: dict[int, int]
+    without_outline: WithoutOutline
 
     def __call__(self, image: DetectionImage) -> ItemOutput:
-        objects = json.loads(image.objects)
         stuff = None if image.stuff_map is None else _stuff_classes(image, self.categories, self.stuff_values)
         try:
+            objects, num_replaced = replace_outlines(json.loads(image.objects), image.size, self.without_outline)
             segmentation, num_hidden = segments_of_objects(objects, image.size, self.categories, stuff)
         except ValueError as error:
             raise ValueError(f"{self.annotations}: {error}") from error
         annotation = image.stuff_map or Path(image.image_file)
-        return self.target.write(
-            image.image_id, image.photograph, image.image_file, annotation, segmentation, num_hidden
+        written = self.target.write(
+            image.image_id, image.photograph, image.image_file, annotation, segmentation, num_hidden, image.png_file
         )
+        return replace(written, num_replaced=num_replaced)
 
 
 def detection_job(source: DetectionSource, target: PanopticTarget) -> Job[DetectionImage]:
@@ -72,7 +76,8 @@ def detection_job(source: DetectionSource, target: PanopticTarget) -> Job[Detect
         ValueError: a JSON file is wrong.
     """
     categories = detection_categories(source.annotations, source.categories)
-    images = read_detection(source.annotations, source.images, source.stuff_maps)
+    without_outline = source.without_outline
+    images = read_detection(source.annotations, source.images, source.stuff_maps, without_outline != "error")
     stuff_values = source.stuff_values or {
         category.original_id: category.original_id for category in categories.classes
     }
@@ -85,8 +90,10 @@ def detection_job(source: DetectionSource, target: PanopticTarget) -> Job[Detect
         result=target.json_file,
         head={"categories": categories.to_list()},
         items=images,
-        convert=_Conversion(source.annotations, target, categories, stuff_values),
-        options={"placement": target.placement, "stuff": sorted(stuff_values.items())},
+        convert=_Conversion(source.annotations, target, categories, stuff_values, without_outline),
+        # Choices that nobody made are not noted, so that conversions of earlier versions still count as complete.
+        options={"placement": target.placement, "stuff": sorted(stuff_values.items())}
+        | ({} if without_outline == "error" else {"without_outline": without_outline}),
     )
 
 
@@ -98,8 +105,9 @@ def _stuff_classes(image: DetectionImage, categories: Categories, values_to_ids:
     values, positions = distinct_values(stuff_map)
     classes = []
     for value in values.tolist():
-        if value not in values_to_ids and value not in (0, 255):
-            raise ValueError(f"{image.stuff_map} holds the value {value}, which is no category and not void (0, 255)")
+        if value not in values_to_ids and value not in (UNLABELED, 0, 255):
+            shown = value if value < 2**16 else f"{value} (the color {color_text(value)})"
+            raise ValueError(f"{image.stuff_map} holds the value {shown}, which is no category and not void (0, 255)")
         number = categories.class_of_original_id.get(values_to_ids.get(value, 0), VOID)
         classes.append(number if number < categories.num_stuff else VOID)
     return np.array(classes, np.int64)[positions]
@@ -158,7 +166,7 @@ class _Mask:
 
     @classmethod
     def read(cls, entry: dict[str, Any], size: Size, categories: Categories) -> _Mask:
-        where = f"the annotation {entry.get('id', '')} of image {entry.get('image_id')}"
+        where = annotation_text(entry)
         number = categories.class_of_original_id.get(entry["category_id"])
         if number is None:
             raise ValueError(f"{where}: its category_id {entry['category_id']} is not among the categories")

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from seamseg.data.coco_index import coco_classes
+from seamseg.data.convert.outlines import WITHOUT_OUTLINE_HINT
+from seamseg.data.input_folder import existing_suffix
 from seamseg.data.json_fields import field, file_field, image_id_field, load_object, short_text
+from seamseg.data.result_names import unique_stems
 from seamseg.structures import Categories, ImageId, Size
 
 
@@ -23,6 +26,7 @@ class DetectionImage:
         image_file: name of the photograph below its folder.
         size: height and width as the JSON file states them.
         photograph: file.
+        png_file: Name of the PNG in the result; each image has its own.
         stuff_map: file of stuff values; None where stuff comes as annotations, or not at all.
         objects: the image's annotations as JSON, which takes less memory than the parsed ones.
     """
@@ -31,6 +35,7 @@ class DetectionImage:
     image_file: str
     size: Size
     photograph: Path
+    png_file: str
     stuff_map: Path | None
     objects: bytes
 
@@ -43,26 +48,55 @@ class DetectionImage:
         return (self.photograph,) if self.stuff_map is None else (self.photograph, self.stuff_map)
 
 
-def read_detection(path: Path, images: Path, stuff_maps: Path | None) -> list[DetectionImage]:
+def read_detection(
+    path: Path, images: Path, stuff_maps: Path | None, without_outlines: bool = False
+) -> list[DetectionImage]:
     """The images of a COCO detection file, in its order, those without objects too.
 
     Args:
         path: of the JSON file, such as ``instances_train2017.json``.
         images: folder of the photographs.
         stuff_maps: folder of PNG files named like the photographs.
+        without_outlines: Whether annotations may lack the key ``segmentation``.
 
     Raises:
         ValueError: the file is not of that form, or contradicts itself.
     """
     content = load_object(path)
+    objects = _objects_by_image(content, path, without_outlines)
+    entries = _image_entries(content, path)
+    stems = unique_stems(name for name, _ in entries.values())
+    if stuff_maps is not None:
+        _check_stuff_maps([name for name, _ in entries.values()], path)
+    found = []
+    for (image_id, (name, size)), stem in zip(entries.items(), stems, strict=True):
+        stuff_map = None if stuff_maps is None else existing_suffix(stuff_maps / f"{stem}.png")
+        own = json.dumps(objects.pop(image_id, [])).encode()
+        found.append(DetectionImage(image_id, name, size, images / name, f"{stem}.png", stuff_map, own))
+    if objects:
+        raise ValueError(
+            f"{path}: annotations speak of the image {short_text(next(iter(objects)))}, which is not among the images"
+        )
+    return found
+
+
+def _objects_by_image(content: dict[str, Any], path: Path, without_outlines: bool) -> dict[ImageId, list[Any]]:
     objects: dict[ImageId, list[Any]] = defaultdict(list)
     for position, entry in enumerate(field(content, "annotations", list, str(path))):
         where = f"{path}, annotation {position}"
         field(entry, "category_id", int, where)
-        if "segmentation" not in entry:
-            raise ValueError(f"{where}: the key 'segmentation' is missing; boxes alone do not say who owns a pixel")
+        if "segmentation" not in entry and not without_outlines:
+            raise ValueError(
+                f"{where}: the key 'segmentation' is missing; boxes alone do not say who owns a pixel "
+                f"({WITHOUT_OUTLINE_HINT})"
+            )
         objects[image_id_field(entry, "image_id", where)].append(entry)
-    found: dict[ImageId, DetectionImage] = {}
+    return objects
+
+
+def _image_entries(content: dict[str, Any], path: Path) -> dict[ImageId, tuple[str, Size]]:
+    """Name of the photograph, height and width of every image."""
+    found: dict[ImageId, tuple[str, Size]] = {}
     names: set[str] = set()
     for position, entry in enumerate(field(content, "images", list, str(path))):
         image_id = image_id_field(entry, "id", f"{path}, image {position}")
@@ -71,15 +105,20 @@ def read_detection(path: Path, images: Path, stuff_maps: Path | None) -> list[De
         if image_id in found or name in names:
             raise ValueError(f"{where}: its id or its file {name} is that of another image")
         names.add(name)
-        size = field(entry, "height", int, where), field(entry, "width", int, where)
-        stuff_map = None if stuff_maps is None else stuff_maps / Path(name).with_suffix(".png")
-        own = json.dumps(objects.pop(image_id, [])).encode()
-        found[image_id] = DetectionImage(image_id, name, size, images / name, stuff_map, own)
-    if objects:
-        raise ValueError(
-            f"{path}: annotations speak of the image {short_text(next(iter(objects)))}, which is not among the images"
-        )
-    return list(found.values())
+        found[image_id] = name, (field(entry, "height", int, where), field(entry, "width", int, where))
+    return found
+
+
+def _check_stuff_maps(names: list[str], path: Path) -> None:
+    """Maps of stuff are found by the names of photographs without suffix, so these must differ."""
+    known: dict[Path, str] = {}
+    for name in names:
+        other = known.setdefault(Path(name).with_suffix(""), name)
+        if other != name:
+            raise ValueError(
+                f"{path}: {other} and {name} have the same name but for their suffix, so their maps of stuff would be "
+                "the same file; rename one of them"
+            )
 
 
 def detection_categories(path: Path, table: Path | None) -> Categories:

@@ -77,12 +77,14 @@ class Outcome:
         num_items: images of the result.
         num_kept: of them, those that an interrupted run had converted.
         num_hidden: objects that others cover.
+        num_replaced: Objects without a usable outline.
         complete_already: nothing was done, the result was there.
     """
 
     num_items: int
     num_kept: int = 0
     num_hidden: int = 0
+    num_replaced: int = 0
     complete_already: bool = False
 
 
@@ -123,9 +125,10 @@ def run_job(
         _convert(job, kept, journal, num_workers, on_progress, on_failure)
         os.sync()  # what the JSON file names shall be on the disk before it is
         num_hidden = sum(record.num_hidden for record in _records(job, journal))
+        num_replaced = sum(record.num_replaced for record in _records(job, journal))
         write_whole(job.result, partial(_write_result, job, journal))
         journal.remove()
-    return Outcome(len(job.items), len(kept), num_hidden)
+    return Outcome(len(job.items), len(kept), num_hidden, num_replaced)
 
 
 def _check_names(job: Job[Any]) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 from pycocotools import mask as run_lengths
 
+from seamseg.data.json_fields import short_text
 from seamseg.data.stated_size import size_text
 from seamseg.structures import Size
+
+WithoutOutline = Literal["error", "skip", "box"]
+"""What becomes of an annotation whose outline cannot be used: an error, nothing, or its box instead."""
+
+WITHOUT_OUTLINE_HINT = "--without-outline skip leaves such objects out, --without-outline box takes their boxes"
 
 
 def read_outline(shape: Any, size: Size, where: str) -> dict[str, Any]:
@@ -26,18 +32,86 @@ def read_outline(shape: Any, size: Size, where: str) -> dict[str, Any]:
         ValueError: it is none of the three forms, does not cover the image, or leads out of it.
     """
     try:
-        if isinstance(shape, list):
-            polygons = [_checked_polygon(part, size) for part in shape if len(part) >= 6]
-            return dict(run_lengths.merge(run_lengths.frPyObjects(polygons, *size)))
-        stated, counts = tuple(shape["size"]), shape["counts"]
-        if stated != tuple(size):
-            raise ValueError(f"it is {size_text(stated)}, its image {size_text(size)}")
-        runs = counts if isinstance(counts, list) else uncompressed(counts)
-        if sum(runs) != size[0] * size[1] or min(runs) < 0:
-            raise ValueError(f"its runs do not cover {size_text(size)} pixels")
-        return dict(run_lengths.frPyObjects({"size": list(size), "counts": runs}, *size))
-    except (TypeError, KeyError, ValueError, IndexError, AttributeError, OverflowError) as error:
-        raise ValueError(f"{where}: its segmentation is wrong ({error})") from error
+        return dict(_polygons(shape, size) if isinstance(shape, list) else _runs(shape, size))
+    except (TypeError, ValueError, OverflowError) as error:  # the last ones come from pycocotools
+        raise ValueError(f"{where}: its segmentation is wrong ({error}); {WITHOUT_OUTLINE_HINT}") from error
+
+
+def replace_outlines(
+    objects: list[dict[str, Any]], size: Size, instead: WithoutOutline
+) -> tuple[list[dict[str, Any]], int]:
+    """Annotations that all have an outline, and the number of those that had none.
+
+    Args:
+        objects: COCO annotations of one image.
+        size: Height and width of the image.
+        instead: What becomes of the others; "error" leaves them to :func:`read_outline`.
+
+    Raises:
+        ValueError: ``instead`` is "box", and an annotation has no box either.
+    """
+    if instead == "error":
+        return objects, 0
+    kept, num_replaced = [], 0
+    for entry in objects:
+        try:
+            read_outline(entry.get("segmentation"), size, "")
+        except ValueError:
+            num_replaced += 1
+            if instead == "skip":
+                continue
+            entry = entry | {"segmentation": [_box_polygon(entry.get("bbox"), size, annotation_text(entry))]}
+        kept.append(entry)
+    return kept, num_replaced
+
+
+def annotation_text(entry: dict[str, Any]) -> str:
+    """How errors call an annotation."""
+    return f"the annotation {entry.get('id', 'without id')} of image {entry.get('image_id')}"
+
+
+def _polygons(shape: list[Any], size: Size) -> Any:
+    if not shape:
+        raise ValueError("it is empty")
+    if all(isinstance(part, int | float) for part in shape):
+        raise ValueError(f"it is a flat list of {len(shape)} numbers, expected a list of polygons: [[x, y, x, y, …]]")
+    for part in shape:
+        if not isinstance(part, list):
+            raise ValueError(f"a polygon is {short_text(part)}, expected a list of numbers")
+    polygons = [_checked_polygon(part, size) for part in shape if len(part) >= 6]
+    if not polygons:
+        raise ValueError("none of its polygons has three corners")
+    return run_lengths.merge(run_lengths.frPyObjects(polygons, *size))
+
+
+def _runs(shape: Any, size: Size) -> Any:
+    if shape is None:
+        raise ValueError("it is null")
+    if not isinstance(shape, dict) or "size" not in shape or "counts" not in shape:
+        raise ValueError(f"it is {short_text(shape)}, expected polygons, or run lengths with 'size' and 'counts'")
+    stated, counts = shape["size"], shape["counts"]
+    if not isinstance(stated, list) or [type(side) for side in stated] != [int, int]:
+        raise ValueError(f"its 'size' is {short_text(stated)}, expected height and width")
+    if tuple(stated) != tuple(size):
+        raise ValueError(f"it is {size_text(tuple(stated))}, its image {size_text(size)} (height×width)")
+    if not isinstance(counts, str) and not (isinstance(counts, list) and all(type(run) is int for run in counts)):
+        raise ValueError(f"its 'counts' are {short_text(counts)}, expected a text or a list of whole numbers")
+    runs = counts if isinstance(counts, list) else uncompressed(counts)
+    if sum(runs) != size[0] * size[1] or min(runs) < 0:
+        raise ValueError(f"its runs do not cover {size_text(size)} pixels")
+    return run_lengths.frPyObjects({"size": list(size), "counts": runs}, *size)
+
+
+def _box_polygon(box: Any, size: Size, where: str) -> list[float]:
+    if not isinstance(box, list) or len(box) != 4 or not all(_is_finite(side) for side in box) or min(box[2:]) <= 0:
+        raise ValueError(
+            f"{where} has no usable outline, and its 'bbox' is {short_text(box)}, expected x, y, width, height"
+        )
+    x, y, width, height = box
+    try:
+        return _checked_polygon([x, y, x + width, y, x + width, y + height, x, y + height], size)
+    except ValueError as error:
+        raise ValueError(f"{where}: its 'bbox' is wrong ({error})") from error
 
 
 def _checked_polygon(points: list[Any], size: Size) -> list[float]:
@@ -45,9 +119,13 @@ def _checked_polygon(points: list[Any], size: Size) -> list[float]:
     reach = 2 * max(size)
     if len(points) % 2:
         raise ValueError("a polygon has an odd number of coordinates")
-    if not all(isinstance(point, int | float) and math.isfinite(point) and abs(point) <= reach for point in points):
+    if not all(_is_finite(point) and abs(point) <= reach for point in points):
         raise ValueError(f"a corner of a polygon is no number or lies far outside of {size_text(size)} pixels")
     return points
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def uncompressed(text: str) -> list[int]:

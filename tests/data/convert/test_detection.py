@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +215,59 @@ def test_objects_that_are_wrong_are_named_with_their_file(tmp_path: Path) -> Non
     source.annotations.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"instances\.json: the annotation .* of image 7: its segmentation is wrong"):
         run_job(detection_job(source, PanopticTarget(tmp_path / "out", "val")))
+
+
+def write_two_suffixes(folder: Path) -> DetectionSource:
+    source = write_source(folder, [[95, 95, 95, 3], [92, 92, 0, 255]])
+    cv2.imwrite(str(folder / "images/a.png"), np.zeros((2, 4, 3), np.uint8))
+    content = json.loads(source.annotations.read_text())
+    content["images"].append({"id": 8, "file_name": "a.png", "height": 2, "width": 4})
+    content["annotations"] = [rectangle(3, (0, 0, 1, 2)), rectangle(1, (1, 2, 2, 4), image_id=8)]
+    source.annotations.write_text(json.dumps(content))
+    return source
+
+
+def test_photographs_that_differ_only_in_suffix_keep_their_own_segments(tmp_path: Path) -> None:
+    source = write_two_suffixes(tmp_path)
+    source = DetectionSource(source.annotations, source.images, categories=source.categories)
+    run_job(detection_job(source, PanopticTarget(tmp_path / "out", "val")))
+    data = CocoPanoptic(tmp_path / "out", "val")
+    assert [data.annotation_path(index).name for index in range(2)] == ["a.png", "a_2.png"]
+    maps = [data.read_annotation(index) for index in range(2)]
+    assert [one.classes[one.ids].tolist() for one in maps] == [
+        [[2, 2, 255, 255], [255] * 4],
+        [[255] * 4, [255, 255, 3, 3]],
+    ]
+
+
+def test_photographs_that_would_share_a_map_of_stuff_are_refused(tmp_path: Path) -> None:
+    source = write_two_suffixes(tmp_path)
+    with pytest.raises(ValueError, match=r"instances\.json: a\.jpg and a\.png"):
+        detection_job(source, PanopticTarget(tmp_path / "out", "val"))
+
+
+@pytest.mark.parametrize(("policy", "row"), [("skip", [1, 1, 1, 255]), ("box", [1, 2, 2, 255])])
+def test_objects_without_outline_follow_the_choice_and_are_counted(tmp_path: Path, policy: Any, row: list[int]) -> None:
+    source = write_source(tmp_path, [[95, 95, 95, 3], [92, 92, 0, 255]])
+    content = json.loads(source.annotations.read_text())
+    content["annotations"] = [{"id": 5, "image_id": 7, "category_id": 3, "bbox": [1, 0, 2, 1]}]
+    source.annotations.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"annotation 0.*--without-outline"):
+        detection_job(source, PanopticTarget(tmp_path / "out", "val"))
+    outcome = run_job(detection_job(replace(source, without_outline=policy), PanopticTarget(tmp_path / policy, "val")))
+    assert outcome.num_replaced == 1
+    annotation = CocoPanoptic(tmp_path / policy, "val").read_annotation(0)
+    assert annotation.classes[annotation.ids][0].tolist() == row
+
+
+def test_backslashes_and_upper_case_suffixes_are_found(tmp_path: Path) -> None:
+    source = write_source(tmp_path, [[95, 95, 95, 3], [92, 92, 0, 255]])
+    for folder, old, new in (("images", "a.jpg", "b.jpg"), ("stuff", "a.png", "b.PNG")):
+        (tmp_path / folder / "sub").mkdir()
+        (tmp_path / folder / old).rename(tmp_path / folder / "sub" / new)
+    content = json.loads(source.annotations.read_text())
+    content["images"][0]["file_name"] = "sub\\b.jpg"
+    source.annotations.write_text(json.dumps(content))
+    run_job(detection_job(source, PanopticTarget(tmp_path / "out", "val")))
+    assert (tmp_path / "out/images/val/sub/b.jpg").exists()
+    assert len(CocoPanoptic(tmp_path / "out", "val").read_annotation(0).classes) == 4

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from pycocotools import mask as run_lengths
 
-from seamseg.data.convert.outlines import read_outline, uncompressed
+from seamseg.data.convert.outlines import read_outline, replace_outlines, uncompressed
 
 SIZE = (4, 6)
 
@@ -45,7 +45,7 @@ def test_all_forms_of_one_outline() -> None:
         ([[float("nan"), 0, 4, 0, 4, 2]], "far outside of 4×6 pixels"),
         ([["a", 0, 4, 0, 4, 2]], "is no number"),
         ([[0, 0, 4, 0, 4, 2, 1]], "odd number of coordinates"),
-        ([5], "has no len"),
+        ([5], "a flat list of 1 numbers"),
         ({"size": [4, 6], "counts": "13<"}, "do not cover 4×6 pixels"),
         ({"size": [4, 6], "counts": ""}, "end too early"),
         ({"size": [4, 6], "counts": "23c"}, "end too early"),
@@ -60,3 +60,66 @@ def test_what_would_crash_or_show_old_memory_is_refused(shape: Any, said: str) -
     with pytest.raises(ValueError, match=said) as caught:
         read_outline(shape, SIZE, "here")
     assert str(caught.value).startswith("here: its segmentation is wrong (")
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        (None, "it is null"),
+        ([], "it is empty"),
+        ([[]], "none of its polygons has three corners"),
+        ([[1, 1, 3, 3]], "none of its polygons has three corners"),
+        ([1, 1, 3, 1, 3, 3], "a flat list of 6 numbers"),
+        (["abcdef"], "a polygon is 'abcdef'"),
+        ([[0, 0, 4, 0, 4, 2], None], "a polygon is None"),
+        ({}, "expected polygons, or run lengths"),
+        ({"counts": [24]}, "expected polygons, or run lengths"),
+        ("1 2 3", "it is '1 2 3'"),
+        ({"size": [4], "counts": [24]}, r"'size' is \[4\]"),
+        ({"size": "4x6", "counts": [24]}, "'size' is '4x6'"),
+        ({"size": [4, 6], "counts": []}, "do not cover"),
+        ({"size": [4, 6], "counts": None}, "'counts' are None"),
+        ({"size": [4, 6], "counts": ["a"]}, "'counts' are"),
+        ({"size": [4, 6], "counts": [12.0, 12.0]}, "'counts' are"),
+    ],
+)
+def test_outlines_that_are_none_are_sentences(shape: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        read_outline(shape, SIZE, "here")
+    message = str(caught.value)
+    assert message.startswith("here: ")
+    assert "--without-outline" in message
+    assert not any(
+        word in message for word in ("NoneType", "iterable", "subscript", "argument", "index out of", "has no")
+    )
+
+
+def entries() -> list[dict[str, Any]]:
+    outline = [[0, 0, 2, 0, 2, 2, 0, 2]]
+    return [
+        {"id": 1, "image_id": 7, "segmentation": outline, "bbox": [0, 0, 2, 2]},
+        {"id": 2, "image_id": 7, "segmentation": [], "bbox": [3, 1, 2, 2.5]},
+        {"id": 3, "image_id": 7, "bbox": [0, 0, 1, 1]},
+    ]
+
+
+def test_objects_without_outline_are_skipped() -> None:
+    kept, number = replace_outlines(entries(), SIZE, "skip")
+    assert ([entry["id"] for entry in kept], number) == ([1], 2)
+
+
+def test_objects_without_outline_are_their_boxes() -> None:
+    kept, number = replace_outlines(entries(), SIZE, "box")
+    assert ([entry["id"] for entry in kept], number) == ([1, 2, 3], 2)
+    mask = run_lengths.decode(read_outline(kept[1]["segmentation"], SIZE, "here"))
+    assert mask[1:3, 3:5].all()
+    assert not mask[:, :3].any()
+
+
+@pytest.mark.parametrize(
+    "box", [None, [], [1, 2, 3], [1, 2, "3", 4], [1, 2, 0, 4], [1, 2, float("nan"), 4], [0, 0, 1e9, 1]]
+)
+def test_a_box_that_is_none_either_is_an_error(box: Any) -> None:
+    entry = {"id": 12, "image_id": 7, "segmentation": None, "bbox": box}
+    with pytest.raises(ValueError, match=r"the annotation 12 of image 7.*'bbox'"):
+        replace_outlines([entry], SIZE, "box")
