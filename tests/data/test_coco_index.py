@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tiny_dataset import write_tiny_panoptic
 
-from seamseg.data.coco_index import read_index
+from seamseg.data.coco_index import coco_classes, read_index
 
 Json = dict[str, Any]
 
@@ -166,3 +166,9 @@ def test_images_without_annotation_are_left_out(tmp_path: Path) -> None:
     data = write_tiny_panoptic(tmp_path)
     data.edit_json(lambda content: content["annotations"].pop(1))
     assert [record.image_id for record in read_index(data.json_file)[1]] == [100, 102, 103]
+
+
+def test_too_many_categories_are_counted_with_their_file(tmp_path: Path) -> None:
+    entries = [{"id": number, "name": f"class {number}", "isthing": number % 2} for number in range(300)]
+    with pytest.raises(ValueError, match=r"panoptic\.json: 300 categories .* 255"):
+        coco_classes(entries, tmp_path / "panoptic.json")

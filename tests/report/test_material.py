@@ -175,3 +175,25 @@ def test_photographs_of_a_list_from_several_folders_are_found(drawn: DrawnPredic
     drawn.edit(results(drawn), lift)
     material = open_material(drawn.predictions, truth_file=drawn.truth)
     assert [image.photograph for image in material.images] == [drawn.photographs / name for name in sorted(NAMES)]
+
+
+def test_bare_results_do_not_find_leftovers_of_systems(drawn: DrawnPredictions) -> None:
+    content = json.loads(results(drawn).read_text())
+    drawn.edit(drawn.truth, lambda truth: truth.pop("images"))
+    for entry in content["annotations"]:
+        entry["image_id"] -= 1
+    results(drawn).write_text(json.dumps({"annotations": content["annotations"]}))
+    (drawn.photographs / "zz/.ipynb_checkpoints").mkdir(parents=True)
+    for number, name in enumerate(NAMES):
+        (drawn.photographs / name).rename(drawn.photographs / f"{number:03}.jfif")
+        (drawn.photographs / f"zz/.ipynb_checkpoints/{number:03}.jpg").write_bytes(b"x")
+    found = open_material(drawn.predictions, drawn.photographs, drawn.truth)
+    assert [image.name for image in found.images] == ["000.jfif", "001.jfif", "002.jfif"]
+
+
+def test_photographs_whose_own_names_hold_backslashes_are_found(drawn: DrawnPredictions) -> None:
+    drawn.edit(results(drawn), lambda content: content["images"][0].update(file_name=f"sub\\{NAMES[0]}"))
+    (drawn.photographs / NAMES[0]).rename(drawn.photographs / f"sub\\{NAMES[0]}")
+    material = open_material(drawn.predictions)
+    found = {image.name: image.photograph for image in material.images}
+    assert found[f"sub/{NAMES[0]}"] == drawn.photographs / f"sub\\{NAMES[0]}"
