@@ -162,7 +162,8 @@ class InPlaceABN(ABN):
 
     The input must not be needed by anyone else: not by the operation that made it (convolutions, linear layers,
     additions and concatenations don't need theirs), and not by a second reader. Autograd refuses the backward pass
-    otherwise; what can be seen in the forward pass is refused there, by the name of the layer. A residual is read only.
+    otherwise; what the type of that operation shows is refused in every forward pass, by the name of the layer. An
+    input that shares its memory with another tensor is copied. A residual is read only.
 
     Half types keep the output with 8 or 11 bits, too few to recover the input of a layer with a small γ. Where some
     size of γ is below the bound of :mod:`seamseg.modules.inversion`, the layer normalises in place and does the rest
@@ -180,7 +181,6 @@ class InPlaceABN(ABN):
         affine: bool = True,
     ) -> None:
         super().__init__(num_channels, activation, slope, eps, momentum, scale, affine)
-        self.input_checked = False
         self.inversion = Inversion()
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
@@ -233,13 +233,11 @@ class InPlaceABN(ABN):
         return y
 
     def _check_input(self, x: Tensor) -> None:
-        # Once per layer: a network doesn't change who else reads an input.
-        if self.input_checked or not (torch.is_grad_enabled() and x.requires_grad):
+        if not (torch.is_grad_enabled() and x.requires_grad):
             return
         obstacle = overwriting_obstacle(x)
         if obstacle is not None:
             raise ValueError(f"{self._describe()} overwrites its input, but {obstacle}")
-        self.input_checked = True
 
 
 class InPlaceABNSync(InPlaceABN):

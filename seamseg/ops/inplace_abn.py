@@ -10,12 +10,14 @@ output and ``r``, which the layer that made it keeps anyway.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import BackwardCFunction, FunctionCtx, once_differentiable
+from torch.autograd.graph import Node
 from torch.nn import functional
 
 from seamseg.ops import abn_kernels
@@ -116,8 +118,8 @@ def inplace_abn(
     """``act(γ·(x − μ)/√(σ² + ε) + β [+ r])``, written over ``x``.
 
     Args:
-        x: N×C×…, overwritten; any floating type and strides, kept. A view of another tensor is copied instead where
-            gradients are wanted, since autograd cannot follow what overwrites a part.
+        x: N×C×…, overwritten; any floating type and strides, kept. Copied instead if another tensor shares its memory:
+            a view and its base, a detached tensor, or what an operation keeps for its own gradient.
         weight: C; γ is :func:`gamma_of` it, which must not be zero (the backward pass divides by it).
         bias: C, β.
         statistics: what to normalise by; None for those of ``x`` itself, found on the way.
@@ -136,37 +138,53 @@ def inplace_abn(
         ImportError: the native library is not built, or not for the device of ``x``.
     """
     _check_arguments(x, weight, bias, residual)
-    compiling = torch.compiler.is_compiling()  # to a graph where a copy is overwritten
-    if residual is not None and not compiling and _shares_memory(x, residual):
-        residual = residual.clone()  # the backward pass needs it as it was
-    if not compiling and x._is_view() and _wants_gradients(x, weight, bias, residual):
-        x = x.clone()
+    if not torch.compiler.is_compiling():  # a compiled graph overwrites a copy
+        if not _owns_memory(x):
+            x = x.clone()
+        if residual is not None and _shares_memory(x, residual):
+            residual = residual.clone()  # the backward pass needs it as it was
     z, moments = InPlaceABNFunction.apply(x, residual, weight, bias, scale, statistics, eps, _CODES[activation], slope)
     return z, moments
 
 
 def overwriting_obstacle(x: Tensor) -> str | None:
-    """Why autograd could not go backwards if ``x`` were overwritten, as far as ``x`` itself shows it.
+    """Reason why the maker of ``x`` does not allow overwriting it.
 
-    Seen are leaves, and operations that need their own output; readers of ``x`` elsewhere are not.
+    Decided from the type of the maker, never from its saved tensors: unpacking those would make a checkpoint run its
+    function again. Makers whose type does not tell, such as a custom ``autograd.Function``, are not refused;
+    :func:`inplace_abn` copies what they keep.
+
+    Args:
+        x: Input that requires gradients.
 
     Returns:
-        The rest of a sentence, with the remedy; None if nothing stands against it.
+        The rest of a sentence, with the remedy; None if ``x`` may be overwritten.
     """
     if torch.compiler.is_compiling():
         return None  # a copy is overwritten
-    if x.grad_fn is None:
+    maker = x.grad_fn
+    if maker is None:
         return "that is a leaf whose gradient is wanted; give the layer a copy, x.clone()"
-    # Outputs only: looking at a saved input would make a checkpoint compute it again.
-    saved = [name for name in dir(x.grad_fn) if name.startswith("_saved_") and ("result" in name or "output" in name)]
-    kept = [getattr(x.grad_fn, name) for name in saved] + list(getattr(x.grad_fn, "saved_tensors", ()))
-    storage = x.untyped_storage().data_ptr()
-    if storage and any(isinstance(one, Tensor) and one.untyped_storage().data_ptr() == storage for one in kept):
-        return (
-            f"the operation that made it ({x.grad_fn.name()}) needs it for its own gradient; put a layer between them "
-            "that doesn't (a convolution), or give the norm a copy, x.clone()"
-        )
-    return None
+    if not _keeps_output(maker, x.output_nr):
+        return None
+    return (
+        f"the operation that made it ({maker.name()}) needs it for its own gradient; put a layer between them "
+        "that doesn't (a convolution), or give the norm a copy, x.clone()"
+    )
+
+
+def _keeps_output(maker: Node, output_nr: int) -> bool:
+    """Whether an operation is known to keep this output for its gradient."""
+    if isinstance(maker, BackwardCFunction):
+        return getattr(maker, "_forward_cls", None) is InPlaceABNFunction and output_nr == 0
+    # With several inputs the output may be kept for the gradient of only one of them, as in x ** y.
+    return _saves_output(type(maker), output_nr) and len(maker.next_functions) == 1
+
+
+@cache
+def _saves_output(kind: type[Node], output_nr: int) -> bool:
+    # The names are those of torch's derivatives.yaml; looking them up in the type unpacks nothing.
+    return any(hasattr(kind, f"_raw_saved_{name}") for name in ("result", f"result{output_nr}", "output"))
 
 
 def activate_(x: Tensor, activation: Activation, slope: float) -> None:
@@ -198,8 +216,28 @@ def _shares_memory(x: Tensor, other: Tensor) -> bool:
     return storage != 0 and storage == other.untyped_storage().data_ptr()
 
 
-def _wants_gradients(*tensors: Tensor | None) -> bool:
-    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+def _owns_memory(x: Tensor) -> bool:
+    """Whether overwriting ``x`` changes no other tensor.
+
+    Counting references finds what autograd does not track: views in inference mode, detached tensors, and tensors that
+    a checkpoint keeps, whose versions autograd does not check.
+    """
+    if x._is_view() or 0 in x.stride():  # expanded tensors overlap themselves
+        return False
+    return _num_references(x) <= _num_references_of_sole_owner()
+
+
+def _num_references(x: Tensor) -> int:
+    """To the memory of ``x``: of tensors, of autograd, and of the Python object made here."""
+    storage = x.untyped_storage()
+    count: int = torch._C._storage_Use_Count(storage._cdata)
+    return count
+
+
+@cache
+def _num_references_of_sole_owner() -> int:
+    sole_owner = torch.empty(1)
+    return _num_references(sole_owner)
 
 
 class _Context(FunctionCtx):

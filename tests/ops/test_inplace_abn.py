@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from oracles import norm as oracle
 from torch import Tensor
 from torch.autograd import gradcheck
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional
 
 from seamseg.ops.inplace_abn import (
     Activation,
@@ -17,6 +19,7 @@ from seamseg.ops.inplace_abn import (
     batch_moments,
     check_activation,
     inplace_abn,
+    overwriting_obstacle,
 )
 
 EPS = 1e-5
@@ -128,26 +131,101 @@ def test_with_a_residual_that_is_kept_besides() -> None:
     assert z.data_ptr() == buffer.data_ptr()
 
 
-def test_a_view_is_copied_only_where_gradients_are_wanted() -> None:
+MODES = {"grad": torch.enable_grad, "no_grad": torch.no_grad, "inference": torch.inference_mode}
+ALIASES: dict[str, Callable[[Tensor], Tensor]] = {
+    "slice": lambda base: base[:, :3],
+    "second half": lambda base: base.chunk(2, dim=1)[1],
+    "reshaped": lambda base: base.view(8, 3, 5),
+    "transposed": lambda base: base.view(4, 10, 3).transpose(1, 2),
+    "expanded": lambda base: base[:, :3, :1].expand(4, 3, 5),
+    "detached": lambda base: base.view(8, 3, 5).detach(),
+    "data": lambda base: base.view(8, 3, 5).data,
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("alias", ALIASES)
+@pytest.mark.parametrize("training", [True, False], ids=["batch", "running"])
+@pytest.mark.parametrize("wants_gradients", [True, False], ids=["trained", "frozen"])
+def test_inplace_abn_on_shared_memory_leaves_the_other_tensor_alone(
+    mode: str, alias: str, training: bool, wants_gradients: bool
+) -> None:
     gamma, beta = parameters(3)
-    base = random(4, 6, 5)
-    before = base.clone()
-    z, _ = inplace_abn(base[:, :3], gamma, beta, None, EPS, "identity", 1.0)
-    assert z.data_ptr() == base.data_ptr()
-    assert torch.equal(base[:, 3:], before[:, 3:])
-    assert not torch.equal(base[:, :3], before[:, :3])
-    base = before.clone()
-    z, _ = inplace_abn(base[:, :3], gamma.requires_grad_(), beta, None, EPS, "identity", 1.0)
+    with MODES[mode]():
+        base = random(4, 6, 5)
+        x = ALIASES[alias](base)
+        expected = norm(x.clone(), gamma, beta, "leaky_relu", 0.1, training, in_one=training)
+        before = base.clone()
+        statistics = None if training else Statistics(torch.full_like(gamma, 0.3), torch.full_like(gamma, 2.0))
+        weight = gamma.clone().requires_grad_(wants_gradients)
+        z, _ = inplace_abn(x, weight, beta, statistics, EPS, "leaky_relu", 0.1)
     assert torch.equal(base, before)
-    assert not torch.equal(z, before[:, :3])
+    torch.testing.assert_close(z.detach(), expected.detach())
 
 
-def test_overwriting_what_another_operation_needs_is_noticed() -> None:
-    x, (gamma, beta) = random(2, 3).requires_grad_(), parameters(3)
-    hidden = x.exp()  # its backward pass reads its output
-    z, _ = inplace_abn(hidden, gamma, beta, Statistics(beta, beta.abs()), EPS, "identity", 1.0)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        z.sum().backward()
+@pytest.mark.parametrize("mode", MODES)
+def test_inplace_abn_on_expanded_memory_of_its_own_gives_values_of_a_copy(mode: str) -> None:
+    gamma, beta = parameters(3)
+    with MODES[mode]():
+        expected = norm(random(4, 3, 1).expand(4, 3, 5).clone(), gamma, beta, "identity", 1.0, True)
+        z, _ = inplace_abn(random(4, 3, 1).expand(4, 3, 5), gamma, beta, None, EPS, "identity", 1.0)
+    torch.testing.assert_close(z, expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_inplace_abn_on_a_sole_owner_overwrites_it(mode: str) -> None:
+    gamma, beta = parameters(3)
+    with MODES[mode]():
+        x = random(4, 3, 5)
+        assert x[0, 0, 0] == random(4, 3, 5)[0, 0, 0]  # a view that is gone shares nothing
+        z, _ = inplace_abn(x, gamma, beta, None, EPS, "identity", 1.0)
+    assert z.data_ptr() == x.data_ptr()
+
+
+def _refuse_to_unpack(_: object) -> Tensor:
+    raise AssertionError("a saved tensor was unpacked")
+
+
+def test_overwriting_obstacle_for_any_maker_unpacks_nothing() -> None:
+    x, weight = random(4, 3, 5, dtype=torch.float32).requires_grad_(), torch.ones(3, requires_grad=True)
+    with saved_tensors_hooks(lambda tensor: tensor, _refuse_to_unpack):
+        refused = [x.exp(), x.softmax(1), functional.leaky_relu_(x * 1), x.cumprod(1), x.amax(2, keepdim=True)]
+        refused.append(inplace_abn(x * 1, weight, weight, None, EPS, "identity", 1.0)[0])
+        accepted = [
+            x * x,
+            functional.conv1d(x, torch.ones(3, 3, 1, requires_grad=True)),
+            functional.max_pool1d(x, 2),  # which keeps its second output
+            functional.layer_norm(x, [5]),  # and its third
+            x ** torch.full((), 2.0),  # which keeps its output only for the exponent
+            KeepsOutput.apply(x),  # its type does not tell; the norm copies what it shares
+        ]
+    assert [overwriting_obstacle(y) is not None for y in refused] == [True] * len(refused)
+    assert [overwriting_obstacle(y) for y in accepted] == [None] * len(accepted)
+
+
+class KeepsOutput(torch.autograd.Function):
+    """exp."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = x.exp()
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Tensor:
+        return dy * ctx.saved_tensors[0]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("make", [torch.exp, KeepsOutput.apply], ids=["exp", "function"])
+def test_inplace_abn_on_what_its_maker_keeps_has_right_gradients(make: Callable[[Tensor], Tensor]) -> None:
+    results = []
+    for copy in (True, False):
+        x, (gamma, beta) = random(4, 3, 5).requires_grad_(), parameters(3)
+        y = make(x).clone() if copy else make(x)
+        z, _ = inplace_abn(y, gamma, beta, None, EPS, "leaky_relu", 0.1)
+        results.append([z, *torch.autograd.grad(z.pow(3).sum(), x)])
+    torch.testing.assert_close(*results)
 
 
 def test_changing_the_output_before_the_backward_pass_is_noticed() -> None:
@@ -206,11 +284,8 @@ def test_half_types_compute_in_single_precision(
 def test_strided_inputs_are_overwritten_where_they_lie(layout: str) -> None:
     gamma, beta = parameters(3)
     moments_of = random(4, 3, 5, 6)
-    x = {
-        "channels_last": lambda: moments_of.contiguous(memory_format=torch.channels_last),
-        "slice": lambda: torch.cat([moments_of, moments_of], dim=1)[:, :3],
-        "transposed": lambda: moments_of.transpose(2, 3).contiguous().transpose(2, 3),
-    }[layout]()
+    strides = {"channels_last": (90, 1, 18, 3), "slice": (180, 30, 6, 1), "transposed": (90, 30, 1, 5)}[layout]
+    x = torch.empty_strided(moments_of.shape, strides, dtype=moments_of.dtype).copy_(moments_of)  # no view
     moments = batch_moments(x)
     statistics = Statistics(moments.mean, moments.var, moments.count)
     z, _ = inplace_abn(x, gamma, beta, statistics, EPS, "leaky_relu", 0.01)
