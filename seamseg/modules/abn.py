@@ -165,8 +165,8 @@ class InPlaceABN(ABN):
     otherwise; what the type of that operation shows is refused in every forward pass, by the name of the layer. An
     input that shares its memory with another tensor is copied. A residual is read only.
 
-    Half types keep the output with 8 or 11 bits, too few to recover the input of a layer with a small γ. Where some
-    size of γ is below the bound of :mod:`seamseg.modules.inversion`, the layer normalises in place and does the rest
+    An output with few bits does not tell the input of a layer with a small γ beside a large β or residual. Where some γ
+    is below the bound of :mod:`seamseg.modules.inversion`, the layer normalizes in place and does the rest
     beside it: the same values, and memory as of an ordinary norm. So it does with an ELU behind a residual.
     """
 
@@ -188,7 +188,7 @@ class InPlaceABN(ABN):
         # Where a sum saturates the ELU, one of its terms cannot be told from the other and the output, in any type.
         if residual is not None and self.activation == "elu" and torch.is_grad_enabled():
             return self._beside(x, residual)
-        if self.inversion.is_accurate(self.weight, x.dtype, residual is not None):
+        if self.inversion.is_accurate(self, x.dtype, residual):
             weight = torch.ones_like(self.running_mean) if self.weight is None else self.weight
             scale = None if self.weight is None else self.scale
             return self._in_place(x, weight, self.beta(), scale, self.activation, residual)
@@ -228,9 +228,11 @@ class InPlaceABN(ABN):
         normalised = self._in_place(x, ones, zeros, None, "identity", None)
         shape = [1, -1] + [1] * (x.ndim - 2)
         y = normalised * self.gamma().view(shape) + self.beta().view(shape)
-        y = (y if residual is None else y + residual).to(x.dtype)
+        y = y if residual is None else y + residual
+        if self.activation != "elu":  # whose gradient far below 0 is lost in a rounded output
+            y = y.to(x.dtype)
         activate_(y, self.activation, self.slope)
-        return y
+        return y.to(x.dtype)
 
     def _check_input(self, x: Tensor) -> None:
         if not (torch.is_grad_enabled() and x.requires_grad):

@@ -56,8 +56,7 @@ class PanopticNet(nn.Module):
             generator: of the sampled anchors and regions, on the CPU.
         """
         padded = pad_images(images)
-        if torch.is_autocast_enabled(padded.tensor.device.type):
-            learn_inversions(self)
+        learn_inversions(self)
         levels = self.body(padded.tensor)
         proposal_losses, proposals = self.proposal_network.train(
             self.rpn_head, levels, padded.sizes, ground_truth, generator

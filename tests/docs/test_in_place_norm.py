@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from seamseg.modules.abn import ABN, InPlaceABN
-from seamseg.modules.inversion import _SMALLEST_GAMMA
 from seamseg.runtime.allocator import SWITCH
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "in-place-norm.md"
@@ -52,10 +51,23 @@ def test_the_loop_converts_a_network(ran: dict[str, Any]) -> None:
     assert not any(isinstance(layer, ABN) for layer in ran["folded"].modules())
 
 
-def test_the_table_of_bounds_is_that_of_the_code() -> None:
-    rows = dict(re.findall(r"^\| (b?float16) \| (.*) \|$", PAGE.read_text(), re.MULTILINE))
-    bounds = {name: tuple(map(float, values.split(" | "))) for name, values in rows.items()}
-    assert bounds == {str(dtype).removeprefix("torch."): bound for dtype, bound in _SMALLEST_GAMMA.items()}
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+def test_the_table_of_bounds_is_that_of_the_code(dtype: torch.dtype) -> None:
+    name = str(dtype).removeprefix("torch.")
+    (row,) = re.findall(rf"^\| {name} \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
+    numbers = [float(number) for number in re.findall(r"\d[\d.]*(?:e-\d+)?", row)]
+    alone, beside_ten, with_residual, last = numbers
+    norm, residual = InPlaceABN(1), torch.full((1, 1, 2), 10.0)
+    if dtype == torch.float32:
+        norm.eps = 1e-12
+        assert (with_residual, last) == (alone, pytest.approx(1000 * alone))
+        with_residual *= 10
+    for bound, beta, other in ((alone, 1.0, None), (beside_ten, 10.0, None), (with_residual, 1.0, residual)):
+        for gamma, accurate in ((0.9 * bound, False), (1.1 * bound, True)):
+            with torch.no_grad():
+                norm.weight.fill_(gamma - norm.eps)
+                norm.bias.fill_(beta)
+            assert norm.inversion.is_accurate(norm, dtype, other) is accurate
 
 
 def test_the_variables_are_those_of_the_code() -> None:

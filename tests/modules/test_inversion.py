@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from oracles.norm import stir
 from torch import Tensor, nn
 
 from benchmarks.memory import saved_bytes
@@ -21,14 +23,11 @@ from seamseg.ops import abn_kernels
 from seamseg.ops.inplace_abn import Activation
 
 HALF = [torch.bfloat16, torch.float16]
-# The smallest |γ| that the fused form is used with, alone and with a residual; 1e-5 is that of a weight of 0.
-SMALLEST = {
-    torch.float64: (1e-5, 1e-5),
-    torch.float32: (1e-5, 1e-5),
-    torch.bfloat16: (1e-2, 1e-1),
-    torch.float16: (1e-3, 3e-2),
-}
 ROUNDOFF = {torch.float64: 2**-53, torch.float32: 2**-24, torch.float16: 2**-11, torch.bfloat16: 2**-8}
+# The smallest |γ| that the fused form is used with, alone and with a residual, where β and residual are small.
+# A weight of 0 stands for 1e-5.
+SMALLEST = {dtype: (max(8 * u, 1e-5), max(8 * u, 1e-5)) for dtype, u in ROUNDOFF.items()}
+SMALLEST |= {dtype: (8 * ROUNDOFF[dtype], 64 * ROUNDOFF[dtype]) for dtype in HALF}
 SLOPES: dict[Activation, float] = {"leaky_relu": 0.01, "identity": 1.0, "elu": 1.0}
 
 
@@ -81,21 +80,23 @@ class Setting:
     dtype: torch.dtype
     activation: Activation
     gamma: float
-    size: float  # of the residual; 0 for none
+    size: float  # of the residual, which is uniform; 0 for none
+    beta: float | None = None  # None for small ones of both signs
+    along: float = 0.3  # Correlation of the upstream gradient with x̂: the larger, the worse the errors.
 
 
 def gradients(kind: type[ABN], setting: Setting, compute: torch.dtype) -> list[Tensor]:
     """Of input, weight, bias and residual, on numbers of the setting's type; the upstream goes along with x̂."""
     norm = kind(16, setting.activation, SLOPES[setting.activation])
     with torch.no_grad():
-        norm.weight.fill_(setting.gamma)
-        norm.bias.copy_(0.3 * normal(16, seed=4))
+        norm.weight.fill_(max(setting.gamma - norm.eps, 0))
+        norm.bias.copy_(0.3 * normal(16, seed=4) if setting.beta is None else torch.full((16,), setting.beta))
     x, upstream = normal(4, 16, 32, 16, seed=5), normal(4, 16, 32, 16, seed=6)
     given = [2 * x + 1, uniform(setting.size, *x.shape, seed=7)][: 1 + (setting.size > 0)]
     inputs = [tensor.to(setting.dtype).to(compute).requires_grad_() for tensor in given]
     norm.to(torch.float64 if compute == torch.float64 else torch.float32)
     z = norm(inputs[0] * 1, *inputs[1:])
-    upstream = (upstream + 0.3 * x).to(setting.dtype).to(compute)
+    upstream = ((1 - setting.along**2) ** 0.5 * upstream + setting.along * x).to(setting.dtype).to(compute)
     return list(torch.autograd.grad(z, [inputs[0], *norm.parameters(), *inputs[1:]], upstream))
 
 
@@ -105,21 +106,81 @@ def errors(kind: type[ABN], setting: Setting) -> list[float]:
     return [((a.double() - b).norm() / b.norm()).item() for a, b in zip(found, exact, strict=True)]
 
 
+def smallest_gamma(setting: Setting) -> float:
+    """The smallest γ from that of the setting on, in steps of a tenth, that the fused form is used with."""
+    u, beta, rms = ROUNDOFF[setting.dtype], setting.beta or 0.0, setting.size / 3**0.5
+    gamma = setting.gamma
+    while True:
+        sizes = [1.0, abs(beta)]
+        if setting.activation == "elu":
+            sizes.append(math.exp(2 * gamma - beta))
+        if setting.size:
+            sizes.append(8.0 if setting.dtype in HALF else rms)
+        if gamma >= 8.01 * u * max(sizes):
+            return gamma
+        gamma *= 1.1
+        assert gamma < 100, "an ELU that is never fused"
+
+
+BETAS = [0.0, 0.3, 1.0, -1.0, -3.0, 10.0, -10.0]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, *HALF], ids=str)
-@pytest.mark.parametrize("activation", SLOPES)
-@pytest.mark.parametrize("size", [0.0, 3.0, 30.0])
-def test_gradients_are_good_down_to_the_smallest_gamma(dtype: torch.dtype, activation: Activation, size: float) -> None:
-    smallest = 1.001 * SMALLEST[dtype][size > 0]  # which float32 may round down
-    for gamma in (smallest, 3 * smallest, 10 * smallest, 100 * smallest, 1.0):
+@pytest.mark.parametrize("along", [0.3, 0.7])
+@pytest.mark.parametrize(
+    ("activation", "size", "beta"),
+    [
+        *itertools.product(("identity", "leaky_relu"), (0.0, 3.0, 14.0), BETAS),
+        *itertools.product(["elu"], [0.0], [0.0, 0.3, 1.0, 10.0]),
+    ],
+)
+def test_gradients_from_the_smallest_fused_gamma_on_are_good(
+    dtype: torch.dtype, activation: Activation, size: float, beta: float, along: float
+) -> None:
+    smallest = smallest_gamma(Setting(dtype, activation, 1e-5, size, beta))
+    for factor in (1, 3, 10):
+        setting = Setting(dtype, activation, factor * smallest, size, beta, along)
+        if factor > 1 and smallest_gamma(setting) > setting.gamma:
+            continue  # a large γ takes an ELU far below 0
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            dx, dgamma, dbeta, *dr = errors(InPlaceABN, Setting(dtype, activation, gamma, size))
-        # Rounding of z, r and dx in sizes of up to max(1, |r|), of which x̂ is γ's part.
-        spread = 1 + max(0.3, size / 3**0.5) / gamma
-        assert dx < (2 if dtype == torch.float32 else 1) * ROUNDOFF[dtype] * spread + 2e-7
-        assert dx < (0.1 if size == 30 else 0.03)
-        assert dgamma < 0.03
+            dx, dgamma, dbeta, *dr = errors(InPlaceABN, setting)
+        # 8 % of x̂, which enters dx by its part in the upstream gradient; wide types round what they compute, too.
+        limit = (0.14 if dtype == torch.float32 else 0.08) / factor
+        assert dx < limit * along / (1 - along**2) ** 0.5 + ROUNDOFF[dtype] + 2e-7
+        assert dgamma < limit / 2
         assert max([dbeta, *dr]) < 5e-7 + ROUNDOFF[dtype]
+
+
+# Off by 22 to 74 % (bias) and 7 to 24 % (residual) in bfloat16, by up to 67 % in float32, if only |γ| is looked at.
+HARD = {
+    "large bias, bfloat16": Setting(torch.bfloat16, "leaky_relu", 0.02, 0.0, 10.0),
+    "large negative bias, bfloat16": Setting(torch.bfloat16, "leaky_relu", 0.02, 0.0, -10.0),
+    "large bias, float16": Setting(torch.float16, "identity", 0.002, 0.0, 10.0),
+    "large bias, float32": Setting(torch.float32, "leaky_relu", 1e-5, 0.0, 300.0),
+    "residual, bfloat16": Setting(torch.bfloat16, "identity", 0.11, 30.0),
+    "residual, float16": Setting(torch.float16, "identity", 0.03, 30.0),
+    "residual, float32": Setting(torch.float32, "identity", 1e-5, 300.0),
+    "low elu, bfloat16": Setting(torch.bfloat16, "elu", 0.1, 0.0, -3.0),
+    "low elu, float32": Setting(torch.float32, "elu", 0.001, 0.0, -10.0),
+    "wide elu, float16": Setting(torch.float16, "elu", 8.0, 0.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("along", [0.3, 0.7, 0.95])
+@pytest.mark.parametrize("setting", HARD.values(), ids=HARD)
+def test_gradients_beside_large_terms_are_those_of_a_norm_that_keeps_its_input(setting: Setting, along: float) -> None:
+    setting = replace(setting, along=along)
+    found, beside = (errors(kind, setting) for kind in (InPlaceABN, ABN))
+    assert all(error < 2 * other + 3 * ROUNDOFF[setting.dtype] for error, other in zip(found, beside, strict=True))
+
+
+@pytest.mark.parametrize("setting", HARD.values(), ids=HARD)
+def test_gradients_beside_large_terms_without_that_path_are_bad(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inversion, "_MARGIN", 1e-30)
+    assert errors(InPlaceABN, replace(setting, along=0.7))[0] > 0.1
 
 
 @pytest.mark.parametrize("dtype", HALF, ids=str)
@@ -130,14 +191,7 @@ def test_below_it_they_are_those_of_a_norm_that_keeps_its_input(
     for gamma in (0.99 * SMALLEST[dtype][size > 0], 1e-4, 0.0):
         found, beside = (errors(kind, Setting(dtype, activation, gamma, size)) for kind in (InPlaceABN, ABN))
         # Nothing is divided by γ; rounding the normalised input moves a few numbers over the kink of leaky ReLU.
-        assert all(error < 2 * other + 3 * ROUNDOFF[dtype] for error, other in zip(found, beside, strict=True))
-
-
-@pytest.mark.parametrize("dtype", HALF, ids=str)
-@pytest.mark.parametrize("size", [0.0, 3.0], ids=["alone", "residual"])
-def test_without_that_path_they_would_not_be(dtype: torch.dtype, size: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inversion, "_SMALLEST_GAMMA", {})
-    assert errors(InPlaceABN, Setting(dtype, "leaky_relu", 0.01 * SMALLEST[dtype][size > 0], size))[0] > 0.3
+        assert all(error < 2 * other + 5 * ROUNDOFF[dtype] for error, other in zip(found, beside, strict=True))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, *HALF], ids=str)
@@ -183,13 +237,21 @@ class Layers(nn.Module):
         return z
 
 
-def is_fused(norm: InPlaceABN, dtype: torch.dtype = torch.bfloat16) -> bool:
-    """Whether the layer overwrites what it is given, with gradients wanted."""
+def is_fused(norm: InPlaceABN, dtype: torch.dtype = torch.bfloat16, size: float = 0.0) -> bool:
+    """Whether the output is all that is kept, with gradients wanted and a residual of this size, or 0 for none."""
+    kept = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
     x = torch.randn(2, norm.num_channels, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
-    with warnings.catch_warnings():
+    residual = torch.full_like(x, size) if size else None
+    with torch.autograd.graph.saved_tensors_hooks(keep, keep), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        z = norm(x)
-    return z.data_ptr() == x.data_ptr()
+        z = norm(x, residual)
+    known = [z, residual] if size else [z]
+    return all(tensor.data_ptr() in [one.data_ptr() for one in known] for tensor in kept if tensor.shape == x.shape)
 
 
 def test_only_the_safe_path_keeps_more() -> None:
@@ -207,7 +269,7 @@ def test_a_warning_says_so_once() -> None:
     with torch.no_grad():
         norm.weight[1] = 0.001
     x = torch.zeros(2, 3)
-    with pytest.warns(UserWarning, match=r"weights so near 0 that half types .* needs more memory"):
+    with pytest.warns(UserWarning, match=r"weights so near 0.* needs more memory"):
         norm(x.bfloat16())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -215,13 +277,42 @@ def test_a_warning_says_so_once() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_wide_types_are_always_fused_and_silent(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("size", [0.0, 10.0])
+def test_wide_types_with_zero_weights_and_usual_terms_are_fused_and_silent(dtype: torch.dtype, size: float) -> None:
     norm = InPlaceABN(3).to(dtype)
     with torch.no_grad():
         norm.weight.zero_()
+        norm.bias.fill_(-3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert is_fused(norm, dtype)
+        assert is_fused(norm, dtype, size)
+
+
+def test_float32_with_zero_weights_looks_at_the_residual() -> None:
+    norm = InPlaceABN(3)
+    with torch.no_grad():
+        norm.weight[0] = 0
+    assert [is_fused(norm, torch.float32, size) for size in (1.0, 15.0, 30.0, 1e6)] == [True, True, False, False]
+
+
+def test_float32_with_usual_weights_does_not_look_at_the_residual(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inversion, "_size", None)
+    norm = InPlaceABN(3)
+    with torch.no_grad():
+        norm.weight.fill_(1e-3)
+    assert is_fused(norm, torch.float32, 1000.0)
+
+
+def test_layers_with_one_bad_channel_are_not_fused() -> None:
+    """The channel with the largest β and the one with the smallest γ are good each."""
+    norm = InPlaceABN(3)
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([0.04, 1.0, 0.1]))
+        norm.bias.copy_(torch.tensor([0.5, 10.0, 0.0]))
+    assert is_fused(norm)
+    with torch.no_grad():
+        norm.bias.copy_(torch.tensor([0.5, 10.0, 5.0]))
+    assert not is_fused(norm)
 
 
 def test_without_gradients_nothing_is_kept() -> None:
@@ -270,6 +361,8 @@ CHANGES: dict[str, Callable[[InPlaceABN], object]] = {
     "data": lambda norm: norm.weight.data.zero_(),  # type: ignore[union-attr]
     "new data": lambda norm: setattr(norm.weight, "data", torch.zeros(3)),
     "new weight": lambda norm: setattr(norm, "weight", nn.Parameter(torch.zeros(3))),
+    "bias": lambda norm: nn.init.constant_(norm.bias, 100),
+    "new bias": lambda norm: setattr(norm, "bias", nn.Parameter(torch.full((3,), 100.0))),
 }
 changes = pytest.mark.parametrize("change", CHANGES)
 
@@ -282,6 +375,7 @@ def test_a_layer_sees_its_weight_change(change: str) -> None:
     assert not is_fused(norm)
     with torch.no_grad():
         norm.weight.fill_(1)
+        norm.bias.zero_()
     assert is_fused(norm)
 
 
@@ -310,6 +404,16 @@ def test_a_common_look_is_all_that_is_needed(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Tensor, "min", None)
     assert is_fused(norm)
     assert is_fused(norm)
+
+
+def test_a_common_look_finds_what_each_layer_finds() -> None:
+    kinds = [{}, {"activation": "elu"}, {"scale": "signed"}, {"eps": 1e-3}, {"activation": "identity"}, {}]
+    network = nn.ModuleList(InPlaceABN(2 + index, **kind) for index, kind in enumerate(kinds))
+    stir(network)
+    network[-1].bias = None
+    learn_inversions(network)
+    for layer in network:
+        assert layer.inversion._smallest == inversion.gammas(layer, layer.weight, layer.beta()).min(1).tolist()
 
 
 def test_copies_look_at_their_own_weight() -> None:
