@@ -6,7 +6,7 @@ Run as a program it checks them, and what is not exact, with the kernels of this
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from hypothesis import given, settings
@@ -89,6 +89,18 @@ def exact_scores(draw: st.DrawFn) -> tuple[SemanticLogits, tuple[int, int]]:
     return SemanticLogits(logits, padded, size), (size[0] * scale, size[1] * scale)
 
 
+@st.composite
+def special_scores(draw: st.DrawFn) -> tuple[SemanticLogits, tuple[int, int]]:
+    """Those, of any type, with infinities and NaN among them."""
+    semantics, output = draw(exact_scores())
+    logits = semantics.logits.to(draw(st.sampled_from([torch.float32, torch.bfloat16, torch.float16])))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 1000)))
+    kinds = draw(st.lists(st.sampled_from([torch.inf, -torch.inf, torch.nan]), min_size=1, max_size=3))
+    for kind in kinds:
+        logits[torch.rand(logits.shape, generator=generator) < draw(st.sampled_from([0.1, 0.5, 0.9]))] = kind
+    return replace(semantics, logits=logits), output
+
+
 def check_scene(scene: Scene) -> None:
     """Fusion gives what loops give, in every pixel."""
     one, settings = scene.detections, scene.settings()
@@ -143,6 +155,7 @@ CLASS_SHAPES = [
 def main() -> None:
     settings(max_examples=20, deadline=None)(given(scenes())(check_scene))()
     settings(max_examples=20, deadline=None)(given(exact_scores())(check_exact_classes))()
+    settings(max_examples=40, deadline=None)(given(special_scores())(check_exact_classes))()
     types = itertools.cycle((torch.float32, torch.bfloat16, torch.float16))
     for (shape, output), dtype in zip(CLASS_SHAPES, types, strict=False):
         check_classes(shape, output, dtype)

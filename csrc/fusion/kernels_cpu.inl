@@ -111,7 +111,8 @@ inline Floats widened(const float* from, const Strip& strip) {
   const auto after_at = load<Ints>(strip.after);
   const Floats before = strip.is_near ? gather_near(from, before_at) : gather(from, before_at);
   const Floats after = strip.is_near ? gather_near(from, after_at) : gather(from, after_at);
-  return before + load<Floats>(strip.fraction) * (after - before);
+  const auto fraction = load<Floats>(strip.fraction);
+  return (1 - fraction) * before + fraction * after;
 }
 
 // Memory without a value yet. Not a vector: its code, compiled here for this instruction set, could stand in for that of
@@ -180,21 +181,22 @@ class Tile {
   int64_t held_[2] = {-1, -1};
 };
 
-// The best class of a strip in each of some rows between `upper` and `lower`; what is not a number is no one's best.
+// The best class of a strip in each of some rows between `upper` and `lower`, the first of several; -1 where no score is
+// above -infinity.
 template <int64_t rows>
 inline void best_classes(const float* upper, const float* lower, int64_t classes, const Tap* taps, Ints* best) {
   Floats highest[rows];
   Ints chosen[rows];
   for (int64_t row = 0; row < rows; ++row) {
     highest[row] = Floats{} - std::numeric_limits<float>::infinity();
-    chosen[row] = Ints{};
+    chosen[row] = Ints{} - 1;
   }
   Ints klass = {};
   for (int64_t i = 0; i < classes; ++i, klass += 1) {
     const Floats above = load<Floats>(upper + i * lanes);
-    const Floats down = load<Floats>(lower + i * lanes) - above;
+    const Floats below = load<Floats>(lower + i * lanes);
     for (int64_t row = 0; row < rows; ++row) {
-      const Floats value = above + taps[row].fraction * down;
+      const Floats value = (1 - taps[row].fraction) * above + taps[row].fraction * below;
       const Ints better = value > highest[row];
       highest[row] = better ? value : highest[row];
       chosen[row] = better ? klass : chosen[row];
@@ -219,10 +221,22 @@ inline void best_classes(
   }
 }
 
+// The class of a pixel without a score above -infinity: the first with a number. 0 if all are NaN.
+inline int32_t first_number(const float* upper, const float* lower, int64_t classes, float fraction) {
+  for (int64_t klass = 0; klass < classes; ++klass) {
+    const float value = blend(upper[klass * lanes], lower[klass * lanes], fraction);
+    if (value == value) {
+      return static_cast<int32_t>(klass);
+    }
+  }
+  return 0;
+}
+
 // How many rows from this one on lie between the same two source rows, as far as they are done at once.
 inline int64_t rows_between(const Tap* rows, int64_t num) {
   int64_t count = 1;
-  while (count < std::min(num, rows_at_once) && rows[count].before == rows[0].before) {
+  while (count < std::min(num, rows_at_once) && rows[count].before == rows[0].before &&
+         rows[count].after == rows[0].after) {
     ++count;
   }
   return count;
@@ -242,6 +256,15 @@ void class_rows_of_tile(const Scores<T>& scores, int64_t begin, int64_t end, int
       for (int64_t row = 0; row < count; ++row) {
         int32_t classes[lanes];
         store(best[row], classes);
+        int32_t signs = 0;
+        for (int64_t lane = 0; lane < lanes; ++lane) {
+          signs |= classes[lane];
+        }
+        for (int64_t lane = 0; signs < 0 && lane < lanes; ++lane) {
+          if (classes[lane] < 0) {
+            classes[lane] = first_number(upper + lane, lower + lane, scores.classes, scores.rows[y + row].fraction);
+          }
+        }
         std::copy_n(classes, std::min(lanes, right - x), to + (y + row) * scores.num_columns + x);
       }
     }

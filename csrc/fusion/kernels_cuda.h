@@ -48,7 +48,7 @@ struct Scores {
   double row_step, column_step;
 };
 
-// The class with the highest score; what is not a number is no one's best.
+// The class with the highest score, the first of several. NaN counts as less than all numbers.
 template <typename T>
 __global__ void choose_classes(Scores<T> scores, int64_t height, int64_t width, int64_t* classes) {
   for_items(height * width, [&](int64_t pixel) {
@@ -57,17 +57,19 @@ __global__ void choose_classes(Scores<T> scores, int64_t height, int64_t width, 
     const T* upper = scores.values + row.before * scores.width;
     const T* lower = scores.values + row.after * scores.width;
     float highest = -std::numeric_limits<float>::infinity();
-    int64_t best = 0;
+    int64_t best = -1; // no number yet
     for (int64_t klass = 0; klass < scores.classes; ++klass) {
-      const float above = between(to_float(upper[column.before]), to_float(upper[column.after]), column.fraction);
-      const float below = between(to_float(lower[column.before]), to_float(lower[column.after]), column.fraction);
-      const float value = between(above, below, row.fraction);
-      best = value > highest ? klass : best;
-      highest = value > highest ? value : highest;
+      const float above = blend(to_float(upper[column.before]), to_float(upper[column.after]), column.fraction);
+      const float below = blend(to_float(lower[column.before]), to_float(lower[column.after]), column.fraction);
+      const float value = blend(above, below, row.fraction);
+      if (value > highest || (best < 0 && value == highest)) {
+        best = klass;
+        highest = value;
+      }
       upper += scores.height * scores.width;
       lower += scores.height * scores.width;
     }
-    classes[pixel] = best;
+    classes[pixel] = best < 0 ? 0 : best;
   });
 }
 

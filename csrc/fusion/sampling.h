@@ -17,7 +17,8 @@ namespace seamseg::fusion {
 constexpr int64_t num_classes = 256; // that a class map can name, void among them
 constexpr int64_t void_class = 255;
 
-// The two neighbours of a position along one axis, and the share of the second.
+// The two neighbors of a position along one axis, and the share of the second, which is never 0 or 1: at a position on
+// a value both are that value, so that an infinity or NaN beside it, times 0, does not count.
 struct Tap {
   int32_t before;
   int32_t after;
@@ -29,12 +30,23 @@ SEAMSEG_HOST_DEVICE inline float between(float before, float after, float fracti
   return before + fraction * (after - before);
 }
 
+// As torch.nn.functional.interpolate weighs. Unlike between(), it takes no difference, which two equal infinities do not
+// have: an infinity stays one beside anything but the opposite infinity or NaN, which give NaN.
+SEAMSEG_HOST_DEVICE inline float blend(float before, float after, float fraction) {
+  return (1 - fraction) * before + fraction * after;
+}
+
 // A position is put into 0 ... last; what is not a number goes to 0.
 SEAMSEG_HOST_DEVICE inline Tap tap_at(double position, int64_t last) {
   const auto end = static_cast<double>(last);
   const double inside = position > 0 ? (position < end ? position : end) : 0;
   const auto before = static_cast<int32_t>(inside);
-  return {before, before < last ? before + 1 : before, static_cast<float>(inside - before)};
+  const auto fraction = static_cast<float>(inside - before);
+  if (fraction > 0 && fraction < 1) {
+    return {before, before + 1, fraction};
+  }
+  const int32_t on = fraction > 0 ? before + 1 : before; // a share of nearly 1 is rounded to it
+  return {on, on, 0.5f};
 }
 
 // Pixel i of an axis along which `num` values lie `1 / step` pixels apart; the outermost go on to the edges.

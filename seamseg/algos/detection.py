@@ -58,7 +58,7 @@ class DetectionSelector:
             shifts: R×T×4.
             size: height and width of the valid image.
         """
-        scores = logits.float().softmax(dim=1)[:, 1:]
+        scores = class_probabilities(logits)[:, 1:]
         region, classes = torch.nonzero(scores > self.score_threshold, as_tuple=True)
         scores = scores[region, classes]
         moves = shifts[region, classes].float() / shifts.new_tensor(self.shift_weights, dtype=torch.float32)
@@ -67,3 +67,8 @@ class DetectionSelector:
         boxes, classes, scores = boxes[full], classes[full], scores[full]
         keep = torchvision.ops.batched_nms(boxes, scores, classes, self.nms_threshold)[: self.max_predictions]
         return FoundBoxes(boxes[keep], classes[keep], scores[keep])
+
+
+def class_probabilities(logits: Tensor) -> Tensor:
+    """R×C softmax in float32 of R×C logits; those at +∞, as half types have them, share all of the probability."""
+    return logits.float().clamp(max=torch.finfo(torch.float32).max).softmax(dim=1)

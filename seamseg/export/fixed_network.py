@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from seamseg.algos.region_features import RegionPooler
 from seamseg.data.transforms import Normalize
@@ -14,6 +13,7 @@ from seamseg.export.fixed_selection import select_detections, select_proposals
 from seamseg.modules.abn import ABN
 from seamseg.modules.folding import fold_norms
 from seamseg.networks import PanopticNet
+from seamseg.ops.interpolate import resample
 from seamseg.structures import Size
 
 CLASSES_AT_A_TIME = 8
@@ -122,8 +122,7 @@ def enlarged_classes(logits: Tensor, size: Size) -> Tensor:
     for first, part in zip(
         range(0, len(logits), CLASSES_AT_A_TIME), torch.split(logits, CLASSES_AT_A_TIME), strict=True
     ):
-        enlarged = functional.interpolate(part[None], size=size, mode="bilinear", align_corners=False)[0]
-        values, indices = enlarged.max(dim=0)
+        values, indices = resample(part, size).max(dim=0)
         if best is None:
             best, classes = values, indices
         else:

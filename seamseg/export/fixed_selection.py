@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seamseg.algos.detection import DetectionSelector
+from seamseg.algos.detection import DetectionSelector, class_probabilities
 from seamseg.algos.proposals import ProposalSelector
 from seamseg.export.greedy_suppression import survivors
 from seamseg.ops.boxes import clip_boxes, decode_shifts
@@ -76,7 +76,7 @@ def select_detections(
         shifts: R×T×4.
         size: height and width of the image.
     """
-    scores = logits.softmax(dim=1)[:, 1:].T  # T×R: each class is a group of its own
+    scores = class_probabilities(logits)[:, 1:].T  # T×R: each class is a group of its own
     moves = shifts.transpose(0, 1) / shifts.new_tensor(selector.shift_weights)
     boxes = clip_boxes(decode_shifts(proposals, moves), size)
     full = (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)

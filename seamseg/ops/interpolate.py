@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from seamseg.ops import native
 from seamseg.structures import SemanticLogits, Size
@@ -27,8 +28,10 @@ def class_map(semantics: SemanticLogits, output_size: Size) -> Tensor:
         output_size: height and width of the result.
 
     Returns:
-        Height × width int64, on the device of the scores: the smallest class among equal scores. A score that is not a
-        number counts as less than all others.
+        Height × width int64, on the device of the scores: the smallest class among equal scores. An infinite score is
+        infinite wherever its weight is not 0; the sum of +∞ and −∞ is NaN, as is anything with NaN. NaN counts as less
+        than all numbers, and where all classes are NaN the class is 0. Scores of other types than float32, bfloat16
+        and float16 are rounded to float32.
 
     Raises:
         ValueError: there are no scores.
@@ -44,6 +47,16 @@ def class_map(semantics: SemanticLogits, output_size: Size) -> Tensor:
     except RuntimeError as error:
         raise native.argument_error(error, "class_map") from None
     return classes.to(logits.device)
+
+
+def resample(scores: Tensor, size: Size) -> Tensor:
+    """C×h×w floating-point scores at another size, interpolated bilinearly (corners not aligned).
+
+    Infinities count as the largest finite numbers and NaN as the lowest one: the weight 0 times them would be NaN in
+    PyTorch, also at positions beside them.
+    """
+    finite = torch.nan_to_num(scores, nan=torch.finfo(scores.dtype).min)
+    return functional.interpolate(finite[None], size, mode="bilinear", align_corners=False)[0]
 
 
 def _step(semantics: SemanticLogits, output_size: Size, axis: int) -> float:

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import torch
 import torchvision
 from torch import Tensor
-from torch.nn import functional
 
 from seamseg.ops.boxes import scale_boxes
+from seamseg.ops.interpolate import resample
 from seamseg.structures import Detections, SemanticLogits, Size
 
 LARGEST = 10
@@ -83,9 +83,10 @@ def join_passes(
     if len(passes) == 1 and not passes[0].mirrored and passes[0].semantics.size == size:
         return passes[0].detections, passes[0].semantics
     logits = [_plain_logits(one) for one in passes]
-    grid = max((one.shape[-2:] for one in logits), key=lambda shape: shape[0] * shape[1])
-    resampled = [functional.interpolate(one[None], grid, mode="bilinear", align_corners=False)[0] for one in logits]
-    semantics = SemanticLogits(torch.stack(resampled).mean(dim=0), padded_size=size, size=size)
+    grid = max(((one.shape[1], one.shape[2]) for one in logits), key=lambda shape: shape[0] * shape[1])
+    semantics = SemanticLogits(
+        torch.stack([resample(one, grid) for one in logits]).mean(dim=0), padded_size=size, size=size
+    )
     return _join_detections([_plain_detections(one, size) for one in passes], nms_threshold, max_predictions), semantics
 
 

@@ -107,3 +107,10 @@ def test_equals_loops_over_classes_and_boxes(seed: int) -> None:
     assert found.classes.tolist() == [klass for _, klass, _ in expected]
     torch.testing.assert_close(found.scores, torch.tensor([score for score, _, _ in expected]))
     torch.testing.assert_close(found.boxes, torch.tensor([box for _, _, box in expected]), atol=1e-4, rtol=1e-5)
+
+
+def test_an_infinite_logit_of_a_half_type_is_a_sure_class() -> None:
+    scores = torch.tensor([[0.0, 1e6, 3.0], [-torch.inf, 1e6, 1e6], [0.0, -torch.inf, 0.0]]).half()
+    found = select(APART, scores)
+    assert found.scores.tolist() == [1, 0.5, 0.5, 0.5]
+    assert found.classes.tolist() == [0, 0, 1, 1]

@@ -47,3 +47,12 @@ def test_detections(score_threshold: float, max_predictions: int) -> None:
         assert torch.equal(getattr(found, name)[found.valid], getattr(expected, name)), name
         assert not getattr(found, name)[~found.valid].any()
     assert (len(expected.boxes) == 0) == (score_threshold == 1)
+
+
+def test_an_infinite_logit_is_a_sure_class() -> None:
+    logits = torch.tensor([[0.0, torch.inf, 3.0]])
+    found = select_detections(
+        DetectionSelector(0.4, 0.05, 5), boxes(1), torch.tensor([True]), logits, torch.zeros(1, 2, 4), SIZE
+    )
+    assert found.scores[found.valid].tolist() == [1]
+    assert found.classes[found.valid].tolist() == [0]

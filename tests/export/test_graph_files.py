@@ -185,6 +185,14 @@ def test_classes_of_enlarged_scores(num_classes: int) -> None:
     assert torch.equal(enlarged_classes(logits, (24, 36)).long(), expected)
 
 
+def test_classes_of_enlarged_scores_that_are_infinite_or_not_a_number() -> None:
+    logits = torch.zeros(11, 4, 4)
+    logits[9, 0, 0], logits[2, 3, 3], logits[0, 0, 3] = torch.inf, -torch.inf, torch.nan
+    expected = class_map(SemanticLogits(logits, (16, 16), (16, 16)), (16, 16))
+    assert expected[0, 0] == 9
+    assert torch.equal(enlarged_classes(logits, (16, 16)).long(), expected)
+
+
 @pytest.mark.slow
 def test_the_published_network(shared: Path, tmp_path: Path) -> None:
     """ResNet-50 at its real width, 65 classes, by ONNX Runtime: its detections are the network's and, but for the

@@ -15,6 +15,7 @@ from fusion_cases import (
     check_scene,
     exact_scores,
     scenes,
+    special_scores,
 )
 from hypothesis import given, settings
 from native.fusion_kernels import TYPES, FusionKernels
@@ -54,6 +55,12 @@ def test_classes(shape: tuple[int, int, int], output: tuple[int, int], dtype: to
 @given(exact_scores())
 @settings(max_examples=40)
 def test_classes_where_scores_are_equal(case: tuple[SemanticLogits, tuple[int, int]]) -> None:
+    check_exact_classes(case)
+
+
+@given(special_scores())
+@settings(max_examples=60)
+def test_classes_where_scores_are_infinite_or_not_a_number(case: tuple[SemanticLogits, tuple[int, int]]) -> None:
     check_exact_classes(case)
 
 

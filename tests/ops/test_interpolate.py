@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from fusion_cases import CLASS_SHAPES, check_classes, check_exact_classes, exact_scores
-from hypothesis import given, settings
+from fusion_cases import CLASS_SHAPES, check_classes, check_exact_classes, exact_scores, special_scores
+from hypothesis import example, given, settings
 
 from benchmarks.memory import peak_bytes
-from seamseg.ops.interpolate import class_map
+from seamseg.ops.interpolate import class_map, resample
 from seamseg.structures import SemanticLogits
 
 
@@ -104,6 +104,51 @@ def test_what_is_not_a_number_is_no_ones_best() -> None:
     assert (class_map(SemanticLogits(logits, (4, 4), (4, 4)), (4, 4)) == 2).all()
     nothing = SemanticLogits(logits[:1], (4, 4), (4, 4))
     assert (class_map(nothing, (4, 4)) == 0).all()
+
+
+@given(special_scores())
+@settings(max_examples=150)
+def test_infinite_scores_and_nan_give_the_class_of_the_oracle(case: tuple[SemanticLogits, tuple[int, int]]) -> None:
+    check_exact_classes(case)
+
+
+INFINITE = torch.tensor([[[0.0, 1.0], [2.0, 3.0]], [[torch.inf, 1.0], [0.0, -torch.inf]], [[4.0, 4.0], [4.0, 4.0]]])
+
+
+@given(special_scores())
+@example((SemanticLogits(INFINITE, (8, 8), (8, 8)), (8, 8)))
+def test_infinite_scores_give_the_arg_max_wherever_torch_has_numbers(
+    case: tuple[SemanticLogits, tuple[int, int]],
+) -> None:
+    semantics, _ = case
+    enlarged = F.interpolate(
+        semantics.logits[None].float(), semantics.padded_size, mode="bilinear", align_corners=False
+    )[0, :, : semantics.size[0], : semantics.size[1]]
+    differs = class_map(semantics, semantics.size) != enlarged.argmax(0)
+    assert not (differs & ~enlarged.isnan().any(0)).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_an_infinite_score_wins_wherever_it_has_weight(dtype: torch.dtype) -> None:
+    found = class_map(SemanticLogits(INFINITE.to(dtype), (4, 4), (4, 4)), (4, 4))
+    # Class 1 is +inf at the top left and -inf at the bottom right; between both its score is not a number.
+    assert found.tolist() == [[1, 1, 1, 2], [1, 2, 2, 2], [1, 2, 2, 2], [2, 2, 2, 2]]
+
+
+def test_at_the_size_of_the_scores_a_neighbor_with_weight_zero_does_not_count() -> None:
+    logits = torch.tensor([[[torch.inf, 0.0, torch.nan]], [[1.0, 1.0, 1.0]]])
+    assert class_map(SemanticLogits(logits, (1, 3), (1, 3)), (1, 3)).tolist() == [[0, 1, 1]]
+    assert resample(logits, (1, 3)).argmax(0).tolist() == [[0, 1, 1]]
+
+
+def test_a_class_at_minus_infinity_comes_before_one_that_is_not_a_number() -> None:
+    logits = torch.tensor([torch.nan, -torch.inf, -torch.inf])[:, None, None].expand(3, 2, 20).contiguous()
+    assert (class_map(SemanticLogits(logits, (4, 40), (4, 40)), (4, 40)) == 1).all()
+
+
+def test_scores_near_the_largest_number_do_not_overflow() -> None:
+    logits = torch.tensor([[[3e38, -3e38]], [[1e38, 1e38]]])
+    assert class_map(SemanticLogits(logits, (1, 8), (1, 8)), (1, 8)).tolist() == [[0, 0, 0, 1, 1, 1, 1, 1]]
 
 
 @pytest.mark.parametrize("output", [(0, 5), (5, 0), (0, 0)])

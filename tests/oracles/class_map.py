@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,7 @@ from seamseg.structures import SemanticLogits
 
 
 def enlarged(semantics: SemanticLogits, output: tuple[int, int]) -> Tensor:
-    """C × output float64: the scores of the valid part, seen at that size."""
+    """C × output float64: the scores of the valid part, seen at that size. What has the weight 0 does not count."""
     scores, (num_classes, height, width) = semantics.logits.double(), semantics.logits.shape
     result = torch.empty(num_classes, *output, dtype=torch.float64)
     for i in range(output[0]):
@@ -19,16 +21,28 @@ def enlarged(semantics: SemanticLogits, output: tuple[int, int]) -> Tensor:
             y, x = min(max(y, 0.0), height - 1), min(max(x, 0.0), width - 1)
             top, left = int(y), int(x)
             bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
-            upper = scores[:, top, left] * (1 - (x - left)) + scores[:, top, right] * (x - left)
-            lower = scores[:, bottom, left] * (1 - (x - left)) + scores[:, bottom, right] * (x - left)
-            result[:, i, j] = upper * (1 - (y - top)) + lower * (y - top)
+            upper = between(scores[:, top, left], scores[:, top, right], x - left)
+            lower = between(scores[:, bottom, left], scores[:, bottom, right], x - left)
+            result[:, i, j] = between(upper, lower, y - top)
     return result
 
 
+def between(before: Tensor, after: Tensor, share: float) -> Tensor:
+    return before if share == 0 else before * (1 - share) + after * share
+
+
 def classes_of(semantics: SemanticLogits, output: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The best class of every pixel, the lowest of several, and by how much it leads before the next."""
+    """The best class of every pixel, the lowest of several, and by how much it leads before the next.
+
+    NaN is less than every number, and where all scores are NaN the class is 0.
+    """
     scores = enlarged(semantics, output).movedim(0, -1)
-    best = [[row.index(max(row)) for row in line] for line in scores.tolist()]
+    best = [[best_of(row) for row in line] for line in scores.tolist()]
     leading = scores.sort(dim=-1, descending=True).values
     lead = leading[..., 0] - leading[..., 1] if scores.shape[-1] > 1 else torch.full(output, torch.inf)
     return torch.tensor(best).reshape(output), lead
+
+
+def best_of(row: list[float]) -> int:
+    numbers = [score for score in row if not math.isnan(score)]
+    return row.index(max(numbers)) if numbers else 0

@@ -113,3 +113,13 @@ def test_a_batch_gives_what_its_images_give_alone() -> None:
 def test_senseless_scales(scales: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="scale"):
         Augmentation(scales)
+
+
+def test_an_infinite_score_stays_where_it_is() -> None:
+    passes = [answer([], [], (16, 32), mirrored) for mirrored in (False, True)]
+    for one, column in zip(passes, (1, 6), strict=True):
+        one.semantics.logits[1, 0, column] = torch.inf
+    _, semantics = join_passes(passes, (16, 32), 0.5, 10)
+    assert not semantics.logits.isnan().any()
+    assert semantics.logits.argmax(0)[0, 1] == 1
+    assert (semantics.logits > 1e30).sum() == 1
