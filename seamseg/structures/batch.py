@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seamseg.structures.ground_truth import GroundTruth
 from seamseg.structures.images import Size
-from seamseg.structures.packed_sequence import PackedSequence
+from seamseg.structures.packed_sequence import PackedSequence, require_equal_lengths
 
 ImageId = int | str
 """A data set's own id of an image: a number, or a word."""
@@ -51,6 +51,9 @@ class Batch:
     images: PackedSequence
     ground_truth: GroundTruth
     original_sizes: tuple[Size, ...]
+
+    def __post_init__(self) -> None:
+        require_equal_lengths(self, ("image_ids", "images", "ground_truth", "original_sizes"))
 
     @classmethod
     def collate(cls, samples: list[Sample]) -> Batch:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seamseg.structures.categories import VOID
-from seamseg.structures.packed_sequence import PackedSequence
+from seamseg.structures.packed_sequence import PackedSequence, require_equal_lengths
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,14 @@ class GroundTruth:
     boxes: PackedSequence
 
     def __post_init__(self) -> None:
-        lengths = {len(self.ids), len(self.classes), len(self.crowd), len(self.boxes)}
-        if len(lengths) != 1:
-            raise ValueError(f"the parts of a GroundTruth speak of different numbers of images: {sorted(lengths)}")
+        require_equal_lengths(self, ("ids", "classes", "crowd", "boxes"))
+        for image, (classes, crowd, boxes) in enumerate(zip(self.classes, self.crowd, self.boxes, strict=True)):
+            counts = [len(part) for part in (classes, crowd, boxes) if part is not None]
+            if len(set(counts)) > 1:
+                raise ValueError(
+                    f"classes, crowd and boxes of image {image} of a GroundTruth are of different numbers of segments: "
+                    f"{counts}"
+                )
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
 import torch
@@ -39,8 +39,23 @@ class PackedSequence:
             rows: R×… values of all images.
             image_index: R, the image of every row, in 0 … num_images − 1.
             num_images: length of the result; images without a row get a zero-row entry.
+
+        Raises:
+            ValueError: rows and indices differ in number, or an index is not in 0 … num_images − 1.
         """
-        return cls(rows[image_index == image] for image in range(num_images))
+        if rows.ndim == 0 or image_index.shape != rows.shape[:1]:
+            raise ValueError(
+                f"every row of a PackedSequence needs the index of its image; the rows are {tuple(rows.shape)}, the "
+                f"indices {tuple(image_index.shape)}"
+            )
+        entries = [rows[image_index == image] for image in range(num_images)]
+        if sum(map(len, entries)) < len(rows):
+            strays = sorted({index for index in image_index.tolist() if not 0 <= index < num_images})
+            raise ValueError(
+                f"rows of a PackedSequence belong to the images {strays}, but there are only {num_images} images; "
+                f"indices count from 0"
+            )
+        return cls(entries)
 
     def __len__(self) -> int:
         return len(self._tensors)
@@ -103,8 +118,14 @@ class PackedSequence:
             image_index: R, int64, the position in the sequence of every row.
 
         Raises:
-            ValueError: every entry is absent (no shape is known), or the shapes after the first dimension differ.
+            ValueError: every entry is absent (no shape is known), one has no dimension, or the shapes after the first
+                dimension differ.
         """
+        scalars = [position for position, entry in enumerate(self._tensors) if entry is not None and entry.ndim == 0]
+        if scalars:
+            raise ValueError(
+                f"the entries {scalars} of a PackedSequence have no dimension and so no rows; use entry.reshape(1)"
+            )
         tails = {tuple(entry.shape[1:]) for entry in self.present}
         if len(tails) != 1:
             raise ValueError(
@@ -128,3 +149,19 @@ class PackedSequence:
         if self.all_absent:
             raise ValueError("every entry of the PackedSequence is absent, so it has no dtype and no device")
         return self.present[0]
+
+
+def require_equal_lengths(whole: object, names: Sequence[str]) -> None:
+    """Refuses parts that do not belong together.
+
+    Args:
+        whole: the object whose attributes they are.
+        names: of the attributes.
+
+    Raises:
+        ValueError: their lengths differ.
+    """
+    lengths = {name: len(getattr(whole, name)) for name in names}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ValueError(f"the parts of a {type(whole).__name__} differ in length: {listed}; they must be equal")

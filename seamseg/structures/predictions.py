@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from seamseg.structures.images import Size
-from seamseg.structures.packed_sequence import PackedSequence
+from seamseg.structures.packed_sequence import PackedSequence, require_equal_lengths
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,9 @@ class Detections:
     classes: Tensor
     scores: Tensor
     masks: Tensor
+
+    def __post_init__(self) -> None:
+        require_equal_lengths(self, ("boxes", "classes", "scores", "masks"))
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -63,6 +66,9 @@ class Predictions:
     semantic_logits: Tensor
     sizes: tuple[Size, ...]
     padded_size: Size
+
+    def __post_init__(self) -> None:
+        require_equal_lengths(self, ("boxes", "classes", "scores", "masks", "semantic_logits", "sizes"))
 
     def __len__(self) -> int:
         return len(self.sizes)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 
 from seamseg.structures import VOID, Batch, Sample
@@ -36,6 +39,12 @@ def test_samples_of_different_sizes_are_joined_in_order_without_a_copy() -> None
 def test_no_samples_are_a_batch_of_none() -> None:
     batch = Batch.collate([])
     assert (len(batch), len(batch.images), len(batch.ground_truth)) == (0, 0, 0)
+
+
+def test_a_batch_of_parts_of_different_length_is_refused() -> None:
+    batch = Batch.collate(SAMPLES)
+    with pytest.raises(ValueError, match="image_ids 2, images 1, ground_truth 2, original_sizes 2"):
+        replace(batch, images=batch.images[:1])
 
 
 def test_it_moves_as_a_whole() -> None:

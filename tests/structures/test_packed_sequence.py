@@ -90,6 +90,25 @@ def test_rows_in_any_order_are_sorted_into_images() -> None:
     assert [split.entry(image).tolist() for image in range(4)] == [[6, 8], [], [5, 7], []]
 
 
+@pytest.mark.parametrize(("index", "stray"), [([0, 3, 1, 3], r"\[3\], .* 3 images"), ([-1, 0, 1, 7], r"\[-1, 7\]")])
+def test_from_rows_with_an_index_of_no_image_is_refused(index: list[int], stray: str) -> None:
+    with pytest.raises(ValueError, match=f"belong to the images {stray}"):
+        PackedSequence.from_rows(torch.zeros(4, 2), torch.tensor(index), 3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "index"), [((4, 2), (3,)), ((4, 2), (5,)), ((4, 2), (4, 2)), ((), ()), ((4,), ())], ids=str
+)
+def test_from_rows_without_one_index_per_row_is_refused(rows: tuple[int, ...], index: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="every row of a PackedSequence needs the index of its image"):
+        PackedSequence.from_rows(torch.zeros(rows), torch.zeros(index, dtype=torch.int64), 2)
+
+
+def test_entries_without_a_dimension_have_no_contiguous_view() -> None:
+    with pytest.raises(ValueError, match=r"entries \[1, 2\] of a PackedSequence have no dimension"):
+        PackedSequence([torch.zeros(1), torch.zeros(()), torch.ones(())]).contiguous()
+
+
 def test_gradients_reach_the_entries_through_the_contiguous_view() -> None:
     entries = [torch.ones(2, 3, requires_grad=True), torch.ones(1, 3, requires_grad=True)]
     rows, image_index = PackedSequence(entries).contiguous()

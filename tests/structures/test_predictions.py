@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -26,6 +28,17 @@ def test_one_image_is_taken_out_whole() -> None:
     assert found.classes.tolist() == [3, 1]
     assert found.scores.tolist() == pytest.approx([0.9, 0.5])
     assert found.masks.shape == (2, 28, 28)
+
+
+def test_predictions_of_fewer_images_than_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="semantic_logits 2, sizes 1"):
+        replace(predictions(), sizes=((16, 20),))
+
+
+def test_detections_without_a_score_each_are_refused() -> None:
+    found = predictions().detections(0)
+    with pytest.raises(ValueError, match="boxes 2, classes 2, scores 1, masks 2"):
+        replace(found, scores=found.scores[:1])
 
 
 def test_nothing_found_is_zero_rows() -> None:
