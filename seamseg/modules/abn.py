@@ -12,8 +12,10 @@ All of them take a residual, which is added before the activation.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from functools import cache
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -257,6 +259,13 @@ class InPlaceABNSync(InPlaceABN):
 
     group: dist.ProcessGroup | None = None
     active: ActiveGroup | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # A process group cannot be copied: the copy shares it. Which ranks are active at the moment is not copied.
+        memo[id(self.group)], memo[id(self.active)] = self.group, None
+        copied = memo[id(self)] = type(self).__new__(type(self))
+        copied.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return copied
 
     def batch_statistics(self, x: Tensor) -> Statistics | None:
         if not is_started():

@@ -49,13 +49,18 @@ def agreed_statistics(parts: Sequence[Part], sync: Sync) -> Iterator[bool]:
     those that had, in one broadcast. A part that gets a single row, which has no variance, uses its running statistics.
     Backward passes may come later: they keep to the groups of their forward passes.
 
+    Norms with a ``group`` use the rows of its ranks only, and as in ``masked`` all of its ranks run the collectives.
+
     Args:
         parts: the same on every rank, but for the rows; who has rows for one has some for those before.
-        sync: who runs the collectives of the synchronised norms.
+        sync: who runs the collectives of the synchronised norms without a ``group``.
 
     Yields:
-        Whether a part that would use the statistics of its rows gets a single one, of all ranks if its norms are
-        synchronised.
+        Whether a part that would use the statistics of its rows gets a single one, of all ranks (of the group) if its
+        norms are synchronised.
+
+    Raises:
+        ValueError: the norms of a part belong to different groups.
     """
     learning = [part for part in parts if uses_batch_statistics(part.module)]
     shared = [part for part in learning if _synchronised(part.module)] if is_distributed() else []
@@ -63,13 +68,16 @@ def agreed_statistics(parts: Sequence[Part], sync: Sync) -> Iterator[bool]:
     counts = dict(zip(shared, zip(*of_ranks, strict=True), strict=True))
     taking_part = {part: [rank for rank, count in enumerate(of_part) if count] for part, of_part in counts.items()}
     assert all(set(inner) <= set(outer) for outer, inner in pairwise(taking_part.values()))
-    single = [part for part in learning if sum(counts.get(part, [part.num_rows])) == 1]
+    groups = {part: _own_group(part.module) for part in shared}
+    single = [part for part in learning if _num_rows(part, counts.get(part), groups.get(part)) == 1]
     with contextlib.ExitStack() as undo:
         for part in single:
             undo.enter_context(running_statistics(part.module))
         for part in shared:
             undo.callback(set_active_group, part.module, None)
-            set_active_group(part.module, group_of(taking_part[part], sync))
+            group = groups[part]
+            active = group_of(taking_part[part], sync) if group is None else _within(group, taking_part[part])
+            set_active_group(part.module, active)
         yield bool(single)
         _hand_over([norm for part in shared for norm in _synchronised(part.module) if norm.learns_statistics])
 
@@ -80,7 +88,8 @@ def _hand_over(norms: Sequence[InPlaceABNSync]) -> None:
     Args:
         norms: the same on every rank; who is in the group of one is in the groups of those before.
     """
-    moved = [norm for norm in norms if norm.active is not None and 0 < len(norm.active.ranks) < dist.get_world_size()]
+    shared = [norm for norm in norms if norm.group is None]  # all ranks of a group move theirs alike
+    moved = [norm for norm in shared if norm.active is not None and 0 < len(norm.active.ranks) < dist.get_world_size()]
     if not moved:
         return
     innermost = moved[-1].active
@@ -96,6 +105,38 @@ def _hand_over(norms: Sequence[InPlaceABNSync]) -> None:
 def _bytes(buffer: Tensor) -> Tensor:
     """Its memory, whatever its type: what is handed over stays equal bit by bit."""
     return buffer.view(-1).view(torch.uint8)
+
+
+def _own_group(module: nn.Module) -> dist.ProcessGroup | None:
+    """The one that the synchronised norms were given; None for all ranks."""
+    first, *others = _synchronised(module)
+    for norm in others:
+        if norm.group is not first.group:
+            raise ValueError(
+                f"norms that see the same rows must share one group; {norm.layer_name or 'one'} of "
+                f"{type(module).__name__} has another than {first.layer_name or 'the first'}: set InPlaceABNSync.group "
+                "of all of them to the same process group, or to None"
+            )
+    return first.group
+
+
+def _ranks(group: dist.ProcessGroup) -> tuple[int, ...]:
+    """Of the world; this one alone if it is not in the group, whose norms then keep to themselves."""
+    return tuple(sorted(dist.get_process_group_ranks(group))) if dist.get_rank(group) >= 0 else (dist.get_rank(),)
+
+
+def _num_rows(part: Part, of_ranks: Sequence[int] | None, group: dist.ProcessGroup | None) -> int:
+    """That share their statistics with this rank's."""
+    if of_ranks is None:
+        return part.num_rows
+    return sum(of_ranks if group is None else [of_ranks[rank] for rank in _ranks(group)])
+
+
+def _within(group: dist.ProcessGroup, taking_part: Sequence[int]) -> ActiveGroup:
+    """All ranks of a norm's own group, if any of them takes part."""
+    ranks = _ranks(group)
+    has_rows = not set(ranks).isdisjoint(taking_part)
+    return ActiveGroup(ranks, is_member=True, process_group=group) if has_rows else ActiveGroup((), is_member=False)
 
 
 def _synchronised(module: nn.Module) -> list[InPlaceABNSync]:

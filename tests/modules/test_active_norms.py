@@ -25,6 +25,7 @@ from seamseg.modules.norm import Norm, NormName
 from seamseg.modules.region_head import RegionHead
 from seamseg.ops import active_group
 from seamseg.ops.active_group import ActiveGroup, Sync, group_of
+from seamseg.runtime.weight_average import WeightAverage
 
 RANDOM_STEPS = 12
 WORLDS = (2, 3, 4)
@@ -330,3 +331,75 @@ def test_an_error_inside_leaves_the_norms_as_they_were() -> None:
     assert seen == [(True, True)]
     assert norm.active is None
     assert not norm.statistics_frozen
+
+
+PAIRS = [[0, 2], [1, 3]]
+ROWS_OF_PAIRS = [(3, 0, 0, 1), (2, 1, 3, 0), (0, 0, 0, 0), (1, 4, 0, 2)]
+
+
+def train_in_pairs(rank: int) -> dict[str, Any]:
+    """Steps of a region head whose norms have a group, with every kind of agreement; copies keep the group."""
+    groups = [dist.new_group(pair) for pair in PAIRS]
+    results: dict[str, Any] = {}
+    for sync in ("active", "masked"):
+        made = head("syncbn", sync)
+        for norm in synchronised(made):
+            norm.group = groups[rank % 2]
+        copied = copy.deepcopy(made)
+        assert all(norm.group is groups[rank % 2] for norm in synchronised(copied))
+        assert all(norm.group is groups[rank % 2] for norm in synchronised(WeightAverage(made, 0.9).network))
+        results[sync] = [pair_step(copied, step, rank, rows[rank]) for step, rows in enumerate(ROWS_OF_PAIRS)]
+    synchronised(made)[1].group = None
+    try:
+        pair_step(made, 0, rank, 2)
+    except ValueError as error:
+        results["error"] = str(error)
+    outside = head("syncbn")
+    for norm in synchronised(outside):
+        norm.group = groups[0]  # of which ranks 1 and 3 are no members
+    results["outside"] = pair_step(outside, 1, rank, 2)["buffers"]
+    return results
+
+
+def pair_step(made: RegionHead, step: int, rank: int, count: int) -> dict[str, Tensor]:
+    regions = regions_of(step, rank, count).requires_grad_()
+    loss = Loss(made)(regions * 1, regions * 1)
+    loss.backward()
+    assert regions.grad is not None
+    return {"loss": loss.detach(), "buffers": buffers(made), "dx": regions.grad}
+
+
+def synchronised(module: nn.Module) -> list[InPlaceABNSync]:
+    return [norm for norm in module.modules() if isinstance(norm, InPlaceABNSync)]
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    return on_ranks(__file__, "train_in_pairs", tmp_path_factory.mktemp("pairs"), num_ranks=4)
+
+
+@pytest.mark.parametrize("sync", ["active", "masked"])
+def test_agreed_statistics_of_norms_with_a_group_are_those_of_the_group(pairs: list[dict[str, Any]], sync: str) -> None:
+    close = {"rtol": 1e-7, "atol": 1e-9}
+    for pair in PAIRS:
+        made = head("bn")
+        for step, rows in enumerate(ROWS_OF_PAIRS):
+            leaves = [regions_of(step, rank, rows[rank]).requires_grad_() for rank in pair]
+            loss = Loss(made)(torch.cat(leaves), torch.cat(leaves))
+            loss.backward()
+            parts = [pairs[rank][sync][step] for rank in pair]
+            torch.testing.assert_close(sum(part["loss"] for part in parts), loss.detach(), **close)
+            for part, leaf in zip(parts, leaves, strict=True):
+                torch.testing.assert_close(part["buffers"], buffers(made), **close)
+                torch.testing.assert_close(part["dx"], leaf.grad, **close)
+
+
+def test_norms_of_one_part_with_different_groups_are_refused(pairs: list[dict[str, Any]]) -> None:
+    assert all("must share one group" in result["error"] for result in pairs)
+
+
+def test_a_rank_outside_of_the_group_uses_its_own_statistics(pairs: list[dict[str, Any]]) -> None:
+    for rank in PAIRS[1]:
+        made = head("bn")
+        pair_step(made, 1, rank, 2)
+        torch.testing.assert_close(pairs[rank]["outside"], buffers(made), rtol=1e-7, atol=1e-9)
