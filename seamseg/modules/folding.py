@@ -9,6 +9,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize, prune
+from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
+from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 
 from seamseg.modules.abn import ABN
 from seamseg.modules.proposal_head import ProposalHead
@@ -17,6 +21,7 @@ from seamseg.modules.semantic_head import MiniDeepLab
 from seamseg.ops.inplace_abn import Activation, activate_
 
 Linear = TypeVar("Linear", bound="_ConvNd | nn.Linear")
+Module = TypeVar("Module", bound=nn.Module)
 
 # Where norms are not neighbours in an nn.Sequential: the layers whose outputs, one above the other, a norm reads.
 _PAIRS: list[tuple[type[nn.Module], tuple[str, ...], str]] = [
@@ -49,14 +54,16 @@ def fold(layer: Linear, norm: ABN) -> Linear:
     """A convolution (also transposed) or linear layer that does the work of the norm behind it as well.
 
     Args:
-        layer: stays as it is. The input of a linear one is N×C, so that its outputs are the norm's channels.
+        layer: stays as it is. Its weight may be computed from other tensors (weight norm, spectral norm, pruning). The
+            input of a linear one is N×C, so that its outputs are the norm's channels.
         norm: what it computes in evaluation is folded, but for the activation.
 
     Returns:
         A new layer with a bias; its output is that of ``norm`` before the activation, up to rounding.
 
     Raises:
-        ValueError: the norm has another number of channels than the layer's output.
+        ValueError: the norm has another number of channels than the layer's output, or the layer is lazy and has no
+            weight yet.
     """
     (folded,) = _fold([layer], norm)
     return folded
@@ -76,7 +83,7 @@ def fold_norms(network: nn.Module) -> nn.Module:
         The copy, in evaluation mode. Its output is that of ``network`` in evaluation, up to rounding. It has other
         state-dict names, and no statistics to train.
     """
-    folded = copy.deepcopy(network)
+    folded = _copied(network)
     for module in list(folded.modules()):
         for names, norm in _pairs(module):
             _fold_children(module, names, norm)
@@ -107,6 +114,8 @@ def _fold(layers: list[Linear], norm: ABN) -> list[Linear]:
             f"a norm over {norm.num_channels} channels cannot be folded into layers with {sum(widths)} outputs; "
             "it doesn't stand behind them"
         )
+    if any(is_lazy(parameter) for layer in layers for parameter in layer.parameters()):
+        raise ValueError("a norm cannot be folded into a lazy layer that has no weight yet; run the network once first")
     scale = norm.gamma().double() * (norm.running_var.double() + norm.eps).rsqrt()
     shift = norm.beta().double() - norm.running_mean.double() * scale
     parts = zip(layers, torch.split(scale, widths), torch.split(shift, widths), strict=True)
@@ -115,15 +124,45 @@ def _fold(layers: list[Linear], norm: ABN) -> list[Linear]:
 
 def _scaled(layer: Linear, scale: Tensor, shift: Tensor) -> Linear:
     """The layer with every output multiplied and shifted, computed in float64."""
-    weight = layer.weight.double()
+    folded = _copied(layer)
+    _use_plain_weights(folded.eval())
+    weight = folded.weight.double()
     ones = [1] * (weight.ndim - 2)
     if isinstance(layer, _ConvNd) and layer.transposed:  # in × out/groups × …
         grouped = torch.unflatten(weight, 0, (layer.groups, -1))
         weight = (grouped * scale.view(layer.groups, 1, -1, *ones)).flatten(0, 1)
     else:
         weight = weight * scale.view(-1, 1, *ones)
-    bias = shift if layer.bias is None else shift + layer.bias.double() * scale
-    folded = copy.deepcopy(layer)
-    folded.weight = nn.Parameter(torch.empty_like(layer.weight).copy_(weight), layer.weight.requires_grad)
-    folded.bias = nn.Parameter(bias.to(layer.weight.dtype), layer.weight.requires_grad)
+    bias = shift if folded.bias is None else shift + folded.bias.double() * scale
+    requires_grad = any(value.requires_grad for name, value in layer.named_parameters() if name != "bias")
+    folded.bias = nn.Parameter(bias.to(folded.weight.dtype), requires_grad)
+    folded.weight = nn.Parameter(torch.empty_like(folded.weight).copy_(weight), requires_grad)
+    folded.train(layer.training)
     return folded
+
+
+def _copied(module: Module) -> Module:
+    """A deep copy, also of tensors that were computed with gradients, which torch refuses to copy."""
+    attributes = [value for child in module.modules() for value in vars(child).values()]
+    computed = [value for value in attributes if isinstance(value, Tensor) and not value.is_leaf]
+    return copy.deepcopy(module, {id(value): value.detach().clone() for value in computed})
+
+
+def _use_plain_weights(layer: nn.Module) -> None:
+    """Computes the weights for the last time; from now on they are parameters of their own."""
+    if parametrize.is_parametrized(layer):
+        # remove_parametrizations() would change the class, which a deep copy shares with its original.
+        assert isinstance(layer.parametrizations, nn.ModuleDict)
+        values = {name: getattr(layer, name) for name in layer.parametrizations}
+        kind = parametrize.type_before_parametrizations(layer)
+        del layer.parametrizations
+        layer.__class__ = kind
+        for name, value in values.items():
+            layer.register_parameter(name, nn.Parameter(value))
+    for hook in list(layer._forward_pre_hooks.values()):
+        if isinstance(hook, WeightNorm):
+            remove_weight_norm(layer, hook.name)
+        elif isinstance(hook, SpectralNorm):
+            remove_spectral_norm(layer, hook.name)
+        elif isinstance(hook, prune.BasePruningMethod):
+            prune.remove(layer, hook._tensor_name)  # type: ignore[no-untyped-call]

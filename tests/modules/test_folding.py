@@ -10,6 +10,7 @@ import torch
 from oracles.norm import activate, stir
 from tiny_network import scenes, tiny_network
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from seamseg.modules.abn import ABN, AffineAct, InPlaceABN, InPlaceABNSync
 from seamseg.modules.folding import FoldedNorm, fold, fold_norms
@@ -201,3 +202,39 @@ def test_a_folded_network_passes_gradients_to_its_input() -> None:
         assert leaf.grad is not None
         gradients.append(leaf.grad)
     torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-10)
+
+
+REPARAMETRIZATIONS: dict[str, Any] = {
+    "weight_norm": weight_norm,
+    "spectral_norm": spectral_norm,
+    "new weight_norm": parametrizations.weight_norm,
+    "new spectral_norm": parametrizations.spectral_norm,
+    "orthogonal": parametrizations.orthogonal,
+    "pruning": lambda layer: prune.l1_unstructured(prune.random_unstructured(layer, "weight", 0.3), "bias", 0.5),
+}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+@pytest.mark.parametrize("reparametrize", REPARAMETRIZATIONS)
+@pytest.mark.parametrize("layer", [nn.Conv2d(4, 6, 3), nn.ConvTranspose2d(4, 6, 3)], ids=["conv", "transposed"])
+def test_fold_norms_of_a_reparametrized_layer_gives_a_plain_one(layer: nn.Module, reparametrize: str) -> None:
+    norm = InPlaceABN(6)
+    network = nn.Sequential(REPARAMETRIZATIONS[reparametrize](copy.deepcopy(layer)), norm).double()
+    stir(norm)
+    network(random(2, 4, 5, 6)).sum().backward()  # leaves a weight that was computed with gradients
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    folded: Any = fold_norms(network)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    for one in (folded[0], fold(network[0], norm)):
+        assert type(one) is type(layer)
+        assert one.state_dict().keys() == {"weight", "bias"}
+    expected = network.eval()(random(2, 4, 5, 6))
+    torch.testing.assert_close(folded(random(2, 4, 5, 6)), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_fold_norms_of_a_lazy_layer_says_to_run_the_network() -> None:
+    network = nn.Sequential(nn.LazyConv2d(6, 3), ABN(6))
+    with pytest.raises(ValueError, match="run the network once"):
+        fold_norms(network)
+    network(torch.zeros(2, 4, 5, 6))
+    assert norms(fold_norms(network)) == []
