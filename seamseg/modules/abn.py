@@ -13,6 +13,7 @@ All of them take a residual, which is added before the activation.
 from __future__ import annotations
 
 import copy
+import sys
 import warnings
 from functools import cache
 from typing import Any, Self
@@ -20,6 +21,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from seamseg.modules.inversion import Inversion, warn_about_small_gamma
 from seamseg.ops.active_group import ActiveGroup
@@ -31,15 +33,23 @@ from seamseg.ops.inplace_abn import (
     activate_,
     batch_moments,
     check_activation,
+    check_input,
     gamma_of,
     inplace_abn,
     num_samples,
     overwriting_obstacle,
+    takes_ordinary_operators,
 )
 
+CONVERTERS = ("convert_sync_batchnorm", "convert_syncbn_model")
+"""Functions of PyTorch, MMEngine and Apex that replace every ``_BatchNorm`` by a synchronized one."""
 
-class ABN(nn.Module):
+
+class ABN(_BatchNorm):
     """BatchNorm followed by an activation.
+
+    It is a ``_BatchNorm``, so that ``update_bn`` and other tools of PyTorch find it. Converters that would put a plain
+    batch norm in its place (``SyncBatchNorm.convert_sync_batchnorm``) get an error.
 
     Args:
         num_channels: C.
@@ -58,11 +68,12 @@ class ABN(nn.Module):
         layer_name: in its network, for messages; empty if nobody has set it.
     """
 
-    weight: nn.Parameter | None
-    bias: nn.Parameter | None
+    weight: nn.Parameter | None  # type: ignore[assignment]
+    bias: nn.Parameter | None  # type: ignore[assignment]
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
+    statistics_frozen = False
 
     def __init__(
         self,
@@ -74,21 +85,33 @@ class ABN(nn.Module):
         scale: Scale = "abs",
         affine: bool = True,
     ) -> None:
-        super().__init__()
         check_activation(activation, slope)
         if not eps > 0:
             raise ValueError(
                 f"the eps of a norm must be greater than 0, not {eps}: it keeps variances and weights from 0"
             )
-        self.num_channels, self.activation, self.slope = num_channels, activation, slope
-        self.eps, self.momentum, self.scale = eps, momentum, scale
-        self.statistics_frozen = False
+        super().__init__(num_channels, eps, momentum, affine)
+        self.activation, self.slope, self.scale = activation, slope, scale
         self.layer_name = ""
-        self.weight = nn.Parameter(torch.ones(num_channels)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(num_channels)) if affine else None
-        self.register_buffer("running_mean", torch.zeros(num_channels))
-        self.register_buffer("running_var", torch.ones(num_channels))
-        self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def num_features(self) -> int:
+        """C, as a batch norm calls it.
+
+        Raises:
+            ValueError: the reader is one of :data:`CONVERTERS`.
+        """
+        # They replace every _BatchNorm, and no other hook tells a layer that it is being replaced.
+        if sys._getframe(1).f_code.co_name in CONVERTERS:
+            raise ValueError(
+                f"{self._describe()} cannot be converted to a SyncBatchNorm, which would drop its activation; for "
+                "synchronized statistics use InPlaceABNSync, or call seamseg.modules.batchnorm.to_batchnorm first"
+            )
+        return self.num_channels
+
+    @num_features.setter
+    def num_features(self, value: int) -> None:
+        self.num_channels = value
 
     @property
     def learns_statistics(self) -> bool:
@@ -110,8 +133,14 @@ class ABN(nn.Module):
         self.statistics_frozen = True
         self.requires_grad_(False)
 
+    def reset_running_stats(self) -> None:
+        """Resets the running statistics, unless they are frozen."""
+        if not self.statistics_frozen:
+            super().reset_running_stats()
+
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """``act(γ·x̂ + β [+ residual])``."""
+        check_input(x, self.num_channels, residual)
         compute = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         mean, var = self.running_mean, self.running_var
         if self.learns_statistics:
@@ -132,6 +161,12 @@ class ABN(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.num_channels}, activation={self.activation}, slope={self.slope}, scale={self.scale}"
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
+    ) -> None:
+        # As of version 1, in which batches were not counted: a missing count is no error.
+        super()._load_from_state_dict(state_dict, prefix, {**local_metadata, "version": 1}, *rest)
 
     def _describe(self) -> str:
         return f"the norm {self.layer_name}" if self.layer_name else f"a norm over {self.num_channels} channels"
@@ -186,6 +221,9 @@ class InPlaceABN(ABN):
         self.inversion = Inversion()
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        if takes_ordinary_operators():
+            self._check_own_statistics()
+            return super().forward(x, residual)
         self._check_input(x)
         # Where a sum saturates the ELU, one of its terms cannot be told from the other and the output, in any type.
         if residual is not None and self.activation == "elu" and torch.is_grad_enabled():
@@ -197,6 +235,9 @@ class InPlaceABN(ABN):
         if not torch.compiler.is_compiling():
             warn_about_small_gamma()
         return self._beside(x, residual)
+
+    def _check_own_statistics(self) -> None:
+        """Refuses statistics that :class:`ABN` does not compute."""
 
     def batch_statistics(self, x: Tensor) -> Statistics | None:
         """What to normalise a training batch by; None for its own moments.
@@ -266,6 +307,13 @@ class InPlaceABNSync(InPlaceABN):
         copied = memo[id(self)] = type(self).__new__(type(self))
         copied.__dict__ = copy.deepcopy(self.__dict__, memo)
         return copied
+
+    def _check_own_statistics(self) -> None:
+        if self.learns_statistics and is_started() and dist.get_world_size(self.group) > 1:
+            raise ValueError(
+                f"{self._describe()} uses the statistics of several processes in training, which cannot be traced, "
+                "exported or transformed by torch.func; call eval() on the network first"
+            )
 
     def batch_statistics(self, x: Tensor) -> Statistics | None:
         if not is_started():

@@ -27,6 +27,9 @@ class FrozenBatchNorm(_BatchNorm):
         super().train(False)
         return self
 
+    def reset_running_stats(self) -> None:
+        """Keeps the statistics: those that ``update_bn`` reset would not be learned again."""
+
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim < 2:
             raise ValueError(f"a batch norm takes N×C×…, and got an input of the shape {tuple(input.shape)}")
@@ -84,8 +87,13 @@ def from_batchnorm(
         kind: :class:`seamseg.modules.abn.ABN` or a class derived from it.
 
     Raises:
-        ValueError: there are no running statistics, or ε is not positive, or the activation cannot be inverted.
+        ValueError: the batch norm is a norm of this project, there are no running statistics, ε is not positive, or the
+            activation cannot be inverted.
     """
+    if isinstance(batchnorm, ABN):
+        raise ValueError(
+            f"a norm with an activation ({type(batchnorm).__name__}) is not a plain batch norm; call to_batchnorm first"
+        )
     mean = batchnorm.running_mean
     if mean is None or batchnorm.running_var is None:
         raise ValueError(

@@ -97,7 +97,8 @@ def gamma_of(weight: Tensor, scale: Scale | None, eps: float) -> Tensor:
     """
     # where() instead of abs() and sign(): their derivative at 0 is 0, and such a weight would never move again.
     if scale == "abs":
-        size = torch.where(weight >= 0, weight, -weight) if torch.is_grad_enabled() else weight.abs()
+        with_gradient = torch.is_grad_enabled() or is_tracing()  # tracing compares itself without gradients
+        size = torch.where(weight >= 0, weight, -weight) if with_gradient else weight.abs()
         return size + eps
     if scale == "signed":
         return torch.where(weight >= 0, weight + eps, weight - eps)
@@ -145,6 +146,24 @@ def inplace_abn(
             residual = residual.clone()  # the backward pass needs it as it was
     z, moments = InPlaceABNFunction.apply(x, residual, weight, bias, scale, statistics, eps, _CODES[activation], slope)
     return z, moments
+
+
+def is_tracing() -> bool:
+    """Whether ``torch.jit.trace`` records the computation."""
+    result: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return result
+
+
+def takes_ordinary_operators() -> bool:
+    """Whether the computation is followed by something that knows only PyTorch's own, functional operators.
+
+    That is tracing (``torch.jit.trace``), the export to ONNX, and the transforms of ``torch.func``.
+    """
+    if is_tracing():
+        return True
+    if torch.compiler.is_compiling():
+        return torch.compiler.is_exporting() and torch.onnx.is_in_onnx_export()
+    return torch._C._are_functorch_transforms_active()
 
 
 def overwriting_obstacle(x: Tensor) -> str | None:
@@ -195,20 +214,31 @@ def activate_(x: Tensor, activation: Activation, slope: float) -> None:
         functional.elu_(x, slope)
 
 
-def _check_arguments(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None) -> None:
-    if x.ndim < 2 or weight.shape != x.shape[1:2] or bias.shape != x.shape[1:2]:
+def check_input(x: Tensor, num_channels: int, residual: Tensor | None) -> None:
+    """Refuses inputs that do not fit a norm, which broadcasting would enlarge in silence.
+
+    Raises:
+        ValueError: the input is not N×C×…, or the residual has another type or shape.
+    """
+    if is_tracing():  # sizes are tensors then
+        return
+    if x.ndim < 2 or x.shape[1] != num_channels:
         raise ValueError(
-            f"a norm over {weight.numel()} channels got an input of the shape {tuple(x.shape)}; it takes N×C×… with "
-            f"C = {weight.numel()}"
+            f"a norm over {num_channels} channels got an input of the shape {tuple(x.shape)}; it takes N×C×… with "
+            f"C = {num_channels}"
         )
-    for name, other in (("weight", weight), ("bias", bias), ("residual", residual)):
-        if other is not None and other.device != x.device:
-            raise ValueError(f"the {name} of a norm is on {other.device} and its input on {x.device}; move one of them")
     if residual is not None and (residual.dtype != x.dtype or residual.shape != x.shape):
         raise ValueError(
             f"the residual of a norm is {residual.dtype} {tuple(residual.shape)} and its input {x.dtype} "
             f"{tuple(x.shape)}; both must be the same"
         )
+
+
+def _check_arguments(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None) -> None:
+    check_input(x, weight.numel(), residual)
+    for name, other in (("weight", weight), ("bias", bias), ("residual", residual)):
+        if other is not None and other.device != x.device:
+            raise ValueError(f"the {name} of a norm is on {other.device} and its input on {x.device}; move one of them")
 
 
 def _shares_memory(x: Tensor, other: Tensor) -> bool:

@@ -35,7 +35,7 @@ def ran() -> dict[str, Any]:
 
 
 def test_every_example_runs(ran: dict[str, Any]) -> None:
-    assert len(examples()) == 7
+    assert len(examples()) == 8
     assert ran["z"].shape == (2, 64, 32, 32)
     assert ran["convolution"].bias is not None
 

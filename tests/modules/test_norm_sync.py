@@ -127,6 +127,10 @@ def on_one_rank(rank: int) -> dict[str, Any]:
         InPlaceABNSync(CHANNELS)(torch.zeros(rank, CHANNELS))
     except ValueError as error:
         results["error"] = str(error)
+    try:
+        torch.func.vmap(InPlaceABNSync(CHANNELS))(torch.zeros(2, 4, CHANNELS))
+    except ValueError as error:
+        results["transformed"] = str(error)
     with running_statistics(alone):
         if rank == 0:  # no collective: the other rank is not needed
             alone(torch.zeros(1, CHANNELS))
@@ -232,6 +236,11 @@ def test_a_group_keeps_to_itself(ranks: list[dict[str, Any]]) -> None:
 def test_one_sample_in_the_whole_group_is_an_error_on_every_rank(ranks: list[dict[str, Any]]) -> None:
     for result in ranks:
         assert "got one sample per channel in training" in result["error"]
+
+
+def test_statistics_of_several_ranks_inside_of_a_transform_are_refused(ranks: list[dict[str, Any]]) -> None:
+    for result in ranks:
+        assert "call eval() on the network first" in result["transformed"]
 
 
 def test_ranks_without_regions_train_the_head_along(ranks: list[dict[str, Any]]) -> None:
