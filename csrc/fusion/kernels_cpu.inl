@@ -106,13 +106,22 @@ inline Strip strip_of(const Tap* columns, int64_t num) {
   return strip;
 }
 
+// Scores up to here have differences that are finite: between two of them one product is enough. Others, infinity and NaN
+// above all, are weighed as blend() does.
+constexpr float largest_tame = std::numeric_limits<float>::max() / 4;
+
+template <bool tame>
+inline Floats between_scores(Floats before, Floats after, Floats fraction) {
+  return tame ? before + fraction * (after - before) : (1 - fraction) * before + fraction * after;
+}
+
+template <bool tame>
 inline Floats widened(const float* from, const Strip& strip) {
   const auto before_at = load<Ints>(strip.before);
   const auto after_at = load<Ints>(strip.after);
   const Floats before = strip.is_near ? gather_near(from, before_at) : gather(from, before_at);
   const Floats after = strip.is_near ? gather_near(from, after_at) : gather(from, after_at);
-  const auto fraction = load<Floats>(strip.fraction);
-  return (1 - fraction) * before + fraction * after;
+  return between_scores<tame>(before, after, load<Floats>(strip.fraction));
 }
 
 // Memory without a value yet. Not a vector: its code, compiled here for this instruction set, could stand in for that of
@@ -151,25 +160,40 @@ class Tile {
     const int64_t slot = source % 2;
     float* wide = wide_.data() + slot * num_strips_ * scores_.classes * lanes;
     if (held_[slot] != source) {
-      widen(source, wide);
+      tame_[slot] = widen<true>(source, wide) || (widen<false>(source, wide), false);
       held_[slot] = source;
     }
     return wide;
   }
 
+  // Whether a row that is held has no score beyond `largest_tame`.
+  bool is_tame(int64_t source) const { return tame_[source % 2]; }
+
  private:
-  void widen(int64_t source, float* to) {
+  // Returns whether no score is beyond `largest_tame`; if one is, what it wrote means nothing for `tame`.
+  template <bool tame>
+  bool widen(int64_t source, float* to) {
     float* line = line_.data();
+    Ints fits = Ints{} - 1;
     for (int64_t klass = 0; klass < scores_.classes; ++klass) {
       const T* from = scores_.values + (klass * scores_.height + source) * scores_.width + first_;
       for (int64_t i = 0; i < num_; ++i) {
         line[i] = to_float(from[i]);
       }
+      for (int64_t i = 0; i < num_; i += lanes) { // zeros behind the last
+        const auto scores = load<Floats>(line + i);
+        fits &= (scores <= largest_tame) & (scores >= -largest_tame);
+      }
       for (int64_t i = 0; i < num_strips_; ++i) {
         const Strip& strip = strips_.data()[i];
-        store(widened(line + (strip.first - first_), strip), to + (i * scores_.classes + klass) * lanes);
+        store(widened<tame>(line + (strip.first - first_), strip), to + (i * scores_.classes + klass) * lanes);
       }
     }
+    bool all_fit = true;
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      all_fit = all_fit && fits[lane] != 0;
+    }
+    return all_fit;
   }
 
   const Scores<T>& scores_;
@@ -179,11 +203,12 @@ class Tile {
   Memory<Strip> strips_;
   Memory<float> wide_;
   int64_t held_[2] = {-1, -1};
+  bool tame_[2] = {};
 };
 
 // The best class of a strip in each of some rows between `upper` and `lower`, the first of several; -1 where no score is
 // above -infinity.
-template <int64_t rows>
+template <int64_t rows, bool tame>
 inline void best_classes(const float* upper, const float* lower, int64_t classes, const Tap* taps, Ints* best) {
   Floats highest[rows];
   Ints chosen[rows];
@@ -196,7 +221,7 @@ inline void best_classes(const float* upper, const float* lower, int64_t classes
     const Floats above = load<Floats>(upper + i * lanes);
     const Floats below = load<Floats>(lower + i * lanes);
     for (int64_t row = 0; row < rows; ++row) {
-      const Floats value = (1 - taps[row].fraction) * above + taps[row].fraction * below;
+      const Floats value = between_scores<tame>(above, below, Floats{} + taps[row].fraction);
       const Ints better = value > highest[row];
       highest[row] = better ? value : highest[row];
       chosen[row] = better ? klass : chosen[row];
@@ -207,17 +232,18 @@ inline void best_classes(const float* upper, const float* lower, int64_t classes
   }
 }
 
+template <bool tame>
 inline void best_classes(
     int64_t rows, const float* upper, const float* lower, int64_t classes, const Tap* taps, Ints* best) {
   switch (rows) {
     case 1:
-      return best_classes<1>(upper, lower, classes, taps, best);
+      return best_classes<1, tame>(upper, lower, classes, taps, best);
     case 2:
-      return best_classes<2>(upper, lower, classes, taps, best);
+      return best_classes<2, tame>(upper, lower, classes, taps, best);
     case 3:
-      return best_classes<3>(upper, lower, classes, taps, best);
+      return best_classes<3, tame>(upper, lower, classes, taps, best);
     default:
-      return best_classes<rows_at_once>(upper, lower, classes, taps, best);
+      return best_classes<rows_at_once, tame>(upper, lower, classes, taps, best);
   }
 }
 
@@ -250,9 +276,10 @@ void class_rows_of_tile(const Scores<T>& scores, int64_t begin, int64_t end, int
     count = rows_between(scores.rows + y, end - y);
     const float* upper = tile.row(scores.rows[y].before);
     const float* lower = tile.row(scores.rows[y].after);
+    const bool tame = tile.is_tame(scores.rows[y].before) && tile.is_tame(scores.rows[y].after);
     for (int64_t x = left; x < right; x += lanes, upper += strip_size, lower += strip_size) {
       Ints best[rows_at_once];
-      best_classes(count, upper, lower, scores.classes, scores.rows + y, best);
+      (tame ? best_classes<true> : best_classes<false>)(count, upper, lower, scores.classes, scores.rows + y, best);
       for (int64_t row = 0; row < count; ++row) {
         int32_t classes[lanes];
         store(best[row], classes);
