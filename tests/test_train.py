@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -17,7 +17,7 @@ from tiny_training import Watcher, equal, tiny_trainer, trained
 
 from seamseg.runtime.finite import astray
 from seamseg.runtime.position import Position
-from seamseg.structures import Batch, LossSum
+from seamseg.structures import LossSum
 from seamseg.train import Pace, Trainer, step_generator
 
 
@@ -114,7 +114,7 @@ def losses_of(**values: float) -> dict[str, torch.Tensor]:
 
 
 def batches_of(*image_ids: tuple[int, ...]) -> Any:
-    return [Batch(ids, *[None] * (len(fields(Batch)) - 1)) for ids in image_ids]  # type: ignore[arg-type]
+    return [SimpleNamespace(image_ids=ids) for ids in image_ids]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

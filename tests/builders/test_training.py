@@ -103,9 +103,7 @@ def test_the_checkpoint_of_other_classes_is_refused_before_anything_is_written(f
         trainer = tiny_trainer(tiny_experiment(folder), tmp_path / "first")
         sky, road, *things = CATEGORIES.classes
         other = trainer.checkpoint(Position(), "settings", Categories((road, sky, *things)))
-        with pytest.raises(
-            ValueError, match=r"class 0 is sky \(stuff\) instead of road \(stuff\) and 1 more"
-        ) as caught:
+        with pytest.raises(ValueError, match="class 0 is 'sky' in the data set and 'road' in the run") as caught:
             build_trainer(tiny_experiment(folder), tmp_path / "second", ALONE, other)
     assert str(folder) in str(caught.value)
     assert not (tmp_path / "second").exists()

@@ -210,7 +210,7 @@ def test_resume_after_two_classes_changed_places_is_refused(
     folder, before = changed(tmp_path, swapped), contents(run_dir)
     sentence = refuses("train", config, f"data.root={folder}", "--run-dir", run_dir, "--resume")
     assert str(folder) in sentence
-    assert "class 2 is person (thing) instead of car (thing) and 1 more" in sentence
+    assert "class 2 is 'person' in the data set and 'car' in the run" in sentence
     assert contents(run_dir) == before
 
 

@@ -43,9 +43,9 @@ def scored(data: TinyDataset) -> bool:
 
 def checked(data: TinyDataset) -> bool:
     report = check_data_set(data.folder, num_workers=1)
-    malformed = report.findings.examples.get("malformed-entry")
-    if malformed:
-        raise ValueError(malformed[0])
+    for kind, _, descriptions in report.findings.by_kind():
+        if kind.name == "malformed-entry":
+            raise ValueError(descriptions[0])
     return report.findings.counts.get("crowd-on-stuff", 0) == 1
 
 
