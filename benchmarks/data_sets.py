@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from seamseg.data.coco_panoptic import CocoPanoptic
 from seamseg.data.images import read_image
 from seamseg.data.panoptic_png import read_panoptic_png, write_panoptic_png
-from seamseg.data.scenes import write_scenes
+from seamseg.scenes import write_scenes
 from seamseg.structures import Size
 
 SPLIT = "train"

@@ -23,7 +23,6 @@ from benchmarks.random_predictor import random_predictor
 from benchmarks.table import RESULTS, Row, print_rows, write_rows
 from benchmarks.timing import Side, medians
 from seamseg.data.images import read_image
-from seamseg.data.scenes import SCENE_CATEGORIES
 from seamseg.predict import Predictor
 from seamseg.predict.folder_run import predict_photographs
 from seamseg.predict.job import Job
@@ -32,6 +31,7 @@ from seamseg.predict.photographs import find_photographs
 from seamseg.predict.results_folder import ResultsFolder
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import Process, choose_device
+from seamseg.scenes import SCENE_CATEGORIES
 from seamseg.structures import PackedSequence, Size
 
 ROUNDS, QUICK_ROUNDS = 5, 1

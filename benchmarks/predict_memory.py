@@ -11,7 +11,6 @@ import torch
 from benchmarks import machine
 from benchmarks.random_predictor import random_predictor
 from benchmarks.table import Row
-from seamseg.data.scenes import SCENE_CATEGORIES, write_scenes
 from seamseg.predict import Predictor
 from seamseg.predict.folder_run import predict_photographs
 from seamseg.predict.job import Job
@@ -20,6 +19,7 @@ from seamseg.predict.photographs import find_photographs
 from seamseg.predict.results_folder import ResultsFolder
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import Process
+from seamseg.scenes import SCENE_CATEGORIES, write_scenes
 
 MANY, FEW = 10_000, 500
 QUICK_MANY, QUICK_FEW = 40, 20

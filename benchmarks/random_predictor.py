@@ -8,8 +8,8 @@ import torch
 
 from seamseg.builders import build_fusion, build_initialised_network, build_input_transform
 from seamseg.config import load_experiment, settings_file
-from seamseg.data.scenes import SCENE_CATEGORIES
 from seamseg.predict import Predictor
+from seamseg.scenes import SCENE_CATEGORIES
 from seamseg.structures import Size
 
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from playwright.sync_api import Page, sync_playwright
 
 from seamseg.data.panoptic_png import read_panoptic_png, write_panoptic_png
-from seamseg.data.scenes import write_scenes
 from seamseg.report import open_material, write_report
+from seamseg.scenes import write_scenes
 
 SEED = 11
 MISSED, CUT, CONFUSED = 0.15, 0.2, 0.1  # shares of the segments; stuff is neither missed nor cut

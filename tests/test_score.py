@@ -17,7 +17,7 @@ from panoptic_pairs import CATEGORIES, Side, empty_pairs, listed, random_pair, w
 
 from seamseg.data.panoptic_files import open_annotation, open_results
 from seamseg.data.panoptic_png import read_panoptic_png
-from seamseg.data.scenes import write_scenes
+from seamseg.scenes import write_scenes
 from seamseg.score import FileScores, score_files
 
 EXACT = 1e-12

@@ -7,8 +7,8 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from seamseg.data.scenes import write_scenes
 from seamseg.runtime.progress import progress_bar
+from seamseg.scenes import write_scenes
 
 
 def add_parser(verbs: Any) -> None:

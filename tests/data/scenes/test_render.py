@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from oracles.color_threshold import VOID, ColorThreshold, Labelled, panoptic_quality
 
-from seamseg.data.scenes import SCENE_CATEGORIES, Scene, render_scene
+from seamseg.scenes import SCENE_CATEGORIES, Scene, render_scene
 
 SIZE = (96, 192)
 THINGS = {category.name for category in SCENE_CATEGORIES.classes if category.is_thing}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from seamseg.data.scenes.segments import Owner, Segment, label
+from seamseg.scenes.segments import Owner, Segment, label
 
 
 def test_owners_become_segments_in_their_order() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from seamseg.data.scenes import write_scenes
+from seamseg.scenes import write_scenes
 
 SIZE = (64, 128)
 SPLITS = {"train": 3, "val": 2}

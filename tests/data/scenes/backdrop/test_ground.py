@@ -5,14 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seamseg.data.scenes.backdrop.ground import GroundOwners, GroundPainter, sample_ground_colors
-from seamseg.data.scenes.backdrop.ground_finish import finish_ground
-from seamseg.data.scenes.drawing.camera import Camera
-from seamseg.data.scenes.drawing.canvas import Canvas
-from seamseg.data.scenes.drawing.light import sample_light
-from seamseg.data.scenes.drawing.painter import Painter
-from seamseg.data.scenes.drawing.shadows import STEP
-from seamseg.data.scenes.layout.street import Junction, Side, Street
+from seamseg.scenes.backdrop.ground import GroundOwners, GroundPainter, finish_ground, sample_ground_colors
+from seamseg.scenes.drawing.camera import Camera
+from seamseg.scenes.drawing.canvas import Canvas
+from seamseg.scenes.drawing.light import sample_light
+from seamseg.scenes.drawing.painter import STEP, Painter
+from seamseg.scenes.layout.street import Junction, Side, Street
 
 OWNERS = GroundOwners(road=3, pavement=4, vegetation=5)
 SIZE = (200, 400)

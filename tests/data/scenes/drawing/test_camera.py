@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seamseg.data.scenes.drawing.camera import NEAR, Camera, clip_near
+from seamseg.scenes.drawing.camera import NEAR, Camera, clip_near
 
 LEVEL = Camera(focal=100.0, center=(64.0, 40.0), x=1.0, height=2.0, yaw=0.0, roll=0.0)
 TILTED = Camera(focal=120.0, center=(70.0, 33.0), x=-0.5, height=1.6, yaw=0.1, roll=0.03)

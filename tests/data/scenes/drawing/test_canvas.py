@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from seamseg.data.scenes.drawing.canvas import Canvas
+from seamseg.scenes.drawing.canvas import Canvas
 
 RED, BLUE = np.array([200.0, 0.0, 0.0]), np.array([0.0, 0.0, 300.0])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seamseg.data.scenes.drawing.light import sample_light
+from seamseg.scenes.drawing.light import sample_light
 
 
 @pytest.mark.parametrize("seed", range(12))

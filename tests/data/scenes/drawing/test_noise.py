@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seamseg.data.scenes.drawing.noise import fractal_noise, value_noise
+from seamseg.scenes.drawing.noise import fractal_noise, value_noise
 
 
 @pytest.mark.parametrize("size", [(40, 70), (1, 96), (200, 3)])

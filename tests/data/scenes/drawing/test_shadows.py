@@ -7,10 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from seamseg.data.scenes.drawing.camera import Camera
-from seamseg.data.scenes.drawing.footprint import Footprint
-from seamseg.data.scenes.drawing.light import Light, sample_light
-from seamseg.data.scenes.drawing.shadows import STEP, cast_shadows, share_of_sun
+from seamseg.scenes.drawing.camera import Camera, Footprint
+from seamseg.scenes.drawing.light import Light, sample_light
+from seamseg.scenes.drawing.painter import STEP, cast_shadows, share_of_sun
 
 CAMERA = Camera(focal=100.0, center=(100.0, 40.0), x=0.0, height=2.0, yaw=0.0, roll=0.0)
 POST = np.array([[x, y, z] for x in (-0.2, 0.2) for y in (0, 2) for z in (9.5, 10.5)])

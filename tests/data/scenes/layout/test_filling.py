@@ -7,11 +7,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from seamseg.data.scenes.layout.filling import Layout, sample_layout
-from seamseg.data.scenes.layout.street import Street, sample_street
-from seamseg.data.scenes.objects.cars import Car
-from seamseg.data.scenes.objects.lights import Lantern, TrafficLight
-from seamseg.data.scenes.objects.signs import Sign
+from seamseg.scenes.layout.filling import Layout, sample_layout
+from seamseg.scenes.layout.street import Street, sample_street
+from seamseg.scenes.objects.cars import Car
+from seamseg.scenes.objects.lights import Lantern, TrafficLight
+from seamseg.scenes.objects.signs import Sign
 
 
 @pytest.fixture(scope="module", params=range(12))

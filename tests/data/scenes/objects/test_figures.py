@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seamseg.data.scenes.objects.figures import figure
-from seamseg.data.scenes.objects.people import sample_person
+from seamseg.scenes.objects.figures import figure
+from seamseg.scenes.objects.people import sample_person
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -8,15 +8,13 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from seamseg.data.scenes.drawing.camera import Camera, Points
-from seamseg.data.scenes.drawing.canvas import Canvas
-from seamseg.data.scenes.drawing.footprint import Footprint
-from seamseg.data.scenes.drawing.light import sample_light
-from seamseg.data.scenes.drawing.painter import Painter
-from seamseg.data.scenes.objects.cars import sample_car
-from seamseg.data.scenes.objects.crowds import Crowd
-from seamseg.data.scenes.objects.items import far_to_near
-from seamseg.data.scenes.objects.people import sample_person
+from seamseg.scenes.drawing.camera import Camera, Footprint, Points
+from seamseg.scenes.drawing.canvas import Canvas
+from seamseg.scenes.drawing.light import sample_light
+from seamseg.scenes.drawing.painter import Painter
+from seamseg.scenes.objects.cars import sample_car
+from seamseg.scenes.objects.items import far_to_near
+from seamseg.scenes.objects.people import Crowd, sample_person
 
 
 @dataclass(frozen=True)

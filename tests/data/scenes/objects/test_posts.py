@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seamseg.data.scenes.drawing.camera import Camera
-from seamseg.data.scenes.drawing.canvas import Canvas
-from seamseg.data.scenes.drawing.light import sample_light
-from seamseg.data.scenes.drawing.painter import NOBODY, Painter
-from seamseg.data.scenes.objects.lights import Lantern, TrafficLight, sample_lantern, sample_traffic_light
-from seamseg.data.scenes.objects.signs import Sign, sample_sign
+from seamseg.scenes.drawing.camera import Camera
+from seamseg.scenes.drawing.canvas import Canvas
+from seamseg.scenes.drawing.light import sample_light
+from seamseg.scenes.drawing.painter import NOBODY, Painter
+from seamseg.scenes.objects.lights import Lantern, TrafficLight, sample_lantern, sample_traffic_light
+from seamseg.scenes.objects.signs import Sign, sample_sign
 
 FOOT = np.array([0.0, 0.0, 8.0])
 

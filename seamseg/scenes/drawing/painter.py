@@ -1,0 +1,195 @@
+"""Shadows on the ground."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from seamseg.scenes.drawing.camera import NEAR, Camera, Footprint, Points
+from seamseg.scenes.drawing.canvas import Canvas, Picture, fixed_point
+from seamseg.scenes.drawing.light import Light, Rgb
+from seamseg.scenes.drawing.noise import Field
+
+STEP = 2
+"""Pixels of the drawing, in either direction, that share one value."""
+
+_FRACTION_BITS = 4
+
+
+def cast_shadows(
+    size: tuple[int, int], camera: Camera, light: Light, casters: Iterable[Points], feet: Sequence[Footprint]
+) -> Field:
+    """How much of the light is taken from the ground.
+
+    Args:
+        size: height and width of the drawing.
+        camera: that sees the ground.
+        light: with the sun.
+        casters: world points, N×3 each; the shadow of their convex hull falls on the ground.
+        feet: where things stand: dark under them whether the sun shines or not.
+
+    Returns:
+        float32, 0 … 1, soft at the edges; one value for ``STEP`` × ``STEP`` pixels.
+    """
+    mask = np.zeros((-(-size[0] // STEP), -(-size[1] // STEP)), np.uint8)
+    for foot in feet:
+        _fill(mask, camera, _grown(foot, 0.15), 110)
+    for foot in feet:
+        _fill(mask, camera, _grown(foot, -0.1), 200)
+    if float(light.direct.max()) > 0.2:
+        for points in casters:
+            _fill(mask, camera, _on_ground(points, light), 255)
+    reach = max(3, round(size[0] / 160 / STEP)) | 1
+    soft = cv2.blur(cv2.blur(mask, (reach, reach)), (reach, reach))
+    return np.asarray(soft, dtype=np.float32) / np.float32(255)
+
+
+def _grown(foot: Footprint, margin: float) -> Points:
+    left, right = foot.left - margin, max(foot.right + margin, foot.left)
+    near, far = foot.near - margin, max(foot.far + margin, foot.near)
+    return np.array([[left, 0, near], [right, 0, near], [right, 0, far], [left, 0, far]])
+
+
+def _on_ground(points: Points, light: Light) -> Points:
+    """Outline (M×3) of the shadow of a body."""
+    flat = points[:, [0, 2]] + points[:, 1:2] * light.shadow_per_metre
+    hull = cv2.convexHull(flat.astype(np.float32))[:, 0].astype(np.float64)
+    return np.insert(hull, 1, 0.0, axis=1)
+
+
+def _fill(mask: npt.NDArray[np.uint8], camera: Camera, outline: Points, value: int) -> None:
+    pixels = camera.project(outline)
+    if len(pixels) >= 3:
+        cv2.fillPoly(mask, [fixed_point(pixels / STEP)], (value,), cv2.LINE_8, _FRACTION_BITS)
+
+
+def share_of_sun(shadow: Field, camera: Camera, places: Points) -> float:
+    """How much sun reaches some places on the ground (N×3), where they are in the picture; 1 is all of it."""
+    height, width = shadow.shape
+    seen = camera.homogeneous(places)
+    columns, rows = np.floor(seen[:, :2] / np.maximum(seen[:, 2:], NEAR) / STEP).astype(int).T
+    inside = (seen[:, 2] > NEAR) & (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    return 1 - float(shadow[rows[inside], columns[inside]].mean()) if inside.any() else 1.0
+
+
+NOBODY = 0
+"""Owner of void pixels."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Face:
+    """A flat polygon of one colour.
+
+    Attributes:
+        points: N×3 corners in the world.
+        color: albedo, or the final colour where ``glows``.
+        gloss: 0 … 1, how much it mirrors of the sky.
+        glows: whether light leaves it as it is, because it shines or is shaded already.
+        normal: unit normal (3) if not that of its plane.
+    """
+
+    points: Points
+    color: Rgb
+    gloss: float = 0.0
+    glows: bool = False
+    normal: Points | None = None
+
+
+@dataclass
+class Painter:
+    """What an object needs to draw itself.
+
+    Attributes:
+        canvas: where to.
+        camera: seen from where.
+        light: in which light.
+        owner: to whom the pixels belong that are drawn next.
+        lit: 0 … 1, how much of the sun reaches the place where is drawn next.
+    """
+
+    canvas: Canvas
+    camera: Camera
+    light: Light
+    owner: int = NOBODY
+    lit: float = 1.0
+
+    def faces(self, faces: Sequence[Face]) -> None:
+        """Draws faces, the first one at the back. All at once, because there are hundreds."""
+        if not faces:
+            return
+        counts = np.array([len(face.points) for face in faces])
+        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        points = np.concatenate([face.points for face in faces])
+        seen = self.camera.homogeneous(points)
+        distance = np.add.reduceat(seen[:, 2], starts) / counts
+        colors = self._colors(faces, points, starts, distance)
+        if seen[:, 2].min() >= NEAR:
+            corners = fixed_point(seen[:, :2] / seen[:, 2:])
+            for start, count, color in zip(starts.tolist(), counts.tolist(), colors, strict=True):
+                self.canvas.fill(corners[start : start + count], color, self.owner)
+        else:
+            for face, color in zip(faces, colors, strict=True):
+                self.canvas.polygon(self.camera.project(face.points), color, self.owner)
+
+    def _colors(self, faces: Sequence[Face], points: Points, starts: npt.NDArray[np.int64], distance: Points) -> Points:
+        """F×3: albedo in this light, behind this much air."""
+        albedo = np.array([face.color for face in faces])
+        normals = self._normals(points[starts], points[starts + 1], points[starts + 2])
+        for index, face in enumerate(faces):
+            if face.normal is not None:
+                normals[index] = face.normal
+        gloss = np.array([face.gloss for face in faces])[:, None]
+        shaded = albedo * self.light.shade(normals, self.lit) + gloss * self.light.sky_low
+        glows = np.array([face.glows for face in faces])[:, None]
+        return self.light.through_air(np.where(glows, albedo, shaded), distance)
+
+    def _normals(self, first: Points, second: Points, third: Points) -> Points:
+        """F×3 unit normals of planes through three points each, on the side that is seen."""
+        one, two = second - first, third - first
+        across = np.stack([_minor(one, two, axis) for axis in range(3)], axis=1)
+        toward = np.array([self.camera.x, self.camera.height, 0.0]) - first
+        length = np.linalg.norm(across, axis=1) * np.where((across * toward).sum(1) < 0, -1, 1)
+        return across / np.where(np.abs(length) < 1e-9, 1.0, length)[:, None]
+
+    def face(self, points: Points, color: Rgb, normal: Points | None = None) -> None:
+        self.faces([Face(points, color, normal=normal)])
+
+    def shade(self, corners: Points) -> Rgb:
+        """Factors (3) for the light on a plane through three points."""
+        return np.asarray(self.light.shade(self._normals(corners[:1], corners[1:2], corners[2:3]), self.lit)[0])
+
+    def stroke(self, points: Points, albedo: Rgb) -> None:
+        """A thin line through N×3 points; it owns nothing."""
+        seen = self.camera.homogeneous(points)
+        if (seen[:, 2] > NEAR).all():
+            color = self.light.through_air(albedo[None], seen[:1, 2])[0]
+            self.canvas.line(seen[:, :2] / seen[:, 2:], color)
+
+    def texture(self, texture: Picture, corners: Points) -> None:
+        """A texture (h×w×3, shaded already) on a quadrangle: 4×3, from its top left corner clockwise."""
+        seen = self.camera.homogeneous(corners)
+        if (seen[:, 2] >= NEAR).all():
+            self.canvas.texture(texture, seen[:, :2] / seen[:, 2:], self.owner)
+
+    def sprite(self, texture: Picture, mask: npt.NDArray[np.uint8], corners: Points) -> None:
+        """The part of a texture (h×w×3, shaded already) that its mask (h×w) shows, on a quadrangle (4×3)."""
+        seen = self.camera.homogeneous(corners)
+        if (seen[:, 2] >= NEAR).all():
+            self.canvas.sprite(texture, mask, seen[:, :2] / seen[:, 2:], self.owner)
+
+    def scale(self, point: Points) -> float:
+        """Pixels per metre at a world point (3)."""
+        return self.camera.focal / max(float(self.camera.distance(point[None])[0]), NEAR)
+
+    def shows(self, points: Points) -> bool:
+        """Whether the picture can show something that lies within these world points (N×3)."""
+        return self.canvas.window(self.camera.project(points)) is not None
+
+
+def _minor(one: Points, two: Points, axis: int) -> Points:
+    j, k = (axis + 1) % 3, (axis + 2) % 3
+    return np.asarray(one[:, j] * two[:, k] - one[:, k] * two[:, j])

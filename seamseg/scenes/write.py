@@ -1,0 +1,138 @@
+"""Writes scenes to disk as a COCO panoptic data set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from seamseg.runtime.files import write_text
+from seamseg.scenes.render import Scene, render_scene
+from seamseg.scenes.segments import SCENE_CATEGORIES
+
+_SMALLEST_SIDE = 32
+_JPEG_QUALITY = 92
+
+
+def write_scenes(
+    folder: Path,
+    num_train: int,
+    num_val: int,
+    size: tuple[int, int],
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Writes synthetic street scenes with panoptic annotation in the COCO panoptic layout.
+
+    The folder gets ``images/SPLIT/*.jpg``, ``annotations/panoptic_SPLIT/*.png`` and ``annotations/panoptic_SPLIT.json``
+    for the splits train and val. Scene i of a split depends on (seed, split, i, size) alone, and so do its bytes. The
+    JSON files come last, each in one step: an interrupted run leaves none of them.
+
+    Args:
+        folder: to write to; is made if needed.
+        num_train: how many scenes to train on, at least 1.
+        num_val: how many held-out scenes, at least 1.
+        size: height and width in pixels, at least 32 each.
+        seed: of the whole set, at least 0.
+        progress: is told after each scene how many of how many are done.
+
+    Raises:
+        ValueError: a number is out of range, or the folder has annotations already.
+    """
+    counts = {"train": num_train, "val": num_val}
+    _check(folder, counts, size, seed)
+    contents, done = {}, 0
+    for index, (split, count) in enumerate(counts.items()):
+        entries: list[dict[str, Any]] = []
+        for number in range(1, count + 1):
+            entries.append(_write_scene(render_scene((seed, index, number), size), number, folder, split))
+            done += 1
+            if progress is not None:
+                progress(done, num_train + num_val)
+        contents[split] = _panoptic_json(entries, size, seed)
+    for split, content in contents.items():
+        write_text(folder / "annotations" / f"panoptic_{split}.json", json.dumps(content, separators=(",", ":")))
+
+
+def _check(folder: Path, counts: dict[str, int], size: tuple[int, int], seed: int) -> None:
+    for split, count in counts.items():
+        if count < 1:
+            raise ValueError(f"the split {split} would have {count} scenes; ask for at least 1")
+    if min(size) < _SMALLEST_SIDE:
+        raise ValueError(
+            f"scenes of {size[0]}x{size[1]} pixels are too small; {_SMALLEST_SIDE} is the least for a side"
+        )
+    if seed < 0:
+        raise ValueError(f"the seed {seed} is negative; choose one from 0 on")
+    used = sorted(path.name for path in (folder / "annotations").glob("*.json"))
+    if used:
+        raise ValueError(f"{folder} has annotations already ({', '.join(used)}); choose another folder or remove them")
+
+
+def _write_scene(scene: Scene, number: int, folder: Path, split: str) -> dict[str, Any]:
+    """Writes picture and segmentation; returns the scene's entry among the annotations."""
+    name, colors = f"{number:06d}", _segment_colors(scene)
+    jpeg = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    _write_image(folder / "images" / split / f"{name}.jpg", scene.picture, jpeg)
+    _write_image(folder / "annotations" / f"panoptic_{split}" / f"{name}.png", colors[scene.ids], [])
+    return {"image_id": number, "file_name": f"{name}.png", "segments_info": _segments_info(scene, colors)}
+
+
+def _segments_info(scene: Scene, colors: npt.NDArray[np.uint8]) -> list[dict[str, Any]]:
+    id_of_name = {category.name: category.original_id for category in SCENE_CATEGORIES.classes}
+    written_ids = colors.astype(np.int64) @ (1, 256, 65536)
+    return [
+        {
+            "id": int(written_ids[segment.id]),
+            "category_id": id_of_name[segment.name],
+            "area": segment.area,
+            "bbox": list(segment.box),
+            "iscrowd": int(segment.crowd),
+        }
+        for segment in scene.segments
+    ]
+
+
+def _segment_colors(scene: Scene) -> npt.NDArray[np.uint8]:
+    """(K+1)×3: a colour for every id, all different, near that of its class so that people can read the files; 0 is
+    black."""
+    color_of_name = {category.name: category.color for category in SCENE_CATEGORIES.classes}
+    used, colors = {(0, 0, 0)}, [(0, 0, 0)]
+    for segment in scene.segments:
+        red, green, blue = color_of_name[segment.name]
+        step = 0
+        while (color := ((red + 17 * step) % 256, (green + 29 * step) % 256, (blue + 11 * step) % 256)) in used:
+            step += 1
+        used.add(color)
+        colors.append(color)
+    return np.array(colors, np.uint8)
+
+
+def _panoptic_json(entries: list[dict[str, Any]], size: tuple[int, int], seed: int) -> dict[str, Any]:
+    return {
+        "info": {"description": f"synthetic street scenes, seed {seed}"},
+        "images": [
+            {
+                "id": entry["image_id"],
+                "file_name": entry["file_name"].replace(".png", ".jpg"),
+                "width": size[1],
+                "height": size[0],
+            }
+            for entry in entries
+        ],
+        "annotations": entries,
+        "categories": SCENE_CATEGORIES.to_list(),
+    }
+
+
+def _write_image(path: Path, image: npt.NDArray[np.uint8], options: list[int]) -> None:
+    """Writes an H×W×3 image (red, green, blue) in the format that the name asks for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    encoded, data = cv2.imencode(path.suffix, np.ascontiguousarray(image[..., ::-1]), options)
+    assert encoded, path
+    path.write_bytes(data.tobytes())
