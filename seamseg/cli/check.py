@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from seamseg.check.check import check_data_set
+from seamseg.check.repair import write_repaired
+from seamseg.check.report import CheckReport, draw_sheet
 from seamseg.cli.check_table import print_report
 from seamseg.cli.console import plain_console
-from seamseg.data.check.check import check_data_set
-from seamseg.data.check.repair import write_repaired
-from seamseg.data.check.report import CheckReport
-from seamseg.data.check.sheet import draw_sheet
 from seamseg.data.formats import FORMATS
 from seamseg.runtime.files import expand_home, write_text
 from seamseg.runtime.progress import split_progress

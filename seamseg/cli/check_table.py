@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from seamseg.data.check.report import CheckReport
+from seamseg.check.report import CheckReport
 
 
 def print_report(report: CheckReport, console: Console) -> None:

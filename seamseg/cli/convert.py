@@ -8,7 +8,7 @@ from typing import Any
 
 from seamseg.cli import convert_sources
 from seamseg.cli.wording import counted
-from seamseg.data.convert.job import Job, Outcome, run_job
+from seamseg.convert.job import Job, Outcome, run_job
 from seamseg.runtime.progress import progress_bar
 
 

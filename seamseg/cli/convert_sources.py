@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seamseg.convert.cityscapes import annotation_files, cityscapes_jobs, cityscapes_panoptic_jobs
+from seamseg.convert.detection import DetectionSource, detection_job
+from seamseg.convert.from_panoptic import to_detection_job, to_semantic_job
+from seamseg.convert.job import Job
+from seamseg.convert.masks import mask_jobs
+from seamseg.convert.panoptic_target import PanopticTarget
 from seamseg.data.annotated_images import AnnotatedImages
-from seamseg.data.convert.cityscapes import cityscapes_jobs
-from seamseg.data.convert.cityscapes_panoptic import annotation_files, cityscapes_panoptic_jobs
-from seamseg.data.convert.detection import DetectionSource, detection_job
-from seamseg.data.convert.job import Job
-from seamseg.data.convert.masks import mask_jobs
-from seamseg.data.convert.panoptic_target import PanopticTarget
-from seamseg.data.convert.to_detection import to_detection_job
-from seamseg.data.convert.to_semantic import to_semantic_job
 from seamseg.data.formats import FORMATS, choose_format, open_data_set, split_names
 from seamseg.data.split_names import choose_split
 from seamseg.io.yaml_files import read_yaml

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from seamseg.cli.submit_kinds import KINDS, Kind
-from seamseg.data.submit.category_ids import category_ids, read_categories
-from seamseg.data.submit.formats import Packer
-from seamseg.data.submit.predictions import open_predictions
-from seamseg.data.submit.selection import expected_images, select_images
-from seamseg.data.submit.submission import write_submission
 from seamseg.runtime.progress import progress_bar
+from seamseg.submit.formats import Packer
+from seamseg.submit.predictions import category_ids, open_predictions, read_categories
+from seamseg.submit.selection import expected_images, select_images
+from seamseg.submit.submission import write_submission
 
 
 def add_parser(verbs: Any) -> None:

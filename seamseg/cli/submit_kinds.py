@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seamseg.data.submit.benchmark import CITYSCAPES, COCO, VISTAS, Benchmark
-from seamseg.data.submit.formats import FormatName
+from seamseg.submit.benchmark import CITYSCAPES, COCO, VISTAS, Benchmark
+from seamseg.submit.formats import FormatName
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from seamseg.data.annotated_images import AnnotatedImages
 from seamseg.data.coco_index import read_index
 from seamseg.data.coco_split import choose_folder
 from seamseg.data.input_folder import subfolders
+from seamseg.data.labels.vistas import class_table, read_labels
 from seamseg.data.panoptic_split import PanopticSplit
 from seamseg.data.split_names import choose_split, first_images
 from seamseg.data.vistas_instances import VistasInstances
-from seamseg.data.vistas_labels import class_table, read_labels
 
 VistasVersion = Literal["v1.2", "v2.0"]
 PANOPTIC_FILE = {"v1.2": "panoptic_2018.json", "v2.0": "panoptic_2020.json"}

@@ -13,9 +13,9 @@ from seamseg.data.image_size import png_size
 from seamseg.data.images import BrokenImageError, decode_file
 from seamseg.data.input_folder import existing_suffix, is_leftover
 from seamseg.data.json_fields import check_file_names
+from seamseg.data.labels.vistas import categories_of, read_labels
 from seamseg.data.split_names import first_images
 from seamseg.data.stated_size import check_size, read_sized_image, size_text
-from seamseg.data.vistas_labels import categories_of, read_labels
 from seamseg.structures import VOID, Size
 
 INSTANCES_PER_LABEL = 256

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from predicted_folder import edit_predictions, unpacked, write_predictions
 
-from seamseg.data.convert.cityscapes_labels import CITYSCAPES
+from seamseg.data.labels.cityscapes import CITYSCAPES
 from seamseg.data.panoptic_png import read_panoptic_png
 from seamseg.structures import Categories
 

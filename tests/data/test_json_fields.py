@@ -11,15 +11,15 @@ import pytest
 from legacy_folder import write_legacy
 from tiny_dataset import TinyDataset, write_tiny_panoptic
 
-from seamseg.data.check.check import check_data_set
+from seamseg.check.check import check_data_set
+from seamseg.convert.detection import segments_of_objects
+from seamseg.convert.detection_source import detection_categories
 from seamseg.data.coco_index import read_index
-from seamseg.data.convert.detection import segments_of_objects
-from seamseg.data.convert.detection_source import detection_categories
 from seamseg.data.formats import open_data_set
 from seamseg.data.json_fields import field, flag_field
 from seamseg.data.panoptic_files import open_annotation
-from seamseg.data.submit.category_ids import read_categories
 from seamseg.structures import Categories
+from seamseg.submit.predictions import read_categories
 
 FLAGS = [(0, False), (1, True), (False, False), (True, True), (0.0, False), (1.0, True)]
 NO_FLAGS = ["0", "1", "true", "", None, 2, -1, 0.5, [], {}]

@@ -9,7 +9,7 @@ import pytest
 from odd_images import PIXELS, SIZE, OddImage, odd_images, turned, vast_png
 from tiny_dataset import TinyDataset, write_tiny_panoptic
 
-from seamseg.data.check.check import check_data_set
+from seamseg.check.check import check_data_set
 from seamseg.data.coco_panoptic import CocoPanoptic
 from seamseg.data.dataset import SampleKey, TrainDataset
 from seamseg.data.image_size import image_size

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from vistas_folder import LABELS, NUMBERS, label, write_vistas
 
+from seamseg.check.check import check_data_set
 from seamseg.data.annotated_images import AnnotatedImages
-from seamseg.data.check.check import check_data_set
 from seamseg.data.formats import open_data_set
 from seamseg.data.images import BrokenImageError
 from seamseg.data.panoptic_split import DataWarning

@@ -13,12 +13,12 @@ import torch
 from fuzz.cases import Case
 from fuzz.sanitized import SanitizedReader
 from fuzz.sets import Sets, replaced
+from seamseg.check.check import check_data_set
+from seamseg.convert.cityscapes import cityscapes_panoptic_jobs
+from seamseg.convert.detection import DetectionSource, detection_job
+from seamseg.convert.job import Job, run_job
+from seamseg.convert.panoptic_target import PanopticTarget
 from seamseg.data.annotated_images import AnnotatedImages
-from seamseg.data.check.check import check_data_set
-from seamseg.data.convert.cityscapes_panoptic import cityscapes_panoptic_jobs
-from seamseg.data.convert.detection import DetectionSource, detection_job
-from seamseg.data.convert.job import Job, run_job
-from seamseg.data.convert.panoptic_target import PanopticTarget
 from seamseg.data.dataset import EvaluationDataset, TrainDataset
 from seamseg.data.formats import open_data_set
 from seamseg.data.image_size import image_size, png_size, size_beside

@@ -15,12 +15,12 @@ from tiny_dataset import TinyDataset, write_tiny_panoptic
 from tiny_experiment import tiny_experiment
 
 from seamseg.builders.training import _open_splits
-from seamseg.data.check.check import check_data_set
-from seamseg.data.check.image import ImageChecker
-from seamseg.data.check.kinds import FAULT_KINDS
-from seamseg.data.check.repair import write_repaired
-from seamseg.data.check.sheet import draw_sheet
-from seamseg.data.check.split import ImageTask
+from seamseg.check.check import check_data_set
+from seamseg.check.findings import FAULT_KINDS
+from seamseg.check.image import ImageChecker
+from seamseg.check.repair import write_repaired
+from seamseg.check.report import draw_sheet
+from seamseg.check.split import ImageTask
 from seamseg.data.coco_index import coco_classes
 from seamseg.data.coco_panoptic import CocoPanoptic
 from seamseg.data.panoptic_png import write_panoptic_png

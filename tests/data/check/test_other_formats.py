@@ -12,9 +12,8 @@ import pytest
 from legacy_folder import IDS, IMAGE, write_legacy
 from vistas_folder import NUMBERS, write_vistas
 
-from seamseg.data.check.check import check_data_set
-from seamseg.data.check.report import CheckReport
-from seamseg.data.check.sheet import draw_sheet
+from seamseg.check.check import check_data_set
+from seamseg.check.report import CheckReport, draw_sheet
 
 
 def checked(folder: Path) -> CheckReport:

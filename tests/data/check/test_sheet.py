@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tiny_dataset import write_tiny_panoptic
 
-from seamseg.data.check.check import check_data_set
-from seamseg.data.check.sheet import choose_images, draw_sheet
+from seamseg.check.check import check_data_set
+from seamseg.check.report import choose_images, draw_sheet
 
 
 def shows(*rows: str) -> list[np.ndarray]:

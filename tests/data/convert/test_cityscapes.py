@@ -9,11 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+from seamseg.convert.cityscapes import cityscapes_jobs, cityscapes_panoptic_jobs, segments_of_instance_ids
+from seamseg.convert.job import run_job
 from seamseg.data.coco_panoptic import CocoPanoptic
-from seamseg.data.convert.cityscapes import cityscapes_jobs, segments_of_instance_ids
-from seamseg.data.convert.cityscapes_labels import CITYSCAPES
-from seamseg.data.convert.cityscapes_panoptic import cityscapes_panoptic_jobs
-from seamseg.data.convert.job import run_job
+from seamseg.data.labels.cityscapes import CITYSCAPES
 from seamseg.data.panoptic_png import read_panoptic_png, write_panoptic_png
 
 

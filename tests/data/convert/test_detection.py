@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as run_lengths
 
+from seamseg.convert.detection import DetectionSource, detection_job, segments_of_objects
+from seamseg.convert.from_panoptic import to_detection_job
+from seamseg.convert.job import run_job
+from seamseg.convert.panoptic_target import PanopticTarget
 from seamseg.data.coco_panoptic import CocoPanoptic
-from seamseg.data.convert.detection import DetectionSource, detection_job, segments_of_objects
-from seamseg.data.convert.job import run_job
-from seamseg.data.convert.panoptic_target import PanopticTarget
-from seamseg.data.convert.to_detection import to_detection_job
 from seamseg.data.panoptic_png import read_panoptic_png
 from seamseg.structures.categories import Categories, Category
 

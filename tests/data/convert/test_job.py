@@ -18,11 +18,10 @@ from typing import Any
 import pytest
 from tiny_dataset import write_tiny_panoptic
 
+from seamseg.convert import job as job_module
+from seamseg.convert.from_panoptic import to_detection_job, to_semantic_job
+from seamseg.convert.job import Job, Outcome, run_job
 from seamseg.data.coco_panoptic import CocoPanoptic
-from seamseg.data.convert import job as job_module
-from seamseg.data.convert.job import Job, Outcome, run_job
-from seamseg.data.convert.to_detection import to_detection_job
-from seamseg.data.convert.to_semantic import to_semantic_job
 from seamseg.runtime import processes
 from seamseg.runtime.journal import ItemOutput
 

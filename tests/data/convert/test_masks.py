@@ -11,10 +11,10 @@ import pytest
 from odd_images import turned
 from PIL import Image
 
+from seamseg.convert.job import run_job
+from seamseg.convert.mask_classes import read_mask_classes
+from seamseg.convert.masks import mask_jobs, segments_of_maps
 from seamseg.data.coco_panoptic import CocoPanoptic
-from seamseg.data.convert.job import run_job
-from seamseg.data.convert.mask_classes import read_mask_classes
-from seamseg.data.convert.masks import mask_jobs, segments_of_maps
 
 CLASSES = """
 stuff:

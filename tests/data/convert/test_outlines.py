@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from pycocotools import mask as run_lengths
 
-from seamseg.data.convert.outlines import read_outline, replace_outlines, uncompressed
+from seamseg.convert.detection_source import read_outline, replace_outlines, uncompressed
 
 SIZE = (4, 6)
 

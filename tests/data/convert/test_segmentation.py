@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from seamseg.data.convert.segmentation import Segmentation, color_ids
+from seamseg.convert.segmentation import Segmentation, color_ids
 from seamseg.structures.categories import Categories, Category
 
 CATEGORIES = Categories((Category("road", False, (128, 64, 128), 7), Category("car", True, (0, 0, 142), 3)))

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from tiny_dataset import write_tiny_panoptic
 
+from seamseg.convert.from_panoptic import to_semantic_job
+from seamseg.convert.job import run_job
 from seamseg.data.coco_panoptic import CocoPanoptic
-from seamseg.data.convert.job import run_job
-from seamseg.data.convert.to_semantic import to_semantic_job
 
 
 def test_pixels_are_classes(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.data.submit.archive import Archive, Member
+from seamseg.submit.formats import Archive, Member
 
 
 def write(path: Path) -> bytes:

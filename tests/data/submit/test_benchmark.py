@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.data.submit.benchmark import CITYSCAPES, COCO, VISTAS, Benchmark
+from seamseg.submit.benchmark import CITYSCAPES, COCO, VISTAS, Benchmark
 
 
 def test_the_categories_of_coco(shared: Path) -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.data.submit.benchmark import CITYSCAPES, VISTAS
-from seamseg.data.submit.category_ids import category_ids, read_categories
-from seamseg.data.submit.predictions import Predictions
 from seamseg.structures import Categories
+from seamseg.submit.benchmark import CITYSCAPES, VISTAS
+from seamseg.submit.predictions import Predictions, category_ids, read_categories
 
 
 def predictions(*classes: tuple[str, int]) -> Predictions:

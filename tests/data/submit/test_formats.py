@@ -12,13 +12,12 @@ import pytest
 from numpy.typing import NDArray
 from predicted_folder import edit_predictions, write_predictions
 
-from seamseg.data.convert.cityscapes_labels import CITYSCAPES as CLASSES
+from seamseg.data.labels.cityscapes import CITYSCAPES as CLASSES
 from seamseg.data.panoptic_png import read_panoptic_png, write_panoptic_png
-from seamseg.data.submit.benchmark import CITYSCAPES
-from seamseg.data.submit.category_ids import category_ids
-from seamseg.data.submit.formats import FormatName, Packed, Packer
-from seamseg.data.submit.predictions import open_predictions
-from seamseg.data.submit.selection import SubmittedImage, select_images
+from seamseg.submit.benchmark import CITYSCAPES
+from seamseg.submit.formats import FormatName, Packed, Packer
+from seamseg.submit.predictions import category_ids, open_predictions
+from seamseg.submit.selection import SubmittedImage, select_images
 
 SIZE = (24, 40)
 SMALL = dataclasses.replace(CITYSCAPES, size=SIZE)

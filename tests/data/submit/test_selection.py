@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from predicted_folder import edit_predictions, write_predictions
 
-from seamseg.data.convert.cityscapes_labels import CITYSCAPES as CLASSES
-from seamseg.data.submit.benchmark import CITYSCAPES, COCO
-from seamseg.data.submit.predictions import open_predictions
-from seamseg.data.submit.selection import expected_images, select_images
+from seamseg.data.labels.cityscapes import CITYSCAPES as CLASSES
+from seamseg.submit.benchmark import CITYSCAPES, COCO
+from seamseg.submit.predictions import open_predictions
+from seamseg.submit.selection import expected_images, select_images
 
 SIZE = (24, 40)
 SMALL = dataclasses.replace(CITYSCAPES, size=SIZE)

@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 from predicted_folder import unpacked, write_predictions
 
-from seamseg.data.convert.cityscapes_labels import CITYSCAPES as CLASSES
+from seamseg.data.labels.cityscapes import CITYSCAPES as CLASSES
 from seamseg.data.panoptic_files import open_annotation, open_results
 from seamseg.data.panoptic_png import read_panoptic_png
-from seamseg.data.submit.benchmark import CITYSCAPES
-from seamseg.data.submit.category_ids import category_ids
-from seamseg.data.submit.formats import FormatName, Packer
-from seamseg.data.submit.predictions import open_predictions
-from seamseg.data.submit.selection import select_images
-from seamseg.data.submit.submission import Submission, write_submission
+from seamseg.submit.benchmark import CITYSCAPES
+from seamseg.submit.formats import FormatName, Packer
+from seamseg.submit.predictions import category_ids, open_predictions
+from seamseg.submit.selection import select_images
+from seamseg.submit.submission import Submission, write_submission
 
 SIZE = (24, 40)
 SMALL = dataclasses.replace(CITYSCAPES, size=SIZE)

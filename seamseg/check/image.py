@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seamseg.check.findings import Findings
+from seamseg.check.split import ImageTask
 from seamseg.data.annotation import Annotation
-from seamseg.data.check.findings import Findings
-from seamseg.data.check.split import ImageTask
 from seamseg.data.coco_index import ClassTable
 from seamseg.data.image_header import JPEG
 from seamseg.data.image_size import has_swapped_size, image_size, size_beside

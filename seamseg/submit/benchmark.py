@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from seamseg.data.convert.cityscapes_labels import CITYSCAPES as CITYSCAPES_CLASSES
-from seamseg.data.submit.coco_categories import COCO_STUFF, COCO_THINGS
-from seamseg.data.submit.vistas_categories import VISTAS_STUFF, VISTAS_THINGS
+from seamseg.data.labels.cityscapes import CITYSCAPES as CITYSCAPES_CLASSES
+from seamseg.data.labels.coco import COCO_STUFF, COCO_THINGS
+from seamseg.data.labels.vistas import VISTAS_STUFF, VISTAS_THINGS
 from seamseg.structures import ImageId, Size
 
 

@@ -11,11 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as run_lengths
 
-from seamseg.data.convert.detection_source import DetectionImage, detection_categories, read_detection
-from seamseg.data.convert.job import Job
-from seamseg.data.convert.outlines import WithoutOutline, annotation_text, read_outline, replace_outlines
-from seamseg.data.convert.panoptic_target import PanopticTarget
-from seamseg.data.convert.segmentation import Segmentation, color_ids
+from seamseg.convert.detection_source import (
+    DetectionImage,
+    WithoutOutline,
+    annotation_text,
+    detection_categories,
+    read_detection,
+    read_outline,
+    replace_outlines,
+)
+from seamseg.convert.job import Job
+from seamseg.convert.panoptic_target import PanopticTarget
+from seamseg.convert.segmentation import Segmentation, color_ids
 from seamseg.data.json_fields import flag_field
 from seamseg.data.label_map import UNLABELED, color_text, read_label_map
 from seamseg.data.segment_measures import distinct_values

@@ -1,24 +1,104 @@
-"""What the servers want of one image.
-
-The formats of Cityscapes are described at the top of its evaluation scripts (cityscapesScripts,
-``evalPanopticSemanticLabeling``, ``evalInstanceLevelSemanticLabeling``, ``evalPixelLevelSemanticLabeling``), those of
-COCO and Vistas on the pages "results format" and "upload" of COCO.
-"""
+"""Zip archives whose bytes depend on their content alone."""
 
 from __future__ import annotations
 
 import json
+import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.data.images import read_bytes
-from seamseg.data.submit.archive import Member
-from seamseg.data.submit.segment_map import SegmentMap, read_segment_map
-from seamseg.data.submit.selection import SubmittedImage
+from seamseg.data.panoptic_png import read_panoptic_png
+from seamseg.data.segment_measures import distinct_values
+from seamseg.data.stated_size import check_size, size_text
+from seamseg.submit.selection import SubmittedImage
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can state
+_UNIX, _REGULAR_FILE = 3, 0o100644
+
+
+class Member(NamedTuple):
+    """A file in an archive: its path there, and what it holds."""
+
+    name: str
+    content: bytes
+
+
+class Archive:
+    """Writes members one after the other; each goes to the disk at once.
+
+    Args:
+        path: of the archive; an old file is replaced.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = zipfile.ZipFile(path, "w")
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, member: Member) -> None:
+        """Adds a file. PNGs, which are compressed already, are stored as they are."""
+        stored = member.name.endswith(".png")
+        info = _info(member.name, zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED)
+        self._file.writestr(info, member.content)
+
+    def add_text(self, name: str, pieces: Iterable[str]) -> None:
+        """Adds a text file that comes piece by piece, so that it is never in memory as a whole."""
+        with self._file.open(_info(name, zipfile.ZIP_DEFLATED), "w", force_zip64=True) as file:
+            for piece in pieces:
+                file.write(piece.encode())
+
+
+def _info(name: str, compression: int) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, _EPOCH)
+    info.compress_type = compression
+    info.create_system, info.external_attr = _UNIX, _REGULAR_FILE << 16  # the same on every system
+    return info
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentMap:
+    """The K segments that have a pixel, void among them.
+
+    Attributes:
+        places: H×W, 0 … K−1, which of them a pixel belongs to.
+        entries: K, where each stands in the lists of :class:`~seamseg.data.panoptic_files.ListedSegments`; 0 is void.
+    """
+
+    places: NDArray[np.int64]
+    entries: NDArray[np.int64]
+
+
+def read_segment_map(image: SubmittedImage) -> SegmentMap:
+    """Reads the PNG.
+
+    Raises:
+        ValueError: it is missing or broken, of another size, or holds an id that the JSON file does not list.
+    """
+    listed = image.segments
+    ids = read_panoptic_png(listed.png)
+    check_size(listed.png, ids.shape, image.size, f"its JSON file says {size_text(image.size)}")
+    values, places = distinct_values(ids)
+    order = np.argsort(listed.ids)
+    found = np.minimum(np.searchsorted(listed.ids[order], values), len(order) - 1)
+    foreign = values[listed.ids[order][found] != values]
+    if len(foreign):
+        raise ValueError(f"{listed.png} holds the segment id {foreign[0]}, which its JSON file does not list")
+    return SegmentMap(places, order[found])
+
 
 FormatName = Literal["panoptic", "instances", "semantic"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.check.image import ImageReport
+from seamseg.check.image import ImageReport
 from seamseg.structures import Categories, Size
 
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from seamseg.data.check.report import CheckReport
-from seamseg.data.check.split import SplitEntries
+from seamseg.check.report import CheckReport
+from seamseg.check.split import SplitEntries
 from seamseg.data.coco_split import image_folders, png_folders
 from seamseg.runtime.files import write_text
 

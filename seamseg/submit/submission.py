@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seamseg.data.submit.archive import Archive
-from seamseg.data.submit.formats import Packed, Packer
-from seamseg.data.submit.selection import SubmittedImage
 from seamseg.runtime.files import write_whole
 from seamseg.runtime.processes import results_in_order
+from seamseg.submit.formats import Archive, Packed, Packer
+from seamseg.submit.selection import SubmittedImage
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def write_submission(
         on_progress: is told how many images are done.
 
     Raises:
-        ValueError: as :class:`~seamseg.data.submit.formats.Packer`.
+        ValueError: as :class:`~seamseg.submit.formats.Packer`.
         OSError: the archive cannot be written.
     """
     num_segments = 0

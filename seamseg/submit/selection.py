@@ -12,9 +12,9 @@ from seamseg.data.input_folder import left_out_sentence
 from seamseg.data.json_fields import field, load_object
 from seamseg.data.panoptic_files import ListedSegments
 from seamseg.data.stated_size import size_text
-from seamseg.data.submit.benchmark import Benchmark
-from seamseg.data.submit.predictions import PredictedImage, Predictions
 from seamseg.structures import ImageId, Size
+from seamseg.submit.benchmark import Benchmark
+from seamseg.submit.predictions import PredictedImage, Predictions
 
 
 @dataclass(frozen=True, eq=False, slots=True)

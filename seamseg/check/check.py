@@ -1,25 +1,136 @@
-"""Checks a data set, split by split and image by image."""
+"""Where the formats that have panoptic JSON files keep them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from seamseg.data.check.findings import Findings
-from seamseg.data.check.image import ImageChecker, ImageReport
-from seamseg.data.check.other_formats import ReaderChecker, numbered_tasks
-from seamseg.data.check.report import CheckReport, Shown
-from seamseg.data.check.split import ImageTask, SplitEntries, SplitFiles, read_entries
-from seamseg.data.check.split_files import panoptic_files
-from seamseg.data.check.statistics import ClassStatistics, SplitStatistics, Statistics
+from seamseg.check.findings import Findings
+from seamseg.check.image import MOST_SEGMENTS, ImageChecker, ImageReport
+from seamseg.check.report import CheckReport, Shown
+from seamseg.check.split import ImageTask, SplitEntries, SplitFiles, read_entries
+from seamseg.check.statistics import ClassStatistics, SplitStatistics, Statistics
+from seamseg.data.annotated_images import AnnotatedImages
+from seamseg.data.annotation import Annotation
+from seamseg.data.coco_index import coco_classes
+from seamseg.data.coco_split import annotation_files, image_folders, png_folders
 from seamseg.data.formats import FORMATS, choose_format, open_data_set, split_names
+from seamseg.data.images import TWELVE_BITS, BrokenImageError, has_twelve_bits
 from seamseg.data.input_folder import search_folder
+from seamseg.data.labels.vistas import class_table, read_labels
 from seamseg.data.split_names import choose_split
+from seamseg.data.vistas import VistasVersion, find_layout
 from seamseg.runtime.processes import results_in_order
-from seamseg.structures import Categories
+from seamseg.structures import VOID, Categories
+
+_VISTAS: dict[str, VistasVersion] = {"vistas_v1.2": "v1.2", "vistas_v2.0": "v2.0"}
+
+
+def panoptic_files(root: Path, split: str, format_name: str) -> SplitFiles | None:
+    """The files of a split; None for splits without a panoptic JSON file.
+
+    Args:
+        root: of the data set.
+        split: one of its splits.
+        format_name: of :data:`seamseg.data.formats.FORMATS`.
+
+    Raises:
+        ValueError: the configuration of Vistas' labels is wrong.
+    """
+    if format_name == "coco":
+        json_file = annotation_files(root)[split]
+        folders = tuple(image_folders(root, json_file))
+        return SplitFiles(split, json_file, folders, tuple(png_folders(json_file)), coco_classes)
+    if format_name in _VISTAS:
+        layout = find_layout(root, _VISTAS[format_name])
+        assert layout is not None, "its format was recognised"
+        json_file = layout.panoptic_file(split)
+        if json_file.is_file():
+            labels = read_labels(layout.config)
+            return SplitFiles(
+                split,
+                json_file,
+                (root / split / "images",),
+                (json_file.parent,),
+                lambda entries, path: class_table(labels, entries, path, config=layout.config),
+            )
+    return None
+
+
+def numbered_tasks(source: AnnotatedImages) -> list[ImageTask]:
+    """The images of a split."""
+    return [
+        ImageTask(
+            index, source.image_path(index).name, source.image_path(index), source.annotation_path(index), size, []
+        )
+        for index, size in enumerate(source.sizes)
+    ]
+
+
+@dataclass(frozen=True)
+class ReaderChecker:
+    """Reads images as training would.
+
+    Attributes:
+        source: the split.
+        limit: examples that are kept of each kind of fault.
+    """
+
+    source: AnnotatedImages
+    limit: int
+
+    def __call__(self, task: ImageTask) -> ImageReport:
+        findings = Findings(self.limit)
+        image_fits = self._photograph_fits(task, findings)
+        annotation = self._annotation(task, findings)
+        if annotation is None:
+            none = np.zeros(0, np.int64)
+            return ImageReport(findings, False, none, none, none.astype(np.bool_), task.size)
+        kept = annotation.classes != VOID
+        areas = np.bincount(annotation.ids.ravel(), minlength=len(kept))[kept]
+        classes, crowd = annotation.classes[kept], annotation.crowd[kept]
+        self._judge(classes, crowd & (classes < self.source.categories.num_stuff), findings)
+        return ImageReport(findings, image_fits, classes, areas, crowd, task.size)
+
+    def annotation(self, task: ImageTask) -> Annotation:
+        """The segments of an image that has no fault."""
+        return self.source.read_annotation(task.index)
+
+    def _photograph_fits(self, task: ImageTask, findings: Findings) -> bool:
+        try:
+            pixels = self.source.read_image(task.index)
+            if has_twelve_bits(task.photograph, pixels):
+                findings.add("dark-image", f"its largest value is below {TWELVE_BITS} of 65535")
+        except BrokenImageError as error:
+            findings.add("broken-image" if task.photograph.is_file() else "missing-image", str(error))
+            return False
+        except ValueError as error:
+            findings.add("image-size", str(error))
+            return False
+        return True
+
+    def _annotation(self, task: ImageTask, findings: Findings) -> Annotation | None:
+        try:
+            return self.source.read_annotation(task.index)
+        except BrokenImageError as error:
+            findings.add("broken-png" if task.png.is_file() else "missing-png", str(error))
+        except ValueError as error:
+            findings.add("unreadable-annotation", str(error))
+        return None
+
+    def _judge(self, classes: np.ndarray, crowd_stuff: np.ndarray, findings: Findings) -> None:
+        if crowd_stuff.any():
+            findings.add("crowd-on-stuff", f"{crowd_stuff.sum()} segments", int(crowd_stuff.sum()))
+        if len(classes) > MOST_SEGMENTS:
+            findings.add("too-many-segments", f"{len(classes)} segments")
+        if not len(classes):
+            findings.add("empty-image", "every pixel is void")
+        elif not (classes >= self.source.categories.num_stuff).any():
+            findings.add("image-without-things", f"{len(classes)} segments of stuff")
+
 
 Progress = Callable[[str, int, int], None]
 """Is told which split, and how many of how many images are checked."""

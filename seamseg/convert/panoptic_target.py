@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from seamseg.data.convert.segmentation import Segmentation
+from seamseg.convert.segmentation import Segmentation
 from seamseg.data.image_size import size_beside
 from seamseg.data.panoptic_png import write_panoptic_png
 from seamseg.data.stated_size import check_size, size_text

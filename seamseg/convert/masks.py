@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.convert.job import Job
-from seamseg.data.convert.mask_classes import MaskClasses, read_mask_classes
-from seamseg.data.convert.panoptic_target import PanopticTarget, Placement
-from seamseg.data.convert.segmentation import Segmentation, color_ids
+from seamseg.convert.job import Job
+from seamseg.convert.mask_classes import MaskClasses, read_mask_classes
+from seamseg.convert.panoptic_target import PanopticTarget, Placement
+from seamseg.convert.segmentation import Segmentation, color_ids
 from seamseg.data.images import find_images
 from seamseg.data.input_folder import FoundFiles, left_out_sentence, search_folder, subfolders
 from seamseg.data.label_map import UNLABELED, color_text, read_label_map
@@ -58,7 +58,7 @@ def mask_jobs(
 ) -> list[Job[LabelledImage]]:
     """One job per split.
 
-    ``SOURCE/classes.yaml`` names the classes (:func:`seamseg.data.convert.mask_classes.read_mask_classes`). Every
+    ``SOURCE/classes.yaml`` names the classes (:func:`seamseg.convert.mask_classes.read_mask_classes`). Every
     folder ``SOURCE/SPLIT`` with ``images``, ``classes`` and ``instances`` in it is a split; where these lie in
     ``SOURCE`` itself, they become the split train, and one of every so many images, by name, goes to the split val.
     Maps are named like their photograph, with the ending .png.

@@ -8,7 +8,7 @@ from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any
 
-from seamseg.data.check.findings import Findings
+from seamseg.check.findings import Findings
 from seamseg.data.coco_index import ClassTable
 from seamseg.data.json_fields import field, file_field, image_id_field, load_object
 from seamseg.structures import Categories, ImageId, Size

@@ -1,0 +1,154 @@
+"""The images of a data set that is read as it is, as items to convert."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from pycocotools import mask as run_lengths
+
+from seamseg.convert.job import Job
+from seamseg.data.annotated_images import AnnotatedImages
+from seamseg.data.annotation import Annotation
+from seamseg.data.result_names import relative_name, unique_stems
+from seamseg.data.segment_measures import measure_segments
+from seamseg.runtime.files import in_one_step
+from seamseg.runtime.journal import ItemOutput
+from seamseg.structures import Categories
+
+
+@dataclass(frozen=True)
+class DataSetItem:
+    """One annotated image of a data set.
+
+    Attributes:
+        index: in the data set.
+        name: of the photograph, relative to the folder that holds those of the split.
+        stem: Name of its results without suffix; each image has its own.
+        annotation: the file of segment ids.
+    """
+
+    index: int
+    name: str
+    stem: str
+    annotation: Path
+
+    @property
+    def sources(self) -> Sequence[Path]:
+        return (self.annotation,)
+
+
+def data_set_items(source: AnnotatedImages) -> list[DataSetItem]:
+    """All images of a split, in its order."""
+    paths = [source.image_path(index) for index in range(len(source))]
+    folder = os.path.commonpath([path.parent for path in paths])
+    names = [relative_name(path, Path(folder)) for path in paths]
+    return [
+        DataSetItem(index, name, stem, source.annotation_path(index))
+        for index, (name, stem) in enumerate(zip(names, unique_stems(names), strict=True))
+    ]
+
+
+@dataclass(frozen=True)
+class _DetectionConversion:
+    source: AnnotatedImages
+    with_stuff: bool
+
+    def __call__(self, item: DataSetItem) -> ItemOutput:
+        annotation = self.source.read_annotation(item.index)
+        image_id, size = self.source.image_id(item.index), annotation.ids.shape
+        image = {"id": image_id, "file_name": item.name, "height": size[0], "width": size[1]}
+        objects = detections(annotation, self.source.categories, self.with_stuff)
+        return ItemOutput((), {"images": [image], "annotations": [{"image_id": image_id} | one for one in objects]})
+
+
+def to_detection_job(source: AnnotatedImages, split: str, out: Path, with_stuff: bool = False) -> Job[DataSetItem]:
+    """Writes ``OUT/annotations/instances_SPLIT.json``: run lengths, areas and boxes of objects and crowds.
+
+    Args:
+        source: the split of a panoptic data set.
+        split: its name.
+        out: folder of the result.
+        with_stuff: whether stuff segments are written as well.
+    """
+    categories = source.categories.to_list()
+    return Job(
+        title=split,
+        description="detection annotation of a panoptic data set",
+        result=out / "annotations" / f"instances_{split}.json",
+        head={"categories": [entry for entry in categories if with_stuff or entry["isthing"]]},
+        items=data_set_items(source),
+        convert=_DetectionConversion(source, with_stuff),
+        numbered="annotations",
+        options={"with_stuff": with_stuff},
+    )
+
+
+def detections(annotation: Annotation, categories: Categories, with_stuff: bool) -> list[dict[str, Any]]:
+    """The segments as COCO detection annotations, without ``id`` and ``image_id``, in the order of their ids."""
+    measures = measure_segments(annotation.ids).without_void()
+    entries = []
+    rows = zip(measures.ids.tolist(), measures.areas.tolist(), measures.coco_boxes().tolist(), strict=True)
+    for segment, area, box in rows:
+        category = categories.classes[int(annotation.classes[segment])]
+        if category.is_thing or with_stuff:
+            mask = np.asfortranarray(annotation.ids == segment, dtype=np.uint8)
+            counts = run_lengths.encode(mask)
+            entries.append(
+                {
+                    "category_id": category.original_id,
+                    "segmentation": {"size": list(mask.shape), "counts": counts["counts"].decode()},
+                    "area": area,
+                    "bbox": box,
+                    "iscrowd": int(annotation.crowd[segment]),
+                }
+            )
+    return entries
+
+
+@dataclass(frozen=True)
+class _SemanticConversion:
+    source: AnnotatedImages
+    result: Path
+
+    def __call__(self, item: DataSetItem) -> ItemOutput:
+        annotation = self.source.read_annotation(item.index)
+        label_file = f"{item.stem}.png"
+        path = self.result.with_suffix("") / label_file
+        data = cv2.imencode(".png", annotation.classes.astype(np.uint8)[annotation.ids])[1].tobytes()
+        in_one_step(path, lambda unfinished: unfinished.write_bytes(data))
+        height, width = annotation.ids.shape
+        image = {"id": self.source.image_id(item.index), "file_name": item.name}
+        return ItemOutput((path,), {"images": [image | {"labels": label_file, "height": height, "width": width}]})
+
+
+def to_semantic_job(source: AnnotatedImages, split: str, out: Path) -> Job[DataSetItem]:
+    """Writes ``OUT/annotations/semantic_SPLIT/*.png``, grey, and ``OUT/annotations/semantic_SPLIT.json``.
+
+    A pixel is the number of its class in the order of the network, 0 … S+T−1 with stuff first, or 255 for void. The
+    JSON file says what the numbers mean (``categories``: ``id``, ``name``, ``isthing``, ``color``, ``original_id``) and
+    which map belongs to which photograph.
+
+    Args:
+        source: the split of a panoptic data set.
+        split: its name.
+        out: folder of the result.
+    """
+    categories = [
+        entry | {"id": number, "original_id": entry["id"]} for number, entry in enumerate(source.categories.to_list())
+    ]
+    result = out / "annotations" / f"semantic_{split}.json"
+    return Job(
+        title=split,
+        description="classes of a panoptic data set",
+        result=result,
+        head={"categories": categories},
+        items=data_set_items(source),
+        convert=_SemanticConversion(source, result),
+        lists=("images",),
+    )

@@ -1,0 +1,1 @@
+"""Tables of labels and categories of the public data sets."""
