@@ -22,7 +22,7 @@ from benchmarks.data_recipes import Recipe, check_same, normalised, ours, plain
 from benchmarks.data_sets import SPLIT, made_up
 from benchmarks.table import RESULTS, Row, print_rows, write_rows
 from benchmarks.timing import Side, medians
-from seamseg.data.coco_panoptic import CocoPanoptic
+from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.data.transforms import TrainTransform
 from seamseg.runtime.allocator import SWITCH, keep_freed_memory
 

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional
 
-from seamseg.data.coco_panoptic import CocoPanoptic
 from seamseg.data.dataset import SampleKey, TrainDataset, sample_generator
+from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.data.transforms import Normalize, TrainTransform
 from seamseg.structures import VOID
 

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.coco_panoptic import CocoPanoptic
+from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.data.images import read_image
-from seamseg.data.panoptic_png import read_panoptic_png, write_panoptic_png
+from seamseg.data.png import read_panoptic_png, write_panoptic_png
 from seamseg.scenes import write_scenes
 from seamseg.structures import Size
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from benchmarks.table import Row
 from benchmarks.timing import medians, timed
-from seamseg.data.panoptic_files import open_annotation, open_results
+from seamseg.data.formats.coco_json import open_annotation, open_results
 from seamseg.metrics.scores import Scores
 from seamseg.score import score_files
 

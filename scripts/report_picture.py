@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from playwright.sync_api import Page, sync_playwright
 
-from seamseg.data.panoptic_png import read_panoptic_png, write_panoptic_png
+from seamseg.data.png import read_panoptic_png, write_panoptic_png
 from seamseg.report import open_material, write_report
 from seamseg.scenes import write_scenes
 

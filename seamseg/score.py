@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seamseg.data.formats.coco_json import ListedSegments, PanopticFiles
 from seamseg.data.image_header import size_in_png
-from seamseg.data.panoptic_files import ListedSegments, PanopticFiles
-from seamseg.data.panoptic_png import read_panoptic_png
+from seamseg.data.png import read_panoptic_png
 from seamseg.metrics.average_precision import ImageInstances, segment_instances
 from seamseg.metrics.evaluator import PanopticEvaluator
 from seamseg.metrics.overlaps import Overlaps

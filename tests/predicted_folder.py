@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from seamseg.data.coco_writer import ANNOTATION_FILE, panoptic_segments
-from seamseg.data.panoptic_png import write_panoptic_png
+from seamseg.data.formats.coco_writer import ANNOTATION_FILE, panoptic_segments
+from seamseg.data.png import write_panoptic_png
 from seamseg.structures import Categories, PanopticSegmentation, Size
 
 

@@ -15,8 +15,8 @@ import pytest
 from oracles import boundary_quality
 from panoptic_pairs import CATEGORIES, Side, empty_pairs, listed, random_pair, write_png, write_side
 
-from seamseg.data.panoptic_files import open_annotation, open_results
-from seamseg.data.panoptic_png import read_panoptic_png
+from seamseg.data.formats.coco_json import open_annotation, open_results
+from seamseg.data.png import read_panoptic_png
 from seamseg.scenes import write_scenes
 from seamseg.score import FileScores, score_files
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from seamseg.config import Experiment
-from seamseg.data.annotated_images import AnnotatedImages
 from seamseg.data.color_jitter import ColorJitter
 from seamseg.data.dataset import EvaluationDataset, TrainDataset
-from seamseg.data.formats import choose_format, open_data_set
+from seamseg.data.formats.open import choose_format, open_data_set
+from seamseg.data.formats.panoptic_dataset import AnnotatedImages
 from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
 from seamseg.data.samplers import EvaluationBatches, TrainBatches

@@ -12,7 +12,7 @@ from seamseg.builders.data import build_evaluation_loader, build_training_loader
 from seamseg.builders.network import build_fusion, build_initialised_network
 from seamseg.config import Experiment, save_experiment
 from seamseg.config.training import PolySchedule, SGDSettings, StepSchedule
-from seamseg.data.annotated_images import AnnotatedImages
+from seamseg.data.formats.panoptic_dataset import AnnotatedImages
 from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
 from seamseg.networks import PanopticNet

@@ -13,16 +13,16 @@ from seamseg.check.image import MOST_SEGMENTS, ImageChecker, ImageReport
 from seamseg.check.report import CheckReport, Shown
 from seamseg.check.split import ImageTask, SplitEntries, SplitFiles, read_entries
 from seamseg.check.statistics import ClassStatistics, SplitStatistics, Statistics
-from seamseg.data.annotated_images import AnnotatedImages
 from seamseg.data.annotation import Annotation
-from seamseg.data.coco_index import coco_classes
-from seamseg.data.coco_split import annotation_files, image_folders, png_folders
-from seamseg.data.formats import FORMATS, choose_format, open_data_set, split_names
+from seamseg.data.formats.coco_files import annotation_files, image_folders, png_folders
+from seamseg.data.formats.coco_json import coco_classes
+from seamseg.data.formats.open import FORMATS, choose_format, open_data_set, split_names
+from seamseg.data.formats.panoptic_dataset import AnnotatedImages
+from seamseg.data.formats.split_names import choose_split
+from seamseg.data.formats.vistas import VistasVersion, find_layout
 from seamseg.data.images import TWELVE_BITS, BrokenImageError, has_twelve_bits
 from seamseg.data.input_folder import search_folder
 from seamseg.data.labels.vistas import class_table, read_labels
-from seamseg.data.split_names import choose_split
-from seamseg.data.vistas import VistasVersion, find_layout
 from seamseg.runtime.processes import results_in_order
 from seamseg.structures import VOID, Categories
 
@@ -35,7 +35,7 @@ def panoptic_files(root: Path, split: str, format_name: str) -> SplitFiles | Non
     Args:
         root: of the data set.
         split: one of its splits.
-        format_name: of :data:`seamseg.data.formats.FORMATS`.
+        format_name: of :data:`seamseg.data.formats.open.FORMATS`.
 
     Raises:
         ValueError: the configuration of Vistas' labels is wrong.
@@ -152,7 +152,7 @@ def check_data_set(
     Args:
         root: the folder of a data set of any format that is read as it is.
         splits: which ones; none named means all.
-        format_name: of :data:`seamseg.data.formats.FORMATS`; None recognises it.
+        format_name: of :data:`seamseg.data.formats.open.FORMATS`; None recognises it.
         num_workers: processes; None takes one per core.
         num_examples: how many faults of each kind the report describes; all are counted.
         on_progress: as above.

@@ -8,7 +8,7 @@ from typing import Any
 
 from seamseg.check.report import CheckReport
 from seamseg.check.split import SplitEntries
-from seamseg.data.coco_split import image_folders, png_folders
+from seamseg.data.formats.coco_files import image_folders, png_folders
 from seamseg.runtime.files import write_text
 
 

@@ -15,7 +15,7 @@ from seamseg.check.findings import Findings
 from seamseg.check.split import ImageTask, SplitEntries
 from seamseg.check.statistics import Statistics
 from seamseg.data.annotation import Annotation
-from seamseg.data.stated_size import read_sized_image
+from seamseg.data.image_size import read_sized_image
 from seamseg.structures import VOID, PanopticSegmentation
 from seamseg.visualization.annotation_sheet import AnnotatedPicture, annotation_sheet
 from seamseg.visualization.images import Picture

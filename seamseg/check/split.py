@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seamseg.check.findings import Findings
-from seamseg.data.coco_index import ClassTable
+from seamseg.data.formats.coco_json import ClassTable
 from seamseg.data.json_fields import field, file_field, image_id_field, load_object
 from seamseg.structures import Categories, ImageId, Size
 

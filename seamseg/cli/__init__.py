@@ -30,7 +30,7 @@ from seamseg.cli import (
     train,
 )
 from seamseg.cli.exit_codes import INTERRUPTED, USER_ERROR
-from seamseg.data.panoptic_split import DataWarning
+from seamseg.data.formats.coco import DataWarning
 from seamseg.data.worker_faults import worker_fault
 from seamseg.runtime.files import expand_home
 

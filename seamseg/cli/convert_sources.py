@@ -14,9 +14,9 @@ from seamseg.convert.from_panoptic import to_detection_job, to_semantic_job
 from seamseg.convert.job import Job
 from seamseg.convert.masks import mask_jobs
 from seamseg.convert.panoptic_target import PanopticTarget
-from seamseg.data.annotated_images import AnnotatedImages
-from seamseg.data.formats import FORMATS, choose_format, open_data_set, split_names
-from seamseg.data.split_names import choose_split
+from seamseg.data.formats.open import FORMATS, choose_format, open_data_set, split_names
+from seamseg.data.formats.panoptic_dataset import AnnotatedImages
+from seamseg.data.formats.split_names import choose_split
 from seamseg.io.yaml_files import read_yaml
 
 

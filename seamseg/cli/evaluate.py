@@ -15,8 +15,8 @@ from seamseg.cli.analysis_folder import HELP, write_analysis
 from seamseg.cli.exit_codes import UNREADABLE
 from seamseg.cli.score_table import print_scores
 from seamseg.cli.wording import counted
-from seamseg.data.category_match import kind_notes
-from seamseg.data.formats import FORMATS
+from seamseg.data.formats.category_match import kind_notes
+from seamseg.data.formats.open import FORMATS
 from seamseg.data.images import BrokenImageError
 from seamseg.evaluate import evaluate, left_out
 from seamseg.metrics.analysis import NUM_WORST

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from seamseg.convert.job import Job
 from seamseg.convert.panoptic_target import PanopticTarget, Placement
 from seamseg.convert.segmentation import Segmentation
+from seamseg.data.formats.coco_writer import distinct_values
 from seamseg.data.input_folder import left_out_sentence, search_folder, subfolders
 from seamseg.data.json_fields import field, file_field, flag_field, load_object
-from seamseg.data.label_map import read_label_map
 from seamseg.data.labels.cityscapes import CITYSCAPES, LARGEST_LABEL
-from seamseg.data.panoptic_png import MAX_SEGMENT_ID, read_panoptic_png
-from seamseg.data.segment_measures import distinct_values
+from seamseg.data.png import MAX_SEGMENT_ID, read_label_map, read_panoptic_png
 from seamseg.runtime.journal import ItemOutput
 
 IMAGE_FOLDER, IMAGE_ENDING = "leftImg8bit", "_leftImg8bit.png"

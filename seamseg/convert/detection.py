@@ -23,10 +23,10 @@ from seamseg.convert.detection_source import (
 from seamseg.convert.job import Job
 from seamseg.convert.panoptic_target import PanopticTarget
 from seamseg.convert.segmentation import Segmentation, color_ids
+from seamseg.data.formats.coco_writer import distinct_values
+from seamseg.data.image_size import check_size, size_text
 from seamseg.data.json_fields import flag_field
-from seamseg.data.label_map import UNLABELED, color_text, read_label_map
-from seamseg.data.segment_measures import distinct_values
-from seamseg.data.stated_size import check_size, size_text
+from seamseg.data.png import UNLABELED, color_text, read_label_map
 from seamseg.runtime.journal import ItemOutput
 from seamseg.structures import VOID, Categories, Size
 

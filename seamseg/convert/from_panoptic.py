@@ -13,10 +13,10 @@ import numpy as np
 from pycocotools import mask as run_lengths
 
 from seamseg.convert.job import Job
-from seamseg.data.annotated_images import AnnotatedImages
 from seamseg.data.annotation import Annotation
-from seamseg.data.result_names import relative_name, unique_stems
-from seamseg.data.segment_measures import measure_segments
+from seamseg.data.formats.coco_writer import measure_segments
+from seamseg.data.formats.panoptic_dataset import AnnotatedImages
+from seamseg.data.input_folder import relative_name, unique_stems
 from seamseg.runtime.files import in_one_step
 from seamseg.runtime.journal import ItemOutput
 from seamseg.structures import Categories

@@ -11,8 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from seamseg.data.json_fields import check_file_names
-from seamseg.data.json_lists import write_json_lists
+from seamseg.data.json_fields import check_file_names, write_json_lists
 from seamseg.runtime.files import write_whole
 from seamseg.runtime.journal import Item, ItemOutput, Journal
 from seamseg.runtime.processes import results_in_order

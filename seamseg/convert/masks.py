@@ -15,11 +15,10 @@ from seamseg.convert.job import Job
 from seamseg.convert.mask_classes import MaskClasses, read_mask_classes
 from seamseg.convert.panoptic_target import PanopticTarget, Placement
 from seamseg.convert.segmentation import Segmentation, color_ids
+from seamseg.data.formats.coco_writer import distinct_values
 from seamseg.data.images import find_images
-from seamseg.data.input_folder import FoundFiles, left_out_sentence, search_folder, subfolders
-from seamseg.data.label_map import UNLABELED, color_text, read_label_map
-from seamseg.data.result_names import relative_name
-from seamseg.data.segment_measures import distinct_values
+from seamseg.data.input_folder import FoundFiles, left_out_sentence, relative_name, search_folder, subfolders
+from seamseg.data.png import UNLABELED, color_text, read_label_map
 from seamseg.runtime.journal import ItemOutput
 from seamseg.structures import VOID
 

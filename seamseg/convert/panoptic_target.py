@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from seamseg.convert.segmentation import Segmentation
-from seamseg.data.image_size import size_beside
-from seamseg.data.panoptic_png import write_panoptic_png
-from seamseg.data.stated_size import check_size, size_text
+from seamseg.data.image_size import check_size, size_beside, size_text
+from seamseg.data.png import write_panoptic_png
 from seamseg.runtime.files import in_one_step
 from seamseg.runtime.journal import ItemOutput
 from seamseg.structures import ImageId

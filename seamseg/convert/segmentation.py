@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.panoptic_png import MAX_SEGMENT_ID
-from seamseg.data.segment_measures import measure_segments
+from seamseg.data.formats.coco_writer import measure_segments
+from seamseg.data.png import MAX_SEGMENT_ID
 from seamseg.structures import Categories
 from seamseg.structures.categories import Color
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from seamseg.data.annotated_images import AnnotatedImages
 from seamseg.data.annotation import Annotation
-from seamseg.data.reduced_jpeg import read_reduced_jpeg
+from seamseg.data.formats.panoptic_dataset import AnnotatedImages
+from seamseg.data.images import read_reduced_jpeg
 from seamseg.data.transforms import InputTransform, TrainTransform
 from seamseg.structures import ImageId, Sample, Size
 

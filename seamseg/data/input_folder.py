@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -167,3 +167,32 @@ def _why_not(path: Path) -> str:
     if suffix in UNREAD_SUFFIXES:
         return "in a format that is not read, to be converted to JPEG or PNG"
     return "with other suffixes"
+
+
+def relative_name(path: Path, folder: Path) -> str:
+    """The name of a file below a folder, with ``/`` between folders.
+
+    Some programs unpack archives from Windows into files whose own names hold backslashes. These become ``/`` too, as
+    in every JSON file that is read (:func:`seamseg.data.json_fields.file_field`).
+    """
+    return path.relative_to(folder).as_posix().replace("\\", "/")
+
+
+def unique_stems(file_names: Iterable[str]) -> list[str]:
+    """A name without suffix for every image; of images that differ only in their suffix, later ones get a number.
+
+    >>> unique_stems(["street/a.jpg", "street/a.png", "b.c.jpg"])
+    ['street/a', 'street/a_2', 'b.c']
+
+    Args:
+        file_names: Names of the images, with ``/`` between folders.
+    """
+    names: dict[str, None] = {}
+    for file_name in file_names:
+        stem = name = PurePosixPath(file_name).with_suffix("").as_posix()
+        number = 1
+        while name in names:
+            number += 1
+            name = f"{stem}_{number}"
+        names[name] = None
+    return list(names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -131,3 +131,37 @@ def short_text(value: Any) -> str:
     """How a sentence shows a value from a file: as Python writes it, cut where it is long."""
     text = repr(value)
     return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
+
+
+def write_json_lists(path: Path, head: Mapping[str, Any], lists: Mapping[str, Iterable[Any]]) -> None:
+    """Writes a JSON object of which no more than one entry is in memory at a time.
+
+    Args:
+        path: of the file.
+        head: what stands in the object before the lists; at least one key.
+        lists: by their keys; each is gone through once, one after the other.
+    """
+    with path.open("w", encoding="utf-8") as file:
+        file.write(_text(head)[:-1])
+        for key, entries in lists.items():
+            file.write(f',\n"{key}":[')
+            _write_entries(file.write, entries)
+            file.write("]")
+        file.write("}\n")
+
+
+def write_json_list(path: Path, entries: Iterable[Any]) -> None:
+    """Writes a JSON list, one entry at a time."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write("[")
+        _write_entries(file.write, entries)
+        file.write("]\n")
+
+
+def _write_entries(write: Callable[[str], Any], entries: Iterable[Any]) -> None:
+    for position, entry in enumerate(entries):
+        write(("," if position else "") + "\n" + _text(entry))
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))

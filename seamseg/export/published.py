@@ -12,7 +12,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from seamseg.data.metadata_bin import load_metadata, metadata_categories
+from seamseg.data.formats.seamseg2019 import load_metadata, metadata_categories
 from seamseg.export.model_file import ModelFile
 from seamseg.export.published_archive import CONFIG, open_published
 from seamseg.export.published_settings import Translation, translate_settings

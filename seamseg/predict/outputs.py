@@ -9,8 +9,8 @@ from typing import Any, Literal, Protocol, get_args
 import cv2
 import numpy as np
 
-from seamseg.data.coco_writer import panoptic_segments
-from seamseg.data.panoptic_png import write_panoptic_png
+from seamseg.data.formats.coco_writer import panoptic_segments
+from seamseg.data.png import write_panoptic_png
 from seamseg.metrics.average_precision import detected_instances
 from seamseg.predict.predictor import Prediction
 from seamseg.runtime.files import in_one_step

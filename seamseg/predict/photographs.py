@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from seamseg.data.image_size import image_size
 from seamseg.data.images import BrokenImageError, find_images, read_image
-from seamseg.data.input_folder import left_out_sentence
+from seamseg.data.input_folder import left_out_sentence, relative_name, unique_stems
 from seamseg.data.json_fields import check_file_names
-from seamseg.data.result_names import relative_name, unique_stems
 
 MOST_PIXELS = 1 << 27
 """Of a photograph in a file: ids, scores and the painted picture take 44 bytes of memory for each."""

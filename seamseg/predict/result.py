@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from seamseg.data.coco_writer import panoptic_segments
-from seamseg.data.segment_measures import measure_segments
+from seamseg.data.formats.coco_writer import measure_segments, panoptic_segments
 from seamseg.metrics.run_length import encode_segments
 from seamseg.predict.predictor import Prediction
 from seamseg.structures import Categories, Detections, PanopticSegmentation

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from seamseg.data.coco_writer import ANNOTATION_FILE
-from seamseg.data.json_lists import write_json_list, write_json_lists
+from seamseg.data.formats.coco_writer import ANNOTATION_FILE
+from seamseg.data.json_fields import write_json_list, write_json_lists
 from seamseg.predict.film_files import remove_film
 from seamseg.predict.outputs import Named, OutputKind
 from seamseg.runtime.files import is_part, write_text, write_whole

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from seamseg.data.coco_writer import ANNOTATION_FILE
-from seamseg.data.json_fields import load_object
-from seamseg.data.panoptic_files import (
+from seamseg.data.formats.coco_json import (
     ListedSegments,
     PanopticFiles,
     listed_categories,
     open_annotation,
     open_results,
 )
+from seamseg.data.formats.coco_writer import ANNOTATION_FILE
+from seamseg.data.json_fields import load_object
 from seamseg.report.pairing import pair_images, photograph_names
 from seamseg.report.photographs import find_photographs, photograph_folder
 from seamseg.structures import Categories, ImageId

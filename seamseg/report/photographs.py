@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.coco_split import image_folders
+from seamseg.data.formats.coco_files import image_folders
+from seamseg.data.image_size import check_size, size_text
 from seamseg.data.images import read_image
 from seamseg.data.input_folder import IMAGE_SUFFIXES, search_folder
-from seamseg.data.stated_size import check_size, size_text
 from seamseg.structures import ImageId, Size
 
 _REMEDY = "name the folder of the photographs with --images"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seamseg.data.panoptic_files import ListedSegments
+from seamseg.data.formats.coco_json import ListedSegments
 from seamseg.metrics.segments import Segments
 from seamseg.report.id_code import encode_ids
 from seamseg.report.verdicts import SideVerdicts

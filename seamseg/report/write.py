@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from seamseg.data.panoptic_files import PanopticFiles
+from seamseg.data.formats.coco_json import PanopticFiles
 from seamseg.metrics.scores import Scores
 from seamseg.report.folder import CONTENT, DATA, PAGE, PHOTOGRAPHS, START, THUMBNAILS, check_target
 from seamseg.report.image_files import ImageSummary, ImageWriter

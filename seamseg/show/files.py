@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seamseg.data.panoptic_files import ListedSegments, PanopticFiles
+from seamseg.data.formats.coco_json import ListedSegments, PanopticFiles
 from seamseg.metrics.analysis import WorstImage
 from seamseg.metrics.segments import Segments
 from seamseg.score import read_segments

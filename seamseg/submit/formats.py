@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seamseg.data.formats.coco_writer import distinct_values
+from seamseg.data.image_size import check_size, size_text
 from seamseg.data.images import read_bytes
-from seamseg.data.panoptic_png import read_panoptic_png
-from seamseg.data.segment_measures import distinct_values
-from seamseg.data.stated_size import check_size, size_text
+from seamseg.data.png import read_panoptic_png
 from seamseg.submit.selection import SubmittedImage
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can state
@@ -75,7 +75,7 @@ class SegmentMap:
 
     Attributes:
         places: H×W, 0 … K−1, which of them a pixel belongs to.
-        entries: K, where each stands in the lists of :class:`~seamseg.data.panoptic_files.ListedSegments`; 0 is void.
+        entries: K, position of each in the lists of ``ListedSegments``; 0 is void.
     """
 
     places: NDArray[np.int64]

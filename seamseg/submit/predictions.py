@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.coco_index import images_by_id
-from seamseg.data.coco_writer import ANNOTATION_FILE
+from seamseg.data.formats.coco_json import ListedSegments, images_by_id, listed_categories, listed_images
+from seamseg.data.formats.coco_writer import ANNOTATION_FILE
 from seamseg.data.json_fields import field, flag_field, load_object
-from seamseg.data.panoptic_files import ListedSegments, listed_categories, listed_images
 from seamseg.structures import VOID, Categories, Size
 from seamseg.submit.benchmark import Benchmark, ServerCategory
 

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from seamseg.data.coco_index import images_by_id
+from seamseg.data.formats.coco_json import ListedSegments, images_by_id
+from seamseg.data.image_size import size_text
 from seamseg.data.images import find_images
 from seamseg.data.input_folder import left_out_sentence
 from seamseg.data.json_fields import field, load_object
-from seamseg.data.panoptic_files import ListedSegments
-from seamseg.data.stated_size import size_text
 from seamseg.structures import ImageId, Size
 from seamseg.submit.benchmark import Benchmark
 from seamseg.submit.predictions import PredictedImage, Predictions

@@ -11,7 +11,7 @@ import torch
 from benchmarks.data import VARIABLE, coco_rows, main, race
 from benchmarks.data_recipes import Result, check_same, normalised, ours, plain
 from benchmarks.data_sets import made_up
-from seamseg.data.coco_panoptic import CocoPanoptic
+from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.data.transforms import TrainTransform
 
 TRANSFORM = TrainTransform(64, 128, (0.8, 1.0), random_flip=True)

@@ -13,7 +13,7 @@ import pytest
 from tiny_dataset import write_tiny_panoptic
 
 from seamseg.cli import convert_sources
-from seamseg.data.coco_panoptic import CocoPanoptic
+from seamseg.data.formats.coco import CocoPanoptic
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from seamseg.data.coco_panoptic import CocoPanoptic
+from seamseg.data.formats.coco import CocoPanoptic
 
 SMALL = ("--train", 2, "--val", 1, "--size", "48x96", "--seed", 3)
 

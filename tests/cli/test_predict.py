@@ -14,8 +14,8 @@ import torch
 from odd_images import odd_images, vast_png
 
 from seamseg.builders import load_model
-from seamseg.data.coco_index import read_index
-from seamseg.data.panoptic_png import read_panoptic_png
+from seamseg.data.formats.coco_json import read_index
+from seamseg.data.png import read_panoptic_png
 from seamseg.predict import Predictor
 from seamseg.structures import VOID
 

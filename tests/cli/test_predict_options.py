@@ -18,7 +18,7 @@ from full_disk import file_size_limit
 from pycocotools import mask as coco_mask
 
 from seamseg.builders import load_model
-from seamseg.data.panoptic_png import read_panoptic_png
+from seamseg.data.png import read_panoptic_png
 from seamseg.predict import pipeline
 from seamseg.predict.outputs import OUTPUT_KINDS
 

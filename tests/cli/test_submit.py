@@ -17,7 +17,7 @@ import pytest
 from predicted_folder import edit_predictions, unpacked, write_predictions
 
 from seamseg.data.labels.cityscapes import CITYSCAPES
-from seamseg.data.panoptic_png import read_panoptic_png
+from seamseg.data.png import read_panoptic_png
 from seamseg.structures import Categories
 
 FRAMES = ["lindau_000000_000019", "munster_000001_000019"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from seamseg.data.category_match import match_categories
+from seamseg.data.formats.category_match import match_categories
 from seamseg.structures import Categories
 
 ENTRIES = [

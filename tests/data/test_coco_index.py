@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tiny_dataset import write_tiny_panoptic
 
-from seamseg.data.coco_index import coco_classes, read_index
+from seamseg.data.formats.coco_json import coco_classes, read_index
 
 Json = dict[str, Any]
 

@@ -15,10 +15,9 @@ import pytest
 import torch
 from tiny_dataset import TinyDataset, write_tiny_panoptic
 
-from seamseg.data.coco_panoptic import CocoPanoptic
+from seamseg.data.formats.coco import CocoPanoptic, DataWarning
 from seamseg.data.images import BrokenImageError
-from seamseg.data.panoptic_png import write_panoptic_png
-from seamseg.data.panoptic_split import DataWarning
+from seamseg.data.png import write_panoptic_png
 from seamseg.ops.segment_boxes import segment_boxes
 
 

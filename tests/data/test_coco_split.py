@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.data.coco_split import annotation_files, choose_folder, find_split
+from seamseg.data.formats.coco_files import annotation_files, choose_folder, find_split
 
 
 def make(root: Path, *names: str) -> Path:

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from seamseg.data.coco_writer import panoptic_segments
-from seamseg.data.json_fields import load_object
-from seamseg.data.json_lists import write_json_list, write_json_lists
+from seamseg.data.formats.coco_writer import panoptic_segments
+from seamseg.data.json_fields import load_object, write_json_list, write_json_lists
 from seamseg.structures import VOID, Categories, Category, PanopticSegmentation
 
 CATEGORIES = Categories(

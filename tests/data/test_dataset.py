@@ -11,9 +11,8 @@ import torch
 from oracles.segment_boxes import segment_boxes
 from tiny_dataset import write_tiny_panoptic
 
-from seamseg.data.coco_panoptic import CocoPanoptic
 from seamseg.data.dataset import EvaluationDataset, SampleKey, TrainDataset, sample_generator
-from seamseg.data.panoptic_split import DataWarning
+from seamseg.data.formats.coco import CocoPanoptic, DataWarning
 from seamseg.data.transforms import Channels, InputTransform, TrainTransform
 from seamseg.structures import Batch, Sample
 

@@ -12,8 +12,8 @@ from tiny_dataset import write_tiny_panoptic
 from vistas_folder import write_vistas
 
 from seamseg.config.data import DataFormat
-from seamseg.data.coco_panoptic import CocoPanoptic
-from seamseg.data.formats import FORMATS, choose_format, open_data_set, split_names
+from seamseg.data.formats.coco import CocoPanoptic
+from seamseg.data.formats.open import FORMATS, choose_format, open_data_set, split_names
 
 
 def test_the_setting_knows_every_format() -> None:

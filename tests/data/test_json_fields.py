@@ -14,10 +14,9 @@ from tiny_dataset import TinyDataset, write_tiny_panoptic
 from seamseg.check.check import check_data_set
 from seamseg.convert.detection import segments_of_objects
 from seamseg.convert.detection_source import detection_categories
-from seamseg.data.coco_index import read_index
-from seamseg.data.formats import open_data_set
+from seamseg.data.formats.coco_json import open_annotation, read_index
+from seamseg.data.formats.open import open_data_set
 from seamseg.data.json_fields import field, flag_field
-from seamseg.data.panoptic_files import open_annotation
 from seamseg.structures import Categories
 from seamseg.submit.predictions import read_categories
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from seamseg.data.images import BrokenImageError
-from seamseg.data.label_map import UNLABELED, read_label_map
+from seamseg.data.png import UNLABELED, read_label_map
 
 NUMBERS = np.random.default_rng(0).integers(0, 2, (13, 17)) * np.arange(17) % 16
 

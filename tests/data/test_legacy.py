@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from legacy_folder import CLASS_MAP, META, write_legacy
 
-from seamseg.data.annotated_images import AnnotatedImages
-from seamseg.data.formats import open_data_set
+from seamseg.data.formats.open import open_data_set
+from seamseg.data.formats.panoptic_dataset import AnnotatedImages
+from seamseg.data.formats.seamseg2019 import legacy_splits
 from seamseg.data.images import BrokenImageError
-from seamseg.data.legacy import legacy_splits
 
 
 def class_map(data: AnnotatedImages, index: int) -> list[list[int]]:

@@ -11,9 +11,9 @@ import torch
 from tiny_dataset import TinyDataset, write_tiny_panoptic
 from torch.utils.data import Dataset
 
-from seamseg.data.coco_panoptic import CocoPanoptic
 from seamseg.data.color_jitter import ColorJitter
 from seamseg.data.dataset import EvaluationDataset, SampleKey, TrainDataset
+from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
 from seamseg.data.samplers import EvaluationBatches, TrainBatches

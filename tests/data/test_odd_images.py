@@ -10,8 +10,8 @@ from odd_images import PIXELS, SIZE, OddImage, odd_images, turned, vast_png
 from tiny_dataset import TinyDataset, write_tiny_panoptic
 
 from seamseg.check.check import check_data_set
-from seamseg.data.coco_panoptic import CocoPanoptic
 from seamseg.data.dataset import SampleKey, TrainDataset
+from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.data.image_size import image_size
 from seamseg.data.images import BrokenImageError, read_image
 from seamseg.data.transforms import TrainTransform

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from seamseg.data.images import BrokenImageError
-from seamseg.data.panoptic_png import read_panoptic_png, write_panoptic_png
+from seamseg.data.png import read_panoptic_png, write_panoptic_png
 
 
 def test_an_id_is_red_plus_256_green_plus_65536_blue(tmp_path: Path) -> None:

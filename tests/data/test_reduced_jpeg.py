@@ -13,13 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_dataset import write_tiny_panoptic
 
-from seamseg.data.coco_panoptic import CocoPanoptic
 from seamseg.data.dataset import SampleKey, TrainDataset, sample_generator
-from seamseg.data.images import BrokenImageError, read_image
-from seamseg.data.reduced_jpeg import read_reduced_jpeg, reduced_size, reduction
+from seamseg.data.formats.coco import CocoPanoptic
+from seamseg.data.images import BrokenImageError, read_image, read_reduced_jpeg, reduced_size, reduction
 from seamseg.data.resizing import resize_image
-from seamseg.data.transforms import TrainTransform
-from seamseg.data.view import make_view
+from seamseg.data.transforms import TrainTransform, make_view
 
 sides = st.integers(1, 5000)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seamseg.data.result_names import relative_name, unique_stems
+from seamseg.data.input_folder import relative_name, unique_stems
 
 
 def test_images_that_differ_only_in_suffix_get_names_of_their_own() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seamseg.data.segment_measures import distinct_values, measure_segments
+from seamseg.data.formats.coco_writer import distinct_values, measure_segments
 
 
 def measured_slowly(ids: np.ndarray) -> dict[int, tuple[int, tuple[int, int, int, int]]]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from oracles.segment_boxes import segment_boxes
 
 from seamseg.data.annotation import Annotation
-from seamseg.data.view import View, make_view
+from seamseg.data.transforms import View, make_view
 
 fractions = st.floats(0, 1, exclude_max=True)
 sides = st.integers(1, 60)

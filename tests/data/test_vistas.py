@@ -14,10 +14,10 @@ import pytest
 from vistas_folder import LABELS, NUMBERS, label, write_vistas
 
 from seamseg.check.check import check_data_set
-from seamseg.data.annotated_images import AnnotatedImages
-from seamseg.data.formats import open_data_set
+from seamseg.data.formats.coco import DataWarning
+from seamseg.data.formats.open import open_data_set
+from seamseg.data.formats.panoptic_dataset import AnnotatedImages
 from seamseg.data.images import BrokenImageError
-from seamseg.data.panoptic_split import DataWarning
 
 NAMES = (
     "construction--flat--road",

@@ -20,7 +20,7 @@ import seamseg.cli
 from seamseg.builders import build_network, open_split
 from seamseg.config import Experiment, load_experiment, settings_file
 from seamseg.config.load import known_keys
-from seamseg.data.formats import FORMATS
+from seamseg.data.formats.open import FORMATS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "migrating.md"
 TEXT = PAGE.read_text()

@@ -16,7 +16,7 @@ import pytest
 from tiny_experiment import narrow_body
 
 from seamseg.cli import main
-from seamseg.data.coco_panoptic import CocoPanoptic
+from seamseg.data.formats.coco import CocoPanoptic
 
 pytestmark = pytest.mark.slow
 

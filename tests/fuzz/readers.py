@@ -18,15 +18,13 @@ from seamseg.convert.cityscapes import cityscapes_panoptic_jobs
 from seamseg.convert.detection import DetectionSource, detection_job
 from seamseg.convert.job import Job, run_job
 from seamseg.convert.panoptic_target import PanopticTarget
-from seamseg.data.annotated_images import AnnotatedImages
 from seamseg.data.dataset import EvaluationDataset, TrainDataset
-from seamseg.data.formats import open_data_set
+from seamseg.data.formats.coco_json import open_annotation, open_results
+from seamseg.data.formats.open import open_data_set
+from seamseg.data.formats.panoptic_dataset import AnnotatedImages
 from seamseg.data.image_size import image_size, png_size, size_beside
-from seamseg.data.images import read_image
-from seamseg.data.label_map import read_label_map
-from seamseg.data.panoptic_files import open_annotation, open_results
-from seamseg.data.panoptic_png import read_panoptic_png
-from seamseg.data.reduced_jpeg import REDUCED, read_reduced_jpeg
+from seamseg.data.images import REDUCED, read_image, read_reduced_jpeg
+from seamseg.data.png import read_label_map, read_panoptic_png
 from seamseg.data.samplers import TrainBatches
 from seamseg.data.transforms import InputTransform, TrainTransform
 from seamseg.ops.id_maps import read_id_png

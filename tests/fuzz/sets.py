@@ -16,7 +16,7 @@ from tiny_dataset import TinyDataset, write_tiny_panoptic
 from vistas_folder import write_vistas
 
 from fuzz.seeds import SIZE
-from seamseg.data.panoptic_png import write_panoptic_png
+from seamseg.data.png import write_panoptic_png
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from fuzz.run import Fuzz, Outcome, run
 from fuzz.sanitized import SanitizedReader, build_reader
 from fuzz.seeds import filtered_rows, id_maps, id_pngs
 from fuzz.sets import Sets, write_sets
-from seamseg.data.panoptic_png import read_panoptic_png
+from seamseg.data.png import read_panoptic_png
 
 SEED = 0
 

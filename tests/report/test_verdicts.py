@@ -10,7 +10,7 @@ import torch
 from drawn_predictions import CUT, FOUND, INVENTED, LOST, WRONG, write_drawn_predictions
 from panoptic_pairs import CATEGORIES, Side, empty_pairs, random_pair
 
-from seamseg.data.panoptic_files import open_annotation, open_results
+from seamseg.data.formats.coco_json import open_annotation, open_results
 from seamseg.metrics.matching import match
 from seamseg.metrics.overlaps import Overlaps
 from seamseg.metrics.segments import Segments

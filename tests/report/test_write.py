@@ -16,7 +16,7 @@ from odd_images import turned
 
 from seamseg.cli import main
 from seamseg.data.images import read_image
-from seamseg.data.panoptic_png import read_panoptic_png
+from seamseg.data.png import read_panoptic_png
 from seamseg.report import open_material, write_report
 from seamseg.report.folder import PAGE
 

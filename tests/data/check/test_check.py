@@ -21,9 +21,9 @@ from seamseg.check.image import ImageChecker
 from seamseg.check.repair import write_repaired
 from seamseg.check.report import draw_sheet
 from seamseg.check.split import ImageTask
-from seamseg.data.coco_index import coco_classes
-from seamseg.data.coco_panoptic import CocoPanoptic
-from seamseg.data.panoptic_png import write_panoptic_png
+from seamseg.data.formats.coco import CocoPanoptic
+from seamseg.data.formats.coco_json import coco_classes
+from seamseg.data.png import write_panoptic_png
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 
 from seamseg.convert.cityscapes import cityscapes_jobs, cityscapes_panoptic_jobs, segments_of_instance_ids
 from seamseg.convert.job import run_job
-from seamseg.data.coco_panoptic import CocoPanoptic
+from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.data.labels.cityscapes import CITYSCAPES
-from seamseg.data.panoptic_png import read_panoptic_png, write_panoptic_png
+from seamseg.data.png import read_panoptic_png, write_panoptic_png
 
 
 def test_the_classes() -> None:

@@ -16,8 +16,8 @@ from seamseg.convert.detection import DetectionSource, detection_job, segments_o
 from seamseg.convert.from_panoptic import to_detection_job
 from seamseg.convert.job import run_job
 from seamseg.convert.panoptic_target import PanopticTarget
-from seamseg.data.coco_panoptic import CocoPanoptic
-from seamseg.data.panoptic_png import read_panoptic_png
+from seamseg.data.formats.coco import CocoPanoptic
+from seamseg.data.png import read_panoptic_png
 from seamseg.structures.categories import Categories, Category
 
 CATEGORIES = Categories(

@@ -21,7 +21,7 @@ from tiny_dataset import write_tiny_panoptic
 from seamseg.convert import job as job_module
 from seamseg.convert.from_panoptic import to_detection_job, to_semantic_job
 from seamseg.convert.job import Job, Outcome, run_job
-from seamseg.data.coco_panoptic import CocoPanoptic
+from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.runtime import processes
 from seamseg.runtime.journal import ItemOutput
 

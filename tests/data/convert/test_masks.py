@@ -14,7 +14,7 @@ from PIL import Image
 from seamseg.convert.job import run_job
 from seamseg.convert.mask_classes import read_mask_classes
 from seamseg.convert.masks import mask_jobs, segments_of_maps
-from seamseg.data.coco_panoptic import CocoPanoptic
+from seamseg.data.formats.coco import CocoPanoptic
 
 CLASSES = """
 stuff:

@@ -11,7 +11,7 @@ from tiny_dataset import write_tiny_panoptic
 
 from seamseg.convert.from_panoptic import to_semantic_job
 from seamseg.convert.job import run_job
-from seamseg.data.coco_panoptic import CocoPanoptic
+from seamseg.data.formats.coco import CocoPanoptic
 
 
 def test_pixels_are_classes(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from predicted_folder import edit_predictions, write_predictions
 
 from seamseg.data.labels.cityscapes import CITYSCAPES as CLASSES
-from seamseg.data.panoptic_png import read_panoptic_png, write_panoptic_png
+from seamseg.data.png import read_panoptic_png, write_panoptic_png
 from seamseg.submit.benchmark import CITYSCAPES
 from seamseg.submit.formats import FormatName, Packed, Packer
 from seamseg.submit.predictions import category_ids, open_predictions

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from predicted_folder import unpacked, write_predictions
 
+from seamseg.data.formats.coco_json import open_annotation, open_results
 from seamseg.data.labels.cityscapes import CITYSCAPES as CLASSES
-from seamseg.data.panoptic_files import open_annotation, open_results
-from seamseg.data.panoptic_png import read_panoptic_png
+from seamseg.data.png import read_panoptic_png
 from seamseg.submit.benchmark import CITYSCAPES
 from seamseg.submit.formats import FormatName, Packer
 from seamseg.submit.predictions import category_ids, open_predictions

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from seamseg.data.annotation import Annotation, compact
-from seamseg.data.coco_index import ImageRecord
-from seamseg.data.image_size import has_swapped_size
-from seamseg.data.panoptic_png import read_panoptic_png
-from seamseg.data.stated_size import check_size, read_sized_image, size_text
+from seamseg.data.formats.coco_files import choose_folder, find_split, image_folders, png_folders
+from seamseg.data.formats.coco_json import ImageRecord, read_index
+from seamseg.data.formats.split_names import first_images
+from seamseg.data.image_size import check_size, has_swapped_size, read_sized_image, size_text
+from seamseg.data.png import read_panoptic_png
 from seamseg.ops.id_maps import find_ids
 from seamseg.structures import VOID, Categories, ImageId, Size
 
@@ -26,7 +27,7 @@ class DataWarning(UserWarning):
 
 
 class PanopticSplit:
-    """Annotated images as :class:`seamseg.data.annotated_images.AnnotatedImages` describes them.
+    """Annotated images as :class:`seamseg.data.formats.panoptic_dataset.AnnotatedImages` describes them.
 
     Where the JSON file has width and height of an image swapped and its two files agree, the size of the files counts.
     Some images are looked at when the split is opened; if one is swapped, a single :class:`DataWarning` says so.
@@ -128,3 +129,38 @@ def positions(original_ids: NDArray[np.int32], known: NDArray[np.int32]) -> tupl
 def _some(ids: NDArray[np.int32], at_most: int = 5) -> str:
     distinct = np.unique(ids)
     return ", ".join(str(value) for value in distinct[:at_most]) + (", …" if len(distinct) > at_most else "")
+
+
+class CocoPanoptic(PanopticSplit):
+    """The annotated images of one split, in the order of the annotations in its file.
+
+    Expected in the folder ``root``: ``annotations/panoptic_SPLIT.json`` (any ending of SPLIT that makes it unique:
+    ``train`` finds ``panoptic_train2017.json``), its PNGs in the folder of the same name without ``.json``, and the
+    photographs in ``images/SPLIT``, ``SPLIT`` or ``images``. Images without annotation are left out.
+
+    Args:
+        root: the data set folder.
+        split: which part, as above.
+        limit: take only that many images, the first ones.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+        ValueError: the split is not there or not unique, its JSON file is wrong, no image or no PNG is found, there is
+            no thing or no stuff category, or the limit is not positive.
+    """
+
+    def __init__(self, root: Path, split: str, limit: int | None = None) -> None:
+        annotation_file = find_split(root, split)
+        categories, records = read_index(annotation_file)
+        records = first_images(records, limit)
+        image_folder = choose_folder(
+            image_folders(root, annotation_file),
+            (record.image_file for record in records),
+            f"images of {annotation_file}",
+        )
+        png_folder = choose_folder(
+            png_folders(annotation_file),
+            (record.png_file for record in records),
+            f"PNG files of {annotation_file}",
+        )
+        super().__init__(annotation_file, categories, records, image_folder, png_folder)

@@ -13,7 +13,7 @@ from seamseg.structures import Categories, ImageId, Size
 
 
 class AnnotatedImages(Protocol):
-    """The annotated images of one split, by index 0 … N−1; :mod:`seamseg.data.formats` opens them."""
+    """The annotated images of one split, by index 0 … N−1; :mod:`seamseg.data.formats.open` opens them."""
 
     @property
     def categories(self) -> Categories:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from seamseg.structures import Categories, PanopticSegmentation
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,3 +71,44 @@ def distinct_values(numbers: NDArray[np.integer]) -> tuple[NDArray[np.int64], ND
     starts = np.flatnonzero(np.append(True, flat[1:] != flat[:-1]))
     values, positions = np.unique(flat[starts].astype(np.int64), return_inverse=True)
     return values, np.repeat(positions, np.diff(starts, append=flat.size)).reshape(numbers.shape)
+
+
+ANNOTATION_FILE = "panoptic.json"
+"""What the results of a run are called."""
+
+IdMap = NDArray[np.int32]
+
+
+def panoptic_segments(segmentation: PanopticSegmentation, categories: Categories) -> tuple[IdMap, list[dict[str, Any]]]:
+    """The id map and the ``segments_info`` of one image.
+
+    Left-overs of thing classes, which no single object stands behind, become void. Segments without a pixel are left
+    out. Beyond what COCO asks for, a segment has its ``score`` in 0 … 1, which is 1 for stuff.
+
+    Args:
+        segmentation: on the CPU.
+        categories: of its classes.
+
+    Returns:
+        H×W ids, 0 for void, and one entry for each other id, ascending.
+    """
+    ids = segmentation.ids.numpy().astype(np.int32)
+    if segmentation.crowd.any():
+        ids = np.where(segmentation.crowd.numpy()[ids], np.int32(0), ids)
+    measures = measure_segments(ids).without_void()
+    found = torch.from_numpy(measures.ids)
+    classes, scores = segmentation.classes[found].tolist(), segmentation.scores[found].tolist()
+    rows = zip(
+        measures.ids.tolist(), classes, scores, measures.areas.tolist(), measures.coco_boxes().tolist(), strict=True
+    )
+    return ids, [
+        {
+            "id": segment,
+            "category_id": categories.classes[number].original_id,
+            "area": area,
+            "bbox": box,
+            "iscrowd": 0,
+            "score": round(score, 6),
+        }
+        for segment, number, score, area, box in rows
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from seamseg.data.split_names import choose_split
+from seamseg.data.formats.split_names import choose_split
 
 _PREFIX = "panoptic_"
 

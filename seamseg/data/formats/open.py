@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from seamseg.data.annotated_images import AnnotatedImages
-from seamseg.data.coco_panoptic import CocoPanoptic
-from seamseg.data.coco_split import annotation_files
-from seamseg.data.legacy import LIST_FOLDER, METADATA_FILE, LegacyImages, legacy_splits
-from seamseg.data.vistas import VistasVersion, find_layout, open_vistas
+from seamseg.data.formats.coco import CocoPanoptic
+from seamseg.data.formats.coco_files import annotation_files
+from seamseg.data.formats.panoptic_dataset import AnnotatedImages
+from seamseg.data.formats.seamseg2019 import LIST_FOLDER, METADATA_FILE, LegacyImages, legacy_splits
+from seamseg.data.formats.vistas import VistasVersion, find_layout, open_vistas
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,183 @@
+"""Mapillary Vistas from its PNGs of instances: 16 bits, the label's number times 256 plus that of the instance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from seamseg.data.annotation import Annotation
+from seamseg.data.formats.coco import PanopticSplit
+from seamseg.data.formats.coco_files import choose_folder
+from seamseg.data.formats.coco_json import read_index
+from seamseg.data.formats.panoptic_dataset import AnnotatedImages
+from seamseg.data.formats.split_names import choose_split, first_images
+from seamseg.data.image_size import check_size, png_size, read_sized_image, size_text
+from seamseg.data.images import BrokenImageError, decode_file
+from seamseg.data.input_folder import existing_suffix, is_leftover, subfolders
+from seamseg.data.json_fields import check_file_names
+from seamseg.data.labels.vistas import categories_of, class_table, read_labels
+from seamseg.structures import VOID, Size
+
+INSTANCES_PER_LABEL = 256
+NUM_VALUES = 2**16
+
+
+class VistasInstances:
+    """Annotated images as :class:`seamseg.data.formats.panoptic_dataset.AnnotatedImages` describes them.
+
+    The images are those with a file of instances, sorted by name, which is their id. All regions of a stuff class in
+    an image are one segment.
+
+    Args:
+        config: the configuration of the labels.
+        image_folder: of the photographs, ``NAME.jpg``.
+        instance_folder: of the annotation, ``NAME.png``.
+        limit: take only that many images, the first ones.
+
+    Raises:
+        ValueError: the configuration is wrong, there is no file of instances, one is no PNG, or the limit is not
+            positive.
+    """
+
+    def __init__(self, config: Path, image_folder: Path, instance_folder: Path, limit: int | None = None) -> None:
+        self.config = config
+        self.labels = read_labels(config)
+        self.categories = categories_of(self.labels, range(len(self.labels)))
+        self.image_folder, self.instance_folder = image_folder, instance_folder
+        files = (path for path in instance_folder.iterdir() if not is_leftover(path))
+        self.names = first_images(sorted(path.stem for path in files if path.suffix.lower() == ".png"), limit)
+        if not self.names:
+            raise ValueError(f"{instance_folder} holds no PNG files of instances")
+        check_file_names(self.names, str(instance_folder))
+        self.sizes: list[Size] = [png_size(self.annotation_path(index)) for index in range(len(self.names))]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def image_id(self, index: int) -> str:
+        return self.names[index]
+
+    def image_path(self, index: int) -> Path:
+        return existing_suffix(self.image_folder / f"{self.names[index]}.jpg")
+
+    def annotation_path(self, index: int) -> Path:
+        return existing_suffix(self.instance_folder / f"{self.names[index]}.png")
+
+    def read_image(self, index: int) -> NDArray[np.uint8]:
+        return read_sized_image(self.image_path(index), self.sizes[index], str(self.annotation_path(index)))
+
+    def read_annotation(self, index: int) -> Annotation:
+        path = self.annotation_path(index)
+        pixels = decode_file(path, cv2.IMREAD_UNCHANGED)
+        if pixels.ndim != 2 or pixels.dtype != np.uint16:
+            raise BrokenImageError(path, "is no grey image of 16 bits, which holds label and instance of each pixel")
+        check_size(path, pixels.shape, self.sizes[index], f"its first bytes say {size_text(self.sizes[index])}")
+        values = np.flatnonzero(np.bincount(pixels.ravel(), minlength=NUM_VALUES))
+        segment_of_value, classes, crowd = self._segments(values.tolist(), path)
+        return Annotation(segment_of_value[pixels], np.array(classes, np.int64), np.array(crowd, np.bool_))
+
+    def _segments(self, values: list[int], path: Path) -> tuple[NDArray[np.int32], list[int], list[bool]]:
+        """The segment of each possible value, and class and crowd of each segment."""
+        segment_of_value = np.zeros(NUM_VALUES, np.int32)
+        classes, crowd = [VOID], [False]
+        for value in values:
+            number = value // INSTANCES_PER_LABEL
+            if number >= len(self.labels):
+                raise ValueError(f"{path} holds the value {value}, of label {number}; {self.config} ends before it")
+            label = self.labels[number]
+            if not label.counts:
+                continue
+            category = self.categories.class_of_original_id[number]
+            if label.is_thing or classes[-1] != category:
+                classes.append(category)
+                crowd.append(label.is_crowd)
+            segment_of_value[value] = len(classes) - 1
+        return segment_of_value, classes, crowd
+
+
+VistasVersion = Literal["v1.2", "v2.0"]
+PANOPTIC_FILE = {"v1.2": "panoptic_2018.json", "v2.0": "panoptic_2020.json"}
+
+
+@dataclass(frozen=True)
+class VistasLayout:
+    """Where a version of Vistas keeps its annotation.
+
+    Attributes:
+        config: of the labels.
+        version: v1.2 or v2.0.
+        subfolder: of a split's folder, which holds ``panoptic`` and ``instances``; empty in older downloads.
+    """
+
+    config: Path
+    version: VistasVersion
+    subfolder: str
+
+    @property
+    def root(self) -> Path:
+        return self.config.parent
+
+    def panoptic_file(self, split: str) -> Path:
+        return self.root / split / self.subfolder / "panoptic" / PANOPTIC_FILE[self.version]
+
+    def instance_folder(self, split: str) -> Path:
+        return self.root / split / self.subfolder / "instances"
+
+    def splits(self) -> list[str]:
+        """The folders with images and annotation, sorted; ``testing`` has none."""
+        return sorted(
+            folder.name
+            for folder in subfolders(self.root)
+            if (folder / "images").is_dir()
+            and (self.panoptic_file(folder.name).is_file() or self.instance_folder(folder.name).is_dir())
+        )
+
+
+def find_layout(root: Path, version: VistasVersion) -> VistasLayout | None:
+    """How a version lies in a folder; None if it doesn't.
+
+    Downloads of 2018 and before hold what later was called v1.2 beside ``config.json``, without a folder of that name.
+    """
+    layouts = [VistasLayout(root / f"config_{version}.json", version, version)]
+    if version == "v1.2":
+        layouts.append(VistasLayout(root / "config.json", version, ""))
+    return next((layout for layout in layouts if layout.config.is_file() and layout.splits()), None)
+
+
+def open_vistas(layout: VistasLayout, split: str, limit: int | None = None) -> AnnotatedImages:
+    """One split: from its panoptic JSON and PNGs, or, where it lacks them, from its PNGs of instances.
+
+    Stuff classes come first, then things, both in the order of the configuration. Labels that are not evaluated are
+    void; things with "group" in their name, and segments that the panoptic file calls so, are crowd.
+
+    Args:
+        layout: of the data set.
+        split: the folder, such as ``training``, or an unmistakable beginning of its name.
+        limit: take only that many images, the first ones.
+
+    Raises:
+        ValueError: the split is not there or not unique, a file contradicts itself or another, no image or no PNG is
+            found, or the limit is not positive.
+    """
+    name = choose_split(layout.splits(), split, layout.root)
+    image_folder = layout.root / name / "images"
+    if not layout.panoptic_file(name).is_file():
+        return VistasInstances(layout.config, image_folder, layout.instance_folder(name), limit)
+    return _open_panoptic(layout.config, layout.panoptic_file(name), image_folder, limit)
+
+
+def _open_panoptic(config: Path, panoptic_file: Path, image_folder: Path, limit: int | None) -> PanopticSplit:
+    labels = read_labels(config)
+    categories, records = read_index(
+        panoptic_file, lambda entries, path: class_table(labels, entries, path, config=config)
+    )
+    records = first_images(records, limit)
+    images, pngs = (record.image_file for record in records), (record.png_file for record in records)
+    choose_folder([image_folder], images, f"images of {panoptic_file}")
+    choose_folder([panoptic_file.parent], pngs, f"PNG files of {panoptic_file}")
+    return PanopticSplit(panoptic_file, categories, records, image_folder, panoptic_file.parent)
