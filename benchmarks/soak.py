@@ -24,7 +24,7 @@ from benchmarks import machine
 from benchmarks.soak_kills import kill_rows
 from benchmarks.soak_rank import MAX_GROUPS, SECONDS, Report, Soak, train
 from benchmarks.table import RESULTS, Row, print_rows, write_rows
-from seamseg.runtime.progress import Advance, progress_bar
+from seamseg.io.progress import Advance, progress_bar
 
 STEPS, QUICK_STEPS = 500, 20
 """In each mode of `norm.sync`."""

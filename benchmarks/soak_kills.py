@@ -25,8 +25,8 @@ import torch
 import seamseg
 from benchmarks.table import Row
 from seamseg.cli import main
+from seamseg.io.files import is_part
 from seamseg.runtime.checkpoint import load_checkpoint
-from seamseg.runtime.files import is_part
 from seamseg.runtime.log import read_metrics
 from seamseg.runtime.run_folder import checkpoint_paths, newest_checkpoint
 

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from seamseg.runtime.files import write_text
+from seamseg.io.files import write_text
 
 RESULTS = Path(__file__).resolve().parent / "results"
 _WIDTH = 150  # of a table that goes into a file or a pipe

@@ -13,11 +13,11 @@ from PIL import ImageOps
 
 from seamseg import builders
 from seamseg.builders import PredictionOptions
+from seamseg.io.files import expand_home
 from seamseg.predict import Predictor
 from seamseg.predict.photographs import read_photograph
 from seamseg.predict.result import Result
 from seamseg.runtime.distributed import choose_device
-from seamseg.runtime.files import expand_home
 from seamseg.runtime.precision import PrecisionName
 from seamseg.structures import Categories
 from seamseg.visualization.images import check_picture

@@ -13,14 +13,14 @@ from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
 from seamseg.evaluate import evaluate, left_out
 from seamseg.export.model_file import MODEL_FILE, SETTINGS_FILE, ModelFile, save_model
+from seamseg.io.files import write_text
+from seamseg.io.progress import Advance
 from seamseg.metrics.analysis import NUM_WORST
 from seamseg.metrics.scores import Scores, percent
 from seamseg.networks import PanopticNet
 from seamseg.runtime.distributed import Process
-from seamseg.runtime.files import write_text
 from seamseg.runtime.log import RunLog
 from seamseg.runtime.position import Position
-from seamseg.runtime.progress import Advance
 from seamseg.runtime.run_folder import add_checkpoint
 from seamseg.show.album import Album, WorstAlbum
 from seamseg.show.analysis import analysis_pictures

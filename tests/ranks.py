@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import distributed as dist
 
-from seamseg.runtime.processes import PRELOADED
+from seamseg.io.workers import PRELOADED
 
 SECONDS = 60
 """Longest wait of a rank for the others."""

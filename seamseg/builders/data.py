@@ -13,8 +13,8 @@ from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
 from seamseg.data.samplers import EvaluationBatches, TrainBatches
 from seamseg.data.transforms import InputTransform, Normalize, TrainTransform
+from seamseg.io.files import expand_home
 from seamseg.runtime.distributed import Process
-from seamseg.runtime.files import expand_home
 from seamseg.runtime.position import Position
 
 

@@ -18,8 +18,8 @@ from seamseg.export.model_file import MODEL_FILE, ModelFile
 from seamseg.export.model_folder import ALL_FILES, write_model_folder
 from seamseg.export.model_source import load_model_file
 from seamseg.export.published import load_published
+from seamseg.io.files import check_free
 from seamseg.runtime.log import read_metrics
-from seamseg.runtime.whole_folder import check_free
 
 
 def import_model(source: Path, out: Path, overwrite: bool) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from seamseg.data.formats.vistas import VistasVersion, find_layout
 from seamseg.data.images import TWELVE_BITS, BrokenImageError, has_twelve_bits
 from seamseg.data.input_folder import search_folder
 from seamseg.data.labels.vistas import class_table, read_labels
-from seamseg.runtime.processes import results_in_order
+from seamseg.io.workers import results_in_order
 from seamseg.structures import VOID, Categories
 
 _VISTAS: dict[str, VistasVersion] = {"vistas_v1.2": "v1.2", "vistas_v2.0": "v2.0"}

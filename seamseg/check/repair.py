@@ -9,7 +9,7 @@ from typing import Any
 from seamseg.check.report import CheckReport
 from seamseg.check.split import SplitEntries
 from seamseg.data.formats.coco_files import image_folders, png_folders
-from seamseg.runtime.files import write_text
+from seamseg.io.files import write_text
 
 
 def write_repaired(report: CheckReport, out: Path) -> list[Path]:

@@ -32,7 +32,7 @@ from seamseg.cli import (
 from seamseg.cli.exit_codes import INTERRUPTED, USER_ERROR
 from seamseg.data.formats.coco import DataWarning
 from seamseg.data.worker_faults import worker_fault
-from seamseg.runtime.files import expand_home
+from seamseg.io.files import expand_home
 
 VERBS = (
     train,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from seamseg.cli.analysis_tables import class_table, confusion_table, image_table
+from seamseg.io.files import write_text
 from seamseg.metrics.scores import Scores, json_lines
-from seamseg.runtime.files import write_text
 from seamseg.show.analysis import analysis_pictures
 from seamseg.visualization.images import Picture, write_image
 

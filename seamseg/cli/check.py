@@ -14,8 +14,8 @@ from seamseg.check.report import CheckReport, draw_sheet
 from seamseg.cli.check_table import print_report
 from seamseg.cli.console import plain_console
 from seamseg.data.formats.open import FORMATS
-from seamseg.runtime.files import expand_home, write_text
-from seamseg.runtime.progress import split_progress
+from seamseg.io.files import expand_home, write_text
+from seamseg.io.progress import split_progress
 from seamseg.visualization.images import write_image
 
 FAULTY = 1

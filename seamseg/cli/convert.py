@@ -9,7 +9,7 @@ from typing import Any
 from seamseg.cli import convert_sources
 from seamseg.cli.wording import counted
 from seamseg.convert.job import Job, Outcome, run_job
-from seamseg.runtime.progress import progress_bar
+from seamseg.io.progress import progress_bar
 
 
 def add_parser(verbs: Any) -> None:

@@ -7,7 +7,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from seamseg.runtime.progress import progress_bar
+from seamseg.io.progress import progress_bar
 from seamseg.scenes import write_scenes
 
 

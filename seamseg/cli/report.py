@@ -9,9 +9,9 @@ from typing import Any
 
 from seamseg.cli.exit_codes import UNREADABLE
 from seamseg.cli.wording import counted
+from seamseg.io.progress import split_progress
 from seamseg.report import open_material, write_report
 from seamseg.report.write import LONGEST_SIDE
-from seamseg.runtime.progress import split_progress
 
 
 def add_parser(verbs: Any) -> None:

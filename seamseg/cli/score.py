@@ -11,9 +11,9 @@ from seamseg.cli.analysis_folder import HELP, WORST_WIDTH, write_analysis
 from seamseg.cli.analysis_tables import image_table
 from seamseg.cli.score_table import print_scores
 from seamseg.data.formats.coco_json import PanopticFiles, open_annotation, open_results
+from seamseg.io.files import write_text
+from seamseg.io.progress import progress_bar
 from seamseg.metrics.scores import Scores
-from seamseg.runtime.files import write_text
-from seamseg.runtime.progress import progress_bar
 from seamseg.score import WrongArea, score_files
 from seamseg.show.files import file_sheet
 

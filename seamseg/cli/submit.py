@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seamseg.cli.submit_kinds import KINDS, Kind
-from seamseg.runtime.progress import progress_bar
+from seamseg.io.progress import progress_bar
 from seamseg.submit.formats import Packer
 from seamseg.submit.predictions import category_ids, open_predictions, read_categories
 from seamseg.submit.selection import expected_images, select_images

@@ -11,10 +11,10 @@ from seamseg.builders import build_trainer
 from seamseg.cli.run_folder import open_run, report_resumption, tidy_up
 from seamseg.config import Experiment, known_recipes, load_experiment, save_experiment, settings_file
 from seamseg.export.model_file import SETTINGS_FILE
+from seamseg.io.progress import progress_bar
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process, started
-from seamseg.runtime.progress import progress_bar
 from seamseg.runtime.stopping import stop_on_signals
 from seamseg.structures import Categories
 

@@ -19,7 +19,7 @@ from seamseg.data.input_folder import left_out_sentence, search_folder, subfolde
 from seamseg.data.json_fields import field, file_field, flag_field, load_object
 from seamseg.data.labels.cityscapes import CITYSCAPES, LARGEST_LABEL
 from seamseg.data.png import MAX_SEGMENT_ID, read_label_map, read_panoptic_png
-from seamseg.runtime.journal import ItemOutput
+from seamseg.io.journal import ItemOutput
 
 IMAGE_FOLDER, IMAGE_ENDING = "leftImg8bit", "_leftImg8bit.png"
 LABEL_FOLDER, LABEL_ENDING = "gtFine", "_gtFine_instanceIds.png"

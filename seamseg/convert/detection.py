@@ -27,7 +27,7 @@ from seamseg.data.formats.coco_writer import distinct_values
 from seamseg.data.image_size import check_size, size_text
 from seamseg.data.json_fields import flag_field
 from seamseg.data.png import UNLABELED, color_text, read_label_map
-from seamseg.runtime.journal import ItemOutput
+from seamseg.io.journal import ItemOutput
 from seamseg.structures import VOID, Categories, Size
 
 

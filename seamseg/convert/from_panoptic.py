@@ -17,8 +17,8 @@ from seamseg.data.annotation import Annotation
 from seamseg.data.formats.coco_writer import measure_segments
 from seamseg.data.formats.panoptic_dataset import AnnotatedImages
 from seamseg.data.input_folder import relative_name, unique_stems
-from seamseg.runtime.files import in_one_step
-from seamseg.runtime.journal import ItemOutput
+from seamseg.io.files import in_one_step
+from seamseg.io.journal import ItemOutput
 from seamseg.structures import Categories
 
 

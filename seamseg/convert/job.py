@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from seamseg.data.json_fields import check_file_names, write_json_lists
-from seamseg.runtime.files import write_whole
-from seamseg.runtime.journal import Item, ItemOutput, Journal
-from seamseg.runtime.processes import results_in_order
+from seamseg.io.files import write_whole
+from seamseg.io.journal import Item, ItemOutput, Journal
+from seamseg.io.workers import results_in_order
 
 MOST_FAILURES = 20
 """After so many the conversion stops: they are not accidents."""

@@ -19,7 +19,7 @@ from seamseg.data.formats.coco_writer import distinct_values
 from seamseg.data.images import find_images
 from seamseg.data.input_folder import FoundFiles, left_out_sentence, relative_name, search_folder, subfolders
 from seamseg.data.png import UNLABELED, color_text, read_label_map
-from seamseg.runtime.journal import ItemOutput
+from seamseg.io.journal import ItemOutput
 from seamseg.structures import VOID
 
 CLASS_FILE = "classes.yaml"

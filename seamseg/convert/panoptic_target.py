@@ -10,8 +10,8 @@ from typing import Literal
 from seamseg.convert.segmentation import Segmentation
 from seamseg.data.image_size import check_size, size_beside, size_text
 from seamseg.data.png import write_panoptic_png
-from seamseg.runtime.files import in_one_step
-from seamseg.runtime.journal import ItemOutput
+from seamseg.io.files import in_one_step
+from seamseg.io.journal import ItemOutput
 from seamseg.structures import ImageId
 
 Placement = Literal["link", "copy"]

@@ -22,7 +22,7 @@ from seamseg.data.input_folder import (
     left_out_sentence,
     search_folder,
 )
-from seamseg.runtime.files import expand_home
+from seamseg.io.files import expand_home
 from seamseg.structures import Size
 
 MOST_PIXELS, LONGEST_SIDE = 1 << 30, 1 << 20

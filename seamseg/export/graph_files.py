@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 
 from seamseg.export.fixed_network import FixedSizeNet
 from seamseg.export.numpy_fusion import OUTPUTS, Description
-from seamseg.runtime.files import write_whole
+from seamseg.io.files import write_whole
 
 DESCRIPTION = "seamseg"
 """Under which name a file carries its :class:`Description`."""

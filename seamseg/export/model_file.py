@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from seamseg.runtime.files import write_whole
+from seamseg.io.files import write_whole
 from seamseg.runtime.finite import check_finite
 
 MODEL_FILE = "model.safetensors"

@@ -14,9 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from seamseg.export.model_file import MODEL_FILE, SETTINGS_FILE, ModelFile, read_model, save_model
-from seamseg.runtime.checksums import SUMS_FILE, check_sums, sums_of
-from seamseg.runtime.files import write_text
-from seamseg.runtime.whole_folder import write_folder
+from seamseg.io.checksums import SUMS_FILE, check_sums, sums_of
+from seamseg.io.files import write_folder, write_text
 
 CATEGORIES_FILE = "categories.json"
 CARD_FILE = "README.md"

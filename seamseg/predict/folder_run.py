@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seamseg.data.images import BrokenImageError, has_twelve_bits
+from seamseg.io.journal import ItemOutput
+from seamseg.io.progress import progress_bar
 from seamseg.ops.collectives import gather_objects
 from seamseg.predict.job import Job
 from seamseg.predict.outputs import OutputWriter
 from seamseg.predict.photographs import Photograph
 from seamseg.predict.pipeline import Predicted, overlapped
 from seamseg.runtime.distributed import Process, from_first
-from seamseg.runtime.journal import ItemOutput
-from seamseg.runtime.progress import progress_bar
 from seamseg.structures import Unreadable
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from seamseg.io.files import in_one_step
 from seamseg.predict.film_files import RECORDS_FOLDER
-from seamseg.runtime.files import in_one_step
 from seamseg.structures import PanopticSegmentation
 
 

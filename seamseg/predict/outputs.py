@@ -11,10 +11,10 @@ import numpy as np
 
 from seamseg.data.formats.coco_writer import panoptic_segments
 from seamseg.data.png import write_panoptic_png
+from seamseg.io.files import in_one_step
+from seamseg.io.journal import ItemOutput
 from seamseg.metrics.average_precision import detected_instances
 from seamseg.predict.predictor import Prediction
-from seamseg.runtime.files import in_one_step
-from seamseg.runtime.journal import ItemOutput
 from seamseg.structures import Categories
 from seamseg.visualization.images import Picture, encode_image
 from seamseg.visualization.overlay import draw_overlay

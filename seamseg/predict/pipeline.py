@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.data.images import BrokenImageError
+from seamseg.io.workers import available_cores, done_in_threads
 from seamseg.predict.predictor import Prediction, Predictor, Prepared
-from seamseg.runtime.processes import available_cores
-from seamseg.runtime.threads import done_in_threads
 
 MOST_THREADS = 8
 """Readers, and writers: with more of either, Python's own work is what they wait for."""

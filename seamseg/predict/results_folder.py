@@ -11,10 +11,10 @@ from typing import Any, Literal, Protocol
 
 from seamseg.data.formats.coco_writer import ANNOTATION_FILE
 from seamseg.data.json_fields import write_json_list, write_json_lists
+from seamseg.io.files import is_part, write_text, write_whole
+from seamseg.io.journal import Item, ItemOutput, Journal, fingerprint_of
 from seamseg.predict.film_files import remove_film
 from seamseg.predict.outputs import Named, OutputKind
-from seamseg.runtime.files import is_part, write_text, write_whole
-from seamseg.runtime.journal import Item, ItemOutput, Journal, fingerprint_of
 from seamseg.structures import Categories, Unreadable
 
 Mode = Literal["new", "resume", "overwrite"]

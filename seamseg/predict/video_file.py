@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from seamseg.data.input_folder import VIDEO_SUFFIXES
 from seamseg.data.json_fields import check_file_names
-from seamseg.runtime.files import to_disk
+from seamseg.io.files import to_disk
 from seamseg.structures import Size
 from seamseg.visualization.images import Picture
 

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from seamseg.io.journal import ItemOutput
+from seamseg.io.progress import progress_bar
+from seamseg.io.workers import done_in_threads
 from seamseg.predict.film_files import OVERLAY_FILE, remove_records
 from seamseg.predict.frame_records import FrameRecords
 from seamseg.predict.job import Job
 from seamseg.predict.outputs import OutputWriter
 from seamseg.predict.pipeline import Predicted, num_threads, overlapped
 from seamseg.predict.video_file import Video, VideoWriter
-from seamseg.runtime.journal import ItemOutput
-from seamseg.runtime.progress import progress_bar
-from seamseg.runtime.threads import done_in_threads
 from seamseg.structures import PanopticSegmentation
 from seamseg.visualization.images import Picture
 from seamseg.visualization.overlay import draw_overlay

@@ -7,14 +7,14 @@ import shutil
 from pathlib import Path
 
 from seamseg.data.formats.coco_json import PanopticFiles
+from seamseg.io.files import write_folder
+from seamseg.io.progress import Steps
+from seamseg.io.workers import results_in_order
 from seamseg.metrics.scores import Scores
 from seamseg.report.folder import CONTENT, DATA, PAGE, PHOTOGRAPHS, START, THUMBNAILS, check_target
 from seamseg.report.image_files import ImageSummary, ImageWriter
 from seamseg.report.index import index_script
 from seamseg.report.material import ReportMaterial
-from seamseg.runtime.processes import results_in_order
-from seamseg.runtime.progress import Steps
-from seamseg.runtime.whole_folder import write_folder
 from seamseg.score import score_files
 
 LONGEST_SIDE = 1280

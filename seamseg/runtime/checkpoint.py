@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seamseg.runtime.checksums import sha256
-from seamseg.runtime.files import write_whole
+from seamseg.io.checksums import sha256
+from seamseg.io.files import write_whole
 from seamseg.runtime.finite import check_finite, nonfinite_tensors, some_of
 from seamseg.runtime.position import Position
 

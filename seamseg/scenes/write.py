@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from seamseg.runtime.files import write_text
+from seamseg.io.files import write_text
 from seamseg.scenes.render import Scene, render_scene
 from seamseg.scenes.segments import SCENE_CATEGORIES
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seamseg.runtime.files import write_whole
-from seamseg.runtime.processes import results_in_order
+from seamseg.io.files import write_whole
+from seamseg.io.workers import results_in_order
 from seamseg.submit.formats import Archive, Packed, Packer
 from seamseg.submit.selection import SubmittedImage
 

@@ -12,7 +12,7 @@ import torch
 from seamseg.export import model_folder
 from seamseg.export.model_file import MODEL_FILE, ModelFile, read_model
 from seamseg.export.model_folder import SUMMED, is_model_folder, read_model_folder, write_model_folder
-from seamseg.runtime.checksums import SUMS_FILE, sums_of
+from seamseg.io.checksums import SUMS_FILE, sums_of
 
 MODEL = ModelFile(
     settings="data: {root: dätä}\n",

@@ -17,8 +17,8 @@ from fuzz.cases import make_case
 from fuzz.run import Fuzz, Outcome, run
 from fuzz.sanitized import build_reader
 from fuzz.sets import write_sets
-from seamseg.runtime.processes import available_cores
-from seamseg.runtime.progress import progress_bar
+from seamseg.io.progress import progress_bar
+from seamseg.io.workers import available_cores
 
 CASES = 2000
 KEPT = Path("runs/fuzz")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from seamseg.io.journal import ItemOutput
 from seamseg.predict.photographs import Photograph
 from seamseg.predict.results_folder import ResultsFolder, Unreadable
-from seamseg.runtime.journal import ItemOutput
 from seamseg.structures import Categories, Category
 
 CATEGORIES = Categories((Category("sky", False, (1, 2, 3), 7), Category("car", True, (4, 5, 6), 9)))

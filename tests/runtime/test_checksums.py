@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.runtime.checksums import SUMS_FILE, check_sums, sha256, sums_of
+from seamseg.io.checksums import SUMS_FILE, check_sums, sha256, sums_of
 
 NAMES = ("a.bin", "b b.txt")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.runtime.files import expand_home, is_part, remove_parts, write_text, write_whole
+from seamseg.io.files import expand_home, is_part, remove_parts, write_text, write_whole
 
 
 def names(folder: Path) -> set[str]:

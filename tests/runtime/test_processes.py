@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.runtime import processes
-from seamseg.runtime.processes import results_in_order
+from seamseg.io import workers
+from seamseg.io.workers import results_in_order
 
 
 @pytest.fixture(autouse=True)
 def _always_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "ITEMS_PER_WORKER", 1)
+    monkeypatch.setattr(workers, "ITEMS_PER_WORKER", 1)
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
@@ -34,7 +34,7 @@ def test_results_come_in_the_order_of_the_items() -> None:
 def test_workers_are_other_processes_and_few_items_need_none(monkeypatch: pytest.MonkeyPatch) -> None:
     parents = set(results_in_order(os.getpgid, [0, 0, 0, 0], 2))
     assert os.getpgid(0) not in parents
-    monkeypatch.setattr(processes, "ITEMS_PER_WORKER", 3)
+    monkeypatch.setattr(workers, "ITEMS_PER_WORKER", 3)
     assert set(results_in_order(os.getpgid, [0, 0, 0, 0], 2)) == {os.getpgid(0)}
 
 
@@ -50,7 +50,7 @@ def test_only_a_few_items_are_under_way() -> None:
 
     results = results_in_order(operator.neg, Items([0] * 500), 2)
     next(iter(results))
-    assert taken <= processes.ITEMS_AHEAD * 2 + 1
+    assert taken <= workers.ITEMS_AHEAD * 2 + 1
     results.close()  # type: ignore[attr-defined]
 
 
@@ -76,7 +76,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         "processes.ITEMS_PER_WORKER = 1\n"
         "if __name__ == '__main__':\n"
         "    import os\n"
-        "    results = processes.results_in_order(time.sleep, [0, 0] + [600] * 8, 2)\n"
+        "    results = workers.results_in_order(time.sleep, [0, 0] + [600] * 8, 2)\n"
         "    next(results)\n"
         "    print(os.getpid(), flush=True)\n"
         "    next(results), next(results)\n"

@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from seamseg.runtime.progress import progress_bar, split_progress
+from seamseg.io.progress import progress_bar, split_progress
 
 
 def test_a_bar_shows_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:

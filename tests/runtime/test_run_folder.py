@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from seamseg.io.files import remove_parts
 from seamseg.runtime.checkpoint import Checkpoint, _seal, load_checkpoint
-from seamseg.runtime.files import remove_parts
 from seamseg.runtime.position import Position
 from seamseg.runtime.run_folder import add_checkpoint, checkpoint_path, newest_checkpoint, put_aside_later
 

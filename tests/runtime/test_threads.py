@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from seamseg.runtime.threads import done_in_threads
+from seamseg.io.workers import done_in_threads
 
 
 def test_results_come_in_the_order_of_the_items() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.runtime.whole_folder import write_folder
+from seamseg.io.files import write_folder
 
 NAMES = ("a.txt", "b.txt")
 
@@ -107,7 +107,7 @@ def test_a_name_that_cannot_be_given_leaves_the_old_folder(tmp_path: Path, monke
 WRITER = """
 import os, sys, time
 from pathlib import Path
-from seamseg.runtime.whole_folder import write_folder
+from seamseg.io.files import write_folder
 
 def write(folder):
     (folder / "a.txt").write_text("half")

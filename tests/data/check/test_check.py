@@ -331,7 +331,7 @@ def test_many_faults_are_counted_and_few_described(tiny: TinyDataset) -> None:
 
 
 def test_the_report_does_not_depend_on_the_workers(tiny: TinyDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seamseg.runtime.processes.ITEMS_PER_WORKER", 1)
+    monkeypatch.setattr("seamseg.io.workers.ITEMS_PER_WORKER", 1)
     tiny.edit_json(lambda c: [one.update(area=-1) for entry in c["annotations"] for one in entry["segments_info"]])
     one, two = (check_data_set(tiny.folder, num_workers=number) for number in (1, 2))
     assert one.to_dict() == two.to_dict()

@@ -22,8 +22,8 @@ from seamseg.convert import job as job_module
 from seamseg.convert.from_panoptic import to_detection_job, to_semantic_job
 from seamseg.convert.job import Job, Outcome, run_job
 from seamseg.data.formats.coco import CocoPanoptic
-from seamseg.runtime import processes
-from seamseg.runtime.journal import ItemOutput
+from seamseg.io import workers
+from seamseg.io.journal import ItemOutput
 
 NUMBER = 9
 
@@ -44,7 +44,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_the_same_bytes_with_any_number_of_workers(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "ITEMS_PER_WORKER", 1)
+    monkeypatch.setattr(workers, "ITEMS_PER_WORKER", 1)
     for number in (1, 3):
         run_job(semantic(source, tmp_path / str(number)), number)
         run_job(to_detection_job(CocoPanoptic(source, "train"), "train", tmp_path / str(number)), number)
