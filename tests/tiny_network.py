@@ -13,15 +13,12 @@ from unittest import mock
 import torch
 from drawn_truth import batch, painted
 
-from seamseg.algos.anchor_matching import AnchorMatcher
 from seamseg.algos.anchors import AnchorGrid
-from seamseg.algos.detection import DetectionSelector
-from seamseg.algos.proposal_network import ProposalNetwork
-from seamseg.algos.proposals import ProposalSelector
-from seamseg.algos.region_features import RegionPooler
-from seamseg.algos.region_matching import RegionMatcher
-from seamseg.algos.region_network import RegionNetwork
-from seamseg.algos.semantic_loss import SemanticLoss
+from seamseg.algos.losses import SemanticLoss
+from seamseg.algos.matching import AnchorMatcher, RegionMatcher
+from seamseg.algos.roi import DetectionSelector, RegionNetwork
+from seamseg.algos.roi_pooling import RegionPooler
+from seamseg.algos.rpn import ProposalNetwork, ProposalSelector
 from seamseg.modules import resnet
 from seamseg.modules.body import PyramidBody
 from seamseg.modules.fpn import FPN

@@ -6,17 +6,13 @@ from collections.abc import Callable
 
 import torch
 
-from seamseg.algos.anchor_matching import AnchorMatcher
 from seamseg.algos.anchors import AnchorGrid
-from seamseg.algos.detection import DetectionSelector
 from seamseg.algos.fusion import PanopticFusion
-from seamseg.algos.loss_normalization import mean_of_all_ranks, mean_of_rank
-from seamseg.algos.proposal_network import ProposalNetwork
-from seamseg.algos.proposals import ProposalSelector
-from seamseg.algos.region_features import RegionPooler
-from seamseg.algos.region_matching import RegionMatcher
-from seamseg.algos.region_network import RegionNetwork
-from seamseg.algos.semantic_loss import SemanticLoss
+from seamseg.algos.losses import SemanticLoss, mean_of_all_ranks, mean_of_rank
+from seamseg.algos.matching import AnchorMatcher, RegionMatcher
+from seamseg.algos.roi import DetectionSelector, RegionNetwork
+from seamseg.algos.roi_pooling import RegionPooler
+from seamseg.algos.rpn import ProposalNetwork, ProposalSelector
 from seamseg.config import Experiment
 from seamseg.config.heads import ProposalCounts
 from seamseg.export.torchvision_weights import load_body_weights

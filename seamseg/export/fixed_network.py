@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from seamseg.algos.region_features import RegionPooler
+from seamseg.algos.roi_pooling import RegionPooler
 from seamseg.data.transforms import Normalize
 from seamseg.export.fixed_selection import select_detections, select_proposals
 from seamseg.modules.abn import ABN

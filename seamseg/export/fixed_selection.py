@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seamseg.algos.detection import DetectionSelector, class_probabilities
-from seamseg.algos.proposals import ProposalSelector
+from seamseg.algos.roi import DetectionSelector, class_probabilities
+from seamseg.algos.rpn import ProposalSelector
 from seamseg.export.greedy_suppression import survivors
 from seamseg.ops.boxes import clip_boxes, decode_shifts
 from seamseg.structures import Size

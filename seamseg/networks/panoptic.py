@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from seamseg.algos.loss_normalization import Normalise, mean_of_rank
-from seamseg.algos.proposal_network import ProposalNetwork
-from seamseg.algos.region_network import RegionNetwork
-from seamseg.algos.semantic_loss import SemanticLoss
+from seamseg.algos.losses import Normalise, SemanticLoss, mean_of_rank
+from seamseg.algos.roi import RegionNetwork
+from seamseg.algos.rpn import ProposalNetwork
 from seamseg.modules.body import PyramidBody
 from seamseg.modules.norm import learn_inversions
 from seamseg.modules.proposal_head import ProposalHead

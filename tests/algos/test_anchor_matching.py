@@ -7,8 +7,8 @@ import torch
 from oracles import matching as oracle
 from torch import Tensor
 
-from seamseg.algos.anchor_matching import AnchorMatcher, AnchorSample
 from seamseg.algos.anchors import AnchorGrid
+from seamseg.algos.matching import AnchorMatcher, AnchorSample
 
 EVERYTHING = 10**6
 SIZE = (20, 30)

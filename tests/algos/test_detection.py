@@ -9,7 +9,7 @@ import torch
 from oracles import selection as oracle
 from torch import Tensor
 
-from seamseg.algos.detection import DetectionSelector, FoundBoxes
+from seamseg.algos.roi import DetectionSelector, FoundBoxes
 
 SIZE = (40, 60)
 APART = [[0.0, 0, 10, 10], [0, 20, 10, 30], [20, 0, 30, 10]]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from ranks import on_ranks
 
-from seamseg.algos.loss_normalization import mean_of_all_ranks, mean_of_rank
+from seamseg.algos.losses import mean_of_all_ranks, mean_of_rank
 from seamseg.structures import LossSum
 
 TOTALS, COUNTS = ([6.0, 1.0, 0.0], [2.0, 7.0, 0.0]), ([3, 1, 0], [1, 0, 0])

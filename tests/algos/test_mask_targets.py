@@ -10,7 +10,7 @@ from drawn_truth import drawn
 from oracles import mask_targets as oracle
 from torch import Tensor
 
-from seamseg.algos.mask_targets import IGNORED, mask_targets
+from seamseg.algos.losses import IGNORED, mask_targets
 
 
 def targets(ids: Tensor, box: list[float], segment: int, size: int, void_is_background: bool = False) -> list[str]:

@@ -12,10 +12,9 @@ from oracles.matching import match_anchors
 from oracles.shifts import encode
 from torch import Tensor
 
-from seamseg.algos.anchor_matching import AnchorMatcher
 from seamseg.algos.anchors import AnchorGrid
-from seamseg.algos.proposal_network import ProposalLosses, ProposalNetwork
-from seamseg.algos.proposals import ProposalSelector
+from seamseg.algos.matching import AnchorMatcher
+from seamseg.algos.rpn import ProposalLosses, ProposalNetwork, ProposalSelector
 from seamseg.structures import PackedSequence
 
 SIZES = ((24, 32), (20, 17))

@@ -9,7 +9,7 @@ import torch
 from oracles import selection as oracle
 from torch import Tensor
 
-from seamseg.algos.proposals import ProposalSelector
+from seamseg.algos.rpn import ProposalSelector
 
 SIZE = (40, 60)
 

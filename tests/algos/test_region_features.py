@@ -7,7 +7,7 @@ import torch
 from oracles import roi_sampling as oracle
 from torch import Tensor
 
-from seamseg.algos.region_features import RegionPooler
+from seamseg.algos.roi_pooling import RegionPooler
 from seamseg.structures import PackedSequence
 
 STRIDES = (4, 8, 16, 32)

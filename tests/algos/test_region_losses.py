@@ -8,8 +8,7 @@ import pytest
 import torch
 from oracles import losses as oracle
 
-from seamseg.algos.mask_targets import IGNORED
-from seamseg.algos.region_losses import box_loss, class_loss, mask_loss
+from seamseg.algos.losses import IGNORED, box_loss, class_loss, mask_loss
 
 
 @pytest.mark.parametrize("seed", range(4))

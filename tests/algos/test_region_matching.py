@@ -8,7 +8,7 @@ from oracles import matching as oracle
 from oracles.sampling import sample_counts
 from torch import Tensor
 
-from seamseg.algos.region_matching import RegionMatcher, RegionSample
+from seamseg.algos.matching import RegionMatcher, RegionSample
 from seamseg.structures import Objects
 
 EVERYTHING = 10**6

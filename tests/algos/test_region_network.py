@@ -15,11 +15,10 @@ from oracles.matching import match_regions
 from oracles.shifts import encode
 from torch import Tensor
 
-from seamseg.algos.detection import DetectionSelector
-from seamseg.algos.region_features import RegionPooler
-from seamseg.algos.region_losses import RegionLosses
-from seamseg.algos.region_matching import RegionMatcher
-from seamseg.algos.region_network import RegionNetwork
+from seamseg.algos.losses import RegionLosses
+from seamseg.algos.matching import RegionMatcher
+from seamseg.algos.roi import DetectionSelector, RegionNetwork
+from seamseg.algos.roi_pooling import RegionPooler
 from seamseg.structures import PackedSequence, PaddedImages
 
 SIZES = ((24, 32), (20, 17))

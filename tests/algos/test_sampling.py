@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from oracles.sampling import sample_counts
 from torch import Tensor
 
-from seamseg.algos.sampling import sample_balanced
+from seamseg.algos.matching import sample_balanced
 
 LABELS = st.lists(st.sampled_from("+-."), max_size=40)
 FRACTIONS = st.sampled_from([0.0, 0.25, 0.5, 1.0])

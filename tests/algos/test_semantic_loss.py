@@ -10,7 +10,7 @@ from drawn_truth import Drawn, batch, drawn, painted
 from oracles import losses as oracle
 from torch import Tensor
 
-from seamseg.algos.semantic_loss import SemanticLoss
+from seamseg.algos.losses import SemanticLoss
 from seamseg.structures import PaddedImages
 
 VOID = 255

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from seamseg.algos.detection import DetectionSelector
-from seamseg.algos.proposals import ProposalSelector
+from seamseg.algos.roi import DetectionSelector
+from seamseg.algos.rpn import ProposalSelector
 from seamseg.export.fixed_selection import select_detections, select_proposals
 
 SIZE = (60, 90)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from benchmarks.made_up import MadeUpBatches
-from seamseg.algos.loss_normalization import mean_of_all_ranks
+from seamseg.algos.losses import mean_of_all_ranks
 from seamseg.modules.norm import Norm
 from seamseg.networks import PanopticNet
 from seamseg.ops.active_group import Sync

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from oracles import losses as oracle
 from torch.autograd import gradcheck
 
-from seamseg.ops.smooth_l1 import smooth_l1
+from seamseg.algos.losses import smooth_l1
 
 NUMBERS = st.floats(-50, 50)
 

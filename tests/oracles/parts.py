@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from seamseg.algos.region_losses import RegionLosses
+from seamseg.algos.losses import RegionLosses
 from seamseg.networks import PanopticNet
 from seamseg.structures import GroundTruth, LossSum, PackedSequence, PaddedImages, pad_images
 

@@ -1,4 +1,4 @@
-"""The region proposal network without its weights (Ren et al., Faster R-CNN, section 3.1)."""
+"""From objectness and shifts to the boxes worth a closer look (Ren et al., Faster R-CNN)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,58 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seamseg.algos.anchor_matching import AnchorMatcher, AnchorSample
 from seamseg.algos.anchors import AnchorGrid
-from seamseg.algos.proposals import ProposalSelector
-from seamseg.ops.boxes import encode_shifts
+from seamseg.algos.losses import smooth_l1
+from seamseg.algos.matching import AnchorMatcher, AnchorSample
+from seamseg.ops.boxes import clip_boxes, decode_shifts, encode_shifts, nms
 from seamseg.ops.half_types import at_least_float32
-from seamseg.ops.smooth_l1 import smooth_l1
 from seamseg.structures.ground_truth import GroundTruth
 from seamseg.structures.images import Size
 from seamseg.structures.losses import LossSum
 from seamseg.structures.packed_sequence import PackedSequence
+
+
+class ProposalSelector:
+    """Decodes, clips, drops small boxes, and thins out.
+
+    Args:
+        num_before_nms: best boxes of all levels together that enter the suppression.
+        num_after_nms: boxes that may leave it.
+        nms_threshold: overlap above which the lower score goes.
+        min_size: boxes with a shorter side are dropped, in pixels; 0 keeps all.
+    """
+
+    def __init__(self, num_before_nms: int, num_after_nms: int, nms_threshold: float, min_size: float) -> None:
+        self.num_before_nms, self.num_after_nms = num_before_nms, num_after_nms
+        self.nms_threshold, self.min_size = nms_threshold, min_size
+
+    @torch.no_grad()
+    def __call__(self, anchors: Tensor, objectness: Tensor, shifts: Tensor, sizes: Sequence[Size]) -> PackedSequence:
+        """Proposals of every image.
+
+        Args:
+            anchors: K×4.
+            objectness: N×K logits.
+            shifts: N×K×4.
+            sizes: height and width of the images' valid parts.
+
+        Returns:
+            P×4 boxes per image by falling objectness, P ≤ ``num_after_nms``.
+        """
+        return PackedSequence(
+            self._image(anchors, image_objectness.float(), image_shifts.float(), size)
+            for image_objectness, image_shifts, size in zip(objectness, shifts, sizes, strict=True)
+        )
+
+    def _image(self, anchors: Tensor, objectness: Tensor, shifts: Tensor, size: Size) -> Tensor:
+        boxes = clip_boxes(decode_shifts(anchors, shifts), size)
+        if self.min_size > 0:
+            large = ((boxes[:, 2:] - boxes[:, :2]) >= self.min_size).all(dim=1)
+            boxes, objectness = boxes[large], objectness[large]
+        scores, order = objectness.topk(min(self.num_before_nms, len(objectness)))
+        boxes = boxes[order]
+        return boxes[nms(boxes, scores, self.nms_threshold)[: self.num_after_nms]]
+
 
 Head = Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]
 """Levels N×C×h×w → objectness N×K, shifts N×K×4."""

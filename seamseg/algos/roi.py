@@ -1,24 +1,85 @@
-"""The region network without its weights: proposals in, detections or losses out (He et al., Mask R-CNN)."""
+"""From class scores and shifts of regions to detections (Girshick, Fast R-CNN)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+import torchvision
 from torch import Tensor
 
-from seamseg.algos.detection import DetectionSelector
-from seamseg.algos.mask_targets import mask_targets
-from seamseg.algos.region_features import RegionPooler
-from seamseg.algos.region_losses import RegionLosses, box_loss, class_loss, mask_loss
-from seamseg.algos.region_matching import RegionMatcher, RegionSample
-from seamseg.ops.boxes import encode_shifts
+from seamseg.algos.losses import RegionLosses, box_loss, class_loss, mask_loss, mask_targets
+from seamseg.algos.matching import RegionMatcher, RegionSample
+from seamseg.algos.roi_pooling import RegionPooler
+from seamseg.ops.boxes import clip_boxes, decode_shifts, encode_shifts
 from seamseg.structures.ground_truth import GroundTruth, Objects
 from seamseg.structures.images import PaddedImages, Size
 from seamseg.structures.losses import LossSum
 from seamseg.structures.packed_sequence import PackedSequence
+
+
+@dataclass(frozen=True)
+class FoundBoxes:
+    """Of one image, by falling score.
+
+    Attributes:
+        boxes: D×4 in pixels.
+        classes: D int64, 0-based among the things.
+        scores: D float32.
+    """
+
+    boxes: Tensor
+    classes: Tensor
+    scores: Tensor
+
+
+class DetectionSelector:
+    """Decodes every class's box, drops unlikely and empty ones, and thins out class by class.
+
+    Args:
+        nms_threshold: overlap above which the lower score of a class goes.
+        score_threshold: a detection's probability must exceed it.
+        max_predictions: best detections of an image that stay.
+        shift_weights: the shifts are trained multiplied by these.
+    """
+
+    def __init__(
+        self,
+        nms_threshold: float,
+        score_threshold: float,
+        max_predictions: int,
+        shift_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0),
+    ) -> None:
+        self.nms_threshold, self.score_threshold = nms_threshold, score_threshold
+        self.max_predictions, self.shift_weights = max_predictions, tuple(shift_weights)
+
+    @torch.no_grad()
+    def __call__(self, proposals: Tensor, logits: Tensor, shifts: Tensor, size: Size) -> FoundBoxes:
+        """Detections of one image.
+
+        Args:
+            proposals: R×4.
+            logits: R×(T+1), 0 is background.
+            shifts: R×T×4.
+            size: height and width of the valid image.
+        """
+        scores = class_probabilities(logits)[:, 1:]
+        region, classes = torch.nonzero(scores > self.score_threshold, as_tuple=True)
+        scores = scores[region, classes]
+        moves = shifts[region, classes].float() / shifts.new_tensor(self.shift_weights, dtype=torch.float32)
+        boxes = clip_boxes(decode_shifts(proposals[region], moves), size)
+        full = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+        boxes, classes, scores = boxes[full], classes[full], scores[full]
+        keep = torchvision.ops.batched_nms(boxes, scores, classes, self.nms_threshold)[: self.max_predictions]
+        return FoundBoxes(boxes[keep], classes[keep], scores[keep])
+
+
+def class_probabilities(logits: Tensor) -> Tensor:
+    """R×C softmax in float32 of R×C logits; those at +∞, as half types have them, share all of the probability."""
+    return logits.float().clamp(max=torch.finfo(torch.float32).max).softmax(dim=1)
 
 
 class Head(Protocol):
