@@ -9,8 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from seamseg.modules.abn import ABN
 from seamseg.modules.norm import Norm
-from seamseg.modules.residual import ResidualBlock
-from seamseg.modules.resnet import ResNet
+from seamseg.modules.resnet import ResidualBlock, ResNet
 
 SLOPE = 0.01
 

@@ -12,7 +12,7 @@ from benchmarks.abn_networks import SLOPE, Classifier, bottlenecks, chain, check
 from benchmarks.memory import peak_bytes, saved_bytes
 from benchmarks.table import Row
 from benchmarks.timing import Side, medians, timed
-from seamseg.modules.initialise import initialise
+from seamseg.builders.network import initialise
 
 IMAGES = (4, 3, 160, 160)
 PEERS = {

@@ -27,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from benchmarks import machine
 from benchmarks.table import RESULTS, Row, print_rows, write_rows
 from seamseg.modules.norm import Norm
-from seamseg.modules.region_head import RegionHead
+from seamseg.modules.roi_head import RegionHead
 
 SYNCS: tuple[Literal["active", "masked"], ...] = ("active", "masked")
 Pattern = tuple[int, ...]

@@ -19,13 +19,12 @@ from seamseg.algos.matching import AnchorMatcher, RegionMatcher
 from seamseg.algos.roi import DetectionSelector, RegionNetwork
 from seamseg.algos.roi_pooling import RegionPooler
 from seamseg.algos.rpn import ProposalNetwork, ProposalSelector
+from seamseg.builders.network import initialise
 from seamseg.modules import resnet
-from seamseg.modules.body import PyramidBody
-from seamseg.modules.fpn import FPN
-from seamseg.modules.initialise import initialise
+from seamseg.modules.fpn import FPN, PyramidBody
 from seamseg.modules.norm import Norm, NormName
-from seamseg.modules.proposal_head import ProposalHead
-from seamseg.modules.region_head import RegionHead
+from seamseg.modules.roi_head import RegionHead
+from seamseg.modules.rpn_head import ProposalHead
 from seamseg.modules.semantic_head import SemanticHead
 from seamseg.networks import PanopticNet
 from seamseg.structures import GroundTruth, PackedSequence

@@ -294,7 +294,7 @@ class InPlaceABNSync(InPlaceABN):
     Attributes:
         group: the ranks that take part; None means all.
         active: those that take part for the time being, in place of ``group``
-            (:func:`seamseg.modules.active_norms.set_active_group`). The others have no samples and run no collective;
+            (:func:`seamseg.modules.roi_head.set_active_group`). The others have no samples and run no collective;
             a backward pass keeps to the group of its forward pass. None: ``group`` holds.
     """
 

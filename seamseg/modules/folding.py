@@ -15,8 +15,8 @@ from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 
 from seamseg.modules.abn import ABN
-from seamseg.modules.proposal_head import ProposalHead
-from seamseg.modules.residual import ResidualBlock
+from seamseg.modules.resnet import ResidualBlock
+from seamseg.modules.rpn_head import ProposalHead
 from seamseg.modules.semantic_head import MiniDeepLab
 from seamseg.ops.inplace_abn import Activation, activate_
 

@@ -1,14 +1,21 @@
-"""Feature pyramid (Lin et al., CVPR 2017)."""
+"""A convolution and the norm behind it."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seamseg.modules.convolution import conv_norm
 from seamseg.modules.norm import Norm
+from seamseg.modules.resnet import ResNet
+
+
+def conv_norm(in_channels: int, out_channels: int, kernel_size: int, norm: Norm, stride: int = 1) -> nn.Sequential:
+    """``conv`` (no bias, same size at stride 1) and ``bn`` (norm and activation)."""
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
+    return nn.Sequential(OrderedDict(conv=conv, bn=norm.make(out_channels)))
 
 
 class FPN(nn.Module):
@@ -43,4 +50,20 @@ class FPN(nn.Module):
         for extra in self.extra:
             coarse = extra(coarse)
             levels.append(coarse)
+        return levels
+
+
+class PyramidBody(nn.Module):
+    """A backbone and the pyramid on it.
+
+    Shape:
+        N×3×H×W to maps N×C×h×w, fine to coarse.
+    """
+
+    def __init__(self, backbone: ResNet, fpn: FPN) -> None:
+        super().__init__()
+        self.backbone, self.fpn = backbone, fpn
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        levels: list[Tensor] = self.fpn(self.backbone(images))
         return levels

@@ -8,10 +8,10 @@ from torch import nn
 from seamseg.algos.losses import Normalise, SemanticLoss, mean_of_rank
 from seamseg.algos.roi import RegionNetwork
 from seamseg.algos.rpn import ProposalNetwork
-from seamseg.modules.body import PyramidBody
+from seamseg.modules.fpn import PyramidBody
 from seamseg.modules.norm import learn_inversions
-from seamseg.modules.proposal_head import ProposalHead
-from seamseg.modules.region_head import RegionHead
+from seamseg.modules.roi_head import RegionHead
+from seamseg.modules.rpn_head import ProposalHead
 from seamseg.modules.semantic_head import SemanticHead
 from seamseg.structures.ground_truth import GroundTruth
 from seamseg.structures.images import pad_images

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.abn_networks import Checkpointed, Classifier, bottlenecks, chain, checkpointed, plain, resnet50
+from seamseg.builders.network import initialise
 from seamseg.modules.abn import ABN
-from seamseg.modules.initialise import initialise
 
 IMAGES = (2, 3, 64, 64)
 

@@ -20,9 +20,8 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from seamseg.modules.abn import InPlaceABN, InPlaceABNSync
-from seamseg.modules.active_norms import Part, agreed_statistics, set_active_group
 from seamseg.modules.norm import Norm, NormName
-from seamseg.modules.region_head import RegionHead
+from seamseg.modules.roi_head import Part, RegionHead, agreed_statistics, set_active_group
 from seamseg.ops import active_group
 from seamseg.ops.active_group import ActiveGroup, Sync, group_of
 from seamseg.runtime.weight_average import WeightAverage

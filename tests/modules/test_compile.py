@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
 from seamseg.modules.norm import Norm, learn_inversions
-from seamseg.modules.residual import ResidualBlock
+from seamseg.modules.resnet import ResidualBlock
 
 
 def conv() -> nn.Module:

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 from seamseg.modules.abn import ABN, AffineAct, InPlaceABN, InPlaceABNSync
 from seamseg.modules.folding import FoldedNorm, fold, fold_norms
 from seamseg.modules.norm import GroupNormAct, Norm, NormName
-from seamseg.modules.residual import ResidualBlock
+from seamseg.modules.resnet import ResidualBlock
 from seamseg.structures.images import pad_images
 
 LAYERS: list[tuple[Any, tuple[int, ...]]] = [

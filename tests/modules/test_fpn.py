@@ -10,9 +10,7 @@ from oracles.published_names import published, shapes
 from torch import Tensor
 
 from seamseg.modules.abn import AffineAct
-from seamseg.modules.body import PyramidBody
-from seamseg.modules.convolution import conv_norm
-from seamseg.modules.fpn import FPN
+from seamseg.modules.fpn import FPN, PyramidBody, conv_norm
 from seamseg.modules.norm import Norm
 from seamseg.modules.resnet import ResNet
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seamseg.builders.network import OUTPUT_GAINS, initialise
 from seamseg.modules.abn import InPlaceABN
-from seamseg.modules.initialise import OUTPUT_GAINS, initialise
 from seamseg.modules.norm import Norm
-from seamseg.modules.proposal_head import ProposalHead
-from seamseg.modules.region_head import RegionHead
+from seamseg.modules.roi_head import RegionHead
+from seamseg.modules.rpn_head import ProposalHead
 from seamseg.modules.semantic_head import SemanticHead
 
 

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from seamseg.modules.abn import InPlaceABN, InPlaceABNSync, Scale, warn_about_missing_group
 from seamseg.modules.norm import Norm, running_statistics
-from seamseg.modules.region_head import RegionHead
+from seamseg.modules.roi_head import RegionHead
 from seamseg.ops.inplace_abn import Activation
 
 CHANNELS = 3

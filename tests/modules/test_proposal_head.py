@@ -9,7 +9,7 @@ from oracles.published_names import published, shapes
 from torch import Tensor
 
 from seamseg.modules.norm import Norm
-from seamseg.modules.proposal_head import ProposalHead
+from seamseg.modules.rpn_head import ProposalHead
 
 SIZES = [(5, 7), (3, 4), (1, 2)]
 NUM_ANCHORS = 3

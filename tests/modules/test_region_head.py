@@ -12,7 +12,7 @@ from oracles.published_names import published, shapes
 from torch import Tensor, nn
 
 from seamseg.modules.norm import Norm
-from seamseg.modules.region_head import MASK_SIZE, REGION_SIZE, RegionHead
+from seamseg.modules.roi_head import MASK_SIZE, REGION_SIZE, RegionHead
 
 NUM_THINGS = 3
 norms = pytest.mark.parametrize("norm", ["bn", "syncbn", "gn", "affine"])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from benchmarks.memory import saved_bytes
 from seamseg.modules.abn import ABN, AffineAct, InPlaceABN
 from seamseg.modules.norm import GroupNormAct, Norm, NormName
-from seamseg.modules.residual import ResidualBlock
+from seamseg.modules.resnet import ResidualBlock
 
 NORM = Norm("affine", "elu", 0.3)
 
