@@ -12,7 +12,7 @@ from seamseg.builders import build_initialised_network
 from seamseg.config import Experiment, parse_experiment
 from seamseg.modules import resnet
 from seamseg.networks import PanopticNet
-from seamseg.ops.segment_boxes import segment_boxes
+from seamseg.ops.id_maps import segment_boxes
 from seamseg.structures import VOID, Batch, Categories, Category, Sample, Size
 
 KINDS = ("objects", "no objects", "crowd", "void")

@@ -16,7 +16,7 @@ from benchmarks.memory import peak_bytes
 from benchmarks.table import Row
 from benchmarks.timing import medians, timed
 from seamseg.algos.fusion import fuse
-from seamseg.ops.interpolate import class_map
+from seamseg.ops.fusion import class_map
 from seamseg.structures import Detections, PanopticSegmentation, SemanticLogits, Size
 
 FUSION_SIZE, NUM_OBJECTS, CELLS = (1024, 2048), 100, 28

@@ -17,7 +17,7 @@ from torch import distributed as dist
 from benchmarks.made_up import KINDS, MadeUpBatches, made_up_batch, small_experiment, small_network
 from seamseg.builders.training import build_optimizer
 from seamseg.networks import PanopticNet
-from seamseg.ops import active_group
+from seamseg.ops import collectives
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.position import Position
@@ -89,7 +89,7 @@ def train(soak: Soak, rank: int, stepped: Callable[[int], None]) -> Report:
     keep_freed_memory()
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     warnings.filterwarnings("ignore", "the region head got a single region")
-    active_group.MAX_GROUPS = MAX_GROUPS
+    collectives.MAX_GROUPS = MAX_GROUPS
     dist.init_process_group(
         "gloo",
         init_method=f"file://{soak.folder}/store",
@@ -166,7 +166,7 @@ class Watcher:
 
     def stepped(self, position: Position) -> None:
         self.told(position.iteration)
-        self.most_groups = max(self.most_groups, active_group.num_groups())
+        self.most_groups = max(self.most_groups, collectives.num_groups())
         if position.iteration % MEMORY_EVERY == 0:
             self.memory.append(resident())
 

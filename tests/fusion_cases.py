@@ -18,8 +18,7 @@ from torch import Tensor
 
 from seamseg.algos.fusion import fuse
 from seamseg.ops import native
-from seamseg.ops.interpolate import class_map
-from seamseg.ops.paste import paste_mask
+from seamseg.ops.fusion import class_map, paste_mask
 from seamseg.structures import Detections, SemanticLogits
 
 NUM_STUFF = 3

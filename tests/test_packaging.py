@@ -157,7 +157,7 @@ def test_the_sdist_builds_a_library_that_works(sdist: Path) -> None:
     built = run_setup("build_ext", "--inplace", cwd=sdist)
     assert built.returncode == 0, built.stderr
     code = (
-        "import torch; from seamseg.ops import native; from seamseg.ops.segment_boxes import segment_boxes; "
+        "import torch; from seamseg.ops import native; from seamseg.ops.id_maps import segment_boxes; "
         "print(native.load_library(), segment_boxes(torch.ones((2, 3), dtype=torch.int64), 2)[1].tolist())"
     )
     used = subprocess.run([sys.executable, "-c", code], cwd=sdist, capture_output=True, text=True, check=False)

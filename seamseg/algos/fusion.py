@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from seamseg.ops.boxes import scale_boxes
-from seamseg.ops.interpolate import class_map
-from seamseg.ops.panoptic_fusion import panoptic_fusion
+from seamseg.ops.fusion import class_map, panoptic_fusion
 from seamseg.structures import VOID, Detections, PanopticSegmentation, SemanticLogits, Size
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from seamseg.ops.collectives import sum_and_size_over_ranks
-from seamseg.ops.half_types import at_least_float32
+from seamseg.ops.native import at_least_float32
 from seamseg.structures.categories import VOID
 from seamseg.structures.ground_truth import GroundTruth
 from seamseg.structures.images import PaddedImages

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from seamseg.ops.boxes import box_area
-from seamseg.ops.half_types import at_least_float32
+from seamseg.ops.native import at_least_float32
 from seamseg.structures.images import Size
 from seamseg.structures.packed_sequence import PackedSequence
 

@@ -13,7 +13,7 @@ from seamseg.algos.anchors import AnchorGrid
 from seamseg.algos.losses import smooth_l1
 from seamseg.algos.matching import AnchorMatcher, AnchorSample
 from seamseg.ops.boxes import clip_boxes, decode_shifts, encode_shifts, nms
-from seamseg.ops.half_types import at_least_float32
+from seamseg.ops.native import at_least_float32
 from seamseg.structures.ground_truth import GroundTruth
 from seamseg.structures.images import Size
 from seamseg.structures.losses import LossSum

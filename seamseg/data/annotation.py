@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seamseg.ops.segment_boxes import segment_boxes
+from seamseg.ops.id_maps import segment_boxes
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from seamseg.export.fixed_selection import select_detections, select_proposals
 from seamseg.modules.abn import ABN
 from seamseg.modules.folding import fold_norms
 from seamseg.networks import PanopticNet
-from seamseg.ops.interpolate import resample
+from seamseg.ops.fusion import resample
 from seamseg.structures import Size
 
 CLASSES_AT_A_TIME = 8

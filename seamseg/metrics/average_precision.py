@@ -9,7 +9,7 @@ from typing import Any, Literal
 from seamseg.metrics.coco_evaluation import CocoSides, Kind, average_precision
 from seamseg.metrics.run_length import RunLengthMask, encode_patch, encode_segments
 from seamseg.metrics.segments import Segments
-from seamseg.ops.paste import paste_mask
+from seamseg.ops.fusion import paste_mask
 from seamseg.structures import VOID, Detections, ImageId, Size
 
 

@@ -24,8 +24,7 @@ from torch import distributed as dist
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from seamseg.modules.inversion import Inversion, warn_about_small_gamma
-from seamseg.ops.active_group import ActiveGroup
-from seamseg.ops.collectives import is_started, reduce_moments
+from seamseg.ops.collectives import ActiveGroup, is_started, reduce_moments
 from seamseg.ops.inplace_abn import (
     Activation,
     Scale,

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from seamseg.modules.abn import ABN, AffineAct, InPlaceABN, InPlaceABNSync
 from seamseg.modules.inversion import gammas
-from seamseg.ops.active_group import Sync
+from seamseg.ops.collectives import Sync
 from seamseg.ops.inplace_abn import Activation, Scale, activate_, check_activation
 
 NormName = Literal["bn", "syncbn", "gn", "affine"]

@@ -21,8 +21,7 @@ from torch.nn import functional
 
 from seamseg.modules.abn import InPlaceABNSync
 from seamseg.modules.norm import Norm, running_statistics, uses_batch_statistics
-from seamseg.ops.active_group import ActiveGroup, Sync, exchange_counts, group_of
-from seamseg.ops.collectives import is_distributed
+from seamseg.ops.collectives import ActiveGroup, Sync, exchange_counts, group_of, is_distributed
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ import torchvision
 from torch import Tensor
 
 from seamseg.ops.boxes import scale_boxes
-from seamseg.ops.interpolate import resample
+from seamseg.ops.fusion import resample
 from seamseg.structures import Detections, SemanticLogits, Size
 
 LARGEST = 10

@@ -14,7 +14,7 @@ from oracles import fusion as oracle
 from torch import Tensor
 
 from seamseg.algos.fusion import PanopticFusion, RenumberedFusion, fuse
-from seamseg.ops.interpolate import class_map
+from seamseg.ops.fusion import class_map
 from seamseg.structures import Detections, PanopticSegmentation, SemanticLogits
 
 SURE = 30.0

@@ -18,7 +18,7 @@ from tiny_dataset import TinyDataset, write_tiny_panoptic
 from seamseg.data.formats.coco import CocoPanoptic, DataWarning
 from seamseg.data.images import BrokenImageError
 from seamseg.data.png import write_panoptic_png
-from seamseg.ops.segment_boxes import segment_boxes
+from seamseg.ops.id_maps import segment_boxes
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from seamseg.export.graph_files import trace, write_onnx, write_torch
 from seamseg.export.numpy_fusion import OUTPUTS, Description
 from seamseg.modules.abn import ABN
 from seamseg.networks import PanopticNet
-from seamseg.ops.interpolate import class_map
+from seamseg.ops.fusion import class_map
 from seamseg.structures import PackedSequence, SemanticLogits
 
 SIZE = (75, 107)  # no level's size is half of the next finer one's

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seamseg.metrics.confusion import ConfusionMatrix
 from seamseg.networks import PanopticNet
-from seamseg.ops.interpolate import class_map
+from seamseg.ops.fusion import class_map
 from seamseg.structures import Losses, SemanticLogits, pad_images
 
 LOSSES = {

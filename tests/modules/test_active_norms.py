@@ -22,8 +22,8 @@ from torch.nn.parallel import DistributedDataParallel
 from seamseg.modules.abn import InPlaceABN, InPlaceABNSync
 from seamseg.modules.norm import Norm, NormName
 from seamseg.modules.roi_head import Part, RegionHead, agreed_statistics, set_active_group
-from seamseg.ops import active_group
-from seamseg.ops.active_group import ActiveGroup, Sync, group_of
+from seamseg.ops import collectives
+from seamseg.ops.collectives import ActiveGroup, Sync, group_of
 from seamseg.runtime.weight_average import WeightAverage
 
 RANDOM_STEPS = 12
@@ -132,9 +132,9 @@ def on_one_rank(rank: int) -> dict[str, Any]:
     warnings.simplefilter("ignore", FutureWarning)
     results: dict[str, Any] = {}
     for mode, sync in reversed(MODES.items()):
-        active_group.MAX_GROUPS = 2 if mode == "limited" else 16
+        collectives.MAX_GROUPS = 2 if mode == "limited" else 16
         results[mode] = train(rank, sync, momentum=0.1)
-        results[f"{mode}, num groups"] = active_group.num_groups()
+        results[f"{mode}, num groups"] = collectives.num_groups()
     results["cumulative"] = train(rank, "active", momentum=None)
     results["log"] = {mode: logged(rank, sync) for mode, sync in MODES.items()}
     results["two at once"] = [two_at_once(rank, sync) for sync in ("active", "masked")]

@@ -8,8 +8,7 @@ from fusion_cases import CLASS_SHAPES, Scene, exact_scores, scenes
 from hypothesis import given, settings
 
 from seamseg.algos.fusion import fuse
-from seamseg.ops.interpolate import class_map
-from seamseg.ops.paste import paste_mask
+from seamseg.ops.fusion import class_map, paste_mask
 from seamseg.structures import Detections, SemanticLogits
 
 pytestmark = [

@@ -23,15 +23,15 @@ from native.harness import build
 from torch import Tensor
 
 from seamseg.algos.fusion import fuse
-from seamseg.ops import interpolate, panoptic_fusion, paste
-from seamseg.ops.interpolate import class_map
+from seamseg.ops import fusion
+from seamseg.ops.fusion import class_map
 from seamseg.ops.native import require
 from seamseg.structures import Detections, SemanticLogits
 
 SHAPES = {
-    "class_map": interpolate._shape,
-    "paste_mask": paste._shape,
-    "panoptic_fusion": panoptic_fusion._shapes,
+    "class_map": fusion._shape,
+    "paste_mask": fusion._shape,
+    "panoptic_fusion": fusion._shapes,
 }
 
 

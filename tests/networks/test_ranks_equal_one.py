@@ -22,7 +22,7 @@ from benchmarks.made_up import MadeUpBatches
 from seamseg.algos.losses import mean_of_all_ranks
 from seamseg.modules.norm import Norm
 from seamseg.networks import PanopticNet
-from seamseg.ops.active_group import Sync
+from seamseg.ops.collectives import Sync
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.position import Position
 from seamseg.runtime.precision import Precision

@@ -15,8 +15,8 @@ from collective_log import CollectiveLog
 from ranks import on_ranks
 from torch import distributed as dist
 
-from seamseg.ops import active_group as module
-from seamseg.ops.active_group import ActiveGroup, active_group, exchange_counts, group_of, num_groups
+from seamseg.ops import collectives as module
+from seamseg.ops.collectives import ActiveGroup, active_group, exchange_counts, group_of, num_groups
 
 STEPS = 20
 WORLDS = (2, 4)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from seamseg.ops.half_types import at_least_float32
+from seamseg.ops.native import at_least_float32
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

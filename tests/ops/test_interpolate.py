@@ -9,7 +9,7 @@ from fusion_cases import CLASS_SHAPES, check_classes, check_exact_classes, exact
 from hypothesis import example, given, settings
 
 from benchmarks.memory import peak_bytes
-from seamseg.ops.interpolate import class_map, resample
+from seamseg.ops.fusion import class_map, resample
 from seamseg.structures import SemanticLogits
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.memory import peak_bytes
 from seamseg.ops import native
-from seamseg.ops.panoptic_fusion import panoptic_fusion
+from seamseg.ops.fusion import panoptic_fusion
 
 CAPABILITIES = ["baseline", "avx2", "avx512", "avx512_bf16"]
 

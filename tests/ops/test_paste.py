@@ -7,7 +7,7 @@ import torch
 from fusion_cases import check_mask
 from oracles.paste import paste_values
 
-from seamseg.ops.paste import Patch, paste_mask, windows
+from seamseg.ops.fusion import Patch, paste_mask, windows
 
 SIZE = (23, 31)
 

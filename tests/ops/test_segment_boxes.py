@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as npst
 from oracles import segment_boxes as oracle
 from torch import Tensor
 
-from seamseg.ops.segment_boxes import segment_boxes
+from seamseg.ops.id_maps import segment_boxes
 
 NUM_SEGMENTS = 6
 
