@@ -26,9 +26,8 @@ import seamseg
 from benchmarks.table import Row
 from seamseg.cli import main
 from seamseg.io.files import is_part
-from seamseg.runtime.checkpoint import load_checkpoint
+from seamseg.runtime.checkpoint import checkpoint_paths, load_checkpoint, newest_checkpoint
 from seamseg.runtime.log import read_metrics
-from seamseg.runtime.run_folder import checkpoint_paths, newest_checkpoint
 
 MOMENTS = ("start", "write", "steps")
 NUM_RANKS = 2

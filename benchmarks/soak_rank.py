@@ -20,9 +20,9 @@ from seamseg.networks import PanopticNet
 from seamseg.ops import collectives
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import Process
+from seamseg.runtime.optimizer import LearningRate
 from seamseg.runtime.position import Position
 from seamseg.runtime.precision import Precision
-from seamseg.runtime.schedule import LearningRate
 from seamseg.runtime.stopping import StopRequest
 from seamseg.structures import Batch
 from seamseg.train import Optimisation, Pace, Trainer

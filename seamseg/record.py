@@ -18,10 +18,10 @@ from seamseg.io.progress import Advance
 from seamseg.metrics.analysis import NUM_WORST
 from seamseg.metrics.scores import Scores, percent
 from seamseg.networks import PanopticNet
+from seamseg.runtime.checkpoint import add_checkpoint
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.log import RunLog
 from seamseg.runtime.position import Position
-from seamseg.runtime.run_folder import add_checkpoint
 from seamseg.show.album import Album, WorstAlbum
 from seamseg.show.analysis import analysis_pictures
 from seamseg.structures import Categories

@@ -23,11 +23,10 @@ from seamseg.ops.collectives import gather_objects, is_distributed, largest_over
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.finite import REMEDY, astray, nonfinite_tensors, some_of
+from seamseg.runtime.optimizer import LearningRate, WeightAverage
 from seamseg.runtime.position import Position
 from seamseg.runtime.precision import Precision
-from seamseg.runtime.schedule import LearningRate
 from seamseg.runtime.stopping import StopRequest, WaitStopped, until_stopped
-from seamseg.runtime.weight_average import WeightAverage
 from seamseg.structures import Batch, Categories, Losses
 
 

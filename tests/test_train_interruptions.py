@@ -14,10 +14,9 @@ from tiny_training import ALONE, Watcher, equal, tiny_trainer, trained
 
 from seamseg.builders import build_trainer
 from seamseg.config import Experiment
-from seamseg.runtime.checkpoint import Checkpoint, load_checkpoint
+from seamseg.runtime.checkpoint import Checkpoint, checkpoint_paths, load_checkpoint, newest_checkpoint
 from seamseg.runtime.log import read_metrics
 from seamseg.runtime.position import Position, Stretch
-from seamseg.runtime.run_folder import checkpoint_paths, newest_checkpoint
 from seamseg.runtime.stopping import StopRequest
 
 

@@ -19,11 +19,17 @@ from seamseg.networks import PanopticNet
 from seamseg.record import RunRecord
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
-from seamseg.runtime.optimizer import parameter_groups
+from seamseg.runtime.optimizer import (
+    Decay,
+    LearningRate,
+    WeightAverage,
+    cosine_decay,
+    parameter_groups,
+    poly_decay,
+    step_decay,
+)
 from seamseg.runtime.position import Position
 from seamseg.runtime.precision import Precision
-from seamseg.runtime.schedule import Decay, LearningRate, cosine_decay, poly_decay, step_decay
-from seamseg.runtime.weight_average import WeightAverage
 from seamseg.structures import Categories
 from seamseg.train import Optimisation, Pace, Trainer, steps_per_epoch
 

@@ -11,9 +11,8 @@ from seamseg.cli.wording import counted
 from seamseg.config import Experiment, differing_values, parse_experiment
 from seamseg.export.model_file import SETTINGS_FILE
 from seamseg.io.files import is_part, remove_parts
-from seamseg.runtime.checkpoint import Checkpoint, load_checkpoint
+from seamseg.runtime.checkpoint import Checkpoint, checkpoint_paths, load_checkpoint, newest_checkpoint, put_aside_later
 from seamseg.runtime.distributed import Process, from_first
-from seamseg.runtime.run_folder import checkpoint_paths, newest_checkpoint, put_aside_later
 from seamseg.structures import Categories
 
 Resume = Literal["no", "yes", "auto"]

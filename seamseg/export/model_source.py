@@ -8,8 +8,7 @@ from seamseg.export.model_file import MODEL_FILE, ModelFile, read_model
 from seamseg.export.model_folder import is_model_folder, read_model_folder
 from seamseg.export.published import load_published
 from seamseg.export.published_archive import CONFIG, METADATA, holds_published
-from seamseg.runtime.checkpoint import load_checkpoint
-from seamseg.runtime.run_folder import checkpoint_paths, newest_checkpoint
+from seamseg.runtime.checkpoint import checkpoint_paths, load_checkpoint, newest_checkpoint
 
 
 def load_model_file(path: Path) -> ModelFile:

@@ -14,9 +14,8 @@ import pytest
 from command_processes import COMMAND, environment
 from tiny_experiment import write_tiny_config
 
-from seamseg.runtime.checkpoint import load_checkpoint
+from seamseg.runtime.checkpoint import load_checkpoint, newest_checkpoint
 from seamseg.runtime.log import read_metrics
-from seamseg.runtime.run_folder import newest_checkpoint
 
 
 def wait_for_a_step(run: Path, process: subprocess.Popen[str]) -> None:

@@ -12,9 +12,8 @@ from tiny_network import NUM_STUFF, NUM_THINGS, tiny_network
 from seamseg.export.model_file import MODEL_FILE, ModelFile, save_model
 from seamseg.export.model_folder import write_model_folder
 from seamseg.export.model_source import load_model_file
-from seamseg.runtime.checkpoint import Checkpoint, save_checkpoint
+from seamseg.runtime.checkpoint import Checkpoint, checkpoint_path, save_checkpoint
 from seamseg.runtime.position import Position
-from seamseg.runtime.run_folder import checkpoint_path
 
 MODEL = ModelFile(
     settings="data: {root: dätä}\n",

@@ -24,7 +24,7 @@ from seamseg.modules.norm import Norm, NormName
 from seamseg.modules.roi_head import Part, RegionHead, agreed_statistics, set_active_group
 from seamseg.ops import collectives
 from seamseg.ops.collectives import ActiveGroup, Sync, group_of
-from seamseg.runtime.weight_average import WeightAverage
+from seamseg.runtime.optimizer import WeightAverage
 
 RANDOM_STEPS = 12
 WORLDS = (2, 3, 4)

@@ -24,9 +24,9 @@ from seamseg.modules.norm import Norm
 from seamseg.networks import PanopticNet
 from seamseg.ops.collectives import Sync
 from seamseg.runtime.distributed import Process
+from seamseg.runtime.optimizer import LearningRate
 from seamseg.runtime.position import Position
 from seamseg.runtime.precision import Precision
-from seamseg.runtime.schedule import LearningRate
 from seamseg.runtime.stopping import StopRequest
 from seamseg.structures import Batch, GroundTruth, PackedSequence
 from seamseg.train import Optimisation, Pace, Trainer

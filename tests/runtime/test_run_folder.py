@@ -12,9 +12,16 @@ import pytest
 import torch
 
 from seamseg.io.files import remove_parts
-from seamseg.runtime.checkpoint import Checkpoint, _seal, load_checkpoint
+from seamseg.runtime.checkpoint import (
+    Checkpoint,
+    _seal,
+    add_checkpoint,
+    checkpoint_path,
+    load_checkpoint,
+    newest_checkpoint,
+    put_aside_later,
+)
 from seamseg.runtime.position import Position
-from seamseg.runtime.run_folder import add_checkpoint, checkpoint_path, newest_checkpoint, put_aside_later
 
 
 def add(folder: Path, iteration: int, keep: int = 2, best: int = 0) -> None:

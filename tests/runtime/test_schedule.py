@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from seamseg.runtime.schedule import LearningRate, cosine_decay, poly_decay, step_decay
+from seamseg.runtime.optimizer import LearningRate, cosine_decay, poly_decay, step_decay
 
 
 def constant(iteration: int) -> float:

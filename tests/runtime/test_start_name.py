@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from torch.distributed import HashStore, Store
 
-from seamseg.runtime.start_name import agreed_name
+from seamseg.runtime.distributed import agreed_name
 
 
 def start(store: Store, world_size: int) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from seamseg.runtime.weight_average import WeightAverage
+from seamseg.runtime.optimizer import WeightAverage
 
 
 def network_of(value: float) -> nn.BatchNorm1d:
