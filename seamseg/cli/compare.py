@@ -13,7 +13,7 @@ from rich.table import Table
 
 from seamseg.cli.console import plain_console
 from seamseg.data.json_fields import field, load_object
-from seamseg.metrics.image_counts import ImageCounts
+from seamseg.metrics.matching import ImageCounts
 from seamseg.metrics.resampling import Interval, draw_images, resampled_pq
 from seamseg.metrics.scores import percent
 from seamseg.structures import ImageId

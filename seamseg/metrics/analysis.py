@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seamseg.metrics.image_counts import ImageCounts
-from seamseg.metrics.outcomes import Outcome
+from seamseg.metrics.matching import ImageCounts
+from seamseg.metrics.outcomes import ImageSegments, Outcome, segment_cases
 from seamseg.metrics.overlaps import IntArray
 from seamseg.metrics.panoptic_quality import PanopticQuality, Quality
 from seamseg.metrics.resampling import Intervals, pq_intervals
-from seamseg.metrics.segment_cases import ImageSegments, segment_cases
 from seamseg.structures import VOID, ImageId
 
 SIZES = ("small", "medium", "large")

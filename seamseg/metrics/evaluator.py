@@ -11,12 +11,11 @@ from torch import Tensor
 from seamseg.metrics.analysis import analyse
 from seamseg.metrics.average_precision import AveragePrecision, ImageInstances
 from seamseg.metrics.confusion import ConfusionMatrix
-from seamseg.metrics.image_counts import ImageCounts
-from seamseg.metrics.matching import match
+from seamseg.metrics.matching import ImageCounts, match
+from seamseg.metrics.outcomes import ImageSegments
 from seamseg.metrics.overlaps import Overlaps
 from seamseg.metrics.panoptic_quality import PanopticQuality, StuffOverlap
 from seamseg.metrics.scores import BoundaryQuality, ClassScores, Scores
-from seamseg.metrics.segment_cases import ImageSegments
 from seamseg.metrics.segments import Segments
 from seamseg.structures import Detections, ImageId, PanopticSegmentation
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.metrics.image_counts import ImageCounts
-from seamseg.metrics.matching import FloatArray
+from seamseg.metrics.matching import FloatArray, ImageCounts
 
 NUM_DRAWS = 1000
 LEVEL = 0.95

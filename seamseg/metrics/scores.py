@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from seamseg.metrics.analysis import Analysis
-from seamseg.metrics.image_counts import ImageCounts
+from seamseg.metrics.matching import ImageCounts
 from seamseg.metrics.panoptic_quality import Quality
 from seamseg.structures import Unreadable
 

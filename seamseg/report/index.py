@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from seamseg import __version__
-from seamseg.metrics.image_counts import ImageCounts
+from seamseg.metrics.matching import ImageCounts
 from seamseg.metrics.scores import Scores
 from seamseg.report.image_files import ImageSummary
 from seamseg.report.material import ReportMaterial

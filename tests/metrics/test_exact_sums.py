@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seamseg.metrics.exact_sums import from_digits, to_digits
+from seamseg.metrics.panoptic_quality import from_digits, to_digits
 
 AREA = 2**43
 

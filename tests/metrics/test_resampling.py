@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from seamseg.metrics.image_counts import ImageCounts
+from seamseg.metrics.matching import ImageCounts
 from seamseg.metrics.resampling import Interval, draw_images, resampled_pq
 
 NUM_CLASSES = 4

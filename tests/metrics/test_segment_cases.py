@@ -7,9 +7,8 @@ import torch
 from oracles import outcomes as oracle
 
 from seamseg.metrics.matching import match
-from seamseg.metrics.outcomes import Outcome
+from seamseg.metrics.outcomes import CASES, ImageSegments, Outcome, segment_cases
 from seamseg.metrics.overlaps import Overlaps
-from seamseg.metrics.segment_cases import CASES, ImageSegments, segment_cases
 from seamseg.metrics.segments import Segments
 
 VOID = 255
