@@ -8,9 +8,8 @@ from pathlib import Path
 import cv2
 
 from seamseg.structures import Categories, PanopticSegmentation, Size
-from seamseg.visualization.images import Picture
+from seamseg.visualization.images import Picture, resize_picture, resize_segmentation
 from seamseg.visualization.overlay import draw_overlay
-from seamseg.visualization.resize import resize_picture, resize_segmentation
 
 THUMBNAIL_SIDE = 384
 """The longer side of the small pictures in pixels: sharp on dense screens too."""

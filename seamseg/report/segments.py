@@ -14,7 +14,7 @@ from seamseg.report.id_code import encode_ids
 from seamseg.report.verdicts import SideVerdicts
 from seamseg.structures import VOID, Categories, PanopticSegmentation, Size
 from seamseg.visualization.colors import segment_colors
-from seamseg.visualization.resize import resize_segmentation
+from seamseg.visualization.images import resize_segmentation
 
 _FULL_SCORE = 1.0
 

@@ -9,8 +9,7 @@ from seamseg.evaluate import ScoredImage
 from seamseg.ops.collectives import gather_objects
 from seamseg.structures import VOID, Categories, PanopticSegmentation
 from seamseg.visualization.contact_sheet import SheetRow, contact_sheet
-from seamseg.visualization.images import Picture, denormalise
-from seamseg.visualization.resize import resize_picture, resize_segmentation
+from seamseg.visualization.images import Picture, denormalise, resize_picture, resize_segmentation
 
 Triple = tuple[float, float, float]
 

@@ -9,10 +9,9 @@ import numpy as np
 
 from seamseg.structures.categories import Categories, Color
 from seamseg.structures.predictions import PanopticSegmentation
-from seamseg.visualization.images import Picture
+from seamseg.visualization.images import Picture, resize_picture, resize_segmentation
 from seamseg.visualization.legend import draw_legend, legend_height
 from seamseg.visualization.overlay import draw_overlay
-from seamseg.visualization.resize import resize_picture, resize_segmentation
 from seamseg.visualization.shapes import fill_rounded, paste_rounded
 from seamseg.visualization.text import BOLD, draw_text, shorten, text_width
 

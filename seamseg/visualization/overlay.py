@@ -1,19 +1,185 @@
-"""A segmentation painted over its image."""
+"""Where the names of segments go, and how they look."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from seamseg.structures.categories import VOID, Categories
+from seamseg.structures.images import Size
 from seamseg.structures.predictions import PanopticSegmentation
-from seamseg.visualization.colors import segment_colors
+from seamseg.visualization.colors import Colors, segment_colors, text_color
 from seamseg.visualization.images import Picture, check_picture
-from seamseg.visualization.labels import draw_labels, place_labels
-from seamseg.visualization.strokes import blend, outlines, stripes
+from seamseg.visualization.shapes import Rectangle, blend, fill_rounded, outlines, stripes
+from seamseg.visualization.text import BOLD, CAP_HEIGHT, draw_text, text_width
+
+_WORKING_PIXELS = 300_000
+_SMALLEST_SIZE = 10
+_EDGE = 3
+# Font size as a part of the regular one, and the part of the label that must lie on its segment.
+_ATTEMPTS = ((1.0, 0.98), (0.8, 0.98), (1.0, 0.7), (0.8, 0.55))
+_LARGEST_COVER = 0.5
+_PULL = 0.1
+
+
+@dataclass(frozen=True)
+class Label:
+    """One line of text on a plate.
+
+    Attributes:
+        segment: the id it names.
+        text: what it says.
+        size: of the font, in pixels.
+        rectangle: the plate's pixels.
+    """
+
+    segment: int
+    text: str
+    size: int
+    rectangle: Rectangle
+
+
+def font_size(height: int, width: int, scale: float = 1.0) -> int:
+    """Font size in pixels for an image of that size; ``scale`` makes it larger or smaller."""
+    return max(_SMALLEST_SIZE, round(0.026 * scale * math.sqrt(height * width)))
+
+
+def place_labels(ids: npt.NDArray[np.int64], texts: Mapping[int, str], text_scale: float = 1.0) -> list[Label]:
+    """Finds a place for each text on its segment.
+
+    A label sits far from the segment's border and near its middle, among the places where (nearly) all of it lies on
+    the segment; narrow segments may be labelled a little smaller or with the ends of the text beyond them. Labels lie
+    inside the image, keep a distance from each other and cover at most half of their segment. Where there is no such
+    place, there is no label.
+
+    Args:
+        ids: H×W segment ids.
+        texts: what to write on which segment.
+        text_scale: larger or smaller than usual letters.
+
+    Returns:
+        The labels that found a place, smallest segments first.
+    """
+    height, width = ids.shape
+    reduced, size = _reduce(ids), font_size(height, width, text_scale)
+    placed: list[Label] = []
+    # A plate needs a disc of its own height, which has more pixels than half a square of that height.
+    least_area = (_plate_height(_SMALLEST_SIZE) ** 2 / 2) * reduced.size / ids.size
+    for segment in _by_area(reduced, texts, least_area):
+        label = _Room(reduced == segment, (height, width), placed).find(segment, texts[segment], size)
+        if label is not None:
+            placed.append(label)
+    return placed
+
+
+def draw_labels(canvas: npt.NDArray[np.uint8], labels: list[Label], colors: Colors) -> None:
+    """Paints labels in the colours of their segments (K+1×3) into an H×W×3 picture, in place."""
+    for label in labels:
+        red, green, blue = (int(channel) for channel in colors[label.segment])
+        color = (red, green, blue)
+        y0, x0, y1, _ = label.rectangle
+        fill_rounded(canvas, label.rectangle, (y1 - y0) // 4, color, 0.85)
+        baseline = (y0 + y1 + round(CAP_HEIGHT * label.size)) // 2
+        draw_text(canvas, label.text, x0 + _padding(label.size), baseline, label.size, text_color(color), BOLD)
+
+
+class _Room:
+    """Where on one segment a label can go, searched in a map of reduced size."""
+
+    def __init__(self, mask: npt.NDArray[np.bool_], size: Size, placed: list[Label]) -> None:
+        self._size, self._placed = size, placed
+        self._scale = np.array(mask.shape) / size
+        binary = mask.astype(np.uint8)
+        x, y, width, height = cv2.boundingRect(binary)
+        self._corner = np.array([y, x])
+        self._mask = binary[y : y + height, x : x + width]
+        rows, columns = np.nonzero(self._mask)
+        # A long segment is equally wide along its middle line; a little pull puts the label halfway.
+        away = np.hypot.outer(np.arange(height) - rows.mean(), np.arange(width) - columns.mean())
+        self._pull = _PULL * away
+        framed = cv2.copyMakeBorder(self._mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+        self._distance = cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1]
+
+    def find(self, segment: int, text: str, regular_size: int) -> Label | None:
+        for part, share in _ATTEMPTS:
+            size = max(_SMALLEST_SIZE, round(regular_size * part))
+            plate = _plate_height(size), text_width(text, size, BOLD) + 2 * _padding(size)
+            rectangle = self._best(plate, share)
+            if rectangle is not None:
+                return Label(segment, text, size, rectangle)
+        return None
+
+    def _best(self, plate: Size, share: float) -> Rectangle | None:
+        """The most central place where that share of a plate lies on the segment."""
+        if plate[0] > self._size[0] or plate[1] > self._size[1]:
+            return None
+        kernel = np.maximum(1, np.rint(np.array(plate) * self._scale)).astype(int).tolist()
+        if kernel[0] * kernel[1] > _LARGEST_COVER * np.count_nonzero(self._mask):
+            return None
+        covered = cv2.boxFilter(self._mask, cv2.CV_32F, kernel[::-1], borderType=cv2.BORDER_CONSTANT)
+        possible = (covered >= share) & (self._distance >= kernel[0] / 2) & self._allowed(plate)
+        if not possible.any():
+            return None
+        room = np.where(possible, self._distance * covered - self._pull, -np.inf)
+        row, column = np.unravel_index(int(room.argmax()), room.shape)
+        centre = (self._corner + (row, column) + 0.5) / self._scale
+        y0, x0 = np.rint(centre - np.array(plate) / 2).clip(0, np.subtract(self._size, plate)).astype(int).tolist()
+        return y0, x0, y0 + plate[0], x0 + plate[1]
+
+    def _allowed(self, plate: Size) -> npt.NDArray[np.bool_]:
+        """Pixels where a plate can have its centre without coming near the image's border or another label."""
+        pixel = float((1 / self._scale).max())
+        allowed = np.ones(self._mask.shape, np.bool_)
+        for axis, centres in enumerate(self._centres()):
+            distance = np.minimum(centres, self._size[axis] - centres)
+            near = distance < plate[axis] / 2 + _EDGE - pixel
+            allowed[(slice(None),) * axis + (near,)] = False
+        for label in self._placed:
+            gap = 2 + label.size / 4 + pixel
+            spans = (label.rectangle[:2], label.rectangle[2:])
+            near_rows, near_columns = (
+                (centres > start - half - gap) & (centres < end + half + gap)
+                for centres, start, end, half in zip(self._centres(), *spans, np.array(plate) / 2, strict=True)
+            )
+            allowed[np.ix_(near_rows, near_columns)] = False
+        return allowed
+
+    def _centres(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Where the rows and columns of the reduced mask lie in the image."""
+        rows, columns = self._mask.shape
+        return (
+            (self._corner[0] + np.arange(rows) + 0.5) / self._scale[0],
+            (self._corner[1] + np.arange(columns) + 0.5) / self._scale[1],
+        )
+
+
+def _reduce(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """A map small enough to look for places quickly."""
+    factor = min(1.0, (_WORKING_PIXELS / ids.size) ** 0.5)
+    shape = [max(1, round(length * factor)) for length in ids.shape]
+    rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(shape, ids.shape, strict=True))
+    return ids[np.ix_(rows, columns)]
+
+
+def _by_area(ids: npt.NDArray[np.int64], texts: Mapping[int, str], least_area: float) -> list[int]:
+    """Segments that have a text and that many pixels, smallest first: large ones find room around the small ones."""
+    areas = np.bincount(ids.ravel())
+    order = np.argsort(areas, kind="stable").tolist()
+    return [segment for segment in order if areas[segment] >= least_area and segment in texts]
+
+
+def _plate_height(size: int) -> int:
+    return round(1.6 * size)
+
+
+def _padding(size: int) -> int:
+    return max(2, round(0.45 * size))
+
 
 VOID_BRIGHTNESS, VOID_STRIPE_BRIGHTNESS = 0.5, 0.62
 """What the image is multiplied with where it is void, and on the stripes there."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -53,3 +55,46 @@ def paste_rounded(canvas: npt.NDArray[np.uint8], picture: npt.NDArray[np.uint8],
     area = canvas[y : y + height, x : x + width]
     alpha = rounded_mask(height, width, radius)[:, :, None]
     area[:] = np.rint(area * (1 - alpha) + picture * alpha)
+
+
+Alpha = npt.NDArray[np.float32]
+"""H×W, how much of a pixel a line covers, 0 … 1."""
+
+_PIXELS_PER_THICKNESS = 550
+_FAINTEST = 0.4
+
+
+def line_thickness(height: int, width: int) -> float:
+    """Thickness in pixels of lines in an image of that size; less than 1 asks for a fainter line of one pixel."""
+    return math.sqrt(height * width) / _PIXELS_PER_THICKNESS
+
+
+def outlines(ids: npt.NDArray[np.int64], outlined: npt.NDArray[np.bool_]) -> Alpha:
+    """A smoothed line along the inside of the border of chosen segments.
+
+    Args:
+        ids: H×W segment ids 0 … K.
+        outlined: K+1, which segments get a line.
+    """
+    thickness = line_thickness(*ids.shape)
+    radius = max(1, round(thickness))
+    # Comparing the largest with the smallest number around a pixel finds borders; float32 holds 16 million segments.
+    numbers = ids.astype(np.float32)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    border = (cv2.dilate(numbers, disc) != cv2.erode(numbers, disc)) & outlined[ids]
+    smooth = cv2.GaussianBlur(border.astype(np.float32), (0, 0), 0.3 + 0.3 * radius)
+    strength = min(1.0, max(_FAINTEST, thickness))
+    return np.asarray(np.minimum(1.25 * smooth, 1) * strength, np.float32)
+
+
+def stripes(height: int, width: int) -> npt.NDArray[np.bool_]:
+    """H×W: the pixels of diagonal stripes, a quarter of all."""
+    stroke = max(1, round(2.4 * line_thickness(height, width)))
+    return np.add.outer(np.arange(height, dtype=np.int32), np.arange(width, dtype=np.int32)) % (4 * stroke) < stroke
+
+
+def blend(canvas: npt.NDArray[np.uint8], alpha: Alpha, level: int) -> None:
+    """Moves the pixels of an H×W×3 picture towards a grey level, in place."""
+    touched = alpha > 0
+    part = alpha[touched][:, None]
+    canvas[touched] = np.rint(canvas[touched] * (1 - part) + level * part)

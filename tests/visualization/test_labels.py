@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seamseg.visualization.labels import Label, draw_labels, font_size, place_labels
+from seamseg.visualization.overlay import Label, draw_labels, font_size, place_labels
 
 
 def _intersect(a: Label, b: Label) -> bool:

@@ -10,8 +10,13 @@ import torch
 
 from seamseg.structures import Categories, Category, PanopticSegmentation
 from seamseg.visualization.colors import segment_colors
-from seamseg.visualization.labels import place_labels
-from seamseg.visualization.overlay import VOID_BRIGHTNESS, VOID_STRIPE_BRIGHTNESS, draw_overlay, segment_texts
+from seamseg.visualization.overlay import (
+    VOID_BRIGHTNESS,
+    VOID_STRIPE_BRIGHTNESS,
+    draw_overlay,
+    place_labels,
+    segment_texts,
+)
 
 CATEGORIES = Categories(
     (

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seamseg.structures import GroundTruth, PackedSequence, PanopticSegmentation
-from seamseg.visualization.resize import annotated_segmentation, resize_picture, resize_segmentation
+from seamseg.visualization.images import annotated_segmentation, resize_picture, resize_segmentation
 
 
 def _segmentation(ids: torch.Tensor) -> PanopticSegmentation:

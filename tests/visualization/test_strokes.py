@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seamseg.visualization.strokes import blend, line_thickness, outlines, stripes
+from seamseg.visualization.shapes import blend, line_thickness, outlines, stripes
 
 
 def test_line_runs_inside_the_chosen_segment_along_its_border() -> None:
