@@ -17,7 +17,7 @@ from tiny_training import ALONE
 import seamseg.record
 from seamseg.builders import build_trainer
 from seamseg.config import save_experiment
-from seamseg.export.model_source import load_model_file
+from seamseg.export.model_folder import load_model_file
 from seamseg.metrics.analysis import analyse
 from seamseg.metrics.panoptic_quality import Quality
 from seamseg.metrics.scores import Scores

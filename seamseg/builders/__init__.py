@@ -1,8 +1,7 @@
 """Settings to objects: the only place where the two meet."""
 
 from seamseg.builders.data import build_evaluation_loader, build_input_transform, build_training_loader, open_split
-from seamseg.builders.model import Model, build_model, load_model
-from seamseg.builders.model_exchange import export_model, import_model
+from seamseg.builders.model import Model, build_model, export_model, import_model, load_model
 from seamseg.builders.network import build_fusion, build_initialised_network, build_network
 from seamseg.builders.predictor import PredictionOptions, build_predictor
 from seamseg.builders.training import build_trainer

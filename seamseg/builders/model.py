@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 import torch
 
+from seamseg import __version__
 from seamseg.algos.fusion import PanopticFusion
 from seamseg.builders.data import build_input_transform
 from seamseg.builders.network import build_fusion, build_network
-from seamseg.config import Experiment, parse_experiment
+from seamseg.config import Experiment, parse_experiment, save_experiment
 from seamseg.data.transforms import InputTransform
-from seamseg.export.model_file import ModelFile
-from seamseg.export.model_source import load_model_file
+from seamseg.export.model_card import SCORES, ModelFacts, model_card
+from seamseg.export.model_file import MODEL_FILE, ModelFile
+from seamseg.export.model_folder import ALL_FILES, load_model_file, write_model_folder
+from seamseg.export.published import load_published
+from seamseg.io.files import check_free
 from seamseg.networks import PanopticNet
+from seamseg.runtime.log import read_metrics
 from seamseg.structures import Categories
 
 
@@ -52,9 +60,110 @@ def build_model(file: ModelFile, source: Path, device: torch.device) -> Model:
 
 
 def load_model(path: Path, device: torch.device) -> Model:
-    """A trained network from whatever :func:`seamseg.export.model_source.load_model_file` reads.
+    """A trained network from whatever :func:`seamseg.export.model_folder.load_model_file` reads.
 
     Raises:
         ValueError: nothing is there, or it is damaged or changed.
     """
     return build_model(load_model_file(path), path, device)
+
+
+def import_model(source: Path, out: Path, overwrite: bool) -> tuple[str, ...]:
+    """Writes a published model as a model folder.
+
+    Args:
+        source: the published zip archive, or the folder that it was unpacked to.
+        out: folder of the result.
+        overwrite: whether a model folder there is replaced.
+
+    Returns:
+        What was left out or taken for something else, a sentence each.
+
+    Raises:
+        ValueError: the model is damaged or asks for a network that cannot be had here, or ``out`` holds something else.
+        OSError: the folder cannot be written.
+    """
+    check_free(out, ALL_FILES if overwrite else None)
+    published = load_published(source)
+    model = build_model(published.file, source, torch.device("cpu"))
+    write_model_folder(out, _model_file(model), None, overwrite)
+    return published.notes
+
+
+def export_model(run: Path, out: Path, overwrite: bool) -> None:
+    """Writes a model, such as the best of a run, as a model folder with a model card.
+
+    Places on this machine do not go with it: ``data.root`` is left out, and of a path in ``body.weights`` the name
+    stays.
+
+    Args:
+        run: whatever holds a model; a run folder gives its scores too.
+        out: folder of the result.
+        overwrite: whether a model folder there is replaced.
+
+    Raises:
+        ValueError: there is no model, it is damaged, or ``out`` holds something else.
+        OSError: the folder cannot be written.
+    """
+    check_free(out, ALL_FILES if overwrite else None)
+    model = build_model(load_model_file(run), run, torch.device("cpu"))
+    root = model.experiment.data.root
+    data_set = None if root is None else Path(root).resolve().name
+    model = replace(model, experiment=_without_places(model.experiment))
+    facts = _facts(out.resolve().name, model, data_set, _best_validation(run))
+    write_model_folder(out, _model_file(model), model_card(facts), overwrite)
+
+
+def _model_file(model: Model) -> ModelFile:
+    return ModelFile(save_experiment(model.experiment), model.categories.to_list(), model.network.state_dict())
+
+
+def _without_places(experiment: Experiment) -> Experiment:
+    data = experiment.data.model_copy(update={"root": None})
+    weights = experiment.body.weights
+    body = experiment.body.model_copy(update={"weights": weights and Path(weights).name})
+    return experiment.model_copy(update={"data": data, "body": body})
+
+
+def _best_validation(run: Path) -> dict[str, Any] | None:
+    """The log's entry of the model that a run kept: the first with the highest PQ."""
+    if not (run / MODEL_FILE).is_file():
+        return None
+    entries = [entry for entry in read_metrics(run) if entry["kind"] == "validation" and entry.get("pq") is not None]
+    return max(entries, key=lambda entry: float(entry["pq"]), default=None)
+
+
+def _facts(name: str, model: Model, data_set: str | None, best: dict[str, Any] | None) -> ModelFacts:
+    data = model.experiment.data
+    return ModelFacts(
+        name=name,
+        version=__version__,
+        num_parameters=sum(parameter.numel() for parameter in model.network.parameters()),
+        categories=model.categories,
+        data_set=data_set,
+        train_split=data.train_split,
+        val_split=data.val_split,
+        settings=dict(_settings(model.experiment)),
+        command=shlex.join(["seamseg", "train", "config.yaml", "data.root=DATASET", "--run-dir", f"runs/{name}"]),
+        scores={} if best is None else {key: best.get(key) for key in SCORES},
+        iteration=None if best is None else int(best["iteration"]),
+    )
+
+
+def _settings(experiment: Experiment) -> Sequence[tuple[str, str]]:
+    """What a reader wants to know first."""
+    data, norm, training = experiment.data, experiment.norm, experiment.training
+    heads = "" if norm.heads is None else f", {norm.heads} in the heads of proposals and regions"
+    batch = data.train_batch_size * training.accumulate
+    return (
+        ("body", f"{experiment.body.name}, from {experiment.body.weights or 'random'} weights"),
+        ("norm", f"{norm.name} ({norm.scale}), {norm.activation}{heads}"),
+        ("pyramid", f"{experiment.fpn.channels} channels, strides {', '.join(map(str, experiment.fpn.strides))}"),
+        ("size of images", f"short side {data.shortest_side} pixels, long side at most {data.longest_side}"),
+        ("optimiser", f"{experiment.optimizer.name}, learning rate {experiment.optimizer.lr:g}"),
+        ("schedule", experiment.schedule.name),
+        ("epochs", str(training.epochs)),
+        ("images per process and step", str(batch)),
+        ("precision", training.precision),
+        ("seed", str(training.seed)),
+    )

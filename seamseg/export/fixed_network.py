@@ -1,20 +1,140 @@
-"""The panoptic network for one image of a fixed size, as a graph of plain operators (Porzi et al., CVPR 2019)."""
+"""Non-maximum suppression whose result has the size of its input: a mask over the boxes instead of a list of some."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seamseg.algos.roi import DetectionSelector, class_probabilities
 from seamseg.algos.roi_pooling import RegionPooler
+from seamseg.algos.rpn import ProposalSelector
 from seamseg.data.transforms import Normalize
-from seamseg.export.fixed_selection import select_detections, select_proposals
 from seamseg.modules.abn import ABN
 from seamseg.modules.folding import fold_norms
 from seamseg.networks import PanopticNet
+from seamseg.ops.boxes import box_iou, clip_boxes, decode_shifts
 from seamseg.ops.fusion import resample
 from seamseg.structures import Size
+
+
+def survivors(boxes: Tensor, valid: Tensor, threshold: float) -> Tensor:
+    """Which boxes greedy suppression keeps, exactly.
+
+    Whether a box stays hangs on the better boxes alone. So the rule "a box stays when no better one that stays overlaps
+    it", applied to all boxes at once, settles the best box in the first round, and in every further round at least the
+    best of those that are not settled. When a round changes nothing, all are. That takes as many rounds as the longest
+    chain of boxes that decide over each other, usually under ten.
+
+    Args:
+        boxes: G×n×4, the boxes of a group by falling score; groups don't suppress each other.
+        valid: G×n bool, the boxes that take part.
+        threshold: a box goes when its overlap with a kept one is larger.
+
+    Returns:
+        G×n bool.
+    """
+    suppresses = (box_iou(boxes, boxes) > _largest_float32(threshold)).triu(1).float()
+    # The operator itself, since torch.while_loop would compile what runs outside of an export.
+    settled: Tensor = torch.ops.higher_order.while_loop(
+        _is_unsettled, _round, (valid.clone(), valid.new_ones(())), (suppresses, valid)
+    )[0]
+    return settled
+
+
+def _is_unsettled(keep: Tensor, has_changed: Tensor, suppresses: Tensor, valid: Tensor) -> Tensor:
+    return has_changed.clone()
+
+
+def _round(keep: Tensor, has_changed: Tensor, suppresses: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    # How many kept boxes overlap each one: a matrix product, for which every runtime has a fast kernel.
+    num_better = torch.matmul(keep.float()[:, None], suppresses)[:, 0]
+    kept = valid & (num_better < 0.5)
+    return kept, (kept != keep).any()
+
+
+def _largest_float32(threshold: float) -> float:
+    """The number whose comparison with a float32 is that of ``threshold`` in float64, as torchvision compares."""
+    rounded = np.float32(threshold)
+    return float(rounded if float(rounded) <= threshold else np.nextafter(rounded, np.float32(-np.inf)))
+
+
+@dataclass(frozen=True)
+class FixedBoxes:
+    """Of one image, by falling score, the valid ones first.
+
+    Attributes:
+        boxes: n×4 float32 in pixels.
+        classes: n int64, 0-based among the things.
+        scores: n float32.
+        valid: n bool; all else is 0 where it is not set.
+    """
+
+    boxes: Tensor
+    classes: Tensor
+    scores: Tensor
+    valid: Tensor
+
+
+def select_proposals(
+    selector: ProposalSelector, anchors: Tensor, objectness: Tensor, shifts: Tensor, size: Size
+) -> tuple[Tensor, Tensor]:
+    """What ``selector`` finds in one image, in a fixed number.
+
+    Args:
+        selector: with the numbers and thresholds.
+        anchors: K×4.
+        objectness: K logits.
+        shifts: K×4.
+        size: height and width of the image.
+
+    Returns:
+        boxes: P×4 by falling objectness, P the smaller one of ``num_after_nms`` and K.
+        valid: P bool.
+    """
+    boxes = clip_boxes(decode_shifts(anchors, shifts), size)
+    large = ((boxes[:, 2:] - boxes[:, :2]) >= selector.min_size).all(dim=1)
+    ranking = objectness.masked_fill(~large, -torch.inf) if selector.min_size > 0 else objectness
+    order = ranking.topk(min(selector.num_before_nms, len(anchors))).indices
+    boxes, large = boxes[order], large[order]
+    keep = survivors(boxes[None], large[None], selector.nms_threshold)[0]
+    # The kept ones in their order: all of them get a number above 0, the first one the largest.
+    ranking = keep.float() * torch.arange(len(order), 0, -1, device=keep.device)
+    number, first = ranking.topk(min(selector.num_after_nms, len(order)))
+    valid = number > 0
+    return boxes[first] * valid[:, None], valid
+
+
+def select_detections(
+    selector: DetectionSelector, proposals: Tensor, valid: Tensor, logits: Tensor, shifts: Tensor, size: Size
+) -> FixedBoxes:
+    """What ``selector`` finds in one image, in a fixed number: ``max_predictions``, or R·T where that is less.
+
+    Args:
+        selector: with the number and thresholds.
+        proposals: R×4.
+        valid: R bool.
+        logits: R×(T+1), 0 is background.
+        shifts: R×T×4.
+        size: height and width of the image.
+    """
+    scores = class_probabilities(logits)[:, 1:].T  # T×R: each class is a group of its own
+    moves = shifts.transpose(0, 1) / shifts.new_tensor(selector.shift_weights)
+    boxes = clip_boxes(decode_shifts(proposals, moves), size)
+    full = (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
+    found = (scores > selector.score_threshold) & full & valid
+    # Of equal scores the first is first: ONNX promises it, torch does so on the CPU (a stable sort has no counterpart).
+    scores, order = torch.where(found, scores, 0.0).sort(dim=1, descending=True)
+    boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4))
+    keep = survivors(boxes, found.gather(1, order), selector.nms_threshold)
+    best = torch.where(keep, scores, 0.0).flatten().topk(min(selector.max_predictions, scores.numel()))
+    is_found = best.values > 0
+    classes = best.indices // scores.shape[1]
+    return FixedBoxes(boxes.flatten(0, 1)[best.indices] * is_found[:, None], classes * is_found, best.values, is_found)
+
 
 CLASSES_AT_A_TIME = 8
 """Of the semantic scores that are enlarged together: those of all classes would take gigabytes at once."""

@@ -13,7 +13,7 @@ import pytest
 from tiny_dataset import write_tiny_panoptic
 
 from seamseg.export.model_file import ModelFile, save_model
-from seamseg.export.model_source import load_model_file
+from seamseg.export.model_folder import load_model_file
 from seamseg.runtime.log import read_metrics
 
 QUALITY = {"pq", "sq", "rq", "n"}

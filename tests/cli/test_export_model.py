@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from seamseg.export.model_source import load_model_file
+from seamseg.export.model_folder import load_model_file
 
 
 def test_a_run_becomes_a_folder_with_the_same_scores(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import seamseg
 import seamseg.cli.train
 import seamseg.record
 from seamseg.config import load_experiment, parse_experiment
-from seamseg.export.model_source import load_model_file
+from seamseg.export.model_folder import load_model_file
 from seamseg.runtime.checkpoint import load_checkpoint
 from seamseg.runtime.finite import nonfinite_tensors
 from seamseg.runtime.log import read_metrics

@@ -7,7 +7,7 @@ import torch
 
 from seamseg.algos.roi import DetectionSelector
 from seamseg.algos.rpn import ProposalSelector
-from seamseg.export.fixed_selection import select_detections, select_proposals
+from seamseg.export.fixed_network import select_detections, select_proposals
 
 SIZE = (60, 90)
 

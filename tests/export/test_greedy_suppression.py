@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from seamseg.export.greedy_suppression import survivors
+from seamseg.export.fixed_network import survivors
 
 
 def random_boxes(*shape: int, seed: int, spread: float = 60) -> Tensor:

@@ -10,8 +10,7 @@ from published_archive import VISTAS, metadata, published_files, write_archive
 from tiny_network import NUM_STUFF, NUM_THINGS, tiny_network
 
 from seamseg.export.model_file import MODEL_FILE, ModelFile, save_model
-from seamseg.export.model_folder import write_model_folder
-from seamseg.export.model_source import load_model_file
+from seamseg.export.model_folder import load_model_file, write_model_folder
 from seamseg.runtime.checkpoint import Checkpoint, checkpoint_path, save_checkpoint
 from seamseg.runtime.position import Position
 
