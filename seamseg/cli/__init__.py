@@ -29,7 +29,7 @@ from seamseg.cli import (
     submit,
     train,
 )
-from seamseg.cli.exit_codes import INTERRUPTED, USER_ERROR
+from seamseg.cli.output import INTERRUPTED, USER_ERROR
 from seamseg.data.formats.coco import DataWarning
 from seamseg.data.worker_faults import worker_fault
 from seamseg.io.files import expand_home

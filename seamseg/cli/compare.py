@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from seamseg.cli.console import plain_console
+from seamseg.cli.output import plain_console
 from seamseg.data.json_fields import field, load_object
 from seamseg.metrics.matching import ImageCounts
 from seamseg.metrics.resampling import Interval, draw_images, resampled_pq

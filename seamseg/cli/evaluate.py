@@ -11,10 +11,8 @@ from typing import Any
 
 from seamseg.algos.fusion import Fusion, RenumberedFusion
 from seamseg.builders import Model, build_evaluation_loader, load_model, open_split
-from seamseg.cli.analysis_folder import HELP, write_analysis
-from seamseg.cli.exit_codes import UNREADABLE
-from seamseg.cli.score_table import print_scores
-from seamseg.cli.wording import counted
+from seamseg.cli.output import UNREADABLE, counted
+from seamseg.cli.score_tables import HELP, print_scores, write_analysis
 from seamseg.data.formats.category_match import kind_notes
 from seamseg.data.formats.open import FORMATS
 from seamseg.data.images import BrokenImageError

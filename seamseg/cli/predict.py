@@ -1,4 +1,4 @@
-"""``seamseg predict``: segments photographs and films."""
+"""The arguments of ``seamseg predict``."""
 
 from __future__ import annotations
 
@@ -11,22 +11,105 @@ from typing import Any
 import cv2
 
 from seamseg import __version__
-from seamseg.builders import build_predictor, load_model
-from seamseg.cli.exit_codes import UNREADABLE
-from seamseg.cli.predict_options import DESCRIPTION, add_arguments, as_info, mode, prediction_options
-from seamseg.cli.wording import counted
+from seamseg.builders import PredictionOptions, build_predictor, load_model
+from seamseg.cli.output import UNREADABLE, counted
 from seamseg.data.images import TWELVE_BITS
 from seamseg.predict import Predictor
 from seamseg.predict.fingerprint import fingerprint
 from seamseg.predict.folder_run import Outcome, predict_photographs
 from seamseg.predict.job import Job
+from seamseg.predict.outputs import OUTPUT_KINDS, OutputKind
 from seamseg.predict.photographs import find_photographs, image_folder
-from seamseg.predict.results_folder import ERRORS_FILE, ResultsFolder
+from seamseg.predict.results_folder import ERRORS_FILE, Mode, ResultsFolder
 from seamseg.predict.video_file import Video, is_video
 from seamseg.predict.video_run import predict_video
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import Process, started
 from seamseg.structures import Categories
+
+DESCRIPTION = """\
+Segments photographs, or the frames of a film. OUT receives what --write names:
+overlay/ (pictures to look at), panoptic.json and panoptic/ (COCO panoptic format),
+semantic/ (PNG, one class number per pixel, 255 void), instances.json (COCO results
+of the objects before fusion), raw/ (NPZ). Everything is at the size of the
+photographs, in their folder structure. Of a folder, hidden files, system leftovers
+and files that are not images are left out and counted. Photographs that cannot be
+read are left out and listed in errors.json; the exit code is then 3. torchrun starts
+several processes that share the work."""
+
+
+def add_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("model", type=Path, metavar="MODEL", help="a run folder, or a file such as model.safetensors")
+    verb.add_argument(
+        "images", type=Path, metavar="IMAGES", help="an image, a folder (searched recursively), a .txt list or a film"
+    )
+    verb.add_argument("out", type=Path, metavar="OUT", help="folder of the results; made if needed")
+    write = f"any of {','.join(OUTPUT_KINDS)} (default: overlay,panoptic)"
+    verb.add_argument("--write", type=kinds, default=("overlay", "panoptic"), metavar="KIND,…", help=write)
+    used = verb.add_mutually_exclusive_group()
+    used.add_argument("--resume", action="store_true", help="go on where an earlier run with these options stopped")
+    used.add_argument("--overwrite", action="store_true", help="begin anew, though OUT is not empty")
+    verb.add_argument(
+        "--device", help="cpu, cuda (each process its own GPU) or cuda:1; default: cuda where there is one"
+    )
+    verb.add_argument("--precision", choices=("float32", "bf16"), default="float32", help="default: float32")
+    verb.add_argument("--batch-size", type=at_least_one, default=1, metavar="N", help="images of one size at a time")
+    verb.add_argument("--score-threshold", type=float, metavar="P", help="objects must be more probable")
+    overlap = "an object goes if better ones hold more than this part of it"
+    verb.add_argument("--overlap-threshold", type=float, metavar="P", help=overlap)
+    area = "smaller stuff segments become void: pixels of the network's input, or below 1 a part of the image"
+    verb.add_argument("--min-stuff-area", type=float, metavar="A", help=area)
+    scales = "sizes in which the network sees an image, such as 0.75,1,1.25"
+    verb.add_argument("--scales", type=numbers, default=(1.0,), metavar="S,…", help=scales)
+    verb.add_argument("--flip", action="store_true", help="it also sees each image in the mirror")
+
+
+def prediction_options(options: argparse.Namespace) -> PredictionOptions:
+    """How to ask the network."""
+    return PredictionOptions(
+        precision=options.precision,
+        score_threshold=options.score_threshold,
+        overlap_threshold=options.overlap_threshold,
+        min_stuff_area=options.min_stuff_area,
+        scales=options.scales,
+        flip=options.flip,
+    )
+
+
+def mode(options: argparse.Namespace) -> Mode:
+    """What to do with a folder that is not empty."""
+    return "resume" if options.resume else "overwrite" if options.overwrite else "new"
+
+
+def kinds(text: str) -> tuple[OutputKind, ...]:
+    """Kinds of output, each once, in the order of their list."""
+    named = {word.strip() for word in text.split(",") if word.strip()}
+    unknown = sorted(named - set(OUTPUT_KINDS))
+    if unknown or not named:
+        said = f"{', '.join(unknown) or 'nothing'} cannot be written"
+        raise argparse.ArgumentTypeError(f"{said}; name some of {', '.join(OUTPUT_KINDS)}")
+    return tuple(kind for kind in OUTPUT_KINDS if kind in named)
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Numbers with commas between them."""
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 0.75,1,1.25") from None
+
+
+def at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
+def as_info(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that a reader of the results may want to know."""
+    given = vars(prediction_options(options)) | {"model": str(options.model)}
+    return {key: value for key, value in given.items() if value is not None}
+
 
 PATIENCE = timedelta(days=7)
 """Between the first process that has done its share of the images and the last one: shares differ, and are long."""

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from seamseg.cli.exit_codes import UNREADABLE
-from seamseg.cli.wording import counted
+from seamseg.cli.output import UNREADABLE, counted
 from seamseg.io.progress import split_progress
 from seamseg.report import open_material, write_report
 from seamseg.report.write import LONGEST_SIDE

@@ -7,9 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from seamseg.cli.analysis_folder import HELP, WORST_WIDTH, write_analysis
-from seamseg.cli.analysis_tables import image_table
-from seamseg.cli.score_table import print_scores
+from seamseg.cli.score_tables import HELP, WORST_WIDTH, image_table, print_scores, write_analysis
 from seamseg.data.formats.coco_json import PanopticFiles, open_annotation, open_results
 from seamseg.io.files import write_text
 from seamseg.io.progress import progress_bar

@@ -4,8 +4,15 @@ The defaults are those of the published system; `configs/` holds what an experim
 """
 
 from seamseg.config.experiment import Experiment
-from seamseg.config.load import differing_keys, differing_values, load_experiment, parse_experiment, save_experiment
-from seamseg.config.recipes import known_recipes, settings_file
+from seamseg.config.load import (
+    differing_keys,
+    differing_values,
+    known_recipes,
+    load_experiment,
+    parse_experiment,
+    save_experiment,
+    settings_file,
+)
 
 __all__ = [
     "Experiment",

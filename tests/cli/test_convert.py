@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tiny_dataset import write_tiny_panoptic
 
-from seamseg.cli import convert_sources
+from seamseg.cli import convert
 from seamseg.data.formats.coco import CocoPanoptic
 
 
@@ -84,7 +84,7 @@ def test_cityscapes(command: Any, shared: Path, tmp_path: Path, source: str) -> 
     assert command("check", tmp_path / "out").code == 0
 
 
-@pytest.mark.parametrize("kind", [kind.name for kind in convert_sources.KINDS])
+@pytest.mark.parametrize("kind", [kind.name for kind in convert.KINDS])
 def test_help_of_a_kind(command: Any, kind: str) -> None:
     code, out, _ = command("convert", kind, "--help")
     assert code == 0

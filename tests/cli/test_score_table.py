@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from seamseg.cli.score_table import print_scores
+from seamseg.cli.score_tables import print_scores
 from seamseg.metrics.analysis import Confusion, analyse
 from seamseg.metrics.panoptic_quality import Quality
 from seamseg.metrics.resampling import Interval, Intervals

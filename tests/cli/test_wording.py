@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seamseg.cli.wording import counted
+from seamseg.cli.output import counted
 
 
 def test_one_and_many() -> None:

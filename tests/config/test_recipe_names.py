@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.config import known_recipes, recipes, settings_file
+from seamseg.config import known_recipes, load, settings_file
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -39,9 +39,9 @@ def test_an_unknown_name(given: str, hint: str) -> None:
 def test_an_installed_package_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "mine.yaml").touch()
-    monkeypatch.setattr(recipes, "_FOLDERS", (tmp_path / "recipes", CONFIGS))
+    monkeypatch.setattr(load, "_FOLDERS", (tmp_path / "recipes", CONFIGS))
     assert known_recipes() == {"mine": tmp_path / "recipes" / "mine.yaml"}
-    monkeypatch.setattr(recipes, "_FOLDERS", (tmp_path / "nowhere",))
+    monkeypatch.setattr(load, "_FOLDERS", (tmp_path / "nowhere",))
     assert known_recipes() == {}
 
 

@@ -14,7 +14,7 @@ from panoptic_pairs import Side, listed, write_side
 from predicted_folder import write_predictions
 
 from seamseg.cli import main
-from seamseg.cli.submit_kinds import KINDS
+from seamseg.cli.submit import KINDS
 from seamseg.structures import Categories
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "scoring.md"

@@ -1,0 +1,161 @@
+"""Scores as a table on the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from seamseg.cli.output import plain_console
+from seamseg.io.files import write_text
+from seamseg.metrics.analysis import Analysis
+from seamseg.metrics.scores import Scores, json_lines, percent
+from seamseg.show.analysis import analysis_pictures
+from seamseg.structures import ImageId
+from seamseg.visualization.images import Picture, write_image
+
+
+def print_scores(scores: Scores) -> None:
+    """One line per class that appears, then the means; in percent."""
+    table = Table("class")
+    for title in ("PQ", "SQ", "RQ", "IoU", "found", "false", "missed"):
+        table.add_column(title, justify="right")
+    seen = {name: line for name, line in scores.per_class.items() if not (math.isnan(line.pq) and math.isnan(line.iou))}
+    for name, line in seen.items():
+        counts = (str(line.tp), str(line.fp), str(line.fn))
+        table.add_row(name, *(percent(value) for value in (line.pq, line.sq, line.rq, line.iou)), *counts)
+    table.add_section()
+    for name, mean in (("all", scores.all), ("things", scores.things), ("stuff", scores.stuff)):
+        miou = percent(scores.miou) if name == "all" else ""
+        table.add_row(f"{name} ({mean.n} classes)", *(percent(value) for value in (mean.pq, mean.sq, mean.rq)), miou)
+    console = plain_console()
+    console.print(table)
+    if len(seen) < len(scores.per_class):
+        console.print(
+            f"{len(scores.per_class) - len(seen)} classes appear neither in the images nor in the predictions"
+        )
+    for sentence in _analysis(scores.analysis):
+        console.print(sentence)
+    console.print(f"PQ† {percent(scores.pq_dagger)}{_boundary(scores)}")
+    console.print(
+        f"mIoU of the semantic head {percent(scores.miou_semantic)}, "
+        f"box AP {percent(scores.box_ap)}, mask AP {percent(scores.mask_ap)}"
+    )
+
+
+def _analysis(analysis: Analysis) -> list[str]:
+    lines = []
+    if analysis.intervals is not None:
+        parts = {"PQ": analysis.intervals.all, "things": analysis.intervals.things, "stuff": analysis.intervals.stuff}
+        texts = (f"{name} {percent(one.low)} … {percent(one.high)}" for name, one in parts.items())
+        lines.append(f"95 % of resampled images: {', '.join(texts)}")
+    sizes = (f"{name} {percent(one.all.pq)}" for name, one in analysis.by_size.items())
+    lines.append(f"PQ by size: {', '.join(sizes)}")
+    taken = [f"{true} for {other} ({number})" for true, other, number in analysis.confusion.largest(3)]
+    if taken:
+        lines.append(f"most often taken for another class: {', '.join(taken)}")
+    return lines
+
+
+def _boundary(scores: Scores) -> str:
+    if scores.boundary is None:
+        return ""
+    pq, things, stuff = (
+        percent(one.pq) for one in (scores.boundary.all, scores.boundary.things, scores.boundary.stuff)
+    )
+    return f", boundary PQ {pq} (things {things}, stuff {stuff})"
+
+
+def image_table(scores: Scores, file_name: Callable[[ImageId], str] | None = None) -> str:
+    """A line per image, the worst first; PQ is the mean over the image's classes.
+
+    Args:
+        scores: of these images.
+        file_name: of an image's files, if they have one.
+    """
+    lines = []
+    for image in sorted(scores.images, key=lambda image: (math.isnan(image.pq), image.pq)):
+        iou_sum, found, false, missed = image.counts.sum(1).tolist()
+        named = [image.image_id] if file_name is None else [image.image_id, file_name(image.image_id)]
+        lines.append([*named, _cell(image.pq), iou_sum, *(int(number) for number in (found, false, missed))])
+    title = ["image_id"] if file_name is None else ["image_id", "file_name"]
+    return _table([*title, "pq", "iou_sum", "found", "false", "missed"], lines)
+
+
+def class_table(scores: Scores) -> str:
+    """A line per class: its scores, its PQ by size, and what became of its segments."""
+    sizes, lines = scores.analysis.by_size, []
+    title: list[str] = []
+    for name, line in scores.per_class.items():
+        cells = {"class": name, **asdict(line)}
+        cells |= {f"pq_{size}": quality.per_class[name] for size, quality in sizes.items()}
+        cells |= asdict(scores.analysis.outcomes[name])
+        title = list(cells)
+        lines.append([_cell(value) for value in cells.values()])
+    return _table(title, lines)
+
+
+def confusion_table(matrix: NDArray[np.int64], classes: Iterable[str], rest: str, last_row: str = "") -> str:
+    """A line per true class, a column per predicted one.
+
+    Args:
+        matrix: C or C+1 rows, C+1 columns.
+        classes: C names.
+        rest: name of the last column.
+        last_row: name of the last row, if there is one.
+    """
+    names = list(classes)
+    rows = [*names, last_row][: len(matrix)]
+    return _table(["true", *names, rest], ([name, *row] for name, row in zip(rows, matrix.tolist(), strict=True)))
+
+
+def _cell(value: Any) -> Any:
+    return "" if isinstance(value, float) and math.isnan(value) else value
+
+
+def _table(title: list[str], lines: Iterable[list[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(title)
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+HELP = "write into this folder where quality is lost, as JSON, tables (CSV) and pictures"
+WORST_WIDTH = 480
+
+
+def write_analysis(folder: Path, scores: Scores, images: str | None = None, worst: Picture | None = None) -> None:
+    """Writes ``analysis.json``, ``classes.csv``, ``confusion_segments.csv``, ``confusion_pixels.csv``, ``images.csv``,
+    ``sizes.png``, ``outcomes.png``, ``confusion_segments.png``, ``confusion_pixels.png`` and ``worst.png``.
+
+    Args:
+        folder: made if needed; files of these names are replaced.
+        scores: whose analysis it is.
+        images: the table of images, if another is wanted than that of their ids.
+        worst: a picture of the worst images; there is no such file without it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    confusion = scores.analysis.confusion
+    texts = {
+        "analysis.json": json_lines(scores.to_dict()["analysis"]) + "\n",
+        "classes.csv": class_table(scores),
+        "confusion_segments.csv": confusion_table(confusion.segments, confusion.classes, "missed", "invented"),
+        "confusion_pixels.csv": confusion_table(confusion.pixels, confusion.classes, "void"),
+        "images.csv": images or image_table(scores),
+    }
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    pictures = analysis_pictures(scores.analysis)
+    if worst is not None:
+        pictures["worst"] = worst
+    for name, picture in pictures.items():
+        write_image(folder / f"{name}.png", picture)
