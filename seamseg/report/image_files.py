@@ -1,26 +1,126 @@
-"""Writes the files of one image: its pictures, and a script that holds what its page knows."""
+"""The folder of a report, which takes the place of an earlier report at most."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.data.images import BrokenImageError
-from seamseg.report.folder import DATA, PHOTOGRAPHS, THUMBNAILS
+from seamseg.report.images import read_photograph
 from seamseg.report.material import ReportImage
-from seamseg.report.photographs import read_photograph
-from seamseg.report.pictures import PictureFiles, fit, write_pictures
 from seamseg.report.segments import as_segmentation, mean_object_score, side_record
 from seamseg.report.verdicts import ImageVerdicts, SideVerdicts, Verdict, judge_segments
 from seamseg.score import image_overlaps, read_segments
 from seamseg.structures import VOID, Categories, PanopticSegmentation, Size
-from seamseg.visualization.images import Picture
+from seamseg.visualization.images import Picture, resize_picture, resize_segmentation
+from seamseg.visualization.overlay import draw_overlay
+
+PAGE = Path(__file__).parent / "page"
+"""Pages, styles and scripts, which are the same for all reports."""
+START = "index.html"
+DATA, PHOTOGRAPHS, THUMBNAILS = "data", "photographs", "thumbnails"
+"""Folders of a report, beside the one of pages."""
+
+CONTENT = (START, PAGE.name, DATA, PHOTOGRAPHS, THUMBNAILS)
+"""All that a report consists of."""
+
+_MARK = '<meta name="generator" content="seamseg report">'
+_FILES = re.compile(
+    r"index\.html|page/[a-z-]+\.(css|js)|data/index\.js|data/\d{6}\.js|(photographs|thumbnails)/\d{6}\.jpg"
+)
+
+
+def check_target(out: Path, overwrite: bool) -> None:
+    """Whether a report may be written there.
+
+    Raises:
+        ValueError: it would take something's place.
+    """
+    if not out.exists() and not out.is_symlink():
+        return
+    if not out.is_dir():
+        raise ValueError(f"{out} is a file; a report is a folder")
+    foreign = next(_foreign_files(out), None)
+    if foreign is not None:
+        raise ValueError(f"{out} holds other files, such as {foreign}; choose a new or an empty folder for the report")
+    if not overwrite and (out / START).exists():
+        raise ValueError(f"{out} holds a report already; replace it with --overwrite, or choose another folder")
+
+
+def _foreign_files(out: Path) -> Iterator[Path]:
+    """What no report has written; if the first page is not one of ours, nothing is."""
+    start = out / START
+    ours = start.is_file() and _MARK in start.read_text(encoding="utf-8", errors="replace")
+    for path in sorted(out.rglob("*")):
+        name = path.relative_to(out)
+        if (path.is_symlink() or not path.is_dir()) and not (ours and _FILES.fullmatch(name.as_posix())):
+            yield name
+
+
+THUMBNAIL_SIDE = 384
+"""The longer side of the small pictures in pixels: sharp on dense screens too."""
+_JPEG_QUALITY, _THUMBNAIL_QUALITY = 86, 80
+
+
+@dataclass(frozen=True)
+class PictureFiles:
+    """Where the pictures of one image go.
+
+    Attributes:
+        photograph: without anything drawn on it, re-encoded, so that nothing that a camera notes in it is passed on.
+        thumbnail: with the prediction drawn over it.
+    """
+
+    photograph: Path
+    thumbnail: Path
+
+
+def fit(size: Size, longest: int) -> Size:
+    """The size, made smaller if its longer side is longer than allowed; at least 1×1."""
+    height, width = size
+    scale = min(1.0, longest / max(size))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def write_pictures(
+    files: PictureFiles, image: Picture, segmentation: PanopticSegmentation, categories: Categories, longest: int
+) -> None:
+    """Writes both.
+
+    Args:
+        files: where to.
+        image: H×W×3, at full size.
+        segmentation: the prediction, H×W.
+        categories: of its segments.
+        longest: of the photograph's sides in pixels; it is never made larger.
+    """
+    size = fit((image.shape[0], image.shape[1]), longest)
+    _write_jpeg(files.photograph, _resized(image, size), _JPEG_QUALITY)
+    small = fit(size, THUMBNAIL_SIDE)
+    drawn = draw_overlay(
+        _resized(image, small), resize_segmentation(segmentation, small), categories, opacity=0.45, labels=False
+    )
+    _write_jpeg(files.thumbnail, drawn, _THUMBNAIL_QUALITY)
+
+
+def _resized(image: Picture, size: Size) -> Picture:
+    return image if image.shape[:2] == size else resize_picture(image, size)
+
+
+def _write_jpeg(path: Path, rgb: Picture, quality: int) -> None:
+    written, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert written, path
+    path.write_bytes(data.tobytes())
+
 
 IntArray = NDArray[np.int64]
 

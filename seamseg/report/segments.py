@@ -1,7 +1,9 @@
-"""One side of an image as its page shows it."""
+"""Id maps as short text, for pages that may not read pictures pixel by pixel: browsers forbid it for files on disk."""
 
 from __future__ import annotations
 
+import base64
+import zlib
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,34 @@ from numpy.typing import NDArray
 
 from seamseg.data.formats.coco_json import ListedSegments
 from seamseg.metrics.segments import Segments
-from seamseg.report.id_code import encode_ids
 from seamseg.report.verdicts import SideVerdicts
 from seamseg.structures import VOID, Categories, PanopticSegmentation, Size
 from seamseg.visualization.colors import segment_colors
 from seamseg.visualization.images import resize_segmentation
+
+_LEVEL = 9
+
+
+def encode_ids(ids: NDArray[np.int64]) -> tuple[str, int]:
+    """An H×W map of ids 0 … 65535 as text.
+
+    Each row but the first is combined with the one above by exclusive or, which leaves zeros where the two are alike;
+    the bytes, least significant first, are compressed by zlib and written in base64.
+
+    Returns:
+        The text, and the number of bytes of an id: 1 if all are below 256, else 2.
+
+    Raises:
+        ValueError: an id does not fit.
+    """
+    largest = int(ids.max(initial=0))
+    if largest > np.iinfo(np.uint16).max or int(ids.min(initial=0)) < 0:
+        raise ValueError(f"an image with {largest} segments cannot be shown; 65535 are the most")
+    kind = np.dtype("<u1" if largest < 256 else "<u2")
+    rows = ids.astype(kind)
+    rows[1:] ^= rows[:-1].copy()
+    return base64.b64encode(zlib.compress(rows.tobytes(), _LEVEL)).decode(), kind.itemsize
+
 
 _FULL_SCORE = 1.0
 
@@ -42,7 +67,7 @@ def side_record(
         shown: height and width of the id map.
 
     Returns:
-        ``ids`` and ``bytes`` (:func:`seamseg.report.id_code.encode_ids`), and ``segments``, a list by id, with class
+        ``ids`` and ``bytes`` (:func:`seamseg.report.segments.encode_ids`), and ``segments``, a list by id, with class
         (−1 for void), area in pixels at full size, color; and, where they are known, score, crowd, verdict, partner,
         iou.
     """

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seamseg.report.id_code import encode_ids
+from seamseg.report.segments import encode_ids
 
 
 def decoded(text: str, num_bytes: int, width: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.report.pairing import pair_images, photograph_names
+from seamseg.report.material import pair_images, photograph_names
 
 FILES = Path("results.json"), Path("truth.json")
 

@@ -18,7 +18,7 @@ from seamseg.cli import main
 from seamseg.data.images import read_image
 from seamseg.data.png import read_panoptic_png
 from seamseg.report import open_material, write_report
-from seamseg.report.folder import PAGE
+from seamseg.report.image_files import PAGE
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@
     return side && { ids: await decodeIds(side.ids, side.bytes, width), segments: side.segments };
   }
 
-  /** The inverse of seamseg.report.id_code.encode_ids: ids of all pixels, row by row. */
+  /** The inverse of seamseg.report.segments.encode_ids: ids of all pixels, row by row. */
   async function decodeIds(text, bytesPerId, width) {
     const compressed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     const stream = new Blob([compressed]).stream().pipeThrough(new DecompressionStream("deflate"));
