@@ -25,10 +25,9 @@ from benchmarks.timing import Side, medians
 from seamseg.data.images import read_image
 from seamseg.predict import Predictor
 from seamseg.predict.folder_run import predict_photographs
-from seamseg.predict.job import Job
+from seamseg.predict.images import find_photographs
 from seamseg.predict.outputs import OUTPUT_KINDS, OutputKind
-from seamseg.predict.photographs import find_photographs
-from seamseg.predict.results_folder import ResultsFolder
+from seamseg.predict.results_folder import Job, ResultsFolder
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import Process, choose_device
 from seamseg.scenes import SCENE_CATEGORIES

@@ -13,10 +13,9 @@ from benchmarks.random_predictor import random_predictor
 from benchmarks.table import Row
 from seamseg.predict import Predictor
 from seamseg.predict.folder_run import predict_photographs
-from seamseg.predict.job import Job
+from seamseg.predict.images import find_photographs
 from seamseg.predict.outputs import OUTPUT_KINDS
-from seamseg.predict.photographs import find_photographs
-from seamseg.predict.results_folder import ResultsFolder
+from seamseg.predict.results_folder import Job, ResultsFolder
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import Process
 from seamseg.scenes import SCENE_CATEGORIES, write_scenes

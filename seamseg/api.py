@@ -15,7 +15,7 @@ from seamseg import builders
 from seamseg.builders import PredictionOptions
 from seamseg.io.files import expand_home
 from seamseg.predict import Predictor
-from seamseg.predict.photographs import read_photograph
+from seamseg.predict.images import read_photograph
 from seamseg.predict.result import Result
 from seamseg.runtime.distributed import choose_device
 from seamseg.runtime.precision import PrecisionName

@@ -8,7 +8,7 @@ import torch
 
 from seamseg.builders.model import Model
 from seamseg.predict import Predictor
-from seamseg.predict.augmentation import Augmentation
+from seamseg.predict.predictor import Augmentation
 from seamseg.runtime.precision import PrecisionName
 
 

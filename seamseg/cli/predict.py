@@ -15,12 +15,10 @@ from seamseg.builders import PredictionOptions, build_predictor, load_model
 from seamseg.cli.output import UNREADABLE, counted
 from seamseg.data.images import TWELVE_BITS
 from seamseg.predict import Predictor
-from seamseg.predict.fingerprint import fingerprint
-from seamseg.predict.folder_run import Outcome, predict_photographs
-from seamseg.predict.job import Job
+from seamseg.predict.folder_run import Outcome, fingerprint, predict_photographs
+from seamseg.predict.images import find_photographs, image_folder
 from seamseg.predict.outputs import OUTPUT_KINDS, OutputKind
-from seamseg.predict.photographs import find_photographs, image_folder
-from seamseg.predict.results_folder import ERRORS_FILE, Mode, ResultsFolder
+from seamseg.predict.results_folder import ERRORS_FILE, Job, Mode, ResultsFolder
 from seamseg.predict.video_file import Video, is_video
 from seamseg.predict.video_run import predict_video
 from seamseg.runtime.allocator import keep_freed_memory

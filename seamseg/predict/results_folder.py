@@ -1,9 +1,10 @@
-"""The folder that predictions are written to: whether it may be used, what is done already, and its JSON files."""
+"""What a run of prediction is asked to do, whatever its images come from."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +14,47 @@ from seamseg.data.formats.coco_writer import ANNOTATION_FILE
 from seamseg.data.json_fields import write_json_list, write_json_lists
 from seamseg.io.files import is_part, write_text, write_whole
 from seamseg.io.journal import Item, ItemOutput, Journal, fingerprint_of
-from seamseg.predict.film_files import remove_film
 from seamseg.predict.outputs import Named, OutputKind
+from seamseg.predict.predictor import Predictor
 from seamseg.structures import Categories, Unreadable
+
+
+@dataclass(frozen=True)
+class Job:
+    """Of one process.
+
+    Attributes:
+        predictor: on this process's device.
+        folder: of the results.
+        mode: what to do with a folder that is not empty.
+        info: for ``panoptic.json``.
+        batch_size: images that the network sees at a time.
+    """
+
+    predictor: Predictor
+    folder: ResultsFolder
+    mode: Mode
+    info: Mapping[str, Any]
+    batch_size: int = 1
+
+
+OVERLAY_FILE = "overlay.mp4"
+UNFINISHED_FILE = ".overlay.unfinished.mp4"
+RECORDS_FOLDER = ".frames"
+
+
+def remove_film(folder: Path) -> None:
+    """Takes them away from a folder of results."""
+    (folder / OVERLAY_FILE).unlink(missing_ok=True)
+    (folder / UNFINISHED_FILE).unlink(missing_ok=True)
+    remove_records(folder)
+
+
+def remove_records(folder: Path) -> None:
+    """Takes away what a film was made from, once it is whole."""
+    if (folder / RECORDS_FOLDER).exists():
+        shutil.rmtree(folder / RECORDS_FOLDER)
+
 
 Mode = Literal["new", "resume", "overwrite"]
 """What to do with a folder that is not empty: refuse it, go on with its predictions, or replace them."""

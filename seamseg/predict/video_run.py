@@ -1,7 +1,13 @@
-"""Goes through the frames of a film."""
+"""Segmentations of the frames of a film that is not finished.
+
+A film that was torn cannot be added to, so a run that goes on writes it anew: what was found in its first frames is
+read from here, and drawn again.
+"""
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,20 +15,64 @@ from itertools import chain, count, islice, takewhile
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from seamseg.io.files import in_one_step
 from seamseg.io.journal import ItemOutput
 from seamseg.io.progress import progress_bar
 from seamseg.io.workers import done_in_threads
-from seamseg.predict.film_files import OVERLAY_FILE, remove_records
-from seamseg.predict.frame_records import FrameRecords
-from seamseg.predict.job import Job
 from seamseg.predict.outputs import OutputWriter
 from seamseg.predict.pipeline import Predicted, num_threads, overlapped
+from seamseg.predict.results_folder import OVERLAY_FILE, RECORDS_FOLDER, Job, remove_records
 from seamseg.predict.video_file import Video, VideoWriter
 from seamseg.structures import PanopticSegmentation
 from seamseg.visualization.images import Picture
 from seamseg.visualization.overlay import draw_overlay
+
+
+class FrameRecords:
+    """A hidden folder with a small file for every frame.
+
+    Args:
+        folder: of the results.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / RECORDS_FOLDER
+
+    def write(self, name: str, segmentation: PanopticSegmentation) -> None:
+        """Keeps what was found in a frame.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        in_one_step(self._path(name), lambda path: _save(path, segmentation))
+
+    def holds(self, name: str) -> bool:
+        """Whether a frame has a file; a power cut can leave one of a size of 0."""
+        path = self._path(name)
+        return path.is_file() and path.stat().st_size > 0
+
+    def read(self, name: str) -> PanopticSegmentation | None:
+        """What was found in a frame; None if its file is damaged."""
+        try:
+            with np.load(self._path(name)) as arrays:
+                found = {key: torch.from_numpy(arrays[key]) for key in ("ids", "classes", "scores", "crowd")}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            return None
+        return PanopticSegmentation(found["ids"].long(), found["classes"], found["scores"], found["crowd"])
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.npz"
+
+
+def _save(path: Path, found: PanopticSegmentation) -> None:
+    ids = found.ids.numpy().astype(np.int32)
+    with path.open("wb") as file:
+        np.savez_compressed(
+            file, ids=ids, classes=found.classes.numpy(), scores=found.scores.numpy(), crowd=found.crowd.numpy()
+        )
 
 
 @dataclass(frozen=True)

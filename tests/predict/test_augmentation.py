@@ -11,7 +11,7 @@ from tiny_network import NUM_STUFF, tiny_network
 
 from seamseg.builders import build_fusion, build_input_transform
 from seamseg.predict import Predictor
-from seamseg.predict.augmentation import Augmentation, Pass, join_passes
+from seamseg.predict.predictor import Augmentation, Pass, join_passes
 from seamseg.structures import Detections, SemanticLogits
 
 CPU = torch.device("cpu")

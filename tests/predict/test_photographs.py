@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.predict.photographs import find_photographs, image_folder, result_names
+from seamseg.predict.images import find_photographs, image_folder, result_names
 
 
 def test_names_of_results_are_unique(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from seamseg.io.journal import ItemOutput
-from seamseg.predict.photographs import Photograph
+from seamseg.predict.images import Photograph
 from seamseg.predict.results_folder import ResultsFolder, Unreadable
 from seamseg.structures import Categories, Category
 
