@@ -21,9 +21,9 @@ from benchmarks.made_up import CATEGORIES, made_up_batch, small_experiment, smal
 from benchmarks.traffic import Collective, collectives_of
 from seamseg.builders import build_initialised_network
 from seamseg.config import Experiment, parse_experiment
+from seamseg.engine.train import parallel
 from seamseg.networks import PanopticNet
 from seamseg.ops.collectives import gather_objects, largest_over_ranks
-from seamseg.train import parallel
 
 SIDES = ("active", "masked", "peer")
 """Ours in both modes of `norm.sync`, and torch.nn.SyncBatchNorm."""

@@ -23,7 +23,7 @@ from benchmarks.table import Row
 from benchmarks.timing import medians, timed
 from seamseg.data.formats.coco_json import open_annotation, open_results
 from seamseg.metrics.scores import Scores
-from seamseg.score import score_files
+from seamseg.score.files import score_files
 
 NUM_CLASSES, NUM_STUFF = 19, 11
 SLOW_ROUNDS = 3  # of panopticapi, which takes up to half a minute

@@ -16,6 +16,7 @@ from torch import distributed as dist
 
 from benchmarks.made_up import KINDS, MadeUpBatches, made_up_batch, small_experiment, small_network
 from seamseg.builders.training import build_optimizer
+from seamseg.engine.train import Optimisation, Pace, Trainer
 from seamseg.networks import PanopticNet
 from seamseg.ops import collectives
 from seamseg.runtime.allocator import keep_freed_memory
@@ -25,7 +26,6 @@ from seamseg.runtime.position import Position
 from seamseg.runtime.precision import Precision
 from seamseg.runtime.stopping import StopRequest
 from seamseg.structures import Batch
-from seamseg.train import Optimisation, Pace, Trainer
 
 SECONDS = 120
 """Longest wait of a rank for the others; more is taken for a hang."""

@@ -20,10 +20,10 @@ from torch import Tensor, distributed, nn
 from seamseg.builders import build_evaluation_loader, build_fusion, build_initialised_network, open_split
 from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
-from seamseg.evaluate import ScoredImage, evaluate, left_out
+from seamseg.engine.evaluate import ScoredImage, evaluate, left_out
+from seamseg.engine.gallery import Album
 from seamseg.metrics.scores import Scores
 from seamseg.runtime.distributed import Process
-from seamseg.show.album import Album
 from seamseg.structures import Batch, Categories, PackedSequence, Predictions, pad_images
 
 CPU = torch.device("cpu")

@@ -14,19 +14,19 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
 from tiny_training import ALONE
 
-import seamseg.record
+import seamseg.engine.record
 from seamseg.builders import build_trainer
 from seamseg.config import save_experiment
+from seamseg.engine.record import RunRecord
+from seamseg.engine.train import Trainer
 from seamseg.export.model_folder import load_model_file
 from seamseg.metrics.analysis import analyse
 from seamseg.metrics.panoptic_quality import Quality
 from seamseg.metrics.scores import Scores
-from seamseg.record import RunRecord
 from seamseg.runtime.checkpoint import load_checkpoint
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.log import read_metrics
 from seamseg.runtime.position import Position
-from seamseg.train import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def scores_of(pq: float) -> Scores:
 
 
 def scored(record: RunRecord, trainer: Trainer, position: Position, pq: float) -> float:
-    with mock.patch.object(seamseg.record, "evaluate", return_value=scores_of(pq)):
+    with mock.patch.object(seamseg.engine.record, "evaluate", return_value=scores_of(pq)):
         return record.validate(trainer.network, position)
 
 

@@ -18,7 +18,7 @@ from panoptic_pairs import CATEGORIES, Side, empty_pairs, listed, random_pair, w
 from seamseg.data.formats.coco_json import open_annotation, open_results
 from seamseg.data.png import read_panoptic_png
 from seamseg.scenes import write_scenes
-from seamseg.score import FileScores, score_files
+from seamseg.score.files import FileScores, score_files
 
 EXACT = 1e-12
 

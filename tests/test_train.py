@@ -15,10 +15,10 @@ import torch
 from tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
 from tiny_training import Watcher, equal, tiny_trainer, trained
 
+from seamseg.engine.train import Pace, Trainer, step_generator
 from seamseg.runtime.finite import astray
 from seamseg.runtime.position import Position
 from seamseg.structures import LossSum
-from seamseg.train import Pace, Trainer, step_generator
 
 
 @pytest.fixture(scope="module")

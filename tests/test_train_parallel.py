@@ -11,9 +11,9 @@ from ranks import on_ranks
 from tiny_network import scenes, tiny_network
 from torch import Tensor
 
+from seamseg.engine.train import parallel
 from seamseg.modules.abn import InPlaceABNSync
 from seamseg.modules.norm import Norm, NormName, ranks_learn_apart
-from seamseg.train import parallel
 
 
 def on_one_rank(rank: int) -> dict[str, Tensor]:

@@ -17,11 +17,11 @@ from tiny_training import Watcher
 from torch import distributed as dist
 
 from seamseg.builders import build_trainer
+from seamseg.engine.train import Trainer
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process, from_first
 from seamseg.runtime.position import Position
 from seamseg.structures import LossSum
-from seamseg.train import Trainer
 
 EPOCHS = 2
 

@@ -10,8 +10,8 @@ import torch
 from tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
 from tiny_training import Watcher, tiny_trainer
 
+from seamseg.engine.train import Trainer
 from seamseg.runtime.position import Position
-from seamseg.train import Trainer
 
 
 @pytest.fixture(scope="module")

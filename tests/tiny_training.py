@@ -18,13 +18,13 @@ from tiny_experiment import STUFF, THINGS
 
 from seamseg.builders import build_trainer
 from seamseg.config import Experiment
+from seamseg.engine.train import Trainer
 from seamseg.networks import PanopticNet
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.position import Position
 from seamseg.runtime.stopping import StopRequest
 from seamseg.structures import Categories, Category
-from seamseg.train import Trainer
 
 ALONE = Process(0, 1, torch.device("cpu"))
 CATEGORIES = Categories(

@@ -15,8 +15,9 @@ from seamseg.config.training import PolySchedule, SGDSettings, StepSchedule
 from seamseg.data.formats.panoptic_dataset import AnnotatedImages
 from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
+from seamseg.engine.record import RunRecord
+from seamseg.engine.train import Optimisation, Pace, Trainer, steps_per_epoch
 from seamseg.networks import PanopticNet
-from seamseg.record import RunRecord
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.optimizer import (
@@ -31,7 +32,6 @@ from seamseg.runtime.optimizer import (
 from seamseg.runtime.position import Position
 from seamseg.runtime.precision import Precision
 from seamseg.structures import Categories
-from seamseg.train import Optimisation, Pace, Trainer, steps_per_epoch
 
 MOST_DIFFERENCES = 5
 """Number of differences between the categories of two splits that an error names."""

@@ -16,14 +16,14 @@ from seamseg.cli.score_tables import HELP, print_scores, write_analysis
 from seamseg.data.formats.category_match import kind_notes
 from seamseg.data.formats.open import FORMATS
 from seamseg.data.images import BrokenImageError
-from seamseg.evaluate import evaluate, left_out
+from seamseg.engine.evaluate import evaluate, left_out
+from seamseg.engine.gallery import Album, WorstAlbum
 from seamseg.io.files import write_text
 from seamseg.io.progress import progress_bar
 from seamseg.metrics.analysis import NUM_WORST
 from seamseg.metrics.scores import Scores
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import started
-from seamseg.show.album import Album, WorstAlbum
 from seamseg.structures import Categories, Unreadable
 from seamseg.visualization.images import write_image
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from seamseg.cli.score_tables import HELP, WORST_WIDTH, image_table, print_scores, write_analysis
 from seamseg.data.formats.coco_json import PanopticFiles, open_annotation, open_results
+from seamseg.engine.gallery import file_sheet
 from seamseg.io.files import write_text
 from seamseg.io.progress import progress_bar
 from seamseg.metrics.scores import Scores
-from seamseg.score import WrongArea, score_files
-from seamseg.show.files import file_sheet
+from seamseg.score.files import WrongArea, score_files
 
 
 def add_parser(verbs: Any) -> None:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from seamseg.cli.output import plain_console
+from seamseg.engine.analysis_pictures import analysis_pictures
 from seamseg.io.files import write_text
 from seamseg.metrics.analysis import Analysis
 from seamseg.metrics.scores import Scores, json_lines, percent
-from seamseg.show.analysis import analysis_pictures
 from seamseg.structures import ImageId
 from seamseg.visualization.images import Picture, write_image
 

@@ -19,7 +19,7 @@ from seamseg.report.images import read_photograph
 from seamseg.report.material import ReportImage
 from seamseg.report.segments import as_segmentation, mean_object_score, side_record
 from seamseg.report.verdicts import ImageVerdicts, SideVerdicts, Verdict, judge_segments
-from seamseg.score import image_overlaps, read_segments
+from seamseg.score.files import image_overlaps, read_segments
 from seamseg.structures import VOID, Categories, PanopticSegmentation, Size
 from seamseg.visualization.images import Picture, resize_picture, resize_segmentation
 from seamseg.visualization.overlay import draw_overlay

@@ -30,7 +30,7 @@ from seamseg.report.image_files import (
 )
 from seamseg.report.material import ReportMaterial
 from seamseg.report.verdicts import Verdict
-from seamseg.score import score_files
+from seamseg.score.files import score_files
 from seamseg.structures import ImageId
 
 _TRUE_ERRORS = (Verdict.MISSED, Verdict.WRONG_CLASS, Verdict.BADLY_CUT)

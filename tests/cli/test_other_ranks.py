@@ -28,10 +28,10 @@ import seamseg.cli.train
 from seamseg.builders import build_trainer
 from seamseg.cli import main
 from seamseg.data.transforms import Normalize
+from seamseg.engine.train import Trainer
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.log import read_metrics
 from seamseg.structures import Batch
-from seamseg.train import Trainer
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,7 @@ from tiny_experiment import tiny_experiment, write_tiny_splits
 
 import seamseg
 import seamseg.cli.train
-import seamseg.record
+import seamseg.engine.record
 from seamseg.config import load_experiment, parse_experiment
 from seamseg.export.model_folder import load_model_file
 from seamseg.runtime.checkpoint import load_checkpoint
@@ -331,7 +331,7 @@ def test_a_full_disk_ends_with_a_sentence_and_keeps_the_last_checkpoint(
     stopped_run(command, config, tmp_path / "stopped", monkeypatch)
     (tmp_path / "stopped" / "checkpoint-00000002.pt").unlink()
     with file_size_limit(800_000), monkeypatch.context() as patch:
-        patch.setattr(seamseg.record, "save_model", lambda path, model: None)
+        patch.setattr(seamseg.engine.record, "save_model", lambda path, model: None)
         ended = command("train", config, "--run-dir", tmp_path / "stopped", "--resume")
     assert ended.code == 2
     said = ended.err.splitlines()[-1]

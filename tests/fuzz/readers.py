@@ -28,7 +28,7 @@ from seamseg.data.png import read_label_map, read_panoptic_png
 from seamseg.data.samplers import TrainBatches
 from seamseg.data.transforms import InputTransform, TrainTransform
 from seamseg.ops.id_maps import read_id_png
-from seamseg.score import score_files
+from seamseg.score.files import score_files
 
 LONGEST_SENTENCE = 1000
 Reader = tuple[str, Callable[[], object]]

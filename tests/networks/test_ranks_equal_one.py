@@ -20,6 +20,7 @@ from torch import distributed as dist
 
 from benchmarks.made_up import MadeUpBatches
 from seamseg.algos.losses import mean_of_all_ranks
+from seamseg.engine.train import Optimisation, Pace, Trainer
 from seamseg.modules.norm import Norm
 from seamseg.networks import PanopticNet
 from seamseg.ops.collectives import Sync
@@ -29,7 +30,6 @@ from seamseg.runtime.position import Position
 from seamseg.runtime.precision import Precision
 from seamseg.runtime.stopping import StopRequest
 from seamseg.structures import Batch, GroundTruth, PackedSequence
-from seamseg.train import Optimisation, Pace, Trainer
 
 CPU = torch.device("cpu")
 LOSSES = ("rpn_objectness", "rpn_boxes", "roi_classes", "roi_boxes", "roi_masks", "semantic")

@@ -15,7 +15,7 @@ from seamseg.metrics.matching import match
 from seamseg.metrics.overlaps import Overlaps
 from seamseg.metrics.segments import Segments
 from seamseg.report.verdicts import Verdict, judge_segments
-from seamseg.score import image_overlaps
+from seamseg.score.files import image_overlaps
 from seamseg.structures import VOID, Categories
 
 CLASS_OF = Categories.from_list(CATEGORIES).class_of_original_id

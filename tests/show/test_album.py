@@ -11,9 +11,9 @@ import torch
 from ranks import on_ranks
 
 from seamseg.algos.fusion import FusedImage
-from seamseg.evaluate import ScoredImage
+from seamseg.engine.evaluate import ScoredImage
+from seamseg.engine.gallery import Album, WorstAlbum, smaller
 from seamseg.metrics.segments import Segments
-from seamseg.show.album import Album, WorstAlbum, smaller
 from seamseg.structures import VOID, Categories, Category, Detections, PanopticSegmentation
 
 CATEGORIES = Categories((Category("sky", False, (0, 0, 255), 1), Category("car", True, (255, 0, 0), 2)))

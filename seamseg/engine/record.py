@@ -11,7 +11,10 @@ import numpy as np
 from seamseg.algos.fusion import PanopticFusion
 from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
-from seamseg.evaluate import evaluate, left_out
+from seamseg.engine.analysis_pictures import analysis_pictures
+from seamseg.engine.evaluate import evaluate, left_out
+from seamseg.engine.gallery import Album, WorstAlbum
+from seamseg.engine.train import Trainer
 from seamseg.export.model_file import MODEL_FILE, SETTINGS_FILE, ModelFile, save_model
 from seamseg.io.files import write_text
 from seamseg.io.progress import Advance
@@ -22,10 +25,7 @@ from seamseg.runtime.checkpoint import add_checkpoint
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.log import RunLog
 from seamseg.runtime.position import Position
-from seamseg.show.album import Album, WorstAlbum
-from seamseg.show.analysis import analysis_pictures
 from seamseg.structures import Categories
-from seamseg.train import Trainer
 from seamseg.visualization.overlay import draw_overlay
 
 Triple = tuple[float, float, float]

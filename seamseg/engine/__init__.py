@@ -1,0 +1,1 @@
+"""The loops: training, evaluation, and the record of a run."""

@@ -1,0 +1,1 @@
+"""Scores of result files against annotation files, without a model."""

@@ -1,1 +1,0 @@
-"""Scores and scored images as pictures for people."""
