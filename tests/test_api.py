@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from odd_images import turned
 from PIL import Image
-from tiny_experiment import narrow_body, tiny_experiment
+from support.odd_images import turned
+from support.tiny_experiment import narrow_body, tiny_experiment
 
 import seamseg
 from seamseg.api import load_model

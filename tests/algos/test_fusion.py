@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fusion_cases import Scene, check_scene, scenes
 from hypothesis import given, settings
 from oracles import fusion as oracle
+from support.fusion_cases import Scene, check_scene, scenes
 from torch import Tensor
 
 from seamseg.algos.fusion import PanopticFusion, RenumberedFusion, fuse

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_experiment import narrow_body
+from support.tiny_experiment import narrow_body
 
 from benchmarks import predict
 from benchmarks.data_sets import SPLIT, made_up

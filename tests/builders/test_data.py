@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_experiment import tiny_experiment, write_tiny_splits
+from support.tiny_experiment import tiny_experiment, write_tiny_splits
 
 from seamseg.builders import build_evaluation_loader, build_input_transform, build_training_loader, open_split
 from seamseg.data.images import BrokenImageError

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
-from tiny_training import ALONE
+from support.tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
+from support.tiny_training import ALONE
 from torch import nn
 
 from seamseg.builders import build_trainer

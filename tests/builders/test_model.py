@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_experiment import narrow_body, tiny_experiment
+from support.tiny_experiment import narrow_body, tiny_experiment
 
 from seamseg.builders import build_initialised_network, load_model
 from seamseg.config import save_experiment

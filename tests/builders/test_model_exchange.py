@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from published_archive import SMALL, metadata, small_archive, small_experiment, small_network, write_archive
-from tiny_experiment import narrow_body, tiny_experiment
+from support.published_archive import SMALL, metadata, small_archive, small_experiment, small_network, write_archive
+from support.tiny_experiment import narrow_body, tiny_experiment
 
 from seamseg.builders import build_initialised_network, export_model, import_model, load_model
 from seamseg.config import Experiment, save_experiment

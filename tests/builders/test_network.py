@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_experiment import narrow_body, tiny_experiment
+from support.tiny_experiment import narrow_body, tiny_experiment
 from torchvision import models
 
 from seamseg.builders import build_fusion, build_initialised_network, build_network

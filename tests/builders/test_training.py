@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_dataset import write_tiny_panoptic
-from tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
-from tiny_network import tiny_network
-from tiny_training import ALONE, CATEGORIES, Watcher, tiny_trainer
+from support.tiny_dataset import write_tiny_panoptic
+from support.tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
+from support.tiny_network import tiny_network
+from support.tiny_training import ALONE, CATEGORIES, Watcher, tiny_trainer
 
 from seamseg.builders import build_trainer
 from seamseg.builders.training import build_learning_rate, build_optimizer

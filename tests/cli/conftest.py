@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from tiny_experiment import narrow_body, write_tiny_config, write_tiny_splits
+from support.tiny_experiment import narrow_body, write_tiny_config, write_tiny_splits
 
 from seamseg.cli import main
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import cv2
 import pytest
-from tiny_dataset import TinyDataset, write_tiny_panoptic
+from support.tiny_dataset import TinyDataset, write_tiny_panoptic
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from panoptic_pairs import Side, listed, write_side
+from support.panoptic_pairs import Side, listed, write_side
 
 from seamseg.cli import main
 

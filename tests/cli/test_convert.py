@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from tiny_dataset import write_tiny_panoptic
+from support.tiny_dataset import write_tiny_panoptic
 
 from seamseg.cli import convert
 from seamseg.data.formats.coco import CocoPanoptic

@@ -10,7 +10,7 @@ from typing import Any
 
 import cv2
 import pytest
-from tiny_dataset import write_tiny_panoptic
+from support.tiny_dataset import write_tiny_panoptic
 
 from seamseg.export.model_file import ModelFile, save_model
 from seamseg.export.model_folder import load_model_file

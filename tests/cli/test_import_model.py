@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from published_archive import SMALL, metadata, small_archive, small_network, write_archive, write_zip
+from support.published_archive import SMALL, metadata, small_archive, small_network, write_archive, write_zip
 
 from seamseg.builders import load_model
 

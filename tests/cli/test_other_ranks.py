@@ -18,9 +18,9 @@ from unittest import mock
 
 import pytest
 import torch
-from ranks import on_ranks
-from tiny_dataset import write_tiny_panoptic
-from tiny_experiment import narrow_body, write_tiny_config
+from support.ranks import on_ranks
+from support.tiny_dataset import write_tiny_panoptic
+from support.tiny_experiment import narrow_body, write_tiny_config
 from torch import distributed as dist
 
 import seamseg.builders.training

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from odd_images import odd_images, vast_png
+from support.odd_images import odd_images, vast_png
 
 from seamseg.builders import load_model
 from seamseg.data.formats.coco_json import read_index

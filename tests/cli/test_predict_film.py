@@ -13,8 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from command_processes import COMMAND, environment
-from full_disk import file_size_limit
+from support.command_processes import COMMAND, environment
+from support.full_disk import file_size_limit
 
 from seamseg.predict import pipeline
 from seamseg.predict.video_file import Video

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from command_processes import COMMAND, environment
+from support.command_processes import COMMAND, environment
 
 KINDS = "overlay,panoptic,semantic,instances,raw"
 NUM_IMAGES, NUM_KILLS = 40, 3

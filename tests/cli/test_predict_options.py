@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from command_processes import COMMAND, environment
-from full_disk import file_size_limit
 from pycocotools import mask as coco_mask
+from support.command_processes import COMMAND, environment
+from support.full_disk import file_size_limit
 
 from seamseg.builders import load_model
 from seamseg.data.png import read_panoptic_png

@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from command_processes import COMMAND, environment
-from tiny_experiment import write_tiny_config, write_tiny_splits
+from support.command_processes import COMMAND, environment
+from support.tiny_experiment import write_tiny_config, write_tiny_splits
 
 from seamseg.runtime.log import read_metrics
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from drawn_predictions import DrawnPredictions, write_drawn_predictions
+from support.drawn_predictions import DrawnPredictions, write_drawn_predictions
 
 
 @pytest.fixture

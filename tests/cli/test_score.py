@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from panoptic_pairs import Side, listed, write_side
+from support.panoptic_pairs import Side, listed, write_side
 
 from seamseg.cli import main
 

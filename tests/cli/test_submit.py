@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from predicted_folder import edit_predictions, unpacked, write_predictions
+from support.predicted_folder import edit_predictions, unpacked, write_predictions
 
 from seamseg.data.labels.cityscapes import CITYSCAPES
 from seamseg.data.png import read_panoptic_png

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import torch
-from full_disk import file_size_limit
-from tiny_experiment import tiny_experiment, write_tiny_splits
+from support.full_disk import file_size_limit
+from support.tiny_experiment import tiny_experiment, write_tiny_splits
 
 import seamseg
 import seamseg.cli.train

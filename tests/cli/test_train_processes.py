@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_processes import COMMAND, environment
-from tiny_experiment import write_tiny_config
+from support.command_processes import COMMAND, environment
+from support.tiny_experiment import write_tiny_config
 
 from seamseg.runtime.checkpoint import load_checkpoint, newest_checkpoint
 from seamseg.runtime.log import read_metrics

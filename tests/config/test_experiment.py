@@ -6,7 +6,7 @@ from typing import Any
 
 import pydantic
 import pytest
-from tiny_experiment import tiny_experiment
+from support.tiny_experiment import tiny_experiment
 
 from seamseg.config import Experiment, parse_experiment
 

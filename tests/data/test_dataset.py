@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from oracles.segment_boxes import segment_boxes
-from tiny_dataset import write_tiny_panoptic
+from support.tiny_dataset import write_tiny_panoptic
 
 from seamseg.data.dataset import EvaluationDataset, SampleKey, TrainDataset, sample_generator
 from seamseg.data.formats.coco import CocoPanoptic, DataWarning

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from legacy_folder import write_legacy
-from tiny_dataset import TinyDataset, write_tiny_panoptic
+from support.legacy_folder import write_legacy
+from support.tiny_dataset import TinyDataset, write_tiny_panoptic
 
 from seamseg.check.check import check_data_set
 from seamseg.convert.detection import segments_of_objects

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_dataset import TinyDataset, write_tiny_panoptic
+from support.tiny_dataset import TinyDataset, write_tiny_panoptic
 from torch.utils.data import Dataset
 
 from seamseg.data.color_jitter import ColorJitter

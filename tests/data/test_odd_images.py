@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from odd_images import PIXELS, SIZE, OddImage, odd_images, turned, vast_png
-from tiny_dataset import TinyDataset, write_tiny_panoptic
+from support.odd_images import PIXELS, SIZE, OddImage, odd_images, turned, vast_png
+from support.tiny_dataset import TinyDataset, write_tiny_panoptic
 
 from seamseg.check.check import check_data_set
 from seamseg.data.dataset import SampleKey, TrainDataset

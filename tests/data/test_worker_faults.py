@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_processes import environment
+from support.command_processes import environment
 from torch.utils.data import Dataset
 
 from seamseg.data.dataset import SampleKey

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny_experiment import narrow_body, tiny_experiment
+from support.tiny_experiment import narrow_body, tiny_experiment
 
 from seamseg.builders import build_initialised_network
 from seamseg.cli import main

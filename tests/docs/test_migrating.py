@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from legacy_folder import write_legacy
-from published_archive import VISTAS, metadata, write_archive
-from tiny_experiment import NARROW, narrow_body
-from vistas_folder import write_vistas
+from support.legacy_folder import write_legacy
+from support.published_archive import VISTAS, metadata, write_archive
+from support.tiny_experiment import NARROW, narrow_body
+from support.vistas_folder import write_vistas
 
 import seamseg.cli
 from seamseg.builders import build_network, open_split

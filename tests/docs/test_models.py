@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from published_archive import SMALL, metadata, small_network, write_archive
-from tiny_experiment import narrow_body, write_tiny_config, write_tiny_splits
+from support.published_archive import SMALL, metadata, small_network, write_archive
+from support.tiny_experiment import narrow_body, write_tiny_config, write_tiny_splits
 
 import seamseg.cli
 from seamseg.export.model_folder import ALL_FILES, is_model_folder

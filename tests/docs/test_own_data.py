@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny_experiment import narrow_body
+from support.tiny_experiment import narrow_body
 
 from seamseg.cli import main
 from seamseg.data.formats.coco import CocoPanoptic

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny_experiment import narrow_body, tiny_experiment
+from support.tiny_experiment import narrow_body, tiny_experiment
 from torch.distributed.run import get_args_parser
 
 import seamseg.cli

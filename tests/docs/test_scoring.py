@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from panoptic_pairs import Side, listed, write_side
-from predicted_folder import write_predictions
+from support.panoptic_pairs import Side, listed, write_side
+from support.predicted_folder import write_predictions
 
 from seamseg.cli import main
 from seamseg.cli.submit import KINDS

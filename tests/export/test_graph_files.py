@@ -11,9 +11,9 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from golden_network import Golden
 from oracles.norm import stir
-from tiny_network import tiny_network
+from support.golden_network import Golden
+from support.tiny_network import tiny_network
 from torch import Tensor
 from torch.nn import functional
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fusion_cases import NUM_STUFF, Scene, scenes
 from hypothesis import given, settings
 from oracles import fusion as oracle
+from support.fusion_cases import NUM_STUFF, Scene, scenes
 from torch import Tensor
 
 from seamseg.algos.fusion import fuse as native_fuse

@@ -12,8 +12,8 @@ import msgpack
 import pytest
 import torch
 import yaml
-from published_archive import VISTAS, metadata, published_files, snapshot, torch_bytes, write_zip
-from tiny_network import NUM_STUFF, NUM_THINGS, tiny_network
+from support.published_archive import VISTAS, metadata, published_files, snapshot, torch_bytes, write_zip
+from support.tiny_network import NUM_STUFF, NUM_THINGS, tiny_network
 
 from seamseg.export.published import load_published, read_metadata, read_snapshot
 from seamseg.structures import Category

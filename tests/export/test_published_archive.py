@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from published_archive import write_zip
+from support.published_archive import write_zip
 
 from seamseg.export import published_archive
 from seamseg.export.published_archive import LIMITS, holds_published, open_published

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from published_archive import VISTAS
+from support.published_archive import VISTAS
 
 from seamseg.config import Experiment, differing_keys, load_experiment, parse_experiment, settings_file
 from seamseg.config.load import known_keys

@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from odd_images import PIXELS, odd_images, opencv, pillow
+from support.odd_images import PIXELS, odd_images, opencv, pillow
 
 SIZE = (40, 56)
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from legacy_folder import write_legacy
 from PIL import Image
-from tiny_dataset import TinyDataset, write_tiny_panoptic
-from vistas_folder import write_vistas
+from support.legacy_folder import write_legacy
+from support.tiny_dataset import TinyDataset, write_tiny_panoptic
+from support.vistas_folder import write_vistas
 
 from fuzz.seeds import SIZE
 from seamseg.data.png import write_panoptic_png

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from golden_network import NUM_IMAGES, NUM_STUFF, NUM_THINGS, Golden
-from published_archive import VISTAS, metadata, write_archive
+from support.golden_network import NUM_IMAGES, NUM_STUFF, NUM_THINGS, Golden
+from support.published_archive import VISTAS, metadata, write_archive
 from torch import Tensor
 
 from seamseg.algos.fusion import FusedImage

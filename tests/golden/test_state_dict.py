@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from golden_network import Golden
+from support.golden_network import Golden
 from torch import Tensor
 
 from seamseg.export.published import read_snapshot

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from golden_network import NUM_IMAGES, NUM_STUFF, NUM_THINGS, Golden
+from support.golden_network import NUM_IMAGES, NUM_STUFF, NUM_THINGS, Golden
 from torch import Tensor
 
 from seamseg.metrics.confusion import ConfusionMatrix

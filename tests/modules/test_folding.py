@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from oracles.norm import activate, stir
-from tiny_network import scenes, tiny_network
+from support.tiny_network import scenes, tiny_network
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 

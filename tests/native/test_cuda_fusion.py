@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fusion_cases import CLASS_SHAPES, Scene, exact_scores, scenes
 from hypothesis import given, settings
+from support.fusion_cases import CLASS_SHAPES, Scene, exact_scores, scenes
 
 from seamseg.algos.fusion import fuse
 from seamseg.ops.fusion import class_map, paste_mask

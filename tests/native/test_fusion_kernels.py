@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from fusion_cases import (
+from hypothesis import given, settings
+from native.fusion_kernels import TYPES, FusionKernels
+from native.harness import build
+from support.fusion_cases import (
     CLASS_SHAPES,
     Scene,
     check_classes,
@@ -17,9 +20,6 @@ from fusion_cases import (
     scenes,
     special_scores,
 )
-from hypothesis import given, settings
-from native.fusion_kernels import TYPES, FusionKernels
-from native.harness import build
 from torch import Tensor
 
 from seamseg.algos.fusion import fuse

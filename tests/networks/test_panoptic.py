@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from tiny_network import NUM_STUFF, NUM_THINGS, scenes, tiny_network
+from support.tiny_network import NUM_STUFF, NUM_THINGS, scenes, tiny_network
 
 from seamseg.networks import PanopticNet
 from seamseg.structures import GroundTruth, Losses, PackedSequence

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import pytest
 import torch
 from oracles.parts import losses_of_parts, mean_of_parts
-from ranks import on_ranks
-from tiny_network import scenes, tiny_network
+from support.ranks import on_ranks
+from support.tiny_network import scenes, tiny_network
 from torch import Tensor
 from torch import distributed as dist
 

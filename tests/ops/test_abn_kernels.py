@@ -7,11 +7,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-import abn_cases
 import numpy as np
 import pytest
 import torch
-from abn_cases import (
+from oracles import inplace_abn as oracle
+from support import abn_cases
+from support.abn_cases import (
     ACTIVATIONS,
     SHAPES,
     TYPES,
@@ -26,7 +27,6 @@ from abn_cases import (
     large_cases,
     sums_type,
 )
-from oracles import inplace_abn as oracle
 
 from seamseg.ops import abn_kernels, native
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from abn_cases import ACTIVATIONS, EPS, TYPES, Case, a_layer, check_layer, draw, laid_out, sums_type
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.abn_cases import ACTIVATIONS, EPS, TYPES, Case, a_layer, check_layer, draw, laid_out, sums_type
 from torch import Tensor
 
 from benchmarks.memory import peak_bytes

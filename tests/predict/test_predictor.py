@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny_experiment import narrow_body, tiny_experiment
-from tiny_network import NUM_STUFF, tiny_network
+from support.tiny_experiment import narrow_body, tiny_experiment
+from support.tiny_network import NUM_STUFF, tiny_network
 
 from seamseg.builders import build_fusion, build_input_transform
 from seamseg.predict import Predictor

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_page import until
-from drawn_predictions import NAMES, write_drawn_predictions
+from support.browser_page import until
+from support.drawn_predictions import NAMES, write_drawn_predictions
 
 from seamseg.report import open_material, write_report
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_page import until
-from drawn_predictions import CUT, FOUND, HEIGHT, INVENTED, LOST, WIDTH, WRONG, Box
+from support.browser_page import until
+from support.drawn_predictions import CUT, FOUND, HEIGHT, INVENTED, LOST, WIDTH, WRONG, Box
 
 CLEAR = [0, 0, 0, 0]
 

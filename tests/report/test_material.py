@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drawn_predictions import NAMES, DrawnPredictions, write_drawn_predictions
+from support.drawn_predictions import NAMES, DrawnPredictions, write_drawn_predictions
 
 from seamseg.report import open_material, write_report
 

@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from drawn_predictions import CUT, FOUND, INVENTED, LOST, WRONG, write_drawn_predictions
-from panoptic_pairs import CATEGORIES, Side, empty_pairs, random_pair
+from support.drawn_predictions import CUT, FOUND, INVENTED, LOST, WRONG, write_drawn_predictions
+from support.panoptic_pairs import CATEGORIES, Side, empty_pairs, random_pair
 
 from seamseg.data.formats.coco_json import open_annotation, open_results
 from seamseg.metrics.matching import match

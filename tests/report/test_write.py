@@ -11,8 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from drawn_predictions import HEIGHT, WIDTH, DrawnPredictions, write_drawn_predictions
-from odd_images import turned
+from support.drawn_predictions import HEIGHT, WIDTH, DrawnPredictions, write_drawn_predictions
+from support.odd_images import turned
 
 from seamseg.cli import main
 from seamseg.data.images import read_image

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from full_disk import file_size_limit
+from support.full_disk import file_size_limit
 
 from seamseg.runtime.checkpoint import Checkpoint, _seal, check_seal, load_checkpoint, save_checkpoint, why_unusable
 from seamseg.runtime.position import Position, Stretch

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from full_disk import file_size_limit
+from support.full_disk import file_size_limit
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from seamseg.runtime.log import METRICS_FILE, TENSORBOARD_FOLDER, RunLog, read_metrics

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 import pytest
 import torch
-from tiny_network import tiny_network
+from support.tiny_network import tiny_network
 from torch import nn
 
 from seamseg.modules.norm import NormName

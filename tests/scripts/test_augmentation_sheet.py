@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import cv2
-from tiny_dataset import write_tiny_panoptic
+from support.tiny_dataset import write_tiny_panoptic
 
 ROOT = Path(__file__).resolve().parents[2]
 

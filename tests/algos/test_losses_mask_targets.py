@@ -1,0 +1,73 @@
+"""What masks should show, drawn by hand and one position at a time."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from oracles import mask_targets as oracle
+from support.drawn_truth import drawn
+from torch import Tensor
+
+from seamseg.algos.losses import IGNORED, mask_targets
+
+
+def targets(ids: Tensor, box: list[float], segment: int, size: int, void_is_background: bool = False) -> list[str]:
+    found = mask_targets(ids, torch.tensor([box]), torch.tensor([segment]), size, void_is_background)
+    return ["".join({1: "#", 0: ".", IGNORED: "?"}[int(pixel)] for pixel in row) for row in found[0]]
+
+
+IDS = drawn("110022 113022 333022").ids
+
+
+def test_the_object_others_and_void() -> None:
+    assert targets(IDS, [0, 0, 2, 4], 1, 2) == ["#?", "#?"]
+    assert targets(IDS, [0, 0, 3, 6], 1, 3) == ["#?.", "#?.", ".?."]
+    assert targets(IDS, [1, 0, 3, 3], 3, 2) == [".#", "##"]
+
+
+def test_void_may_be_background() -> None:
+    assert targets(IDS, [0, 0, 3, 6], 1, 3, void_is_background=True) == ["#..", "#..", "..."]
+
+
+def test_positions_fall_into_the_pixel_around_them() -> None:
+    ids = drawn("12").ids
+    assert targets(ids, [0, 0, 1, 2], 1, 4) == ["##.."] * 4
+    assert targets(ids, [0, 0.4, 1, 1.4], 1, 2) == ["#.", "#."]
+    assert targets(ids, [0, 0.6, 1, 1.6], 1, 2) == ["#.", "#."]
+    assert targets(ids, [0, 0.8, 1, 1.8], 1, 2) == ["..", ".."]
+
+
+def test_positions_beyond_the_image_read_its_border() -> None:
+    assert targets(drawn("12 12").ids, [-2, -2, 4, 4], 2, 6) == ["...###"] * 6
+
+
+def test_no_boxes_no_targets() -> None:
+    found = mask_targets(IDS, torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), 28, False)
+    assert (found.shape, found.dtype) == ((0, 28, 28), torch.int64)
+
+
+@pytest.mark.parametrize("void_is_background", [False, True])
+@pytest.mark.parametrize("seed", range(8))
+def test_equals_one_position_at_a_time(seed: int, void_is_background: bool) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    size = (28, 5)[seed % 2]
+    ids = torch.randint(0, 4, (17, 23), generator=generator)
+    corners = torch.rand(6, 2, 2, generator=generator) * 30 - 4
+    boxes = torch.cat([corners.amin(1), corners.amax(1)], dim=1)
+    segments = torch.randint(1, 4, (6,), generator=generator)
+    found = mask_targets(ids, boxes, segments, size, void_is_background)
+    for target, box, segment in zip(found, boxes.tolist(), segments.tolist(), strict=True):
+        expected = torch.tensor(oracle.mask_target(ids, box, segment, size, void_is_background))
+        assert torch.equal(target[away_from_edges(box, size)], expected[away_from_edges(box, size)])
+
+
+def away_from_edges(box: list[float], size: int) -> Tensor:
+    """Positions that single precision cannot put into another pixel."""
+    rows, columns = (
+        [abs(at - round(at)) > 1e-4 for i in range(size) for at in [low + (i + 0.5) / size * (high - low)]]
+        for low, high in ((box[0], box[2]), (box[1], box[3]))
+    )
+    assert math.prod([sum(rows), sum(columns)]) > 0.9 * size * size
+    return torch.tensor(rows)[:, None] & torch.tensor(columns)[None]

@@ -1,0 +1,254 @@
+"""Losses and detections of a head that says what it is told."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from oracles import losses as oracle
+from oracles.mask_targets import mask_target
+from oracles.matching import match_regions
+from oracles.shifts import encode
+from support.drawn_truth import Drawn, batch, painted
+from torch import Tensor
+
+from seamseg.algos.losses import RegionLosses
+from seamseg.algos.matching import RegionMatcher
+from seamseg.algos.roi import DetectionSelector, RegionNetwork
+from seamseg.algos.roi_pooling import RegionPooler
+from seamseg.structures import PackedSequence, PaddedImages
+
+SIZES = ((24, 32), (20, 17))
+PADDED = (24, 32)
+NUM_STUFF, NUM_THINGS, MASK_SIZE = 2, 3, 4
+WEIGHTS = (10, 10, 5, 5)
+
+
+class TalkingHead:
+    """Region r of a call gets row r of what it holds; remembers the features it was shown."""
+
+    def __init__(self, seed: int = 0, num_regions: int = 60) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.logits = torch.randn(num_regions, NUM_THINGS + 1, generator=generator).requires_grad_()
+        self.shifts = torch.randn(num_regions, NUM_THINGS, 4, generator=generator).requires_grad_()
+        self.mask_logits = torch.randn(num_regions, NUM_THINGS, MASK_SIZE, MASK_SIZE, generator=generator)
+        self.mask_logits.requires_grad_()
+        self.classified = self.masked = torch.zeros(0)
+        self.expected: tuple[int, int] | None = None
+
+    @contextlib.contextmanager
+    def expecting(self, num_regions: int, num_masks: int) -> Iterator[None]:
+        self.expected = (num_regions, num_masks)
+        yield
+        assert (len(self.classified), len(self.masked)) == self.expected, "each branch gets what was announced"
+
+    def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]:
+        self.classified = regions
+        return self.logits[: len(regions)], self.shifts[: len(regions)]
+
+    def masks(self, regions: Tensor) -> Tensor:
+        self.masked = regions
+        return self.mask_logits[: len(regions)]
+
+
+LEVELS = [
+    torch.randn(2, 1, *size, generator=torch.Generator().manual_seed(0)) for size in [(6, 8), (3, 4), (2, 2), (1, 1)]
+]
+
+
+def network(**settings: bool | float) -> RegionNetwork:
+    matcher = {"num_samples": 10**6, "positive_fraction": 1.0} | {
+        key: settings.pop(key) for key in ("background_images", "num_samples") if key in settings
+    }
+    return RegionNetwork(
+        RegionPooler(), RegionMatcher(**matcher), DetectionSelector(0.5, 0.05, 100), NUM_STUFF, MASK_SIZE, **settings
+    )
+
+
+def scene(size: tuple[int, int], kind: str) -> Drawn:
+    """Segments: 1 stuff, 2 and 3 things, 4 crowd of things; the rest void."""
+    ids = torch.zeros(size, dtype=torch.int64)
+    ids[:6] = 1
+    ids[2:10, 3:9] = 2
+    ids[5:16, 9:16] = 3
+    ids[15:, :9] = 4
+    keep = {"objects": [1, 2, 3, 4], "no objects": [1], "crowd": [4], "void": []}[kind]
+    return painted(torch.where(torch.isin(ids, torch.tensor(keep)), ids, 0), [0, 2, 4, 3], crowd=[4])
+
+
+def proposals(count: int = 20, seed: int = 0) -> PackedSequence:
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for height, width in SIZES:
+        corners = torch.rand(count, 2, 2, generator=generator) * torch.tensor([height, width])
+        near = torch.tensor([[2.0, 3, 10, 9], [5, 9, 16, 16]]) + torch.rand(2, 4, generator=generator)
+        found.append(torch.cat([near, torch.cat([corners.amin(1), corners.amax(1)], dim=1)]))
+    return PackedSequence(found)
+
+
+def train(head: TalkingHead, images: Sequence[Drawn], boxes: PackedSequence, **settings: bool | float) -> RegionLosses:
+    padded = PaddedImages(torch.zeros(2, 3, *PADDED), SIZES)
+    return network(**settings).train(head, LEVELS, boxes, padded, batch(images), torch.Generator().manual_seed(0))
+
+
+def numbers(losses: RegionLosses) -> list[float]:
+    return [float(loss.mean.detach()) for loss in (losses.classes, losses.boxes, losses.masks)]
+
+
+def expected_losses(
+    head: TalkingHead,
+    images: Sequence[Drawn],
+    boxes: PackedSequence,
+    background_images: bool = False,
+    void_is_background: bool = False,
+    masks_of_positives_only: bool = False,
+) -> list[float]:
+    truth, classes, shifts, masks = batch(images), [], [], []
+    row = num_positive = 0
+    for image, drawing in enumerate(images):
+        present = [segment for segment in (2, 3) if (drawing.ids == segment).any()]
+        objects = [truth.boxes.entry(image)[segment].tolist() for segment in present]
+        crowd = drawing.ids == 4
+        regions = match_regions(boxes.entry(image).tolist(), objects, crowd, background_images=background_images)
+        for box, index in regions.positives:
+            segment = present[index]
+            thing = int(drawing.classes[segment]) - NUM_STUFF
+            classes.append(oracle.cross_entropy(head.logits[row].tolist(), thing + 1))
+            for found, wanted, weight in zip(
+                head.shifts[row, thing].tolist(), encode(box, objects[index]), WEIGHTS, strict=True
+            ):
+                shifts.append(oracle.smooth_l1(found, wanted * weight, sigma=1))
+            target = mask_target(drawing.ids, box, segment, MASK_SIZE, void_is_background)
+            for y in range(MASK_SIZE):
+                for x in range(MASK_SIZE):
+                    if target[y][x] >= 0:
+                        mask_row = num_positive if masks_of_positives_only else row
+                        logit = float(head.mask_logits[mask_row, thing, y, x].detach())
+                        masks.append(oracle.binary_cross_entropy(logit, target[y][x]))
+            row += 1
+            num_positive += 1
+        for _ in regions.negatives:
+            classes.append(oracle.cross_entropy(head.logits[row].tolist(), 0))
+            row += 1
+    return [sum(classes) / max(row, 1), sum(shifts) / max(row, 1), sum(masks) / max(len(masks), 1)]
+
+
+@pytest.mark.parametrize("void_is_background", [False, True])
+@pytest.mark.parametrize("background_images", [False, True])
+@pytest.mark.parametrize(
+    "kinds",
+    [("objects", "objects"), ("objects", "no objects"), ("no objects", "objects"), ("crowd", "void"), ("void", "void")],
+)
+def test_losses_equal_loops_over_the_regions_of_the_batch(
+    kinds: tuple[str, str], background_images: bool, void_is_background: bool
+) -> None:
+    images = [scene(size, kind) for size, kind in zip(SIZES, kinds, strict=True)]
+    head, boxes = TalkingHead(), proposals()
+    options = {"background_images": background_images, "void_is_background": void_is_background}
+    found = numbers(train(head, images, boxes, **options))
+    assert found == pytest.approx(expected_losses(head, images, boxes, **options), rel=1e-4)
+    has_objects = "objects" in kinds
+    assert [loss > 0 for loss in found] == [has_objects or background_images, has_objects, has_objects]
+
+
+@pytest.mark.parametrize("kinds", [("no objects", "void"), ("crowd", "crowd")])
+def test_without_regions_everything_still_has_a_gradient(kinds: tuple[str, str]) -> None:
+    head = TalkingHead()
+    losses = train(head, [scene(size, kind) for size, kind in zip(SIZES, kinds, strict=True)], proposals())
+    assert numbers(losses) == [0, 0, 0]
+    (losses.classes.mean + losses.boxes.mean + losses.masks.mean).backward()
+    for values in (head.logits, head.shifts, head.mask_logits):
+        assert values.grad is not None
+        assert not values.grad.any()
+
+
+def test_both_branches_see_all_regions_as_one_batch() -> None:
+    head, images = TalkingHead(), [scene(size, "objects") for size in SIZES]
+    train(head, images, proposals(), num_samples=20)
+    assert len(head.classified) == 40
+    assert torch.equal(head.masked, head.classified)
+
+
+@pytest.mark.parametrize("kinds", [("objects", "objects"), ("no objects", "objects"), ("objects", "crowd")])
+def test_the_mask_branch_may_see_the_positives_alone(kinds: tuple[str, str]) -> None:
+    images = [scene(size, kind) for size, kind in zip(SIZES, kinds, strict=True)]
+    head, boxes, options = TalkingHead(), proposals(), {"masks_of_positives_only": True, "background_images": True}
+    losses = train(head, images, boxes, **options)
+    assert numbers(losses) == pytest.approx(expected_losses(head, images, boxes, **options), rel=1e-4)
+    assert 2 < len(head.masked) < len(head.classified)
+
+
+def detect(head: TalkingHead, boxes: list[list[list[float]]], **settings: float) -> list[PackedSequence]:
+    rows = PackedSequence(torch.tensor(image).reshape(-1, 4) for image in boxes)
+    return list(network(**settings).detect(head, LEVELS, rows, SIZES, PADDED))
+
+
+def sure_head(things: list[int]) -> TalkingHead:
+    """Region r certainly shows ``things[r]``, exactly in its box; its mask of class t holds t + r/10."""
+    head = TalkingHead()
+    with torch.no_grad():
+        head.shifts.zero_()
+        head.logits.fill_(-20)
+        for region, thing in enumerate(things):
+            head.logits[region, thing + 1] = 20 - region
+        head.mask_logits.copy_(torch.arange(float(NUM_THINGS)).reshape(1, -1, 1, 1).expand_as(head.mask_logits))
+        head.mask_logits += torch.arange(60.0).reshape(-1, 1, 1, 1) / 10
+    return head
+
+
+def test_detections_keep_their_image_and_take_their_classs_mask() -> None:
+    head = sure_head([2, 0, 1])
+    rows = [[[1.0, 2, 9, 10], [10, 20, 20, 30]], [[3.0, 4, 19, 16]]]
+    boxes, classes, scores, masks = detect(head, rows)
+    torch.testing.assert_close(boxes.entry(0), torch.tensor(rows[0]))
+    torch.testing.assert_close(boxes.entry(1), torch.tensor(rows[1]))
+    assert [entry.tolist() for entry in classes.present] == [[2, 0], [1]]
+    assert [entry.shape for entry in scores.present] == [(2,), (1,)]
+    assert [entry[:, 0, 0].tolist() for entry in masks.present] == [pytest.approx([2, 0.1]), pytest.approx([1.2])]
+    assert masks.entry(0).shape == (2, MASK_SIZE, MASK_SIZE)
+
+
+def test_masks_are_cut_from_the_final_boxes() -> None:
+    head = sure_head([0])
+    with torch.no_grad():
+        head.shifts[0, 0, 0] = 10.0  # weighted by 10: one height down
+    boxes, *_ = detect(head, [[[1.0, 2, 9, 10]], []])
+    torch.testing.assert_close(boxes.entry(0), torch.tensor([[9.0, 2, 17, 10]]))
+    pooler = RegionPooler()
+    assert torch.equal(head.masked, pooler(LEVELS, boxes, PADDED))
+    first = PackedSequence([torch.tensor([[1.0, 2, 9, 10]]), torch.zeros(0, 4)])
+    assert torch.equal(head.classified, pooler(LEVELS, first, PADDED))
+
+
+def test_boxes_are_clipped_to_the_valid_part_of_their_image() -> None:
+    boxes, *_ = detect(sure_head([0, 0]), [[[1.0, 2, 24, 32]], [[1.0, 2, 24, 32]]])
+    assert [entry.tolist() for entry in boxes.present] == [[[1, 2, 24, 32]], [[1, 2, 20, 17]]]
+
+
+@pytest.mark.parametrize("rows", [[[], []], [[[1.0, 2, 9, 10]], []], [[[1.0, 2, 9, 10]], [[1.0, 2, 9, 10]]]])
+def test_images_in_which_nothing_is_found(rows: list[list[list[float]]]) -> None:
+    head = TalkingHead()
+    with torch.no_grad():
+        head.logits[:, 0] = 50
+    boxes, classes, scores, masks = detect(head, rows)
+    for image in range(2):
+        assert boxes.entry(image).shape == (0, 4)
+        assert (classes.entry(image).shape, classes.entry(image).dtype) == ((0,), torch.int64)
+        assert scores.entry(image).shape == (0,)
+        assert masks.entry(image).shape == (0, MASK_SIZE, MASK_SIZE)
+
+
+def test_detection_and_training_share_the_weights_of_the_shifts() -> None:
+    """A head that answers the training targets finds the objects themselves."""
+    drawing = replace(scene(SIZES[0], "objects"))
+    truth = batch([drawing, drawing]).objects(0, NUM_STUFF)
+    region = torch.tensor([[3.0, 4, 9, 10]])
+    wanted = torch.tensor(encode(region[0].tolist(), truth.boxes[0].tolist())) * torch.tensor(WEIGHTS)
+    head = sure_head([int(truth.classes[0])])
+    with torch.no_grad():
+        head.shifts[0] = wanted
+    boxes, *_ = detect(head, [region.tolist(), []])
+    torch.testing.assert_close(boxes.entry(0), truth.boxes[:1])

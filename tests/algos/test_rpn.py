@@ -1,0 +1,130 @@
+"""Losses and proposals of a head that says what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from oracles import losses as oracle
+from oracles.matching import match_anchors
+from oracles.shifts import encode
+from support.drawn_truth import Drawn, batch, painted
+from torch import Tensor
+
+from seamseg.algos.anchors import AnchorGrid
+from seamseg.algos.matching import AnchorMatcher
+from seamseg.algos.rpn import ProposalLosses, ProposalNetwork, ProposalSelector
+from seamseg.structures import PackedSequence
+
+SIZES = ((24, 32), (20, 17))
+LEVELS = [torch.zeros(2, 1, 6, 8), torch.zeros(2, 1, 3, 4), torch.zeros(2, 1, 2, 2)]
+GRID = AnchorGrid((0.5, 1, 2), 2, (4, 8))
+ANCHORS = GRID([(6, 8), (3, 4)], torch.device("cpu"))
+NUM_STUFF = 2
+
+
+class TalkingHead:
+    """Answers what it holds and remembers which levels it was shown."""
+
+    def __init__(self, seed: int = 0) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.objectness = torch.randn(2, len(ANCHORS), generator=generator).requires_grad_()
+        self.shifts = (torch.randn(2, len(ANCHORS), 4, generator=generator) * 0.4).requires_grad_()
+        self.shown: list[Tensor] = []
+
+    def __call__(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        self.shown = list(levels)
+        return self.objectness, self.shifts
+
+
+def network(num_samples: int = 10**6) -> ProposalNetwork:
+    training, inference = ProposalSelector(1000, 9, 0.7, 0), ProposalSelector(1000, 5, 0.7, 0)
+    return ProposalNetwork(GRID, AnchorMatcher(num_samples), training, inference, NUM_STUFF)
+
+
+def scene(size: tuple[int, int], kind: str, seed: int) -> Drawn:
+    """Segments: 1 stuff, 2 and 3 things, 4 crowd of things, 5 crowd of stuff."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(0, 2, size, generator=generator)
+    ids[2:10, 3:9] = 2
+    ids[5:16, 9:16] = 3
+    ids[12:, :7] = 4
+    ids[:, 16:] = 5
+    keep = {"objects": [1, 2, 3, 4, 5], "no objects": [1, 5], "crowd": [4], "void": []}[kind]
+    ids = torch.where(torch.isin(ids, torch.tensor(keep)), ids, 0)
+    if kind == "crowd":
+        ids[:] = 4
+    return painted(ids, [0, 2, 3, 2, 1], crowd=[4, 5])
+
+
+def train(head: TalkingHead, images: Sequence[Drawn], **settings: int) -> tuple[ProposalLosses, PackedSequence]:
+    return network(**settings).train(head, LEVELS, SIZES, batch(images), torch.Generator().manual_seed(0))
+
+
+def expected_losses(head: TalkingHead, images: Sequence[Drawn]) -> tuple[float, float]:
+    objectness, boxes, num_sampled = 0.0, 0.0, 0
+    truth = batch(images)
+    for image, size in enumerate(SIZES):
+        objects = [
+            truth.boxes.entry(image)[segment].tolist() for segment in (2, 3) if (images[image].ids == segment).any()
+        ]
+        positives, negatives = match_anchors(ANCHORS.tolist(), size, objects, images[image].ids == 4)
+        num_sampled += len(positives) + len(negatives)
+        for anchor in negatives:
+            objectness += oracle.binary_cross_entropy(float(head.objectness[image, anchor].detach()), 0)
+        for anchor, found in positives.items():
+            objectness += oracle.binary_cross_entropy(float(head.objectness[image, anchor].detach()), 1)
+            wanted = encode(ANCHORS[anchor].tolist(), objects[found])
+            for shift, target in zip(head.shifts[image, anchor].tolist(), wanted, strict=True):
+                boxes += oracle.smooth_l1(shift, target, sigma=3)
+    return objectness / max(num_sampled, 1), boxes / max(num_sampled, 1)
+
+
+@pytest.mark.parametrize(
+    "kinds", [("objects", "objects"), ("objects", "no objects"), ("crowd", "objects"), ("no objects", "void")]
+)
+def test_losses_equal_loops_over_the_anchors_of_the_batch(kinds: tuple[str, str]) -> None:
+    images = [scene(size, kind, seed) for seed, (size, kind) in enumerate(zip(SIZES, kinds, strict=True))]
+    head = TalkingHead()
+    losses, _ = train(head, images)
+    found = (float(losses.objectness.mean.detach()), float(losses.boxes.mean.detach()))
+    assert found == pytest.approx(expected_losses(head, images), rel=1e-4)
+    assert (found[1] > 0) == ("objects" in kinds)
+
+
+def test_without_any_anchor_that_counts_losses_are_zero_and_have_a_gradient() -> None:
+    head = TalkingHead()
+    losses, proposals = train(head, [scene(size, "crowd", 0) for size in SIZES])
+    (losses.objectness.mean + losses.boxes.mean).backward()
+    assert (losses.objectness.mean, losses.boxes.mean) == (0, 0)
+    assert not head.objectness.grad.any()
+    assert not head.shifts.grad.any()
+    assert len(proposals.entry(0)) > 0
+
+
+def test_only_sampled_anchors_get_a_gradient() -> None:
+    head = TalkingHead()
+    losses, _ = train(head, [scene(size, "objects", 0) for size in SIZES], num_samples=10)
+    (losses.objectness.mean + losses.boxes.mean).backward()
+    assert head.objectness.grad.count_nonzero(dim=1).tolist() == [10, 10]
+    moved = head.shifts.grad.abs().sum(dim=2) > 0
+    assert (moved.sum(dim=1) >= 1).all()
+    assert not (moved & (head.objectness.grad >= 0)).any()  # positives alone, whose objectness should rise
+
+
+def test_training_and_inference_have_their_own_proposals() -> None:
+    head = TalkingHead()
+    _, training = train(head, [scene(size, "objects", 0) for size in SIZES])
+    inference = network().propose(head, LEVELS, SIZES)
+    for image, (height, width) in enumerate(SIZES):
+        assert len(training.entry(image)) == 9
+        assert torch.equal(inference.entry(image), training.entry(image)[:5])
+        assert not training.entry(image).requires_grad
+        assert (training.entry(image) <= torch.tensor([height, width, height, width])).all()
+
+
+def test_levels_without_anchors_are_not_shown_to_the_head() -> None:
+    head = TalkingHead()
+    network().propose(head, LEVELS, SIZES)
+    assert [level.shape[-2:] for level in head.shown] == [(6, 8), (3, 4)]

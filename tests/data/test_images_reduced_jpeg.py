@@ -1,0 +1,171 @@
+"""Photographs decoded at a part of their size."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.tiny_dataset import write_tiny_panoptic
+
+from seamseg.data.dataset import SampleKey, TrainDataset, sample_generator
+from seamseg.data.formats.coco import CocoPanoptic
+from seamseg.data.images import BrokenImageError, read_image, read_reduced_jpeg, reduced_size, reduction
+from seamseg.data.resizing import resize_image
+from seamseg.data.transforms import TrainTransform, make_view
+
+sides = st.integers(1, 5000)
+
+
+def scene(height: int, width: int) -> np.ndarray:
+    """Slopes, edges and fine grain, red first."""
+    y, x = np.mgrid[:height, :width]
+    slopes = np.stack([255 * y / height, 255 * x / width, 127 + 60 * np.sin(y / 9) * np.cos(x / 7)], axis=-1)
+    slopes[height // 3 : height // 2, width // 4 : width // 2] = (220, 30, 60)
+    grain = np.random.default_rng(0).normal(0, 6, size=slopes.shape)
+    return np.clip(slopes + grain, 0, 255).astype(np.uint8)
+
+
+def jpeg(pixels: np.ndarray, *flags: int) -> bytes:
+    return cv2.imencode(".jpg", np.ascontiguousarray(pixels[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 92, *flags])[
+        1
+    ].tobytes()
+
+
+def written(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("size", "target", "factor"),
+    [
+        ((1024, 2048), (1024, 2048), 1),
+        ((1024, 2048), (513, 1026), 1),
+        ((1024, 2048), (512, 1024), 1),
+        ((1024, 2048), (410, 820), 1),
+        ((1024, 2048), (409, 819), 2),
+        ((3000, 4000), (1024, 1365), 2),
+        ((3000, 4000), (600, 800), 4),
+        ((3000, 4000), (100, 133), 8),
+        ((640, 480), (256, 192), 2),
+        ((640, 480), (257, 192), 1),  # one side is enough
+        ((480, 640), (800, 1066), 1),
+    ],
+)
+def test_factors_by_hand(size: tuple[int, int], target: tuple[int, int], factor: int) -> None:
+    assert reduction(size, target) == factor
+
+
+@given(sides, sides, sides, sides)
+def test_a_reduced_image_is_never_enlarged(height: int, width: int, new_height: int, new_width: int) -> None:
+    factor = reduction((height, width), (new_height, new_width))
+    reduced = reduced_size((height, width), factor)
+    assert factor in (1, 2, 4, 8)
+    if factor > 1:
+        assert reduced[0] >= new_height
+        assert reduced[1] >= new_width
+
+
+@pytest.mark.parametrize("size", [(400, 560), (401, 563), (397, 555)])
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_the_result_is_close_to_that_of_the_whole_image(tmp_path: Path, size: tuple[int, int], factor: int) -> None:
+    path = written(tmp_path / "a.jpg", jpeg(scene(*size)))
+    reduced = read_reduced_jpeg(path, size, factor)
+    assert reduced is not None
+    assert reduced.shape == (*reduced_size(size, factor), 3)
+    view = make_view(size, (int(size[0] / factor * 0.75), int(size[1] / factor * 0.75)), None, (0.0, 0.0), False)
+    assert view.factor == factor
+    difference = (view.image(reduced, factor).short() - view.image(read_image(path)).short()).abs().float()
+    assert difference.mean() < 3
+
+
+def test_real_photographs_come_out_close(shared: Path) -> None:
+    files = sorted((shared / "data/coco128_panoptic/images/train2017").glob("*.jpg"))[:20]
+    means = []
+    for path in files:
+        whole = read_image(path)
+        size = whole.shape[0], whole.shape[1]
+        view = make_view(size, (int(size[0] * 0.38), int(size[1] * 0.38)), None, (0.0, 0.0), False)
+        reduced = read_reduced_jpeg(path, size, view.factor)
+        assert reduced is not None
+        means.append(float((view.image(reduced, 2).short() - view.image(whole).short()).abs().float().mean()))
+    assert max(means) < 6  # a photograph full of stripes
+    assert np.mean(means) < 2.5
+
+
+def test_kinds_of_jpeg(tmp_path: Path) -> None:
+    """Progressive, grey and in the colours of print: all as the whole image, only smaller."""
+    image = pytest.importorskip("PIL.Image")
+    pixels = scene(160, 200)
+    files = {"progressive": jpeg(pixels, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)}
+    for kind in ("L", "CMYK"):
+        buffer = io.BytesIO()
+        image.fromarray(pixels).convert(kind).save(buffer, "jpeg", quality=92)
+        files[kind] = buffer.getvalue()
+    for name, data in files.items():
+        path = written(tmp_path / f"{name}.jpg", data)
+        reduced = read_reduced_jpeg(path, (160, 200), 4)
+        assert reduced is not None, name
+        whole = resize_image(read_image(path), (40, 50)).permute(1, 2, 0).numpy()
+        assert np.abs(reduced.astype(int) - whole).mean() < 5, name
+
+
+def test_the_orientation_of_a_camera_is_not_applied(tmp_path: Path) -> None:
+    tiff = b"II*\x00\x08\x00\x00\x00" + struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, 6, 0, 0)  # "turn by 90 degrees"
+    exif = b"Exif\x00\x00" + tiff
+    data = jpeg(scene(64, 96))
+    path = written(tmp_path / "a.jpg", data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
+    assert cv2.imread(str(path)).shape == (96, 64, 3), "the tag must be one that OpenCV would obey"
+    reduced = read_reduced_jpeg(path, (64, 96), 2)
+    assert reduced is not None
+    assert reduced.shape == (32, 48, 3)
+
+
+def test_other_files_are_left_to_the_ordinary_reader(tmp_path: Path) -> None:
+    pixels = scene(64, 96)
+    assert cv2.imwrite(str(tmp_path / "a.png"), pixels)
+    path = written(tmp_path / "named.jpg", (tmp_path / "a.png").read_bytes())
+    assert read_reduced_jpeg(path, (64, 96), 2) is None
+    path = written(tmp_path / "a.jpg", jpeg(pixels))
+    for stated in ((63, 96), (64, 95), (96, 64)):  # reduced, the first two would have the expected size
+        assert read_reduced_jpeg(path, stated, 2) is None
+
+
+def test_truncated_and_missing_files_are_errors_that_name_the_file(tmp_path: Path) -> None:
+    data = jpeg(scene(64, 96))
+    for kept in (len(data) // 2, len(data) - 50):
+        path = written(tmp_path / "a.jpg", data[:kept])
+        with pytest.raises(BrokenImageError, match=rf"{path} is damaged: Premature end"):
+            read_reduced_jpeg(path, (64, 96), 2)
+    with pytest.raises(BrokenImageError, match="No such file"):
+        read_reduced_jpeg(tmp_path / "b.jpg", (64, 96), 2)
+
+
+def test_training_samples_of_jpeg_files_are_close_to_those_of_whole_images(tmp_path: Path) -> None:
+    tiny = write_tiny_panoptic(tmp_path, num_images=4, image_suffix=".jpg")
+    source = CocoPanoptic(tiny.folder, tiny.split)
+    shortest = min(min(size) for size in source.sizes) // 3
+    transform = TrainTransform(shortest, 10**6, (0.8, 1.0), True, random_crop=(shortest, shortest))
+    for index in range(4):
+        key = SampleKey(0, index)
+        variation = transform.draw(source.sizes[index], sample_generator(5, key))
+        assert variation.view.factor == 2
+        expected = variation.image(source.read_image(index))
+        sample = TrainDataset(source, transform, seed=5)[key]
+        assert sample.image.shape == expected.shape
+        assert sample.original_size == source.sizes[index]
+        assert float((sample.image.short() - expected.short()).abs().float().mean()) < 6  # noise: the worst case
+
+
+def test_a_wrong_size_in_the_json_file_is_told_as_ever(tmp_path: Path) -> None:
+    tiny = write_tiny_panoptic(tmp_path, image_suffix=".jpg")
+    tiny.edit_json(lambda json: [entry.update(height=entry["height"] + 1) for entry in json["images"]])
+    source = CocoPanoptic(tiny.folder, tiny.split)
+    with pytest.raises(ValueError, match=r"\(height×width\), but .* says"):
+        TrainDataset(source, TrainTransform(10, 100, None, False), seed=0)[SampleKey(0, 0)]

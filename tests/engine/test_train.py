@@ -1,0 +1,314 @@
+"""The training loop: what a step does, and what is kept."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from support.tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
+from support.tiny_training import Watcher, equal, tiny_trainer, trained
+
+from seamseg.engine.train import Pace, Trainer, step_generator
+from seamseg.runtime.finite import astray
+from seamseg.runtime.position import Position
+from seamseg.structures import LossSum
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_splits(tmp_path_factory.mktemp("train") / "data", num_val=1)
+
+
+@pytest.fixture(autouse=True)
+def _narrow() -> Iterator[None]:
+    with narrow_body():
+        yield
+
+
+def parameters(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in trainer.network.named_parameters()}
+
+
+def moved(trainer: Trainer, before: dict[str, torch.Tensor]) -> set[str]:
+    return {name for name, value in trainer.network.state_dict().items() if not torch.equal(value, before[name])}
+
+
+# What a step does.
+
+
+def test_the_loss_falls(folder: Path, tmp_path: Path) -> None:
+    overrides = ["training.epochs=30", "data.train_limit=2", "data.random_scale=null", "data.random_flip=false"]
+    trainer = tiny_trainer(tiny_experiment(folder, "schedule.warmup.iterations=0", *overrides), tmp_path / "run")
+    losses = trained(trainer).losses
+    first = {name: sum(losses[k][name] for k in (1, 2, 3)) / 3 for name in losses[1]}
+    last = {name: sum(losses[k][name] for k in (28, 29, 30)) / 3 for name in losses[1]}
+    assert last["total"] < 0.7 * first["total"]
+    for name in ("rpn_objectness", "roi_classes", "roi_masks", "semantic"):
+        assert last[name] < first[name], name
+
+
+def test_what_is_logged(folder: Path, tmp_path: Path) -> None:
+    trainer = tiny_trainer(tiny_experiment(folder, "training.log_every=2", "loss_weights.semantic=3"), tmp_path / "run")
+    watcher = trained(trainer)
+    assert list(watcher.losses) == [2, 4]
+    for losses in watcher.losses.values():
+        single = {name: value for name, value in losses.items() if name != "total"}
+        assert losses["total"] == pytest.approx(sum(single.values()) + 2 * single["semantic"], rel=1e-5)
+    # Four iterations, two of them warm-up from a third, on top of a polynomial decay.
+    assert watcher.rates == pytest.approx({2: 0.02 * 0.75**0.9, 4: 0.02 * 0.25**0.9})
+
+
+def test_a_step_moves_every_parameter(folder: Path, tmp_path: Path) -> None:
+    trainer = tiny_trainer(tiny_experiment(folder), tmp_path / "run")
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    trained(trainer, steps=2)
+    assert moved(trainer, before) == set(before)
+
+
+@pytest.mark.parametrize("norm_frozen", [False, True])
+def test_frozen_parts_stay(folder: Path, tmp_path: Path, norm_frozen: bool) -> None:
+    frozen = ["body.weights=patched.pth", "body.frozen=[mod1, mod2]", f"body.norm_frozen={norm_frozen}"]
+    with mock.patch("seamseg.builders.network.load_body_weights"):
+        trainer = tiny_trainer(tiny_experiment(folder, *frozen), tmp_path / "run")
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    trained(trainer, steps=2)
+    stayed = set(before) - moved(trainer, before)
+    parts = {name for name in before if name.startswith(("body.backbone.mod1.", "body.backbone.mod2."))}
+    statistics = {name for name in before if "running" in name or "num_batches" in name}
+    norms = {name for name in before if name.startswith("body.backbone.") and "bn" in name.split(".")[-2]}
+    assert stayed == (parts | norms if norm_frozen else parts - statistics)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("0.001", 0.001), ("null", None)])
+def test_the_gradient_is_clipped(folder: Path, tmp_path: Path, limit: str, expected: float | None) -> None:
+    plain = ["optimizer.momentum=0", "optimizer.lr=1", "optimizer.weight_decay=0", "schedule.warmup.iterations=0"]
+    trainer = tiny_trainer(tiny_experiment(folder, *plain, f"optimizer.clip_norm={limit}"), tmp_path / "run")
+    before = parameters(trainer)
+    trained(trainer, steps=1)
+    step = math.sqrt(sum(float((value - before[name]).square().sum()) for name, value in parameters(trainer).items()))
+    assert step == pytest.approx(expected, rel=0.01) if expected else step > 0.1
+
+
+def test_a_step_depends_on_seed_iteration_and_rank() -> None:
+    def draw(*numbers: int) -> list[float]:
+        return torch.rand(4, generator=step_generator(*numbers)).tolist()
+
+    assert draw(0, 1, 0) == draw(0, 1, 0)
+    drawn = [draw(seed, iteration, rank) for seed in (0, 1) for iteration in (1, 2) for rank in (0, 1)]
+    assert len({tuple(numbers) for numbers in drawn}) == 8
+
+
+# Losses that are not finite.
+
+
+def losses_of(**values: float) -> dict[str, torch.Tensor]:
+    losses = {name: torch.tensor(values.get(name, 1.0)) for name in ("rpn_boxes", "roi_boxes", "semantic")}
+    return {"total": torch.stack(list(losses.values())).sum(), **losses}
+
+
+def batches_of(*image_ids: tuple[int, ...]) -> Any:
+    return [SimpleNamespace(image_ids=ids) for ids in image_ids]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_losses_that_are_not_finite_are_named_with_their_images(value: float) -> None:
+    batches, right = batches_of((7, 42), (8, 43)), losses_of()
+    assert astray([losses_of(roi_boxes=value), right], batches, 30) == (
+        f"iteration 30: roi_boxes={value} on the images [7, 42]"
+    )
+    assert astray([right, losses_of(semantic=value, roi_boxes=value)], batches, 30) == (
+        f"iteration 30: roi_boxes={value}, semantic={value} on the images [8, 43]"
+    )
+    both = astray([losses_of(roi_boxes=value)] * 2, batches, 30)
+    assert "[7, 42]; roi_boxes" in both
+    assert both.endswith("[8, 43]")
+    assert astray([right, right], batches, 30) == ""
+
+
+def test_a_sum_that_overflows_is_named_too() -> None:
+    assert astray([{"total": torch.tensor(math.inf), "semantic": torch.tensor(3e38)}], batches_of((7,)), 1) == (
+        "iteration 1: total=inf on the images [7]"
+    )
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_run_that_goes_astray_stops_before_it_changes_the_weights(
+    folder: Path, tmp_path: Path, accumulate: int
+) -> None:
+    overrides = [f"training.accumulate={accumulate}", f"training.epochs={2 * accumulate}"]
+    experiment = tiny_experiment(folder, "optimizer.weight_decay=0.1", "training.weight_average=0.5", *overrides)
+    healthy, trainer = (tiny_trainer(experiment, tmp_path / "run") for _ in range(2))
+    expected = trained(healthy, steps=2).saved[-1]
+    right, calls = trainer.network.semantic_loss, []
+
+    def wrong(*arguments: Any) -> LossSum:
+        calls.append(1)
+        loss = right(*arguments)
+        return LossSum(loss.total * (math.nan if len(calls) == 2 * accumulate + 1 else 1), loss.count)
+
+    trainer.network.semantic_loss = wrong  # type: ignore[assignment]
+    watcher = Watcher(trainer)
+    with pytest.raises(
+        FloatingPointError, match=r"iteration 3: semantic=nan on the images \[10\d, 10\d\]; the weights"
+    ):
+        trainer.run(Position(), watcher, watcher.stop)
+    assert [position.iteration for position in watcher.steps] == [1, 2]
+    for name, value in parameters(trainer).items():
+        assert torch.equal(value, expected.network[name]), name
+    assert equal(trainer.optimisation.optimizer.state_dict()["state"], expected.optimizer["state"])
+    assert trainer.optimisation.average is not None
+    assert equal(dict(trainer.optimisation.average.network.state_dict()), expected.average)
+
+
+# Gradients that are not finite, though the losses are.
+
+
+def spoil(trainer: Trainer, value: float, calls: set[int]) -> None:
+    """Adds a value to the gradient of one parameter in the given backward passes (0, 1, …)."""
+    seen: list[int] = []
+
+    def hook(gradient: torch.Tensor) -> torch.Tensor:
+        seen.append(len(seen))
+        return gradient + value if seen[-1] in calls else gradient
+
+    dict(trainer.network.named_parameters())["sem_head.conv_sem.bias"].register_hook(hook)
+
+
+@pytest.mark.parametrize("clip_norm", ["null", "10"])
+@pytest.mark.parametrize("value", [math.inf, math.nan, 3e38])
+def test_step_with_a_nonfinite_gradient_is_not_taken(
+    folder: Path, tmp_path: Path, value: float, clip_norm: str
+) -> None:
+    experiment = tiny_experiment(folder, "training.weight_average=0.5", f"optimizer.clip_norm={clip_norm}")
+    healthy, trainer = (tiny_trainer(experiment, tmp_path / "run") for _ in range(2))
+    expected = trained(healthy, steps=1).saved[-1]
+    spoil(trainer, value, {1})
+    watcher = Watcher(trainer)
+    with pytest.raises(FloatingPointError) as caught:
+        trainer.run(Position(), watcher, watcher.stop)
+    place = r"in its norm" if value == 3e38 else r"in sem_head\.conv_sem\.bias"
+    assert re.match(
+        rf"iteration 2: the gradient .* {place} on the images \[10\d, 10\d\]; the weights are those of the step before",
+        str(caught.value),
+    )
+    assert "--resume with optimizer.clip_norm" in str(caught.value)
+    assert all(torch.equal(value, expected.network[name]) for name, value in parameters(trainer).items())
+    assert equal(trainer.optimisation.optimizer.state_dict()["state"], expected.optimizer["state"])
+    assert trainer.optimisation.average is not None
+    assert equal(dict(trainer.optimisation.average.network.state_dict()), expected.average)
+
+
+def scaled(trainer: Trainer, scale: float) -> torch.amp.GradScaler:
+    """Gives a trainer on the CPU the loss scale of fp16, which otherwise needs a GPU."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    trainer.optimisation.precision._scaler = scaler
+    return scaler
+
+
+@pytest.mark.parametrize("clip_norm", ["null", "10"])
+def test_fp16_step_whose_gradient_overflows_is_skipped_and_training_continues(
+    folder: Path, tmp_path: Path, clip_norm: str
+) -> None:
+    trainer = tiny_trainer(tiny_experiment(folder, f"optimizer.clip_norm={clip_norm}"), tmp_path / "run")
+    scaler = scaled(trainer, 4.0)
+    spoil(trainer, math.inf, {0})
+    before, watcher = parameters(trainer), Watcher(trainer, stop_after=1)
+    end = trainer.run(Position(), watcher, watcher.stop)
+    assert scaler.get_scale() == 2
+    assert all(torch.equal(value, before[name]) for name, value in parameters(trainer).items())
+    after = Watcher(trainer)
+    assert trainer.run(end, after, after.stop).epoch == 2
+    assert not any(torch.equal(value, before[name]) for name, value in parameters(trainer).items())
+
+
+def test_fp16_gradient_that_no_loss_scale_makes_finite_ends_the_run(folder: Path, tmp_path: Path) -> None:
+    trainer = tiny_trainer(tiny_experiment(folder, "training.epochs=3"), tmp_path / "run")
+    scaled(trainer, 2.0)
+    watcher = Watcher(trainer)
+    spoil(trainer, math.nan, set(range(1, 9)))
+    with pytest.raises(FloatingPointError, match=r"iteration 4: the gradient .* in sem_head\.conv_sem\.bias"):
+        trainer.run(Position(), watcher, watcher.stop)
+    assert [position.iteration for position in watcher.steps] == [1, 2, 3]
+    assert all(value.isfinite().all() for value in parameters(trainer).values())
+
+
+def test_weights_that_overflow_in_a_finite_step_are_neither_validated_nor_saved(folder: Path, tmp_path: Path) -> None:
+    """The last step of an epoch is followed by no loss that would tell."""
+    overrides = ["optimizer.lr=1e39", "schedule.warmup.iterations=0"]
+    trainer = tiny_trainer(tiny_experiment(folder, "data.train_limit=2", *overrides), tmp_path / "run")
+    watcher = Watcher(trainer)
+    with pytest.raises(FloatingPointError, match=r"iteration 1: network\.\S+ and \d+ more became infinite or NaN"):
+        trainer.run(Position(), watcher, watcher.stop)
+    assert len(watcher.steps) == 1
+    assert (watcher.validated, watcher.saved) == ([], [])
+
+
+# When something happens.
+
+
+@pytest.mark.parametrize(("every", "expected"), [(1, [0, 1, 2, 3, 4]), (2, [1, 3, 4]), (3, [2, 4]), (5, [4]), (9, [4])])
+def test_validations_and_checkpoints(every: int, expected: list[int]) -> None:
+    pace = Pace(epochs=5, validate_every=every, checkpoint_every=every, log_every=1)
+    assert [epoch for epoch in range(5) if pace.validates(epoch)] == expected
+    assert [epoch for epoch in range(5) if pace.checkpoints(epoch)] == expected
+
+
+def test_validation_at_the_end_alone() -> None:
+    pace = Pace(epochs=3, validate_every=0, checkpoint_every=1, log_every=1)
+    assert [pace.validates(epoch) for epoch in range(3)] == [False, False, True]
+
+
+def test_the_course_of_a_run(folder: Path, tmp_path: Path) -> None:
+    overrides = ["training.epochs=3", "training.checkpoint_every=2", "training.validate_every=1"]
+    trainer = tiny_trainer(tiny_experiment(folder, *overrides), tmp_path / "run")
+    qualities = {2: 0.3, 4: 0.5, 6: 0.4}
+    watcher = Watcher(trainer, quality=lambda position: qualities[position.iteration])
+    end = trainer.run(Position(), watcher, watcher.stop)
+    assert end == Position(epoch=3, batch=0, iteration=6, best_pq=0.5, best_iteration=4)
+    assert [(p.epoch, p.batch, p.iteration) for p in watcher.steps] == [
+        (epoch, batch, 2 * epoch + batch) for epoch in range(3) for batch in (1, 2)
+    ]
+    assert [(position.iteration, position.best_pq) for position, _ in watcher.validated] == [
+        (2, -1),
+        (4, 0.3),
+        (6, 0.5),
+    ]
+    assert [saved.position for saved in watcher.saved] == [
+        Position(1, 0, 2, 0.3, 2),  # out of turn, because it is the best
+        Position(2, 0, 4, 0.5, 4),
+        Position(3, 0, 6, 0.5, 4),
+    ]
+
+
+def test_after_a_validation_training_goes_on_in_training_mode(folder: Path, tmp_path: Path) -> None:
+    trainer = tiny_trainer(tiny_experiment(folder, "training.epochs=2"), tmp_path / "run")
+    modes: list[bool] = []
+    trainer.network.register_forward_pre_hook(lambda network, inputs: modes.append(network.training))
+    watcher = trained(trainer)
+    assert len(watcher.validated) == 2
+    assert modes == [True] * 4
+
+
+def test_the_average_is_validated_in_place_of_the_weights(folder: Path, tmp_path: Path) -> None:
+    trainer = tiny_trainer(tiny_experiment(folder, "training.weight_average=0.9"), tmp_path / "run")
+    watcher = trained(trainer)
+    assert trainer.optimisation.average is not None
+    assert all(network is trainer.optimisation.average.network for _, network in watcher.validated)
+    assert watcher.saved[-1].average is not None
+    assert not equal(watcher.saved[-1].average, watcher.saved[-1].network)
+    plain = tiny_trainer(tiny_experiment(folder), tmp_path / "run")
+    assert all(network is plain.network for _, network in trained(plain).validated)
+
+
+def test_a_finished_run_does_nothing(folder: Path, tmp_path: Path) -> None:
+    trainer = tiny_trainer(tiny_experiment(folder), tmp_path / "run")
+    watcher = Watcher(trainer)
+    assert trainer.run(Position(2, 0, 4, 0.1), watcher, watcher.stop) == Position(2, 0, 4, 0.1)
+    assert (watcher.steps, watcher.validated, watcher.saved) == ([], [], [])

@@ -1,0 +1,54 @@
+"""The network on all ranks: whose running statistics hold."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from support.ranks import on_ranks
+from support.tiny_network import scenes, tiny_network
+from torch import Tensor
+
+from seamseg.engine.train import parallel
+from seamseg.modules.abn import InPlaceABNSync
+from seamseg.modules.norm import Norm, NormName, ranks_learn_apart
+
+
+def on_one_rank(rank: int) -> dict[str, Tensor]:
+    """A statistic that is changed on one rank, after a forward pass that changes none."""
+    warnings.simplefilter("error")
+    found = {}
+    names: tuple[NormName, ...] = ("bn", "syncbn", "affine")
+    for name in names:
+        network = tiny_network(name)
+        together = parallel(network)
+        changed = network.body.backbone.mod1.bn1.running_mean
+        changed += rank
+        together.eval()(*scenes(["objects"], [(32, 32)]), torch.Generator())
+        found[name] = changed.clone()
+    return found
+
+
+def test_statistics_go_to_the_other_ranks_only_where_they_learn_apart(tmp_path: Path) -> None:
+    first, second = on_ranks(__file__, "on_one_rank", tmp_path)
+    assert torch.equal(first["bn"], second["bn"])
+    assert torch.equal(first["syncbn"] + 1, second["syncbn"])
+    assert torch.equal(first["affine"] + 1, second["affine"])
+
+
+@pytest.mark.parametrize(("name", "expected"), [("bn", True), ("syncbn", False), ("gn", False), ("affine", False)])
+def test_which_norms_learn_apart(name: NormName, expected: bool) -> None:
+    norm = Norm(name).make(16)
+    assert ranks_learn_apart(torch.nn.Sequential(InPlaceABNSync(3), norm)) == expected
+    for child in norm.modules():
+        if hasattr(child, "freeze"):
+            child.freeze()
+    assert not ranks_learn_apart(norm)
+
+
+def test_a_norm_of_some_ranks_learns_apart() -> None:
+    norm = InPlaceABNSync(3)
+    norm.group = object()
+    assert ranks_learn_apart(norm)

@@ -1,0 +1,171 @@
+"""What several ranks do together: stop, go astray, and go on after an interruption."""
+
+from __future__ import annotations
+
+import math
+import signal
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.ranks import on_ranks
+from support.tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
+from support.tiny_training import Watcher
+from torch import distributed as dist
+
+from seamseg.builders import build_trainer
+from seamseg.engine.train import Trainer
+from seamseg.runtime.checkpoint import Checkpoint
+from seamseg.runtime.distributed import Process, from_first
+from seamseg.runtime.position import Position
+from seamseg.structures import LossSum
+
+EPOCHS = 2
+
+
+def trainer_of(folder: Path, *overrides: str, checkpoint: Checkpoint | None = None) -> tuple[Trainer, Position]:
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    process = Process(rank, world_size, torch.device("cpu"))
+    plain = ["norm.name=syncbn", "data.train_batch_size=1", f"training.epochs={EPOCHS}", "training.validate_every=0"]
+    experiment = tiny_experiment(folder / "data", *plain, *overrides)
+    with narrow_body():
+        trainer, record = build_trainer(experiment, folder / f"run{rank}", process, checkpoint)
+    record.close()
+    return trainer, record.position
+
+
+def stopped_by_another(folder: Path, rank: int) -> tuple[int, int]:
+    """Rank 1 is asked to stop in its second step."""
+    trainer, start = trainer_of(folder)
+    watcher = Watcher(trainer)
+    right = trainer.network.semantic_loss
+
+    def asked(*arguments: Any) -> LossSum:
+        if rank == 1 and len(watcher.steps) == 1:
+            watcher.stop.signal = signal.SIGUSR1
+        return right(*arguments)
+
+    trainer.network.semantic_loss = asked  # type: ignore[assignment]
+    end = trainer.run(start, watcher, watcher.stop)
+    return end.iteration, watcher.stop.exit_code
+
+
+def astray_on_one(folder: Path, rank: int, accumulate: int) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Rank 1 alone gets no number from the last batch of its second step."""
+    trainer, start = trainer_of(folder, f"training.accumulate={accumulate}", "training.epochs=4")
+    watcher = Watcher(trainer)
+    right, calls, before = trainer.network.semantic_loss, [], {}
+
+    def wrong(*arguments: Any) -> LossSum:
+        calls.append(1)
+        if len(calls) == accumulate + 1:
+            before.update({name: value.detach().clone() for name, value in trainer.network.named_parameters()})
+        loss = right(*arguments)
+        return LossSum(loss.total * (math.nan if rank == 1 and len(calls) == 2 * accumulate else 1), loss.count)
+
+    trainer.network.semantic_loss = wrong  # type: ignore[assignment]
+    try:
+        trainer.run(start, watcher, watcher.stop)
+    except FloatingPointError as error:
+        return str(error), before, dict(trainer.network.named_parameters())
+    return "", {}, {}
+
+
+def wild_gradient_on_one(folder: Path, rank: int) -> tuple[str, bool]:
+    """Rank 1 alone adds an infinity to the gradient of its second step: the error, and whether the weights changed."""
+    trainer, start = trainer_of(folder)
+    watcher = Watcher(trainer)
+    bias = dict(trainer.network.named_parameters())["sem_head.conv_sem.bias"]
+    kept: list[torch.Tensor] = []
+
+    def hook(gradient: torch.Tensor) -> torch.Tensor:
+        kept.append(bias.detach().clone())
+        return gradient + (math.inf if rank == 1 and len(watcher.steps) == 1 else 0)
+
+    bias.register_hook(hook)
+    try:
+        trainer.run(start, watcher, watcher.stop)
+    except FloatingPointError as error:
+        return str(error), not torch.equal(bias, kept[-1])
+    return "", True
+
+
+def interrupted(folder: Path, stop_after: int | None) -> dict[str, Any]:
+    """Parameters at the end of a run that is stopped, and gone on with by new trainers, or left in peace."""
+    trainer, start = trainer_of(folder)
+    watcher = Watcher(trainer, stop_after=stop_after)
+    end = trainer.run(start, watcher, watcher.stop)
+    while end.epoch < EPOCHS:
+        trainer, start = trainer_of(
+            folder, checkpoint=from_first(trainer.process, partial(watcher.saved.__getitem__, -1))
+        )
+        watcher = Watcher(trainer, stop_after=stop_after)
+        end = trainer.run(start, watcher, watcher.stop)
+    return {name: value.detach() for name, value in trainer.network.named_parameters()}
+
+
+def on_two(rank: int) -> dict[str, Any]:
+    folder = _folder()
+    astray = [astray_on_one(folder, rank, accumulate) for accumulate in (1, 2)]
+    return {
+        "stop": stopped_by_another(folder, rank),
+        "wild": wild_gradient_on_one(folder, rank),
+        "said": [sentence for sentence, _, _ in astray],
+        "before": [before for _, before, _ in astray],
+        "after": [after for _, _, after in astray],
+    }
+
+
+def on_three(rank: int) -> dict[str, Any]:
+    folder = _folder()
+    return {"peace": interrupted(folder, None), "stops": interrupted(folder, 3)}
+
+
+def _folder() -> Path:
+    """One of the first rank, known to all."""
+    box = [tempfile.mkdtemp() if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(box, src=0)
+    folder = Path(str(box[0]))
+    if dist.get_rank() == 0:
+        write_tiny_splits(folder / "data", num_train=8)
+    dist.barrier()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    return on_ranks(__file__, "on_two", tmp_path_factory.mktemp("two"))
+
+
+def test_all_ranks_stop_when_one_is_asked(two: list[dict[str, Any]]) -> None:
+    assert [result["stop"] for result in two] == [(2, 138), (2, 138)]
+
+
+@pytest.mark.parametrize("case", [0, 1], ids=["one batch", "accumulated"])
+def test_all_ranks_stop_when_one_goes_astray_and_name_its_images(two: list[dict[str, Any]], case: int) -> None:
+    first, second = (result["said"][case] for result in two)
+    assert first == second
+    assert first.startswith("iteration 2: semantic=nan on the images [10")
+    assert first.count("on the images") == 1
+    for result in two:
+        before, after = result["before"][case], result["after"][case]
+        assert before.keys() == after.keys() != set()
+        assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_nonfinite_gradient_on_one_rank_stops_all_before_the_step(two: list[dict[str, Any]]) -> None:
+    assert two[0]["wild"] == two[1]["wild"]
+    said, weights_changed = two[0]["wild"]
+    assert said.startswith("iteration 2: the gradient is infinite or NaN in sem_head.conv_sem.bias on the images [10")
+    assert not weights_changed
+
+
+@pytest.mark.slow
+def test_three_ranks_go_on_bit_for_bit(tmp_path: Path) -> None:
+    for result in on_ranks(__file__, "on_three", tmp_path, 3):
+        assert result["peace"].keys() == result["stops"].keys()
+        unlike = [name for name, value in result["peace"].items() if not torch.equal(value, result["stops"][name])]
+        assert unlike == []

@@ -1,0 +1,74 @@
+"""Steps of several batches, and in half types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from support.tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
+from support.tiny_training import Watcher, tiny_trainer
+
+from seamseg.engine.train import Trainer
+from seamseg.runtime.position import Position
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_splits(tmp_path_factory.mktemp("train") / "data", num_val=1)
+
+
+@pytest.fixture(autouse=True)
+def _narrow() -> Iterator[None]:
+    with narrow_body():
+        yield
+
+
+def watched(trainer: Trainer, steps: int | None = None, batch: int = 0) -> Watcher:
+    watcher = Watcher(trainer, stop_after=steps)
+    trainer.run(Position(batch=batch), watcher, watcher.stop)
+    return watcher
+
+
+def test_accumulated_batches_make_one_step_of_their_mean(folder: Path, tmp_path: Path) -> None:
+    """With everything sampled and norms that see no batch, only the division by the number of batches is left."""
+    plain = ["optimizer.momentum=0", "optimizer.lr=1", "optimizer.weight_decay=0"]
+    plain += ["schedule.name=steps", "schedule.milestones=[1000]", "schedule.warmup.iterations=0"]
+    whole = [
+        "norm.name=affine",
+        "optimizer.clip_norm=null",
+        "rpn.num_samples=100000",
+        "roi.num_samples=100000",
+        "data.train_batch_size=1",
+    ]
+
+    def step(accumulate: int, batch: int) -> dict[str, torch.Tensor]:
+        overrides = [*plain, *whole, "data.train_limit=2", f"training.accumulate={accumulate}"]
+        trainer = tiny_trainer(tiny_experiment(folder, *overrides), tmp_path / f"{accumulate}{batch}")
+        before = {name: value.detach().clone() for name, value in trainer.network.named_parameters()}
+        watcher = watched(trainer, steps=1, batch=batch)
+        assert [(position.batch, position.iteration) for position in watcher.steps] == [(batch + accumulate, 1)]
+        return {name: value.detach() - before[name] for name, value in trainer.network.named_parameters()}
+
+    together, first, second = step(2, 0), step(1, 0), step(1, 1)
+    for name, move in together.items():
+        torch.testing.assert_close(move, (first[name] + second[name]) / 2, rtol=1e-3, atol=1e-5)
+
+
+def test_the_last_step_of_an_epoch_may_have_fewer_batches(folder: Path, tmp_path: Path) -> None:
+    overrides = ["data.train_batch_size=1", "data.train_limit=3", "training.accumulate=2", "training.epochs=2"]
+    trainer = tiny_trainer(tiny_experiment(folder, *overrides), tmp_path / "run")
+    watcher = watched(trainer)
+    assert [(position.epoch, position.batch) for position in watcher.steps] == [(0, 2), (0, 3), (1, 2), (1, 3)]
+    assert trainer.num_iterations(Position()) == 4
+
+
+def test_half_precision_and_channels_last_learn_the_same(folder: Path, tmp_path: Path) -> None:
+    losses = []
+    for overrides in ([], ["training.precision=bf16", "training.channels_last=true"]):
+        trainer = tiny_trainer(tiny_experiment(folder, *overrides), tmp_path / f"run{len(overrides)}")
+        losses.append(watched(trainer, steps=1).losses[1])
+        assert {parameter.dtype for parameter in trainer.network.parameters()} == {torch.float32}
+    assert losses[1] != losses[0]
+    assert losses[1]["total"] == pytest.approx(losses[0]["total"], rel=0.05)

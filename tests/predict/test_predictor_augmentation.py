@@ -1,0 +1,125 @@
+"""Test-time augmentation: what several passes say, joined."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from oracles.bilinear import bilinear
+from support.tiny_experiment import tiny_experiment
+from support.tiny_network import NUM_STUFF, tiny_network
+
+from seamseg.builders import build_fusion, build_input_transform
+from seamseg.predict import Predictor
+from seamseg.predict.predictor import Augmentation, Pass, join_passes
+from seamseg.structures import Detections, SemanticLogits
+
+CPU = torch.device("cpu")
+
+
+def predictor(augmentation: Augmentation | None = None) -> Predictor:
+    """Its input are images of 64×96 as they are."""
+    experiment = tiny_experiment(None, "fusion.score_threshold=0.1")
+    fusion = build_fusion(experiment, NUM_STUFF)
+    network = tiny_network(background_images=True)
+    return Predictor(network, build_input_transform(experiment), fusion, CPU, augmentation)
+
+
+def photograph(*size: int, seed: int = 0) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 256, (size[0] // 8, size[1] // 8, 3), dtype=np.uint8)
+    return np.ascontiguousarray(coarse.repeat(8, axis=0).repeat(8, axis=1))
+
+
+def answer(boxes: list[list[float]], scores: list[float], size: tuple[int, int], mirrored: bool, seed: int = 0) -> Pass:
+    generator = torch.Generator().manual_seed(seed)
+    masks = torch.randn(len(boxes), 4, 4, generator=generator)
+    edges = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    found = Detections(edges, torch.zeros(len(boxes)).long(), torch.tensor(scores), masks)
+    logits = torch.randn(3, size[0] // 4, size[1] // 4, generator=generator)
+    return Pass(found, SemanticLogits(logits, size, size), mirrored)
+
+
+def test_one_scale_without_flip_is_no_augmentation() -> None:
+    image = photograph(64, 96)
+    plain, one = (predictor(augmentation)(image) for augmentation in (None, Augmentation((1.0,), flip=False)))
+    for name in ("ids", "classes", "scores", "crowd"):
+        assert torch.equal(getattr(plain, name), getattr(one, name))
+    several = predictor(Augmentation((1.0, 1.5)))(image)
+    assert not torch.equal(plain.ids, several.ids)
+
+
+@pytest.mark.parametrize("scales", [(1.0,), (0.75, 1.25)])
+def test_a_mirrored_image_gives_the_mirrored_result(scales: tuple[float, ...]) -> None:
+    image = photograph(64, 96)
+    mirrored = np.ascontiguousarray(image[:, ::-1])
+    with_flip = predictor(Augmentation(scales, flip=True))
+    one, other = with_flip(image), with_flip(mirrored)
+    assert len(one.classes) > 3
+    assert sorted(one.classes.tolist()) == sorted(other.classes.tolist())
+    assert torch.allclose(one.scores.sort()[0], other.scores.sort()[0], atol=1e-4)
+    same = one.semantics == other.semantics.flip(1)
+    assert same.float().mean() > 0.99
+    without = predictor(Augmentation(scales))
+    assert (without(image).semantics == without(mirrored).semantics.flip(1)).float().mean() < 0.9
+
+
+def test_boxes_masks_and_scores_return_to_the_plain_image() -> None:
+    found, _ = join_passes([answer([[4, 6, 20, 16]], [0.9], (32, 64), mirrored=True)], (16, 32), 0.5, 10)
+    assert found.boxes.tolist() == [[2, 24, 10, 29]]
+    given = answer([[4, 6, 20, 16]], [0.9], (32, 64), mirrored=True).detections
+    assert torch.equal(found.masks, given.masks.flip(-1))
+
+
+def test_detections_of_all_passes_are_thinned_out_together() -> None:
+    passes = [
+        answer([[0, 0, 10, 10], [20, 20, 30, 30]], [0.6, 0.5], (32, 32), mirrored=False),
+        answer([[0, 22, 10, 32], [20, 0, 30, 8]], [0.9, 0.2], (32, 32), mirrored=True, seed=1),
+    ]
+    found, _ = join_passes(passes, (32, 32), 0.5, 10)
+    assert found.scores.tolist() == pytest.approx([0.9, 0.5, 0.2])
+    assert found.boxes.tolist() == [[0, 0, 10, 10], [20, 20, 30, 30], [20, 24, 30, 32]]
+    assert torch.equal(found.masks[0], passes[1].detections.masks[0].flip(-1))
+    best, _ = join_passes(passes, (32, 32), 0.5, 2)
+    assert best.scores.tolist() == pytest.approx([0.9, 0.5])
+
+
+def test_class_scores_are_averaged_on_the_finest_grid() -> None:
+    passes = [
+        answer([], [], (16, 24), mirrored=False),
+        answer([], [], (32, 48), mirrored=True, seed=1),
+    ]
+    _, joined = join_passes(passes, (16, 24), 0.5, 10)
+    assert joined.logits.shape == (3, 8, 12)
+    assert joined.size == joined.padded_size == (16, 24)
+    coarse, fine = passes[0].semantics.logits, passes[1].semantics.logits.flip(-1)
+    for channel, row, column in [(0, 0, 0), (1, 3, 5), (2, 7, 11), (0, 4, 0)]:
+        there = bilinear(coarse[channel], (row + 0.5) / 2, (column + 0.5) / 2)
+        expected = (there + float(fine[channel, row, column])) / 2
+        assert float(joined.logits[channel, row, column]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_batch_gives_what_its_images_give_alone() -> None:
+    ask = predictor(Augmentation((1.0, 0.5), flip=True))
+    images = [photograph(64, 96, seed=seed) for seed in range(3)]
+    together = ask.predict([ask.prepare(image) for image in images])
+    for image, found in zip(images, together, strict=True):
+        alone = ask(image)
+        assert (alone.semantics == found.segmentation.semantics).float().mean() > 0.999
+        assert len(alone.scores) == len(found.segmentation.scores)
+        assert torch.allclose(alone.scores, found.segmentation.scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("scales", [(), (0.0,), (-1.0,), (1.0, 1.0), (float("nan"),), (float("inf"),)])
+def test_senseless_scales(scales: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="scale"):
+        Augmentation(scales)
+
+
+def test_an_infinite_score_stays_where_it_is() -> None:
+    passes = [answer([], [], (16, 32), mirrored) for mirrored in (False, True)]
+    for one, column in zip(passes, (1, 6), strict=True):
+        one.semantics.logits[1, 0, column] = torch.inf
+    _, semantics = join_passes(passes, (16, 32), 0.5, 10)
+    assert not semantics.logits.isnan().any()
+    assert semantics.logits.argmax(0)[0, 1] == 1
+    assert (semantics.logits > 1e30).sum() == 1

@@ -1,0 +1,102 @@
+"""Predictions on disk with one error of every kind at known places, their annotation and their photographs.
+
+drawn = write_drawn_predictions(tmp_path)
+material = open_material(drawn.predictions, truth_file=drawn.truth)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from support.panoptic_pairs import Side, listed, write_side
+
+HEIGHT, WIDTH = 60, 100
+SKY, CAR, ROAD, PERSON = 7, 3, 200, 11
+NAMES = ("street.jpg", "easy & <b>bold.jpg", "empty.jpg")
+"""Of the photographs: with an error of every kind, without any, and with a missed car."""
+
+Box = tuple[int, int, int, int]
+FOUND, CUT, WRONG, LOST, INVENTED = (
+    (30, 5, 50, 25),
+    (30, 40, 50, 60),
+    (20, 70, 50, 80),
+    (30, 85, 40, 95),
+    (2, 5, 12, 15),
+)
+"""Places (y0, x0, y1, x1) of a car that is found, a car of which 7 columns of 20 are, a person that is taken for a car,
+a car that is missed and a person that is not there."""
+
+
+@dataclass(frozen=True)
+class DrawnPredictions:
+    """Where they lie.
+
+    Attributes:
+        predictions: a folder as ``seamseg predict`` writes it.
+        truth: the annotation, a JSON file.
+        photographs: their folder.
+    """
+
+    predictions: Path
+    truth: Path
+    photographs: Path
+
+    def edit(self, file: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+        """Changes the content of a JSON file."""
+        content = json.loads(file.read_text())
+        change(content)
+        file.write_text(json.dumps(content))
+
+
+def write_drawn_predictions(folder: Path) -> DrawnPredictions:
+    """Three images, numbered otherwise in the predictions than in the annotation."""
+    classes = {1: SKY, 2: ROAD, 3: CAR, 4: CAR, 5: PERSON, 6: CAR}
+    street = _drawn({3: FOUND, 4: CUT, 5: WRONG, 6: LOST})
+    easy, empty = _drawn({3: FOUND}), _drawn({3: LOST})
+    truths = [Side(ids, listed(ids, classes, set())) for ids in (street, easy, empty)]
+    y0, x0, y1, _ = CUT
+    guess = _drawn({3: FOUND, 4: (y0, x0, y1, x0 + 7), 5: WRONG, 6: INVENTED})
+    guesses = classes | {5: CAR, 6: PERSON}
+    results = [Side(ids, listed(ids, guesses, set())) for ids in (guess, easy, _drawn({}))]
+    drawn = DrawnPredictions(folder / "predicted", write_side(folder / "gt", "truth", truths), folder / "photographs")
+    write_side(drawn.predictions, "panoptic", results)
+    drawn.photographs.mkdir()
+    for number, name in enumerate(NAMES):
+        pixels = np.full((HEIGHT, WIDTH, 3), (200, 180, 60 * number), np.uint8)
+        cv2.imwrite(str(drawn.photographs / name), pixels)
+    drawn.edit(drawn.truth, lambda content: _name(content, 0))
+    drawn.edit(drawn.predictions / "panoptic.json", lambda content: _finish(content, drawn.photographs))
+    return drawn
+
+
+def _drawn(boxes: dict[int, Box]) -> NDArray[np.int64]:
+    """Sky (1) above, road (2) below, and boxes."""
+    ids = np.ones((HEIGHT, WIDTH), np.int64)
+    ids[HEIGHT // 2 :] = 2
+    for segment, (y0, x0, y1, x1) in boxes.items():
+        ids[y0:y1, x0:x1] = segment
+    return ids
+
+
+def _name(content: dict[str, Any], shift: int) -> None:
+    for entry, name in zip(content["images"], NAMES, strict=True):
+        entry["file_name"] = name
+        entry["id"] += shift
+    for entry in content["annotations"]:
+        entry["image_id"] += shift
+
+
+def _finish(content: dict[str, Any], photographs: Path) -> None:
+    _name(content, 1)
+    content["info"] = {"image_folder": str(photographs)}
+    things = {CAR, PERSON}
+    for entry in content["annotations"]:
+        for segment in entry["segments_info"]:
+            segment["score"] = 1 - 0.05 * segment["id"] if segment["category_id"] in things else 1.0

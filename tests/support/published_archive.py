@@ -1,0 +1,194 @@
+"""A model in the layout that the authors of Seamless Scene Segmentation published, written from its description.
+
+write_archive(tmp_path / "model.zip", network.state_dict(), CONFIG, META)
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import torch
+from support.tiny_experiment import tiny_experiment
+from torch import Tensor
+
+from seamseg.builders import build_network
+from seamseg.config import Experiment
+from seamseg.networks import PanopticNet
+
+PARTS = ("body", "rpn_head", "roi_head", "sem_head")
+NAMES = ("config.ini", "metadata.bin", "seamseg_r50_vistas.tar")
+
+VISTAS = """
+# as the authors' recipe for Mapillary Vistas
+[general]
+val_interval = 5
+log_interval = 5
+
+[body]
+body = resnet50
+normalization_mode = syncbn
+body_params = {}
+bn_frozen = no
+
+[fpn]
+extra_scales = 2
+out_strides = (4, 8, 16, 32, 64, 128)
+
+[rpn]
+anchor_ratios = (0.2, 0.5, 1, 2, 5)
+anchor_scale = 2
+num_post_nms_val = 1000
+min_size = 0
+fpn_min_level = 0
+fpn_levels = 6
+
+[roi]
+num_samples = 512
+nms_threshold = 0.5
+score_threshold = 0.05
+max_predictions = 256
+
+[sem]
+pooling_size = (64, 64)
+ohem = .25
+
+[optimizer]
+lr = 0.01
+weight_decay_norm = no
+nesterov = yes
+loss_weights = (1., 1., 1., 1., 1., 1.)
+
+[scheduler]
+epochs = 85
+type = multistep
+update_mode = batch
+params = {"gamma": 0.1, "milestones": [144000, 176000]}
+burn_in_steps = 200
+
+[dataloader]
+shortest_size = 1920
+longest_max_size = 2304
+train_batch_size = 1
+val_batch_size = 1
+rgb_mean = (0.41738699, 0.45732192, 0.46886091)
+rgb_std = (0.25685097, 0.26509955, 0.29067996)
+random_flip = yes
+random_scale = (0.8, 1.25)
+num_workers = 2
+train_set = training
+val_set = validation
+coco_gt
+"""
+"""What stands in the published ``config.ini`` for Mapillary Vistas: keys and values are facts of that format."""
+
+
+SMALL = """
+[body]
+body = resnet18
+normalization_mode = {mode}
+num_frozen = 0
+bn_frozen = no
+activation = elu
+gn_groups = 4
+[fpn]
+out_channels = 16
+[rpn]
+hidden_channels = 16
+[dataloader]
+shortest_size = 64
+"""
+"""A network as small as the published system can be told, within :func:`tiny_experiment.narrow_body`."""
+
+
+def metadata(num_stuff: int, num_things: int) -> dict[str, Any]:
+    """The part ``meta`` of ``metadata.bin``, with made-up classes."""
+    number = num_stuff + num_things
+    return {
+        "num_stuff": num_stuff,
+        "num_thing": num_things,
+        "categories": [f"{'stuff' if index < num_stuff else 'thing'}--{index}" for index in range(number)],
+        "palette": [[index, 255 - index, 7] for index in range(number)],
+        "original_ids": [number - index for index in range(number)],
+    }
+
+
+def snapshot(state: Mapping[str, Tensor], config: str = "", counters: bool = False) -> dict[str, Any]:
+    """What the torch file holds; without counters as norms were before they had them."""
+    parts: dict[str, Any] = {part: OrderedDict() for part in PARTS}
+    for name, tensor in state.items():
+        part, _, rest = name.partition(".")
+        if counters or not rest.endswith("num_batches_tracked"):
+            parts[part][rest] = tensor
+    momentum = {0: {"momentum_buffer": torch.zeros(3)}}
+    meter = {"last": torch.zeros(()), "sum": torch.ones(()), "count": torch.tensor(3.0)}
+    return {
+        "config": config,
+        "state_dict": parts
+        | {"optimizer": {"state": momentum, "param_groups": [{"lr": 0.01, "params": [0]}]}, "loss_meter": meter},
+        "training_meta": {"epoch": 84, "last_score": 0.37, "best_score": 0.38, "global_step": 191000},
+    }
+
+
+def torch_bytes(content: Any, early: bool = True) -> bytes:
+    """The torch file; early as versions before 1.6 wrote it, which the published one comes from."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer, _use_new_zipfile_serialization=not early)
+    return buffer.getvalue()
+
+
+def published_files(
+    state: Mapping[str, Tensor], config: str, meta: dict[str, Any], early: bool = True
+) -> dict[str, bytes]:
+    """The three files by name."""
+    image = {"id": "a", "cat": [255, 0], "size": [2, 3], "iscrowd": [0, 0]}
+    packed = msgpack.packb({"meta": meta, "images": [image]})
+    return dict(zip(NAMES, (config.encode(), packed, torch_bytes(snapshot(state), early)), strict=True))
+
+
+def write_zip(path: Path, files: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
+    """Any files in an archive."""
+    with zipfile.ZipFile(path, "w", compression, compresslevel=1) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def write_archive(path: Path, state: Mapping[str, Tensor], config: str, meta: dict[str, Any]) -> Path:
+    """The published archive; weights are stored, for they hardly shrink."""
+    return write_zip(path, published_files(state, config, meta), zipfile.ZIP_STORED)
+
+
+def small_experiment(mode: str) -> Experiment:
+    """What ``SMALL`` means; only what the published system can set is small."""
+    names = {"off": "affine"}.get(mode, mode).partition("+")
+    heads = f", heads: {names[2]}" if names[2] else ""
+    return tiny_experiment(
+        None,
+        f"norm={{name: {names[0]}, activation: elu, groups: 4{heads}}}",
+        "roi={}",
+        "sem={}",
+        "rpn={channels: 16}",
+    )
+
+
+def small_network(mode: str = "bn") -> PanopticNet:
+    """With random weights; to be built within :func:`tiny_experiment.narrow_body`."""
+    torch.manual_seed(0)
+    built = build_network(small_experiment(mode), 2, 1)
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter.normal_()
+    return built
+
+
+def small_archive(folder: Path, mode: str = "bn") -> Path:
+    """That network as an archive, with two stuff classes and one thing."""
+    return write_archive(
+        folder / "model.zip", small_network(mode).state_dict(), SMALL.format(mode=mode), metadata(2, 1)
+    )

@@ -1,0 +1,100 @@
+"""A panoptic network small enough for any test, and batches of drawn scenes for it.
+
+network = tiny_network()
+images, truth = scenes(["objects", "no objects"], [(64, 96), (48, 80)])
+losses = network(images, truth, torch.Generator().manual_seed(0))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from unittest import mock
+
+import torch
+from support.drawn_truth import batch, painted
+
+from seamseg.algos.anchors import AnchorGrid
+from seamseg.algos.losses import SemanticLoss
+from seamseg.algos.matching import AnchorMatcher, RegionMatcher
+from seamseg.algos.roi import DetectionSelector, RegionNetwork
+from seamseg.algos.roi_pooling import RegionPooler
+from seamseg.algos.rpn import ProposalNetwork, ProposalSelector
+from seamseg.builders.network import initialise
+from seamseg.modules import resnet
+from seamseg.modules.fpn import FPN, PyramidBody
+from seamseg.modules.norm import Norm, NormName
+from seamseg.modules.roi_head import RegionHead
+from seamseg.modules.rpn_head import ProposalHead
+from seamseg.modules.semantic_head import SemanticHead
+from seamseg.networks import PanopticNet
+from seamseg.structures import GroundTruth, PackedSequence
+
+NUM_STUFF, NUM_THINGS = 3, 2
+WIDTH, NUM_ANCHORS, STRIDES = 16, 3, (4, 8, 16, 32)
+
+
+def tiny_network(
+    norm: NormName | Norm = "bn",
+    background_images: bool = False,
+    masks_of_positives_only: bool = False,
+    num_samples: int = 32,
+    seed: int = 0,
+) -> PanopticNet:
+    """A ResNet-18 an eighth as wide, with narrow heads."""
+    norm = norm if isinstance(norm, Norm) else Norm(norm, groups=4)
+    with mock.patch.object(resnet, "STEM_CHANNELS", 8):
+        backbone = resnet.ResNet("resnet18", norm)
+    network = PanopticNet(
+        body=PyramidBody(backbone, FPN(backbone.channels, WIDTH, 0, norm)),
+        rpn_head=ProposalHead(WIDTH, WIDTH, NUM_ANCHORS, norm),
+        roi_head=RegionHead(WIDTH, NUM_THINGS, 32, WIDTH, norm),
+        sem_head=SemanticHead(WIDTH, WIDTH, NUM_STUFF + NUM_THINGS, 64, norm),
+        proposal_network=ProposalNetwork(
+            AnchorGrid((0.5, 1, 2), 4, STRIDES),
+            AnchorMatcher(num_samples),
+            ProposalSelector(200, 40, 0.7, 0),
+            ProposalSelector(200, 30, 0.7, 0),
+            NUM_STUFF,
+        ),
+        region_network=RegionNetwork(
+            RegionPooler(),
+            RegionMatcher(num_samples, background_images=background_images),
+            DetectionSelector(0.5, 0.05, 20),
+            NUM_STUFF,
+            masks_of_positives_only=masks_of_positives_only,
+        ),
+        semantic_loss=SemanticLoss(),
+    )
+    initialise(network, norm.activation, norm.slope, torch.Generator().manual_seed(seed))
+    return network
+
+
+def scenes(kinds: Sequence[str], sizes: Sequence[tuple[int, int]], seed: int = 0) -> tuple[PackedSequence, GroundTruth]:
+    """Images of noise and what is in them.
+
+    Args:
+        kinds: per image ``objects`` (stuff, both things, crowd and void), ``no objects`` (stuff and void), ``crowd``
+            (of a thing, everywhere) or ``void``.
+        sizes: height and width per image.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    images = PackedSequence(torch.randn(3, *size, generator=generator) for size in sizes)
+    return images, batch(
+        [painted(_ids(kind, size), [0, 1, 3, 4, 4], [5]) for kind, size in zip(kinds, sizes, strict=True)]
+    )
+
+
+def _ids(kind: str, size: tuple[int, int]) -> torch.Tensor:
+    """Segments 1 and 2 are stuff, 3 and 4 things, 5 is crowd."""
+    height, width = size
+    ids = torch.zeros(size, dtype=torch.int64)
+    if kind == "crowd":
+        ids[:] = 5
+    if kind in ("objects", "no objects"):
+        ids[: height // 2], ids[height // 2 :] = 1, 2
+        ids[:2] = 0
+    if kind == "objects":
+        ids[height // 4 : height // 4 + height // 3, width // 8 : width // 2] = 3
+        ids[height // 2 : height - 2, width // 2 : width // 2 + width // 4] = 4
+        ids[height // 2 :, width - width // 8 :] = 5
+    return ids

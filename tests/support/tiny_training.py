@@ -1,0 +1,98 @@
+"""A trainer of a tiny network, and somebody who watches it.
+
+trainer = tiny_trainer(tiny_experiment(folder))
+watcher = Watcher(trainer, stop_after=3)
+position = trainer.run(Position(), watcher, watcher.stop)
+"""
+
+from __future__ import annotations
+
+import copy
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from support.tiny_experiment import STUFF, THINGS
+
+from seamseg.builders import build_trainer
+from seamseg.config import Experiment
+from seamseg.engine.train import Trainer
+from seamseg.networks import PanopticNet
+from seamseg.runtime.checkpoint import Checkpoint
+from seamseg.runtime.distributed import Process
+from seamseg.runtime.position import Position
+from seamseg.runtime.stopping import StopRequest
+from seamseg.structures import Categories, Category
+
+ALONE = Process(0, 1, torch.device("cpu"))
+CATEGORIES = Categories(
+    tuple(Category(name, name in THINGS, (0, 0, 0), index) for index, name in enumerate((*STUFF, *THINGS)))
+)
+"""Those of `write_tiny_splits`, but for colors and ids."""
+
+
+def tiny_trainer(experiment: Experiment, folder: Path, checkpoint: Checkpoint | None = None) -> Trainer:
+    """Without the record that usually goes with it; ``folder`` is where that would be."""
+    trainer, record = build_trainer(experiment, folder, ALONE, checkpoint)
+    record.close()
+    return trainer
+
+
+class Watcher:
+    """Notes what happens, keeps copies of what would be saved, and asks for a stop.
+
+    Args:
+        trainer: that is watched.
+        stop_after: this many steps, or None.
+        quality: what a validation gives, from the position.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        stop_after: int | None = None,
+        quality: Callable[[Position], float] = lambda position: 0.5,
+    ) -> None:
+        self.trainer, self.stop_after, self.quality = trainer, stop_after, quality
+        self.stop = StopRequest()
+        self.steps: list[Position] = []
+        self.losses: dict[int, dict[str, float]] = {}
+        self.rates: dict[int, float] = {}
+        self.validated: list[tuple[Position, PanopticNet]] = []
+        self.saved: list[Checkpoint] = []
+
+    def stepped(self, position: Position) -> None:
+        self.steps.append(position)
+        if len(self.steps) == self.stop_after:
+            self.stop.signal = signal.SIGTERM
+
+    def logged(self, iteration: int, losses: dict[str, float], rate: float) -> None:
+        self.losses[iteration], self.rates[iteration] = losses, rate
+
+    def validate(self, network: PanopticNet, position: Position) -> float:
+        network.eval()
+        self.validated.append((position, network))
+        return self.quality(position)
+
+    def save(self, position: Position) -> None:
+        self.saved.append(copy.deepcopy(self.trainer.checkpoint(position, "settings", CATEGORIES)))
+
+
+def trained(trainer: Trainer, steps: int | None = None) -> Watcher:
+    """Trains, and stops after so many steps."""
+    watcher = Watcher(trainer, stop_after=steps)
+    trainer.run(Position(), watcher, watcher.stop)
+    return watcher
+
+
+def equal(first: Any, second: Any) -> bool:
+    """Whether two states are alike, tensor by tensor."""
+    if isinstance(first, torch.Tensor):
+        return isinstance(second, torch.Tensor) and first.dtype == second.dtype and torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(equal(first[key], second[key]) for key in first)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(equal, first, second))
+    return bool(first == second)
