@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from seamseg.modules.abn import ABN
-from seamseg.modules.norm import Norm
+from seamseg.modules.norm import NormFactory
 from seamseg.modules.resnet import ResidualBlock, ResNet
 
 SLOPE = 0.01
@@ -69,19 +69,19 @@ class Checkpointed(nn.Module):
 
 
 def resnet50() -> ResNet:
-    return ResNet("resnet50", Norm("bn", "leaky_relu", SLOPE))
+    return ResNet("resnet50", NormFactory("bn", "leaky_relu", SLOPE))
 
 
 def chain(length: int = 8, channels: int = 64) -> nn.Sequential:
     """3×3 convolutions, each with norm and activation."""
-    norm = Norm("bn", "leaky_relu", SLOPE)
+    norm = NormFactory("bn", "leaky_relu", SLOPE)
     layers = ((nn.Conv2d(channels, channels, 3, padding=1, bias=False), norm.make(channels)) for _ in range(length))
     return nn.Sequential(*(layer for pair in layers for layer in pair))
 
 
 def bottlenecks(length: int = 4, channels: int = 256) -> nn.Sequential:
     """Residual blocks whose shortcut is their input."""
-    norm = Norm("bn", "leaky_relu", SLOPE)
+    norm = NormFactory("bn", "leaky_relu", SLOPE)
     blocks = (ResidualBlock(channels, channels // 4, channels, norm, 1, bottleneck=True) for _ in range(length))
     return nn.Sequential(*blocks)
 

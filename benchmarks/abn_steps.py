@@ -12,7 +12,7 @@ from benchmarks.abn_networks import SLOPE, Classifier, bottlenecks, chain, check
 from benchmarks.memory import peak_bytes, saved_bytes
 from benchmarks.table import Row
 from benchmarks.timing import Side, medians, timed
-from seamseg.builders.network import initialise
+from seamseg.builders.network import initialize
 
 IMAGES = (4, 3, 160, 160)
 PEERS = {
@@ -73,7 +73,7 @@ def _saved_row(
 def _steps(batch: Tensor) -> dict[str, Side]:
     """Ours and the peers, all with the same weights."""
     ours = Classifier(resnet50())
-    initialise(ours, "leaky_relu", SLOPE, torch.Generator().manual_seed(0))
+    initialize(ours, "leaky_relu", SLOPE, torch.Generator().manual_seed(0))
     peers = {
         "": plain(copy.deepcopy(ours)),
         "-checkpoint": checkpointed(copy.deepcopy(ours)),

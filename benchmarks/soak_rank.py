@@ -16,15 +16,15 @@ from torch import distributed as dist
 
 from benchmarks.made_up import KINDS, MadeUpBatches, made_up_batch, small_experiment, small_network
 from seamseg.builders.training import build_optimizer
-from seamseg.engine.train import Optimisation, Pace, Trainer
+from seamseg.engine.train import Intervals, OptimizationConfig, Trainer
 from seamseg.networks import PanopticNet
 from seamseg.ops import collectives
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.optimizer import LearningRate
-from seamseg.runtime.position import Position
 from seamseg.runtime.precision import Precision
 from seamseg.runtime.stopping import StopRequest
+from seamseg.runtime.training_progress import TrainingProgress
 from seamseg.structures import Batch
 
 SECONDS = 120
@@ -100,7 +100,7 @@ def train(soak: Soak, rank: int, stepped: Callable[[int], None]) -> Report:
     try:
         watcher = Watcher(stepped)
         trainer = small_trainer(soak, rank)
-        trainer.run(Position(), watcher, StopRequest())
+        trainer.run(TrainingProgress(), watcher, StopRequest())
         return Report(digests_of(trainer.network), watcher.most_groups, watcher.memory, empty_steps(soak, rank))
     finally:
         dist.destroy_process_group()
@@ -112,7 +112,7 @@ def small_trainer(soak: Soak, rank: int) -> Trainer:
         f"norm={{name: syncbn, sync: {soak.sync}}}", "optimizer.lr=0.002", "roi.masks_of_positives_only=true"
     )
     network = small_network(experiment)
-    optimisation = Optimisation(
+    optimization = OptimizationConfig(
         optimizer=build_optimizer(experiment, network),
         learning_rate=LearningRate(0.002, lambda iteration: 1.0, 0, 1.0),
         loss_weights=experiment.loss_weights.model_dump(),
@@ -123,7 +123,7 @@ def small_trainer(soak: Soak, rank: int) -> Trainer:
     )
     loader: Any = MadeUpBatches(lambda step: batch_of(soak, step, rank), soak.steps)
     process = Process(rank, soak.num_ranks, torch.device("cpu"))
-    return Trainer(network, loader, optimisation, 0, process, Pace(1, 0, 1, log_every=10))
+    return Trainer(network, loader, optimization, 0, process, Intervals(1, 0, 1, log_every=10))
 
 
 def kinds_of(soak: Soak, step: int) -> list[tuple[str, ...]]:
@@ -164,7 +164,7 @@ class Watcher:
         self.most_groups = 0
         self.memory: list[float] = []
 
-    def stepped(self, position: Position) -> None:
+    def stepped(self, position: TrainingProgress) -> None:
         self.told(position.iteration)
         self.most_groups = max(self.most_groups, collectives.num_groups())
         if position.iteration % MEMORY_EVERY == 0:
@@ -172,10 +172,10 @@ class Watcher:
 
     def logged(self, iteration: int, losses: dict[str, float], rate: float) -> None: ...
 
-    def validate(self, network: PanopticNet, position: Position) -> float:
+    def validate(self, network: PanopticNet, position: TrainingProgress) -> float:
         return 0.0
 
-    def save(self, position: Position) -> None: ...
+    def save(self, position: TrainingProgress) -> None: ...
 
 
 def digests_of(network: PanopticNet) -> dict[str, str]:

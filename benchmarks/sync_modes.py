@@ -26,8 +26,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import machine
 from benchmarks.table import RESULTS, Row, print_rows, write_rows
-from seamseg.modules.norm import Norm
-from seamseg.modules.roi_head import RegionHead
+from seamseg.modules.norm import NormFactory
+from seamseg.modules.roi_head import RoIHead
 
 SYNCS: tuple[Literal["active", "masked"], ...] = ("active", "masked")
 Pattern = tuple[int, ...]
@@ -132,7 +132,7 @@ def run_rank(rank: int, patterns: Sequence[Pattern], quick: bool, folder: str, s
 def both_modes(pattern: Pattern, quick: bool) -> dict[str, Traffic]:
     """The modes in turns."""
     widths = (16, 32, 16) if quick else (256, 1024, 256)
-    heads = {sync: RegionHead(widths[0], 37, widths[1], widths[2], Norm("syncbn", sync=sync)) for sync in SYNCS}
+    heads = {sync: RoIHead(widths[0], 37, widths[1], widths[2], NormFactory("syncbn", sync=sync)) for sync in SYNCS}
     regions = torch.randn(NUM_REGIONS * pattern[dist.get_rank()], widths[0], 14, 14)
     taken: dict[str, list[float]] = {sync: [] for sync in SYNCS}
     for turn in range(WARM_UP + (QUICK_ROUNDS if quick else ROUNDS)):
@@ -142,15 +142,15 @@ def both_modes(pattern: Pattern, quick: bool) -> dict[str, Traffic]:
     return {sync: _count(heads[sync], regions, median(taken[sync])) for sync in SYNCS}
 
 
-def step(head: RegionHead, regions: torch.Tensor) -> None:
+def step(head: RoIHead, regions: torch.Tensor) -> None:
     """Forward and backward, as training does it."""
-    with head.expecting(len(regions), len(regions)):
+    with head.planned_forward(len(regions), len(regions)):
         classes, boxes = head.classify(regions)
         masks = head.masks(regions)
     (classes.sum() + boxes.sum() + masks.sum()).backward()  # type: ignore[no-untyped-call]
 
 
-def _slowest(head: RegionHead, regions: torch.Tensor) -> float:
+def _slowest(head: RoIHead, regions: torch.Tensor) -> float:
     dist.barrier()
     start = time.perf_counter()
     step(head, regions)
@@ -159,7 +159,7 @@ def _slowest(head: RegionHead, regions: torch.Tensor) -> float:
     return float(milliseconds)
 
 
-def _count(head: RegionHead, regions: torch.Tensor, milliseconds: float) -> Traffic:
+def _count(head: RoIHead, regions: torch.Tensor, milliseconds: float) -> Traffic:
     with Counter() as counter:
         step(head, regions)
     total = torch.tensor([counter.collectives, counter.bytes])

@@ -11,8 +11,8 @@ STABLE_TORCH_LIBRARY(seamseg, library) {
   // Annotation
   library.def("segment_boxes(Tensor ids, int num_segments) -> (Tensor boxes, Tensor areas)");
   library.def("read_id_png(Tensor bytes) -> Tensor");
-  library.def("find_ids(Tensor ids, Tensor known) -> Tensor");
-  library.def("take_pixels(Tensor ids, Tensor rows, Tensor columns) -> Tensor");
+  library.def("lookup_ids(Tensor ids, Tensor known) -> Tensor");
+  library.def("index_grid(Tensor ids, Tensor rows, Tensor columns) -> Tensor");
 
   // Fusion
   library.def("class_map(Tensor logits, float row_step, float column_step, int height, int width) -> Tensor");

@@ -15,7 +15,7 @@ import torch
 from seamseg.builders import build_training_loader, open_split
 from seamseg.config import Experiment, load_experiment
 from seamseg.runtime.distributed import Process
-from seamseg.runtime.position import Position
+from seamseg.runtime.training_progress import TrainingProgress
 from seamseg.structures import Batch, Categories, PanopticSegmentation
 from seamseg.visualization.annotation_sheet import AnnotatedPicture, annotation_sheet
 from seamseg.visualization.images import denormalise, write_image
@@ -26,7 +26,7 @@ IMAGES, EPOCHS = 2, 4
 def main(output: Path, recipe: Path, changes: list[str]) -> None:
     experiment = load_experiment(recipe, [*changes, "data.train_batch_size=1", "data.num_workers=0"])
     source = open_split(experiment.data.root, experiment.data.train_split, IMAGES)
-    loader = build_training_loader(experiment, source, Process(0, 1, torch.device("cpu")), Position())
+    loader = build_training_loader(experiment, source, Process(0, 1, torch.device("cpu")), TrainingProgress())
     batches = [(epoch, batch) for epoch in range(EPOCHS) for batch in loader.epoch(epoch)]
     batches.sort(key=lambda pair: str(pair[1].image_ids))  # stable: the epochs of an image stay in order
     pictures = [picture(batch, epoch, experiment, source.categories) for epoch, batch in batches]

@@ -17,19 +17,19 @@ using torch::stable::Tensor;
 
 void check_positions(const int64_t* positions, int64_t num, int64_t size) {
   for (int64_t i = 0; i < num; ++i) {
-    check(positions[i] >= 0 && positions[i] < size, "take_pixels: a row or column is outside of the id map");
+    check(positions[i] >= 0 && positions[i] < size, "index_grid: a row or column is outside of the id map");
   }
 }
 
 // Each run is looked up once.
-Tensor find_ids(Tensor ids, Tensor known) {
-  check(ids.scalar_type() == ScalarType::Int && ids.dim() == 2, "find_ids: ids must be H x W int32");
-  check(known.scalar_type() == ScalarType::Int && known.dim() == 1, "find_ids: known must be K int32");
+Tensor lookup_ids(Tensor ids, Tensor known) {
+  check(ids.scalar_type() == ScalarType::Int && ids.dim() == 2, "lookup_ids: ids must be H x W int32");
+  check(known.scalar_type() == ScalarType::Int && known.dim() == 1, "lookup_ids: known must be K int32");
   const Tensor map = torch::stable::contiguous(ids);
   const Tensor list = torch::stable::contiguous(known);
   const auto* first = list.const_data_ptr<int32_t>();
   const auto* last = first + list.numel();
-  check(std::is_sorted(first, last), "find_ids: known must be in ascending order");
+  check(std::is_sorted(first, last), "lookup_ids: known must be in ascending order");
   Tensor found = torch::stable::new_empty(map, {map.size(0), map.size(1)});
   const auto* row = map.const_data_ptr<int32_t>();
   auto* out = found.mutable_data_ptr<int32_t>();
@@ -45,12 +45,12 @@ Tensor find_ids(Tensor ids, Tensor known) {
   return found;
 }
 
-Tensor take_pixels(Tensor ids, Tensor rows, Tensor columns) {
-  check(ids.scalar_type() == ScalarType::Int && ids.dim() == 2, "take_pixels: ids must be H x W int32");
+Tensor index_grid(Tensor ids, Tensor rows, Tensor columns) {
+  check(ids.scalar_type() == ScalarType::Int && ids.dim() == 2, "index_grid: ids must be H x W int32");
   for (const Tensor* positions : {&rows, &columns}) {
     check(
         positions->scalar_type() == ScalarType::Long && positions->dim() == 1,
-        "take_pixels: rows and columns must be int64 of one dimension");
+        "index_grid: rows and columns must be int64 of one dimension");
   }
   const Tensor map = torch::stable::contiguous(ids);
   const Tensor down = torch::stable::contiguous(rows);
@@ -80,6 +80,6 @@ Tensor take_pixels(Tensor ids, Tensor rows, Tensor columns) {
 } // namespace seamseg::annotation
 
 STABLE_TORCH_LIBRARY_IMPL(seamseg, CPU, library) {
-  library.impl("find_ids", TORCH_BOX(&seamseg::annotation::find_ids));
-  library.impl("take_pixels", TORCH_BOX(&seamseg::annotation::take_pixels));
+  library.impl("lookup_ids", TORCH_BOX(&seamseg::annotation::lookup_ids));
+  library.impl("index_grid", TORCH_BOX(&seamseg::annotation::index_grid));
 }

@@ -21,16 +21,16 @@ from seamseg.structures.ground_truth import GroundTruth
 from seamseg.structures.images import PaddedImages
 from seamseg.structures.losses import LossSum
 
-Normalise = Callable[[Sequence[LossSum]], list[Tensor]]
+LossReduction = Callable[[Sequence[LossSum]], list[Tensor]]
 """Losses to be divided, to zero-dimensional ones."""
 
 
-def mean_of_rank(sums: Sequence[LossSum]) -> list[Tensor]:
+def reduce_per_rank(sums: Sequence[LossSum]) -> list[Tensor]:
     """Every rank divides by its own counts."""
     return [one.mean for one in sums]
 
 
-def mean_of_all_ranks(sums: Sequence[LossSum]) -> list[Tensor]:
+def reduce_over_ranks(sums: Sequence[LossSum]) -> list[Tensor]:
     """All ranks divide by their common counts: the average over the ranks is the mean of the joined batch.
 
     One collective for all losses.
@@ -85,11 +85,11 @@ def mask_targets(ids: Tensor, boxes: Tensor, segment_ids: Tensor, mask_size: int
     return targets
 
 
-SHIFT_SIGMA = 1.0
+BOX_SIGMA = 1.0
 
 
 @dataclass(frozen=True)
-class RegionLosses:
+class RoILosses:
     """Of the regions of all images."""
 
     classes: LossSum
@@ -107,17 +107,17 @@ def class_loss(logits: Tensor, classes: Tensor) -> LossSum:
     return LossSum(functional.cross_entropy(at_least_float32(logits), classes, reduction="sum"), len(classes))
 
 
-def box_loss(shifts: Tensor, targets: Tensor, classes: Tensor) -> LossSum:
-    """Smooth L1 of the true class's shifts of the positives, divided by the number of all regions.
+def box_loss(box_deltas: Tensor, targets: Tensor, classes: Tensor) -> LossSum:
+    """Smooth L1 of the true class's box_deltas of the positives, divided by the number of all regions.
 
     Args:
-        shifts: R×T×4.
+        box_deltas: R×T×4.
         targets: P×4, of the positive regions in their order.
         classes: R, 0 is background.
     """
     positive = torch.nonzero(classes > 0).squeeze(1)
-    found = at_least_float32(shifts[positive, classes[positive] - 1])
-    return LossSum(smooth_l1(found, targets, SHIFT_SIGMA).sum(), len(classes))
+    found = at_least_float32(box_deltas[positive, classes[positive] - 1])
+    return LossSum(smooth_l1(found, targets, BOX_SIGMA).sum(), len(classes))
 
 
 def mask_loss(logits: Tensor, targets: Tensor, things: Tensor) -> LossSum:

@@ -116,7 +116,7 @@ class AnchorMatcher:
 
 
 @dataclass(frozen=True)
-class RegionSample:
+class RoISample:
     """The regions of one image that take part in the losses; positives come first.
 
     Attributes:
@@ -130,7 +130,7 @@ class RegionSample:
     objects: Tensor
 
 
-class RegionMatcher:
+class RoIMatcher:
     """Labels proposals by their overlap with the objects and samples some.
 
     Args:
@@ -161,7 +161,7 @@ class RegionMatcher:
     @torch.no_grad()
     def __call__(
         self, proposals: Tensor, objects: Objects, crowd_pixels: Tensor, generator: torch.Generator
-    ) -> RegionSample:
+    ) -> RoISample:
         """Matches one image; the objects' own boxes join the proposals.
 
         Args:
@@ -182,4 +182,4 @@ class RegionMatcher:
         positives, negatives = sample_balanced(positive, negative, self.num_samples, self.positive_fraction, generator)
         matched = overlaps.box_object[positives]
         classes = torch.cat([objects.classes[matched] + 1, torch.zeros_like(negatives)])
-        return RegionSample(candidates[torch.cat([positives, negatives])], classes, matched)
+        return RoISample(candidates[torch.cat([positives, negatives])], classes, matched)

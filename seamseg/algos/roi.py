@@ -1,4 +1,4 @@
-"""From class scores and shifts of regions to detections (Girshick, Fast R-CNN)."""
+"""From class scores and box_deltas of regions to detections (Girshick, Fast R-CNN)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 import torchvision
 from torch import Tensor
 
-from seamseg.algos.losses import RegionLosses, box_loss, class_loss, mask_loss, mask_targets
-from seamseg.algos.matching import RegionMatcher, RegionSample
-from seamseg.algos.roi_pooling import RegionPooler
-from seamseg.ops.boxes import clip_boxes, decode_shifts, encode_shifts
+from seamseg.algos.losses import RoILosses, box_loss, class_loss, mask_loss, mask_targets
+from seamseg.algos.matching import RoIMatcher, RoISample
+from seamseg.algos.roi_pooling import RoIPooler
+from seamseg.ops.boxes import clip_boxes, decode_boxes, encode_boxes
 from seamseg.structures.ground_truth import GroundTruth, Objects
 from seamseg.structures.images import PaddedImages, Size
 from seamseg.structures.losses import LossSum
@@ -43,7 +43,7 @@ class DetectionSelector:
         nms_threshold: overlap above which the lower score of a class goes.
         score_threshold: a detection's probability must exceed it.
         max_predictions: best detections of an image that stay.
-        shift_weights: the shifts are trained multiplied by these.
+        shift_weights: the box_deltas are trained multiplied by these.
     """
 
     def __init__(
@@ -57,20 +57,20 @@ class DetectionSelector:
         self.max_predictions, self.shift_weights = max_predictions, tuple(shift_weights)
 
     @torch.no_grad()
-    def __call__(self, proposals: Tensor, logits: Tensor, shifts: Tensor, size: Size) -> FoundBoxes:
+    def __call__(self, proposals: Tensor, logits: Tensor, box_deltas: Tensor, size: Size) -> FoundBoxes:
         """Detections of one image.
 
         Args:
             proposals: R×4.
             logits: R×(T+1), 0 is background.
-            shifts: R×T×4.
+            box_deltas: R×T×4.
             size: height and width of the valid image.
         """
         scores = class_probabilities(logits)[:, 1:]
         region, classes = torch.nonzero(scores > self.score_threshold, as_tuple=True)
         scores = scores[region, classes]
-        moves = shifts[region, classes].float() / shifts.new_tensor(self.shift_weights, dtype=torch.float32)
-        boxes = clip_boxes(decode_shifts(proposals[region], moves), size)
+        moves = box_deltas[region, classes].float() / box_deltas.new_tensor(self.shift_weights, dtype=torch.float32)
+        boxes = clip_boxes(decode_boxes(proposals[region], moves), size)
         full = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
         boxes, classes, scores = boxes[full], classes[full], scores[full]
         keep = torchvision.ops.batched_nms(boxes, scores, classes, self.nms_threshold)[: self.max_predictions]
@@ -85,14 +85,14 @@ def class_probabilities(logits: Tensor) -> Tensor:
 class Head(Protocol):
     """What the algorithm asks of the weights."""
 
-    def expecting(self, num_regions: int, num_masks: int) -> AbstractContextManager[None]: ...
+    def planned_forward(self, num_regions: int, num_masks: int) -> AbstractContextManager[None]: ...
 
     def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]: ...
 
     def masks(self, regions: Tensor) -> Tensor: ...
 
 
-class RegionNetwork:
+class RoIHeads:
     """Classifies and refines proposals and cuts out their masks, and trains the head that does.
 
     Args:
@@ -108,8 +108,8 @@ class RegionNetwork:
 
     def __init__(
         self,
-        pooler: RegionPooler,
-        matcher: RegionMatcher,
+        pooler: RoIPooler,
+        matcher: RoIMatcher,
         selector: DetectionSelector,
         num_stuff: int,
         mask_size: int = 28,
@@ -135,10 +135,10 @@ class RegionNetwork:
         Returns:
             boxes D×4, classes D (0-based among the things), scores D, mask logits D×M×M per image.
         """
-        logits, shifts = head.classify(self.pooler(levels, proposals, padded_size))
+        logits, box_deltas = head.classify(self.pooler(levels, proposals, padded_size))
         rows, image_index = proposals.contiguous()
         found = [
-            self.selector(rows[mine], logits[mine], shifts[mine], size)
+            self.selector(rows[mine], logits[mine], box_deltas[mine], size)
             for image, size in enumerate(sizes)
             for mine in [image_index == image]
         ]
@@ -159,7 +159,7 @@ class RegionNetwork:
         images: PaddedImages,
         ground_truth: GroundTruth,
         generator: torch.Generator,
-    ) -> RegionLosses:
+    ) -> RoILosses:
         """Losses of the head on sampled regions of all images, as one batch."""
         objects = [ground_truth.objects(image, self.num_stuff) for image in range(len(ground_truth))]
         samples = [
@@ -171,18 +171,18 @@ class RegionNetwork:
         regions = self.pooler(levels, PackedSequence(sample.boxes for sample in samples), images.padded_size)
         classes = torch.cat([sample.classes for sample in samples])
         num_positive = sum(len(sample.objects) for sample in samples)
-        with head.expecting(len(classes), num_positive if self.masks_of_positives_only else len(classes)):
-            logits, shifts = head.classify(regions)
+        with head.planned_forward(len(classes), num_positive if self.masks_of_positives_only else len(classes)):
+            logits, box_deltas = head.classify(regions)
             masks = self._mask_loss(head, regions, classes, samples, objects, ground_truth)
-        return RegionLosses(
+        return RoILosses(
             classes=class_loss(logits, classes),
-            boxes=box_loss(shifts, self._shift_targets(samples, objects), classes),
+            boxes=box_loss(box_deltas, self._shift_targets(samples, objects), classes),
             masks=masks,
         )
 
-    def _shift_targets(self, samples: Sequence[RegionSample], objects: Sequence[Objects]) -> Tensor:
+    def _shift_targets(self, samples: Sequence[RoISample], objects: Sequence[Objects]) -> Tensor:
         targets = [
-            encode_shifts(sample.boxes[: len(sample.objects)], truth.boxes[sample.objects])
+            encode_boxes(sample.boxes[: len(sample.objects)], truth.boxes[sample.objects])
             for sample, truth in zip(samples, objects, strict=True)
         ]
         joined = torch.cat(targets)
@@ -193,7 +193,7 @@ class RegionNetwork:
         head: Head,
         regions: Tensor,
         classes: Tensor,
-        samples: Sequence[RegionSample],
+        samples: Sequence[RoISample],
         objects: Sequence[Objects],
         ground_truth: GroundTruth,
     ) -> LossSum:

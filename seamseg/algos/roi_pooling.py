@@ -18,7 +18,7 @@ CANONICAL_SIZE = 224
 CANONICAL_LEVEL = 2
 
 
-class RegionPooler:
+class RoIPooler:
     """Samples every box at a fixed size.
 
     Args:

@@ -1,4 +1,4 @@
-"""From objectness and shifts to the boxes worth a closer look (Ren et al., Faster R-CNN)."""
+"""From objectness and box_deltas to the boxes worth a closer look (Ren et al., Faster R-CNN)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional
 from seamseg.algos.anchors import AnchorGrid
 from seamseg.algos.losses import smooth_l1
 from seamseg.algos.matching import AnchorMatcher, AnchorSample
-from seamseg.ops.boxes import clip_boxes, decode_shifts, encode_shifts, nms
+from seamseg.ops.boxes import clip_boxes, decode_boxes, encode_boxes, nms
 from seamseg.ops.native import at_least_float32
 from seamseg.structures.ground_truth import GroundTruth
 from seamseg.structures.images import Size
@@ -35,13 +35,15 @@ class ProposalSelector:
         self.nms_threshold, self.min_size = nms_threshold, min_size
 
     @torch.no_grad()
-    def __call__(self, anchors: Tensor, objectness: Tensor, shifts: Tensor, sizes: Sequence[Size]) -> PackedSequence:
+    def __call__(
+        self, anchors: Tensor, objectness: Tensor, box_deltas: Tensor, sizes: Sequence[Size]
+    ) -> PackedSequence:
         """Proposals of every image.
 
         Args:
             anchors: K×4.
             objectness: N×K logits.
-            shifts: N×K×4.
+            box_deltas: N×K×4.
             sizes: height and width of the images' valid parts.
 
         Returns:
@@ -49,11 +51,11 @@ class ProposalSelector:
         """
         return PackedSequence(
             self._image(anchors, image_objectness.float(), image_shifts.float(), size)
-            for image_objectness, image_shifts, size in zip(objectness, shifts, sizes, strict=True)
+            for image_objectness, image_shifts, size in zip(objectness, box_deltas, sizes, strict=True)
         )
 
-    def _image(self, anchors: Tensor, objectness: Tensor, shifts: Tensor, size: Size) -> Tensor:
-        boxes = clip_boxes(decode_shifts(anchors, shifts), size)
+    def _image(self, anchors: Tensor, objectness: Tensor, box_deltas: Tensor, size: Size) -> Tensor:
+        boxes = clip_boxes(decode_boxes(anchors, box_deltas), size)
         if self.min_size > 0:
             large = ((boxes[:, 2:] - boxes[:, :2]) >= self.min_size).all(dim=1)
             boxes, objectness = boxes[large], objectness[large]
@@ -63,20 +65,20 @@ class ProposalSelector:
 
 
 Head = Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]
-"""Levels N×C×h×w → objectness N×K, shifts N×K×4."""
+"""Levels N×C×h×w → objectness N×K, box_deltas N×K×4."""
 
-SHIFT_SIGMA = 3.0
+BOX_SIGMA = 3.0
 
 
 @dataclass(frozen=True)
 class ProposalLosses:
-    """Of the sampled anchors of all images: objectness, and shifts of the positive ones."""
+    """Of the sampled anchors of all images: objectness, and box_deltas of the positive ones."""
 
     objectness: LossSum
     boxes: LossSum
 
 
-class ProposalNetwork:
+class RegionProposalNetwork:
     """Proposes boxes, and trains the head that does.
 
     Args:
@@ -101,12 +103,12 @@ class ProposalNetwork:
         """Boxes worth a closer look, P×4 per image.
 
         Args:
-            head: objectness and shifts of all anchors.
+            head: objectness and box_deltas of all anchors.
             levels: of the pyramid, N×C×h×w, fine to coarse; those beyond the anchors' levels are not read.
             sizes: of the images' valid parts.
         """
-        anchors, objectness, shifts = self._run(head, levels)
-        return self.inference_selector(anchors, objectness, shifts, sizes)
+        anchors, objectness, box_deltas = self._run(head, levels)
+        return self.inference_selector(anchors, objectness, box_deltas, sizes)
 
     def train(
         self,
@@ -117,35 +119,38 @@ class ProposalNetwork:
         generator: torch.Generator,
     ) -> tuple[ProposalLosses, PackedSequence]:
         """Losses of the head, and the proposals of its present state (without gradient)."""
-        anchors, objectness, shifts = self._run(head, levels)
+        anchors, objectness, box_deltas = self._run(head, levels)
         objects = [ground_truth.objects(image, self.num_stuff).boxes for image in range(len(sizes))]
         samples = [
             self.matcher(anchors, size, objects[image], ground_truth.crowd_pixels(image, self.num_stuff), generator)
             for image, size in enumerate(sizes)
         ]
-        losses = proposal_losses(anchors, objectness, shifts, objects, samples)
-        return losses, self.training_selector(anchors, objectness, shifts, sizes)
+        losses = proposal_losses(anchors, objectness, box_deltas, objects, samples)
+        return losses, self.training_selector(anchors, objectness, box_deltas, sizes)
 
     def _run(self, head: Head, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         levels = levels[: len(self.anchors.strides)]
-        objectness, shifts = head(levels)
+        objectness, box_deltas = head(levels)
         level_sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in levels]
-        return self.anchors(level_sizes, objectness.device), objectness, shifts
+        return self.anchors(level_sizes, objectness.device), objectness, box_deltas
 
 
 def proposal_losses(
-    anchors: Tensor, objectness: Tensor, shifts: Tensor, objects: Sequence[Tensor], samples: Sequence[AnchorSample]
+    anchors: Tensor, objectness: Tensor, box_deltas: Tensor, objects: Sequence[Tensor], samples: Sequence[AnchorSample]
 ) -> ProposalLosses:
     """Sums over the sampled anchors of all images, both to be divided by their number.
 
     Args:
         anchors: K×4.
         objectness: N×K logits.
-        shifts: N×K×4.
+        box_deltas: N×K×4.
         objects: O×4 boxes per image.
         samples: of the anchors, per image.
     """
-    objectness_loss, box_loss = objectness.new_zeros((), dtype=torch.float32), shifts.new_zeros((), dtype=torch.float32)
+    objectness_loss, box_loss = (
+        objectness.new_zeros((), dtype=torch.float32),
+        box_deltas.new_zeros((), dtype=torch.float32),
+    )
     num_sampled = 0
     for image, sample in enumerate(samples):
         num_sampled += len(sample.positives) + len(sample.negatives)
@@ -153,7 +158,7 @@ def proposal_losses(
         target = torch.zeros_like(logits)
         target[: len(sample.positives)] = 1
         objectness_loss = objectness_loss + functional.binary_cross_entropy_with_logits(logits, target, reduction="sum")
-        wanted = encode_shifts(anchors[sample.positives], objects[image][sample.objects])
-        found = at_least_float32(shifts[image, sample.positives])
-        box_loss = box_loss + smooth_l1(found, wanted, SHIFT_SIGMA).sum()
+        wanted = encode_boxes(anchors[sample.positives], objects[image][sample.objects])
+        found = at_least_float32(box_deltas[image, sample.positives])
+        box_loss = box_loss + smooth_l1(found, wanted, BOX_SIGMA).sum()
     return ProposalLosses(LossSum(objectness_loss, num_sampled), LossSum(box_loss, num_sampled))

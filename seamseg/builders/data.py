@@ -8,14 +8,14 @@ from seamseg.config import Experiment
 from seamseg.data.color_jitter import ColorJitter
 from seamseg.data.dataset import EvaluationDataset, TrainDataset
 from seamseg.data.formats.open import choose_format, open_data_set
-from seamseg.data.formats.panoptic_dataset import AnnotatedImages
+from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
 from seamseg.data.samplers import EvaluationBatches, TrainBatches
 from seamseg.data.transforms import InputTransform, Normalize, TrainTransform
 from seamseg.io.files import expand_home
 from seamseg.runtime.distributed import Process
-from seamseg.runtime.position import Position
+from seamseg.runtime.training_progress import TrainingProgress
 
 
 def open_split(
@@ -24,7 +24,7 @@ def open_split(
     limit: int | None,
     format_name: str | None = None,
     preferred_format: str | None = None,
-) -> AnnotatedImages:
+) -> PanopticDataset:
     """One split of a data set.
 
     Args:
@@ -51,7 +51,7 @@ def build_input_transform(experiment: Experiment) -> InputTransform:
 
 
 def build_training_loader(
-    experiment: Experiment, source: AnnotatedImages, process: Process, position: Position
+    experiment: Experiment, source: PanopticDataset, process: Process, position: TrainingProgress
 ) -> BatchLoader:
     """The training batches of this process, in a run that begins or goes on at a position."""
     data = experiment.data
@@ -85,7 +85,7 @@ def build_training_loader(
 
 def build_evaluation_loader(
     experiment: Experiment,
-    source: AnnotatedImages,
+    source: PanopticDataset,
     process: Process,
     on_broken_image: Callable[[BrokenImageError], None] | None = None,
 ) -> BatchLoader:

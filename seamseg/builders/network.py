@@ -10,20 +10,20 @@ from torch.nn import init
 
 from seamseg.algos.anchors import AnchorGrid
 from seamseg.algos.fusion import PanopticFusion
-from seamseg.algos.losses import SemanticLoss, mean_of_all_ranks, mean_of_rank
-from seamseg.algos.matching import AnchorMatcher, RegionMatcher
-from seamseg.algos.roi import DetectionSelector, RegionNetwork
-from seamseg.algos.roi_pooling import RegionPooler
-from seamseg.algos.rpn import ProposalNetwork, ProposalSelector
+from seamseg.algos.losses import SemanticLoss, reduce_over_ranks, reduce_per_rank
+from seamseg.algos.matching import AnchorMatcher, RoIMatcher
+from seamseg.algos.roi import DetectionSelector, RoIHeads
+from seamseg.algos.roi_pooling import RoIPooler
+from seamseg.algos.rpn import ProposalSelector, RegionProposalNetwork
 from seamseg.config import Experiment
 from seamseg.config.heads import ProposalCounts
 from seamseg.export.torchvision_weights import load_body_weights
 from seamseg.modules.abn import ABN
 from seamseg.modules.fpn import FPN, PyramidBody
-from seamseg.modules.norm import Norm
+from seamseg.modules.norm import NormFactory
 from seamseg.modules.resnet import ResNet
-from seamseg.modules.roi_head import MASK_SIZE, REGION_SIZE, RegionHead
-from seamseg.modules.rpn_head import ProposalHead
+from seamseg.modules.roi_head import MASK_SIZE, REGION_SIZE, RoIHead
+from seamseg.modules.rpn_head import RPNHead
 from seamseg.modules.semantic_head import SemanticHead
 from seamseg.networks import PanopticNet
 from seamseg.structures import Categories
@@ -40,7 +40,7 @@ OUTPUT_GAINS: Mapping[str, float] = {
 
 
 @torch.no_grad()
-def initialise(network: nn.Module, activation: str, slope: float, generator: torch.Generator) -> None:
+def initialize(network: nn.Module, activation: str, slope: float, generator: torch.Generator) -> None:
     """Xavier-normal weights with the activation's gain, zero biases; norms are left as they are made, the identity.
 
     Args:
@@ -64,13 +64,13 @@ def build_network(experiment: Experiment, num_stuff: int, num_things: int) -> Pa
     width = experiment.fpn.channels
     network = PanopticNet(
         body=PyramidBody(backbone, FPN(backbone.channels, width, experiment.fpn.extra_levels, norm)),
-        rpn_head=ProposalHead(width, experiment.rpn.channels, len(experiment.rpn.anchor_ratios), head_norm),
-        roi_head=RegionHead(width, num_things, experiment.roi.fc_channels, experiment.roi.mask_channels, head_norm),
+        rpn_head=RPNHead(width, experiment.rpn.channels, len(experiment.rpn.anchor_ratios), head_norm),
+        roi_head=RoIHead(width, num_things, experiment.roi.fc_channels, experiment.roi.mask_channels, head_norm),
         sem_head=SemanticHead(width, experiment.sem.channels, num_stuff + num_things, experiment.sem.window, norm),
-        proposal_network=_proposal_network(experiment, num_stuff),
-        region_network=_region_network(experiment, num_stuff),
+        rpn=_proposal_network(experiment, num_stuff),
+        roi_heads=_region_network(experiment, num_stuff),
         semantic_loss=SemanticLoss(experiment.sem.hardest_fraction),
-        normalise=mean_of_all_ranks if experiment.loss.normalize == "global" else mean_of_rank,
+        normalise=reduce_over_ranks if experiment.loss.normalize == "global" else reduce_per_rank,
     )
     for name, layer in network.named_modules():
         if isinstance(layer, ABN):
@@ -94,7 +94,7 @@ def build_initialised_network(
     """
     network = build_network(experiment, categories.num_stuff, categories.num_things)
     generator = torch.Generator().manual_seed(experiment.training.seed)
-    initialise(network, experiment.norm.activation, experiment.norm.slope, generator)
+    initialize(network, experiment.norm.activation, experiment.norm.slope, generator)
     if read_weights and experiment.body.weights is not None:
         loaded = load_body_weights(network.body.backbone, experiment.body.name, experiment.body.weights)
         if tell is not None:
@@ -114,10 +114,10 @@ def build_fusion(experiment: Experiment, num_stuff: int) -> PanopticFusion:
     return PanopticFusion(num_stuff, settings.score_threshold, settings.overlap_threshold, settings.min_stuff_area)
 
 
-def _norms(experiment: Experiment) -> tuple[Norm, Norm]:
+def _norms(experiment: Experiment) -> tuple[NormFactory, NormFactory]:
     settings = experiment.norm
     body, heads = (
-        Norm(
+        NormFactory(
             name, settings.activation, settings.slope, settings.scale, settings.groups, settings.momentum, settings.sync
         )
         for name in (settings.name, settings.heads or settings.name)
@@ -125,9 +125,9 @@ def _norms(experiment: Experiment) -> tuple[Norm, Norm]:
     return body, heads
 
 
-def _proposal_network(experiment: Experiment, num_stuff: int) -> ProposalNetwork:
+def _proposal_network(experiment: Experiment, num_stuff: int) -> RegionProposalNetwork:
     settings = experiment.rpn
-    return ProposalNetwork(
+    return RegionProposalNetwork(
         anchors=AnchorGrid(settings.anchor_ratios, settings.anchor_scale, experiment.fpn.strides),
         matcher=AnchorMatcher(
             num_samples=settings.num_samples,
@@ -147,11 +147,11 @@ def _selector(experiment: Experiment, counts: ProposalCounts) -> ProposalSelecto
     return ProposalSelector(counts.before_nms, counts.after_nms, settings.nms_threshold, settings.min_size)
 
 
-def _region_network(experiment: Experiment, num_stuff: int) -> RegionNetwork:
+def _region_network(experiment: Experiment, num_stuff: int) -> RoIHeads:
     settings = experiment.roi
-    return RegionNetwork(
-        pooler=RegionPooler(REGION_SIZE),
-        matcher=RegionMatcher(
+    return RoIHeads(
+        pooler=RoIPooler(REGION_SIZE),
+        matcher=RoIMatcher(
             num_samples=settings.num_samples,
             positive_fraction=settings.positive_fraction,
             positive_threshold=settings.positive_threshold,

@@ -12,11 +12,11 @@ from seamseg.builders.data import build_evaluation_loader, build_training_loader
 from seamseg.builders.network import build_fusion, build_initialised_network
 from seamseg.config import Experiment, save_experiment
 from seamseg.config.training import PolySchedule, SGDSettings, StepSchedule
-from seamseg.data.formats.panoptic_dataset import AnnotatedImages
+from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
-from seamseg.engine.record import RunRecord
-from seamseg.engine.train import Optimisation, Pace, Trainer, steps_per_epoch
+from seamseg.engine.record import TrainingRecorder
+from seamseg.engine.train import Intervals, OptimizationConfig, Trainer, steps_per_epoch
 from seamseg.networks import PanopticNet
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
@@ -29,8 +29,8 @@ from seamseg.runtime.optimizer import (
     poly_decay,
     step_decay,
 )
-from seamseg.runtime.position import Position
 from seamseg.runtime.precision import Precision
+from seamseg.runtime.training_progress import TrainingProgress
 from seamseg.structures import Categories
 
 MOST_DIFFERENCES = 5
@@ -39,7 +39,7 @@ MOST_DIFFERENCES = 5
 
 def build_trainer(
     experiment: Experiment, folder: Path, process: Process, checkpoint: Checkpoint | None
-) -> tuple[Trainer, RunRecord]:
+) -> tuple[Trainer, TrainingRecorder]:
     """All that a training run needs.
 
     Args:
@@ -60,7 +60,7 @@ def build_trainer(
     network = build_initialised_network(experiment, categories, tell, checkpoint is None).to(process.device)
     if experiment.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
-    position = Position() if checkpoint is None else checkpoint.position
+    position = TrainingProgress() if checkpoint is None else checkpoint.position
     position = position.with_batches_of(experiment.data.train_batch_size * process.world_size)
     loader = build_training_loader(experiment, train_split, process, position)
     _check_images(position, loader, experiment)
@@ -68,7 +68,7 @@ def build_trainer(
     if checkpoint is not None:
         trainer.restore(checkpoint)
     broken: list[BrokenImageError] = []
-    record = RunRecord(
+    record = TrainingRecorder(
         folder=folder,
         process=process,
         settings=save_experiment(experiment),
@@ -86,7 +86,7 @@ def build_trainer(
     return trainer, record
 
 
-def _open_splits(experiment: Experiment) -> tuple[AnnotatedImages, AnnotatedImages]:
+def _open_splits(experiment: Experiment) -> tuple[PanopticDataset, PanopticDataset]:
     data = experiment.data
     train_split = open_split(data.root, data.train_split, data.train_limit, data.format)
     val_split = open_split(data.root, data.val_split, data.val_limit, data.format)
@@ -118,7 +118,7 @@ def _first_of(differences: list[str]) -> str:
     return "; ".join(differences[:MOST_DIFFERENCES]) + ("; …" if len(differences) > MOST_DIFFERENCES else "")
 
 
-def _check_images(position: Position, loader: BatchLoader, experiment: Experiment) -> None:
+def _check_images(position: TrainingProgress, loader: BatchLoader, experiment: Experiment) -> None:
     """Whether the data set has as many images as a run has already taken in the epoch to resume.
 
     Raises:
@@ -137,7 +137,7 @@ def _trainer(experiment: Experiment, network: PanopticNet, loader: BatchLoader, 
     decay = settings.weight_average
     num_iterations = settings.epochs * steps_per_epoch(loader.num_batches, settings.accumulate)
     images_per_step = experiment.data.train_batch_size * settings.accumulate * process.world_size
-    optimisation = Optimisation(
+    optimization = OptimizationConfig(
         optimizer=build_optimizer(experiment, network),
         learning_rate=build_learning_rate(experiment, num_iterations, images_per_step),
         loss_weights=experiment.loss_weights.model_dump(),
@@ -146,8 +146,8 @@ def _trainer(experiment: Experiment, network: PanopticNet, loader: BatchLoader, 
         accumulate=settings.accumulate,
         average=None if decay is None else WeightAverage(network, decay),
     )
-    pace = Pace(settings.epochs, settings.validate_every, settings.checkpoint_every, settings.log_every)
-    return Trainer(network, loader, optimisation, settings.seed, process, pace)
+    intervals = Intervals(settings.epochs, settings.validate_every, settings.checkpoint_every, settings.log_every)
+    return Trainer(network, loader, optimization, settings.seed, process, intervals)
 
 
 def _print_to_stderr(sentence: str) -> None:

@@ -17,7 +17,7 @@ from seamseg.data.annotation import Annotation
 from seamseg.data.formats.coco_files import annotation_files, image_folders, png_folders
 from seamseg.data.formats.coco_json import coco_classes
 from seamseg.data.formats.open import FORMATS, choose_format, open_data_set, split_names
-from seamseg.data.formats.panoptic_dataset import AnnotatedImages
+from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.formats.split_names import choose_split
 from seamseg.data.formats.vistas import VistasVersion, find_layout
 from seamseg.data.images import TWELVE_BITS, BrokenImageError, has_twelve_bits
@@ -60,7 +60,7 @@ def panoptic_files(root: Path, split: str, format_name: str) -> SplitFiles | Non
     return None
 
 
-def numbered_tasks(source: AnnotatedImages) -> list[ImageTask]:
+def numbered_tasks(source: PanopticDataset) -> list[ImageTask]:
     """The images of a split."""
     return [
         ImageTask(
@@ -79,7 +79,7 @@ class ReaderChecker:
         limit: examples that are kept of each kind of fault.
     """
 
-    source: AnnotatedImages
+    source: PanopticDataset
     limit: int
 
     def __call__(self, task: ImageTask) -> ImageReport:

@@ -17,7 +17,7 @@ from seamseg.convert.job import Job, Outcome, run_job
 from seamseg.convert.masks import mask_jobs
 from seamseg.convert.panoptic_target import PanopticTarget
 from seamseg.data.formats.open import FORMATS, choose_format, open_data_set, split_names
-from seamseg.data.formats.panoptic_dataset import AnnotatedImages
+from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.formats.split_names import choose_split
 from seamseg.io.progress import progress_bar
 from seamseg.io.yaml_files import read_yaml
@@ -141,7 +141,7 @@ def _to_semantic(options: argparse.Namespace) -> list[Job[Any]]:
     return [to_semantic_job(source, split, options.out) for split, source in _opened(options).items()]
 
 
-def _opened(options: argparse.Namespace) -> dict[str, AnnotatedImages]:
+def _opened(options: argparse.Namespace) -> dict[str, PanopticDataset]:
     """The wanted splits by their names."""
     root: Path = options.source_folder
     format_name = choose_format(root, options.format)

@@ -17,7 +17,7 @@ from seamseg.data.formats.category_match import kind_notes
 from seamseg.data.formats.open import FORMATS
 from seamseg.data.images import BrokenImageError
 from seamseg.engine.evaluate import evaluate, left_out
-from seamseg.engine.gallery import Album, WorstAlbum
+from seamseg.engine.gallery import SampleGallery, WorstGallery
 from seamseg.io.files import write_text
 from seamseg.io.progress import progress_bar
 from seamseg.metrics.analysis import NUM_WORST
@@ -70,8 +70,8 @@ def run(options: argparse.Namespace) -> int:
         fusion, notes = matched_fusion(model, split.categories, options.data)
         broken: list[BrokenImageError] = []
         loader = build_evaluation_loader(model.experiment, split, process, broken.append)
-        album = Album(split.categories, data.mean, data.std, limit=SHEET_ROWS)
-        worst = WorstAlbum(split.categories, data.mean, data.std, NUM_WORST if options.analysis else 0)
+        album = SampleGallery(split.categories, data.mean, data.std, limit=SHEET_ROWS)
+        worst = WorstGallery(split.categories, data.mean, data.std, NUM_WORST if options.analysis else 0)
         share = math.ceil(len(split) / process.world_size)
         with progress_bar("evaluating", share, shown=process.is_first) as advance:
             watchers = [album.add, worst.add, lambda scored: advance(scored.number, "")]
@@ -125,7 +125,7 @@ def _unreadable(error: BrokenImageError, folder: Path) -> Unreadable:
     return Unreadable(path.as_posix(), str(error))
 
 
-def write_files(scores: Scores, album: Album, worst: WorstAlbum, options: argparse.Namespace) -> None:
+def write_files(scores: Scores, album: SampleGallery, worst: WorstGallery, options: argparse.Namespace) -> None:
     if options.json:
         write_text(options.json, scores.to_json())
     if options.sheet:

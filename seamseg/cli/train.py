@@ -198,13 +198,13 @@ def run(options: argparse.Namespace) -> int:
         if process.is_first:
             tidy_up(options.run_dir)
             report_start(options.run_dir, experiment, checkpoint, process, record.categories)
-            report_rate(experiment, trainer.optimisation.learning_rate.lr)
+            report_rate(experiment, trainer.optimization.learning_rate.lr)
         record.validation.on_wait = stop.check_wait
         total = trainer.num_iterations(record.position)
         with progress_bar("training", total, record.position.iteration, shown=process.is_first) as record.advance:
             position = trainer.run(record.position, record, stop)
         record.close()
-        if position.epoch < trainer.pace.epochs:
+        if position.epoch < trainer.intervals.epochs:
             if process.is_first:
                 print(f"stopped and saved at iteration {position.iteration}; --resume goes on", file=sys.stderr)
             return stop.exit_code

@@ -15,9 +15,9 @@ from pycocotools import mask as run_lengths
 from seamseg.convert.job import Job
 from seamseg.data.annotation import Annotation
 from seamseg.data.formats.coco_writer import measure_segments
-from seamseg.data.formats.panoptic_dataset import AnnotatedImages
+from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.input_folder import relative_name, unique_stems
-from seamseg.io.files import in_one_step
+from seamseg.io.files import atomic_write_unsynced
 from seamseg.io.journal import ItemOutput
 from seamseg.structures import Categories
 
@@ -43,7 +43,7 @@ class DataSetItem:
         return (self.annotation,)
 
 
-def data_set_items(source: AnnotatedImages) -> list[DataSetItem]:
+def data_set_items(source: PanopticDataset) -> list[DataSetItem]:
     """All images of a split, in its order."""
     paths = [source.image_path(index) for index in range(len(source))]
     folder = os.path.commonpath([path.parent for path in paths])
@@ -56,7 +56,7 @@ def data_set_items(source: AnnotatedImages) -> list[DataSetItem]:
 
 @dataclass(frozen=True)
 class _DetectionConversion:
-    source: AnnotatedImages
+    source: PanopticDataset
     with_stuff: bool
 
     def __call__(self, item: DataSetItem) -> ItemOutput:
@@ -67,7 +67,7 @@ class _DetectionConversion:
         return ItemOutput((), {"images": [image], "annotations": [{"image_id": image_id} | one for one in objects]})
 
 
-def to_detection_job(source: AnnotatedImages, split: str, out: Path, with_stuff: bool = False) -> Job[DataSetItem]:
+def to_detection_job(source: PanopticDataset, split: str, out: Path, with_stuff: bool = False) -> Job[DataSetItem]:
     """Writes ``OUT/annotations/instances_SPLIT.json``: run lengths, areas and boxes of objects and crowds.
 
     Args:
@@ -113,7 +113,7 @@ def detections(annotation: Annotation, categories: Categories, with_stuff: bool)
 
 @dataclass(frozen=True)
 class _SemanticConversion:
-    source: AnnotatedImages
+    source: PanopticDataset
     result: Path
 
     def __call__(self, item: DataSetItem) -> ItemOutput:
@@ -121,13 +121,13 @@ class _SemanticConversion:
         label_file = f"{item.stem}.png"
         path = self.result.with_suffix("") / label_file
         data = cv2.imencode(".png", annotation.classes.astype(np.uint8)[annotation.ids])[1].tobytes()
-        in_one_step(path, lambda unfinished: unfinished.write_bytes(data))
+        atomic_write_unsynced(path, lambda unfinished: unfinished.write_bytes(data))
         height, width = annotation.ids.shape
         image = {"id": self.source.image_id(item.index), "file_name": item.name}
         return ItemOutput((path,), {"images": [image | {"labels": label_file, "height": height, "width": width}]})
 
 
-def to_semantic_job(source: AnnotatedImages, split: str, out: Path) -> Job[DataSetItem]:
+def to_semantic_job(source: PanopticDataset, split: str, out: Path) -> Job[DataSetItem]:
     """Writes ``OUT/annotations/semantic_SPLIT/*.png``, grey, and ``OUT/annotations/semantic_SPLIT.json``.
 
     A pixel is the number of its class in the order of the network, 0 … S+T−1 with stuff first, or 255 for void. The

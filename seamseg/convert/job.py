@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from seamseg.data.json_fields import check_file_names, write_json_lists
-from seamseg.io.files import write_whole
+from seamseg.io.files import atomic_write
 from seamseg.io.journal import Item, ItemOutput, Journal
 from seamseg.io.workers import results_in_order
 
@@ -125,7 +125,7 @@ def run_job(
         os.sync()  # what the JSON file names shall be on the disk before it is
         num_hidden = sum(record.num_hidden for record in _records(job, journal))
         num_replaced = sum(record.num_replaced for record in _records(job, journal))
-        write_whole(job.result, partial(_write_result, job, journal))
+        atomic_write(job.result, partial(_write_result, job, journal))
         journal.remove()
     return Outcome(len(job.items), len(kept), num_hidden, num_replaced)
 

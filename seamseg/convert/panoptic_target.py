@@ -10,7 +10,7 @@ from typing import Literal
 from seamseg.convert.segmentation import Segmentation
 from seamseg.data.image_size import check_size, size_beside, size_text
 from seamseg.data.png import write_panoptic_png
-from seamseg.io.files import in_one_step
+from seamseg.io.files import atomic_write_unsynced
 from seamseg.io.journal import ItemOutput
 from seamseg.structures import ImageId
 
@@ -68,7 +68,7 @@ class PanopticTarget:
         image_path = self.folder / "images" / self.split / image_file
         png_path = self.json_file.with_suffix("") / png_file
         place_photograph(photograph, image_path, self.placement)
-        in_one_step(png_path, lambda path: write_panoptic_png(path, segmentation.ids))
+        atomic_write_unsynced(png_path, lambda path: write_panoptic_png(path, segmentation.ids))
         image = {"id": image_id, "file_name": image_file, "height": size[0], "width": size[1]}
         segments = {"image_id": image_id, "file_name": png_file, "segments_info": segmentation.segments_info()}
         return ItemOutput((image_path, png_path), {"images": [image], "annotations": [segments]}, num_hidden)
@@ -84,6 +84,6 @@ def place_photograph(source: Path, target: Path, placement: Placement) -> None:
     if target.exists() and not target.is_symlink() and target.samefile(source):
         raise ValueError(f"{target} would replace the photograph it is made from; write to another folder")
     if placement == "copy":
-        in_one_step(target, lambda path: shutil.copyfile(source, path))
+        atomic_write_unsynced(target, lambda path: shutil.copyfile(source, path))
     else:
-        in_one_step(target, lambda path: path.symlink_to(source.absolute()))
+        atomic_write_unsynced(target, lambda path: path.symlink_to(source.absolute()))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from seamseg.data.annotation import Annotation
-from seamseg.data.formats.panoptic_dataset import AnnotatedImages
+from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.images import read_reduced_jpeg
 from seamseg.data.transforms import InputTransform, TrainTransform
 from seamseg.structures import ImageId, Sample, Size
@@ -34,7 +34,7 @@ class TrainDataset(Dataset[Sample]):
         seed: not negative.
     """
 
-    def __init__(self, source: AnnotatedImages, transform: TrainTransform, seed: int) -> None:
+    def __init__(self, source: PanopticDataset, transform: TrainTransform, seed: int) -> None:
         self.source = source
         self.transform = transform
         self.seed = seed
@@ -60,7 +60,7 @@ class TrainDataset(Dataset[Sample]):
 class EvaluationDataset(Dataset[Sample]):
     """Samples without randomness; the annotation keeps the original size. The epoch of a key plays no part."""
 
-    def __init__(self, source: AnnotatedImages, transform: InputTransform) -> None:
+    def __init__(self, source: PanopticDataset, transform: InputTransform) -> None:
         self.source = source
         self.transform = transform
 

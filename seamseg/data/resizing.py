@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from seamseg.ops.id_maps import take_pixels
+from seamseg.ops.id_maps import index_grid
 from seamseg.structures import Size
 
 
@@ -54,7 +54,7 @@ def resize_ids(ids: NDArray[np.int32], size: Size) -> NDArray[np.int32]:
     if ids.shape == size:
         return ids
     rows, columns = (torch.from_numpy(nearest(old, new)) for old, new in zip(ids.shape, size, strict=True))
-    taken: NDArray[np.int32] = take_pixels(torch.from_numpy(ids), rows, columns).numpy()
+    taken: NDArray[np.int32] = index_grid(torch.from_numpy(ids), rows, columns).numpy()
     return taken
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.data.dataset import SampleKey
-from seamseg.runtime.position import Position
+from seamseg.runtime.training_progress import TrainingProgress
 from seamseg.structures import Size
 
 
@@ -55,7 +55,7 @@ class TrainBatches:
         seed: int,
         rank: int = 0,
         num_ranks: int = 1,
-        resumed: Position = Position(),  # noqa: B008 - it is frozen
+        resumed: TrainingProgress = TrainingProgress(),  # noqa: B008 - it is frozen
     ) -> None:
         _check(batch_size, rank, num_ranks)
         if len(sizes) < num_ranks:

@@ -13,7 +13,7 @@ from seamseg.data.annotation import Annotation, compact_with_boxes
 from seamseg.data.color_jitter import ColorChange, ColorJitter
 from seamseg.data.images import reduction
 from seamseg.data.resizing import nearest, network_size, resize_image
-from seamseg.ops.id_maps import take_pixels
+from seamseg.ops.id_maps import index_grid
 from seamseg.structures import Size
 
 Window = tuple[int, int, int, int]
@@ -58,7 +58,7 @@ class View:
         rows = y0 + nearest(y1 - y0, self.size[0])
         columns = nearest(x1 - x0, self.size[1])
         columns = x1 - 1 - columns if self.mirrored else x0 + columns
-        taken = take_pixels(torch.from_numpy(ids), torch.from_numpy(rows), torch.from_numpy(columns))
+        taken = index_grid(torch.from_numpy(ids), torch.from_numpy(rows), torch.from_numpy(columns))
         shown: NDArray[np.int32] = taken.numpy()
         return shown
 

@@ -24,7 +24,7 @@ Triple = tuple[float, float, float]
 
 
 @dataclass
-class Album:
+class SampleGallery:
     """Collects the first scored images.
 
     Attributes:
@@ -62,7 +62,7 @@ class Album:
 
 
 @dataclass
-class WorstAlbum(Album):
+class WorstGallery(SampleGallery):
     """Collects the images with the lowest PQ, at the size in which they will be shown; those without any class are
     left out.
 

@@ -13,7 +13,7 @@ from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
 from seamseg.engine.analysis_pictures import analysis_pictures
 from seamseg.engine.evaluate import evaluate, left_out
-from seamseg.engine.gallery import Album, WorstAlbum
+from seamseg.engine.gallery import SampleGallery, WorstGallery
 from seamseg.engine.train import Trainer
 from seamseg.export.model_file import MODEL_FILE, SETTINGS_FILE, ModelFile, save_model
 from seamseg.io.files import write_text
@@ -24,14 +24,14 @@ from seamseg.networks import PanopticNet
 from seamseg.runtime.checkpoint import add_checkpoint
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.log import RunLog
-from seamseg.runtime.position import Position
+from seamseg.runtime.training_progress import TrainingProgress
 from seamseg.structures import Categories
 from seamseg.visualization.overlay import draw_overlay
 
 Triple = tuple[float, float, float]
 
 
-class RunRecord:
+class TrainingRecorder:
     """Watches a training run; rank 0 writes, all ranks score.
 
     Args:
@@ -59,7 +59,7 @@ class RunRecord:
         settings: str,
         categories: Categories,
         trainer: Trainer,
-        position: Position,
+        position: TrainingProgress,
         validation: BatchLoader,
         broken: list[BrokenImageError],
         fusion: PanopticFusion,
@@ -81,7 +81,7 @@ class RunRecord:
         write_text(self.folder / SETTINGS_FILE, self.settings)
         return RunLog(self.folder, self.position.iteration, validated=not self.position.within_epoch)
 
-    def stepped(self, position: Position) -> None:
+    def stepped(self, position: TrainingProgress) -> None:
         self.advance(position.iteration, f"epoch {position.epoch + 1} {self._remark}")
 
     def logged(self, iteration: int, losses: dict[str, float], rate: float) -> None:
@@ -89,9 +89,9 @@ class RunRecord:
         if self._log is not None:
             self._log.scalars("train", iteration, {**losses, "lr": rate})
 
-    def validate(self, network: PanopticNet, position: Position) -> float:
-        album = Album(self.categories, self.mean, self.std, self.num_pictures if self.process.is_first else 0)
-        worst = WorstAlbum(self.categories, self.mean, self.std, min(self.num_pictures, NUM_WORST))
+    def validate(self, network: PanopticNet, position: TrainingProgress) -> float:
+        album = SampleGallery(self.categories, self.mean, self.std, self.num_pictures if self.process.is_first else 0)
+        worst = WorstGallery(self.categories, self.mean, self.std, min(self.num_pictures, NUM_WORST))
         watchers = [album.add, worst.add]
         self.broken.clear()
         scores = evaluate(network, self.validation, self.fusion, self.categories, self.process.device, watchers)
@@ -117,7 +117,7 @@ class RunRecord:
                 print(f"left out of the validation: {error}", file=sys.stderr)
         self._told |= {error.path for error in errors}
 
-    def save(self, position: Position) -> None:
+    def save(self, position: TrainingProgress) -> None:
         if self._log is not None:
             self._log.to_disk()
             state = self.trainer.checkpoint(position, self.settings, self.categories)
@@ -127,7 +127,7 @@ class RunRecord:
         if self._log is not None:
             self._log.close()
 
-    def _show(self, album: Album, worst: WorstAlbum, scores: Scores, iteration: int) -> None:
+    def _show(self, album: SampleGallery, worst: WorstGallery, scores: Scores, iteration: int) -> None:
         if self._log is None or self.num_pictures == 0:
             return
         for name, picture in analysis_pictures(scores.analysis).items():

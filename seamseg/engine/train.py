@@ -17,21 +17,21 @@ from torch import distributed as dist
 from torch.optim import Optimizer
 
 from seamseg.data.loader import BatchLoader
-from seamseg.modules.norm import ranks_learn_apart
+from seamseg.modules.norm import has_per_rank_stats
 from seamseg.networks import PanopticNet
 from seamseg.ops.collectives import gather_objects, is_distributed, largest_over_ranks, mean_over_ranks
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
-from seamseg.runtime.finite import REMEDY, astray, nonfinite_tensors, some_of
+from seamseg.runtime.finite import REMEDY, describe_nonfinite_losses, nonfinite_tensors, some_of
 from seamseg.runtime.optimizer import LearningRate, WeightAverage
-from seamseg.runtime.position import Position
 from seamseg.runtime.precision import Precision
 from seamseg.runtime.stopping import StopRequest, WaitStopped, until_stopped
+from seamseg.runtime.training_progress import TrainingProgress
 from seamseg.structures import Batch, Categories, Losses
 
 
 @dataclass(frozen=True)
-class Pace:
+class Intervals:
     """How often something happens.
 
     Attributes:
@@ -56,7 +56,7 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Optimisation:
+class OptimizationConfig:
     """How losses become new weights.
 
     Attributes:
@@ -81,16 +81,16 @@ class Optimisation:
 class Observer(Protocol):
     """What happens around the training, on every rank."""
 
-    def stepped(self, position: Position) -> None:
+    def stepped(self, position: TrainingProgress) -> None:
         """After every iteration."""
 
     def logged(self, iteration: int, losses: dict[str, float], rate: float) -> None:
         """Every now and then: mean losses over the ranks, learning rate."""
 
-    def validate(self, network: PanopticNet, position: Position) -> float:
+    def validate(self, network: PanopticNet, position: TrainingProgress) -> float:
         """Scores the network after an epoch: its panoptic quality in 0 … 1."""
 
-    def save(self, position: Position) -> None:
+    def save(self, position: TrainingProgress) -> None:
         """Writes a checkpoint."""
 
 
@@ -100,50 +100,50 @@ class Trainer:
     Args:
         network: on its device.
         loader: of this rank's training batches.
-        optimisation: of the network's weights.
+        optimization: of the network's weights.
         seed: of the sampled anchors and regions.
         process: this rank.
-        pace: of epochs, validations, checkpoints and logs.
+        intervals: of epochs, validations, checkpoints and logs.
     """
 
     def __init__(
         self,
         network: PanopticNet,
         loader: BatchLoader,
-        optimisation: Optimisation,
+        optimization: OptimizationConfig,
         seed: int,
         process: Process,
-        pace: Pace,
+        intervals: Intervals,
     ) -> None:
-        self.network, self.loader, self.optimisation = network, loader, optimisation
-        self.seed, self.process, self.pace = seed, process, pace
+        self.network, self.loader, self.optimization = network, loader, optimization
+        self.seed, self.process, self.intervals = seed, process, intervals
         self._parallel: nn.Module = network
         if is_distributed():
             self._parallel = parallel(network)
-            settle_buckets(self._parallel)
+            prebuild_ddp_buckets(self._parallel)
 
     @property
     def scored_network(self) -> PanopticNet:
         """What is validated and kept: the average of the weights, or the weights themselves."""
-        average = self.optimisation.average
+        average = self.optimization.average
         return self.network if average is None else average.network
 
-    def num_iterations(self, position: Position) -> int:
+    def num_iterations(self, position: TrainingProgress) -> int:
         """Steps of the whole run: those that are done at a position, and those to come."""
-        return position.iteration + self.pace.epochs * self._steps_per_epoch - self.schedule_step(position)
+        return position.iteration + self.intervals.epochs * self._steps_per_epoch - self.schedule_step(position)
 
-    def schedule_step(self, position: Position) -> int:
+    def schedule_step(self, position: TrainingProgress) -> int:
         """Where the schedule stands at a position: how many steps of these many images would have led to it."""
         if not position.within_epoch:
             return position.epoch * self._steps_per_epoch
         to_come = self.loader.num_batches_in(position.epoch) - position.batch
-        return (position.epoch + 1) * self._steps_per_epoch - steps_per_epoch(to_come, self.optimisation.accumulate)
+        return (position.epoch + 1) * self._steps_per_epoch - steps_per_epoch(to_come, self.optimization.accumulate)
 
     @property
     def _steps_per_epoch(self) -> int:
-        return steps_per_epoch(self.loader.num_batches, self.optimisation.accumulate)
+        return steps_per_epoch(self.loader.num_batches, self.optimization.accumulate)
 
-    def run(self, position: Position, observer: Observer, stop: StopRequest) -> Position:
+    def run(self, position: TrainingProgress, observer: Observer, stop: StopRequest) -> TrainingProgress:
         """Trains from a position to the end, or until somebody wants it to stop.
 
         Args:
@@ -161,7 +161,7 @@ class Trainer:
         """
         self.loader.on_wait = stop.check_wait
         ahead = self.schedule_step(position) - position.iteration
-        while position.epoch < self.pace.epochs:
+        while position.epoch < self.intervals.epochs:
             position = self._epoch(position, observer, stop, ahead)
             self._agree(stop, self._ruined_state(position))
             improved = False
@@ -169,13 +169,13 @@ class Trainer:
                 with contextlib.suppress(WaitStopped):  # it validates after the next start
                     position, improved = self._finish_epoch(position, observer)
                     self._agree(stop)
-            if stop.agreed or improved or self.pace.checkpoints(position.epoch - 1):
+            if stop.agreed or improved or self.intervals.checkpoints(position.epoch - 1):
                 observer.save(position)
             if stop.agreed:
                 break
         return position
 
-    def _epoch(self, position: Position, observer: Observer, stop: StopRequest, ahead: int) -> Position:
+    def _epoch(self, position: TrainingProgress, observer: Observer, stop: StopRequest, ahead: int) -> TrainingProgress:
         """The rest of an epoch, or its part until all ranks agree to stop; ``ahead`` is the schedule's lead."""
         self.network.train()
         num_batches = self.loader.num_batches_in(position.epoch)
@@ -183,12 +183,12 @@ class Trainer:
         for batch in until_stopped(self.loader.epoch(position.epoch, start=position.batch)):
             waiting.append(batch.to(self.process.device))
             done = position.batch + len(waiting)
-            if len(waiting) < self.optimisation.accumulate and done < num_batches:
+            if len(waiting) < self.optimization.accumulate and done < num_batches:
                 continue
             position = replace(position, batch=done, iteration=position.iteration + 1)
-            rate = self.optimisation.learning_rate.apply(self.optimisation.optimizer, position.iteration + ahead)
+            rate = self.optimization.learning_rate.apply(self.optimization.optimizer, position.iteration + ahead)
             losses = self._step(waiting, position.iteration, stop)
-            if position.iteration % self.pace.log_every == 0:
+            if position.iteration % self.intervals.log_every == 0:
                 observer.logged(position.iteration, mean_over_ranks(losses), rate)
             waiting = []
             observer.stepped(position)
@@ -196,28 +196,28 @@ class Trainer:
                 break
         return position
 
-    def _finish_epoch(self, position: Position, observer: Observer) -> tuple[Position, bool]:
+    def _finish_epoch(self, position: TrainingProgress, observer: Observer) -> tuple[TrainingProgress, bool]:
         """Validates if it is time; the position of the next epoch, and whether the network was never better."""
         before, position = position, position.next_epoch()
-        if self.pace.validates(before.epoch):
+        if self.intervals.validates(before.epoch):
             position = self._validate(position, observer)
         return position, position.best_pq > before.best_pq
 
     def _step(self, batches: list[Batch], iteration: int, stop: StopRequest) -> dict[str, Tensor]:
         """Moves the weights; the mean losses of the batches."""
-        optimisation = self.optimisation
+        optimization = self.optimization
         generator = step_generator(self.seed, iteration, self.process.rank)
-        optimisation.optimizer.zero_grad(set_to_none=True)
+        optimization.optimizer.zero_grad(set_to_none=True)
         values: list[dict[str, Tensor]] = []
         for number, batch in enumerate(batches, start=1):
             with self._exchange(number == len(batches)):
                 values.append(self._accumulate(batch, generator, len(batches)))
-        norm = optimisation.precision.gradient_norm(optimisation.optimizer, self.network)
-        wrong = astray(values, batches, iteration), self._wild_gradient(norm, batches, iteration)
+        norm = optimization.precision.gradient_norm(optimization.optimizer, self.network)
+        wrong = describe_nonfinite_losses(values, batches, iteration), self._wild_gradient(norm, batches, iteration)
         self._agree(stop, *wrong, consequence="; the weights are those of the step before")
-        optimisation.precision.step(optimisation.optimizer, self.network, optimisation.clip_norm, norm)
-        if optimisation.average is not None:
-            optimisation.average.update(self.network, iteration)
+        optimization.precision.step(optimization.optimizer, self.network, optimization.clip_norm, norm)
+        if optimization.average is not None:
+            optimization.average.update(self.network, iteration)
         return {name: torch.stack([one[name] for one in values]).mean() for name in values[0]}
 
     def _stops(self, stop: StopRequest) -> bool:
@@ -245,23 +245,23 @@ class Trainer:
         if bool(norm.isfinite()):
             return ""
         names = nonfinite_tensors({name: value.grad for name, value in self.network.named_parameters()})
-        if names and self.optimisation.precision.can_lower_scale:
+        if names and self.optimization.precision.can_lower_scale:
             return ""
         images = [image for batch in batches for image in batch.image_ids]
         place = f"in {some_of(names)}" if names else "in its norm"
         return f"iteration {iteration}: the gradient is infinite or NaN {place} on the images {images}"
 
-    def _ruined_state(self, position: Position) -> str:
+    def _ruined_state(self, position: TrainingProgress) -> str:
         """Which tensors a finite gradient has made infinite, as a much too high learning rate can; empty if none."""
         names = nonfinite_tensors(vars(self.checkpoint(position, "", Categories(()))))
         return f"iteration {position.iteration}: {some_of(names)} became infinite or NaN" if names else ""
 
     def _accumulate(self, batch: Batch, generator: torch.Generator, num_batches: int) -> dict[str, Tensor]:
         """Adds the gradients of one of the step's batches; returns its losses."""
-        precision = self.optimisation.precision
+        precision = self.optimization.precision
         with precision.autocast():
             losses: Losses = self._parallel(batch.images, batch.ground_truth, generator)
-        total = losses.total(self.optimisation.loss_weights)
+        total = losses.total(self.optimization.loss_weights)
         precision.backward(total / num_batches)
         return {"total": total.detach(), **{name: value.detach() for name, value in losses.items()}}
 
@@ -271,7 +271,7 @@ class Trainer:
             return contextlib.nullcontext()
         return self._parallel.no_sync()
 
-    def _validate(self, position: Position, observer: Observer) -> Position:
+    def _validate(self, position: TrainingProgress, observer: Observer) -> TrainingProgress:
         scored = self.scored_network
         if is_distributed():
             # Norms of one process each saw other images; all score with those of the first.
@@ -282,17 +282,17 @@ class Trainer:
             return position
         return replace(position, best_pq=quality, best_iteration=position.iteration)
 
-    def checkpoint(self, position: Position, settings: str, categories: Categories) -> Checkpoint:
+    def checkpoint(self, position: TrainingProgress, settings: str, categories: Categories) -> Checkpoint:
         """The state at a position."""
-        optimisation, average = self.optimisation, self.optimisation.average
+        optimization, average = self.optimization, self.optimization.average
         return Checkpoint(
             settings=settings,
             categories=categories.to_list(),
             num_ranks=self.process.world_size,
             position=position,
             network=self.network.state_dict(),
-            optimizer=optimisation.optimizer.state_dict(),
-            scaler=optimisation.precision.state_dict(),
+            optimizer=optimization.optimizer.state_dict(),
+            scaler=optimization.precision.state_dict(),
             average=None if average is None else average.network.state_dict(),
         )
 
@@ -304,11 +304,11 @@ class Trainer:
         """
         try:
             self.network.load_state_dict(checkpoint.network)
-            average = self.optimisation.average
+            average = self.optimization.average
             if average is not None and checkpoint.average is not None:
                 average.network.load_state_dict(checkpoint.average)
-            self.optimisation.optimizer.load_state_dict(checkpoint.optimizer)
-            self.optimisation.precision.load_state_dict(checkpoint.scaler)
+            self.optimization.optimizer.load_state_dict(checkpoint.optimizer)
+            self.optimization.precision.load_state_dict(checkpoint.scaler)
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"the checkpoint is of another network: {shorten(str(error), 200)}") from error
 
@@ -318,10 +318,10 @@ def parallel(network: PanopticNet) -> nn.parallel.DistributedDataParallel:
     with warnings.catch_warnings():
         # Newer versions of torch have another word, which the oldest that serves does not know.
         warnings.simplefilter("ignore", FutureWarning)
-        return nn.parallel.DistributedDataParallel(network, broadcast_buffers=ranks_learn_apart(network))
+        return nn.parallel.DistributedDataParallel(network, broadcast_buffers=has_per_rank_stats(network))
 
 
-def settle_buckets(parallel: nn.parallel.DistributedDataParallel) -> None:
+def prebuild_ddp_buckets(parallel: nn.parallel.DistributedDataParallel) -> None:
     """Has torch arrange the buckets that gradients travel in, always in the same way, by a pass that leaves no trace.
 
     It arranges them anew after the first backward pass of a process, by the order in which gradients came. The place in

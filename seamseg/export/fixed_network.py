@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from seamseg.algos.roi import DetectionSelector, class_probabilities
-from seamseg.algos.roi_pooling import RegionPooler
+from seamseg.algos.roi_pooling import RoIPooler
 from seamseg.algos.rpn import ProposalSelector
 from seamseg.data.transforms import Normalize
 from seamseg.modules.abn import ABN
 from seamseg.modules.folding import fold_norms
 from seamseg.networks import PanopticNet
-from seamseg.ops.boxes import box_iou, clip_boxes, decode_shifts
+from seamseg.ops.boxes import box_iou, clip_boxes, decode_boxes
 from seamseg.ops.fusion import resample
 from seamseg.structures import Size
 
@@ -80,7 +80,7 @@ class FixedBoxes:
 
 
 def select_proposals(
-    selector: ProposalSelector, anchors: Tensor, objectness: Tensor, shifts: Tensor, size: Size
+    selector: ProposalSelector, anchors: Tensor, objectness: Tensor, box_deltas: Tensor, size: Size
 ) -> tuple[Tensor, Tensor]:
     """What ``selector`` finds in one image, in a fixed number.
 
@@ -88,14 +88,14 @@ def select_proposals(
         selector: with the numbers and thresholds.
         anchors: K×4.
         objectness: K logits.
-        shifts: K×4.
+        box_deltas: K×4.
         size: height and width of the image.
 
     Returns:
         boxes: P×4 by falling objectness, P the smaller one of ``num_after_nms`` and K.
         valid: P bool.
     """
-    boxes = clip_boxes(decode_shifts(anchors, shifts), size)
+    boxes = clip_boxes(decode_boxes(anchors, box_deltas), size)
     large = ((boxes[:, 2:] - boxes[:, :2]) >= selector.min_size).all(dim=1)
     ranking = objectness.masked_fill(~large, -torch.inf) if selector.min_size > 0 else objectness
     order = ranking.topk(min(selector.num_before_nms, len(anchors))).indices
@@ -109,7 +109,7 @@ def select_proposals(
 
 
 def select_detections(
-    selector: DetectionSelector, proposals: Tensor, valid: Tensor, logits: Tensor, shifts: Tensor, size: Size
+    selector: DetectionSelector, proposals: Tensor, valid: Tensor, logits: Tensor, box_deltas: Tensor, size: Size
 ) -> FixedBoxes:
     """What ``selector`` finds in one image, in a fixed number: ``max_predictions``, or R·T where that is less.
 
@@ -118,12 +118,12 @@ def select_detections(
         proposals: R×4.
         valid: R bool.
         logits: R×(T+1), 0 is background.
-        shifts: R×T×4.
+        box_deltas: R×T×4.
         size: height and width of the image.
     """
     scores = class_probabilities(logits)[:, 1:].T  # T×R: each class is a group of its own
-    moves = shifts.transpose(0, 1) / shifts.new_tensor(selector.shift_weights)
-    boxes = clip_boxes(decode_shifts(proposals, moves), size)
+    moves = box_deltas.transpose(0, 1) / box_deltas.new_tensor(selector.shift_weights)
+    boxes = clip_boxes(decode_boxes(proposals, moves), size)
     full = (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
     found = (scores > selector.score_threshold) & full & valid
     # Of equal scores the first is first: ONNX promises it, torch does so on the CPU (a stable sort has no counterpart).
@@ -182,10 +182,10 @@ class FixedSizeNet(nn.Module):
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         network, size = self.network, self.size
         levels = network.body(self.normalize(image.permute(2, 0, 1))[None])
-        regions = network.region_network
+        regions = network.roi_heads
         proposals, valid = self._proposals(levels)
-        logits, shifts = network.roi_head.classify(pool_regions(regions.pooler, levels, proposals, size))
-        found = select_detections(regions.selector, proposals, valid, logits, shifts, size)
+        logits, box_deltas = network.roi_head.classify(pool_regions(regions.pooler, levels, proposals, size))
+        found = select_detections(regions.selector, proposals, valid, logits, box_deltas, size)
         masks = network.roi_head.masks(pool_regions(regions.pooler, levels, found.boxes, size))
         chosen = masks[torch.arange(len(masks), device=masks.device), found.classes]
         return {
@@ -198,15 +198,15 @@ class FixedSizeNet(nn.Module):
         }
 
     def _proposals(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        algorithm = self.network.proposal_network
+        algorithm = self.network.rpn
         levels = levels[: len(algorithm.anchors.strides)]
-        objectness, shifts = self.network.rpn_head(levels)
+        objectness, box_deltas = self.network.rpn_head(levels)
         sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in levels]
         anchors = algorithm.anchors(sizes, objectness.device)
-        return select_proposals(algorithm.inference_selector, anchors, objectness[0], shifts[0], self.size)
+        return select_proposals(algorithm.inference_selector, anchors, objectness[0], box_deltas[0], self.size)
 
 
-def pool_regions(pooler: RegionPooler, levels: Sequence[Tensor], boxes: Tensor, size: Size) -> Tensor:
+def pool_regions(pooler: RoIPooler, levels: Sequence[Tensor], boxes: Tensor, size: Size) -> Tensor:
     """What ``pooler`` samples of one image, read from all levels and chosen then, since how many boxes a level has
     depends on the image.
 

@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 
 from seamseg.export.fixed_network import FixedSizeNet
 from seamseg.export.numpy_fusion import OUTPUTS, Description
-from seamseg.io.files import write_whole
+from seamseg.io.files import atomic_write
 
 DESCRIPTION = "seamseg"
 """Under which name a file carries its :class:`Description`."""
@@ -46,7 +46,7 @@ def write_onnx(path: Path, program: ExportedProgram, description: Description) -
     )
     assert exported is not None
     exported.model.metadata_props[DESCRIPTION] = description.to_json()
-    write_whole(path, lambda temporary: exported.save(temporary, external_data=False))
+    atomic_write(path, lambda temporary: exported.save(temporary, external_data=False))
 
 
 def write_torch(path: Path, program: ExportedProgram, description: Description) -> None:
@@ -59,7 +59,7 @@ def write_torch(path: Path, program: ExportedProgram, description: Description) 
         OSError: it cannot be written.
     """
     extra = {DESCRIPTION: description.to_json()}
-    write_whole(path, lambda temporary: _save(program, temporary, extra))
+    atomic_write(path, lambda temporary: _save(program, temporary, extra))
 
 
 def check_onnx() -> None:

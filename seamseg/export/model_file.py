@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from seamseg.io.files import write_whole
+from seamseg.io.files import atomic_write
 from seamseg.runtime.finite import check_finite
 
 MODEL_FILE = "model.safetensors"
@@ -47,7 +47,7 @@ def save_model(path: Path, model: ModelFile) -> None:
     metadata = {"format": "seamseg 1", "settings": model.settings, "categories": json.dumps(model.categories)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.tensors.items()}
     try:
-        write_whole(path, lambda temporary: save_file(tensors, temporary, metadata))
+        atomic_write(path, lambda temporary: save_file(tensors, temporary, metadata))
     except SafetensorError as error:
         raise OSError(f"{path} cannot be written ({error})") from error
 

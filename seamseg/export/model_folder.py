@@ -17,7 +17,7 @@ from seamseg.export.model_file import MODEL_FILE, SETTINGS_FILE, ModelFile, read
 from seamseg.export.published import load_published
 from seamseg.export.published_archive import CONFIG, METADATA, holds_published
 from seamseg.io.checksums import SUMS_FILE, check_sums, sums_of
-from seamseg.io.files import write_folder, write_text
+from seamseg.io.files import atomic_directory, write_text
 from seamseg.runtime.checkpoint import checkpoint_paths, load_checkpoint, newest_checkpoint
 
 CATEGORIES_FILE = "categories.json"
@@ -49,7 +49,7 @@ def write_model_folder(folder: Path, model: ModelFile, card: str | None, overwri
         if card is not None:
             write_text(temporary / CARD_FILE, card)
 
-    write_folder(folder, write, ALL_FILES if overwrite else None)
+    atomic_directory(folder, write, ALL_FILES if overwrite else None)
 
 
 def is_model_folder(folder: Path) -> bool:

@@ -28,7 +28,7 @@ def expand_home(given: str | os.PathLike[str]) -> Path:
     return Path(os.path.expanduser(given))  # Path.expanduser fails on names such as "~$a.jpg"
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
     """Has ``write`` fill a temporary file beside ``path``, brings it to the disk, and renames it.
 
     Whatever fails in between leaves the old file as it was. A process that is killed leaves its temporary file too;
@@ -51,7 +51,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def in_one_step(path: Path, write: Callable[[Path], object]) -> None:
+def atomic_write_unsynced(path: Path, write: Callable[[Path], object]) -> None:
     """Has ``write`` make a file of another, hidden name in the same folder, and renames it.
 
     For files by the thousand: nothing waits for the disk, so whoever lists the files calls ``os.sync`` first. The other
@@ -86,11 +86,11 @@ def _unfinished_name(name: str) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text file whole."""
-    write_whole(path, lambda temporary: _write_text(temporary, text))
+    atomic_write(path, lambda temporary: _write_text(temporary, text))
 
 
 def is_part(path: Path) -> bool:
-    """Whether a file is a temporary one of :func:`write_whole`."""
+    """Whether a file is a temporary one of :func:`atomic_write`."""
     return path.name.startswith(".") and path.name.endswith(PART)
 
 
@@ -121,7 +121,7 @@ _FRESH = 60
 """Seconds in which a temporary folder is nobody's but its maker's, who may not have locked it yet."""
 
 
-def write_folder(path: Path, write: Callable[[Path], None], replaceable: Sequence[str] | None) -> None:
+def atomic_directory(path: Path, write: Callable[[Path], None], replaceable: Sequence[str] | None) -> None:
     """Has ``write`` fill a temporary folder beside ``path``, and gives it that name.
 
     Whatever fails in between leaves what was there. A process that is killed leaves its temporary folder too; the next
@@ -156,7 +156,7 @@ def write_folder(path: Path, write: Callable[[Path], None], replaceable: Sequenc
 
 
 def check_free(path: Path, replaceable: Sequence[str] | None) -> None:
-    """Whether a folder may be written; see :func:`write_folder`.
+    """Whether a folder may be written; see :func:`atomic_directory`.
 
     Raises:
         ValueError: it may not.

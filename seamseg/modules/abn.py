@@ -113,7 +113,7 @@ class ABN(_BatchNorm):
         self.num_channels = value
 
     @property
-    def learns_statistics(self) -> bool:
+    def updates_running_stats(self) -> bool:
         """Whether the next input is normalised by its own statistics, and moves the running ones."""
         return self.training and not self.statistics_frozen
 
@@ -142,7 +142,7 @@ class ABN(_BatchNorm):
         check_input(x, self.num_channels, residual)
         compute = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         mean, var = self.running_mean, self.running_var
-        if self.learns_statistics:
+        if self.updates_running_stats:
             count = num_samples(x)
             self._check_count(count)
             if count:
@@ -256,7 +256,7 @@ class InPlaceABN(ABN):
         activation: Activation,
         residual: Tensor | None,
     ) -> Tensor:
-        learns = self.learns_statistics
+        learns = self.updates_running_stats
         statistics = self.batch_statistics(x) if learns else Statistics(self.running_mean, self.running_var)
         z, moments = inplace_abn(x, weight, bias, statistics, self.eps, activation, self.slope, residual, scale)
         if learns:
@@ -308,7 +308,7 @@ class InPlaceABNSync(InPlaceABN):
         return copied
 
     def _check_own_statistics(self) -> None:
-        if self.learns_statistics and is_started() and dist.get_world_size(self.group) > 1:
+        if self.updates_running_stats and is_started() and dist.get_world_size(self.group) > 1:
             raise ValueError(
                 f"{self._describe()} uses the statistics of several processes in training, which cannot be traced, "
                 "exported or transformed by torch.func; call eval() on the network first"

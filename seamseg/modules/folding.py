@@ -16,7 +16,7 @@ from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 
 from seamseg.modules.abn import ABN
 from seamseg.modules.resnet import ResidualBlock
-from seamseg.modules.rpn_head import ProposalHead
+from seamseg.modules.rpn_head import RPNHead
 from seamseg.modules.semantic_head import MiniDeepLab
 from seamseg.ops.inplace_abn import Activation, activate_
 
@@ -26,7 +26,7 @@ Module = TypeVar("Module", bound=nn.Module)
 # Where norms are not neighbours in an nn.Sequential: the layers whose outputs, one above the other, a norm reads.
 _PAIRS: list[tuple[type[nn.Module], tuple[str, ...], str]] = [
     (ResidualBlock, ("proj_conv",), "proj_bn"),
-    (ProposalHead, ("conv1",), "bn1"),
+    (RPNHead, ("conv1",), "bn1"),
     (MiniDeepLab, ("conv1_3x3", "conv1_dil", "conv1_glb"), "bn1"),
     (MiniDeepLab, ("conv2",), "bn2"),
 ]

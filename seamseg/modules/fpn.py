@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seamseg.modules.norm import Norm
+from seamseg.modules.norm import NormFactory
 from seamseg.modules.resnet import ResNet
 
 
-def conv_norm(in_channels: int, out_channels: int, kernel_size: int, norm: Norm, stride: int = 1) -> nn.Sequential:
+def conv_norm(
+    in_channels: int, out_channels: int, kernel_size: int, norm: NormFactory, stride: int = 1
+) -> nn.Sequential:
     """``conv`` (no bias, same size at stride 1) and ``bn`` (norm and activation)."""
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
     return nn.Sequential(OrderedDict(conv=conv, bn=norm.make(out_channels)))
@@ -31,7 +33,7 @@ class FPN(nn.Module):
         Maps N×in×h×w to ``len(in_channels) + extra_levels`` maps N×channels×h×w, fine to coarse.
     """
 
-    def __init__(self, in_channels: Sequence[int], channels: int, extra_levels: int, norm: Norm) -> None:
+    def __init__(self, in_channels: Sequence[int], channels: int, extra_levels: int, norm: NormFactory) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(conv_norm(incoming, channels, 1, norm) for incoming in in_channels)
         self.output = nn.ModuleList(conv_norm(channels, channels, 3, norm) for _ in in_channels)

@@ -62,7 +62,7 @@ class GroupNormAct(nn.Module):
 
 
 @dataclass(frozen=True)
-class Norm:
+class NormFactory:
     """Which norm the network is built with; makes the layers.
 
     Attributes:
@@ -96,10 +96,10 @@ class Norm:
 def uses_batch_statistics(module: nn.Module) -> bool:
     """Whether a norm of ``module`` would take its statistics from the next input."""
     norms = [child for child in module.modules() if isinstance(child, ABN)]
-    return any(norm.learns_statistics for norm in norms)
+    return any(norm.updates_running_stats for norm in norms)
 
 
-def ranks_learn_apart(network: nn.Module) -> bool:
+def has_per_rank_stats(network: nn.Module) -> bool:
     """Whether ranks that train ``network`` together come to running statistics of their own."""
     norms = [child for child in network.modules() if isinstance(child, ABN) and not child.statistics_frozen]
     return any(not isinstance(norm, InPlaceABNSync) or norm.group is not None for norm in norms)
@@ -118,7 +118,7 @@ def running_statistics(module: nn.Module) -> Iterator[None]:
             norm.statistics_frozen = False
 
 
-def learn_inversions(network: nn.Module) -> None:
+def cache_min_gammas(network: nn.Module) -> None:
     """Looks at weights and biases of all in-place norms at once, so that a GPU waits once per step.
 
     Without it, layers look one by one in half types and on CPUs; on GPUs they take wide types for accurate enough.

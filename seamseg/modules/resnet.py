@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from seamseg.modules.norm import Norm
+from seamseg.modules.norm import NormFactory
 
 
 class ResidualBlock(nn.Module):
@@ -29,7 +29,7 @@ class ResidualBlock(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, channels: int, out_channels: int, norm: Norm, stride: int, bottleneck: bool
+        self, in_channels: int, channels: int, out_channels: int, norm: NormFactory, stride: int, bottleneck: bool
     ) -> None:
         super().__init__()
         build = _bottleneck if bottleneck else _plain
@@ -48,7 +48,7 @@ class ResidualBlock(nn.Module):
         return total
 
 
-def _plain(in_channels: int, channels: int, out_channels: int, norm: Norm, stride: int) -> nn.Sequential:
+def _plain(in_channels: int, channels: int, out_channels: int, norm: NormFactory, stride: int) -> nn.Sequential:
     return nn.Sequential(
         OrderedDict(
             conv1=nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False),
@@ -59,7 +59,7 @@ def _plain(in_channels: int, channels: int, out_channels: int, norm: Norm, strid
     )
 
 
-def _bottleneck(in_channels: int, channels: int, out_channels: int, norm: Norm, stride: int) -> nn.Sequential:
+def _bottleneck(in_channels: int, channels: int, out_channels: int, norm: NormFactory, stride: int) -> nn.Sequential:
     return nn.Sequential(
         OrderedDict(
             conv1=nn.Conv2d(in_channels, channels, 1, bias=False),
@@ -110,7 +110,7 @@ class ResNet(nn.Module):
 
     strides = (4, 8, 16, 32)
 
-    def __init__(self, name: ResNetName, norm: Norm) -> None:
+    def __init__(self, name: ResNetName, norm: NormFactory) -> None:
         super().__init__()
         shape = SHAPES[name]
         expansion = 4 if shape.bottleneck else 1

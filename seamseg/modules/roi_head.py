@@ -20,12 +20,12 @@ from torch import distributed as dist
 from torch.nn import functional
 
 from seamseg.modules.abn import InPlaceABNSync
-from seamseg.modules.norm import Norm, running_statistics, uses_batch_statistics
+from seamseg.modules.norm import NormFactory, running_statistics, uses_batch_statistics
 from seamseg.ops.collectives import ActiveGroup, Sync, exchange_counts, group_of, is_distributed
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class BranchRows:
     """Something that rows go through.
 
     Attributes:
@@ -44,7 +44,7 @@ def set_active_group(module: nn.Module, group: ActiveGroup | None) -> None:
 
 
 @contextlib.contextmanager
-def agreed_statistics(parts: Sequence[Part], sync: Sync) -> Iterator[bool]:
+def shared_batch_stats(parts: Sequence[BranchRows], sync: Sync) -> Iterator[bool]:
     """Within it the parts run forward, once each; their norms know who takes part.
 
     One exchange for all parts at the beginning. At the end, ranks that had no rows take over the running statistics of
@@ -81,7 +81,7 @@ def agreed_statistics(parts: Sequence[Part], sync: Sync) -> Iterator[bool]:
             active = group_of(taking_part[part], sync) if group is None else _within(group, taking_part[part])
             set_active_group(part.module, active)
         yield bool(single)
-        _hand_over([norm for part in shared for norm in _synchronised(part.module) if norm.learns_statistics])
+        _hand_over([norm for part in shared for norm in _synchronised(part.module) if norm.updates_running_stats])
 
 
 def _hand_over(norms: Sequence[InPlaceABNSync]) -> None:
@@ -127,7 +127,7 @@ def _ranks(group: dist.ProcessGroup) -> tuple[int, ...]:
     return tuple(sorted(dist.get_process_group_ranks(group))) if dist.get_rank(group) >= 0 else (dist.get_rank(),)
 
 
-def _num_rows(part: Part, of_ranks: Sequence[int] | None, group: dist.ProcessGroup | None) -> int:
+def _num_rows(part: BranchRows, of_ranks: Sequence[int] | None, group: dist.ProcessGroup | None) -> int:
     """That share their statistics with this rank's."""
     if of_ranks is None:
         return part.num_rows
@@ -151,7 +151,7 @@ MASK_SIZE = 28
 """Side of a predicted mask."""
 
 
-class RegionHead(nn.Module):
+class RoIHead(nn.Module):
     """Two branches on 14×14 features of regions: class and box by fully connected layers, mask by convolutions.
 
     Args:
@@ -162,7 +162,9 @@ class RegionHead(nn.Module):
         norm: what follows each of them.
     """
 
-    def __init__(self, in_channels: int, num_things: int, fc_channels: int, mask_channels: int, norm: Norm) -> None:
+    def __init__(
+        self, in_channels: int, num_things: int, fc_channels: int, mask_channels: int, norm: NormFactory
+    ) -> None:
         super().__init__()
         pooled = in_channels * (REGION_SIZE // 2) ** 2
         self.fc = nn.Sequential(
@@ -185,10 +187,10 @@ class RegionHead(nn.Module):
         self.conv = nn.Sequential(layers)
         self.roi_msk = nn.Conv2d(mask_channels, num_things, 1)
         self.sync = norm.sync
-        self._is_expecting = self._said_single_region = False
+        self._is_planned = self._said_single_region = False
 
     @contextlib.contextmanager
-    def expecting(self, num_regions: int, num_masks: int) -> Iterator[None]:
+    def planned_forward(self, num_regions: int, num_masks: int) -> Iterator[None]:
         """Within it :meth:`classify` and :meth:`masks` run once each, on so many regions.
 
         The ranks agree at the beginning on who takes part, in one exchange for both branches, and hold the same running
@@ -199,7 +201,7 @@ class RegionHead(nn.Module):
             num_masks: of this rank, for :meth:`masks`, not more.
         """
         assert num_masks <= num_regions
-        with self._expecting([Part(self.fc, num_regions), Part(self.conv, num_masks)]):
+        with self._planned_forward([BranchRows(self.fc, num_regions), BranchRows(self.conv, num_masks)]):
             yield
 
     def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]:
@@ -210,7 +212,7 @@ class RegionHead(nn.Module):
 
         Returns:
             classes: R×(T+1) logits, 0 is background.
-            shifts: R×T×4.
+            box_deltas: R×T×4.
         """
         pooled = functional.avg_pool2d(regions, 2).flatten(1)
         hidden = self._run(self.fc, pooled)
@@ -223,23 +225,23 @@ class RegionHead(nn.Module):
 
     def _run(self, branch: nn.Module, regions: Tensor) -> Tensor:
         hidden: Tensor
-        if self._is_expecting or not uses_batch_statistics(branch):
+        if self._is_planned or not uses_batch_statistics(branch):
             hidden = branch(regions)
         else:
-            with self._expecting([Part(branch, len(regions))]):
+            with self._planned_forward([BranchRows(branch, len(regions))]):
                 hidden = branch(regions)
         return hidden
 
     @contextlib.contextmanager
-    def _expecting(self, parts: Sequence[Part]) -> Iterator[None]:
-        with agreed_statistics(parts, self.sync) as has_single_row:
+    def _planned_forward(self, parts: Sequence[BranchRows]) -> Iterator[None]:
+        with shared_batch_stats(parts, self.sync) as has_single_row:
             if has_single_row:
                 self._warn_about_single_region()
-            self._is_expecting = True
+            self._is_planned = True
             try:
                 yield
             finally:
-                self._is_expecting = False
+                self._is_planned = False
 
     def _warn_about_single_region(self) -> None:
         if not self._said_single_region:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from seamseg.modules.norm import Norm
+from seamseg.modules.norm import NormFactory
 
 
-class ProposalHead(nn.Module):
-    """Objectness and shifts of A anchors at every position, shared by the levels of the pyramid.
+class RPNHead(nn.Module):
+    """Objectness and box_deltas of A anchors at every position, shared by the levels of the pyramid.
 
     Args:
         in_channels: of the pyramid.
@@ -21,7 +21,7 @@ class ProposalHead(nn.Module):
             has its own statistics and the running ones move once per level.
     """
 
-    def __init__(self, in_channels: int, channels: int, num_anchors: int, norm: Norm) -> None:
+    def __init__(self, in_channels: int, channels: int, num_anchors: int, norm: NormFactory) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
         self.bn1 = norm.make(channels)
@@ -36,13 +36,13 @@ class ProposalHead(nn.Module):
 
         Returns:
             objectness: N×K logits.
-            shifts: N×K×4. K counts the anchors of all levels in the order level, row, column, anchor.
+            box_deltas: N×K×4. K counts the anchors of all levels in the order level, row, column, anchor.
         """
-        objectness, shifts = zip(*(self._level(level) for level in levels), strict=True)
-        return torch.cat(objectness, dim=1), torch.cat(shifts, dim=1)
+        objectness, box_deltas = zip(*(self._level(level) for level in levels), strict=True)
+        return torch.cat(objectness, dim=1), torch.cat(box_deltas, dim=1)
 
     def _level(self, level: Tensor) -> tuple[Tensor, Tensor]:
         hidden = self.bn1(self.conv1(level))
         objectness = self.conv_obj(hidden).permute(0, 2, 3, 1).flatten(1)
-        shifts = self.conv_bbx(hidden).permute(0, 2, 3, 1).reshape(len(level), -1, 4)
-        return objectness, shifts
+        box_deltas = self.conv_bbx(hidden).permute(0, 2, 3, 1).reshape(len(level), -1, 4)
+        return objectness, box_deltas

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seamseg.modules.norm import Norm
+from seamseg.modules.norm import NormFactory
 
 
 def window_mean(x: Tensor, window: int) -> Tensor:
@@ -59,7 +59,7 @@ class MiniDeepLab(nn.Module):
         N×in×h×w to N×channels×h×w.
     """
 
-    def __init__(self, in_channels: int, channels: int, window: int, norm: Norm) -> None:
+    def __init__(self, in_channels: int, channels: int, window: int, norm: NormFactory) -> None:
         super().__init__()
         self.window = window
         self.conv1_3x3 = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
@@ -90,7 +90,7 @@ class SemanticHead(nn.Module):
         The finest four levels N×in×h×w to N×num_classes×h×w logits at the finest one's size.
     """
 
-    def __init__(self, in_channels: int, channels: int, num_classes: int, window: int, norm: Norm) -> None:
+    def __init__(self, in_channels: int, channels: int, num_classes: int, window: int, norm: NormFactory) -> None:
         super().__init__()
         self.output = nn.ModuleList(MiniDeepLab(in_channels, channels, window, norm) for _ in range(NUM_LEVELS))
         self.conv_sem = nn.Conv2d(NUM_LEVELS * channels, num_classes, 1)

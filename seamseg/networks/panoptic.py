@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from seamseg.algos.losses import Normalise, SemanticLoss, mean_of_rank
-from seamseg.algos.roi import RegionNetwork
-from seamseg.algos.rpn import ProposalNetwork
+from seamseg.algos.losses import LossReduction, SemanticLoss, reduce_per_rank
+from seamseg.algos.roi import RoIHeads
+from seamseg.algos.rpn import RegionProposalNetwork
 from seamseg.modules.fpn import PyramidBody
-from seamseg.modules.norm import learn_inversions
-from seamseg.modules.roi_head import RegionHead
-from seamseg.modules.rpn_head import ProposalHead
+from seamseg.modules.norm import cache_min_gammas
+from seamseg.modules.roi_head import RoIHead
+from seamseg.modules.rpn_head import RPNHead
 from seamseg.modules.semantic_head import SemanticHead
 from seamseg.structures.ground_truth import GroundTruth
 from seamseg.structures.images import pad_images
@@ -26,24 +26,24 @@ class PanopticNet(nn.Module):
     Args:
         body: from images to the levels of the pyramid.
         rpn_head, roi_head, sem_head: what has weights.
-        proposal_network, region_network, semantic_loss: what is done with them.
+        rpn, roi_heads, semantic_loss: what is done with them.
         normalise: divides the sums of the losses.
     """
 
     def __init__(
         self,
         body: PyramidBody,
-        rpn_head: ProposalHead,
-        roi_head: RegionHead,
+        rpn_head: RPNHead,
+        roi_head: RoIHead,
         sem_head: SemanticHead,
-        proposal_network: ProposalNetwork,
-        region_network: RegionNetwork,
+        rpn: RegionProposalNetwork,
+        roi_heads: RoIHeads,
         semantic_loss: SemanticLoss,
-        normalise: Normalise = mean_of_rank,
+        normalise: LossReduction = reduce_per_rank,
     ) -> None:
         super().__init__()
         self.body, self.rpn_head, self.roi_head, self.sem_head = body, rpn_head, roi_head, sem_head
-        self.proposal_network, self.region_network = proposal_network, region_network
+        self.rpn, self.roi_heads = rpn, roi_heads
         self.semantic_loss, self.normalise = semantic_loss, normalise
 
     def forward(self, images: PackedSequence, ground_truth: GroundTruth, generator: torch.Generator) -> Losses:
@@ -55,12 +55,10 @@ class PanopticNet(nn.Module):
             generator: of the sampled anchors and regions, on the CPU.
         """
         padded = pad_images(images)
-        learn_inversions(self)
+        cache_min_gammas(self)
         levels = self.body(padded.tensor)
-        proposal_losses, proposals = self.proposal_network.train(
-            self.rpn_head, levels, padded.sizes, ground_truth, generator
-        )
-        region_losses = self.region_network.train(self.roi_head, levels, proposals, padded, ground_truth, generator)
+        proposal_losses, proposals = self.rpn.train(self.rpn_head, levels, padded.sizes, ground_truth, generator)
+        region_losses = self.roi_heads.train(self.roi_head, levels, proposals, padded, ground_truth, generator)
         semantic_loss = self.semantic_loss(self.sem_head(levels), padded, ground_truth)
         return Losses(
             *self.normalise(
@@ -84,8 +82,8 @@ class PanopticNet(nn.Module):
         """
         padded = pad_images(images)
         levels = self.body(padded.tensor)
-        proposals = self.proposal_network.propose(self.rpn_head, levels, padded.sizes)
-        boxes, classes, scores, masks = self.region_network.detect(
+        proposals = self.rpn.propose(self.rpn_head, levels, padded.sizes)
+        boxes, classes, scores, masks = self.roi_heads.detect(
             self.roi_head, levels, proposals, padded.sizes, padded.padded_size
         )
         logits = self.sem_head(levels)

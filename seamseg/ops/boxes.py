@@ -1,4 +1,4 @@
-"""Geometry of boxes ``(y0, x0, y1, x1)``: area, overlap, shifts, clipping, crowd coverage."""
+"""Geometry of boxes ``(y0, x0, y1, x1)``: area, overlap, box_deltas, clipping, crowd coverage."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def best_overlaps(boxes: Tensor, objects: Tensor, chunk: int = 1 << 17) -> BestO
     return found
 
 
-def encode_shifts(boxes: Tensor, targets: Tensor) -> Tensor:
-    """The shifts ``(dy, dx, dh, dw)`` that turn boxes into targets; the inverse of :func:`decode_shifts`.
+def encode_boxes(boxes: Tensor, targets: Tensor) -> Tensor:
+    """The box_deltas ``(dy, dx, dh, dw)`` that turn boxes into targets; the inverse of :func:`decode_boxes`.
 
     Args:
         boxes, targets: …×4, with sides > 0.
@@ -93,16 +93,16 @@ def encode_shifts(boxes: Tensor, targets: Tensor) -> Tensor:
     return torch.cat([(target_centre - centre) / size, (target_size / size).log()], dim=-1)
 
 
-def decode_shifts(boxes: Tensor, shifts: Tensor) -> Tensor:
+def decode_boxes(boxes: Tensor, box_deltas: Tensor) -> Tensor:
     """Moves boxes: centre + d·size, size·exp(d) (Girshick et al., R-CNN, appendix C).
 
     Args:
-        boxes: …×4, broadcast against the shifts.
-        shifts: …×4, ``(dy, dx, dh, dw)``.
+        boxes: …×4, broadcast against the box_deltas.
+        box_deltas: …×4, ``(dy, dx, dh, dw)``.
     """
     centre, size = _centre_and_size(boxes)
-    centre = centre + shifts[..., :2] * size
-    half = size * shifts[..., 2:].clamp(max=MAX_LOG_SCALE).exp() / 2
+    centre = centre + box_deltas[..., :2] * size
+    half = size * box_deltas[..., 2:].clamp(max=MAX_LOG_SCALE).exp() / 2
     return torch.cat([centre - half, centre + half], dim=-1)
 
 

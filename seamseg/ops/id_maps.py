@@ -29,7 +29,7 @@ def read_id_png(data: bytes) -> Tensor:
     return ids
 
 
-def find_ids(ids: Tensor, known: Tensor) -> Tensor:
+def lookup_ids(ids: Tensor, known: Tensor) -> Tensor:
     """Where each id of a map stands in a list.
 
     Args:
@@ -43,15 +43,15 @@ def find_ids(ids: Tensor, known: Tensor) -> Tensor:
         ValueError: a tensor has another type or shape, or the list is not in order.
         ImportError: the native library is not built.
     """
-    native.require("find_ids", _found)
+    native.require("lookup_ids", _found)
     try:
-        found: Tensor = torch.ops.seamseg.find_ids(ids, known)
+        found: Tensor = torch.ops.seamseg.lookup_ids(ids, known)
     except RuntimeError as error:
-        raise native.argument_error(error, "find_ids") from None
+        raise native.argument_error(error, "lookup_ids") from None
     return found
 
 
-def take_pixels(ids: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def index_grid(ids: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """The pixels where rows and columns cross, ``ids[rows][:, columns]`` in one pass: resampling, cropping, mirroring.
 
     Args:
@@ -66,11 +66,11 @@ def take_pixels(ids: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         ValueError: a tensor has another type or shape, or a row or column is not in the map.
         ImportError: the native library is not built.
     """
-    native.require("take_pixels", _taken)
+    native.require("index_grid", _taken)
     try:
-        taken: Tensor = torch.ops.seamseg.take_pixels(ids, rows, columns)
+        taken: Tensor = torch.ops.seamseg.index_grid(ids, rows, columns)
     except RuntimeError as error:
-        raise native.argument_error(error, "take_pixels") from None
+        raise native.argument_error(error, "index_grid") from None
     return taken
 
 

@@ -37,7 +37,7 @@ def fingerprint(
         kinds: of output.
         film: that is segmented, wherever it lies; None stands for photographs, whichever they are.
     """
-    selector, transform = predictor.network.region_network.selector, predictor.transform
+    selector, transform = predictor.network.roi_heads.selector, predictor.transform
     told = [
         _VERSION,
         sorted(kinds),

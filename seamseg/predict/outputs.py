@@ -11,7 +11,7 @@ import numpy as np
 
 from seamseg.data.formats.coco_writer import panoptic_segments
 from seamseg.data.png import write_panoptic_png
-from seamseg.io.files import in_one_step
+from seamseg.io.files import atomic_write_unsynced
 from seamseg.io.journal import ItemOutput
 from seamseg.metrics.average_precision import detected_instances
 from seamseg.predict.predictor import Prediction
@@ -96,7 +96,7 @@ class OutputWriter:
 
     def _file(self, kind: OutputKind, name: str, suffix: str, write: Callable[[Path], object]) -> Path:
         path = self.folder / kind / f"{name}{suffix}"
-        in_one_step(path, write)
+        atomic_write_unsynced(path, write)
         return path
 
 

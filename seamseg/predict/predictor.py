@@ -223,7 +223,7 @@ class Predictor:
             return self.network.predict(inputs)
 
     def _fuse(self, size: Size, passes: Sequence[Pass]) -> Prediction:
-        selector = self.network.region_network.selector
+        selector = self.network.roi_heads.selector
         join = partial(join_passes, nms_threshold=selector.nms_threshold, max_predictions=selector.max_predictions)
         detections, semantics = join(passes, self._size(size, 1.0))
         fused = self.fusion(detections, semantics, size)

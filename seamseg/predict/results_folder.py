@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from seamseg.data.formats.coco_writer import ANNOTATION_FILE
 from seamseg.data.json_fields import write_json_list, write_json_lists
-from seamseg.io.files import is_part, write_text, write_whole
+from seamseg.io.files import atomic_write, is_part, write_text
 from seamseg.io.journal import Item, ItemOutput, Journal, fingerprint_of
 from seamseg.predict.outputs import Named, OutputKind
 from seamseg.predict.predictor import Predictor
@@ -155,14 +155,14 @@ class ResultsFolder:
             write_text(self.path / CATEGORIES_FILE, json.dumps(self.categories.to_list(), indent=1) + "\n")
         if "instances" in self.kinds:
             entries = self._numbered(images, "instances", "image_id")
-            write_whole(self.path / INSTANCES_FILE, lambda path: write_json_list(path, entries))
+            atomic_write(self.path / INSTANCES_FILE, lambda path: write_json_list(path, entries))
         if "panoptic" in self.kinds:
             lists = {
                 "images": self._numbered(images, "images", "id"),
                 "annotations": self._numbered(images, "annotations", "image_id"),
                 "categories": self.categories.to_list(),
             }
-            write_whole(self.path / ANNOTATION_FILE, lambda path: write_json_lists(path, {"info": info}, lists))
+            atomic_write(self.path / ANNOTATION_FILE, lambda path: write_json_lists(path, {"info": info}, lists))
 
     def _numbered(self, images: Iterable[Predictable], key: str, number_key: str) -> Iterator[dict[str, Any]]:
         assert self._journal is not None, "the folder is not open"

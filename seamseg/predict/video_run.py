@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seamseg.io.files import in_one_step
+from seamseg.io.files import atomic_write_unsynced
 from seamseg.io.journal import ItemOutput
 from seamseg.io.progress import progress_bar
 from seamseg.io.workers import done_in_threads
@@ -47,7 +47,7 @@ class FrameRecords:
         Raises:
             OSError: it cannot be written.
         """
-        in_one_step(self._path(name), lambda path: _save(path, segmentation))
+        atomic_write_unsynced(self._path(name), lambda path: _save(path, segmentation))
 
     def holds(self, name: str) -> bool:
         """Whether a frame has a file; a power cut can leave one of a size of 0."""

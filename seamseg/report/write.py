@@ -12,7 +12,7 @@ from typing import Any
 
 from seamseg import __version__
 from seamseg.data.formats.coco_json import PanopticFiles
-from seamseg.io.files import write_folder
+from seamseg.io.files import atomic_directory
 from seamseg.io.progress import Steps
 from seamseg.io.workers import results_in_order
 from seamseg.metrics.matching import ImageCounts
@@ -153,7 +153,7 @@ def write_report(
     def write(folder: Path) -> None:
         unreadable.extend(_write(material, scores, longest, num_workers, on_progress, folder))
 
-    write_folder(out, write, CONTENT)
+    atomic_directory(out, write, CONTENT)
     return unreadable
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from seamseg.io.checksums import sha256
-from seamseg.io.files import write_whole
+from seamseg.io.files import atomic_write
 from seamseg.runtime.finite import REMEDY, check_finite, nonfinite_tensors, some_of
-from seamseg.runtime.position import Position
+from seamseg.runtime.training_progress import TrainingProgress
 
 FORMAT = 3
 # The file is a zip archive, as torch writes it, whose comment is the digest of all that stands before.
@@ -43,7 +43,7 @@ class Checkpoint:
     settings: str
     categories: list[dict[str, Any]]
     num_ranks: int
-    position: Position
+    position: TrainingProgress
     network: dict[str, Tensor]
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
@@ -59,7 +59,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     check_finite(f"{path} is not written: the state", vars(checkpoint))
     content = {"format": FORMAT, **vars(checkpoint), "position": checkpoint.position.to_dict()}
-    write_whole(path, lambda temporary: _write(content, temporary))
+    atomic_write(path, lambda temporary: _write(content, temporary))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -98,7 +98,7 @@ def _read(path: Path) -> Checkpoint:
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise ValueError(f"{path} is not a checkpoint of this version of the program")
     try:
-        return Checkpoint(**{**content, "position": Position.from_dict(content["position"])})
+        return Checkpoint(**{**content, "position": TrainingProgress.from_dict(content["position"])})
     except (KeyError, TypeError) as error:
         raise ValueError(f"the checkpoint {path} lacks a part or has one too many: {error}") from error
 
@@ -209,7 +209,7 @@ def add_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
     _remove_old(folder, checkpoint.position, keep)
 
 
-def _remove_old(folder: Path, position: Position, keep: int) -> None:
+def _remove_old(folder: Path, position: TrainingProgress, keep: int) -> None:
     newest = checkpoint_path(folder, position.iteration)
     paths = checkpoint_paths(folder)
     kept = [path for path in paths if path.name <= newest.name][:keep]

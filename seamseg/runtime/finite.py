@@ -48,7 +48,7 @@ def some_of(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
-def astray(values: list[dict[str, Tensor]], batches: list[Batch], iteration: int) -> str:
+def describe_nonfinite_losses(values: list[dict[str, Tensor]], batches: list[Batch], iteration: int) -> str:
     """Which losses of a step are infinite or NaN, and on which images.
 
     Args:

@@ -34,9 +34,9 @@ class Losses:
 
     Attributes:
         rpn_objectness: binary cross-entropy of the sampled anchors.
-        rpn_boxes: smooth L1 (σ = 3) of the positive anchors' shifts.
+        rpn_boxes: smooth L1 (σ = 3) of the positive anchors' box_deltas.
         roi_classes: cross-entropy of the sampled regions.
-        roi_boxes: smooth L1 (σ = 1) of the positive regions' shifts.
+        roi_boxes: smooth L1 (σ = 1) of the positive regions' box_deltas.
         roi_masks: binary cross-entropy of the positive regions' masks.
         semantic: bootstrapped cross-entropy of the pixels.
     """

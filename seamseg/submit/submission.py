@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seamseg.io.files import write_whole
+from seamseg.io.files import atomic_write
 from seamseg.io.workers import results_in_order
 from seamseg.submit.formats import Archive, Packed, Packer
 from seamseg.submit.selection import SubmittedImage
@@ -61,7 +61,7 @@ def write_submission(
             if packer.format == "panoptic":
                 archive.add_text(f"{packer.folder}.json", _json(annotations))
 
-    write_whole(path, write)
+    atomic_write(path, write)
     return Submission(len(images), num_segments)
 
 

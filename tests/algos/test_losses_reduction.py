@@ -8,7 +8,7 @@ import pytest
 import torch
 from support.ranks import on_ranks
 
-from seamseg.algos.losses import mean_of_all_ranks, mean_of_rank
+from seamseg.algos.losses import reduce_over_ranks, reduce_per_rank
 from seamseg.structures import LossSum
 
 TOTALS, COUNTS = ([6.0, 1.0, 0.0], [2.0, 7.0, 0.0]), ([3, 1, 0], [1, 0, 0])
@@ -22,18 +22,18 @@ def sums(rank: int) -> list[LossSum]:
 
 
 def test_a_rank_divides_by_its_own_counts() -> None:
-    assert [float(loss.detach()) for loss in mean_of_rank(sums(0))] == [2, 1, 0]
-    assert [float(loss.detach()) for loss in mean_of_rank(sums(1))] == [2, 7, 0]
+    assert [float(loss.detach()) for loss in reduce_per_rank(sums(0))] == [2, 1, 0]
+    assert [float(loss.detach()) for loss in reduce_per_rank(sums(1))] == [2, 7, 0]
 
 
 def test_one_process_has_nothing_to_share() -> None:
-    values = mean_of_all_ranks(sums(0))
+    values = reduce_over_ranks(sums(0))
     assert [float(loss.detach()) for loss in values] == [2, 1, 0]
     values[0].backward()
 
 
 def shared_losses(rank: int) -> list[float]:
-    return [float(loss.detach()) for loss in mean_of_all_ranks(sums(rank))]
+    return [float(loss.detach()) for loss in reduce_over_ranks(sums(rank))]
 
 
 def test_the_average_over_the_ranks_is_the_mean_of_all_terms(tmp_path: Path) -> None:

@@ -24,17 +24,17 @@ def test_class_loss_is_the_mean_over_all_regions(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_box_loss_is_divided_by_all_regions(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    shifts = torch.randn(9, 3, 4, generator=generator)
+    box_deltas = torch.randn(9, 3, 4, generator=generator)
     targets = torch.randn(9, 4, generator=generator)
     classes = torch.randint(0, 4, (9,), generator=generator)
     total, positive = 0.0, 0
     for region, klass in enumerate(classes.tolist()):
         if klass > 0:
             for side in range(4):
-                found, wanted = float(shifts[region, klass - 1, side]), float(targets[positive, side])
+                found, wanted = float(box_deltas[region, klass - 1, side]), float(targets[positive, side])
                 total += oracle.smooth_l1(found, wanted, sigma=1)
             positive += 1
-    assert float(box_loss(shifts, targets[:positive], classes).mean) == pytest.approx(total / 9, rel=1e-5)
+    assert float(box_loss(box_deltas, targets[:positive], classes).mean) == pytest.approx(total / 9, rel=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -68,25 +68,27 @@ def test_a_mask_of_void_alone_costs_nothing() -> None:
 
 
 def test_background_alone_has_neither_boxes_nor_masks_to_learn() -> None:
-    shifts = torch.randn(3, 2, 4, requires_grad=True)
-    loss = box_loss(shifts, torch.zeros(0, 4), torch.zeros(3, dtype=torch.int64)).mean
+    box_deltas = torch.randn(3, 2, 4, requires_grad=True)
+    loss = box_loss(box_deltas, torch.zeros(0, 4), torch.zeros(3, dtype=torch.int64)).mean
     loss.backward()
     assert loss == 0
-    assert not shifts.grad.any()
+    assert not box_deltas.grad.any()
 
 
 def test_no_region_costs_nothing_and_still_has_a_gradient() -> None:
     nothing = torch.zeros(0, dtype=torch.int64)
-    logits, shifts, masks = (torch.zeros(shape, requires_grad=True) for shape in [(0, 3), (0, 2, 4), (0, 2, 28, 28)])
+    logits, box_deltas, masks = (
+        torch.zeros(shape, requires_grad=True) for shape in [(0, 3), (0, 2, 4), (0, 2, 28, 28)]
+    )
     losses = [
         class_loss(logits, nothing).mean,
-        box_loss(shifts, torch.zeros(0, 4), nothing).mean,
+        box_loss(box_deltas, torch.zeros(0, 4), nothing).mean,
         mask_loss(masks, torch.zeros(0, 28, 28, dtype=torch.int64), nothing).mean,
     ]
     total = torch.stack(losses)
     assert not total.any()
     total.sum().backward()
-    assert all(values.grad is not None for values in (logits, shifts, masks))
+    assert all(values.grad is not None for values in (logits, box_deltas, masks))
 
 
 def test_a_guess_of_one_half() -> None:

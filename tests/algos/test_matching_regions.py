@@ -8,7 +8,7 @@ from oracles import matching as oracle
 from oracles.sampling import sample_counts
 from torch import Tensor
 
-from seamseg.algos.matching import RegionMatcher, RegionSample
+from seamseg.algos.matching import RoIMatcher, RoISample
 from seamseg.structures import Objects
 
 EVERYTHING = 10**6
@@ -29,14 +29,12 @@ def objects(*rows: list[float], classes: list[int] | None = None) -> Objects:
 NO_OBJECTS = objects()
 
 
-def match(
-    proposals: Tensor, truth: Objects, crowd: Tensor = NO_CROWD, seed: int = 0, **settings: float
-) -> RegionSample:
-    matcher = RegionMatcher(**({"num_samples": EVERYTHING, "positive_fraction": 1.0} | settings))
+def match(proposals: Tensor, truth: Objects, crowd: Tensor = NO_CROWD, seed: int = 0, **settings: float) -> RoISample:
+    matcher = RoIMatcher(**({"num_samples": EVERYTHING, "positive_fraction": 1.0} | settings))
     return matcher(proposals, truth, crowd, torch.Generator().manual_seed(seed))
 
 
-def assert_nothing(sample: RegionSample) -> None:
+def assert_nothing(sample: RoISample) -> None:
     assert (sample.boxes.shape, sample.classes.shape, sample.objects.shape) == ((0, 4), (0,), (0,))
 
 

@@ -9,16 +9,16 @@ from dataclasses import replace
 import pytest
 import torch
 from oracles import losses as oracle
+from oracles.box_deltas import encode
 from oracles.mask_targets import mask_target
 from oracles.matching import match_regions
-from oracles.shifts import encode
 from support.drawn_truth import Drawn, batch, painted
 from torch import Tensor
 
-from seamseg.algos.losses import RegionLosses
-from seamseg.algos.matching import RegionMatcher
-from seamseg.algos.roi import DetectionSelector, RegionNetwork
-from seamseg.algos.roi_pooling import RegionPooler
+from seamseg.algos.losses import RoILosses
+from seamseg.algos.matching import RoIMatcher
+from seamseg.algos.roi import DetectionSelector, RoIHeads
+from seamseg.algos.roi_pooling import RoIPooler
 from seamseg.structures import PackedSequence, PaddedImages
 
 SIZES = ((24, 32), (20, 17))
@@ -33,21 +33,21 @@ class TalkingHead:
     def __init__(self, seed: int = 0, num_regions: int = 60) -> None:
         generator = torch.Generator().manual_seed(seed)
         self.logits = torch.randn(num_regions, NUM_THINGS + 1, generator=generator).requires_grad_()
-        self.shifts = torch.randn(num_regions, NUM_THINGS, 4, generator=generator).requires_grad_()
+        self.box_deltas = torch.randn(num_regions, NUM_THINGS, 4, generator=generator).requires_grad_()
         self.mask_logits = torch.randn(num_regions, NUM_THINGS, MASK_SIZE, MASK_SIZE, generator=generator)
         self.mask_logits.requires_grad_()
         self.classified = self.masked = torch.zeros(0)
         self.expected: tuple[int, int] | None = None
 
     @contextlib.contextmanager
-    def expecting(self, num_regions: int, num_masks: int) -> Iterator[None]:
+    def planned_forward(self, num_regions: int, num_masks: int) -> Iterator[None]:
         self.expected = (num_regions, num_masks)
         yield
         assert (len(self.classified), len(self.masked)) == self.expected, "each branch gets what was announced"
 
     def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]:
         self.classified = regions
-        return self.logits[: len(regions)], self.shifts[: len(regions)]
+        return self.logits[: len(regions)], self.box_deltas[: len(regions)]
 
     def masks(self, regions: Tensor) -> Tensor:
         self.masked = regions
@@ -59,12 +59,12 @@ LEVELS = [
 ]
 
 
-def network(**settings: bool | float) -> RegionNetwork:
+def network(**settings: bool | float) -> RoIHeads:
     matcher = {"num_samples": 10**6, "positive_fraction": 1.0} | {
         key: settings.pop(key) for key in ("background_images", "num_samples") if key in settings
     }
-    return RegionNetwork(
-        RegionPooler(), RegionMatcher(**matcher), DetectionSelector(0.5, 0.05, 100), NUM_STUFF, MASK_SIZE, **settings
+    return RoIHeads(
+        RoIPooler(), RoIMatcher(**matcher), DetectionSelector(0.5, 0.05, 100), NUM_STUFF, MASK_SIZE, **settings
     )
 
 
@@ -89,12 +89,12 @@ def proposals(count: int = 20, seed: int = 0) -> PackedSequence:
     return PackedSequence(found)
 
 
-def train(head: TalkingHead, images: Sequence[Drawn], boxes: PackedSequence, **settings: bool | float) -> RegionLosses:
+def train(head: TalkingHead, images: Sequence[Drawn], boxes: PackedSequence, **settings: bool | float) -> RoILosses:
     padded = PaddedImages(torch.zeros(2, 3, *PADDED), SIZES)
     return network(**settings).train(head, LEVELS, boxes, padded, batch(images), torch.Generator().manual_seed(0))
 
 
-def numbers(losses: RegionLosses) -> list[float]:
+def numbers(losses: RoILosses) -> list[float]:
     return [float(loss.mean.detach()) for loss in (losses.classes, losses.boxes, losses.masks)]
 
 
@@ -106,7 +106,7 @@ def expected_losses(
     void_is_background: bool = False,
     masks_of_positives_only: bool = False,
 ) -> list[float]:
-    truth, classes, shifts, masks = batch(images), [], [], []
+    truth, classes, box_deltas, masks = batch(images), [], [], []
     row = num_positive = 0
     for image, drawing in enumerate(images):
         present = [segment for segment in (2, 3) if (drawing.ids == segment).any()]
@@ -118,9 +118,9 @@ def expected_losses(
             thing = int(drawing.classes[segment]) - NUM_STUFF
             classes.append(oracle.cross_entropy(head.logits[row].tolist(), thing + 1))
             for found, wanted, weight in zip(
-                head.shifts[row, thing].tolist(), encode(box, objects[index]), WEIGHTS, strict=True
+                head.box_deltas[row, thing].tolist(), encode(box, objects[index]), WEIGHTS, strict=True
             ):
-                shifts.append(oracle.smooth_l1(found, wanted * weight, sigma=1))
+                box_deltas.append(oracle.smooth_l1(found, wanted * weight, sigma=1))
             target = mask_target(drawing.ids, box, segment, MASK_SIZE, void_is_background)
             for y in range(MASK_SIZE):
                 for x in range(MASK_SIZE):
@@ -133,7 +133,7 @@ def expected_losses(
         for _ in regions.negatives:
             classes.append(oracle.cross_entropy(head.logits[row].tolist(), 0))
             row += 1
-    return [sum(classes) / max(row, 1), sum(shifts) / max(row, 1), sum(masks) / max(len(masks), 1)]
+    return [sum(classes) / max(row, 1), sum(box_deltas) / max(row, 1), sum(masks) / max(len(masks), 1)]
 
 
 @pytest.mark.parametrize("void_is_background", [False, True])
@@ -160,7 +160,7 @@ def test_without_regions_everything_still_has_a_gradient(kinds: tuple[str, str])
     losses = train(head, [scene(size, kind) for size, kind in zip(SIZES, kinds, strict=True)], proposals())
     assert numbers(losses) == [0, 0, 0]
     (losses.classes.mean + losses.boxes.mean + losses.masks.mean).backward()
-    for values in (head.logits, head.shifts, head.mask_logits):
+    for values in (head.logits, head.box_deltas, head.mask_logits):
         assert values.grad is not None
         assert not values.grad.any()
 
@@ -190,7 +190,7 @@ def sure_head(things: list[int]) -> TalkingHead:
     """Region r certainly shows ``things[r]``, exactly in its box; its mask of class t holds t + r/10."""
     head = TalkingHead()
     with torch.no_grad():
-        head.shifts.zero_()
+        head.box_deltas.zero_()
         head.logits.fill_(-20)
         for region, thing in enumerate(things):
             head.logits[region, thing + 1] = 20 - region
@@ -214,10 +214,10 @@ def test_detections_keep_their_image_and_take_their_classs_mask() -> None:
 def test_masks_are_cut_from_the_final_boxes() -> None:
     head = sure_head([0])
     with torch.no_grad():
-        head.shifts[0, 0, 0] = 10.0  # weighted by 10: one height down
+        head.box_deltas[0, 0, 0] = 10.0  # weighted by 10: one height down
     boxes, *_ = detect(head, [[[1.0, 2, 9, 10]], []])
     torch.testing.assert_close(boxes.entry(0), torch.tensor([[9.0, 2, 17, 10]]))
-    pooler = RegionPooler()
+    pooler = RoIPooler()
     assert torch.equal(head.masked, pooler(LEVELS, boxes, PADDED))
     first = PackedSequence([torch.tensor([[1.0, 2, 9, 10]]), torch.zeros(0, 4)])
     assert torch.equal(head.classified, pooler(LEVELS, first, PADDED))
@@ -249,6 +249,6 @@ def test_detection_and_training_share_the_weights_of_the_shifts() -> None:
     wanted = torch.tensor(encode(region[0].tolist(), truth.boxes[0].tolist())) * torch.tensor(WEIGHTS)
     head = sure_head([int(truth.classes[0])])
     with torch.no_grad():
-        head.shifts[0] = wanted
+        head.box_deltas[0] = wanted
     boxes, *_ = detect(head, [region.tolist(), []])
     torch.testing.assert_close(boxes.entry(0), truth.boxes[:1])

@@ -1,4 +1,4 @@
-"""From scores and shifts to detections, against loops over classes and boxes."""
+"""From scores and box_deltas to detections, against loops over classes and boxes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ def logits(*probabilities: list[float]) -> Tensor:
     return torch.tensor(rows).log()
 
 
-def select(proposals: list[list[float]], scores: Tensor, shifts: Tensor | None = None, **settings: float) -> FoundBoxes:
+def select(
+    proposals: list[list[float]], scores: Tensor, box_deltas: Tensor | None = None, **settings: float
+) -> FoundBoxes:
     selector = DetectionSelector(**({"nms_threshold": 0.5, "score_threshold": 0.05, "max_predictions": 100} | settings))
-    shifts = torch.zeros(len(proposals), scores.shape[1] - 1, 4) if shifts is None else shifts
-    return selector(torch.tensor(proposals).reshape(-1, 4), scores, shifts, SIZE)
+    box_deltas = torch.zeros(len(proposals), scores.shape[1] - 1, 4) if box_deltas is None else box_deltas
+    return selector(torch.tensor(proposals).reshape(-1, 4), scores, box_deltas, SIZE)
 
 
 def test_every_class_may_be_found_in_a_region() -> None:
@@ -53,22 +55,22 @@ def test_suppression_is_within_a_class() -> None:
 
 
 def test_suppression_looks_at_the_moved_boxes() -> None:
-    shifts = torch.zeros(2, 1, 4)
-    shifts[1, 0, 1] = 20.0  # weighted by 10: two widths to the right
-    found = select([[0.0, 0, 10, 10]] * 2, logits([0.9], [0.8]), shifts)
+    box_deltas = torch.zeros(2, 1, 4)
+    box_deltas[1, 0, 1] = 20.0  # weighted by 10: two widths to the right
+    found = select([[0.0, 0, 10, 10]] * 2, logits([0.9], [0.8]), box_deltas)
     assert found.boxes.tolist() == [[0, 0, 10, 10], [0, 20, 10, 30]]
 
 
 def test_shifts_are_divided_by_their_weights() -> None:
-    shifts = torch.tensor([5.0, -2.5, 5 * math.log(2), 5 * math.log(0.5)]).reshape(1, 1, 4)
-    found = select([[10.0, 20, 20, 40]], logits([0.9]), shifts)
+    box_deltas = torch.tensor([5.0, -2.5, 5 * math.log(2), 5 * math.log(0.5)]).reshape(1, 1, 4)
+    found = select([[10.0, 20, 20, 40]], logits([0.9]), box_deltas)
     torch.testing.assert_close(found.boxes, torch.tensor([[10.0, 20, 30, 30]]))
 
 
 def test_each_class_has_its_own_shift() -> None:
-    shifts = torch.zeros(1, 2, 4)
-    shifts[0, 1, 0] = 10.0
-    found = select([[0.0, 0, 10, 10]], logits([0.5, 0.4]), shifts)
+    box_deltas = torch.zeros(1, 2, 4)
+    box_deltas[0, 1, 0] = 10.0
+    found = select([[0.0, 0, 10, 10]], logits([0.5, 0.4]), box_deltas)
     assert found.boxes.tolist() == [[0, 0, 10, 10], [10, 0, 20, 10]]
 
 
@@ -94,15 +96,15 @@ def test_equals_loops_over_classes_and_boxes(seed: int) -> None:
     corners = torch.rand(40, 2, 2, generator=generator) * 50 - 5
     proposals = torch.cat([corners.amin(1), corners.amax(1) + 1], dim=1).tolist()
     scores = torch.randn(40, 5, generator=generator) * 2
-    shifts = torch.randn(40, 4, 4, generator=generator) * 2
+    box_deltas = torch.randn(40, 4, 4, generator=generator) * 2
     settings = {
         "nms_threshold": (0.5, 0.3)[seed % 2],
         "score_threshold": (0.05, 0.2, 0.01)[seed % 3],
         "max_predictions": (1000, 15)[seed // 2 % 2],
     }
-    found = select(proposals, scores, shifts, **settings)
+    found = select(proposals, scores, box_deltas, **settings)
     expected = oracle.select_detections(
-        proposals, scores.tolist(), shifts.tolist(), SIZE, shift_weights=(10, 10, 5, 5), **settings
+        proposals, scores.tolist(), box_deltas.tolist(), SIZE, shift_weights=(10, 10, 5, 5), **settings
     )
     assert found.classes.tolist() == [klass for _, klass, _ in expected]
     torch.testing.assert_close(found.scores, torch.tensor([score for score, _, _ in expected]))

@@ -7,7 +7,7 @@ import torch
 from oracles import roi_sampling as oracle
 from torch import Tensor
 
-from seamseg.algos.roi_pooling import RegionPooler
+from seamseg.algos.roi_pooling import RoIPooler
 from seamseg.structures import PackedSequence
 
 STRIDES = (4, 8, 16, 32)
@@ -27,7 +27,7 @@ def flat_pyramid(padded: tuple[int, int]) -> list[Tensor]:
 
 def pool(levels: list[Tensor], rows: list[list[list[float]]], padded: tuple[int, int], size: int = 14) -> Tensor:
     boxes = PackedSequence(torch.tensor(row).reshape(-1, 4) for row in rows)
-    return RegionPooler(size)(levels, boxes, padded)
+    return RoIPooler(size)(levels, boxes, padded)
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import pytest
 import torch
 from oracles import losses as oracle
+from oracles.box_deltas import encode
 from oracles.matching import match_anchors
-from oracles.shifts import encode
 from support.drawn_truth import Drawn, batch, painted
 from torch import Tensor
 
 from seamseg.algos.anchors import AnchorGrid
 from seamseg.algos.matching import AnchorMatcher
-from seamseg.algos.rpn import ProposalLosses, ProposalNetwork, ProposalSelector
+from seamseg.algos.rpn import ProposalLosses, ProposalSelector, RegionProposalNetwork
 from seamseg.structures import PackedSequence
 
 SIZES = ((24, 32), (20, 17))
@@ -30,17 +30,17 @@ class TalkingHead:
     def __init__(self, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
         self.objectness = torch.randn(2, len(ANCHORS), generator=generator).requires_grad_()
-        self.shifts = (torch.randn(2, len(ANCHORS), 4, generator=generator) * 0.4).requires_grad_()
+        self.box_deltas = (torch.randn(2, len(ANCHORS), 4, generator=generator) * 0.4).requires_grad_()
         self.shown: list[Tensor] = []
 
     def __call__(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         self.shown = list(levels)
-        return self.objectness, self.shifts
+        return self.objectness, self.box_deltas
 
 
-def network(num_samples: int = 10**6) -> ProposalNetwork:
+def network(num_samples: int = 10**6) -> RegionProposalNetwork:
     training, inference = ProposalSelector(1000, 9, 0.7, 0), ProposalSelector(1000, 5, 0.7, 0)
-    return ProposalNetwork(GRID, AnchorMatcher(num_samples), training, inference, NUM_STUFF)
+    return RegionProposalNetwork(GRID, AnchorMatcher(num_samples), training, inference, NUM_STUFF)
 
 
 def scene(size: tuple[int, int], kind: str, seed: int) -> Drawn:
@@ -76,7 +76,7 @@ def expected_losses(head: TalkingHead, images: Sequence[Drawn]) -> tuple[float, 
         for anchor, found in positives.items():
             objectness += oracle.binary_cross_entropy(float(head.objectness[image, anchor].detach()), 1)
             wanted = encode(ANCHORS[anchor].tolist(), objects[found])
-            for shift, target in zip(head.shifts[image, anchor].tolist(), wanted, strict=True):
+            for shift, target in zip(head.box_deltas[image, anchor].tolist(), wanted, strict=True):
                 boxes += oracle.smooth_l1(shift, target, sigma=3)
     return objectness / max(num_sampled, 1), boxes / max(num_sampled, 1)
 
@@ -99,7 +99,7 @@ def test_without_any_anchor_that_counts_losses_are_zero_and_have_a_gradient() ->
     (losses.objectness.mean + losses.boxes.mean).backward()
     assert (losses.objectness.mean, losses.boxes.mean) == (0, 0)
     assert not head.objectness.grad.any()
-    assert not head.shifts.grad.any()
+    assert not head.box_deltas.grad.any()
     assert len(proposals.entry(0)) > 0
 
 
@@ -108,7 +108,7 @@ def test_only_sampled_anchors_get_a_gradient() -> None:
     losses, _ = train(head, [scene(size, "objects", 0) for size in SIZES], num_samples=10)
     (losses.objectness.mean + losses.boxes.mean).backward()
     assert head.objectness.grad.count_nonzero(dim=1).tolist() == [10, 10]
-    moved = head.shifts.grad.abs().sum(dim=2) > 0
+    moved = head.box_deltas.grad.abs().sum(dim=2) > 0
     assert (moved.sum(dim=1) >= 1).all()
     assert not (moved & (head.objectness.grad >= 0)).any()  # positives alone, whose objectness should rise
 

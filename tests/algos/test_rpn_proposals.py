@@ -15,12 +15,14 @@ SIZE = (40, 60)
 
 
 def select(
-    anchors: list[list[float]], objectness: list[float], shifts: Tensor | None = None, **settings: float
+    anchors: list[list[float]], objectness: list[float], box_deltas: Tensor | None = None, **settings: float
 ) -> Tensor:
     defaults = {"num_before_nms": 1000, "num_after_nms": 1000, "nms_threshold": 0.7, "min_size": 0}
-    shifts = torch.zeros(len(anchors), 4) if shifts is None else shifts
+    box_deltas = torch.zeros(len(anchors), 4) if box_deltas is None else box_deltas
     rows = torch.tensor(anchors).reshape(-1, 4)
-    return ProposalSelector(**(defaults | settings))(rows, torch.tensor([objectness]), shifts[None], [SIZE]).entry(0)
+    return ProposalSelector(**(defaults | settings))(rows, torch.tensor([objectness]), box_deltas[None], [SIZE]).entry(
+        0
+    )
 
 
 def test_boxes_come_by_falling_objectness() -> None:
@@ -29,8 +31,8 @@ def test_boxes_come_by_falling_objectness() -> None:
 
 
 def test_shifts_move_by_sides_and_stretch_by_exponents() -> None:
-    shifts = torch.tensor([[0.5, -0.25, math.log(2), math.log(0.5)]])
-    found = select([[10.0, 20, 20, 40]], [0.0], shifts)
+    box_deltas = torch.tensor([[0.5, -0.25, math.log(2), math.log(0.5)]])
+    found = select([[10.0, 20, 20, 40]], [0.0], box_deltas)
     torch.testing.assert_close(found, torch.tensor([[10.0, 20, 30, 30]]))
 
 
@@ -85,8 +87,8 @@ def test_no_anchors_no_proposals() -> None:
 
 
 def test_proposals_carry_no_gradient() -> None:
-    shifts = torch.zeros(1, 4, requires_grad=True)
-    assert not select([[0.0, 0, 10, 10]], [0.0], shifts).requires_grad
+    box_deltas = torch.zeros(1, 4, requires_grad=True)
+    assert not select([[0.0, 0, 10, 10]], [0.0], box_deltas).requires_grad
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -95,12 +97,12 @@ def test_equals_loops_over_boxes(seed: int) -> None:
     corners = torch.rand(120, 2, 2, generator=generator) * 50 - 5
     anchors = torch.cat([corners.amin(1), corners.amax(1) + 1], dim=1).tolist()
     objectness = torch.randn(120, generator=generator).tolist()
-    shifts = torch.randn(120, 4, generator=generator) * 0.3
+    box_deltas = torch.randn(120, 4, generator=generator) * 0.3
     settings = {
         "num_before_nms": (200, 60)[seed % 2],
         "num_after_nms": (200, 20)[seed % 3 % 2],
         "nms_threshold": (0.7, 0.4, 0.2)[seed % 3],
         "min_size": (0, 6)[seed // 2 % 2],
     }
-    expected = oracle.select_proposals(anchors, objectness, shifts.tolist(), SIZE, **settings)
-    torch.testing.assert_close(select(anchors, objectness, shifts, **settings), torch.tensor(expected))
+    expected = oracle.select_proposals(anchors, objectness, box_deltas.tolist(), SIZE, **settings)
+    torch.testing.assert_close(select(anchors, objectness, box_deltas, **settings), torch.tensor(expected))

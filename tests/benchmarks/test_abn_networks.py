@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.abn_networks import Checkpointed, Classifier, bottlenecks, chain, checkpointed, plain, resnet50
-from seamseg.builders.network import initialise
+from seamseg.builders.network import initialize
 from seamseg.modules.abn import ABN
 
 IMAGES = (2, 3, 64, 64)
@@ -20,7 +20,7 @@ def random(*shape: int) -> Tensor:
 
 
 def started(network: nn.Module) -> nn.Module:
-    initialise(network, "leaky_relu", 0.01, torch.Generator().manual_seed(0))
+    initialize(network, "leaky_relu", 0.01, torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(1)
     for module in network.modules():
         if isinstance(module, ABN):

@@ -11,7 +11,7 @@ from support.tiny_experiment import tiny_experiment, write_tiny_splits
 from seamseg.builders import build_evaluation_loader, build_input_transform, build_training_loader, open_split
 from seamseg.data.images import BrokenImageError
 from seamseg.runtime.distributed import Process
-from seamseg.runtime.position import Position
+from seamseg.runtime.training_progress import TrainingProgress
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_a_split_and_its_limit(folder: Path) -> None:
 
 def test_training_images_at_the_networks_size(folder: Path) -> None:
     experiment = tiny_experiment(folder)
-    loader = build_training_loader(experiment, open_split(str(folder), "train", None), rank(0), Position())
+    loader = build_training_loader(experiment, open_split(str(folder), "train", None), rank(0), TrainingProgress())
     assert loader.num_batches == 2
     for batch in loader.epoch(0):
         assert len(batch) == 2

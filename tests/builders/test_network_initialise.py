@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seamseg.builders.network import OUTPUT_GAINS, initialise
+from seamseg.builders.network import OUTPUT_GAINS, initialize
 from seamseg.modules.abn import InPlaceABN
-from seamseg.modules.norm import Norm
-from seamseg.modules.roi_head import RegionHead
-from seamseg.modules.rpn_head import ProposalHead
+from seamseg.modules.norm import NormFactory
+from seamseg.modules.roi_head import RoIHead
+from seamseg.modules.rpn_head import RPNHead
 from seamseg.modules.semantic_head import SemanticHead
 
 
@@ -30,7 +30,7 @@ def layers() -> nn.Sequential:
 
 def initialised(activation: str, slope: float, seed: int = 0) -> nn.Sequential:
     network = layers()
-    initialise(network, activation, slope, torch.Generator().manual_seed(seed))
+    initialize(network, activation, slope, torch.Generator().manual_seed(seed))
     return network
 
 
@@ -59,12 +59,12 @@ def test_hidden_layers_get_the_gain_of_their_activation(activation: str, slope: 
 def test_every_output_layer_of_the_heads_has_a_gain() -> None:
     heads = nn.ModuleDict(
         {
-            "rpn": ProposalHead(64, 64, 40, Norm("bn")),
-            "roi": RegionHead(2, 40, 256, 64, Norm("bn")),
-            "sem": SemanticHead(2, 64, 40, 3, Norm("bn")),
+            "rpn": RPNHead(64, 64, 40, NormFactory("bn")),
+            "roi": RoIHead(2, 40, 256, 64, NormFactory("bn")),
+            "sem": SemanticHead(2, 64, 40, 3, NormFactory("bn")),
         }
     )
-    initialise(heads, "leaky_relu", 0.01, torch.Generator().manual_seed(0))
+    initialize(heads, "leaky_relu", 0.01, torch.Generator().manual_seed(0))
     outputs = {
         name.rpartition(".")[2]: module
         for name, module in heads.named_modules()
@@ -94,7 +94,7 @@ def test_the_generator_alone_decides() -> None:
     torch.set_rng_state(state)
     network = layers()
     state = torch.get_rng_state()
-    initialise(network, "elu", 1.0, torch.Generator().manual_seed(0))
+    initialize(network, "elu", 1.0, torch.Generator().manual_seed(0))
     assert torch.equal(torch.get_rng_state(), state)
 
 

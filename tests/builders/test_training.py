@@ -14,7 +14,7 @@ from support.tiny_training import ALONE, CATEGORIES, Watcher, tiny_trainer
 
 from seamseg.builders import build_trainer
 from seamseg.builders.training import build_learning_rate, build_optimizer
-from seamseg.runtime.position import Position
+from seamseg.runtime.training_progress import TrainingProgress
 from seamseg.structures import Categories
 
 
@@ -61,7 +61,7 @@ def test_schedules(schedule: str, expected: list[float]) -> None:
 def test_the_schedule_spans_all_epochs(folder: Path, tmp_path: Path) -> None:
     with narrow_body():
         trainer = tiny_trainer(tiny_experiment(folder, "training.epochs=3"), tmp_path / "run")
-    assert trainer.optimisation.learning_rate(6) == pytest.approx(0.02 * (1 / 6) ** 0.9)  # 3 epochs of 2 batches
+    assert trainer.optimization.learning_rate(6) == pytest.approx(0.02 * (1 / 6) ** 0.9)  # 3 epochs of 2 batches
 
 
 def test_splits_with_different_classes(tmp_path: Path) -> None:
@@ -77,10 +77,10 @@ def test_a_trainer_goes_on_from_a_checkpoint(folder: Path, tmp_path: Path) -> No
     with narrow_body():
         trainer = tiny_trainer(experiment, tmp_path / "run")
         watcher = Watcher(trainer, stop_after=1)
-        trainer.run(Position(), watcher, watcher.stop)
+        trainer.run(TrainingProgress(), watcher, watcher.stop)
         restored, record = build_trainer(experiment, tmp_path / "run", ALONE, watcher.saved[0])
     record.close()
-    assert record.position == Position(epoch=0, batch=1, iteration=1, images_per_batch=2)
+    assert record.position == TrainingProgress(epoch=0, batch=1, iteration=1, images_per_batch=2)
     state = restored.network.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in trainer.network.state_dict().items())
 
@@ -89,7 +89,7 @@ def test_the_checkpoint_of_another_network(folder: Path, tmp_path: Path) -> None
     with narrow_body():
         trainer = tiny_trainer(tiny_experiment(folder), tmp_path / "run")
         watcher = Watcher(trainer, stop_after=1)
-        trainer.run(Position(), watcher, watcher.stop)
+        trainer.run(TrainingProgress(), watcher, watcher.stop)
         with pytest.raises(ValueError, match="the checkpoint is of another network: ") as caught:
             tiny_trainer(tiny_experiment(folder, "fpn.channels=32"), tmp_path / "run", watcher.saved[0])
         assert "\n" not in str(caught.value)
@@ -102,7 +102,7 @@ def test_the_checkpoint_of_other_classes_is_refused_before_anything_is_written(f
     with narrow_body():
         trainer = tiny_trainer(tiny_experiment(folder), tmp_path / "first")
         sky, road, *things = CATEGORIES.classes
-        other = trainer.checkpoint(Position(), "settings", Categories((road, sky, *things)))
+        other = trainer.checkpoint(TrainingProgress(), "settings", Categories((road, sky, *things)))
         with pytest.raises(ValueError, match="class 0 is 'sky' in the data set and 'road' in the run") as caught:
             build_trainer(tiny_experiment(folder), tmp_path / "second", ALONE, other)
     assert str(folder) in str(caught.value)

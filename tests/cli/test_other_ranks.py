@@ -51,11 +51,11 @@ SETTINGS = (
 
 def state_of(trainer: Trainer) -> dict[str, Any]:
     """Weights, statistics, what the optimiser remembers, and the averaged weights."""
-    average = trainer.optimisation.average
+    average = trainer.optimization.average
     assert average is not None
     state = {
         "network": trainer.network.state_dict(),
-        "optimizer": trainer.optimisation.optimizer.state_dict(),
+        "optimizer": trainer.optimization.optimizer.state_dict(),
         "average": average.network.state_dict(),
     }
     return copy.deepcopy(state)

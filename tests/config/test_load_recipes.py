@@ -16,7 +16,7 @@ from support.tiny_training import Watcher, tiny_trainer
 from seamseg.builders import build_network
 from seamseg.config import Experiment, differing_keys, known_recipes, load_experiment
 from seamseg.config.load import known_keys
-from seamseg.runtime.position import Position
+from seamseg.runtime.training_progress import TrainingProgress
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
 NAMES = [path.stem for path in CONFIGS]
@@ -196,7 +196,7 @@ def test_a_recipe_makes_a_step_at_reduced_size(path: Path, tmp_path: Path) -> No
         trainer = tiny_trainer(experiment, tmp_path / "run")
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     watcher = Watcher(trainer)
-    position = trainer.run(Position(), watcher, watcher.stop)
+    position = trainer.run(TrainingProgress(), watcher, watcher.stop)
     assert (position.epoch, position.iteration, position.best_pq) == (1, 1, 0.5)
     assert all(math.isfinite(value) for value in watcher.losses[1].values())
     after = trainer.network.state_dict()

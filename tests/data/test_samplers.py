@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seamseg.data.samplers import EvaluationBatches, TrainBatches
-from seamseg.runtime.position import Position
+from seamseg.runtime.training_progress import TrainingProgress
 
 LYING, UPRIGHT = (30, 40), (40, 30)
 Sizes = list[tuple[int, int]]
@@ -92,7 +92,7 @@ def test_a_resumed_epoch_has_the_images_that_are_still_to_come(before: int, afte
     sizes = [LYING, UPRIGHT, LYING] * 9
     whole = indices(TrainBatches(sizes, before, seed=1).batches(5))
     seen = [index for batch in whole[:done] for index in batch]
-    position = Position(5, done, images_per_batch=before).with_batches_of(after)
+    position = TrainingProgress(5, done, images_per_batch=before).with_batches_of(after)
     rest = TrainBatches(sizes, after, seed=1, resumed=position)
     coming = [index for batch in indices(rest.batches(5)) for index in batch]
     assert len(coming) == (27 - len(seen)) // after * after
@@ -104,7 +104,7 @@ def test_a_resumed_epoch_has_the_images_that_are_still_to_come(before: int, afte
 
 def test_an_epoch_may_be_resumed_more_than_once() -> None:
     sizes = [LYING] * 24
-    position, seen = Position(0, images_per_batch=4), []
+    position, seen = TrainingProgress(0, images_per_batch=4), []
     for images, num_batches in ((4, 2), (2, 3), (6, 1), (1, 4)):
         position = position.with_batches_of(images)
         shares = [
@@ -118,7 +118,7 @@ def test_an_epoch_may_be_resumed_more_than_once() -> None:
 
 def test_the_same_number_of_images_goes_on_with_the_same_steps() -> None:
     sizes = [LYING, UPRIGHT] * 12
-    position = Position(0, 2, images_per_batch=4).with_batches_of(4)
+    position = TrainingProgress(0, 2, images_per_batch=4).with_batches_of(4)
     assert TrainBatches(sizes, 4, seed=1, resumed=position).batches(0) == TrainBatches(sizes, 4, seed=1).batches(0)
 
 

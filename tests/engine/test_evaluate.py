@@ -21,7 +21,7 @@ from seamseg.builders import build_evaluation_loader, build_fusion, build_initia
 from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
 from seamseg.engine.evaluate import ScoredImage, evaluate, left_out
-from seamseg.engine.gallery import Album
+from seamseg.engine.gallery import SampleGallery
 from seamseg.metrics.scores import Scores
 from seamseg.runtime.distributed import Process
 from seamseg.structures import Batch, Categories, PackedSequence, Predictions, pad_images
@@ -138,7 +138,7 @@ def test_many_images_are_scored_with_few_open_files(tmp_path: Path) -> None:
     whole, categories, fusion = opened(tmp_path, "data.shortest_side=40")
     network: Any = Knowing(list(whole.epoch(0)), categories, lambda image_id: 1.0)
     loader = opened(tmp_path, "data.shortest_side=40", "data.num_workers=2")[0]
-    album = Album(categories, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), limit=100)
+    album = SampleGallery(categories, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), limit=100)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 60, limits[1]))
     try:

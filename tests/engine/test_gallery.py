@@ -12,7 +12,7 @@ from support.ranks import on_ranks
 
 from seamseg.algos.fusion import FusedImage
 from seamseg.engine.evaluate import ScoredImage
-from seamseg.engine.gallery import Album, WorstAlbum, smaller
+from seamseg.engine.gallery import SampleGallery, WorstGallery, smaller
 from seamseg.metrics.segments import Segments
 from seamseg.structures import VOID, Categories, Category, Detections, PanopticSegmentation
 
@@ -42,8 +42,8 @@ def scored(number: int, right: bool = True) -> ScoredImage:
     )
 
 
-def album(limit: int) -> Album:
-    return Album(CATEGORIES, MEAN, STD, limit)
+def album(limit: int) -> SampleGallery:
+    return SampleGallery(CATEGORIES, MEAN, STD, limit)
 
 
 @pytest.mark.parametrize(("limit", "names"), [(0, []), (2, ["101", "102"]), (9, ["101", "102", "103"])])
@@ -88,7 +88,7 @@ def test_all_rows_in_one_picture() -> None:
 
 
 def test_the_worst_are_kept_in_their_order() -> None:
-    kept = WorstAlbum(CATEGORIES, MEAN, STD, 3)
+    kept = WorstGallery(CATEGORIES, MEAN, STD, 3)
     for number, pq in ((1, 0.7), (2, 0.2), (3, float("nan")), (4, 0.9), (5, 0.7), (6, 0.1)):
         kept.add(replace(scored(number), pq=pq))
     assert [(row.name, row.pq) for row in kept.rows] == [("106", 0.1), ("102", 0.2), ("101", 0.7)]
@@ -97,14 +97,14 @@ def test_the_worst_are_kept_in_their_order() -> None:
 
 
 def test_no_worst_images_are_wanted() -> None:
-    kept = WorstAlbum(CATEGORIES, MEAN, STD, 0)
+    kept = WorstGallery(CATEGORIES, MEAN, STD, 0)
     kept.add(scored(1))
     kept.over_ranks()
     assert kept.rows == []
 
 
 def test_the_worst_are_kept_small() -> None:
-    kept = WorstAlbum(CATEGORIES, MEAN, STD, 1, width=15)
+    kept = WorstGallery(CATEGORIES, MEAN, STD, 1, width=15)
     kept.add(scored(1, right=False))
     (row,) = kept.rows
     assert row.image.shape == (10, 15, 3)
@@ -113,7 +113,7 @@ def test_the_worst_are_kept_small() -> None:
 
 
 def worst_of_rank(rank: int) -> list[tuple[str, float | None]]:
-    kept = WorstAlbum(CATEGORIES, MEAN, STD, 3)
+    kept = WorstGallery(CATEGORIES, MEAN, STD, 3)
     for number in range(3):
         kept.add(replace(scored(10 * rank + number), pq=0.1 * (2 * number + rank + 1)))
     kept.over_ranks()

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import seamseg.engine.record
 from seamseg.builders import build_trainer
 from seamseg.config import save_experiment
-from seamseg.engine.record import RunRecord
+from seamseg.engine.record import TrainingRecorder
 from seamseg.engine.train import Trainer
 from seamseg.export.model_folder import load_model_file
 from seamseg.metrics.analysis import analyse
@@ -26,7 +26,7 @@ from seamseg.metrics.scores import Scores
 from seamseg.runtime.checkpoint import load_checkpoint
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.log import read_metrics
-from seamseg.runtime.position import Position
+from seamseg.runtime.training_progress import TrainingProgress
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def _narrow() -> Iterator[None]:
         yield
 
 
-def begun(folder: Path, run: Path, process: Process = ALONE) -> tuple[Trainer, RunRecord]:
+def begun(folder: Path, run: Path, process: Process = ALONE) -> tuple[Trainer, TrainingRecorder]:
     return build_trainer(tiny_experiment(folder, "training.num_pictures=2"), run, process, None)
 
 
@@ -50,7 +50,7 @@ def scores_of(pq: float) -> Scores:
     return Scores(quality, quality, quality, {}, 0.5, 0.25, float("nan"), 0.125, 0.4, None, (), analysis)
 
 
-def scored(record: RunRecord, trainer: Trainer, position: Position, pq: float) -> float:
+def scored(record: TrainingRecorder, trainer: Trainer, position: TrainingProgress, pq: float) -> float:
     with mock.patch.object(seamseg.engine.record, "evaluate", return_value=scores_of(pq)):
         return record.validate(trainer.network, position)
 
@@ -61,7 +61,7 @@ def test_only_a_better_model_is_kept(folder: Path, tmp_path: Path) -> None:
     kept = []
     for pq, best in ((0.0, -1.0), (0.3, 0.0), (0.3, 0.3), (0.2, 0.3), (0.4, 0.3)):
         bias.fill_(100 * pq + best)
-        assert scored(record, trainer, Position(best_pq=best), pq) == pq
+        assert scored(record, trainer, TrainingProgress(best_pq=best), pq) == pq
         kept.append(float(load_model_file(tmp_path / "model.safetensors").tensors["sem_head.conv_sem.bias"][0]))
     record.close()
     assert kept == pytest.approx([-1, 30, 30, 30, 40.3])
@@ -71,7 +71,7 @@ def test_a_validation_without_any_class_keeps_the_first_model(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trainer, record = begun(folder, tmp_path)
-    assert scored(record, trainer, Position(), float("nan")) == 0
+    assert scored(record, trainer, TrainingProgress(), float("nan")) == 0
     record.close()
     assert (tmp_path / "model.safetensors").exists()
     assert read_metrics(tmp_path)[0]["pq"] is None
@@ -80,7 +80,7 @@ def test_a_validation_without_any_class_keeps_the_first_model(
 
 def test_the_model_brings_settings_and_classes(folder: Path, tmp_path: Path) -> None:
     trainer, record = begun(folder, tmp_path)
-    scored(record, trainer, Position(), 0.5)
+    scored(record, trainer, TrainingProgress(), 0.5)
     record.close()
     file = load_model_file(tmp_path / "model.safetensors")
     assert file.settings == save_experiment(tiny_experiment(folder, "training.num_pictures=2"))
@@ -91,7 +91,7 @@ def test_the_model_brings_settings_and_classes(folder: Path, tmp_path: Path) -> 
 def test_what_is_logged(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trainer, record = begun(folder, tmp_path)
     record.logged(20, {"total": 1.5, "semantic": 0.5}, 0.01)
-    scored(record, trainer, Position(epoch=3, iteration=24), 0.375)
+    scored(record, trainer, TrainingProgress(epoch=3, iteration=24), 0.375)
     record.close()
     assert read_metrics(tmp_path) == [
         {"kind": "train", "iteration": 20, "total": 1.5, "semantic": 0.5, "lr": 0.01},
@@ -114,9 +114,9 @@ def test_the_progress_bar_is_told(folder: Path, tmp_path: Path) -> None:
     _, record = begun(folder, tmp_path)
     told: list[tuple[int, str]] = []
     record.advance = lambda done, remark: told.append((done, remark))
-    record.stepped(Position(epoch=0, batch=1, iteration=1))
+    record.stepped(TrainingProgress(epoch=0, batch=1, iteration=1))
     record.logged(1, {"total": 1.23456}, 0.01)
-    record.stepped(Position(epoch=1, batch=1, iteration=2))
+    record.stepped(TrainingProgress(epoch=1, batch=1, iteration=2))
     record.close()
     assert [done for done, _ in told] == [1, 2]
     assert told[0][1].strip() == "epoch 1"
@@ -125,7 +125,7 @@ def test_the_progress_bar_is_told(folder: Path, tmp_path: Path) -> None:
 
 def test_pictures_and_scalars_in_tensorboard(folder: Path, tmp_path: Path) -> None:
     trainer, record = begun(folder, tmp_path)
-    assert record.validate(trainer.network, Position(iteration=4)) >= 0
+    assert record.validate(trainer.network, TrainingProgress(iteration=4)) >= 0
     record.close()
     events: Any = EventAccumulator(str(tmp_path / "tensorboard")).Reload()  # type: ignore[no-untyped-call]
     tags = events.Tags()["images"]
@@ -143,10 +143,10 @@ def test_pictures_and_scalars_in_tensorboard(folder: Path, tmp_path: Path) -> No
 
 def test_a_checkpoint_holds_the_state(folder: Path, tmp_path: Path) -> None:
     trainer, record = begun(folder, tmp_path)
-    record.save(Position(1, 0, 2, 0.5, 2))
+    record.save(TrainingProgress(1, 0, 2, 0.5, 2))
     record.close()
     saved = load_checkpoint(tmp_path / "checkpoint-00000002.pt")
-    assert saved.position == Position(1, 0, 2, 0.5, 2)
+    assert saved.position == TrainingProgress(1, 0, 2, 0.5, 2)
     assert saved.num_ranks == 1
     assert saved.settings == record.settings
     assert all(torch.equal(value, saved.network[name]) for name, value in trainer.network.state_dict().items())
@@ -156,9 +156,9 @@ def test_other_ranks_score_and_write_nothing(folder: Path, tmp_path: Path) -> No
     run = tmp_path / "run"
     trainer, record = begun(folder, run, Process(1, 2, torch.device("cpu")))
     record.logged(1, {"total": 1.0}, 0.01)
-    record.stepped(Position(iteration=1))
-    record.save(Position())
-    assert record.validate(trainer.network, Position()) >= 0
+    record.stepped(TrainingProgress(iteration=1))
+    record.save(TrainingProgress())
+    assert record.validate(trainer.network, TrainingProgress()) >= 0
     record.close()
     assert not run.exists()
 
@@ -170,9 +170,9 @@ def test_unreadable_images_of_the_validation_are_counted_and_told_once(
     (data / "images" / "val" / "001.png").write_bytes(b"broken")
     trainer, record = begun(data, tmp_path / "run")
     for epoch in (1, 2):
-        record.validate(trainer.network, Position(epoch=epoch, iteration=epoch))
+        record.validate(trainer.network, TrainingProgress(epoch=epoch, iteration=epoch))
     (data / "images" / "val" / "000.png").write_bytes(b"broken")
-    record.validate(trainer.network, Position(epoch=3, iteration=3))
+    record.validate(trainer.network, TrainingProgress(epoch=3, iteration=3))
     record.close()
     assert [entry["num_unreadable"] for entry in read_metrics(tmp_path / "run")] == [1, 1, 2]
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("left out")]
@@ -185,5 +185,5 @@ def test_a_validation_without_a_readable_image_is_refused(folder: Path, tmp_path
         path.write_bytes(b"broken")
     trainer, record = begun(data, tmp_path / "run")
     with pytest.raises(ValueError, match=r"none of 3 images .*000\.png"):
-        record.validate(trainer.network, Position())
+        record.validate(trainer.network, TrainingProgress())
     record.close()

@@ -15,9 +15,9 @@ import torch
 from support.tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
 from support.tiny_training import Watcher, equal, tiny_trainer, trained
 
-from seamseg.engine.train import Pace, Trainer, step_generator
-from seamseg.runtime.finite import astray
-from seamseg.runtime.position import Position
+from seamseg.engine.train import Intervals, Trainer, step_generator
+from seamseg.runtime.finite import describe_nonfinite_losses
+from seamseg.runtime.training_progress import TrainingProgress
 from seamseg.structures import LossSum
 
 
@@ -120,22 +120,22 @@ def batches_of(*image_ids: tuple[int, ...]) -> Any:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_losses_that_are_not_finite_are_named_with_their_images(value: float) -> None:
     batches, right = batches_of((7, 42), (8, 43)), losses_of()
-    assert astray([losses_of(roi_boxes=value), right], batches, 30) == (
+    assert describe_nonfinite_losses([losses_of(roi_boxes=value), right], batches, 30) == (
         f"iteration 30: roi_boxes={value} on the images [7, 42]"
     )
-    assert astray([right, losses_of(semantic=value, roi_boxes=value)], batches, 30) == (
+    assert describe_nonfinite_losses([right, losses_of(semantic=value, roi_boxes=value)], batches, 30) == (
         f"iteration 30: roi_boxes={value}, semantic={value} on the images [8, 43]"
     )
-    both = astray([losses_of(roi_boxes=value)] * 2, batches, 30)
+    both = describe_nonfinite_losses([losses_of(roi_boxes=value)] * 2, batches, 30)
     assert "[7, 42]; roi_boxes" in both
     assert both.endswith("[8, 43]")
-    assert astray([right, right], batches, 30) == ""
+    assert describe_nonfinite_losses([right, right], batches, 30) == ""
 
 
 def test_a_sum_that_overflows_is_named_too() -> None:
-    assert astray([{"total": torch.tensor(math.inf), "semantic": torch.tensor(3e38)}], batches_of((7,)), 1) == (
-        "iteration 1: total=inf on the images [7]"
-    )
+    assert describe_nonfinite_losses(
+        [{"total": torch.tensor(math.inf), "semantic": torch.tensor(3e38)}], batches_of((7,)), 1
+    ) == ("iteration 1: total=inf on the images [7]")
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -158,13 +158,13 @@ def test_a_run_that_goes_astray_stops_before_it_changes_the_weights(
     with pytest.raises(
         FloatingPointError, match=r"iteration 3: semantic=nan on the images \[10\d, 10\d\]; the weights"
     ):
-        trainer.run(Position(), watcher, watcher.stop)
+        trainer.run(TrainingProgress(), watcher, watcher.stop)
     assert [position.iteration for position in watcher.steps] == [1, 2]
     for name, value in parameters(trainer).items():
         assert torch.equal(value, expected.network[name]), name
-    assert equal(trainer.optimisation.optimizer.state_dict()["state"], expected.optimizer["state"])
-    assert trainer.optimisation.average is not None
-    assert equal(dict(trainer.optimisation.average.network.state_dict()), expected.average)
+    assert equal(trainer.optimization.optimizer.state_dict()["state"], expected.optimizer["state"])
+    assert trainer.optimization.average is not None
+    assert equal(dict(trainer.optimization.average.network.state_dict()), expected.average)
 
 
 # Gradients that are not finite, though the losses are.
@@ -192,7 +192,7 @@ def test_step_with_a_nonfinite_gradient_is_not_taken(
     spoil(trainer, value, {1})
     watcher = Watcher(trainer)
     with pytest.raises(FloatingPointError) as caught:
-        trainer.run(Position(), watcher, watcher.stop)
+        trainer.run(TrainingProgress(), watcher, watcher.stop)
     place = r"in its norm" if value == 3e38 else r"in sem_head\.conv_sem\.bias"
     assert re.match(
         rf"iteration 2: the gradient .* {place} on the images \[10\d, 10\d\]; the weights are those of the step before",
@@ -200,15 +200,15 @@ def test_step_with_a_nonfinite_gradient_is_not_taken(
     )
     assert "--resume with optimizer.clip_norm" in str(caught.value)
     assert all(torch.equal(value, expected.network[name]) for name, value in parameters(trainer).items())
-    assert equal(trainer.optimisation.optimizer.state_dict()["state"], expected.optimizer["state"])
-    assert trainer.optimisation.average is not None
-    assert equal(dict(trainer.optimisation.average.network.state_dict()), expected.average)
+    assert equal(trainer.optimization.optimizer.state_dict()["state"], expected.optimizer["state"])
+    assert trainer.optimization.average is not None
+    assert equal(dict(trainer.optimization.average.network.state_dict()), expected.average)
 
 
 def scaled(trainer: Trainer, scale: float) -> torch.amp.GradScaler:
     """Gives a trainer on the CPU the loss scale of fp16, which otherwise needs a GPU."""
     scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-    trainer.optimisation.precision._scaler = scaler
+    trainer.optimization.precision._scaler = scaler
     return scaler
 
 
@@ -220,7 +220,7 @@ def test_fp16_step_whose_gradient_overflows_is_skipped_and_training_continues(
     scaler = scaled(trainer, 4.0)
     spoil(trainer, math.inf, {0})
     before, watcher = parameters(trainer), Watcher(trainer, stop_after=1)
-    end = trainer.run(Position(), watcher, watcher.stop)
+    end = trainer.run(TrainingProgress(), watcher, watcher.stop)
     assert scaler.get_scale() == 2
     assert all(torch.equal(value, before[name]) for name, value in parameters(trainer).items())
     after = Watcher(trainer)
@@ -234,7 +234,7 @@ def test_fp16_gradient_that_no_loss_scale_makes_finite_ends_the_run(folder: Path
     watcher = Watcher(trainer)
     spoil(trainer, math.nan, set(range(1, 9)))
     with pytest.raises(FloatingPointError, match=r"iteration 4: the gradient .* in sem_head\.conv_sem\.bias"):
-        trainer.run(Position(), watcher, watcher.stop)
+        trainer.run(TrainingProgress(), watcher, watcher.stop)
     assert [position.iteration for position in watcher.steps] == [1, 2, 3]
     assert all(value.isfinite().all() for value in parameters(trainer).values())
 
@@ -245,7 +245,7 @@ def test_weights_that_overflow_in_a_finite_step_are_neither_validated_nor_saved(
     trainer = tiny_trainer(tiny_experiment(folder, "data.train_limit=2", *overrides), tmp_path / "run")
     watcher = Watcher(trainer)
     with pytest.raises(FloatingPointError, match=r"iteration 1: network\.\S+ and \d+ more became infinite or NaN"):
-        trainer.run(Position(), watcher, watcher.stop)
+        trainer.run(TrainingProgress(), watcher, watcher.stop)
     assert len(watcher.steps) == 1
     assert (watcher.validated, watcher.saved) == ([], [])
 
@@ -255,14 +255,14 @@ def test_weights_that_overflow_in_a_finite_step_are_neither_validated_nor_saved(
 
 @pytest.mark.parametrize(("every", "expected"), [(1, [0, 1, 2, 3, 4]), (2, [1, 3, 4]), (3, [2, 4]), (5, [4]), (9, [4])])
 def test_validations_and_checkpoints(every: int, expected: list[int]) -> None:
-    pace = Pace(epochs=5, validate_every=every, checkpoint_every=every, log_every=1)
-    assert [epoch for epoch in range(5) if pace.validates(epoch)] == expected
-    assert [epoch for epoch in range(5) if pace.checkpoints(epoch)] == expected
+    intervals = Intervals(epochs=5, validate_every=every, checkpoint_every=every, log_every=1)
+    assert [epoch for epoch in range(5) if intervals.validates(epoch)] == expected
+    assert [epoch for epoch in range(5) if intervals.checkpoints(epoch)] == expected
 
 
 def test_validation_at_the_end_alone() -> None:
-    pace = Pace(epochs=3, validate_every=0, checkpoint_every=1, log_every=1)
-    assert [pace.validates(epoch) for epoch in range(3)] == [False, False, True]
+    intervals = Intervals(epochs=3, validate_every=0, checkpoint_every=1, log_every=1)
+    assert [intervals.validates(epoch) for epoch in range(3)] == [False, False, True]
 
 
 def test_the_course_of_a_run(folder: Path, tmp_path: Path) -> None:
@@ -270,8 +270,8 @@ def test_the_course_of_a_run(folder: Path, tmp_path: Path) -> None:
     trainer = tiny_trainer(tiny_experiment(folder, *overrides), tmp_path / "run")
     qualities = {2: 0.3, 4: 0.5, 6: 0.4}
     watcher = Watcher(trainer, quality=lambda position: qualities[position.iteration])
-    end = trainer.run(Position(), watcher, watcher.stop)
-    assert end == Position(epoch=3, batch=0, iteration=6, best_pq=0.5, best_iteration=4)
+    end = trainer.run(TrainingProgress(), watcher, watcher.stop)
+    assert end == TrainingProgress(epoch=3, batch=0, iteration=6, best_pq=0.5, best_iteration=4)
     assert [(p.epoch, p.batch, p.iteration) for p in watcher.steps] == [
         (epoch, batch, 2 * epoch + batch) for epoch in range(3) for batch in (1, 2)
     ]
@@ -281,9 +281,9 @@ def test_the_course_of_a_run(folder: Path, tmp_path: Path) -> None:
         (6, 0.5),
     ]
     assert [saved.position for saved in watcher.saved] == [
-        Position(1, 0, 2, 0.3, 2),  # out of turn, because it is the best
-        Position(2, 0, 4, 0.5, 4),
-        Position(3, 0, 6, 0.5, 4),
+        TrainingProgress(1, 0, 2, 0.3, 2),  # out of turn, because it is the best
+        TrainingProgress(2, 0, 4, 0.5, 4),
+        TrainingProgress(3, 0, 6, 0.5, 4),
     ]
 
 
@@ -299,8 +299,8 @@ def test_after_a_validation_training_goes_on_in_training_mode(folder: Path, tmp_
 def test_the_average_is_validated_in_place_of_the_weights(folder: Path, tmp_path: Path) -> None:
     trainer = tiny_trainer(tiny_experiment(folder, "training.weight_average=0.9"), tmp_path / "run")
     watcher = trained(trainer)
-    assert trainer.optimisation.average is not None
-    assert all(network is trainer.optimisation.average.network for _, network in watcher.validated)
+    assert trainer.optimization.average is not None
+    assert all(network is trainer.optimization.average.network for _, network in watcher.validated)
     assert watcher.saved[-1].average is not None
     assert not equal(watcher.saved[-1].average, watcher.saved[-1].network)
     plain = tiny_trainer(tiny_experiment(folder), tmp_path / "run")
@@ -310,5 +310,5 @@ def test_the_average_is_validated_in_place_of_the_weights(folder: Path, tmp_path
 def test_a_finished_run_does_nothing(folder: Path, tmp_path: Path) -> None:
     trainer = tiny_trainer(tiny_experiment(folder), tmp_path / "run")
     watcher = Watcher(trainer)
-    assert trainer.run(Position(2, 0, 4, 0.1), watcher, watcher.stop) == Position(2, 0, 4, 0.1)
+    assert trainer.run(TrainingProgress(2, 0, 4, 0.1), watcher, watcher.stop) == TrainingProgress(2, 0, 4, 0.1)
     assert (watcher.steps, watcher.validated, watcher.saved) == ([], [], [])

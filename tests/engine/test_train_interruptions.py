@@ -16,8 +16,8 @@ from seamseg.builders import build_trainer
 from seamseg.config import Experiment
 from seamseg.runtime.checkpoint import Checkpoint, checkpoint_paths, load_checkpoint, newest_checkpoint
 from seamseg.runtime.log import read_metrics
-from seamseg.runtime.position import Position, Stretch
 from seamseg.runtime.stopping import StopRequest
+from seamseg.runtime.training_progress import CompletedSpan, TrainingProgress
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def _narrow() -> Iterator[None]:
 
 def test_a_stop_in_the_middle_of_an_epoch_is_saved_and_not_validated(folder: Path, tmp_path: Path) -> None:
     watcher = trained(tiny_trainer(tiny_experiment(folder), tmp_path / "run"), steps=1)
-    assert [saved.position for saved in watcher.saved] == [Position(0, 1, 1)]
+    assert [saved.position for saved in watcher.saved] == [TrainingProgress(0, 1, 1)]
     assert len(watcher.steps) == 1
     assert watcher.validated == []
 
@@ -43,32 +43,32 @@ def test_a_stop_in_the_last_step_of_an_epoch_leaves_the_validation_to_the_next_s
 ) -> None:
     overrides = ["training.epochs=3", "training.checkpoint_every=3"]
     watcher = trained(tiny_trainer(tiny_experiment(folder, *overrides), tmp_path / "run"), steps=2)
-    assert [saved.position for saved in watcher.saved] == [Position(0, 2, 2)]
+    assert [saved.position for saved in watcher.saved] == [TrainingProgress(0, 2, 2)]
     assert watcher.validated == []
     trainer = watcher.trainer
     after = Watcher(trainer, stop_after=1)
-    trainer.run(Position(0, 2, 2), after, after.stop)
-    assert [position for position, _ in after.validated] == [Position(1, 0, 2)]
+    trainer.run(TrainingProgress(0, 2, 2), after, after.stop)
+    assert [position for position, _ in after.validated] == [TrainingProgress(1, 0, 2)]
     assert [position.iteration for position in after.steps] == [3]
 
 
 def test_a_stop_in_a_validation_is_heeded_after_it(folder: Path, tmp_path: Path) -> None:
     trainer = tiny_trainer(tiny_experiment(folder, "training.checkpoint_every=2"), tmp_path / "run")
 
-    def stopped(position: Position) -> float:
+    def stopped(position: TrainingProgress) -> float:
         watcher.stop.signal = signal.SIGUSR1
         return -1.0
 
     watcher = Watcher(trainer, quality=stopped)
-    assert trainer.run(Position(), watcher, watcher.stop) == Position(1, 0, 2)
-    assert [saved.position for saved in watcher.saved] == [Position(1, 0, 2)]
+    assert trainer.run(TrainingProgress(), watcher, watcher.stop) == TrainingProgress(1, 0, 2)
+    assert [saved.position for saved in watcher.saved] == [TrainingProgress(1, 0, 2)]
 
 
 def test_a_stop_is_heeded_where_an_epoch_is_one_step(folder: Path, tmp_path: Path) -> None:
     overrides = ["training.epochs=5", "training.validate_every=5", "data.train_limit=2"]
     watcher = trained(tiny_trainer(tiny_experiment(folder, *overrides), tmp_path / "run"), steps=2)
     assert [position.iteration for position in watcher.steps] == [1, 2]
-    assert watcher.saved[-1].position == Position(1, 1, 2)
+    assert watcher.saved[-1].position == TrainingProgress(1, 1, 2)
 
 
 def run_until(experiment: Experiment, folder: Path, iteration: int | None) -> Checkpoint:
@@ -127,7 +127,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
         assert position.iteration == iteration
         assert (position.epoch, position.batch - 1) == divmod(iteration - 1, 2)
     found = run_until(experiment, tmp_path, None)
-    assert replace(found.position, best_pq=0, best_iteration=0) == Position(3, 0, 6, 0, 0, 2)
+    assert replace(found.position, best_pq=0, best_iteration=0) == TrainingProgress(3, 0, 6, 0, 0, 2)
     for part in ("position", "network", "optimizer", "average", "categories"):
         assert equal(getattr(found, part), getattr(expected, part)), part
     assert read_metrics(tmp_path) == read_metrics(run)
@@ -138,15 +138,15 @@ def test_a_run_goes_on_with_other_images_per_batch(folder: Path, tmp_path: Path)
     """One of four batches of one image is half a step of two: the schedule stands at the same share of the run."""
     shorter = tiny_experiment(folder, "data.train_batch_size=1", "training.epochs=2", "optimizer.lr_batch=1")
     watcher = Watcher(tiny_trainer(shorter, tmp_path / "run"), stop_after=2)
-    watcher.trainer.run(Position(images_per_batch=1), watcher, watcher.stop)
-    assert [saved.position for saved in watcher.saved] == [Position(0, 2, 2, images_per_batch=1)]
+    watcher.trainer.run(TrainingProgress(images_per_batch=1), watcher, watcher.stop)
+    assert [saved.position for saved in watcher.saved] == [TrainingProgress(0, 2, 2, images_per_batch=1)]
     longer = tiny_experiment(folder, "data.train_batch_size=2", "training.epochs=2", "optimizer.lr_batch=2")
     trainer, record = build_trainer(longer, tmp_path / "run", ALONE, watcher.saved[0])
     record.close()
-    assert record.position == Position(0, 0, 2, images_per_batch=2, earlier=(Stretch(1, 2),))
+    assert record.position == TrainingProgress(0, 0, 2, images_per_batch=2, earlier=(CompletedSpan(1, 2),))
     assert (trainer.schedule_step(record.position), trainer.num_iterations(record.position)) == (1, 5)
     after = Watcher(trainer)
-    assert trainer.run(record.position, after, after.stop) == Position(2, 0, 5, 0.5, 3, 2)
+    assert trainer.run(record.position, after, after.stop) == TrainingProgress(2, 0, 5, 0.5, 3, 2)
     assert [(position.epoch, position.batch, position.iteration) for position in after.steps] == [
         (0, 1, 3),
         (1, 1, 4),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seamseg.engine.train import parallel
 from seamseg.modules.abn import InPlaceABNSync
-from seamseg.modules.norm import Norm, NormName, ranks_learn_apart
+from seamseg.modules.norm import NormFactory, NormName, has_per_rank_stats
 
 
 def on_one_rank(rank: int) -> dict[str, Tensor]:
@@ -40,15 +40,15 @@ def test_statistics_go_to_the_other_ranks_only_where_they_learn_apart(tmp_path: 
 
 @pytest.mark.parametrize(("name", "expected"), [("bn", True), ("syncbn", False), ("gn", False), ("affine", False)])
 def test_which_norms_learn_apart(name: NormName, expected: bool) -> None:
-    norm = Norm(name).make(16)
-    assert ranks_learn_apart(torch.nn.Sequential(InPlaceABNSync(3), norm)) == expected
+    norm = NormFactory(name).make(16)
+    assert has_per_rank_stats(torch.nn.Sequential(InPlaceABNSync(3), norm)) == expected
     for child in norm.modules():
         if hasattr(child, "freeze"):
             child.freeze()
-    assert not ranks_learn_apart(norm)
+    assert not has_per_rank_stats(norm)
 
 
 def test_a_norm_of_some_ranks_learns_apart() -> None:
     norm = InPlaceABNSync(3)
     norm.group = object()
-    assert ranks_learn_apart(norm)
+    assert has_per_rank_stats(norm)

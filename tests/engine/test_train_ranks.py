@@ -20,13 +20,13 @@ from seamseg.builders import build_trainer
 from seamseg.engine.train import Trainer
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process, from_first
-from seamseg.runtime.position import Position
+from seamseg.runtime.training_progress import TrainingProgress
 from seamseg.structures import LossSum
 
 EPOCHS = 2
 
 
-def trainer_of(folder: Path, *overrides: str, checkpoint: Checkpoint | None = None) -> tuple[Trainer, Position]:
+def trainer_of(folder: Path, *overrides: str, checkpoint: Checkpoint | None = None) -> tuple[Trainer, TrainingProgress]:
     rank, world_size = dist.get_rank(), dist.get_world_size()
     process = Process(rank, world_size, torch.device("cpu"))
     plain = ["norm.name=syncbn", "data.train_batch_size=1", f"training.epochs={EPOCHS}", "training.validate_every=0"]

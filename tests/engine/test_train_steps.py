@@ -11,7 +11,7 @@ from support.tiny_experiment import narrow_body, tiny_experiment, write_tiny_spl
 from support.tiny_training import Watcher, tiny_trainer
 
 from seamseg.engine.train import Trainer
-from seamseg.runtime.position import Position
+from seamseg.runtime.training_progress import TrainingProgress
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def _narrow() -> Iterator[None]:
 
 def watched(trainer: Trainer, steps: int | None = None, batch: int = 0) -> Watcher:
     watcher = Watcher(trainer, stop_after=steps)
-    trainer.run(Position(batch=batch), watcher, watcher.stop)
+    trainer.run(TrainingProgress(batch=batch), watcher, watcher.stop)
     return watcher
 
 
@@ -61,7 +61,7 @@ def test_the_last_step_of_an_epoch_may_have_fewer_batches(folder: Path, tmp_path
     trainer = tiny_trainer(tiny_experiment(folder, *overrides), tmp_path / "run")
     watcher = watched(trainer)
     assert [(position.epoch, position.batch) for position in watcher.steps] == [(0, 2), (0, 3), (1, 2), (1, 3)]
-    assert trainer.num_iterations(Position()) == 4
+    assert trainer.num_iterations(TrainingProgress()) == 4
 
 
 def test_half_precision_and_channels_last_learn_the_same(folder: Path, tmp_path: Path) -> None:

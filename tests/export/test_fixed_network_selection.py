@@ -25,9 +25,9 @@ def boxes(number: int) -> torch.Tensor:
 @pytest.mark.parametrize("counts", [(300, 200), (100, 20), (1000, 1000)])
 def test_proposals(min_size: float, counts: tuple[int, int]) -> None:
     selector = ProposalSelector(*counts, 0.7, min_size)
-    anchors, objectness, shifts = boxes(400), random(400, seed=1), random(400, 4, seed=2) * 0.3
-    expected = selector(anchors, objectness[None], shifts[None], [SIZE]).entry(0)
-    found, valid = select_proposals(selector, anchors, objectness, shifts, SIZE)
+    anchors, objectness, box_deltas = boxes(400), random(400, seed=1), random(400, 4, seed=2) * 0.3
+    expected = selector(anchors, objectness[None], box_deltas[None], [SIZE]).entry(0)
+    found, valid = select_proposals(selector, anchors, objectness, box_deltas, SIZE)
     assert len(found) == min(counts[1], counts[0], 400)
     assert torch.equal(found[valid], expected)
     assert valid.tolist() == [True] * len(expected) + [False] * (len(valid) - len(expected))
@@ -38,9 +38,9 @@ def test_proposals(min_size: float, counts: tuple[int, int]) -> None:
 def test_detections(score_threshold: float, max_predictions: int) -> None:
     selector = DetectionSelector(0.4, score_threshold, max_predictions)
     proposals, valid = boxes(80), torch.arange(80) % 5 > 0
-    logits, shifts = random(80, 6, seed=3) * 3, random(80, 5, 4, seed=4)
-    expected = selector(proposals[valid], logits[valid], shifts[valid], SIZE)
-    found = select_detections(selector, proposals, valid, logits, shifts, SIZE)
+    logits, box_deltas = random(80, 6, seed=3) * 3, random(80, 5, 4, seed=4)
+    expected = selector(proposals[valid], logits[valid], box_deltas[valid], SIZE)
+    found = select_detections(selector, proposals, valid, logits, box_deltas, SIZE)
     assert len(found.valid) == min(max_predictions, 400)
     assert found.valid.tolist() == [True] * len(expected.boxes) + [False] * (len(found.valid) - len(expected.boxes))
     for name in ("boxes", "classes", "scores"):

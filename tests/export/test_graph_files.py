@@ -61,7 +61,7 @@ def expected(net: PanopticNet, image: Tensor, normalize: Normalize = NORMALIZE) 
     return {
         "semantics": class_map(predictions.semantics(0), (image.shape[0], image.shape[1])).to(torch.uint8),
         "boxes": found.boxes,
-        "classes": found.classes + net.region_network.num_stuff,
+        "classes": found.classes + net.roi_heads.num_stuff,
         "scores": found.scores,
         "masks": found.masks,
     }
@@ -124,7 +124,7 @@ def check(found: dict[str, Tensor], truth: dict[str, Tensor], max_wrong_pixels: 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_equals_the_network(run: Run, kind: str, seed: int) -> None:
     truth = expected(network(BIASES[kind]), picture(seed))
-    num, most = len(truth["boxes"]), network().region_network.selector.max_predictions
+    num, most = len(truth["boxes"]), network().roi_heads.selector.max_predictions
     assert {"full": num == most, "some": 0 < num < most, "none": num == 0}[kind]
     found = run(kind, picture(seed))
     assert {name: (tuple(value.shape), value.dtype) for name, value in found.items()} == {
@@ -142,7 +142,7 @@ def test_equals_the_network(run: Run, kind: str, seed: int) -> None:
 def test_more_than_the_limit() -> None:
     """Behind the detections that leave are others: a larger limit lets them through."""
     net = network()
-    net.region_network.selector.max_predictions = 1000
+    net.roi_heads.selector.max_predictions = 1000
     assert all(len(expected(net, picture(seed))["boxes"]) > 20 for seed in (1, 2))
 
 

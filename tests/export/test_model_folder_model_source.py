@@ -12,14 +12,16 @@ from support.tiny_network import NUM_STUFF, NUM_THINGS, tiny_network
 from seamseg.export.model_file import MODEL_FILE, ModelFile, save_model
 from seamseg.export.model_folder import load_model_file, write_model_folder
 from seamseg.runtime.checkpoint import Checkpoint, checkpoint_path, save_checkpoint
-from seamseg.runtime.position import Position
+from seamseg.runtime.training_progress import TrainingProgress
 
 MODEL = ModelFile(
     settings="data: {root: dätä}\n",
     categories=[{"id": 3, "name": "Straße", "isthing": 0, "color": [1, 2, 3]}],
     tensors={"weight": torch.randn(30, 20), "half": torch.ones(3).half(), "counter": torch.tensor(5)},
 )
-CHECKPOINT = Checkpoint("s", MODEL.categories, 1, Position(), {"w": torch.zeros(2)}, {}, {}, {"w": torch.ones(2)})
+CHECKPOINT = Checkpoint(
+    "s", MODEL.categories, 1, TrainingProgress(), {"w": torch.zeros(2)}, {}, {}, {"w": torch.ones(2)}
+)
 
 
 def refused(path: Path) -> str:
@@ -36,7 +38,9 @@ def test_a_checkpoint_gives_its_averaged_weights(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_without_average_gives_its_weights(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "some.pt", Checkpoint("s", [], 1, Position(), {"w": torch.zeros(2)}, {}, {}, None))
+    save_checkpoint(
+        tmp_path / "some.pt", Checkpoint("s", [], 1, TrainingProgress(), {"w": torch.zeros(2)}, {}, {}, None)
+    )
     assert torch.equal(load_model_file(tmp_path / "some.pt").tensors["w"], torch.zeros(2))
 
 

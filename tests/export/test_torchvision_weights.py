@@ -14,7 +14,7 @@ from torchvision import models
 
 from seamseg.export.torchvision_weights import convert_names, load_body_weights
 from seamseg.modules.abn import ABN, AffineAct
-from seamseg.modules.norm import Norm
+from seamseg.modules.norm import NormFactory
 from seamseg.modules.resnet import ResNet, ResNetName
 
 SLOPE = 0.01
@@ -50,13 +50,13 @@ def saved(network: nn.Module, path: Path) -> str:
     return str(path)
 
 
-def loaded(name: ResNetName, source: str, norm: Norm) -> ResNet:
+def loaded(name: ResNetName, source: str, norm: NormFactory) -> ResNet:
     body = ResNet(name, norm)
     load_body_weights(body, name, source)
     return body.eval()
 
 
-NORMS = [Norm("bn", scale="signed"), Norm("syncbn", scale="signed"), Norm("affine")]
+NORMS = [NormFactory("bn", scale="signed"), NormFactory("syncbn", scale="signed"), NormFactory("affine")]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ NORMS = [Norm("bn", scale="signed"), Norm("syncbn", scale="signed"), Norm("affin
     ids=["resnet18-bn", "resnet18-syncbn", "resnet18-affine", "resnet50-bn"],
 )
 @torch.no_grad()
-def test_the_body_computes_what_torchvision_computes(name: ResNetName, norm: Norm, tmp_path: Path) -> None:
+def test_the_body_computes_what_torchvision_computes(name: ResNetName, norm: NormFactory, tmp_path: Path) -> None:
     network = reference(name)
     body = loaded(name, saved(network, tmp_path / "weights.pth"), norm)
     images = torch.randn(1, 3, 64, 48, generator=torch.Generator().manual_seed(1))
@@ -76,7 +76,7 @@ def test_the_body_computes_what_torchvision_computes(name: ResNetName, norm: Nor
 @pytest.mark.parametrize("name", ["resnet34", "resnet50", "resnet101", "resnet152"])
 def test_every_name_has_its_place(name: ResNetName) -> None:
     with torch.device("meta"):
-        network, body = models.get_model(name, weights=None), ResNet(name, Norm("bn"))
+        network, body = models.get_model(name, weights=None), ResNet(name, NormFactory("bn"))
     converted = convert_names(network.state_dict())
     assert {key: value.shape for key, value in converted.items()} == {
         key: value.shape for key, value in body.state_dict().items()
@@ -85,7 +85,7 @@ def test_every_name_has_its_place(name: ResNetName) -> None:
 
 def test_norms_scale_as_stored(tmp_path: Path) -> None:
     network = reference("resnet18")
-    body = loaded("resnet18", saved(network, tmp_path / "weights.pth"), Norm("bn", scale="signed"))
+    body = loaded("resnet18", saved(network, tmp_path / "weights.pth"), NormFactory("bn", scale="signed"))
     ours = [module for module in body.modules() if isinstance(module, ABN)]
     # In both, the norms of a block stand in the order of its convolutions, then the shortcut's.
     theirs = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -97,7 +97,7 @@ def test_norms_scale_as_stored(tmp_path: Path) -> None:
         assert torch.equal(our.running_var, their.running_var)
 
 
-def first_gamma(weights: list[float], norm: Norm, folder: Path) -> list[float]:
+def first_gamma(weights: list[float], norm: NormFactory, folder: Path) -> list[float]:
     """What the first norm scales its first channels by, when torchvision's has these weights."""
     network = models.resnet18(weights=None)
     network.bn1.weight.data[: len(weights)] = torch.tensor(weights)
@@ -112,7 +112,7 @@ STORED = [0.5, -0.5, 0.0, -0.0, 3e-6, -3e-6, 1e-5, -1e-5, 2e-5, -2e-5]
 
 
 def test_signed_scales_below_epsilon_become_epsilon(tmp_path: Path) -> None:
-    gamma = first_gamma(STORED, Norm("bn", scale="signed"), tmp_path)
+    gamma = first_gamma(STORED, NormFactory("bn", scale="signed"), tmp_path)
     assert gamma == pytest.approx([0.5, -0.5, 1e-5, 1e-5, 1e-5, -1e-5, 1e-5, -1e-5, 2e-5, -2e-5], rel=1e-6, abs=3e-8)
     assert [value > 0 for value in gamma] == [value >= 0 for value in STORED]
 
@@ -122,10 +122,10 @@ def test_what_became_of_the_entries_is_said(tmp_path: Path) -> None:
     network.bn1.weight.data[: len(STORED)] = torch.tensor(STORED)
     path = saved(network, tmp_path / "weights.pth")
     for scale, changed in (("signed", 4), ("abs", 7)):
-        report = load_body_weights(ResNet("resnet18", Norm("bn", scale=scale)), "resnet18", path)
+        report = load_body_weights(ResNet("resnet18", NormFactory("bn", scale=scale)), "resnet18", path)
         assert report.num_changed == changed
         assert (report.missing, report.unexpected) == ((), ("fc.bias", "fc.weight"))
-        assert set(report.used) == set(ResNet("resnet18", Norm("bn")).state_dict())
+        assert set(report.used) == set(ResNet("resnet18", NormFactory("bn")).state_dict())
     assert str(report) == (
         f"body.weights={path}: 120 entries used; 0 missing; 2 unexpected (fc.bias, fc.weight); "
         f"{report.num_changed} weights of norms changed to what a norm in place can have"
@@ -134,28 +134,28 @@ def test_what_became_of_the_entries_is_said(tmp_path: Path) -> None:
 
 def test_affine_norms_change_nothing(tmp_path: Path) -> None:
     path = saved(reference("resnet18"), tmp_path / "weights.pth")
-    assert load_body_weights(ResNet("resnet18", Norm("affine")), "resnet18", path).num_changed == 0
+    assert load_body_weights(ResNet("resnet18", NormFactory("affine")), "resnet18", path).num_changed == 0
 
 
 def test_absolute_scales_cannot_be_negative(tmp_path: Path) -> None:
-    gamma = first_gamma(STORED, Norm("bn", scale="abs"), tmp_path)
+    gamma = first_gamma(STORED, NormFactory("bn", scale="abs"), tmp_path)
     assert gamma == pytest.approx([0.5, *[1e-5] * 7, 2e-5, 1e-5], rel=1e-6, abs=3e-8)
 
 
 def test_affine_norms_take_any_scale(tmp_path: Path) -> None:
-    assert first_gamma(STORED, Norm("affine"), tmp_path) == pytest.approx(STORED, abs=0, rel=1e-7)
-    assert isinstance(Norm("affine").make(3), AffineAct)
+    assert first_gamma(STORED, NormFactory("affine"), tmp_path) == pytest.approx(STORED, abs=0, rel=1e-7)
+    assert isinstance(NormFactory("affine").make(3), AffineAct)
 
 
 def test_files_without_counters_are_read(tmp_path: Path) -> None:
     state = {name: value for name, value in reference("resnet18").state_dict().items() if "num_batches" not in name}
     torch.save(state, tmp_path / "old.pth")
-    body = loaded("resnet18", str(tmp_path / "old.pth"), Norm("bn"))
+    body = loaded("resnet18", str(tmp_path / "old.pth"), NormFactory("bn"))
     assert int(body.state_dict()["mod1.bn1.num_batches_tracked"]) == 0
     assert torch.equal(body.state_dict()["mod5.block2.convs.bn2.bias"], state["layer4.1.bn2.bias"])
 
 
-def sentence(source: Path | str, norm: Norm = NORMS[0]) -> str:
+def sentence(source: Path | str, norm: NormFactory = NORMS[0]) -> str:
     with pytest.raises(ValueError, match=re.escape(str(source))) as caught:
         load_body_weights(ResNet("resnet18", norm), "resnet18", str(source))
     assert "\n" not in str(caught.value)
@@ -227,7 +227,7 @@ def test_imagenet_weights_are_torchvisions_own(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(
         models, "get_model_weights", lambda name: asked.append(name) or Answer(dict(network.state_dict()))
     )
-    body = loaded("resnet18", "imagenet", Norm("bn"))
+    body = loaded("resnet18", "imagenet", NormFactory("bn"))
     assert asked == ["resnet18"]
     assert torch.equal(body.state_dict()["mod1.conv1.weight"], network.conv1.weight)
 

@@ -21,7 +21,7 @@ from seamseg.convert.panoptic_target import PanopticTarget
 from seamseg.data.dataset import EvaluationDataset, TrainDataset
 from seamseg.data.formats.coco_json import open_annotation, open_results
 from seamseg.data.formats.open import open_data_set
-from seamseg.data.formats.panoptic_dataset import AnnotatedImages
+from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.image_size import image_size, png_size, size_beside
 from seamseg.data.images import REDUCED, read_image, read_reduced_jpeg
 from seamseg.data.png import read_label_map, read_panoptic_png
@@ -113,7 +113,7 @@ def _both(some: Iterator[Reader], other: Reader) -> Iterator[Reader]:
 
 def _readers_of_set(root: Path) -> Iterator[Reader]:
     """As training, evaluation and `seamseg check` read it."""
-    opened: list[AnnotatedImages] = []
+    opened: list[PanopticDataset] = []
     yield "open", lambda: opened.append(open_data_set(root, "train"))
     for source in opened:
         yield "sampler", lambda source=source: TrainBatches(source.sizes, 1, seed=0).batches(0)

@@ -68,7 +68,7 @@ def outcome(request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pyte
     network.body.register_forward_hook(lambda module, inputs, output: levels.extend(output))
     with torch.no_grad():
         predictions = network.predict(golden.images())
-        proposals = network.proposal_network.propose(network.rpn_head, levels, predictions.sizes)
+        proposals = network.rpn.propose(network.rpn_head, levels, predictions.sizes)
     fused = [
         fusion(predictions.detections(image), predictions.semantics(image), SIZES[image]) for image in range(NUM_IMAGES)
     ]
@@ -146,7 +146,7 @@ def test_fused_class_of_every_pixel(outcome: Outcome, image: int) -> None:
 
 @pytest.mark.parametrize("image", range(NUM_IMAGES))
 def test_fused_segments(outcome: Outcome, image: int) -> None:
-    """Nearly all recorded segments are there with their class, score and flag; a swapped pair shifts ids only.
+    """Nearly all recorded segments are there with their class, score and flag; a swapped pair box_deltas ids only.
 
     Segments of a few pixels come and go with the last bit of a mask.
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.io.files import expand_home, is_part, remove_parts, write_text, write_whole
+from seamseg.io.files import atomic_write, expand_home, is_part, remove_parts, write_text
 
 
 def names(folder: Path) -> set[str]:
@@ -31,7 +31,7 @@ def test_a_failure_in_the_middle_leaves_the_old_file_and_nothing_else(tmp_path: 
         raise error
 
     with pytest.raises(type(error)):
-        write_whole(tmp_path / "a.txt", half)
+        atomic_write(tmp_path / "a.txt", half)
     assert (tmp_path / "a.txt").read_text() == "old"
     assert names(tmp_path) == {"a.txt"}
 
@@ -41,7 +41,7 @@ def test_a_failure_without_an_old_file_leaves_none(tmp_path: Path) -> None:
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        write_whole(tmp_path / "a.txt", fail)
+        atomic_write(tmp_path / "a.txt", fail)
     assert names(tmp_path) == set()
 
 
@@ -53,7 +53,7 @@ def test_until_the_end_the_old_file_is_seen(tmp_path: Path) -> None:
         temporary.write_text("new")
         assert (tmp_path / "a.txt").read_text() == "old"
 
-    write_whole(tmp_path / "a.txt", look)
+    atomic_write(tmp_path / "a.txt", look)
     assert (tmp_path / "a.txt").read_text() == "new"
 
 
@@ -94,7 +94,7 @@ def test_what_a_killed_process_leaves_is_known_and_removed(tmp_path: Path) -> No
         assert is_part(temporary)
         (tmp_path / f".{temporary.name.lstrip('.')}x.part").write_text("of another, who was killed")
 
-    write_whole(tmp_path / "a.txt", look)
+    atomic_write(tmp_path / "a.txt", look)
     assert len(names(tmp_path)) == 4
     remove_parts(tmp_path)
     assert names(tmp_path) == {"a.txt", ".hidden", "b.part"}

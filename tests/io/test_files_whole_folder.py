@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.io.files import write_folder
+from seamseg.io.files import atomic_directory
 
 NAMES = ("a.txt", "b.txt")
 
@@ -31,29 +31,29 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 def test_a_folder_is_made_with_those_above(tmp_path: Path) -> None:
-    write_folder(tmp_path / "x" / "y" / "out", writer("new"), None)
+    atomic_directory(tmp_path / "x" / "y" / "out", writer("new"), None)
     assert tree(tmp_path) == {f"x/y/out/{name}": "new" for name in NAMES}
     assert (tmp_path / "x/y/out").stat().st_mode & 0o055 == (tmp_path / "x").stat().st_mode & 0o055
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    write_folder(tmp_path / "out", writer("new"), None)
+    atomic_directory(tmp_path / "out", writer("new"), None)
     assert tree(tmp_path / "out") == dict.fromkeys(NAMES, "new")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_only_what_may_be_replaced_is(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    write_folder(out, writer("old"), None)
+    atomic_directory(out, writer("old"), None)
     with pytest.raises(ValueError, match=r"out is not empty; .*--overwrite"):
-        write_folder(out, writer("new"), None)
+        atomic_directory(out, writer("new"), None)
     assert tree(out) == dict.fromkeys(NAMES, "old")
-    write_folder(out, writer("new"), NAMES)
+    atomic_directory(out, writer("new"), NAMES)
     assert tree(out) == dict.fromkeys(NAMES, "new")
     (out / "mine").write_text("mine")
     with pytest.raises(ValueError, match="holds other files, such as mine"):
-        write_folder(out, writer("newer"), NAMES)
+        atomic_directory(out, writer("newer"), NAMES)
     assert tree(out) == dict.fromkeys(NAMES, "new") | {"mine": "mine"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -64,7 +64,7 @@ def test_a_file_or_a_link_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "folder")
     for name in ("file", "link"):
         with pytest.raises(ValueError, match=f"{name} is no folder"):
-            write_folder(tmp_path / name, writer("new"), NAMES)
+            atomic_directory(tmp_path / name, writer("new"), NAMES)
     assert tree(tmp_path) == {"file": "mine"}
 
 
@@ -75,14 +75,14 @@ def test_a_failure_in_the_middle_leaves_what_was_there(
 ) -> None:
     out = tmp_path / "out"
     if before:
-        write_folder(out, writer(before), None)
+        atomic_directory(out, writer(before), None)
 
     def half(folder: Path) -> None:
         (folder / "a.txt").write_text("half")
         raise error
 
     with pytest.raises(type(error)) as caught:
-        write_folder(out, half, NAMES)
+        atomic_directory(out, half, NAMES)
     if isinstance(error, OSError):
         assert str(caught.value) == f"{out} cannot be written (No space left on device); what was there is as it was"
     assert tree(tmp_path) == ({f"out/{name}": "old" for name in NAMES} if before else {})
@@ -91,7 +91,7 @@ def test_a_failure_in_the_middle_leaves_what_was_there(
 
 def test_a_name_that_cannot_be_given_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, replace = tmp_path / "out", Path.replace
-    write_folder(out, writer("old"), None)
+    atomic_directory(out, writer("old"), None)
 
     def refuse(self: Path, target: Path) -> Path:
         if self.name == "new":
@@ -100,21 +100,21 @@ def test_a_name_that_cannot_be_given_leaves_the_old_folder(tmp_path: Path, monke
 
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(OSError, match="out cannot be written"):
-        write_folder(out, writer("new"), NAMES)
+        atomic_directory(out, writer("new"), NAMES)
     assert tree(tmp_path) == {f"out/{name}": "old" for name in NAMES}
 
 
 WRITER = """
 import os, sys, time
 from pathlib import Path
-from seamseg.io.files import write_folder
+from seamseg.io.files import atomic_directory
 
 def write(folder):
     (folder / "a.txt").write_text("half")
     print("writing", flush=True)
     time.sleep(600)
 
-write_folder(Path(sys.argv[1]), write, ("a.txt", "b.txt"))
+atomic_directory(Path(sys.argv[1]), write, ("a.txt", "b.txt"))
 """
 
 
@@ -128,12 +128,12 @@ def start_writer(out: Path) -> subprocess.Popen[str]:
 
 def test_what_a_killed_process_left_goes_with_the_next_one(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    write_folder(out, writer("old"), None)
+    atomic_directory(out, writer("old"), None)
     with start_writer(out) as killed:
         os.kill(killed.pid, signal.SIGKILL)
     assert tree(out) == dict.fromkeys(NAMES, "old")
     assert len(list(tmp_path.iterdir())) == 2
-    write_folder(out, writer("new"), NAMES)
+    atomic_directory(out, writer("new"), NAMES)
     assert tree(out) == dict.fromkeys(NAMES, "new")
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
@@ -146,7 +146,7 @@ def test_what_others_left_is_left_to_them(tmp_path: Path) -> None:
     (tmp_path / ".out.fresh.part").mkdir()  # of one who is about to lock it
     (tmp_path / ".out.json.y.part").write_text("file")
     (tmp_path / ".out.file.part").write_text("file")
-    write_folder(tmp_path / "out", writer("new"), None)
+    atomic_directory(tmp_path / "out", writer("new"), None)
     assert {path.name for path in tmp_path.iterdir()} == {"out"} | others
     assert (tmp_path / ".out.v2.x.part" / "old").is_dir()
 
@@ -156,7 +156,7 @@ def test_an_interruption_in_a_rename_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
     out, replace = tmp_path / "out", Path.replace
-    write_folder(out, writer("old"), None)
+    atomic_directory(out, writer("old"), None)
 
     def interrupted(self: Path, to: Path) -> Path:
         replace(self, to)
@@ -166,15 +166,15 @@ def test_an_interruption_in_a_rename_loses_nothing(
 
     monkeypatch.setattr(Path, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write_folder(out, writer("new"), NAMES)
+        atomic_directory(out, writer("new"), NAMES)
     assert tree(tmp_path) == {f"out/{name}": "old" if target == "old" else "new" for name in NAMES}
 
 
 def test_a_path_that_leads_through_the_folder_itself(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    write_folder(out, writer("old"), None)
-    write_folder(out / ".." / "out", writer("new"), NAMES)
-    write_folder(out / "x" / "..", writer("newer"), NAMES)
+    atomic_directory(out, writer("old"), None)
+    atomic_directory(out / ".." / "out", writer("new"), NAMES)
+    atomic_directory(out / "x" / "..", writer("newer"), NAMES)
     assert tree(tmp_path) == {f"out/{name}": "newer" for name in NAMES}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -186,7 +186,7 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    write_folder(tmp_path / "out", writer("new"), None)
+    atomic_directory(tmp_path / "out", writer("new"), None)
     assert tree(tmp_path / "out") == dict.fromkeys(NAMES, "new")
     assert (tmp_path / ".out.x.part").is_dir(), "whether somebody is writing it cannot be told"
 
@@ -194,7 +194,7 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_what_another_process_is_writing_is_left_to_it(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with start_writer(out) as busy:
-        write_folder(out, writer("new"), None)
+        atomic_directory(out, writer("new"), None)
         assert [path.read_text() for path in tmp_path.glob(".out.*/new/a.txt")] == ["half"]
         busy.kill()
     assert tree(out) == dict.fromkeys(NAMES, "new")
@@ -202,10 +202,10 @@ def test_what_another_process_is_writing_is_left_to_it(tmp_path: Path) -> None:
 
 def test_an_old_folder_comes_back_if_its_replacement_was_killed(tmp_path: Path) -> None:
     out, left = tmp_path / "out", tmp_path / ".out.x.part"
-    write_folder(out, writer("old"), None)
+    atomic_directory(out, writer("old"), None)
     (left / "new").mkdir(parents=True)
     out.replace(left / "old")  # killed between the two renames
     with pytest.raises(ValueError, match=r"out is not empty"):
-        write_folder(out, writer("new"), None)
+        atomic_directory(out, writer("new"), None)
     assert tree(out) == dict.fromkeys(NAMES, "old")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

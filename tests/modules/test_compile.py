@@ -12,7 +12,7 @@ from oracles.norm import stir
 from torch import Tensor, nn
 
 from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
-from seamseg.modules.norm import Norm, learn_inversions
+from seamseg.modules.norm import NormFactory, cache_min_gammas
 from seamseg.modules.resnet import ResidualBlock
 
 
@@ -24,8 +24,8 @@ BLOCKS: dict[str, Callable[[], nn.Module]] = {
     "pair": lambda: nn.Sequential(conv(), InPlaceABN(8)),
     "norm alone": lambda: InPlaceABN(8, "elu", 0.5),
     "chain": lambda: nn.Sequential(*(layer for _ in range(3) for layer in (conv(), InPlaceABN(8, scale="signed")))),
-    "residual": lambda: ResidualBlock(8, 8, 8, Norm("bn"), 1, False),
-    "projection": lambda: ResidualBlock(8, 4, 16, Norm("bn"), 2, True),
+    "residual": lambda: ResidualBlock(8, 8, 8, NormFactory("bn"), 1, False),
+    "projection": lambda: ResidualBlock(8, 4, 16, NormFactory("bn"), 2, True),
 }
 
 
@@ -136,7 +136,7 @@ def test_small_weights_in_half_types_are_learnt_between_graphs() -> None:
     for smallest in (0.5, 0.4, 0.3, 1e-4):
         with torch.no_grad():
             network[1].weight[0] = smallest
-        learn_inversions(network)
+        cache_min_gammas(network)
         gradients = []
         for call in (compiled, network):
             with torch.autocast("cpu", torch.bfloat16):

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from seamseg.modules.abn import ABN, AffineAct, InPlaceABN, InPlaceABNSync
 from seamseg.modules.folding import FoldedNorm, fold, fold_norms
-from seamseg.modules.norm import GroupNormAct, Norm, NormName
+from seamseg.modules.norm import GroupNormAct, NormFactory, NormName
 from seamseg.modules.resnet import ResidualBlock
 from seamseg.structures.images import pad_images
 
@@ -117,7 +117,7 @@ def norms(network: nn.Module) -> list[str]:
 @pytest.mark.parametrize(("in_channels", "stride"), [(8, 1), (6, 2)], ids=["identity", "projection"])
 @torch.no_grad()
 def test_residual_blocks(bottleneck: bool, in_channels: int, stride: int) -> None:
-    block = ResidualBlock(in_channels, 4, 8, Norm("bn"), stride, bottleneck).double().eval()
+    block = ResidualBlock(in_channels, 4, 8, NormFactory("bn"), stride, bottleneck).double().eval()
     stir(block)
     x = random(2, in_channels, 6, 6)
     folded = fold_norms(block)

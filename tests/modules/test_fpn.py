@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seamseg.modules.abn import AffineAct
 from seamseg.modules.fpn import FPN, PyramidBody, conv_norm
-from seamseg.modules.norm import Norm
+from seamseg.modules.norm import NormFactory
 from seamseg.modules.resnet import ResNet
 
 IN_CHANNELS = (3, 5, 6, 7)
@@ -42,7 +42,7 @@ def repeated(coarse: Tensor, size: tuple[int, int]) -> Tensor:
     ids=["even", "odd", "tiny"],
 )
 def test_coarse_levels_are_added_to_fine_ones(sizes: list[tuple[int, int]], extra_levels: int) -> None:
-    fpn = FPN(IN_CHANNELS, 4, extra_levels, Norm("affine"))
+    fpn = FPN(IN_CHANNELS, 4, extra_levels, NormFactory("affine"))
     stir(fpn)
     features = body_maps(sizes)
     before = [feature.clone() for feature in features]
@@ -63,8 +63,8 @@ def test_coarse_levels_are_added_to_fine_ones(sizes: list[tuple[int, int]], extr
 
 def test_a_photograph_of_odd_size_gives_the_published_levels() -> None:
     with torch.device("meta"):
-        backbone = ResNet("resnet18", Norm("bn"))
-        body = PyramidBody(backbone, FPN(backbone.channels, 16, 2, Norm("bn")))
+        backbone = ResNet("resnet18", NormFactory("bn"))
+        body = PyramidBody(backbone, FPN(backbone.channels, 16, 2, NormFactory("bn")))
         levels = body(torch.empty(2, 3, 320, 479))
     sizes = [(80, 120), (40, 60), (20, 30), (10, 15), (5, 8), (3, 4)]
     assert [tuple(level.shape) for level in levels] == [(2, 16, *size) for size in sizes]
@@ -72,17 +72,17 @@ def test_a_photograph_of_odd_size_gives_the_published_levels() -> None:
 
 def test_names_and_shapes_are_the_published_ones(shared: Path) -> None:
     with torch.device("meta"):
-        fpn = FPN((256, 512, 1024, 2048), 256, 2, Norm("bn"))
+        fpn = FPN((256, 512, 1024, 2048), 256, 2, NormFactory("bn"))
     assert shapes(fpn) == published(shared, "body.fpn")
 
 
 def test_another_number_of_maps_is_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
-        FPN(IN_CHANNELS, 4, 0, Norm("affine"))(body_maps([(8, 8), (4, 4), (2, 2), (1, 1)])[:3])
+        FPN(IN_CHANNELS, 4, 0, NormFactory("affine"))(body_maps([(8, 8), (4, 4), (2, 2), (1, 1)])[:3])
 
 
 def test_gradients_reach_every_parameter() -> None:
-    fpn = FPN(IN_CHANNELS, 4, 2, Norm("bn"))
+    fpn = FPN(IN_CHANNELS, 4, 2, NormFactory("bn"))
     stir(fpn)
     levels = fpn(body_maps([(15, 21), (8, 11), (4, 6), (3, 5)]))
     torch.stack([level.square().mean() for level in levels]).sum().backward()
@@ -91,7 +91,7 @@ def test_gradients_reach_every_parameter() -> None:
 
 @pytest.mark.parametrize(("kernel_size", "stride", "size"), [(1, 1, (7, 9)), (3, 1, (7, 9)), (3, 2, (4, 5))])
 def test_a_convolution_and_its_norm(kernel_size: int, stride: int, size: tuple[int, int]) -> None:
-    layers = conv_norm(2, 6, kernel_size, Norm("affine", "elu", 0.5), stride)
+    layers = conv_norm(2, 6, kernel_size, NormFactory("affine", "elu", 0.5), stride)
     stir(layers)
     x = torch.randn(1, 2, 7, 9, generator=torch.Generator().manual_seed(0))
     assert isinstance(layers.bn, AffineAct)

@@ -18,7 +18,7 @@ from benchmarks.memory import saved_bytes
 from seamseg.modules import inversion
 from seamseg.modules.abn import ABN, InPlaceABN
 from seamseg.modules.inversion import warn_about_small_gamma
-from seamseg.modules.norm import learn_inversions
+from seamseg.modules.norm import cache_min_gammas
 from seamseg.ops import abn_kernels
 from seamseg.ops.inplace_abn import Activation
 
@@ -327,7 +327,7 @@ def test_without_gradients_nothing_is_kept() -> None:
 def test_layers_without_a_weight_are_fused() -> None:
     assert is_fused(InPlaceABN(3, affine=False))
     InPlaceABN(0)(torch.zeros(2, 0, dtype=torch.bfloat16))
-    learn_inversions(nn.Sequential(InPlaceABN(3, affine=False), InPlaceABN(0), ABN(3)))
+    cache_min_gammas(nn.Sequential(InPlaceABN(3, affine=False), InPlaceABN(0), ABN(3)))
 
 
 def test_shapes_are_found_without_values() -> None:
@@ -382,17 +382,17 @@ def test_a_layer_sees_its_weight_change(change: str) -> None:
 @changes
 def test_layers_that_were_looked_at_together_see_it_at_the_next_look(change: str) -> None:
     network = nn.Sequential(InPlaceABN(3), nn.ReLU(), InPlaceABN(3))
-    learn_inversions(network)
+    cache_min_gammas(network)
     assert is_fused(network[0])
     CHANGES[change](network[2])
-    learn_inversions(network)
+    cache_min_gammas(network)
     assert [is_fused(network[index]) for index in (0, 2)] == [True, False]
 
 
 @pytest.mark.parametrize("change", [name for name in CHANGES if name not in ("fused", "data")])
 def test_what_was_looked_at_together_is_not_believed_after_a_change(change: str) -> None:
     norm = InPlaceABN(3)
-    learn_inversions(norm)
+    cache_min_gammas(norm)
     CHANGES[change](norm)
     assert not is_fused(norm)
 
@@ -400,7 +400,7 @@ def test_what_was_looked_at_together_is_not_believed_after_a_change(change: str)
 def test_a_common_look_is_all_that_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU, each look would wait for it."""
     norm = InPlaceABN(3)
-    learn_inversions(norm)
+    cache_min_gammas(norm)
     monkeypatch.setattr(Tensor, "min", None)
     assert is_fused(norm)
     assert is_fused(norm)
@@ -411,14 +411,14 @@ def test_a_common_look_finds_what_each_layer_finds() -> None:
     network = nn.ModuleList(InPlaceABN(2 + index, **kind) for index, kind in enumerate(kinds))
     stir(network)
     network[-1].bias = None
-    learn_inversions(network)
+    cache_min_gammas(network)
     for layer in network:
         assert layer.inversion._smallest == inversion.gammas(layer, layer.weight, layer.beta()).min(1).tolist()
 
 
 def test_copies_look_at_their_own_weight() -> None:
     norm = InPlaceABN(3)
-    learn_inversions(norm)
+    cache_min_gammas(norm)
     other = copy.deepcopy(norm)
     with torch.no_grad():
         other.weight.zero_()

@@ -10,7 +10,7 @@ from oracles.norm import activate, stir
 from torch import Tensor, nn
 
 from seamseg.modules.abn import ABN, AffineAct, InPlaceABN, InPlaceABNSync
-from seamseg.modules.norm import GroupNormAct, Norm, NormName, running_statistics, uses_batch_statistics
+from seamseg.modules.norm import GroupNormAct, NormFactory, NormName, running_statistics, uses_batch_statistics
 from seamseg.ops.inplace_abn import Activation
 
 activations = pytest.mark.parametrize("activation", ["leaky_relu", "elu", "identity"])
@@ -77,7 +77,7 @@ def test_groups_must_divide_the_channels() -> None:
     ("name", "kind"), [("bn", InPlaceABN), ("syncbn", InPlaceABNSync), ("gn", GroupNormAct), ("affine", AffineAct)]
 )
 def test_norms_are_made_by_name(name: NormName, kind: type[nn.Module]) -> None:
-    made = Norm(name, "elu", 0.5, "signed", 4, None)
+    made = NormFactory(name, "elu", 0.5, "signed", 4, None)
     norm, plain = made.make(8), made.make(8, activate=False)
     assert type(norm) is type(plain) is kind
     assert (norm.activation, norm.slope, plain.activation) == ("elu", 0.5, "identity")

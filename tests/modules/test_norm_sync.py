@@ -15,8 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from seamseg.modules.abn import InPlaceABN, InPlaceABNSync, Scale, warn_about_missing_group
-from seamseg.modules.norm import Norm, running_statistics
-from seamseg.modules.roi_head import RegionHead
+from seamseg.modules.norm import NormFactory, running_statistics
+from seamseg.modules.roi_head import RoIHead
 from seamseg.ops.inplace_abn import Activation
 
 CHANNELS = 3
@@ -158,7 +158,7 @@ def on_one_of_four_ranks(rank: int) -> dict[str, Any]:
 def train_region_head(rank: int, counts: tuple[int, int]) -> tuple[float, list[bool], list[float]]:
     """One step through DDP, which complains about parameters that no gradient reaches."""
     torch.manual_seed(0)
-    head = RegionHead(4, 2, 8, 4, Norm("syncbn"))
+    head = RoIHead(4, 2, 8, 4, NormFactory("syncbn"))
 
     class Loss(torch.nn.Module):
         def __init__(self) -> None:
@@ -244,7 +244,7 @@ def test_statistics_of_several_ranks_inside_of_a_transform_are_refused(ranks: li
 
 
 def test_ranks_without_regions_train_the_head_along(ranks: list[dict[str, Any]]) -> None:
-    fresh = torch.cat([buffer.flatten().double() for buffer in RegionHead(4, 2, 8, 4, Norm("syncbn")).buffers()])
+    fresh = torch.cat([buffer.flatten().double() for buffer in RoIHead(4, 2, 8, 4, NormFactory("syncbn")).buffers()])
     for case, moved in enumerate((True, False, True, False)):
         (_, reached, statistics), (loss, also_reached, same_statistics) = (result["regions"][case] for result in ranks)
         assert all(reached)

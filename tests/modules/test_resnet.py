@@ -13,7 +13,7 @@ from oracles.published_names import published, shapes
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from seamseg.modules.norm import Norm
+from seamseg.modules.norm import NormFactory
 from seamseg.modules.resnet import SHAPES, ResNet, ResNetName
 
 SMALL: list[ResNetName] = ["resnet18", "resnet34"]
@@ -22,9 +22,9 @@ RELU = 1e-100
 """A slope that makes a leaky ReLU an ordinary one, though not for the norm that divides by it."""
 
 
-def without_storage(name: ResNetName, norm: Norm | None = None) -> ResNet:
+def without_storage(name: ResNetName, norm: NormFactory | None = None) -> ResNet:
     with torch.device("meta"):
-        return ResNet(name, norm or Norm("bn"))
+        return ResNet(name, norm or NormFactory("bn"))
 
 
 def our_name(name: str) -> str:
@@ -66,7 +66,7 @@ def test_every_entry_has_a_counterpart_in_torchvision(name: ResNetName) -> None:
 
 @pytest.mark.parametrize("norm", ["bn", "syncbn", "affine"])
 def test_names_and_shapes_are_the_published_ones(shared: Path, norm: str) -> None:
-    network = without_storage("resnet50", Norm(norm))  # type: ignore[arg-type]
+    network = without_storage("resnet50", NormFactory(norm))  # type: ignore[arg-type]
     assert shapes(network) == published(shared, "body.backbone")
 
 
@@ -74,7 +74,7 @@ def torchvision_pair(name: ResNetName, monkeypatch: pytest.MonkeyPatch) -> tuple
     """Our network and torchvision's with the same weights, in double precision; few blocks, to be quick."""
     blocks = (2, 1, 1, 1)
     monkeypatch.setitem(SHAPES, name, replace(SHAPES[name], blocks=blocks))
-    ours = ResNet(name, Norm("bn", slope=RELU, scale="signed")).double()
+    ours = ResNet(name, NormFactory("bn", slope=RELU, scale="signed")).double()
     kind = Bottleneck if SHAPES[name].bottleneck else BasicBlock
     theirs = torchvision.models.ResNet(kind, list(blocks)).double()
     stir(theirs)
@@ -119,7 +119,7 @@ def test_it_computes_what_torchvision_computes(
 
 @pytest.mark.parametrize("norm", ["bn", "gn", "affine"])
 def test_gradients_reach_every_parameter(norm: str) -> None:
-    network = ResNet("resnet18", Norm(norm))  # type: ignore[arg-type]
+    network = ResNet("resnet18", NormFactory(norm))  # type: ignore[arg-type]
     stir(network)
     images = torch.randn(2, 3, 32, 40, generator=torch.Generator().manual_seed(0))
     torch.stack([feature.square().mean() for feature in network(images)]).sum().backward()

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from benchmarks.memory import saved_bytes
 from seamseg.modules.abn import ABN, AffineAct, InPlaceABN
-from seamseg.modules.norm import GroupNormAct, Norm, NormName
+from seamseg.modules.norm import GroupNormAct, NormFactory, NormName
 from seamseg.modules.resnet import ResidualBlock
 
-NORM = Norm("affine", "elu", 0.3)
+NORM = NormFactory("affine", "elu", 0.3)
 
 
 def random(*shape: int) -> Tensor:
@@ -67,7 +67,7 @@ def test_the_stride_sits_on_the_first_3x3(bottleneck: bool, kernels: list[int], 
 @pytest.mark.parametrize("name", ["bn", "gn"])
 @pytest.mark.parametrize("bottleneck", [False, True], ids=["plain", "bottleneck"])
 def test_all_norms_but_the_shortcuts_activate(name: NormName, bottleneck: bool) -> None:
-    block = ResidualBlock(8, 16, 32, Norm(name, groups=4), 2, bottleneck)
+    block = ResidualBlock(8, 16, 32, NormFactory(name, groups=4), 2, bottleneck)
     norms = [layer for layer in block.convs if hasattr(layer, "activation")]
     assert [norm.activation for norm in (*norms, block.proj_bn)] == ["leaky_relu"] * len(norms) + ["identity"]
     assert all(isinstance(norm, GroupNormAct) == (name == "gn") for norm in norms)
@@ -95,10 +95,12 @@ def training_step(block: nn.Module, x: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("bottleneck", [False, True], ids=["plain", "bottleneck"])
 @pytest.mark.parametrize(("in_channels", "stride"), [(8, 1), (6, 2)], ids=["identity", "projection"])
-@pytest.mark.parametrize("norm", [Norm(), Norm(scale="signed"), Norm(activation="elu", slope=0.5)], ids=str)
+@pytest.mark.parametrize(
+    "norm", [NormFactory(), NormFactory(scale="signed"), NormFactory(activation="elu", slope=0.5)], ids=str
+)
 @pytest.mark.parametrize("channels_last", [False, True], ids=["planar", "channels last"])
 def test_in_place_norms_change_nothing(
-    bottleneck: bool, in_channels: int, stride: int, norm: Norm, channels_last: bool
+    bottleneck: bool, in_channels: int, stride: int, norm: NormFactory, channels_last: bool
 ) -> None:
     block = ResidualBlock(in_channels, 4 if bottleneck else 8, 8, norm, stride, bottleneck).double()
     stir(block)
@@ -117,7 +119,7 @@ def test_in_place_norms_change_nothing(
 
 def test_blocks_in_a_row_under_autocast() -> None:
     """An output that is the next block's input, shortcut and residual."""
-    blocks = [ResidualBlock(4, 4, 8, Norm(), 1, True), ResidualBlock(8, 4, 8, Norm(), 1, True)]
+    blocks = [ResidualBlock(4, 4, 8, NormFactory(), 1, True), ResidualBlock(8, 4, 8, NormFactory(), 1, True)]
     network = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), *blocks)
     stir(network)
     twin = nn.Sequential(copy.deepcopy(network[0]), *(out_of_place(block) for block in blocks))
@@ -134,13 +136,13 @@ def test_blocks_in_a_row_under_autocast() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_an_identity_block_keeps_one_output_per_norm(dtype: torch.dtype) -> None:
-    block = ResidualBlock(32, 8, 32, Norm(), 1, True).to(dtype)
+    block = ResidualBlock(32, 8, 32, NormFactory(), 1, True).to(dtype)
     x = torch.randn(2, 32, 24, 24, dtype=dtype)
     numbers = 2 * 24 * 24 * (8 + 8 + 32)
     assert numbers * x.element_size() <= saved_bytes(block, x) < 1.05 * numbers * x.element_size()
 
 
 def test_a_projection_is_kept_once() -> None:
-    block = ResidualBlock(16, 8, 32, Norm(), 2, True)
+    block = ResidualBlock(16, 8, 32, NormFactory(), 2, True)
     numbers = 2 * (24 * 24 * 8 + 12 * 12 * (8 + 32 + 32))
     assert numbers * 4 <= saved_bytes(block, torch.randn(2, 16, 24, 24)) < 1.05 * numbers * 4

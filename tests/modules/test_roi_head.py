@@ -11,15 +11,15 @@ from oracles.norm import stir
 from oracles.published_names import published, shapes
 from torch import Tensor, nn
 
-from seamseg.modules.norm import Norm
-from seamseg.modules.roi_head import MASK_SIZE, REGION_SIZE, RegionHead
+from seamseg.modules.norm import NormFactory
+from seamseg.modules.roi_head import MASK_SIZE, REGION_SIZE, RoIHead
 
 NUM_THINGS = 3
 norms = pytest.mark.parametrize("norm", ["bn", "syncbn", "gn", "affine"])
 
 
-def head(norm: str = "affine") -> RegionHead:
-    made = RegionHead(4, NUM_THINGS, 8, 6, Norm(norm, groups=2))  # type: ignore[arg-type]
+def head(norm: str = "affine") -> RoIHead:
+    made = RoIHead(4, NUM_THINGS, 8, 6, NormFactory(norm, groups=2))  # type: ignore[arg-type]
     stir(made)
     return made
 
@@ -28,17 +28,17 @@ def regions(count: int) -> Tensor:
     return torch.randn(count, 4, REGION_SIZE, REGION_SIZE, generator=torch.Generator().manual_seed(count))
 
 
-def everything(made: RegionHead, features: Tensor) -> Tensor:
-    classes, shifts = made.classify(features)
-    return classes.square().sum() + shifts.square().sum() + made.masks(features).square().sum()
+def everything(made: RoIHead, features: Tensor) -> Tensor:
+    classes, box_deltas = made.classify(features)
+    return classes.square().sum() + box_deltas.square().sum() + made.masks(features).square().sum()
 
 
 @norms
 @pytest.mark.parametrize("count", [0, 2, 5])
 def test_shapes(norm: str, count: int) -> None:
-    classes, shifts = head(norm).classify(regions(count))
+    classes, box_deltas = head(norm).classify(regions(count))
     assert classes.shape == (count, NUM_THINGS + 1)
-    assert shifts.shape == (count, NUM_THINGS, 4)
+    assert box_deltas.shape == (count, NUM_THINGS, 4)
     assert head(norm).masks(regions(count)).shape == (count, NUM_THINGS, MASK_SIZE, MASK_SIZE)
 
 
@@ -50,11 +50,11 @@ def test_the_class_branch_by_hand() -> None:
             pooled[:, :, y, x] = features[:, :, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].mean((2, 3))
     hidden = made.fc.bn1(pooled.reshape(2, -1) @ made.fc.fc1.weight.T)
     hidden = made.fc.bn2(hidden @ made.fc.fc2.weight.T)
-    classes, shifts = made.classify(features)
+    classes, box_deltas = made.classify(features)
     torch.testing.assert_close(classes, hidden @ made.roi_cls.weight.T + made.roi_cls.bias)
     flat = hidden @ made.roi_bbx.weight.T + made.roi_bbx.bias
     for klass in range(NUM_THINGS):
-        torch.testing.assert_close(shifts[:, klass], flat[:, 4 * klass : 4 * klass + 4])
+        torch.testing.assert_close(box_deltas[:, klass], flat[:, 4 * klass : 4 * klass + 4])
 
 
 def test_the_mask_branch_by_hand() -> None:
@@ -143,5 +143,5 @@ def test_several_regions_move_the_running_statistics_once() -> None:
 
 def test_names_and_shapes_are_the_published_ones(shared: Path) -> None:
     with torch.device("meta"):
-        made = RegionHead(256, 37, 1024, 256, Norm("bn"))
+        made = RoIHead(256, 37, 1024, 256, NormFactory("bn"))
     assert shapes(made) == published(shared, "roi_head")

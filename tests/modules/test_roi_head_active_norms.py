@@ -20,8 +20,8 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from seamseg.modules.abn import InPlaceABN, InPlaceABNSync
-from seamseg.modules.norm import Norm, NormName
-from seamseg.modules.roi_head import Part, RegionHead, agreed_statistics, set_active_group
+from seamseg.modules.norm import NormFactory, NormName
+from seamseg.modules.roi_head import BranchRows, RoIHead, set_active_group, shared_batch_stats
 from seamseg.ops import collectives
 from seamseg.ops.collectives import ActiveGroup, Sync, group_of
 from seamseg.runtime.optimizer import WeightAverage
@@ -72,8 +72,8 @@ def regions_of(step: int, rank: int, count: int) -> Tensor:
     return torch.randn(count, 4, 14, 14, generator=generator, dtype=torch.float64) * (rank + 1) + rank
 
 
-def head(name: NormName, sync: Sync = "masked", momentum: float | None = 0.1) -> RegionHead:
-    made = RegionHead(4, 2, 8, 4, Norm(name, sync=sync, momentum=momentum)).double()
+def head(name: NormName, sync: Sync = "masked", momentum: float | None = 0.1) -> RoIHead:
+    made = RoIHead(4, 2, 8, 4, NormFactory(name, sync=sync, momentum=momentum)).double()
     stir(made)
     return made
 
@@ -81,12 +81,12 @@ def head(name: NormName, sync: Sync = "masked", momentum: float | None = 0.1) ->
 class Loss(nn.Module):
     """A loss of every row by itself, so that the rows may be spread over the ranks."""
 
-    def __init__(self, head: RegionHead) -> None:
+    def __init__(self, head: RoIHead) -> None:
         super().__init__()
         self.head = head
 
     def forward(self, regions: Tensor, with_masks: Tensor) -> Tensor:
-        with self.head.expecting(len(regions), len(with_masks)):
+        with self.head.planned_forward(len(regions), len(with_masks)):
             classes, boxes = self.head.classify(regions)
             masks = self.head.masks(with_masks)
         return classes.square().sum() + (boxes * 3).sin().sum() + masks.sigmoid().square().sum()
@@ -321,7 +321,7 @@ def test_an_error_inside_leaves_the_norms_as_they_were() -> None:
     seen = []
 
     def fail() -> None:
-        with agreed_statistics([Part(norm, 1)], "active") as has_single_row:
+        with shared_batch_stats([BranchRows(norm, 1)], "active") as has_single_row:
             seen.append((has_single_row, norm.statistics_frozen))
             raise RuntimeError("inside")
 
@@ -360,7 +360,7 @@ def train_in_pairs(rank: int) -> dict[str, Any]:
     return results
 
 
-def pair_step(made: RegionHead, step: int, rank: int, count: int) -> dict[str, Tensor]:
+def pair_step(made: RoIHead, step: int, rank: int, count: int) -> dict[str, Tensor]:
     regions = regions_of(step, rank, count).requires_grad_()
     loss = Loss(made)(regions * 1, regions * 1)
     loss.backward()

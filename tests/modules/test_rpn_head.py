@@ -8,15 +8,15 @@ from oracles.norm import stir
 from oracles.published_names import published, shapes
 from torch import Tensor
 
-from seamseg.modules.norm import Norm
-from seamseg.modules.rpn_head import ProposalHead
+from seamseg.modules.norm import NormFactory
+from seamseg.modules.rpn_head import RPNHead
 
 SIZES = [(5, 7), (3, 4), (1, 2)]
 NUM_ANCHORS = 3
 
 
-def head(norm: str = "affine") -> ProposalHead:
-    made = ProposalHead(4, 6, NUM_ANCHORS, Norm(norm))  # type: ignore[arg-type]
+def head(norm: str = "affine") -> RPNHead:
+    made = RPNHead(4, 6, NUM_ANCHORS, NormFactory(norm))  # type: ignore[arg-type]
     stir(made)
     return made
 
@@ -28,9 +28,9 @@ def levels() -> list[Tensor]:
 
 def test_anchors_come_by_level_row_column_and_shape() -> None:
     made, maps = head(), levels()
-    objectness, shifts = made(maps)
+    objectness, box_deltas = made(maps)
     num_anchors = sum(height * width for height, width in SIZES) * NUM_ANCHORS
-    assert (objectness.shape, shifts.shape) == ((2, num_anchors), (2, num_anchors, 4))
+    assert (objectness.shape, box_deltas.shape) == ((2, num_anchors), (2, num_anchors, 4))
     position = 0
     for level in maps:
         hidden = made.bn1(made.conv1(level))
@@ -40,7 +40,7 @@ def test_anchors_come_by_level_row_column_and_shape() -> None:
                 for anchor in range(NUM_ANCHORS):
                     assert torch.equal(objectness[:, position], scores[:, anchor, row, column])
                     four = slice(4 * anchor, 4 * anchor + 4)
-                    assert torch.equal(shifts[:, position], moves[:, four, row, column])
+                    assert torch.equal(box_deltas[:, position], moves[:, four, row, column])
                     position += 1
 
 
@@ -67,12 +67,12 @@ def test_the_levels_are_not_overwritten() -> None:
 
 def test_gradients_reach_every_parameter() -> None:
     made = head("bn")
-    objectness, shifts = made(levels())
-    (objectness.square().mean() + shifts.square().mean()).backward()
+    objectness, box_deltas = made(levels())
+    (objectness.square().mean() + box_deltas.square().mean()).backward()
     assert_every_parameter_moves(made)
 
 
 def test_names_and_shapes_are_the_published_ones(shared: Path) -> None:
     with torch.device("meta"):
-        made = ProposalHead(256, 256, 5, Norm("bn"))
+        made = RPNHead(256, 256, 5, NormFactory("bn"))
     assert shapes(made) == published(shared, "rpn_head")

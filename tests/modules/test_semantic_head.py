@@ -11,7 +11,7 @@ from oracles.window_mean import window_mean
 from torch import Tensor
 from torch.nn import functional
 
-from seamseg.modules.norm import Norm
+from seamseg.modules.norm import NormFactory
 from seamseg.modules.semantic_head import MiniDeepLab, SemanticHead
 
 SIZES = [(15, 21), (8, 11), (4, 6), (2, 3)]
@@ -23,7 +23,7 @@ def levels(count: int = 4) -> list[Tensor]:
 
 
 def head(norm: str = "affine") -> SemanticHead:
-    made = SemanticHead(4, 6, 5, 7, Norm(norm))  # type: ignore[arg-type]
+    made = SemanticHead(4, 6, 5, 7, NormFactory(norm))  # type: ignore[arg-type]
     stir(made)
     return made
 
@@ -31,7 +31,7 @@ def head(norm: str = "affine") -> SemanticHead:
 @pytest.mark.parametrize("size", [(15, 21), (7, 7), (8, 3), (1, 1)])
 def test_three_ranges_of_context(size: tuple[int, int]) -> None:
     """The last third of the first norm's channels reads a window of 7×7, the second one positions 6 apart."""
-    made = MiniDeepLab(4, 6, 7, Norm("affine"))
+    made = MiniDeepLab(4, 6, 7, NormFactory("affine"))
     stir(made)
     x = torch.randn(2, 4, *size, generator=torch.Generator().manual_seed(0))
     near = functional.conv2d(x, made.conv1_3x3.weight, padding=1)
@@ -83,5 +83,5 @@ def test_gradients_reach_every_parameter(norm: str) -> None:
 
 def test_names_and_shapes_are_the_published_ones(shared: Path) -> None:
     with torch.device("meta"):
-        made = SemanticHead(256, 128, 65, 64, Norm("bn"))
+        made = SemanticHead(256, 128, 65, 64, NormFactory("bn"))
     assert shapes(made) == published(shared, "sem_head")

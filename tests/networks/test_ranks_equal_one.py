@@ -19,16 +19,16 @@ from torch import Tensor
 from torch import distributed as dist
 
 from benchmarks.made_up import MadeUpBatches
-from seamseg.algos.losses import mean_of_all_ranks
-from seamseg.engine.train import Optimisation, Pace, Trainer
-from seamseg.modules.norm import Norm
+from seamseg.algos.losses import reduce_over_ranks
+from seamseg.engine.train import Intervals, OptimizationConfig, Trainer
+from seamseg.modules.norm import NormFactory
 from seamseg.networks import PanopticNet
 from seamseg.ops.collectives import Sync
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.optimizer import LearningRate
-from seamseg.runtime.position import Position
 from seamseg.runtime.precision import Precision
 from seamseg.runtime.stopping import StopRequest
+from seamseg.runtime.training_progress import TrainingProgress
 from seamseg.structures import Batch, GroundTruth, PackedSequence
 
 CPU = torch.device("cpu")
@@ -80,13 +80,13 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 class Watcher:
     """Nothing is validated or saved."""
 
-    def stepped(self, position: Position) -> None: ...
+    def stepped(self, position: TrainingProgress) -> None: ...
 
     def logged(self, iteration: int, losses: dict[str, float], rate: float) -> None: ...
 
-    def save(self, position: Position) -> None: ...
+    def save(self, position: TrainingProgress) -> None: ...
 
-    def validate(self, network: PanopticNet, position: Position) -> float:
+    def validate(self, network: PanopticNet, position: TrainingProgress) -> float:
         return 0.0
 
 
@@ -94,7 +94,7 @@ def network_of(case: Case, name: Literal["bn", "syncbn"]) -> PanopticNet:
     # The leaky ReLU has a kink. Rounding in float32 carries some of the many values across it, where their gradient
     # jumps, in one process as in several.
     smooth: Any = {"activation": "elu", "slope": 1.0} if case.dtype == torch.float32 else {}
-    norm = Norm(name, groups=4, sync=case.sync, **smooth)
+    norm = NormFactory(name, groups=4, sync=case.sync, **smooth)
     network = tiny_network(norm, num_samples=10**6, masks_of_positives_only=case.masks_of_positives_only)
     return network.to(case.dtype).train()
 
@@ -125,13 +125,13 @@ def step_of_rank(case: Case, rank: int) -> dict[str, Any]:
     num_ranks = dist.get_world_size()
     network, part = network_of(case, "syncbn"), share_of(rank, num_ranks)
     if case.normalise == "global":
-        network.normalise = mean_of_all_ranks
+        network.normalise = reduce_over_ranks
     batches = []
     for number in range(len(case.batches)):
         images, truth = data_of(case, number, num_ranks)
         some = GroundTruth(truth.ids[part], truth.classes[part], truth.crowd[part], truth.boxes[part])
         batches.append(Batch(tuple(range(4))[part], images[part], some, tuple(SIZES)[part]))
-    optimisation = Optimisation(
+    optimization = OptimizationConfig(
         optimizer=torch.optim.SGD(network.parameters(), lr=0.01),
         learning_rate=LearningRate(0.01, lambda iteration: 1.0, 0, 1.0),
         loss_weights=WEIGHTS,
@@ -141,12 +141,12 @@ def step_of_rank(case: Case, rank: int) -> dict[str, Any]:
         average=None,
     )
     loader: Any = MadeUpBatches(batches.__getitem__, len(batches))
-    trainer = Trainer(network, loader, optimisation, 0, Process(rank, num_ranks, CPU), Pace(1, 0, 1, 1))
+    trainer = Trainer(network, loader, optimization, 0, Process(rank, num_ranks, CPU), Intervals(1, 0, 1, 1))
     losses: list[Tensor] = []
     network.register_forward_hook(
         lambda network, inputs, found: losses.append(torch.stack([value.detach() for _, value in found.items()]))
     )
-    trainer.run(Position(), Watcher(), StopRequest())
+    trainer.run(TrainingProgress(), Watcher(), StopRequest())
     return {
         "losses": torch.stack(losses).mean(0),
         "gradients": {name: parameter.grad for name, parameter in network.named_parameters()},

@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracles import box_deltas, overlap
 from oracles import nms as nms_oracle
-from oracles import overlap, shifts
 from torch import Tensor
 
 from seamseg.ops.boxes import (
@@ -17,8 +17,8 @@ from seamseg.ops.boxes import (
     box_iou,
     clip_boxes,
     coverage,
-    decode_shifts,
-    encode_shifts,
+    decode_boxes,
+    encode_boxes,
     nms,
     scale_boxes,
 )
@@ -110,10 +110,10 @@ def test_ties_over_chunks_go_to_the_lowest_index() -> None:
 def test_shifts_are_those_of_the_definition_and_lead_to_the_target(pairs: list[tuple[Box, Box]]) -> None:
     boxes = tensor([box for box, _ in pairs], torch.float64)
     targets = tensor([target for _, target in pairs], torch.float64)
-    found = encode_shifts(boxes, targets)
-    expected = tensor([tuple(shifts.encode(box, target)) for box, target in pairs], torch.float64)
+    found = encode_boxes(boxes, targets)
+    expected = tensor([tuple(box_deltas.encode(box, target)) for box, target in pairs], torch.float64)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(decode_shifts(boxes, found), targets, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(decode_boxes(boxes, found), targets, rtol=1e-9, atol=1e-9)
 
 
 SHIFT = st.floats(-4, 4)
@@ -123,37 +123,37 @@ SHIFT = st.floats(-4, 4)
 @settings(deadline=None)
 def test_shifts_come_back_from_the_box_they_lead_to(box: Box, shift: Box) -> None:
     boxes, shift_rows = tensor([box], torch.float64), tensor([shift], torch.float64)
-    moved = decode_shifts(boxes, shift_rows)
-    torch.testing.assert_close(moved[0].tolist(), shifts.decode(box, shift), rtol=1e-9, atol=1e-7)
-    torch.testing.assert_close(encode_shifts(boxes, moved), shift_rows, rtol=1e-7, atol=1e-7)
+    moved = decode_boxes(boxes, shift_rows)
+    torch.testing.assert_close(moved[0].tolist(), box_deltas.decode(box, shift), rtol=1e-9, atol=1e-7)
+    torch.testing.assert_close(encode_boxes(boxes, moved), shift_rows, rtol=1e-7, atol=1e-7)
 
 
 def test_a_shift_worked_out_by_hand() -> None:
     shift = tensor([(0.1, 0.2, math.log(2), 0)])
     expected = [-4.0, 4, 16, 24]  # centre (6, 14), 20×20
-    torch.testing.assert_close(decode_shifts(tensor([(0, 0, 10, 20)]), shift), tensor([tuple(expected)]))
+    torch.testing.assert_close(decode_boxes(tensor([(0, 0, 10, 20)]), shift), tensor([tuple(expected)]))
 
 
 @pytest.mark.parametrize("log_scale", [MAX_LOG_SCALE, 5.0, 1000.0, math.inf])
 def test_boxes_grow_at_most_a_thousand_sixteenths(log_scale: float) -> None:
-    moved = decode_shifts(tensor([(0, 0, 16, 32)]), tensor([(0, 0, log_scale, log_scale)]))
+    moved = decode_boxes(tensor([(0, 0, 16, 32)]), tensor([(0, 0, log_scale, log_scale)]))
     torch.testing.assert_close(moved[0, 2:] - moved[0, :2], torch.tensor([1000.0, 2000.0]))
 
 
 def test_one_box_takes_the_shifts_of_every_class() -> None:
     boxes = tensor([(0, 0, 2, 4), (5, 5, 9, 9)])
     class_shifts = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
-    moved = decode_shifts(boxes[:, None], class_shifts)
+    moved = decode_boxes(boxes[:, None], class_shifts)
     assert moved.shape == (2, 3, 4)
     for klass in range(3):
-        torch.testing.assert_close(moved[:, klass], decode_shifts(boxes, class_shifts[:, klass]))
+        torch.testing.assert_close(moved[:, klass], decode_boxes(boxes, class_shifts[:, klass]))
 
 
 @given(st.lists(LOOSE_BOX, max_size=4), st.tuples(st.integers(1, 12), st.integers(1, 12)))
 @settings(deadline=None)
 def test_clipping_moves_each_edge_into_the_image(boxes: list[Box], size: tuple[int, int]) -> None:
     clipped = clip_boxes(tensor(boxes), size)
-    assert clipped.tolist() == [shifts.clip(box, size) for box in boxes]
+    assert clipped.tolist() == [box_deltas.clip(box, size) for box in boxes]
     assert torch.equal(clip_boxes(clipped, size), clipped)
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from seamseg.ops.id_maps import find_ids, read_id_png, take_pixels
+from seamseg.ops.id_maps import index_grid, lookup_ids, read_id_png
 
 
 def runs(generator: np.random.Generator, values: list[int], height: int, width: int) -> np.ndarray:
@@ -33,14 +33,14 @@ def test_ids_are_found_as_a_dictionary_would(seed: int, num_known: int, width: i
     known = np.sort(generator.choice(2**24, size=num_known, replace=False)).astype(np.int32)
     ids = runs(generator, [*known.tolist(), -1, 7], 3, width)
     place = {int(value): position for position, value in enumerate(known)}
-    found = find_ids(torch.from_numpy(ids), torch.from_numpy(known))
+    found = lookup_ids(torch.from_numpy(ids), torch.from_numpy(known))
     assert found.dtype == torch.int32
     assert found.tolist() == [[place.get(int(value), -1) for value in row] for row in ids]
 
 
 def test_nothing_is_found_in_an_empty_list() -> None:
     assert (
-        find_ids(torch.zeros((2, 3), dtype=torch.int32), torch.zeros(0, dtype=torch.int32)).tolist() == [[-1] * 3] * 2
+        lookup_ids(torch.zeros((2, 3), dtype=torch.int32), torch.zeros(0, dtype=torch.int32)).tolist() == [[-1] * 3] * 2
     )
 
 
@@ -52,15 +52,15 @@ def test_pixels_are_taken_where_rows_and_columns_cross(
     ids = generator.integers(-5, 2**31 - 1, size=(height, width), dtype=np.int32)
     rows = np.sort(generator.integers(0, height, new_height))  # repeated ones are neighbours, as in enlarging
     columns = generator.integers(0, width, new_width)
-    taken = take_pixels(*map(torch.from_numpy, (ids, rows, columns)))
+    taken = index_grid(*map(torch.from_numpy, (ids, rows, columns)))
     assert taken.dtype == torch.int32
     assert taken.tolist() == [[ids[y, x] for x in columns] for y in rows]
 
 
 def test_maps_need_not_be_contiguous() -> None:
     ids = torch.arange(24, dtype=torch.int32).reshape(4, 6).t()
-    assert torch.equal(find_ids(ids, torch.arange(24, dtype=torch.int32)), ids)
-    assert torch.equal(take_pixels(ids, torch.arange(6), torch.arange(4)), ids)
+    assert torch.equal(lookup_ids(ids, torch.arange(24, dtype=torch.int32)), ids)
+    assert torch.equal(index_grid(ids, torch.arange(6), torch.arange(4)), ids)
 
 
 SMALL = torch.zeros((2, 3), dtype=torch.int32)
@@ -78,7 +78,7 @@ ONE = torch.zeros(1, dtype=torch.int64)
 )
 def test_what_cannot_be_looked_up_is_refused(ids: Tensor, known: Tensor, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        find_ids(ids, known)
+        lookup_ids(ids, known)
 
 
 @pytest.mark.parametrize(
@@ -94,20 +94,20 @@ def test_what_cannot_be_looked_up_is_refused(ids: Tensor, known: Tensor, said: s
 )
 def test_what_cannot_be_taken_is_refused(ids: Tensor, rows: Tensor, columns: Tensor, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        take_pixels(ids, rows, columns)
+        index_grid(ids, rows, columns)
 
 
 def test_opcheck() -> None:
     ids, known = SMALL.clone(), torch.tensor([0, 3], dtype=torch.int32)
-    find_ids(ids, known)
-    take_pixels(ids, ONE, ONE)
+    lookup_ids(ids, known)
+    index_grid(ids, ONE, ONE)
     data = png(id_map(0, 3, 4), [0])
     read_id_png(data)
     torch.library.opcheck(
         torch.ops.seamseg.read_id_png.default, (torch.frombuffer(bytearray(data), dtype=torch.uint8),)
     )
-    torch.library.opcheck(torch.ops.seamseg.find_ids.default, (ids, known))
-    torch.library.opcheck(torch.ops.seamseg.take_pixels.default, (ids, ONE, ONE))
+    torch.library.opcheck(torch.ops.seamseg.lookup_ids.default, (ids, known))
+    torch.library.opcheck(torch.ops.seamseg.index_grid.default, (ids, ONE, ONE))
 
 
 def id_map(seed: int, height: int, width: int, values: int = 9) -> np.ndarray:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from seamseg.algos.losses import RegionLosses
+from seamseg.algos.losses import RoILosses
 from seamseg.networks import PanopticNet
 from seamseg.structures import GroundTruth, LossSum, PackedSequence, PaddedImages, pad_images
 
@@ -31,7 +31,7 @@ class Listener:
         self.mask_regions = regions
         return regions.new_zeros(len(regions), self.num_things, 28, 28)
 
-    def expecting(self, num_regions: int, num_masks: int) -> AbstractContextManager[None]:
+    def planned_forward(self, num_regions: int, num_masks: int) -> AbstractContextManager[None]:
         return nullcontext()
 
 
@@ -47,7 +47,7 @@ class Answers:
     def masks(self, regions: Tensor) -> Tensor:
         return self.mask_answers
 
-    def expecting(self, num_regions: int, num_masks: int) -> AbstractContextManager[None]:
+    def planned_forward(self, num_regions: int, num_masks: int) -> AbstractContextManager[None]:
         return nullcontext()
 
 
@@ -66,7 +66,7 @@ def losses_of_parts(
         part_levels = [level[part] for level in levels]
         known = GroundTruth(truth.ids[part], truth.classes[part], truth.crowd[part], truth.boxes[part])
         answer = (objectness[part], shifts[part])
-        losses, proposals = network.proposal_network.train(
+        losses, proposals = network.rpn.train(
             lambda levels, answer=answer: answer, part_levels, some.sizes, known, generator
         )
         of_parts.append((part_levels, proposals, some, known))
@@ -79,8 +79,8 @@ def losses_of_parts(
 
 def _regions(
     network: PanopticNet, of_parts: Sequence[tuple[list[Tensor], PackedSequence, PaddedImages, GroundTruth]]
-) -> list[RegionLosses]:
-    head, train, generator = network.roi_head, network.region_network.train, torch.Generator()
+) -> list[RoILosses]:
+    head, train, generator = network.roi_head, network.roi_heads.train, torch.Generator()
     listeners = [Listener(head.roi_msk.out_channels) for _ in of_parts]
     for listener, of_part in zip(listeners, of_parts, strict=True):
         train(listener, *of_part, generator)

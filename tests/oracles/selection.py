@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 
+from oracles.box_deltas import Numbers, clip, decode
 from oracles.nms import nms
 from oracles.overlap import Box, area
-from oracles.shifts import Numbers, clip, decode
 
 
 def select_proposals(
     anchors: list[Box],
     objectness: list[float],
-    shifts: list[Numbers],
+    box_deltas: list[Numbers],
     size: tuple[int, int],
     num_before_nms: int,
     num_after_nms: int,
@@ -21,7 +21,7 @@ def select_proposals(
 ) -> list[Box]:
     """Proposals of one image by falling objectness."""
     candidates = []
-    for anchor, score, shift in zip(anchors, objectness, shifts, strict=True):
+    for anchor, score, shift in zip(anchors, objectness, box_deltas, strict=True):
         y0, x0, y1, x1 = box = clip(decode(anchor, shift), size)
         if min_size == 0 or (y1 - y0 >= min_size and x1 - x0 >= min_size):
             candidates.append((score, box))
@@ -34,7 +34,7 @@ def select_proposals(
 def select_detections(
     proposals: list[Box],
     logits: list[Numbers],
-    shifts: list[list[Numbers]],
+    box_deltas: list[list[Numbers]],
     size: tuple[int, int],
     nms_threshold: float,
     score_threshold: float,
@@ -45,7 +45,7 @@ def select_detections(
     found = []
     for klass in range(len(logits[0]) - 1 if logits else 0):
         boxes, scores = [], []
-        for proposal, row, shift in zip(proposals, logits, shifts, strict=True):
+        for proposal, row, shift in zip(proposals, logits, box_deltas, strict=True):
             score = math.exp(row[klass + 1]) / sum(math.exp(logit) for logit in row)
             move = [value / weight for value, weight in zip(shift[klass], shift_weights, strict=True)]
             box = clip(decode(proposal, move), size)

@@ -15,13 +15,13 @@ import torch
 from support.full_disk import file_size_limit
 
 from seamseg.runtime.checkpoint import Checkpoint, _seal, check_seal, load_checkpoint, save_checkpoint, why_unusable
-from seamseg.runtime.position import Position, Stretch
+from seamseg.runtime.training_progress import CompletedSpan, TrainingProgress
 
 CHECKPOINT = Checkpoint(
     settings="training: {epochs: 3}\n# dätä",
     categories=[{"id": 7, "name": "sky", "isthing": 0, "color": [1, 2, 3]}],
     num_ranks=2,
-    position=Position(2, 1, 17, 0.25, 12, 8, (Stretch(4, 3), Stretch(16, 1))),
+    position=TrainingProgress(2, 1, 17, 0.25, 12, 8, (CompletedSpan(4, 3), CompletedSpan(16, 1))),
     network={"weight": torch.randn(50, 40), "counter": torch.tensor(3)},
     optimizer={"state": {0: {"momentum_buffer": torch.randn(50)}}, "param_groups": [{"lr": 0.1, "betas": (0.9, 0.99)}]},
     scaler={"scale": 1024.0, "_growth_tracker": 3},

@@ -21,11 +21,11 @@ from seamseg.runtime.checkpoint import (
     newest_checkpoint,
     put_aside_later,
 )
-from seamseg.runtime.position import Position
+from seamseg.runtime.training_progress import TrainingProgress
 
 
 def add(folder: Path, iteration: int, keep: int = 2, best: int = 0) -> None:
-    position = Position(iteration=iteration, best_iteration=best)
+    position = TrainingProgress(iteration=iteration, best_iteration=best)
     add_checkpoint(
         folder, Checkpoint("", [], 1, position, {"weight": torch.full((1000,), float(iteration))}, {}, {}, None), keep
     )
@@ -115,7 +115,7 @@ def test_checkpoint_of_another_version_is_left_to_the_reader_and_not_passed_over
 
 def test_state_that_is_not_finite_leaves_all_there_were_and_says_so(tmp_path: Path) -> None:
     add(tmp_path, 1, keep=1)
-    diverged = Checkpoint("", [], 1, Position(iteration=2), {"weight": torch.tensor(torch.inf)}, {}, {}, None)
+    diverged = Checkpoint("", [], 1, TrainingProgress(iteration=2), {"weight": torch.tensor(torch.inf)}, {}, {}, None)
     with pytest.raises(FloatingPointError, match=r"00000002\.pt is not written.*last good .*00000001\.pt.*clip_norm"):
         add_checkpoint(tmp_path, diverged, keep=1)
     assert iterations(tmp_path) == [1]

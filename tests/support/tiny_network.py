@@ -15,16 +15,16 @@ from support.drawn_truth import batch, painted
 
 from seamseg.algos.anchors import AnchorGrid
 from seamseg.algos.losses import SemanticLoss
-from seamseg.algos.matching import AnchorMatcher, RegionMatcher
-from seamseg.algos.roi import DetectionSelector, RegionNetwork
-from seamseg.algos.roi_pooling import RegionPooler
-from seamseg.algos.rpn import ProposalNetwork, ProposalSelector
-from seamseg.builders.network import initialise
+from seamseg.algos.matching import AnchorMatcher, RoIMatcher
+from seamseg.algos.roi import DetectionSelector, RoIHeads
+from seamseg.algos.roi_pooling import RoIPooler
+from seamseg.algos.rpn import ProposalSelector, RegionProposalNetwork
+from seamseg.builders.network import initialize
 from seamseg.modules import resnet
 from seamseg.modules.fpn import FPN, PyramidBody
-from seamseg.modules.norm import Norm, NormName
-from seamseg.modules.roi_head import RegionHead
-from seamseg.modules.rpn_head import ProposalHead
+from seamseg.modules.norm import NormFactory, NormName
+from seamseg.modules.roi_head import RoIHead
+from seamseg.modules.rpn_head import RPNHead
 from seamseg.modules.semantic_head import SemanticHead
 from seamseg.networks import PanopticNet
 from seamseg.structures import GroundTruth, PackedSequence
@@ -34,38 +34,38 @@ WIDTH, NUM_ANCHORS, STRIDES = 16, 3, (4, 8, 16, 32)
 
 
 def tiny_network(
-    norm: NormName | Norm = "bn",
+    norm: NormName | NormFactory = "bn",
     background_images: bool = False,
     masks_of_positives_only: bool = False,
     num_samples: int = 32,
     seed: int = 0,
 ) -> PanopticNet:
     """A ResNet-18 an eighth as wide, with narrow heads."""
-    norm = norm if isinstance(norm, Norm) else Norm(norm, groups=4)
+    norm = norm if isinstance(norm, NormFactory) else NormFactory(norm, groups=4)
     with mock.patch.object(resnet, "STEM_CHANNELS", 8):
         backbone = resnet.ResNet("resnet18", norm)
     network = PanopticNet(
         body=PyramidBody(backbone, FPN(backbone.channels, WIDTH, 0, norm)),
-        rpn_head=ProposalHead(WIDTH, WIDTH, NUM_ANCHORS, norm),
-        roi_head=RegionHead(WIDTH, NUM_THINGS, 32, WIDTH, norm),
+        rpn_head=RPNHead(WIDTH, WIDTH, NUM_ANCHORS, norm),
+        roi_head=RoIHead(WIDTH, NUM_THINGS, 32, WIDTH, norm),
         sem_head=SemanticHead(WIDTH, WIDTH, NUM_STUFF + NUM_THINGS, 64, norm),
-        proposal_network=ProposalNetwork(
+        rpn=RegionProposalNetwork(
             AnchorGrid((0.5, 1, 2), 4, STRIDES),
             AnchorMatcher(num_samples),
             ProposalSelector(200, 40, 0.7, 0),
             ProposalSelector(200, 30, 0.7, 0),
             NUM_STUFF,
         ),
-        region_network=RegionNetwork(
-            RegionPooler(),
-            RegionMatcher(num_samples, background_images=background_images),
+        roi_heads=RoIHeads(
+            RoIPooler(),
+            RoIMatcher(num_samples, background_images=background_images),
             DetectionSelector(0.5, 0.05, 20),
             NUM_STUFF,
             masks_of_positives_only=masks_of_positives_only,
         ),
         semantic_loss=SemanticLoss(),
     )
-    initialise(network, norm.activation, norm.slope, torch.Generator().manual_seed(seed))
+    initialize(network, norm.activation, norm.slope, torch.Generator().manual_seed(seed))
     return network
 
 

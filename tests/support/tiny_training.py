@@ -2,7 +2,7 @@
 
 trainer = tiny_trainer(tiny_experiment(folder))
 watcher = Watcher(trainer, stop_after=3)
-position = trainer.run(Position(), watcher, watcher.stop)
+position = trainer.run(TrainingProgress(), watcher, watcher.stop)
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from seamseg.engine.train import Trainer
 from seamseg.networks import PanopticNet
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
-from seamseg.runtime.position import Position
 from seamseg.runtime.stopping import StopRequest
+from seamseg.runtime.training_progress import TrainingProgress
 from seamseg.structures import Categories, Category
 
 ALONE = Process(0, 1, torch.device("cpu"))
@@ -53,17 +53,17 @@ class Watcher:
         self,
         trainer: Trainer,
         stop_after: int | None = None,
-        quality: Callable[[Position], float] = lambda position: 0.5,
+        quality: Callable[[TrainingProgress], float] = lambda position: 0.5,
     ) -> None:
         self.trainer, self.stop_after, self.quality = trainer, stop_after, quality
         self.stop = StopRequest()
-        self.steps: list[Position] = []
+        self.steps: list[TrainingProgress] = []
         self.losses: dict[int, dict[str, float]] = {}
         self.rates: dict[int, float] = {}
-        self.validated: list[tuple[Position, PanopticNet]] = []
+        self.validated: list[tuple[TrainingProgress, PanopticNet]] = []
         self.saved: list[Checkpoint] = []
 
-    def stepped(self, position: Position) -> None:
+    def stepped(self, position: TrainingProgress) -> None:
         self.steps.append(position)
         if len(self.steps) == self.stop_after:
             self.stop.signal = signal.SIGTERM
@@ -71,19 +71,19 @@ class Watcher:
     def logged(self, iteration: int, losses: dict[str, float], rate: float) -> None:
         self.losses[iteration], self.rates[iteration] = losses, rate
 
-    def validate(self, network: PanopticNet, position: Position) -> float:
+    def validate(self, network: PanopticNet, position: TrainingProgress) -> float:
         network.eval()
         self.validated.append((position, network))
         return self.quality(position)
 
-    def save(self, position: Position) -> None:
+    def save(self, position: TrainingProgress) -> None:
         self.saved.append(copy.deepcopy(self.trainer.checkpoint(position, "settings", CATEGORIES)))
 
 
 def trained(trainer: Trainer, steps: int | None = None) -> Watcher:
     """Trains, and stops after so many steps."""
     watcher = Watcher(trainer, stop_after=steps)
-    trainer.run(Position(), watcher, watcher.stop)
+    trainer.run(TrainingProgress(), watcher, watcher.stop)
     return watcher
 
 

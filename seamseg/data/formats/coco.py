@@ -16,7 +16,7 @@ from seamseg.data.formats.coco_json import ImageRecord, read_index
 from seamseg.data.formats.split_names import first_images
 from seamseg.data.image_size import check_size, has_swapped_size, read_sized_image, size_text
 from seamseg.data.png import read_panoptic_png
-from seamseg.ops.id_maps import find_ids
+from seamseg.ops.id_maps import lookup_ids
 from seamseg.structures import VOID, Categories, ImageId, Size
 
 NUM_PROBED = 8
@@ -27,7 +27,7 @@ class DataWarning(UserWarning):
 
 
 class PanopticSplit:
-    """Annotated images as :class:`seamseg.data.formats.panoptic_dataset.AnnotatedImages` describes them.
+    """Annotated images as :class:`seamseg.data.formats.panoptic_dataset.PanopticDataset` describes them.
 
     Where the JSON file has width and height of an image swapped and its two files agree, the size of the files counts.
     Some images are looked at when the split is opened; if one is swapped, a single :class:`DataWarning` says so.
@@ -122,7 +122,7 @@ def positions(original_ids: NDArray[np.int32], known: NDArray[np.int32]) -> tupl
     Returns:
         H×W positions 0 … K−1 (−1 where an id is not known), and the ids that are not known, with repetitions.
     """
-    found: NDArray[np.int32] = find_ids(torch.from_numpy(original_ids), torch.from_numpy(known)).numpy()
+    found: NDArray[np.int32] = lookup_ids(torch.from_numpy(original_ids), torch.from_numpy(known)).numpy()
     return found, original_ids[found < 0] if found.min() < 0 else original_ids[:0, 0]
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.data.formats.coco_files import annotation_files
-from seamseg.data.formats.panoptic_dataset import AnnotatedImages
-from seamseg.data.formats.seamseg2019 import LIST_FOLDER, METADATA_FILE, LegacyImages, legacy_splits
+from seamseg.data.formats.panoptic_dataset import PanopticDataset
+from seamseg.data.formats.seamseg2019 import LIST_FOLDER, METADATA_FILE, Seamseg2019Dataset, legacy_splits
 from seamseg.data.formats.vistas import VistasVersion, find_layout, open_vistas
 
 
@@ -29,7 +29,7 @@ class Format:
     looked_for: str
     fits: Callable[[Path], bool]
     splits: Callable[[Path], list[str]]
-    open: Callable[[Path, str, int | None], AnnotatedImages]
+    open: Callable[[Path, str, int | None], PanopticDataset]
 
 
 def _vistas(version: VistasVersion, looked_for: str) -> Format:
@@ -37,7 +37,7 @@ def _vistas(version: VistasVersion, looked_for: str) -> Format:
         layout = find_layout(root, version)
         return layout.splits() if layout else []
 
-    def open_split(root: Path, split: str, limit: int | None) -> AnnotatedImages:
+    def open_split(root: Path, split: str, limit: int | None) -> PanopticDataset:
         layout = find_layout(root, version)
         assert layout is not None, "checked by whoever chose the format"
         return open_vistas(layout, split, limit)
@@ -69,7 +69,7 @@ FORMATS = {
         f"{METADATA_FILE} with {LIST_FOLDER}/SPLIT.txt",
         lambda root: (root / METADATA_FILE).is_file() and bool(legacy_splits(root)),
         legacy_splits,
-        LegacyImages,
+        Seamseg2019Dataset,
     ),
 }
 """By the name that the setting ``data.format`` uses."""
@@ -108,7 +108,7 @@ def split_names(root: Path, format_name: str) -> list[str]:
     return FORMATS[format_name].splits(root)
 
 
-def open_data_set(root: Path, split: str, limit: int | None = None, format_name: str | None = None) -> AnnotatedImages:
+def open_data_set(root: Path, split: str, limit: int | None = None, format_name: str | None = None) -> PanopticDataset:
     """One split of a data set.
 
     Args:

@@ -12,7 +12,7 @@ from seamseg.data.annotation import Annotation
 from seamseg.structures import Categories, ImageId, Size
 
 
-class AnnotatedImages(Protocol):
+class PanopticDataset(Protocol):
     """The annotated images of one split, by index 0 … N−1; :mod:`seamseg.data.formats.open` opens them."""
 
     @property

@@ -133,8 +133,8 @@ def legacy_splits(root: Path) -> list[str]:
     return sorted(path.stem for path in (root / LIST_FOLDER).glob("*.txt") if not is_leftover(path))
 
 
-class LegacyImages:
-    """Annotated images as :class:`seamseg.data.formats.panoptic_dataset.AnnotatedImages` describes them.
+class Seamseg2019Dataset:
+    """Annotated images as :class:`seamseg.data.formats.panoptic_dataset.PanopticDataset` describes them.
 
     Expected in the folder ``root``: ``metadata.bin``, ``lst/SPLIT.txt`` with the ids of a split's images, photographs
     ``img/ID.png`` or ``.jpg``, and ``msk/ID.png`` with the ids of the segments. Images come in the order of

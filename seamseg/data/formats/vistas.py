@@ -14,7 +14,7 @@ from seamseg.data.annotation import Annotation
 from seamseg.data.formats.coco import PanopticSplit
 from seamseg.data.formats.coco_files import choose_folder
 from seamseg.data.formats.coco_json import read_index
-from seamseg.data.formats.panoptic_dataset import AnnotatedImages
+from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.formats.split_names import choose_split, first_images
 from seamseg.data.image_size import check_size, png_size, read_sized_image, size_text
 from seamseg.data.images import BrokenImageError, decode_file
@@ -28,7 +28,7 @@ NUM_VALUES = 2**16
 
 
 class VistasInstances:
-    """Annotated images as :class:`seamseg.data.formats.panoptic_dataset.AnnotatedImages` describes them.
+    """Annotated images as :class:`seamseg.data.formats.panoptic_dataset.PanopticDataset` describes them.
 
     The images are those with a file of instances, sorted by name, which is their id. All regions of a stuff class in
     an image are one segment.
@@ -149,7 +149,7 @@ def find_layout(root: Path, version: VistasVersion) -> VistasLayout | None:
     return next((layout for layout in layouts if layout.config.is_file() and layout.splits()), None)
 
 
-def open_vistas(layout: VistasLayout, split: str, limit: int | None = None) -> AnnotatedImages:
+def open_vistas(layout: VistasLayout, split: str, limit: int | None = None) -> PanopticDataset:
     """One split: from its panoptic JSON and PNGs, or, where it lacks them, from its PNGs of instances.
 
     Stuff classes come first, then things, both in the order of the configuration. Labels that are not evaluated are

@@ -14,12 +14,12 @@ import pytest
 from support.legacy_folder import CLASS_MAP, META, write_legacy
 
 from seamseg.data.formats.open import open_data_set
-from seamseg.data.formats.panoptic_dataset import AnnotatedImages
+from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.formats.seamseg2019 import legacy_splits
 from seamseg.data.images import BrokenImageError
 
 
-def class_map(data: AnnotatedImages, index: int) -> list[list[int]]:
+def class_map(data: PanopticDataset, index: int) -> list[list[int]]:
     annotation = data.read_annotation(index)
     return annotation.classes[annotation.ids].tolist()
 

@@ -16,7 +16,7 @@ from support.vistas_folder import LABELS, NUMBERS, label, write_vistas
 from seamseg.check.check import check_data_set
 from seamseg.data.formats.coco import DataWarning
 from seamseg.data.formats.open import open_data_set
-from seamseg.data.formats.panoptic_dataset import AnnotatedImages
+from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.images import BrokenImageError
 
 NAMES = (
@@ -30,12 +30,12 @@ ROAD, SKY, BIRD, CAR, GROUP, VOID = 0, 1, 2, 3, 4, 255
 CLASSES = {1024: SKY, 256: ROAD, 257: ROAD, 1: BIRD, 513: CAR, 514: CAR, 769: GROUP, 1280: VOID}
 
 
-def class_map(data: AnnotatedImages, index: int) -> list[list[int]]:
+def class_map(data: PanopticDataset, index: int) -> list[list[int]]:
     annotation = data.read_annotation(index)
     return annotation.classes[annotation.ids].tolist()
 
 
-def crowd_map(data: AnnotatedImages, index: int) -> list[list[bool]]:
+def crowd_map(data: PanopticDataset, index: int) -> list[list[bool]]:
     annotation = data.read_annotation(index)
     return annotation.crowd[annotation.ids].tolist()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Stretch:
+class CompletedSpan:
     """Consecutive batches of an epoch.
 
     Attributes:
@@ -20,7 +20,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Position:
+class TrainingProgress:
     """Where a run stands.
 
     Attributes:
@@ -39,21 +39,21 @@ class Position:
     best_pq: float = -1.0
     best_iteration: int = 0
     images_per_batch: int = 0
-    earlier: tuple[Stretch, ...] = ()
+    earlier: tuple[CompletedSpan, ...] = ()
 
     @property
     def within_epoch(self) -> bool:
         """Whether some of the epoch is done, up to the whole of it without its validation."""
         return self.batch > 0 or bool(self.earlier)
 
-    def with_batches_of(self, images_per_batch: int) -> Position:
+    def with_batches_of(self, images_per_batch: int) -> TrainingProgress:
         """The same position for ranks that take so many images at a time; what is done of the epoch stays done."""
         if self.images_per_batch in (0, images_per_batch):
             return replace(self, images_per_batch=images_per_batch)
-        done = (Stretch(self.images_per_batch, self.batch),) if self.batch else ()
+        done = (CompletedSpan(self.images_per_batch, self.batch),) if self.batch else ()
         return replace(self, batch=0, images_per_batch=images_per_batch, earlier=self.earlier + done)
 
-    def next_epoch(self) -> Position:
+    def next_epoch(self) -> TrainingProgress:
         return replace(self, epoch=self.epoch + 1, batch=0, earlier=())
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,10 +61,10 @@ class Position:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Position:
+    def from_dict(cls, values: dict[str, Any]) -> TrainingProgress:
         """The inverse.
 
         Raises:
             TypeError, KeyError: it lacks a value or has an unknown one.
         """
-        return cls(**{**values, "earlier": tuple(Stretch(**stretch) for stretch in values["earlier"])})
+        return cls(**{**values, "earlier": tuple(CompletedSpan(**stretch) for stretch in values["earlier"])})
