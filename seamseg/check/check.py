@@ -23,7 +23,7 @@ from seamseg.data.formats.vistas import VistasVersion, find_layout
 from seamseg.data.images import TWELVE_BITS, BrokenImageError, has_twelve_bits
 from seamseg.data.input_folder import search_folder
 from seamseg.data.labels.vistas import class_table, read_labels
-from seamseg.io.workers import results_in_order
+from seamseg.io.workers import ordered_map
 from seamseg.structures import VOID, Categories
 
 _VISTAS: dict[str, VistasVersion] = {"vistas_v1.2": "v1.2", "vistas_v2.0": "v2.0"}
@@ -227,7 +227,7 @@ class _Check:
         checker: ImageChecker | ReaderChecker,
     ) -> Iterator[ImageReport]:
         same = self._adopt(categories, statistics)
-        reports = results_in_order(checker, tasks, self._num_workers)
+        reports = ordered_map(checker, tasks, processes=self._num_workers)
         for done, (task, report) in enumerate(zip(tasks, reports, strict=True), start=1):
             self._findings.merge(report.findings, f"{statistics.name}, {task.name}")
             self._note_photograph(task, statistics.name)

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from seamseg.data.json_fields import check_file_names, write_json_lists
 from seamseg.io.files import atomic_write
 from seamseg.io.journal import Item, ItemOutput, Journal
-from seamseg.io.workers import results_in_order
+from seamseg.io.workers import ordered_map
 
 MOST_FAILURES = 20
 """After so many the conversion stops: they are not accidents."""
@@ -165,7 +165,8 @@ def _convert(
     left = [item for item in job.items if item.name not in kept]
     done = len(kept)
     on_progress(done)
-    for item, result in zip(left, results_in_order(partial(_attempt, job.convert), left, num_workers), strict=True):
+    results = ordered_map(partial(_attempt, job.convert), left, processes=num_workers)
+    for item, result in zip(left, results, strict=True):
         if isinstance(result, ItemOutput):
             journal.append(item, result)
             done += 1

@@ -1,4 +1,7 @@
-"""One function on many items, in threads: for work that native code does, which lets other threads run meanwhile."""
+"""One function applied to many items, in threads or in processes.
+
+Threads are for work done by native code, which lets other threads run in the meantime.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
+from functools import partial
 from multiprocessing.connection import wait
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import cv2
 
@@ -19,94 +22,101 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def done_in_threads(
-    function: Callable[[Item], Result], items: Iterable[Item], num_threads: int, ahead: int
-) -> Iterator[Result]:
-    """Applies a function to all items, in the background of whoever goes through the results; these come in order.
-
-    The items are taken from their source in the thread that asks for results. Stages can so be put one into the other:
-    reading in threads, the network in the main thread, writing in threads.
-
-    Args:
-        function: is called in several threads at a time.
-        items: to apply it to.
-        num_threads: at least 1.
-        ahead: items that may be under way or finished before their results are asked for: what bounds the memory.
-
-    Raises:
-        Exception: whatever the function or the items raise; what has not begun by then is not begun.
-    """
-    pool = ThreadPoolExecutor(num_threads, thread_name_prefix=getattr(function, "__name__", "work"))
-    pending: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            while pending and (len(pending) > ahead or pending[0].done()):
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 ITEMS_PER_WORKER = 16
-"""With fewer items for each, starting another process takes longer than it saves."""
+"""Minimum number of items per process; with fewer, starting a process takes longer than it saves."""
 ITEMS_AHEAD = 8
-"""Items per worker that are handed out at a time: what bounds the memory."""
+"""Maximum number of items per process in progress at a time; limits memory."""
 
 PRELOADED = [__name__, "torch"]
-"""Modules that are imported once, before the workers part: torch takes seconds."""
+"""Modules imported once, before the workers are forked: importing torch takes seconds."""
 
 _function: Callable[[Any], Any]
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
-def results_in_order(
-    function: Callable[[Item], Result], items: Sequence[Item], num_workers: int | None = None
+@overload
+def ordered_map(
+    function: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int
+) -> Iterator[Result]: ...
+@overload
+def ordered_map(
+    function: Callable[[Item], Result], items: Sequence[Item], *, processes: int | None
+) -> Iterator[Result]: ...
+def ordered_map(
+    function: Callable[[Item], Result],
+    items: Any,
+    *,
+    threads: int | None = None,
+    ahead: int = 0,
+    processes: int | None = None,
 ) -> Iterator[Result]:
-    """Applies a function to all items; the results come in the order of the items, whatever the number of workers.
+    """Apply a function to all items in threads or processes and yield the results in the order of the items.
 
-    Only a few items per worker are under way at a time.
+    With ``threads``, items are taken from their source in the thread that iterates over the results, so stages can be
+    chained: reading in threads, the network in the main thread, writing in threads. A result is yielded as soon as it
+    and all earlier ones are ready.
 
     Args:
-        function: can be pickled (a function of a module, ``functools.partial`` of one); goes to every worker once.
-        items: can be pickled.
-        num_workers: processes, at least 1; None takes one per core. One, or few items, stay in this process.
+        function: Function of one item, called by several threads or processes at a time. Processes receive it once, so
+            it must be picklable: a function of a module, or ``functools.partial`` of one.
+        items: Iterable for threads; sequence of picklable items for processes.
+        threads: Number of threads, at least 1.
+        ahead: Maximum number of items in progress or finished but not yet yielded in threads; limits memory.
+        processes: Number of processes, at least 1; None means one per core. A single process, or few items, run in the
+            calling process. Only :data:`ITEMS_AHEAD` items per process are in progress at a time.
 
     Raises:
-        ChildProcessError: a worker was ended from outside.
-        Exception: whatever the function raises.
+        ValueError: ``processes`` is less than 1.
+        ChildProcessError: A worker process was killed.
+        Exception: Any error of the function or of the items; items that have not started by then are dropped.
     """
-    wanted = available_cores() if num_workers is None else num_workers
+    if threads is not None:
+        name = getattr(function, "__name__", "work")
+        pool = partial(ThreadPoolExecutor, threads, thread_name_prefix=name)
+        return _pooled(pool, function, items, ahead, early=True)
+    wanted = available_cores() if processes is None else processes
     if wanted < 1:
         raise ValueError(f"{wanted} workers cannot work; ask for at least 1")
     workers = min(wanted, len(items) // ITEMS_PER_WORKER)
-    return _in_processes(function, items, workers) if workers > 1 else map(function, items)
+    if workers <= 1:
+        return map(function, items)
+    return _pooled(partial(_process_pool, function, workers), _call, items, ITEMS_AHEAD * workers, early=False)
 
 
-def _in_processes(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
-    # A plain fork copies locks that threads of this process (of the progress bar, of torch) may hold at that moment.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    pool = ProcessPoolExecutor(workers, context, initializer=_prepare_worker, initargs=(function,))
+def _pooled(
+    make_pool: Callable[[], Executor],
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    ahead: int,
+    early: bool,
+) -> Iterator[Result]:
+    """Yield results in order with at most ``ahead`` items pending; ``early`` yields before that many are pending."""
+    pool = make_pool()
     pending: deque[Future[Result]] = deque()
-    left = iter(items)
     try:
-        pending.extend(pool.submit(_call, item) for item in islice(left, ITEMS_AHEAD * workers))
+        for item in items:
+            pending.append(pool.submit(function, item))
+            while pending and (len(pending) > ahead or (early and pending[0].done())):
+                yield pending.popleft().result()
         while pending:
-            result = pending.popleft().result()
-            pending.extend(pool.submit(_call, item) for item in islice(left, 1))
-            yield result
+            yield pending.popleft().result()
     except BrokenProcessPool:
         raise ChildProcessError(
             "a worker process was ended from outside, most likely because memory ran out; use fewer workers"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _process_pool(function: Callable[[Any], Any], workers: int) -> ProcessPoolExecutor:
+    # A plain fork copies locks that threads of this process (of the progress bar, of torch) may hold at that moment.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return ProcessPoolExecutor(workers, context, initializer=_prepare_worker, initargs=(function,))
 
 
 def _prepare_worker(function: Callable[[Any], Any]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.data.images import BrokenImageError
-from seamseg.io.workers import available_cores, done_in_threads
+from seamseg.io.workers import available_cores, ordered_map
 from seamseg.predict.predictor import Prediction, Predictor, Prepared
 
 MOST_THREADS = 8
@@ -74,9 +74,9 @@ def overlapped(
         OSError, ValueError: of ``write``.
     """
     threads = num_threads()
-    read = done_in_threads(partial(_read, predictor), images, threads, ahead=batch_size + threads)
+    read = ordered_map(partial(_read, predictor), images, threads=threads, ahead=batch_size + threads)
     found = _predicted(predictor, _whole(read, on_broken), batch_size)
-    return done_in_threads(write, found, threads, ahead=batch_size + threads)
+    return ordered_map(write, found, threads=threads, ahead=batch_size + threads)
 
 
 def num_threads() -> int:

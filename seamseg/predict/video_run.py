@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from seamseg.io.files import atomic_write_unsynced
 from seamseg.io.journal import ItemOutput
 from seamseg.io.progress import progress_bar
-from seamseg.io.workers import done_in_threads
+from seamseg.io.workers import ordered_map
 from seamseg.predict.outputs import OutputWriter
 from seamseg.predict.pipeline import Predicted, num_threads, overlapped
 from seamseg.predict.results_folder import OVERLAY_FILE, RECORDS_FOLDER, Job, remove_records
@@ -178,7 +178,7 @@ class _FilmRun:
         """Does what is missing; returns all frames."""
         frames, num_kept = _frames(self.video), self.num_kept
         threads = num_threads()
-        before = done_in_threads(self._draw_again, islice(frames, num_kept), threads, ahead=threads)
+        before = ordered_map(self._draw_again, islice(frames, num_kept), threads=threads, ahead=threads)
         new = overlapped(self.job.predictor, frames, self._write, _broken, self.job.batch_size)
         names: list[FrameName] = []
         with ExitStack() as opened:

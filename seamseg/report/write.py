@@ -14,7 +14,7 @@ from seamseg import __version__
 from seamseg.data.formats.coco_json import PanopticFiles
 from seamseg.io.files import atomic_directory
 from seamseg.io.progress import Steps
-from seamseg.io.workers import results_in_order
+from seamseg.io.workers import ordered_map
 from seamseg.metrics.matching import ImageCounts
 from seamseg.metrics.scores import Scores
 from seamseg.report.image_files import (
@@ -170,7 +170,7 @@ def _write(
     writer, total = ImageWriter(folder, material.categories, longest), len(material.images)
     summaries: list[ImageSummary] = []
     on_progress("pages", 0, total)
-    for summary in results_in_order(writer, list(enumerate(material.images)), num_workers):
+    for summary in ordered_map(writer, list(enumerate(material.images)), processes=num_workers):
         summaries.append(summary)
         on_progress("pages", len(summaries), total)
     shutil.copytree(PAGE, folder / PAGE.name)

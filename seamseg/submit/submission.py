@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seamseg.io.files import atomic_write
-from seamseg.io.workers import results_in_order
+from seamseg.io.workers import ordered_map
 from seamseg.submit.formats import Archive, Packed, Packer
 from seamseg.submit.selection import SubmittedImage
 
@@ -54,7 +54,8 @@ def write_submission(
         nonlocal num_segments
         with Archive(unfinished) as archive:
             annotations: list[str] = []
-            for done, packed in enumerate(results_in_order(packer, images, num_workers), start=1):
+            packed_images = ordered_map(packer, images, processes=num_workers)
+            for done, packed in enumerate(packed_images, start=1):
                 _add(archive, packed, annotations)
                 num_segments += packed.num_segments
                 on_progress(done)

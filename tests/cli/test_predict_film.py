@@ -72,7 +72,7 @@ def stopped(
 
         with monkeypatch.context() as patched:
             patched.setattr(pipeline, "_predicted", dies)
-            patched.setattr(pipeline, "done_in_threads", lambda function, items, threads, ahead: map(function, items))
+            patched.setattr(pipeline, "ordered_map", lambda function, items, threads, ahead: map(function, items))
             assert command("predict", run_dir, film, tmp_path / "out", *options).code == 2
         return tmp_path / "out"
 

@@ -168,7 +168,7 @@ def test_a_run_that_stopped_goes_on(
     with monkeypatch.context() as patched:
         patched.setattr(pipeline, "_predicted", dies)
         patched.setattr(pipeline, "MOST_THREADS", 1)
-        patched.setattr(pipeline, "done_in_threads", lambda function, items, threads, ahead: map(function, items))
+        patched.setattr(pipeline, "ordered_map", lambda function, items, threads, ahead: map(function, items))
         with pytest.raises(Killed):
             command("predict", run_dir, photographs, out)
     assert len(asked) == 2

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from seamseg.io import workers
-from seamseg.io.workers import results_in_order
+from seamseg.io.workers import ordered_map
 
 
 @pytest.fixture(autouse=True)
@@ -26,16 +26,16 @@ def _always_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_results_come_in_the_order_of_the_items() -> None:
     triple = functools.partial(operator.mul, 3)
     items = list(range(50))
-    assert list(results_in_order(triple, items, 2)) == [3 * item for item in items]
-    assert list(results_in_order(triple, items, 1)) == [3 * item for item in items]
-    assert list(results_in_order(triple, [], 2)) == []
+    assert list(ordered_map(triple, items, processes=2)) == [3 * item for item in items]
+    assert list(ordered_map(triple, items, processes=1)) == [3 * item for item in items]
+    assert list(ordered_map(triple, [], processes=2)) == []
 
 
 def test_workers_are_other_processes_and_few_items_need_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    parents = set(results_in_order(os.getpgid, [0, 0, 0, 0], 2))
+    parents = set(ordered_map(os.getpgid, [0, 0, 0, 0], processes=2))
     assert os.getpgid(0) not in parents
     monkeypatch.setattr(workers, "ITEMS_PER_WORKER", 3)
-    assert set(results_in_order(os.getpgid, [0, 0, 0, 0], 2)) == {os.getpgid(0)}
+    assert set(ordered_map(os.getpgid, [0, 0, 0, 0], processes=2)) == {os.getpgid(0)}
 
 
 def test_only_a_few_items_are_under_way() -> None:
@@ -48,7 +48,7 @@ def test_only_a_few_items_are_under_way() -> None:
                 taken += 1
                 yield item
 
-    results = results_in_order(operator.neg, Items([0] * 500), 2)
+    results = ordered_map(operator.neg, Items([0] * 500), processes=2)
     next(iter(results))
     assert taken <= workers.ITEMS_AHEAD * 2 + 1
     results.close()  # type: ignore[attr-defined]
@@ -56,27 +56,27 @@ def test_only_a_few_items_are_under_way() -> None:
 
 def test_errors_of_the_function_arrive() -> None:
     with pytest.raises(ValueError, match="math domain"):
-        list(results_in_order(math.sqrt, [1.0, -1.0, 4.0], 2))
+        list(ordered_map(math.sqrt, [1.0, -1.0, 4.0], processes=2))
 
 
 def test_a_worker_that_dies() -> None:
     with pytest.raises(ChildProcessError, match="memory ran out; use fewer workers"):
-        list(results_in_order(os._exit, [1, 1, 1], 2))
+        list(ordered_map(os._exit, [1, 1, 1], processes=2))
 
 
 def test_a_number_of_workers_that_is_none() -> None:
     with pytest.raises(ValueError, match="0 workers cannot work"):
-        results_in_order(abs, [1], 0)
+        ordered_map(abs, [1], processes=0)
 
 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = (
         "import time\n"
-        "from seamseg.runtime import processes\n"
-        "processes.ITEMS_PER_WORKER = 1\n"
+        "from seamseg.io import workers\n"
+        "workers.ITEMS_PER_WORKER = 1\n"
         "if __name__ == '__main__':\n"
         "    import os\n"
-        "    results = workers.results_in_order(time.sleep, [0, 0] + [600] * 8, 2)\n"
+        "    results = workers.ordered_map(time.sleep, [0, 0] + [600] * 8, processes=2)\n"
         "    next(results)\n"
         "    print(os.getpid(), flush=True)\n"
         "    next(results), next(results)\n"

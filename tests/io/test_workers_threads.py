@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from seamseg.io.workers import done_in_threads
+from seamseg.io.workers import ordered_map
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
@@ -16,8 +16,8 @@ def test_results_come_in_the_order_of_the_items() -> None:
         time.sleep(0.02 if number < 3 else 0)
         return number * number
 
-    assert list(done_in_threads(slow_at_first, range(50), 4, ahead=5)) == [number**2 for number in range(50)]
-    assert list(done_in_threads(str, [], 2, ahead=1)) == []
+    assert list(ordered_map(slow_at_first, range(50), threads=4, ahead=5)) == [number**2 for number in range(50)]
+    assert list(ordered_map(str, [], threads=2, ahead=1)) == []
 
 
 def test_no_more_items_are_taken_than_may_be_ahead() -> None:
@@ -29,7 +29,7 @@ def test_no_more_items_are_taken_than_may_be_ahead() -> None:
             yield number
 
     gate = threading.Event()
-    results = done_in_threads(lambda number: gate.wait(10) and number, items(), 2, ahead=3)
+    results = ordered_map(lambda number: gate.wait(10) and number, items(), threads=2, ahead=3)
     threading.Timer(0.05, gate.set).start()
     assert next(results) == 0
     assert len(taken) <= 5
@@ -39,7 +39,7 @@ def test_no_more_items_are_taken_than_may_be_ahead() -> None:
 
 def test_it_works_while_its_user_does_something_else() -> None:
     done: list[int] = []
-    results = done_in_threads(done.append, range(4), 1, ahead=4)
+    results = ordered_map(done.append, range(4), threads=1, ahead=4)
     next(results)
     deadline = time.monotonic() + 10
     while len(done) < 4:
@@ -48,9 +48,9 @@ def test_it_works_while_its_user_does_something_else() -> None:
 
 
 def test_a_stage_may_be_the_source_of_another() -> None:
-    first = done_in_threads(lambda number: number + 1, range(30), 2, ahead=2)
+    first = ordered_map(lambda number: number + 1, range(30), threads=2, ahead=2)
     here = (number * 10 for number in first)
-    assert list(done_in_threads(str, here, 2, ahead=2)) == [str(10 * number) for number in range(1, 31)]
+    assert list(ordered_map(str, here, threads=2, ahead=2)) == [str(10 * number) for number in range(1, 31)]
 
 
 def test_an_error_arrives_and_ends_the_rest() -> None:
@@ -62,7 +62,7 @@ def test_an_error_arrives_and_ends_the_rest() -> None:
             raise OSError(28, "No space left on device")
         return number
 
-    results = done_in_threads(fails, range(1000), 1, ahead=3)
+    results = ordered_map(fails, range(1000), threads=1, ahead=3)
     with pytest.raises(OSError, match="No space left"):
         list(results)
     assert len(begun) < 10
