@@ -121,7 +121,7 @@ class _SemanticConversion:
         label_file = f"{item.stem}.png"
         path = self.result.with_suffix("") / label_file
         data = cv2.imencode(".png", annotation.classes.astype(np.uint8)[annotation.ids])[1].tobytes()
-        atomic_write_unsynced(path, lambda unfinished: unfinished.write_bytes(data))
+        atomic_write_unsynced(path, lambda temporary: temporary.write_bytes(data))
         height, width = annotation.ids.shape
         image = {"id": self.source.image_id(item.index), "file_name": item.name}
         return ItemOutput((path,), {"images": [image | {"labels": label_file, "height": height, "width": width}]})

@@ -117,8 +117,8 @@ def run_job(
         on_progress(len(job.items))
         return Outcome(len(job.items), complete_already=True)
     job.result.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = job.result.with_name(f".{job.result.name}.unfinished")
-    with Journal(unfinished, job.fingerprint, f"another process is converting to {job.result}") as journal:
+    journal_path = job.result.with_name(f".{job.result.name}.journal")
+    with Journal(journal_path, job.fingerprint, f"another process is converting to {job.result}") as journal:
         job.result.unlink(missing_ok=True)
         kept = {item.name for item in job.items if journal.holds(item)}
         _convert(job, kept, journal, num_workers, on_progress, on_failure)

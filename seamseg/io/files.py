@@ -1,4 +1,7 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear complete or not at all.
+
+All are written under a temporary name beside their own, made by :func:`part_path` and recognized by :func:`is_part`.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,18 @@ import fcntl
 import hashlib
 import os
 import re
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-LONGEST_NAME = 255
-"""Bytes of a file name, on the file systems of Linux."""
-PART = ".part"
-"""How the names of temporary files end; they begin with a dot."""
+_LONGEST_NAME = 255
+"""Maximum length of a file name in bytes, on the file systems of Linux."""
+_PART = ".part"
+_TOKEN_BYTES = 8
+_PART_NAME = re.compile(rf"{re.escape(_PART)}(-[0-9a-z]+)?\.(?P<name>.+)", re.DOTALL)
 
 
 def expand_home(given: str | os.PathLike[str]) -> Path:
@@ -28,19 +32,59 @@ def expand_home(given: str | os.PathLike[str]) -> Path:
     return Path(os.path.expanduser(given))  # Path.expanduser fails on names such as "~$a.jpg"
 
 
-def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
-    """Has ``write`` fill a temporary file beside ``path``, brings it to the disk, and renames it.
+def part_path(path: Path, unique: bool = False) -> Path:
+    """Return the hidden sibling under which a file or folder is written until it is complete.
 
-    Whatever fails in between leaves the old file as it was. A process that is killed leaves its temporary file too;
-    :func:`remove_parts` takes it away.
+    The name ends in that of the result, suffix included, because some writers choose the format by it. A name that
+    would become too long is replaced by its SHA-256.
 
     Args:
-        path: of the result; its folder must exist.
-        write: gets the path to write to.
+        path: Path of the result.
+        unique: Return another name on every call (``.part-TOKEN.NAME``), for results that several processes may write
+            at a time. Otherwise the name is always the same (``.part.NAME``), so a writer that is started again
+            replaces the file that a killed one left.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
-    os.close(handle)
-    temporary = Path(name)
+    token = f"-{secrets.token_hex(_TOKEN_BYTES)}" if unique else ""
+    return path.with_name(f"{_PART}{token}.{_part_name(path)}")
+
+
+def _part_name(path: Path) -> str:
+    """Name of the result in the name of its temporary file."""
+    name = os.fsencode(path.name)
+    longest = _LONGEST_NAME - len(f"{_PART}-.") - 2 * _TOKEN_BYTES
+    return path.name if len(name) <= longest else hashlib.sha256(name).hexdigest()
+
+
+def is_part(path: Path, of: Path | None = None) -> bool:
+    """Return whether a path was made by :func:`part_path`.
+
+    Args:
+        path: Path to check.
+        of: Path of the result; None accepts the temporary file of any result.
+    """
+    match = _PART_NAME.fullmatch(path.name)
+    return match is not None and (of is None or match["name"] == _part_name(of))
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove the temporary files that killed processes left; nobody may be writing to the folder."""
+    for path in folder.iterdir():
+        if is_part(path):
+            path.unlink(missing_ok=True)
+
+
+def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
+    """Fill a temporary file by ``write``, flush it to disk and rename it to ``path``.
+
+    A failure leaves the old file as it was. A process that is killed also leaves its temporary file, which
+    :func:`remove_parts` removes.
+
+    Args:
+        path: Path of the result; its folder must exist.
+        write: Function that receives the path to write to.
+    """
+    temporary = part_path(path, unique=True)
+    temporary.touch(0o600, exist_ok=False)
     try:
         write(temporary)
         to_disk(temporary)
@@ -52,53 +96,33 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def atomic_write_unsynced(path: Path, write: Callable[[Path], object]) -> None:
-    """Has ``write`` make a file of another, hidden name in the same folder, and renames it.
+    """Fill a temporary file by ``write`` and rename it to ``path`` without waiting for the disk.
 
-    For files by the thousand: nothing waits for the disk, so whoever lists the files calls ``os.sync`` first. The other
-    name is always the same, so what an interrupted run left is used up by the next one.
+    For thousands of files: call ``os.sync`` before writing a file that lists them. The temporary name is always the
+    same, so the next run replaces the file that an interrupted one left.
 
     Args:
-        path: of the result; its folder is made if needed.
-        write: gets the path to write to.
+        path: Path of the result; its folder is created if needed.
+        write: Function that receives the path to write to.
 
     Raises:
-        OSError: the file cannot be written; names it.
+        OSError: The file cannot be written; names it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(_unfinished_name(path.name))
-    unfinished.unlink(missing_ok=True)
+    temporary = part_path(path)
+    temporary.unlink(missing_ok=True)
     try:
-        write(unfinished)
-        os.replace(unfinished, path)
+        write(temporary)
+        os.replace(temporary, path)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _unfinished_name(name: str) -> str:
-    """Hidden, and always the same; a long name, with which it would not fit, gives its sum."""
-    plain = f".{name}.unfinished"
-    if len(os.fsencode(plain)) <= LONGEST_NAME:
-        return plain
-    return f".{hashlib.sha256(os.fsencode(name)).hexdigest()}.unfinished"
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole."""
+    """Write a text file atomically."""
     atomic_write(path, lambda temporary: _write_text(temporary, text))
-
-
-def is_part(path: Path) -> bool:
-    """Whether a file is a temporary one of :func:`atomic_write`."""
-    return path.name.startswith(".") and path.name.endswith(PART)
-
-
-def remove_parts(folder: Path) -> None:
-    """Takes away the temporary files of processes that were killed; nobody may be writing to the folder."""
-    for path in folder.iterdir():
-        if is_part(path):
-            path.unlink(missing_ok=True)
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -106,7 +130,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def to_disk(path: Path) -> None:
-    """Waits until a file, or the names in a folder, would survive a loss of power."""
+    """Wait until a file, or the names in a folder, would survive a power loss."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -115,44 +139,52 @@ def to_disk(path: Path) -> None:
 
 
 _NEW, _OLD = "new", "old"
-"""In the temporary folder: what is written, and what it takes the place of."""
+"""Names in the temporary folder: the new folder, and the old one that it replaces."""
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _FRESH = 60
-"""Seconds in which a temporary folder is nobody's but its maker's, who may not have locked it yet."""
+"""Seconds for which a temporary folder is left alone, since its creator may not have locked it yet."""
 
 
 def atomic_directory(path: Path, write: Callable[[Path], None], replaceable: Sequence[str] | None) -> None:
-    """Has ``write`` fill a temporary folder beside ``path``, and gives it that name.
+    """Fill a temporary folder by ``write`` and rename it to ``path``.
 
-    Whatever fails in between leaves what was there. A process that is killed leaves its temporary folder too; the next
-    one that writes the same folder takes it away.
+    A failure leaves what was there. A process that is killed also leaves its temporary folder, which the next one that
+    writes the same folder removes.
 
     Args:
-        path: of the result; may be an empty folder. The folder that it lies in is made if needed.
-        write: gets the folder to write to.
-        replaceable: names of files; a folder that holds nothing else is replaced. None replaces nothing.
+        path: Path of the result; may be an empty folder. Its parent is created if needed.
+        write: Function that receives the folder to write to.
+        replaceable: Names of files; a folder that holds nothing else is replaced. None replaces nothing.
 
     Raises:
-        ValueError: something is there that may not be replaced.
-        OSError: it cannot be written.
+        ValueError: ``path`` may not be replaced.
+        OSError: The folder cannot be written.
     """
     path = _plain(path)
     _tidy_up(path)
     check_free(path, replaceable)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=PART) as temporary,
-            _held(Path(temporary), or_not=True),
-        ):
-            new = Path(temporary, _NEW)
+        with _temporary_folder(path) as temporary, _held(temporary, or_not=True):
+            new = temporary / _NEW
             new.mkdir()
             write(new)
             to_disk(new)
-            _put(new, path, Path(temporary, _OLD))
+            _put(new, path, temporary / _OLD)
             to_disk(path.parent)
     except OSError as error:
         raise OSError(f"{path} cannot be written ({error.strerror or error}); what was there is as it was") from error
+
+
+@contextmanager
+def _temporary_folder(path: Path) -> Iterator[Path]:
+    """Create a temporary folder beside ``path`` and remove it in the end."""
+    temporary = part_path(path, unique=True)
+    temporary.mkdir(0o700)
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary)
 
 
 def check_free(path: Path, replaceable: Sequence[str] | None) -> None:
@@ -177,16 +209,15 @@ def _plain(path: Path) -> Path:
 
 
 def _tidy_up(path: Path) -> None:
-    """Takes away what processes that were killed have left; one that is still at work holds its folder."""
-    ours = re.compile(rf"\.{re.escape(path.name)}\.[^.]+{re.escape(PART)}")
-    for left in path.parent.glob(f"*{PART}"):
-        if ours.fullmatch(left.name) and left.is_dir() and not left.is_symlink():
+    """Remove the temporary folders that killed processes left; a process that is still writing has locked its own."""
+    for left in path.parent.glob(f"{_PART}*"):
+        if is_part(left, of=path) and left.is_dir() and not left.is_symlink():
             with suppress(OSError):  # of others, or gone by now
                 _remove(left, path)
 
 
 def _remove(left: Path, path: Path) -> None:
-    """Takes one away; the folder whose place it was about to take gets its name back."""
+    """Remove a temporary folder; the folder that it was about to replace gets its name back."""
     if time.time() - left.stat().st_mtime < _FRESH and not (left / _NEW).exists():
         return
     with _held(left):

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from seamseg.data.formats.coco_writer import ANNOTATION_FILE
 from seamseg.data.json_fields import write_json_list, write_json_lists
-from seamseg.io.files import atomic_write, is_part, write_text
+from seamseg.io.files import atomic_write, is_part, part_path, write_text
 from seamseg.io.journal import Item, ItemOutput, Journal, fingerprint_of
 from seamseg.predict.outputs import Named, OutputKind
 from seamseg.predict.predictor import Predictor
@@ -39,14 +39,13 @@ class Job:
 
 
 OVERLAY_FILE = "overlay.mp4"
-UNFINISHED_FILE = ".overlay.unfinished.mp4"
 RECORDS_FOLDER = ".frames"
 
 
 def remove_film(folder: Path) -> None:
     """Takes them away from a folder of results."""
     (folder / OVERLAY_FILE).unlink(missing_ok=True)
-    (folder / UNFINISHED_FILE).unlink(missing_ok=True)
+    part_path(folder / OVERLAY_FILE).unlink(missing_ok=True)
     remove_records(folder)
 
 

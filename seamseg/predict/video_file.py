@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from seamseg.data.input_folder import VIDEO_SUFFIXES
 from seamseg.data.json_fields import check_file_names
-from seamseg.io.files import to_disk
+from seamseg.io.files import part_path, to_disk
 from seamseg.structures import Size
 from seamseg.visualization.images import Picture
 
@@ -90,13 +90,13 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, rate: float, size: Size) -> None:
-        self._path, self._unfinished = path, path.with_name(f".{path.stem}.unfinished{path.suffix}")
+        self._path, self._temporary = path, part_path(path)
         self._num_frames = 0
         codec = cv2.VideoWriter.fourcc(*_CODEC)
         height, width = (side + side % 2 for side in size)
-        self._writer = cv2.VideoWriter(_opencv_name(self._unfinished), codec, _storable(rate), (width, height))
+        self._writer = cv2.VideoWriter(_opencv_name(self._temporary), codec, _storable(rate), (width, height))
         if not self._writer.isOpened():
-            self._unfinished.unlink(missing_ok=True)
+            self._temporary.unlink(missing_ok=True)
             raise OSError(f"the film {path} cannot be written")
 
     def add(self, frame: Picture) -> None:
@@ -116,15 +116,15 @@ class VideoWriter:
         try:
             if error is None:
                 self._check()
-                to_disk(self._unfinished)  # a film that has its name counts as whole
-                self._unfinished.replace(self._path)
+                to_disk(self._temporary)  # a film that has its name counts as whole
+                self._temporary.replace(self._path)
         finally:
-            self._unfinished.unlink(missing_ok=True)
+            self._temporary.unlink(missing_ok=True)
 
     def _check(self) -> None:
         """OpenCV says nothing of a disk that is full."""
         try:
-            found = Video.open(self._unfinished).num_frames
+            found = Video.open(self._temporary).num_frames
         except ValueError:
             found = 0
         if found != self._num_frames:

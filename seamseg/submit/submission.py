@@ -50,9 +50,9 @@ def write_submission(
     """
     num_segments = 0
 
-    def write(unfinished: Path) -> None:
+    def write(temporary: Path) -> None:
         nonlocal num_segments
-        with Archive(unfinished) as archive:
+        with Archive(temporary) as archive:
             annotations: list[str] = []
             packed_images = ordered_map(packer, images, processes=num_workers)
             for done, packed in enumerate(packed_images, start=1):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from seamseg.io.files import part_path
 from seamseg.structures.categories import VOID
 from seamseg.structures.ground_truth import GroundTruth
 from seamseg.structures.images import Size
@@ -41,15 +41,15 @@ def write_image(path: Path | str, rgb: Picture) -> None:
     """
     path = Path(path)
     data = encode_image(path, rgb)
-    unfinished = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary = part_path(path, unique=True)
     try:
-        unfinished.write_bytes(data)
-        os.replace(unfinished, path)
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
     except OSError as error:
         raise ValueError(f"the picture {path} cannot be written: {error.strerror or error}") from error
     finally:
         with contextlib.suppress(OSError):
-            unfinished.unlink()
+            temporary.unlink()
 
 
 def denormalise(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Picture:

@@ -151,7 +151,7 @@ def test_overwriting_forgets_what_was_there(
     assert command("predict", run_dir, film, out, "--resume").out.startswith("7 frames segmented (3 of them")
     assert Video.open(out / "overlay.mp4").num_frames == 7
     assert stopped("--overwrite") == out
-    (out / ".overlay.unfinished.mp4").write_bytes(b"killed")
+    (out / ".part.overlay.mp4").write_bytes(b"killed")
     assert command("predict", run_dir, photographs, out, "--overwrite").code == 0
     assert set(contents(out)) == {"overlay/a.jpg", "panoptic/a.png", "panoptic.json"}
 

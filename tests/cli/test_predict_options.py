@@ -175,7 +175,7 @@ def test_a_run_that_stopped_goes_on(
     assert not (out / "panoptic.json").exists()
     assert all(whole[name] == data for name, data in contents(out).items())
 
-    (out / "panoptic" / ".a.png.unfinished").write_bytes(b"torn")
+    (out / "panoptic" / ".part.a.png").write_bytes(b"torn")
     assert command("predict", run_dir, photographs, out).code == 2
     code, said, _ = command("predict", run_dir, photographs, out, "--resume")
     assert (code, said) == (0, f"3 images segmented (2 of them before): {out}\n")
@@ -324,6 +324,6 @@ def test_a_full_disk(
     assert sentence.endswith(".npz: File too large")
     assert not (out / "panoptic.json").exists()
     assert not list(out.rglob("*.npz"))
-    assert not list(out.rglob(".*.unfinished"))
+    assert not list(out.rglob(".part*"))
     assert command("predict", run_dir, photographs, out, "--write=panoptic,raw", "--resume").code == 0
     assert len(contents(out)) == 8

@@ -22,6 +22,7 @@ import seamseg.cli.train
 import seamseg.engine.record
 from seamseg.config import load_experiment, parse_experiment
 from seamseg.export.model_folder import load_model_file
+from seamseg.io.files import is_part
 from seamseg.runtime.checkpoint import load_checkpoint
 from seamseg.runtime.finite import nonfinite_tensors
 from seamseg.runtime.log import read_metrics
@@ -258,7 +259,7 @@ def test_the_first_start_and_every_other_by_one_command(
 ) -> None:
     arguments = ("train", config, "--run-dir", tmp_path / "run", "--auto-resume")
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / ".config.yaml.x.part").write_text("of a process that was killed at once")
+    (tmp_path / "run" / ".part-0.config.yaml").write_text("of a process that was killed at once")
     assert command(*arguments).code == 0
     assert same_model(tmp_path / "run", run_dir)
     ended = command(*arguments)
@@ -294,7 +295,7 @@ def test_a_damaged_checkpoint_is_named_and_the_previous_one_used(
     run = stopped_run(command, config, tmp_path / "run", monkeypatch)
     damaged = run / "checkpoint-00000002.pt"
     damaged.write_bytes(damaged.read_bytes()[:-100])
-    (run / ".checkpoint-00000003.pt.x.part").write_bytes(b"of a process that was killed")
+    (run / ".part-0.checkpoint-00000003.pt").write_bytes(b"of a process that was killed")
     ended = command("train", config, "--run-dir", run, "--resume")
     assert ended.code == 0
     assert f"the checkpoint {damaged} is damaged" in ended.err
@@ -337,7 +338,7 @@ def test_a_full_disk_ends_with_a_sentence_and_keeps_the_last_checkpoint(
     said = ended.err.splitlines()[-1]
     assert "checkpoint-00000002.pt cannot be written (File too large); the last good checkpoint is checkpoint-0" in said
     for folder in (run, tmp_path / "stopped"):
-        assert not [path.name for path in folder.iterdir() if path.name.endswith(".part")]
+        assert not [path.name for path in folder.iterdir() if is_part(path)]
         changed = ["training.validate_every=0"] if folder == run else []
         assert command("train", config, *changed, "--run-dir", folder, "--resume").code == 0
         assert same_model(folder, run_dir)

@@ -78,7 +78,7 @@ def test_an_interrupted_job_goes_on(source: Path, tmp_path: Path) -> None:
 
 
 def journal_of(job: Job[Any]) -> Path:
-    return job.result.with_name(f".{job.result.name}.unfinished")
+    return job.result.with_name(f".{job.result.name}.journal")
 
 
 @pytest.mark.parametrize("damage", ["torn", "garbage", "file gone", "file cut", "source changed"])
@@ -196,7 +196,7 @@ def test_a_killed_conversion_never_looks_complete(tmp_path: Path) -> None:
     for out in ("out", "whole"):
         run_job(semantic(source, tmp_path / out))
     found, expected = contents(tmp_path / "out"), contents(tmp_path / "whole")
-    assert {name for name in found if "unfinished" not in name} == set(expected)
+    assert {name for name in found if ".journal" not in name} == set(expected)
     assert all(found[name] == expected[name] for name in expected)
 
 

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.io.files import atomic_write, expand_home, is_part, remove_parts, write_text
+from seamseg.io.files import (
+    atomic_write,
+    atomic_write_unsynced,
+    expand_home,
+    is_part,
+    part_path,
+    remove_parts,
+    write_text,
+)
 
 
 def names(folder: Path) -> set[str]:
@@ -88,16 +96,40 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
 def test_what_a_killed_process_leaves_is_known_and_removed(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "x")
     (tmp_path / ".hidden").write_text("mine")
-    (tmp_path / "b.part").write_text("mine")
+    (tmp_path / "part.b").write_text("mine")
 
     def look(temporary: Path) -> None:
         assert is_part(temporary)
-        (tmp_path / f".{temporary.name.lstrip('.')}x.part").write_text("of another, who was killed")
+        (tmp_path / temporary.name.replace("-", "-0")).write_text("of another, who was killed")
 
     atomic_write(tmp_path / "a.txt", look)
     assert len(names(tmp_path)) == 4
     remove_parts(tmp_path)
-    assert names(tmp_path) == {"a.txt", ".hidden", "b.part"}
+    assert names(tmp_path) == {"a.txt", ".hidden", "part.b"}
+
+
+@pytest.mark.parametrize(
+    "name", ["a.mp4", "a-b.c", "漢" * 80 + ".mp4", "x" * 255], ids=["plain", "hyphen", "wide", "longest"]
+)
+def test_part_path_is_recognized_and_fits(tmp_path: Path, name: str) -> None:
+    path, other = tmp_path / name, tmp_path / f"x.{name[1:]}"
+    assert part_path(path) == part_path(path)
+    assert part_path(path, unique=True) != part_path(path, unique=True)
+    for part in (part_path(path), part_path(path, unique=True)):
+        assert part.parent == tmp_path
+        assert len(os.fsencode(part.name)) <= 255
+        assert len(name) > 10 or part.suffix == path.suffix
+        assert (is_part(part), is_part(part, of=path), is_part(part, of=other)) == (True, True, False)
+    assert not is_part(path)
+    for write in (atomic_write, atomic_write_unsynced):
+        write(path, lambda temporary: temporary.write_text("x") and None)
+        assert names(tmp_path) == {name}
+
+
+def test_unsynced_write_replaces_what_a_killed_process_left(tmp_path: Path) -> None:
+    part_path(tmp_path / "a.txt").write_text("torn")
+    atomic_write_unsynced(tmp_path / "a.txt", lambda temporary: temporary.write_text("x"))
+    assert names(tmp_path) == {"a.txt"}
 
 
 def test_a_tilde_is_the_home_folder_only_at_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,16 +139,16 @@ def test_what_a_killed_process_left_goes_with_the_next_one(tmp_path: Path) -> No
 
 
 def test_what_others_left_is_left_to_them(tmp_path: Path) -> None:
-    others = {".other.x.part", ".out.v2.x.part", ".out.fresh.part", ".out.json.y.part", ".out.file.part"}
-    for name in (".other.x.part", ".out.v2.x.part"):
+    others = {".part-0.other", ".part-0.out.v2", ".part-1.out", ".part-2.out.json", ".part-3.out"}
+    for name in (".part-0.other", ".part-0.out.v2"):
         (tmp_path / name / "new").mkdir(parents=True)
         (tmp_path / name / "old").mkdir()
-    (tmp_path / ".out.fresh.part").mkdir()  # of one who is about to lock it
-    (tmp_path / ".out.json.y.part").write_text("file")
-    (tmp_path / ".out.file.part").write_text("file")
+    (tmp_path / ".part-1.out").mkdir()  # of one who is about to lock it
+    (tmp_path / ".part-2.out.json").write_text("file")
+    (tmp_path / ".part-3.out").write_text("file")
     atomic_directory(tmp_path / "out", writer("new"), None)
     assert {path.name for path in tmp_path.iterdir()} == {"out"} | others
-    assert (tmp_path / ".out.v2.x.part" / "old").is_dir()
+    assert (tmp_path / ".part-0.out.v2" / "old").is_dir()
 
 
 @pytest.mark.parametrize("target", ["old", "out"])
@@ -180,7 +180,7 @@ def test_a_path_that_leads_through_the_folder_itself(tmp_path: Path) -> None:
 
 
 def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / ".out.x.part" / "new").mkdir(parents=True)
+    (tmp_path / ".part-0.out" / "new").mkdir(parents=True)
 
     def refuse(descriptor: int, how: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
@@ -188,20 +188,20 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(fcntl, "flock", refuse)
     atomic_directory(tmp_path / "out", writer("new"), None)
     assert tree(tmp_path / "out") == dict.fromkeys(NAMES, "new")
-    assert (tmp_path / ".out.x.part").is_dir(), "whether somebody is writing it cannot be told"
+    assert (tmp_path / ".part-0.out").is_dir(), "whether somebody is writing it cannot be told"
 
 
 def test_what_another_process_is_writing_is_left_to_it(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with start_writer(out) as busy:
         atomic_directory(out, writer("new"), None)
-        assert [path.read_text() for path in tmp_path.glob(".out.*/new/a.txt")] == ["half"]
+        assert [path.read_text() for path in tmp_path.glob(".part-*.out/new/a.txt")] == ["half"]
         busy.kill()
     assert tree(out) == dict.fromkeys(NAMES, "new")
 
 
 def test_an_old_folder_comes_back_if_its_replacement_was_killed(tmp_path: Path) -> None:
-    out, left = tmp_path / "out", tmp_path / ".out.x.part"
+    out, left = tmp_path / "out", tmp_path / ".part-0.out"
     atomic_directory(out, writer("old"), None)
     (left / "new").mkdir(parents=True)
     out.replace(left / "old")  # killed between the two renames
