@@ -16,8 +16,8 @@ from seamseg.data.annotation import Annotation
 from seamseg.data.formats.coco_json import ClassTable
 from seamseg.data.formats.coco_writer import SegmentMeasures, distinct_values, measure_segments
 from seamseg.data.image_header import JPEG
-from seamseg.data.image_size import has_swapped_size, image_size, size_beside, size_text
-from seamseg.data.images import BrokenImageError, decode, read_bytes, uses_twelve_bits
+from seamseg.data.image_size import has_swapped_size, image_size, size_beside
+from seamseg.data.images import BrokenImageError, decode, read_bytes, size_text, uses_twelve_bits
 from seamseg.data.json_fields import field, flag_field, short_text
 from seamseg.data.png import MAX_SEGMENT_ID, read_panoptic_png
 from seamseg.structures import VOID, Size

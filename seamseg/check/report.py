@@ -15,7 +15,7 @@ from seamseg.check.findings import Findings
 from seamseg.check.split import ImageTask, SplitEntries
 from seamseg.check.statistics import Statistics
 from seamseg.data.annotation import Annotation
-from seamseg.data.image_size import read_sized_image
+from seamseg.data.images import read_image
 from seamseg.structures import VOID, PanopticSegmentation
 from seamseg.visualization.annotation_sheet import AnnotatedPicture, annotation_sheet
 from seamseg.visualization.images import Picture
@@ -136,7 +136,7 @@ def choose_images(classes: Sequence[NDArray[np.bool_]], number: int) -> list[int
 
 
 def _photograph(shown: Shown) -> Picture:
-    return read_sized_image(shown.task.photograph, shown.task.size, "the annotation")
+    return read_image(shown.task.photograph, "stored", shown.task.size, "the annotation says")
 
 
 def _segmentation(shown: Shown) -> PanopticSegmentation:

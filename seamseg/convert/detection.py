@@ -24,7 +24,7 @@ from seamseg.convert.job import Job
 from seamseg.convert.panoptic_target import PanopticTarget
 from seamseg.convert.segmentation import Segmentation, color_ids
 from seamseg.data.formats.coco_writer import distinct_values
-from seamseg.data.image_size import check_size, size_text
+from seamseg.data.images import check_size, size_text
 from seamseg.data.json_fields import flag_field
 from seamseg.data.png import UNLABELED, color_text, read_label_map
 from seamseg.io.journal import ItemOutput

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from seamseg.convert.segmentation import Segmentation
-from seamseg.data.image_size import check_size, size_beside, size_text
+from seamseg.data.image_size import size_beside
+from seamseg.data.images import check_size, size_text
 from seamseg.data.png import write_panoptic_png
 from seamseg.io.files import atomic_write_unsynced
 from seamseg.io.journal import ItemOutput

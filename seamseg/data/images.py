@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -63,21 +63,59 @@ class BrokenImageError(ValueError):
         return f"{self.path} {self.reason}"
 
 
-def read_image(path: Path, upright: bool = False) -> NDArray[np.uint8]:
-    """Reads a photograph as H×W×3 uint8, red first.
+Orientation = Literal["stored", "upright"]
+"""Pixels as they are stored, which most annotations refer to, or turned by the EXIF orientation, as people see them."""
 
-    Grey images are repeated over the channels, CMYK becomes RGB, transparency is dropped, 16 bits become 8.
+
+def read_image(
+    path: Path, orientation: Orientation = "stored", size: Size | None = None, stated_by: str = ""
+) -> NDArray[np.uint8]:
+    """Read an image as H×W×3 uint8 RGB.
+
+    Gray images are repeated over the channels, CMYK becomes RGB, transparency is dropped, 16 bits become 8.
 
     Args:
-        path: of the file.
-        upright: turn the image as its EXIF orientation says, which is how people see it. Otherwise the pixels come as
-            they are stored, which is what most annotations refer to.
+        path: Path of the image.
+        orientation: How to turn the pixels.
+        size: Expected height and width; the other orientation is used if only that one fits. None accepts any size.
+        stated_by: Subject and verb for the error about another size, such as ``"a.json says"``.
 
     Raises:
-        BrokenImageError: the file is missing, truncated, too large or not an image.
+        BrokenImageError: The file is missing, truncated, too large or not an image.
+        ValueError: The image has another size.
     """
-    pixels = decode_file(path, cv2.IMREAD_COLOR | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION))
+    pixels = _read_oriented(path, orientation)
+    if size is not None:
+        if pixels.shape[:2] != size and pixels.shape[1::-1] == size:
+            pixels = _read_oriented(path, "stored" if orientation == "upright" else "upright")
+        check_size(path, pixels.shape, size, f"{stated_by} {size_text(size)}")
+    return pixels
+
+
+def _read_oriented(path: Path, orientation: Orientation) -> NDArray[np.uint8]:
+    pixels = decode_file(path, cv2.IMREAD_COLOR | (0 if orientation == "upright" else cv2.IMREAD_IGNORE_ORIENTATION))
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def check_size(path: Path, shape: tuple[int, ...], size: Size, expected: str) -> None:
+    """Check that an image has the expected size.
+
+    Args:
+        path: Path of the image, for the error.
+        shape: Shape of its pixels; the first two numbers are height and width.
+        size: Expected height and width.
+        expected: End of the error message, which says what is expected and why.
+
+    Raises:
+        ValueError: The sizes differ.
+    """
+    if tuple(shape[:2]) != tuple(size):
+        raise ValueError(f"{path} is {size_text(shape)} (height×width), but {expected}")
+
+
+def size_text(size: tuple[int, ...]) -> str:
+    """Return ``height×width`` for messages."""
+    return f"{size[0]}×{size[1]}"
 
 
 def decode_file(path: Path, flags: int) -> NDArray[Any]:

@@ -53,7 +53,7 @@ def read_photograph(path: Path) -> NDArray[np.uint8]:
     if height * width > MOST_PIXELS:
         reason = f"is {height}×{width} (height×width): photographs of up to {MOST_PIXELS:,} pixels are segmented"
         raise BrokenImageError(path, f"{reason}; make it smaller, or cut it in pieces")
-    return read_image(path, upright=True)
+    return read_image(path, "upright")
 
 
 def find_photographs(

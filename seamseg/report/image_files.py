@@ -14,8 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.images import BrokenImageError
-from seamseg.report.images import read_photograph
+from seamseg.data.images import BrokenImageError, read_image
 from seamseg.report.material import ReportImage
 from seamseg.report.segments import as_segmentation, mean_object_score, side_record
 from seamseg.report.verdicts import ImageVerdicts, SideVerdicts, Verdict, judge_segments
@@ -202,7 +201,8 @@ class ImageWriter:
 def _pixels(image: ReportImage, size: Size) -> tuple[Picture, str | None]:
     """The photograph; if it cannot be read, grey, and the reason."""
     try:
-        return read_photograph(image.photograph, size, f"its prediction {image.predicted.png}"), None
+        # Turned as `seamseg predict` turns it; other programs may have predicted from the pixels as they are stored.
+        return read_image(image.photograph, "upright", size, f"its prediction {image.predicted.png} is"), None
     except BrokenImageError as error:
         return np.full((*size, 3), _GREY, np.uint8), error.reason
 

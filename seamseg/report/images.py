@@ -8,14 +8,9 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from seamseg.data.formats.coco_files import image_folders
-from seamseg.data.image_size import check_size, size_text
-from seamseg.data.images import read_image
 from seamseg.data.input_folder import IMAGE_SUFFIXES, search_folder
-from seamseg.structures import ImageId, Size
+from seamseg.structures import ImageId
 
 _REMEDY = "name the folder of the photographs with --images"
 
@@ -101,25 +96,6 @@ def _missing(names: Sequence[str], num_images: int, folder: Path) -> str:
             "`ffmpeg -i FILM FOLDER/%06d.jpg` writes"
         )
     return f"none of {num_images} photographs is in {folder}, such as {names[0]}; {_REMEDY}"
-
-
-def read_photograph(path: Path, size: Size, stated_by: str) -> NDArray[np.uint8]:
-    """H×W×3 uint8 RGB, as people see it (so ``seamseg predict`` segments it), or as it is stored if only that fits.
-
-    Args:
-        path: of the file.
-        size: height and width of its segmentation.
-        stated_by: what has that size, for the error.
-
-    Raises:
-        BrokenImageError: it cannot be decoded.
-        ValueError: it has another size.
-    """
-    pixels = read_image(path, upright=True)
-    if pixels.shape[:2] != size and pixels.shape[1::-1] == size:
-        pixels = read_image(path)
-    check_size(path, pixels.shape, size, f"{stated_by} is {size_text(size)}")
-    return pixels
 
 
 def _photographs_by_stem(folder: Path) -> dict[str, list[PurePosixPath]]:

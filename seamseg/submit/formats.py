@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.data.formats.coco_writer import distinct_values
-from seamseg.data.image_size import check_size, size_text
-from seamseg.data.images import read_bytes
+from seamseg.data.images import check_size, read_bytes, size_text
 from seamseg.data.png import read_panoptic_png
 from seamseg.submit.selection import SubmittedImage
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from seamseg.data.formats.coco_json import ListedSegments, images_by_id
-from seamseg.data.image_size import size_text
-from seamseg.data.images import find_images
+from seamseg.data.images import find_images, size_text
 from seamseg.data.input_folder import left_out_sentence
 from seamseg.data.json_fields import field, load_object
 from seamseg.structures import ImageId, Size

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from seamseg.data.images import BrokenImageError, decode, find_images, has_twelve_bits, read_image
+from seamseg.data.images import BrokenImageError, Orientation, decode, find_images, has_twelve_bits, read_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, size=(24, 31, 3), dtype=np.uint8)
 
@@ -64,15 +64,15 @@ def test_truncated_files_are_errors_that_name_the_file(
 
 
 @pytest.mark.parametrize("progressive", [0, 1])
-@pytest.mark.parametrize("upright", [True, False])
+@pytest.mark.parametrize("orientation", ["stored", "upright"])
 def test_a_jpeg_damaged_in_the_middle_is_an_error_that_names_the_file(
-    tmp_path: Path, progressive: int, upright: bool, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, progressive: int, orientation: Orientation, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data = cv2.imencode(".jpg", np.tile(PIXELS, (4, 4, 1)), [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])[1].tobytes()
     file = tmp_path / "damaged.jpg"
     file.write_bytes(data[: len(data) // 2] + data[len(data) // 2 + 300 :])
     with pytest.raises(BrokenImageError, match=r"damaged\.jpg is damaged: ."):
-        read_image(file, upright)
+        read_image(file, orientation)
     assert capfd.readouterr().err == ""
 
 

@@ -30,7 +30,7 @@ def written(folder: Path, name: str) -> tuple[Path, OddImage]:
 @pytest.mark.parametrize("name", SOUND)
 def test_what_is_read(tmp_path: Path, name: str) -> None:
     path, odd = written(tmp_path, name)
-    pixels = read_image(path, upright=True)
+    pixels = read_image(path, "upright")
     assert odd.expected is not None
     assert pixels.shape == odd.expected.shape
     assert abs(pixels.astype(int) - odd.expected).mean() <= odd.tolerance

@@ -64,7 +64,7 @@ def _fault(name: str, read: Callable[[], object], folder: Path) -> str:
 
 def _readers_of_image(path: Path, sets: Sets) -> Iterator[Reader]:
     yield "read_image", lambda: read_image(path)
-    yield "read_image upright", lambda: read_image(path, upright=True)
+    yield "read_image upright", lambda: read_image(path, "upright")
     yield "image_size", lambda: image_size(path)
     yield "size_beside", lambda: size_beside(path, (56, 40))
     for factor in REDUCED:

@@ -14,7 +14,8 @@ from seamseg.data.annotation import Annotation, compact
 from seamseg.data.formats.coco_files import choose_folder, find_split, image_folders, png_folders
 from seamseg.data.formats.coco_json import ImageRecord, read_index
 from seamseg.data.formats.split_names import first_images
-from seamseg.data.image_size import check_size, has_swapped_size, read_sized_image, size_text
+from seamseg.data.image_size import has_swapped_size
+from seamseg.data.images import check_size, read_image, size_text
 from seamseg.data.png import read_panoptic_png
 from seamseg.ops.id_maps import lookup_ids
 from seamseg.structures import VOID, Categories, ImageId, Size
@@ -68,7 +69,7 @@ class PanopticSplit:
         return self.png_folder / self.records[index].png_file
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
-        return read_sized_image(self.image_path(index), self._file_size(index), str(self.annotation_file))
+        return read_image(self.image_path(index), "stored", self._file_size(index), f"{self.annotation_file} says")
 
     def read_annotation(self, index: int) -> Annotation:
         record, path = self.records[index], self.annotation_path(index)

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from seamseg.data.annotation import Annotation, compact
 from seamseg.data.formats.coco_json import check_both_kinds
 from seamseg.data.formats.split_names import choose_split, first_images
-from seamseg.data.image_size import check_size, read_sized_image, size_text
-from seamseg.data.images import BrokenImageError, decode_file
+from seamseg.data.images import BrokenImageError, check_size, decode_file, read_image, size_text
 from seamseg.data.input_folder import existing_suffix, is_leftover
 from seamseg.data.json_fields import checked_file_name, field, short_text
 from seamseg.structures import VOID, Categories, Category, Size
@@ -189,7 +188,7 @@ class Seamseg2019Dataset:
         return existing_suffix(self.root / "msk" / f"{self.image_id(index)}.png")
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
-        return read_sized_image(self.image_path(index), self.records[index].size, str(self.metadata_file))
+        return read_image(self.image_path(index), "stored", self.records[index].size, f"{self.metadata_file} says")
 
     def read_annotation(self, index: int) -> Annotation:
         record, path = self.records[index], self.annotation_path(index)

@@ -16,8 +16,8 @@ from seamseg.data.formats.coco_files import choose_folder
 from seamseg.data.formats.coco_json import read_index
 from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.formats.split_names import choose_split, first_images
-from seamseg.data.image_size import check_size, png_size, read_sized_image, size_text
-from seamseg.data.images import BrokenImageError, decode_file
+from seamseg.data.image_size import png_size
+from seamseg.data.images import BrokenImageError, check_size, decode_file, read_image, size_text
 from seamseg.data.input_folder import existing_suffix, is_leftover, subfolders
 from seamseg.data.json_fields import check_file_names
 from seamseg.data.labels.vistas import categories_of, class_table, read_labels
@@ -69,7 +69,7 @@ class VistasInstances:
         return existing_suffix(self.instance_folder / f"{self.names[index]}.png")
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
-        return read_sized_image(self.image_path(index), self.sizes[index], str(self.annotation_path(index)))
+        return read_image(self.image_path(index), "stored", self.sizes[index], f"{self.annotation_path(index)} says")
 
     def read_annotation(self, index: int) -> Annotation:
         path = self.annotation_path(index)
