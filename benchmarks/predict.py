@@ -27,7 +27,8 @@ from seamseg.predict import Predictor
 from seamseg.predict.folder_run import predict_photographs
 from seamseg.predict.images import find_photographs
 from seamseg.predict.outputs import OUTPUT_KINDS, OutputKind
-from seamseg.predict.results_folder import Job, ResultsFolder
+from seamseg.predict.pipeline import PredictionJob
+from seamseg.predict.results_folder import ResultsFolder
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import Process, choose_device
 from seamseg.scenes import SCENE_CATEGORIES
@@ -124,7 +125,7 @@ def whole_command(predictor: Predictor, images: Path, folder: Path, kinds: tuple
             start = time.perf_counter()
             photographs = find_photographs(images, Path(out))
             results = ResultsFolder(Path(out), kinds, SCENE_CATEGORIES, "")
-            job = Job(predictor, results, "new", {"by": "bench"})
+            job = PredictionJob(predictor, results, "new", {"by": "bench"})
             predict_photographs(job, photographs, Process(0, 1, predictor.device))
             return 1000 * (time.perf_counter() - start) / len(photographs)
 

@@ -15,7 +15,8 @@ from seamseg.predict import Predictor
 from seamseg.predict.folder_run import predict_photographs
 from seamseg.predict.images import find_photographs
 from seamseg.predict.outputs import OUTPUT_KINDS
-from seamseg.predict.results_folder import Job, ResultsFolder
+from seamseg.predict.pipeline import PredictionJob
+from seamseg.predict.results_folder import ResultsFolder
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import Process
 from seamseg.scenes import SCENE_CATEGORIES, write_scenes
@@ -50,7 +51,7 @@ def peak_megabytes(scenes: list[Path], number: int) -> float:
             (images / f"{copy:05}.jpg").symlink_to(scenes[copy % len(scenes)])
         predictor = small_predictor()
         results = ResultsFolder(out, OUTPUT_KINDS, SCENE_CATEGORIES, "")
-        job = Job(predictor, results, "new", {})
+        job = PredictionJob(predictor, results, "new", {})
         outcome = predict_photographs(job, find_photographs(images, out), Process(0, 1, predictor.device))
     assert outcome.num_segmented == number, outcome
     return high_water_mark()

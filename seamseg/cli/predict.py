@@ -15,10 +15,11 @@ from seamseg.builders import PredictionOptions, build_predictor, load_model
 from seamseg.cli.output import UNREADABLE, counted
 from seamseg.data.images import TWELVE_BITS
 from seamseg.predict import Predictor
-from seamseg.predict.folder_run import Outcome, fingerprint, predict_photographs
+from seamseg.predict.folder_run import FolderOutcome, predict_photographs
 from seamseg.predict.images import find_photographs, image_folder
 from seamseg.predict.outputs import OUTPUT_KINDS, OutputKind
-from seamseg.predict.results_folder import ERRORS_FILE, Job, Mode, ResultsFolder
+from seamseg.predict.pipeline import PredictionJob, fingerprint
+from seamseg.predict.results_folder import ERRORS_FILE, Mode, ResultsFolder
 from seamseg.predict.video_file import Video, is_video
 from seamseg.predict.video_run import predict_video
 from seamseg.runtime.allocator import keep_freed_memory
@@ -139,7 +140,7 @@ def run(options: argparse.Namespace) -> int:
         folder = results_folder(options, predictor, model.categories, process, video)
         info = {"description": f"made by seamseg {__version__} predict"} | as_info(options)
         info["image_folder"] = str(image_folder(options.images, [one.path for one in photographs]))
-        job = Job(predictor, folder, mode(options), info, options.batch_size)
+        job = PredictionJob(predictor, folder, mode(options), info, options.batch_size)
         if video is not None:
             return film(job, video, process, options.out)
         outcome = predict_photographs(job, photographs, process)
@@ -156,7 +157,7 @@ def results_folder(
     return ResultsFolder(options.out, options.write, categories, word, process.rank)
 
 
-def film(job: Job, video: Video, process: Process, out: Path) -> int:
+def film(job: PredictionJob, video: Video, process: Process, out: Path) -> int:
     """Segments a film."""
     if process.world_size > 1:
         raise ValueError("a film is segmented by one process; leave out torchrun")
@@ -169,7 +170,7 @@ def film(job: Job, video: Video, process: Process, out: Path) -> int:
     return UNREADABLE
 
 
-def report(outcome: Outcome, out: Path, left_out: list[str]) -> None:
+def report(outcome: FolderOutcome, out: Path, left_out: list[str]) -> None:
     """Says what was done and what was left out."""
     for sentence in left_out:
         print(sentence, file=sys.stderr)

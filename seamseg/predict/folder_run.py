@@ -1,73 +1,26 @@
-"""What the results of a run depend on beside its images, in one word."""
+"""A run on many photographs: each process segments its share, and the first one joins the results."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from seamseg.data.images import BrokenImageError, has_twelve_bits
 from seamseg.io.journal import ItemOutput
 from seamseg.io.progress import progress_bar
 from seamseg.ops.collectives import gather_objects
-from seamseg.predict.images import Photograph
-from seamseg.predict.outputs import OutputKind, OutputWriter
-from seamseg.predict.pipeline import Predicted, overlapped
-from seamseg.predict.predictor import Predictor
-from seamseg.predict.results_folder import Job
+from seamseg.predict.images import Photograph, read_within_limit
+from seamseg.predict.outputs import OutputWriter
+from seamseg.predict.pipeline import Predicted, PredictionJob, overlapped
 from seamseg.runtime.distributed import Process, from_first
-from seamseg.structures import Categories, Unreadable
-
-_END = 1 << 20  # bytes
-_VERSION = 1  # to be raised when outputs are written differently, so that no old folder is gone on with
-
-
-def fingerprint(
-    predictor: Predictor, categories: Categories, kinds: Sequence[OutputKind], film: Path | None = None
-) -> str:
-    """The same for the same weights, classes, thresholds, sizes, augmentation, precision and kinds of output.
-
-    Args:
-        predictor: what is asked.
-        categories: of its network.
-        kinds: of output.
-        film: that is segmented, wherever it lies; None stands for photographs, whichever they are.
-    """
-    selector, transform = predictor.network.roi_heads.selector, predictor.transform
-    told = [
-        _VERSION,
-        sorted(kinds),
-        categories.to_list(),
-        repr(predictor.fusion),
-        repr(predictor.augmentation),
-        predictor.precision,
-        [selector.nms_threshold, selector.score_threshold, selector.max_predictions],
-        [transform.shortest_side, transform.longest_side],
-        [transform.normalize.mean.tolist(), transform.normalize.std.tolist()],
-        None if film is None else _ends(film),
-    ]
-    digest = hashlib.sha256(json.dumps(told).encode())
-    for name, tensor in sorted(predictor.network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def _ends(film: Path) -> list[str | int]:
-    """Size, and sum of beginning and end: enough to tell films apart, and soon read."""
-    size = film.stat().st_size
-    with film.open("rb") as file:
-        beginning = file.read(_END)
-        file.seek(max(0, size - _END))
-        return [size, hashlib.sha256(beginning + file.read(_END)).hexdigest()]
+from seamseg.structures import Unreadable
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FolderOutcome:
     """How a run went; the same on every rank.
 
     Attributes:
@@ -83,7 +36,7 @@ class Outcome:
     dark: tuple[str, ...]
 
 
-def predict_photographs(job: Job, photographs: Sequence[Photograph], process: Process) -> Outcome:
+def predict_photographs(job: PredictionJob, photographs: Sequence[Photograph], process: Process) -> FolderOutcome:
     """Segments what is not segmented yet, each rank its share; rank 0 joins the results.
 
     Args:
@@ -109,11 +62,11 @@ def predict_photographs(job: Job, photographs: Sequence[Photograph], process: Pr
             folder.finish(segmented, list(unreadable.values()), job.info)
     finally:
         folder.close()
-    return Outcome(len(photographs) - len(unreadable), len(done), tuple(unreadable.values()), tuple(all_dark))
+    return FolderOutcome(len(photographs) - len(unreadable), len(done), tuple(unreadable.values()), tuple(all_dark))
 
 
 def _predict_share(
-    job: Job, photographs: Sequence[Photograph], done: set[str], process: Process
+    job: PredictionJob, photographs: Sequence[Photograph], done: set[str], process: Process
 ) -> tuple[dict[str, Unreadable], list[str]]:
     """Of this rank, by the names of their results, the images that cannot be read; and the names of dark images."""
     share = [one for one in photographs if one.name not in done][process.rank :: process.world_size]
@@ -125,13 +78,17 @@ def _predict_share(
     def leave_out(image: Photograph, error: BrokenImageError) -> None:
         broken[image.name] = Unreadable(image.file_name, str(error))
 
+    def read(image: Photograph) -> NDArray[np.uint8]:
+        pixels = read_within_limit(image.path)
+        if has_twelve_bits(image.path, pixels):
+            dark.append(image.file_name)
+        return pixels
+
     def write(found: Predicted[Photograph]) -> tuple[Photograph, ItemOutput]:
-        if has_twelve_bits(found.source.path, found.picture):
-            dark.append(found.source.file_name)
         return found.source, writer.write(found.source, found.picture, found.prediction)
 
     with progress_bar("predicting", kept + len(share), kept, shown=process.is_first) as advance:
-        results = overlapped(job.predictor, share, write, leave_out, job.batch_size)
+        results = overlapped(job, share, read, write, leave_out)
         for number, (image, written) in enumerate(results, start=kept + 1):
             job.folder.note(image, written)
             advance(number + len(broken), image.path.name)

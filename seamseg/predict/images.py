@@ -16,7 +16,7 @@ from seamseg.data.input_folder import left_out_sentence, relative_name, unique_s
 from seamseg.data.json_fields import check_file_names
 
 MOST_PIXELS = 1 << 27
-"""Of a photograph in a file: ids, scores and the painted picture take 44 bytes of memory for each."""
+"""Maximum number of pixels of a photograph; ids, scores and overlay take 44 bytes of memory per pixel."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,12 @@ class Photograph:
         """What its results are made from."""
         return (self.path,)
 
-    def read(self) -> NDArray[np.uint8]:
-        """H×W×3 RGB; as :func:`read_photograph`."""
-        return read_photograph(self.path)
 
-
-def read_photograph(path: Path) -> NDArray[np.uint8]:
-    """H×W×3 RGB, turned as its EXIF orientation says: so people, and most programs, see it.
+def read_within_limit(path: Path) -> NDArray[np.uint8]:
+    """Read an image to segment, turned by its EXIF orientation, as H×W×3 uint8 RGB.
 
     Raises:
-        BrokenImageError: the file cannot be read, or the photograph is too large.
+        BrokenImageError: The file cannot be read, or has more than :data:`MOST_PIXELS` pixels.
     """
     height, width = image_size(path)
     if height * width > MOST_PIXELS:

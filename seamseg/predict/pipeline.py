@@ -1,42 +1,105 @@
-"""Reading, the network and writing, each while the others are at work."""
+"""The stages of a run: an image is read, segmented and written while others are in the other stages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from seamseg.data.images import BrokenImageError
 from seamseg.io.workers import available_cores, ordered_map
+from seamseg.predict.outputs import OutputKind
 from seamseg.predict.predictor import Prediction, Predictor, Prepared
+from seamseg.predict.results_folder import Mode, ResultsFolder
+from seamseg.structures import Categories
 
 MOST_THREADS = 8
-"""Readers, and writers: with more of either, Python's own work is what they wait for."""
+"""Maximum number of reading threads, and of writing threads; more would only wait for the interpreter."""
 
+_END = 1 << 20  # bytes
+_VERSION = 1  # increase when outputs are written differently, so that older folders are not resumed
 
-class Image(Protocol):
-    """Something to segment."""
-
-    def read(self) -> NDArray[np.uint8]:
-        """H×W×3 RGB; raises a BrokenImageError."""
-
-
-ImageT = TypeVar("ImageT", bound=Image)
+ImageT = TypeVar("ImageT")
 Written = TypeVar("Written")
 
 
 @dataclass(frozen=True)
-class Predicted(Generic[ImageT]):
-    """An image and what is in it.
+class PredictionJob:
+    """Settings of one process of a run.
 
     Attributes:
-        source: where it comes from.
-        picture: H×W×3 uint8 RGB.
-        prediction: at its size.
+        predictor: Predictor on the device of this process.
+        folder: Folder of the results.
+        mode: How to treat a folder that is not empty.
+        info: Entries of ``info`` in ``panoptic.json``.
+        batch_size: Maximum number of images in one batch of the network.
+    """
+
+    predictor: Predictor
+    folder: ResultsFolder
+    mode: Mode
+    info: Mapping[str, Any]
+    batch_size: int = 1
+
+
+def fingerprint(
+    predictor: Predictor, categories: Categories, kinds: Sequence[OutputKind], film: Path | None = None
+) -> str:
+    """Return a digest of everything that the results of a run depend on, apart from its photographs.
+
+    It covers weights, classes, thresholds, sizes, augmentation, precision and kinds of output.
+
+    Args:
+        predictor: Predictor of the run.
+        categories: Categories of its network.
+        kinds: Kinds of output.
+        film: Film that is segmented, identified by its content; None for photographs.
+    """
+    selector, transform = predictor.network.roi_heads.selector, predictor.transform
+    told = [
+        _VERSION,
+        sorted(kinds),
+        categories.to_list(),
+        repr(predictor.fusion),
+        repr(predictor.augmentation),
+        predictor.precision,
+        [selector.nms_threshold, selector.score_threshold, selector.max_predictions],
+        [transform.shortest_side, transform.longest_side],
+        [transform.normalize.mean.tolist(), transform.normalize.std.tolist()],
+        None if film is None else _ends(film),
+    ]
+    digest = hashlib.sha256(json.dumps(told).encode())
+    for name, tensor in sorted(predictor.network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _ends(film: Path) -> list[str | int]:
+    """Return the size of a file and a digest of its first and last MiB, which tell films apart and are fast to read."""
+    size = film.stat().st_size
+    with film.open("rb") as file:
+        beginning = file.read(_END)
+        file.seek(max(0, size - _END))
+        return [size, hashlib.sha256(beginning + file.read(_END)).hexdigest()]
+
+
+@dataclass(frozen=True)
+class Predicted(Generic[ImageT]):
+    """An image and its prediction.
+
+    Attributes:
+        source: Image as it was given to :func:`overlapped`.
+        picture: Pixels, H×W×3 uint8 RGB.
+        prediction: Prediction at the size of the image.
     """
 
     source: ImageT
@@ -52,47 +115,50 @@ class _Read(Generic[ImageT]):
 
 
 def overlapped(
-    predictor: Predictor,
+    job: PredictionJob,
     images: Iterable[ImageT],
+    read: Callable[[ImageT], NDArray[np.uint8]],
     write: Callable[[Predicted[ImageT]], Written],
     on_broken: Callable[[ImageT, BrokenImageError], None],
-    batch_size: int = 1,
 ) -> Iterator[Written]:
-    """Segments images and writes what was found; yields, in their order, what ``write`` returns.
+    """Read, segment and write images, and yield the results of ``write`` in the order of the images.
 
-    At most a few images for each core are in memory, however many there are.
+    Only a few images per core are in memory, however many there are.
 
     Args:
-        predictor: computes in this thread.
-        images: are read in other threads.
-        write: is called in other threads.
-        on_broken: called in this thread with an image that cannot be read; the others go on.
-        batch_size: images that the network sees at a time. Only neighbours of one size share a batch, so that no answer
-            depends on it.
+        job: Predictor, which is called in this thread, and batch size. Only consecutive images of one size share a
+            batch, so the batch size does not change the predictions.
+        images: Images to segment, in any form that ``read`` accepts.
+        read: Reads the pixels of an image, H×W×3 uint8 RGB; called in other threads.
+        write: Writes the prediction of an image; called in other threads.
+        on_broken: Called in this thread with an image that cannot be read; such images are skipped.
 
     Raises:
-        OSError, ValueError: of ``write``.
+        OSError, ValueError: Errors of ``write``.
     """
     threads = num_threads()
-    read = ordered_map(partial(_read, predictor), images, threads=threads, ahead=batch_size + threads)
-    found = _predicted(predictor, _whole(read, on_broken), batch_size)
-    return ordered_map(write, found, threads=threads, ahead=batch_size + threads)
+    ahead = job.batch_size + threads
+    prepared = ordered_map(partial(_read, job.predictor, read), images, threads=threads, ahead=ahead)
+    found = _predicted(job.predictor, _readable(prepared, on_broken), job.batch_size)
+    return ordered_map(write, found, threads=threads, ahead=ahead)
 
 
 def num_threads() -> int:
-    """Readers, and writers: one for each core."""
+    """Number of reading threads, and of writing threads: one per core, up to a limit."""
     return min(MOST_THREADS, available_cores())
 
 
-def _read(predictor: Predictor, image: ImageT) -> _Read[ImageT] | tuple[ImageT, BrokenImageError]:
+def _read(
+    predictor: Predictor, read: Callable[[ImageT], NDArray[np.uint8]], image: ImageT
+) -> _Read[ImageT] | tuple[ImageT, BrokenImageError]:
     try:
-        picture = image.read()
+        picture = read(image)
     except BrokenImageError as error:
         return image, error
     return _Read(image, picture, predictor.prepare(picture))
 
 
-def _whole(
+def _readable(
     read: Iterable[_Read[ImageT] | tuple[ImageT, BrokenImageError]],
     on_broken: Callable[[ImageT, BrokenImageError], None],
 ) -> Iterator[_Read[ImageT]]:
@@ -110,7 +176,7 @@ def _predicted(predictor: Predictor, read: Iterable[_Read[ImageT]], batch_size: 
 
 
 def _batches(read: Iterable[_Read[ImageT]], batch_size: int) -> Iterator[list[_Read[ImageT]]]:
-    """Neighbours of the same shapes, at most ``batch_size``."""
+    """Yield batches of consecutive images of the same shapes, at most ``batch_size`` in each."""
     batch: list[_Read[ImageT]] = []
     for one in read:
         if batch and one.prepared.shapes != batch[0].prepared.shapes:

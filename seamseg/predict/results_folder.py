@@ -1,4 +1,4 @@
-"""What a run of prediction is asked to do, whatever its images come from."""
+"""The folder of the results of a run: which images are done, and the JSON files about all of them."""
 
 from __future__ import annotations
 
@@ -15,28 +15,7 @@ from seamseg.data.json_fields import write_json_list, write_json_lists
 from seamseg.io.files import atomic_write, is_part, part_path, write_text
 from seamseg.io.journal import Item, ItemOutput, Journal, fingerprint_of
 from seamseg.predict.outputs import Named, OutputKind
-from seamseg.predict.predictor import Predictor
 from seamseg.structures import Categories, Unreadable
-
-
-@dataclass(frozen=True)
-class Job:
-    """Of one process.
-
-    Attributes:
-        predictor: on this process's device.
-        folder: of the results.
-        mode: what to do with a folder that is not empty.
-        info: for ``panoptic.json``.
-        batch_size: images that the network sees at a time.
-    """
-
-    predictor: Predictor
-    folder: ResultsFolder
-    mode: Mode
-    info: Mapping[str, Any]
-    batch_size: int = 1
-
 
 OVERLAY_FILE = "overlay.mp4"
 RECORDS_FOLDER = ".frames"

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, count, islice, takewhile
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,8 @@ from seamseg.io.journal import ItemOutput
 from seamseg.io.progress import progress_bar
 from seamseg.io.workers import ordered_map
 from seamseg.predict.outputs import OutputWriter
-from seamseg.predict.pipeline import Predicted, num_threads, overlapped
-from seamseg.predict.results_folder import OVERLAY_FILE, RECORDS_FOLDER, Job, remove_records
+from seamseg.predict.pipeline import Predicted, PredictionJob, num_threads, overlapped
+from seamseg.predict.results_folder import OVERLAY_FILE, RECORDS_FOLDER, remove_records
 from seamseg.predict.video_file import Video, VideoWriter
 from seamseg.structures import PanopticSegmentation
 from seamseg.visualization.images import Picture
@@ -108,9 +109,6 @@ class _Frame:
     name: FrameName
     pixels: NDArray[np.uint8]
 
-    def read(self) -> NDArray[np.uint8]:
-        return self.pixels
-
 
 @dataclass(frozen=True)
 class _Drawn:
@@ -134,7 +132,7 @@ class FilmOutcome:
     num_kept: int
 
 
-def predict_video(job: Job, video: Video) -> FilmOutcome:
+def predict_video(job: PredictionJob, video: Video) -> FilmOutcome:
     """Segments all frames of a film; the overlay is a film too, ``overlay.mp4``, the other outputs are files per frame.
 
     Args:
@@ -161,7 +159,7 @@ def predict_video(job: Job, video: Video) -> FilmOutcome:
 class _FilmRun:
     """One run on a film, whose folder is open."""
 
-    def __init__(self, job: Job, video: Video) -> None:
+    def __init__(self, job: PredictionJob, video: Video) -> None:
         self.job, self.video = job, video
         folder = job.folder
         self.records = FrameRecords(folder.path)
@@ -179,7 +177,7 @@ class _FilmRun:
         frames, num_kept = _frames(self.video), self.num_kept
         threads = num_threads()
         before = ordered_map(self._draw_again, islice(frames, num_kept), threads=threads, ahead=threads)
-        new = overlapped(self.job.predictor, frames, self._write, _broken, self.job.batch_size)
+        new = overlapped(self.job, frames, attrgetter("pixels"), self._write, _broken)
         names: list[FrameName] = []
         with ExitStack() as opened:
             advance = opened.enter_context(progress_bar("predicting", self.video.num_frames, num_kept))

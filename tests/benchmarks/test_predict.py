@@ -14,7 +14,7 @@ from benchmarks.data_sets import SPLIT, made_up
 from benchmarks.predict import rows, street_predictor
 from benchmarks.predict_memory import high_water_mark, memory_row
 from seamseg.data.images import read_image
-from seamseg.predict.folder_run import Outcome
+from seamseg.predict.folder_run import FolderOutcome
 
 
 def test_both_sides_see_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +24,7 @@ def test_both_sides_see_the_same_images(tmp_path: Path, monkeypatch: pytest.Monk
         predictor = street_predictor((64, 128), torch.device("cpu"))
     (path, *_) = sorted(images.glob("*.jpg"))
     assert predictor.prepare(read_image(path)).shapes == (torch.Size([3, 64, 128]),)
-    outcomes: list[Outcome] = []
+    outcomes: list[FolderOutcome] = []
     original = predict.predict_photographs
     monkeypatch.setattr(
         predict, "predict_photographs", lambda *given: outcomes.append(original(*given)) or outcomes[-1]

@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from seamseg.data.images import BrokenImageError
-from seamseg.predict.pipeline import MOST_THREADS, Predicted, overlapped
+from seamseg.predict.pipeline import MOST_THREADS, Predicted, PredictionJob, overlapped
 from seamseg.predict.predictor import Prediction, Prepared
-from seamseg.structures import VOID, Detections, PanopticSegmentation, SemanticLogits
+from seamseg.predict.results_folder import ResultsFolder
+from seamseg.structures import VOID, Categories, Detections, PanopticSegmentation, SemanticLogits
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,11 @@ class Picture:
     size: tuple[int, int] = (8, 8)
     broken: bool = False
 
-    def read(self) -> np.ndarray:
-        if self.broken:
-            raise BrokenImageError(Path(f"{self.number}.jpg"), "is broken")
-        return np.full((*self.size, 3), self.number % 256, np.uint8)
+
+def read(picture: Picture) -> np.ndarray:
+    if picture.broken:
+        raise BrokenImageError(Path(f"{picture.number}.jpg"), "is broken")
+    return np.full((*picture.size, 3), picture.number % 256, np.uint8)
 
 
 class StubPredictor:
@@ -59,10 +61,14 @@ def refuse(image: Picture, error: BrokenImageError) -> None:
     raise error
 
 
+def job_of(predictor: Any, batch_size: int) -> PredictionJob:
+    return PredictionJob(predictor, ResultsFolder(Path("unused"), (), Categories(()), ""), "new", {}, batch_size)
+
+
 def run(pictures: Sequence[Picture], batch_size: int = 1, **given: Any) -> tuple[list[int], list[int]]:
     stub = StubPredictor()
     write = given.pop("write", lambda found: found.source.number)
-    numbers = list(overlapped(stub, pictures, write, given.pop("on_broken", refuse), batch_size))
+    numbers = list(overlapped(job_of(stub, batch_size), pictures, read, write, given.pop("on_broken", refuse)))
     assert threading.main_thread().name not in stub.threads
     return numbers, stub.batches
 
@@ -107,15 +113,14 @@ def test_few_images_are_in_memory_however_many_there_are() -> None:
     class Counted(np.ndarray):
         pass
 
-    class Large(Picture):
-        def read(self) -> np.ndarray:
-            image = super().read().view(Counted)
-            alive[self.number] = image
-            return image
+    def counted(picture: Picture) -> np.ndarray:
+        image = read(picture).view(Counted)
+        alive[picture.number] = image
+        return image
 
-    for number, written in enumerate(
-        overlapped(StubPredictor(), (Large(n) for n in range(10_000)), lambda found: found.source.number, refuse)
-    ):
+    pictures = (Picture(number) for number in range(10_000))
+    job = job_of(StubPredictor(), 1)
+    for number, written in enumerate(overlapped(job, pictures, counted, lambda found: found.source.number, refuse)):
         assert number == written
         most = max(most, len(alive))
     assert 0 < most <= 4 * MOST_THREADS + 8
