@@ -78,7 +78,7 @@ class Description:
 
 
 @dataclass(frozen=True)
-class Segmentation:
+class NumpySegmentation:
     """One image, fused: every pixel has a segment, every segment a class.
 
     Attributes:
@@ -96,7 +96,7 @@ class Segmentation:
 
 def fuse(
     outputs: Mapping[str, NDArray[Any]], description: Description, size: tuple[int, int] | None = None
-) -> Segmentation:
+) -> NumpySegmentation:
     """Things by falling score, each on the pixels still free, then one segment per class on what is left.
 
     Args:
@@ -125,7 +125,7 @@ def fuse(
     classes = np.concatenate([[VOID], outputs["classes"][things], rest]).astype(np.int64)
     scores = np.concatenate([[0], outputs["scores"][things], np.ones(len(rest))]).astype(np.float32)
     crowd = (classes >= description.num_stuff) & (np.arange(len(classes)) > len(things))
-    return Segmentation(ids, classes, scores, crowd)
+    return NumpySegmentation(ids, classes, scores, crowd)
 
 
 def place_object(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from seamseg.algos.fusion import fuse as native_fuse
 from seamseg.export import numpy_fusion
-from seamseg.export.numpy_fusion import Description, Segmentation, fuse
+from seamseg.export.numpy_fusion import Description, NumpySegmentation, fuse
 from seamseg.structures import Detections
 
 
@@ -49,7 +49,7 @@ def outputs(found: Detections, semantics: Tensor, num_stuff: int, num_empty: int
     return {"semantics": semantics.to(torch.uint8).numpy()} | {name: part.numpy() for name, part in padded.items()}
 
 
-def check(found: Segmentation, expected: tuple[Tensor, list[int], list[float], list[bool]]) -> None:
+def check(found: NumpySegmentation, expected: tuple[Tensor, list[int], list[float], list[bool]]) -> None:
     ids, classes, scores, crowd = expected
     assert np.array_equal(found.ids, ids.numpy())
     assert found.classes.tolist() == classes
