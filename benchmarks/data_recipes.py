@@ -57,12 +57,12 @@ def plain(source: CocoPanoptic, transform: TrainTransform) -> Recipe:
     classes = [dict(zip(r.segment_ids.tolist(), r.classes.tolist(), strict=True)) for r in source.records]
 
     def read(index: int) -> Result:
-        view = transform.draw(source.sizes[index], sample_generator(SEED, SampleKey(0, index))).view
+        plan = transform.sample_plan(source.sizes[index], sample_generator(SEED, SampleKey(0, index)))
         image = Image.open(source.image_path(index)).convert("RGB")
         colors = Image.open(source.annotation_path(index)).convert("RGB")
-        image = image.resize(view.size[::-1], Image.Resampling.BILINEAR)
-        colors = colors.resize(view.size[::-1], Image.Resampling.NEAREST)
-        if view.mirrored:
+        image = image.resize(plan.size[::-1], Image.Resampling.BILINEAR)
+        colors = colors.resize(plan.size[::-1], Image.Resampling.NEAREST)
+        if plan.mirrored:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
             colors = colors.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         tensor: Tensor = functional.to_tensor(image)

@@ -13,8 +13,7 @@ from benchmarks.score_files import NUM_CLASSES, NUM_STUFF, cells
 from benchmarks.table import Row
 from benchmarks.timing import medians, timed
 from seamseg.metrics.panoptic_quality import PanopticQuality
-from seamseg.metrics.segments import Segments
-from seamseg.structures import VOID, Size
+from seamseg.structures import VOID, PanopticSegmentation, Size
 
 SIZE: Size = (1024, 2048)
 NUM_SEGMENTS = 60
@@ -40,7 +39,7 @@ def update_row(rounds: int, size: Size = SIZE, num_segments: int = NUM_SEGMENTS)
 
     def ours() -> float:
         quality = PanopticQuality(NUM_CLASSES, NUM_STUFF)
-        quality.update(Segments(prediction.ids, prediction.classes, prediction.crowd), truth)
+        quality.update(prediction, truth)
         return quality.over_all().pq
 
     def peer() -> float:
@@ -56,16 +55,16 @@ def update_row(rounds: int, size: Size = SIZE, num_segments: int = NUM_SEGMENTS)
     return Row(_SLUG, measure, found["ours"], found["peer"], "ms", must=1 / 50)
 
 
-def a_pair(size: Size, num_segments: int) -> tuple[Segments, Segments]:
+def a_pair(size: Size, num_segments: int) -> tuple[PanopticSegmentation, PanopticSegmentation]:
     """Both sides without void, which torchmetrics counts another way; stuff has one segment per class, as there."""
     generator = np.random.default_rng(0)
     ids = torch.from_numpy(cells(size, num_segments, generator))
     things = torch.from_numpy(generator.integers(NUM_STUFF, NUM_CLASSES, num_segments - NUM_STUFF))
     classes = torch.cat([torch.tensor([VOID]), torch.arange(NUM_STUFF), things])
     crowd = torch.zeros(len(classes), dtype=torch.bool)
-    return Segments(ids, classes, crowd), Segments(ids.roll((5, -4), (0, 1)), classes, crowd)
+    return PanopticSegmentation(ids, classes, crowd), PanopticSegmentation(ids.roll((5, -4), (0, 1)), classes, crowd)
 
 
-def _colours(segments: Segments) -> Tensor:
+def _colours(segments: PanopticSegmentation) -> Tensor:
     """H×W×2: class and id."""
-    return torch.stack([segments.class_map(), segments.ids], -1)
+    return torch.stack([segments.semantics, segments.ids], -1)

@@ -16,7 +16,7 @@ from seamseg.builders import build_training_loader, open_split
 from seamseg.config import Experiment, load_experiment
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.training_progress import TrainingProgress
-from seamseg.structures import Batch, Categories, PanopticSegmentation
+from seamseg.structures import Batch, Categories
 from seamseg.visualization.annotation_sheet import AnnotatedPicture, annotation_sheet
 from seamseg.visualization.images import denormalise, write_image
 
@@ -38,10 +38,8 @@ def picture(batch: Batch, epoch: int, experiment: Experiment, categories: Catego
     truth = batch.ground_truth
     for y0, x0, y1, x1 in truth.objects(0, categories.num_stuff).boxes.int().tolist():
         cv2.rectangle(image, (x0, y0), (x1 - 1, y1 - 1), (255, 230, 0), 1 + max(image.shape) // 500)
-    ids, classes, crowd = truth.ids.entry(0)[0], truth.classes.entry(0), truth.crowd.entry(0)
-    annotation = PanopticSegmentation(ids, classes, torch.ones(len(classes)), crowd)
     name = f"image {batch.image_ids[0]}, epoch {epoch}, {image.shape[0]}×{image.shape[1]}"
-    return AnnotatedPicture(name, image, annotation)
+    return AnnotatedPicture(name, image, truth.segmentation(0))
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ class Result:
     def segments(self) -> tuple[ResultSegment, ...]:
         """All segments that have pixels, by id: things by falling score, then stuff."""
         measures = measure_segments(self.panoptic.ids.numpy()).without_void()
-        classes, scores = self.panoptic.classes.tolist(), self.panoptic.scores.tolist()
+        classes, scores = self.panoptic.classes.tolist(), self.panoptic.filled_scores.tolist()
         crowd = self.panoptic.crowd.tolist()
         rows = zip(measures.ids.tolist(), measures.areas.tolist(), measures.boxes.tolist(), strict=True)
         return tuple(

@@ -22,7 +22,7 @@ IDS = torch.tensor([[0, 1, 1, 3, 3], [2, 2, 1, 3, 3], [2, 2, 5, 5, 3]])  # 4 has
 
 def result(ids: torch.Tensor = IDS) -> Result:
     classes, scores = torch.tensor([VOID, 1, 1, 0, 1, 1]), torch.tensor([0.0, 0.9, 0.8, 1.0, 0.7, 1.0])
-    found = PanopticSegmentation(ids, classes, scores, torch.tensor([False] * 5 + [True]))
+    found = PanopticSegmentation(ids, classes, torch.tensor([False] * 5 + [True]), scores)
     objects = Detections(torch.zeros(0, 4), torch.zeros(0).long(), torch.zeros(0), torch.zeros(0, 28, 28))
     image = np.full((*ids.shape, 3), 100, np.uint8)
     size = tuple(ids.shape)

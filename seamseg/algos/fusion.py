@@ -140,7 +140,7 @@ def fuse(
     scores = torch.cat([scores.new_zeros(1), scores, scores.new_ones(len(rest))])
     crowd = classes >= num_stuff
     crowd[: len(things) + 1] = False
-    return PanopticSegmentation(fused.ids, classes, scores, crowd)
+    return PanopticSegmentation(fused.ids, classes, crowd, scores)
 
 
 def _by_falling_score(scores: Tensor, threshold: float) -> Tensor:

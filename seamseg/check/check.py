@@ -13,7 +13,6 @@ from seamseg.check.image import MOST_SEGMENTS, ImageChecker, ImageReport
 from seamseg.check.report import CheckReport, Shown
 from seamseg.check.split import ImageTask, SplitEntries, SplitFiles, read_entries
 from seamseg.check.statistics import ClassStatistics, SplitStatistics, Statistics
-from seamseg.data.annotation import Annotation
 from seamseg.data.formats.coco_files import annotation_files, image_folders, png_folders
 from seamseg.data.formats.coco_json import coco_classes
 from seamseg.data.formats.open import FORMATS, choose_format, open_data_set, split_names
@@ -24,7 +23,7 @@ from seamseg.data.images import TWELVE_BITS, BrokenImageError, has_twelve_bits
 from seamseg.data.input_folder import search_folder
 from seamseg.data.labels.vistas import class_table, read_labels
 from seamseg.io.workers import ordered_map
-from seamseg.structures import VOID, Categories
+from seamseg.structures import VOID, Categories, PanopticSegmentation
 
 _VISTAS: dict[str, VistasVersion] = {"vistas_v1.2": "v1.2", "vistas_v2.0": "v2.0"}
 
@@ -89,13 +88,14 @@ class ReaderChecker:
         if annotation is None:
             none = np.zeros(0, np.int64)
             return ImageReport(findings, False, none, none, none.astype(np.bool_), task.size)
-        kept = annotation.classes != VOID
-        areas = np.bincount(annotation.ids.ravel(), minlength=len(kept))[kept]
-        classes, crowd = annotation.classes[kept], annotation.crowd[kept]
+        classes, crowd = annotation.classes.numpy(), annotation.crowd.numpy()
+        kept = classes != VOID
+        areas = np.bincount(annotation.ids.numpy().ravel(), minlength=len(kept))[kept]
+        classes, crowd = classes[kept], crowd[kept]
         self._judge(classes, crowd & (classes < self.source.categories.num_stuff), findings)
         return ImageReport(findings, image_fits, classes, areas, crowd, task.size)
 
-    def annotation(self, task: ImageTask) -> Annotation:
+    def annotation(self, task: ImageTask) -> PanopticSegmentation:
         """The segments of an image that has no fault."""
         return self.source.read_annotation(task.index)
 
@@ -112,7 +112,7 @@ class ReaderChecker:
             return False
         return True
 
-    def _annotation(self, task: ImageTask, findings: Findings) -> Annotation | None:
+    def _annotation(self, task: ImageTask, findings: Findings) -> PanopticSegmentation | None:
         try:
             return self.source.read_annotation(task.index)
         except BrokenImageError as error:

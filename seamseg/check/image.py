@@ -8,11 +8,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from seamseg.check.findings import Findings
 from seamseg.check.split import ImageTask
-from seamseg.data.annotation import Annotation
 from seamseg.data.formats.coco_json import ClassTable
 from seamseg.data.formats.coco_writer import SegmentMeasures, distinct_values, measure_segments
 from seamseg.data.image_header import JPEG
@@ -20,7 +20,7 @@ from seamseg.data.image_size import has_swapped_size, image_size, size_beside
 from seamseg.data.images import BrokenImageError, decode, read_bytes, size_text, uses_twelve_bits
 from seamseg.data.json_fields import field, flag_field, short_text
 from seamseg.data.png import MAX_SEGMENT_ID, read_panoptic_png
-from seamseg.structures import VOID, Size
+from seamseg.structures import VOID, PanopticSegmentation, Size
 
 MOST_SEGMENTS = 65_535
 
@@ -76,7 +76,7 @@ class ImageChecker:
         _compare_measures(stated.segments, measures, findings)
         return self._report(task, stated, measures, findings, image_fits)
 
-    def annotation(self, task: ImageTask) -> Annotation:
+    def annotation(self, task: ImageTask) -> PanopticSegmentation:
         """The segments of an image as far as its entries describe them; the others are void.
 
         Raises:
@@ -89,8 +89,9 @@ class ImageChecker:
         kept = [segment for segment in known if segment is not None and segment.number != VOID]
         numbers = {segment.id: number for number, segment in enumerate(kept, start=1)}
         ids = np.array([numbers.get(value, 0) for value in values.tolist()], np.int32)[positions]
-        classes = np.array([VOID, *(segment.number for segment in kept)], np.int64)
-        return Annotation(ids, classes, np.array([False, *(segment.crowd for segment in kept)]))
+        classes = torch.tensor([VOID, *(segment.number for segment in kept)])
+        crowd = torch.tensor([False, *(segment.crowd for segment in kept)])
+        return PanopticSegmentation(torch.from_numpy(ids), classes, crowd)
 
     def _report(
         self,

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from seamseg.check.findings import Findings
 from seamseg.check.split import ImageTask, SplitEntries
 from seamseg.check.statistics import Statistics
-from seamseg.data.annotation import Annotation
 from seamseg.data.images import read_image
-from seamseg.structures import VOID, PanopticSegmentation
+from seamseg.structures import PanopticSegmentation
 from seamseg.visualization.annotation_sheet import AnnotatedPicture, annotation_sheet
 from seamseg.visualization.images import Picture
 
@@ -35,7 +33,7 @@ class Shown:
     split: str
     task: ImageTask
     classes: NDArray[np.bool_]
-    read: Callable[[ImageTask], Annotation]
+    read: Callable[[ImageTask], PanopticSegmentation]
 
 
 @dataclass
@@ -102,7 +100,7 @@ def draw_sheet(report: CheckReport, num_images: int = 12, width: int = 2000) -> 
     if categories is None or not chosen:
         raise ValueError(f"{report.root} holds no image that can be drawn: see the errors")
     pictures = [
-        AnnotatedPicture(f"{one.split}, {one.task.name}", _photograph(one), _segmentation(one)) for one in chosen
+        AnnotatedPicture(f"{one.split}, {one.task.name}", _photograph(one), one.read(one.task)) for one in chosen
     ]
     num_annotated = sum(split.annotated for split in report.statistics.splits)
     subtitle = f"{len(chosen)} of {num_annotated} images, {len(categories)} classes"
@@ -137,10 +135,3 @@ def choose_images(classes: Sequence[NDArray[np.bool_]], number: int) -> list[int
 
 def _photograph(shown: Shown) -> Picture:
     return read_image(shown.task.photograph, "stored", shown.task.size, "the annotation says")
-
-
-def _segmentation(shown: Shown) -> PanopticSegmentation:
-    annotation: Annotation = shown.read(shown.task)
-    classes = torch.from_numpy(annotation.classes)
-    ids, crowd = torch.from_numpy(annotation.ids).to(torch.int64), torch.from_numpy(annotation.crowd)
-    return PanopticSegmentation(ids, classes, (classes != VOID).to(torch.float32), crowd)

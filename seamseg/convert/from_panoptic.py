@@ -13,13 +13,12 @@ import numpy as np
 from pycocotools import mask as run_lengths
 
 from seamseg.convert.job import Job
-from seamseg.data.annotation import Annotation
 from seamseg.data.formats.coco_writer import measure_segments
 from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.input_folder import relative_name, unique_stems
 from seamseg.io.files import atomic_write_unsynced
 from seamseg.io.journal import ItemOutput
-from seamseg.structures import Categories
+from seamseg.structures import Categories, PanopticSegmentation
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class _DetectionConversion:
 
     def __call__(self, item: DataSetItem) -> ItemOutput:
         annotation = self.source.read_annotation(item.index)
-        image_id, size = self.source.image_id(item.index), annotation.ids.shape
+        image_id, size = self.source.image_id(item.index), annotation.size
         image = {"id": image_id, "file_name": item.name, "height": size[0], "width": size[1]}
         objects = detections(annotation, self.source.categories, self.with_stuff)
         return ItemOutput((), {"images": [image], "annotations": [{"image_id": image_id} | one for one in objects]})
@@ -89,15 +88,16 @@ def to_detection_job(source: PanopticDataset, split: str, out: Path, with_stuff:
     )
 
 
-def detections(annotation: Annotation, categories: Categories, with_stuff: bool) -> list[dict[str, Any]]:
+def detections(annotation: PanopticSegmentation, categories: Categories, with_stuff: bool) -> list[dict[str, Any]]:
     """The segments as COCO detection annotations, without ``id`` and ``image_id``, in the order of their ids."""
-    measures = measure_segments(annotation.ids).without_void()
+    ids, classes, crowd = annotation.ids.numpy(), annotation.classes.tolist(), annotation.crowd.tolist()
+    measures = measure_segments(ids).without_void()
     entries = []
     rows = zip(measures.ids.tolist(), measures.areas.tolist(), measures.coco_boxes().tolist(), strict=True)
     for segment, area, box in rows:
-        category = categories.classes[int(annotation.classes[segment])]
+        category = categories.classes[classes[segment]]
         if category.is_thing or with_stuff:
-            mask = np.asfortranarray(annotation.ids == segment, dtype=np.uint8)
+            mask = np.asfortranarray(ids == segment, dtype=np.uint8)
             counts = run_lengths.encode(mask)
             entries.append(
                 {
@@ -105,7 +105,7 @@ def detections(annotation: Annotation, categories: Categories, with_stuff: bool)
                     "segmentation": {"size": list(mask.shape), "counts": counts["counts"].decode()},
                     "area": area,
                     "bbox": box,
-                    "iscrowd": int(annotation.crowd[segment]),
+                    "iscrowd": int(crowd[segment]),
                 }
             )
     return entries
@@ -120,9 +120,9 @@ class _SemanticConversion:
         annotation = self.source.read_annotation(item.index)
         label_file = f"{item.stem}.png"
         path = self.result.with_suffix("") / label_file
-        data = cv2.imencode(".png", annotation.classes.astype(np.uint8)[annotation.ids])[1].tobytes()
+        data = cv2.imencode(".png", annotation.semantics.numpy().astype(np.uint8))[1].tobytes()
         atomic_write_unsynced(path, lambda temporary: temporary.write_bytes(data))
-        height, width = annotation.ids.shape
+        height, width = annotation.size
         image = {"id": self.source.image_id(item.index), "file_name": item.name}
         return ItemOutput((path,), {"images": [image | {"labels": label_file, "height": height, "width": width}]})
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from seamseg.data.annotation import Annotation
 from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.images import read_reduced_jpeg
 from seamseg.data.transforms import InputTransform, TrainTransform
-from seamseg.structures import ImageId, Sample, Size
+from seamseg.ops.id_maps import segment_boxes
+from seamseg.structures import ImageId, PanopticSegmentation, Sample, Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +42,19 @@ class TrainDataset(Dataset[Sample]):
 
     def __getitem__(self, key: SampleKey) -> Sample:
         size = self._sizes[key.index]
-        variation = self.transform.draw(size, sample_generator(self.seed, key))
-        pixels, factor = self._read_image(key.index, size, variation.view.factor)
-        if factor == 1 and pixels.shape[:2] != size:  # the data set has the two sides of this image swapped
+        plan = self.transform.sample_plan(size, sample_generator(self.seed, key))
+        pixels, scale = self._read_image(key.index, size, plan.decode_scale)
+        if scale == 1 and pixels.shape[:2] != size:  # the data set has the two sides of this image swapped
             size = pixels.shape[0], pixels.shape[1]
-            variation = self.transform.draw(size, sample_generator(self.seed, key))
-        image = variation.image(pixels, factor)
-        annotation, boxes = variation.annotation(self.source.read_annotation(key.index))
+            plan = self.transform.sample_plan(size, sample_generator(self.seed, key))
+        image = plan.apply_image(pixels, scale)
+        annotation, boxes = plan.apply_annotation(self.source.read_annotation(key.index))
         return _sample(self.source.image_id(key.index), image, annotation, boxes, size)
 
-    def _read_image(self, index: int, size: Size, factor: int) -> tuple[NDArray[np.uint8], int]:
-        """The image, reduced if its file can be read so, and by how much it is."""
-        reduced = read_reduced_jpeg(self.source.image_path(index), size, factor) if factor > 1 else None
-        return (self.source.read_image(index), 1) if reduced is None else (reduced, factor)
+    def _read_image(self, index: int, size: Size, decode_scale: int) -> tuple[NDArray[np.uint8], int]:
+        """The image, reduced if its file can be decoded so, and the scale at which it was decoded."""
+        reduced = read_reduced_jpeg(self.source.image_path(index), size, decode_scale) if decode_scale > 1 else None
+        return (self.source.read_image(index), 1) if reduced is None else (reduced, decode_scale)
 
 
 class EvaluationDataset(Dataset[Sample]):
@@ -66,7 +66,7 @@ class EvaluationDataset(Dataset[Sample]):
 
     def __getitem__(self, key: SampleKey) -> Sample:
         image, annotation = self.source.read_image(key.index), self.source.read_annotation(key.index)
-        boxes, _ = annotation.measure()
+        boxes, _ = segment_boxes(annotation.ids, len(annotation.classes))
         size = image.shape[0], image.shape[1]
         return _sample(self.source.image_id(key.index), self.transform.pixels(image), annotation, boxes, size)
 
@@ -77,6 +77,8 @@ def sample_generator(seed: int, key: SampleKey) -> torch.Generator:
     return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
 
 
-def _sample(image_id: ImageId, image: Tensor, annotation: Annotation, boxes: Tensor, original_size: Size) -> Sample:
-    ids, classes, crowd = (torch.from_numpy(part) for part in (annotation.ids, annotation.classes, annotation.crowd))
-    return Sample(image_id, image, ids[None], classes, crowd, boxes, original_size)
+def _sample(
+    image_id: ImageId, image: Tensor, annotation: PanopticSegmentation, boxes: Tensor, original_size: Size
+) -> Sample:
+    ids, classes, crowd = annotation.ids[None], annotation.classes, annotation.crowd
+    return Sample(image_id, image, ids, classes, crowd, boxes, original_size)

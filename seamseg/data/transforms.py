@@ -1,121 +1,131 @@
-"""What a training sample shows of an image: which part, how large, mirrored or not."""
+"""From images and annotation on disk to the network's input: resizing, and random changes in training."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seamseg.data.annotation import Annotation, compact_with_boxes
 from seamseg.data.color_jitter import ColorChange, ColorJitter
 from seamseg.data.images import reduction
 from seamseg.data.resizing import nearest, network_size, resize_image
-from seamseg.ops.id_maps import index_grid
-from seamseg.structures import Size
+from seamseg.ops.id_maps import drop_empty_segments, index_grid, segment_boxes
+from seamseg.structures import PanopticSegmentation, Size
 
 Window = tuple[int, int, int, int]
 """(y0, x0, y1, x1) in pixels, half-open."""
 
 
 @dataclass(frozen=True)
-class View:
-    """Cuts a window out of an image and its segments, resizes it and mirrors it.
+class AugmentationPlan:
+    """Everything that is random about one training sample: how its image is decoded, cut, resized, mirrored, recolored.
 
     Attributes:
-        whole: height and width of the image on disk.
-        window: part of it that is shown.
-        size: height and width at which it is shown.
-        mirrored: whether left and right change places.
-        factor: 1, 2, 4 or 8: the image may be read smaller by this much. Edges of the window are multiples of it, but
-            for those at the edge of the image.
+        whole: Height and width of the image on disk.
+        window: Part of the image that the sample shows.
+        size: Height and width of the sample.
+        mirrored: Whether left and right are swapped.
+        decode_scale: 1, 2, 4 or 8: the file may be decoded smaller by this factor. Edges of the window are multiples
+            of it, except at the edge of the image.
+        color: Change of the colors.
+        min_visible: Fraction of a segment's pixels, in 0 … 1, that must lie in the window. Segments with less become
+            crowd: they keep their class and are ignored by the detection losses.
     """
 
     whole: Size
     window: Window
     size: Size
     mirrored: bool
-    factor: int
+    decode_scale: int
+    color: ColorChange = field(default_factory=ColorChange)
+    min_visible: float = 0.0
 
-    def image(self, pixels: NDArray[np.uint8], factor: int = 1) -> Tensor:
-        """From H×W×3 uint8, or an image reduced by ``factor``, to 3×h×w uint8 of the view's size.
+    def apply_image(self, pixels: NDArray[np.uint8], decode_scale: int = 1) -> Tensor:
+        """Cut, resize, mirror and recolor an image.
 
-        Where the factor does not divide the image, the last pixels of the reduced one reach beyond its edge; they are
-        shown if more than half of them lies inside, so nothing is displaced by more than half a pixel.
+        Where ``decode_scale`` does not divide the image, the last pixels of the decoded one reach beyond its edge. They
+        are shown if more than half of each lies inside, so nothing is displaced by more than half a pixel.
+
+        Args:
+            pixels: H×W×3 uint8, red first, of the whole image.
+            decode_scale: Factor by which the image was decoded smaller.
+
+        Returns:
+            3×h×w uint8.
         """
-        y0, x0 = self.window[0] // factor, self.window[1] // factor
+        y0, x0 = self.window[0] // decode_scale, self.window[1] // decode_scale
         y1, x1 = (
-            max(start + 1, (end + factor // 2) // factor) for start, end in ((y0, self.window[2]), (x0, self.window[3]))
+            max(start + 1, (end + decode_scale // 2) // decode_scale)
+            for start, end in ((y0, self.window[2]), (x0, self.window[3]))
         )
         shown = resize_image(pixels[y0:y1, x0:x1], self.size)
-        return shown.flip(2) if self.mirrored else shown
+        return self.color(shown.flip(2) if self.mirrored else shown)
 
-    def ids(self, ids: NDArray[np.int32]) -> NDArray[np.int32]:
-        """From H×W segment ids to h×w, each that of the pixel under the centre."""
+    def apply_ids(self, ids: Tensor) -> Tensor:
+        """From H×W int32 segment ids to h×w; each pixel takes the id under its center."""
         y0, x0, y1, x1 = self.window
         rows = y0 + nearest(y1 - y0, self.size[0])
         columns = nearest(x1 - x0, self.size[1])
         columns = x1 - 1 - columns if self.mirrored else x0 + columns
-        taken = index_grid(torch.from_numpy(ids), torch.from_numpy(rows), torch.from_numpy(columns))
-        shown: NDArray[np.int32] = taken.numpy()
-        return shown
+        return index_grid(ids, torch.from_numpy(rows), torch.from_numpy(columns))
 
-    def annotation(self, annotation: Annotation, min_visible: float) -> tuple[Annotation, Tensor]:
-        """The segments that are shown, renumbered, and their boxes.
-
-        Args:
-            annotation: of the whole image.
-            min_visible: segments of which the window holds a smaller part, in 0 … 1 of their pixels on disk, become
-                crowd: they keep their class, but no object is sought there and none is denied.
+    def apply_annotation(self, annotation: PanopticSegmentation) -> tuple[PanopticSegmentation, Tensor]:
+        """Cut, resize and mirror the annotation of the whole image.
 
         Returns:
-            The annotation at the view's size, and K+1×4 float32 boxes.
+            The K segments that the sample shows, renumbered, and their K+1×4 float32 boxes.
         """
         crowd = annotation.crowd
         if self.window != (0, 0, *self.whole):
-            crowd = crowd | self._leftovers(annotation, min_visible)
-        return compact_with_boxes(Annotation(self.ids(annotation.ids), annotation.classes, crowd))
+            crowd = crowd | self._mostly_cut_off(annotation)
+        return drop_empty_segments(PanopticSegmentation(self.apply_ids(annotation.ids), annotation.classes, crowd))
 
-    def _leftovers(self, annotation: Annotation, min_visible: float) -> NDArray[np.bool_]:
+    def _mostly_cut_off(self, annotation: PanopticSegmentation) -> Tensor:
+        """K+1 bool: segments with too few of their pixels in the window."""
         y0, x0, y1, x1 = self.window
-        seen = Annotation(annotation.ids[y0:y1, x0:x1], annotation.classes, annotation.crowd)
-        (_, whole), (_, visible) = annotation.measure(), seen.measure()
-        few: NDArray[np.bool_] = (visible < min_visible * whole).numpy()
-        few[0] = False  # void
-        return few
+        num_segments = len(annotation.classes)
+        (_, whole), (_, visible) = (
+            segment_boxes(ids, num_segments) for ids in (annotation.ids, annotation.ids[y0:y1, x0:x1])
+        )
+        cut_off = visible < self.min_visible * whole
+        cut_off[0] = False  # void
+        return cut_off
 
 
-def make_view(whole: Size, scaled: Size, crop: Size | None, place: tuple[float, float], mirrored: bool) -> View:
-    """The view of an image that is first scaled and then cropped; its pixels are cut first, which is less work.
+def make_plan(
+    whole: Size, scaled: Size, crop: Size | None, place: tuple[float, float], mirrored: bool
+) -> AugmentationPlan:
+    """Plan to scale an image and then crop it, in its own colors. The plan crops first, which is less work.
 
     Args:
-        whole: height and width of the image on disk.
-        scaled: those that the whole image would be shown at.
-        crop: height and width that the view has at most; None for the whole image.
-        place: numbers in [0, 1): where the window lies between top and bottom, left and right.
-        mirrored: whether left and right change places.
+        whole: Height and width of the image on disk.
+        scaled: Height and width of the whole image after scaling.
+        crop: Maximum height and width of the sample; None for the whole image.
+        place: Numbers in [0, 1): where the window lies between top and bottom, left and right.
+        mirrored: Whether left and right are swapped.
     """
-    factor = reduction(whole, scaled)
+    scale = reduction(whole, scaled)
     if crop is None:
-        return View(whole, (0, 0, *whole), scaled, mirrored, factor)
+        return AugmentationPlan(whole, (0, 0, *whole), scaled, mirrored, scale)
     size = min(scaled[0], crop[0]), min(scaled[1], crop[1])
     rows, columns = (
-        _range(old, new, shown, where, factor)
-        for old, new, shown, where in zip(whole, scaled, size, place, strict=True)
+        _range(old, new, shown, where, scale) for old, new, shown, where in zip(whole, scaled, size, place, strict=True)
     )
-    return View(whole, (rows[0], columns[0], rows[1], columns[1]), size, mirrored, factor)
+    window = rows[0], columns[0], rows[1], columns[1]
+    return AugmentationPlan(whole, window, size, mirrored, scale)
 
 
-def _range(whole: int, scaled: int, shown: int, place: float, factor: int) -> tuple[int, int]:
-    """First and last + 1 of the pixels on disk, of which the scaled image would show ``shown``."""
+def _range(whole: int, scaled: int, shown: int, place: float, decode_scale: int) -> tuple[int, int]:
+    """First and last + 1 of the pixels on disk of which the scaled image would show ``shown``."""
     if shown == scaled:
         return 0, whole
     length = max(1, round(whole * shown / scaled))
     start = int(place * (whole - length + 1))
-    end = -(-(start + length) // factor) * factor
-    return start - start % factor, min(whole, end)
+    end = -(-(start + length) // decode_scale) * decode_scale
+    return start - start % decode_scale, min(whole, end)
 
 
 Channels = tuple[float, float, float]
@@ -151,29 +161,6 @@ class InputTransform:
         """From H×W×3 uint8, red first, to 3×H'×W' uint8, which are normalised where they are needed."""
         size = network_size((image.shape[0], image.shape[1]), self.shortest_side, self.longest_side)
         return resize_image(image, size)
-
-
-@dataclass(frozen=True)
-class Variation:
-    """What one training sample makes of one image.
-
-    Attributes:
-        view: what it shows.
-        color: how its colours change.
-        min_visible: the part of a segment that a crop must leave for it to stay an object.
-    """
-
-    view: View
-    color: ColorChange
-    min_visible: float
-
-    def image(self, image: NDArray[np.uint8], factor: int = 1) -> Tensor:
-        """From H×W×3 uint8, red first, or the image reduced by ``factor``, to 3×h×w uint8."""
-        return self.color(self.view.image(image, factor))
-
-    def annotation(self, annotation: Annotation) -> tuple[Annotation, Tensor]:
-        """The segments that are left, renumbered, and their boxes."""
-        return self.view.annotation(annotation, self.min_visible)
 
 
 class TrainTransform:
@@ -221,22 +208,16 @@ class TrainTransform:
         self.crop_min_visible = crop_min_visible
         self.color_jitter = color_jitter or ColorJitter()
 
-    def draw(self, size: Size, generator: torch.Generator) -> Variation:
-        """All that is random about one sample of an image of this height and width.
+    def sample_plan(self, size: Size, generator: torch.Generator) -> AugmentationPlan:
+        """Draw everything that is random about one sample of an image of this height and width.
 
-        Always takes the same numbers from the generator, so that one setting does not change the draws of another.
+        Always takes the same number of values from the generator, so that one setting does not change what is drawn
+        for another.
         """
         flip, scale, top, left, *colors = torch.rand(8, generator=generator, dtype=torch.float64).tolist()
         scaled = network_size(size, self._short_side(scale), self.longest_side)
-        view = make_view(size, scaled, self.random_crop, (top, left), self.random_flip and flip < 0.5)
-        return Variation(view, self.color_jitter.draw(colors), self.crop_min_visible)
-
-    def __call__(
-        self, image: NDArray[np.uint8], annotation: Annotation, generator: torch.Generator
-    ) -> tuple[Tensor, Annotation]:
-        """From H×W×3 uint8, red first, and its segments to 3×h×w uint8 and the segments that are left at that size."""
-        variation = self.draw((image.shape[0], image.shape[1]), generator)
-        return variation.image(image), variation.annotation(annotation)[0]
+        plan = make_plan(size, scaled, self.random_crop, (top, left), self.random_flip and flip < 0.5)
+        return replace(plan, color=self.color_jitter.draw(colors), min_visible=self.crop_min_visible)
 
     def _short_side(self, draw: float) -> int:
         """The scaled shortest side for a number drawn from [0, 1)."""

@@ -13,10 +13,9 @@ from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
 from seamseg.metrics.evaluator import EvaluatorState, PanopticEvaluator
 from seamseg.metrics.scores import Scores
-from seamseg.metrics.segments import Segments
 from seamseg.networks import PanopticNet
 from seamseg.ops.collectives import gather_objects
-from seamseg.structures import Batch, Categories, ImageId
+from seamseg.structures import Batch, Categories, ImageId, PanopticSegmentation
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class ScoredImage:
     image_id: ImageId
     image: Tensor
     fused: FusedImage
-    truth: Segments
+    truth: PanopticSegmentation
     number: int
     pq: float
 
@@ -92,7 +91,7 @@ def _score(
     predictions = network.predict(batch.images)
     scored = []
     for image, image_id in enumerate(batch.image_ids):
-        truth = Segments.of_truth(batch.ground_truth, image)
+        truth = batch.ground_truth.segmentation(image)
         fused = fusion(predictions.detections(image), predictions.semantics(image), truth.size)
         counts = evaluator.update(image_id, fused.segmentation, fused.detections, fused.semantics, truth)
         number += 1

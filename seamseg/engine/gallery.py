@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from seamseg.data.formats.coco_json import ListedSegments, PanopticFiles
 from seamseg.engine.evaluate import ScoredImage
 from seamseg.metrics.analysis import WorstImage
-from seamseg.metrics.segments import Segments
 from seamseg.ops.collectives import gather_objects
-from seamseg.score.files import read_segments
-from seamseg.structures import VOID, Categories, PanopticSegmentation
+from seamseg.score.files import read_segmentation
+from seamseg.structures import VOID, Categories
 from seamseg.visualization.contact_sheet import SheetRow, contact_sheet
 from seamseg.visualization.images import Picture, denormalise, resize_picture, resize_segmentation
 
@@ -55,8 +53,8 @@ class SampleGallery:
         return SheetRow(
             name=str(scored.image_id),
             image=resize_picture(image, truth.size),
-            truth=_on_cpu(PanopticSegmentation(truth.ids, truth.classes, (truth.classes != VOID).float(), truth.crowd)),
-            prediction=_on_cpu(scored.fused.segmentation),
+            truth=truth.cpu(),
+            prediction=scored.fused.segmentation.cpu(),
             pq=None if math.isnan(scored.pq) else scored.pq,
         )
 
@@ -97,12 +95,6 @@ def smaller(row: SheetRow, width: int) -> SheetRow:
     return SheetRow(row.name, resize_picture(row.image, size), truth, prediction, row.pq)
 
 
-def _on_cpu(segmentation: PanopticSegmentation) -> PanopticSegmentation:
-    return PanopticSegmentation(
-        segmentation.ids.cpu(), segmentation.classes.cpu(), segmentation.scores.cpu(), segmentation.crowd.cpu()
-    )
-
-
 _RIGHT, _WRONG, _UNPREDICTED, _UNKNOWN = (214, 224, 218), (196, 69, 37), (201, 140, 28), (70, 76, 84)
 
 
@@ -124,11 +116,9 @@ def file_sheet(truth: PanopticFiles, results: PanopticFiles, worst: Sequence[Wor
 
 
 def _row(true: ListedSegments, predicted: ListedSegments, categories: Categories, pq: float, width: int) -> SheetRow:
-    sides = [read_segments(listed) for listed in (true, predicted)]
-    picture = _agreement(*(side.class_map().numpy() for side in sides))
-    scores = np.where(np.isnan(predicted.scores), 1, predicted.scores)
-    shown = _segmentation(sides[0], np.ones(len(true.ids))), _segmentation(sides[1], scores)
-    return smaller(SheetRow(str(true.image_id), picture, shown[0], shown[1], pq), width)
+    truth, prediction = read_segmentation(true), read_segmentation(predicted)
+    picture = _agreement(truth.semantics.numpy(), prediction.semantics.numpy())
+    return smaller(SheetRow(str(true.image_id), picture, truth, prediction, pq), width)
 
 
 def _agreement(true: NDArray[np.int64], predicted: NDArray[np.int64]) -> Picture:
@@ -137,7 +127,3 @@ def _agreement(true: NDArray[np.int64], predicted: NDArray[np.int64]) -> Picture
     picture[predicted == VOID] = _UNPREDICTED
     picture[true == VOID] = _UNKNOWN
     return picture
-
-
-def _segmentation(segments: Segments, scores: NDArray[np.float64]) -> PanopticSegmentation:
-    return PanopticSegmentation(segments.ids, segments.classes, torch.from_numpy(scores).float(), segments.crowd)

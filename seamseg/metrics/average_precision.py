@@ -15,9 +15,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from seamseg.metrics.run_length import RunLengthMask, encode_patch, encode_segments
-from seamseg.metrics.segments import Segments
 from seamseg.ops.fusion import paste_mask
-from seamseg.structures import VOID, Detections, ImageId, Size
+from seamseg.structures import VOID, Detections, ImageId, PanopticSegmentation, Size
 
 Library = Literal["pycocotools", "hotcoco"]
 Kind = Literal["bbox", "segm"]
@@ -153,7 +152,7 @@ class AveragePrecision:
         self.num_things = num_classes - num_stuff
         self.state: list[ImageInstances] = []
 
-    def update(self, image_id: ImageId, detections: Detections, truth: Segments) -> None:
+    def update(self, image_id: ImageId, detections: Detections, truth: PanopticSegmentation) -> None:
         """Collects one image.
 
         Args:
@@ -194,7 +193,9 @@ def _annotations(images: Sequence[ImageInstances], side: Literal["true", "detect
     return [_to_coco(one, image, number) for number, (image, one) in enumerate(instances, start=1)]
 
 
-def segment_instances(segments: Segments, num_stuff: int, scores: Sequence[float] | None = None) -> list[Instance]:
+def segment_instances(
+    segments: PanopticSegmentation, num_stuff: int, scores: Sequence[float] | None = None
+) -> list[Instance]:
     """The things of an image that is cut into segments, with their tight boxes; those without a pixel are left out.
 
     Args:

@@ -16,7 +16,6 @@ from seamseg.metrics.outcomes import ImageSegments
 from seamseg.metrics.overlaps import Overlaps
 from seamseg.metrics.panoptic_quality import PanopticQuality, StuffOverlap
 from seamseg.metrics.scores import BoundaryQuality, ClassScores, Scores
-from seamseg.metrics.segments import Segments
 from seamseg.structures import Detections, ImageId, PanopticSegmentation
 
 
@@ -71,7 +70,7 @@ class PanopticEvaluator:
         segmentation: PanopticSegmentation,
         detections: Detections,
         semantics: Tensor,
-        truth: Segments,
+        truth: PanopticSegmentation,
     ) -> ImageCounts:
         """Scores one image; everything at the size of its annotation, and on one device.
 
@@ -88,14 +87,13 @@ class PanopticEvaluator:
         Raises:
             ValueError: sizes differ, a class is unknown, or the image was scored before.
         """
-        prediction = Segments.of_prediction(segmentation)
-        if not prediction.size == tuple(semantics.shape) == truth.size:
+        if not segmentation.size == tuple(semantics.shape) == truth.size:
             raise ValueError(
-                f"image {image_id} is scored at one size, but its fused output is {prediction.size}, "
+                f"image {image_id} is scored at one size, but its fused output is {segmentation.size}, "
                 f"its class map {tuple(semantics.shape)} and its annotation {truth.size} (height, width)"
             )
-        counts = self.count(image_id, Overlaps.between(prediction, truth, self.boundary))
-        self._semantic.update(semantics, truth.class_map())
+        counts = self.count(image_id, Overlaps.between(segmentation, truth, self.boundary))
+        self._semantic.update(semantics, truth.semantics)
         self._precision.update(image_id, detections, truth)
         return counts
 

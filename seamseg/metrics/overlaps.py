@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seamseg.metrics.segments import Segments
 from seamseg.ops.overlaps import COLUMNS, border_band, map_overlaps
-from seamseg.structures import VOID
+from seamseg.structures import VOID, PanopticSegmentation
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -65,7 +64,7 @@ class Overlaps:
         )
 
     @classmethod
-    def between(cls, prediction: Segments, truth: Segments, borders: bool = False) -> Overlaps:
+    def between(cls, prediction: PanopticSegmentation, truth: PanopticSegmentation, borders: bool = False) -> Overlaps:
         """From id maps in memory, on any one device; predicted crowd, which no object stands behind, becomes void.
 
         Args:
@@ -73,18 +72,23 @@ class Overlaps:
             borders: whether to look at the segments' borders.
 
         Raises:
-            ValueError: the two differ in size.
+            ValueError: the two differ in size, or one contradicts itself: a pixel has an id without a class, classes
+                and crowd flags differ in number, or segment 0 is not void.
         """
+        for side in (prediction, truth):
+            _check_lists(side)
         if prediction.size != truth.size:
             raise ValueError(
                 f"the prediction is {prediction.size[0]}×{prediction.size[1]} pixels, the truth {truth.size[0]}×"
                 f"{truth.size[1]}; they must be of one size"
             )
-        table = map_overlaps(truth.ids, prediction.ids, border_band(truth.size) if borders else 0)
-        classes = prediction.classes.masked_fill(prediction.crowd, VOID)
+        table = map_overlaps(truth.ids, prediction.ids, border_band(truth.size) if borders else 0).numpy()
+        for side, present in ((truth, table[:, 0]), (prediction, table[:, 1])):
+            _check_ids(present, len(side.classes))
+        classes = prediction.without_crowd().classes
         # Copies: what is kept of every image must not keep its maps, or the shared memory of a worker process, alive.
         crowd = truth.crowd.cpu().numpy().copy()
-        return cls.of_table(table.numpy(), _classes(truth.classes), crowd, _classes(classes))
+        return cls.of_table(table, _classes(truth.classes), crowd, _classes(classes))
 
     @property
     def num_true(self) -> int:
@@ -113,3 +117,24 @@ class Overlaps:
 
 def _classes(values: torch.Tensor) -> IntArray:
     return values.cpu().numpy().astype(np.int64)
+
+
+def _check_lists(segmentation: PanopticSegmentation) -> None:
+    ids, classes, crowd = segmentation.ids, segmentation.classes, segmentation.crowd
+    if ids.ndim != 2 or ids.numel() == 0:
+        raise ValueError(f"an id map has a height and a width; this one has the shape {tuple(ids.shape)}")
+    if classes.shape != crowd.shape or classes.ndim != 1:
+        raise ValueError(
+            f"segments need one class and one crowd flag each, but there are classes {tuple(classes.shape)} "
+            f"and crowd flags {tuple(crowd.shape)}"
+        )
+    if int(classes[0]) != VOID:
+        raise ValueError(f"segment 0 is void and has the class {VOID}, not {int(classes[0])}")
+
+
+def _check_ids(present: IntArray, num_segments: int) -> None:
+    """Check the ids of one side; those in a table of overlaps are all that its map has."""
+    low, high = int(present.min()), int(present.max())
+    if low < 0 or high >= num_segments:
+        wrong = low if low < 0 else high
+        raise ValueError(f"the id map holds segment {wrong}, but classes are known for 0 … {num_segments - 1}")

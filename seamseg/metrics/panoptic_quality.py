@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seamseg.metrics.matching import FloatArray, Matching, match
 from seamseg.metrics.overlaps import Overlaps
-from seamseg.metrics.segments import Segments
+from seamseg.structures import PanopticSegmentation
 
 NUM_DIGITS = 3
 _BASE = 2.0**32
@@ -82,7 +82,7 @@ class PanopticQuality:
         self.num_stuff = num_stuff
         self.state = torch.zeros(NUM_DIGITS + 3, num_classes, dtype=torch.int64)
 
-    def update(self, prediction: Segments, truth: Segments) -> None:
+    def update(self, prediction: PanopticSegmentation, truth: PanopticSegmentation) -> None:
         """Counts one image. Predicted crowd segments, which no object stands behind, are taken for void.
 
         Raises:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from seamseg.ops import native
+from seamseg.structures import PanopticSegmentation
 
 
 def read_id_png(data: bytes) -> Tensor:
@@ -114,3 +115,24 @@ def _shapes(ids: Tensor, num_segments: int) -> tuple[Tensor, Tensor]:
     boxes = ids.new_empty((num_segments, 4), dtype=torch.float32)
     areas = ids.new_empty((num_segments,), dtype=torch.int64)
     return boxes, areas
+
+
+def drop_empty_segments(segmentation: PanopticSegmentation) -> tuple[PanopticSegmentation, Tensor]:
+    """Renumber the segments so that each has a pixel. Void stays 0, with or without pixels; the order is kept.
+
+    Args:
+        segmentation: Annotation with H×W int32 ids on the CPU.
+
+    Returns:
+        The segmentation with the K segments that are left, and their K+1×4 float32 boxes (y0, x0, y1, x1), −1 for a
+        void without a pixel.
+    """
+    boxes, areas = segment_boxes(segmentation.ids, len(segmentation.classes))
+    used = areas > 0
+    used[0] = True
+    if used.all():
+        return segmentation, boxes
+    new_ids = used.cumsum(0, dtype=torch.int32) - 1
+    ids = new_ids.index_select(0, segmentation.ids.reshape(-1)).view(segmentation.size)
+    left = PanopticSegmentation(ids, segmentation.classes[used], segmentation.crowd[used])
+    return left, boxes[used]

@@ -131,7 +131,7 @@ def write_raw(path: Path, found: Prediction) -> None:
             file,
             ids=segmentation.ids.numpy().astype(np.int32),
             classes=segmentation.classes.numpy(),
-            scores=segmentation.scores.numpy(),
+            scores=segmentation.filled_scores.numpy(),
             crowd=segmentation.crowd.numpy(),
             boxes=objects.boxes.float().numpy(),
             box_classes=objects.classes.numpy(),

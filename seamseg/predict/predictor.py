@@ -227,9 +227,9 @@ class Predictor:
         join = partial(join_passes, nms_threshold=selector.nms_threshold, max_predictions=selector.max_predictions)
         detections, semantics = join(passes, self._size(size, 1.0))
         fused = self.fusion(detections, semantics, size)
-        found, objects = fused.segmentation, fused.detections
+        objects = fused.detections
         return Prediction(
-            PanopticSegmentation(found.ids.cpu(), found.classes.cpu(), found.scores.cpu(), found.crowd.cpu()),
+            fused.segmentation.cpu(),
             Detections(objects.boxes.cpu(), objects.classes.cpu(), objects.scores.cpu(), objects.masks.cpu()),
             SemanticLogits(semantics.logits.cpu(), semantics.padded_size, semantics.size),
         )

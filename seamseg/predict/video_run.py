@@ -62,7 +62,7 @@ class FrameRecords:
                 found = {key: torch.from_numpy(arrays[key]) for key in ("ids", "classes", "scores", "crowd")}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
             return None
-        return PanopticSegmentation(found["ids"].long(), found["classes"], found["scores"], found["crowd"])
+        return PanopticSegmentation(found["ids"].long(), found["classes"], found["crowd"], found["scores"])
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.npz"
@@ -72,7 +72,7 @@ def _save(path: Path, found: PanopticSegmentation) -> None:
     ids = found.ids.numpy().astype(np.int32)
     with path.open("wb") as file:
         np.savez_compressed(
-            file, ids=ids, classes=found.classes.numpy(), scores=found.scores.numpy(), crowd=found.crowd.numpy()
+            file, ids=ids, classes=found.classes.numpy(), scores=found.filled_scores.numpy(), crowd=found.crowd.numpy()
         )
 
 

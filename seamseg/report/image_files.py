@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from seamseg.data.images import BrokenImageError, read_image
 from seamseg.report.material import ReportImage
-from seamseg.report.segments import as_segmentation, mean_object_score, side_record
+from seamseg.report.segments import mean_object_score, side_record
 from seamseg.report.verdicts import ImageVerdicts, SideVerdicts, Verdict, judge_segments
-from seamseg.score.files import image_overlaps, read_segments
+from seamseg.score.files import image_overlaps, read_segmentation
 from seamseg.structures import VOID, Categories, PanopticSegmentation, Size
 from seamseg.visualization.images import Picture, resize_picture, resize_segmentation
 from seamseg.visualization.overlay import draw_overlay
@@ -171,9 +171,8 @@ class ImageWriter:
         """
         number, image = numbered
         file = f"{number:06d}"
-        prediction = as_segmentation(read_segments(image.predicted), image.predicted)
-        size = prediction.ids.shape[0], prediction.ids.shape[1]
-        pixels, fault = _pixels(image, size)
+        prediction = read_segmentation(image.predicted)
+        pixels, fault = _pixels(image, prediction.size)
         pictures = PictureFiles(*(self.folder / name / f"{file}.jpg" for name in (PHOTOGRAPHS, THUMBNAILS)))
         write_pictures(pictures, pixels, prediction, self.categories, self.longest)
         verdicts = (
@@ -182,20 +181,19 @@ class ImageWriter:
         content = json.dumps(self._content(image, prediction, verdicts), separators=(",", ":"), allow_nan=False)
         (self.folder / DATA / f"{file}.js").write_text(f'seamseg.receiveImage("{file}",{content});\n')
         areas = np.bincount(prediction.ids.numpy().ravel(), minlength=len(image.predicted.ids))
-        return _summary(image, file, size, areas, verdicts, self.categories.num_stuff, fault)
+        return _summary(image, file, prediction.size, areas, verdicts, self.categories.num_stuff, fault)
 
     def _content(
         self, image: ReportImage, prediction: PanopticSegmentation, verdicts: ImageVerdicts | None
     ) -> dict[str, Any]:
         """Of the script: size of the photograph, size at which it is shown, and both sides."""
-        size = prediction.ids.shape[0], prediction.ids.shape[1]
-        shown, truth = fit(size, self.longest), None
+        shown, truth = fit(prediction.size, self.longest), None
         if image.true is not None:
-            true = as_segmentation(read_segments(image.true), image.true)
+            true = read_segmentation(image.true)
             truth = side_record(true, image.true, verdicts.true if verdicts else None, self.categories, shown)
         predicted = verdicts.predicted if verdicts else None
         record = side_record(prediction, image.predicted, predicted, self.categories, shown)
-        return {"size": size, "shown": shown, "prediction": record, "truth": truth}
+        return {"size": prediction.size, "shown": shown, "prediction": record, "truth": truth}
 
 
 def _pixels(image: ReportImage, size: Size) -> tuple[Picture, str | None]:

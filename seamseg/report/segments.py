@@ -7,11 +7,9 @@ import zlib
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from seamseg.data.formats.coco_json import ListedSegments
-from seamseg.metrics.segments import Segments
 from seamseg.report.verdicts import SideVerdicts
 from seamseg.structures import VOID, Categories, PanopticSegmentation, Size
 from seamseg.visualization.colors import segment_colors
@@ -42,12 +40,6 @@ def encode_ids(ids: NDArray[np.int64]) -> tuple[str, int]:
 
 
 _FULL_SCORE = 1.0
-
-
-def as_segmentation(segments: Segments, listed: ListedSegments) -> PanopticSegmentation:
-    """In the form that pictures are drawn from; segments without a score get 0, which nothing shows."""
-    scores = torch.from_numpy(np.nan_to_num(listed.scores).astype(np.float32))
-    return PanopticSegmentation(segments.ids, segments.classes, scores, segments.crowd)
 
 
 def side_record(

@@ -19,9 +19,8 @@ from seamseg.metrics.average_precision import ImageInstances, segment_instances
 from seamseg.metrics.evaluator import PanopticEvaluator
 from seamseg.metrics.overlaps import Overlaps
 from seamseg.metrics.scores import Scores
-from seamseg.metrics.segments import Segments
 from seamseg.ops.overlaps import border_band, map_overlaps, png_overlaps
-from seamseg.structures import VOID, ImageId
+from seamseg.structures import VOID, ImageId, PanopticSegmentation
 
 IntArray = NDArray[np.int64]
 
@@ -135,7 +134,7 @@ class _Work:
 
     def _instances(self, true: ListedSegments, predicted: ListedSegments) -> ImageInstances:
         num_stuff = self._categories.num_stuff
-        sides = [read_segments(listed) for listed in (true, predicted)]
+        sides = [read_segmentation(listed) for listed in (true, predicted)]
         objects = segment_instances(sides[0], num_stuff)
         return ImageInstances(
             true.image_id,
@@ -206,11 +205,14 @@ def _wrong_areas(side: str, listed: ListedSegments, counted: NDArray[Any]) -> li
     ]
 
 
-def read_segments(listed: ListedSegments) -> Segments:
-    """The segments in a PNG, told by their positions in the list.
+def read_segmentation(listed: ListedSegments) -> PanopticSegmentation:
+    """Read the segments in a PNG; their ids become their positions in the list. The score is 1 where none is listed.
 
     Raises:
         ValueError: the PNG is broken or missing, or holds ids that are not listed.
     """
     ids = _positions(read_panoptic_png(listed.png).astype(np.int64), listed)
-    return Segments(torch.from_numpy(ids), torch.from_numpy(listed.classes), torch.from_numpy(listed.crowd))
+    scores = torch.from_numpy(np.where(np.isnan(listed.scores), 1.0, listed.scores)).float()
+    return PanopticSegmentation(
+        torch.from_numpy(ids), torch.from_numpy(listed.classes), torch.from_numpy(listed.crowd), scores
+    )

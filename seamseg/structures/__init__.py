@@ -6,7 +6,8 @@ from seamseg.structures.ground_truth import GroundTruth, Objects
 from seamseg.structures.images import PaddedImages, Size, Unreadable, pad_images, unpad_images
 from seamseg.structures.losses import Losses, LossSum
 from seamseg.structures.packed_sequence import PackedSequence
-from seamseg.structures.predictions import Detections, PanopticSegmentation, Predictions, SemanticLogits
+from seamseg.structures.panoptic_segmentation import PanopticSegmentation
+from seamseg.structures.predictions import Detections, Predictions, SemanticLogits
 
 __all__ = [
     "VOID",

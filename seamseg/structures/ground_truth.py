@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seamseg.structures.categories import VOID
 from seamseg.structures.packed_sequence import PackedSequence, require_equal_lengths
+from seamseg.structures.panoptic_segmentation import PanopticSegmentation
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,13 @@ class GroundTruth:
         crowd_segment = self.crowd.entry(image) & _is_thing(self.classes.entry(image), num_stuff)
         return crowd_segment[self.ids.entry(image)[0]]
 
+    def segmentation(self, image: int) -> PanopticSegmentation:
+        """The annotation of one image."""
+        return PanopticSegmentation(self.ids.entry(image)[0], self.classes.entry(image), self.crowd.entry(image))
+
     def semantic_target(self, image: int) -> Tensor:
         """H×W int64: the class of every pixel, crowd included, 255 where void."""
-        return self.classes.entry(image)[self.ids.entry(image)[0]]
+        return self.segmentation(image).semantics
 
 
 @dataclass(frozen=True)

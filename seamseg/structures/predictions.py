@@ -80,25 +80,3 @@ class Predictions:
 
     def semantics(self, image: int) -> SemanticLogits:
         return SemanticLogits(self.semantic_logits[image], self.padded_size, self.sizes[image])
-
-
-@dataclass(frozen=True)
-class PanopticSegmentation:
-    """One image, fused: every pixel has a segment, every segment a class.
-
-    Attributes:
-        ids: H×W int64, segment ids 0 … K; 0 is void.
-        classes: K+1 int64; entry 0 is 255.
-        scores: K+1 float32; 1 for stuff, 0 for void.
-        crowd: K+1 bool; segments of a thing class that no detection stands behind.
-    """
-
-    ids: Tensor
-    classes: Tensor
-    scores: Tensor
-    crowd: Tensor
-
-    @property
-    def semantics(self) -> Tensor:
-        """H×W int64: the class of every pixel, 255 where void."""
-        return self.classes[self.ids]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seamseg.structures.categories import Categories, Color
-from seamseg.structures.predictions import PanopticSegmentation
+from seamseg.structures.panoptic_segmentation import PanopticSegmentation
 from seamseg.visualization.images import Picture, resize_picture, resize_segmentation
 from seamseg.visualization.legend import draw_legend, legend_height
 from seamseg.visualization.overlay import draw_overlay

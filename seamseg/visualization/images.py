@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,10 +15,8 @@ import torch
 from torch import Tensor
 
 from seamseg.io.files import part_path
-from seamseg.structures.categories import VOID
-from seamseg.structures.ground_truth import GroundTruth
 from seamseg.structures.images import Size
-from seamseg.structures.predictions import PanopticSegmentation
+from seamseg.structures.panoptic_segmentation import PanopticSegmentation
 
 Picture = npt.NDArray[np.uint8]
 """H×W×3, red, green, blue."""
@@ -115,15 +114,4 @@ def resize_segmentation(segmentation: PanopticSegmentation, size: Size) -> Panop
         for new, old in zip(size, segmentation.ids.shape, strict=True)
     )
     ids = segmentation.ids[rows[:, None], columns]
-    return PanopticSegmentation(ids, segmentation.classes, segmentation.scores, segmentation.crowd)
-
-
-def annotated_segmentation(ground_truth: GroundTruth, image: int) -> PanopticSegmentation:
-    """The annotation of one image in the form of a prediction that is sure of everything: scores are 1, of void 0."""
-    classes = ground_truth.classes.entry(image)
-    return PanopticSegmentation(
-        ids=ground_truth.ids.entry(image)[0],
-        classes=classes,
-        scores=(classes != VOID).to(torch.float32),
-        crowd=ground_truth.crowd.entry(image),
-    )
+    return replace(segmentation, ids=ids)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from seamseg.structures.categories import VOID, Categories
 from seamseg.structures.images import Size
-from seamseg.structures.predictions import PanopticSegmentation
+from seamseg.structures.panoptic_segmentation import PanopticSegmentation
 from seamseg.visualization.colors import Colors, segment_colors, text_color
 from seamseg.visualization.images import Picture, check_picture
 from seamseg.visualization.shapes import Rectangle, blend, fill_rounded, outlines, stripes
@@ -235,7 +235,9 @@ def draw_overlay(
 
 def segment_texts(segmentation: PanopticSegmentation, categories: Categories, scores: bool = True) -> dict[int, str]:
     """What is written on each segment that is not void: "road", "car 98%", "person (crowd)"."""
-    rows = zip(segmentation.classes.tolist(), segmentation.scores.tolist(), segmentation.crowd.tolist(), strict=True)
+    rows = zip(
+        segmentation.classes.tolist(), segmentation.filled_scores.tolist(), segmentation.crowd.tolist(), strict=True
+    )
     texts = {}
     for segment, (number, score, crowd) in enumerate(rows):
         if number != VOID:

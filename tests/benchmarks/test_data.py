@@ -28,7 +28,7 @@ def test_enlarged_scenes_are_a_data_set_of_the_size_asked_for(source: CocoPanopt
     annotation = source.read_annotation(0)
     content = json.loads(source.annotation_file.read_text())
     stated = {segment["area"] for segment in content["annotations"][0]["segments_info"]}
-    assert stated == set(annotation.measure()[1][1:].tolist())
+    assert stated == set(annotation.ids.flatten().bincount()[1:].tolist())
 
 
 def test_both_recipes_make_the_same_sample(source: CocoPanoptic) -> None:

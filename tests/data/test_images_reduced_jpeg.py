@@ -17,7 +17,7 @@ from seamseg.data.dataset import SampleKey, TrainDataset, sample_generator
 from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.data.images import BrokenImageError, read_image, read_reduced_jpeg, reduced_size, reduction
 from seamseg.data.resizing import resize_image
-from seamseg.data.transforms import TrainTransform, make_view
+from seamseg.data.transforms import TrainTransform, make_plan
 
 sides = st.integers(1, 5000)
 
@@ -79,9 +79,9 @@ def test_the_result_is_close_to_that_of_the_whole_image(tmp_path: Path, size: tu
     reduced = read_reduced_jpeg(path, size, factor)
     assert reduced is not None
     assert reduced.shape == (*reduced_size(size, factor), 3)
-    view = make_view(size, (int(size[0] / factor * 0.75), int(size[1] / factor * 0.75)), None, (0.0, 0.0), False)
-    assert view.factor == factor
-    difference = (view.image(reduced, factor).short() - view.image(read_image(path)).short()).abs().float()
+    plan = make_plan(size, (int(size[0] / factor * 0.75), int(size[1] / factor * 0.75)), None, (0.0, 0.0), False)
+    assert plan.decode_scale == factor
+    difference = (plan.apply_image(reduced, factor).short() - plan.apply_image(read_image(path)).short()).abs().float()
     assert difference.mean() < 3
 
 
@@ -91,10 +91,12 @@ def test_real_photographs_come_out_close(shared: Path) -> None:
     for path in files:
         whole = read_image(path)
         size = whole.shape[0], whole.shape[1]
-        view = make_view(size, (int(size[0] * 0.38), int(size[1] * 0.38)), None, (0.0, 0.0), False)
-        reduced = read_reduced_jpeg(path, size, view.factor)
+        plan = make_plan(size, (int(size[0] * 0.38), int(size[1] * 0.38)), None, (0.0, 0.0), False)
+        reduced = read_reduced_jpeg(path, size, plan.decode_scale)
         assert reduced is not None
-        means.append(float((view.image(reduced, 2).short() - view.image(whole).short()).abs().float().mean()))
+        means.append(
+            float((plan.apply_image(reduced, 2).short() - plan.apply_image(whole).short()).abs().float().mean())
+        )
     assert max(means) < 6  # a photograph full of stripes
     assert np.mean(means) < 2.5
 
@@ -154,9 +156,9 @@ def test_training_samples_of_jpeg_files_are_close_to_those_of_whole_images(tmp_p
     transform = TrainTransform(shortest, 10**6, (0.8, 1.0), True, random_crop=(shortest, shortest))
     for index in range(4):
         key = SampleKey(0, index)
-        variation = transform.draw(source.sizes[index], sample_generator(5, key))
-        assert variation.view.factor == 2
-        expected = variation.image(source.read_image(index))
+        plan = transform.sample_plan(source.sizes[index], sample_generator(5, key))
+        assert plan.decode_scale == 2
+        expected = plan.apply_image(source.read_image(index))
         sample = TrainDataset(source, transform, seed=5)[key]
         assert sample.image.shape == expected.shape
         assert sample.original_size == source.sizes[index]

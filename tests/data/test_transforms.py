@@ -8,23 +8,32 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seamseg.data.annotation import Annotation
 from seamseg.data.color_jitter import ColorChange, ColorJitter
 from seamseg.data.resizing import network_size
 from seamseg.data.transforms import Channels, InputTransform, Normalize, TrainTransform
+from seamseg.structures import PanopticSegmentation
 
 MEAN: Channels = (0.485, 0.456, 0.406)
 STD: Channels = (0.229, 0.224, 0.225)
 SHADES = np.array([(0, 0, 0), (200, 0, 0), (0, 200, 0), (0, 0, 200)], np.uint8)
 
 
-def blocks(height: int = 40, width: int = 60) -> tuple[np.ndarray, Annotation]:
+def blocks(height: int = 40, width: int = 60) -> tuple[np.ndarray, PanopticSegmentation]:
     """Three segments and void in the corners, and the image that paints each in its shade."""
     ids = np.zeros((height, width), np.int32)
     ids[: height // 2, width // 3 :] = 1
     ids[height // 2 :, : width // 3] = 2
     ids[height // 2 :, width // 3 :] = 3
-    return SHADES[ids], Annotation(ids, np.array([255, 4, 2, 0]), np.array([False, False, True, False]))
+    classes, crowd = torch.tensor([255, 4, 2, 0]), torch.tensor([False, False, True, False])
+    return SHADES[ids], PanopticSegmentation(torch.from_numpy(ids), classes, crowd)
+
+
+def sample(
+    transform: TrainTransform, image: np.ndarray, annotation: PanopticSegmentation, generator: torch.Generator
+) -> tuple[torch.Tensor, PanopticSegmentation]:
+    """Pixels and annotation of one sample."""
+    plan = transform.sample_plan((image.shape[0], image.shape[1]), generator)
+    return plan.apply_image(image), plan.apply_annotation(annotation)[0]
 
 
 def train_transform(scale: tuple[float, float] | None, *, random_flip: bool = True) -> TrainTransform:
@@ -59,11 +68,11 @@ def test_input_transform_resizes_then_normalises() -> None:
 @given(st.integers(0, 2**63 - 1))
 def test_pixels_and_segments_stay_together(seed: int) -> None:
     image, annotation = blocks()
-    pixels, left = train_transform((0.5, 2.0))(image, annotation, torch.Generator().manual_seed(seed))
+    pixels, left = sample(train_transform((0.5, 2.0)), image, annotation, torch.Generator().manual_seed(seed))
     assert tuple(pixels.shape[1:]) == left.ids.shape
     assert (pixels.dtype, pixels.is_contiguous()) == (torch.uint8, True)
     shown = pixels.permute(1, 2, 0).numpy()
-    same = (shown == SHADES[left.ids]).all(axis=2)
+    same = (shown == SHADES[left.ids.numpy()]).all(axis=2)
     away_from_edges = np.ones_like(same)
     height, width = same.shape
     near = 4
@@ -78,7 +87,7 @@ def test_half_of_the_images_are_flipped_and_scales_are_uniform() -> None:
     image, annotation = blocks(32, 48)
     transform = train_transform((0.5, 1.5))
     generator = torch.Generator().manual_seed(0)
-    outputs = [transform(image, annotation, generator)[1].ids for _ in range(600)]
+    outputs = [sample(transform, image, annotation, generator)[1].ids for _ in range(600)]
     flipped = np.mean([ids[0, 0] == 1 for ids in outputs])
     assert 0.44 < flipped < 0.56
     sides = np.array([min(ids.shape) for ids in outputs])
@@ -94,7 +103,7 @@ def test_without_randomness_every_draw_gives_the_same() -> None:
     image, annotation = blocks(40, 60)
     transform = train_transform(None, random_flip=False)
     for seed in range(5):
-        pixels, left = transform(image, annotation, torch.Generator().manual_seed(seed))
+        pixels, left = sample(transform, image, annotation, torch.Generator().manual_seed(seed))
         assert tuple(pixels.shape[1:]) == network_size((40, 60), 32, 90)
         assert left.ids[0, 0] == 0
         assert left.ids[0, -1] == 1
@@ -102,7 +111,7 @@ def test_without_randomness_every_draw_gives_the_same() -> None:
 
 def test_the_longest_side_wins_over_the_random_scale() -> None:
     image, annotation = blocks(20, 100)
-    pixels, _ = train_transform((1.0, 2.0))(image, annotation, torch.Generator().manual_seed(0))
+    pixels, _ = sample(train_transform((1.0, 2.0)), image, annotation, torch.Generator().manual_seed(0))
     assert tuple(pixels.shape[1:]) == (18, 90)
 
 
@@ -111,18 +120,18 @@ def test_segments_that_vanish_are_renumbered_away() -> None:
     annotation.ids[1, 1] = 2
     annotation.ids[annotation.ids == 2] = 0
     annotation.ids[1, 1] = 2  # one pixel, which no centre of the smaller image hits
-    pixels, left = train_transform((0.5, 0.5), random_flip=False)(image, annotation, torch.Generator())
+    pixels, left = sample(train_transform((0.5, 0.5), random_flip=False), image, annotation, torch.Generator())
     assert tuple(pixels.shape[1:]) == (16, 24)
-    assert sorted(set(left.ids.ravel().tolist())) == [0, 1, 2]
+    assert sorted(set(left.ids.flatten().tolist())) == [0, 1, 2]
     assert left.classes.tolist() == [255, 4, 0]
     assert left.crowd.tolist() == [False, False, False]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (2, 3)])
 def test_tiny_images_pass(size: tuple[int, int]) -> None:
-    ids = np.ones(size, np.int32)
-    annotation = Annotation(ids, np.array([255, 0]), np.zeros(2, np.bool_))
-    pixels, left = train_transform((0.5, 2.0))(np.zeros((*size, 3), np.uint8), annotation, torch.Generator())
+    ids = torch.ones(size, dtype=torch.int32)
+    annotation = PanopticSegmentation(ids, torch.tensor([255, 0]), torch.zeros(2, dtype=torch.bool))
+    pixels, left = sample(train_transform((0.5, 2.0)), np.zeros((*size, 3), np.uint8), annotation, torch.Generator())
     assert min(pixels.shape[1:]) >= 1
     assert (left.ids == 1).all()
 
@@ -142,13 +151,13 @@ def test_one_setting_does_not_change_what_is_drawn_for_another() -> None:
     for seed in range(20):
         first_two = torch.rand(2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).tolist()
         plain, rich = (
-            TrainTransform(32, 90, (0.5, 2.0), True, *more).draw((40, 60), torch.Generator().manual_seed(seed))
+            TrainTransform(32, 90, (0.5, 2.0), True, *more).sample_plan((40, 60), torch.Generator().manual_seed(seed))
             for more in ((), ((10, 12), 0.2, ColorJitter(0.5, 0.5, 0.5, 0.5)))
         )
         short = int(16 + 48 * first_two[1])
-        assert plain.view.size == network_size((40, 60), short, 90)
-        assert plain.view.mirrored == rich.view.mirrored == (first_two[0] < 0.5)
-        assert rich.view.size == (min(10, plain.view.size[0]), min(12, plain.view.size[1]))
+        assert plain.size == network_size((40, 60), short, 90)
+        assert plain.mirrored == rich.mirrored == (first_two[0] < 0.5)
+        assert rich.size == (min(10, plain.size[0]), min(12, plain.size[1]))
         assert plain.color == ColorChange()
         assert rich.color != plain.color
 
@@ -159,10 +168,10 @@ def test_large_scale_jitter_fills_its_crop_where_it_can() -> None:
     sizes, scales = set(), set()
     for seed in range(100):
         generator = torch.Generator().manual_seed(seed)
-        pixels, left = transform(image, annotation, generator)
+        pixels, left = sample(transform, image, annotation, generator)
         assert tuple(pixels.shape[1:]) == left.ids.shape
-        variation = transform.draw((64, 96), torch.Generator().manual_seed(seed))
-        y0, _, y1, _ = variation.view.window
+        plan = transform.sample_plan((64, 96), torch.Generator().manual_seed(seed))
+        y0, _, y1, _ = plan.window
         sizes.add(left.ids.shape)
         scales.add(round(left.ids.shape[0] / (y1 - y0), 1))
         assert max(left.ids.shape) <= 64
@@ -176,13 +185,13 @@ def test_crops_hold_pixels_segments_and_boxes_of_one_place() -> None:
     transform = TrainTransform(40, 90, None, True, random_crop=(15, 20), crop_min_visible=0.5)
     crowds = set()
     for seed in range(60):
-        variation = transform.draw((40, 60), torch.Generator().manual_seed(seed))
-        left, boxes = variation.annotation(annotation)
-        shown = variation.image(image).permute(1, 2, 0).numpy()
+        plan = transform.sample_plan((40, 60), torch.Generator().manual_seed(seed))
+        left, boxes = plan.apply_annotation(annotation)
+        shown = plan.apply_image(image).permute(1, 2, 0).numpy()
         assert left.ids.shape == (15, 20)
         original = {4: 1, 2: 2, 0: 3, 255: 0}
         for segment, (class_index, box) in enumerate(zip(left.classes.tolist(), boxes.tolist(), strict=True)):
-            ys, xs = np.nonzero(left.ids == segment)
+            ys, xs = np.nonzero(left.ids.numpy() == segment)
             if len(ys) == 0:
                 assert segment == 0
                 continue

@@ -118,7 +118,7 @@ def test_every_image_is_shown_once(folder: Path) -> None:
     for scored in seen:
         assert scored.truth.size == ((40, 56) if scored.image_id % 2 == 0 else (56, 40))
         assert scored.image.shape == (3, *scored.truth.size)
-        assert torch.equal(scored.fused.segmentation.semantics, scored.truth.class_map())
+        assert torch.equal(scored.fused.segmentation.semantics, scored.truth.semantics)
 
 
 def test_scores_are_taken_at_the_size_of_the_annotation(folder: Path) -> None:

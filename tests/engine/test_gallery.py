@@ -13,7 +13,6 @@ from support.ranks import on_ranks
 from seamseg.algos.fusion import FusedImage
 from seamseg.engine.evaluate import ScoredImage
 from seamseg.engine.gallery import SampleGallery, WorstGallery, smaller
-from seamseg.metrics.segments import Segments
 from seamseg.structures import VOID, Categories, Category, Detections, PanopticSegmentation
 
 CATEGORIES = Categories((Category("sky", False, (0, 0, 255), 1), Category("car", True, (255, 0, 0), 2)))
@@ -26,10 +25,10 @@ def scored(number: int, right: bool = True) -> ScoredImage:
     """A car in the sky, at twice the size of the network's input; the wrong prediction sees sky alone."""
     ids = torch.ones(20, 30, dtype=torch.int64)
     ids[5:15, 10:20] = 2
-    truth = Segments(ids, CLASSES, NOBODY)
+    truth = PanopticSegmentation(ids, CLASSES, NOBODY)
     found = ids if right else torch.ones_like(ids)
     nothing = Detections(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0), torch.zeros(0, 28, 28))
-    segmentation = PanopticSegmentation(found, CLASSES, torch.tensor([0.0, 1.0, 0.7]), NOBODY)
+    segmentation = PanopticSegmentation(found, CLASSES, NOBODY, torch.tensor([0.0, 1.0, 0.7]))
     grey = (0.5 - torch.tensor(MEAN)) / torch.tensor(STD)
     image = grey[:, None, None].expand(3, 10, 15)
     return ScoredImage(
@@ -62,7 +61,7 @@ def test_a_row_shows_image_truth_and_prediction_at_the_size_of_the_annotation() 
     assert np.abs(row.image.astype(int) - 128).max() <= 1
     assert row.truth.semantics[10, 15] == 1
     assert row.prediction.semantics[10, 15] == 0
-    assert row.truth.scores.tolist() == [0, 1, 1]
+    assert row.truth.filled_scores.tolist() == [0, 1, 1]
 
 
 @pytest.mark.parametrize(("right", "pq"), [(True, 1.0), (False, 0.5 * 500 / 600)])

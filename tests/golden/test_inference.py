@@ -5,7 +5,7 @@ Once as it is built here, and once through an archive in the published layout: i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,6 @@ from seamseg.algos.fusion import FusedImage
 from seamseg.builders import Model, load_model
 from seamseg.cli import main
 from seamseg.metrics.panoptic_quality import PanopticQuality
-from seamseg.metrics.segments import Segments
 from seamseg.networks import PanopticNet
 from seamseg.structures import PackedSequence, Predictions
 
@@ -170,10 +169,9 @@ def test_fused_segments(outcome: Outcome, image: int) -> None:
 @pytest.mark.parametrize("image", range(NUM_IMAGES))
 def test_counts(outcome: Outcome, image: int) -> None:
     """Matches, false and missed segments per class; the reference took the truth's crowd for ordinary segments."""
-    truth = Segments.of_truth(outcome.golden.ground_truth(), image)
+    truth = outcome.golden.ground_truth().segmentation(image)
     quality = PanopticQuality(NUM_STUFF + NUM_THINGS, NUM_STUFF)
-    prediction = Segments.of_prediction(outcome.fused[image].segmentation)
-    quality.update(prediction, Segments(truth.ids, truth.classes, torch.zeros_like(truth.crowd)))
+    quality.update(outcome.fused[image].segmentation, replace(truth, crowd=torch.zeros_like(truth.crowd)))
     counts, recorded = quality.counts, outcome.recorded("panoptic_stats")[image]
     assert not counts[:2].any()
     assert torch.equal(counts[3], recorded[3])  # nothing matches, so each true segment is missed

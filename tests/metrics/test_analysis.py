@@ -14,15 +14,15 @@ from seamseg.metrics.analysis import Analysis, Confusion
 from seamseg.metrics.evaluator import PanopticEvaluator
 from seamseg.metrics.overlaps import Overlaps
 from seamseg.metrics.resampling import Interval, Intervals, draw_images, pq_intervals, resampled_pq
-from seamseg.metrics.segments import Segments
+from seamseg.structures import PanopticSegmentation
 
 NAMES = ("sky", "road", "car", "person")
-Pairs = list[tuple[Segments, Segments]]
+Pairs = list[tuple[PanopticSegmentation, PanopticSegmentation]]
 
 
-def enlarged(segments: Segments, factor: int) -> Segments:
+def enlarged(segments: PanopticSegmentation, factor: int) -> PanopticSegmentation:
     ids = segments.ids.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
-    return Segments(ids, segments.classes, segments.crowd)
+    return PanopticSegmentation(ids, segments.classes, segments.crowd)
 
 
 def analysed(pairs: Pairs) -> Analysis:
@@ -78,7 +78,7 @@ def test_the_limits_of_the_sizes() -> None:
     for side, name in ((31, "small"), (32, "medium"), (95, "medium"), (96, "large")):
         ids = torch.zeros(100, 100, dtype=torch.int64)
         ids[:side, :side] = 1
-        segments = Segments(ids, torch.tensor([255, 2]), torch.zeros(2, dtype=torch.bool))
+        segments = PanopticSegmentation(ids, torch.tensor([255, 2]), torch.zeros(2, dtype=torch.bool))
         assert {size: one.tp for size, one in analysed([(segments, segments)]).by_size.items() if one.tp} == {name: 1}
 
 
@@ -113,7 +113,7 @@ def test_confusion_of_segments_and_pixels(pairs: Pairs, cases: list[tuple[object
     pixels = np.zeros((4, 5), int)
     for prediction, truth in pairs:
         guessed = prediction.classes.masked_fill(prediction.crowd, 255)[prediction.ids]
-        for true, other in zip(truth.class_map().flatten().tolist(), guessed.flatten().tolist(), strict=True):
+        for true, other in zip(truth.semantics.flatten().tolist(), guessed.flatten().tolist(), strict=True):
             if true != 255:
                 pixels[true, 4 if other == 255 else other] += 1
     assert np.array_equal(confusion.pixels, pixels)

@@ -20,8 +20,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from seamseg.metrics.average_precision import AveragePrecision
-from seamseg.metrics.segments import Segments
-from seamseg.structures import Detections
+from seamseg.structures import Detections, PanopticSegmentation
 
 NUM_STUFF, NUM_CLASSES = 1, 4
 SIZE = (40, 60)
@@ -29,13 +28,15 @@ SIZE = (40, 60)
 
 def annotation(
     rectangles: list[list[int]], classes: list[int] | None = None, crowd: list[bool] | None = None
-) -> Segments:
+) -> PanopticSegmentation:
     """Things that fill rectangles (y0, x0, y1, x1), on stuff."""
     ids = torch.ones(SIZE, dtype=torch.int64)
     for segment, (y0, x0, y1, x1) in enumerate(rectangles, start=2):
         ids[y0:y1, x0:x1] = segment
     labels = [255, 0, *(NUM_STUFF + c for c in classes or [0] * len(rectangles))]
-    return Segments(ids, torch.tensor(labels), torch.tensor([False, False, *(crowd or [False] * len(rectangles))]))
+    return PanopticSegmentation(
+        ids, torch.tensor(labels), torch.tensor([False, False, *(crowd or [False] * len(rectangles))])
+    )
 
 
 def found(boxes: list[list[float]], scores: list[float], classes: list[int] | None = None) -> Detections:
@@ -48,7 +49,7 @@ def found(boxes: list[list[float]], scores: list[float], classes: list[int] | No
     )
 
 
-def precision(*images: tuple[Detections, Segments]) -> tuple[float, float]:
+def precision(*images: tuple[Detections, PanopticSegmentation]) -> tuple[float, float]:
     """AP of boxes and masks."""
     result = AveragePrecision(NUM_CLASSES, NUM_STUFF)
     for image_id, (detections, truth) in enumerate(images):
@@ -130,7 +131,7 @@ def test_states_travel_between_ranks_and_nothing_is_printed(capsys: pytest.Captu
     assert capsys.readouterr().out == ""
 
 
-def random_image(seed: int) -> tuple[Detections, Segments]:
+def random_image(seed: int) -> tuple[Detections, PanopticSegmentation]:
     """Overlapping rectangles, some of them crowd, and detections near most of them."""
     generator = torch.Generator().manual_seed(seed)
     corners = torch.rand(7, 2, 2, generator=generator) * torch.tensor([[[40.0, 60.0]]])
@@ -145,7 +146,7 @@ def random_image(seed: int) -> tuple[Detections, Segments]:
     return Detections(boxes, guessed, torch.rand(10, generator=generator), masks), truth
 
 
-def files(folder: Path, images: list[tuple[Detections, Segments]]) -> tuple[str, str]:
+def files(folder: Path, images: list[tuple[Detections, PanopticSegmentation]]) -> tuple[str, str]:
     """The same in COCO's detection form, written the plain way: image-sized masks, one annotation each."""
     true: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []

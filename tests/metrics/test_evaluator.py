@@ -10,7 +10,6 @@ import torch
 
 from seamseg.metrics.evaluator import PanopticEvaluator
 from seamseg.metrics.scores import Scores
-from seamseg.metrics.segments import Segments
 from seamseg.structures import Detections, PanopticSegmentation
 
 NAMES = ("sky", "road", "car", "person")
@@ -18,13 +17,13 @@ NUM_STUFF = 2
 BOX = [4.0, 2.0, 8.0, 10.0]
 
 
-def truth() -> Segments:
+def truth() -> PanopticSegmentation:
     """Sky over road, a car on it, a strip of void on the left."""
     ids = torch.ones(12, 16, dtype=torch.int64)
     ids[6:] = 2
     ids[4:8, 2:10] = 3
     ids[:, 0] = 0
-    return Segments(ids, torch.tensor([255, 0, 1, 2]), torch.zeros(4, dtype=torch.bool))
+    return PanopticSegmentation(ids, torch.tensor([255, 0, 1, 2]), torch.zeros(4, dtype=torch.bool))
 
 
 def car(score: float = 0.9, box: list[float] = BOX) -> Detections:
@@ -35,20 +34,20 @@ def no_detections() -> Detections:
     return Detections(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0), torch.zeros(0, 28, 28))
 
 
-def segmentation(segments: Segments) -> PanopticSegmentation:
-    return PanopticSegmentation(segments.ids, segments.classes, torch.ones(len(segments.classes)), segments.crowd)
+def segmentation(segments: PanopticSegmentation) -> PanopticSegmentation:
+    return PanopticSegmentation(segments.ids, segments.classes, segments.crowd, torch.ones(len(segments.classes)))
 
 
 def update_perfectly(evaluator: PanopticEvaluator, image_id: int) -> None:
     segments = truth()
-    evaluator.update(image_id, segmentation(segments), car(), segments.class_map().clamp(max=3), segments)
+    evaluator.update(image_id, segmentation(segments), car(), segments.semantics.clamp(max=3), segments)
 
 
 def update_poorly(evaluator: PanopticEvaluator, image_id: int) -> None:
     """The car has no detection: its pixels are a crowd segment; the head takes the sky for a person."""
     segments = truth()
-    predicted = Segments(segments.ids, segments.classes, segments.classes == 2)
-    semantics = segments.class_map()
+    predicted = PanopticSegmentation(segments.ids, segments.classes, segments.classes == 2)
+    semantics = segments.semantics
     semantics[semantics == 0] = 3
     evaluator.update(image_id, segmentation(predicted), no_detections(), semantics, segments)
 
@@ -64,7 +63,7 @@ def test_inputs_that_change_later_do_not_change_the_scores() -> None:
     """Nothing that is kept may share memory with its input, such as a block that a worker process fills."""
     segments = truth()
     evaluator = PanopticEvaluator(len(NAMES), NUM_STUFF)
-    evaluator.update(0, segmentation(segments), car(), segments.class_map().clamp(max=3), segments)
+    evaluator.update(0, segmentation(segments), car(), segments.semantics.clamp(max=3), segments)
     segments.classes[1:] = 3
     segments.crowd[1:] = True
     assert evaluator.compute(NAMES).to_dict() == scores(update_perfectly).to_dict()
@@ -123,9 +122,11 @@ def test_before_any_image_all_scores_are_null() -> None:
 
 def test_scores_of_things_are_null_where_no_thing_appears() -> None:
     evaluator = PanopticEvaluator(len(NAMES), NUM_STUFF)
-    segments = Segments(torch.ones(4, 4, dtype=torch.int64), torch.tensor([255, 0]), torch.zeros(2, dtype=torch.bool))
+    segments = PanopticSegmentation(
+        torch.ones(4, 4, dtype=torch.int64), torch.tensor([255, 0]), torch.zeros(2, dtype=torch.bool)
+    )
     for image_id in range(2):
-        evaluator.update(image_id, segmentation(segments), no_detections(), segments.class_map(), segments)
+        evaluator.update(image_id, segmentation(segments), no_detections(), segments.semantics, segments)
     result = evaluator.compute(NAMES).to_dict()
     assert result["things"] == result["boundary"]["things"] == NOTHING
     assert result["all"] == result["stuff"] == {"pq": 1, "sq": 1, "rq": 1, "n": 1}
@@ -173,10 +174,10 @@ def test_every_class_needs_its_name() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU that torch can use")
 def test_tensors_on_a_gpu_score_the_same() -> None:
     evaluator, segments = PanopticEvaluator(len(NAMES), NUM_STUFF), truth()
-    moved = Segments(segments.ids.cuda(), segments.classes.cuda(), segments.crowd.cuda())
+    moved = PanopticSegmentation(segments.ids.cuda(), segments.classes.cuda(), segments.crowd.cuda())
     found = segmentation(segments)
-    on_gpu = PanopticSegmentation(found.ids.cuda(), found.classes.cuda(), found.scores.cuda(), found.crowd.cuda())
+    on_gpu = PanopticSegmentation(found.ids.cuda(), found.classes.cuda(), found.crowd.cuda())
     one = car()
     detections = Detections(one.boxes.cuda(), one.classes.cuda(), one.scores.cuda(), one.masks.cuda())
-    evaluator.update(0, on_gpu, detections, moved.class_map().clamp(max=3), moved)
+    evaluator.update(0, on_gpu, detections, moved.semantics.clamp(max=3), moved)
     assert evaluator.compute(NAMES).to_dict() == scores(update_perfectly).to_dict()

@@ -9,19 +9,19 @@ from oracles import outcomes as oracle
 from seamseg.metrics.matching import match
 from seamseg.metrics.outcomes import CASES, ImageSegments, Outcome, segment_cases
 from seamseg.metrics.overlaps import Overlaps
-from seamseg.metrics.segments import Segments
+from seamseg.structures import PanopticSegmentation
 
 VOID = 255
 
 
-def drawn(rows: str, classes: list[int], crowd: tuple[int, ...] = ()) -> Segments:
+def drawn(rows: str, classes: list[int], crowd: tuple[int, ...] = ()) -> PanopticSegmentation:
     """An id map as lines of digits; ``crowd`` names the crowd segments."""
     ids = torch.tensor([[int(pixel) for pixel in row] for row in rows.split()])
     flags = torch.tensor([segment in crowd for segment in range(len(classes) + 1)])
-    return Segments(ids, torch.tensor([VOID, *classes]), flags)
+    return PanopticSegmentation(ids, torch.tensor([VOID, *classes]), flags)
 
 
-def kept(prediction: Segments, truth: Segments, image_id: int = 0) -> ImageSegments:
+def kept(prediction: PanopticSegmentation, truth: PanopticSegmentation, image_id: int = 0) -> ImageSegments:
     overlaps = Overlaps.between(prediction, truth)
     return ImageSegments.of(image_id, overlaps, match(overlaps))
 
@@ -82,26 +82,26 @@ def test_nothing_at_all() -> None:
     assert plain([kept(drawn("000", []), drawn("000", []))]) == []
 
 
-def random_pair(seed: int) -> tuple[Segments, Segments]:
+def random_pair(seed: int) -> tuple[PanopticSegmentation, PanopticSegmentation]:
     generator = torch.Generator().manual_seed(seed)
 
-    def side(num: int, crowd: float) -> Segments:
+    def side(num: int, crowd: float) -> PanopticSegmentation:
         blocks = torch.randint(0, num + 1, (3, 4), generator=generator)
         classes = torch.randint(0, 4, (num + 1,), generator=generator)
         flags = torch.rand(num + 1, generator=generator) < crowd
         classes[torch.rand(num + 1, generator=generator) < 0.1] = VOID
         classes[0], flags[0] = VOID, False
-        return Segments(blocks.repeat_interleave(4, 0).repeat_interleave(3, 1), classes, flags)
+        return PanopticSegmentation(blocks.repeat_interleave(4, 0).repeat_interleave(3, 1), classes, flags)
 
     truth, other = side(6, 0.3), side(6, 0.1)
     noise = torch.rand(truth.ids.shape, generator=generator) < 0.3
     same = torch.rand(7, generator=generator) < 0.6
     same[0] = True
     classes = torch.where(same, truth.classes, other.classes)
-    return Segments(torch.where(noise, other.ids, truth.ids.roll(seed % 3, 1)), classes, other.crowd), truth
+    return PanopticSegmentation(torch.where(noise, other.ids, truth.ids.roll(seed % 3, 1)), classes, other.crowd), truth
 
 
-def expected(prediction: Segments, truth: Segments) -> list[oracle.Case]:
+def expected(prediction: PanopticSegmentation, truth: PanopticSegmentation) -> list[oracle.Case]:
     sides = [(side.ids, side.classes.tolist(), side.crowd.tolist()) for side in (prediction, truth)]
     return oracle.cases(*sides[0], *sides[1])
 

@@ -14,19 +14,21 @@ import torch
 from oracles import panoptic_quality as oracle
 
 from seamseg.metrics.panoptic_quality import PanopticQuality, Quality
-from seamseg.metrics.segments import Segments
+from seamseg.structures import PanopticSegmentation
 
 NUM_CLASSES, NUM_STUFF = 4, 2
 
 
-def drawn(rows: str, classes: list[int], crowd: tuple[int, ...] = ()) -> Segments:
+def drawn(rows: str, classes: list[int], crowd: tuple[int, ...] = ()) -> PanopticSegmentation:
     """An id map as lines of digits; ``crowd`` names the crowd segments."""
     ids = torch.tensor([[int(pixel) for pixel in row] for row in rows.split()])
     flags = torch.tensor([segment in crowd for segment in range(len(classes) + 1)])
-    return Segments(ids, torch.tensor([255, *classes]), flags)
+    return PanopticSegmentation(ids, torch.tensor([255, *classes]), flags)
 
 
-def counted(prediction: Segments, truth: Segments, num_classes: int = NUM_CLASSES) -> torch.Tensor:
+def counted(
+    prediction: PanopticSegmentation, truth: PanopticSegmentation, num_classes: int = NUM_CLASSES
+) -> torch.Tensor:
     quality = PanopticQuality(num_classes, NUM_STUFF)
     quality.update(prediction, truth)
     return quality.counts
@@ -104,8 +106,8 @@ def test_predicted_crowd_is_void() -> None:
 
 
 def test_segments_without_pixels_do_not_count() -> None:
-    prediction = Segments(TRUTH.ids, torch.tensor([255, 0, 2, 3, 3]), torch.zeros(5, dtype=torch.bool))
-    truth = Segments(TRUTH.ids, torch.tensor([255, 0, 2, 3, 1, 3]), torch.zeros(6, dtype=torch.bool))
+    prediction = PanopticSegmentation(TRUTH.ids, torch.tensor([255, 0, 2, 3, 3]), torch.zeros(5, dtype=torch.bool))
+    truth = PanopticSegmentation(TRUTH.ids, torch.tensor([255, 0, 2, 3, 1, 3]), torch.zeros(6, dtype=torch.bool))
     assert torch.equal(counted(prediction, truth), counted(TRUTH, TRUTH))
 
 
@@ -138,24 +140,28 @@ def test_means_leave_absent_classes_out() -> None:
         (drawn("11", [0]), drawn("11", [-1]), "class -1"),
     ],
 )
-def test_what_does_not_fit_is_refused(prediction: Segments, truth: Segments, message: str) -> None:
+def test_what_does_not_fit_is_refused(
+    prediction: PanopticSegmentation, truth: PanopticSegmentation, message: str
+) -> None:
     quality = PanopticQuality(NUM_CLASSES, NUM_STUFF)
     with pytest.raises(ValueError, match=message):
         quality.update(prediction, truth)
     assert not quality.state.any()
 
 
-def random_segments(generator: torch.Generator, size: tuple[int, int], num_segments: int, crowds: bool) -> Segments:
+def random_segments(
+    generator: torch.Generator, size: tuple[int, int], num_segments: int, crowds: bool
+) -> PanopticSegmentation:
     """Blocks of random segments, void among them; crowd is rare outside the truth."""
     blocks = torch.randint(0, num_segments + 1, (3, 4), generator=generator)
     ids = blocks.repeat_interleave(5, 0).repeat_interleave(4, 1)[: size[0], : size[1]]
     classes = torch.randint(0, NUM_CLASSES, (num_segments + 1,), generator=generator)
     crowd = torch.rand(num_segments + 1, generator=generator) < (0.4 if crowds else 0.1)
     classes[0], crowd[0] = 255, False
-    return Segments(ids, classes, crowd)
+    return PanopticSegmentation(ids, classes, crowd)
 
 
-def random_pair(seed: int) -> tuple[Segments, Segments]:
+def random_pair(seed: int) -> tuple[PanopticSegmentation, PanopticSegmentation]:
     """A truth, and a prediction that is like it in most pixels and classes."""
     generator = torch.Generator().manual_seed(seed)
     truth = random_segments(generator, (14, 15), 7, crowds=True)
@@ -164,7 +170,7 @@ def random_pair(seed: int) -> tuple[Segments, Segments]:
     same_class = torch.rand(len(truth.classes), generator=generator) < 0.8
     same_class[0] = True
     ids = torch.where(noise, other.ids, truth.ids.roll(int(seed % 3), 1))
-    return Segments(ids, torch.where(same_class, truth.classes, other.classes), other.crowd), truth
+    return PanopticSegmentation(ids, torch.where(same_class, truth.classes, other.classes), other.crowd), truth
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -205,11 +211,11 @@ def test_ranks_with_uneven_shares_agree_with_one_process_bit_by_bit(num_ranks: i
 
 def test_small_integer_types_do_not_overflow() -> None:
     prediction, truth = random_pair(5)
-    small = [Segments(side.ids.to(torch.uint8), side.classes, side.crowd) for side in (prediction, truth)]
+    small = [PanopticSegmentation(side.ids.to(torch.uint8), side.classes, side.crowd) for side in (prediction, truth)]
     assert torch.equal(counted(*small), counted(prediction, truth))
 
 
-def write_panoptic(folder: Path, name: str, images: list[Segments]) -> Path:
+def write_panoptic(folder: Path, name: str, images: list[PanopticSegmentation]) -> Path:
     """In COCO's panoptic form: a JSON file and a folder of PNGs. A prediction's crowd becomes void before."""
     (folder / name).mkdir()
     annotations = []
@@ -238,9 +244,11 @@ def write_panoptic(folder: Path, name: str, images: list[Segments]) -> Path:
     return folder / f"{name}.json"
 
 
-def void_as_zero(segments: Segments) -> Segments:
+def void_as_zero(segments: PanopticSegmentation) -> PanopticSegmentation:
     """Crowd erased from the map: a file's void is id 0 and nothing else."""
-    return Segments(segments.ids.masked_fill(segments.crowd[segments.ids], 0), segments.classes, segments.crowd)
+    return PanopticSegmentation(
+        segments.ids.masked_fill(segments.crowd[segments.ids], 0), segments.classes, segments.crowd
+    )
 
 
 def test_equals_hotcoco(tmp_path: Path) -> None:
@@ -263,14 +271,14 @@ def test_equals_hotcoco(tmp_path: Path) -> None:
         assert vars(ours) == pytest.approx(expected[name])
 
 
-def read_segments(folder: Path, annotation: dict[str, Any], class_of: dict[int, int]) -> Segments:
+def read_segments(folder: Path, annotation: dict[str, Any], class_of: dict[int, int]) -> PanopticSegmentation:
     blue, green, red = cv2.split(cv2.imread(str(folder / annotation["file_name"])).astype(np.int64))
     listed, ids = np.unique(red + 256 * green + 65536 * blue, return_inverse=True)
     info = {entry["id"]: entry for entry in annotation["segments_info"]}
     classes = [255, *(class_of[info[segment]["category_id"]] for segment in listed.tolist() if segment)]
     crowd = [False, *(bool(info[segment]["iscrowd"]) for segment in listed.tolist() if segment)]
     ids = ids.reshape(blue.shape) + (listed[0] != 0)  # without a void pixel the smallest segment would get id 0
-    return Segments(torch.from_numpy(ids), torch.tensor(classes), torch.tensor(crowd))
+    return PanopticSegmentation(torch.from_numpy(ids), torch.tensor(classes), torch.tensor(crowd))
 
 
 def test_equals_hotcoco_on_photographs(shared: Path, tmp_path: Path) -> None:
@@ -293,7 +301,7 @@ def test_equals_hotcoco_on_photographs(shared: Path, tmp_path: Path) -> None:
         ids = truth.ids.roll((5, 6), (0, 1))
         classes = truth.classes.clone()
         classes[1::5] = (classes[1::5] + 1) % len(categories)
-        quality.update(Segments(ids, classes, torch.zeros_like(truth.crowd)), truth)
+        quality.update(PanopticSegmentation(ids, classes, torch.zeros_like(truth.crowd)), truth)
         name = annotation["file_name"]
         cv2.imwrite(str(tmp_path / "moved" / name), np.stack([0 * ids, 0 * ids, ids], -1).astype(np.uint8))
         info = [
@@ -313,10 +321,12 @@ def test_equals_hotcoco_on_photographs(shared: Path, tmp_path: Path) -> None:
     assert 0.2 < quality.over_all().pq < 0.9
 
 
-def golden_segments(golden: dict[str, np.ndarray], ids: str, classes: str, crowd: str | None = None) -> Segments:
+def golden_segments(
+    golden: dict[str, np.ndarray], ids: str, classes: str, crowd: str | None = None
+) -> PanopticSegmentation:
     labels = torch.from_numpy(golden[classes])
     flags = torch.zeros(len(labels), dtype=torch.bool) if crowd is None else torch.from_numpy(golden[crowd])
-    return Segments(torch.from_numpy(golden[ids]).squeeze(), labels, flags)
+    return PanopticSegmentation(torch.from_numpy(golden[ids]).squeeze(), labels, flags)
 
 
 @pytest.mark.parametrize("image", [0, 1])

@@ -51,7 +51,7 @@ class StubPredictor:
 
     def _prediction(self, size: tuple[int, int]) -> Prediction:
         found = PanopticSegmentation(
-            torch.ones(size, dtype=torch.int64), torch.tensor([VOID, 0]), torch.tensor([0.0, 1.0]), torch.zeros(2) > 0
+            torch.ones(size, dtype=torch.int64), torch.tensor([VOID, 0]), torch.zeros(2) > 0, torch.tensor([0.0, 1.0])
         )
         none = Detections(torch.zeros(0, 4), torch.zeros(0).long(), torch.zeros(0), torch.zeros(0, 28, 28))
         return Prediction(found, none, SemanticLogits(torch.zeros(1, *size), size, size))

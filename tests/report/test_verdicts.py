@@ -13,21 +13,20 @@ from support.panoptic_pairs import CATEGORIES, Side, empty_pairs, random_pair
 from seamseg.data.formats.coco_json import open_annotation, open_results
 from seamseg.metrics.matching import match
 from seamseg.metrics.overlaps import Overlaps
-from seamseg.metrics.segments import Segments
 from seamseg.report.verdicts import Verdict, judge_segments
 from seamseg.score.files import image_overlaps
-from seamseg.structures import VOID, Categories
+from seamseg.structures import VOID, Categories, PanopticSegmentation
 
 CLASS_OF = Categories.from_list(CATEGORIES).class_of_original_id
 
 
-def segments(side: Side) -> Segments:
+def segments(side: Side) -> PanopticSegmentation:
     names = [0, *(entry["id"] for entry in side.segments)]
     ids = np.searchsorted(np.sort(names), side.ids)
     order = np.argsort(names)
     classes = np.array([VOID, *(CLASS_OF[entry["category_id"]] for entry in side.segments)])[order]
     crowd = np.array([False, *(bool(entry["iscrowd"]) for entry in side.segments)])[order]
-    return Segments(torch.from_numpy(ids), torch.from_numpy(classes), torch.from_numpy(crowd))
+    return PanopticSegmentation(torch.from_numpy(ids), torch.from_numpy(classes), torch.from_numpy(crowd))
 
 
 def test_every_kind_is_drawn(tmp_path) -> None:

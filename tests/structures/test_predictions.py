@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seamseg.structures import VOID, PackedSequence, PanopticSegmentation, Predictions
+from seamseg.structures import PackedSequence, Predictions
 
 
 def predictions() -> Predictions:
@@ -52,13 +52,3 @@ def test_semantics_know_what_they_cover() -> None:
     assert (semantics.padded_size, semantics.size) == ((16, 24), (12, 24))
     assert semantics.logits.shape == (5, 4, 6)
     assert (semantics.logits == 1).all()
-
-
-def test_the_class_of_every_pixel_follows_from_its_segment() -> None:
-    segmentation = PanopticSegmentation(
-        ids=torch.tensor([[0, 1], [2, 1]]),
-        classes=torch.tensor([VOID, 7, 3]),
-        scores=torch.tensor([0.0, 1.0, 0.8]),
-        crowd=torch.tensor([False, False, False]),
-    )
-    assert segmentation.semantics.tolist() == [[VOID, 7], [3, 7]]

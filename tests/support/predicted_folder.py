@@ -31,7 +31,7 @@ def drawn_segmentation(categories: Categories, size: Size, seed: int) -> Panopti
     scores = np.concatenate([[0, 1, 1], rng.random(7)]).astype(np.float32)
     crowd = [False] * 9 + [True]
     return PanopticSegmentation(
-        torch.from_numpy(ids), torch.tensor(classes), torch.from_numpy(scores), torch.tensor(crowd)
+        torch.from_numpy(ids), torch.tensor(classes), torch.tensor(crowd), torch.from_numpy(scores)
     )
 
 

@@ -19,7 +19,7 @@ def picture(height: int, width: int, name: str = "a") -> AnnotatedPicture:
     image[..., 1] = 200
     ids = torch.ones((height, width), dtype=torch.int64)
     classes, crowd = torch.tensor([255, 0]), torch.tensor([False, False])
-    return AnnotatedPicture(name, image, PanopticSegmentation(ids, classes, torch.tensor([0.0, 1.0]), crowd))
+    return AnnotatedPicture(name, image, PanopticSegmentation(ids, classes, crowd))
 
 
 def colored(sheet: np.ndarray, red: bool) -> np.ndarray:

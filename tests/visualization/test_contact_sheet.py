@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ def _segmentation(height: int, width: int, classes: list[int]) -> PanopticSegmen
     """Vertical bands, one per class after void."""
     ids = torch.arange(width).mul(len(classes)).div(width, rounding_mode="floor").repeat(height, 1)
     numbers = torch.tensor(classes)
-    return PanopticSegmentation(ids, numbers, (numbers != 255).float(), torch.zeros(len(classes), dtype=torch.bool))
+    return PanopticSegmentation(ids, numbers, torch.zeros(len(classes), dtype=torch.bool))
 
 
 def _row(height: int, width: int, name: str = "street.jpg", pq: float | None = 0.713) -> SheetRow:
@@ -100,9 +102,7 @@ def test_a_long_name_stays_in_its_column() -> None:
 
 def test_scores_are_written_on_predictions_only() -> None:
     row = _row(60, 80)
-    unsure = PanopticSegmentation(
-        row.prediction.ids, row.prediction.classes, row.prediction.scores / 2, row.prediction.crowd
-    )
+    unsure = replace(row.prediction, scores=row.prediction.filled_scores / 2)
     sheets = [contact_sheet([SheetRow("a", row.image, p, p)], CATEGORIES, 640) for p in (row.prediction, unsure)]
     differing = np.flatnonzero((sheets[0] != sheets[1]).any(axis=(0, 2)))
     assert len(differing)

@@ -1,4 +1,4 @@
-"""Segmentations at another size; annotation as a segmentation."""
+"""Pictures and segmentations at another size."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from seamseg.structures import GroundTruth, PackedSequence, PanopticSegmentation
-from seamseg.visualization.images import annotated_segmentation, resize_picture, resize_segmentation
+from seamseg.structures import PanopticSegmentation
+from seamseg.visualization.images import resize_picture, resize_segmentation
 
 
 def _segmentation(ids: torch.Tensor) -> PanopticSegmentation:
     num = int(ids.max()) + 1
-    return PanopticSegmentation(ids, torch.arange(num), torch.ones(num), torch.zeros(num, dtype=torch.bool))
+    return PanopticSegmentation(ids, torch.arange(num), torch.zeros(num, dtype=torch.bool), torch.ones(num))
 
 
 @pytest.mark.parametrize(("old", "new"), [((7, 9), (3, 4)), ((3, 4), (9, 16)), ((5, 5), (5, 5)), ((1, 1), (4, 2))])
@@ -38,18 +38,3 @@ def test_a_flat_picture_stays_flat(size: tuple[int, int]) -> None:
     resized = resize_picture(picture, size)
     assert resized.shape == (*size, 3)
     assert (resized == (10, 200, 90)).all()
-
-
-def test_annotation_becomes_a_sure_prediction() -> None:
-    ids = torch.tensor([[[0, 1], [2, 2]]])
-    ground_truth = GroundTruth(
-        ids=PackedSequence([ids]),
-        classes=PackedSequence([torch.tensor([255, 3, 5])]),
-        crowd=PackedSequence([torch.tensor([False, False, True])]),
-        boxes=PackedSequence([torch.zeros(3, 4)]),
-    )
-    segmentation = annotated_segmentation(ground_truth, 0)
-    assert segmentation.ids.tolist() == [[0, 1], [2, 2]]
-    assert segmentation.semantics.tolist() == [[255, 3], [5, 5]]
-    assert segmentation.scores.tolist() == [0, 1, 1]
-    assert segmentation.crowd.tolist() == [False, False, True]

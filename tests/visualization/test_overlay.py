@@ -39,8 +39,8 @@ def _segmentation(
     return PanopticSegmentation(
         torch.from_numpy(ids),
         torch.tensor(classes),
-        torch.tensor(scores or [0.0] + [1.0] * (len(classes) - 1)),
         torch.tensor([segment in crowd for segment in range(len(classes))]),
+        torch.tensor(scores or [0.0] + [1.0] * (len(classes) - 1)),
     )
 
 

@@ -10,15 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seamseg.data.annotation import Annotation, compact
 from seamseg.data.formats.coco_files import choose_folder, find_split, image_folders, png_folders
 from seamseg.data.formats.coco_json import ImageRecord, read_index
 from seamseg.data.formats.split_names import first_images
 from seamseg.data.image_size import has_swapped_size
 from seamseg.data.images import check_size, read_image, size_text
 from seamseg.data.png import read_panoptic_png
-from seamseg.ops.id_maps import lookup_ids
-from seamseg.structures import VOID, Categories, ImageId, Size
+from seamseg.ops.id_maps import drop_empty_segments, lookup_ids
+from seamseg.structures import VOID, Categories, ImageId, PanopticSegmentation, Size
 
 NUM_PROBED = 8
 
@@ -71,7 +70,7 @@ class PanopticSplit:
     def read_image(self, index: int) -> NDArray[np.uint8]:
         return read_image(self.image_path(index), "stored", self._file_size(index), f"{self.annotation_file} says")
 
-    def read_annotation(self, index: int) -> Annotation:
+    def read_annotation(self, index: int) -> PanopticSegmentation:
         record, path = self.records[index], self.annotation_path(index)
         original_ids = read_panoptic_png(path)
         expected = f"its image {self.image_path(index)} is {size_text(record.size)}"
@@ -87,7 +86,8 @@ class PanopticSplit:
             )
         if (record.classes == VOID).any():
             ids = np.take(np.where(classes == VOID, 0, np.arange(len(classes), dtype=np.int32)), ids)
-        return compact(Annotation(ids, classes, crowd))
+        parts = torch.from_numpy(ids), torch.from_numpy(classes), torch.from_numpy(crowd)
+        return drop_empty_segments(PanopticSegmentation(*parts))[0]
 
     def _file_size(self, index: int) -> Size:
         size = self.records[index].size

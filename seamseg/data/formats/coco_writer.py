@@ -97,7 +97,7 @@ def panoptic_segments(segmentation: PanopticSegmentation, categories: Categories
         ids = np.where(segmentation.crowd.numpy()[ids], np.int32(0), ids)
     measures = measure_segments(ids).without_void()
     found = torch.from_numpy(measures.ids)
-    classes, scores = segmentation.classes[found].tolist(), segmentation.scores[found].tolist()
+    classes, scores = segmentation.classes[found].tolist(), segmentation.filled_scores[found].tolist()
     rows = zip(
         measures.ids.tolist(), classes, scores, measures.areas.tolist(), measures.coco_boxes().tolist(), strict=True
     )

@@ -8,8 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.annotation import Annotation
-from seamseg.structures import Categories, ImageId, Size
+from seamseg.structures import Categories, ImageId, PanopticSegmentation, Size
 
 
 class PanopticDataset(Protocol):
@@ -42,8 +41,8 @@ class PanopticDataset(Protocol):
             ValueError: its size is not the one that the data set states.
         """
 
-    def read_annotation(self, index: int) -> Annotation:
-        """The segments of an image, renumbered 0 … K; each but void has a pixel.
+    def read_annotation(self, index: int) -> PanopticSegmentation:
+        """The segments of an image, renumbered 0 … K; each but void has a pixel. The ids are int32.
 
         Raises:
             BrokenImageError: the file of segment ids is missing or cannot be decoded.

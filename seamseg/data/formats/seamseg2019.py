@@ -9,15 +9,16 @@ from typing import Any
 import cv2
 import msgpack
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from seamseg.data.annotation import Annotation, compact
 from seamseg.data.formats.coco_json import check_both_kinds
 from seamseg.data.formats.split_names import choose_split, first_images
 from seamseg.data.images import BrokenImageError, check_size, decode_file, read_image, size_text
 from seamseg.data.input_folder import existing_suffix, is_leftover
 from seamseg.data.json_fields import checked_file_name, field, short_text
-from seamseg.structures import VOID, Categories, Category, Size
+from seamseg.ops.id_maps import drop_empty_segments
+from seamseg.structures import VOID, Categories, Category, PanopticSegmentation, Size
 from seamseg.structures.categories import FLAG_VALUES, is_flag
 
 
@@ -190,7 +191,7 @@ class Seamseg2019Dataset:
     def read_image(self, index: int) -> NDArray[np.uint8]:
         return read_image(self.image_path(index), "stored", self.records[index].size, f"{self.metadata_file} says")
 
-    def read_annotation(self, index: int) -> Annotation:
+    def read_annotation(self, index: int) -> PanopticSegmentation:
         record, path = self.records[index], self.annotation_path(index)
         ids = decode_file(path, cv2.IMREAD_UNCHANGED)
         if ids.ndim != 2 or ids.dtype not in (np.uint8, np.uint16):
@@ -203,4 +204,5 @@ class Seamseg2019Dataset:
                 f"{path} holds segment {ids.max()}; {self.metadata_file} ends at {len(record.classes) - 1}"
             )
         segments = np.where(record.classes == VOID, 0, np.arange(len(record.classes), dtype=np.int32))
-        return compact(Annotation(segments[ids].astype(np.int32), record.classes, record.crowd))
+        parts = segments[ids].astype(np.int32), record.classes, record.crowd
+        return drop_empty_segments(PanopticSegmentation(*map(torch.from_numpy, parts)))[0]

@@ -8,9 +8,9 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from seamseg.data.annotation import Annotation
 from seamseg.data.formats.coco import PanopticSplit
 from seamseg.data.formats.coco_files import choose_folder
 from seamseg.data.formats.coco_json import read_index
@@ -21,7 +21,7 @@ from seamseg.data.images import BrokenImageError, check_size, decode_file, read_
 from seamseg.data.input_folder import existing_suffix, is_leftover, subfolders
 from seamseg.data.json_fields import check_file_names
 from seamseg.data.labels.vistas import categories_of, class_table, read_labels
-from seamseg.structures import VOID, Size
+from seamseg.structures import VOID, PanopticSegmentation, Size
 
 INSTANCES_PER_LABEL = 256
 NUM_VALUES = 2**16
@@ -71,7 +71,7 @@ class VistasInstances:
     def read_image(self, index: int) -> NDArray[np.uint8]:
         return read_image(self.image_path(index), "stored", self.sizes[index], f"{self.annotation_path(index)} says")
 
-    def read_annotation(self, index: int) -> Annotation:
+    def read_annotation(self, index: int) -> PanopticSegmentation:
         path = self.annotation_path(index)
         pixels = decode_file(path, cv2.IMREAD_UNCHANGED)
         if pixels.ndim != 2 or pixels.dtype != np.uint16:
@@ -79,7 +79,8 @@ class VistasInstances:
         check_size(path, pixels.shape, self.sizes[index], f"its first bytes say {size_text(self.sizes[index])}")
         values = np.flatnonzero(np.bincount(pixels.ravel(), minlength=NUM_VALUES))
         segment_of_value, classes, crowd = self._segments(values.tolist(), path)
-        return Annotation(segment_of_value[pixels], np.array(classes, np.int64), np.array(crowd, np.bool_))
+        ids = torch.from_numpy(segment_of_value[pixels])
+        return PanopticSegmentation(ids, torch.tensor(classes), torch.tensor(crowd))
 
     def _segments(self, values: list[int], path: Path) -> tuple[NDArray[np.int32], list[int], list[bool]]:
         """The segment of each possible value, and class and crowd of each segment."""

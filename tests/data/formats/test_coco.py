@@ -50,12 +50,12 @@ def test_segments_are_read_as_written(tiny: TinyDataset) -> None:
     class_of_json_id = source.categories.class_of_original_id
     for index, (ids, segments) in enumerate(zip(tiny.ids, tiny.segments, strict=True)):
         annotation = source.read_annotation(index)
-        assert (annotation.ids.dtype, annotation.classes.dtype) == (np.int32, np.int64)
+        assert (annotation.ids.dtype, annotation.classes.dtype) == (torch.int32, torch.int64)
         assert len(annotation.classes) == len(annotation.crowd) == len(segments) + 1
         assert (annotation.classes[0], annotation.crowd[0]) == (255, False)
         assert np.array_equal(annotation.ids == 0, ids == 0)
         for segment in segments:
-            (new_id,) = np.unique(annotation.ids[ids == segment["id"]])
+            (new_id,) = np.unique(annotation.ids.numpy()[ids == segment["id"]])
             assert np.array_equal(annotation.ids == new_id, ids == segment["id"])
             assert annotation.classes[new_id] == class_of_json_id[segment["category_id"]]
             assert annotation.crowd[new_id] == bool(segment["iscrowd"])
@@ -171,7 +171,7 @@ def test_areas_and_boxes_of_real_segments_equal_those_in_the_json_file(shared: P
     assert (len(source), len(source.categories), source.categories.num_things) == (100, 133, 80)
     for index in range(len(source)):
         annotation = source.read_annotation(index)
-        boxes, areas = segment_boxes(torch.from_numpy(annotation.ids).long(), len(annotation.classes))
+        boxes, areas = segment_boxes(annotation.ids.long(), len(annotation.classes))
         found = sorted(
             (category_of_class[annotation.classes[k]], bool(annotation.crowd[k]), int(areas[k]), boxes[k].tolist())
             for k in range(1, len(annotation.classes))
@@ -208,7 +208,7 @@ def test_the_authors_own_sample_is_read(shared: Path, tmp_path: Path) -> None:
     for index in range(len(source)):
         segments = next(a for a in content["annotations"] if a["image_id"] == source.image_id(index))["segments_info"]
         annotation = source.read_annotation(index)
-        areas = np.bincount(annotation.ids.ravel(), minlength=1)[1:]
+        areas = annotation.ids.flatten().bincount(minlength=1)[1:]
         assert sorted(areas.tolist()) == sorted(segment["area"] for segment in segments)
         assert source.read_image(index).shape[:2] == annotation.ids.shape
 

@@ -30,7 +30,7 @@ def segmentation(
     scores = torch.rand(len(classes) + 1, generator=torch.Generator().manual_seed(seed))
     flags = torch.zeros(len(classes) + 1, dtype=torch.bool)
     flags[list(crowd)] = True
-    return PanopticSegmentation(torch.tensor(ids), torch.tensor([VOID, *classes]), scores, flags)
+    return PanopticSegmentation(torch.tensor(ids), torch.tensor([VOID, *classes]), flags, scores)
 
 
 #   1 sky, 2 and 3 cars, 4 road, 5 left-over of cars, 6 has no pixel
@@ -94,7 +94,7 @@ def test_an_image_of_void() -> None:
 def test_many_segments() -> None:
     ids = torch.arange(1, 70001).reshape(700, 100)
     classes = torch.cat([torch.tensor([VOID]), torch.zeros(70000).long()])
-    found = PanopticSegmentation(ids, classes, torch.ones(70001), torch.zeros(70001).bool())
+    found = PanopticSegmentation(ids, classes, torch.zeros(70001).bool(), torch.ones(70001))
     segments = panoptic_segments(found, CATEGORIES)[1]
     assert [segment["id"] for segment in segments] == list(range(1, 70001))
 

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.segment_boxes import segment_boxes
 
-from seamseg.data.annotation import Annotation
-from seamseg.data.transforms import View, make_view
+from seamseg.data.transforms import AugmentationPlan, make_plan
+from seamseg.structures import PanopticSegmentation
 
 fractions = st.floats(0, 1, exclude_max=True)
 sides = st.integers(1, 60)
 
 
-def coordinates(height: int, width: int) -> tuple[np.ndarray, Annotation]:
+def coordinates(height: int, width: int) -> tuple[np.ndarray, PanopticSegmentation]:
     """An image whose red is its row and whose green is its column, and a segment of its own for every pixel."""
     y, x = np.mgrid[:height, :width]
     image = np.stack([y, x, np.full_like(y, 7)], axis=-1).astype(np.uint8)
     ids = (y * width + x + 1).astype(np.int32)
     num = height * width + 1
     classes = np.concatenate([[255], np.arange(num - 1) % 5]).astype(np.int64)
-    return image, Annotation(ids, classes, np.zeros(num, np.bool_))
+    parts = ids, classes, np.zeros(num, np.bool_)
+    return image, PanopticSegmentation(*map(torch.from_numpy, parts))
 
 
 @given(sides, sides, st.tuples(sides, sides), st.tuples(fractions, fractions), st.booleans())
@@ -29,8 +33,8 @@ def test_cropping_and_mirroring_move_pixels_and_ids_alike(
     height: int, width: int, crop: tuple[int, int], place: tuple[float, float], mirrored: bool
 ) -> None:
     image, annotation = coordinates(height, width)
-    view = make_view((height, width), (height, width), crop, place, mirrored)
-    pixels, ids = view.image(image), view.ids(annotation.ids)
+    plan = make_plan((height, width), (height, width), crop, place, mirrored)
+    pixels, ids = plan.apply_image(image), plan.apply_ids(annotation.ids).numpy()
     assert ids.shape == tuple(pixels.shape[1:]) == (min(height, crop[0]), min(width, crop[1]))
     rows, columns = np.divmod(ids - 1, width)
     assert np.array_equal(pixels[0].numpy(), rows)
@@ -54,10 +58,10 @@ def test_resized_pixels_show_the_place_that_their_id_names(
     """A slope stays a slope when resampled, so its colour still says where a pixel comes from, but at the edges."""
     image, annotation = coordinates(*whole)
     scaled = max(1, int(whole[0] * scale)), max(1, int(whole[1] * scale))
-    view = make_view(whole, scaled, crop, place, mirrored)
-    pixels, ids = view.image(image), view.ids(annotation.ids)
+    plan = make_plan(whole, scaled, crop, place, mirrored)
+    pixels, ids = plan.apply_image(image), plan.apply_ids(annotation.ids).numpy()
     rows, columns = np.divmod(ids - 1, whole[1])
-    height, width = view.size
+    height, width = plan.size
     inner_y, inner_x = slice(height // 4, -(height // 4) or None), slice(width // 4, -(width // 4) or None)
     for channel, named in ((0, rows), (1, columns)):
         away = np.abs(pixels[channel].numpy()[inner_y, inner_x].astype(int) - named[inner_y, inner_x])
@@ -74,20 +78,20 @@ def test_windows_lie_in_the_image_and_on_the_grid_of_the_reduced_one(
     whole: tuple[int, int], scale: float, crop: tuple[int, int], place: tuple[float, float]
 ) -> None:
     scaled = max(1, int(whole[0] * scale)), max(1, int(whole[1] * scale))
-    view = make_view(whole, scaled, crop, place, False)
-    for low, high, old, new, shown in zip(view.window[:2], view.window[2:], whole, scaled, view.size, strict=True):
+    plan = make_plan(whole, scaled, crop, place, False)
+    for low, high, old, new, shown in zip(plan.window[:2], plan.window[2:], whole, scaled, plan.size, strict=True):
         assert 0 <= low < high <= old
         assert shown == min(new, crop[whole.index(old)] if whole[0] != whole[1] else shown)
-        assert low % view.factor == 0
-        assert high % view.factor == 0 or high == old
+        assert low % plan.decode_scale == 0
+        assert high % plan.decode_scale == 0 or high == old
         exact = shown * old / new
-        assert exact - 1 <= high - low <= exact + 1 + 2 * view.factor
+        assert exact - 1 <= high - low <= exact + 1 + 2 * plan.decode_scale
 
 
 def test_windows_are_anywhere_equally_often() -> None:
     generator = np.random.default_rng(0)
     starts = [
-        make_view((30, 50), (30, 50), (26, 50), (place, 0.5), False).window[0] for place in generator.random(2000)
+        make_plan((30, 50), (30, 50), (26, 50), (place, 0.5), False).window[0] for place in generator.random(2000)
     ]
     counts = np.bincount(starts, minlength=5)
     assert len(counts) == 5
@@ -98,24 +102,26 @@ def test_windows_are_anywhere_equally_often() -> None:
 def test_boxes_are_those_of_the_shown_ids(seed: int) -> None:
     generator = np.random.default_rng(seed)
     ids = np.kron(generator.integers(0, 6, size=(5, 7)), np.ones((6, 5))).astype(np.int32)
-    annotation = Annotation(ids, np.array([255, 0, 1, 2, 3, 4]), generator.random(6) < 0.5)
-    view = make_view((30, 35), (44, 50), (20, 25), tuple(generator.random(2)), bool(generator.random() < 0.5))
-    left, boxes = view.annotation(annotation, 0.0)
-    expected, areas = segment_boxes(left.ids, len(left.classes))
+    parts = ids, np.array([255, 0, 1, 2, 3, 4]), generator.random(6) < 0.5
+    annotation = PanopticSegmentation(*map(torch.from_numpy, parts))
+    plan = make_plan((30, 35), (44, 50), (20, 25), tuple(generator.random(2)), bool(generator.random() < 0.5))
+    left, boxes = plan.apply_annotation(annotation)
+    expected, areas = segment_boxes(left.ids.numpy(), len(left.classes))
     assert boxes.tolist() == expected
     assert min(areas[1:], default=1) > 0
-    assert np.array_equal(left.classes[left.ids], annotation.classes[view.ids(ids)])
-    assert np.array_equal(left.crowd[left.ids][left.ids > 0], annotation.crowd[view.ids(ids)][left.ids > 0])
+    shown, there = plan.apply_ids(annotation.ids), left.ids > 0
+    assert torch.equal(left.classes[left.ids], annotation.classes[shown])
+    assert torch.equal(left.crowd[left.ids][there], annotation.crowd[shown][there])
 
 
-def cut(min_visible: float) -> Annotation:
+def cut(min_visible: float) -> PanopticSegmentation:
     """Three segments of ten columns, of which the window leaves 10, 3 and 0; void around them."""
     ids = np.zeros((3, 12), np.int32)
     ids[0, :10], ids[1, :10], ids[2, 7:] = 1, np.r_[0, 0, 0, 0, 0, 0, 0, 2, 2, 2], 3
     ids[1, :7] = 2
-    annotation = Annotation(ids, np.array([255, 4, 5, 6]), np.array([False, False, False, True]))
-    whole, window = (3, 12), (0, 7, 3, 12)
-    return View(whole, window, (3, 5), mirrored=False, factor=1).annotation(annotation, min_visible)[0]
+    classes, crowd = torch.tensor([255, 4, 5, 6]), torch.tensor([False, False, False, True])
+    plan = AugmentationPlan((3, 12), (0, 7, 3, 12), (3, 5), mirrored=False, decode_scale=1, min_visible=min_visible)
+    return plan.apply_annotation(PanopticSegmentation(torch.from_numpy(ids), classes, crowd))[0]
 
 
 def test_objects_of_which_too_little_is_left_become_crowd_and_keep_their_class() -> None:
@@ -125,12 +131,13 @@ def test_objects_of_which_too_little_is_left_become_crowd_and_keep_their_class()
     dropped = cut(0.31)
     assert dropped.crowd.tolist() == [False, True, True, True]
     assert dropped.classes.tolist() == kept.classes.tolist() == [255, 4, 5, 6]
-    assert np.array_equal(dropped.ids, kept.ids)
+    assert torch.equal(dropped.ids, kept.ids)
 
 
 def test_without_a_crop_nothing_becomes_crowd() -> None:
     _, annotation = coordinates(9, 9)
-    left, _ = make_view((9, 9), (3, 3), None, (0.0, 0.0), False).annotation(annotation, 1.0)
+    plan = replace(make_plan((9, 9), (3, 3), None, (0.0, 0.0), False), min_visible=1.0)
+    left, _ = plan.apply_annotation(annotation)
     assert not left.crowd.any()
     assert len(left.classes) == 10
 
@@ -143,10 +150,10 @@ def test_a_reduced_image_shows_the_same_window(
     """On slopes, whose averages over blocks are again slopes: what is shown must not move."""
     image, _ = coordinates(*whole)
     scaled = max(1, int(whole[0] * scale)), max(1, int(whole[1] * scale))
-    view = make_view(whole, scaled, (9, 11), place, True)
-    factor = view.factor
+    plan = make_plan(whole, scaled, (9, 11), place, True)
+    factor = plan.decode_scale
     padded = np.pad(image, [(0, -whole[0] % factor), (0, -whole[1] % factor), (0, 0)], mode="edge")
     blocks = padded.reshape(padded.shape[0] // factor, factor, padded.shape[1] // factor, factor, 3)
     reduced = blocks.mean(axis=(1, 3)).round().astype(np.uint8)
-    difference = (view.image(reduced, factor).short() - view.image(image).short()).abs()
+    difference = (plan.apply_image(reduced, factor).short() - plan.apply_image(image).short()).abs()
     assert difference.max() <= 1 + factor / 2
