@@ -39,6 +39,7 @@ from seamseg.ops.inplace_abn import (
     overwriting_obstacle,
     takes_ordinary_operators,
 )
+from seamseg.ops.native import at_least_float32
 
 CONVERTERS = ("convert_sync_batchnorm", "convert_syncbn_model")
 """Functions of PyTorch, MMEngine and Apex that replace every ``_BatchNorm`` by a synchronized one."""
@@ -203,7 +204,8 @@ class InPlaceABN(ABN):
 
     An output with few bits does not tell the input of a layer with a small γ beside a large β or residual. Where some γ
     is below the bound of :mod:`seamseg.modules.inversion`, the layer normalizes in place and does the rest
-    beside it: the same values, and memory as of an ordinary norm. So it does with an ELU behind a residual.
+    beside it, in float32: the same values, and at least the memory of an ordinary norm. So it does with an ELU behind a
+    residual.
     """
 
     def __init__(
@@ -267,9 +269,10 @@ class InPlaceABN(ABN):
 
     def _beside(self, x: Tensor, residual: Tensor | None) -> Tensor:
         ones, zeros = torch.ones_like(self.running_mean), torch.zeros_like(self.running_mean)
-        normalised = self._in_place(x, ones, zeros, None, "identity", None)
+        # Rounded to a half type, a value near the kink of the activation would get the slope of its other side.
+        normalized = self._in_place(at_least_float32(x), ones, zeros, None, "identity", None)
         shape = [1, -1] + [1] * (x.ndim - 2)
-        y = normalised * self.gamma().view(shape) + self.beta().view(shape)
+        y = normalized * self.gamma().view(shape) + self.beta().view(shape)
         y = y if residual is None else y + residual
         if self.activation != "elu":  # whose gradient far below 0 is lost in a rounded output
             y = y.to(x.dtype)

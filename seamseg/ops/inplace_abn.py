@@ -254,6 +254,8 @@ def _owns_memory(x: Tensor) -> bool:
     """
     if x._is_view() or 0 in x.stride():  # expanded tensors overlap themselves
         return False
+    if not x.untyped_storage().resizable():  # memory of NumPy, DLPack or another process
+        return False
     return _num_references(x) <= _num_references_of_sole_owner()
 
 

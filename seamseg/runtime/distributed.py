@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from textwrap import shorten
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -122,7 +123,8 @@ def choose_device(name: str | None = None) -> torch.device:
             device = torch.device(name)
         torch.empty(1, device=device).tolist()  # that of "meta" holds nothing
     except (RuntimeError, AssertionError, ImportError) as error:  # not in this torch, or left to another package
-        raise ValueError(f"there is no device {name}{_number_of_gpus()}: {str(error).splitlines()[0]}") from error
+        reason = shorten(str(error).partition("\n")[0].partition(". ")[0], 120)
+        raise ValueError(f"there is no device {name}{_number_of_gpus()}: {reason}") from error
     return device
 
 

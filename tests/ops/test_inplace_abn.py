@@ -13,6 +13,7 @@ from torch.autograd import gradcheck
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 
+from seamseg.modules.abn import InPlaceABN
 from seamseg.ops.inplace_abn import (
     Activation,
     Statistics,
@@ -368,3 +369,13 @@ def test_the_gpu_computes_the_same(activation: Activation, slope: float) -> None
 
     for found, expected in zip(run("cuda"), run("cpu"), strict=True):
         torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("share", [torch.from_dlpack, lambda base: torch.from_numpy(base.numpy())])
+def test_memory_shared_with_other_libraries_is_copied(share: Callable[[Tensor], Tensor]) -> None:
+    base = torch.arange(16.0).reshape(1, 4, 2, 2)
+    before = base.clone()
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            InPlaceABN(4)(share(base))
+        assert torch.equal(base, before)
