@@ -26,7 +26,7 @@ from seamseg.visualization.images import Picture, write_image
 def print_scores(scores: Scores) -> None:
     """One line per class that appears, then the means; in percent."""
     table = Table("class")
-    for title in ("PQ", "SQ", "RQ", "IoU", "found", "false", "missed"):
+    for title in ("PQ", "SQ", "RQ", "IoU", "TP", "FP", "FN"):
         table.add_column(title, justify="right")
     seen = {name: line for name, line in scores.per_class.items() if not (math.isnan(line.pq) and math.isnan(line.iou))}
     for name, line in seen.items():
@@ -83,15 +83,15 @@ def image_table(scores: Scores, file_name: Callable[[ImageId], str] | None = Non
     """
     lines = []
     for image in sorted(scores.images, key=lambda image: (math.isnan(image.pq), image.pq)):
-        iou_sum, found, false, missed = image.counts.sum(1).tolist()
+        iou_sum, *numbers = image.counts.sum(1).tolist()
         named = [image.image_id] if file_name is None else [image.image_id, file_name(image.image_id)]
-        lines.append([*named, _cell(image.pq), iou_sum, *(int(number) for number in (found, false, missed))])
+        lines.append([*named, _cell(image.pq), iou_sum, *(int(number) for number in numbers)])
     title = ["image_id"] if file_name is None else ["image_id", "file_name"]
-    return _table([*title, "pq", "iou_sum", "found", "false", "missed"], lines)
+    return _table([*title, "pq", "iou_sum", "tp", "fp", "fn"], lines)
 
 
 def class_table(scores: Scores) -> str:
-    """A line per class: its scores, its PQ by size, and what became of its segments."""
+    """A line per class: its scores, its PQ by size, and the outcomes of its segments."""
     sizes, lines = scores.analysis.by_size, []
     title: list[str] = []
     for name, line in scores.per_class.items():
@@ -148,7 +148,7 @@ def write_analysis(folder: Path, scores: Scores, images: str | None = None, wors
     texts = {
         "analysis.json": json_lines(scores.to_dict()["analysis"]) + "\n",
         "classes.csv": class_table(scores),
-        "confusion_segments.csv": confusion_table(confusion.segments, confusion.classes, "missed", "invented"),
+        "confusion_segments.csv": confusion_table(confusion.segments, confusion.classes, "missed", "background"),
         "confusion_pixels.csv": confusion_table(confusion.pixels, confusion.classes, "void"),
         "images.csv": images or image_table(scores),
     }

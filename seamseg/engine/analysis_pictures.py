@@ -15,9 +15,9 @@ NUM_CLASSES = 24
 
 _SERIES: tuple[tuple[str, Color], ...] = (("all", (70, 78, 88)), ("things", (23, 107, 135)), ("stuff", (110, 142, 72)))
 _PARTS: tuple[tuple[str, Color], ...] = (
-    ("found", (62, 124, 86)),
-    ("right class, badly segmented", (201, 140, 28)),
-    ("taken for another class", (196, 69, 37)),
+    ("matched", (62, 124, 86)),
+    ("localization", (201, 140, 28)),
+    ("classification", (196, 69, 37)),
     ("missed", (120, 62, 108)),
 )
 
@@ -50,16 +50,16 @@ def _sizes(by_size: dict[str, SizeQuality]) -> Picture:
 
 
 def _outcomes(outcomes: dict[str, ClassOutcomes]) -> Picture:
-    """The classes with the most segments that are not found first."""
-    lost = {name: one.poor + one.confused + one.missed for name, one in outcomes.items()}
-    false = {name: one.false_poor + one.false_confused + one.invented for name, one in outcomes.items()}
-    seen = [name for name, one in outcomes.items() if one.found + lost[name] + false[name]]
-    chosen = sorted(seen, key=lambda name: (-lost[name], -false[name]))[:NUM_CLASSES]
+    """The classes with the most false negatives come first."""
+    seen = [(name, one) for name, one in outcomes.items() if one.matched + one.num_lost + one.num_false]
+    chosen = sorted(seen, key=lambda entry: (-entry[1].num_lost, -entry[1].num_false))[:NUM_CLASSES]
     bars = [
-        StackedBar(
-            name, (one.found, one.poor, one.confused, one.missed), f"{false[name]} false, {one.invented} invented"
-        )
-        for name, one in ((name, outcomes[name]) for name in chosen)
+        StackedBar(name, (one.matched, one.localization, one.classification, one.missed), _false_positives(one))
+        for name, one in chosen
     ]
     of_many = f"the {len(chosen)} of {len(seen)} classes that lose most" if len(chosen) < len(seen) else "by class"
-    return stacked_bars(bars, _PARTS, "What becomes of true segments", of_many)
+    return stacked_bars(bars, _PARTS, "Outcomes of true segments", of_many)
+
+
+def _false_positives(outcomes: ClassOutcomes) -> str:
+    return f"{outcomes.num_false} FP, {outcomes.duplicate} duplicate, {outcomes.background} background"

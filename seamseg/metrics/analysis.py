@@ -1,4 +1,4 @@
-"""Where a panoptic quality is lost: by size, by outcome, between which classes, and in which images."""
+"""Where panoptic quality is lost: by size, by outcome, between classes, and by image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from seamseg.metrics.matching import ImageCounts
-from seamseg.metrics.outcomes import ImageSegments, Outcome, segment_cases
+from seamseg.metrics.outcomes import FALSE_ERRORS, TRUE_ERRORS, ImageSegments, SegmentOutcome, segment_cases
 from seamseg.metrics.overlaps import IntArray
 from seamseg.metrics.panoptic_quality import PanopticQuality, Quality
 from seamseg.metrics.resampling import Intervals, pq_intervals
@@ -23,7 +23,7 @@ SIZE_LIMITS = (32**2, 96**2)
 
 NUM_WORST = 10
 BARELY = 0.6
-"""Matches up to this IoU are found barely."""
+"""Maximum IoU of a match that counts as barely matched."""
 
 
 @dataclass(frozen=True)
@@ -47,27 +47,42 @@ class SizeQuality:
 
 @dataclass(frozen=True)
 class ClassOutcomes:
-    """How many segments of a class met which end; :class:`~seamseg.metrics.outcomes.Outcome` says what decides.
+    """Numbers of segments of one class by outcome, as :class:`~seamseg.metrics.outcomes.SegmentOutcome` defines them.
+
+    All true segments of the class are ``matched + classification + localization + missed``; all its false positives are
+    the last four fields.
 
     Attributes:
-        found: matched; of these ``barely`` with an IoU of at most 0.6.
-        barely: see above.
-        poor: true segments that are recognised but badly segmented: right class, IoU from 0.1 to 0.5.
-        confused: true segments with a prediction of another class in their place.
-        missed: true segments with nothing like them.
-        false_poor: false predictions of the right class in a wrong shape, or the second on one object.
-        false_confused: false predictions in the place of a segment of another class.
-        invented: false predictions where nothing like them is.
+        matched: Matches.
+        barely_matched: Matches with an IoU of at most 0.6.
+        classification: True segments with a prediction of another class in their place.
+        localization: True segments with a prediction of the right class and the wrong shape.
+        missed: True segments without a similar prediction.
+        false_classification: Predictions in the place of a true segment of another class.
+        false_localization: Predictions of the right class and the wrong shape.
+        duplicate: Predictions on a true segment that another prediction matches.
+        background: Predictions without a similar true segment.
     """
 
-    found: int
-    barely: int
-    poor: int
-    confused: int
+    matched: int
+    barely_matched: int
+    classification: int
+    localization: int
     missed: int
-    false_poor: int
-    false_confused: int
-    invented: int
+    false_classification: int
+    false_localization: int
+    duplicate: int
+    background: int
+
+    @property
+    def num_lost(self) -> int:
+        """Number of true segments without a match, the false negatives."""
+        return self.classification + self.localization + self.missed
+
+    @property
+    def num_false(self) -> int:
+        """Number of false positives."""
+        return self.false_classification + self.false_localization + self.duplicate + self.background
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +91,8 @@ class Confusion:
 
     Attributes:
         classes: C names.
-        segments: (C+1)×(C+1) true segments by their class and that of their counterpart, as ``Outcome`` pairs them: own
-            class if found or badly segmented; the last column counts the missed, the last row the invented.
+        segments: (C+1)×(C+1) numbers of true segments by their class and that of their partner, which is the same for
+            matches and localization errors; the last column counts ``MISSED``, the last row ``BACKGROUND``.
         pixels: C×(C+1) pixels of true class by predicted class, crowd included; the last column is void.
     """
 
@@ -170,8 +185,8 @@ def analyse(
 
 
 def _by_size(cases: NDArray[Any], names: Sequence[str], num_stuff: int) -> dict[str, SizeQuality]:
-    found = cases["outcome"] == Outcome.FOUND
-    kinds = (found, ~cases["is_true"], cases["is_true"] & ~found)
+    matched = cases["outcome"] == SegmentOutcome.MATCHED
+    kinds = (matched, ~cases["is_true"], cases["is_true"] & ~matched)
     size_of_case, qualities = np.digitize(cases["area"], SIZE_LIMITS), {}
     for number, size in enumerate(SIZES):
         chosen = [kind & (size_of_case == number) for kind in kinds]
@@ -188,10 +203,10 @@ def _by_size(cases: NDArray[Any], names: Sequence[str], num_stuff: int) -> dict[
 
 def _by_outcome(cases: NDArray[Any], names: Sequence[str]) -> dict[str, ClassOutcomes]:
     true, outcome = cases["is_true"], cases["outcome"]
-    found = outcome == Outcome.FOUND
-    columns = [found, found & (cases["iou"] <= BARELY)]
-    for side in (true, ~true):
-        columns += [side & (outcome == one) for one in (Outcome.POOR, Outcome.CONFUSED, Outcome.ALONE)]
+    matched = outcome == SegmentOutcome.MATCHED
+    columns = [matched, matched & (cases["iou"] <= BARELY)]
+    columns += [true & (outcome == one) for one in TRUE_ERRORS]
+    columns += [~true & (outcome == one) for one in FALSE_ERRORS]
     counts = np.stack([np.bincount(cases["class"][chosen], minlength=len(names)) for chosen in columns], axis=1)
     return {name: ClassOutcomes(*row) for name, row in zip(names, counts.tolist(), strict=True)}
 
@@ -201,9 +216,9 @@ def _confusion(cases: NDArray[Any], num_classes: int) -> IntArray:
     matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     own = cases["class"].astype(np.int64)
     other = np.where(cases["other"] == VOID, num_classes, cases["other"])
-    true, invented = cases["is_true"], ~cases["is_true"] & (cases["outcome"] == Outcome.ALONE)
+    true, background = cases["is_true"], cases["outcome"] == SegmentOutcome.BACKGROUND
     np.add.at(matrix, (own[true], other[true]), 1)
-    np.add.at(matrix[num_classes], own[invented], 1)
+    np.add.at(matrix[num_classes], own[background], 1)
     return matrix
 
 

@@ -16,7 +16,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """The verdict on every segment of an image.
+    """Matched, false and missed segments of an image.
 
     A predicted and a true segment match when they have one class and an IoU over ½, pixels that are void in the truth
     left out of the union. A true segment that is crowd never matches and is never missed. A prediction without a match
@@ -29,7 +29,7 @@ class Matching:
         matched: M, which of them are matches; at most one per segment.
         false: classes of the predicted segments that are false, one entry each.
         missed: classes of the true segments that are missed, one entry each.
-        present: classes of the true segments that can be found: with a pixel, not void, no crowd; one entry each.
+        present: classes of the true segments that count: with a pixel, not void, no crowd; one entry each.
         false_segments, present_segments: which segments of their side the entries of ``false`` and ``present`` are,
             ascending.
     """

@@ -1,4 +1,4 @@
-"""What became of single segments: found, taken for another class, badly segmented, missed or invented."""
+"""Outcomes of segments, named after TIDE's types of errors (Bolya et al. 2020, section 2.2)."""
 
 from __future__ import annotations
 
@@ -10,39 +10,74 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.metrics.matching import FloatArray, Matching, pair_iou
+from seamseg.metrics.matching import FloatArray, Matching, match, pair_iou
 from seamseg.metrics.overlaps import BoolArray, IntArray, Overlaps
 from seamseg.ops.overlaps import COLUMNS
 from seamseg.structures import VOID, ImageId
 
-POOR_IOU = 0.1
-"""From here on a segment of the right class is badly segmented rather than missed (Bolya et al. 2020, "TIDE")."""
+BACKGROUND_IOU = 0.1
+"""Minimum IoU with a segment of the same class for a localization error or a duplicate; t_b in TIDE."""
 
 
-class Outcome(IntEnum):
-    """The same words for both sides; the first that holds.
+class SegmentOutcome(IntEnum):
+    """What became of a segment; of several that apply, the first one.
 
-    * ``FOUND``: a match of panoptic quality; true segments alone have it, predicted ones are listed if they are false.
-    * ``CONFUSED``: a segment of another class, on the other side, has an IoU over ½ with it.
-    * ``POOR``: one of its own class has an IoU of at least 0.1; a false prediction may be the second on one object.
-    * ``ALONE``: none of these. A true segment is missed, a predicted one invented.
+    The names and the thresholds of 0.1 and 0.5 are those of "TIDE: A General Toolbox for Identifying Object Detection
+    Errors" (Bolya et al. 2020, section 2.2). The segments of one side never overlap, so two definitions differ:
+
+    * A second prediction on one object cannot have an IoU over 0.5 with it, as TIDE's duplicates have. It is a
+      duplicate if the object that it overlaps best is matched by another prediction.
+    * TIDE's "both", a poor overlap with a segment of another class, is ``BACKGROUND`` or ``MISSED``: where every pixel
+      has a class, almost every segment overlaps one of another class.
+
+    Attributes:
+        MATCHED: A match of panoptic quality: same class, IoU over 0.5.
+        CLASSIFICATION: IoU over 0.5 with a segment of another class.
+        LOCALIZATION: Best IoU with a segment of the same class between 0.1 and 0.5. This includes true segments that
+            a prediction merges with the one it matches.
+        DUPLICATE: False prediction whose best IoU with a segment of the same class lies between 0.1 and 0.5, where
+            another prediction matches that segment.
+        BACKGROUND: False prediction to which none of the above applies.
+        MISSED: True segment to which none of the above applies.
+        IGNORED: Segment that does not count in panoptic quality: void, crowd, without a pixel, or predicted mostly on
+            void or on crowd of its class.
     """
 
-    FOUND = 0
-    CONFUSED = 1
-    POOR = 2
-    ALONE = 3
+    MATCHED = 0
+    CLASSIFICATION = 1
+    LOCALIZATION = 2
+    DUPLICATE = 3
+    BACKGROUND = 4
+    MISSED = 5
+    IGNORED = 6
+
+    @property
+    def word(self) -> str:
+        """Name in files and on pages."""
+        return self.name.lower()
+
+
+TRUE_ERRORS = SegmentOutcome.CLASSIFICATION, SegmentOutcome.LOCALIZATION, SegmentOutcome.MISSED
+"""Outcomes of the true segments without a match: together they are the false negatives."""
+
+FALSE_ERRORS = (
+    SegmentOutcome.CLASSIFICATION,
+    SegmentOutcome.LOCALIZATION,
+    SegmentOutcome.DUPLICATE,
+    SegmentOutcome.BACKGROUND,
+)
+"""Outcomes of the false predictions: together they are the false positives."""
 
 
 @dataclass(frozen=True, eq=False)
 class SideOutcomes:
-    """Of the K segments of one side, whether they count in panoptic quality or not.
+    """Outcomes of the K segments of one side of an image.
 
     Attributes:
-        outcomes: K values of :class:`Outcome`.
-        partners: K, the segment of the other side that the outcome refers to, the best if there are several; −1 if
-            ``ALONE``.
-        iou: K, with the partner; 0 if ``ALONE``.
+        outcomes: K values of :class:`SegmentOutcome`.
+        partners: K indices of the segment of the other side that the outcome refers to, the best one if there are
+            several; -1 for ``BACKGROUND``, ``MISSED`` and ``IGNORED``.
+        iou: K, IoU with the partner; 0 without one.
     """
 
     outcomes: IntArray
@@ -50,29 +85,60 @@ class SideOutcomes:
     iou: FloatArray
 
 
-def judge(overlaps: Overlaps) -> tuple[SideOutcomes, SideOutcomes]:
-    """The outcomes of the true segments, and of the predicted ones."""
+def judge_image(overlaps: Overlaps) -> tuple[SideOutcomes, SideOutcomes]:
+    """Outcomes of the true and of the predicted segments of one image."""
+    matching = match(overlaps)
+    return judge(overlaps, matching.present_segments, matching.false_segments)
+
+
+def judge(overlaps: Overlaps, present: IntArray, false: IntArray) -> tuple[SideOutcomes, SideOutcomes]:
+    """Outcomes of the true and of the predicted segments.
+
+    Args:
+        overlaps: Overlaps of both sides.
+        present: Indices of the true segments that count, as in :class:`Matching`.
+        false: Indices of the false predictions, as in :class:`Matching`.
+    """
     true_classes, predicted_classes = overlaps.class_pairs
     known = (true_classes != VOID) & (predicted_classes != VOID) & ~overlaps.true_crowd[overlaps.true]
     pairs = np.flatnonzero(known)
-    iou, alike = pair_iou(overlaps, pairs), true_classes[pairs] == predicted_classes[pairs]
+    iou, same_class = pair_iou(overlaps, pairs), true_classes[pairs] == predicted_classes[pairs]
     outcomes = np.select(
-        [alike & (iou > 0.5), iou > 0.5, alike & (iou >= POOR_IOU)],
-        [Outcome.FOUND, Outcome.CONFUSED, Outcome.POOR],
-        Outcome.ALONE,
+        [same_class & (iou > 0.5), iou > 0.5, same_class & (iou >= BACKGROUND_IOU)],
+        [SegmentOutcome.MATCHED, SegmentOutcome.CLASSIFICATION, SegmentOutcome.LOCALIZATION],
+        SegmentOutcome.IGNORED,
     )
-    # What speaks louder comes later and so takes the place of the rest: the first outcome, then the highest IoU.
-    order = np.lexsort((iou, -outcomes))
-    order = order[outcomes[order] != Outcome.ALONE]
+    matched = pairs[outcomes == SegmentOutcome.MATCHED]
+    is_matched = np.zeros(overlaps.num_true, np.bool_)
+    is_matched[overlaps.true[matched]] = True
+    # Later pairs replace earlier ones: the first outcome wins, then the highest IoU, then a true segment without match.
+    order = np.lexsort((~is_matched[overlaps.true[pairs]], iou, -outcomes))
+    order = order[outcomes[order] != SegmentOutcome.IGNORED]
     true, predicted = overlaps.true[pairs[order]], overlaps.predicted[pairs[order]]
-    told = outcomes[order], iou[order]
-    return _side(true, predicted, overlaps.num_true, *told), _side(predicted, true, overlaps.num_predicted, *told)
+    reasons = outcomes[order], iou[order]
+    true_side = _side(overlaps.num_true, SegmentOutcome.MISSED, true, predicted, *reasons)
+    predicted_side = _side(overlaps.num_predicted, SegmentOutcome.BACKGROUND, predicted, true, *reasons)
+    poor = np.flatnonzero(predicted_side.outcomes == SegmentOutcome.LOCALIZATION)
+    predicted_side.outcomes[poor[is_matched[predicted_side.partners[poor]]]] = SegmentOutcome.DUPLICATE
+    _ignore_others(true_side, present)
+    _ignore_others(predicted_side, np.append(false, overlaps.predicted[matched]))
+    return true_side, predicted_side
 
 
-def _side(segments: IntArray, partners: IntArray, num: int, outcomes: IntArray, iou: FloatArray) -> SideOutcomes:
-    side = SideOutcomes(np.full(num, Outcome.ALONE, np.int64), np.full(num, -1), np.zeros(num))
+def _side(
+    num: int, default: SegmentOutcome, segments: IntArray, partners: IntArray, outcomes: IntArray, iou: FloatArray
+) -> SideOutcomes:
+    """The last entry of every segment; ``default`` for segments without an entry."""
+    side = SideOutcomes(np.full(num, default, np.int64), np.full(num, -1), np.zeros(num))
     side.outcomes[segments], side.partners[segments], side.iou[segments] = outcomes, partners, iou
     return side
+
+
+def _ignore_others(side: SideOutcomes, counted: IntArray) -> None:
+    """Mark all segments but the counted ones as ignored, in place."""
+    others = np.ones(len(side.outcomes), np.bool_)
+    others[counted] = False
+    side.outcomes[others], side.partners[others], side.iou[others] = SegmentOutcome.IGNORED, -1, 0
 
 
 CASES = np.dtype([("is_true", "?"), ("class", "u1"), ("other", "u1"), ("outcome", "u1"), ("area", "i8"), ("iou", "f8")])
@@ -80,13 +146,14 @@ CASES = np.dtype([("is_true", "?"), ("class", "u1"), ("other", "u1"), ("outcome"
 
 @dataclass(frozen=True, eq=False)
 class ImageSegments:
-    """What is kept of every image until the outcomes are looked at, of all images at once: a few kilobytes.
+    """Segments of one image and their overlaps, a few kilobytes, kept until the outcomes of all images are decided.
 
     Attributes:
-        image_id: the data set's own id.
-        pairs: N×3, of every pair of segments that share a pixel the true one, the predicted one and these pixels.
-        true_classes, true_crowd, predicted_classes: of the segments, as in :class:`Overlaps`.
-        present, false: the true segments that can be found and the false predictions, as in :class:`Matching`.
+        image_id: Id of the image in the data set.
+        pairs: N×3, indices of the true and of the predicted segment of every pair that shares a pixel, and the number
+            of shared pixels.
+        true_classes, true_crowd, predicted_classes: Properties of the segments, as in :class:`Overlaps`.
+        present, false: Indices of the true segments that count and of the false predictions, as in :class:`Matching`.
     """
 
     image_id: ImageId
@@ -99,36 +166,36 @@ class ImageSegments:
 
     @classmethod
     def of(cls, image_id: ImageId, overlaps: Overlaps, matching: Matching) -> ImageSegments:
-        """Of an image whose segments are matched."""
+        """Segments of an image after matching."""
         pairs = np.stack([overlaps.true, overlaps.predicted, overlaps.pixels], axis=1)
         classes = overlaps.true_classes, overlaps.true_crowd, overlaps.predicted_classes
         return cls(image_id, pairs, *classes, matching.present_segments, matching.false_segments)
 
 
 def segment_cases(images: Sequence[ImageSegments]) -> NDArray[Any]:
-    """The segments that count in the panoptic quality of some images.
+    """True segments and false predictions of several images, as panoptic quality counts them.
 
     Returns:
-        Of type ``CASES``, a row for every true segment that can be found, image by image, then one for every false
-        prediction: the side, the class, the class of its counterpart (255 if ``ALONE``), the outcome, its own pixels,
-        and its IoU with the counterpart (0 if ``ALONE``).
+        Array of dtype ``CASES`` with one row per true segment that counts, image by image, then one per false
+        prediction: side, class, class of its partner (255 without one), outcome, area in pixels, and IoU with the
+        partner (0 without one).
     """
     if not images:
         return np.zeros(0, CASES)
     overlaps, present, false = _joined(images)
-    true, predicted = judge(overlaps)
+    true, predicted = judge(overlaps, present, false)
     true_areas, predicted_areas = (
         np.bincount(segments, overlaps.pixels, num)
         for segments, num in ((overlaps.true, overlaps.num_true), (overlaps.predicted, overlaps.num_predicted))
     )
-    found = _rows(true, overlaps.true_classes, overlaps.predicted_classes, true_areas)[present]
-    invented = _rows(predicted, overlaps.predicted_classes, overlaps.true_classes, predicted_areas)[false]
-    found["is_true"] = True
-    return np.concatenate([found, invented])
+    true_rows = _rows(true, overlaps.true_classes, overlaps.predicted_classes, true_areas)[present]
+    false_rows = _rows(predicted, overlaps.predicted_classes, overlaps.true_classes, predicted_areas)[false]
+    true_rows["is_true"] = True
+    return np.concatenate([true_rows, false_rows])
 
 
 def _joined(images: Sequence[ImageSegments]) -> tuple[Overlaps, IntArray, IntArray]:
-    """All as if they were one image, and its segments that are present and false."""
+    """Overlaps, present true segments and false predictions of all images as if they were one."""
     first_true = _starts([len(image.true_classes) for image in images])
     first_predicted = _starts([len(image.predicted_classes) for image in images])
     lengths = [len(image.pairs) for image in images]
@@ -150,7 +217,7 @@ def _starts(lengths: list[int]) -> IntArray:
 
 
 def _rows(side: SideOutcomes, classes: IntArray, other_classes: IntArray, areas: IntArray) -> NDArray[Any]:
-    """One row per segment; which side it is, is left open."""
+    """One row per segment, with ``is_true`` unset."""
     rows = np.zeros(len(classes), CASES)
     rows["class"], rows["outcome"], rows["area"], rows["iou"] = classes, side.outcomes, areas, side.iou
     rows["other"] = np.append(other_classes, VOID)[side.partners]

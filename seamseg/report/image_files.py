@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from seamseg.data.images import BrokenImageError, read_image
+from seamseg.metrics.outcomes import FALSE_ERRORS, TRUE_ERRORS, SegmentOutcome, SideOutcomes, judge_image
+from seamseg.metrics.overlaps import IntArray
 from seamseg.report.material import ReportImage
 from seamseg.report.segments import mean_object_score, side_record
-from seamseg.report.verdicts import ImageVerdicts, SideVerdicts, Verdict, judge_segments
 from seamseg.score.files import image_overlaps, read_segmentation
 from seamseg.structures import VOID, Categories, PanopticSegmentation, Size
 from seamseg.visualization.images import Picture, resize_picture, resize_segmentation
@@ -121,9 +121,9 @@ def _write_jpeg(path: Path, rgb: Picture, quality: int) -> None:
     path.write_bytes(data.tobytes())
 
 
-IntArray = NDArray[np.int64]
+Outcomes = tuple[SideOutcomes, SideOutcomes]
+"""Outcomes of the true and of the predicted segments of an image."""
 
-ERRORS = (Verdict.MISSED, Verdict.WRONG_CLASS, Verdict.BADLY_CUT, Verdict.FALSE)
 _GREY = 128  # of what stands for a photograph that cannot be read
 
 
@@ -133,11 +133,10 @@ class ImageSummary:
 
     Attributes:
         record: for the grid: name, file, size, number of predicted segments, mean score of its things, classes on
-            either side, and how many segments of each class, of both sides, went wrong in which way (class, kind,
-            number).
+            either side, and number of errors of both sides by class and outcome (class, outcome, number).
         areas: predicted pixels by class.
         segments: predicted segments by class.
-        true_errors, predicted_errors: wrong segments of each side by class and kind.
+        true_errors, false_errors: Numbers of unmatched true segments and of false predictions by class and outcome.
         fault: what is wrong with its photograph, as the end of a sentence that begins with its name; None if nothing.
     """
 
@@ -145,7 +144,7 @@ class ImageSummary:
     areas: Counter[int]
     segments: Counter[int]
     true_errors: Counter[tuple[int, str]]
-    predicted_errors: Counter[tuple[int, str]]
+    false_errors: Counter[tuple[int, str]]
     fault: str | None
 
 
@@ -175,23 +174,23 @@ class ImageWriter:
         pixels, fault = _pixels(image, prediction.size)
         pictures = PictureFiles(*(self.folder / name / f"{file}.jpg" for name in (PHOTOGRAPHS, THUMBNAILS)))
         write_pictures(pictures, pixels, prediction, self.categories, self.longest)
-        verdicts = (
-            None if image.true is None else judge_segments(image_overlaps(image.true, image.predicted, boundary=False))
+        outcomes = (
+            None if image.true is None else judge_image(image_overlaps(image.true, image.predicted, boundary=False))
         )
-        content = json.dumps(self._content(image, prediction, verdicts), separators=(",", ":"), allow_nan=False)
+        content = json.dumps(self._content(image, prediction, outcomes), separators=(",", ":"), allow_nan=False)
         (self.folder / DATA / f"{file}.js").write_text(f'seamseg.receiveImage("{file}",{content});\n')
         areas = np.bincount(prediction.ids.numpy().ravel(), minlength=len(image.predicted.ids))
-        return _summary(image, file, prediction.size, areas, verdicts, self.categories.num_stuff, fault)
+        return _summary(image, file, prediction.size, areas, outcomes, self.categories.num_stuff, fault)
 
     def _content(
-        self, image: ReportImage, prediction: PanopticSegmentation, verdicts: ImageVerdicts | None
+        self, image: ReportImage, prediction: PanopticSegmentation, outcomes: Outcomes | None
     ) -> dict[str, Any]:
         """Of the script: size of the photograph, size at which it is shown, and both sides."""
         shown, truth = fit(prediction.size, self.longest), None
         if image.true is not None:
             true = read_segmentation(image.true)
-            truth = side_record(true, image.true, verdicts.true if verdicts else None, self.categories, shown)
-        predicted = verdicts.predicted if verdicts else None
+            truth = side_record(true, image.true, outcomes[0] if outcomes else None, self.categories, shown)
+        predicted = outcomes[1] if outcomes else None
         record = side_record(prediction, image.predicted, predicted, self.categories, shown)
         return {"size": prediction.size, "shown": shown, "prediction": record, "truth": truth}
 
@@ -210,7 +209,7 @@ def _summary(
     file: str,
     size: Size,
     areas: IntArray,
-    verdicts: ImageVerdicts | None,
+    outcomes: Outcomes | None,
     num_stuff: int,
     fault: str | None,
 ) -> ImageSummary:
@@ -219,8 +218,8 @@ def _summary(
     by_class = Counter[int]()
     for segment in there.tolist():
         by_class[int(predicted.classes[segment])] += int(areas[segment])
-    true_errors = _errors(verdicts.true, image.true.classes) if verdicts and image.true else Counter()
-    predicted_errors = _errors(verdicts.predicted, predicted.classes) if verdicts else Counter()
+    true_errors = _errors(outcomes[0], image.true.classes, TRUE_ERRORS) if outcomes and image.true else Counter()
+    false_errors = _errors(outcomes[1], predicted.classes, FALSE_ERRORS) if outcomes else Counter()
     true_classes = set() if image.true is None else set(image.true.classes.tolist()) - {VOID}
     record: dict[str, Any] = {
         "name": image.name,
@@ -229,12 +228,12 @@ def _summary(
         "segments": len(there),
         "score": mean_object_score(predicted, areas, num_stuff),
         "classes": sorted(set(by_class) | true_classes),
-        "errors": [[*key, number] for key, number in sorted((true_errors + predicted_errors).items())],
+        "errors": [[*key, number] for key, number in sorted((true_errors + false_errors).items())],
     }
     segments = Counter(predicted.classes[there].tolist())
-    return ImageSummary(record, by_class, segments, true_errors, predicted_errors, fault)
+    return ImageSummary(record, by_class, segments, true_errors, false_errors, fault)
 
 
-def _errors(side: SideVerdicts, classes: IntArray) -> Counter[tuple[int, str]]:
-    pairs = zip(classes.tolist(), side.verdicts, strict=True)
-    return Counter((number, verdict.value) for number, verdict in pairs if verdict in ERRORS)
+def _errors(side: SideOutcomes, classes: IntArray, errors: Sequence[SegmentOutcome]) -> Counter[tuple[int, str]]:
+    pairs = zip(classes.tolist(), side.outcomes.tolist(), strict=True)
+    return Counter((number, SegmentOutcome(outcome).word) for number, outcome in pairs if outcome in errors)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.data.formats.coco_json import ListedSegments
-from seamseg.report.verdicts import SideVerdicts
+from seamseg.metrics.outcomes import SegmentOutcome, SideOutcomes
 from seamseg.structures import VOID, Categories, PanopticSegmentation, Size
 from seamseg.visualization.colors import segment_colors
 from seamseg.visualization.images import resize_segmentation
@@ -45,7 +45,7 @@ _FULL_SCORE = 1.0
 def side_record(
     segmentation: PanopticSegmentation,
     listed: ListedSegments,
-    verdicts: SideVerdicts | None,
+    outcomes: SideOutcomes | None,
     categories: Categories,
     shown: Size,
 ) -> dict[str, Any]:
@@ -54,13 +54,13 @@ def side_record(
     Args:
         segmentation: at full size.
         listed: what the JSON file says of it.
-        verdicts: on its segments, if there is something to compare with.
+        outcomes: Outcomes of its segments; None without an annotation.
         categories: of its segments.
         shown: height and width of the id map.
 
     Returns:
         ``ids`` and ``bytes`` (:func:`seamseg.report.segments.encode_ids`), and ``segments``, a list by id, with class
-        (−1 for void), area in pixels at full size, color; and, where they are known, score, crowd, verdict, partner,
+        (−1 for void), area in pixels at full size, color; and, where they are known, score, crowd, outcome, partner,
         iou.
     """
     text, num_bytes = encode_ids(resize_segmentation(segmentation, shown).ids.numpy())
@@ -75,8 +75,8 @@ def side_record(
             record["score"] = round(float(listed.scores[segment]), 4)
         if listed.crowd[segment]:
             record["crowd"] = True
-        if verdicts is not None:
-            record |= _verdict(verdicts, segment)
+        if outcomes is not None:
+            record |= _outcome(outcomes, segment)
         records.append(record)
     return {"ids": text, "bytes": num_bytes, "segments": records}
 
@@ -86,10 +86,10 @@ def _has_score(score: float, stuff: bool) -> bool:
     return not np.isnan(score) and not (stuff and score == _FULL_SCORE)
 
 
-def _verdict(verdicts: SideVerdicts, segment: int) -> dict[str, Any]:
-    record: dict[str, Any] = {"verdict": verdicts.verdicts[segment].value}
-    if verdicts.partners[segment] >= 0:
-        record |= {"partner": int(verdicts.partners[segment]), "iou": round(float(verdicts.iou[segment]), 4)}
+def _outcome(side: SideOutcomes, segment: int) -> dict[str, Any]:
+    record: dict[str, Any] = {"outcome": SegmentOutcome(side.outcomes[segment]).word}
+    if side.partners[segment] >= 0:
+        record |= {"partner": int(side.partners[segment]), "iou": round(float(side.iou[segment]), 4)}
     return record
 
 

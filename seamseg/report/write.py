@@ -16,6 +16,7 @@ from seamseg.io.files import atomic_directory
 from seamseg.io.progress import Steps
 from seamseg.io.workers import ordered_map
 from seamseg.metrics.matching import ImageCounts
+from seamseg.metrics.outcomes import FALSE_ERRORS, TRUE_ERRORS
 from seamseg.metrics.scores import Scores
 from seamseg.report.image_files import (
     CONTENT,
@@ -29,12 +30,8 @@ from seamseg.report.image_files import (
     check_target,
 )
 from seamseg.report.material import ReportMaterial
-from seamseg.report.verdicts import Verdict
 from seamseg.score.files import score_files
 from seamseg.structures import ImageId
-
-_TRUE_ERRORS = (Verdict.MISSED, Verdict.WRONG_CLASS, Verdict.BADLY_CUT)
-_FALSE_ERRORS = (Verdict.FALSE, Verdict.WRONG_CLASS, Verdict.BADLY_CUT)
 
 
 def index_script(material: ReportMaterial, summaries: Sequence[ImageSummary], scores: Scores | None) -> str:
@@ -71,7 +68,7 @@ def _unreadable(summaries: Sequence[ImageSummary]) -> list[str]:
 
 
 def _quality(counts: ImageCounts) -> dict[str, Any]:
-    """PQ of the image, and of its classes the sum of IoUs and the numbers of found, false and missed segments."""
+    """PQ of the image, and of its classes the sum of IoUs and the numbers TP, FP and FN."""
     per_class = [
         [int(number), round(float(column[0]), 4), *(int(value) for value in column[1:])]
         for number, column in zip(counts.classes, counts.counts.T, strict=True)
@@ -97,10 +94,12 @@ def _classes(
             found = scores["per_class"][category.name]
             keys = ("pq", "sq", "rq", "iou", "boundary_pq", "tp", "fp", "fn")
             line["scores"] = {key: _rounded(found[key]) for key in keys}
-            line["missed"] = [sum(one.true_errors[number, kind.value] for one in summaries) for kind in _TRUE_ERRORS]
-            line["false"] = [
-                sum(one.predicted_errors[number, kind.value] for one in summaries) for kind in _FALSE_ERRORS
-            ]
+            line["trueErrors"] = {
+                kind.word: sum(one.true_errors[number, kind.word] for one in summaries) for kind in TRUE_ERRORS
+            }
+            line["falseErrors"] = {
+                kind.word: sum(one.false_errors[number, kind.word] for one in summaries) for kind in FALSE_ERRORS
+            }
         lines.append(line)
     return lines
 

@@ -102,7 +102,7 @@ def test_the_analysis(command: Any, run_dir: Path, data: Path, tmp_path: Path) -
     assert command("evaluate", run_dir, *given).code == 0
     assert json.loads((folder / "analysis.json").read_text()) == json.loads(scores.read_text())["analysis"]
     assert len(list(folder.iterdir())) == 10
-    assert (folder / "images.csv").read_text().splitlines()[0] == "image_id,pq,iou_sum,found,false,missed"
+    assert (folder / "images.csv").read_text().splitlines()[0] == "image_id,pq,iou_sum,tp,fp,fn"
     assert cv2.imread(str(folder / "worst.png")).shape[1] > 3 * 400
 
 

@@ -53,8 +53,8 @@ def test_the_table_of_images_has_the_worst_first(files: tuple[str, str], tmp_pat
     lines = list(csv.DictReader(out.open()))
     assert [line["image_id"] for line in lines] == ["11", "10"]
     assert lines[0] == {
-        "image_id": "11", "file_name": "001.png", "pq": "0.5", "iou_sum": "1.0", "found": "1", "false": "0",
-        "missed": "1",
+        "image_id": "11", "file_name": "001.png", "pq": "0.5", "iou_sum": "1.0", "tp": "1", "fp": "0",
+        "fn": "1",
     }  # fmt: skip
 
 
@@ -181,12 +181,12 @@ def test_the_analysis(files: tuple[str, str], tmp_path: Path) -> None:
     assert analysis["intervals"]["all"]["low"] < (1 + 2 / 3) / 2 < analysis["intervals"]["all"]["high"]
     assert (folder / "images.csv").read_text() == (tmp_path / "images.csv").read_text()
     lines = {line["class"]: line for line in csv.DictReader((folder / "classes.csv").open())}
-    assert (lines["car"]["found"], lines["car"]["missed"], lines["car"]["pq_large"]) == ("1", "1", "")
+    assert (lines["car"]["matched"], lines["car"]["missed"], lines["car"]["pq_large"]) == ("1", "1", "")
     assert float(lines["car"]["pq_small"]) == pytest.approx(2 / 3)
     segments = [line.split(",") for line in (folder / "confusion_segments.csv").read_text().splitlines()]
     assert segments[0] == ["true", "sky", "road", "car", "person", "unseen", "missed"]
     assert [line for line in segments if line[0] == "car"] == [["car", "0", "0", "1", "0", "0", "1"]]
-    assert segments[-1][0] == "invented"
+    assert segments[-1][0] == "background"
     pixels = [line.split(",") for line in (folder / "confusion_pixels.csv").read_text().splitlines()]
     assert [line for line in pixels if line[0] == "car"] == [["car", "0", "0", "24", "0", "0", "24"]]
     for name in ANALYSIS:

@@ -59,17 +59,17 @@ def test_quality_by_size(pairs: Pairs, cases: list[tuple[object, ...]]) -> None:
         mine = [case for case in cases if size_of(case[4]) == name]  # type: ignore[arg-type]
         per_class = []
         for number, klass in enumerate(NAMES):
-            hits = [case[5] for case in mine if case[1] == number and case[3] == "FOUND"]
+            hits = [case[5] for case in mine if case[1] == number and case[3] == "matched"]
             false = sum(case[1] == number and not case[0] for case in mine)
-            missed = sum(case[1] == number and bool(case[0]) and case[3] != "FOUND" for case in mine)
+            missed = sum(case[1] == number and bool(case[0]) and case[3] != "matched" for case in mine)
             weight = len(hits) + false / 2 + missed / 2
             per_class.append(sum(hits) / weight if weight else math.nan)  # type: ignore[arg-type]
             assert quality.per_class[klass] == pytest.approx(per_class[-1], abs=1e-12, nan_ok=True)
         if quality.all.n:
             assert quality.all.pq == pytest.approx(np.nanmean(per_class), abs=1e-12)
-        assert quality.tp == sum(case[3] == "FOUND" for case in mine)
+        assert quality.tp == sum(case[3] == "matched" for case in mine)
         assert quality.fp == sum(not case[0] for case in mine)
-        assert quality.fn == sum(bool(case[0]) and case[3] != "FOUND" for case in mine)
+        assert quality.fn == sum(bool(case[0]) and case[3] != "matched" for case in mine)
     assert min(found["small"].tp, found["medium"].tp) > 3
 
 
@@ -91,14 +91,16 @@ def test_a_false_prediction_counts_in_its_own_size() -> None:
 
 def test_outcomes_by_class(pairs: Pairs, cases: list[tuple[object, ...]]) -> None:
     counts = Counter((case[1], case[0], case[3]) for case in cases)
-    barely = Counter(case[1] for case in cases if case[3] == "FOUND" and case[5] <= 0.6)  # type: ignore[operator]
+    barely = Counter(case[1] for case in cases if case[3] == "matched" and case[5] <= 0.6)  # type: ignore[operator]
     for number, (name, found) in enumerate(analysed(pairs).outcomes.items()):
         assert name == NAMES[number]
-        assert (found.found, found.barely) == (counts[number, True, "FOUND"], barely[number])
-        true = [counts[number, True, key] for key in ("POOR", "CONFUSED", "ALONE")]
-        assert [found.poor, found.confused, found.missed] == true
-        false = [counts[number, False, key] for key in ("POOR", "CONFUSED", "ALONE")]
-        assert [found.false_poor, found.false_confused, found.invented] == false
+        assert (found.matched, found.barely_matched) == (counts[number, True, "matched"], barely[number])
+        true = [counts[number, True, key] for key in ("classification", "localization", "missed")]
+        assert [found.classification, found.localization, found.missed] == true
+        false = [counts[number, False, key] for key in ("classification", "localization", "duplicate", "background")]
+        numbers = [found.false_classification, found.false_localization, found.duplicate, found.background]
+        assert numbers == false
+        assert (found.num_lost, found.num_false) == (sum(true), sum(false))
 
 
 def test_confusion_of_segments_and_pixels(pairs: Pairs, cases: list[tuple[object, ...]]) -> None:
@@ -107,7 +109,7 @@ def test_confusion_of_segments_and_pixels(pairs: Pairs, cases: list[tuple[object
     for is_true, own, other, outcome, _, _ in cases:
         if is_true:
             segments[own, 4 if other == 255 else other] += 1  # type: ignore[index]
-        elif outcome == "ALONE":
+        elif outcome == "background":
             segments[4, own] += 1  # type: ignore[index]
     assert np.array_equal(confusion.segments, segments)
     pixels = np.zeros((4, 5), int)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import numpy as np
 import pytest
 import torch
 from oracles import outcomes as oracle
 
 from seamseg.metrics.matching import match
-from seamseg.metrics.outcomes import CASES, ImageSegments, Outcome, segment_cases
+from seamseg.metrics.outcomes import (
+    CASES,
+    FALSE_ERRORS,
+    TRUE_ERRORS,
+    ImageSegments,
+    SegmentOutcome,
+    judge_image,
+    segment_cases,
+)
 from seamseg.metrics.overlaps import Overlaps
 from seamseg.structures import PanopticSegmentation
 
@@ -29,52 +40,87 @@ def kept(prediction: PanopticSegmentation, truth: PanopticSegmentation, image_id
 def plain(images: list[ImageSegments]) -> list[tuple[object, ...]]:
     rows = segment_cases(images)
     assert rows.dtype == CASES
-    return [(*row[:3], Outcome(row[3]).name, row[4], pytest.approx(row[5], abs=1e-12)) for row in rows.tolist()]
+    return [(*row[:3], SegmentOutcome(row[3]).word, row[4], pytest.approx(row[5], abs=1e-12)) for row in rows.tolist()]
 
 
 TRUTH = drawn("11122 11122 11122 33000 33000", [0, 2, 3])
 
 
-def test_all_found() -> None:
+def test_equal_maps_match() -> None:
     assert plain([kept(TRUTH, TRUTH)]) == [
-        (True, 0, 0, "FOUND", 9, 1), (True, 2, 2, "FOUND", 6, 1), (True, 3, 3, "FOUND", 4, 1),
+        (True, 0, 0, "matched", 9, 1), (True, 2, 2, "matched", 6, 1), (True, 3, 3, "matched", 4, 1),
     ]  # fmt: skip
 
 
-def test_recognised_but_badly_segmented() -> None:
+def test_right_class_with_a_poor_shape_is_a_localization_error() -> None:
     # Of the 6 pixels of segment 2 the prediction has 2, and 1 beside them.
     found = plain([kept(drawn("11111 11222 11111 33000 33000", [0, 2, 3]), TRUTH)])
-    assert (True, 2, 2, "POOR", 6, 2 / 7) in found
-    assert (False, 2, 2, "POOR", 3, 2 / 7) in found
+    assert (True, 2, 2, "localization", 6, 2 / 7) in found
+    assert (False, 2, 2, "localization", 3, 2 / 7) in found
 
 
-def test_taken_for_another_class() -> None:
+def test_other_class_in_the_same_place_is_a_classification_error() -> None:
     found = plain([kept(drawn("11122 11122 11120 33000 33000", [0, 3, 3]), TRUTH)])
-    assert found[1] == (True, 2, 3, "CONFUSED", 6, 5 / 6)
-    assert found[3:] == [(False, 3, 2, "CONFUSED", 5, 5 / 6)]
+    assert found[1] == (True, 2, 3, "classification", 6, 5 / 6)
+    assert found[3:] == [(False, 3, 2, "classification", 5, 5 / 6)]
 
 
-def test_missed_and_invented() -> None:
+def test_segment_without_a_counterpart_is_missed_or_background() -> None:
     found = plain([kept(drawn("11100 11100 11100 33000 33000", [0, 2, 2]), TRUTH)])
-    assert found[1] == (True, 2, VOID, "ALONE", 6, 0)
+    assert found[1] == (True, 2, VOID, "missed", 6, 0)
     # A prediction of class 2 stands exactly where segment 3 is: neither side has nothing.
-    assert found[2:] == [(True, 3, 2, "CONFUSED", 4, 1), (False, 2, 3, "CONFUSED", 4, 1)]
+    assert found[2:] == [(True, 3, 2, "classification", 4, 1), (False, 2, 3, "classification", 4, 1)]
     found = plain([kept(drawn("11112 11112 11112", [0, 3]), drawn("11111 11111 11111", [0]))])
-    assert found == [(True, 0, 0, "FOUND", 15, 12 / 15), (False, 3, VOID, "ALONE", 3, 0)]
+    assert found == [(True, 0, 0, "matched", 15, 12 / 15), (False, 3, VOID, "background", 3, 0)]
 
 
 def test_a_small_piece_of_the_right_class_does_not_hide_the_confusion() -> None:
     truth = drawn("1111111111", [2])
     found = plain([kept(drawn("1222222222", [2, 3]), truth)])
-    assert found[0] == (True, 2, 3, "CONFUSED", 10, 0.9)
-    assert (False, 2, 2, "POOR", 1, 0.1) in found
-    assert plain([kept(drawn("1000000000 0000000000", [2]), drawn("1111111111 1000000000", [2]))])[0][3] == "ALONE"
+    assert found[0] == (True, 2, 3, "classification", 10, 0.9)
+    assert (False, 2, 2, "localization", 1, 0.1) in found
+    assert plain([kept(drawn("1000000000 0000000000", [2]), drawn("1111111111 1000000000", [2]))])[0][3] == "missed"
+
+
+def test_second_prediction_on_a_matched_object_is_a_duplicate() -> None:
+    found = plain([kept(drawn("1111122200", [2, 2]), drawn("1111111100", [2]))])
+    assert found == [(True, 2, 2, "matched", 8, 5 / 8), (False, 2, 2, "duplicate", 3, 3 / 8)]
+    # Without the first prediction, or with another class for it, nothing is a duplicate.
+    assert plain([kept(drawn("0000011100", [2]), drawn("1111111100", [2]))])[1][3] == "localization"
+    assert plain([kept(drawn("1111122200", [3, 2]), drawn("1111111100", [2]))])[2][3] == "localization"
+
+
+def test_small_piece_of_a_matched_object_is_background() -> None:
+    found = plain([kept(drawn("1111111111 1111111112", [2, 2]), drawn("1111111111 1111111111", [2]))])
+    assert found == [(True, 2, 2, "matched", 20, 19 / 20), (False, 2, VOID, "background", 1, 0)]
+
+
+def test_object_that_a_prediction_overlaps_best_decides_between_duplicate_and_localization() -> None:
+    # Prediction 2 has 3 pixels of object 1, which prediction 1 matches, and 2 of object 2, which nothing matches.
+    found = plain([kept(drawn("1111122222", [2, 2]), drawn("1111111122", [2, 2]))])
+    assert found[1:] == [(True, 2, 2, "localization", 2, 2 / 5), (False, 2, 2, "localization", 5, 2 / 5)]
+    # With an object 2 of 6 pixels its overlap with object 1 is the better one.
+    found = plain(
+        [kept(drawn("1111122222 0000000000 0000000000", [2, 2]), drawn("1111111122 0000000022 0000000022", [2, 2]))]
+    )
+    assert found[1:] == [(True, 2, 2, "localization", 6, 2 / 9), (False, 2, 2, "duplicate", 5, 3 / 10)]
+
+
+def test_of_equal_overlaps_the_unmatched_object_decides() -> None:
+    # Prediction 2 has one pixel of each object; prediction 1 matches one of the objects.
+    for prediction in (drawn("11122000", [2, 2]), drawn("00022111", [2, 2])):
+        assert plain([kept(prediction, drawn("11112222", [2, 2]))])[2] == (False, 2, 2, "localization", 2, 1 / 5)
+
+
+def test_object_merged_with_a_matched_one_is_a_localization_error() -> None:
+    found = plain([kept(drawn("1111111111", [2]), drawn("1111111222", [2, 2]))])
+    assert found == [(True, 2, 2, "matched", 7, 7 / 10), (True, 2, 2, "localization", 3, 3 / 10)]
 
 
 def test_void_and_crowd_take_no_part() -> None:
     truth = drawn("11122 11122", [2, 0], crowd=(1,))
-    assert plain([kept(drawn("33322 33322", [2, 0, 2]), truth)]) == [(True, 0, 0, "FOUND", 4, 1)]
-    assert plain([kept(drawn("11100", [3]), drawn("00022", [1, 0]))]) == [(True, 0, VOID, "ALONE", 2, 0)]
+    assert plain([kept(drawn("33322 33322", [2, 0, 2]), truth)]) == [(True, 0, 0, "matched", 4, 1)]
+    assert plain([kept(drawn("11100", [3]), drawn("00022", [1, 0]))]) == [(True, 0, VOID, "missed", 2, 0)]
 
 
 def test_nothing_at_all() -> None:
@@ -94,11 +140,22 @@ def random_pair(seed: int) -> tuple[PanopticSegmentation, PanopticSegmentation]:
         return PanopticSegmentation(blocks.repeat_interleave(4, 0).repeat_interleave(3, 1), classes, flags)
 
     truth, other = side(6, 0.3), side(6, 0.1)
-    noise = torch.rand(truth.ids.shape, generator=generator) < 0.3
+    noise = torch.rand(truth.ids.shape, generator=generator) < (0.1 if seed % 2 else 0.3)
     same = torch.rand(7, generator=generator) < 0.6
     same[0] = True
     classes = torch.where(same, truth.classes, other.classes)
-    return PanopticSegmentation(torch.where(noise, other.ids, truth.ids.roll(seed % 3, 1)), classes, other.crowd), truth
+    prediction = PanopticSegmentation(torch.where(noise, other.ids, truth.ids.roll(seed % 3, 1)), classes, other.crowd)
+    return (with_pieces(prediction) if seed % 2 else prediction), truth
+
+
+def with_pieces(segments: PanopticSegmentation) -> PanopticSegmentation:
+    """The same with the last quarter of every segment as a segment of its own, of the same class."""
+    ids, num = segments.ids.flatten(), len(segments.classes)
+    for segment in range(1, num):
+        pixels = (ids == segment).nonzero()[:, 0]
+        ids[pixels[3 * len(pixels) // 4 :]] = num + segment - 1
+    classes, crowd = (torch.cat([one, one[1:]]) for one in (segments.classes, segments.crowd))
+    return PanopticSegmentation(ids.view_as(segments.ids), classes, crowd)
 
 
 def expected(prediction: PanopticSegmentation, truth: PanopticSegmentation) -> list[oracle.Case]:
@@ -116,7 +173,43 @@ def test_many_images_at_once_are_those_one_by_one() -> None:
     each = [expected(*pair) for pair in pairs]
     together = [case for side in (True, False) for cases in each for case in cases if case[0] == side]
     assert plain([kept(*pair) for pair in pairs]) == together
-    counts = {(side, name): sum(c[0] == side and c[3] == name for c in together) for side in (True, False) for name in
-              ("FOUND", "CONFUSED", "POOR", "ALONE")}  # fmt: skip
-    assert counts.pop((False, "FOUND")) == 0
+    counts = Counter((case[0], case[3]) for case in together)
+    kinds = [
+        (True, SegmentOutcome.MATCHED),
+        *((True, one) for one in TRUE_ERRORS),
+        *((False, one) for one in FALSE_ERRORS),
+    ]
+    assert set(counts) == {(side, one.word) for side, one in kinds}
     assert min(counts.values()) >= 5
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_outcomes_of_an_image_add_up_to_panoptic_quality(seed: int) -> None:
+    overlaps = Overlaps.between(*random_pair(seed))
+    (true, predicted), matching = judge_image(overlaps), match(overlaps)
+    _, num_matched, num_false, num_missed = matching.counts(4)
+    for side, classes, errors, wrong in (
+        (true, overlaps.true_classes, TRUE_ERRORS, num_missed),
+        (predicted, overlaps.predicted_classes, FALSE_ERRORS, num_false),
+    ):
+        matched = side.outcomes == SegmentOutcome.MATCHED
+        assert np.bincount(classes[matched], minlength=4).tolist() == num_matched.tolist()
+        assert np.bincount(classes[np.isin(side.outcomes, errors)], minlength=4).tolist() == wrong.tolist()
+        unpaired = SegmentOutcome.BACKGROUND, SegmentOutcome.MISSED, SegmentOutcome.IGNORED
+        without_partner = np.isin(side.outcomes, unpaired)
+        assert ((side.partners < 0) == without_partner).all()
+        assert (side.iou[without_partner] == 0).all()
+        assert set(side.outcomes) <= {SegmentOutcome.MATCHED, *errors, SegmentOutcome.IGNORED}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_partner_is_the_segment_with_the_iou(seed: int) -> None:
+    prediction, truth = random_pair(seed)
+    void = truth.class_map() == VOID
+    for number, side in enumerate(judge_image(Overlaps.between(prediction, truth))):
+        for segment, (outcome, partner, iou) in enumerate(zip(side.outcomes, side.partners, side.iou, strict=True)):
+            if partner >= 0:
+                t, p = (segment, partner) if number == 0 else (partner, segment)
+                true, predicted = truth.ids == t, (prediction.ids == p) & ~void
+                assert iou == pytest.approx(float((true & predicted).sum() / (true | predicted).sum()))
+                assert (truth.classes[t] != prediction.classes[p]) == (outcome == SegmentOutcome.CLASSIFICATION)

@@ -1,4 +1,4 @@
-"""What becomes of segments, with sets of pixels, one rule after the other."""
+"""Outcomes of segments from sets of pixels, one rule after the other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def cases(
     true_classes: list[int],
     true_crowd: list[bool],
 ) -> list[Case]:
-    """Of the true segments that can be found, and of all predicted ones that do not match."""
+    """Cases of the true segments that count and of the false predictions."""
     true, predicted = pixels_of(true_ids), pixels_of(predicted_ids)
     void = set().union(*(pixels for t, pixels in true.items() if true_classes[t] == 255), set())
     true = {t: pixels for t, pixels in true.items() if true_classes[t] != 255}
@@ -26,33 +26,38 @@ def cases(
     def iou(t: int, p: int) -> float:
         return len(true[t] & predicted[p]) / len((true[t] | predicted[p]) - void)
 
-    def case(is_true: bool, own: int, area: int, others: list[tuple[int, float]]) -> Case:
-        """``others``: class of every segment on the other side and its IoU with this one."""
-        same = max([value for klass, value in others if klass == own], default=0.0)
-        wrong = [(value, klass) for klass, value in others if klass != own and value > 0.5]
-        if same > 0.5:
-            return is_true, own, own, "FOUND", area, same
-        if wrong:
-            return is_true, own, wrong[0][1], "CONFUSED", area, wrong[0][0]
-        if same >= 0.1:
-            return is_true, own, own, "POOR", area, same
-        return is_true, own, 255, "ALONE", area, 0.0
-
     found = []
     for t in sorted(true):
         if not true_crowd[t]:
             others = [(predicted_classes[p], iou(t, p)) for p in predicted]
-            found.append(case(True, true_classes[t], len(true[t]), others))
+            found.append((True, true_classes[t], *reason(true_classes[t], others, "missed"), len(true[t])))
     for p in sorted(predicted):
-        excused = set(void)
-        crowds = [t for t in true if true_crowd[t] and true_classes[t] == predicted_classes[p]]
+        own, excused = predicted_classes[p], set(void)
+        crowds = [t for t in true if true_crowd[t] and true_classes[t] == own]
         if crowds:
             excused |= true[max(crowds)]
-        others = [(true_classes[t], iou(t, p)) for t in true if not true_crowd[t]]
-        one = case(False, predicted_classes[p], len(predicted[p]), others)
-        if one[3] != "FOUND" and len(predicted[p] & excused) / len(predicted[p]) <= 0.5:
-            found.append(one)
-    return found
+        objects = [t for t in true if not true_crowd[t]]
+        other, outcome, value = reason(own, [(true_classes[t], iou(t, p)) for t in objects], "background")
+        if outcome == "localization":
+            best = [t for t in objects if true_classes[t] == own and iou(t, p) == value]
+            if all(any(predicted_classes[q] == own and iou(t, q) > 0.5 for q in predicted) for t in best):
+                outcome = "duplicate"
+        if outcome != "matched" and len(predicted[p] & excused) / len(predicted[p]) <= 0.5:
+            found.append((False, own, other, outcome, value, len(predicted[p])))
+    return [(is_true, own, other, outcome, area, value) for is_true, own, other, outcome, value, area in found]
+
+
+def reason(own: int, others: list[tuple[int, float]], nothing: str) -> tuple[int, str, float]:
+    """Class of the counterpart, outcome and IoU; ``others`` has the class and the IoU of every segment opposite."""
+    same = max([value for klass, value in others if klass == own], default=0.0)
+    wrong = [(value, klass) for klass, value in others if klass != own and value > 0.5]
+    if same > 0.5:
+        return own, "matched", same
+    if wrong:
+        return wrong[0][1], "classification", wrong[0][0]
+    if same >= 0.1:
+        return own, "localization", same
+    return 255, nothing, 0.0
 
 
 def pixels_of(ids: Tensor) -> dict[int, Pixels]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.browser_page import until
-from support.drawn_predictions import CUT, FOUND, HEIGHT, INVENTED, LOST, WIDTH, WRONG, Box
+from support.drawn_predictions import CUT, DOUBLED, FOUND, HEIGHT, INVENTED, LOST, WIDTH, WRONG, Box
 
 CLEAR = [0, 0, 0, 0]
 
@@ -48,19 +48,20 @@ def lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line]
 
 
-def test_the_pointer_tells_class_score_area_and_verdict(street: Any) -> None:
+def test_the_pointer_tells_class_score_area_and_outcome(street: Any) -> None:
     assert lines(point(street, FOUND)) == [
-        "Prediction", "car", "score 85.0 %", "400 px · 6.7 %", "found, IoU 1.00",
-        "Ground truth", "car", "400 px · 6.7 %", "found, IoU 1.00",
+        "Prediction", "car", "score 85.0 %", "320 px · 5.3 %", "matched, IoU 0.80",
+        "Ground truth", "car", "400 px · 6.7 %", "matched, IoU 0.80",
     ]  # fmt: skip
     assert "score 75.0 %\n100 px" not in point(street, WRONG)
-    assert "wrong class, in truth person, IoU 1.00" in point(street, WRONG)
-    assert "wrong class, predicted as car, IoU 1.00" in point(street, WRONG)
+    assert "classification, in truth person, IoU 1.00" in point(street, WRONG)
+    assert "classification, predicted as car, IoU 1.00" in point(street, WRONG)
     y0, x0, y1, _ = CUT
-    assert "badly cut, IoU 0.35" in point(street, (y0, x0, y1, x0 + 6))
-    assert "false, nothing like it there" in point(street, INVENTED)
+    assert "localization, IoU 0.35" in point(street, (y0, x0, y1, x0 + 6))
+    assert "duplicate, IoU 0.20" in point(street, DOUBLED)
+    assert "background" in lines(point(street, INVENTED))
     assert lines(point(street, LOST)) == [
-        "Prediction", "road", "2\u202f260 px · 37.7 %", "found, IoU 0.84",
+        "Prediction", "road", "2\u202f260 px · 37.7 %", "matched, IoU 0.84",
         "Ground truth", "car", "100 px · 1.7 %", "missed",
     ]  # fmt: skip
     street.mouse.move(2, 2)
@@ -108,16 +109,16 @@ def test_errors_of_every_kind(street: Any) -> None:
     assert not street.get_by_role("checkbox", name="Missed").is_visible()
     street.keyboard.press("e")
     assert pixel(street, "errors", FOUND) == CLEAR
-    assert [pixel(street, "errors", box)[3] > 100 for box in (WRONG, rest, INVENTED)] == [True] * 3
+    assert [pixel(street, "errors", box)[3] > 100 for box in (WRONG, rest, INVENTED, DOUBLED)] == [True] * 4
     assert pixel(street, "errors", LOST) == CLEAR
     assert [pixel(street, "errors", box, "truth")[3] > 100 for box in (WRONG, CUT, LOST)] == [True] * 3
-    colors = {tuple(pixel(street, "errors", box)[:3]) for box in (WRONG, rest, INVENTED)}
-    assert len(colors | {tuple(pixel(street, "errors", LOST, "truth")[:3])}) == 4
-    assert street.locator("#segments h3 .number").all_text_contents() == ["3 errors", "3 errors"]
-    street.get_by_role("checkbox", name="Wrong class").uncheck()
+    colors = {tuple(pixel(street, "errors", box)[:3]) for box in (WRONG, rest, INVENTED, DOUBLED)}
+    assert len(colors | {tuple(pixel(street, "errors", LOST, "truth")[:3])}) == 5
+    assert street.locator("#segments h3 .number").all_text_contents() == ["4 errors", "3 errors"]
+    street.get_by_role("checkbox", name="Classification").uncheck()
     assert pixel(street, "errors", WRONG) == CLEAR
     assert pixel(street, "errors", INVENTED)[3] > 100
-    assert street.locator("#segments h3 .number").all_text_contents() == ["2 errors", "2 errors"]
+    assert street.locator("#segments h3 .number").all_text_contents() == ["3 errors", "2 errors"]
 
 
 def test_what_is_missed_shows_without_the_truth_beside(street: Any) -> None:
@@ -158,7 +159,7 @@ def test_keys_go_from_image_to_image(street: Any) -> None:
 
 def test_segments_by_keys_alone(street: Any) -> None:
     rows = street.locator("#segments button")
-    assert rows.count() == 12
+    assert rows.count() == 13
     rows.first.focus()
     assert street.evaluate("document.activeElement.innerText").split("\n")[0] == "sky"
     for _ in range(2):
@@ -166,7 +167,7 @@ def test_segments_by_keys_alone(street: Any) -> None:
     said = street.evaluate("document.activeElement.innerText")
     assert "car" in said
     assert "score 85.0 %" in said
-    assert "found, IoU 1.00" in said
+    assert "matched, IoU 0.80" in said
     assert pixel(street, "highlight", FOUND) == CLEAR
     assert pixel(street, "highlight", WRONG)[3] > 50
     assert pixel(street, "highlight", FOUND, "truth") == CLEAR

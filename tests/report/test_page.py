@@ -89,11 +89,12 @@ def test_scores_of_classes(open_page: Any, scored_report: Path) -> None:
     first = "[...document.querySelectorAll('.classes tbody th a')].map(link => link.textContent)"
     assert page.evaluate(first) == ["car", "person", "sky", "road"]
     row = page.locator("tr[data-class=car]")
-    assert row.locator("td").all_inner_texts()[:3] == ["44.4", "100.0", "44.4"]
-    assert row.locator(".hidden-text").text_content() == "2 found, 1 badly cut, 0 of wrong class, 2 missed"
+    assert row.locator("td").all_inner_texts()[:3] == ["36.0", "90.0", "40.0"]
+    assert row.locator("td").all_inner_texts()[-6:] == ["2", "0", "1", "3", "1", "0"]  # kinds of FN, FP and its kinds
+    assert row.locator(".hidden-text").text_content() == "2 matched, 1 localization, 0 classification, 2 missed"
     bar = row.locator(".with-bar .bar").first
-    assert bar.locator(".bar-part").bounding_box()["width"] == pytest.approx(0.444 * bar.bounding_box()["width"], abs=1)
-    assert page.locator(".tile b").first.text_content() == "59.2"
+    assert bar.locator(".bar-part").bounding_box()["width"] == pytest.approx(0.36 * bar.bounding_box()["width"], abs=1)
+    assert page.locator(".tile b").first.text_content() == "57.1"
     page.get_by_role("button", name="PQ", exact=True).click()
     assert page.evaluate(first) == ["sky", "road", "car", "person"]
     assert page.locator("th[data-key=pq]").get_attribute("aria-sort") == "descending"

@@ -55,16 +55,22 @@ def test_the_index(drawn: DrawnPredictions, tmp_path: Path) -> None:
         for name, line in scores["per_class"].items()
         if line["pq"] is not None
     }
-    assert (classes["car"]["missed"], classes["car"]["false"]) == ([2, 0, 1], [0, 1, 1])
-    assert (classes["person"]["missed"], classes["person"]["false"]) == ([0, 1, 0], [1, 0, 0])
+    assert classes["car"]["trueErrors"] == {"classification": 0, "localization": 1, "missed": 2}
+    assert classes["car"]["falseErrors"] == {"classification": 1, "localization": 1, "duplicate": 1, "background": 0}
+    assert classes["person"]["trueErrors"] == {"classification": 1, "localization": 0, "missed": 0}
+    assert classes["person"]["falseErrors"] == {"classification": 0, "localization": 0, "duplicate": 0, "background": 1}
+    for entry in classes.values():
+        numbers = entry["scores"]["fn"], entry["scores"]["fp"]
+        assert (sum(entry["trueErrors"].values()), sum(entry["falseErrors"].values())) == numbers
     street = index["images"][2]
     assert (street["name"], street["file"]) == ("street.jpg", "000002")
-    assert (street["size"], street["segments"]) == ([60, 100], 6)
-    assert street["pq"] == pytest.approx((2800 / 2900 + 1900 / 2260 + 1 / 3 + 0) / 4, abs=1e-5)
+    assert (street["size"], street["segments"]) == ([60, 100], 7)
+    assert street["pq"] == pytest.approx((2800 / 2900 + 1900 / 2260 + 0.8 / 3.5 + 0) / 4, abs=1e-5)
     assert sorted(street["errors"]) == [
-        [2, "badly cut", 2], [2, "missed", 1], [2, "wrong class", 1], [3, "false", 1], [3, "wrong class", 1],
+        [2, "classification", 1], [2, "duplicate", 1], [2, "localization", 2], [2, "missed", 1],
+        [3, "background", 1], [3, "classification", 1],
     ]  # fmt: skip
-    assert street["score"] == pytest.approx((0.85 + 0.8 + 0.75 + 0.7) / 4)
+    assert street["score"] == pytest.approx((0.85 + 0.8 + 0.75 + 0.7 + 0.65) / 5)
 
 
 def test_the_script_of_an_image(drawn: DrawnPredictions, tmp_path: Path) -> None:
@@ -78,12 +84,17 @@ def test_the_script_of_an_image(drawn: DrawnPredictions, tmp_path: Path) -> None
         rows = np.frombuffer(zlib.decompress(base64.b64decode(image[side]["ids"])), np.uint8).reshape(HEIGHT, WIDTH)
         assert (np.bitwise_xor.accumulate(rows, axis=0) == read_panoptic_png(png)).all()
     segments = image["prediction"]["segments"]
-    assert [segment["class"] for segment in segments] == [-1, 0, 1, 2, 2, 2, 3]
+    assert [segment["class"] for segment in segments] == [-1, 0, 1, 2, 2, 2, 3, 2]
     assert segments[4]["area"] == 140
-    assert [segment.get("score") for segment in segments] == [None, None, None, 0.85, 0.8, 0.75, 0.7]
+    assert [segment.get("score") for segment in segments] == [None, None, None, 0.85, 0.8, 0.75, 0.7, 0.65]
     assert segments[4] | {"color": ""} == {
-        "class": 2, "area": 140, "color": "", "score": 0.8, "verdict": "badly cut", "partner": 4, "iou": 0.35,
+        "class": 2, "area": 140, "color": "", "score": 0.8, "outcome": "localization", "partner": 4, "iou": 0.35,
     }  # fmt: skip
+    kinds = ["ignored", "matched", "matched", "matched", "localization", "classification"]
+    assert [segment["outcome"] for segment in segments] == [*kinds, "background", "duplicate"]
+    assert [segment["outcome"] for segment in image["truth"]["segments"]] == [*kinds, "missed"]
+    assert [segment.get("partner") for segment in segments] == [None, 1, 2, 3, 4, 5, None, 3]
+    assert [segment.get("partner") for segment in image["truth"]["segments"]] == [None, 1, 2, 3, 4, 5, None]
 
 
 def test_large_photographs_are_made_smaller(drawn: DrawnPredictions, tmp_path: Path) -> None:

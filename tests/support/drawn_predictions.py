@@ -23,15 +23,17 @@ NAMES = ("street.jpg", "easy & <b>bold.jpg", "empty.jpg")
 """Of the photographs: with an error of every kind, without any, and with a missed car."""
 
 Box = tuple[int, int, int, int]
-FOUND, CUT, WRONG, LOST, INVENTED = (
+FOUND, DOUBLED, CUT, WRONG, LOST, INVENTED = (
     (30, 5, 50, 25),
+    (30, 21, 50, 25),
     (30, 40, 50, 60),
     (20, 70, 50, 80),
     (30, 85, 40, 95),
     (2, 5, 12, 15),
 )
-"""Places (y0, x0, y1, x1) of a car that is found, a car of which 7 columns of 20 are, a person that is taken for a car,
-a car that is missed and a person that is not there."""
+"""Places (y0, x0, y1, x1) of a matched car, of the part of it that is predicted a second time, of a car of which 7
+columns of 20 are predicted, of a person predicted as a car, of a missed car and of a predicted person that is not
+there."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ def write_drawn_predictions(folder: Path) -> DrawnPredictions:
     easy, empty = _drawn({3: FOUND}), _drawn({3: LOST})
     truths = [Side(ids, listed(ids, classes, set())) for ids in (street, easy, empty)]
     y0, x0, y1, _ = CUT
-    guess = _drawn({3: FOUND, 4: (y0, x0, y1, x0 + 7), 5: WRONG, 6: INVENTED})
-    guesses = classes | {5: CAR, 6: PERSON}
+    guess = _drawn({3: FOUND, 4: (y0, x0, y1, x0 + 7), 5: WRONG, 6: INVENTED, 7: DOUBLED})
+    guesses = classes | {5: CAR, 6: PERSON, 7: CAR}
     results = [Side(ids, listed(ids, guesses, set())) for ids in (guess, easy, _drawn({}))]
     drawn = DrawnPredictions(folder / "predicted", write_side(folder / "gt", "truth", truths), folder / "photographs")
     write_side(drawn.predictions, "panoptic", results)

@@ -29,7 +29,7 @@ def test_bars_are_as_high_as_their_values() -> None:
 
 def test_shares_fill_the_bar() -> None:
     bars = [StackedBar("car", (1, 2, 1), "4 true"), StackedBar("nobody", (0, 0, 0), "")]
-    picture = stacked_bars(bars, (("found", RED), ("poor", BLUE), ("missed", GREEN)), "title", "subtitle")
+    picture = stacked_bars(bars, (("matched", RED), ("localization", BLUE), ("missed", GREEN)), "title", "subtitle")
     edge = (
         (picture[142] == RED).all(-1).sum(),
         (picture[142] == BLUE).all(-1).sum(),

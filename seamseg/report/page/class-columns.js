@@ -4,18 +4,13 @@
 (() => {
   const { element } = seamseg;
 
-  /** What may become of a true segment, in the order of its bar. */
-  seamseg.OUTCOMES = [
-    { key: "found", text: "found" },
-    { key: "badly-cut", text: "badly cut" },
-    { key: "wrong-class", text: "wrong class" },
-    { key: "missed", text: "missed" },
-  ];
+  /** Outcomes of true segments, in the order of their bar. */
+  seamseg.OUTCOMES = ["matched", "localization", "classification", "missed"];
 
   // What stands in their heads, what they are sorted by, and what is drawn.
   const SCORED = [
     bar("pq", "PQ", "Panoptic quality, percent"),
-    bar("sq", "SQ", "Segmentation quality: mean IoU of what was found, percent"),
+    bar("sq", "SQ", "Segmentation quality: mean IoU of the matches, percent"),
     bar("rq", "RQ", "Recognition quality: F1 score, percent"),
     number(
       "iou",
@@ -40,37 +35,45 @@
     ),
     {
       key: "outcome",
-      title: "What became of them",
-      about: "Shares of found, badly cut, wrong class and missed",
+      title: "Outcomes",
+      about: "Shares of matched segments, localization errors, classification errors and missed segments",
       value: (entry) => entry.scores.tp / (entry.scores.tp + entry.scores.fn),
       cell: outcome,
     },
     number(
       "missed",
       "Missed",
-      "Segments of the ground truth without a match, nothing like them predicted",
-      (entry) => entry.missed[0],
+      "Segments of the ground truth without a similar prediction",
+      (entry) => entry.trueErrors.missed,
       seamseg.count,
     ),
     number(
-      "wrong",
-      "Wrong class",
+      "classification",
+      "Classification",
       "Segments of the ground truth that are predicted as another class",
-      (entry) => entry.missed[1],
+      (entry) => entry.trueErrors.classification,
       seamseg.count,
     ),
     number(
-      "cut",
-      "Badly cut",
-      "Segments of the ground truth whose prediction overlaps with an IoU of 0.1 to 0.5",
-      (entry) => entry.missed[2],
+      "localization",
+      "Localization",
+      "Segments of the ground truth whose best prediction has an IoU of 0.1 to 0.5",
+      (entry) => entry.trueErrors.localization,
+      seamseg.count,
+    ),
+    number("fp", "FP", "False positives: predicted segments without a match", (entry) => entry.scores.fp, seamseg.count),
+    number(
+      "duplicate",
+      "Duplicate",
+      "False positives on an object that another prediction matches",
+      (entry) => entry.falseErrors.duplicate,
       seamseg.count,
     ),
     number(
-      "false",
-      "False predictions",
-      "Predicted segments without a match, of whatever kind",
-      (entry) => entry.scores.fp,
+      "background",
+      "Background",
+      "False positives without a similar segment in the ground truth",
+      (entry) => entry.falseErrors.background,
       seamseg.count,
     ),
   ];
@@ -105,18 +108,17 @@
       "td",
       { class: "number with-bar" },
       element("span", { text: seamseg.percent(value) }),
-      seamseg.bar({ found: value }),
+      seamseg.bar({ matched: value }),
     );
   }
 
   function outcome(entry) {
-    const [missed, wrong, cut] = entry.missed;
-    const numbers = { found: entry.scores.tp, "badly-cut": cut, "wrong-class": wrong, missed };
+    const numbers = { matched: entry.scores.tp, ...entry.trueErrors };
     const total = entry.scores.tp + entry.scores.fn;
     const bar = seamseg.bar(
-      Object.fromEntries(seamseg.OUTCOMES.map(({ key }) => [key, total ? numbers[key] / total : 0])),
+      Object.fromEntries(seamseg.OUTCOMES.map((name) => [name, total ? numbers[name] / total : 0])),
     );
-    const text = `${numbers.found} found, ${cut} badly cut, ${wrong} of wrong class, ${missed} missed`;
+    const text = seamseg.OUTCOMES.map((name) => `${numbers[name]} ${name}`).join(", ");
     return element("td", { class: "outcome", title: text }, element("span", { class: "hidden-text", text }), bar);
   }
 

@@ -52,7 +52,7 @@
     return element(
       "p",
       { class: "legend", "aria-hidden": "true" },
-      ...seamseg.OUTCOMES.map(({ key, text }) => element("span", {}, element("span", { class: `sign ${key}` }), text)),
+      ...seamseg.OUTCOMES.map((name) => element("span", {}, element("span", { class: `sign ${name}` }), name)),
     );
   }
 

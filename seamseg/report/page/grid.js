@@ -90,7 +90,7 @@
     const facts = [seamseg.plural(image.segments, "segment", "segments")];
     if (image.quality) facts.push(seamseg.plural(errors, "error", "errors"));
     else if (image.score !== null) facts.push(`mean score ${seamseg.percent(image.score)}`);
-    const bar = seamseg.bar({ found: quality });
+    const bar = seamseg.bar({ matched: quality });
     const names = image.classes.map((number) => seamseg.index.classes[number].name).join(", ");
     const link = element(
       "a",

@@ -112,7 +112,7 @@
     if (pixel === null) return choose(null);
     const chosen = { prediction: image.prediction.ids[pixel] };
     if (image.truth) chosen.truth = image.truth.ids[pixel];
-    const missed = settings().errors && panels.length === 1 && image.truth.segments[chosen.truth].verdict === "missed";
+    const missed = settings().errors && panels.length === 1 && image.truth.segments[chosen.truth].outcome === "missed";
     for (const one of panels) {
       const side = one.side === "none" ? "prediction" : one.side;
       one.highlight(missed ? "truth" : side, chosen[missed ? "truth" : side]);

@@ -60,13 +60,13 @@
     return element("label", { class: "toggle" }, box, text, element("kbd", { text: letter, "aria-hidden": "true" }));
   }
 
-  function kindToggle({ name, text, key }) {
-    const box = element("input", { type: "checkbox", id: `kind-${key}`, checked: true, onchange: choose });
+  function kindToggle({ name, text, about }) {
+    const box = element("input", { type: "checkbox", id: `kind-${name}`, checked: true, onchange: choose });
     return element(
       "label",
-      { class: "toggle" },
+      { class: "toggle", title: about },
       box,
-      element("span", { class: `sign ${key}`, "aria-hidden": "true" }),
+      element("span", { class: `sign ${name}`, "aria-hidden": "true" }),
       text,
     );
 

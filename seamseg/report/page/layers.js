@@ -11,9 +11,10 @@
   // Kinds are told apart by colour and by pattern; the style sheet has the same for their signs.
   const KIND_PAINT = {
     missed: { color: [0, 114, 178], solid: (x, y, step) => (x + y) % step < step / 2 },
-    "wrong class": { color: [230, 159, 0], solid: (x, y, step) => (x + step * y - y) % step < step / 2 },
-    "badly cut": { color: [204, 121, 167], solid: (x, y, step) => y % step < step / 2 },
-    false: { color: [213, 70, 0], solid: (x, y, step) => x % step < step / 2 !== y % step < step / 2 },
+    classification: { color: [230, 159, 0], solid: (x, y, step) => (x + step * y - y) % step < step / 2 },
+    localization: { color: [204, 121, 167], solid: (x, y, step) => y % step < step / 2 },
+    duplicate: { color: [240, 228, 66], solid: (x, y, step) => x % step < step / 2 },
+    background: { color: [213, 70, 0], solid: (x, y, step) => x % step < step / 2 !== y % step < step / 2 },
   };
   const [STRONG, WEAK] = [235, 120];
 
@@ -41,12 +42,12 @@
     });
   };
 
-  /** Segments that went wrong; of every side given, those of its kinds. */
+  /** Errors; of every given side, those of its kinds. */
   seamseg.paintErrors = (canvas, [height, width], sides) => {
     const step = patternStep(width);
     paint(canvas, height, width, (pixels) => {
       for (const { ids, segments, kinds } of sides) {
-        const paints = segments.map((segment) => (kinds.has(segment.verdict) ? KIND_PAINT[segment.verdict] : null));
+        const paints = segments.map((segment) => (kinds.has(segment.outcome) ? KIND_PAINT[segment.outcome] : null));
         const strong = paints.map((one) => one && packed([...one.color, STRONG]));
         const weak = paints.map((one) => one && packed([...one.color, WEAK]));
         eachPixel(height, width, (i, x, y) => {

@@ -2,12 +2,13 @@
 "use strict";
 
 (() => {
-  /** Kinds of errors, as the data names them; the texts are for people. */
+  /** Kinds of errors: TIDE's names, as in the data, and what they mean on either side. */
   seamseg.KINDS = [
-    { name: "missed", text: "Missed", key: "missed" },
-    { name: "wrong class", text: "Wrong class", key: "wrong-class" },
-    { name: "badly cut", text: "Badly cut", key: "badly-cut" },
-    { name: "false", text: "False", key: "false" },
+    { name: "missed", text: "Missed", about: "true segment without a similar prediction" },
+    { name: "classification", text: "Classification", about: "right place, wrong class" },
+    { name: "localization", text: "Localization", about: "right class, wrong shape" },
+    { name: "duplicate", text: "Duplicate", about: "another prediction already matches this object" },
+    { name: "background", text: "Background", about: "prediction without a similar true segment" },
   ];
 
   /** Ways to sort: which number, whether small ones come first, and how the two directions are called. */
@@ -59,8 +60,8 @@
     if (className === "" || !image.quality) return image.pq ?? null;
     const row = image.quality.find(([number]) => String(number) === className);
     if (!row) return null;
-    const [, iouSum, found, wrong, missed] = row;
-    return iouSum / (found + wrong / 2 + missed / 2);
+    const [, iouSum, tp, fp, fn] = row;
+    return iouSum / (tp + fp / 2 + fn / 2);
   };
 
   /** Segments that went wrong, of both sides: all, of a class, of a kind. */

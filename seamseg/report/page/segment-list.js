@@ -29,7 +29,7 @@
     const shown = segments
       .map((segment, id) => ({ segment, id }))
       .filter(
-        ({ segment, id }) => id > 0 && segment.area > 0 && (!settings.errors || settings.kinds.has(segment.verdict)),
+        ({ segment, id }) => id > 0 && segment.area > 0 && (!settings.errors || settings.kinds.has(segment.outcome)),
       )
       .sort((one, other) => other.segment.area - one.segment.area || one.id - other.id);
     const rows = shown.map(({ segment, id }) => element("li", {}, makeRow(image, side, segment, id, onchoose)));
@@ -64,7 +64,7 @@
       element(
         "span",
         { class: "more" },
-        image.truth ? seamseg.verdictBadge(segment, seamseg.verdictText(segment, side, image)) : null,
+        image.truth ? seamseg.outcomeBadge(segment, seamseg.outcomeText(segment, side, image)) : null,
         element("span", { class: "details area", text: seamseg.areaText(segment, image) }),
       ),
     );

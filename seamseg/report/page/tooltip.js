@@ -19,27 +19,16 @@
     return `${seamseg.count(segment.area)} px · ${seamseg.share(segment.area, height * width)}`;
   };
 
-  /** What became of a segment of a side; "" without annotation. */
-  seamseg.verdictText = (segment, side, image) => {
+  /** Outcome of a segment of a side; "" without annotation. */
+  seamseg.outcomeText = (segment, side, image) => {
     const otherSide = image[seamseg.other(side)];
     const partner = segment.partner === undefined ? null : otherSide.segments[segment.partner];
     const iou = segment.iou === undefined ? "" : `IoU ${segment.iou.toFixed(2)}`;
-    switch (segment.verdict) {
-      case "found":
-        return `found, ${iou}`;
-      case "wrong class":
-        return `wrong class, ${side === "truth" ? "predicted as" : "in truth"} ${seamseg.className(partner)}, ${iou}`;
-      case "badly cut":
-        return `badly cut, ${iou}`;
-      case "missed":
-        return "missed";
-      case "false":
-        return "false, nothing like it there";
-      case "not counted":
-        return "does not count";
-      default:
-        return "";
-    }
+    if (segment.outcome === undefined) return "";
+    if (segment.outcome === "ignored") return "ignored, does not count";
+    const other = side === "truth" ? "predicted as" : "in truth";
+    const wrong = segment.outcome === "classification" ? `${other} ${seamseg.className(partner)}` : "";
+    return [segment.outcome, wrong, iou].filter(Boolean).join(", ");
   };
 
   seamseg.other = (side) => (side === "prediction" ? "truth" : "prediction");
@@ -61,7 +50,7 @@
     const segment = image[side].segments[id];
     const isVoid = segment.class < 0;
     const score = seamseg.scoreText(segment);
-    const verdict = image.truth && !isVoid ? seamseg.verdictText(segment, side, image) : "";
+    const outcome = image.truth && !isVoid ? seamseg.outcomeText(segment, side, image) : "";
     return element(
       "p",
       { "data-side": side },
@@ -74,17 +63,17 @@
       ),
       score ? element("span", { class: "details", text: score }) : null,
       isVoid ? null : element("span", { class: "details", text: seamseg.areaText(segment, image) }),
-      verdict ? seamseg.verdictBadge(segment, verdict) : null,
+      outcome ? seamseg.outcomeBadge(segment, outcome) : null,
     );
   }
 
-  /** A verdict with the sign of its kind. */
-  seamseg.verdictBadge = (segment, text) => {
-    const kind = seamseg.KINDS.find((one) => one.name === segment.verdict);
+  /** An outcome with the sign of its kind. */
+  seamseg.outcomeBadge = (segment, text) => {
+    const kind = seamseg.KINDS.find((one) => one.name === segment.outcome);
     return element(
       "span",
-      { class: "verdict" },
-      kind ? element("span", { class: `sign ${kind.key}`, "aria-hidden": "true" }) : null,
+      { class: "outcome-badge" },
+      kind ? element("span", { class: `sign ${kind.name}`, "aria-hidden": "true" }) : null,
       text,
     );
   };
