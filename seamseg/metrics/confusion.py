@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from seamseg.metrics.overlaps import Overlaps
+from seamseg.metrics.overlaps import IntArray, Overlaps
 from seamseg.ops.overlaps import map_overlaps
 from seamseg.structures import VOID
-
-IntArray = NDArray[np.int64]
 
 
 class ConfusionMatrix:
