@@ -32,7 +32,7 @@ class SizeQuality:
 
     Attributes:
         all, things, stuff: panoptic quality over the classes that appear in this size.
-        tp, fp, fn: numbers of matched, false and missed segments.
+        tp, fp, fn: Numbers of true positives, false positives and false negatives.
         per_class: PQ by class name, NaN where none of this size appears.
     """
 
@@ -116,7 +116,7 @@ class WorstImage:
     Attributes:
         image_id: the data set's own id.
         pq: mean over the classes that appear in it.
-        tp, fp, fn: matched, false and missed segments.
+        tp, fp, fn: Numbers of true positives, false positives and false negatives.
     """
 
     image_id: ImageId

@@ -16,38 +16,38 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """Matched, false and missed segments of an image.
+    """Matches, false positives and false negatives of an image.
 
     A predicted and a true segment match when they have one class and an IoU over ½, pixels that are void in the truth
-    left out of the union. A true segment that is crowd never matches and is never missed. A prediction without a match
-    counts as false unless more than half of it lies on void or on crowd of its own class; of several crowd segments of
-    a class the last one counts, as in the benchmark's own program. Segments without pixels do not count.
+    left out of the union. A true segment that is crowd never matches and is no false negative. A prediction without a
+    match is a false positive unless more than half of it lies on void or on crowd of its own class; of several crowd
+    segments of a class the last one counts, as in the benchmark's own program. Segments without pixels do not count.
 
     Attributes:
         classes: M, of the pairs of one class and without crowd.
         iou: M, of these pairs.
         matched: M, which of them are matches; at most one per segment.
-        false: classes of the predicted segments that are false, one entry each.
-        missed: classes of the true segments that are missed, one entry each.
+        fp: Classes of the false predictions, one entry each.
+        fn: Classes of the true segments without a match, one entry each.
         present: classes of the true segments that count: with a pixel, not void, no crowd; one entry each.
-        false_segments, present_segments: which segments of their side the entries of ``false`` and ``present`` are,
+        false_segments, present_segments: which segments of their side the entries of ``fp`` and ``present`` are,
             ascending.
     """
 
     classes: IntArray
     iou: FloatArray
     matched: BoolArray
-    false: IntArray
-    missed: IntArray
+    fp: IntArray
+    fn: IntArray
     present: IntArray
     false_segments: IntArray
     present_segments: IntArray
 
     def counts(self, num_classes: int) -> FloatArray:
-        """4×C: per class the sum of the matches' IoUs, the numbers of matched, false and missed segments."""
+        """4×C: per class the sum of the matches' IoUs, the numbers of TP, FP and FN."""
         hits = self.classes[self.matched]
         rows = [np.bincount(hits, self.iou[self.matched], num_classes)]
-        rows += [np.bincount(classes, minlength=num_classes) for classes in (hits, self.false, self.missed)]
+        rows += [np.bincount(classes, minlength=num_classes) for classes in (hits, self.fp, self.fn)]
         return np.stack(rows).astype(np.float64)
 
 
@@ -82,8 +82,8 @@ def match(overlaps: Overlaps, boundary: bool = False) -> Matching:
         classes=true_classes[candidates],
         iou=iou,
         matched=matched,
-        false=overlaps.predicted_classes[false],
-        missed=overlaps.true_classes[present & ~found_true],
+        fp=overlaps.predicted_classes[false],
+        fn=overlaps.true_classes[present & ~found_true],
         present=overlaps.true_classes[present],
         false_segments=np.flatnonzero(false),
         present_segments=np.flatnonzero(present),
@@ -128,7 +128,7 @@ class ImageCounts:
     Attributes:
         image_id: the data set's own id.
         classes: K, those that appear in the image on either side, ascending.
-        counts: 4×K, per class the sum of the matches' IoUs, the numbers of matched, false and missed segments.
+        counts: 4×K, per class the sum of the matches' IoUs, the numbers of TP, FP and FN.
     """
 
     image_id: ImageId
@@ -144,8 +144,8 @@ class ImageCounts:
     @property
     def pq(self) -> float:
         """Mean over the classes that appear; NaN if none does."""
-        iou_sum, hits, false, missed = self.counts
-        return float(np.mean(iou_sum / (hits + false / 2 + missed / 2))) if len(self.classes) else float("nan")
+        iou_sum, tp, fp, fn = self.counts
+        return float(np.mean(iou_sum / (tp + fp / 2 + fn / 2))) if len(self.classes) else float("nan")
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it: one list per quantity, an entry per class."""

@@ -110,7 +110,7 @@ class PanopticQuality:
 
     @property
     def counts(self) -> Tensor:
-        """4×C float64: per class the sum of the matches' IoUs, the numbers of matched, false and missed segments."""
+        """4×C float64: per class the sum of the matches' IoUs, the numbers of TP, FP and FN."""
         return torch.cat([from_digits(self.state[:NUM_DIGITS])[None], self.state[NUM_DIGITS:].double()])
 
     @property
@@ -124,8 +124,8 @@ class PanopticQuality:
     def rq(self) -> Tensor:
         """C float64: tp / (tp + fp/2 + fn/2), NaN where the class appears on neither side."""
         counts = self.counts
-        hits, wrong, missed = counts[1], counts[2], counts[3]
-        return hits / (hits + wrong / 2 + missed / 2)
+        tp, fp, fn = counts[1], counts[2], counts[3]
+        return tp / (tp + fp / 2 + fn / 2)
 
     @property
     def pq(self) -> Tensor:

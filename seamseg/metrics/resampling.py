@@ -91,8 +91,8 @@ def _sums(images: Sequence[ImageCounts], num_classes: int) -> FloatArray:
     """N×2×C: numerator and denominator of PQ, for every image and class."""
     sums = np.zeros((len(images), 2, num_classes))
     for row, image in zip(sums, images, strict=True):
-        iou_sum, hits, false, missed = image.counts
-        row[:, image.classes] = iou_sum, hits + false / 2 + missed / 2
+        iou_sum, tp, fp, fn = image.counts
+        row[:, image.classes] = iou_sum, tp + fp / 2 + fn / 2
     return sums
 
 

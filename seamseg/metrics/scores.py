@@ -19,7 +19,7 @@ class ClassScores:
 
     Attributes:
         pq, sq, rq: panoptic, segmentation and recognition quality.
-        tp, fp, fn: numbers of matched, false and missed segments.
+        tp, fp, fn: Numbers of true positives, false positives and false negatives.
         iou: intersection over union of the fused output's pixels.
         iou_semantic: the same of the semantic head alone.
         pq_dagger: PQ†, which takes the overlap of stuff without a threshold.
