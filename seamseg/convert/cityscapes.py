@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from seamseg.convert.job import Job
-from seamseg.convert.panoptic_target import PanopticTarget, Placement
-from seamseg.convert.segmentation import Segmentation
+from seamseg.convert.panoptic_target import PanopticTarget, Placement, number_segments
 from seamseg.data.formats.coco_writer import distinct_values
 from seamseg.data.input_folder import left_out_sentence, search_folder, subfolders
 from seamseg.data.json_fields import field, file_field, flag_field, load_object
 from seamseg.data.labels.cityscapes import CITYSCAPES, LARGEST_LABEL
 from seamseg.data.png import MAX_SEGMENT_ID, read_label_map, read_panoptic_png
 from seamseg.io.journal import ItemOutput
+from seamseg.structures import VOID, PanopticSegmentation
 
 IMAGE_FOLDER, IMAGE_ENDING = "leftImg8bit", "_leftImg8bit.png"
 LABEL_FOLDER, LABEL_ENDING = "gtFine", "_gtFine_instanceIds.png"
@@ -108,18 +109,23 @@ def convert_frame(target: PanopticTarget, frame: Frame) -> ItemOutput:
     """
     values = read_label_map(frame.labels)
     try:
-        segmentation = segments_of_instance_ids(values)
+        segmentation, png_ids = segments_of_instance_ids(values)
     except ValueError as error:
         raise ValueError(f"{frame.labels}: {error}") from error
     image_file = f"{frame.name}{IMAGE_ENDING}"
-    return target.write(frame.image_id, frame.photograph, image_file, frame.labels, segmentation)
+    return target.write(
+        frame.image_id, frame.photograph, image_file, frame.labels, segmentation, CITYSCAPES, png_ids=png_ids
+    )
 
 
-def segments_of_instance_ids(values: NDArray[np.int32]) -> Segmentation:
+def segments_of_instance_ids(values: NDArray[np.int32]) -> tuple[PanopticSegmentation, list[int]]:
     """The segments of a map of Cityscapes' instance ids.
 
     A value below 1000 is a label; of a thing class it is a group of objects that nobody told apart, crowd. Others are
     label · 1000 + number of the object. The numbers stay as ids, except that stuff is one segment per class.
+
+    Returns:
+        The segmentation, and the ids of its segments 1 … K.
 
     Raises:
         ValueError: a value stands for no label.
@@ -131,13 +137,10 @@ def segments_of_instance_ids(values: NDArray[np.int32]) -> Segmentation:
     class_of = CITYSCAPES.class_of_original_id
     is_class = np.array([label in class_of for label in range(LARGEST_LABEL + 1)])
     is_thing = np.array([class_of.get(label, -1) >= CITYSCAPES.num_stuff for label in range(LARGEST_LABEL + 1)])
-    ids = np.where(is_thing[labels], values, np.where(is_class[labels], labels, 0)).astype(np.int32)
-    present = [number for number in distinct_values(ids)[0].tolist() if number]
-    things_in_groups = [label for label in class_of if is_thing[label]]
-    labels_of_ids = {
-        number: number if number < _INSTANCES_PER_LABEL else number // _INSTANCES_PER_LABEL for number in present
-    }
-    return Segmentation(ids, labels_of_ids, frozenset(things_in_groups))
+    ids, present = number_segments(np.where(is_thing[labels], values, np.where(is_class[labels], labels, 0)))
+    classes = [class_of[one if one < _INSTANCES_PER_LABEL else one // _INSTANCES_PER_LABEL] for one in present]
+    crowd = [one < _INSTANCES_PER_LABEL and bool(is_thing[one]) for one in present]
+    return PanopticSegmentation(ids, torch.tensor([VOID, *classes]), torch.tensor([False, *crowd])), present
 
 
 _PREFIX, _TRAIN_IDS = "cityscapes_panoptic_", "_trainId"
@@ -259,10 +262,13 @@ def convert_annotated_frame(target: PanopticTarget, frame: AnnotatedFrame) -> It
     if undescribed:
         raise ValueError(f"{frame.png} holds the segment id {min(undescribed)}, which its JSON file does not describe")
     void = [number for number, label, _ in frame.segments if label == 0]
-    ids = np.where(np.isin(ids, void), 0, ids).astype(np.int32)
-    described = {number: label for number, label, _ in frame.segments if label}
-    class_of = CITYSCAPES.class_of_original_id
-    things = {number for number, label in described.items() if class_of[label] >= CITYSCAPES.num_stuff}
-    crowd = frozenset(number for number, _, is_crowd in frame.segments if is_crowd and number in things)
-    segmentation = Segmentation(ids, described, crowd)
-    return target.write(frame.image_id, frame.photograph, f"{frame.name}{IMAGE_ENDING}", frame.png, segmentation)
+    numbered, present = number_segments(np.where(np.isin(ids, void), 0, ids))
+    class_of = {number: CITYSCAPES.class_of_original_id[label] for number, label, _ in frame.segments if label}
+    crowd_ids = {number for number, _, is_crowd in frame.segments if is_crowd}
+    classes = [class_of[one] for one in present]
+    crowd = [one in crowd_ids and class_of[one] >= CITYSCAPES.num_stuff for one in present]
+    segmentation = PanopticSegmentation(numbered, torch.tensor([VOID, *classes]), torch.tensor([False, *crowd]))
+    image_file = f"{frame.name}{IMAGE_ENDING}"
+    return target.write(
+        frame.image_id, frame.photograph, image_file, frame.png, segmentation, CITYSCAPES, png_ids=present
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pycocotools import mask as run_lengths
 
@@ -21,14 +22,13 @@ from seamseg.convert.detection_source import (
     replace_outlines,
 )
 from seamseg.convert.job import Job
-from seamseg.convert.panoptic_target import PanopticTarget
-from seamseg.convert.segmentation import Segmentation, color_ids
+from seamseg.convert.panoptic_target import PanopticTarget, number_segments
 from seamseg.data.formats.coco_writer import distinct_values
 from seamseg.data.images import check_size, size_text
 from seamseg.data.json_fields import flag_field
 from seamseg.data.png import UNLABELED, color_text, read_label_map
 from seamseg.io.journal import ItemOutput
-from seamseg.structures import VOID, Categories, Size
+from seamseg.structures import VOID, Categories, PanopticSegmentation, Size
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,14 @@ class _Conversion:
             raise ValueError(f"{self.annotations}: {error}") from error
         annotation = image.stuff_map or Path(image.image_file)
         written = self.target.write(
-            image.image_id, image.photograph, image.image_file, annotation, segmentation, num_hidden, image.png_file
+            image.image_id,
+            image.photograph,
+            image.image_file,
+            annotation,
+            segmentation,
+            self.categories,
+            num_hidden=num_hidden,
+            png_file=image.png_file,
         )
         return replace(written, num_replaced=num_replaced)
 
@@ -122,7 +129,7 @@ def _stuff_classes(image: DetectionImage, categories: Categories, values_to_ids:
 
 def segments_of_objects(
     objects: list[dict[str, Any]], size: Size, categories: Categories, stuff: NDArray[np.int64] | None
-) -> tuple[Segmentation, int]:
+) -> tuple[PanopticSegmentation, int]:
     """Settles who owns the pixels that several objects claim.
 
     From back to front: the map of stuff, annotated stuff, crowds, objects; among each, large before small ones, because
@@ -150,16 +157,12 @@ def segments_of_objects(
     for position, mask in enumerate(things, start=categories.num_stuff + 1):
         mask.paint(owners, position)
     numbers = [*range(categories.num_stuff), *(mask.number for mask in things)]
-    shown, positions = distinct_values(owners)
-    present = [owner for owner in shown.tolist() if owner]
-    ids = color_ids(categories, [numbers[owner - 1] for owner in present])
-    id_of_position = np.array([0] * (len(shown) - len(present)) + ids, np.int32)
-    rows = list(zip(present, ids, strict=True))
-    category_ids = {one: categories.classes[numbers[owner - 1]].original_id for owner, one in rows}
+    ids, present = number_segments(owners)
     first_thing = categories.num_stuff + 1
-    crowd = frozenset(one for owner, one in rows if owner >= first_thing and things[owner - first_thing].crowd)
+    crowd = [owner >= first_thing and things[owner - first_thing].crowd for owner in present]
+    shown = torch.tensor([VOID, *(numbers[owner - 1] for owner in present)])
     num_hidden = len(things) - sum(owner >= first_thing for owner in present)
-    return Segmentation(id_of_position[positions], category_ids, crowd), num_hidden
+    return PanopticSegmentation(ids, shown, torch.tensor([False, *crowd])), num_hidden
 
 
 @dataclass(frozen=True, eq=False)

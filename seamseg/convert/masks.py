@@ -9,18 +9,18 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from seamseg.convert.job import Job
 from seamseg.convert.mask_classes import MaskClasses, read_mask_classes
 from seamseg.convert.panoptic_target import PanopticTarget, Placement
-from seamseg.convert.segmentation import Segmentation, color_ids
 from seamseg.data.formats.coco_writer import distinct_values
 from seamseg.data.images import find_images
 from seamseg.data.input_folder import FoundFiles, left_out_sentence, relative_name, search_folder, subfolders
 from seamseg.data.png import UNLABELED, color_text, read_label_map
 from seamseg.io.journal import ItemOutput
-from seamseg.structures import VOID
+from seamseg.structures import VOID, PanopticSegmentation
 
 CLASS_FILE = "classes.yaml"
 IMAGES, CLASSES, INSTANCES = "images", "classes", "instances"
@@ -177,12 +177,14 @@ def convert_labelled_image(target: PanopticTarget, classes: MaskClasses, image: 
         segmentation = segments_of_maps(class_map, instance_map, classes)
     except ValueError as error:
         raise ValueError(f"{image.class_map}: {error}") from error
-    return target.write(image.image_id, image.photograph, image.image_file, image.class_map, segmentation)
+    return target.write(
+        image.image_id, image.photograph, image.image_file, image.class_map, segmentation, classes.categories
+    )
 
 
 def segments_of_maps(
     class_map: NDArray[np.int32], instance_map: NDArray[np.int32], classes: MaskClasses
-) -> Segmentation:
+) -> PanopticSegmentation:
     """Every stuff class is one segment, every pair of thing class and instance number one object.
 
     The instance number 0 tells no objects apart: pixels of a thing class with it are one crowd segment. Numbers need to
@@ -202,15 +204,12 @@ def segments_of_maps(
     thing = (class_of_pixel >= num_stuff) & (class_of_pixel != VOID) & (instance_map != UNLABELED)
     pairs, pair_of_pixel = distinct_values(class_of_pixel << 24 | np.where(thing, instance_map, 0))
     owners = [(pair >> 24, pair & (2**24 - 1)) for pair in pairs.tolist()]
-    labelled = [number for number, _ in owners if number != VOID]
-    ids = [*color_ids(classes.categories, labelled), *([0] * (len(owners) - len(labelled)))]  # void is the last pair
-    category_ids = {
-        one: classes.categories.classes[number].original_id for one, (number, _) in zip(ids, owners, strict=True) if one
-    }
-    crowd = frozenset(
-        one for one, (number, instance) in zip(ids, owners, strict=True) if num_stuff <= number < VOID and instance == 0
-    )
-    return Segmentation(np.array(ids, np.int32)[pair_of_pixel], category_ids, crowd)
+    labelled = [(number, instance) for number, instance in owners if number != VOID]
+    ids = np.arange(1, len(owners) + 1)
+    ids[len(labelled) :] = 0  # void is the last pair
+    shown = torch.tensor([VOID, *(number for number, _ in labelled)])
+    crowd = torch.tensor([False, *(number >= num_stuff and instance == 0 for number, instance in labelled)])
+    return PanopticSegmentation(torch.from_numpy(ids[pair_of_pixel]), shown, crowd)
 
 
 def _classes_of_values(

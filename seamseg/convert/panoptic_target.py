@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from seamseg.convert.segmentation import Segmentation
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seamseg.data.formats.coco_writer import distinct_values, measure_segments
 from seamseg.data.image_size import size_beside
 from seamseg.data.images import check_size, size_text
-from seamseg.data.png import write_panoptic_png
+from seamseg.data.png import MAX_SEGMENT_ID, write_panoptic_png
 from seamseg.io.files import atomic_write_unsynced
 from seamseg.io.journal import ItemOutput
-from seamseg.structures import ImageId
+from seamseg.structures import Categories, Color, ImageId, PanopticSegmentation
 
 Placement = Literal["link", "copy"]
 """How photographs come into the new data set: as symbolic links, or as copies."""
@@ -43,7 +49,10 @@ class PanopticTarget:
         photograph: Path,
         image_file: str,
         annotation: Path,
-        segmentation: Segmentation,
+        segmentation: PanopticSegmentation,
+        categories: Categories,
+        *,
+        png_ids: Sequence[int] | None = None,
         num_hidden: int = 0,
         png_file: str | None = None,
     ) -> ItemOutput:
@@ -55,6 +64,8 @@ class PanopticTarget:
             image_file: name of the photograph in the new data set, relative.
             annotation: the file that the segments come from, for errors.
             segmentation: of the image.
+            categories: Categories of the new data set.
+            png_ids: Ids of the segments 1 … K in the PNG; None chooses them with :func:`color_ids`.
             num_hidden: objects that the segmentation leaves out.
             png_file: Name of the PNG in the new data set, relative; None names it after the photograph.
 
@@ -62,17 +73,79 @@ class PanopticTarget:
             ValueError: the photograph is broken or of another size.
             OSError: a file cannot be written.
         """
-        height, width = segmentation.ids.shape
-        size = size_beside(photograph, (height, width))
-        check_size(annotation, segmentation.ids.shape, size, f"its image {photograph} is {size_text(size)}")
+        size = size_beside(photograph, segmentation.size)
+        check_size(annotation, segmentation.size, size, f"its image {photograph} is {size_text(size)}")
         png_file = png_file or Path(image_file).with_suffix(".png").as_posix()
         image_path = self.folder / "images" / self.split / image_file
         png_path = self.json_file.with_suffix("") / png_file
         place_photograph(photograph, image_path, self.placement)
-        atomic_write_unsynced(png_path, lambda path: write_panoptic_png(path, segmentation.ids))
+        all_ids = [0, *(color_ids(categories, segmentation.classes[1:].tolist()) if png_ids is None else png_ids)]
+        id_map = np.array(all_ids, np.int32)[segmentation.ids.numpy()]
+        atomic_write_unsynced(png_path, lambda path: write_panoptic_png(path, id_map))
         image = {"id": image_id, "file_name": image_file, "height": size[0], "width": size[1]}
-        segments = {"image_id": image_id, "file_name": png_file, "segments_info": segmentation.segments_info()}
+        segments_info = _segments_info(segmentation, all_ids, categories)
+        segments = {"image_id": image_id, "file_name": png_file, "segments_info": segments_info}
         return ItemOutput((image_path, png_path), {"images": [image], "annotations": [segments]}, num_hidden)
+
+
+def _segments_info(
+    segmentation: PanopticSegmentation, png_ids: Sequence[int], categories: Categories
+) -> list[dict[str, Any]]:
+    """Describe the segments as COCO panoptic does, in their order."""
+    measures = measure_segments(segmentation.ids.numpy()).without_void()
+    classes, crowd = segmentation.classes.tolist(), segmentation.crowd.tolist()
+    rows = zip(measures.ids.tolist(), measures.areas.tolist(), measures.coco_boxes().tolist(), strict=True)
+    return [
+        {
+            "id": png_ids[segment],
+            "category_id": categories.classes[classes[segment]].original_id,
+            "area": area,
+            "bbox": box,
+            "iscrowd": int(crowd[segment]),
+        }
+        for segment, area, box in rows
+    ]
+
+
+def number_segments(ids: NDArray[np.integer]) -> tuple[torch.Tensor, list[int]]:
+    """Replace the values of an H×W map, where 0 is void, by 0 … K.
+
+    Returns:
+        H×W int64, and the K values other than 0, ascending.
+    """
+    values, positions = distinct_values(ids)
+    if values[0] == 0:
+        return torch.from_numpy(positions), values[1:].tolist()
+    return torch.from_numpy(positions + 1), values.tolist()
+
+
+def color_ids(categories: Categories, classes: Iterable[int]) -> list[int]:
+    """Choose a different id for each segment. As a color it is near that of the class, so that people can read the PNG.
+
+    Args:
+        categories: Categories of the data set.
+        classes: Class of each segment.
+    """
+    used, steps, ids = {0}, Counter[Color](), []
+    for number in classes:
+        color = categories.classes[number].color
+        while (candidate := _shade(color, steps[color])) in used:
+            steps[color] += 1
+        used.add(candidate)
+        ids.append(candidate)
+    return ids
+
+
+def _shade(color: Color, step: int) -> int:
+    """Neighbors of a color as ids; all 2²⁴ of them come before one is repeated."""
+    if step < 16**3:
+        red, green, blue = ((part + 5 * digit) % 256 for part, digit in zip(color, _digits(step), strict=True))
+        return red + 256 * green + 65536 * blue
+    return (step * 0x9E3779 + color[0]) & MAX_SEGMENT_ID
+
+
+def _digits(step: int) -> tuple[int, int, int]:
+    return step % 16, step // 16 % 16, step // 256
 
 
 def place_photograph(source: Path, target: Path, placement: Placement) -> None:

@@ -25,11 +25,11 @@ def test_the_classes() -> None:
 def test_a_drawn_map() -> None:
     """Void, road, a road with a number, two cars, a group of cars, a trailer, a caravan without number."""
     values = np.array([[0, 7, 7001, 26000, 26001, 26, 30000, 29]], np.int32)
-    found = segments_of_instance_ids(values)
-    assert found.ids.tolist() == [[0, 7, 7, 26000, 26001, 26, 0, 0]]
-    assert found.category_ids == {7: 7, 26: 26, 26000: 26, 26001: 26}
-    assert 26 in found.crowd
-    assert not found.crowd & {7, 26000, 26001}
+    found, png_ids = segments_of_instance_ids(values)
+    assert png_ids == [7, 26, 26000, 26001]
+    assert found.ids.tolist() == [[0, 1, 1, 3, 4, 2, 0, 0]]
+    assert [CITYSCAPES.classes[one].original_id for one in found.classes[1:].tolist()] == [7, 26, 26, 26]
+    assert found.crowd.tolist() == [False, False, True, False, False]
 
 
 @pytest.mark.parametrize("value", [34, 34000, 65535])
@@ -46,7 +46,7 @@ def test_the_real_frame_has_the_published_train_ids(shared: Path, tmp_path: Path
     annotation = data.read_annotation(0)
     folder = source / "gtFine/val/frankfurt"
     train_ids = cv2.imread(str(next(folder.glob("*labelTrainIds.png"))), cv2.IMREAD_UNCHANGED)
-    found = annotation.classes[annotation.ids]
+    found = annotation.semantics.numpy()
     assert (found == train_ids).mean() > 0.997  # this file was scaled down apart from the others
     labels = cv2.imread(str(next(folder.glob("*labelIds.png"))), cv2.IMREAD_UNCHANGED)
     assert [(label, set(found[labels == label].tolist())) for label in np.unique(labels).tolist()] == [

@@ -18,7 +18,7 @@ from seamseg.convert.job import run_job
 from seamseg.convert.panoptic_target import PanopticTarget
 from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.data.png import read_panoptic_png
-from seamseg.structures.categories import Categories, Category
+from seamseg.structures.categories import VOID, Categories, Category
 
 CATEGORIES = Categories(
     (
@@ -39,9 +39,9 @@ def rectangle(category: int, box: tuple[int, int, int, int], **more: Any) -> dic
 def drawn(found: Any, letters: dict[int, str]) -> list[str]:
     """Letters of the categories; crowd in upper case."""
     rows = []
-    for row in found.ids.tolist():
-        names = ["." if one == 0 else letters[found.category_ids[one]] for one in row]
-        rows.append("".join(name.upper() if one in found.crowd else name for one, name in zip(row, names, strict=True)))
+    for classes, crowd in zip(found.semantics.tolist(), found.crowd[found.ids].tolist(), strict=True):
+        names = ["." if one == VOID else letters[CATEGORIES.classes[one].original_id] for one in classes]
+        rows.append("".join(name.upper() if many else name for many, name in zip(crowd, names, strict=True)))
     return rows
 
 

@@ -1,0 +1,60 @@
+"""Images on their way into a panoptic data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from seamseg.convert.panoptic_target import PanopticTarget, color_ids, number_segments
+from seamseg.data.png import read_panoptic_png
+from seamseg.structures import VOID, PanopticSegmentation
+from seamseg.structures.categories import Categories, Category
+
+CATEGORIES = Categories((Category("road", False, (128, 64, 128), 7), Category("car", True, (0, 0, 142), 3)))
+
+
+def test_png_and_entries_of_a_drawn_map(tmp_path: Path) -> None:
+    """Segment 1 has the id 9 in the PNG, 2 the id 5; 3 has no pixel."""
+    photograph = tmp_path / "a.jpg"
+    assert cv2.imwrite(str(photograph), np.zeros((2, 3, 3), np.uint8))
+    ids = torch.tensor([[0, 2, 2], [1, 1, 2]])
+    classes, crowd = torch.tensor([VOID, 1, 0, 0]), torch.tensor([False, True, False, False])
+    segmentation = PanopticSegmentation(ids, classes, crowd)
+    target = PanopticTarget(tmp_path / "out", "val")
+    written = target.write(4, photograph, "a.jpg", photograph, segmentation, CATEGORIES, png_ids=[9, 5, 6])
+    assert written.entries["annotations"][0]["segments_info"] == [
+        {"id": 9, "category_id": 3, "area": 2, "bbox": [0, 1, 2, 1], "iscrowd": 1},
+        {"id": 5, "category_id": 7, "area": 3, "bbox": [1, 0, 2, 2], "iscrowd": 0},
+    ]
+    png = target.json_file.with_suffix("") / "a.png"
+    assert read_panoptic_png(png).tolist() == [[0, 5, 5], [9, 9, 5]]
+
+
+def test_values_of_a_map_are_numbered_and_zero_stays_void() -> None:
+    ids, values = number_segments(np.array([[0, 7, 7], [3, 0, 7]], np.int32))
+    assert (ids.tolist(), values) == ([[0, 2, 2], [1, 0, 2]], [3, 7])
+    ids, values = number_segments(np.array([[7, 3]], np.int32))
+    assert (ids.tolist(), values) == ([[2, 1]], [3, 7])
+
+
+def test_the_first_segment_of_a_class_has_its_color() -> None:
+    road, car, other = color_ids(CATEGORIES, [0, 1, 1])
+    assert road == 128 + 256 * 64 + 65536 * 128
+    assert car == 65536 * 142
+    assert other == 5 + 65536 * 142
+
+
+def test_many_segments_all_differ() -> None:
+    ids = color_ids(CATEGORIES, [1] * 40_000 + [0] * 30_000)
+    assert len(set(ids)) == 70_000
+    assert min(ids) > 0
+    assert max(ids) < 2**24
+    assert ids == color_ids(CATEGORIES, [1] * 40_000 + [0] * 30_000)
+
+
+def test_black_is_void() -> None:
+    black = Categories((Category("tar", False, (0, 0, 0), 1), Category("car", True, (0, 0, 0), 3)))
+    assert 0 not in color_ids(black, [0, 1])
