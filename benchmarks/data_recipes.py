@@ -54,7 +54,7 @@ def ours(source: CocoPanoptic, transform: TrainTransform) -> Recipe:
 
 def plain(source: CocoPanoptic, transform: TrainTransform) -> Recipe:
     """Pillow and NumPy, one line for each step; scale and mirroring as ours."""
-    classes = [dict(zip(r.segment_ids.tolist(), r.classes.tolist(), strict=True)) for r in source.records]
+    classes = [dict(zip(r.segments.ids.tolist(), r.segments.classes.tolist(), strict=True)) for r in source.records]
 
     def read(index: int) -> Result:
         plan = transform.sample_plan(source.sizes[index], sample_generator(SEED, SampleKey(0, index)))

@@ -13,8 +13,8 @@ from seamseg.check.image import MOST_SEGMENTS, ImageChecker, ImageReport
 from seamseg.check.report import CheckReport, Shown
 from seamseg.check.split import ImageTask, SplitEntries, SplitFiles, read_entries
 from seamseg.check.statistics import ClassStatistics, SplitStatistics, Statistics
+from seamseg.data.formats.class_table import coco_classes
 from seamseg.data.formats.coco_files import annotation_files, image_folders, png_folders
-from seamseg.data.formats.coco_json import coco_classes
 from seamseg.data.formats.open import FORMATS, choose_format, open_data_set, split_names
 from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.formats.split_names import choose_split

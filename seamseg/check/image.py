@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from seamseg.check.findings import Findings
 from seamseg.check.split import ImageTask
-from seamseg.data.formats.coco_json import ClassTable
+from seamseg.data.formats.class_table import ClassTable
+from seamseg.data.formats.coco_entries import TRAINING, Fault, sound_segments
 from seamseg.data.formats.coco_writer import SegmentMeasures, distinct_values, measure_segments
 from seamseg.data.image_header import JPEG
 from seamseg.data.image_size import has_swapped_size, image_size, size_beside
 from seamseg.data.images import BrokenImageError, decode, read_bytes, size_text, uses_twelve_bits
-from seamseg.data.json_fields import field, flag_field, short_text
-from seamseg.data.png import MAX_SEGMENT_ID, read_panoptic_png
+from seamseg.data.json_fields import short_text
+from seamseg.data.png import read_panoptic_png
 from seamseg.structures import VOID, PanopticSegmentation, Size
 
 MOST_SEGMENTS = 65_535
@@ -192,37 +193,38 @@ def _segment_ids(task: ImageTask, findings: Findings) -> NDArray[np.int32] | Non
 
 def _stated_segments(task: ImageTask, table: ClassTable, findings: Findings) -> _Stated:
     """The entries by their ids."""
-    stated = _Stated({}, set())
-    for position, entry in enumerate(task.segments):
-        where = f"segments_info {position}"
-        try:
-            segment = _segment(entry, where, table, findings)
-        except ValueError as error:
-            findings.add_cause("malformed-entry", str(error).removeprefix(f"{where}: "), where)
-            number = entry.get("id") if isinstance(entry, dict) else None
-            stated.faulty.add(number if isinstance(number, int) else None)
-            continue
-        if not 1 <= segment.id <= MAX_SEGMENT_ID:
-            findings.add("impossible-id", f"segment {segment.id}")
-            continue
-        if segment.id in stated.segments:
-            findings.add("duplicate-id", f"segment {segment.id}")
-        stated.segments.setdefault(segment.id, segment)
-    return stated
+    faulty, malformed = set[int | None](), set[int]()
+
+    def note(fault: Fault) -> None:
+        number = fault.entry.get("id") if isinstance(fault.entry, dict) else None
+        if fault.kind == "malformed-entry":
+            findings.add_cause(fault.kind, fault.problem, f"segments_info {fault.position}")
+            faulty.add(number if isinstance(number, int) else None)
+            malformed.add(fault.position)
+        elif fault.kind == "unknown-category":
+            category = fault.entry["category_id"]
+            findings.add_cause(fault.kind, f"there is no category {category}", f"segment {number}")
+        else:
+            findings.add(fault.kind, f"segment {number}")
+
+    sound = sound_segments(task.segments, table, TRAINING, "", note)
+    _find_crowds_of_stuff([one for i, one in enumerate(task.segments) if i not in malformed], table, findings)
+    return _Stated({entry["id"]: _segment(entry, table) for entry in sound}, faulty)
 
 
-def _segment(entry: Any, where: str, table: ClassTable, findings: Findings) -> _Segment:
-    number, category = (field(entry, key, int, where) for key in ("id", "category_id"))
-    crowd = flag_field(entry, "iscrowd", where)
-    known = category in table.class_of_id
-    if not known:
-        findings.add_cause("unknown-category", f"there is no category {category}", f"segment {number}")
-    found = table.class_of_id.get(category, VOID)
-    if crowd and found < table.categories.num_stuff:
-        name = table.categories.classes[found].name
-        findings.add_cause("crowd-on-stuff", f"a segment of {name} is crowd", f"segment {number}")
-    is_crowd = crowd or category in table.crowd_ids
-    return _Segment(number, found, is_crowd, entry.get("area"), entry.get("bbox"), known)
+def _find_crowds_of_stuff(entries: list[dict[str, Any]], table: ClassTable, findings: Findings) -> None:
+    for entry in entries:
+        number = table.class_of_id.get(entry["category_id"], VOID)
+        if entry["iscrowd"] and number < table.categories.num_stuff:
+            name = table.categories.classes[number].name
+            findings.add_cause("crowd-on-stuff", f"a segment of {name} is crowd", f"segment {entry['id']}")
+
+
+def _segment(entry: dict[str, Any], table: ClassTable) -> _Segment:
+    category = entry["category_id"]
+    crowd = bool(entry["iscrowd"]) or category in table.crowd_ids
+    number, known = table.class_of_id.get(category, VOID), category in table.class_of_id
+    return _Segment(entry["id"], number, crowd, entry.get("area"), entry.get("bbox"), known)
 
 
 def _compare_ids(stated: _Stated, measures: SegmentMeasures, findings: Findings) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from seamseg.check.findings import Findings
-from seamseg.data.formats.coco_json import ClassTable
+from seamseg.data.formats.class_table import ClassTable
+from seamseg.data.formats.coco_entries import AnnotationEntry, Fault, ImageEntry, annotation_entries, image_entries
 from seamseg.data.json_fields import field, file_field, image_id_field, load_object
 from seamseg.structures import Categories, ImageId, Size
 
@@ -86,12 +87,6 @@ class SplitEntries:
         return self.table.categories
 
 
-@dataclass(frozen=True)
-class _Image:
-    name: str
-    size: Size
-
-
 @dataclass
 class _Entries:
     """What is read of a file so far, and which ids belong to faulty entries: what follows from those is no other fault.
@@ -100,55 +95,51 @@ class _Entries:
         where: Name of the file.
         findings: Faults of its entries.
         images: Sound entries under ``images``.
-        found: Position, PNG and segments of the annotation of each image.
+        found: The annotation of each image.
         faulty_images, faulty_annotations: Ids of the images that faulty entries describe; None for an id that cannot be
             read.
     """
 
     where: str
     findings: Findings
-    images: dict[ImageId, _Image] = dataclass_field(default_factory=dict)
-    found: dict[ImageId, tuple[int, str, list[Any]]] = dataclass_field(default_factory=dict)
+    images: dict[ImageId, ImageEntry] = dataclass_field(default_factory=dict)
+    found: dict[ImageId, AnnotationEntry] = dataclass_field(default_factory=dict)
     faulty_images: set[ImageId | None] = dataclass_field(default_factory=set)
     faulty_annotations: set[ImageId | None] = dataclass_field(default_factory=set)
 
-    def take_image(self, position: int, entry: Any, names: set[str]) -> None:
-        here = f"{self.where}, image {position}"
-        try:
-            image_id, image = _image(entry, here)
-        except ValueError as error:
-            self._malformed(error, here)
-            self.faulty_images.add(_readable_id(entry, "id"))
-            return
-        if image_id in self.images or image.name in names:
-            self.findings.add("duplicate-image", f"{self.where}: the id {image_id} or the file {image.name}")
-        self.images.setdefault(image_id, image)
-        names.add(image.name)
+    def take_images(self, entries: list[Any]) -> None:
+        names = set[str]()
+        for image in image_entries(entries, self.where, self._faulty_image):
+            if image.image_id in self.images or image.file_name in names:
+                example = f"{self.where}: the id {image.image_id} or the file {image.file_name}"
+                self.findings.add("duplicate-image", example)
+            self.images.setdefault(image.image_id, image)
+            names.add(image.file_name)
 
-    def take_annotation(self, position: int, entry: Any) -> None:
-        here = f"{self.where}, annotation {position}"
-        try:
-            image_id, png = image_id_field(entry, "image_id", here), file_field(entry, "file_name", here)
-            segments = field(entry, "segments_info", list, here)
-        except ValueError as error:
-            self._malformed(error, here)
-            self.faulty_annotations.add(_readable_id(entry, "image_id"))
-            return
-        if image_id not in self.images:
-            if not {image_id, None} & self.faulty_images:
-                self.findings.add("annotation-without-image", f"{here}: image {image_id}")
-        elif image_id in self.found:
-            self.findings.add("duplicate-annotation", f"{here}: image {image_id}, {self.images[image_id].name}")
-        else:
-            self.found[image_id] = position, png, segments
+    def take_annotations(self, entries: list[Any]) -> None:
+        for annotation in annotation_entries(entries, self.where, self._faulty_annotation):
+            image_id = annotation.image_id
+            here = f"{self.where}, annotation {annotation.position}: image {image_id}"
+            if image_id not in self.images:
+                if not {image_id, None} & self.faulty_images:
+                    self.findings.add("annotation-without-image", here)
+            elif image_id in self.found:
+                self.findings.add("duplicate-annotation", f"{here}, {self.images[image_id].file_name}")
+            else:
+                self.found[image_id] = annotation
 
     def find_images_without_annotation(self) -> None:
         if None not in self.faulty_annotations:
             for image_id in self.images.keys() - self.found.keys() - self.faulty_annotations:
-                self.findings.add("image-without-annotation", f"{self.where}: {self.images[image_id].name}")
+                self.findings.add("image-without-annotation", f"{self.where}: {self.images[image_id].file_name}")
 
-    def _malformed(self, error: ValueError, here: str) -> None:
-        self.findings.add_cause("malformed-entry", str(error).removeprefix(f"{here}: "), here)
+    def _faulty_image(self, fault: Fault) -> None:
+        self.findings.add_cause(fault.kind, fault.problem, f"{self.where}, image {fault.position}")
+        self.faulty_images.add(_readable_id(fault.entry, "id"))
+
+    def _faulty_annotation(self, fault: Fault) -> None:
+        self.findings.add_cause(fault.kind, fault.problem, f"{self.where}, annotation {fault.position}")
+        self.faulty_annotations.add(_readable_id(fault.entry, "image_id"))
 
 
 def read_entries(files: SplitFiles, findings: Findings) -> SplitEntries:
@@ -159,37 +150,33 @@ def read_entries(files: SplitFiles, findings: Findings) -> SplitEntries:
     """
     where = files.json_file.name
     content = load_object(files.json_file)
-    image_entries = field(content, "images", list, where)
+    images = field(content, "images", list, where)
     annotations = field(content, "annotations", list, where)
     table = files.read_table(field(content, "categories", list, where), files.json_file)
     if not annotations:
         raise ValueError(f"{where} holds no annotations")
-    entries, names = _Entries(where, findings), set[str]()
-    for position, entry in enumerate(image_entries):
-        entries.take_image(position, entry, names)
-    for position, entry in enumerate(annotations):
-        entries.take_annotation(position, entry)
+    entries = _Entries(where, findings)
+    entries.take_images(images)
+    entries.take_annotations(annotations)
     entries.find_images_without_annotation()
-    images, found = entries.images, entries.found
-    image_folder = _folder(files.image_folders, [images[image_id].name for image_id in found])
-    png_folder = _folder(files.png_folders, [png for _, png, _ in found.values()])
+    pairs = [(entries.images[image_id], annotation) for image_id, annotation in entries.found.items()]
+    image_folder = _folder(files.image_folders, [image.file_name for image, _ in pairs])
+    png_folder = _folder(files.png_folders, [annotation.png_file for _, annotation in pairs])
     tasks = [
-        ImageTask(index, image.name, image_folder / image.name, png_folder / png, image.size, segments)
-        for index, (image, png, segments) in enumerate(
-            (images[image_id], png, segments) for image_id, (_, png, segments) in found.items()
+        ImageTask(
+            index,
+            image.file_name,
+            image_folder / image.file_name,
+            png_folder / annotation.png_file,
+            image.size,
+            annotation.segments_info,
         )
+        for index, (image, annotation) in enumerate(pairs)
     ]
-    positions = [position for position, _, _ in found.values()]
+    positions = [annotation.position for _, annotation in pairs]
     return SplitEntries(
-        files, content, table, tasks, positions, len(image_entries), image_folder, png_folder, _named_pngs(annotations)
+        files, content, table, tasks, positions, len(images), image_folder, png_folder, _named_pngs(annotations)
     )
-
-
-def _image(entry: Any, where: str) -> tuple[ImageId, _Image]:
-    size = field(entry, "height", int, where), field(entry, "width", int, where)
-    if min(size) < 1:
-        raise ValueError(f"{where}: a size of {size[0]}×{size[1]} (height×width) is impossible")
-    return image_id_field(entry, "id", where), _Image(file_field(entry, "file_name", where), size)
 
 
 def _readable_id(entry: Any, key: str) -> ImageId | None:

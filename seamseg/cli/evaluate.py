@@ -13,7 +13,7 @@ from seamseg.algos.fusion import Fusion, RenumberedFusion
 from seamseg.builders import Model, build_evaluation_loader, load_model, open_split
 from seamseg.cli.output import UNREADABLE, counted
 from seamseg.cli.score_tables import HELP, print_scores, write_analysis
-from seamseg.data.formats.category_match import kind_notes
+from seamseg.data.formats.class_table import kind_notes
 from seamseg.data.formats.open import FORMATS
 from seamseg.data.images import BrokenImageError
 from seamseg.engine.evaluate import evaluate, left_out

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pycocotools import mask as run_lengths
 
-from seamseg.data.formats.coco_json import coco_classes
+from seamseg.data.formats.class_table import coco_classes
 from seamseg.data.images import size_text
 from seamseg.data.input_folder import existing_suffix, unique_stems
 from seamseg.data.json_fields import field, file_field, image_id_field, load_object, short_text

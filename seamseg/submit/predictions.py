@@ -10,26 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.formats.coco_json import ListedSegments, images_by_id, listed_categories, listed_images
+from seamseg.data.formats.class_table import ClassTable
+from seamseg.data.formats.coco_entries import RESULTS
+from seamseg.data.formats.coco_json import ImageRecord, listed_categories, read_records
 from seamseg.data.formats.coco_writer import ANNOTATION_FILE
 from seamseg.data.json_fields import field, flag_field, load_object
-from seamseg.structures import VOID, Categories, Size
+from seamseg.structures import VOID, Categories
 from seamseg.submit.benchmark import Benchmark, ServerCategory
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class PredictedImage:
-    """One image of the predictions.
-
-    Attributes:
-        photograph: its name, as the file says.
-        size: height and width, as the file says.
-        segments: what the file says of them.
-    """
-
-    photograph: str
-    size: Size
-    segments: ListedSegments
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +31,7 @@ class Predictions:
 
     json_file: Path
     categories: Categories
-    images: list[PredictedImage]
+    images: list[ImageRecord]
 
 
 def open_predictions(path: Path) -> Predictions:
@@ -62,13 +49,8 @@ def open_predictions(path: Path) -> Predictions:
         raise FileNotFoundError(f"{json_file} does not exist; give the OUT folder of `seamseg predict`, or a JSON file")
     content = load_object(json_file)
     categories = listed_categories(content, json_file)
-    photographs = images_by_id(field(content, "images", list, str(json_file)), json_file)
-    images = []
-    for image_id, segments in listed_images(content, json_file, None, categories, true=False).images.items():
-        if image_id not in photographs:
-            raise ValueError(f"{json_file}: the image {image_id} of an annotation is not among the images")
-        images.append(PredictedImage(*photographs[image_id], segments))
-    return Predictions(json_file, categories, images)
+    table = ClassTable(categories, categories.class_of_original_id)
+    return Predictions(json_file, categories, read_records(content, json_file, table, RESULTS))
 
 
 _MOST_NAMED = 5

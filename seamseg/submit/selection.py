@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from seamseg.data.formats.coco_json import ListedSegments, images_by_id
+from seamseg.data.formats.coco_json import ImageRecord, ListedSegments, images_by_id
 from seamseg.data.images import find_images, size_text
 from seamseg.data.input_folder import left_out_sentence
 from seamseg.data.json_fields import field, load_object
 from seamseg.structures import ImageId, Size
 from seamseg.submit.benchmark import Benchmark
-from seamseg.submit.predictions import PredictedImage, Predictions
+from seamseg.submit.predictions import Predictions
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -52,9 +52,8 @@ def expected_images(
         ValueError: the file is not of that format, or a name is not of the benchmark.
     """
     if path.suffix.lower() == ".json":
-        found: Iterable[tuple[str, Size | None]] = images_by_id(
-            field(load_object(path), "images", list, str(path)), path
-        ).values()
+        listed = images_by_id(field(load_object(path), "images", list, str(path)), path).values()
+        found: list[tuple[str, Size | None]] = [(one.file_name, one.size) for one in listed]
     else:
         images = find_images(path)
         found = [(one.name, None) for one in images.paths]
@@ -80,13 +79,13 @@ def select_images(
         ValueError: a photograph has a name that the benchmark does not know, two predictions are of one image, an
             expected image has none, or a size is wrong.
     """
-    chosen: dict[ImageId, PredictedImage] = {}
+    chosen: dict[ImageId, ImageRecord] = {}
     for image in predictions.images:
-        image_id = _image_id(image.photograph, benchmark, predictions.json_file)
+        image_id = _image_id(image.image_file, benchmark, predictions.json_file)
         if expected is not None and image_id not in expected:
             continue
         if image_id in chosen:
-            both = f"{chosen[image_id].photograph} and {image.photograph}"
+            both = f"{chosen[image_id].image_file} and {image.image_file}"
             raise ValueError(f"{predictions.json_file}: {both} are one image, {image_id}, to {benchmark.title}")
         chosen[image_id] = image
     _check_complete(chosen, expected, predictions.json_file)
@@ -98,8 +97,8 @@ def select_images(
     ]
 
 
-def _submitted(image_id: ImageId, image: PredictedImage) -> SubmittedImage:
-    stem = image_id if isinstance(image_id, str) else PurePosixPath(image.photograph).stem
+def _submitted(image_id: ImageId, image: ImageRecord) -> SubmittedImage:
+    stem = image_id if isinstance(image_id, str) else PurePosixPath(image.image_file).stem
     return SubmittedImage(image_id, stem, image.size, image.segments)
 
 
@@ -119,10 +118,10 @@ def _check_complete(chosen: Mapping[ImageId, object], expected: Expected | None,
         )
 
 
-def _check_size(image: PredictedImage, benchmark: Benchmark, stated: Size | None, json_file: Path) -> None:
+def _check_size(image: ImageRecord, benchmark: Benchmark, stated: Size | None, json_file: Path) -> None:
     for size, whose in ((benchmark.size, f"those of {benchmark.title} are"), (stated, "the list of images says")):
         if size is not None and size != image.size:
             raise ValueError(
-                f"{json_file}: {image.photograph} is {size_text(image.size)} (height×width), but {whose} "
+                f"{json_file}: {image.image_file} is {size_text(image.size)} (height×width), but {whose} "
                 f"{size_text(size)}; predict from the original photographs"
             )

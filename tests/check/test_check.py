@@ -21,8 +21,8 @@ from seamseg.check.image import ImageChecker
 from seamseg.check.repair import write_repaired
 from seamseg.check.report import draw_sheet
 from seamseg.check.split import ImageTask
+from seamseg.data.formats.class_table import coco_classes
 from seamseg.data.formats.coco import CocoPanoptic
-from seamseg.data.formats.coco_json import coco_classes
 from seamseg.data.png import write_panoptic_png
 
 

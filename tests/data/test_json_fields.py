@@ -32,8 +32,7 @@ def first_segment(data: TinyDataset) -> dict[str, Any]:
 
 
 def trained_on(data: TinyDataset) -> bool:
-    record = read_index(data.json_file)[1][0]
-    return bool(record.crowd[record.segment_ids.tolist().index(first_segment(data)["id"])])
+    return bool(read_index(data.json_file)[1][0].segments.crowd[1])
 
 
 def scored(data: TinyDataset) -> bool:
@@ -51,7 +50,7 @@ def checked(data: TinyDataset) -> bool:
 def converted(data: TinyDataset) -> bool:
     entry = {"image_id": 1, "category_id": 10, "segmentation": [[0, 0, 8, 0, 8, 8, 0, 8]]}
     entry["iscrowd"] = first_segment(data)["iscrowd"]
-    categories, _ = read_index(data.json_file.with_name("sound.json"))
+    categories = open_annotation(data.json_file.with_name("sound.json"), data.png_folder).categories
     return bool(segments_of_objects([entry], (8, 8), categories, None)[0].crowd)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seamseg.data.formats.coco_files import choose_folder, find_split, image_folders, png_folders
+from seamseg.data.formats.coco_files import choose_folder, find_split, image_folders
 from seamseg.data.formats.coco_json import ImageRecord, read_index
 from seamseg.data.formats.split_names import first_images
 from seamseg.data.image_size import has_swapped_size
@@ -36,7 +36,7 @@ class PanopticSplit:
         annotation_file: the JSON file, for errors.
         categories: of the data set.
         records: one per image, from that file; at least one.
-        image_folder, png_folder: where the files lie that the records name.
+        image_folder: Folder of the photographs that the records name.
     """
 
     def __init__(
@@ -45,10 +45,9 @@ class PanopticSplit:
         categories: Categories,
         records: list[ImageRecord],
         image_folder: Path,
-        png_folder: Path,
     ) -> None:
         self.annotation_file, self.categories, self.records = annotation_file, categories, records
-        self.image_folder, self.png_folder = image_folder, png_folder
+        self.image_folder = image_folder
         self._settle_sizes()
 
     def __len__(self) -> int:
@@ -59,13 +58,13 @@ class PanopticSplit:
         return [record.size for record in self.records]
 
     def image_id(self, index: int) -> ImageId:
-        return self.records[index].image_id
+        return self.records[index].segments.image_id
 
     def image_path(self, index: int) -> Path:
         return self.image_folder / self.records[index].image_file
 
     def annotation_path(self, index: int) -> Path:
-        return self.png_folder / self.records[index].png_file
+        return self.records[index].segments.png
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
         return read_image(self.image_path(index), "stored", self._file_size(index), f"{self.annotation_file} says")
@@ -75,16 +74,15 @@ class PanopticSplit:
         original_ids = read_panoptic_png(path)
         expected = f"its image {self.image_path(index)} is {size_text(record.size)}"
         check_size(path, original_ids.shape, self._file_size(index), expected)
-        known = np.concatenate([np.zeros(1, np.int32), record.segment_ids])
-        classes = np.concatenate([np.array([VOID]), record.classes])
-        crowd = np.concatenate([np.zeros(1, np.bool_), record.crowd])
-        ids, unknown = positions(original_ids, known)
+        order = np.argsort(record.segments.ids)  # void stays first
+        classes, crowd = record.segments.classes[order], record.segments.crowd[order]
+        ids, unknown = positions(original_ids, record.segments.ids[order].astype(np.int32))
         if len(unknown):
             raise ValueError(
-                f"{path} of image {record.image_id} holds segment id(s) {_some(unknown)} "
+                f"{path} of image {self.image_id(index)} holds segment id(s) {_some(unknown)} "
                 f"that {self.annotation_file} does not describe"
             )
-        if (record.classes == VOID).any():
+        if (classes[1:] == VOID).any():
             ids = np.take(np.where(classes == VOID, 0, np.arange(len(classes), dtype=np.int32)), ids)
         parts = torch.from_numpy(ids), torch.from_numpy(classes), torch.from_numpy(crowd)
         return drop_empty_segments(PanopticSegmentation(*parts))[0]
@@ -159,9 +157,4 @@ class CocoPanoptic(PanopticSplit):
             (record.image_file for record in records),
             f"images of {annotation_file}",
         )
-        png_folder = choose_folder(
-            png_folders(annotation_file),
-            (record.png_file for record in records),
-            f"PNG files of {annotation_file}",
-        )
-        super().__init__(annotation_file, categories, records, image_folder, png_folder)
+        super().__init__(annotation_file, categories, records, image_folder)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seamseg.data.formats.coco_json import check_both_kinds
+from seamseg.data.formats.class_table import check_both_kinds
 from seamseg.data.formats.split_names import choose_split, first_images
 from seamseg.data.images import BrokenImageError, check_size, decode_file, read_image, size_text
 from seamseg.data.input_folder import existing_suffix, is_leftover

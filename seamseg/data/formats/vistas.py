@@ -175,10 +175,8 @@ def open_vistas(layout: VistasLayout, split: str, limit: int | None = None) -> P
 def _open_panoptic(config: Path, panoptic_file: Path, image_folder: Path, limit: int | None) -> PanopticSplit:
     labels = read_labels(config)
     categories, records = read_index(
-        panoptic_file, lambda entries, path: class_table(labels, entries, path, config=config)
+        panoptic_file, lambda entries, path: class_table(labels, entries, path, config=config), [panoptic_file.parent]
     )
     records = first_images(records, limit)
-    images, pngs = (record.image_file for record in records), (record.png_file for record in records)
-    choose_folder([image_folder], images, f"images of {panoptic_file}")
-    choose_folder([panoptic_file.parent], pngs, f"PNG files of {panoptic_file}")
-    return PanopticSplit(panoptic_file, categories, records, image_folder, panoptic_file.parent)
+    choose_folder([image_folder], (record.image_file for record in records), f"images of {panoptic_file}")
+    return PanopticSplit(panoptic_file, categories, records, image_folder)

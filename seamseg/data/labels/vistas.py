@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seamseg.data.formats.coco_json import ClassTable, check_both_kinds
+from seamseg.data.formats.class_table import ClassTable, check_both_kinds
 from seamseg.data.json_fields import field, flag_field, load_object, short_text
 from seamseg.structures import VOID, Categories, Category, Color
 

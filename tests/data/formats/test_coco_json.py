@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from support.tiny_dataset import write_tiny_panoptic
 
-from seamseg.data.formats.coco_json import coco_classes, read_index
+from seamseg.data.formats.class_table import coco_classes
+from seamseg.data.formats.coco_json import read_index
+from seamseg.structures import VOID
 
 Json = dict[str, Any]
 
@@ -98,7 +100,7 @@ HOSTILE: dict[str, tuple[Callable[[Json], Any], str]] = {
     "file with half a letter": (lambda c: c["images"][0].update(file_name="\ud800"), "files are named relative"),
     "two segments of one id": (
         lambda c: c["annotations"][1]["segments_info"].extend([segment(c)]),
-        "of image 101: two segments have the id",
+        ": two segments have this id",
     ),
 }
 
@@ -134,20 +136,21 @@ def test_what_is_no_json_object_is_an_error(tmp_path: Path, content: bytes, said
     assert str(caught.value).startswith(str(file))
 
 
-def test_records_join_by_image_and_hold_the_segments_by_id(tmp_path: Path) -> None:
+def test_records_join_by_image_and_hold_the_segments_after_void(tmp_path: Path) -> None:
     data = write_tiny_panoptic(tmp_path, images_with_crowd=[2])
     categories, records = read_index(data.json_file)
     assert categories.names == ("sky", "road", "car", "person")
     assert categories.num_stuff == 2
     class_of = {30: 0, 40: 1, 10: 2, 20: 3}
     for position, record in enumerate(records):
-        assert record.image_id == 100 + position
-        assert (record.image_file, record.png_file) == (f"{position:03}.png", f"{position:03}.png")
+        segments = record.segments
+        assert segments.image_id == 100 + position
+        assert (record.image_file, segments.png_file) == (f"{position:03}.png", f"{position:03}.png")
         assert record.size == data.ids[position].shape
-        expected = sorted((s["id"], class_of[s["category_id"]], bool(s["iscrowd"])) for s in data.segments[position])
-        found = zip(record.segment_ids.tolist(), record.classes.tolist(), record.crowd.tolist(), strict=True)
-        assert list(found) == expected
-    assert [record.crowd.any() for record in records] == [False, False, True, False]
+        expected = [(s["id"], class_of[s["category_id"]], bool(s["iscrowd"])) for s in data.segments[position]]
+        found = zip(segments.ids.tolist(), segments.classes.tolist(), segments.crowd.tolist(), strict=True)
+        assert list(found) == [(0, VOID, False), *expected]
+    assert [record.segments.crowd.any() for record in records] == [False, False, True, False]
 
 
 def test_a_million_segments_are_read(tmp_path: Path) -> None:
@@ -158,14 +161,14 @@ def test_a_million_segments_are_read(tmp_path: Path) -> None:
     begin = text.index('"segments_info": [') + len('"segments_info": [')
     data.json_file.write_text(text[:begin] + segments + text[text.index("}]}", begin) + 1 :])
     ((record,), categories) = read_index(data.json_file)[::-1]
-    assert record.segment_ids.tolist() == list(range(1, number + 1))
-    assert set(record.classes.tolist()) == {categories.class_of_original_id[10]}
+    assert record.segments.ids.tolist() == [0, *range(number, 0, -1)]
+    assert set(record.segments.classes[1:].tolist()) == {categories.class_of_original_id[10]}
 
 
 def test_images_without_annotation_are_left_out(tmp_path: Path) -> None:
     data = write_tiny_panoptic(tmp_path)
     data.edit_json(lambda content: content["annotations"].pop(1))
-    assert [record.image_id for record in read_index(data.json_file)[1]] == [100, 102, 103]
+    assert [record.segments.image_id for record in read_index(data.json_file)[1]] == [100, 102, 103]
 
 
 def test_too_many_categories_are_counted_with_their_file(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
-"""Matches the categories of results with those of the annotation that they are scored against."""
+"""What the category ids of a panoptic JSON file stand for, by its own ``categories`` or those of an annotation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from pathlib import Path
 from typing import Any
 
 from seamseg.data.json_fields import field, flag_field
@@ -12,23 +14,81 @@ from seamseg.structures import Categories
 KINDS = ("stuff", "a thing")
 """How a sentence calls a category that is not a thing, and one that is."""
 
-
 _NUM_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
-class CategoryMatch:
-    """What the category ids of results mean.
+class ClassTable:
+    """What the category ids of a file stand for.
 
     Attributes:
-        class_of: Class of the annotation for every category id that the results may use.
-        names: Names that the results give to ids; empty if they have no table of their own.
-        notes: Sentences on how the two tables differ, without paths: reports show them.
+        categories: Categories that the classes are numbered by.
+        class_of_id: Class of every category id that may occur; 255 for ids that count as void.
+        crowd_ids: Category ids whose segments are crowd, whatever their ``iscrowd`` says.
+        names: Names that results give to ids; empty without a table of their own.
+        notes: Sentences on how the categories of results differ from ``categories``, without paths: reports show them.
     """
 
-    class_of: Mapping[int, int]
-    names: Mapping[int, str]
+    categories: Categories
+    class_of_id: Mapping[int, int]
+    crowd_ids: frozenset[int] = frozenset()
+    names: Mapping[int, str] = dataclass_field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+def coco_classes(entries: list[Any], path: Path) -> ClassTable:
+    """The table of a COCO panoptic file, from its own ``categories``.
+
+    Args:
+        entries: ``categories`` as they stand in the file.
+        path: of the file, for errors.
+
+    Raises:
+        ValueError: an entry is wrong, two contradict each other, or there is no thing or no stuff class.
+    """
+    categories = coco_categories(entries, path)
+    check_both_kinds(categories, f"{path} has no {{}} category", "isthing 1", "isthing 0")
+    return ClassTable(categories, categories.class_of_original_id)
+
+
+def coco_categories(entries: list[Any], path: Path) -> Categories:
+    """The categories of a COCO panoptic file, of one kind or both.
+
+    Args:
+        entries: ``categories`` as they stand in the file.
+        path: of the file, for errors.
+
+    Raises:
+        ValueError: an entry is wrong, or two contradict each other.
+    """
+    for position, entry in enumerate(entries):
+        where = f"{path}, category {position}"
+        field(entry, "id", int, where)
+        field(entry, "name", str, where)
+        flag_field(entry, "isthing", where)
+    try:
+        return Categories.from_list(entries)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def check_both_kinds(categories: Categories, sentence: str, thing: str, stuff: str) -> None:
+    """Looks whether there are things and stuff.
+
+    Args:
+        categories: of the data set.
+        sentence: what is wrong, with ``{}`` in the place of thing or stuff.
+        thing, stuff: how the data set marks the two.
+
+    Raises:
+        ValueError: one kind is missing.
+    """
+    for kind_name, number in (("thing", categories.num_things), ("stuff", categories.num_stuff)):
+        if number == 0:
+            raise ValueError(
+                f"{sentence.format(kind_name)}; panoptic segmentation needs at least one thing ({thing}) "
+                f"and one stuff category ({stuff})"
+            )
 
 
 @dataclass(frozen=True)
@@ -40,7 +100,7 @@ class _Entry:
     is_thing: bool | None
 
 
-def match_categories(table: Any, truth: Categories, source: str) -> CategoryMatch:
+def match_categories(table: Any, truth: Categories, source: str) -> ClassTable:
     """Matches by name where the results name their categories, otherwise by id.
 
     A category whose name the annotation lacks is matched by id, too, as long as the two tables agree on the ids of all
@@ -68,7 +128,7 @@ def match_categories(table: Any, truth: Categories, source: str) -> CategoryMatc
         *_missing_notes(kinds, truth),
         *kind_notes(kinds, truth),
     ]
-    return CategoryMatch(class_of, names, tuple(notes))
+    return ClassTable(truth, class_of, names=names, notes=tuple(notes))
 
 
 def kind_notes(kinds: Mapping[int, bool | None], truth: Categories) -> list[str]:

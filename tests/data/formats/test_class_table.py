@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from seamseg.data.formats.category_match import match_categories
+from seamseg.data.formats.class_table import match_categories
 from seamseg.structures import Categories
 
 ENTRIES = [
@@ -26,13 +26,13 @@ def table(**ids: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("categories", [None, [], ENTRIES, ENTRIES[::-1], table(sky=7, road=9, car=3, dog=5)])
 def test_ids_count_without_a_note_when_the_tables_agree(categories: Any) -> None:
     match = match_categories(categories, TRUTH, "results.json")
-    assert match.class_of == BY_ID
+    assert match.class_of_id == BY_ID
     assert match.notes == ()
 
 
 def test_names_decide_when_ids_differ() -> None:
     match = match_categories(table(sky=1, road=2, car=3, dog=7), TRUTH, "results.json")
-    assert match.class_of == {1: 0, 2: 1, 3: 2, 7: 3}
+    assert match.class_of_id == {1: 0, 2: 1, 3: 2, 7: 3}
     (note,) = match.notes
     assert "'sky' is 1, not 7" in note
     assert "'car'" not in note
@@ -40,20 +40,20 @@ def test_names_decide_when_ids_differ() -> None:
 
 def test_ids_mean_nothing_for_other_names_when_shared_names_have_other_ids() -> None:
     match = match_categories(table(sky=1, road=2, car=4, dog=6, tree=5), TRUTH, "results.json")
-    assert match.class_of == {1: 0, 2: 1, 4: 2, 6: 3}
+    assert match.class_of_id == {1: 0, 2: 1, 4: 2, 6: 3}
     assert match.names[5] == "tree"
 
 
 def test_ids_decide_for_other_names_when_shared_names_agree() -> None:
     match = match_categories(table(heaven=7, road=9, car=3, dog=5, tree=8), TRUTH, "results.json")
-    assert match.class_of == BY_ID
+    assert match.class_of_id == BY_ID
     (note,) = match.notes
     assert "7 is 'heaven', not 'sky'" in note
 
 
 def test_ids_decide_when_no_names_are_given() -> None:
     match = match_categories([{"id": number} for number in (7, 9, 3, 5)], TRUTH, "results.json")
-    assert match.class_of == BY_ID
+    assert match.class_of_id == BY_ID
     assert match.notes == ()
 
 

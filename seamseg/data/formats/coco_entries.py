@@ -1,0 +1,163 @@
+"""The entries of a COCO panoptic JSON file, with a policy for faults: raise the first, or hand each to a collector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from seamseg.data.formats.class_table import ClassTable
+from seamseg.data.json_fields import field, file_field, flag_field, image_id_field, short_text
+from seamseg.data.png import MAX_SEGMENT_ID
+from seamseg.structures import ImageId, Size
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong with one entry of a file.
+
+    Attributes:
+        kind: Kind of the fault, one of :data:`seamseg.check.findings.FAULT_KINDS`.
+        place: Place in the file, by ids where they can be read.
+        problem: Description of the fault, to follow the place and a colon.
+        position: Index of the entry in its list.
+        entry: The entry as it stands in the file.
+    """
+
+    kind: str
+    place: str
+    problem: str
+    position: int
+    entry: Any
+
+
+OnFault = Callable[[Fault], None]
+"""Raises, or takes note of the fault; then reading goes on after the entry."""
+
+
+def refuse(fault: Fault) -> None:
+    """Raises the fault as a sentence: the strict policy."""
+    raise ValueError(f"{fault.place}: {fault.problem}")
+
+
+class SegmentKeys(NamedTuple):
+    """What is read of a segment beside its id and category.
+
+    Attributes:
+        crowd: Whether ``iscrowd`` must be there.
+        measures: Whether ``area`` and ``score`` are read where they are there.
+    """
+
+    crowd: bool
+    measures: bool
+
+
+TRAINING, TRUTH, RESULTS = SegmentKeys(True, False), SegmentKeys(True, True), SegmentKeys(False, True)
+
+
+class ImageEntry(NamedTuple):
+    """A sound entry of ``images``: id, name of the photograph, and height and width."""
+
+    image_id: ImageId
+    file_name: str
+    size: Size
+
+
+class AnnotationEntry(NamedTuple):
+    """A sound entry of ``annotations``: index, id of the image, name of the PNG, unchecked segments."""
+
+    position: int
+    image_id: ImageId
+    png_file: str
+    segments_info: list[Any]
+
+
+def image_entries(entries: list[Any], where: str, on_fault: OnFault = refuse) -> Iterator[ImageEntry]:
+    """Reads ``images`` one by one; entries with a fault are left out.
+
+    Args:
+        entries: The list as it stands in the file.
+        where: Name of the file, for faults.
+        on_fault: Called with each fault.
+    """
+    for position, entry in enumerate(entries):
+        image_id: ImageId = position
+        try:
+            image_id = image_id_field(entry, "id", "")
+            size = field(entry, "height", int, ""), field(entry, "width", int, "")
+            if min(size) < 1:
+                raise ValueError(f"a size of {size[0]}×{size[1]} (height×width) is impossible")
+            file_name = file_field(entry, "file_name", "")
+        except ValueError as error:
+            on_fault(_malformed(error, f"{where}, image {image_id}", position, entry))
+        else:
+            yield ImageEntry(image_id, file_name, size)
+
+
+def annotation_entries(entries: list[Any], where: str, on_fault: OnFault = refuse) -> Iterator[AnnotationEntry]:
+    """Reads ``annotations`` one by one, without their segments; arguments as in :func:`image_entries`."""
+    for position, entry in enumerate(entries):
+        place = ""
+        try:
+            image_id = image_id_field(entry, "image_id", "")
+            place = f" of image {image_id}"
+            png_file, info = file_field(entry, "file_name", ""), field(entry, "segments_info", list, "")
+        except ValueError as error:
+            on_fault(_malformed(error, f"{where}, annotation {position}{place}", position, entry))
+        else:
+            yield AnnotationEntry(position, image_id, png_file, info)
+
+
+def sound_segments(
+    info: list[Any], table: ClassTable, keys: SegmentKeys, where: str, on_fault: OnFault = refuse
+) -> list[dict[str, Any]]:
+    """The entries of ``segments_info`` that can be used; of several with one id, only the first.
+
+    A category that is not in the table is a fault, but its segment can be used.
+
+    Args:
+        info: The list as it stands in the file.
+        table: Meaning of category ids.
+        keys: Keys that are read of each segment.
+        where: Place of the annotation in the file, for faults.
+        on_fault: Called with each fault.
+    """
+    sound: dict[int, dict[str, Any]] = {}
+    for position, entry in enumerate(info):
+        place = f"{where}, a segment"
+        try:
+            segment_id = field(entry, "id", int, "")
+            place = f"{where}, segment {segment_id}"
+            category_id = field(entry, "category_id", int, "")
+            _check_keys(entry, keys)
+        except ValueError as error:
+            on_fault(_malformed(error, place, position, entry))
+            continue
+        if category_id not in table.class_of_id:
+            name = f" ({table.names[category_id]!r})" if category_id in table.names else ""
+            problem = f"its category_id {category_id}{name} is not among the categories of the annotation"
+            on_fault(Fault("unknown-category", place, problem, position, entry))
+        if not 1 <= segment_id <= MAX_SEGMENT_ID:
+            on_fault(Fault("impossible-id", place, f"ids of segments lie in 1 … {MAX_SEGMENT_ID}", position, entry))
+        elif segment_id in sound:
+            on_fault(Fault("duplicate-id", place, "two segments have this id", position, entry))
+        else:
+            sound[segment_id] = entry
+    return list(sound.values())
+
+
+def _check_keys(entry: dict[str, Any], keys: SegmentKeys) -> None:
+    if keys.crowd:
+        flag_field(entry, "iscrowd", "")
+    for key in ("area", "score") if keys.measures else ():
+        if key in entry and not _is_number(entry[key]):
+            raise ValueError(f"{key!r} is {short_text(entry[key])}, expected a number")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it fits into 64 bits of floating point, as everything from JSON with a point does."""
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1023)
+
+
+def _malformed(error: ValueError, place: str, position: int, entry: Any) -> Fault:
+    return Fault("malformed-entry", place, str(error).removeprefix(": "), position, entry)
