@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seamseg.data.formats.coco_writer import distinct_values, measure_segments
+from seamseg.data.formats.coco_writer import distinct_values, panoptic_entries, segments_info
 from seamseg.data.image_size import size_beside
 from seamseg.data.images import check_size, size_text
 from seamseg.data.png import MAX_SEGMENT_ID, write_panoptic_png
@@ -82,29 +82,11 @@ class PanopticTarget:
         all_ids = [0, *(color_ids(categories, segmentation.classes[1:].tolist()) if png_ids is None else png_ids)]
         id_map = np.array(all_ids, np.int32)[segmentation.ids.numpy()]
         atomic_write_unsynced(png_path, lambda path: write_panoptic_png(path, id_map))
-        image = {"id": image_id, "file_name": image_file, "height": size[0], "width": size[1]}
-        segments_info = _segments_info(segmentation, all_ids, categories)
-        segments = {"image_id": image_id, "file_name": png_file, "segments_info": segments_info}
-        return ItemOutput((image_path, png_path), {"images": [image], "annotations": [segments]}, num_hidden)
-
-
-def _segments_info(
-    segmentation: PanopticSegmentation, png_ids: Sequence[int], categories: Categories
-) -> list[dict[str, Any]]:
-    """Describe the segments as COCO panoptic does, in their order."""
-    measures = measure_segments(segmentation.ids.numpy()).without_void()
-    classes, crowd = segmentation.classes.tolist(), segmentation.crowd.tolist()
-    rows = zip(measures.ids.tolist(), measures.areas.tolist(), measures.coco_boxes().tolist(), strict=True)
-    return [
-        {
-            "id": png_ids[segment],
-            "category_id": categories.classes[classes[segment]].original_id,
-            "area": area,
-            "bbox": box,
-            "iscrowd": int(crowd[segment]),
-        }
-        for segment, area, box in rows
-    ]
+        classes = zip(all_ids[1:], segmentation.classes[1:].tolist(), strict=True)
+        category_ids = {png_id: categories.classes[number].original_id for png_id, number in classes}
+        crowd = {all_ids[segment] for segment in segmentation.crowd.nonzero()[:, 0].tolist()}
+        entries = panoptic_entries(image_file, png_file, size, segments_info(id_map, category_ids, crowd), image_id)
+        return ItemOutput((image_path, png_path), entries, num_hidden)
 
 
 def number_segments(ids: NDArray[np.integer]) -> tuple[torch.Tensor, list[int]]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, get_args
 import cv2
 import numpy as np
 
-from seamseg.data.formats.coco_writer import panoptic_segments
+from seamseg.data.formats.coco_writer import panoptic_entries, panoptic_segments
 from seamseg.data.png import write_panoptic_png
 from seamseg.io.files import atomic_write_unsynced
 from seamseg.io.journal import ItemOutput
@@ -89,9 +89,8 @@ class OutputWriter:
 
     def _panoptic(self, image: Named, found: Prediction, entries: dict[str, list[dict[str, Any]]]) -> Path:
         ids, segments = panoptic_segments(found.segmentation, self.categories)
-        height, width = ids.shape
-        entries["images"] = [{"file_name": image.file_name, "height": height, "width": width}]
-        entries["annotations"] = [{"file_name": f"{image.name}.png", "segments_info": segments}]
+        size = ids.shape[0], ids.shape[1]
+        entries |= panoptic_entries(image.file_name, f"{image.name}.png", size, segments)
         return self._file("panoptic", image.name, ".png", lambda path: write_panoptic_png(path, ids))
 
     def _file(self, kind: OutputKind, name: str, suffix: str, write: Callable[[Path], object]) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -58,14 +57,12 @@ class Segment:
         name: of its class.
         crowd: whether it is many objects at once.
         area: its pixels.
-        box: tight (left, top, width, height) in pixels.
     """
 
     id: int
     name: str
     crowd: bool
     area: int
-    box: tuple[int, int, int, int]
 
 
 def label(
@@ -88,7 +85,5 @@ def label(
     for number, owner in sorted(known.items()):
         if areas[number] >= max(smallest, MIN_VISIBLE * owner.full_area / drawn_per_pixel):
             number_of[number] = len(segments) + 1
-            left, top, width, height = cv2.boundingRect((owners == number).astype(np.uint8))
-            box = int(left), int(top), int(width), int(height)
-            segments.append(Segment(len(segments) + 1, owner.name, owner.crowd, int(areas[number]), box))
+            segments.append(Segment(len(segments) + 1, owner.name, owner.crowd, int(areas[number])))
     return number_of[owners], tuple(segments)

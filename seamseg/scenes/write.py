@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from seamseg.data.formats.coco_writer import segments_info
 from seamseg.io.files import write_text
 from seamseg.scenes.render import Scene, render_scene
 from seamseg.scenes.segments import SCENE_CATEGORIES
@@ -74,28 +75,19 @@ def _check(folder: Path, counts: dict[str, int], size: tuple[int, int], seed: in
         raise ValueError(f"{folder} has annotations already ({', '.join(used)}); choose another folder or remove them")
 
 
-def _write_scene(scene: Scene, number: int, folder: Path, split: str) -> dict[str, Any]:
+def _write_scene(scene: Scene, index: int, folder: Path, split: str) -> dict[str, Any]:
     """Writes picture and segmentation; returns the scene's entry among the annotations."""
-    name, colors = f"{number:06d}", _segment_colors(scene)
+    name, colors = f"{index:06d}", _segment_colors(scene)
     jpeg = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     _write_image(folder / "images" / split / f"{name}.jpg", scene.picture, jpeg)
     _write_image(folder / "annotations" / f"panoptic_{split}" / f"{name}.png", colors[scene.ids], [])
-    return {"image_id": number, "file_name": f"{name}.png", "segments_info": _segments_info(scene, colors)}
-
-
-def _segments_info(scene: Scene, colors: npt.NDArray[np.uint8]) -> list[dict[str, Any]]:
     id_of_name = {category.name: category.original_id for category in SCENE_CATEGORIES.classes}
-    written_ids = colors.astype(np.int64) @ (1, 256, 65536)
-    return [
-        {
-            "id": int(written_ids[segment.id]),
-            "category_id": id_of_name[segment.name],
-            "area": segment.area,
-            "bbox": list(segment.box),
-            "iscrowd": int(segment.crowd),
-        }
-        for segment in scene.segments
-    ]
+    ids = colors.astype(np.int64) @ (1, 256, 65536)
+    numbers = ids[1:].tolist()
+    category_ids = {number: id_of_name[one.name] for number, one in zip(numbers, scene.segments, strict=True)}
+    crowd = {number for number, one in zip(numbers, scene.segments, strict=True) if one.crowd}
+    info = segments_info(ids[scene.ids], category_ids, crowd)
+    return {"image_id": index, "file_name": f"{name}.png", "segments_info": info}
 
 
 def _segment_colors(scene: Scene) -> npt.NDArray[np.uint8]:

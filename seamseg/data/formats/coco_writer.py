@@ -1,15 +1,15 @@
-"""Area and box of every segment id in a map."""
+"""The one writer of what COCO panoptic JSON files say of an image, and the measures of its segments."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from seamseg.structures import Categories, PanopticSegmentation
+from seamseg.structures import VOID, Categories, ImageId, PanopticSegmentation, Size
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,20 +95,55 @@ def panoptic_segments(segmentation: PanopticSegmentation, categories: Categories
     ids = segmentation.ids.numpy().astype(np.int32)
     if segmentation.crowd.any():
         ids = np.where(segmentation.crowd.numpy()[ids], np.int32(0), ids)
+    category_ids = {
+        number: categories.classes[index].original_id
+        for number, index in enumerate(segmentation.classes.tolist())
+        if index != VOID
+    }
+    return ids, segments_info(ids, category_ids, scores=segmentation.filled_scores.tolist())
+
+
+def segments_info(
+    ids: NDArray[np.integer],
+    category_ids: Mapping[int, int],
+    crowd: Collection[int] = (),
+    scores: Sequence[float] | None = None,
+) -> list[dict[str, Any]]:
+    """The segments that have a pixel as COCO panoptic describes them, in the order of ``category_ids``.
+
+    Args:
+        ids: H×W segment ids; 0 is void.
+        category_ids: Category id of every segment id but 0.
+        crowd: Segment ids that stand for many objects.
+        scores: Score in 0 … 1 of every segment id; None writes none.
+    """
     measures = measure_segments(ids).without_void()
-    found = torch.from_numpy(measures.ids)
-    classes, scores = segmentation.classes[found].tolist(), segmentation.filled_scores[found].tolist()
-    rows = zip(
-        measures.ids.tolist(), classes, scores, measures.areas.tolist(), measures.coco_boxes().tolist(), strict=True
-    )
-    return ids, [
-        {
-            "id": segment,
-            "category_id": categories.classes[number].original_id,
-            "area": area,
-            "bbox": box,
-            "iscrowd": 0,
-            "score": round(score, 6),
-        }
-        for segment, number, score, area, box in rows
-    ]
+    rows = zip(measures.areas.tolist(), measures.coco_boxes().tolist(), strict=True)
+    measured = dict(zip(measures.ids.tolist(), rows, strict=True))
+    entries = []
+    for number, category in category_ids.items():
+        if number in measured:
+            area, box = measured[number]
+            entry = {"id": number, "category_id": category, "area": area, "bbox": box, "iscrowd": int(number in crowd)}
+            entries.append(entry if scores is None else entry | {"score": round(scores[number], 6)})
+    return entries
+
+
+def panoptic_entries(
+    image_file: str, png_file: str, size: Size, segments: list[dict[str, Any]], image_id: ImageId | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    """What a panoptic JSON file says of one image, under ``images`` and ``annotations``.
+
+    Args:
+        image_file: Name of the photograph, relative to the folder of images.
+        png_file: Name of the PNG, relative to the folder of PNGs.
+        size: Height and width in pixels.
+        segments: Entries of :func:`segments_info`.
+        image_id: Id of the image; None leaves it out, for images that are numbered later.
+    """
+    image: dict[str, Any] = {} if image_id is None else {"id": image_id}
+    annotation: dict[str, Any] = {} if image_id is None else {"image_id": image_id}
+    return {
+        "images": [image | {"file_name": image_file, "height": size[0], "width": size[1]}],
+        "annotations": [annotation | {"file_name": png_file, "segments_info": segments}],
+    }
