@@ -70,12 +70,12 @@ def test_the_results_are_those_of_the_library(command: Any, run_dir: Path, photo
         image = cv2.imread(str(photographs / record.image_file))
         assert image is not None
         expected = predictor(np.ascontiguousarray(image[..., ::-1]))
-        ids = read_panoptic_png(tmp_path / "out" / "panoptic" / record.png_file)
+        ids = read_panoptic_png(tmp_path / "out" / "panoptic" / record.segments.png_file)
         classes = np.full(int(ids.max()) + 1, VOID)
-        classes[record.segment_ids] = record.classes
+        classes[record.segments.ids] = record.segments.classes
         without_left_overs = torch.where(expected.crowd[expected.ids], VOID, expected.semantics)
         assert (classes[ids] == without_left_overs.numpy()).all()
-        kinds |= {value >= categories.num_stuff for value in record.classes.tolist()}
+        kinds |= {value >= categories.num_stuff for value in record.segments.classes[1:].tolist()}
     assert kinds == {True, False}
 
 

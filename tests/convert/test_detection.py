@@ -129,7 +129,7 @@ def test_the_published_sample_both_ways(shared: Path, tmp_path: Path) -> None:
     run_job(detection_job(detection, PanopticTarget(tmp_path / "back", "val")))
     back = CocoPanoptic(tmp_path / "back", "val")
     for index in range(len(back)):
-        ids = read_panoptic_png(samples / "panoptic_examples" / back.records[index].png_file)
+        ids = read_panoptic_png(samples / "panoptic_examples" / back.records[index].segments.png_file)
         again = read_panoptic_png(back.annotation_path(index))
         pairs = set(zip(ids.ravel().tolist(), again.ravel().tolist(), strict=True))
         assert len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs})

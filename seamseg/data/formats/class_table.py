@@ -40,11 +40,11 @@ def coco_classes(entries: list[Any], path: Path) -> ClassTable:
     """The table of a COCO panoptic file, from its own ``categories``.
 
     Args:
-        entries: ``categories`` as they stand in the file.
-        path: of the file, for errors.
+        entries: The ``categories`` as they stand in the file.
+        path: Path of the file, for errors.
 
     Raises:
-        ValueError: an entry is wrong, two contradict each other, or there is no thing or no stuff class.
+        ValueError: An entry is wrong, two contradict each other, or there is no thing or no stuff class.
     """
     categories = coco_categories(entries, path)
     check_both_kinds(categories, f"{path} has no {{}} category", "isthing 1", "isthing 0")
@@ -55,11 +55,11 @@ def coco_categories(entries: list[Any], path: Path) -> Categories:
     """The categories of a COCO panoptic file, of one kind or both.
 
     Args:
-        entries: ``categories`` as they stand in the file.
-        path: of the file, for errors.
+        entries: The ``categories`` as they stand in the file.
+        path: Path of the file, for errors.
 
     Raises:
-        ValueError: an entry is wrong, or two contradict each other.
+        ValueError: An entry is wrong, or two contradict each other.
     """
     for position, entry in enumerate(entries):
         where = f"{path}, category {position}"
@@ -73,15 +73,15 @@ def coco_categories(entries: list[Any], path: Path) -> Categories:
 
 
 def check_both_kinds(categories: Categories, sentence: str, thing: str, stuff: str) -> None:
-    """Looks whether there are things and stuff.
+    """Checks that there are things and stuff.
 
     Args:
-        categories: of the data set.
-        sentence: what is wrong, with ``{}`` in the place of thing or stuff.
-        thing, stuff: how the data set marks the two.
+        categories: Categories of the data set.
+        sentence: Description of the fault, with ``{}`` in the place of thing or stuff.
+        thing, stuff: Marks of the two in the data set.
 
     Raises:
-        ValueError: one kind is missing.
+        ValueError: One kind is missing.
     """
     for kind_name, number in (("thing", categories.num_things), ("stuff", categories.num_stuff)):
         if number == 0:

@@ -88,13 +88,13 @@ def test_pngs_may_lie_one_folder_deeper(tiny: TinyDataset) -> None:
 
 
 def test_missing_folders_are_errors(tiny: TinyDataset) -> None:
-    shutil.rmtree(tiny.png_folder)
-    with pytest.raises(ValueError, match=r"none of the 5 PNG files of .*panoptic_train.json \(such as 000.png\)"):
-        open_tiny(tiny)
     shutil.rmtree(tiny.image_folder)
     with pytest.raises(
         ValueError, match=r"none of the 5 images of .*panoptic_train.json .* looked in .*images/train, "
     ):
+        open_tiny(tiny)
+    shutil.rmtree(tiny.png_folder)
+    with pytest.raises(ValueError, match=r"none of the 5 PNG files of .*panoptic_train.json \(such as 000.png\)"):
         open_tiny(tiny)
 
 
@@ -192,7 +192,7 @@ def test_real_photographs_belong_to_their_segments(shared: Path) -> None:
     source = CocoPanoptic(shared / "data/coco128_panoptic", "train")
     for index in range(0, len(source), 10):
         assert source.image_path(index).stem == f"{source.image_id(index):012}"
-        assert source.records[index].png_file == f"{source.image_id(index):012}.png"
+        assert source.records[index].segments.png_file == f"{source.image_id(index):012}.png"
         assert source.read_image(index).shape[:2] == source.read_annotation(index).ids.shape
 
 
