@@ -16,6 +16,7 @@ from PIL import ImageOps
 from seamseg import builders
 from seamseg.builders import PredictionOptions
 from seamseg.data.formats.coco_writer import measure_segments, panoptic_segments
+from seamseg.errors import SeamsegError
 from seamseg.io.files import expand_home
 from seamseg.metrics.run_length import encode_segments
 from seamseg.predict import Prediction, Predictor
@@ -183,7 +184,7 @@ class Model:
             One result for one image, a list for a list.
 
         Raises:
-            ValueError: something is no image, or a file cannot be read.
+            SeamsegError: something is no image, or a file cannot be read.
         """
         if isinstance(images, (list, tuple)):
             return [self._result(image) for image in images]
@@ -218,7 +219,7 @@ def load_model(
             :class:`seamseg.builders.PredictionOptions`; None leaves what it was trained with.
 
     Raises:
-        ValueError: nothing is there, it is damaged, there is no such device, or an option is out of range.
+        SeamsegError: nothing is there, it is damaged, there is no such device, or an option is out of range.
     """
     options = PredictionOptions(precision, score_threshold, overlap_threshold, min_stuff_area, tuple(scales), flip)
     chosen = choose_device(device)
@@ -234,7 +235,7 @@ def _picture(image: ImageLike) -> NDArray[np.uint8]:
         return image if image.flags.writeable else image.copy()  # torch warns of the others
     if hasattr(image, "convert"):
         return _from_pillow(image)
-    raise ValueError(
+    raise SeamsegError(
         f"an image is the path of a file, an H×W×3 uint8 array or a PIL image, not a {type(image).__name__}"
     )
 

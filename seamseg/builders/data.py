@@ -9,10 +9,10 @@ from seamseg.data.color_jitter import ColorJitter
 from seamseg.data.dataset import EvaluationDataset, TrainDataset
 from seamseg.data.formats.open import choose_format, open_data_set
 from seamseg.data.formats.panoptic_dataset import PanopticDataset
-from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
 from seamseg.data.samplers import EvaluationBatches, TrainBatches
 from seamseg.data.transforms import InputTransform, Normalize, TrainTransform
+from seamseg.errors import BrokenImageError, DataError
 from seamseg.io.files import expand_home
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.training_progress import TrainingProgress
@@ -36,10 +36,10 @@ def open_split(
 
     Raises:
         FileNotFoundError: the folder does not exist.
-        ValueError: no folder is named, or it is no data set of that format with this split.
+        SeamsegError: no folder is named, or it is no data set of that format with this split.
     """
     if root is None:
-        raise ValueError("no data set is named: set data.root=FOLDER")
+        raise DataError("no data set is named: set data.root=FOLDER")
     folder = expand_home(root)
     return open_data_set(folder, split, limit, choose_format(folder, format_name, preferred_format))
 

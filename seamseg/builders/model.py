@@ -17,6 +17,7 @@ from seamseg.builders.data import build_input_transform
 from seamseg.builders.network import build_fusion, build_network
 from seamseg.config import Experiment, parse_experiment, save_experiment
 from seamseg.data.transforms import InputTransform
+from seamseg.errors import ModelError
 from seamseg.export.model_card import SCORES, ModelFacts, model_card
 from seamseg.export.model_file import MODEL_FILE, ModelFile
 from seamseg.export.model_folder import ALL_FILES, load_model_file, write_model_folder
@@ -42,19 +43,19 @@ def build_model(file: ModelFile, source: Path, device: torch.device) -> Model:
     """A trained network ready to predict.
 
     Raises:
-        ValueError: the file's settings or classes are wrong, or its weights don't fit them.
+        SeamsegError: the file's settings or classes are wrong, or its weights don't fit them.
     """
     experiment = parse_experiment(file.settings, source=f"settings in {source}")
     try:
         categories = Categories.from_list(file.categories)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"the classes in {source} are damaged: {error}") from error
+        raise ModelError(f"the classes in {source} are damaged: {error}") from error
     network = build_network(experiment, categories.num_stuff, categories.num_things)
     try:
         network.load_state_dict(file.tensors)
     except RuntimeError as error:
         reason = shorten(str(error), 200)
-        raise ValueError(f"the weights in {source} don't fit the settings beside them: {reason}") from error
+        raise ModelError(f"the weights in {source} don't fit the settings beside them: {reason}") from error
     fusion = build_fusion(experiment, categories.num_stuff)
     return Model(network.eval().to(device), experiment, categories, fusion, build_input_transform(experiment))
 
@@ -63,7 +64,7 @@ def load_model(path: Path, device: torch.device) -> Model:
     """A trained network from whatever :func:`seamseg.export.model_folder.load_model_file` reads.
 
     Raises:
-        ValueError: nothing is there, or it is damaged or changed.
+        SeamsegError: nothing is there, or it is damaged or changed.
     """
     return build_model(load_model_file(path), path, device)
 
@@ -80,7 +81,8 @@ def import_model(source: Path, out: Path, overwrite: bool) -> tuple[str, ...]:
         What was left out or taken for something else, a sentence each.
 
     Raises:
-        ValueError: the model is damaged or asks for a network that cannot be had here, or ``out`` holds something else.
+        SeamsegError: the model is damaged or requires a network that is not available here, or ``out`` holds other
+            files.
         OSError: the folder cannot be written.
     """
     check_free(out, ALL_FILES if overwrite else None)
@@ -102,7 +104,7 @@ def export_model(run: Path, out: Path, overwrite: bool) -> None:
         overwrite: whether a model folder there is replaced.
 
     Raises:
-        ValueError: there is no model, it is damaged, or ``out`` holds something else.
+        SeamsegError: there is no model, it is damaged, or ``out`` holds something else.
         OSError: the folder cannot be written.
     """
     check_free(out, ALL_FILES if overwrite else None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 
 from seamseg.builders.model import Model
+from seamseg.errors import SettingsError
 from seamseg.predict import Predictor
 from seamseg.predict.predictor import Augmentation
 from seamseg.runtime.precision import PrecisionName
@@ -26,7 +27,7 @@ class PredictionOptions:
         flip: also look at each image in the mirror.
 
     Raises:
-        ValueError: a threshold or an area is out of range.
+        SeamsegError: a threshold or an area is out of range.
     """
 
     precision: PrecisionName = "float32"
@@ -40,9 +41,11 @@ class PredictionOptions:
         for name in ("score_threshold", "overlap_threshold"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
-                raise ValueError(f"{name} is a number in 0 … 1, not {value}")
+                raise SettingsError(f"{name} is a number in 0 … 1, not {value}")
         if self.min_stuff_area is not None and not 0 <= self.min_stuff_area < float("inf"):
-            raise ValueError(f"min_stuff_area is a number of pixels or a part of the image, not {self.min_stuff_area}")
+            raise SettingsError(
+                f"min_stuff_area is a number of pixels or a part of the image, not {self.min_stuff_area}"
+            )
 
 
 def build_predictor(model: Model, device: torch.device, options: PredictionOptions | None = None) -> Predictor:
@@ -54,7 +57,7 @@ def build_predictor(model: Model, device: torch.device, options: PredictionOptio
         options: how; None asks as in training.
 
     Raises:
-        ValueError: the device does not compute in the precision, or the scales are wrong.
+        SeamsegError: the device does not compute in the precision, or the scales are wrong.
     """
     options = options or PredictionOptions()
     names = {field.name for field in fields(model.fusion)} & {field.name for field in fields(options)}

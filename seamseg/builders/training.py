@@ -13,10 +13,10 @@ from seamseg.builders.network import build_fusion, build_initialised_network
 from seamseg.config import Experiment, save_experiment
 from seamseg.config.training import PolySchedule, SGDSettings, StepSchedule
 from seamseg.data.formats.panoptic_dataset import PanopticDataset
-from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
 from seamseg.engine.record import TrainingRecorder
 from seamseg.engine.train import Intervals, OptimizationConfig, Trainer, steps_per_epoch
+from seamseg.errors import BrokenImageError, DataError
 from seamseg.networks import PanopticNet
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
@@ -49,7 +49,7 @@ def build_trainer(
         checkpoint: to go on from, or None to begin.
 
     Raises:
-        ValueError: a data set is missing or wrong, the two splits differ in their categories, or the checkpoint does
+        SeamsegError: a data set is missing or wrong, the two splits differ in their categories, or the checkpoint does
             not fit the settings.
     """
     train_split, val_split = _open_splits(experiment)
@@ -92,7 +92,7 @@ def _open_splits(experiment: Experiment) -> tuple[PanopticDataset, PanopticDatas
     val_split = open_split(data.root, data.val_split, data.val_limit, data.format)
     differences = train_split.categories.differences(val_split.categories, data.train_split, data.val_split)
     if differences:
-        raise ValueError(
+        raise DataError(
             f"the splits {data.train_split} and {data.val_split} of {data.root} differ in their categories: "
             f"{_first_of(differences)}"
         )
@@ -103,12 +103,12 @@ def _check_classes(categories: Categories, checkpoint: Checkpoint, experiment: E
     """Whether the classes of the data set are those that the weights of a checkpoint were trained for.
 
     Raises:
-        ValueError: they are not.
+        SeamsegError: they are not.
     """
     trained = Categories.from_list(checkpoint.categories)
     differences = categories.differences(trained, "the data set", "the run", compare_ids=False)
     if differences:
-        raise ValueError(
+        raise DataError(
             f"the data set {experiment.data.root} has other classes than the run to resume: {_first_of(differences)}. "
             "Resume with the data set that the run was started with, or start a new run in another --run-dir"
         )
@@ -122,11 +122,11 @@ def _check_images(position: TrainingProgress, loader: BatchLoader, experiment: E
     """Whether the data set has as many images as a run has already taken in the epoch to resume.
 
     Raises:
-        ValueError: it has fewer.
+        SeamsegError: it has fewer.
     """
     num_batches = loader.num_batches_in(position.epoch)
     if position.batch > num_batches:
-        raise ValueError(
+        raise DataError(
             f"the run to resume has taken {position.batch} batches of its epoch, but the data set "
             f"{experiment.data.root} makes only {num_batches}: give it all images that it was started with"
         )

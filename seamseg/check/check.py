@@ -19,9 +19,10 @@ from seamseg.data.formats.open import FORMATS, choose_format, open_data_set, spl
 from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.formats.split_names import choose_split
 from seamseg.data.formats.vistas import VistasVersion, find_layout
-from seamseg.data.images import TWELVE_BITS, BrokenImageError, has_twelve_bits
+from seamseg.data.images import TWELVE_BITS, has_twelve_bits
 from seamseg.data.input_folder import search_folder
 from seamseg.data.labels.vistas import class_table, read_labels
+from seamseg.errors import BrokenImageError, SeamsegError
 from seamseg.io.workers import ordered_map
 from seamseg.structures import VOID, Categories, PanopticSegmentation
 
@@ -37,7 +38,7 @@ def panoptic_files(root: Path, split: str, format_name: str) -> SplitFiles | Non
         format_name: of :data:`seamseg.data.formats.open.FORMATS`.
 
     Raises:
-        ValueError: the configuration of Vistas' labels is wrong.
+        SeamsegError: the configuration of Vistas' labels is wrong.
     """
     if format_name == "coco":
         json_file = annotation_files(root)[split]
@@ -107,7 +108,7 @@ class ReaderChecker:
         except BrokenImageError as error:
             findings.add("broken-image" if task.photograph.is_file() else "missing-image", str(error))
             return False
-        except ValueError as error:
+        except SeamsegError as error:
             findings.add("image-size", str(error))
             return False
         return True
@@ -117,7 +118,7 @@ class ReaderChecker:
             return self.source.read_annotation(task.index)
         except BrokenImageError as error:
             findings.add("broken-png" if task.png.is_file() else "missing-png", str(error))
-        except ValueError as error:
+        except SeamsegError as error:
             findings.add("unreadable-annotation", str(error))
         return None
 
@@ -159,7 +160,7 @@ def check_data_set(
 
     Raises:
         FileNotFoundError: the folder does not exist.
-        ValueError: it is no data set, or a split that is asked for is not there.
+        SeamsegError: it is no data set, or a split that is asked for is not there.
     """
     format_name = choose_format(root, format_name)
     names = split_names(root, format_name)
@@ -173,7 +174,7 @@ def check_data_set(
                 check.by_reading(split, format_name)
             else:
                 check.by_entries(files)
-        except (ValueError, OSError) as error:
+        except (SeamsegError, OSError) as error:
             report.findings.add("unreadable-split", f"{split}: {error}")
     check.finish()
     return report

@@ -18,9 +18,10 @@ from seamseg.data.formats.coco_entries import TRAINING, Fault, sound_segments
 from seamseg.data.formats.coco_writer import SegmentMeasures, distinct_values, measure_segments
 from seamseg.data.image_header import JPEG
 from seamseg.data.image_size import has_swapped_size, image_size, size_beside
-from seamseg.data.images import BrokenImageError, decode, read_bytes, size_text, uses_twelve_bits
+from seamseg.data.images import decode, read_bytes, size_text, uses_twelve_bits
 from seamseg.data.json_fields import short_text
 from seamseg.data.png import read_panoptic_png
+from seamseg.errors import BrokenImageError
 from seamseg.structures import VOID, PanopticSegmentation, Size
 
 MOST_SEGMENTS = 65_535

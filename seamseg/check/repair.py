@@ -9,6 +9,7 @@ from typing import Any
 from seamseg.check.report import CheckReport
 from seamseg.check.split import SplitEntries
 from seamseg.data.formats.coco_files import image_folders, png_folders
+from seamseg.errors import DataError, OutputError
 from seamseg.io.files import write_text
 
 
@@ -26,13 +27,13 @@ def write_repaired(report: CheckReport, out: Path) -> list[Path]:
         The JSON files.
 
     Raises:
-        ValueError: the folder has annotations already, or the data set is of another format.
+        SeamsegError: the folder has annotations already, or the data set is of another format.
     """
     if (out / "annotations").exists() or (out / "images").exists():
-        raise ValueError(f"{out} has annotations or images already; choose another folder for the repaired copy")
+        raise OutputError(f"{out} has annotations or images already; choose another folder for the repaired copy")
     for split in report.splits:
         if split.png_folder not in png_folders(split.files.json_file):
-            raise ValueError(f"{report.root} is {report.format_title}; only COCO panoptic data sets are repaired")
+            raise DataError(f"{report.root} is {report.format_title}; only COCO panoptic data sets are repaired")
     return [_write(split, report, out) for split in report.splits]
 
 

@@ -14,6 +14,7 @@ from seamseg.check.findings import Findings
 from seamseg.check.split import ImageTask, SplitEntries
 from seamseg.check.statistics import Statistics
 from seamseg.data.images import read_image
+from seamseg.errors import DataError
 from seamseg.structures import PanopticSegmentation
 from seamseg.visualization.annotation_sheet import AnnotatedPicture, annotation_sheet
 from seamseg.visualization.images import Picture
@@ -93,12 +94,12 @@ def draw_sheet(report: CheckReport, num_images: int = 12, width: int = 2000) -> 
         width: of the picture in pixels.
 
     Raises:
-        ValueError: no image can be drawn.
+        SeamsegError: no image can be drawn.
     """
     categories = report.statistics.categories
     chosen = [report.shown[index] for index in choose_images([one.classes for one in report.shown], num_images)]
     if categories is None or not chosen:
-        raise ValueError(f"{report.root} holds no image that can be drawn: see the errors")
+        raise DataError(f"{report.root} holds no image that can be drawn: see the errors")
     pictures = [
         AnnotatedPicture(f"{one.split}, {one.task.name}", _photograph(one), one.read(one.task)) for one in chosen
     ]

@@ -12,6 +12,7 @@ from seamseg.check.findings import Findings
 from seamseg.data.formats.class_table import ClassTable
 from seamseg.data.formats.coco_entries import AnnotationEntry, Fault, ImageEntry, annotation_entries, image_entries
 from seamseg.data.json_fields import field, file_field, image_id_field, load_object
+from seamseg.errors import DataError, SeamsegError
 from seamseg.structures import Categories, ImageId, Size
 
 TableReader = Callable[[list[Any], Path], ClassTable]
@@ -146,7 +147,7 @@ def read_entries(files: SplitFiles, findings: Findings) -> SplitEntries:
     """Reads a JSON file; faults of single entries go to the findings.
 
     Raises:
-        ValueError: it cannot be read at all, its categories are wrong, or it holds no annotations.
+        SeamsegError: it cannot be read at all, its categories are wrong, or it holds no annotations.
     """
     where = files.json_file.name
     content = load_object(files.json_file)
@@ -154,7 +155,7 @@ def read_entries(files: SplitFiles, findings: Findings) -> SplitEntries:
     annotations = field(content, "annotations", list, where)
     table = files.read_table(field(content, "categories", list, where), files.json_file)
     if not annotations:
-        raise ValueError(f"{where} holds no annotations")
+        raise DataError(f"{where} holds no annotations")
     entries = _Entries(where, findings)
     entries.take_images(images)
     entries.take_annotations(annotations)
@@ -182,14 +183,14 @@ def read_entries(files: SplitFiles, findings: Findings) -> SplitEntries:
 def _readable_id(entry: Any, key: str) -> ImageId | None:
     try:
         return image_id_field(entry, key, "")
-    except ValueError:
+    except SeamsegError:
         return None
 
 
 def _named_pngs(annotations: list[Any]) -> frozenset[str] | None:
     try:
         return frozenset(file_field(entry, "file_name", "") for entry in annotations)
-    except ValueError:
+    except SeamsegError:
         return None
 
 

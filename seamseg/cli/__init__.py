@@ -32,6 +32,7 @@ from seamseg.cli import (
 from seamseg.cli.output import INTERRUPTED, USER_ERROR
 from seamseg.data.formats.coco import DataWarning
 from seamseg.data.worker_faults import worker_fault
+from seamseg.errors import SeamsegError
 from seamseg.io.files import expand_home
 
 VERBS = (
@@ -87,23 +88,18 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit code: 0 done, 2 an error, 128 + the signal that ended it."""
-    if isinstance(
-        sys.stdout, io.TextIOWrapper
-    ):  # as standard error does: no name ends a command that has done its work
-        sys.stdout.reconfigure(errors="backslashreplace")
-    options = parse(arguments)
+    """Run a command and return its exit code: 0 done, 2 a mistake of the user, 128 + the signal that ended it.
+
+    A mistake of the user is a :class:`~seamseg.errors.SeamsegError` or an :class:`OSError`; it is printed as one
+    sentence, unless ``SEAMSEG_TRACEBACK=1`` asks for its traceback. Any other exception is a bug and is raised.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path that is not UTF-8 must not end a command
+    options = parse(arguments)
     try:
-        exit_code = _run(options)
-    except (ValueError, OSError, FloatingPointError) as error:
-        if os.environ.get("SEAMSEG_TRACEBACK") == "1":
-            raise
-        print(f"seamseg: {_sentence(error)}", file=sys.stderr)
-        return USER_ERROR
-    except RuntimeError as error:
-        sentence = worker_fault(error)
+        return _run(options)
+    except (SeamsegError, OSError, FloatingPointError, RuntimeError) as error:
+        sentence = worker_fault(error) if isinstance(error, RuntimeError) else _sentence(error)
         if sentence is None or os.environ.get("SEAMSEG_TRACEBACK") == "1":
             raise
         print(f"seamseg: {sentence}", file=sys.stderr)
@@ -111,7 +107,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("seamseg: interrupted", file=sys.stderr)
         return INTERRUPTED
-    return exit_code
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from seamseg.check.repair import write_repaired
 from seamseg.check.report import CheckReport, draw_sheet
 from seamseg.cli.output import plain_console
 from seamseg.data.formats.open import FORMATS
+from seamseg.errors import SettingsError
 from seamseg.io.files import expand_home, write_text
 from seamseg.io.progress import split_progress
 from seamseg.visualization.images import write_image
@@ -118,7 +119,7 @@ def add_parser(verbs: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     if options.examples < 1:
-        raise ValueError(f"--examples {options.examples} is too few; describe at least 1 fault of each kind")
+        raise SettingsError(f"--examples {options.examples} is too few; describe at least 1 fault of each kind")
     with split_progress("checking") as advance:
         report = check_data_set(
             options.data_set, options.split, options.format, options.workers, options.examples, advance

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from seamseg.cli.output import plain_console
 from seamseg.data.json_fields import field, load_object
+from seamseg.errors import DataError
 from seamseg.metrics.matching import ImageCounts
 from seamseg.metrics.resampling import Interval, draw_images, resampled_pq
 from seamseg.metrics.scores import percent
@@ -73,7 +74,7 @@ def read_scores(path: Path) -> StoredScores:
     """Scores from a file.
 
     Raises:
-        ValueError: it is no file of scores, or lacks what single images contribute.
+        SeamsegError: it is no file of scores, or lacks what single images contribute.
     """
     content = load_object(path)
     lines = field(content, "per_class", dict, f"{path} is no file of scores")
@@ -82,9 +83,9 @@ def read_scores(path: Path) -> StoredScores:
         per_class = {name: math.nan if line["pq"] is None else float(line["pq"]) for name, line in lines.items()}
         images = [ImageCounts.from_dict(entry) for entry in entries]
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no file of scores: {error!r}") from error
+        raise DataError(f"{path} is no file of scores: {error!r}") from error
     if any(((image.classes < 0) | (image.classes >= len(per_class))).any() for image in images):
-        raise ValueError(f"{path} contradicts itself: an image has a class that is not among its {len(per_class)}")
+        raise DataError(f"{path} contradicts itself: an image has a class that is not among its {len(per_class)}")
     return StoredScores(per_class, {image.image_id: image for image in images})
 
 
@@ -92,17 +93,17 @@ def check_comparable(first: StoredScores, second: StoredScores, *paths: Path) ->
     """Whether two results are of the same classes and images.
 
     Raises:
-        ValueError: they are not, or there are no images.
+        SeamsegError: they are not, or there are no images.
     """
     if list(first.per_class) != list(second.per_class):
-        raise ValueError(f"{paths[0]} and {paths[1]} are scores of different classes")
+        raise DataError(f"{paths[0]} and {paths[1]} are scores of different classes")
     different = len(first.images.keys() ^ second.images.keys())
     if different:
-        raise ValueError(
+        raise DataError(
             f"{paths[0]} and {paths[1]} are scores of different images: {different} are in one of them alone"
         )
     if not first.images:
-        raise ValueError(f"{paths[0]} and {paths[1]} hold no images")
+        raise DataError(f"{paths[0]} and {paths[1]} hold no images")
 
 
 def _verdict(difference: Interval) -> str:

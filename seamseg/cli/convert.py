@@ -19,6 +19,7 @@ from seamseg.convert.panoptic_target import PanopticTarget
 from seamseg.data.formats.open import FORMATS, choose_format, open_data_set, split_names
 from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.formats.split_names import choose_split
+from seamseg.errors import DataError
 from seamseg.io.progress import progress_bar
 from seamseg.io.yaml_files import read_yaml
 
@@ -116,7 +117,7 @@ def _detection(options: argparse.Namespace) -> list[Job[Any]]:
 def _number_table(path: Path) -> dict[int, int]:
     table = read_yaml(path)
     if not isinstance(table, dict) or not all(type(part) is int for row in table.items() for part in row):
-        raise ValueError(f"{path} has to hold lines of two numbers, `value: category id`")
+        raise DataError(f"{path} has to hold lines of two numbers, `value: category id`")
     return table
 
 

@@ -15,9 +15,9 @@ from seamseg.cli.output import UNREADABLE, counted
 from seamseg.cli.score_tables import HELP, print_scores, write_analysis
 from seamseg.data.formats.class_table import kind_notes
 from seamseg.data.formats.open import FORMATS
-from seamseg.data.images import BrokenImageError
 from seamseg.engine.evaluate import evaluate, left_out
 from seamseg.engine.gallery import SampleGallery, WorstGallery
+from seamseg.errors import BrokenImageError, DataError
 from seamseg.io.files import write_text
 from seamseg.io.progress import progress_bar
 from seamseg.metrics.analysis import NUM_WORST
@@ -99,7 +99,7 @@ def matched_fusion(model: Model, found: Categories, data: str) -> tuple[Fusion, 
         The fusion that gives classes of the data set, and sentences on what differs.
 
     Raises:
-        ValueError: One of them has a class that the other lacks.
+        SeamsegError: One of them has a class that the other lacks.
     """
     known = model.categories
     differing = [
@@ -111,7 +111,7 @@ def matched_fusion(model: Model, found: Categories, data: str) -> tuple[Fusion, 
         if names
     ]
     if differing:
-        raise ValueError(f"the model knows other classes than the data set {data}; {'; '.join(differing)}")
+        raise DataError(f"the model knows other classes than the data set {data}; {'; '.join(differing)}")
     numbers = tuple(found.names.index(name) for name in known.names)
     if numbers == tuple(range(len(known))) and known.num_stuff == found.num_stuff:
         return model.fusion, []

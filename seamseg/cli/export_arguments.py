@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 
 from seamseg import __version__
 from seamseg.builders import Model, load_model
+from seamseg.errors import OutputError
 from seamseg.export import numpy_fusion
 from seamseg.export.fixed_network import FixedSizeNet
 from seamseg.export.graph_files import trace
@@ -49,14 +50,14 @@ def prepared(options: argparse.Namespace) -> tuple[ExportedProgram, Description]
     """The model of the options as a graph, and what goes with it.
 
     Raises:
-        ValueError: there is no such model, or OUT is there already or in no folder.
+        SeamsegError: there is no such model, or OUT is there already or in no folder.
     """
     if options.out.is_dir():
-        raise ValueError(f"{options.out} is a folder: name the file to write")
+        raise OutputError(f"{options.out} is a folder: name the file to write")
     if options.out.exists() and not options.overwrite:
-        raise ValueError(f"{options.out} exists: replace it by --overwrite, or name another file")
+        raise OutputError(f"{options.out} exists: replace it by --overwrite, or name another file")
     if not options.out.parent.is_dir():
-        raise ValueError(f"the folder {options.out.parent} does not exist: make it first, or name another file")
+        raise OutputError(f"the folder {options.out.parent} does not exist: make it first, or name another file")
     model = load_model(options.model, torch.device("cpu"))
     size = options.size or default_size(model.transform.shortest_side, model.transform.longest_side)
     program = trace(FixedSizeNet(model.network, model.transform.normalize, size))

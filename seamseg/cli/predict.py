@@ -14,6 +14,7 @@ from seamseg import __version__
 from seamseg.builders import PredictionOptions, build_predictor, load_model
 from seamseg.cli.output import UNREADABLE, counted
 from seamseg.data.images import TWELVE_BITS
+from seamseg.errors import SettingsError
 from seamseg.predict import Predictor
 from seamseg.predict.folder_run import FolderOutcome, predict_photographs
 from seamseg.predict.images import find_photographs, image_folder
@@ -160,7 +161,7 @@ def results_folder(
 def film(job: PredictionJob, video: Video, process: Process, out: Path) -> int:
     """Segments a film."""
     if process.world_size > 1:
-        raise ValueError("a film is segmented by one process; leave out torchrun")
+        raise SettingsError("a film is segmented by one process; leave out torchrun")
     outcome = predict_video(job, video)
     print(f"{counted(outcome.num_frames, 'frame')} segmented{kept(outcome.num_kept)}: {out}")
     if outcome.num_frames >= _NEARLY_ALL * video.num_frames:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seamseg.cli.output import UNREADABLE, counted
+from seamseg.errors import SettingsError
 from seamseg.io.progress import split_progress
 from seamseg.report import open_material, write_report
 from seamseg.report.write import LONGEST_SIDE
@@ -50,7 +51,7 @@ def add_parser(verbs: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     if options.gt_dir is not None and options.gt is None:
-        raise ValueError("--gt-dir names the PNGs of an annotation; name its JSON file by --gt")
+        raise SettingsError("--gt-dir names the PNGs of an annotation; name its JSON file by --gt")
     material = open_material(
         options.predictions, options.images, options.gt, options.pred_dir, options.gt_dir, options.title
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seamseg.errors import OutputError
 from seamseg.io.progress import progress_bar
 from seamseg.submit.benchmark import CITYSCAPES, COCO, VISTAS, Benchmark
 from seamseg.submit.formats import FormatName, Packer
@@ -150,6 +151,6 @@ def _tell(sentence: str) -> None:
 
 def _check_out(out: Path, overwrite: bool) -> None:
     if out.suffix.lower() != ".zip":
-        raise ValueError(f"{out} is no name of an archive: it has to end with .zip")
+        raise OutputError(f"{out} is no name of an archive: it has to end with .zip")
     if out.exists() and not overwrite:
-        raise ValueError(f"{out} is there already; choose another name, or replace it with --overwrite")
+        raise OutputError(f"{out} is there already; choose another name, or replace it with --overwrite")

@@ -19,6 +19,7 @@ from seamseg.config import (
     save_experiment,
     settings_file,
 )
+from seamseg.errors import OutputError, SettingsError
 from seamseg.export.model_file import SETTINGS_FILE
 from seamseg.io.files import is_part, remove_parts
 from seamseg.io.progress import progress_bar
@@ -63,7 +64,7 @@ def open_run(folder: Path, experiment: Experiment, resume: Resume, process: Proc
         process: this rank.
 
     Raises:
-        ValueError: the folder is used and resuming was not asked for, there is nothing to resume, the run in it was
+        SeamsegError: the folder is used and resuming was not asked for, there is nothing to resume, the run in it was
             started with other settings, or it has begun more epochs than it may have.
     """
     path = from_first(process, lambda: find_state(folder, resume))
@@ -72,10 +73,10 @@ def open_run(folder: Path, experiment: Experiment, resume: Resume, process: Proc
     checkpoint = load_checkpoint(path)
     wrong = [key for key in changed_settings(checkpoint, experiment) if key not in MAY_DIFFER]
     if wrong:
-        raise ValueError(f"{folder} was started with other values of {', '.join(wrong)}; give it the same ones")
+        raise SettingsError(f"{folder} was started with other values of {', '.join(wrong)}; give it the same ones")
     begun = checkpoint.position.epoch + checkpoint.position.within_epoch
     if experiment.training.epochs < begun:
-        raise ValueError(
+        raise SettingsError(
             f"training.epochs={experiment.training.epochs}, but {folder} has begun epoch {begun}; set more"
         )
     return checkpoint
@@ -90,15 +91,15 @@ def find_state(folder: Path, resume: Resume) -> Path | None:
     """The latest whole checkpoint, or None to begin."""
     used = folder.is_dir() and any(not is_part(path) for path in folder.iterdir())
     if used and resume == "no":
-        raise ValueError(f"{folder} is not empty: go on with its run by --resume, or name another --run-dir")
+        raise OutputError(f"{folder} is not empty: go on with its run by --resume, or name another --run-dir")
     if checkpoint_paths(folder):
         return newest_checkpoint(folder)[0]
     if (folder / SETTINGS_FILE).exists() and resume != "no":
         return None  # it ended before its first checkpoint: it begins again
     if resume == "yes":
-        raise ValueError(f"there is no run in {folder} to go on with; begin one without --resume")
+        raise OutputError(f"there is no run in {folder} to go on with; begin one without --resume")
     if used:
-        raise ValueError(f"{folder} is not empty and holds no run; name another --run-dir")
+        raise OutputError(f"{folder} is not empty and holds no run; name another --run-dir")
     return None
 
 

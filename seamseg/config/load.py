@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from seamseg.config.experiment import Experiment
 from seamseg.config.training import PolySchedule, SGDSettings
+from seamseg.errors import SettingsError
 from seamseg.io.yaml_files import load_yaml
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -35,14 +36,14 @@ def settings_file(given: str) -> Path:
         given: the path of a file, or the name of a recipe, such as ``vistas_r50``; a file of that name comes first.
 
     Raises:
-        ValueError: it is neither.
+        SeamsegError: it is neither.
     """
     path, known = Path(os.path.expanduser(given)), known_recipes()
     if path.is_file() or given not in known:
         if not path.exists() and path.name == given and not path.suffix:
             nearest = difflib.get_close_matches(given, known, n=1)
             hint = f"did you mean {nearest[0]}?" if nearest else f"recipes are {', '.join(known)}"
-            raise ValueError(f"there is neither a recipe nor a file {given}; {hint}")
+            raise SettingsError(f"there is neither a recipe nor a file {given}; {hint}")
         return path
     return known[given]
 
@@ -60,13 +61,13 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         overrides: such as ``optimizer.lr=0.02``; the value is read as YAML.
 
     Raises:
-        ValueError: the file is missing or is no YAML mapping, a key is given twice or unknown (the nearest one is
+        SeamsegError: the file is missing or is no YAML mapping, a key is given twice or unknown (the nearest one is
             named), or a value is refused.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read the settings {path}: {_reason(error)}") from error
+        raise SettingsError(f"cannot read the settings {path}: {_reason(error)}") from error
     return parse_experiment(text, source=str(path), overrides=overrides)
 
 
@@ -76,14 +77,14 @@ def parse_experiment(text: str, source: str, overrides: Sequence[str] = ()) -> E
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):
-        raise ValueError(f"{source} must hold settings by name, such as `optimizer: {{lr: 0.02}}`, not {tree!r}")
+        raise SettingsError(f"{source} must hold settings by name, such as `optimizer: {{lr: 0.02}}`, not {tree!r}")
     # Choices first: what belongs to the choice may stand before or behind it.
     for override in sorted(overrides, key=lambda override: override.partition("=")[0] not in ALTERNATIVES):
         _apply(tree, override)
     try:
         return Experiment.model_validate(tree)
     except ValidationError as error:
-        raise ValueError(f"{source}: " + "; ".join(_sentence(entry) for entry in error.errors())) from error
+        raise SettingsError(f"{source}: " + "; ".join(_sentence(entry) for entry in error.errors())) from error
 
 
 def save_experiment(experiment: Experiment) -> str:
@@ -117,13 +118,13 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _apply(tree: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise ValueError(f"{override!r} is not of the form key=value, such as optimizer.lr=0.02")
+        raise SettingsError(f"{override!r} is not of the form key=value, such as optimizer.lr=0.02")
     parsed = load_yaml(value, f"the value of {override!r}")
     *groups, name = key.split(".")
     for group in groups:
         inner = tree.setdefault(group, {})
         if not isinstance(inner, dict):
-            raise ValueError(f"{override!r}: {group!r} is a single setting, it has no {name!r}")
+            raise SettingsError(f"{override!r}: {group!r} is a single setting, it has no {name!r}")
         tree = inner
     if key in ALTERNATIVES and tree.get("name", ALTERNATIVES[key]) != parsed:
         # The other settings belong to the schedule or optimiser that is being left.

@@ -19,6 +19,7 @@ from seamseg.data.input_folder import left_out_sentence, search_folder, subfolde
 from seamseg.data.json_fields import field, file_field, flag_field, load_object
 from seamseg.data.labels.cityscapes import CITYSCAPES, LARGEST_LABEL
 from seamseg.data.png import MAX_SEGMENT_ID, read_label_map, read_panoptic_png
+from seamseg.errors import DataError
 from seamseg.io.journal import ItemOutput
 from seamseg.structures import VOID, PanopticSegmentation
 
@@ -63,7 +64,7 @@ def cityscapes_jobs(
 
     Raises:
         FileNotFoundError: the source, or a split that is asked for, does not exist.
-        ValueError: there is no map, or one without a photograph.
+        SeamsegError: there is no map, or one without a photograph.
     """
     folder = source / LABEL_FOLDER
     if not folder.is_dir():
@@ -72,7 +73,7 @@ def cityscapes_jobs(
     jobs = [_job(source, split, PanopticTarget(out, split, placement)) for split in splits or found]
     jobs = [job for job in jobs if job.items or splits]
     if not jobs:
-        raise ValueError(f"{folder} holds no maps: expected SPLIT/CITY/*{LABEL_ENDING} in it")
+        raise DataError(f"{folder} holds no maps: expected SPLIT/CITY/*{LABEL_ENDING} in it")
     return jobs
 
 
@@ -105,13 +106,13 @@ def convert_frame(target: PanopticTarget, frame: Frame) -> ItemOutput:
     """Writes one frame.
 
     Raises:
-        ValueError: a file is missing or broken, sizes differ, or the map holds a label that Cityscapes does not have.
+        SeamsegError: a file is missing or broken, sizes differ, or the map holds a label that Cityscapes does not have.
     """
     values = read_label_map(frame.labels)
     try:
         segmentation, png_ids = segments_of_instance_ids(values)
     except ValueError as error:
-        raise ValueError(f"{frame.labels}: {error}") from error
+        raise DataError(f"{frame.labels}: {error}") from error
     image_file = f"{frame.name}{IMAGE_ENDING}"
     return target.write(
         frame.image_id, frame.photograph, image_file, frame.labels, segmentation, CITYSCAPES, png_ids=png_ids
@@ -128,12 +129,12 @@ def segments_of_instance_ids(values: NDArray[np.int32]) -> tuple[PanopticSegment
         The segmentation, and the ids of its segments 1 … K.
 
     Raises:
-        ValueError: a value stands for no label.
+        SeamsegError: a value stands for no label.
     """
     labels = np.where(values < _INSTANCES_PER_LABEL, values, values // _INSTANCES_PER_LABEL)
     if labels.max() > LARGEST_LABEL or labels.min() < 0:
         wrong = values[(labels > LARGEST_LABEL) | (labels < 0)][0]
-        raise ValueError(f"the value {wrong} is no instance id of Cityscapes, whose labels are 0 … {LARGEST_LABEL}")
+        raise DataError(f"the value {wrong} is no instance id of Cityscapes, whose labels are 0 … {LARGEST_LABEL}")
     class_of = CITYSCAPES.class_of_original_id
     is_class = np.array([label in class_of for label in range(LARGEST_LABEL + 1)])
     is_thing = np.array([class_of.get(label, -1) >= CITYSCAPES.num_stuff for label in range(LARGEST_LABEL + 1)])
@@ -181,11 +182,11 @@ def cityscapes_panoptic_jobs(
 
     Raises:
         FileNotFoundError: a split that is asked for does not exist.
-        ValueError: there is none, or a JSON file is wrong.
+        SeamsegError: there is none, or a JSON file is wrong.
     """
     files = annotation_files(source)
     if not files:
-        raise ValueError(f"{source / LABEL_FOLDER} holds no {_PREFIX}SPLIT.json")
+        raise DataError(f"{source / LABEL_FOLDER} holds no {_PREFIX}SPLIT.json")
     jobs = []
     for split in splits or files:
         if split not in files:
@@ -232,7 +233,7 @@ def _frame(source: Path, path: Path, position: int, entry: Any, split: str) -> A
     for segment in field(entry, "segments_info", list, where):
         number, category = (field(segment, key, int, where) for key in ("id", "category_id"))
         if not 1 <= number <= MAX_SEGMENT_ID:
-            raise ValueError(f"{where}: the id {number} of a segment does not lie in 1 … {MAX_SEGMENT_ID}")
+            raise DataError(f"{where}: the id {number} of a segment does not lie in 1 … {MAX_SEGMENT_ID}")
         segments.append((number, label_of.get(category, 0), flag_field(segment, "iscrowd", where)))
     file_name = f"{name}{IMAGE_ENDING}"
     candidates = [
@@ -255,12 +256,12 @@ def convert_annotated_frame(target: PanopticTarget, frame: AnnotatedFrame) -> It
     """Writes one frame; its areas and boxes are measured anew.
 
     Raises:
-        ValueError: a file is missing or broken, sizes differ, or the PNG holds ids without an entry.
+        SeamsegError: a file is missing or broken, sizes differ, or the PNG holds ids without an entry.
     """
     ids = read_panoptic_png(frame.png)
     undescribed = set(distinct_values(ids)[0].tolist()) - {0} - {number for number, _, _ in frame.segments}
     if undescribed:
-        raise ValueError(f"{frame.png} holds the segment id {min(undescribed)}, which its JSON file does not describe")
+        raise DataError(f"{frame.png} holds the segment id {min(undescribed)}, which its JSON file does not describe")
     void = [number for number, label, _ in frame.segments if label == 0]
     numbered, present = number_segments(np.where(np.isin(ids, void), 0, ids))
     class_of = {number: CITYSCAPES.class_of_original_id[label] for number, label, _ in frame.segments if label}

@@ -27,6 +27,7 @@ from seamseg.data.formats.coco_writer import distinct_values
 from seamseg.data.images import check_size, size_text
 from seamseg.data.json_fields import flag_field
 from seamseg.data.png import UNLABELED, color_text, read_label_map
+from seamseg.errors import DataError, SeamsegError
 from seamseg.io.journal import ItemOutput
 from seamseg.structures import VOID, Categories, PanopticSegmentation, Size
 
@@ -67,8 +68,8 @@ class _Conversion:
         try:
             objects, num_replaced = replace_outlines(json.loads(image.objects), image.size, self.without_outline)
             segmentation, num_hidden = segments_of_objects(objects, image.size, self.categories, stuff)
-        except ValueError as error:
-            raise ValueError(f"{self.annotations}: {error}") from error
+        except SeamsegError as error:
+            raise DataError(f"{self.annotations}: {error}") from error
         annotation = image.stuff_map or Path(image.image_file)
         written = self.target.write(
             image.image_id,
@@ -87,7 +88,7 @@ def detection_job(source: DetectionSource, target: PanopticTarget) -> Job[Detect
     """The job of one split.
 
     Raises:
-        ValueError: a JSON file is wrong.
+        SeamsegError: a JSON file is wrong.
     """
     categories = detection_categories(source.annotations, source.categories)
     without_outline = source.without_outline
@@ -97,7 +98,7 @@ def detection_job(source: DetectionSource, target: PanopticTarget) -> Job[Detect
     }
     unknown = set(stuff_values.values()) - {0} - set(categories.class_of_original_id)
     if unknown:
-        raise ValueError(f"the values of the stuff maps stand for category {min(unknown)}, which does not exist")
+        raise DataError(f"the values of the stuff maps stand for category {min(unknown)}, which does not exist")
     return Job(
         title=target.split,
         description="from objects and stuff",
@@ -121,7 +122,7 @@ def _stuff_classes(image: DetectionImage, categories: Categories, values_to_ids:
     for value in values.tolist():
         if value not in values_to_ids and value not in (UNLABELED, 0, 255):
             shown = value if value < 2**16 else f"{value} (the color {color_text(value)})"
-            raise ValueError(f"{image.stuff_map} holds the value {shown}, which is no category and not void (0, 255)")
+            raise DataError(f"{image.stuff_map} holds the value {shown}, which is no category and not void (0, 255)")
         number = categories.class_of_original_id.get(values_to_ids.get(value, 0), VOID)
         classes.append(number if number < categories.num_stuff else VOID)
     return np.array(classes, np.int64)[positions]
@@ -145,7 +146,7 @@ def segments_of_objects(
         The segmentation, and how many objects keep no pixel.
 
     Raises:
-        ValueError: an annotation is wrong.
+        SeamsegError: an annotation is wrong.
     """
     masks = [_Mask.read(entry, size, categories) for entry in objects]
     things = [mask for mask in masks if mask.number >= categories.num_stuff]
@@ -179,7 +180,7 @@ class _Mask:
         where = annotation_text(entry)
         number = categories.class_of_original_id.get(entry["category_id"])
         if number is None:
-            raise ValueError(f"{where}: its category_id {entry['category_id']} is not among the categories")
+            raise DataError(f"{where}: its category_id {entry['category_id']} is not among the categories")
         counts = read_outline(entry["segmentation"], size, where)
         crowd = "iscrowd" in entry and flag_field(entry, "iscrowd", where)
         return cls(number, crowd, int(run_lengths.area(counts)), counts)

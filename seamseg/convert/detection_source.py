@@ -16,6 +16,7 @@ from seamseg.data.formats.class_table import coco_classes
 from seamseg.data.images import size_text
 from seamseg.data.input_folder import existing_suffix, unique_stems
 from seamseg.data.json_fields import field, file_field, image_id_field, load_object, short_text
+from seamseg.errors import DataError, SeamsegError
 from seamseg.structures import Categories, ImageId, Size
 
 WithoutOutline = Literal["error", "skip", "box"]
@@ -36,12 +37,12 @@ def read_outline(shape: Any, size: Size, where: str) -> dict[str, Any]:
         where: of the annotation, for errors.
 
     Raises:
-        ValueError: it is none of the three forms, does not cover the image, or leads out of it.
+        SeamsegError: it is none of the three forms, does not cover the image, or leads out of it.
     """
     try:
         return dict(_polygons(shape, size) if isinstance(shape, list) else _runs(shape, size))
     except (TypeError, ValueError, OverflowError) as error:  # the last ones come from pycocotools
-        raise ValueError(f"{where}: its segmentation is wrong ({error}); {WITHOUT_OUTLINE_HINT}") from error
+        raise DataError(f"{where}: its segmentation is wrong ({error}); {WITHOUT_OUTLINE_HINT}") from error
 
 
 def replace_outlines(
@@ -55,7 +56,7 @@ def replace_outlines(
         instead: What becomes of the others; "error" leaves them to :func:`read_outline`.
 
     Raises:
-        ValueError: ``instead`` is "box", and an annotation has no box either.
+        SeamsegError: ``instead`` is "box", and an annotation has no box either.
     """
     if instead == "error":
         return objects, 0
@@ -63,7 +64,7 @@ def replace_outlines(
     for entry in objects:
         try:
             read_outline(entry.get("segmentation"), size, "")
-        except ValueError:
+        except SeamsegError:
             num_replaced += 1
             if instead == "skip":
                 continue
@@ -79,55 +80,55 @@ def annotation_text(entry: dict[str, Any]) -> str:
 
 def _polygons(shape: list[Any], size: Size) -> Any:
     if not shape:
-        raise ValueError("it is empty")
+        raise DataError("it is empty")
     if all(isinstance(part, int | float) for part in shape):
-        raise ValueError(f"it is a flat list of {len(shape)} numbers, expected a list of polygons: [[x, y, x, y, …]]")
+        raise DataError(f"it is a flat list of {len(shape)} numbers, expected a list of polygons: [[x, y, x, y, …]]")
     for part in shape:
         if not isinstance(part, list):
-            raise ValueError(f"a polygon is {short_text(part)}, expected a list of numbers")
+            raise DataError(f"a polygon is {short_text(part)}, expected a list of numbers")
     polygons = [_checked_polygon(part, size) for part in shape if len(part) >= 6]
     if not polygons:
-        raise ValueError("none of its polygons has three corners")
+        raise DataError("none of its polygons has three corners")
     return run_lengths.merge(run_lengths.frPyObjects(polygons, *size))
 
 
 def _runs(shape: Any, size: Size) -> Any:
     if shape is None:
-        raise ValueError("it is null")
+        raise DataError("it is null")
     if not isinstance(shape, dict) or "size" not in shape or "counts" not in shape:
-        raise ValueError(f"it is {short_text(shape)}, expected polygons, or run lengths with 'size' and 'counts'")
+        raise DataError(f"it is {short_text(shape)}, expected polygons, or run lengths with 'size' and 'counts'")
     stated, counts = shape["size"], shape["counts"]
     if not isinstance(stated, list) or [type(side) for side in stated] != [int, int]:
-        raise ValueError(f"its 'size' is {short_text(stated)}, expected height and width")
+        raise DataError(f"its 'size' is {short_text(stated)}, expected height and width")
     if tuple(stated) != tuple(size):
-        raise ValueError(f"it is {size_text(tuple(stated))}, its image {size_text(size)} (height×width)")
+        raise DataError(f"it is {size_text(tuple(stated))}, its image {size_text(size)} (height×width)")
     if not isinstance(counts, str) and not (isinstance(counts, list) and all(type(run) is int for run in counts)):
-        raise ValueError(f"its 'counts' are {short_text(counts)}, expected a text or a list of whole numbers")
+        raise DataError(f"its 'counts' are {short_text(counts)}, expected a text or a list of whole numbers")
     runs = counts if isinstance(counts, list) else uncompressed(counts)
     if sum(runs) != size[0] * size[1] or min(runs) < 0:
-        raise ValueError(f"its runs do not cover {size_text(size)} pixels")
+        raise DataError(f"its runs do not cover {size_text(size)} pixels")
     return run_lengths.frPyObjects({"size": list(size), "counts": runs}, *size)
 
 
 def _box_polygon(box: Any, size: Size, where: str) -> list[float]:
     if not isinstance(box, list) or len(box) != 4 or not all(_is_finite(side) for side in box) or min(box[2:]) <= 0:
-        raise ValueError(
+        raise DataError(
             f"{where} has no usable outline, and its 'bbox' is {short_text(box)}, expected x, y, width, height"
         )
     x, y, width, height = box
     try:
         return _checked_polygon([x, y, x + width, y, x + width, y + height, x, y + height], size)
-    except ValueError as error:
-        raise ValueError(f"{where}: its 'bbox' is wrong ({error})") from error
+    except SeamsegError as error:
+        raise DataError(f"{where}: its 'bbox' is wrong ({error})") from error
 
 
 def _checked_polygon(points: list[Any], size: Size) -> list[float]:
     """Some annotators draw a little beyond the edge; nobody draws a whole image beyond it."""
     reach = 2 * max(size)
     if len(points) % 2:
-        raise ValueError("a polygon has an odd number of coordinates")
+        raise DataError("a polygon has an odd number of coordinates")
     if not all(_is_finite(point) and abs(point) <= reach for point in points):
-        raise ValueError(f"a corner of a polygon is no number or lies far outside of {size_text(size)} pixels")
+        raise DataError(f"a corner of a polygon is no number or lies far outside of {size_text(size)} pixels")
     return points
 
 
@@ -139,14 +140,14 @@ def uncompressed(text: str) -> list[int]:
     """The runs behind COCO's short form: digits of five bits, lowest first, and differences from the third run on.
 
     Raises:
-        ValueError: a character does not belong there, or the last number has no end.
+        SeamsegError: a character does not belong there, or the last number has no end.
     """
     runs: list[int] = []
     number = shift = 0
     for character in text:
         digit = ord(character) - 48
         if not 0 <= digit < 64 or shift > 50:
-            raise ValueError(f"{character!r} is out of place in its run lengths")
+            raise DataError(f"{character!r} is out of place in its run lengths")
         number |= (digit & 0x1F) << shift
         shift += 5
         if digit & 0x20:  # goes on
@@ -155,7 +156,7 @@ def uncompressed(text: str) -> list[int]:
         runs.append(number + (runs[-2] if len(runs) > 2 else 0))
         number = shift = 0
     if shift or not runs:
-        raise ValueError("its run lengths end too early")
+        raise DataError("its run lengths end too early")
     return runs
 
 
@@ -202,7 +203,7 @@ def read_detection(
         without_outlines: Whether annotations may lack the key ``segmentation``.
 
     Raises:
-        ValueError: the file is not of that form, or contradicts itself.
+        SeamsegError: the file is not of that form, or contradicts itself.
     """
     content = load_object(path)
     objects = _objects_by_image(content, path, without_outlines)
@@ -216,7 +217,7 @@ def read_detection(
         own = json.dumps(objects.pop(image_id, [])).encode()
         found.append(DetectionImage(image_id, name, size, images / name, f"{stem}.png", stuff_map, own))
     if objects:
-        raise ValueError(
+        raise DataError(
             f"{path}: annotations speak of the image {short_text(next(iter(objects)))}, which is not among the images"
         )
     return found
@@ -228,7 +229,7 @@ def _objects_by_image(content: dict[str, Any], path: Path, without_outlines: boo
         where = f"{path}, annotation {position}"
         field(entry, "category_id", int, where)
         if "segmentation" not in entry and not without_outlines:
-            raise ValueError(
+            raise DataError(
                 f"{where}: the key 'segmentation' is missing; boxes alone do not say who owns a pixel "
                 f"({WITHOUT_OUTLINE_HINT})"
             )
@@ -245,7 +246,7 @@ def _image_entries(content: dict[str, Any], path: Path) -> dict[ImageId, tuple[s
         where = f"{path}, image {image_id}"
         name = file_field(entry, "file_name", where)
         if image_id in found or name in names:
-            raise ValueError(f"{where}: its id or its file {name} is that of another image")
+            raise DataError(f"{where}: its id or its file {name} is that of another image")
         names.add(name)
         found[image_id] = name, (field(entry, "height", int, where), field(entry, "width", int, where))
     return found
@@ -257,7 +258,7 @@ def _check_stuff_maps(names: list[str], path: Path) -> None:
     for name in names:
         other = known.setdefault(Path(name).with_suffix(""), name)
         if other != name:
-            raise ValueError(
+            raise DataError(
                 f"{path}: {other} and {name} have the same name but for their suffix, so their maps of stuff would be "
                 "the same file; rename one of them"
             )
@@ -272,12 +273,12 @@ def detection_categories(path: Path, table: Path | None) -> Categories:
             under ``categories``; None for none.
 
     Raises:
-        ValueError: neither says which categories are things, or there is no thing or no stuff class.
+        SeamsegError: neither says which categories are things, or there is no thing or no stuff class.
     """
     where = path if table is None else table
     entries = _category_entries(where)
     if table is None and not all(isinstance(entry, dict) and "isthing" in entry for entry in entries):
-        raise ValueError(
+        raise DataError(
             f"the categories of {path} do not say which are things (isthing); give a JSON list of all things and stuff "
             "with --categories"
         )
@@ -288,8 +289,8 @@ def _category_entries(path: Path) -> list[Any]:
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
+        raise DataError(f"{path} is not valid JSON: {error}") from error
     entries = content.get("categories") if isinstance(content, dict) else content
     if not isinstance(entries, list):
-        raise ValueError(f"{path} holds no list of categories")
+        raise DataError(f"{path} holds no list of categories")
     return entries

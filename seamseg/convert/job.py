@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from seamseg.data.json_fields import check_file_names, write_json_lists
+from seamseg.errors import DataError, OutputError, SeamsegError
 from seamseg.io.files import atomic_write
 from seamseg.io.journal import Item, ItemOutput, Journal
 from seamseg.io.workers import ordered_map
@@ -105,12 +106,12 @@ def run_job(
         on_failure: is told why an item cannot be converted.
 
     Raises:
-        ValueError: a name is one that no reader takes, the result is there and of another conversion, another process
+        SeamsegError: a name is one that no reader takes, the result is there and of another conversion, another process
             is at work on it, or items failed; then the others are kept, and there is no result.
         OSError: a file cannot be written.
     """
     if not job.items:
-        raise ValueError(f"{job.title}: there are no images to convert to {job.result}")
+        raise DataError(f"{job.title}: there are no images to convert to {job.result}")
     _check_names(job)
     if not overwrite and job.result.exists():
         _check_same(job)
@@ -138,7 +139,7 @@ def _check_names(job: Job[Any]) -> None:
         other = known.setdefault(item.name, item)
         if other is not item:
             sources = f"{other.sources[-1]} and {item.sources[-1]}"
-            raise ValueError(f"{job.title}: {sources} would both become {item.name}; rename or remove one of them")
+            raise DataError(f"{job.title}: {sources} would both become {item.name}; rename or remove one of them")
 
 
 def _check_same(job: Job[Any]) -> None:
@@ -147,7 +148,7 @@ def _check_same(job: Job[Any]) -> None:
     with job.result.open(encoding="utf-8", errors="replace") as file:
         found = file.read(len(beginning))
     if found != beginning:
-        raise ValueError(
+        raise OutputError(
             f"{job.result} is there already, and not from this conversion (its files, options or classes are others); "
             "choose another folder, remove the file, or convert with --overwrite"
         )
@@ -177,14 +178,14 @@ def _convert(
         if len(failures) == MOST_FAILURES:
             break
     if failures:
-        raise ValueError(_failed(failures))
+        raise DataError(_failed(failures))
 
 
 def _attempt(convert: Callable[[ItemT], ItemOutput], item: ItemT) -> ItemOutput | str:
     """Failures as sentences: raised, the first would end the others' work."""
     try:
         return convert(item)
-    except (ValueError, OSError) as error:
+    except (SeamsegError, OSError) as error:
         return str(error)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seamseg.errors import SeamsegError, SettingsError
 from seamseg.io.yaml_files import read_yaml
 from seamseg.structures.categories import VOID, Categories, Category, palette_color
 
@@ -66,7 +67,7 @@ def read_mask_classes(path: Path) -> MaskClasses:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: it is not of that form, a class or a number is given twice, or there is no stuff or no thing class.
+        SeamsegError: the file is malformed, a class or a number is given twice, or there is no stuff or no thing class.
     """
     content = _load(path)
     categories: list[Category] = []
@@ -74,7 +75,7 @@ def read_mask_classes(path: Path) -> MaskClasses:
     for key in ("stuff", "things"):
         named = content.get(key)
         if not isinstance(named, dict) or not named:
-            raise ValueError(f"{path} names no {key}: it needs at least one class under `{key}:`, {_EXAMPLE}")
+            raise SettingsError(f"{path} names no {key}: it needs at least one class under `{key}:`, {_EXAMPLE}")
         for name, entry in named.items():
             where = f"{path}, {name}"
             pixels, color = _entry(entry, len(categories), where)
@@ -85,8 +86,8 @@ def read_mask_classes(path: Path) -> MaskClasses:
     distance = _distance(content.get("color_distance", 0), colored, path)
     try:
         return MaskClasses(Categories(tuple(categories)), values, colored, distance)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    except SeamsegError as error:
+        raise SettingsError(f"{path}: {error}") from error
 
 
 def _names_colors(content: dict[str, Any]) -> bool:
@@ -98,9 +99,9 @@ def _names_colors(content: dict[str, Any]) -> bool:
 
 def _distance(value: Any, colored: bool, path: Path) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LARGEST_DISTANCE:
-        raise ValueError(f"{path}: color_distance is {value!r}, expected a number in 0 … {_LARGEST_DISTANCE}")
+        raise SettingsError(f"{path}: color_distance is {value!r}, expected a number in 0 … {_LARGEST_DISTANCE}")
     if value and not colored:
-        raise ValueError(f"{path}: color_distance is {value}, but the pixels of no class are given as a color")
+        raise SettingsError(f"{path}: color_distance is {value}, but the pixels of no class are given as a color")
     return float(value)
 
 
@@ -115,7 +116,7 @@ def _load(path: Path) -> dict[str, Any]:
     content = read_yaml(path)
     if not isinstance(content, dict) or not set(content) <= set(_KEYS):
         unknown = sorted(str(key) for key in content if key not in _KEYS) if isinstance(content, dict) else []
-        raise ValueError(f"{path} has to be a mapping with the keys {', '.join(_KEYS)}" + _found(unknown))
+        raise SettingsError(f"{path} has to be a mapping with the keys {', '.join(_KEYS)}" + _found(unknown))
     return content
 
 
@@ -129,10 +130,12 @@ def _entry(entry: Any, position: int, where: str) -> tuple[list[int], tuple[int,
         values = _values(entry, where)
         return values, _rgb(values[0]) if _is_color(entry) else palette_color(position)
     if "pixels" not in entry or not set(entry) <= {"pixels", "color"}:
-        raise ValueError(f"{where}: expected the keys pixels and color, found {', '.join(map(str, entry)) or 'none'}")
+        raise SettingsError(
+            f"{where}: expected the keys pixels and color, found {', '.join(map(str, entry)) or 'none'}"
+        )
     values = _values(entry["pixels"], where)
     if "color" in entry and not _is_color(entry["color"]):
-        raise ValueError(f"{where}: the color {entry['color']!r} is not of the form '#rrggbb' (with quotes)")
+        raise SettingsError(f"{where}: the color {entry['color']!r} is not of the form '#rrggbb' (with quotes)")
     color = _rgb(_value(entry["color"], where)) if "color" in entry else palette_color(position)
     return values, color
 
@@ -145,7 +148,7 @@ def _value(part: Any, where: str) -> int:
     if _is_color(part):
         return int(part[5:7] + part[3:5] + part[1:3], 16)
     if isinstance(part, bool) or not isinstance(part, int) or part < 0:
-        raise ValueError(f"{where}: {part!r} is no number of pixels and no colour in quotes, {_EXAMPLE}")
+        raise SettingsError(f"{where}: {part!r} is no number of pixels and no colour in quotes, {_EXAMPLE}")
     return part
 
 
@@ -160,7 +163,7 @@ def _rgb(value: int) -> tuple[int, int, int]:
 def _take(values: dict[int, int], pixels: list[int], number: int, where: str) -> None:
     for value in pixels:
         if value in values:
-            raise ValueError(
+            raise SettingsError(
                 f"{where}: the pixels {value} stand for another class already; each number has one meaning"
             )
         values[value] = number

@@ -19,6 +19,7 @@ from seamseg.data.formats.coco_writer import distinct_values
 from seamseg.data.images import find_images
 from seamseg.data.input_folder import FoundFiles, left_out_sentence, relative_name, search_folder, subfolders
 from seamseg.data.png import UNLABELED, color_text, read_label_map
+from seamseg.errors import DataError, SettingsError
 from seamseg.io.journal import ItemOutput
 from seamseg.structures import VOID, PanopticSegmentation
 
@@ -70,7 +71,7 @@ def mask_jobs(
 
     Raises:
         FileNotFoundError: a folder or the file of classes does not exist.
-        ValueError: the file of classes is wrong, a photograph or a map has no partner, or there are no images.
+        SeamsegError: the file of classes is wrong, a photograph or a map has no partner, or there are no images.
     """
     classes = read_mask_classes(source / CLASS_FILE)
     if (source / IMAGES).is_dir():
@@ -79,7 +80,7 @@ def mask_jobs(
         folders = [folder for folder in subfolders(source) if (folder / IMAGES).is_dir()]
         sources = {folder.name: _read_source(folder) for folder in folders}
     else:
-        raise ValueError(f"{source} is divided into splits already; leave out the choice of images for validation")
+        raise SettingsError(f"{source} is divided into splits already; leave out the choice of images for validation")
     if not sources:
         raise FileNotFoundError(f"{source} has no folder {IMAGES}, and no folder of a split with {IMAGES} in it")
     return [_job(classes, content, PanopticTarget(out, split, placement)) for split, content in sources.items()]
@@ -98,7 +99,7 @@ def _divided(source: _Source, val_every: int | None) -> dict[str, _Source]:
         return {"train": source}
     images = source.images
     if not 2 <= val_every <= len(images):
-        raise ValueError(
+        raise SettingsError(
             f"one of {val_every} images cannot be set aside for validation: there are {len(images)} images, and both "
             "splits need some"
         )
@@ -134,7 +135,7 @@ def _by_stem(folder: Path, paths: Iterable[Path]) -> dict[str, Path]:
         stem = PurePosixPath(relative_name(path, folder)).with_suffix("").as_posix()
         other = found.setdefault(stem, path)
         if other is not path:
-            raise ValueError(
+            raise DataError(
                 f"{other} and {path} have the same name but for their suffix, by which photographs and maps find each "
                 "other; rename or remove one of them"
             )
@@ -147,7 +148,7 @@ def _check_partners(stems: set[str], with_map: set[str], maps: Path, images: Pat
             examples = ", ".join(sorted(alone)[:5])
             others = left_out_sentence(maps, found.left_out)
             hint = f"; maps are PNG files; {others}" if others else ""
-            raise ValueError(f"{len(alone)} name(s) of {images} have {what}, such as {examples}{hint}")
+            raise DataError(f"{len(alone)} name(s) of {images} have {what}, such as {examples}{hint}")
 
 
 def _job(classes: MaskClasses, source: _Source, target: PanopticTarget) -> Job[LabelledImage]:
@@ -168,15 +169,15 @@ def convert_labelled_image(target: PanopticTarget, classes: MaskClasses, image: 
     """Writes one image.
 
     Raises:
-        ValueError: a file is broken, sizes differ, or the class map holds a value that stands for nothing.
+        SeamsegError: a file is broken, sizes differ, or the class map holds a value that stands for nothing.
     """
     class_map, instance_map = read_label_map(image.class_map), read_label_map(image.instance_map)
     if class_map.shape != instance_map.shape:
-        raise ValueError(f"{image.class_map} and {image.instance_map} differ in size")
+        raise DataError(f"{image.class_map} and {image.instance_map} differ in size")
     try:
         segmentation = segments_of_maps(class_map, instance_map, classes)
     except ValueError as error:
-        raise ValueError(f"{image.class_map}: {error}") from error
+        raise DataError(f"{image.class_map}: {error}") from error
     return target.write(
         image.image_id, image.photograph, image.image_file, image.class_map, segmentation, classes.categories
     )
@@ -195,7 +196,7 @@ def segments_of_maps(
         classes: what the class map's values mean.
 
     Raises:
-        ValueError: The class map holds a value that stands for no class and not for void, and no color that does is
+        SeamsegError: The class map holds a value that stands for no class and not for void, and no color that does is
             near enough.
     """
     values, value_of_pixel = distinct_values(class_map)
@@ -224,7 +225,7 @@ def _classes_of_values(
         if far.any():
             counts = dict(zip(values.tolist(), np.bincount(value_of_pixel.ravel()).tolist(), strict=True))
             rows = zip(unknown[far].tolist(), nearest[far].tolist(), distances[far].tolist(), strict=True)
-            raise ValueError(_unknown_values(sorted(rows, key=lambda row: -counts[row[0]]), counts, classes))
+            raise DataError(_unknown_values(sorted(rows, key=lambda row: -counts[row[0]]), counts, classes))
         known |= {one: known[other] for one, other in zip(unknown.tolist(), nearest.tolist(), strict=True)}
     return np.array([known[value] for value in values.tolist()], np.int64)
 

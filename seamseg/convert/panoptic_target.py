@@ -17,6 +17,7 @@ from seamseg.data.formats.coco_writer import distinct_values, panoptic_entries, 
 from seamseg.data.image_size import size_beside
 from seamseg.data.images import check_size, size_text
 from seamseg.data.png import MAX_SEGMENT_ID, write_panoptic_png
+from seamseg.errors import OutputError
 from seamseg.io.files import atomic_write_unsynced
 from seamseg.io.journal import ItemOutput
 from seamseg.structures import Categories, Color, ImageId, PanopticSegmentation
@@ -70,7 +71,7 @@ class PanopticTarget:
             png_file: Name of the PNG in the new data set, relative; None names it after the photograph.
 
         Raises:
-            ValueError: the photograph is broken or of another size.
+            SeamsegError: the photograph is broken or of another size.
             OSError: a file cannot be written.
         """
         size = size_beside(photograph, segmentation.size)
@@ -135,10 +136,10 @@ def place_photograph(source: Path, target: Path, placement: Placement) -> None:
 
     Raises:
         OSError: it cannot be written.
-        ValueError: the two are the same file.
+        SeamsegError: the two are the same file.
     """
     if target.exists() and not target.is_symlink() and target.samefile(source):
-        raise ValueError(f"{target} would replace the photograph it is made from; write to another folder")
+        raise OutputError(f"{target} would replace the photograph it is made from; write to another folder")
     if placement == "copy":
         atomic_write_unsynced(target, lambda path: shutil.copyfile(source, path))
     else:

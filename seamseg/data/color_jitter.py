@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seamseg.data.resizing import channels_first, channels_last
+from seamseg.errors import SettingsError
 
 LUMA = np.array([0.299, 0.587, 0.114])
 """How bright red, green and blue look (ITU-R BT.601)."""
@@ -26,7 +27,7 @@ class ColorJitter:
         hue: parts of a full turn around the grey axis, drawn uniformly from ± this, which is in 0 … 0.5.
 
     Raises:
-        ValueError: one of them is out of range.
+        SeamsegError: one of them is out of range.
     """
 
     brightness: float = 0.0
@@ -37,7 +38,7 @@ class ColorJitter:
     def __post_init__(self) -> None:
         factors = self.brightness, self.contrast, self.saturation
         if not (all(0 <= factor <= 1 for factor in factors) and 0 <= self.hue <= 0.5):
-            raise ValueError(
+            raise SettingsError(
                 f"brightness, contrast and saturation vary by 0 … 1, the hue by 0 … 0.5, not by {factors}, {self.hue}"
             )
 

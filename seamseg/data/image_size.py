@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from seamseg.data.image_header import JPEG, size_in_png, stored_size
-from seamseg.data.images import BrokenImageError, read_image
+from seamseg.data.images import read_image
+from seamseg.errors import BrokenImageError
 from seamseg.structures import Size
 
 _HEAD = 1 << 16

@@ -22,6 +22,7 @@ from seamseg.data.input_folder import (
     left_out_sentence,
     search_folder,
 )
+from seamseg.errors import BrokenImageError, DataError
 from seamseg.io.files import expand_home
 from seamseg.structures import Size
 
@@ -46,23 +47,6 @@ TWELVE_BITS = 1 << 12
 """Values below this, in a file of 16 bits, come from a camera of 10 or 12 bits and were not scaled."""
 
 
-class BrokenImageError(ValueError):
-    """A file of pixels that cannot be read; the other files of the run may be fine, so callers can report it and go on.
-
-    Attributes:
-        path: the file.
-        reason: what is wrong with it, as the end of a sentence that begins with the path.
-    """
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(path, reason)  # both as args: that is what pickle hands back in another process
-        self.path = path
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.path} {self.reason}"
-
-
 Orientation = Literal["stored", "upright"]
 """Pixels as they are stored, which most annotations refer to, or turned by the EXIF orientation, as people see them."""
 
@@ -82,7 +66,7 @@ def read_image(
 
     Raises:
         BrokenImageError: The file is missing, truncated, too large or not an image.
-        ValueError: The image has another size.
+        SeamsegError: The image has another size.
     """
     pixels = _read_oriented(path, orientation)
     if size is not None:
@@ -107,10 +91,10 @@ def check_size(path: Path, shape: tuple[int, ...], size: Size, expected: str) ->
         expected: End of the error message, which says what is expected and why.
 
     Raises:
-        ValueError: The sizes differ.
+        SeamsegError: The sizes differ.
     """
     if tuple(shape[:2]) != tuple(size):
-        raise ValueError(f"{path} is {size_text(shape)} (height×width), but {expected}")
+        raise DataError(f"{path} is {size_text(shape)} (height×width), but {expected}")
 
 
 def size_text(size: tuple[int, ...]) -> str:
@@ -244,7 +228,7 @@ def find_images(path: Path) -> FoundFiles:
 
     Raises:
         FileNotFoundError: The path does not exist.
-        ValueError: The folder or the list names no image.
+        SeamsegError: The folder or the list names no image.
     """
     if path.is_dir():
         found = search_folder(path, IMAGE_SUFFIXES)
@@ -257,7 +241,7 @@ def find_images(path: Path) -> FoundFiles:
     if not found.paths:
         remark = left_out_sentence(path, found.left_out)
         known = f"known suffixes are {' '.join(sorted(IMAGE_SUFFIXES))}"
-        raise ValueError(f"{path} holds no images; {known}{f'; {remark}' if remark else ''}")
+        raise DataError(f"{path} holds no images; {known}{f'; {remark}' if remark else ''}")
     return found
 
 
@@ -265,7 +249,7 @@ def _images_listed(file: Path) -> list[Path]:
     try:
         lines = file.read_text(encoding="utf-8-sig").split("\n")  # names may hold other ends of lines
     except UnicodeDecodeError as error:
-        raise ValueError(f"the list {file} is not a text file in UTF-8") from error
+        raise DataError(f"the list {file} is not a text file in UTF-8") from error
     return [_listed_path(file.parent, line.strip()) for line in lines if line.strip()]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from seamseg.errors import DataError
 from seamseg.structures import ImageId
 from seamseg.structures.categories import FLAG_VALUES, is_flag
 
@@ -22,17 +23,17 @@ def load_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file.
 
     Raises:
-        ValueError: it is a folder, or the file is not JSON, or not an object.
+        SeamsegError: it is a folder, or the file is not JSON, or not an object.
         OSError: it cannot be read.
     """
     if path.is_dir():
-        raise ValueError(f"{path} is a folder; name a JSON file")
+        raise DataError(f"{path} is a folder; name a JSON file")
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:  # of the decoder, of the text encoding, or of too many brackets
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
+        raise DataError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a JSON {type(content).__name__}, not an object")
+        raise DataError(f"{path} holds a JSON {type(content).__name__}, not an object")
     return content
 
 
@@ -40,16 +41,16 @@ def field(entry: Any, key: str, kind: type[T], where: str) -> T:
     """The value of a key that must be there.
 
     Raises:
-        ValueError: ``entry`` is no JSON object, lacks the key, or holds another type there (``true`` is not a number);
-            begins with ``where``.
+        SeamsegError: ``entry`` is not a JSON object, lacks the key, or holds another type there (``true`` is not a
+            number); the message starts with ``where``.
     """
     if not isinstance(entry, dict):
-        raise ValueError(f"{where}: expected a JSON object, found {short_text(entry)}")
+        raise DataError(f"{where}: expected a JSON object, found {short_text(entry)}")
     if key not in entry:
-        raise ValueError(f"{where}: the key {key!r} is missing")
+        raise DataError(f"{where}: the key {key!r} is missing")
     value = entry[key]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"{where}: {key!r} is {short_text(value)}, expected {kind.__name__}")
+        raise DataError(f"{where}: {key!r} is {short_text(value)}, expected {kind.__name__}")
     return value
 
 
@@ -57,11 +58,11 @@ def flag_field(entry: Any, key: str, where: str) -> bool:
     """The value of a flag that must be there, such as ``iscrowd``: 0, 1, true or false.
 
     Raises:
-        ValueError: as :func:`field`; text such as ``"0"`` is not a flag.
+        SeamsegError: as :func:`field`; text such as ``"0"`` is not a flag.
     """
     value: object = field(entry, key, object, where)
     if not is_flag(value):
-        raise ValueError(f"{where}: {key!r} is {short_text(value)}, expected {FLAG_VALUES}")
+        raise DataError(f"{where}: {key!r} is {short_text(value)}, expected {FLAG_VALUES}")
     return bool(value)
 
 
@@ -69,12 +70,12 @@ def image_id_field(entry: Any, key: str, where: str) -> ImageId:
     """The id of an image, which may be a number or a word.
 
     Raises:
-        ValueError: as :func:`field`.
+        SeamsegError: as :func:`field`.
     """
     if isinstance(entry, dict) and isinstance(entry.get(key), str):
         word = field(entry, key, str, where)
         if len(word) > _LONGEST_WORD or _has_controls(word):
-            raise ValueError(f"{where}: {key!r} is {short_text(word)}, expected a number or a word")
+            raise DataError(f"{where}: {key!r} is {short_text(word)}, expected a number or a word")
         return word
     return field(entry, key, int, where)
 
@@ -85,7 +86,7 @@ def file_field(entry: Any, key: str, where: str) -> str:
     Programs on Windows write backslashes, which are replaced.
 
     Raises:
-        ValueError: as :func:`field`, or the name is empty, absolute, or leads out of its folder.
+        SeamsegError: as :func:`field`, or the name is empty, absolute, or leads out of its folder.
     """
     return checked_file_name(field(entry, key, str, where), f"{where}: {key!r}").replace("\\", "/")
 
@@ -94,12 +95,12 @@ def checked_file_name(name: str, where: str) -> str:
     """The name, if it stays in its folder.
 
     Raises:
-        ValueError: it is empty, absolute, or leads out of its folder; begins with ``where``.
+        SeamsegError: it is empty, absolute, or leads out of its folder; begins with ``where``.
     """
     parts = PurePosixPath(name.replace("\\", "/")).parts
     absolute = bool(parts) and (parts[0].startswith("/") or _DRIVE.fullmatch(parts[0]) is not None)
     if not parts or absolute or ".." in parts or _has_controls(name):
-        raise ValueError(f"{where} is {short_text(name)}; files are named relative to the folder that they lie in")
+        raise DataError(f"{where} is {short_text(name)}; files are named relative to the folder that they lie in")
     return name
 
 
@@ -111,12 +112,12 @@ def check_file_names(names: Iterable[str], where: str) -> None:
         where: What holds the files, for the error.
 
     Raises:
-        ValueError: a name holds a control character, such as a tab, or bytes that are not UTF-8.
+        SeamsegError: a name holds a control character, such as a tab, or bytes that are not UTF-8.
     """
     odd = [name for name in names if _has_controls(name)]
     if odd:
         which = "a file whose name holds" if len(odd) == 1 else f"{len(odd)} files whose names hold"
-        raise ValueError(
+        raise DataError(
             f"{where} holds {which} control characters or bytes that are not UTF-8, such as {short_text(odd[0])}; "
             "rename them"
         )

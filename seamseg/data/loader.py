@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from seamseg.data.dataset import SampleKey
-from seamseg.data.images import BrokenImageError
 from seamseg.data.samplers import BatchSampler
 from seamseg.data.shared_samples import SharedSamples
 from seamseg.data.worker_faults import memory_ran_out, stalled, start_fault
+from seamseg.errors import BrokenImageError, SeamsegError
 from seamseg.structures import Batch, GroundTruth, PackedSequence, Sample
 
 _POLL_SECONDS = 1
@@ -91,7 +91,8 @@ class BatchLoader:
         Only one epoch at a time: begin the next when this iterator is finished or no longer used.
 
         Raises:
-            ValueError: ``start`` is not in 0 … number of batches, or a sample's files are wrong.
+            SeamsegError: ``start`` is not in 0 … number of batches.
+            SeamsegError: a sample's files are wrong.
             OSError: a sample cannot be read, or worker processes fail or deliver nothing.
         """
         batches = self._sampler.batches(epoch)
@@ -159,7 +160,7 @@ class BatchLoader:
             ),
         )
 
-    def _handle(self, error: ValueError | OSError) -> None:
+    def _handle(self, error: SeamsegError | OSError) -> None:
         if self._on_broken_image is None or not isinstance(error, BrokenImageError):
             raise error
         self._on_broken_image(error)
@@ -178,16 +179,16 @@ class _Schedule:
         return len(self.batches)
 
 
-class _ErrorsAsValues(Dataset["Sample | ValueError | OSError"]):
+class _ErrorsAsValues(Dataset["Sample | SeamsegError | OSError"]):
     """Hands errors of the data over as values: raised in a worker, they would arrive wrapped in its traceback."""
 
     def __init__(self, dataset: Dataset[Sample]) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, key: SampleKey) -> Sample | ValueError | OSError:
+    def __getitem__(self, key: SampleKey) -> Sample | SeamsegError | OSError:
         try:
             return self.dataset[key]
-        except (ValueError, OSError) as error:
+        except (SeamsegError, OSError) as error:
             return error
         except MemoryError as error:
             return OSError(memory_ran_out(error))
@@ -198,7 +199,7 @@ class _Loaded:
     """A batch of what could be read (None: nothing) and the errors of what could not."""
 
     samples: SharedSamples | None
-    errors: list[ValueError | OSError]
+    errors: list[SeamsegError | OSError]
 
     def pin_memory(self) -> _Loaded:
         if self.samples is None:
@@ -206,7 +207,7 @@ class _Loaded:
         return replace(self, samples=replace(self.samples, memory=self.samples.memory.pin_memory()))
 
 
-def _collate(items: list[Sample | ValueError | OSError]) -> _Loaded:
+def _collate(items: list[Sample | SeamsegError | OSError]) -> _Loaded:
     samples = [item for item in items if isinstance(item, Sample)]
     errors = [item for item in items if not isinstance(item, Sample)]
     try:

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.images import BrokenImageError, decode, read_bytes
+from seamseg.data.images import decode, read_bytes
+from seamseg.errors import BrokenImageError, DataError
 from seamseg.ops.id_maps import read_id_png
 
 MAX_SEGMENT_ID = 2**24 - 1
@@ -49,11 +50,11 @@ def write_panoptic_png(path: Path, ids: NDArray[np.integer]) -> None:
     """Writes H×W segment ids of 0 … 2²⁴ − 1; the inverse of :func:`read_panoptic_png`.
 
     Raises:
-        ValueError: an id does not fit.
+        SeamsegError: an id does not fit.
         OSError: the file cannot be written.
     """
     if ids.size and (ids.min() < 0 or ids.max() > MAX_SEGMENT_ID):
-        raise ValueError(f"{path}: segment ids lie in 0 … {MAX_SEGMENT_ID}, these in {ids.min()} … {ids.max()}")
+        raise DataError(f"{path}: segment ids lie in 0 … {MAX_SEGMENT_ID}, these in {ids.min()} … {ids.max()}")
     bytes_of_ids = np.ascontiguousarray(ids, "<i4").view(np.uint8).reshape(*ids.shape, 4)
     path.write_bytes(cv2.imencode(".png", cv2.cvtColor(bytes_of_ids, cv2.COLOR_RGBA2BGR))[1].tobytes())
 

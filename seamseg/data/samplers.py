@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.data.dataset import SampleKey
+from seamseg.errors import SettingsError
 from seamseg.runtime.training_progress import TrainingProgress
 from seamseg.structures import Size
 
@@ -44,7 +45,7 @@ class TrainBatches:
             part of it was done with another number of images per batch.
 
     Raises:
-        ValueError: there are fewer images than ranks, or a number is out of range.
+        SeamsegError: there are fewer images than ranks, or a number is out of range.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class TrainBatches:
     ) -> None:
         _check(batch_size, rank, num_ranks)
         if len(sizes) < num_ranks:
-            raise ValueError(f"{len(sizes)} training images are too few for {num_ranks} processes; start fewer")
+            raise SettingsError(f"{len(sizes)} training images are too few for {num_ranks} processes; start fewer")
         self._lying = _is_lying(sizes)
         self._images_per_step = batch_size * num_ranks
         self._seed, self._rank, self._num_ranks, self._resumed = seed, rank, num_ranks, resumed
@@ -103,7 +104,7 @@ class EvaluationBatches:
         rank, num_ranks: of this process, and how many there are.
 
     Raises:
-        ValueError: a number is out of range.
+        SeamsegError: a number is out of range.
     """
 
     def __init__(self, sizes: Sequence[Size], batch_size: int, *, rank: int = 0, num_ranks: int = 1) -> None:
@@ -135,6 +136,6 @@ def _keys(epoch: int, indices: NDArray[np.int64]) -> list[SampleKey]:
 
 def _check(batch_size: int, rank: int, num_ranks: int) -> None:
     if batch_size < 1:
-        raise ValueError(f"the batch size is {batch_size}; it must be at least 1")
+        raise SettingsError(f"the batch size is {batch_size}; it must be at least 1")
     if not 0 <= rank < num_ranks:
-        raise ValueError(f"rank {rank} is not in 0 … {num_ranks - 1}")
+        raise SettingsError(f"rank {rank} is not in 0 … {num_ranks - 1}")

@@ -12,6 +12,7 @@ from torch import Tensor
 from seamseg.data.color_jitter import ColorChange, ColorJitter
 from seamseg.data.images import reduction
 from seamseg.data.resizing import nearest, network_size, resize_image
+from seamseg.errors import SettingsError
 from seamseg.ops.id_maps import drop_empty_segments, index_grid, segment_boxes
 from seamseg.structures import PanopticSegmentation, Size
 
@@ -141,12 +142,12 @@ class InputTransform:
         mean, std: of red, green, blue in 0 … 1.
 
     Raises:
-        ValueError: a side or a deviation is not positive.
+        SeamsegError: a side or a deviation is not positive.
     """
 
     def __init__(self, shortest_side: int, longest_side: int, mean: Channels, std: Channels) -> None:
         if shortest_side < 1 or longest_side < 1:
-            raise ValueError(
+            raise SettingsError(
                 f"sides of images are at least 1 pixel, not {shortest_side} (short) and {longest_side} (long)"
             )
         self.shortest_side = shortest_side
@@ -180,7 +181,7 @@ class TrainTransform:
         color_jitter: how far colours stray.
 
     Raises:
-        ValueError: a side or a scale is not positive, the bounds are out of order, or the part is not in 0 … 1.
+        SeamsegError: a side or a scale is not positive, the bounds are out of order, or the part is not in 0 … 1.
     """
 
     def __init__(
@@ -195,14 +196,14 @@ class TrainTransform:
     ) -> None:
         low, high = random_scale or (1.0, 1.0)
         if not 0 < low <= high or int(low * shortest_side) < 1 or longest_side < 1:
-            raise ValueError(
+            raise SettingsError(
                 f"a shortest side of {shortest_side}, a longest of {longest_side} and a random scale of "
                 f"{low} to {high} do not give images of at least 1 pixel"
             )
         if random_crop is not None and min(random_crop) < 1:
-            raise ValueError(f"a crop has at least 1×1 pixels, not {random_crop[0]}×{random_crop[1]}")
+            raise SettingsError(f"a crop has at least 1×1 pixels, not {random_crop[0]}×{random_crop[1]}")
         if not 0 <= crop_min_visible <= 1:
-            raise ValueError(f"the visible part of a segment is a number in 0 … 1, not {crop_min_visible}")
+            raise SettingsError(f"the visible part of a segment is a number in 0 … 1, not {crop_min_visible}")
         self.shortest_side, self.longest_side = shortest_side, longest_side
         self.random_scale, self.random_flip, self.random_crop = random_scale, random_flip, random_crop
         self.crop_min_visible = crop_min_visible
@@ -231,12 +232,12 @@ class Normalize:
     """From 3×H×W uint8 to float32: values in 0 … 1, minus the mean, over the standard deviation.
 
     Raises:
-        ValueError: a deviation is not positive.
+        SeamsegError: a deviation is not positive.
     """
 
     def __init__(self, mean: Channels, std: Channels) -> None:
         if min(std) <= 0:
-            raise ValueError(f"the standard deviations of red, green, blue are {std}; they must be positive")
+            raise SettingsError(f"the standard deviations of red, green, blue are {std}; they must be positive")
         self.mean = torch.tensor(mean, dtype=torch.float32)[:, None, None]
         self.std = torch.tensor(std, dtype=torch.float32)[:, None, None]
 

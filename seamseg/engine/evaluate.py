@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from seamseg.algos.fusion import FusedImage, Fusion
-from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
+from seamseg.errors import BrokenImageError, DataError
 from seamseg.metrics.evaluator import EvaluatorState, PanopticEvaluator
 from seamseg.metrics.scores import Scores
 from seamseg.networks import PanopticNet
@@ -76,12 +76,12 @@ def left_out(broken: Sequence[BrokenImageError], scores: Scores) -> list[BrokenI
         scores: Scores of the other images.
 
     Raises:
-        ValueError: Nothing could be read, so the scores mean nothing.
+        SeamsegError: Nothing could be read, so the scores mean nothing.
     """
     gathered = [error for of_rank in gather_objects(list(broken)) if isinstance(of_rank, list) for error in of_rank]
     errors = sorted(gathered, key=lambda error: error.path)
     if errors and not scores.images:
-        raise ValueError(f"none of {len(errors)} images to score can be read; the first: {errors[0]}")
+        raise DataError(f"none of {len(errors)} images to score can be read; the first: {errors[0]}")
     return errors
 
 

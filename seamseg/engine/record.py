@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from seamseg.algos.fusion import PanopticFusion
-from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
 from seamseg.engine.analysis_pictures import analysis_pictures
 from seamseg.engine.evaluate import evaluate, left_out
 from seamseg.engine.gallery import SampleGallery, WorstGallery
 from seamseg.engine.train import Trainer
+from seamseg.errors import BrokenImageError
 from seamseg.export.model_file import MODEL_FILE, SETTINGS_FILE, ModelFile, save_model
 from seamseg.io.files import write_text
 from seamseg.io.progress import Advance

@@ -17,6 +17,7 @@ from torch import distributed as dist
 from torch.optim import Optimizer
 
 from seamseg.data.loader import BatchLoader
+from seamseg.errors import ModelError
 from seamseg.modules.norm import has_per_rank_stats
 from seamseg.networks import PanopticNet
 from seamseg.ops.collectives import gather_objects, is_distributed, largest_over_ranks, mean_over_ranks
@@ -300,7 +301,7 @@ class Trainer:
         """Takes over a state, but for its position.
 
         Raises:
-            ValueError: it is the state of another network.
+            SeamsegError: it is the state of another network.
         """
         try:
             self.network.load_state_dict(checkpoint.network)
@@ -310,7 +311,7 @@ class Trainer:
             self.optimization.optimizer.load_state_dict(checkpoint.optimizer)
             self.optimization.precision.load_state_dict(checkpoint.scaler)
         except (RuntimeError, ValueError) as error:
-            raise ValueError(f"the checkpoint is of another network: {shorten(str(error), 200)}") from error
+            raise ModelError(f"the checkpoint is of another network: {shorten(str(error), 200)}") from error
 
 
 def parallel(network: PanopticNet) -> nn.parallel.DistributedDataParallel:

@@ -13,6 +13,7 @@ from seamseg.algos.roi import DetectionSelector, class_probabilities
 from seamseg.algos.roi_pooling import RoIPooler
 from seamseg.algos.rpn import ProposalSelector
 from seamseg.data.transforms import Normalize
+from seamseg.errors import SeamsegError
 from seamseg.modules.abn import ABN
 from seamseg.modules.folding import fold_norms
 from seamseg.networks import PanopticNet
@@ -164,7 +165,7 @@ class FixedSizeNet(nn.Module):
         D is the largest number of detections of the network's settings.
 
     Raises:
-        ValueError: a norm can be neither folded nor exported.
+        SeamsegError: a norm can be neither folded nor exported.
     """
 
     network: PanopticNet
@@ -176,7 +177,7 @@ class FixedSizeNet(nn.Module):
         self.network = folded
         left = [name for name, module in self.network.named_modules() if isinstance(module, ABN)]
         if left:
-            raise ValueError(f"the norms {', '.join(left)} don't stand behind a convolution: they cannot be exported")
+            raise SeamsegError(f"the norms {', '.join(left)} don't stand behind a convolution: they cannot be exported")
         self.normalize, self.size = normalize, size
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch.export import ExportedProgram
 
+from seamseg.errors import SeamsegError
 from seamseg.export.fixed_network import FixedSizeNet
 from seamseg.export.numpy_fusion import OUTPUTS, Description
 from seamseg.io.files import atomic_write
@@ -35,7 +36,7 @@ def write_onnx(path: Path, program: ExportedProgram, description: Description) -
         description: goes into the file.
 
     Raises:
-        ValueError: the packages that write ONNX are not installed.
+        SeamsegError: the packages that write ONNX are not installed.
         OSError: it cannot be written.
     """
     check_onnx()
@@ -66,11 +67,11 @@ def check_onnx() -> None:
     """Whether ONNX files can be written.
 
     Raises:
-        ValueError: the packages that write them are not installed.
+        SeamsegError: the packages that write them are not installed.
     """
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
-        raise ValueError(f"ONNX files need {' and '.join(missing)}: run `pip install 'seamseg[onnx]'`")
+        raise SeamsegError(f"ONNX files need {' and '.join(missing)}: run `pip install 'seamseg[onnx]'`")
 
 
 def _save(program: ExportedProgram, path: Path, extra: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from seamseg.errors import ModelError
 from seamseg.io.files import atomic_write
 from seamseg.runtime.finite import check_finite
 
@@ -56,17 +57,17 @@ def read_model(path: Path) -> ModelFile:
     """Reads a safetensors file that :func:`save_model` wrote.
 
     Raises:
-        ValueError: it is damaged or foreign.
+        SeamsegError: it is damaged or foreign.
     """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"the model {path} cannot be read ({error}): it is damaged") from error
+        raise ModelError(f"the model {path} cannot be read ({error}): it is damaged") from error
     if metadata.get("format") != "seamseg 1":
-        raise ValueError(f"{path} is a safetensors file, but not one that this program wrote")
+        raise ModelError(f"{path} is a safetensors file, but not one that this program wrote")
     try:
         return ModelFile(metadata["settings"], json.loads(metadata["categories"]), tensors)
     except (KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"the model {path} has a damaged header ({error})") from error
+        raise ModelError(f"the model {path} has a damaged header ({error})") from error

@@ -13,6 +13,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from seamseg.errors import ModelError, SeamsegError
 from seamseg.export.model_file import MODEL_FILE, SETTINGS_FILE, ModelFile, read_model, save_model
 from seamseg.export.published import load_published
 from seamseg.export.published_archive import CONFIG, METADATA, holds_published
@@ -36,7 +37,7 @@ def write_model_folder(folder: Path, model: ModelFile, card: str | None, overwri
         overwrite: whether a model folder is replaced.
 
     Raises:
-        ValueError: the folder holds something else.
+        SeamsegError: the folder holds something else.
         OSError: it cannot be written, such as to a full disk.
     """
 
@@ -61,16 +62,16 @@ def read_model_folder(folder: Path) -> ModelFile:
     """Reads a model folder; its settings and classes are those of its own files.
 
     Raises:
-        ValueError: a file is missing, or differs from its sum.
+        SeamsegError: a file is missing, or differs from its sum.
     """
     check_sums(folder, SUMMED)
     try:
         settings = (folder / SETTINGS_FILE).read_text(encoding="utf-8")
         categories = json.loads((folder / CATEGORIES_FILE).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{SETTINGS_FILE} or {CATEGORIES_FILE} in {folder} cannot be read: {error}") from error
+        raise ModelError(f"{SETTINGS_FILE} or {CATEGORIES_FILE} in {folder} cannot be read: {error}") from error
     if not isinstance(categories, list):
-        raise ValueError(f"{folder / CATEGORIES_FILE} is no list of classes")
+        raise ModelError(f"{folder / CATEGORIES_FILE} is no list of classes")
     return replace(read_model(folder / MODEL_FILE), settings=settings, categories=categories)
 
 
@@ -83,21 +84,21 @@ def load_model_file(path: Path) -> ModelFile:
             Seamless Scene Segmentation published: the ``.zip`` archive or the folder that it was unpacked to.
 
     Raises:
-        ValueError: nothing is there, or it is damaged, changed or foreign.
+        SeamsegError: nothing is there, or it is damaged, changed or foreign.
     """
     if path.is_dir():
         return _load_folder(path)
     if not path.exists():
-        raise ValueError(f"there is no model {path}; give a run folder or a file such as {MODEL_FILE}")
+        raise ModelError(f"there is no model {path}; give a run folder or a file such as {MODEL_FILE}")
     if path.suffix.lower() == ".safetensors":
         return read_model(path)
     if path.suffix.lower() == ".zip":
         return load_published(path).file
     try:
         checkpoint = load_checkpoint(path)
-    except ValueError as error:
+    except SeamsegError as error:
         if path.name.endswith(".tar"):
-            raise ValueError(
+            raise ModelError(
                 f"{path} may be a published snapshot, which lacks settings and classes: give the archive that it came "
                 f"in, or a folder with it, {CONFIG} and {METADATA}"
             ) from error
@@ -114,4 +115,4 @@ def _load_folder(path: Path) -> ModelFile:
         return load_model_file(newest_checkpoint(path)[0])
     if holds_published(path):
         return load_published(path).file
-    raise ValueError(f"the folder {path} holds no model: neither {MODEL_FILE} nor a checkpoint")
+    raise ModelError(f"the folder {path} holds no model: neither {MODEL_FILE} nor a checkpoint")

@@ -62,7 +62,7 @@ class Description:
         """Reads what :meth:`to_json` wrote.
 
         Raises:
-            ValueError: it is no description of an exported network, or lacks an entry.
+            SeamsegError: it is no description of an exported network, or lacks an entry.
         """
         content: Any = json.loads(text)
         if not isinstance(content, dict) or content.get("format") != FORMAT:

@@ -13,6 +13,7 @@ import yaml
 from torch import Tensor
 
 from seamseg.data.formats.seamseg2019 import load_metadata, metadata_categories
+from seamseg.errors import ModelError
 from seamseg.export.model_file import ModelFile
 from seamseg.export.published_archive import CONFIG, open_published
 from seamseg.export.published_settings import Translation, translate_settings
@@ -60,7 +61,7 @@ def load_published(path: Path) -> PublishedModel:
         path: of the zip archive, or of the folder that it was unpacked to.
 
     Raises:
-        ValueError: a file is missing, damaged or malicious, or asks for a network that cannot be had here.
+        SeamsegError: a file is missing, damaged or malicious, or asks for a network that cannot be had here.
     """
     with open_published(path) as files:
         translation = _read_settings(files.config, path)
@@ -77,16 +78,16 @@ def read_snapshot(path: Path) -> Snapshot:
     Only tensors and plain values are accepted, so that a file cannot run code.
 
     Raises:
-        ValueError: the file is missing, damaged, or no snapshot.
+        SeamsegError: the file is missing, damaged, or no snapshot.
     """
     content = _load(path)
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(state.get(part), dict) for part in PARTS):
-        raise ValueError(f"{path} is no published snapshot: it lacks the parts {', '.join(PARTS)} of a state_dict")
+        raise ModelError(f"{path} is no published snapshot: it lacks the parts {', '.join(PARTS)} of a state_dict")
     tensors = {f"{part}.{name}": tensor for part in PARTS for name, tensor in state[part].items()}
     wrong = [name for name, tensor in tensors.items() if not isinstance(tensor, Tensor)]
     if wrong:
-        raise ValueError(f"{path} is no published snapshot: {wrong[0]} is a {type(tensors[wrong[0]]).__name__}")
+        raise ModelError(f"{path} is no published snapshot: {wrong[0]} is a {type(tensors[wrong[0]]).__name__}")
     for name in [name for name in tensors if name.endswith(".running_mean")]:
         counter = name.replace(".running_mean", ".num_batches_tracked")
         tensors.setdefault(counter, torch.zeros((), dtype=torch.int64))
@@ -103,7 +104,7 @@ def read_metadata(path: Path) -> Categories:
     """The classes from a published ``metadata.bin`` (MessagePack).
 
     Raises:
-        ValueError: the file is missing, damaged, or of another kind.
+        SeamsegError: the file is missing, damaged, or of another kind.
     """
     return metadata_categories(load_metadata(path), path)
 
@@ -115,19 +116,19 @@ def _load(path: Path) -> Any:
         if is_archive:
             with zipfile.ZipFile(path) as archive:
                 if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                    raise ValueError("parts of it are compressed, as torch never writes them")
+                    raise ModelError("parts of it are compressed, as torch never writes them")
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except Exception as error:  # torch raises whatever a damaged or missing file makes of it
-        raise ValueError(f"the snapshot {path} cannot be read: {shorten(str(error), 200)}") from error
+        raise ModelError(f"the snapshot {path} cannot be read: {shorten(str(error), 200)}") from error
 
 
 def _read_settings(config: Path, source: Path) -> Translation:
     try:
         return translate_settings(config.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise ValueError(f"{CONFIG} in {source} is no text in UTF-8") from error
+        raise ModelError(f"{CONFIG} in {source} is no text in UTF-8") from error
     except ValueError as error:
-        raise ValueError(f"{CONFIG} in {source}: {error}") from error
+        raise ModelError(f"{CONFIG} in {source}: {error}") from error
 
 
 def nested(settings: dict[str, Any]) -> dict[str, Any]:

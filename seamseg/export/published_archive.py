@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from seamseg.errors import ModelError
+
 CONFIG, METADATA = "config.ini", "metadata.bin"
 SNAPSHOT_SUFFIXES = (".tar", ".pth", ".pt")
 LIMITS = {"config": 1 << 20, "metadata": 1 << 25, "snapshot": 1 << 32}
@@ -48,7 +50,7 @@ def open_published(path: Path) -> Iterator[PublishedFiles]:
         path: a zip archive or a folder; the files may lie in a folder in it.
 
     Raises:
-        ValueError: it is no such thing, is damaged, lacks a file, has several of a kind, or unpacks to too much.
+        SeamsegError: it is no such thing, is damaged, lacks a file, has several of a kind, or unpacks to too much.
     """
     if path.is_dir():
         names = [
@@ -60,7 +62,7 @@ def open_published(path: Path) -> Iterator[PublishedFiles]:
         try:
             yield _unpack(path, Path(folder))
         except ValueError as error:
-            raise ValueError(str(error).replace(f"{folder}/", f"{path}/")) from error
+            raise ModelError(str(error).replace(f"{folder}/", f"{path}/")) from error
 
 
 def holds_published(folder: Path) -> bool:
@@ -81,7 +83,7 @@ def _unpack(path: Path, folder: Path) -> PublishedFiles:
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise  # of the disk; a damaged archive makes the reader seek to where there is nothing
-        raise ValueError(f"the archive {path} cannot be read ({error}): it is cut off, damaged or no zip") from error
+        raise ModelError(f"the archive {path} cannot be read ({error}): it is cut off, damaged or no zip") from error
     return PublishedFiles(**unpacked)
 
 
@@ -89,7 +91,7 @@ def _choose(names: Sequence[str], source: Path) -> dict[str, str]:
     """The name of each part's file among all names in a source."""
     for name in names:
         if name.startswith("/") or ".." in PurePosixPath(name.replace("\\", "/")).parts:
-            raise ValueError(f"{source} names a file outside itself, {name!r}: no published model does")
+            raise ModelError(f"{source} names a file outside itself, {name!r}: no published model does")
     shown = [name for name in names if not _is_litter(name)]
     candidates = {
         "config": [name for name in shown if PurePosixPath(name).name == CONFIG],
@@ -99,9 +101,9 @@ def _choose(names: Sequence[str], source: Path) -> dict[str, str]:
     for part, found in candidates.items():
         wanted = {"config": CONFIG, "metadata": METADATA}.get(part, f"snapshot ({', '.join(SNAPSHOT_SUFFIXES)})")
         if not found:
-            raise ValueError(f"{source} is no published model: it lacks its {wanted}; {_contents(shown)}")
+            raise ModelError(f"{source} is no published model: it lacks its {wanted}; {_contents(shown)}")
         if len(found) > 1:
-            raise ValueError(f"{source} holds several files that could be its {wanted}: {_listed(found)}; leave one")
+            raise ModelError(f"{source} holds several files that could be its {wanted}: {_listed(found)}; leave one")
     return {part: found[0] for part, found in candidates.items()}
 
 
@@ -125,7 +127,7 @@ def _listed(names: Sequence[str]) -> str:
 def _check_room(size: int, folder: Path, source: Path) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
-        raise ValueError(
+        raise ModelError(
             f"{source} unpacks to {size >> 20} MiB, but {folder.parent} has {free >> 20} MiB left; name a larger "
             "folder in the environment variable TMPDIR"
         )
@@ -134,14 +136,14 @@ def _check_room(size: int, folder: Path, source: Path) -> None:
 def _copy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int, target: Path, source: Path) -> None:
     """Unpacks one file piece by piece; the archive's reader gives no more bytes than the stated size."""
     if member.file_size > limit:
-        raise ValueError(
+        raise ModelError(
             f"{member.filename} in {source} unpacks to {member.file_size >> 20} MiB, more than the {limit >> 20} MiB "
             "that such a file may have"
         )
     if member.flag_bits & 1:
-        raise ValueError(f"{member.filename} in {source} is encrypted; unpack it and give the folder")
+        raise ModelError(f"{member.filename} in {source} is encrypted; unpack it and give the folder")
     if member.compress_type not in READABLE:
-        raise ValueError(
+        raise ModelError(
             f"{member.filename} in {source} is compressed in an unusual way; unpack it and give the folder"
         )
     with archive.open(member) as packed, target.open("wb") as unpacked:

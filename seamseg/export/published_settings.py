@@ -9,6 +9,7 @@ import configparser
 from dataclasses import dataclass, field
 from typing import Any
 
+from seamseg.errors import ModelError
 from seamseg.export.published_table import TABLE, Fixed, Renamed, Row, Unused
 
 NORMS: dict[str, dict[str, str]] = {
@@ -49,7 +50,7 @@ def translate_settings(text: str) -> Translation:
     """The settings that a published ``config.ini`` means.
 
     Raises:
-        ValueError: it is no INI file, a value is malformed, or one that changes predictions cannot be had here.
+        SeamsegError: it is no INI file, a value is malformed, or one that changes predictions cannot be had here.
     """
     given = read_ini(text)
     values = {key: _value(key, given.get(key, row.default), row) for key, row in TABLE.items()}
@@ -67,13 +68,13 @@ def read_ini(text: str) -> dict[str, str]:
     """Every value of an INI file by ``section.key``.
 
     Raises:
-        ValueError: it is none.
+        SeamsegError: it is none.
     """
     parser = configparser.ConfigParser(allow_no_value=True, interpolation=None)
     try:
         parser.read_string(text)
     except configparser.Error as error:
-        raise ValueError(f"it is no INI file: {' '.join(str(error).split())[:200]}") from error
+        raise ModelError(f"it is no INI file: {' '.join(str(error).split())[:200]}") from error
     return {f"{section}.{key}": value or "" for section in parser.sections() for key, value in parser.items(section)}
 
 
@@ -82,12 +83,12 @@ def _value(key: str, text: str, row: Row) -> Any:
         return text
     if not text:
         if row.default:
-            raise ValueError(f"{_shown(key, '')} lacks its value")
+            raise ModelError(f"{_shown(key, '')} lacks its value")
         return None
     try:
         return row.read(text)
     except ValueError as error:
-        raise ValueError(f"{_shown(key, text)[:100]} {error}") from error
+        raise ModelError(f"{_shown(key, text)[:100]} {error}") from error
 
 
 def _apply(key: str, row: Row, translation: Translation) -> None:
@@ -100,14 +101,14 @@ def _apply(key: str, row: Row, translation: Translation) -> None:
             translation.notes.append(f"{translation.shown(key)} has no counterpart: {row.reason}")
     elif isinstance(row, Fixed) and value != row.read(row.default):
         if not row.in_training_only:
-            raise ValueError(f"{translation.shown(key)} cannot be had here, where it is {row.default} always")
+            raise ModelError(f"{translation.shown(key)} cannot be had here, where it is {row.default} always")
         translation.notes.append(f"{translation.shown(key)} is left out: training here has {row.default} always")
 
 
 def _norms(translation: Translation) -> None:
     mode = translation.values["body.normalization_mode"]
     if mode not in NORMS:
-        raise ValueError(f"{translation.shown('body.normalization_mode')} is none of {', '.join(NORMS)}")
+        raise ModelError(f"{translation.shown('body.normalization_mode')} is none of {', '.join(NORMS)}")
     translation.settings |= NORMS[mode]
 
 
@@ -131,7 +132,7 @@ def _start_of_training(translation: Translation) -> None:
 def _body_parameters(translation: Translation) -> None:
     for name, value in translation.values["body.body_params"].items():
         if name not in WITHOUT_EFFECT or WITHOUT_EFFECT[name] not in (None, value):
-            raise ValueError(f"{translation.shown('body.body_params')} asks for another body than there is: {name}")
+            raise ModelError(f"{translation.shown('body.body_params')} asks for another body than there is: {name}")
 
 
 def _levels(translation: Translation) -> None:
@@ -139,12 +140,12 @@ def _levels(translation: Translation) -> None:
     number = 4 + extra
     for key, found in (("fpn.out_strides", len(strides)), ("rpn.fpn_levels", translation.values["rpn.fpn_levels"])):
         if found != number:
-            raise ValueError(
+            raise ModelError(
                 f"{translation.shown('fpn.extra_scales')} makes {number} levels, which proposals come from, but "
                 f"{translation.shown(key)} speaks of {found}"
             )
     if strides != [4 * 2**level for level in range(number)]:
-        raise ValueError(f"{translation.shown('fpn.out_strides')} cannot be had here, where strides double from 4")
+        raise ModelError(f"{translation.shown('fpn.out_strides')} cannot be had here, where strides double from 4")
 
 
 def _anchor_scale(translation: Translation) -> None:
@@ -160,14 +161,14 @@ def _window(translation: Translation) -> None:
     size = translation.values["sem.pooling_size"]
     sides = size if isinstance(size, list) else [size, size]
     if len(sides) != 2 or sides[0] != sides[1]:
-        raise ValueError(f"{translation.shown('sem.pooling_size')} cannot be had here, where the window is a square")
+        raise ModelError(f"{translation.shown('sem.pooling_size')} cannot be had here, where the window is a square")
     translation.settings["sem.window"] = sides[0]
 
 
 def _loss_weights(translation: Translation) -> None:
     weights = translation.values["optimizer.loss_weights"]
     if len(weights) != len(LOSSES):
-        raise ValueError(f"{translation.shown('optimizer.loss_weights')} holds {len(weights)} weights instead of 6")
+        raise ModelError(f"{translation.shown('optimizer.loss_weights')} holds {len(weights)} weights instead of 6")
     translation.settings |= {f"loss_weights.{name}": weight for name, weight in zip(LOSSES, weights, strict=True)}
 
 
@@ -182,7 +183,7 @@ def _schedule(translation: Translation) -> None:
         milestones, gamma = parameters.get("milestones"), parameters.get("gamma")
         found = {"schedule.name": "steps", "schedule.milestones": milestones, "schedule.gamma": gamma}
     if found is not None and None in found.values():
-        raise ValueError(f"{translation.shown('scheduler.params')} lacks what type = {kind} asks for")
+        raise ModelError(f"{translation.shown('scheduler.params')} lacks what type = {kind} asks for")
     if found is not None:
         translation.settings |= found
     if found is None or translation.values["scheduler.update_mode"] != "batch":

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from seamseg.errors import ModelError
+
 LONGEST = 10_000
 """Characters of a value; the longest in use, a dict of five widths, has 70."""
 
@@ -22,12 +24,12 @@ def whole(text: str) -> int:
     """A whole number.
 
     Raises:
-        ValueError: it is none; like all errors here, the end of a sentence that begins with the setting.
+        SeamsegError: it is none; like all errors here, the end of a sentence that begins with the setting.
     """
     try:
         return int(text)
     except ValueError:
-        raise ValueError("is no whole number") from None
+        raise ModelError("is no whole number") from None
 
 
 def number(text: str) -> float:
@@ -35,13 +37,13 @@ def number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ValueError("is no number") from None
+        raise ModelError("is no number") from None
 
 
 def yes_no(text: str) -> bool:
     """One of yes, no, true, false, on, off, 1 and 0, in letters of any size."""
     if text.lower() not in _TRUTH:
-        raise ValueError("is neither yes nor no")
+        raise ModelError("is neither yes nor no")
     return _TRUTH[text.lower()]
 
 
@@ -52,14 +54,14 @@ def literal(text: str) -> Any:
             raise ValueError
         return _plain(ast.literal_eval(text))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise ValueError("is no Python literal, such as (1, 2) or {'gamma': 0.1}") from None
+        raise ModelError("is no Python literal, such as (1, 2) or {'gamma': 0.1}") from None
 
 
 def numbers(text: str) -> list[float]:
     """A tuple or list of numbers."""
     values = literal(text)
     if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
-        raise ValueError("is no list of numbers, such as (0.5, 1, 2)")
+        raise ModelError("is no list of numbers, such as (0.5, 1, 2)")
     return values
 
 
@@ -67,7 +69,7 @@ def table(text: str) -> dict[str, Any]:
     """A dict whose keys are text."""
     values = literal(text)
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise ValueError("is no dict, such as {'gamma': 0.1}")
+        raise ModelError("is no dict, such as {'gamma': 0.1}")
     return values
 
 

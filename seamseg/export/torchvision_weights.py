@@ -11,6 +11,7 @@ from textwrap import shorten
 import torch
 from torch import Tensor
 
+from seamseg.errors import ModelError
 from seamseg.modules.abn import ABN, AffineAct
 from seamseg.modules.batchnorm import inverse_gamma
 from seamseg.modules.resnet import ResNet
@@ -60,7 +61,7 @@ def load_body_weights(body: ResNet, name: str, source: str) -> LoadedWeights:
             format.
 
     Raises:
-        ValueError: the file is missing or damaged, or is of another network.
+        SeamsegError: the file is missing or damaged, or is of another network.
     """
     found = _read(name, source)
     unexpected = tuple(sorted(key for key in found if key.startswith(CLASSIFIER)))
@@ -81,7 +82,7 @@ def _check(tensors: dict[str, Tensor], expected: dict[str, Tensor], name: str, s
     unexpected = sorted(tensors.keys() - expected.keys())
     other = sorted(key for key in expected.keys() & tensors.keys() if expected[key].shape != tensors[key].shape)
     if missing or unexpected or other:
-        raise ValueError(
+        raise ModelError(
             f"the weights {source} are not those of a {name}: {_some('missing', missing)}; "
             f"{_some('unexpected', unexpected)}; {_some('of another shape', other)}"
         )
@@ -127,7 +128,7 @@ def _read(name: str, source: str) -> dict[str, Tensor]:
         try:
             weights: dict[str, Tensor] = models.get_model_weights(name)["IMAGENET1K_V1"].get_state_dict(progress=True)
         except (OSError, RuntimeError) as error:  # no connection; a file that is not what its name promises
-            raise ValueError(
+            raise ModelError(
                 f"body.weights=imagenet: those of {name} cannot be downloaded ({shorten(str(error), 200)}); "
                 "name a file of them instead"
             ) from error
@@ -135,7 +136,7 @@ def _read(name: str, source: str) -> dict[str, Tensor]:
     try:
         tensors = torch.load(Path(source), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever a damaged or missing file makes of it
-        raise ValueError(f"body.weights={source} cannot be read: {shorten(str(error), 200)}") from error
+        raise ModelError(f"body.weights={source} cannot be read: {shorten(str(error), 200)}") from error
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise ValueError(f"body.weights={source} is not a state dict, which holds tensors by name")
+        raise ModelError(f"body.weights={source} is not a state dict, which holds tensors by name")
     return tensors

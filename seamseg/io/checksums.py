@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from seamseg.errors import ModelError
+
 SUMS_FILE = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](\S.*)")
 _PIECE = 1 << 20
@@ -36,18 +38,18 @@ def check_sums(folder: Path, names: Sequence[str]) -> None:
         names: of the files that must be listed; others that are listed are not looked at.
 
     Raises:
-        ValueError: the list cannot be read or lacks a file, or a file is missing or other than it was.
+        SeamsegError: the list cannot be read or lacks a file, or a file is missing or other than it was.
     """
     listed = _read_sums(folder / SUMS_FILE)
     for name in names:
         if name not in listed:
-            raise ValueError(f"{folder / SUMS_FILE} has no sum of {name}: the folder is not as it was written")
+            raise ModelError(f"{folder / SUMS_FILE} has no sum of {name}: the folder is not as it was written")
         try:
             found = sha256(folder / name).hex()
         except OSError as error:
-            raise ValueError(f"{folder / name} cannot be read: {error.strerror}") from error
+            raise ModelError(f"{folder / name} cannot be read: {error.strerror}") from error
         if found != listed[name]:
-            raise ValueError(
+            raise ModelError(
                 f"{folder / name} has been changed or damaged: its SHA-256 differs from {SUMS_FILE}; fetch it again, "
                 f"or if the change is meant, run `sha256sum {' '.join(names)} > {SUMS_FILE}` there"
             )
@@ -57,8 +59,8 @@ def _read_sums(path: Path) -> dict[str, str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+        raise ModelError(f"{path} cannot be read: {error}") from error
     matches = [_LINE.fullmatch(line) for line in lines if line.strip()]
     if not all(matches):
-        raise ValueError(f"{path} is no list of SHA-256 sums, as sha256sum writes them")
+        raise ModelError(f"{path} is no list of SHA-256 sums, as sha256sum writes them")
     return {match[2]: match[1] for match in matches if match}

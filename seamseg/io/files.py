@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from seamseg.errors import OutputError
+
 _LONGEST_NAME = 255
 """Maximum length of a file name in bytes, on the file systems of Linux."""
 _PART = ".part"
@@ -157,7 +159,7 @@ def atomic_directory(path: Path, write: Callable[[Path], None], replaceable: Seq
         replaceable: Names of files; a folder that holds nothing else is replaced. None replaces nothing.
 
     Raises:
-        ValueError: ``path`` may not be replaced.
+        SeamsegError: ``path`` may not be replaced.
         OSError: The folder cannot be written.
     """
     path = _plain(path)
@@ -191,16 +193,16 @@ def check_free(path: Path, replaceable: Sequence[str] | None) -> None:
     """Whether a folder may be written; see :func:`atomic_directory`.
 
     Raises:
-        ValueError: it may not.
+        SeamsegError: it may not.
     """
     if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise ValueError(f"{path} is no folder; name another")
+        raise OutputError(f"{path} is no folder; name another")
     found = sorted(item.name for item in path.iterdir()) if path.is_dir() else []
     if found and replaceable is None:
-        raise ValueError(f"{path} is not empty; name another folder, or replace what is in it by --overwrite")
+        raise OutputError(f"{path} is not empty; name another folder, or replace what is in it by --overwrite")
     others = [name for name in found if name not in (replaceable or ())]
     if others:
-        raise ValueError(f"{path} holds other files, such as {others[0]}, which are not replaced; name another folder")
+        raise OutputError(f"{path} holds other files, such as {others[0]}, which are not replaced; name another folder")
 
 
 def _plain(path: Path) -> Path:

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+from seamseg.errors import OutputError
+
 _HEAD = "conversion"
 
 
@@ -56,7 +58,7 @@ class Journal:
         busy: what it means that another process has the file open, for the error.
 
     Raises:
-        ValueError: another process has it open.
+        SeamsegError: another process has it open.
     """
 
     def __init__(self, path: Path, fingerprint: str, busy: str) -> None:
@@ -66,7 +68,7 @@ class Journal:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._file.close()
-            raise ValueError(busy) from error
+            raise OutputError(busy) from error
         self._places: dict[str, int] = {}
         self._checks: dict[str, Any] = {}
         self._read_all({_HEAD: fingerprint})

@@ -18,6 +18,8 @@ from typing import Any, TypeVar, overload
 
 import cv2
 
+from seamseg.errors import SettingsError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -70,7 +72,7 @@ def ordered_map(
             calling process. Only :data:`ITEMS_AHEAD` items per process are in progress at a time.
 
     Raises:
-        ValueError: ``processes`` is less than 1.
+        SeamsegError: ``processes`` is less than 1.
         ChildProcessError: A worker process was killed.
         Exception: Any error of the function or of the items; items that have not started by then are dropped.
     """
@@ -80,7 +82,7 @@ def ordered_map(
         return _pooled(pool, function, items, ahead, early=True)
     wanted = available_cores() if processes is None else processes
     if wanted < 1:
-        raise ValueError(f"{wanted} workers cannot work; ask for at least 1")
+        raise SettingsError(f"{wanted} workers cannot work; ask for at least 1")
     workers = min(wanted, len(items) // ITEMS_PER_WORKER)
     if workers <= 1:
         return map(function, items)

@@ -8,18 +8,20 @@ from typing import Any
 
 import yaml
 
+from seamseg.errors import SettingsError
+
 
 def read_yaml(path: Path) -> Any:
     """Plain values from a YAML file in UTF-8.
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: The file is not valid YAML, or a mapping has a key twice.
+        SeamsegError: The file is not valid YAML, or a mapping has a key twice.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from error
+        raise SettingsError(f"{path} is not valid YAML: {error}") from error
     return load_yaml(text, str(path))
 
 
@@ -33,7 +35,7 @@ def load_yaml(text: str, source: str) -> Any:
         source: Name of the text in errors, such as the path of its file.
 
     Raises:
-        ValueError: The text is not valid YAML, or a mapping has a key twice.
+        SeamsegError: The text is not valid YAML, or a mapping has a key twice.
     """
     try:
         loader = yaml.SafeLoader(text)
@@ -45,11 +47,11 @@ def load_yaml(text: str, source: str) -> Any:
             _check_keys(loader, node, source, "", set())
             return loader.construct_document(node)
     except yaml.YAMLError as error:
-        raise ValueError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise SettingsError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def _check_keys(loader: yaml.SafeLoader, node: yaml.Node, source: str, prefix: str, seen: set[int]) -> None:
-    """Raises ValueError if a mapping in the tree has a key twice.
+    """Raises SettingsError if a mapping in the tree has a key twice.
 
     Args:
         loader: Loader of the node.
@@ -71,7 +73,9 @@ def _check_keys(loader: yaml.SafeLoader, node: yaml.Node, source: str, prefix: s
             if isinstance(key, yaml.ScalarNode):
                 line, same = key.start_mark.line + 1, _key_value(loader, key)
                 if same in lines:
-                    raise ValueError(f"{source}: {name} is given twice, in lines {lines[same]} and {line}; remove one")
+                    raise SettingsError(
+                        f"{source}: {name} is given twice, in lines {lines[same]} and {line}; remove one"
+                    )
                 lines[same] = line
             _check_keys(loader, value, source, f"{name}.", seen)
 

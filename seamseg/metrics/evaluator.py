@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seamseg.errors import DataError
 from seamseg.metrics.analysis import analyse
 from seamseg.metrics.average_precision import AveragePrecision, ImageInstances
 from seamseg.metrics.confusion import ConfusionMatrix
@@ -201,7 +202,7 @@ class PanopticEvaluator:
 
     def _mark(self, image_id: ImageId) -> None:
         if image_id in self._seen:
-            raise ValueError(f"image {image_id} was scored twice; every image counts once")
+            raise DataError(f"image {image_id} was scored twice; every image counts once")
         self._seen.add(image_id)
 
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from seamseg.errors import SeamsegError
 from seamseg.modules.inversion import Inversion, warn_about_small_gamma
 from seamseg.ops.collectives import ActiveGroup, is_started, reduce_moments
 from seamseg.ops.inplace_abn import (
@@ -173,7 +174,7 @@ class ABN(_BatchNorm):
 
     def _check_count(self, count: float) -> None:
         if count == 1:
-            raise ValueError(
+            raise SeamsegError(
                 f"{self._describe()} got one sample per channel in training, which has no variance; use larger batches "
                 "or images, or norm.name=gn"
             )
@@ -244,7 +245,7 @@ class InPlaceABN(ABN):
         """What to normalise a training batch by; None for its own moments.
 
         Raises:
-            ValueError: there is one sample per channel.
+            SeamsegError: there is one sample per channel.
         """
         self._check_count(num_samples(x))
         return None

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seamseg.errors import SettingsError
 from seamseg.modules.abn import ABN, AffineAct, InPlaceABN, InPlaceABNSync
 from seamseg.modules.inversion import gammas
 from seamseg.ops.collectives import Sync
@@ -32,7 +33,7 @@ class GroupNormAct(nn.Module):
         activation, slope: as in :class:`seamseg.modules.abn.ABN`.
 
     Raises:
-        ValueError: the groups don't divide the channels.
+        SeamsegError: the groups don't divide the channels.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class GroupNormAct(nn.Module):
         super().__init__()
         check_activation(activation, slope)
         if num_channels % num_groups:
-            raise ValueError(
+            raise SettingsError(
                 f"{num_channels} channels cannot be split into {num_groups} groups; choose norm.groups so that it "
                 "divides all widths of the network"
             )

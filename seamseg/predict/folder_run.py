@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.data.images import BrokenImageError, has_twelve_bits
+from seamseg.data.images import has_twelve_bits
+from seamseg.errors import BrokenImageError
 from seamseg.io.journal import ItemOutput
 from seamseg.io.progress import progress_bar
 from seamseg.ops.collectives import gather_objects
@@ -45,7 +46,7 @@ def predict_photographs(job: PredictionJob, photographs: Sequence[Photograph], p
         process: this rank.
 
     Raises:
-        ValueError: the folder may not be used.
+        SeamsegError: the folder may not be used.
         OSError: a file cannot be written; what is done is kept.
     """
     folder = job.folder

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.data.image_size import image_size
-from seamseg.data.images import BrokenImageError, find_images, read_image
+from seamseg.data.images import find_images, read_image
 from seamseg.data.input_folder import left_out_sentence, relative_name, unique_stems
 from seamseg.data.json_fields import check_file_names
+from seamseg.errors import BrokenImageError, DataError
 
 MOST_PIXELS = 1 << 27
 """Maximum number of pixels of a photograph; ids, scores and overlay take 44 bytes of memory per pixel."""
@@ -64,12 +65,12 @@ def find_photographs(
 
     Raises:
         FileNotFoundError: ``given`` does not exist.
-        ValueError: There are no photographs, or one has a name that no reader of results takes.
+        SeamsegError: There are no photographs, or one has a name that no reader of results takes.
     """
     inside, found = out.resolve(), find_images(given)
     paths = [path for path in dict.fromkeys(found.paths) if not path.resolve().is_relative_to(inside)]
     if not paths:
-        raise ValueError(f"all images in {given} lie in {out}, which is where the results go; name another folder")
+        raise DataError(f"all images in {given} lie in {out}, which is where the results go; name another folder")
     folder = image_folder(given, paths)
     file_names = [photograph_name(path, folder) for path in paths]
     check_file_names(file_names, str(folder))

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seamseg.data.images import BrokenImageError
+from seamseg.errors import BrokenImageError
 from seamseg.io.workers import available_cores, ordered_map
 from seamseg.predict.outputs import OutputKind
 from seamseg.predict.predictor import Prediction, Predictor, Prepared

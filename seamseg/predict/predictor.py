@@ -25,6 +25,7 @@ from torch import Tensor
 from seamseg.algos.fusion import PanopticFusion
 from seamseg.data.resizing import network_size, resize_image
 from seamseg.data.transforms import InputTransform
+from seamseg.errors import SettingsError
 from seamseg.networks import PanopticNet
 from seamseg.ops.boxes import scale_boxes
 from seamseg.ops.fusion import resample
@@ -44,7 +45,7 @@ class Augmentation:
         flip: whether it sees each also in the mirror.
 
     Raises:
-        ValueError: there is no scale, one is not positive or too large, or one is named twice.
+        SeamsegError: there is no scale, one is not positive or too large, or one is named twice.
     """
 
     scales: tuple[float, ...] = (1.0,)
@@ -52,9 +53,9 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if not self.scales or not all(0 < scale <= LARGEST for scale in self.scales):
-            raise ValueError(f"scales are one or more positive numbers up to {LARGEST}, not {self.scales}")
+            raise SettingsError(f"scales are one or more positive numbers up to {LARGEST}, not {self.scales}")
         if len(set(self.scales)) < len(self.scales):
-            raise ValueError(f"the scales {self.scales} name one twice, which would count it twice; name it once")
+            raise SettingsError(f"the scales {self.scales} name one twice, which would count it twice; name it once")
 
     @property
     def mirrors(self) -> tuple[bool, ...]:
@@ -168,7 +169,7 @@ class Predictor:
         precision: of the network's computations.
 
     Raises:
-        ValueError: the device does not compute in this precision.
+        SeamsegError: the device does not compute in this precision.
     """
 
     def __init__(

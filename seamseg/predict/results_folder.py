@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 from seamseg.data.formats.coco_writer import ANNOTATION_FILE
 from seamseg.data.json_fields import write_json_list, write_json_lists
+from seamseg.errors import OutputError
 from seamseg.io.files import atomic_write, is_part, part_path, write_text
 from seamseg.io.journal import Item, ItemOutput, Journal, fingerprint_of
 from seamseg.predict.outputs import Named, OutputKind
@@ -74,7 +75,7 @@ class ResultsFolder:
             The names of the images that are done.
 
         Raises:
-            ValueError: the folder is used, and not by predictions that ``mode`` allows to touch.
+            SeamsegError: the folder is used, and not by predictions that ``mode`` allows to touch.
             OSError: it cannot be written to.
         """
         self._check(mode)
@@ -152,19 +153,19 @@ class ResultsFolder:
 
     def _check(self, mode: Mode) -> None:
         if self.path.exists() and not self.path.is_dir():
-            raise ValueError(f"{self.path} is a file; name a folder for the results")
+            raise OutputError(f"{self.path} is a file; name a folder for the results")
         if mode == "overwrite" or not self.path.is_dir() or all(map(is_part, self.path.iterdir())):
             return
         journal = self.path / _JOURNAL
         if mode == "new":
             resume = "go on with its predictions by --resume, " if journal.exists() else ""
-            raise ValueError(f"{self.path} is not empty: {resume}replace files by --overwrite, or name another folder")
+            raise OutputError(f"{self.path} is not empty: {resume}replace files by --overwrite, or name another folder")
         if not journal.exists():
-            raise ValueError(
+            raise OutputError(
                 f"there are no predictions in {self.path} to go on with, but other files; name another folder"
             )
         if fingerprint_of(journal) != self.fingerprint:
-            raise ValueError(
+            raise OutputError(
                 f"the predictions in {self.path} are of another model or film, or made with other options; give the "
                 "same ones, replace them by --overwrite, or name another folder"
             )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from seamseg.data.input_folder import VIDEO_SUFFIXES
 from seamseg.data.json_fields import check_file_names
+from seamseg.errors import DataError
 from seamseg.io.files import part_path, to_disk
 from seamseg.structures import Size
 from seamseg.visualization.images import Picture
@@ -43,7 +44,7 @@ class Video:
 
         Raises:
             FileNotFoundError: it is not there.
-            ValueError: it cannot be decoded.
+            SeamsegError: it cannot be decoded.
         """
         if not path.is_file():
             raise FileNotFoundError(f"the film {path} does not exist")
@@ -85,7 +86,7 @@ class VideoWriter:
         size: height and width of the frames.
 
     Raises:
-        ValueError: the path is not UTF-8.
+        SeamsegError: the path is not UTF-8.
         OSError: it cannot be written.
     """
 
@@ -147,7 +148,7 @@ def _storable(rate: float) -> float:
 def _capture(path: Path) -> cv2.VideoCapture:
     capture = cv2.VideoCapture(_opencv_name(path))
     if not capture.isOpened():
-        raise ValueError(f"the film {path} cannot be decoded: it is truncated, damaged or of an unknown kind")
+        raise DataError(f"the film {path} cannot be decoded: it is truncated, damaged or of an unknown kind")
     return capture
 
 
@@ -156,5 +157,5 @@ def _opencv_name(path: Path) -> str:
     try:
         path.as_posix().encode()
     except UnicodeEncodeError:
-        raise ValueError(f"the path {str(path)!r} is not UTF-8, which films need; rename the folder or file") from None
+        raise DataError(f"the path {str(path)!r} is not UTF-8, which films need; rename the folder or file") from None
     return str(path)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seamseg.errors import DataError, SeamsegError
 from seamseg.io.files import atomic_write_unsynced
 from seamseg.io.journal import ItemOutput
 from seamseg.io.progress import progress_bar
@@ -140,7 +141,7 @@ def predict_video(job: PredictionJob, video: Video) -> FilmOutcome:
         video: the film.
 
     Raises:
-        ValueError: the folder may not be used, or no frame can be decoded.
+        SeamsegError: the folder may not be used, or no frame can be decoded.
         OSError: a file cannot be written; what is done is kept.
     """
     job.folder.begin(job.mode, ())
@@ -148,7 +149,7 @@ def predict_video(job: PredictionJob, video: Video) -> FilmOutcome:
         run = _FilmRun(job, video)
         names = run.noted if run.is_whole else run.go()
         if not names:
-            raise ValueError(f"the film {video.path} cannot be decoded: not even its first frame")
+            raise DataError(f"the film {video.path} cannot be decoded: not even its first frame")
         job.folder.finish(names, (), job.info)
         remove_records(job.folder.path)
     finally:
@@ -224,7 +225,7 @@ def _num_frames(film: Path) -> int:
     """Of a film that may be missing or torn."""
     try:
         return Video.open(film).num_frames
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, SeamsegError):
         return 0
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from seamseg.data.images import BrokenImageError, read_image
+from seamseg.data.images import read_image
+from seamseg.errors import BrokenImageError, OutputError
 from seamseg.metrics.outcomes import FALSE_ERRORS, TRUE_ERRORS, SegmentOutcome, SideOutcomes, judge_image
 from seamseg.metrics.overlaps import IntArray
 from seamseg.report.material import ReportImage
@@ -42,17 +43,17 @@ def check_target(out: Path, overwrite: bool) -> None:
     """Whether a report may be written there.
 
     Raises:
-        ValueError: it would take something's place.
+        SeamsegError: it would take something's place.
     """
     if not out.exists() and not out.is_symlink():
         return
     if not out.is_dir():
-        raise ValueError(f"{out} is a file; a report is a folder")
+        raise OutputError(f"{out} is a file; a report is a folder")
     foreign = next(_foreign_files(out), None)
     if foreign is not None:
-        raise ValueError(f"{out} holds other files, such as {foreign}; choose a new or an empty folder for the report")
+        raise OutputError(f"{out} holds other files, such as {foreign}; choose a new or an empty folder for the report")
     if not overwrite and (out / START).exists():
-        raise ValueError(f"{out} holds a report already; replace it with --overwrite, or choose another folder")
+        raise OutputError(f"{out} holds a report already; replace it with --overwrite, or choose another folder")
 
 
 def _foreign_files(out: Path) -> Iterator[Path]:
@@ -166,7 +167,7 @@ class ImageWriter:
         """Writes the files of image ``number``. A photograph that cannot be read is grey.
 
         Raises:
-            ValueError: a file of the segments is missing or broken, or sizes differ.
+            SeamsegError: a file of the segments is missing or broken, or sizes differ.
         """
         number, image = numbered
         file = f"{number:06d}"

@@ -10,6 +10,7 @@ from typing import Any
 
 from seamseg.data.formats.coco_files import image_folders
 from seamseg.data.input_folder import IMAGE_SUFFIXES, search_folder
+from seamseg.errors import DataError
 from seamseg.structures import ImageId
 
 _REMEDY = "name the folder of the photographs with --images"
@@ -25,24 +26,24 @@ def photograph_folder(given: Path | None, content: dict[str, Any], json_file: Pa
         truth_file: the annotation; beside one in COCO's layout the photographs lie in ``images``.
 
     Raises:
-        ValueError: nobody tells, or there is no such folder.
+        SeamsegError: nobody tells, or there is no such folder.
     """
     if given is not None:
         if not given.is_dir():
-            raise ValueError(f"there is no folder {given} with photographs (--images)")
+            raise DataError(f"there is no folder {given} with photographs (--images)")
         return given
     info = content.get("info")
     told = info.get("image_folder") if isinstance(info, dict) else None
     if isinstance(told, str):
         folder = json_file.parent / told
         if not folder.is_dir():
-            raise ValueError(f"{json_file} says that its photographs are in {told}, which does not exist; {_REMEDY}")
+            raise DataError(f"{json_file} says that its photographs are in {told}, which does not exist; {_REMEDY}")
         return folder
     places = [] if truth_file is None else image_folders(truth_file.parent.parent, truth_file)
     for folder in places:
         if folder.is_dir():
             return folder
-    raise ValueError(f"{json_file} does not say where its photographs are; {_REMEDY}")
+    raise DataError(f"{json_file} does not say where its photographs are; {_REMEDY}")
 
 
 def find_photographs(
@@ -56,7 +57,7 @@ def find_photographs(
         pngs: Names of the PNGs of the same images, relative to their folder.
 
     Raises:
-        ValueError: not even one is there, or several could be that of one PNG. Where only some are there, the others
+        SeamsegError: not even one is there, or several could be that of one PNG. Where only some are there, the others
             are left to whoever reads them.
     """
     by_stem = _photographs_by_stem(folder) if None in names.values() else {}
@@ -68,7 +69,7 @@ def find_photographs(
         else:
             likely = _likeliest(pngs[image_id], by_stem)
             if len(likely) > 1:
-                raise ValueError(
+                raise DataError(
                     f"{pngs[image_id]} could be of {likely[0]} or of {likely[1]} in {folder}; list the photographs "
                     "under 'images' in the JSON file of the predictions, or name a folder of only these with --images"
                 )
@@ -77,7 +78,7 @@ def find_photographs(
             missing.append(expected)
         found[image_id] = path
     if missing and len(missing) == len(names):
-        raise ValueError(_missing(missing, len(names), folder))
+        raise DataError(_missing(missing, len(names), folder))
     return found
 
 

@@ -17,6 +17,7 @@ from seamseg.data.formats.coco_json import (
 )
 from seamseg.data.formats.coco_writer import ANNOTATION_FILE
 from seamseg.data.json_fields import field, file_field, image_id_field, load_object
+from seamseg.errors import DataError
 from seamseg.report.images import find_photographs, photograph_folder
 from seamseg.structures import Categories, ImageId
 
@@ -25,13 +26,13 @@ def photograph_names(content: dict[str, Any], json_file: Path) -> dict[ImageId, 
     """What the ``images`` of a COCO panoptic file are called, by their ids; results often come without: empty then.
 
     Raises:
-        ValueError: an entry has no id or no name, or two share an id.
+        SeamsegError: an entry has no id or no name, or two share an id.
     """
     names: dict[ImageId, str] = {}
     for position, entry in enumerate(field(content, "images", list, str(json_file)) if "images" in content else []):
         image_id = image_id_field(entry, "id", f"{json_file}, image {position}")
         if image_id in names:
-            raise ValueError(f"{json_file}: two images have the id {image_id}")
+            raise DataError(f"{json_file}: two images have the id {image_id}")
         names[image_id] = file_field(entry, "file_name", f"{json_file}, image {image_id}")
     return names
 
@@ -49,7 +50,7 @@ def pair_images(
         results_file, truth_file: for errors.
 
     Raises:
-        ValueError: no two belong together, or two results are of one image.
+        SeamsegError: no two belong together, or two results are of one image.
     """
     known_results = {key: name for key, name in results.items() if name is not None}
     known_truth = {key: name for key, name in truth.items() if name is not None}
@@ -61,10 +62,10 @@ def pair_images(
         some = next(iter(known_results.values())), next(iter(known_truth.values()))
         reason = f"their photographs have other names, such as {some[0]} and {some[1]}"
     if not pairs:
-        raise ValueError(f"no image of {results_file} is annotated in {truth_file}: {reason}")
+        raise DataError(f"no image of {results_file} is annotated in {truth_file}: {reason}")
     twice = [key for key, number in Counter(pairs.values()).items() if number > 1]
     if twice:
-        raise ValueError(f"{results_file} has two results for image {twice[0]} of {truth_file} ({truth[twice[0]]})")
+        raise DataError(f"{results_file} has two results for image {twice[0]} of {truth_file} ({truth[twice[0]]})")
     return pairs
 
 
@@ -142,7 +143,7 @@ def open_material(
         title: None takes the name of the predictions.
 
     Raises:
-        ValueError: a file is not of that format, the sides do not fit together, or photographs are missing.
+        SeamsegError: a file is not of that format, the sides do not fit together, or photographs are missing.
         FileNotFoundError: a file does not exist.
     """
     json_file = _results_file(predictions)
@@ -178,7 +179,7 @@ def _results_file(predictions: Path) -> Path:
     if predictions.is_dir():
         file = predictions / ANNOTATION_FILE
         if not file.is_file():
-            raise ValueError(
+            raise DataError(
                 f"{predictions} holds no {ANNOTATION_FILE}; give a folder that `seamseg predict` wrote, or a COCO "
                 "panoptic JSON file"
             )

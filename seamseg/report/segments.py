@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.data.formats.coco_json import ListedSegments
+from seamseg.errors import DataError
 from seamseg.metrics.outcomes import SegmentOutcome, SideOutcomes
 from seamseg.structures import VOID, Categories, PanopticSegmentation, Size
 from seamseg.visualization.colors import segment_colors
@@ -28,11 +29,11 @@ def encode_ids(ids: NDArray[np.int64]) -> tuple[str, int]:
         The text, and the number of bytes of an id: 1 if all are below 256, else 2.
 
     Raises:
-        ValueError: an id does not fit.
+        SeamsegError: an id does not fit.
     """
     largest = int(ids.max(initial=0))
     if largest > np.iinfo(np.uint16).max or int(ids.min(initial=0)) < 0:
-        raise ValueError(f"an image with {largest} segments cannot be shown; 65535 are the most")
+        raise DataError(f"an image with {largest} segments cannot be shown; 65535 are the most")
     kind = np.dtype("<u1" if largest < 256 else "<u2")
     rows = ids.astype(kind)
     rows[1:] ^= rows[:-1].copy()

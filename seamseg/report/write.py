@@ -12,6 +12,7 @@ from typing import Any
 
 from seamseg import __version__
 from seamseg.data.formats.coco_json import PanopticFiles
+from seamseg.errors import SettingsError
 from seamseg.io.files import atomic_directory
 from seamseg.io.progress import Steps
 from seamseg.io.workers import ordered_map
@@ -139,12 +140,12 @@ def write_report(
         A sentence for every photograph that cannot be read. Its segments are shown all the same.
 
     Raises:
-        ValueError: the folder holds something else, a file of the segments is missing or broken, or sizes do not fit
+        SeamsegError: the folder holds something else, a file of the segments is missing or broken, or sizes do not fit
             together.
         OSError: a file cannot be written.
     """
     if longest < 1:
-        raise ValueError(f"photographs of at most {longest} pixels cannot be seen; ask for at least 1")
+        raise SettingsError(f"photographs of at most {longest} pixels cannot be seen; ask for at least 1")
     check_target(out, overwrite)
     scores = _scores(material, num_workers, on_progress)
     unreadable: list[str] = []

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seamseg.errors import ModelError, SeamsegError
 from seamseg.io.checksums import sha256
 from seamseg.io.files import atomic_write
 from seamseg.runtime.finite import REMEDY, check_finite, nonfinite_tensors, some_of
@@ -66,7 +67,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Reads one, onto the CPU. Only tensors and plain values are accepted, so that a file cannot run code.
 
     Raises:
-        ValueError: the file is missing, damaged, or no checkpoint of this program.
+        SeamsegError: the file is missing, damaged, or no checkpoint of this program.
     """
     check_seal(path)
     return _read(path)
@@ -81,11 +82,11 @@ def why_unusable(path: Path) -> str:
     """
     try:
         check_seal(path)
-    except ValueError as error:
+    except SeamsegError as error:
         return str(error)
     try:
         names = nonfinite_tensors(vars(_read(path)))
-    except ValueError:
+    except SeamsegError:
         return ""
     return f"the checkpoint {path} has infinities or NaNs in {some_of(names)}" if names else ""
 
@@ -94,32 +95,32 @@ def _read(path: Path) -> Checkpoint:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the content makes of its reader
-        raise ValueError(f"the checkpoint {path} cannot be read ({shorten(str(error), 200)}): it is foreign") from error
+        raise ModelError(f"the checkpoint {path} cannot be read ({shorten(str(error), 200)}): it is foreign") from error
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-        raise ValueError(f"{path} is not a checkpoint of this version of the program")
+        raise ModelError(f"{path} is not a checkpoint of this version of the program")
     try:
         return Checkpoint(**{**content, "position": TrainingProgress.from_dict(content["position"])})
     except (KeyError, TypeError) as error:
-        raise ValueError(f"the checkpoint {path} lacks a part or has one too many: {error}") from error
+        raise ModelError(f"the checkpoint {path} lacks a part or has one too many: {error}") from error
 
 
 def check_seal(path: Path) -> None:
     """Compares the file with the SHA-256 digest at its end: any cut or flipped bit is found.
 
     Raises:
-        ValueError: the file is missing, or other than it was written.
+        SeamsegError: the file is missing, or other than it was written.
     """
     if not path.is_file():
-        raise ValueError(f"there is no checkpoint {path}")
+        raise ModelError(f"there is no checkpoint {path}")
     try:
         digest, size = _digest(path)
         with path.open("rb") as file:
             file.seek(size)
             seal = file.read()
     except OSError as error:
-        raise ValueError(f"the checkpoint {path} cannot be read: {error.strerror}") from error
+        raise ModelError(f"the checkpoint {path} cannot be read: {error.strerror}") from error
     if seal != _COMMENT + digest:
-        raise ValueError(f"the checkpoint {path} is damaged or foreign: its content does not match its checksum")
+        raise ModelError(f"the checkpoint {path} is damaged or foreign: its content does not match its checksum")
 
 
 def _write(content: dict[str, Any], path: Path) -> None:
@@ -169,7 +170,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
     """The latest good checkpoint, and why later ones were passed over: a sentence for each.
 
     Raises:
-        ValueError: There is no checkpoint, or none is whole and finite.
+        SeamsegError: There is no checkpoint, or none is whole and finite.
     """
     refused: list[str] = []
     for path in checkpoint_paths(folder):
@@ -177,7 +178,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
         if not reason:
             return path, refused
         refused.append(reason)
-    raise ValueError("; ".join(refused) if refused else f"there is no checkpoint in {folder}")
+    raise ModelError("; ".join(refused) if refused else f"there is no checkpoint in {folder}")
 
 
 def put_aside_later(folder: Path, path: Path) -> list[Path]:

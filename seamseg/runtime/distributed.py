@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import distributed as dist
 
+from seamseg.errors import SettingsError
 from seamseg.ops.collectives import connect
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def choose_device(name: str | None = None) -> torch.device:
         The device; a GPU always has its number, as the devices of tensors have.
 
     Raises:
-        ValueError: there is no such device.
+        SeamsegError: there is no such device.
     """
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -124,7 +125,7 @@ def choose_device(name: str | None = None) -> torch.device:
         torch.empty(1, device=device).tolist()  # that of "meta" holds nothing
     except (RuntimeError, AssertionError, ImportError) as error:  # not in this torch, or left to another package
         reason = shorten(str(error).partition("\n")[0].partition(". ")[0], 120)
-        raise ValueError(f"there is no device {name}{_number_of_gpus()}: {reason}") from error
+        raise SettingsError(f"there is no device {name}{_number_of_gpus()}: {reason}") from error
     return device
 
 
@@ -142,7 +143,7 @@ def _check_own_gpu(device: torch.device) -> None:
     """Refuses one GPU for several processes of a machine, which nccl does not serve."""
     number = _local("WORLD_SIZE", 1)
     if device.type == "cuda" and number > 1 and device.index != _local("RANK", 0):
-        raise ValueError(
+        raise SettingsError(
             f"the device {device} cannot serve {number} processes: with --device cuda, or without --device, each gets "
             "its own GPU"
         )
@@ -158,7 +159,7 @@ def started(device: str | None = None, patience: timedelta | None = None) -> Ite
             thirty with gloo.
 
     Raises:
-        ValueError: there is no such device, or it is that of another process.
+        SeamsegError: there is no such device, or it is that of another process.
         ConnectionError: the processes don't find each other, or another one is lost.
     """
     chosen = choose_device(device)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from seamseg.errors import SettingsError
+
 PrecisionName = Literal["float32", "bf16", "fp16"]
 
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -24,16 +26,18 @@ class Precision:
         device: of the network.
 
     Raises:
-        ValueError: there is no such type, or the device does not compute in it.
+        SeamsegError: there is no such type, or the device does not compute in it.
     """
 
     def __init__(self, name: PrecisionName, device: torch.device) -> None:
         if name not in get_args(PrecisionName):
-            raise ValueError(f"there is no precision {name!r}; choose one of {', '.join(get_args(PrecisionName))}")
+            raise SettingsError(f"there is no precision {name!r}; choose one of {', '.join(get_args(PrecisionName))}")
         if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-            raise ValueError(f"training.precision=bf16 needs a GPU that computes in it, and {device} doesn't; use fp16")
+            raise SettingsError(
+                f"training.precision=bf16 needs a GPU that computes in it, and {device} doesn't; use fp16"
+            )
         if name == "fp16" and device.type == "cpu":
-            raise ValueError("training.precision=fp16 needs a GPU; on the CPU use bf16 or float32")
+            raise SettingsError("training.precision=fp16 needs a GPU; on the CPU use bf16 or float32")
         self._type = _TYPES.get(name)
         self._device = device
         self._scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seamseg.data.formats.coco_writer import segments_info
+from seamseg.errors import OutputError, SettingsError
 from seamseg.io.files import write_text
 from seamseg.scenes.render import Scene, render_scene
 from seamseg.scenes.segments import SCENE_CATEGORIES
@@ -43,7 +44,7 @@ def write_scenes(
         progress: is told after each scene how many of how many are done.
 
     Raises:
-        ValueError: a number is out of range, or the folder has annotations already.
+        SeamsegError: a number is out of range, or the folder has annotations already.
     """
     counts = {"train": num_train, "val": num_val}
     _check(folder, counts, size, seed)
@@ -63,16 +64,16 @@ def write_scenes(
 def _check(folder: Path, counts: dict[str, int], size: tuple[int, int], seed: int) -> None:
     for split, count in counts.items():
         if count < 1:
-            raise ValueError(f"the split {split} would have {count} scenes; ask for at least 1")
+            raise SettingsError(f"the split {split} would have {count} scenes; ask for at least 1")
     if min(size) < _SMALLEST_SIDE:
-        raise ValueError(
+        raise SettingsError(
             f"scenes of {size[0]}x{size[1]} pixels are too small; {_SMALLEST_SIDE} is the least for a side"
         )
     if seed < 0:
-        raise ValueError(f"the seed {seed} is negative; choose one from 0 on")
+        raise SettingsError(f"the seed {seed} is negative; choose one from 0 on")
     used = sorted(path.name for path in (folder / "annotations").glob("*.json"))
     if used:
-        raise ValueError(f"{folder} has annotations already ({', '.join(used)}); choose another folder or remove them")
+        raise OutputError(f"{folder} has annotations already ({', '.join(used)}); choose another folder or remove them")
 
 
 def _write_scene(scene: Scene, index: int, folder: Path, split: str) -> dict[str, Any]:

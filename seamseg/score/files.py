@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from seamseg.data.formats.coco_json import ListedSegments, PanopticFiles
 from seamseg.data.image_header import size_in_png
 from seamseg.data.png import read_panoptic_png
+from seamseg.errors import DataError
 from seamseg.metrics.average_precision import ImageInstances, segment_instances
 from seamseg.metrics.evaluator import PanopticEvaluator
 from seamseg.metrics.overlaps import Overlaps
@@ -74,7 +75,7 @@ def score_files(
         num_threads: None means one per core that this process may use.
 
     Raises:
-        ValueError: an image has no result, a PNG holds ids that its JSON file does not list or is broken, or two PNGs
+        SeamsegError: an image has no result, a PNG holds ids that its JSON file does not list or is broken, or two PNGs
             of an image differ in size.
         FileNotFoundError: a PNG is missing.
     """
@@ -91,7 +92,7 @@ def score_files(
 
 def _result_of(image: ListedSegments, results: PanopticFiles) -> ListedSegments:
     if image.image_id not in results.images:
-        raise ValueError(f"{results.json_file} has no result for image {image.image_id}; every image needs one")
+        raise DataError(f"{results.json_file} has no result for image {image.image_id}; every image needs one")
     return results.images[image.image_id]
 
 
@@ -152,7 +153,7 @@ def image_overlaps(true: ListedSegments, predicted: ListedSegments, boundary: bo
         boundary: whether to look at the segments' borders.
 
     Raises:
-        ValueError: a PNG holds ids that are not listed or is broken, or the two differ in size.
+        SeamsegError: a PNG holds ids that are not listed or is broken, or the two differ in size.
         FileNotFoundError: a PNG is missing.
     """
     one, other = (torch.from_numpy(np.fromfile(listed.png, dtype=np.uint8)) for listed in (true, predicted))
@@ -172,7 +173,7 @@ def _overlaps_of_maps(true: ListedSegments, predicted: ListedSegments, boundary:
     maps = [torch.from_numpy(read_panoptic_png(listed.png)) for listed in (true, predicted)]
     sizes = [f"{one.shape[0]}×{one.shape[1]}" for one in maps]
     if sizes[0] != sizes[1]:
-        raise ValueError(
+        raise DataError(
             f"image {true.image_id}: {predicted.png} is {sizes[1]} (height×width), but the annotation {true.png} is "
             f"{sizes[0]}; results are scored at the size of the annotation"
         )
@@ -183,7 +184,7 @@ def _positions(ids: IntArray, listed: ListedSegments) -> IntArray:
     """From ids in a PNG to positions in the list.
 
     Raises:
-        ValueError: an id is not listed.
+        SeamsegError: an id is not listed.
     """
     order = np.argsort(listed.ids)
     ascending = listed.ids[order]
@@ -192,7 +193,7 @@ def _positions(ids: IntArray, listed: ListedSegments) -> IntArray:
     if foreign.any():
         unknown = np.unique(ids[foreign])
         some = ", ".join(str(value) for value in unknown[:5]) + (", …" if len(unknown) > 5 else "")
-        raise ValueError(
+        raise DataError(
             f"{listed.png} of image {listed.image_id} holds segment id(s) {some} that its JSON file does not list"
         )
     return order[positions]
@@ -209,7 +210,7 @@ def read_segmentation(listed: ListedSegments) -> PanopticSegmentation:
     """Read the segments in a PNG; their ids become their positions in the list. The score is 1 where none is listed.
 
     Raises:
-        ValueError: the PNG is broken or missing, or holds ids that are not listed.
+        SeamsegError: the PNG is broken or missing, or holds ids that are not listed.
     """
     ids = _positions(read_panoptic_png(listed.png).astype(np.int64), listed)
     scores = torch.from_numpy(np.where(np.isnan(listed.scores), 1.0, listed.scores)).float()

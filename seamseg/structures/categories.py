@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from seamseg.errors import DataError
+
 VOID = 255
 """The class of pixels that carry no label."""
 
@@ -39,7 +41,7 @@ class Categories:
     """The classes of a data set in the network's order: stuff 0 … S−1, then things S … S+T−1.
 
     Raises:
-        ValueError: a stuff class follows a thing, an original id or a name appears twice, or there are more than 255.
+        SeamsegError: a stuff class follows a thing, an original id or a name appears twice, or there are more than 255.
     """
 
     classes: tuple[Category, ...]
@@ -47,16 +49,16 @@ class Categories:
     def __post_init__(self) -> None:
         flags = [category.is_thing for category in self.classes]
         if flags != sorted(flags):
-            raise ValueError("categories must be ordered: all stuff classes first, then the things")
+            raise DataError("categories must be ordered: all stuff classes first, then the things")
         for what, values in (
             ("original id", [str(category.original_id) for category in self.classes]),
             ("name", list(self.names)),
         ):
             doubled = sorted({value for value in values if values.count(value) > 1})
             if doubled:
-                raise ValueError(f"categories share the {what} {', '.join(doubled)}; each needs its own")
+                raise DataError(f"categories share the {what} {', '.join(doubled)}; each needs its own")
         if len(self.classes) > VOID:
-            raise ValueError(
+            raise DataError(
                 f"{len(self.classes)} categories are more than the {VOID} that fit beside void, which is class {VOID}; "
                 "merge some or leave some out"
             )
@@ -129,7 +131,7 @@ class Categories:
         Entries without a ``color`` get one of a fixed palette.
 
         Raises:
-            ValueError: an entry lacks ``id``, ``name`` or ``isthing``, or its flag or color is not one.
+            SeamsegError: an entry lacks ``id``, ``name`` or ``isthing``, or its flag or color is not one.
         """
         ordered = [_category(entry, position) for position, entry in enumerate(entries)]
         return cls(tuple(sorted(ordered, key=lambda category: category.is_thing)))
@@ -146,12 +148,12 @@ def _id(category: Category) -> str:
 def _category(entry: dict[str, Any], position: int) -> Category:
     for key in ("id", "name", "isthing"):
         if key not in entry:
-            raise ValueError(f"category {position} ({entry.get('name', 'unnamed')}) lacks the key {key!r}")
+            raise DataError(f"category {position} ({entry.get('name', 'unnamed')}) lacks the key {key!r}")
     if not is_flag(entry["isthing"]):
-        raise ValueError(f"category {position}: 'isthing' is {entry['isthing']!r}, expected {FLAG_VALUES}")
+        raise DataError(f"category {position}: 'isthing' is {entry['isthing']!r}, expected {FLAG_VALUES}")
     color = entry.get("color") or palette_color(position)
     if not _is_color(color):
-        raise ValueError(f"category {position} has a color that is not red, green and blue in 0 … 255")
+        raise DataError(f"category {position} has a color that is not red, green and blue in 0 … 255")
     red, green, blue = color
     return Category(str(entry["name"]), bool(entry["isthing"]), (int(red), int(green), int(blue)), int(entry["id"]))
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from seamseg.data.labels.cityscapes import CITYSCAPES as CITYSCAPES_CLASSES
 from seamseg.data.labels.coco import COCO_STUFF, COCO_THINGS
 from seamseg.data.labels.vistas import VISTAS_STUFF, VISTAS_THINGS
+from seamseg.errors import DataError, OutputError
 from seamseg.structures import ImageId, Size
 
 
@@ -28,7 +29,7 @@ class Benchmark:
     Attributes:
         title: for people.
         categories: by their names.
-        image_id: from the name of a photograph; a ``ValueError`` says what names look like.
+        image_id: from the name of a photograph; a ``SeamsegError`` says what names look like.
         size: of all its photographs; None where they differ.
         archive_name: what the server insists that an archive is called, as a regular expression; None is anything.
     """
@@ -43,10 +44,10 @@ class Benchmark:
         """What the folder of PNGs in an archive is called, and its JSON file: as the archive, without ``.zip``.
 
         Raises:
-            ValueError: the server does not take an archive of this name.
+            SeamsegError: the server does not take an archive of this name.
         """
         if self.archive_name is not None and not re.fullmatch(self.archive_name, archive.name):
-            raise ValueError(
+            raise OutputError(
                 f"{archive.name}: {self.title} wants archives that are called panoptic_SET_NAME_results.zip, where SET "
                 "is val2017, test-dev2017 or test-challenge2017 and NAME that of your algorithm"
             )
@@ -56,14 +57,14 @@ class Benchmark:
 def _coco_id(photograph: str) -> ImageId:
     stem = PurePosixPath(photograph).stem
     if not re.fullmatch(r"\d+", stem, re.ASCII):
-        raise ValueError("photographs of COCO are called like 000000000139.jpg, whose number is the image's id")
+        raise DataError("photographs of COCO are called like 000000000139.jpg, whose number is the image's id")
     return int(stem)
 
 
 def _cityscapes_id(photograph: str) -> ImageId:
     found = re.match(r"[^_]+_\d{6}_\d{6}(?=_|\.|$)", PurePosixPath(photograph).name, re.ASCII)
     if found is None:
-        raise ValueError("photographs of Cityscapes are called like aachen_000000_000019_leftImg8bit.png")
+        raise DataError("photographs of Cityscapes are called like aachen_000000_000019_leftImg8bit.png")
     return found.group()
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from seamseg.data.formats.coco_writer import distinct_values
 from seamseg.data.images import check_size, read_bytes, size_text
 from seamseg.data.png import read_panoptic_png
+from seamseg.errors import DataError
 from seamseg.submit.selection import SubmittedImage
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can state
@@ -85,7 +86,7 @@ def read_segment_map(image: SubmittedImage) -> SegmentMap:
     """Reads the PNG.
 
     Raises:
-        ValueError: it is missing or broken, of another size, or holds an id that the JSON file does not list.
+        SeamsegError: it is missing or broken, of another size, or holds an id that the JSON file does not list.
     """
     listed = image.segments
     ids = read_panoptic_png(listed.png)
@@ -95,7 +96,7 @@ def read_segment_map(image: SubmittedImage) -> SegmentMap:
     found = np.minimum(np.searchsorted(listed.ids[order], values), len(order) - 1)
     foreign = values[listed.ids[order][found] != values]
     if len(foreign):
-        raise ValueError(f"{listed.png} holds the segment id {foreign[0]}, which its JSON file does not list")
+        raise DataError(f"{listed.png} holds the segment id {foreign[0]}, which its JSON file does not list")
     return SegmentMap(places, order[found])
 
 
@@ -137,7 +138,7 @@ class Packer:
         """The files of one image.
 
         Raises:
-            ValueError: its PNG does not fit its entry in the JSON file, or a thing lacks the score that it needs.
+            SeamsegError: its PNG does not fit its entry in the JSON file, or a thing lacks the score that it needs.
         """
         pack = {"panoptic": self._panoptic, "instances": self._instances, "semantic": self._semantic}[self.format]
         return pack(image, read_segment_map(image))
@@ -163,7 +164,7 @@ class Packer:
                 continue
             score = float(listed.scores[entry])
             if not np.isfinite(score):
-                raise ValueError(
+                raise DataError(
                     f"segment {listed.ids[entry]} of {listed.png} has no score, by which objects are ranked; "
                     "`seamseg predict` writes them"
                 )

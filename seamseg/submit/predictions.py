@@ -15,6 +15,7 @@ from seamseg.data.formats.coco_entries import RESULTS
 from seamseg.data.formats.coco_json import ImageRecord, listed_categories, read_records
 from seamseg.data.formats.coco_writer import ANNOTATION_FILE
 from seamseg.data.json_fields import field, flag_field, load_object
+from seamseg.errors import DataError
 from seamseg.structures import VOID, Categories
 from seamseg.submit.benchmark import Benchmark, ServerCategory
 
@@ -42,7 +43,7 @@ def open_predictions(path: Path) -> Predictions:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not of that format, contradicts itself, or no PNG is found.
+        SeamsegError: it is not of that format, contradicts itself, or no PNG is found.
     """
     json_file = path / ANNOTATION_FILE if path.is_dir() else path
     if not json_file.is_file():
@@ -60,18 +61,19 @@ def category_ids(predictions: Predictions, benchmark: Benchmark) -> NDArray[np.i
     """The server's id for every class 0 … 255; 0 for void and for numbers without a class.
 
     Raises:
-        ValueError: a class has a name that the server does not know, or is a thing on one side and stuff on the other.
+        SeamsegError: the server does not know the name of a class, or a class is a thing on one side and stuff on the
+            other.
     """
     classes = predictions.categories.classes
     unknown = [one.name for one in classes if one.name not in benchmark.categories]
     if unknown:
-        raise ValueError(_unknown(unknown, predictions.json_file, benchmark))
+        raise DataError(_unknown(unknown, predictions.json_file, benchmark))
     ids = np.zeros(VOID + 1, np.int64)
     for number, one in enumerate(classes):
         server = benchmark.categories[one.name]
         if server.is_thing != one.is_thing:
             kinds = ("stuff", "a thing")
-            raise ValueError(
+            raise DataError(
                 f"{predictions.json_file}: {one.name!r} is {kinds[one.is_thing]} there, but {kinds[server.is_thing]} "
                 f"on {benchmark.title}"
             )
@@ -86,7 +88,7 @@ def read_categories(path: Path) -> Mapping[str, ServerCategory]:
     ``name``; both count.
 
     Raises:
-        ValueError: the file has no ``categories``, or one of them is wrong.
+        SeamsegError: the file has no ``categories``, or one of them is wrong.
     """
     found: dict[str, ServerCategory] = {}
     for position, entry in enumerate(field(load_object(path), "categories", list, str(path))):
@@ -97,7 +99,7 @@ def read_categories(path: Path) -> Mapping[str, ServerCategory]:
             names.append(entry["supercategory"])
         found |= dict.fromkeys(names, ServerCategory(category_id, is_thing))
     if not found:
-        raise ValueError(f"{path} holds no categories")
+        raise DataError(f"{path} holds no categories")
     return found
 
 

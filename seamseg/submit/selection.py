@@ -10,6 +10,7 @@ from seamseg.data.formats.coco_json import ImageRecord, ListedSegments, images_b
 from seamseg.data.images import find_images, size_text
 from seamseg.data.input_folder import left_out_sentence
 from seamseg.data.json_fields import field, load_object
+from seamseg.errors import DataError, SeamsegError
 from seamseg.structures import ImageId, Size
 from seamseg.submit.benchmark import Benchmark
 from seamseg.submit.predictions import Predictions
@@ -49,7 +50,7 @@ def expected_images(
 
     Raises:
         FileNotFoundError: the path does not exist.
-        ValueError: the file is not of that format, or a name is not of the benchmark.
+        SeamsegError: the file is not of that format, or a name is not of the benchmark.
     """
     if path.suffix.lower() == ".json":
         listed = images_by_id(field(load_object(path), "images", list, str(path)), path).values()
@@ -61,7 +62,7 @@ def expected_images(
             on_left_out(sentence)
     expected = {_image_id(name, benchmark, path): size for name, size in found}
     if not expected:
-        raise ValueError(f"{path} names no images")
+        raise DataError(f"{path} names no images")
     return expected
 
 
@@ -76,7 +77,7 @@ def select_images(
         expected: what the submission must hold, no more and no less; None takes every prediction.
 
     Raises:
-        ValueError: a photograph has a name that the benchmark does not know, two predictions are of one image, an
+        SeamsegError: a photograph has a name that the benchmark does not know, two predictions are of one image, an
             expected image has none, or a size is wrong.
     """
     chosen: dict[ImageId, ImageRecord] = {}
@@ -86,7 +87,7 @@ def select_images(
             continue
         if image_id in chosen:
             both = f"{chosen[image_id].image_file} and {image.image_file}"
-            raise ValueError(f"{predictions.json_file}: {both} are one image, {image_id}, to {benchmark.title}")
+            raise DataError(f"{predictions.json_file}: {both} are one image, {image_id}, to {benchmark.title}")
         chosen[image_id] = image
     _check_complete(chosen, expected, predictions.json_file)
     for image_id, image in chosen.items():
@@ -105,14 +106,14 @@ def _submitted(image_id: ImageId, image: ImageRecord) -> SubmittedImage:
 def _image_id(photograph: str, benchmark: Benchmark, source: Path) -> ImageId:
     try:
         return benchmark.image_id(photograph)
-    except ValueError as error:
-        raise ValueError(f"{source} names {photograph}, but {error}") from error
+    except SeamsegError as error:
+        raise DataError(f"{source} names {photograph}, but {error}") from error
 
 
 def _check_complete(chosen: Mapping[ImageId, object], expected: Expected | None, json_file: Path) -> None:
     missing = sorted(str(image_id) for image_id in (expected or {}) if image_id not in chosen)
     if missing:
-        raise ValueError(
+        raise DataError(
             f"{json_file} has no prediction for {len(missing)} of the {len(expected or {})} expected images, such as "
             f"{missing[0]}; a server refuses a submission that is not complete"
         )
@@ -121,7 +122,7 @@ def _check_complete(chosen: Mapping[ImageId, object], expected: Expected | None,
 def _check_size(image: ImageRecord, benchmark: Benchmark, stated: Size | None, json_file: Path) -> None:
     for size, whose in ((benchmark.size, f"those of {benchmark.title} are"), (stated, "the list of images says")):
         if size is not None and size != image.size:
-            raise ValueError(
+            raise DataError(
                 f"{json_file}: {image.image_file} is {size_text(image.size)} (height×width), but {whose} "
                 f"{size_text(size)}; predict from the original photographs"
             )

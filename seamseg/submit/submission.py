@@ -45,7 +45,7 @@ def write_submission(
         on_progress: is told how many images are done.
 
     Raises:
-        ValueError: as :class:`~seamseg.submit.formats.Packer`.
+        SeamsegError: as :class:`~seamseg.submit.formats.Packer`.
         OSError: the archive cannot be written.
     """
     num_segments = 0

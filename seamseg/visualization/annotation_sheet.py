@@ -114,7 +114,7 @@ def annotation_sheet(
         H×W×3 uint8, on white.
 
     Raises:
-        ValueError: there are no pictures, the sheet is too narrow, or an image and its annotation differ in size.
+        SeamsegError: there are no pictures, the sheet is too narrow, or an image and its annotation differ in size.
     """
     if not pictures:
         raise ValueError("a sheet needs at least one picture")

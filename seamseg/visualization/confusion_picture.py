@@ -36,7 +36,7 @@ def confusion_picture(matrix: NDArray[np.int64], names: Sequence[str], title: st
         H×W×3 uint8, on white.
 
     Raises:
-        ValueError: there is not one row per name.
+        SeamsegError: there is not one row per name.
     """
     if matrix.shape != (len(names), len(names) + 1):
         raise ValueError(f"{len(names)} classes have a matrix of as many rows and one more column, not {matrix.shape}")

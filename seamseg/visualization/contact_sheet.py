@@ -109,7 +109,7 @@ def contact_sheet(
         H×W×3 uint8, on white.
 
     Raises:
-        ValueError: there are no rows, columns are too narrow, or an image and a segmentation differ in size.
+        SeamsegError: there are no rows, columns are too narrow, or an image and a segmentation differ in size.
     """
     if not rows:
         raise ValueError("a contact sheet needs at least one row")

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from seamseg.errors import OutputError, SeamsegError
 from seamseg.io.files import part_path
 from seamseg.structures.images import Size
 from seamseg.structures.panoptic_segmentation import PanopticSegmentation
@@ -36,7 +37,7 @@ def write_image(path: Path | str, rgb: Picture) -> None:
         rgb: H×W×3 uint8.
 
     Raises:
-        ValueError: the suffix is another, the array is no picture, or the file cannot be written.
+        SeamsegError: the suffix is another, the array is no picture, or the file cannot be written.
     """
     path = Path(path)
     data = encode_image(path, rgb)
@@ -45,7 +46,7 @@ def write_image(path: Path | str, rgb: Picture) -> None:
         temporary.write_bytes(data)
         os.replace(temporary, path)
     except OSError as error:
-        raise ValueError(f"the picture {path} cannot be written: {error.strerror or error}") from error
+        raise OutputError(f"the picture {path} cannot be written: {error.strerror or error}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -62,10 +63,10 @@ def denormalise(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> P
         H×W×3 uint8; what lies outside 0 … 1 is clipped, what is not a number becomes black.
 
     Raises:
-        ValueError: there are not three channels, means and standard deviations.
+        SeamsegError: there are not three channels, means and standard deviations.
     """
     if image.ndim != 3 or not image.shape[0] == len(mean) == len(std) == 3:
-        raise ValueError(
+        raise OutputError(
             f"a 3×H×W image, three means and three deviations make a picture; these are an image of shape "
             f"{tuple(image.shape)}, {len(mean)} means and {len(std)} deviations"
         )
@@ -76,27 +77,27 @@ def denormalise(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> P
 
 
 def check_picture(array: Picture) -> None:
-    """Raises a ValueError unless the array is an H×W×3 uint8 picture with at least one pixel."""
+    """Raises a SeamsegError unless the array is an H×W×3 uint8 picture with at least one pixel."""
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
-        raise ValueError(f"a picture is an H×W×3 array of type uint8, not {array.dtype} of shape {array.shape}")
+        raise SeamsegError(f"a picture is an H×W×3 array of type uint8, not {array.dtype} of shape {array.shape}")
 
 
 def encode_image(path: Path, rgb: Picture) -> bytes:
     """The bytes of a picture file of that name.
 
     Raises:
-        ValueError: the suffix is not .png, .jpg or .jpeg, the array is no picture, or the format does not hold it.
+        SeamsegError: the suffix is not .png, .jpg or .jpeg, the array is no picture, or the format does not hold it.
     """
     suffix = path.suffix.lower()
     if suffix not in _OPTIONS:
-        raise ValueError(f"the picture {path} must end in one of {', '.join(_OPTIONS)}")
+        raise OutputError(f"the picture {path} must end in one of {', '.join(_OPTIONS)}")
     check_picture(rgb)
     try:
         done, data = cv2.imencode(suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), _OPTIONS[suffix])
     except cv2.error as error:
-        raise ValueError(f"the picture {path} of shape {rgb.shape} cannot be encoded: {error.err}") from error
+        raise OutputError(f"the picture {path} of shape {rgb.shape} cannot be encoded: {error.err}") from error
     if not done:
-        raise ValueError(f"the picture {path} of shape {rgb.shape} is too large for its format; try .png")
+        raise OutputError(f"the picture {path} of shape {rgb.shape} is too large for its format; try .png")
     return data.tobytes()
 
 

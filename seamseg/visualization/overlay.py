@@ -215,7 +215,7 @@ def draw_overlay(
         H×W×3 uint8; ``image`` is left as it was.
 
     Raises:
-        ValueError: sizes, types or class numbers don't fit together, or the opacity is out of range.
+        SeamsegError: sizes, types or class numbers don't fit together, or the opacity is out of range.
     """
     check_picture(image)
     if not 0 <= opacity <= 1:

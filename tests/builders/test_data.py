@@ -9,7 +9,7 @@ import torch
 from support.tiny_experiment import tiny_experiment, write_tiny_splits
 
 from seamseg.builders import build_evaluation_loader, build_input_transform, build_training_loader, open_split
-from seamseg.data.images import BrokenImageError
+from seamseg.errors import BrokenImageError
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.training_progress import TrainingProgress
 

@@ -13,6 +13,7 @@ import pytest
 
 import seamseg
 from seamseg import cli
+from seamseg.errors import BrokenImageError, SettingsError
 
 VERBS = sorted(cli.parser()._subparsers._group_actions[0].choices)  # type: ignore[union-attr,arg-type]
 
@@ -75,7 +76,8 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (ValueError("a key is wrong"), "a key is wrong"),
+        (SettingsError("a key is wrong"), "a key is wrong"),
+        (BrokenImageError(Path("a.png"), "is damaged"), "a.png is damaged"),
         (FileNotFoundError("the folder x does not exist"), "the folder x does not exist"),
         (PermissionError(13, "Permission denied", "/root/x"), "/root/x: Permission denied"),
         (IsADirectoryError(21, "Is a directory", "/x/.y.tmp", None, "/x/y"), "/x/y: Is a directory"),
@@ -90,16 +92,17 @@ def test_errors_of_the_user_are_a_sentence(
     assert refuses("train", "x.yaml", "--run-dir", "y") == sentence
 
 
-def test_errors_of_the_program_are_not_hidden(monkeypatch: pytest.MonkeyPatch, command: Any) -> None:
-    failing(monkeypatch, KeyError("bug"))
-    with pytest.raises(KeyError):
+@pytest.mark.parametrize("error", [ValueError("bug"), KeyError("bug"), RuntimeError("bug")])
+def test_errors_of_the_program_are_not_hidden(monkeypatch: pytest.MonkeyPatch, command: Any, error: Exception) -> None:
+    failing(monkeypatch, error)
+    with pytest.raises(type(error), match="bug"):
         command("train", "x.yaml", "--run-dir", "y")
 
 
 def test_a_traceback_on_request(monkeypatch: pytest.MonkeyPatch, command: Any) -> None:
-    failing(monkeypatch, ValueError("a key is wrong"))
+    failing(monkeypatch, SettingsError("a key is wrong"))
     monkeypatch.setenv("SEAMSEG_TRACEBACK", "1")
-    with pytest.raises(ValueError, match="a key is wrong"):
+    with pytest.raises(SettingsError, match="a key is wrong"):
         command("train", "x.yaml", "--run-dir", "y")
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from seamseg.data.image_size import image_size, png_size
-from seamseg.data.images import BrokenImageError
+from seamseg.errors import BrokenImageError
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (33, 47, 3)).astype(np.uint8))
 

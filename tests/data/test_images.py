@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from seamseg.data.images import BrokenImageError, Orientation, decode, find_images, has_twelve_bits, read_image
+from seamseg.data.images import Orientation, decode, find_images, has_twelve_bits, read_image
+from seamseg.errors import BrokenImageError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, size=(24, 31, 3), dtype=np.uint8)
 

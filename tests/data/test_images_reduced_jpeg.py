@@ -15,9 +15,10 @@ from support.tiny_dataset import write_tiny_panoptic
 
 from seamseg.data.dataset import SampleKey, TrainDataset, sample_generator
 from seamseg.data.formats.coco import CocoPanoptic
-from seamseg.data.images import BrokenImageError, read_image, read_reduced_jpeg, reduced_size, reduction
+from seamseg.data.images import read_image, read_reduced_jpeg, reduced_size, reduction
 from seamseg.data.resizing import resize_image
 from seamseg.data.transforms import TrainTransform, make_plan
+from seamseg.errors import BrokenImageError
 
 sides = st.integers(1, 5000)
 

@@ -14,10 +14,10 @@ from torch.utils.data import Dataset
 from seamseg.data.color_jitter import ColorJitter
 from seamseg.data.dataset import EvaluationDataset, SampleKey, TrainDataset
 from seamseg.data.formats.coco import CocoPanoptic
-from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
 from seamseg.data.samplers import EvaluationBatches, TrainBatches
 from seamseg.data.transforms import InputTransform, Normalize, TrainTransform
+from seamseg.errors import BrokenImageError
 from seamseg.structures import Batch, Sample
 
 NO_MEAN, NO_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)

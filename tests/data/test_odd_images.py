@@ -13,8 +13,9 @@ from seamseg.check.check import check_data_set
 from seamseg.data.dataset import SampleKey, TrainDataset
 from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.data.image_size import image_size
-from seamseg.data.images import BrokenImageError, read_image
+from seamseg.data.images import read_image
 from seamseg.data.transforms import TrainTransform
+from seamseg.errors import BrokenImageError
 
 ODD = odd_images()
 SOUND = [name for name, odd in ODD.items() if odd.expected is not None]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seamseg.data.images import BrokenImageError
 from seamseg.data.png import read_panoptic_png, write_panoptic_png
+from seamseg.errors import BrokenImageError
 
 
 def test_an_id_is_red_plus_256_green_plus_65536_blue(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seamseg.data.images import BrokenImageError
 from seamseg.data.png import UNLABELED, read_label_map
+from seamseg.errors import BrokenImageError
 
 NUMBERS = np.random.default_rng(0).integers(0, 2, (13, 17)) * np.arange(17) % 16
 

@@ -18,10 +18,10 @@ from support.tiny_experiment import narrow_body, tiny_experiment, write_tiny_spl
 from torch import Tensor, distributed, nn
 
 from seamseg.builders import build_evaluation_loader, build_fusion, build_initialised_network, open_split
-from seamseg.data.images import BrokenImageError
 from seamseg.data.loader import BatchLoader
 from seamseg.engine.evaluate import ScoredImage, evaluate, left_out
 from seamseg.engine.gallery import SampleGallery
+from seamseg.errors import BrokenImageError
 from seamseg.metrics.scores import Scores
 from seamseg.runtime.distributed import Process
 from seamseg.structures import Batch, Categories, PackedSequence, Predictions, pad_images

@@ -27,6 +27,7 @@ from seamseg.data.images import REDUCED, read_image, read_reduced_jpeg
 from seamseg.data.png import read_label_map, read_panoptic_png
 from seamseg.data.samplers import TrainBatches
 from seamseg.data.transforms import InputTransform, TrainTransform
+from seamseg.errors import SeamsegError
 from seamseg.ops.id_maps import read_id_png
 from seamseg.score.files import score_files
 
@@ -51,7 +52,7 @@ def _fault(name: str, read: Callable[[], object], folder: Path) -> str:
     """Empty if it was read, or refused by a sentence that names a file."""
     try:
         read()
-    except ValueError as error:
+    except SeamsegError as error:
         text = str(error)
         if str(folder) in text and "\n" not in text and len(text) <= LONGEST_SENTENCE:
             return ""

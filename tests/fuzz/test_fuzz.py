@@ -15,6 +15,7 @@ from fuzz.sanitized import SanitizedReader, build_reader
 from fuzz.seeds import filtered_rows, id_maps, id_pngs
 from fuzz.sets import Sets, write_sets
 from seamseg.data.png import read_panoptic_png
+from seamseg.errors import SeamsegError
 
 SEED = 0
 
@@ -102,10 +103,11 @@ def test_crashes_and_hangs_are_told_and_the_others_go_on(tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     ("error", "fault"),
     [
-        (ValueError("{folder}/a.png is broken"), ""),
-        (ValueError("it is broken"), "refuses it by ValueError, 'it is broken'"),
-        (ValueError("{folder}/a.png is\nbroken"), "refuses it by ValueError"),
-        (ValueError("{folder}/a.png is " + "x" * 2000), "refuses it by ValueError"),
+        (SeamsegError("{folder}/a.png is broken"), ""),
+        (SeamsegError("it is broken"), "refuses it by SeamsegError, 'it is broken'"),
+        (SeamsegError("{folder}/a.png is\nbroken"), "refuses it by SeamsegError"),
+        (SeamsegError("{folder}/a.png is " + "x" * 2000), "refuses it by SeamsegError"),
+        (ValueError("{folder}/a.png is broken"), "fails: "),
         (KeyError("{folder}/a.png"), "fails: "),
         (MemoryError(), "fails: "),
     ],

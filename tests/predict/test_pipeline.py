@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from seamseg.data.images import BrokenImageError
+from seamseg.errors import BrokenImageError
 from seamseg.predict.pipeline import MOST_THREADS, Predicted, PredictionJob, overlapped
 from seamseg.predict.predictor import Prediction, Prepared
 from seamseg.predict.results_folder import ResultsFolder

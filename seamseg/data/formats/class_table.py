@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seamseg.data.json_fields import field, flag_field
+from seamseg.errors import DataError
 from seamseg.structures import Categories
 
 KINDS = ("stuff", "a thing")
@@ -44,7 +45,7 @@ def coco_classes(entries: list[Any], path: Path) -> ClassTable:
         path: Path of the file, for errors.
 
     Raises:
-        ValueError: An entry is wrong, two contradict each other, or there is no thing or no stuff class.
+        SeamsegError: An entry is wrong, two contradict each other, or there is no thing or no stuff class.
     """
     categories = coco_categories(entries, path)
     check_both_kinds(categories, f"{path} has no {{}} category", "isthing 1", "isthing 0")
@@ -59,7 +60,7 @@ def coco_categories(entries: list[Any], path: Path) -> Categories:
         path: Path of the file, for errors.
 
     Raises:
-        ValueError: An entry is wrong, or two contradict each other.
+        SeamsegError: An entry is wrong, or two contradict each other.
     """
     for position, entry in enumerate(entries):
         where = f"{path}, category {position}"
@@ -69,7 +70,7 @@ def coco_categories(entries: list[Any], path: Path) -> Categories:
     try:
         return Categories.from_list(entries)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise DataError(f"{path}: {error}") from error
 
 
 def check_both_kinds(categories: Categories, sentence: str, thing: str, stuff: str) -> None:
@@ -81,11 +82,11 @@ def check_both_kinds(categories: Categories, sentence: str, thing: str, stuff: s
         thing, stuff: Marks of the two in the data set.
 
     Raises:
-        ValueError: One kind is missing.
+        SeamsegError: One kind is missing.
     """
     for kind_name, number in (("thing", categories.num_things), ("stuff", categories.num_stuff)):
         if number == 0:
-            raise ValueError(
+            raise DataError(
                 f"{sentence.format(kind_name)}; panoptic segmentation needs at least one thing ({thing}) "
                 f"and one stuff category ({stuff})"
             )
@@ -112,7 +113,7 @@ def match_categories(table: Any, truth: Categories, source: str) -> ClassTable:
         source: File of the results, for errors.
 
     Raises:
-        ValueError: An entry has no id, two have the same one, or a name or flag is of the wrong type.
+        SeamsegError: An entry has no id, two have the same one, or a name or flag is of the wrong type.
     """
     entries = _entries(table, source)
     by_name = {name: number for number, name in enumerate(truth.names)}
@@ -152,7 +153,7 @@ def _entries(table: Any, source: str) -> list[_Entry]:
         where = f"{source}, category {position}"
         category_id = field(entry, "id", int, where)
         if category_id in entries:
-            raise ValueError(f"{where}: an earlier category has the id {category_id}, too")
+            raise DataError(f"{where}: an earlier category has the id {category_id}, too")
         name = field(entry, "name", str, where) if "name" in entry else None
         is_thing = flag_field(entry, "isthing", where) if "isthing" in entry else None
         entries[category_id] = _Entry(category_id, name, is_thing)

@@ -16,6 +16,7 @@ from seamseg.data.formats.split_names import first_images
 from seamseg.data.image_size import has_swapped_size
 from seamseg.data.images import check_size, read_image, size_text
 from seamseg.data.png import read_panoptic_png
+from seamseg.errors import DataError
 from seamseg.ops.id_maps import drop_empty_segments, lookup_ids
 from seamseg.structures import VOID, Categories, ImageId, PanopticSegmentation, Size
 
@@ -78,7 +79,7 @@ class PanopticSplit:
         classes, crowd = record.segments.classes[order], record.segments.crowd[order]
         ids, unknown = positions(original_ids, record.segments.ids[order].astype(np.int32))
         if len(unknown):
-            raise ValueError(
+            raise DataError(
                 f"{path} of image {self.image_id(index)} holds segment id(s) {_some(unknown)} "
                 f"that {self.annotation_file} does not describe"
             )
@@ -144,8 +145,8 @@ class CocoPanoptic(PanopticSplit):
 
     Raises:
         FileNotFoundError: the folder does not exist.
-        ValueError: the split is not there or not unique, its JSON file is wrong, no image or no PNG is found, there is
-            no thing or no stuff category, or the limit is not positive.
+        SeamsegError: the split is missing or ambiguous, its JSON file is wrong, no image or no PNG is found, there
+            is no thing or no stuff category, or the limit is not positive.
     """
 
     def __init__(self, root: Path, split: str, limit: int | None = None) -> None:

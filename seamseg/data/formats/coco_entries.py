@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from seamseg.data.formats.class_table import ClassTable
 from seamseg.data.json_fields import field, file_field, flag_field, image_id_field, short_text
 from seamseg.data.png import MAX_SEGMENT_ID
+from seamseg.errors import DataError
 from seamseg.structures import ImageId, Size
 
 
@@ -37,7 +38,7 @@ OnFault = Callable[[Fault], None]
 
 def refuse(fault: Fault) -> None:
     """Raises the fault as a sentence: the strict policy."""
-    raise ValueError(f"{fault.place}: {fault.problem}")
+    raise DataError(f"{fault.place}: {fault.problem}")
 
 
 class SegmentKeys(NamedTuple):
@@ -86,7 +87,7 @@ def image_entries(entries: list[Any], where: str, on_fault: OnFault = refuse) ->
             image_id = image_id_field(entry, "id", "")
             size = field(entry, "height", int, ""), field(entry, "width", int, "")
             if min(size) < 1:
-                raise ValueError(f"a size of {size[0]}×{size[1]} (height×width) is impossible")
+                raise DataError(f"a size of {size[0]}×{size[1]} (height×width) is impossible")
             file_name = file_field(entry, "file_name", "")
         except ValueError as error:
             on_fault(_malformed(error, f"{where}, image {image_id}", position, entry))
@@ -151,7 +152,7 @@ def _check_keys(entry: dict[str, Any], keys: SegmentKeys) -> None:
         flag_field(entry, "iscrowd", "")
     for key in ("area", "score") if keys.measures else ():
         if key in entry and not _is_number(entry[key]):
-            raise ValueError(f"{key!r} is {short_text(entry[key])}, expected a number")
+            raise DataError(f"{key!r} is {short_text(entry[key])}, expected a number")
 
 
 def _is_number(value: Any) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from seamseg.data.formats.split_names import choose_split
+from seamseg.errors import DataError
 
 _PREFIX = "panoptic_"
 
@@ -15,7 +16,7 @@ def find_split(root: Path, split: str) -> Path:
 
     Raises:
         FileNotFoundError: the data set folder does not exist.
-        ValueError: it has no panoptic annotations, or none or several for this split.
+        SeamsegError: it has no panoptic annotations, or none or several for this split.
     """
     files = annotation_files(root)
     return files[choose_split(files, split, root)]
@@ -26,13 +27,13 @@ def annotation_files(root: Path) -> dict[str, Path]:
 
     Raises:
         FileNotFoundError: the data set folder does not exist.
-        ValueError: it holds no panoptic annotations.
+        SeamsegError: it holds no panoptic annotations.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"the data set folder {root} does not exist")
     files = sorted(path for path in (root / "annotations").glob(f"{_PREFIX}*") if path.suffix.lower() == ".json")
     if not files:
-        raise ValueError(f"{root} holds no annotations: expected annotations/panoptic_SPLIT.json in it")
+        raise DataError(f"{root} holds no annotations: expected annotations/panoptic_SPLIT.json in it")
     return {file.stem.removeprefix(_PREFIX): file for file in files}
 
 
@@ -52,11 +53,11 @@ def choose_folder(candidates: Sequence[Path], names: Iterable[str], what: str) -
     """The first folder that holds one of the named files.
 
     Raises:
-        ValueError: none does.
+        SeamsegError: none does.
     """
     names = list(names)
     for folder in candidates:
         if folder.is_dir() and any((folder / name).is_file() for name in names):
             return folder
     places = ", ".join(str(folder) for folder in candidates)
-    raise ValueError(f"none of the {len(names)} {what} (such as {names[0]}) is found; looked in {places}")
+    raise DataError(f"none of the {len(names)} {what} (such as {names[0]}) is found; looked in {places}")

@@ -24,6 +24,7 @@ from seamseg.data.formats.coco_entries import (
 from seamseg.data.formats.coco_files import choose_folder, png_folders
 from seamseg.data.json_fields import field, load_object
 from seamseg.data.png import MAX_SEGMENT_ID
+from seamseg.errors import DataError
 from seamseg.structures import VOID, Categories, ImageId, Size
 
 IntArray = NDArray[np.int64]
@@ -109,7 +110,7 @@ def read_index(
         The categories, and one record per annotation in the order of the file. Images without annotation are left out.
 
     Raises:
-        ValueError: The file is not panoptic, contradicts itself, has no annotations, names files outside of their
+        SeamsegError: The file is not panoptic, contradicts itself, has no annotations, names files outside of their
             folder, has no thing or no stuff class, or no PNG is found.
     """
     content = load_object(path)
@@ -125,7 +126,7 @@ def open_annotation(json_file: Path, folder: Path | None) -> PanopticFiles:
         folder: Folder of the PNGs; None looks beside the JSON file.
 
     Raises:
-        ValueError: The file is not of that format, or no PNG is found.
+        SeamsegError: The file is not of that format, or no PNG is found.
     """
     content = load_object(json_file)
     categories = listed_categories(content, json_file)
@@ -143,7 +144,7 @@ def open_results(json_file: Path, folder: Path | None, categories: Categories) -
         categories: Categories of the annotation.
 
     Raises:
-        ValueError: The file is not of that format, names a category that the annotation lacks, or no PNG is found.
+        SeamsegError: The file is not of that format, names a category that the annotation lacks, or no PNG is found.
     """
     content = load_object(json_file)
     table = match_categories(content.get("categories"), categories, str(json_file))
@@ -154,7 +155,7 @@ def listed_categories(content: dict[str, Any], json_file: Path) -> Categories:
     """The ``categories`` of a file.
 
     Raises:
-        ValueError: There are none, or one of them is wrong.
+        SeamsegError: There are none, or one of them is wrong.
     """
     return coco_categories(field(content, "categories", list, str(json_file)), json_file)
 
@@ -175,14 +176,14 @@ def read_records(
         One record per annotation in the order of the file.
 
     Raises:
-        ValueError: As in :func:`read_index`.
+        SeamsegError: As in :func:`read_index`.
     """
     images = images_by_id(field(content, "images", list, str(path)), path)
     records = []
     for position, segments in enumerate(_annotations(content, path, table, keys, folders).values()):
         image = images.get(segments.image_id)
         if image is None:
-            raise ValueError(f"{path}, annotation {position}: its image {segments.image_id} is not among the images")
+            raise DataError(f"{path}, annotation {position}: its image {segments.image_id} is not among the images")
         records.append(ImageRecord(image.file_name, image.size, segments))
     return records
 
@@ -200,13 +201,13 @@ def _annotations(
 ) -> dict[ImageId, ListedSegments]:
     entries = list(annotation_entries(field(content, "annotations", list, str(path)), str(path)))
     if not entries:
-        raise ValueError(f"{path} holds no annotations")
+        raise DataError(f"{path} holds no annotations")
     names = [entry.png_file for entry in entries]
     folder = choose_folder(png_folders(path) if folders is None else folders, names, f"PNG files of {path}")
     images: dict[ImageId, ListedSegments] = {}
     for position, image_id, png_file, info in entries:
         if image_id in images:
-            raise ValueError(f"{path}: image {image_id} has two annotations")
+            raise DataError(f"{path}: image {image_id} has two annotations")
         arrays = _arrays(info, table, keys)
         if arrays is None:
             sound_segments(info, table, keys, f"{path}, annotation {position} of image {image_id}")
@@ -219,12 +220,12 @@ def images_by_id(entries: list[Any], path: Path) -> dict[ImageId, ImageEntry]:
     """The ``images`` of a file by their ids.
 
     Raises:
-        ValueError: An entry is wrong, or two share an id.
+        SeamsegError: An entry is wrong, or two share an id.
     """
     images: dict[ImageId, ImageEntry] = {}
     for entry in image_entries(entries, str(path)):
         if entry.image_id in images:
-            raise ValueError(f"{path}, image {entry.image_id}: two images have this id")
+            raise DataError(f"{path}, image {entry.image_id}: two images have this id")
         images[entry.image_id] = entry
     return images
 

@@ -11,6 +11,7 @@ from seamseg.data.formats.coco_files import annotation_files
 from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.formats.seamseg2019 import LIST_FOLDER, METADATA_FILE, Seamseg2019Dataset, legacy_splits
 from seamseg.data.formats.vistas import VistasVersion, find_layout, open_vistas
+from seamseg.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def choose_format(root: Path, wanted: str | None = None, preferred: str | None =
 
     Raises:
         FileNotFoundError: the folder does not exist.
-        ValueError: it is not of the wanted format, of none, or of several.
+        SeamsegError: it is not of the wanted format, of none, or of several.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"the data set folder {root} does not exist")
@@ -98,9 +99,9 @@ def choose_format(root: Path, wanted: str | None = None, preferred: str | None =
         return found[0]
     if not found:
         looked_for = "; ".join(f"{kind.title}: {kind.looked_for}" for kind in FORMATS.values())
-        raise ValueError(f"{root} is no data set that is read as it is{_hint(root)}; looked for {looked_for}")
+        raise DataError(f"{root} is no data set that is read as it is{_hint(root)}; looked for {looked_for}")
     titles = " and ".join(FORMATS[name].title for name in found)
-    raise ValueError(f"{root} holds {titles}: say which by data.format={found[0]} or data.format={found[1]}")
+    raise DataError(f"{root} holds {titles}: say which by data.format={found[0]} or data.format={found[1]}")
 
 
 def split_names(root: Path, format_name: str) -> list[str]:
@@ -119,18 +120,18 @@ def open_data_set(root: Path, split: str, limit: int | None = None, format_name:
 
     Raises:
         FileNotFoundError: the folder does not exist.
-        ValueError: its format is unknown, ambiguous or another one, or the split is not there or wrong.
+        SeamsegError: its format is unknown, ambiguous or another one, or the split is not there or wrong.
     """
     return FORMATS[choose_format(root, format_name)].open(root, split, limit)
 
 
 def _check_wanted(root: Path, wanted: str, found: list[str]) -> str:
     if wanted not in FORMATS:
-        raise ValueError(f"there is no format {wanted!r}; known are {', '.join(FORMATS)}")
+        raise DataError(f"there is no format {wanted!r}; known are {', '.join(FORMATS)}")
     if wanted not in found:
         kind = FORMATS[wanted]
         hint = f"; it looks like {FORMATS[found[0]].title}, data.format={found[0]}" if found else _hint(root)
-        raise ValueError(f"{root} is not {kind.title} (data.format={wanted}): looked for {kind.looked_for}{hint}")
+        raise DataError(f"{root} is not {kind.title} (data.format={wanted}): looked for {kind.looked_for}{hint}")
     return wanted
 
 

@@ -38,7 +38,7 @@ class PanopticDataset(Protocol):
 
         Raises:
             BrokenImageError: the file is missing or cannot be decoded.
-            ValueError: its size is not the one that the data set states.
+            SeamsegError: its size is not the one that the data set states.
         """
 
     def read_annotation(self, index: int) -> PanopticSegmentation:
@@ -46,5 +46,5 @@ class PanopticDataset(Protocol):
 
         Raises:
             BrokenImageError: the file of segment ids is missing or cannot be decoded.
-            ValueError: its size is not the image's, or it holds ids that the data set does not describe.
+            SeamsegError: its size is not the image's, or it holds ids that the data set does not describe.
         """

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from seamseg.data.formats.class_table import check_both_kinds
 from seamseg.data.formats.split_names import choose_split, first_images
-from seamseg.data.images import BrokenImageError, check_size, decode_file, read_image, size_text
+from seamseg.data.images import check_size, decode_file, read_image, size_text
 from seamseg.data.input_folder import existing_suffix, is_leftover
 from seamseg.data.json_fields import checked_file_name, field, short_text
+from seamseg.errors import BrokenImageError, DataError, SeamsegError
 from seamseg.ops.id_maps import drop_empty_segments
 from seamseg.structures import VOID, Categories, Category, PanopticSegmentation, Size
 from seamseg.structures.categories import FLAG_VALUES, is_flag
@@ -43,16 +44,16 @@ def load_metadata(path: Path) -> dict[str, Any]:
     """The content of the file; plain values only, so that it cannot run code.
 
     Raises:
-        ValueError: the file is missing, damaged, or of another kind.
+        SeamsegError: the file is missing, damaged, or of another kind.
     """
     try:
         content = msgpack.unpackb(path.read_bytes(), raw=False)
     except OSError as error:
-        raise ValueError(f"{path} cannot be read as metadata of seamseg: {error.strerror}") from error
+        raise DataError(f"{path} cannot be read as metadata of seamseg: {error.strerror}") from error
     except Exception as error:  # of the library, or of what it calls on damaged bytes
-        raise ValueError(f"{path} cannot be read as metadata of seamseg: {short_text(error)}") from error
+        raise DataError(f"{path} cannot be read as metadata of seamseg: {short_text(error)}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} cannot be read as metadata of seamseg: it holds a {type(content).__name__}")
+        raise DataError(f"{path} cannot be read as metadata of seamseg: it holds a {type(content).__name__}")
     return content
 
 
@@ -60,7 +61,7 @@ def metadata_categories(content: dict[str, Any], path: Path) -> Categories:
     """The classes, from the part ``meta``.
 
     Raises:
-        ValueError: it is incomplete or contradicts itself.
+        SeamsegError: it is incomplete or contradicts itself.
     """
     try:
         meta = content["meta"]
@@ -71,26 +72,26 @@ def metadata_categories(content: dict[str, Any], path: Path) -> Categories:
             for index, (name, (red, green, blue), original) in enumerate(zip(names, palette, original_ids, strict=True))
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise DataError(
             f"{path} cannot be read as metadata of seamseg: {short_text(error)} in its part 'meta'"
         ) from error
     try:
         return Categories(classes)
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read as metadata of seamseg: {error}") from error
+    except SeamsegError as error:
+        raise DataError(f"{path} cannot be read as metadata of seamseg: {error}") from error
 
 
 def metadata_images(content: dict[str, Any], num_classes: int, path: Path) -> list[LegacyRecord]:
     """The images, in the order of the file.
 
     Raises:
-        ValueError: an entry is wrong, an id appears twice, or it would lead out of the data set folder.
+        SeamsegError: an entry is wrong, an id appears twice, or it would lead out of the data set folder.
     """
     records: dict[str, LegacyRecord] = {}
     for position, entry in enumerate(field(content, "images", list, str(path))):
         record = _record(entry, num_classes, f"{path}, image {position}")
         if record.image_id in records:
-            raise ValueError(f"{path}: two images have the id {record.image_id}")
+            raise DataError(f"{path}: two images have the id {record.image_id}")
         records[record.image_id] = record
     return list(records.values())
 
@@ -100,18 +101,18 @@ def _record(entry: Any, num_classes: int, where: str) -> LegacyRecord:
     where = f"{where} ({image_id})"
     size = _numbers(entry, "size", where)
     if len(size) != 2 or min(size) < 1:
-        raise ValueError(f"{where}: 'size' is {size}, expected height and width")
+        raise DataError(f"{where}: 'size' is {size}, expected height and width")
     classes, crowd = _numbers(entry, "cat", where), field(entry, "iscrowd", list, where)
     if len(classes) != len(crowd):
-        raise ValueError(f"{where}: 'cat' describes {len(classes)} segments, 'iscrowd' {len(crowd)}")
+        raise DataError(f"{where}: 'cat' describes {len(classes)} segments, 'iscrowd' {len(crowd)}")
     if not classes or classes[0] != VOID:
-        raise ValueError(f"{where}: 'cat' must begin with {VOID}, the class of void, which segment 0 is")
+        raise DataError(f"{where}: 'cat' must begin with {VOID}, the class of void, which segment 0 is")
     wrong = [value for value in classes if not (0 <= value < num_classes or value == VOID)]
     if wrong:
-        raise ValueError(f"{where}: 'cat' holds the class {wrong[0]}; there are {num_classes}")
+        raise DataError(f"{where}: 'cat' holds the class {wrong[0]}; there are {num_classes}")
     odd = [value for value in crowd if not is_flag(value)]
     if odd:
-        raise ValueError(f"{where}: 'iscrowd' holds {short_text(odd[0])}, expected {FLAG_VALUES}")
+        raise DataError(f"{where}: 'iscrowd' holds {short_text(odd[0])}, expected {FLAG_VALUES}")
     return LegacyRecord(image_id, (size[0], size[1]), np.array(classes, np.int64), np.array(crowd, np.bool_))
 
 
@@ -119,7 +120,7 @@ def _numbers(entry: Any, key: str, where: str) -> list[int]:
     values = field(entry, key, list, where)
     wrong = [value for value in values if not isinstance(value, int)]
     if wrong:
-        raise ValueError(f"{where}: {key!r} holds {short_text(wrong[0])}, expected whole numbers")
+        raise DataError(f"{where}: {key!r} holds {short_text(wrong[0])}, expected whole numbers")
     return values
 
 
@@ -146,7 +147,7 @@ class Seamseg2019Dataset:
         limit: take only that many images, the first ones.
 
     Raises:
-        ValueError: the split is not there or not unique, its list names no image or an unknown one, ``metadata.bin`` is
+        SeamsegError: the split is missing or ambiguous, its list names no image or an unknown one, ``metadata.bin`` is
             wrong, there is no thing or no stuff class, or the limit is not positive.
     """
 
@@ -163,12 +164,12 @@ class Seamseg2019Dataset:
         try:
             wanted = set(self.list_file.read_text(encoding="utf-8").split("\n")) - {""}
         except UnicodeDecodeError as error:
-            raise ValueError(f"the list {self.list_file} is not a text file in UTF-8") from error
+            raise DataError(f"the list {self.list_file} is not a text file in UTF-8") from error
         wanted = {line.strip() for line in wanted}
         unknown = sorted(wanted - {image.image_id for image in images})
         if unknown or not wanted:
             problem = f"names {unknown[0]}, which {self.metadata_file} does not describe" if unknown else "is empty"
-            raise ValueError(f"the list {self.list_file} {problem}")
+            raise DataError(f"the list {self.list_file} {problem}")
         return [image for image in images if image.image_id in wanted]
 
     def __len__(self) -> int:
@@ -197,12 +198,10 @@ class Seamseg2019Dataset:
         if ids.ndim != 2 or ids.dtype not in (np.uint8, np.uint16):
             raise BrokenImageError(path, "is no grey image of 8 or 16 bits, which holds the ids of the segments")
         if path.with_name(f"{path.name}.1").exists():
-            raise ValueError(f"{path} has a second layer, {path.name}.1: its objects overlap, so it is not panoptic")
+            raise DataError(f"{path} has a second layer, {path.name}.1: its objects overlap, so it is not panoptic")
         check_size(path, ids.shape, record.size, f"{self.metadata_file} says {size_text(record.size)}")
         if int(ids.max()) >= len(record.classes):
-            raise ValueError(
-                f"{path} holds segment {ids.max()}; {self.metadata_file} ends at {len(record.classes) - 1}"
-            )
+            raise DataError(f"{path} holds segment {ids.max()}; {self.metadata_file} ends at {len(record.classes) - 1}")
         segments = np.where(record.classes == VOID, 0, np.arange(len(record.classes), dtype=np.int32))
         parts = segments[ids].astype(np.int32), record.classes, record.crowd
         return drop_empty_segments(PanopticSegmentation(*map(torch.from_numpy, parts)))[0]

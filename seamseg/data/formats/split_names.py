@@ -6,6 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TypeVar
 
+from seamseg.errors import SettingsError
+
 Record = TypeVar("Record")
 
 
@@ -18,14 +20,14 @@ def choose_split(splits: Collection[str], wanted: str, root: Path) -> str:
         root: of the data set, for errors.
 
     Raises:
-        ValueError: none or several are meant.
+        SeamsegError: none or several are meant.
     """
     matching = [name for name in splits if name.startswith(wanted)]
     if wanted in splits:
         return wanted
     if len(matching) != 1:
         found = "no split" if not matching else "several splits"
-        raise ValueError(f"{root} has {found} named {wanted!r}*; its splits are {', '.join(splits)}")
+        raise SettingsError(f"{root} has {found} named {wanted!r}*; its splits are {', '.join(splits)}")
     return matching[0]
 
 
@@ -33,8 +35,8 @@ def first_images(records: list[Record], limit: int | None) -> list[Record]:
     """As many as the limit says, the first ones.
 
     Raises:
-        ValueError: the limit is not positive.
+        SeamsegError: the limit is not positive.
     """
     if limit is not None and limit < 1:
-        raise ValueError(f"the limit on the number of images is {limit}; it must be at least 1")
+        raise SettingsError(f"the limit on the number of images is {limit}; it must be at least 1")
     return records[:limit]

@@ -17,10 +17,11 @@ from seamseg.data.formats.coco_json import read_index
 from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.formats.split_names import choose_split, first_images
 from seamseg.data.image_size import png_size
-from seamseg.data.images import BrokenImageError, check_size, decode_file, read_image, size_text
+from seamseg.data.images import check_size, decode_file, read_image, size_text
 from seamseg.data.input_folder import existing_suffix, is_leftover, subfolders
 from seamseg.data.json_fields import check_file_names
 from seamseg.data.labels.vistas import categories_of, class_table, read_labels
+from seamseg.errors import BrokenImageError, DataError
 from seamseg.structures import VOID, PanopticSegmentation, Size
 
 INSTANCES_PER_LABEL = 256
@@ -40,7 +41,7 @@ class VistasInstances:
         limit: take only that many images, the first ones.
 
     Raises:
-        ValueError: the configuration is wrong, there is no file of instances, one is no PNG, or the limit is not
+        SeamsegError: the configuration is wrong, there is no file of instances, one is no PNG, or the limit is not
             positive.
     """
 
@@ -52,7 +53,7 @@ class VistasInstances:
         files = (path for path in instance_folder.iterdir() if not is_leftover(path))
         self.names = first_images(sorted(path.stem for path in files if path.suffix.lower() == ".png"), limit)
         if not self.names:
-            raise ValueError(f"{instance_folder} holds no PNG files of instances")
+            raise DataError(f"{instance_folder} holds no PNG files of instances")
         check_file_names(self.names, str(instance_folder))
         self.sizes: list[Size] = [png_size(self.annotation_path(index)) for index in range(len(self.names))]
 
@@ -89,7 +90,7 @@ class VistasInstances:
         for value in values:
             number = value // INSTANCES_PER_LABEL
             if number >= len(self.labels):
-                raise ValueError(f"{path} holds the value {value}, of label {number}; {self.config} ends before it")
+                raise DataError(f"{path} holds the value {value}, of label {number}; {self.config} ends before it")
             label = self.labels[number]
             if not label.counts:
                 continue
@@ -162,7 +163,7 @@ def open_vistas(layout: VistasLayout, split: str, limit: int | None = None) -> P
         limit: take only that many images, the first ones.
 
     Raises:
-        ValueError: the split is not there or not unique, a file contradicts itself or another, no image or no PNG is
+        SeamsegError: the split is not there or not unique, a file contradicts itself or another, no image or no PNG is
             found, or the limit is not positive.
     """
     name = choose_split(layout.splits(), split, layout.root)

@@ -8,6 +8,7 @@ from typing import Any
 
 from seamseg.data.formats.class_table import ClassTable, check_both_kinds
 from seamseg.data.json_fields import field, flag_field, load_object, short_text
+from seamseg.errors import DataError, SeamsegError
 from seamseg.structures import VOID, Categories, Category, Color
 
 GROUP = "group"
@@ -40,19 +41,19 @@ def read_labels(path: Path) -> list[VistasLabel]:
     """The labels of a ``config.json`` or ``config_v*.json``, in their order.
 
     Raises:
-        ValueError: the file is not such a configuration, two labels share a name, or there is no thing or no stuff.
+        SeamsegError: the file is not such a configuration, two labels share a name, or there is no thing or no stuff.
     """
     entries = field(load_object(path), "labels", list, str(path))
     labels = [_label(entry, f"{path}, label {position}") for position, entry in enumerate(entries)]
     names = [label.name for label in labels]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise ValueError(f"{path}: labels share the name {', '.join(doubled)}; each needs its own")
+        raise DataError(f"{path}: labels share the name {', '.join(doubled)}; each needs its own")
     sentence = f"{path} has no {{}} label that is evaluated"
     try:
         categories = categories_of(labels, range(len(labels)))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    except SeamsegError as error:
+        raise DataError(f"{path}: {error}") from error
     check_both_kinds(categories, sentence, "instances true", "instances false")
     return labels
 
@@ -85,7 +86,7 @@ def class_table(labels: list[VistasLabel], entries: list[Any], path: Path, confi
         path, config: of the two files, for errors.
 
     Raises:
-        ValueError: an entry is wrong or is not in the configuration, or a label that takes part has no entry.
+        SeamsegError: an entry is wrong or is not in the configuration, or a label that takes part has no entry.
     """
     known, id_of_name = {label.name for label in labels}, dict[str, int]()
     for position, entry in enumerate(entries):
@@ -94,7 +95,7 @@ def class_table(labels: list[VistasLabel], entries: list[Any], path: Path, confi
         full_name = str(entry.get("supercategory"))
         name = full_name if name not in known and full_name in known else name
         if name in id_of_name:
-            raise ValueError(f"{where}: a category before it is called {short_text(name)}, too")
+            raise DataError(f"{where}: a category before it is called {short_text(name)}, too")
         id_of_name[name] = field(entry, "id", int, where)
     _compare(labels, id_of_name, path, config)
     categories = categories_of(labels, [id_of_name.get(label.name, 0) for label in labels])
@@ -107,20 +108,20 @@ def class_table(labels: list[VistasLabel], entries: list[Any], path: Path, confi
 def _compare(labels: list[VistasLabel], id_of_name: dict[str, int], path: Path, config: Path) -> None:
     unknown = sorted(id_of_name.keys() - {label.name for label in labels})
     if unknown:
-        raise ValueError(f"{path}: the category {short_text(unknown[0])} is not among the labels of {config}")
+        raise DataError(f"{path}: the category {short_text(unknown[0])} is not among the labels of {config}")
     missing = [label.name for label in labels if label.counts and label.name not in id_of_name]
     if missing:
-        raise ValueError(f"{path}: the categories lack {short_text(missing[0])}, which {config} evaluates")
+        raise DataError(f"{path}: the categories lack {short_text(missing[0])}, which {config} evaluates")
     used = list(id_of_name.values())
     doubled = sorted({original_id for original_id in used if used.count(original_id) > 1})
     if doubled:
-        raise ValueError(f"{path}: categories share the id {doubled[0]}; each needs its own")
+        raise DataError(f"{path}: categories share the id {doubled[0]}; each needs its own")
 
 
 def _label(entry: Any, where: str) -> VistasLabel:
     color = field(entry, "color", list, where)
     if len(color) != 3 or not all(isinstance(value, int) and 0 <= value <= 255 for value in color):
-        raise ValueError(f"{where}: 'color' is {short_text(color)}, expected red, green and blue in 0 … 255")
+        raise DataError(f"{where}: 'color' is {short_text(color)}, expected red, green and blue in 0 … 255")
     return VistasLabel(
         name=field(entry, "name", str, where),
         is_thing=flag_field(entry, "instances", where),

@@ -16,8 +16,8 @@ import torch
 from support.tiny_dataset import TinyDataset, write_tiny_panoptic
 
 from seamseg.data.formats.coco import CocoPanoptic, DataWarning
-from seamseg.data.images import BrokenImageError
 from seamseg.data.png import write_panoptic_png
+from seamseg.errors import BrokenImageError
 from seamseg.ops.id_maps import segment_boxes
 
 

@@ -16,7 +16,7 @@ from support.legacy_folder import CLASS_MAP, META, write_legacy
 from seamseg.data.formats.open import open_data_set
 from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.formats.seamseg2019 import legacy_splits
-from seamseg.data.images import BrokenImageError
+from seamseg.errors import BrokenImageError
 
 
 def class_map(data: PanopticDataset, index: int) -> list[list[int]]:

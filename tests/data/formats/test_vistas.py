@@ -17,7 +17,7 @@ from seamseg.check.check import check_data_set
 from seamseg.data.formats.coco import DataWarning
 from seamseg.data.formats.open import open_data_set
 from seamseg.data.formats.panoptic_dataset import PanopticDataset
-from seamseg.data.images import BrokenImageError
+from seamseg.errors import BrokenImageError
 
 NAMES = (
     "construction--flat--road",

@@ -1,0 +1,55 @@
+"""Mistakes of the user, as opposed to bugs.
+
+.. code-block:: text
+
+    SeamsegError(ValueError)
+    ├── SettingsError           a setting or an option is unknown or out of range
+    ├── DataError               a data set, a folder of predictions or a scores file is incomplete or contradicts itself
+    │   └── BrokenImageError    a file of pixels cannot be read
+    ├── ModelError              a model, a checkpoint or published weights are missing, damaged or of another network
+    └── OutputError             an output file or folder is in use, holds other files, or cannot be written
+
+The message is one sentence: what is wrong, where, and what to do. The command line prints it, as it prints an
+:class:`OSError`, and exits with code 2; any other exception is a bug and shows its traceback.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class SeamsegError(ValueError):
+    """A mistake of the user. The message says what is wrong, where, and what to do."""
+
+
+class SettingsError(SeamsegError):
+    """A setting or an option is unknown, out of range, or does not fit the others."""
+
+
+class DataError(SeamsegError):
+    """A data set, a folder of predictions or a scores file is incomplete, malformed, or contradicts itself."""
+
+
+class BrokenImageError(DataError):
+    """A file of pixels that cannot be read; the other files of the run may be fine, so callers can report it and go on.
+
+    Attributes:
+        path: Path of the file.
+        reason: What is wrong with the file, as the end of a sentence that starts with its path.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, reason)  # both as args: that is what pickle hands back in another process
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.reason}"
+
+
+class ModelError(SeamsegError):
+    """A model, a checkpoint or published weights are missing, damaged, or belong to another network."""
+
+
+class OutputError(SeamsegError):
+    """An output file or folder is in use, holds other files, or cannot be written."""
