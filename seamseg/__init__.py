@@ -1,21 +1,60 @@
 """Panoptic segmentation of street scenes: one network labels every pixel with a class and, for things, an instance.
 
-``seamseg.load_model(path)`` is the way in for those who use it as a library.
+>>> import seamseg
+>>> model = seamseg.load_model("runs/demo")             # doctest: +SKIP
+>>> model.predict("street.jpg").segments                # doctest: +SKIP
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seamseg.api import load_model as load_model
+    from seamseg.api import Model, load_model
+    from seamseg.errors import SeamsegError
+    from seamseg.modules import ABN, InPlaceABN, InPlaceABNSync, fold_norms, from_batchnorm, to_batchnorm
+    from seamseg.predict.result import Result
+    from seamseg.structures import PackedSequence
 
+__all__ = [
+    "ABN",
+    "InPlaceABN",
+    "InPlaceABNSync",
+    "Model",
+    "PackedSequence",
+    "Result",
+    "SeamsegError",
+    "fold_norms",
+    "from_batchnorm",
+    "load_model",
+    "to_batchnorm",
+]
 __version__ = "1.0.0.dev0"
+
+_PACKAGE_OF = {
+    "ABN": "modules",
+    "InPlaceABN": "modules",
+    "InPlaceABNSync": "modules",
+    "Model": "api",
+    "PackedSequence": "structures",
+    "Result": "predict.result",
+    "SeamsegError": "errors",
+    "fold_norms": "modules",
+    "from_batchnorm": "modules",
+    "load_model": "api",
+    "to_batchnorm": "modules",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load_model":  # takes the seconds that importing torch takes, so not before it is asked for
-        from seamseg.api import load_model
+    """Import an exported name when it is first used: importing torch takes seconds."""
+    if name not in _PACKAGE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    exported = getattr(import_module(f"seamseg.{_PACKAGE_OF[name]}"), name)
+    globals()[name] = exported
+    return exported
 
-        return load_model
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

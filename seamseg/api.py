@@ -223,7 +223,7 @@ def load_model(
     """
     options = PredictionOptions(precision, score_threshold, overlap_threshold, min_stuff_area, tuple(scales), flip)
     chosen = choose_device(device)
-    model = builders.load_model(expand_home(path), chosen)
+    model = builders.open_model(expand_home(path), chosen)
     return Model(builders.build_predictor(model, chosen, options), model.categories)
 
 

@@ -1,13 +1,13 @@
 """Settings to objects: the only place where the two meet."""
 
 from seamseg.builders.data import build_evaluation_loader, build_input_transform, build_training_loader, open_split
-from seamseg.builders.model import Model, build_model, export_model, import_model, load_model
+from seamseg.builders.model import LoadedModel, build_model, export_model, import_model, open_model
 from seamseg.builders.network import build_fusion, build_initialised_network, build_network
 from seamseg.builders.predictor import PredictionOptions, build_predictor
 from seamseg.builders.training import build_trainer
 
 __all__ = [
-    "Model",
+    "LoadedModel",
     "PredictionOptions",
     "build_evaluation_loader",
     "build_fusion",
@@ -20,6 +20,6 @@ __all__ = [
     "build_training_loader",
     "export_model",
     "import_model",
-    "load_model",
+    "open_model",
     "open_split",
 ]

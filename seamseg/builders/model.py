@@ -29,7 +29,7 @@ from seamseg.structures import Categories
 
 
 @dataclass(frozen=True)
-class Model:
+class LoadedModel:
     """A trained network with what belongs to it."""
 
     network: PanopticNet
@@ -39,7 +39,7 @@ class Model:
     transform: InputTransform
 
 
-def build_model(file: ModelFile, source: Path, device: torch.device) -> Model:
+def build_model(file: ModelFile, source: Path, device: torch.device) -> LoadedModel:
     """A trained network ready to predict.
 
     Raises:
@@ -57,10 +57,10 @@ def build_model(file: ModelFile, source: Path, device: torch.device) -> Model:
         reason = shorten(str(error), 200)
         raise ModelError(f"the weights in {source} don't fit the settings beside them: {reason}") from error
     fusion = build_fusion(experiment, categories.num_stuff)
-    return Model(network.eval().to(device), experiment, categories, fusion, build_input_transform(experiment))
+    return LoadedModel(network.eval().to(device), experiment, categories, fusion, build_input_transform(experiment))
 
 
-def load_model(path: Path, device: torch.device) -> Model:
+def open_model(path: Path, device: torch.device) -> LoadedModel:
     """A trained network from whatever :func:`seamseg.export.model_folder.load_model_file` reads.
 
     Raises:
@@ -116,7 +116,7 @@ def export_model(run: Path, out: Path, overwrite: bool) -> None:
     write_model_folder(out, _model_file(model), model_card(facts), overwrite)
 
 
-def _model_file(model: Model) -> ModelFile:
+def _model_file(model: LoadedModel) -> ModelFile:
     return ModelFile(save_experiment(model.experiment), model.categories.to_list(), model.network.state_dict())
 
 
@@ -135,7 +135,7 @@ def _best_validation(run: Path) -> dict[str, Any] | None:
     return max(entries, key=lambda entry: float(entry["pq"]), default=None)
 
 
-def _facts(name: str, model: Model, data_set: str | None, best: dict[str, Any] | None) -> ModelFacts:
+def _facts(name: str, model: LoadedModel, data_set: str | None, best: dict[str, Any] | None) -> ModelFacts:
     data = model.experiment.data
     return ModelFacts(
         name=name,

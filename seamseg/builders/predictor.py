@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 
-from seamseg.builders.model import Model
+from seamseg.builders.model import LoadedModel
 from seamseg.errors import SettingsError
 from seamseg.predict import Predictor
 from seamseg.predict.predictor import Augmentation
@@ -48,7 +48,7 @@ class PredictionOptions:
             )
 
 
-def build_predictor(model: Model, device: torch.device, options: PredictionOptions | None = None) -> Predictor:
+def build_predictor(model: LoadedModel, device: torch.device, options: PredictionOptions | None = None) -> Predictor:
     """What segments photographs.
 
     Args:

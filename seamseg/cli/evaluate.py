@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seamseg.algos.fusion import Fusion, RenumberedFusion
-from seamseg.builders import Model, build_evaluation_loader, load_model, open_split
+from seamseg.builders import LoadedModel, build_evaluation_loader, open_model, open_split
 from seamseg.cli.output import UNREADABLE, counted
 from seamseg.cli.score_tables import HELP, print_scores, write_analysis
 from seamseg.data.formats.class_table import kind_notes
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         if result:
             result.parent.mkdir(parents=True, exist_ok=True)
     with started(options.device) as process:
-        model = load_model(options.model, process.device)
+        model = open_model(options.model, process.device)
         data = model.experiment.data
         split = open_split(options.data, options.split, options.limit, options.format, data.format)
         fusion, notes = matched_fusion(model, split.categories, options.data)
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
     return UNREADABLE if scores.unreadable else 0
 
 
-def matched_fusion(model: Model, found: Categories, data: str) -> tuple[Fusion, list[str]]:
+def matched_fusion(model: LoadedModel, found: Categories, data: str) -> tuple[Fusion, list[str]]:
     """Makes a model speak of the classes of a data set, matched by name.
 
     Args:

@@ -11,7 +11,7 @@ import torch
 from torch.export import ExportedProgram
 
 from seamseg import __version__
-from seamseg.builders import Model, load_model
+from seamseg.builders import LoadedModel, open_model
 from seamseg.errors import OutputError
 from seamseg.export import numpy_fusion
 from seamseg.export.fixed_network import FixedSizeNet
@@ -58,7 +58,7 @@ def prepared(options: argparse.Namespace) -> tuple[ExportedProgram, Description]
         raise OutputError(f"{options.out} exists: replace it by --overwrite, or name another file")
     if not options.out.parent.is_dir():
         raise OutputError(f"the folder {options.out.parent} does not exist: make it first, or name another file")
-    model = load_model(options.model, torch.device("cpu"))
+    model = open_model(options.model, torch.device("cpu"))
     size = options.size or default_size(model.transform.shortest_side, model.transform.longest_side)
     program = trace(FixedSizeNet(model.network, model.transform.normalize, size))
     return program, describe(model, size)
@@ -75,7 +75,7 @@ def default_size(shortest_side: int, longest_side: int) -> Size:
     return min(shortest_side, longest_side), min(2 * shortest_side, longest_side)
 
 
-def describe(model: Model, size: Size) -> Description:
+def describe(model: LoadedModel, size: Size) -> Description:
     """What belongs to an exported model."""
     categories, fusion = model.categories, model.fusion
     return Description(

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 
 from seamseg import __version__
-from seamseg.builders import PredictionOptions, build_predictor, load_model
+from seamseg.builders import PredictionOptions, build_predictor, open_model
 from seamseg.cli.output import UNREADABLE, counted
 from seamseg.data.images import TWELVE_BITS
 from seamseg.errors import SettingsError
@@ -136,7 +136,7 @@ def run(options: argparse.Namespace) -> int:
     left_out: list[str] = []
     photographs = [] if video else find_photographs(options.images, options.out, left_out.append)
     with started(options.device, PATIENCE) as process:
-        model = load_model(options.model, process.device)
+        model = open_model(options.model, process.device)
         predictor = build_predictor(model, process.device, prediction_options(options))
         folder = results_folder(options, predictor, model.categories, process, video)
         info = {"description": f"made by seamseg {__version__} predict"} | as_info(options)

@@ -1,1 +1,7 @@
-"""What has weights: norms, residual blocks, bodies, pyramid, heads. No targets and no losses."""
+"""Layers with weights: norms, residual blocks, bodies, pyramid, heads. No targets and no losses."""
+
+from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
+from seamseg.modules.batchnorm import from_batchnorm, to_batchnorm
+from seamseg.modules.folding import fold, fold_norms
+
+__all__ = ["ABN", "InPlaceABN", "InPlaceABNSync", "fold", "fold_norms", "from_batchnorm", "to_batchnorm"]

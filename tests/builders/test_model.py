@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.tiny_experiment import narrow_body, tiny_experiment
 
-from seamseg.builders import build_initialised_network, load_model
+from seamseg.builders import build_initialised_network, open_model
 from seamseg.config import save_experiment
 from seamseg.export.model_file import ModelFile, save_model
 from seamseg.structures import Categories, Category, PackedSequence
@@ -31,7 +31,7 @@ def file() -> ModelFile:
 def refused(file: ModelFile, path: Path) -> str:
     save_model(path, file)
     with narrow_body(), pytest.raises(ValueError, match=path.name) as caught:
-        load_model(path, CPU)
+        open_model(path, CPU)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -39,7 +39,7 @@ def refused(file: ModelFile, path: Path) -> str:
 def test_a_model_brings_all_that_belongs_to_it(file: ModelFile, tmp_path: Path) -> None:
     save_model(tmp_path / "some.safetensors", file)
     with narrow_body():
-        model = load_model(tmp_path / "some.safetensors", CPU)
+        model = open_model(tmp_path / "some.safetensors", CPU)
         expected = build_initialised_network(model.experiment, CATEGORIES).eval()
     assert model.categories == CATEGORIES
     assert model.experiment == tiny_experiment(None, "training.seed=3", "data.shortest_side=48")

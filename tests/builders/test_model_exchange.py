@@ -12,7 +12,7 @@ import yaml
 from support.published_archive import SMALL, metadata, small_archive, small_experiment, small_network, write_archive
 from support.tiny_experiment import narrow_body, tiny_experiment
 
-from seamseg.builders import build_initialised_network, export_model, import_model, load_model
+from seamseg.builders import build_initialised_network, export_model, import_model, open_model
 from seamseg.config import Experiment, save_experiment
 from seamseg.export.model_file import MODEL_FILE, ModelFile, save_model
 from seamseg.export.published_settings import translate_settings
@@ -35,7 +35,7 @@ def _narrow() -> Iterator[None]:
 def test_every_kind_of_norm_is_imported(tmp_path: Path, mode: str) -> None:
     notes = import_model(small_archive(tmp_path, mode), tmp_path / "out", overwrite=False)
     assert len(notes) == 1
-    model, expected = load_model(tmp_path / "out", CPU), small_network(mode).state_dict()
+    model, expected = open_model(tmp_path / "out", CPU), small_network(mode).state_dict()
     found = model.network.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
@@ -53,7 +53,7 @@ def test_the_folder_and_the_archive_are_one_model(tmp_path: Path) -> None:
         "categories.json",
         "SHA256SUMS",
     }
-    one, other = load_model(path, CPU), load_model(tmp_path / "out", CPU)
+    one, other = open_model(path, CPU), open_model(tmp_path / "out", CPU)
     assert (one.experiment, one.categories) == (other.experiment, other.categories)
     settings = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
     assert Experiment.model_validate(settings) == one.experiment, "all settings stand there"
@@ -129,7 +129,7 @@ def test_a_run_is_exported_with_its_best_scores(run: Path, tmp_path: Path) -> No
     assert "after 4 iterations" in text
     assert "seamseg train config.yaml data.root=DATASET --run-dir runs/street" in text
     assert "resnet18, from w.pth weights" in text
-    before, after = load_model(run, CPU), load_model(tmp_path / "street", CPU)
+    before, after = open_model(run, CPU), open_model(tmp_path / "street", CPU)
     assert all(torch.equal(after.network.state_dict()[name], t) for name, t in before.network.state_dict().items())
     assert after.categories == CATEGORIES
 
@@ -138,7 +138,7 @@ def test_no_place_of_this_machine_goes_with_it(run: Path, tmp_path: Path) -> Non
     export_model(run, tmp_path / "street", overwrite=False)
     for path in (tmp_path / "street").iterdir():
         assert b"secret" not in path.read_bytes(), path.name
-    exported = load_model(tmp_path / "street", CPU).experiment
+    exported = open_model(tmp_path / "street", CPU).experiment
     assert (exported.data.root, exported.body.weights) == (None, "w.pth")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from support.published_archive import SMALL, metadata, small_archive, small_network, write_archive, write_zip
 
-from seamseg.builders import load_model
+from seamseg.builders import open_model
 
 
 def test_an_archive_becomes_a_folder(command: Any, tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_an_archive_becomes_a_folder(command: Any, tmp_path: Path) -> None:
     code, said, told = command("import-model", archive, out)
     assert (code, said) == (0, f"imported: {out}\n")
     assert told.startswith("of the snapshot, optimizer, loss_meter are left out")
-    found, expected = load_model(out, torch.device("cpu")).network.state_dict(), small_network().state_dict()
+    found, expected = open_model(out, torch.device("cpu")).network.state_dict(), small_network().state_dict()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
@@ -53,7 +53,7 @@ def test_nothing_is_overwritten_unless_asked(command: Any, refuses: Any, tmp_pat
     assert "--overwrite" in refuses("import-model", archive, out)
     assert (out / "config.yaml").read_text() == "mine"
     assert command("import-model", archive, out, "--overwrite").code == 0
-    load_model(out, torch.device("cpu"))
+    open_model(out, torch.device("cpu"))
 
 
 def test_errors_are_sentences(refuses: Any, tmp_path: Path) -> None:

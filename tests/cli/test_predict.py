@@ -13,7 +13,7 @@ import pytest
 import torch
 from support.odd_images import odd_images, vast_png
 
-from seamseg.builders import load_model
+from seamseg.builders import open_model
 from seamseg.data.formats.coco_json import read_index
 from seamseg.data.png import read_panoptic_png
 from seamseg.predict import Predictor
@@ -61,7 +61,7 @@ def test_a_folder(command: Any, run_dir: Path, photographs: Path, tmp_path: Path
 
 def test_the_results_are_those_of_the_library(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
     command("predict", run_dir, photographs, tmp_path / "out")
-    model = load_model(run_dir, torch.device("cpu"))
+    model = open_model(run_dir, torch.device("cpu"))
     predictor = Predictor(model.network, model.transform, model.fusion, torch.device("cpu"))
     categories, records = read_index(tmp_path / "out" / "panoptic.json")
     assert categories == model.categories

@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 from support.command_processes import COMMAND, environment
 from support.full_disk import file_size_limit
 
-from seamseg.builders import load_model
+from seamseg.builders import open_model
 from seamseg.data.png import read_panoptic_png
 from seamseg.predict import pipeline
 from seamseg.predict.outputs import OUTPUT_KINDS
@@ -52,7 +52,7 @@ def everything(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -
 
 
 def test_all_outputs_tell_the_same(everything: Path, run_dir: Path) -> None:
-    categories = load_model(run_dir, torch.device("cpu")).categories
+    categories = open_model(run_dir, torch.device("cpu")).categories
     index = json.loads((everything / "panoptic.json").read_text())
     assert json.loads((everything / "categories.json").read_text()) == index["categories"]
     instances = json.loads((everything / "instances.json").read_text())

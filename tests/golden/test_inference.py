@@ -1,6 +1,6 @@
 """What the published network says of two photographs: pyramid, proposals, detections, masks, semantics, fusion.
 
-Once as it is built here, and once through an archive in the published layout: import-model, load_model, predict.
+Once as it is built here, and once through an archive in the published layout: import-model, open_model, predict.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from support.published_archive import VISTAS, metadata, write_archive
 from torch import Tensor
 
 from seamseg.algos.fusion import FusedImage
-from seamseg.builders import Model, load_model
+from seamseg.builders import LoadedModel, open_model
 from seamseg.cli import main
 from seamseg.metrics.panoptic_quality import PanopticQuality
 from seamseg.networks import PanopticNet
@@ -41,7 +41,7 @@ class Outcome:
         return torch.from_numpy(self.golden.numbers[f"eval/{key}"])
 
 
-def published(network: PanopticNet, folder: Path) -> Model:
+def published(network: PanopticNet, folder: Path) -> LoadedModel:
     """The same weights through an archive as the authors published theirs, imported by the command."""
     config = VISTAS.replace("num_post_nms_val = 1000", "num_pre_nms_val = 1000\nnum_post_nms_val = 100")
     config = config.replace("[general]", "[general]\nscore_threshold = 0.2\nmin_stuff_area = 256")
@@ -49,7 +49,7 @@ def published(network: PanopticNet, folder: Path) -> Model:
     write_archive(archive, network.state_dict(), config, metadata(NUM_STUFF, NUM_THINGS))
     assert main(["import-model", str(archive), str(out)]) == 0
     archive.unlink()
-    model = load_model(out, torch.device("cpu"))
+    model = open_model(out, torch.device("cpu"))
     loaded = model.network.state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in network.state_dict().items())
     return model
