@@ -64,7 +64,7 @@ def test_files_are_written_before_the_report_is_printed(
     command: Any, tiny: TinyDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(report: Any, console: Any) -> None:
-        raise ValueError("no terminal")
+        raise OSError("no terminal")
 
     monkeypatch.setattr("seamseg.cli.check.print_report", fail)
     path = tmp_path / "report.json"

@@ -234,7 +234,7 @@ def test_files_are_written_before_scores_are_printed(
     command: Any, run_dir: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(scores: Any) -> None:
-        raise ValueError("no terminal")
+        raise OSError("no terminal")
 
     monkeypatch.setattr("seamseg.cli.evaluate.print_scores", fail)
     path = tmp_path / "scores.json"

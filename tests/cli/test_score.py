@@ -112,7 +112,7 @@ def test_files_are_written_before_scores_are_printed(
     files: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(scores: Any) -> None:
-        raise ValueError("no terminal")
+        raise OSError("no terminal")
 
     monkeypatch.setattr("seamseg.cli.score.print_scores", fail)
     out = tmp_path / "scores.json"
