@@ -164,13 +164,13 @@ class Watcher:
         self.most_groups = 0
         self.memory: list[float] = []
 
-    def stepped(self, position: TrainingProgress) -> None:
+    def on_step_end(self, position: TrainingProgress) -> None:
         self.told(position.iteration)
         self.most_groups = max(self.most_groups, collectives.num_groups())
         if position.iteration % MEMORY_EVERY == 0:
             self.memory.append(resident())
 
-    def logged(self, iteration: int, losses: dict[str, float], rate: float) -> None: ...
+    def on_log(self, iteration: int, losses: dict[str, float], rate: float) -> None: ...
 
     def validate(self, network: PanopticNet, position: TrainingProgress) -> float:
         return 0.0

@@ -81,10 +81,10 @@ class TrainingRecorder:
         write_text(self.folder / SETTINGS_FILE, self.settings)
         return RunLog(self.folder, self.position.iteration, validated=not self.position.within_epoch)
 
-    def stepped(self, position: TrainingProgress) -> None:
+    def on_step_end(self, position: TrainingProgress) -> None:
         self.advance(position.iteration, f"epoch {position.epoch + 1} {self._remark}")
 
-    def logged(self, iteration: int, losses: dict[str, float], rate: float) -> None:
+    def on_log(self, iteration: int, losses: dict[str, float], rate: float) -> None:
         self._remark = f"loss {losses['total']:.3f}"
         if self._log is not None:
             self._log.scalars("train", iteration, {**losses, "lr": rate})

@@ -82,10 +82,10 @@ class OptimizationConfig:
 class Observer(Protocol):
     """What happens around the training, on every rank."""
 
-    def stepped(self, position: TrainingProgress) -> None:
+    def on_step_end(self, position: TrainingProgress) -> None:
         """After every iteration."""
 
-    def logged(self, iteration: int, losses: dict[str, float], rate: float) -> None:
+    def on_log(self, iteration: int, losses: dict[str, float], rate: float) -> None:
         """Every now and then: mean losses over the ranks, learning rate."""
 
     def validate(self, network: PanopticNet, position: TrainingProgress) -> float:
@@ -190,9 +190,9 @@ class Trainer:
             rate = self.optimization.learning_rate.apply(self.optimization.optimizer, position.iteration + ahead)
             losses = self._step(waiting, position.iteration, stop)
             if position.iteration % self.intervals.log_every == 0:
-                observer.logged(position.iteration, mean_over_ranks(losses), rate)
+                observer.on_log(position.iteration, mean_over_ranks(losses), rate)
             waiting = []
-            observer.stepped(position)
+            observer.on_step_end(position)
             if self._stops(stop):
                 break
         return position
@@ -211,7 +211,7 @@ class Trainer:
         optimization.optimizer.zero_grad(set_to_none=True)
         values: list[dict[str, Tensor]] = []
         for number, batch in enumerate(batches, start=1):
-            with self._exchange(number == len(batches)):
+            with self._sync_gradients(number == len(batches)):
                 values.append(self._accumulate(batch, generator, len(batches)))
         norm = optimization.precision.gradient_norm(optimization.optimizer, self.network)
         wrong = describe_nonfinite_losses(values, batches, iteration), self._wild_gradient(norm, batches, iteration)
@@ -228,7 +228,7 @@ class Trainer:
         return stop.agreed is not None
 
     def _agree(self, stop: StopRequest, *wrong: str, consequence: str = "") -> None:
-        """One collective in which all ranks learn whether one was asked to stop, or has gone astray.
+        """One collective in which all ranks learn whether one was asked to stop or is at fault.
 
         Raises:
             FloatingPointError: On every rank, with the first kind of ``wrong`` that any rank has, and its consequence.
@@ -266,9 +266,9 @@ class Trainer:
         precision.backward(total / num_batches)
         return {"total": total.detach(), **{name: value.detach() for name, value in losses.items()}}
 
-    def _exchange(self, wanted: bool) -> AbstractContextManager[Any]:
-        """Gradients go to the other ranks with the last batch of a step."""
-        if wanted or not isinstance(self._parallel, nn.parallel.DistributedDataParallel):
+    def _sync_gradients(self, last: bool) -> AbstractContextManager[Any]:
+        """Average the gradients over the ranks with the last batch of a step only."""
+        if last or not isinstance(self._parallel, nn.parallel.DistributedDataParallel):
             return contextlib.nullcontext()
         return self._parallel.no_sync()
 

@@ -90,7 +90,7 @@ def test_the_model_brings_settings_and_classes(folder: Path, tmp_path: Path) -> 
 
 def test_what_is_logged(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trainer, record = begun(folder, tmp_path)
-    record.logged(20, {"total": 1.5, "semantic": 0.5}, 0.01)
+    record.on_log(20, {"total": 1.5, "semantic": 0.5}, 0.01)
     scored(record, trainer, TrainingProgress(epoch=3, iteration=24), 0.375)
     record.close()
     assert read_metrics(tmp_path) == [
@@ -114,9 +114,9 @@ def test_the_progress_bar_is_told(folder: Path, tmp_path: Path) -> None:
     _, record = begun(folder, tmp_path)
     told: list[tuple[int, str]] = []
     record.advance = lambda done, remark: told.append((done, remark))
-    record.stepped(TrainingProgress(epoch=0, batch=1, iteration=1))
-    record.logged(1, {"total": 1.23456}, 0.01)
-    record.stepped(TrainingProgress(epoch=1, batch=1, iteration=2))
+    record.on_step_end(TrainingProgress(epoch=0, batch=1, iteration=1))
+    record.on_log(1, {"total": 1.23456}, 0.01)
+    record.on_step_end(TrainingProgress(epoch=1, batch=1, iteration=2))
     record.close()
     assert [done for done, _ in told] == [1, 2]
     assert told[0][1].strip() == "epoch 1"
@@ -155,8 +155,8 @@ def test_a_checkpoint_holds_the_state(folder: Path, tmp_path: Path) -> None:
 def test_other_ranks_score_and_write_nothing(folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     trainer, record = begun(folder, run, Process(1, 2, torch.device("cpu")))
-    record.logged(1, {"total": 1.0}, 0.01)
-    record.stepped(TrainingProgress(iteration=1))
+    record.on_log(1, {"total": 1.0}, 0.01)
+    record.on_step_end(TrainingProgress(iteration=1))
     record.save(TrainingProgress())
     assert record.validate(trainer.network, TrainingProgress()) >= 0
     record.close()

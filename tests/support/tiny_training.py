@@ -63,12 +63,12 @@ class Watcher:
         self.validated: list[tuple[TrainingProgress, PanopticNet]] = []
         self.saved: list[Checkpoint] = []
 
-    def stepped(self, position: TrainingProgress) -> None:
+    def on_step_end(self, position: TrainingProgress) -> None:
         self.steps.append(position)
         if len(self.steps) == self.stop_after:
             self.stop.signal = signal.SIGTERM
 
-    def logged(self, iteration: int, losses: dict[str, float], rate: float) -> None:
+    def on_log(self, iteration: int, losses: dict[str, float], rate: float) -> None:
         self.losses[iteration], self.rates[iteration] = losses, rate
 
     def validate(self, network: PanopticNet, position: TrainingProgress) -> float:
