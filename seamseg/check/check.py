@@ -12,7 +12,7 @@ from seamseg.check.findings import Findings
 from seamseg.check.image import MOST_SEGMENTS, ImageChecker, ImageReport
 from seamseg.check.report import CheckReport, Shown
 from seamseg.check.split import ImageTask, SplitEntries, SplitFiles, read_entries
-from seamseg.check.statistics import ClassStatistics, SplitStatistics, Statistics
+from seamseg.check.statistics import CheckStatistics, ClassStatistics, SplitStatistics
 from seamseg.data.formats.class_table import coco_classes
 from seamseg.data.formats.coco_files import annotation_files, image_folders, png_folders
 from seamseg.data.formats.open import FORMATS, choose_format, open_data_set, split_names
@@ -165,7 +165,7 @@ def check_data_set(
     format_name = choose_format(root, format_name)
     names = split_names(root, format_name)
     wanted = [choose_split(names, split, root) for split in splits] or names
-    report = CheckReport(root, FORMATS[format_name].title, Findings(num_examples), Statistics(), [], [], {})
+    report = CheckReport(root, FORMATS[format_name].title, Findings(num_examples), CheckStatistics(), [], [], {})
     check = _Check(report, num_workers, on_progress)
     for split in wanted:
         try:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from seamseg.check.findings import Findings
 from seamseg.check.split import ImageTask, SplitEntries
-from seamseg.check.statistics import Statistics
+from seamseg.check.statistics import CheckStatistics
 from seamseg.data.images import read_image
 from seamseg.errors import DataError
 from seamseg.structures import PanopticSegmentation
@@ -54,7 +54,7 @@ class CheckReport:
     root: Path
     format_title: str
     findings: Findings
-    statistics: Statistics
+    statistics: CheckStatistics
     shown: list[Shown]
     splits: list[SplitEntries]
     repaired: dict[tuple[str, int], list[Any]]

@@ -100,7 +100,7 @@ class SplitStatistics:
 
 
 @dataclass
-class Statistics:
+class CheckStatistics:
     """Of a data set.
 
     Attributes:
