@@ -1,0 +1,73 @@
+"""Numbers of the tiny network, compared with the recorded ones.
+
+The tolerances leave room for other processors and numbers of threads: changing every weight by 1e-6 of its value stays
+within them, too. `record.py` recorded the numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from golden.record import FILE
+from golden.tiny_case import NORMS, Numbers, tiny_numbers
+
+# Relative and absolute tolerance by the first word of the key.
+CLOSE = {
+    "image": (0, 1e-6),
+    "loss": (1e-3, 1e-5),
+    "gradient": (0.02, 2e-4),
+    "statistics": (1e-3, 1e-4),
+    "proposals": (0, 0.01),  # pixels
+    "detections/boxes": (0, 0.01),  # pixels
+    "detections/classes": (0, 0),
+    "detections/scores": (0, 1e-3),
+    "detections/masks": (0, 5e-3),  # logits
+    "segments/classes": (0, 0),
+    "segments/scores": (0, 1e-3),
+    "quality": (0.01, 0),
+}
+MAPS = ("semantics", "segments/ids")
+"""Integer per pixel, of which a few pixels at borders may differ."""
+MAX_DIFFERENT_PIXELS = 0.005
+
+
+@dataclass(frozen=True)
+class Case:
+    found: Numbers
+    recorded: Numbers
+
+    def keys(self, prefix: str) -> list[str]:
+        return [key for key in self.recorded if key.startswith(f"{prefix}/")]
+
+
+@pytest.fixture(scope="module", params=NORMS)
+def case(request: pytest.FixtureRequest) -> Case:
+    with np.load(FILE) as file:
+        recorded = {
+            key.removeprefix(f"{request.param}/"): file[key]
+            for key in file.files
+            if key.startswith((f"{request.param}/", "image/"))
+        }
+    return Case(tiny_numbers(request.param), recorded)
+
+
+def test_tiny_network_has_exactly_the_recorded_numbers(case: Case) -> None:
+    assert case.found.keys() == case.recorded.keys()
+    compared = [key for prefix in (*CLOSE, *MAPS) for key in case.keys(prefix)]
+    assert sorted(compared) == sorted(case.recorded)
+
+
+@pytest.mark.parametrize("prefix", CLOSE)
+def test_tiny_network_numbers_are_close_to_the_recorded_ones(case: Case, prefix: str) -> None:
+    rtol, atol = CLOSE[prefix]
+    for key in case.keys(prefix):
+        np.testing.assert_allclose(case.found[key], case.recorded[key], rtol, atol, err_msg=key)
+
+
+@pytest.mark.parametrize("prefix", MAPS)
+def test_tiny_network_maps_are_the_recorded_ones_but_for_a_few_pixels(case: Case, prefix: str) -> None:
+    for key in case.keys(prefix):
+        assert case.found[key].shape == case.recorded[key].shape
+        assert (case.found[key] != case.recorded[key]).mean() <= MAX_DIFFERENT_PIXELS, key
