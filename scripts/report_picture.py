@@ -102,7 +102,8 @@ def photograph(report: Path) -> list[NDArray[np.uint8]]:
             page.locator(".card img").first.wait_for()
             prepare(page)
             page.wait_for_timeout(500)
-            shots.append(cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_COLOR))
+            shot = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_COLOR)
+            shots.append(np.asarray(shot, np.uint8))
         browser.close()
     return shots
 

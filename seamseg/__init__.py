@@ -11,10 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seamseg.api import Model, load_model
+    from seamseg.api import Model, Result, load_model
     from seamseg.errors import SeamsegError
     from seamseg.modules import ABN, InPlaceABN, InPlaceABNSync, fold_norms, from_batchnorm, to_batchnorm
-    from seamseg.predict.result import Result
     from seamseg.structures import PackedSequence
 
 __all__ = [
@@ -38,7 +37,7 @@ _PACKAGE_OF = {
     "InPlaceABNSync": "modules",
     "Model": "api",
     "PackedSequence": "structures",
-    "Result": "predict.result",
+    "Result": "api",
     "SeamsegError": "errors",
     "fold_norms": "modules",
     "from_batchnorm": "modules",

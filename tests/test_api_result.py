@@ -87,7 +87,7 @@ def test_supervision(monkeypatch: pytest.MonkeyPatch, real: bool) -> None:
     found = result().to_supervision()
     assert len(found) == 3
     assert found.xyxy.tolist() == [[1, 0, 3, 2], [0, 1, 2, 3], [3, 0, 5, 3]]
-    assert (found.mask == np.stack([(segment == IDS).numpy() for segment in (1, 2, 3)])).all()
+    assert (found.mask == np.stack([IDS.eq(segment).numpy() for segment in (1, 2, 3)])).all()
     assert found.confidence.tolist() == pytest.approx([0.9, 0.8, 1.0])
     assert found.class_id.tolist() == [1, 1, 0]
     assert found.data["class_name"].tolist() == ["car", "car", "road"]

@@ -42,7 +42,7 @@ def names(requirements: list[str]) -> set[str]:
 
 def imported_modules() -> set[str]:
     """Top-level names of all imports of other projects in the package."""
-    modules = set()
+    modules: set[str] = set()
     for path in (ROOT / "seamseg").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):

@@ -127,7 +127,7 @@ def fake_processes(monkeypatch: pytest.MonkeyPatch) -> None:
         end = "" if keep_memory else abn.OFF
         return [Row(f"time{end}", "m", 1, 2, "ms"), Row(f"step{end}", "m", 1, 2, "ms")]
 
-    monkeypatch.setattr(abn.machine, "in_fresh_process", rows)
+    monkeypatch.setattr("benchmarks.machine.in_fresh_process", rows)
 
 
 @pytest.mark.usefixtures("fake_processes")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from support.tiny_experiment import narrow_body
 
-from benchmarks import predict
 from benchmarks.data_sets import SPLIT, made_up
 from benchmarks.predict import rows, street_predictor
 from benchmarks.predict_memory import high_water_mark, memory_row
 from seamseg.data.images import read_image
-from seamseg.predict.folder_run import FolderOutcome
+from seamseg.predict.folder_run import FolderOutcome, predict_photographs
 
 
 def test_both_sides_see_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,10 +25,12 @@ def test_both_sides_see_the_same_images(tmp_path: Path, monkeypatch: pytest.Monk
     (path, *_) = sorted(images.glob("*.jpg"))
     assert predictor.prepare(read_image(path)).shapes == (torch.Size([3, 64, 128]),)
     outcomes: list[FolderOutcome] = []
-    original = predict.predict_photographs
-    monkeypatch.setattr(
-        predict, "predict_photographs", lambda *given: outcomes.append(original(*given)) or outcomes[-1]
-    )
+
+    def recorded(*given: Any) -> FolderOutcome:
+        outcomes.append(predict_photographs(*given))
+        return outcomes[-1]
+
+    monkeypatch.setattr("benchmarks.predict.predict_photographs", recorded)
     demanded, everything = rows(predictor, images, tmp_path, 1)
     assert (demanded.slug, demanded.must) == ("throughput", pytest.approx(1 / 0.9))
     assert (everything.slug, everything.must) == ("throughput-all", None)

@@ -69,7 +69,7 @@ def test_average_precision_has_a_row_for_boxes_and_one_for_masks(monkeypatch: py
 
 def test_all_rows_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        score.machine, "in_fresh_process", lambda function, *rest: [Row(function.__name__, "m", 1, 2, "ms")]
+        "benchmarks.machine.in_fresh_process", lambda function, *rest: [Row(function.__name__, "m", 1, 2, "ms")]
     )
     monkeypatch.setattr(score, "RESULTS", tmp_path)
     score.main(["--quick"])

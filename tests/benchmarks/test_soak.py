@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import soak
 from benchmarks.soak import Outcome, soak_rows
-from benchmarks.soak_rank import Report, Soak, batch_of, kinds_of
+from benchmarks.soak_rank import MAX_GROUPS, Report, Soak, batch_of, kinds_of
 from benchmarks.table import Row
 
 
@@ -45,7 +45,7 @@ def report(**changes: object) -> Report:
     ("slug", "other"),
     [
         ("unequal", report(digests={"a": "1", "b": "3"})),
-        ("groups", report(most_groups=soak.MAX_GROUPS + 1)),
+        ("groups", report(most_groups=MAX_GROUPS + 1)),
         ("memory", report(memory=[100.0] * 5 + [111.0] * 5)),
     ],
 )

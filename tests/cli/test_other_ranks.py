@@ -25,7 +25,7 @@ from torch import distributed as dist
 
 import seamseg.builders.training
 import seamseg.cli.train
-from seamseg.builders import build_trainer
+from seamseg.builders import build_initialised_network, build_trainer
 from seamseg.cli import main
 from seamseg.data.transforms import Normalize
 from seamseg.engine.train import Trainer
@@ -80,7 +80,7 @@ def train(run: Path, *arguments: str, stop_after: int | None = None) -> dict[str
                     os.kill(os.getpid(), signal.SIGTERM)
                 yield batch
 
-        trainer.loader.epoch = epoch  # type: ignore[method-assign]
+        trainer.loader.epoch = epoch  # type: ignore
         return trainer, record
 
     command = ["train", str(run.parent / "tiny.yaml"), *arguments, "--run-dir", str(run), "--device", "cpu"]
@@ -92,7 +92,7 @@ def train(run: Path, *arguments: str, stop_after: int | None = None) -> dict[str
 @contextlib.contextmanager
 def in_float64() -> Iterator[None]:
     """Within it networks and their images are of that type, which no setting chooses."""
-    build, normalise = seamseg.builders.training.build_initialised_network, Normalize.__call__
+    build, normalise = build_initialised_network, Normalize.__call__
     with (
         mock.patch.object(
             seamseg.builders.training, "build_initialised_network", lambda *given: build(*given).double()

@@ -76,7 +76,7 @@ def test_whoever_waits_is_asked_every_second_and_may_stop_the_wait() -> None:
 
     stalling = loader("stall")
     stalling.on_wait = ask
-    arrived = []
+    arrived: list[object] = []
     with pytest.raises(ZeroDivisionError):
         arrived.extend(batch.image_ids for batch in stalling.epoch(0))
     assert 1 <= waits[0] < waits[1] < 6

@@ -73,7 +73,10 @@ def test_submissions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         entries = [{"id": i, "name": name, "isthing": i} for i, name in enumerate(CLASSES[server])]
         size = (1024, 2048) if server == "cityscapes" else (20, 30)
         shutil.rmtree("PREDICTIONS", ignore_errors=True)
-        many = [*entries, {"id": 2, "name": "sky" if server != "vistas" else "nature--sky", "isthing": 0}]
+        many: list[dict[str, Any]] = [
+            *entries,
+            {"id": 2, "name": "sky" if server != "vistas" else "nature--sky", "isthing": 0},
+        ]
         if server == "coco":
             many[2]["name"] = "sky-other-merged"
         write_predictions(Path("PREDICTIONS"), Categories.from_list(many), [PHOTOGRAPHS[server]], size)

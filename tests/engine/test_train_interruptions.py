@@ -98,7 +98,7 @@ ADAMW = ("training.epochs=3", "optimizer.name=adamw", "optimizer.lr=0.001", "nor
 @pytest.fixture(scope="module")
 def uninterrupted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Any]:
     """Run folder and last checkpoint of six iterations in three epochs."""
-    runs = {}
+    runs: dict[tuple[str, ...], Any] = {}
     for overrides in (SGD, ADAMW):
         run = tmp_path_factory.mktemp("uninterrupted")
         with narrow_body():

@@ -19,7 +19,7 @@ from seamseg.modules.norm import NormFactory, NormName, has_per_rank_stats
 def on_one_rank(rank: int) -> dict[str, Tensor]:
     """A statistic that is changed on one rank, after a forward pass that changes none."""
     warnings.simplefilter("error")
-    found = {}
+    found: dict[str, Tensor] = {}
     names: tuple[NormName, ...] = ("bn", "syncbn", "affine")
     for name in names:
         network = tiny_network(name)
@@ -50,5 +50,5 @@ def test_which_norms_learn_apart(name: NormName, expected: bool) -> None:
 
 def test_a_norm_of_some_ranks_learns_apart() -> None:
     norm = InPlaceABNSync(3)
-    norm.group = object()
+    norm.group = object()  # type: ignore[assignment]
     assert has_per_rank_stats(norm)

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from support.published_archive import write_zip
 
-from seamseg.export import published_archive
 from seamseg.export.published_archive import LIMITS, holds_published, open_published
 
 FILES = {"config.ini": b"[general]\n", "metadata.bin": b"meta", "best.pth.tar": bytes(range(256)) * 40}
@@ -201,7 +200,7 @@ def test_a_disk_that_fills_is_no_damage(tmp_path: Path, monkeypatch: pytest.Monk
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(published_archive.shutil, "copyfileobj", full)
+    monkeypatch.setattr(shutil, "copyfileobj", full)
     with pytest.raises(OSError, match="No space left"):
         contents(write_zip(tmp_path / "model.zip", FILES))
 

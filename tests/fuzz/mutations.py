@@ -202,7 +202,8 @@ def damaged_json(content: Any, generator: Generator) -> bytes:
     for _ in range(int(generator.integers(1, 4))):
         places = _places(content)
         if places:
-            _damage_value(*pick(generator, places), generator)
+            container, key = pick(generator, places)
+            _damage_value(container, key, generator)
     text = json.dumps(content).encode()
     return text if generator.random() < 0.85 else damaged_bytes(text, generator)
 

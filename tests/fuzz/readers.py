@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -98,6 +99,7 @@ def _readers_of_json(case: Case, sets: Sets) -> tuple[Path, Iterator[Reader]]:
     if case.name == "metadata":
         return sets.metadata, _readers_of_set(sets.folder / "legacy")
     out = sets.folder / f"out-{case.number}"
+    job: Callable[[], list[Any]]
     if case.name == "detection":
         source = DetectionSource(sets.detection_json, sets.folder / "images")
         job = lambda: [detection_job(source, PanopticTarget(out, "train"))]  # noqa: E731

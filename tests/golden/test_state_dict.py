@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ def write_snapshot(golden: Golden, path: Path, with_counters: bool) -> dict[str,
         for index, (name, shape) in enumerate(golden.shapes.items())
         if with_counters or not name.endswith("num_batches_tracked")
     }
-    state = {
+    state: dict[str, Any] = {
         part: {name.removeprefix(f"{part}."): tensor for name, tensor in tensors.items() if name.startswith(f"{part}.")}
         for part in PARTS
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from seamseg.metrics.segments import Segments
 from support.golden_network import made_up_weights
 from support.tiny_experiment import narrow_body, tiny_experiment
 from support.tiny_network import NUM_STUFF, NUM_THINGS, scenes
@@ -17,7 +18,6 @@ from torch import Tensor
 from seamseg.algos.fusion import FusedImage
 from seamseg.builders import build_fusion, build_network
 from seamseg.metrics.panoptic_quality import PanopticQuality
-from seamseg.metrics.segments import Segments
 from seamseg.networks import PanopticNet
 from seamseg.structures import GroundTruth, PackedSequence, Predictions
 

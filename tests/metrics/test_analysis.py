@@ -41,7 +41,7 @@ def pairs() -> Pairs:
 @pytest.fixture(scope="module")
 def cases() -> list[tuple[object, ...]]:
     """Of the same, counted by the oracle at the smallest scale."""
-    found = []
+    found: list[tuple[object, ...]] = []
     for seed in range(36):
         scale = 1 + 4 * (seed // 3 % 3)
         found += [(*case[:4], case[4] * scale**2, case[5]) for case in expected(*random_pair(seed))]

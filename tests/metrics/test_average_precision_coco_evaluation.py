@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from seamseg.metrics.average_precision import CocoSides, Kind, average_precision, precisions
+from seamseg.metrics.average_precision import CocoSides, Kind, average_precision, fastest_library, precisions
 
 EXACT = 1e-12
 LIMITS = [1, 2, 31, 32, 33, 95, 96, 97]  # sides of squares around COCO's small, medium and large
@@ -89,9 +89,9 @@ def test_nothing_at_all(library: Any) -> None:
 
 def test_hotcoco_is_taken_where_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("hotcoco", reason="hotcoco is not installed")
-    assert average_precision.fastest_library() == "hotcoco"
+    assert fastest_library() == "hotcoco"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert average_precision.fastest_library() == "pycocotools"
+    assert fastest_library() == "pycocotools"
     sides = random_sides(1)
     monkeypatch.setitem(__import__("sys").modules, "hotcoco", None)
     assert average_precision(sides, "bbox") == average_precision(sides, "bbox", "pycocotools")

@@ -100,9 +100,10 @@ def test_update_bn_leaves_frozen_statistics_alone(make: Callable[[], nn.Module])
 
 @pytest.mark.parametrize("kind", [*KINDS, InPlaceABNSync])
 def test_convert_sync_batchnorm_is_refused_by_the_name_of_the_layer(kind: type[ABN]) -> None:
-    network = nn.Sequential(nn.BatchNorm2d(4), kind(4))
-    network[1].layer_name = "body.bn1"
-    assert network[1].num_features == network[1].num_channels == 4
+    norm = kind(4)
+    norm.layer_name = "body.bn1"
+    assert norm.num_features == norm.num_channels == 4
+    network = nn.Sequential(nn.BatchNorm2d(4), norm)
     with pytest.raises(ValueError, match=r"the norm body\.bn1 cannot be converted .*to_batchnorm"):
         nn.SyncBatchNorm.convert_sync_batchnorm(network)
 

@@ -12,9 +12,9 @@ import torch
 from oracles.norm import stir
 from torch import Tensor, nn
 
-from seamseg.modules.abn import ABN, AffineAct, InPlaceABN, InPlaceABNSync, Scale
+from seamseg.modules.abn import ABN, AffineAct, InPlaceABN, InPlaceABNSync
 from seamseg.modules.batchnorm import FrozenBatchNorm, from_batchnorm, inverse_gamma, to_batchnorm
-from seamseg.ops.inplace_abn import Activation
+from seamseg.ops.inplace_abn import Activation, Scale
 
 KINDS: list[type[ABN]] = [ABN, InPlaceABN, InPlaceABNSync]
 ACTIVATIONS: list[Activation] = ["leaky_relu", "elu", "identity"]
@@ -145,7 +145,8 @@ def test_affine_norms_become_frozen_batch_norms_and_come_back() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_mode_and_type_are_kept(training: bool, dtype: torch.dtype) -> None:
     pair = to_batchnorm(InPlaceABN(3).to(dtype).train(training))
-    back = from_batchnorm(pair.bn)
+    back: Any = from_batchnorm(pair.bn)
+    module: Any
     for module in (*pair.modules(), back):
         assert module.training == training
     for module in (pair.bn, back):
@@ -187,7 +188,8 @@ def test_other_weights_come_without_a_warning() -> None:
         batchnorm.weight.copy_(torch.tensor([1e-5, -1e-5, 2.0, -3.0]))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        gamma = from_batchnorm(batchnorm).gamma()
+        norm: ABN = from_batchnorm(batchnorm)
+    gamma = norm.gamma()
     torch.testing.assert_close(gamma, batchnorm.weight.detach(), rtol=2e-7, atol=0, check_device=False)
 
 

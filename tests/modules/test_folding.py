@@ -52,7 +52,7 @@ def stirred(layer: nn.Module, norm: ABN, dtype: torch.dtype = torch.float64) -> 
 def test_one_layer_does_the_work_of_two(layer: nn.Module, shape: tuple[int, ...], norm: ABN) -> None:
     layer, norm = stirred(layer, norm)
     before = copy.deepcopy([*layer.state_dict().values(), *norm.state_dict().values()])
-    folded = fold(layer, norm)
+    folded = fold(layer, norm)  # type: ignore[type-var]
     assert type(folded) is type(layer)
     torch.testing.assert_close(folded(random(*shape)), norm(layer(random(*shape))), rtol=1e-12, atol=1e-12)
     assert all(
@@ -225,7 +225,7 @@ def test_fold_norms_of_a_reparametrized_layer_gives_a_plain_one(layer: nn.Module
     before = {name: value.clone() for name, value in network.state_dict().items()}
     folded: Any = fold_norms(network)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    for one in (folded[0], fold(network[0], norm)):
+    for one in (folded[0], fold(network[0], norm)):  # type: ignore[type-var]
         assert type(one) is type(layer)
         assert one.state_dict().keys() == {"weight", "bias"}
     expected = network.eval()(random(2, 4, 5, 6))

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 from torch.func import functional_call
 
-from seamseg.modules.abn import ABN, AffineAct, InPlaceABN, InPlaceABNSync, Scale
+from seamseg.modules.abn import ABN, AffineAct, InPlaceABN, InPlaceABNSync
 from seamseg.modules.norm import GroupNormAct
-from seamseg.ops.inplace_abn import Activation
+from seamseg.ops.inplace_abn import Activation, Scale
 
 ACTIVATIONS: list[Activation] = ["leaky_relu", "elu", "identity"]
 SCALES: list[Scale] = ["abs", "signed"]

@@ -298,7 +298,8 @@ def test_gradients_inside_a_checkpoint_are_right_where_the_maker_is_unknown(
 ) -> None:
     results = []
     for kind in (ABN, InPlaceABN):
-        norm, x, calls = kind(3), random(4, 3, 5, seed=1).requires_grad_(), []
+        norm, x = kind(3), random(4, 3, 5, seed=1).requires_grad_()
+        calls: list[int] = []
 
         def call(x: Tensor, norm: ABN = norm, calls: list[int] = calls) -> Tensor:
             calls.append(1)

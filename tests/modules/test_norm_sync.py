@@ -14,10 +14,10 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from seamseg.modules.abn import InPlaceABN, InPlaceABNSync, Scale, warn_about_missing_group
+from seamseg.modules.abn import InPlaceABN, InPlaceABNSync, warn_about_missing_group
 from seamseg.modules.norm import NormFactory, running_statistics
 from seamseg.modules.roi_head import RoIHead
-from seamseg.ops.inplace_abn import Activation
+from seamseg.ops.inplace_abn import Activation, Scale
 
 CHANNELS = 3
 
@@ -120,7 +120,7 @@ def on_one_rank(rank: int) -> dict[str, Any]:
     """What the ranks do; the tests read what comes back."""
     results = all_cases(rank, 2)
     alone = make(InPlaceABNSync, CASES["different"])
-    alone.group = [dist.new_group([0]), dist.new_group([1])][rank]
+    alone.group = [dist.new_group([0]), dist.new_group([1])][rank]  # type: ignore[assignment]
     case = Case((4, 5))
     results["own group"] = steps(alone, [samples(case, rank, 0)])
     try:
@@ -150,7 +150,7 @@ def on_one_of_four_ranks(rank: int) -> dict[str, Any]:
     results = all_cases(rank, 4)
     pairs = [dist.new_group([0, 2]), dist.new_group([1, 3])]
     norm, case = make(InPlaceABNSync, PAIRS), PAIRS
-    norm.group = pairs[rank % 2]
+    norm.group = pairs[rank % 2]  # type: ignore[assignment]
     results["pairs"] = steps(norm, [samples(case, rank, 0)])
     return results
 

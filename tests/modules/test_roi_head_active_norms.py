@@ -286,7 +286,7 @@ def test_one_sample_of_an_active_group_is_an_error(ranks: list[dict[str, Any]]) 
 
 @pytest.fixture
 def world_of_one() -> Iterator[None]:
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
     yield
     dist.destroy_process_group()
 
@@ -343,7 +343,7 @@ def train_in_pairs(rank: int) -> dict[str, Any]:
     for sync in ("active", "masked"):
         made = head("syncbn", sync)
         for norm in synchronised(made):
-            norm.group = groups[rank % 2]
+            norm.group = groups[rank % 2]  # type: ignore[assignment]
         copied = copy.deepcopy(made)
         assert all(norm.group is groups[rank % 2] for norm in synchronised(copied))
         assert all(norm.group is groups[rank % 2] for norm in synchronised(WeightAverage(made, 0.9).network))
@@ -355,7 +355,7 @@ def train_in_pairs(rank: int) -> dict[str, Any]:
         results["error"] = str(error)
     outside = head("syncbn")
     for norm in synchronised(outside):
-        norm.group = groups[0]  # of which ranks 1 and 3 are no members
+        norm.group = groups[0]  # type: ignore[assignment]  # ranks 1 and 3 are not members
     results["outside"] = pair_step(outside, 1, rank, 2)["buffers"]
     return results
 

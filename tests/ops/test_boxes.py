@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from random import Random
 
 import pytest
 import torch
@@ -215,7 +216,7 @@ def test_nothing_marked_covers_nothing() -> None:
 
 @given(st.lists(ANY_BOX, max_size=9), st.sampled_from([0.0, 0.3, 0.5, 0.7, 1.0]), st.randoms(use_true_random=False))
 @settings(deadline=None)
-def test_suppression_follows_its_definition(boxes: list[Box], threshold: float, random) -> None:
+def test_suppression_follows_its_definition(boxes: list[Box], threshold: float, random: Random) -> None:
     scores = [rank / 16 for rank in range(len(boxes))]
     random.shuffle(scores)
     boxes = [box for box in boxes if pixels(box)]  # torchvision divides 0 by 0

@@ -120,7 +120,7 @@ def test_groups_end_with_their_world_and_the_next_makes_its_own(ranks: list[dict
 
 @pytest.fixture
 def group_of_one() -> Iterator[None]:
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
     yield
     dist.destroy_process_group()
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from numpy.typing import NDArray
 from oracles import segment_boxes as oracle
 from torch import Tensor
 
@@ -44,7 +46,7 @@ def test_a_map_that_can_be_checked_by_eye() -> None:
         )
     )
 )
-def test_equals_the_oracle(ids) -> None:
+def test_equals_the_oracle(ids: NDArray[np.int32]) -> None:
     assert_equals_oracle(torch.from_numpy(ids), NUM_SEGMENTS)
 
 

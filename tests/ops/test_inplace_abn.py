@@ -69,7 +69,9 @@ def norm(
 def test_gradients(shape: tuple[int, ...], training: bool, activation: Activation, slope: float) -> None:
     gamma, beta = parameters(shape[1])
     inputs = [tensor.requires_grad_() for tensor in (random(*shape), gamma, beta)]
-    assert gradcheck(lambda *args: norm(*args, activation, slope, training), inputs, nondet_tol=1e-12)
+    assert gradcheck(
+        lambda x, *layer: norm(x, layer[0], layer[1], activation, slope, training), inputs, nondet_tol=1e-12
+    )
     inputs.append(random(*shape, seed=3).requires_grad_())
 
     def with_residual(x: Tensor, gamma: Tensor, beta: Tensor, residual: Tensor) -> Tensor:

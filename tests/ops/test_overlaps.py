@@ -71,10 +71,10 @@ MAPS = npst.array_shapes(min_dims=2, max_dims=2, max_side=14).flatmap(
 def test_equals_counting_pixel_by_pixel(maps: tuple[NDArray, NDArray], band: int) -> None:
     tensors = [torch.from_numpy(one) for one in maps]
     expected = pixel_by_pixel(*maps, band)
-    assert rows(map_overlaps(*tensors, band)) == expected
-    assert rows(_map_overlaps_by_keys(*tensors, band)) == expected
+    assert rows(map_overlaps(*tensors, band=band)) == expected
+    assert rows(_map_overlaps_by_keys(*tensors, band=band)) == expected
     files = [encode(one) for one in maps]
-    assert rows(png_overlaps(*files, band)) == expected
+    assert rows(png_overlaps(*files, band=band)) == expected
 
 
 @pytest.mark.parametrize("band", [1, 2, 7, 30])
@@ -82,8 +82,8 @@ def test_borders_in_large_segments(band: int) -> None:
     generator = np.random.default_rng(band)
     true, predicted = (generator.integers(0, 4, (4, 5)).repeat(23, 0).repeat(31, 1)[7:, 5:] for _ in range(2))
     tensors = torch.from_numpy(true), torch.from_numpy(predicted)
-    assert rows(map_overlaps(*tensors, band)) == pixel_by_pixel(true, predicted, band)
-    assert rows(_map_overlaps_by_keys(*tensors, band)) == pixel_by_pixel(true, predicted, band)
+    assert rows(map_overlaps(*tensors, band=band)) == pixel_by_pixel(true, predicted, band)
+    assert rows(_map_overlaps_by_keys(*tensors, band=band)) == pixel_by_pixel(true, predicted, band)
 
 
 def test_the_band_is_that_of_the_published_program() -> None:
@@ -143,9 +143,9 @@ def test_what_does_not_fit_is_refused(count: Way, true: Tensor, predicted: Tenso
 @given(MAPS, st.integers(0, 6), st.sampled_from([1, 10**15]))
 def test_on_a_gpu(maps: tuple[NDArray, NDArray], band: int, factor: int) -> None:
     tensors = [torch.from_numpy(one) * factor for one in maps]
-    found = map_overlaps(*(one.cuda() for one in tensors), band)
+    found = map_overlaps(*(one.cuda() for one in tensors), band=band)
     assert found.device.type == "cpu"
-    assert rows(found) == rows(map_overlaps(*tensors, band))
+    assert rows(found) == rows(map_overlaps(*tensors, band=band))
 
 
 # --- PNGs -----------------------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ class ColorThreshold:
     def predict(self, picture: Picture, min_thing: int, min_stuff: int) -> tuple[npt.NDArray[np.int32], list[int]]:
         """H×W ids and the class per id: a segment per stuff class, one per connected region of a thing class."""
         classes = self.class_of_color[self._colors(picture)]
-        classes = cv2.medianBlur(classes.astype(np.uint8), 5)
+        classes = np.asarray(cv2.medianBlur(classes.astype(np.uint8), 5))
         ids, class_of_id = np.zeros(classes.shape, np.int32), [VOID]
         for value in range(self.num_classes):
             mask = (classes == value).astype(np.uint8)

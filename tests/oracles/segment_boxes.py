@@ -7,7 +7,8 @@ import numpy as np
 
 def segment_boxes(ids: np.ndarray, num_segments: int) -> tuple[list[list[float]], list[int]]:
     """(y0, x0, y1, x1) and number of pixels of every segment; −1 where there is no pixel."""
-    boxes, areas = [], []
+    boxes: list[list[float]] = []
+    areas: list[int] = []
     for segment in range(num_segments):
         pixels = [(y, x) for y in range(ids.shape[0]) for x in range(ids.shape[1]) if ids[y, x] == segment]
         rows = [y for y, _ in pixels]

@@ -44,7 +44,8 @@ def select_detections(
     """Score, class and box of the detections of one image, by falling score."""
     found = []
     for klass in range(len(logits[0]) - 1 if logits else 0):
-        boxes, scores = [], []
+        boxes: list[Box] = []
+        scores: list[float] = []
         for proposal, row, shift in zip(proposals, logits, box_deltas, strict=True):
             score = math.exp(row[klass + 1]) / sum(math.exp(logit) for logit in row)
             move = [value / weight for value, weight in zip(shift[klass], shift_weights, strict=True)]

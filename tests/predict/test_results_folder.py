@@ -11,8 +11,8 @@ import pytest
 
 from seamseg.io.journal import ItemOutput
 from seamseg.predict.images import Photograph
-from seamseg.predict.results_folder import ResultsFolder, Unreadable
-from seamseg.structures import Categories, Category
+from seamseg.predict.results_folder import ResultsFolder
+from seamseg.structures import Categories, Category, Unreadable
 
 CATEGORIES = Categories((Category("sky", False, (1, 2, 3), 7), Category("car", True, (4, 5, 6), 9)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from torch.distributed import HashStore, Store
+from torch.distributed import HashStore, Store  # type: ignore[attr-defined]
 
 from seamseg.runtime.distributed import agreed_name
 

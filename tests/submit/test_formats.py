@@ -49,7 +49,7 @@ def truth(folder: Path) -> tuple[NDArray[np.int32], dict[int, dict[str, float]]]
 def decoded(content: bytes) -> NDArray[np.uint8]:
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     assert pixels is not None
-    return pixels
+    return pixels.astype(np.uint8, copy=False)
 
 
 def test_panoptic(folder: Path) -> None:

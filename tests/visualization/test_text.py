@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -12,10 +10,9 @@ from seamseg.visualization.text import BOLD, REGULAR, ascii_text, draw_text, pri
 
 
 @pytest.fixture(params=["built-in", "strokes"], autouse=True)
-def _font(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _font(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "strokes":
         monkeypatch.setattr(text_module, "outline_font", lambda: None)
-    return
 
 
 def _ink(text: str, size: int, weight: int = REGULAR) -> tuple[int, int, int, int]:

@@ -165,7 +165,6 @@ def test_areas_and_boxes_of_real_segments_equal_those_in_the_json_file(shared: P
     root = shared / "data/coco128_panoptic"
     content = json.loads((root / f"annotations/panoptic_{split}2017.json").read_text())
     segments_of = {annotation["image_id"]: annotation["segments_info"] for annotation in content["annotations"]}
-    category_of_class = {}
     source = CocoPanoptic(root, split)
     category_of_class = [category.original_id for category in source.categories.classes]
     assert (len(source), len(source.categories), source.categories.num_things) == (100, 133, 80)

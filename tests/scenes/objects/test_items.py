@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,7 +77,8 @@ def painter() -> Painter:
 def test_the_nearer_one_owns_the_pixels() -> None:
     rng, there = np.random.default_rng(0), painter()
     car, person = sample_car(rng, np.array([0.0, 0.0, 12.0]), 0.0), sample_person(rng, np.array([0.0, 0.0, 7.0]))
-    for number, item in enumerate(far_to_near([person, car], 0.0), start=1):
+    items: list[Any] = [person, car]
+    for number, item in enumerate(far_to_near(items, 0.0), start=1):
         there.owner = number
         item.draw(there)
     column, row = there.camera.project(np.array([[0.0, 1.0, 7.0]]))[0].astype(int)
