@@ -1,4 +1,4 @@
-"""Every test file is collected."""
+"""Every test file is collected and named after a module."""
 
 from __future__ import annotations
 
@@ -30,3 +30,38 @@ def test_collection_finds_every_test_file() -> None:
     recorder = _Recorder()
     pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", "-p", "no:xdist", str(TESTS)], plugins=[recorder])
     assert recorder.found == set(TESTS.rglob("test_*.py"))
+
+
+# Folders whose tests are about something else than one module of the package.
+NOT_MIRRORED = {"benchmarks", "docs", "fuzz", "golden", "native", "scripts"}
+# Files about several modules at once, about the pages' JavaScript, or about what a module's subcommands share.
+ABOUT_SEVERAL = {
+    "builders/test_every_setting.py",
+    "cli/test_export.py",
+    "cli/test_main.py",
+    "cli/test_other_ranks.py",
+    "cli/test_ranks.py",
+    "config/test_recipe_names.py",
+    "data/test_odd_images.py",
+    "modules/test_compile.py",
+    "networks/test_ranks_equal_one.py",
+    "ops/test_abn_operators.py",
+    "report/test_grid.py",
+    "report/test_image_view.py",
+    "runtime/test_two_machines.py",
+    "scenes/objects/test_posts.py",
+}
+
+
+def test_files_are_named_after_the_modules_they_test() -> None:
+    # tests/ops/test_fusion.py and tests/ops/test_fusion_paste.py are about seamseg/ops/fusion.py.
+    files = [path.relative_to(TESTS) for path in TESTS.glob("*/**/test_*.py")]
+    mirrored = [file for file in files if file.parts[0] not in NOT_MIRRORED]
+    assert {str(file) for file in mirrored if not _begins_with_a_module(file)} == ABOUT_SEVERAL
+
+
+def _begins_with_a_module(file: Path) -> bool:
+    folder = TESTS.parent / "seamseg" / file.parent
+    name = file.stem.removeprefix("test_")
+    modules = [module.stem for module in folder.glob("*") if module.suffix == ".py" or module.is_dir()]
+    return any(f"{name}_".startswith(f"{module}_") for module in modules)
