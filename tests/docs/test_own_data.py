@@ -61,7 +61,7 @@ def test_the_labels_become_a_data_set(ran: Path) -> None:
             annotation, name = split.read_annotation(index), split.image_path(index).stem
             classes = cv2.imread(str(ran / f"street/classes/{name}.png"), cv2.IMREAD_UNCHANGED)
             instances = cv2.imread(str(ran / f"street/instances/{name}.png"), cv2.IMREAD_UNCHANGED)
-            assert (annotation.classes[annotation.ids] == classes.astype(int) - 1).all()
+            assert (annotation.semantics.numpy() == classes.astype(int) - 1).all()
             pairs = set(zip(annotation.ids.ravel().tolist(), (classes * 10 + instances).ravel().tolist(), strict=True))
             assert len(pairs) == len(np.unique(annotation.ids))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from seamseg.metrics.segments import Segments
 from support.golden_network import made_up_weights
 from support.tiny_experiment import narrow_body, tiny_experiment
 from support.tiny_network import NUM_STUFF, NUM_THINGS, scenes
@@ -19,7 +18,7 @@ from seamseg.algos.fusion import FusedImage
 from seamseg.builders import build_fusion, build_network
 from seamseg.metrics.panoptic_quality import PanopticQuality
 from seamseg.networks import PanopticNet
-from seamseg.structures import GroundTruth, PackedSequence, Predictions
+from seamseg.structures import GroundTruth, PackedSequence, PanopticSegmentation, Predictions
 
 NORMS = {
     "in_place": ("norm={name: bn, momentum: 1.0}",),
@@ -103,8 +102,8 @@ def describe(fused: FusedImage) -> Numbers:
     """Detections, fused segmentation, and the panoptic quality of it against itself moved by `SHIFT`."""
     found, segmentation = fused.detections, fused.segmentation
     quality = PanopticQuality(NUM_STUFF + NUM_THINGS, NUM_STUFF)
-    segments = Segments.of_prediction(segmentation)
-    quality.update(segments, Segments(segments.ids.roll(SHIFT, (0, 1)), segments.classes, segments.crowd))
+    shifted = PanopticSegmentation(segmentation.ids.roll(SHIFT, (0, 1)), segmentation.classes, segmentation.crowd)
+    quality.update(segmentation, shifted)
     return {
         "detections/boxes": found.boxes.numpy(),
         "detections/classes": found.classes.numpy().astype(np.uint8),

@@ -205,7 +205,7 @@ def test_outcomes_of_an_image_add_up_to_panoptic_quality(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_partner_is_the_segment_with_the_iou(seed: int) -> None:
     prediction, truth = random_pair(seed)
-    void = truth.class_map() == VOID
+    void = truth.semantics == VOID
     for number, side in enumerate(judge_image(Overlaps.between(prediction, truth))):
         for segment, (outcome, partner, iou) in enumerate(zip(side.outcomes, side.partners, side.iou, strict=True)):
             if partner >= 0:

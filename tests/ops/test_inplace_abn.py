@@ -373,7 +373,7 @@ def test_the_gpu_computes_the_same(activation: Activation, slope: float) -> None
         torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize("share", [torch.from_dlpack, lambda base: torch.from_numpy(base.numpy())])
+@pytest.mark.parametrize("share", [torch.utils.dlpack.from_dlpack, lambda base: torch.from_numpy(base.numpy())])
 def test_memory_shared_with_other_libraries_is_copied(share: Callable[[Tensor], Tensor]) -> None:
     base = torch.arange(16.0).reshape(1, 4, 2, 2)
     before = base.clone()
