@@ -113,7 +113,7 @@ def match_categories(table: Any, truth: Categories, source: str) -> ClassTable:
         source: File of the results, for errors.
 
     Raises:
-        SeamsegError: An entry has no id, two have the same one, or a name or flag is of the wrong type.
+        SeamsegError: An entry has no id, two have the same id or name, or a name or flag is of the wrong type.
     """
     entries = _entries(table, source)
     by_name = {name: number for number, name in enumerate(truth.names)}
@@ -155,6 +155,8 @@ def _entries(table: Any, source: str) -> list[_Entry]:
         if category_id in entries:
             raise DataError(f"{where}: an earlier category has the id {category_id}, too")
         name = field(entry, "name", str, where) if "name" in entry else None
+        if name is not None and name in (one.name for one in entries.values()):
+            raise DataError(f"{where}: an earlier category has the name {name!r}, too")
         is_thing = flag_field(entry, "isthing", where) if "isthing" in entry else None
         entries[category_id] = _Entry(category_id, name, is_thing)
     return list(entries.values())

@@ -88,6 +88,7 @@ def test_many_differences_are_counted() -> None:
         ([{"id": 7, "name": 5}], "category 0: 'name' is 5, expected str"),
         ([{"id": 7, "isthing": "0"}], "category 0: 'isthing' is '0'"),
         (table(sky=7, road=7), "category 1: an earlier category has the id 7"),
+        ([*table(car=3), *table(car=4)], "category 1: an earlier category has the name 'car'"),
     ],
 )
 def test_a_wrong_table_is_refused(categories: Any, message: str) -> None:
