@@ -111,7 +111,7 @@ def class_map(semantics: SemanticLogits, output_size: Size) -> Tensor:
         ValueError: there are no scores.
         ImportError: the native library is not built.
     """
-    native.require("class_map", _shape)
+    native.require("class_map", _class_map_shape)
     logits = semantics.logits
     scores = logits.to(native.device_with_kernels(logits.device), logits.dtype if logits.dtype in _TYPES else _TYPES[0])
     try:
@@ -139,7 +139,7 @@ def _step(semantics: SemanticLogits, output_size: Size, axis: int) -> float:
     return semantics.size[axis] / max(output_size[axis], 1) * (num_scores / semantics.padded_size[axis])
 
 
-def _shape(logits: Tensor, row_step: float, column_step: float, height: int, width: int) -> Tensor:
+def _class_map_shape(logits: Tensor, row_step: float, column_step: float, height: int, width: int) -> Tensor:
     return logits.new_empty((height, width), dtype=torch.int64)
 
 

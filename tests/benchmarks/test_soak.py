@@ -33,7 +33,7 @@ def test_a_rank_that_fails_is_named() -> None:
     (row,) = soak_rows(2, "never", 3, told)
     assert row.holds is False
     assert row.ours == 3
-    assert "ValueError: " in row.measure
+    assert "SettingsError: " in row.measure
 
 
 def report(**changes: object) -> Report:

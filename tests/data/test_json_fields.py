@@ -51,7 +51,7 @@ def converted(data: TinyDataset) -> bool:
     entry = {"image_id": 1, "category_id": 10, "segmentation": [[0, 0, 8, 0, 8, 8, 0, 8]]}
     entry["iscrowd"] = first_segment(data)["iscrowd"]
     categories = open_annotation(data.json_file.with_name("sound.json"), data.png_folder).categories
-    return bool(segments_of_objects([entry], (8, 8), categories, None)[0].crowd)
+    return bool(segments_of_objects([entry], (8, 8), categories, None)[0].crowd.any())
 
 
 @pytest.fixture

@@ -29,8 +29,8 @@ from seamseg.ops.native import require
 from seamseg.structures import Detections, SemanticLogits
 
 SHAPES = {
-    "class_map": fusion._shape,
-    "paste_mask": fusion._shape,
+    "class_map": fusion._class_map_shape,
+    "paste_mask": fusion._paste_shape,
     "panoptic_fusion": fusion._shapes,
 }
 
