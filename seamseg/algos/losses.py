@@ -1,4 +1,4 @@
-"""What the sums of the losses are divided by when several ranks train together.
+"""Losses, mask targets, and the counts that sums of losses are divided by.
 
 Averaging the gradients of the ranks, as distributed training does, averages their losses. Where every rank divides by
 its own counts (the published way), a region of a rank with few regions weighs more than one of a rank with many.

@@ -1,4 +1,4 @@
-"""From class scores and box_deltas of regions to detections (Girshick, Fast R-CNN)."""
+"""The RoI heads without their weights: detections and losses (Girshick, Fast R-CNN; He et al., Mask R-CNN)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From objectness and box_deltas to the boxes worth a closer look (Ren et al., Faster R-CNN)."""
+"""The region proposal network without its weights: selection of proposals and losses (Ren et al., Faster R-CNN)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained network with all that belongs to it."""
+"""Trained models: loading, importing and exporting them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""First values of the weights."""
+"""Settings to the network, with the first values of its weights."""
 
 from __future__ import annotations
 

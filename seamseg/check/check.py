@@ -1,4 +1,4 @@
-"""Where the formats that have panoptic JSON files keep them."""
+"""Checks of whole data sets, for every format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kinds of faults that a data set can have."""
+"""Kinds of faults in a data set, and what was found of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The result of a check."""
+"""The result of a check, and its contact sheet."""
 
 from __future__ import annotations
 

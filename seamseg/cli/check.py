@@ -1,4 +1,4 @@
-"""The report of a check on the terminal."""
+"""``seamseg check`` and its report on the terminal."""
 
 from __future__ import annotations
 

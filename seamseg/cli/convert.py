@@ -1,4 +1,4 @@
-"""What ``seamseg convert`` can convert: the arguments of every kind, and the jobs they stand for."""
+"""``seamseg convert``: its kinds of conversion, their arguments and jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arguments of ``seamseg predict``."""
+"""``seamseg predict`` and its arguments."""
 
 from __future__ import annotations
 

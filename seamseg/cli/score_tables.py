@@ -1,4 +1,4 @@
-"""Scores as a table on the terminal."""
+"""Tables and files of scores and their analysis, shared by evaluate and score."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The servers that ``seamseg submit`` knows."""
+"""``seamseg submit`` and the servers that it knows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the folder of a run is free, or holds a run to go on with, and from where."""
+"""``seamseg train``, and whether its run folder is free or holds a run to resume."""
 
 from __future__ import annotations
 

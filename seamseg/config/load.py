@@ -1,4 +1,4 @@
-"""The recipes that come with the package, by name."""
+"""Settings files and their overrides, and the configs that come with the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cityscapes from its maps of instance ids to COCO panoptic."""
+"""Cityscapes, from instance ids or from its own panoptic JSON, to COCO panoptic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outlines of objects as COCO writes them: polygons, or run lengths in one of two forms."""
+"""COCO detection files: their outlines, images and categories, read for conversion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images of a data set that is read as it is, as items to convert."""
+"""Panoptic data sets as COCO detection files or as class maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The size of an image file, without decoding it where its first bytes tell."""
+"""Sizes of image files, without decoding where the first bytes tell."""
 
 from __future__ import annotations
 

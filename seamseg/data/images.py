@@ -1,4 +1,4 @@
-"""Photographs on disk: finding them and reading their pixels."""
+"""Image files: finding them and reading their pixels, whole or reduced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Segment ids as colours: the PNG files of the COCO panoptic format (Kirillov et al. 2019, "Panoptic Segmentation")."""
+"""PNG files of segment ids (Kirillov et al. 2019, "Panoptic Segmentation") and of classes."""
 
 from __future__ import annotations
 

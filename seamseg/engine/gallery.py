@@ -1,4 +1,4 @@
-"""Scored images as pictures for people."""
+"""Scored images as pictures for TensorBoard and for files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Non-maximum suppression whose result has the size of its input: a mask over the boxes instead of a list of some."""
+"""The network with outputs of fixed size, for export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model as a folder to hand on: weights, settings, classes, and sums that tell whether they are as they were.
+"""Model folders to share, and the kinds of models that a path can name.
 
 model.safetensors   the weights; settings and classes stand in its header too, for those who take it alone
 config.yaml         all settings

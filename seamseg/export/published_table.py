@@ -1,4 +1,4 @@
-"""Values in a published ``config.ini``: numbers, yes or no, bare words, Python literals."""
+"""Tables of a published ``config.ini`` and their values: numbers, yes or no, bare words, Python literals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One function applied to many items, in threads or in processes.
+"""One function on many items, in threads or in processes.
 
 Threads are for work done by native code, which lets other threads run in the meantime.
 """

@@ -1,4 +1,4 @@
-"""COCO's average precision, by the library that is there."""
+"""COCO's average precision of boxes and masks, by hotcoco or pycocotools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums of IoUs that come out the same in whatever order, and over however many ranks, they are added up.
+"""Panoptic quality (Kirillov et al. 2019), summed exactly in any order and over any number of ranks.
 
 A sum of floats depends on the order of its terms in the last digit; one of whole numbers does not. An IoU is a fraction
 of numbers of pixels, so it is not smaller than 2⁻⁴³ and its bits end at 2⁻⁹⁶: three digits to the base 2³² hold it.

@@ -1,4 +1,4 @@
-"""A convolution and the norm behind it."""
+"""Feature pyramid (Lin et al. 2017, "Feature Pyramid Networks for Object Detection") and the body it sits on."""
 
 from __future__ import annotations
 

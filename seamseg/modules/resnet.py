@@ -1,4 +1,4 @@
-"""Residual blocks with the activation behind the sum (He et al., CVPR 2016)."""
+"""ResNets, and their residual blocks with the activation after the sum (He et al., CVPR 2016)."""
 
 from __future__ import annotations
 

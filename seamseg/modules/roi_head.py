@@ -1,4 +1,4 @@
-"""Synchronised norms of parts of the network that some ranks have no rows for.
+"""The RoI head, and statistics of its norms where some ranks have no rows.
 
 Such a rank makes a fake forward: zero rows go through the part, so that a gradient (zero) reaches every parameter. The
 statistics are those of the other ranks' rows alone, and every rank ends up with the same running ones (Porzi et al.,

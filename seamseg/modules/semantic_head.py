@@ -1,4 +1,4 @@
-"""The mean over a large window, at every position."""
+"""The semantic head, a small DeepLab, and its mean over a large window."""
 
 from __future__ import annotations
 

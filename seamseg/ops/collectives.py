@@ -1,4 +1,4 @@
-"""What the ranks of a process group agree upon."""
+"""Collectives, and the group of ranks that currently take part."""
 
 from __future__ import annotations
 

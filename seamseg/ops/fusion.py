@@ -1,4 +1,4 @@
-"""Mask logits of a region back into the image (Seamless Scene Segmentation, Porzi et al. 2019, panoptic fusion)."""
+"""Pasting of masks, the semantic arg-max and panoptic fusion in native code (Porzi et al. 2019)."""
 
 from __future__ import annotations
 

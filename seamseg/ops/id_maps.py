@@ -1,4 +1,4 @@
-"""Id maps: read from files, their ids looked up in a list, their pixels resampled."""
+"""Id maps: reading, looking up ids, resampling, boxes and areas of segments."""
 
 from __future__ import annotations
 

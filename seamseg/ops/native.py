@@ -1,4 +1,4 @@
-"""Where half types are too coarse to compute in."""
+"""The native library: loading it, its devices, and the types that are too coarse to compute in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of a report, which takes the place of an earlier report at most."""
+"""The folder of a report, and the pictures and data of each image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which result belongs to which annotated image."""
+"""Results, annotation and images of a report, and how they belong together."""
 
 from __future__ import annotations
 

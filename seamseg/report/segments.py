@@ -1,4 +1,4 @@
-"""Id maps as short text, for pages that may not read pictures pixel by pixel: browsers forbid it for files on disk."""
+"""Segments of an image as compact text for the page, since browsers forbid it to read pixels of local files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The script that holds what the overview knows: scores, classes, and a line for every image."""
+"""Writes a report: the images, then the script with scores, classes and a line per image."""
 
 from __future__ import annotations
 

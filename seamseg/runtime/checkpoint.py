@@ -1,4 +1,4 @@
-"""The state of a run in one file."""
+"""Checkpoints: the state of a run in one file, and the files of a run folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A name for one start of all ranks, under which they leave their addresses for each other.
+"""Processes that train together: devices, process groups, and a name for each start.
 
 ``torchrun`` keeps its store when it starts processes again, and torch (2.14) leaves it to them to tell their entries
 from those of the ended ones, whose addresses would be taken for the new ones. No variable of the environment names a

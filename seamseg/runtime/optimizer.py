@@ -1,4 +1,4 @@
-"""Which parameters are trained, and which are decayed."""
+"""Parameter groups, learning rate schedule and weight average."""
 
 from __future__ import annotations
 

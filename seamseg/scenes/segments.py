@@ -1,4 +1,4 @@
-"""The classes of the synthetic street scenes."""
+"""Categories and segments of the synthetic scenes."""
 
 from __future__ import annotations
 

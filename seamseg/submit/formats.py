@@ -1,4 +1,4 @@
-"""Zip archives whose bytes depend on their content alone."""
+"""Files that benchmark servers take, and the archives they are packed in."""
 
 from __future__ import annotations
 

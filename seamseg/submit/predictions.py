@@ -1,4 +1,4 @@
-"""Predictions as ``seamseg predict`` writes them, or any others in the COCO panoptic format."""
+"""Predictions to submit, and the category ids that a server knows them by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the names of segments go, and how they look."""
+"""Segments drawn over an image, with names placed on them."""
 
 from __future__ import annotations
 

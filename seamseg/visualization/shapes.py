@@ -1,4 +1,4 @@
-"""Rectangles with round corners."""
+"""Rectangles with round corners, and strokes along segments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One split of a data set that is annotated by a panoptic JSON file and PNGs of segment ids."""
+"""Data sets in the COCO panoptic format (Kirillov et al. 2019, "Panoptic Segmentation")."""
 
 from __future__ import annotations
 

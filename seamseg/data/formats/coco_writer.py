@@ -1,4 +1,4 @@
-"""The one writer of what COCO panoptic JSON files say of an image, and the measures of its segments."""
+"""Measures of segments, and the entries of COCO panoptic JSON."""
 
 from __future__ import annotations
 

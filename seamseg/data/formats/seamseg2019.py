@@ -1,4 +1,4 @@
-"""``metadata.bin`` of the published seamseg: classes and images of a data set in MessagePack."""
+"""Data sets that the published seamseg converted: ``metadata.bin`` (MessagePack), ``lst``, ``img`` and ``msk``."""
 
 from __future__ import annotations
 

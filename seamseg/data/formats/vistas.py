@@ -1,4 +1,7 @@
-"""Mapillary Vistas from its PNGs of instances: 16 bits, the label's number times 256 plus that of the instance."""
+"""Mapillary Vistas v1.2 and v2.0 as downloaded, from panoptic files or PNGs of instances.
+
+Instance PNGs have 16 bits: the number of the label times 256 plus the number of the instance.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The classes of Mapillary Vistas (Neuhold et al. 2017), from its configuration file."""
+"""Labels and categories of Mapillary Vistas (Neuhold et al. 2017)."""
 
 from __future__ import annotations
 

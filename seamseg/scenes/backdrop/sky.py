@@ -1,4 +1,4 @@
-"""What stands at the horizon."""
+"""The sky, and what stands at the horizon."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the scene is seen from: a pinhole camera behind a windscreen."""
+"""The camera of a scene, a pinhole behind a windshield, with planes and footprints on the ground."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shadows on the ground."""
+"""Painting of surfaces and of their shadows on the ground."""
 
 from __future__ import annotations
 

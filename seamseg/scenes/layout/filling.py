@@ -1,4 +1,4 @@
-"""Where buildings stand."""
+"""Fills a street with buildings, roadside objects, traffic and people."""
 
 from __future__ import annotations
 

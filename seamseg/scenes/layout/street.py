@@ -1,4 +1,4 @@
-"""A scene that is still being filled."""
+"""The plan of a street, and the scene that is being filled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a building's walls look like."""
+"""Facades of buildings and their styles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""People: who they are, what they wear and where they walk."""
+"""People and groups of people: who they are, what they wear and where they walk."""
 
 from __future__ import annotations
 

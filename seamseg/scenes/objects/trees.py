@@ -1,4 +1,4 @@
-"""Pictures of leaves, drawn once and used for every tree of that shape."""
+"""Trees, and the pictures of leaves that their crowns are made of."""
 
 from __future__ import annotations
 
