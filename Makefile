@@ -37,7 +37,7 @@ lint: $(STAMP) ## format, lint, types and import contracts
 format: $(STAMP) ## write the code as `make lint` wants it
 	@$(BIN)/ruff check --quiet --fix-only . && $(BIN)/ruff format .
 
-overfit: $(STAMP) ## learn eight real photographs by heart: a quarter of an hour on two cores
+overfit: $(STAMP) ## learn eight real images by heart: a quarter of an hour on two cores
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/overfit.sh
 
 # Results: benchmarks/results/NAME.json; ARGS=--quick only shows that it runs. What the two variables hide is chatter of
@@ -45,11 +45,11 @@ overfit: $(STAMP) ## learn eight real photographs by heart: a quarter of an hour
 bench-abn: $(STAMP) $(INPLACE_ABN) ## the norm beside BatchNorm and inplace-abn: five minutes on two quiet cores
 	@KINETO_LOG_LEVEL=99 TORCH_CPP_LOG_LEVEL=ERROR $(BIN)/python -m benchmarks.abn $(ARGS)
 
-# ARGS="--coco FOLDER", or the variable SEAMSEG_COCO, names photographs of COCO panoptic; without them their rows say so.
-bench-data: $(STAMP) ## training samples beside the plain Pillow recipe: five minutes
+# ARGS="--coco FOLDER", or the variable SEAMSEG_COCO, names images of COCO panoptic; without them their rows say so.
+bench-data: $(STAMP) ## training samples beside the plain Pillow config: five minutes
 	@$(BIN)/python -m benchmarks.data $(ARGS)
 
-bench-predict: $(STAMP) ## a folder of photographs beside the bare network: twenty minutes on two quiet cores
+bench-predict: $(STAMP) ## a folder of images beside the bare network: twenty minutes on two quiet cores
 	@$(BIN)/python -m benchmarks.predict $(ARGS)
 
 bench-score: $(STAMP) $(SCORE_PEERS) ## scoring of files and maps, fusion and arg-max beside their peers: ten minutes

@@ -59,13 +59,13 @@ class BuildNative(cpp_extension.BuildExtension):
 
 
 class BuildPackage(build_py):
-    """Puts the recipes of configs/ into the package, where `seamseg train NAME` finds them without a checkout."""
+    """Puts the configs of configs/ into the package, where `seamseg train NAME` finds them without a checkout."""
 
     def run(self) -> None:
         super().run()
         if not self.editable_mode:
             for path in sorted(Path(__file__).resolve().parent.glob("configs/*.yaml")):
-                target = Path(self.build_lib, "seamseg", "recipes", path.name)
+                target = Path(self.build_lib, "seamseg", "configs", path.name)
                 self.mkpath(str(target.parent))
                 self.copy_file(str(path), str(target))
 

@@ -1,6 +1,6 @@
-"""Training samples beside the plain Pillow recipe: python -m benchmarks.data  (`make bench-data` sets up)
+"""Training samples beside the plain Pillow pipeline: python -m benchmarks.data  (`make bench-data` sets up)
 
-Time of one core for decoding, transform and targets of one image: photographs and segment PNGs of COCO, if its folder
+Time of one core for decoding, transform and targets of one image: images and segment PNGs of COCO, if its folder
 is named, and of made-up scenes in the sizes of Cityscapes and of Mapillary Vistas.
 """
 
@@ -18,7 +18,7 @@ import cv2
 import torch
 
 from benchmarks import machine
-from benchmarks.data_recipes import Recipe, check_same, normalised, ours, plain
+from benchmarks.data_pipelines import Pipeline, check_same, normalised, ours, plain
 from benchmarks.data_sets import SPLIT, made_up
 from benchmarks.table import RESULTS, Row, print_rows, write_rows
 from benchmarks.timing import Side, medians
@@ -32,7 +32,7 @@ COCO_IMAGES = 16
 MUST = 0.4  # 2.5 times as many images per second
 COCO_SIDES = (800, 1333)
 DEFAULT_SIDES = (1024, 2048)
-VISTAS_SIDES = (1920, 2304)  # of the published recipe: so large that photographs are not decoded smaller
+VISTAS_SIDES = (1920, 2304)  # of the published config: so large that images are not decoded smaller
 SCALE = (0.8, 1.0)
 
 
@@ -83,7 +83,7 @@ def _sides(sides: tuple[int, int], part: int) -> tuple[int, int]:
 
 
 def coco_rows(folder: Path | None, rounds: int, num_images: int) -> list[Row]:
-    """Those of real photographs, or why there are none."""
+    """Those of real images, or why there are none."""
     slug = "loader-coco"
     if folder is None:
         why = f"not measured: name a folder of COCO panoptic with --coco or in the variable {VARIABLE}"
@@ -97,13 +97,13 @@ def race(slug: str, source: CocoPanoptic, sides: tuple[int, int], rounds: int, m
     ours_, plain_ = ours(source, transform), plain(source, transform)
     for index in range(len(source)):
         check_same(ours_(index), plain_(index))
-    recipes = {
+    pipelines = {
         "ours": ours_,
         "plain": plain_,
         "ours, normalised": normalised(ours_),
         "plain, normalised": normalised(plain_),
     }
-    times = medians({name: per_image(recipe, len(source)) for name, recipe in recipes.items()}, rounds, warm_up=1)
+    times = medians({name: per_image(pipeline, len(source)) for name, pipeline in pipelines.items()}, rounds, warm_up=1)
     what = f"{len(source)} images to {sides[0]}/{sides[1]}: decode, resize, mirror, ids, boxes"
     return [
         row(slug, what, times["ours"], times["plain"], must),
@@ -116,14 +116,14 @@ def row(slug: str, what: str, ours_ms: float, plain_ms: float, must: float | Non
     return Row(slug, f"{what}; Pillow, NumPy, ToTensor ({rates})", ours_ms, plain_ms, "ms", must=must)
 
 
-def per_image(recipe: Recipe, num_images: int) -> Side:
+def per_image(pipeline: Pipeline, num_images: int) -> Side:
     """Milliseconds that this process computes for one image: waiting for others does not count."""
     clock: Callable[[], float] = time.process_time
 
     def once() -> float:
         start = clock()
         for index in range(num_images):
-            recipe(index)
+            pipeline(index)
         return 1000 * (clock() - start) / num_images
 
     return once

@@ -1,4 +1,4 @@
-"""Data sets to read for benchmarks/data.py: made-up scenes with the grain, and so the file sizes, of photographs."""
+"""Data sets to read for benchmarks/data.py: made-up scenes with the grain, and so the file sizes, of images."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def made_up(folder: Path, size: Size, num_scenes: int, enlarge: int) -> CocoPano
     """
     write_scenes(folder, num_scenes, 1, (size[0] // enlarge, size[1] // enlarge), seed=0)
     for number, path in enumerate(sorted((folder / "images" / SPLIT).glob("*.jpg"))):
-        _photograph(path, size, np.random.default_rng(number))
+        _image(path, size, np.random.default_rng(number))
     for path in sorted((folder / "annotations" / f"panoptic_{SPLIT}").glob("*.png")):
         ids = read_panoptic_png(path)
         write_panoptic_png(path, ids.repeat(enlarge, axis=0).repeat(enlarge, axis=1))
@@ -40,7 +40,7 @@ def made_up(folder: Path, size: Size, num_scenes: int, enlarge: int) -> CocoPano
     return CocoPanoptic(folder, SPLIT)
 
 
-def _photograph(path: Path, size: Size, generator: np.random.Generator) -> None:
+def _image(path: Path, size: Size, generator: np.random.Generator) -> None:
     enlarged = cv2.resize(read_image(path), size[::-1], interpolation=cv2.INTER_CUBIC)
     grain = generator.standard_normal((*size, 1), dtype=np.float32) * np.float32(_GRAIN)
     pixels: NDArray[np.uint8] = np.clip(enlarged + grain, 0, 255).astype(np.uint8)

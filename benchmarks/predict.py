@@ -1,8 +1,8 @@
 """Prediction of a folder beside the bare network: python -m benchmarks.predict  (`make bench-predict` sets up)
 
-Time per photograph of 1024×2048 pixels, of the published network for Cityscapes with random weights: all of `seamseg
+Time per image of 1024×2048 pixels, of the published network for Cityscapes with random weights: all of `seamseg
 predict`, from JPEG files to overlays and COCO panoptic files, beside the network alone on inputs that are in memory.
-Then the memory of ten thousand photographs beside that of five hundred.
+Then the memory of ten thousand images beside that of five hundred.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from benchmarks.table import RESULTS, Row, print_rows, write_rows
 from benchmarks.timing import Side, medians
 from seamseg.data.images import read_image
 from seamseg.predict import Predictor
-from seamseg.predict.folder_run import predict_photographs
-from seamseg.predict.images import find_photographs
+from seamseg.predict.folder_run import predict_images
+from seamseg.predict.images import find_input_images
 from seamseg.predict.outputs import OUTPUT_KINDS, OutputKind
 from seamseg.predict.pipeline import PredictionJob
 from seamseg.predict.results_folder import ResultsFolder
@@ -76,7 +76,7 @@ def timed_rows(threads: int, quick: bool, device: str | None) -> list[Row]:
 
 
 def street_predictor(size: Size, device: torch.device) -> Predictor:
-    """The network of the recipe ``cityscapes_r50`` for made-up scenes, which it sees at their size."""
+    """The network of the config ``cityscapes_r50`` for made-up scenes, which it sees at their size."""
     random = ["body.weights=null", "body.frozen=[]", "body.norm_frozen=false"]
     return random_predictor("cityscapes_r50", size, random, device)
 
@@ -91,7 +91,7 @@ def rows(predictor: Predictor, images: Path, folder: Path, rounds: int) -> list[
     }
     took = medians(sides, rounds, warm_up=1)
     height, width = read_image(paths[0]).shape[:2]
-    what = f"{len(paths)} photographs of {height}×{width} on {predictor.device}"
+    what = f"{len(paths)} images of {height}×{width} on {predictor.device}"
     return [row("throughput", f"{what} to overlays and panoptic files", took["default"], took["network"], MUST),
             row("throughput-all", f"{what} to all kinds of output", took["all"], took["network"], None)]  # fmt: skip
 
@@ -123,11 +123,11 @@ def whole_command(predictor: Predictor, images: Path, folder: Path, kinds: tuple
     def once() -> float:
         with tempfile.TemporaryDirectory(dir=folder) as out:
             start = time.perf_counter()
-            photographs = find_photographs(images, Path(out))
+            input_images = find_input_images(images, Path(out))
             results = ResultsFolder(Path(out), kinds, SCENE_CATEGORIES, "")
             job = PredictionJob(predictor, results, "new", {"by": "bench"})
-            predict_photographs(job, photographs, Process(0, 1, predictor.device))
-            return 1000 * (time.perf_counter() - start) / len(photographs)
+            predict_images(job, input_images, Process(0, 1, predictor.device))
+            return 1000 * (time.perf_counter() - start) / len(input_images)
 
     return once
 

@@ -1,4 +1,4 @@
-"""Memory of long folders: `seamseg predict` on ten thousand small photographs beside the first five hundred of them."""
+"""Memory of long folders: `seamseg predict` on ten thousand small images beside the first five hundred of them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from benchmarks import machine
 from benchmarks.random_predictor import random_predictor
 from benchmarks.table import Row
 from seamseg.predict import Predictor
-from seamseg.predict.folder_run import predict_photographs
-from seamseg.predict.images import find_photographs
+from seamseg.predict.folder_run import predict_images
+from seamseg.predict.images import find_input_images
 from seamseg.predict.outputs import OUTPUT_KINDS
 from seamseg.predict.pipeline import PredictionJob
 from seamseg.predict.results_folder import ResultsFolder
@@ -35,12 +35,12 @@ def memory_row(quick: bool) -> Row:
         write_scenes(Path(folder), NUM_SCENES, 1, SIZE, seed=0)
         scenes = sorted((Path(folder) / "images" / "train").glob("*.jpg"))
         ours, peer = (machine.in_fresh_process(peak_megabytes, scenes, number) for number in (many, few))
-    measure = f"memory of a run of {many} photographs of {SIZE[0]}×{SIZE[1]} to all kinds of output; of {few}"
+    measure = f"memory of a run of {many} images of {SIZE[0]}×{SIZE[1]} to all kinds of output; of {few}"
     return Row("memory", measure, ours, peer, "MB", must=None if quick else MUST)
 
 
 def peak_megabytes(scenes: list[Path], number: int) -> float:
-    """Of this process, after it has segmented so many photographs of a folder that holds the scenes again and again."""
+    """Of this process, after it has segmented so many images of a folder that holds the scenes again and again."""
     keep_freed_memory()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -52,7 +52,7 @@ def peak_megabytes(scenes: list[Path], number: int) -> float:
         predictor = small_predictor()
         results = ResultsFolder(out, OUTPUT_KINDS, SCENE_CATEGORIES, "")
         job = PredictionJob(predictor, results, "new", {})
-        outcome = predict_photographs(job, find_photographs(images, out), Process(0, 1, predictor.device))
+        outcome = predict_images(job, find_input_images(images, out), Process(0, 1, predictor.device))
     assert outcome.num_segmented == number, outcome
     return high_water_mark()
 
@@ -64,6 +64,6 @@ def high_water_mark() -> float:
 
 
 def small_predictor() -> Predictor:
-    """The network of the recipe for made-up scenes, with random weights and few regions to be quick, on the CPU."""
+    """The network of the config for made-up scenes, with random weights and few regions to be quick, on the CPU."""
     few = ["rpn.inference.before_nms=100", "rpn.inference.after_nms=10", "roi.max_predictions=5"]
     return random_predictor("scenes_r18", SIZE, few, torch.device("cpu"))

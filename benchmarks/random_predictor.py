@@ -13,17 +13,17 @@ from seamseg.scenes import SCENE_CATEGORIES
 from seamseg.structures import Size
 
 
-def random_predictor(recipe: str, size: Size, overrides: Sequence[str], device: torch.device) -> Predictor:
-    """The network of a recipe, which sees images of one size as they are.
+def random_predictor(config_name: str, size: Size, overrides: Sequence[str], device: torch.device) -> Predictor:
+    """The network of a config, which sees images of one size as they are.
 
     Args:
-        recipe: its name.
+        config: its name.
         size: height and width of the images, the height being the shorter side.
         overrides: of other settings, such as ``roi.max_predictions=5``.
         device: to compute on.
     """
     sides = [f"data.shortest_side={size[0]}", f"data.longest_side={size[1]}"]
-    experiment = load_experiment(settings_file(recipe), [*sides, *overrides])
+    experiment = load_experiment(settings_file(config_name), [*sides, *overrides])
     network = build_initialised_network(experiment, SCENE_CATEGORIES).to(device)
     fusion = build_fusion(experiment, SCENE_CATEGORIES.num_stuff)
     return Predictor(network, build_input_transform(experiment), fusion, device)

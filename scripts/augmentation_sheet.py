@@ -1,4 +1,4 @@
-"""Draws what training makes of the images of a data set: python scripts/augmentation_sheet.py OUT RECIPE KEY=VALUE …
+"""Draws what training makes of the images of a data set: python scripts/augmentation_sheet.py OUT CONFIG KEY=VALUE …
 
 OUT is a .jpg or .png, the rest as for `seamseg train`. Rectangles are the boxes that the network learns from; crowd,
 drawn striped, has none.
@@ -23,14 +23,16 @@ from seamseg.visualization.images import denormalise, write_image
 IMAGES, EPOCHS = 2, 4
 
 
-def main(output: Path, recipe: Path, changes: list[str]) -> None:
-    experiment = load_experiment(recipe, [*changes, "data.train_batch_size=1", "data.num_workers=0"])
+def main(output: Path, config_name: Path, changes: list[str]) -> None:
+    experiment = load_experiment(config_name, [*changes, "data.train_batch_size=1", "data.num_workers=0"])
     source = open_split(experiment.data.root, experiment.data.train_split, IMAGES)
     loader = build_training_loader(experiment, source, Process(0, 1, torch.device("cpu")), TrainingProgress())
     batches = [(epoch, batch) for epoch in range(EPOCHS) for batch in loader.epoch(epoch)]
     batches.sort(key=lambda pair: str(pair[1].image_ids))  # stable: the epochs of an image stay in order
     pictures = [picture(batch, epoch, experiment, source.categories) for epoch, batch in batches]
-    write_image(output, annotation_sheet(pictures, source.categories, f"{recipe.stem}: {EPOCHS} epochs", width=1400))
+    write_image(
+        output, annotation_sheet(pictures, source.categories, f"{config_name.stem}: {EPOCHS} epochs", width=1400)
+    )
 
 
 def picture(batch: Batch, epoch: int, experiment: Experiment, categories: Categories) -> AnnotatedPicture:

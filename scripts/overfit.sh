@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Learns eight real photographs by heart and scores them at their original size.
+# Learns eight real images by heart and scores them at their original size.
 # Usage: scripts/overfit.sh [COCO128_PANOPTIC]   (or `make overfit`)
 set -euo pipefail
 

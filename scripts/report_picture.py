@@ -1,7 +1,7 @@
 """Takes the picture of docs/report.md: python scripts/report_picture.py OUT.jpg [NUM_SCENES [HEIGHT]]
 
 Draws street scenes, spoils their annotation into predictions (borders waver, things are missed, cut and taken for
-others), writes a report of both and photographs its pages with Chromium (CHROMIUM names another one than
+others), writes a report of both and images its pages with Chromium (CHROMIUM names another one than
 /usr/bin/chromium).
 """
 
@@ -41,7 +41,7 @@ def main(output: Path, num_scenes: int, height: int) -> None:
         images = folder / "scenes" / "images" / "val"
         material = open_material(folder / "predicted.json", images, truth, title="Street scenes")
         write_report(material, folder / "report")
-        shots = photograph(folder / "report")
+        shots = image(folder / "report")
     between = np.full((shots[0].shape[0], GAP, 3), 255, np.uint8)
     cv2.imwrite(str(output), np.hstack([shots[0], between, shots[1]]), [cv2.IMWRITE_JPEG_QUALITY, 82])
 
@@ -90,7 +90,7 @@ def spoil_segment(
     return {"id": segment["id"], "category_id": category, "score": score}
 
 
-def photograph(report: Path) -> list[NDArray[np.uint8]]:
+def image(report: Path) -> list[NDArray[np.uint8]]:
     """The grid by day, and the worst image with its errors by night."""
     browser_file = os.environ.get("CHROMIUM", "/usr/bin/chromium")
     with sync_playwright() as driver:

@@ -34,7 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_photograph_from_a_run_folder_or_a_file(run: Path) -> None:
+def test_an_image_from_a_run_folder_or_a_file(run: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     with narrow_body():
         models = [load_model(path, "cpu") for path in (run, str(run), run / MODEL_FILE, str(run / MODEL_FILE))]

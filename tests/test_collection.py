@@ -41,7 +41,7 @@ ABOUT_SEVERAL = {
     "cli/test_main.py",
     "cli/test_other_ranks.py",
     "cli/test_ranks.py",
-    "config/test_recipe_names.py",
+    "config/test_config_names.py",
     "data/test_odd_images.py",
     "modules/test_compile.py",
     "networks/test_ranks_equal_one.py",

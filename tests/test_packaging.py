@@ -137,10 +137,10 @@ def test_sdist_and_installation_hold_the_pages_of_the_report(sdist: Path, tmp_pa
     assert sorted(path.name for path in (tmp_path / page).iterdir()) == names
 
 
-def test_what_is_installed_holds_the_recipes(sdist: Path, tmp_path: Path) -> None:
+def test_what_is_installed_holds_the_configs(sdist: Path, tmp_path: Path) -> None:
     built = run_setup("build_py", "--build-lib", str(tmp_path / "installed"), cwd=sdist)
     assert built.returncode == 0, built.stderr
-    code = "from seamseg.config import load_experiment, known_recipes as known; print(*known()); " + (
+    code = "from seamseg.config import load_experiment, known_configs as known; print(*known()); " + (
         "print(load_experiment(known()['vistas_r50']).data.format, known()['vistas_r50'])"
     )
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
@@ -148,7 +148,7 @@ def test_what_is_installed_holds_the_recipes(sdist: Path, tmp_path: Path) -> Non
         [sys.executable, "-P", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     names = " ".join(sorted(path.stem for path in (ROOT / "configs").glob("*.yaml")))
-    place = tmp_path / "installed" / "seamseg" / "recipes" / "vistas_r50.yaml"
+    place = tmp_path / "installed" / "seamseg" / "configs" / "vistas_r50.yaml"
     assert used.stdout == f"{names}\nvistas_v1.2 {place}\n", used.stderr
 
 

@@ -45,7 +45,7 @@ def open_split(
 
 
 def build_input_transform(experiment: Experiment) -> InputTransform:
-    """From a photograph to the network's input."""
+    """From an image to the network's input."""
     data = experiment.data
     return InputTransform(data.shortest_side, data.longest_side, data.mean, data.std)
 

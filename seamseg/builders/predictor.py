@@ -49,7 +49,7 @@ class PredictionOptions:
 
 
 def build_predictor(model: LoadedModel, device: torch.device, options: PredictionOptions | None = None) -> Predictor:
-    """What segments photographs.
+    """What segments images.
 
     Args:
         model: on the device.

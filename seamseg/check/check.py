@@ -84,7 +84,7 @@ class ReaderChecker:
 
     def __call__(self, task: ImageTask) -> ImageReport:
         findings = Findings(self.limit)
-        image_fits = self._photograph_fits(task, findings)
+        image_fits = self._image_fits(task, findings)
         annotation = self._annotation(task, findings)
         if annotation is None:
             none = np.zeros(0, np.int64)
@@ -100,13 +100,13 @@ class ReaderChecker:
         """The segments of an image that has no fault."""
         return self.source.read_annotation(task.index)
 
-    def _photograph_fits(self, task: ImageTask, findings: Findings) -> bool:
+    def _image_fits(self, task: ImageTask, findings: Findings) -> bool:
         try:
             pixels = self.source.read_image(task.index)
-            if has_twelve_bits(task.photograph, pixels):
+            if has_twelve_bits(task.image_path, pixels):
                 findings.add("dark-image", f"its largest value is below {TWELVE_BITS} of 65535")
         except BrokenImageError as error:
-            findings.add("broken-image" if task.photograph.is_file() else "missing-image", str(error))
+            findings.add("broken-image" if task.image_path.is_file() else "missing-image", str(error))
             return False
         except SeamsegError as error:
             findings.add("image-size", str(error))
@@ -186,7 +186,7 @@ class _Check:
     def __init__(self, report: CheckReport, num_workers: int | None, on_progress: Progress) -> None:
         self._report, self._num_workers, self._on_progress = report, num_workers, on_progress
         self._findings, self._statistics = report.findings, report.statistics
-        self._split_of_photograph: dict[Path, str] = {}
+        self._split_of_image: dict[Path, str] = {}
 
     def by_entries(self, files: SplitFiles) -> None:
         """A split with a panoptic JSON file."""
@@ -231,7 +231,7 @@ class _Check:
         reports = ordered_map(checker, tasks, processes=self._num_workers)
         for done, (task, report) in enumerate(zip(tasks, reports, strict=True), start=1):
             self._findings.merge(report.findings, f"{statistics.name}, {task.name}")
-            self._note_photograph(task, statistics.name)
+            self._note_image(task, statistics.name)
             statistics.add(report, categories.num_stuff)
             if same:
                 self._statistics.classes.add(report)
@@ -255,9 +255,9 @@ class _Check:
             self._findings.add("different-categories", difference)
         return not differences
 
-    def _note_photograph(self, task: ImageTask, split: str) -> None:
-        photograph = task.photograph.resolve()
-        other = self._split_of_photograph.setdefault(photograph, split)
+    def _note_image(self, task: ImageTask, split: str) -> None:
+        image_path = task.image_path.resolve()
+        other = self._split_of_image.setdefault(image_path, split)
         if other != split:
             self._findings.add("shared-image", f"{task.name} is in {other} and in {split}")
 

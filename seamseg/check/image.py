@@ -62,10 +62,10 @@ class ImageChecker:
 
     def __call__(self, task: ImageTask) -> ImageReport:
         findings = Findings(self.limit)
-        if has_swapped_size(task.photograph, task.png, task.size):
+        if has_swapped_size(task.image_path, task.png, task.size):
             findings.add_cause("swapped-size", "width and height are swapped", "")
             task = replace(task, size=task.size[::-1])
-        image_fits = _photograph_fits(task, findings)
+        image_fits = _image_fits(task, findings)
         ids = _segment_ids(task, findings)
         stated = _stated_segments(task, self.table, findings)
         if len(task.segments) > MOST_SEGMENTS:
@@ -145,14 +145,14 @@ class _Stated:
     faulty: set[int | None]
 
 
-def _photograph_fits(task: ImageTask, findings: Findings) -> bool:
-    if not task.photograph.is_file():
-        findings.add("missing-image", str(task.photograph))
+def _image_fits(task: ImageTask, findings: Findings) -> bool:
+    if not task.image_path.is_file():
+        findings.add("missing-image", str(task.image_path))
         return False
     try:
-        size = _photograph_size(task.photograph, findings)
+        size = _image_size(task.image_path, findings)
         if size != task.size:
-            size = size_beside(task.photograph, task.size)
+            size = size_beside(task.image_path, task.size)
     except BrokenImageError as error:
         findings.add("broken-image", error.reason)
         return False
@@ -161,8 +161,8 @@ def _photograph_fits(task: ImageTask, findings: Findings) -> bool:
     return size == task.size
 
 
-def _photograph_size(path: Path, findings: Findings) -> Size:
-    """Height and width of a photograph that can be decoded to its end.
+def _image_size(path: Path, findings: Findings) -> Size:
+    """Height and width of an image that can be decoded to its end.
 
     A JPEG is decoded at an eighth of its size: that reads every compressed bit, and takes half the time.
     """

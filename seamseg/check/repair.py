@@ -16,7 +16,7 @@ from seamseg.io.files import write_text
 def write_repaired(report: CheckReport, out: Path) -> list[Path]:
     """Writes the JSON files of a COCO panoptic data set with measured areas and boxes.
 
-    Entries whose id no pixel has are left out; all else stays as it is. Photographs and PNGs are symbolic links to the
+    Entries whose id no pixel has are left out; all else stays as it is. Images and PNGs are symbolic links to the
     folders of the old data set. A file that had nothing to repair is written as well, so that the copy is complete.
 
     Args:

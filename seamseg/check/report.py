@@ -100,9 +100,7 @@ def draw_sheet(report: CheckReport, num_images: int = 12, width: int = 2000) -> 
     chosen = [report.shown[index] for index in choose_images([one.classes for one in report.shown], num_images)]
     if categories is None or not chosen:
         raise DataError(f"{report.root} holds no image that can be drawn: see the errors")
-    pictures = [
-        AnnotatedPicture(f"{one.split}, {one.task.name}", _photograph(one), one.read(one.task)) for one in chosen
-    ]
+    pictures = [AnnotatedPicture(f"{one.split}, {one.task.name}", _image(one), one.read(one.task)) for one in chosen]
     num_annotated = sum(split.annotated for split in report.statistics.splits)
     subtitle = f"{len(chosen)} of {num_annotated} images, {len(categories)} classes"
     return annotation_sheet(pictures, categories, report.root.resolve().name, subtitle, width)
@@ -134,5 +132,5 @@ def choose_images(classes: Sequence[NDArray[np.bool_]], number: int) -> list[int
     return sorted(chosen)
 
 
-def _photograph(shown: Shown) -> Picture:
-    return read_image(shown.task.photograph, "stored", shown.task.size, "the annotation says")
+def _image(shown: Shown) -> Picture:
+    return read_image(shown.task.image_path, "stored", shown.task.size, "the annotation says")

@@ -26,7 +26,7 @@ class SplitFiles:
     Attributes:
         name: of the split.
         json_file: panoptic JSON.
-        image_folders, png_folders: where photographs and PNGs may lie, the likeliest first.
+        image_folders, png_folders: where images and PNGs may lie, the likeliest first.
         read_table: what its category ids mean.
     """
 
@@ -43,15 +43,15 @@ class ImageTask:
 
     Attributes:
         index: among the images of the split.
-        name: of its photograph, as the JSON file says.
-        photograph, png: files.
+        name: of its image, as the JSON file says.
+        image, png: files.
         size: height and width as the JSON file says.
         segments: ``segments_info`` as it stands there.
     """
 
     index: int
     name: str
-    photograph: Path
+    image_path: Path
     png: Path
     size: Size
     segments: list[Any]
@@ -68,7 +68,7 @@ class SplitEntries:
         tasks: the images that have one annotation, in the order of the annotations.
         positions: of their annotations in the file.
         num_images: entries under ``images``.
-        image_folder, png_folder: where photographs and PNGs lie.
+        image_folder, png_folder: where images and PNGs lie.
         named_pngs: Names of all PNGs that annotations name, faulty annotations included; None if the name of one cannot
             be read.
     """

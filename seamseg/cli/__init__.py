@@ -1,4 +1,4 @@
-"""The ``seamseg`` command: one file per verb."""
+"""The ``seamseg`` command: one file per subcommand."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from seamseg.data.worker_faults import worker_fault
 from seamseg.errors import SeamsegError
 from seamseg.io.files import expand_home
 
-VERBS = (
+SUBCOMMANDS = (
     train,
     evaluate,
     predict,
@@ -55,24 +55,24 @@ VERBS = (
 
 
 def parser() -> argparse.ArgumentParser:
-    """All verbs and their arguments."""
+    """All subcommands and their arguments."""
     command = argparse.ArgumentParser(
         prog="seamseg",
-        description="Panoptic segmentation: train a network, score it, and use it on photographs.",
-        epilog="`seamseg VERB --help` explains a verb. Errors of the user end with exit code 2.",
+        description="Panoptic segmentation: train a network, score it, and use it on images.",
+        epilog="`seamseg SUBCOMMAND --help` explains a subcommand. Errors of the user end with exit code 2.",
     )
     command.add_argument("--version", action="version", version=f"seamseg {__version__}")
-    verbs = command.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in VERBS:
-        verb.add_parser(verbs)
+    subcommands = command.add_subparsers(title="subcommands", metavar="SUBCOMMAND", required=True)
+    for subcommand in SUBCOMMANDS:
+        subcommand.add_parser(subcommands)
     return command
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The options of a command line; one that is wrong ends the program with exit code 2.
 
-    Settings may stand anywhere behind their verb: argparse itself takes those alone that stand together. A ``~`` at the
-    beginning of a path is the home folder.
+    Settings may stand anywhere after the subcommand, which argparse itself does not allow. A ``~`` at the beginning
+    of a path is the home folder.
     """
     command = parser()
     options, rest = command.parse_known_args(arguments)

@@ -91,30 +91,34 @@ def _number(count: int, word: str) -> str:
 FAULTY = 1
 
 
-def add_parser(verbs: Any) -> None:
-    """Adds the verb and its arguments."""
-    verb = verbs.add_parser(
+def add_parser(subcommands: Any) -> None:
+    """Adds the subcommand and its arguments."""
+    subcommand = subcommands.add_parser(
         "check",
         help="look for faults in a data set before training on it",
         description="Compares what a data set says with what its files hold: ids, areas, boxes, sizes, categories, "
         "missing and damaged files. Prints faults grouped by kind, and numbers per class. The exit code is 1 if there "
         "are errors; warnings alone leave it 0.",
     )
-    verb.add_argument("data_set", type=Path, metavar="DATASET", help="folder of any format that `seamseg train` reads")
-    verb.add_argument(
+    subcommand.add_argument(
+        "data_set", type=Path, metavar="DATASET", help="folder of any format that `seamseg train` reads"
+    )
+    subcommand.add_argument(
         "--split", action="append", default=[], metavar="NAME", help="only this one; may be repeated (default: all)"
     )
-    verb.add_argument("--format", choices=FORMATS, help="of the data set (default: what it looks like)")
-    verb.add_argument("--json", metavar="FILE", help="write the report there; - prints it instead of the text")
-    verb.add_argument(
+    subcommand.add_argument("--format", choices=FORMATS, help="of the data set (default: what it looks like)")
+    subcommand.add_argument("--json", metavar="FILE", help="write the report there; - prints it instead of the text")
+    subcommand.add_argument(
         "--fix-areas", type=Path, metavar="OUT", help="write a copy with right areas and boxes, that links to the files"
     )
-    verb.add_argument("--contact-sheet", type=Path, metavar="PNG", help="write a picture of images and annotation")
-    verb.add_argument(
+    subcommand.add_argument(
+        "--contact-sheet", type=Path, metavar="PNG", help="write a picture of images and annotation"
+    )
+    subcommand.add_argument(
         "--examples", type=int, default=5, metavar="N", help="faults of a kind that are described (default: 5)"
     )
-    verb.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
-    verb.set_defaults(run=run)
+    subcommand.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
+    subcommand.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

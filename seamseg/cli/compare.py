@@ -22,18 +22,18 @@ from seamseg.structures import ImageId
 SEED = 0
 
 
-def add_parser(verbs: Any) -> None:
-    """Adds the verb and its arguments."""
-    verb = verbs.add_parser(
+def add_parser(subcommands: Any) -> None:
+    """Adds the subcommand and its arguments."""
+    subcommand = subcommands.add_parser(
         "compare",
         help="compare the scores of two results on the same images",
         description="Compares two files of scores, as `seamseg evaluate` and `seamseg score` write them with --json, "
         "on the same images: PQ of both, the difference, and where it lies for 95 % of the data sets that are drawn "
         "from these images with replacement. An interval that holds 0 means that the difference may be chance.",
     )
-    verb.add_argument("first", type=Path, metavar="A.json", help="scores")
-    verb.add_argument("second", type=Path, metavar="B.json", help="scores that A is subtracted from")
-    verb.set_defaults(run=run)
+    subcommand.add_argument("first", type=Path, metavar="A.json", help="scores")
+    subcommand.add_argument("second", type=Path, metavar="B.json", help="scores that A is subtracted from")
+    subcommand.set_defaults(run=run)
 
 
 @dataclass(frozen=True)

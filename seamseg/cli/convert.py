@@ -73,14 +73,14 @@ def _masks(options: argparse.Namespace) -> list[Job[Any]]:
 
 def _add_detection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("annotations", type=Path, metavar="JSON", help="COCO objects, such as instances_train2017.json")
-    parser.add_argument("photographs", type=Path, metavar="IMAGES", help="folder of the photographs")
+    parser.add_argument("image_folder", type=Path, metavar="IMAGES", help="folder of the images")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the data set; made if needed")
     parser.add_argument("--split", required=True, help="name of the split that is written")
     parser.add_argument(
         "--stuff-maps",
         type=Path,
         metavar="FOLDER",
-        help="PNGs named like the photographs, whose values are category ids",
+        help="PNGs named like the images, whose values are category ids",
     )
     parser.add_argument(
         "--stuff-values",
@@ -105,7 +105,7 @@ def _detection(options: argparse.Namespace) -> list[Job[Any]]:
     values = None if options.stuff_values is None else _number_table(options.stuff_values)
     source = DetectionSource(
         options.annotations,
-        options.photographs,
+        options.image_folder,
         options.stuff_maps,
         options.categories,
         values,
@@ -171,7 +171,7 @@ def _add_placement(parser: argparse.ArgumentParser) -> None:
         "--images",
         choices=("link", "copy"),
         default="link",
-        help="link to the photographs, or copy them (default: link)",
+        help="link to the images, or copy them (default: link)",
     )
 
 
@@ -187,7 +187,7 @@ KINDS = (
     Kind(
         "masks",
         "your own class maps and instance maps",
-        "Converts photographs with maps of classes and of instances (PNG) to COCO panoptic. SRC/classes.yaml says "
+        "Converts images with maps of classes and of instances (PNG) to COCO panoptic. SRC/classes.yaml says "
         "which numbers are which class; docs/own-data.md explains it.",
         _add_masks,
         _masks,
@@ -218,16 +218,16 @@ KINDS = (
 )
 
 
-def add_parser(verbs: Any) -> None:
-    """Adds the verb, its kinds and their arguments."""
-    verb = verbs.add_parser(
+def add_parser(subcommands: Any) -> None:
+    """Adds the subcommand, its kinds and their arguments."""
+    subcommand = subcommands.add_parser(
         "convert",
         help="turn other data sets into COCO panoptic, and that into detection or semantic annotation",
         description="Converts a data set, several images at a time. The same arguments give the same bytes. An "
         "interrupted conversion goes on where it stopped when the same command is given again; before it is complete, "
         "there is no JSON file, and so no data set.",
     )
-    kinds = verb.add_subparsers(
+    kinds = subcommand.add_subparsers(
         title="kinds", metavar="KIND", required=True, help="what to convert; KIND --help explains it"
     )
     for kind in KINDS:

@@ -70,16 +70,16 @@ class Environment:
     native_error: str | None
 
 
-def add_parser(verbs: Any) -> None:
-    """Adds the verb and its arguments."""
-    verb = verbs.add_parser(
+def add_parser(subcommands: Any) -> None:
+    """Adds the subcommand and its arguments."""
+    subcommand = subcommands.add_parser(
         "env",
         help="print versions, machine and build, for a bug report",
         description="Prints versions, the machine, and what the native library was built for. The exit code is 1 if "
         "that library is missing or does not load.",
     )
-    verb.add_argument("--json", action="store_true", help="print it as JSON")
-    verb.set_defaults(run=run)
+    subcommand.add_argument("--json", action="store_true", help="print it as JSON")
+    subcommand.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -30,32 +30,32 @@ from seamseg.visualization.images import write_image
 SHEET_ROWS = 4
 
 
-def add_parser(verbs: Any) -> None:
-    """Adds the verb and its arguments."""
-    verb = verbs.add_parser(
+def add_parser(subcommands: Any) -> None:
+    """Adds the subcommand and its arguments."""
+    subcommand = subcommands.add_parser(
         "evaluate",
         help="score a model on annotated images",
         description="Scores a model at the original size of the images: panoptic quality (PQ, SQ, RQ), mean IoU, and "
         "average precision of boxes and masks. Classes of the model and the data set are matched by name. Images that "
         "cannot be read are left out and listed in the JSON file, and the exit code is then 3.",
     )
-    verb.add_argument(
+    subcommand.add_argument(
         "model",
         type=Path,
         metavar="MODEL",
         help="a run folder, a model folder, a file such as model.safetensors, or a published seamseg archive (.zip)",
     )
-    verb.add_argument("--data", required=True, metavar="DATASET", help="folder of the data set")
-    verb.add_argument("--split", required=True, help="such as val, or another unmistakable beginning of its name")
-    verb.add_argument("--format", choices=FORMATS, help="of the data set; default: recognised, or as in training")
-    verb.add_argument("--limit", type=int, help="only this many images, the first of the split")
-    verb.add_argument("--json", type=Path, metavar="FILE", help="write the scores there, as fractions of 1")
-    verb.add_argument("--sheet", type=Path, metavar="FILE", help="write a picture of the first images there")
-    verb.add_argument("--analysis", type=Path, metavar="FOLDER", help=HELP)
-    verb.add_argument(
+    subcommand.add_argument("--data", required=True, metavar="DATASET", help="folder of the data set")
+    subcommand.add_argument("--split", required=True, help="such as val, or another unmistakable beginning of its name")
+    subcommand.add_argument("--format", choices=FORMATS, help="of the data set; default: recognised, or as in training")
+    subcommand.add_argument("--limit", type=int, help="only this many images, the first of the split")
+    subcommand.add_argument("--json", type=Path, metavar="FILE", help="write the scores there, as fractions of 1")
+    subcommand.add_argument("--sheet", type=Path, metavar="FILE", help="write a picture of the first images there")
+    subcommand.add_argument("--analysis", type=Path, metavar="FOLDER", help=HELP)
+    subcommand.add_argument(
         "--device", help="cpu, cuda (each process its own GPU) or cuda:1; default: cuda where there is one"
     )
-    verb.set_defaults(run=run)
+    subcommand.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

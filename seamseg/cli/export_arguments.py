@@ -1,4 +1,4 @@
-"""What the verbs that export a network have in common."""
+"""What the subcommands that export a network have in common."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ from seamseg.structures import Size
 MIN_SIDE, MAX_SIDE = 32, 8192
 
 
-def add_arguments(verb: Any, suffix: str) -> None:
-    """Adds the arguments of both verbs."""
-    verb.add_argument("model", type=Path, metavar="MODEL", help="a run folder, or a file such as model.safetensors")
-    verb.add_argument("out", type=Path, metavar="OUT", help=f"the file to write, such as model{suffix}")
-    verb.add_argument(
+def add_arguments(subcommand: Any, suffix: str) -> None:
+    """Adds the arguments of both subcommands."""
+    subcommand.add_argument(
+        "model", type=Path, metavar="MODEL", help="a run folder, or a file such as model.safetensors"
+    )
+    subcommand.add_argument("out", type=Path, metavar="OUT", help=f"the file to write, such as model{suffix}")
+    subcommand.add_argument(
         "--size",
         type=parse_size,
         metavar="HxW",
         help="height and width of the images in pixels; default: the model's shortest side, twice as wide",
     )
-    verb.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    subcommand.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
 
 
 def parse_size(text: str) -> Size:
@@ -71,7 +73,7 @@ def say_written(out: Path, description: Description) -> None:
 
 
 def default_size(shortest_side: int, longest_side: int) -> Size:
-    """Of a street photograph twice as wide as high."""
+    """Of a street image twice as wide as high."""
     return min(shortest_side, longest_side), min(2 * shortest_side, longest_side)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from seamseg.builders import export_model
 
 
-def add_parser(verbs: Any) -> None:
-    """Adds the verb and its arguments."""
-    verb = verbs.add_parser(
+def add_parser(subcommands: Any) -> None:
+    """Adds the subcommand and its arguments."""
+    subcommand = subcommands.add_parser(
         "export-model",
         help="write a model as a folder to hand on or to upload",
         description="Writes the best model of a run as a folder: model.safetensors, config.yaml, categories.json, "
@@ -19,12 +19,14 @@ def add_parser(verbs: Any) -> None:
         "The layout is that of the Hugging Face Hub: `hf upload USER/NAME OUT` publishes it. Paths of this machine "
         "are left out.",
     )
-    verb.add_argument(
+    subcommand.add_argument(
         "model", type=Path, metavar="RUN", help="a run folder, or whatever else `seamseg predict` takes as a model"
     )
-    verb.add_argument("out", type=Path, metavar="OUT", help="folder of the result; made, or empty; names the model")
-    verb.add_argument("--overwrite", action="store_true", help="replace the model folder OUT")
-    verb.set_defaults(run=run)
+    subcommand.add_argument(
+        "out", type=Path, metavar="OUT", help="folder of the result; made, or empty; names the model"
+    )
+    subcommand.add_argument("--overwrite", action="store_true", help="replace the model folder OUT")
+    subcommand.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

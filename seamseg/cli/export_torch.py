@@ -9,17 +9,17 @@ from seamseg.cli.export_arguments import add_arguments, prepared, say_written
 from seamseg.export.graph_files import write_torch
 
 
-def add_parser(verbs: Any) -> None:
-    """Adds the verb and its arguments."""
-    verb = verbs.add_parser(
+def add_parser(subcommands: Any) -> None:
+    """Adds the subcommand and its arguments."""
+    subcommand = subcommands.add_parser(
         "export-torch",
         help="write a network as an exported program of PyTorch",
         description="Writes a network for images of one size for torch.export.load, needing PyTorch and torchvision "
         "but not seamseg: an image goes in, the class of every pixel and a fixed number of objects come out. "
         "docs/export.md shows how to run it.",
     )
-    add_arguments(verb, ".pt2")
-    verb.set_defaults(run=run)
+    add_arguments(subcommand, ".pt2")
+    subcommand.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -10,9 +10,9 @@ from typing import Any
 from seamseg.builders import import_model
 
 
-def add_parser(verbs: Any) -> None:
-    """Adds the verb and its arguments."""
-    verb = verbs.add_parser(
+def add_parser(subcommands: Any) -> None:
+    """Adds the subcommand and its arguments."""
+    subcommand = subcommands.add_parser(
         "import-model",
         help="turn a published seamseg model into a model folder",
         description="Reads a model that the authors of Seamless Scene Segmentation published (or that their program "
@@ -20,15 +20,15 @@ def add_parser(verbs: Any) -> None:
         "categories.json and SHA256SUMS. What has no counterpart here is told. `seamseg predict` and `seamseg "
         "evaluate` also take the archive as it is.",
     )
-    verb.add_argument(
+    subcommand.add_argument(
         "source",
         type=Path,
         metavar="ARCHIVE",
         help="the zip archive, or a folder with config.ini, metadata.bin and the snapshot (.tar, .pth, .pt)",
     )
-    verb.add_argument("out", type=Path, metavar="OUT", help="folder of the result; made, or empty")
-    verb.add_argument("--overwrite", action="store_true", help="replace the model folder OUT")
-    verb.set_defaults(run=run)
+    subcommand.add_argument("out", type=Path, metavar="OUT", help="folder of the result; made, or empty")
+    subcommand.add_argument("--overwrite", action="store_true", help="replace the model folder OUT")
+    subcommand.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -11,20 +11,20 @@ from seamseg.io.progress import progress_bar
 from seamseg.scenes import write_scenes
 
 
-def add_parser(verbs: Any) -> None:
-    """Adds the verb and its arguments."""
-    verb = verbs.add_parser(
+def add_parser(subcommands: Any) -> None:
+    """Adds the subcommand and its arguments."""
+    subcommand = subcommands.add_parser(
         "make-scenes",
         help="write a synthetic street-scene data set",
         description="Draws street scenes with panoptic annotation and writes them in COCO panoptic format, with the "
         "splits train and val. The same arguments give the same bytes.",
     )
-    verb.add_argument("out", type=Path, metavar="OUT", help="folder of the data set; made if needed")
-    verb.add_argument("--train", type=int, default=400, metavar="N", help="scenes to train on (default: 400)")
-    verb.add_argument("--val", type=int, default=40, metavar="N", help="held-out scenes (default: 40)")
-    verb.add_argument("--size", type=size, default=(256, 512), metavar="HxW", help="in pixels (default: 256x512)")
-    verb.add_argument("--seed", type=int, default=0, help="of all scenes (default: 0)")
-    verb.set_defaults(run=run)
+    subcommand.add_argument("out", type=Path, metavar="OUT", help="folder of the data set; made if needed")
+    subcommand.add_argument("--train", type=int, default=400, metavar="N", help="scenes to train on (default: 400)")
+    subcommand.add_argument("--val", type=int, default=40, metavar="N", help="held-out scenes (default: 40)")
+    subcommand.add_argument("--size", type=size, default=(256, 512), metavar="HxW", help="in pixels (default: 256x512)")
+    subcommand.add_argument("--seed", type=int, default=0, help="of all scenes (default: 0)")
+    subcommand.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -16,8 +16,8 @@ from seamseg.cli.output import UNREADABLE, counted
 from seamseg.data.images import TWELVE_BITS
 from seamseg.errors import SettingsError
 from seamseg.predict import Predictor
-from seamseg.predict.folder_run import FolderOutcome, predict_photographs
-from seamseg.predict.images import find_photographs, image_folder
+from seamseg.predict.folder_run import FolderOutcome, predict_images
+from seamseg.predict.images import find_input_images, image_folder
 from seamseg.predict.outputs import OUTPUT_KINDS, OutputKind
 from seamseg.predict.pipeline import PredictionJob, fingerprint
 from seamseg.predict.results_folder import ERRORS_FILE, Mode, ResultsFolder
@@ -28,40 +28,44 @@ from seamseg.runtime.distributed import Process, started
 from seamseg.structures import Categories
 
 DESCRIPTION = """\
-Segments photographs, or the frames of a film. OUT receives what --write names:
+Segments images, or the frames of a video. OUT receives what --write names:
 overlay/ (pictures to look at), panoptic.json and panoptic/ (COCO panoptic format),
 semantic/ (PNG, one class number per pixel, 255 void), instances.json (COCO results
 of the objects before fusion), raw/ (NPZ). Everything is at the size of the
-photographs, in their folder structure. Of a folder, hidden files, system leftovers
-and files that are not images are left out and counted. Photographs that cannot be
+images, in their folder structure. Of a folder, hidden files, system leftovers
+and files that are not images are left out and counted. Images that cannot be
 read are left out and listed in errors.json; the exit code is then 3. torchrun starts
 several processes that share the work."""
 
 
-def add_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("model", type=Path, metavar="MODEL", help="a run folder, or a file such as model.safetensors")
-    verb.add_argument(
-        "images", type=Path, metavar="IMAGES", help="an image, a folder (searched recursively), a .txt list or a film"
+def add_arguments(subcommand: argparse.ArgumentParser) -> None:
+    subcommand.add_argument(
+        "model", type=Path, metavar="MODEL", help="a run folder, or a file such as model.safetensors"
     )
-    verb.add_argument("out", type=Path, metavar="OUT", help="folder of the results; made if needed")
+    subcommand.add_argument(
+        "images", type=Path, metavar="IMAGES", help="an image, a folder (searched recursively), a .txt list or a video"
+    )
+    subcommand.add_argument("out", type=Path, metavar="OUT", help="folder of the results; made if needed")
     write = f"any of {','.join(OUTPUT_KINDS)} (default: overlay,panoptic)"
-    verb.add_argument("--write", type=kinds, default=("overlay", "panoptic"), metavar="KIND,…", help=write)
-    used = verb.add_mutually_exclusive_group()
+    subcommand.add_argument("--write", type=kinds, default=("overlay", "panoptic"), metavar="KIND,…", help=write)
+    used = subcommand.add_mutually_exclusive_group()
     used.add_argument("--resume", action="store_true", help="go on where an earlier run with these options stopped")
     used.add_argument("--overwrite", action="store_true", help="begin anew, though OUT is not empty")
-    verb.add_argument(
+    subcommand.add_argument(
         "--device", help="cpu, cuda (each process its own GPU) or cuda:1; default: cuda where there is one"
     )
-    verb.add_argument("--precision", choices=("float32", "bf16"), default="float32", help="default: float32")
-    verb.add_argument("--batch-size", type=at_least_one, default=1, metavar="N", help="images of one size at a time")
-    verb.add_argument("--score-threshold", type=float, metavar="P", help="objects must be more probable")
+    subcommand.add_argument("--precision", choices=("float32", "bf16"), default="float32", help="default: float32")
+    subcommand.add_argument(
+        "--batch-size", type=at_least_one, default=1, metavar="N", help="images of one size at a time"
+    )
+    subcommand.add_argument("--score-threshold", type=float, metavar="P", help="objects must be more probable")
     overlap = "an object goes if better ones hold more than this part of it"
-    verb.add_argument("--overlap-threshold", type=float, metavar="P", help=overlap)
+    subcommand.add_argument("--overlap-threshold", type=float, metavar="P", help=overlap)
     area = "smaller stuff segments become void: pixels of the network's input, or below 1 a part of the image"
-    verb.add_argument("--min-stuff-area", type=float, metavar="A", help=area)
+    subcommand.add_argument("--min-stuff-area", type=float, metavar="A", help=area)
     scales = "sizes in which the network sees an image, such as 0.75,1,1.25"
-    verb.add_argument("--scales", type=numbers, default=(1.0,), metavar="S,…", help=scales)
-    verb.add_argument("--flip", action="store_true", help="it also sees each image in the mirror")
+    subcommand.add_argument("--scales", type=numbers, default=(1.0,), metavar="S,…", help=scales)
+    subcommand.add_argument("--flip", action="store_true", help="it also sees each image in the mirror")
 
 
 def prediction_options(options: argparse.Namespace) -> PredictionOptions:
@@ -114,19 +118,19 @@ def as_info(options: argparse.Namespace) -> dict[str, Any]:
 PATIENCE = timedelta(days=7)
 """Between the first process that has done its share of the images and the last one: shares differ, and are long."""
 
-_NEARLY_ALL = 0.99  # of a film's frames: some kinds of file tell their number by length and rate
+_NEARLY_ALL = 0.99  # of a video's frames: some kinds of file tell their number by length and rate
 
 
-def add_parser(verbs: Any) -> None:
-    """Adds the verb and its arguments."""
-    verb = verbs.add_parser(
+def add_parser(subcommands: Any) -> None:
+    """Adds the subcommand and its arguments."""
+    subcommand = subcommands.add_parser(
         "predict",
-        help="segment photographs or a film",
+        help="segment images or a video",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_arguments(verb)
-    verb.set_defaults(run=run)
+    add_arguments(subcommand)
+    subcommand.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -134,17 +138,17 @@ def run(options: argparse.Namespace) -> int:
     cv2.setNumThreads(1)  # reading and writing have threads of their own; more would take the cores from the network
     video = Video.open(options.images) if is_video(options.images) else None
     left_out: list[str] = []
-    photographs = [] if video else find_photographs(options.images, options.out, left_out.append)
+    input_images = [] if video else find_input_images(options.images, options.out, left_out.append)
     with started(options.device, PATIENCE) as process:
         model = open_model(options.model, process.device)
         predictor = build_predictor(model, process.device, prediction_options(options))
         folder = results_folder(options, predictor, model.categories, process, video)
         info = {"description": f"made by seamseg {__version__} predict"} | as_info(options)
-        info["image_folder"] = str(image_folder(options.images, [one.path for one in photographs]))
+        info["image_folder"] = str(image_folder(options.images, [one.path for one in input_images]))
         job = PredictionJob(predictor, folder, mode(options), info, options.batch_size)
         if video is not None:
-            return film(job, video, process, options.out)
-        outcome = predict_photographs(job, photographs, process)
+            return segment_video(job, video, process, options.out)
+        outcome = predict_images(job, input_images, process)
     if process.is_first:
         report(outcome, options.out, left_out)
     return UNREADABLE if outcome.unreadable else 0
@@ -158,10 +162,10 @@ def results_folder(
     return ResultsFolder(options.out, options.write, categories, word, process.rank)
 
 
-def film(job: PredictionJob, video: Video, process: Process, out: Path) -> int:
-    """Segments a film."""
+def segment_video(job: PredictionJob, video: Video, process: Process, out: Path) -> int:
+    """Segments a video."""
     if process.world_size > 1:
-        raise SettingsError("a film is segmented by one process; leave out torchrun")
+        raise SettingsError("a video is segmented by one process; leave out torchrun")
     outcome = predict_video(job, video)
     print(f"{counted(outcome.num_frames, 'frame')} segmented{kept(outcome.num_kept)}: {out}")
     if outcome.num_frames >= _NEARLY_ALL * video.num_frames:

@@ -14,39 +14,41 @@ from seamseg.report import open_material, write_report
 from seamseg.report.write import LONGEST_SIDE
 
 
-def add_parser(verbs: Any) -> None:
-    """Adds the verb and its arguments."""
-    verb = verbs.add_parser(
+def add_parser(subcommands: Any) -> None:
+    """Adds the subcommand and its arguments."""
+    subcommand = subcommands.add_parser(
         "report",
         help="write pages to look at predictions with",
         description="Writes a folder of pages that opens from disk in any browser of 2024 or later, without a server "
         "or network: a grid of all images, every image with its segments, and, with an annotation, scores per class "
         "and what went wrong. "
-        "Open OUT/index.html. The folder appears whole or not at all. Photographs that cannot be read are grey, and "
+        "Open OUT/index.html. The folder appears whole or not at all. Images that cannot be read are grey, and "
         "the exit code is then 3.",
     )
-    verb.add_argument(
+    subcommand.add_argument(
         "predictions",
         type=Path,
         metavar="PREDICTIONS",
         help="a folder that `seamseg predict` wrote, or a JSON file in the COCO panoptic format",
     )
-    verb.add_argument("out", type=Path, metavar="OUT", help="folder of the report; made if needed")
-    verb.add_argument("--images", type=Path, metavar="DIR", help="photographs (default: where the predictions say)")
-    verb.add_argument("--gt", type=Path, metavar="GT.json", help="annotation, COCO panoptic, to score with")
-    verb.add_argument("--gt-dir", type=Path, metavar="D", help="PNGs of the annotation (default: GT)")
-    verb.add_argument("--pred-dir", type=Path, metavar="D", help="PNGs of the predictions (default: as the JSON file)")
-    verb.add_argument("--title", help="of the report (default: the name of PREDICTIONS)")
-    verb.add_argument(
+    subcommand.add_argument("out", type=Path, metavar="OUT", help="folder of the report; made if needed")
+    subcommand.add_argument("--images", type=Path, metavar="DIR", help="images (default: where the predictions say)")
+    subcommand.add_argument("--gt", type=Path, metavar="GT.json", help="annotation, COCO panoptic, to score with")
+    subcommand.add_argument("--gt-dir", type=Path, metavar="D", help="PNGs of the annotation (default: GT)")
+    subcommand.add_argument(
+        "--pred-dir", type=Path, metavar="D", help="PNGs of the predictions (default: as the JSON file)"
+    )
+    subcommand.add_argument("--title", help="of the report (default: the name of PREDICTIONS)")
+    subcommand.add_argument(
         "--longest-side",
         type=int,
         default=LONGEST_SIDE,
         metavar="N",
-        help=f"larger photographs are made smaller, in pixels (default: {LONGEST_SIDE})",
+        help=f"larger images are made smaller, in pixels (default: {LONGEST_SIDE})",
     )
-    verb.add_argument("--overwrite", action="store_true", help="replace an earlier report")
-    verb.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
-    verb.set_defaults(run=run)
+    subcommand.add_argument("--overwrite", action="store_true", help="replace an earlier report")
+    subcommand.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
+    subcommand.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -16,23 +16,27 @@ from seamseg.metrics.scores import Scores
 from seamseg.score.files import WrongArea, score_files
 
 
-def add_parser(verbs: Any) -> None:
-    """Adds the verb and its arguments."""
-    verb = verbs.add_parser(
+def add_parser(subcommands: Any) -> None:
+    """Adds the subcommand and its arguments."""
+    subcommand = subcommands.add_parser(
         "score",
         help="score files of panoptic results, of any program",
         description="Scores results in the COCO panoptic format at the size of the annotation: PQ, SQ, RQ, PQ† and "
         "boundary PQ, mean IoU, and average precision where every predicted thing carries a score. All areas are "
         "counted from the PNGs.",
     )
-    verb.add_argument("--gt", type=Path, required=True, metavar="GT.json", help="annotation, COCO panoptic")
-    verb.add_argument("--pred", type=Path, required=True, metavar="PRED.json", help="results, COCO panoptic")
-    verb.add_argument("--gt-dir", type=Path, metavar="D", help="PNGs of the annotation (default: GT)")
-    verb.add_argument("--pred-dir", type=Path, metavar="D", help="PNGs of the results (default: PRED)")
-    verb.add_argument("--json", type=Path, metavar="OUT", help="write the scores there, as `seamseg evaluate` does")
-    verb.add_argument("--per-image", type=Path, metavar="OUT.csv", help="write a table with a line per image there")
-    verb.add_argument("--analysis", type=Path, metavar="FOLDER", help=HELP)
-    verb.set_defaults(run=run)
+    subcommand.add_argument("--gt", type=Path, required=True, metavar="GT.json", help="annotation, COCO panoptic")
+    subcommand.add_argument("--pred", type=Path, required=True, metavar="PRED.json", help="results, COCO panoptic")
+    subcommand.add_argument("--gt-dir", type=Path, metavar="D", help="PNGs of the annotation (default: GT)")
+    subcommand.add_argument("--pred-dir", type=Path, metavar="D", help="PNGs of the results (default: PRED)")
+    subcommand.add_argument(
+        "--json", type=Path, metavar="OUT", help="write the scores there, as `seamseg evaluate` does"
+    )
+    subcommand.add_argument(
+        "--per-image", type=Path, metavar="OUT.csv", help="write a table with a line per image there"
+    )
+    subcommand.add_argument("--analysis", type=Path, metavar="FOLDER", help=HELP)
+    subcommand.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -82,16 +82,18 @@ KINDS = (
 )
 
 
-def add_parser(verbs: Any) -> None:
-    """Adds the verb, its kinds and their arguments."""
-    verb = verbs.add_parser(
+def add_parser(subcommands: Any) -> None:
+    """Adds the subcommand, its kinds and their arguments."""
+    subcommand = subcommands.add_parser(
         "submit",
         help="turn predictions into what a benchmark server takes",
         description="Makes the archive that the server of a benchmark takes from what `seamseg predict` wrote. Classes "
-        "find the server's ids by their names, photographs by the names of their files. The archive appears whole or "
+        "find the server's ids by their names, images by the names of their files. The archive appears whole or "
         "not at all, and the same predictions give the same bytes.",
     )
-    kinds = verb.add_subparsers(title="servers", metavar="SERVER", required=True, help="SERVER --help explains it")
+    kinds = subcommand.add_subparsers(
+        title="servers", metavar="SERVER", required=True, help="SERVER --help explains it"
+    )
     for kind in KINDS:
         parser = kinds.add_parser(kind.name, help=kind.help, description=kind.description)
         _add_arguments(parser, kind)
@@ -110,7 +112,7 @@ def _add_arguments(parser: argparse.ArgumentParser, kind: Kind) -> None:
         "--images",
         type=Path,
         metavar="LIST",
-        help="what has to be in it: a JSON file with images, a folder of photographs or a .txt list; missing ones are "
+        help="what has to be in it: a JSON file with images, a folder of images or a .txt list; missing ones are "
         "an error, others are left out (default: every prediction)",
     )
     if kind.other_versions:

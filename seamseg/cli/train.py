@@ -13,7 +13,7 @@ from seamseg.cli.output import counted
 from seamseg.config import (
     Experiment,
     differing_values,
-    known_recipes,
+    known_configs,
     load_experiment,
     parse_experiment,
     save_experiment,
@@ -148,9 +148,9 @@ def report_resumption(checkpoint: Checkpoint, experiment: Experiment, process: P
         )
 
 
-def add_parser(verbs: Any) -> None:
-    """Adds the verb and its arguments."""
-    verb = verbs.add_parser(
+def add_parser(subcommands: Any) -> None:
+    """Adds the subcommand and its arguments."""
+    subcommand = subcommands.add_parser(
         "train",
         help="train a network",
         description="Trains a network, validates it now and then, and keeps the best. RUN_DIR receives config.yaml "
@@ -160,14 +160,18 @@ def add_parser(verbs: Any) -> None:
         epilog="Several processes, started again when one is killed: torchrun --nproc-per-node 8 --max-restarts 10 "
         "-m seamseg train CONFIG --run-dir RUN_DIR --auto-resume",
     )
-    verb.add_argument(
+    subcommand.add_argument(
         "config",
         metavar="CONFIG",
-        help=f"YAML file of settings, or the name of a recipe: {', '.join(known_recipes())}",
+        help=f"YAML file of settings, or the name of a config: {', '.join(known_configs())}",
     )
-    verb.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes a setting, such as optimizer.lr=0.02")
-    verb.add_argument("--run-dir", type=Path, help="folder of the run; made, or empty; default: runs/NAME of CONFIG")
-    resume = verb.add_mutually_exclusive_group()
+    subcommand.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="changes a setting, such as optimizer.lr=0.02"
+    )
+    subcommand.add_argument(
+        "--run-dir", type=Path, help="folder of the run; made, or empty; default: runs/NAME of CONFIG"
+    )
+    resume = subcommand.add_mutually_exclusive_group()
     resume.add_argument(
         "--resume",
         action="store_const",
@@ -182,10 +186,10 @@ def add_parser(verbs: Any) -> None:
         dest="resume",
         help="the same, or start a run if RUN_DIR holds none: one command for the first start and every other",
     )
-    verb.add_argument(
+    subcommand.add_argument(
         "--device", help="cpu, cuda (each process its own GPU) or cuda:1; default: cuda where there is one"
     )
-    verb.set_defaults(run=run)
+    subcommand.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

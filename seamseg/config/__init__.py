@@ -7,7 +7,7 @@ from seamseg.config.experiment import Experiment
 from seamseg.config.load import (
     differing_keys,
     differing_values,
-    known_recipes,
+    known_configs,
     load_experiment,
     parse_experiment,
     save_experiment,
@@ -18,7 +18,7 @@ __all__ = [
     "Experiment",
     "differing_keys",
     "differing_values",
-    "known_recipes",
+    "known_configs",
     "load_experiment",
     "parse_experiment",
     "save_experiment",

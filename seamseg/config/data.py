@@ -13,7 +13,7 @@ DataFormat = Literal["coco", "vistas_v1.2", "vistas_v2.0", "seamseg"]
 
 
 class ColorJitterSettings(Settings):
-    """How far the colours of training images stray; the published recipes leave them."""
+    """How far the colours of training images stray; the published configs leave them."""
 
     brightness: Fraction = 0.0
     """All values are multiplied by a factor drawn from 1 ± this."""

@@ -19,11 +19,11 @@ from seamseg.errors import SettingsError
 from seamseg.io.yaml_files import load_yaml
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_FOLDERS = (_PACKAGE / "recipes", _PACKAGE.parent / "configs")
+_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
 """Of an installed package, into which the build copies them, and of a checkout."""
 
 
-def known_recipes() -> dict[str, Path]:
+def known_configs() -> dict[str, Path]:
     """The files of settings by name, sorted."""
     folder = next((folder for folder in _FOLDERS if folder.is_dir()), None)
     return {} if folder is None else {path.stem: path for path in sorted(folder.glob("*.yaml"))}
@@ -33,17 +33,17 @@ def settings_file(given: str) -> Path:
     """The file of settings that a user means.
 
     Args:
-        given: the path of a file, or the name of a recipe, such as ``vistas_r50``; a file of that name comes first.
+        given: the path of a file, or the name of a config, such as ``vistas_r50``; a file of that name comes first.
 
     Raises:
         SeamsegError: it is neither.
     """
-    path, known = Path(os.path.expanduser(given)), known_recipes()
+    path, known = Path(os.path.expanduser(given)), known_configs()
     if path.is_file() or given not in known:
         if not path.exists() and path.name == given and not path.suffix:
             nearest = difflib.get_close_matches(given, known, n=1)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"recipes are {', '.join(known)}"
-            raise SettingsError(f"there is neither a recipe nor a file {given}; {hint}")
+            hint = f"did you mean {nearest[0]}?" if nearest else f"configs are {', '.join(known)}"
+            raise SettingsError(f"there is neither a config nor a file {given}; {hint}")
         return path
     return known[given]
 

@@ -23,7 +23,7 @@ class OptimizerSettings(Settings):
     """Penalty of the weights."""
 
     weight_decay_norm: bool = True
-    """Whether the norms' parameters are decayed too; the Vistas and Cityscapes recipes say no."""
+    """Whether the norms' parameters are decayed too; the Vistas and Cityscapes configs say no."""
 
     clip_norm: PositiveFloat | None = None
     """Largest norm of the whole gradient: a longer one is scaled down; null leaves it. A norm that is infinite or NaN

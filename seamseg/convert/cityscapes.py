@@ -33,22 +33,22 @@ _INSTANCES_PER_LABEL = 1000
 
 @dataclass(frozen=True)
 class Frame:
-    """One photograph and its map.
+    """One image and its map.
 
     Attributes:
         image_id: in the result, from 1.
         name: CITY_SEQUENCE_FRAME.
-        photograph, labels: files.
+        image, labels: files.
     """
 
     image_id: int
     name: str
-    photograph: Path
+    image_path: Path
     labels: Path
 
     @property
     def sources(self) -> Sequence[Path]:
-        return self.photograph, self.labels
+        return self.image_path, self.labels
 
 
 def cityscapes_jobs(
@@ -60,11 +60,11 @@ def cityscapes_jobs(
         source: the folder that holds ``leftImg8bit`` and ``gtFine``.
         out: folder of the data set to write.
         splits: which ones; none named means all but ``test``, whose maps are not published.
-        placement: of photographs.
+        placement: of images.
 
     Raises:
         FileNotFoundError: the source, or a split that is asked for, does not exist.
-        SeamsegError: there is no map, or one without a photograph.
+        SeamsegError: there is no map, or one without an image.
     """
     folder = source / LABEL_FOLDER
     if not folder.is_dir():
@@ -88,8 +88,8 @@ def _job(source: Path, split: str, target: PanopticTarget) -> Job[Frame]:
     frames = []
     for image_id, path in enumerate(paths, start=1):
         name = path.name.removesuffix(LABEL_ENDING)
-        photograph = source / IMAGE_FOLDER / split / path.parent.name / f"{name}{IMAGE_ENDING}"
-        frames.append(Frame(image_id, name, photograph, path))
+        image_path = source / IMAGE_FOLDER / split / path.parent.name / f"{name}{IMAGE_ENDING}"
+        frames.append(Frame(image_id, name, image_path, path))
     return Job(
         title=split,
         description="Cityscapes, from its instance ids",
@@ -115,7 +115,7 @@ def convert_frame(target: PanopticTarget, frame: Frame) -> ItemOutput:
         raise DataError(f"{frame.labels}: {error}") from error
     image_file = f"{frame.name}{IMAGE_ENDING}"
     return target.write(
-        frame.image_id, frame.photograph, image_file, frame.labels, segmentation, CITYSCAPES, png_ids=png_ids
+        frame.image_id, frame.image_path, image_file, frame.labels, segmentation, CITYSCAPES, png_ids=png_ids
     )
 
 
@@ -149,24 +149,24 @@ _PREFIX, _TRAIN_IDS = "cityscapes_panoptic_", "_trainId"
 
 @dataclass(frozen=True)
 class AnnotatedFrame:
-    """One photograph and its segments.
+    """One image and its segments.
 
     Attributes:
         image_id: in the result, from 1.
         name: CITY_SEQUENCE_FRAME.
-        photograph, png: files.
+        image, png: files.
         segments: id, label id (0 for void) and crowd of each.
     """
 
     image_id: int
     name: str
-    photograph: Path
+    image_path: Path
     png: Path
     segments: tuple[tuple[int, int, bool], ...]
 
     @property
     def sources(self) -> Sequence[Path]:
-        return self.photograph, self.png
+        return self.image_path, self.png
 
 
 def cityscapes_panoptic_jobs(
@@ -178,7 +178,7 @@ def cityscapes_panoptic_jobs(
         source: the folder that holds ``leftImg8bit`` and ``gtFine``.
         out: folder of the data set to write.
         splits: which ones; none named means all.
-        placement: of photographs.
+        placement: of images.
 
     Raises:
         FileNotFoundError: a split that is asked for does not exist.
@@ -221,7 +221,7 @@ def _panoptic_job(source: Path, path: Path, target: PanopticTarget) -> Job[Annot
 
 
 def _numbered(frame: AnnotatedFrame, number: int) -> AnnotatedFrame:
-    return AnnotatedFrame(number, frame.name, frame.photograph, frame.png, frame.segments)
+    return AnnotatedFrame(number, frame.name, frame.image_path, frame.png, frame.segments)
 
 
 def _frame(source: Path, path: Path, position: int, entry: Any, split: str) -> AnnotatedFrame:
@@ -241,8 +241,8 @@ def _frame(source: Path, path: Path, position: int, entry: Any, split: str) -> A
         source / IMAGE_FOLDER / split / file_name,
         source / IMAGE_FOLDER / file_name,
     ]
-    photograph = next((path for path in candidates if path.is_file()), candidates[0])
-    return AnnotatedFrame(position, name, photograph, png, tuple(sorted(segments)))
+    image_path = next((path for path in candidates if path.is_file()), candidates[0])
+    return AnnotatedFrame(position, name, image_path, png, tuple(sorted(segments)))
 
 
 def _labels_of_categories(path: Path) -> dict[int, int]:
@@ -271,5 +271,5 @@ def convert_annotated_frame(target: PanopticTarget, frame: AnnotatedFrame) -> It
     segmentation = PanopticSegmentation(numbered, torch.tensor([VOID, *classes]), torch.tensor([False, *crowd]))
     image_file = f"{frame.name}{IMAGE_ENDING}"
     return target.write(
-        frame.image_id, frame.photograph, image_file, frame.png, segmentation, CITYSCAPES, png_ids=present
+        frame.image_id, frame.image_path, image_file, frame.png, segmentation, CITYSCAPES, png_ids=present
     )

@@ -38,7 +38,7 @@ class DetectionSource:
 
     Attributes:
         annotations: JSON file of the objects.
-        images: folder of the photographs.
+        images: folder of the images.
         stuff_maps: folder of PNG files whose values are category ids; None: stuff is among the annotations.
         categories: JSON file that says which categories are things; None: the annotations say it.
         stuff_values: category id (0: void) by the value in the maps, for maps whose values are no category ids.
@@ -73,7 +73,7 @@ class _Conversion:
         annotation = image.stuff_map or Path(image.image_file)
         written = self.target.write(
             image.image_id,
-            image.photograph,
+            image.image_path,
             image.image_file,
             annotation,
             segmentation,

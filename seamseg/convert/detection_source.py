@@ -162,13 +162,13 @@ def uncompressed(text: str) -> list[int]:
 
 @dataclass(frozen=True)
 class DetectionImage:
-    """One photograph and its objects.
+    """One image and its objects.
 
     Attributes:
         image_id: the source's.
-        image_file: name of the photograph below its folder.
+        image_file: name of the image below its folder.
         size: height and width as the JSON file states them.
-        photograph: file.
+        image: file.
         png_file: Name of the PNG in the result; each image has its own.
         stuff_map: file of stuff values; None where stuff comes as annotations, or not at all.
         objects: the image's annotations as JSON, which takes less memory than the parsed ones.
@@ -177,7 +177,7 @@ class DetectionImage:
     image_id: ImageId
     image_file: str
     size: Size
-    photograph: Path
+    image_path: Path
     png_file: str
     stuff_map: Path | None
     objects: bytes
@@ -188,7 +188,7 @@ class DetectionImage:
 
     @property
     def sources(self) -> Sequence[Path]:
-        return (self.photograph,) if self.stuff_map is None else (self.photograph, self.stuff_map)
+        return (self.image_path,) if self.stuff_map is None else (self.image_path, self.stuff_map)
 
 
 def read_detection(
@@ -198,8 +198,8 @@ def read_detection(
 
     Args:
         path: of the JSON file, such as ``instances_train2017.json``.
-        images: folder of the photographs.
-        stuff_maps: folder of PNG files named like the photographs.
+        images: folder of the images.
+        stuff_maps: folder of PNG files named like the images.
         without_outlines: Whether annotations may lack the key ``segmentation``.
 
     Raises:
@@ -238,7 +238,7 @@ def _objects_by_image(content: dict[str, Any], path: Path, without_outlines: boo
 
 
 def _image_entries(content: dict[str, Any], path: Path) -> dict[ImageId, tuple[str, Size]]:
-    """Name of the photograph, height and width of every image."""
+    """Name of the image, height and width of every image."""
     found: dict[ImageId, tuple[str, Size]] = {}
     names: set[str] = set()
     for position, entry in enumerate(field(content, "images", list, str(path))):
@@ -253,7 +253,7 @@ def _image_entries(content: dict[str, Any], path: Path) -> dict[ImageId, tuple[s
 
 
 def _check_stuff_maps(names: list[str], path: Path) -> None:
-    """Maps of stuff are found by the names of photographs without suffix, so these must differ."""
+    """Maps of stuff are found by the names of images without suffix, so these must differ."""
     known: dict[Path, str] = {}
     for name in names:
         other = known.setdefault(Path(name).with_suffix(""), name)

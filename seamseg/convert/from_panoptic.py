@@ -27,7 +27,7 @@ class DataSetItem:
 
     Attributes:
         index: in the data set.
-        name: of the photograph, relative to the folder that holds those of the split.
+        name: of the image, relative to the folder that holds those of the split.
         stem: Name of its results without suffix; each image has its own.
         annotation: the file of segment ids.
     """
@@ -132,7 +132,7 @@ def to_semantic_job(source: PanopticDataset, split: str, out: Path) -> Job[DataS
 
     A pixel is the number of its class in the order of the network, 0 … S+T−1 with stuff first, or 255 for void. The
     JSON file says what the numbers mean (``categories``: ``id``, ``name``, ``isthing``, ``color``, ``original_id``) and
-    which map belongs to which photograph.
+    which map belongs to which image.
 
     Args:
         source: the split of a panoptic data set.

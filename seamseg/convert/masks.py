@@ -30,17 +30,17 @@ _NUM_EXAMPLES = 5
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """A photograph and its two maps.
+    """An image and its two maps.
 
     Attributes:
         image_id: in the result, from 1.
-        image_file: name of the photograph below its folder.
-        photograph, class_map, instance_map: files.
+        image_file: name of the image below its folder.
+        image, class_map, instance_map: files.
     """
 
     image_id: int
     image_file: str
-    photograph: Path
+    image_path: Path
     class_map: Path
     instance_map: Path
 
@@ -50,7 +50,7 @@ class LabelledImage:
 
     @property
     def sources(self) -> Sequence[Path]:
-        return self.photograph, self.class_map, self.instance_map
+        return self.image_path, self.class_map, self.instance_map
 
 
 def mask_jobs(
@@ -61,17 +61,17 @@ def mask_jobs(
     ``SOURCE/classes.yaml`` names the classes (:func:`seamseg.convert.mask_classes.read_mask_classes`). Every
     folder ``SOURCE/SPLIT`` with ``images``, ``classes`` and ``instances`` in it is a split; where these lie in
     ``SOURCE`` itself, they become the split train, and one of every so many images, by name, goes to the split val.
-    Maps are named like their photograph, with the ending .png.
+    Maps are named like their image, with the ending .png.
 
     Args:
         source: the folder.
         out: folder of the data set to write.
         val_every: distance of the images for validation, at least 2; None puts all images into train.
-        placement: of photographs.
+        placement: of images.
 
     Raises:
         FileNotFoundError: a folder or the file of classes does not exist.
-        SeamsegError: the file of classes is wrong, a photograph or a map has no partner, or there are no images.
+        SeamsegError: the file of classes is wrong, an image or a map has no partner, or there are no images.
     """
     classes = read_mask_classes(source / CLASS_FILE)
     if (source / IMAGES).is_dir():
@@ -110,7 +110,7 @@ def _divided(source: _Source, val_every: int | None) -> dict[str, _Source]:
 
 
 def _read_source(folder: Path) -> _Source:
-    """The photographs of a folder with their maps, by name; each has both, and no map is left over."""
+    """The images of a folder with their maps, by name; each has both, and no map is left over."""
     for maps in (CLASSES, INSTANCES):
         if not (folder / maps).is_dir():
             raise FileNotFoundError(
@@ -118,12 +118,12 @@ def _read_source(folder: Path) -> _Source:
             )
     found = {IMAGES: find_images(folder / IMAGES)}
     found |= {maps: search_folder(folder / maps, {".png"}) for maps in (CLASSES, INSTANCES)}
-    photographs, class_maps, instance_maps = (_by_stem(folder / part, files.paths) for part, files in found.items())
+    image_paths, class_maps, instance_maps = (_by_stem(folder / part, files.paths) for part, files in found.items())
     for part, by_stem in ((CLASSES, class_maps), (INSTANCES, instance_maps)):
-        _check_partners(set(photographs), set(by_stem), folder / part, folder / IMAGES, found[part])
+        _check_partners(set(image_paths), set(by_stem), folder / part, folder / IMAGES, found[part])
     images = [
         LabelledImage(number, relative_name(path, folder / IMAGES), path, class_maps[stem], instance_maps[stem])
-        for number, (stem, path) in enumerate(photographs.items(), start=1)
+        for number, (stem, path) in enumerate(image_paths.items(), start=1)
     ]
     return _Source(images, left_out_sentence(folder, [one for files in found.values() for one in files.left_out]))
 
@@ -136,7 +136,7 @@ def _by_stem(folder: Path, paths: Iterable[Path]) -> dict[str, Path]:
         other = found.setdefault(stem, path)
         if other is not path:
             raise DataError(
-                f"{other} and {path} have the same name but for their suffix, by which photographs and maps find each "
+                f"{other} and {path} have the same name but for their suffix, by which images and maps find each "
                 "other; rename or remove one of them"
             )
     return found
@@ -179,7 +179,7 @@ def convert_labelled_image(target: PanopticTarget, classes: MaskClasses, image: 
     except ValueError as error:
         raise DataError(f"{image.class_map}: {error}") from error
     return target.write(
-        image.image_id, image.photograph, image.image_file, image.class_map, segmentation, classes.categories
+        image.image_id, image.image_path, image.image_file, image.class_map, segmentation, classes.categories
     )
 
 

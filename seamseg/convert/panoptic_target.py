@@ -23,7 +23,7 @@ from seamseg.io.journal import ItemOutput
 from seamseg.structures import Categories, Color, ImageId, PanopticSegmentation
 
 Placement = Literal["link", "copy"]
-"""How photographs come into the new data set: as symbolic links, or as copies."""
+"""How images come into the new data set: as symbolic links, or as copies."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class PanopticTarget:
     Attributes:
         folder: of the data set, OUT.
         split: its part.
-        placement: of photographs.
+        placement: of images.
     """
 
     folder: Path
@@ -47,7 +47,7 @@ class PanopticTarget:
     def write(
         self,
         image_id: ImageId,
-        photograph: Path,
+        image_path: Path,
         image_file: str,
         annotation: Path,
         segmentation: PanopticSegmentation,
@@ -61,25 +61,25 @@ class PanopticTarget:
 
         Args:
             image_id: in the new data set.
-            photograph: the source's.
-            image_file: name of the photograph in the new data set, relative.
+            image_path: the source's.
+            image_file: name of the image in the new data set, relative.
             annotation: the file that the segments come from, for errors.
             segmentation: of the image.
             categories: Categories of the new data set.
             png_ids: Ids of the segments 1 … K in the PNG; None chooses them with :func:`color_ids`.
             num_hidden: objects that the segmentation leaves out.
-            png_file: Name of the PNG in the new data set, relative; None names it after the photograph.
+            png_file: Name of the PNG in the new data set, relative; None names it after the image.
 
         Raises:
-            SeamsegError: the photograph is broken or of another size.
+            SeamsegError: the image is broken or of another size.
             OSError: a file cannot be written.
         """
-        size = size_beside(photograph, segmentation.size)
-        check_size(annotation, segmentation.size, size, f"its image {photograph} is {size_text(size)}")
+        size = size_beside(image_path, segmentation.size)
+        check_size(annotation, segmentation.size, size, f"its image {image_path} is {size_text(size)}")
         png_file = png_file or Path(image_file).with_suffix(".png").as_posix()
-        image_path = self.folder / "images" / self.split / image_file
+        target_path = self.folder / "images" / self.split / image_file
         png_path = self.json_file.with_suffix("") / png_file
-        place_photograph(photograph, image_path, self.placement)
+        place_image(image_path, target_path, self.placement)
         all_ids = [0, *(color_ids(categories, segmentation.classes[1:].tolist()) if png_ids is None else png_ids)]
         id_map = np.array(all_ids, np.int32)[segmentation.ids.numpy()]
         atomic_write_unsynced(png_path, lambda path: write_panoptic_png(path, id_map))
@@ -87,7 +87,7 @@ class PanopticTarget:
         category_ids = {png_id: categories.classes[number].original_id for png_id, number in classes}
         crowd = {all_ids[segment] for segment in segmentation.crowd.nonzero()[:, 0].tolist()}
         entries = panoptic_entries(image_file, png_file, size, segments_info(id_map, category_ids, crowd), image_id)
-        return ItemOutput((image_path, png_path), entries, num_hidden)
+        return ItemOutput((target_path, png_path), entries, num_hidden)
 
 
 def number_segments(ids: NDArray[np.integer]) -> tuple[torch.Tensor, list[int]]:
@@ -131,15 +131,15 @@ def _digits(step: int) -> tuple[int, int, int]:
     return step % 16, step // 16 % 16, step // 256
 
 
-def place_photograph(source: Path, target: Path, placement: Placement) -> None:
-    """Makes a photograph appear at another place; a link goes to the absolute path.
+def place_image(source: Path, target: Path, placement: Placement) -> None:
+    """Makes an image appear at another place; a link goes to the absolute path.
 
     Raises:
         OSError: it cannot be written.
         SeamsegError: the two are the same file.
     """
     if target.exists() and not target.is_symlink() and target.samefile(source):
-        raise OutputError(f"{target} would replace the photograph it is made from; write to another folder")
+        raise OutputError(f"{target} would replace the image it is made from; write to another folder")
     if placement == "copy":
         atomic_write_unsynced(target, lambda path: shutil.copyfile(source, path))
     else:

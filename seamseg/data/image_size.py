@@ -28,10 +28,10 @@ def image_size(path: Path) -> Size:
 
 
 def size_beside(path: Path, annotated: Size) -> Size:
-    """Height and width of a photograph that belongs to an annotation: stored, or upright if only that fits.
+    """Height and width of an image that belongs to an annotation: stored, or upright if only that fits.
 
     Args:
-        path: of the photograph.
+        path: of the image.
         annotated: height and width of the annotation.
 
     Returns:
@@ -47,18 +47,18 @@ def size_beside(path: Path, annotated: Size) -> Size:
     return height, width
 
 
-def has_swapped_size(photograph: Path, png: Path, stated: Size) -> bool:
-    """Whether a photograph and its PNG of segments agree that the stated height and width are swapped.
+def has_swapped_size(image: Path, png: Path, stated: Size) -> bool:
+    """Whether an image and its PNG of segments agree that the stated height and width are swapped.
 
     Args:
-        photograph, png: The two files; broken or missing ones agree on nothing.
+        image, png: The two files; broken or missing ones agree on nothing.
         stated: Height and width that the annotation states.
     """
     swapped = stated[::-1]
     if swapped == stated:
         return False
     try:
-        return png_size(png) == swapped == size_beside(photograph, swapped)
+        return png_size(png) == swapped == size_beside(image, swapped)
     except BrokenImageError:
         return False
 

@@ -62,7 +62,7 @@ def read_image(
         path: Path of the image.
         orientation: How to turn the pixels.
         size: Expected height and width; the other orientation is used if only that one fits. None accepts any size.
-        stated_by: Subject and verb for the error about another size, such as ``"a.json says"``.
+        stated_by: Subject and subcommand for the error about another size, such as ``"a.json says"``.
 
     Raises:
         BrokenImageError: The file is missing, truncated, too large or not an image.
@@ -268,7 +268,7 @@ _SPARE = 1.25
 def reduction(size: Size, target: Size) -> int:
     """The largest factor, 1, 2, 4 or 8, by which an image may be reduced and still be a quarter larger than the target.
 
-    With the rest of the way left to the ordinary filter, photographs differ from those read whole by two levels of 255
+    With the rest of the way left to the ordinary filter, images differ from those read whole by two levels of 255
     on average, as much as bicubic resampling differs from bilinear; without it by four.
     """
     fits = (f for f in (8, 4, 2) if all(_SPARE * new <= old // f for new, old in zip(target, size, strict=True)))
@@ -281,10 +281,10 @@ def reduced_size(size: Size, factor: int) -> Size:
 
 
 def read_reduced_jpeg(path: Path, size: Size, factor: int) -> NDArray[np.uint8] | None:
-    """Reads a photograph as :func:`seamseg.data.images.read_image` does, but smaller.
+    """Reads an image as :func:`seamseg.data.images.read_image` does, but smaller.
 
     Args:
-        path: of the photograph.
+        path: of the image.
         size: height and width that it should have on disk.
         factor: 2, 4 or 8.
 

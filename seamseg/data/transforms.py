@@ -134,7 +134,7 @@ Channels = tuple[float, float, float]
 
 
 class InputTransform:
-    """Resizes and normalises a photograph; the same in evaluation and prediction, without randomness.
+    """Resizes and normalises an image; the same in evaluation and prediction, without randomness.
 
     Args:
         shortest_side: what the shorter side becomes, in pixels.
@@ -165,7 +165,7 @@ class InputTransform:
 
 
 class TrainTransform:
-    """Mirrors, scales and crops a photograph and its segments and changes its colours, all at random.
+    """Mirrors, scales and crops an image and its segments and changes its colours, all at random.
 
     A wide ``random_scale`` such as 0.1 … 2 with ``random_crop`` is the large-scale jitter of Ghiasi et al. 2021
     ("Simple Copy-Paste").

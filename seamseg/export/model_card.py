@@ -85,7 +85,7 @@ def _introduction(facts: ModelFacts) -> str:
     categories = facts.categories
     return (
         f"# {_line(facts.name)}\n\n"
-        "A network for panoptic segmentation: it labels every pixel of a photograph with one of "
+        "A network for panoptic segmentation: it labels every pixel of an image with one of "
         f"{len(categories)} classes, and tells the instances of {categories.num_things} of them apart. It has "
         f"{facts.num_parameters / 1e6:.1f} million parameters and was trained with seamseg {facts.version} "
         "(*Seamless Scene Segmentation*, Porzi et al., CVPR 2019; *In-Place Activated BatchNorm*, Rota Bulò et al., "
@@ -99,7 +99,7 @@ def _use(facts: ModelFacts) -> str:
 
 ```sh
 hf download USER/{name} --local-dir {name}
-seamseg predict {name} PHOTOGRAPHS OUT
+seamseg predict {name} IMAGES OUT
 seamseg evaluate {name} --data DATASET --split {shlex.quote(facts.val_split)}
 ```
 

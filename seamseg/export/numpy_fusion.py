@@ -102,7 +102,7 @@ def fuse(
     Args:
         outputs: of the network, by their names.
         description: of the network.
-        size: height and width of the result, such as those of the photograph; None for the network's input. Masks are
+        size: height and width of the result, such as those of the image; None for the network's input. Masks are
             read off at that size directly, the class of a pixel is that of the input's pixel in which its centre lies.
 
     Returns:

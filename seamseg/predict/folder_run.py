@@ -1,4 +1,4 @@
-"""A run on many photographs: each process segments its share, and the first one joins the results."""
+"""A run on many images: each process segments its share, and the first one joins the results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seamseg.errors import BrokenImageError
 from seamseg.io.journal import ItemOutput
 from seamseg.io.progress import progress_bar
 from seamseg.ops.collectives import gather_objects
-from seamseg.predict.images import Photograph, read_within_limit
+from seamseg.predict.images import InputImage, read_within_limit
 from seamseg.predict.outputs import OutputWriter
 from seamseg.predict.pipeline import Predicted, PredictionJob, overlapped
 from seamseg.runtime.distributed import Process, from_first
@@ -37,12 +37,12 @@ class FolderOutcome:
     dark: tuple[str, ...]
 
 
-def predict_photographs(job: PredictionJob, photographs: Sequence[Photograph], process: Process) -> FolderOutcome:
+def predict_images(job: PredictionJob, input_images: Sequence[InputImage], process: Process) -> FolderOutcome:
     """Segments what is not segmented yet, each rank its share; rank 0 joins the results.
 
     Args:
         job: of this rank.
-        photographs: all of them, the same on every rank.
+        images: all of them, the same on every rank.
         process: this rank.
 
     Raises:
@@ -50,42 +50,42 @@ def predict_photographs(job: PredictionJob, photographs: Sequence[Photograph], p
         OSError: a file cannot be written; what is done is kept.
     """
     folder = job.folder
-    done = from_first(process, lambda: folder.begin(job.mode, photographs))
+    done = from_first(process, lambda: folder.begin(job.mode, input_images))
     try:
         folder.join()
-        broken, dark = _predict_share(job, photographs, done, process)
+        broken, dark = _predict_share(job, input_images, done, process)
         if not process.is_first:
             folder.close()
-        unreadable = _in_order(gather_objects(broken), photographs)  # also waits for all ranks
+        unreadable = _in_order(gather_objects(broken), input_images)  # also waits for all ranks
         all_dark = _joined(gather_objects(dark))
         if process.is_first:
-            segmented = [one for one in photographs if one.name not in unreadable]
+            segmented = [one for one in input_images if one.name not in unreadable]
             folder.finish(segmented, list(unreadable.values()), job.info)
     finally:
         folder.close()
-    return FolderOutcome(len(photographs) - len(unreadable), len(done), tuple(unreadable.values()), tuple(all_dark))
+    return FolderOutcome(len(input_images) - len(unreadable), len(done), tuple(unreadable.values()), tuple(all_dark))
 
 
 def _predict_share(
-    job: PredictionJob, photographs: Sequence[Photograph], done: set[str], process: Process
+    job: PredictionJob, input_images: Sequence[InputImage], done: set[str], process: Process
 ) -> tuple[dict[str, Unreadable], list[str]]:
     """Of this rank, by the names of their results, the images that cannot be read; and the names of dark images."""
-    share = [one for one in photographs if one.name not in done][process.rank :: process.world_size]
+    share = [one for one in input_images if one.name not in done][process.rank :: process.world_size]
     kept = len(done) // process.world_size
     writer = OutputWriter(job.folder.path, job.folder.kinds, job.folder.categories)
     broken: dict[str, Unreadable] = {}
     dark: list[str] = []
 
-    def leave_out(image: Photograph, error: BrokenImageError) -> None:
+    def leave_out(image: InputImage, error: BrokenImageError) -> None:
         broken[image.name] = Unreadable(image.file_name, str(error))
 
-    def read(image: Photograph) -> NDArray[np.uint8]:
+    def read(image: InputImage) -> NDArray[np.uint8]:
         pixels = read_within_limit(image.path)
         if has_twelve_bits(image.path, pixels):
             dark.append(image.file_name)
         return pixels
 
-    def write(found: Predicted[Photograph]) -> tuple[Photograph, ItemOutput]:
+    def write(found: Predicted[InputImage]) -> tuple[InputImage, ItemOutput]:
         return found.source, writer.write(found.source, found.picture, found.prediction)
 
     with progress_bar("predicting", kept + len(share), kept, shown=process.is_first) as advance:
@@ -100,9 +100,9 @@ def _joined(of_ranks: Sequence[object]) -> list[str]:
     return sorted(str(name) for of_rank in of_ranks if isinstance(of_rank, list) for name in of_rank)
 
 
-def _in_order(of_ranks: Sequence[object], photographs: Sequence[Photograph]) -> dict[str, Unreadable]:
+def _in_order(of_ranks: Sequence[object], input_images: Sequence[InputImage]) -> dict[str, Unreadable]:
     found: dict[str, Unreadable] = {}
     for of_rank in of_ranks:
         assert isinstance(of_rank, dict)
         found.update(of_rank)
-    return {one.name: found[one.name] for one in photographs if one.name in found}
+    return {one.name: found[one.name] for one in input_images if one.name in found}

@@ -1,4 +1,4 @@
-"""The photographs that a path stands for, and what their results are called."""
+"""The images that a path stands for, and what their results are called."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from seamseg.data.json_fields import check_file_names
 from seamseg.errors import BrokenImageError, DataError
 
 MOST_PIXELS = 1 << 27
-"""Maximum number of pixels of a photograph; ids, scores and overlay take 44 bytes of memory per pixel."""
+"""Maximum number of pixels of an image; ids, scores and overlay take 44 bytes of memory per pixel."""
 
 
 @dataclass(frozen=True)
-class Photograph:
+class InputImage:
     """One file to segment.
 
     Attributes:
-        name: of its results, relative, without suffix; each photograph of a run has its own.
+        name: of its results, relative, without suffix; each image of a run has its own.
         file_name: how the results call it, relative to the folder of all of them (:func:`image_folder`).
         path: where it is.
     """
@@ -48,15 +48,15 @@ def read_within_limit(path: Path) -> NDArray[np.uint8]:
     """
     height, width = image_size(path)
     if height * width > MOST_PIXELS:
-        reason = f"is {height}×{width} (height×width): photographs of up to {MOST_PIXELS:,} pixels are segmented"
+        reason = f"is {height}×{width} (height×width): images of up to {MOST_PIXELS:,} pixels are segmented"
         raise BrokenImageError(path, f"{reason}; make it smaller, or cut it in pieces")
     return read_image(path, "upright")
 
 
-def find_photographs(
+def find_input_images(
     given: Path, out: Path, on_left_out: Callable[[str], None] = lambda sentence: None
-) -> list[Photograph]:
-    """Find the photographs to segment.
+) -> list[InputImage]:
+    """Find the images to segment.
 
     Args:
         given: An image, a folder that is searched recursively, or a ``.txt`` list.
@@ -65,35 +65,35 @@ def find_photographs(
 
     Raises:
         FileNotFoundError: ``given`` does not exist.
-        SeamsegError: There are no photographs, or one has a name that no reader of results takes.
+        SeamsegError: There are no images, or one has a name that no reader of results takes.
     """
     inside, found = out.resolve(), find_images(given)
     paths = [path for path in dict.fromkeys(found.paths) if not path.resolve().is_relative_to(inside)]
     if not paths:
         raise DataError(f"all images in {given} lie in {out}, which is where the results go; name another folder")
     folder = image_folder(given, paths)
-    file_names = [photograph_name(path, folder) for path in paths]
+    file_names = [image_name(path, folder) for path in paths]
     check_file_names(file_names, str(folder))
     others = [one for one in found.left_out if not one.path.resolve().is_relative_to(inside)]
     if sentence := left_out_sentence(given, others):
         on_left_out(sentence)
     names = result_names(paths, given)
-    return [Photograph(*row) for row in zip(names, file_names, paths, strict=True)]
+    return [InputImage(*row) for row in zip(names, file_names, paths, strict=True)]
 
 
 def image_folder(given: Path, paths: Sequence[Path] = ()) -> Path:
-    """The absolute folder that names of photographs are relative to: the given one, that of the given file or list, or
-    the nearest one above it that holds all photographs of the list.
+    """The absolute folder that names of images are relative to: the given one, that of the given file or list, or
+    the nearest one above it that holds all images of the list.
 
     Args:
         given: An image, a folder or a ``.txt`` list.
-        paths: Photographs that it stands for.
+        paths: Images that it stands for.
     """
     folder = os.path.abspath(given if given.is_dir() else given.parent)
     return Path(os.path.commonpath([folder, *(os.path.abspath(path.parent) for path in paths)]))
 
 
-def photograph_name(path: Path, folder: Path) -> str:
+def image_name(path: Path, folder: Path) -> str:
     """How the results call an image: its path below the folder of all of them, as readers of data sets want it."""
     return relative_name(Path(os.path.abspath(path)), folder)
 

@@ -37,7 +37,7 @@ class Named(Protocol):
 class OutputWriter:
     """Writes what is asked for of images, one by one, each file in one step. Threads may share it.
 
-    - ``overlay``: ``overlay/NAME.jpg``, the segmentation painted over the photograph (.png if it is too long for JPEG).
+    - ``overlay``: ``overlay/NAME.jpg``, the segmentation painted over the image (.png if it is too long for JPEG).
     - ``panoptic``: ``panoptic/NAME.png`` with segment ids, and an entry of ``panoptic.json``.
     - ``semantic``: ``semantic/NAME.png``, one grey byte per pixel: the number of the class, 255 for void.
     - ``instances``: entries of ``instances.json``, the objects before fusion.

@@ -51,9 +51,9 @@ class PredictionJob:
 
 
 def fingerprint(
-    predictor: Predictor, categories: Categories, kinds: Sequence[OutputKind], film: Path | None = None
+    predictor: Predictor, categories: Categories, kinds: Sequence[OutputKind], video_path: Path | None = None
 ) -> str:
-    """Return a digest of everything that the results of a run depend on, apart from its photographs.
+    """Return a digest of everything that the results of a run depend on, apart from its images.
 
     It covers weights, classes, thresholds, sizes, augmentation, precision and kinds of output.
 
@@ -61,7 +61,7 @@ def fingerprint(
         predictor: Predictor of the run.
         categories: Categories of its network.
         kinds: Kinds of output.
-        film: Film that is segmented, identified by its content; None for photographs.
+        video: Video that is segmented, identified by its content; None for images.
     """
     selector, transform = predictor.network.roi_heads.selector, predictor.transform
     told = [
@@ -74,7 +74,7 @@ def fingerprint(
         [selector.nms_threshold, selector.score_threshold, selector.max_predictions],
         [transform.shortest_side, transform.longest_side],
         [transform.normalize.mean.tolist(), transform.normalize.std.tolist()],
-        None if film is None else _ends(film),
+        None if video_path is None else _ends(video_path),
     ]
     digest = hashlib.sha256(json.dumps(told).encode())
     for name, tensor in sorted(predictor.network.state_dict().items()):
@@ -83,10 +83,10 @@ def fingerprint(
     return digest.hexdigest()
 
 
-def _ends(film: Path) -> list[str | int]:
-    """Return the size of a file and a digest of its first and last MiB, which tell films apart and are fast to read."""
-    size = film.stat().st_size
-    with film.open("rb") as file:
+def _ends(video_path: Path) -> list[str | int]:
+    """Return the size of a file and a digest of its first and last MiB: fast to read, and they tell videos apart."""
+    size = video_path.stat().st_size
+    with video_path.open("rb") as file:
         beginning = file.read(_END)
         file.seek(max(0, size - _END))
         return [size, hashlib.sha256(beginning + file.read(_END)).hexdigest()]

@@ -126,7 +126,7 @@ def _join_detections(found: Sequence[Detections], nms_threshold: float, max_pred
 
 @dataclass(frozen=True)
 class Prepared:
-    """A photograph as the network wants it.
+    """An image as the network wants it.
 
     Attributes:
         size: its height and width.
@@ -138,17 +138,17 @@ class Prepared:
 
     @property
     def shapes(self) -> tuple[torch.Size, ...]:
-        """Photographs whose shapes are equal can share a batch, without padding that would change the answers."""
+        """Images whose shapes are equal can share a batch, without padding that would change the answers."""
         return tuple(pixels.shape for pixels in self.pixels)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network says of one photograph, on the CPU.
+    """What the network says of one image, on the CPU.
 
     Attributes:
-        segmentation: the fused result, at the size of the photograph.
-        detections: the objects before fusion, boxes in pixels of the photograph.
+        segmentation: the fused result, at the size of the image.
+        detections: the objects before fusion, boxes in pixels of the image.
         semantics: the class scores before interpolation.
     """
 
@@ -158,14 +158,14 @@ class Prediction:
 
 
 class Predictor:
-    """Segments photographs.
+    """Segments images.
 
     Args:
         network: on ``device``; set to evaluation mode.
-        transform: from a photograph to the network's input.
+        transform: from an image to the network's input.
         fusion: of detections and semantics.
         device: to compute on.
-        augmentation: in which forms the network sees a photograph.
+        augmentation: in which forms the network sees an image.
         precision: of the network's computations.
 
     Raises:
@@ -187,7 +187,7 @@ class Predictor:
         self._autocast = Precision(precision, device).autocast
 
     def __call__(self, image: NDArray[np.uint8]) -> PanopticSegmentation:
-        """The segmentation of one H×W×3 RGB photograph, at its size, on the CPU."""
+        """The segmentation of one H×W×3 RGB image, at its size, on the CPU."""
         return self.predict([self.prepare(image)])[0].segmentation
 
     def prepare(self, image: NDArray[np.uint8]) -> Prepared:

@@ -22,7 +22,7 @@ OVERLAY_FILE = "overlay.mp4"
 RECORDS_FOLDER = ".frames"
 
 
-def remove_film(folder: Path) -> None:
+def remove_video(folder: Path) -> None:
     """Takes them away from a folder of results."""
     (folder / OVERLAY_FILE).unlink(missing_ok=True)
     part_path(folder / OVERLAY_FILE).unlink(missing_ok=True)
@@ -30,7 +30,7 @@ def remove_film(folder: Path) -> None:
 
 
 def remove_records(folder: Path) -> None:
-    """Takes away what a film was made from, once it is whole."""
+    """Takes away what a video was made from, once it is whole."""
     if (folder / RECORDS_FOLDER).exists():
         shutil.rmtree(folder / RECORDS_FOLDER)
 
@@ -166,7 +166,7 @@ class ResultsFolder:
             )
         if fingerprint_of(journal) != self.fingerprint:
             raise OutputError(
-                f"the predictions in {self.path} are of another model or film, or made with other options; give the "
+                f"the predictions in {self.path} are of another model or video, or made with other options; give the "
                 "same ones, replace them by --overwrite, or name another folder"
             )
 
@@ -186,10 +186,10 @@ class ResultsFolder:
         return file.resolve().is_relative_to(self.path.resolve())
 
     def _remove_results(self) -> None:
-        """Those that the journals of earlier runs tell of, and what these runs wrote of films."""
+        """Those that the journals of earlier runs tell of, and what these runs wrote of videos."""
         journals = [path for path in (self._journal_path, *self._other_journals()) if path.exists()]
         if journals:
-            remove_film(self.path)
+            remove_video(self.path)
             self._remove_lists()
         for path in journals:
             with self._open(path, fingerprint_of(path)) as journal:

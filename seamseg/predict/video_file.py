@@ -1,4 +1,4 @@
-"""Films: reading their frames, writing a new one."""
+"""Videos: reading their frames, writing a new one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CODEC = "mp4v"  # MPEG-4 part 2, which every build of OpenCV writes
 
 @dataclass(frozen=True)
 class Video:
-    """A film on disk.
+    """A video on disk.
 
     Attributes:
         path: of the file.
@@ -40,14 +40,14 @@ class Video:
 
     @classmethod
     def open(cls, path: Path) -> Video:
-        """Looks at a film.
+        """Looks at a video.
 
         Raises:
             FileNotFoundError: it is not there.
             SeamsegError: it cannot be decoded.
         """
         if not path.is_file():
-            raise FileNotFoundError(f"the film {path} does not exist")
+            raise FileNotFoundError(f"the video {path} does not exist")
         check_file_names([path.name], str(path.parent))
         capture = _capture(path)
         try:
@@ -78,7 +78,7 @@ class Video:
 
 
 class VideoWriter:
-    """Writes a film that appears when it is whole; use it as a context manager.
+    """Writes a video that appears when it is whole; use it as a context manager.
 
     Args:
         path: of the result, ``.mp4``; its folder exists.
@@ -98,7 +98,7 @@ class VideoWriter:
         self._writer = cv2.VideoWriter(_opencv_name(self._temporary), codec, _storable(rate), (width, height))
         if not self._writer.isOpened():
             self._temporary.unlink(missing_ok=True)
-            raise OSError(f"the film {path} cannot be written")
+            raise OSError(f"the video {path} cannot be written")
 
     def add(self, frame: Picture) -> None:
         """Appends H×W×3 RGB; of an odd height or width, which the format does not hold, the last line is repeated."""
@@ -117,7 +117,7 @@ class VideoWriter:
         try:
             if error is None:
                 self._check()
-                to_disk(self._temporary)  # a film that has its name counts as whole
+                to_disk(self._temporary)  # a video that has its name counts as whole
                 self._temporary.replace(self._path)
         finally:
             self._temporary.unlink(missing_ok=True)
@@ -130,12 +130,12 @@ class VideoWriter:
             found = 0
         if found != self._num_frames:
             raise OSError(
-                f"the film {self._path} came out with {found} of {self._num_frames} frames: is the disk full?"
+                f"the video {self._path} came out with {found} of {self._num_frames} frames: is the disk full?"
             )
 
 
 def is_video(path: Path) -> bool:
-    """Whether a path names a film, by its ending."""
+    """Whether a path names a video, by its ending."""
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()
 
 
@@ -148,7 +148,7 @@ def _storable(rate: float) -> float:
 def _capture(path: Path) -> cv2.VideoCapture:
     capture = cv2.VideoCapture(_opencv_name(path))
     if not capture.isOpened():
-        raise DataError(f"the film {path} cannot be decoded: it is truncated, damaged or of an unknown kind")
+        raise DataError(f"the video {path} cannot be decoded: it is truncated, damaged or of an unknown kind")
     return capture
 
 
@@ -157,5 +157,5 @@ def _opencv_name(path: Path) -> str:
     try:
         path.as_posix().encode()
     except UnicodeEncodeError:
-        raise DataError(f"the path {str(path)!r} is not UTF-8, which films need; rename the folder or file") from None
+        raise DataError(f"the path {str(path)!r} is not UTF-8, which videos need; rename the folder or file") from None
     return str(path)

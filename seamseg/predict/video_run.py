@@ -1,6 +1,6 @@
-"""Segmentations of the frames of a film that is not finished.
+"""Segmentations of the frames of a video that is not finished.
 
-A film that was torn cannot be added to, so a run that goes on writes it anew: what was found in its first frames is
+A video that was torn cannot be added to, so a run that goes on writes it anew: what was found in its first frames is
 read from here, and drawn again.
 """
 
@@ -121,7 +121,7 @@ class _Drawn:
 
 
 @dataclass(frozen=True)
-class FilmOutcome:
+class VideoOutcome:
     """How a run went.
 
     Attributes:
@@ -133,12 +133,12 @@ class FilmOutcome:
     num_kept: int
 
 
-def predict_video(job: PredictionJob, video: Video) -> FilmOutcome:
-    """Segments all frames of a film; the overlay is a film too, ``overlay.mp4``, the other outputs are files per frame.
+def predict_video(job: PredictionJob, video: Video) -> VideoOutcome:
+    """Segment all frames of a video. The overlay becomes a video, ``overlay.mp4``; other outputs are files per frame.
 
     Args:
         job: what is asked for.
-        video: the film.
+        video: the video.
 
     Raises:
         SeamsegError: the folder may not be used, or no frame can be decoded.
@@ -146,19 +146,19 @@ def predict_video(job: PredictionJob, video: Video) -> FilmOutcome:
     """
     job.folder.begin(job.mode, ())
     try:
-        run = _FilmRun(job, video)
+        run = _VideoRun(job, video)
         names = run.noted if run.is_whole else run.go()
         if not names:
-            raise DataError(f"the film {video.path} cannot be decoded: not even its first frame")
+            raise DataError(f"the video {video.path} cannot be decoded: not even its first frame")
         job.folder.finish(names, (), job.info)
         remove_records(job.folder.path)
     finally:
         job.folder.close()
-    return FilmOutcome(len(names), len(names) if run.is_whole else run.num_kept)
+    return VideoOutcome(len(names), len(names) if run.is_whole else run.num_kept)
 
 
-class _FilmRun:
-    """One run on a film, whose folder is open."""
+class _VideoRun:
+    """One run on a video, whose folder is open."""
 
     def __init__(self, job: PredictionJob, video: Video) -> None:
         self.job, self.video = job, video
@@ -167,10 +167,10 @@ class _FilmRun:
         self._writer = OutputWriter(
             folder.path, [kind for kind in folder.kinds if kind != "overlay"], folder.categories
         )
-        self._film_path = folder.path / OVERLAY_FILE
+        self._video_path = folder.path / OVERLAY_FILE
         self._draws = "overlay" in folder.kinds
         self.noted = list(self._noted())
-        self.is_whole = self._draws and 0 < len(self.noted) == _num_frames(self._film_path)
+        self.is_whole = self._draws and 0 < len(self.noted) == _num_frames(self._video_path)
         self.num_kept = self._num_recorded() if self._draws else len(self.noted)
 
     def go(self) -> list[FrameName]:
@@ -182,12 +182,12 @@ class _FilmRun:
         names: list[FrameName] = []
         with ExitStack() as opened:
             advance = opened.enter_context(progress_bar("predicting", self.video.num_frames, num_kept))
-            film: VideoWriter | None = None
+            writer: VideoWriter | None = None
             for frame in chain(before, new):
                 if frame.overlay is not None:
                     size = frame.overlay.shape[0], frame.overlay.shape[1]
-                    film = film or opened.enter_context(VideoWriter(self._film_path, self.video.rate, size))
-                    film.add(frame.overlay)
+                    writer = writer or opened.enter_context(VideoWriter(self._video_path, self.video.rate, size))
+                    writer.add(frame.overlay)
                 if frame.written is not None:
                     self.job.folder.note(frame.name, frame.written)
                 names.append(frame.name)
@@ -221,10 +221,10 @@ class _FilmRun:
         return draw_overlay(pixels, segmentation, self.job.folder.categories)
 
 
-def _num_frames(film: Path) -> int:
-    """Of a film that may be missing or torn."""
+def _num_frames(video_path: Path) -> int:
+    """Of a video that may be missing or torn."""
     try:
-        return Video.open(film).num_frames
+        return Video.open(video_path).num_frames
     except (FileNotFoundError, SeamsegError):
         return 0
 

@@ -27,16 +27,14 @@ from seamseg.visualization.overlay import draw_overlay
 PAGE = Path(__file__).parent / "page"
 """Pages, styles and scripts, which are the same for all reports."""
 START = "index.html"
-DATA, PHOTOGRAPHS, THUMBNAILS = "data", "photographs", "thumbnails"
+DATA, IMAGES, THUMBNAILS = "data", "images", "thumbnails"
 """Folders of a report, beside the one of pages."""
 
-CONTENT = (START, PAGE.name, DATA, PHOTOGRAPHS, THUMBNAILS)
+CONTENT = (START, PAGE.name, DATA, IMAGES, THUMBNAILS)
 """All that a report consists of."""
 
 _MARK = '<meta name="generator" content="seamseg report">'
-_FILES = re.compile(
-    r"index\.html|page/[a-z-]+\.(css|js)|data/index\.js|data/\d{6}\.js|(photographs|thumbnails)/\d{6}\.jpg"
-)
+_FILES = re.compile(r"index\.html|page/[a-z-]+\.(css|js)|data/index\.js|data/\d{6}\.js|(images|thumbnails)/\d{6}\.jpg")
 
 
 def check_target(out: Path, overwrite: bool) -> None:
@@ -76,11 +74,11 @@ class PictureFiles:
     """Where the pictures of one image go.
 
     Attributes:
-        photograph: without anything drawn on it, re-encoded, so that nothing that a camera notes in it is passed on.
+        image_path: The image without any drawing, re-encoded so that no camera metadata is passed on.
         thumbnail: with the prediction drawn over it.
     """
 
-    photograph: Path
+    image_path: Path
     thumbnail: Path
 
 
@@ -101,10 +99,10 @@ def write_pictures(
         image: H×W×3, at full size.
         segmentation: the prediction, H×W.
         categories: of its segments.
-        longest: of the photograph's sides in pixels; it is never made larger.
+        longest: of the image's sides in pixels; it is never made larger.
     """
     size = fit((image.shape[0], image.shape[1]), longest)
-    _write_jpeg(files.photograph, _resized(image, size), _JPEG_QUALITY)
+    _write_jpeg(files.image_path, _resized(image, size), _JPEG_QUALITY)
     small = fit(size, THUMBNAIL_SIDE)
     drawn = draw_overlay(
         _resized(image, small), resize_segmentation(segmentation, small), categories, opacity=0.45, labels=False
@@ -125,7 +123,7 @@ def _write_jpeg(path: Path, rgb: Picture, quality: int) -> None:
 Outcomes = tuple[SideOutcomes, SideOutcomes]
 """Outcomes of the true and of the predicted segments of an image."""
 
-_GREY = 128  # of what stands for a photograph that cannot be read
+_GREY = 128  # of what stands for an image that cannot be read
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ class ImageSummary:
         areas: predicted pixels by class.
         segments: predicted segments by class.
         true_errors, false_errors: Numbers of unmatched true segments and of false predictions by class and outcome.
-        fault: what is wrong with its photograph, as the end of a sentence that begins with its name; None if nothing.
+        fault: what is wrong with its image, as the end of a sentence that begins with its name; None if nothing.
     """
 
     record: dict[str, Any]
@@ -156,7 +154,7 @@ class ImageWriter:
     Attributes:
         folder: of the report; its folders are there.
         categories: of both sides.
-        longest: of the photographs' sides, in pixels.
+        longest: of the images' sides, in pixels.
     """
 
     folder: Path
@@ -164,7 +162,7 @@ class ImageWriter:
     longest: int
 
     def __call__(self, numbered: tuple[int, ReportImage]) -> ImageSummary:
-        """Writes the files of image ``number``. A photograph that cannot be read is grey.
+        """Writes the files of image ``number``. An image that cannot be read is grey.
 
         Raises:
             SeamsegError: a file of the segments is missing or broken, or sizes differ.
@@ -173,7 +171,7 @@ class ImageWriter:
         file = f"{number:06d}"
         prediction = read_segmentation(image.predicted)
         pixels, fault = _pixels(image, prediction.size)
-        pictures = PictureFiles(*(self.folder / name / f"{file}.jpg" for name in (PHOTOGRAPHS, THUMBNAILS)))
+        pictures = PictureFiles(*(self.folder / name / f"{file}.jpg" for name in (IMAGES, THUMBNAILS)))
         write_pictures(pictures, pixels, prediction, self.categories, self.longest)
         outcomes = (
             None if image.true is None else judge_image(image_overlaps(image.true, image.predicted, boundary=False))
@@ -186,7 +184,7 @@ class ImageWriter:
     def _content(
         self, image: ReportImage, prediction: PanopticSegmentation, outcomes: Outcomes | None
     ) -> dict[str, Any]:
-        """Of the script: size of the photograph, size at which it is shown, and both sides."""
+        """Of the script: size of the image, size at which it is shown, and both sides."""
         shown, truth = fit(prediction.size, self.longest), None
         if image.true is not None:
             true = read_segmentation(image.true)
@@ -197,10 +195,10 @@ class ImageWriter:
 
 
 def _pixels(image: ReportImage, size: Size) -> tuple[Picture, str | None]:
-    """The photograph; if it cannot be read, grey, and the reason."""
+    """The image; if it cannot be read, grey, and the reason."""
     try:
         # Turned as `seamseg predict` turns it; other programs may have predicted from the pixels as they are stored.
-        return read_image(image.photograph, "upright", size, f"its prediction {image.predicted.png} is"), None
+        return read_image(image.image_path, "upright", size, f"its prediction {image.predicted.png} is"), None
     except BrokenImageError as error:
         return np.full((*size, 3), _GREY, np.uint8), error.reason
 

@@ -18,11 +18,11 @@ from seamseg.data.formats.coco_json import (
 from seamseg.data.formats.coco_writer import ANNOTATION_FILE
 from seamseg.data.json_fields import field, file_field, image_id_field, load_object
 from seamseg.errors import DataError
-from seamseg.report.images import find_photographs, photograph_folder
+from seamseg.report.images import find_original_images, image_folder
 from seamseg.structures import Categories, ImageId
 
 
-def photograph_names(content: dict[str, Any], json_file: Path) -> dict[ImageId, str]:
+def image_names(content: dict[str, Any], json_file: Path) -> dict[ImageId, str]:
     """What the ``images`` of a COCO panoptic file are called, by their ids; results often come without: empty then.
 
     Raises:
@@ -42,11 +42,11 @@ def pair_images(
 ) -> dict[ImageId, ImageId]:
     """For each result the annotated image that it is of, where there is one.
 
-    Programs number photographs as they come, so their names decide: the whole name, or else the last part of it, where
+    Programs number images as they come, so their names decide: the whole name, or else the last part of it, where
     that is unique. Ids decide where either side has no names.
 
     Args:
-        results, truth: names of the photographs by the ids of their images; None where the file says nothing.
+        results, truth: names of the images by the ids of their images; None where the file says nothing.
         results_file, truth_file: for errors.
 
     Raises:
@@ -60,7 +60,7 @@ def pair_images(
     else:
         pairs = _by_name(known_results, known_truth)
         some = next(iter(known_results.values())), next(iter(known_truth.values()))
-        reason = f"their photographs have other names, such as {some[0]} and {some[1]}"
+        reason = f"their images have other names, such as {some[0]} and {some[1]}"
     if not pairs:
         raise DataError(f"no image of {results_file} is annotated in {truth_file}: {reason}")
     twice = [key for key, number in Counter(pairs.values()).items() if number > 1]
@@ -79,7 +79,7 @@ def _by_name(results: Mapping[ImageId, str], truth: Mapping[ImageId, str]) -> di
 
 
 def _unique_ends(names: Mapping[ImageId, str]) -> dict[str, ImageId]:
-    """Image ids by the last part of the photograph's name, without those that share one."""
+    """Image ids by the last part of the image's name, without those that share one."""
     ends = {key: PurePosixPath(name).name for key, name in names.items()}
     numbers = Counter(ends.values())
     return {end: key for key, end in ends.items() if numbers[end] == 1}
@@ -90,14 +90,14 @@ class ReportImage:
     """One image to show.
 
     Attributes:
-        name: as people know it, that of the photograph, relative to its folder.
-        photograph: the file.
+        name: as people know it, that of the image, relative to its folder.
+        image_path: The image file.
         predicted: its segments.
         true: those of the annotation; None where it has none. Both have the annotation's image id then.
     """
 
     name: str
-    photograph: Path
+    image_path: Path
     predicted: ListedSegments
     true: ListedSegments | None
 
@@ -133,17 +133,17 @@ def open_material(
     truth_folder: Path | None = None,
     title: str | None = None,
 ) -> ReportMaterial:
-    """Reads the JSON files and looks where the photographs are.
+    """Reads the JSON files and looks where the images are.
 
     Args:
         predictions: a folder that ``seamseg predict`` wrote, or a COCO panoptic JSON file.
-        images: folder of the photographs; None believes the files.
+        images: folder of the images; None believes the files.
         truth_file: annotation, COCO panoptic; None makes a report without scores.
         predictions_folder, truth_folder: of the PNGs; None is the folder named like the JSON file.
         title: None takes the name of the predictions.
 
     Raises:
-        SeamsegError: a file is not of that format, the sides do not fit together, or photographs are missing.
+        SeamsegError: a file is not of that format, the sides do not fit together, or images are missing.
         FileNotFoundError: a file does not exist.
     """
     json_file = _results_file(predictions)
@@ -151,21 +151,21 @@ def open_material(
     truth = None if truth_file is None else open_annotation(truth_file, truth_folder)
     categories = listed_categories(content, json_file) if truth is None else truth.categories
     results = open_results(json_file, predictions_folder, categories)
-    said = photograph_names(content, json_file)
+    said = image_names(content, json_file)
     names: dict[ImageId, str | None] = {key: said.get(key) for key in results.images}
     pairs: dict[ImageId, ImageId] = {}
     notes: list[str] = []
     if truth is not None:
         pairs, names = _paired(names, json_file, truth)
         notes = _notes(results, truth, pairs)
-    folder = photograph_folder(images, content, json_file, truth_file)
+    folder = image_folder(images, content, json_file, truth_file)
     pngs = {entry["image_id"]: PurePosixPath(entry["file_name"]) for entry in content["annotations"]}
-    photographs = find_photographs(folder, names, pngs)
+    image_paths = find_original_images(folder, names, pngs)
     shown = []
     for key, predicted in results.images.items():
         true = truth.images[pairs[key]] if truth and key in pairs else None
-        name = names[key] or photographs[key].relative_to(folder).as_posix()
-        shown.append(_image(name, photographs[key], predicted, true))
+        name = names[key] or image_paths[key].relative_to(folder).as_posix()
+        shown.append(_image(name, image_paths[key], predicted, true))
     return ReportMaterial(
         title or (predictions.resolve().name if predictions.is_dir() else json_file.stem),
         categories,
@@ -191,15 +191,15 @@ def _paired(
     names: dict[ImageId, str | None], json_file: Path, truth: PanopticFiles
 ) -> tuple[dict[ImageId, ImageId], dict[ImageId, str | None]]:
     """The annotated image of every result that has one, and the names, completed from the annotation."""
-    true_names = photograph_names(load_object(truth.json_file), truth.json_file)
+    true_names = image_names(load_object(truth.json_file), truth.json_file)
     pairs = pair_images(names, {key: true_names.get(key) for key in truth.images}, json_file, truth.json_file)
     return pairs, {key: name or true_names.get(pairs.get(key, "")) for key, name in names.items()}
 
 
-def _image(name: str, photograph: Path, predicted: ListedSegments, true: ListedSegments | None) -> ReportImage:
+def _image(name: str, image_path: Path, predicted: ListedSegments, true: ListedSegments | None) -> ReportImage:
     if true is not None:
         predicted = replace(predicted, image_id=true.image_id)
-    return ReportImage(name, photograph, predicted, true)
+    return ReportImage(name, image_path, predicted, true)
 
 
 def _notes(results: PanopticFiles, truth: PanopticFiles, pairs: dict[ImageId, ImageId]) -> list[str]:

@@ -22,8 +22,8 @@ from seamseg.metrics.scores import Scores
 from seamseg.report.image_files import (
     CONTENT,
     DATA,
+    IMAGES,
     PAGE,
-    PHOTOGRAPHS,
     START,
     THUMBNAILS,
     ImageSummary,
@@ -64,7 +64,7 @@ def index_script(material: ReportMaterial, summaries: Sequence[ImageSummary], sc
 def _unreadable(summaries: Sequence[ImageSummary]) -> list[str]:
     """One sentence, however many they are; their reasons may tell of folders, which a page keeps to itself."""
     names = [summary.record["name"] for summary in summaries if summary.fault]
-    number = f"{len(names)} photographs" if len(names) > 1 else "1 photograph"
+    number = f"{len(names)} images" if len(names) > 1 else "1 image"
     return [f"{number} cannot be read, such as {names[0]}, and grey stands for them"] if names else []
 
 
@@ -114,7 +114,7 @@ def _text(value: Any) -> str:
 
 
 LONGEST_SIDE = 1280
-"""Of the photographs in a report, in pixels, unless its user wants another."""
+"""Of the images in a report, in pixels, unless its user wants another."""
 
 
 def write_report(
@@ -131,13 +131,13 @@ def write_report(
     Args:
         material: what to show.
         out: the folder; made if needed.
-        longest: of the photographs' sides in pixels; larger ones are made smaller.
+        longest: of the images' sides in pixels; larger ones are made smaller.
         overwrite: whether an earlier report may be replaced.
         num_workers: processes; None takes one per core.
         on_progress: is told how far the scores and the pages have come.
 
     Returns:
-        A sentence for every photograph that cannot be read. Its segments are shown all the same.
+        A sentence for every image that cannot be read. Its segments are shown all the same.
 
     Raises:
         SeamsegError: the folder holds something else, a file of the segments is missing or broken, or sizes do not fit
@@ -145,7 +145,7 @@ def write_report(
         OSError: a file cannot be written.
     """
     if longest < 1:
-        raise SettingsError(f"photographs of at most {longest} pixels cannot be seen; ask for at least 1")
+        raise SettingsError(f"images of at most {longest} pixels cannot be seen; ask for at least 1")
     check_target(out, overwrite)
     scores = _scores(material, num_workers, on_progress)
     unreadable: list[str] = []
@@ -165,7 +165,7 @@ def _write(
     on_progress: Steps,
     folder: Path,
 ) -> list[str]:
-    for name in (DATA, PHOTOGRAPHS, THUMBNAILS):
+    for name in (DATA, IMAGES, THUMBNAILS):
         (folder / name).mkdir()
     writer, total = ImageWriter(folder, material.categories, longest), len(material.images)
     summaries: list[ImageSummary] = []
@@ -178,7 +178,7 @@ def _write(
     (folder / DATA / "index.js").write_text(index_script(material, summaries, scores), encoding="utf-8")
     os.sync()  # all files shall be on the disk before the folder gets its name
     pairs = zip(material.images, summaries, strict=True)
-    return [f"{image.photograph} {summary.fault}" for image, summary in pairs if summary.fault]
+    return [f"{image.image_path} {summary.fault}" for image, summary in pairs if summary.fault]
 
 
 def _scores(material: ReportMaterial, num_workers: int | None, on_progress: Steps) -> Scores | None:

@@ -2,7 +2,7 @@
 
 A scene is laid out in metres (`street`, `layout` and what stands in it), seen through a camera in some light and
 drawn far to near, together with a map of who owns each pixel (`render`). What is in sight becomes segments
-(`segments`), the drawing becomes a photograph (`lens`), and both are written as a COCO panoptic data set (`write`).
+(`segments`), the drawing becomes an image (`lens`), and both are written as a COCO panoptic data set (`write`).
 """
 
 from seamseg.scenes.render import Scene, render_scene

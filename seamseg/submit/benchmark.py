@@ -29,8 +29,8 @@ class Benchmark:
     Attributes:
         title: for people.
         categories: by their names.
-        image_id: from the name of a photograph; a ``SeamsegError`` says what names look like.
-        size: of all its photographs; None where they differ.
+        image_id: from the name of an image; a ``SeamsegError`` says what names look like.
+        size: of all its images; None where they differ.
         archive_name: what the server insists that an archive is called, as a regular expression; None is anything.
     """
 
@@ -54,22 +54,22 @@ class Benchmark:
         return archive.stem
 
 
-def _coco_id(photograph: str) -> ImageId:
-    stem = PurePosixPath(photograph).stem
+def _coco_id(image_path: str) -> ImageId:
+    stem = PurePosixPath(image_path).stem
     if not re.fullmatch(r"\d+", stem, re.ASCII):
-        raise DataError("photographs of COCO are called like 000000000139.jpg, whose number is the image's id")
+        raise DataError("images of COCO are called like 000000000139.jpg, whose number is the image's id")
     return int(stem)
 
 
-def _cityscapes_id(photograph: str) -> ImageId:
-    found = re.match(r"[^_]+_\d{6}_\d{6}(?=_|\.|$)", PurePosixPath(photograph).name, re.ASCII)
+def _cityscapes_id(image_path: str) -> ImageId:
+    found = re.match(r"[^_]+_\d{6}_\d{6}(?=_|\.|$)", PurePosixPath(image_path).name, re.ASCII)
     if found is None:
-        raise DataError("photographs of Cityscapes are called like aachen_000000_000019_leftImg8bit.png")
+        raise DataError("images of Cityscapes are called like aachen_000000_000019_leftImg8bit.png")
     return found.group()
 
 
-def _vistas_id(photograph: str) -> ImageId:
-    return PurePosixPath(photograph).stem
+def _vistas_id(image_path: str) -> ImageId:
+    return PurePosixPath(image_path).stem
 
 
 def _categories(things: Mapping[str, int], stuff: Mapping[str, int]) -> dict[str, ServerCategory]:

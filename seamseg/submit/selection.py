@@ -43,10 +43,10 @@ def expected_images(
     """The images that a submission must hold.
 
     Args:
-        path: a JSON file with ``images`` (of COCO's image info, or an annotation), a folder of photographs, or a
+        path: a JSON file with ``images`` (of COCO's image info, or an annotation), a folder of images, or a
             ``.txt`` list of them.
         benchmark: says what names mean.
-        on_left_out: Called with one sentence if a folder holds anything but photographs.
+        on_left_out: Called with one sentence if a folder holds anything but images.
 
     Raises:
         FileNotFoundError: the path does not exist.
@@ -77,7 +77,7 @@ def select_images(
         expected: what the submission must hold, no more and no less; None takes every prediction.
 
     Raises:
-        SeamsegError: a photograph has a name that the benchmark does not know, two predictions are of one image, an
+        SeamsegError: an image has a name that the benchmark does not know, two predictions are of one image, an
             expected image has none, or a size is wrong.
     """
     chosen: dict[ImageId, ImageRecord] = {}
@@ -103,11 +103,11 @@ def _submitted(image_id: ImageId, image: ImageRecord) -> SubmittedImage:
     return SubmittedImage(image_id, stem, image.size, image.segments)
 
 
-def _image_id(photograph: str, benchmark: Benchmark, source: Path) -> ImageId:
+def _image_id(image_path: str, benchmark: Benchmark, source: Path) -> ImageId:
     try:
-        return benchmark.image_id(photograph)
+        return benchmark.image_id(image_path)
     except SeamsegError as error:
-        raise DataError(f"{source} names {photograph}, but {error}") from error
+        raise DataError(f"{source} names {image_path}, but {error}") from error
 
 
 def _check_complete(chosen: Mapping[ImageId, object], expected: Expected | None, json_file: Path) -> None:
@@ -124,5 +124,5 @@ def _check_size(image: ImageRecord, benchmark: Benchmark, stated: Size | None, j
         if size is not None and size != image.size:
             raise DataError(
                 f"{json_file}: {image.image_file} is {size_text(image.size)} (height×width), but {whose} "
-                f"{size_text(size)}; predict from the original photographs"
+                f"{size_text(size)}; predict from the original images"
             )

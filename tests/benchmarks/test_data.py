@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks.data import VARIABLE, coco_rows, main, race
-from benchmarks.data_recipes import Result, check_same, normalised, ours, plain
+from benchmarks.data_pipelines import Result, check_same, normalised, ours, plain
 from benchmarks.data_sets import made_up
 from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.data.transforms import TrainTransform
@@ -31,7 +31,7 @@ def test_enlarged_scenes_are_a_data_set_of_the_size_asked_for(source: CocoPanopt
     assert stated == set(annotation.ids.flatten().bincount()[1:].tolist())
 
 
-def test_both_recipes_make_the_same_sample(source: CocoPanoptic) -> None:
+def test_both_pipelines_make_the_same_sample(source: CocoPanoptic) -> None:
     mine, theirs = ours(source, TRANSFORM), plain(source, TRANSFORM)
     for index in range(2):
         check_same(mine(index), theirs(index))
@@ -60,7 +60,7 @@ def test_rows_say_how_many_images_a_core_makes(source: CocoPanoptic) -> None:
     assert f"({1000 / demanded.ours:.1f} and " in demanded.measure
 
 
-def test_without_photographs_their_rows_say_how_to_name_them() -> None:
+def test_without_images_their_rows_say_how_to_name_them() -> None:
     rows = coco_rows(None, 1, 1)
     assert [row.slug for row in rows] == ["loader-coco", "loader-coco-normalised"]
     assert all("not measured" in row.measure and VARIABLE in row.measure for row in rows)

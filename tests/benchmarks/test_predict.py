@@ -14,7 +14,7 @@ from benchmarks.data_sets import SPLIT, made_up
 from benchmarks.predict import rows, street_predictor
 from benchmarks.predict_memory import high_water_mark, memory_row
 from seamseg.data.images import read_image
-from seamseg.predict.folder_run import FolderOutcome, predict_photographs
+from seamseg.predict.folder_run import FolderOutcome, predict_images
 
 
 def test_both_sides_see_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,16 +27,16 @@ def test_both_sides_see_the_same_images(tmp_path: Path, monkeypatch: pytest.Monk
     outcomes: list[FolderOutcome] = []
 
     def recorded(*given: Any) -> FolderOutcome:
-        outcomes.append(predict_photographs(*given))
+        outcomes.append(predict_images(*given))
         return outcomes[-1]
 
-    monkeypatch.setattr("benchmarks.predict.predict_photographs", recorded)
+    monkeypatch.setattr("benchmarks.predict.predict_images", recorded)
     demanded, everything = rows(predictor, images, tmp_path, 1)
     assert (demanded.slug, demanded.must) == ("throughput", pytest.approx(1 / 0.9))
     assert (everything.slug, everything.must) == ("throughput-all", None)
     for row in (demanded, everything):
         assert row.ratio is not None
-        assert "2 photographs of 64×128 on cpu" in row.measure
+        assert "2 images of 64×128 on cpu" in row.measure
     assert {(one.num_segmented, one.num_kept, one.unreadable) for one in outcomes} == {(2, 0, ())}
     assert [path.name for path in tmp_path.iterdir()] == ["scenes"]
 
@@ -50,5 +50,5 @@ def test_memory_is_that_of_processes_of_their_own() -> None:
     assert (row.slug, row.must) == ("memory", None)
     assert row.ours is not None
     assert 200 < row.ours < before, "those of other processes do not count"
-    assert "40 photographs of 64×128 to all kinds of output; of 20" in row.measure
+    assert "40 images of 64×128 to all kinds of output; of 20" in row.measure
     assert block.all()

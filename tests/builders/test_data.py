@@ -64,11 +64,11 @@ def test_evaluation_images_once_over_all_ranks(folder: Path) -> None:
 def test_evaluation_and_prediction_see_the_same_pixels(folder: Path) -> None:
     experiment, source = tiny_experiment(folder), open_split(str(folder), "val", None)
     transform = build_input_transform(experiment)
-    photographs = {source.image_id(index): source.read_image(index) for index in range(len(source))}
+    input_images = {source.image_id(index): source.read_image(index) for index in range(len(source))}
     for batch in build_evaluation_loader(experiment, source, rank(0)).epoch(0):
         for image, image_id in zip(batch.images, batch.image_ids, strict=True):
             assert image is not None
-            assert torch.equal(image, transform(photographs[image_id]))
+            assert torch.equal(image, transform(input_images[image_id]))
 
 
 def test_broken_images_are_handed_on(tmp_path: Path) -> None:

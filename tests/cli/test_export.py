@@ -11,26 +11,26 @@ import pytest
 
 from seamseg.cli.export_arguments import default_size, parse_size
 
-VERBS = pytest.mark.parametrize("verb", ["export-onnx", "export-torch"])
+SUBCOMMANDS = pytest.mark.parametrize("subcommand", ["export-onnx", "export-torch"])
 
 
-@VERBS
-def test_existing_files_stay(refuses: Callable[..., str], tmp_path: Path, verb: str) -> None:
+@SUBCOMMANDS
+def test_existing_files_stay(refuses: Callable[..., str], tmp_path: Path, subcommand: str) -> None:
     (tmp_path / "model").write_text("mine")
-    said = refuses(verb, tmp_path / "run", tmp_path / "model")
+    said = refuses(subcommand, tmp_path / "run", tmp_path / "model")
     assert said == f"{tmp_path / 'model'} exists: replace it by --overwrite, or name another file"
     assert (tmp_path / "model").read_text() == "mine"
 
 
-@VERBS
-def test_places_that_cannot_be_written(refuses: Callable[..., str], tmp_path: Path, verb: str) -> None:
-    assert refuses(verb, "run", tmp_path) == f"{tmp_path} is a folder: name the file to write"
-    assert f"the folder {tmp_path / 'none'} does not exist" in refuses(verb, "run", tmp_path / "none" / "model")
+@SUBCOMMANDS
+def test_places_that_cannot_be_written(refuses: Callable[..., str], tmp_path: Path, subcommand: str) -> None:
+    assert refuses(subcommand, "run", tmp_path) == f"{tmp_path} is a folder: name the file to write"
+    assert f"the folder {tmp_path / 'none'} does not exist" in refuses(subcommand, "run", tmp_path / "none" / "model")
 
 
-@VERBS
-def test_no_model(refuses: Callable[..., str], tmp_path: Path, verb: str) -> None:
-    assert "there is no model" in refuses(verb, tmp_path / "none", tmp_path / "model")
+@SUBCOMMANDS
+def test_no_model(refuses: Callable[..., str], tmp_path: Path, subcommand: str) -> None:
+    assert "there is no model" in refuses(subcommand, tmp_path / "none", tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
 

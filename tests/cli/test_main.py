@@ -15,21 +15,21 @@ import seamseg
 from seamseg import cli
 from seamseg.errors import BrokenImageError, SettingsError
 
-VERBS = sorted(cli.parser()._subparsers._group_actions[0].choices)  # type: ignore[union-attr,arg-type]
+SUBCOMMANDS = sorted(cli.parser()._subparsers._group_actions[0].choices)  # type: ignore[union-attr,arg-type]
 
 
-def test_help_names_every_verb(command: Any) -> None:
+def test_help_names_every_subcommand(command: Any) -> None:
     code, out, _ = command("--help")
     assert code == 0
-    assert len(VERBS) == len(cli.VERBS) > 10
-    assert all(verb in out for verb in VERBS)
+    assert len(SUBCOMMANDS) == len(cli.SUBCOMMANDS) > 10
+    assert all(subcommand in out for subcommand in SUBCOMMANDS)
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_help_of_a_verb_explains_every_argument(command: Any, verb: str) -> None:
-    code, out, _ = command(verb, "--help")
+@pytest.mark.parametrize("subcommand", SUBCOMMANDS)
+def test_help_of_a_subcommand_explains_every_argument(command: Any, subcommand: str) -> None:
+    code, out, _ = command(subcommand, "--help")
     assert code == 0
-    actions = cli.parser()._subparsers._group_actions[0].choices[verb]._actions  # type: ignore[union-attr,index,call-overload]
+    actions = cli.parser()._subparsers._group_actions[0].choices[subcommand]._actions  # type: ignore[union-attr,index,call-overload]
     assert len(actions) > 1
     for action in actions:
         assert action.help
@@ -50,10 +50,10 @@ def test_missing_and_unknown_arguments(command: Any, arguments: list[str]) -> No
     assert "usage: seamseg" in err
 
 
-def test_settings_stand_anywhere_behind_their_verb() -> None:
-    options = cli.parse(["train", "recipe", "a=1", "--run-dir", "runs/x", "b.c=2", "--resume", "d=--3"])
+def test_settings_stand_anywhere_behind_their_subcommand() -> None:
+    options = cli.parse(["train", "config", "a=1", "--run-dir", "runs/x", "b.c=2", "--resume", "d=--3"])
     assert options.overrides == ["a=1", "b.c=2", "d=--3"]
-    assert (options.config, options.resume, options.run_dir) == ("recipe", "yes", Path("runs/x"))
+    assert (options.config, options.resume, options.run_dir) == ("config", "yes", Path("runs/x"))
 
 
 @pytest.mark.parametrize(

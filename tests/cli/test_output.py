@@ -1,4 +1,4 @@
-"""Words that several verbs say."""
+"""Words that several subcommands say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`seamseg predict`: pictures and a COCO panoptic data set from photographs."""
+"""`seamseg predict`: pictures and a COCO panoptic data set from images."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ SIZES = {"a.png": (50, 70), "sub/b.jpg": (64, 33), "sub/deep/c.png": (20, 200)}
 
 
 @pytest.fixture
-def photographs(tmp_path: Path) -> Path:
-    folder, generator = tmp_path / "photographs", np.random.default_rng(0)
+def input_images(tmp_path: Path) -> Path:
+    folder, generator = tmp_path / "images", np.random.default_rng(0)
     for name, (height, width) in SIZES.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,9 +42,9 @@ def images_of(out: Path) -> dict[str, dict[str, Any]]:
     return {image["file_name"]: image for image in json.loads((out / "panoptic.json").read_text())["images"]}
 
 
-def test_a_folder(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
+def test_a_folder(command: Any, run_dir: Path, input_images: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    code, said, _ = command("predict", run_dir, photographs, out)
+    code, said, _ = command("predict", run_dir, input_images, out)
     assert (code, said) == (0, f"3 images segmented: {out}\n")
     names = ("a", "sub/b", "sub/deep/c")
     expected = {f"overlay/{name}.jpg" for name in names} | {f"panoptic/{name}.png" for name in names}
@@ -59,15 +59,15 @@ def test_a_folder(command: Any, run_dir: Path, photographs: Path, tmp_path: Path
         assert overlay.shape == (*size, 3)
 
 
-def test_the_results_are_those_of_the_library(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
-    command("predict", run_dir, photographs, tmp_path / "out")
+def test_the_results_are_those_of_the_library(command: Any, run_dir: Path, input_images: Path, tmp_path: Path) -> None:
+    command("predict", run_dir, input_images, tmp_path / "out")
     model = open_model(run_dir, torch.device("cpu"))
     predictor = Predictor(model.network, model.transform, model.fusion, torch.device("cpu"))
     categories, records = read_index(tmp_path / "out" / "panoptic.json")
     assert categories == model.categories
     kinds = set()
     for record in records:
-        image = cv2.imread(str(photographs / record.image_file))
+        image = cv2.imread(str(input_images / record.image_file))
         assert image is not None
         expected = predictor(np.ascontiguousarray(image[..., ::-1]))
         ids = read_panoptic_png(tmp_path / "out" / "panoptic" / record.segments.png_file)
@@ -79,11 +79,11 @@ def test_the_results_are_those_of_the_library(command: Any, run_dir: Path, photo
     assert kinds == {True, False}
 
 
-def test_the_json_is_complete(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
-    command("predict", run_dir, photographs, tmp_path / "out")
+def test_the_json_is_complete(command: Any, run_dir: Path, input_images: Path, tmp_path: Path) -> None:
+    command("predict", run_dir, input_images, tmp_path / "out")
     content = json.loads((tmp_path / "out" / "panoptic.json").read_text())
     assert set(content) == {"info", "images", "annotations", "categories"}
-    assert content["info"]["image_folder"] == str(photographs)
+    assert content["info"]["image_folder"] == str(input_images)
     for annotation in content["annotations"]:
         ids = read_panoptic_png(tmp_path / "out" / "panoptic" / annotation["file_name"])
         assert {segment["id"] for segment in annotation["segments_info"]} == set(ids[ids > 0].tolist())
@@ -96,16 +96,16 @@ def test_the_json_is_complete(command: Any, run_dir: Path, photographs: Path, tm
             assert 0 < segment["score"] <= 1
 
 
-def test_one_file(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
+def test_one_file(command: Any, run_dir: Path, input_images: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
-    assert command("predict", run_dir / "model.safetensors", photographs / "sub" / "b.jpg", out).code == 0
+    assert command("predict", run_dir / "model.safetensors", input_images / "sub" / "b.jpg", out).code == 0
     assert files(out) == {"overlay/b.jpg", "panoptic/b.png", "panoptic.json", JOURNAL}
     assert set(images_of(out)) == {"b.jpg"}
 
 
-def test_a_list(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
-    listed = photographs / "list.txt"
-    listed.write_text(f"sub/b.jpg\n\n{photographs / 'a.png'}\nsub/b.jpg\n")
+def test_a_list(command: Any, run_dir: Path, input_images: Path, tmp_path: Path) -> None:
+    listed = input_images / "list.txt"
+    listed.write_text(f"sub/b.jpg\n\n{input_images / 'a.png'}\nsub/b.jpg\n")
     assert command("predict", run_dir, listed, tmp_path / "out").code == 0
     assert list(images_of(tmp_path / "out")) == ["sub/b.jpg", "a.png"]
     assert files(tmp_path / "out") == {
@@ -118,23 +118,23 @@ def test_a_list(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) 
     }
 
 
-def test_a_broken_image_among_many(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
-    (photographs / "sub" / "broken.jpg").write_bytes((photographs / "sub" / "b.jpg").read_bytes()[:300])
-    (photographs / "empty.png").write_bytes(b"")
-    code, out, err = command("predict", run_dir, photographs, tmp_path / "out")
+def test_a_broken_image_among_many(command: Any, run_dir: Path, input_images: Path, tmp_path: Path) -> None:
+    (input_images / "sub" / "broken.jpg").write_bytes((input_images / "sub" / "b.jpg").read_bytes()[:300])
+    (input_images / "empty.png").write_bytes(b"")
+    code, out, err = command("predict", run_dir, input_images, tmp_path / "out")
     assert (code, out) == (3, f"3 images segmented: {tmp_path / 'out'}\n")
-    assert f"left out: {photographs / 'empty.png'} is an empty file" in err
-    assert f"left out: {photographs / 'sub' / 'broken.jpg'} cannot be decoded" in err
+    assert f"left out: {input_images / 'empty.png'} is an empty file" in err
+    assert f"left out: {input_images / 'sub' / 'broken.jpg'} cannot be decoded" in err
     assert err.splitlines()[-1] == f"2 images cannot be read: {tmp_path / 'out' / 'errors.json'}"
     assert set(images_of(tmp_path / "out")) == set(SIZES)
     assert "Traceback" not in err
     listed = json.loads((tmp_path / "out" / "errors.json").read_text())
     assert [entry["file_name"] for entry in listed] == ["empty.png", "sub/broken.jpg"]
-    assert listed[0]["error"] == f"{photographs / 'empty.png'} is an empty file"
+    assert listed[0]["error"] == f"{input_images / 'empty.png'} is an empty file"
 
 
-def test_photographs_of_every_kind(command: Any, run_dir: Path, tmp_path: Path) -> None:
-    """Also that results lie as people see the photograph, turned by its EXIF orientation."""
+def test_images_of_every_kind(command: Any, run_dir: Path, tmp_path: Path) -> None:
+    """Also that results lie as people see the image, turned by its EXIF orientation."""
     folder, out, odd = tmp_path / "odd", tmp_path / "out", odd_images()
     folder.mkdir()
     for name, image in odd.items():
@@ -154,7 +154,7 @@ def test_photographs_of_every_kind(command: Any, run_dir: Path, tmp_path: Path) 
         (line,) = (line for line in lines if line.startswith(beginning))
         lines.remove(line)
     (vast,) = lines
-    assert f"{folder / 'vast.png'} is 20000×20000 (height×width): photographs of up to 134,217,728 pixels" in vast
+    assert f"{folder / 'vast.png'} is 20000×20000 (height×width): images of up to 134,217,728 pixels" in vast
 
 
 def test_images_of_twelve_bits_in_sixteen_are_predicted_and_named(command: Any, run_dir: Path, tmp_path: Path) -> None:
@@ -172,10 +172,10 @@ def test_images_of_twelve_bits_in_sixteen_are_predicted_and_named(command: Any, 
 
 
 def test_results_of_a_list_with_images_elsewhere_make_a_report(
-    command: Any, run_dir: Path, photographs: Path, tmp_path: Path
+    command: Any, run_dir: Path, input_images: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "lists").mkdir()
-    (tmp_path / "lists" / "list.txt").write_text(f"{photographs / 'a.png'}\n{photographs}/sub/../sub/b.jpg\n")
+    (tmp_path / "lists" / "list.txt").write_text(f"{input_images / 'a.png'}\n{input_images}/sub/../sub/b.jpg\n")
     assert command("predict", run_dir, tmp_path / "lists" / "list.txt", tmp_path / "out").code == 0
     assert all(not Path(name).is_absolute() and ".." not in name for name in images_of(tmp_path / "out"))
     assert command("report", tmp_path / "out", tmp_path / "page").code == 0
@@ -183,20 +183,20 @@ def test_results_of_a_list_with_images_elsewhere_make_a_report(
 
 @pytest.mark.parametrize("name", ["a\tb.png", "caf\udce9.png"])
 def test_names_that_a_report_would_refuse_are_refused_before_the_work(
-    command: Any, run_dir: Path, photographs: Path, tmp_path: Path, name: str
+    command: Any, run_dir: Path, input_images: Path, tmp_path: Path, name: str
 ) -> None:
-    (photographs / "a.png").rename(photographs / name)
-    code, _, err = command("predict", run_dir, photographs, tmp_path / "out")
+    (input_images / "a.png").rename(input_images / name)
+    code, _, err = command("predict", run_dir, input_images, tmp_path / "out")
     assert code == 2
     assert repr(name) in err
     assert not (tmp_path / "out").exists()
 
 
-def test_a_missing_file_in_a_list(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
-    (photographs / "list.txt").write_text("a.png\nnone.png\n")
-    code, _, err = command("predict", run_dir, photographs / "list.txt", tmp_path / "out")
+def test_a_missing_file_in_a_list(command: Any, run_dir: Path, input_images: Path, tmp_path: Path) -> None:
+    (input_images / "list.txt").write_text("a.png\nnone.png\n")
+    code, _, err = command("predict", run_dir, input_images / "list.txt", tmp_path / "out")
     assert code == 3
-    assert f"left out: {photographs / 'none.png'} cannot be opened: No such file or directory" in err
+    assert f"left out: {input_images / 'none.png'} cannot be opened: No such file or directory" in err
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -221,20 +221,20 @@ def test_no_images(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -
     assert not (tmp_path / "out").exists()
 
 
-def test_no_model(refuses: Callable[..., str], photographs: Path, tmp_path: Path) -> None:
-    assert "there is no model" in refuses("predict", tmp_path / "none", photographs, tmp_path / "out")
+def test_no_model(refuses: Callable[..., str], input_images: Path, tmp_path: Path) -> None:
+    assert "there is no model" in refuses("predict", tmp_path / "none", input_images, tmp_path / "out")
     (tmp_path / "run").mkdir()
-    assert "holds no model" in refuses("predict", tmp_path / "run", photographs, tmp_path / "out")
+    assert "holds no model" in refuses("predict", tmp_path / "run", input_images, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_what_else_the_folder_holds_is_said_in_one_line(
-    command: Any, run_dir: Path, photographs: Path, tmp_path: Path
+    command: Any, run_dir: Path, input_images: Path, tmp_path: Path
 ) -> None:
-    (photographs / ".ipynb_checkpoints").mkdir()
-    (photographs / ".ipynb_checkpoints/a.png").write_bytes(b"x")
-    (photographs / "sub/._b.jpg").write_bytes(b"x")
-    code, said, err = command("predict", run_dir, photographs, tmp_path / "out")
+    (input_images / ".ipynb_checkpoints").mkdir()
+    (input_images / ".ipynb_checkpoints/a.png").write_bytes(b"x")
+    (input_images / "sub/._b.jpg").write_bytes(b"x")
+    code, said, err = command("predict", run_dir, input_images, tmp_path / "out")
     assert (code, said) == (0, f"3 images segmented: {tmp_path / 'out'}\n")
     (line,) = [line for line in err.splitlines() if line.startswith("left out")]
     assert "2 hidden or left by the system (.ipynb_checkpoints, sub/._b.jpg)" in line

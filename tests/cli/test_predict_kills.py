@@ -19,8 +19,8 @@ NUM_IMAGES, NUM_KILLS = 40, 3
 SECONDS = 120
 
 
-def start(run_dir: Path, photographs: Path, out: Path, *options: str) -> subprocess.Popen[str]:
-    arguments = ["predict", run_dir, photographs, out, "--write", KINDS, "--device", "cpu", *options]
+def start(run_dir: Path, input_images: Path, out: Path, *options: str) -> subprocess.Popen[str]:
+    arguments = ["predict", run_dir, input_images, out, "--write", KINDS, "--device", "cpu", *options]
     command = [*COMMAND, *map(str, arguments)]
     return subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -48,23 +48,23 @@ def contents(out: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_nothing_shows_that_a_run_was_killed(run_dir: Path, tmp_path: Path) -> None:
-    photographs, generator = tmp_path / "photographs", np.random.default_rng(0)
-    photographs.mkdir()
+    input_images, generator = tmp_path / "images", np.random.default_rng(0)
+    input_images.mkdir()
     for number in range(NUM_IMAGES):
         pixels = generator.integers(0, 256, (120, 160, 3), dtype=np.uint8)
-        cv2.imwrite(str(photographs / f"{number:02}.png"), pixels)
-    (photographs / "broken.jpg").write_bytes(b"broken")
-    with start(run_dir, photographs, tmp_path / "calm") as calm:
+        cv2.imwrite(str(input_images / f"{number:02}.png"), pixels)
+    (input_images / "broken.jpg").write_bytes(b"broken")
+    with start(run_dir, input_images, tmp_path / "calm") as calm:
         said, _ = calm.communicate(timeout=SECONDS)
         assert calm.returncode == 3, said
     killed = tmp_path / "killed"
     for kill in range(NUM_KILLS):
-        with start(run_dir, photographs, killed, *(["--resume"] if kill else [])) as process:
+        with start(run_dir, input_images, killed, *(["--resume"] if kill else [])) as process:
             kill_after(process, killed, (kill + 1) * NUM_IMAGES // (NUM_KILLS + 1))
         assert not (killed / "panoptic.json").exists()
         images = [path for path in (killed / "panoptic").glob("*.png") if not path.name.startswith(".")]
         assert all(cv2.imread(os.fspath(path)) is not None for path in images), "what is there is whole"
-    with start(run_dir, photographs, killed, "--resume") as last:
+    with start(run_dir, input_images, killed, "--resume") as last:
         said, _ = last.communicate(timeout=SECONDS)
     assert last.returncode == 3, said
     before = int(said.split(f"{NUM_IMAGES} images segmented (")[1].split(" of them before")[0])

@@ -26,8 +26,8 @@ SIZES = {"a.png": (50, 70), "sub/b.png": (64, 33), "sub/c.png": (64, 90)}
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, generator = tmp_path_factory.mktemp("predict") / "photographs", np.random.default_rng(0)
+def input_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, generator = tmp_path_factory.mktemp("predict") / "images", np.random.default_rng(0)
     for name, (height, width) in SIZES.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,9 +45,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def everything(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> Path:
+def everything(command: Any, run_dir: Path, input_images: Path, tmp_path: Path) -> Path:
     out = tmp_path / "everything"
-    assert command("predict", run_dir, photographs, out, "--write", "raw,overlay,panoptic,semantic,instances").code == 0
+    assert (
+        command("predict", run_dir, input_images, out, "--write", "raw,overlay,panoptic,semantic,instances").code == 0
+    )
     return out
 
 
@@ -87,8 +89,8 @@ def test_all_outputs_tell_the_same(everything: Path, run_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", OUTPUT_KINDS)
-def test_only_what_is_asked_for(command: Any, run_dir: Path, photographs: Path, tmp_path: Path, kind: str) -> None:
-    assert command("predict", run_dir, photographs / "a.png", tmp_path / "out", "--write", kind).code == 0
+def test_only_what_is_asked_for(command: Any, run_dir: Path, input_images: Path, tmp_path: Path, kind: str) -> None:
+    assert command("predict", run_dir, input_images / "a.png", tmp_path / "out", "--write", kind).code == 0
     found = {
         "overlay": {"overlay/a.jpg"},
         "panoptic": {"panoptic/a.png", "panoptic.json"},
@@ -112,9 +114,9 @@ def test_only_what_is_asked_for(command: Any, run_dir: Path, photographs: Path, 
     ],
 )
 def test_options_that_make_no_sense(
-    command: Any, run_dir: Path, photographs: Path, tmp_path: Path, option: str, value: str, said: str
+    command: Any, run_dir: Path, input_images: Path, tmp_path: Path, option: str, value: str, said: str
 ) -> None:
-    code, _, err = command("predict", run_dir, photographs, tmp_path / "out", f"{option}={value}")
+    code, _, err = command("predict", run_dir, input_images, tmp_path / "out", f"{option}={value}")
     assert code == 2
     assert said in err
     assert not (tmp_path / "out").exists()
@@ -125,9 +127,9 @@ def segments(out: Path) -> list[dict[str, Any]]:
     return [segment for annotation in index["annotations"] for segment in annotation["segments_info"]]
 
 
-def test_thresholds_have_their_effect(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
+def test_thresholds_have_their_effect(command: Any, run_dir: Path, input_images: Path, tmp_path: Path) -> None:
     def run(name: str, *options: str) -> list[dict[str, Any]]:
-        assert command("predict", run_dir, photographs, tmp_path / name, "--write=panoptic", *options).code == 0
+        assert command("predict", run_dir, input_images, tmp_path / name, "--write=panoptic", *options).code == 0
         return segments(tmp_path / name)
 
     plain, sure = run("plain"), run("sure", "--score-threshold=1")
@@ -151,9 +153,9 @@ class Killed(Exception):
 
 
 def test_a_run_that_stopped_goes_on(
-    command: Any, run_dir: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Any, run_dir: Path, input_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert command("predict", run_dir, photographs, tmp_path / "whole").code == 0
+    assert command("predict", run_dir, input_images, tmp_path / "whole").code == 0
     whole, out = contents(tmp_path / "whole"), tmp_path / "out"
     asked: list[int] = []
     original = pipeline._predicted
@@ -170,42 +172,42 @@ def test_a_run_that_stopped_goes_on(
         patched.setattr(pipeline, "MOST_THREADS", 1)
         patched.setattr(pipeline, "ordered_map", lambda function, items, threads, ahead: map(function, items))
         with pytest.raises(Killed):
-            command("predict", run_dir, photographs, out)
+            command("predict", run_dir, input_images, out)
     assert len(asked) == 2
     assert not (out / "panoptic.json").exists()
     assert all(whole[name] == data for name, data in contents(out).items())
 
     (out / "panoptic" / ".part.a.png").write_bytes(b"torn")
-    assert command("predict", run_dir, photographs, out).code == 2
-    code, said, _ = command("predict", run_dir, photographs, out, "--resume")
+    assert command("predict", run_dir, input_images, out).code == 2
+    code, said, _ = command("predict", run_dir, input_images, out, "--resume")
     assert (code, said) == (0, f"3 images segmented (2 of them before): {out}\n")
     assert contents(out) == whole
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
-    assert command("predict", run_dir, photographs, out, "--resume").out.startswith("3 images segmented (3 of them")
+    assert command("predict", run_dir, input_images, out, "--resume").out.startswith("3 images segmented (3 of them")
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.png")} == stamps
-    sentence = command("predict", run_dir, photographs, out, "--resume", "--flip")
+    sentence = command("predict", run_dir, input_images, out, "--resume", "--flip")
     assert sentence.code == 2
     assert "made with other options" in sentence.err
     assert contents(out) == whole
 
 
-def test_a_mended_image_is_done_by_resuming(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
+def test_a_mended_image_is_done_by_resuming(command: Any, run_dir: Path, input_images: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "images", tmp_path / "out"
     folder.mkdir()
-    (folder / "a.png").write_bytes((photographs / "a.png").read_bytes())
+    (folder / "a.png").write_bytes((input_images / "a.png").read_bytes())
     (folder / "b.png").write_bytes(b"")
     assert command("predict", run_dir, folder, out).code == 3
     assert (out / "errors.json").exists()
-    (folder / "b.png").write_bytes((photographs / "sub/b.png").read_bytes())
+    (folder / "b.png").write_bytes((input_images / "sub/b.png").read_bytes())
     assert command("predict", run_dir, folder, out, "--resume").out == f"2 images segmented (1 of them before): {out}\n"
     assert not (out / "errors.json").exists()
 
 
-def test_odd_names(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
+def test_odd_names(command: Any, run_dir: Path, input_images: Path, tmp_path: Path) -> None:
     """As long as names may be, with bytes that are not UTF-8, and of a list that Windows wrote."""
     folder, out, listed = tmp_path / "odd", tmp_path / "out", tmp_path / "list.txt"
     folder.mkdir()
-    pixels = (photographs / "a.png").read_bytes()
+    pixels = (input_images / "a.png").read_bytes()
     (folder / ("漢" * 80 + ".png")).write_bytes(pixels)
     broken = Path(os.fsdecode(os.fsencode(folder) + b"/\xff.png"))
     broken.write_bytes(b"broken")
@@ -217,16 +219,16 @@ def test_odd_names(command: Any, run_dir: Path, photographs: Path, tmp_path: Pat
     broken.unlink()
     assert command("predict", run_dir, folder, out).code == 0
     assert (out / "panoptic" / ("漢" * 80 + ".png")).exists()
-    listed.write_text(f"{photographs / 'a.png'}\n", encoding="utf-8-sig")
+    listed.write_text(f"{input_images / 'a.png'}\n", encoding="utf-8-sig")
     assert command("predict", run_dir, listed, tmp_path / "other").code == 0
 
 
-def test_results_inside_of_the_photographs(
-    command: Any, run_dir: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_results_inside_of_the_images(
+    command: Any, run_dir: Path, input_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "here"
     folder.mkdir()
-    (folder / "a.png").write_bytes((photographs / "a.png").read_bytes())
+    (folder / "a.png").write_bytes((input_images / "a.png").read_bytes())
     monkeypatch.chdir(folder)
     assert command("predict", run_dir, "../here", "out").code == 0
     assert (
@@ -234,11 +236,11 @@ def test_results_inside_of_the_photographs(
     )
 
 
-def test_names_are_those_of_the_last_run(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
+def test_names_are_those_of_the_last_run(command: Any, run_dir: Path, input_images: Path, tmp_path: Path) -> None:
     """They are relative to what it was given; so is the folder that the file names."""
-    out, listed = tmp_path / "out", tmp_path / "photographs.txt"
-    listed.write_text(f"{photographs / 'a.png'}\n")
-    assert command("predict", run_dir, photographs / "a.png", out, "--write=panoptic,instances").code == 0
+    out, listed = tmp_path / "out", tmp_path / "images.txt"
+    listed.write_text(f"{input_images / 'a.png'}\n")
+    assert command("predict", run_dir, input_images / "a.png", out, "--write=panoptic,instances").code == 0
     result = command("predict", run_dir, listed, out, "--write=panoptic,instances", "--resume")
     assert result.out == f"1 image segmented (1 of them before): {out}\n"
     content = json.loads((out / "panoptic.json").read_text())
@@ -247,8 +249,8 @@ def test_names_are_those_of_the_last_run(command: Any, run_dir: Path, photograph
     assert named == {content["images"][0]["file_name"]}
 
 
-def test_photographs_of_the_same_name_elsewhere_are_others(
-    command: Any, run_dir: Path, photographs: Path, tmp_path: Path
+def test_images_of_the_same_name_elsewhere_are_others(
+    command: Any, run_dir: Path, input_images: Path, tmp_path: Path
 ) -> None:
     """As an archive unpacks them: the same name, size and time."""
     folders = [tmp_path / "one", tmp_path / "other"]
@@ -262,32 +264,32 @@ def test_photographs_of_the_same_name_elsewhere_are_others(
 
 
 def test_a_folder_that_was_moved_is_gone_on_with(
-    command: Any, run_dir: Path, photographs: Path, tmp_path: Path
+    command: Any, run_dir: Path, input_images: Path, tmp_path: Path
 ) -> None:
     out, moved = tmp_path / "out", tmp_path / "moved"
-    assert command("predict", run_dir, photographs, out).code == 0
+    assert command("predict", run_dir, input_images, out).code == 0
     out.rename(moved)
     (moved / "panoptic" / "a.png").unlink()
-    result = command("predict", run_dir, photographs, moved, "--resume")
+    result = command("predict", run_dir, input_images, moved, "--resume")
     assert result.out == f"3 images segmented (2 of them before): {moved}\n"
     assert (moved / "panoptic" / "a.png").exists()
 
 
 def test_other_files_are_left_alone(
-    refuses: Callable[..., str], run_dir: Path, photographs: Path, tmp_path: Path
+    refuses: Callable[..., str], run_dir: Path, input_images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     (out / "overlay").mkdir(parents=True)
     (out / "overlay" / "a.jpg").write_text("mine")
-    sentence = refuses("predict", run_dir, photographs, out)
+    sentence = refuses("predict", run_dir, input_images, out)
     assert sentence == f"{out} is not empty: replace files by --overwrite, or name another folder"
     assert contents(out) == {"overlay/a.jpg": b"mine"}
     (tmp_path / "file").write_text("x")
-    assert "is a file; name a folder" in refuses("predict", run_dir, photographs, tmp_path / "file")
-    assert "Not a directory" in refuses("predict", run_dir, photographs, tmp_path / "file" / "out")
+    assert "is a file; name a folder" in refuses("predict", run_dir, input_images, tmp_path / "file")
+    assert "Not a directory" in refuses("predict", run_dir, input_images, tmp_path / "file" / "out")
 
 
-def test_overwriting(command: Any, run_dir: Path, photographs: Path, tmp_path: Path) -> None:
+def test_overwriting(command: Any, run_dir: Path, input_images: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     (out / "overlay").mkdir(parents=True)
     (out / "overlay" / "a.jpg").write_text("mine")
@@ -295,35 +297,35 @@ def test_overwriting(command: Any, run_dir: Path, photographs: Path, tmp_path: P
     (out / ".frames").mkdir()
     for name in kept:
         (out / name).write_text("keep")
-    assert command("predict", run_dir, photographs, out, "--overwrite").code == 0
+    assert command("predict", run_dir, input_images, out, "--overwrite").code == 0
     assert [(out / name).read_text() for name in kept] == ["keep"] * len(kept)
     for name in kept[1:]:
         (out / name).unlink()
     assert cv2.imread(str(out / "overlay" / "a.jpg")) is not None
-    assert command("predict", run_dir, photographs / "a.png", out, "--overwrite", "--write=panoptic").code == 0
+    assert command("predict", run_dir, input_images / "a.png", out, "--overwrite", "--write=panoptic").code == 0
     assert set(contents(out)) == {"notes.txt", "panoptic/a.png", "panoptic.json"}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_no_permission(refuses: Callable[..., str], run_dir: Path, photographs: Path, tmp_path: Path) -> None:
+def test_no_permission(refuses: Callable[..., str], run_dir: Path, input_images: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    assert "Permission denied" in refuses("predict", run_dir, photographs, tmp_path / "out")
+    assert "Permission denied" in refuses("predict", run_dir, input_images, tmp_path / "out")
 
 
-def test_a_read_only_file_system(refuses: Callable[..., str], run_dir: Path, photographs: Path) -> None:
-    sentence = refuses("predict", run_dir, photographs, "/proc/predictions")
+def test_a_read_only_file_system(refuses: Callable[..., str], run_dir: Path, input_images: Path) -> None:
+    sentence = refuses("predict", run_dir, input_images, "/proc/predictions")
     assert sentence.startswith("/proc/predictions: ")
 
 
 def test_a_full_disk(
-    refuses: Callable[..., str], command: Any, run_dir: Path, photographs: Path, tmp_path: Path
+    refuses: Callable[..., str], command: Any, run_dir: Path, input_images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     with file_size_limit(12_000):
-        sentence = refuses("predict", run_dir, photographs, out, "--write=panoptic,raw")
+        sentence = refuses("predict", run_dir, input_images, out, "--write=panoptic,raw")
     assert sentence.endswith(".npz: File too large")
     assert not (out / "panoptic.json").exists()
     assert not list(out.rglob("*.npz"))
     assert not list(out.rglob(".part*"))
-    assert command("predict", run_dir, photographs, out, "--write=panoptic,raw", "--resume").code == 0
+    assert command("predict", run_dir, input_images, out, "--write=panoptic,raw", "--resume").code == 0
     assert len(contents(out)) == 8

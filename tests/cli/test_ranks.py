@@ -84,9 +84,9 @@ def test_the_first_process_alone_writes_and_speaks(tmp_path: Path) -> None:
     expected |= {name: alone["all"][name] for name in ("pq", "sq", "rq")}
     assert {name: validated[name] for name in expected} == expected, "two processes while training, one afterwards"
 
-    photographs = next((data / "images").glob("val*"))
-    next(path for path in sorted(photographs.iterdir())).with_name("zz.png").write_bytes(b"broken")
-    options = ["predict", str(runs[0]), str(photographs)]
+    images = next((data / "images").glob("val*"))
+    next(path for path in sorted(images.iterdir())).with_name("zz.png").write_bytes(b"broken")
+    options = ["predict", str(runs[0]), str(images)]
     kinds = ["--write=panoptic,instances,overlay"]
     said = in_two_processes(tmp_path, [[*options, str(tmp_path / "together"), *kinds]] * 2, code=3)
     assert said[0][0] == f"3 images segmented: {tmp_path / 'together'}\n"
@@ -95,7 +95,7 @@ def test_the_first_process_alone_writes_and_speaks(tmp_path: Path) -> None:
     assert subprocess.run(alone, capture_output=True, env=environment(), check=False).returncode == 3
     assert contents(tmp_path / "together") == contents(tmp_path / "alone")
 
-    sorted(photographs.iterdir())[0].write_bytes(b"broken")
+    sorted(images.iterdir())[0].write_bytes(b"broken")
     said = in_two_processes(tmp_path, [[*command, str(path)] for path in scores[:2]], code=3)
     assert said[0][1].count("left out: ") == said[0][1].count("1 image cannot be read") == 1
     assert said[1] == ("", "")

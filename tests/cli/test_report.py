@@ -27,7 +27,7 @@ def test_it_says_where_the_report_is(command: Callable, drawn: DrawnPredictions,
 def test_what_it_is_not_told_it_asks_for(refuses: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
     drawn.edit(drawn.predictions / "panoptic.json", lambda content: content.pop("info"))
     said = refuses("report", drawn.predictions, tmp_path / "out")
-    assert said.endswith("does not say where its photographs are; name the folder of the photographs with --images")
+    assert said.endswith("does not say where its images are; name the folder of the images with --images")
     assert not (tmp_path / "out").exists()
 
 
@@ -37,15 +37,15 @@ def test_notes_go_to_the_user(command: Callable, drawn: DrawnPredictions, tmp_pa
     assert "1 of 3 predicted images are not annotated; they have no scores" in result.err
 
 
-def test_a_film_is_no_photograph(refuses: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
-    for path in drawn.photographs.iterdir():
+def test_a_video_is_no_image(refuses: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
+    for path in drawn.image_paths.iterdir():
         path.unlink()
-    (drawn.photographs / "street.mp4").write_bytes(b"film")
+    (drawn.image_paths / "street.mp4").write_bytes(b"video")
     drawn.edit(
         drawn.predictions / "panoptic.json", lambda content: content["images"][0].update(file_name="street.mp4#000000")
     )
     said = refuses("report", drawn.predictions, tmp_path / "out")
-    assert said.startswith("street.mp4#000000 is a frame of a film, and a report shows photographs")
+    assert said.startswith("street.mp4#000000 is a frame of a video, and a report shows images")
 
 
 def test_a_folder_without_its_annotation(refuses: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
@@ -53,26 +53,24 @@ def test_a_folder_without_its_annotation(refuses: Callable, drawn: DrawnPredicti
     assert said == "--gt-dir names the PNGs of an annotation; name its JSON file by --gt"
 
 
-def test_photographs_that_are_gone_are_named(command: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
-    (drawn.photographs / "street.jpg").unlink()
+def test_images_that_are_gone_are_named(command: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
+    (drawn.image_paths / "street.jpg").unlink()
     code, _, err = command("report", drawn.predictions, tmp_path / "out")
     assert code == 3
-    assert f"shown in grey: {drawn.photographs}/street.jpg cannot be opened: No such file" in err
+    assert f"shown in grey: {drawn.image_paths}/street.jpg cannot be opened: No such file" in err
 
 
-def test_photographs_that_cannot_be_read_are_named(command: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
-    (drawn.photographs / "street.jpg").write_bytes(b"broken")
+def test_images_that_cannot_be_read_are_named(command: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
+    (drawn.image_paths / "street.jpg").write_bytes(b"broken")
     code, said, err = command("report", drawn.predictions, tmp_path / "out")
     assert (code, said) == (3, f"3 images: {tmp_path}/out/index.html\n")
-    assert f"shown in grey: {drawn.photographs}/street.jpg cannot be decoded" in err
+    assert f"shown in grey: {drawn.image_paths}/street.jpg cannot be decoded" in err
 
 
 def test_predictions_of_the_command_are_shown(command: Callable, run_dir: Path, data: Path, tmp_path: Path) -> None:
-    photographs = data / "images" / "val"
-    assert command("predict", run_dir, photographs, tmp_path / "predicted", "--device", "cpu").code == 0
+    images = data / "images" / "val"
+    assert command("predict", run_dir, images, tmp_path / "predicted", "--device", "cpu").code == 0
     truth = next((data / "annotations").glob("panoptic_val*.json"))
-    result = command(
-        "report", tmp_path / "predicted", "--images", photographs, "--gt", truth, tmp_path / "predicted/report"
-    )
+    result = command("report", tmp_path / "predicted", "--images", images, "--gt", truth, tmp_path / "predicted/report")
     assert result.code == 0, result.err
     assert result.out.startswith("3 images: ")

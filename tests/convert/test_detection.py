@@ -227,7 +227,7 @@ def write_two_suffixes(folder: Path) -> DetectionSource:
     return source
 
 
-def test_photographs_that_differ_only_in_suffix_keep_their_own_segments(tmp_path: Path) -> None:
+def test_images_that_differ_only_in_suffix_keep_their_own_segments(tmp_path: Path) -> None:
     source = write_two_suffixes(tmp_path)
     source = DetectionSource(source.annotations, source.images, categories=source.categories)
     run_job(detection_job(source, PanopticTarget(tmp_path / "out", "val")))
@@ -240,7 +240,7 @@ def test_photographs_that_differ_only_in_suffix_keep_their_own_segments(tmp_path
     ]
 
 
-def test_photographs_that_would_share_a_map_of_stuff_are_refused(tmp_path: Path) -> None:
+def test_images_that_would_share_a_map_of_stuff_are_refused(tmp_path: Path) -> None:
     source = write_two_suffixes(tmp_path)
     with pytest.raises(ValueError, match=r"instances\.json: a\.jpg and a\.png"):
         detection_job(source, PanopticTarget(tmp_path / "out", "val"))

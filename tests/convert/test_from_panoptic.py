@@ -37,7 +37,7 @@ def test_pixels_are_classes(tmp_path: Path) -> None:
         assert (image["height"], image["width"]) == ids.shape
 
 
-def test_photographs_that_differ_only_in_suffix_keep_their_own_maps(tmp_path: Path) -> None:
+def test_images_that_differ_only_in_suffix_keep_their_own_maps(tmp_path: Path) -> None:
     tiny = write_tiny_panoptic(tmp_path / "data")
     content = json.loads(tiny.json_file.read_text())
     names = {image["id"]: image["file_name"] for image in content["images"]}

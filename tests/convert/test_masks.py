@@ -58,14 +58,14 @@ def test_a_drawn_image(tmp_path: Path) -> None:
     assert ids[2, 1] == ids[2, 2] == 0
 
 
-def test_photographs_are_links_or_copies(tmp_path: Path) -> None:
+def test_images_are_links_or_copies(tmp_path: Path) -> None:
     source = write_source(tmp_path / "in", ("a",))
     for placement in ("link", "copy"):
         (job,) = mask_jobs(source, tmp_path / placement, placement=placement)
         run_job(job)
-        photograph = tmp_path / placement / "images/train/a.jpg"
-        assert photograph.is_symlink() == (placement == "link")
-        assert photograph.read_bytes() == (source / "images/a.jpg").read_bytes()
+        image_path = tmp_path / placement / "images/train/a.jpg"
+        assert image_path.is_symlink() == (placement == "link")
+        assert image_path.read_bytes() == (source / "images/a.jpg").read_bytes()
 
 
 def test_every_so_many_images_validate(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_maps_of_another_size(tmp_path: Path) -> None:
         run_job(mask_jobs(source, tmp_path / "out")[0])
 
 
-def test_labels_of_a_turned_photograph_say_which_way_is_up(tmp_path: Path) -> None:
+def test_labels_of_a_turned_image_say_which_way_is_up(tmp_path: Path) -> None:
     """One was labelled as it is stored, one as people see it."""
     source = write_source(tmp_path / "in", ("stored", "upright"))
     lying = np.repeat(np.arange(12, dtype=np.uint8).reshape(3, 4, 1) * 20, 3, axis=2)

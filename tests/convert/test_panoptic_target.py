@@ -18,13 +18,13 @@ CATEGORIES = Categories((Category("road", False, (128, 64, 128), 7), Category("c
 
 def test_png_and_entries_of_a_drawn_map(tmp_path: Path) -> None:
     """Segment 1 has the id 9 in the PNG, 2 the id 5; 3 has no pixel."""
-    photograph = tmp_path / "a.jpg"
-    assert cv2.imwrite(str(photograph), np.zeros((2, 3, 3), np.uint8))
+    image_path = tmp_path / "a.jpg"
+    assert cv2.imwrite(str(image_path), np.zeros((2, 3, 3), np.uint8))
     ids = torch.tensor([[0, 2, 2], [1, 1, 2]])
     classes, crowd = torch.tensor([VOID, 1, 0, 0]), torch.tensor([False, True, False, False])
     segmentation = PanopticSegmentation(ids, classes, crowd)
     target = PanopticTarget(tmp_path / "out", "val")
-    written = target.write(4, photograph, "a.jpg", photograph, segmentation, CATEGORIES, png_ids=[9, 5, 6])
+    written = target.write(4, image_path, "a.jpg", image_path, segmentation, CATEGORIES, png_ids=[9, 5, 6])
     assert written.entries["annotations"][0]["segments_info"] == [
         {"id": 9, "category_id": 3, "area": 2, "bbox": [0, 1, 2, 1], "iscrowd": 1},
         {"id": 5, "category_id": 7, "area": 3, "bbox": [1, 0, 2, 2], "iscrowd": 0},

@@ -1,4 +1,4 @@
-"""Finding and reading photographs."""
+"""Finding and reading images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Photographs decoded at a part of their size."""
+"""Images decoded at a part of their size."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_result_is_close_to_that_of_the_whole_image(tmp_path: Path, size: tu
     assert difference.mean() < 3
 
 
-def test_real_photographs_come_out_close(shared: Path) -> None:
+def test_real_images_come_out_close(shared: Path) -> None:
     files = sorted((shared / "data/coco128_panoptic/images/train2017").glob("*.jpg"))[:20]
     means = []
     for path in files:
@@ -98,7 +98,7 @@ def test_real_photographs_come_out_close(shared: Path) -> None:
         means.append(
             float((plan.apply_image(reduced, 2).short() - plan.apply_image(whole).short()).abs().float().mean())
         )
-    assert max(means) < 6  # a photograph full of stripes
+    assert max(means) < 6  # an image full of stripes
     assert np.mean(means) < 2.5
 
 

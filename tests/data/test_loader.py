@@ -98,7 +98,7 @@ def test_evaluation_gives_every_image_once(tiny: TinyDataset) -> None:
 
 @pytest.fixture
 def damaged(tmp_path: Path) -> TinyDataset:
-    """Ten images: a truncated photograph (0), a missing PNG (3), and a batch of two (5, 7) with nothing whole."""
+    """Ten images: a truncated image (0), a missing PNG (3), and a batch of two (5, 7) with nothing whole."""
     tiny = write_tiny_panoptic(tmp_path, num_images=10)
     for file in (tiny.image_folder / "000.png", tiny.png_folder / "005.png", tiny.image_folder / "007.png"):
         file.write_bytes(file.read_bytes()[:50])

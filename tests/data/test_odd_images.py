@@ -1,4 +1,4 @@
-"""Photographs of every kind in data to train on: read rightly, or refused by name in one sentence."""
+"""Images of every kind in data to train on: read rightly, or refused by name in one sentence."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def test_what_is_refused(tmp_path: Path, name: str) -> None:
     assert str(caught.value).startswith(f"{path} {odd.said}")
 
 
-def data_set(folder: Path, photograph: bytes, size: tuple[int, int]) -> TinyDataset:
-    """Two annotated images of this size, the first with another photograph."""
+def data_set(folder: Path, image_path: bytes, size: tuple[int, int]) -> TinyDataset:
+    """Two annotated images of this size, the first with another image."""
     tiny = write_tiny_panoptic(folder, num_images=2, sizes=[size], num_objects=0 if min(size) < 8 else 6)
-    (tiny.image_folder / "000.png").write_bytes(photograph)
+    (tiny.image_folder / "000.png").write_bytes(image_path)
     return tiny
 
 
@@ -94,7 +94,7 @@ def test_the_annotation_decides_which_way_is_up(tmp_path: Path) -> None:
     assert check_data_set(other.folder, num_workers=1).findings.counts == {"image-size": 1}
 
 
-def test_large_turned_photographs_are_not_read_smaller_on_their_side(tmp_path: Path) -> None:
+def test_large_turned_images_are_not_read_smaller_on_their_side(tmp_path: Path) -> None:
     large = np.repeat(np.repeat(PIXELS, 8, axis=0), 8, axis=1)
     tiny = data_set(tmp_path, turned(6, large), (8 * SIZE[1], 8 * SIZE[0]))
     assert abs(sample_of(tiny, SIZE[0]).astype(int) - np.rot90(PIXELS, -1)).mean() < 8

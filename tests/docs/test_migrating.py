@@ -39,7 +39,7 @@ def prepare(folder: Path) -> None:
     """The files that the page's reader has."""
     write_vistas(folder / "VISTAS", versions=["v1.2", "v2.0"])
     write_legacy(folder / "CONVERTED")
-    (folder / "PHOTOGRAPHS").symlink_to(folder / "VISTAS" / "validation" / "images")
+    (folder / "IMAGES").symlink_to(folder / "VISTAS" / "validation" / "images")
     classes = open_split(str(folder / "VISTAS"), "validation", None, "vistas_v1.2").categories
     config = VISTAS
     for key, value in (("size = 1920", 64), ("size = 2304", 96), ("val = 1000", 20), ("predictions = 256", 5)):
@@ -70,12 +70,12 @@ def run_python(code: str) -> None:
 
 def run_commands(code: str) -> None:
     for line in code.splitlines():
-        name, verb, *arguments = shlex.split(line)
+        name, subcommand, *arguments = shlex.split(line)
         assert name == "seamseg"
-        if verb == "train":
+        if subcommand == "train":
             arguments[1:1] = SMALL
-        device = [] if verb.endswith("-model") else ["--device", "cpu"]
-        assert seamseg.cli.main([verb, *arguments, *device]) == 0, line
+        device = [] if subcommand.endswith("-model") else ["--device", "cpu"]
+        assert seamseg.cli.main([subcommand, *arguments, *device]) == 0, line
 
 
 @pytest.mark.slow
@@ -107,6 +107,6 @@ def test_every_format_is_listed() -> None:
     assert re.findall(r"^\| `([\w.]+)` \| `(?:annotations|config|metadata)", TEXT, re.MULTILINE) == list(FORMATS)
 
 
-def test_every_verb_is_there() -> None:
-    verbs = {verb.__name__.rpartition(".")[2].replace("_", "-") for verb in seamseg.cli.VERBS}
-    assert set(re.findall(r"`seamseg (\w[\w-]*)", TEXT)) <= verbs
+def test_every_subcommand_is_there() -> None:
+    subcommands = {subcommand.__name__.rpartition(".")[2].replace("_", "-") for subcommand in seamseg.cli.SUBCOMMANDS}
+    assert set(re.findall(r"`seamseg (\w[\w-]*)", TEXT)) <= subcommands

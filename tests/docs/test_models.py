@@ -40,9 +40,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def prepare(folder: Path) -> None:
-    """What the page's reader has: a data set, a run, photographs and an archive."""
+    """What the page's reader has: a data set, a run, images and an archive."""
     write_tiny_splits(folder / "DATASET")
-    (folder / "PHOTOGRAPHS").symlink_to(next((folder / "DATASET" / "images").iterdir()))
+    (folder / "IMAGES").symlink_to(next((folder / "DATASET" / "images").iterdir()))
     config = write_tiny_config(folder / "tiny.yaml", folder / "DATASET", "training={epochs: 1, num_pictures: 0}")
     assert seamseg.cli.main(["train", str(config), "--run-dir", "runs/street", "--device", "cpu"]) == 0
     write_archive(Path("seamseg_r50_vistas.zip"), small_network().state_dict(), SMALL.format(mode="bn"), metadata(2, 1))
@@ -52,10 +52,10 @@ def run(kind: str, line: str) -> None:
     if kind == "bash":
         subprocess.run(line, shell=True, check=True)
         return
-    name, verb, *arguments = shlex.split(line)
+    name, subcommand, *arguments = shlex.split(line)
     assert name == "seamseg"
-    device = [] if verb.endswith("-model") else ["--device", "cpu"]
-    assert seamseg.cli.main([verb, *arguments, *device]) == 0, line
+    device = [] if subcommand.endswith("-model") else ["--device", "cpu"]
+    assert seamseg.cli.main([subcommand, *arguments, *device]) == 0, line
 
 
 def test_everything_runs(ran: Path) -> None:

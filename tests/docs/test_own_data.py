@@ -89,7 +89,7 @@ def test_the_other_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
     """Those that need data of others are checked for their options."""
     said = set(re.findall(r"--[a-z-]+", PAGE.read_text()))
     text = ""
-    for verb in (
+    for subcommand in (
         ["train"],
         ["evaluate"],
         ["predict"],
@@ -97,6 +97,6 @@ def test_the_other_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
         *(["convert", kind] for kind in ("masks", "detection")),
     ):
         with pytest.raises(SystemExit):
-            main([*verb, "--help"])
+            main([*subcommand, "--help"])
         text += capsys.readouterr().out
     assert {option for option in said if option not in text} == set()

@@ -35,13 +35,13 @@ def prepare(folder: Path) -> None:
     """The files that the page's reader has."""
     generator = np.random.default_rng(0)
     images = [generator.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(3)]
-    (folder / "PHOTOGRAPHS" / "b").mkdir(parents=True)
-    cv2.imwrite(str(folder / "PHOTOGRAPHS" / "a.png"), images[0])
-    cv2.imwrite(str(folder / "PHOTOGRAPHS" / "b" / "c.jpg"), images[1])
-    film = cv2.VideoWriter(str(folder / "street.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
+    (folder / "IMAGES" / "b").mkdir(parents=True)
+    cv2.imwrite(str(folder / "IMAGES" / "a.png"), images[0])
+    cv2.imwrite(str(folder / "IMAGES" / "b" / "c.jpg"), images[1])
+    video = cv2.VideoWriter(str(folder / "street.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
     for image in images:
-        film.write(image)
-    film.release()
+        video.write(image)
+    video.release()
     experiment = tiny_experiment(None, "fusion.score_threshold=0.1")
     network = build_initialised_network(experiment, CATEGORIES)
     (folder / "MODEL").mkdir()
@@ -85,8 +85,8 @@ def test_everything_runs(ran: tuple[Path, dict[str, Any]]) -> None:
     for out in ("OUT", "OUT_ALL", "OUT_SURE", "OUT_AUGMENTED"):
         index = json.loads((folder / out / "panoptic.json").read_text())
         assert [image["file_name"] for image in index["images"]] == ["a.png", "b/c.jpg"]
-        assert index["info"]["image_folder"] == str(folder / "PHOTOGRAPHS")
-    assert {path.name for path in (folder / "OUT_FILM").glob("[!.]*")} == {"overlay.mp4", "panoptic", "panoptic.json"}
+        assert index["info"]["image_folder"] == str(folder / "IMAGES")
+    assert {path.name for path in (folder / "OUT_VIDEO").glob("[!.]*")} == {"overlay.mp4", "panoptic", "panoptic.json"}
     assert cv2.imread(str(folder / "overlay.png")).shape == (48, 64, 3)
     assert isinstance(names["result"], Result)
     assert names["second"].image.shape == (60, 80, 3)

@@ -26,7 +26,7 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for arguments in commands("bash"):
         assert main(arguments) == 0
     assert '"pq":1.0' in Path("pages/data/index.js").read_text()
-    assert len(list(Path("pages/photographs").iterdir())) == 8
+    assert len(list(Path("pages/images").iterdir())) == 8
 
 
 def test_the_other_commands_can_be_read() -> None:

@@ -19,7 +19,7 @@ from seamseg.structures import Categories
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "scoring.md"
 IDS = np.array([[1, 1, 1, 1, 2, 2, 2, 2, 0, 0]] * 6)
-PHOTOGRAPHS = {
+IMAGES = {
     "coco": "000000000139.jpg",
     "vistas": "-6Pxk.jpg",
     "cityscapes": "ulm_000000_000019_leftImg8bit.png",
@@ -79,8 +79,8 @@ def test_submissions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ]
         if server == "coco":
             many[2]["name"] = "sky-other-merged"
-        write_predictions(Path("PREDICTIONS"), Categories.from_list(many), [PHOTOGRAPHS[server]], size)
-        listed_images = {"file_name": PHOTOGRAPHS[server], "id": 139, "height": size[0], "width": size[1]}
+        write_predictions(Path("PREDICTIONS"), Categories.from_list(many), [IMAGES[server]], size)
+        listed_images = {"file_name": IMAGES[server], "id": 139, "height": size[0], "width": size[1]}
         text = json.dumps({"images": [listed_images]})
         Path("LIST.json").write_text(text)
         Path("image_info_test-dev2017.json").write_text(text)

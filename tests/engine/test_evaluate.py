@@ -87,7 +87,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def score(folder: Path, scale: float, on_image: Any = ()) -> Scores:
-    loader, categories, fusion = opened(folder, "data.shortest_side=40")  # the size of the photographs
+    loader, categories, fusion = opened(folder, "data.shortest_side=40")  # the size of the images
     network: Any = Knowing(list(loader.epoch(0)), categories, lambda image_id: scale).train()
     return evaluate(network, loader, fusion, categories, CPU, on_image)
 

@@ -80,7 +80,7 @@ def test_all_rows_in_one_picture() -> None:
     assert one.dtype == two.dtype == np.uint8
     assert two.shape[0] > one.shape[0]
     assert two.shape[1] == one.shape[1] >= 3 * 120
-    # Above the legend the car is tinted red in truth and prediction, not in the photograph.
+    # Above the legend the car is tinted red in truth and prediction, not in the image.
     upper = one[: one.shape[0] * 6 // 10].astype(int)
     red = (upper[..., 0] - upper[..., 2] > 60).any(axis=0)
     assert [bool(third.any()) for third in np.array_split(red, 3)] == [False, True, True]

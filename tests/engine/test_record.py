@@ -132,9 +132,9 @@ def test_pictures_and_scalars_in_tensorboard(folder: Path, tmp_path: Path) -> No
     assert {tag for tag in tags if tag.startswith("analysis/")} == {
         f"analysis/{name}" for name in ("sizes", "outcomes", "confusion_segments", "confusion_pixels", "worst")
     }
-    photographs = [tag for tag in tags if tag.startswith("validation/")]
-    assert len(photographs) == 2
-    for tag in photographs:
+    images = [tag for tag in tags if tag.startswith("validation/")]
+    assert len(images) == 2
+    for tag in images:
         picture = events.Images(tag)[0]
         assert picture.step == 4
         assert (picture.width, picture.height) in ((56, 80), (40, 112))  # truth above prediction

@@ -44,7 +44,7 @@ rgb_mean = (0.41738699, 0.45732192, 0.46886091)
 rgb_std = (0.25685097, 0.26509955, 0.29067996)
 random_scale = (0.5, 2.0)
 """
-# What recipes here set otherwise on purpose, and what does not change what comes out.
+# What configs here set otherwise on purpose, and what does not change what comes out.
 OURS = {
     "body.frozen",
     "body.weights",
@@ -77,9 +77,9 @@ def refused(text: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(("text", "recipe"), [(VISTAS, "vistas_r50"), (CITYSCAPES, "cityscapes_r50")])
-def test_the_published_recipes_are_ours(text: str, recipe: str) -> None:
-    found, expected = experiment(translate_settings(text)), load_experiment(settings_file(recipe))
+@pytest.mark.parametrize(("text", "config_name"), [(VISTAS, "vistas_r50"), (CITYSCAPES, "cityscapes_r50")])
+def test_the_published_configs_are_ours(text: str, config_name: str) -> None:
+    found, expected = experiment(translate_settings(text)), load_experiment(settings_file(config_name))
     assert set(differing_keys(found, expected)) <= OURS
     assert found.norm.scale == "abs"
     assert found.schedule.warmup.factor == pytest.approx(1 / 3, abs=1e-3)

@@ -17,7 +17,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 @cache
 def images() -> dict[str, bytes]:
-    """Photographs by their names: every kind that is read, and in every format."""
+    """Images by their names: every kind that is read, and in every format."""
     sound = {name: odd.data for name, odd in odd_images().items() if odd.expected is not None}
     plain = {
         f"plain{suffix}": opencv(suffix, PIXELS[..., ::-1]) for suffix in (".jpg", ".bmp", ".webp", ".tif", ".ppm")

@@ -27,7 +27,7 @@ class Sets:
         folder: that holds them all.
         coco: two images, the first of them with crowd.
         vistas_json, vistas_labels: files of a data set in ``vistas/``.
-        detection_json: an object of each kind of outline; photographs in ``images/``.
+        detection_json: an object of each kind of outline; images in ``images/``.
         cityscapes_json: of the only frame in ``cityscapes/``.
         metadata: ``metadata.bin`` of a set in ``legacy/``.
     """

@@ -1,4 +1,4 @@
-"""What the published network says of two photographs: pyramid, proposals, detections, masks, semantics, fusion.
+"""What the published network says of two images: pyramid, proposals, detections, masks, semantics, fusion.
 
 Once as it is built here, and once through an archive in the published layout: import-model, open_model, predict.
 """

@@ -281,7 +281,7 @@ def read_segments(folder: Path, annotation: dict[str, Any], class_of: dict[int, 
     return PanopticSegmentation(torch.from_numpy(ids), torch.tensor(classes), torch.tensor(crowd))
 
 
-def test_equals_hotcoco_on_photographs(shared: Path, tmp_path: Path) -> None:
+def test_equals_hotcoco_on_images(shared: Path, tmp_path: Path) -> None:
     """Every image's annotation is compared with itself moved by 8 pixels, some segments with another class."""
     source = shared / "data" / "coco128_panoptic" / "annotations"
     content = json.loads((source / "panoptic_val2017.json").read_text())

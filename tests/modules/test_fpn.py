@@ -61,7 +61,7 @@ def test_coarse_levels_are_added_to_fine_ones(sizes: list[tuple[int, int]], extr
     assert len(levels) == 4 + extra_levels
 
 
-def test_a_photograph_of_odd_size_gives_the_published_levels() -> None:
+def test_an_image_of_odd_size_gives_the_published_levels() -> None:
     with torch.device("meta"):
         backbone = ResNet("resnet18", NormFactory("bn"))
         body = PyramidBody(backbone, FPN(backbone.channels, 16, 2, NormFactory("bn")))

@@ -1,4 +1,4 @@
-"""Which photographs a path stands for, and what their results are called."""
+"""Which images a path stands for, and what their results are called."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.predict.images import find_photographs, image_folder, result_names
+from seamseg.predict.images import find_input_images, image_folder, result_names
 
 
 def test_names_of_results_are_unique(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_names_of_results_are_unique(tmp_path: Path) -> None:
     assert result_names(listed, Path("list.txt")) == ["a", "a_2", "a.b"]
 
 
-def test_names_of_photographs_are_relative_to_a_folder_that_holds_them_all(tmp_path: Path) -> None:
+def test_names_of_images_are_relative_to_a_folder_that_holds_them_all(tmp_path: Path) -> None:
     given = tmp_path / "lists" / "list.txt"
     for lines, folder, names in (
         ("a.jpg\nb/c.jpg", "lists", ["a.jpg", "b/c.jpg"]),
@@ -26,7 +26,7 @@ def test_names_of_photographs_are_relative_to_a_folder_that_holds_them_all(tmp_p
     ):
         given.parent.mkdir(exist_ok=True)
         given.write_text(lines)
-        found = find_photographs(given, tmp_path / "out")
+        found = find_input_images(given, tmp_path / "out")
         assert [one.file_name for one in found] == names
         assert image_folder(given, [one.path for one in found]) == tmp_path / folder
 
@@ -36,18 +36,18 @@ def test_names_that_no_reader_takes_are_refused_before_the_work(tmp_path: Path, 
     (tmp_path / "fine.jpg").touch()
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).touch()
     with pytest.raises(ValueError, match=r"a file whose name .*\.jpg") as caught:
-        find_photographs(tmp_path, tmp_path / "out")
+        find_input_images(tmp_path, tmp_path / "out")
     assert str(caught.value).isprintable()
 
 
-def test_results_below_the_photographs_are_no_photographs(tmp_path: Path) -> None:
+def test_results_below_the_images_are_no_images(tmp_path: Path) -> None:
     for name in ("a.png", "out/overlay/a.jpg", "output/b.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    found = find_photographs(tmp_path, tmp_path / "out")
+    found = find_input_images(tmp_path, tmp_path / "out")
     assert [(one.name, one.file_name) for one in found] == [("a", "a.png"), ("output/b", "output/b.png")]
     with pytest.raises(ValueError, match="which is where the results go"):
-        find_photographs(tmp_path, tmp_path)
+        find_input_images(tmp_path, tmp_path)
 
 
 def test_the_folder_that_names_are_relative_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_what_else_a_folder_holds_is_said_once_without_the_results_in_it(tmp_pat
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     said: list[str] = []
-    found = find_photographs(tmp_path, tmp_path / ".out", said.append)
+    found = find_input_images(tmp_path, tmp_path / ".out", said.append)
     assert [(one.name, one.file_name) for one in found] == [("a", "a.jpg"), ("a_2", "a.png")]
     (sentence,) = said
     assert "1 hidden or left by the system (.ipynb_checkpoints)" in sentence
@@ -71,7 +71,7 @@ def test_what_else_a_folder_holds_is_said_once_without_the_results_in_it(tmp_pat
     assert ".out" not in sentence.removeprefix(f"left out of {tmp_path}")
 
 
-def test_backslashes_in_the_name_of_a_photograph_become_folders_of_the_results(tmp_path: Path) -> None:
+def test_backslashes_in_the_name_of_an_image_become_folders_of_the_results(tmp_path: Path) -> None:
     (tmp_path / "x\\a.png").write_bytes(b"x")
-    (found,) = find_photographs(tmp_path, tmp_path / "out")
+    (found,) = find_input_images(tmp_path, tmp_path / "out")
     assert (found.name, found.file_name, found.path.name) == ("x/a", "x/a.png", "x\\a.png")

@@ -1,4 +1,4 @@
-"""What the network says of photographs, at their size."""
+"""What the network says of images, at their size."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def predictor() -> Predictor:
     return Predictor(network.train(), build_input_transform(experiment), fusion, torch.device("cpu"))
 
 
-def photograph(*size: int) -> np.ndarray:
+def input_image(*size: int) -> np.ndarray:
     return RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("size", [(48, 64), (200, 31), (64, 64), (1, 1), (1, 300), (5, 3)])
 def test_any_size(predictor: Predictor, size: tuple[int, int]) -> None:
-    found = predictor(photograph(*size))
+    found = predictor(input_image(*size))
     assert tuple(found.ids.shape) == size
     assert found.ids.dtype == found.classes.dtype == torch.int64
     assert len(found.classes) == len(found.scores) == len(found.crowd)
@@ -40,13 +40,13 @@ def test_any_size(predictor: Predictor, size: tuple[int, int]) -> None:
 
 
 def test_objects_and_stuff_are_found(predictor: Predictor) -> None:
-    found = predictor(photograph(80, 100))
+    found = predictor(input_image(80, 100))
     assert bool((found.classes[1:] >= NUM_STUFF).any())
     assert bool((found.classes[1:] < NUM_STUFF).any())
 
 
 def test_it_is_what_the_network_says_in_evaluation_mode(predictor: Predictor) -> None:
-    image = photograph(70, 90)
+    image = input_image(70, 90)
     assert not predictor.network.training
     said = predictor.network.predict(PackedSequence([predictor.transform(image)]))
     expected = predictor.fusion(said.detections(0), said.semantics(0), (70, 90)).segmentation
@@ -58,7 +58,7 @@ def test_it_is_what_the_network_says_in_evaluation_mode(predictor: Predictor) ->
 
 
 def test_the_same_image_gives_the_same_result_and_is_left_alone(predictor: Predictor) -> None:
-    image = photograph(50, 60)
+    image = input_image(50, 60)
     before = image.copy()
     first, second = predictor(image), predictor(image)
     assert torch.equal(first.ids, second.ids)

@@ -25,7 +25,7 @@ def predictor(augmentation: Augmentation | None = None) -> Predictor:
     return Predictor(network, build_input_transform(experiment), fusion, CPU, augmentation)
 
 
-def photograph(*size: int, seed: int = 0) -> np.ndarray:
+def input_image(*size: int, seed: int = 0) -> np.ndarray:
     coarse = np.random.default_rng(seed).integers(0, 256, (size[0] // 8, size[1] // 8, 3), dtype=np.uint8)
     return np.ascontiguousarray(coarse.repeat(8, axis=0).repeat(8, axis=1))
 
@@ -40,7 +40,7 @@ def answer(boxes: list[list[float]], scores: list[float], size: tuple[int, int],
 
 
 def test_one_scale_without_flip_is_no_augmentation() -> None:
-    image = photograph(64, 96)
+    image = input_image(64, 96)
     plain, one = (predictor(augmentation)(image) for augmentation in (None, Augmentation((1.0,), flip=False)))
     for name in ("ids", "classes", "scores", "crowd"):
         assert torch.equal(getattr(plain, name), getattr(one, name))
@@ -50,7 +50,7 @@ def test_one_scale_without_flip_is_no_augmentation() -> None:
 
 @pytest.mark.parametrize("scales", [(1.0,), (0.75, 1.25)])
 def test_a_mirrored_image_gives_the_mirrored_result(scales: tuple[float, ...]) -> None:
-    image = photograph(64, 96)
+    image = input_image(64, 96)
     mirrored = np.ascontiguousarray(image[:, ::-1])
     with_flip = predictor(Augmentation(scales, flip=True))
     one, other = with_flip(image), with_flip(mirrored)
@@ -100,7 +100,7 @@ def test_class_scores_are_averaged_on_the_finest_grid() -> None:
 
 def test_a_batch_gives_what_its_images_give_alone() -> None:
     ask = predictor(Augmentation((1.0, 0.5), flip=True))
-    images = [photograph(64, 96, seed=seed) for seed in range(3)]
+    images = [input_image(64, 96, seed=seed) for seed in range(3)]
     together = ask.predict([ask.prepare(image) for image in images])
     for image, found in zip(images, together, strict=True):
         alone = ask(image)

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from seamseg.io.journal import ItemOutput
-from seamseg.predict.images import Photograph
+from seamseg.predict.images import InputImage
 from seamseg.predict.results_folder import ResultsFolder
 from seamseg.structures import Categories, Category, Unreadable
 
 CATEGORIES = Categories((Category("sky", False, (1, 2, 3), 7), Category("car", True, (4, 5, 6), 9)))
 
 
-def photographs(folder: Path, number: int) -> list[Photograph]:
-    (folder / "photographs").mkdir(exist_ok=True)
-    found = [Photograph(f"{n}", f"{n}.jpg", folder / "photographs" / f"{n}.jpg") for n in range(number)]
+def input_images(folder: Path, number: int) -> list[InputImage]:
+    (folder / "images").mkdir(exist_ok=True)
+    found = [InputImage(f"{n}", f"{n}.jpg", folder / "images" / f"{n}.jpg") for n in range(number)]
     for one in found:
         one.path.write_bytes(b"x" * 10)
     return found
@@ -29,7 +29,7 @@ def opened(path: Path, fingerprint: str = "a", rank: int = 0, kinds: tuple[str, 
     return ResultsFolder(path, kinds, CATEGORIES, fingerprint, rank)  # type: ignore[arg-type]
 
 
-def write(folder: ResultsFolder, image: Photograph) -> None:
+def write(folder: ResultsFolder, image: InputImage) -> None:
     file = folder.path / "panoptic" / f"{image.name}.png"
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(image.name.encode())
@@ -44,7 +44,7 @@ def numbers(path: Path) -> dict[str, int]:
 
 
 def test_what_is_done_is_known_later(tmp_path: Path) -> None:
-    images, path = photographs(tmp_path, 4), tmp_path / "out"
+    images, path = input_images(tmp_path, 4), tmp_path / "out"
     folder = opened(path)
     assert folder.begin("new", images) == set()
     for image in images[:3]:
@@ -70,7 +70,7 @@ def test_what_is_done_is_known_later(tmp_path: Path) -> None:
 
 
 def test_ranks_write_into_one_file(tmp_path: Path) -> None:
-    images, path = photographs(tmp_path, 5), tmp_path / "out"
+    images, path = input_images(tmp_path, 5), tmp_path / "out"
     ranks = [opened(path, rank=rank) for rank in range(3)]
     ranks[0].begin("new", images)
     for rank, folder in enumerate(ranks):
@@ -86,7 +86,7 @@ def test_ranks_write_into_one_file(tmp_path: Path) -> None:
 
 
 def test_what_ranks_did_before_they_were_killed_is_kept(tmp_path: Path) -> None:
-    images, path = photographs(tmp_path, 5), tmp_path / "out"
+    images, path = input_images(tmp_path, 5), tmp_path / "out"
     ranks = [opened(path, rank=rank) for rank in range(2)]
     ranks[0].begin("new", images)
     for rank, folder in enumerate(ranks):
@@ -99,7 +99,7 @@ def test_what_ranks_did_before_they_were_killed_is_kept(tmp_path: Path) -> None:
 
 
 def test_instances_and_errors_have_files(tmp_path: Path) -> None:
-    images, path = photographs(tmp_path, 2), tmp_path / "out"
+    images, path = input_images(tmp_path, 2), tmp_path / "out"
     folder = opened(path, kinds=("semantic", "instances"))
     folder.begin("new", images)
     for image in images:
@@ -122,7 +122,7 @@ def used(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_other_files_stay(used: Path, tmp_path: Path) -> None:
-    images = photographs(tmp_path, 1)
+    images = input_images(tmp_path, 1)
     with pytest.raises(ValueError, match="out is not empty: replace files by --overwrite, or name another folder"):
         opened(used).begin("new", images)
     with pytest.raises(ValueError, match=r"no predictions in .*out to go on with, but other files"):
@@ -134,13 +134,13 @@ def test_other_files_stay(used: Path, tmp_path: Path) -> None:
 
 
 def test_predictions_made_otherwise_are_not_gone_on_with(tmp_path: Path) -> None:
-    images, path = photographs(tmp_path, 2), tmp_path / "out"
+    images, path = input_images(tmp_path, 2), tmp_path / "out"
     folder = opened(path, "a")
     folder.begin("new", images)
     write(folder, images[0])
     folder.close()
     before = (path / ".predictions.journal").read_bytes()
-    with pytest.raises(ValueError, match="are of another model or film, or made with other options"):
+    with pytest.raises(ValueError, match="are of another model or video, or made with other options"):
         opened(path, "b").begin("resume", images)
     with pytest.raises(ValueError, match="go on with its predictions by --resume, replace"):
         opened(path, "a").begin("new", images)
@@ -154,7 +154,7 @@ def test_predictions_made_otherwise_are_not_gone_on_with(tmp_path: Path) -> None
 
 
 def test_a_journal_takes_no_file_outside_of_its_folder_away(tmp_path: Path) -> None:
-    images, path = photographs(tmp_path, 1), tmp_path / "out"
+    images, path = input_images(tmp_path, 1), tmp_path / "out"
     folder = opened(path)
     folder.begin("new", images)
     precious = tmp_path / "precious.txt"
@@ -187,7 +187,7 @@ def test_the_json_file_is_never_in_memory(tmp_path: Path) -> None:
     """Three thousand images of which each has 4 kB to tell: 12 MB on disk, a tenth of it in memory at most."""
     path, source = tmp_path / "out", tmp_path / "a.jpg"
     source.write_bytes(b"x")
-    images = [Photograph(f"{n}", f"{n}.jpg", source) for n in range(3_000)]
+    images = [InputImage(f"{n}", f"{n}.jpg", source) for n in range(3_000)]
     told = {"file_name": "a", "segments_info": ["x" * 4000]}
     folder = opened(path)
     folder.begin("new", [])

@@ -1,4 +1,4 @@
-"""Films: what the format does not hold."""
+"""Videos: what the format does not hold."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def test_paths_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
     """OpenCV crashes at them."""
     folder = tmp_path / "caf\udce9"
     folder.mkdir()
-    (folder / "a.mp4").write_bytes(b"film")
+    (folder / "a.mp4").write_bytes(b"video")
     with pytest.raises(ValueError, match="UTF-8"):
         Video.open(folder / "a.mp4")
     with pytest.raises(ValueError, match="UTF-8"):
         VideoWriter(folder / "b.mp4", 25, (16, 16))
-    (tmp_path / "a\tb.mp4").write_bytes(b"film")
+    (tmp_path / "a\tb.mp4").write_bytes(b"video")
     with pytest.raises(ValueError, match="control"):
         Video.open(tmp_path / "a\tb.mp4")
 

@@ -148,11 +148,11 @@ def test_keys_go_from_image_to_image(street: Any) -> None:
     assert street.get_by_text("‹ Previous").get_attribute("aria-disabled") == "true"
     street.keyboard.press("ArrowLeft")
     street.keyboard.press("ArrowRight")
-    until(street, "document.querySelector('.photograph')?.alt === 'Photograph empty.jpg'")
+    until(street, "document.querySelector('.image')?.alt === 'Image empty.jpg'")
     assert street.locator("#position").text_content() == "2 of 3"
     assert street.title() == "empty.jpg – predicted"
     street.get_by_text("Next ›").click()
-    until(street, "document.querySelector('.photograph').alt.includes('<b>bold.jpg')")
+    until(street, "document.querySelector('.image').alt.includes('<b>bold.jpg')")
     street.keyboard.press("ArrowRight")
     assert street.locator("#position").text_content() == "3 of 3"
 

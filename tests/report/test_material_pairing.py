@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.report.material import pair_images, photograph_names
+from seamseg.report.material import image_names, pair_images
 
 FILES = Path("results.json"), Path("truth.json")
 
@@ -39,10 +39,10 @@ def test_two_results_of_one_image_are_refused() -> None:
 
 
 def test_names_of_files_that_tell_none() -> None:
-    assert photograph_names({}, FILES[0]) == {}
+    assert image_names({}, FILES[0]) == {}
     with pytest.raises(ValueError, match="'file_name' is missing"):
-        photograph_names({"images": [{"id": 1}]}, FILES[0])
+        image_names({"images": [{"id": 1}]}, FILES[0])
     with pytest.raises(ValueError, match="files are named relative to the folder"):
-        photograph_names({"images": [{"id": 1, "file_name": "../a"}]}, FILES[0])
+        image_names({"images": [{"id": 1, "file_name": "../a"}]}, FILES[0])
     with pytest.raises(ValueError, match="two images have the id 1"):
-        photograph_names({"images": [{"id": 1, "file_name": "a"}] * 2}, FILES[0])
+        image_names({"images": [{"id": 1, "file_name": "a"}] * 2}, FILES[0])

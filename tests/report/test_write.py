@@ -97,18 +97,18 @@ def test_the_script_of_an_image(drawn: DrawnPredictions, tmp_path: Path) -> None
     assert [segment.get("partner") for segment in image["truth"]["segments"]] == [None, 1, 2, 3, 4, 5, None]
 
 
-def test_large_photographs_are_made_smaller(drawn: DrawnPredictions, tmp_path: Path) -> None:
+def test_large_images_are_made_smaller(drawn: DrawnPredictions, tmp_path: Path) -> None:
     write(drawn, tmp_path / "out", longest=50)
     image = content(tmp_path / "out/data/000002.js")
     assert (image["size"], image["shown"]) == ([60, 100], [30, 50])
-    assert read_image(tmp_path / "out/photographs/000002.jpg").shape == (30, 50, 3)
+    assert read_image(tmp_path / "out/images/000002.jpg").shape == (30, 50, 3)
     assert image["prediction"]["segments"][4]["area"] == 140
     with pytest.raises(ValueError, match="at most 0 pixels"):
         write(drawn, tmp_path / "other", longest=0)
 
 
 def test_what_a_camera_notes_is_not_passed_on(drawn: DrawnPredictions, tmp_path: Path) -> None:
-    path = drawn.photographs / "street.jpg"
+    path = drawn.image_paths / "street.jpg"
     data = path.read_bytes()
     secret = b"\xff\xe1\x00\x0eExif\0\0SECRET"
     path.write_bytes(data[:2] + secret + data[2:])
@@ -117,28 +117,28 @@ def test_what_a_camera_notes_is_not_passed_on(drawn: DrawnPredictions, tmp_path:
     assert not any(str(tmp_path).encode() in data for data in files(tmp_path / "out").values())
 
 
-def test_grey_stands_for_a_photograph_that_cannot_be_read(drawn: DrawnPredictions, tmp_path: Path) -> None:
+def test_grey_stands_for_an_image_that_cannot_be_read(drawn: DrawnPredictions, tmp_path: Path) -> None:
     write(drawn, tmp_path / "whole")
-    (drawn.photographs / "street.jpg").write_bytes(b"broken")
+    (drawn.image_paths / "street.jpg").write_bytes(b"broken")
     unreadable = write_report(open_material(drawn.predictions, truth_file=drawn.truth), tmp_path / "out")
-    assert unreadable == [f"{drawn.photographs}/street.jpg cannot be decoded: it is truncated, damaged or not an image"]
+    assert unreadable == [f"{drawn.image_paths}/street.jpg cannot be decoded: it is truncated, damaged or not an image"]
     whole, out = (content(tmp_path / name / "data/index.js") for name in ("whole", "out"))
     assert (whole.pop("notes"), out.pop("notes")) == (
-        [], ["1 photograph cannot be read, such as street.jpg, and grey stands for them"],
+        [], ["1 image cannot be read, such as street.jpg, and grey stands for them"],
     )  # fmt: skip
     assert whole == out
-    assert (read_image(tmp_path / "out/photographs/000002.jpg") == 128).all()
+    assert (read_image(tmp_path / "out/images/000002.jpg") == 128).all()
     assert read_image(tmp_path / "out/thumbnails/000002.jpg").std() > 10
     assert not any(str(tmp_path).encode() in data for data in files(tmp_path / "out").values())
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 @pytest.mark.parametrize("upright", [True, False])
-def test_photographs_lie_as_their_predictions_do(
+def test_images_lie_as_their_predictions_do(
     drawn: DrawnPredictions, tmp_path: Path, orientation: int, upright: bool
 ) -> None:
     """Predictions are upright; those of other programs, of the pixels as they are stored, where that can be told."""
-    path = drawn.photographs / "street.jpg"
+    path = drawn.image_paths / "street.jpg"
     stored = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     stored[:10] = 255
     lies = orientation in (6, 8)
@@ -146,7 +146,7 @@ def test_photographs_lie_as_their_predictions_do(
         stored = np.ascontiguousarray(np.rot90(stored))
     path.write_bytes(turned(orientation, stored))
     write(drawn, tmp_path / "out")
-    shown = read_image(tmp_path / "out/photographs/000002.jpg")
+    shown = read_image(tmp_path / "out/images/000002.jpg")
     assert (shown == read_image(path, "upright" if upright or not lies else "stored")).mean() > 0.9
 
 
@@ -162,7 +162,7 @@ def test_without_annotation(drawn: DrawnPredictions, tmp_path: Path) -> None:
 def test_the_same_bytes_with_any_number_of_workers(drawn: DrawnPredictions, tmp_path: Path) -> None:
     for image in range(40):  # enough for two processes
         name = f"more-{image}.jpg"
-        (drawn.photographs / name).write_bytes((drawn.photographs / "street.jpg").read_bytes())
+        (drawn.image_paths / name).write_bytes((drawn.image_paths / "street.jpg").read_bytes())
         for json_file, shift in ((drawn.truth, 0), (drawn.predictions / "panoptic.json", 1)):
             drawn.edit(json_file, lambda c, n=name, i=100 + image + shift: _repeat(c, n, i))
     seen: list[tuple[str, int, int]] = []
@@ -188,10 +188,10 @@ def test_all_files_are_known_to_the_folder(drawn: DrawnPredictions, tmp_path: Pa
     write(drawn, tmp_path / "out", overwrite=True, longest=50)
     assert files(tmp_path / "out").keys() == before.keys()
     assert files(tmp_path / "out") != before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["gt", "out", "photographs", "predicted"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gt", "out", "images", "predicted"]
 
 
-@pytest.mark.parametrize("where", ["notes.txt", "photographs/mine.jpg", "data/000000.js.bak", "index.html"])
+@pytest.mark.parametrize("where", ["notes.txt", "images/mine.jpg", "data/000000.js.bak", "index.html"])
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_files_of_others_are_left_alone(drawn: DrawnPredictions, tmp_path: Path, where: str, overwrite: bool) -> None:
     out = tmp_path / "out"
@@ -207,7 +207,7 @@ def test_files_of_others_are_left_alone(drawn: DrawnPredictions, tmp_path: Path,
 
 def test_a_folder_with_a_link_is_no_report(drawn: DrawnPredictions, tmp_path: Path) -> None:
     write(drawn, tmp_path / "out")
-    (tmp_path / "out/more").symlink_to(drawn.photographs)
+    (tmp_path / "out/more").symlink_to(drawn.image_paths)
     with pytest.raises(ValueError, match="holds other files, such as more"):
         write(drawn, tmp_path / "out", overwrite=True)
 
@@ -223,15 +223,15 @@ def test_an_empty_folder_is_used_and_a_file_is_not(drawn: DrawnPredictions, tmp_
 def test_whole_or_not_at_all(drawn: DrawnPredictions, tmp_path: Path) -> None:
     write(drawn, tmp_path / "out")
     before = files(tmp_path)
-    photograph, png = drawn.photographs / "street.jpg", drawn.predictions / "panoptic/000.png"
+    image_path, png = drawn.image_paths / "street.jpg", drawn.predictions / "panoptic/000.png"
     png.write_bytes(b"broken")
     for target in ("out", "new"):
         with pytest.raises(ValueError, match=r"000\.png cannot be decoded"):
             write(drawn, tmp_path / target, overwrite=True)
     png.write_bytes(before["predicted/panoptic/000.png"])
-    cv2.imwrite(str(photograph), np.zeros((30, 50, 3), np.uint8))
+    cv2.imwrite(str(image_path), np.zeros((30, 50, 3), np.uint8))
     with pytest.raises(ValueError, match=r"street\.jpg is 30×50 .*, but its prediction .*000\.png is 60×100"):
         write(drawn, tmp_path / "new")
-    photograph.write_bytes(before["photographs/street.jpg"])
+    image_path.write_bytes(before["images/street.jpg"])
     assert files(tmp_path) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["gt", "out", "photographs", "predicted"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gt", "out", "images", "predicted"]

@@ -56,7 +56,7 @@ def test_cosine_falls_from_one_towards_zero() -> None:
     assert [decay(k) for k in range(1, 5)] == pytest.approx([1, 0.5 + math.sqrt(2) / 4, 0.5, 0.5 - math.sqrt(2) / 4])
 
 
-def test_the_published_recipe() -> None:
+def test_the_published_config() -> None:
     rate = LearningRate(0.01, step_decay([144000, 176000], 0.1), 200, 1 / 3)
     found = [rate(k) for k in (1, 100, 200, 143999, 144000, 175999, 176000)]
     assert found == pytest.approx([0.01 / 3 * 1.01, 0.02 / 3, 0.01, 0.01, 0.001, 0.001, 0.0001])

@@ -117,7 +117,7 @@ def test_the_adversarial_files_hold_several_crowds_of_a_class(adversarial: Any) 
 
 
 @pytest.mark.parametrize("expected", [published, other])
-def test_photographs(shared: Path, tmp_path: Path, expected: Any) -> None:
+def test_images(shared: Path, tmp_path: Path, expected: Any) -> None:
     truth = shared / "data" / "coco128_panoptic" / "annotations" / "panoptic_val2017.json"
     results = write_moved(truth, tmp_path)
     found = scored(truth, results, boundary=False)

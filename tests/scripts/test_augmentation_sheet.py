@@ -14,10 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_script_draws_a_sheet(tmp_path: Path) -> None:
     tiny = write_tiny_panoptic(tmp_path / "data", num_images=3, images_with_crowd=[1])
-    (tmp_path / "recipe.yaml").write_text("data: {shortest_side: 40, longest_side: 90, random_crop: [30, 30]}\n")
+    (tmp_path / "config.yaml").write_text("data: {shortest_side: 40, longest_side: 90, random_crop: [30, 30]}\n")
     output = tmp_path / "sheet.png"
     script = [sys.executable, str(ROOT / "scripts/augmentation_sheet.py")]
-    arguments = [str(output), str(tmp_path / "recipe.yaml"), f"data.root={tiny.folder}", "data.color_jitter.hue=0.2"]
+    arguments = [str(output), str(tmp_path / "config.yaml"), f"data.root={tiny.folder}", "data.color_jitter.hue=0.2"]
     done = subprocess.run(
         [*script, *arguments], capture_output=True, text=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}
     )
@@ -28,4 +28,4 @@ def test_the_script_draws_a_sheet(tmp_path: Path) -> None:
 def test_without_arguments_it_says_how_it_is_used() -> None:
     done = subprocess.run([sys.executable, str(ROOT / "scripts/augmentation_sheet.py")], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "OUT RECIPE" in done.stderr
+    assert "OUT CONFIG" in done.stderr

@@ -33,7 +33,7 @@ def test_the_categories_of_vistas() -> None:
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "photograph", "image_id"),
+    ("benchmark", "image_path", "image_id"),
     [
         (COCO, "test2017/000000000139.jpg", 139),
         (COCO, "000000581929.png", 581929),
@@ -42,12 +42,12 @@ def test_the_categories_of_vistas() -> None:
         (VISTAS, "testing/images/-6PxkfiYSYjPLkJxlSLbCw.jpg", "-6PxkfiYSYjPLkJxlSLbCw"),
     ],
 )
-def test_names_of_photographs_are_ids(benchmark: Benchmark, photograph: str, image_id: object) -> None:
-    assert benchmark.image_id(photograph) == image_id
+def test_names_of_images_are_ids(benchmark: Benchmark, image_path: str, image_id: object) -> None:
+    assert benchmark.image_id(image_path) == image_id
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "photograph", "message"),
+    ("benchmark", "image_path", "message"),
     [
         (COCO, "street.jpg", "000000000139.jpg"),
         (COCO, "٣.jpg", "000000000139.jpg"),
@@ -55,9 +55,9 @@ def test_names_of_photographs_are_ids(benchmark: Benchmark, photograph: str, ima
         (CITYSCAPES, "berlin_000000_0000190_leftImg8bit.png", "aachen_000000_000019_leftImg8bit.png"),
     ],
 )
-def test_other_names_are_refused(benchmark: Benchmark, photograph: str, message: str) -> None:
+def test_other_names_are_refused(benchmark: Benchmark, image_path: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        benchmark.image_id(photograph)
+        benchmark.image_id(image_path)
 
 
 @pytest.mark.parametrize("name", ["val2017_ours", "test-dev2017_a b.c", "test-challenge2017_x_y"])

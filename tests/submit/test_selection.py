@@ -64,7 +64,7 @@ def test_what_is_expected(tmp_path: Path, folder: Path, kind: str) -> None:
         )
 
 
-def test_sizes_must_be_those_of_the_photographs(folder: Path) -> None:
+def test_sizes_must_be_those_of_the_images(folder: Path) -> None:
     predictions = open_predictions(folder)
     with pytest.raises(ValueError, match=r"is 24×40 \(height×width\), but those of Cityscapes are 1024×2048; predict"):
         select_images(predictions, CITYSCAPES)
@@ -72,7 +72,7 @@ def test_sizes_must_be_those_of_the_photographs(folder: Path) -> None:
         select_images(predictions, SMALL, {"ulm_000001_000019": (24, 41)})
 
 
-def test_one_photograph_cannot_come_twice(tmp_path: Path) -> None:
+def test_one_image_cannot_come_twice(tmp_path: Path) -> None:
     names = [FRAMES[0], "copy/ulm_000002_000019_gtFine_color.png"]
     predictions = open_predictions(write_predictions(tmp_path, CLASSES, names, SIZE))
     with pytest.raises(ValueError, match=r"color\.png are one image, ulm_000002_000019, to Cityscapes"):
@@ -84,7 +84,7 @@ def test_one_photograph_cannot_come_twice(tmp_path: Path) -> None:
     [
         ("a.json", {"annotations": []}, "the key 'images' is missing"),
         ("a.json", {"images": []}, "names no images"),
-        ("a.json", {"images": [{"id": 1, "file_name": "x.png", "height": 1, "width": 1}]}, "names x.png, but photogr"),
+        ("a.json", {"images": [{"id": 1, "file_name": "x.png", "height": 1, "width": 1}]}, "names x.png, but images"),
         ("a.txt", "", "holds no images"),
         ("none", None, "does not exist"),
     ],

@@ -1,4 +1,4 @@
-"""Predictions on disk with one error of every kind at known places, their annotation and their photographs.
+"""Predictions on disk with one error of every kind at known places, their annotation and their images.
 
 drawn = write_drawn_predictions(tmp_path)
 material = open_material(drawn.predictions, truth_file=drawn.truth)
@@ -20,7 +20,7 @@ from support.panoptic_pairs import Side, listed, write_side
 HEIGHT, WIDTH = 60, 100
 SKY, CAR, ROAD, PERSON = 7, 3, 200, 11
 NAMES = ("street.jpg", "easy & <b>bold.jpg", "empty.jpg")
-"""Of the photographs: with an error of every kind, without any, and with a missed car."""
+"""Of the images: with an error of every kind, without any, and with a missed car."""
 
 Box = tuple[int, int, int, int]
 FOUND, DOUBLED, CUT, WRONG, LOST, INVENTED = (
@@ -43,12 +43,12 @@ class DrawnPredictions:
     Attributes:
         predictions: a folder as ``seamseg predict`` writes it.
         truth: the annotation, a JSON file.
-        photographs: their folder.
+        images: their folder.
     """
 
     predictions: Path
     truth: Path
-    photographs: Path
+    image_paths: Path
 
     def edit(self, file: Path, change: Callable[[dict[str, Any]], Any]) -> None:
         """Changes the content of a JSON file."""
@@ -67,14 +67,14 @@ def write_drawn_predictions(folder: Path) -> DrawnPredictions:
     guess = _drawn({3: FOUND, 4: (y0, x0, y1, x0 + 7), 5: WRONG, 6: INVENTED, 7: DOUBLED})
     guesses = classes | {5: CAR, 6: PERSON, 7: CAR}
     results = [Side(ids, listed(ids, guesses, set())) for ids in (guess, easy, _drawn({}))]
-    drawn = DrawnPredictions(folder / "predicted", write_side(folder / "gt", "truth", truths), folder / "photographs")
+    drawn = DrawnPredictions(folder / "predicted", write_side(folder / "gt", "truth", truths), folder / "images")
     write_side(drawn.predictions, "panoptic", results)
-    drawn.photographs.mkdir()
+    drawn.image_paths.mkdir()
     for number, name in enumerate(NAMES):
         pixels = np.full((HEIGHT, WIDTH, 3), (200, 180, 60 * number), np.uint8)
-        cv2.imwrite(str(drawn.photographs / name), pixels)
+        cv2.imwrite(str(drawn.image_paths / name), pixels)
     drawn.edit(drawn.truth, lambda content: _name(content, 0))
-    drawn.edit(drawn.predictions / "panoptic.json", lambda content: _finish(content, drawn.photographs))
+    drawn.edit(drawn.predictions / "panoptic.json", lambda content: _finish(content, drawn.image_paths))
     return drawn
 
 
@@ -95,9 +95,9 @@ def _name(content: dict[str, Any], shift: int) -> None:
         entry["image_id"] += shift
 
 
-def _finish(content: dict[str, Any], photographs: Path) -> None:
+def _finish(content: dict[str, Any], image_paths: Path) -> None:
     _name(content, 1)
-    content["info"] = {"image_folder": str(photographs)}
+    content["info"] = {"image_folder": str(image_paths)}
     things = {CAR, PERSON}
     for entry in content["annotations"]:
         for segment in entry["segments_info"]:

@@ -108,11 +108,11 @@ class Golden:
         return build_fusion(self.experiment, NUM_STUFF)
 
     def images(self) -> PackedSequence:
-        """Two normalised photographs."""
+        """Two normalised images."""
         return PackedSequence(self._inputs("img"))
 
     def ground_truth(self) -> GroundTruth:
-        """Of the two photographs."""
+        """Of the two images."""
         parts = (PackedSequence(self._inputs(key)) for key in ("msk", "cat", "iscrowd", "bbx"))
         return GroundTruth(*parts)
 

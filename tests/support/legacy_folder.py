@@ -27,7 +27,7 @@ CLASS_MAP = [[255, 1, 1, 0], [2, 2, 1, 0], [255, 2, 2, 2]]
 
 
 def write_legacy(root: Path, meta: Any = META, change: Callable[[list[dict[str, Any]]], Any] = len) -> Path:
-    """Three images in two lists; the last one's photograph is a JPEG, its mask has 8 bits."""
+    """Three images in two lists; the last one's image is a JPEG, its mask has 8 bits."""
     for folder in ("img", "msk", "lst", "coco"):
         (root / folder).mkdir(parents=True)
     images = [{"id": name, **IMAGE} for name in ("b_000000_000019", "a", "c")]

@@ -1,4 +1,4 @@
-"""Photographs of every kind that people have, and those that no decoder can read.
+"""Images of every kind that people have, and those that no decoder can read.
 
 for name, image in odd_images().items():
     (folder / name).write_bytes(image.data)

@@ -35,15 +35,15 @@ def drawn_segmentation(categories: Categories, size: Size, seed: int) -> Panopti
     )
 
 
-def write_predictions(folder: Path, categories: Categories, photographs: Sequence[str], size: Size) -> Path:
-    """One prediction per photograph; the folder."""
+def write_predictions(folder: Path, categories: Categories, input_images: Sequence[str], size: Size) -> Path:
+    """One prediction per image; the folder."""
     images, annotations = [], []
-    for number, photograph in enumerate(photographs, start=1):
+    for number, input_image in enumerate(input_images, start=1):
         ids, segments = panoptic_segments(drawn_segmentation(categories, size, number - 1), categories)
-        png = folder / "panoptic" / Path(photograph).with_suffix(".png")
+        png = folder / "panoptic" / Path(input_image).with_suffix(".png")
         png.parent.mkdir(parents=True, exist_ok=True)
         write_panoptic_png(png, ids)
-        images.append({"id": number, "file_name": photograph, "height": size[0], "width": size[1]})
+        images.append({"id": number, "file_name": input_image, "height": size[0], "width": size[1]})
         name = png.relative_to(folder / "panoptic").as_posix()
         annotations.append({"image_id": number, "file_name": name, "segments_info": segments})
     content = {"images": images, "annotations": annotations, "categories": categories.to_list()}

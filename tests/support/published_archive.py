@@ -25,7 +25,7 @@ PARTS = ("body", "rpn_head", "roi_head", "sem_head")
 NAMES = ("config.ini", "metadata.bin", "seamseg_r50_vistas.tar")
 
 VISTAS = """
-# as the authors' recipe for Mapillary Vistas
+# as the authors' config for Mapillary Vistas
 [general]
 val_interval = 5
 log_interval = 5

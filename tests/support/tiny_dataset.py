@@ -28,7 +28,7 @@ class TinyDataset:
         json_file, image_folder, png_folder: where its parts lie.
         ids: per image, H×W int64 ids as in the PNG.
         segments: per image, the ``segments_info`` of the JSON file; all of them have pixels.
-        photographs: per image, H×W×3 uint8, red first (exact only for lossless ``image_suffix``).
+        images: per image, H×W×3 uint8, red first (exact only for lossless ``image_suffix``).
     """
 
     folder: Path
@@ -38,7 +38,7 @@ class TinyDataset:
     png_folder: Path
     ids: list[NDArray[np.int64]] = field(default_factory=list)
     segments: list[list[dict[str, Any]]] = field(default_factory=list)
-    photographs: list[NDArray[np.uint8]] = field(default_factory=list)
+    image_paths: list[NDArray[np.uint8]] = field(default_factory=list)
 
     def edit_json(self, change: Callable[[dict[str, Any]], Any]) -> None:
         """Applies ``change`` to the content of the JSON file, to damage it."""
@@ -74,7 +74,7 @@ def write_tiny_panoptic(
         images_without_objects: positions of images that show only stuff.
         images_with_crowd: positions of images whose lower left corner is a crowd segment of the first thing.
         images_with_void: positions of images whose right fifth is unlabelled.
-        image_suffix: format of the photographs.
+        image_suffix: format of the images.
         seed: for everything random.
     """
     generator = np.random.default_rng(seed)
@@ -123,7 +123,7 @@ class _Scene:
         left = int(self._generator.integers(0, self.width - width + 1))
         return top, left, top + height, left + width
 
-    def photograph(self) -> NDArray[np.uint8]:
+    def image_path(self) -> NDArray[np.uint8]:
         """A colour per class, some noise."""
         colors = np.array([(60 + 97 * i % 180, 40 + 53 * i % 200, 30 + 151 * i % 190) for i in range(len(self._names))])
         noise = self._generator.integers(-12, 13, size=(self.height, self.width, 3))
@@ -154,14 +154,14 @@ def _make_folders(folder: Path, split: str) -> TinyDataset:
 
 
 def _write(data: TinyDataset, position: int, scene: _Scene, image_suffix: str) -> None:
-    ids, photograph = scene.ids, scene.photograph()
+    ids, image_path = scene.ids, scene.image_path()
     red, green, blue = ids % 256, ids // 256 % 256, ids // 65536
     png = np.stack([blue, green, red], axis=-1).astype(np.uint8)
     assert cv2.imwrite(str(data.png_folder / f"{position:03}.png"), png)
-    assert cv2.imwrite(str(data.image_folder / f"{position:03}{image_suffix}"), photograph[..., ::-1])
+    assert cv2.imwrite(str(data.image_folder / f"{position:03}{image_suffix}"), image_path[..., ::-1])
     data.ids.append(ids)
     data.segments.append(scene.segments())
-    data.photographs.append(photograph)
+    data.image_paths.append(image_path)
 
 
 def _write_json(data: TinyDataset, names: list[str], num_things: int, image_suffix: str) -> None:

@@ -44,11 +44,11 @@ JSON = {"v1.2": "panoptic_2018.json", "v2.0": "panoptic_2020.json"}
 
 @dataclass
 class VistasFolder:
-    """What was written: the panoptic files by (version, split), and ids and photographs by (split, name)."""
+    """What was written: the panoptic files by (version, split), and ids and images by (split, name)."""
 
     root: Path
     panoptic_files: dict[tuple[str, str], Path] = field(default_factory=dict)
-    photographs: dict[tuple[str, str], NDArray[np.uint8]] = field(default_factory=dict)
+    image_paths: dict[tuple[str, str], NDArray[np.uint8]] = field(default_factory=dict)
 
     def edit(self, version: str, split: str, change: Callable[[dict[str, Any]], Any]) -> Path:
         """Damages a panoptic file."""
@@ -102,9 +102,9 @@ def _write_split(
     ]
     known = {category["id"] for category in content["categories"]}
     for name, numbers in (("_aB-1", NUMBERS), ("Zz9", np.ascontiguousarray(NUMBERS[:, ::-1]))):
-        photograph = np.full((*numbers.shape, 3), 90 if name == "Zz9" else 180, np.uint8)
-        data.photographs[folder.name, name] = photograph
-        _write(folder / "images" / f"{name}.jpg", photograph)
+        image_path = np.full((*numbers.shape, 3), 90 if name == "Zz9" else 180, np.uint8)
+        data.image_paths[folder.name, name] = image_path
+        _write(folder / "images" / f"{name}.jpg", image_path)
         if instances:
             _write(folder / subfolder / "instances" / f"{name}.png", numbers)
         if panoptic:

@@ -37,7 +37,7 @@ class PanopticSplit:
         annotation_file: the JSON file, for errors.
         categories: of the data set.
         records: one per image, from that file; at least one.
-        image_folder: Folder of the photographs that the records name.
+        image_folder: Folder of the images that the records name.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class CocoPanoptic(PanopticSplit):
 
     Expected in the folder ``root``: ``annotations/panoptic_SPLIT.json`` (any ending of SPLIT that makes it unique:
     ``train`` finds ``panoptic_train2017.json``), its PNGs in the folder of the same name without ``.json``, and the
-    photographs in ``images/SPLIT``, ``SPLIT`` or ``images``. Images without annotation are left out.
+    images in ``images/SPLIT``, ``SPLIT`` or ``images``. Images without annotation are left out.
 
     Args:
         root: the data set folder.

@@ -57,7 +57,7 @@ TRAINING, TRUTH, RESULTS = SegmentKeys(True, False), SegmentKeys(True, True), Se
 
 
 class ImageEntry(NamedTuple):
-    """A sound entry of ``images``: id, name of the photograph, and height and width."""
+    """A sound entry of ``images``: id, name of the image, and height and width."""
 
     image_id: ImageId
     file_name: str

@@ -65,7 +65,7 @@ class ImageRecord:
     """One annotated image.
 
     Attributes:
-        image_file: Name of the photograph, relative to the folder of images.
+        image_file: Name of the image, relative to the folder of images.
         size: Height and width as the file states them.
         segments: Its entry of ``annotations``.
     """

@@ -135,7 +135,7 @@ def panoptic_entries(
     """What a panoptic JSON file says of one image, under ``images`` and ``annotations``.
 
     Args:
-        image_file: Name of the photograph, relative to the folder of images.
+        image_file: Name of the image, relative to the folder of images.
         png_file: Name of the PNG, relative to the folder of PNGs.
         size: Height and width in pixels.
         segments: Entries of :func:`segments_info`.

@@ -28,7 +28,7 @@ class PanopticDataset(Protocol):
         """The data set's own id of an image; each has its own."""
 
     def image_path(self, index: int) -> Path:
-        """The photograph; whether it is there shows when it is read."""
+        """The image; whether it is there shows when it is read."""
 
     def annotation_path(self, index: int) -> Path:
         """The file of segment ids that belongs to it."""

@@ -137,7 +137,7 @@ def legacy_splits(root: Path) -> list[str]:
 class Seamseg2019Dataset:
     """Annotated images as :class:`seamseg.data.formats.panoptic_dataset.PanopticDataset` describes them.
 
-    Expected in the folder ``root``: ``metadata.bin``, ``lst/SPLIT.txt`` with the ids of a split's images, photographs
+    Expected in the folder ``root``: ``metadata.bin``, ``lst/SPLIT.txt`` with the ids of a split's images, images
     ``img/ID.png`` or ``.jpg``, and ``msk/ID.png`` with the ids of the segments. Images come in the order of
     ``metadata.bin``.
 

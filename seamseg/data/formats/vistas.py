@@ -39,7 +39,7 @@ class VistasInstances:
 
     Args:
         config: the configuration of the labels.
-        image_folder: of the photographs, ``NAME.jpg``.
+        image_folder: of the images, ``NAME.jpg``.
         instance_folder: of the annotation, ``NAME.png``.
         limit: take only that many images, the first ones.
 

@@ -161,6 +161,6 @@
     const next = order[order.indexOf(shown) + 1];
     if (!next) return;
     seamseg.loadImage(next.file).catch(() => {}); // told when it is opened
-    new Image().src = `photographs/${next.file}.jpg`;
+    new Image().src = `images/${next.file}.jpg`;
   }
 })();

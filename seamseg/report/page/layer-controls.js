@@ -1,4 +1,4 @@
-// What is drawn over a photograph, and the bar that it is chosen with.
+// What is drawn over an image, and the bar that it is chosen with.
 "use strict";
 
 (() => {

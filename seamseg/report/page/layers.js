@@ -1,4 +1,4 @@
-// Paints what lies over a photograph, pixel by pixel, from id maps. Colours are [red, green, blue, opacity], 0 … 255.
+// Paints what lies over an image, pixel by pixel, from id maps. Colours are [red, green, blue, opacity], 0 … 255.
 "use strict";
 
 (() => {

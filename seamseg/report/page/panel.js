@@ -1,17 +1,17 @@
-// One photograph with what lies over it.
+// One image with what lies over it.
 "use strict";
 
 (() => {
   const { element } = seamseg;
-  const TITLES = { prediction: "Prediction", truth: "Ground truth", none: "Photograph" };
+  const TITLES = { prediction: "Prediction", truth: "Ground truth", none: "Image" };
 
   /** A panel that draws one side ("prediction", "truth") or none; `onpoint` is told the pixel under the pointer, or null. */
   seamseg.makePanel = (side, onpoint, onpick) => {
-    const photograph = element("img", { class: "photograph", draggable: "false" });
+    const picture = element("img", { class: "image", draggable: "false" });
     const [fill, errors, highlight] = ["fill", "errors", "highlight"].map((name) =>
       element("canvas", { class: `layer ${name}`, "aria-hidden": "true" }),
     );
-    const frame = element("div", { class: "frame" }, photograph, fill, errors, highlight);
+    const frame = element("div", { class: "frame" }, picture, fill, errors, highlight);
     const figure = element(
       "figure",
       { class: "panel", "data-side": side },
@@ -36,13 +36,13 @@
       side,
       figure,
 
-      /** Shows a photograph; `shown` has its name and file. */
+      /** Shows an image; `shown` has its name and file. */
       open(shown, decoded) {
         const [height, width] = decoded.shown;
         image = decoded;
-        Object.assign(photograph, {
-          src: `photographs/${shown.file}.jpg`,
-          alt: `Photograph ${shown.name}`,
+        Object.assign(picture, {
+          src: `images/${shown.file}.jpg`,
+          alt: `Image ${shown.name}`,
           width,
           height,
         });

@@ -10,7 +10,7 @@ from seamseg.scenes.drawing.noise import Field
 
 
 def develop(rng: np.random.Generator, picture: Picture, size: tuple[int, int]) -> Picture:
-    """Scales a large drawing down to ``size`` (height, width) and makes a photograph of it."""
+    """Scales a large drawing down to ``size`` (height, width) and makes an image of it."""
     small = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA)
     image = cv2.LUT(small, _response(rng, float(small.mean()) / 255)).astype(np.float32)
     image *= _vignette(size, rng.uniform(0.0, 0.28))[..., None]

@@ -1,4 +1,4 @@
-"""Reading COCO panoptic data sets: a made-up one, and real photographs."""
+"""Reading COCO panoptic data sets: a made-up one, and real images."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def open_tiny(tiny: TinyDataset) -> CocoPanoptic:
     return CocoPanoptic(tiny.folder, tiny.split)
 
 
-def test_photographs_are_read_as_written(tiny: TinyDataset) -> None:
+def test_images_are_read_as_written(tiny: TinyDataset) -> None:
     source = open_tiny(tiny)
     assert len(source) == 5
-    for index, photograph in enumerate(tiny.photographs):
+    for index, pixels in enumerate(tiny.image_paths):
         assert source.image_id(index) == 100 + index
-        assert np.array_equal(source.read_image(index), photograph)
-        assert source.sizes[index] == photograph.shape[:2]
+        assert np.array_equal(source.read_image(index), pixels)
+        assert source.sizes[index] == pixels.shape[:2]
 
 
 def test_segments_are_read_as_written(tiny: TinyDataset) -> None:
@@ -71,7 +71,7 @@ def test_the_made_up_set_has_what_it_promises(tiny: TinyDataset) -> None:
 
 
 @pytest.mark.parametrize("place", ["train", "images", "images/train"])
-def test_photographs_may_lie_in_several_places(tiny: TinyDataset, place: str) -> None:
+def test_images_may_lie_in_several_places(tiny: TinyDataset, place: str) -> None:
     moved = tiny.folder / "moved"
     tiny.image_folder.rename(moved)
     shutil.rmtree(tiny.folder / "images")
@@ -187,7 +187,7 @@ def corners(bbox: list[float]) -> list[float]:
     return [y, x, y + height, x + width]
 
 
-def test_real_photographs_belong_to_their_segments(shared: Path) -> None:
+def test_real_images_belong_to_their_segments(shared: Path) -> None:
     source = CocoPanoptic(shared / "data/coco128_panoptic", "train")
     for index in range(0, len(source), 10):
         assert source.image_path(index).stem == f"{source.image_id(index):012}"
@@ -246,8 +246,8 @@ def test_swapped_sizes_give_the_images_of_right_ones_and_at_most_one_warning(
 def test_a_size_that_only_one_of_the_files_has_is_refused(tmp_path: Path) -> None:
     data = write_tiny_panoptic(tmp_path, num_images=1)
     swap_sizes(data, [0])
-    photograph = data.image_folder / "000.png"
-    assert cv2.imwrite(str(photograph), np.ascontiguousarray(cv2.imread(str(photograph)).transpose(1, 0, 2)))
+    image_path = data.image_folder / "000.png"
+    assert cv2.imwrite(str(image_path), np.ascontiguousarray(cv2.imread(str(image_path)).transpose(1, 0, 2)))
     source = CocoPanoptic(data.folder, "train")
     assert source.read_image(0).shape == (56, 40, 3)
     with pytest.raises(ValueError, match="40×56"):

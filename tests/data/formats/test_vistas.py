@@ -70,7 +70,7 @@ def test_every_layout_says_the_same(layout: str, tmp_path: Path) -> None:
     assert crowd_map(data, index) == drawn({value: number in crowded for value, number in CLASSES.items()})
     assert len(data.read_annotation(index).classes) == 1 + 6, "one road, one sky, a bird, two cars, a group"
     assert class_map(data, 1 - index) == [row[::-1] for row in drawn(CLASSES)]
-    assert abs(data.read_image(index).astype(int) - written.photographs["training", "_aB-1"]).max() < 3
+    assert abs(data.read_image(index).astype(int) - written.image_paths["training", "_aB-1"]).max() < 3
     assert data.image_path(index) == tmp_path / "training" / "images" / "_aB-1.jpg"
     assert data.annotation_path(index).is_file()
 

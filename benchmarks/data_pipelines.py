@@ -1,4 +1,4 @@
-"""One training sample from its files, by this project and by the plain recipe."""
+"""One training sample from its files, by this project and by a plain pipeline."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Result:
     boxes: Tensor
 
 
-Recipe = Callable[[int], Result]
+Pipeline = Callable[[int], Result]
 """From the index of an image."""
 
 
-def ours(source: CocoPanoptic, transform: TrainTransform) -> Recipe:
+def ours(source: CocoPanoptic, transform: TrainTransform) -> Pipeline:
     """As a worker of the training loader does it: bytes, that are normalised on the device."""
     dataset = TrainDataset(source, transform, SEED)
 
@@ -52,7 +52,7 @@ def ours(source: CocoPanoptic, transform: TrainTransform) -> Recipe:
     return read
 
 
-def plain(source: CocoPanoptic, transform: TrainTransform) -> Recipe:
+def plain(source: CocoPanoptic, transform: TrainTransform) -> Pipeline:
     """Pillow and NumPy, one line for each step; scale and mirroring as ours."""
     classes = [dict(zip(r.segments.ids.tolist(), r.segments.classes.tolist(), strict=True)) for r in source.records]
 
@@ -79,13 +79,13 @@ def plain(source: CocoPanoptic, transform: TrainTransform) -> Recipe:
     return read
 
 
-def normalised(recipe: Recipe) -> Recipe:
+def normalised(pipeline: Pipeline) -> Pipeline:
     """With what the device would do done on this core."""
     normalize = Normalize(MEAN, STD)
     mean, std = normalize.mean, normalize.std
 
     def read(index: int) -> Result:
-        result = recipe(index)
+        result = pipeline(index)
         if result.image.dtype == torch.uint8:
             return Result(normalize(result.image), result.ids.long(), result.classes, result.boxes)
         return Result(result.image.sub_(mean).div_(std), result.ids, result.classes, result.boxes)
@@ -94,7 +94,7 @@ def normalised(recipe: Recipe) -> Recipe:
 
 
 def check_same(ours: Result, plain: Result) -> None:
-    """Both sides must have made the same sample, but for rounding and how the photograph was made smaller.
+    """Both sides must have made the same sample, but for rounding and how the image was made smaller.
 
     Raises:
         AssertionError: they have not.

@@ -14,13 +14,13 @@ from support.tiny_experiment import NARROW, narrow_body, write_tiny_splits
 from support.tiny_training import Watcher, tiny_trainer
 
 from seamseg.builders import build_network
-from seamseg.config import Experiment, differing_keys, known_recipes, load_experiment
+from seamseg.config import Experiment, differing_keys, known_configs, load_experiment
 from seamseg.config.load import known_keys
 from seamseg.runtime.training_progress import TrainingProgress
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
 NAMES = [path.stem for path in CONFIGS]
-each_recipe = pytest.mark.parametrize("path", CONFIGS, ids=NAMES)
+each_config = pytest.mark.parametrize("path", CONFIGS, ids=NAMES)
 
 PUBLISHED = ("vistas_r50", "vistas_v2_r50", "cityscapes_r50")
 OTHERS = ("coco_r50_1x", "coco_r50_3x", "custom_r50", "scenes_r18", "coco128_overfit")
@@ -93,11 +93,11 @@ TABLE = [
 ]
 
 
-def test_there_are_recipes() -> None:
-    assert set(NAMES) == {*PUBLISHED, *OTHERS} == set(known_recipes())
+def test_there_are_configs() -> None:
+    assert set(NAMES) == {*PUBLISHED, *OTHERS} == set(known_configs())
 
 
-def test_the_longer_coco_recipe_differs_only_in_length_and_scale() -> None:
+def test_the_longer_coco_config_differs_only_in_length_and_scale() -> None:
     short, long = (load_experiment(CONFIGS[NAMES.index(f"coco_r50_{times}")]) for times in ("1x", "3x"))
     assert differing_keys(short, long) == ["data.random_scale", "schedule.milestones", "training.epochs"]
     steps = 118287 // (8 * short.data.train_batch_size)
@@ -110,33 +110,33 @@ def test_the_longer_coco_recipe_differs_only_in_length_and_scale() -> None:
     assert long.training.epochs == 3 * short.training.epochs
 
 
-@each_recipe
+@each_config
 def test_imagenet_weights_are_taken_over_exactly(path: Path) -> None:
     experiment = load_experiment(path)
     assert experiment.body.weights is None or experiment.norm.scale == "signed"
 
 
-def test_the_readme_lists_every_recipe() -> None:
+def test_the_readme_lists_every_config() -> None:
     text = (CONFIGS[0].parent / "README.md").read_text()
     assert [name for name in NAMES if f"| `{name}` |" not in text] == []
 
 
 @pytest.mark.parametrize(("name", "key", "value"), TABLE, ids=[f"{name}-{key}" for name, key, _ in TABLE])
-def test_the_published_recipes(name: str, key: str, value: Any) -> None:
+def test_the_published_configs(name: str, key: str, value: Any) -> None:
     found: Any = load_experiment(CONFIGS[NAMES.index(name)])
     for part in key.split("."):
         found = getattr(found, part)
     assert found == value
 
 
-@each_recipe
-def test_a_recipe_begins_with_its_command_and_what_to_expect(path: Path) -> None:
+@each_config
+def test_a_config_begins_with_its_command_and_what_to_expect(path: Path) -> None:
     command, expected = path.read_text().splitlines()[:2]
     assert re.search(rf"^# .*seamseg train {path.stem} data.root=[\w/]+ --run-dir runs/\w+$", command)
     assert re.search(r"^# Hardware: .+\. (Expected|Published score)", expected)
 
 
-@each_recipe
+@each_config
 def test_no_value_is_spelt_as_a_word_that_yaml_makes_a_truth_of(path: Path) -> None:
     scalars = [token.value for token in yaml.scan(path.read_text()) if isinstance(token, yaml.ScalarToken)]
     assert not [value for value in scalars if value.lower() in ("on", "off", "yes", "no", "y", "n")]
@@ -149,15 +149,15 @@ def test_no_choice_is_spelt_so_either() -> None:
     assert not re.search(r'"(on|off|yes|no|y|n|true|false|null)"', " ".join(choices), re.IGNORECASE)
 
 
-@each_recipe
-def test_every_key_of_a_recipe_is_a_setting(path: Path) -> None:
+@each_config
+def test_every_key_of_a_config_is_a_setting(path: Path) -> None:
     keys = set(known_keys(Experiment))
     content = yaml.safe_load(path.read_text())
     assert {f"{group}.{key}" for group, settings in content.items() for key in settings} <= keys
 
 
-@each_recipe
-def test_a_recipe_builds(path: Path) -> None:
+@each_config
+def test_a_config_builds(path: Path) -> None:
     experiment = load_experiment(path)
     with torch.device("meta"):
         network = build_network(experiment, 28, 37)
@@ -188,8 +188,8 @@ REDUCED = (
 )
 
 
-@each_recipe
-def test_a_recipe_makes_a_step_at_reduced_size(path: Path, tmp_path: Path) -> None:
+@each_config
+def test_a_config_makes_a_step_at_reduced_size(path: Path, tmp_path: Path) -> None:
     data = write_tiny_splits(tmp_path / "data", num_train=2)
     experiment = load_experiment(path, [*REDUCED, f"data.root={data}"])
     with narrow_body(channels=16):

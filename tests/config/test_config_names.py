@@ -1,4 +1,4 @@
-"""Recipes by name."""
+"""Configs by name."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.config import known_recipes, load, settings_file
+from seamseg.config import known_configs, load, settings_file
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
-def test_a_name_stands_for_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_stands_for_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert settings_file("vistas_r50") == CONFIGS / "vistas_r50.yaml"
-    assert list(known_recipes()) == sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+    assert list(known_configs()) == sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 
 def test_a_file_is_itself_and_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,21 +28,21 @@ def test_a_file_is_itself_and_comes_first(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("given", "hint"), [("vistas_r05", "did you mean vistas_r50?"), ("qqq", "recipes are cityscapes_r50, coco")]
+    ("given", "hint"), [("vistas_r05", "did you mean vistas_r50?"), ("qqq", "configs are cityscapes_r50, coco")]
 )
 def test_an_unknown_name(given: str, hint: str) -> None:
-    with pytest.raises(ValueError, match=rf"there is neither a recipe nor a file {given}; ") as caught:
+    with pytest.raises(ValueError, match=rf"there is neither a config nor a file {given}; ") as caught:
         settings_file(given)
     assert hint in str(caught.value)
 
 
 def test_an_installed_package_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "recipes").mkdir()
-    (tmp_path / "recipes" / "mine.yaml").touch()
-    monkeypatch.setattr(load, "_FOLDERS", (tmp_path / "recipes", CONFIGS))
-    assert known_recipes() == {"mine": tmp_path / "recipes" / "mine.yaml"}
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "mine.yaml").touch()
+    monkeypatch.setattr(load, "_FOLDERS", (tmp_path / "configs", CONFIGS))
+    assert known_configs() == {"mine": tmp_path / "configs" / "mine.yaml"}
     monkeypatch.setattr(load, "_FOLDERS", (tmp_path / "nowhere",))
-    assert known_recipes() == {}
+    assert known_configs() == {}
 
 
 def test_a_tilde_in_the_name_of_a_file_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

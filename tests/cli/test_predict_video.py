@@ -1,4 +1,4 @@
-"""`seamseg predict` of a film: its files, going on where it stopped, and what can go wrong."""
+"""`seamseg predict` of a video: its files, going on where it stopped, and what can go wrong."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from seamseg.predict.video_file import Video
 SECONDS = 120
 
 
-def write_film(path: Path, number: int, size: tuple[int, int] = (48, 64)) -> None:
+def write_video(path: Path, number: int, size: tuple[int, int] = (48, 64)) -> None:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 12.5, size[::-1])
     for value in range(number):
         frame = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
@@ -37,19 +37,19 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def frames(path: Path) -> list[Any]:
-    """The pixels of a film: its file tells when it was written."""
+    """The pixels of a video: its file tells when it was written."""
     return [frame.tolist() for frame in Video.open(path).frames()]
 
 
 @pytest.fixture
-def film(tmp_path: Path) -> Path:
-    write_film(tmp_path / "street.mp4", 7)
+def video_path(tmp_path: Path) -> Path:
+    write_video(tmp_path / "street.mp4", 7)
     return tmp_path / "street.mp4"
 
 
 @pytest.fixture
-def photographs(tmp_path: Path) -> Path:
-    folder = tmp_path / "photographs"
+def input_images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
     folder.mkdir()
     cv2.imwrite(str(folder / "a.png"), np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8))
     return folder
@@ -57,9 +57,9 @@ def photographs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stopped(
-    command: Any, run_dir: Path, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Any, run_dir: Path, video_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Path]:
-    """Stops a run on the film after three frames."""
+    """Stops a run on the video after three frames."""
 
     def run(*options: str) -> Path:
         original = pipeline._predicted
@@ -73,15 +73,17 @@ def stopped(
         with monkeypatch.context() as patched:
             patched.setattr(pipeline, "_predicted", dies)
             patched.setattr(pipeline, "ordered_map", lambda function, items, threads, ahead: map(function, items))
-            assert command("predict", run_dir, film, tmp_path / "out", *options).code == 2
+            assert command("predict", run_dir, video_path, tmp_path / "out", *options).code == 2
         return tmp_path / "out"
 
     return run
 
 
-def test_a_film(command: Any, refuses: Callable[..., str], run_dir: Path, film: Path, tmp_path: Path) -> None:
+def test_a_video(command: Any, refuses: Callable[..., str], run_dir: Path, video_path: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    code, said, _ = command("predict", run_dir, film, out, "--write", "overlay,semantic,panoptic", "--batch-size=2")
+    code, said, _ = command(
+        "predict", run_dir, video_path, out, "--write", "overlay,semantic,panoptic", "--batch-size=2"
+    )
     assert (code, said) == (0, f"7 frames segmented: {out}\n")
     names = [f"{number:06}" for number in range(7)]
     expected = {f"{kind}/{name}.png" for kind in ("semantic", "panoptic") for name in names}
@@ -90,20 +92,20 @@ def test_a_film(command: Any, refuses: Callable[..., str], run_dir: Path, film: 
     assert (video.num_frames, video.rate, video.size) == (7, 12.5, (48, 64))
     index = json.loads((out / "panoptic.json").read_text())
     assert [image["file_name"] for image in index["images"]] == [f"street.mp4#{name}" for name in names]
-    assert "is not empty" in refuses("predict", run_dir, film, out)
-    assert command("predict", run_dir, film, out, "--overwrite").code == 0
+    assert "is not empty" in refuses("predict", run_dir, video_path, out)
+    assert command("predict", run_dir, video_path, out, "--overwrite").code == 0
     assert set(contents(out)) == {f"panoptic/{name}.png" for name in names} | {"overlay.mp4", "panoptic.json"}
 
 
 @pytest.mark.parametrize("kinds", ["overlay", "panoptic", "overlay,panoptic,instances"])
 def test_a_run_that_stopped_goes_on(
-    command: Any, stopped: Callable[..., Path], run_dir: Path, film: Path, tmp_path: Path, kinds: str
+    command: Any, stopped: Callable[..., Path], run_dir: Path, video_path: Path, tmp_path: Path, kinds: str
 ) -> None:
-    assert command("predict", run_dir, film, tmp_path / "whole", "--write", kinds).code == 0
+    assert command("predict", run_dir, video_path, tmp_path / "whole", "--write", kinds).code == 0
     out = stopped("--write", kinds)
     assert not (out / "overlay.mp4").exists()
     assert not (out / "panoptic.json").exists()
-    code, said, _ = command("predict", run_dir, film, out, "--write", kinds, "--resume")
+    code, said, _ = command("predict", run_dir, video_path, out, "--write", kinds, "--resume")
     assert (code, said) == (0, f"7 frames segmented (3 of them before): {out}\n")
     truth, found = contents(tmp_path / "whole"), contents(out)
     assert truth.keys() == found.keys()
@@ -112,29 +114,29 @@ def test_a_run_that_stopped_goes_on(
         assert frames(out / "overlay.mp4") == frames(tmp_path / "whole" / "overlay.mp4")
 
 
-def test_a_finished_run_needs_nothing(command: Any, run_dir: Path, film: Path, tmp_path: Path) -> None:
+def test_a_finished_run_needs_nothing(command: Any, run_dir: Path, video_path: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert command("predict", run_dir, film, out).code == 0
+    assert command("predict", run_dir, video_path, out).code == 0
     before = contents(out)
     (out / "panoptic.json").unlink()  # killed just before it
     stamp = (out / "overlay.mp4").stat().st_mtime_ns
-    result = command("predict", run_dir, film, out, "--resume")
+    result = command("predict", run_dir, video_path, out, "--resume")
     assert result.out == f"7 frames segmented (7 of them before): {out}\n"
     assert contents(out) == before
     assert (out / "overlay.mp4").stat().st_mtime_ns == stamp
 
 
-def test_another_film_is_not_gone_on_with(
-    command: Any, refuses: Callable[..., str], run_dir: Path, film: Path, photographs: Path, tmp_path: Path
+def test_another_video_is_not_gone_on_with(
+    command: Any, refuses: Callable[..., str], run_dir: Path, video_path: Path, input_images: Path, tmp_path: Path
 ) -> None:
     out, moved = tmp_path / "out", tmp_path / "elsewhere" / "b.mp4"
-    assert command("predict", run_dir, film, out).code == 0
+    assert command("predict", run_dir, video_path, out).code == 0
     before = contents(out)
     moved.parent.mkdir()
-    film.rename(moved)
-    write_film(film, 4)
-    for other in (film, photographs):
-        assert "are of another model or film" in refuses("predict", run_dir, other, out, "--resume")
+    video_path.rename(moved)
+    write_video(video_path, 4)
+    for other in (video_path, input_images):
+        assert "are of another model or video" in refuses("predict", run_dir, other, out, "--resume")
     assert contents(out) == before
     assert command("predict", run_dir, moved, out, "--resume").code == 0
     images = json.loads((out / "panoptic.json").read_text())["images"]
@@ -142,17 +144,17 @@ def test_another_film_is_not_gone_on_with(
 
 
 def test_overwriting_forgets_what_was_there(
-    command: Any, stopped: Callable[..., Path], run_dir: Path, film: Path, photographs: Path, tmp_path: Path
+    command: Any, stopped: Callable[..., Path], run_dir: Path, video_path: Path, input_images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    assert command("predict", run_dir, film, out).code == 0
+    assert command("predict", run_dir, video_path, out).code == 0
     assert stopped("--overwrite") == out
-    assert not (out / "overlay.mp4").exists(), "a film that is there counts as whole"
-    assert command("predict", run_dir, film, out, "--resume").out.startswith("7 frames segmented (3 of them")
+    assert not (out / "overlay.mp4").exists(), "a video that is there counts as whole"
+    assert command("predict", run_dir, video_path, out, "--resume").out.startswith("7 frames segmented (3 of them")
     assert Video.open(out / "overlay.mp4").num_frames == 7
     assert stopped("--overwrite") == out
     (out / ".part.overlay.mp4").write_bytes(b"killed")
-    assert command("predict", run_dir, photographs, out, "--overwrite").code == 0
+    assert command("predict", run_dir, input_images, out, "--overwrite").code == 0
     assert set(contents(out)) == {"overlay/a.jpg", "panoptic/a.png", "panoptic.json"}
 
 
@@ -168,14 +170,14 @@ def tear_journal(path: Path) -> None:
     ("name", "damage"),
     [("overlay.mp4", empty), ("panoptic/000003.png", empty), (".predictions.journal", tear_journal)],
 )
-def test_a_finished_film_that_a_power_cut_damaged(
-    command: Any, run_dir: Path, film: Path, tmp_path: Path, name: str, damage: Callable[[Path], None]
+def test_a_finished_video_that_a_power_cut_damaged(
+    command: Any, run_dir: Path, video_path: Path, tmp_path: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
     out = tmp_path / "out"
-    assert command("predict", run_dir, film, out).code == 0
+    assert command("predict", run_dir, video_path, out).code == 0
     before, pictures = contents(out), frames(out / "overlay.mp4")
     damage(out / name)
-    assert command("predict", run_dir, film, out, "--resume").out.startswith("7 frames segmented")
+    assert command("predict", run_dir, video_path, out, "--resume").out.startswith("7 frames segmented")
     after = contents(out)
     assert after.keys() == before.keys()
     assert [name for name in before if before[name] != after[name] and name != "overlay.mp4"] == []
@@ -187,26 +189,26 @@ def test_what_a_power_cut_left_of_a_frame(
     command: Any,
     stopped: Callable[..., Path],
     run_dir: Path,
-    film: Path,
+    video_path: Path,
     tmp_path: Path,
     content: bytes | None,
     kept: int,
 ) -> None:
-    assert command("predict", run_dir, film, tmp_path / "whole").code == 0
+    assert command("predict", run_dir, video_path, tmp_path / "whole").code == 0
     record = stopped() / ".frames" / "000001.npz"
     whole = record.read_bytes()
     record.write_bytes(whole[:60] + bytes(80) + whole[140:] if content is None else content)
-    said = command("predict", run_dir, film, tmp_path / "out", "--resume").out
+    said = command("predict", run_dir, video_path, tmp_path / "out", "--resume").out
     assert said.startswith(f"7 frames segmented ({kept} of them before)")
     assert frames(tmp_path / "out" / "overlay.mp4") == frames(tmp_path / "whole" / "overlay.mp4")
 
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_goes_on(command: Any, run_dir: Path, tmp_path: Path) -> None:
-    film, out = tmp_path / "street.mp4", tmp_path / "out"
-    write_film(film, 60)
-    assert command("predict", run_dir, film, tmp_path / "whole").code == 0
-    start = [*COMMAND, "predict", *map(str, (run_dir, film, out)), "--device", "cpu"]
+    video_path, out = tmp_path / "street.mp4", tmp_path / "out"
+    write_video(video_path, 60)
+    assert command("predict", run_dir, video_path, tmp_path / "whole").code == 0
+    start = [*COMMAND, "predict", *map(str, (run_dir, video_path, out)), "--device", "cpu"]
     with subprocess.Popen(start, env=environment(), stderr=subprocess.PIPE, text=True) as process:
         latest = time.monotonic() + SECONDS
         while len(list(out.glob("panoptic/0*.png"))) < 20:
@@ -214,41 +216,43 @@ def test_a_run_that_is_killed_goes_on(command: Any, run_dir: Path, tmp_path: Pat
             assert time.monotonic() < latest
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
-    result = command("predict", run_dir, film, out, "--resume")
+    result = command("predict", run_dir, video_path, out, "--resume")
     assert 10 < int(result.out.split("(")[1].split(" of")[0]) < 60, result
     assert frames(out / "overlay.mp4") == frames(tmp_path / "whole" / "overlay.mp4")
     assert contents(out).keys() == contents(tmp_path / "whole").keys()
 
 
-def test_a_film_that_ends_early(command: Any, run_dir: Path, tmp_path: Path) -> None:
-    film, out = tmp_path / "street.avi", tmp_path / "out"
-    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+def test_a_video_that_ends_early(command: Any, run_dir: Path, tmp_path: Path) -> None:
+    video_path, out = tmp_path / "street.avi", tmp_path / "out"
+    writer = cv2.VideoWriter(str(video_path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
     for _ in range(20):
         writer.write(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
     writer.release()
-    film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
-    code, said, err = command("predict", run_dir, film, out)
+    video_path.write_bytes(video_path.read_bytes()[: video_path.stat().st_size // 2])
+    code, said, err = command("predict", run_dir, video_path, out)
     number = int(said.split()[0])
     assert (code, 0 < number < 20) == (3, True)
-    assert f"{film} says that it has 20 frames, of which {number} can be decoded: it is truncated or damaged" in err
+    assert (
+        f"{video_path} says that it has 20 frames, of which {number} can be decoded: it is truncated or damaged" in err
+    )
     assert Video.open(out / "overlay.mp4").num_frames == number
 
 
-def test_films_that_are_none(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
-    (tmp_path / "a.mp4").write_bytes(b"no film")
+def test_videos_that_are_none(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"no video")
     assert "a.mp4 cannot be decoded" in refuses("predict", run_dir, tmp_path / "a.mp4", tmp_path / "out")
     assert "none.avi does not exist" in refuses("predict", run_dir, tmp_path / "none.avi", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_film_that_the_disk_does_not_hold(
-    command: Any, refuses: Callable[..., str], run_dir: Path, film: Path, tmp_path: Path
+def test_a_video_that_the_disk_does_not_hold(
+    command: Any, refuses: Callable[..., str], run_dir: Path, video_path: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     with file_size_limit(5_000):
-        sentence = refuses("predict", run_dir, film, out, "--write=overlay")
+        sentence = refuses("predict", run_dir, video_path, out, "--write=overlay")
     assert f"{out / 'overlay.mp4'} came out with" in sentence
     assert not [path for path in out.iterdir() if not path.name.startswith(".")]
-    result = command("predict", run_dir, film, out, "--write=overlay", "--resume")
+    result = command("predict", run_dir, video_path, out, "--write=overlay", "--resume")
     assert result.out == f"7 frames segmented (7 of them before): {out}\n"
     assert Video.open(out / "overlay.mp4").num_frames == 7
