@@ -16,7 +16,7 @@ from benchmarks.memory import peak_bytes
 from benchmarks.table import Row
 from benchmarks.timing import medians, timed
 from seamseg.algos.fusion import fuse
-from seamseg.ops.fusion import class_map
+from seamseg.ops.fusion import upsample_argmax
 from seamseg.structures import Detections, PanopticSegmentation, SemanticLogits, Size
 
 FUSION_SIZE, NUM_OBJECTS, CELLS = (1024, 2048), 100, 28
@@ -76,7 +76,7 @@ def argmax_rows(rounds: int, size: Size, num_classes: int) -> list[Row]:
     logits = torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
     def ours() -> Tensor:
-        return class_map(SemanticLogits(logits, size, size), size)
+        return upsample_argmax(SemanticLogits(logits, size, size), size)
 
     def peer() -> Tensor:
         return F.interpolate(logits[None], size, mode="bilinear", align_corners=False)[0].argmax(0)
@@ -114,7 +114,7 @@ def a_street(size: Size, num_objects: int) -> tuple[Detections, Tensor]:
         _blobs(num_objects, generator),
     )
     coarse = torch.randn(NUM_CLASSES, 9, 17, generator=generator)
-    return detections, class_map(SemanticLogits(coarse, size, size), size)
+    return detections, upsample_argmax(SemanticLogits(coarse, size, size), size)
 
 
 def _blobs(num: int, generator: torch.Generator) -> Tensor:

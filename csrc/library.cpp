@@ -15,7 +15,7 @@ STABLE_TORCH_LIBRARY(seamseg, library) {
   library.def("index_grid(Tensor ids, Tensor rows, Tensor columns) -> Tensor");
 
   // Fusion
-  library.def("class_map(Tensor logits, float row_step, float column_step, int height, int width) -> Tensor");
+  library.def("upsample_argmax(Tensor logits, float row_step, float column_step, int height, int width) -> Tensor");
   library.def(
       "paste_mask(Tensor probabilities, float y0, float x0, float y1, float x1, int top, int left, int height, "
       "int width) -> Tensor");

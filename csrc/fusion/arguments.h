@@ -48,7 +48,7 @@ inline void check_place(const Place& place, int64_t height, int64_t width, const
 }
 
 inline void check_scores(const Tensor& scores, int64_t height, int64_t width) {
-  constexpr auto* op = "class_map";
+  constexpr auto* op = "upsample_argmax";
   check(scores.dim() == 3, op, "the scores must have three dimensions, classes, height and width");
   const ScalarType type = scores.scalar_type();
   check(type == ScalarType::Float || type == ScalarType::BFloat16 || type == ScalarType::Half, op,

@@ -15,16 +15,16 @@ namespace {
 template <typename T>
 void fill(const Device& device, const Tensor& logits, double row_step, double column_step, const Tensor& classes) {
   const Scores<T> scores{numbers_of<T>(logits), logits.size(0), logits.size(1), logits.size(2), row_step, column_step};
-  launch_class_map(device, scores, classes.size(0), classes.size(1), data_of<int64_t>(classes));
+  launch_upsample_argmax(device, scores, classes.size(0), classes.size(1), data_of<int64_t>(classes));
 }
 
-Tensor class_map(Tensor logits, double row_step, double column_step, int64_t height, int64_t width) {
+Tensor upsample_argmax(Tensor logits, double row_step, double column_step, int64_t height, int64_t width) {
   check_scores(logits, height, width);
   Tensor classes = torch::stable::new_empty(logits, {height, width}, ScalarType::Long);
   if (classes.numel() == 0) {
     return classes;
   }
-  const Device device(logits, "class_map");
+  const Device device(logits, "upsample_argmax");
   const Tensor scores = torch::stable::contiguous(logits);
   switch (scores.scalar_type()) {
     case ScalarType::BFloat16:
@@ -98,7 +98,7 @@ std::tuple<Tensor, Tensor, Tensor> panoptic_fusion(
 
 STABLE_TORCH_LIBRARY_IMPL(seamseg, CUDA, library) {
   using namespace seamseg::fusion::cuda;
-  library.impl("class_map", TORCH_BOX(&class_map));
+  library.impl("upsample_argmax", TORCH_BOX(&upsample_argmax));
   library.impl("paste_mask", TORCH_BOX(&paste_mask));
   library.impl("panoptic_fusion", TORCH_BOX(&panoptic_fusion));
 }

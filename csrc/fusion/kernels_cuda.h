@@ -210,7 +210,7 @@ __global__ void label(const int32_t* owners, const int64_t* semantics, int64_t n
 // ---- launches -------------------------------------------------------------------------------------------------------
 
 template <typename T, typename Launch>
-void launch_class_map(const Launch& launch, const Scores<T>& scores, int64_t height, int64_t width, int64_t* classes) {
+void launch_upsample_argmax(const Launch& launch, const Scores<T>& scores, int64_t height, int64_t width, int64_t* classes) {
   launch(&choose_classes<T>, grid_for(height * width), dim3(block_threads), scores, height, width, classes);
 }
 

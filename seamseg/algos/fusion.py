@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seamseg.ops.boxes import scale_boxes
-from seamseg.ops.fusion import class_map, panoptic_fusion
+from seamseg.ops.fusion import panoptic_fusion, upsample_argmax
 from seamseg.structures import VOID, Detections, PanopticSegmentation, SemanticLogits, Size
 
 
@@ -60,7 +60,7 @@ class PanopticFusion:
         pixels = output_size[0] * output_size[1]
         image = 1 if self.min_stuff_area < 1 else semantics.size[0] * semantics.size[1]
         scaled = replace(detections, boxes=scale_boxes(detections.boxes, semantics.size, output_size))
-        classes = class_map(semantics, output_size)
+        classes = upsample_argmax(semantics, output_size)
         segmentation = fuse(
             scaled,
             classes,

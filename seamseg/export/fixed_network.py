@@ -230,7 +230,7 @@ def pool_regions(pooler: RoIPooler, levels: Sequence[Tensor], boxes: Tensor, siz
 
 
 def enlarged_classes(logits: Tensor, size: Size) -> Tensor:
-    """The class with the largest score in every pixel, the smallest of several, as ``ops.interpolate.class_map``.
+    """The class with the largest score in every pixel, the smallest of several, as ``ops.interpolate.upsample_argmax``.
 
     Args:
         logits: C×h×w.

@@ -90,7 +90,7 @@ def _paste_shape(probabilities: Tensor, *place: float) -> Tensor:
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def class_map(semantics: SemanticLogits, output_size: Size) -> Tensor:
+def upsample_argmax(semantics: SemanticLogits, output_size: Size) -> Tensor:
     """The class with the largest score in every pixel of the image's valid part, seen at ``output_size``.
 
     The scores are interpolated bilinearly (corners not aligned) straight to the output; with ``output_size`` equal to
@@ -111,15 +111,15 @@ def class_map(semantics: SemanticLogits, output_size: Size) -> Tensor:
         ValueError: there are no scores.
         ImportError: the native library is not built.
     """
-    native.require("class_map", _class_map_shape)
+    native.require("upsample_argmax", _upsample_argmax_shape)
     logits = semantics.logits
     scores = logits.to(native.device_with_kernels(logits.device), logits.dtype if logits.dtype in _TYPES else _TYPES[0])
     try:
-        classes: Tensor = torch.ops.seamseg.class_map(
+        classes: Tensor = torch.ops.seamseg.upsample_argmax(
             scores, _step(semantics, output_size, 0), _step(semantics, output_size, 1), *output_size
         )
     except RuntimeError as error:
-        raise native.argument_error(error, "class_map") from None
+        raise native.argument_error(error, "upsample_argmax") from None
     return classes.to(logits.device)
 
 
@@ -139,7 +139,7 @@ def _step(semantics: SemanticLogits, output_size: Size, axis: int) -> float:
     return semantics.size[axis] / max(output_size[axis], 1) * (num_scores / semantics.padded_size[axis])
 
 
-def _class_map_shape(logits: Tensor, row_step: float, column_step: float, height: int, width: int) -> Tensor:
+def _upsample_argmax_shape(logits: Tensor, row_step: float, column_step: float, height: int, width: int) -> Tensor:
     return logits.new_empty((height, width), dtype=torch.int64)
 
 

@@ -14,7 +14,7 @@ from support.fusion_cases import Scene, check_scene, scenes
 from torch import Tensor
 
 from seamseg.algos.fusion import PanopticFusion, RenumberedFusion, fuse
-from seamseg.ops.fusion import class_map
+from seamseg.ops.fusion import upsample_argmax
 from seamseg.structures import Detections, PanopticSegmentation, SemanticLogits
 
 SURE = 30.0
@@ -181,7 +181,7 @@ def test_at_another_size_boxes_scores_and_the_smallest_area_follow() -> None:
     fusion = PanopticFusion(num_stuff=2, score_threshold=0.5, overlap_threshold=0.5, min_stuff_area=190)
     result = fusion(things, semantics, (48, 32))
     assert result.detections.boxes.tolist() == [[0, 0, 24, 8]]
-    assert torch.equal(result.semantics, class_map(semantics, (48, 32)))
+    assert torch.equal(result.semantics, upsample_argmax(semantics, (48, 32)))
     expected = torch.full((48, 32), 2)
     expected[:24, :8] = 1
     expected[:, 24:] = 3  # 384 pixels: at least 190 · 2

@@ -65,7 +65,7 @@ def test_objects_overlap_and_all_take_part() -> None:
 
 
 def test_sides_that_compute_different_things_are_no_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score_fusion, "class_map", lambda scores, size: torch.zeros(size, dtype=torch.int64))
+    monkeypatch.setattr(score_fusion, "upsample_argmax", lambda scores, size: torch.zeros(size, dtype=torch.int64))
     with pytest.raises(AssertionError, match="different things"):
         argmax_rows(1, SMALL, 7)
     monkeypatch.undo()

@@ -23,7 +23,7 @@ from seamseg.export.graph_files import trace, write_onnx, write_torch
 from seamseg.export.numpy_fusion import OUTPUTS, Description
 from seamseg.modules.abn import ABN
 from seamseg.networks import PanopticNet
-from seamseg.ops.fusion import class_map
+from seamseg.ops.fusion import upsample_argmax
 from seamseg.structures import PackedSequence, SemanticLogits
 
 SIZE = (75, 107)  # no level's size is half of the next finer one's
@@ -59,7 +59,7 @@ def expected(net: PanopticNet, image: Tensor, normalize: Normalize = NORMALIZE) 
     predictions = net.predict(PackedSequence([normalize(image.permute(2, 0, 1))]))
     found = predictions.detections(0)
     return {
-        "semantics": class_map(predictions.semantics(0), (image.shape[0], image.shape[1])).to(torch.uint8),
+        "semantics": upsample_argmax(predictions.semantics(0), (image.shape[0], image.shape[1])).to(torch.uint8),
         "boxes": found.boxes,
         "classes": found.classes + net.roi_heads.num_stuff,
         "scores": found.scores,
@@ -181,14 +181,14 @@ def test_the_torch_file_holds_known_operators_and_the_description(files: Path) -
 def test_classes_of_enlarged_scores(num_classes: int) -> None:
     """Whole scores, so that equal ones are common, also between classes that are enlarged apart."""
     logits = torch.randint(0, 3, (num_classes, 6, 9), generator=torch.Generator().manual_seed(0)).float()
-    expected = class_map(SemanticLogits(logits, (24, 36), (24, 36)), (24, 36))
+    expected = upsample_argmax(SemanticLogits(logits, (24, 36), (24, 36)), (24, 36))
     assert torch.equal(enlarged_classes(logits, (24, 36)).long(), expected)
 
 
 def test_classes_of_enlarged_scores_that_are_infinite_or_not_a_number() -> None:
     logits = torch.zeros(11, 4, 4)
     logits[9, 0, 0], logits[2, 3, 3], logits[0, 0, 3] = torch.inf, -torch.inf, torch.nan
-    expected = class_map(SemanticLogits(logits, (16, 16), (16, 16)), (16, 16))
+    expected = upsample_argmax(SemanticLogits(logits, (16, 16), (16, 16)), (16, 16))
     assert expected[0, 0] == 9
     assert torch.equal(enlarged_classes(logits, (16, 16)).long(), expected)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seamseg.metrics.confusion import ConfusionMatrix
 from seamseg.networks import PanopticNet
-from seamseg.ops.fusion import class_map
+from seamseg.ops.fusion import upsample_argmax
 from seamseg.structures import Losses, SemanticLogits, pad_images
 
 LOSSES = {
@@ -101,7 +101,7 @@ def test_semantic_confusion(step: Step) -> None:
     truth, images = step.golden.ground_truth(), pad_images(step.golden.images())
     for image in range(NUM_IMAGES):
         logits = SemanticLogits(step.semantic_logits[image], images.padded_size, images.sizes[image])
-        counts.update(class_map(logits, images.sizes[image]), truth.semantic_target(image))
+        counts.update(upsample_argmax(logits, images.sizes[image]), truth.semantic_target(image))
     recorded = torch.from_numpy(step.golden.numbers["train/sem_conf"]).long()
     found = counts.state[:, :-1]
     assert torch.equal(found.sum(1), recorded.sum(1))

@@ -55,11 +55,11 @@ class FusionKernels:
     def __init__(self, kernels: Kernels) -> None:
         self._kernels = kernels
 
-    def class_map(self, logits: Tensor, row_step: float, column_step: float, height: int, width: int) -> Tensor:
+    def upsample_argmax(self, logits: Tensor, row_step: float, column_step: float, height: int, width: int) -> Tensor:
         logits, out = logits.contiguous(), torch.full((height, width), -7)
         sizes, steps = logits.shape, (row_step, column_step)
         call = _ClassMap(TYPES.index(logits.dtype), logits.data_ptr(), *sizes, *steps, height, width, out.data_ptr())
-        self._kernels.call("fusion_class_map", ctypes.byref(call))
+        self._kernels.call("fusion_upsample_argmax", ctypes.byref(call))
         return out
 
     def paste_mask(self, probabilities: Tensor, *place: Any) -> Tensor:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from support.fusion_cases import CLASS_SHAPES, Scene, exact_scores, scenes
 
 from seamseg.algos.fusion import fuse
-from seamseg.ops.fusion import class_map, paste_mask
+from seamseg.ops.fusion import paste_mask, upsample_argmax
 from seamseg.structures import Detections, SemanticLogits
 
 pytestmark = [
@@ -28,9 +28,9 @@ def on_gpu(detections: Detections) -> Detections:
 def test_exact_classes(case: tuple[SemanticLogits, tuple[int, int]]) -> None:
     semantics, output = case
     moved = SemanticLogits(semantics.logits.cuda(), semantics.padded_size, semantics.size)
-    found = class_map(moved, output)
+    found = upsample_argmax(moved, output)
     assert found.is_cuda
-    assert torch.equal(found.cpu(), class_map(semantics, output))
+    assert torch.equal(found.cpu(), upsample_argmax(semantics, output))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
@@ -38,8 +38,8 @@ def test_exact_classes(case: tuple[SemanticLogits, tuple[int, int]]) -> None:
 def test_classes(shape: tuple[int, int, int], output: tuple[int, int], dtype: torch.dtype) -> None:
     logits = torch.randn(shape, generator=torch.Generator().manual_seed(2)).to(dtype)
     sizes = (4 * shape[1], 4 * shape[2])
-    found = class_map(SemanticLogits(logits.cuda(), sizes, sizes), output).cpu()
-    differs = found != class_map(SemanticLogits(logits, sizes, sizes), output)
+    found = upsample_argmax(SemanticLogits(logits.cuda(), sizes, sizes), output).cpu()
+    differs = found != upsample_argmax(SemanticLogits(logits, sizes, sizes), output)
     assert differs.double().mean() < 0.01  # equal but for rounding
 
 

@@ -24,12 +24,12 @@ from torch import Tensor
 
 from seamseg.algos.fusion import fuse
 from seamseg.ops import fusion
-from seamseg.ops.fusion import class_map
+from seamseg.ops.fusion import upsample_argmax
 from seamseg.ops.native import require
 from seamseg.structures import Detections, SemanticLogits
 
 SHAPES = {
-    "class_map": fusion._class_map_shape,
+    "upsample_argmax": fusion._upsample_argmax_shape,
     "paste_mask": fusion._paste_shape,
     "panoptic_fusion": fusion._shapes,
 }
@@ -66,7 +66,7 @@ def test_classes_where_scores_are_infinite_or_not_a_number(case: tuple[SemanticL
 
 def test_what_is_not_a_number_is_no_ones_best() -> None:
     logits = torch.tensor([torch.nan, -3.0, -2.0, torch.nan])[:, None, None].expand(4, 2, 2).contiguous()
-    assert (class_map(SemanticLogits(logits, (4, 4), (4, 4)), (4, 4)) == 2).all()
+    assert (upsample_argmax(SemanticLogits(logits, (4, 4), (4, 4)), (4, 4)) == 2).all()
 
 
 @pytest.mark.parametrize("seed", range(12))

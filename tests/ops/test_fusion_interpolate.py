@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from support.fusion_cases import CLASS_SHAPES, check_classes, check_exact_classes, exact_scores, special_scores
 
 from benchmarks.memory import peak_bytes
-from seamseg.ops.fusion import class_map, resample
+from seamseg.ops.fusion import resample, upsample_argmax
 from seamseg.structures import SemanticLogits
 
 
@@ -21,7 +21,7 @@ def random_logits(*shape: int, seed: int = 0) -> torch.Tensor:
 def test_at_the_valid_size_it_is_upsampling_and_cropping(size: tuple[int, int]) -> None:
     logits = random_logits(9, 12, 16)
     enlarged = F.interpolate(logits[None], (48, 64), mode="bilinear", align_corners=False)[0]
-    found = class_map(SemanticLogits(logits, (48, 64), size), size)
+    found = upsample_argmax(SemanticLogits(logits, (48, 64), size), size)
     assert found.dtype == torch.int64
     assert torch.equal(found, enlarged[:, : size[0], : size[1]].argmax(0))
 
@@ -31,7 +31,7 @@ def test_when_the_scores_do_not_divide_the_image(padded: tuple[int, int]) -> Non
     logits = random_logits(5, 12, 16, seed=1)
     enlarged = F.interpolate(logits[None], padded, mode="bilinear", align_corners=False)[0]
     best, second = enlarged.topk(2, dim=0).values
-    differs = class_map(SemanticLogits(logits, padded, padded), padded) != enlarged.argmax(0)
+    differs = upsample_argmax(SemanticLogits(logits, padded, padded), padded) != enlarged.argmax(0)
     assert not (differs & (best - second > 1e-5)).any()
 
 
@@ -56,7 +56,7 @@ def test_with_exact_numbers_it_is_interpolating_whole_and_taking_the_arg_max(
     semantics, _ = case
     enlarged = F.interpolate(semantics.logits[None], semantics.padded_size, mode="bilinear", align_corners=False)[0]
     height, width = semantics.size
-    assert torch.equal(class_map(semantics, semantics.size), enlarged[:, :height, :width].argmax(0))
+    assert torch.equal(upsample_argmax(semantics, semantics.size), enlarged[:, :height, :width].argmax(0))
 
 
 @pytest.mark.parametrize("threads", [2, 3, 5])
@@ -65,45 +65,45 @@ def test_threads_leave_no_seams(threads: int) -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        whole = class_map(semantics, (230, 301))
+        whole = upsample_argmax(semantics, (230, 301))
         torch.set_num_threads(threads)
-        assert torch.equal(class_map(semantics, (230, 301)), whole)
+        assert torch.equal(upsample_argmax(semantics, (230, 301)), whole)
     finally:
         torch.set_num_threads(before)
 
 
-def test_nothing_but_the_class_map_is_allocated() -> None:
+def test_only_the_class_map_is_allocated() -> None:
     semantics = SemanticLogits(random_logits(19, 64, 128), (256, 512), (256, 512))
-    assert peak_bytes(lambda: class_map(semantics, (256, 512))) == 8 * 256 * 512
+    assert peak_bytes(lambda: upsample_argmax(semantics, (256, 512))) == 8 * 256 * 512
 
 
 def test_equal_scores_give_the_smallest_class() -> None:
-    assert (class_map(SemanticLogits(torch.ones(7, 3, 3), (12, 12), (12, 12)), (20, 20)) == 0).all()
+    assert (upsample_argmax(SemanticLogits(torch.ones(7, 3, 3), (12, 12), (12, 12)), (20, 20)) == 0).all()
 
 
 def test_one_class_and_one_value() -> None:
-    assert class_map(SemanticLogits(torch.ones(1, 1, 1), (4, 4), (3, 2)), (5, 6)).tolist() == [[0] * 6] * 5
+    assert upsample_argmax(SemanticLogits(torch.ones(1, 1, 1), (4, 4), (3, 2)), (5, 6)).tolist() == [[0] * 6] * 5
 
 
 def test_half_precision_scores() -> None:
     logits = random_logits(5, 6, 7, seed=4).bfloat16()
-    exact = class_map(SemanticLogits(logits.float(), (24, 28), (24, 28)), (24, 28))
-    assert torch.equal(class_map(SemanticLogits(logits, (24, 28), (24, 28)), (24, 28)), exact)
+    exact = upsample_argmax(SemanticLogits(logits.float(), (24, 28), (24, 28)), (24, 28))
+    assert torch.equal(upsample_argmax(SemanticLogits(logits, (24, 28), (24, 28)), (24, 28)), exact)
 
 
 def test_double_precision_and_strided_scores() -> None:
     logits = random_logits(6, 5, 7, seed=5).double()
-    expected = class_map(SemanticLogits(logits.float(), (24, 20), (24, 20)), (24, 20))
+    expected = upsample_argmax(SemanticLogits(logits.float(), (24, 20), (24, 20)), (24, 20))
     strided = logits.transpose(1, 2).contiguous().transpose(1, 2)
     assert not strided.is_contiguous()
-    assert torch.equal(class_map(SemanticLogits(strided, (24, 20), (24, 20)), (24, 20)), expected)
+    assert torch.equal(upsample_argmax(SemanticLogits(strided, (24, 20), (24, 20)), (24, 20)), expected)
 
 
 def test_what_is_not_a_number_is_no_ones_best() -> None:
     logits = torch.tensor([torch.nan, -3.0, -2.0, torch.nan])[:, None, None].expand(4, 2, 2)
-    assert (class_map(SemanticLogits(logits, (4, 4), (4, 4)), (4, 4)) == 2).all()
+    assert (upsample_argmax(SemanticLogits(logits, (4, 4), (4, 4)), (4, 4)) == 2).all()
     nothing = SemanticLogits(logits[:1], (4, 4), (4, 4))
-    assert (class_map(nothing, (4, 4)) == 0).all()
+    assert (upsample_argmax(nothing, (4, 4)) == 0).all()
 
 
 @given(special_scores())
@@ -124,49 +124,49 @@ def test_infinite_scores_give_the_arg_max_wherever_torch_has_numbers(
     enlarged = F.interpolate(
         semantics.logits[None].float(), semantics.padded_size, mode="bilinear", align_corners=False
     )[0, :, : semantics.size[0], : semantics.size[1]]
-    differs = class_map(semantics, semantics.size) != enlarged.argmax(0)
+    differs = upsample_argmax(semantics, semantics.size) != enlarged.argmax(0)
     assert not (differs & ~enlarged.isnan().any(0)).any()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_an_infinite_score_wins_wherever_it_has_weight(dtype: torch.dtype) -> None:
-    found = class_map(SemanticLogits(INFINITE.to(dtype), (4, 4), (4, 4)), (4, 4))
+    found = upsample_argmax(SemanticLogits(INFINITE.to(dtype), (4, 4), (4, 4)), (4, 4))
     # Class 1 is +inf at the top left and -inf at the bottom right; between both its score is not a number.
     assert found.tolist() == [[1, 1, 1, 2], [1, 2, 2, 2], [1, 2, 2, 2], [2, 2, 2, 2]]
 
 
 def test_at_the_size_of_the_scores_a_neighbor_with_weight_zero_does_not_count() -> None:
     logits = torch.tensor([[[torch.inf, 0.0, torch.nan]], [[1.0, 1.0, 1.0]]])
-    assert class_map(SemanticLogits(logits, (1, 3), (1, 3)), (1, 3)).tolist() == [[0, 1, 1]]
+    assert upsample_argmax(SemanticLogits(logits, (1, 3), (1, 3)), (1, 3)).tolist() == [[0, 1, 1]]
     assert resample(logits, (1, 3)).argmax(0).tolist() == [[0, 1, 1]]
 
 
 def test_a_class_at_minus_infinity_comes_before_one_that_is_not_a_number() -> None:
     logits = torch.tensor([torch.nan, -torch.inf, -torch.inf])[:, None, None].expand(3, 2, 20).contiguous()
-    assert (class_map(SemanticLogits(logits, (4, 40), (4, 40)), (4, 40)) == 1).all()
+    assert (upsample_argmax(SemanticLogits(logits, (4, 40), (4, 40)), (4, 40)) == 1).all()
 
 
 def test_scores_near_the_largest_number_do_not_overflow() -> None:
     logits = torch.tensor([[[3e38, -3e38]], [[1e38, 1e38]]])
-    assert class_map(SemanticLogits(logits, (1, 8), (1, 8)), (1, 8)).tolist() == [[0, 0, 0, 1, 1, 1, 1, 1]]
+    assert upsample_argmax(SemanticLogits(logits, (1, 8), (1, 8)), (1, 8)).tolist() == [[0, 0, 0, 1, 1, 1, 1, 1]]
 
 
 @pytest.mark.parametrize("output", [(0, 5), (5, 0), (0, 0)])
 def test_an_image_without_pixels(output: tuple[int, int]) -> None:
-    assert class_map(SemanticLogits(random_logits(3, 2, 2), (8, 8), (8, 8)), output).shape == output
+    assert upsample_argmax(SemanticLogits(random_logits(3, 2, 2), (8, 8), (8, 8)), output).shape == output
 
 
 @pytest.mark.parametrize("shape", [(0, 2, 2), (3, 0, 2), (3, 2, 0)], ids=str)
 def test_without_scores_there_is_no_class(shape: tuple[int, int, int]) -> None:
-    with pytest.raises(ValueError, match="class_map: there are no scores to choose classes by"):
-        class_map(SemanticLogits(torch.zeros(shape), (8, 8), (8, 8)), (8, 8))
+    with pytest.raises(ValueError, match="upsample_argmax: there are no scores to choose classes by"):
+        upsample_argmax(SemanticLogits(torch.zeros(shape), (8, 8), (8, 8)), (8, 8))
 
 
 def test_scores_of_a_batch_are_refused() -> None:
-    with pytest.raises(ValueError, match="class_map: the scores must have three dimensions"):
-        class_map(SemanticLogits(torch.zeros(1, 3, 2, 2), (8, 8), (8, 8)), (8, 8))
+    with pytest.raises(ValueError, match="upsample_argmax: the scores must have three dimensions"):
+        upsample_argmax(SemanticLogits(torch.zeros(1, 3, 2, 2), (8, 8), (8, 8)), (8, 8))
 
 
 def test_opcheck() -> None:
-    class_map(SemanticLogits(random_logits(1, 1, 1), (1, 1), (1, 1)), (1, 1))  # loads the operator
-    torch.library.opcheck(torch.ops.seamseg.class_map.default, (random_logits(3, 4, 5), 0.25, 0.25, 16, 20))
+    upsample_argmax(SemanticLogits(random_logits(1, 1, 1), (1, 1), (1, 1)), (1, 1))  # loads the operator
+    torch.library.opcheck(torch.ops.seamseg.upsample_argmax.default, (random_logits(3, 4, 5), 0.25, 0.25, 16, 20))

@@ -188,7 +188,7 @@ def test_all_files_are_known_to_the_folder(drawn: DrawnPredictions, tmp_path: Pa
     write(drawn, tmp_path / "out", overwrite=True, longest=50)
     assert files(tmp_path / "out").keys() == before.keys()
     assert files(tmp_path / "out") != before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["gt", "out", "images", "predicted"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gt", "images", "out", "predicted"]
 
 
 @pytest.mark.parametrize("where", ["notes.txt", "images/mine.jpg", "data/000000.js.bak", "index.html"])
@@ -234,4 +234,4 @@ def test_whole_or_not_at_all(drawn: DrawnPredictions, tmp_path: Path) -> None:
         write(drawn, tmp_path / "new")
     image_path.write_bytes(before["images/street.jpg"])
     assert files(tmp_path) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["gt", "out", "images", "predicted"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gt", "images", "out", "predicted"]

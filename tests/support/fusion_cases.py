@@ -12,13 +12,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import fusion as oracle
-from oracles.class_map import classes_of
 from oracles.paste import paste_values
+from oracles.upsample_argmax import classes_of
 from torch import Tensor
 
 from seamseg.algos.fusion import fuse
 from seamseg.ops import native
-from seamseg.ops.fusion import class_map, paste_mask
+from seamseg.ops.fusion import paste_mask, upsample_argmax
 from seamseg.structures import Detections, SemanticLogits
 
 NUM_STUFF = 3
@@ -113,7 +113,7 @@ def check_scene(scene: Scene) -> None:
 
 
 def check_exact_classes(case: tuple[SemanticLogits, tuple[int, int]]) -> None:
-    assert torch.equal(class_map(*case), classes_of(*case)[0])
+    assert torch.equal(upsample_argmax(*case), classes_of(*case)[0])
 
 
 def check_classes(shape: tuple[int, int, int], output: tuple[int, int], dtype: torch.dtype = torch.float32) -> None:
@@ -121,7 +121,7 @@ def check_classes(shape: tuple[int, int, int], output: tuple[int, int], dtype: t
     logits = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(dtype)
     padded = (4 * shape[1], 4 * shape[2])
     semantics = SemanticLogits(logits, padded, (padded[0] - 1, padded[1] - 3))
-    found, (expected, lead) = class_map(semantics, output), classes_of(semantics, output)
+    found, (expected, lead) = upsample_argmax(semantics, output), classes_of(semantics, output)
     assert found.dtype == torch.int64
     assert not ((found != expected) & (lead > 1e-5)).any()
 

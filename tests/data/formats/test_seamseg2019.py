@@ -19,7 +19,7 @@ from seamseg.data.formats.seamseg2019 import legacy_splits
 from seamseg.errors import BrokenImageError
 
 
-def class_map(data: PanopticDataset, index: int) -> list[list[int]]:
+def upsample_argmax(data: PanopticDataset, index: int) -> list[list[int]]:
     annotation = data.read_annotation(index)
     return annotation.classes[annotation.ids].tolist()
 
@@ -32,7 +32,7 @@ def test_a_set_is_read_as_it_is(tmp_path: Path) -> None:
     assert [category.original_id for category in data.categories.classes] == [7, 23, 26, 1]
     assert data.categories.colors[2] == (7, 8, 255)
     for index in range(2):
-        assert class_map(data, index) == CLASS_MAP
+        assert upsample_argmax(data, index) == CLASS_MAP
         annotation = data.read_annotation(index)
         assert len(annotation.classes) == 5, "neither the void segment nor the bird"
         assert annotation.crowd[annotation.ids].tolist() == [[False] * 4, [False] * 4, [False, False, True, True]]
@@ -176,7 +176,7 @@ def test_leftovers_and_suffixes_in_upper_case(tmp_path: Path) -> None:
     (tmp_path / "msk/c.png").rename(tmp_path / "msk/c.PNG")
     data = open_data_set(tmp_path, "train")
     assert (data.image_path(1).name, data.annotation_path(1).name) == ("c.JPG", "c.PNG")
-    assert class_map(data, 1) == CLASS_MAP
+    assert upsample_argmax(data, 1) == CLASS_MAP
     assert legacy_splits(tmp_path) == ["train", "val"]
 
 

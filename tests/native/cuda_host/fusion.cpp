@@ -8,7 +8,7 @@ using namespace seamseg::fusion::cuda;
 extern "C" {
 
 // As tests/native/fusion_kernels.py fills them in.
-struct ClassMapCall {
+struct UpsampleArgmaxCall {
   int64_t type; // 0 float32, 1 float16, 2 bfloat16
   const void* values;
   int64_t classes, height, width;
@@ -65,12 +65,12 @@ void give(T* memory, int64_t count) {
 }
 
 template <typename T>
-void run_class_map(const ClassMapCall& call) {
+void run_upsample_argmax(const UpsampleArgmaxCall& call) {
   const auto* values = static_cast<const T*>(call.values);
   give(values, call.classes * call.height * call.width);
   give(call.out, call.out_height * call.out_width);
   const Scores<T> scores{values, call.classes, call.height, call.width, call.row_step, call.column_step};
-  launch_class_map(Launch{"class_map"}, scores, call.out_height, call.out_width, call.out);
+  launch_upsample_argmax(Launch{"upsample_argmax"}, scores, call.out_height, call.out_width, call.out);
 }
 
 void give_all(const FusionCall& call) {
@@ -107,15 +107,15 @@ Mask mask_of(const FusionCall& call, int64_t object) {
 // Each returns what was wrong, or an empty text.
 extern "C" {
 
-const char* fusion_class_map(const ClassMapCall* call) {
+const char* fusion_upsample_argmax(const UpsampleArgmaxCall* call) {
   return cuda_host::fault_of([&] {
     switch (call->type) {
       case 0:
-        return run_class_map<float>(*call);
+        return run_upsample_argmax<float>(*call);
       case 1:
-        return run_class_map<__half>(*call);
+        return run_upsample_argmax<__half>(*call);
       default:
-        return run_class_map<__nv_bfloat16>(*call);
+        return run_upsample_argmax<__nv_bfloat16>(*call);
     }
   });
 }

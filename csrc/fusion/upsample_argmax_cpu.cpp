@@ -52,7 +52,7 @@ void fill(const Tensor& logits, double row_step, double column_step, const Tenso
   });
 }
 
-Tensor class_map(Tensor logits, double row_step, double column_step, int64_t height, int64_t width) {
+Tensor upsample_argmax(Tensor logits, double row_step, double column_step, int64_t height, int64_t width) {
   check_scores(logits, height, width);
   Tensor classes = torch::stable::new_empty(logits, {height, width}, ScalarType::Long);
   if (classes.numel() == 0) {
@@ -76,5 +76,5 @@ Tensor class_map(Tensor logits, double row_step, double column_step, int64_t hei
 } // namespace seamseg::fusion
 
 STABLE_TORCH_LIBRARY_IMPL(seamseg, CPU, library) {
-  library.impl("class_map", TORCH_BOX(&seamseg::fusion::class_map));
+  library.impl("upsample_argmax", TORCH_BOX(&seamseg::fusion::upsample_argmax));
 }
