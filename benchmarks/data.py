@@ -18,7 +18,7 @@ import cv2
 import torch
 
 from benchmarks import machine
-from benchmarks.data_pipelines import Pipeline, check_same, normalised, ours, plain
+from benchmarks.data_pipelines import Pipeline, check_same, normalized, ours, plain
 from benchmarks.data_sets import SPLIT, made_up
 from benchmarks.table import RESULTS, Row, print_rows, write_rows
 from benchmarks.timing import Side, medians
@@ -87,12 +87,12 @@ def coco_rows(folder: Path | None, rounds: int, num_images: int) -> list[Row]:
     slug = "loader-coco"
     if folder is None:
         why = f"not measured: name a folder of COCO panoptic with --coco or in the variable {VARIABLE}"
-        return [Row(slug, why, None, None, "ms", must=MUST), Row(f"{slug}-normalised", why, None, None, "ms")]
+        return [Row(slug, why, None, None, "ms", must=MUST), Row(f"{slug}-normalized", why, None, None, "ms")]
     return race(slug, CocoPanoptic(folder, SPLIT, num_images), COCO_SIDES, rounds, MUST)
 
 
 def race(slug: str, source: CocoPanoptic, sides: tuple[int, int], rounds: int, must: float | None) -> list[Row]:
-    """Two rows: the sample as the readers hand it over, and with the normalisation that follows on the device."""
+    """Two rows: the sample as the readers hand it over, and with the normalization that follows on the device."""
     transform = TrainTransform(*sides, SCALE, random_flip=True)
     ours_, plain_ = ours(source, transform), plain(source, transform)
     for index in range(len(source)):
@@ -100,14 +100,14 @@ def race(slug: str, source: CocoPanoptic, sides: tuple[int, int], rounds: int, m
     pipelines = {
         "ours": ours_,
         "plain": plain_,
-        "ours, normalised": normalised(ours_),
-        "plain, normalised": normalised(plain_),
+        "ours, normalized": normalized(ours_),
+        "plain, normalized": normalized(plain_),
     }
     times = medians({name: per_image(pipeline, len(source)) for name, pipeline in pipelines.items()}, rounds, warm_up=1)
     what = f"{len(source)} images to {sides[0]}/{sides[1]}: decode, resize, mirror, ids, boxes"
     return [
         row(slug, what, times["ours"], times["plain"], must),
-        row(f"{slug}-normalised", f"{what}, normalise", times["ours, normalised"], times["plain, normalised"], None),
+        row(f"{slug}-normalized", f"{what}, normalize", times["ours, normalized"], times["plain, normalized"], None),
     ]
 
 

@@ -42,7 +42,7 @@ Pipeline = Callable[[int], Result]
 
 
 def ours(source: CocoPanoptic, transform: TrainTransform) -> Pipeline:
-    """As a worker of the training loader does it: bytes, that are normalised on the device."""
+    """As a worker of the training loader does it: bytes, that are normalized on the device."""
     dataset = TrainDataset(source, transform, SEED)
 
     def read(index: int) -> Result:
@@ -79,7 +79,7 @@ def plain(source: CocoPanoptic, transform: TrainTransform) -> Pipeline:
     return read
 
 
-def normalised(pipeline: Pipeline) -> Pipeline:
+def normalized(pipeline: Pipeline) -> Pipeline:
     """With what the device would do done on this core."""
     normalize = Normalize(MEAN, STD)
     mean, std = normalize.mean, normalize.std
@@ -103,7 +103,7 @@ def check_same(ours: Result, plain: Result) -> None:
     assert ours.image.shape == plain.image.shape, wrong
     assert float((ours.image / 255 - plain.image).abs().mean()) < 0.03, wrong
     same = ours.classes[ours.ids.long()] == plain.classes[plain.ids]
-    assert float(same.float().mean()) > 0.99, wrong  # centres on an edge between pixels may fall on either side
+    assert float(same.float().mean()) > 0.99, wrong  # centers on an edge between pixels may fall on either side
     left = {tuple(box) for box in ours.boxes.tolist() if box[0] >= 0}
     right = {tuple(box) for box in plain.boxes.tolist()}
     assert len(left & right) > 0.8 * len(right), wrong

@@ -26,7 +26,7 @@ from benchmarks.traffic import Collective, total_bytes
 NUM_RANKS = 2
 OURS = ("active", "masked")
 WORDS = {
-    "norms": "of the synchronised norms",
+    "norms": "of the synchronized norms",
     "exchange": "of the exchange on who has regions",
     "buffers": "of DDP's running statistics",
     "gradients": "of DDP's gradient buckets",
@@ -98,7 +98,7 @@ def time_rows(found: Found) -> list[Row]:
 
 
 def model_rows(found: Found, wires: Wires) -> list[Row]:
-    """Modelled communication of a step in rings; SyncBatchNorm's counts under the same assumptions."""
+    """Modeled communication of a step in rings; SyncBatchNorm's counts under the same assumptions."""
     rows = []
     for num_gpus in NUM_GPUS:
         ours, peer = (

@@ -20,7 +20,7 @@ from seamseg.networks import PanopticNet
 
 
 class SyncBatchNormOnCPU(nn.Module):
-    """Synchronised BatchNorm and activation, out of place; takes over the parameters of a norm of this project."""
+    """Synchronized BatchNorm and activation, out of place; takes over the parameters of a norm of this project."""
 
     def __init__(self, norm: ABN) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class _Function(torch.autograd.Function):
 
 
 def with_sync_batch_norm(network: PanopticNet) -> PanopticNet:
-    """A copy in which every synchronised norm is replaced."""
+    """A copy in which every synchronized norm is replaced."""
     peer = copy.deepcopy(network)
     for parent in list(peer.modules()):
         for name, child in list(parent.named_children()):

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from benchmarks.distributed_peer import with_sync_batch_norm
 from benchmarks.made_up import CATEGORIES, made_up_batch, small_experiment, small_network
 from benchmarks.traffic import Collective, collectives_of
-from seamseg.builders import build_initialised_network
+from seamseg.builders import build_initialized_network
 from seamseg.config import Experiment, parse_experiment
 from seamseg.engine.train import parallel
 from seamseg.networks import PanopticNet
@@ -42,7 +42,7 @@ class Traffic:
     """The collectives of a step, of all ranks together.
 
     Attributes:
-        norms: of the synchronised norms, with the hand-over of running statistics.
+        norms: of the synchronized norms, with the hand-over of running statistics.
         exchange: on who has regions.
         buffers: DDP's, of the running statistics.
         gradients: DDP's buckets.
@@ -97,7 +97,7 @@ def network_of(side: str, quick: bool) -> PanopticNet:
     """With the norms of a side, or those of one process each (`bn`)."""
     norm = {"bn": "bn", "peer": "syncbn"}.get(side, f"syncbn, sync: {side}")
     experiment = small_experiment(f"norm={{name: {norm}}}") if quick else _full(f"norm={{name: {norm}}}")
-    network = small_network(experiment) if quick else build_initialised_network(experiment, CATEGORIES)
+    network = small_network(experiment) if quick else build_initialized_network(experiment, CATEGORIES)
     return (with_sync_batch_norm(network) if side == "peer" else network).train()
 
 

@@ -8,7 +8,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from seamseg.builders import build_initialised_network
+from seamseg.builders import build_initialized_network
 from seamseg.config import Experiment, parse_experiment
 from seamseg.modules import resnet
 from seamseg.networks import PanopticNet
@@ -73,7 +73,7 @@ def made_up_batch(kinds: Sequence[str], sizes: Sequence[Size], generator: torch.
 def small_network(experiment: Experiment) -> PanopticNet:
     """The network of the settings with a body an eighth as wide."""
     with mock.patch.object(resnet, "STEM_CHANNELS", 8):
-        return build_initialised_network(experiment, CATEGORIES)
+        return build_initialized_network(experiment, CATEGORIES)
 
 
 def small_experiment(*overrides: str) -> Experiment:

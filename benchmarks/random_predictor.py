@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from seamseg.builders import build_fusion, build_initialised_network, build_input_transform
+from seamseg.builders import build_fusion, build_initialized_network, build_input_transform
 from seamseg.config import load_experiment, settings_file
 from seamseg.predict import Predictor
 from seamseg.scenes import SCENE_CATEGORIES
@@ -24,6 +24,6 @@ def random_predictor(config_name: str, size: Size, overrides: Sequence[str], dev
     """
     sides = [f"data.shortest_side={size[0]}", f"data.longest_side={size[1]}"]
     experiment = load_experiment(settings_file(config_name), [*sides, *overrides])
-    network = build_initialised_network(experiment, SCENE_CATEGORIES).to(device)
+    network = build_initialized_network(experiment, SCENE_CATEGORIES).to(device)
     fusion = build_fusion(experiment, SCENE_CATEGORIES.num_stuff)
     return Predictor(network, build_input_transform(experiment), fusion, device)

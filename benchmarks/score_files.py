@@ -204,8 +204,8 @@ def cells(size: tuple[int, int], num: int, generator: np.random.Generator) -> ND
 def _write(
     folder: Path, image: int, ids: NDArray[np.int64], numbers: NDArray[np.int64], labels: NDArray[np.int64]
 ) -> dict[str, Any]:
-    colours = np.stack([ids & 255, ids >> 8 & 255, ids >> 16], -1).astype(np.uint8)
-    Image.fromarray(colours).save(folder / f"{image}.png")
+    colors = np.stack([ids & 255, ids >> 8 & 255, ids >> 16], -1).astype(np.uint8)
+    Image.fromarray(colors).save(folder / f"{image}.png")
     class_of = dict(zip(numbers.tolist(), labels.tolist(), strict=True))
     found, areas = np.unique(ids[ids > 0], return_counts=True)
     segments = [

@@ -106,9 +106,9 @@ def a_street(size: Size, num_objects: int) -> tuple[Detections, Tensor]:
     generator = torch.Generator().manual_seed(0)
     height = size[0] / 2 * 50 ** -torch.rand(num_objects, generator=generator)
     sides = torch.stack([height, height * (0.4 + 1.6 * torch.rand(num_objects, generator=generator))], dim=1)
-    centres = torch.rand(num_objects, 2, generator=generator) * torch.tensor(size)
+    centers = torch.rand(num_objects, 2, generator=generator) * torch.tensor(size)
     detections = Detections(
-        torch.cat([centres - sides / 2, centres + sides / 2], dim=1),
+        torch.cat([centers - sides / 2, centers + sides / 2], dim=1),
         torch.randint(0, NUM_CLASSES - NUM_STUFF, (num_objects,), generator=generator),
         0.55 + 0.45 * torch.rand(num_objects, generator=generator),
         _blobs(num_objects, generator),

@@ -35,7 +35,7 @@ def update_row(rounds: int, size: Size = SIZE, num_segments: int = NUM_SEGMENTS)
     except ImportError as error:
         return Row(_SLUG, f"not measured: torchmetrics is not installed ({error})", None, None, "ms", must=1 / 50)
     truth, prediction = a_pair(size, num_segments)
-    coloured = [_colours(side)[None] for side in (prediction, truth)]
+    colored = [_colors(side)[None] for side in (prediction, truth)]
 
     def ours() -> float:
         quality = PanopticQuality(NUM_CLASSES, NUM_STUFF)
@@ -44,7 +44,7 @@ def update_row(rounds: int, size: Size = SIZE, num_segments: int = NUM_SEGMENTS)
 
     def peer() -> float:
         quality: Any = metric(set(range(NUM_STUFF, NUM_CLASSES)), set(range(NUM_STUFF)))
-        quality.update(*coloured)
+        quality.update(*colored)
         return float(quality.compute())
 
     assert abs(ours() - peer()) < 1e-6, _WRONG
@@ -65,6 +65,6 @@ def a_pair(size: Size, num_segments: int) -> tuple[PanopticSegmentation, Panopti
     return PanopticSegmentation(ids, classes, crowd), PanopticSegmentation(ids.roll((5, -4), (0, 1)), classes, crowd)
 
 
-def _colours(segments: PanopticSegmentation) -> Tensor:
+def _colors(segments: PanopticSegmentation) -> Tensor:
     """H×W×2: class and id."""
     return torch.stack([segments.semantics, segments.ids], -1)

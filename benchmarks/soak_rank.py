@@ -107,7 +107,7 @@ def train(soak: Soak, rank: int, stepped: Callable[[int], None]) -> Report:
 
 
 def small_trainer(soak: Soak, rank: int) -> Trainer:
-    """With a step so small that noise is not learnt by heart and nothing overflows."""
+    """With a step so small that noise is not learned by heart and nothing overflows."""
     experiment = small_experiment(
         f"norm={{name: syncbn, sync: {soak.sync}}}", "optimizer.lr=0.002", "roi.masks_of_positives_only=true"
     )

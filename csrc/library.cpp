@@ -30,7 +30,7 @@ STABLE_TORCH_LIBRARY(seamseg, library) {
   // In-place activated BatchNorm
   library.def("abn_moments(Tensor x) -> Tensor");
   library.def(
-      "abn_normalise_(Tensor(a!) x, Tensor? residual, Tensor moments, Tensor gamma, Tensor beta, float eps, "
+      "abn_normalize_(Tensor(a!) x, Tensor? residual, Tensor moments, Tensor gamma, Tensor beta, float eps, "
       "int activation, float slope) -> ()");
   library.def(
       "abn_train_(Tensor(a!) x, Tensor? residual, Tensor gamma, Tensor beta, float eps, int activation, float slope) "

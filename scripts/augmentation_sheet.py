@@ -18,7 +18,7 @@ from seamseg.runtime.distributed import Process
 from seamseg.runtime.training_progress import TrainingProgress
 from seamseg.structures import Batch, Categories
 from seamseg.visualization.annotation_sheet import AnnotatedPicture, annotation_sheet
-from seamseg.visualization.images import denormalise, write_image
+from seamseg.visualization.images import denormalize, write_image
 
 IMAGES, EPOCHS = 2, 4
 
@@ -36,7 +36,7 @@ def main(output: Path, config_name: Path, changes: list[str]) -> None:
 
 
 def picture(batch: Batch, epoch: int, experiment: Experiment, categories: Categories) -> AnnotatedPicture:
-    image = denormalise(batch.images.entry(0), experiment.data.mean, experiment.data.std)
+    image = denormalize(batch.images.entry(0), experiment.data.mean, experiment.data.std)
     truth = batch.ground_truth
     for y0, x0, y1, x1 in truth.objects(0, categories.num_stuff).boxes.int().tolist():
         cv2.rectangle(image, (x0, y0), (x1 - 1, y1 - 1), (255, 230, 0), 1 + max(image.shape) // 500)

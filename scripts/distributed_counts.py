@@ -11,7 +11,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "distributed.json"
 TARGET = ROOT / "docs" / "distributed.md"
 BEGIN, END = "<!-- counts: scripts/distributed_counts.py -->", "<!-- end of counts -->"
 PARTS = {
-    "norms": "synchronised norms",
+    "norms": "synchronized norms",
     "exchange": "who has regions",
     "buffers": "running statistics",
     "gradients": "gradients",

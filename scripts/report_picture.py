@@ -55,9 +55,9 @@ def spoil(truth: Path, output: Path) -> None:
     output.with_suffix("").mkdir()
     for entry in content["annotations"]:
         ids = wavering(read_panoptic_png(truth.with_suffix("") / entry["file_name"]), generator)
-        spoilt = [spoil_segment(ids, segment, kinds, generator) for segment in entry["segments_info"]]
+        spoiled = [spoil_segment(ids, segment, kinds, generator) for segment in entry["segments_info"]]
         left = set(np.unique(ids).tolist())
-        entry["segments_info"] = [segment for segment in spoilt if segment["id"] in left]
+        entry["segments_info"] = [segment for segment in spoiled if segment["id"] in left]
         write_panoptic_png(output.with_suffix("") / entry["file_name"], ids)
     output.write_text(json.dumps(content))
 

@@ -109,7 +109,7 @@ class Result:
         """The segmentation painted over the image: H×W×3 uint8 RGB.
 
         Args:
-            opacity: of the colours, 0 … 1.
+            opacity: of the colors, 0 … 1.
             labels: write the names of the classes on segments that are large enough.
             scores: follow the names of things by their scores.
         """

@@ -16,7 +16,7 @@ from support.tiny_experiment import narrow_body, tiny_experiment
 
 import seamseg
 from seamseg.api import load_model
-from seamseg.builders import build_initialised_network
+from seamseg.builders import build_initialized_network
 from seamseg.config import save_experiment
 from seamseg.export.model_file import MODEL_FILE, ModelFile, save_model
 from seamseg.structures import Categories, Category
@@ -29,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("api")
     experiment = tiny_experiment()
     with narrow_body():
-        network = build_initialised_network(experiment, CATEGORIES)
+        network = build_initialized_network(experiment, CATEGORIES)
     save_model(folder / MODEL_FILE, ModelFile(save_experiment(experiment), CATEGORIES.to_list(), network.state_dict()))
     return folder
 

@@ -14,7 +14,7 @@ inline void check(bool holds, const char* message) {
   }
 }
 
-// Where the run of equal ids that starts at x ends. Blocks are compared as a whole, which compilers vectorise.
+// Where the run of equal ids that starts at x ends. Blocks are compared as a whole, which compilers vectorize.
 template <typename Id>
 int64_t run_end(const Id* row, int64_t x, int64_t width) {
   constexpr int64_t block = 16;

@@ -35,7 +35,7 @@ const T* numbers_of(const Tensor& tensor) {
   return static_cast<const T*>(tensor.const_data_ptr());
 }
 
-// A box, and the rows and columns of the image with their centre in it.
+// A box, and the rows and columns of the image with their center in it.
 struct Place {
   double y0, x0, y1, x1;
   int64_t top, left, height, width;

@@ -129,7 +129,7 @@ PerClass free_areas(const int32_t* owners, const int64_t* semantics, int64_t num
   PerClass total{};
   std::mutex adding;
   torch::stable::parallel_for(0, num, grain, [&](int64_t begin, int64_t end) {
-    // Neighbours are mostly of one class: counting them in turns spares them waiting for each other.
+    // Neighbors are mostly of one class: counting them in turns spares them waiting for each other.
     std::array<std::array<int64_t, num_classes + 2>, 4> counts{};
     for (int64_t i = begin; i < end; ++i) {
       ++counts[i % 4][owners[i] == 0 ? class_place(semantics[i]) : num_classes + 1];

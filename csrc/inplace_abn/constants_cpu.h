@@ -50,7 +50,7 @@ class BackwardScales {
         beta_(constants_of<T>(beta)), eps_(eps), factor_(gamma.size(0)), slope_(gamma.size(0)),
         offset_(gamma.size(0)) {}
 
-  // From the means of dy and of the normalised input times dy.
+  // From the means of dy and of the normalized input times dy.
   void set(int64_t channel, double mean_dy, double mean_xdy) {
     const double rstd = 1 / std::sqrt(variance_[channel] + eps_);
     factor_[channel] = static_cast<A>(gamma_[channel] * rstd);

@@ -50,7 +50,7 @@ Tensor moments_of(const Tensor& x) {
 }
 
 template <typename T>
-void normalise(
+void normalize(
     const Tensor& x, const OptionalTensor& residual, const Tensor& moments, const Tensor& gamma, const Tensor& beta,
     double eps, int64_t activation, double slope) {
   const auto* values = constants_of<T>(moments);
@@ -58,7 +58,7 @@ void normalise(
   for (int64_t channel = 0; channel < x.size(1); ++channel) {
     scales.set(channel, values[channel], values[x.size(1) + channel]);
   }
-  Layer<T>(x, "abn_normalise_", activation, slope).normalise(mutable_pointer<T>(x), pointer<T>(residual), scales);
+  Layer<T>(x, "abn_normalize_", activation, slope).normalize(mutable_pointer<T>(x), pointer<T>(residual), scales);
 }
 
 template <typename T>
@@ -68,7 +68,7 @@ Tensor train(
   const Layer<T> layer(x, "abn_train_", activation, slope);
   if (!layer.has_channels_for_threads()) {
     Tensor moments = moments_of<T>(x);
-    normalise<T>(x, residual, moments, gamma, beta, eps, activation, slope);
+    normalize<T>(x, residual, moments, gamma, beta, eps, activation, slope);
     return moments;
   }
   auto* values = mutable_pointer<T>(x);
@@ -77,7 +77,7 @@ Tensor train(
   layer.for_channels([&](int64_t channel, int64_t num) {
     const Moments own = layer.channel_moments(values, channel, 0, num);
     scales.set(channel, own.mean, variance(own));
-    layer.normalise_channel(values, pointer<T>(residual), channel, 0, num, scales.of(channel));
+    layer.normalize_channel(values, pointer<T>(residual), channel, 0, num, scales.of(channel));
     moments[channel] = own;
   });
   return stored<T>(moments, x);
@@ -171,13 +171,13 @@ Tensor abn_moments(Tensor x) {
   return with_type(x, [&](auto type) { return moments_of<decltype(type)>(x); });
 }
 
-void abn_normalise_(
+void abn_normalize_(
     Tensor x, OptionalTensor residual, Tensor moments, Tensor gamma, Tensor beta, double eps, int64_t activation,
     double slope) {
-  check_forward(x, residual, gamma, beta, activation, "abn_normalise_");
-  check_moments(moments, x, "abn_normalise_");
+  check_forward(x, residual, gamma, beta, activation, "abn_normalize_");
+  check_moments(moments, x, "abn_normalize_");
   with_type(x, [&](auto type) {
-    normalise<decltype(type)>(x, residual, moments, gamma, beta, eps, activation, slope);
+    normalize<decltype(type)>(x, residual, moments, gamma, beta, eps, activation, slope);
   });
 }
 
@@ -224,7 +224,7 @@ std::tuple<Tensor, Tensor, Tensor> abn_train_gradient(
 STABLE_TORCH_LIBRARY_IMPL(seamseg, CPU, library) {
   using namespace seamseg::inplace_abn;
   library.impl("abn_moments", TORCH_BOX(&abn_moments));
-  library.impl("abn_normalise_", TORCH_BOX(&abn_normalise_));
+  library.impl("abn_normalize_", TORCH_BOX(&abn_normalize_));
   library.impl("abn_train_", TORCH_BOX(&abn_train_));
   library.impl("abn_sums", TORCH_BOX(&abn_sums));
   library.impl("abn_gradient", TORCH_BOX(&abn_gradient));

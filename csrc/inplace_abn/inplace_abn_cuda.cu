@@ -110,7 +110,7 @@ Tensor moments_of(const Device& device, const Tensor& x, const char* op) {
   return result;
 }
 
-void normalise(
+void normalize(
     const Device& device, const Tensor& x, const OptionalTensor& residual, const Tensor& moments, const Tensor& gamma,
     const Tensor& beta, double eps, int64_t activation, double slope, const char* op) {
   with_type(x, [&](auto type) {
@@ -119,7 +119,7 @@ void normalise(
     const T* addend = pointer<T>(residual);
     const Plan plan = plan_for<T>(device, x, op, {data, addend});
     const auto affine = affine_of<T>(gamma, beta, eps, activation, slope);
-    launch_normalise(device, plan, data, addend, pointer<Accumulate<T>>(moments), affine);
+    launch_normalize(device, plan, data, addend, pointer<Accumulate<T>>(moments), affine);
   });
 }
 
@@ -171,14 +171,14 @@ Tensor abn_moments(Tensor x) {
   return x.numel() == 0 ? two_zeros_per_channel(x) : moments_of(Device(x, op), x, op);
 }
 
-void abn_normalise_(
+void abn_normalize_(
     Tensor x, OptionalTensor residual, Tensor moments, Tensor gamma, Tensor beta, double eps, int64_t activation,
     double slope) {
-  constexpr auto* op = "abn_normalise_";
+  constexpr auto* op = "abn_normalize_";
   check_forward(x, residual, gamma, beta, activation, op);
   check_moments(moments, x, op);
   if (x.numel() != 0) {
-    normalise(Device(x, op), x, residual, moments, gamma, beta, eps, activation, slope, op);
+    normalize(Device(x, op), x, residual, moments, gamma, beta, eps, activation, slope, op);
   }
 }
 
@@ -191,7 +191,7 @@ Tensor abn_train_(
   }
   const Device device(x, op);
   Tensor moments = moments_of(device, x, op);
-  normalise(device, x, residual, moments, gamma, beta, eps, activation, slope, op);
+  normalize(device, x, residual, moments, gamma, beta, eps, activation, slope, op);
   return moments;
 }
 
@@ -240,7 +240,7 @@ std::tuple<Tensor, Tensor, Tensor> abn_train_gradient(
 STABLE_TORCH_LIBRARY_IMPL(seamseg, CUDA, library) {
   using namespace seamseg::inplace_abn::cuda;
   library.impl("abn_moments", TORCH_BOX(&abn_moments));
-  library.impl("abn_normalise_", TORCH_BOX(&abn_normalise_));
+  library.impl("abn_normalize_", TORCH_BOX(&abn_normalize_));
   library.impl("abn_train_", TORCH_BOX(&abn_train_));
   library.impl("abn_sums", TORCH_BOX(&abn_sums));
   library.impl("abn_gradient", TORCH_BOX(&abn_gradient));

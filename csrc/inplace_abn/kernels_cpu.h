@@ -92,13 +92,13 @@ struct Kernels {
 
   // Samples of one channel.
   void (*run_moments)(const T* x, Runs runs, Moments& moments);
-  void (*run_normalise)(T* x, const T* residual, Runs runs, ForwardConstants<A> constants, A slope);
+  void (*run_normalize)(T* x, const T* residual, Runs runs, ForwardConstants<A> constants, A slope);
   void (*run_sums)(Input<T> input, const T* dz, Runs runs, A beta, A slope, Sums& sums);
   void (*run_gradient)(Input<T> input, Gradients<T> to, Runs runs, BackwardConstants<A> constants, A slope);
 
   // Rows of samples, in which the channels lie side by side.
   void (*rows_moments)(const T* x, int64_t rows, int64_t channels, Moments* moments);
-  void (*rows_normalise)(
+  void (*rows_normalize)(
       T* x, const T* residual, int64_t rows, int64_t channels, ForwardConstants<const A*> constants, A slope);
   void (*rows_sums)(
       Input<T> input, const T* dz, int64_t rows, int64_t channels, const A* beta, A slope, Sums* sums);

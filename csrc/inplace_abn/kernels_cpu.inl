@@ -115,7 +115,7 @@ void rows_moments(const T* x, int64_t rows, int64_t channels, Moments* moments) 
 // ---- forward --------------------------------------------------------------------------------------------------------
 
 template <typename T, Activation kind, bool has_residual, typename Constant>
-inline void normalise(
+inline void normalize(
     T* x, const T* residual, Runs rows, ForwardConstants<Constant> constants, Compute<T> slope) {
   using A = Compute<T>;
   const auto activation = activation_of<T, kind>(slope);
@@ -131,22 +131,22 @@ inline void normalise(
 }
 
 template <typename T, Activation kind>
-void run_normalise(T* x, const T* residual, Runs runs, ForwardConstants<Compute<T>> constants, Compute<T> slope) {
+void run_normalize(T* x, const T* residual, Runs runs, ForwardConstants<Compute<T>> constants, Compute<T> slope) {
   if (residual == nullptr) {
-    normalise<T, kind, false>(x, residual, runs, constants, slope);
+    normalize<T, kind, false>(x, residual, runs, constants, slope);
   } else {
-    normalise<T, kind, true>(x, residual, runs, constants, slope);
+    normalize<T, kind, true>(x, residual, runs, constants, slope);
   }
 }
 
 template <typename T, Activation kind>
-void rows_normalise(
+void rows_normalize(
     T* x, const T* residual, int64_t rows, int64_t channels, ForwardConstants<const Compute<T>*> constants,
     Compute<T> slope) {
   if (residual == nullptr) {
-    normalise<T, kind, false>(x, residual, {channels, rows, channels}, constants, slope);
+    normalize<T, kind, false>(x, residual, {channels, rows, channels}, constants, slope);
   } else {
-    normalise<T, kind, true>(x, residual, {channels, rows, channels}, constants, slope);
+    normalize<T, kind, true>(x, residual, {channels, rows, channels}, constants, slope);
   }
 }
 
@@ -292,8 +292,8 @@ void rows_gradient(
 
 template <typename T, Activation kind>
 constexpr Kernels<T> kernels_of = {
-    run_moments<T>,  run_normalise<T, kind>,  run_sums<T, kind>,  run_gradient<T, kind>,
-    rows_moments<T>, rows_normalise<T, kind>, rows_sums<T, kind>, rows_gradient<T, kind>,
+    run_moments<T>,  run_normalize<T, kind>,  run_sums<T, kind>,  run_gradient<T, kind>,
+    rows_moments<T>, rows_normalize<T, kind>, rows_sums<T, kind>, rows_gradient<T, kind>,
 };
 
 template <typename T>

@@ -187,10 +187,10 @@ void launch_moments(
 }
 
 template <typename T, typename Launch, typename A = Accumulate<T>>
-void launch_normalise(
+void launch_normalize(
     const Launch& launch, const Plan& plan, T* x, const T* residual, const A* moments, const Affine<A>& affine) {
   with_activation<T>(affine.activation, affine.slope, [&](auto activation) {
-    const Normalise<T, decltype(activation)> operation{
+    const Normalize<T, decltype(activation)> operation{
         x, residual, moments, affine.gamma, affine.beta, static_cast<int64_t>(plan.geometry.channels),
         static_cast<A>(affine.eps), activation};
     launch_map<T>(launch, plan, operation);

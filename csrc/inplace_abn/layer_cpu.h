@@ -28,10 +28,10 @@ class Layer {
     return moments;
   }
 
-  void normalise_channel(
+  void normalize_channel(
       T* x, const T* residual, int64_t channel, int64_t begin, int64_t end, ForwardConstants<A> constants) const {
     for_runs(shape_, channel, begin, end, [&](int64_t offset, Runs runs) {
-      kernels_.run_normalise(x + offset, residual == nullptr ? nullptr : residual + offset, runs, constants, slope_);
+      kernels_.run_normalize(x + offset, residual == nullptr ? nullptr : residual + offset, runs, constants, slope_);
     });
   }
 
@@ -77,13 +77,13 @@ class Layer {
         [](Moments& total, const Moments& part) { total.merge(part); });
   }
 
-  void normalise(T* x, const T* residual, const ForwardScales<T>& scales) const {
+  void normalize(T* x, const T* residual, const ForwardScales<T>& scales) const {
     for_pieces(
         [&](int64_t channel, int64_t begin, int64_t end) {
-          normalise_channel(x, residual, channel, begin, end, scales.of(channel));
+          normalize_channel(x, residual, channel, begin, end, scales.of(channel));
         },
         [&](int64_t offset, int64_t rows) {
-          kernels_.rows_normalise(
+          kernels_.rows_normalize(
               x + offset, residual == nullptr ? nullptr : residual + offset, rows, shape_.channels, scales.all(),
               slope_);
         });

@@ -85,7 +85,7 @@ class PngFile {
       width = number(data);
       height = number(data + 4);
       require(width > 0 && height > 0 && width <= longest_side && height <= longest_side, "its size is impossible");
-      static constexpr std::array<uint8_t, 5> plain{8, 2, 0, 0, 0}; // bits, colour, compression, filters, interlacing
+      static constexpr std::array<uint8_t, 5> plain{8, 2, 0, 0, 0}; // bits, color, compression, filters, interlacing
       require(std::memcmp(data + 8, plain.data(), plain.size()) == 0, "it is not plain red, green, blue of 8 bits");
     } else if (rows) {
       require(height != 0, "its header is missing");
@@ -171,7 +171,7 @@ class PngRows {
   // channels are handled at once in the low 24 bits.
   struct Left {
     static uint32_t predict(uint32_t left, uint32_t, uint32_t) { return left; }
-    // Whether a pixel of zeros equals the one at its left, given that the one above equals its own left neighbour.
+    // Whether a pixel of zeros equals the one at its left, given that the one above equals its own left neighbor.
     static bool goes_on(uint32_t, uint32_t) { return true; }
   };
   struct Above {

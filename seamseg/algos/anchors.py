@@ -46,6 +46,6 @@ class AnchorGrid:
         ]
         shapes = torch.tensor([[-height, -width, height, width] for height, width in half_sizes])
         rows, columns = (torch.arange(count, dtype=torch.float32) * stride + stride / 2 for count in size)
-        centre_y, centre_x = torch.meshgrid(rows, columns, indexing="ij")
-        centres = torch.stack([centre_y, centre_x, centre_y, centre_x], dim=-1)
-        return (centres[:, :, None] + shapes).flatten(0, 2)
+        center_y, center_x = torch.meshgrid(rows, columns, indexing="ij")
+        centers = torch.stack([center_y, center_x, center_y, center_x], dim=-1)
+        return (centers[:, :, None] + shapes).flatten(0, 2)

@@ -58,7 +58,7 @@ class RoIPooler:
 
     def sample(self, level: Tensor, boxes: Tensor, image_index: Tensor, padded_size: Size) -> Tensor:
         """R×C×output×output features of R×4 boxes, all of one level N×C×h×w, whatever their size."""
-        # The size of a level is rounded up from the image's, so the two axes have their own scale, and pixel centres
+        # The size of a level is rounded up from the image's, so the two axes have their own scale, and pixel centers
         # (not edges) of image and level are aligned.
         scale = boxes.new_tensor([level.shape[-2] / padded_size[0], level.shape[-1] / padded_size[1]]).repeat(2)
         y0, x0, y1, x1 = ((boxes - 0.5) * scale + 0.5).unbind(1)

@@ -2,7 +2,7 @@
 
 from seamseg.builders.data import build_evaluation_loader, build_input_transform, build_training_loader, open_split
 from seamseg.builders.model import LoadedModel, build_model, export_model, import_model, open_model
-from seamseg.builders.network import build_fusion, build_initialised_network, build_network
+from seamseg.builders.network import build_fusion, build_initialized_network, build_network
 from seamseg.builders.predictor import PredictionOptions, build_predictor
 from seamseg.builders.training import build_trainer
 
@@ -11,7 +11,7 @@ __all__ = [
     "PredictionOptions",
     "build_evaluation_loader",
     "build_fusion",
-    "build_initialised_network",
+    "build_initialized_network",
     "build_input_transform",
     "build_model",
     "build_network",

@@ -31,8 +31,8 @@ def open_split(
         root: its folder.
         split: the name, or an unmistakable beginning of it.
         limit: only that many images, the first ones.
-        format_name: of the folder; None recognises it.
-        preferred_format: what is taken where several are recognised.
+        format_name: of the folder; None recognizes it.
+        preferred_format: what is taken where several are recognized.
 
     Raises:
         FileNotFoundError: the folder does not exist.

@@ -162,7 +162,7 @@ def _settings(experiment: Experiment) -> Sequence[tuple[str, str]]:
         ("norm", f"{norm.name} ({norm.scale}), {norm.activation}{heads}"),
         ("pyramid", f"{experiment.fpn.channels} channels, strides {', '.join(map(str, experiment.fpn.strides))}"),
         ("size of images", f"short side {data.shortest_side} pixels, long side at most {data.longest_side}"),
-        ("optimiser", f"{experiment.optimizer.name}, learning rate {experiment.optimizer.lr:g}"),
+        ("optimizer", f"{experiment.optimizer.name}, learning rate {experiment.optimizer.lr:g}"),
         ("schedule", experiment.schedule.name),
         ("epochs", str(training.epochs)),
         ("images per process and step", str(batch)),

@@ -70,7 +70,7 @@ def build_network(experiment: Experiment, num_stuff: int, num_things: int) -> Pa
         rpn=_proposal_network(experiment, num_stuff),
         roi_heads=_region_network(experiment, num_stuff),
         semantic_loss=SemanticLoss(experiment.sem.hardest_fraction),
-        normalise=reduce_over_ranks if experiment.loss.normalize == "global" else reduce_per_rank,
+        normalize=reduce_over_ranks if experiment.loss.normalize == "global" else reduce_per_rank,
     )
     for name, layer in network.named_modules():
         if isinstance(layer, ABN):
@@ -78,7 +78,7 @@ def build_network(experiment: Experiment, num_stuff: int, num_things: int) -> Pa
     return network
 
 
-def build_initialised_network(
+def build_initialized_network(
     experiment: Experiment,
     categories: Categories,
     tell: Callable[[str], None] | None = None,

@@ -9,7 +9,7 @@ import torch
 from torch.optim import SGD, AdamW, Optimizer
 
 from seamseg.builders.data import build_evaluation_loader, build_training_loader, open_split
-from seamseg.builders.network import build_fusion, build_initialised_network
+from seamseg.builders.network import build_fusion, build_initialized_network
 from seamseg.config import Experiment, save_experiment
 from seamseg.config.training import PolySchedule, SGDSettings, StepSchedule
 from seamseg.data.formats.panoptic_dataset import PanopticDataset
@@ -57,7 +57,7 @@ def build_trainer(
     tell = _print_to_stderr if process.is_first and checkpoint is None else None
     if checkpoint is not None:
         _check_classes(categories, checkpoint, experiment)
-    network = build_initialised_network(experiment, categories, tell, checkpoint is None).to(process.device)
+    network = build_initialized_network(experiment, categories, tell, checkpoint is None).to(process.device)
     if experiment.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
     position = TrainingProgress() if checkpoint is None else checkpoint.position

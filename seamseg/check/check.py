@@ -46,7 +46,7 @@ def panoptic_files(root: Path, split: str, format_name: str) -> SplitFiles | Non
         return SplitFiles(split, json_file, folders, tuple(png_folders(json_file)), coco_classes)
     if format_name in _VISTAS:
         layout = find_layout(root, _VISTAS[format_name])
-        assert layout is not None, "its format was recognised"
+        assert layout is not None, "its format was recognized"
         json_file = layout.panoptic_file(split)
         if json_file.is_file():
             labels = read_labels(layout.config)
@@ -153,7 +153,7 @@ def check_data_set(
     Args:
         root: the folder of a data set of any format that is read as it is.
         splits: which ones; none named means all.
-        format_name: of :data:`seamseg.data.formats.open.FORMATS`; None recognises it.
+        format_name: of :data:`seamseg.data.formats.open.FORMATS`; None recognizes it.
         num_workers: processes; None takes one per core.
         num_examples: how many faults of each kind the report describes; all are counted.
         on_progress: as above.

@@ -58,7 +58,7 @@ class SplitStatistics:
         annotated: of them, those that have an annotation.
         segments, objects: in all; objects are segments of a thing class that are not crowd.
         most_objects: in one image.
-        pixels, labelled_pixels: in all images whose annotation can be read.
+        pixels, labeled_pixels: in all images whose annotation can be read.
         smallest_size, largest_size: height and width of the images with the fewest and the most pixels.
     """
 
@@ -69,7 +69,7 @@ class SplitStatistics:
     objects: int = 0
     most_objects: int = 0
     pixels: int = 0
-    labelled_pixels: int = 0
+    labeled_pixels: int = 0
     smallest_size: Size | None = None
     largest_size: Size | None = None
 
@@ -80,7 +80,7 @@ class SplitStatistics:
         self.objects += objects
         self.most_objects = max(self.most_objects, objects)
         self.pixels += report.size[0] * report.size[1]
-        self.labelled_pixels += int(report.areas.sum())
+        self.labeled_pixels += int(report.areas.sum())
         sizes = [one for one in (self.smallest_size, self.largest_size, report.size) if one is not None]
         self.smallest_size = min(sizes, key=lambda one: one[0] * one[1])
         self.largest_size = max(sizes, key=lambda one: one[0] * one[1])
@@ -93,7 +93,7 @@ class SplitStatistics:
             "segments": self.segments,
             "objects": self.objects,
             "most_objects": self.most_objects,
-            "labelled": self.labelled_pixels / max(1, self.pixels),
+            "labeled": self.labeled_pixels / max(1, self.pixels),
             "smallest_size": self.smallest_size,
             "largest_size": self.largest_size,
         }
@@ -117,7 +117,7 @@ class CheckStatistics:
         """One per class, in the order of the network."""
         if self.categories is None:
             return []
-        labelled = max(1, int(self.classes.pixels.sum()))
+        labeled = max(1, int(self.classes.pixels.sum()))
         return [
             {
                 "name": category.name,
@@ -127,7 +127,7 @@ class CheckStatistics:
                 "segments": int(self.classes.segments[number]),
                 "crowd": int(self.classes.crowd[number]),
                 "pixels": int(self.classes.pixels[number]),
-                "share": int(self.classes.pixels[number]) / labelled,
+                "share": int(self.classes.pixels[number]) / labeled,
                 "smallest": int(self.classes.smallest[number]),
             }
             for number, category in enumerate(self.categories.classes)

@@ -41,7 +41,7 @@ def print_report(report: CheckReport, console: Console) -> None:
 
 def _print_splits(report: CheckReport, console: Console) -> None:
     table = Table("split")
-    for title in ("images", "annotated", "segments", "objects", "most", "labelled", "height×width"):
+    for title in ("images", "annotated", "segments", "objects", "most", "labeled", "height×width"):
         table.add_column(title, justify="right")
     for split in report.statistics.splits:
         sizes = {size for size in (split.smallest_size, split.largest_size) if size is not None}
@@ -49,7 +49,7 @@ def _print_splits(report: CheckReport, console: Console) -> None:
             split.name,
             *(f"{count:,}" for count in (split.images, split.annotated, split.segments, split.objects)),
             str(split.most_objects),
-            f"{split.labelled_pixels / max(1, split.pixels):.1%}",
+            f"{split.labeled_pixels / max(1, split.pixels):.1%}",
             " … ".join(f"{height}×{width}" for height, width in sorted(sizes, key=lambda size: size[0] * size[1])),
         )
     console.print(table)

@@ -47,7 +47,7 @@ def add_parser(subcommands: Any) -> None:
     )
     subcommand.add_argument("--data", required=True, metavar="DATASET", help="folder of the data set")
     subcommand.add_argument("--split", required=True, help="such as val, or another unmistakable beginning of its name")
-    subcommand.add_argument("--format", choices=FORMATS, help="of the data set; default: recognised, or as in training")
+    subcommand.add_argument("--format", choices=FORMATS, help="of the data set; default: recognized, or as in training")
     subcommand.add_argument("--limit", type=int, help="only this many images, the first of the split")
     subcommand.add_argument("--json", type=Path, metavar="FILE", help="write the scores there, as fractions of 1")
     subcommand.add_argument("--sheet", type=Path, metavar="FILE", help="write a picture of the first images there")

@@ -15,7 +15,7 @@ def add_parser(subcommands: Any) -> None:
         "export-model",
         help="write a model as a folder to hand on or to upload",
         description="Writes the best model of a run as a folder: model.safetensors, config.yaml, categories.json, "
-        "SHA256SUMS and README.md, a model card with data, settings, scores and command; its licence is left to you. "
+        "SHA256SUMS and README.md, a model card with data, settings, scores and command; its license is left to you. "
         "The layout is that of the Hugging Face Hub: `hf upload USER/NAME OUT` publishes it. Paths of this machine "
         "are left out.",
     )

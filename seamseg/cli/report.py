@@ -22,7 +22,7 @@ def add_parser(subcommands: Any) -> None:
         description="Writes a folder of pages that opens from disk in any browser of 2024 or later, without a server "
         "or network: a grid of all images, every image with its segments, and, with an annotation, scores per class "
         "and what went wrong. "
-        "Open OUT/index.html. The folder appears whole or not at all. Images that cannot be read are grey, and "
+        "Open OUT/index.html. The folder appears whole or not at all. Images that cannot be read are gray, and "
         "the exit code is then 3.",
     )
     subcommand.add_argument(
@@ -69,6 +69,6 @@ def run(options: argparse.Namespace) -> int:
             on_progress=advance,
         )
     for sentence in unreadable:
-        print(f"shown in grey: {sentence}", file=sys.stderr)
+        print(f"shown in gray: {sentence}", file=sys.stderr)
     print(f"{counted(len(material.images), 'image')}: {options.out / 'index.html'}")
     return UNREADABLE if unreadable else 0

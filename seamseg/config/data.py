@@ -13,19 +13,19 @@ DataFormat = Literal["coco", "vistas_v1.2", "vistas_v2.0", "seamseg"]
 
 
 class ColorJitterSettings(Settings):
-    """How far the colours of training images stray; the published configs leave them."""
+    """How far the colors of training images stray; the published configs leave them."""
 
     brightness: Fraction = 0.0
     """All values are multiplied by a factor drawn from 1 ± this."""
 
     contrast: Fraction = 0.0
-    """The same for distances from the image's mean grey."""
+    """The same for distances from the image's mean gray."""
 
     saturation: Fraction = 0.0
-    """The same for distances of pixels from their own grey."""
+    """The same for distances of pixels from their own gray."""
 
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """Colours are turned around the grey axis by a part of a full turn drawn from ± this."""
+    """Colors are turned around the gray axis by a part of a full turn drawn from ± this."""
 
 
 class DataSettings(Settings):
@@ -36,7 +36,7 @@ class DataSettings(Settings):
 
     format: DataFormat | None = None
     """What the folder holds: `coco` (COCO panoptic), `vistas_v1.2` or `vistas_v2.0` (Mapillary Vistas as downloaded),
-    `seamseg` (`metadata.bin`, as the published seamseg converts); null recognises it."""
+    `seamseg` (`metadata.bin`, as the published seamseg converts); null recognizes it."""
 
     train_split: str = "train"
     """The split that is trained on; an unmistakable beginning of its name will do: train for train2017 or training."""
@@ -72,7 +72,7 @@ class DataSettings(Settings):
     keep their class while nothing is sought or denied there."""
 
     color_jitter: ColorJitterSettings = ColorJitterSettings()
-    """Random colours."""
+    """Random colors."""
 
     mean: Triple = (0.485, 0.456, 0.406)
     """Mean of red, green and blue, in 0 … 1; subtracted from the values of a pixel."""

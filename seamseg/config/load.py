@@ -127,7 +127,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
             raise SettingsError(f"{override!r}: {group!r} is a single setting, it has no {name!r}")
         tree = inner
     if key in ALTERNATIVES and tree.get("name", ALTERNATIVES[key]) != parsed:
-        # The other settings belong to the schedule or optimiser that is being left.
+        # The other settings belong to the schedule or optimizer that is being left.
         tree.clear()
     tree[name] = parsed
 

@@ -1,4 +1,4 @@
-"""How the network is trained: optimiser, schedule, length, validation."""
+"""How the network is trained: optimizer, schedule, length, validation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from seamseg.config.settings import Fraction, NonNegativeFloat, NonNegativeInt, 
 
 
 class OptimizerSettings(Settings):
-    """What every optimiser has."""
+    """What every optimizer has."""
 
     lr: PositiveFloat = 0.01
     """Learning rate after the warm-up, for the total batch of a step."""
@@ -128,7 +128,7 @@ class TrainingSettings(Settings):
     a half type, and on CPUs."""
 
     accumulate: PositiveInt = 1
-    """Batches per step of the optimiser; their losses are averaged. Norms see each batch by itself."""
+    """Batches per step of the optimizer; their losses are averaged. Norms see each batch by itself."""
 
     num_pictures: NonNegativeInt = 4
     """Validation images shown in TensorBoard."""

@@ -128,7 +128,7 @@ class _SemanticConversion:
 
 
 def to_semantic_job(source: PanopticDataset, split: str, out: Path) -> Job[DataSetItem]:
-    """Writes ``OUT/annotations/semantic_SPLIT/*.png``, grey, and ``OUT/annotations/semantic_SPLIT.json``.
+    """Writes ``OUT/annotations/semantic_SPLIT/*.png``, gray, and ``OUT/annotations/semantic_SPLIT.json``.
 
     A pixel is the number of its class in the order of the network, 0 … S+T−1 with stuff first, or 255 for void. The
     JSON file says what the numbers mean (``categories``: ``id``, ``name``, ``isthing``, ``color``, ``original_id``) and

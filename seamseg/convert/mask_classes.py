@@ -26,7 +26,7 @@ class MaskClasses:
 
     Attributes:
         categories: the original ids count from 1 in the order of the file, stuff first.
-        class_of_value: the class of every value that a class map may hold, 255 for void; a colour is the value
+        class_of_value: the class of every value that a class map may hold, 255 for void; a color is the value
             ``red + 256 green + 65536 blue``.
         colored: Whether some values are colors.
         color_distance: Largest distance in red, green and blue (0 … 441) at which a color that is not among the values
@@ -60,8 +60,8 @@ def read_mask_classes(path: Path) -> MaskClasses:
           road: 1                                 # the number of its pixels in the class maps
           plants: [2, 5]                          # several numbers
         things:
-          car: {pixels: 3, color: "#0000f0"}      # and the colour that pictures show it in
-          person: "#dc143c"                       # the colour of its pixels, where class maps are coloured
+          car: {pixels: 3, color: "#0000f0"}      # and the color that pictures show it in
+          person: "#dc143c"                       # the color of its pixels, where class maps are colored
         void: [0, 255]                            # pixels without a label; 0 where this line is missing
         color_distance: 20                        # how far pixels may be from their color; 0 without this line
 
@@ -125,7 +125,7 @@ def _found(unknown: list[str]) -> str:
 
 
 def _entry(entry: Any, position: int, where: str) -> tuple[list[int], tuple[int, int, int]]:
-    """Values of the pixels, and the colour for pictures."""
+    """Values of the pixels, and the color for pictures."""
     if not isinstance(entry, dict):
         values = _values(entry, where)
         return values, _rgb(values[0]) if _is_color(entry) else palette_color(position)
@@ -148,7 +148,7 @@ def _value(part: Any, where: str) -> int:
     if _is_color(part):
         return int(part[5:7] + part[3:5] + part[1:3], 16)
     if isinstance(part, bool) or not isinstance(part, int) or part < 0:
-        raise SettingsError(f"{where}: {part!r} is no number of pixels and no colour in quotes, {_EXAMPLE}")
+        raise SettingsError(f"{where}: {part!r} is no number of pixels and no color in quotes, {_EXAMPLE}")
     return part
 
 

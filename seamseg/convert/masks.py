@@ -29,7 +29,7 @@ _NUM_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
-class LabelledImage:
+class LabeledImage:
     """An image and its two maps.
 
     Attributes:
@@ -55,7 +55,7 @@ class LabelledImage:
 
 def mask_jobs(
     source: Path, out: Path, val_every: int | None = None, placement: Placement = "link"
-) -> list[Job[LabelledImage]]:
+) -> list[Job[LabeledImage]]:
     """One job per split.
 
     ``SOURCE/classes.yaml`` names the classes (:func:`seamseg.convert.mask_classes.read_mask_classes`). Every
@@ -90,7 +90,7 @@ def mask_jobs(
 class _Source:
     """The images of a split, and a sentence on other files beside them."""
 
-    images: list[LabelledImage]
+    images: list[LabeledImage]
     remark: str | None
 
 
@@ -122,7 +122,7 @@ def _read_source(folder: Path) -> _Source:
     for part, by_stem in ((CLASSES, class_maps), (INSTANCES, instance_maps)):
         _check_partners(set(image_paths), set(by_stem), folder / part, folder / IMAGES, found[part])
     images = [
-        LabelledImage(number, relative_name(path, folder / IMAGES), path, class_maps[stem], instance_maps[stem])
+        LabeledImage(number, relative_name(path, folder / IMAGES), path, class_maps[stem], instance_maps[stem])
         for number, (stem, path) in enumerate(image_paths.items(), start=1)
     ]
     return _Source(images, left_out_sentence(folder, [one for files in found.values() for one in files.left_out]))
@@ -151,21 +151,21 @@ def _check_partners(stems: set[str], with_map: set[str], maps: Path, images: Pat
             raise DataError(f"{len(alone)} name(s) of {images} have {what}, such as {examples}{hint}")
 
 
-def _job(classes: MaskClasses, source: _Source, target: PanopticTarget) -> Job[LabelledImage]:
+def _job(classes: MaskClasses, source: _Source, target: PanopticTarget) -> Job[LabeledImage]:
     return Job(
         title=target.split,
         description="from class maps and instance maps",
         result=target.json_file,
         head={"categories": classes.categories.to_list()},
         items=source.images,
-        convert=partial(convert_labelled_image, target, classes),
+        convert=partial(convert_labeled_image, target, classes),
         options={"placement": target.placement, "values": sorted(classes.class_of_value.items())}
         | ({"color_distance": classes.color_distance} if classes.color_distance else {}),
         remarks=(source.remark,) if source.remark else (),
     )
 
 
-def convert_labelled_image(target: PanopticTarget, classes: MaskClasses, image: LabelledImage) -> ItemOutput:
+def convert_labeled_image(target: PanopticTarget, classes: MaskClasses, image: LabeledImage) -> ItemOutput:
     """Writes one image.
 
     Raises:
@@ -205,11 +205,11 @@ def segments_of_maps(
     thing = (class_of_pixel >= num_stuff) & (class_of_pixel != VOID) & (instance_map != UNLABELED)
     pairs, pair_of_pixel = distinct_values(class_of_pixel << 24 | np.where(thing, instance_map, 0))
     owners = [(pair >> 24, pair & (2**24 - 1)) for pair in pairs.tolist()]
-    labelled = [(number, instance) for number, instance in owners if number != VOID]
+    labeled = [(number, instance) for number, instance in owners if number != VOID]
     ids = np.arange(1, len(owners) + 1)
-    ids[len(labelled) :] = 0  # void is the last pair
-    shown = torch.tensor([VOID, *(number for number, _ in labelled)])
-    crowd = torch.tensor([False, *(number >= num_stuff and instance == 0 for number, instance in labelled)])
+    ids[len(labeled) :] = 0  # void is the last pair
+    shown = torch.tensor([VOID, *(number for number, _ in labeled)])
+    crowd = torch.tensor([False, *(number >= num_stuff and instance == 0 for number, instance in labeled)])
     return PanopticSegmentation(torch.from_numpy(ids[pair_of_pixel]), shown, crowd)
 
 

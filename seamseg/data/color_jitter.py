@@ -20,11 +20,11 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 @dataclass(frozen=True)
 class ColorJitter:
-    """How far colours may stray; 0 leaves them.
+    """How far colors may stray; 0 leaves them.
 
     Attributes:
         brightness, contrast, saturation: factors are drawn uniformly from 1 ± this, which is in 0 … 1.
-        hue: parts of a full turn around the grey axis, drawn uniformly from ± this, which is in 0 … 0.5.
+        hue: parts of a full turn around the gray axis, drawn uniformly from ± this, which is in 0 … 0.5.
 
     Raises:
         SeamsegError: one of them is out of range.
@@ -53,13 +53,13 @@ class ColorJitter:
 
 @dataclass(frozen=True)
 class ColorChange:
-    """One change of colours, in this order; all four are one matrix, so values are rounded and clipped only once.
+    """One change of colors, in this order; all four are one matrix, so values are rounded and clipped only once.
 
     Attributes:
         brightness: factor on all values.
-        contrast: factor on the distance from the mean grey of the image.
-        saturation: factor on the distance of every pixel from its grey.
-        hue: turn around the grey axis, in parts of a full one.
+        contrast: factor on the distance from the mean gray of the image.
+        saturation: factor on the distance of every pixel from its gray.
+        hue: turn around the gray axis, in parts of a full one.
     """
 
     brightness: float = 1.0
@@ -72,19 +72,19 @@ class ColorChange:
         if self == ColorChange():
             return image
         pixels = channels_last(image)
-        mean_grey = self.brightness * float(LUMA @ np.array(cv2.mean(pixels)[:3]))
-        return channels_first(np.asarray(cv2.transform(pixels, self.matrix(mean_grey)), dtype=np.uint8))
+        mean_gray = self.brightness * float(LUMA @ np.array(cv2.mean(pixels)[:3]))
+        return channels_first(np.asarray(cv2.transform(pixels, self.matrix(mean_gray)), dtype=np.uint8))
 
-    def matrix(self, mean_grey: float) -> NDArray[np.float64]:
-        """3×4: what red, green, blue and 1 become, where the brightened image has this mean grey."""
+    def matrix(self, mean_gray: float) -> NDArray[np.float64]:
+        """3×4: what red, green, blue and 1 become, where the brightened image has this mean gray."""
         saturate = self.saturation * np.eye(3) + (1 - self.saturation) * np.ones((3, 1)) * LUMA
         colors = _turn(self.hue) @ saturate
-        offset = colors @ np.full(3, (1 - self.contrast) * mean_grey)
+        offset = colors @ np.full(3, (1 - self.contrast) * mean_gray)
         return np.column_stack([self.contrast * self.brightness * colors, offset])
 
 
 def _turn(part: float) -> NDArray[np.float64]:
-    """Rotation around the axis of the greys (Rodrigues)."""
+    """Rotation around the axis of the grays (Rodrigues)."""
     angle, third = 2 * math.pi * part, 1 / 3
     across = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
     turned: NDArray[np.float64] = (

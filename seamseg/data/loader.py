@@ -145,7 +145,7 @@ class BatchLoader:
         return self._loading
 
     def _on_device(self, packed: SharedSamples) -> Batch:
-        """Normalised images, int64 ids, and nothing that refers to the block they came in."""
+        """Normalized images, int64 ids, and nothing that refers to the block they came in."""
         memory = packed.memory.to(self._device, non_blocking=True)
         batch = Batch.collate(SharedSamples(memory, packed.layout).unpack())
         truth = batch.ground_truth

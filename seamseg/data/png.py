@@ -24,7 +24,7 @@ def read_panoptic_png(path: Path) -> NDArray[np.int32]:
     """Reads H×W segment ids, ``red + 256 green + 65536 blue``; 0 is void.
 
     Raises:
-        BrokenImageError: the file is missing, truncated or not a colour image of eight bits without transparency.
+        BrokenImageError: the file is missing, truncated or not a color image of eight bits without transparency.
     """
     data = read_bytes(path)
     try:
@@ -64,13 +64,13 @@ UNLABELED = -1
 
 _OPAQUE = 128  # alpha from which a pixel counts; edges of shapes drawn with soft edges lie between
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_GREY, _PALETTE, _GREY_ALPHA = 0, 3, 4
+_GRAY, _PALETTE, _GRAY_ALPHA = 0, 3, 4
 
 
 def read_label_map(path: Path) -> NDArray[np.int32]:
     """Reads H×W numbers.
 
-    Grey images give their values (8 or 16 bits; fewer bits are not stretched to 255), images with a palette the
+    Gray images give their values (8 or 16 bits; fewer bits are not stretched to 255), images with a palette the
     positions in it, color images ``red + 256 green + 65536 blue``. Pixels that are more transparent than opaque are
     :data:`UNLABELED`.
 
@@ -84,11 +84,11 @@ def read_label_map(path: Path) -> NDArray[np.int32]:
         return pixels.astype(np.int32)
     if pixels.ndim == 3 and pixels.shape[2] in (3, 4) and pixels.dtype == np.uint8:
         blue, green, red = (pixels[..., channel].astype(np.int32) for channel in range(3))
-        values = red if _kind(data) == _GREY_ALPHA else red + 256 * green + 65536 * blue
+        values = red if _kind(data) == _GRAY_ALPHA else red + 256 * green + 65536 * blue
         return values if pixels.shape[2] == 3 else np.where(pixels[..., 3] < _OPAQUE, np.int32(UNLABELED), values)
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     kind = f"has {channels} channel(s) of {8 * pixels.itemsize} bits"
-    raise BrokenImageError(path, f"{kind}; maps of numbers are grey, with a palette, or red, green, blue of 8 bits")
+    raise BrokenImageError(path, f"{kind}; maps of numbers are gray, with a palette, or red, green, blue of 8 bits")
 
 
 def color_text(value: int) -> str:
@@ -102,28 +102,28 @@ def _kind(data: bytes) -> int | None:
 
 
 def _indices(path: Path, data: bytes) -> NDArray[np.uint8] | None:
-    """What a PNG with a palette, or a grey one of fewer than 8 bits, stores; None for all other files.
+    """What a PNG with a palette, or a gray one of fewer than 8 bits, stores; None for all other files.
 
-    OpenCV looks the colours up, and stretches few bits to 0 … 255. Without the palette, and called grey, the same
+    OpenCV looks the colors up, and stretches few bits to 0 … 255. Without the palette, and called gray, the same
     compressed data gives the numbers.
     """
     kind = _kind(data)
     if kind is None:
         return None
     depth = data[24]
-    if depth not in (1, 2, 4, 8) or not (kind == _PALETTE or (kind == _GREY and depth < 8)):
+    if depth not in (1, 2, 4, 8) or not (kind == _PALETTE or (kind == _GRAY and depth < 8)):
         return None
     stretch: int = 255 // (2**depth - 1)
-    pixels = decode(path, _as_grey(data), cv2.IMREAD_UNCHANGED)
+    pixels = decode(path, _as_gray(data), cv2.IMREAD_UNCHANGED)
     return np.asarray(pixels // stretch, np.uint8)
 
 
-def _as_grey(data: bytes) -> bytes:
-    """A PNG file with its kind set to grey and only the chunks that hold pixels."""
+def _as_gray(data: bytes) -> bytes:
+    """A PNG file with its kind set to gray and only the chunks that hold pixels."""
     chunks = [_SIGNATURE]
     for name, content in _chunks(data):
         if name == b"IHDR":
-            content = content[:9] + bytes([_GREY]) + content[10:]
+            content = content[:9] + bytes([_GRAY]) + content[10:]
         if name in (b"IHDR", b"IDAT", b"IEND"):
             body = name + content
             chunks.append(struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body)))

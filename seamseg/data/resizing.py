@@ -50,7 +50,7 @@ def channels_last(planes: Tensor) -> NDArray[np.uint8]:
 
 
 def resize_ids(ids: NDArray[np.int32], size: Size) -> NDArray[np.int32]:
-    """Nearest neighbour: pixel ``i`` of ``n`` shows the pixel of ``N`` in which its centre ``(i + 0.5)·N/n`` lies."""
+    """Nearest neighbor: pixel ``i`` of ``n`` shows the pixel of ``N`` in which its center ``(i + 0.5)·N/n`` lies."""
     if ids.shape == size:
         return ids
     rows, columns = (torch.from_numpy(nearest(old, new)) for old, new in zip(ids.shape, size, strict=True))
@@ -59,5 +59,5 @@ def resize_ids(ids: NDArray[np.int32], size: Size) -> NDArray[np.int32]:
 
 
 def nearest(old: int, new: int) -> NDArray[np.int64]:
-    """The pixels of ``old`` in which the centres of ``new`` lie; in integers, where the quotient is exact."""
+    """The pixels of ``old`` in which the centers of ``new`` lie; in integers, where the quotient is exact."""
     return (2 * np.arange(new, dtype=np.int64) + 1) * old // (2 * new)

@@ -134,7 +134,7 @@ Channels = tuple[float, float, float]
 
 
 class InputTransform:
-    """Resizes and normalises an image; the same in evaluation and prediction, without randomness.
+    """Resizes and normalizes an image; the same in evaluation and prediction, without randomness.
 
     Args:
         shortest_side: what the shorter side becomes, in pixels.
@@ -159,13 +159,13 @@ class InputTransform:
         return self.normalize(self.pixels(image))
 
     def pixels(self, image: NDArray[np.uint8]) -> Tensor:
-        """From H×W×3 uint8, red first, to 3×H'×W' uint8, which are normalised where they are needed."""
+        """From H×W×3 uint8, red first, to 3×H'×W' uint8, which are normalized where they are needed."""
         size = network_size((image.shape[0], image.shape[1]), self.shortest_side, self.longest_side)
         return resize_image(image, size)
 
 
 class TrainTransform:
-    """Mirrors, scales and crops an image and its segments and changes its colours, all at random.
+    """Mirrors, scales and crops an image and its segments and changes its colors, all at random.
 
     A wide ``random_scale`` such as 0.1 … 2 with ``random_crop`` is the large-scale jitter of Ghiasi et al. 2021
     ("Simple Copy-Paste").
@@ -178,7 +178,7 @@ class TrainTransform:
         random_crop: height and width that are left at most, in pixels after scaling, anywhere; none for whole images.
         crop_min_visible: a segment of which a crop leaves a smaller part, in 0 … 1, becomes crowd: its pixels keep
             their class, but it is no object any more.
-        color_jitter: how far colours stray.
+        color_jitter: how far colors stray.
 
     Raises:
         SeamsegError: a side or a scale is not positive, the bounds are out of order, or the part is not in 0 … 1.

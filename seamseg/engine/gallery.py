@@ -16,7 +16,7 @@ from seamseg.ops.collectives import gather_objects
 from seamseg.score.files import read_segmentation
 from seamseg.structures import VOID, Categories
 from seamseg.visualization.contact_sheet import SheetRow, contact_sheet
-from seamseg.visualization.images import Picture, denormalise, resize_picture, resize_segmentation
+from seamseg.visualization.images import Picture, denormalize, resize_picture, resize_segmentation
 
 Triple = tuple[float, float, float]
 
@@ -27,7 +27,7 @@ class SampleGallery:
 
     Attributes:
         categories: of the data set.
-        mean, std: that the images were normalised with.
+        mean, std: that the images were normalized with.
         limit: images that are kept.
         rows: image, ground truth and prediction of each.
     """
@@ -48,7 +48,7 @@ class SampleGallery:
         return contact_sheet(self.rows, self.categories, column_width)
 
     def _row(self, scored: ScoredImage) -> SheetRow:
-        image = denormalise(scored.image.cpu(), self.mean, self.std)
+        image = denormalize(scored.image.cpu(), self.mean, self.std)
         truth = scored.truth
         return SheetRow(
             name=str(scored.image_id),

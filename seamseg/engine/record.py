@@ -44,7 +44,7 @@ class TrainingRecorder:
         validation: this rank's share of the images to score.
         broken: Receives what the loader of the validation cannot read.
         fusion: of detections and semantics.
-        mean, std: that the images were normalised with.
+        mean, std: that the images were normalized with.
         num_pictures: validation images shown in TensorBoard.
         keep_checkpoints: how many of the latest checkpoints stay, beside that of the best model.
 

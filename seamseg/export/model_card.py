@@ -14,7 +14,7 @@ from seamseg.structures import Categories
 LIBRARY = "seamseg"
 TASK = "image-segmentation"
 TAGS = ("panoptic-segmentation", "instance-segmentation", "semantic-segmentation", "pytorch")
-LICENCE = (
+LICENSE = (
     "# Say on what terms others may use the weights; those of the training images may bind you.\n# license: cc-by-4.0\n"
 )
 SCORES = {
@@ -63,9 +63,9 @@ class ModelFacts:
 
 
 def model_card(facts: ModelFacts) -> str:
-    """The whole README.md; its licence is left to whoever publishes the model."""
+    """The whole README.md; its license is left to whoever publishes the model."""
     sections = [_introduction(facts), _use(facts), _data(facts), _scores(facts), _training(facts)]
-    return f"---\n{_metadata(facts)}{LICENCE}---\n\n" + "\n".join(sections)
+    return f"---\n{_metadata(facts)}{LICENSE}---\n\n" + "\n".join(sections)
 
 
 def _metadata(facts: ModelFacts) -> str:

@@ -6,7 +6,7 @@ This file imports nothing but numpy: copy it beside your program if seamseg is n
     outputs = dict(zip(OUTPUTS, session.run(OUTPUTS, {"image": image}), strict=True))
     segmentation = fuse(outputs, description)
 
-Boxes are ``(y0, x0, y1, x1)`` in pixels, and the centre of pixel i lies at i + 0.5.
+Boxes are ``(y0, x0, y1, x1)`` in pixels, and the center of pixel i lies at i + 0.5.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def fuse(
         outputs: of the network, by their names.
         description: of the network.
         size: height and width of the result, such as those of the image; None for the network's input. Masks are
-            read off at that size directly, the class of a pixel is that of the input's pixel in which its centre lies.
+            read off at that size directly, the class of a pixel is that of the input's pixel in which its center lies.
 
     Returns:
         At the size of the network's input, what :func:`seamseg.algos.fusion.fuse` gives.
@@ -160,7 +160,7 @@ def paste(
     """The pixels of a window whose foreground probability, interpolated bilinearly, is over ½.
 
     Args:
-        logits: M×M; they are the centres of equal cells of the box, beyond which the probability fades to 0.
+        logits: M×M; they are the centers of equal cells of the box, beyond which the probability fades to 0.
         box: 4.
         rows, columns: of the window, the end excluded.
     """
@@ -194,12 +194,12 @@ def place_classes(
 
 
 def _nearest(old: int, new: int) -> NDArray[np.int64]:
-    """The pixels of ``old`` in which the centres of ``new`` lie."""
+    """The pixels of ``old`` in which the centers of ``new`` lie."""
     return (2 * np.arange(new, dtype=np.int64) + 1) * old // (2 * new)
 
 
 def _inside(low: float, high: float, length: int) -> tuple[int, int]:
-    """First and last + 1 of the pixels that have their centre strictly between two edges."""
+    """First and last + 1 of the pixels that have their center strictly between two edges."""
     first = int(np.clip(np.floor(low - 0.5) + 1, 0, length))
     return first, int(np.clip(np.ceil(high - 0.5), first, length))
 

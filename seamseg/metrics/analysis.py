@@ -159,7 +159,7 @@ class Analysis:
         }
 
 
-def analyse(
+def analyze(
     images: Sequence[ImageCounts],
     segments: Sequence[ImageSegments],
     pixels: torch.Tensor,

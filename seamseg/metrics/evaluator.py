@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seamseg.errors import DataError
-from seamseg.metrics.analysis import analyse
+from seamseg.metrics.analysis import analyze
 from seamseg.metrics.average_precision import AveragePrecision, ImageInstances
 from seamseg.metrics.confusion import ConfusionMatrix
 from seamseg.metrics.matching import ImageCounts, match
@@ -189,7 +189,7 @@ class PanopticEvaluator:
             if self.boundary
             else None,
             images=tuple(images),
-            analysis=analyse(images, segments, self._fused.state, names, self.num_stuff),
+            analysis=analyze(images, segments, self._fused.state, names, self.num_stuff),
         )
 
     def _per_class(self, names: Sequence[str]) -> dict[str, ClassScores]:

@@ -116,7 +116,7 @@ class ABN(_BatchNorm):
 
     @property
     def updates_running_stats(self) -> bool:
-        """Whether the next input is normalised by its own statistics, and moves the running ones."""
+        """Whether the next input is normalized by its own statistics, and moves the running ones."""
         return self.training and not self.statistics_frozen
 
     def gamma(self) -> Tensor:
@@ -180,8 +180,8 @@ class ABN(_BatchNorm):
             )
 
     def _update_running(self, mean: Tensor, var: Tensor, count: Tensor | int) -> None:
-        # Without a sample (an empty batch) nothing is learnt: it does not count, and its statistics weigh 0. A count on
-        # a GPU is not asked for.
+        # An empty batch has no statistics: it does not count, and its moments get weight 0. The count stays on the GPU,
+        # since reading it would wait for all work there.
         if isinstance(count, int):
             some: Tensor | int = int(count > 0)
             unbiased = var * (count / max(count - 1, 1))
@@ -242,7 +242,7 @@ class InPlaceABN(ABN):
         """Refuses statistics that :class:`ABN` does not compute."""
 
     def batch_statistics(self, x: Tensor) -> Statistics | None:
-        """What to normalise a training batch by; None for its own moments.
+        """What to normalize a training batch by; None for its own moments.
 
         Raises:
             SeamsegError: there is one sample per channel.
@@ -330,7 +330,7 @@ class InPlaceABNSync(InPlaceABN):
         # asks too, so that all ranks of a group fail together; those of an active group know that others have some.
         if num_samples(x) == 1 or (num_samples(x) == 0 and self.active is None):
             self._check_count(float(moments.count))
-        return Statistics(moments.mean, moments.var, moments.count, group, synchronised=True)
+        return Statistics(moments.mean, moments.var, moments.count, group, synchronized=True)
 
     def _is_joined(self, x: Tensor, group: dist.ProcessGroup | None) -> bool:
         """Whether the statistics are those of several ranks."""
@@ -359,7 +359,7 @@ class AffineAct(ABN):
 def warn_about_missing_group() -> None:
     """Once per process."""
     warnings.warn(
-        "synchronised norms without a process group use this process's statistics; start the training with torchrun, "
+        "synchronized norms without a process group use this process's statistics; start the training with torchrun, "
         "or choose norm.name=bn",
         stacklevel=2,
     )

@@ -44,7 +44,7 @@ def to_batchnorm(norm: ABN, kind: type[_BatchNorm] | None = None) -> nn.Sequenti
     Args:
         norm: stays as it is.
         kind: PyTorch's class, which decides on the number of dimensions. None chooses ``SyncBatchNorm`` for
-            synchronised norms (any number; it trains several processes on GPUs only) and ``BatchNorm2d`` for others.
+            synchronized norms (any number; it trains several processes on GPUs only) and ``BatchNorm2d`` for others.
             Norms with frozen statistics become :class:`FrozenBatchNorm` (any number), whatever it says.
 
     Returns:
@@ -97,7 +97,7 @@ def from_batchnorm(
     mean = batchnorm.running_mean
     if mean is None or batchnorm.running_var is None:
         raise ValueError(
-            "a batch norm with track_running_stats=False normalises by the batch in evaluation too, which no norm here "
+            "a batch norm with track_running_stats=False normalizes by the batch in evaluation too, which no norm here "
             "does; keep it, or train it with running statistics first"
         )
     if not batchnorm.eps > 0:

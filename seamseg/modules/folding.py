@@ -23,7 +23,7 @@ from seamseg.ops.inplace_abn import Activation, activate_
 Linear = TypeVar("Linear", bound="_ConvNd | nn.Linear")
 Module = TypeVar("Module", bound=nn.Module)
 
-# Where norms are not neighbours in an nn.Sequential: the layers whose outputs, one above the other, a norm reads.
+# Where norms are not neighbors in an nn.Sequential: the layers whose outputs, one above the other, a norm reads.
 _PAIRS: list[tuple[type[nn.Module], tuple[str, ...], str]] = [
     (ResidualBlock, ("proj_conv",), "proj_bn"),
     (RPNHead, ("conv1",), "bn1"),

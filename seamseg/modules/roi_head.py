@@ -38,8 +38,8 @@ class BranchRows:
 
 
 def set_active_group(module: nn.Module, group: ActiveGroup | None) -> None:
-    """Tells the synchronised norms of ``module`` which ranks run their collectives from now on; None: as before."""
-    for norm in _synchronised(module):
+    """Tells the synchronized norms of ``module`` which ranks run their collectives from now on; None: as before."""
+    for norm in _synchronized(module):
         norm.active = group
 
 
@@ -55,17 +55,17 @@ def shared_batch_stats(parts: Sequence[BranchRows], sync: Sync) -> Iterator[bool
 
     Args:
         parts: the same on every rank, but for the rows; who has rows for one has some for those before.
-        sync: who runs the collectives of the synchronised norms without a ``group``.
+        sync: who runs the collectives of the synchronized norms without a ``group``.
 
     Yields:
         Whether a part that would use the statistics of its rows gets a single one, of all ranks (of the group) if its
-        norms are synchronised.
+        norms are synchronized.
 
     Raises:
         ValueError: the norms of a part belong to different groups.
     """
     learning = [part for part in parts if uses_batch_statistics(part.module)]
-    shared = [part for part in learning if _synchronised(part.module)] if is_distributed() else []
+    shared = [part for part in learning if _synchronized(part.module)] if is_distributed() else []
     of_ranks = exchange_counts([part.num_rows for part in shared]) if shared else []
     counts = dict(zip(shared, zip(*of_ranks, strict=True), strict=True))
     taking_part = {part: [rank for rank, count in enumerate(of_part) if count] for part, of_part in counts.items()}
@@ -81,7 +81,7 @@ def shared_batch_stats(parts: Sequence[BranchRows], sync: Sync) -> Iterator[bool
             active = group_of(taking_part[part], sync) if group is None else _within(group, taking_part[part])
             set_active_group(part.module, active)
         yield bool(single)
-        _hand_over([norm for part in shared for norm in _synchronised(part.module) if norm.updates_running_stats])
+        _hand_over([norm for part in shared for norm in _synchronized(part.module) if norm.updates_running_stats])
 
 
 def _hand_over(norms: Sequence[InPlaceABNSync]) -> None:
@@ -110,8 +110,8 @@ def _bytes(buffer: Tensor) -> Tensor:
 
 
 def _own_group(module: nn.Module) -> dist.ProcessGroup | None:
-    """The one that the synchronised norms were given; None for all ranks."""
-    first, *others = _synchronised(module)
+    """The one that the synchronized norms were given; None for all ranks."""
+    first, *others = _synchronized(module)
     for norm in others:
         if norm.group is not first.group:
             raise ValueError(
@@ -141,7 +141,7 @@ def _within(group: dist.ProcessGroup, taking_part: Sequence[int]) -> ActiveGroup
     return ActiveGroup(ranks, is_member=True, process_group=group) if has_rows else ActiveGroup((), is_member=False)
 
 
-def _synchronised(module: nn.Module) -> list[InPlaceABNSync]:
+def _synchronized(module: nn.Module) -> list[InPlaceABNSync]:
     return [child for child in module.modules() if isinstance(child, InPlaceABNSync)]
 
 

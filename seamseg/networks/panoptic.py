@@ -27,7 +27,7 @@ class PanopticNet(nn.Module):
         body: from images to the levels of the pyramid.
         rpn_head, roi_head, sem_head: what has weights.
         rpn, roi_heads, semantic_loss: what is done with them.
-        normalise: divides the sums of the losses.
+        normalize: divides the sums of the losses.
     """
 
     def __init__(
@@ -39,18 +39,18 @@ class PanopticNet(nn.Module):
         rpn: RegionProposalNetwork,
         roi_heads: RoIHeads,
         semantic_loss: SemanticLoss,
-        normalise: LossReduction = reduce_per_rank,
+        normalize: LossReduction = reduce_per_rank,
     ) -> None:
         super().__init__()
         self.body, self.rpn_head, self.roi_head, self.sem_head = body, rpn_head, roi_head, sem_head
         self.rpn, self.roi_heads = rpn, roi_heads
-        self.semantic_loss, self.normalise = semantic_loss, normalise
+        self.semantic_loss, self.normalize = semantic_loss, normalize
 
     def forward(self, images: PackedSequence, ground_truth: GroundTruth, generator: torch.Generator) -> Losses:
         """The six training losses.
 
         Args:
-            images: 3×H×W each, normalised.
+            images: 3×H×W each, normalized.
             ground_truth: at the images' size.
             generator: of the sampled anchors and regions, on the CPU.
         """
@@ -61,7 +61,7 @@ class PanopticNet(nn.Module):
         region_losses = self.roi_heads.train(self.roi_head, levels, proposals, padded, ground_truth, generator)
         semantic_loss = self.semantic_loss(self.sem_head(levels), padded, ground_truth)
         return Losses(
-            *self.normalise(
+            *self.normalize(
                 [
                     proposal_losses.objectness,
                     proposal_losses.boxes,
@@ -78,7 +78,7 @@ class PanopticNet(nn.Module):
         """Detections and semantics.
 
         Args:
-            images: 3×H×W each, normalised.
+            images: 3×H×W each, normalized.
         """
         padded = pad_images(images)
         levels = self.body(padded.tensor)

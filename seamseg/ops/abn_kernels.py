@@ -43,15 +43,15 @@ def moments(x: Tensor) -> Tensor:
     return result
 
 
-def normalise_(x: Tensor, residual: Tensor | None, moments: Tensor, layer: Layer) -> None:
+def normalize_(x: Tensor, residual: Tensor | None, moments: Tensor, layer: Layer) -> None:
     """Overwrites ``x`` with ``act(γ·(x − μ)/√(σ² + ε) + β [+ residual])``, from the moments μ and σ² (2×C)."""
     dense = _dense(x)
-    _call("abn_normalise_", _nothing, dense, _like(residual, dense), moments, *_constants(layer, x))
+    _call("abn_normalize_", _nothing, dense, _like(residual, dense), moments, *_constants(layer, x))
     _write_back(dense, x)
 
 
 def train_(x: Tensor, residual: Tensor | None, layer: Layer) -> Tensor:
-    """:func:`normalise_` with the moments of ``x`` itself, which are returned."""
+    """:func:`normalize_` with the moments of ``x`` itself, which are returned."""
     dense = _dense(x)
     result: Tensor = _call("abn_train_", _train_shape, dense, _like(residual, dense), *_constants(layer, x))
     _write_back(dense, x)

@@ -88,22 +88,22 @@ def encode_boxes(boxes: Tensor, targets: Tensor) -> Tensor:
     Args:
         boxes, targets: …×4, with sides > 0.
     """
-    centre, size = _centre_and_size(boxes)
-    target_centre, target_size = _centre_and_size(targets)
-    return torch.cat([(target_centre - centre) / size, (target_size / size).log()], dim=-1)
+    center, size = _center_and_size(boxes)
+    target_center, target_size = _center_and_size(targets)
+    return torch.cat([(target_center - center) / size, (target_size / size).log()], dim=-1)
 
 
 def decode_boxes(boxes: Tensor, box_deltas: Tensor) -> Tensor:
-    """Moves boxes: centre + d·size, size·exp(d) (Girshick et al., R-CNN, appendix C).
+    """Moves boxes: center + d·size, size·exp(d) (Girshick et al., R-CNN, appendix C).
 
     Args:
         boxes: …×4, broadcast against the box_deltas.
         box_deltas: …×4, ``(dy, dx, dh, dw)``.
     """
-    centre, size = _centre_and_size(boxes)
-    centre = centre + box_deltas[..., :2] * size
+    center, size = _center_and_size(boxes)
+    center = center + box_deltas[..., :2] * size
     half = size * box_deltas[..., 2:].clamp(max=MAX_LOG_SCALE).exp() / 2
-    return torch.cat([centre - half, centre + half], dim=-1)
+    return torch.cat([center - half, center + half], dim=-1)
 
 
 def clip_boxes(boxes: Tensor, size: Size) -> Tensor:
@@ -161,6 +161,6 @@ def _common_side(boxes: Tensor, others: Tensor, axis: int) -> Tensor:
     return (last - first).clamp(min=0)
 
 
-def _centre_and_size(boxes: Tensor) -> tuple[Tensor, Tensor]:
+def _center_and_size(boxes: Tensor) -> tuple[Tensor, Tensor]:
     low, high = boxes[..., :2], boxes[..., 2:]
     return (low + high) / 2, high - low

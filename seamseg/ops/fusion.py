@@ -35,8 +35,8 @@ class Patch:
 def paste_mask(logits: Tensor, box: Tensor, size: Size) -> Patch:
     """The pixels of an image whose foreground probability, read off the mask by bilinear interpolation, is over ½.
 
-    The M×M probabilities are the centres of M×M equal cells of the box; beyond the outermost centres they fade to 0
-    over one cell. At the box's edge the value is therefore at most ½, so that only pixels with their centre strictly
+    The M×M probabilities are the centers of M×M equal cells of the box; beyond the outermost centers they fade to 0
+    over one cell. At the box's edge the value is therefore at most ½, so that only pixels with their center strictly
     inside the box can pass, and nothing else is computed.
 
     Args:
@@ -65,7 +65,7 @@ def paste_mask(logits: Tensor, box: Tensor, size: Size) -> Patch:
 
 
 def windows(boxes: Tensor, size: Size) -> Tensor:
-    """The rows and columns of an image that have their centre strictly inside of boxes.
+    """The rows and columns of an image that have their center strictly inside of boxes.
 
     Args:
         boxes: B×4, as in :func:`paste_mask`.
@@ -134,7 +134,7 @@ def resample(scores: Tensor, size: Size) -> Tensor:
 
 
 def _step(semantics: SemanticLogits, output_size: Size, axis: int) -> float:
-    """How many scores lie between two neighbours of the output along an axis."""
+    """How many scores lie between two neighbors of the output along an axis."""
     num_scores = semantics.logits.shape[1 + axis]
     return semantics.size[axis] / max(output_size[axis], 1) * (num_scores / semantics.padded_size[axis])
 

@@ -1,6 +1,6 @@
 """In-Place Activated BatchNorm as a function (Rota Bulò et al., CVPR 2018, section 3.2, "InPlace-ABN I").
 
-Normalisation, affine map and activation overwrite their input, and the backward pass needs the output alone: it inverts
+Normalization, affine map and activation overwrite their input, and the backward pass needs the output alone: it inverts
 the activation and the affine map. A BatchNorm followed by an activation would keep both their inputs.
 
 With a residual the function is ``act(γ·x̂ + β + r)``, the end of a residual block; the backward pass then needs the
@@ -32,21 +32,21 @@ _CODES = {"identity": 0, "leaky_relu": 1, "elu": 2}
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the input is normalised by.
+    """What the input is normalized by.
 
     Attributes:
         mean, var: C, in float32 or float64; var is biased.
         count: number of samples per channel if they are the batch's own statistics, so that the backward pass goes
             through them; None if they are constants (running statistics).
-        group: the ranks the samples are spread over; None with ``synchronised`` means all of them.
-        synchronised: whether the sums of the backward pass are taken over ``group``.
+        group: the ranks the samples are spread over; None with ``synchronized`` means all of them.
+        synchronized: whether the sums of the backward pass are taken over ``group``.
     """
 
     mean: Tensor
     var: Tensor
     count: Tensor | None = None
     group: dist.ProcessGroup | None = None
-    synchronised: bool = False
+    synchronized: bool = False
 
 
 def check_activation(activation: str, slope: float) -> None:
@@ -123,7 +123,7 @@ def inplace_abn(
             a view and its base, a detached tensor, or what an operation keeps for its own gradient.
         weight: C; γ is :func:`gamma_of` it, which must not be zero (the backward pass divides by it).
         bias: C, β.
-        statistics: what to normalise by; None for those of ``x`` itself, found on the way.
+        statistics: what to normalize by; None for those of ``x`` itself, found on the way.
         eps: added to the variance.
         activation: one that :func:`check_activation` accepts.
         slope: of the leaky ReLU, or α of the ELU.
@@ -131,7 +131,7 @@ def inplace_abn(
         scale: how γ comes from the weight.
 
     Returns:
-        ``x`` itself (or that copy), with the values of the output, and mean and biased variance that it was normalised
+        ``x`` itself (or that copy), with the values of the output, and mean and biased variance that it was normalized
         by, 2×C.
 
     Raises:
@@ -312,7 +312,7 @@ class InPlaceABNFunction(torch.autograd.Function):
             moments = abn_kernels.train_(x, residual, layer)
         else:
             moments = torch.stack([statistics.mean, statistics.var]).to(abn_kernels.compute_type(x))
-            abn_kernels.normalise_(x, residual, moments, layer)
+            abn_kernels.normalize_(x, residual, moments, layer)
         ctx.mark_non_differentiable(moments)
         ctx.save_for_backward(x, weight, bias, gamma, moments, *([] if residual is None else [residual]))
         ctx.scale, ctx.statistics = scale, statistics
@@ -340,6 +340,6 @@ def _means(sums: Tensor, statistics: Statistics) -> Tensor:
     """Of ``dy`` and ``x̂·dy`` over all samples; zeros if the statistics are constants."""
     if statistics.count is None:
         return torch.zeros_like(sums)
-    if statistics.synchronised:
+    if statistics.synchronized:
         sums = sum_over_ranks(sums, statistics.group)
     return sums / statistics.count.clamp(min=1)

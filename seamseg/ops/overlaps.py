@@ -127,7 +127,7 @@ def _numbered(values: Tensor) -> tuple[Tensor, Tensor]:
 def _border(ids: Tensor, band: int) -> Tensor:
     """H×W bool: pixels whose window of 2·band + 1 rows and columns reaches another segment, or the edge.
 
-    A window lies in one segment where no two neighbours in it differ; how many do comes from sums over rectangles that
+    A window lies in one segment where no two neighbors in it differ; how many do comes from sums over rectangles that
     begin at the corner (Crow 1984), at a cost that does not depend on the band.
     """
     height, width = ids.shape

@@ -39,7 +39,7 @@ class OutputWriter:
 
     - ``overlay``: ``overlay/NAME.jpg``, the segmentation painted over the image (.png if it is too long for JPEG).
     - ``panoptic``: ``panoptic/NAME.png`` with segment ids, and an entry of ``panoptic.json``.
-    - ``semantic``: ``semantic/NAME.png``, one grey byte per pixel: the number of the class, 255 for void.
+    - ``semantic``: ``semantic/NAME.png``, one gray byte per pixel: the number of the class, 255 for void.
     - ``instances``: entries of ``instances.json``, the objects before fusion.
     - ``raw``: ``raw/NAME.npz``, the arrays that the others are made from.
 
@@ -141,6 +141,6 @@ def write_raw(path: Path, found: Prediction) -> None:
 
 
 def write_semantic(path: Path, found: Prediction) -> None:
-    """The class of every pixel in one grey byte; what is left of a thing class keeps its class, void is 255."""
+    """The class of every pixel in one gray byte; what is left of a thing class keeps its class, void is 255."""
     classes = found.segmentation.semantics.numpy().astype(np.uint8)
     path.write_bytes(cv2.imencode(".png", classes)[1].tobytes())

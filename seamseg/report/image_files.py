@@ -123,7 +123,7 @@ def _write_jpeg(path: Path, rgb: Picture, quality: int) -> None:
 Outcomes = tuple[SideOutcomes, SideOutcomes]
 """Outcomes of the true and of the predicted segments of an image."""
 
-_GREY = 128  # of what stands for an image that cannot be read
+_GRAY = 128  # of what stands for an image that cannot be read
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class ImageWriter:
     longest: int
 
     def __call__(self, numbered: tuple[int, ReportImage]) -> ImageSummary:
-        """Writes the files of image ``number``. An image that cannot be read is grey.
+        """Writes the files of image ``number``. An image that cannot be read is gray.
 
         Raises:
             SeamsegError: a file of the segments is missing or broken, or sizes differ.
@@ -195,12 +195,12 @@ class ImageWriter:
 
 
 def _pixels(image: ReportImage, size: Size) -> tuple[Picture, str | None]:
-    """The image; if it cannot be read, grey, and the reason."""
+    """The image; if it cannot be read, gray, and the reason."""
     try:
         # Turned as `seamseg predict` turns it; other programs may have predicted from the pixels as they are stored.
         return read_image(image.image_path, "upright", size, f"its prediction {image.predicted.png} is"), None
     except BrokenImageError as error:
-        return np.full((*size, 3), _GREY, np.uint8), error.reason
+        return np.full((*size, 3), _GRAY, np.uint8), error.reason
 
 
 def _summary(

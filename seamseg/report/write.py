@@ -65,7 +65,7 @@ def _unreadable(summaries: Sequence[ImageSummary]) -> list[str]:
     """One sentence, however many they are; their reasons may tell of folders, which a page keeps to itself."""
     names = [summary.record["name"] for summary in summaries if summary.fault]
     number = f"{len(names)} images" if len(names) > 1 else "1 image"
-    return [f"{number} cannot be read, such as {names[0]}, and grey stands for them"] if names else []
+    return [f"{number} cannot be read, such as {names[0]}, and gray stands for them"] if names else []
 
 
 def _quality(counts: ImageCounts) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""What a long run needs: memory, distribution, optimiser, schedule, checkpoints, logs, progress."""
+"""What a long run needs: memory, distribution, optimizer, schedule, checkpoints, logs, progress."""

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 
 def parameter_groups(network: nn.Module, weight_decay: float, weight_decay_norm: bool) -> list[dict[str, Any]]:
-    """The parameters that are not frozen, for an optimiser: those of the norms in a group of their own.
+    """The parameters that are not frozen, for an optimizer: those of the norms in a group of their own.
 
     Args:
         network: whose parameters are trained.
@@ -24,7 +24,7 @@ def parameter_groups(network: nn.Module, weight_decay: float, weight_decay_norm:
     norms: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for module in network.modules():
-        # Norm layers are recognised by what they hold: the only vectors called weight.
+        # Norm layers are recognized by what they hold: the only vectors called weight.
         weight = getattr(module, "weight", None)
         group = norms if isinstance(weight, nn.Parameter) and weight.ndim == 1 else others
         group.extend(parameter for parameter in module.parameters(recurse=False) if parameter.requires_grad)

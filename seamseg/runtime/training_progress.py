@@ -26,7 +26,7 @@ class TrainingProgress:
     Attributes:
         epoch: 0, 1, …, the one to go on with.
         batch: batches of it that are done, each rank having its share of them; all of them before the validation.
-        iteration: steps of the optimiser that are done, in the whole run.
+        iteration: steps of the optimizer that are done, in the whole run.
         best_pq: best validated panoptic quality in 0 … 1; −1 before the first.
         best_iteration: where it was reached; 0 before the first.
         images_per_batch: that all ranks together take at a time; 0 where nobody asked.

@@ -1,6 +1,6 @@
-"""Synthetic street scenes with panoptic annotation: no download, no licence, and never two alike.
+"""Synthetic street scenes with panoptic annotation: no download, no license, and never two alike.
 
-A scene is laid out in metres (`street`, `layout` and what stands in it), seen through a camera in some light and
+A scene is laid out in meters (`street`, `layout` and what stands in it), seen through a camera in some light and
 drawn far to near, together with a map of who owns each pixel (`render`). What is in sight becomes segments
 (`segments`), the drawing becomes an image (`lens`), and both are written as a COCO panoptic data set (`write`).
 """

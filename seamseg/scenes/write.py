@@ -92,7 +92,7 @@ def _write_scene(scene: Scene, index: int, folder: Path, split: str) -> dict[str
 
 
 def _segment_colors(scene: Scene) -> npt.NDArray[np.uint8]:
-    """(K+1)×3: a colour for every id, all different, near that of its class so that people can read the files; 0 is
+    """(K+1)×3: a color for every id, all different, near that of its class so that people can read the files; 0 is
     black."""
     color_of_name = {category.name: category.color for category in SCENE_CATEGORIES.classes}
     used, colors = {(0, 0, 0)}, [(0, 0, 0)]

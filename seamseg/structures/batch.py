@@ -42,7 +42,7 @@ class Batch:
 
     Attributes:
         image_ids: the data set's own ids.
-        images: 3×H×W float32 each, normalised; uint8 until the batch is on its device.
+        images: 3×H×W float32 each, normalized; uint8 until the batch is on its device.
         ground_truth: their annotation; its ids are int32 until then.
         original_sizes: height and width of the images on disk.
     """

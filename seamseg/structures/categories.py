@@ -170,7 +170,7 @@ def _is_color(value: Any) -> bool:
 
 
 def palette_color(index: int) -> Color:
-    """Colour number ``index`` of a fixed sequence whose neighbours differ (bits of the index spread over the channels,
+    """Color number ``index`` of a fixed sequence whose neighbors differ (bits of the index spread over the channels,
     as in the palette of PASCAL VOC)."""
     red = green = blue = 0
     bits = index + 1

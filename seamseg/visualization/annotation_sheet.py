@@ -17,7 +17,7 @@ from seamseg.visualization.text import BOLD, draw_text, shorten, text_width
 
 _PAPER: Color = (255, 255, 255)
 _INK: Color = (28, 32, 38)
-_GREY: Color = (104, 112, 122)
+_GRAY: Color = (104, 112, 122)
 _OPACITY = 0.6
 _SLIMMEST, _WIDEST = 0.25, 4.0
 _TALLEST = 2
@@ -175,7 +175,7 @@ def _draw_header(canvas: Picture, layout: _Layout, title: str, subtitle: str) ->
     baseline = layout.margin + layout.title_size
     draw_text(canvas, title, layout.margin, baseline, layout.title_size, _INK, BOLD)
     x = layout.margin + text_width(title, layout.title_size, BOLD) + layout.gap
-    draw_text(canvas, subtitle, x, baseline, round(0.7 * layout.title_size), _GREY)
+    draw_text(canvas, subtitle, x, baseline, round(0.7 * layout.title_size), _GRAY)
 
 
 def _draw_line(canvas: Picture, layout: _Layout, line: _Line, categories: Categories, y: int) -> None:
@@ -189,5 +189,5 @@ def _draw_line(canvas: Picture, layout: _Layout, line: _Line, categories: Catego
         paste_rounded(canvas, image, y, x, radius)
         paste_rounded(canvas, overlay, y, x + size[1] + layout.seam, radius)
         width = 2 * size[1] + layout.seam
-        draw_text(canvas, shorten(picture.name, width, layout.text_size), x, baseline, layout.text_size, _GREY)
+        draw_text(canvas, shorten(picture.name, width, layout.text_size), x, baseline, layout.text_size, _GRAY)
         x += width + layout.gap

@@ -13,7 +13,7 @@ from seamseg.visualization.images import Picture
 from seamseg.visualization.shapes import fill_rounded
 from seamseg.visualization.text import BOLD, draw_text, shorten, text_width
 
-_PAPER, _INK, _GREY, _RULE = (255, 255, 255), (28, 32, 38), (104, 112, 122), (226, 230, 234)
+_PAPER, _INK, _GRAY, _RULE = (255, 255, 255), (28, 32, 38), (104, 112, 122), (226, 230, 234)
 _SIZE, _MARGIN = 16, 40
 _BAR, _PLOT = 64, 300
 _LINE, _LABEL, _WHOLE = 30, 190, 560
@@ -54,7 +54,7 @@ def grouped_bars(groups: Sequence[BarGroup], series: Sequence[tuple[str, Color]]
 
     Args:
         groups: from left to right.
-        series: name and colour of the bars of every group.
+        series: name and color of the bars of every group.
         title, subtitle: written above.
 
     Returns:
@@ -71,7 +71,7 @@ def grouped_bars(groups: Sequence[BarGroup], series: Sequence[tuple[str, Color]]
         for place, ((_, color), value) in enumerate(zip(series, one.values, strict=True)):
             _draw_bar(canvas, x + place * _BAR, top, value, color)
         center = x + len(series) * _BAR // 2
-        for line, (text, size, ink) in enumerate(((one.name, _SIZE, _INK), (one.note, _SIZE - 2, _GREY))):
+        for line, (text, size, ink) in enumerate(((one.name, _SIZE, _INK), (one.note, _SIZE - 2, _GRAY))):
             draw_text(canvas, text, center - text_width(text, size) // 2, top + _PLOT + (2 + line) * _SIZE, size, ink)
     return canvas
 
@@ -81,7 +81,7 @@ def stacked_bars(bars: Sequence[StackedBar], parts: Sequence[tuple[str, Color]],
 
     Args:
         bars: from top to bottom; one without counts is empty.
-        parts: name and colour, from left to right.
+        parts: name and color, from left to right.
         title, subtitle: written above.
 
     Returns:
@@ -97,26 +97,26 @@ def stacked_bars(bars: Sequence[StackedBar], parts: Sequence[tuple[str, Color]],
         baseline = y + round(0.62 * _LINE)
         draw_text(canvas, name, _MARGIN + _LABEL - 12 - text_width(name, _SIZE), baseline, _SIZE, _INK)
         _draw_shares(canvas, y, bar.counts, [color for _, color in parts])
-        draw_text(canvas, bar.note, _MARGIN + _LABEL + _WHOLE + 16, baseline, _SIZE - 2, _GREY)
+        draw_text(canvas, bar.note, _MARGIN + _LABEL + _WHOLE + 16, baseline, _SIZE - 2, _GRAY)
     return canvas
 
 
 def _draw_head(canvas: Picture, title: str, subtitle: str, keys: Sequence[tuple[str, Color]]) -> None:
     draw_text(canvas, title, _MARGIN, _MARGIN + _SIZE, round(1.4 * _SIZE), _INK, BOLD)
-    draw_text(canvas, subtitle, _MARGIN, _MARGIN + round(2.6 * _SIZE), _SIZE, _GREY)
+    draw_text(canvas, subtitle, _MARGIN, _MARGIN + round(2.6 * _SIZE), _SIZE, _GRAY)
     x, y = _MARGIN, _MARGIN + round(3.6 * _SIZE)
     for name, color in keys:
         fill_rounded(canvas, (y, x, y + _SIZE, x + _SIZE), 3, color)
-        draw_text(canvas, name, x + _SIZE + 8, y + round(0.85 * _SIZE), _SIZE, _GREY)
+        draw_text(canvas, name, x + _SIZE + 8, y + round(0.85 * _SIZE), _SIZE, _GRAY)
         x += 2 * _SIZE + text_width(name, _SIZE) + 16
 
 
 def _draw_axis(canvas: Picture, top: int) -> None:
     for percent in range(0, 101, 25):
         y = top + round(_PLOT * (1 - percent / 100))
-        canvas[y : y + 1, _MARGIN + 40 : canvas.shape[1] - _MARGIN] = _RULE if percent else _GREY
+        canvas[y : y + 1, _MARGIN + 40 : canvas.shape[1] - _MARGIN] = _RULE if percent else _GRAY
         text = str(percent)
-        draw_text(canvas, text, _MARGIN + 28 - text_width(text, _SIZE - 2), y + 5, _SIZE - 2, _GREY)
+        draw_text(canvas, text, _MARGIN + 28 - text_width(text, _SIZE - 2), y + 5, _SIZE - 2, _GRAY)
 
 
 def _draw_bar(canvas: Picture, x: int, top: int, value: float, color: Color) -> None:

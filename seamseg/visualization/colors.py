@@ -1,4 +1,4 @@
-"""Colours of classes, shades of instances, and text that stands out against them."""
+"""Colors of classes, shades of instances, and text that stands out against them."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _STEPS = np.array([0.7548776662466927, 0.5698402909980532])
 
 
 def class_colors(categories: Categories) -> Colors:
-    """256×3: the colour of every class number; black for void (255) and for numbers without a class."""
+    """256×3: the color of every class number; black for void (255) and for numbers without a class."""
     palette = np.zeros((VOID + 1, 3), np.uint8)
     palette[: len(categories)] = np.array(categories.colors, np.uint8).reshape(-1, 3)
     return palette
 
 
 def segment_colors(classes: npt.NDArray[np.int64], categories: Categories) -> Colors:
-    """The colours in which the segments of one image are painted.
+    """The colors in which the segments of one image are painted.
 
     Args:
         classes: K+1, the class of each segment id, 255 for void.
         categories: what the classes mean.
 
     Returns:
-        K+1×3: for stuff the class colour, for things a shade of it that depends on class colour and segment id alone,
+        K+1×3: for stuff the class color, for things a shade of it that depends on class color and segment id alone,
         black for void.
     """
     colors = class_colors(categories)[classes]
@@ -43,9 +43,9 @@ def segment_colors(classes: npt.NDArray[np.int64], categories: Categories) -> Co
 
 
 def instance_shades(colors: Colors, numbers: npt.NDArray[np.int64]) -> Colors:
-    """Lighter and darker relatives of colours: N colours and N numbers give N shades.
+    """Lighter and darker relatives of colors: N colors and N numbers give N shades.
 
-    Lightness moves by up to 17 of 100 (CIE Lab) and hue by up to 18 degrees; very dark and very light colours are
+    Lightness moves by up to 17 of 100 (CIE Lab) and hue by up to 18 degrees; very dark and very light colors are
     brought into the range where shades can be told apart.
     """
     if not len(colors):

@@ -16,7 +16,7 @@ from seamseg.visualization.text import BOLD, CAP_HEIGHT, draw_text, shorten, tex
 AT_MOST = 24
 """Classes that are shown, those with the most errors."""
 
-_PAPER, _INK, _GREY, _RULE = (255, 255, 255), (28, 32, 38), (104, 112, 122), (220, 224, 229)
+_PAPER, _INK, _GRAY, _RULE = (255, 255, 255), (28, 32, 38), (104, 112, 122), (220, 224, 229)
 _RIGHT, _WRONG = (23, 107, 135), (196, 69, 37)
 _CELL, _SIZE, _MARGIN, _LABEL = 46, 15, 36, 190
 
@@ -59,10 +59,10 @@ def confusion_picture(matrix: NDArray[np.int64], names: Sequence[str], title: st
         y = top + row * _CELL
         _draw_row(canvas, y, left, label, shares[row], row)
         total = f"{int(matrix[shown[row]].sum()):,}".replace(",", " ")
-        draw_text(canvas, total, left + len(columns) * _CELL + 12, _baseline(y), _SIZE, _GREY)
-    draw_text(canvas, what, left + len(columns) * _CELL + 12, top - 10, _SIZE, _GREY)
+        draw_text(canvas, total, left + len(columns) * _CELL + 12, _baseline(y), _SIZE, _GRAY)
+    draw_text(canvas, what, left + len(columns) * _CELL + 12, top - 10, _SIZE, _GRAY)
     note = _note(matrix, shown)
-    draw_text(canvas, note, _MARGIN, height - _MARGIN, _SIZE, _GREY)
+    draw_text(canvas, note, _MARGIN, height - _MARGIN, _SIZE, _GRAY)
     return canvas
 
 
@@ -90,7 +90,7 @@ def _note(matrix: NDArray[np.int64], shown: list[int]) -> str:
 
 def _draw_title(canvas: Picture, title: str, subtitle: str) -> None:
     draw_text(canvas, title, _MARGIN, _MARGIN + _SIZE, round(1.4 * _SIZE), _INK, BOLD)
-    draw_text(canvas, subtitle, _MARGIN, _MARGIN + round(2.8 * _SIZE), _SIZE, _GREY)
+    draw_text(canvas, subtitle, _MARGIN, _MARGIN + round(2.8 * _SIZE), _SIZE, _GRAY)
 
 
 def _draw_columns(canvas: Picture, columns: list[str], bottom: int, left: int) -> None:
@@ -119,7 +119,7 @@ def _draw_row(canvas: Picture, y: int, left: int, label: str, shares: NDArray[An
 
 
 def _shade(color: Color, share: float) -> Color:
-    """From paper to the colour; small shares are seen too."""
+    """From paper to the color; small shares are seen too."""
     part = float(np.sqrt(share))
     red, green, blue = (round(255 + (channel - 255) * part) for channel in color)
     return red, green, blue

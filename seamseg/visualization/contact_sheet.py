@@ -19,7 +19,7 @@ HEADERS = ("Image", "Ground truth", "Prediction")
 
 _PAPER: Color = (255, 255, 255)
 _INK: Color = (28, 32, 38)
-_GREY: Color = (104, 112, 122)
+_GRAY: Color = (104, 112, 122)
 _PANEL: Color = (238, 241, 244)
 _TALLEST = 0.8
 _TEXT_SCALE = 1.35
@@ -97,7 +97,7 @@ def contact_sheet(
 ) -> Picture:
     """Draws one row per image: the image, its annotation and its prediction; below them the classes that occur.
 
-    Images of any size and aspect ratio fill the width of their column; those much taller than wide are centred in it.
+    Images of any size and aspect ratio fill the width of their column; those much taller than wide are centered in it.
 
     Args:
         rows: at least one.
@@ -145,7 +145,7 @@ def _draw_row(canvas: Picture, layout: _Layout, row: SheetRow, categories: Categ
         paste_rounded(canvas, picture, y, x + (layout.column - picture.shape[1]) // 2, radius)
     baseline = y + height + round(1.35 * layout.text_size)
     name = shorten(row.name, layout.column, layout.text_size)
-    draw_text(canvas, name, layout.x(0), baseline, layout.text_size, _GREY)
+    draw_text(canvas, name, layout.x(0), baseline, layout.text_size, _GRAY)
     if row.pq is not None:
         _draw_quality(canvas, layout, row.pq, baseline)
 
@@ -155,7 +155,7 @@ def _draw_quality(canvas: Picture, layout: _Layout, pq: float, baseline: int) ->
     x = layout.x(len(HEADERS)) - layout.gap - text_width(value, layout.text_size, BOLD)
     draw_text(canvas, value, x, baseline, layout.text_size, _INK, BOLD)
     x -= text_width("PQ ", layout.text_size)
-    draw_text(canvas, "PQ ", x, baseline, layout.text_size, _GREY)
+    draw_text(canvas, "PQ ", x, baseline, layout.text_size, _GRAY)
 
 
 def _cells(row: SheetRow, categories: Categories, cell: tuple[int, int]) -> list[Picture]:

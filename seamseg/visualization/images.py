@@ -52,7 +52,7 @@ def write_image(path: Path | str, rgb: Picture) -> None:
             temporary.unlink()
 
 
-def denormalise(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Picture:
+def denormalize(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Picture:
     """Turns the network's input back into a picture.
 
     Args:
@@ -109,7 +109,7 @@ def resize_picture(image: Picture, size: Size) -> Picture:
 
 
 def resize_segmentation(segmentation: PanopticSegmentation, size: Size) -> PanopticSegmentation:
-    """The same segments at another height and width: every pixel takes the id at its centre."""
+    """The same segments at another height and width: every pixel takes the id at its center."""
     rows, columns = (
         (torch.arange(new, device=segmentation.ids.device) * 2 + 1) * old // (2 * new)
         for new, old in zip(size, segmentation.ids.shape, strict=True)

@@ -1,4 +1,4 @@
-"""Which colour is which class."""
+"""Which color is which class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seamseg.visualization.shapes import paste_rounded
 from seamseg.visualization.text import BOLD, CAP_HEIGHT, draw_text, shorten, text_width
 
 _INK: Color = (28, 32, 38)
-_GREY: Color = (104, 112, 122)
+_GRAY: Color = (104, 112, 122)
 _RULE: Color = (220, 224, 229)
 
 
@@ -75,11 +75,11 @@ def _draw_entry(canvas: Picture, corner: tuple[int, int], categories: Categories
     paste_rounded(canvas, swatch, y + (grid.line - size) // 2, x, size // 5)
     left = x + swatch.shape[1] + size // 2
     name = shorten(_name(categories, number), grid.entry - swatch.shape[1] - size, size)
-    draw_text(canvas, name, left, y + _baseline(grid), size, _GREY)
+    draw_text(canvas, name, left, y + _baseline(grid), size, _GRAY)
 
 
 def _swatch(categories: Categories, number: int, size: int) -> Picture:
-    """The colour of a stuff class; three shades that instances of a thing take; dark stripes for void."""
+    """The color of a stuff class; three shades that instances of a thing take; dark stripes for void."""
     swatch = np.zeros((size, round(1.5 * size), 3), np.uint8)
     if number == VOID:
         phase = np.add.outer(np.arange(swatch.shape[0]), np.arange(swatch.shape[1])) % max(4, size // 2)

@@ -53,7 +53,7 @@ def place_labels(ids: npt.NDArray[np.int64], texts: Mapping[int, str], text_scal
     """Finds a place for each text on its segment.
 
     A label sits far from the segment's border and near its middle, among the places where (nearly) all of it lies on
-    the segment; narrow segments may be labelled a little smaller or with the ends of the text beyond them. Labels lie
+    the segment; narrow segments may be labeled a little smaller or with the ends of the text beyond them. Labels lie
     inside the image, keep a distance from each other and cover at most half of their segment. Where there is no such
     place, there is no label.
 
@@ -78,7 +78,7 @@ def place_labels(ids: npt.NDArray[np.int64], texts: Mapping[int, str], text_scal
 
 
 def draw_labels(canvas: npt.NDArray[np.uint8], labels: list[Label], colors: Colors) -> None:
-    """Paints labels in the colours of their segments (K+1×3) into an H×W×3 picture, in place."""
+    """Paints labels in the colors of their segments (K+1×3) into an H×W×3 picture, in place."""
     for label in labels:
         red, green, blue = (int(channel) for channel in colors[label.segment])
         color = (red, green, blue)
@@ -127,29 +127,29 @@ class _Room:
             return None
         room = np.where(possible, self._distance * covered - self._pull, -np.inf)
         row, column = np.unravel_index(int(room.argmax()), room.shape)
-        centre = (self._corner + (row, column) + 0.5) / self._scale
-        y0, x0 = np.rint(centre - np.array(plate) / 2).clip(0, np.subtract(self._size, plate)).astype(int).tolist()
+        center = (self._corner + (row, column) + 0.5) / self._scale
+        y0, x0 = np.rint(center - np.array(plate) / 2).clip(0, np.subtract(self._size, plate)).astype(int).tolist()
         return y0, x0, y0 + plate[0], x0 + plate[1]
 
     def _allowed(self, plate: Size) -> npt.NDArray[np.bool_]:
-        """Pixels where a plate can have its centre without coming near the image's border or another label."""
+        """Pixels where a plate can have its center without coming near the image's border or another label."""
         pixel = float((1 / self._scale).max())
         allowed = np.ones(self._mask.shape, np.bool_)
-        for axis, centres in enumerate(self._centres()):
-            distance = np.minimum(centres, self._size[axis] - centres)
+        for axis, centers in enumerate(self._centers()):
+            distance = np.minimum(centers, self._size[axis] - centers)
             near = distance < plate[axis] / 2 + _EDGE - pixel
             allowed[(slice(None),) * axis + (near,)] = False
         for label in self._placed:
             gap = 2 + label.size / 4 + pixel
             spans = (label.rectangle[:2], label.rectangle[2:])
             near_rows, near_columns = (
-                (centres > start - half - gap) & (centres < end + half + gap)
-                for centres, start, end, half in zip(self._centres(), *spans, np.array(plate) / 2, strict=True)
+                (centers > start - half - gap) & (centers < end + half + gap)
+                for centers, start, end, half in zip(self._centers(), *spans, np.array(plate) / 2, strict=True)
             )
             allowed[np.ix_(near_rows, near_columns)] = False
         return allowed
 
-    def _centres(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def _centers(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Where the rows and columns of the reduced mask lie in the image."""
         rows, columns = self._mask.shape
         return (
@@ -198,7 +198,7 @@ def draw_overlay(
 ) -> Picture:
     """Paints what was found in an image over it.
 
-    Stuff takes the colour of its class, every instance of a thing a shade of it and a light outline; crowd segments
+    Stuff takes the color of its class, every instance of a thing a shade of it and a light outline; crowd segments
     have light diagonal stripes and no outline. Where the segmentation is void the image shows through, darkened and
     striped.
 
@@ -206,7 +206,7 @@ def draw_overlay(
         image: H×W×3 uint8, any size from a few pixels on.
         segmentation: of the same height and width, on any device.
         categories: what its classes mean.
-        opacity: of the colours, 0 … 1.
+        opacity: of the colors, 0 … 1.
         labels: write the names of the classes on segments that are large enough.
         scores: follow the names of things by their scores in percent (off for ground truth).
         text_scale: larger or smaller letters than usual, e.g. for pictures that will be shown smaller than they are.

@@ -94,7 +94,7 @@ def stripes(height: int, width: int) -> npt.NDArray[np.bool_]:
 
 
 def blend(canvas: npt.NDArray[np.uint8], alpha: Alpha, level: int) -> None:
-    """Moves the pixels of an H×W×3 picture towards a grey level, in place."""
+    """Moves the pixels of an H×W×3 picture towards a gray level, in place."""
     touched = alpha > 0
     part = alpha[touched][:, None]
     canvas[touched] = np.rint(canvas[touched] * (1 - part) + level * part)

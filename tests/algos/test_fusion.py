@@ -58,7 +58,7 @@ def test_what_is_left_of_a_thing_class_is_crowd() -> None:
     assert result.crowd.tolist() == [False, False, False, True, True]
 
 
-def test_small_stuff_and_unlabelled_pixels_stay_void() -> None:
+def test_small_stuff_and_unlabeled_pixels_stay_void() -> None:
     semantics = torch.tensor([[0, 0, 0, 1], [0, 255, 255, 255]])
     assert draw(fused(solid([], []), semantics, min_stuff_area=2)) == ["1110", "1000"]
     assert draw(fused(solid([], []), semantics, min_stuff_area=4)) == ["1110", "1000"]

@@ -52,7 +52,7 @@ def test_void_counts_as_zero_among_the_pixels() -> None:
     assert float(semantic_loss(guesses(image, "xxxx xxxx"), [image])) == pytest.approx(WRONG / 2)
 
 
-def test_crowd_is_learnt_like_any_segment() -> None:
+def test_crowd_is_learned_like_any_segment() -> None:
     plain, crowd = drawn("1122", classes=[0, 1]), drawn("1122", classes=[0, 1], crowd=[2])
     logits = torch.randn(1, 2, 1, 4, generator=torch.Generator().manual_seed(0))
     assert semantic_loss(logits, [plain]) == semantic_loss(logits, [crowd])

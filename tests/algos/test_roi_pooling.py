@@ -51,7 +51,7 @@ def test_levels_beyond_the_fourth_are_not_read() -> None:
 
 
 def test_a_ramp_is_read_in_the_middle_of_every_bin() -> None:
-    """A level that holds its own pixel coordinates gives the coordinates of the bins' centres."""
+    """A level that holds its own pixel coordinates gives the coordinates of the bins' centers."""
     rows = torch.arange(32.0) + 0.5
     level = (rows[:, None] * 100 + rows[None]).reshape(1, 1, 32, 32)
     levels = [level, *(torch.zeros(1, 1, 1, 1) for _ in range(3))]

@@ -70,7 +70,7 @@ def test_the_best_are_taken_before_the_suppression_and_after_it() -> None:
 
 
 def test_a_suppressed_box_suppresses_none() -> None:
-    chain = [[0.0, 0, 10, 10], [0, 2, 10, 12], [0, 4, 10, 14]]  # neighbours overlap by 2/3, the ends by 3/7
+    chain = [[0.0, 0, 10, 10], [0, 2, 10, 12], [0, 4, 10, 14]]  # neighbors overlap by 2/3, the ends by 3/7
     assert select(chain, [3.0, 2.0, 1.0], nms_threshold=0.5).tolist() == [chain[0], chain[2]]
 
 

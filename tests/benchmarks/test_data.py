@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks.data import VARIABLE, coco_rows, main, race
-from benchmarks.data_pipelines import Result, check_same, normalised, ours, plain
+from benchmarks.data_pipelines import Result, check_same, normalized, ours, plain
 from benchmarks.data_sets import made_up
 from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.data.transforms import TrainTransform
@@ -35,9 +35,9 @@ def test_both_pipelines_make_the_same_sample(source: CocoPanoptic) -> None:
     mine, theirs = ours(source, TRANSFORM), plain(source, TRANSFORM)
     for index in range(2):
         check_same(mine(index), theirs(index))
-        mine_normalised, theirs_normalised = normalised(mine)(index), normalised(theirs)(index)
-        assert mine_normalised.image.dtype == theirs_normalised.image.dtype == torch.float32
-        assert (mine_normalised.image - theirs_normalised.image).abs().mean() < 0.15
+        mine_normalized, theirs_normalized = normalized(mine)(index), normalized(theirs)(index)
+        assert mine_normalized.image.dtype == theirs_normalized.image.dtype == torch.float32
+        assert (mine_normalized.image - theirs_normalized.image).abs().mean() < 0.15
 
 
 def test_different_samples_are_noticed(source: CocoPanoptic) -> None:
@@ -55,14 +55,14 @@ def test_different_samples_are_noticed(source: CocoPanoptic) -> None:
 
 def test_rows_say_how_many_images_a_core_makes(source: CocoPanoptic) -> None:
     demanded, other = race("loader-x", source, (64, 128), 1, 0.4)
-    assert (demanded.slug, demanded.must, other.slug, other.must) == ("loader-x", 0.4, "loader-x-normalised", None)
+    assert (demanded.slug, demanded.must, other.slug, other.must) == ("loader-x", 0.4, "loader-x-normalized", None)
     assert demanded.ours is not None
     assert f"({1000 / demanded.ours:.1f} and " in demanded.measure
 
 
 def test_without_images_their_rows_say_how_to_name_them() -> None:
     rows = coco_rows(None, 1, 1)
-    assert [row.slug for row in rows] == ["loader-coco", "loader-coco-normalised"]
+    assert [row.slug for row in rows] == ["loader-coco", "loader-coco-normalized"]
     assert all("not measured" in row.measure and VARIABLE in row.measure for row in rows)
     assert rows[0].holds is False
 

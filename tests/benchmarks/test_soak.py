@@ -29,7 +29,7 @@ def test_two_ranks_for_a_few_steps() -> None:
 
 @pytest.mark.slow
 def test_a_rank_that_fails_is_named() -> None:
-    # Its network cannot be built: an unknown way of synchronising.
+    # Its network cannot be built: an unknown way of synchronizing.
     (row,) = soak_rows(2, "never", 3, told)
     assert row.holds is False
     assert row.ours == 3

@@ -115,9 +115,9 @@ CHANGES = {
 ELSEWHERE = {
     "data.root": "the folder that is read",
     "data.format": "how the folder is read",
-    "body.weights": "tests of build_initialised_network",
-    "body.frozen": "tests of build_initialised_network",
-    "body.norm_frozen": "tests of build_initialised_network",
+    "body.weights": "tests of build_initialized_network",
+    "body.frozen": "tests of build_initialized_network",
+    "body.norm_frozen": "tests of build_initialized_network",
 }
 SAME_FOR_BATCH_NORM = {"norm.groups"}
 """Of the changes above, what only a group norm looks at."""

@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.tiny_experiment import narrow_body, tiny_experiment
 
-from seamseg.builders import build_initialised_network, open_model
+from seamseg.builders import build_initialized_network, open_model
 from seamseg.config import save_experiment
 from seamseg.export.model_file import ModelFile, save_model
 from seamseg.structures import Categories, Category, PackedSequence
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 def file() -> ModelFile:
     experiment = tiny_experiment(None, "training.seed=3", "data.shortest_side=48")
     with narrow_body():
-        network = build_initialised_network(experiment, CATEGORIES)
+        network = build_initialized_network(experiment, CATEGORIES)
     return ModelFile(save_experiment(experiment), CATEGORIES.to_list(), network.state_dict())
 
 
@@ -40,7 +40,7 @@ def test_a_model_brings_all_that_belongs_to_it(file: ModelFile, tmp_path: Path) 
     save_model(tmp_path / "some.safetensors", file)
     with narrow_body():
         model = open_model(tmp_path / "some.safetensors", CPU)
-        expected = build_initialised_network(model.experiment, CATEGORIES).eval()
+        expected = build_initialized_network(model.experiment, CATEGORIES).eval()
     assert model.categories == CATEGORIES
     assert model.experiment == tiny_experiment(None, "training.seed=3", "data.shortest_side=48")
     assert model.fusion.num_stuff == 2

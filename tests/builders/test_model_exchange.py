@@ -12,7 +12,7 @@ import yaml
 from support.published_archive import SMALL, metadata, small_archive, small_experiment, small_network, write_archive
 from support.tiny_experiment import narrow_body, tiny_experiment
 
-from seamseg.builders import build_initialised_network, export_model, import_model, open_model
+from seamseg.builders import build_initialized_network, export_model, import_model, open_model
 from seamseg.config import Experiment, save_experiment
 from seamseg.export.model_file import MODEL_FILE, ModelFile, save_model
 from seamseg.export.published_settings import translate_settings
@@ -102,7 +102,7 @@ def run(tmp_path: Path) -> Path:
     folder.mkdir()
     secret = "/home/me/secret"
     experiment = tiny_experiment(Path(secret, "streets"), f"body={{name: resnet18, weights: {secret}/w.pth}}")
-    state = build_initialised_network(tiny_experiment(), CATEGORIES).state_dict()
+    state = build_initialized_network(tiny_experiment(), CATEGORIES).state_dict()
     save_model(folder / MODEL_FILE, ModelFile(save_experiment(experiment), CATEGORIES.to_list(), state))
     lines = [
         {"kind": "train", "iteration": 1, "total": 3.0},

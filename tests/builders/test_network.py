@@ -9,7 +9,7 @@ import torch
 from support.tiny_experiment import narrow_body, tiny_experiment
 from torchvision import models
 
-from seamseg.builders import build_fusion, build_initialised_network, build_network
+from seamseg.builders import build_fusion, build_initialized_network, build_network
 from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
 from seamseg.modules.norm import GroupNormAct
 from seamseg.networks import PanopticNet
@@ -20,9 +20,9 @@ CATEGORIES = Categories(
 )
 
 
-def initialised(*overrides: str) -> PanopticNet:
+def initialized(*overrides: str) -> PanopticNet:
     with narrow_body():
-        return build_initialised_network(tiny_experiment(None, *overrides), CATEGORIES)
+        return build_initialized_network(tiny_experiment(None, *overrides), CATEGORIES)
 
 
 def equal(first: PanopticNet, second: PanopticNet) -> bool:
@@ -31,15 +31,15 @@ def equal(first: PanopticNet, second: PanopticNet) -> bool:
 
 
 def test_the_first_weights_follow_from_the_seed() -> None:
-    assert equal(initialised(), initialised())
-    assert not equal(initialised(), initialised("training.seed=1"))
+    assert equal(initialized(), initialized())
+    assert not equal(initialized(), initialized("training.seed=1"))
 
 
 def test_the_first_weights_leave_the_global_generator_alone() -> None:
     before = torch.random.get_rng_state()
-    first = initialised()
+    first = initialized()
     torch.manual_seed(99)
-    assert equal(first, initialised())
+    assert equal(first, initialized())
     torch.random.set_rng_state(before)
 
 
@@ -62,7 +62,7 @@ def test_widths_follow_the_classes() -> None:
     ],
 )
 def test_the_second_norm_is_for_the_proposal_and_region_heads(overrides: list[str], body: type, heads: type) -> None:
-    network = initialised(*overrides)
+    network = initialized(*overrides)
     kinds = (ABN, GroupNormAct)
     for part, kind in (
         (network.body, body),
@@ -93,7 +93,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_published_weights_and_frozen_parts(weights: Path) -> None:
     experiment = tiny_experiment(None, f"body.weights={weights}", "body.frozen=[mod1, mod3]")
-    network = build_initialised_network(experiment, CATEGORIES)
+    network = build_initialized_network(experiment, CATEGORIES)
     assert torch.equal(network.body.backbone.state_dict()["mod1.conv1.weight"], torch.load(weights)["conv1.weight"])
     trained = {name.split(".")[0] for name, value in network.body.backbone.named_parameters() if value.requires_grad}
     assert trained == {"mod2", "mod4", "mod5"}
@@ -104,7 +104,7 @@ def test_published_weights_and_frozen_parts(weights: Path) -> None:
 
 def test_frozen_norms_keep_their_statistics(weights: Path) -> None:
     experiment = tiny_experiment(None, f"body.weights={weights}", "body.norm_frozen=true")
-    network = build_initialised_network(experiment, CATEGORIES)
+    network = build_initialized_network(experiment, CATEGORIES)
     backbone = [module for module in network.body.backbone.modules() if isinstance(module, ABN)]
     assert len(backbone) == 20
     assert all(module.statistics_frozen and not module.weight.requires_grad for module in backbone)
@@ -119,9 +119,9 @@ def test_weights_are_not_read_to_use_a_trained_network() -> None:
     with narrow_body():
         build_network(tiny_experiment(None, "body.weights=/no/such/file.pth"), 2, 1)
         with pytest.raises(ValueError, match=r"body\.weights=/no/such/file\.pth cannot be read"):
-            build_initialised_network(tiny_experiment(None, "body.weights=/no/such/file.pth"), CATEGORIES)
+            build_initialized_network(tiny_experiment(None, "body.weights=/no/such/file.pth"), CATEGORIES)
 
 
 def test_groups_that_do_not_divide_a_width() -> None:
     with pytest.raises(ValueError, match=r"24 channels .* choose norm\.groups"):
-        initialised("norm.heads=gn", "rpn.channels=24")
+        initialized("norm.heads=gn", "rpn.channels=24")

@@ -28,7 +28,7 @@ def layers() -> nn.Sequential:
     )
 
 
-def initialised(activation: str, slope: float, seed: int = 0) -> nn.Sequential:
+def initialized(activation: str, slope: float, seed: int = 0) -> nn.Sequential:
     network = layers()
     initialize(network, activation, slope, torch.Generator().manual_seed(seed))
     return network
@@ -49,7 +49,7 @@ def assert_spread(weight: Tensor, gain: float, fan_in: int, fan_out: int) -> Non
     ],
 )
 def test_hidden_layers_get_the_gain_of_their_activation(activation: str, slope: float, gain: float) -> None:
-    network = initialised(activation, slope)
+    network = initialized(activation, slope)
     assert_spread(network.conv.weight, gain, 32 * 9, 64 * 9)
     assert_spread(network.up.weight, gain, 64 * 4, 48 * 4)
     assert_spread(network.fc.weight, gain, 200, 300)
@@ -77,7 +77,7 @@ def test_every_output_layer_of_the_heads_has_a_gain() -> None:
 
 
 def test_biases_are_zero_and_norms_the_identity() -> None:
-    network = initialised("leaky_relu", 0.01)
+    network = initialized("leaky_relu", 0.01)
     for layer in (network.up, network.fc, network.conv_sem, network.bn):
         assert layer.bias.count_nonzero() == 0
     assert (network.bn.weight == 1).all()
@@ -86,7 +86,7 @@ def test_biases_are_zero_and_norms_the_identity() -> None:
 
 def test_the_generator_alone_decides() -> None:
     state = torch.get_rng_state()
-    first, again, other = (initialised("elu", 1.0, seed).state_dict() for seed in (7, 7, 8))
+    first, again, other = (initialized("elu", 1.0, seed).state_dict() for seed in (7, 7, 8))
     for name, value in first.items():
         assert torch.equal(value, again[name])
         if name.endswith("weight") and value.ndim > 1:
@@ -99,4 +99,4 @@ def test_the_generator_alone_decides() -> None:
 
 
 def test_parameters_stay_trainable() -> None:
-    assert all(parameter.requires_grad for parameter in initialised("elu", 1.0).parameters())
+    assert all(parameter.requires_grad for parameter in initialized("elu", 1.0).parameters())

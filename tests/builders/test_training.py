@@ -1,4 +1,4 @@
-"""Optimiser, schedule and trainer from the settings."""
+"""Optimizer, schedule and trainer from the settings."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_a_sound_data_set(tiny: TinyDataset) -> None:
     assert (split.images, split.annotated) == (4, 4)
     assert split.segments == sum(map(len, tiny.segments))
     assert split.pixels == 4 * 40 * 56
-    assert split.labelled_pixels == sum(one["area"] for segments in tiny.segments for one in segments)
+    assert split.labeled_pixels == sum(one["area"] for segments in tiny.segments for one in segments)
     assert {split.smallest_size, split.largest_size} <= {(40, 56), (56, 40)}
 
 

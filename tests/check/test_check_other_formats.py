@@ -34,7 +34,7 @@ def test_a_sound_set_of_instances(tmp_path: Path) -> None:
     assert (car["segments"], car["crowd"], car["smallest"]) == (2 * images, 0, 4)
     assert (group["segments"], group["crowd"]) == (images, images)
     assert (road["segments"], road["pixels"]) == (images, 16 * images)
-    assert [split.labelled_pixels / split.pixels for split in report.statistics.splits] == [44 / 48] * 2
+    assert [split.labeled_pixels / split.pixels for split in report.statistics.splits] == [44 / 48] * 2
 
 
 LONG_ROAD = "construction--flat--road"

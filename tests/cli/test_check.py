@@ -31,7 +31,7 @@ def damage(tiny: TinyDataset) -> None:
 def test_warnings_alone_are_no_failure(command: Any, tiny: TinyDataset) -> None:
     code, out, err = command("check", tiny.folder, "--workers", 1)
     assert code == 0
-    assert "warning image-without-things, 1 times: no object is labelled in an image" in out
+    assert "warning image-without-things, 1 times: no object is labeled in an image" in out
     assert "train, 002.png: 2 segments of stuff" in out
     assert out.splitlines()[-1] == "right: 0 errors, 1 warning"
     assert "4/4" in err

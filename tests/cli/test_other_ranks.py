@@ -25,7 +25,7 @@ from torch import distributed as dist
 
 import seamseg.builders.training
 import seamseg.cli.train
-from seamseg.builders import build_initialised_network, build_trainer
+from seamseg.builders import build_initialized_network, build_trainer
 from seamseg.cli import main
 from seamseg.data.transforms import Normalize
 from seamseg.engine.train import Trainer
@@ -50,7 +50,7 @@ SETTINGS = (
 
 
 def state_of(trainer: Trainer) -> dict[str, Any]:
-    """Weights, statistics, what the optimiser remembers, and the averaged weights."""
+    """Weights, statistics, what the optimizer remembers, and the averaged weights."""
     average = trainer.optimization.average
     assert average is not None
     state = {
@@ -92,12 +92,12 @@ def train(run: Path, *arguments: str, stop_after: int | None = None) -> dict[str
 @contextlib.contextmanager
 def in_float64() -> Iterator[None]:
     """Within it networks and their images are of that type, which no setting chooses."""
-    build, normalise = build_initialised_network, Normalize.__call__
+    build, normalize = build_initialized_network, Normalize.__call__
     with (
         mock.patch.object(
-            seamseg.builders.training, "build_initialised_network", lambda *given: build(*given).double()
+            seamseg.builders.training, "build_initialized_network", lambda *given: build(*given).double()
         ),
-        mock.patch.object(Normalize, "__call__", lambda self, image: normalise(self, image).double()),
+        mock.patch.object(Normalize, "__call__", lambda self, image: normalize(self, image).double()),
     ):
         yield
 
@@ -167,7 +167,7 @@ def losses_of(run: Path) -> dict[int, dict[str, float]]:
     return {entry.pop("iteration"): entry for entry in entries}
 
 
-@pytest.mark.filterwarnings("ignore:synchronised norms without a process group")
+@pytest.mark.filterwarnings("ignore:synchronized norms without a process group")
 def test_one_process_goes_on_with_the_steps_of_two(
     two: list[dict[str, Any]], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

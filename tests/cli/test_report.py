@@ -57,14 +57,14 @@ def test_images_that_are_gone_are_named(command: Callable, drawn: DrawnPredictio
     (drawn.image_paths / "street.jpg").unlink()
     code, _, err = command("report", drawn.predictions, tmp_path / "out")
     assert code == 3
-    assert f"shown in grey: {drawn.image_paths}/street.jpg cannot be opened: No such file" in err
+    assert f"shown in gray: {drawn.image_paths}/street.jpg cannot be opened: No such file" in err
 
 
 def test_images_that_cannot_be_read_are_named(command: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
     (drawn.image_paths / "street.jpg").write_bytes(b"broken")
     code, said, err = command("report", drawn.predictions, tmp_path / "out")
     assert (code, said) == (3, f"3 images: {tmp_path}/out/index.html\n")
-    assert f"shown in grey: {drawn.image_paths}/street.jpg cannot be decoded" in err
+    assert f"shown in gray: {drawn.image_paths}/street.jpg cannot be decoded" in err
 
 
 def test_predictions_of_the_command_are_shown(command: Callable, run_dir: Path, data: Path, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_folders_of_splits(tmp_path: Path) -> None:
         mask_jobs(tmp_path / "in", tmp_path / "out", val_every=2)
 
 
-def test_maps_with_palettes_and_with_colours(tmp_path: Path) -> None:
+def test_maps_with_palettes_and_with_colors(tmp_path: Path) -> None:
     classes = CLASSES.replace("road: 1", "road: '#804080'").replace("[2, 5]", "['#00ff00', '#008000']")
     classes = classes.replace("pixels: 3", "pixels: '#0000ff'").replace("person: 4", "person: '#dc143c'")
     classes = classes.replace("[0, 255]", "['#000000', '#ffffff']")
@@ -147,7 +147,7 @@ def test_wrong_folders(tmp_path: Path, change: Callable[[Path], object], said: s
         (CLASSES.replace("person: 4", "person: 0"), "void: the pixels 0 stand for another class already"),
         (
             CLASSES.replace("person: 4", "person: #dc143c"),
-            "person: None is no number of pixels and no colour in quotes",
+            "person: None is no number of pixels and no color in quotes",
         ),
         (CLASSES.replace("person: 4", "person: -4"), "person: -4 is no number"),
         (CLASSES.replace("person: 4", "person: yes"), "person: True is no number"),
@@ -191,7 +191,7 @@ def test_maps_of_another_size(tmp_path: Path) -> None:
 
 
 def test_labels_of_a_turned_image_say_which_way_is_up(tmp_path: Path) -> None:
-    """One was labelled as it is stored, one as people see it."""
+    """One was labeled as it is stored, one as people see it."""
     source = write_source(tmp_path / "in", ("stored", "upright"))
     lying = np.repeat(np.arange(12, dtype=np.uint8).reshape(3, 4, 1) * 20, 3, axis=2)
     (source / "images/stored.jpg").write_bytes(turned(6, lying))

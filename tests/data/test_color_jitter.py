@@ -1,4 +1,4 @@
-"""Random colours."""
+"""Random colors."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def picture(seed: int, height: int = 6, width: int = 7) -> Tensor:
 
 
 def turned(color: list[float], part: float) -> list[float]:
-    """Around the axis of the greys: along it nothing changes, across it the vector is turned."""
-    grey = sum(color) / 3
-    across = [value - grey for value in color]
+    """Around the axis of the grays: along it nothing changes, across it the vector is turned."""
+    gray = sum(color) / 3
+    across = [value - gray for value in color]
     # Two directions at right angles to the axis and to each other
     first = [2 / math.sqrt(6), -1 / math.sqrt(6), -1 / math.sqrt(6)]
     second = [0.0, 1 / math.sqrt(2), -1 / math.sqrt(2)]
     a, b = (sum(x * y for x, y in zip(across, axis, strict=True)) for axis in (first, second))
     angle = 2 * math.pi * part
     new_a, new_b = a * math.cos(angle) - b * math.sin(angle), a * math.sin(angle) + b * math.cos(angle)
-    return [grey + new_a * p + new_b * q for p, q in zip(first, second, strict=True)]
+    return [gray + new_a * p + new_b * q for p, q in zip(first, second, strict=True)]
 
 
 def slowly(image: Tensor, change: ColorChange) -> list[list[list[float]]]:
@@ -41,15 +41,15 @@ def slowly(image: Tensor, change: ColorChange) -> list[list[list[float]]]:
     pixels = [
         [[float(image[c, y, x]) * change.brightness for c in range(3)] for x in range(width)] for y in range(height)
     ]
-    greys = [sum(w * v for w, v in zip(WEIGHTS, color, strict=True)) for row in pixels for color in row]
-    mean = sum(greys) / len(greys)
+    grays = [sum(w * v for w, v in zip(WEIGHTS, color, strict=True)) for row in pixels for color in row]
+    mean = sum(grays) / len(grays)
     result = []
     for row in pixels:
         colors = []
         for color in row:
             contrasted = [mean + change.contrast * (value - mean) for value in color]
-            grey = sum(w * v for w, v in zip(WEIGHTS, contrasted, strict=True))
-            saturated = [grey + change.saturation * (value - grey) for value in contrasted]
+            gray = sum(w * v for w, v in zip(WEIGHTS, contrasted, strict=True))
+            saturated = [gray + change.saturation * (value - gray) for value in contrasted]
             colors.append([min(255.0, max(0.0, value)) for value in turned(saturated, change.hue)])
         result.append(colors)
     return result
@@ -84,9 +84,9 @@ def test_a_third_of_a_turn_exchanges_the_channels() -> None:
 
 
 @given(st.integers(0, 255), st.floats(0, 2), st.floats(-0.5, 0.5))
-def test_greys_have_no_hue_and_no_saturation(value: int, saturation: float, hue: float) -> None:
-    grey = torch.full((3, 3, 4), value, dtype=torch.uint8)
-    assert (ColorChange(saturation=saturation, hue=hue)(grey).short() - grey.short()).abs().max() <= 1
+def test_grays_have_no_hue_and_no_saturation(value: int, saturation: float, hue: float) -> None:
+    gray = torch.full((3, 3, 4), value, dtype=torch.uint8)
+    assert (ColorChange(saturation=saturation, hue=hue)(gray).short() - gray.short()).abs().max() <= 1
 
 
 def test_draws_fill_their_ranges_evenly() -> None:

@@ -29,10 +29,10 @@ def test_lossless_formats_give_the_pixels_red_first(tmp_path: Path, suffix: str)
     assert np.array_equal(read_image(file), PIXELS)
 
 
-def test_grey_transparent_and_sixteen_bit_images_become_rgb_bytes(tmp_path: Path) -> None:
+def test_gray_transparent_and_sixteen_bit_images_become_rgb_bytes(tmp_path: Path) -> None:
     alpha = np.full(PIXELS.shape[:2], 7, np.uint8)
     for name, stored, expected in (
-        ("grey", PIXELS[..., 0], np.repeat(PIXELS[..., :1], 3, axis=2)),
+        ("gray", PIXELS[..., 0], np.repeat(PIXELS[..., :1], 3, axis=2)),
         ("transparent", np.dstack([PIXELS[..., ::-1], alpha]), PIXELS),
         ("sixteen", PIXELS[..., ::-1].astype(np.uint16) * 256, PIXELS),
     ):

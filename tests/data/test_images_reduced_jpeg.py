@@ -103,7 +103,7 @@ def test_real_images_come_out_close(shared: Path) -> None:
 
 
 def test_kinds_of_jpeg(tmp_path: Path) -> None:
-    """Progressive, grey and in the colours of print: all as the whole image, only smaller."""
+    """Progressive, gray and in the colors of print: all as the whole image, only smaller."""
     image = pytest.importorskip("PIL.Image")
     pixels = scene(160, 200)
     files = {"progressive": jpeg(pixels, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)}

@@ -158,7 +158,7 @@ def test_mistakes_in_the_program_keep_their_traceback() -> None:
         list(loader.epoch(0))
 
 
-def test_images_are_normalised_and_ids_wide_once_they_are_here(tiny: TinyDataset) -> None:
+def test_images_are_normalized_and_ids_wide_once_they_are_here(tiny: TinyDataset) -> None:
     source = CocoPanoptic(tiny.folder, tiny.split)
     dataset = EvaluationDataset(source, InputTransform(24, 64, NO_MEAN, NO_STD))
     normalize = Normalize((0.5, 0.4, 0.3), (0.1, 0.2, 0.3))

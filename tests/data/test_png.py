@@ -1,4 +1,4 @@
-"""Segment ids as colours."""
+"""Segment ids as colors."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_other_kinds_of_png_are_refused(tmp_path: Path, pixels: np.ndarray, said
         read_panoptic_png(tmp_path / "a.png")
 
 
-def test_a_palette_of_the_colours_gives_the_same_ids(tmp_path: Path) -> None:
+def test_a_palette_of_the_colors_gives_the_same_ids(tmp_path: Path) -> None:
     """What programs make of a PNG to save space."""
     ids = np.array([[0, 70_000, 70_000], [300, 300, 0]])
     write_panoptic_png(tmp_path / "a.png", ids)

@@ -33,20 +33,20 @@ def test_a_palette_with_transparency(tmp_path: Path) -> None:
     assert (read_label_map(tmp_path / "map.png") == NUMBERS).all()
 
 
-def test_two_shades_of_grey_are_0_and_1(tmp_path: Path) -> None:
+def test_two_shades_of_gray_are_0_and_1(tmp_path: Path) -> None:
     Image.fromarray(NUMBERS % 2 == 1).save(tmp_path / "map.png")
     assert (tmp_path / "map.png").read_bytes()[24:26] == bytes([1, 0])
     assert (read_label_map(tmp_path / "map.png") == NUMBERS % 2).all()
 
 
 @pytest.mark.parametrize(("dtype", "factor"), [(np.uint8, 15), (np.uint16, 4000)])
-def test_grey(tmp_path: Path, dtype: type, factor: int) -> None:
+def test_gray(tmp_path: Path, dtype: type, factor: int) -> None:
     numbers = NUMBERS * factor
     assert cv2.imwrite(str(tmp_path / "map.png"), numbers.astype(dtype))
     assert (read_label_map(tmp_path / "map.png") == numbers).all()
 
 
-def test_colours(tmp_path: Path) -> None:
+def test_colors(tmp_path: Path) -> None:
     colors = np.random.default_rng(2).integers(0, 256, (5, 7, 3)).astype(np.uint8)
     Image.fromarray(colors).save(tmp_path / "map.png")
     assert (read_label_map(tmp_path / "map.png") == colors.astype(int) @ (1, 256, 65536)).all()
@@ -76,6 +76,6 @@ def test_transparent_pixels_are_unlabeled_and_opaque_ones_keep_their_color(tmp_p
     assert read_label_map(tmp_path / "map.png").tolist() == [[color, color, UNLABELED, UNLABELED]]
 
 
-def test_grey_pixels_with_transparency_are_numbers(tmp_path: Path) -> None:
+def test_gray_pixels_with_transparency_are_numbers(tmp_path: Path) -> None:
     Image.fromarray(np.array([[(7, 255), (200, 255), (3, 0)]], np.uint8), mode="LA").save(tmp_path / "map.png")
     assert read_label_map(tmp_path / "map.png").tolist() == [[7, 200, UNLABELED]]

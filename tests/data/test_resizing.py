@@ -51,7 +51,7 @@ def test_images_are_resampled_as_pillow_does(size: tuple[int, int]) -> None:
     assert difference.mean() < 0.1
 
 
-def test_shrinking_a_checkerboard_gives_grey() -> None:
+def test_shrinking_a_checkerboard_gives_gray() -> None:
     """To a third, where looking at single pixels would give another checkerboard."""
     board = np.indices((63, 63)).sum(axis=0)[..., None].repeat(3, axis=2) % 2 * 255
     shrunk = resize_image(board.astype(np.uint8), (21, 21))
@@ -66,11 +66,11 @@ def test_resizing_to_the_same_size_changes_nothing() -> None:
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 12), st.integers(1, 12))
-def test_an_id_is_that_of_the_pixel_under_the_centre(height: int, width: int, new_height: int, new_width: int) -> None:
+def test_an_id_is_that_of_the_pixel_under_the_center(height: int, width: int, new_height: int, new_width: int) -> None:
     ids = np.arange(height * width, dtype=np.int32).reshape(height, width)
     resized = resize_ids(ids, (new_height, new_width))
     assert resized.dtype == np.int32
     for y in range(new_height):
         for x in range(new_width):
-            centre_y, centre_x = (y + 0.5) * height / new_height, (x + 0.5) * width / new_width
-            assert resized[y, x] == ids[int(centre_y + 1e-9), int(centre_x + 1e-9)]
+            center_y, center_x = (y + 0.5) * height / new_height, (x + 0.5) * width / new_width
+            assert resized[y, x] == ids[int(center_y + 1e-9), int(center_x + 1e-9)]

@@ -40,7 +40,7 @@ def train_transform(scale: tuple[float, float] | None, *, random_flip: bool = Tr
     return TrainTransform(32, 90, random_scale=scale, random_flip=random_flip)
 
 
-def test_normalisation_is_the_formula() -> None:
+def test_normalization_is_the_formula() -> None:
     image = np.random.default_rng(0).integers(0, 256, size=(5, 4, 3), dtype=np.uint8)
     tensor = Normalize(MEAN, STD)(torch.from_numpy(image).permute(2, 0, 1).contiguous())
     assert (tensor.dtype, tuple(tensor.shape)) == (torch.float32, (3, 5, 4))
@@ -50,13 +50,13 @@ def test_normalisation_is_the_formula() -> None:
         np.testing.assert_allclose(tensor[channel].numpy(), expected, atol=1e-6)
 
 
-def test_normalisation_leaves_the_image_alone() -> None:
+def test_normalization_leaves_the_image_alone() -> None:
     image = torch.full((3, 2, 2), 9, dtype=torch.uint8)
     Normalize(MEAN, STD)(image)
     assert (image == 9).all()
 
 
-def test_input_transform_resizes_then_normalises() -> None:
+def test_input_transform_resizes_then_normalizes() -> None:
     image, _ = blocks(40, 60)
     tensor = InputTransform(20, 25, MEAN, STD)(image)
     assert tuple(tensor.shape) == (3, *network_size((40, 60), 20, 25)) == (3, 16, 25)
@@ -119,7 +119,7 @@ def test_segments_that_vanish_are_renumbered_away() -> None:
     image, annotation = blocks(64, 96)
     annotation.ids[1, 1] = 2
     annotation.ids[annotation.ids == 2] = 0
-    annotation.ids[1, 1] = 2  # one pixel, which no centre of the smaller image hits
+    annotation.ids[1, 1] = 2  # one pixel, which no center of the smaller image hits
     pixels, left = sample(train_transform((0.5, 0.5), random_flip=False), image, annotation, torch.Generator())
     assert tuple(pixels.shape[1:]) == (16, 24)
     assert sorted(set(left.ids.flatten().tolist())) == [0, 1, 2]

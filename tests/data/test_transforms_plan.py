@@ -55,7 +55,7 @@ def test_cropping_and_mirroring_move_pixels_and_ids_alike(
 def test_resized_pixels_show_the_place_that_their_id_names(
     whole: tuple[int, int], scale: float, crop: tuple[int, int], place: tuple[float, float], mirrored: bool
 ) -> None:
-    """A slope stays a slope when resampled, so its colour still says where a pixel comes from, but at the edges."""
+    """A slope stays a slope when resampled, so its color still says where a pixel comes from, but at the edges."""
     image, annotation = coordinates(*whole)
     scaled = max(1, int(whole[0] * scale)), max(1, int(whole[1] * scale))
     plan = make_plan(whole, scaled, crop, place, mirrored)

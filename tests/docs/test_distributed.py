@@ -130,7 +130,7 @@ def test_the_job_ends_as_the_training_does(tmp_path: Path, code: int) -> None:
     [
         (signal.SIGUSR1, 1, True, 0),  # saved, because the time is up
         (signal.SIGUSR1, 0, False, 0),  # finished in the last minute
-        (signal.SIGTERM, 1, False, 1),  # cancelled
+        (signal.SIGTERM, 1, False, 1),  # canceled
     ],
 )
 def test_the_job_goes_back_into_the_queue_when_its_time_is_up(
@@ -174,7 +174,7 @@ def test_how_numbers_are_written() -> None:
         row("model-16", 2.5, 4),
     ]
     block = COUNTS["counts"]({"rows": rows})
-    assert "| synchronised norms | 100; 1,234.5 kB | – | 101; 1,500.0 kB |" in block
+    assert "| synchronized norms | 100; 1,234.5 kB | – | 101; 1,500.0 kB |" in block
     assert "| who has regions | 1; 16 B | – | – |" in block
     assert "1.50 times the step" in block
     assert "1.25 times that of two" in block

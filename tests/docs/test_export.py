@@ -14,7 +14,7 @@ import torch
 import yaml
 from support.tiny_experiment import narrow_body, tiny_experiment
 
-from seamseg.builders import build_initialised_network
+from seamseg.builders import build_initialized_network
 from seamseg.cli import main
 from seamseg.export.model_file import ModelFile, save_model
 from seamseg.export.numpy_fusion import OUTPUTS
@@ -36,7 +36,7 @@ def test_everything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "demo").mkdir(parents=True)
     with narrow_body():
-        network = build_initialised_network(experiment, CATEGORIES)
+        network = build_initialized_network(experiment, CATEGORIES)
         model = ModelFile(
             yaml.safe_dump(experiment.model_dump(mode="json")), CATEGORIES.to_list(), network.state_dict()
         )

@@ -19,7 +19,7 @@ from torch.distributed.run import get_args_parser
 
 import seamseg.cli
 from seamseg.api import Result, ResultSegment
-from seamseg.builders import build_initialised_network
+from seamseg.builders import build_initialized_network
 from seamseg.config import save_experiment
 from seamseg.export.model_file import MODEL_FILE, ModelFile, save_model
 from seamseg.predict.outputs import OUTPUT_KINDS
@@ -43,7 +43,7 @@ def prepare(folder: Path) -> None:
         video.write(image)
     video.release()
     experiment = tiny_experiment(None, "fusion.score_threshold=0.1")
-    network = build_initialised_network(experiment, CATEGORIES)
+    network = build_initialized_network(experiment, CATEGORIES)
     (folder / "MODEL").mkdir()
     model = ModelFile(save_experiment(experiment), CATEGORIES.to_list(), network.state_dict())
     save_model(folder / "MODEL" / MODEL_FILE, model)

@@ -17,7 +17,7 @@ from support.tiny_dataset import write_tiny_panoptic
 from support.tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
 from torch import Tensor, distributed, nn
 
-from seamseg.builders import build_evaluation_loader, build_fusion, build_initialised_network, open_split
+from seamseg.builders import build_evaluation_loader, build_fusion, build_initialized_network, open_split
 from seamseg.data.loader import BatchLoader
 from seamseg.engine.evaluate import ScoredImage, evaluate, left_out
 from seamseg.engine.gallery import SampleGallery
@@ -124,7 +124,7 @@ def test_every_image_is_shown_once(folder: Path) -> None:
 def test_scores_are_taken_at_the_size_of_the_annotation(folder: Path) -> None:
     loader, categories, fusion = opened(folder, "data.shortest_side=64")
     with narrow_body():
-        network = build_initialised_network(tiny_experiment(folder), categories).train()
+        network = build_initialized_network(tiny_experiment(folder), categories).train()
     seen: list[ScoredImage] = []
     evaluate(network, loader, fusion, categories, CPU, [seen.append])
     assert not network.training

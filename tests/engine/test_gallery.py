@@ -29,8 +29,8 @@ def scored(number: int, right: bool = True) -> ScoredImage:
     found = ids if right else torch.ones_like(ids)
     nothing = Detections(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0), torch.zeros(0, 28, 28))
     segmentation = PanopticSegmentation(found, CLASSES, NOBODY, torch.tensor([0.0, 1.0, 0.7]))
-    grey = (0.5 - torch.tensor(MEAN)) / torch.tensor(STD)
-    image = grey[:, None, None].expand(3, 10, 15)
+    gray = (0.5 - torch.tensor(MEAN)) / torch.tensor(STD)
+    image = gray[:, None, None].expand(3, 10, 15)
     return ScoredImage(
         100 + number,
         image,

@@ -20,7 +20,7 @@ from seamseg.config import save_experiment
 from seamseg.engine.record import TrainingRecorder
 from seamseg.engine.train import Trainer
 from seamseg.export.model_folder import load_model_file
-from seamseg.metrics.analysis import analyse
+from seamseg.metrics.analysis import analyze
 from seamseg.metrics.panoptic_quality import Quality
 from seamseg.metrics.scores import Scores
 from seamseg.runtime.checkpoint import load_checkpoint
@@ -46,7 +46,7 @@ def begun(folder: Path, run: Path, process: Process = ALONE) -> tuple[Trainer, T
 
 def scores_of(pq: float) -> Scores:
     quality = Quality(pq, pq, pq, 1)
-    analysis = analyse([], [], torch.zeros(1, 2, dtype=torch.int64), ["sky"], 1)
+    analysis = analyze([], [], torch.zeros(1, 2, dtype=torch.int64), ["sky"], 1)
     return Scores(quality, quality, quality, {}, 0.5, 0.25, float("nan"), 0.125, 0.4, None, (), analysis)
 
 

@@ -37,7 +37,7 @@ def test_equals_torchvision(threshold: float, spread: float) -> None:
 
 
 def test_a_long_chain_is_followed_to_its_end() -> None:
-    """Each box overlaps its neighbours alone, so that every other one stays, and each decides over the next."""
+    """Each box overlaps its neighbors alone, so that every other one stays, and each decides over the next."""
     y0 = torch.arange(200.0) * 4
     boxes = torch.stack([y0, torch.zeros(200), y0 + 10, torch.ones(200)], dim=1)[None]
     keep = survivors(boxes, torch.ones(1, 200, dtype=torch.bool), 0.4)

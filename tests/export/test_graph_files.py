@@ -200,7 +200,7 @@ def test_the_published_network(shared: Path, tmp_path: Path) -> None:
     golden = Golden(shared)
     net = golden.network().eval()
     golden.use_recorded_statistics(net)
-    # The recorded inputs are normalised numbers; bytes near them are what an exported network takes.
+    # The recorded inputs are normalized numbers; bytes near them are what an exported network takes.
     normalize = Normalize(golden.experiment.data.mean, golden.experiment.data.std)
     pixels = golden.images().entry(0) * normalize.std + normalize.mean
     image = (pixels * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()

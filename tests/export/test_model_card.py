@@ -51,7 +51,7 @@ def test_the_metadata() -> None:
     assert all({"type", "value"} <= metric.keys() for metric in result["metrics"])
 
 
-def test_the_licence_is_left_to_the_publisher_on_a_line_to_fill_in() -> None:
+def test_the_license_is_left_to_the_publisher_on_a_line_to_fill_in() -> None:
     metadata, text, _ = parts()
     assert "license" not in metadata
     assert yaml.safe_load(text.replace("# license:", "license:"))["license"] == "cc-by-4.0"

@@ -102,7 +102,7 @@ def test_the_recording_has_no_other_level(outcome: Outcome) -> None:
 def test_proposals(outcome: Outcome, image: int) -> None:
     found, recorded = outcome.proposals.entry(image), outcome.recorded(f"proposals/{image}")
     order = matched(found, recorded, BOX_TOLERANCE)
-    # Neighbours may swap where their objectness differs by less than rounding.
+    # Neighbors may swap where their objectness differs by less than rounding.
     assert (order - torch.arange(len(order))).abs().max() <= 1
 
 

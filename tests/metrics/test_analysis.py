@@ -25,7 +25,7 @@ def enlarged(segments: PanopticSegmentation, factor: int) -> PanopticSegmentatio
     return PanopticSegmentation(ids, segments.classes, segments.crowd)
 
 
-def analysed(pairs: Pairs) -> Analysis:
+def analyzed(pairs: Pairs) -> Analysis:
     evaluator = PanopticEvaluator(len(NAMES), 2, boundary=False)
     for number, (prediction, truth) in enumerate(pairs):
         evaluator.count(number, Overlaps.between(prediction, truth))
@@ -53,7 +53,7 @@ def size_of(area: int) -> str:
 
 
 def test_quality_by_size(pairs: Pairs, cases: list[tuple[object, ...]]) -> None:
-    found = analysed(pairs).by_size
+    found = analyzed(pairs).by_size
     assert list(found) == ["small", "medium", "large"]
     for name, quality in found.items():
         mine = [case for case in cases if size_of(case[4]) == name]  # type: ignore[arg-type]
@@ -79,20 +79,20 @@ def test_the_limits_of_the_sizes() -> None:
         ids = torch.zeros(100, 100, dtype=torch.int64)
         ids[:side, :side] = 1
         segments = PanopticSegmentation(ids, torch.tensor([255, 2]), torch.zeros(2, dtype=torch.bool))
-        assert {size: one.tp for size, one in analysed([(segments, segments)]).by_size.items() if one.tp} == {name: 1}
+        assert {size: one.tp for size, one in analyzed([(segments, segments)]).by_size.items() if one.tp} == {name: 1}
 
 
 def test_a_false_prediction_counts_in_its_own_size() -> None:
     truth = enlarged(drawn("11111 11111", [0]), 40)
     prediction = enlarged(drawn("11112 11111", [0, 2]), 40)
-    found = analysed([(prediction, truth)]).by_size
+    found = analyzed([(prediction, truth)]).by_size
     assert [(one.tp, one.fp, one.fn) for one in found.values()] == [(0, 0, 0), (0, 1, 0), (1, 0, 0)]
 
 
 def test_outcomes_by_class(pairs: Pairs, cases: list[tuple[object, ...]]) -> None:
     counts = Counter((case[1], case[0], case[3]) for case in cases)
     barely = Counter(case[1] for case in cases if case[3] == "matched" and case[5] <= 0.6)  # type: ignore[operator]
-    for number, (name, found) in enumerate(analysed(pairs).outcomes.items()):
+    for number, (name, found) in enumerate(analyzed(pairs).outcomes.items()):
         assert name == NAMES[number]
         assert (found.matched, found.barely_matched) == (counts[number, True, "matched"], barely[number])
         true = [counts[number, True, key] for key in ("classification", "localization", "missed")]
@@ -104,7 +104,7 @@ def test_outcomes_by_class(pairs: Pairs, cases: list[tuple[object, ...]]) -> Non
 
 
 def test_confusion_of_segments_and_pixels(pairs: Pairs, cases: list[tuple[object, ...]]) -> None:
-    confusion = analysed(pairs).confusion
+    confusion = analyzed(pairs).confusion
     segments = np.zeros((5, 5), int)
     for is_true, own, other, outcome, _, _ in cases:
         if is_true:
@@ -133,7 +133,7 @@ def test_the_worst_images() -> None:
     nothing, half = drawn("00000 00000 00000 00000 00000", []), drawn("11100 11100 11100 33000 33000", [0, 2, 3])
     wrong = drawn("44422 44422 44422 00000 00000", [0, 3, 2, 1])
     void = drawn("00000 00000 00000 00000 00000", [])
-    worst = analysed([(truth, truth), (half, truth), (nothing, truth), (wrong, truth), (nothing, void)]).worst
+    worst = analyzed([(truth, truth), (half, truth), (nothing, truth), (wrong, truth), (nothing, void)]).worst
     assert [one.image_id for one in worst] == [3, 2, 1, 0]  # of the two without a hit, the one with more errors
     assert [(one.tp, one.fp, one.fn) for one in worst] == [(0, 2, 3), (0, 0, 3), (2, 0, 1), (3, 0, 0)]
     assert worst[2].pq == pytest.approx(2 / 3)
@@ -159,5 +159,5 @@ def test_intervals_are_those_of_the_drawn_data_sets(pairs: Pairs) -> None:
 
 def test_one_image_has_no_interval() -> None:
     truth = drawn("112", [0, 2])
-    assert analysed([(truth, truth)]).intervals is None
-    assert analysed([]).worst == ()
+    assert analyzed([(truth, truth)]).intervals is None
+    assert analyzed([]).worst == ()

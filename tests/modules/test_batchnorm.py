@@ -95,7 +95,7 @@ def test_nothing_is_shared() -> None:
 
 
 @pytest.mark.parametrize(("kind", "expected"), [(ABN, nn.BatchNorm2d), (InPlaceABNSync, nn.SyncBatchNorm)])
-def test_synchronised_norms_stay_synchronised(kind: type[ABN], expected: type) -> None:
+def test_synchronized_norms_stay_synchronized(kind: type[ABN], expected: type) -> None:
     group = object()  # a process group, as far as this is concerned
     norm = kind(3)
     norm.group = group  # type: ignore[assignment]
@@ -205,7 +205,7 @@ def test_there_and_back_is_the_same_norm() -> None:
 
 def test_batch_norms_without_statistics_are_refused() -> None:
     with pytest.raises(
-        ValueError, match=r"track_running_stats=False normalises by the batch in evaluation too.* keep it"
+        ValueError, match=r"track_running_stats=False normalizes by the batch in evaluation too.* keep it"
     ):
         from_batchnorm(nn.BatchNorm2d(3, track_running_stats=False))
 

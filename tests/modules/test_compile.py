@@ -129,7 +129,7 @@ def test_what_breaks_the_graph_is_still_right(options: dict[str, Any]) -> None:
             torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
 
 
-def test_small_weights_in_half_types_are_learnt_between_graphs() -> None:
+def test_small_weights_in_half_types_are_learned_between_graphs() -> None:
     network = nn.Sequential(conv(), InPlaceABN(8))
     stir(network)
     compiled: Any = torch.compile(network, backend="aot_eager")

@@ -135,7 +135,7 @@ class Backwards(nn.Sequential):
 
 
 @torch.no_grad()
-def test_only_neighbours_are_folded() -> None:
+def test_only_neighbors_are_folded() -> None:
     conv, norm = nn.Conv2d(4, 4, 3, padding=1), InPlaceABNSync(4)
     network = nn.Sequential(
         InPlaceABN(4),  # nothing in front

@@ -63,7 +63,7 @@ def test_the_recovered_input_is_as_near_as_the_bound_says(dtype: torch.dtype, co
         residual = uniform(size, 4, 8, 500, seed=3).to(dtype)
         moments = torch.tensor([[0.0], [1.0]], dtype=compute).expand(2, 8).contiguous()
         z = x.clone()
-        abn_kernels.normalise_(z, residual if size else None, moments, layer)
+        abn_kernels.normalize_(z, residual if size else None, moments, layer)
         # With a mean of 1 for x̂·dy, and no gradient, what comes back is −(y − β).
         means = torch.tensor([[0.0], [1.0]], dtype=compute).expand(2, 8).contiguous()
         found, _ = abn_kernels.gradient(z, torch.zeros_like(z), residual if size else None, means, moments, layer)
@@ -190,7 +190,7 @@ def test_below_it_they_are_those_of_a_norm_that_keeps_its_input(
 ) -> None:
     for gamma in (0.99 * SMALLEST[dtype][size > 0], 1e-4, 0.0):
         found, beside = (errors(kind, Setting(dtype, activation, gamma, size)) for kind in (InPlaceABN, ABN))
-        # Nothing is divided by γ; rounding the normalised input moves a few numbers over the kink of leaky ReLU.
+        # Nothing is divided by γ; rounding the normalized input moves a few numbers over the kink of leaky ReLU.
         assert all(error < 2 * other + 5 * ROUNDOFF[dtype] for error, other in zip(found, beside, strict=True))
 
 
@@ -337,7 +337,7 @@ def test_shapes_are_found_without_values() -> None:
 
 
 def step_of(kind: str) -> Callable[[nn.Module], object]:
-    """A step of an optimiser that takes weights of 1 to 0."""
+    """A step of an optimizer that takes weights of 1 to 0."""
 
     def change(module: nn.Module) -> None:
         for parameter in module.parameters():

@@ -25,7 +25,7 @@ kinds = pytest.mark.parametrize("kind", [ABN, InPlaceABN, InPlaceABNSync])
 residuals = pytest.mark.parametrize("has_residual", [False, True], ids=["alone", "residual"])
 layouts = pytest.mark.parametrize("channels_last", [False, True], ids=["planar", "channels last"])
 
-pytestmark = pytest.mark.filterwarnings("ignore:synchronised norms without a process group")
+pytestmark = pytest.mark.filterwarnings("ignore:synchronized norms without a process group")
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -169,9 +169,9 @@ def test_a_weight_of_zero_moves_as_if_it_were_positive(kind: type[ABN], scale: S
     assert norm.gamma().tolist() == pytest.approx([1e-5, 1e-5, 1e-5 + 1e-9], rel=1e-9)
     x, upstream = random(6, 3, dtype=torch.float64), random(6, 3, seed=1, dtype=torch.float64)
     (gradient,) = torch.autograd.grad(norm(x.clone()), norm.weight, upstream)
-    normalised = (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt()
+    normalized = (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt()
     # The tiny factor leaves every value near the bias, on the positive side.
-    torch.testing.assert_close(gradient, (normalised * upstream).sum(0), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradient, (normalized * upstream).sum(0), rtol=1e-5, atol=1e-6)
 
 
 def test_factors_of_both_scales_keep_away_from_zero() -> None:

@@ -31,9 +31,9 @@ def test_affine_is_the_plain_weight_on_stored_statistics(activation: Activation)
     leaf = x.clone().requires_grad_()
     z = norm.train()(leaf)
     shape = (1, 3, 1, 1)
-    normalised = (x - norm.running_mean.view(shape)) / (norm.running_var.view(shape) + 1e-5).sqrt()
+    normalized = (x - norm.running_mean.view(shape)) / (norm.running_var.view(shape) + 1e-5).sqrt()
     torch.testing.assert_close(
-        z, activate(norm.weight.view(shape) * normalised + norm.bias.view(shape), activation, 0.2)
+        z, activate(norm.weight.view(shape) * normalized + norm.bias.view(shape), activation, 0.2)
     )
     z.sum().backward()
     assert all(torch.equal(*pair) for pair in zip(before, norm.buffers(), strict=True))
@@ -45,7 +45,7 @@ def test_affine_is_the_plain_weight_on_stored_statistics(activation: Activation)
 
 @activations
 @pytest.mark.parametrize("shape", [(3, 6), (2, 6, 5), (2, 6, 3, 4)], ids=str)
-def test_group_norm_normalises_neighbouring_channels(activation: Activation, shape: tuple[int, ...]) -> None:
+def test_group_norm_normalizes_neighboring_channels(activation: Activation, shape: tuple[int, ...]) -> None:
     norm = GroupNormAct(6, 2, activation, 0.2)
     stir(norm)
     x = random(*shape)
@@ -54,8 +54,8 @@ def test_group_norm_normalises_neighbouring_channels(activation: Activation, sha
         for group in range(2):
             channels = slice(3 * group, 3 * group + 3)
             part = x[image, channels]
-            normalised = (part - part.mean()) / (part.var(correction=0) + 1e-5).sqrt()
-            y = normalised.reshape(3, -1) * norm.weight[channels, None] + norm.bias[channels, None]
+            normalized = (part - part.mean()) / (part.var(correction=0) + 1e-5).sqrt()
+            y = normalized.reshape(3, -1) * norm.weight[channels, None] + norm.bias[channels, None]
             torch.testing.assert_close(z[image, channels].reshape(3, -1), activate(y, activation, 0.2))
 
 

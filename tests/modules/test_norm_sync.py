@@ -1,4 +1,4 @@
-"""Synchronised norms: two and four processes against one that sees all samples."""
+"""Synchronized norms: two and four processes against one that sees all samples."""
 
 from __future__ import annotations
 
@@ -256,14 +256,14 @@ def test_ranks_without_regions_train_the_head_along(ranks: list[dict[str, Any]])
 
 def test_without_a_process_group_there_is_one_warning() -> None:
     warn_about_missing_group.cache_clear()
-    with pytest.warns(UserWarning, match=r"synchronised norms without a process group .* norm\.name=bn"):
+    with pytest.warns(UserWarning, match=r"synchronized norms without a process group .* norm\.name=bn"):
         InPlaceABNSync(CHANNELS)(torch.zeros(2, CHANNELS))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         InPlaceABNSync(CHANNELS)(torch.zeros(2, CHANNELS))
 
 
-@pytest.mark.filterwarnings("ignore:synchronised norms without a process group")
+@pytest.mark.filterwarnings("ignore:synchronized norms without a process group")
 def test_without_a_process_group_they_are_ordinary() -> None:
     case = CASES["different"]
     inputs = [samples(case, 1, step) for step in range(STEPS)]

@@ -16,7 +16,7 @@ activations = pytest.mark.parametrize("activation", ["leaky_relu", "elu", "ident
 residuals = pytest.mark.parametrize("has_residual", [False, True], ids=["alone", "residual"])
 layouts = pytest.mark.parametrize("channels_last", [False, True], ids=["planar", "channels last"])
 
-pytestmark = pytest.mark.filterwarnings("ignore:synchronised norms without a process group")
+pytestmark = pytest.mark.filterwarnings("ignore:synchronized norms without a process group")
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:

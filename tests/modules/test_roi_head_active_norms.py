@@ -342,19 +342,19 @@ def train_in_pairs(rank: int) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for sync in ("active", "masked"):
         made = head("syncbn", sync)
-        for norm in synchronised(made):
+        for norm in synchronized(made):
             norm.group = groups[rank % 2]  # type: ignore[assignment]
         copied = copy.deepcopy(made)
-        assert all(norm.group is groups[rank % 2] for norm in synchronised(copied))
-        assert all(norm.group is groups[rank % 2] for norm in synchronised(WeightAverage(made, 0.9).network))
+        assert all(norm.group is groups[rank % 2] for norm in synchronized(copied))
+        assert all(norm.group is groups[rank % 2] for norm in synchronized(WeightAverage(made, 0.9).network))
         results[sync] = [pair_step(copied, step, rank, rows[rank]) for step, rows in enumerate(ROWS_OF_PAIRS)]
-    synchronised(made)[1].group = None
+    synchronized(made)[1].group = None
     try:
         pair_step(made, 0, rank, 2)
     except ValueError as error:
         results["error"] = str(error)
     outside = head("syncbn")
-    for norm in synchronised(outside):
+    for norm in synchronized(outside):
         norm.group = groups[0]  # type: ignore[assignment]  # ranks 1 and 3 are not members
     results["outside"] = pair_step(outside, 1, rank, 2)["buffers"]
     return results
@@ -368,7 +368,7 @@ def pair_step(made: RoIHead, step: int, rank: int, count: int) -> dict[str, Tens
     return {"loss": loss.detach(), "buffers": buffers(made), "dx": regions.grad}
 
 
-def synchronised(module: nn.Module) -> list[InPlaceABNSync]:
+def synchronized(module: nn.Module) -> list[InPlaceABNSync]:
     return [norm for norm in module.modules() if isinstance(norm, InPlaceABNSync)]
 
 

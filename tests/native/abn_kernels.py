@@ -71,10 +71,10 @@ class Layered:
         self._samples(x=x)
         return self._reduce("abn_moments")
 
-    def normalise(self, layer: Layer, x: Array, moments: Array, residual: Array | None) -> Array:
+    def normalize(self, layer: Layer, x: Array, moments: Array, residual: Array | None) -> Array:
         self._samples(x=x, residual=residual)
         self._layer(layer, moments=moments)
-        self._run("abn_normalise")
+        self._run("abn_normalize")
         return self._read("x")
 
     def sums(self, layer: Layer, z: Array, dz: Array, residual: Array | None) -> Array:

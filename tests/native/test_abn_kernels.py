@@ -60,7 +60,7 @@ def check_layer(
     expected = oracle.moments(x)
     assert_close(moments, expected, sums_type, size=10)
     forward = oracle.forward(layer, x, rounded(expected, sums_type), residual)
-    assert_close(run.normalise(layer, x, expected, residual), forward, dtype)
+    assert_close(run.normalize(layer, x, expected, residual), forward, dtype)
 
     z = rounded(forward, dtype)
     sums, sizes = oracle.sums(layer, z, dz, residual)

@@ -126,6 +126,6 @@ def test_positions_beyond_32_bits() -> None:
     expected = torch.tensor([[1.0, 1, 2], [0, 0, 1]])
     torch.testing.assert_close(moments.cpu(), expected, rtol=1e-5, atol=1e-5)
     one = torch.ones(3, device="cuda")
-    torch.ops.seamseg.abn_normalise_(x, None, moments, one, 0 * one, 0.0 + EPS, 0, 1.0)
+    torch.ops.seamseg.abn_normalize_(x, None, moments, one, 0 * one, 0.0 + EPS, 0, 1.0)
     assert x[1, 2, -1].item() == pytest.approx(1, abs=1e-2)
     assert x[0, 2, 0].item() == pytest.approx(-1, abs=1e-2)

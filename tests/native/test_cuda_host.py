@@ -19,7 +19,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
 
 
 def run(toys: Kernels, name: str) -> NDArray[np.float32]:
-    memory = np.zeros(3 * SIZE + 4, np.float32)  # a gap between the two, so that they are no neighbours
+    memory = np.zeros(3 * SIZE + 4, np.float32)  # a gap between the two, so that they are no neighbors
     start = -memory.ctypes.data // 4 % 4  # to a 16-byte boundary
     numbers, result = memory[start:][:SIZE], memory[start + 2 * SIZE :][:SIZE]
     numbers[:] = COUNT

@@ -127,7 +127,7 @@ def test_sizes_of_one_batch_may_differ_widely() -> None:
     assert_sound(network)
 
 
-def test_a_single_region_is_not_normalised_by_itself() -> None:
+def test_a_single_region_is_not_normalized_by_itself() -> None:
     network = tiny_network(num_samples=1)  # a quarter of 1 is no positive: one background region
     with pytest.warns(UserWarning, match="single region"):
         losses = step(network, *scenes(["objects"], [(64, 96)]))

@@ -42,14 +42,14 @@ class Case:
     """A step of four images per batch.
 
     Attributes:
-        normalise: as `loss.normalize`.
+        normalize: as `loss.normalize`.
         batches: what is in the images; more than one are accumulated.
         dtype: of everything.
         masks_of_positives_only: as `roi.masks_of_positives_only`.
         sync: as `norm.sync`.
     """
 
-    normalise: Literal["rank", "global"]
+    normalize: Literal["rank", "global"]
     batches: tuple[tuple[str, ...], ...]
     dtype: torch.dtype = torch.float64
     masks_of_positives_only: bool = False
@@ -60,8 +60,8 @@ FULL = ("objects",) * 4
 MIXED = ("objects", "no objects", "crowd", "objects")  # of four ranks two have no region
 HALF = ("no objects", "void", "objects", "objects")  # of two ranks one has no region
 CASES = {
-    f"{normalise}, {name}": Case(normalise, *rest)
-    for normalise in ("rank", "global")
+    f"{normalize}, {name}": Case(normalize, *rest)
+    for normalize in ("rank", "global")
     for name, *rest in (
         ("mixed", (MIXED,)),
         ("mixed, active", (MIXED,), torch.float64, False, "active"),
@@ -73,7 +73,7 @@ CASES = {
         ("float32, accumulated", (HALF, FULL), torch.float32),
     )
 }
-SECONDS = 240  # for all cases of a normalisation, on a busy machine too
+SECONDS = 240  # for all cases of a normalization, on a busy machine too
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 
@@ -112,20 +112,20 @@ def share_of(rank: int, num_ranks: int) -> slice:
 
 def steps_by_rank(rank: int) -> dict[str, Any]:
     """What the ranks do; the tests read what comes back."""
-    return {name: step_of_rank(case, rank) for name, case in CASES.items() if case.normalise == "rank"}
+    return {name: step_of_rank(case, rank) for name, case in CASES.items() if case.normalize == "rank"}
 
 
 def steps_by_all(rank: int) -> dict[str, Any]:
     """The same where all divide by their common counts."""
-    return {name: step_of_rank(case, rank) for name, case in CASES.items() if case.normalise == "global"}
+    return {name: step_of_rank(case, rank) for name, case in CASES.items() if case.normalize == "global"}
 
 
 def step_of_rank(case: Case, rank: int) -> dict[str, Any]:
     """A step of the trainer; gradients stay until the next one."""
     num_ranks = dist.get_world_size()
     network, part = network_of(case, "syncbn"), share_of(rank, num_ranks)
-    if case.normalise == "global":
-        network.normalise = reduce_over_ranks
+    if case.normalize == "global":
+        network.normalize = reduce_over_ranks
     batches = []
     for number in range(len(case.batches)):
         images, truth = data_of(case, number, num_ranks)
@@ -162,7 +162,7 @@ def step_of_one(case: Case, num_ranks: int) -> dict[str, Any]:
     losses = []
     for number in range(len(case.batches)):
         images, truth = data_of(case, number, num_ranks)
-        if case.normalise == "global":
+        if case.normalize == "global":
             values = [value for _, value in network(images, truth, torch.Generator()).items()]
         else:
             parts = [share_of(rank, num_ranks) for rank in range(num_ranks)]
@@ -215,11 +215,11 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, str], list[dict[str, Any]]]:
-    """What so many ranks return for all cases of a normalisation."""
+    """What so many ranks return for all cases of a normalization."""
 
     @cache
-    def of_ranks(num_ranks: int, normalise: str) -> list[dict[str, Any]]:
-        function = "steps_by_rank" if normalise == "rank" else "steps_by_all"
+    def of_ranks(num_ranks: int, normalize: str) -> list[dict[str, Any]]:
+        function = "steps_by_rank" if normalize == "rank" else "steps_by_all"
         return on_ranks(__file__, function, tmp_path_factory.mktemp("ranks"), num_ranks, seconds=SECONDS)
 
     return of_ranks
@@ -231,7 +231,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, str], li
 def test_ranks_equal_one_process(
     name: str, num_ranks: int, results: Callable[[int, str], list[dict[str, Any]]]
 ) -> None:
-    of_ranks = [result[name] for result in results(num_ranks, CASES[name].normalise)]
+    of_ranks = [result[name] for result in results(num_ranks, CASES[name].normalize)]
     check(CASES[name], of_ranks)
     check_equal(of_ranks)
 

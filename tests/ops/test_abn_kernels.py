@@ -157,5 +157,5 @@ def test_results_are_rounded_to_nearest_ties_to_even(dtype: torch.dtype, channel
         # The processor's own conversion takes subnormal numbers for zero.
         exact = torch.where(exact.abs() < torch.finfo(dtype).tiny, 0, exact)
     expected = exact.to(dtype)
-    abn_kernels.normalise_(x, None, torch.stack([torch.zeros(4), torch.ones(4)]), layer)
+    abn_kernels.normalize_(x, None, torch.stack([torch.zeros(4), torch.ones(4)]), layer)
     torch.testing.assert_close(x, expected, rtol=0, atol=0, equal_nan=True)

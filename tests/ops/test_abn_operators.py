@@ -56,8 +56,8 @@ def test_only_the_view_is_overwritten_whatever_its_strides(layout: str, dtype: t
     outside = around(view) == mark
     assert outside.sum() == mark.numel() - view.numel(), "what lies around the view was overwritten"
     view = LAYOUTS[layout](draw(case, 1, 2, 3))
-    abn_kernels.normalise_(view, None, expected_moments, layer)
-    abn_kernels.normalise_(other, None, expected_moments, layer)
+    abn_kernels.normalize_(view, None, expected_moments, layer)
+    abn_kernels.normalize_(other, None, expected_moments, layer)
     torch.testing.assert_close(view, other)
 
 
@@ -71,13 +71,13 @@ def test_gradients_and_residuals_may_lie_otherwise(of_z: str, of_dz: str) -> Non
     moments = abn_kernels.moments(draw(case, 4))
     expected = abn_kernels.train_gradient(z, dz, residual, moments, layer)
     forward = z.clone()
-    abn_kernels.normalise_(forward, residual, moments, layer)
+    abn_kernels.normalize_(forward, residual, moments, layer)
     z, dz, residual = LAYOUTS[of_z](z), LAYOUTS[of_dz](dz), LAYOUTS[of_residual](residual)
     torch.testing.assert_close(abn_kernels.train_gradient(z, dz, residual, moments, layer), expected)
     torch.testing.assert_close(abn_kernels.sums(z, dz, residual, layer), expected[2])
     found = abn_kernels.gradient(z, dz, residual, expected[2] / 90, moments, layer)
     torch.testing.assert_close(found, expected[:2])
-    abn_kernels.normalise_(z, residual, moments, layer)
+    abn_kernels.normalize_(z, residual, moments, layer)
     torch.testing.assert_close(z, forward)
 
 
@@ -102,7 +102,7 @@ def test_without_numbers_there_are_sums_of_zero(
     zeros = torch.zeros(2, shape[1], dtype=sums_type(dtype))
     assert torch.equal(abn_kernels.moments(x), zeros)
     assert torch.equal(abn_kernels.train_(x, residual, layer), zeros)
-    abn_kernels.normalise_(x, residual, zeros, layer)
+    abn_kernels.normalize_(x, residual, zeros, layer)
     assert torch.equal(abn_kernels.sums(x, dz, residual, layer), zeros)
     dx, dr, sums = abn_kernels.train_gradient(x, dz, residual, zeros, layer)
     assert dr is not None
@@ -144,7 +144,7 @@ def arguments(operator: str, case: Case) -> tuple[Any, ...]:
     residual = draw(case, 3) if case.has_residual else None
     return {
         "abn_moments": (x,),
-        "abn_normalise_": (x, residual, moments, gamma, beta, eps, activation, slope),
+        "abn_normalize_": (x, residual, moments, gamma, beta, eps, activation, slope),
         "abn_train_": (x, residual, gamma, beta, eps, activation, slope),
         "abn_sums": (x, dz, residual, gamma, beta, activation, slope),
         "abn_gradient": (x, dz, residual, moments, moments, gamma, beta, eps, activation, slope),
@@ -152,10 +152,10 @@ def arguments(operator: str, case: Case) -> tuple[Any, ...]:
     }[operator]
 
 
-OPERATORS = ["abn_moments", "abn_normalise_", "abn_train_", "abn_sums", "abn_gradient", "abn_train_gradient"]
+OPERATORS = ["abn_moments", "abn_normalize_", "abn_train_", "abn_sums", "abn_gradient", "abn_train_gradient"]
 SHAPE_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abn_moments": abn_kernels._moments_shape,
-    "abn_normalise_": abn_kernels._nothing,
+    "abn_normalize_": abn_kernels._nothing,
     "abn_train_": abn_kernels._train_shape,
     "abn_sums": abn_kernels._sums_shape,
     "abn_gradient": abn_kernels._gradient_shape,
@@ -203,8 +203,8 @@ REFUSALS: list[tuple[str, int, Callable[[Tensor], Tensor], str]] = [
     ("abn_train_", 2, lambda gamma: gamma.double(), "in float32"),
     ("abn_train_", 3, lambda beta: beta.bfloat16(), "in float32"),
     ("abn_train_", 3, lambda beta: torch.stack([beta, beta], 1)[:, 0], "contiguous"),
-    ("abn_normalise_", 2, lambda moments: moments[0], "two numbers per channel"),
-    ("abn_normalise_", 2, lambda moments: moments.T.contiguous().T, "two numbers per channel"),
+    ("abn_normalize_", 2, lambda moments: moments[0], "two numbers per channel"),
+    ("abn_normalize_", 2, lambda moments: moments.T.contiguous().T, "two numbers per channel"),
     ("abn_sums", 1, lambda dz: dz.bfloat16(), "gradient must have the output's type"),
     ("abn_sums", 1, lambda dz: dz[:, :, :2], "gradient must have the output's type, device, shape"),
     ("abn_gradient", 3, lambda means: means.double(), "two numbers per channel"),
@@ -247,7 +247,7 @@ def test_nothing_as_large_as_the_input_is_made_but_gradients(
     residual = draw(case, 3) if has_residual else None
     full = x.numel() * x.element_size()
     assert peak_bytes(lambda: abn_kernels.train_(x, residual, layer)) < 0.02 * full
-    assert peak_bytes(lambda: abn_kernels.normalise_(x, residual, moments, layer)) < 0.02 * full
+    assert peak_bytes(lambda: abn_kernels.normalize_(x, residual, moments, layer)) < 0.02 * full
     assert peak_bytes(lambda: abn_kernels.sums(x, dz, residual, layer)) < 0.02 * full
     gradients = (1 + has_residual) * full
     work = [

@@ -33,8 +33,8 @@ ANY_BOX = st.tuples(GRID, GRID, GRID, GRID)
 EDGE = st.floats(-5, 15, width=32)
 LOOSE_BOX = st.tuples(EDGE, EDGE, EDGE, EDGE)
 
-CENTRE, SIDE = st.floats(-100, 100), st.floats(0.5, 30)
-REAL_BOX = st.builds(lambda y, x, h, w: (y - h / 2, x - w / 2, y + h / 2, x + w / 2), CENTRE, CENTRE, SIDE, SIDE)
+CENTER, SIDE = st.floats(-100, 100), st.floats(0.5, 30)
+REAL_BOX = st.builds(lambda y, x, h, w: (y - h / 2, x - w / 2, y + h / 2, x + w / 2), CENTER, CENTER, SIDE, SIDE)
 """Sides of ½ to 30, so that no side is more than 60 times another."""
 
 
@@ -131,7 +131,7 @@ def test_shifts_come_back_from_the_box_they_lead_to(box: Box, shift: Box) -> Non
 
 def test_a_shift_worked_out_by_hand() -> None:
     shift = tensor([(0.1, 0.2, math.log(2), 0)])
-    expected = [-4.0, 4, 16, 24]  # centre (6, 14), 20×20
+    expected = [-4.0, 4, 16, 24]  # center (6, 14), 20×20
     torch.testing.assert_close(decode_boxes(tensor([(0, 0, 10, 20)]), shift), tensor([tuple(expected)]))
 
 

@@ -35,13 +35,13 @@ def test_any_number_of_cells(cells: int) -> None:
     assert_as_sampled(logits, torch.tensor([2.3, 1.1, 20.9, 27.4]))
 
 
-def test_a_sure_mask_fills_the_pixels_with_their_centre_in_the_box() -> None:
+def test_a_sure_mask_fills_the_pixels_with_their_center_in_the_box() -> None:
     patch = paste_mask(torch.full((28, 28), 30.0), torch.tensor([1.0, 2.0, 4.0, 6.0]), (6, 8))
     drawn = ["........", "..####..", "..####..", "..####..", "........", "........"]
     assert ["".join(".#"[int(pixel)] for pixel in row) for row in whole(patch, (6, 8))] == drawn
 
 
-def test_a_centre_exactly_on_the_edge_stays_out() -> None:
+def test_a_center_exactly_on_the_edge_stays_out() -> None:
     patch = paste_mask(torch.full((4, 4), 30.0), torch.tensor([0.5, 0.5, 3.5, 3.5]), (5, 5))
     assert whole(patch, (5, 5)).nonzero().tolist() == [[y, x] for y in (1, 2) for x in (1, 2)]
 
@@ -61,8 +61,8 @@ def test_half_a_mask_gives_half_a_box() -> None:
     "box",
     [
         [5.0, 5.0, 5.0, 9.0],  # no height
-        [5.5, 5.5, 5.5, 5.5],  # a point, on a pixel's centre
-        [5.6, 5.6, 6.4, 6.4],  # between centres
+        [5.5, 5.5, 5.5, 5.5],  # a point, on a pixel's center
+        [5.6, 5.6, 6.4, 6.4],  # between centers
         [-9.0, -9.0, -1.0, -1.0],  # before the image
         [40.0, 40.0, 50.0, 50.0],  # behind it
         [9.0, 9.0, 5.0, 5.0],  # inside out
@@ -74,7 +74,7 @@ def test_boxes_without_a_pixel_give_an_empty_patch(box: list[float]) -> None:
     assert not whole(patch).any()
 
 
-def test_a_box_smaller_than_a_pixel_around_its_centre() -> None:
+def test_a_box_smaller_than_a_pixel_around_its_center() -> None:
     patch = paste_mask(torch.full((28, 28), 30.0), torch.tensor([3.4, 7.4, 3.6, 7.6]), SIZE)
     assert whole(patch).nonzero().tolist() == [[3, 7]]
 
@@ -92,7 +92,7 @@ INF, NAN = float("inf"), float("nan")
     ("box", "expected"),
     [
         ([1.0, 2.0, 4.0, 6.0], [1, 2, 4, 6]),
-        ([1.5, 2.5, 3.5, 5.5], [2, 3, 3, 5]),  # centres on the edge
+        ([1.5, 2.5, 3.5, 5.5], [2, 3, 3, 5]),  # centers on the edge
         ([-3.0, -3.0, 99.0, 99.0], [0, 0, 23, 31]),
         ([-INF, 3.0, INF, 4.0], [0, 3, 23, 4]),
         ([-9.0, -9.0, -1.0, -1.0], [0, 0, 0, 0]),
@@ -101,7 +101,7 @@ INF, NAN = float("inf"), float("nan")
         ([9.0, 9.0, 5.0, 5.0], [9, 9, 9, 9]),
     ],
 )
-def test_windows_are_the_pixels_with_their_centre_inside(box: list[float], expected: list[int]) -> None:
+def test_windows_are_the_pixels_with_their_center_inside(box: list[float], expected: list[int]) -> None:
     assert windows(torch.tensor([box]), SIZE).tolist() == [expected]
 
 

@@ -50,7 +50,7 @@ def test_pixels_are_taken_where_rows_and_columns_cross(
 ) -> None:
     generator = np.random.default_rng(seed)
     ids = generator.integers(-5, 2**31 - 1, size=(height, width), dtype=np.int32)
-    rows = np.sort(generator.integers(0, height, new_height))  # repeated ones are neighbours, as in enlarging
+    rows = np.sort(generator.integers(0, height, new_height))  # repeated ones are neighbors, as in enlarging
     columns = generator.integers(0, width, new_width)
     taken = index_grid(*map(torch.from_numpy, (ids, rows, columns)))
     assert taken.dtype == torch.int32

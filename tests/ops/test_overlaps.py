@@ -151,7 +151,7 @@ def test_on_a_gpu(maps: tuple[NDArray, NDArray], band: int, factor: int) -> None
 # --- PNGs -----------------------------------------------------------------------------------------------------------
 
 
-def colours(ids: NDArray) -> NDArray[np.uint8]:
+def colors(ids: NDArray) -> NDArray[np.uint8]:
     return np.stack([ids & 255, ids >> 8 & 255, ids >> 16], -1).astype(np.uint8)
 
 
@@ -160,7 +160,7 @@ def tensor(content: bytes) -> Tensor:
 
 
 def encode(ids: NDArray) -> Tensor:
-    return tensor(cv2.imencode(".png", np.ascontiguousarray(colours(ids)[..., ::-1]))[1].tobytes())
+    return tensor(cv2.imencode(".png", np.ascontiguousarray(colors(ids)[..., ::-1]))[1].tobytes())
 
 
 def every_kind(ids: NDArray) -> list[bytes]:
@@ -168,9 +168,9 @@ def every_kind(ids: NDArray) -> list[bytes]:
     files = []
     for level in (0, 1, 6, 9):
         file = io.BytesIO()
-        Image.fromarray(colours(ids)).save(file, "png", compress_level=level)
+        Image.fromarray(colors(ids)).save(file, "png", compress_level=level)
         files.append(file.getvalue())
-    blue_first = np.ascontiguousarray(colours(ids)[..., ::-1])
+    blue_first = np.ascontiguousarray(colors(ids)[..., ::-1])
     settings = [(cv2.IMWRITE_PNG_STRATEGY, value) for value in range(5)]
     settings += [(cv2.IMWRITE_PNG_FILTER, value) for value in (8, 16, 32, 64, 128, 248)]
     return files + [cv2.imencode(".png", blue_first, setting)[1].tobytes() for setting in settings]
@@ -251,7 +251,7 @@ def test_damaged_streams_are_refused_or_read_as_something(seed: int) -> None:
     generator = np.random.default_rng(seed)
     ids = generator.integers(0, 900, (60, 80))
     level = int(generator.integers(0, 10))
-    raw = b"".join(bytes([row % 5]) + colours(ids)[row].tobytes() for row in range(60))
+    raw = b"".join(bytes([row % 5]) + colors(ids)[row].tobytes() for row in range(60))
     stream = bytearray(zlib.compress(raw, level))
     outcomes: Counter[str] = Counter()
     for _ in range(300):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def bilinear(values: Tensor, y: float, x: float) -> float:
-    """The value at (y, x), where value (i, j) has its centre at (i + ½, j + ½); beyond the border it is the border's.
+    """The value at (y, x), where value (i, j) has its center at (i + ½, j + ½); beyond the border it is the border's.
 
     Args:
         values: h×w.

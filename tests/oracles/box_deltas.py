@@ -9,8 +9,8 @@ Numbers = Sequence[float]
 
 
 def encode(box: Numbers, target: Numbers) -> list[float]:
-    """(dy, dx, dh, dw): by how many sides the centre moves, and the logarithm of how much the sides grow."""
-    (cy, cx, height, width), (target_y, target_x, target_height, target_width) = _centred(box), _centred(target)
+    """(dy, dx, dh, dw): by how many sides the center moves, and the logarithm of how much the sides grow."""
+    (cy, cx, height, width), (target_y, target_x, target_height, target_width) = _centered(box), _centered(target)
     return [
         (target_y - cy) / height,
         (target_x - cx) / width,
@@ -21,7 +21,7 @@ def encode(box: Numbers, target: Numbers) -> list[float]:
 
 def decode(box: Numbers, shift: Numbers) -> list[float]:
     """The box moved and stretched by a shift; no side grows by more than 1000/16."""
-    cy, cx, height, width = _centred(box)
+    cy, cx, height, width = _centered(box)
     cy, cx = cy + shift[0] * height, cx + shift[1] * width
     height, width = (side * min(math.exp(log), 1000 / 16) for side, log in ((height, shift[2]), (width, shift[3])))
     return [cy - height / 2, cx - width / 2, cy + height / 2, cx + width / 2]
@@ -32,6 +32,6 @@ def clip(box: Numbers, size: tuple[int, int]) -> list[float]:
     return [min(max(edge, 0.0), float(limit)) for edge, limit in zip(box, (*size, *size), strict=True)]
 
 
-def _centred(box: Numbers) -> tuple[float, float, float, float]:
+def _centered(box: Numbers) -> tuple[float, float, float, float]:
     y0, x0, y1, x1 = box
     return (y0 + y1) / 2, (x0 + x1) / 2, y1 - y0, x1 - x0

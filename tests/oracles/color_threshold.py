@@ -1,4 +1,4 @@
-"""Panoptic segmentation by colour alone: how far one gets without looking at shapes."""
+"""Panoptic segmentation by color alone: how far one gets without looking at shapes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VOID = 255
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Labeled:
     """A picture (H×W×3) with its ids (H×W) and, per id from 0 on, class (255 is void) and crowd flag."""
 
     picture: Picture
@@ -28,7 +28,7 @@ class Labelled:
 
 
 class ColorThreshold:
-    """The likeliest class of every colour, counted in coarse bins; then connected regions of one class.
+    """The likeliest class of every color, counted in coarse bins; then connected regions of one class.
 
     Args:
         bins: per channel.
@@ -41,7 +41,7 @@ class ColorThreshold:
         self.bins, self.balance, self.blur = bins, balance, blur
         self.class_of_color = np.zeros(bins**3, np.int64)
 
-    def fit(self, images: Sequence[Labelled]) -> None:
+    def fit(self, images: Sequence[Labeled]) -> None:
         counts = np.zeros((self.num_classes, self.bins**3))
         for image in images:
             classes = np.array(image.classes)[image.ids]
@@ -72,7 +72,7 @@ class ColorThreshold:
 
 
 def panoptic_quality(
-    model: ColorThreshold, images: Sequence[Labelled], min_thing: int, min_stuff: int
+    model: ColorThreshold, images: Sequence[Labeled], min_thing: int, min_stuff: int
 ) -> npt.NDArray[np.float64]:
     """Fraction of 1 per class; NaN where a class is in neither picture nor prediction."""
     totals = torch.zeros(4, model.num_classes, dtype=torch.float64)
@@ -86,7 +86,7 @@ def panoptic_quality(
 
 
 def _smoothed(votes: npt.NDArray[np.float64], bins: int) -> npt.NDArray[np.float64]:
-    """Lets each colour speak for its neighbours, so that rare colours get a class too."""
+    """Lets each color speak for its neighbors, so that rare colors get a class too."""
     cube = votes.reshape(bins, bins, bins)
     for axis in range(3):
         padded = np.pad(cube, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")

@@ -64,7 +64,7 @@ def forward(layer: Layer, x: Array, moments: Array, residual: Array | None) -> A
 
 
 def _before(layer: Layer, c: int, z: Array, dz: Array, residual: Array | None) -> tuple[Array, Array]:
-    """The normalised x of channel c, and the gradient before the activation."""
+    """The normalized x of channel c, and the gradient before the activation."""
     y = layer.invert(z[:, c])
     if residual is not None:
         y = y - residual[:, c]
@@ -75,9 +75,9 @@ def sums(layer: Layer, z: Array, dz: Array, residual: Array | None) -> tuple[Arr
     """The sums over dy and over x̂·dy, and those over the terms' absolute values, which bound the rounding error."""
     result, sizes = np.zeros((2, z.shape[1])), np.zeros((2, z.shape[1]))
     for c in range(z.shape[1]):
-        normalised, dy = _before(layer, c, z, dz, residual)
-        result[:, c] = dy.sum(), (normalised * dy).sum()
-        sizes[:, c] = abs(dy).sum(), abs(normalised * dy).sum()
+        normalized, dy = _before(layer, c, z, dz, residual)
+        result[:, c] = dy.sum(), (normalized * dy).sum()
+        sizes[:, c] = abs(dy).sum(), abs(normalized * dy).sum()
     return result, sizes
 
 
@@ -87,8 +87,8 @@ def gradient(
     """dx and the residual's gradient. ``means``: of dy and of x̂·dy, zeros where the statistics are constants."""
     dx, dr = np.empty_like(z), np.empty_like(z)
     for c in range(z.shape[1]):
-        normalised, dy = _before(layer, c, z, dz, residual)
+        normalized, dy = _before(layer, c, z, dz, residual)
         mean_dy, mean_dot = means[:, c]
         dr[:, c] = dy
-        dx[:, c] = (dy - mean_dy - normalised * mean_dot) * layer.gamma[c] / np.sqrt(moments[1, c] + layer.eps)
+        dx[:, c] = (dy - mean_dy - normalized * mean_dot) * layer.gamma[c] / np.sqrt(moments[1, c] + layer.eps)
     return dx, dr

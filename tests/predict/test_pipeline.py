@@ -81,7 +81,7 @@ def test_the_order_stays(batch_size: int) -> None:
     assert set(batches[:-1]) == {batch_size}
 
 
-def test_only_neighbours_of_one_size_share_a_batch() -> None:
+def test_only_neighbors_of_one_size_share_a_batch() -> None:
     sizes = [(8, 8), (8, 8), (8, 9), (8, 8), (8, 8), (8, 8), (8, 8)]
     numbers, batches = run([Picture(number, size) for number, size in enumerate(sizes)], 3)
     assert numbers == list(range(7))

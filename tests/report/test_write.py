@@ -117,14 +117,14 @@ def test_what_a_camera_notes_is_not_passed_on(drawn: DrawnPredictions, tmp_path:
     assert not any(str(tmp_path).encode() in data for data in files(tmp_path / "out").values())
 
 
-def test_grey_stands_for_an_image_that_cannot_be_read(drawn: DrawnPredictions, tmp_path: Path) -> None:
+def test_gray_stands_for_an_image_that_cannot_be_read(drawn: DrawnPredictions, tmp_path: Path) -> None:
     write(drawn, tmp_path / "whole")
     (drawn.image_paths / "street.jpg").write_bytes(b"broken")
     unreadable = write_report(open_material(drawn.predictions, truth_file=drawn.truth), tmp_path / "out")
     assert unreadable == [f"{drawn.image_paths}/street.jpg cannot be decoded: it is truncated, damaged or not an image"]
     whole, out = (content(tmp_path / name / "data/index.js") for name in ("whole", "out"))
     assert (whole.pop("notes"), out.pop("notes")) == (
-        [], ["1 image cannot be read, such as street.jpg, and grey stands for them"],
+        [], ["1 image cannot be read, such as street.jpg, and gray stands for them"],
     )  # fmt: skip
     assert whole == out
     assert (read_image(tmp_path / "out/images/000002.jpg") == 128).all()

@@ -62,7 +62,7 @@ def test_the_published_config() -> None:
     assert found == pytest.approx([0.01 / 3 * 1.01, 0.02 / 3, 0.01, 0.01, 0.001, 0.001, 0.0001])
 
 
-def test_all_groups_of_an_optimiser_get_the_rate() -> None:
+def test_all_groups_of_an_optimizer_get_the_rate() -> None:
     layer = nn.Linear(2, 2)
     optimizer = torch.optim.SGD([{"params": [layer.weight]}, {"params": [layer.bias], "lr": 7.0}], lr=3.0)
     assert LearningRate(0.2, constant, 0, 1.0).apply(optimizer, 5) == 0.2

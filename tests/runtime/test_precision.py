@@ -28,7 +28,7 @@ def test_fp16_is_refused_on_the_cpu() -> None:
 
 
 @pytest.mark.parametrize("clip_norm", [None, 0.5])
-def test_a_step_is_that_of_the_optimiser_on_the_clipped_gradient(clip_norm: float | None) -> None:
+def test_a_step_is_that_of_the_optimizer_on_the_clipped_gradient(clip_norm: float | None) -> None:
     layer, precision = nn.Linear(2, 1, bias=False), Precision("float32", CPU)
     before = layer.weight.detach().clone()
     precision.backward(layer(torch.tensor([[3.0, 4.0]])).sum())

@@ -1,10 +1,10 @@
-"""What is in the scenes: classes, crowds, void, sizes, and how hard colour alone is."""
+"""What is in the scenes: classes, crowds, void, sizes, and how hard color alone is."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from oracles.color_threshold import VOID, ColorThreshold, Labelled, panoptic_quality
+from oracles.color_threshold import VOID, ColorThreshold, Labeled, panoptic_quality
 
 from seamseg.scenes import SCENE_CATEGORIES, Scene, render_scene
 
@@ -80,29 +80,29 @@ def test_the_same_seed_gives_the_same_scene() -> None:
     assert one.segments == two.segments
 
 
-def labelled(scene: Scene) -> Labelled:
+def labeled(scene: Scene) -> Labeled:
     index_of = {name: index for index, name in enumerate(SCENE_CATEGORIES.names)}
     classes = [VOID, *(index_of[segment.name] for segment in scene.segments)]
-    return Labelled(scene.picture, scene.ids, classes, [False, *(segment.crowd for segment in scene.segments)])
+    return Labeled(scene.picture, scene.ids, classes, [False, *(segment.crowd for segment in scene.segments)])
 
 
-def color_score(train: list[Labelled], held_out: list[Labelled], bins: int, balance: float, blur: float) -> float:
+def color_score(train: list[Labeled], held_out: list[Labeled], bins: int, balance: float, blur: float) -> float:
     model = ColorThreshold(SCENE_CATEGORIES.num_stuff, len(SCENE_CATEGORIES), bins, balance, blur)
     model.fit(train)
     return float(np.nanmean(panoptic_quality(model, held_out, min_thing=24, min_stuff=SIZE[0] * SIZE[1] // 100)))
 
 
 @pytest.mark.parametrize(("bins", "balance", "blur"), [(16, 0.3, 0.0), (16, 1.0, 1.0)])
-def test_colour_alone_does_not_solve_the_scenes(scenes: list[Scene], bins: int, balance: float, blur: float) -> None:
-    held_out = [labelled(render_scene((3, 1, number), SIZE)) for number in range(8)]
-    score = color_score([labelled(scene) for scene in scenes], held_out, bins, balance, blur)
+def test_color_alone_does_not_solve_the_scenes(scenes: list[Scene], bins: int, balance: float, blur: float) -> None:
+    held_out = [labeled(render_scene((3, 1, number), SIZE)) for number in range(8)]
+    score = color_score([labeled(scene) for scene in scenes], held_out, bins, balance, blur)
     assert 0.02 < score < 0.25
 
 
-def test_colour_alone_would_solve_scenes_in_which_colour_is_class(scenes: list[Scene]) -> None:
+def test_color_alone_would_solve_scenes_in_which_color_is_class(scenes: list[Scene]) -> None:
     colors = np.array([*SCENE_CATEGORIES.colors, (0, 0, 0)], np.uint8)
     painted = []
-    for image in (labelled(scene) for scene in scenes[:8]):
+    for image in (labeled(scene) for scene in scenes[:8]):
         classes = np.where(np.array(image.classes) == VOID, -1, image.classes)[image.ids]
-        painted.append(Labelled(colors[classes], image.ids, image.classes, image.crowd))
+        painted.append(Labeled(colors[classes], image.ids, image.classes, image.crowd))
     assert color_score(painted[:4], painted[4:], 16, 0.3, 0.0) > 0.6

@@ -248,14 +248,14 @@ def test_sizes_must_agree(tmp_path: Path) -> None:
         scored(*pair(tmp_path, Side(small, listed(small, TRUE, set()))))
 
 
-@pytest.mark.parametrize("kind", ["missing", "empty", "cut", "grey"])
+@pytest.mark.parametrize("kind", ["missing", "empty", "cut", "gray"])
 def test_broken_pngs_are_named(tmp_path: Path, kind: str) -> None:
     truth, results = pair(tmp_path)
     png = tmp_path / "results" / "000.png"
     (tmp_path / "results" / "other.png").write_bytes(png.read_bytes())
     content = png.read_bytes()
     png.unlink()
-    if kind == "grey":
+    if kind == "gray":
         cv2.imwrite(str(png), IDS.astype(np.uint8))
     elif kind != "missing":
         png.write_bytes(b"" if kind == "empty" else content[: len(content) // 2])

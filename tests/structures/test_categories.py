@@ -95,7 +95,7 @@ def test_written_and_read_again_they_are_the_same(entries: list[dict[str, Any]])
     assert Categories.from_list(categories.to_list()) == categories
 
 
-def test_entries_without_a_colour_get_different_ones() -> None:
+def test_entries_without_a_color_get_different_ones() -> None:
     entries = [{"id": number, "name": str(number), "isthing": 0} for number in range(255)]
     colors = Categories.from_list(entries).colors
     assert len(set(colors)) == 255

@@ -111,11 +111,11 @@ def check_layer(case: Case) -> None:
     check(moments, expected_moments, sums_dtype, size=10)
     z, other = x.clone(), x.clone()
     check(abn_kernels.train_(z, residual, layer), expected_moments, sums_dtype, size=10)
-    abn_kernels.normalise_(other, residual, moments, layer)
+    abn_kernels.normalize_(other, residual, moments, layer)
     rstd = 1 / np.sqrt(expected_moments[1] + EPS)
-    normalised = oracle.forward(slow, array(x), expected_moments, shortcut)
+    normalized = oracle.forward(slow, array(x), expected_moments, shortcut)
     for found in (z, other):
-        check(found, normalised, dtype, size=2 + 2 * rstd[:, None] * (dtype not in (torch.bfloat16, torch.float16)))
+        check(found, normalized, dtype, size=2 + 2 * rstd[:, None] * (dtype not in (torch.bfloat16, torch.float16)))
 
     kept, count = array(z), array(z).shape[0] * array(z).shape[2]
     expected_sums, sizes = oracle.sums(slow, kept, array(dz), shortcut)

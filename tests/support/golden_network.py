@@ -108,7 +108,7 @@ class Golden:
         return build_fusion(self.experiment, NUM_STUFF)
 
     def images(self) -> PackedSequence:
-        """Two normalised images."""
+        """Two normalized images."""
         return PackedSequence(self._inputs("img"))
 
     def ground_truth(self) -> GroundTruth:

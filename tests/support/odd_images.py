@@ -41,18 +41,18 @@ class OddImage:
 
 def odd_images() -> dict[str, OddImage]:
     """By the name of the file."""
-    grey = np.repeat(np.asarray(Image.fromarray(PIXELS).convert("L"))[..., None], 3, axis=2)
+    gray = np.repeat(np.asarray(Image.fromarray(PIXELS).convert("L"))[..., None], 3, axis=2)
     jpeg = pillow("JPEG", quality=95)
     progressive = pillow("JPEG", quality=95, progressive=True)
     opaque = np.dstack([PIXELS[..., ::-1], np.full(SIZE, 7, np.uint8)])
     palette = Image.fromarray(PIXELS).quantize(16)
     damaged = "cannot be decoded: it is truncated, damaged or not an image"
     return {
-        "colour-16.png": OddImage(opencv(".png", PIXELS[..., ::-1].astype(np.uint16) * 257), PIXELS),
-        "colour-16.tif": OddImage(opencv(".tif", PIXELS[..., ::-1].astype(np.uint16) * 257), PIXELS),
-        "grey.png": OddImage(opencv(".png", grey[..., 0]), grey),
-        "grey-16.png": OddImage(opencv(".png", grey[..., 0].astype(np.uint16) * 257), grey),
-        "grey.jpg": OddImage(pillow("JPEG", Image.fromarray(grey[..., 0]), quality=95), grey, 3),
+        "color-16.png": OddImage(opencv(".png", PIXELS[..., ::-1].astype(np.uint16) * 257), PIXELS),
+        "color-16.tif": OddImage(opencv(".tif", PIXELS[..., ::-1].astype(np.uint16) * 257), PIXELS),
+        "gray.png": OddImage(opencv(".png", gray[..., 0]), gray),
+        "gray-16.png": OddImage(opencv(".png", gray[..., 0].astype(np.uint16) * 257), gray),
+        "gray.jpg": OddImage(pillow("JPEG", Image.fromarray(gray[..., 0]), quality=95), gray, 3),
         "cmyk.jpg": OddImage(pillow("JPEG", Image.fromarray(PIXELS).convert("CMYK"), quality=95), PIXELS, 4),
         "cmyk.tif": OddImage(pillow("TIFF", Image.fromarray(PIXELS).convert("CMYK")), PIXELS, 1),
         "alpha.png": OddImage(opencv(".png", opaque), PIXELS),

@@ -73,7 +73,7 @@ def write_tiny_panoptic(
         stuff, things: names of the categories; their JSON ids are 10, 20, …, things listed before stuff.
         images_without_objects: positions of images that show only stuff.
         images_with_crowd: positions of images whose lower left corner is a crowd segment of the first thing.
-        images_with_void: positions of images whose right fifth is unlabelled.
+        images_with_void: positions of images whose right fifth is unlabeled.
         image_suffix: format of the images.
         seed: for everything random.
     """
@@ -124,7 +124,7 @@ class _Scene:
         return top, left, top + height, left + width
 
     def image_path(self) -> NDArray[np.uint8]:
-        """A colour per class, some noise."""
+        """A color per class, some noise."""
         colors = np.array([(60 + 97 * i % 180, 40 + 53 * i % 200, 30 + 151 * i % 190) for i in range(len(self._names))])
         noise = self._generator.integers(-12, 13, size=(self.height, self.width, 3))
         return np.clip(colors[self.class_map] + noise, 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Bars: their lengths and colours say what the numbers say."""
+"""Bars: their lengths and colors say what the numbers say."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RED, BLUE, GREEN = (200, 30, 30), (30, 30, 200), (30, 160, 30)
 
 
 def columns_of(picture: Picture, color: tuple[int, int, int]) -> np.ndarray:
-    """Pixels of that colour in every column, the key above left out."""
+    """Pixels of that color in every column, the key above left out."""
     return (picture[150:] == color).all(-1).sum(0)
 
 

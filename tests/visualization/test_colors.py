@@ -1,4 +1,4 @@
-"""Colours: of classes, of instances, of text."""
+"""Colors: of classes, of instances, of text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _lab(colors: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(colors[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
 
 
-def test_every_class_number_has_its_colour_and_the_rest_is_black() -> None:
+def test_every_class_number_has_its_color_and_the_rest_is_black() -> None:
     palette = class_colors(CATEGORIES)
     assert palette.shape == (256, 3)
     assert palette.dtype == np.uint8
@@ -35,7 +35,7 @@ def test_no_categories_make_a_black_palette() -> None:
     assert not class_colors(Categories(())).any()
 
 
-def test_stuff_takes_the_class_colour_and_void_is_black() -> None:
+def test_stuff_takes_the_class_color_and_void_is_black() -> None:
     colors = segment_colors(np.array([255, 0, 1, 0]), CATEGORIES)
     assert colors.tolist() == [[0, 0, 0], [128, 64, 128], [70, 130, 180], [128, 64, 128]]
 
@@ -48,14 +48,14 @@ def test_shades_depend_on_class_and_segment_id_alone() -> None:
 
 
 @pytest.mark.parametrize("color", [(0, 0, 142), (220, 20, 60), (128, 128, 128), (0, 0, 0), (255, 255, 255)])
-def test_shades_of_neighbouring_instances_can_be_told_apart(color: tuple[int, int, int]) -> None:
+def test_shades_of_neighboring_instances_can_be_told_apart(color: tuple[int, int, int]) -> None:
     shades = _lab(instance_shades(np.array([color] * 40, np.uint8), np.arange(1, 41)))
     steps = np.linalg.norm(np.diff(shades, axis=0), axis=1)
     assert steps.min() > 5  # a difference of 2.3 is just noticeable
     assert len(np.unique(shades, axis=0)) >= 35
 
 
-def test_shades_stay_near_the_class_colour() -> None:
+def test_shades_stay_near_the_class_color() -> None:
     base = np.array([(200, 80, 60)] * 100, np.uint8)
     difference = np.abs(_lab(instance_shades(base, np.arange(100))) - _lab(base))
     assert difference[:, 0].max() < 18

@@ -62,7 +62,7 @@ def test_images_keep_their_aspect_ratio() -> None:
     assert abs(red.any(axis=0).sum() - 320) <= 2
 
 
-def test_a_tall_image_among_wide_ones_is_made_smaller_and_centred() -> None:
+def test_a_tall_image_among_wide_ones_is_made_smaller_and_centered() -> None:
     sheet = contact_sheet([_row(60, 80), _row(60, 80), _row(160, 80)], CATEGORIES, 320)
     red = (sheet == RED).all(axis=2)
     tall = red[np.flatnonzero(red.any(axis=1))[-100]]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from seamseg.visualization.images import check_picture, denormalise, write_image
+from seamseg.visualization.images import check_picture, denormalize, write_image
 
 
 def _picture(height: int = 20, width: int = 30) -> np.ndarray:
@@ -117,23 +117,23 @@ def test_too_wide_for_jpeg(tmp_path: Path) -> None:
     assert not os.listdir(tmp_path)
 
 
-def test_denormalise_undoes_normalise() -> None:
+def test_denormalize_undoes_normalize() -> None:
     picture = _picture()
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
     tensor = torch.from_numpy(picture).permute(2, 0, 1) / 255
     tensor = (tensor - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
-    assert np.array_equal(denormalise(tensor, mean, std), picture)
-    assert np.array_equal(denormalise(tensor.double().requires_grad_(), list(mean), list(std)), picture)
+    assert np.array_equal(denormalize(tensor, mean, std), picture)
+    assert np.array_equal(denormalize(tensor.double().requires_grad_(), list(mean), list(std)), picture)
 
 
-def test_denormalise_clips_and_blackens() -> None:
+def test_denormalize_clips_and_blackens() -> None:
     tensor = torch.tensor([-9.0, 9.0, float("nan"), float("inf"), float("-inf")]).repeat(3, 1)[:, None]
-    result = denormalise(tensor, (0.5, 0.5, 0.5), (1, 1, 1))
+    result = denormalize(tensor, (0.5, 0.5, 0.5), (1, 1, 1))
     assert result.shape == (1, 5, 3)
     assert result[0, :, 0].tolist() == [0, 255, 0, 255, 0]
 
 
 @pytest.mark.parametrize(("shape", "mean"), [((1, 4, 4), (0.5,) * 3), ((4, 4), (0.5,) * 3), ((3, 4, 4), (0.5,))])
-def test_denormalise_wants_three_of_each(shape: tuple[int, ...], mean: tuple[float, ...]) -> None:
+def test_denormalize_wants_three_of_each(shape: tuple[int, ...], mean: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="three means and three deviations"):
-        denormalise(torch.zeros(shape), mean, (1, 1, 1))
+        denormalize(torch.zeros(shape), mean, (1, 1, 1))

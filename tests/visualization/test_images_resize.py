@@ -16,7 +16,7 @@ def _segmentation(ids: torch.Tensor) -> PanopticSegmentation:
 
 
 @pytest.mark.parametrize(("old", "new"), [((7, 9), (3, 4)), ((3, 4), (9, 16)), ((5, 5), (5, 5)), ((1, 1), (4, 2))])
-def test_every_pixel_takes_the_id_at_its_centre(old: tuple[int, int], new: tuple[int, int]) -> None:
+def test_every_pixel_takes_the_id_at_its_center(old: tuple[int, int], new: tuple[int, int]) -> None:
     ids = torch.arange(old[0] * old[1]).reshape(old)
     result = resize_segmentation(_segmentation(ids), new).ids
     for y in range(new[0]):

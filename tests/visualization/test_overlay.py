@@ -72,7 +72,7 @@ def test_the_same_input_gives_the_same_picture() -> None:
 
 
 @pytest.mark.parametrize("opacity", [0.0, 0.3, 0.5, 1.0])
-def test_inside_a_segment_image_and_colour_are_mixed(opacity: float) -> None:
+def test_inside_a_segment_image_and_color_are_mixed(opacity: float) -> None:
     image, segmentation = _image(400, 400), _street(400, 400)
     overlay = draw_overlay(image, segmentation, CATEGORIES, opacity, labels=False)
     colors = segment_colors(segmentation.classes.numpy(), CATEGORIES)
@@ -102,7 +102,7 @@ def test_instances_are_outlined_and_stuff_and_crowds_are_not() -> None:
     image = np.zeros((600, 600, 3), np.uint8)
     overlay = draw_overlay(image, _street(600, 600), CATEGORIES, labels=False)
     assert overlay[225, 298:302].min(axis=1).max() > 150  # between the cars
-    assert overlay[525, 290:310].max() <= 122  # between road and pavement: half their colours
+    assert overlay[525, 290:310].max() <= 122  # between road and pavement: half their colors
     road = overlay[480:600, :290]
     assert (road == (64, 32, 64)).all()
 
@@ -130,8 +130,8 @@ def test_texts() -> None:
 
 def test_labels_change_their_rectangles_only() -> None:
     image, segmentation = _image(480, 640), _street(480, 640)
-    plain, labelled = (draw_overlay(image, segmentation, CATEGORIES, labels=labels) for labels in (False, True))
-    changed = (plain != labelled).any(axis=2)
+    plain, labeled = (draw_overlay(image, segmentation, CATEGORIES, labels=labels) for labels in (False, True))
+    changed = (plain != labeled).any(axis=2)
     labels = place_labels(segmentation.ids.numpy(), segment_texts(segmentation, CATEGORIES))
     assert len(labels) == 5
     for label in labels:

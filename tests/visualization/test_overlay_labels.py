@@ -52,7 +52,7 @@ def test_labels_lie_inside_on_their_segments_and_apart(size: tuple[int, int], se
         assert len(labels) >= 5
 
 
-def test_one_segment_is_labelled_in_its_middle() -> None:
+def test_one_segment_is_labeled_in_its_middle() -> None:
     ids = np.zeros((300, 500), np.int64)
     ids[100:180, 50:450] = 1
     (label,) = place_labels(ids, {1: "road"})
@@ -65,7 +65,7 @@ def test_one_segment_is_labelled_in_its_middle() -> None:
     assert label.size == font_size(300, 500)
 
 
-def test_each_instance_of_a_row_is_labelled() -> None:
+def test_each_instance_of_a_row_is_labeled() -> None:
     ids = np.kron(np.arange(1, 13).reshape(3, 4), np.ones((160, 160), np.int64))
     labels = place_labels(ids, {segment: f"car {segment}%" for segment in range(1, 13)})
     assert sorted(label.segment for label in labels) == list(range(1, 13))

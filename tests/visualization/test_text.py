@@ -44,7 +44,7 @@ def test_bold_is_heavier() -> None:
     assert ink(BOLD) > 1.1 * ink(REGULAR)
 
 
-def test_colour_is_red_green_blue() -> None:
+def test_color_is_red_green_blue() -> None:
     canvas = np.zeros((60, 60, 3), np.uint8)
     draw_text(canvas, "M", 5, 50, 50, (200, 100, 50), BOLD)
     assert (canvas.reshape(-1, 3) == (200, 100, 50)).all(axis=1).sum() > 50

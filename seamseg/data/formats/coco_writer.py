@@ -65,7 +65,7 @@ def measure_segments(ids: NDArray[np.integer]) -> SegmentMeasures:
 def distinct_values(numbers: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The K distinct numbers of an H×W map, ascending, and the H×W position 0 … K−1 of every pixel among them.
 
-    As ``numpy.unique`` with ``return_inverse``, but it sorts runs of equal neighbours and not pixels.
+    As ``numpy.unique`` with ``return_inverse``, but it sorts runs of equal neighbors and not pixels.
     """
     flat = numbers.ravel()
     starts = np.flatnonzero(np.append(True, flat[1:] != flat[:-1]))

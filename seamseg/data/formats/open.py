@@ -1,4 +1,4 @@
-"""The formats of data sets that are read as they are: recognising and opening them."""
+"""The formats of data sets that are read as they are: recognizing and opening them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from seamseg.errors import DataError
 
 @dataclass(frozen=True)
 class Format:
-    """How data sets of one kind are recognised and opened.
+    """How data sets of one kind are recognized and opened.
 
     Attributes:
         title: as people call it.
@@ -116,7 +116,7 @@ def open_data_set(root: Path, split: str, limit: int | None = None, format_name:
         root: its folder.
         split: the name, or an unmistakable beginning of it: ``train`` finds ``train2017`` and ``training``.
         limit: take only that many images, the first ones.
-        format_name: of :data:`FORMATS`; None recognises it.
+        format_name: of :data:`FORMATS`; None recognizes it.
 
     Raises:
         FileNotFoundError: the folder does not exist.

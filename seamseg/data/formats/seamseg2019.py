@@ -196,7 +196,7 @@ class Seamseg2019Dataset:
         record, path = self.records[index], self.annotation_path(index)
         ids = decode_file(path, cv2.IMREAD_UNCHANGED)
         if ids.ndim != 2 or ids.dtype not in (np.uint8, np.uint16):
-            raise BrokenImageError(path, "is no grey image of 8 or 16 bits, which holds the ids of the segments")
+            raise BrokenImageError(path, "is no gray image of 8 or 16 bits, which holds the ids of the segments")
         if path.with_name(f"{path.name}.1").exists():
             raise DataError(f"{path} has a second layer, {path.name}.1: its objects overlap, so it is not panoptic")
         check_size(path, ids.shape, record.size, f"{self.metadata_file} says {size_text(record.size)}")

@@ -79,7 +79,7 @@ class VistasInstances:
         path = self.annotation_path(index)
         pixels = decode_file(path, cv2.IMREAD_UNCHANGED)
         if pixels.ndim != 2 or pixels.dtype != np.uint16:
-            raise BrokenImageError(path, "is no grey image of 16 bits, which holds label and instance of each pixel")
+            raise BrokenImageError(path, "is no gray image of 16 bits, which holds label and instance of each pixel")
         check_size(path, pixels.shape, self.sizes[index], f"its first bytes say {size_text(self.sizes[index])}")
         values = np.flatnonzero(np.bincount(pixels.ravel(), minlength=NUM_VALUES))
         segment_of_value, classes, crowd = self._segments(values.tolist(), path)

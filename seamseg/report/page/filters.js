@@ -34,16 +34,16 @@
     seamseg
       .byId("filters")
       .append(
-        labelled("Name", fields.q),
-        labelled("Class", fields.class),
-        ...(annotated ? [labelled("Errors", fields.errors)] : []),
-        labelled("Sort by", fields.sort),
+        labeled("Name", fields.q),
+        labeled("Class", fields.class),
+        ...(annotated ? [labeled("Errors", fields.errors)] : []),
+        labeled("Sort by", fields.sort),
         fields.order,
       );
     listen();
   };
 
-  function labelled(text, field) {
+  function labeled(text, field) {
     return element("label", {}, element("span", { text }), field);
   }
 

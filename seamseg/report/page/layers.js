@@ -1,4 +1,4 @@
-// Paints what lies over an image, pixel by pixel, from id maps. Colours are [red, green, blue, opacity], 0 … 255.
+// Paints what lies over an image, pixel by pixel, from id maps. Colors are [red, green, blue, opacity], 0 … 255.
 "use strict";
 
 (() => {
@@ -8,7 +8,7 @@
   const DIMMED = [0, 0, 0, 90];
   const EDGE = [10, 10, 10, 255];
 
-  // Kinds are told apart by colour and by pattern; the style sheet has the same for their signs.
+  // Kinds are told apart by color and by pattern; the style sheet has the same for their signs.
   const KIND_PAINT = {
     missed: { color: [0, 114, 178], solid: (x, y, step) => (x + y) % step < step / 2 },
     classification: { color: [230, 159, 0], solid: (x, y, step) => (x + step * y - y) % step < step / 2 },
@@ -22,7 +22,7 @@
   /** The four channels as the one number that a canvas of this machine holds. */
   const packed = (color) => new Uint32Array(new Uint8ClampedArray(color).buffer)[0];
 
-  /** Segments in their colours, outlines around things, stripes where nothing was said. */
+  /** Segments in their colors, outlines around things, stripes where nothing was said. */
   seamseg.paintFill = (canvas, [height, width], { ids, segments }) => {
     const classes = seamseg.index.classes;
     const colors = Uint32Array.from(segments, (segment) => packed([...channels(segment.color), 255]));

@@ -18,7 +18,7 @@ _CROSS = 90.0
 
 @dataclass(frozen=True, eq=False)
 class GroundColors:
-    """Albedo of every surface, and how many metres long the pavement's slabs are."""
+    """Albedo of every surface, and how many meters long the pavement's slabs are."""
 
     grass: Rgb
     paving: Rgb
@@ -29,7 +29,7 @@ class GroundColors:
 
 
 def sample_ground_colors(rng: np.random.Generator) -> GroundColors:
-    """Road and pavement share their range of greys on purpose: position and texture tell them apart."""
+    """Road and pavement share their range of grays on purpose: position and texture tell them apart."""
     asphalt = rng.uniform(70, 150) * np.array([1 + rng.normal(0, 0.025), 1.0, 1 + rng.normal(0, 0.03)])
     if rng.uniform() < 0.25:
         paving = np.array([150.0, 105.0, 88.0]) * rng.uniform(0.7, 1.2) + rng.normal(0, 8)

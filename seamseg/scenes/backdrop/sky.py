@@ -18,8 +18,8 @@ def draw_horizon(painter: Painter, rng: np.random.Generator, albedo: Rgb, height
     Args:
         painter: whose owner gets the pixels.
         rng: for the outline.
-        albedo: its colour.
-        height: metres, on average.
+        albedo: its color.
+        height: meters, on average.
         ragged: 0 for the steps of a skyline, 1 for the crowns of a wood.
     """
     count = 96

@@ -1,1 +1,1 @@
-"""From metres to pixels: camera, light, canvas, shadows and what the lens adds."""
+"""From meters to pixels: camera, light, canvas, shadows and what the lens adds."""

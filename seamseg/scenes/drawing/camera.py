@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 Points = npt.NDArray[np.float64]
-"""Rows of coordinates: N×3 in metres (right, up, forward; the ground is at height 0), or N×2."""
+"""Rows of coordinates: N×3 in meters (right, up, forward; the ground is at height 0), or N×2."""
 
 UP = np.array([0.0, 1.0, 0.0])
-"""World vector (3) of one metre up."""
+"""World vector (3) of one meter up."""
 
 NEAR = 0.4
-"""Metres in front of the lens; what is nearer is cut off."""
+"""Meters in front of the lens; what is nearer is cut off."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Camera:
     Attributes:
         focal: focal length in pixels.
         center: column and row of the point straight ahead; its row is the horizon.
-        x: metres right of the middle of the road.
-        height: metres above the ground.
+        x: meters right of the middle of the road.
+        height: meters above the ground.
         yaw: radians to the right.
         roll: radians, clockwise in the picture.
     """
@@ -50,11 +50,11 @@ class Camera:
         return np.asarray(-self._matrix @ (self.x, self.height, 0.0))
 
     def homogeneous(self, points: Points) -> Points:
-        """N×3 (column·depth, row·depth, depth) of N×3 world points; depth in metres along the line of sight."""
+        """N×3 (column·depth, row·depth, depth) of N×3 world points; depth in meters along the line of sight."""
         return np.asarray(points @ self._matrix.T + self._shift)
 
     def distance(self, points: Points) -> Points:
-        """N depths of N×3 world points, metres along the line of sight."""
+        """N depths of N×3 world points, meters along the line of sight."""
         return self.homogeneous(points)[:, 2]
 
     def project(self, points: Points) -> Points:
@@ -70,7 +70,7 @@ class Camera:
             step: pixels between the samples; each is taken in the middle of a block of so many.
 
         Returns:
-            the first row all of whose pixels show ground (a multiple of ``step``), and x and z in metres from there to
+            the first row all of whose pixels show ground (a multiple of ``step``), and x and z in meters from there to
             the lower edge, one per block, float32.
         """
         height, width = size
@@ -103,7 +103,7 @@ def clip_near(points: Points) -> Points:
 
 
 def sample_camera(rng: np.random.Generator, size: tuple[int, int], lane: float) -> Camera:
-    """A camera for a picture of ``size`` (height, width) pixels in the lane whose middle is at ``lane`` metres."""
+    """A camera for a picture of ``size`` (height, width) pixels in the lane whose middle is at ``lane`` meters."""
     height, width = size
     focal = rng.uniform(1.0, 1.25) * float(np.sqrt(height * width))
     yaw = rng.normal(0, 0.045)
@@ -124,7 +124,7 @@ class Plane:
 
     Attributes:
         origin: world point (3) of the plane's (0, 0).
-        across: world vector (3) of one metre to the right on the plane.
+        across: world vector (3) of one meter to the right on the plane.
     """
 
     origin: Points
@@ -137,7 +137,7 @@ class Plane:
         return cls(origin, np.array([np.cos(angle), 0.0, -np.sin(angle)]))
 
     def at(self, flat: Points) -> Points:
-        """N×3 world points of N×2 (right, up) metres on the plane."""
+        """N×3 world points of N×2 (right, up) meters on the plane."""
         points = self.origin + flat[:, :1] * self.across
         points[:, 1] += flat[:, 1]
         return points
@@ -155,7 +155,7 @@ def circle(radius: float, count: int = 20, center: tuple[float, float] = (0.0, 0
 
 @dataclass(frozen=True)
 class Footprint:
-    """The ground that something covers: metres right of the road's middle, metres ahead."""
+    """The ground that something covers: meters right of the road's middle, meters ahead."""
 
     left: float
     right: float
@@ -169,7 +169,7 @@ class Footprint:
         return cls(x - across, x + across, z - along, z + along)
 
     def touches(self, other: Footprint, gap: float = 0.0) -> bool:
-        """Whether two footprints overlap, or come closer than ``gap`` metres."""
+        """Whether two footprints overlap, or come closer than ``gap`` meters."""
         apart = max(self.left - other.right, other.left - self.right, self.near - other.far, other.near - self.far)
         return apart < gap
 

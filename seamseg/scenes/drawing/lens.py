@@ -23,7 +23,7 @@ def develop(rng: np.random.Generator, picture: Picture, size: tuple[int, int]) -
 def _response(rng: np.random.Generator, brightness: float) -> Field:
     """1×256×3: what the sensor and its software make of each value.
 
-    Cameras lighten dark scenes, but not all the way, guess the colour of the light and strengthen contrasts.
+    Cameras lighten dark scenes, but not all the way, guess the color of the light and strengthen contrasts.
     """
     wanted = rng.uniform(0.40, 0.52)
     gain = np.clip((wanted / max(brightness, 0.02)) ** 0.75, 0.7, 2.6)

@@ -1,4 +1,4 @@
-"""Time of day and weather: what the sun, the sky and the air do to colours."""
+"""Time of day and weather: what the sun, the sky and the air do to colors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from seamseg.scenes.drawing.camera import UP, Points
 
 Rgb = npt.NDArray[np.float64]
-"""Red, green, blue: a colour in 0 … 255, or a factor."""
+"""Red, green, blue: a color in 0 … 255, or a factor."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,9 +21,9 @@ class Light:
         sun: unit vector (right, up, forward) towards the sun.
         direct: factors that the sun adds on a surface that faces it.
         ambient: factors that the sky adds everywhere.
-        sky_top, sky_low: colours of the sky overhead and at the horizon.
+        sky_top, sky_low: colors of the sky overhead and at the horizon.
         clouds: 0 (clear) … 1 (closed).
-        visibility: metres at which the air has taken 63 % of a colour.
+        visibility: meters at which the air has taken 63 % of a color.
         lamps: 0 … 1, how far people have switched their lights on.
     """
 
@@ -37,13 +37,13 @@ class Light:
     lamps: float
 
     @property
-    def shadow_per_metre(self) -> Points:
-        """(right, forward) metres by which the shadow of a point one metre high is displaced."""
+    def shadow_per_meter(self) -> Points:
+        """(right, forward) meters by which the shadow of a point one meter high is displaced."""
         return -self.sun[[0, 2]] / max(float(self.sun[1]), 0.12)
 
     @property
     def shadow_factor(self) -> Rgb:
-        """What remains of the colour of level ground that the sun does not reach."""
+        """What remains of the color of level ground that the sun does not reach."""
         return self.ambient / (self.ambient + self.direct * max(float(self.sun[1]), 0.12))
 
     def shade(self, normals: Points, lit: float) -> Rgb:
@@ -57,11 +57,11 @@ class Light:
         return np.asarray(self.shade(UP[None], 1.0)[0])
 
     def haze(self, distance: Points) -> Points:
-        """Share of the air's own colour at distances in metres."""
+        """Share of the air's own color at distances in meters."""
         return np.asarray(1 - np.exp(-np.maximum(distance, 0) / self.visibility))
 
     def through_air(self, colors: Rgb, distance: Points) -> Rgb:
-        """F×3 colours as they look from F distances."""
+        """F×3 colors as they look from F distances."""
         share = self.haze(distance)[:, None]
         return np.asarray(colors * (1 - share) + self.sky_low * share)
 

@@ -56,7 +56,7 @@ def _grown(foot: Footprint, margin: float) -> Points:
 
 def _on_ground(points: Points, light: Light) -> Points:
     """Outline (M×3) of the shadow of a body."""
-    flat = points[:, [0, 2]] + points[:, 1:2] * light.shadow_per_metre
+    flat = points[:, [0, 2]] + points[:, 1:2] * light.shadow_per_meter
     hull = cv2.convexHull(flat.astype(np.float32))[:, 0].astype(np.float64)
     return np.insert(hull, 1, 0.0, axis=1)
 
@@ -82,11 +82,11 @@ NOBODY = 0
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Face:
-    """A flat polygon of one colour.
+    """A flat polygon of one color.
 
     Attributes:
         points: N×3 corners in the world.
-        color: albedo, or the final colour where ``glows``.
+        color: albedo, or the final color where ``glows``.
         gloss: 0 … 1, how much it mirrors of the sky.
         glows: whether light leaves it as it is, because it shines or is shaded already.
         normal: unit normal (3) if not that of its plane.
@@ -182,7 +182,7 @@ class Painter:
             self.canvas.sprite(texture, mask, seen[:, :2] / seen[:, 2:], self.owner)
 
     def scale(self, point: Points) -> float:
-        """Pixels per metre at a world point (3)."""
+        """Pixels per meter at a world point (3)."""
         return self.camera.focal / max(float(self.camera.distance(point[None])[0]), NEAR)
 
     def shows(self, points: Points) -> bool:

@@ -17,7 +17,7 @@ from seamseg.scenes.objects.signs import sample_sign
 from seamseg.scenes.objects.trees import Shape, sample_tree
 
 _DEPTH = 85.0
-"""Metres to the end of the rows."""
+"""Meters to the end of the rows."""
 
 _LENGTHS: dict[BuildingKind, tuple[float, float]] = {
     "city": (7.0, 18.0),
@@ -231,7 +231,7 @@ def sample_layout(rng: np.random.Generator, street: Street, lane: float, lamps: 
     Args:
         rng: decides.
         street: to be filled.
-        lane: metres right of the road's middle where the camera drives.
+        lane: meters right of the road's middle where the camera drives.
         lamps: 0 … 1, how many windows are lit.
     """
     plan = Plan(rng, street)

@@ -43,7 +43,7 @@ class Plan:
         return junction is not None and near < junction.far + 2 and far > junction.near - 2
 
     def on_pavement(self, sign: int, z: float) -> Points:
-        """World point (3) somewhere across the pavement, z metres ahead."""
+        """World point (3) somewhere across the pavement, z meters ahead."""
         inner, outer = self.street.pavement(sign)
         return self.street.at(sign * self.between(inner + 0.4, outer - 0.4), z)
 
@@ -54,12 +54,12 @@ SIDES = (-1, 1)
 """Left, right."""
 
 FAR = 230.0
-"""Metres to where the ground is drawn."""
+"""Meters to where the ground is drawn."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """What lies beside the road, from the road outwards, in metres.
+    """What lies beside the road, from the road outwards, in meters.
 
     Attributes:
         setting: what stands there.
@@ -78,7 +78,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Junction:
-    """A road that crosses: metres ahead of its near and far edge."""
+    """A road that crosses: meters ahead of its near and far edge."""
 
     near: float
     far: float
@@ -86,7 +86,7 @@ class Junction:
 
 @dataclass(frozen=True)
 class Street:
-    """A street along which the camera looks; offsets are metres right of its middle.
+    """A street along which the camera looks; offsets are meters right of its middle.
 
     Attributes:
         half_width: half the width of the lanes together.
@@ -94,7 +94,7 @@ class Street:
         left, right: what lies beside.
         bend: curvature in 1/m, positive to the right.
         junction: the road that crosses, if any.
-        zebra: metres ahead of a pedestrian crossing, if any.
+        zebra: meters ahead of a pedestrian crossing, if any.
     """
 
     half_width: float
@@ -122,7 +122,7 @@ class Street:
         return self.pavement(sign)[1] + self.side(sign).garden
 
     def middle(self, z: Points) -> Points:
-        """Right shift of the street's middle at z metres ahead; straight again from 90 m on."""
+        """Right shift of the street's middle at z meters ahead; straight again from 90 m on."""
         bent = np.clip(z, 0, 90)
         return np.asarray(self.bend * (bent**2 / 2 + bent * (np.maximum(z, 90) - 90)))
 

@@ -26,9 +26,9 @@ class Building:
     Attributes:
         near, far: 3 each, the ends of the foot of the front, in the world.
         away: unit vector (3) from the front to the back.
-        depth, height, roof: metres; ``roof`` is the height of a pitched roof, 0 where it is flat.
+        depth, height, roof: meters; ``roof`` is the height of a pitched roof, 0 where it is flat.
         style: of the walls.
-        tiles: colour of the roof.
+        tiles: color of the roof.
         detached: whether the side wall towards the camera can be seen.
         seed: of everything that is drawn on the walls.
     """
@@ -107,7 +107,7 @@ def _in_front(painter: Painter, start: Points, end: Points) -> tuple[Points, Poi
 
 
 def _texture_scale(painter: Painter, size: tuple[float, float], distance: float) -> float:
-    """Pixels per metre of a wall's texture: as many as are seen, within reason."""
+    """Pixels per meter of a wall's texture: as many as are seen, within reason."""
     height, width = painter.canvas.size
     most = np.sqrt(height * width / 10 / (size[0] * size[1]))
     return float(np.clip(painter.camera.focal / distance, 2.5, max(min(painter.camera.focal / 45, most), 4)))

@@ -9,13 +9,13 @@ from seamseg.scenes.drawing.light import Rgb
 from seamseg.scenes.drawing.painter import Face
 from seamseg.scenes.objects.car_shapes import CarShape
 
-_TYRE = np.array([24.0, 24.0, 26.0])
+_TIRE = np.array([24.0, 24.0, 26.0])
 _RUBBER = np.array([36.0, 36.0, 38.0])
 _PLATE = np.array([226.0, 224.0, 208.0])
 
 
 class CarBody:
-    """A car in its own frame: right, up and forward of its middle on the ground, in metres.
+    """A car in its own frame: right, up and forward of its middle on the ground, in meters.
 
     Args:
         shape: its kind.
@@ -50,7 +50,7 @@ class CarBody:
         half, faces = self.shape.half_width, []
         for z in self.shape.wheels:
             for x in (-half * 0.92, half * 0.68):
-                faces.append(Face(_across(x, x + half * 0.24, 0.0, self.shape.wheel * 1.2, z), _TYRE))
+                faces.append(Face(_across(x, x + half * 0.24, 0.0, self.shape.wheel * 1.2, z), _TIRE))
         for z in self.shape.ends:
             low = self.shape.sill
             faces.append(Face(_across(-half * 0.86, half * 0.86, low - 0.07, low + 0.1, z * 0.96), _RUBBER * 0.6))
@@ -166,7 +166,7 @@ class CarBody:
         radius = self.shape.wheel
         arch = circle(radius * 1.2, 18, (z, radius))
         arch[:, 1] = np.maximum(arch[:, 1], self.shape.sill)
-        parts = [(arch, _RUBBER * 0.5), (circle(radius, 18, (z, radius)), _TYRE)]
+        parts = [(arch, _RUBBER * 0.5), (circle(radius, 18, (z, radius)), _TIRE)]
         parts.append((circle(radius * 0.66, 14, (z, radius)), self.rims))
         if self.fine:
             parts.append((circle(radius * 0.52, 5, (z, radius)), self.rims * 0.45))

@@ -1,4 +1,4 @@
-"""The side views from which cars are built, in metres: forward and up, the middle of the car at 0."""
+"""The side views from which cars are built, in meters: forward and up, the middle of the car at 0."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CarShape:
         rear_glass, front_glass: ends (2×2, lower one first) of the rear window and the windscreen.
         windows: outlines (M×2) of the side windows, the foremost one last.
         belt: height where the glass begins; the body narrows from there on.
-        half_width, half_roof: metres from the middle to the side, at the belt and at the roof.
+        half_width, half_roof: meters from the middle to the side, at the belt and at the roof.
         wheels: forward positions of the axles.
         wheel: radius of the wheels.
     """

@@ -22,7 +22,7 @@ class Car:
         place: world point (3) under its middle.
         heading: radians, 0 straight ahead, positive to the right.
         shape: its kind.
-        paint, rims, glass: colours (albedo).
+        paint, rims, glass: colors (albedo).
         braking: whether the brake lights shine.
     """
 
@@ -69,7 +69,7 @@ class Car:
         )
 
     def _at(self, points: Points) -> Points:
-        """N×3 world points of N×3 (right, up, forward) metres from the car's middle."""
+        """N×3 world points of N×3 (right, up, forward) meters from the car's middle."""
         cos, sin = np.cos(self.heading), np.sin(self.heading)
         return np.asarray(self.place + points @ np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]]))
 
@@ -94,7 +94,7 @@ def sample_car(rng: np.random.Generator, place: Points, heading: float) -> Car:
 
 
 def _sample_paint(rng: np.random.Generator) -> Rgb:
-    """Mostly the greys of real car parks, some colours."""
+    """Mostly the grays of real car parks, some colors."""
     if rng.uniform() < 0.6:
         return rng.uniform(35, 235) * np.array([1 + rng.normal(0, 0.015), 1.0, 1 + rng.normal(0.01, 0.02)])
     tints = [(168, 28, 30), (36, 62, 128), (94, 20, 28), (52, 92, 64), (196, 160, 60), (60, 120, 170), (150, 112, 84)]

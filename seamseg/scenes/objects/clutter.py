@@ -22,7 +22,7 @@ class Clutter:
     Attributes:
         place: world point (3) of its foot.
         kind: what it is.
-        size: metres, width and height.
+        size: meters, width and height.
         color: albedo.
     """
 
@@ -73,7 +73,7 @@ def sample_clutter(rng: np.random.Generator, place: Points) -> Clutter:
 
 
 def draw_wires(painter: Painter, rng: np.random.Generator, reach: float) -> None:
-    """Wires over the street from one side (``reach`` metres from the middle) to the other, too thin for a label."""
+    """Wires over the street from one side (``reach`` meters from the middle) to the other, too thin for a label."""
     for z in rng.uniform(8, 45, int(rng.integers(1, 4))):
         span = np.linspace(-1, 1, 14)
         height = rng.uniform(6.5, 9)

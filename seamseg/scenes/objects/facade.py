@@ -36,10 +36,10 @@ _TINTS: dict[Wall, tuple[tuple[int, int, int], ...]] = {
 
 @dataclass(frozen=True, eq=False)
 class FacadeStyle:
-    """What one building's walls look like; lengths in metres, shares of a window's cell.
+    """What one building's walls look like; lengths in meters, shares of a window's cell.
 
     Attributes:
-        wall, trim, glass: colours (albedo) of the wall, the frames and ledges, and the panes.
+        wall, trim, glass: colors (albedo) of the wall, the frames and ledges, and the panes.
         surface: what the wall is made of.
         floor, bay: height and width of one window's cell.
         window: width and height of the window, as shares of its cell.
@@ -89,12 +89,12 @@ _LAMPLIGHT = np.array([255.0, 205.0, 130.0])
 
 @dataclass(frozen=True, eq=False)
 class Tone:
-    """From albedo to the colour that is seen.
+    """From albedo to the color that is seen.
 
     Attributes:
         shade: what the light makes of the albedo (factors).
-        sky: colour of the sky, which the panes mirror and the air takes on.
-        air: share of a colour that the air takes.
+        sky: color of the sky, which the panes mirror and the air takes on.
+        air: share of a color that the air takes.
     """
 
     shade: Rgb
@@ -105,7 +105,7 @@ class Tone:
         return self.glow(albedo * self.shade)
 
     def glow(self, color: Rgb) -> Rgb:
-        """The colour of what shines by itself."""
+        """The color of what shines by itself."""
         return np.asarray(np.clip(color * (1 - self.air) + self.sky * self.air, 0, 255))
 
 
@@ -118,8 +118,8 @@ def paint_facade(
         rng: for what differs from window to window.
         style: of the building.
         tone: of light and air.
-        size: height and width in metres.
-        scale: pixels per metre.
+        size: height and width in meters.
+        scale: pixels per meter.
 
     Returns:
         h×w×3.

@@ -18,7 +18,7 @@ Part = tuple[Points, Rgb]
 
 @dataclass(frozen=True, eq=False)
 class Clothes:
-    """Colours (albedo) of a person, and the cut of what covers the legs."""
+    """Colors (albedo) of a person, and the cut of what covers the legs."""
 
     skin: Rgb
     hair: Rgb

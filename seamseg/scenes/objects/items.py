@@ -47,7 +47,7 @@ def far_to_near(items: Sequence[Stands], eye: float) -> list[Stands]:
 
     Args:
         items: in any order.
-        eye: metres right of the road's middle where the camera is.
+        eye: meters right of the road's middle where the camera is.
     """
     left = sorted(items, key=lambda item: -float(np.hypot(*(item.footprint.center[[0, 2]] - (eye, 0)))))
     ordered: list[Stands] = []

@@ -22,11 +22,11 @@ class TrafficLight:
 
     Attributes:
         place: world point (3) at the post's foot.
-        height: metres from the ground to the lower edge of the housing.
-        size: height of one lamp's cell in metres.
+        height: meters from the ground to the lower edge of the housing.
+        size: height of one lamp's cell in meters.
         num_lamps: 2 for pedestrians, 3 for cars.
         shining: which lamp is on, from above.
-        housing: colour (albedo).
+        housing: color (albedo).
         shield: whether a dark board with a white edge stands behind.
     """
 
@@ -83,10 +83,10 @@ class Lantern:
 
     Attributes:
         place: world point (3) at the post's foot.
-        height: metres from the ground to the lower edge of the lantern.
-        size: height of the lantern in metres.
+        height: meters from the ground to the lower edge of the lantern.
+        size: height of the lantern in meters.
         globe: a ball rather than a cage with a roof.
-        cap: colour (albedo) of its metal.
+        cap: color (albedo) of its metal.
     """
 
     place: Points

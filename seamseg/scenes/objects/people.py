@@ -22,7 +22,7 @@ class Person:
 
     Attributes:
         place: world point (3) between the feet.
-        height: metres.
+        height: meters.
         pose: how they stand or walk.
         clothes: what they wear.
     """
@@ -101,7 +101,7 @@ def _sample_clothes(rng: np.random.Generator) -> Clothes:
 
 
 def _sample_cloth(rng: np.random.Generator) -> Rgb:
-    """Any colour, greys and muted ones more often than bright ones."""
+    """Any color, grays and muted ones more often than bright ones."""
     gray, tint = rng.uniform(25, 225), rng.uniform(15, 235, 3)
     return np.asarray(gray + (tint - gray) * rng.uniform(0.05, 0.9) ** 1.3)
 
@@ -142,6 +142,6 @@ class Crowd(Generic[Member]):
 
 
 def spread(rng: np.random.Generator, center: Points, reach: tuple[float, float], count: int) -> list[Points]:
-    """World points (3) around a centre, within ``reach`` metres to the side and ahead."""
+    """World points (3) around a center, within ``reach`` meters to the side and ahead."""
     around = rng.uniform(-1, 1, (count, 2)) * reach
     return list(center + np.insert(around, 1, 0.0, axis=1))

@@ -32,10 +32,10 @@ class Sign:
     Attributes:
         place: world point (3) at the post's foot.
         board: its shape.
-        size: metres across.
-        height: metres from the ground to the middle of the board.
+        size: meters across.
+        height: meters from the ground to the middle of the board.
         turn: radians by which it is turned away from the camera.
-        rim, field, mark: its colours (albedo).
+        rim, field, mark: its colors (albedo).
         marks: strokes drawn on it, as (left, right, low, high) in shares of half its size.
         back: whether the camera sees its bare back.
     """
@@ -74,7 +74,7 @@ class Sign:
         painter.faces([Face(plane.at(flat * half + middle), color, normal=UPRIGHT) for flat, color in parts])
 
     def _front(self) -> list[tuple[Points, Rgb]]:
-        """Outlines in shares of half the size, and their colours."""
+        """Outlines in shares of half the size, and their colors."""
         outline = _outline(self.board)
         parts = [(outline, self.rim), (outline * 0.80, self.field)]
         for left, right, low, high in self.marks:
@@ -83,7 +83,7 @@ class Sign:
 
 
 def draw_posts(painter: Painter, plane: Plane, offsets: tuple[float, ...], size: float, height: float) -> None:
-    """Grey posts (void) from the ground to a height, at offsets in shares of half a size."""
+    """Gray posts (void) from the ground to a height, at offsets in shares of half a size."""
     owner, painter.owner = painter.owner, NOBODY
     for offset in offsets:
         x = offset * size / 2

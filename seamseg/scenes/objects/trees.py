@@ -99,9 +99,9 @@ class Tree:
     Attributes:
         place: world point (3) of its foot.
         shape: of the crown.
-        width, low, high: metres: width of the crown, height of its lower and upper end.
-        leaves, bark: colours (albedo).
-        lean: metres by which the trunk is askew.
+        width, low, high: meters: width of the crown, height of its lower and upper end.
+        leaves, bark: colors (albedo).
+        lean: meters by which the trunk is askew.
         variant, mirrored: which of the crowns of its shape, and whether left and right are exchanged.
     """
 

@@ -20,7 +20,7 @@ def test_the_setting_knows_every_format() -> None:
     assert get_args(DataFormat) == tuple(FORMATS)
 
 
-def test_each_format_is_recognised(tmp_path: Path) -> None:
+def test_each_format_is_recognized(tmp_path: Path) -> None:
     write_tiny_panoptic(tmp_path / "coco")
     write_vistas(tmp_path / "old", older=True)
     write_vistas(tmp_path / "new", versions=["v2.0"])

@@ -154,7 +154,7 @@ def test_wrong_masks(tmp_path: Path) -> None:
         data.read_annotation(0)
     (tmp_path / "msk" / "a.png.1").unlink()
     for pixels, said in (
-        (np.zeros((3, 4, 3), np.uint8), "is no grey image of 8 or 16 bits"),
+        (np.zeros((3, 4, 3), np.uint8), "is no gray image of 8 or 16 bits"),
         (np.zeros((4, 4), np.uint16), r"is 4×4 \(height×width\), but .*metadata.bin says 3×4"),
         (np.full((3, 4), 7, np.uint16), r"holds segment 7; .*metadata.bin ends at 6"),
     ):

@@ -14,7 +14,7 @@ struct Call {
   int64_t multiprocessors, wide;
   int64_t activation;
   double slope, eps, means_scale;
-  void *x, *residual;                     // forward; x is written by abn_normalise
+  void *x, *residual;                     // forward; x is written by abn_normalize
   const void *z, *dz;                     // backward, with residual
   void *dx, *dr;
   const void *gamma, *beta, *moments, *means;
@@ -129,12 +129,12 @@ const char* abn_moments(const Call* call) {
   });
 }
 
-const char* abn_normalise(const Call* call) {
+const char* abn_normalize(const Call* call) {
   return with_type(call->type, [&](auto type) {
     using T = Pointee<decltype(type)>;
     const Plan plan = plan_of<T>(*call);
     give<T>(*call, plan, true);
-    launch_normalise(Launch{"abn_normalise"}, plan, static_cast<T*>(call->x), static_cast<const T*>(call->residual),
+    launch_normalize(Launch{"abn_normalize"}, plan, static_cast<T*>(call->x), static_cast<const T*>(call->residual),
                      static_cast<const Accumulate<T>*>(call->moments), affine_of<T>(*call));
   });
 }

@@ -115,11 +115,11 @@ __global__ void swap_in_warp(const float* in, float* out) {
   if (with_barrier) {
     __syncwarp();
   }
-  const float neighbour = numbers[threadIdx.x ^ 1];
+  const float neighbor = numbers[threadIdx.x ^ 1];
   if (with_barrier) {
     __syncwarp();
   }
-  numbers[threadIdx.x] = neighbour;
+  numbers[threadIdx.x] = neighbor;
   out[threadIdx.x] = numbers[threadIdx.x];
 }
 

@@ -1,4 +1,4 @@
-"""Light: what faces the sun is brightest, what is far takes on the colour of the air."""
+"""Light: what faces the sun is brightest, what is far takes on the color of the air."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Noise: smooth, centred, and the same for the same generator."""
+"""Noise: smooth, centered, and the same for the same generator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_size_and_range(size: tuple[int, int]) -> None:
     assert np.abs(field).max() < 1.6
 
 
-def test_centred_and_repeatable() -> None:
+def test_centered_and_repeatable() -> None:
     one, two = (fractal_noise(np.random.default_rng(3), (300, 300), (10, 10), 3) for _ in range(2))
     assert (one == two).all()
     assert abs(one.mean()) < 0.05

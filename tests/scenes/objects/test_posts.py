@@ -27,7 +27,7 @@ def drawn(item: Sign | TrafficLight | Lantern) -> Painter:
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("sample", [sample_sign, sample_traffic_light, sample_lantern])
-def test_the_head_is_labelled_and_the_post_is_not(sample: object, seed: int) -> None:
+def test_the_head_is_labeled_and_the_post_is_not(sample: object, seed: int) -> None:
     assert callable(sample)
     painter = drawn(sample(np.random.default_rng(seed), FOOT))
     owners = painter.canvas.owners
