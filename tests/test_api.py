@@ -88,7 +88,7 @@ def test_what_is_no_image(run: Path, tmp_path: Path) -> None:
     for wrong in (np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), np.uint8)):
         with pytest.raises(ValueError, match="H×W×3 array of type uint8"):
             model.predict(wrong)
-    with pytest.raises(ValueError, match=r"an image is the path of a file, .* not a int"):
+    with pytest.raises(ValueError, match=r"an image must be a file path.* int"):
         model.predict(3)
     with pytest.raises(ValueError, match="cannot be opened: No such file"):
         model.predict(tmp_path / "none.jpg")

@@ -67,6 +67,13 @@ def read_image(
     Raises:
         BrokenImageError: The file is missing, truncated, too large or not an image.
         SeamsegError: The image has another size.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from seamseg.data.images import read_image
+        >>> image = read_image(Path("street.jpg"), orientation="upright")
+        >>> image.shape, image.dtype
+        ((96, 128, 3), dtype('uint8'))
     """
     pixels = _read_oriented(path, orientation)
     if size is not None:

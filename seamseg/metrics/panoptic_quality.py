@@ -76,6 +76,25 @@ class PanopticQuality:
     Args:
         num_classes: C, stuff and things together.
         num_stuff: the first ``num_stuff`` classes are stuff.
+
+    Example:
+        The road is found with an IoU of 4/5 and the car is missed:
+
+        >>> import torch
+        >>> from seamseg.metrics import PanopticQuality
+        >>> from seamseg.structures import PanopticSegmentation
+        >>> def segmentation(ids, classes):
+        ...     return PanopticSegmentation(
+        ...         torch.tensor(ids), torch.tensor([255, *classes]), torch.zeros(len(classes) + 1, dtype=torch.bool)
+        ...     )
+        >>> truth = segmentation([[1, 1, 1], [1, 2, 0]], classes=[0, 1])
+        >>> prediction = segmentation([[1, 1, 1], [1, 1, 0]], classes=[0])
+        >>> quality = PanopticQuality(num_classes=2, num_stuff=1)
+        >>> quality.update(prediction, truth)
+        >>> quality.pq
+        tensor([0.8000, 0.0000], dtype=torch.float64)
+        >>> quality.over_all()
+        Quality(pq=0.4, sq=0.4, rq=0.5, n=2)
     """
 
     def __init__(self, num_classes: int, num_stuff: int) -> None:

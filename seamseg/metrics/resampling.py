@@ -87,6 +87,61 @@ def pq_intervals(images: Sequence[ImageCounts], num_classes: int, num_stuff: int
     return Intervals(*(Interval.of(_mean(drawn, part)) for part in parts))
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """PQ of two results A and B on the same images, and their difference.
+
+    Attributes:
+        first: PQ of A, the mean over the classes that appear; NaN if none does.
+        second: PQ of B.
+        difference: PQ of B minus PQ of A.
+        first_interval: Interval of the PQ of A over resampled images.
+        second_interval: Interval of the PQ of B.
+        difference_interval: Interval of the difference; both results use the same draws. If it contains 0, the
+            difference may be chance.
+    """
+
+    first: float
+    second: float
+    difference: float
+    first_interval: Interval
+    second_interval: Interval
+    difference_interval: Interval
+
+
+def compare(first: Sequence[ImageCounts], second: Sequence[ImageCounts], num_classes: int, seed: int = 0) -> Comparison:
+    """Compare two results on the same images, as ``seamseg compare`` does.
+
+    Args:
+        first: Counts of N images for result A, at least one; :attr:`seamseg.metrics.scores.Scores.images` has them.
+        second: Counts of the same images for result B, in the same order.
+        num_classes: C, stuff and things together.
+        seed: Seed of the 1000 draws.
+
+    Example:
+        Two results on four images with one class. A misses one object that B finds:
+
+        >>> import numpy as np
+        >>> from seamseg.metrics import compare
+        >>> from seamseg.metrics.matching import ImageCounts
+        >>> def image(number, iou_sum, tp, fp, fn):
+        ...     return ImageCounts(number, np.array([0]), np.array([[iou_sum], [tp], [fp], [fn]]))
+        >>> a = [image(1, 0.8, 1, 0, 0), image(2, 0.8, 1, 0, 0), image(3, 0.8, 1, 0, 0), image(4, 0.0, 0, 0, 1)]
+        >>> b = [image(number, 0.8, 1, 0, 0) for number in (1, 2, 3, 4)]
+        >>> result = compare(a, b, num_classes=1)
+        >>> print(f"{result.first:.3f} {result.second:.3f} {result.difference:+.3f}")
+        0.686 0.800 +0.114
+        >>> result.difference_interval.low > 0  # the interval contains 0: the difference may be chance
+        False
+    """
+    draws = draw_images(len(first), np.random.default_rng(seed))
+    once = np.ones((1, len(first)), np.int64)
+    exact = [float(resampled_pq(images, num_classes, once)[0]) for images in (first, second)]
+    drawn = [resampled_pq(images, num_classes, draws) for images in (first, second)]
+    intervals = [Interval.of(values) for values in (*drawn, drawn[1] - drawn[0])]
+    return Comparison(*exact, exact[1] - exact[0], *intervals)
+
+
 def _sums(images: Sequence[ImageCounts], num_classes: int) -> FloatArray:
     """N×2×C: numerator and denominator of PQ, for every image and class."""
     sums = np.zeros((len(images), 2, num_classes))

@@ -45,6 +45,13 @@ def write_scenes(
 
     Raises:
         SeamsegError: a number is out of range, or the folder has annotations already.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from seamseg.scenes import write_scenes
+        >>> write_scenes(Path("two-scenes"), num_train=1, num_val=1, size=(64, 128), seed=0)
+        >>> sorted(str(path) for path in Path("two-scenes").rglob("*.json"))
+        ['two-scenes/annotations/panoptic_train.json', 'two-scenes/annotations/panoptic_val.json']
     """
     counts = {"train": num_train, "val": num_val}
     _check(folder, counts, size, seed)

@@ -121,6 +121,20 @@ def open_data_set(root: Path, split: str, limit: int | None = None, format_name:
     Raises:
         FileNotFoundError: the folder does not exist.
         SeamsegError: its format is unknown, ambiguous or another one, or the split is not there or wrong.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from seamseg.data import open_data_set
+        >>> from seamseg.scenes import write_scenes
+        >>> write_scenes(Path("scenes"), num_train=1, num_val=1, size=(64, 128), seed=0)
+        >>> data_set = open_data_set(Path("scenes"), "val")
+        >>> len(data_set), data_set.categories.num_things
+        (1, 4)
+        >>> data_set.read_image(0).shape
+        (64, 128, 3)
+        >>> segmentation = data_set.read_annotation(0)
+        >>> segmentation.size
+        (64, 128)
     """
     return FORMATS[choose_format(root, format_name)].open(root, split, limit)
 
