@@ -79,7 +79,7 @@ def test_every_dependency_is_imported_by_the_package() -> None:
 
 def test_every_import_is_a_dependency() -> None:
     extras = project()["optional-dependencies"]
-    for_users = [requirement for extra in extras.keys() - {"dev", "bench"} for requirement in extras[extra]]
+    for_users = [requirement for extra in extras.keys() - {"dev", "bench", "docs"} for requirement in extras[extra]]
     modules = {MODULE_OF.get(name, name) for name in names(project()["dependencies"] + for_users)}
     assert imported_modules() - modules == set()
 
@@ -87,14 +87,15 @@ def test_every_import_is_a_dependency() -> None:
 def test_every_requirement_is_pinned_by_the_constraints() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
     assert all(re.fullmatch(r"[\w-]+==[\w.]+", line) for line in lines), "name==version and nothing else"
-    required = names(project()["dependencies"]) | names(project()["optional-dependencies"]["dev"])
+    extras = project()["optional-dependencies"]
+    required = names(project()["dependencies"] + extras["dev"] + extras["docs"])
     assert required - names(lines) == set()
 
 
 def test_every_requirement_has_a_reason() -> None:
     text = (ROOT / "pyproject.toml").read_text()
     extras = project()["optional-dependencies"]
-    for requirement in project()["dependencies"] + extras["dev"] + extras["fast"]:
+    for requirement in project()["dependencies"] + extras["dev"] + extras["fast"] + extras["docs"]:
         assert re.search(rf'"{re.escape(requirement)}", +# \w', text), f"{requirement} lacks a comment that says why"
 
 
