@@ -175,9 +175,9 @@ def test_how_numbers_are_written() -> None:
     ]
     block = COUNTS["counts"]({"rows": rows})
     assert "| synchronized norms | 100; 1,234.5 kB | – | 101; 1,500.0 kB |" in block
-    assert "| who has regions | 1; 16 B | – | – |" in block
-    assert "1.50 times the step" in block
-    assert "1.25 times that of two" in block
+    assert "| number of regions | 1; 16 B | – | – |" in block
+    assert "1.50 times as long as a step of one rank" in block
+    assert "1.25 times as long as a step of two independent" in block
     assert "(assumptions)" in block
     assert "| ms per step | 1.2 | 2.5 |" in block
     assert "| bound by | rope | rope |" in block
