@@ -27,7 +27,8 @@ def counts(results: dict[str, Any]) -> str:
     """Text between the two marks: collectives and bytes per rank, averaged over the ranks."""
     rows = {row["slug"]: row for row in results["rows"]}
     lines = [
-        "| collectives and bytes per step and rank | `masked` | `active`, one of two ranks without objects | SyncBatchNorm |",
+        "| collectives and bytes per step and rank "
+        "| `masked` | `active`, one of two ranks without objects | SyncBatchNorm |",
         "|---|---|---|---|",
     ]
     for part, words in PARTS.items():
@@ -53,8 +54,8 @@ def _cell(rows: dict[str, Any], part: str, case: str, side: str) -> str:
 def _time(rows: dict[str, Any]) -> str:
     alone, apart = (rows[f"step-beside-{other}"]["ratio"] for other in ("one", "apart"))
     return (
-        f"A step of two ranks on two CPU cores takes {alone:.2f} times as long as a step of one rank on an idle machine, and "
-        f"{apart:.2f} times as long as a step of two independent processes."
+        f"A step of two ranks on two CPU cores takes {alone:.2f} times as long as a step of one rank on an idle "
+        f"machine, and {apart:.2f} times as long as a step of two independent processes."
     )
 
 

@@ -1,10 +1,12 @@
-"""The examples in docstrings run, and every public object that the API reference leads with has one."""
+"""The examples in docstrings and on the front pages run, and every important public object has an example."""
 
 from __future__ import annotations
 
 import doctest
 import importlib
 import inspect
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import torch
 from support.tiny_experiment import narrow_body, tiny_experiment
 
 from seamseg.builders import build_initialized_network
+from seamseg.cli import parser
 from seamseg.config import save_experiment
 from seamseg.export.model_file import MODEL_FILE, ModelFile, save_model
 from seamseg.structures import Categories, Category
@@ -94,3 +97,21 @@ def test_examples_of_a_module_run(module: str, reader_folder: Path) -> None:
 @pytest.mark.parametrize("path", PUBLIC)
 def test_public_object_has_an_example(path: str) -> None:
     assert "Example:\n" in (inspect.getdoc(public_object(path)) or "")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_python_example_of_a_front_page_runs(page: str, reader_folder: Path) -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```$", (PACKAGE.parent / page).read_text(), re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(code, page, "exec"), names)
+    assert names["result"].segments[0].class_name == "road"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "configs/README.md"])
+def test_command_of_a_front_page_is_parsed(page: str) -> None:
+    blocks = re.findall(r"^```\n(.*?)^```$", (PACKAGE.parent / page).read_text(), re.MULTILINE | re.DOTALL)
+    commands = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    ours = [command[1:] for command in commands if command and command[0] == "seamseg"]
+    assert len(ours) >= 1
+    for arguments in ours:
+        assert callable(parser().parse_args(arguments).run)

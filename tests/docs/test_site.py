@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install -e '.[docs]'")
+pytest.importorskip("mkdocstrings", reason="mkdocstrings is not installed: pip install -e '.[docs]'")
 
 ROOT = Path(__file__).resolve().parents[2]
 LINKS: Any = runpy.run_path(str(ROOT / "scripts" / "site_links.py"))
