@@ -1,4 +1,4 @@
-"""Extension of Griffe for the documentation site (mkdocs.yml): roles of Sphinx in docstrings become links."""
+"""Griffe extension of the documentation site (mkdocs.yml): Sphinx roles become links, `Example:` a section."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from typing import Any
 
 import griffe
 
+EXAMPLE = re.compile(r"^Example:$", re.MULTILINE)
 ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|exc):`(~?)([^`]+)`")
 
 
-class RolesToLinks(griffe.Extension):
-    """Replace ``:class:`~package.Name``` by a link to that object, or by code where the site does not document it."""
+class DocstringsToMarkdown(griffe.Extension):
+    """Replace ``:class:`~package.Name``` by a link to the object, or by code if the site does not document it.
+
+    ``Example:`` becomes ``Examples:``, because Griffe only parses doctests under the plural.
+    """
 
     def on_object(self, *, obj: griffe.Object, **unused: Any) -> None:
         """Rewrite the docstring of one object."""
         if obj.docstring is not None:
-            obj.docstring.value = ROLE.sub(lambda role: link(role, obj), obj.docstring.value)
+            text = ROLE.sub(lambda role: link(role, obj), obj.docstring.value)
+            obj.docstring.value = EXAMPLE.sub("Examples:", text)
 
 
 def link(role: re.Match[str], obj: griffe.Object) -> str:

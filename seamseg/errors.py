@@ -3,10 +3,10 @@
 ```text
 SeamsegError(ValueError)
 ├── SettingsError           a setting or an option is unknown or out of range
-├── DataError               a data set, a folder of predictions or a scores file is incomplete or contradicts itself
+├── DataError               a data set, predictions or a scores file are incomplete or inconsistent
 │   └── BrokenImageError    an image file cannot be read
-├── ModelError              a model, a checkpoint or published weights are missing, damaged or of another network
-└── OutputError             an output file or folder is in use, holds other files, or cannot be written
+├── ModelError              a model, a checkpoint or weights are missing, damaged or incompatible
+└── OutputError             an output is in use, contains other files, or cannot be written
 ```
 
 Every message is one sentence that says what is wrong, where, and what to do. The command line prints it, as it prints
@@ -36,7 +36,7 @@ class SettingsError(SeamsegError):
 
 
 class DataError(SeamsegError):
-    """A data set, a folder of predictions or a scores file is incomplete, malformed, or contradicts itself."""
+    """A data set, a folder of predictions or a scores file is incomplete, malformed or inconsistent."""
 
 
 class BrokenImageError(DataError):
@@ -61,4 +61,4 @@ class ModelError(SeamsegError):
 
 
 class OutputError(SeamsegError):
-    """An output file or folder is in use, holds other files, or cannot be written."""
+    """An output file or folder is in use, contains other files, or cannot be written."""
