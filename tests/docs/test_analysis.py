@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.cli import parser
+from seamseg.cli import parse
 from seamseg.metrics.analysis import Analysis, ClassOutcomes
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "analysis.md").read_text()
@@ -22,7 +22,7 @@ COMMANDS = [
 def test_command_of_the_page_is_parsed(line: str) -> None:
     program, *arguments = shlex.split(line)
     assert program == "seamseg"
-    assert parser().parse_args(arguments).analysis == Path("out/analysis")
+    assert parse(arguments).analysis == Path("out/analysis")
 
 
 def test_page_explains_every_field_of_the_analysis() -> None:

@@ -18,7 +18,7 @@ import torch
 from support.tiny_experiment import narrow_body, tiny_experiment
 
 from seamseg.builders import build_initialized_network
-from seamseg.cli import parser
+from seamseg.cli import parse
 from seamseg.config import save_experiment
 from seamseg.export.model_file import MODEL_FILE, ModelFile, save_model
 from seamseg.structures import Categories, Category
@@ -114,4 +114,4 @@ def test_command_of_a_front_page_is_parsed(page: str) -> None:
     ours = [command[1:] for command in commands if command and command[0] == "seamseg"]
     assert len(ours) >= 1
     for arguments in ours:
-        assert callable(parser().parse_args(arguments).run)
+        assert callable(parse(arguments).run)

@@ -74,7 +74,7 @@ def run_commands(code: str) -> None:
         if program == "torchrun":
             launched = get_args_parser().parse_args(arguments)
             assert (launched.module, launched.training_script) == (True, "seamseg")
-            seamseg.cli.parser().parse_args(launched.training_script_args)
+            seamseg.cli.parse(launched.training_script_args)
         else:
             assert program == "seamseg"
             assert seamseg.cli.main([*arguments, "--device", "cpu"]) == 0, line

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from seamseg.cli import main, parser
+from seamseg.cli import main, parse
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "report.md"
 
@@ -31,7 +31,7 @@ def test_example_of_the_page_writes_a_report(tmp_path: Path, monkeypatch: pytest
 
 def test_other_commands_of_the_page_are_parsed() -> None:
     for arguments in commands(""):
-        assert callable(parser().parse_args(arguments).run)
+        assert callable(parse(arguments).run)
 
 
 def test_options_and_picture_of_the_page_exist(capsys: pytest.CaptureFixture[str]) -> None:
