@@ -52,9 +52,9 @@ def _cell(rows: dict[str, Any], part: str, case: str, side: str) -> str:
 
 
 def _time(rows: dict[str, Any]) -> str:
-    alone, apart = (rows[f"step-beside-{other}"]["ratio"] for other in ("one", "apart"))
+    one, apart = (rows[f"step-beside-{other}"]["ratio"] for other in ("one", "apart"))
     return (
-        f"A step of two ranks on two CPU cores takes {alone:.2f} times as long as a step of one rank on an idle "
+        f"A step of two ranks on two CPU cores takes {one:.2f} times as long as a step of one rank on an idle "
         f"machine, and {apart:.2f} times as long as a step of two independent processes."
     )
 
