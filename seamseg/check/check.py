@@ -175,9 +175,9 @@ def check_data_set(
         try:
             files = panoptic_files(root, split, format_name)
             if files is None:
-                check.by_reading(split, format_name)
+                check.check_by_reading(split, format_name)
             else:
-                check.by_entries(files)
+                check.check_entries(files)
         except (SeamsegError, OSError) as error:
             report.findings.add("unreadable-split", f"{split}: {error}")
     check.finish()
@@ -192,7 +192,7 @@ class _Check:
         self._findings, self._statistics = report.findings, report.statistics
         self._split_of_image: dict[Path, str] = {}
 
-    def by_entries(self, files: SplitFiles) -> None:
+    def check_entries(self, files: SplitFiles) -> None:
         """Check a split with a panoptic JSON file."""
         split = read_entries(files, self._findings)
         self._report.splits.append(split)
@@ -202,9 +202,9 @@ class _Check:
         for position, report in zip(split.positions, reports, strict=True):
             if report.repaired is not None:
                 self._report.repaired[files.name, position] = report.repaired
-        self._stray_files(split)
+        self._find_stray_files(split)
 
-    def by_reading(self, name: str, format_name: str) -> None:
+    def check_by_reading(self, name: str, format_name: str) -> None:
         """Check a split without a panoptic JSON file by reading it; everything that the reader rejects is a fault."""
         source = open_data_set(self._report.root, name, format_name=format_name)
         tasks = numbered_tasks(source)
@@ -231,11 +231,11 @@ class _Check:
         tasks: Sequence[ImageTask],
         checker: ImageChecker | ReaderChecker,
     ) -> Iterator[ImageReport]:
-        same = self._adopt(categories, statistics)
+        same = self._start_split(categories, statistics)
         reports = ordered_map(checker, tasks, processes=self._num_workers)
         for done, (task, report) in enumerate(zip(tasks, reports, strict=True), start=1):
             self._findings.merge(report.findings, f"{statistics.name}, {task.name}")
-            self._note_image(task, statistics.name)
+            self._find_shared_image(task, statistics.name)
             statistics.add(report, categories.num_stuff)
             if same:
                 self._statistics.classes.add(report)
@@ -246,7 +246,7 @@ class _Check:
             self._on_progress(statistics.name, done, len(tasks))
             yield report
 
-    def _adopt(self, categories: Categories, statistics: SplitStatistics) -> bool:
+    def _start_split(self, categories: Categories, statistics: SplitStatistics) -> bool:
         """Start a split, and return whether its categories are the same as those of the first split."""
         self._statistics.splits.append(statistics)
         known = self._statistics.categories
@@ -259,13 +259,13 @@ class _Check:
             self._findings.add("different-categories", difference)
         return not differences
 
-    def _note_image(self, task: ImageTask, split: str) -> None:
+    def _find_shared_image(self, task: ImageTask, split: str) -> None:
         image_path = task.image_path.resolve()
         other = self._split_of_image.setdefault(image_path, split)
         if other != split:
             self._findings.add("shared-image", f"{task.name} is in both {other} and {split}")
 
-    def _stray_files(self, split: SplitEntries) -> None:
+    def _find_stray_files(self, split: SplitEntries) -> None:
         if split.named_pngs is None or not split.png_folder.is_dir():
             return
         named = {split.png_folder / name for name in split.named_pngs}

@@ -252,9 +252,9 @@ def _compare_measures(stated: dict[int, _Segment], measures: SegmentMeasures, fi
         missing = [what for what, value in (("area", segment.area), ("box", segment.box)) if value in (None, [])]
         if missing:
             findings.add_cause("missing-measure", f"there is no {' and no '.join(missing)}", f"segment {number}")
-        if segment.area is not None and not _equal([segment.area], [area]):
+        if segment.area is not None and not _is_list_of([segment.area], [area]):
             findings.add("wrong-area", f"segment {number} has {area} pixels, not {short_text(segment.area)}")
-        if segment.box not in (None, []) and not _equal(segment.box, box):
+        if segment.box not in (None, []) and not _is_list_of(segment.box, box):
             findings.add("wrong-box", f"segment {number} has the box {box}, not {short_text(segment.box)}")
 
 
@@ -277,7 +277,7 @@ def repaired_entries(segments: list[Any], measures: SegmentMeasures) -> list[Any
     return None if repaired == segments else repaired
 
 
-def _equal(stated: Any, measured: list[int]) -> bool:
+def _is_list_of(stated: Any, measured: list[int]) -> bool:
     """Whether a value from a file is a list of exactly these numbers."""
     if not isinstance(stated, list) or len(stated) != len(measured):
         return False

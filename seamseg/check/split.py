@@ -100,7 +100,7 @@ class _Entries:
         where: Name of the file.
         findings: Findings to which faults are added.
         images: Valid entries under ``images``, by image id.
-        found: First annotation of each image, by image id.
+        annotations: First annotation of each image, by image id.
         faulty_images: Ids in faulty entries under ``images``. None stands for an id that cannot be read.
         faulty_annotations: Image ids in faulty annotations. None stands for an id that cannot be read.
     """
@@ -108,11 +108,11 @@ class _Entries:
     where: str
     findings: Findings
     images: dict[ImageId, ImageEntry] = dataclass_field(default_factory=dict)
-    found: dict[ImageId, AnnotationEntry] = dataclass_field(default_factory=dict)
+    annotations: dict[ImageId, AnnotationEntry] = dataclass_field(default_factory=dict)
     faulty_images: set[ImageId | None] = dataclass_field(default_factory=set)
     faulty_annotations: set[ImageId | None] = dataclass_field(default_factory=set)
 
-    def take_images(self, entries: list[Any]) -> None:
+    def add_images(self, entries: list[Any]) -> None:
         names = set[str]()
         for image in image_entries(entries, self.where, self._faulty_image):
             if image.image_id in self.images or image.file_name in names:
@@ -121,21 +121,21 @@ class _Entries:
             self.images.setdefault(image.image_id, image)
             names.add(image.file_name)
 
-    def take_annotations(self, entries: list[Any]) -> None:
+    def add_annotations(self, entries: list[Any]) -> None:
         for annotation in annotation_entries(entries, self.where, self._faulty_annotation):
             image_id = annotation.image_id
             here = f"{self.where}, annotation {annotation.position}: image {image_id}"
             if image_id not in self.images:
                 if not {image_id, None} & self.faulty_images:
                     self.findings.add("annotation-without-image", here)
-            elif image_id in self.found:
+            elif image_id in self.annotations:
                 self.findings.add("duplicate-annotation", f"{here}, {self.images[image_id].file_name}")
             else:
-                self.found[image_id] = annotation
+                self.annotations[image_id] = annotation
 
     def find_images_without_annotation(self) -> None:
         if None not in self.faulty_annotations:
-            for image_id in self.images.keys() - self.found.keys() - self.faulty_annotations:
+            for image_id in self.images.keys() - self.annotations.keys() - self.faulty_annotations:
                 self.findings.add("image-without-annotation", f"{self.where}: {self.images[image_id].file_name}")
 
     def _faulty_image(self, fault: Fault) -> None:
@@ -161,12 +161,12 @@ def read_entries(files: SplitFiles, findings: Findings) -> SplitEntries:
     if not annotations:
         raise DataError(f"{where} contains no annotations")
     entries = _Entries(where, findings)
-    entries.take_images(images)
-    entries.take_annotations(annotations)
+    entries.add_images(images)
+    entries.add_annotations(annotations)
     entries.find_images_without_annotation()
-    pairs = [(entries.images[image_id], annotation) for image_id, annotation in entries.found.items()]
-    image_folder = _folder(files.image_folders, [image.file_name for image, _ in pairs])
-    png_folder = _folder(files.png_folders, [annotation.png_file for _, annotation in pairs])
+    pairs = [(entries.images[image_id], annotation) for image_id, annotation in entries.annotations.items()]
+    image_folder = _first_folder_with_files(files.image_folders, [image.file_name for image, _ in pairs])
+    png_folder = _first_folder_with_files(files.png_folders, [annotation.png_file for _, annotation in pairs])
     tasks = [
         ImageTask(
             index,
@@ -198,7 +198,7 @@ def _named_pngs(annotations: list[Any]) -> frozenset[str] | None:
         return None
 
 
-def _folder(candidates: tuple[Path, ...], names: list[str]) -> Path:
+def _first_folder_with_files(candidates: tuple[Path, ...], names: list[str]) -> Path:
     """Return the first candidate that contains any of the named files, or else the first candidate."""
     holding = (folder for folder in candidates if any((folder / name).is_file() for name in names))
     return next(holding, candidates[0])

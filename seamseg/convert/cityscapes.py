@@ -220,24 +220,24 @@ def annotation_files(source: Path) -> dict[str, Path]:
 
 def _panoptic_job(source: Path, path: Path, target: PanopticTarget) -> Job[AnnotatedFrame]:
     entries = field(load_object(path), "annotations", list, str(path))
-    frames = [_frame(source, path, position, entry, target.split) for position, entry in enumerate(entries)]
+    frames = [_annotated_frame(source, path, position, entry, target.split) for position, entry in enumerate(entries)]
     frames.sort(key=lambda frame: frame.name)
     return Job(
         title=target.split,
         description="Cityscapes, from its panoptic annotation",
         result=target.json_file,
         head={"categories": CITYSCAPES.to_list()},
-        items=[_numbered(frame, number) for number, frame in enumerate(frames, start=1)],
+        items=[_with_image_id(frame, number) for number, frame in enumerate(frames, start=1)],
         convert=partial(convert_annotated_frame, target),
         options={"placement": target.placement},
     )
 
 
-def _numbered(frame: AnnotatedFrame, number: int) -> AnnotatedFrame:
+def _with_image_id(frame: AnnotatedFrame, number: int) -> AnnotatedFrame:
     return AnnotatedFrame(number, frame.name, frame.image_path, frame.png, frame.segments)
 
 
-def _frame(source: Path, path: Path, position: int, entry: Any, split: str) -> AnnotatedFrame:
+def _annotated_frame(source: Path, path: Path, position: int, entry: Any, split: str) -> AnnotatedFrame:
     where = f"{path}, annotation {position}"
     name = str(field(entry, "image_id", str, where))
     png = path.with_suffix("") / file_field(entry, "file_name", where)

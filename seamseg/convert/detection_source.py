@@ -42,7 +42,7 @@ def read_outline(shape: Any, size: Size, where: str) -> dict[str, Any]:
     """
     try:
         return dict(_polygons(shape, size) if isinstance(shape, list) else _runs(shape, size))
-    except (TypeError, ValueError, OverflowError) as error:  # pycocotools raises all three
+    except (TypeError, ValueError, OverflowError) as error:  # the errors above, and those of pycocotools
         raise DataError(f"{where}: invalid 'segmentation' ({error}); {WITHOUT_OUTLINE_HINT}") from error
 
 

@@ -81,10 +81,10 @@ def read_mask_classes(path: Path) -> MaskClasses:
             raise SettingsError(f"{path} lists no classes under `{key}:`; add at least one, {_EXAMPLE}")
         for name, entry in named.items():
             where = f"{path}, {name}"
-            pixels, color = _entry(entry, len(categories), where)
-            _take(values, pixels, len(categories), where)
+            pixels, color = _pixels_and_color(entry, len(categories), where)
+            _assign_class(values, pixels, len(categories), where)
             categories.append(Category(str(name), key == "things", color, len(categories) + 1))
-    _take(values, _values(content.get("void", [0]), f"{path}, void"), VOID, f"{path}, void")
+    _assign_class(values, _values(content.get("void", [0]), f"{path}, void"), VOID, f"{path}, void")
     colored = _names_colors(content)
     distance = _distance(content.get("color_distance", 0), colored, path)
     try:
@@ -127,7 +127,7 @@ def _unknown_keys_text(unknown: list[str]) -> str:
     return f"; unknown: {', '.join(unknown)}" if unknown else ""
 
 
-def _entry(entry: Any, position: int, where: str) -> tuple[list[int], tuple[int, int, int]]:
+def _pixels_and_color(entry: Any, position: int, where: str) -> tuple[list[int], tuple[int, int, int]]:
     """Pixel values and display color of one class."""
     if not isinstance(entry, dict):
         values = _values(entry, where)
@@ -165,7 +165,7 @@ def _rgb(value: int) -> tuple[int, int, int]:
     return value & 255, value >> 8 & 255, value >> 16
 
 
-def _take(values: dict[int, int], pixels: list[int], number: int, where: str) -> None:
+def _assign_class(values: dict[int, int], pixels: list[int], number: int, where: str) -> None:
     for value in pixels:
         if value in values:
             raise SettingsError(

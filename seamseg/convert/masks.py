@@ -79,7 +79,7 @@ def mask_jobs(
     """
     classes = read_mask_classes(source / CLASS_FILE)
     if (source / IMAGES).is_dir():
-        sources = _divided(_read_source(source), val_every)
+        sources = _divide_source(_read_source(source), val_every)
     elif val_every is None:
         folders = [folder for folder in subfolders(source) if (folder / IMAGES).is_dir()]
         sources = {folder.name: _read_source(folder) for folder in folders}
@@ -98,7 +98,7 @@ class _Source:
     remark: str | None
 
 
-def _divided(source: _Source, val_every: int | None) -> dict[str, _Source]:
+def _divide_source(source: _Source, val_every: int | None) -> dict[str, _Source]:
     if val_every is None:
         return {"train": source}
     images = source.images
@@ -244,7 +244,7 @@ def _unknown_values_message(rows: list[tuple[int, int, float]], counts: dict[int
     remedy = f"assign them to classes in {CLASS_FILE}, or list them under void"
     if classes.colored:
         examples = [
-            f"{color_text(value)} ({_pixels(counts[value])}, {distance:.0f} from {classes.name_of(other)})"
+            f"{color_text(value)} ({_pixels(counts[value])}, distance {distance:.0f} to {classes.name_of(other)})"
             for value, other, distance in rows[:_NUM_EXAMPLES]
         ]
         distance = math.ceil(max(row[2] for row in rows))

@@ -97,11 +97,12 @@ def select_images(
         _check_size(image, benchmark, (expected or {}).get(image_id), predictions.json_file)
     # The ids of a benchmark are either all numbers or all strings.
     return [
-        _submitted(image_id, chosen[image_id]) for image_id in sorted(chosen, key=lambda one: (str(type(one)), one))
+        _submitted_image(image_id, chosen[image_id])
+        for image_id in sorted(chosen, key=lambda one: (str(type(one)), one))
     ]
 
 
-def _submitted(image_id: ImageId, image: ImageRecord) -> SubmittedImage:
+def _submitted_image(image_id: ImageId, image: ImageRecord) -> SubmittedImage:
     stem = image_id if isinstance(image_id, str) else PurePosixPath(image.image_file).stem
     return SubmittedImage(image_id, stem, image.size, image.segments)
 

@@ -219,13 +219,18 @@ def test_mask_job_given_unlisted_colors_reports_count_and_nearest_class(tmp_path
     source = write_colored(tmp_path / "in", SOFT)
     with pytest.raises(ValueError, match=r"classes/a\.png: ") as caught:
         run_job(mask_jobs(source, tmp_path / "out")[0])
-    for fact in ("#824180 (1 pixel, 2 from road)", "#7e4083 (1 pixel, 4 from road)", "#4020b8", "color_distance: 91"):
+    for fact in (
+        "#824180 (1 pixel, distance 2 to road)",
+        "#7e4083 (1 pixel, distance 4 to road)",
+        "#4020b8",
+        "color_distance: 91",
+    ):
         assert fact in str(caught.value)
 
 
 def test_mask_job_within_color_distance_uses_nearest_class(tmp_path: Path) -> None:
     source = write_colored(tmp_path / "in", SOFT, COLORED + "color_distance: 5\n")
-    with pytest.raises(ValueError, match=r"#4020b8 \(1 pixel, 91 from") as caught:
+    with pytest.raises(ValueError, match=r"#4020b8 \(1 pixel, distance 91 to ") as caught:
         run_job(mask_jobs(source, tmp_path / "out")[0])
     assert "#824180" not in str(caught.value)
     (source / "classes.yaml").write_text(COLORED + "color_distance: 91\n")

@@ -37,9 +37,9 @@ def cast_shadows(
     """
     mask = np.zeros((-(-size[0] // STEP), -(-size[1] // STEP)), np.uint8)
     for foot in feet:
-        _fill(mask, camera, _grown(foot, 0.15), 110)
+        _fill(mask, camera, _enlarged(foot, 0.15), 110)
     for foot in feet:
-        _fill(mask, camera, _grown(foot, -0.1), 200)
+        _fill(mask, camera, _enlarged(foot, -0.1), 200)
     if float(light.direct.max()) > 0.2:
         for points in casters:
             _fill(mask, camera, _on_ground(points, light), 255)
@@ -48,7 +48,7 @@ def cast_shadows(
     return np.asarray(soft, dtype=np.float32) / np.float32(255)
 
 
-def _grown(foot: Footprint, margin: float) -> Points:
+def _enlarged(foot: Footprint, margin: float) -> Points:
     left, right = foot.left - margin, max(foot.right + margin, foot.left)
     near, far = foot.near - margin, max(foot.far + margin, foot.near)
     return np.array([[left, 0, near], [right, 0, near], [right, 0, far], [left, 0, far]])

@@ -71,7 +71,7 @@ class Building:
 
     def _wall(self, painter: Painter, rng: np.random.Generator, start: Points, end: Points) -> None:
         """Draw the part of one wall between two foot points that is in front of the camera."""
-        start, end = _in_front(painter, start, end)
+        start, end = _clip_to_front(painter, start, end)
         corners = np.array([start, end, end, start])
         corners[:2, 1] = self.height
         if not painter.shows(corners):
@@ -86,7 +86,7 @@ class Building:
         """Draw the roof slope toward the street, and a chimney."""
         up, ridge = UP * self.height, UP * (self.height + self.roof)
         middle, out = self.away * (self.depth / 2), -self.away * 0.35 - np.array([0, 0.1, 0])
-        near, far = _in_front(painter, self.near, self.far)
+        near, far = _clip_to_front(painter, self.near, self.far)
         slope = np.array([near + middle + ridge, far + middle + ridge, far + up + out, near + up + out])
         if not painter.shows(slope):
             return
@@ -100,7 +100,7 @@ class Building:
         painter.texture(_tone(painter, slope)(rows * self.tiles).astype(np.uint8), slope)
 
 
-def _in_front(painter: Painter, start: Points, end: Points) -> tuple[Points, Points]:
+def _clip_to_front(painter: Painter, start: Points, end: Points) -> tuple[Points, Points]:
     """Clip the line between two points to the part that is at least ``_NEAREST`` meters in front of the camera."""
     one, two = painter.camera.distance(np.array([start, end]))
     if one < _NEAREST < two:

@@ -56,7 +56,7 @@ class Pose:
 def figure(pose: Pose, clothes: Clothes) -> list[Part]:
     """List all parts of a person from far to near."""
     bag = [] if clothes.bag is None else [_bag(pose, clothes.bag)]
-    behind, before = (bag, []) if pose.facing == "toward" else ([], bag)
+    behind, in_front = (bag, []) if pose.facing == "toward" else ([], bag)
     return [
         *behind,
         *_arm(pose, clothes, -1, 0.80),
@@ -65,7 +65,7 @@ def figure(pose: Pose, clothes: Clothes) -> list[Part]:
         *_skirt(pose, clothes),
         _torso(pose, clothes),
         *_head(pose, clothes),
-        *before,
+        *in_front,
         *_arm(pose, clothes, 1, 0.93),
     ]
 

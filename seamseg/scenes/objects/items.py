@@ -42,10 +42,10 @@ class Item(Protocol):
         ...
 
 
-Stands = TypeVar("Stands", bound=Item)
+ItemT = TypeVar("ItemT", bound=Item)
 
 
-def far_to_near(items: Sequence[Stands], eye: float) -> list[Stands]:
+def far_to_near(items: Sequence[ItemT], eye: float) -> list[ItemT]:
     """Sort items for drawing, so that nearer items cover farther ones.
 
     Args:
@@ -53,7 +53,7 @@ def far_to_near(items: Sequence[Stands], eye: float) -> list[Stands]:
         eye: Camera position in meters to the right of the middle of the road.
     """
     left = sorted(items, key=lambda item: -float(np.hypot(*(item.footprint.center[[0, 2]] - (eye, 0)))))
-    ordered: list[Stands] = []
+    ordered: list[ItemT] = []
     while left:
         free = (item for item in left if not any(_hides(item, other, eye) for other in left if other is not item))
         chosen = next(free, left[0])
