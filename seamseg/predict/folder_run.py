@@ -49,7 +49,8 @@ def predict_images(job: PredictionJob, input_images: Sequence[InputImage], proce
         The outcome of the run, the same on every rank.
 
     Raises:
-        SeamsegError: The results folder is in use or holds other files.
+        SeamsegError: The results folder is in use, holds other files, or has results that ``job.mode`` does not allow
+            to change.
         OSError: A file cannot be written; images that are already segmented are kept.
     """
     folder = job.folder

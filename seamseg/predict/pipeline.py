@@ -171,8 +171,9 @@ def _readable(
 
 def _predicted(predictor: Predictor, read: Iterable[_Read[ImageT]], batch_size: int) -> Iterator[Predicted[ImageT]]:
     for batch in _batches(read, batch_size):
-        found = predictor.predict([one.prepared for one in batch])
-        yield from (Predicted(one.source, one.picture, what) for one, what in zip(batch, found, strict=True))
+        predictions = predictor.predict([one.prepared for one in batch])
+        pairs = zip(batch, predictions, strict=True)
+        yield from (Predicted(one.source, one.picture, prediction) for one, prediction in pairs)
 
 
 def _batches(read: Iterable[_Read[ImageT]], batch_size: int) -> Iterator[list[_Read[ImageT]]]:

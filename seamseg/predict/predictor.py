@@ -143,7 +143,7 @@ class Prepared:
 
     @property
     def shapes(self) -> tuple[torch.Size, ...]:
-        """Shapes per scale. Images with equal shapes can share a batch without padding, which would change results."""
+        """Shapes per scale. Only images with equal shapes share a batch, because padding would change the results."""
         return tuple(pixels.shape for pixels in self.pixels)
 
 

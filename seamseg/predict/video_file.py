@@ -69,8 +69,8 @@ class Video:
         capture = _capture(self.path)
         try:
             while True:
-                there, pixels = capture.read()
-                if not there:
+                decoded, pixels = capture.read()
+                if not decoded:
                     return
                 yield np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
         finally:
@@ -133,7 +133,8 @@ class VideoWriter:
             found = 0
         if found != self._num_frames:
             raise OSError(
-                f"the video {self._path} has only {found} of {self._num_frames} frames; check whether the disk is full"
+                f"the video {self._path} was written with {found} of {self._num_frames} frames; "
+                "check whether the disk is full"
             )
 
 

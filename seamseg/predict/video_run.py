@@ -150,7 +150,8 @@ def predict_video(job: PredictionJob, video: Video) -> VideoOutcome:
         The outcome of the run.
 
     Raises:
-        SeamsegError: The results folder is in use or holds other files, or no frame can be decoded.
+        SeamsegError: The results folder is in use, holds other files, or has results that ``job.mode`` does not allow
+            to change; or no frame can be decoded.
         OSError: A file cannot be written; frames that are already segmented are kept.
     """
     job.folder.begin(job.mode, ())

@@ -220,9 +220,9 @@ def _summary(
     fault: str | None,
 ) -> ImageSummary:
     predicted = image.predicted
-    there = np.flatnonzero((predicted.classes != VOID) & (areas > 0))
+    present = np.flatnonzero((predicted.classes != VOID) & (areas > 0))
     by_class = Counter[int]()
-    for segment in there.tolist():
+    for segment in present.tolist():
         by_class[int(predicted.classes[segment])] += int(areas[segment])
     true_errors = _errors(outcomes[0], image.true.classes, TRUE_ERRORS) if outcomes and image.true else Counter()
     false_errors = _errors(outcomes[1], predicted.classes, FALSE_ERRORS) if outcomes else Counter()
@@ -231,12 +231,12 @@ def _summary(
         "name": image.name,
         "file": file,
         "size": size,
-        "segments": len(there),
+        "segments": len(present),
         "score": mean_object_score(predicted, areas, num_stuff),
         "classes": sorted(set(by_class) | true_classes),
         "errors": [[*key, number] for key, number in sorted((true_errors + false_errors).items())],
     }
-    segments = Counter(predicted.classes[there].tolist())
+    segments = Counter(predicted.classes[present].tolist())
     return ImageSummary(record, by_class, segments, true_errors, false_errors, fault)
 
 

@@ -251,7 +251,7 @@ def test_a_video_that_the_disk_does_not_hold(
     out = tmp_path / "out"
     with file_size_limit(5_000):
         sentence = refuses("predict", run_dir, video_path, out, "--write=overlay")
-    assert f"{out / 'overlay.mp4'} has only" in sentence
+    assert f"{out / 'overlay.mp4'} was written with" in sentence
     assert not [path for path in out.iterdir() if not path.name.startswith(".")]
     result = command("predict", run_dir, video_path, out, "--write=overlay", "--resume")
     assert result.out == f"7 frames segmented (7 of them before): {out}\n"

@@ -120,7 +120,9 @@ def test_overlapped_with_ten_thousand_images_holds_few_in_memory() -> None:
 
     pictures = (Picture(number) for number in range(10_000))
     job = job_of(StubPredictor(), 1)
-    for number, written in enumerate(overlapped(job, pictures, counted, lambda found: found.source.number, raise_error)):
+    for number, written in enumerate(
+        overlapped(job, pictures, counted, lambda found: found.source.number, raise_error)
+    ):
         assert number == written
         most = max(most, len(alive))
     assert 0 < most <= 4 * MOST_THREADS + 8

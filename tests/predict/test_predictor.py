@@ -29,7 +29,9 @@ def input_image(*size: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(48, 64), (200, 31), (64, 64), (1, 1), (1, 300), (5, 3)])
-def test_predictor_with_any_image_size_returns_a_segmentation_of_that_size(predictor: Predictor, size: tuple[int, int]) -> None:
+def test_predictor_with_any_image_size_returns_a_segmentation_of_that_size(
+    predictor: Predictor, size: tuple[int, int]
+) -> None:
     found = predictor(input_image(*size))
     assert tuple(found.ids.shape) == size
     assert found.ids.dtype == found.classes.dtype == torch.int64

@@ -30,7 +30,9 @@ def input_image(*size: int, seed: int = 0) -> np.ndarray:
     return np.ascontiguousarray(coarse.repeat(8, axis=0).repeat(8, axis=1))
 
 
-def make_pass(boxes: list[list[float]], scores: list[float], size: tuple[int, int], mirrored: bool, seed: int = 0) -> Pass:
+def make_pass(
+    boxes: list[list[float]], scores: list[float], size: tuple[int, int], mirrored: bool, seed: int = 0
+) -> Pass:
     generator = torch.Generator().manual_seed(seed)
     masks = torch.randn(len(boxes), 4, 4, generator=generator)
     edges = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
