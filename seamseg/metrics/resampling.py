@@ -1,4 +1,4 @@
-"""How much a panoptic quality depends on which images happen to be in the data set (Efron 1979, the bootstrap)."""
+"""Bootstrap intervals (Efron 1979): how much panoptic quality depends on the choice of images in the data set."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from seamseg.metrics.matching import FloatArray, ImageCounts
 
 NUM_DRAWS = 1000
 LEVEL = 0.95
-_BLOCK = 100  # draws at a time, so that they take little memory beside the images
+_BLOCK = 100  # number of draws at a time, which limits the memory
 
 
 @dataclass(frozen=True)
 class Interval:
-    """The middle 95 % of a number over resampled images.
+    """Middle 95% of a number over resampled images.
 
     Attributes:
         low, high: Ends of the interval; NaN if the number is undefined in all draws.
@@ -29,7 +29,7 @@ class Interval:
 
     @classmethod
     def of(cls, values: FloatArray) -> Interval:
-        """From the values of all draws; NaN marks a draw in which the number is undefined, and is left out."""
+        """Create from the values of all draws. NaN marks a draw with an undefined number, which is skipped."""
         defined = values[~np.isnan(values)]
         if not len(defined):
             return cls(math.nan, math.nan)
@@ -39,10 +39,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Intervals:
-    """Of the panoptic quality.
+    """Intervals of panoptic quality.
 
     Attributes:
-        all, things, stuff: over the classes that appear.
+        all, things, stuff: Intervals of the means over the classes that appear.
     """
 
     all: Interval
@@ -51,7 +51,16 @@ class Intervals:
 
 
 def draw_images(num_images: int, generator: np.random.Generator, num_draws: int = NUM_DRAWS) -> NDArray[np.int64]:
-    """B×N: how often each image is in a data set of N that are drawn with replacement."""
+    """Draw data sets of N images with replacement.
+
+    Args:
+        num_images: Number of images N.
+        generator: Random generator.
+        num_draws: Number of data sets B.
+
+    Returns:
+        How often each image is in each data set, B×N.
+    """
     drawn = generator.integers(0, num_images, (num_draws, num_images))
     places = drawn + num_images * np.arange(num_draws)[:, None]
     return np.bincount(places.reshape(-1), minlength=num_draws * num_images).reshape(num_draws, num_images)
@@ -60,25 +69,28 @@ def draw_images(num_images: int, generator: np.random.Generator, num_draws: int 
 def resampled_pq(
     images: Sequence[ImageCounts], num_classes: int, draws: NDArray[np.int64], classes: slice = slice(None)
 ) -> FloatArray:
-    """B: PQ of every drawn data set, the mean over the classes that appear in it; NaN where none does.
+    """Compute PQ of every drawn data set.
 
     Args:
-        images: N of them.
-        num_classes: C.
-        draws: B×N, of :func:`draw_images`; the same draws for two results make their difference comparable.
-        classes: which of the C are averaged.
+        images: Counts of the N images.
+        num_classes: Number of classes C.
+        draws: Draws from :func:`draw_images`, B×N. Use the same draws for two results to compare them pairwise.
+        classes: Classes to average over.
+
+    Returns:
+        Mean PQ over the classes that appear in each data set, B; NaN if there are none.
     """
     return _mean(_drawn_sums(_sums(images, num_classes), draws), classes)
 
 
 def pq_intervals(images: Sequence[ImageCounts], num_classes: int, num_stuff: int, seed: int = 0) -> Intervals:
-    """How far PQ may be off because these images were taken and not others like them.
+    """Compute 95% bootstrap intervals of PQ, the uncertainty that comes from the choice of images.
 
     Args:
-        images: at least one, in an order that does not depend on how they were counted.
-        num_classes: C, stuff and things together.
-        num_stuff: the first ``num_stuff`` classes are stuff.
-        seed: of the draws.
+        images: Counts of one or more images. Their order must not depend on which rank counted an image.
+        num_classes: Number of stuff and thing classes C.
+        num_stuff: Number of stuff classes, which come first.
+        seed: Seed of the draws.
     """
     sums, generator = _sums(images, num_classes), np.random.default_rng(seed)
     blocks = (draw_images(len(images), generator, _BLOCK) for _ in range(NUM_DRAWS // _BLOCK))
@@ -143,7 +155,7 @@ def compare(first: Sequence[ImageCounts], second: Sequence[ImageCounts], num_cla
 
 
 def _sums(images: Sequence[ImageCounts], num_classes: int) -> FloatArray:
-    """N×2×C: numerator and denominator of PQ, for every image and class."""
+    """Return numerator and denominator of PQ for every image and class, N×2×C."""
     sums = np.zeros((len(images), 2, num_classes))
     for row, image in zip(sums, images, strict=True):
         iou_sum, tp, fp, fn = image.counts
@@ -152,12 +164,12 @@ def _sums(images: Sequence[ImageCounts], num_classes: int) -> FloatArray:
 
 
 def _drawn_sums(sums: FloatArray, draws: NDArray[np.int64]) -> FloatArray:
-    """B×2×C."""
+    """Return numerator and denominator of PQ for every draw and class, B×2×C."""
     return np.asarray((draws.astype(np.float64) @ sums.reshape(len(sums), -1)).reshape(-1, *sums.shape[1:]))
 
 
 def _mean(drawn: FloatArray, classes: slice) -> FloatArray:
-    """B: mean PQ over the classes that appear; NaN without any."""
+    """Return the mean PQ over the classes that appear in each draw, B; NaN without any."""
     iou_sum, weights = drawn[:, 0, classes], drawn[:, 1, classes]
     pq = np.divide(iou_sum, weights, out=np.zeros_like(iou_sum), where=weights > 0)
     num = (weights > 0).sum(1)

@@ -31,8 +31,8 @@ def damage(tiny: TinyDataset) -> None:
 def test_warnings_alone_are_no_failure(command: Any, tiny: TinyDataset) -> None:
     code, out, err = command("check", tiny.folder, "--workers", 1)
     assert code == 0
-    assert "warning image-without-things, 1 times: no object is labeled in an image" in out
-    assert "train, 002.png: 2 segments of stuff" in out
+    assert "warning image-without-things, 1 times: " in out
+    assert "train, 002.png: 2 stuff segments" in out
     assert out.splitlines()[-1] == "right: 0 errors, 1 warning"
     assert "4/4" in err
 
@@ -42,7 +42,7 @@ def test_errors_are(command: Any, tiny: TinyDataset, tmp_path: Path) -> None:
     number = len(tiny.segments[0])
     code, out, _ = command("check", tiny.folder, "--examples", 1, "--json", tmp_path / "report.json")
     assert code == 1
-    assert f"error wrong-area, {number} times: the area of a segment is not its number of pixels" in out
+    assert f"error wrong-area, {number} times: " in out
     assert f"… and {number - 1} more" in out
     assert out.splitlines()[-1] == f"faulty: {number} errors, 1 warning"
     report = json.loads((tmp_path / "report.json").read_text())

@@ -50,7 +50,7 @@ def test_broken_images_are_listed(command: Any, masks: Path, tmp_path: Path) -> 
     code, _, err = command("convert", "masks", masks, tmp_path / "out")
     assert code == 2
     assert err.count("not converted: ") == 2
-    assert "seamseg: 2 images cannot be converted, such as: " in err
+    assert "seamseg: 2 images cannot be converted" in err
     assert not (tmp_path / "out/annotations/panoptic_train.json").exists()
 
 
@@ -92,7 +92,7 @@ def test_help_of_a_kind(command: Any, kind: str) -> None:
 
 
 def test_what_is_refused(refuses: Callable[..., str], tmp_path: Path, data: Path) -> None:
-    assert "is no Cityscapes folder" in refuses("convert", "cityscapes", tmp_path, tmp_path / "out")
+    assert "gtFine" in refuses("convert", "cityscapes", tmp_path, tmp_path / "out")
     assert "does not exist" in refuses("convert", "masks", tmp_path, tmp_path / "out")
     assert "no split named 'test'" in refuses("convert", "to-semantic", data, tmp_path / "out", "--split", "test")
     (tmp_path / "values.yaml").write_text("a: b")
@@ -127,7 +127,7 @@ def test_objects_without_outline_are_counted(command: Any, data: Path, tmp_path:
     arguments = ("convert", "detection", file, data / "images/val", tmp_path / "out", "--split")
     code, _, err = command(*arguments, "a")
     assert code == 2
-    for fact in ("instances_val.json", "the annotation 1 of image", "it is empty", "--without-outline"):
+    for fact in ("instances_val.json", "annotation 1 of image", "list is empty", "--without-outline"):
         assert fact in err
     assert "1 object without an outline left out" in command(*arguments, "b", "--without-outline", "skip").out
     assert (

@@ -154,7 +154,8 @@ def test_images_of_every_kind(command: Any, run_dir: Path, tmp_path: Path) -> No
         (line,) = (line for line in lines if line.startswith(beginning))
         lines.remove(line)
     (vast,) = lines
-    assert f"{folder / 'vast.png'} is 20000×20000 (height×width): images of up to 134,217,728 pixels" in vast
+    assert f"{folder / 'vast.png'} is 20000×20000 pixels" in vast
+    assert "134,217,728" in vast
 
 
 def test_images_of_twelve_bits_in_sixteen_are_predicted_and_named(command: Any, run_dir: Path, tmp_path: Path) -> None:

@@ -27,14 +27,14 @@ def test_it_says_where_the_report_is(command: Callable, drawn: DrawnPredictions,
 def test_what_it_is_not_told_it_asks_for(refuses: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
     drawn.edit(drawn.predictions / "panoptic.json", lambda content: content.pop("info"))
     said = refuses("report", drawn.predictions, tmp_path / "out")
-    assert said.endswith("does not say where its images are; name the folder of the images with --images")
+    assert said.endswith("does not name the folder of its images; pass the folder of the images with --images")
     assert not (tmp_path / "out").exists()
 
 
 def test_notes_go_to_the_user(command: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
     drawn.edit(drawn.truth, lambda content: content["annotations"].pop())
     result = command("report", drawn.predictions, "--gt", drawn.truth, tmp_path / "out")
-    assert "1 of 3 predicted images are not annotated; they have no scores" in result.err
+    assert "1 of 3 predicted images have no annotation" in result.err
 
 
 def test_a_video_is_no_image(refuses: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_video_is_no_image(refuses: Callable, drawn: DrawnPredictions, tmp_pat
         drawn.predictions / "panoptic.json", lambda content: content["images"][0].update(file_name="street.mp4#000000")
     )
     said = refuses("report", drawn.predictions, tmp_path / "out")
-    assert said.startswith("street.mp4#000000 is a frame of a video, and a report shows images")
+    assert said.startswith("street.mp4#000000 is a frame of a video")
 
 
 def test_a_folder_without_its_annotation(refuses: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
