@@ -148,10 +148,16 @@ def compare(first: Sequence[ImageCounts], second: Sequence[ImageCounts], num_cla
     """
     draws = draw_images(len(first), np.random.default_rng(seed))
     once = np.ones((1, len(first)), np.int64)
-    exact = [float(resampled_pq(images, num_classes, once)[0]) for images in (first, second)]
-    drawn = [resampled_pq(images, num_classes, draws) for images in (first, second)]
-    intervals = [Interval.of(values) for values in (*drawn, drawn[1] - drawn[0])]
-    return Comparison(*exact, exact[1] - exact[0], *intervals)
+    pq_first, pq_second = (float(resampled_pq(images, num_classes, once)[0]) for images in (first, second))
+    drawn_first, drawn_second = (resampled_pq(images, num_classes, draws) for images in (first, second))
+    return Comparison(
+        first=pq_first,
+        second=pq_second,
+        difference=pq_second - pq_first,
+        first_interval=Interval.of(drawn_first),
+        second_interval=Interval.of(drawn_second),
+        difference_interval=Interval.of(drawn_second - drawn_first),
+    )
 
 
 def _sums(images: Sequence[ImageCounts], num_classes: int) -> FloatArray:
