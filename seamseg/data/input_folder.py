@@ -51,10 +51,10 @@ _LEFTOVERS = frozenset(
     }
 )
 _HIDDEN, _LOOP, _UNREADABLE, _BROKEN = (
-    "hidden or system files",
-    "links back to a parent folder",
-    "folders that cannot be opened",
-    "broken links or special files",
+    "hidden or system file(s)",
+    "link(s) back to a parent folder",
+    "folder(s) that cannot be opened",
+    "broken link(s) or special file(s)",
 )
 _NUM_EXAMPLES = 3
 
@@ -65,7 +65,7 @@ class LeftOut:
 
     Attributes:
         path: Path of the file or folder.
-        reason: Why it is skipped, worded to follow a number, such as "hidden or system files".
+        reason: Why it is skipped, worded to follow a number, such as "hidden or system file(s)".
     """
 
     path: Path

@@ -32,7 +32,7 @@ def test_search_folder_skips_and_counts_system_leftovers(tmp_path: Path, leftove
     assert names(folder, found) == ["a.png", "sub/b.PNG"]
     sentence = left_out_sentence(folder, found.left_out)
     assert sentence is not None
-    assert "1 hidden or system files" in sentence
+    assert "1 hidden or system file(s)" in sentence
     assert leftover.removesuffix("/a.png") in sentence
 
 
@@ -57,7 +57,7 @@ def test_search_folder_skips_links_to_parent_folders(tmp_path: Path, target: str
     (folder / "sub/back").symlink_to(folder / target)
     found = search_folder(folder, {".png"})
     assert names(folder, found) == ["sub/a.png"]
-    assert "1 links back to a parent folder (sub/back)" in str(left_out_sentence(folder, found.left_out))
+    assert "1 link(s) back to a parent folder (sub/back)" in str(left_out_sentence(folder, found.left_out))
 
 
 def test_search_folder_terminates_on_folders_that_link_to_each_other(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_left_out_sentence_counts_files_by_reason_with_examples(tmp_path: Path) 
     sentence = str(left_out_sentence(folder, found.left_out))
     assert "\n" not in sentence
     assert sentence.startswith(f"skipped in {folder}: ")
-    for fact in ("1 hidden", "(.x)", "1 video(s)", "(b.wmv)", "(c.HEIC)", "5 with other suffixes", "1 broken links"):
+    for fact in ("1 hidden", "(.x)", "1 video(s)", "(b.wmv)", "(c.HEIC)", "5 with other suffixes", "1 broken link(s)"):
         assert fact in sentence
     assert "(d.txt, e.txt, f.txt, …)" in sentence
 
