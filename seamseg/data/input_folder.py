@@ -61,7 +61,7 @@ _NUM_EXAMPLES = 3
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file that is not an input, or a folder whose content is not.
+    """A skipped file, or a skipped folder with everything in it.
 
     Attributes:
         path: Path of the file or folder.
@@ -126,8 +126,8 @@ def left_out_sentence(folder: Path, left_out: Sequence[LeftOut]) -> str | None:
     if not left_out:
         return None
     names = defaultdict[str, list[str]](list)
-    for one in left_out:
-        names[one.reason].append(os.path.relpath(one.path, folder))
+    for item in left_out:
+        names[item.reason].append(os.path.relpath(item.path, folder))
     parts = (
         f"{len(of_reason):,} {reason} ({', '.join(of_reason[:_NUM_EXAMPLES])}"
         f"{', …' if len(of_reason) > _NUM_EXAMPLES else ''})"
@@ -156,7 +156,7 @@ def _files(folder: Path, chain: tuple[Path, ...], left_out: list[LeftOut]) -> It
             left_out.append(LeftOut(path, _HIDDEN))
         elif path.is_dir():
             target = path.resolve()
-            if any(target == one or target in one.parents for one in chain):
+            if any(target == ancestor or target in ancestor.parents for ancestor in chain):
                 left_out.append(LeftOut(path, _LOOP))
             else:
                 yield from _files(path, (*chain, target), left_out)

@@ -220,7 +220,7 @@ class TrainTransform:
     def sample_plan(self, size: Size, generator: torch.Generator) -> AugmentationPlan:
         """Draw all random choices for one sample of an image.
 
-        The generator always yields the same number of values, so one setting does not change the draws of another.
+        Each call draws the same number of values, so one setting does not change the draws of another.
 
         Args:
             size: Height and width of the image on disk.

@@ -54,7 +54,7 @@ def worker_fault(error: RuntimeError) -> str | None:
     """
     # While torch waits for data, its error only states that a worker has ended; the cause states the signal.
     errors = [error] if error.__cause__ is None else [error.__cause__, error]
-    lines = [str(one).partition("\n")[0].rstrip(".") for one in errors]
+    lines = [str(item).partition("\n")[0].rstrip(".") for item in errors]
     first_line = next((line for line in lines if line.startswith("DataLoader worker")), lines[-1])
     if f"({errno.ENOSPC})" in first_line and "shared memory" in first_line:
         return shared_memory_full()

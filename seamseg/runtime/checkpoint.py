@@ -98,7 +98,7 @@ def _read(path: Path) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # its type depends on the content
         raise ModelError(
-            f"the checkpoint {path} cannot be read ({shorten(str(error), 200)}): another program wrote it"
+            f"the checkpoint {path} cannot be read ({shorten(str(error), 200)}): it was not written by seamseg"
         ) from error
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise ModelError(f"{path} is not a checkpoint of this version of the program")

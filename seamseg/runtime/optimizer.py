@@ -59,7 +59,7 @@ class LearningRate:
 
     Attributes:
         lr: Base learning rate.
-        decay: Decay, which also applies during the warmup.
+        decay: Decay factor as a function of the iteration; it also applies during the warmup.
         warmup_iterations: Number of iterations of the warmup; 0 disables it.
         warmup_factor: Initial factor of the warmup, which rises linearly to 1.
     """

@@ -49,7 +49,7 @@ class Precision:
         return torch.autocast(self._device.type, self._type)
 
     def backward(self, loss: Tensor) -> None:
-        """Compute the gradients of a loss, scaled in fp16."""
+        """Backpropagate a loss, scaled in fp16, and add its gradients to those of the parameters."""
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def gradient_norm(self, optimizer: Optimizer, network: nn.Module) -> Tensor:

@@ -120,14 +120,14 @@ def match_categories(table: Any, truth: Categories, source: str) -> ClassTable:
     entries = _entries(table, source)
     by_name = {name: number for number, name in enumerate(truth.names)}
     by_id = truth.class_of_original_id
-    named = {one.category_id: by_name[one.name] for one in entries if one.name in by_name}
+    named = {entry.category_id: by_name[entry.name] for entry in entries if entry.name in by_name}
     moved = [category_id for category_id, number in named.items() if by_id.get(category_id) != number]
     class_of = named if moved else by_id | named
-    names = {one.category_id: one.name for one in entries if one.name is not None}
-    kinds = {class_of[one.category_id]: one.is_thing for one in entries if one.category_id in class_of}
+    names = {entry.category_id: entry.name for entry in entries if entry.name is not None}
+    kinds = {class_of[entry.category_id]: entry.is_thing for entry in entries if entry.category_id in class_of}
     notes = [
         *_id_notes(moved, named, truth),
-        *_name_notes([one for one in entries if one.category_id in class_of], truth),
+        *_name_notes([entry for entry in entries if entry.category_id in class_of], truth),
         *_missing_notes(kinds, truth),
         *kind_notes(kinds, truth),
     ]
@@ -160,7 +160,7 @@ def _entries(table: Any, source: str) -> list[_Entry]:
         if category_id in entries:
             raise DataError(f"{where}: an earlier category already has the id {category_id}")
         name = field(entry, "name", str, where) if "name" in entry else None
-        if name is not None and name in (one.name for one in entries.values()):
+        if name is not None and name in (earlier.name for earlier in entries.values()):
             raise DataError(f"{where}: an earlier category already has the name {name!r}")
         is_thing = flag_field(entry, "isthing", where) if "isthing" in entry else None
         entries[category_id] = _Entry(category_id, name, is_thing)
@@ -169,7 +169,7 @@ def _entries(table: Any, source: str) -> list[_Entry]:
 
 def _id_notes(moved: list[int], named: Mapping[int, int], truth: Categories) -> list[str]:
     pairs = [(category_id, truth.classes[named[category_id]]) for category_id in moved]
-    differing = [f"{one.name!r} is {category_id}, not {one.original_id}" for category_id, one in pairs]
+    differing = [f"{category.name!r} is {category_id}, not {category.original_id}" for category_id, category in pairs]
     return _note_with_examples(
         "the category ids of the results differ from those of the annotation, so they are matched by name", differing
     )
@@ -178,13 +178,13 @@ def _id_notes(moved: list[int], named: Mapping[int, int], truth: Categories) -> 
 def _name_notes(matched: list[_Entry], truth: Categories) -> list[str]:
     """Return a note on the categories that were matched by id although both sides name them."""
     names = {category.original_id: category.name for category in truth.classes}
-    other = [
-        f"{one.category_id} is {one.name!r}, not {names[one.category_id]!r}"
-        for one in matched
-        if one.name is not None and one.name not in truth.names
+    differing = [
+        f"{entry.category_id} is {entry.name!r}, not {names[entry.category_id]!r}"
+        for entry in matched
+        if entry.name is not None and entry.name not in truth.names
     ]
     return _note_with_examples(
-        "categories of the results are named differently in the annotation, so they are matched by id", other
+        "categories of the results are named differently in the annotation, so they are matched by id", differing
     )
 
 
