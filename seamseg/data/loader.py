@@ -28,8 +28,9 @@ _NOTHING_YET = "DataLoader timed out"
 class BatchLoader:
     """Batches for one epoch after another; their content does not depend on the number of workers.
 
-    Until a batch is on the device, images are uint8 and ids int32, which is a quarter and half of the memory to move.
-    Batches own their memory, so keeping part of a batch keeps no memory or open file of a worker process.
+    Until a batch is on the device, its images are uint8 and its ids int32, which takes a quarter and half of the memory
+    of the final types. Batches own their memory, so keeping part of a batch keeps no memory or open file of a worker
+    process.
 
     Attributes:
         on_wait: Function called about every second while the worker processes deliver nothing, with the seconds waited
