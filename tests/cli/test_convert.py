@@ -141,5 +141,5 @@ def test_leftovers_beside_masks_are_said_in_one_line(command: Any, masks: Path, 
         (masks / name).write_bytes(b"x")
     code, _, err = command("convert", "masks", masks, tmp_path / "out", "--val-every", 3)
     assert code == 0
-    (line,) = [line for line in err.splitlines() if line.startswith("left out")]
+    (line,) = [line for line in err.splitlines() if line.startswith("skipped in")]
     assert "3 hidden" in line

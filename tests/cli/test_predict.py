@@ -237,6 +237,6 @@ def test_what_else_the_folder_holds_is_said_in_one_line(
     (input_images / "sub/._b.jpg").write_bytes(b"x")
     code, said, err = command("predict", run_dir, input_images, tmp_path / "out")
     assert (code, said) == (0, f"3 images segmented: {tmp_path / 'out'}\n")
-    (line,) = [line for line in err.splitlines() if line.startswith("left out")]
+    (line,) = [line for line in err.splitlines() if line.startswith("skipped in")]
     assert "2 hidden or system file(s) (.ipynb_checkpoints, sub/._b.jpg)" in line
     assert "1 with other suffixes (notes.txt)" in line
