@@ -222,20 +222,20 @@ def _without_self_reference(path: Path) -> Path:
 
 def _remove_abandoned(path: Path) -> None:
     """Remove the temporary folders that killed processes left behind; running processes have locked theirs."""
-    for left in path.parent.glob(f"{_PART}*"):
-        if is_part(left, of=path) and left.is_dir() and not left.is_symlink():
+    for temporary in path.parent.glob(f"{_PART}*"):
+        if is_part(temporary, of=path) and temporary.is_dir() and not temporary.is_symlink():
             with suppress(OSError):  # locked by another process, or already gone
-                _remove_if_unlocked(left, path)
+                _remove_if_unlocked(temporary, path)
 
 
-def _remove_if_unlocked(left: Path, path: Path) -> None:
+def _remove_if_unlocked(temporary: Path, path: Path) -> None:
     """Remove a temporary folder; a folder that was about to be replaced gets its name back."""
-    if time.time() - left.stat().st_mtime < _FRESH and not (left / _NEW).exists():
+    if time.time() - temporary.stat().st_mtime < _FRESH and not (temporary / _NEW).exists():
         return
-    with _locked(left):
-        if (left / _OLD).is_dir() and not path.exists():
-            (left / _OLD).replace(path)
-        shutil.rmtree(left)
+    with _locked(temporary):
+        if (temporary / _OLD).is_dir() and not path.exists():
+            (temporary / _OLD).replace(path)
+        shutil.rmtree(temporary)
 
 
 @contextmanager

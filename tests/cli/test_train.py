@@ -453,7 +453,7 @@ def test_a_data_set_without_annotations(refuses: Callable[..., str], config: Pat
     assert sentence == f"{folder / 'annotations' / 'panoptic_train.json'} contains no annotations"
     (tmp_path / "bare" / "images").mkdir(parents=True)
     sentence = refused_start(refuses, tmp_path, config, f"data.root={tmp_path / 'bare'}")
-    assert sentence.startswith(f"{tmp_path / 'bare'} is no data set")
+    assert sentence.startswith(f"{tmp_path / 'bare'} is not a data set")
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
