@@ -149,7 +149,8 @@ def decode(path: Path, data: bytes, flags: int) -> NDArray[Any]:
         BrokenImageError: The data is truncated, too large or not an image.
     """
     height, width = stored_size(data) or (0, 0)
-    if height * width > MOST_PIXELS or max(height, width) > LONGEST_SIDE:  # decoding would allocate first
+    # OpenCV would allocate the memory before it fails.
+    if height * width > MOST_PIXELS or max(height, width) > LONGEST_SIDE:
         reason = f"is too large: {height}×{width} (height×width); the maximum is {MOST_PIXELS:,} pixels"
         raise BrokenImageError(path, reason)
     pixels = _decode_jpeg(path, data, flags) if data.startswith(JPEG) else None
@@ -253,7 +254,7 @@ def find_images(path: Path) -> FoundFiles:
     if path.is_dir():
         found = search_folder(path, IMAGE_SUFFIXES)
     elif not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; give an image, a folder of images or a .txt list of images")
+        raise FileNotFoundError(f"{path} does not exist; pass an image, a folder of images or a .txt list of images")
     elif path.suffix.lower() == ".txt":
         found = FoundFiles(_read_image_list(path), [])
     else:

@@ -109,7 +109,7 @@ def _record(entry: Any, num_classes: int, where: str) -> LegacyRecord:
         raise DataError(f"{where}: 'size' is {size}, expected height and width")
     classes, crowd = _numbers(entry, "cat", where), field(entry, "iscrowd", list, where)
     if len(classes) != len(crowd):
-        raise DataError(f"{where}: 'cat' describes {len(classes)} segments, 'iscrowd' {len(crowd)}")
+        raise DataError(f"{where}: 'cat' describes {len(classes)} segments, but 'iscrowd' describes {len(crowd)}")
     if not classes or classes[0] != VOID:
         raise DataError(f"{where}: 'cat' must begin with {VOID}, the class of void, because segment 0 is void")
     wrong = [value for value in classes if not (0 <= value < num_classes or value == VOID)]

@@ -68,7 +68,7 @@ BAD_IMAGES: dict[str, tuple[Callable[[list[dict[str, Any]]], Any], str]] = {
     "a negative class": (lambda images: images[1].update(cat=[255, 1, 0, 2, -1, 2, 3]), "contains class -1"),
     "no void": (lambda images: images[1].update(cat=[0, 1, 0, 2, 1, 2, 3]), "'cat' must begin with 255"),
     "empty": (lambda images: images[1].update(cat=[], iscrowd=[]), "'cat' must begin with 255"),
-    "lengths": (lambda images: images[1].update(iscrowd=[0]), "'cat' describes 7 segments, 'iscrowd' 1"),
+    "lengths": (lambda images: images[1].update(iscrowd=[0]), "'cat' describes 7 segments, but 'iscrowd' describes 1"),
     "twice": (lambda images: images.append(images[0]), "two images have the id b_000000_000019"),
     "not listed": (lambda images: images.pop(), "train.txt names c, which"),
     "a word": (lambda images: images.append("x"), "image 3: expected a JSON object, found 'x'"),
