@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from seamseg.data.json_fields import check_file_names, write_json_lists
 from seamseg.errors import DataError, OutputError, SeamsegError
 from seamseg.io.files import atomic_write
-from seamseg.io.journal import Item, ItemOutput, Journal
+from seamseg.io.journal import ItemOutput, Journal, JournalItem
 from seamseg.io.workers import ordered_map
 
 MOST_FAILURES = 20
@@ -23,7 +23,7 @@ MOST_FAILURES = 20
 _VERSION = 1  # increase it when the output of a converter changes, so that older journals are not resumed
 
 
-ItemT = TypeVar("ItemT", bound=Item)
+ItemT = TypeVar("ItemT", bound=JournalItem)
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def run_job(
 def _check_names(job: Job[Any]) -> None:
     """Check the item names, which the output files share: readers must accept them, and they must be unique."""
     check_file_names((item.name for item in job.items), f"{job.title}: the source")
-    known: dict[str, Item] = {}
+    known: dict[str, JournalItem] = {}
     for item in job.items:
         other = known.setdefault(item.name, item)
         if other is not item:

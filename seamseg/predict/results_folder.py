@@ -14,7 +14,7 @@ from seamseg.data.formats.coco_writer import ANNOTATION_FILE
 from seamseg.data.json_fields import write_json_list, write_json_lists
 from seamseg.errors import OutputError
 from seamseg.io.files import atomic_write, is_part, part_path, write_text
-from seamseg.io.journal import Item, ItemOutput, Journal, fingerprint_of
+from seamseg.io.journal import ItemOutput, Journal, JournalItem, fingerprint_of
 from seamseg.predict.outputs import Named, OutputKind
 from seamseg.structures import Categories, Unreadable
 
@@ -42,7 +42,7 @@ INSTANCES_FILE, ERRORS_FILE, CATEGORIES_FILE = "instances.json", "errors.json", 
 _JOURNAL = ".predictions.journal"
 
 
-class Predictable(Item, Named, Protocol):
+class Predictable(JournalItem, Named, Protocol):
     """An image or video frame with a name and source files."""
 
 

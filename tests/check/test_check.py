@@ -227,7 +227,7 @@ def test_check_compares_images_and_categories_of_splits(tmp_path: Path) -> None:
     assert counts(train.folder) == {"shared-image": 1, "different-categories": 2}
     report = check_data_set(train.folder, ["val"], num_workers=1)
     assert report.findings.counts == {}
-    with pytest.raises(ValueError, match="no split named 'test'"):
+    with pytest.raises(ValueError, match="no split matching 'test'"):
         check_data_set(train.folder, ["test"])
 
 
@@ -378,7 +378,7 @@ def test_vistas_without_stuff_classes_is_unreadable(shared: Path, tmp_path: Path
 def test_check_data_set_given_other_folders_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist"):
         check_data_set(tmp_path / "none")
-    with pytest.raises(ValueError, match="is no data set that is read as it is"):
+    with pytest.raises(ValueError, match="is not a data set in a supported format"):
         check_data_set(tmp_path)
 
 

@@ -89,7 +89,7 @@ def test_a_repaired_copy_and_a_contact_sheet(command: Any, tiny: TinyDataset, tm
 
 def test_what_is_refused(refuses: Callable[..., str], tiny: TinyDataset, tmp_path: Path) -> None:
     assert "does not exist" in refuses("check", tmp_path / "none")
-    assert "no split named 'val'" in refuses("check", tiny.folder, "--split", "val")
+    assert "no split matching 'val'" in refuses("check", tiny.folder, "--split", "val")
     assert "at least 1 fault" in refuses("check", tiny.folder, "--examples", 0)
 
 

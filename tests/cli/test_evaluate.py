@@ -138,7 +138,7 @@ def test_nothing_readable_is_refused(refuses: Callable[..., str], run_dir: Path,
     [
         ({"model": "none"}, "there is no model none"),
         ({"--data": "none"}, "the data set folder none does not exist"),
-        ({"--split": "test"}, "no split named 'test'"),
+        ({"--split": "test"}, "no split matching 'test'"),
         ({"--limit": "0"}, "the limit on the number of images is 0"),
         ({"--device": "abacus"}, "there is no device abacus"),
     ],
@@ -155,7 +155,7 @@ def test_a_split_that_is_not_unique(refuses: Callable[..., str], run_dir: Path, 
     for split in ("val_a", "val_b"):
         write_tiny_panoptic(tmp_path, split=split, num_images=1)
     sentence = refuses("evaluate", run_dir, "--data", tmp_path, "--split", "val")
-    assert sentence == f"{tmp_path} has several splits named 'val'*; its splits are val_a, val_b"
+    assert sentence == f"{tmp_path} has several splits matching 'val'*; its splits are val_a, val_b"
 
 
 def test_other_classes(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:

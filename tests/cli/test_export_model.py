@@ -47,7 +47,7 @@ def test_nothing_is_overwritten_unless_asked(command: Any, refuses: Any, run_dir
     assert (out / "README.md").read_text() == "mine"
     assert command("export-model", run_dir, out, "--overwrite").code == 0
     assert load_model_file(out).settings
-    assert "holds other files, such as checkpoint" in refuses("export-model", out, run_dir, "--overwrite")
+    assert "contains other files, such as checkpoint" in refuses("export-model", out, run_dir, "--overwrite")
 
 
 def test_there_is_no_model(refuses: Any, tmp_path: Path) -> None:

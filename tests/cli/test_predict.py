@@ -218,7 +218,7 @@ def test_no_images(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -
         f"{tmp_path / 'none.jpg'} does not exist"
     )
     sentence = refuses("predict", run_dir, tmp_path / "empty", tmp_path / "out")
-    assert sentence.startswith(f"{tmp_path / 'empty'} holds no images")
+    assert sentence.startswith(f"{tmp_path / 'empty'} contains no images")
     assert not (tmp_path / "out").exists()
 
 
@@ -237,6 +237,6 @@ def test_what_else_the_folder_holds_is_said_in_one_line(
     (input_images / "sub/._b.jpg").write_bytes(b"x")
     code, said, err = command("predict", run_dir, input_images, tmp_path / "out")
     assert (code, said) == (0, f"3 images segmented: {tmp_path / 'out'}\n")
-    (line,) = [line for line in err.splitlines() if line.startswith("left out")]
-    assert "2 hidden or left by the system (.ipynb_checkpoints, sub/._b.jpg)" in line
+    (line,) = [line for line in err.splitlines() if line.startswith("skipped in")]
+    assert "2 hidden or system file(s) (.ipynb_checkpoints, sub/._b.jpg)" in line
     assert "1 with other suffixes (notes.txt)" in line

@@ -416,7 +416,7 @@ def test_a_missing_data_set(refuses: Callable[..., str], config: Path, tmp_path:
 
 def test_a_missing_split(refuses: Callable[..., str], config: Path, data: Path, tmp_path: Path) -> None:
     sentence = refused_start(refuses, tmp_path, config, "data.val_split=test")
-    assert sentence == f"{data} has no split named 'test'*; its splits are train, val"
+    assert sentence == f"{data} has no split matching 'test'*; its splits are train, val"
 
 
 def test_a_missing_file_of_weights(refuses: Callable[..., str], config: Path, tmp_path: Path) -> None:
@@ -450,10 +450,10 @@ def test_a_data_set_without_things(refuses: Callable[..., str], config: Path, tm
 def test_a_data_set_without_annotations(refuses: Callable[..., str], config: Path, tmp_path: Path) -> None:
     folder = changed(tmp_path, lambda content: content.update(annotations=[]))
     sentence = refused_start(refuses, tmp_path, config, f"data.root={folder}")
-    assert sentence == f"{folder / 'annotations' / 'panoptic_train.json'} holds no annotations"
+    assert sentence == f"{folder / 'annotations' / 'panoptic_train.json'} contains no annotations"
     (tmp_path / "bare" / "images").mkdir(parents=True)
     sentence = refused_start(refuses, tmp_path, config, f"data.root={tmp_path / 'bare'}")
-    assert sentence.startswith(f"{tmp_path / 'bare'} is no data set")
+    assert sentence.startswith(f"{tmp_path / 'bare'} is not a data set")
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

@@ -79,7 +79,7 @@ def test_a_killed_reader_of_images_gives_one_sentence(data: Path, tmp_path: Path
         process.kill()
     assert process.returncode == 2
     assert "Traceback" not in err
-    assert "seamseg: a process that reads images was killed (DataLoader worker" in err
+    assert "seamseg: a worker process that reads images was killed (DataLoader worker" in err
 
 
 @pytest.fixture

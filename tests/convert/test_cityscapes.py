@@ -137,5 +137,5 @@ def test_cityscapes_jobs_skip_hidden_files_with_a_remark(tmp_path: Path) -> None
     (job,) = cityscapes_jobs(tmp_path, tmp_path / "out")
     assert (job.title, [item.name for item in job.items]) == ("val", ["ulm_000000_000019"])
     assert len(job.remarks) == 1
-    assert "1 hidden or left by the system (ulm/._ulm" in job.remarks[0]
+    assert "1 hidden or system file(s) (ulm/._ulm" in job.remarks[0]
     assert "polygons" not in job.remarks[0]

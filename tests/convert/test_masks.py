@@ -268,7 +268,7 @@ def test_mask_jobs_skip_hidden_files_and_accept_upper_case_suffixes(tmp_path: Pa
     (job,) = mask_jobs(source, tmp_path / "out")
     assert [(item.name, item.class_map.name) for item in job.items] == [("a.jpg", "a.PNG"), ("b.jpg", "b.png")]
     (remark,) = job.remarks
-    assert "4 hidden or left by the system" in remark
+    assert "4 hidden" in remark
     run_job(job)
 
 

@@ -63,7 +63,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"hello"])
 def test_a_file_of_something_else(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.txt").write_bytes(content)
-    assert "damaged or foreign" in refused(tmp_path / "model.txt")
+    assert "is damaged" in refused(tmp_path / "model.txt")
 
 
 def test_a_model_folder(tmp_path: Path) -> None:

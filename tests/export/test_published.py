@@ -176,7 +176,7 @@ def test_parts_of_the_snapshot_that_nobody_knows_are_told(tmp_path: Path) -> Non
             b"[fpn]\ninterpolation = bilinear",
             "config.ini in MODEL: [fpn] interpolation = bilinear",
         ),
-        ("metadata.bin", b"\xc1", "MODEL/metadata.bin cannot be read as metadata"),
+        ("metadata.bin", b"\xc1", "MODEL/metadata.bin cannot be read as seamseg metadata"),
         ("seamseg_r50_vistas.tar", b"", "the snapshot MODEL/seamseg_r50_vistas.tar cannot be read"),
     ],
 )
@@ -227,17 +227,17 @@ def test_metadata(tmp_path: Path) -> None:
     ],
 )
 def test_metadata_of_another_kind(tmp_path: Path, meta: Any) -> None:
-    with pytest.raises(ValueError, match=r"metadata\.bin cannot be read as metadata"):
+    with pytest.raises(ValueError, match=r"metadata\.bin cannot be read as seamseg metadata"):
         read_metadata(written(tmp_path, meta))
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\xc1", b"\x81"])
 def test_metadata_that_is_damaged(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "metadata.bin").write_bytes(content)
-    with pytest.raises(ValueError, match=r"metadata\.bin cannot be read as metadata"):
+    with pytest.raises(ValueError, match=r"metadata\.bin cannot be read as seamseg metadata"):
         read_metadata(tmp_path / "metadata.bin")
 
 
 def test_metadata_that_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"metadata\.bin cannot be read as metadata"):
+    with pytest.raises(ValueError, match=r"metadata\.bin cannot be read as seamseg metadata"):
         read_metadata(tmp_path / "metadata.bin")

@@ -66,9 +66,9 @@ def test_find_input_images_with_other_files_reports_them_once_without_results(tm
     found = find_input_images(tmp_path, tmp_path / ".out", sentences.append)
     assert [(one.name, one.file_name) for one in found] == [("a", "a.jpg"), ("a_2", "a.png")]
     (sentence,) = sentences
-    assert "1 hidden or left by the system (.ipynb_checkpoints)" in sentence
+    assert "1 hidden or system file(s) (.ipynb_checkpoints)" in sentence
     assert "clip.mp4" in sentence
-    assert ".out" not in sentence.removeprefix(f"left out of {tmp_path}")
+    assert ".out" not in sentence.removeprefix(f"skipped in {tmp_path}")
 
 
 def test_image_name_with_a_backslash_becomes_a_folder_of_the_results(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_image_names_of_missing_or_invalid_entries_are_empty_or_raise() -> None:
     assert image_names({}, FILES[0]) == {}
     with pytest.raises(ValueError, match="'file_name' is missing"):
         image_names({"images": [{"id": 1}]}, FILES[0])
-    with pytest.raises(ValueError, match="files are named relative to the folder"):
+    with pytest.raises(ValueError, match="file names must be relative"):
         image_names({"images": [{"id": 1, "file_name": "../a"}]}, FILES[0])
     with pytest.raises(ValueError, match=r"results\.json has two images with id 1"):
         image_names({"images": [{"id": 1, "file_name": "a"}] * 2}, FILES[0])

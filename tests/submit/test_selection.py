@@ -104,7 +104,7 @@ def test_expected_images_given_invalid_list_raises(tmp_path: Path, file: str, co
         (lambda c: c.pop("images"), "the key 'images' is missing"),
         (lambda c: c.pop("categories"), "the key 'categories' is missing"),
         (lambda c: c["images"].pop(), "its image 3 is not among the images"),
-        (lambda c: c["annotations"].clear(), "holds no annotations"),
+        (lambda c: c["annotations"].clear(), "contains no annotations"),
         (lambda c: c["annotations"][0]["segments_info"][0].update(category_id=99), "category_id 99 is not among"),
     ],
 )
