@@ -88,7 +88,7 @@ def train(soak: Soak, rank: int, stepped: Callable[[int], None]) -> Report:
     torch.set_num_threads(1)
     keep_freed_memory()
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    warnings.filterwarnings("ignore", "the region head got a single region")
+    warnings.filterwarnings("ignore", "the RoI head got a single region")
     collectives.MAX_GROUPS = MAX_GROUPS
     dist.init_process_group(
         "gloo",

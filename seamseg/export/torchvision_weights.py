@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from seamseg.errors import ModelError
-from seamseg.modules.abn import ABN, AffineAct
+from seamseg.modules.abn import ABN
 from seamseg.modules.batchnorm import inverse_gamma
+from seamseg.modules.norm import AffineAct
 from seamseg.modules.resnet import ResNet
 
 CLASSIFIER = "fc."

@@ -1,4 +1,4 @@
-"""Layers with weights: norms, residual blocks, bodies, pyramid, heads. No targets and no losses."""
+"""Layers with weights: norms, residual blocks, backbones, feature pyramid and heads. No targets and no losses."""
 
 from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
 from seamseg.modules.batchnorm import from_batchnorm, to_batchnorm

@@ -1,4 +1,4 @@
-"""Between the norms here and PyTorch's BatchNorm followed by an activation."""
+"""Conversion between the norms of this project and PyTorch's BatchNorm followed by an activation."""
 
 from __future__ import annotations
 
@@ -10,51 +10,47 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from seamseg.modules.abn import ABN, AffineAct, InPlaceABN, InPlaceABNSync
+from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
+from seamseg.modules.norm import AffineAct
 from seamseg.ops.inplace_abn import Activation
 
 NormKind = TypeVar("NormKind", bound=ABN)
 
 
 class FrozenBatchNorm(_BatchNorm):
-    """BatchNorm that always uses its running statistics: ``train()`` does not reach it.
+    """BatchNorm that always uses its running statistics, even after ``train()``.
 
     Shape:
-        N×C×…, any number of dimensions, to the same.
+        N×C×… with any number of dimensions; the output has the same shape.
     """
 
     def train(self, mode: bool = True) -> FrozenBatchNorm:
+        """Set evaluation mode, whatever ``mode`` is."""
         super().train(False)
         return self
 
     def reset_running_stats(self) -> None:
-        """Keeps the statistics: those that ``update_bn`` reset would not be learned again."""
+        """Keep the statistics; ``update_bn`` would reset them, and nothing would estimate them again."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim < 2:
-            raise ValueError(f"a batch norm takes N×C×…, and got an input of the shape {tuple(input.shape)}")
+            raise ValueError(f"the input of a batch norm must be N×C×…, not of shape {tuple(input.shape)}")
 
 
 def to_batchnorm(norm: ABN, kind: type[_BatchNorm] | None = None) -> nn.Sequential:
-    """A BatchNorm and an activation that together compute what ``norm`` computes without a residual.
+    """Return a BatchNorm and an activation that compute the same as ``norm`` without a residual.
 
-    In training and in evaluation; parameters (γ, not the weight behind it), running statistics, momentum, ε, training
-    mode and what is frozen are taken over. Nothing is shared with ``norm``.
+    They match in training and in evaluation. Parameters (the weight becomes γ), running statistics, momentum, ε, the
+    training mode and the frozen state are copied. Nothing is shared with ``norm``.
 
     Args:
-        norm: stays as it is.
-        kind: PyTorch's class, which decides on the number of dimensions. None chooses ``SyncBatchNorm`` for
-            synchronized norms (any number; it trains several processes on GPUs only) and ``BatchNorm2d`` for others.
-            Norms with frozen statistics become :class:`FrozenBatchNorm` (any number), whatever it says.
+        norm: Norm to convert; not modified.
+        kind: PyTorch class, which determines the number of dimensions. None selects ``SyncBatchNorm`` for synchronized
+            norms (any number of dimensions; training in several processes works on GPUs only) and ``BatchNorm2d`` for
+            others. Norms with frozen statistics always become :class:`FrozenBatchNorm` (any number of dimensions).
 
     Returns:
-        ``bn`` and ``activation``.
-
-    Example:
-        >>> from seamseg import InPlaceABN, to_batchnorm
-        >>> pair = to_batchnorm(InPlaceABN(16))
-        >>> type(pair.bn).__name__, pair.activation.negative_slope
-        ('BatchNorm2d', 0.01)
+        An ``nn.Sequential`` of ``bn`` and ``activation``.
     """
     if norm.statistics_frozen:
         kind = FrozenBatchNorm
@@ -82,40 +78,31 @@ def from_batchnorm(
     slope: float = 0.01,
     kind: type[NormKind] = InPlaceABN,  # type: ignore[assignment]
 ) -> NormKind:
-    """The norm that computes what a BatchNorm and the activation behind it compute.
+    """Return the norm that computes the same as a BatchNorm followed by an activation.
 
-    Exactly, but for weights that are nearer to 0 than ε: in-place norms, which divide by them, take ±ε instead (and
-    the sign of a 0 as +), and a warning says how many these are. The scale is ``signed``.
+    The scale of the result is ``signed``. The conversion is exact, except for weights closer to 0 than ε: an in-place
+    norm divides by its weights, so these become ±ε with their sign (+ε for 0), and a warning reports their number.
 
     Args:
-        batchnorm: any of PyTorch's; stays as it is.
-        activation, slope: what follows it. A network that was trained with a ReLU is not the same with a leaky one.
-        kind: :class:`seamseg.modules.abn.ABN` or a class derived from it.
+        batchnorm: Any BatchNorm of PyTorch; not modified.
+        activation: Activation that follows the batch norm. A network trained with ReLU computes something else with a
+            leaky ReLU.
+        slope: Negative slope of the leaky ReLU or α of the ELU; > 0.
+        kind: Class of the result, :class:`seamseg.modules.abn.ABN` or a subclass.
 
     Raises:
-        ValueError: the batch norm is a norm of this project, there are no running statistics, ε is not positive, or the
-            activation cannot be inverted.
-
-    Example:
-        >>> import torch
-        >>> from torch import nn
-        >>> from seamseg import from_batchnorm
-        >>> batchnorm = nn.BatchNorm2d(16)
-        >>> norm = from_batchnorm(batchnorm, activation="leaky_relu", slope=0.1)
-        >>> x = torch.randn(2, 16, 8, 8)
-        >>> expected = nn.functional.leaky_relu(batchnorm(x), 0.1)
-        >>> torch.allclose(norm(x), expected, atol=1e-5)
-        True
+        ValueError: If ``batchnorm`` is a norm of this project, has no running statistics, has ε ≤ 0, or if the
+            activation is not invertible.
     """
     if isinstance(batchnorm, ABN):
         raise ValueError(
-            f"a norm with an activation ({type(batchnorm).__name__}) is not a plain batch norm; call to_batchnorm first"
+            f"{type(batchnorm).__name__} includes an activation and is not a plain batch norm; call to_batchnorm first"
         )
     mean = batchnorm.running_mean
     if mean is None or batchnorm.running_var is None:
         raise ValueError(
-            "a batch norm with track_running_stats=False normalizes by the batch in evaluation too, which no norm here "
-            "does; keep it, or train it with running statistics first"
+            "a batch norm with track_running_stats=False cannot be converted: it also normalizes by the batch in "
+            "evaluation, which no norm of seamseg does; keep it, or train it with running statistics first"
         )
     if not batchnorm.eps > 0:
         raise ValueError(
@@ -136,18 +123,18 @@ def from_batchnorm(
 
 
 def inverse_gamma(norm: ABN, gamma: Tensor) -> Tensor:
-    """The weight whose :meth:`seamseg.modules.abn.ABN.gamma` is ``gamma``, or the nearest."""
+    """Return the weight whose :meth:`seamseg.modules.abn.ABN.gamma` is ``gamma``, or the nearest possible one."""
     if isinstance(norm, AffineAct):
         return gamma
     if norm.scale == "abs":
         return (gamma - norm.eps).clamp(min=0)
-    least = torch.finfo(gamma.dtype).tiny  # a zero would count as positive, whatever its sign
+    least = torch.finfo(gamma.dtype).tiny  # the sign of a zero weight always counts as +
     return torch.where(gamma >= 0, (gamma - norm.eps).clamp(min=0), (gamma + norm.eps).clamp(max=-least))
 
 
 @torch.no_grad()
 def _copy(source: ABN | _BatchNorm, target: ABN | _BatchNorm, weight: Tensor | None) -> None:
-    """Everything but the weight is the same tensor in both."""
+    """Copy all parameters and buffers; ``weight`` replaces the weight of ``source``."""
     for name, values in [*source.named_parameters(), *source.named_buffers()]:
         tensor = target.get_parameter(name) if isinstance(values, nn.Parameter) else target.get_buffer(name)
         tensor.copy_(weight if name == "weight" and weight is not None else values)
@@ -160,8 +147,8 @@ def _warn_about_raised_weights(norm: ABN, gamma: Tensor) -> None:
     count = int((gamma.abs() < norm.eps).sum())
     if count:
         warnings.warn(
-            f"{count} of the {gamma.numel()} weights of a batch norm are nearer to 0 than {norm.eps:g}, which an "
-            f"in-place norm cannot have; they became {norm.eps:g} with their sign",
+            f"{count} of the {gamma.numel()} weights of a batch norm are closer to 0 than {norm.eps:g}, the smallest "
+            f"magnitude that an in-place norm supports; they became ±{norm.eps:g}",
             stacklevel=3,
         )
 

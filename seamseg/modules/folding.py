@@ -1,4 +1,4 @@
-"""Norms with running statistics, folded into the layers in front of them: networks for inference."""
+"""Folding of norms with running statistics into the preceding layers, for inference."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from seamseg.ops.inplace_abn import Activation, activate_
 Linear = TypeVar("Linear", bound="_ConvNd | nn.Linear")
 Module = TypeVar("Module", bound=nn.Module)
 
-# Where norms are not neighbors in an nn.Sequential: the layers whose outputs, one above the other, a norm reads.
+# Norms outside an nn.Sequential: module, layers whose concatenated outputs the norm reads, and norm.
 _PAIRS: list[tuple[type[nn.Module], tuple[str, ...], str]] = [
     (ResidualBlock, ("proj_conv",), "proj_bn"),
     (RPNHead, ("conv1",), "bn1"),
@@ -33,74 +33,57 @@ _PAIRS: list[tuple[type[nn.Module], tuple[str, ...], str]] = [
 
 
 class FoldedNorm(nn.Module):
-    """What is left of a norm that was folded: the sum with the residual, and the activation. Overwrites its input."""
+    """Remainder of a folded norm: residual sum and activation, computed in place."""
 
     def __init__(self, activation: Activation, slope: float) -> None:
         super().__init__()
         self.activation, self.slope = activation, slope
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """``act(x [+ residual])``."""
+        """Compute ``act(x [+ residual])`` and write it over ``x``."""
         if residual is not None:
             x += residual
         activate_(x, self.activation, self.slope)
         return x
 
     def extra_repr(self) -> str:
+        """Return the settings that ``print`` shows."""
         return f"activation={self.activation}, slope={self.slope}"
 
 
 def fold(layer: Linear, norm: ABN) -> Linear:
-    """A convolution (also transposed) or linear layer that does the work of the norm behind it as well.
+    """Fold a norm into the convolution, transposed convolution or linear layer in front of it.
 
     Args:
-        layer: stays as it is. Its weight may be computed from other tensors (weight norm, spectral norm, pruning). The
-            input of a linear one is N×C, so that its outputs are the norm's channels.
-        norm: what it computes in evaluation is folded, but for the activation.
+        layer: Layer whose output the norm reads; not modified. Its weight may be computed from other tensors (weight
+            norm, spectral norm, pruning). The input of a linear layer must be N×C, so that its outputs are the channels
+            of the norm.
+        norm: Norm to fold as it computes in evaluation mode, without the activation.
 
     Returns:
-        A new layer with a bias; its output is that of ``norm`` before the activation, up to rounding.
+        A new layer with a bias. Its output equals that of ``norm`` before the activation, up to rounding.
 
     Raises:
-        ValueError: the norm has another number of channels than the layer's output, or the layer is lazy and has no
-            weight yet.
-
-    Example:
-        >>> from torch import nn
-        >>> from seamseg import InPlaceABN
-        >>> from seamseg.modules import fold
-        >>> fold(nn.Conv2d(3, 16, 3, bias=False), InPlaceABN(16)).bias.shape
-        torch.Size([16])
+        ValueError: If the number of channels of the norm differs from the number of outputs of the layer, or if the
+            layer is lazy and has no weight yet.
     """
     (folded,) = _fold([layer], norm)
     return folded
 
 
 def fold_norms(network: nn.Module) -> nn.Module:
-    """A copy of a network for inference, with every norm folded that can be.
+    """Copy a network for inference and fold every norm that can be folded.
 
-    These are the norms behind a convolution or a linear layer in an ``nn.Sequential``, and those of residual blocks
-    and heads; the activations stay. Group norms stay too, since they have no statistics of their own, and so do norms
-    in modules that are not known here.
+    Folded norms are those after a convolution or a linear layer in an ``nn.Sequential``, and those of residual blocks
+    and heads. The activations remain. Group norms remain, too, because they compute their statistics from the input,
+    and so do norms in modules that this function does not know.
 
     Args:
-        network: stays as it is.
+        network: Network to copy; not modified.
 
     Returns:
-        The copy, in evaluation mode. Its output is that of ``network`` in evaluation, up to rounding. It has other
-        state-dict names, and no statistics to train.
-
-    Example:
-        >>> import torch
-        >>> from torch import nn
-        >>> from seamseg import InPlaceABN, fold_norms
-        >>> network = nn.Sequential(nn.Conv2d(3, 16, 3, bias=False), InPlaceABN(16)).eval()
-        >>> folded = fold_norms(network)
-        >>> any(isinstance(layer, InPlaceABN) for layer in folded.modules())
-        False
-        >>> x = torch.randn(1, 3, 8, 8)
-        >>> torch.allclose(folded(x), network(x), atol=1e-5)
-        True
+        The copy in evaluation mode. Its output equals that of ``network`` in evaluation mode, up to rounding. Its
+        state-dict names differ, and it has no statistics to train.
     """
     folded = _copied(network)
     for module in list(folded.modules()):
@@ -110,7 +93,7 @@ def fold_norms(network: nn.Module) -> nn.Module:
 
 
 def _pairs(module: nn.Module) -> list[tuple[tuple[str, ...], str]]:
-    if type(module).forward is nn.Sequential.forward:  # named_children() would leave out what stands there twice
+    if type(module).forward is nn.Sequential.forward:  # named_children() would skip modules that occur twice
         return [((first,), second) for first, second in pairwise(module._modules)]
     return [(layers, norm) for kind, layers, norm in _PAIRS if isinstance(module, kind)]
 
@@ -131,7 +114,7 @@ def _fold(layers: list[Linear], norm: ABN) -> list[Linear]:
     if sum(widths) != norm.num_channels:
         raise ValueError(
             f"a norm over {norm.num_channels} channels cannot be folded into layers with {sum(widths)} outputs; "
-            "it doesn't stand behind them"
+            "pass the layers whose output it reads"
         )
     if any(is_lazy(parameter) for layer in layers for parameter in layer.parameters()):
         raise ValueError("a norm cannot be folded into a lazy layer that has no weight yet; run the network once first")
@@ -142,7 +125,7 @@ def _fold(layers: list[Linear], norm: ABN) -> list[Linear]:
 
 
 def _scaled(layer: Linear, scale: Tensor, shift: Tensor) -> Linear:
-    """The layer with every output multiplied and shifted, computed in float64."""
+    """Return a copy of the layer with every output scaled and shifted, computed in float64."""
     folded = _copied(layer)
     _use_plain_weights(folded.eval())
     weight = folded.weight.double()
@@ -161,16 +144,16 @@ def _scaled(layer: Linear, scale: Tensor, shift: Tensor) -> Linear:
 
 
 def _copied(module: Module) -> Module:
-    """A deep copy, also of tensors that were computed with gradients, which torch refuses to copy."""
+    """Return a deep copy; tensors computed with gradients, which torch refuses to copy, are detached and cloned."""
     attributes = [value for child in module.modules() for value in vars(child).values()]
     computed = [value for value in attributes if isinstance(value, Tensor) and not value.is_leaf]
     return copy.deepcopy(module, {id(value): value.detach().clone() for value in computed})
 
 
 def _use_plain_weights(layer: nn.Module) -> None:
-    """Computes the weights for the last time; from now on they are parameters of their own."""
+    """Compute the weights one last time and make them ordinary parameters."""
     if parametrize.is_parametrized(layer):
-        # remove_parametrizations() would change the class, which a deep copy shares with its original.
+        # remove_parametrizations() would modify the class, which a deep copy shares with its original.
         assert isinstance(layer.parametrizations, nn.ModuleDict)
         values = {name: getattr(layer, name) for name in layer.parametrizations}
         kind = parametrize.type_before_parametrizations(layer)

@@ -1,4 +1,4 @@
-"""Feature pyramid (Lin et al. 2017, "Feature Pyramid Networks for Object Detection") and the body it sits on."""
+"""Feature pyramid network (Lin et al. 2017, "Feature Pyramid Networks for Object Detection") and its backbone."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from seamseg.modules.resnet import ResNet
 def conv_norm(
     in_channels: int, out_channels: int, kernel_size: int, norm: NormFactory, stride: int = 1
 ) -> nn.Sequential:
-    """``conv`` (no bias, same size at stride 1) and ``bn`` (norm and activation)."""
+    """Return ``conv``, a convolution without bias (same size at stride 1), and ``bn``, a norm with activation."""
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
     return nn.Sequential(OrderedDict(conv=conv, bn=norm.make(out_channels)))
 
 
 class FPN(nn.Module):
-    """Brings the body's maps to one width and lets coarse ones inform fine ones.
+    """Project the backbone's maps to one width and add coarse maps to finer ones.
 
     Args:
-        in_channels: of the body's maps, fine to coarse.
-        channels: of every level of the pyramid.
-        extra_levels: coarser levels by 3×3/2 convolutions, from the body's last map and then from each other.
-        norm: what follows every convolution.
+        in_channels: Number of channels of each backbone map, fine to coarse.
+        channels: Number of channels of every pyramid level.
+        extra_levels: Number of additional coarse levels. Each is a 3×3 convolution with stride 2, the first on the
+            backbone's last map, the others on the previous extra level.
+        norm: Factory of the norm after every convolution.
 
     Shape:
         Maps N×in×h×w to ``len(in_channels) + extra_levels`` maps N×channels×h×w, fine to coarse.
@@ -43,6 +44,7 @@ class FPN(nn.Module):
         )
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """Compute the pyramid levels from the backbone's maps, both fine to coarse."""
         laterals = [lateral(feature) for lateral, feature in zip(self.lateral, features, strict=True)]
         merged = [laterals[-1]]
         for finer in reversed(laterals[:-1]):
@@ -56,7 +58,7 @@ class FPN(nn.Module):
 
 
 class PyramidBody(nn.Module):
-    """A backbone and the pyramid on it.
+    """Backbone followed by a feature pyramid.
 
     Shape:
         N×3×H×W to maps N×C×h×w, fine to coarse.
@@ -67,5 +69,6 @@ class PyramidBody(nn.Module):
         self.backbone, self.fpn = backbone, fpn
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """Compute the pyramid levels of N×3×H×W images, fine to coarse."""
         levels: list[Tensor] = self.fpn(self.backbone(images))
         return levels

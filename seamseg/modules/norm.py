@@ -1,6 +1,6 @@
-"""Which norm, with its activation, the network is built with.
+"""Factory of the norms, with their activation, that a network is built with.
 
-All kinds are called as ``norm(x)`` or ``norm(x, residual)`` and give ``act(norm(x) + residual)``.
+All norms are called as ``norm(x)`` or ``norm(x, residual)`` and compute ``act(norm(x) + residual)``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seamseg.errors import SettingsError
-from seamseg.modules.abn import ABN, AffineAct, InPlaceABN, InPlaceABNSync
+from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
 from seamseg.modules.inversion import gammas
 from seamseg.ops.collectives import Sync
 from seamseg.ops.inplace_abn import Activation, Scale, activate_, check_activation
@@ -24,16 +24,29 @@ from seamseg.ops.inplace_abn import Activation, Scale, activate_, check_activati
 NormName = Literal["bn", "syncbn", "gn", "affine"]
 
 
+class AffineAct(ABN):
+    """Fixed affine map and activation, ``act(w·(x − μ)/√(σ² + ε) + b)``, for fine-tuning with tiny batches."""
+
+    def __init__(self, num_channels: int, activation: Activation = "leaky_relu", slope: float = 0.01) -> None:
+        super().__init__(num_channels, activation, slope)
+        self.statistics_frozen = True
+
+    def gamma(self) -> Tensor:
+        """Return the weight itself."""
+        return torch.ones_like(self.running_mean) if self.weight is None else self.weight
+
+
 class GroupNormAct(nn.Module):
     """Group norm followed by an activation.
 
     Args:
-        num_channels: C, a multiple of ``num_groups``.
-        num_groups: of channels that share statistics.
-        activation, slope: as in :class:`seamseg.modules.abn.ABN`.
+        num_channels: Number of channels C, a multiple of ``num_groups``.
+        num_groups: Number of channel groups; the channels of a group share statistics.
+        activation: ``leaky_relu``, ``elu`` or ``identity``.
+        slope: Negative slope of the leaky ReLU or α of the ELU; > 0.
 
     Raises:
-        SeamsegError: the groups don't divide the channels.
+        SeamsegError: If ``num_groups`` does not divide ``num_channels``.
     """
 
     def __init__(
@@ -43,15 +56,15 @@ class GroupNormAct(nn.Module):
         check_activation(activation, slope)
         if num_channels % num_groups:
             raise SettingsError(
-                f"{num_channels} channels cannot be split into {num_groups} groups; choose norm.groups so that it "
-                "divides all widths of the network"
+                f"{num_channels} channels cannot be split into {num_groups} groups; set norm.groups to a number that "
+                "divides all channel counts of the network"
             )
         self.num_groups, self.activation, self.slope = num_groups, activation, slope
         self.weight = nn.Parameter(torch.ones(num_channels))
         self.bias = nn.Parameter(torch.zeros(num_channels))
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """``act(norm(x) [+ residual])``."""
+        """Compute ``act(norm(x) [+ residual])``."""
         y = functional.group_norm(x, self.num_groups, self.weight, self.bias)
         if residual is not None:
             y += residual
@@ -59,20 +72,24 @@ class GroupNormAct(nn.Module):
         return y
 
     def extra_repr(self) -> str:
+        """Return the settings that ``print`` shows."""
         return f"{self.weight.numel()}, groups={self.num_groups}, activation={self.activation}, slope={self.slope}"
 
 
 @dataclass(frozen=True)
 class NormFactory:
-    """Which norm the network is built with; makes the layers.
+    """Choice of the norm that a network is built with; creates the layers.
 
     Attributes:
-        name: ``bn`` (in place, this rank's statistics), ``syncbn`` (in place, all ranks'), ``gn``, ``affine``.
-        activation, slope: what follows the norm.
-        scale: of ``bn`` and ``syncbn``.
-        groups: of ``gn``.
-        momentum: of the running statistics.
-        sync: of ``syncbn``, where some ranks have no samples: who runs the collectives.
+        name: ``bn`` (in place, statistics of this rank), ``syncbn`` (in place, statistics of all ranks), ``gn`` (group
+            norm) or ``affine`` (constant statistics).
+        activation: Activation after the norm: ``leaky_relu``, ``elu`` or ``identity``.
+        slope: Negative slope of the leaky ReLU or α of the ELU; > 0.
+        scale: Relation of weight and γ in ``bn`` and ``syncbn``; see :class:`seamseg.modules.abn.ABN`.
+        groups: Number of channel groups of ``gn``.
+        momentum: Momentum of the running statistics; None for a cumulative average.
+        sync: Ranks that run the collectives of ``syncbn`` when some ranks have no samples:
+            :data:`seamseg.ops.collectives.Sync`.
     """
 
     name: NormName = "bn"
@@ -84,7 +101,7 @@ class NormFactory:
     sync: Sync = "masked"
 
     def make(self, num_channels: int, activate: bool = True) -> nn.Module:
-        """A norm over this many channels, with the activation or without."""
+        """Return a norm over ``num_channels`` channels, with the activation if ``activate`` is True."""
         activation: Activation = self.activation if activate else "identity"
         if self.name == "gn":
             return GroupNormAct(num_channels, self.groups, activation, self.slope)
@@ -95,20 +112,20 @@ class NormFactory:
 
 
 def uses_batch_statistics(module: nn.Module) -> bool:
-    """Whether a norm of ``module`` would take its statistics from the next input."""
+    """Return whether a norm of ``module`` would normalize the next input by its own statistics."""
     norms = [child for child in module.modules() if isinstance(child, ABN)]
     return any(norm.updates_running_stats for norm in norms)
 
 
 def has_per_rank_stats(network: nn.Module) -> bool:
-    """Whether ranks that train ``network`` together come to running statistics of their own."""
+    """Return whether the running statistics of ``network`` can differ between ranks that train it together."""
     norms = [child for child in network.modules() if isinstance(child, ABN) and not child.statistics_frozen]
     return any(not isinstance(norm, InPlaceABNSync) or norm.group is not None for norm in norms)
 
 
 @contextlib.contextmanager
 def running_statistics(module: nn.Module) -> Iterator[None]:
-    """Within it the norms of ``module`` use their running statistics and leave them as they are."""
+    """Let the norms of ``module`` use their running statistics, without updating them, inside the context."""
     norms = [child for child in module.modules() if isinstance(child, ABN) and not child.statistics_frozen]
     for norm in norms:
         norm.statistics_frozen = True
@@ -120,9 +137,10 @@ def running_statistics(module: nn.Module) -> Iterator[None]:
 
 
 def cache_min_gammas(network: nn.Module) -> None:
-    """Looks at weights and biases of all in-place norms at once, so that a GPU waits once per step.
+    """Read weights and biases of all in-place norms at once, so that a GPU waits only once per step.
 
-    Without it, layers look one by one in half types and on CPUs; on GPUs they take wide types for accurate enough.
+    Without this call, every layer reads its own values in half precision and on the CPU; float32 and float64 on a GPU
+    are assumed to be accurate enough.
     """
     groups: dict[tuple[object, ...], list[InPlaceABN]] = {}
     for layer in network.modules():
@@ -134,4 +152,4 @@ def cache_min_gammas(network: nn.Module) -> None:
             starts = np.cumsum([0] + [layer.num_channels for layer in group[:-1]])
             values = gammas(group[0], weights, torch.cat([layer.beta() for layer in group]))
             for layer, smallest in zip(group, np.minimum.reduceat(values, starts, axis=1).T.tolist(), strict=True):
-                layer.inversion.learn(layer, smallest)
+                layer.inversion.cache_min_gamma(layer, smallest)

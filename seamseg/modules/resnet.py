@@ -1,4 +1,4 @@
-"""ResNets, and their residual blocks with the activation after the sum (He et al., CVPR 2016)."""
+"""ResNet and its residual blocks with the activation after the sum (He et al., CVPR 2016)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from seamseg.modules.norm import NormFactory
 
 
 class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions, or 1×1, 3×3, 1×1 (bottleneck), beside a shortcut.
+    """Residual block with two 3×3 convolutions, or with 1×1, 3×3 and 1×1 convolutions (bottleneck).
 
-    The stride is the first convolution's of a plain block and the 3×3's of a bottleneck.
+    The first convolution of a plain block has the stride, or the 3×3 convolution of a bottleneck.
 
     Args:
-        in_channels: of the input.
-        channels: of the inner convolutions.
-        out_channels: of the output.
-        norm: its activation also follows the sum.
+        in_channels: Number of input channels.
+        channels: Number of channels of the inner convolutions.
+        out_channels: Number of output channels.
+        norm: Factory of the norms; its activation also follows the sum.
         stride: 1 or 2.
-        bottleneck: which of the two forms.
+        bottleneck: Whether the block is a bottleneck.
 
     Shape:
         N×in×H×W to N×out×⌈H/stride⌉×⌈W/stride⌉.
@@ -39,11 +39,12 @@ class ResidualBlock(nn.Module):
             self.proj_bn = norm.make(out_channels, activate=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the activation of convolutions plus shortcut."""
         residual = self.proj_bn(self.proj_conv(x)) if hasattr(self, "proj_conv") else x
         *inner, last_norm = self.convs
         for layer in inner:
             x = layer(x)
-        # Norm, sum and activation are one step, which an in-place norm does in the memory of its input.
+        # An in-place norm computes norm, sum and activation in the memory of its input.
         total: Tensor = last_norm(x, residual)
         return total
 
@@ -88,24 +89,27 @@ SHAPES: dict[str, _Shape] = {
     "resnet101": _Shape((3, 4, 23, 3), bottleneck=True),
     "resnet152": _Shape((3, 8, 36, 3), bottleneck=True),
 }
+"""Number of blocks per group, and type of the blocks, of every ResNet."""
 STEM_CHANNELS = 64
+"""Number of output channels of the stem."""
 
 
 class ResNet(nn.Module):
-    """The convolutional part of a ResNet.
+    """Convolutional part of a ResNet.
 
-    ``mod1`` is the stem (7×7/2 convolution, norm, 3×3/2 max pool), ``mod2`` … ``mod5`` the groups of residual blocks.
+    ``mod1`` is the stem (7×7 convolution with stride 2, norm, 3×3 max pool with stride 2); ``mod2`` … ``mod5`` are the
+    groups of residual blocks.
 
     Args:
-        name: ``resnet18`` … ``resnet152``.
-        norm: what follows every convolution.
+        name: ``resnet18``, ``resnet34``, ``resnet50``, ``resnet101`` or ``resnet152``.
+        norm: Factory of the norm after every convolution.
 
     Shape:
-        N×3×H×W to four maps N×C×h×w at strides 4, 8, 16, 32; see :attr:`channels`.
+        N×3×H×W to four maps N×C×h×w at strides 4, 8, 16 and 32; see :attr:`channels`.
 
     Attributes:
-        channels: of the four maps.
-        strides: of the four maps.
+        channels: Number of channels of the four maps.
+        strides: Strides of the four maps in pixels.
     """
 
     strides = (4, 8, 16, 32)
@@ -139,6 +143,7 @@ class ResNet(nn.Module):
             self.add_module(f"mod{group + 2}", nn.Sequential(blocks))
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """Compute the four feature maps of N×3×H×W images, fine to coarse."""
         features = []
         x = self.mod1(images)
         for group in (2, 3, 4, 5):

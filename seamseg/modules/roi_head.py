@@ -1,8 +1,8 @@
-"""The RoI head, and statistics of its norms where some ranks have no rows.
+"""RoI head, and batch statistics of its norms when some ranks have no rows.
 
-Such a rank makes a fake forward: zero rows go through the part, so that a gradient (zero) reaches every parameter. The
-statistics are those of the other ranks' rows alone, and every rank ends up with the same running ones (Porzi et al.,
-Seamless Scene Segmentation, CVPR 2019).
+A rank without rows runs a fake forward pass: zero rows go through the branch, so that every parameter gets a gradient
+(zero). The batch statistics come from the rows of the other ranks only, and all ranks end up with the same running
+statistics (Porzi et al., Seamless Scene Segmentation, CVPR 2019).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from seamseg.ops.collectives import ActiveGroup, Sync, exchange_counts, group_of
 
 @dataclass(frozen=True, eq=False)
 class BranchRows:
-    """Something that rows go through.
+    """Branch of a network and the number of rows it will process.
 
     Attributes:
-        module: whose norms see the rows.
-        num_rows: of this rank.
+        module: Module with the norms that see the rows.
+        num_rows: Number of rows on this rank.
     """
 
     module: nn.Module
@@ -38,59 +38,63 @@ class BranchRows:
 
 
 def set_active_group(module: nn.Module, group: ActiveGroup | None) -> None:
-    """Tells the synchronized norms of ``module`` which ranks run their collectives from now on; None: as before."""
-    for norm in _synchronized(module):
+    """Set the ranks that run the collectives of the synchronized norms in ``module``; None restores the default."""
+    for norm in _sync_norms(module):
         norm.active = group
 
 
 @contextlib.contextmanager
 def shared_batch_stats(parts: Sequence[BranchRows], sync: Sync) -> Iterator[bool]:
-    """Within it the parts run forward, once each; their norms know who takes part.
+    """Share batch statistics between the ranks that have rows, while each branch runs forward once inside the context.
 
-    One exchange for all parts at the beginning. At the end, ranks that had no rows take over the running statistics of
-    those that had, in one broadcast. A part that gets a single row, which has no variance, uses its running statistics.
-    Backward passes may come later: they keep to the groups of their forward passes.
+    The ranks exchange the row counts of all branches once, at the beginning. At the end, one broadcast copies the
+    running statistics to the ranks that had no rows. A branch with a single row in total, which has no variance, uses
+    its running statistics. Backward passes may run later: they use the groups of their forward passes.
 
-    Norms with a ``group`` use the rows of its ranks only, and as in ``masked`` all of its ranks run the collectives.
+    Norms with a ``group`` share the rows of its ranks only, and all of its ranks run the collectives, as with
+    ``masked``.
 
     Args:
-        parts: the same on every rank, but for the rows; who has rows for one has some for those before.
-        sync: who runs the collectives of the synchronized norms without a ``group``.
+        parts: Branches, the same on every rank except for the row counts. A rank that has rows for one branch must have
+            rows for all earlier branches.
+        sync: Ranks that run the collectives of synchronized norms without a ``group``.
 
     Yields:
-        Whether a part that would use the statistics of its rows gets a single one, of all ranks (of the group) if its
+        Whether a branch that would use batch statistics has a single row, counted over all ranks (of the group) if its
         norms are synchronized.
 
     Raises:
-        ValueError: the norms of a part belong to different groups.
+        ValueError: If the norms of a branch belong to different groups.
     """
-    learning = [part for part in parts if uses_batch_statistics(part.module)]
-    shared = [part for part in learning if _synchronized(part.module)] if is_distributed() else []
-    of_ranks = exchange_counts([part.num_rows for part in shared]) if shared else []
-    counts = dict(zip(shared, zip(*of_ranks, strict=True), strict=True))
+    using_batch_stats = [part for part in parts if uses_batch_statistics(part.module)]
+    shared = [part for part in using_batch_stats if _sync_norms(part.module)] if is_distributed() else []
+    counts_of_ranks = exchange_counts([part.num_rows for part in shared]) if shared else []
+    counts = dict(zip(shared, zip(*counts_of_ranks, strict=True), strict=True))
     taking_part = {part: [rank for rank, count in enumerate(of_part) if count] for part, of_part in counts.items()}
     assert all(set(inner) <= set(outer) for outer, inner in pairwise(taking_part.values()))
-    groups = {part: _own_group(part.module) for part in shared}
-    single = [part for part in learning if _num_rows(part, counts.get(part), groups.get(part)) == 1]
+    groups = {part: _common_group(part.module) for part in shared}
+    single = [part for part in using_batch_stats if _num_shared_rows(part, counts.get(part), groups.get(part)) == 1]
     with contextlib.ExitStack() as undo:
         for part in single:
             undo.enter_context(running_statistics(part.module))
         for part in shared:
             undo.callback(set_active_group, part.module, None)
             group = groups[part]
-            active = group_of(taking_part[part], sync) if group is None else _within(group, taking_part[part])
+            active = group_of(taking_part[part], sync) if group is None else _active_part_of(group, taking_part[part])
             set_active_group(part.module, active)
         yield bool(single)
-        _hand_over([norm for part in shared for norm in _synchronized(part.module) if norm.updates_running_stats])
+        _broadcast_running_stats(
+            [norm for part in shared for norm in _sync_norms(part.module) if norm.updates_running_stats]
+        )
 
 
-def _hand_over(norms: Sequence[InPlaceABNSync]) -> None:
-    """The running statistics that only some ranks have moved go to the others, packed into one tensor.
+def _broadcast_running_stats(norms: Sequence[InPlaceABNSync]) -> None:
+    """Copy running statistics that only some ranks have updated to the others, packed into one tensor.
 
     Args:
-        norms: the same on every rank; who is in the group of one is in the groups of those before.
+        norms: Norms, the same on every rank. A rank in the active group of one norm is in those of all earlier norms.
     """
-    shared = [norm for norm in norms if norm.group is None]  # all ranks of a group move theirs alike
+    shared = [norm for norm in norms if norm.group is None]  # all ranks of a norm's own group update them alike
     moved = [norm for norm in shared if norm.active is not None and 0 < len(norm.active.ranks) < dist.get_world_size()]
     if not moved:
         return
@@ -105,61 +109,61 @@ def _hand_over(norms: Sequence[InPlaceABNSync]) -> None:
 
 
 def _bytes(buffer: Tensor) -> Tensor:
-    """Its memory, whatever its type: what is handed over stays equal bit by bit."""
+    """Return the memory of ``buffer`` as bytes, so that values of any type are copied bit by bit."""
     return buffer.view(-1).view(torch.uint8)
 
 
-def _own_group(module: nn.Module) -> dist.ProcessGroup | None:
-    """The one that the synchronized norms were given; None for all ranks."""
-    first, *others = _synchronized(module)
+def _common_group(module: nn.Module) -> dist.ProcessGroup | None:
+    """Return the process group that all synchronized norms of ``module`` were given; None for all ranks."""
+    first, *others = _sync_norms(module)
     for norm in others:
         if norm.group is not first.group:
             raise ValueError(
-                f"norms that see the same rows must share one group; {norm.layer_name or 'one'} of "
-                f"{type(module).__name__} has another than {first.layer_name or 'the first'}: set InPlaceABNSync.group "
-                "of all of them to the same process group, or to None"
+                f"norms that see the same rows must share one group, but {norm.layer_name or 'a norm'} of "
+                f"{type(module).__name__} and {first.layer_name or 'its first norm'} have different ones; set "
+                "InPlaceABNSync.group of all of them to the same process group or to None"
             )
     return first.group
 
 
-def _ranks(group: dist.ProcessGroup) -> tuple[int, ...]:
-    """Of the world; this one alone if it is not in the group, whose norms then keep to themselves."""
+def _ranks_of(group: dist.ProcessGroup) -> tuple[int, ...]:
+    """Return the global ranks of ``group``, or only this rank if it is not in the group and its norms share nothing."""
     return tuple(sorted(dist.get_process_group_ranks(group))) if dist.get_rank(group) >= 0 else (dist.get_rank(),)
 
 
-def _num_rows(part: BranchRows, of_ranks: Sequence[int] | None, group: dist.ProcessGroup | None) -> int:
-    """That share their statistics with this rank's."""
-    if of_ranks is None:
+def _num_shared_rows(part: BranchRows, counts_of_ranks: Sequence[int] | None, group: dist.ProcessGroup | None) -> int:
+    """Return the number of rows that share batch statistics with those of this rank."""
+    if counts_of_ranks is None:
         return part.num_rows
-    return sum(of_ranks if group is None else [of_ranks[rank] for rank in _ranks(group)])
+    return sum(counts_of_ranks if group is None else [counts_of_ranks[rank] for rank in _ranks_of(group)])
 
 
-def _within(group: dist.ProcessGroup, taking_part: Sequence[int]) -> ActiveGroup:
-    """All ranks of a norm's own group, if any of them takes part."""
-    ranks = _ranks(group)
+def _active_part_of(group: dist.ProcessGroup, taking_part: Sequence[int]) -> ActiveGroup:
+    """Return all ranks of a norm's own group, or no rank if none of them has rows."""
+    ranks = _ranks_of(group)
     has_rows = not set(ranks).isdisjoint(taking_part)
     return ActiveGroup(ranks, is_member=True, process_group=group) if has_rows else ActiveGroup((), is_member=False)
 
 
-def _synchronized(module: nn.Module) -> list[InPlaceABNSync]:
+def _sync_norms(module: nn.Module) -> list[InPlaceABNSync]:
     return [child for child in module.modules() if isinstance(child, InPlaceABNSync)]
 
 
 REGION_SIZE = 14
-"""Side of the sampled features of a region."""
+"""Side of the sampled features of a region, in bins."""
 MASK_SIZE = 28
-"""Side of a predicted mask."""
+"""Side of a predicted mask, in mask pixels."""
 
 
 class RoIHead(nn.Module):
-    """Two branches on 14×14 features of regions: class and box by fully connected layers, mask by convolutions.
+    """Two branches on 14×14 features of regions: fully connected layers for class and box, convolutions for masks.
 
     Args:
-        in_channels: of the pyramid.
-        num_things: T.
-        fc_channels: of the two fully connected layers.
-        mask_channels: of the four convolutions and the transposed one.
-        norm: what follows each of them.
+        in_channels: Number of channels of the feature pyramid.
+        num_things: Number of thing classes T.
+        fc_channels: Number of outputs of each of the two fully connected layers.
+        mask_channels: Number of channels of the four convolutions and of the transposed convolution.
+        norm: Factory of the norm after each of these layers.
     """
 
     def __init__(
@@ -187,31 +191,31 @@ class RoIHead(nn.Module):
         self.conv = nn.Sequential(layers)
         self.roi_msk = nn.Conv2d(mask_channels, num_things, 1)
         self.sync = norm.sync
-        self._is_planned = self._said_single_region = False
+        self._is_planned = self._warned_about_single_region = False
 
     @contextlib.contextmanager
     def planned_forward(self, num_regions: int, num_masks: int) -> Iterator[None]:
-        """Within it :meth:`classify` and :meth:`masks` run once each, on so many regions.
+        """Announce the row counts of one :meth:`classify` and one :meth:`masks` call, to be made inside the context.
 
-        The ranks agree at the beginning on who takes part, in one exchange for both branches, and hold the same running
-        statistics at the end. Without it each branch does so by itself.
+        The ranks agree on who takes part in a single exchange for both branches at the beginning, and have the same
+        running statistics at the end. Outside this context, each branch does so on its own.
 
         Args:
-            num_regions: of this rank, for :meth:`classify`.
-            num_masks: of this rank, for :meth:`masks`, not more.
+            num_regions: Number of regions of this rank for :meth:`classify`.
+            num_masks: Number of regions of this rank for :meth:`masks`; at most ``num_regions``.
         """
         assert num_masks <= num_regions
         with self._planned_forward([BranchRows(self.fc, num_regions), BranchRows(self.conv, num_masks)]):
             yield
 
     def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]:
-        """The class and box branch.
+        """Run the class and box branch.
 
         Args:
             regions: R×C×14×14.
 
         Returns:
-            classes: R×(T+1) logits, 0 is background.
+            classes: R×(T+1) logits; class 0 is background.
             box_deltas: R×T×4.
         """
         pooled = functional.avg_pool2d(regions, 2).flatten(1)
@@ -219,7 +223,7 @@ class RoIHead(nn.Module):
         return self.roi_cls(hidden), self.roi_bbx(hidden).unflatten(1, (-1, 4))
 
     def masks(self, regions: Tensor) -> Tensor:
-        """The mask branch: R×C×14×14 to R×T×28×28 logits."""
+        """Run the mask branch: R×C×14×14 features to R×T×28×28 logits."""
         logits: Tensor = self.roi_msk(self._run(self.conv, regions))
         return logits
 
@@ -244,8 +248,8 @@ class RoIHead(nn.Module):
                 self._is_planned = False
 
     def _warn_about_single_region(self) -> None:
-        if not self._said_single_region:
+        if not self._warned_about_single_region:
             warnings.warn(
-                "the region head got a single region and uses its running statistics for this step", stacklevel=2
+                "the RoI head got a single region and uses its running statistics for this step", stacklevel=2
             )
-        self._said_single_region = True
+        self._warned_about_single_region = True

@@ -11,14 +11,15 @@ from seamseg.modules.norm import NormFactory
 
 
 class RPNHead(nn.Module):
-    """Objectness and box_deltas of A anchors at every position, shared by the levels of the pyramid.
+    """Objectness and box_deltas of A anchors at every position; all pyramid levels share the weights.
 
     Args:
-        in_channels: of the pyramid.
-        channels: of the hidden layer.
-        num_anchors: A, per position.
-        norm: of the hidden layer. It sees one level after the other, fine to coarse, so that in training every level
-            has its own statistics and the running ones move once per level.
+        in_channels: Number of channels of the feature pyramid.
+        channels: Number of channels of the hidden layer.
+        num_anchors: Number of anchors A per position.
+        norm: Factory of the norm after the hidden layer. The levels pass through the norm one after the other, fine to
+            coarse. In training, each level is therefore normalized by its own statistics, and the running statistics
+            are updated once per level.
     """
 
     def __init__(self, in_channels: int, channels: int, num_anchors: int, norm: NormFactory) -> None:
@@ -29,10 +30,10 @@ class RPNHead(nn.Module):
         self.conv_bbx = nn.Conv2d(channels, 4 * num_anchors, 1)
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Reads the maps of the levels that carry anchors.
+        """Predict objectness and box_deltas for the levels that have anchors.
 
         Args:
-            levels: N×C×h×w each.
+            levels: Feature maps, N×C×h×w each.
 
         Returns:
             objectness: N×K logits.

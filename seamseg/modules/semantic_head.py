@@ -1,4 +1,4 @@
-"""The semantic head, a small DeepLab, and its mean over a large window."""
+"""Semantic head: a small DeepLab per pyramid level, with an average over a large window."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from seamseg.modules.norm import NormFactory
 
 
 def window_mean(x: Tensor, window: int) -> Tensor:
-    """Average pool with stride 1 whose result is padded back to the size of its input by replication.
+    """Average-pool with stride 1 and pad the result by replication to the size of the input.
 
-    The window is ``min(window, size)`` per axis; of the ``k − 1`` missing positions ``(k − 1) // 2`` are added before,
-    the rest after. Computed by prefix sums: the time does not depend on the window, where a pool of 64×64 would read
-    every value 4096 times.
+    The window is ``min(window, size)`` per axis. Of the ``k − 1`` missing positions of a window k, ``(k − 1) // 2`` are
+    added at the beginning and the rest at the end. The means come from prefix sums, so the time does not depend on the
+    window; a 64×64 average pool would read every value 4096 times.
 
     Args:
         x: N×C×H×W.
-        window: at least 1.
+        window: Side of the window in positions; ≥ 1.
 
     Returns:
-        N×C×H×W, accumulated in float32 for half types.
+        N×C×H×W. Half-precision inputs are accumulated in float32.
     """
     return _mean_along(_mean_along(x, window, -1), window, -2)
 
@@ -43,17 +43,17 @@ def _mean_along(x: Tensor, window: int, dim: int) -> Tensor:
 
 
 NUM_LEVELS = 4
-"""The head reads the four finest levels."""
+"""Number of finest pyramid levels that the head reads."""
 
 
 class MiniDeepLab(nn.Module):
-    """Context at three ranges: 3×3, 3×3 with dilation 6, and the mean of a large window.
+    """Context at three ranges: 3×3 convolution, 3×3 convolution with dilation 6, and mean over a large window.
 
     Args:
-        in_channels: of the pyramid.
-        channels: of each of the three, and of the output.
-        window: side of the window of the mean, in positions of the level.
-        norm: what follows the three together and the last convolution.
+        in_channels: Number of channels of the feature pyramid.
+        channels: Number of channels of each of the three contexts and of the output.
+        window: Side of the window of the mean, in positions of the level.
+        norm: Factory of the norms after the concatenated contexts and after the last convolution.
 
     Shape:
         N×in×h×w to N×channels×h×w.
@@ -70,6 +70,7 @@ class MiniDeepLab(nn.Module):
         self.bn2 = norm.make(channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Combine the three contexts of one pyramid level."""
         context = self.conv1_glb(window_mean(x, self.window))
         hidden = self.bn1(torch.cat([self.conv1_3x3(x), self.conv1_dil(x), context], dim=1))
         output: Tensor = self.bn2(self.conv2(hidden))
@@ -77,17 +78,17 @@ class MiniDeepLab(nn.Module):
 
 
 class SemanticHead(nn.Module):
-    """Class scores at the size of the finest level.
+    """Class logits at the size of the finest level.
 
     Args:
-        in_channels: of the pyramid.
-        channels: of each level's small DeepLab.
-        num_classes: S + T.
-        window: as in :class:`MiniDeepLab`.
-        norm: of all its layers.
+        in_channels: Number of channels of the feature pyramid.
+        channels: Number of output channels of each level's :class:`MiniDeepLab`.
+        num_classes: Number of stuff and thing classes, S + T.
+        window: Side of the window of the mean; see :class:`MiniDeepLab`.
+        norm: Factory of the norms of all layers.
 
     Shape:
-        The finest four levels N×in×h×w to N×num_classes×h×w logits at the finest one's size.
+        The finest four levels, N×in×h×w each, to N×num_classes×h×w logits at the size of the finest level.
     """
 
     def __init__(self, in_channels: int, channels: int, num_classes: int, window: int, norm: NormFactory) -> None:
@@ -96,6 +97,7 @@ class SemanticHead(nn.Module):
         self.conv_sem = nn.Conv2d(NUM_LEVELS * channels, num_classes, 1)
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        """Predict class logits from the pyramid levels, fine to coarse."""
         size = levels[0].shape[-2:]
         contexts = [
             functional.interpolate(branch(level), size=size, mode="bilinear", align_corners=False)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from seamseg.export.torchvision_weights import convert_names, load_body_weights
-from seamseg.modules.abn import ABN, AffineAct
-from seamseg.modules.norm import NormFactory
+from seamseg.modules.abn import ABN
+from seamseg.modules.norm import AffineAct, NormFactory
 from seamseg.modules.resnet import ResNet, ResNetName
 
 SLOPE = 0.01

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
-from seamseg.modules.abn import ABN, AffineAct, InPlaceABN, InPlaceABNSync
+from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
 from seamseg.modules.batchnorm import FrozenBatchNorm, from_batchnorm, to_batchnorm
+from seamseg.modules.norm import AffineAct
 
 KINDS: list[type[ABN]] = [ABN, InPlaceABN, AffineAct]
 kinds = pytest.mark.parametrize("kind", KINDS)

@@ -12,8 +12,9 @@ import torch
 from oracles.norm import stir
 from torch import Tensor, nn
 
-from seamseg.modules.abn import ABN, AffineAct, InPlaceABN, InPlaceABNSync
+from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
 from seamseg.modules.batchnorm import FrozenBatchNorm, from_batchnorm, inverse_gamma, to_batchnorm
+from seamseg.modules.norm import AffineAct
 from seamseg.ops.inplace_abn import Activation, Scale
 
 KINDS: list[type[ABN]] = [ABN, InPlaceABN, InPlaceABNSync]
@@ -123,7 +124,7 @@ def test_what_is_frozen_stays_frozen(kind: type[ABN], thaw: bool) -> None:
 
 
 def test_a_frozen_batch_norm_refuses_what_has_no_channels() -> None:
-    with pytest.raises(ValueError, match=r"takes N×C×…, and got an input of the shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"batch norm must be N×C×….* \(3,\)"):
         FrozenBatchNorm(3)(torch.zeros(3))
 
 
@@ -174,7 +175,7 @@ def test_weights_near_zero_are_raised_and_counted(kind: type[ABN]) -> None:
     batchnorm = nn.BatchNorm2d(10, dtype=torch.float64)
     with torch.no_grad():
         batchnorm.weight.copy_(torch.tensor(STORED, dtype=torch.float64))
-    with pytest.warns(UserWarning, match=r"^4 of the 10 weights of a batch norm are nearer to 0 than 1e-05") as caught:
+    with pytest.warns(UserWarning, match=r"^4 of the 10 weights of a batch norm .* 1e-05") as caught:
         gamma = from_batchnorm(batchnorm, kind=kind).gamma()
     assert [warning.filename for warning in caught] == [__file__]
     assert gamma.tolist() == pytest.approx(
@@ -204,9 +205,7 @@ def test_there_and_back_is_the_same_norm() -> None:
 
 
 def test_batch_norms_without_statistics_are_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"track_running_stats=False normalizes by the batch in evaluation too.* keep it"
-    ):
+    with pytest.raises(ValueError, match=r"track_running_stats=False .* evaluation.* keep it"):
         from_batchnorm(nn.BatchNorm2d(3, track_running_stats=False))
 
 

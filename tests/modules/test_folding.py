@@ -12,9 +12,9 @@ from support.tiny_network import scenes, tiny_network
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
-from seamseg.modules.abn import ABN, AffineAct, InPlaceABN, InPlaceABNSync
+from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
 from seamseg.modules.folding import FoldedNorm, fold, fold_norms
-from seamseg.modules.norm import GroupNormAct, NormFactory, NormName
+from seamseg.modules.norm import AffineAct, GroupNormAct, NormFactory, NormName
 from seamseg.modules.resnet import ResidualBlock
 from seamseg.structures.images import pad_images
 

@@ -9,9 +9,8 @@ from oracles.norm import stir
 from oracles.published_names import published, shapes
 from torch import Tensor
 
-from seamseg.modules.abn import AffineAct
 from seamseg.modules.fpn import FPN, PyramidBody, conv_norm
-from seamseg.modules.norm import NormFactory
+from seamseg.modules.norm import AffineAct, NormFactory
 from seamseg.modules.resnet import ResNet
 
 IN_CHANNELS = (3, 5, 6, 7)

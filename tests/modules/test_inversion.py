@@ -269,7 +269,7 @@ def test_a_warning_says_so_once() -> None:
     with torch.no_grad():
         norm.weight[1] = 0.001
     x = torch.zeros(2, 3)
-    with pytest.warns(UserWarning, match=r"weights so near 0.* needs more memory"):
+    with pytest.warns(UserWarning, match=r"weights too close to 0.* more memory"):
         norm(x.bfloat16())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -296,7 +296,7 @@ def test_float32_with_zero_weights_looks_at_the_residual() -> None:
 
 
 def test_float32_with_usual_weights_does_not_look_at_the_residual(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inversion, "_size", None)
+    monkeypatch.setattr(inversion, "_largest_rms", None)
     norm = InPlaceABN(3)
     with torch.no_grad():
         norm.weight.fill_(1e-3)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 from torch.func import functional_call
 
-from seamseg.modules.abn import ABN, AffineAct, InPlaceABN, InPlaceABNSync
-from seamseg.modules.norm import GroupNormAct
+from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
+from seamseg.modules.norm import AffineAct, GroupNormAct
 from seamseg.ops.inplace_abn import Activation, Scale
 
 ACTIVATIONS: list[Activation] = ["leaky_relu", "elu", "identity"]
@@ -271,8 +271,8 @@ def test_activations_that_cannot_be_inverted_are_refused(kind: Any) -> None:
 @pytest.mark.parametrize(
     ("x", "residual", "message"),
     [
-        (torch.zeros(2, 4), None, r"norm over 3 channels got an input of the shape \(2, 4\)"),
-        (torch.zeros(3), None, r"of the shape \(3,\)"),
+        (torch.zeros(2, 4), None, r"norm over 3 channels got an input of shape \(2, 4\)"),
+        (torch.zeros(3), None, r"of shape \(3,\)"),
         (torch.zeros(2, 3, 4), torch.zeros(2, 3, 1), r"residual of a norm is torch\.float32 \(2, 3, 1\) and its input"),
         (torch.zeros(2, 3), torch.zeros(2, 3).double(), r"residual of a norm is torch\.float64 .* must be the same"),
         (torch.zeros(2, 3, device="meta"), None, r"weight of a norm is on cpu and its input on meta; move one"),

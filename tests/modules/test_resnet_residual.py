@@ -8,8 +8,8 @@ from oracles.norm import activate, stir
 from torch import Tensor, nn
 
 from benchmarks.memory import saved_bytes
-from seamseg.modules.abn import ABN, AffineAct, InPlaceABN
-from seamseg.modules.norm import GroupNormAct, NormFactory, NormName
+from seamseg.modules.abn import ABN, InPlaceABN
+from seamseg.modules.norm import AffineAct, GroupNormAct, NormFactory, NormName
 from seamseg.modules.resnet import ResidualBlock
 
 NORM = NormFactory("affine", "elu", 0.3)

@@ -29,7 +29,7 @@ from seamseg.runtime.optimizer import WeightAverage
 RANDOM_STEPS = 12
 WORLDS = (2, 3, 4)
 MODES: dict[str, Sync] = {"active": "active", "masked": "masked", "limited": "active"}
-pytestmark = pytest.mark.filterwarnings("ignore:the region head got a single region")
+pytestmark = pytest.mark.filterwarnings("ignore:the RoI head got a single region")
 
 
 @dataclass(frozen=True)
@@ -311,7 +311,7 @@ def test_samples_of_a_rank_that_does_not_take_part_are_an_error() -> None:
     norm.layer_name = "roi_head.fc.bn1"
     set_active_group(nn.Sequential(norm, InPlaceABN(3)), ActiveGroup((1,), is_member=False))
     assert norm(torch.zeros(0, 3)).shape == (0, 3)
-    with pytest.raises(ValueError, match=r"the norm roi_head\.fc\.bn1 got samples on a rank that is not in its active"):
+    with pytest.raises(ValueError, match=r"the norm roi_head\.fc\.bn1 got samples on a rank outside its active"):
         norm(torch.zeros(2, 3))
 
 
