@@ -1,1 +1,1 @@
-"""What has no weights: anchors, matching, sampling, losses, decoding, fusion. Heads come as arguments."""
+"""Algorithms without weights: anchors, matching, sampling, losses, decoding, fusion. Heads are passed as arguments."""

@@ -1,4 +1,4 @@
-"""Anchors: the boxes that the proposals start from (Ren et al., Faster R-CNN, section 3.1.1)."""
+"""Anchors, the boxes that proposals are decoded from (Ren et al., Faster R-CNN, section 3.1.1)."""
 
 from __future__ import annotations
 
@@ -12,30 +12,34 @@ from seamseg.structures.images import Size
 
 
 class AnchorGrid:
-    """One scale and several shapes at every position of every level.
+    """Anchors with one scale and several aspect ratios at every position of every level.
 
     Args:
-        ratios: height over width, one anchor each.
-        scale: side of a square anchor in positions of its level.
-        strides: pixels between positions, per level.
+        ratios: Ratios of height to width, one anchor per ratio.
+        scale: Side of a square anchor, in positions of its level.
+        strides: Distance between neighboring positions of each level, in pixels.
     """
 
     def __init__(self, ratios: Sequence[float], scale: float, strides: Sequence[int]) -> None:
         self.ratios, self.scale, self.strides = tuple(ratios), scale, tuple(strides)
 
     def __call__(self, level_sizes: Sequence[Size], device: torch.device) -> Tensor:
-        """All anchors of images whose levels have these heights and widths.
+        """Return all anchors of images with the given level sizes.
 
-        Always float32: matching compares overlaps that tie, and another precision breaks the ties otherwise.
+        Anchors are always float32: matching compares overlaps, and another precision would break ties differently.
+
+        Args:
+            level_sizes: Height and width of each level, in positions.
+            device: Device of the result.
 
         Returns:
-            K×4 in pixels, in the order level, row, column, ratio.
+            K×4 boxes in pixels, in the order level, row, column, ratio.
 
         Raises:
-            ValueError: there are more or fewer levels than strides.
+            ValueError: If the number of levels differs from the number of strides.
         """
         if len(level_sizes) != len(self.strides):
-            raise ValueError(f"{len(level_sizes)} feature levels were given to anchors of {len(self.strides)} strides")
+            raise ValueError(f"got {len(level_sizes)} feature levels for anchors with {len(self.strides)} strides")
         levels = [self._level(size, stride) for size, stride in zip(level_sizes, self.strides, strict=True)]
         return torch.cat(levels).to(device)
 

@@ -1,4 +1,4 @@
-"""Panoptic fusion: objects and pixel classes become one segmentation (Porzi et al. 2019; Kirillov et al. 2019)."""
+"""Panoptic fusion of detections and semantic logits (Porzi et al. 2019; Kirillov et al. 2019)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from seamseg.structures import VOID, Detections, PanopticSegmentation, SemanticL
 
 @dataclass(frozen=True)
 class FusedImage:
-    """All that the network says of one image, in pixels of one size.
+    """Complete output for one image, in pixels of one size.
 
     Attributes:
-        segmentation: the fused result.
-        detections: the objects before fusion, boxes in pixels of this size.
-        semantics: H×W int64, the semantic head's class of every pixel.
+        segmentation: Result of the panoptic fusion.
+        detections: Detections before the fusion, with boxes in pixels of this size.
+        semantics: H×W int64, the class that the semantic head predicts for every pixel.
     """
 
     segmentation: PanopticSegmentation
@@ -29,19 +29,19 @@ class FusedImage:
 
 
 Fusion = Callable[[Detections, SemanticLogits, Size], FusedImage]
-"""Fuses the network's output of one image at a size, as :class:`PanopticFusion` does."""
+"""Function that fuses the network's output for one image at a given size, as :class:`PanopticFusion` does."""
 
 
 @dataclass(frozen=True)
 class PanopticFusion:
-    """Fuses the network's output at any size: boxes are scaled, masks and class scores read off at that size directly.
+    """Fuse the network's output at any size; boxes are scaled, masks and logits are resampled directly to that size.
 
     Attributes:
-        num_stuff: number of stuff classes; class ``num_stuff`` is the first thing.
-        score_threshold: objects take part when their score is above this.
-        overlap_threshold: an object is dropped when more than this fraction of its pixels belongs to others.
-        min_stuff_area: smallest area of a stuff segment, in pixels of the network's input; below 1 as a part of the
-            image.
+        num_stuff: Number of stuff classes; class ``num_stuff`` is the first thing.
+        score_threshold: Detections with a score above this value take part.
+        overlap_threshold: Maximum fraction of a detection's pixels that may already be taken; otherwise it is dropped.
+        min_stuff_area: Minimum area of a stuff segment in pixels of the network's input; values below 1 are a fraction
+            of the image.
     """
 
     num_stuff: int
@@ -50,12 +50,13 @@ class PanopticFusion:
     min_stuff_area: float
 
     def __call__(self, detections: Detections, semantics: SemanticLogits, output_size: Size) -> FusedImage:
-        """One image's segmentation.
+        """Return the segmentation of one image.
 
         Args:
-            detections: in pixels of the network's input.
-            semantics: class scores of the padded input that the image is part of.
-            output_size: height and width to fuse at: those of the network's input, of the original image, or any.
+            detections: Detections in pixels of the network's input.
+            semantics: Class logits of the padded input that contains the image.
+            output_size: Height and width of the result in pixels: those of the network's input, of the original image,
+                or any other.
         """
         pixels = output_size[0] * output_size[1]
         image = 1 if self.min_stuff_area < 1 else semantics.size[0] * semantics.size[1]
@@ -74,10 +75,10 @@ class PanopticFusion:
 
 @dataclass(frozen=True)
 class RenumberedFusion:
-    """Fuses with the classes of a network and returns the classes of a data set that orders them in another way.
+    """Fuse with the classes of a network and return classes of a data set that orders them differently.
 
-    Detections of classes that are stuff in the data set are dropped, because only things are detected there. Segments
-    keep all their pixels.
+    Detections whose class is stuff in the data set are dropped, because only things are detected there. Segments keep
+    all their pixels.
 
     Attributes:
         fusion: Fusion with the classes of the network.
@@ -90,7 +91,7 @@ class RenumberedFusion:
     num_stuff: int
 
     def __call__(self, detections: Detections, semantics: SemanticLogits, output_size: Size) -> FusedImage:
-        """One image's segmentation, as :meth:`PanopticFusion.__call__`."""
+        """Return the segmentation of one image; see :meth:`PanopticFusion.__call__`."""
         fused = self.fusion(detections, semantics, output_size)
         void = [VOID] * (VOID + 1 - len(self.new_classes))
         table = torch.tensor([*self.new_classes, *void], device=fused.semantics.device)
@@ -113,22 +114,22 @@ def fuse(
     overlap_threshold: float,
     min_stuff_area: float,
 ) -> PanopticSegmentation:
-    """Things by falling score, each on the pixels still free, then one segment per class on what is left.
+    """Paint things by descending score on free pixels, then add one segment per class on the remaining pixels.
 
-    An object whose mask has no pixel is not dropped: it takes an id that no pixel bears. A thing class among the pixels
-    that are left becomes a crowd segment, since no single object stands behind it.
+    A detection whose mask has no pixel is not dropped: it gets an id that no pixel has. If remaining pixels belong to a
+    thing class, they become a crowd segment, because they belong to no single object.
 
     Args:
-        detections: objects in pixels of the class map; equal scores keep their order.
-        semantics: H×W integers, the class of every pixel, 255 where none.
-        num_stuff: number of stuff classes.
-        score_threshold: objects take part when their score is above this.
-        overlap_threshold: an object is dropped when more than this fraction of its pixels is taken.
-        min_stuff_area: smallest number of free pixels that make a segment; classes without any never do.
+        detections: Detections in pixels of the class map; equal scores keep their order.
+        semantics: H×W integers, the class of every pixel; 255 means no class.
+        num_stuff: Number of stuff classes.
+        score_threshold: Detections with a score above this value take part.
+        overlap_threshold: Maximum fraction of a detection's pixels that may already be taken; otherwise it is dropped.
+        min_stuff_area: Minimum number of free pixels of a segment; classes without free pixels never get one.
 
     Raises:
-        ValueError: a pixel's class is not in 0 … 255.
-        ImportError: the native library is not built.
+        ValueError: If the class of a pixel is not in 0 … 255.
+        ImportError: If the native library is not built.
     """
     order = _by_falling_score(detections.scores, score_threshold)
     fused = panoptic_fusion(

@@ -1,7 +1,7 @@
-"""Losses, mask targets, and the counts that sums of losses are divided by.
+"""Losses, mask targets, and the counts that divide the sums of losses.
 
-Averaging the gradients of the ranks, as distributed training does, averages their losses. Where every rank divides by
-its own counts (the published way), a region of a rank with few regions weighs more than one of a rank with many.
+Distributed training averages the gradients, and therefore the losses, of all ranks. If every rank divides by its own
+counts, as in the published training, a region on a rank with few regions has more weight than one on a rank with many.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from seamseg.structures.images import PaddedImages
 from seamseg.structures.losses import LossSum
 
 LossReduction = Callable[[Sequence[LossSum]], list[Tensor]]
-"""Losses to be divided, to zero-dimensional ones."""
+"""Function that divides loss sums by their counts and returns zero-dimensional losses."""
 
 
 def reduce_per_rank(sums: Sequence[LossSum]) -> list[Tensor]:
-    """Every rank divides by its own counts."""
+    """Divide the sums by the counts of this rank."""
     return [one.mean for one in sums]
 
 
 def reduce_over_ranks(sums: Sequence[LossSum]) -> list[Tensor]:
-    """All ranks divide by their common counts: the average over the ranks is the mean of the joined batch.
+    """Divide the sums so that their average over the ranks is the mean over the joint batch.
 
-    One collective for all losses.
+    All losses share one collective.
     """
     counts = torch.stack([torch.as_tensor(one.count, dtype=torch.float32, device=one.total.device) for one in sums])
     totals, num_ranks = sum_and_size_over_ranks(counts)
@@ -41,14 +41,15 @@ def reduce_over_ranks(sums: Sequence[LossSum]) -> list[Tensor]:
 
 
 def smooth_l1(prediction: Tensor, target: Tensor, sigma: float) -> Tensor:
-    """½σ²d² where |d| < 1/σ², else |d| − ½/σ² (Girshick, Fast R-CNN, eq. 3; σ as in Faster R-CNN).
+    """Compute ½σ²d² where |d| < 1/σ², else |d| − ½/σ² (Girshick, Fast R-CNN, eq. 3; σ as in Faster R-CNN).
 
     Args:
-        prediction, target: of one shape.
-        sigma: > 0; larger is closer to the absolute difference.
+        prediction: Predicted values of any shape.
+        target: Target values of the same shape.
+        sigma: Parameter σ > 0; larger values are closer to the absolute difference.
 
     Returns:
-        The loss of every element, of that shape.
+        The loss of every element, of the same shape.
     """
     squared = sigma * sigma
     distance = (prediction - target).abs()
@@ -56,22 +57,22 @@ def smooth_l1(prediction: Tensor, target: Tensor, sigma: float) -> Tensor:
 
 
 IGNORED = -1
-"""Target of pixels that don't count."""
+"""Target of pixels without loss."""
 
 
 def mask_targets(ids: Tensor, boxes: Tensor, segment_ids: Tensor, mask_size: int, void_is_background: bool) -> Tensor:
-    """Samples the id map inside every box, all boxes at once.
+    """Sample the id map inside all boxes at once.
 
     Args:
-        ids: H×W int64, segment ids of the valid image.
-        boxes: P×4, in its pixels.
-        segment_ids: P, the id that each mask should show.
-        mask_size: M.
-        void_is_background: whether void pixels are 0 or ignored.
+        ids: H×W int64, segment ids of the image without padding.
+        boxes: P×4 in pixels of the image.
+        segment_ids: P, the segment id of each mask.
+        mask_size: Side M of the masks.
+        void_is_background: Whether void pixels get target 0; otherwise they are ignored.
 
     Returns:
-        P×M×M int64: 1 object, 0 not, −1 ignored. The value at a position is that of the pixel it falls into; positions
-        beyond the image read its border.
+        P×M×M int64: 1 for the object, 0 for other pixels, −1 for ignored pixels. Each position has the value of the
+        pixel it falls into; positions outside the image read its border.
     """
     height, width = ids.shape
     steps = (torch.arange(mask_size, device=boxes.device, dtype=boxes.dtype) + 0.5) / mask_size
@@ -86,11 +87,18 @@ def mask_targets(ids: Tensor, boxes: Tensor, segment_ids: Tensor, mask_size: int
 
 
 BOX_SIGMA = 1.0
+"""Parameter σ of the smooth L1 loss of region boxes."""
 
 
 @dataclass(frozen=True)
 class RoILosses:
-    """Of the regions of all images."""
+    """Losses of the sampled regions of all images.
+
+    Attributes:
+        classes: Cross-entropy of the classes.
+        boxes: Smooth L1 loss of the box_deltas.
+        masks: Binary cross-entropy of the masks.
+    """
 
     classes: LossSum
     boxes: LossSum
@@ -98,22 +106,22 @@ class RoILosses:
 
 
 def class_loss(logits: Tensor, classes: Tensor) -> LossSum:
-    """Cross-entropy, mean over all regions.
+    """Compute the cross-entropy, as a mean over all regions.
 
     Args:
         logits: R×(T+1).
-        classes: R, 0 is background.
+        classes: R, the true classes; 0 is background.
     """
     return LossSum(functional.cross_entropy(at_least_float32(logits), classes, reduction="sum"), len(classes))
 
 
 def box_loss(box_deltas: Tensor, targets: Tensor, classes: Tensor) -> LossSum:
-    """Smooth L1 of the true class's box_deltas of the positives, divided by the number of all regions.
+    """Compute the smooth L1 loss of positive regions' box_deltas for the true class, divided by the number of regions.
 
     Args:
         box_deltas: R×T×4.
-        targets: P×4, of the positive regions in their order.
-        classes: R, 0 is background.
+        targets: P×4, the box_deltas of the positive regions in their order.
+        classes: R, the true classes; 0 is background.
     """
     positive = torch.nonzero(classes > 0).squeeze(1)
     found = at_least_float32(box_deltas[positive, classes[positive] - 1])
@@ -121,11 +129,11 @@ def box_loss(box_deltas: Tensor, targets: Tensor, classes: Tensor) -> LossSum:
 
 
 def mask_loss(logits: Tensor, targets: Tensor, things: Tensor) -> LossSum:
-    """Binary cross-entropy of the true class's mask, mean over the pixels that count.
+    """Compute the binary cross-entropy of the true class's mask, as a mean over the pixels that are not ignored.
 
     Args:
-        logits: P×T×M×M of the positive regions.
-        targets: P×M×M: 1, 0, or −1 for pixels that don't count.
+        logits: P×T×M×M logits of the positive regions.
+        targets: P×M×M: 1, 0, or −1 for ignored pixels.
         things: P, the true class among the things.
     """
     chosen = at_least_float32(logits[torch.arange(len(things), device=things.device), things])
@@ -137,22 +145,22 @@ def mask_loss(logits: Tensor, targets: Tensor, things: Tensor) -> LossSum:
 
 
 class SemanticLoss:
-    """Mean over the images of the mean over each image's hardest pixels.
+    """Bootstrapped cross-entropy: mean over the images of the mean over each image's hardest pixels.
 
     Args:
-        hardest_fraction: of an image's pixels, above 0 and at most 1; void pixels count with loss 0.
+        hardest_fraction: Fraction of an image's pixels that enter the mean, in (0, 1]; void pixels have loss 0.
     """
 
     def __init__(self, hardest_fraction: float = 0.25) -> None:
         self.hardest_fraction = hardest_fraction
 
     def __call__(self, logits: Tensor, images: PaddedImages, ground_truth: GroundTruth) -> LossSum:
-        """Over the images.
+        """Compute the loss, as a mean over the images.
 
         Args:
             logits: N×(S+T)×h×w, covering the padded images.
-            images: for their sizes.
-            ground_truth: of the images at their valid size.
+            images: Padded images; only their sizes are used.
+            ground_truth: Annotation of the images at their size without padding.
         """
         losses = []
         for image, (height, width) in enumerate(images.sizes):

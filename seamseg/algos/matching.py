@@ -1,4 +1,4 @@
-"""Matching of anchors and proposals with objects, and sampling of the matches (Ren et al., Faster R-CNN)."""
+"""Matching of anchors and proposals with objects, and balanced sampling (Ren et al., Faster R-CNN)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from seamseg.structures.images import Size
 def sample_balanced(
     positive: Tensor, negative: Tensor, num_samples: int, positive_fraction: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draws at most ``num_samples``, of which at most the fraction is positive; negatives fill up.
+    """Sample at most ``num_samples`` candidates; negatives fill up the places that positives leave free.
 
     Args:
-        positive, negative: B bool each, disjoint.
-        num_samples: at most, > 0.
-        positive_fraction: of ``num_samples``, 0 … 1.
-        generator: of the draw, on the CPU.
+        positive: B bool, the positive candidates.
+        negative: B bool, the negative candidates, disjoint from the positive ones.
+        num_samples: Maximum number of samples; > 0.
+        positive_fraction: Maximum fraction of positives among ``num_samples``, in 0 … 1.
+        generator: CPU random generator used for sampling.
 
     Returns:
-        Indices of the chosen positives and of the chosen negatives, both ascending.
+        Indices of the sampled positives and of the sampled negatives, both ascending.
     """
     positives = _draw(positive, int(num_samples * positive_fraction), generator)
     negatives = _draw(negative, num_samples - len(positives), generator)
@@ -41,12 +42,12 @@ def _draw(candidates: Tensor, at_most: int, generator: torch.Generator) -> Tenso
 
 @dataclass(frozen=True)
 class AnchorSample:
-    """The anchors of one image that take part in the loss.
+    """Anchors of one image that contribute to the loss.
 
     Attributes:
-        positives: P indices of anchors.
-        objects: P, the object that each of them should find.
-        negatives: indices of anchors that should find nothing.
+        positives: P indices of anchors that should find an object.
+        objects: P indices of these objects.
+        negatives: Indices of anchors that should find nothing.
     """
 
     positives: Tensor
@@ -55,17 +56,18 @@ class AnchorSample:
 
 
 class AnchorMatcher:
-    """Labels anchors by their overlap with the objects and samples some.
+    """Label anchors by their overlap (intersection over union) with objects and sample a balanced subset.
 
-    An anchor takes part if it lies wholly inside the image and is little covered by crowd. It is positive if its
-    overlap with an object reaches the positive threshold, or if it is the best one of some object; negative if its
-    largest overlap stays under the negative threshold.
+    An anchor takes part if it lies completely inside the image and crowd covers less than ``void_threshold`` of it. It
+    is positive if its overlap with an object is at least ``positive_threshold``, or if it is the best anchor of some
+    object. It is negative if its largest overlap is below ``negative_threshold``. Other anchors are ignored.
 
     Args:
-        num_samples: per image at most.
-        positive_fraction: of the samples at most.
-        positive_threshold, negative_threshold: of the intersection over union.
-        void_threshold: anchors covered by crowd to this part or more do not take part.
+        num_samples: Maximum number of anchors sampled per image.
+        positive_fraction: Maximum fraction of positives among the samples.
+        positive_threshold: Minimum overlap of a positive anchor.
+        negative_threshold: Upper limit (exclusive) of a negative anchor's largest overlap.
+        void_threshold: Fraction of an anchor covered by crowd from which the anchor is ignored.
     """
 
     def __init__(
@@ -84,14 +86,14 @@ class AnchorMatcher:
     def __call__(
         self, anchors: Tensor, size: Size, objects: Tensor, crowd_pixels: Tensor, generator: torch.Generator
     ) -> AnchorSample:
-        """Matches one image.
+        """Match and sample the anchors of one image.
 
         Args:
             anchors: K×4.
-            size: height and width of the valid image.
-            objects: O×4 boxes; O may be 0: then there are only negatives.
+            size: Height and width of the image without padding.
+            objects: O×4 boxes. If O is 0, all samples are negative.
             crowd_pixels: H×W bool.
-            generator: of the sampling.
+            generator: CPU random generator used for sampling.
         """
         taking_part = torch.nonzero(self._takes_part(anchors, size, crowd_pixels)).squeeze(1)
         overlaps = best_overlaps(anchors[taking_part], objects)
@@ -100,7 +102,7 @@ class AnchorMatcher:
         reached = overlaps.object_iou > 0
         best = overlaps.object_box[reached]
         positive[best] = True
-        # An anchor that is the best of several objects goes to the last of them.
+        # An anchor that is the best one of several objects is assigned to the last of them.
         for anchor, found in zip(best.tolist(), torch.nonzero(reached).squeeze(1).tolist(), strict=True):
             matched[anchor] = found
         negative = (overlaps.box_iou < self.negative_threshold) & ~positive
@@ -117,11 +119,11 @@ class AnchorMatcher:
 
 @dataclass(frozen=True)
 class RoISample:
-    """The regions of one image that take part in the losses; positives come first.
+    """Regions of one image that contribute to the losses; positives come first.
 
     Attributes:
         boxes: R×4.
-        classes: R int64, 0 is background, 1 + t is thing t.
+        classes: R int64; 0 is background, 1 + t is thing t.
         objects: P int64, index of the object that each positive shows.
     """
 
@@ -131,16 +133,17 @@ class RoISample:
 
 
 class RoIMatcher:
-    """Labels proposals by their overlap with the objects and samples some.
+    """Label proposals by their overlap (intersection over union) with objects and sample a balanced subset.
 
     Args:
-        num_samples: per image at most.
-        positive_fraction: of the samples at most.
-        positive_threshold: overlap from which a region shows the object.
-        negative_low, negative_high: a region whose largest overlap lies in [low, high) shows background.
-        void_threshold: regions covered by crowd to this part or more do not take part.
-        background_images: whether images without any object give background regions (the published network skips
-            them).
+        num_samples: Maximum number of regions sampled per image.
+        positive_fraction: Maximum fraction of positives among the samples.
+        positive_threshold: Minimum overlap of a region that shows the object.
+        negative_low: Minimum of the largest overlap of a background region.
+        negative_high: Upper limit (exclusive) of the largest overlap of a background region.
+        void_threshold: Fraction of a region covered by crowd from which the region is ignored.
+        background_images: Whether images without objects contribute background regions. The published network skips
+            these images.
     """
 
     def __init__(
@@ -162,16 +165,16 @@ class RoIMatcher:
     def __call__(
         self, proposals: Tensor, objects: Objects, crowd_pixels: Tensor, generator: torch.Generator
     ) -> RoISample:
-        """Matches one image; the objects' own boxes join the proposals.
+        """Match and sample the regions of one image; the boxes of the objects are added to the proposals.
 
         Args:
             proposals: P×4.
-            objects: of the image.
+            objects: Objects of the image.
             crowd_pixels: H×W bool.
-            generator: of the sampling.
+            generator: CPU random generator used for sampling.
         """
         candidates = torch.cat([objects.boxes, proposals])
-        # A proposal that clipping left without area shows nothing: the published network drops it too.
+        # A proposal without area after clipping shows nothing; the published network drops it, too.
         takes_part = (box_area(candidates) > 0) & (coverage(candidates, crowd_pixels) < self.void_threshold)
         candidates = candidates[takes_part]
         overlaps = best_overlaps(candidates, objects.boxes)

@@ -1,4 +1,4 @@
-"""The RoI heads without their weights: detections and losses (Girshick, Fast R-CNN; He et al., Mask R-CNN)."""
+"""RoI heads without their weights: detections and losses (Girshick, Fast R-CNN; He et al., Mask R-CNN)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from seamseg.structures.packed_sequence import PackedSequence
 
 @dataclass(frozen=True)
 class FoundBoxes:
-    """Of one image, by falling score.
+    """Detected boxes of one image, by descending score.
 
     Attributes:
         boxes: D×4 in pixels.
@@ -37,13 +37,13 @@ class FoundBoxes:
 
 
 class DetectionSelector:
-    """Decodes every class's box, drops unlikely and empty ones, and thins out class by class.
+    """Decode the boxes of all classes, drop unlikely and empty ones, and apply non-maximum suppression per class.
 
     Args:
-        nms_threshold: overlap above which the lower score of a class goes.
-        score_threshold: a detection's probability must exceed it.
-        max_predictions: best detections of an image that stay.
-        shift_weights: the box_deltas are trained multiplied by these.
+        nms_threshold: Maximum overlap of two boxes of a class; beyond it, the box with the lower score is dropped.
+        score_threshold: Probability that a detection must exceed.
+        max_predictions: Maximum number of detections per image; the best ones are kept.
+        shift_weights: Factors of the box_deltas in training; predictions are divided by them.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class DetectionSelector:
 
     @torch.no_grad()
     def __call__(self, proposals: Tensor, logits: Tensor, box_deltas: Tensor, size: Size) -> FoundBoxes:
-        """Detections of one image.
+        """Return the detections of one image.
 
         Args:
             proposals: R×4.
-            logits: R×(T+1), 0 is background.
+            logits: R×(T+1); class 0 is background.
             box_deltas: R×T×4.
-            size: height and width of the valid image.
+            size: Height and width of the image without padding.
         """
         scores = class_probabilities(logits)[:, 1:]
         region, classes = torch.nonzero(scores > self.score_threshold, as_tuple=True)
@@ -78,32 +78,35 @@ class DetectionSelector:
 
 
 def class_probabilities(logits: Tensor) -> Tensor:
-    """R×C softmax in float32 of R×C logits; those at +∞, as half types have them, share all of the probability."""
+    """Return the R×C float32 softmax of logits; +∞ logits, possible in half precision, share the whole probability."""
     return logits.float().clamp(max=torch.finfo(torch.float32).max).softmax(dim=1)
 
 
 class Head(Protocol):
-    """What the algorithm asks of the weights."""
+    """Interface of the head that the algorithm calls; see :class:`seamseg.modules.roi_head.RoIHead`."""
 
-    def planned_forward(self, num_regions: int, num_masks: int) -> AbstractContextManager[None]: ...
+    def planned_forward(self, num_regions: int, num_masks: int) -> AbstractContextManager[None]:
+        """Announce the number of regions of one :meth:`classify` and one :meth:`masks` call inside the context."""
 
-    def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]: ...
+    def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return R×(T+1) class logits and R×T×4 box_deltas of R×C×14×14 features."""
 
-    def masks(self, regions: Tensor) -> Tensor: ...
+    def masks(self, regions: Tensor) -> Tensor:
+        """Return R×T×M×M mask logits of R×C×14×14 features."""
 
 
 class RoIHeads:
-    """Classifies and refines proposals and cuts out their masks, and trains the head that does.
+    """Classify and refine proposals, predict their masks, and compute the losses of the head.
 
     Args:
-        pooler: of the features.
-        matcher: of proposals and objects.
-        selector: of the detections.
-        num_stuff: S, the first thing class.
-        mask_size: M, side of a predicted mask.
-        masks_of_positives_only: whether the mask branch runs on the positive regions alone (faster; the published
-            network runs it on all, which changes its batch statistics).
-        void_is_background: whether void pixels train the masks as background.
+        pooler: Pooler of the region features.
+        matcher: Matcher of proposals and objects.
+        selector: Selector of the detections.
+        num_stuff: Number of stuff classes S, which is the first thing class.
+        mask_size: Side M of a predicted mask.
+        masks_of_positives_only: Whether the mask branch processes the positive regions only, which is faster. The
+            published network processes all regions, which changes its batch statistics.
+        void_is_background: Whether void pixels are background in the mask targets; otherwise they are ignored.
     """
 
     def __init__(
@@ -123,24 +126,24 @@ class RoIHeads:
     def detect(
         self, head: Head, levels: Sequence[Tensor], proposals: PackedSequence, sizes: Sequence[Size], padded_size: Size
     ) -> tuple[PackedSequence, PackedSequence, PackedSequence, PackedSequence]:
-        """Detections of every image.
+        """Return the detections of every image.
 
         Args:
-            head: of the regions.
-            levels: N×C×h×w each, fine to coarse.
+            head: Head that classifies regions and predicts masks.
+            levels: Pyramid levels, N×C×h×w each, fine to coarse.
             proposals: R×4 per image.
-            sizes: of the images' valid parts.
-            padded_size: of the padded images.
+            sizes: Height and width of each image before padding.
+            padded_size: Height and width of the padded images.
 
         Returns:
-            boxes D×4, classes D (0-based among the things), scores D, mask logits D×M×M per image.
+            Per image: boxes D×4, classes D (0-based among the things), scores D, and mask logits D×M×M.
         """
         logits, box_deltas = head.classify(self.pooler(levels, proposals, padded_size))
         rows, image_index = proposals.contiguous()
         found = [
-            self.selector(rows[mine], logits[mine], box_deltas[mine], size)
+            self.selector(rows[in_image], logits[in_image], box_deltas[in_image], size)
             for image, size in enumerate(sizes)
-            for mine in [image_index == image]
+            for in_image in [image_index == image]
         ]
         boxes = PackedSequence(image.boxes for image in found)
         classes = PackedSequence(image.classes for image in found)
@@ -160,7 +163,16 @@ class RoIHeads:
         ground_truth: GroundTruth,
         generator: torch.Generator,
     ) -> RoILosses:
-        """Losses of the head on sampled regions of all images, as one batch."""
+        """Compute the losses of the head on sampled regions of all images, processed as one batch.
+
+        Args:
+            head: Head that classifies regions and predicts masks.
+            levels: Pyramid levels, N×C×h×w each, fine to coarse.
+            proposals: P×4 per image.
+            images: Padded images; only their sizes are used.
+            ground_truth: Annotation of the images.
+            generator: CPU random generator used for sampling.
+        """
         objects = [ground_truth.objects(image, self.num_stuff) for image in range(len(ground_truth))]
         samples = [
             self.matcher(
@@ -176,11 +188,11 @@ class RoIHeads:
             masks = self._mask_loss(head, regions, classes, samples, objects, ground_truth)
         return RoILosses(
             classes=class_loss(logits, classes),
-            boxes=box_loss(box_deltas, self._shift_targets(samples, objects), classes),
+            boxes=box_loss(box_deltas, self._box_delta_targets(samples, objects), classes),
             masks=masks,
         )
 
-    def _shift_targets(self, samples: Sequence[RoISample], objects: Sequence[Objects]) -> Tensor:
+    def _box_delta_targets(self, samples: Sequence[RoISample], objects: Sequence[Objects]) -> Tensor:
         targets = [
             encode_boxes(sample.boxes[: len(sample.objects)], truth.boxes[sample.objects])
             for sample, truth in zip(samples, objects, strict=True)

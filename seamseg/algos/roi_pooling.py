@@ -1,4 +1,4 @@
-"""Features of boxes, from the level of the pyramid that fits their size (Lin et al., FPN, section 4.2)."""
+"""RoI features from the pyramid level that fits the size of each box (Lin et al., FPN, section 4.2)."""
 
 from __future__ import annotations
 
@@ -14,32 +14,35 @@ from seamseg.structures.images import Size
 from seamseg.structures.packed_sequence import PackedSequence
 
 CANONICAL_SIZE = 224
-"""Side of the boxes, in pixels, that are read from ``CANONICAL_LEVEL``: the size of ImageNet crops."""
+"""Side, in pixels, of boxes that are read from ``CANONICAL_LEVEL``: the size of ImageNet crops."""
 CANONICAL_LEVEL = 2
+"""Index of the pyramid level for boxes of ``CANONICAL_SIZE``; 0 is the finest level."""
 
 
 class RoIPooler:
-    """Samples every box at a fixed size.
+    """Sample the features of every box at a fixed size.
 
     Args:
-        output_size: side of the sampled features.
-        num_levels: finest levels of the pyramid that regions are read from.
+        output_size: Side of the sampled features.
+        num_levels: Number of finest pyramid levels that boxes are read from.
     """
 
     def __init__(self, output_size: int = 14, num_levels: int = 4) -> None:
         self.output_size, self.num_levels = output_size, num_levels
 
     def __call__(self, levels: Sequence[Tensor], boxes: PackedSequence, padded_size: Size) -> Tensor:
-        """Features of all boxes of all images.
+        """Return the features of all boxes of all images.
+
+        Each bin is sampled bilinearly once, at its center. Positions up to one pixel outside the border read the
+        border; boxes are clipped, so no position is farther outside.
 
         Args:
-            levels: N×C×h×w each, fine to coarse.
+            levels: Pyramid levels, N×C×h×w each, fine to coarse.
             boxes: R×4 per image, in pixels of the padded images.
-            padded_size: height and width of the padded images.
+            padded_size: Height and width of the padded images.
 
         Returns:
-            ΣR×C×output×output, in the order of the images and their boxes. One bilinear sample in the middle of every
-            bin; positions up to a pixel beyond the border read the border (boxes are clipped, so none lie further).
+            ΣR×C×output×output, ordered by image and then by box.
         """
         rows, image_index = boxes.contiguous()
         level_index = self.level_of(rows)
@@ -51,15 +54,15 @@ class RoIPooler:
         return features
 
     def level_of(self, boxes: Tensor) -> Tensor:
-        """R, int64: the level that each of R×4 boxes is read from."""
+        """Return the index of the level that each of R×4 boxes is read from; R int64."""
         side = box_area(boxes).sqrt()
         level = torch.floor(CANONICAL_LEVEL + torch.log2(side / CANONICAL_SIZE + 1e-6))
         return level.clamp(0, self.num_levels - 1).to(torch.int64)
 
     def sample(self, level: Tensor, boxes: Tensor, image_index: Tensor, padded_size: Size) -> Tensor:
-        """R×C×output×output features of R×4 boxes, all of one level N×C×h×w, whatever their size."""
-        # The size of a level is rounded up from the image's, so the two axes have their own scale, and pixel centers
-        # (not edges) of image and level are aligned.
+        """Return R×C×output×output features of R×4 boxes of any size, all read from one level N×C×h×w."""
+        # Level sizes are rounded up, so each axis has its own scale. Pixel centers, not edges, of image and level are
+        # aligned.
         scale = boxes.new_tensor([level.shape[-2] / padded_size[0], level.shape[-1] / padded_size[1]]).repeat(2)
         y0, x0, y1, x1 = ((boxes - 0.5) * scale + 0.5).unbind(1)
         rois = torch.stack([image_index.to(boxes.dtype), x0, y0, x1, y1], dim=1)

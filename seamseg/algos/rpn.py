@@ -1,4 +1,4 @@
-"""The region proposal network without its weights: selection of proposals and losses (Ren et al., Faster R-CNN)."""
+"""Region proposal network without its weights: proposal selection and losses (Ren et al., Faster R-CNN)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from seamseg.structures.packed_sequence import PackedSequence
 
 
 class ProposalSelector:
-    """Decodes, clips, drops small boxes, and thins out.
+    """Decode and clip boxes, drop small ones, and apply non-maximum suppression.
 
     Args:
-        num_before_nms: best boxes of all levels together that enter the suppression.
-        num_after_nms: boxes that may leave it.
-        nms_threshold: overlap above which the lower score goes.
-        min_size: boxes with a shorter side are dropped, in pixels; 0 keeps all.
+        num_before_nms: Maximum number of boxes before the suppression; the best ones of all levels together are kept.
+        num_after_nms: Maximum number of boxes after the suppression.
+        nms_threshold: Maximum overlap of two boxes; beyond it, the box with the lower score is dropped.
+        min_size: Minimum side of a box in pixels; 0 keeps all boxes.
     """
 
     def __init__(self, num_before_nms: int, num_after_nms: int, nms_threshold: float, min_size: float) -> None:
@@ -38,20 +38,20 @@ class ProposalSelector:
     def __call__(
         self, anchors: Tensor, objectness: Tensor, box_deltas: Tensor, sizes: Sequence[Size]
     ) -> PackedSequence:
-        """Proposals of every image.
+        """Return the proposals of every image.
 
         Args:
             anchors: K×4.
             objectness: N×K logits.
             box_deltas: N×K×4.
-            sizes: height and width of the images' valid parts.
+            sizes: Height and width of each image before padding.
 
         Returns:
-            P×4 boxes per image by falling objectness, P ≤ ``num_after_nms``.
+            P×4 boxes per image by descending objectness, with P ≤ ``num_after_nms``.
         """
         return PackedSequence(
-            self._image(anchors, image_objectness.float(), image_shifts.float(), size)
-            for image_objectness, image_shifts, size in zip(objectness, box_deltas, sizes, strict=True)
+            self._image(anchors, image_objectness.float(), image_deltas.float(), size)
+            for image_objectness, image_deltas, size in zip(objectness, box_deltas, sizes, strict=True)
         )
 
     def _image(self, anchors: Tensor, objectness: Tensor, box_deltas: Tensor, size: Size) -> Tensor:
@@ -65,27 +65,34 @@ class ProposalSelector:
 
 
 Head = Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]
-"""Levels N×C×h×w → objectness N×K, box_deltas N×K×4."""
+"""Function from pyramid levels N×C×h×w to objectness N×K and box_deltas N×K×4."""
 
 BOX_SIGMA = 3.0
+"""Parameter σ of the smooth L1 loss of proposal boxes."""
 
 
 @dataclass(frozen=True)
 class ProposalLosses:
-    """Of the sampled anchors of all images: objectness, and box_deltas of the positive ones."""
+    """Losses of the sampled anchors of all images.
+
+    Attributes:
+        objectness: Binary cross-entropy of all sampled anchors.
+        boxes: Smooth L1 loss of the positive anchors' box_deltas.
+    """
 
     objectness: LossSum
     boxes: LossSum
 
 
 class RegionProposalNetwork:
-    """Proposes boxes, and trains the head that does.
+    """Propose boxes, and compute the losses of the head that predicts them.
 
     Args:
-        anchors: on the levels that the head reads, from the finest on.
-        matcher: of anchors and objects.
-        training_selector, inference_selector: of the proposals.
-        num_stuff: S, the first thing class.
+        anchors: Anchors on the levels that the head reads, starting at the finest.
+        matcher: Matcher of anchors and objects.
+        training_selector: Selector of the proposals in training.
+        inference_selector: Selector of the proposals in inference.
+        num_stuff: Number of stuff classes S, which is the first thing class.
     """
 
     def __init__(
@@ -100,12 +107,12 @@ class RegionProposalNetwork:
         self.training_selector, self.inference_selector = training_selector, inference_selector
 
     def propose(self, head: Head, levels: Sequence[Tensor], sizes: Sequence[Size]) -> PackedSequence:
-        """Boxes worth a closer look, P×4 per image.
+        """Return the proposals of every image, P×4 per image.
 
         Args:
-            head: objectness and box_deltas of all anchors.
-            levels: of the pyramid, N×C×h×w, fine to coarse; those beyond the anchors' levels are not read.
-            sizes: of the images' valid parts.
+            head: Head that predicts objectness and box_deltas of all anchors.
+            levels: Pyramid levels, N×C×h×w each, fine to coarse; levels without anchors are not read.
+            sizes: Height and width of each image before padding.
         """
         anchors, objectness, box_deltas = self._run(head, levels)
         return self.inference_selector(anchors, objectness, box_deltas, sizes)
@@ -118,7 +125,15 @@ class RegionProposalNetwork:
         ground_truth: GroundTruth,
         generator: torch.Generator,
     ) -> tuple[ProposalLosses, PackedSequence]:
-        """Losses of the head, and the proposals of its present state (without gradient)."""
+        """Return the losses of the head and its current proposals, the latter without gradient.
+
+        Args:
+            head: Head that predicts objectness and box_deltas of all anchors.
+            levels: Pyramid levels, N×C×h×w each, fine to coarse; levels without anchors are not read.
+            sizes: Height and width of each image before padding.
+            ground_truth: Annotation of the images.
+            generator: CPU random generator used for sampling.
+        """
         anchors, objectness, box_deltas = self._run(head, levels)
         objects = [ground_truth.objects(image, self.num_stuff).boxes for image in range(len(sizes))]
         samples = [
@@ -138,14 +153,14 @@ class RegionProposalNetwork:
 def proposal_losses(
     anchors: Tensor, objectness: Tensor, box_deltas: Tensor, objects: Sequence[Tensor], samples: Sequence[AnchorSample]
 ) -> ProposalLosses:
-    """Sums over the sampled anchors of all images, both to be divided by their number.
+    """Sum the losses over the sampled anchors of all images; the number of these anchors divides both sums.
 
     Args:
         anchors: K×4.
         objectness: N×K logits.
         box_deltas: N×K×4.
         objects: O×4 boxes per image.
-        samples: of the anchors, per image.
+        samples: Sampled anchors of each image.
     """
     objectness_loss, box_loss = (
         objectness.new_zeros((), dtype=torch.float32),
@@ -158,7 +173,7 @@ def proposal_losses(
         target = torch.zeros_like(logits)
         target[: len(sample.positives)] = 1
         objectness_loss = objectness_loss + functional.binary_cross_entropy_with_logits(logits, target, reduction="sum")
-        wanted = encode_boxes(anchors[sample.positives], objects[image][sample.objects])
-        found = at_least_float32(box_deltas[image, sample.positives])
-        box_loss = box_loss + smooth_l1(found, wanted, BOX_SIGMA).sum()
+        target_deltas = encode_boxes(anchors[sample.positives], objects[image][sample.objects])
+        predicted_deltas = at_least_float32(box_deltas[image, sample.positives])
+        box_loss = box_loss + smooth_l1(predicted_deltas, target_deltas, BOX_SIGMA).sum()
     return ProposalLosses(LossSum(objectness_loss, num_sampled), LossSum(box_loss, num_sampled))

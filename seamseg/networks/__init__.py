@@ -1,4 +1,4 @@
-"""The networks: body, heads and algorithms put together, each on one screen."""
+"""Complete networks, each assembled from backbone, heads and algorithms in one short file."""
 
 from seamseg.networks.panoptic import PanopticNet
 

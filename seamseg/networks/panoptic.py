@@ -1,4 +1,4 @@
-"""The panoptic network (Porzi et al., Seamless Scene Segmentation, CVPR 2019, figure 2)."""
+"""Panoptic network (Porzi et al., Seamless Scene Segmentation, CVPR 2019, figure 2)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,17 @@ from seamseg.structures.predictions import Predictions
 
 
 class PanopticNet(nn.Module):
-    """One body, three heads: proposals, regions (class, box, mask), semantics.
+    """Panoptic network with one backbone and three heads: proposals, regions (class, box, mask) and semantics.
 
     Args:
-        body: from images to the levels of the pyramid.
-        rpn_head, roi_head, sem_head: what has weights.
-        rpn, roi_heads, semantic_loss: what is done with them.
-        normalize: divides the sums of the losses.
+        body: Backbone and feature pyramid, from images to pyramid levels.
+        rpn_head: Weights of the region proposal network.
+        roi_head: Weights of the region branches for class, box and mask.
+        sem_head: Weights of the semantic branch.
+        rpn: Proposal algorithm that uses ``rpn_head``.
+        roi_heads: Detection algorithm that uses ``roi_head``.
+        semantic_loss: Loss of the output of ``sem_head``.
+        normalize: Function that divides the loss sums by their counts.
     """
 
     def __init__(
@@ -47,12 +51,12 @@ class PanopticNet(nn.Module):
         self.semantic_loss, self.normalize = semantic_loss, normalize
 
     def forward(self, images: PackedSequence, ground_truth: GroundTruth, generator: torch.Generator) -> Losses:
-        """The six training losses.
+        """Compute the six training losses.
 
         Args:
-            images: 3×H×W each, normalized.
-            ground_truth: at the images' size.
-            generator: of the sampled anchors and regions, on the CPU.
+            images: N normalized images, 3×H×W each.
+            ground_truth: Annotation at the size of the images.
+            generator: CPU random generator used to sample anchors and regions.
         """
         padded = pad_images(images)
         cache_min_gammas(self)
@@ -75,10 +79,10 @@ class PanopticNet(nn.Module):
 
     @torch.no_grad()
     def predict(self, images: PackedSequence) -> Predictions:
-        """Detections and semantics.
+        """Predict detections and semantic logits.
 
         Args:
-            images: 3×H×W each, normalized.
+            images: N normalized images, 3×H×W each.
         """
         padded = pad_images(images)
         levels = self.body(padded.tensor)

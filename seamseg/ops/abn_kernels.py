@@ -1,7 +1,7 @@
-"""The native operators of in-place ABN (``csrc/inplace_abn``), called with tensors of any strides.
+"""Native operators of in-place ABN (``csrc/inplace_abn``) for tensors with any strides.
 
-The kernels take two layouts: samples of a channel side by side (contiguous), and channels side by side (channels last).
-What lies otherwise is copied, and copied back where it is overwritten.
+The kernels support two layouts: contiguous, where the samples of a channel are adjacent, and channels last, where the
+channels of a sample are adjacent. Tensors in other layouts are copied, and copied back if they are overwritten.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from seamseg.ops import native
 
 
 class Layer(NamedTuple):
-    """The constants of one layer.
+    """Constants of one layer.
 
     Attributes:
-        gamma, beta: C.
-        eps: added to the variance.
-        activation: its number in ``csrc/inplace_abn/activation.h``.
-        slope: of the leaky ReLU, α of the ELU.
+        gamma: C factors γ.
+        beta: C biases β.
+        eps: Constant added to the variance.
+        activation: Number of the activation in ``csrc/inplace_abn/activation.h``.
+        slope: Negative slope of the leaky ReLU or α of the ELU.
     """
 
     gamma: Tensor
@@ -33,46 +34,55 @@ class Layer(NamedTuple):
 
 
 def compute_type(x: Tensor) -> torch.dtype:
-    """Of the constants and statistics of a layer with this input."""
+    """Return the type of a layer's constants and statistics: float64 for a float64 input, else float32."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
 def moments(x: Tensor) -> Tensor:
-    """2×C: mean and biased variance, in float32, or float64 for a float64 input."""
+    """Return mean and biased variance, 2×C, in float32, or in float64 for a float64 input."""
     result: Tensor = _call("abn_moments", _moments_shape, _dense(x))
     return result
 
 
 def normalize_(x: Tensor, residual: Tensor | None, moments: Tensor, layer: Layer) -> None:
-    """Overwrites ``x`` with ``act(γ·(x − μ)/√(σ² + ε) + β [+ residual])``, from the moments μ and σ² (2×C)."""
+    """Overwrite ``x`` with ``act(γ·(x − μ)/√(σ² + ε) + β [+ residual])`` for moments μ and σ² (2×C)."""
     dense = _dense(x)
-    _call("abn_normalize_", _nothing, dense, _like(residual, dense), moments, *_constants(layer, x))
+    _call("abn_normalize_", _no_output, dense, _in_layout_of(residual, dense), moments, *_constants(layer, x))
     _write_back(dense, x)
 
 
 def train_(x: Tensor, residual: Tensor | None, layer: Layer) -> Tensor:
-    """:func:`normalize_` with the moments of ``x`` itself, which are returned."""
+    """Run :func:`normalize_` with the moments of ``x`` itself, and return them."""
     dense = _dense(x)
-    result: Tensor = _call("abn_train_", _train_shape, dense, _like(residual, dense), *_constants(layer, x))
+    result: Tensor = _call("abn_train_", _train_shape, dense, _in_layout_of(residual, dense), *_constants(layer, x))
     _write_back(dense, x)
     return result
 
 
 def sums(z: Tensor, dz: Tensor, residual: Tensor | None, layer: Layer) -> Tensor:
-    """2×C: ``Σ dy`` and ``Σ x̂·dy``, from the output and its gradient."""
+    """Return ``Σ dy`` and ``Σ x̂·dy``, 2×C, computed from the output and its gradient."""
     z = _dense(z)
     gamma, beta, _, activation, slope = _constants(layer, z)
-    result: Tensor = _call("abn_sums", _sums_shape, z, _like(dz, z), _like(residual, z), gamma, beta, activation, slope)
+    result: Tensor = _call(
+        "abn_sums", _sums_shape, z, _in_layout_of(dz, z), _in_layout_of(residual, z), gamma, beta, activation, slope
+    )
     return result
 
 
 def gradient(
     z: Tensor, dz: Tensor, residual: Tensor | None, means: Tensor, moments: Tensor, layer: Layer
 ) -> tuple[Tensor, Tensor | None]:
-    """Gradients of the input and of the residual, from the means of ``dy`` and ``x̂·dy`` over all samples (2×C)."""
+    """Return the gradients of input and residual, given the means of ``dy`` and ``x̂·dy`` over all samples (2×C)."""
     z = _dense(z)
     dx, dr = _call(
-        "abn_gradient", _gradient_shape, z, _like(dz, z), _like(residual, z), means, moments, *_constants(layer, z)
+        "abn_gradient",
+        _gradient_shape,
+        z,
+        _in_layout_of(dz, z),
+        _in_layout_of(residual, z),
+        means,
+        moments,
+        *_constants(layer, z),
     )
     return dx, dr if residual is not None else None
 
@@ -80,10 +90,16 @@ def gradient(
 def train_gradient(
     z: Tensor, dz: Tensor, residual: Tensor | None, moments: Tensor, layer: Layer
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """:func:`sums` and :func:`gradient` with their means over these samples: gradients, and the sums."""
+    """Run :func:`sums` and :func:`gradient` with means over these samples; return the gradients and the sums."""
     z = _dense(z)
     dx, dr, totals = _call(
-        "abn_train_gradient", _train_gradient_shape, z, _like(dz, z), _like(residual, z), moments, *_constants(layer, z)
+        "abn_train_gradient",
+        _train_gradient_shape,
+        z,
+        _in_layout_of(dz, z),
+        _in_layout_of(residual, z),
+        moments,
+        *_constants(layer, z),
     )
     return dx, dr if residual is not None else None, totals
 
@@ -111,8 +127,8 @@ def _dense(x: Tensor) -> Tensor:
     return x if x.is_contiguous() or _is_interleaved(x) else x.contiguous()
 
 
-def _like(other: Tensor | None, x: Tensor) -> Tensor | None:
-    """In the layout of ``x``."""
+def _in_layout_of(other: Tensor | None, x: Tensor) -> Tensor | None:
+    """Return ``other`` in the layout of ``x``."""
     if other is None:
         return None
     return other.contiguous() if x.is_contiguous() else other.movedim(1, -1).contiguous().movedim(-1, 1)
@@ -130,7 +146,7 @@ def _moments_shape(x: Tensor) -> Tensor:
     return x.new_empty((2, x.shape[1]), dtype=compute_type(x))
 
 
-def _nothing(*_: Any) -> None:
+def _no_output(*_: Any) -> None:
     return None
 
 

@@ -12,24 +12,24 @@ from torch import Tensor
 from seamseg.structures.images import Size
 
 MAX_LOG_SCALE = math.log(1000.0 / 16.0)
-"""Largest exponent of a decoded height or width: keeps exp finite (Detectron's constant)."""
+"""Largest exponent of a decoded height or width, which keeps ``exp`` finite (Detectron's constant)."""
 
 
 def box_area(boxes: Tensor) -> Tensor:
-    """Area of boxes …×4 in square pixels; negative sides count as zero."""
+    """Compute the area of boxes …×4 in square pixels; negative sides count as zero."""
     height, width = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).unbind(-1)
     return height * width
 
 
 def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union of every pair.
+    """Compute the intersection over union of every pair.
 
     Args:
         boxes: …×B×4.
         others: …×O×4.
 
     Returns:
-        …×B×O in 0 … 1; pairs without any area get 0.
+        …×B×O in 0 … 1; 0 for pairs without any area.
     """
     intersection = _common_side(boxes, others, 0) * _common_side(boxes, others, 1)
     union = box_area(boxes)[..., :, None] + box_area(others)[..., None, :] - intersection
@@ -38,13 +38,13 @@ def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class BestOverlaps:
-    """Who overlaps whom best, without the whole matrix of overlaps.
+    """Largest overlap (intersection over union) of every box and of every object.
 
     Attributes:
-        box_iou: B, the largest overlap of each box with any object (0 if there is none).
-        box_object: B, that object; the lowest index among ties.
+        box_iou: B, the largest overlap of each box with any object; 0 if there are no objects.
+        box_object: B, the index of that object; the lowest index in a tie.
         object_iou: O, the largest overlap of each object with any box.
-        object_box: O, that box; the lowest index among ties.
+        object_box: O, the index of that box; the lowest index in a tie.
     """
 
     box_iou: Tensor
@@ -54,13 +54,13 @@ class BestOverlaps:
 
 
 def best_overlaps(boxes: Tensor, objects: Tensor, chunk: int = 1 << 17) -> BestOverlaps:
-    """The best partner of every box and of every object.
-
-    Works on ``chunk`` boxes at a time: two million anchors times a hundred objects would be gigabytes at once.
+    """Find the object that each box overlaps most, and the box that each object overlaps most.
 
     Args:
         boxes: B×4.
-        objects: O×4, O may be 0.
+        objects: O×4; O may be 0.
+        chunk: Number of boxes processed at a time. The overlaps of two million anchors with a hundred objects would
+            need gigabytes at once.
     """
     num_boxes, num_objects = len(boxes), len(objects)
     found = BestOverlaps(
@@ -83,10 +83,11 @@ def best_overlaps(boxes: Tensor, objects: Tensor, chunk: int = 1 << 17) -> BestO
 
 
 def encode_boxes(boxes: Tensor, targets: Tensor) -> Tensor:
-    """The box_deltas ``(dy, dx, dh, dw)`` that turn boxes into targets; the inverse of :func:`decode_boxes`.
+    """Compute the box_deltas ``(dy, dx, dh, dw)`` from boxes to targets; the inverse of :func:`decode_boxes`.
 
     Args:
-        boxes, targets: …×4, with sides > 0.
+        boxes: …×4 with sides > 0.
+        targets: …×4 with sides > 0.
     """
     center, size = _center_and_size(boxes)
     target_center, target_size = _center_and_size(targets)
@@ -94,10 +95,10 @@ def encode_boxes(boxes: Tensor, targets: Tensor) -> Tensor:
 
 
 def decode_boxes(boxes: Tensor, box_deltas: Tensor) -> Tensor:
-    """Moves boxes: center + d·size, size·exp(d) (Girshick et al., R-CNN, appendix C).
+    """Apply box_deltas to boxes: center + d·size, size·exp(d) (Girshick et al., R-CNN, appendix C).
 
     Args:
-        boxes: …×4, broadcast against the box_deltas.
+        boxes: …×4, broadcast with the box_deltas.
         box_deltas: …×4, ``(dy, dx, dh, dw)``.
     """
     center, size = _center_and_size(boxes)
@@ -107,21 +108,22 @@ def decode_boxes(boxes: Tensor, box_deltas: Tensor) -> Tensor:
 
 
 def clip_boxes(boxes: Tensor, size: Size) -> Tensor:
-    """Cuts boxes …×4 to an image of this height and width."""
+    """Clip boxes …×4 to an image of this height and width."""
     limit = boxes.new_tensor([size[0], size[1], size[0], size[1]])
     return torch.minimum(boxes.clamp(min=0), limit)
 
 
 def scale_boxes(boxes: Tensor, size: Size, new_size: Size) -> Tensor:
-    """Boxes …×4 of an image of ``size`` in the same image at ``new_size``."""
+    """Scale boxes …×4 from an image of ``size`` to the same image at ``new_size``."""
     factor_y, factor_x = new_size[0] / size[0], new_size[1] / size[1]
     return boxes * boxes.new_tensor([factor_y, factor_x, factor_y, factor_x])
 
 
 def coverage(boxes: Tensor, pixels: Tensor) -> Tensor:
-    """The part of each box that marked pixels cover.
+    """Compute the fraction of each box that marked pixels cover.
 
-    Pixels are counted inside the corners truncated to integers, and divided by the real area of the box.
+    Pixels are counted inside the corners truncated to integers, and their number is divided by the exact area of the
+    box.
 
     Args:
         boxes: B×4.
@@ -131,7 +133,7 @@ def coverage(boxes: Tensor, pixels: Tensor) -> Tensor:
         B float32; 0 for boxes without area.
     """
     height, width = pixels.shape
-    # Row and column 0 of the integral image are the empty sums, so that corner (y, x) sums what lies before it.
+    # Row and column 0 of the integral image are empty sums: the value at (y, x) sums all pixels above and left of it.
     integral = torch.zeros(height + 1, width + 1, dtype=torch.int64, device=pixels.device)
     integral[1:, 1:] = pixels.to(torch.int64).cumsum(0).cumsum(1)
     y0, x0, y1, x1 = boxes.to(torch.int64).unbind(-1)
@@ -143,19 +145,19 @@ def coverage(boxes: Tensor, pixels: Tensor) -> Tensor:
 
 
 def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
-    """Indices that survive non-maximum suppression, by falling score (torchvision's operator).
+    """Apply non-maximum suppression and return the indices of the kept boxes by descending score.
 
     Args:
-        boxes: B×4. Which axis is y makes no difference to the overlap.
+        boxes: B×4. The order of the axes does not affect the overlap.
         scores: B.
-        threshold: a box goes when its overlap with a kept one is larger.
+        threshold: Maximum overlap with a kept box; a box that overlaps more is dropped.
     """
     keep: Tensor = torchvision.ops.nms(boxes, scores, threshold)
     return keep
 
 
 def _common_side(boxes: Tensor, others: Tensor, axis: int) -> Tensor:
-    """…×B×O: how much of an axis two boxes share; one axis at a time, which halves the memory of large matrices."""
+    """Return the length that two boxes share along an axis, …×B×O; one axis at a time halves the memory."""
     first = torch.maximum(boxes[..., :, None, axis], others[..., None, :, axis])
     last = torch.minimum(boxes[..., :, None, 2 + axis], others[..., None, :, 2 + axis])
     return (last - first).clamp(min=0)

@@ -1,4 +1,4 @@
-"""Collectives, and the group of ranks that currently take part."""
+"""Collectives, and the group of ranks that currently take part in them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from torch import Tensor
 from torch import distributed as dist
 
 CONNECT_SECONDS = 120
+"""Maximum time to connect the ranks of a new gloo group, in seconds."""
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and biased variance per channel of ``count`` samples.
+    """Mean and biased variance per channel over ``count`` samples.
 
     Attributes:
-        mean, var: C, float32 or float64.
-        count: zero-dimensional, of the same type; the number of samples per channel.
+        mean: C, float32 or float64.
+        var: C, same type as ``mean``.
+        count: Number of samples per channel; zero-dimensional, same type as ``mean``.
     """
 
     mean: Tensor
@@ -31,26 +33,26 @@ class Moments:
 
 
 def is_started() -> bool:
-    """Whether this process belongs to a started process group, of one rank or more."""
+    """Return whether this process belongs to an initialized process group of any size."""
     return dist.is_available() and dist.is_initialized()
 
 
 def is_distributed() -> bool:
-    """Whether this process belongs to a started process group of more than one rank."""
+    """Return whether this process belongs to an initialized process group with more than one rank."""
     return is_started() and dist.get_world_size() > 1
 
 
 def connect(group: dist.ProcessGroup | None = None) -> None:
-    """Opens the connections of a new gloo group, which would otherwise be opened by its first collective.
+    """Open the connections of a new gloo group, which its first collective would open otherwise.
 
-    A rank that ends while it starts would keep the others waiting for as long as a collective may take: half an hour.
-    Others than gloo connect as they do.
+    If a rank ends during startup, that collective would let the others wait until its timeout of half an hour. Groups
+    of other backends are not changed.
 
     Args:
-        group: whose ranks all call this; None means all ranks.
+        group: Group whose ranks all call this function; None means all ranks.
 
     Raises:
-        ConnectionError: the ranks don't find each other within :data:`CONNECT_SECONDS`.
+        ConnectionError: If the ranks cannot connect within :data:`CONNECT_SECONDS`.
     """
     if dist.get_backend(group) != "gloo":
         return
@@ -58,17 +60,17 @@ def connect(group: dist.ProcessGroup | None = None) -> None:
         dist.barrier(group, async_op=True).wait(timedelta(seconds=CONNECT_SECONDS))
     except RuntimeError as error:
         raise ConnectionError(
-            f"rank {dist.get_rank()} cannot connect to the others within {CONNECT_SECONDS} seconds ({error}); start "
-            "all of them again, which torchrun does by itself with --max-restarts"
+            f"rank {dist.get_rank()} cannot connect to the others within {CONNECT_SECONDS} seconds ({error}); restart "
+            "all ranks, which torchrun does automatically with --max-restarts"
         ) from error
 
 
 def reduce_moments(local: Moments, group: dist.ProcessGroup | None) -> Moments:
-    """The moments of all ranks' samples together, in one collective; exact for different counts, zero included.
+    """Combine the moments of all ranks' samples in one collective; exact for different counts, including zero.
 
     Args:
-        local: this rank's moments.
-        group: the ranks that take part; None means all of them.
+        local: Moments of this rank.
+        group: Ranks that take part; None means all ranks.
     """
     packed = torch.cat([local.mean, local.var, local.count.reshape(1)])
     of_ranks = [torch.empty_like(packed) for _ in range(dist.get_world_size(group))]
@@ -79,27 +81,27 @@ def reduce_moments(local: Moments, group: dist.ProcessGroup | None) -> Moments:
     count = counts.sum()
     weights = counts / count.clamp(min=1)
     mean = (means * weights).sum(dim=0)
-    # The spread between the ranks' means joins the spread within them (Chan et al.); nothing large is subtracted.
+    # Variance within the ranks plus variance between their means (Chan et al.); no large numbers are subtracted.
     var = ((variances + (means - mean).square()) * weights).sum(dim=0)
     return Moments(mean, var, count)
 
 
 def sum_over_ranks(value: Tensor, group: dist.ProcessGroup | None) -> Tensor:
-    """The sum of one tensor over the ranks, as a new tensor."""
+    """Return the sum of one tensor over the ranks as a new tensor."""
     total = value.clone()
     dist.all_reduce(total, group=group)
     return total
 
 
 def sum_and_size_over_ranks(value: Tensor) -> tuple[Tensor, int]:
-    """The sum of one tensor over all ranks, and their number."""
+    """Return the sum of one tensor over all ranks, and the number of ranks."""
     if not is_distributed():
         return value, 1
     return sum_over_ranks(value, None), dist.get_world_size()
 
 
 def gather_objects(value: Value) -> list[Value]:
-    """One picklable value of every rank, on every rank, in the order of the ranks."""
+    """Gather one picklable value per rank on every rank, in rank order."""
     if not is_distributed():
         return [value]
     gathered = [value] * dist.get_world_size()
@@ -108,7 +110,7 @@ def gather_objects(value: Value) -> list[Value]:
 
 
 def mean_over_ranks(values: dict[str, Tensor]) -> dict[str, float]:
-    """Zero-dimensional values, averaged over the ranks in one collective."""
+    """Average zero-dimensional values over the ranks in one collective."""
     stacked = torch.stack([value.float() for value in values.values()])
     if is_distributed():
         dist.all_reduce(stacked)
@@ -117,7 +119,7 @@ def mean_over_ranks(values: dict[str, Tensor]) -> dict[str, float]:
 
 
 def largest_over_ranks(values: list[int], device: torch.device) -> list[int]:
-    """The largest of each number over all ranks, in one collective."""
+    """Return the largest value of each number over all ranks, found in one collective."""
     if not is_distributed():
         return values
     largest = torch.tensor(values, device=device)
@@ -127,19 +129,20 @@ def largest_over_ranks(values: list[int], device: torch.device) -> list[int]:
 
 
 Sync = Literal["active", "masked"]
-"""Who runs the collectives: the ranks that take part, or all of them, of which some contribute nothing."""
+"""Ranks that run the collectives: ``active`` for those that take part, ``masked`` for all, some contributing nothing.
+"""
 MAX_GROUPS = 16
-"""Process groups of some of the ranks that are kept; with nccl each holds memory of the GPU."""
+"""Maximum number of process groups kept for subsets of the ranks. With nccl, each group occupies GPU memory."""
 
 
 @dataclass(frozen=True)
 class ActiveGroup:
-    """The ranks that run the collectives of a part of the network.
+    """Ranks that run the collectives of a part of the network.
 
     Attributes:
-        ranks: of the world, ascending.
-        is_member: whether this rank is one of them.
-        process_group: theirs; None if they are all ranks, or fewer than two, who have nothing to exchange.
+        ranks: Global ranks, ascending.
+        is_member: Whether this rank is one of them.
+        process_group: Their process group; None for all ranks, and for fewer than two ranks, which exchange nothing.
     """
 
     ranks: tuple[int, ...]
@@ -148,40 +151,41 @@ class ActiveGroup:
 
 
 def active_group(active: bool, sync: Sync = "active", max_groups: int | None = None) -> ActiveGroup:
-    """The group of the ranks that are active, found in one small exchange.
+    """Return the group of the active ranks, found in one small exchange.
 
     Args:
-        active: whether this rank takes part.
-        sync, max_groups: as in :func:`group_of`.
+        active: Whether this rank takes part.
+        sync: Ranks that run the collectives; see :func:`group_of`.
+        max_groups: Maximum number of process groups that are kept; see :func:`group_of`.
     """
     flags = exchange_counts([int(active)])
     return group_of([rank for rank, (flag,) in enumerate(flags) if flag], sync, max_groups)
 
 
 def exchange_counts(counts: Sequence[int]) -> list[list[int]]:
-    """The numbers of every rank, in the order of the ranks: one collective of int64, off the GPU.
+    """Gather the numbers of every rank, in rank order, in one int64 collective on the CPU.
 
     Args:
-        counts: of this rank, the same number of them on every rank.
+        counts: Numbers of this rank; every rank passes equally many.
     """
     if not is_distributed():
         return [list(counts)]
     local = torch.tensor(counts, dtype=torch.int64, device="cpu")
     of_ranks = [torch.empty_like(local) for _ in range(dist.get_world_size())]
-    dist.all_gather(of_ranks, local, group=_groups().bookkeeping)
+    dist.all_gather(of_ranks, local, group=_groups_of_world().bookkeeping)
     return [one.tolist() for one in of_ranks]
 
 
 def group_of(active: Sequence[int], sync: Sync = "active", max_groups: int | None = None) -> ActiveGroup:
-    """The ranks that run the collectives if these take part.
+    """Return the group of ranks that run the collectives if the given ranks take part.
 
-    A process group is made the first time that a set of ranks takes part, and kept.
+    A process group is created the first time that a set of ranks takes part, and kept.
 
     Args:
-        active: the ranks that take part, the same on every rank.
-        sync: ``active``: they alone; ``masked``: all ranks, as far as there is anything to exchange.
-        max_groups: number of process groups that are kept, the same on every rank; beyond it further sets of ranks are
-            masked. None for :data:`MAX_GROUPS`.
+        active: Ranks that take part, the same on every rank.
+        sync: ``active`` for a group of these ranks only; ``masked`` for all ranks, if any rank takes part.
+        max_groups: Maximum number of process groups that are kept, the same on every rank. Further sets of ranks are
+            handled as with ``masked``. None for :data:`MAX_GROUPS`.
     """
     ranks = tuple(sorted(active))
     world = tuple(range(dist.get_world_size())) if is_distributed() else (0,)
@@ -190,7 +194,7 @@ def group_of(active: Sequence[int], sync: Sync = "active", max_groups: int | Non
         ranks = world
     if len(ranks) < 2 or ranks == world:
         return ActiveGroup(ranks, rank in ranks)
-    made = _groups().of_ranks
+    made = _groups_of_world().of_ranks
     if ranks not in made:
         if len(made) >= (MAX_GROUPS if max_groups is None else max_groups):
             return ActiveGroup(world, is_member=True)
@@ -202,35 +206,36 @@ def group_of(active: Sequence[int], sync: Sync = "active", max_groups: int | Non
 
 
 def num_groups() -> int:
-    """Process groups of some of the ranks that are kept at the moment."""
-    return len(_groups().of_ranks) if is_distributed() else 0
+    """Return the number of process groups of rank subsets that currently exist."""
+    return len(_groups_of_world().of_ranks) if is_distributed() else 0
 
 
 @dataclass(frozen=True)
 class _Groups:
-    """Of one world; of the sets of ranks that this one is not in, no more than that there is a group.
+    """Process groups of one world. For subsets without this rank, only their existence is recorded.
 
     Attributes:
-        bookkeeping: a gloo group of all ranks; None if the world is one.
+        bookkeeping: Gloo group of all ranks; None if the world itself uses gloo.
+        of_ranks: Process group of each set of ranks.
     """
 
     bookkeeping: dist.ProcessGroup | None
     of_ranks: dict[tuple[int, ...], dist.ProcessGroup | None] = field(default_factory=dict)
 
 
-# They go with their world: whoever destroys it ends them, and the next world gets its own.
-_of_world: WeakKeyDictionary[dist.ProcessGroup, _Groups] = WeakKeyDictionary()
+# Groups live as long as their world: destroying the world ends them, and the next world creates its own.
+_groups_by_world: WeakKeyDictionary[dist.ProcessGroup, _Groups] = WeakKeyDictionary()
 
 
-def _groups() -> _Groups:
+def _groups_of_world() -> _Groups:
     world = dist.group.WORLD
     assert world is not None
-    if world not in _of_world:
-        _of_world[world] = _Groups(None if dist.get_backend() == "gloo" else _beside_the_world())
-    return _of_world[world]
+    if world not in _groups_by_world:
+        _groups_by_world[world] = _Groups(None if dist.get_backend() == "gloo" else _new_gloo_group())
+    return _groups_by_world[world]
 
 
-def _beside_the_world() -> dist.ProcessGroup:
+def _new_gloo_group() -> dist.ProcessGroup:
     group = dist.new_group(backend="gloo")
     assert isinstance(group, dist.ProcessGroup)
     connect(group)

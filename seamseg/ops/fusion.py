@@ -1,4 +1,4 @@
-"""Pasting of masks, the semantic arg-max and panoptic fusion in native code (Porzi et al. 2019)."""
+"""Native mask pasting, semantic arg-max and panoptic fusion (Porzi et al. 2019)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from seamseg.structures import VOID, SemanticLogits, Size
 
 @dataclass(frozen=True)
 class Patch:
-    """The part of an image-sized mask that can hold pixels; everything outside is false.
+    """Part of an image-sized mask that can contain pixels; all pixels outside are false.
 
     Attributes:
         mask: h×w bool.
-        top, left: row and column of its first pixel in the image.
+        top: Image row of the first mask row.
+        left: Image column of the first mask column.
     """
 
     mask: Tensor
@@ -27,30 +28,30 @@ class Patch:
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """Where the patch lies: ``image[patch.window]`` has the shape of ``patch.mask``."""
+        """Slices of the patch in the image: ``image[patch.window]`` has the shape of ``patch.mask``."""
         height, width = self.mask.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
 
 def paste_mask(logits: Tensor, box: Tensor, size: Size) -> Patch:
-    """The pixels of an image whose foreground probability, read off the mask by bilinear interpolation, is over ½.
+    """Return the pixels of an image whose foreground probability exceeds ½ in the bilinearly interpolated mask.
 
-    The M×M probabilities are the centers of M×M equal cells of the box; beyond the outermost centers they fade to 0
-    over one cell. At the box's edge the value is therefore at most ½, so that only pixels with their center strictly
-    inside the box can pass, and nothing else is computed.
+    The M×M probabilities belong to the centers of M×M equal cells of the box. Beyond the outermost centers, they fade
+    to 0 over one cell. At the edge of the box, the probability is therefore at most ½, so only pixels with their center
+    strictly inside the box can exceed it. No other pixels are computed.
 
     Args:
-        logits: M×M mask logits of any floating type.
-        box: 4, the (y0, x0, y1, x1) that the mask spans, in pixels of the image; it may reach out of the image or
-            be smaller than a pixel.
-        size: height and width of the image.
+        logits: M×M mask logits of any floating-point type.
+        box: 4 values (y0, x0, y1, x1), the extent of the mask in pixels of the image. The box may extend beyond the
+            image or be smaller than a pixel.
+        size: Height and width of the image.
 
     Returns:
         The patch of pixels inside the box and the image, on the device of the logits; possibly 0×0.
 
     Raises:
-        ValueError: the mask is not square.
-        ImportError: the native library is not built.
+        ValueError: If the mask is not square.
+        ImportError: If the native library is not built.
     """
     native.require("paste_mask", _paste_shape)
     probabilities = logits.to(native.device_with_kernels(logits.device)).float().sigmoid()
@@ -65,15 +66,15 @@ def paste_mask(logits: Tensor, box: Tensor, size: Size) -> Patch:
 
 
 def windows(boxes: Tensor, size: Size) -> Tensor:
-    """The rows and columns of an image that have their center strictly inside of boxes.
+    """Return the rows and columns of an image whose centers are strictly inside each box.
 
     Args:
         boxes: B×4, as in :func:`paste_mask`.
-        size: height and width of the image.
+        size: Height and width of the image.
 
     Returns:
-        B×4 int64 on the CPU: first row, first column, last row + 1, last column + 1; where a box has no pixel, the last
-        is not before the first, and all lie in the image.
+        B×4 int64 on the CPU: first row, first column, last row + 1, last column + 1. All values are in the image. For a
+        box without pixels, the end is not less than the start.
     """
     low, high = boxes.double().cpu().nan_to_num(nan=0.0).reshape(-1, 2, 2).unbind(1)
     limit = torch.tensor(size, dtype=torch.float64)
@@ -91,25 +92,25 @@ _TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def upsample_argmax(semantics: SemanticLogits, output_size: Size) -> Tensor:
-    """The class with the largest score in every pixel of the image's valid part, seen at ``output_size``.
+    """Return the class with the largest score at every pixel of the unpadded image, resampled to ``output_size``.
 
-    The scores are interpolated bilinearly (corners not aligned) straight to the output; with ``output_size`` equal to
-    the valid size this is up-sampling to the padded size, cropping and taking the arg-max (Porzi et al. 2019, the
+    The scores are interpolated bilinearly (corners not aligned) directly to the output. If ``output_size`` is the size
+    without padding, this equals upsampling to the padded size, cropping, and taking the arg-max (Porzi et al. 2019, the
     semantic head in inference).
 
     Args:
         semantics: C×h×w scores of one padded image.
-        output_size: height and width of the result.
+        output_size: Height and width of the result.
 
     Returns:
-        Height × width int64, on the device of the scores: the smallest class among equal scores. An infinite score is
-        infinite wherever its weight is not 0; the sum of +∞ and −∞ is NaN, as is anything with NaN. NaN counts as less
-        than all numbers, and where all classes are NaN the class is 0. Scores of other types than float32, bfloat16
-        and float16 are rounded to float32.
+        Height × width int64 on the device of the scores; the smallest class wins a tie. An infinite score is infinite
+        wherever its weight is not 0. The sum of +∞ and −∞ is NaN, and so is any sum with NaN. NaN counts as less than
+        all numbers; where all classes are NaN, the class is 0. Scores of types other than float32, bfloat16 and float16
+        are rounded to float32.
 
     Raises:
-        ValueError: there are no scores.
-        ImportError: the native library is not built.
+        ValueError: If there are no scores.
+        ImportError: If the native library is not built.
     """
     native.require("upsample_argmax", _upsample_argmax_shape)
     logits = semantics.logits
@@ -124,17 +125,17 @@ def upsample_argmax(semantics: SemanticLogits, output_size: Size) -> Tensor:
 
 
 def resample(scores: Tensor, size: Size) -> Tensor:
-    """C×h×w floating-point scores at another size, interpolated bilinearly (corners not aligned).
+    """Resample C×h×w floating-point scores to another size by bilinear interpolation (corners not aligned).
 
-    Infinities count as the largest finite numbers and NaN as the lowest one: the weight 0 times them would be NaN in
-    PyTorch, also at positions beside them.
+    Infinities become the largest finite numbers and NaN becomes the lowest one. Otherwise PyTorch would turn their
+    product with weight 0 into NaN, also at neighboring positions.
     """
     finite = torch.nan_to_num(scores, nan=torch.finfo(scores.dtype).min)
     return functional.interpolate(finite[None], size, mode="bilinear", align_corners=False)[0]
 
 
 def _step(semantics: SemanticLogits, output_size: Size, axis: int) -> float:
-    """How many scores lie between two neighbors of the output along an axis."""
+    """Return the distance between neighboring output pixels along an axis, in scores."""
     num_scores = semantics.logits.shape[1 + axis]
     return semantics.size[axis] / max(output_size[axis], 1) * (num_scores / semantics.padded_size[axis])
 
@@ -148,12 +149,12 @@ _NUM_CLASSES = VOID + 1
 
 @dataclass(frozen=True)
 class FusedIds:
-    """Which pixels went to whom.
+    """Result of :func:`panoptic_fusion`.
 
     Attributes:
-        ids: H×W int64: 1, 2, … for the objects that were kept, in their order, then for the classes; 0 for void.
-        kept: K bool, the objects that got an id.
-        classes: the classes that got an id, ascending, int64.
+        ids: H×W int64: 1, 2, … for the kept objects in their order, then for the classes; 0 for void.
+        kept: K bool, whether each object got an id.
+        classes: Classes that got an id, ascending, int64.
     """
 
     ids: Tensor
@@ -164,39 +165,39 @@ class FusedIds:
 def panoptic_fusion(
     masks: Tensor, boxes: Tensor, semantics: Tensor, overlap_threshold: float, min_area: float
 ) -> FusedIds:
-    """Objects in their order, each on the pixels still free, then one segment per class on what is left.
+    """Paint objects in their order on free pixels, then add one segment per class on the remaining pixels.
 
     Args:
-        masks: K×M×M mask logits, the surest object first.
-        boxes: K×4, what the masks span, as in :func:`~seamseg.ops.fusion.paste_mask`.
-        semantics: H×W integers, the class of every pixel, 255 where none.
-        overlap_threshold: an object is dropped when more than this fraction of its pixels is taken.
-        min_area: smallest number of free pixels that make a segment; classes without any never do.
+        masks: K×M×M mask logits, the most certain object first.
+        boxes: K×4, the extents of the masks, as in :func:`paste_mask`.
+        semantics: H×W integers, the class of every pixel; 255 means no class.
+        overlap_threshold: Maximum fraction of an object's pixels that may already be taken; otherwise it is dropped.
+        min_area: Minimum number of free pixels of a segment; classes without free pixels never get one.
 
     Returns:
-        All on the device of the class map.
+        Ids, kept objects and classes, all on the device of the class map.
 
     Raises:
-        ValueError: a pixel's class is not in 0 … 255, or the masks are not square.
-        ImportError: the native library is not built.
+        ValueError: If the class of a pixel is not in 0 … 255, or the masks are not square.
+        ImportError: If the native library is not built.
     """
-    native.require("panoptic_fusion", _shapes)
+    native.require("panoptic_fusion", _fusion_shapes)
     device = native.device_with_kernels(semantics.device)
     edges = boxes.double().cpu().contiguous()
-    windowed = windows(edges, (semantics.shape[0], semantics.shape[1]))
+    pixel_windows = windows(edges, (semantics.shape[0], semantics.shape[1]))
     probabilities, class_map = masks.to(device).float().sigmoid(), semantics.to(device, torch.int64)
     try:
         ids, kept, areas = torch.ops.seamseg.panoptic_fusion(
-            probabilities, edges, windowed, class_map, overlap_threshold, min_area
+            probabilities, edges, pixel_windows, class_map, overlap_threshold, min_area
         )
     except RuntimeError as error:
         raise native.argument_error(error, "panoptic_fusion") from None
-    found = _segments(areas.cpu())
+    found = _classes_with_segment(areas.cpu())
     return FusedIds(*(result.to(semantics.device) for result in (ids, kept, found)))
 
 
-def _segments(areas: Tensor) -> Tensor:
-    """The classes with a segment; the number behind the classes counts pixels of none."""
+def _classes_with_segment(areas: Tensor) -> Tensor:
+    """Return the classes with a segment; ``areas[256]`` counts pixels whose class is invalid."""
     if areas[_NUM_CLASSES] > 0:
         raise ValueError(
             f"panoptic_fusion: {int(areas[_NUM_CLASSES])} pixels of the class map have no class in 0 … {VOID}; "
@@ -205,6 +206,6 @@ def _segments(areas: Tensor) -> Tensor:
     return areas[:_NUM_CLASSES].nonzero().squeeze(1)
 
 
-def _shapes(masks: Tensor, boxes: Tensor, windows: Tensor, semantics: Tensor, *_: float) -> tuple[Tensor, ...]:
+def _fusion_shapes(masks: Tensor, boxes: Tensor, windows: Tensor, semantics: Tensor, *_: float) -> tuple[Tensor, ...]:
     kept = semantics.new_empty((len(masks),), dtype=torch.bool)
     return torch.empty_like(semantics), kept, semantics.new_empty((_NUM_CLASSES + 1,))

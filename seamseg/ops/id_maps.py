@@ -1,4 +1,4 @@
-"""Id maps: reading, looking up ids, resampling, boxes and areas of segments."""
+"""Id maps: read, look up ids, resample, and compute boxes and areas of segments."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from seamseg.structures import PanopticSegmentation
 
 
 def read_id_png(data: bytes) -> Tensor:
-    """The ids in a PNG file of red, green, blue of eight bits, without transparency and interlacing.
+    """Read the ids of an RGB PNG file with 8 bits per channel, without transparency and interlacing.
 
     Args:
-        data: the file.
+        data: Contents of the file.
 
     Returns:
         H×W int32, ``red + 256 green + 65536 blue``.
 
     Raises:
-        ValueError: the file is broken or of another kind.
-        ImportError: the native library is not built.
+        ValueError: If the file is broken or of another kind.
+        ImportError: If the native library is not built.
     """
     native.require("read_id_png", _read)
     try:
@@ -31,7 +31,7 @@ def read_id_png(data: bytes) -> Tensor:
 
 
 def lookup_ids(ids: Tensor, known: Tensor) -> Tensor:
-    """Where each id of a map stands in a list.
+    """Return the position of each id of a map in a list.
 
     Args:
         ids: H×W int32 on the CPU.
@@ -41,19 +41,19 @@ def lookup_ids(ids: Tensor, known: Tensor) -> Tensor:
         H×W int32 in 0 … K−1; −1 for ids that are not in the list.
 
     Raises:
-        ValueError: a tensor has another type or shape, or the list is not in order.
-        ImportError: the native library is not built.
+        ValueError: If a tensor has another type or shape, or the list is not ascending.
+        ImportError: If the native library is not built.
     """
-    native.require("lookup_ids", _found)
+    native.require("lookup_ids", _lookup_shape)
     try:
-        found: Tensor = torch.ops.seamseg.lookup_ids(ids, known)
+        positions: Tensor = torch.ops.seamseg.lookup_ids(ids, known)
     except RuntimeError as error:
         raise native.argument_error(error, "lookup_ids") from None
-    return found
+    return positions
 
 
 def index_grid(ids: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """The pixels where rows and columns cross, ``ids[rows][:, columns]`` in one pass: resampling, cropping, mirroring.
+    """Compute ``ids[rows][:, columns]`` in one pass, for resampling, cropping and mirroring.
 
     Args:
         ids: H×W int32 on the CPU.
@@ -64,15 +64,15 @@ def index_grid(ids: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         h×w int32.
 
     Raises:
-        ValueError: a tensor has another type or shape, or a row or column is not in the map.
-        ImportError: the native library is not built.
+        ValueError: If a tensor has another type or shape, or a row or column is not in the map.
+        ImportError: If the native library is not built.
     """
-    native.require("index_grid", _taken)
+    native.require("index_grid", _index_grid_shape)
     try:
-        taken: Tensor = torch.ops.seamseg.index_grid(ids, rows, columns)
+        resampled: Tensor = torch.ops.seamseg.index_grid(ids, rows, columns)
     except RuntimeError as error:
         raise native.argument_error(error, "index_grid") from None
-    return taken
+    return resampled
 
 
 def _read(data: Tensor) -> Tensor:
@@ -80,30 +80,31 @@ def _read(data: Tensor) -> Tensor:
     return data.new_empty((size.new_dynamic_size(), size.new_dynamic_size()), dtype=torch.int32)
 
 
-def _found(ids: Tensor, known: Tensor) -> Tensor:
+def _lookup_shape(ids: Tensor, known: Tensor) -> Tensor:
     return ids.new_empty(tuple(ids.shape))
 
 
-def _taken(ids: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def _index_grid_shape(ids: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return ids.new_empty((rows.shape[0], columns.shape[0]))
 
 
 def segment_boxes(ids: Tensor, num_segments: int) -> tuple[Tensor, Tensor]:
-    """The tight box and the number of pixels of every segment, in one pass over the id map.
+    """Compute the tight box and the number of pixels of every segment in one pass over the id map.
 
     Args:
         ids: H×W int32 or int64 on the CPU, the segment of every pixel, in 0 … num_segments − 1.
-        num_segments: number of segments, those without a pixel included.
+        num_segments: Number of segments, including those without pixels.
 
     Returns:
-        boxes: num_segments×4 float32, (y0, x0, y1, x1) in pixel edges, half-open; −1 for a segment without a pixel.
+        boxes: num_segments×4 float32, (y0, x0, y1, x1) in pixel edges, half-open; −1 for a segment without pixels.
         areas: num_segments int64, in pixels.
 
     Raises:
-        ValueError: ids are not H×W int32 or int64, one is not in 0 … num_segments − 1, or num_segments is negative.
-        ImportError: the native library is not built.
+        ValueError: If ids are not H×W int32 or int64, an id is not in 0 … num_segments − 1, or num_segments is
+            negative.
+        ImportError: If the native library is not built.
     """
-    native.require("segment_boxes", _shapes)
+    native.require("segment_boxes", _segment_boxes_shapes)
     try:
         boxes, areas = torch.ops.seamseg.segment_boxes(ids, num_segments)
     except RuntimeError as error:
@@ -111,21 +112,21 @@ def segment_boxes(ids: Tensor, num_segments: int) -> tuple[Tensor, Tensor]:
     return boxes, areas
 
 
-def _shapes(ids: Tensor, num_segments: int) -> tuple[Tensor, Tensor]:
+def _segment_boxes_shapes(ids: Tensor, num_segments: int) -> tuple[Tensor, Tensor]:
     boxes = ids.new_empty((num_segments, 4), dtype=torch.float32)
     areas = ids.new_empty((num_segments,), dtype=torch.int64)
     return boxes, areas
 
 
 def drop_empty_segments(segmentation: PanopticSegmentation) -> tuple[PanopticSegmentation, Tensor]:
-    """Renumber the segments so that each has a pixel. Void stays 0, with or without pixels; the order is kept.
+    """Renumber the segments so that each has a pixel; void stays 0, even without pixels, and the order is kept.
 
     Args:
         segmentation: Annotation with H×W int32 ids on the CPU.
 
     Returns:
-        The segmentation with the K segments that are left, and their K+1×4 float32 boxes (y0, x0, y1, x1), −1 for a
-        void without a pixel.
+        The segmentation with the K remaining segments, and their K+1×4 float32 boxes (y0, x0, y1, x1); −1 for void
+        without pixels.
     """
     boxes, areas = segment_boxes(segmentation.ids, len(segmentation.classes))
     used = areas > 0

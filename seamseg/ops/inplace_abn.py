@@ -1,10 +1,10 @@
 """In-Place Activated BatchNorm as a function (Rota Bulò et al., CVPR 2018, section 3.2, "InPlace-ABN I").
 
-Normalization, affine map and activation overwrite their input, and the backward pass needs the output alone: it inverts
-the activation and the affine map. A BatchNorm followed by an activation would keep both their inputs.
+Normalization, affine map and activation overwrite their input. The backward pass needs only the output: it inverts the
+activation and the affine map. A BatchNorm followed by an activation would keep the inputs of both.
 
-With a residual the function is ``act(γ·x̂ + β + r)``, the end of a residual block; the backward pass then needs the
-output and ``r``, which the layer that made it keeps anyway.
+With a residual, the function is ``act(γ·x̂ + β + r)``, the end of a residual block. The backward pass then needs the
+output and ``r``, which the layer that produced it keeps anyway.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ from seamseg.ops.collectives import Moments, sum_over_ranks
 Activation = Literal["leaky_relu", "elu", "identity"]
 Scale = Literal["abs", "signed"]
 
-# As csrc/inplace_abn/activation.h numbers them.
+# Numbers of the activations in csrc/inplace_abn/activation.h.
 _CODES = {"identity": 0, "leaky_relu": 1, "elu": 2}
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the input is normalized by.
+    """Mean and variance that normalize an input.
 
     Attributes:
-        mean, var: C, in float32 or float64; var is biased.
-        count: number of samples per channel if they are the batch's own statistics, so that the backward pass goes
-            through them; None if they are constants (running statistics).
-        group: the ranks the samples are spread over; None with ``synchronized`` means all of them.
-        synchronized: whether the sums of the backward pass are taken over ``group``.
+        mean: C, float32 or float64.
+        var: C, the biased variance, same type as ``mean``.
+        count: Number of samples per channel if these are batch statistics, which the backward pass differentiates; None
+            for constants (running statistics).
+        group: Process group that the samples are spread over; with ``synchronized``, None means all ranks.
+        synchronized: Whether the backward pass sums over ``group``.
     """
 
     mean: Tensor
@@ -50,10 +51,10 @@ class Statistics:
 
 
 def check_activation(activation: str, slope: float) -> None:
-    """Whether the activation can be inverted.
+    """Check that the activation can be inverted.
 
     Raises:
-        ValueError: it is unknown or not invertible, or its slope is not positive.
+        ValueError: If the activation is unknown or not invertible, or its slope is not positive.
     """
     if activation == "relu":
         raise ValueError(
@@ -67,37 +68,38 @@ def check_activation(activation: str, slope: float) -> None:
 
 
 def batch_moments(x: Tensor) -> Moments:
-    """Mean and biased variance of every channel, in one pass that is exact for small variances at large means.
+    """Compute mean and biased variance of every channel in one pass, accurate even for small variances at large means.
 
     Args:
-        x: N×C×…, any floating type; N may be 0, which gives zeros with count 0.
+        x: N×C×… of any floating-point type. If N is 0, the result is zeros with count 0.
     """
     mean, var = abn_kernels.moments(x)
     return Moments(mean, var, mean.new_tensor(float(num_samples(x))))
 
 
 def num_samples(x: Tensor) -> int:
-    """Of every channel of N×C×….
+    """Return the number of samples per channel of N×C×….
 
     Raises:
-        ValueError: there are fewer than two dimensions.
+        ValueError: If there are fewer than two dimensions.
     """
     if x.ndim < 2:
-        raise ValueError(f"a norm needs samples and channels, N×C×…, and got an input of the shape {tuple(x.shape)}")
+        raise ValueError(f"a norm needs samples and channels, N×C×…, but got an input of shape {tuple(x.shape)}")
     return x.numel() // max(x.shape[1], 1)
 
 
 def gamma_of(weight: Tensor, scale: Scale | None, eps: float) -> Tensor:
-    """The factor γ that the weight of a norm stands for.
+    """Return the factor γ for the weight w of a norm.
 
     Args:
-        weight: C.
-        scale: ``abs``: γ = abs(w) + ε, the paper's; ``signed``: γ = w + sign(w)·ε; None: γ = w. sign(0) = +1.
-        eps: keeps γ away from 0.
+        weight: C weights.
+        scale: Definition of γ: abs(w) + ε for ``abs``, as in the paper; w + sign(w)·ε with sign(0) = +1 for
+            ``signed``; w for None.
+        eps: Constant ε that keeps γ away from 0.
     """
-    # where() instead of abs() and sign(): their derivative at 0 is 0, and such a weight would never move again.
+    # where() instead of abs() and sign(): their derivative at 0 is 0, so a weight of 0 would never change.
     if scale == "abs":
-        with_gradient = torch.is_grad_enabled() or is_tracing()  # tracing compares itself without gradients
+        with_gradient = torch.is_grad_enabled() or is_tracing()  # tracing checks its result without gradients
         size = torch.where(weight >= 0, weight, -weight) if with_gradient else weight.abs()
         return size + eps
     if scale == "signed":
@@ -116,48 +118,48 @@ def inplace_abn(
     residual: Tensor | None = None,
     scale: Scale | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """``act(γ·(x − μ)/√(σ² + ε) + β [+ r])``, written over ``x``.
+    """Compute ``act(γ·(x − μ)/√(σ² + ε) + β [+ r])`` and write it over ``x``.
 
     Args:
-        x: N×C×…, overwritten; any floating type and strides, kept. Copied instead if another tensor shares its memory:
-            a view and its base, a detached tensor, or what an operation keeps for its own gradient.
-        weight: C; γ is :func:`gamma_of` it, which must not be zero (the backward pass divides by it).
-        bias: C, β.
-        statistics: what to normalize by; None for those of ``x`` itself, found on the way.
-        eps: added to the variance.
-        activation: one that :func:`check_activation` accepts.
-        slope: of the leaky ReLU, or α of the ELU.
+        x: N×C×…, overwritten; any floating-point type and strides, which the result keeps. It is copied instead if
+            another tensor shares its memory: a view or its base, a detached tensor, or a tensor saved for the gradient
+            of another operation.
+        weight: C weights. Their γ (:func:`gamma_of`) must not be zero, because the backward pass divides by it.
+        bias: C biases β.
+        statistics: Statistics that normalize the input; None for those of ``x``, computed on the fly.
+        eps: Constant ε added to the variance.
+        activation: Activation accepted by :func:`check_activation`.
+        slope: Negative slope of the leaky ReLU or α of the ELU.
         residual: N×C×… of the same type, added before the activation, or None.
-        scale: how γ comes from the weight.
+        scale: Relation of γ and the weight; see :func:`gamma_of`.
 
     Returns:
-        ``x`` itself (or that copy), with the values of the output, and mean and biased variance that it was normalized
-        by, 2×C.
+        ``x`` itself (or the copy) with the output values, and the mean and biased variance that normalized it, 2×C.
 
     Raises:
-        ValueError: types, devices or shapes don't fit together.
-        ImportError: the native library is not built, or not for the device of ``x``.
+        ValueError: If types, devices or shapes do not match.
+        ImportError: If the native library is not built, or not for the device of ``x``.
     """
     _check_arguments(x, weight, bias, residual)
-    if not torch.compiler.is_compiling():  # a compiled graph overwrites a copy
+    if not torch.compiler.is_compiling():  # compiled graphs overwrite a copy
         if not _owns_memory(x):
             x = x.clone()
         if residual is not None and _shares_memory(x, residual):
-            residual = residual.clone()  # the backward pass needs it as it was
+            residual = residual.clone()  # the backward pass needs the original values
     z, moments = InPlaceABNFunction.apply(x, residual, weight, bias, scale, statistics, eps, _CODES[activation], slope)
     return z, moments
 
 
 def is_tracing() -> bool:
-    """Whether ``torch.jit.trace`` records the computation."""
+    """Return whether ``torch.jit.trace`` is recording the computation."""
     result: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     return result
 
 
 def takes_ordinary_operators() -> bool:
-    """Whether the computation is followed by something that knows only PyTorch's own, functional operators.
+    """Return whether the computation must consist of PyTorch's own functional operators.
 
-    That is tracing (``torch.jit.trace``), the export to ONNX, and the transforms of ``torch.func``.
+    This is the case in tracing (``torch.jit.trace``), ONNX export, and transforms of ``torch.func``.
     """
     if is_tracing():
         return True
@@ -167,47 +169,47 @@ def takes_ordinary_operators() -> bool:
 
 
 def overwriting_obstacle(x: Tensor) -> str | None:
-    """Reason why the maker of ``x`` does not allow overwriting it.
+    """Return the reason why ``x`` must not be overwritten, if its producer shows one.
 
-    Decided from the type of the maker, never from its saved tensors: unpacking those would make a checkpoint run its
-    function again. Makers whose type does not tell, such as a custom ``autograd.Function``, are not refused;
-    :func:`inplace_abn` copies what they keep.
+    The decision depends only on the type of the producer, never on its saved tensors: unpacking those would make a
+    checkpoint run its function again. Producers whose type does not show it, such as a custom ``autograd.Function``,
+    are accepted; :func:`inplace_abn` copies the tensors that they keep.
 
     Args:
         x: Input that requires gradients.
 
     Returns:
-        The rest of a sentence, with the remedy; None if ``x`` may be overwritten.
+        The end of a sentence that includes the remedy; None if ``x`` may be overwritten.
     """
     if torch.compiler.is_compiling():
-        return None  # a copy is overwritten
-    maker = x.grad_fn
-    if maker is None:
-        return "that is a leaf whose gradient is wanted; give the layer a copy, x.clone()"
-    if not _keeps_output(maker, x.output_nr):
+        return None  # compiled graphs overwrite a copy
+    producer = x.grad_fn
+    if producer is None:
+        return "the input is a leaf that requires a gradient; pass a copy, x.clone()"
+    if not _keeps_output(producer, x.output_nr):
         return None
     return (
-        f"the operation that made it ({maker.name()}) needs it for its own gradient; put a layer between them "
-        "that doesn't (a convolution), or give the norm a copy, x.clone()"
+        f"the operation that produced it ({producer.name()}) needs it for its own gradient; put a layer between them "
+        "that does not need its output, such as a convolution, or pass a copy, x.clone()"
     )
 
 
-def _keeps_output(maker: Node, output_nr: int) -> bool:
-    """Whether an operation is known to keep this output for its gradient."""
-    if isinstance(maker, BackwardCFunction):
-        return getattr(maker, "_forward_cls", None) is InPlaceABNFunction and output_nr == 0
-    # With several inputs the output may be kept for the gradient of only one of them, as in x ** y.
-    return _saves_output(type(maker), output_nr) and len(maker.next_functions) == 1
+def _keeps_output(producer: Node, output_nr: int) -> bool:
+    """Return whether an operation is known to keep this output for its gradient."""
+    if isinstance(producer, BackwardCFunction):
+        return getattr(producer, "_forward_cls", None) is InPlaceABNFunction and output_nr == 0
+    # With several inputs, the output may be kept for the gradient of only one of them, as in x ** y.
+    return _saves_output(type(producer), output_nr) and len(producer.next_functions) == 1
 
 
 @cache
 def _saves_output(kind: type[Node], output_nr: int) -> bool:
-    # The names are those of torch's derivatives.yaml; looking them up in the type unpacks nothing.
+    # The names come from torch's derivatives.yaml. Looking them up in the type does not unpack saved tensors.
     return any(hasattr(kind, f"_raw_saved_{name}") for name in ("result", f"result{output_nr}", "output"))
 
 
 def activate_(x: Tensor, activation: Activation, slope: float) -> None:
-    """Applies the activation in place."""
+    """Apply the activation in place."""
     if activation == "leaky_relu":
         functional.leaky_relu_(x, slope)
     elif activation == "elu":
@@ -215,22 +217,22 @@ def activate_(x: Tensor, activation: Activation, slope: float) -> None:
 
 
 def check_input(x: Tensor, num_channels: int, residual: Tensor | None) -> None:
-    """Refuses inputs that do not fit a norm, which broadcasting would enlarge in silence.
+    """Check that the input fits the norm; broadcasting would silently enlarge it otherwise.
 
     Raises:
-        ValueError: the input is not N×C×…, or the residual has another type or shape.
+        ValueError: If the input is not N×C×…, or the residual has another type or shape.
     """
-    if is_tracing():  # sizes are tensors then
+    if is_tracing():  # sizes are tensors while tracing
         return
     if x.ndim < 2 or x.shape[1] != num_channels:
         raise ValueError(
-            f"a norm over {num_channels} channels got an input of the shape {tuple(x.shape)}; it takes N×C×… with "
+            f"a norm over {num_channels} channels got an input of shape {tuple(x.shape)}; it takes N×C×… with "
             f"C = {num_channels}"
         )
     if residual is not None and (residual.dtype != x.dtype or residual.shape != x.shape):
         raise ValueError(
             f"the residual of a norm is {residual.dtype} {tuple(residual.shape)} and its input {x.dtype} "
-            f"{tuple(x.shape)}; both must be the same"
+            f"{tuple(x.shape)}; type and shape must be the same"
         )
 
 
@@ -247,10 +249,10 @@ def _shares_memory(x: Tensor, other: Tensor) -> bool:
 
 
 def _owns_memory(x: Tensor) -> bool:
-    """Whether overwriting ``x`` changes no other tensor.
+    """Return whether overwriting ``x`` changes no other tensor.
 
-    Counting references finds what autograd does not track: views in inference mode, detached tensors, and tensors that
-    a checkpoint keeps, whose versions autograd does not check.
+    Counting references also finds tensors that autograd does not track: views in inference mode, detached tensors, and
+    tensors kept by a checkpoint, whose versions autograd does not check.
     """
     if x._is_view() or 0 in x.stride():  # expanded tensors overlap themselves
         return False
@@ -260,7 +262,7 @@ def _owns_memory(x: Tensor) -> bool:
 
 
 def _num_references(x: Tensor) -> int:
-    """To the memory of ``x``: of tensors, of autograd, and of the Python object made here."""
+    """Return the number of references to the memory of ``x``: tensors, autograd, and the Python object created here."""
     storage = x.untyped_storage()
     count: int = torch._C._storage_Use_Count(storage._cdata)
     return count
@@ -281,11 +283,12 @@ class _Context(FunctionCtx):
     slope: float
 
 
-# Autograd names the class when somebody else changes what it has kept, or needs what it has overwritten.
+# Public name: autograd reports it if another operation changes a saved tensor or needs an overwritten one.
 class InPlaceABNFunction(torch.autograd.Function):
-    """What autograd sees of :func:`inplace_abn`.
+    """Autograd function of :func:`inplace_abn`.
 
-    γ belongs to it, since autograd's own operations on so few numbers would cost more than the norm of a small tensor.
+    It computes γ itself, because separate autograd operations on so few numbers would cost more than the norm of a
+    small tensor.
     """
 
     @staticmethod
@@ -301,8 +304,9 @@ class InPlaceABNFunction(torch.autograd.Function):
         activation: int,
         slope: float,
     ) -> tuple[Tensor, Tensor]:
+        """Normalize, scale, shift and activate ``x`` in place."""
         if torch.compiler.is_compiling():
-            # A compiled graph that overwrites one of its inputs loses gradients, and one may begin here.
+            # A compiled graph that overwrites one of its inputs loses gradients, and x may be such an input.
             x = x.clone()
         else:
             ctx.mark_dirty(x)
@@ -322,6 +326,7 @@ class InPlaceABNFunction(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: _Context, dz: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        """Compute the gradients from the output."""
         z, weight, bias, gamma, moments, *rest = ctx.saved_tensors
         residual = rest[0] if rest else None
         layer = abn_kernels.Layer(gamma, bias, ctx.eps, ctx.activation, ctx.slope)
@@ -337,7 +342,7 @@ class InPlaceABNFunction(torch.autograd.Function):
 
 
 def _means(sums: Tensor, statistics: Statistics) -> Tensor:
-    """Of ``dy`` and ``x̂·dy`` over all samples; zeros if the statistics are constants."""
+    """Return the means of ``dy`` and ``x̂·dy`` over all samples; zeros if the statistics are constants."""
     if statistics.count is None:
         return torch.zeros_like(sums)
     if statistics.synchronized:

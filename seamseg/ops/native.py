@@ -1,4 +1,4 @@
-"""The native library: loading it, its devices, and the types that are too coarse to compute in."""
+"""Native library: loading, supported devices, and the precision to compute in."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from torch import Tensor
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Float16 and bfloat16 as float32; float32 and float64 as they are."""
+    """Convert float16 and bfloat16 to float32; return float32 and float64 unchanged."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _registering = threading.Lock()
-_REBUILD = "build it again with `pip install --no-build-isolation -e .` in the checkout"
+_REBUILD = "rebuild it with `pip install --no-build-isolation -e .` in the checkout"
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def require(operator: str, shapes: Callable[..., Any]) -> bool:
-    """Makes ``torch.ops.seamseg.<operator>`` callable; the first call loads the library into the process.
+    """Make ``torch.ops.seamseg.<operator>`` callable; the first call loads the library into the process.
 
     Args:
-        operator: its name in the schemas of ``csrc/library.cpp``.
-        shapes: takes the operator's arguments and returns tensors of the right shapes and types with any content;
-            ``torch.compile`` and ``torch.export`` run it in the kernel's place.
+        operator: Name of the operator in the schemas of ``csrc/library.cpp``.
+        shapes: Function from the operator's arguments to tensors with the right shapes and types and any content.
+            ``torch.compile`` and ``torch.export`` run it instead of the kernel.
 
     Returns:
         True.
 
     Raises:
-        ImportError: the library is not built, does not load, or was built before the operator was written.
+        ImportError: If the library is not built, cannot be loaded, or is too old to contain the operator.
     """
     with _registering:
         return _register(operator, shapes)
@@ -50,43 +50,46 @@ def _register(operator: str, shapes: Callable[..., Any]) -> bool:
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def require_device(device: torch.device) -> bool:
-    """Makes sure that the library has kernels for a device.
+    """Check that the library has kernels for a device.
+
+    Args:
+        device: Device of the tensors.
 
     Returns:
         True.
 
     Raises:
-        ImportError: it was built without CUDA, or there are no kernels for such a device at all.
+        ImportError: If the library was built without CUDA, or has no kernels for this kind of device.
     """
     if device.type == "cuda" and not cuda_architectures():
         raise ImportError(
             "the native library of seamseg was built without CUDA, so its layers cannot run on a GPU: install the CUDA "
-            f"toolkit (nvcc) of the version that torch was built with ({torch.version.cuda}) and {_REBUILD}"
+            f"toolkit (nvcc) in the version that torch was built with ({torch.version.cuda}) and {_REBUILD}"
         )
     if device.type not in ("cpu", "cuda", "meta"):
-        raise ImportError(f"seamseg has no native kernels for the device {device}; move the network to the cpu or cuda")
+        raise ImportError(f"seamseg has no native kernels for the device {device}; move the network to cpu or cuda")
     return True
 
 
 def device_with_kernels(device: torch.device) -> torch.device:
-    """The device itself, or the CPU where the library has no kernels for it."""
+    """Return the device itself, or the CPU if the library has no kernels for it."""
     has_kernels = device.type in ("cpu", "meta") or (device.type == "cuda" and bool(cuda_architectures()))
     return device if has_kernels else torch.device("cpu")
 
 
 @cache
 def cpu_capability() -> str:
-    """The instruction set of this process's CPU kernels: ``avx512_bf16``, ``avx512``, ``avx2`` or ``baseline``."""
-    return _ask("cpu_capability")
+    """Return the instruction set of the CPU kernels: ``avx512_bf16``, ``avx512``, ``avx2`` or ``baseline``."""
+    return _call_query("cpu_capability")
 
 
 @cache
 def cuda_architectures() -> str:
-    """What the CUDA kernels were built for, as ``"7.5 8.0 …"``; empty if they were not built."""
-    return _ask("cuda_architectures")
+    """Return the architectures of the CUDA kernels as ``"7.5 8.0 …"``; empty if they were not built."""
+    return _call_query("cuda_architectures")
 
 
-def _ask(operator: str) -> str:
+def _call_query(operator: str) -> str:
     path = load_library()
     _check_operator(path, operator)
     return str(getattr(torch.ops.seamseg, operator)())
@@ -98,11 +101,11 @@ def _check_operator(path: Path, operator: str) -> None:
 
 
 def argument_error(error: RuntimeError, operator: str) -> Exception:
-    """The exception to raise in the place of one that came out of a native operator.
+    """Return the exception to raise instead of an error from a native operator.
 
-    Kernels refuse arguments with ``std::invalid_argument`` and a message that starts with the operator's name. The
-    version of torch decides whether that arrives in Python as a ValueError or a RuntimeError; this makes it a
-    ValueError. Any other error is returned as it is.
+    Kernels reject arguments with ``std::invalid_argument`` and a message that starts with the operator's name.
+    Depending on the version of torch, it arrives in Python as a ValueError or a RuntimeError; this function makes it a
+    ValueError. Other errors are returned unchanged.
     """
     message = str(error)
     return ValueError(message) if message.startswith(f"{operator}: ") else error
@@ -110,10 +113,10 @@ def argument_error(error: RuntimeError, operator: str) -> Exception:
 
 @cache
 def load_library(package: Path = _PACKAGE) -> Path:
-    """Loads the native library of the package, once per process, and returns its path.
+    """Load the native library of the package, once per process, and return its path.
 
     Raises:
-        ImportError: the library is not built or does not load.
+        ImportError: If the library is not built or cannot be loaded.
     """
     found = sorted(package.glob("_native*.so"))
     if not found:
@@ -125,6 +128,6 @@ def load_library(package: Path = _PACKAGE) -> Path:
         torch.ops.load_library(found[0])  # type: ignore[no-untyped-call]
     except OSError as error:
         raise ImportError(
-            f"the native library {found[0]} does not load beside torch {torch.__version__} ({error}): {_REBUILD}"
+            f"the native library {found[0]} does not load with torch {torch.__version__} ({error}): {_REBUILD}"
         ) from error
     return found[0]

@@ -1,4 +1,4 @@
-"""How the segments of two id maps share the pixels of an image."""
+"""Pixels that the segments of two id maps share."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from seamseg.ops import native
 from seamseg.structures import Size
 
 COLUMNS = 6
-_BAND = 0.02  # of the diagonal
+"""Number of columns of the tables of overlaps."""
+_BAND = 0.02  # fraction of the diagonal
 
 
 def border_band(size: Size) -> int:
-    """How wide the border of a segment is, in pixels: 2 % of the image's diagonal, at least 1.
+    """Return the width of the borders of segments in pixels: 2 % of the image's diagonal, at least 1.
 
     Cheng et al. 2021, "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation", section 4.2.
     """
@@ -24,22 +25,23 @@ def border_band(size: Size) -> int:
 
 
 def map_overlaps(true_ids: Tensor, predicted_ids: Tensor, band: int = 0) -> Tensor:
-    """Counts the pixels of every pair of segments that share one, in one pass over both maps.
+    """Count the pixels of every pair of segments that share a pixel, in one pass over both maps.
 
-    A pixel belongs to the border of its segment if a pixel of another one, or the edge of the image, is at most
-    ``band`` rows and columns away: what erosion by a square of 2·band + 1 takes off.
+    A pixel belongs to the border of its segment if a pixel of another segment, or the edge of the image, is at most
+    ``band`` rows and columns away. These are the pixels that erosion with a square of side 2·band + 1 removes.
 
     Args:
-        true_ids, predicted_ids: H×W of one size and device, any integers; uint8 to int64 on the CPU.
-        band: width of the borders in pixels; 0 leaves them out.
+        true_ids: H×W integers of any type; uint8 to int64 on the CPU.
+        predicted_ids: H×W integers, same size and device as ``true_ids``.
+        band: Width of the borders in pixels; 0 ignores the borders.
 
     Returns:
-        N×6 int64 on the CPU, pairs in any order: true id, predicted id, pixels, those in the border of the true
-        segment, those in the border of the predicted one, those in both borders.
+        N×6 int64 on the CPU, pairs in any order: true id, predicted id, number of shared pixels, of those in the border
+        of the true segment, of those in the border of the predicted segment, and of those in both borders.
 
     Raises:
-        ValueError: the maps are not H×W integers of one size, or the band is negative.
-        ImportError: the native library is not built.
+        ValueError: If the maps are not H×W integers of one size, or the band is negative.
+        ImportError: If the native library is not built.
     """
     if true_ids.device.type != "cpu":
         return _map_overlaps_by_keys(true_ids, predicted_ids, band)
@@ -52,18 +54,19 @@ def map_overlaps(true_ids: Tensor, predicted_ids: Tensor, band: int = 0) -> Tens
 
 
 def png_overlaps(true_png: Tensor, predicted_png: Tensor, band: int = 0) -> Tensor:
-    """The same of two PNG files in the COCO panoptic format, without a map of their ids in between.
+    """Run :func:`map_overlaps` on two PNG files in the COCO panoptic format, without creating maps of their ids.
 
     Args:
-        true_png, predicted_png: uint8, the bytes of the files: red, green and blue of 8 bits, not interlaced.
-        band: width of the borders in pixels; 0 leaves them out.
+        true_png: Contents of the annotated file, uint8: RGB with 8 bits per channel, not interlaced.
+        predicted_png: Contents of the predicted file, uint8, of the same kind.
+        band: Width of the borders in pixels; 0 ignores the borders.
 
     Returns:
-        As :func:`map_overlaps`.
+        N×6 int64; see :func:`map_overlaps`.
 
     Raises:
-        ValueError: a file is broken or of another kind, or the two are of different sizes.
-        ImportError: the native library is not built.
+        ValueError: If a file is broken or of another kind, or the files differ in size.
+        ImportError: If the native library is not built.
     """
     native.require("png_overlaps", _shapes)
     try:
@@ -74,10 +77,10 @@ def png_overlaps(true_png: Tensor, predicted_png: Tensor, band: int = 0) -> Tens
 
 
 def _map_overlaps_by_keys(true_ids: Tensor, predicted_ids: Tensor, band: int) -> Tensor:
-    """On any device, by operations on whole maps: every pixel has the number of its pair, and the numbers are counted.
+    """Count on any device by operations on whole maps: number the pairs, and count the pixels of each number.
 
-    These are integers throughout, so that the result is exact and always the same. Nothing here would gain much from a
-    kernel of its own: each step reads and writes the maps once, and the CPU's way, by runs, has no parallel form.
+    All values are integers, so the result is exact and reproducible. A native kernel would gain little: every step
+    reads and writes the maps once, and the run-based algorithm of the CPU cannot run in parallel.
     """
     _check_maps(true_ids, predicted_ids, band)
     true_ids, predicted_ids = true_ids.long(), predicted_ids.long()
@@ -107,13 +110,13 @@ def _check_maps(true_ids: Tensor, predicted_ids: Tensor, band: int) -> None:
 
 
 def _numbered(values: Tensor) -> tuple[Tensor, Tensor]:
-    """The values that occur, ascending, and for every entry the position of its value among them.
+    """Return the values that occur, ascending, and the position of every entry's value among them.
 
-    Where they lie close together, as numbers of segments do, those in between are listed too, which saves sorting; the
-    list is never longer than there are entries.
+    If the values are close together, as segment numbers are, values between them are listed, too, which avoids sorting.
+    The list is never longer than the number of entries.
 
     Args:
-        values: int64, of any shape.
+        values: int64 of any shape.
     """
     if values.numel() == 0:
         return values.flatten(), values
@@ -125,10 +128,10 @@ def _numbered(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _border(ids: Tensor, band: int) -> Tensor:
-    """H×W bool: pixels whose window of 2·band + 1 rows and columns reaches another segment, or the edge.
+    """Return H×W bool: pixels whose window of side 2·band + 1 reaches another segment or the edge of the image.
 
-    A window lies in one segment where no two neighbors in it differ; how many do comes from sums over rectangles that
-    begin at the corner (Crow 1984), at a cost that does not depend on the band.
+    A window lies in one segment if no two neighbors in it differ. The number of differing neighbors comes from sums
+    over rectangles that start at the corner (Crow 1984), so its cost does not depend on the band.
     """
     height, width = ids.shape
     border = torch.ones_like(ids, dtype=torch.bool)
@@ -140,7 +143,7 @@ def _border(ids: Tensor, band: int) -> Tensor:
 
 
 def _window_sums(flags: Tensor, height: int, width: int) -> Tensor:
-    """Number of flags in every window that lies inside; the sums may wrap around, their differences don't."""
+    """Return the number of flags in every window inside the map; the sums may overflow, their differences do not."""
     sums = flags.cumsum(0, dtype=torch.int32).cumsum(1, dtype=torch.int32)
     sums = torch.nn.functional.pad(sums, (1, 0, 1, 0))
     rows = sums[height:] - sums[:-height]

@@ -31,7 +31,7 @@ from seamseg.structures import Detections, SemanticLogits
 SHAPES = {
     "upsample_argmax": fusion._upsample_argmax_shape,
     "paste_mask": fusion._paste_shape,
-    "panoptic_fusion": fusion._shapes,
+    "panoptic_fusion": fusion._fusion_shapes,
 }
 
 

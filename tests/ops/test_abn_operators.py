@@ -155,7 +155,7 @@ def arguments(operator: str, case: Case) -> tuple[Any, ...]:
 OPERATORS = ["abn_moments", "abn_normalize_", "abn_train_", "abn_sums", "abn_gradient", "abn_train_gradient"]
 SHAPE_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abn_moments": abn_kernels._moments_shape,
-    "abn_normalize_": abn_kernels._nothing,
+    "abn_normalize_": abn_kernels._no_output,
     "abn_train_": abn_kernels._train_shape,
     "abn_sums": abn_kernels._sums_shape,
     "abn_gradient": abn_kernels._gradient_shape,

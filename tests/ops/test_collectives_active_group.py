@@ -55,10 +55,10 @@ def on_one_rank(rank: int) -> dict[str, Any]:
     results: dict[str, Any] = {"counts": exchange_counts([rank, 10 * rank])}
     results["bounded"] = walk(rank, num_ranks, "active", max_groups=2)
     results["masked"] = walk(rank, num_ranks, "masked", max_groups=None)
-    results["of its own"] = module._groups().bookkeeping is not None  # the world is gloo's itself
+    results["of its own"] = module._groups_of_world().bookkeeping is not None  # the world is gloo's itself
     group = weakref.ref(dist.group.WORLD)
     dist.destroy_process_group()
-    results["freed"] = group() is None and not module._of_world
+    results["freed"] = group() is None and not module._groups_by_world
     again = f"file://{Path.cwd()}/again"
     dist.init_process_group("gloo", init_method=again, rank=rank, world_size=num_ranks)
     results["groups of a new world"] = num_groups()
