@@ -1,1 +1,1 @@
-"""The loops: training, evaluation, and the record of a run."""
+"""Training, evaluation, and the record of a training run."""

@@ -1,4 +1,4 @@
-"""An analysis as pictures."""
+"""Pictures of an analysis."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from seamseg.visualization.confusion_picture import confusion_picture
 from seamseg.visualization.images import Picture
 
 NUM_CLASSES = 24
-"""Classes whose outcomes are shown, those that lose the most segments."""
+"""Maximum number of classes in the picture of outcomes; those that lose the most segments are shown."""
 
 _SERIES: tuple[tuple[str, Color], ...] = (("all", (70, 78, 88)), ("things", (23, 107, 135)), ("stuff", (110, 142, 72)))
 _PARTS: tuple[tuple[str, Color], ...] = (
@@ -23,17 +23,17 @@ _PARTS: tuple[tuple[str, Color], ...] = (
 
 
 def analysis_pictures(analysis: Analysis) -> dict[str, Picture]:
-    """By their names: ``sizes``, ``outcomes``, ``confusion_segments`` and ``confusion_pixels``."""
+    """Draw an analysis: pictures by name, ``sizes``, ``outcomes``, ``confusion_segments`` and ``confusion_pixels``."""
     confusion = analysis.confusion
     num = len(confusion.classes)
     return {
         "sizes": _sizes(analysis.by_size),
         "outcomes": _outcomes(analysis.outcomes),
         "confusion_segments": confusion_picture(
-            confusion.segments[:num], confusion.classes, "What true segments are taken for", "missed", "segments"
+            confusion.segments[:num], confusion.classes, "Predicted class of true segments", "missed", "segments"
         ),
         "confusion_pixels": confusion_picture(
-            confusion.pixels, confusion.classes, "What pixels are taken for", "void", "pixels"
+            confusion.pixels, confusion.classes, "Predicted class of pixels", "void", "pixels"
         ),
     }
 
@@ -45,20 +45,20 @@ def _sizes(by_size: dict[str, SizeQuality]) -> Picture:
         label = f"{quality.tp + quality.fn} true, {quality.fp} false"
         groups.append(BarGroup(name, label, [part.pq for part in parts]))
     small, medium = (round(math.sqrt(limit)) for limit in SIZE_LIMITS)
-    limits = f"small: below {small}² pixels, medium: below {medium}², large: the others"
+    limits = f"small: below {small}² pixels, medium: below {medium}², large: all others"
     return grouped_bars(groups, _SERIES, "Panoptic quality by size", limits)
 
 
 def _outcomes(outcomes: dict[str, ClassOutcomes]) -> Picture:
-    """The classes with the most false negatives come first."""
+    """Draw the outcomes of the classes with the most false negatives, in this order."""
     seen = [(name, one) for name, one in outcomes.items() if one.matched + one.num_lost + one.num_false]
     chosen = sorted(seen, key=lambda entry: (-entry[1].num_lost, -entry[1].num_false))[:NUM_CLASSES]
     bars = [
         StackedBar(name, (one.matched, one.localization, one.classification, one.missed), _false_positives(one))
         for name, one in chosen
     ]
-    of_many = f"the {len(chosen)} of {len(seen)} classes that lose most" if len(chosen) < len(seen) else "by class"
-    return stacked_bars(bars, _PARTS, "Outcomes of true segments", of_many)
+    subtitle = f"{len(chosen)} of {len(seen)} classes, most losses first" if len(chosen) < len(seen) else "by class"
+    return stacked_bars(bars, _PARTS, "Outcomes of true segments", subtitle)
 
 
 def _false_positives(outcomes: ClassOutcomes) -> str:

@@ -1,4 +1,4 @@
-"""One pass over a data set: predictions against ground truth."""
+"""Evaluation: one pass over a data set that compares predictions with ground truth."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from seamseg.structures import Batch, Categories, ImageId, PanopticSegmentation
 
 @dataclass(frozen=True)
 class ScoredImage:
-    """One image of an evaluation, for those who want to see more than numbers.
+    """One image of an evaluation, passed to callbacks.
 
     Attributes:
-        image_id: the data set's own id.
+        image_id: Id of the image in its data set.
         image: 3×H×W, the network's input.
-        fused: what the network says, at the size of the annotation.
-        truth: the annotation.
-        number: images scored so far by this process.
-        pq: of the image, the mean over the classes that appear in it; NaN if none does.
+        fused: Output of the network, at the size of the annotation.
+        truth: Annotation of the image.
+        number: Number of images that this process has scored so far, including this one.
+        pq: Panoptic quality of the image, as a mean over the classes that appear in it; NaN if there are none.
     """
 
     image_id: ImageId
@@ -47,15 +47,15 @@ def evaluate(
     device: torch.device,
     on_image: Sequence[Callable[[ScoredImage], None]] = (),
 ) -> Scores:
-    """Scores a network at the original size of the images; the same on every rank.
+    """Score a network at the original size of the images; every rank gets the same scores.
 
     Args:
-        network: left in evaluation mode.
-        loader: of this rank's share of the images.
-        fusion: of detections and semantics.
-        categories: of the data set.
-        device: of the network.
-        on_image: called with every image of this rank.
+        network: Network to score; left in evaluation mode.
+        loader: Loader of this rank's share of the images.
+        fusion: Fusion of detections and semantic logits.
+        categories: Classes of the data set.
+        device: Device of the network.
+        on_image: Callbacks that receive every image of this rank.
     """
     network.eval()
     evaluator = PanopticEvaluator(len(categories), categories.num_stuff)
@@ -69,19 +69,22 @@ def evaluate(
 
 
 def left_out(broken: Sequence[BrokenImageError], scores: Scores) -> list[BrokenImageError]:
-    """What no rank could read of the scored images, sorted by file; every rank calls this and gets the same.
+    """Gather the errors of images that no rank could read, sorted by file; every rank must call this function.
 
     Args:
         broken: Errors of this rank.
-        scores: Scores of the other images.
+        scores: Scores of the readable images.
+
+    Returns:
+        The errors of all ranks; the same on every rank.
 
     Raises:
-        SeamsegError: Nothing could be read, so the scores mean nothing.
+        SeamsegError: If no image could be read, so that there are no scores.
     """
     gathered = [error for of_rank in gather_objects(list(broken)) if isinstance(of_rank, list) for error in of_rank]
     errors = sorted(gathered, key=lambda error: error.path)
     if errors and not scores.images:
-        raise DataError(f"none of {len(errors)} images to score can be read; the first: {errors[0]}")
+        raise DataError(f"none of {len(errors)} images to score can be read; the first error is: {errors[0]}")
     return errors
 
 

@@ -1,4 +1,4 @@
-"""Scored images as pictures for TensorBoard and for files."""
+"""Pictures of scored images, for TensorBoard and files."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ Triple = tuple[float, float, float]
 
 @dataclass
 class SampleGallery:
-    """Collects the first scored images.
+    """Collect the first scored images.
 
     Attributes:
-        categories: of the data set.
-        mean, std: that the images were normalized with.
-        limit: images that are kept.
-        rows: image, ground truth and prediction of each.
+        categories: Classes of the data set.
+        mean: Mean color that the images were normalized with.
+        std: Standard deviation of the color that the images were normalized with.
+        limit: Maximum number of images.
+        rows: Image, ground truth and prediction of each collected image.
     """
 
     categories: Categories
@@ -39,12 +40,16 @@ class SampleGallery:
     rows: list[SheetRow] = field(default_factory=list)
 
     def add(self, scored: ScoredImage) -> None:
-        """Keeps an image, if there is room."""
+        """Add an image if the gallery is not full."""
         if len(self.rows) < self.limit:
             self.rows.append(self._row(scored))
 
     def sheet(self, column_width: int = 480) -> Picture:
-        """All of them in one picture."""
+        """Return one picture of all images.
+
+        Args:
+            column_width: Width of a column in pixels.
+        """
         return contact_sheet(self.rows, self.categories, column_width)
 
     def _row(self, scored: ScoredImage) -> SheetRow:
@@ -61,32 +66,31 @@ class SampleGallery:
 
 @dataclass
 class WorstGallery(SampleGallery):
-    """Collects the images with the lowest PQ, at the size in which they will be shown; those without any class are
-    left out.
+    """Collect the images with the lowest PQ at the size in which they are shown; images without any class are skipped.
 
     Attributes:
-        width: of the images that are kept, in pixels.
+        width: Maximum width of a collected image in pixels.
     """
 
     width: int = 480
 
     def add(self, scored: ScoredImage) -> None:
-        """Keeps an image if it is worse than one of those that are there."""
+        """Add an image if the gallery is not full or the image is worse than one of those in it."""
         last = self.rows[-1].pq if len(self.rows) == self.limit > 0 else math.inf
         if self.limit > 0 and not math.isnan(scored.pq) and scored.pq < (math.inf if last is None else last):
-            self._keep([*self.rows, smaller(self._row(scored), self.width)])
+            self._keep_worst([*self.rows, smaller(self._row(scored), self.width)])
 
     def over_ranks(self) -> None:
-        """Keeps the worst of all ranks on each; all of them have to call it."""
+        """Keep the worst images of all ranks on every rank; all ranks must call this method."""
         found = gather_objects(self.rows)
-        self._keep([row for rows in found if isinstance(rows, list) for row in rows])
+        self._keep_worst([row for rows in found if isinstance(rows, list) for row in rows])
 
-    def _keep(self, rows: list[SheetRow]) -> None:
+    def _keep_worst(self, rows: list[SheetRow]) -> None:
         self.rows = sorted(rows, key=lambda row: (row.pq, row.name))[: self.limit]
 
 
 def smaller(row: SheetRow, width: int) -> SheetRow:
-    """The same in another width, or as it is if it is no wider."""
+    """Shrink a row to this width in pixels; return it unchanged if it is not wider."""
     rows, columns = row.image.shape[:2]
     if columns <= width:
         return row
@@ -99,14 +103,16 @@ _RIGHT, _WRONG, _UNPREDICTED, _UNKNOWN = (214, 224, 218), (196, 69, 37), (201, 1
 
 
 def file_sheet(truth: PanopticFiles, results: PanopticFiles, worst: Sequence[WorstImage], column_width: int) -> Picture:
-    """Draws images in three columns: where the classes of pixels agree, the annotation, the result.
+    """Draw images in three columns: agreement of the classes, annotation, result.
 
-    Where they agree is light, a wrong class is red, what is predicted as no class is amber, unknown pixels are dark.
+    In the first column, pixels are light where the classes agree, red where they differ, amber where no class is
+    predicted, and dark where the annotation is void.
 
     Args:
-        truth, results: both have the images.
-        worst: which to draw, in their order; at least one.
-        column_width: in pixels.
+        truth: Annotation files; must contain the images in ``worst``.
+        results: Result files; must contain the images in ``worst``.
+        worst: Images to draw, in this order; at least one.
+        column_width: Width of a column in pixels.
     """
     rows = [
         _row(truth.images[one.image_id], results.images[one.image_id], truth.categories, one.pq, column_width)

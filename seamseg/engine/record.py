@@ -1,4 +1,4 @@
-"""What a training run leaves behind: log, pictures, checkpoints, and the best model."""
+"""Record of a training run: log, pictures, checkpoints and best model."""
 
 from __future__ import annotations
 
@@ -32,24 +32,25 @@ Triple = tuple[float, float, float]
 
 
 class TrainingRecorder:
-    """Watches a training run; rank 0 writes, all ranks score.
+    """Observer of a training run; rank 0 writes the files, all ranks score.
 
     Args:
-        folder: of the run.
-        process: this rank.
-        settings: of the experiment, as YAML.
-        categories: of the data set.
-        trainer: of the run.
-        position: where it begins or goes on.
-        validation: this rank's share of the images to score.
-        broken: Receives what the loader of the validation cannot read.
-        fusion: of detections and semantics.
-        mean, std: that the images were normalized with.
-        num_pictures: validation images shown in TensorBoard.
-        keep_checkpoints: how many of the latest checkpoints stay, beside that of the best model.
+        folder: Folder of the run.
+        process: Distributed process of this rank.
+        settings: Settings of the experiment, as YAML.
+        categories: Classes of the data set.
+        trainer: Trainer of the run.
+        position: Progress at which the run starts or resumes.
+        validation: Loader of this rank's share of the validation images.
+        broken: List to which the validation loader appends errors of images that it cannot read.
+        fusion: Fusion of detections and semantic logits.
+        mean: Mean color that the images were normalized with.
+        std: Standard deviation of the color that the images were normalized with.
+        num_pictures: Number of validation images shown in TensorBoard.
+        keep_checkpoints: Number of most recent checkpoints to keep, in addition to that of the best model.
 
     Attributes:
-        advance: is told the iteration and a remark; may be set to that of a progress bar.
+        advance: Function called with the iteration and a remark after every step; may be set to that of a progress bar.
     """
 
     def __init__(
@@ -70,71 +71,76 @@ class TrainingRecorder:
     ) -> None:
         self.folder, self.process, self.settings, self.categories = folder, process, settings, categories
         self.trainer, self.position, self.validation, self.fusion = trainer, position, validation, fusion
-        self.broken, self._told = broken, set[Path]()
+        self.broken, self._reported = broken, set[Path]()
         self.mean, self.std, self.num_pictures, self.keep_checkpoints = mean, std, num_pictures, keep_checkpoints
         self.advance: Advance = lambda done, remark: None
-        self._log = self._begin() if process.is_first else None
+        self._log = self._open_log() if process.is_first else None
         self._remark = ""
 
-    def _begin(self) -> RunLog:
+    def _open_log(self) -> RunLog:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_text(self.folder / SETTINGS_FILE, self.settings)
         return RunLog(self.folder, self.position.iteration, validated=not self.position.within_epoch)
 
     def on_step_end(self, position: TrainingProgress) -> None:
+        """Advance the progress bar."""
         self.advance(position.iteration, f"epoch {position.epoch + 1} {self._remark}")
 
     def on_log(self, iteration: int, losses: dict[str, float], rate: float) -> None:
+        """Log the losses and the learning rate."""
         self._remark = f"loss {losses['total']:.3f}"
         if self._log is not None:
             self._log.scalars("train", iteration, {**losses, "lr": rate})
 
     def validate(self, network: PanopticNet, position: TrainingProgress) -> float:
-        album = SampleGallery(self.categories, self.mean, self.std, self.num_pictures if self.process.is_first else 0)
+        """Score the network, log scores and pictures, and save the best model; return the PQ in 0 … 1."""
+        gallery = SampleGallery(self.categories, self.mean, self.std, self.num_pictures if self.process.is_first else 0)
         worst = WorstGallery(self.categories, self.mean, self.std, min(self.num_pictures, NUM_WORST))
-        watchers = [album.add, worst.add]
+        watchers = [gallery.add, worst.add]
         self.broken.clear()
         scores = evaluate(network, self.validation, self.fusion, self.categories, self.process.device, watchers)
         errors = left_out(self.broken, scores)
         worst.over_ranks()
-        # A validation without any class must not keep the run from ending with a model.
+        # PQ is NaN in a validation without any class; with 0, the run still ends with a model.
         quality = 0.0 if math.isnan(scores.all.pq) else scores.all.pq
-        self._show(album, worst, scores, position.iteration)
+        self._show(gallery, worst, scores, position.iteration)
         if self._log is not None:
-            self._tell(errors)
-            headline = _headline(scores) | {"num_unreadable": len(errors)}
+            self._report_unreadable(errors)
+            headline = _curves(scores) | {"num_unreadable": len(errors)}
             self._log.scalars("validation", position.iteration, headline)
-            print(f"epoch {position.epoch}: {_sentence(scores)}", file=sys.stderr)
+            print(f"epoch {position.epoch}: {_summary_line(scores)}", file=sys.stderr)
             if quality > position.best_pq:
                 model = ModelFile(self.settings, self.categories.to_list(), network.state_dict())
                 save_model(self.folder / MODEL_FILE, model)
         return quality
 
-    def _tell(self, errors: list[BrokenImageError]) -> None:
-        """Prints each unreadable file once per run, not after every epoch."""
+    def _report_unreadable(self, errors: list[BrokenImageError]) -> None:
+        """Print each unreadable file once per run instead of after every epoch."""
         for error in errors:
-            if error.path not in self._told:
-                print(f"left out of the validation: {error}", file=sys.stderr)
-        self._told |= {error.path for error in errors}
+            if error.path not in self._reported:
+                print(f"skipped in the validation: {error}", file=sys.stderr)
+        self._reported |= {error.path for error in errors}
 
     def save(self, position: TrainingProgress) -> None:
+        """Write a checkpoint."""
         if self._log is not None:
             self._log.to_disk()
             state = self.trainer.checkpoint(position, self.settings, self.categories)
             add_checkpoint(self.folder, state, self.keep_checkpoints)
 
     def close(self) -> None:
+        """Close the log."""
         if self._log is not None:
             self._log.close()
 
-    def _show(self, album: SampleGallery, worst: WorstGallery, scores: Scores, iteration: int) -> None:
+    def _show(self, gallery: SampleGallery, worst: WorstGallery, scores: Scores, iteration: int) -> None:
         if self._log is None or self.num_pictures == 0:
             return
         for name, picture in analysis_pictures(scores.analysis).items():
             self._log.picture(f"analysis/{name}", iteration, picture)
         if worst.rows:
             self._log.picture("analysis/worst", iteration, worst.sheet())
-        for row in album.rows:
+        for row in gallery.rows:
             pictures = [
                 draw_overlay(row.image, row.truth, self.categories, scores=False),
                 draw_overlay(row.image, row.prediction, self.categories),
@@ -142,8 +148,8 @@ class TrainingRecorder:
             self._log.picture(f"validation/{row.name}", iteration, np.concatenate(pictures))
 
 
-def _headline(scores: Scores) -> dict[str, float]:
-    """The numbers worth a curve."""
+def _curves(scores: Scores) -> dict[str, float]:
+    """Return the scores that are logged as curves."""
     return {
         "pq": scores.all.pq,
         "pq_things": scores.things.pq,
@@ -158,7 +164,7 @@ def _headline(scores: Scores) -> dict[str, float]:
     }
 
 
-def _sentence(scores: Scores) -> str:
+def _summary_line(scores: Scores) -> str:
     values = (scores.all.pq, scores.things.pq, scores.stuff.pq, scores.miou, scores.box_ap, scores.mask_ap)
     pq, things, stuff, miou, box_ap, mask_ap = map(percent, values)
     return f"PQ {pq} (things {things}, stuff {stuff}), mIoU {miou}, AP box {box_ap}, mask {mask_ap}"

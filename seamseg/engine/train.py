@@ -1,4 +1,4 @@
-"""Training: epochs of steps, validation, and everything kept that the next process needs to go on."""
+"""Training: epochs of steps, validation, and the state that a later process needs to resume."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from seamseg.structures import Batch, Categories, Losses
 
 @dataclass(frozen=True)
 class Intervals:
-    """How often something happens.
+    """Number of epochs, and intervals between validations, checkpoints and log entries.
 
     Attributes:
-        epochs: passes over the training images.
-        validate_every: epochs between validations; 0 validates at the end alone.
-        checkpoint_every: epochs between checkpoints; the best model has one too.
-        log_every: iterations between entries of the log.
+        epochs: Number of passes over the training images.
+        validate_every: Number of epochs between validations; 0 validates only at the end.
+        checkpoint_every: Number of epochs between checkpoints. The best model always gets one, too.
+        log_every: Number of iterations between log entries.
     """
 
     epochs: int
@@ -48,26 +48,26 @@ class Intervals:
     log_every: int
 
     def validates(self, epoch: int) -> bool:
-        """Whether a validation follows epoch 0, 1, …."""
+        """Return whether a validation follows epoch ``epoch``, counted from 0."""
         return epoch + 1 == self.epochs or (self.validate_every > 0 and (epoch + 1) % self.validate_every == 0)
 
     def checkpoints(self, epoch: int) -> bool:
-        """Whether a checkpoint follows epoch 0, 1, …."""
+        """Return whether a checkpoint follows epoch ``epoch``, counted from 0."""
         return epoch + 1 == self.epochs or (epoch + 1) % self.checkpoint_every == 0
 
 
 @dataclass(frozen=True)
 class OptimizationConfig:
-    """How losses become new weights.
+    """Objects and values that turn losses into new weights.
 
     Attributes:
-        optimizer: of the network's parameters.
-        learning_rate: over the iterations.
-        loss_weights: by the names of the losses.
-        clip_norm: largest norm of the gradient, or None.
-        precision: that a step computes in.
-        accumulate: batches per step; their losses are averaged.
-        average: follows the weights and is validated in their place, or None.
+        optimizer: Optimizer of the network's parameters.
+        learning_rate: Learning rate schedule over the iterations.
+        loss_weights: Weight of each loss, by name.
+        clip_norm: Maximum norm of the gradient; None for no clipping.
+        precision: Precision that a step computes in.
+        accumulate: Number of batches per step; their losses are averaged.
+        average: Average of the weights, which is validated instead of the weights themselves; None for no average.
     """
 
     optimizer: Optimizer
@@ -80,31 +80,31 @@ class OptimizationConfig:
 
 
 class Observer(Protocol):
-    """What happens around the training, on every rank."""
+    """Callbacks of a training run, called on every rank."""
 
     def on_step_end(self, position: TrainingProgress) -> None:
-        """After every iteration."""
+        """Handle the end of an iteration."""
 
     def on_log(self, iteration: int, losses: dict[str, float], rate: float) -> None:
-        """Every now and then: mean losses over the ranks, learning rate."""
+        """Log the losses, averaged over the ranks, and the learning rate."""
 
     def validate(self, network: PanopticNet, position: TrainingProgress) -> float:
-        """Scores the network after an epoch: its panoptic quality in 0 … 1."""
+        """Score the network after an epoch and return its panoptic quality in 0 … 1."""
 
     def save(self, position: TrainingProgress) -> None:
-        """Writes a checkpoint."""
+        """Write a checkpoint."""
 
 
 class Trainer:
-    """Trains one network.
+    """Train one network.
 
     Args:
-        network: on its device.
-        loader: of this rank's training batches.
-        optimization: of the network's weights.
-        seed: of the sampled anchors and regions.
-        process: this rank.
-        intervals: of epochs, validations, checkpoints and logs.
+        network: Network on its device.
+        loader: Loader of this rank's training batches.
+        optimization: Optimizer, schedule, precision and loss weights.
+        seed: Seed for sampling anchors and regions.
+        process: Distributed process of this rank.
+        intervals: Number of epochs, and intervals of validations, checkpoints and log entries.
     """
 
     def __init__(
@@ -125,16 +125,16 @@ class Trainer:
 
     @property
     def scored_network(self) -> PanopticNet:
-        """What is validated and kept: the average of the weights, or the weights themselves."""
+        """Network that is validated and saved: the one with averaged weights if it exists, else the trained one."""
         average = self.optimization.average
         return self.network if average is None else average.network
 
     def num_iterations(self, position: TrainingProgress) -> int:
-        """Steps of the whole run: those that are done at a position, and those to come."""
+        """Return the number of steps of the whole run: those done before ``position`` plus those remaining."""
         return position.iteration + self.intervals.epochs * self._steps_per_epoch - self.schedule_step(position)
 
     def schedule_step(self, position: TrainingProgress) -> int:
-        """Where the schedule stands at a position: how many steps of these many images would have led to it."""
+        """Return the schedule's step at a position: steps up to it if all epochs had the current number of images."""
         if not position.within_epoch:
             return position.epoch * self._steps_per_epoch
         to_come = self.loader.num_batches_in(position.epoch) - position.batch
@@ -145,67 +145,66 @@ class Trainer:
         return steps_per_epoch(self.loader.num_batches, self.optimization.accumulate)
 
     def run(self, position: TrainingProgress, observer: Observer, stop: StopRequest) -> TrainingProgress:
-        """Trains from a position to the end, or until somebody wants it to stop.
+        """Train from a position until the end or until a stop is requested.
 
         Args:
-            position: to begin or to go on from.
-            observer: is told what happens.
-            stop: whether somebody wants it to stop; looked at in every step and after every validation.
+            position: Position to start or resume from.
+            observer: Receiver of the training events.
+            stop: Stop request, checked in every step and after every validation.
 
         Returns:
-            Where the run stands; the checkpoint of that position is written.
+            The position reached; its checkpoint has been written.
 
         Raises:
-            FloatingPointError: On any rank a loss or the gradient is not finite, and the parameters, their average and
-                the optimizer are those of the step before; or an epoch ends with a state that is not finite. No file
-                holds such a state.
+            FloatingPointError: If a loss or the gradient is not finite on any rank; parameters, average and optimizer
+                are then those of the previous step. Also if an epoch ends with a non-finite state, which is not saved.
         """
         self.loader.on_wait = stop.check_wait
-        ahead = self.schedule_step(position) - position.iteration
+        lead = self.schedule_step(position) - position.iteration
         while position.epoch < self.intervals.epochs:
-            position = self._epoch(position, observer, stop, ahead)
-            self._agree(stop, self._ruined_state(position))
+            position = self._epoch(position, observer, stop, lead)
+            self._sync_stop(stop, self._nonfinite_state(position))
             improved = False
-            if not self._stops(stop):
-                with contextlib.suppress(WaitStopped):  # it validates after the next start
+            if not self._should_stop(stop):
+                with contextlib.suppress(WaitStopped):  # the resumed run validates
                     position, improved = self._finish_epoch(position, observer)
-                    self._agree(stop)
+                    self._sync_stop(stop)
             if stop.agreed or improved or self.intervals.checkpoints(position.epoch - 1):
                 observer.save(position)
             if stop.agreed:
                 break
         return position
 
-    def _epoch(self, position: TrainingProgress, observer: Observer, stop: StopRequest, ahead: int) -> TrainingProgress:
-        """The rest of an epoch, or its part until all ranks agree to stop; ``ahead`` is the schedule's lead."""
+    def _epoch(self, position: TrainingProgress, observer: Observer, stop: StopRequest, lead: int) -> TrainingProgress:
+        """Run the rest of an epoch, or until all ranks agree to stop; return the new position."""
         self.network.train()
         num_batches = self.loader.num_batches_in(position.epoch)
-        waiting: list[Batch] = []
+        pending: list[Batch] = []
         for batch in until_stopped(self.loader.epoch(position.epoch, start=position.batch)):
-            waiting.append(batch.to(self.process.device))
-            done = position.batch + len(waiting)
-            if len(waiting) < self.optimization.accumulate and done < num_batches:
+            pending.append(batch.to(self.process.device))
+            done = position.batch + len(pending)
+            if len(pending) < self.optimization.accumulate and done < num_batches:
                 continue
             position = replace(position, batch=done, iteration=position.iteration + 1)
-            rate = self.optimization.learning_rate.apply(self.optimization.optimizer, position.iteration + ahead)
-            losses = self._step(waiting, position.iteration, stop)
+            rate = self.optimization.learning_rate.apply(self.optimization.optimizer, position.iteration + lead)
+            losses = self._step(pending, position.iteration, stop)
             if position.iteration % self.intervals.log_every == 0:
                 observer.on_log(position.iteration, mean_over_ranks(losses), rate)
-            waiting = []
+            pending = []
             observer.on_step_end(position)
-            if self._stops(stop):
+            if self._should_stop(stop):
                 break
         return position
 
     def _finish_epoch(self, position: TrainingProgress, observer: Observer) -> tuple[TrainingProgress, bool]:
-        """Validates if it is time; the position of the next epoch, and whether the network was never better."""
+        """Validate if it is due; return the position at the next epoch and whether the network is the best so far."""
         before, position = position, position.next_epoch()
         if self.intervals.validates(before.epoch):
             position = self._validate(position, observer)
         return position, position.best_pq > before.best_pq
 
     def _step(self, batches: list[Batch], iteration: int, stop: StopRequest) -> dict[str, Tensor]:
-        """Moves the weights; the mean losses of the batches."""
+        """Update the weights and return the mean losses of the batches."""
         optimization = self.optimization
         generator = step_generator(self.seed, iteration, self.process.rank)
         optimization.optimizer.zero_grad(set_to_none=True)
@@ -214,35 +213,36 @@ class Trainer:
             with self._sync_gradients(number == len(batches)):
                 values.append(self._accumulate(batch, generator, len(batches)))
         norm = optimization.precision.gradient_norm(optimization.optimizer, self.network)
-        wrong = describe_nonfinite_losses(values, batches, iteration), self._wild_gradient(norm, batches, iteration)
-        self._agree(stop, *wrong, consequence="; the weights are those of the step before")
+        bad_losses = describe_nonfinite_losses(values, batches, iteration)
+        faults = bad_losses, self._nonfinite_gradient(norm, batches, iteration)
+        self._sync_stop(stop, *faults, consequence="; the weights are those of the previous step")
         optimization.precision.step(optimization.optimizer, self.network, optimization.clip_norm, norm)
         if optimization.average is not None:
             optimization.average.update(self.network, iteration)
         return {name: torch.stack([one[name] for one in values]).mean() for name in values[0]}
 
-    def _stops(self, stop: StopRequest) -> bool:
-        """Whether all ranks have agreed to stop; a process alone agrees with itself at any time."""
+    def _should_stop(self, stop: StopRequest) -> bool:
+        """Return whether all ranks have agreed to stop; a single process agrees with itself at any time."""
         if self.process.world_size == 1:
             stop.agree(stop.signal or 0)
         return stop.agreed is not None
 
-    def _agree(self, stop: StopRequest, *wrong: str, consequence: str = "") -> None:
-        """One collective in which all ranks learn whether one was asked to stop or is at fault.
+    def _sync_stop(self, stop: StopRequest, *faults: str, consequence: str = "") -> None:
+        """Tell all ranks, in one collective, whether any rank received a stop request or has a fault.
 
         Raises:
-            FloatingPointError: On every rank, with the first kind of ``wrong`` that any rank has, and its consequence.
+            FloatingPointError: If any rank has a fault; raised on every rank, with the first kind of fault.
         """
-        signal, someone_wrong = largest_over_ranks([stop.signal or 0, int(any(wrong))], self.process.device)
+        signal, any_fault = largest_over_ranks([stop.signal or 0, int(any(faults))], self.process.device)
         stop.agree(signal)
-        if someone_wrong:
-            kinds = [[sentence for sentence in kind if sentence] for kind in zip(*gather_objects(wrong), strict=True)]
-            found = "; ".join(next(filter(None, kinds)))
-            raise FloatingPointError(f"{found}{consequence}. {REMEDY}")
+        if any_fault:
+            kinds = [[sentence for sentence in kind if sentence] for kind in zip(*gather_objects(faults), strict=True)]
+            description = "; ".join(next(filter(None, kinds)))
+            raise FloatingPointError(f"{description}{consequence}. {REMEDY}")
 
-    def _wild_gradient(self, norm: Tensor, batches: list[Batch], iteration: int) -> str:
-        """Where the gradient of a step is not finite; empty if the optimizer may have it."""
-        # Ranks have the same gradient, and with fp16 the same loss scale: all of them skip a step that overflowed.
+    def _nonfinite_gradient(self, norm: Tensor, batches: list[Batch], iteration: int) -> str:
+        """Describe where the gradient of a step is not finite; empty if the optimizer may use the gradient."""
+        # All ranks have the same gradient and, with fp16, the same loss scale, so all of them skip an overflowed step.
         if bool(norm.isfinite()):
             return ""
         names = nonfinite_tensors({name: value.grad for name, value in self.network.named_parameters()})
@@ -252,13 +252,13 @@ class Trainer:
         place = f"in {some_of(names)}" if names else "in its norm"
         return f"iteration {iteration}: the gradient is infinite or NaN {place} on the images {images}"
 
-    def _ruined_state(self, position: TrainingProgress) -> str:
-        """Which tensors a finite gradient has made infinite, as a much too high learning rate can; empty if none."""
+    def _nonfinite_state(self, position: TrainingProgress) -> str:
+        """Describe tensors that a finite gradient made infinite or NaN, as a much too high rate can; empty if none."""
         names = nonfinite_tensors(vars(self.checkpoint(position, "", Categories(()))))
         return f"iteration {position.iteration}: {some_of(names)} became infinite or NaN" if names else ""
 
     def _accumulate(self, batch: Batch, generator: torch.Generator, num_batches: int) -> dict[str, Tensor]:
-        """Adds the gradients of one of the step's batches; returns its losses."""
+        """Add the gradients of one batch of the step and return its losses."""
         precision = self.optimization.precision
         with precision.autocast():
             losses: Losses = self._parallel(batch.images, batch.ground_truth, generator)
@@ -275,7 +275,7 @@ class Trainer:
     def _validate(self, position: TrainingProgress, observer: Observer) -> TrainingProgress:
         scored = self.scored_network
         if is_distributed():
-            # Norms of one process each saw other images; all score with those of the first.
+            # Unsynchronized norms have different statistics on each rank; all ranks score with those of rank 0.
             for buffer in scored.buffers():
                 dist.broadcast(buffer, src=0)
         quality = observer.validate(scored, position)
@@ -284,7 +284,7 @@ class Trainer:
         return replace(position, best_pq=quality, best_iteration=position.iteration)
 
     def checkpoint(self, position: TrainingProgress, settings: str, categories: Categories) -> Checkpoint:
-        """The state at a position."""
+        """Return the state at a position, with the settings as YAML and the categories."""
         optimization, average = self.optimization, self.optimization.average
         return Checkpoint(
             settings=settings,
@@ -298,10 +298,10 @@ class Trainer:
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Takes over a state, but for its position.
+        """Restore a state, except for its position.
 
         Raises:
-            SeamsegError: it is the state of another network.
+            SeamsegError: If the state belongs to another network.
         """
         try:
             self.network.load_state_dict(checkpoint.network)
@@ -311,23 +311,23 @@ class Trainer:
             self.optimization.optimizer.load_state_dict(checkpoint.optimizer)
             self.optimization.precision.load_state_dict(checkpoint.scaler)
         except (RuntimeError, ValueError) as error:
-            raise ModelError(f"the checkpoint is of another network: {shorten(str(error), 200)}") from error
+            raise ModelError(f"the checkpoint belongs to another network: {shorten(str(error), 200)}") from error
 
 
 def parallel(network: PanopticNet) -> nn.parallel.DistributedDataParallel:
-    """The network on all ranks: its gradients are averaged, and its running statistics are the same everywhere."""
+    """Wrap the network for all ranks: gradients are averaged, and running statistics are the same everywhere."""
     with warnings.catch_warnings():
-        # Newer versions of torch have another word, which the oldest that serves does not know.
+        # Newer versions of torch renamed the argument; the oldest supported version has only the old name.
         warnings.simplefilter("ignore", FutureWarning)
         return nn.parallel.DistributedDataParallel(network, broadcast_buffers=has_per_rank_stats(network))
 
 
 def prebuild_ddp_buckets(parallel: nn.parallel.DistributedDataParallel) -> None:
-    """Has torch arrange the buckets that gradients travel in, always in the same way, by a pass that leaves no trace.
+    """Let DDP arrange its gradient buckets in advance, by a forward and backward pass that changes nothing.
 
-    It arranges them anew after the first backward pass of a process, by the order in which gradients came. The place in
-    a bucket decides in which order more than two ranks are summed, so that a resumed run would round its first step
-    unlike an uninterrupted one.
+    DDP rearranges its buckets after the first backward pass of a process, in the order in which gradients became ready.
+    The place in a bucket determines the order in which more than two ranks are summed. Without this function, a resumed
+    run would round its first step differently from an uninterrupted one.
     """
     network = parallel.module
     used = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -340,11 +340,11 @@ def prebuild_ddp_buckets(parallel: nn.parallel.DistributedDataParallel) -> None:
 
 
 def steps_per_epoch(num_batches: int, accumulate: int) -> int:
-    """Batches are accumulated within an epoch; its last step may have fewer."""
+    """Return the number of steps per epoch; batches accumulate within an epoch, and its last step may have fewer."""
     return math.ceil(num_batches / accumulate)
 
 
 def step_generator(seed: int, iteration: int, rank: int) -> torch.Generator:
-    """Random numbers of one step of one rank, whatever came before."""
+    """Return the random generator of one step on one rank, independent of earlier steps."""
     mixed = np.random.SeedSequence([seed, iteration, rank]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(mixed[0]))

@@ -1,4 +1,4 @@
-"""What flows between the parts: packed batches, images, categories, ground truth, losses, predictions."""
+"""Data structures shared by all parts: packed batches, images, categories, ground truth, losses, predictions."""
 
 from seamseg.structures.batch import Batch, ImageId, Sample
 from seamseg.structures.categories import VOID, Categories, Category, Color

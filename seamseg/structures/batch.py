@@ -1,4 +1,4 @@
-"""What the data loader hands to training and evaluation."""
+"""Samples and batches that the data loader passes to training and evaluation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from seamseg.structures.images import Size
 from seamseg.structures.packed_sequence import PackedSequence, require_equal_lengths
 
 ImageId = int | str
-"""A data set's own id of an image: a number, or a word."""
+"""Id of an image in its data set, a number or a string."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,14 @@ class Sample:
     """One image ready for the network, with its annotation.
 
     Attributes:
-        image_id: the data set's own id.
+        image_id: Id of the image in its data set.
         image: 3×H×W uint8.
-        ids: 1×h×w int32 segment ids. In training h, w are the image's; in evaluation those of the original image.
-        classes, crowd, boxes: as in :class:`GroundTruth`.
-        original_size: height and width of the image on disk.
+        ids: 1×h×w int32 segment ids. In training, h×w is the size of ``image``; in evaluation, that of the original
+            image.
+        classes: K+1 int64, the class of each segment id; see :class:`GroundTruth`.
+        crowd: K+1 bool, whether each segment is a crowd; see :class:`GroundTruth`.
+        boxes: K+1×4 float32, the tight box of each segment; see :class:`GroundTruth`.
+        original_size: Height and width of the image on disk, in pixels.
     """
 
     image_id: ImageId
@@ -38,13 +41,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """N samples.
+    """Batch of N samples.
 
     Attributes:
-        image_ids: the data set's own ids.
-        images: 3×H×W float32 each, normalized; uint8 until the batch is on its device.
-        ground_truth: their annotation; its ids are int32 until then.
-        original_sizes: height and width of the images on disk.
+        image_ids: Ids of the images in their data set.
+        images: Images, 3×H×W each: uint8 until the batch is on its device, then normalized float32.
+        ground_truth: Annotation of the images; its segment ids are int32 until the batch is on its device.
+        original_sizes: Height and width of each image on disk, in pixels.
     """
 
     image_ids: tuple[ImageId, ...]
@@ -57,7 +60,7 @@ class Batch:
 
     @classmethod
     def collate(cls, samples: list[Sample]) -> Batch:
-        """Joins samples without copying or padding them."""
+        """Join samples without copying or padding them."""
         return cls(
             image_ids=tuple(sample.image_id for sample in samples),
             images=PackedSequence(sample.image for sample in samples),
@@ -74,6 +77,7 @@ class Batch:
         return len(self.image_ids)
 
     def to(self, device: torch.device | str) -> Batch:
+        """Return the batch with images and ground truth on ``device``, copied without blocking."""
         return Batch(
             self.image_ids, self.images.to(device, non_blocking=True), self.ground_truth.to(device), self.original_sizes
         )

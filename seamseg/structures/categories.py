@@ -1,4 +1,4 @@
-"""What the class numbers mean."""
+"""Classes of a data set."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from seamseg.errors import DataError
 
 VOID = 255
-"""The class of pixels that carry no label."""
+"""Class of pixels without a label."""
 
 Color = tuple[int, int, int]
-"""Red, green, blue in 0 … 255."""
+"""Red, green and blue in 0 … 255."""
 
 
 FLAG_VALUES = "0, 1, true or false"
-"""Values of ``isthing`` and ``iscrowd`` in files, for error messages."""
+"""Valid values of ``isthing`` and ``iscrowd`` in files, for error messages."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Category:
     """One class of a data set.
 
     Attributes:
-        name: as people read it.
-        is_thing: countable (car) rather than amorphous (sky).
-        color: for pictures.
-        original_id: the number that the data set's own files use.
+        name: Name shown to people.
+        is_thing: Whether the class is countable, such as cars, and not amorphous, such as sky.
+        color: Color in pictures.
+        original_id: Id of the class in the files of the data set.
     """
 
     name: str
@@ -38,18 +38,14 @@ class Category:
 
 @dataclass(frozen=True)
 class Categories:
-    """The classes of a data set in the network's order: stuff 0 … S−1, then things S … S+T−1.
+    """Classes of a data set in the network's order: stuff 0 … S−1, then things S … S+T−1.
+
+    Attributes:
+        classes: Classes in this order.
 
     Raises:
-        SeamsegError: a stuff class follows a thing, an original id or a name appears twice, or there are more than 255.
-
-    Example:
-        >>> from seamseg.structures import Categories, Category
-        >>> road = Category("road", is_thing=False, color=(128, 64, 128), original_id=7)
-        >>> car = Category("car", is_thing=True, color=(0, 0, 142), original_id=26)
-        >>> categories = Categories((road, car))
-        >>> categories.names, categories.num_stuff, categories.class_of_original_id[26]
-        (('road', 'car'), 1, 1)
+        SeamsegError: If a stuff class follows a thing, two classes share an original id or a name, or there are more
+            than 255 classes.
     """
 
     classes: tuple[Category, ...]
@@ -57,55 +53,59 @@ class Categories:
     def __post_init__(self) -> None:
         flags = [category.is_thing for category in self.classes]
         if flags != sorted(flags):
-            raise DataError("categories must be ordered: all stuff classes first, then the things")
+            raise DataError("categories must be ordered: all stuff classes first, then all thing classes")
         for what, values in (
             ("original id", [str(category.original_id) for category in self.classes]),
             ("name", list(self.names)),
         ):
-            doubled = sorted({value for value in values if values.count(value) > 1})
-            if doubled:
-                raise DataError(f"categories share the {what} {', '.join(doubled)}; each needs its own")
+            duplicates = sorted({value for value in values if values.count(value) > 1})
+            if duplicates:
+                raise DataError(f"categories share the {what} {', '.join(duplicates)}; each needs its own")
         if len(self.classes) > VOID:
             raise DataError(
-                f"{len(self.classes)} categories are more than the {VOID} that fit beside void, which is class {VOID}; "
-                "merge some or leave some out"
+                f"there are {len(self.classes)} categories, but at most {VOID} are supported, because class {VOID} is "
+                "void; merge or omit some"
             )
 
     @cached_property
     def num_stuff(self) -> int:
-        """S: the number of stuff classes, and the class of the first thing."""
+        """Number of stuff classes S, which is also the class of the first thing."""
         return sum(not category.is_thing for category in self.classes)
 
     @cached_property
     def num_things(self) -> int:
+        """Number of thing classes T."""
         return len(self.classes) - self.num_stuff
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Names of the classes."""
         return tuple(category.name for category in self.classes)
 
     @property
     def colors(self) -> tuple[Color, ...]:
+        """Colors of the classes."""
         return tuple(category.color for category in self.classes)
 
     @cached_property
     def class_of_original_id(self) -> dict[int, int]:
-        """From the data set's number to the network's class."""
+        """Mapping from the id in the data set's files to the network's class."""
         return {category.original_id: index for index, category in enumerate(self.classes)}
 
     def __len__(self) -> int:
         return len(self.classes)
 
     def differences(self, other: Categories, name: str, other_name: str, compare_ids: bool = True) -> list[str]:
-        """How the classes of two data sets, or of two splits of one, differ; colors do not matter.
+        """Describe how the classes of two data sets, or of two splits of a data set, differ; colors are ignored.
 
         Args:
             other: Classes to compare with.
-            name, other_name: Names of the two, for the sentences.
-            compare_ids: Whether the ids in the files must be the same, too.
+            name: Name of this data set in the result.
+            other_name: Name of the other data set in the result.
+            compare_ids: Whether to compare the ids in the files, too.
 
         Returns:
-            One phrase per class that differs; empty if the classes are the same in the same order.
+            One phrase per differing class, sorted; empty if the classes are the same in the same order.
         """
         ours, theirs = ({category.name: category for category in one.classes} for one in (self, other))
         found = [f"{one!r} is only in {name}" for one in ours if one not in theirs]
@@ -121,7 +121,7 @@ class Categories:
         return sorted(found)
 
     def to_list(self) -> list[dict[str, Any]]:
-        """In the form of a COCO panoptic file's ``categories``, in the network's order."""
+        """Return the classes in the network's order, in the format of ``categories`` in a COCO panoptic file."""
         return [
             {
                 "id": category.original_id,
@@ -134,12 +134,12 @@ class Categories:
 
     @classmethod
     def from_list(cls, entries: list[dict[str, Any]]) -> Categories:
-        """From a COCO panoptic file's ``categories``: stuff in file order, then things in file order.
+        """Create classes from ``categories`` of a COCO panoptic file: stuff in file order, then things in file order.
 
-        Entries without a ``color`` get one of a fixed palette.
+        Entries without a ``color`` get one from a fixed palette.
 
         Raises:
-            SeamsegError: an entry lacks ``id``, ``name`` or ``isthing``, or its flag or color is not one.
+            SeamsegError: If an entry lacks ``id``, ``name`` or ``isthing``, or its flag or color is invalid.
         """
         ordered = [_category(entry, position) for position, entry in enumerate(entries)]
         return cls(tuple(sorted(ordered, key=lambda category: category.is_thing)))
@@ -167,8 +167,8 @@ def _category(entry: dict[str, Any], position: int) -> Category:
 
 
 def is_flag(value: Any) -> bool:
-    """Whether a value from a file is a flag; text is not, because Python takes ``"0"`` for true."""
-    return value in (0, 1)  # also False, True, 0.0 and 1.0, which equal them
+    """Return whether a value from a file is a valid flag. Text is not, because Python treats ``"0"`` as true."""
+    return value in (0, 1)  # also accepts False, True, 0.0 and 1.0
 
 
 def _is_color(value: Any) -> bool:
@@ -178,8 +178,10 @@ def _is_color(value: Any) -> bool:
 
 
 def palette_color(index: int) -> Color:
-    """Color number ``index`` of a fixed sequence whose neighbors differ (bits of the index spread over the channels,
-    as in the palette of PASCAL VOC)."""
+    """Return color ``index`` of a fixed sequence in which neighbors differ.
+
+    The bits of the index are spread over the channels, as in the palette of PASCAL VOC.
+    """
     red = green = blue = 0
     bits = index + 1
     for shift in range(7, -1, -1):

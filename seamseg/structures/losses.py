@@ -1,4 +1,4 @@
-"""The six training losses."""
+"""Six training losses."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LossSum:
-    """A loss before it is divided: what it is a mean of.
+    """Loss as a sum and the count that divides it.
 
     Attributes:
-        total: zero-dimensional, with gradient.
-        count: of the terms that it is the sum of; may be 0.
+        total: Sum of the terms, zero-dimensional, with gradient.
+        count: Number of terms; may be 0.
     """
 
     total: Tensor
@@ -23,7 +23,7 @@ class LossSum:
 
     @property
     def mean(self) -> Tensor:
-        """0 if there is no term."""
+        """Mean over the terms; 0 if there are none."""
         count = self.count
         return self.total / (count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1))
 
@@ -33,12 +33,12 @@ class Losses:
     """Losses of one step, zero-dimensional each (published names: obj, bbx, roi_cls, roi_bbx, roi_msk, sem).
 
     Attributes:
-        rpn_objectness: binary cross-entropy of the sampled anchors.
-        rpn_boxes: smooth L1 (σ = 3) of the positive anchors' box_deltas.
-        roi_classes: cross-entropy of the sampled regions.
-        roi_boxes: smooth L1 (σ = 1) of the positive regions' box_deltas.
-        roi_masks: binary cross-entropy of the positive regions' masks.
-        semantic: bootstrapped cross-entropy of the pixels.
+        rpn_objectness: Binary cross-entropy of the sampled anchors.
+        rpn_boxes: Smooth L1 loss (σ = 3) of the positive anchors' box_deltas.
+        roi_classes: Cross-entropy of the sampled regions.
+        roi_boxes: Smooth L1 loss (σ = 1) of the positive regions' box_deltas.
+        roi_masks: Binary cross-entropy of the positive regions' masks.
+        semantic: Bootstrapped cross-entropy of the pixels.
     """
 
     rpn_objectness: Tensor
@@ -49,15 +49,18 @@ class Losses:
     semantic: Tensor
 
     def items(self) -> Iterator[tuple[str, Tensor]]:
-        """Name and value, in the order of the fields."""
+        """Yield name and value of each loss, in the order of the fields."""
         for field in fields(self):
             yield field.name, getattr(self, field.name)
 
     def total(self, weights: dict[str, float]) -> Tensor:
-        """The weighted sum that is differentiated.
+        """Return the weighted sum that is differentiated.
+
+        Args:
+            weights: Weight of each loss, by name.
 
         Raises:
-            ValueError: the weights name a loss that does not exist, or lack one.
+            ValueError: If ``weights`` contains an unknown name or lacks a loss.
         """
         names = {field.name for field in fields(self)}
         if set(weights) != names:

@@ -1,4 +1,4 @@
-"""A batch of tensors whose sizes differ."""
+"""Batch of tensors with different sizes."""
 
 from __future__ import annotations
 
@@ -10,27 +10,17 @@ from torch import Tensor
 
 
 class PackedSequence:
-    """N tensors of one dtype and device, whose sizes may differ; an entry may be absent ("none here").
+    """Sequence of N tensors with one dtype and device, but possibly different shapes.
 
-    Entries of one sequence agree in everything but their first dimension when the contiguous view is asked for;
-    before that they may have any shape (images of different sizes are a PackedSequence too).
+    An entry may be absent (None), which means that there is nothing for this image. Entries may have any shape, for
+    example images of different sizes. Only :meth:`contiguous` requires that their shapes agree after the first
+    dimension.
+
+    Args:
+        tensors: Entries, one per image.
 
     Raises:
-        ValueError: entries differ in dtype or device, or are not tensors.
-
-    Example:
-        Boxes of three images; the second has no entry:
-
-        >>> import torch
-        >>> from seamseg import PackedSequence
-        >>> boxes = PackedSequence([torch.zeros(2, 4), None, torch.zeros(1, 4)])
-        >>> boxes
-        PackedSequence((2, 4), none, (1, 4))
-        >>> rows, image_index = boxes.contiguous()
-        >>> rows.shape, image_index
-        (torch.Size([3, 4]), tensor([0, 0, 2]))
-        >>> PackedSequence.from_rows(rows, image_index, num_images=3)
-        PackedSequence((2, 4), (0, 4), (1, 4))
+        ValueError: If entries differ in dtype or device, or are not tensors.
     """
 
     def __init__(self, tensors: Iterable[Tensor | None]) -> None:
@@ -41,33 +31,33 @@ class PackedSequence:
                 raise ValueError(f"entry {position} of a PackedSequence is a {type(entry).__name__}, not a tensor")
             if entry is not None and (entry.dtype, entry.device) != (present[0].dtype, present[0].device):
                 raise ValueError(
-                    f"entry {position} of a PackedSequence is {entry.dtype} on {entry.device}, "
-                    f"others are {present[0].dtype} on {present[0].device}: convert them first"
+                    f"entry {position} of a PackedSequence is {entry.dtype} on {entry.device}, but others are "
+                    f"{present[0].dtype} on {present[0].device}; convert them first"
                 )
 
     @classmethod
     def from_rows(cls, rows: Tensor, image_index: Tensor, num_images: int) -> PackedSequence:
-        """Splits concatenated rows back into one entry per image; the inverse of :meth:`contiguous`.
+        """Split concatenated rows into one entry per image; the inverse of :meth:`contiguous`.
 
         Args:
             rows: R×… values of all images.
             image_index: R, the image of every row, in 0 … num_images − 1.
-            num_images: length of the result; images without a row get a zero-row entry.
+            num_images: Length of the result. Images without rows get an entry with zero rows.
 
         Raises:
-            ValueError: rows and indices differ in number, or an index is not in 0 … num_images − 1.
+            ValueError: If the numbers of rows and indices differ, or an index is not in 0 … num_images − 1.
         """
         if rows.ndim == 0 or image_index.shape != rows.shape[:1]:
             raise ValueError(
-                f"every row of a PackedSequence needs the index of its image; the rows are {tuple(rows.shape)}, the "
-                f"indices {tuple(image_index.shape)}"
+                f"every row of a PackedSequence needs the index of its image, but the shape of the rows is "
+                f"{tuple(rows.shape)} and that of the indices {tuple(image_index.shape)}"
             )
         entries = [rows[image_index == image] for image in range(num_images)]
         if sum(map(len, entries)) < len(rows):
-            strays = sorted({index for index in image_index.tolist() if not 0 <= index < num_images})
+            invalid = sorted({index for index in image_index.tolist() if not 0 <= index < num_images})
             raise ValueError(
-                f"rows of a PackedSequence belong to the images {strays}, but there are only {num_images} images; "
-                f"indices count from 0"
+                f"rows of a PackedSequence belong to the images {invalid}, but there are only {num_images} images; "
+                f"indices start at 0"
             )
         return cls(entries)
 
@@ -87,7 +77,7 @@ class PackedSequence:
         return self._tensors[key]
 
     def __add__(self, other: PackedSequence) -> PackedSequence:
-        """The images of both sequences, one after the other."""
+        """Concatenate two sequences."""
         if not isinstance(other, PackedSequence):
             return NotImplemented
         return PackedSequence(self._tensors + other._tensors)
@@ -98,26 +88,29 @@ class PackedSequence:
 
     @property
     def present(self) -> list[Tensor]:
-        """The entries that are not absent, in order."""
+        """Entries that are not absent, in order."""
         return [entry for entry in self._tensors if entry is not None]
 
     @property
     def all_absent(self) -> bool:
+        """Whether every entry is absent."""
         return not self.present
 
     @property
     def dtype(self) -> torch.dtype:
+        """Type of the entries; raises a ValueError if every entry is absent."""
         return self._first().dtype
 
     @property
     def device(self) -> torch.device:
+        """Device of the entries; raises a ValueError if every entry is absent."""
         return self._first().device
 
     def entry(self, position: int) -> Tensor:
-        """The tensor at ``position``, which must be there.
+        """Return the tensor at ``position``.
 
         Raises:
-            ValueError: the entry is absent.
+            ValueError: If the entry is absent.
         """
         found = self._tensors[position]
         if found is None:
@@ -125,38 +118,39 @@ class PackedSequence:
         return found
 
     def contiguous(self) -> tuple[Tensor, Tensor]:
-        """All rows one after the other and the image they belong to.
+        """Concatenate the rows of all entries and return the image of each row.
 
         Returns:
-            rows: R×…, the entries concatenated along their first dimension; absent entries add none.
-            image_index: R, int64, the position in the sequence of every row.
+            rows: R×…, the entries concatenated along their first dimension; absent entries add no rows.
+            image_index: R int64, the position of each row's entry in the sequence.
 
         Raises:
-            ValueError: every entry is absent (no shape is known), one has no dimension, or the shapes after the first
-                dimension differ.
+            ValueError: If every entry is absent, so that no shape is known, if an entry has no dimension, or if the
+                shapes after the first dimension differ.
         """
         scalars = [position for position, entry in enumerate(self._tensors) if entry is not None and entry.ndim == 0]
         if scalars:
             raise ValueError(
-                f"the entries {scalars} of a PackedSequence have no dimension and so no rows; use entry.reshape(1)"
+                f"the entries {scalars} of a PackedSequence have no dimension and thus no rows; use entry.reshape(1)"
             )
-        tails = {tuple(entry.shape[1:]) for entry in self.present}
-        if len(tails) != 1:
+        shapes = {tuple(entry.shape[1:]) for entry in self.present}
+        if len(shapes) != 1:
             raise ValueError(
-                "a PackedSequence has a contiguous view when its entries agree in all but their first dimension; "
-                f"these have {sorted(tails) or 'no entry at all'}"
+                "contiguous() of a PackedSequence needs entries that agree in all but their first dimension, but their "
+                f"other dimensions are {sorted(shapes) or 'unknown, because every entry is absent'}"
             )
         counts = [0 if entry is None else entry.shape[0] for entry in self._tensors]
         image_index = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts, dtype=torch.int64))
         return torch.cat(self.present), image_index.to(self.device)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PackedSequence:
+        """Return the sequence on ``device``; absent entries stay absent."""
         return PackedSequence(
             None if entry is None else entry.to(device, non_blocking=non_blocking) for entry in self._tensors
         )
 
     def pin_memory(self) -> PackedSequence:
-        """Page-locked copies."""
+        """Return a copy in page-locked memory."""
         return PackedSequence(None if entry is None else entry.pin_memory() for entry in self._tensors)
 
     def _first(self) -> Tensor:
@@ -166,16 +160,16 @@ class PackedSequence:
 
 
 def require_equal_lengths(whole: object, names: Sequence[str]) -> None:
-    """Refuses parts that do not belong together.
+    """Check that the parts of an object have the same length.
 
     Args:
-        whole: the object whose attributes they are.
-        names: of the attributes.
+        whole: Object with the parts as attributes.
+        names: Names of these attributes.
 
     Raises:
-        ValueError: their lengths differ.
+        ValueError: If the lengths differ.
     """
     lengths = {name: len(getattr(whole, name)) for name in names}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise ValueError(f"the parts of a {type(whole).__name__} differ in length: {listed}; they must be equal")
+        raise ValueError(f"the parts of a {type(whole).__name__} must have the same length, but have {listed}")

@@ -1,4 +1,4 @@
-"""What the network says of a batch."""
+"""Predictions of the network for a batch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from seamseg.structures.packed_sequence import PackedSequence, require_equal_len
 
 @dataclass(frozen=True)
 class Detections:
-    """Objects found in one image, by falling score.
+    """Objects detected in one image, by descending score.
 
     Attributes:
-        boxes: D×4 float32, in pixels of the image they were found in.
+        boxes: D×4 float32, in pixels of the image in which they were detected.
         classes: D int64, 0-based among the things.
         scores: D float32 in 0 … 1.
-        masks: D×M×M mask logits in the box (M = 28 in the published network).
+        masks: D×M×M mask logits inside the boxes (M = 28 in the published network).
     """
 
     boxes: Tensor
@@ -35,12 +35,12 @@ class Detections:
 
 @dataclass(frozen=True)
 class SemanticLogits:
-    """Class scores of one image before interpolation.
+    """Class logits of one image before interpolation.
 
     Attributes:
         logits: (S+T)×h×w, covering the padded image.
-        padded_size: height and width in pixels that the logits cover.
-        size: height and width of the valid part, top left.
+        padded_size: Height and width in pixels that the logits cover.
+        size: Height and width of the image before padding; it is at the top left.
     """
 
     logits: Tensor
@@ -50,13 +50,16 @@ class SemanticLogits:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Detections and semantics of N images, in pixels of the network's input.
+    """Detections and semantic logits of N images, in pixels of the network's input.
 
     Attributes:
-        boxes, classes, scores, masks: as in :class:`Detections`, one entry per image, zero rows where nothing is found.
+        boxes: Boxes, D×4 float32 per image; zero rows if nothing is detected.
+        classes: Classes, D int64 per image, 0-based among the things.
+        scores: Scores, D float32 per image, in 0 … 1.
+        masks: Mask logits, D×M×M per image.
         semantic_logits: N×(S+T)×h×w, covering the padded images.
-        sizes: height and width of every image's valid part.
-        padded_size: height and width of the padded images.
+        sizes: Height and width of each image before padding.
+        padded_size: Height and width of the padded images.
     """
 
     boxes: PackedSequence
@@ -74,9 +77,11 @@ class Predictions:
         return len(self.sizes)
 
     def detections(self, image: int) -> Detections:
+        """Return the detections of one image."""
         return Detections(
             self.boxes.entry(image), self.classes.entry(image), self.scores.entry(image), self.masks.entry(image)
         )
 
     def semantics(self, image: int) -> SemanticLogits:
+        """Return the semantic logits of one image."""
         return SemanticLogits(self.semantic_logits[image], self.padded_size, self.sizes[image])

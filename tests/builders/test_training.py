@@ -90,7 +90,7 @@ def test_the_checkpoint_of_another_network(folder: Path, tmp_path: Path) -> None
         trainer = tiny_trainer(tiny_experiment(folder), tmp_path / "run")
         watcher = Watcher(trainer, stop_after=1)
         trainer.run(TrainingProgress(), watcher, watcher.stop)
-        with pytest.raises(ValueError, match="the checkpoint is of another network: ") as caught:
+        with pytest.raises(ValueError, match="checkpoint belongs to another network: ") as caught:
             tiny_trainer(tiny_experiment(folder, "fpn.channels=32"), tmp_path / "run", watcher.saved[0])
         assert "\n" not in str(caught.value)
         without = replace(watcher.saved[0], optimizer={"state": {}, "param_groups": []})
