@@ -1,4 +1,4 @@
-"""A pass over a data set, with networks that know the truth and one that knows nothing."""
+"""Evaluation with networks that predict the annotation, and with an untrained network."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ from seamseg.structures import Batch, Categories, PackedSequence, Predictions, p
 CPU = torch.device("cpu")
 
 
-class Knowing(nn.Module):
-    """Says what the annotation says, for batches in the order of a loader, at the size of the annotation.
+class OracleNetwork(nn.Module):
+    """Network that predicts the annotation of a loader's batches, in their order and at the size of the annotation.
 
     Args:
-        batches: that will come.
-        scale: of the true boxes of an image, around their upper left corner; from its id.
+        batches: Batches that will be predicted, in this order.
+        categories: Classes of the data set.
+        scale: Function from image id to a scale of the true boxes around their upper left corner.
     """
 
     def __init__(self, batches: list[Batch], categories: Categories, scale: Callable[[Any], float]) -> None:
@@ -80,7 +81,7 @@ def opened(folder: Path, *overrides: str) -> tuple[BatchLoader, Categories, Any]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three images with one rectangle each, and one without."""
+    """Write three images with one rectangle each, and one image without."""
     folder = tmp_path_factory.mktemp("evaluate") / "data"
     write_tiny_panoptic(folder, split="val", num_images=4, num_objects=1, images_without_objects=[2], seed=3)
     return folder
@@ -88,11 +89,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def score(folder: Path, scale: float, on_image: Any = ()) -> Scores:
     loader, categories, fusion = opened(folder, "data.shortest_side=40")  # the size of the images
-    network: Any = Knowing(list(loader.epoch(0)), categories, lambda image_id: scale).train()
+    network: Any = OracleNetwork(list(loader.epoch(0)), categories, lambda image_id: scale).train()
     return evaluate(network, loader, fusion, categories, CPU, on_image)
 
 
-def test_a_network_that_knows_all_scores_one(folder: Path) -> None:
+def test_evaluate_with_perfect_network_scores_one(folder: Path) -> None:
     scores = score(folder, 1.0)
     for quality in (scores.all, scores.things, scores.stuff):
         assert (quality.pq, quality.sq, quality.rq) == pytest.approx((1, 1, 1))
@@ -101,14 +102,14 @@ def test_a_network_that_knows_all_scores_one(folder: Path) -> None:
     assert list(scores.per_class) == ["sky", "road", "car", "person"]
 
 
-def test_a_network_that_finds_half_of_each_object(folder: Path) -> None:
+def test_evaluate_with_too_small_boxes_finds_no_things(folder: Path) -> None:
     scores = score(folder, 0.6)
     assert scores.things.pq == scores.box_ap == 0
     assert scores.stuff.rq == 1
     assert sum(line.fn for line in scores.per_class.values()) == 3
 
 
-def test_every_image_is_shown_once(folder: Path) -> None:
+def test_evaluate_passes_every_image_once_to_every_callback(folder: Path) -> None:
     seen: list[ScoredImage] = []
     others: list[int] = []
     score(folder, 1.0, [seen.append, lambda scored: others.append(scored.image_id)])
@@ -121,7 +122,7 @@ def test_every_image_is_shown_once(folder: Path) -> None:
         assert torch.equal(scored.fused.segmentation.semantics, scored.truth.semantics)
 
 
-def test_scores_are_taken_at_the_size_of_the_annotation(folder: Path) -> None:
+def test_evaluate_at_another_input_size_scores_at_annotation_size(folder: Path) -> None:
     loader, categories, fusion = opened(folder, "data.shortest_side=64")
     with narrow_body():
         network = build_initialized_network(tiny_experiment(folder), categories).train()
@@ -133,10 +134,10 @@ def test_scores_are_taken_at_the_size_of_the_annotation(folder: Path) -> None:
         assert scored.image.shape[1:] in ((64, 89), (89, 64))
 
 
-def test_many_images_are_scored_with_few_open_files(tmp_path: Path) -> None:
+def test_evaluate_many_images_with_workers_needs_few_open_files(tmp_path: Path) -> None:
     write_tiny_panoptic(tmp_path, split="val", num_images=100, num_objects=1)
     whole, categories, fusion = opened(tmp_path, "data.shortest_side=40")
-    network: Any = Knowing(list(whole.epoch(0)), categories, lambda image_id: 1.0)
+    network: Any = OracleNetwork(list(whole.epoch(0)), categories, lambda image_id: 1.0)
     loader = opened(tmp_path, "data.shortest_side=40", "data.num_workers=2")[0]
     album = SampleGallery(categories, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), limit=100)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -152,8 +153,8 @@ def test_many_images_are_scored_with_few_open_files(tmp_path: Path) -> None:
 NUMBERS_OF_IMAGES = (1, 2, 5, 7)
 
 
-def scores_of_rank(rank: int) -> list[dict[str, Any]]:
-    """The same network on this rank's share of some images: fewer than ranks, whole batches, uneven last ones."""
+def scores_on_rank(rank: int) -> list[dict[str, Any]]:
+    """Score this rank's share of different numbers of images: fewer than ranks, whole batches, uneven last batches."""
     torch.set_num_threads(1)
     num_ranks = distributed.get_world_size() if distributed.is_initialized() else 1
     return [scores_of(num_images, Process(rank, num_ranks, CPU)) for num_images in NUMBERS_OF_IMAGES]
@@ -165,8 +166,10 @@ def scores_of(num_images: int, process: Process) -> dict[str, Any]:
         experiment = tiny_experiment(folder, "data.shortest_side=40")
         split = open_split(str(folder), "val", None)
         loader = build_evaluation_loader(experiment, split, process)
-        # Some objects are found well, some badly, some not at all.
-        network: Any = Knowing(list(loader.epoch(0)), split.categories, lambda image_id: 0.65 + 0.05 * (image_id % 7))
+        # Some objects are detected accurately, some inaccurately, and some not at all.
+        network: Any = OracleNetwork(
+            list(loader.epoch(0)), split.categories, lambda image_id: 0.65 + 0.05 * (image_id % 7)
+        )
         fusion = build_fusion(experiment, split.categories.num_stuff)
         seen: list[Any] = []
         scores = evaluate(network, loader, fusion, split.categories, CPU, [lambda image: seen.append(image.image_id)])
@@ -174,39 +177,43 @@ def scores_of(num_images: int, process: Process) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def alone() -> list[dict[str, Any]]:
-    return scores_of_rank(0)
+def single_process() -> list[dict[str, Any]]:
+    return scores_on_rank(0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_ranks", [2, 3])
-def test_ranks_share_the_images_and_score_exactly_as_one_process(
-    num_ranks: int, alone: list[dict[str, Any]], tmp_path: Path
+def test_evaluate_on_several_ranks_scores_exactly_like_one_process(
+    num_ranks: int, single_process: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    of_ranks = on_ranks(__file__, "scores_of_rank", tmp_path, num_ranks, seconds=240)
+    results = on_ranks(__file__, "scores_on_rank", tmp_path, num_ranks, seconds=240)
     for case, num_images in enumerate(NUMBERS_OF_IMAGES):
-        shares = [result[case]["seen"] for result in of_ranks]
+        shares = [result[case]["seen"] for result in results]
         together = sorted(image for share in shares for image in share)
-        assert together == sorted(alone[case]["seen"]) == list(range(100, 100 + num_images))
-        assert any(share == [] for share in shares) == (num_images < num_ranks), "batches of two, of one orientation"
-        assert all(result[case]["scores"] == alone[case]["scores"] for result in of_ranks), "to the last bit"
-    scores = alone[-1]["scores"]
-    assert all(0.3 < scores[part]["pq"] < 1 for part in ("all", "things")), "neither nothing nor all is found"
+        assert together == sorted(single_process[case]["seen"]) == list(range(100, 100 + num_images))
+        assert any(share == [] for share in shares) == (num_images < num_ranks), (
+            "batches contain two images of one orientation"
+        )
+        assert all(result[case]["scores"] == single_process[case]["scores"] for result in results), (
+            "scores must be equal bit for bit"
+        )
+    scores = single_process[-1]["scores"]
+    assert all(0.3 < scores[part]["pq"] < 1 for part in ("all", "things")), "some objects are found and some are missed"
     assert 0.1 < scores["box_ap"] < 1
 
 
-def left_out_of_rank(rank: int) -> list[str]:
-    """Files that two ranks could not read, each other ones."""
+def left_out_on_rank(rank: int) -> list[str]:
+    """Return the files that two ranks could not read; each rank has different ones."""
     broken = [BrokenImageError(Path(f"{2 * number + rank}.png"), "is damaged") for number in (1, 0)]
     images: Any = (object(),)
     found = [str(error) for error in left_out(broken, mock.Mock(images=images))]
-    with pytest.raises(ValueError, match="none of 4 images to score can be read"):
+    with pytest.raises(ValueError, match=r"none of 4 images .*0\.png"):
         left_out(broken, mock.Mock(images=()))
     assert left_out([], mock.Mock(images=())) == []
     return found
 
 
 @pytest.mark.slow
-def test_what_one_rank_cannot_read_all_ranks_know(tmp_path: Path) -> None:
+def test_left_out_returns_the_errors_of_all_ranks_on_every_rank(tmp_path: Path) -> None:
     expected = [f"{number}.png is damaged" for number in range(4)]
-    assert on_ranks(__file__, "left_out_of_rank", tmp_path) == [expected, expected]
+    assert on_ranks(__file__, "left_out_on_rank", tmp_path) == [expected, expected]

@@ -1,4 +1,4 @@
-"""What a run leaves behind."""
+"""Files that a training run writes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _narrow() -> Iterator[None]:
         yield
 
 
-def begun(folder: Path, run: Path, process: Process = ALONE) -> tuple[Trainer, TrainingRecorder]:
+def new_record(folder: Path, run: Path, process: Process = ALONE) -> tuple[Trainer, TrainingRecorder]:
     return build_trainer(tiny_experiment(folder, "training.num_pictures=2"), run, process, None)
 
 
@@ -50,37 +50,37 @@ def scores_of(pq: float) -> Scores:
     return Scores(quality, quality, quality, {}, 0.5, 0.25, float("nan"), 0.125, 0.4, None, (), analysis)
 
 
-def scored(record: TrainingRecorder, trainer: Trainer, position: TrainingProgress, pq: float) -> float:
+def validate_with_pq(record: TrainingRecorder, trainer: Trainer, position: TrainingProgress, pq: float) -> float:
     with mock.patch.object(seamseg.engine.record, "evaluate", return_value=scores_of(pq)):
         return record.validate(trainer.network, position)
 
 
-def test_only_a_better_model_is_kept(folder: Path, tmp_path: Path) -> None:
-    trainer, record = begun(folder, tmp_path)
+def test_validate_saves_only_a_better_model(folder: Path, tmp_path: Path) -> None:
+    trainer, record = new_record(folder, tmp_path)
     bias = trainer.network.sem_head.state_dict()["conv_sem.bias"]
     kept = []
     for pq, best in ((0.0, -1.0), (0.3, 0.0), (0.3, 0.3), (0.2, 0.3), (0.4, 0.3)):
         bias.fill_(100 * pq + best)
-        assert scored(record, trainer, TrainingProgress(best_pq=best), pq) == pq
+        assert validate_with_pq(record, trainer, TrainingProgress(best_pq=best), pq) == pq
         kept.append(float(load_model_file(tmp_path / "model.safetensors").tensors["sem_head.conv_sem.bias"][0]))
     record.close()
     assert kept == pytest.approx([-1, 30, 30, 30, 40.3])
 
 
-def test_a_validation_without_any_class_keeps_the_first_model(
+def test_validate_without_any_class_saves_the_first_model(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trainer, record = begun(folder, tmp_path)
-    assert scored(record, trainer, TrainingProgress(), float("nan")) == 0
+    trainer, record = new_record(folder, tmp_path)
+    assert validate_with_pq(record, trainer, TrainingProgress(), float("nan")) == 0
     record.close()
     assert (tmp_path / "model.safetensors").exists()
     assert read_metrics(tmp_path)[0]["pq"] is None
     assert "PQ - (things -, stuff -), mIoU 50.0, AP box -" in capsys.readouterr().err
 
 
-def test_the_model_brings_settings_and_classes(folder: Path, tmp_path: Path) -> None:
-    trainer, record = begun(folder, tmp_path)
-    scored(record, trainer, TrainingProgress(), 0.5)
+def test_saved_model_contains_settings_and_classes(folder: Path, tmp_path: Path) -> None:
+    trainer, record = new_record(folder, tmp_path)
+    validate_with_pq(record, trainer, TrainingProgress(), 0.5)
     record.close()
     file = load_model_file(tmp_path / "model.safetensors")
     assert file.settings == save_experiment(tiny_experiment(folder, "training.num_pictures=2"))
@@ -88,10 +88,12 @@ def test_the_model_brings_settings_and_classes(folder: Path, tmp_path: Path) -> 
     assert file.tensors.keys() == trainer.network.state_dict().keys()
 
 
-def test_what_is_logged(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    trainer, record = begun(folder, tmp_path)
+def test_losses_and_scores_are_written_to_the_metrics_file(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer, record = new_record(folder, tmp_path)
     record.on_log(20, {"total": 1.5, "semantic": 0.5}, 0.01)
-    scored(record, trainer, TrainingProgress(epoch=3, iteration=24), 0.375)
+    validate_with_pq(record, trainer, TrainingProgress(epoch=3, iteration=24), 0.375)
     record.close()
     assert read_metrics(tmp_path) == [
         {"kind": "train", "iteration": 20, "total": 1.5, "semantic": 0.5, "lr": 0.01},
@@ -110,21 +112,21 @@ def test_what_is_logged(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "epoch 3: PQ 37.5 (things 37.5, stuff 37.5), mIoU 50.0" in capsys.readouterr().err
 
 
-def test_the_progress_bar_is_told(folder: Path, tmp_path: Path) -> None:
-    _, record = begun(folder, tmp_path)
-    told: list[tuple[int, str]] = []
-    record.advance = lambda done, remark: told.append((done, remark))
+def test_progress_bar_shows_iteration_epoch_and_loss(folder: Path, tmp_path: Path) -> None:
+    _, record = new_record(folder, tmp_path)
+    calls: list[tuple[int, str]] = []
+    record.advance = lambda done, remark: calls.append((done, remark))
     record.on_step_end(TrainingProgress(epoch=0, batch=1, iteration=1))
     record.on_log(1, {"total": 1.23456}, 0.01)
     record.on_step_end(TrainingProgress(epoch=1, batch=1, iteration=2))
     record.close()
-    assert [done for done, _ in told] == [1, 2]
-    assert told[0][1].strip() == "epoch 1"
-    assert told[1][1] == "epoch 2 loss 1.235"
+    assert [done for done, _ in calls] == [1, 2]
+    assert calls[0][1].strip() == "epoch 1"
+    assert calls[1][1] == "epoch 2 loss 1.235"
 
 
-def test_pictures_and_scalars_in_tensorboard(folder: Path, tmp_path: Path) -> None:
-    trainer, record = begun(folder, tmp_path)
+def test_validate_writes_pictures_and_scalars_to_tensorboard(folder: Path, tmp_path: Path) -> None:
+    trainer, record = new_record(folder, tmp_path)
     assert record.validate(trainer.network, TrainingProgress(iteration=4)) >= 0
     record.close()
     events: Any = EventAccumulator(str(tmp_path / "tensorboard")).Reload()  # type: ignore[no-untyped-call]
@@ -141,8 +143,8 @@ def test_pictures_and_scalars_in_tensorboard(folder: Path, tmp_path: Path) -> No
     assert events.Scalars("validation/pq")[0].step == 4
 
 
-def test_a_checkpoint_holds_the_state(folder: Path, tmp_path: Path) -> None:
-    trainer, record = begun(folder, tmp_path)
+def test_save_writes_a_checkpoint_with_the_state(folder: Path, tmp_path: Path) -> None:
+    trainer, record = new_record(folder, tmp_path)
     record.save(TrainingProgress(1, 0, 2, 0.5, 2))
     record.close()
     saved = load_checkpoint(tmp_path / "checkpoint-00000002.pt")
@@ -152,9 +154,9 @@ def test_a_checkpoint_holds_the_state(folder: Path, tmp_path: Path) -> None:
     assert all(torch.equal(value, saved.network[name]) for name, value in trainer.network.state_dict().items())
 
 
-def test_other_ranks_score_and_write_nothing(folder: Path, tmp_path: Path) -> None:
+def test_recorder_on_other_ranks_scores_and_writes_no_files(folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    trainer, record = begun(folder, run, Process(1, 2, torch.device("cpu")))
+    trainer, record = new_record(folder, run, Process(1, 2, torch.device("cpu")))
     record.on_log(1, {"total": 1.0}, 0.01)
     record.on_step_end(TrainingProgress(iteration=1))
     record.save(TrainingProgress())
@@ -163,27 +165,27 @@ def test_other_ranks_score_and_write_nothing(folder: Path, tmp_path: Path) -> No
     assert not run.exists()
 
 
-def test_unreadable_images_of_the_validation_are_counted_and_told_once(
+def test_validate_counts_unreadable_images_and_reports_each_once(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = Path(shutil.copytree(folder, tmp_path / "data"))
     (data / "images" / "val" / "001.png").write_bytes(b"broken")
-    trainer, record = begun(data, tmp_path / "run")
+    trainer, record = new_record(data, tmp_path / "run")
     for epoch in (1, 2):
         record.validate(trainer.network, TrainingProgress(epoch=epoch, iteration=epoch))
     (data / "images" / "val" / "000.png").write_bytes(b"broken")
     record.validate(trainer.network, TrainingProgress(epoch=3, iteration=3))
     record.close()
     assert [entry["num_unreadable"] for entry in read_metrics(tmp_path / "run")] == [1, 1, 2]
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("left out")]
-    assert [line.split("/val/")[1][:7] for line in said] == ["001.png", "000.png"]
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("skipped")]
+    assert [line.split("/val/")[1][:7] for line in lines] == ["001.png", "000.png"]
 
 
-def test_a_validation_without_a_readable_image_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_validate_without_readable_images_raises_value_error(folder: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(folder, tmp_path / "data"))
     for path in (data / "images" / "val").iterdir():
         path.write_bytes(b"broken")
-    trainer, record = begun(data, tmp_path / "run")
+    trainer, record = new_record(data, tmp_path / "run")
     with pytest.raises(ValueError, match=r"none of 3 images .*000\.png"):
         record.validate(trainer.network, TrainingProgress())
     record.close()

@@ -1,4 +1,4 @@
-"""The training loop: what a step does, and what is kept."""
+"""Training loop: steps, losses and gradients that are not finite, validations and checkpoints."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def parameters(trainer: Trainer) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in trainer.network.named_parameters()}
 
 
-def moved(trainer: Trainer, before: dict[str, torch.Tensor]) -> set[str]:
+def changed_entries(trainer: Trainer, before: dict[str, torch.Tensor]) -> set[str]:
     return {name for name, value in trainer.network.state_dict().items() if not torch.equal(value, before[name])}
 
 
-# What a step does.
+# Steps.
 
 
-def test_the_loss_falls(folder: Path, tmp_path: Path) -> None:
+def test_training_on_two_images_lowers_every_loss(folder: Path, tmp_path: Path) -> None:
     overrides = ["training.epochs=30", "data.train_limit=2", "data.random_scale=null", "data.random_flip=false"]
     trainer = tiny_trainer(tiny_experiment(folder, "schedule.warmup.iterations=0", *overrides), tmp_path / "run")
     losses = trained(trainer).losses
@@ -54,32 +54,32 @@ def test_the_loss_falls(folder: Path, tmp_path: Path) -> None:
         assert last[name] < first[name], name
 
 
-def test_what_is_logged(folder: Path, tmp_path: Path) -> None:
+def test_on_log_gets_losses_and_learning_rates_at_the_interval(folder: Path, tmp_path: Path) -> None:
     trainer = tiny_trainer(tiny_experiment(folder, "training.log_every=2", "loss_weights.semantic=3"), tmp_path / "run")
     watcher = trained(trainer)
     assert list(watcher.losses) == [2, 4]
     for losses in watcher.losses.values():
         single = {name: value for name, value in losses.items() if name != "total"}
         assert losses["total"] == pytest.approx(sum(single.values()) + 2 * single["semantic"], rel=1e-5)
-    # Four iterations, two of them warm-up from a third, on top of a polynomial decay.
+    # Four iterations: polynomial decay, with a warm-up from one third during the first two.
     assert watcher.rates == pytest.approx({2: 0.02 * 0.75**0.9, 4: 0.02 * 0.25**0.9})
 
 
-def test_a_step_moves_every_parameter(folder: Path, tmp_path: Path) -> None:
+def test_steps_change_every_entry_of_the_state_dict(folder: Path, tmp_path: Path) -> None:
     trainer = tiny_trainer(tiny_experiment(folder), tmp_path / "run")
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     trained(trainer, steps=2)
-    assert moved(trainer, before) == set(before)
+    assert changed_entries(trainer, before) == set(before)
 
 
 @pytest.mark.parametrize("norm_frozen", [False, True])
-def test_frozen_parts_stay(folder: Path, tmp_path: Path, norm_frozen: bool) -> None:
+def test_steps_with_frozen_parts_leave_them_unchanged(folder: Path, tmp_path: Path, norm_frozen: bool) -> None:
     frozen = ["body.weights=patched.pth", "body.frozen=[mod1, mod2]", f"body.norm_frozen={norm_frozen}"]
     with mock.patch("seamseg.builders.network.load_body_weights"):
         trainer = tiny_trainer(tiny_experiment(folder, *frozen), tmp_path / "run")
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     trained(trainer, steps=2)
-    stayed = set(before) - moved(trainer, before)
+    stayed = set(before) - changed_entries(trainer, before)
     parts = {name for name in before if name.startswith(("body.backbone.mod1.", "body.backbone.mod2."))}
     statistics = {name for name in before if "running" in name or "num_batches" in name}
     norms = {name for name in before if name.startswith("body.backbone.") and "bn" in name.split(".")[-2]}
@@ -87,7 +87,9 @@ def test_frozen_parts_stay(folder: Path, tmp_path: Path, norm_frozen: bool) -> N
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("0.001", 0.001), ("null", None)])
-def test_the_gradient_is_clipped(folder: Path, tmp_path: Path, limit: str, expected: float | None) -> None:
+def test_step_with_clip_norm_limits_the_change_of_the_weights(
+    folder: Path, tmp_path: Path, limit: str, expected: float | None
+) -> None:
     plain = ["optimizer.momentum=0", "optimizer.lr=1", "optimizer.weight_decay=0", "schedule.warmup.iterations=0"]
     trainer = tiny_trainer(tiny_experiment(folder, *plain, f"optimizer.clip_norm={limit}"), tmp_path / "run")
     before = parameters(trainer)
@@ -96,7 +98,7 @@ def test_the_gradient_is_clipped(folder: Path, tmp_path: Path, limit: str, expec
     assert step == pytest.approx(expected, rel=0.01) if expected else step > 0.1
 
 
-def test_a_step_depends_on_seed_iteration_and_rank() -> None:
+def test_step_generator_depends_only_on_seed_iteration_and_rank() -> None:
     def draw(*numbers: int) -> list[float]:
         return torch.rand(4, generator=step_generator(*numbers)).tolist()
 
@@ -118,42 +120,42 @@ def batches_of(*image_ids: tuple[int, ...]) -> Any:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_losses_that_are_not_finite_are_named_with_their_images(value: float) -> None:
-    batches, right = batches_of((7, 42), (8, 43)), losses_of()
-    assert describe_nonfinite_losses([losses_of(roi_boxes=value), right], batches, 30) == (
+def test_describe_nonfinite_losses_names_losses_and_images(value: float) -> None:
+    batches, finite = batches_of((7, 42), (8, 43)), losses_of()
+    assert describe_nonfinite_losses([losses_of(roi_boxes=value), finite], batches, 30) == (
         f"iteration 30: roi_boxes={value} on the images [7, 42]"
     )
-    assert describe_nonfinite_losses([right, losses_of(semantic=value, roi_boxes=value)], batches, 30) == (
+    assert describe_nonfinite_losses([finite, losses_of(semantic=value, roi_boxes=value)], batches, 30) == (
         f"iteration 30: roi_boxes={value}, semantic={value} on the images [8, 43]"
     )
     both = describe_nonfinite_losses([losses_of(roi_boxes=value)] * 2, batches, 30)
     assert "[7, 42]; roi_boxes" in both
     assert both.endswith("[8, 43]")
-    assert describe_nonfinite_losses([right, right], batches, 30) == ""
+    assert describe_nonfinite_losses([finite, finite], batches, 30) == ""
 
 
-def test_a_sum_that_overflows_is_named_too() -> None:
+def test_describe_nonfinite_losses_names_an_overflowing_total() -> None:
     assert describe_nonfinite_losses(
         [{"total": torch.tensor(math.inf), "semantic": torch.tensor(3e38)}], batches_of((7,)), 1
     ) == ("iteration 1: total=inf on the images [7]")
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_run_that_goes_astray_stops_before_it_changes_the_weights(
+def test_run_with_nan_loss_raises_before_the_step_changes_the_weights(
     folder: Path, tmp_path: Path, accumulate: int
 ) -> None:
     overrides = [f"training.accumulate={accumulate}", f"training.epochs={2 * accumulate}"]
     experiment = tiny_experiment(folder, "optimizer.weight_decay=0.1", "training.weight_average=0.5", *overrides)
-    healthy, trainer = (tiny_trainer(experiment, tmp_path / "run") for _ in range(2))
-    expected = trained(healthy, steps=2).saved[-1]
-    right, calls = trainer.network.semantic_loss, []
+    reference, trainer = (tiny_trainer(experiment, tmp_path / "run") for _ in range(2))
+    expected = trained(reference, steps=2).saved[-1]
+    original_loss, calls = trainer.network.semantic_loss, []
 
-    def wrong(*arguments: Any) -> LossSum:
+    def corrupted_loss(*arguments: Any) -> LossSum:
         calls.append(1)
-        loss = right(*arguments)
+        loss = original_loss(*arguments)
         return LossSum(loss.total * (math.nan if len(calls) == 2 * accumulate + 1 else 1), loss.count)
 
-    trainer.network.semantic_loss = wrong  # type: ignore[assignment]
+    trainer.network.semantic_loss = corrupted_loss  # type: ignore[assignment]
     watcher = Watcher(trainer)
     with pytest.raises(
         FloatingPointError, match=r"iteration 3: semantic=nan on the images \[10\d, 10\d\]; the weights"
@@ -167,11 +169,11 @@ def test_a_run_that_goes_astray_stops_before_it_changes_the_weights(
     assert equal(dict(trainer.optimization.average.network.state_dict()), expected.average)
 
 
-# Gradients that are not finite, though the losses are.
+# Gradients that are not finite while the losses are.
 
 
-def spoil(trainer: Trainer, value: float, calls: set[int]) -> None:
-    """Adds a value to the gradient of one parameter in the given backward passes (0, 1, …)."""
+def corrupt_gradient(trainer: Trainer, value: float, calls: set[int]) -> None:
+    """Add a value to the gradient of one parameter in the given backward passes (0, 1, …)."""
     seen: list[int] = []
 
     def hook(gradient: torch.Tensor) -> torch.Tensor:
@@ -183,19 +185,19 @@ def spoil(trainer: Trainer, value: float, calls: set[int]) -> None:
 
 @pytest.mark.parametrize("clip_norm", ["null", "10"])
 @pytest.mark.parametrize("value", [math.inf, math.nan, 3e38])
-def test_step_with_a_nonfinite_gradient_is_not_taken(
+def test_run_with_nonfinite_gradient_raises_before_the_step_changes_the_weights(
     folder: Path, tmp_path: Path, value: float, clip_norm: str
 ) -> None:
     experiment = tiny_experiment(folder, "training.weight_average=0.5", f"optimizer.clip_norm={clip_norm}")
-    healthy, trainer = (tiny_trainer(experiment, tmp_path / "run") for _ in range(2))
-    expected = trained(healthy, steps=1).saved[-1]
-    spoil(trainer, value, {1})
+    reference, trainer = (tiny_trainer(experiment, tmp_path / "run") for _ in range(2))
+    expected = trained(reference, steps=1).saved[-1]
+    corrupt_gradient(trainer, value, {1})
     watcher = Watcher(trainer)
     with pytest.raises(FloatingPointError) as caught:
         trainer.run(TrainingProgress(), watcher, watcher.stop)
     place = r"in its norm" if value == 3e38 else r"in sem_head\.conv_sem\.bias"
     assert re.match(
-        rf"iteration 2: the gradient .* {place} on the images \[10\d, 10\d\]; the weights are those of the step before",
+        rf"iteration 2: the gradient .* {place} on the images \[10\d, 10\d\]; .* previous step",
         str(caught.value),
     )
     assert "--resume with optimizer.clip_norm" in str(caught.value)
@@ -205,20 +207,18 @@ def test_step_with_a_nonfinite_gradient_is_not_taken(
     assert equal(dict(trainer.optimization.average.network.state_dict()), expected.average)
 
 
-def scaled(trainer: Trainer, scale: float) -> torch.amp.GradScaler:
-    """Gives a trainer on the CPU the loss scale of fp16, which otherwise needs a GPU."""
+def use_loss_scale(trainer: Trainer, scale: float) -> torch.amp.GradScaler:
+    """Give a trainer on the CPU the loss scaling of fp16, which otherwise needs a GPU."""
     scaler = torch.amp.GradScaler("cpu", init_scale=scale)
     trainer.optimization.precision._scaler = scaler
     return scaler
 
 
 @pytest.mark.parametrize("clip_norm", ["null", "10"])
-def test_fp16_step_whose_gradient_overflows_is_skipped_and_training_continues(
-    folder: Path, tmp_path: Path, clip_norm: str
-) -> None:
+def test_fp16_step_with_overflowing_gradient_is_skipped(folder: Path, tmp_path: Path, clip_norm: str) -> None:
     trainer = tiny_trainer(tiny_experiment(folder, f"optimizer.clip_norm={clip_norm}"), tmp_path / "run")
-    scaler = scaled(trainer, 4.0)
-    spoil(trainer, math.inf, {0})
+    scaler = use_loss_scale(trainer, 4.0)
+    corrupt_gradient(trainer, math.inf, {0})
     before, watcher = parameters(trainer), Watcher(trainer, stop_after=1)
     end = trainer.run(TrainingProgress(), watcher, watcher.stop)
     assert scaler.get_scale() == 2
@@ -228,19 +228,19 @@ def test_fp16_step_whose_gradient_overflows_is_skipped_and_training_continues(
     assert not any(torch.equal(value, before[name]) for name, value in parameters(trainer).items())
 
 
-def test_fp16_gradient_that_no_loss_scale_makes_finite_ends_the_run(folder: Path, tmp_path: Path) -> None:
+def test_fp16_gradient_that_stays_nonfinite_ends_the_run(folder: Path, tmp_path: Path) -> None:
     trainer = tiny_trainer(tiny_experiment(folder, "training.epochs=3"), tmp_path / "run")
-    scaled(trainer, 2.0)
+    use_loss_scale(trainer, 2.0)
     watcher = Watcher(trainer)
-    spoil(trainer, math.nan, set(range(1, 9)))
+    corrupt_gradient(trainer, math.nan, set(range(1, 9)))
     with pytest.raises(FloatingPointError, match=r"iteration 4: the gradient .* in sem_head\.conv_sem\.bias"):
         trainer.run(TrainingProgress(), watcher, watcher.stop)
     assert [position.iteration for position in watcher.steps] == [1, 2, 3]
     assert all(value.isfinite().all() for value in parameters(trainer).values())
 
 
-def test_weights_that_overflow_in_a_finite_step_are_neither_validated_nor_saved(folder: Path, tmp_path: Path) -> None:
-    """The last step of an epoch is followed by no loss that would tell."""
+def test_weights_that_overflow_in_the_last_step_are_neither_validated_nor_saved(folder: Path, tmp_path: Path) -> None:
+    """No loss follows the last step of an epoch, so losses cannot show the overflow."""
     overrides = ["optimizer.lr=1e39", "schedule.warmup.iterations=0"]
     trainer = tiny_trainer(tiny_experiment(folder, "data.train_limit=2", *overrides), tmp_path / "run")
     watcher = Watcher(trainer)
@@ -250,22 +250,22 @@ def test_weights_that_overflow_in_a_finite_step_are_neither_validated_nor_saved(
     assert (watcher.validated, watcher.saved) == ([], [])
 
 
-# When something happens.
+# Validations and checkpoints.
 
 
 @pytest.mark.parametrize(("every", "expected"), [(1, [0, 1, 2, 3, 4]), (2, [1, 3, 4]), (3, [2, 4]), (5, [4]), (9, [4])])
-def test_validations_and_checkpoints(every: int, expected: list[int]) -> None:
+def test_intervals_schedule_validations_and_checkpoints(every: int, expected: list[int]) -> None:
     intervals = Intervals(epochs=5, validate_every=every, checkpoint_every=every, log_every=1)
     assert [epoch for epoch in range(5) if intervals.validates(epoch)] == expected
     assert [epoch for epoch in range(5) if intervals.checkpoints(epoch)] == expected
 
 
-def test_validation_at_the_end_alone() -> None:
+def test_intervals_with_validate_every_zero_validate_only_at_the_end() -> None:
     intervals = Intervals(epochs=3, validate_every=0, checkpoint_every=1, log_every=1)
     assert [intervals.validates(epoch) for epoch in range(3)] == [False, False, True]
 
 
-def test_the_course_of_a_run(folder: Path, tmp_path: Path) -> None:
+def test_run_steps_validates_and_saves_in_order(folder: Path, tmp_path: Path) -> None:
     overrides = ["training.epochs=3", "training.checkpoint_every=2", "training.validate_every=1"]
     trainer = tiny_trainer(tiny_experiment(folder, *overrides), tmp_path / "run")
     qualities = {2: 0.3, 4: 0.5, 6: 0.4}
@@ -281,13 +281,13 @@ def test_the_course_of_a_run(folder: Path, tmp_path: Path) -> None:
         (6, 0.5),
     ]
     assert [saved.position for saved in watcher.saved] == [
-        TrainingProgress(1, 0, 2, 0.3, 2),  # out of turn, because it is the best
+        TrainingProgress(1, 0, 2, 0.3, 2),  # not due, but the best so far
         TrainingProgress(2, 0, 4, 0.5, 4),
         TrainingProgress(3, 0, 6, 0.5, 4),
     ]
 
 
-def test_after_a_validation_training_goes_on_in_training_mode(folder: Path, tmp_path: Path) -> None:
+def test_run_continues_in_training_mode_after_a_validation(folder: Path, tmp_path: Path) -> None:
     trainer = tiny_trainer(tiny_experiment(folder, "training.epochs=2"), tmp_path / "run")
     modes: list[bool] = []
     trainer.network.register_forward_pre_hook(lambda network, inputs: modes.append(network.training))
@@ -296,7 +296,7 @@ def test_after_a_validation_training_goes_on_in_training_mode(folder: Path, tmp_
     assert modes == [True] * 4
 
 
-def test_the_average_is_validated_in_place_of_the_weights(folder: Path, tmp_path: Path) -> None:
+def test_run_with_weight_average_validates_the_average(folder: Path, tmp_path: Path) -> None:
     trainer = tiny_trainer(tiny_experiment(folder, "training.weight_average=0.9"), tmp_path / "run")
     watcher = trained(trainer)
     assert trainer.optimization.average is not None
@@ -307,7 +307,7 @@ def test_the_average_is_validated_in_place_of_the_weights(folder: Path, tmp_path
     assert all(network is plain.network for _, network in trained(plain).validated)
 
 
-def test_a_finished_run_does_nothing(folder: Path, tmp_path: Path) -> None:
+def test_run_from_the_final_position_does_nothing(folder: Path, tmp_path: Path) -> None:
     trainer = tiny_trainer(tiny_experiment(folder), tmp_path / "run")
     watcher = Watcher(trainer)
     assert trainer.run(TrainingProgress(2, 0, 4, 0.1), watcher, watcher.stop) == TrainingProgress(2, 0, 4, 0.1)

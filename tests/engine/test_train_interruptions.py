@@ -1,4 +1,4 @@
-"""The training loop: an interruption changes nothing."""
+"""Training loop: interrupted and resumed runs equal uninterrupted ones."""
 
 from __future__ import annotations
 
@@ -31,16 +31,14 @@ def _narrow() -> Iterator[None]:
         yield
 
 
-def test_a_stop_in_the_middle_of_an_epoch_is_saved_and_not_validated(folder: Path, tmp_path: Path) -> None:
+def test_stop_within_an_epoch_saves_without_validation(folder: Path, tmp_path: Path) -> None:
     watcher = trained(tiny_trainer(tiny_experiment(folder), tmp_path / "run"), steps=1)
     assert [saved.position for saved in watcher.saved] == [TrainingProgress(0, 1, 1)]
     assert len(watcher.steps) == 1
     assert watcher.validated == []
 
 
-def test_a_stop_in_the_last_step_of_an_epoch_leaves_the_validation_to_the_next_start(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_stop_in_the_last_step_of_an_epoch_postpones_the_validation(folder: Path, tmp_path: Path) -> None:
     overrides = ["training.epochs=3", "training.checkpoint_every=3"]
     watcher = trained(tiny_trainer(tiny_experiment(folder, *overrides), tmp_path / "run"), steps=2)
     assert [saved.position for saved in watcher.saved] == [TrainingProgress(0, 2, 2)]
@@ -52,7 +50,7 @@ def test_a_stop_in_the_last_step_of_an_epoch_leaves_the_validation_to_the_next_s
     assert [position.iteration for position in after.steps] == [3]
 
 
-def test_a_stop_in_a_validation_is_heeded_after_it(folder: Path, tmp_path: Path) -> None:
+def test_stop_during_a_validation_takes_effect_after_it(folder: Path, tmp_path: Path) -> None:
     trainer = tiny_trainer(tiny_experiment(folder, "training.checkpoint_every=2"), tmp_path / "run")
 
     def stopped(position: TrainingProgress) -> float:
@@ -64,7 +62,7 @@ def test_a_stop_in_a_validation_is_heeded_after_it(folder: Path, tmp_path: Path)
     assert [saved.position for saved in watcher.saved] == [TrainingProgress(1, 0, 2)]
 
 
-def test_a_stop_is_heeded_where_an_epoch_is_one_step(folder: Path, tmp_path: Path) -> None:
+def test_stop_with_one_step_per_epoch_takes_effect_after_the_step(folder: Path, tmp_path: Path) -> None:
     overrides = ["training.epochs=5", "training.validate_every=5", "data.train_limit=2"]
     watcher = trained(tiny_trainer(tiny_experiment(folder, *overrides), tmp_path / "run"), steps=2)
     assert [position.iteration for position in watcher.steps] == [1, 2]
@@ -72,7 +70,7 @@ def test_a_stop_is_heeded_where_an_epoch_is_one_step(folder: Path, tmp_path: Pat
 
 
 def run_until(experiment: Experiment, folder: Path, iteration: int | None) -> Checkpoint:
-    """Begins or goes on in a run folder, as the command does, up to an iteration or to the end."""
+    """Start or resume in a run folder, as the command does, and run to an iteration or to the end."""
     before = latest(folder) if checkpoint_paths(folder) else None
     trainer, record = build_trainer(experiment, folder, ALONE, before)
     stop = StopRequest()
@@ -97,7 +95,7 @@ ADAMW = ("training.epochs=3", "optimizer.name=adamw", "optimizer.lr=0.001", "nor
 
 @pytest.fixture(scope="module")
 def uninterrupted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Any]:
-    """Run folder and last checkpoint of six iterations in three epochs."""
+    """Return run folder and last checkpoint of six iterations in three epochs."""
     runs: dict[tuple[str, ...], Any] = {}
     for overrides in (SGD, ADAMW):
         run = tmp_path_factory.mktemp("uninterrupted")
@@ -117,7 +115,7 @@ def uninterrupted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     ],
     ids=["sgd-within-0", "sgd-within-1", "sgd-between-0", "sgd-between-1", "adamw-everywhere"],
 )
-def test_interrupted_and_resumed_equals_uninterrupted(
+def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(
     uninterrupted: Any, folder: Path, tmp_path: Path, overrides: tuple[str, ...], stops: list[int], num_workers: int
 ) -> None:
     run, expected = uninterrupted[overrides]
@@ -134,8 +132,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert (tmp_path / "model.safetensors").exists()
 
 
-def test_a_run_goes_on_with_other_images_per_batch(folder: Path, tmp_path: Path) -> None:
-    """One of four batches of one image is half a step of two: the schedule stands at the same share of the run."""
+def test_resume_with_another_batch_size_continues_the_schedule(folder: Path, tmp_path: Path) -> None:
+    """Two batches of one image are one batch of two, so the schedule continues at the same fraction of the run."""
     shorter = tiny_experiment(folder, "data.train_batch_size=1", "training.epochs=2", "optimizer.lr_batch=1")
     watcher = Watcher(tiny_trainer(shorter, tmp_path / "run"), stop_after=2)
     watcher.trainer.run(TrainingProgress(images_per_batch=1), watcher, watcher.stop)
@@ -152,17 +150,19 @@ def test_a_run_goes_on_with_other_images_per_batch(folder: Path, tmp_path: Path)
         (1, 1, 4),
         (1, 2, 5),
     ]
-    undisturbed = trained(tiny_trainer(longer, tmp_path / "other"))
-    assert [after.rates[iteration] for iteration in (3, 4, 5)] == [undisturbed.rates[step] for step in (2, 3, 4)]
+    uninterrupted_run = trained(tiny_trainer(longer, tmp_path / "other"))
+    assert [after.rates[iteration] for iteration in (3, 4, 5)] == [uninterrupted_run.rates[step] for step in (2, 3, 4)]
 
 
-def test_a_crash_loses_only_what_followed_the_checkpoint(uninterrupted: Any, folder: Path, tmp_path: Path) -> None:
+def test_resume_after_a_crash_repeats_the_steps_since_the_checkpoint(
+    uninterrupted: Any, folder: Path, tmp_path: Path
+) -> None:
     run, expected = uninterrupted[SGD]
     experiment = tiny_experiment(folder, *SGD)
     run_until(experiment, tmp_path, 3)
     kept = newest_checkpoint(tmp_path)[0]
     content = kept.read_bytes()
-    run_until(experiment, tmp_path, 5)  # validated and logged once more, then the power fails
+    run_until(experiment, tmp_path, 5)  # validates and logs again; then the power fails
     for path in checkpoint_paths(tmp_path):
         path.unlink()
     kept.write_bytes(content)

@@ -1,4 +1,4 @@
-"""The network on all ranks: whose running statistics hold."""
+"""DDP wrapper of the network: broadcast of running statistics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from seamseg.modules.norm import NormFactory, NormName, has_per_rank_stats
 
 
 def on_one_rank(rank: int) -> dict[str, Tensor]:
-    """A statistic that is changed on one rank, after a forward pass that changes none."""
+    """Change a statistic on one rank, then run a forward pass that changes none."""
     warnings.simplefilter("error")
     found: dict[str, Tensor] = {}
     names: tuple[NormName, ...] = ("bn", "syncbn", "affine")
@@ -31,7 +31,7 @@ def on_one_rank(rank: int) -> dict[str, Tensor]:
     return found
 
 
-def test_statistics_go_to_the_other_ranks_only_where_they_learn_apart(tmp_path: Path) -> None:
+def test_parallel_broadcasts_running_statistics_only_of_per_rank_norms(tmp_path: Path) -> None:
     first, second = on_ranks(__file__, "on_one_rank", tmp_path)
     assert torch.equal(first["bn"], second["bn"])
     assert torch.equal(first["syncbn"] + 1, second["syncbn"])
@@ -39,7 +39,7 @@ def test_statistics_go_to_the_other_ranks_only_where_they_learn_apart(tmp_path: 
 
 
 @pytest.mark.parametrize(("name", "expected"), [("bn", True), ("syncbn", False), ("gn", False), ("affine", False)])
-def test_which_norms_learn_apart(name: NormName, expected: bool) -> None:
+def test_has_per_rank_stats_is_true_only_for_unfrozen_bn(name: NormName, expected: bool) -> None:
     norm = NormFactory(name).make(16)
     assert has_per_rank_stats(torch.nn.Sequential(InPlaceABNSync(3), norm)) == expected
     for child in norm.modules():
@@ -48,7 +48,7 @@ def test_which_norms_learn_apart(name: NormName, expected: bool) -> None:
     assert not has_per_rank_stats(norm)
 
 
-def test_a_norm_of_some_ranks_learns_apart() -> None:
+def test_has_per_rank_stats_is_true_for_a_norm_with_its_own_group() -> None:
     norm = InPlaceABNSync(3)
     norm.group = object()  # type: ignore[assignment]
     assert has_per_rank_stats(norm)

@@ -1,4 +1,4 @@
-"""What several ranks do together: stop, go astray, and go on after an interruption."""
+"""Training on several ranks: stop requests, losses that are not finite, and resumed runs."""
 
 from __future__ import annotations
 
@@ -37,36 +37,36 @@ def trainer_of(folder: Path, *overrides: str, checkpoint: Checkpoint | None = No
     return trainer, record.position
 
 
-def stopped_by_another(folder: Path, rank: int) -> tuple[int, int]:
-    """Rank 1 is asked to stop in its second step."""
+def run_with_stop_on_rank_1(folder: Path, rank: int) -> tuple[int, int]:
+    """Request a stop on rank 1 in its second step."""
     trainer, start = trainer_of(folder)
     watcher = Watcher(trainer)
-    right = trainer.network.semantic_loss
+    original_loss = trainer.network.semantic_loss
 
-    def asked(*arguments: Any) -> LossSum:
+    def loss_with_stop(*arguments: Any) -> LossSum:
         if rank == 1 and len(watcher.steps) == 1:
             watcher.stop.signal = signal.SIGUSR1
-        return right(*arguments)
+        return original_loss(*arguments)
 
-    trainer.network.semantic_loss = asked  # type: ignore[assignment]
+    trainer.network.semantic_loss = loss_with_stop  # type: ignore[assignment]
     end = trainer.run(start, watcher, watcher.stop)
     return end.iteration, watcher.stop.exit_code
 
 
-def astray_on_one(folder: Path, rank: int, accumulate: int) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Rank 1 alone gets no number from the last batch of its second step."""
+def run_with_nan_loss_on_rank_1(folder: Path, rank: int, accumulate: int) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Return NaN as the loss of the last batch in the second step, on rank 1 only."""
     trainer, start = trainer_of(folder, f"training.accumulate={accumulate}", "training.epochs=4")
     watcher = Watcher(trainer)
-    right, calls, before = trainer.network.semantic_loss, [], {}
+    original_loss, calls, before = trainer.network.semantic_loss, [], {}
 
-    def wrong(*arguments: Any) -> LossSum:
+    def corrupted_loss(*arguments: Any) -> LossSum:
         calls.append(1)
         if len(calls) == accumulate + 1:
             before.update({name: value.detach().clone() for name, value in trainer.network.named_parameters()})
-        loss = right(*arguments)
+        loss = original_loss(*arguments)
         return LossSum(loss.total * (math.nan if rank == 1 and len(calls) == 2 * accumulate else 1), loss.count)
 
-    trainer.network.semantic_loss = wrong  # type: ignore[assignment]
+    trainer.network.semantic_loss = corrupted_loss  # type: ignore[assignment]
     try:
         trainer.run(start, watcher, watcher.stop)
     except FloatingPointError as error:
@@ -74,8 +74,8 @@ def astray_on_one(folder: Path, rank: int, accumulate: int) -> tuple[str, dict[s
     return "", {}, {}
 
 
-def wild_gradient_on_one(folder: Path, rank: int) -> tuple[str, bool]:
-    """Rank 1 alone adds an infinity to the gradient of its second step: the error, and whether the weights changed."""
+def run_with_infinite_gradient_on_rank_1(folder: Path, rank: int) -> tuple[str, bool]:
+    """Add infinity to the gradient of the second step on rank 1; return the error and whether the weights changed."""
     trainer, start = trainer_of(folder)
     watcher = Watcher(trainer)
     bias = dict(trainer.network.named_parameters())["sem_head.conv_sem.bias"]
@@ -94,7 +94,7 @@ def wild_gradient_on_one(folder: Path, rank: int) -> tuple[str, bool]:
 
 
 def interrupted(folder: Path, stop_after: int | None) -> dict[str, Any]:
-    """Parameters at the end of a run that is stopped, and gone on with by new trainers, or left in peace."""
+    """Return the final parameters of a run that is stopped every few steps and resumed, or never stopped."""
     trainer, start = trainer_of(folder)
     watcher = Watcher(trainer, stop_after=stop_after)
     end = trainer.run(start, watcher, watcher.stop)
@@ -109,23 +109,23 @@ def interrupted(folder: Path, stop_after: int | None) -> dict[str, Any]:
 
 def on_two(rank: int) -> dict[str, Any]:
     folder = _folder()
-    astray = [astray_on_one(folder, rank, accumulate) for accumulate in (1, 2)]
+    nan_runs = [run_with_nan_loss_on_rank_1(folder, rank, accumulate) for accumulate in (1, 2)]
     return {
-        "stop": stopped_by_another(folder, rank),
-        "wild": wild_gradient_on_one(folder, rank),
-        "said": [sentence for sentence, _, _ in astray],
-        "before": [before for _, before, _ in astray],
-        "after": [after for _, _, after in astray],
+        "stop": run_with_stop_on_rank_1(folder, rank),
+        "gradient": run_with_infinite_gradient_on_rank_1(folder, rank),
+        "messages": [sentence for sentence, _, _ in nan_runs],
+        "before": [before for _, before, _ in nan_runs],
+        "after": [after for _, _, after in nan_runs],
     }
 
 
 def on_three(rank: int) -> dict[str, Any]:
     folder = _folder()
-    return {"peace": interrupted(folder, None), "stops": interrupted(folder, 3)}
+    return {"uninterrupted": interrupted(folder, None), "resumed": interrupted(folder, 3)}
 
 
 def _folder() -> Path:
-    """One of the first rank, known to all."""
+    """Return a folder with data, created by rank 0 and known to all ranks."""
     box = [tempfile.mkdtemp() if dist.get_rank() == 0 else None]
     dist.broadcast_object_list(box, src=0)
     folder = Path(str(box[0]))
@@ -140,13 +140,13 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return on_ranks(__file__, "on_two", tmp_path_factory.mktemp("two"))
 
 
-def test_all_ranks_stop_when_one_is_asked(two: list[dict[str, Any]]) -> None:
+def test_stop_request_on_one_rank_stops_all_ranks(two: list[dict[str, Any]]) -> None:
     assert [result["stop"] for result in two] == [(2, 138), (2, 138)]
 
 
 @pytest.mark.parametrize("case", [0, 1], ids=["one batch", "accumulated"])
-def test_all_ranks_stop_when_one_goes_astray_and_name_its_images(two: list[dict[str, Any]], case: int) -> None:
-    first, second = (result["said"][case] for result in two)
+def test_nan_loss_on_one_rank_stops_all_ranks_and_names_its_images(two: list[dict[str, Any]], case: int) -> None:
+    first, second = (result["messages"][case] for result in two)
     assert first == second
     assert first.startswith("iteration 2: semantic=nan on the images [10")
     assert first.count("on the images") == 1
@@ -157,15 +157,19 @@ def test_all_ranks_stop_when_one_goes_astray_and_name_its_images(two: list[dict[
 
 
 def test_nonfinite_gradient_on_one_rank_stops_all_before_the_step(two: list[dict[str, Any]]) -> None:
-    assert two[0]["wild"] == two[1]["wild"]
-    said, weights_changed = two[0]["wild"]
-    assert said.startswith("iteration 2: the gradient is infinite or NaN in sem_head.conv_sem.bias on the images [10")
+    assert two[0]["gradient"] == two[1]["gradient"]
+    message, weights_changed = two[0]["gradient"]
+    assert message.startswith(
+        "iteration 2: the gradient is infinite or NaN in sem_head.conv_sem.bias on the images [10"
+    )
     assert not weights_changed
 
 
 @pytest.mark.slow
-def test_three_ranks_go_on_bit_for_bit(tmp_path: Path) -> None:
+def test_resume_on_three_ranks_equals_uninterrupted_run_bit_for_bit(tmp_path: Path) -> None:
     for result in on_ranks(__file__, "on_three", tmp_path, 3):
-        assert result["peace"].keys() == result["stops"].keys()
-        unlike = [name for name, value in result["peace"].items() if not torch.equal(value, result["stops"][name])]
-        assert unlike == []
+        assert result["uninterrupted"].keys() == result["resumed"].keys()
+        different = [
+            name for name, value in result["uninterrupted"].items() if not torch.equal(value, result["resumed"][name])
+        ]
+        assert different == []

@@ -1,4 +1,4 @@
-"""Steps of several batches, and in half types."""
+"""Training steps with several batches, and in half precision."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def watched(trainer: Trainer, steps: int | None = None, batch: int = 0) -> Watch
     return watcher
 
 
-def test_accumulated_batches_make_one_step_of_their_mean(folder: Path, tmp_path: Path) -> None:
-    """With everything sampled and norms that see no batch, only the division by the number of batches is left."""
+def test_accumulated_batches_give_one_step_with_their_mean_gradient(folder: Path, tmp_path: Path) -> None:
+    """Everything is sampled and norms ignore the batch, so only the division by the number of batches remains."""
     plain = ["optimizer.momentum=0", "optimizer.lr=1", "optimizer.weight_decay=0"]
     plain += ["schedule.name=steps", "schedule.milestones=[1000]", "schedule.warmup.iterations=0"]
     whole = [
@@ -56,7 +56,7 @@ def test_accumulated_batches_make_one_step_of_their_mean(folder: Path, tmp_path:
         torch.testing.assert_close(move, (first[name] + second[name]) / 2, rtol=1e-3, atol=1e-5)
 
 
-def test_the_last_step_of_an_epoch_may_have_fewer_batches(folder: Path, tmp_path: Path) -> None:
+def test_last_step_of_an_epoch_accumulates_the_remaining_batches(folder: Path, tmp_path: Path) -> None:
     overrides = ["data.train_batch_size=1", "data.train_limit=3", "training.accumulate=2", "training.epochs=2"]
     trainer = tiny_trainer(tiny_experiment(folder, *overrides), tmp_path / "run")
     watcher = watched(trainer)
@@ -64,7 +64,7 @@ def test_the_last_step_of_an_epoch_may_have_fewer_batches(folder: Path, tmp_path
     assert trainer.num_iterations(TrainingProgress()) == 4
 
 
-def test_half_precision_and_channels_last_learn_the_same(folder: Path, tmp_path: Path) -> None:
+def test_bf16_with_channels_last_gives_similar_losses(folder: Path, tmp_path: Path) -> None:
     losses = []
     for overrides in ([], ["training.precision=bf16", "training.channels_last=true"]):
         trainer = tiny_trainer(tiny_experiment(folder, *overrides), tmp_path / f"run{len(overrides)}")

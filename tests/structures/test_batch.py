@@ -23,7 +23,7 @@ def sample(image_id: int, height: int, width: int, num_segments: int) -> Sample:
 SAMPLES = [sample(7, 4, 6, 2), sample(3, 5, 2, 0)]
 
 
-def test_samples_of_different_sizes_are_joined_in_order_without_a_copy() -> None:
+def test_collate_joins_samples_of_different_sizes_in_order_without_copying() -> None:
     batch = Batch.collate(SAMPLES)
     assert len(batch) == 2
     assert batch.image_ids == (7, 3)
@@ -36,18 +36,18 @@ def test_samples_of_different_sizes_are_joined_in_order_without_a_copy() -> None
         assert batch.ground_truth.boxes.entry(position) is one.boxes
 
 
-def test_no_samples_are_a_batch_of_none() -> None:
+def test_collate_without_samples_returns_empty_batch() -> None:
     batch = Batch.collate([])
     assert (len(batch), len(batch.images), len(batch.ground_truth)) == (0, 0, 0)
 
 
-def test_a_batch_of_parts_of_different_length_is_refused() -> None:
+def test_batch_with_parts_of_different_length_raises_value_error() -> None:
     batch = Batch.collate(SAMPLES)
     with pytest.raises(ValueError, match="image_ids 2, images 1, ground_truth 2, original_sizes 2"):
         replace(batch, images=batch.images[:1])
 
 
-def test_it_moves_as_a_whole() -> None:
+def test_to_moves_images_and_ground_truth() -> None:
     moved = Batch.collate(SAMPLES).to("meta")
     assert moved.images.device == moved.ground_truth.ids.device == torch.device("meta")
     assert (moved.image_ids, moved.original_sizes) == ((7, 3), ((8, 12), (10, 4)))

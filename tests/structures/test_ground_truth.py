@@ -12,7 +12,7 @@ NUM_STUFF, NUM_THINGS = 2, 3
 
 
 def street() -> GroundTruth:
-    """A picture to check by eye, and a second one of nothing but void."""
+    """Return a small image that can be checked by eye, and a second one that is void everywhere."""
     ids = torch.tensor(
         [
             [1, 1, 1, 1, 0],
@@ -40,7 +40,7 @@ def street() -> GroundTruth:
     )
 
 
-def test_objects_are_things_with_pixels_that_are_no_crowd() -> None:
+def test_objects_are_noncrowd_things_with_pixels() -> None:
     objects = street().objects(0, NUM_STUFF)
     assert objects.segment_ids.tolist() == [2, 5]
     assert objects.classes.tolist() == [0, 1]
@@ -48,19 +48,19 @@ def test_objects_are_things_with_pixels_that_are_no_crowd() -> None:
     assert (objects.boxes.dtype, objects.classes.dtype) == (torch.float32, torch.int64)
 
 
-def test_an_image_without_objects_has_zero_rows() -> None:
+def test_objects_of_an_image_without_things_have_zero_rows() -> None:
     objects = street().objects(1, NUM_STUFF)
     assert (objects.boxes.shape, objects.classes.shape, objects.segment_ids.shape) == ((0, 4), (0,), (0,))
 
 
-def test_crowd_pixels_are_those_of_crowds_of_things() -> None:
+def test_crowd_pixels_cover_only_crowds_of_things() -> None:
     pixels = street().crowd_pixels(0, NUM_STUFF)
     assert pixels.dtype == torch.bool
     assert pixels.nonzero().tolist() == [[1, 3], [1, 4], [2, 3], [2, 4]]
     assert not street().crowd_pixels(1, NUM_STUFF).any()
 
 
-def test_the_semantic_target_includes_crowds() -> None:
+def test_semantic_target_includes_crowds() -> None:
     target = street().semantic_target(0)
     assert target.dtype == torch.int64
     assert target.tolist() == [
@@ -73,13 +73,13 @@ def test_the_semantic_target_includes_crowds() -> None:
 
 
 SEGMENTS = st.tuples(st.integers(0, NUM_STUFF + NUM_THINGS - 1) | st.just(VOID), st.booleans(), st.booleans())
-"""Class, crowd flag, whether it has pixels."""
+"""Class, crowd flag, and whether the segment has pixels."""
 
 
 @given(st.lists(SEGMENTS, max_size=8))
 @settings(deadline=None)
-def test_every_segment_is_judged_on_its_own(segments: list[tuple[int, bool, bool]]) -> None:
-    """One row of the map per segment that has pixels, void above."""
+def test_random_segments_are_classified_independently(segments: list[tuple[int, bool, bool]]) -> None:
+    """The map has one row per segment with pixels, and a void row on top."""
     segments = [(VOID, False, True), *segments]
     ids = [number for number, (_, _, seen) in enumerate(segments) if seen]
     boxes = [[ids.index(n), 0, ids.index(n) + 1, 2] if n in ids else [-1] * 4 for n in range(len(segments))]
@@ -103,20 +103,20 @@ def test_every_segment_is_judged_on_its_own(segments: list[tuple[int, bool, bool
     assert truth.semantic_target(0).tolist() == [[segments[number][0]] * 2 for number in ids]
 
 
-def test_parts_of_different_length_are_refused() -> None:
+def test_ground_truth_with_parts_of_different_length_raises_value_error() -> None:
     whole = street()
     with pytest.raises(ValueError, match="ids 2, classes 1"):
         GroundTruth(whole.ids, whole.classes[:1], whole.crowd, whole.boxes)
 
 
-def test_segments_without_one_entry_in_every_part_are_refused() -> None:
+def test_ground_truth_with_missing_crowd_flags_raises_value_error() -> None:
     whole = street()
-    cut = PackedSequence([whole.crowd.entry(0)[:1], whole.crowd.entry(1)])  # which broadcasting would repeat
+    cut = PackedSequence([whole.crowd.entry(0)[:1], whole.crowd.entry(1)])  # broadcasting would repeat the single flag
     with pytest.raises(ValueError, match="image 0 of a GroundTruth"):
         GroundTruth(whole.ids, whole.classes, cut, whole.boxes)
 
 
-def test_it_moves_as_a_whole() -> None:
+def test_to_moves_all_parts() -> None:
     moved = street().to("meta")
     assert len(moved) == 2
     for part in (moved.ids, moved.classes, moved.crowd, moved.boxes):
@@ -125,7 +125,7 @@ def test_it_moves_as_a_whole() -> None:
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_it_is_read_on_the_gpu_as_on_the_cpu() -> None:
+def test_targets_on_gpu_equal_those_on_cpu() -> None:
     def pictures(truth: GroundTruth) -> list[Tensor]:
         objects = truth.objects(0, NUM_STUFF)
         return [objects.boxes, objects.classes, truth.crowd_pixels(0, NUM_STUFF), truth.semantic_target(0)]

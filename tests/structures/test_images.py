@@ -13,7 +13,7 @@ SIDES = st.integers(1, 6)
 
 @given(st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=4), st.integers(1, 3))
 @settings(deadline=None)
-def test_padding_keeps_every_pixel_and_adds_zeros(sizes: list[tuple[int, int]], channels: int) -> None:
+def test_pad_images_keeps_every_pixel_and_adds_zeros(sizes: list[tuple[int, int]], channels: int) -> None:
     images = [torch.randn(channels, *size) for size in sizes]
     padded = pad_images(PackedSequence(images))
     assert padded.sizes == tuple(sizes)
@@ -30,7 +30,7 @@ def test_padding_keeps_every_pixel_and_adds_zeros(sizes: list[tuple[int, int]], 
 
 @given(st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=4))
 @settings(deadline=None)
-def test_unpadding_is_the_inverse(sizes: list[tuple[int, int]]) -> None:
+def test_unpad_images_inverts_pad_images(sizes: list[tuple[int, int]]) -> None:
     images = [torch.randn(3, *size) for size in sizes]
     again = unpad_images(pad_images(PackedSequence(images)))
     assert len(again) == len(images)
@@ -38,20 +38,20 @@ def test_unpadding_is_the_inverse(sizes: list[tuple[int, int]]) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bfloat16, torch.float64])
-def test_the_type_stays(dtype: torch.dtype) -> None:
+def test_pad_images_keeps_the_dtype(dtype: torch.dtype) -> None:
     padded = pad_images(PackedSequence([torch.ones(1, 2, 2, dtype=dtype), torch.ones(1, 1, 3, dtype=dtype)]))
     assert padded.tensor.dtype == dtype
     assert padded.tensor.sum() == 7
 
 
-def test_the_images_are_not_changed() -> None:
+def test_pad_images_copies_the_images() -> None:
     image = torch.ones(1, 2, 2)
     padded = pad_images(PackedSequence([image]))
     padded.tensor.zero_()
     assert image.sum() == 4
 
 
-def test_gradients_come_back_from_the_padded_tensor() -> None:
+def test_pad_images_passes_gradients_to_the_images() -> None:
     images = [torch.ones(1, 2, 3, requires_grad=True), torch.ones(1, 4, 1, requires_grad=True)]
     pad_images(PackedSequence(images)).tensor.square().sum().backward()
     for image in images:
@@ -59,7 +59,7 @@ def test_gradients_come_back_from_the_padded_tensor() -> None:
         assert torch.equal(image.grad, torch.full_like(image, 2))
 
 
-def test_unpadding_reads_any_channels() -> None:
+def test_unpad_images_supports_any_number_of_channels() -> None:
     padded = PaddedImages(torch.arange(2 * 5 * 3 * 3).reshape(2, 5, 3, 3), ((3, 1), (2, 3)))
     assert [tuple(image.shape) for image in unpad_images(padded).present] == [(5, 3, 1), (5, 2, 3)]
 
@@ -74,11 +74,11 @@ def test_unpadding_reads_any_channels() -> None:
         [torch.zeros(3, 4, 4), torch.zeros(4, 4)],
     ],
 )
-def test_what_is_no_batch_of_images_is_refused(images: list[Tensor]) -> None:
-    with pytest.raises(ValueError, match="images of one batch are C×H×W with one C"):
+def test_pad_images_with_invalid_shapes_raises_value_error(images: list[Tensor]) -> None:
+    with pytest.raises(ValueError, match="C×H×W"):
         pad_images(PackedSequence(images))
 
 
-def test_an_absent_image_is_refused() -> None:
+def test_pad_images_with_absent_image_names_its_position() -> None:
     with pytest.raises(ValueError, match="entry 1 of the PackedSequence is absent"):
         pad_images(PackedSequence([torch.zeros(3, 4, 4), None]))

@@ -12,32 +12,32 @@ def losses() -> Losses:
     return Losses(*(torch.tensor(float(10**power), requires_grad=True) for power in range(6)))
 
 
-def test_items_come_in_the_order_of_the_fields() -> None:
+def test_items_follow_the_order_of_the_fields() -> None:
     assert [(name, value.item()) for name, value in losses().items()] == [
         (name, 10.0**power) for power, name in enumerate(NAMES)
     ]
 
 
-def test_weights_are_matched_by_name() -> None:
+def test_total_matches_weights_by_name() -> None:
     weights = {name: float(number) for number, name in enumerate(NAMES)}
     expected = 543210.0
     assert losses().total(weights).item() == expected
     assert losses().total(dict(reversed(weights.items()))).item() == expected
 
 
-def test_the_total_passes_the_weights_to_every_loss() -> None:
+def test_total_scales_the_gradient_of_every_loss_by_its_weight() -> None:
     parts = losses()
     parts.total({name: number / 2 for number, name in enumerate(NAMES)}).backward()
     assert [value.grad.item() for _, value in parts.items() if value.grad is not None] == [0, 0.5, 1, 1.5, 2, 2.5]
 
 
-def test_a_weight_of_zero_does_not_hide_a_broken_loss() -> None:
+def test_total_with_zero_weight_still_shows_a_nan_loss() -> None:
     parts = losses()
     broken = Losses(torch.tensor(float("nan")), *(value for _, value in list(parts.items())[1:]))
     assert broken.total(dict.fromkeys(NAMES, 0.0)).isnan()
 
 
 @pytest.mark.parametrize("names", [NAMES[:-1], [*NAMES, "extra"], [*NAMES[:-1], "sem"], []])
-def test_missing_and_unknown_weights_are_refused(names: list[str]) -> None:
+def test_total_with_missing_or_unknown_weights_raises_value_error(names: list[str]) -> None:
     with pytest.raises(ValueError, match=r"must name exactly \['roi_boxes', .*\], not \["):
         losses().total(dict.fromkeys(names, 1.0))

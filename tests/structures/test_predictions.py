@@ -9,7 +9,7 @@ from seamseg.structures import PackedSequence, Predictions
 
 
 def predictions() -> Predictions:
-    """Two images with two objects and none."""
+    """Return predictions for two images, with two objects and none."""
     return Predictions(
         boxes=PackedSequence([torch.arange(8.0).reshape(2, 4), torch.zeros(0, 4)]),
         classes=PackedSequence([torch.tensor([3, 1]), torch.zeros(0, dtype=torch.int64)]),
@@ -21,7 +21,7 @@ def predictions() -> Predictions:
     )
 
 
-def test_one_image_is_taken_out_whole() -> None:
+def test_detections_return_all_parts_of_one_image() -> None:
     found = predictions().detections(0)
     assert (len(predictions()), len(found)) == (2, 2)
     assert found.boxes.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
@@ -30,24 +30,24 @@ def test_one_image_is_taken_out_whole() -> None:
     assert found.masks.shape == (2, 28, 28)
 
 
-def test_predictions_of_fewer_images_than_sizes_are_refused() -> None:
+def test_predictions_with_missing_sizes_raise_value_error() -> None:
     with pytest.raises(ValueError, match="semantic_logits 2, sizes 1"):
         replace(predictions(), sizes=((16, 20),))
 
 
-def test_detections_without_a_score_each_are_refused() -> None:
+def test_detections_with_missing_scores_raise_value_error() -> None:
     found = predictions().detections(0)
     with pytest.raises(ValueError, match="boxes 2, classes 2, scores 1, masks 2"):
         replace(found, scores=found.scores[:1])
 
 
-def test_nothing_found_is_zero_rows() -> None:
+def test_detections_of_an_empty_image_have_zero_rows() -> None:
     found = predictions().detections(1)
     assert len(found) == 0
     assert (found.boxes.shape, found.masks.shape) == ((0, 4), (0, 28, 28))
 
 
-def test_semantics_know_what_they_cover() -> None:
+def test_semantics_contain_logits_and_both_sizes() -> None:
     semantics = predictions().semantics(1)
     assert (semantics.padded_size, semantics.size) == ((16, 24), (12, 24))
     assert semantics.logits.shape == (5, 4, 6)
