@@ -1,4 +1,4 @@
-"""What masks should show, drawn by hand and one position at a time."""
+"""Mask targets, against drawings and a loop over positions."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def targets(ids: Tensor, box: list[float], segment: int, size: int, void_is_back
 IDS = drawn("110022 113022 333022").ids
 
 
-def test_the_object_others_and_void() -> None:
+def test_targets_distinguish_object_other_segments_and_void() -> None:
     assert targets(IDS, [0, 0, 2, 4], 1, 2) == ["#?", "#?"]
     assert targets(IDS, [0, 0, 3, 6], 1, 3) == ["#?.", "#?.", ".?."]
     assert targets(IDS, [1, 0, 3, 3], 3, 2) == [".#", "##"]
 
 
-def test_void_may_be_background() -> None:
+def test_targets_with_void_is_background_have_zeros_in_void() -> None:
     assert targets(IDS, [0, 0, 3, 6], 1, 3, void_is_background=True) == ["#..", "#..", "..."]
 
 
-def test_positions_fall_into_the_pixel_around_them() -> None:
+def test_target_positions_read_the_pixel_that_contains_them() -> None:
     ids = drawn("12").ids
     assert targets(ids, [0, 0, 1, 2], 1, 4) == ["##.."] * 4
     assert targets(ids, [0, 0.4, 1, 1.4], 1, 2) == ["#.", "#."]
@@ -39,18 +39,18 @@ def test_positions_fall_into_the_pixel_around_them() -> None:
     assert targets(ids, [0, 0.8, 1, 1.8], 1, 2) == ["..", ".."]
 
 
-def test_positions_beyond_the_image_read_its_border() -> None:
+def test_target_positions_outside_the_image_read_its_border() -> None:
     assert targets(drawn("12 12").ids, [-2, -2, 4, 4], 2, 6) == ["...###"] * 6
 
 
-def test_no_boxes_no_targets() -> None:
+def test_mask_targets_without_boxes_are_empty() -> None:
     found = mask_targets(IDS, torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), 28, False)
     assert (found.shape, found.dtype) == ((0, 28, 28), torch.int64)
 
 
 @pytest.mark.parametrize("void_is_background", [False, True])
 @pytest.mark.parametrize("seed", range(8))
-def test_equals_one_position_at_a_time(seed: int, void_is_background: bool) -> None:
+def test_random_targets_equal_a_loop_over_positions(seed: int, void_is_background: bool) -> None:
     generator = torch.Generator().manual_seed(seed)
     size = (28, 5)[seed % 2]
     ids = torch.randint(0, 4, (17, 23), generator=generator)
@@ -64,7 +64,7 @@ def test_equals_one_position_at_a_time(seed: int, void_is_background: bool) -> N
 
 
 def away_from_edges(box: list[float], size: int) -> Tensor:
-    """Positions that single precision cannot put into another pixel."""
+    """Return the positions that rounding in float32 cannot move to another pixel."""
     rows, columns = (
         [abs(at - round(at)) > 1e-4 for i in range(size) for at in [low + (i + 0.5) / size * (high - low)]]
         for low, high in ((box[0], box[2]), (box[1], box[3]))

@@ -1,4 +1,4 @@
-"""Losses of the regions, number by number."""
+"""Losses of the regions, against scalar computations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_class_loss_is_the_mean_over_all_regions(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_box_loss_is_divided_by_all_regions(seed: int) -> None:
+def test_box_loss_divides_by_the_number_of_all_regions(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     box_deltas = torch.randn(9, 3, 4, generator=generator)
     targets = torch.randn(9, 4, generator=generator)
@@ -31,14 +31,14 @@ def test_box_loss_is_divided_by_all_regions(seed: int) -> None:
     for region, klass in enumerate(classes.tolist()):
         if klass > 0:
             for side in range(4):
-                found, wanted = float(box_deltas[region, klass - 1, side]), float(targets[positive, side])
-                total += oracle.smooth_l1(found, wanted, sigma=1)
+                found, target = float(box_deltas[region, klass - 1, side]), float(targets[positive, side])
+                total += oracle.smooth_l1(found, target, sigma=1)
             positive += 1
     assert float(box_loss(box_deltas, targets[:positive], classes).mean) == pytest.approx(total / 9, rel=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_mask_loss_is_the_mean_over_the_pixels_that_count(seed: int) -> None:
+def test_mask_loss_is_the_mean_over_pixels_that_are_not_ignored(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(5, 3, 6, 6, generator=generator) * 4
     targets = torch.randint(-1, 2, (5, 6, 6), generator=generator)
@@ -53,13 +53,13 @@ def test_mask_loss_is_the_mean_over_the_pixels_that_count(seed: int) -> None:
     assert float(mask_loss(logits, targets, things).mean) == pytest.approx(sum(losses) / len(losses), rel=1e-5)
 
 
-def test_void_pixels_get_no_gradient() -> None:
+def test_mask_loss_gives_no_gradient_to_ignored_pixels() -> None:
     logits = torch.zeros(1, 2, 2, 2, requires_grad=True)
     mask_loss(logits, torch.tensor([[[1, IGNORED], [IGNORED, 0]]]), torch.tensor([1])).mean.backward()
     assert logits.grad.tolist() == [[[[0, 0], [0, 0]], [[-0.25, 0], [0, 0.25]]]]
 
 
-def test_a_mask_of_void_alone_costs_nothing() -> None:
+def test_mask_loss_with_only_ignored_pixels_is_zero() -> None:
     logits = torch.randn(2, 3, 4, 4, requires_grad=True)
     loss = mask_loss(logits, torch.full((2, 4, 4), IGNORED), torch.tensor([0, 2])).mean
     loss.backward()
@@ -67,7 +67,7 @@ def test_a_mask_of_void_alone_costs_nothing() -> None:
     assert not logits.grad.any()
 
 
-def test_background_alone_has_neither_boxes_nor_masks_to_learn() -> None:
+def test_box_loss_with_only_background_is_zero() -> None:
     box_deltas = torch.randn(3, 2, 4, requires_grad=True)
     loss = box_loss(box_deltas, torch.zeros(0, 4), torch.zeros(3, dtype=torch.int64)).mean
     loss.backward()
@@ -75,15 +75,15 @@ def test_background_alone_has_neither_boxes_nor_masks_to_learn() -> None:
     assert not box_deltas.grad.any()
 
 
-def test_no_region_costs_nothing_and_still_has_a_gradient() -> None:
-    nothing = torch.zeros(0, dtype=torch.int64)
+def test_losses_without_regions_are_zero_and_have_a_gradient() -> None:
+    no_regions = torch.zeros(0, dtype=torch.int64)
     logits, box_deltas, masks = (
         torch.zeros(shape, requires_grad=True) for shape in [(0, 3), (0, 2, 4), (0, 2, 28, 28)]
     )
     losses = [
-        class_loss(logits, nothing).mean,
-        box_loss(box_deltas, torch.zeros(0, 4), nothing).mean,
-        mask_loss(masks, torch.zeros(0, 28, 28, dtype=torch.int64), nothing).mean,
+        class_loss(logits, no_regions).mean,
+        box_loss(box_deltas, torch.zeros(0, 4), no_regions).mean,
+        mask_loss(masks, torch.zeros(0, 28, 28, dtype=torch.int64), no_regions).mean,
     ]
     total = torch.stack(losses)
     assert not total.any()
@@ -91,14 +91,14 @@ def test_no_region_costs_nothing_and_still_has_a_gradient() -> None:
     assert all(values.grad is not None for values in (logits, box_deltas, masks))
 
 
-def test_a_guess_of_one_half() -> None:
+def test_losses_of_uniform_predictions_are_logarithms() -> None:
     assert float(class_loss(torch.zeros(4, 8), torch.arange(4)).mean) == pytest.approx(math.log(8))
     masks = mask_loss(torch.zeros(2, 3, 4, 4), torch.ones(2, 4, 4, dtype=torch.int64), torch.tensor([1, 2])).mean
     assert float(masks) == pytest.approx(math.log(2))
 
 
 @pytest.mark.parametrize("loss", ["class", "mask"])
-def test_sure_and_wrong_stays_finite_in_half_precision(loss: str) -> None:
+def test_losses_of_extreme_wrong_logits_stay_finite_in_half_precision(loss: str) -> None:
     if loss == "class":
         value = class_loss(torch.tensor([[-6e4, 6e4]], dtype=torch.float16), torch.tensor([0])).mean
         assert float(value) == pytest.approx(1.2e5, rel=1e-2)

@@ -1,4 +1,4 @@
-"""The loss of the hardest pixels, pixel by pixel."""
+"""Semantic loss, against loops over pixels."""
 
 from __future__ import annotations
 
@@ -22,43 +22,47 @@ def semantic_loss(logits: Tensor, images: list[Drawn], fraction: float = 0.25) -
     return SemanticLoss(fraction)(logits, PaddedImages(torch.zeros(len(images), 3, *padded), sizes), batch(images)).mean
 
 
-def guesses(image: Drawn, wrong: str) -> Tensor:
-    """Logits at the image's own size whose loss is log 2 on the right class and 5 (nearly) on pixels marked x."""
+def logits_with_errors(image: Drawn, error_pixels: str) -> Tensor:
+    """Return logits at the size of the image, with loss log 2, or about 5 on pixels marked with x."""
     target = image.classes[image.ids].clamp(max=1)
     logits = torch.zeros(1, 2, *target.shape)
-    marked = torch.tensor([[pixel == "x" for pixel in row] for row in wrong.split()])
+    marked = torch.tensor([[pixel == "x" for pixel in row] for row in error_pixels.split()])
     logits[0].scatter_(0, target[None], torch.where(marked, -5.0, 0.0)[None])
     return logits
 
 
-WRONG = math.log(1 + math.exp(5))
+ERROR_LOSS = math.log(1 + math.exp(5))
 
 
-def test_only_the_hardest_quarter_counts() -> None:
+def test_semantic_loss_averages_only_the_hardest_quarter() -> None:
     image = drawn("1111 2222", classes=[0, 1])
-    assert float(semantic_loss(guesses(image, "x... ...x"), [image])) == pytest.approx(WRONG)
-    assert float(semantic_loss(guesses(image, "x... ...."), [image])) == pytest.approx((WRONG + math.log(2)) / 2)
+    assert float(semantic_loss(logits_with_errors(image, "x... ...x"), [image])) == pytest.approx(ERROR_LOSS)
+    assert float(semantic_loss(logits_with_errors(image, "x... ...."), [image])) == pytest.approx(
+        (ERROR_LOSS + math.log(2)) / 2
+    )
 
 
-def test_the_number_of_hardest_pixels_is_rounded_up() -> None:
+def test_semantic_loss_rounds_the_number_of_hardest_pixels_up() -> None:
     image = drawn("11111", classes=[0])
-    assert float(semantic_loss(guesses(image, "x...."), [image])) == pytest.approx((WRONG + math.log(2)) / 2)
+    assert float(semantic_loss(logits_with_errors(image, "x...."), [image])) == pytest.approx(
+        (ERROR_LOSS + math.log(2)) / 2
+    )
     one = drawn("1", classes=[0])
-    assert float(semantic_loss(guesses(one, "x"), [one])) == pytest.approx(WRONG)
+    assert float(semantic_loss(logits_with_errors(one, "x"), [one])) == pytest.approx(ERROR_LOSS)
 
 
-def test_void_counts_as_zero_among_the_pixels() -> None:
+def test_semantic_loss_counts_void_pixels_with_loss_zero() -> None:
     image = drawn("0000 0001", classes=[0])
-    assert float(semantic_loss(guesses(image, "xxxx xxxx"), [image])) == pytest.approx(WRONG / 2)
+    assert float(semantic_loss(logits_with_errors(image, "xxxx xxxx"), [image])) == pytest.approx(ERROR_LOSS / 2)
 
 
-def test_crowd_is_learned_like_any_segment() -> None:
+def test_semantic_loss_treats_crowd_like_other_segments() -> None:
     plain, crowd = drawn("1122", classes=[0, 1]), drawn("1122", classes=[0, 1], crowd=[2])
     logits = torch.randn(1, 2, 1, 4, generator=torch.Generator().manual_seed(0))
     assert semantic_loss(logits, [plain]) == semantic_loss(logits, [crowd])
 
 
-def test_an_image_of_void_costs_nothing_and_has_no_gradient() -> None:
+def test_semantic_loss_of_a_void_image_is_zero_without_gradient() -> None:
     logits = torch.randn(1, 2, 2, 3, requires_grad=True)
     loss = semantic_loss(logits, [drawn("000 000")])
     loss.backward()
@@ -66,14 +70,14 @@ def test_an_image_of_void_costs_nothing_and_has_no_gradient() -> None:
     assert not logits.grad.any()
 
 
-def test_images_count_the_same_whatever_their_size() -> None:
+def test_semantic_loss_weighs_images_of_different_size_equally() -> None:
     small, large = drawn("1", classes=[0]), drawn("1111 1111", classes=[0])
     logits = torch.zeros(2, 2, 2, 4)
     logits[0, 0] = -5
-    assert float(semantic_loss(logits, [small, large])) == pytest.approx((WRONG + math.log(2)) / 2)
+    assert float(semantic_loss(logits, [small, large])) == pytest.approx((ERROR_LOSS + math.log(2)) / 2)
 
 
-def test_padding_does_not_count() -> None:
+def test_semantic_loss_ignores_padding() -> None:
     image, other = drawn("11 11", classes=[0]), drawn("1111 1111 1111", classes=[0])
     logits = torch.zeros(2, 2, 3, 4)
     logits[0, 0, 2:] = logits[0, 0, :, 2:] = -100  # beyond the first image
@@ -81,7 +85,7 @@ def test_padding_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_equals_loops_over_pixels(seed: int) -> None:
+def test_semantic_loss_of_random_logits_equals_loops_over_pixels(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     sizes = [[(13, 18), (9, 22)], [(16, 16)], [(5, 7), (21, 3), (11, 11)]][seed % 3]
     hardest = [(1, 4), (1, 2), (1, 1)][seed % 3]

@@ -1,4 +1,4 @@
-"""Which anchors should find which objects, by hand and by loops over all pairs."""
+"""Matching of anchors with objects, against values computed by hand and loops over all pairs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from seamseg.algos.anchors import AnchorGrid
 from seamseg.algos.matching import AnchorMatcher, AnchorSample
 
-EVERYTHING = 10**6
+UNLIMITED = 10**6
 SIZE = (20, 30)
 NO_CROWD = torch.zeros(SIZE, dtype=torch.bool)
 
@@ -20,7 +20,7 @@ def boxes(*rows: list[float]) -> Tensor:
 
 
 def match(anchors: Tensor, objects: Tensor, crowd: Tensor = NO_CROWD, seed: int = 0, **settings: float) -> AnchorSample:
-    matcher = AnchorMatcher(**({"num_samples": EVERYTHING} | settings))
+    matcher = AnchorMatcher(**({"num_samples": UNLIMITED} | settings))
     size = (crowd.shape[0], crowd.shape[1])
     return matcher(anchors, size, objects, crowd, torch.Generator().manual_seed(seed))
 
@@ -29,64 +29,64 @@ def pairs(sample: AnchorSample) -> dict[int, int]:
     return dict(zip(sample.positives.tolist(), sample.objects.tolist(), strict=True))
 
 
-def test_overlap_decides_between_positive_negative_and_ignored() -> None:
+def test_match_labels_anchors_positive_negative_or_ignored_by_overlap() -> None:
     anchors = boxes([0, 0, 10, 10], [0, 3, 10, 13], [0, 4, 10, 14], [0, 10, 10, 20])  # IoU 1, 7/13, 3/7, 0
     sample = match(anchors, boxes([0, 0, 10, 10]), positive_threshold=0.5, negative_threshold=0.4)
     assert pairs(sample) == {0: 0, 1: 0}
     assert sample.negatives.tolist() == [3]
 
 
-def test_thresholds_are_inclusive_above_and_exclusive_below() -> None:
+def test_match_includes_the_positive_and_excludes_the_negative_threshold() -> None:
     anchors = boxes([0, 0, 10, 10], [0, 0, 10, 7], [0, 0, 10, 3], [0, 0, 10, 2])
     sample = match(anchors, boxes([0, 0, 10, 10]))
     assert pairs(sample) == {0: 0, 1: 0}
     assert sample.negatives.tolist() == [3]
 
 
-def test_the_best_anchor_of_an_object_is_positive_however_small_the_overlap() -> None:
+def test_match_makes_the_best_anchor_positive_even_with_small_overlap() -> None:
     anchors = boxes([10, 0, 20, 10], [0, 9, 10, 19], [0, 8, 10, 18])
     sample = match(anchors, boxes([0, 0, 10, 10]))
     assert pairs(sample) == {2: 0}
     assert sample.negatives.tolist() == [0, 1]
 
 
-def test_the_first_of_equally_good_anchors_is_the_best() -> None:
+def test_match_with_tied_anchors_selects_the_first() -> None:
     anchors = boxes([0, 12, 10, 22], [0, 2, 10, 12], [0, 2, 10, 12], [2, 0, 12, 10])
     sample = match(anchors, boxes([0, 0, 10, 10]))
     assert pairs(sample) == {1: 0}
 
 
-def test_the_first_of_equally_overlapped_objects_is_found() -> None:
+def test_match_with_tied_objects_selects_the_first() -> None:
     twins = boxes([0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 20])
     sample = match(boxes([0, 0, 10, 10], [0, 0, 10, 9]), twins, positive_threshold=0.7)
-    # Anchor 1 belongs to the first of the twins; anchor 0 is the best of all three objects, and goes to the last.
+    # Anchor 1 gets the first of the two equal objects. Anchor 0 is the best for all three objects and gets the last.
     assert pairs(sample) == {0: 2, 1: 0}
 
 
-def test_being_the_best_one_of_an_object_wins_over_a_larger_overlap() -> None:
+def test_match_prefers_the_object_whose_best_anchor_it_is() -> None:
     small_and_large = boxes([0, 0, 10, 10], [0, 0, 20, 10])
     sample = match(boxes([0, 0, 9, 10], [0, 0, 10, 10]), small_and_large)
     assert pairs(sample) == {0: 0, 1: 1}
 
 
-def test_an_object_that_no_anchor_touches_makes_none_positive() -> None:
+def test_match_with_object_outside_all_anchors_has_no_positives() -> None:
     sample = match(boxes([0, 0, 10, 10]), boxes([15, 15, 20, 20]))
     assert pairs(sample) == {}
     assert sample.negatives.tolist() == [0]
 
 
-def test_only_anchors_wholly_inside_take_part() -> None:
+def test_match_ignores_anchors_that_cross_the_border() -> None:
     fitting = [0.0, 0.0, 20.0, 30.0]
     anchors = boxes(fitting, [-0.5, 0, 20, 30], [0, -0.5, 20, 30], [0, 0, 20.5, 30], [0, 0, 20, 30.5], fitting)
     assert match(anchors, boxes()).negatives.tolist() == [0, 5]
 
 
-def test_the_best_anchor_is_sought_among_those_that_take_part() -> None:
+def test_match_selects_the_best_anchor_among_those_inside_the_image() -> None:
     sample = match(boxes([-1, 0, 10, 10], [0, 0, 5, 5]), boxes([0, 0, 10, 10]))
     assert pairs(sample) == {1: 0}
 
 
-def test_anchors_under_crowd_take_no_part() -> None:
+def test_match_ignores_anchors_covered_by_crowd() -> None:
     crowd = NO_CROWD.clone()
     crowd[:7, :10] = True
     anchors = boxes([0, 0, 10, 10], [1, 0, 11, 10], [0, 0, 7, 10])  # covered 0.7, 0.6 and 1
@@ -95,20 +95,20 @@ def test_anchors_under_crowd_take_no_part() -> None:
     assert sample.negatives.tolist() == []
 
 
-def test_without_objects_there_are_only_negatives() -> None:
+def test_match_without_objects_returns_only_negatives() -> None:
     sample = match(boxes([0, 0, 10, 10], [5, 5, 9, 9], [-1, 0, 3, 3]), boxes())
     assert pairs(sample) == {}
     assert sample.negatives.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("objects", [boxes(), boxes([0, 0, 5, 5])])
-def test_without_anchors_nothing_is_sampled(objects: Tensor) -> None:
+def test_match_without_anchors_returns_no_samples(objects: Tensor) -> None:
     sample = match(boxes(), objects)
     assert (len(sample.positives), len(sample.objects), len(sample.negatives)) == (0, 0, 0)
 
 
 def random_boxes(count: int, generator: torch.Generator) -> Tensor:
-    """Whole numbers, some beyond the image: many overlaps tie."""
+    """Return boxes with integer coordinates, some outside the image, so that many overlaps are tied."""
     corners = torch.randint(-2, 24, (count, 2, 2), generator=generator)
     return torch.cat([corners.amin(1), corners.amax(1) + 1], dim=1).float()
 
@@ -121,7 +121,7 @@ def random_crowd(generator: torch.Generator) -> Tensor:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_equals_loops_over_all_pairs(seed: int) -> None:
+def test_match_random_anchors_equals_loops_over_all_pairs(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     anchors, objects = random_boxes(150, generator), random_boxes(seed % 7, generator)
     crowd = random_crowd(generator)
@@ -134,7 +134,7 @@ def test_equals_loops_over_all_pairs(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_equals_loops_on_a_real_grid(seed: int) -> None:
+def test_match_anchor_grid_equals_loops_over_all_pairs(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     anchors = AnchorGrid((0.2, 0.5, 1, 2, 5), 2, (4, 8, 16))([(8, 10), (4, 5), (2, 3)], torch.device("cpu"))
     crowd = torch.zeros(32, 40, dtype=torch.bool)
@@ -149,7 +149,9 @@ def test_equals_loops_on_a_real_grid(seed: int) -> None:
 @pytest.mark.parametrize(
     ("num_samples", "fraction", "expected"), [(8, 0.5, (4, 4)), (6, 1 / 3, (2, 4)), (1, 0.5, (0, 1))]
 )
-def test_samples_keep_their_object(num_samples: int, fraction: float, expected: tuple[int, int]) -> None:
+def test_match_with_few_samples_keeps_the_object_of_each_anchor(
+    num_samples: int, fraction: float, expected: tuple[int, int]
+) -> None:
     objects = boxes([0, 0, 5, 5], [0, 10, 5, 15], [0, 20, 5, 25])
     anchors = torch.cat([objects, objects, objects, objects + torch.tensor([10, 0, 10, 0])])
     sample = match(anchors, objects, num_samples=num_samples, positive_fraction=fraction)
@@ -158,7 +160,7 @@ def test_samples_keep_their_object(num_samples: int, fraction: float, expected: 
     assert (sample.negatives >= 9).all()
 
 
-def test_the_generator_alone_decides_what_is_sampled() -> None:
+def test_match_samples_depend_only_on_the_generator() -> None:
     anchors = random_boxes(200, torch.Generator().manual_seed(0))
     first, again, other = (match(anchors, boxes([0, 0, 9, 9]), num_samples=20, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(first.negatives, again.negatives)

@@ -1,4 +1,4 @@
-"""Which regions should show which objects, by hand and by loops over all pairs."""
+"""Matching of regions with objects, against values computed by hand and loops over all pairs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from seamseg.algos.matching import RoIMatcher, RoISample
 from seamseg.structures import Objects
 
-EVERYTHING = 10**6
+UNLIMITED = 10**6
 SIZE = (20, 30)
 NO_CROWD = torch.zeros(SIZE, dtype=torch.bool)
 
@@ -30,15 +30,15 @@ NO_OBJECTS = objects()
 
 
 def match(proposals: Tensor, truth: Objects, crowd: Tensor = NO_CROWD, seed: int = 0, **settings: float) -> RoISample:
-    matcher = RoIMatcher(**({"num_samples": EVERYTHING, "positive_fraction": 1.0} | settings))
+    matcher = RoIMatcher(**({"num_samples": UNLIMITED, "positive_fraction": 1.0} | settings))
     return matcher(proposals, truth, crowd, torch.Generator().manual_seed(seed))
 
 
-def assert_nothing(sample: RoISample) -> None:
+def assert_empty(sample: RoISample) -> None:
     assert (sample.boxes.shape, sample.classes.shape, sample.objects.shape) == ((0, 4), (0,), (0,))
 
 
-def test_positives_come_first_with_their_class() -> None:
+def test_match_returns_positives_first_with_their_classes() -> None:
     truth = objects([0, 0, 10, 10], [10, 10, 20, 30], classes=[4, 2])
     sample = match(boxes([0, 20, 5, 30], [10, 12, 20, 30], [0, 0, 10, 5]), truth)
     assert sample.boxes.tolist() == [
@@ -52,33 +52,33 @@ def test_positives_come_first_with_their_class() -> None:
     assert sample.objects.tolist() == [0, 1, 1, 0]
 
 
-def test_the_positive_threshold_is_inclusive() -> None:
+def test_match_includes_the_positive_threshold() -> None:
     sample = match(boxes([0, 0, 10, 5], [0, 0, 10, 4]), objects([0, 0, 10, 10]))
     assert sample.classes.tolist() == [1, 1, 0]
 
 
-def test_background_lies_between_the_negative_thresholds() -> None:
+def test_match_selects_background_between_the_negative_thresholds() -> None:
     proposals = boxes([0, 0, 10, 1], [0, 0, 10, 2], [0, 0, 10, 3], [0, 0, 10, 4], [0, 0, 10, 5])
     sample = match(proposals, objects([0, 0, 10, 10]), negative_low=0.2, negative_high=0.4)
     assert sample.boxes.tolist() == [[0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 2], [0, 0, 10, 3]]
 
 
-def test_a_region_is_never_both() -> None:
+def test_match_never_labels_a_positive_region_as_background() -> None:
     sample = match(boxes([0, 0, 10, 8]), objects([0, 0, 10, 10]), negative_high=1.0)
     assert sample.classes.tolist() == [1, 1]
 
 
-def test_the_first_of_equally_overlapped_objects_is_shown() -> None:
+def test_match_with_tied_objects_selects_the_first() -> None:
     sample = match(boxes([0, 0, 10, 9]), objects([0, 0, 10, 10], [0, 0, 10, 10]))
     assert sample.objects.tolist() == [0, 0, 0]
 
 
-def test_boxes_without_area_show_nothing() -> None:
+def test_match_drops_boxes_without_area() -> None:
     sample = match(boxes([5, 5, 5, 9], [0, 30, 10, 30], [0, 0, 0, 0]), objects([0, 0, 10, 10]))
     assert sample.boxes.tolist() == [[0, 0, 10, 10]]
 
 
-def test_regions_under_crowd_leave_and_objects_too() -> None:
+def test_match_drops_regions_and_object_boxes_covered_by_crowd() -> None:
     crowd = NO_CROWD.clone()
     crowd[:7, :10] = True
     truth = objects([0, 0, 10, 10], [1, 0, 11, 10], classes=[0, 1])  # covered 0.7 and 0.6
@@ -87,7 +87,7 @@ def test_regions_under_crowd_leave_and_objects_too() -> None:
     assert sample.objects.tolist() == [1]
 
 
-def test_a_proposal_may_show_an_object_whose_own_box_has_left() -> None:
+def test_match_keeps_a_proposal_of_an_object_whose_box_was_dropped() -> None:
     crowd = NO_CROWD.clone()
     crowd[:7, :10] = True
     sample = match(boxes([0, 0, 10.5, 10]), objects([0, 0, 10, 10]), crowd)
@@ -95,11 +95,11 @@ def test_a_proposal_may_show_an_object_whose_own_box_has_left() -> None:
     assert sample.classes.tolist() == [1]
 
 
-def test_an_image_without_objects_gives_nothing() -> None:
-    assert_nothing(match(boxes([0, 0, 10, 10]), NO_OBJECTS))
+def test_match_without_objects_returns_no_regions() -> None:
+    assert_empty(match(boxes([0, 0, 10, 10]), NO_OBJECTS))
 
 
-def test_an_image_without_objects_may_give_background() -> None:
+def test_match_without_objects_returns_background_if_background_images() -> None:
     crowd = NO_CROWD.clone()
     crowd[:, 20:] = True
     proposals = boxes([0, 0, 10, 10], [0, 20, 10, 30], [3, 3, 3, 9])
@@ -110,23 +110,23 @@ def test_an_image_without_objects_may_give_background() -> None:
 
 
 @pytest.mark.parametrize("background_images", [False, True])
-def test_neither_proposals_nor_objects(background_images: bool) -> None:
-    assert_nothing(match(boxes(), NO_OBJECTS, background_images=background_images))
+def test_match_without_proposals_and_objects_returns_no_regions(background_images: bool) -> None:
+    assert_empty(match(boxes(), NO_OBJECTS, background_images=background_images))
 
 
-def test_objects_alone() -> None:
+def test_match_without_proposals_returns_the_object_boxes() -> None:
     sample = match(boxes(), objects([0, 0, 10, 10]))
     assert (sample.boxes.tolist(), sample.classes.tolist()) == ([[0, 0, 10, 10]], [1])
 
 
 def random_boxes(count: int, generator: torch.Generator) -> Tensor:
-    """Whole numbers inside the image, some without area: many overlaps tie."""
+    """Return boxes with integer coordinates inside the image, some without area, so that many overlaps are tied."""
     y, x = (torch.randint(0, limit + 1, (count, 2), generator=generator) for limit in SIZE)
     return torch.stack([y.amin(1), x.amin(1), y.amax(1), x.amax(1)], dim=1).float()
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_equals_loops_over_all_pairs(seed: int) -> None:
+def test_match_random_regions_equals_loops_over_all_pairs(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     proposals = random_boxes(60, generator)
     rows = [row for row in random_boxes(seed % 6, generator).tolist() if row[2] > row[0] and row[3] > row[1]]
@@ -150,23 +150,23 @@ def test_equals_loops_over_all_pairs(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_samples_are_counted_and_keep_their_object(seed: int) -> None:
+def test_match_with_few_samples_keeps_counts_and_objects(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     proposals, rows = random_boxes(80, generator), [[0.0, 0, 12, 12], [5, 10, 20, 30]]
     truth = objects(*rows, classes=[3, 1])
     num_samples, fraction = (40, 10, 4)[seed % 3], (0.25, 0.5)[seed % 2]
-    everything = oracle.match_regions(proposals.tolist(), rows, NO_CROWD)
+    all_regions = oracle.match_regions(proposals.tolist(), rows, NO_CROWD)
     sample = match(proposals, truth, num_samples=num_samples, positive_fraction=fraction)
-    expected = sample_counts(len(everything.positives), len(everything.negatives), num_samples, fraction)
+    expected = sample_counts(len(all_regions.positives), len(all_regions.negatives), num_samples, fraction)
     num_positive = len(sample.objects)
     assert (num_positive, len(sample.boxes) - num_positive) == expected
     chosen = list(zip(sample.boxes[:num_positive].tolist(), sample.objects.tolist(), strict=True))
-    assert all(pair in everything.positives for pair in chosen)
-    assert all(box in everything.negatives for box in sample.boxes[num_positive:].tolist())
+    assert all(pair in all_regions.positives for pair in chosen)
+    assert all(box in all_regions.negatives for box in sample.boxes[num_positive:].tolist())
     assert sample.classes.tolist() == [[4, 2][index] for _, index in chosen] + [0] * expected[1]
 
 
-def test_the_generator_alone_decides_what_is_sampled() -> None:
+def test_match_samples_depend_only_on_the_generator() -> None:
     proposals = random_boxes(200, torch.Generator().manual_seed(0))
     truth = objects([0, 0, 10, 10])
     first, again, other = (match(proposals, truth, num_samples=20, seed=seed) for seed in (1, 1, 2))

@@ -1,4 +1,4 @@
-"""Random subsets: their counts, and that the generator alone decides."""
+"""Balanced sampling: counts, determinism and uniformity."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def sample(labels: list[str], num_samples: int, fraction: float, seed: int = 0) 
 
 
 @given(labels=LABELS, num_samples=st.integers(1, 30), fraction=FRACTIONS, seed=st.integers(0, 3))
-def test_counts_and_kinds(labels: list[str], num_samples: int, fraction: float, seed: int) -> None:
+def test_sample_balanced_returns_the_expected_counts_and_kinds(
+    labels: list[str], num_samples: int, fraction: float, seed: int
+) -> None:
     positives, negatives = sample(labels, num_samples, fraction, seed)
     assert all(labels[index] == "+" for index in positives)
     assert all(labels[index] == "-" for index in negatives)
@@ -32,21 +34,21 @@ def test_counts_and_kinds(labels: list[str], num_samples: int, fraction: float, 
     assert (len(positives), len(negatives)) == expected
 
 
-def test_negatives_fill_the_places_that_positives_leave() -> None:
+def test_sample_balanced_with_few_positives_fills_up_with_negatives() -> None:
     positives, negatives = sample(["+"] * 3 + ["-"] * 20, 10, 0.5)
     assert (len(positives), len(negatives)) == (3, 7)
 
 
-def test_positives_do_not_fill_the_places_that_negatives_leave() -> None:
+def test_sample_balanced_with_few_negatives_does_not_add_positives() -> None:
     positives, negatives = sample(["+"] * 20 + ["-"] * 3, 10, 0.5)
     assert (len(positives), len(negatives)) == (5, 3)
 
 
-def test_everything_is_taken_where_there_is_room() -> None:
+def test_sample_balanced_with_enough_room_returns_all_candidates() -> None:
     assert sample([*"+-+-.-"], 100, 0.5) == ([0, 2], [1, 3, 5])
 
 
-def test_the_generator_alone_decides() -> None:
+def test_sample_balanced_depends_only_on_the_generator() -> None:
     labels = ["+"] * 50 + ["-"] * 50
     torch.manual_seed(1)
     first = sample(labels, 20, 0.5)
@@ -56,13 +58,13 @@ def test_the_generator_alone_decides() -> None:
     assert sample(labels, 20, 0.5, seed=1) != first
 
 
-def test_a_generator_goes_on_where_it_stopped() -> None:
+def test_sample_balanced_advances_the_generator() -> None:
     generator, mask = torch.Generator().manual_seed(0), torch.ones(1000, dtype=torch.bool)
     first, second = (sample_balanced(mask, ~mask, 10, 1.0, generator)[0] for _ in range(2))
     assert not torch.equal(first, second)
 
 
-def test_every_candidate_has_the_same_chance() -> None:
+def test_sample_balanced_selects_candidates_uniformly() -> None:
     generator = torch.Generator().manual_seed(0)
     positive = torch.tensor([True, False] * 6)
     times = torch.zeros(12)
@@ -73,5 +75,5 @@ def test_every_candidate_has_the_same_chance() -> None:
 
 
 def assert_even(times: Tensor, expected: float) -> None:
-    """Each within five standard deviations of a fair coin's."""
+    """Check that every count is within five standard deviations of a fair coin."""
     assert (times - expected).abs().max() < 5 * (expected / 2) ** 0.5

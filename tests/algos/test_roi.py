@@ -1,4 +1,4 @@
-"""Losses and detections of a head that says what it is told."""
+"""Losses and detections of a head with fixed outputs."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ NUM_STUFF, NUM_THINGS, MASK_SIZE = 2, 3, 4
 WEIGHTS = (10, 10, 5, 5)
 
 
-class TalkingHead:
-    """Region r of a call gets row r of what it holds; remembers the features it was shown."""
+class FixedHead:
+    """Head that returns its row r for region r of a call and stores the features it gets."""
 
     def __init__(self, seed: int = 0, num_regions: int = 60) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -43,7 +43,9 @@ class TalkingHead:
     def planned_forward(self, num_regions: int, num_masks: int) -> Iterator[None]:
         self.expected = (num_regions, num_masks)
         yield
-        assert (len(self.classified), len(self.masked)) == self.expected, "each branch gets what was announced"
+        assert (len(self.classified), len(self.masked)) == self.expected, (
+            "each branch must get the announced number of regions"
+        )
 
     def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]:
         self.classified = regions
@@ -69,7 +71,7 @@ def network(**settings: bool | float) -> RoIHeads:
 
 
 def scene(size: tuple[int, int], kind: str) -> Drawn:
-    """Segments: 1 stuff, 2 and 3 things, 4 crowd of things; the rest void."""
+    """Draw the segments 1 (stuff), 2 and 3 (things) and 4 (crowd of things); the rest is void."""
     ids = torch.zeros(size, dtype=torch.int64)
     ids[:6] = 1
     ids[2:10, 3:9] = 2
@@ -89,7 +91,7 @@ def proposals(count: int = 20, seed: int = 0) -> PackedSequence:
     return PackedSequence(found)
 
 
-def train(head: TalkingHead, images: Sequence[Drawn], boxes: PackedSequence, **settings: bool | float) -> RoILosses:
+def train(head: FixedHead, images: Sequence[Drawn], boxes: PackedSequence, **settings: bool | float) -> RoILosses:
     padded = PaddedImages(torch.zeros(2, 3, *PADDED), SIZES)
     return network(**settings).train(head, LEVELS, boxes, padded, batch(images), torch.Generator().manual_seed(0))
 
@@ -99,7 +101,7 @@ def numbers(losses: RoILosses) -> list[float]:
 
 
 def expected_losses(
-    head: TalkingHead,
+    head: FixedHead,
     images: Sequence[Drawn],
     boxes: PackedSequence,
     background_images: bool = False,
@@ -117,10 +119,10 @@ def expected_losses(
             segment = present[index]
             thing = int(drawing.classes[segment]) - NUM_STUFF
             classes.append(oracle.cross_entropy(head.logits[row].tolist(), thing + 1))
-            for found, wanted, weight in zip(
+            for found, target_deltas, weight in zip(
                 head.box_deltas[row, thing].tolist(), encode(box, objects[index]), WEIGHTS, strict=True
             ):
-                box_deltas.append(oracle.smooth_l1(found, wanted * weight, sigma=1))
+                box_deltas.append(oracle.smooth_l1(found, target_deltas * weight, sigma=1))
             target = mask_target(drawing.ids, box, segment, MASK_SIZE, void_is_background)
             for y in range(MASK_SIZE):
                 for x in range(MASK_SIZE):
@@ -146,7 +148,7 @@ def test_losses_equal_loops_over_the_regions_of_the_batch(
     kinds: tuple[str, str], background_images: bool, void_is_background: bool
 ) -> None:
     images = [scene(size, kind) for size, kind in zip(SIZES, kinds, strict=True)]
-    head, boxes = TalkingHead(), proposals()
+    head, boxes = FixedHead(), proposals()
     options = {"background_images": background_images, "void_is_background": void_is_background}
     found = numbers(train(head, images, boxes, **options))
     assert found == pytest.approx(expected_losses(head, images, boxes, **options), rel=1e-4)
@@ -155,8 +157,8 @@ def test_losses_equal_loops_over_the_regions_of_the_batch(
 
 
 @pytest.mark.parametrize("kinds", [("no objects", "void"), ("crowd", "crowd")])
-def test_without_regions_everything_still_has_a_gradient(kinds: tuple[str, str]) -> None:
-    head = TalkingHead()
+def test_losses_without_regions_are_zero_and_have_a_gradient(kinds: tuple[str, str]) -> None:
+    head = FixedHead()
     losses = train(head, [scene(size, kind) for size, kind in zip(SIZES, kinds, strict=True)], proposals())
     assert numbers(losses) == [0, 0, 0]
     (losses.classes.mean + losses.boxes.mean + losses.masks.mean).backward()
@@ -165,30 +167,30 @@ def test_without_regions_everything_still_has_a_gradient(kinds: tuple[str, str])
         assert not values.grad.any()
 
 
-def test_both_branches_see_all_regions_as_one_batch() -> None:
-    head, images = TalkingHead(), [scene(size, "objects") for size in SIZES]
+def test_train_passes_all_regions_as_one_batch_to_both_branches() -> None:
+    head, images = FixedHead(), [scene(size, "objects") for size in SIZES]
     train(head, images, proposals(), num_samples=20)
     assert len(head.classified) == 40
     assert torch.equal(head.masked, head.classified)
 
 
 @pytest.mark.parametrize("kinds", [("objects", "objects"), ("no objects", "objects"), ("objects", "crowd")])
-def test_the_mask_branch_may_see_the_positives_alone(kinds: tuple[str, str]) -> None:
+def test_train_with_masks_of_positives_only_passes_only_those(kinds: tuple[str, str]) -> None:
     images = [scene(size, kind) for size, kind in zip(SIZES, kinds, strict=True)]
-    head, boxes, options = TalkingHead(), proposals(), {"masks_of_positives_only": True, "background_images": True}
+    head, boxes, options = FixedHead(), proposals(), {"masks_of_positives_only": True, "background_images": True}
     losses = train(head, images, boxes, **options)
     assert numbers(losses) == pytest.approx(expected_losses(head, images, boxes, **options), rel=1e-4)
     assert 2 < len(head.masked) < len(head.classified)
 
 
-def detect(head: TalkingHead, boxes: list[list[list[float]]], **settings: float) -> list[PackedSequence]:
+def detect(head: FixedHead, boxes: list[list[list[float]]], **settings: float) -> list[PackedSequence]:
     rows = PackedSequence(torch.tensor(image).reshape(-1, 4) for image in boxes)
     return list(network(**settings).detect(head, LEVELS, rows, SIZES, PADDED))
 
 
-def sure_head(things: list[int]) -> TalkingHead:
-    """Region r certainly shows ``things[r]``, exactly in its box; its mask of class t holds t + r/10."""
-    head = TalkingHead()
+def certain_head(things: list[int]) -> FixedHead:
+    """Return a head that detects ``things[r]`` exactly in the box of region r; its mask of class t is t + r/10."""
+    head = FixedHead()
     with torch.no_grad():
         head.box_deltas.zero_()
         head.logits.fill_(-20)
@@ -199,8 +201,8 @@ def sure_head(things: list[int]) -> TalkingHead:
     return head
 
 
-def test_detections_keep_their_image_and_take_the_mask_of_their_class() -> None:
-    head = sure_head([2, 0, 1])
+def test_detect_returns_the_mask_of_the_class_per_image() -> None:
+    head = certain_head([2, 0, 1])
     rows = [[[1.0, 2, 9, 10], [10, 20, 20, 30]], [[3.0, 4, 19, 16]]]
     boxes, classes, scores, masks = detect(head, rows)
     torch.testing.assert_close(boxes.entry(0), torch.tensor(rows[0]))
@@ -211,10 +213,10 @@ def test_detections_keep_their_image_and_take_the_mask_of_their_class() -> None:
     assert masks.entry(0).shape == (2, MASK_SIZE, MASK_SIZE)
 
 
-def test_masks_are_cut_from_the_final_boxes() -> None:
-    head = sure_head([0])
+def test_detect_pools_mask_features_from_the_final_boxes() -> None:
+    head = certain_head([0])
     with torch.no_grad():
-        head.box_deltas[0, 0, 0] = 10.0  # weighted by 10: one height down
+        head.box_deltas[0, 0, 0] = 10.0  # weight 10: moves by one height
     boxes, *_ = detect(head, [[[1.0, 2, 9, 10]], []])
     torch.testing.assert_close(boxes.entry(0), torch.tensor([[9.0, 2, 17, 10]]))
     pooler = RoIPooler()
@@ -223,14 +225,14 @@ def test_masks_are_cut_from_the_final_boxes() -> None:
     assert torch.equal(head.classified, pooler(LEVELS, first, PADDED))
 
 
-def test_boxes_are_clipped_to_the_valid_part_of_their_image() -> None:
-    boxes, *_ = detect(sure_head([0, 0]), [[[1.0, 2, 24, 32]], [[1.0, 2, 24, 32]]])
+def test_detect_clips_boxes_to_the_unpadded_image() -> None:
+    boxes, *_ = detect(certain_head([0, 0]), [[[1.0, 2, 24, 32]], [[1.0, 2, 24, 32]]])
     assert [entry.tolist() for entry in boxes.present] == [[[1, 2, 24, 32]], [[1, 2, 20, 17]]]
 
 
 @pytest.mark.parametrize("rows", [[[], []], [[[1.0, 2, 9, 10]], []], [[[1.0, 2, 9, 10]], [[1.0, 2, 9, 10]]]])
-def test_images_in_which_nothing_is_found(rows: list[list[list[float]]]) -> None:
-    head = TalkingHead()
+def test_detect_without_detections_returns_zero_rows(rows: list[list[list[float]]]) -> None:
+    head = FixedHead()
     with torch.no_grad():
         head.logits[:, 0] = 50
     boxes, classes, scores, masks = detect(head, rows)
@@ -241,14 +243,14 @@ def test_images_in_which_nothing_is_found(rows: list[list[list[float]]]) -> None
         assert masks.entry(image).shape == (0, MASK_SIZE, MASK_SIZE)
 
 
-def test_detection_and_training_share_the_weights_of_the_shifts() -> None:
-    """A head that answers the training targets finds the objects themselves."""
+def test_detect_inverts_the_box_delta_targets_of_training() -> None:
+    """A head that returns the training targets detects the objects themselves."""
     drawing = replace(scene(SIZES[0], "objects"))
     truth = batch([drawing, drawing]).objects(0, NUM_STUFF)
     region = torch.tensor([[3.0, 4, 9, 10]])
-    wanted = torch.tensor(encode(region[0].tolist(), truth.boxes[0].tolist())) * torch.tensor(WEIGHTS)
-    head = sure_head([int(truth.classes[0])])
+    target_deltas = torch.tensor(encode(region[0].tolist(), truth.boxes[0].tolist())) * torch.tensor(WEIGHTS)
+    head = certain_head([int(truth.classes[0])])
     with torch.no_grad():
-        head.box_deltas[0] = wanted
+        head.box_deltas[0] = target_deltas
     boxes, *_ = detect(head, [region.tolist(), []])
     torch.testing.assert_close(boxes.entry(0), truth.boxes[:1])

@@ -1,4 +1,4 @@
-"""What regions see, against interpolation value by value."""
+"""RoI pooling, against scalar interpolation."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ STRIDES = (4, 8, 16, 32)
 
 
 def pyramid(padded: tuple[int, int], num_images: int = 1, channels: int = 1, seed: int = 0) -> list[Tensor]:
-    """Random maps whose sizes are rounded up."""
+    """Return random maps whose sizes are rounded up."""
     generator = torch.Generator().manual_seed(seed)
     sizes = [(-(-padded[0] // stride), -(-padded[1] // stride)) for stride in STRIDES]
     return [torch.randn(num_images, channels, *size, generator=generator) for size in sizes]
 
 
 def flat_pyramid(padded: tuple[int, int]) -> list[Tensor]:
-    """Level l holds l everywhere."""
+    """Return levels in which level l is l everywhere."""
     return [torch.full_like(level, index) for index, level in enumerate(pyramid(padded))]
 
 
@@ -34,24 +34,24 @@ def pool(levels: list[Tensor], rows: list[list[list[float]]], padded: tuple[int,
     ("side", "level"),
     [(10, 0), (111.9, 0), (112, 1), (223.9, 1), (223.9999, 2), (224, 2), (447.9, 2), (448, 3), (2000, 3)],
 )
-def test_the_level_follows_the_area(side: float, level: int) -> None:
+def test_pool_reads_the_level_for_the_area_of_the_box(side: float, level: int) -> None:
     padded = (4096, 4096)
     boxes = [[[0, 0, side, side], [0, 0, side / 2, side * 2]]]
     torch.testing.assert_close(pool(flat_pyramid(padded), boxes, padded), torch.full((2, 1, 14, 14), float(level)))
 
 
-def test_a_box_without_area_reads_the_finest_level() -> None:
+def test_pool_box_without_area_reads_the_finest_level() -> None:
     assert pool(flat_pyramid((64, 64)), [[[10, 10, 10, 40]]], (64, 64)).unique().tolist() == [0]
 
 
-def test_levels_beyond_the_fourth_are_not_read() -> None:
+def test_pool_does_not_read_levels_beyond_the_fourth() -> None:
     padded = (1024, 1024)
     levels = [*flat_pyramid(padded), torch.full((1, 1, 16, 16), 9.0)]
     assert pool(levels, [[[0, 0, 1024, 1024]]], padded).unique().tolist() == [3]
 
 
-def test_a_ramp_is_read_in_the_middle_of_every_bin() -> None:
-    """A level that holds its own pixel coordinates gives the coordinates of the bins' centers."""
+def test_pool_reads_a_ramp_at_the_centers_of_the_bins() -> None:
+    """A level that contains its own pixel coordinates returns the coordinates of the bin centers."""
     rows = torch.arange(32.0) + 0.5
     level = (rows[:, None] * 100 + rows[None]).reshape(1, 1, 32, 32)
     levels = [level, *(torch.zeros(1, 1, 1, 1) for _ in range(3))]
@@ -61,8 +61,8 @@ def test_a_ramp_is_read_in_the_middle_of_every_bin() -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_equals_interpolation_value_by_value(seed: int) -> None:
-    """Sizes that no stride divides, boxes of all sizes up to the image's border, several images."""
+def test_pool_random_boxes_equals_scalar_interpolation(seed: int) -> None:
+    """Sizes are not divisible by the strides, boxes have all sizes up to the image, and there are several images."""
     generator = torch.Generator().manual_seed(seed)
     padded = [(97, 130), (250, 131), (520, 611)][seed % 3]
     size = (14, 7)[seed % 2]
@@ -75,17 +75,19 @@ def test_equals_interpolation_value_by_value(seed: int) -> None:
     boxes = [rows[:3].tolist(), [], rows[3:].tolist()]
     found = pool(levels, boxes, padded, size)
     expected = [
-        oracle.region_features(levels, image, box, padded, size) for image, mine in enumerate(boxes) for box in mine
+        oracle.region_features(levels, image, box, padded, size)
+        for image, image_boxes in enumerate(boxes)
+        for box in image_boxes
     ]
     torch.testing.assert_close(found.double(), torch.stack(expected), atol=2e-4, rtol=0)
 
 
-def test_images_without_boxes() -> None:
+def test_pool_without_boxes_returns_zero_rows() -> None:
     levels = pyramid((64, 64), num_images=2, channels=3)
     assert pool(levels, [[], []], (64, 64)).shape == (0, 3, 14, 14)
 
 
-def test_gradients_reach_the_levels_that_are_read_and_no_box_still_leads_to_all() -> None:
+def test_pool_gradients_reach_read_levels_or_all_levels_without_boxes() -> None:
     levels = [level.requires_grad_() for level in pyramid((512, 512))]
     pool(levels, [[[0, 0, 60, 60], [0, 0, 230, 230]]], (512, 512)).sum().backward()
     assert [bool(level.grad.abs().sum() > 0) for level in levels] == [True, False, True, False]
@@ -94,7 +96,7 @@ def test_gradients_reach_the_levels_that_are_read_and_no_box_still_leads_to_all(
     assert all(level.grad is not None and not level.grad.any() for level in levels)
 
 
-def test_half_precision_levels_give_half_precision_features() -> None:
+def test_pool_keeps_half_precision() -> None:
     levels = pyramid((64, 64))
     boxes = [[[3.0, 5, 40, 50]]]
     half = pool([level.bfloat16() for level in levels], boxes, (64, 64))

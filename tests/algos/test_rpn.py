@@ -1,4 +1,4 @@
-"""Losses and proposals of a head that says what it is told."""
+"""Losses and proposals of a head with fixed outputs."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ ANCHORS = GRID([(6, 8), (3, 4)], torch.device("cpu"))
 NUM_STUFF = 2
 
 
-class TalkingHead:
-    """Answers what it holds and remembers which levels it was shown."""
+class FixedHead:
+    """Head that returns fixed outputs and stores the levels it gets."""
 
     def __init__(self, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
         self.objectness = torch.randn(2, len(ANCHORS), generator=generator).requires_grad_()
         self.box_deltas = (torch.randn(2, len(ANCHORS), 4, generator=generator) * 0.4).requires_grad_()
-        self.shown: list[Tensor] = []
+        self.levels_seen: list[Tensor] = []
 
     def __call__(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        self.shown = list(levels)
+        self.levels_seen = list(levels)
         return self.objectness, self.box_deltas
 
 
@@ -44,7 +44,7 @@ def network(num_samples: int = 10**6) -> RegionProposalNetwork:
 
 
 def scene(size: tuple[int, int], kind: str, seed: int) -> Drawn:
-    """Segments: 1 stuff, 2 and 3 things, 4 crowd of things, 5 crowd of stuff."""
+    """Draw the segments 1 (stuff), 2 and 3 (things), 4 (crowd of things) and 5 (crowd of stuff)."""
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(0, 2, size, generator=generator)
     ids[2:10, 3:9] = 2
@@ -58,11 +58,11 @@ def scene(size: tuple[int, int], kind: str, seed: int) -> Drawn:
     return painted(ids, [0, 2, 3, 2, 1], crowd=[4, 5])
 
 
-def train(head: TalkingHead, images: Sequence[Drawn], **settings: int) -> tuple[ProposalLosses, PackedSequence]:
+def train(head: FixedHead, images: Sequence[Drawn], **settings: int) -> tuple[ProposalLosses, PackedSequence]:
     return network(**settings).train(head, LEVELS, SIZES, batch(images), torch.Generator().manual_seed(0))
 
 
-def expected_losses(head: TalkingHead, images: Sequence[Drawn]) -> tuple[float, float]:
+def expected_losses(head: FixedHead, images: Sequence[Drawn]) -> tuple[float, float]:
     objectness, boxes, num_sampled = 0.0, 0.0, 0
     truth = batch(images)
     for image, size in enumerate(SIZES):
@@ -75,8 +75,8 @@ def expected_losses(head: TalkingHead, images: Sequence[Drawn]) -> tuple[float, 
             objectness += oracle.binary_cross_entropy(float(head.objectness[image, anchor].detach()), 0)
         for anchor, found in positives.items():
             objectness += oracle.binary_cross_entropy(float(head.objectness[image, anchor].detach()), 1)
-            wanted = encode(ANCHORS[anchor].tolist(), objects[found])
-            for shift, target in zip(head.box_deltas[image, anchor].tolist(), wanted, strict=True):
+            target_deltas = encode(ANCHORS[anchor].tolist(), objects[found])
+            for shift, target in zip(head.box_deltas[image, anchor].tolist(), target_deltas, strict=True):
                 boxes += oracle.smooth_l1(shift, target, sigma=3)
     return objectness / max(num_sampled, 1), boxes / max(num_sampled, 1)
 
@@ -86,15 +86,15 @@ def expected_losses(head: TalkingHead, images: Sequence[Drawn]) -> tuple[float, 
 )
 def test_losses_equal_loops_over_the_anchors_of_the_batch(kinds: tuple[str, str]) -> None:
     images = [scene(size, kind, seed) for seed, (size, kind) in enumerate(zip(SIZES, kinds, strict=True))]
-    head = TalkingHead()
+    head = FixedHead()
     losses, _ = train(head, images)
     found = (float(losses.objectness.mean.detach()), float(losses.boxes.mean.detach()))
     assert found == pytest.approx(expected_losses(head, images), rel=1e-4)
     assert (found[1] > 0) == ("objects" in kinds)
 
 
-def test_without_any_anchor_that_counts_losses_are_zero_and_have_a_gradient() -> None:
-    head = TalkingHead()
+def test_losses_without_sampled_anchors_are_zero_and_have_a_gradient() -> None:
+    head = FixedHead()
     losses, proposals = train(head, [scene(size, "crowd", 0) for size in SIZES])
     (losses.objectness.mean + losses.boxes.mean).backward()
     assert (losses.objectness.mean, losses.boxes.mean) == (0, 0)
@@ -103,18 +103,20 @@ def test_without_any_anchor_that_counts_losses_are_zero_and_have_a_gradient() ->
     assert len(proposals.entry(0)) > 0
 
 
-def test_only_sampled_anchors_get_a_gradient() -> None:
-    head = TalkingHead()
+def test_train_gives_gradients_only_to_sampled_anchors() -> None:
+    head = FixedHead()
     losses, _ = train(head, [scene(size, "objects", 0) for size in SIZES], num_samples=10)
     (losses.objectness.mean + losses.boxes.mean).backward()
     assert head.objectness.grad.count_nonzero(dim=1).tolist() == [10, 10]
     moved = head.box_deltas.grad.abs().sum(dim=2) > 0
     assert (moved.sum(dim=1) >= 1).all()
-    assert not (moved & (head.objectness.grad >= 0)).any()  # positives alone, whose objectness should rise
+    assert not (
+        moved & (head.objectness.grad >= 0)
+    ).any()  # only positives have box gradients, and their objectness must rise
 
 
-def test_training_and_inference_have_their_own_proposals() -> None:
-    head = TalkingHead()
+def test_train_and_propose_use_their_own_selectors() -> None:
+    head = FixedHead()
     _, training = train(head, [scene(size, "objects", 0) for size in SIZES])
     inference = network().propose(head, LEVELS, SIZES)
     for image, (height, width) in enumerate(SIZES):
@@ -124,7 +126,7 @@ def test_training_and_inference_have_their_own_proposals() -> None:
         assert (training.entry(image) <= torch.tensor([height, width, height, width])).all()
 
 
-def test_levels_without_anchors_are_not_shown_to_the_head() -> None:
-    head = TalkingHead()
+def test_propose_passes_only_levels_with_anchors_to_the_head() -> None:
+    head = FixedHead()
     network().propose(head, LEVELS, SIZES)
-    assert [level.shape[-2:] for level in head.shown] == [(6, 8), (3, 4)]
+    assert [level.shape[-2:] for level in head.levels_seen] == [(6, 8), (3, 4)]
