@@ -1,7 +1,7 @@
 """Record the numbers of the tiny network: PYTHONPATH=tests python -m golden.record
 
-Run it only for a change that is meant to change numbers, and say so in the commit. The images, the same for all norms,
-are stored once.
+Run it only for a change that is meant to change numbers, and mention it in the commit. The images are the same for all
+norms and are stored once.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What the published network says of two images: pyramid, proposals, detections, masks, semantics, fusion.
+"""Output of the published network for two images: pyramid, proposals, detections, masks, semantics, fusion.
 
-Once as it is built here, and once through an archive in the published layout: import-model, open_model, predict.
+The network is tested as built here, and as loaded from an archive in the published layout: import-model, open_model,
+predict.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ LOGIT_TOLERANCE = 5e-3
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """All that the network says, and what was recorded."""
+class PublishedRun:
+    """Output of the network, and the recorded numbers."""
 
     golden: Golden
     levels: list[Tensor]
@@ -41,8 +42,8 @@ class Outcome:
         return torch.from_numpy(self.golden.numbers[f"eval/{key}"])
 
 
-def published(network: PanopticNet, folder: Path) -> LoadedModel:
-    """The same weights through an archive as the authors published theirs, imported by the command."""
+def import_published(network: PanopticNet, folder: Path) -> LoadedModel:
+    """Write the weights to an archive like those of the authors, import it with the command, and load it."""
     config = VISTAS.replace("num_post_nms_val = 1000", "num_pre_nms_val = 1000\nnum_post_nms_val = 100")
     config = config.replace("[general]", "[general]\nscore_threshold = 0.2\nmin_stuff_area = 256")
     archive, out = folder / "seamseg_r50_vistas.zip", folder / "imported"
@@ -55,13 +56,13 @@ def published(network: PanopticNet, folder: Path) -> LoadedModel:
     return model
 
 
-@pytest.fixture(scope="module", params=["built", "published"])
-def outcome(request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+@pytest.fixture(scope="module", params=["built", "imported"])
+def run(request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> PublishedRun:
     golden = Golden(shared)
     network, fusion = golden.network().eval(), golden.fusion()
     golden.use_recorded_statistics(network)
-    if request.param == "published":
-        model = published(network, tmp_path_factory.mktemp("published"))
+    if request.param == "imported":
+        model = import_published(network, tmp_path_factory.mktemp("imported"))
         network, fusion = model.network, model.fusion
     levels: list[Tensor] = []
     network.body.register_forward_hook(lambda module, inputs, output: levels.extend(output))
@@ -71,11 +72,11 @@ def outcome(request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pyte
     fused = [
         fusion(predictions.detections(image), predictions.semantics(image), SIZES[image]) for image in range(NUM_IMAGES)
     ]
-    return Outcome(golden, levels, proposals, predictions, fused)
+    return PublishedRun(golden, levels, proposals, predictions, fused)
 
 
-def matched(found: Tensor, recorded: Tensor, tolerance: float) -> Tensor:
-    """For every recorded row the index of a found one within the tolerance, each found one once: equality as sets."""
+def match_rows(found: Tensor, recorded: Tensor, tolerance: float) -> Tensor:
+    """Return the index of a found row within the tolerance for every recorded row; each found row is used once."""
     assert found.shape == recorded.shape
     distances = torch.cdist(recorded.double(), found.double(), p=torch.inf)
     nearest = distances.argmin(1)
@@ -85,74 +86,74 @@ def matched(found: Tensor, recorded: Tensor, tolerance: float) -> Tensor:
 
 
 @pytest.mark.parametrize("level", range(6))
-def test_pyramid(outcome: Outcome, level: int) -> None:
-    found = outcome.levels[level]
-    assert list(found.shape) == outcome.recorded(f"fpn{level}/shape").tolist()
-    means, patch = outcome.recorded(f"fpn{level}/mean"), outcome.recorded(f"fpn{level}/patch")
+def test_pyramid_levels_equal_the_recorded_ones(run: PublishedRun, level: int) -> None:
+    found = run.levels[level]
+    assert list(found.shape) == run.recorded(f"fpn{level}/shape").tolist()
+    means, patch = run.recorded(f"fpn{level}/mean"), run.recorded(f"fpn{level}/patch")
     torch.testing.assert_close(found[:, :16].mean((0, 2, 3)), means, atol=1e-4, rtol=0)
     torch.testing.assert_close(found[:, :8, :4, :4], patch, atol=1e-3, rtol=0)
 
 
-def test_the_recording_has_no_other_level(outcome: Outcome) -> None:
-    assert len(outcome.levels) == 6
-    assert "eval/fpn6/shape" not in outcome.golden.numbers
+def test_pyramid_has_as_many_levels_as_recorded(run: PublishedRun) -> None:
+    assert len(run.levels) == 6
+    assert "eval/fpn6/shape" not in run.golden.numbers
 
 
 @pytest.mark.parametrize("image", range(NUM_IMAGES))
-def test_proposals(outcome: Outcome, image: int) -> None:
-    found, recorded = outcome.proposals.entry(image), outcome.recorded(f"proposals/{image}")
-    order = matched(found, recorded, BOX_TOLERANCE)
-    # Neighbors may swap where their objectness differs by less than rounding.
+def test_proposals_equal_the_recorded_ones(run: PublishedRun, image: int) -> None:
+    found, recorded = run.proposals.entry(image), run.recorded(f"proposals/{image}")
+    order = match_rows(found, recorded, BOX_TOLERANCE)
+    # Neighbors may be swapped if their objectness differs by less than the rounding error.
     assert (order - torch.arange(len(order))).abs().max() <= 1
 
 
 @pytest.mark.parametrize("image", range(NUM_IMAGES))
-def test_detections(outcome: Outcome, image: int) -> None:
-    found = outcome.predictions.detections(image)
-    # A class further away than any box: only boxes of one class are near each other.
+def test_detections_equal_the_recorded_ones(run: PublishedRun, image: int) -> None:
+    found = run.predictions.detections(image)
+    # Classes are farther apart than any boxes, so only boxes of one class can match.
     rows = torch.cat([found.boxes, 1e4 * found.classes[:, None]], dim=1)
-    boxes, classes = outcome.recorded(f"bbx_pred/{image}"), outcome.recorded(f"cls_pred/{image}")
-    order = matched(rows, torch.cat([boxes, 1e4 * classes[:, None]], dim=1), BOX_TOLERANCE)
-    scores = outcome.recorded(f"obj_pred/{image}")
+    boxes, classes = run.recorded(f"bbx_pred/{image}"), run.recorded(f"cls_pred/{image}")
+    order = match_rows(rows, torch.cat([boxes, 1e4 * classes[:, None]], dim=1), BOX_TOLERANCE)
+    scores = run.recorded(f"obj_pred/{image}")
     torch.testing.assert_close(found.scores[order], scores, atol=SCORE_TOLERANCE, rtol=0)
     torch.testing.assert_close(found.scores, scores, atol=SCORE_TOLERANCE, rtol=0)
-    masks = outcome.recorded(f"msk_pred/{image}")
+    masks = run.recorded(f"msk_pred/{image}")
     torch.testing.assert_close(found.masks[order[: len(masks)]], masks, atol=LOGIT_TOLERANCE, rtol=0)
 
 
-def test_semantic_scores(outcome: Outcome) -> None:
-    found = outcome.predictions.semantic_logits
+def test_semantic_logits_equal_the_recorded_ones(run: PublishedRun) -> None:
+    found = run.predictions.semantic_logits
     assert found.shape == (2, NUM_STUFF + NUM_THINGS, 80, 120)
-    patch = outcome.recorded("sem_logits/patch")
+    patch = run.recorded("sem_logits/patch")
     torch.testing.assert_close(found[:, :, ::8, ::8], patch, atol=LOGIT_TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize("image", range(NUM_IMAGES))
-def test_semantic_classes(outcome: Outcome, image: int) -> None:
-    recorded = outcome.recorded(f"sem_pred/{image}")
-    found = outcome.fused[image].semantics
+def test_semantic_classes_equal_the_recorded_ones(run: PublishedRun, image: int) -> None:
+    recorded = run.recorded(f"sem_pred/{image}")
+    found = run.fused[image].semantics
     assert found.shape == recorded.shape
     assert (found != recorded).sum() <= 60
 
 
 @pytest.mark.parametrize("image", range(NUM_IMAGES))
-def test_fused_class_of_every_pixel(outcome: Outcome, image: int) -> None:
-    recorded = outcome.recorded(f"panoptic/{image}/cat")[outcome.recorded(f"panoptic/{image}/msk").long()]
-    found = outcome.fused[image].segmentation.semantics
+def test_fused_classes_equal_the_recorded_ones(run: PublishedRun, image: int) -> None:
+    recorded = run.recorded(f"panoptic/{image}/cat")[run.recorded(f"panoptic/{image}/msk").long()]
+    found = run.fused[image].segmentation.semantics
     assert found.shape == recorded.shape
     assert (found == recorded).double().mean() >= 0.999
 
 
 @pytest.mark.parametrize("image", range(NUM_IMAGES))
-def test_fused_segments(outcome: Outcome, image: int) -> None:
-    """Nearly all recorded segments are there with their class, score and flag; a swapped pair box_deltas ids only.
+def test_fused_segments_match_the_recorded_ones(run: PublishedRun, image: int) -> None:
+    """Nearly all recorded segments exist with the same class, score and crowd flag; ids may differ.
 
-    Segments of a few pixels come and go with the last bit of a mask.
+    A swapped pair of detections changes only ids. Segments of a few pixels depend on the last bit of a mask.
     """
-    found = outcome.fused[image].segmentation
-    ids, recorded = found.ids, outcome.recorded(f"panoptic/{image}/msk").long()
-    classes, scores = outcome.recorded(f"panoptic/{image}/cat"), outcome.recorded(f"panoptic/{image}/obj")
-    crowd = outcome.recorded(f"panoptic/{image}/iscrowd")
+    found = run.fused[image].segmentation
+    ids, recorded = found.ids, run.recorded(f"panoptic/{image}/msk").long()
+    classes, scores = run.recorded(f"panoptic/{image}/cat"), run.recorded(f"panoptic/{image}/obj")
+    crowd = run.recorded(f"panoptic/{image}/iscrowd")
     assert abs(len(found.classes) - len(classes)) <= 1
     missing = 0
     for segment in range(len(classes)):
@@ -167,12 +168,12 @@ def test_fused_segments(outcome: Outcome, image: int) -> None:
 
 
 @pytest.mark.parametrize("image", range(NUM_IMAGES))
-def test_counts(outcome: Outcome, image: int) -> None:
-    """Matches, false and missed segments per class; the reference took the truth's crowd for ordinary segments."""
-    truth = outcome.golden.ground_truth().segmentation(image)
+def test_panoptic_counts_equal_the_recorded_ones(run: PublishedRun, image: int) -> None:
+    """The counts are matches, false and missed segments; the reference counted true crowd as ordinary segments."""
+    truth = run.golden.ground_truth().segmentation(image)
     quality = PanopticQuality(NUM_STUFF + NUM_THINGS, NUM_STUFF)
-    quality.update(outcome.fused[image].segmentation, replace(truth, crowd=torch.zeros_like(truth.crowd)))
-    counts, recorded = quality.counts, outcome.recorded("panoptic_stats")[image]
+    quality.update(run.fused[image].segmentation, replace(truth, crowd=torch.zeros_like(truth.crowd)))
+    counts, recorded = quality.counts, run.recorded("panoptic_stats")[image]
     assert not counts[:2].any()
-    assert torch.equal(counts[3], recorded[3])  # nothing matches, so each true segment is missed
+    assert torch.equal(counts[3], recorded[3])  # nothing matches, so every true segment is missed
     assert (counts[2] - recorded[2]).abs().sum() <= 2  # one segment more or less

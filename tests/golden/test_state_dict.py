@@ -1,4 +1,4 @@
-"""Names and shapes of the published network's weights, and files that hold them."""
+"""Names and shapes of the published network's weights, and files that contain them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def golden(shared: Path) -> Golden:
     return Golden(shared)
 
 
-def test_names_and_shapes_are_the_published_ones(golden: Golden) -> None:
+def test_state_dict_has_the_published_names_and_shapes(golden: Golden) -> None:
     found = {name: tuple(tensor.shape) for name, tensor in golden.network().state_dict().items()}
     assert found == golden.shapes
 
 
 def write_snapshot(golden: Golden, path: Path, with_counters: bool) -> dict[str, Tensor]:
-    """A file as published: one dict per part, beside others; entry i holds i everywhere, in one number on disk."""
+    """Write a published file with one dict per part and other data; entry i is i/8 everywhere, stored as one number."""
     tensors = {
         name: torch.full((), index).expand(shape) if name.endswith("tracked") else torch.tensor(index / 8).expand(shape)
         for index, (name, shape) in enumerate(golden.shapes.items())
@@ -42,7 +42,7 @@ def write_snapshot(golden: Golden, path: Path, with_counters: bool) -> dict[str,
 
 
 @pytest.mark.parametrize("with_counters", [True, False])
-def test_a_published_snapshot_loads_strictly_by_name(golden: Golden, tmp_path: Path, with_counters: bool) -> None:
+def test_published_snapshot_loads_strictly(golden: Golden, tmp_path: Path, with_counters: bool) -> None:
     path = tmp_path / "snapshot.pth.tar"
     written = write_snapshot(golden, path, with_counters)
     network = golden.network()

@@ -1,7 +1,7 @@
-"""Numbers of the tiny network, compared with the recorded ones.
+"""Numbers of the tiny network, compared with recorded ones.
 
-The tolerances leave room for other processors and numbers of threads: changing every weight by 1e-6 of its value stays
-within them, too. `record.py` recorded the numbers.
+The tolerances allow for other processors and numbers of threads; changing every weight by 1e-6 of its value also stays
+within them. `record.py` recorded the numbers.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import pytest
 from golden.record import FILE
 from golden.tiny_case import NORMS, Numbers, tiny_numbers
 
-# Relative and absolute tolerance by the first word of the key.
-CLOSE = {
+# Relative and absolute tolerance, by the prefix of the key.
+TOLERANCES = {
     "image": (0, 1e-6),
     "loss": (1e-3, 1e-5),
     "gradient": (0.02, 2e-4),
@@ -29,7 +29,7 @@ CLOSE = {
     "quality": (0.01, 0),
 }
 MAPS = ("semantics", "segments/ids")
-"""Integer per pixel, of which a few pixels at borders may differ."""
+"""Integer maps, in which a few pixels at borders may differ."""
 MAX_DIFFERENT_PIXELS = 0.005
 
 
@@ -55,19 +55,19 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 def test_tiny_network_has_exactly_the_recorded_numbers(case: Case) -> None:
     assert case.found.keys() == case.recorded.keys()
-    compared = [key for prefix in (*CLOSE, *MAPS) for key in case.keys(prefix)]
+    compared = [key for prefix in (*TOLERANCES, *MAPS) for key in case.keys(prefix)]
     assert sorted(compared) == sorted(case.recorded)
 
 
-@pytest.mark.parametrize("prefix", CLOSE)
+@pytest.mark.parametrize("prefix", TOLERANCES)
 def test_tiny_network_numbers_are_close_to_the_recorded_ones(case: Case, prefix: str) -> None:
-    rtol, atol = CLOSE[prefix]
+    rtol, atol = TOLERANCES[prefix]
     for key in case.keys(prefix):
         np.testing.assert_allclose(case.found[key], case.recorded[key], rtol, atol, err_msg=key)
 
 
 @pytest.mark.parametrize("prefix", MAPS)
-def test_tiny_network_maps_are_the_recorded_ones_but_for_a_few_pixels(case: Case, prefix: str) -> None:
+def test_tiny_network_maps_equal_the_recorded_ones_except_for_a_few_pixels(case: Case, prefix: str) -> None:
     for key in case.keys(prefix):
         assert case.found[key].shape == case.recorded[key].shape
         assert (case.found[key] != case.recorded[key]).mean() <= MAX_DIFFERENT_PIXELS, key

@@ -43,7 +43,7 @@ GRADIENTS = (
 
 @dataclass(frozen=True)
 class Step:
-    """What one training step left behind."""
+    """Results of one training step."""
 
     golden: Golden
     network: PanopticNet
@@ -63,9 +63,9 @@ def step(shared: Path) -> Step:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_losses(step: Step, name: str) -> None:
+def test_losses_equal_the_recorded_ones(step: Step, name: str) -> None:
     recorded = float(step.golden.numbers[f"train/{LOSSES[name]}_loss"])
-    tolerance = 1e-4 if name == "rpn_boxes" else 1e-3  # the former hangs on ties between anchors
+    tolerance = 1e-4 if name == "rpn_boxes" else 1e-3  # ties between anchors affect rpn_boxes
     assert float(dict(step.losses.items())[name].detach()) == pytest.approx(recorded, abs=tolerance)
 
 
@@ -76,27 +76,27 @@ def test_all_recorded_gradients_are_compared(step: Step) -> None:
 
 
 @pytest.mark.parametrize("name", GRADIENTS)
-def test_norms_of_gradients(step: Step, name: str) -> None:
+def test_gradient_norms_equal_the_recorded_ones(step: Step, name: str) -> None:
     gradient = step.network.get_parameter(name).grad
     assert gradient is not None
     assert float(gradient.norm()) == pytest.approx(float(step.golden.numbers[f"grad_norm/{name}"]), rel=0.01)
 
 
-def test_gradients_reach_every_parameter(step: Step) -> None:
+def test_training_step_gives_every_parameter_a_gradient(step: Step) -> None:
     for name, parameter in step.network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
         assert parameter.grad.any(), name
 
 
-def test_running_statistics(step: Step) -> None:
+def test_running_statistics_equal_the_recorded_ones(step: Step) -> None:
     with np.load(step.golden.shared / "golden" / "vistas_r50_running_stats.npz") as recorded:
         for name in recorded.files:
             found = step.network.get_buffer(name)
             torch.testing.assert_close(found, torch.from_numpy(recorded[name]), rtol=1e-3, atol=1e-3, msg=name)
 
 
-def test_semantic_confusion(step: Step) -> None:
+def test_semantic_confusion_equals_the_recorded_one(step: Step) -> None:
     counts = ConfusionMatrix(NUM_STUFF + NUM_THINGS)
     truth, images = step.golden.ground_truth(), pad_images(step.golden.images())
     for image in range(NUM_IMAGES):

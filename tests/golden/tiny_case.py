@@ -1,4 +1,4 @@
-"""Golden case that comes with every clone: the numbers of a tiny network on two small images, for several norms.
+"""Golden case that is part of the repository: numbers of a tiny network on two small images, for several norms.
 
 Each weight is drawn from a generator seeded by its name, images and annotation are drawn here, and all anchors and
 regions are used, so nothing depends on PyTorch's random numbers. `record.py` writes the numbers to `tiny_network.npz`.
@@ -25,19 +25,19 @@ NORMS = {
     "in_place_elu": ("norm={name: bn, momentum: 1.0, activation: elu, slope: 1.0, scale: signed}",),
     "group": ("norm={name: gn, groups: 4}",),
 }
-"""Settings by the name of the variant. With a momentum of 1 prediction uses the statistics of the training step."""
+"""Settings of each variant. With a momentum of 1, prediction uses the statistics of the training step."""
 NO_SAMPLING = ("rpn.num_samples=1000000", "roi.num_samples=1000000")
 SIZES = ((64, 96), (80, 56))
 SHIFT = (1, 1)
-"""Rows and columns by which a segmentation is moved to have something to measure its panoptic quality against."""
+"""Rows and columns by which a segmentation is moved, so that its panoptic quality can be measured against itself."""
 NUM_MASKS = 4
-"""Masks that are recorded per image, to keep the file small."""
+"""Number of masks recorded per image, to keep the file small."""
 
 Numbers = dict[str, NDArray[np.generic]]
 
 
 def tiny_numbers(norm: str) -> Numbers:
-    """Inputs and outputs of one training step and a prediction after it, by name."""
+    """Return inputs and outputs of one training step and of a prediction after it, by name."""
     experiment = tiny_experiment(None, *NORMS[norm], *NO_SAMPLING, "fusion.score_threshold=0.3")
     with narrow_body():
         network = build_network(experiment, NUM_STUFF, NUM_THINGS)
@@ -55,7 +55,7 @@ def tiny_numbers(norm: str) -> Numbers:
 
 
 def inputs() -> tuple[PackedSequence, GroundTruth]:
-    """Normalized images in which every segment has a color, with noise, and their annotation."""
+    """Return normalized images in which every segment has a color with noise, and their annotation."""
     _, truth = scenes(["objects", "objects"], SIZES)
     rng = np.random.Generator(np.random.PCG64(14))
     colors = rng.uniform(-2, 2, (6, 3))
@@ -74,7 +74,7 @@ def fill(network: PanopticNet) -> None:
 
 
 def train(network: PanopticNet, images: PackedSequence, truth: GroundTruth) -> Numbers:
-    """Losses of a step, norms of the gradients, and the running statistics after it."""
+    """Return losses and gradient norms of a step, and the running statistics after it."""
     losses = network(images, truth, torch.Generator())
     losses.total({name: 1.0 for name, _ in losses.items()}).backward()
     numbers: Numbers = {f"loss/{name}": loss.detach().numpy() for name, loss in losses.items()}
@@ -90,7 +90,7 @@ def norm_of(gradient: Tensor | None) -> NDArray[np.generic]:
 
 @torch.no_grad()
 def predict(network: PanopticNet, images: PackedSequence) -> tuple[Predictions, PackedSequence]:
-    """Predictions and the proposals that they come from."""
+    """Return predictions and the proposals they are based on."""
     levels: list[Tensor] = []
     hook = network.body.register_forward_hook(lambda module, given, output: levels.extend(output))
     predictions = network.predict(images)
@@ -99,7 +99,7 @@ def predict(network: PanopticNet, images: PackedSequence) -> tuple[Predictions, 
 
 
 def describe(fused: FusedImage) -> Numbers:
-    """Detections, fused segmentation, and the panoptic quality of it against itself moved by `SHIFT`."""
+    """Return detections, fused segmentation, and its panoptic quality against itself moved by `SHIFT`."""
     found, segmentation = fused.detections, fused.segmentation
     quality = PanopticQuality(NUM_STUFF + NUM_THINGS, NUM_STUFF)
     shifted = PanopticSegmentation(segmentation.ids.roll(SHIFT, (0, 1)), segmentation.classes, segmentation.crowd)

@@ -1,4 +1,4 @@
-"""The network as a whole: gradients, empty images, sizes, options, determinism."""
+"""Panoptic network: gradients, empty images, sizes, options and determinism."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REGION_LOSSES = ("roi_classes", "roi_boxes", "roi_masks")
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Tensors are so small here that threads would only wait for each other."""
+    """Use one thread, because several threads would only wait for each other with tensors this small."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -34,7 +34,7 @@ def one_thread() -> Iterator[None]:
 
 
 def step(network: PanopticNet, images: PackedSequence, truth: GroundTruth, seed: int = 0) -> Losses:
-    """One forward pass and the gradient of the plain sum."""
+    """Run one forward pass and compute the gradient of the unweighted sum of the losses."""
     losses = network(images, truth, torch.Generator().manual_seed(seed))
     losses.total({name: 1.0 for name, _ in losses.items()}).backward()
     return losses
@@ -53,8 +53,8 @@ def assert_positive(losses: Losses) -> None:
     assert all(value > 0 for value in numbers(losses).values())
 
 
-def assert_sound(network: PanopticNet) -> None:
-    """Gradients and statistics are numbers."""
+def assert_gradients_and_statistics_finite(network: PanopticNet) -> None:
+    """Check that all gradients and statistics are finite."""
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
@@ -62,8 +62,8 @@ def assert_sound(network: PanopticNet) -> None:
         assert buffer.isfinite().all(), name
 
 
-def still(network: PanopticNet, prefix: str) -> set[str]:
-    """Parameters of a part whose gradient is nothing but zeros."""
+def parameters_without_gradient(network: PanopticNet, prefix: str) -> set[str]:
+    """Return the parameters of a part whose gradient is zero everywhere."""
     return {
         name
         for name, parameter in network.named_parameters()
@@ -72,26 +72,26 @@ def still(network: PanopticNet, prefix: str) -> set[str]:
 
 
 @pytest.mark.parametrize("norm_name", ["bn", "syncbn", "gn", "affine"])
-def test_gradients_reach_every_parameter(norm_name: str) -> None:
+def test_training_step_gives_every_parameter_a_gradient(norm_name: str) -> None:
     network = tiny_network(norm_name)
     losses = step(network, *scenes(["objects", "objects"], SIZES))
     assert_positive(losses)
-    assert_sound(network)
-    assert still(network, "") == set()
+    assert_gradients_and_statistics_finite(network)
+    assert parameters_without_gradient(network, "") == set()
 
 
 @pytest.mark.parametrize("kinds", KINDS)
-def test_batches_in_which_some_image_has_objects(kinds: list[str]) -> None:
+def test_training_step_with_objects_in_some_images_has_positive_losses(kinds: list[str]) -> None:
     network = tiny_network()
     losses = step(network, *scenes(kinds, SIZES))
     assert_positive(losses)
-    assert_sound(network)
-    assert still(network, "") == set()
+    assert_gradients_and_statistics_finite(network)
+    assert parameters_without_gradient(network, "") == set()
 
 
 @pytest.mark.parametrize("norm_name", ["bn", "syncbn", "gn", "affine"])
 @pytest.mark.parametrize("kinds", EMPTY_KINDS)
-def test_batches_in_which_no_image_has_objects(kinds: list[str], norm_name: str) -> None:
+def test_training_step_without_objects_has_zero_region_losses(kinds: list[str], norm_name: str) -> None:
     network = tiny_network(norm_name)
     before = {name: buffer.clone() for name, buffer in network.roi_head.named_buffers() if "num_batches" not in name}
     found = step(network, *scenes(kinds, SIZES))
@@ -100,62 +100,64 @@ def test_batches_in_which_no_image_has_objects(kinds: list[str], norm_name: str)
     assert [losses[name] for name in (*REGION_LOSSES, "rpn_boxes")] == [0, 0, 0, 0]
     assert (losses["rpn_objectness"] > 0) == (kinds != ["crowd", "crowd"])
     assert (losses["semantic"] > 0) == (kinds != ["void", "void"])
-    assert_sound(network)
-    assert still(network, "roi_head.") == {f"roi_head.{name}" for name, _ in network.roi_head.named_parameters()}
+    assert_gradients_and_statistics_finite(network)
+    assert parameters_without_gradient(network, "roi_head.") == {
+        f"roi_head.{name}" for name, _ in network.roi_head.named_parameters()
+    }
     assert all(torch.equal(dict(network.roi_head.named_buffers())[name], buffer) for name, buffer in before.items())
 
 
 @pytest.mark.parametrize("kind", ["objects", "no objects", "crowd", "void"])
 @pytest.mark.parametrize("size", [(33, 47), (40, 33), (64, 320)])
-def test_a_single_image_of_an_odd_size(size: tuple[int, int], kind: str) -> None:
+def test_training_step_with_one_image_of_any_size_is_finite(size: tuple[int, int], kind: str) -> None:
     network = tiny_network()
     assert_finite(step(network, *scenes([kind], [size])))
-    assert_sound(network)
+    assert_gradients_and_statistics_finite(network)
 
 
-def test_an_image_too_small_for_batch_statistics_is_refused() -> None:
+def test_training_step_with_one_sample_per_channel_raises_value_error() -> None:
     images, truth = scenes(["objects"], [(32, 32)])
     with pytest.raises(ValueError, match="one sample per channel"):
         tiny_network("bn")(images, truth, torch.Generator())
     assert_finite(step(tiny_network("gn"), images, truth))
 
 
-def test_sizes_of_one_batch_may_differ_widely() -> None:
+def test_training_step_with_very_different_image_sizes_is_finite() -> None:
     network = tiny_network()
     losses = step(network, *scenes(["objects"] * 3, [(33, 130), (96, 40), (5, 7)]))
     assert_finite(losses)
-    assert_sound(network)
+    assert_gradients_and_statistics_finite(network)
 
 
-def test_a_single_region_is_not_normalized_by_itself() -> None:
-    network = tiny_network(num_samples=1)  # a quarter of 1 is no positive: one background region
+def test_training_step_with_single_region_uses_running_statistics() -> None:
+    network = tiny_network(num_samples=1)  # a quarter of 1 rounds to 0 positives: one background region
     with pytest.warns(UserWarning, match="single region"):
         losses = step(network, *scenes(["objects"], [(64, 96)]))
     assert_finite(losses)
-    assert_sound(network)
+    assert_gradients_and_statistics_finite(network)
 
 
 @pytest.mark.parametrize("kinds", [["no objects", "no objects"], ["no objects", "void"]])
-def test_background_images_teach_what_background_is(kinds: list[str]) -> None:
+def test_training_step_with_background_images_trains_only_the_classifier(kinds: list[str]) -> None:
     network = tiny_network(background_images=True)
     losses = numbers(step(network, *scenes(kinds, SIZES)))
     assert losses["roi_classes"] > 0
     assert (losses["roi_boxes"], losses["roi_masks"]) == (0, 0)
-    assert_sound(network)
-    unmoved = still(network, "roi_head.")
-    assert "roi_head.roi_cls.weight" not in unmoved
-    assert {"roi_head.roi_bbx.weight", "roi_head.roi_msk.weight"} <= unmoved
+    assert_gradients_and_statistics_finite(network)
+    without_gradient = parameters_without_gradient(network, "roi_head.")
+    assert "roi_head.roi_cls.weight" not in without_gradient
+    assert {"roi_head.roi_bbx.weight", "roi_head.roi_msk.weight"} <= without_gradient
 
 
 @pytest.mark.parametrize("norm_name", ["affine", "bn"])
 @pytest.mark.parametrize("kinds", [["objects", "objects"], ["no objects", "objects"], ["no objects", "no objects"]])
-def test_masks_of_positives_only_changes_nothing_but_the_statistics(kinds: list[str], norm_name: str) -> None:
+def test_masks_of_positives_only_changes_only_batch_statistics(kinds: list[str], norm_name: str) -> None:
     batch = scenes(kinds, SIZES)
-    every, positive = (tiny_network(norm_name, masks_of_positives_only=only) for only in (False, True))
+    all_masks, positive_masks = (tiny_network(norm_name, masks_of_positives_only=only) for only in (False, True))
     losses, gradients = [], []
-    for network in (every, positive):
+    for network in (all_masks, positive_masks):
         losses.append(numbers(step(network, *batch)))
-        assert_sound(network)
+        assert_gradients_and_statistics_finite(network)
         gradients.append(network.roi_head.conv.conv1.weight.grad)
     has_objects = "objects" in kinds
     others = [{name: value for name, value in of.items() if name != "roi_masks"} for of in losses]
@@ -167,7 +169,7 @@ def test_masks_of_positives_only_changes_nothing_but_the_statistics(kinds: list[
         assert (losses[0]["roi_masks"] != losses[1]["roi_masks"]) == has_objects
 
 
-def test_the_generator_alone_decides() -> None:
+def test_training_step_depends_only_on_the_generator() -> None:
     batch = scenes(["objects", "objects"], SIZES)
     first, network = numbers(step(tiny_network(), *batch)), tiny_network()
     torch.manual_seed(1)
@@ -179,7 +181,7 @@ def test_the_generator_alone_decides() -> None:
     assert other["semantic"] == first["semantic"]
 
 
-def test_running_statistics_move_once_per_use() -> None:
+def test_training_step_updates_running_statistics_once_per_use() -> None:
     network = tiny_network()
     step(network, *scenes(["objects", "objects"], SIZES))
     uses = {name: int(buffer) for name, buffer in network.named_buffers() if name.endswith("num_batches_tracked")}
@@ -189,7 +191,7 @@ def test_running_statistics_move_once_per_use() -> None:
 
 @pytest.mark.parametrize("sizes", [SIZES, [(33, 47)], [(1, 1)], [(7, 200), (150, 9)]])
 @pytest.mark.parametrize("norm_name", ["bn", "gn"])
-def test_predictions_of_any_size(sizes: list[tuple[int, int]], norm_name: str) -> None:
+def test_predict_images_of_any_size_returns_valid_detections(sizes: list[tuple[int, int]], norm_name: str) -> None:
     network = tiny_network(norm_name).eval()
     images, _ = scenes(["objects"] * len(sizes), sizes)
     found = network.predict(images)
@@ -211,14 +213,14 @@ def test_predictions_of_any_size(sizes: list[tuple[int, int]], norm_name: str) -
         assert (detections.boxes[:, 2:] > detections.boxes[:, :2]).all()
 
 
-def test_something_is_found_by_chance() -> None:
-    """An untrained network gives all classes a third: the test above looks at real detections."""
+def test_predict_with_untrained_network_returns_some_detections() -> None:
+    """An untrained network gives each class one third, so the test above examines real detections."""
     found = tiny_network().eval().predict(scenes(["objects", "objects"], SIZES)[0])
     assert min(len(found.detections(image)) for image in range(2)) > 3
 
 
 @pytest.mark.parametrize("norm_name", ["bn", "gn"])
-def test_predictions_when_nothing_is_found(norm_name: str) -> None:
+def test_predict_without_detections_returns_zero_rows(norm_name: str) -> None:
     network = tiny_network(norm_name).eval()
     with torch.no_grad():
         network.roi_head.roi_cls.bias[0] = 100
@@ -229,7 +231,7 @@ def test_predictions_when_nothing_is_found(norm_name: str) -> None:
         assert (detections.boxes.shape, detections.masks.shape) == ((0, 4), (0, 28, 28))
 
 
-def test_predicting_changes_nothing_and_needs_no_gradient() -> None:
+def test_predict_is_deterministic_and_changes_nothing() -> None:
     network = tiny_network().eval()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     images, _ = scenes(["objects"], [(64, 96)])
@@ -242,7 +244,7 @@ def test_predicting_changes_nothing_and_needs_no_gradient() -> None:
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_images_of_one_size_do_not_know_of_each_other() -> None:
+def test_predict_images_of_one_size_is_independent_per_image() -> None:
     network = tiny_network().eval()
     images, _ = scenes(["objects", "objects"], [(64, 96), (64, 96)])
     together = network.predict(images)
@@ -253,7 +255,7 @@ def test_images_of_one_size_do_not_know_of_each_other() -> None:
         torch.testing.assert_close(alone.masks.entry(0), together.masks.entry(image), atol=1e-3, rtol=1e-3)
 
 
-def test_a_few_steps_learn_a_batch_by_heart() -> None:
+def test_a_few_training_steps_overfit_one_batch() -> None:
     network = tiny_network()
     batch = scenes(["objects", "no objects"], SIZES)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9)

@@ -1,6 +1,6 @@
-"""Several processes that train together do what one process does with all their images.
+"""Several processes that train together compute the same as one process with all their images.
 
-All images are padded to one size, and nothing is drawn at random: every anchor and every proposal takes part.
+All images are padded to one size, and nothing is random: every anchor and every proposal takes part.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from seamseg.structures import Batch, GroundTruth, PackedSequence
 CPU = torch.device("cpu")
 LOSSES = ("rpn_objectness", "rpn_boxes", "roi_classes", "roi_boxes", "roi_masks", "semantic")
 WEIGHTS = dict(zip(LOSSES, (1.0, 2.0, 0.5, 1.5, 0.7, 1.2), strict=True))
-SIZES = [(64, 96), (48, 80), (40, 96), (64, 72)]  # four ranks pad nothing: theirs are all of the first size
+SIZES = [(64, 96), (48, 80), (40, 96), (64, 72)]  # with four ranks, all images have the first size and need no padding
 
 
 @dataclass(frozen=True)
 class Case:
-    """A step of four images per batch.
+    """Training step with four images per batch.
 
     Attributes:
-        normalize: as `loss.normalize`.
-        batches: what is in the images; more than one are accumulated.
-        dtype: of everything.
-        masks_of_positives_only: as `roi.masks_of_positives_only`.
-        sync: as `norm.sync`.
+        normalize: Value of `loss.normalize`.
+        batches: Kinds of the images in each batch; several batches are accumulated.
+        dtype: Type of all tensors.
+        masks_of_positives_only: Value of `roi.masks_of_positives_only`.
+        sync: Value of `norm.sync`.
     """
 
     normalize: Literal["rank", "global"]
@@ -57,8 +57,8 @@ class Case:
 
 
 FULL = ("objects",) * 4
-MIXED = ("objects", "no objects", "crowd", "objects")  # of four ranks two have no region
-HALF = ("no objects", "void", "objects", "objects")  # of two ranks one has no region
+MIXED = ("objects", "no objects", "crowd", "objects")  # with four ranks, two have no region
+HALF = ("no objects", "void", "objects", "objects")  # with two ranks, one has no region
 CASES = {
     f"{normalize}, {name}": Case(normalize, *rest)
     for normalize in ("rank", "global")
@@ -73,12 +73,12 @@ CASES = {
         ("float32, accumulated", (HALF, FULL), torch.float32),
     )
 }
-SECONDS = 240  # for all cases of a normalization, on a busy machine too
+SECONDS = 240  # for all cases of a normalization, even on a busy machine
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 
-class Watcher:
-    """Nothing is validated or saved."""
+class SilentObserver:
+    """Observer that validates and saves nothing."""
 
     def on_step_end(self, position: TrainingProgress) -> None: ...
 
@@ -91,8 +91,8 @@ class Watcher:
 
 
 def network_of(case: Case, name: Literal["bn", "syncbn"]) -> PanopticNet:
-    # The leaky ReLU has a kink. Rounding in float32 carries some of the many values across it, where their gradient
-    # jumps, in one process as in several.
+    # Rounding in float32 moves values across the kink of a leaky ReLU, where their gradient jumps. This happens in one
+    # process and in several, so float32 uses a smooth activation.
     smooth: Any = {"activation": "elu", "slope": 1.0} if case.dtype == torch.float32 else {}
     norm = NormFactory(name, groups=4, sync=case.sync, **smooth)
     network = tiny_network(norm, num_samples=10**6, masks_of_positives_only=case.masks_of_positives_only)
@@ -100,7 +100,7 @@ def network_of(case: Case, name: Literal["bn", "syncbn"]) -> PanopticNet:
 
 
 def data_of(case: Case, number: int, num_ranks: int) -> tuple[PackedSequence, GroundTruth]:
-    """All images of one batch, over all ranks."""
+    """Return all images of one batch, over all ranks."""
     sizes = [SIZES[image % (4 // num_ranks)] for image in range(4)]
     images, truth = scenes(case.batches[number], sizes, seed=number)
     return PackedSequence(image.to(case.dtype) for image in images.present), truth
@@ -111,17 +111,17 @@ def share_of(rank: int, num_ranks: int) -> slice:
 
 
 def steps_by_rank(rank: int) -> dict[str, Any]:
-    """What the ranks do; the tests read what comes back."""
+    """Run the cases with per-rank losses on this rank; the tests check the results."""
     return {name: step_of_rank(case, rank) for name, case in CASES.items() if case.normalize == "rank"}
 
 
 def steps_by_all(rank: int) -> dict[str, Any]:
-    """The same where all divide by their common counts."""
+    """Run the cases with losses divided by the common counts of all ranks."""
     return {name: step_of_rank(case, rank) for name, case in CASES.items() if case.normalize == "global"}
 
 
 def step_of_rank(case: Case, rank: int) -> dict[str, Any]:
-    """A step of the trainer; gradients stay until the next one."""
+    """Run a step of the trainer; the gradients remain until the next step."""
     num_ranks = dist.get_world_size()
     network, part = network_of(case, "syncbn"), share_of(rank, num_ranks)
     if case.normalize == "global":
@@ -129,8 +129,8 @@ def step_of_rank(case: Case, rank: int) -> dict[str, Any]:
     batches = []
     for number in range(len(case.batches)):
         images, truth = data_of(case, number, num_ranks)
-        some = GroundTruth(truth.ids[part], truth.classes[part], truth.crowd[part], truth.boxes[part])
-        batches.append(Batch(tuple(range(4))[part], images[part], some, tuple(SIZES)[part]))
+        part_truth = GroundTruth(truth.ids[part], truth.classes[part], truth.crowd[part], truth.boxes[part])
+        batches.append(Batch(tuple(range(4))[part], images[part], part_truth, tuple(SIZES)[part]))
     optimization = OptimizationConfig(
         optimizer=torch.optim.SGD(network.parameters(), lr=0.01),
         learning_rate=LearningRate(0.01, lambda iteration: 1.0, 0, 1.0),
@@ -146,7 +146,7 @@ def step_of_rank(case: Case, rank: int) -> dict[str, Any]:
     network.register_forward_hook(
         lambda network, inputs, found: losses.append(torch.stack([value.detach() for _, value in found.items()]))
     )
-    trainer.run(TrainingProgress(), Watcher(), StopRequest())
+    trainer.run(TrainingProgress(), SilentObserver(), StopRequest())
     return {
         "losses": torch.stack(losses).mean(0),
         "gradients": {name: parameter.grad for name, parameter in network.named_parameters()},
@@ -156,7 +156,7 @@ def step_of_rank(case: Case, rank: int) -> dict[str, Any]:
 
 
 def step_of_one(case: Case, num_ranks: int) -> dict[str, Any]:
-    """The same in this process, with ordinary norms."""
+    """Run the same step in this process, with unsynchronized norms."""
     network = network_of(case, "bn")
     weights = torch.tensor([WEIGHTS[name] for name in LOSSES], dtype=case.dtype)
     losses = []
@@ -177,18 +177,18 @@ def step_of_one(case: Case, num_ranks: int) -> dict[str, Any]:
 
 
 def assert_near(found: Tensor, expected: Tensor, tolerance: float, what: str) -> None:
-    """Relative to the largest number of the tensor."""
+    """Check that the difference relative to the largest number of the tensor is within the tolerance."""
     assert found.dtype == expected.dtype, what
     scale = expected.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
     assert float((found - expected).abs().max() / scale) <= tolerance, what
 
 
-def check(case: Case, of_ranks: list[dict[str, Any]]) -> None:
-    expected, tolerance = step_of_one(case, len(of_ranks)), TOLERANCE[case.dtype]
-    mean = torch.stack([result["losses"] for result in of_ranks]).mean(0)
-    for name, found, wanted in zip(LOSSES, mean, expected["losses"], strict=True):
-        assert float(found) == pytest.approx(float(wanted), rel=tolerance), name
-    for result in of_ranks:
+def check(case: Case, rank_results: list[dict[str, Any]]) -> None:
+    expected, tolerance = step_of_one(case, len(rank_results)), TOLERANCE[case.dtype]
+    mean = torch.stack([result["losses"] for result in rank_results]).mean(0)
+    for name, found, expected_loss in zip(LOSSES, mean, expected["losses"], strict=True):
+        assert float(found) == pytest.approx(float(expected_loss), rel=tolerance), name
+    for result in rank_results:
         assert result["gradients"].keys() == expected["gradients"].keys()
         for name, gradient in expected["gradients"].items():
             assert gradient.any(), name
@@ -197,8 +197,8 @@ def check(case: Case, of_ranks: list[dict[str, Any]]) -> None:
             assert_near(result["buffers"][name].double(), buffer.double(), tolerance, name)
 
 
-def check_equal(of_ranks: list[dict[str, Any]]) -> None:
-    first, *others = of_ranks
+def check_equal(rank_results: list[dict[str, Any]]) -> None:
+    first, *others = rank_results
     for other in others:
         for name, value in first["parameters"].items():
             assert torch.equal(value, other["parameters"][name]), name
@@ -206,7 +206,7 @@ def check_equal(of_ranks: list[dict[str, Any]]) -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Tensors are so small here that threads would only wait for each other."""
+    """Use one thread, because several threads would only wait for each other with tensors this small."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -215,30 +215,30 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, str], list[dict[str, Any]]]:
-    """What so many ranks return for all cases of a normalization."""
+    """Return a function from number of ranks and normalization to the results of all ranks."""
 
     @cache
-    def of_ranks(num_ranks: int, normalize: str) -> list[dict[str, Any]]:
+    def rank_results(num_ranks: int, normalize: str) -> list[dict[str, Any]]:
         function = "steps_by_rank" if normalize == "rank" else "steps_by_all"
         return on_ranks(__file__, function, tmp_path_factory.mktemp("ranks"), num_ranks, seconds=SECONDS)
 
-    return of_ranks
+    return rank_results
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_ranks", [2, 4])
 @pytest.mark.parametrize("name", CASES)
-def test_ranks_equal_one_process(
+def test_step_on_several_ranks_equals_step_in_one_process(
     name: str, num_ranks: int, results: Callable[[int, str], list[dict[str, Any]]]
 ) -> None:
-    of_ranks = [result[name] for result in results(num_ranks, CASES[name].normalize)]
-    check(CASES[name], of_ranks)
-    check_equal(of_ranks)
+    rank_results = [result[name] for result in results(num_ranks, CASES[name].normalize)]
+    check(CASES[name], rank_results)
+    check_equal(rank_results)
 
 
 @pytest.mark.slow
-def test_the_two_ways_of_dividing_differ(results: Callable[[int, str], list[dict[str, Any]]]) -> None:
-    """Else the test above would not tell them apart."""
+def test_loss_reductions_per_rank_and_global_differ(results: Callable[[int, str], list[dict[str, Any]]]) -> None:
+    """Otherwise the test above could not distinguish them."""
     for name in ("half, masks of positives", "accumulated"):
         means = [
             torch.stack([result[f"{way}, {name}"]["losses"] for result in results(2, way)]).mean(0)

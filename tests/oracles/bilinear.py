@@ -1,4 +1,4 @@
-"""Bilinear interpolation, one value at a time, in double precision."""
+"""Bilinear interpolation of single values in double precision."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from torch import Tensor
 
 
 def bilinear(values: Tensor, y: float, x: float) -> float:
-    """The value at (y, x), where value (i, j) has its center at (i + ½, j + ½); beyond the border it is the border's.
+    """Return the value at (y, x), where value (i, j) has its center at (i + ½, j + ½); the border extends outward.
 
     Args:
         values: h×w.
+        y: Row coordinate.
+        x: Column coordinate.
     """
     height, width = values.shape
     y, x = min(max(y - 0.5, 0.0), height - 1.0), min(max(x - 0.5, 0.0), width - 1.0)

@@ -10,7 +10,7 @@ Bools = NDArray[np.bool_]
 
 
 def border(mask: Bools, band: int) -> Bools:
-    """What an erosion by a square takes off, beyond the image everything being false."""
+    """Return the pixels that erosion with a square removes; all pixels outside the image are false."""
     padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     eroded = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=band)[1:-1, 1:-1]
     return mask & (eroded == 0)
@@ -21,7 +21,7 @@ def width(height: int, columns: int) -> int:
 
 
 def smaller_iou(true: Bools, predicted: Bools, void: Bools) -> float:
-    """The IoU of the masks or of their borders."""
+    """Return the smaller of the IoUs of the masks and of their borders."""
     band = width(*true.shape)
     borders = border(true, band), border(predicted, band)
     values = []
@@ -34,7 +34,7 @@ def smaller_iou(true: Bools, predicted: Bools, void: Bools) -> float:
 def count(
     true: NDArray, predicted: NDArray, true_info: list[dict], predicted_info: list[dict]
 ) -> dict[int, list[float]]:
-    """Per category: sum of IoUs, matched, false, missed."""
+    """Count per category: sum of IoUs, matched, false and missed segments."""
     counts: dict[int, list[float]] = {}
     matched: set[tuple[str, int]] = set()
     for t in true_info:

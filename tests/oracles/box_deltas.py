@@ -1,4 +1,4 @@
-"""Shifts between boxes, one box at a time, in double precision."""
+"""Encoding and decoding of single boxes in double precision."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Numbers = Sequence[float]
 
 
 def encode(box: Numbers, target: Numbers) -> list[float]:
-    """(dy, dx, dh, dw): by how many sides the center moves, and the logarithm of how much the sides grow."""
+    """Return (dy, dx, dh, dw): moves of the center in sides of the box, and logarithms of the growth of the sides."""
     (cy, cx, height, width), (target_y, target_x, target_height, target_width) = _centered(box), _centered(target)
     return [
         (target_y - cy) / height,
@@ -19,16 +19,16 @@ def encode(box: Numbers, target: Numbers) -> list[float]:
     ]
 
 
-def decode(box: Numbers, shift: Numbers) -> list[float]:
-    """The box moved and stretched by a shift; no side grows by more than 1000/16."""
+def decode(box: Numbers, delta: Numbers) -> list[float]:
+    """Return the box moved and stretched by a delta; no side grows by more than 1000/16."""
     cy, cx, height, width = _centered(box)
-    cy, cx = cy + shift[0] * height, cx + shift[1] * width
-    height, width = (side * min(math.exp(log), 1000 / 16) for side, log in ((height, shift[2]), (width, shift[3])))
+    cy, cx = cy + delta[0] * height, cx + delta[1] * width
+    height, width = (side * min(math.exp(log), 1000 / 16) for side, log in ((height, delta[2]), (width, delta[3])))
     return [cy - height / 2, cx - width / 2, cy + height / 2, cx + width / 2]
 
 
 def clip(box: Numbers, size: tuple[int, int]) -> list[float]:
-    """The part of the box inside the image; without area where they don't meet."""
+    """Return the part of the box inside the image; it has no area if box and image do not intersect."""
     return [min(max(edge, 0.0), float(limit)) for edge, limit in zip(box, (*size, *size), strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""Panoptic segmentation by color alone: how far one gets without looking at shapes."""
+"""Panoptic segmentation by color only, as a baseline that ignores shapes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VOID = 255
 
 @dataclass(frozen=True)
 class Labeled:
-    """A picture (H×W×3) with its ids (H×W) and, per id from 0 on, class (255 is void) and crowd flag."""
+    """Picture (H×W×3) with its ids (H×W), and the class (255 is void) and crowd flag of each id, starting at 0."""
 
     picture: Picture
     ids: npt.NDArray[np.int32]
@@ -28,12 +28,14 @@ class Labeled:
 
 
 class ColorThreshold:
-    """The likeliest class of every color, counted in coarse bins; then connected regions of one class.
+    """Most likely class of every color, counted in coarse bins, followed by connected regions of one class.
 
     Args:
-        bins: per channel.
-        balance: 0 weighs classes by their pixels, 1 gives each class the same say.
-        blur: sigma in pixels, takes noise away before.
+        num_stuff: Number of stuff classes.
+        num_classes: Number of stuff and thing classes.
+        bins: Number of bins per channel.
+        balance: Weight of the class frequencies: 0 weighs classes by their pixels, 1 weighs all classes equally.
+        blur: Sigma of a blur in pixels that removes noise first; 0 for none.
     """
 
     def __init__(self, num_stuff: int, num_classes: int, bins: int, balance: float, blur: float) -> None:
@@ -52,7 +54,7 @@ class ColorThreshold:
         self.class_of_color = votes.argmax(0)
 
     def predict(self, picture: Picture, min_thing: int, min_stuff: int) -> tuple[npt.NDArray[np.int32], list[int]]:
-        """H×W ids and the class per id: a segment per stuff class, one per connected region of a thing class."""
+        """Return H×W ids and the class per id: a segment per stuff class and per connected region of a thing class."""
         classes = self.class_of_color[self._colors(picture)]
         classes = np.asarray(cv2.medianBlur(classes.astype(np.uint8), 5))
         ids, class_of_id = np.zeros(classes.shape, np.int32), [VOID]
@@ -74,7 +76,7 @@ class ColorThreshold:
 def panoptic_quality(
     model: ColorThreshold, images: Sequence[Labeled], min_thing: int, min_stuff: int
 ) -> npt.NDArray[np.float64]:
-    """Fraction of 1 per class; NaN where a class is in neither picture nor prediction."""
+    """Return the quality per class in 0 … 1; NaN for classes that are neither in the pictures nor predicted."""
     totals = torch.zeros(4, model.num_classes, dtype=torch.float64)
     for image in images:
         ids, classes = model.predict(image.picture, min_thing, min_stuff)
@@ -86,7 +88,7 @@ def panoptic_quality(
 
 
 def _smoothed(votes: npt.NDArray[np.float64], bins: int) -> npt.NDArray[np.float64]:
-    """Lets each color speak for its neighbors, so that rare colors get a class too."""
+    """Average the votes of neighboring colors, so that rare colors get a class, too."""
     cube = votes.reshape(bins, bins, bins)
     for axis in range(3):
         padded = np.pad(cube, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")

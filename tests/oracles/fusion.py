@@ -1,4 +1,4 @@
-"""Panoptic fusion with image-sized masks and a loop for everything."""
+"""Panoptic fusion with image-sized masks and loops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def fuse(
     overlap_threshold: float,
     min_stuff_area: float,
 ) -> tuple[Tensor, list[int], list[float], list[bool]]:
-    """Ids H×W, and the class, score and crowd flag of every id."""
+    """Return ids H×W, and class, score and crowd flag of every id."""
     size = (semantics.shape[0], semantics.shape[1])
     ids = torch.zeros(size, dtype=torch.int64)
     out_classes, out_scores, out_crowd = [255], [0.0], [False]

@@ -1,4 +1,4 @@
-"""Whether training can move all of a network."""
+"""Checks of the gradients of a module."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import nn
 
 
 def assert_every_parameter_moves(module: nn.Module) -> None:
-    """A gradient on every parameter, and not a zero one."""
+    """Check that every parameter has a finite gradient that is not zero."""
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
@@ -14,7 +14,7 @@ def assert_every_parameter_moves(module: nn.Module) -> None:
 
 
 def assert_every_gradient_is_zero(module: nn.Module) -> None:
-    """A gradient on every parameter, all of them zero."""
+    """Check that every parameter has a gradient and that all gradients are zero."""
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.count_nonzero() == 0, name

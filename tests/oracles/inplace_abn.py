@@ -1,6 +1,6 @@
 """In-place activated BatchNorm, channel by channel in float64. Arrays are N × C × S; moments, means and sums are 2 × C.
 
-``lowest`` bounds z / slope from below where an ELU is inverted: what an output that was rounded to -1 is taken for.
+``lowest`` is a lower bound of z / slope when an ELU is inverted: the value used for an output that was rounded to -1.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Layer:
         return z
 
     def derivative(self, z: Array) -> Array:
-        """Of the activation at the point where its value is z."""
+        """Return the derivative of the activation at the point where its value is z."""
         if self.activation == "leaky_relu":
             return np.where(z > 0, 1.0, self.slope)
         if self.activation == "elu":
@@ -46,7 +46,7 @@ class Layer:
 
 
 def moments(x: Array) -> Array:
-    """Mean and biased variance of every channel; zeros without samples."""
+    """Return mean and biased variance of every channel; zeros without samples."""
     result = np.zeros((2, x.shape[1]))
     for c in range(x.shape[1]):
         if x[:, c].size > 0:
@@ -64,7 +64,7 @@ def forward(layer: Layer, x: Array, moments: Array, residual: Array | None) -> A
 
 
 def _before(layer: Layer, c: int, z: Array, dz: Array, residual: Array | None) -> tuple[Array, Array]:
-    """The normalized x of channel c, and the gradient before the activation."""
+    """Return the normalized x of channel c, and the gradient before the activation."""
     y = layer.invert(z[:, c])
     if residual is not None:
         y = y - residual[:, c]
@@ -72,7 +72,7 @@ def _before(layer: Layer, c: int, z: Array, dz: Array, residual: Array | None) -
 
 
 def sums(layer: Layer, z: Array, dz: Array, residual: Array | None) -> tuple[Array, Array]:
-    """The sums over dy and over x̂·dy, and those over the terms' absolute values, which bound the rounding error."""
+    """Return the sums of dy and x̂·dy, and the sums of their absolute values, which bound the rounding error."""
     result, sizes = np.zeros((2, z.shape[1])), np.zeros((2, z.shape[1]))
     for c in range(z.shape[1]):
         normalized, dy = _before(layer, c, z, dz, residual)
@@ -84,7 +84,7 @@ def sums(layer: Layer, z: Array, dz: Array, residual: Array | None) -> tuple[Arr
 def gradient(
     layer: Layer, z: Array, dz: Array, means: Array, moments: Array, residual: Array | None
 ) -> tuple[Array, Array]:
-    """dx and the residual's gradient. ``means``: of dy and of x̂·dy, zeros where the statistics are constants."""
+    """Return the gradients of x and of the residual; ``means`` of dy and x̂·dy are zeros for constant statistics."""
     dx, dr = np.empty_like(z), np.empty_like(z)
     for c in range(z.shape[1]):
         normalized, dy = _before(layer, c, z, dz, residual)

@@ -12,17 +12,17 @@ VOID = 255
 
 
 def binary_cross_entropy(logit: float, target: int) -> float:
-    """−log of the probability that the logit gives to the target."""
+    """Return −log of the probability that the logit gives to the target."""
     return math.log1p(math.exp(-logit if target else logit))
 
 
 def cross_entropy(logits: Sequence[float], target: int) -> float:
-    """−log of the probability that the softmax gives to the target."""
+    """Return −log of the probability that the softmax gives to the target."""
     return math.log(sum(math.exp(logit) for logit in logits)) - logits[target]
 
 
 def smooth_l1(prediction: float, target: float, sigma: float) -> float:
-    """A parabola near 0, straight lines from 1/σ² on."""
+    """Return a parabola near 0 that continues as straight lines from 1/σ² on."""
     distance = abs(prediction - target)
     if distance < 1 / sigma**2:
         return sigma**2 * distance**2 / 2
@@ -32,13 +32,13 @@ def smooth_l1(prediction: float, target: float, sigma: float) -> float:
 def semantic_loss(
     logits: Tensor, padded_size: tuple[int, int], classes: Tensor, hardest: tuple[int, int] = (1, 4)
 ) -> float:
-    """The mean over the hardest pixels of one image.
+    """Return the mean over the hardest pixels of one image.
 
     Args:
         logits: C×h×w of the padded image.
-        padded_size: height and width in pixels.
-        classes: H×W of the valid part, 255 where void.
-        hardest: the part of the pixels as numerator and denominator, rounded up.
+        padded_size: Height and width of the padded image in pixels.
+        classes: H×W of the image without padding; 255 for void.
+        hardest: Numerator and denominator of the fraction of pixels; their number is rounded up.
     """
     step_y, step_x = (logits.shape[1] / padded_size[0], logits.shape[2] / padded_size[1])
     losses = []

@@ -1,4 +1,4 @@
-"""What a mask should show, one position at a time."""
+"""Mask targets, one position at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def mask_target(ids: Tensor, box: Box, segment: int, mask_size: int, void_is_background: bool) -> list[list[int]]:
-    """M×M: 1 where the pixel that a position falls into is the segment's, 0 elsewhere, −1 on void that is ignored."""
+    """Return M×M: 1 for positions in a pixel of the segment, 0 for others, −1 for ignored void."""
     height, width = ids.shape
     y0, x0, y1, x1 = box
     target = []

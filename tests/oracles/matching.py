@@ -1,4 +1,4 @@
-"""Who should find whom: every pair of boxes, one rule after the other."""
+"""Matching of anchors and regions, with every pair of boxes and one rule after the other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def match_anchors(
     negative_threshold: float = 0.3,
     void_threshold: float = 0.7,
 ) -> tuple[dict[int, int], set[int]]:
-    """The object that each positive anchor should find, and the negative anchors."""
+    """Return the object of each positive anchor, and the negative anchors."""
     candidates = []
     for index, anchor in enumerate(anchors):
         y0, x0, y1, x1 = anchor
@@ -41,7 +41,7 @@ def match_anchors(
 
 @dataclass(frozen=True)
 class Regions:
-    """Candidates by what they show; ``positives`` with the index of their object."""
+    """Regions of one image; each positive has the index of its object."""
 
     positives: list[tuple[Box, int]]
     negatives: list[Box]
@@ -57,7 +57,7 @@ def match_regions(
     void_threshold: float = 0.7,
     background_images: bool = False,
 ) -> Regions:
-    """What regions show, in their order, the objects' own boxes first."""
+    """Match the regions in their order, starting with the boxes of the objects."""
     regions = Regions([], [])
     for box in [*objects, *proposals]:
         if area(box) == 0 or coverage(box, crowd_pixels) >= void_threshold:
@@ -71,7 +71,7 @@ def match_regions(
 
 
 def _best(box: Box, others: list[Box]) -> tuple[np.float32, int]:
-    """The largest overlap and whose it is, the first of those that tie."""
+    """Return the largest overlap and the index of its box, the first one in a tie."""
     largest, best = np.float32(0), 0
     for index, other in enumerate(others):
         overlap = iou(box, other)

@@ -1,4 +1,4 @@
-"""BatchNorm and activation in PyTorch's own layers, with the weight that the in-place norm stands for."""
+"""BatchNorm and activation in PyTorch's own layers, with the same weights as an in-place norm."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 def gamma(weight: Tensor, scale: str, eps: float = 1e-5) -> Tensor:
-    """The factor of every channel, one after the other; differentiable, a weight of 0 is positive."""
+    """Return the factor γ, channel by channel; differentiable, and a weight of 0 counts as positive."""
     factors = []
     for value in weight.unbind():
         positive = bool(value >= 0)
@@ -20,7 +20,7 @@ def gamma(weight: Tensor, scale: str, eps: float = 1e-5) -> Tensor:
 
 
 def activate(y: Tensor, activation: str, slope: float) -> Tensor:
-    """Out of place."""
+    """Apply the activation out of place."""
     if activation == "leaky_relu":
         return torch.where(y >= 0, y, slope * y)
     if activation == "elu":
@@ -29,8 +29,11 @@ def activate(y: Tensor, activation: str, slope: float) -> Tensor:
 
 
 def stir(network: torch.nn.Module, seed: int = 1) -> None:
-    """Random values throughout: norm weights of both signs that are not small, shifts, and running statistics unlike
-    those of any batch; convolutions and linear layers that keep the size of their input."""
+    """Set random values everywhere.
+
+    Norm weights have both signs and are not small. Biases and running statistics differ from those of any batch.
+    Convolutions and linear layers keep the magnitude of their input.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, value in [*network.named_parameters(), *network.named_buffers()]:
@@ -46,7 +49,7 @@ def stir(network: torch.nn.Module, seed: int = 1) -> None:
 
 
 class NormThenActivation(torch.nn.Module):
-    """PyTorch's BatchNorm, fed with the factor, and the activation."""
+    """PyTorch's BatchNorm with γ as its weight, followed by the activation."""
 
     def __init__(self, weight: Tensor, bias: Tensor, activation: str, slope: float, scale: str) -> None:
         super().__init__()
@@ -56,7 +59,7 @@ class NormThenActivation(torch.nn.Module):
         self.register_buffer("running_var", torch.ones_like(weight))
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """x may have any number of dimensions; a residual is added before the activation."""
+        """Compute the output of x with any number of dimensions; a residual is added before the activation."""
         y = functional.batch_norm(
             x,
             self.running_mean,

@@ -6,7 +6,7 @@ from torch import Tensor
 
 Pixels = set[tuple[int, int]]
 Case = tuple[bool, int, int, str, int, float]
-"""True side or not, class, class of the counterpart, outcome, pixels, IoU with the counterpart."""
+"""Whether it is a true segment, class, class of the counterpart, outcome, pixels, IoU with the counterpart."""
 
 
 def cases(
@@ -17,7 +17,7 @@ def cases(
     true_classes: list[int],
     true_crowd: list[bool],
 ) -> list[Case]:
-    """Cases of the true segments that count and of the false predictions."""
+    """Return the cases of true segments that count and of false predictions."""
     true, predicted = pixels_of(true_ids), pixels_of(predicted_ids)
     void = set().union(*(pixels for t, pixels in true.items() if true_classes[t] == 255), set())
     true = {t: pixels for t, pixels in true.items() if true_classes[t] != 255}
@@ -48,7 +48,7 @@ def cases(
 
 
 def reason(own: int, others: list[tuple[int, float]], nothing: str) -> tuple[int, str, float]:
-    """Class of the counterpart, outcome and IoU; ``others`` has the class and the IoU of every segment opposite."""
+    """Return class of the counterpart, outcome and IoU; ``others`` has class and IoU of segments of the other side."""
     same = max([value for klass, value in others if klass == own], default=0.0)
     wrong = [(value, klass) for klass, value in others if klass != own and value > 0.5]
     if same > 0.5:

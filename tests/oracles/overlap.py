@@ -1,6 +1,6 @@
 """Areas and overlaps of two boxes, one number at a time.
 
-In single precision like the code under test: what ties there, or just reaches a threshold, must do so here.
+The computation uses single precision like the code under test, so that ties and exact thresholds are the same.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ Box = Sequence[float]
 
 
 def area(box: Box) -> np.float32:
-    """Square pixels of a (y0, x0, y1, x1) box; 0 for one that is inside out."""
+    """Return the area of a (y0, x0, y1, x1) box in square pixels; 0 for a box with negative sides."""
     y0, x0, y1, x1 = (np.float32(edge) for edge in box)
     return max(y1 - y0, np.float32(0)) * max(x1 - x0, np.float32(0))
 
 
 def iou(box: Box, other: Box) -> np.float32:
-    """Intersection over union; 0 where there is no union."""
+    """Return the intersection over union; 0 if the union is empty."""
     common = [max(box[0], other[0]), max(box[1], other[1]), min(box[2], other[2]), min(box[3], other[3])]
     intersection = area(common)
     union = area(box) + area(other) - intersection
@@ -28,7 +28,7 @@ def iou(box: Box, other: Box) -> np.float32:
 
 
 def coverage(box: Box, pixels: Tensor) -> np.float32:
-    """Marked pixels inside the truncated corners, over the real area; 0 without area."""
+    """Return the number of marked pixels inside the truncated corners, divided by the exact area; 0 without area."""
     y0, x0, y1, x1 = (int(edge) for edge in box)
     marked = 0
     for y in range(pixels.shape[0]):

@@ -1,4 +1,4 @@
-"""Panoptic counting with sets of pixels, one rule after the other."""
+"""Panoptic counts from sets of pixels, one rule after the other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def count(
     true_crowd: list[bool],
     num_classes: int,
 ) -> Tensor:
-    """4×C: sum of IoUs, true positives, false positives, false negatives."""
+    """Return 4×C: sum of IoUs, true positives, false positives, false negatives."""
     true, predicted = _pixels(true_ids), _pixels(predicted_ids)
     void = set().union(*(pixels for segment, pixels in true.items() if true_classes[segment] == 255), set())
     counts = torch.zeros(4, num_classes, dtype=torch.float64)
@@ -40,7 +40,7 @@ def count(
         excused = set(void)
         crowds = [t for t in true if true_crowd[t] and true_classes[t] == predicted_classes[p]]
         if crowds:
-            excused |= true[max(crowds)]  # the last one alone
+            excused |= true[max(crowds)]  # only the last one
         if len(predicted_pixels & excused) / len(predicted_pixels) <= 0.5:
             counts[2, predicted_classes[p]] += 1
     for t in true:

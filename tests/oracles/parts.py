@@ -1,6 +1,6 @@
-"""Losses of parts of a batch, in one process whose norms see the whole batch.
+"""Losses of parts of a batch, in one process in which the norms see the whole batch.
 
-Body and heads run once, on everything; the algorithms then get a head for each part that repeats its rows.
+Backbone and heads run once on everything. The algorithms then get a head for each part that returns its rows.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from seamseg.networks import PanopticNet
 from seamseg.structures import GroundTruth, LossSum, PackedSequence, PaddedImages, pad_images
 
 
-class Listener:
-    """A region head that notes what it is asked and answers with zeros."""
+class RecordingHead:
+    """RoI head that stores its inputs and returns zeros."""
 
     def __init__(self, num_things: int) -> None:
         self.num_things = num_things
@@ -35,17 +35,17 @@ class Listener:
         return nullcontext()
 
 
-class Answers:
-    """A region head whose answers are known."""
+class FixedHead:
+    """RoI head with fixed outputs."""
 
-    def __init__(self, logits: Tensor, shifts: Tensor, masks: Tensor) -> None:
-        self.answers, self.mask_answers = (logits, shifts), masks
+    def __init__(self, logits: Tensor, box_deltas: Tensor, masks: Tensor) -> None:
+        self.fixed_outputs, self.fixed_masks = (logits, box_deltas), masks
 
     def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]:
-        return self.answers
+        return self.fixed_outputs
 
     def masks(self, regions: Tensor) -> Tensor:
-        return self.mask_answers
+        return self.fixed_masks
 
     def planned_forward(self, num_regions: int, num_masks: int) -> AbstractContextManager[None]:
         return nullcontext()
@@ -54,48 +54,55 @@ class Answers:
 def losses_of_parts(
     network: PanopticNet, images: PackedSequence, truth: GroundTruth, parts: Sequence[slice]
 ) -> list[list[LossSum]]:
-    """Six sums per part, in the order of `Losses`; the sampling must be exhaustive, so that nothing is drawn."""
+    """Return six sums per part, in the order of `Losses`; sampling must be exhaustive, so that nothing is random."""
     generator = torch.Generator()
     padded = pad_images(images)
     levels = network.body(padded.tensor)
-    objectness, shifts = network.rpn_head(levels)
+    objectness, box_deltas = network.rpn_head(levels)
     semantics = network.sem_head(levels)
-    found, of_parts = [], []
+    found, per_part = [], []
     for part in parts:
-        some = PaddedImages(padded.tensor[part], padded.sizes[part])
+        part_images = PaddedImages(padded.tensor[part], padded.sizes[part])
         part_levels = [level[part] for level in levels]
-        known = GroundTruth(truth.ids[part], truth.classes[part], truth.crowd[part], truth.boxes[part])
-        answer = (objectness[part], shifts[part])
+        part_truth = GroundTruth(truth.ids[part], truth.classes[part], truth.crowd[part], truth.boxes[part])
+        fixed_output = (objectness[part], box_deltas[part])
         losses, proposals = network.rpn.train(
-            lambda levels, answer=answer: answer, part_levels, some.sizes, known, generator
+            lambda levels, fixed_output=fixed_output: fixed_output,
+            part_levels,
+            part_images.sizes,
+            part_truth,
+            generator,
         )
-        of_parts.append((part_levels, proposals, some, known))
-        semantic = network.semantic_loss(semantics[part], some, known)
+        per_part.append((part_levels, proposals, part_images, part_truth))
+        semantic = network.semantic_loss(semantics[part], part_images, part_truth)
         found.append([losses.objectness, losses.boxes, semantic])
-    for sums, regions in zip(found, _regions(network, of_parts), strict=True):
+    for sums, regions in zip(found, _regions(network, per_part), strict=True):
         sums[2:2] = [regions.classes, regions.boxes, regions.masks]
     return found
 
 
 def _regions(
-    network: PanopticNet, of_parts: Sequence[tuple[list[Tensor], PackedSequence, PaddedImages, GroundTruth]]
+    network: PanopticNet, per_part: Sequence[tuple[list[Tensor], PackedSequence, PaddedImages, GroundTruth]]
 ) -> list[RoILosses]:
     head, train, generator = network.roi_head, network.roi_heads.train, torch.Generator()
-    listeners = [Listener(head.roi_msk.out_channels) for _ in of_parts]
-    for listener, of_part in zip(listeners, of_parts, strict=True):
-        train(listener, *of_part, generator)
-    asked = [listener.regions for listener in listeners]
-    mask_asked = [listener.mask_regions for listener in listeners]
-    logits, shifts = head.classify(torch.cat(asked))
-    answers = zip(
-        logits.split([len(rows) for rows in asked]),
-        shifts.split([len(rows) for rows in asked]),
-        head.masks(torch.cat(mask_asked)).split([len(rows) for rows in mask_asked]),
+    recorders = [RecordingHead(head.roi_msk.out_channels) for _ in per_part]
+    for recorder, part_inputs in zip(recorders, per_part, strict=True):
+        train(recorder, *part_inputs, generator)
+    requested = [recorder.regions for recorder in recorders]
+    mask_requested = [recorder.mask_regions for recorder in recorders]
+    logits, box_deltas = head.classify(torch.cat(requested))
+    fixed_outputs = zip(
+        logits.split([len(rows) for rows in requested]),
+        box_deltas.split([len(rows) for rows in requested]),
+        head.masks(torch.cat(mask_requested)).split([len(rows) for rows in mask_requested]),
         strict=True,
     )
-    return [train(Answers(*answer), *of_part, generator) for answer, of_part in zip(answers, of_parts, strict=True)]
+    return [
+        train(FixedHead(*fixed_output), *part_inputs, generator)
+        for fixed_output, part_inputs in zip(fixed_outputs, per_part, strict=True)
+    ]
 
 
 def mean_of_parts(parts: Sequence[Sequence[LossSum]]) -> list[Tensor]:
-    """What ranks average that each divide by their own counts."""
-    return [torch.stack([loss.mean for loss in of_parts]).mean() for of_parts in zip(*parts, strict=True)]
+    """Return the average over ranks that each divide by their own counts."""
+    return [torch.stack([loss.mean for loss in per_part]).mean() for per_part in zip(*parts, strict=True)]

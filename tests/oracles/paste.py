@@ -1,4 +1,4 @@
-"""Masks resampled over the whole image by PyTorch's own sampler."""
+"""Masks resampled over the whole image by PyTorch's sampler."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def paste_values(logits: Tensor, box: Tensor, size: tuple[int, int]) -> Tensor:
-    """H×W float64: the interpolated probability in every pixel of the image."""
+    """Return H×W float64: the interpolated probability at every pixel of the image."""
     y0, x0, y1, x1 = box.double().tolist()
     rows = (torch.arange(size[0], dtype=torch.float64) + 0.5 - y0) / (y1 - y0) * 2 - 1
     columns = (torch.arange(size[1], dtype=torch.float64) + 0.5 - x0) / (x1 - x0) * 2 - 1

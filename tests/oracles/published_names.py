@@ -9,12 +9,12 @@ from torch import nn
 
 
 def published(shared: Path, part: str) -> dict[str, tuple[int, ...]]:
-    """What lies below ``part``, named from there on."""
+    """Return names and shapes below ``part``, without this prefix."""
     entries = json.loads((shared / "golden" / "vistas_r50_state_dict.json").read_text())
     prefix = f"{part}."
     return {name[len(prefix) :]: tuple(shape) for name, shape in entries.items() if name.startswith(prefix)}
 
 
 def shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    """The same of a module."""
+    """Return names and shapes of a module."""
     return {name: tuple(value.shape) for name, value in module.state_dict().items()}

@@ -1,4 +1,4 @@
-"""What a region sees: the level by the formula, then one interpolated value after the other."""
+"""RoI features: the level by its formula, then one interpolated value after the other."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch import Tensor
 
 
 def level_of(box: Box, num_levels: int) -> int:
-    """Boxes of 224 pixels on the third level, one level per factor of two."""
+    """Return the level: the third for boxes of 224 pixels, and one level per factor of two."""
     y0, x0, y1, x1 = box
     level = math.floor(2 + math.log2(math.sqrt((y1 - y0) * (x1 - x0)) / 224 + 1e-6))
     return min(max(level, 0), num_levels - 1)
 
 
 def region_features(levels: list[Tensor], image: int, box: Box, padded_size: tuple[int, int], size: int) -> Tensor:
-    """C×size×size features of one box of one image.
+    """Return C×size×size features of one box of one image.
 
     Args:
-        levels: N×C×h×w each.
-        image: index in 0 … N − 1.
-        box: in pixels of the padded image.
-        padded_size: height and width of the padded image.
-        size: of the result.
+        levels: Pyramid levels, N×C×h×w each.
+        image: Index of the image in 0 … N − 1.
+        box: Box in pixels of the padded image.
+        padded_size: Height and width of the padded image.
+        size: Side of the result.
     """
     level = levels[level_of(box, len(levels))][image]
     channels, height, width = level.shape

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def segment_boxes(ids: np.ndarray, num_segments: int) -> tuple[list[list[float]], list[int]]:
-    """(y0, x0, y1, x1) and number of pixels of every segment; −1 where there is no pixel."""
+    """Return (y0, x0, y1, x1) and number of pixels of every segment; −1 for segments without pixels."""
     boxes: list[list[float]] = []
     areas: list[int] = []
     for segment in range(num_segments):

@@ -1,4 +1,4 @@
-"""Which boxes leave a head, one box after the other."""
+"""Selection of proposals and detections, one box after the other."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def select_proposals(
     nms_threshold: float,
     min_size: float,
 ) -> list[Box]:
-    """Proposals of one image by falling objectness."""
+    """Return the proposals of one image by descending objectness."""
     candidates = []
-    for anchor, score, shift in zip(anchors, objectness, box_deltas, strict=True):
-        y0, x0, y1, x1 = box = clip(decode(anchor, shift), size)
+    for anchor, score, delta in zip(anchors, objectness, box_deltas, strict=True):
+        y0, x0, y1, x1 = box = clip(decode(anchor, delta), size)
         if min_size == 0 or (y1 - y0 >= min_size and x1 - x0 >= min_size):
             candidates.append((score, box))
     best = sorted(candidates, key=lambda candidate: -candidate[0])[:num_before_nms]
@@ -41,14 +41,14 @@ def select_detections(
     max_predictions: int,
     shift_weights: Numbers,
 ) -> list[tuple[float, int, Box]]:
-    """Score, class and box of the detections of one image, by falling score."""
+    """Return score, class and box of the detections of one image, by descending score."""
     found = []
     for klass in range(len(logits[0]) - 1 if logits else 0):
         boxes: list[Box] = []
         scores: list[float] = []
-        for proposal, row, shift in zip(proposals, logits, box_deltas, strict=True):
+        for proposal, row, delta in zip(proposals, logits, box_deltas, strict=True):
             score = math.exp(row[klass + 1]) / sum(math.exp(logit) for logit in row)
-            move = [value / weight for value, weight in zip(shift[klass], shift_weights, strict=True)]
+            move = [value / weight for value, weight in zip(delta[klass], shift_weights, strict=True)]
             box = clip(decode(proposal, move), size)
             if score > score_threshold and area(box) > 0:
                 boxes.append(box)

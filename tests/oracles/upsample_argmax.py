@@ -1,4 +1,4 @@
-"""Class scores enlarged whole, one pixel at a time, in double precision."""
+"""Class scores upsampled one pixel at a time in double precision."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from seamseg.structures import SemanticLogits
 
 
 def enlarged(semantics: SemanticLogits, output: tuple[int, int]) -> Tensor:
-    """C × output float64: the scores of the valid part, seen at that size. What has the weight 0 does not count."""
+    """Return C × output float64: the scores of the unpadded image at that size; scores with weight 0 are ignored."""
     scores, (num_classes, height, width) = semantics.logits.double(), semantics.logits.shape
     result = torch.empty(num_classes, *output, dtype=torch.float64)
     for i in range(output[0]):
@@ -32,9 +32,9 @@ def between(before: Tensor, after: Tensor, share: float) -> Tensor:
 
 
 def classes_of(semantics: SemanticLogits, output: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The best class of every pixel, the lowest of several, and by how much it leads before the next.
+    """Return the best class of every pixel, the lowest one in a tie, and its lead over the next score.
 
-    NaN is less than every number, and where all scores are NaN the class is 0.
+    NaN is less than every number; where all scores are NaN, the class is 0.
     """
     scores = enlarged(semantics, output).movedim(0, -1)
     best = [[best_of(row) for row in line] for line in scores.tolist()]

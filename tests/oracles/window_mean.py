@@ -1,4 +1,4 @@
-"""The mean over a window as a real average pool, padded back."""
+"""Mean over a window as an average pool with padding."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch.nn import functional
 
 
 def window_mean(x: Tensor, window: int) -> Tensor:
-    """Stride 1; of the k − 1 missing positions (k − 1) // 2 repeat the first one, the rest the last one."""
+    """Average-pool with stride 1; of k − 1 missing positions, (k − 1) // 2 repeat the first, the rest the last one."""
     height, width = (min(window, size) for size in x.shape[-2:])
     pooled = functional.avg_pool2d(x, (height, width), stride=1)
     top, left = (height - 1) // 2, (width - 1) // 2
