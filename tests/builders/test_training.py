@@ -90,11 +90,11 @@ def test_the_checkpoint_of_another_network(folder: Path, tmp_path: Path) -> None
         trainer = tiny_trainer(tiny_experiment(folder), tmp_path / "run")
         watcher = Watcher(trainer, stop_after=1)
         trainer.run(TrainingProgress(), watcher, watcher.stop)
-        with pytest.raises(ValueError, match="checkpoint belongs to another network: ") as caught:
+        with pytest.raises(ValueError, match="another network: ") as caught:
             tiny_trainer(tiny_experiment(folder, "fpn.channels=32"), tmp_path / "run", watcher.saved[0])
         assert "\n" not in str(caught.value)
         without = replace(watcher.saved[0], optimizer={"state": {}, "param_groups": []})
-        with pytest.raises(ValueError, match="of another network"):
+        with pytest.raises(ValueError, match="another network"):
             tiny_trainer(tiny_experiment(folder), tmp_path / "run", without)
 
 
