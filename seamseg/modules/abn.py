@@ -62,6 +62,13 @@ class ABN(_BatchNorm):
 
     Attributes:
         layer_name: Name of the layer in its network, for messages; empty if not set.
+
+    Example:
+        >>> import torch
+        >>> from seamseg import ABN
+        >>> norm = ABN(64, activation="elu", slope=1.0)
+        >>> norm(torch.randn(2, 64, 8, 8)).shape
+        torch.Size([2, 64, 8, 8])
     """
 
     weight: nn.Parameter | None  # type: ignore[assignment]
@@ -196,6 +203,22 @@ class InPlaceABN(ABN):
     γ is below the bound of :mod:`seamseg.modules.inversion`, the layer only normalizes in place and computes the rest
     out of place in float32. The values are the same; the layer needs at least as much memory as an ordinary norm. The
     same applies to an ELU after a residual.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from seamseg import InPlaceABN
+        >>> block = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), InPlaceABN(16))
+        >>> block(torch.randn(2, 3, 8, 8)).shape
+        torch.Size([2, 16, 8, 8])
+
+        The last norm of a residual block adds the residual and applies the activation in the same step:
+
+        >>> convolution, norm = nn.Conv2d(16, 16, 3, padding=1, bias=False), InPlaceABN(16)
+        >>> x = torch.randn(2, 16, 8, 8, requires_grad=True)
+        >>> norm(convolution(x), residual=x).sum().backward()
+        >>> x.grad.shape
+        torch.Size([2, 16, 8, 8])
     """
 
     def __init__(
@@ -278,6 +301,17 @@ class InPlaceABNSync(InPlaceABN):
         active: Ranks that share them at the moment, instead of ``group``; None to use ``group``. It is set by
             :func:`seamseg.modules.roi_head.set_active_group`. Other ranks have no samples and run no collective. A
             backward pass uses the group of its forward pass.
+
+    Example:
+        Build the network with synchronized norms and start the program with ``torchrun``. In evaluation, no process
+        group is needed:
+
+        >>> import torch
+        >>> from torch import nn
+        >>> from seamseg import InPlaceABNSync
+        >>> block = nn.Sequential(nn.Conv2d(3, 16, 3, bias=False), InPlaceABNSync(16)).eval()
+        >>> block(torch.randn(1, 3, 8, 8)).shape
+        torch.Size([1, 16, 6, 6])
     """
 
     group: dist.ProcessGroup | None = None
