@@ -41,7 +41,7 @@ def print_report(report: CheckReport, console: Console) -> None:
 
 def _print_splits(report: CheckReport, console: Console) -> None:
     table = Table("split")
-    for title in ("images", "annotated", "segments", "objects", "max/image", "labeled", "height×width"):
+    for title in ("images", "annotated", "segments", "objects", "max", "labeled", "height×width"):
         table.add_column(title, justify="right")
     for split in report.statistics.splits:
         sizes = {size for size in (split.smallest_size, split.largest_size) if size is not None}

@@ -56,7 +56,7 @@ def parse_size(text: str) -> Size:
     return size
 
 
-def prepared(options: argparse.Namespace) -> tuple[ExportedProgram, Description]:
+def trace_model(options: argparse.Namespace) -> tuple[ExportedProgram, Description]:
     """Open the model and trace it at a fixed input size.
 
     Args:

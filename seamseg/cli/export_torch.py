@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from seamseg.cli.export_arguments import add_arguments, prepared, print_written
+from seamseg.cli.export_arguments import add_arguments, print_written, trace_model
 from seamseg.export.graph_files import write_torch
 
 
@@ -24,7 +24,7 @@ def add_parser(subcommands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand and return its exit code."""
-    program, description = prepared(options)
+    program, description = trace_model(options)
     write_torch(options.out, program, description)
     print_written(options.out, description)
     return 0

@@ -56,4 +56,4 @@ def test_export_model_overwrites_only_with_the_option(
 
 def test_export_model_without_a_model_is_refused(refuses: Any, tmp_path: Path) -> None:
     assert "there is no model" in refuses("export-model", tmp_path / "none", tmp_path / "out")
-    assert "holds no model" in refuses("export-model", tmp_path, tmp_path / "out")
+    assert "contains no model" in refuses("export-model", tmp_path, tmp_path / "out")

@@ -59,5 +59,5 @@ def test_import_model_overwrites_only_with_the_option(command: Any, refuses: Any
 def test_import_model_invalid_archives_are_refused(refuses: Any, tmp_path: Path) -> None:
     assert "none.zip: No such file" in refuses("import-model", tmp_path / "none.zip", tmp_path / "out")
     write_zip(tmp_path / "photos.zip", {"a.jpg": b""})
-    assert "lacks its config.ini" in refuses("import-model", tmp_path / "photos.zip", tmp_path / "out")
+    assert "has no config.ini" in refuses("import-model", tmp_path / "photos.zip", tmp_path / "out")
     assert not (tmp_path / "out").exists()

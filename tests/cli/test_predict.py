@@ -236,7 +236,7 @@ def test_predict_without_images_is_refused(refuses: Callable[..., str], run_dir:
 def test_predict_without_a_model_is_refused(refuses: Callable[..., str], input_images: Path, tmp_path: Path) -> None:
     assert "there is no model" in refuses("predict", tmp_path / "none", input_images, tmp_path / "out")
     (tmp_path / "run").mkdir()
-    assert "holds no model" in refuses("predict", tmp_path / "run", input_images, tmp_path / "out")
+    assert "contains no model" in refuses("predict", tmp_path / "run", input_images, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

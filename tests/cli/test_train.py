@@ -77,7 +77,7 @@ def test_train_folder_in_use_is_refused(
     refuses: Callable[..., str], config: Path, run_dir: Path, tmp_path: Path
 ) -> None:
     before = contents(run_dir)
-    assert refuses("train", config, "--run-dir", run_dir).startswith(f"{run_dir} is not empty: ")
+    assert refuses("train", config, "--run-dir", run_dir).startswith(f"{run_dir} is not empty; ")
     assert contents(run_dir) == before
     (tmp_path / "notes.txt").write_text("mine")
     assert "--resume" in refuses("train", config, "--run-dir", tmp_path)
