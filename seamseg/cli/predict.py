@@ -204,7 +204,7 @@ def segment_video(job: PredictionJob, video: Video, process: Process, out: Path)
     if process.world_size > 1:
         raise SettingsError("a video can only be segmented by one process; run the command without torchrun")
     outcome = predict_video(job, video)
-    print(f"{counted(outcome.num_frames, 'frame')} segmented{kept(outcome.num_kept)}: {out}")
+    print(f"{counted(outcome.num_frames, 'frame')} segmented{earlier_run_note(outcome.num_kept)}: {out}")
     if outcome.num_frames >= _NEARLY_ALL * video.num_frames:
         return 0
     stated = counted(video.num_frames, "frame")
@@ -227,11 +227,11 @@ def report(outcome: FolderOutcome, out: Path, left_out: list[str]) -> None:
             f"{outcome.dark[0]}: they are nearly black when read; multiply their values by 16",
             file=sys.stderr,
         )
-    print(f"{counted(outcome.num_segmented, 'image')} segmented{kept(outcome.num_kept)}: {out}")
+    print(f"{counted(outcome.num_segmented, 'image')} segmented{earlier_run_note(outcome.num_kept)}: {out}")
     if outcome.unreadable:
         print(f"{counted(len(outcome.unreadable), 'image')} could not be read: {out / ERRORS_FILE}", file=sys.stderr)
 
 
-def kept(number: int) -> str:
+def earlier_run_note(number: int) -> str:
     """Format how many images an earlier run has segmented; empty if none."""
     return f" ({number} of them in an earlier run)" if number else ""

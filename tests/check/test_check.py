@@ -308,7 +308,7 @@ def test_check_and_train_judge_the_categories_of_splits_alike(tmp_path: Path, ch
         _open_splits(tiny_experiment(train.folder))
         assert not described
         return
-    with pytest.raises(ValueError, match="differ in their categories") as caught:
+    with pytest.raises(ValueError, match="have different categories") as caught:
         _open_splits(tiny_experiment(train.folder))
     assert described
     assert all(difference in str(caught.value) for difference in described[0])
