@@ -24,7 +24,8 @@ class PredictionOptions:
             covered more are dropped.
         min_stuff_area: Minimum area of a stuff segment, in pixels of the network's input or, if below 1, as a fraction
             of the image. Smaller segments become void.
-        scales: Factors on the sides of the network's input. Predictions of several scales are averaged.
+        scales: Factors on the sides of the network's input. Several of them are test-time augmentation: their
+            predictions are averaged.
         flip: Whether to also predict on the mirrored image and average.
 
     Raises:

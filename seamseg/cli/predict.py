@@ -43,7 +43,7 @@ is 3. To share the work among several processes, start the command with torchrun
 
 EPILOG = """\
 examples:
-  seamseg predict runs/vistas_r50 photos/ results/
+  seamseg predict runs/vistas_r50 images/ results/
   seamseg predict model.safetensors street.mp4 results/ --write overlay
   torchrun --nproc-per-node 8 -m seamseg predict MODEL IMAGES OUT"""
 
@@ -151,7 +151,7 @@ def as_info(options: argparse.Namespace) -> dict[str, Any]:
 
 
 PATIENCE = timedelta(days=7)
-"""Time that ranks wait for each other: their shares of the images take long, and differently long."""
+"""Maximum time that ranks wait for each other at the end, because their shares of the images take different times."""
 
 _NEARLY_ALL = 0.99  # some video containers only estimate their number of frames from duration and rate
 
