@@ -111,15 +111,15 @@ def matched_fusion(model: LoadedModel, found: Categories, data: str) -> tuple[Fu
         data: Data set folder, for error messages.
 
     Returns:
-        A fusion whose output uses the class numbers of the data set, and one sentence for each difference.
+        A fusion owner output uses the class numbers of the data set, and one sentence for each difference.
 
     Raises:
         SeamsegError: The model or the data set has a class that the other one lacks.
     """
     known = model.categories
     differing = [
-        f"{whose}: {', '.join(sorted(names)[:5])}"
-        for whose, names in (
+        f"{owner}: {', '.join(sorted(names)[:5])}"
+        for owner, names in (
             ("only the model has", set(known.names) - set(found.names)),
             ("only the data set has", set(found.names) - set(known.names)),
         )

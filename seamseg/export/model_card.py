@@ -135,13 +135,14 @@ def _scores(facts: ModelFacts) -> str:
     table = _table(("score", "%"), [(SCORES[key], f"{100 * value:.1f}") for key, value in measured.items()])
     return (
         f"## Scores\n\nScores on `{facts.val_split}`, at the original size of the images{when}. The checkpoint was "
-        f"selected by its score on this split, so expect slightly lower scores on unseen data.\n\n{table}"
+        f"selected by its score on this split, so scores on unseen data may be lower.\n\n{table}"
     )
 
 
 def _training(facts: ModelFacts) -> str:
     table = _table(("setting", "value"), list(facts.settings.items()))
-    return f"## Training\n\n{table}\nAll settings are in `config.yaml`:\n\n```sh\n{facts.command}\n```\n"
+    introduction = "`config.yaml` contains all settings. To train the model again, run"
+    return f"## Training\n\n{table}\n{introduction}\n\n```sh\n{facts.command}\n```\n"
 
 
 def _measured(facts: ModelFacts) -> dict[str, float]:
