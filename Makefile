@@ -1,4 +1,4 @@
-# Every target sets up what it needs in .venv and reuses it the next time. `make help` lists them.
+# Every target installs what it needs into .venv and reuses it the next time. `make help` lists all targets.
 
 PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3),python3)
 VENV := .venv
@@ -8,72 +8,78 @@ INPLACE_ABN := $(VENV)/.stamp-inplace-abn
 SCORE_PEERS := $(VENV)/.stamp-score-peers
 TEST_PEERS := $(VENV)/.stamp-test-peers
 NATIVE := $(shell find csrc -type f)
-# More arguments for a test run: make test ARGS="tests/ops -k boxes"
+# Additional arguments of a target, for example: make test ARGS="tests/ops -k boxes"
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format overfit bench-abn bench-data bench-predict bench-score bench-distributed soak fuzz sdist clean
+.PHONY: help setup demo test lint format docs overfit bench-abn bench-data bench-predict bench-score bench-distributed soak fuzz sdist clean
 
-help: ## this list
+help: ## list all targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
-setup: $(STAMP) ## install the tested versions and this checkout, editable, into .venv
+setup: $(STAMP) ## install the tested versions and this checkout (editable) into .venv
 	@echo "$(VENV) is ready"
 
-demo: $(STAMP) ## make scenes, train, evaluate, predict: ten minutes on two cores
+demo: $(STAMP) ## draw scenes, train, evaluate, predict: ten minutes on two cores
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh
 
-# One thread per process and a process per core: threads inside small tests only cost time. Files in their order: that of
-# conftest.py, the long ones first, and not by their number of tests.
-test: $(STAMP) $(TEST_PEERS) ## all tests but those marked manual; ARGS="…" goes to pytest
+# One process per core with one thread each, because threads inside small tests only cost time. Files run in the order of
+# conftest.py, the long ones first, rather than by their number of tests.
+test: $(STAMP) $(TEST_PEERS) ## run all tests except those marked manual; ARGS="…" goes to pytest
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not manual" $(ARGS)
 
-lint: $(STAMP) ## format, lint, types and import contracts
+lint: $(STAMP) ## check format, lint, types and import contracts
 	@echo "ruff format" && $(BIN)/ruff format --check --quiet . || { echo "run make format"; exit 1; }
 	@echo "ruff check" && $(BIN)/ruff check --quiet .
 	@echo "mypy" && $(BIN)/mypy
 	@echo "import contracts" && $(BIN)/lint-imports --no-logo
 
-format: $(STAMP) ## write the code as `make lint` wants it
+format: $(STAMP) ## format the code and apply the fixes of ruff
 	@$(BIN)/ruff check --quiet --fix-only . && $(BIN)/ruff format .
 
-overfit: $(STAMP) ## learn eight real images by heart: a quarter of an hour on two cores
+# Warnings, such as a broken link or a missing anchor, are errors.
+docs: $(STAMP) ## build the documentation site into build/site: ten seconds
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open build/site/index.html, or with search: $(BIN)/python -m http.server --directory build/site"
+
+overfit: $(STAMP) ## overfit eight real images: a quarter of an hour on two cores
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/overfit.sh
 
-# Results: benchmarks/results/NAME.json; ARGS=--quick only shows that it runs. What the two variables hide is chatter of
-# torch's profiler.
-bench-abn: $(STAMP) $(INPLACE_ABN) ## the norm beside BatchNorm and inplace-abn: five minutes on two quiet cores
+# Benchmarks write benchmarks/results/NAME.json; ARGS=--quick only shows that they run. The two variables silence torch's
+# profiler.
+bench-abn: $(STAMP) $(INPLACE_ABN) ## in-place norm vs. BatchNorm and inplace-abn: five minutes on two idle cores
 	@KINETO_LOG_LEVEL=99 TORCH_CPP_LOG_LEVEL=ERROR $(BIN)/python -m benchmarks.abn $(ARGS)
 
-# ARGS="--coco FOLDER", or the variable SEAMSEG_COCO, names images of COCO panoptic; without them their rows say so.
-bench-data: $(STAMP) ## training samples beside the plain Pillow config: five minutes
+# ARGS="--coco FOLDER" or the variable SEAMSEG_COCO names a COCO panoptic folder; without one, its rows report that it is
+# missing.
+bench-data: $(STAMP) ## training samples vs. a plain Pillow pipeline: five minutes
 	@$(BIN)/python -m benchmarks.data $(ARGS)
 
-bench-predict: $(STAMP) ## a folder of images beside the bare network: twenty minutes on two quiet cores
+bench-predict: $(STAMP) ## prediction on a folder vs. the bare network: twenty minutes on two idle cores
 	@$(BIN)/python -m benchmarks.predict $(ARGS)
 
-bench-score: $(STAMP) $(SCORE_PEERS) ## scoring of files and maps, fusion and arg-max beside their peers: ten minutes
+bench-score: $(STAMP) $(SCORE_PEERS) ## scoring, fusion and arg-max vs. other libraries: ten minutes
 	@KINETO_LOG_LEVEL=99 TORCH_CPP_LOG_LEVEL=ERROR $(BIN)/python -m benchmarks.score $(ARGS)
 
-bench-distributed: $(STAMP) ## collectives and bytes of a training step on two ranks, counted: five minutes
+bench-distributed: $(STAMP) ## count collectives and bytes of a training step on two ranks: five minutes
 	@$(BIN)/python -m benchmarks.distributed $(ARGS)
 
 soak: $(STAMP) ## 3000 steps of ranks with and without objects, 20 kills: half an hour on two cores
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
-# ARGS="--seed 1" takes other cases; a failure says its number, and ARGS="--first NUMBER --cases 1" repeats it.
-fuzz: $(STAMP) ## 2000 damaged images, PNGs and JSON files, none may crash or hang a reader: a minute on two cores
+# ARGS="--seed 1" draws other cases. A failure reports its number, and ARGS="--first NUMBER --cases 1" repeats it.
+fuzz: $(STAMP) ## read 2000 damaged images, PNGs and JSON files without crash or hang: a minute on two cores
 	@PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m fuzz $(ARGS)
 
-sdist: $(STAMP) ## source distribution in dist/
+sdist: $(STAMP) ## build the source distribution in dist/
 	@$(BIN)/python -c 'from setuptools.build_meta import build_sdist; print("dist/" + build_sdist("dist"))' | tail -n 1
 
-clean: ## remove what was built and cached; .venv and runs/ stay
+clean: ## remove build products and caches; .venv and runs/ stay
 	@rm -rf build dist ./*.egg-info seamseg/_native*.so $(STAMP)
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-# --- set-up ---------------------------------------------------------------------------------------------------------
+# --- setup ----------------------------------------------------------------------------------------------------------
 
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -81,28 +87,28 @@ $(STAMP): pyproject.toml setup.py constraints.txt $(NATIVE) | $(BIN)/python
 	@echo "installing torch and the build tools (5.6 GB the first time: a few minutes)"
 	@$(INSTALL) torch torchvision setuptools wheel ninja
 	@echo "installing seamseg, editable, with its native library"
-	@$(INSTALL) --no-build-isolation --editable '.[dev]'
+	@$(INSTALL) --no-build-isolation --editable '.[dev,docs]'
 	@touch $@
 
-# A peer of bench-abn. Where it cannot be built its rows say so, and the others are measured.
+# inplace-abn, which bench-abn compares with. If it cannot be built, its rows report that and the others are measured.
 $(INPLACE_ABN): constraints.txt benchmarks/inplace_abn.sh | $(STAMP)
 	@bash benchmarks/inplace_abn.sh $(VENV) && touch $@ || true
 
-# What tests compare scores and submissions with. Tests whose peer is missing skip and say so.
+# Programs that tests compare scores and submissions with. Tests skip if theirs is missing.
 $(TEST_PEERS): tests/peers.sh | $(STAMP)
 	@bash tests/peers.sh $(VENV) && touch $@ || true
 
-# Peers of bench-score beyond those of the tests. A row whose peer is missing says so.
+# Further libraries that bench-score compares with. Rows report a missing library.
 $(SCORE_PEERS): pyproject.toml constraints.txt | $(STAMP) $(TEST_PEERS)
 	@$(INSTALL) torchmetrics hotcoco && touch $@
 
-# Without Debian's python3-venv a new environment has no pip; the machine's own pip then installs one into it.
+# Without Debian's python3-venv, a new environment has no pip; the system's pip then installs one into it.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "the tested versions need Python 3.11 or newer and $(PYTHON) is none: name one, make PYTHON=…" >&2; exit 1; }
+		echo "the tested versions require Python 3.11 or newer, and $(PYTHON) is older: pass another one, make PYTHON=…" >&2; exit 1; }
 	@command -v "$${CXX:-c++}" > /dev/null || { \
-		echo "the native library needs a C++ compiler: apt-get install g++, or name yours, make CXX=…" >&2; exit 1; }
-	@echo "making $(VENV) with $(PYTHON)"
+		echo "the native library requires a C++ compiler: apt-get install g++, or pass yours, make CXX=…" >&2; exit 1; }
+	@echo "creating $(VENV) with $(PYTHON)"
 	@if $(PYTHON) -c 'import ensurepip' 2> /dev/null; then $(PYTHON) -m venv $(VENV); else \
 		$(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $@ install --quiet pip || { \
-		echo "cannot make a virtual environment: apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }; fi
+		echo "cannot create a virtual environment: apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }; fi

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.table import Row
 from benchmarks.timing import medians, timed
-from seamseg.metrics.average_precision import CocoSides, Kind, Library, average_precision
+from seamseg.metrics.average_precision import CocoSides, IouType, Library, average_precision
 from seamseg.metrics.run_length import encode_patch
 
 SIZE, NUM_CLASSES = (480, 640), 8
@@ -30,7 +30,7 @@ def precision_rows(rounds: int, num_images: int = 500, per_image: int = 20) -> l
             Row(f"ap-{kind}", "not measured: hotcoco is not installed", None, None, "ms") for kind in ("bbox", "segm")
         ]
     sides, rows = _sides(num_images, per_image), list[Row]()
-    kinds: tuple[Kind, ...] = ("bbox", "segm")
+    kinds: tuple[IouType, ...] = ("bbox", "segm")
     for kind in kinds:
         difference = average_precision(sides, kind, "hotcoco") - average_precision(sides, kind, "pycocotools")
         assert abs(difference) < _EXACT, "the two sides of a row compute different things"
@@ -41,7 +41,7 @@ def precision_rows(rounds: int, num_images: int = 500, per_image: int = 20) -> l
     return rows
 
 
-def _side(sides: CocoSides, kind: Kind, library: Library) -> Callable[[], float]:
+def _side(sides: CocoSides, kind: IouType, library: Library) -> Callable[[], float]:
     return timed(lambda: None, lambda _: average_precision(sides, kind, library))
 
 

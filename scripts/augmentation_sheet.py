@@ -1,7 +1,9 @@
-"""Draws what training makes of the images of a data set: python scripts/augmentation_sheet.py OUT CONFIG KEY=VALUE …
+"""Draw the training samples that a config makes of a data set.
 
-OUT is a .jpg or .png, the rest as for `seamseg train`. Rectangles are the boxes that the network learns from; crowd,
-drawn striped, has none.
+Usage: python scripts/augmentation_sheet.py OUT CONFIG KEY=VALUE …
+
+OUT is a .jpg or .png file; the other arguments are those of `seamseg train`. Rectangles are the boxes that the network
+learns from. Crowd is striped and has no box.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ def main(output: Path, config_name: Path, changes: list[str]) -> None:
     source = open_split(experiment.data.root, experiment.data.train_split, IMAGES)
     loader = build_training_loader(experiment, source, Process(0, 1, torch.device("cpu")), TrainingProgress())
     batches = [(epoch, batch) for epoch in range(EPOCHS) for batch in loader.epoch(epoch)]
-    batches.sort(key=lambda pair: str(pair[1].image_ids))  # stable: the epochs of an image stay in order
+    batches.sort(key=lambda pair: str(pair[1].image_ids))  # stable sort: the epochs of an image stay in order
     pictures = [picture(batch, epoch, experiment, source.categories) for epoch, batch in batches]
     write_image(
         output, annotation_sheet(pictures, source.categories, f"{config_name.stem}: {EPOCHS} epochs", width=1400)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Draws street scenes, trains a small network on them, scores it on held-out scenes, and segments those.
-# Usage: scripts/demo.sh   (or `make demo`, which sets up what it needs)
+# Draw street scenes, train a small network on them, score it on held-out scenes, and segment those.
+# Usage: scripts/demo.sh   (or `make demo`, which also installs what it needs)
 set -euo pipefail
 
 data=runs/demo-scenes

@@ -1,4 +1,7 @@
-"""Writes what `make bench-distributed` counted into docs/distributed.md: python scripts/distributed_counts.py"""
+"""Update the tables in docs/distributed.md from the results of `make bench-distributed`.
+
+Usage: python scripts/distributed_counts.py
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,20 @@ TARGET = ROOT / "docs" / "distributed.md"
 BEGIN, END = "<!-- counts: scripts/distributed_counts.py -->", "<!-- end of counts -->"
 PARTS = {
     "norms": "synchronized norms",
-    "exchange": "who has regions",
+    "exchange": "number of regions",
     "buffers": "running statistics",
     "gradients": "gradients",
-    "agreement": "stop? all losses and gradients finite?",
-    "all": "all",
+    "agreement": "stop signals and finite checks",
+    "all": "total",
 }
 
 
 def counts(results: dict[str, Any]) -> str:
-    """The block between the two marks: what one rank takes part in and hands over, on average over the ranks."""
+    """Text between the two marks: collectives and bytes per rank, averaged over the ranks."""
     rows = {row["slug"]: row for row in results["rows"]}
     lines = [
-        "| collectives and bytes per step and rank | `masked` | `active`, one of two without objects | SyncBatchNorm |",
+        "| collectives and bytes per step and rank "
+        "| `masked` | `active`, one of two ranks without objects | SyncBatchNorm |",
         "|---|---|---|---|",
     ]
     for part, words in PARTS.items():
@@ -38,7 +42,7 @@ def counts(results: dict[str, Any]) -> str:
 
 
 def _cell(rows: dict[str, Any], part: str, case: str, side: str) -> str:
-    """Collectives and kB of one of the two ranks."""
+    """Collectives and bytes of one of the two ranks."""
     collectives, kilobytes = (rows.get(f"{what}-{part}-{case}") for what in ("collectives", "bytes"))
     if collectives is None or kilobytes is None:
         return "–"
@@ -48,10 +52,10 @@ def _cell(rows: dict[str, Any], part: str, case: str, side: str) -> str:
 
 
 def _time(rows: dict[str, Any]) -> str:
-    alone, apart = (rows[f"step-beside-{other}"]["ratio"] for other in ("one", "apart"))
+    one, apart = (rows[f"step-beside-{other}"]["ratio"] for other in ("one", "apart"))
     return (
-        f"There, two ranks on two CPU cores take {alone:.2f} times the step of one that has the machine to itself, "
-        f"and {apart:.2f} times that of two processes that share nothing but the machine."
+        f"A step of two ranks on two CPU cores takes {one:.2f} times as long as a step of one rank on an idle "
+        f"machine, and {apart:.2f} times as long as a step of two independent processes."
     )
 
 
@@ -59,7 +63,7 @@ def _model(rows: dict[str, Any]) -> list[str]:
     slugs = [slug for slug in rows if slug.startswith("model-")]
     assumptions = rows[slugs[0]]["measure"].split("(")[1].split(")")[0]
     return [
-        f"What these counts would cost, by a model and not measured ({assumptions}):",
+        f"Estimated cost of these collectives; a model, not a measurement ({assumptions}):",
         "",
         "| GPUs | " + " | ".join(slug.removeprefix("model-") for slug in slugs) + " |",
         "|---|" + "---|" * len(slugs),
@@ -71,7 +75,7 @@ def _model(rows: dict[str, Any]) -> list[str]:
 
 
 def page(text: str, results: dict[str, Any]) -> str:
-    """The page with its block renewed."""
+    """Text of the page with an updated block."""
     before, rest = text.split(BEGIN)
     return before + counts(results) + rest.split(END)[1]
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Learns eight real images by heart and scores them at their original size.
+# Overfit eight real images and score them at their original size.
 # Usage: scripts/overfit.sh [COCO128_PANOPTIC]   (or `make overfit`)
 set -euo pipefail
 
@@ -8,7 +8,7 @@ run=runs/overfit
 config=configs/coco128_overfit.yaml
 
 if [ ! -d "$data/annotations" ]; then
-    echo "no data set in $data: name a COCO panoptic folder, scripts/overfit.sh FOLDER" >&2
+    echo "$data is not a data set: pass a COCO panoptic folder, scripts/overfit.sh FOLDER" >&2
     exit 2
 fi
 

@@ -1,8 +1,8 @@
-"""Takes the picture of docs/report.md: python scripts/report_picture.py OUT.jpg [NUM_SCENES [HEIGHT]]
+"""Take the picture of docs/report.md: python scripts/report_picture.py OUT.jpg [NUM_SCENES [HEIGHT]]
 
-Draws street scenes, spoils their annotation into predictions (borders waver, things are missed, cut and taken for
-others), writes a report of both and images its pages with Chromium (CHROMIUM names another one than
-/usr/bin/chromium).
+The script draws street scenes, degrades their annotation to predictions (wavy borders; missed, cut and misclassified
+things), writes a report of both, and takes screenshots of its pages with Chromium. The variable CHROMIUM names another
+browser than /usr/bin/chromium.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from seamseg.report import open_material, write_report
 from seamseg.scenes import write_scenes
 
 SEED = 11
-MISSED, CUT, CONFUSED = 0.15, 0.2, 0.1  # shares of the segments; stuff is neither missed nor cut
-WAVERING = 0.008  # of the longer side
+MISSED, CUT, CONFUSED = 0.15, 0.2, 0.1  # fractions of the segments; stuff is neither missed nor cut
+WAVINESS = 0.008  # standard deviation of the border shifts, as a fraction of the longer side
 WINDOW = {"width": 1264, "height": 744}
 GAP = 12
-POINTED_AT = 0.47, 0.49  # a missed car
+POINTED_AT = 0.47, 0.49  # position of a missed car, as fractions of the image
 Ids = NDArray[np.int32]
 
 
@@ -37,16 +37,17 @@ def main(output: Path, num_scenes: int, height: int) -> None:
         folder = Path(name)
         write_scenes(folder / "scenes", 1, num_scenes, (height, 2 * height), SEED)
         truth = folder / "scenes" / "annotations" / "panoptic_val.json"
-        spoil(truth, folder / "predicted.json")
+        degrade(truth, folder / "predicted.json")
         images = folder / "scenes" / "images" / "val"
         material = open_material(folder / "predicted.json", images, truth, title="Street scenes")
         write_report(material, folder / "report")
-        shots = image(folder / "report")
+        shots = take_screenshots(folder / "report")
     between = np.full((shots[0].shape[0], GAP, 3), 255, np.uint8)
     cv2.imwrite(str(output), np.hstack([shots[0], between, shots[1]]), [cv2.IMWRITE_JPEG_QUALITY, 82])
 
 
-def spoil(truth: Path, output: Path) -> None:
+def degrade(truth: Path, output: Path) -> None:
+    """Write predictions that differ from the annotation in typical ways."""
     content = json.loads(truth.read_text())
     generator = np.random.default_rng(0)
     kinds: dict[int, list[int]] = {0: [], 1: []}
@@ -54,28 +55,28 @@ def spoil(truth: Path, output: Path) -> None:
         kinds[category["isthing"]].append(category["id"])
     output.with_suffix("").mkdir()
     for entry in content["annotations"]:
-        ids = wavering(read_panoptic_png(truth.with_suffix("") / entry["file_name"]), generator)
-        spoiled = [spoil_segment(ids, segment, kinds, generator) for segment in entry["segments_info"]]
-        left = set(np.unique(ids).tolist())
-        entry["segments_info"] = [segment for segment in spoiled if segment["id"] in left]
+        ids = with_wavy_borders(read_panoptic_png(truth.with_suffix("") / entry["file_name"]), generator)
+        segments = [degrade_segment(ids, segment, kinds, generator) for segment in entry["segments_info"]]
+        remaining = set(np.unique(ids).tolist())
+        entry["segments_info"] = [segment for segment in segments if segment["id"] in remaining]
         write_panoptic_png(output.with_suffix("") / entry["file_name"], ids)
     output.write_text(json.dumps(content))
 
 
-def wavering(ids: Ids, generator: np.random.Generator) -> Ids:
-    """The map with every pixel taken from somewhere near."""
+def with_wavy_borders(ids: Ids, generator: np.random.Generator) -> Ids:
+    """Id map with every pixel shifted by a small, smooth displacement."""
     height, width = ids.shape
-    shifts = generator.normal(0, WAVERING * max(ids.shape), (2, 6, 6)).astype(np.float32)
+    shifts = generator.normal(0, WAVINESS * max(ids.shape), (2, 6, 6)).astype(np.float32)
     down, right = (cv2.resize(shift, (width, height), interpolation=cv2.INTER_CUBIC) for shift in shifts)
     rows, columns = np.mgrid[:height, :width]
     rows, columns = (rows + down).round().astype(int), (columns + right).round().astype(int)
     return ids[rows.clip(0, height - 1), columns.clip(0, width - 1)]
 
 
-def spoil_segment(
+def degrade_segment(
     ids: Ids, segment: dict[str, Any], kinds: dict[int, list[int]], generator: np.random.Generator
 ) -> dict[str, Any]:
-    """Changes the map in place; returns what the predictions say of the segment."""
+    """Change the id map in place and return the segment's entry in the predictions."""
     thing = segment["category_id"] in kinds[1]
     mine = ids == segment["id"]
     fate = generator.random()
@@ -90,8 +91,8 @@ def spoil_segment(
     return {"id": segment["id"], "category_id": category, "score": score}
 
 
-def image(report: Path) -> list[NDArray[np.uint8]]:
-    """The grid by day, and the worst image with its errors by night."""
+def take_screenshots(report: Path) -> list[NDArray[np.uint8]]:
+    """Screenshots of the grid in light mode, and of the worst image with its errors in dark mode."""
     browser_file = os.environ.get("CHROMIUM", "/usr/bin/chromium")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=browser_file, args=["--no-sandbox", "--disable-gpu"])

@@ -1,8 +1,13 @@
 """Panoptic segmentation of street scenes: one network labels every pixel with a class and, for things, an instance.
 
->>> import seamseg
->>> model = seamseg.load_model("runs/demo")             # doctest: +SKIP
->>> model.predict("street.jpg").segments                # doctest: +SKIP
+Example:
+    The folder ``runs/demo`` is what ``make demo`` writes.
+
+    >>> import seamseg
+    >>> model = seamseg.load_model("runs/demo", device="cpu")
+    >>> result = model.predict("street.jpg")
+    >>> result.image.shape == result.overlay().shape
+    True
 """
 
 from __future__ import annotations
@@ -47,7 +52,7 @@ _PACKAGE_OF = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import an exported name when it is first used: importing torch takes seconds."""
+    """Import an exported name when it is first used, because importing torch takes seconds."""
     if name not in _PACKAGE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     exported = getattr(import_module(f"seamseg.{_PACKAGE_OF[name]}"), name)

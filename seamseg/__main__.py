@@ -1,4 +1,4 @@
-"""``python -m seamseg``: the same as the command ``seamseg``; what ``torchrun -m seamseg`` calls."""
+"""Entry point of ``python -m seamseg`` and ``torchrun -m seamseg``: the command ``seamseg``."""
 
 from seamseg.cli import main
 

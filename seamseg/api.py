@@ -1,4 +1,4 @@
-"""For those who use seamseg as a library."""
+"""Python API: load a trained model and segment images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from seamseg.visualization.images import Picture, check_picture
 from seamseg.visualization.overlay import draw_overlay
 
 ImageLike = str | os.PathLike[str] | NDArray[np.uint8] | Any
-"""The path of an image file, an H×W×3 uint8 RGB array, or a PIL image."""
+"""Path of an image file, H×W×3 uint8 RGB array, or PIL image."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class ResultSegment:
     """One segment of an image.
 
     Attributes:
-        id: its number in the id map.
-        class_name: such as ``car``.
-        class_index: number of the class in the model's order, stuff first.
-        is_thing: whether it is one countable object, rather than all of an amorphous class.
-        is_crowd: whether it is what is left of a thing class, which no single object stands behind.
-        score: 0 … 1; 1 for stuff.
-        area: in pixels.
-        box: the tight (y0, x0, y1, x1) in pixels, half-open.
+        id: Id of the segment in ``Result.panoptic.ids``.
+        class_name: Name of the class, such as ``car``.
+        class_index: Index of the class in the model's order, stuff first.
+        is_thing: Whether the class is a thing (countable objects) rather than stuff (an amorphous region).
+        is_crowd: Whether the segment holds the pixels of a thing class that belong to no detected object.
+        score: Confidence in 0 … 1; 1 for stuff.
+        area: Area in pixels.
+        box: Tight bounding box (y0, x0, y1, x1) in pixels, half-open.
     """
 
     id: int
@@ -58,12 +58,25 @@ class ResultSegment:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a model says of one image.
+    """Segmentation of one image, as :meth:`Model.predict` returns it.
 
     Attributes:
-        image: H×W×3 uint8 RGB, as the model saw it.
-        categories: of the model.
-        prediction: everything, in the model's own terms.
+        image: H×W×3 uint8 RGB image that was segmented.
+        categories: Classes of the model.
+        prediction: Complete output of the model for the image.
+
+    Example:
+        >>> import json, seamseg
+        >>> model = seamseg.load_model("runs/demo", device="cpu")
+        >>> result = model.predict("street.jpg")
+        >>> result.panoptic.ids.shape == result.image.shape[:2]
+        True
+        >>> for segment in result.segments:
+        ...     print(segment.class_name, segment.is_thing, segment.area)
+        road False 12288
+        >>> result.overlay(opacity=0.7).dtype
+        dtype('uint8')
+        >>> text = json.dumps(result.to_coco(image_id=7))
     """
 
     image: Picture
@@ -76,17 +89,17 @@ class Result:
 
     @property
     def panoptic(self) -> PanopticSegmentation:
-        """The H×W segment ids, and class, score and crowd flag of each id; id 0 is void."""
+        """Segment ids, H×W, with the class, score and crowd flag of each id; id 0 is void."""
         return self.prediction.segmentation
 
     @property
     def detections(self) -> Detections:
-        """The objects before fusion, boxes in pixels of the image."""
+        """Detected objects before fusion, with boxes in pixels of the image."""
         return self.prediction.detections
 
     @cached_property
     def segments(self) -> tuple[ResultSegment, ...]:
-        """All segments that have pixels, by id: things by falling score, then stuff."""
+        """Segments that have pixels, ordered by id: things by descending score, then stuff."""
         measures = measure_segments(self.panoptic.ids.numpy()).without_void()
         classes, scores = self.panoptic.classes.tolist(), self.panoptic.filled_scores.tolist()
         crowd = self.panoptic.crowd.tolist()
@@ -106,21 +119,27 @@ class Result:
         )
 
     def overlay(self, opacity: float = 0.5, labels: bool = True, scores: bool = True) -> Picture:
-        """The segmentation painted over the image: H×W×3 uint8 RGB.
+        """Paint the segmentation over the image.
 
         Args:
-            opacity: of the colors, 0 … 1.
-            labels: write the names of the classes on segments that are large enough.
-            scores: follow the names of things by their scores.
+            opacity: Opacity of the colors in 0 … 1.
+            labels: Whether to write class names on segments that are large enough.
+            scores: Whether to append the score to the class name of each thing.
+
+        Returns:
+            H×W×3 uint8 RGB.
         """
         return draw_overlay(self.image, self.panoptic, self.categories, opacity, labels, scores)
 
     def to_coco(self, image_id: int | str = 1) -> list[dict[str, Any]]:
-        """The segments as COCO writes them, ready for ``json.dumps``.
+        """Return the segments in COCO format, ready for ``json.dumps``.
 
-        Each has the keys of an entry of ``segments_info`` (``id``, ``category_id``, ``area``, ``bbox``, ``iscrowd``)
-        and those of a result of instance segmentation (``image_id``, ``score``, ``segmentation`` in run lengths). What
-        is left of a thing class is left out, as in ``panoptic.json``.
+        Each entry has the keys of ``segments_info`` (``id``, ``category_id``, ``area``, ``bbox``, ``iscrowd``) and the
+        keys of an instance segmentation result (``image_id``, ``score``, ``segmentation`` as run lengths). Crowd
+        segments are omitted, as in ``panoptic.json``.
+
+        Args:
+            image_id: Value of ``image_id`` in every entry.
         """
         ids, segments = panoptic_segments(self.panoptic, self.categories)
         masks = encode_segments(ids, [segment["id"] for segment in segments])
@@ -132,18 +151,18 @@ class Result:
         ]
 
     def to_supervision(self) -> Any:
-        """``supervision.Detections`` of all segments but left-overs of thing classes.
+        """Return the segments as ``supervision.Detections``, without crowd segments.
 
-        ``xyxy`` are tight boxes, ``mask`` the pixels, ``confidence`` the scores, ``class_id`` the classes in the
-        model's order, and ``data["class_name"]`` their names.
+        ``xyxy`` holds tight boxes, ``mask`` the pixels, ``confidence`` the scores, ``class_id`` the class indices in
+        the model's order, and ``data["class_name"]`` the class names.
 
         Raises:
-            ImportError: the package supervision is not installed.
+            ImportError: The package supervision is not installed.
         """
         try:
             import supervision
         except ImportError as error:
-            raise ImportError("to_supervision() needs the package supervision: pip install supervision") from error
+            raise ImportError("to_supervision() requires the package supervision: pip install supervision") from error
         segments = [segment for segment in self.segments if not segment.is_crowd]
         if not segments:
             return supervision.Detections.empty()
@@ -159,11 +178,11 @@ class Result:
 
 
 class Model:
-    """A trained network that segments images; :func:`load_model` makes one.
+    """Trained network that segments images; :func:`load_model` creates one.
 
     Attributes:
-        predictor: what asks the network.
-        categories: that it knows, in the order of its class numbers.
+        predictor: Predictor that runs the network.
+        categories: Classes of the model, in the order of their indices.
     """
 
     def __init__(self, predictor: Predictor, categories: Categories) -> None:
@@ -174,17 +193,24 @@ class Model:
     @overload
     def predict(self, images: ImageLike) -> Result: ...
     def predict(self, images: Any) -> Result | list[Result]:
-        """Segments one image, or several one after the other.
+        """Segment one image, or several images one after the other.
 
         Args:
-            images: one image, or a list or tuple of images: paths, H×W×3 uint8 RGB arrays, or PIL images. Use ``seamseg
-                predict`` for more than fit into memory.
+            images: One image, or a list or tuple of images. An image is a path, an H×W×3 uint8 RGB array, or a PIL
+                image. Use ``seamseg predict`` for more images than fit into memory.
 
         Returns:
-            One result for one image, a list for a list.
+            A :class:`Result` for one image, a list of results for a list or tuple.
 
         Raises:
-            SeamsegError: something is no image, or a file cannot be read.
+            SeamsegError: An argument is not an image, or a file cannot be read.
+
+        Example:
+            >>> import numpy as np, seamseg
+            >>> model = seamseg.load_model("runs/demo", device="cpu")
+            >>> array = np.zeros((48, 64, 3), np.uint8)
+            >>> len(model.predict(["street.jpg", array]))
+            2
         """
         if isinstance(images, (list, tuple)):
             return [self._result(image) for image in images]
@@ -207,19 +233,38 @@ def load_model(
     scales: Sequence[float] = (1.0,),
     flip: bool = False,
 ) -> Model:
-    """A trained network that segments images; ``seamseg.load_model`` is the same.
+    """Load a trained model; exported as ``seamseg.load_model``.
 
-    >>> model = load_model("runs/demo")                                              # doctest: +SKIP
-    >>> model.predict("street.jpg").segments                                         # doctest: +SKIP
+    The thresholds and the minimum area are those of the training if they are None.
 
     Args:
-        path: of a run folder or a model, as ``seamseg predict`` takes it.
-        device: ``cpu``, ``cuda``, ``cuda:1`` or another of torch's devices; None means ``cuda`` where there is a GPU.
-        precision, score_threshold, overlap_threshold, min_stuff_area, scales, flip: how to ask the network, as in
-            :class:`seamseg.builders.PredictionOptions`; None leaves what it was trained with.
+        path: Path of a run folder, a model folder, a model file or a published archive, as ``seamseg predict`` accepts
+            it.
+        device: Device of the network: ``cpu``, ``cuda``, ``cuda:1`` or another device of torch. None selects ``cuda``
+            if there is a GPU, else ``cpu``.
+        precision: ``float32`` or ``bf16``, which is faster on devices that support it and slightly less accurate.
+        score_threshold: Minimum score of a detection, in 0 … 1.
+        overlap_threshold: A detection is dropped if more than this fraction of its mask, in 0 … 1, is taken by
+            detections with higher scores.
+        min_stuff_area: Minimum area of a stuff segment; smaller segments become void. In pixels of the network's input,
+            or a fraction of the image if less than 1.
+        scales: Factors on the sides of the network's input. Several factors mean test-time augmentation.
+        flip: Whether to also predict on the mirrored image and average.
+
+    Returns:
+        The model on the chosen device.
 
     Raises:
-        SeamsegError: nothing is there, it is damaged, there is no such device, or an option is out of range.
+        SeamsegError: The model is missing or damaged, the device does not exist, or an option is out of range.
+
+    Example:
+        >>> import seamseg
+        >>> model = seamseg.load_model("runs/demo", device="cpu", score_threshold=0.7)
+        >>> model.categories.names
+        ('road', 'car')
+        >>> result = model.predict("street.jpg")
+        >>> result
+        Result(96×128, 1 segments)
     """
     options = PredictionOptions(precision, score_threshold, overlap_threshold, min_stuff_area, tuple(scales), flip)
     chosen = choose_device(device)
@@ -232,16 +277,16 @@ def _picture(image: ImageLike) -> NDArray[np.uint8]:
         return read_within_limit(expand_home(image))
     if isinstance(image, np.ndarray):
         check_picture(image)
-        return image if image.flags.writeable else image.copy()  # torch warns of the others
+        return image if image.flags.writeable else image.copy()  # torch warns about read-only arrays
     if hasattr(image, "convert"):
         return _from_pillow(image)
     raise SeamsegError(
-        f"an image is the path of a file, an H×W×3 uint8 array or a PIL image, not a {type(image).__name__}"
+        f"an image must be a file path, an H×W×3 uint8 array or a PIL image, not a {type(image).__name__}"
     )
 
 
 def _from_pillow(image: Any) -> NDArray[np.uint8]:
-    """As the file would be read: upright, and of 16 bits the upper ones."""
+    """Pixels as if read from the file: upright, and the upper 8 of 16 bits."""
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I"):
         levels = (np.asarray(upright).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)

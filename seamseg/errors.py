@@ -1,16 +1,16 @@
-"""Mistakes of the user, as opposed to bugs.
+"""Exceptions for mistakes of the user, as opposed to bugs.
 
-.. code-block:: text
+```text
+SeamsegError(ValueError)
+├── SettingsError           a setting or an option is unknown or out of range
+├── DataError               a data set, predictions or a scores file are incomplete or inconsistent
+│   └── BrokenImageError    an image file cannot be read
+├── ModelError              a model, a checkpoint or weights are missing, damaged or incompatible
+└── OutputError             an output is in use, contains other files, or cannot be written
+```
 
-    SeamsegError(ValueError)
-    ├── SettingsError           a setting or an option is unknown or out of range
-    ├── DataError               a data set, a folder of predictions or a scores file is incomplete or contradicts itself
-    │   └── BrokenImageError    a file of pixels cannot be read
-    ├── ModelError              a model, a checkpoint or published weights are missing, damaged or of another network
-    └── OutputError             an output file or folder is in use, holds other files, or cannot be written
-
-The message is one sentence: what is wrong, where, and what to do. The command line prints it, as it prints an
-:class:`OSError`, and exits with code 2; any other exception is a bug and shows its traceback.
+Every message is one sentence that says what is wrong, where, and what to do. The command line prints it, as it prints
+an ``OSError``, and exits with code 2. Any other exception is a bug and shows its traceback.
 """
 
 from __future__ import annotations
@@ -19,7 +19,16 @@ from pathlib import Path
 
 
 class SeamsegError(ValueError):
-    """A mistake of the user. The message says what is wrong, where, and what to do."""
+    """A mistake of the user. The message says what is wrong, where, and what to do.
+
+    Example:
+        >>> import seamseg
+        >>> try:
+        ...     seamseg.load_model("no/such/folder")
+        ... except seamseg.SeamsegError as error:
+        ...     print(type(error).__name__, "no/such/folder" in str(error))
+        ModelError True
+    """
 
 
 class SettingsError(SeamsegError):
@@ -27,19 +36,19 @@ class SettingsError(SeamsegError):
 
 
 class DataError(SeamsegError):
-    """A data set, a folder of predictions or a scores file is incomplete, malformed, or contradicts itself."""
+    """A data set, a folder of predictions or a scores file is incomplete, malformed or inconsistent."""
 
 
 class BrokenImageError(DataError):
-    """A file of pixels that cannot be read; the other files of the run may be fine, so callers can report it and go on.
+    """An image file that cannot be read. Other files of the run may be fine, so callers can report it and continue.
 
     Attributes:
         path: Path of the file.
-        reason: What is wrong with the file, as the end of a sentence that starts with its path.
+        reason: Description of the fault, as the end of a sentence that starts with the path.
     """
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(path, reason)  # both as args: that is what pickle hands back in another process
+        super().__init__(path, reason)  # pickle passes `args` to the constructor in another process
         self.path = path
         self.reason = reason
 
@@ -52,4 +61,4 @@ class ModelError(SeamsegError):
 
 
 class OutputError(SeamsegError):
-    """An output file or folder is in use, holds other files, or cannot be written."""
+    """An output file or folder is in use, contains other files, or cannot be written."""

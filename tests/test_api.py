@@ -1,4 +1,4 @@
-"""seamseg as a library."""
+"""The Python API: loading a model and segmenting images."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_an_image_from_a_run_folder_or_a_file(run: Path) -> None:
+def test_load_model_from_a_folder_or_a_file_gives_the_same_result(run: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     with narrow_body():
         models = [load_model(path, "cpu") for path in (run, str(run), run / MODEL_FILE, str(run / MODEL_FILE))]
     found = [model.predict(image).panoptic for model in models]
     assert tuple(found[0].ids.shape) == (50, 70)
-    assert all(torch.equal(found[0].ids, other.ids) for other in found)
+    assert all(torch.equal(found[0].ids, segmentation.ids) for segmentation in found)
     assert not models[0].predictor.network.training
     assert models[0].categories == CATEGORIES
 
 
-def test_the_device_is_chosen(run: Path) -> None:
+def test_load_model_without_a_device_prefers_cuda(run: Path) -> None:
     expected = "cuda" if torch.cuda.is_available() else "cpu"
     with narrow_body():
         model = load_model(run)
@@ -53,14 +53,14 @@ def test_the_device_is_chosen(run: Path) -> None:
     assert {value.device.type for value in model.predictor.network.state_dict().values()} == {expected}
 
 
-def test_errors_name_the_culprit(run: Path, tmp_path: Path) -> None:
+def test_load_model_with_a_wrong_path_or_device_names_it(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"there is no model .*nothing\.safetensors"):
         load_model(tmp_path / "nothing.safetensors")
     with pytest.raises(ValueError, match="there is no device abacus"):
         load_model(run, "abacus")
 
 
-def test_images_in_every_form_give_the_same(run: Path, tmp_path: Path) -> None:
+def test_predict_on_paths_arrays_and_pil_images_gives_the_same_result(run: Path, tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), image[..., ::-1])
     with narrow_body():
@@ -82,19 +82,19 @@ def test_images_in_every_form_give_the_same(run: Path, tmp_path: Path) -> None:
         assert np.abs(by_path.image.astype(int) - by_pillow.image).max() <= 2, name
 
 
-def test_what_is_no_image(run: Path, tmp_path: Path) -> None:
+def test_predict_on_something_that_is_not_an_image_raises(run: Path, tmp_path: Path) -> None:
     with narrow_body():
         model = load_model(run, "cpu")
     for wrong in (np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), np.uint8)):
         with pytest.raises(ValueError, match="H×W×3 array of type uint8"):
             model.predict(wrong)
-    with pytest.raises(ValueError, match=r"an image is the path of a file, .* not a int"):
+    with pytest.raises(ValueError, match=r"an image must be a file path.* int"):
         model.predict(3)
     with pytest.raises(ValueError, match="cannot be opened: No such file"):
         model.predict(tmp_path / "none.jpg")
 
 
-def test_options_are_those_of_the_command(run: Path) -> None:
+def test_load_model_options_change_the_prediction(run: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     with narrow_body():
         sure = load_model(run, "cpu", score_threshold=1.0, min_stuff_area=0.01, scales=[1, 1.5], flip=True)
@@ -106,7 +106,7 @@ def test_options_are_those_of_the_command(run: Path) -> None:
         load_model(run, "cpu", overlap_threshold=2)
 
 
-def test_importing_seamseg_imports_nothing_heavy() -> None:
+def test_importing_seamseg_does_not_import_torch_or_opencv() -> None:
     code = "import sys, seamseg; print(seamseg.__version__); sys.exit('torch' in sys.modules or 'cv2' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     assert seamseg.load_model is load_model

@@ -1,4 +1,4 @@
-"""What a library user gets of one image."""
+"""The result of one image in the Python API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from seamseg.predict.predictor import Prediction
 from seamseg.structures import VOID, Categories, Category, Detections, PanopticSegmentation, SemanticLogits
 
 CATEGORIES = Categories((Category("road", False, (128, 64, 128), 7), Category("car", True, (0, 0, 142), 26)))
-IDS = torch.tensor([[0, 1, 1, 3, 3], [2, 2, 1, 3, 3], [2, 2, 5, 5, 3]])  # 4 has no pixel
+IDS = torch.tensor([[0, 1, 1, 3, 3], [2, 2, 1, 3, 3], [2, 2, 5, 5, 3]])  # segment 4 has no pixel
 
 
 def result(ids: torch.Tensor = IDS) -> Result:
@@ -29,7 +29,7 @@ def result(ids: torch.Tensor = IDS) -> Result:
     return Result(image, CATEGORIES, Prediction(found, objects, SemanticLogits(torch.zeros(2, 1, 1), size, size)))
 
 
-def test_segments() -> None:
+def test_segments_with_pixels_are_listed_by_id() -> None:
     found = result().segments
     assert [(s.id, s.class_name, s.class_index, s.is_thing, s.is_crowd, s.area, s.box) for s in found] == [
         (1, "car", 1, True, False, 3, (0, 1, 2, 3)),
@@ -41,7 +41,7 @@ def test_segments() -> None:
     assert repr(result()) == "Result(3×5, 4 segments)"
 
 
-def test_coco() -> None:
+def test_to_coco_gives_one_entry_per_segment_without_crowd() -> None:
     entries = result().to_coco("a")
     assert json.loads(json.dumps(entries)) == entries
     assert [(entry["id"], entry["category_id"], entry["image_id"]) for entry in entries] == [
@@ -53,7 +53,7 @@ def test_coco() -> None:
         assert (coco_mask.decode(entry["segmentation"]) == (entry["id"] == IDS).numpy()).all()
 
 
-def test_the_overlay_leaves_the_image_alone() -> None:
+def test_overlay_does_not_change_the_image() -> None:
     one = result()
     overlay = one.overlay(opacity=1.0, labels=False)
     assert overlay.shape == (3, 5, 3)
@@ -77,7 +77,7 @@ class StandIn:
 
 
 @pytest.mark.parametrize("real", [False, True], ids=["stand-in", "real"])
-def test_supervision(monkeypatch: pytest.MonkeyPatch, real: bool) -> None:
+def test_to_supervision_gives_boxes_masks_and_classes(monkeypatch: pytest.MonkeyPatch, real: bool) -> None:
     if real:
         pytest.importorskip("supervision", reason="supervision is not installed")
     else:
@@ -94,13 +94,13 @@ def test_supervision(monkeypatch: pytest.MonkeyPatch, real: bool) -> None:
     assert len(result(torch.zeros_like(IDS)).to_supervision()) == 0
 
 
-def test_without_supervision_the_remedy_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_to_supervision_without_the_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ImportError, match="pip install supervision"):
         result().to_supervision()
 
 
-def test_an_image_of_void() -> None:
+def test_result_of_a_void_image_is_empty() -> None:
     nothing = result(torch.zeros_like(IDS))
     assert nothing.segments == ()
     assert nothing.to_coco() == []

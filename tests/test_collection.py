@@ -25,16 +25,16 @@ class _Recorder:
         return _EmptyModule.from_parent(parent, path=module_path)
 
 
-def test_collection_finds_every_test_file() -> None:
-    # Folders whose names match pytest's norecursedirs, such as "build" or "dist", are skipped without a word.
+def test_pytest_collects_every_test_file() -> None:
+    # Folders whose names match pytest's norecursedirs, such as "build" or "dist", are skipped silently.
     recorder = _Recorder()
     pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", "-p", "no:xdist", str(TESTS)], plugins=[recorder])
     assert recorder.found == set(TESTS.rglob("test_*.py"))
 
 
-# Folders whose tests are about something else than one module of the package.
+# Folders whose tests do not mirror modules of the package.
 NOT_MIRRORED = {"benchmarks", "docs", "fuzz", "golden", "native", "scripts"}
-# Files about several modules at once, about the pages' JavaScript, or about what a module's subcommands share.
+# Files that test several modules, the JavaScript of the report pages, or behavior that subcommands share.
 ABOUT_SEVERAL = {
     "builders/test_every_setting.py",
     "cli/test_export.py",
@@ -53,8 +53,8 @@ ABOUT_SEVERAL = {
 }
 
 
-def test_files_are_named_after_the_modules_they_test() -> None:
-    # tests/ops/test_fusion.py and tests/ops/test_fusion_paste.py are about seamseg/ops/fusion.py.
+def test_test_files_are_named_after_the_modules_they_test() -> None:
+    # tests/ops/test_fusion.py and tests/ops/test_fusion_paste.py test seamseg/ops/fusion.py.
     files = [path.relative_to(TESTS) for path in TESTS.glob("*/**/test_*.py")]
     mirrored = [file for file in files if file.parts[0] not in NOT_MIRRORED]
     assert {str(file) for file in mirrored if not _begins_with_a_module(file)} == ABOUT_SEVERAL

@@ -1,4 +1,4 @@
-"""The tree of errors of the user."""
+"""The hierarchy of user errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seamseg.errors import BrokenImageError, DataError, SeamsegError
 CLASSES = [found for _, found in inspect.getmembers(errors, inspect.isclass) if found.__module__ == errors.__name__]
 
 
-def test_every_error_of_the_user_is_a_value_error() -> None:
+def test_every_user_error_is_a_seamseg_error_and_value_error() -> None:
     assert len(CLASSES) == 6
     assert all(issubclass(found, SeamsegError) and issubclass(found, ValueError) for found in CLASSES)
     assert issubclass(BrokenImageError, DataError)
@@ -25,7 +25,7 @@ def test_the_hierarchy_in_the_docstring_names_every_class() -> None:
 
 
 @pytest.mark.parametrize("error", [DataError("a.json is wrong"), BrokenImageError(Path("a.png"), "is an empty file")])
-def test_an_error_survives_the_way_from_a_worker_process(error: SeamsegError) -> None:
+def test_error_after_pickling_is_unchanged(error: SeamsegError) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
     assert str(copy) == str(error)

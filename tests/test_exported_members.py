@@ -1,4 +1,4 @@
-"""The names that users of the library import."""
+"""The public names of the packages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import seamseg
 from seamseg import data, metrics, modules, structures
 
 
-def test_seamseg_exports_the_public_names() -> None:
+def test_seamseg_exports_exactly_the_public_names() -> None:
     assert seamseg.__all__ == [
         "ABN",
         "InPlaceABN",
@@ -27,6 +27,6 @@ def test_seamseg_exports_the_public_names() -> None:
 
 
 @pytest.mark.parametrize("package", [seamseg, data, metrics, modules, structures])
-def test_every_exported_name_exists(package: ModuleType) -> None:
+def test_every_name_in_all_exists(package: ModuleType) -> None:
     assert all(hasattr(package, name) for name in package.__all__)
     assert set(package.__all__) <= set(dir(package))

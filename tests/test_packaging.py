@@ -1,4 +1,4 @@
-"""What the project says of itself, and that what it hands out can be built."""
+"""Metadata of the project, its source distribution and its installation."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def names(requirements: list[str]) -> set[str]:
 
 
 def imported_modules() -> set[str]:
-    """Top-level names of all imports of other projects in the package."""
+    """Top-level names of all third-party imports in the package."""
     modules: set[str] = set()
     for path in (ROOT / "seamseg").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -50,7 +50,7 @@ def imported_modules() -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 modules.add(node.module.split(".")[0])
                 if node.module == "torch.utils.tensorboard":
-                    modules.add("tensorboard")  # torch holds the writer, which needs the package
+                    modules.add("tensorboard")  # the writer in torch requires the package
     return modules - set(sys.stdlib_module_names) - {"seamseg"}
 
 
@@ -61,7 +61,7 @@ def run_setup(*arguments: str, cwd: Path, **environment: str) -> subprocess.Comp
 
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The source distribution of the checkout, unpacked."""
+    """Folder of the unpacked source distribution of the checkout."""
     folder = tmp_path_factory.mktemp("sdist")
     shutil.copytree(ROOT, folder / "checkout", ignore=shutil.ignore_patterns(*NOT_DISTRIBUTED))
     code = f"from setuptools.build_meta import build_sdist; build_sdist({str(folder)!r})"
@@ -79,26 +79,27 @@ def test_every_dependency_is_imported_by_the_package() -> None:
 
 def test_every_import_is_a_dependency() -> None:
     extras = project()["optional-dependencies"]
-    for_users = [requirement for extra in extras.keys() - {"dev", "bench"} for requirement in extras[extra]]
+    for_users = [requirement for extra in extras.keys() - {"dev", "bench", "docs"} for requirement in extras[extra]]
     modules = {MODULE_OF.get(name, name) for name in names(project()["dependencies"] + for_users)}
     assert imported_modules() - modules == set()
 
 
 def test_every_requirement_is_pinned_by_the_constraints() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
-    assert all(re.fullmatch(r"[\w-]+==[\w.]+", line) for line in lines), "name==version and nothing else"
-    required = names(project()["dependencies"]) | names(project()["optional-dependencies"]["dev"])
+    assert all(re.fullmatch(r"[\w-]+==[\w.]+", line) for line in lines), "every line must be name==version"
+    extras = project()["optional-dependencies"]
+    required = names(project()["dependencies"] + extras["dev"] + extras["docs"])
     assert required - names(lines) == set()
 
 
-def test_every_requirement_has_a_reason() -> None:
+def test_every_requirement_has_a_comment() -> None:
     text = (ROOT / "pyproject.toml").read_text()
     extras = project()["optional-dependencies"]
-    for requirement in project()["dependencies"] + extras["dev"] + extras["fast"]:
-        assert re.search(rf'"{re.escape(requirement)}", +# \w', text), f"{requirement} lacks a comment that says why"
+    for requirement in project()["dependencies"] + extras["dev"] + extras["fast"] + extras["docs"]:
+        assert re.search(rf'"{re.escape(requirement)}", +# \w', text), f"{requirement} has no comment that explains it"
 
 
-def test_both_papers_are_cited() -> None:
+def test_citation_file_lists_both_papers() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["license"] == project()["license"]
     assert [(reference["title"], reference["year"]) for reference in citation["references"]] == [
@@ -107,12 +108,12 @@ def test_both_papers_are_cited() -> None:
     ]
 
 
-def test_the_notices_name_every_library() -> None:
+def test_notices_name_every_dependency() -> None:
     notice = (ROOT / "NOTICE.md").read_text().lower()
     assert [name for name in names(project()["dependencies"]) if name not in notice] == []
 
 
-def test_the_sdist_holds_the_native_sources_and_the_version(sdist: Path) -> None:
+def test_sdist_contains_the_native_sources_and_the_version(sdist: Path) -> None:
     for path in (ROOT / "csrc").rglob("*.*"):
         assert (sdist / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
     for name in (
@@ -121,6 +122,8 @@ def test_the_sdist_holds_the_native_sources_and_the_version(sdist: Path) -> None
         "NOTICE.md",
         "CITATION.cff",
         "constraints.txt",
+        "mkdocs.yml",
+        "docs/demo.jpg",
         "seamseg/py.typed",
         "tests/conftest.py",
     ):
@@ -128,7 +131,7 @@ def test_the_sdist_holds_the_native_sources_and_the_version(sdist: Path) -> None
     assert f"\nVersion: {seamseg.__version__}\n" in (sdist / "PKG-INFO").read_text()
 
 
-def test_sdist_and_installation_hold_the_pages_of_the_report(sdist: Path, tmp_path: Path) -> None:
+def test_sdist_and_installation_contain_the_report_pages(sdist: Path, tmp_path: Path) -> None:
     page = Path("seamseg", "report", "page")
     names = sorted(path.name for path in (ROOT / page).iterdir())
     assert sorted(path.name for path in (sdist / page).iterdir()) == names
@@ -137,7 +140,7 @@ def test_sdist_and_installation_hold_the_pages_of_the_report(sdist: Path, tmp_pa
     assert sorted(path.name for path in (tmp_path / page).iterdir()) == names
 
 
-def test_what_is_installed_holds_the_configs(sdist: Path, tmp_path: Path) -> None:
+def test_installation_contains_the_configs(sdist: Path, tmp_path: Path) -> None:
     built = run_setup("build_py", "--build-lib", str(tmp_path / "installed"), cwd=sdist)
     assert built.returncode == 0, built.stderr
     code = "from seamseg.config import load_experiment, known_configs as known; print(*known()); " + (
@@ -153,7 +156,7 @@ def test_what_is_installed_holds_the_configs(sdist: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_the_sdist_builds_a_library_that_works(sdist: Path) -> None:
+def test_sdist_builds_a_working_native_library(sdist: Path) -> None:
     built = run_setup("build_ext", "--inplace", cwd=sdist)
     assert built.returncode == 0, built.stderr
     code = (
@@ -164,7 +167,7 @@ def test_the_sdist_builds_a_library_that_works(sdist: Path) -> None:
     assert used.stdout.split(maxsplit=1) == [str(sdist / "seamseg/_native.abi3.so"), "[0, 6]\n"], used.stderr
 
 
-def test_a_machine_without_a_compiler_is_told_what_to_install(sdist: Path) -> None:
+def test_build_without_a_compiler_says_what_to_install(sdist: Path) -> None:
     built = run_setup("build_ext", cwd=sdist, CXX="/no/such/compiler -O3")
     assert built.returncode != 0
     assert (
@@ -173,7 +176,7 @@ def test_a_machine_without_a_compiler_is_told_what_to_install(sdist: Path) -> No
     assert "Traceback" not in built.stderr
 
 
-def test_a_build_without_torch_says_so(tmp_path: Path) -> None:
+def test_build_without_torch_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('not here')")
     built = run_setup("--version", cwd=ROOT, PYTHONPATH=str(tmp_path))
     assert built.returncode != 0

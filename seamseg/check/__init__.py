@@ -1,6 +1,6 @@
-"""Whether a data set is right, before hours of training are spent on it.
+"""Validation of data sets before training.
 
-The entries of a split are read leniently (`split`), so that one fault does not hide the next; every image is looked at
-on its own, in several processes (`image`); what they find is collected by kind (`findings`), with numbers per class
-(`statistics`), into a report (`check`). `repair` writes what can be put right into a copy, `sheet` draws a selection.
+`split` reads the entries of a split leniently, so that one fault does not hide the next. `image` checks every image
+separately, in several processes. `findings` collects the faults by kind, `statistics` counts per class, and `check`
+combines both into a `report`, which can also draw a contact sheet. `repair` writes a copy with corrected entries.
 """

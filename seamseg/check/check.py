@@ -1,4 +1,4 @@
-"""Checks of whole data sets, for every format."""
+"""Validation of whole data sets in every supported format."""
 
 from __future__ import annotations
 
@@ -30,15 +30,18 @@ _VISTAS: dict[str, VistasVersion] = {"vistas_v1.2": "v1.2", "vistas_v2.0": "v2.0
 
 
 def panoptic_files(root: Path, split: str, format_name: str) -> SplitFiles | None:
-    """The files of a split; None for splits without a panoptic JSON file.
+    """Find the files of a split.
 
     Args:
-        root: of the data set.
-        split: one of its splits.
-        format_name: of :data:`seamseg.data.formats.open.FORMATS`.
+        root: Folder of the data set.
+        split: Name of one of its splits.
+        format_name: Key of :data:`seamseg.data.formats.open.FORMATS`.
+
+    Returns:
+        The files, or None if the split has no panoptic JSON file.
 
     Raises:
-        SeamsegError: the configuration of Vistas' labels is wrong.
+        SeamsegError: The label configuration of Vistas is invalid.
     """
     if format_name == "coco":
         json_file = annotation_files(root)[split]
@@ -46,7 +49,7 @@ def panoptic_files(root: Path, split: str, format_name: str) -> SplitFiles | Non
         return SplitFiles(split, json_file, folders, tuple(png_folders(json_file)), coco_classes)
     if format_name in _VISTAS:
         layout = find_layout(root, _VISTAS[format_name])
-        assert layout is not None, "its format was recognized"
+        assert layout is not None, "the format has been detected before"
         json_file = layout.panoptic_file(split)
         if json_file.is_file():
             labels = read_labels(layout.config)
@@ -61,7 +64,7 @@ def panoptic_files(root: Path, split: str, format_name: str) -> SplitFiles | Non
 
 
 def numbered_tasks(source: PanopticDataset) -> list[ImageTask]:
-    """The images of a split."""
+    """Create a task for each image of a split."""
     return [
         ImageTask(
             index, source.image_path(index).name, source.image_path(index), source.annotation_path(index), size, []
@@ -72,17 +75,18 @@ def numbered_tasks(source: PanopticDataset) -> list[ImageTask]:
 
 @dataclass(frozen=True)
 class ReaderChecker:
-    """Reads images as training would.
+    """Checker for images without a panoptic JSON file; it reads them as training would.
 
     Attributes:
-        source: the split.
-        limit: examples that are kept of each kind of fault.
+        source: Split to read from.
+        limit: Maximum number of examples kept per kind of fault.
     """
 
     source: PanopticDataset
     limit: int
 
     def __call__(self, task: ImageTask) -> ImageReport:
+        """Check one image."""
         findings = Findings(self.limit)
         image_fits = self._image_fits(task, findings)
         annotation = self._annotation(task, findings)
@@ -97,14 +101,14 @@ class ReaderChecker:
         return ImageReport(findings, image_fits, classes, areas, crowd, task.size)
 
     def annotation(self, task: ImageTask) -> PanopticSegmentation:
-        """The segments of an image that has no fault."""
+        """Read the segments of an image without faults."""
         return self.source.read_annotation(task.index)
 
     def _image_fits(self, task: ImageTask, findings: Findings) -> bool:
         try:
             pixels = self.source.read_image(task.index)
             if has_twelve_bits(task.image_path, pixels):
-                findings.add("dark-image", f"its largest value is below {TWELVE_BITS} of 65535")
+                findings.add("dark-image", f"its maximum value is below {TWELVE_BITS} of 65535")
         except BrokenImageError as error:
             findings.add("broken-image" if task.image_path.is_file() else "missing-image", str(error))
             return False
@@ -130,14 +134,14 @@ class ReaderChecker:
         if not len(classes):
             findings.add("empty-image", "every pixel is void")
         elif not (classes >= self.source.categories.num_stuff).any():
-            findings.add("image-without-things", f"{len(classes)} segments of stuff")
+            findings.add("image-without-things", f"{len(classes)} stuff segments")
 
 
 Progress = Callable[[str, int, int], None]
-"""Is told which split, and how many of how many images are checked."""
+"""Callback that receives the split, the number of checked images and the total number of images."""
 
 _HIDES_SEGMENTS = {"malformed-entry", "unknown-category"}
-"""Kinds of faults that leave segments uncounted, so that no category is known to be unused."""
+"""Kinds of faults that leave segments uncounted, so that a category cannot be reported as unused."""
 
 
 def check_data_set(
@@ -148,19 +152,19 @@ def check_data_set(
     num_examples: int = 5,
     on_progress: Progress = lambda split, done, total: None,
 ) -> CheckReport:
-    """Compares everything that a data set says with what its files hold.
+    """Compare the entries of a data set with the contents of its files.
 
     Args:
-        root: the folder of a data set of any format that is read as it is.
-        splits: which ones; none named means all.
-        format_name: of :data:`seamseg.data.formats.open.FORMATS`; None recognizes it.
-        num_workers: processes; None takes one per core.
-        num_examples: how many faults of each kind the report describes; all are counted.
-        on_progress: as above.
+        root: Folder of a data set in any format that can be read without conversion.
+        splits: Names of the splits to check. If empty, check all splits.
+        format_name: Key of :data:`seamseg.data.formats.open.FORMATS`. None detects the format.
+        num_workers: Number of worker processes. None starts one per core.
+        num_examples: Maximum number of faults of each kind that the report describes. All faults are counted.
+        on_progress: Called with the split, the number of checked images and the total after each image.
 
     Raises:
-        FileNotFoundError: the folder does not exist.
-        SeamsegError: it is no data set, or a split that is asked for is not there.
+        FileNotFoundError: The folder does not exist.
+        SeamsegError: The folder is not a data set, or a requested split does not exist.
     """
     format_name = choose_format(root, format_name)
     names = split_names(root, format_name)
@@ -171,9 +175,9 @@ def check_data_set(
         try:
             files = panoptic_files(root, split, format_name)
             if files is None:
-                check.by_reading(split, format_name)
+                check.check_by_reading(split, format_name)
             else:
-                check.by_entries(files)
+                check.check_entries(files)
         except (SeamsegError, OSError) as error:
             report.findings.add("unreadable-split", f"{split}: {error}")
     check.finish()
@@ -181,15 +185,15 @@ def check_data_set(
 
 
 class _Check:
-    """A check on its way."""
+    """A check in progress."""
 
     def __init__(self, report: CheckReport, num_workers: int | None, on_progress: Progress) -> None:
         self._report, self._num_workers, self._on_progress = report, num_workers, on_progress
         self._findings, self._statistics = report.findings, report.statistics
         self._split_of_image: dict[Path, str] = {}
 
-    def by_entries(self, files: SplitFiles) -> None:
-        """A split with a panoptic JSON file."""
+    def check_entries(self, files: SplitFiles) -> None:
+        """Check a split with a panoptic JSON file."""
         split = read_entries(files, self._findings)
         self._report.splits.append(split)
         statistics = SplitStatistics(files.name, split.num_images, len(split.tasks))
@@ -198,10 +202,10 @@ class _Check:
         for position, report in zip(split.positions, reports, strict=True):
             if report.repaired is not None:
                 self._report.repaired[files.name, position] = report.repaired
-        self._stray_files(split)
+        self._find_stray_files(split)
 
-    def by_reading(self, name: str, format_name: str) -> None:
-        """A split of another kind: what its reader refuses is wrong."""
+    def check_by_reading(self, name: str, format_name: str) -> None:
+        """Check a split without a panoptic JSON file by reading it; everything that the reader rejects is a fault."""
         source = open_data_set(self._report.root, name, format_name=format_name)
         tasks = numbered_tasks(source)
         statistics = SplitStatistics(name, len(source), len(source))
@@ -210,7 +214,7 @@ class _Check:
             pass
 
     def finish(self) -> None:
-        """What shows only when all splits are checked."""
+        """Add the faults that can be determined only after all splits have been checked."""
         categories, classes = self._statistics.categories, self._statistics.classes
         known = classes.segments.any() and not _HIDES_SEGMENTS & self._findings.counts.keys()
         if categories is not None and known:
@@ -218,7 +222,7 @@ class _Check:
                 if number == 0:
                     self._findings.add("unused-category", category.name)
         if not self._statistics.splits and not self._findings.num_errors:
-            self._findings.add("unreadable-split", f"{self._report.root} holds no images")
+            self._findings.add("unreadable-split", f"{self._report.root} contains no images")
 
     def _images(
         self,
@@ -227,11 +231,11 @@ class _Check:
         tasks: Sequence[ImageTask],
         checker: ImageChecker | ReaderChecker,
     ) -> Iterator[ImageReport]:
-        same = self._adopt(categories, statistics)
+        same = self._start_split(categories, statistics)
         reports = ordered_map(checker, tasks, processes=self._num_workers)
         for done, (task, report) in enumerate(zip(tasks, reports, strict=True), start=1):
             self._findings.merge(report.findings, f"{statistics.name}, {task.name}")
-            self._note_image(task, statistics.name)
+            self._find_shared_image(task, statistics.name)
             statistics.add(report, categories.num_stuff)
             if same:
                 self._statistics.classes.add(report)
@@ -242,8 +246,8 @@ class _Check:
             self._on_progress(statistics.name, done, len(tasks))
             yield report
 
-    def _adopt(self, categories: Categories, statistics: SplitStatistics) -> bool:
-        """Begins a split; whether its classes are those of the others."""
+    def _start_split(self, categories: Categories, statistics: SplitStatistics) -> bool:
+        """Start a split, and return whether its categories are the same as those of the first split."""
         self._statistics.splits.append(statistics)
         known = self._statistics.categories
         if known is None:
@@ -255,13 +259,13 @@ class _Check:
             self._findings.add("different-categories", difference)
         return not differences
 
-    def _note_image(self, task: ImageTask, split: str) -> None:
+    def _find_shared_image(self, task: ImageTask, split: str) -> None:
         image_path = task.image_path.resolve()
         other = self._split_of_image.setdefault(image_path, split)
         if other != split:
-            self._findings.add("shared-image", f"{task.name} is in {other} and in {split}")
+            self._findings.add("shared-image", f"{task.name} is in both {other} and {split}")
 
-    def _stray_files(self, split: SplitEntries) -> None:
+    def _find_stray_files(self, split: SplitEntries) -> None:
         if split.named_pngs is None or not split.png_folder.is_dir():
             return
         named = {split.png_folder / name for name in split.named_pngs}

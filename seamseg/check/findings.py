@@ -1,4 +1,4 @@
-"""Kinds of faults in a data set, and what was found of each."""
+"""Kinds of faults in a data set, and the collected findings of each kind."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class FaultKind:
-    """One kind.
+    """One kind of fault.
 
     Attributes:
-        name: as the report calls it.
-        is_error: whether training would stop or learn something wrong; otherwise it is worth knowing.
-        meaning: a sentence without its subject, the examples name that.
+        name: Name of the kind in reports.
+        is_error: Whether training would stop or learn something wrong. Other faults are warnings.
+        meaning: One-line explanation without period; examples are listed below it.
     """
 
     name: str
@@ -24,40 +24,40 @@ class FaultKind:
 FAULT_KINDS = {
     kind.name: kind
     for kind in (
-        FaultKind("unreadable-split", True, "cannot be read at all"),
-        FaultKind("different-categories", True, "has other categories than the first split"),
-        FaultKind("malformed-entry", True, "an entry lacks a key, or holds a value of the wrong type"),
+        FaultKind("unreadable-split", True, "the split cannot be read at all"),
+        FaultKind("different-categories", True, "the categories of the split differ from those of the first split"),
+        FaultKind("malformed-entry", True, "an entry lacks a key or has a value of the wrong type"),
         FaultKind("duplicate-image", True, "two images have the same id or the same file"),
         FaultKind("duplicate-annotation", True, "an image has two annotations"),
-        FaultKind("annotation-without-image", True, "an annotation speaks of an image that is not listed"),
-        FaultKind("missing-image", True, "the image is not there"),
-        FaultKind("broken-image", True, "the image is damaged, or no image"),
-        FaultKind("image-size", True, "the image has another size than its entry says"),
-        FaultKind("missing-png", True, "the file of segment ids is not there"),
-        FaultKind("broken-png", True, "the file of segment ids is damaged, or of another kind"),
-        FaultKind("png-size", True, "the file of segment ids has another size than the entry of the image says"),
-        FaultKind("id-without-entry", True, "pixels have an id that the entries do not describe"),
-        FaultKind("entry-without-pixels", True, "an entry describes an id that no pixel has"),
+        FaultKind("annotation-without-image", True, "an annotation refers to an image that is not listed"),
+        FaultKind("missing-image", True, "the image file does not exist"),
+        FaultKind("broken-image", True, "the image file is damaged or is not an image"),
+        FaultKind("image-size", True, "the image size differs from the size in its entry"),
+        FaultKind("missing-png", True, "the PNG with segment ids does not exist"),
+        FaultKind("broken-png", True, "the PNG with segment ids is damaged or has another format"),
+        FaultKind("png-size", True, "the size of the PNG with segment ids differs from the size in the image's entry"),
+        FaultKind("id-without-entry", True, "pixels have a segment id without an entry"),
+        FaultKind("entry-without-pixels", True, "an entry has a segment id that no pixel has"),
         FaultKind("duplicate-id", True, "two segments of an image have the same id"),
-        FaultKind("impossible-id", True, "the id of a segment does not lie in 1 … 2²⁴ − 1"),
-        FaultKind("unknown-category", True, "a segment is of a category that is not listed"),
-        FaultKind("wrong-area", True, "the area of a segment is not its number of pixels"),
-        FaultKind("wrong-box", True, "the box of a segment is not the tight one"),
+        FaultKind("impossible-id", True, "the id of a segment is not in the range 1 … 2²⁴ − 1"),
+        FaultKind("unknown-category", True, "the category of a segment is not listed"),
+        FaultKind("wrong-area", True, "the area of a segment differs from its number of pixels"),
+        FaultKind("wrong-box", True, "the box of a segment does not enclose its pixels tightly"),
         FaultKind("crowd-on-stuff", True, "a stuff segment is marked as crowd"),
-        FaultKind("too-many-segments", True, "an image has more than 65 535 segments"),
-        FaultKind("empty-image", True, "nothing in an image is labeled"),
-        FaultKind("unreadable-annotation", True, "the annotation of an image is wrong"),
-        FaultKind("swapped-size", False, "width and height of the entry are swapped; those of the two files count"),
-        FaultKind("dark-image", False, "the image uses 12 of its 16 bits, and is nearly black when it is read"),
+        FaultKind("too-many-segments", True, "an image has more than 65,535 segments"),
+        FaultKind("empty-image", True, "an image has no labeled pixels"),
+        FaultKind("unreadable-annotation", True, "the annotation of an image is invalid"),
+        FaultKind("swapped-size", False, "width and height of the entry are swapped; the size of the files is used"),
+        FaultKind("dark-image", False, "the image uses only 12 of its 16 bits and is nearly black when read"),
         FaultKind("missing-measure", False, "a segment has no area or no box"),
-        FaultKind("image-without-annotation", False, "an image has no annotation, and is left out"),
+        FaultKind("image-without-annotation", False, "an image has no annotation and is left out"),
         FaultKind("image-without-things", False, "no object is labeled in an image"),
         FaultKind("shared-image", False, "an image is in two splits"),
-        FaultKind("unused-category", False, "no segment is of this category"),
-        FaultKind("stray-file", False, "a file of segment ids belongs to no entry"),
+        FaultKind("unused-category", False, "no segment has this category"),
+        FaultKind("stray-file", False, "a PNG with segment ids does not belong to any entry"),
     )
 }
-"""By their names, in the order of the report: errors first."""
+"""All kinds of faults by name, in the order of the report: errors first."""
 
 
 @dataclass
@@ -65,8 +65,8 @@ class Cause:
     """One problem that several entries share.
 
     Attributes:
-        number: Number of entries that have it.
-        where: Place of the first of them.
+        number: Number of entries with the problem.
+        where: Location of the first of these entries.
     """
 
     number: int
@@ -75,12 +75,13 @@ class Cause:
 
 @dataclass
 class Findings:
-    """How often each kind of fault was found, and the first examples.
+    """Counts and first examples of each kind of fault.
 
     Attributes:
-        limit: examples that are kept of each kind; more faults than that take no memory.
-        counts, examples: by the name of the kind.
-        causes: Shared problems by kind and description; at most ``limit`` of each kind.
+        limit: Maximum number of examples kept per kind. Further faults are counted only.
+        counts: Number of faults by name of the kind.
+        examples: Examples by name of the kind.
+        causes: Shared problems by name of the kind and description, at most ``limit`` per kind.
     """
 
     limit: int
@@ -89,7 +90,7 @@ class Findings:
     causes: dict[str, dict[str, Cause]] = field(default_factory=dict)
 
     def add(self, kind: str, example: str, number: int = 1) -> None:
-        """Notes a fault, or several of which one is told."""
+        """Add a fault, or several faults with one example."""
         assert kind in FAULT_KINDS, kind
         self.counts[kind] += number
         kept = self.examples.setdefault(kind, [])
@@ -97,7 +98,7 @@ class Findings:
             kept.append(example)
 
     def add_cause(self, kind: str, problem: str, where: str, number: int = 1) -> None:
-        """Notes a fault that other entries are likely to have, too: it is described once, with their number."""
+        """Add a fault that other entries are likely to share, so that it is described once with its count."""
         assert kind in FAULT_KINDS, kind
         self.counts[kind] += number
         kept = self.causes.setdefault(kind, {})
@@ -107,7 +108,7 @@ class Findings:
             kept[problem] = Cause(number, where)
 
     def merge(self, others: Findings, where: str) -> None:
-        """Takes over what was found at some place, which the examples then name."""
+        """Add all findings of one location, and prefix their examples with it."""
         self.counts.update(others.counts)
         for kind, examples in others.examples.items():
             kept = self.examples.setdefault(kind, [])
@@ -119,14 +120,16 @@ class Findings:
 
     @property
     def num_errors(self) -> int:
+        """Number of faults that are errors."""
         return sum(number for kind, number in self.counts.items() if FAULT_KINDS[kind].is_error)
 
     @property
     def num_warnings(self) -> int:
+        """Number of faults that are warnings."""
         return sum(self.counts.values()) - self.num_errors
 
     def by_kind(self) -> list[tuple[FaultKind, int, list[str]]]:
-        """Kind, number and descriptions of what was found, errors first."""
+        """List the kinds of faults that were found with count and descriptions, errors first."""
         return [
             (kind, self.counts[name], self._descriptions(name))
             for name, kind in FAULT_KINDS.items()
@@ -134,7 +137,7 @@ class Findings:
         ]
 
     def num_described(self, kind: str) -> int:
-        """Number of faults that the descriptions of a kind cover."""
+        """Count the faults of a kind that its descriptions cover."""
         shared = sum(cause.number for cause in self.causes.get(kind, {}).values())
         return shared + len(self.examples.get(kind, []))
 

@@ -1,4 +1,4 @@
-"""One image and its segments: what the files hold, compared with what the entries say."""
+"""Validation of one image: its files are compared with its entries."""
 
 from __future__ import annotations
 
@@ -29,14 +29,18 @@ MOST_SEGMENTS = 65_535
 
 @dataclass(frozen=True, eq=False)
 class ImageReport:
-    """What was found in one image.
+    """Findings in one image.
+
+    The arrays describe the K segments that have both pixels and an entry, except void segments.
 
     Attributes:
-        findings: its faults.
-        readable: both files are there and of the stated size.
-        classes, areas, crowd: of the segments that have pixels and an entry; void ones are left out.
-        size: Height and width of the image: of its files if they agree that the entry has the two swapped.
-        repaired: the entries with measured areas and boxes, without those that have no pixels; None if nothing differs.
+        findings: Faults of the image.
+        readable: Whether both files exist and have the stated size.
+        classes: Class of each segment, shape K.
+        areas: Number of pixels of each segment, shape K.
+        crowd: Crowd flag of each segment, shape K.
+        size: Height and width of the image. If both files agree that the entry has swapped them, the size of the files.
+        repaired: Entries with measured areas and boxes, without entries that have no pixels. None if nothing differs.
     """
 
     findings: Findings
@@ -50,17 +54,18 @@ class ImageReport:
 
 @dataclass(frozen=True)
 class ImageChecker:
-    """Looks at images of one split.
+    """Checker for images of one split.
 
     Attributes:
-        table: what category ids mean.
-        limit: examples that are kept of each kind of fault.
+        table: Classes of the category ids.
+        limit: Maximum number of examples kept per kind of fault.
     """
 
     table: ClassTable
     limit: int
 
     def __call__(self, task: ImageTask) -> ImageReport:
+        """Check one image."""
         findings = Findings(self.limit)
         if has_swapped_size(task.image_path, task.png, task.size):
             findings.add_cause("swapped-size", "width and height are swapped", "")
@@ -79,15 +84,15 @@ class ImageChecker:
         return self._report(task, stated, measures, findings, image_fits)
 
     def annotation(self, task: ImageTask) -> PanopticSegmentation:
-        """The segments of an image as far as its entries describe them; the others are void.
+        """Read the segments of an image; segments without a valid entry become void.
 
         Raises:
-            BrokenImageError: the PNG cannot be read.
+            BrokenImageError: The PNG cannot be read.
         """
         stated = _stated_segments(task, self.table, Findings(0)).segments
         values, positions = distinct_values(read_panoptic_png(task.png))
         known = [stated.get(value) for value in values.tolist()]
-        # An entry for void goes first; what is void or not described points to it.
+        # Segment 0 is void; ids that are void or have no entry are mapped to it.
         kept = [segment for segment in known if segment is not None and segment.number != VOID]
         numbers = {segment.id: number for number, segment in enumerate(kept, start=1)}
         ids = np.array([numbers.get(value, 0) for value in values.tolist()], np.int32)[positions]
@@ -110,11 +115,11 @@ class ImageChecker:
         classes = np.array([segment.number for segment in present], np.int64)
         crowd = np.array([segment.crowd for segment in present], np.bool_)
         if stated.faulty or any(not segment.known for segment in stated.segments.values()):
-            pass  # what they show is not known
+            pass  # the classes of some segments are unknown
         elif not present:
             findings.add("empty-image", "every pixel is void")
         elif not (classes >= self.table.categories.num_stuff).any():
-            findings.add("image-without-things", f"{len(present)} segments of stuff")
+            findings.add("image-without-things", f"{len(present)} stuff segments")
         areas = np.array([area_of[segment.id] for segment in present], np.int64)
         repaired = repaired_entries(task.segments, measures)
         return ImageReport(findings, image_fits, classes, areas, crowd, task.size, repaired)
@@ -122,7 +127,7 @@ class ImageChecker:
 
 @dataclass(frozen=True)
 class _Segment:
-    """An entry under ``segments_info``; the class is 255 where it counts as void or is unknown."""
+    """An entry under ``segments_info``; the class is 255 if the category is void or unknown."""
 
     id: int
     number: int
@@ -137,8 +142,8 @@ class _Stated:
     """The entries of an image.
 
     Attributes:
-        segments: Entries that can be read, by id.
-        faulty: Ids of those that cannot be read as a whole; None for an id that cannot be read.
+        segments: Valid entries by id.
+        faulty: Ids of the entries that cannot be fully read. None stands for an id that cannot be read.
     """
 
     segments: dict[int, _Segment]
@@ -162,9 +167,9 @@ def _image_fits(task: ImageTask, findings: Findings) -> bool:
 
 
 def _image_size(path: Path, findings: Findings) -> Size:
-    """Height and width of an image that can be decoded to its end.
+    """Decode an image completely, and return its height and width.
 
-    A JPEG is decoded at an eighth of its size: that reads every compressed bit, and takes half the time.
+    A JPEG is decoded at one eighth of its size, which reads every compressed bit in half the time.
     """
     data = read_bytes(path)
     if data.startswith(JPEG):
@@ -172,12 +177,12 @@ def _image_size(path: Path, findings: Findings) -> Size:
         return image_size(path)
     pixels = decode(path, data, cv2.IMREAD_UNCHANGED)
     if uses_twelve_bits(pixels):
-        findings.add("dark-image", f"its largest value is {pixels.max()} of 65535")
+        findings.add("dark-image", f"its maximum value is {pixels.max()} of 65535")
     return pixels.shape[0], pixels.shape[1]
 
 
 def _segment_ids(task: ImageTask, findings: Findings) -> NDArray[np.int32] | None:
-    """H×W, or None where they are of no use."""
+    """Read the H×W segment ids; return None if they are unusable."""
     if not task.png.is_file():
         findings.add("missing-png", str(task.png))
         return None
@@ -193,7 +198,7 @@ def _segment_ids(task: ImageTask, findings: Findings) -> NDArray[np.int32] | Non
 
 
 def _stated_segments(task: ImageTask, table: ClassTable, findings: Findings) -> _Stated:
-    """The entries by their ids."""
+    """Read the entries of an image, and add their faults to the findings."""
     faulty, malformed = set[int | None](), set[int]()
 
     def note(fault: Fault) -> None:
@@ -218,7 +223,7 @@ def _find_crowds_of_stuff(entries: list[dict[str, Any]], table: ClassTable, find
         number = table.class_of_id.get(entry["category_id"], VOID)
         if entry["iscrowd"] and number < table.categories.num_stuff:
             name = table.categories.classes[number].name
-            findings.add_cause("crowd-on-stuff", f"a segment of {name} is crowd", f"segment {entry['id']}")
+            findings.add_cause("crowd-on-stuff", f"a {name} segment is marked as crowd", f"segment {entry['id']}")
 
 
 def _segment(entry: dict[str, Any], table: ClassTable) -> _Segment:
@@ -247,17 +252,17 @@ def _compare_measures(stated: dict[int, _Segment], measures: SegmentMeasures, fi
         missing = [what for what, value in (("area", segment.area), ("box", segment.box)) if value in (None, [])]
         if missing:
             findings.add_cause("missing-measure", f"there is no {' and no '.join(missing)}", f"segment {number}")
-        if segment.area is not None and not _equal([segment.area], [area]):
-            findings.add("wrong-area", f"segment {number} has {area} pixels, its entry says {short_text(segment.area)}")
-        if segment.box not in (None, []) and not _equal(segment.box, box):
-            findings.add("wrong-box", f"segment {number} has the box {box}, its entry says {short_text(segment.box)}")
+        if segment.area is not None and not _is_list_of([segment.area], [area]):
+            findings.add("wrong-area", f"segment {number} has {area} pixels, not {short_text(segment.area)}")
+        if segment.box not in (None, []) and not _is_list_of(segment.box, box):
+            findings.add("wrong-box", f"segment {number} has the box {box}, not {short_text(segment.box)}")
 
 
 def repaired_entries(segments: list[Any], measures: SegmentMeasures) -> list[Any] | None:
-    """``segments_info`` with measured areas and boxes, without entries of ids that no pixel has.
+    """Replace areas and boxes in ``segments_info`` by the measured ones, and drop entries without pixels.
 
     Returns:
-        The new entries; None if they are the old ones. What is no entry at all stays as it is.
+        The new entries, or None if nothing changed. Malformed entries without an integer id stay unchanged.
     """
     rows = zip(measures.areas.tolist(), measures.coco_boxes().tolist(), strict=True)
     measured = dict(zip(measures.ids.tolist(), rows, strict=True))
@@ -272,8 +277,8 @@ def repaired_entries(segments: list[Any], measures: SegmentMeasures) -> list[Any
     return None if repaired == segments else repaired
 
 
-def _equal(stated: Any, measured: list[int]) -> bool:
-    """Whether a value from a file is a list of these numbers."""
+def _is_list_of(stated: Any, measured: list[int]) -> bool:
+    """Whether a value from a file is a list of exactly these numbers."""
     if not isinstance(stated, list) or len(stated) != len(measured):
         return False
     return all(_is_number(value) and value == number for value, number in zip(stated, measured, strict=True))

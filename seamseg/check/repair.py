@@ -1,4 +1,4 @@
-"""A copy of a data set in which areas and boxes are right."""
+"""Writer for a copy of a data set with corrected areas and boxes."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from seamseg.io.files import write_text
 
 
 def write_repaired(report: CheckReport, out: Path) -> list[Path]:
-    """Writes the JSON files of a COCO panoptic data set with measured areas and boxes.
+    """Write a copy of a COCO panoptic data set with measured areas and boxes.
 
-    Entries whose id no pixel has are left out; all else stays as it is. Images and PNGs are symbolic links to the
-    folders of the old data set. A file that had nothing to repair is written as well, so that the copy is complete.
+    Entries without pixels are left out; everything else stays the same. Images and PNGs become symbolic links to the
+    folders of the original data set. JSON files that need no repair are written as well, so that the copy is complete.
 
     Args:
-        report: of the check.
-        out: folder of the copy; made if needed.
+        report: Report of the check.
+        out: Folder of the copy. It is created if needed.
 
     Returns:
-        The JSON files.
+        The paths of the JSON files.
 
     Raises:
-        SeamsegError: the folder has annotations already, or the data set is of another format.
+        SeamsegError: The folder already contains annotations or images, or the data set has another format.
     """
     if (out / "annotations").exists() or (out / "images").exists():
-        raise OutputError(f"{out} has annotations or images already; choose another folder for the repaired copy")
+        raise OutputError(f"{out} already contains annotations or images; choose another folder for the repaired copy")
     for split in report.splits:
         if split.png_folder not in png_folders(split.files.json_file):
-            raise DataError(f"{report.root} is {report.format_title}; only COCO panoptic data sets are repaired")
+            raise DataError(f"{report.root} is {report.format_title}; only COCO panoptic data sets can be repaired")
     return [_write(split, report, out) for split in report.splits]
 
 

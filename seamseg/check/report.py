@@ -1,4 +1,4 @@
-"""The result of a check, and its contact sheet."""
+"""Report of a check, and its contact sheet."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from seamseg.visualization.images import Picture
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """An image whose files fit each other: one that a picture can show.
+    """An image with consistent files, which a contact sheet can show.
 
     Attributes:
-        split: its name.
-        task: where its files lie.
-        classes: N bool, those that it shows.
-        read: gives its segments.
+        split: Name of the split.
+        task: Image and its files.
+        classes: N bool; whether the image shows each class.
+        read: Function that reads the segments of the image.
     """
 
     split: str
@@ -39,16 +39,16 @@ class Shown:
 
 @dataclass
 class CheckReport:
-    """What was found in a data set.
+    """Faults and statistics of a data set.
 
     Attributes:
-        root: its folder.
-        format_title: what it is.
-        findings: its faults.
-        statistics: numbers about it.
-        shown: images that can be drawn.
-        splits: the JSON files that could be read.
-        repaired: new ``segments_info`` by the name of the split and the position of the annotation.
+        root: Folder of the data set.
+        format_title: Title of its format.
+        findings: Faults of the data set.
+        statistics: Statistics of the data set.
+        shown: Images that can be drawn.
+        splits: JSON files that could be read.
+        repaired: New ``segments_info`` by name of the split and position of the annotation.
     """
 
     root: Path
@@ -61,10 +61,11 @@ class CheckReport:
 
     @property
     def num_errors(self) -> int:
+        """Number of faults that are errors."""
         return self.findings.num_errors
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert the report to values that JSON can represent."""
         return {
             "data_set": str(self.root),
             "format": self.format_title,
@@ -86,20 +87,20 @@ class CheckReport:
 
 
 def draw_sheet(report: CheckReport, num_images: int = 12, width: int = 2000) -> Picture:
-    """Images beside their annotation, and the classes that they show.
+    """Draw images next to their annotations, with a legend of the classes.
 
     Args:
-        report: of the check.
-        num_images: at most so many.
-        width: of the picture in pixels.
+        report: Report of the check.
+        num_images: Maximum number of images.
+        width: Width of the picture in pixels.
 
     Raises:
-        SeamsegError: no image can be drawn.
+        SeamsegError: No image can be drawn.
     """
     categories = report.statistics.categories
     chosen = [report.shown[index] for index in choose_images([one.classes for one in report.shown], num_images)]
     if categories is None or not chosen:
-        raise DataError(f"{report.root} holds no image that can be drawn: see the errors")
+        raise DataError(f"{report.root} contains no image that can be drawn; see the errors of the check")
     pictures = [AnnotatedPicture(f"{one.split}, {one.task.name}", _image(one), one.read(one.task)) for one in chosen]
     num_annotated = sum(split.annotated for split in report.statistics.splits)
     subtitle = f"{len(chosen)} of {num_annotated} images, {len(categories)} classes"
@@ -107,13 +108,17 @@ def draw_sheet(report: CheckReport, num_images: int = 12, width: int = 2000) -> 
 
 
 def choose_images(classes: Sequence[NDArray[np.bool_]], number: int) -> list[int]:
-    """Which images to show, ascending: one after the other, the one that adds most classes not seen yet.
+    """Choose images that together show as many classes as possible.
 
-    Once all are seen, the search begins anew among the images that are left. Of equals, the first one wins.
+    Each step picks the image that adds the most classes not seen yet, the first one in case of a tie. Once no remaining
+    image adds a class, all classes count as unseen again.
 
     Args:
-        classes: N bool each, the classes that an image shows.
-        number: of images wanted; fewer come only where there are fewer.
+        classes: N bool per image; whether the image shows each class.
+        number: Number of images to choose. If there are fewer images, all of them are chosen.
+
+    Returns:
+        The indices of the chosen images in ascending order.
     """
     if not classes:
         return []
@@ -133,4 +138,4 @@ def choose_images(classes: Sequence[NDArray[np.bool_]], number: int) -> list[int
 
 
 def _image(shown: Shown) -> Picture:
-    return read_image(shown.task.image_path, "stored", shown.task.size, "the annotation says")
+    return read_image(shown.task.image_path, "stored", shown.task.size, "the annotation states")

@@ -1,4 +1,4 @@
-"""The entries of a panoptic JSON file, read so that one fault does not hide the next."""
+"""Lenient reader for the entries of a panoptic JSON file; one fault does not hide the next."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from seamseg.errors import DataError, SeamsegError
 from seamseg.structures import Categories, ImageId, Size
 
 TableReader = Callable[[list[Any], Path], ClassTable]
-"""Makes the table of classes from a file's ``categories`` and its path."""
+"""Function that creates a class table from the ``categories`` of a file and its path."""
 
 
 @dataclass(frozen=True)
 class SplitFiles:
-    """Where the parts of a split lie.
+    """Files and folders of a split.
 
     Attributes:
-        name: of the split.
-        json_file: panoptic JSON.
-        image_folders, png_folders: where images and PNGs may lie, the likeliest first.
-        read_table: what its category ids mean.
+        name: Name of the split.
+        json_file: Path of the panoptic JSON file.
+        image_folders: Folders that may contain the images, the most likely one first.
+        png_folders: Folders that may contain the PNGs, the most likely one first.
+        read_table: Function that reads the classes of the category ids.
     """
 
     name: str
@@ -39,14 +40,15 @@ class SplitFiles:
 
 @dataclass(frozen=True)
 class ImageTask:
-    """One image to look at.
+    """One image to check.
 
     Attributes:
-        index: among the images of the split.
-        name: of its image, as the JSON file says.
-        image, png: files.
-        size: height and width as the JSON file says.
-        segments: ``segments_info`` as it stands there.
+        index: Index of the image in the split.
+        name: Name of the image in the JSON file.
+        image_path: Path of the image.
+        png: Path of the PNG with segment ids.
+        size: Height and width stated in the JSON file.
+        segments: ``segments_info`` as stated in the JSON file.
     """
 
     index: int
@@ -59,18 +61,19 @@ class ImageTask:
 
 @dataclass(frozen=True)
 class SplitEntries:
-    """A JSON file.
+    """Entries of a panoptic JSON file.
 
     Attributes:
-        files: where it lies.
-        content: as parsed.
-        table: its classes.
-        tasks: the images that have one annotation, in the order of the annotations.
-        positions: of their annotations in the file.
-        num_images: entries under ``images``.
-        image_folder, png_folder: where images and PNGs lie.
-        named_pngs: Names of all PNGs that annotations name, faulty annotations included; None if the name of one cannot
-            be read.
+        files: Files and folders of the split.
+        content: Parsed JSON file.
+        table: Classes of the split.
+        tasks: Images with exactly one annotation, in the order of the annotations.
+        positions: Position of the annotation of each task in the file.
+        num_images: Number of entries under ``images``.
+        image_folder: Folder of the images.
+        png_folder: Folder of the PNGs.
+        named_pngs: Names of all PNGs listed in annotations, including faulty annotations. None if one of the names
+            cannot be read.
     """
 
     files: SplitFiles
@@ -85,30 +88,31 @@ class SplitEntries:
 
     @property
     def categories(self) -> Categories:
+        """Categories of the split."""
         return self.table.categories
 
 
 @dataclass
 class _Entries:
-    """What is read of a file so far, and which ids belong to faulty entries: what follows from those is no other fault.
+    """Entries read so far, and the ids in faulty entries, so that consequences of a fault are not reported again.
 
     Attributes:
         where: Name of the file.
-        findings: Faults of its entries.
-        images: Sound entries under ``images``.
-        found: The annotation of each image.
-        faulty_images, faulty_annotations: Ids of the images that faulty entries describe; None for an id that cannot be
-            read.
+        findings: Findings to which faults are added.
+        images: Valid entries under ``images``, by image id.
+        annotations: First annotation of each image, by image id.
+        faulty_images: Ids in faulty entries under ``images``. None stands for an id that cannot be read.
+        faulty_annotations: Image ids in faulty annotations. None stands for an id that cannot be read.
     """
 
     where: str
     findings: Findings
     images: dict[ImageId, ImageEntry] = dataclass_field(default_factory=dict)
-    found: dict[ImageId, AnnotationEntry] = dataclass_field(default_factory=dict)
+    annotations: dict[ImageId, AnnotationEntry] = dataclass_field(default_factory=dict)
     faulty_images: set[ImageId | None] = dataclass_field(default_factory=set)
     faulty_annotations: set[ImageId | None] = dataclass_field(default_factory=set)
 
-    def take_images(self, entries: list[Any]) -> None:
+    def add_images(self, entries: list[Any]) -> None:
         names = set[str]()
         for image in image_entries(entries, self.where, self._faulty_image):
             if image.image_id in self.images or image.file_name in names:
@@ -117,21 +121,21 @@ class _Entries:
             self.images.setdefault(image.image_id, image)
             names.add(image.file_name)
 
-    def take_annotations(self, entries: list[Any]) -> None:
+    def add_annotations(self, entries: list[Any]) -> None:
         for annotation in annotation_entries(entries, self.where, self._faulty_annotation):
             image_id = annotation.image_id
             here = f"{self.where}, annotation {annotation.position}: image {image_id}"
             if image_id not in self.images:
                 if not {image_id, None} & self.faulty_images:
                     self.findings.add("annotation-without-image", here)
-            elif image_id in self.found:
+            elif image_id in self.annotations:
                 self.findings.add("duplicate-annotation", f"{here}, {self.images[image_id].file_name}")
             else:
-                self.found[image_id] = annotation
+                self.annotations[image_id] = annotation
 
     def find_images_without_annotation(self) -> None:
         if None not in self.faulty_annotations:
-            for image_id in self.images.keys() - self.found.keys() - self.faulty_annotations:
+            for image_id in self.images.keys() - self.annotations.keys() - self.faulty_annotations:
                 self.findings.add("image-without-annotation", f"{self.where}: {self.images[image_id].file_name}")
 
     def _faulty_image(self, fault: Fault) -> None:
@@ -144,10 +148,10 @@ class _Entries:
 
 
 def read_entries(files: SplitFiles, findings: Findings) -> SplitEntries:
-    """Reads a JSON file; faults of single entries go to the findings.
+    """Read a JSON file; faults of single entries are added to the findings.
 
     Raises:
-        SeamsegError: it cannot be read at all, its categories are wrong, or it holds no annotations.
+        SeamsegError: The file cannot be read at all, its categories are invalid, or it contains no annotations.
     """
     where = files.json_file.name
     content = load_object(files.json_file)
@@ -155,14 +159,14 @@ def read_entries(files: SplitFiles, findings: Findings) -> SplitEntries:
     annotations = field(content, "annotations", list, where)
     table = files.read_table(field(content, "categories", list, where), files.json_file)
     if not annotations:
-        raise DataError(f"{where} holds no annotations")
+        raise DataError(f"{where} contains no annotations")
     entries = _Entries(where, findings)
-    entries.take_images(images)
-    entries.take_annotations(annotations)
+    entries.add_images(images)
+    entries.add_annotations(annotations)
     entries.find_images_without_annotation()
-    pairs = [(entries.images[image_id], annotation) for image_id, annotation in entries.found.items()]
-    image_folder = _folder(files.image_folders, [image.file_name for image, _ in pairs])
-    png_folder = _folder(files.png_folders, [annotation.png_file for _, annotation in pairs])
+    pairs = [(entries.images[image_id], annotation) for image_id, annotation in entries.annotations.items()]
+    image_folder = _first_folder_with_files(files.image_folders, [image.file_name for image, _ in pairs])
+    png_folder = _first_folder_with_files(files.png_folders, [annotation.png_file for _, annotation in pairs])
     tasks = [
         ImageTask(
             index,
@@ -194,7 +198,7 @@ def _named_pngs(annotations: list[Any]) -> frozenset[str] | None:
         return None
 
 
-def _folder(candidates: tuple[Path, ...], names: list[str]) -> Path:
-    """The first that holds one of the named files; the likeliest, if none does."""
+def _first_folder_with_files(candidates: tuple[Path, ...], names: list[str]) -> Path:
+    """Return the first candidate that contains any of the named files, or else the first candidate."""
     holding = (folder for folder in candidates if any((folder / name).is_file() for name in names))
     return next(holding, candidates[0])

@@ -1,4 +1,4 @@
-"""Numbers about a data set."""
+"""Statistics of a data set."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from seamseg.structures import Categories, Size
 
 @dataclass
 class ClassStatistics:
-    """Sums over images, per class: N numbers each.
+    """Sums over images; each array has one number per class.
 
     Attributes:
-        images: that show the class.
-        segments: all of them, crowd included.
-        crowd: segments that are crowd.
-        pixels: of the class.
-        smallest: area of the smallest segment that is not crowd; 0 if there is none.
+        images: Number of images that show the class.
+        segments: Number of segments, including crowd.
+        crowd: Number of crowd segments.
+        pixels: Number of pixels.
+        smallest: Area of the smallest segment that is not crowd, or 0 if there is none.
     """
 
     images: NDArray[np.int64]
@@ -32,10 +32,11 @@ class ClassStatistics:
 
     @classmethod
     def zeros(cls, num_classes: int) -> ClassStatistics:
+        """Create statistics without images."""
         return cls(*(np.zeros(num_classes, np.int64) for _ in range(5)))
 
     def add(self, report: ImageReport) -> None:
-        """Counts one image."""
+        """Add one image."""
         number = len(self.images)
         self.images[np.unique(report.classes)] += 1
         self.segments += np.bincount(report.classes, minlength=number)
@@ -53,13 +54,16 @@ class SplitStatistics:
     """Sums over the images of a split.
 
     Attributes:
-        name: of the split.
-        images: that are listed.
-        annotated: of them, those that have an annotation.
-        segments, objects: in all; objects are segments of a thing class that are not crowd.
-        most_objects: in one image.
-        pixels, labeled_pixels: in all images whose annotation can be read.
-        smallest_size, largest_size: height and width of the images with the fewest and the most pixels.
+        name: Name of the split.
+        images: Number of listed images.
+        annotated: Number of listed images with an annotation.
+        segments: Number of segments in all images.
+        objects: Number of thing segments that are not crowd in all images.
+        most_objects: Maximum number of objects in one image.
+        pixels: Number of pixels in all annotated images.
+        labeled_pixels: Number of labeled pixels in these images; an image with an unreadable annotation counts as 0.
+        smallest_size: Height and width of the image with the fewest pixels.
+        largest_size: Height and width of the image with the most pixels.
     """
 
     name: str
@@ -74,7 +78,7 @@ class SplitStatistics:
     largest_size: Size | None = None
 
     def add(self, report: ImageReport, num_stuff: int) -> None:
-        """Counts one image."""
+        """Add one image."""
         objects = int(((report.classes >= num_stuff) & ~report.crowd).sum())
         self.segments += len(report.classes)
         self.objects += objects
@@ -86,6 +90,7 @@ class SplitStatistics:
         self.largest_size = max(sizes, key=lambda one: one[0] * one[1])
 
     def to_dict(self) -> dict[str, Any]:
+        """Convert the statistics to values that JSON can represent."""
         return {
             "name": self.name,
             "images": self.images,
@@ -101,12 +106,12 @@ class SplitStatistics:
 
 @dataclass
 class CheckStatistics:
-    """Of a data set.
+    """Statistics of a data set.
 
     Attributes:
-        categories: None until a split could be read.
-        classes: per class, over all splits that were checked.
-        splits: in the order of their check.
+        categories: Categories of the first split, or None until a split has been read.
+        classes: Statistics per class over all checked splits with these categories.
+        splits: Statistics of each split, in the order in which the splits are checked.
     """
 
     categories: Categories | None = None
@@ -114,7 +119,7 @@ class CheckStatistics:
     splits: list[SplitStatistics] = field(default_factory=list)
 
     def class_rows(self) -> list[dict[str, Any]]:
-        """One per class, in the order of the network."""
+        """Create one row per class, in network order."""
         if self.categories is None:
             return []
         labeled = max(1, int(self.classes.pixels.sum()))

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
 from seamseg.cli.output import plain_console
 from seamseg.data.json_fields import field, load_object
 from seamseg.errors import DataError
 from seamseg.metrics.matching import ImageCounts
-from seamseg.metrics.resampling import Interval, draw_images, resampled_pq
+from seamseg.metrics.resampling import Interval, compare
 from seamseg.metrics.scores import percent
 from seamseg.structures import ImageId
 
@@ -55,19 +54,19 @@ def run(options: argparse.Namespace) -> int:
     """Run the subcommand and return its exit code."""
     first, second = read_scores(options.first), read_scores(options.second)
     check_comparable(first, second, options.first, options.second)
-    draws = draw_images(len(first.images), np.random.default_rng(SEED))
-    one = np.ones((1, len(first.images)), np.int64)
-    sides = [[scores.images[image] for image in first.images] for scores in (first, second)]
-    exact = [float(resampled_pq(images, len(first.per_class), one)[0]) for images in sides]
-    drawn = [resampled_pq(images, len(first.per_class), draws) for images in sides]
+    images = [[scores.images[image] for image in first.images] for scores in (first, second)]
+    result = compare(images[0], images[1], len(first.per_class), SEED)
     console = plain_console()
     table = Table("", "PQ", "95% interval")
-    rows = [("A", exact[0], drawn[0]), ("B", exact[1], drawn[1]), ("B − A", exact[1] - exact[0], drawn[1] - drawn[0])]
-    for name, value, values in rows:
-        interval = Interval.of(values)
+    rows = [
+        ("A", result.first, result.first_interval),
+        ("B", result.second, result.second_interval),
+        ("B − A", result.difference, result.difference_interval),
+    ]
+    for name, value, interval in rows:
         table.add_row(name, percent(value, 2), f"{percent(interval.low, 2)} … {percent(interval.high, 2)}")
     console.print(table)
-    console.print(_verdict(Interval.of(rows[2][2])))
+    console.print(_verdict(result.difference_interval))
     for name, change in _largest_changes(first, second):
         console.print(f"{name}: {100 * change:+.1f}")
     return 0

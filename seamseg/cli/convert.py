@@ -13,7 +13,7 @@ from seamseg.cli.output import counted
 from seamseg.convert.cityscapes import annotation_files, cityscapes_jobs, cityscapes_panoptic_jobs
 from seamseg.convert.detection import DetectionSource, detection_job
 from seamseg.convert.from_panoptic import to_detection_job, to_semantic_job
-from seamseg.convert.job import Job, Outcome, run_job
+from seamseg.convert.job import ConversionSummary, Job, run_job
 from seamseg.convert.masks import mask_jobs
 from seamseg.convert.panoptic_target import PanopticTarget
 from seamseg.data.formats.open import FORMATS, choose_format, open_data_set, split_names
@@ -271,7 +271,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _run(job: Job[Any], num_workers: int | None, overwrite: bool) -> Outcome:
+def _run(job: Job[Any], num_workers: int | None, overwrite: bool) -> ConversionSummary:
     failures: list[str] = []
     try:
         with progress_bar(f"converting {job.title}", len(job.items)) as advance:
@@ -287,7 +287,7 @@ def _run(job: Job[Any], num_workers: int | None, overwrite: bool) -> Outcome:
             print(f"not converted: {sentence}", file=sys.stderr)
 
 
-def _sentence(job: Job[Any], outcome: Outcome) -> str:
+def _sentence(job: Job[Any], outcome: ConversionSummary) -> str:
     if outcome.complete_already:
         return f"{job.title}: already complete: {job.result} (pass --overwrite to convert it again)"
     remarks = []

@@ -1,6 +1,7 @@
-"""Data sets converted once: other layouts to COCO panoptic, and that back to detection and semantic annotation.
+"""Offline conversion of data sets: other layouts to COCO panoptic, and COCO panoptic to detection or semantic labels.
 
-A converter turns its source into a :class:`~seamseg.convert.job.Job` per split: a list of items (one per image)
-and a function that converts one. :func:`~seamseg.convert.job.run_job` applies it in several processes, keeps a
-journal to go on from after an interruption, and writes the JSON file, without which nothing is a data set, at the end.
+A converter creates one :class:`~seamseg.convert.job.Job` per split: a list of items (one per image) and a function
+that converts a single item. :func:`~seamseg.convert.job.run_job` runs that function in several processes and keeps a
+journal, so that an interrupted conversion can be resumed. It writes the JSON file last, so an incomplete conversion is
+never mistaken for a data set.
 """

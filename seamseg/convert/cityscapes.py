@@ -1,4 +1,4 @@
-"""Cityscapes, from instance ids or from its own panoptic JSON, to COCO panoptic."""
+"""Conversion of Cityscapes to COCO panoptic, from instance id maps or from its own panoptic JSON files."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ from seamseg.structures import VOID, PanopticSegmentation
 IMAGE_FOLDER, IMAGE_ENDING = "leftImg8bit", "_leftImg8bit.png"
 LABEL_FOLDER, LABEL_ENDING = "gtFine", "_gtFine_instanceIds.png"
 WITHOUT_LABELS = "test"
-"""The split whose published maps are void."""
+"""Name of the split that is published with void maps only."""
 
 _INSTANCES_PER_LABEL = 1000
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One image and its map.
+    """One image and its map of instance ids.
 
     Attributes:
-        image_id: in the result, from 1.
-        name: CITY_SEQUENCE_FRAME.
-        image, labels: files.
+        image_id: Id of the image in the result, counted from 1.
+        name: Name of the frame, ``CITY_SEQUENCE_FRAME``.
+        image_path: Path of the image.
+        labels: Path of the map of instance ids.
     """
 
     image_id: int
@@ -48,43 +49,46 @@ class Frame:
 
     @property
     def sources(self) -> Sequence[Path]:
+        """Files that the result is made from."""
         return self.image_path, self.labels
 
 
 def cityscapes_jobs(
     source: Path, out: Path, splits: Sequence[str] = (), placement: Placement = "link"
 ) -> list[Job[Frame]]:
-    """One job per split, from ``gtFine/SPLIT/CITY/*_gtFine_instanceIds.png``.
+    """Create one job per split from ``gtFine/SPLIT/CITY/*_gtFine_instanceIds.png``.
 
     Args:
-        source: the folder that holds ``leftImg8bit`` and ``gtFine``.
-        out: folder of the data set to write.
-        splits: which ones; none named means all but ``test``, whose maps are not published.
-        placement: of images.
+        source: Folder that contains ``leftImg8bit`` and ``gtFine``.
+        out: Folder of the data set to write.
+        splits: Names of the splits to convert. If empty, convert all splits except ``test``, which has no published
+            labels.
+        placement: Whether images are linked or copied.
 
     Raises:
-        FileNotFoundError: the source, or a split that is asked for, does not exist.
-        SeamsegError: there is no map, or one without an image.
+        FileNotFoundError: The source or a requested split does not exist.
+        SeamsegError: There are no maps.
     """
     folder = source / LABEL_FOLDER
     if not folder.is_dir():
-        raise FileNotFoundError(f"{source} is no Cityscapes folder: it has no {LABEL_FOLDER} in it")
+        raise FileNotFoundError(f"{source} is not a Cityscapes folder: it does not contain {LABEL_FOLDER}")
     found = [path.name for path in subfolders(folder) if path.name != WITHOUT_LABELS]
     jobs = [_job(source, split, PanopticTarget(out, split, placement)) for split in splits or found]
     jobs = [job for job in jobs if job.items or splits]
     if not jobs:
-        raise DataError(f"{folder} holds no maps: expected SPLIT/CITY/*{LABEL_ENDING} in it")
+        raise DataError(f"{folder} contains no maps: expected SPLIT/CITY/*{LABEL_ENDING}")
     return jobs
 
 
 def _job(source: Path, split: str, target: PanopticTarget) -> Job[Frame]:
     folder = source / LABEL_FOLDER / split
     if not folder.is_dir():
-        raise FileNotFoundError(f"the folder {folder} of the split does not exist")
+        raise FileNotFoundError(f"the split folder {folder} does not exist")
     labels = search_folder(folder, {".png"})
-    of_cities = (path for path in labels.paths if path.parent.parent == folder and path.name.endswith(LABEL_ENDING))
-    paths = sorted(of_cities, key=lambda path: path.name)
-    remark = left_out_sentence(folder, [one for one in labels.left_out if one.path.suffix != ".json"])  # of polygons
+    city_maps = (path for path in labels.paths if path.parent.parent == folder and path.name.endswith(LABEL_ENDING))
+    paths = sorted(city_maps, key=lambda path: path.name)
+    # The JSON files hold the polygons of the annotation.
+    remark = left_out_sentence(folder, [one for one in labels.left_out if one.path.suffix != ".json"])
     frames = []
     for image_id, path in enumerate(paths, start=1):
         name = path.name.removesuffix(LABEL_ENDING)
@@ -103,10 +107,11 @@ def _job(source: Path, split: str, target: PanopticTarget) -> Job[Frame]:
 
 
 def convert_frame(target: PanopticTarget, frame: Frame) -> ItemOutput:
-    """Writes one frame.
+    """Write one frame.
 
     Raises:
-        SeamsegError: a file is missing or broken, sizes differ, or the map holds a label that Cityscapes does not have.
+        SeamsegError: A file is missing or broken, the sizes differ, or the map contains a label that Cityscapes does
+            not have.
     """
     values = read_label_map(frame.labels)
     try:
@@ -120,21 +125,22 @@ def convert_frame(target: PanopticTarget, frame: Frame) -> ItemOutput:
 
 
 def segments_of_instance_ids(values: NDArray[np.int32]) -> tuple[PanopticSegmentation, list[int]]:
-    """The segments of a map of Cityscapes' instance ids.
+    """Convert an H×W map of Cityscapes instance ids to segments.
 
-    A value below 1000 is a label; of a thing class it is a group of objects that nobody told apart, crowd. Others are
-    label · 1000 + number of the object. The numbers stay as ids, except that stuff is one segment per class.
+    A value below 1000 is a label. For a thing class, it marks a group of objects that were not annotated individually
+    and becomes crowd. Larger values are label · 1000 + object number. The values are kept as segment ids, except that
+    each stuff class becomes one segment.
 
     Returns:
-        The segmentation, and the ids of its segments 1 … K.
+        The segmentation, and the original ids of its segments 1 … K.
 
     Raises:
-        SeamsegError: a value stands for no label.
+        SeamsegError: A value does not belong to any label.
     """
     labels = np.where(values < _INSTANCES_PER_LABEL, values, values // _INSTANCES_PER_LABEL)
     if labels.max() > LARGEST_LABEL or labels.min() < 0:
         wrong = values[(labels > LARGEST_LABEL) | (labels < 0)][0]
-        raise DataError(f"the value {wrong} is no instance id of Cityscapes, whose labels are 0 … {LARGEST_LABEL}")
+        raise DataError(f"the value {wrong} is not a Cityscapes instance id; labels range from 0 to {LARGEST_LABEL}")
     class_of = CITYSCAPES.class_of_original_id
     is_class = np.array([label in class_of for label in range(LARGEST_LABEL + 1)])
     is_thing = np.array([class_of.get(label, -1) >= CITYSCAPES.num_stuff for label in range(LARGEST_LABEL + 1)])
@@ -152,10 +158,11 @@ class AnnotatedFrame:
     """One image and its segments.
 
     Attributes:
-        image_id: in the result, from 1.
-        name: CITY_SEQUENCE_FRAME.
-        image, png: files.
-        segments: id, label id (0 for void) and crowd of each.
+        image_id: Id of the image in the result, counted from 1.
+        name: Name of the frame, ``CITY_SEQUENCE_FRAME``.
+        image_path: Path of the image.
+        png: Path of the PNG with segment ids.
+        segments: Id, label id (0 for void) and crowd flag of each segment.
     """
 
     image_id: int
@@ -166,37 +173,43 @@ class AnnotatedFrame:
 
     @property
     def sources(self) -> Sequence[Path]:
+        """Files that the result is made from."""
         return self.image_path, self.png
 
 
 def cityscapes_panoptic_jobs(
     source: Path, out: Path, splits: Sequence[str] = (), placement: Placement = "link"
 ) -> list[Job[AnnotatedFrame]]:
-    """One job per split, from ``gtFine/cityscapes_panoptic_SPLIT.json``, with label ids or (``…_trainId``) train ids.
+    """Create one job per split from ``gtFine/cityscapes_panoptic_SPLIT.json``, with label ids or train ids.
+
+    Files with train ids are named ``cityscapes_panoptic_SPLIT_trainId.json``.
 
     Args:
-        source: the folder that holds ``leftImg8bit`` and ``gtFine``.
-        out: folder of the data set to write.
-        splits: which ones; none named means all.
-        placement: of images.
+        source: Folder that contains ``leftImg8bit`` and ``gtFine``.
+        out: Folder of the data set to write.
+        splits: Names of the splits to convert. If empty, convert all splits.
+        placement: Whether images are linked or copied.
 
     Raises:
-        FileNotFoundError: a split that is asked for does not exist.
-        SeamsegError: there is none, or a JSON file is wrong.
+        FileNotFoundError: A requested split does not exist.
+        SeamsegError: There are no splits, or a JSON file is invalid.
     """
     files = annotation_files(source)
     if not files:
-        raise DataError(f"{source / LABEL_FOLDER} holds no {_PREFIX}SPLIT.json")
+        raise DataError(f"{source / LABEL_FOLDER} contains no {_PREFIX}SPLIT.json")
     jobs = []
     for split in splits or files:
         if split not in files:
-            raise FileNotFoundError(f"{source / LABEL_FOLDER} has no {_PREFIX}{split}.json")
+            raise FileNotFoundError(f"{source / LABEL_FOLDER} does not contain {_PREFIX}{split}.json")
         jobs.append(_panoptic_job(source, files[split], PanopticTarget(out, split, placement)))
     return jobs
 
 
 def annotation_files(source: Path) -> dict[str, Path]:
-    """The panoptic JSON files by the name of their split, sorted by it; those with label ids go before train ids."""
+    """Find the panoptic JSON file of each split; return them by split name, in ascending order.
+
+    If a split has two files, the one with label ids takes precedence over the one with train ids.
+    """
     files: dict[str, Path] = {}
     for path in sorted((source / LABEL_FOLDER).glob(f"{_PREFIX}*.json")):
         split = path.stem.removeprefix(_PREFIX).removesuffix(_TRAIN_IDS)
@@ -207,24 +220,24 @@ def annotation_files(source: Path) -> dict[str, Path]:
 
 def _panoptic_job(source: Path, path: Path, target: PanopticTarget) -> Job[AnnotatedFrame]:
     entries = field(load_object(path), "annotations", list, str(path))
-    frames = [_frame(source, path, position, entry, target.split) for position, entry in enumerate(entries)]
+    frames = [_annotated_frame(source, path, position, entry, target.split) for position, entry in enumerate(entries)]
     frames.sort(key=lambda frame: frame.name)
     return Job(
         title=target.split,
         description="Cityscapes, from its panoptic annotation",
         result=target.json_file,
         head={"categories": CITYSCAPES.to_list()},
-        items=[_numbered(frame, number) for number, frame in enumerate(frames, start=1)],
+        items=[_with_image_id(frame, number) for number, frame in enumerate(frames, start=1)],
         convert=partial(convert_annotated_frame, target),
         options={"placement": target.placement},
     )
 
 
-def _numbered(frame: AnnotatedFrame, number: int) -> AnnotatedFrame:
+def _with_image_id(frame: AnnotatedFrame, number: int) -> AnnotatedFrame:
     return AnnotatedFrame(number, frame.name, frame.image_path, frame.png, frame.segments)
 
 
-def _frame(source: Path, path: Path, position: int, entry: Any, split: str) -> AnnotatedFrame:
+def _annotated_frame(source: Path, path: Path, position: int, entry: Any, split: str) -> AnnotatedFrame:
     where = f"{path}, annotation {position}"
     name = str(field(entry, "image_id", str, where))
     png = path.with_suffix("") / file_field(entry, "file_name", where)
@@ -233,7 +246,7 @@ def _frame(source: Path, path: Path, position: int, entry: Any, split: str) -> A
     for segment in field(entry, "segments_info", list, where):
         number, category = (field(segment, key, int, where) for key in ("id", "category_id"))
         if not 1 <= number <= MAX_SEGMENT_ID:
-            raise DataError(f"{where}: the id {number} of a segment does not lie in 1 … {MAX_SEGMENT_ID}")
+            raise DataError(f"{where}: the segment id {number} is not in the range 1 … {MAX_SEGMENT_ID}")
         segments.append((number, label_of.get(category, 0), flag_field(segment, "iscrowd", where)))
     file_name = f"{name}{IMAGE_ENDING}"
     candidates = [
@@ -246,22 +259,22 @@ def _frame(source: Path, path: Path, position: int, entry: Any, split: str) -> A
 
 
 def _labels_of_categories(path: Path) -> dict[int, int]:
-    """Label ids by what the file calls categories; categories that are not evaluated are missing."""
+    """Label id of each category id in the file; categories that are not evaluated are left out."""
     if path.stem.endswith(_TRAIN_IDS):
         return {number: category.original_id for number, category in enumerate(CITYSCAPES.classes)}
     return {category.original_id: category.original_id for category in CITYSCAPES.classes}
 
 
 def convert_annotated_frame(target: PanopticTarget, frame: AnnotatedFrame) -> ItemOutput:
-    """Writes one frame; its areas and boxes are measured anew.
+    """Write one frame, with newly measured areas and boxes.
 
     Raises:
-        SeamsegError: a file is missing or broken, sizes differ, or the PNG holds ids without an entry.
+        SeamsegError: A file is missing or broken, the sizes differ, or the PNG contains ids without an entry.
     """
     ids = read_panoptic_png(frame.png)
     undescribed = set(distinct_values(ids)[0].tolist()) - {0} - {number for number, _, _ in frame.segments}
     if undescribed:
-        raise DataError(f"{frame.png} holds the segment id {min(undescribed)}, which its JSON file does not describe")
+        raise DataError(f"{frame.png} contains the segment id {min(undescribed)}, which its JSON file does not list")
     void = [number for number, label, _ in frame.segments if label == 0]
     numbered, present = number_segments(np.where(np.isin(ids, void), 0, ids))
     class_of = {number: CITYSCAPES.class_of_original_id[label] for number, label, _ in frame.segments if label}

@@ -1,4 +1,4 @@
-"""COCO detection annotation and maps of stuff to COCO panoptic."""
+"""Conversion of COCO detection annotations and stuff maps to COCO panoptic."""
 
 from __future__ import annotations
 
@@ -34,15 +34,16 @@ from seamseg.structures import VOID, Categories, PanopticSegmentation, Size
 
 @dataclass(frozen=True)
 class DetectionSource:
-    """Files of one split.
+    """Source files of one split.
 
     Attributes:
-        annotations: JSON file of the objects.
-        images: folder of the images.
-        stuff_maps: folder of PNG files whose values are category ids; None: stuff is among the annotations.
-        categories: JSON file that says which categories are things; None: the annotations say it.
-        stuff_values: category id (0: void) by the value in the maps, for maps whose values are no category ids.
-        without_outline: What becomes of objects whose outline is missing or wrong.
+        annotations: JSON file with the annotated objects.
+        images: Folder of the images.
+        stuff_maps: Folder of PNG files with category ids as pixel values. None if stuff is part of the annotations.
+        categories: JSON file that states which categories are things. None if the annotations state it.
+        stuff_values: Category id (0 for void) of each pixel value in the stuff maps. None if the values are category
+            ids.
+        without_outline: Treatment of objects with a missing or invalid outline.
     """
 
     annotations: Path
@@ -55,7 +56,7 @@ class DetectionSource:
 
 @dataclass(frozen=True)
 class _Conversion:
-    """What is the same for all images."""
+    """Converter of single images; holds what all images of a split share."""
 
     annotations: Path
     target: PanopticTarget
@@ -85,10 +86,10 @@ class _Conversion:
 
 
 def detection_job(source: DetectionSource, target: PanopticTarget) -> Job[DetectionImage]:
-    """The job of one split.
+    """Create the job that converts one split.
 
     Raises:
-        SeamsegError: a JSON file is wrong.
+        SeamsegError: A JSON file is invalid.
     """
     categories = detection_categories(source.annotations, source.categories)
     without_outline = source.without_outline
@@ -98,7 +99,7 @@ def detection_job(source: DetectionSource, target: PanopticTarget) -> Job[Detect
     }
     unknown = set(stuff_values.values()) - {0} - set(categories.class_of_original_id)
     if unknown:
-        raise DataError(f"the values of the stuff maps stand for category {min(unknown)}, which does not exist")
+        raise DataError(f"the stuff values refer to category {min(unknown)}, which does not exist")
     return Job(
         title=target.split,
         description="from objects and stuff",
@@ -106,23 +107,25 @@ def detection_job(source: DetectionSource, target: PanopticTarget) -> Job[Detect
         head={"categories": categories.to_list()},
         items=images,
         convert=_Conversion(source.annotations, target, categories, stuff_values, without_outline),
-        # Choices that nobody made are not noted, so that conversions of earlier versions still count as complete.
+        # Default options are left out, so that conversions by earlier versions still count as complete.
         options={"placement": target.placement, "stuff": sorted(stuff_values.items())}
         | ({} if without_outline == "error" else {"without_outline": without_outline}),
     )
 
 
 def _stuff_classes(image: DetectionImage, categories: Categories, values_to_ids: dict[int, int]) -> NDArray[np.int64]:
-    """H×W classes of an image's map of stuff, 255 where it is void or shows a thing."""
+    """Read the stuff map of an image as H×W classes, with 255 for void and for things."""
     assert image.stuff_map is not None
     stuff_map = read_label_map(image.stuff_map)
-    check_size(image.stuff_map, stuff_map.shape, image.size, f"its image is said to be {size_text(image.size)}")
+    check_size(image.stuff_map, stuff_map.shape, image.size, f"the annotations state {size_text(image.size)}")
     values, positions = distinct_values(stuff_map)
     classes = []
     for value in values.tolist():
         if value not in values_to_ids and value not in (UNLABELED, 0, 255):
             shown = value if value < 2**16 else f"{value} (the color {color_text(value)})"
-            raise DataError(f"{image.stuff_map} holds the value {shown}, which is no category and not void (0, 255)")
+            raise DataError(
+                f"{image.stuff_map} contains the value {shown}, which is neither a category id nor void (0 or 255)"
+            )
         number = categories.class_of_original_id.get(values_to_ids.get(value, 0), VOID)
         classes.append(number if number < categories.num_stuff else VOID)
     return np.array(classes, np.int64)[positions]
@@ -131,22 +134,22 @@ def _stuff_classes(image: DetectionImage, categories: Categories, values_to_ids:
 def segments_of_objects(
     objects: list[dict[str, Any]], size: Size, categories: Categories, stuff: NDArray[np.int64] | None
 ) -> tuple[PanopticSegmentation, int]:
-    """Settles who owns the pixels that several objects claim.
+    """Combine overlapping objects and stuff into one segmentation.
 
-    From back to front: the map of stuff, annotated stuff, crowds, objects; among each, large before small ones, because
-    what covers a part of a larger object is likelier in front of it than behind it.
+    Painting goes from back to front: stuff map, annotated stuff, crowds, objects. Within each group, large segments
+    are painted before small ones, because a small segment that overlaps a large one is more likely in front of it.
 
     Args:
         objects: COCO annotations with polygons or run lengths.
-        size: height and width of the image.
-        categories: of the data set.
-        stuff: H×W classes, 255 for none; None for none at all.
+        size: Height and width of the image.
+        categories: Categories of the data set.
+        stuff: H×W stuff classes, with 255 for pixels without one. None if the image has no stuff map.
 
     Returns:
-        The segmentation, and how many objects keep no pixel.
+        The segmentation, and the number of objects that are completely hidden.
 
     Raises:
-        SeamsegError: an annotation is wrong.
+        SeamsegError: An annotation is invalid.
     """
     masks = [_Mask.read(entry, size, categories) for entry in objects]
     things = [mask for mask in masks if mask.number >= categories.num_stuff]
@@ -168,7 +171,7 @@ def segments_of_objects(
 
 @dataclass(frozen=True, eq=False)
 class _Mask:
-    """Pixels of one annotation, in run lengths until it is painted."""
+    """Pixels of one annotation, stored as run lengths and decoded when painted."""
 
     number: int
     crowd: bool
@@ -180,7 +183,7 @@ class _Mask:
         where = annotation_text(entry)
         number = categories.class_of_original_id.get(entry["category_id"])
         if number is None:
-            raise DataError(f"{where}: its category_id {entry['category_id']} is not among the categories")
+            raise DataError(f"{where}: category_id {entry['category_id']} is not among the categories")
         counts = read_outline(entry["segmentation"], size, where)
         crowd = "iscrowd" in entry and flag_field(entry, "iscrowd", where)
         return cls(number, crowd, int(run_lengths.area(counts)), counts)

@@ -1,4 +1,4 @@
-"""Panoptic data sets as COCO detection files or as class maps."""
+"""Conversion of panoptic data sets to COCO detection files or to class maps."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class DataSetItem:
     """One annotated image of a data set.
 
     Attributes:
-        index: in the data set.
-        name: of the image, relative to the folder that holds those of the split.
-        stem: Name of its results without suffix; each image has its own.
-        annotation: the file of segment ids.
+        index: Index of the image in the data set.
+        name: Path of the image relative to the image folder of the split.
+        stem: Name of its output files without suffix, unique among the images.
+        annotation: Path of the file with segment ids.
     """
 
     index: int
@@ -39,11 +39,12 @@ class DataSetItem:
 
     @property
     def sources(self) -> Sequence[Path]:
+        """Files that the result is made from."""
         return (self.annotation,)
 
 
 def data_set_items(source: PanopticDataset) -> list[DataSetItem]:
-    """All images of a split, in its order."""
+    """List all images of a split, in the order of the data set."""
     paths = [source.image_path(index) for index in range(len(source))]
     folder = os.path.commonpath([path.parent for path in paths])
     names = [relative_name(path, Path(folder)) for path in paths]
@@ -67,13 +68,15 @@ class _DetectionConversion:
 
 
 def to_detection_job(source: PanopticDataset, split: str, out: Path, with_stuff: bool = False) -> Job[DataSetItem]:
-    """Writes ``OUT/annotations/instances_SPLIT.json``: run lengths, areas and boxes of objects and crowds.
+    """Create a job that writes objects and crowds to ``OUT/annotations/instances_SPLIT.json``.
+
+    The file holds run lengths, areas and boxes in the COCO detection format.
 
     Args:
-        source: the split of a panoptic data set.
-        split: its name.
-        out: folder of the result.
-        with_stuff: whether stuff segments are written as well.
+        source: Split of a panoptic data set.
+        split: Name of the split.
+        out: Folder of the result.
+        with_stuff: Whether to write stuff segments as well.
     """
     categories = source.categories.to_list()
     return Job(
@@ -89,7 +92,7 @@ def to_detection_job(source: PanopticDataset, split: str, out: Path, with_stuff:
 
 
 def detections(annotation: PanopticSegmentation, categories: Categories, with_stuff: bool) -> list[dict[str, Any]]:
-    """The segments as COCO detection annotations, without ``id`` and ``image_id``, in the order of their ids."""
+    """Convert segments to COCO detection annotations without ``id`` and ``image_id``, sorted by segment id."""
     ids, classes, crowd = annotation.ids.numpy(), annotation.classes.tolist(), annotation.crowd.tolist()
     measures = measure_segments(ids).without_void()
     entries = []
@@ -128,16 +131,16 @@ class _SemanticConversion:
 
 
 def to_semantic_job(source: PanopticDataset, split: str, out: Path) -> Job[DataSetItem]:
-    """Writes ``OUT/annotations/semantic_SPLIT/*.png``, gray, and ``OUT/annotations/semantic_SPLIT.json``.
+    """Create a job that writes class maps, ``OUT/annotations/semantic_SPLIT/*.png``, and ``semantic_SPLIT.json``.
 
-    A pixel is the number of its class in the order of the network, 0 … S+T−1 with stuff first, or 255 for void. The
-    JSON file says what the numbers mean (``categories``: ``id``, ``name``, ``isthing``, ``color``, ``original_id``) and
-    which map belongs to which image.
+    The maps are grayscale PNGs. Each pixel is a class number in network order, 0 … S+T−1 with stuff first, or 255 for
+    void. The JSON file, ``OUT/annotations/semantic_SPLIT.json``, describes the numbers (``categories``: ``id``,
+    ``name``, ``isthing``, ``color``, ``original_id``) and lists the map of each image.
 
     Args:
-        source: the split of a panoptic data set.
-        split: its name.
-        out: folder of the result.
+        source: Split of a panoptic data set.
+        split: Name of the split.
+        out: Folder of the result.
     """
     categories = [
         entry | {"id": number, "original_id": entry["id"]} for number, entry in enumerate(source.categories.to_list())

@@ -1,4 +1,4 @@
-"""The conversion of one split: many images in parallel, one JSON file at the end."""
+"""Conversion of one split: images are converted in parallel, and the JSON file is written last."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Any, Generic, TypeVar
 from seamseg.data.json_fields import check_file_names, write_json_lists
 from seamseg.errors import DataError, OutputError, SeamsegError
 from seamseg.io.files import atomic_write
-from seamseg.io.journal import Item, ItemOutput, Journal
+from seamseg.io.journal import ItemOutput, Journal, JournalItem
 from seamseg.io.workers import ordered_map
 
 MOST_FAILURES = 20
-"""After so many the conversion stops: they are not accidents."""
+"""Number of failed images after which a conversion stops."""
 
-_VERSION = 1  # to be raised when converters write other results, so that no old journal is gone on with
+_VERSION = 1  # increase it when the output of a converter changes, so that older journals are not resumed
 
 
-ItemT = TypeVar("ItemT", bound=Item)
+ItemT = TypeVar("ItemT", bound=JournalItem)
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,16 @@ class Job(Generic[ItemT]):
     """One split to convert.
 
     Attributes:
-        title: for people, such as the name of the split.
-        description: of the result, for its ``info``.
-        result: the JSON file; its folder is made if needed.
-        head: what stands in it before the lists.
-        items: in the order of the result.
-        convert: writes the files of an item; can be pickled, and depends on nothing but the item.
-        lists: keys of the lists in the JSON file.
-        numbered: the list whose entries get an ``id``, counted from 1.
-        options: choices that change the result and do not show in the head.
-        remarks: Sentences for the user on what the source holds beside the items.
+        title: Title shown to the user, such as the name of the split.
+        description: Description of the result, written under ``info``.
+        result: Path of the JSON file. Its folder is created if needed.
+        head: Entries written to the JSON file before the lists.
+        items: Items to convert, in the order of the result.
+        convert: Function that writes the files of one item. It must be picklable and depend on nothing but the item.
+        lists: Keys of the lists in the JSON file.
+        numbered: Key of the list with entries that get an ``id``, counted from 1. None to number no list.
+        options: Options that change the result but do not appear in ``head``.
+        remarks: Sentences for the user about other content of the source.
     """
 
     title: str
@@ -56,8 +56,8 @@ class Job(Generic[ItemT]):
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same items, options and head."""
-        told = [
+        """SHA-256 hash that is equal for jobs with the same items, options and head."""
+        identity = [
             _VERSION,
             self.description,
             self.head,
@@ -66,19 +66,19 @@ class Job(Generic[ItemT]):
             self.options,
             [item.name for item in self.items],
         ]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a job went.
+class ConversionSummary:
+    """Counts reported after a job.
 
     Attributes:
-        num_items: images of the result.
-        num_kept: of them, those that an interrupted run had converted.
-        num_hidden: objects that others cover.
-        num_replaced: Objects without a usable outline.
-        complete_already: nothing was done, the result was there.
+        num_items: Number of images in the result.
+        num_kept: Number of these images that an interrupted run had already converted.
+        num_hidden: Number of objects left out because others cover them completely.
+        num_replaced: Number of objects without a usable outline.
+        complete_already: Whether the result already existed, so that nothing was converted.
     """
 
     num_items: int
@@ -95,20 +95,23 @@ def run_job(
     overwrite: bool = False,
     on_progress: Callable[[int], None] = lambda done: None,
     on_failure: Callable[[str], None] = lambda sentence: None,
-) -> Outcome:
-    """Converts what is not converted yet. The same job gives the same bytes, with any number of workers.
+) -> ConversionSummary:
+    """Convert all items that have not been converted yet, and write the JSON file.
+
+    The same job always produces the same bytes, regardless of the number of workers.
 
     Args:
-        job: what to do.
-        num_workers: processes; None takes one per core.
-        overwrite: convert again what is complete; otherwise that is passed over.
-        on_progress: is told how many items are done.
-        on_failure: is told why an item cannot be converted.
+        job: Job to run.
+        num_workers: Number of worker processes. None starts one per core.
+        overwrite: Whether to convert again if the result is complete. Otherwise a complete result is skipped.
+        on_progress: Called with the number of finished items.
+        on_failure: Called with the reason if an item cannot be converted.
 
     Raises:
-        SeamsegError: a name is one that no reader takes, the result is there and of another conversion, another process
-            is at work on it, or items failed; then the others are kept, and there is no result.
-        OSError: a file cannot be written.
+        SeamsegError: An item has a name that readers reject, the result exists but comes from another conversion,
+            another process is writing it, or items failed. After failures, the other items are kept, and no JSON file
+            is written.
+        OSError: A file cannot be written.
     """
     if not job.items:
         raise DataError(f"{job.title}: there are no images to convert to {job.result}")
@@ -116,25 +119,25 @@ def run_job(
     if not overwrite and job.result.exists():
         _check_same(job)
         on_progress(len(job.items))
-        return Outcome(len(job.items), complete_already=True)
+        return ConversionSummary(len(job.items), complete_already=True)
     job.result.parent.mkdir(parents=True, exist_ok=True)
     journal_path = job.result.with_name(f".{job.result.name}.journal")
-    with Journal(journal_path, job.fingerprint, f"another process is converting to {job.result}") as journal:
+    with Journal(journal_path, job.fingerprint, f"another process is already converting to {job.result}") as journal:
         job.result.unlink(missing_ok=True)
         kept = {item.name for item in job.items if journal.holds(item)}
         _convert(job, kept, journal, num_workers, on_progress, on_failure)
-        os.sync()  # what the JSON file names shall be on the disk before it is
+        os.sync()  # all files that the JSON file lists must be on disk before it is
         num_hidden = sum(record.num_hidden for record in _records(job, journal))
         num_replaced = sum(record.num_replaced for record in _records(job, journal))
         atomic_write(job.result, partial(_write_result, job, journal))
         journal.remove()
-    return Outcome(len(job.items), len(kept), num_hidden, num_replaced)
+    return ConversionSummary(len(job.items), len(kept), num_hidden, num_replaced)
 
 
 def _check_names(job: Job[Any]) -> None:
-    """Results are named after their items: readers must take the names, and two equal ones would be one file."""
-    check_file_names((item.name for item in job.items), f"{job.title}: what is converted")
-    known: dict[str, Item] = {}
+    """Check the item names, which the output files share: readers must accept them, and they must be unique."""
+    check_file_names((item.name for item in job.items), f"{job.title}: the source")
+    known: dict[str, JournalItem] = {}
     for item in job.items:
         other = known.setdefault(item.name, item)
         if other is not item:
@@ -143,14 +146,14 @@ def _check_names(job: Job[Any]) -> None:
 
 
 def _check_same(job: Job[Any]) -> None:
-    """Whether the result is that of this job; its beginning tells."""
+    """Raise an error if the first bytes of the existing result do not hold the fingerprint of this job."""
     beginning = f'{{"info":{{"conversion":"{job.fingerprint}"'
     with job.result.open(encoding="utf-8", errors="replace") as file:
         found = file.read(len(beginning))
     if found != beginning:
         raise OutputError(
-            f"{job.result} is there already, and not from this conversion (its files, options or classes are others); "
-            "choose another folder, remove the file, or convert with --overwrite"
+            f"{job.result} already exists and comes from another conversion (its files, options or classes differ); "
+            "choose another folder, remove the file, or pass --overwrite"
         )
 
 
@@ -163,11 +166,11 @@ def _convert(
     on_failure: Callable[[str], None],
 ) -> None:
     failures: list[str] = []
-    left = [item for item in job.items if item.name not in kept]
+    pending = [item for item in job.items if item.name not in kept]
     done = len(kept)
     on_progress(done)
-    results = ordered_map(partial(_attempt, job.convert), left, processes=num_workers)
-    for item, result in zip(left, results, strict=True):
+    results = ordered_map(partial(_attempt, job.convert), pending, processes=num_workers)
+    for item, result in zip(pending, results, strict=True):
         if isinstance(result, ItemOutput):
             journal.append(item, result)
             done += 1
@@ -178,23 +181,23 @@ def _convert(
         if len(failures) == MOST_FAILURES:
             break
     if failures:
-        raise DataError(_failed(failures))
+        raise DataError(_failure_message(failures))
 
 
 def _attempt(convert: Callable[[ItemT], ItemOutput], item: ItemT) -> ItemOutput | str:
-    """Failures as sentences: raised, the first would end the others' work."""
+    """Convert one item; return failures as sentences, because an exception would stop the other items."""
     try:
         return convert(item)
     except (SeamsegError, OSError) as error:
         return str(error)
 
 
-def _failed(failures: list[str]) -> str:
+def _failure_message(failures: list[str]) -> str:
     if len(failures) == 1:
-        return f"{failures[0]}; the other images are kept: mend this one and run the same command again"
+        return f"{failures[0]}; the other images are kept, so fix this one and run the same command again"
     return (
-        f"{len(failures)} images cannot be converted, such as: {failures[0]}; the others are kept: mend these and run "
-        "the same command again"
+        f"{len(failures)} images cannot be converted, for example: {failures[0]}; the others are kept, so fix these "
+        "and run the same command again"
     )
 
 
@@ -203,7 +206,7 @@ def _records(job: Job[Any], journal: Journal) -> Iterator[ItemOutput]:
 
 
 def _write_result(job: Job[Any], journal: Journal, path: Path) -> None:
-    """The JSON file, from the journal, with one record in memory at a time."""
+    """Write the JSON file from the journal, with one record in memory at a time."""
     info = {"conversion": job.fingerprint, "description": job.description}
     write_json_lists(path, {"info": info} | job.head, {key: _entries(job, journal, key) for key in job.lists})
 

@@ -1,4 +1,4 @@
-"""The YAML file that says what the numbers in somebody's masks mean."""
+"""Reader for ``classes.yaml``, which maps the pixel values of a user's masks to classes."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from seamseg.io.yaml_files import read_yaml
 from seamseg.structures.categories import VOID, Categories, Category, palette_color
 
 _KEYS = ("stuff", "things", "void", "color_distance")
-_LARGEST_DISTANCE = 442  # from black to white, rounded up
+_LARGEST_DISTANCE = 442  # distance between black and white, rounded up
 _COLOR = re.compile(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})")
 _EXAMPLE = "such as `road: 1`, `road: [1, 4]`, `road: '#804080'` or `road: {pixels: 1, color: '#804080'}`"
 
 
 @dataclass(frozen=True)
 class MaskClasses:
-    """Names of classes, and the pixels that stand for them.
+    """Classes, and the pixel values that represent them.
 
     Attributes:
-        categories: the original ids count from 1 in the order of the file, stuff first.
-        class_of_value: the class of every value that a class map may hold, 255 for void; a color is the value
+        categories: Categories with original ids counted from 1 in the order of the file, stuff first.
+        class_of_value: Class of every value that a class map may contain, 255 for void. Colors are encoded as
             ``red + 256 green + 65536 blue``.
-        colored: Whether some values are colors.
-        color_distance: Largest distance in red, green and blue (0 … 441) at which a color that is not among the values
-            counts as the nearest one.
+        colored: Whether any values are colors.
+        color_distance: Maximum Euclidean distance in red, green and blue (0 … 441) at which an unlisted color counts as
+            the nearest listed one.
     """
 
     categories: Categories
@@ -39,7 +39,7 @@ class MaskClasses:
     color_distance: float = 0
 
     def nearest(self, colors: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The value that each of N colors is nearest to, and the distance."""
+        """Find the known value nearest to each of N colors; return the N values and the N distances."""
         values, distances = np.zeros(len(colors), np.int64), np.full(len(colors), np.inf)
         parts = _channels(colors)
         for value in self.class_of_value:
@@ -48,26 +48,29 @@ class MaskClasses:
         return values, distances
 
     def name_of(self, value: int) -> str:
-        """The name of the class that a known value stands for."""
+        """Return the name of the class that a known value represents."""
         number = self.class_of_value[value]
         return "void" if number == VOID else self.categories.names[number]
 
 
 def read_mask_classes(path: Path) -> MaskClasses:
-    """Reads a file like this one::
+    """Read a YAML file of classes.
+
+    The file looks like this::
 
         stuff:
-          road: 1                                 # the number of its pixels in the class maps
-          plants: [2, 5]                          # several numbers
+          road: 1                                 # pixel value in the class maps
+          plants: [2, 5]                          # several pixel values
         things:
-          car: {pixels: 3, color: "#0000f0"}      # and the color that pictures show it in
-          person: "#dc143c"                       # the color of its pixels, where class maps are colored
-        void: [0, 255]                            # pixels without a label; 0 where this line is missing
-        color_distance: 20                        # how far pixels may be from their color; 0 without this line
+          car: {pixels: 3, color: "#0000f0"}      # also the display color
+          person: "#dc143c"                       # color of its pixels in colored class maps
+        void: [0, 255]                            # pixels without a label; default: 0
+        color_distance: 20                        # tolerance for pixel colors; default: 0
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        SeamsegError: the file is malformed, a class or a number is given twice, or there is no stuff or no thing class.
+        FileNotFoundError: The file does not exist.
+        SeamsegError: The file is malformed, a class or a pixel value appears twice, or there is no stuff or no thing
+            class.
     """
     content = _load(path)
     categories: list[Category] = []
@@ -75,13 +78,13 @@ def read_mask_classes(path: Path) -> MaskClasses:
     for key in ("stuff", "things"):
         named = content.get(key)
         if not isinstance(named, dict) or not named:
-            raise SettingsError(f"{path} names no {key}: it needs at least one class under `{key}:`, {_EXAMPLE}")
+            raise SettingsError(f"{path} lists no classes under `{key}:`; add at least one, {_EXAMPLE}")
         for name, entry in named.items():
             where = f"{path}, {name}"
-            pixels, color = _entry(entry, len(categories), where)
-            _take(values, pixels, len(categories), where)
+            pixels, color = _pixels_and_color(entry, len(categories), where)
+            _assign_class(values, pixels, len(categories), where)
             categories.append(Category(str(name), key == "things", color, len(categories) + 1))
-    _take(values, _values(content.get("void", [0]), f"{path}, void"), VOID, f"{path}, void")
+    _assign_class(values, _values(content.get("void", [0]), f"{path}, void"), VOID, f"{path}, void")
     colored = _names_colors(content)
     distance = _distance(content.get("color_distance", 0), colored, path)
     try:
@@ -91,7 +94,7 @@ def read_mask_classes(path: Path) -> MaskClasses:
 
 
 def _names_colors(content: dict[str, Any]) -> bool:
-    """Whether the pixels of some class, or of void, are given as colors."""
+    """Whether any pixel values, including those of void, are colors."""
     entries = [*content["stuff"].values(), *content["things"].values(), content.get("void")]
     pixels = [entry.get("pixels") if isinstance(entry, dict) else entry for entry in entries]
     return any(_is_color(part) for entry in pixels for part in (entry if isinstance(entry, list) else [entry]))
@@ -99,43 +102,43 @@ def _names_colors(content: dict[str, Any]) -> bool:
 
 def _distance(value: Any, colored: bool, path: Path) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LARGEST_DISTANCE:
-        raise SettingsError(f"{path}: color_distance is {value!r}, expected a number in 0 … {_LARGEST_DISTANCE}")
+        raise SettingsError(f"{path}: color_distance must be a number in 0 … {_LARGEST_DISTANCE}, not {value!r}")
     if value and not colored:
-        raise SettingsError(f"{path}: color_distance is {value}, but the pixels of no class are given as a color")
+        raise SettingsError(f"{path}: color_distance is {value}, but no class is given as a color; remove it")
     return float(value)
 
 
 def _channels(colors: NDArray[np.int64]) -> NDArray[np.float64]:
-    """N×3 red, green and blue."""
+    """Split N colors into N×3 red, green and blue."""
     return np.stack([colors & 255, colors >> 8 & 255, colors >> 16], axis=1).astype(np.float64)
 
 
 def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; it has to say which classes the masks show")
+        raise FileNotFoundError(f"{path} does not exist; create it to describe the classes in the masks")
     content = read_yaml(path)
     if not isinstance(content, dict) or not set(content) <= set(_KEYS):
         unknown = sorted(str(key) for key in content if key not in _KEYS) if isinstance(content, dict) else []
-        raise SettingsError(f"{path} has to be a mapping with the keys {', '.join(_KEYS)}" + _found(unknown))
+        raise SettingsError(f"{path} must be a mapping with the keys {', '.join(_KEYS)}" + _unknown_keys_text(unknown))
     return content
 
 
-def _found(unknown: list[str]) -> str:
-    return f"; it has {', '.join(unknown)}" if unknown else ""
+def _unknown_keys_text(unknown: list[str]) -> str:
+    return f"; unknown: {', '.join(unknown)}" if unknown else ""
 
 
-def _entry(entry: Any, position: int, where: str) -> tuple[list[int], tuple[int, int, int]]:
-    """Values of the pixels, and the color for pictures."""
+def _pixels_and_color(entry: Any, position: int, where: str) -> tuple[list[int], tuple[int, int, int]]:
+    """Pixel values and display color of one class."""
     if not isinstance(entry, dict):
         values = _values(entry, where)
         return values, _rgb(values[0]) if _is_color(entry) else palette_color(position)
     if "pixels" not in entry or not set(entry) <= {"pixels", "color"}:
         raise SettingsError(
-            f"{where}: expected the keys pixels and color, found {', '.join(map(str, entry)) or 'none'}"
+            f"{where}: expected the keys 'pixels' and optionally 'color', found {', '.join(map(str, entry)) or 'none'}"
         )
     values = _values(entry["pixels"], where)
     if "color" in entry and not _is_color(entry["color"]):
-        raise SettingsError(f"{where}: the color {entry['color']!r} is not of the form '#rrggbb' (with quotes)")
+        raise SettingsError(f"{where}: the color {entry['color']!r} does not have the form '#rrggbb' (with quotes)")
     color = _rgb(_value(entry["color"], where)) if "color" in entry else palette_color(position)
     return values, color
 
@@ -148,7 +151,9 @@ def _value(part: Any, where: str) -> int:
     if _is_color(part):
         return int(part[5:7] + part[3:5] + part[1:3], 16)
     if isinstance(part, bool) or not isinstance(part, int) or part < 0:
-        raise SettingsError(f"{where}: {part!r} is no number of pixels and no color in quotes, {_EXAMPLE}")
+        raise SettingsError(
+            f"{where}: expected a non-negative integer or a color in quotes, {_EXAMPLE}, found {part!r}"
+        )
     return part
 
 
@@ -160,10 +165,10 @@ def _rgb(value: int) -> tuple[int, int, int]:
     return value & 255, value >> 8 & 255, value >> 16
 
 
-def _take(values: dict[int, int], pixels: list[int], number: int, where: str) -> None:
+def _assign_class(values: dict[int, int], pixels: list[int], number: int, where: str) -> None:
     for value in pixels:
         if value in values:
             raise SettingsError(
-                f"{where}: the pixels {value} stand for another class already; each number has one meaning"
+                f"{where}: the pixel value {value} already belongs to another class; list each value only once"
             )
         values[value] = number

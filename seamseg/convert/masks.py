@@ -1,4 +1,4 @@
-"""Somebody's own labels, as images of numbers, to COCO panoptic."""
+"""Conversion of a user's own class maps and instance maps to COCO panoptic."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ _NUM_EXAMPLES = 5
 
 @dataclass(frozen=True)
 class LabeledImage:
-    """An image and its two maps.
+    """An image with its class map and instance map.
 
     Attributes:
-        image_id: in the result, from 1.
-        image_file: name of the image below its folder.
-        image, class_map, instance_map: files.
+        image_id: Id of the image in the result, counted from 1.
+        image_file: Path of the image relative to the image folder.
+        image_path: Path of the image.
+        class_map: Path of the class map.
+        instance_map: Path of the instance map.
     """
 
     image_id: int
@@ -46,62 +48,64 @@ class LabeledImage:
 
     @property
     def name(self) -> str:
+        """Name of the item in the journal."""
         return self.image_file
 
     @property
     def sources(self) -> Sequence[Path]:
+        """Files that the result is made from."""
         return self.image_path, self.class_map, self.instance_map
 
 
 def mask_jobs(
     source: Path, out: Path, val_every: int | None = None, placement: Placement = "link"
 ) -> list[Job[LabeledImage]]:
-    """One job per split.
+    """Create one job per split.
 
-    ``SOURCE/classes.yaml`` names the classes (:func:`seamseg.convert.mask_classes.read_mask_classes`). Every
-    folder ``SOURCE/SPLIT`` with ``images``, ``classes`` and ``instances`` in it is a split; where these lie in
-    ``SOURCE`` itself, they become the split train, and one of every so many images, by name, goes to the split val.
-    Maps are named like their image, with the ending .png.
+    ``SOURCE/classes.yaml`` lists the classes (:func:`seamseg.convert.mask_classes.read_mask_classes`). Every folder
+    ``SOURCE/SPLIT`` that contains ``images``, ``classes`` and ``instances`` is a split. If ``SOURCE`` itself contains
+    these folders, its images form the split train, and optionally every N-th image by name goes to the split val. A map
+    has the name of its image with the suffix ``.png``.
 
     Args:
-        source: the folder.
-        out: folder of the data set to write.
-        val_every: distance of the images for validation, at least 2; None puts all images into train.
-        placement: of images.
+        source: Folder with ``classes.yaml``, images and maps.
+        out: Folder of the data set to write.
+        val_every: Every how many images one goes to the split val, at least 2. None puts all images into train.
+        placement: Whether images are linked or copied.
 
     Raises:
-        FileNotFoundError: a folder or the file of classes does not exist.
-        SeamsegError: the file of classes is wrong, an image or a map has no partner, or there are no images.
+        FileNotFoundError: A folder or ``classes.yaml`` does not exist.
+        SeamsegError: ``classes.yaml`` is invalid, an image lacks a map, a map lacks an image, or there are no images.
     """
     classes = read_mask_classes(source / CLASS_FILE)
     if (source / IMAGES).is_dir():
-        sources = _divided(_read_source(source), val_every)
+        sources = _divide_source(_read_source(source), val_every)
     elif val_every is None:
         folders = [folder for folder in subfolders(source) if (folder / IMAGES).is_dir()]
         sources = {folder.name: _read_source(folder) for folder in folders}
     else:
-        raise SettingsError(f"{source} is divided into splits already; leave out the choice of images for validation")
+        raise SettingsError(f"{source} is already divided into splits; leave out --val-every")
     if not sources:
-        raise FileNotFoundError(f"{source} has no folder {IMAGES}, and no folder of a split with {IMAGES} in it")
+        raise FileNotFoundError(f"{source} contains neither {IMAGES} nor a split folder with {IMAGES}")
     return [_job(classes, content, PanopticTarget(out, split, placement)) for split, content in sources.items()]
 
 
 @dataclass(frozen=True)
 class _Source:
-    """The images of a split, and a sentence on other files beside them."""
+    """Images of a split, and a sentence about files that are left out."""
 
     images: list[LabeledImage]
     remark: str | None
 
 
-def _divided(source: _Source, val_every: int | None) -> dict[str, _Source]:
+def _divide_source(source: _Source, val_every: int | None) -> dict[str, _Source]:
     if val_every is None:
         return {"train": source}
     images = source.images
     if not 2 <= val_every <= len(images):
         raise SettingsError(
-            f"one of {val_every} images cannot be set aside for validation: there are {len(images)} images, and both "
-            "splits need some"
+            f"--val-every is {val_every}, but it must be between 2 and the number of images, {len(images)}, so that "
+            "both splits get images"
         )
     chosen = set(range(val_every - 1, len(images), val_every))
     train = [image for position, image in enumerate(images) if position not in chosen]
@@ -110,11 +114,11 @@ def _divided(source: _Source, val_every: int | None) -> dict[str, _Source]:
 
 
 def _read_source(folder: Path) -> _Source:
-    """The images of a folder with their maps, by name; each has both, and no map is left over."""
+    """List the images of a folder with their maps, by name; raise an error if any map or image has no partner."""
     for maps in (CLASSES, INSTANCES):
         if not (folder / maps).is_dir():
             raise FileNotFoundError(
-                f"the folder {folder / maps} does not exist; every image of {folder / IMAGES} needs a map in it"
+                f"the folder {folder / maps} does not exist; it must contain a map for every image in {folder / IMAGES}"
             )
     found = {IMAGES: find_images(folder / IMAGES)}
     found |= {maps: search_folder(folder / maps, {".png"}) for maps in (CLASSES, INSTANCES)}
@@ -129,26 +133,29 @@ def _read_source(folder: Path) -> _Source:
 
 
 def _by_stem(folder: Path, paths: Iterable[Path]) -> dict[str, Path]:
-    """Files by their names below the folder, without suffix."""
+    """Paths by their name relative to the folder, without suffix."""
     found: dict[str, Path] = {}
     for path in paths:
         stem = PurePosixPath(relative_name(path, folder)).with_suffix("").as_posix()
         other = found.setdefault(stem, path)
         if other is not path:
             raise DataError(
-                f"{other} and {path} have the same name but for their suffix, by which images and maps find each "
-                "other; rename or remove one of them"
+                f"{other} and {path} differ only in their suffix, but images and maps are matched by name without "
+                "suffix; rename or remove one of them"
             )
     return found
 
 
 def _check_partners(stems: set[str], with_map: set[str], maps: Path, images: Path, found: FoundFiles) -> None:
-    for alone, what in ((stems - with_map, f"no map in {maps}"), (with_map - stems, f"a map in {maps} but no image")):
-        if alone:
-            examples = ", ".join(sorted(alone)[:5])
-            others = left_out_sentence(maps, found.left_out)
-            hint = f"; maps are PNG files; {others}" if others else ""
-            raise DataError(f"{len(alone)} name(s) of {images} have {what}, such as {examples}{hint}")
+    for unmatched, what in (
+        (stems - with_map, f"image(s) in {images} have no map in {maps}"),
+        (with_map - stems, f"map(s) in {maps} have no image in {images}"),
+    ):
+        if unmatched:
+            examples = ", ".join(sorted(unmatched)[:5])
+            left_out = left_out_sentence(maps, found.left_out)
+            hint = f"; maps must be PNG files; {left_out}" if left_out else ""
+            raise DataError(f"{len(unmatched)} {what}, such as {examples}{hint}")
 
 
 def _job(classes: MaskClasses, source: _Source, target: PanopticTarget) -> Job[LabeledImage]:
@@ -166,14 +173,14 @@ def _job(classes: MaskClasses, source: _Source, target: PanopticTarget) -> Job[L
 
 
 def convert_labeled_image(target: PanopticTarget, classes: MaskClasses, image: LabeledImage) -> ItemOutput:
-    """Writes one image.
+    """Write one image.
 
     Raises:
-        SeamsegError: a file is broken, sizes differ, or the class map holds a value that stands for nothing.
+        SeamsegError: A file is broken, the sizes differ, or the class map contains a value that belongs to no class.
     """
     class_map, instance_map = read_label_map(image.class_map), read_label_map(image.instance_map)
     if class_map.shape != instance_map.shape:
-        raise DataError(f"{image.class_map} and {image.instance_map} differ in size")
+        raise DataError(f"the sizes of {image.class_map} and {image.instance_map} differ")
     try:
         segmentation = segments_of_maps(class_map, instance_map, classes)
     except ValueError as error:
@@ -186,18 +193,20 @@ def convert_labeled_image(target: PanopticTarget, classes: MaskClasses, image: L
 def segments_of_maps(
     class_map: NDArray[np.int32], instance_map: NDArray[np.int32], classes: MaskClasses
 ) -> PanopticSegmentation:
-    """Every stuff class is one segment, every pair of thing class and instance number one object.
+    """Convert a class map and an instance map to segments.
 
-    The instance number 0 tells no objects apart: pixels of a thing class with it are one crowd segment. Numbers need to
-    differ only within a class; on stuff and void they mean nothing.
+    Each stuff class is one segment, and each pair of thing class and instance number is one object. Pixels of a thing
+    class with the instance number 0 form one crowd segment. Instance numbers need to differ only within a class; they
+    are ignored for stuff and void.
 
     Args:
-        class_map, instance_map: H×W.
-        classes: what the class map's values mean.
+        class_map: H×W class values.
+        instance_map: H×W instance numbers.
+        classes: Classes of the values in the class map.
 
     Raises:
-        SeamsegError: The class map holds a value that stands for no class and not for void, and no color that does is
-            near enough.
+        SeamsegError: The class map contains a value that belongs neither to a class nor to void, and no listed color is
+            close enough.
     """
     values, value_of_pixel = distinct_values(class_map)
     num_stuff = classes.categories.num_stuff
@@ -216,7 +225,7 @@ def segments_of_maps(
 def _classes_of_values(
     values: NDArray[np.int64], value_of_pixel: NDArray[np.int64], classes: MaskClasses
 ) -> NDArray[np.int64]:
-    """The class of each of K values; those of colors that are not listed are the nearest ones' within the distance."""
+    """Look up the class of each of K values; an unlisted color gets that of the nearest color within the distance."""
     known = classes.class_of_value | {UNLABELED: VOID}
     unknown = np.array([value for value in values.tolist() if value not in known], np.int64)
     if len(unknown):
@@ -225,26 +234,26 @@ def _classes_of_values(
         if far.any():
             counts = dict(zip(values.tolist(), np.bincount(value_of_pixel.ravel()).tolist(), strict=True))
             rows = zip(unknown[far].tolist(), nearest[far].tolist(), distances[far].tolist(), strict=True)
-            raise DataError(_unknown_values(sorted(rows, key=lambda row: -counts[row[0]]), counts, classes))
+            raise DataError(_unknown_values_message(sorted(rows, key=lambda row: -counts[row[0]]), counts, classes))
         known |= {one: known[other] for one, other in zip(unknown.tolist(), nearest.tolist(), strict=True)}
     return np.array([known[value] for value in values.tolist()], np.int64)
 
 
-def _unknown_values(rows: list[tuple[int, int, float]], counts: dict[int, int], classes: MaskClasses) -> str:
-    """What to say of values, their nearest known ones and their distances; the most frequent come first."""
-    remedy = f"name them in {CLASS_FILE}, or list them under void"
+def _unknown_values_message(rows: list[tuple[int, int, float]], counts: dict[int, int], classes: MaskClasses) -> str:
+    """Build the error message from unknown value, nearest known value and distance, the most frequent value first."""
+    remedy = f"assign them to classes in {CLASS_FILE}, or list them under void"
     if classes.colored:
         examples = [
-            f"{color_text(value)} ({_pixels(counts[value])}, {distance:.0f} from {classes.name_of(other)})"
+            f"{color_text(value)} ({_pixels(counts[value])}, distance {distance:.0f} to {classes.name_of(other)})"
             for value, other, distance in rows[:_NUM_EXAMPLES]
         ]
         distance = math.ceil(max(row[2] for row in rows))
-        remedy += f"; `color_distance: {distance}` there would count all of them as the nearest class"
+        remedy += f"; with `color_distance: {distance}`, all of them would count as the nearest class"
     else:
         shown = ((value, value if value < 2**16 else color_text(value)) for value, _, _ in rows[:_NUM_EXAMPLES])
         examples = [f"{text} ({_pixels(counts[value])})" for value, text in shown]
     more = f" and {len(rows) - _NUM_EXAMPLES:,} other values" if len(rows) > _NUM_EXAMPLES else ""
-    return f"pixels of {', '.join(examples)}{more} stand for no class; {remedy}"
+    return f"the values {', '.join(examples)}{more} do not belong to any class; {remedy}"
 
 
 def _pixels(number: int) -> str:

@@ -1,4 +1,4 @@
-"""Where a converted split of a COCO panoptic data set is written."""
+"""Output files of a converted split in the COCO panoptic format."""
 
 from __future__ import annotations
 
@@ -23,17 +23,20 @@ from seamseg.io.journal import ItemOutput
 from seamseg.structures import Categories, Color, ImageId, PanopticSegmentation
 
 Placement = Literal["link", "copy"]
-"""How images come into the new data set: as symbolic links, or as copies."""
+"""Whether images are symbolic links or copies in the new data set."""
 
 
 @dataclass(frozen=True)
 class PanopticTarget:
-    """``OUT/images/SPLIT/``, ``OUT/annotations/panoptic_SPLIT/*.png`` and ``OUT/annotations/panoptic_SPLIT.json``.
+    """Writer of one split of a COCO panoptic data set.
+
+    It writes ``OUT/images/SPLIT/`` and ``OUT/annotations/panoptic_SPLIT/*.png``, and states the path of
+    ``OUT/annotations/panoptic_SPLIT.json``.
 
     Attributes:
-        folder: of the data set, OUT.
-        split: its part.
-        placement: of images.
+        folder: Folder of the data set, OUT.
+        split: Name of the split.
+        placement: Whether images are linked or copied.
     """
 
     folder: Path
@@ -42,6 +45,7 @@ class PanopticTarget:
 
     @property
     def json_file(self) -> Path:
+        """Path of the JSON file."""
         return self.folder / "annotations" / f"panoptic_{self.split}.json"
 
     def write(
@@ -57,22 +61,23 @@ class PanopticTarget:
         num_hidden: int = 0,
         png_file: str | None = None,
     ) -> ItemOutput:
-        """Writes what belongs to one image.
+        """Write the image and its PNG, and return the entries for the JSON file.
 
         Args:
-            image_id: in the new data set.
-            image_path: the source's.
-            image_file: name of the image in the new data set, relative.
-            annotation: the file that the segments come from, for errors.
-            segmentation: of the image.
+            image_id: Id of the image in the new data set.
+            image_path: Path of the source image.
+            image_file: Path of the image in the new data set, relative to ``OUT/images/SPLIT``.
+            annotation: Path of the file that the segments come from, used in error messages.
+            segmentation: Segments of the image.
             categories: Categories of the new data set.
-            png_ids: Ids of the segments 1 … K in the PNG; None chooses them with :func:`color_ids`.
-            num_hidden: objects that the segmentation leaves out.
-            png_file: Name of the PNG in the new data set, relative; None names it after the image.
+            png_ids: Ids of the segments 1 … K in the PNG. None chooses them with :func:`color_ids`.
+            num_hidden: Number of objects that the segmentation leaves out.
+            png_file: Path of the PNG in the new data set, relative to ``OUT/annotations/panoptic_SPLIT``. None names it
+                after the image.
 
         Raises:
-            SeamsegError: the image is broken or of another size.
-            OSError: a file cannot be written.
+            SeamsegError: The image is broken, or its size differs from that of the segmentation.
+            OSError: A file cannot be written.
         """
         size = size_beside(image_path, segmentation.size)
         check_size(annotation, segmentation.size, size, f"its image {image_path} is {size_text(size)}")
@@ -91,10 +96,10 @@ class PanopticTarget:
 
 
 def number_segments(ids: NDArray[np.integer]) -> tuple[torch.Tensor, list[int]]:
-    """Replace the values of an H×W map, where 0 is void, by 0 … K.
+    """Renumber the values of an H×W map to 0 … K, where 0 is void.
 
     Returns:
-        H×W int64, and the K values other than 0, ascending.
+        The H×W int64 map, and the K original values other than 0 in ascending order.
     """
     values, positions = distinct_values(ids)
     if values[0] == 0:
@@ -103,7 +108,9 @@ def number_segments(ids: NDArray[np.integer]) -> tuple[torch.Tensor, list[int]]:
 
 
 def color_ids(categories: Categories, classes: Iterable[int]) -> list[int]:
-    """Choose a different id for each segment. As a color it is near that of the class, so that people can read the PNG.
+    """Choose a unique id for each segment.
+
+    Seen as a color, the id is close to the color of the class, so that the PNG is readable for people.
 
     Args:
         categories: Categories of the data set.
@@ -120,7 +127,7 @@ def color_ids(categories: Categories, classes: Iterable[int]) -> list[int]:
 
 
 def _shade(color: Color, step: int) -> int:
-    """Neighbors of a color as ids; all 2²⁴ of them come before one is repeated."""
+    """Id of a color near the given one; the steps reach all 2²⁴ colors before repeating one."""
     if step < 16**3:
         red, green, blue = ((part + 5 * digit) % 256 for part, digit in zip(color, _digits(step), strict=True))
         return red + 256 * green + 65536 * blue
@@ -132,14 +139,14 @@ def _digits(step: int) -> tuple[int, int, int]:
 
 
 def place_image(source: Path, target: Path, placement: Placement) -> None:
-    """Makes an image appear at another place; a link goes to the absolute path.
+    """Link or copy an image to a new location; a link points to the absolute path.
 
     Raises:
-        OSError: it cannot be written.
-        SeamsegError: the two are the same file.
+        OSError: The link or copy cannot be written.
+        SeamsegError: Both paths are the same file.
     """
     if target.exists() and not target.is_symlink() and target.samefile(source):
-        raise OutputError(f"{target} would replace the image it is made from; write to another folder")
+        raise OutputError(f"{target} would overwrite its own source image; write to another folder")
     if placement == "copy":
         atomic_write_unsynced(target, lambda path: shutil.copyfile(source, path))
     else:

@@ -1,4 +1,4 @@
-"""From disk to batches: data sets, transforms, samplers, the loader."""
+"""Data loading: data sets, transforms, samplers and the batch loader."""
 
 from seamseg.data.formats.open import open_data_set
 

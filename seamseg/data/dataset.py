@@ -19,19 +19,21 @@ from seamseg.structures import ImageId, PanopticSegmentation, Sample, Size
 
 @dataclass(frozen=True, slots=True)
 class SampleKey:
-    """Which image, in which epoch: all that a sample depends on beside the seed."""
+    """Image index and epoch, which together with the seed determine a sample."""
 
     epoch: int
     index: int
 
 
 class TrainDataset(Dataset[Sample]):
-    """Randomly transformed samples; each depends on the seed and its key alone, never on what was read before it.
+    """Randomly transformed training samples.
+
+    Each sample depends only on the seed and its key, not on the samples read before it.
 
     Args:
-        source: the images on disk.
-        transform: how they are varied.
-        seed: not negative.
+        source: Annotated images on disk.
+        transform: Random transform applied to each image and its annotation.
+        seed: Non-negative seed.
     """
 
     def __init__(self, source: PanopticDataset, transform: TrainTransform, seed: int) -> None:
@@ -44,7 +46,7 @@ class TrainDataset(Dataset[Sample]):
         size = self._sizes[key.index]
         plan = self.transform.sample_plan(size, sample_generator(self.seed, key))
         pixels, scale = self._read_image(key.index, size, plan.decode_scale)
-        if scale == 1 and pixels.shape[:2] != size:  # the data set has the two sides of this image swapped
+        if scale == 1 and pixels.shape[:2] != size:  # the data set swaps height and width of this image
             size = pixels.shape[0], pixels.shape[1]
             plan = self.transform.sample_plan(size, sample_generator(self.seed, key))
         image = plan.apply_image(pixels, scale)
@@ -52,13 +54,16 @@ class TrainDataset(Dataset[Sample]):
         return _sample(self.source.image_id(key.index), image, annotation, boxes, size)
 
     def _read_image(self, index: int, size: Size, decode_scale: int) -> tuple[NDArray[np.uint8], int]:
-        """The image, reduced if its file can be decoded so, and the scale at which it was decoded."""
+        """Return the image and the scale at which it was decoded; it is decoded smaller if its file supports that."""
         reduced = read_reduced_jpeg(self.source.image_path(index), size, decode_scale) if decode_scale > 1 else None
         return (self.source.read_image(index), 1) if reduced is None else (reduced, decode_scale)
 
 
 class EvaluationDataset(Dataset[Sample]):
-    """Samples without randomness; the annotation keeps the original size. The epoch of a key plays no part."""
+    """Samples without randomness; the annotation keeps the original size.
+
+    The epoch of a key is ignored.
+    """
 
     def __init__(self, source: PanopticDataset, transform: InputTransform) -> None:
         self.source = source
@@ -72,7 +77,7 @@ class EvaluationDataset(Dataset[Sample]):
 
 
 def sample_generator(seed: int, key: SampleKey) -> torch.Generator:
-    """A stream of random numbers of its own for every seed, epoch and image."""
+    """Return a random generator that is seeded independently for each seed, epoch and image."""
     sequence = np.random.SeedSequence(seed, spawn_key=(key.epoch, key.index))
     return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
 

@@ -1,4 +1,4 @@
-"""Sizes of image files, without decoding where the first bytes tell."""
+"""Sizes of image files, read from the header where possible."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ _HEAD = 1 << 16
 
 
 def image_size(path: Path) -> Size:
-    """Height and width as stored, from the header of a JPEG or PNG; images of other kinds are decoded.
+    """Return height and width as stored.
+
+    JPEG and PNG files are only read up to the size in their header. Other images are decoded.
+
+    Args:
+        path: Path of the image.
 
     Raises:
-        BrokenImageError: the file is missing, or no image.
+        BrokenImageError: The file is missing or not an image.
     """
     size = stored_size(_first_bytes(path, _HEAD))
-    if size is None and _first_bytes(path, len(JPEG)) == JPEG:  # large thumbnails and profiles come first
+    if size is None and _first_bytes(path, len(JPEG)) == JPEG:  # large thumbnails and profiles come before the size
         size = stored_size(_first_bytes(path, -1))
     if size is None or min(size) < 1:
         height, width = read_image(path).shape[:2]
@@ -28,17 +33,18 @@ def image_size(path: Path) -> Size:
 
 
 def size_beside(path: Path, annotated: Size) -> Size:
-    """Height and width of an image that belongs to an annotation: stored, or upright if only that fits.
+    """Return height and width of an image that belongs to an annotation.
 
     Args:
-        path: of the image.
-        annotated: height and width of the annotation.
+        path: Path of the image.
+        annotated: Height and width of the annotation.
 
     Returns:
-        Those of the image that :func:`seamseg.data.images.read_image` gives if it is told the same.
+        The stored size, or the upright size if only that one fits the annotation.
+        :func:`seamseg.data.images.read_image` with ``size=annotated`` returns an image of this size.
 
     Raises:
-        BrokenImageError: the file is missing, or no image.
+        BrokenImageError: The file is missing or not an image.
     """
     size = image_size(path)
     if size == annotated or size != annotated[::-1]:
@@ -48,10 +54,11 @@ def size_beside(path: Path, annotated: Size) -> Size:
 
 
 def has_swapped_size(image: Path, png: Path, stated: Size) -> bool:
-    """Whether an image and its PNG of segments agree that the stated height and width are swapped.
+    """Return whether an image and its segment PNG agree that the stated height and width are swapped.
 
     Args:
-        image, png: The two files; broken or missing ones agree on nothing.
+        image: Path of the image.
+        png: Path of the segment PNG. The result is False if either file is broken or missing.
         stated: Height and width that the annotation states.
     """
     swapped = stated[::-1]
@@ -64,21 +71,24 @@ def has_swapped_size(image: Path, png: Path, stated: Size) -> bool:
 
 
 def png_size(path: Path) -> Size:
-    """Height and width of a PNG, without decoding it.
+    """Return height and width of a PNG without decoding it.
+
+    Args:
+        path: Path of the PNG.
 
     Raises:
-        BrokenImageError: the file is missing, or is no PNG.
+        BrokenImageError: The file is missing, is not a PNG or has no pixels.
     """
     size = size_in_png(_first_bytes(path, 24))
     if size is None:
-        raise BrokenImageError(path, "is no PNG")
+        raise BrokenImageError(path, "is not a PNG file")
     if min(size) < 1:
-        raise BrokenImageError(path, "is a PNG without pixels")
+        raise BrokenImageError(path, "is a PNG file without pixels")
     return size
 
 
 def _first_bytes(path: Path, number: int) -> bytes:
-    """All of them where the number is negative."""
+    """Read the first bytes of a file, or all of them if the number is negative."""
     try:
         with path.open("rb") as file:
             return file.read(number)

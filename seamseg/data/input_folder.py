@@ -1,7 +1,7 @@
-"""What a folder of inputs holds: one rule for every subcommand.
+"""Input folders: one rule for every subcommand about which files count.
 
-Links to files and folders are followed, except those that lead back to a folder around them. Hidden files and folders
-and what operating systems leave behind are left out.
+Links to files and folders are followed, except links back to a parent folder. Hidden files and folders, and files that
+operating systems leave behind, are skipped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ IMAGE_SUFFIXES = frozenset(
         ".pgm", ".png", ".pnm", ".ppm", ".ras", ".sr", ".tif", ".tiff", ".webp"
     }
 )  # fmt: skip
-"""Suffixes of images that can be read, in lower case; of several pictures in a file the first one is read."""
+"""Suffixes of readable images, in lower case. Only the first image of a multi-image file is read."""
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -34,7 +34,7 @@ UNREAD_SUFFIXES = frozenset(
         ".pfm", ".psd", ".raf", ".rw2", ".sgi", ".svg", ".tga"
     }
 )  # fmt: skip
-"""Suffixes of image formats that cannot be read, in lower case."""
+"""Suffixes of unsupported image formats, in lower case."""
 
 _LEFTOVERS = frozenset(
     {
@@ -50,22 +50,22 @@ _LEFTOVERS = frozenset(
         "thumbs.db",
     }
 )
-_HIDDEN, _LOOP, _CLOSED, _BROKEN = (
-    "hidden or left by the system",
-    "linked to a folder around it",
-    "that cannot be opened",
-    "broken links or special files",
+_HIDDEN, _LOOP, _UNREADABLE, _BROKEN = (
+    "hidden or system file(s)",
+    "link(s) back to a parent folder",
+    "folder(s) that cannot be opened",
+    "broken link(s) or special file(s)",
 )
 _NUM_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """One file, or one folder with all that is in it, that is not an input.
+    """A skipped file, or a skipped folder with everything in it.
 
     Attributes:
-        path: Where it is.
-        reason: Why, to be read after a number, such as "hidden or left by the system".
+        path: Path of the file or folder.
+        reason: Why it is skipped, worded to follow a number, such as "hidden or system file(s)".
     """
 
     path: Path
@@ -74,10 +74,10 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class FoundFiles:
-    """The files to read.
+    """Result of searching a folder.
 
     Attributes:
-        paths: The files, sorted.
+        paths: Files to read, sorted.
         left_out: Everything else in the folder.
     """
 
@@ -86,11 +86,11 @@ class FoundFiles:
 
 
 def search_folder(folder: Path, suffixes: Collection[str]) -> FoundFiles:
-    """Search a folder and the folders in it.
+    """Search a folder and its subfolders.
 
     Args:
-        folder: Existing folder; it may be hidden itself.
-        suffixes: Suffixes of the wanted files, in lower case; upper case is found too.
+        folder: Existing folder; it may itself be hidden.
+        suffixes: Suffixes of the wanted files, in lower case; files with upper-case suffixes are found, too.
 
     Raises:
         OSError: The folder cannot be opened.
@@ -101,56 +101,62 @@ def search_folder(folder: Path, suffixes: Collection[str]) -> FoundFiles:
         if path.suffix.lower() in suffixes:
             paths.append(path)
         else:
-            left_out.append(LeftOut(path, _why_not(path)))
+            left_out.append(LeftOut(path, _rejection_reason(path)))
     return FoundFiles(sorted(paths), left_out)
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether a file or folder is hidden, or one that operating systems and network drives leave behind."""
+    """Return whether a file or folder is hidden or was left behind by an operating system or network drive."""
     return path.name.startswith(".") or path.name.lower() in _LEFTOVERS
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders directly in a folder, sorted, without leftovers."""
+    """Return the direct subfolders, sorted, without leftovers."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not is_leftover(path))
 
 
 def existing_suffix(path: Path) -> Path:
-    """The path, or the same with its suffix in upper case if only that exists."""
+    """Return the path, or the path with an upper-case suffix if only that file exists."""
     upper = path.with_suffix(path.suffix.upper())
     return upper if upper.exists() and not path.exists() else path
 
 
 def left_out_sentence(folder: Path, left_out: Sequence[LeftOut]) -> str | None:
-    """One line that says how many were left out and why, with examples; None if nothing was."""
+    """Return one line with the number of skipped files for each reason and examples; None if nothing was skipped."""
     if not left_out:
         return None
     names = defaultdict[str, list[str]](list)
-    for one in left_out:
-        names[one.reason].append(os.path.relpath(one.path, folder))
+    for item in left_out:
+        names[item.reason].append(os.path.relpath(item.path, folder))
     parts = (
         f"{len(of_reason):,} {reason} ({', '.join(of_reason[:_NUM_EXAMPLES])}"
         f"{', …' if len(of_reason) > _NUM_EXAMPLES else ''})"
         for reason, of_reason in sorted(names.items())
     )
-    return f"left out of {folder}: {', '.join(parts)}"
+    return f"skipped in {folder}: {', '.join(parts)}"
 
 
 def _files(folder: Path, chain: tuple[Path, ...], left_out: list[LeftOut]) -> Iterator[Path]:
-    """Every file below a folder; ``chain`` holds the resolved paths of the folders that led here, this one last."""
+    """Yield every file below a folder.
+
+    Args:
+        folder: Folder to search.
+        chain: Resolved paths of the folders that led here, this one last.
+        left_out: List to which skipped files and folders are added.
+    """
     try:
         entries = sorted(folder.iterdir())
     except OSError:
         if len(chain) == 1:
             raise
-        left_out.append(LeftOut(folder, _CLOSED))
+        left_out.append(LeftOut(folder, _UNREADABLE))
         return
     for path in entries:
         if is_leftover(path):
             left_out.append(LeftOut(path, _HIDDEN))
         elif path.is_dir():
             target = path.resolve()
-            if any(target == one or target in one.parents for one in chain):
+            if any(target == ancestor or target in ancestor.parents for ancestor in chain):
                 left_out.append(LeftOut(path, _LOOP))
             else:
                 yield from _files(path, (*chain, target), left_out)
@@ -160,26 +166,29 @@ def _files(folder: Path, chain: tuple[Path, ...], left_out: list[LeftOut]) -> It
             left_out.append(LeftOut(path, _BROKEN))
 
 
-def _why_not(path: Path) -> str:
+def _rejection_reason(path: Path) -> str:
+    """Return why a visible file is not an input, worded to follow a number."""
     suffix = path.suffix.lower()
     if suffix in VIDEO_SUFFIXES:
-        return "video(s), which are given one at a time"
+        return "video(s), which must be passed one at a time"
     if suffix in UNREAD_SUFFIXES:
-        return "in a format that is not read, to be converted to JPEG or PNG"
+        return "in an unsupported format, convert to JPEG or PNG"
     return "with other suffixes"
 
 
 def relative_name(path: Path, folder: Path) -> str:
-    """The name of a file below a folder, with ``/`` between folders.
+    """Return the path of a file relative to a folder, with ``/`` between folders.
 
-    Some programs unpack archives from Windows into files whose own names hold backslashes. These become ``/`` too, as
-    in every JSON file that is read (:func:`seamseg.data.json_fields.file_field`).
+    Some programs unpack Windows archives into files whose names contain backslashes. These become ``/`` as well, as in
+    every JSON file (:func:`seamseg.data.json_fields.file_field`).
     """
     return path.relative_to(folder).as_posix().replace("\\", "/")
 
 
 def unique_stems(file_names: Iterable[str]) -> list[str]:
-    """A name without suffix for every image; of images that differ only in their suffix, later ones get a number.
+    """Return a unique name without suffix for every image.
+
+    Among images that differ only in their suffix, all but the first get a number.
 
     >>> unique_stems(["street/a.jpg", "street/a.png", "b.c.jpg"])
     ['street/a', 'street/a_2', 'b.c']

@@ -1,4 +1,4 @@
-"""Reading JSON of unknown quality: values of the expected type, or an error that says where."""
+"""Readers of untrusted JSON that return values of the expected type or raise an error that states where."""
 
 from __future__ import annotations
 
@@ -20,29 +20,34 @@ _DRIVE = re.compile("[A-Za-z]:")
 
 
 def load_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
+    """Read a JSON file that contains an object.
 
     Raises:
-        SeamsegError: it is a folder, or the file is not JSON, or not an object.
-        OSError: it cannot be read.
+        SeamsegError: The path is a folder, or the file is not JSON or not an object.
+        OSError: The file cannot be read.
     """
     if path.is_dir():
-        raise DataError(f"{path} is a folder; name a JSON file")
+        raise DataError(f"{path} is a folder; pass a JSON file")
     try:
         content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:  # of the decoder, of the text encoding, or of too many brackets
+    except (ValueError, RecursionError) as error:  # invalid JSON, invalid encoding, or too many nested brackets
         raise DataError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
-        raise DataError(f"{path} holds a JSON {type(content).__name__}, not an object")
+        raise DataError(f"{path} contains a JSON {type(content).__name__}, not an object")
     return content
 
 
 def field(entry: Any, key: str, kind: type[T], where: str) -> T:
-    """The value of a key that must be there.
+    """Return the value of a required key.
+
+    Args:
+        entry: JSON object.
+        key: Key to read.
+        kind: Expected type of the value; ``true`` and ``false`` do not count as int.
+        where: Start of the error message, which states the file and entry.
 
     Raises:
-        SeamsegError: ``entry`` is not a JSON object, lacks the key, or holds another type there (``true`` is not a
-            number); the message starts with ``where``.
+        SeamsegError: ``entry`` is not a JSON object, lacks the key, or has a value of another type.
     """
     if not isinstance(entry, dict):
         raise DataError(f"{where}: expected a JSON object, found {short_text(entry)}")
@@ -55,10 +60,10 @@ def field(entry: Any, key: str, kind: type[T], where: str) -> T:
 
 
 def flag_field(entry: Any, key: str, where: str) -> bool:
-    """The value of a flag that must be there, such as ``iscrowd``: 0, 1, true or false.
+    """Return the value of a required flag such as ``iscrowd``: 0, 1, true or false.
 
     Raises:
-        SeamsegError: as :func:`field`; text such as ``"0"`` is not a flag.
+        SeamsegError: The flag is missing or has another value, such as the text ``"0"``; see :func:`field`.
     """
     value: object = field(entry, key, object, where)
     if not is_flag(value):
@@ -67,83 +72,87 @@ def flag_field(entry: Any, key: str, where: str) -> bool:
 
 
 def image_id_field(entry: Any, key: str, where: str) -> ImageId:
-    """The id of an image, which may be a number or a word.
+    """Return the required id of an image, which may be an integer or a string.
 
     Raises:
-        SeamsegError: as :func:`field`.
+        SeamsegError: The id is missing, has another type, is too long or contains control characters.
     """
     if isinstance(entry, dict) and isinstance(entry.get(key), str):
         word = field(entry, key, str, where)
-        if len(word) > _LONGEST_WORD or _has_controls(word):
-            raise DataError(f"{where}: {key!r} is {short_text(word)}, expected a number or a word")
+        if len(word) > _LONGEST_WORD or _has_control_characters(word):
+            raise DataError(f"{where}: {key!r} is {short_text(word)}, expected an integer or a short string")
         return word
     return field(entry, key, int, where)
 
 
 def file_field(entry: Any, key: str, where: str) -> str:
-    """The name of a file, relative to a folder that it does not leave, with ``/`` between folders.
+    """Return a required file name, relative to a folder and inside it, with ``/`` between folders.
 
-    Programs on Windows write backslashes, which are replaced.
+    Backslashes, which programs on Windows write, are replaced.
 
     Raises:
-        SeamsegError: as :func:`field`, or the name is empty, absolute, or leads out of its folder.
+        SeamsegError: The name is missing, not a string, empty, absolute, or leads out of its folder.
     """
     return checked_file_name(field(entry, key, str, where), f"{where}: {key!r}").replace("\\", "/")
 
 
 def checked_file_name(name: str, where: str) -> str:
-    """The name, if it stays in its folder.
+    """Return the name if it stays inside its folder.
+
+    Args:
+        name: File name, relative to its folder.
+        where: Start of the error message.
 
     Raises:
-        SeamsegError: it is empty, absolute, or leads out of its folder; begins with ``where``.
+        SeamsegError: The name is empty, absolute, or leads out of its folder.
     """
     parts = PurePosixPath(name.replace("\\", "/")).parts
     absolute = bool(parts) and (parts[0].startswith("/") or _DRIVE.fullmatch(parts[0]) is not None)
-    if not parts or absolute or ".." in parts or _has_controls(name):
-        raise DataError(f"{where} is {short_text(name)}; files are named relative to the folder that they lie in")
+    if not parts or absolute or ".." in parts or _has_control_characters(name):
+        raise DataError(f"{where} is {short_text(name)}, but file names must be relative and stay in their folder")
     return name
 
 
 def check_file_names(names: Iterable[str], where: str) -> None:
-    """Refuses files whose names no reader of results and data sets would take; to be called before any work.
+    """Reject file names that no reader of results or data sets would accept; call this before any work.
 
     Args:
-        names: Names of files, as results or a data set would state them.
-        where: What holds the files, for the error.
+        names: File names as results or a data set would state them.
+        where: Folder or file that contains the files, for the error message.
 
     Raises:
-        SeamsegError: a name holds a control character, such as a tab, or bytes that are not UTF-8.
+        SeamsegError: A name contains a control character, such as a tab, or bytes that are not UTF-8.
     """
-    odd = [name for name in names if _has_controls(name)]
+    odd = [name for name in names if _has_control_characters(name)]
     if odd:
-        which = "a file whose name holds" if len(odd) == 1 else f"{len(odd)} files whose names hold"
+        which = "a file whose name contains" if len(odd) == 1 else f"{len(odd)} files whose names contain"
         raise DataError(
-            f"{where} holds {which} control characters or bytes that are not UTF-8, such as {short_text(odd[0])}; "
+            f"{where} contains {which} control characters or bytes that are not UTF-8, such as {short_text(odd[0])}; "
             "rename them"
         )
 
 
-def _has_controls(text: str) -> bool:
-    """Whether there are characters that no file name can have, or that would break a line."""
+def _has_control_characters(text: str) -> bool:
+    """Return whether the text contains characters that are not allowed in file names or would break a line."""
     return any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
 
 
 def short_text(value: Any) -> str:
-    """How a sentence shows a value from a file: as Python writes it, cut where it is long."""
+    """Return a value from a file for an error message, as Python writes it and cut where it is long."""
     text = repr(value)
     return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
 
 
 def write_json_lists(path: Path, head: Mapping[str, Any], lists: Mapping[str, Iterable[Any]]) -> None:
-    """Writes a JSON object of which no more than one entry is in memory at a time.
+    """Write a JSON object that contains lists, with at most one entry in memory at a time.
 
     Args:
-        path: of the file.
-        head: what stands in the object before the lists; at least one key.
-        lists: by their keys; each is gone through once, one after the other.
+        path: Path of the file.
+        head: Keys and values written before the lists; at least one.
+        lists: Entries by key; the iterables are consumed one after the other.
     """
     with path.open("w", encoding="utf-8") as file:
-        file.write(_text(head)[:-1])
+        file.write(_compact_json(head)[:-1])
         for key, entries in lists.items():
             file.write(f',\n"{key}":[')
             _write_entries(file.write, entries)
@@ -152,7 +161,7 @@ def write_json_lists(path: Path, head: Mapping[str, Any], lists: Mapping[str, It
 
 
 def write_json_list(path: Path, entries: Iterable[Any]) -> None:
-    """Writes a JSON list, one entry at a time."""
+    """Write a JSON list, one entry at a time."""
     with path.open("w", encoding="utf-8") as file:
         file.write("[")
         _write_entries(file.write, entries)
@@ -161,8 +170,8 @@ def write_json_list(path: Path, entries: Iterable[Any]) -> None:
 
 def _write_entries(write: Callable[[str], Any], entries: Iterable[Any]) -> None:
     for position, entry in enumerate(entries):
-        write(("," if position else "") + "\n" + _text(entry))
+        write(("," if position else "") + "\n" + _compact_json(entry))
 
 
-def _text(value: Any) -> str:
+def _compact_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))

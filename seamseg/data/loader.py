@@ -1,4 +1,4 @@
-"""Batches read ahead by worker processes."""
+"""Batches loaded ahead by worker processes."""
 
 from __future__ import annotations
 
@@ -22,29 +22,30 @@ from seamseg.structures import Batch, GroundTruth, PackedSequence, Sample
 
 _POLL_SECONDS = 1
 _NOTHING_YET = "DataLoader timed out"
-"""How torch begins its message when no batch has arrived for ``_POLL_SECONDS``."""
+"""Start of the error message that torch raises when no batch has arrived for ``_POLL_SECONDS``."""
 
 
 class BatchLoader:
-    """The batches of one epoch after the other; what they hold does not depend on the number of workers.
+    """Batches for one epoch after another; their content does not depend on the number of workers.
 
-    Images are bytes and ids int32 until a batch is on the device: a quarter and half of the memory to move. Batches own
-    their memory: whoever keeps a part of one keeps no memory or open file of a worker process.
+    Until a batch is on the device, its images are uint8 and its ids int32, which takes a quarter and half of the memory
+    of the final types. Batches own their memory, so keeping part of a batch keeps no memory or open file of a worker
+    process.
 
     Attributes:
-        on_wait: Called about every second while worker processes deliver nothing, with the seconds waited so far; what
-            it raises ends the epoch.
+        on_wait: Function called about every second while the worker processes deliver nothing, with the seconds waited
+            so far. An exception that it raises ends the epoch.
 
     Args:
-        dataset: gives the sample of a key.
-        sampler: says which keys come together.
-        num_workers: processes that read ahead; 0 reads in this process.
-        device: that the batches come on; for CUDA devices they go through page-locked memory.
-        normalize: makes the images there the network's input.
-        on_broken_image: called for a file that cannot be read, whose image is then left out of its batch (a batch with
-            nothing left is passed over). None raises the error instead: training on several ranks, which take
-            their steps together, needs that.
-        worker_timeout: Seconds without a batch from the worker processes after which waiting is an error.
+        dataset: Data set that returns the sample for a key.
+        sampler: Batch sampler that groups the keys.
+        num_workers: Number of worker processes that read ahead; 0 reads in this process.
+        device: Device of the returned batches. For CUDA devices, batches pass through page-locked memory.
+        normalize: Function applied on the device that turns uint8 images into the input of the network.
+        on_broken_image: Function called with the error of an unreadable file, whose image is then left out of its
+            batch; a batch without any image left is skipped. None raises the error instead, which training on several
+            ranks requires because the ranks take their steps together.
+        worker_timeout: Seconds without a batch from the worker processes after which an error is raised.
     """
 
     def __init__(
@@ -73,27 +74,31 @@ class BatchLoader:
             timeout=_POLL_SECONDS if num_workers > 0 else 0,
             pin_memory=device.type == "cuda",
             worker_init_fn=_prepare_worker,
-            generator=torch.Generator(),  # without one, every epoch would draw from torch's global generator
+            generator=torch.Generator(),  # without it, every epoch would draw from torch's global generator
         )
 
     @property
     def num_batches(self) -> int:
-        """How many batches an epoch has (fewer come where all images of one are broken and left out)."""
+        """Number of batches per epoch; fewer are returned if all images of a batch are broken and left out."""
         return self._sampler.num_batches
 
     def num_batches_in(self, epoch: int) -> int:
-        """The same for one epoch; a resumed one may have fewer."""
+        """Return the number of batches in one epoch; a resumed epoch may have fewer than others."""
         return len(self._sampler.batches(epoch))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from number ``start`` on, to continue where an interrupted run stopped.
+        """Return the batches of an epoch, beginning with number ``start``, to resume an interrupted run.
 
-        Only one epoch at a time: begin the next when this iterator is finished or no longer used.
+        Only one epoch can be read at a time: start the next one when this iterator is exhausted or no longer used.
+
+        Args:
+            epoch: Number of the epoch.
+            start: Number of batches to skip, from 0 to the number of batches.
 
         Raises:
-            SeamsegError: ``start`` is not in 0 … number of batches.
-            SeamsegError: a sample's files are wrong.
-            OSError: a sample cannot be read, or worker processes fail or deliver nothing.
+            ValueError: ``start`` is out of range.
+            SeamsegError: The files of a sample are wrong.
+            OSError: A sample cannot be read, or the worker processes fail or deliver nothing.
         """
         batches = self._sampler.batches(epoch)
         if not 0 <= start <= len(batches):
@@ -102,14 +107,14 @@ class BatchLoader:
 
     def _epoch(self, batches: list[list[SampleKey]]) -> Iterator[Batch]:
         self._schedule.batches = batches
-        for loaded in self._arriving():
+        for loaded in self._loaded_batches():
             for error in loaded.errors:
                 self._handle(error)
             if loaded.samples is not None:
                 yield self._on_device(loaded.samples)
 
-    def _arriving(self) -> Iterator[_Loaded]:
-        """What is read; asks ``on_wait`` while nothing comes, and waits only so long."""
+    def _loaded_batches(self) -> Iterator[_Loaded]:
+        """Yield loaded batches; while none arrives, call ``on_wait`` until the worker timeout is reached."""
         loading = self._begin()
         since = time.monotonic()
         while True:
@@ -129,9 +134,9 @@ class BatchLoader:
             since = time.monotonic()
 
     def _begin(self) -> Iterator[_Loaded]:
-        """Starts the workers, or tells those of the epoch before what to read now."""
+        """Start the workers, or give the existing workers the batches of the new epoch."""
         if self._loading is not None:
-            # They answer once they have finished what they read for an abandoned epoch; it must not be cut short.
+            # Workers respond only after finishing the batches of an abandoned epoch; allow the full timeout for that.
             self._loading._timeout = self._worker_timeout
         try:
             self._loading = iter(self._loader)
@@ -145,7 +150,7 @@ class BatchLoader:
         return self._loading
 
     def _on_device(self, packed: SharedSamples) -> Batch:
-        """Normalized images, int64 ids, and nothing that refers to the block they came in."""
+        """Return a batch with normalized images and int64 ids that does not refer to the shared memory block."""
         memory = packed.memory.to(self._device, non_blocking=True)
         batch = Batch.collate(SharedSamples(memory, packed.layout).unpack())
         truth = batch.ground_truth
@@ -167,7 +172,7 @@ class BatchLoader:
 
 
 class _Schedule:
-    """What the workers read next; filled before every epoch."""
+    """Batches that the workers read next; filled before every epoch."""
 
     def __init__(self) -> None:
         self.batches: list[list[SampleKey]] = []
@@ -180,7 +185,10 @@ class _Schedule:
 
 
 class _ErrorsAsValues(Dataset["Sample | SeamsegError | OSError"]):
-    """Hands errors of the data over as values: raised in a worker, they would arrive wrapped in its traceback."""
+    """Data set that returns data errors as values.
+
+    If they were raised in a worker, they would arrive wrapped in its traceback.
+    """
 
     def __init__(self, dataset: Dataset[Sample]) -> None:
         self.dataset = dataset
@@ -196,7 +204,7 @@ class _ErrorsAsValues(Dataset["Sample | SeamsegError | OSError"]):
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A batch of what could be read (None: nothing) and the errors of what could not."""
+    """The samples of a batch that could be read (None if there are none) and the errors of the others."""
 
     samples: SharedSamples | None
     errors: list[SeamsegError | OSError]
@@ -218,9 +226,9 @@ def _collate(items: list[Sample | SeamsegError | OSError]) -> _Loaded:
 
 
 def _prepare_worker(worker: int) -> None:
-    # The workers are the parallelism; threads inside them would only fight over the cores.
+    # The workers already run in parallel; threads inside them would only compete for the cores.
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    # Ctrl-C and `timeout` signal a whole process group. Only the main process, which saves first, shall hear that:
-    # it ends its workers itself, and they end when it is gone.
+    # Ctrl-C and `timeout` signal a whole process group. Only the main process must receive that signal, because it
+    # saves first. It then stops its workers itself, and workers also exit when it is gone.
     os.setpgrp()

@@ -21,10 +21,10 @@ MAX_SEGMENT_ID = 2**24 - 1
 
 
 def read_panoptic_png(path: Path) -> NDArray[np.int32]:
-    """Reads H×W segment ids, ``red + 256 green + 65536 blue``; 0 is void.
+    """Read H×W segment ids, ``red + 256 green + 65536 blue``; 0 is void.
 
     Raises:
-        BrokenImageError: the file is missing, truncated or not a color image of eight bits without transparency.
+        BrokenImageError: The file is missing, truncated or not an 8-bit color image without transparency.
     """
     data = read_bytes(path)
     try:
@@ -47,11 +47,11 @@ def _ids_of_picture(path: Path, pixels: NDArray[Any]) -> NDArray[np.int32]:
 
 
 def write_panoptic_png(path: Path, ids: NDArray[np.integer]) -> None:
-    """Writes H×W segment ids of 0 … 2²⁴ − 1; the inverse of :func:`read_panoptic_png`.
+    """Write H×W segment ids from 0 to 2²⁴ − 1; the inverse of :func:`read_panoptic_png`.
 
     Raises:
-        SeamsegError: an id does not fit.
-        OSError: the file cannot be written.
+        SeamsegError: An id is out of range.
+        OSError: The file cannot be written.
     """
     if ids.size and (ids.min() < 0 or ids.max() > MAX_SEGMENT_ID):
         raise DataError(f"{path}: segment ids lie in 0 … {MAX_SEGMENT_ID}, these in {ids.min()} … {ids.max()}")
@@ -68,14 +68,14 @@ _GRAY, _PALETTE, _GRAY_ALPHA = 0, 3, 4
 
 
 def read_label_map(path: Path) -> NDArray[np.int32]:
-    """Reads H×W numbers.
+    """Read an image of labels as H×W int32 values.
 
-    Gray images give their values (8 or 16 bits; fewer bits are not stretched to 255), images with a palette the
-    positions in it, color images ``red + 256 green + 65536 blue``. Pixels that are more transparent than opaque are
+    Gray images yield their values (8 or 16 bits; fewer bits are not stretched to 255), palette images the palette
+    indices, and color images ``red + 256 green + 65536 blue``. Pixels that are more transparent than opaque are
     :data:`UNLABELED`.
 
     Raises:
-        BrokenImageError: the file is missing, damaged, or has colors or transparency of 16 bits.
+        BrokenImageError: The file is missing or damaged, or has 16-bit colors or transparency.
     """
     data = read_bytes(path)
     indices = _indices(path, data)
@@ -92,20 +92,20 @@ def read_label_map(path: Path) -> NDArray[np.int32]:
 
 
 def color_text(value: int) -> str:
-    """The value of a colored pixel as people write colors: ``#rrggbb``."""
+    """Return the value of a colored pixel in hexadecimal notation, ``#rrggbb``."""
     return f"#{value & 255:02x}{value >> 8 & 255:02x}{value >> 16:02x}"
 
 
 def _kind(data: bytes) -> int | None:
-    """The color type of a PNG; None for other files."""
+    """Return the color type of a PNG; None for other files."""
     return data[25] if len(data) >= 33 and data.startswith(_SIGNATURE) else None
 
 
 def _indices(path: Path, data: bytes) -> NDArray[np.uint8] | None:
-    """What a PNG with a palette, or a gray one of fewer than 8 bits, stores; None for all other files.
+    """Return the stored values of a palette PNG or of a gray PNG with fewer than 8 bits; None for other files.
 
-    OpenCV looks the colors up, and stretches few bits to 0 … 255. Without the palette, and called gray, the same
-    compressed data gives the numbers.
+    OpenCV would replace the indices by colors and stretch the values to 0 … 255. The same compressed data yields the
+    stored values when the palette is dropped and the color type is set to gray.
     """
     kind = _kind(data)
     if kind is None:
@@ -119,7 +119,7 @@ def _indices(path: Path, data: bytes) -> NDArray[np.uint8] | None:
 
 
 def _as_gray(data: bytes) -> bytes:
-    """A PNG file with its kind set to gray and only the chunks that hold pixels."""
+    """Return the PNG with its color type set to gray and only the chunks needed for the pixels."""
     chunks = [_SIGNATURE]
     for name, content in _chunks(data):
         if name == b"IHDR":
@@ -131,7 +131,7 @@ def _as_gray(data: bytes) -> bytes:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Name and content; ends where the file does."""
+    """Yield name and content of each chunk up to the end of the file."""
     position = len(_SIGNATURE)
     while position + 8 <= len(data):
         (length,) = struct.unpack(">I", data[position : position + 4])

@@ -1,4 +1,4 @@
-"""The sizes at which images are shown to the network, and how their pixels and segments get there."""
+"""Network input sizes, and resizing of images and label maps."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from seamseg.ops.id_maps import index_grid
 from seamseg.structures import Size
 
 
 def network_size(size: Size, shortest_side: int, longest_side: int) -> Size:
-    """Height and width of an image whose shorter side becomes ``shortest_side``, its shape kept.
+    """Return height and width of an image scaled so that its shorter side becomes ``shortest_side``.
 
-    Where that makes the longer side exceed ``longest_side``, the longer side becomes ``longest_side`` instead. Both
-    products are truncated to integers (a side can come out one pixel short), but never to 0.
+    The aspect ratio is kept. If the longer side would exceed ``longest_side``, it becomes ``longest_side`` instead.
+    Both products are truncated to integers (a side can come out one pixel short), but never to 0.
+
+    Args:
+        size: Height and width of the image.
+        shortest_side: Length of the shorter side after scaling, in pixels.
+        longest_side: Maximum length of the longer side, in pixels.
     """
     scale = shortest_side / min(size)
     if int(max(size) * scale) > longest_side:
@@ -26,10 +30,14 @@ def network_size(size: Size, shortest_side: int, longest_side: int) -> Size:
 
 
 def resize_image(image: NDArray[np.uint8], size: Size) -> Tensor:
-    """Bilinear resampling of H×W×3 uint8 to 3×h×w uint8, contiguous, of height and width ``size``.
+    """Resize an H×W×3 uint8 image bilinearly to a contiguous 3×h×w uint8 tensor.
 
-    When shrinking, the filter widens with the scale, so that fine patterns average out instead of turning into others.
-    (OpenCV's bilinear looks at four pixels at any scale; the published networks were trained with the wide filter.)
+    When shrinking, the filter widens with the scale, so fine patterns average out instead of causing aliasing.
+    (OpenCV's bilinear filter reads four pixels at any scale; the published networks were trained with the wide filter.)
+
+    Args:
+        image: H×W×3 uint8 pixels.
+        size: Height h and width w of the result.
     """
     if image.shape[:2] == size:
         return channels_first(image)
@@ -38,26 +46,28 @@ def resize_image(image: NDArray[np.uint8], size: Size) -> Tensor:
 
 
 def channels_first(image: NDArray[np.uint8]) -> Tensor:
-    """From H×W×3 to 3×H×W, contiguous; a copy."""
+    """Copy H×W×3 pixels to a contiguous 3×H×W tensor."""
     planes = np.empty((3, *image.shape[:2]), np.uint8)
     cv2.split(image, list(planes))
     return torch.from_numpy(planes)
 
 
 def channels_last(planes: Tensor) -> NDArray[np.uint8]:
-    """From 3×H×W to H×W×3, contiguous; a copy."""
+    """Copy a 3×H×W tensor to contiguous H×W×3 pixels."""
     return np.asarray(cv2.merge(list(planes.numpy())), dtype=np.uint8)
 
 
-def resize_ids(ids: NDArray[np.int32], size: Size) -> NDArray[np.int32]:
-    """Nearest neighbor: pixel ``i`` of ``n`` shows the pixel of ``N`` in which its center ``(i + 0.5)·N/n`` lies."""
-    if ids.shape == size:
-        return ids
-    rows, columns = (torch.from_numpy(nearest(old, new)) for old, new in zip(ids.shape, size, strict=True))
-    taken: NDArray[np.int32] = index_grid(torch.from_numpy(ids), rows, columns).numpy()
-    return taken
-
-
 def nearest(old: int, new: int) -> NDArray[np.int64]:
-    """The pixels of ``old`` in which the centers of ``new`` lie; in integers, where the quotient is exact."""
+    """Return the index of the nearest old pixel for each new pixel.
+
+    New pixel ``i`` takes the old pixel that contains its center ``(i + 0.5)·old/new``. Integer arithmetic keeps the
+    result exact.
+
+    Args:
+        old: Number of pixels along one side before resizing.
+        new: Number of pixels after resizing.
+
+    Returns:
+        Indices into the old pixels, one per new pixel.
+    """
     return (2 * np.arange(new, dtype=np.int64) + 1) * old // (2 * new)

@@ -17,14 +17,14 @@ _ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class SharedSamples:
-    """N samples whose tensors lie one after the other in one block of memory.
+    """N samples whose tensors are stored one after another in one block of memory.
 
     Torch opens a file for every tensor that a worker process sends. With one block per batch, the number of open files
     does not depend on the number of images.
 
     Attributes:
         memory: Bytes of all tensors, each of which starts at a multiple of 64.
-        layout: The samples, with tensors of the right shape and type on the meta device.
+        layout: Samples whose tensors are on the meta device and have the right shapes and dtypes.
     """
 
     memory: Tensor
@@ -32,7 +32,7 @@ class SharedSamples:
 
     @classmethod
     def pack(cls, samples: list[Sample], shared: bool) -> SharedSamples:
-        """Copies samples into one block.
+        """Copy samples into one block.
 
         Args:
             samples: N samples in the memory of this process.
@@ -41,7 +41,7 @@ class SharedSamples:
         Raises:
             OSError: The shared memory is full, or too many files are open.
         """
-        layout = [_mapped(sample, [getattr(sample, name).to("meta") for name in _TENSORS]) for sample in samples]
+        layout = [_with_tensors(sample, [getattr(sample, name).to("meta") for name in _TENSORS]) for sample in samples]
         packed = cls(_allocate(_starts(layout)[-1], shared), layout)
         for target, source in zip(packed.unpack(), samples, strict=True):
             for name in _TENSORS:
@@ -49,10 +49,10 @@ class SharedSamples:
         return packed
 
     def unpack(self) -> list[Sample]:
-        """The samples as views of the block, on its device."""
+        """Return the samples as views of the block, on its device."""
         starts = iter(_starts(self.layout))
         return [
-            _mapped(sample, [self._view(getattr(sample, name), next(starts)) for name in _TENSORS])
+            _with_tensors(sample, [self._view(getattr(sample, name), next(starts)) for name in _TENSORS])
             for sample in self.layout
         ]
 
@@ -60,14 +60,14 @@ class SharedSamples:
         return self.memory[start : start + like.nbytes].view(like.dtype).view(like.shape)
 
 
-def _mapped(sample: Sample, tensors: list[Tensor]) -> Sample:
-    """The sample with other tensors, in the order of ``_TENSORS``."""
+def _with_tensors(sample: Sample, tensors: list[Tensor]) -> Sample:
+    """Return the sample with its tensors replaced, in the order of ``_TENSORS``."""
     image, ids, classes, crowd, boxes = tensors
     return replace(sample, image=image, ids=ids, classes=classes, crowd=crowd, boxes=boxes)
 
 
 def _starts(layout: list[Sample]) -> list[int]:
-    """Where each tensor starts in the block, and the length of the block."""
+    """Return the start of each tensor in the block, followed by the length of the block."""
     sizes = [getattr(sample, name).nbytes for sample in layout for name in _TENSORS]
     return list(accumulate((-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes), initial=0))
 
@@ -75,8 +75,8 @@ def _starts(layout: list[Sample]) -> list[int]:
 def _allocate(num_bytes: int, shared: bool) -> Tensor:
     memory = torch.empty(num_bytes, dtype=torch.uint8)
     try:
-        # Shared here and not, as torch does by itself, in the thread that sends it: an error there would be printed,
-        # the batch would be lost, and the main process would wait for it forever.
+        # Torch would otherwise share it in the thread that sends it. An error in that thread is only printed: the batch
+        # would be lost, and the main process would wait for it forever.
         return memory.share_memory_() if shared else memory  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         sentence = worker_fault(error)

@@ -1,4 +1,4 @@
-"""From images and annotation on disk to the network's input: resizing, and random changes in training."""
+"""Transforms from images and annotations on disk to the network's input, with random changes for training."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from seamseg.ops.id_maps import drop_empty_segments, index_grid, segment_boxes
 from seamseg.structures import PanopticSegmentation, Size
 
 Window = tuple[int, int, int, int]
-"""(y0, x0, y1, x1) in pixels, half-open."""
+"""Window (y0, x0, y1, x1) in pixels, half-open."""
 
 
 @dataclass(frozen=True)
 class AugmentationPlan:
-    """Everything that is random about one training sample: how its image is decoded, cut, resized, mirrored, recolored.
+    """All random choices for one training sample: how to decode, crop, resize, mirror and recolor its image.
 
     Attributes:
         whole: Height and width of the image on disk.
-        window: Part of the image that the sample shows.
+        window: Part of the image shown by the sample.
         size: Height and width of the sample.
         mirrored: Whether left and right are swapped.
-        decode_scale: 1, 2, 4 or 8: the file may be decoded smaller by this factor. Edges of the window are multiples
-            of it, except at the edge of the image.
-        color: Change of the colors.
-        min_visible: Fraction of a segment's pixels, in 0 … 1, that must lie in the window. Segments with less become
-            crowd: they keep their class and are ignored by the detection losses.
+        decode_scale: Factor, 1, 2, 4 or 8, by which the file may be decoded smaller. The edges of the window are
+            multiples of it, except at the edge of the image.
+        color: Color change.
+        min_visible: Minimum fraction of a segment's pixels in the window, in [0, 1]. Segments with less become crowd:
+            they keep their class and are ignored by the detection losses.
     """
 
     whole: Size
@@ -45,17 +45,18 @@ class AugmentationPlan:
     min_visible: float = 0.0
 
     def apply_image(self, pixels: NDArray[np.uint8], decode_scale: int = 1) -> Tensor:
-        """Cut, resize, mirror and recolor an image.
+        """Crop, resize, mirror and recolor an image.
 
-        Where ``decode_scale`` does not divide the image, the last pixels of the decoded one reach beyond its edge. They
-        are shown if more than half of each lies inside, so nothing is displaced by more than half a pixel.
+        If ``decode_scale`` does not divide the size of the image, the last row and column of the decoded image reach
+        beyond its edge. They are kept if more than half of each pixel is inside, so nothing moves by more than half a
+        pixel.
 
         Args:
-            pixels: H×W×3 uint8, red first, of the whole image.
+            pixels: H×W×3 uint8 RGB pixels of the whole image.
             decode_scale: Factor by which the image was decoded smaller.
 
         Returns:
-            3×h×w uint8.
+            3×h×w uint8 image.
         """
         y0, x0 = self.window[0] // decode_scale, self.window[1] // decode_scale
         y1, x1 = (
@@ -66,7 +67,7 @@ class AugmentationPlan:
         return self.color(shown.flip(2) if self.mirrored else shown)
 
     def apply_ids(self, ids: Tensor) -> Tensor:
-        """From H×W int32 segment ids to h×w; each pixel takes the id under its center."""
+        """Crop, resize and mirror H×W int32 segment ids to h×w; each pixel takes the id under its center."""
         y0, x0, y1, x1 = self.window
         rows = y0 + nearest(y1 - y0, self.size[0])
         columns = nearest(x1 - x0, self.size[1])
@@ -74,10 +75,10 @@ class AugmentationPlan:
         return index_grid(ids, torch.from_numpy(rows), torch.from_numpy(columns))
 
     def apply_annotation(self, annotation: PanopticSegmentation) -> tuple[PanopticSegmentation, Tensor]:
-        """Cut, resize and mirror the annotation of the whole image.
+        """Crop, resize and mirror the annotation of the whole image.
 
         Returns:
-            The K segments that the sample shows, renumbered, and their K+1×4 float32 boxes.
+            The K segments visible in the sample, renumbered, and their (K + 1)×4 float32 boxes.
         """
         crowd = annotation.crowd
         if self.window != (0, 0, *self.whole):
@@ -85,7 +86,7 @@ class AugmentationPlan:
         return drop_empty_segments(PanopticSegmentation(self.apply_ids(annotation.ids), annotation.classes, crowd))
 
     def _mostly_cut_off(self, annotation: PanopticSegmentation) -> Tensor:
-        """K+1 bool: segments with too few of their pixels in the window."""
+        """Return K + 1 bool: segments with too few of their pixels in the window."""
         y0, x0, y1, x1 = self.window
         num_segments = len(annotation.classes)
         (_, whole), (_, visible) = (
@@ -99,13 +100,15 @@ class AugmentationPlan:
 def make_plan(
     whole: Size, scaled: Size, crop: Size | None, place: tuple[float, float], mirrored: bool
 ) -> AugmentationPlan:
-    """Plan to scale an image and then crop it, in its own colors. The plan crops first, which is less work.
+    """Plan scaling an image and then cropping it, without a color change.
+
+    The plan crops before scaling, which is less work.
 
     Args:
         whole: Height and width of the image on disk.
         scaled: Height and width of the whole image after scaling.
-        crop: Maximum height and width of the sample; None for the whole image.
-        place: Numbers in [0, 1): where the window lies between top and bottom, left and right.
+        crop: Maximum height and width of the sample; None keeps the whole image.
+        place: Vertical and horizontal position of the window, each in [0, 1); 0 is top or left.
         mirrored: Whether left and right are swapped.
     """
     scale = reduction(whole, scaled)
@@ -120,7 +123,7 @@ def make_plan(
 
 
 def _range(whole: int, scaled: int, shown: int, place: float, decode_scale: int) -> tuple[int, int]:
-    """First and last + 1 of the pixels on disk of which the scaled image would show ``shown``."""
+    """Return start and end (half-open) of the pixels on disk that become ``shown`` pixels of the scaled image."""
     if shown == scaled:
         return 0, whole
     length = max(1, round(whole * shown / scaled))
@@ -130,58 +133,63 @@ def _range(whole: int, scaled: int, shown: int, place: float, decode_scale: int)
 
 
 Channels = tuple[float, float, float]
-"""One number each for red, green, blue."""
+"""One value each for red, green and blue."""
 
 
 class InputTransform:
-    """Resizes and normalizes an image; the same in evaluation and prediction, without randomness.
+    """Resize and normalize an image without randomness, for evaluation and prediction.
 
     Args:
-        shortest_side: what the shorter side becomes, in pixels.
-        longest_side: what the longer side may not exceed (this wins).
-        mean, std: of red, green, blue in 0 … 1.
+        shortest_side: Length of the shorter side after resizing, in pixels.
+        longest_side: Maximum length of the longer side, in pixels; takes precedence over ``shortest_side``.
+        mean: Mean of red, green and blue, for values in [0, 1].
+        std: Standard deviation of red, green and blue, for values in [0, 1].
 
     Raises:
-        SeamsegError: a side or a deviation is not positive.
+        SeamsegError: A side or a standard deviation is not positive.
     """
 
     def __init__(self, shortest_side: int, longest_side: int, mean: Channels, std: Channels) -> None:
         if shortest_side < 1 or longest_side < 1:
             raise SettingsError(
-                f"sides of images are at least 1 pixel, not {shortest_side} (short) and {longest_side} (long)"
+                "shortest_side and longest_side must be at least 1 pixel, "
+                f"but they are {shortest_side} and {longest_side}"
             )
         self.shortest_side = shortest_side
         self.longest_side = longest_side
         self.normalize = Normalize(mean, std)
 
     def __call__(self, image: NDArray[np.uint8]) -> Tensor:
-        """From H×W×3 uint8, red first, to 3×H'×W' float32."""
+        """Resize and normalize an H×W×3 uint8 RGB image to 3×H'×W' float32."""
         return self.normalize(self.pixels(image))
 
     def pixels(self, image: NDArray[np.uint8]) -> Tensor:
-        """From H×W×3 uint8, red first, to 3×H'×W' uint8, which are normalized where they are needed."""
+        """Resize an H×W×3 uint8 RGB image to 3×H'×W' uint8; normalization is left to the caller."""
         size = network_size((image.shape[0], image.shape[1]), self.shortest_side, self.longest_side)
         return resize_image(image, size)
 
 
 class TrainTransform:
-    """Mirrors, scales and crops an image and its segments and changes its colors, all at random.
+    """Mirror, scale and crop an image and its segments, and change the colors of the image, all at random.
 
-    A wide ``random_scale`` such as 0.1 … 2 with ``random_crop`` is the large-scale jitter of Ghiasi et al. 2021
+    A wide ``random_scale`` such as (0.1, 2) with ``random_crop`` is the large-scale jitter of Ghiasi et al. 2021
     ("Simple Copy-Paste").
 
     Args:
-        shortest_side: what the shorter side becomes before the random scale, in pixels.
-        longest_side: what the longer side may not exceed before it is cropped (this wins).
-        random_scale: bounds of the factor on ``shortest_side``, drawn uniformly; none for 1.
-        random_flip: mirror left and right half of the time.
-        random_crop: height and width that are left at most, in pixels after scaling, anywhere; none for whole images.
-        crop_min_visible: a segment of which a crop leaves a smaller part, in 0 … 1, becomes crowd: its pixels keep
-            their class, but it is no object any more.
-        color_jitter: how far colors stray.
+        shortest_side: Length of the shorter side before the random scale, in pixels.
+        longest_side: Maximum length of the longer side before cropping, in pixels; takes precedence over
+            ``shortest_side`` and ``random_scale``.
+        random_scale: Lower and upper bound of the factor on ``shortest_side``, drawn uniformly; None means 1.
+        random_flip: Whether to mirror left and right with probability 0.5.
+        random_crop: Maximum height and width after scaling, in pixels; the crop is placed at random. None disables
+            cropping.
+        crop_min_visible: Minimum fraction of a segment's pixels left after cropping, in [0, 1]. Segments with less
+            become crowd: they keep their class and are ignored by the detection losses.
+        color_jitter: Strength of the random color changes; None disables them.
 
     Raises:
-        SeamsegError: a side or a scale is not positive, the bounds are out of order, or the part is not in 0 … 1.
+        SeamsegError: A side or a scale is not positive, the bounds of the scale are out of order, or
+            ``crop_min_visible`` is not in [0, 1].
     """
 
     def __init__(
@@ -197,23 +205,26 @@ class TrainTransform:
         low, high = random_scale or (1.0, 1.0)
         if not 0 < low <= high or int(low * shortest_side) < 1 or longest_side < 1:
             raise SettingsError(
-                f"a shortest side of {shortest_side}, a longest of {longest_side} and a random scale of "
-                f"{low} to {high} do not give images of at least 1 pixel"
+                f"shortest_side {shortest_side}, longest_side {longest_side} and random_scale {low} to {high} "
+                "do not yield images of at least 1 pixel"
             )
         if random_crop is not None and min(random_crop) < 1:
-            raise SettingsError(f"a crop has at least 1×1 pixels, not {random_crop[0]}×{random_crop[1]}")
+            raise SettingsError(f"random_crop must be at least 1×1 pixels, but is {random_crop[0]}×{random_crop[1]}")
         if not 0 <= crop_min_visible <= 1:
-            raise SettingsError(f"the visible part of a segment is a number in 0 … 1, not {crop_min_visible}")
+            raise SettingsError(f"crop_min_visible must be in 0 … 1, but is {crop_min_visible}")
         self.shortest_side, self.longest_side = shortest_side, longest_side
         self.random_scale, self.random_flip, self.random_crop = random_scale, random_flip, random_crop
         self.crop_min_visible = crop_min_visible
         self.color_jitter = color_jitter or ColorJitter()
 
     def sample_plan(self, size: Size, generator: torch.Generator) -> AugmentationPlan:
-        """Draw everything that is random about one sample of an image of this height and width.
+        """Draw all random choices for one sample of an image.
 
-        Always takes the same number of values from the generator, so that one setting does not change what is drawn
-        for another.
+        Each call draws the same number of values, so one setting does not change the draws of another.
+
+        Args:
+            size: Height and width of the image on disk.
+            generator: CPU random generator.
         """
         flip, scale, top, left, *colors = torch.rand(8, generator=generator, dtype=torch.float64).tolist()
         scaled = network_size(size, self._short_side(scale), self.longest_side)
@@ -221,7 +232,7 @@ class TrainTransform:
         return replace(plan, color=self.color_jitter.draw(colors), min_visible=self.crop_min_visible)
 
     def _short_side(self, draw: float) -> int:
-        """The scaled shortest side for a number drawn from [0, 1)."""
+        """Return the scaled shortest side for a number drawn from [0, 1)."""
         if self.random_scale is None:
             return self.shortest_side
         low, high = (bound * self.shortest_side for bound in self.random_scale)
@@ -229,19 +240,23 @@ class TrainTransform:
 
 
 class Normalize:
-    """From 3×H×W uint8 to float32: values in 0 … 1, minus the mean, over the standard deviation.
+    """Convert 3×H×W uint8 to float32: scale to [0, 1], subtract the mean, divide by the standard deviation.
+
+    Args:
+        mean: Mean of red, green and blue, for values in [0, 1].
+        std: Standard deviation of red, green and blue, for values in [0, 1].
 
     Raises:
-        SeamsegError: a deviation is not positive.
+        SeamsegError: A standard deviation is not positive.
     """
 
     def __init__(self, mean: Channels, std: Channels) -> None:
         if min(std) <= 0:
-            raise SettingsError(f"the standard deviations of red, green, blue are {std}; they must be positive")
+            raise SettingsError(f"the standard deviations of red, green and blue must be positive, but are {std}")
         self.mean = torch.tensor(mean, dtype=torch.float32)[:, None, None]
         self.std = torch.tensor(std, dtype=torch.float32)[:, None, None]
 
     def __call__(self, image: Tensor) -> Tensor:
-        """On the device of the image."""
+        """Normalize an image on its own device."""
         values = image.to(torch.float32)
         return values.div_(255.0).sub_(self.mean.to(image.device)).div_(self.std.to(image.device))

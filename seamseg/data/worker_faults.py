@@ -1,4 +1,4 @@
-"""What a user can do when the processes that read images fail: one sentence per cause."""
+"""Error messages for failing worker processes: one sentence per cause, with a remedy."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ SHARED_MEMORY = "/dev/shm"
 
 
 def shared_memory_full() -> str:
-    """Says how large the shared memory is and how to get more of it."""
+    """Return the message for full shared memory, with its size and how to get more."""
     size = f" of {shutil.disk_usage(SHARED_MEMORY).total / 2**20:.0f} MB" if os.path.isdir(SHARED_MEMORY) else ""
     return (
-        f"the shared memory{size} ({SHARED_MEMORY}), through which processes hand over the images they read, is full: "
-        "give a Docker container more of it (--shm-size=8g or --ipc=host), or set a lower data.num_workers "
+        f"the shared memory{size} ({SHARED_MEMORY}), through which worker processes pass the images they read, is "
+        "full: give the Docker container more (--shm-size=8g or --ipc=host), or set a lower data.num_workers "
         "(0 needs none)"
     )
 
 
 def too_many_files() -> str:
-    """Says which limit was hit."""
+    """Return the message for too many open files."""
     return (
         "too many open files: raise the limit in the shell that starts the command (`ulimit -n 65536`), or set a lower "
         "data.num_workers"
@@ -28,33 +28,33 @@ def too_many_files() -> str:
 
 
 def start_fault(error: OSError) -> OSError:
-    """The error of starting worker processes, with what the user can do about it."""
+    """Return the error to raise when worker processes cannot be started, with a remedy if the cause is known."""
     sentences = {errno.ENOSPC: shared_memory_full, errno.EMFILE: too_many_files}
     return OSError(sentences[error.errno]()) if error.errno in sentences else error
 
 
 def memory_ran_out(error: MemoryError) -> str:
-    """Says that an image did not fit into memory."""
-    return f"memory ran out while an image was read ({str(error) or 'MemoryError'}); set a lower data.num_workers"
+    """Return the message for an image that did not fit into memory."""
+    return f"out of memory while reading an image ({str(error) or 'MemoryError'}); set a lower data.num_workers"
 
 
 def stalled(seconds: float) -> str:
-    """Says that no images arrived for ``seconds`` and what may be the cause."""
+    """Return the message for images that have not arrived for this many seconds."""
     return (
-        f"the processes that read images have delivered nothing for {seconds:g} seconds: the disk of the data set may "
-        "have stopped responding, or the shared memory may be too small (in Docker: --shm-size=8g). "
-        "data.num_workers=0 reads without such processes; data.worker_timeout sets how long to wait"
+        f"the worker processes that read images have delivered nothing for {seconds:g} seconds: the disk with the data "
+        "set may have stopped responding, or the shared memory may be too small (in Docker: --shm-size=8g). "
+        "data.num_workers=0 reads without worker processes; data.worker_timeout sets how long to wait"
     )
 
 
 def worker_fault(error: RuntimeError) -> str | None:
-    """What to tell the user about an error that torch raises for worker processes; None for other errors.
+    """Return the message for an error that torch raises about worker processes; None for other errors.
 
     Torch raises it wherever the main process happens to be.
     """
-    # While it waits for data, torch says only that a worker has ended; the cause says by which signal.
+    # While torch waits for data, its error only states that a worker has ended; the cause states the signal.
     errors = [error] if error.__cause__ is None else [error.__cause__, error]
-    lines = [str(one).partition("\n")[0].rstrip(".") for one in errors]
+    lines = [str(item).partition("\n")[0].rstrip(".") for item in errors]
     first_line = next((line for line in lines if line.startswith("DataLoader worker")), lines[-1])
     if f"({errno.ENOSPC})" in first_line and "shared memory" in first_line:
         return shared_memory_full()
@@ -63,8 +63,8 @@ def worker_fault(error: RuntimeError) -> str | None:
     if not first_line.startswith("DataLoader worker"):
         return None
     if "Bus error" in first_line:
-        return f"a process that reads images was killed ({first_line}): {shared_memory_full()}"
+        return f"a worker process that reads images was killed ({first_line}): {shared_memory_full()}"
     return (
-        f"a process that reads images was killed ({first_line}), most likely because memory ran out: set a lower "
-        "data.num_workers"
+        f"a worker process that reads images was killed ({first_line}), most likely because memory ran out: set a "
+        "lower data.num_workers"
     )

@@ -1,1 +1,1 @@
-"""Files of general formats."""
+"""Files, worker pools and progress bars."""

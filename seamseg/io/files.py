@@ -1,6 +1,7 @@
 """Files and folders that appear complete or not at all.
 
-All are written under a temporary name beside their own, made by :func:`part_path` and recognized by :func:`is_part`.
+They are written under a temporary name next to their final one. :func:`part_path` makes that name and :func:`is_part`
+recognizes it.
 """
 
 from __future__ import annotations
@@ -27,31 +28,31 @@ _PART_NAME = re.compile(rf"{re.escape(_PART)}(-[0-9a-z]+)?\.(?P<name>.+)", re.DO
 
 
 def expand_home(given: str | os.PathLike[str]) -> Path:
-    """A path as the user gave it, with a leading ``~`` or ``~user`` replaced by the home folder.
+    """Return the path with a leading ``~`` or ``~user`` replaced by the home folder.
 
-    Shells replace it at the beginning of a word only: not in ``--images=~/a``, in quotes, or in a file.
+    Shells replace it only at the beginning of a word: not in ``--images=~/a``, in quotes, or in a file.
     """
     return Path(os.path.expanduser(given))  # Path.expanduser fails on names such as "~$a.jpg"
 
 
 def part_path(path: Path, unique: bool = False) -> Path:
-    """Return the hidden sibling under which a file or folder is written until it is complete.
+    """Return the hidden sibling path for writing a file or folder until it is complete.
 
-    The name ends in that of the result, suffix included, because some writers choose the format by it. A name that
-    would become too long is replaced by its SHA-256.
+    The name ends in the name of the result, including its suffix, because some writers choose the format by suffix. A
+    name that would become too long is replaced by its SHA-256.
 
     Args:
         path: Path of the result.
-        unique: Return another name on every call (``.part-TOKEN.NAME``), for results that several processes may write
-            at a time. Otherwise the name is always the same (``.part.NAME``), so a writer that is started again
-            replaces the file that a killed one left.
+        unique: Return a different name on every call (``.part-TOKEN.NAME``), for results that several processes may
+            write at the same time. Otherwise the name is always the same (``.part.NAME``), so a restarted writer
+            replaces the file that a killed one left behind.
     """
     token = f"-{secrets.token_hex(_TOKEN_BYTES)}" if unique else ""
     return path.with_name(f"{_PART}{token}.{_part_name(path)}")
 
 
 def _part_name(path: Path) -> str:
-    """Name of the result in the name of its temporary file."""
+    """Return the name of the result as it appears in the name of its temporary file."""
     name = os.fsencode(path.name)
     longest = _LONGEST_NAME - len(f"{_PART}-.") - 2 * _TOKEN_BYTES
     return path.name if len(name) <= longest else hashlib.sha256(name).hexdigest()
@@ -69,17 +70,17 @@ def is_part(path: Path, of: Path | None = None) -> bool:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove the temporary files that killed processes left; nobody may be writing to the folder."""
+    """Remove the temporary files that killed processes left behind; no process may be writing to the folder."""
     for path in folder.iterdir():
         if is_part(path):
             path.unlink(missing_ok=True)
 
 
 def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
-    """Fill a temporary file by ``write``, flush it to disk and rename it to ``path``.
+    """Call ``write`` on a temporary file, flush the file to disk and rename it to ``path``.
 
-    A failure leaves the old file as it was. A process that is killed also leaves its temporary file, which
-    :func:`remove_parts` removes.
+    A failure leaves the old file unchanged. A killed process also leaves its temporary file, which :func:`remove_parts`
+    removes.
 
     Args:
         path: Path of the result; its folder must exist.
@@ -98,17 +99,17 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def atomic_write_unsynced(path: Path, write: Callable[[Path], object]) -> None:
-    """Fill a temporary file by ``write`` and rename it to ``path`` without waiting for the disk.
+    """Call ``write`` on a temporary file and rename it to ``path`` without waiting for the disk.
 
-    For thousands of files: call ``os.sync`` before writing a file that lists them. The temporary name is always the
-    same, so the next run replaces the file that an interrupted one left.
+    Use this for thousands of files, and call ``os.sync`` before writing a file that lists them. The temporary name is
+    always the same, so the next run replaces the file that an interrupted one left behind.
 
     Args:
         path: Path of the result; its folder is created if needed.
         write: Function that receives the path to write to.
 
     Raises:
-        OSError: The file cannot be written; names it.
+        OSError: The file cannot be written; the error names it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = part_path(path)
@@ -132,7 +133,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def to_disk(path: Path) -> None:
-    """Wait until a file, or the names in a folder, would survive a power loss."""
+    """Wait until a file, or the file names in a folder, would survive a power loss."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -141,46 +142,49 @@ def to_disk(path: Path) -> None:
 
 
 _NEW, _OLD = "new", "old"
-"""Names in the temporary folder: the new folder, and the old one that it replaces."""
+"""Names of the new folder and the replaced folder inside the temporary folder."""
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _FRESH = 60
-"""Seconds for which a temporary folder is left alone, since its creator may not have locked it yet."""
+"""Age in seconds up to which an unlocked temporary folder is kept, because its creator may be about to lock it."""
 
 
 def atomic_directory(path: Path, write: Callable[[Path], None], replaceable: Sequence[str] | None) -> None:
-    """Fill a temporary folder by ``write`` and rename it to ``path``.
+    """Call ``write`` on a temporary folder and rename it to ``path``.
 
-    A failure leaves what was there. A process that is killed also leaves its temporary folder, which the next one that
-    writes the same folder removes.
+    A failure leaves the old folder unchanged. A killed process also leaves its temporary folder, which the next process
+    that writes the same folder removes.
 
     Args:
-        path: Path of the result; may be an empty folder. Its parent is created if needed.
+        path: Path of the result; it may be an empty folder. Its parent is created if needed.
         write: Function that receives the folder to write to.
-        replaceable: Names of files; a folder that holds nothing else is replaced. None replaces nothing.
+        replaceable: Names of files that may be overwritten: a folder that contains nothing else is replaced. None
+            replaces no files.
 
     Raises:
-        SeamsegError: ``path`` may not be replaced.
+        SeamsegError: ``path`` must not be replaced.
         OSError: The folder cannot be written.
     """
-    path = _plain(path)
-    _tidy_up(path)
+    path = _without_self_reference(path)
+    _remove_abandoned(path)
     check_free(path, replaceable)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _temporary_folder(path) as temporary, _held(temporary, or_not=True):
+        with _temporary_folder(path) as temporary, _locked(temporary, or_not=True):
             new = temporary / _NEW
             new.mkdir()
             write(new)
             to_disk(new)
-            _put(new, path, temporary / _OLD)
+            _move_into_place(new, path, temporary / _OLD)
             to_disk(path.parent)
     except OSError as error:
-        raise OSError(f"{path} cannot be written ({error.strerror or error}); what was there is as it was") from error
+        raise OSError(
+            f"{path} cannot be written ({error.strerror or error}); its previous content is unchanged"
+        ) from error
 
 
 @contextmanager
 def _temporary_folder(path: Path) -> Iterator[Path]:
-    """Create a temporary folder beside ``path`` and remove it in the end."""
+    """Create a temporary folder next to ``path`` and remove it at the end."""
     temporary = part_path(path, unique=True)
     temporary.mkdir(0o700)
     try:
@@ -190,54 +194,60 @@ def _temporary_folder(path: Path) -> Iterator[Path]:
 
 
 def check_free(path: Path, replaceable: Sequence[str] | None) -> None:
-    """Whether a folder may be written; see :func:`atomic_directory`.
+    """Check that a folder may be written; see :func:`atomic_directory`.
+
+    Args:
+        path: Path of the folder.
+        replaceable: Names of files that may be overwritten; None allows only a missing or empty folder.
 
     Raises:
-        SeamsegError: it may not.
+        SeamsegError: The path is not a folder, or the folder contains files that must not be replaced.
     """
     if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise OutputError(f"{path} is no folder; name another")
+        raise OutputError(f"{path} is not a folder; choose another path")
     found = sorted(item.name for item in path.iterdir()) if path.is_dir() else []
     if found and replaceable is None:
-        raise OutputError(f"{path} is not empty; name another folder, or replace what is in it by --overwrite")
-    others = [name for name in found if name not in (replaceable or ())]
-    if others:
-        raise OutputError(f"{path} holds other files, such as {others[0]}, which are not replaced; name another folder")
+        raise OutputError(f"{path} is not empty; choose another folder, or pass --overwrite to replace its content")
+    foreign = [name for name in found if name not in (replaceable or ())]
+    if foreign:
+        raise OutputError(
+            f"{path} contains other files, such as {foreign[0]}, which are never replaced; choose another folder"
+        )
 
 
-def _plain(path: Path) -> Path:
-    """The same folder by a path that does not lead through itself, which is about to move."""
+def _without_self_reference(path: Path) -> Path:
+    """Return a path of the same folder that does not lead through the folder itself, which is about to move."""
     return path.parent.resolve() / path.name if path.name not in ("", "..") else path.resolve()
 
 
-def _tidy_up(path: Path) -> None:
-    """Remove the temporary folders that killed processes left; a process that is still writing has locked its own."""
-    for left in path.parent.glob(f"{_PART}*"):
-        if is_part(left, of=path) and left.is_dir() and not left.is_symlink():
-            with suppress(OSError):  # of others, or gone by now
-                _remove(left, path)
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary folders that killed processes left behind; running processes have locked theirs."""
+    for temporary in path.parent.glob(f"{_PART}*"):
+        if is_part(temporary, of=path) and temporary.is_dir() and not temporary.is_symlink():
+            with suppress(OSError):  # locked by another process, or already gone
+                _remove_if_unlocked(temporary, path)
 
 
-def _remove(left: Path, path: Path) -> None:
-    """Remove a temporary folder; the folder that it was about to replace gets its name back."""
-    if time.time() - left.stat().st_mtime < _FRESH and not (left / _NEW).exists():
+def _remove_if_unlocked(temporary: Path, path: Path) -> None:
+    """Remove a temporary folder; a folder that was about to be replaced gets its name back."""
+    if time.time() - temporary.stat().st_mtime < _FRESH and not (temporary / _NEW).exists():
         return
-    with _held(left):
-        if (left / _OLD).is_dir() and not path.exists():
-            (left / _OLD).replace(path)
-        shutil.rmtree(left)
+    with _locked(temporary):
+        if (temporary / _OLD).is_dir() and not path.exists():
+            (temporary / _OLD).replace(path)
+        shutil.rmtree(temporary)
 
 
 @contextmanager
-def _held(folder: Path, or_not: bool = False) -> Iterator[None]:
-    """Locks a folder until this process leaves, or ends.
+def _locked(folder: Path, or_not: bool = False) -> Iterator[None]:
+    """Lock a folder until the end of the context or of this process.
 
     Args:
-        folder: to lock.
-        or_not: do without where the file system has no locks.
+        folder: Folder to lock.
+        or_not: Continue without a lock if the file system does not support locks.
 
     Raises:
-        OSError: another process holds it, or there are no locks.
+        OSError: Another process has locked the folder, or locks are not supported.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -251,15 +261,15 @@ def _held(folder: Path, or_not: bool = False) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _put(new: Path, path: Path, aside: Path) -> None:
-    """Gives a folder its name; one of that name is put aside first, and back if that fails."""
+def _move_into_place(new: Path, path: Path, aside: Path) -> None:
+    """Rename a folder to its final path; an existing folder moves aside first, and back if that fails."""
     if not path.is_dir():
         new.replace(path)
         return
     try:
         path.replace(aside)
         new.replace(path)
-    except BaseException:  # Ctrl-C, too
+    except BaseException:  # including Ctrl-C
         if aside.is_dir() and not path.exists():
             aside.replace(path)
         raise

@@ -1,4 +1,4 @@
-"""What an unfinished work on many images has done so far."""
+"""Journal of the finished items of an interrupted job, so that it can be resumed."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from seamseg.errors import OutputError
 _HEAD = "conversion"
 
 
-class Item(Protocol):
-    """What one result is made from."""
+class JournalItem(Protocol):
+    """Source of one result, such as an image with its annotation."""
 
     @property
     def name(self) -> str:
-        """Each item of a work has its own."""
+        """Name that is unique within the job."""
 
     @property
     def sources(self) -> Sequence[Path]:
-        """The files that are read; when one changes, an interrupted work does the item again."""
+        """Files that are read. If one changes, a resumed job processes the item again."""
 
 
 @dataclass(frozen=True)
 class ItemOutput:
-    """What became of one item.
+    """Result of one item.
 
     Attributes:
-        files: that were written, each in one step.
-        entries: what to append to the lists of the JSON file, by their keys.
-        num_hidden: objects that are left out because others cover them.
-        num_replaced: Objects without a usable outline, which are left out or shown by their boxes.
+        files: Files that were written, each atomically.
+        entries: Entries to append to the lists of the JSON file, by key.
+        num_hidden: Number of objects left out because others cover them.
+        num_replaced: Number of objects without a usable outline, which are left out or replaced by their boxes.
     """
 
     files: tuple[Path, ...]
@@ -46,19 +46,19 @@ class ItemOutput:
 
 
 class Journal:
-    """A text file: a line for the work, one for every item that is done.
+    """A text file with one line for the job and one line for every finished item.
 
-    In memory stay only the places of the lines. A line that is torn, as by a power cut, is dropped with all after it.
-    Only one process has a journal open. Written files are named relative to the journal's folder, which may be moved or
-    copied with them.
+    Only the positions of the lines are kept in memory. A truncated line, as after a power loss, is dropped together
+    with everything after it. Only one process can have a journal open. Written files are named relative to the folder
+    of the journal, so the folder may be moved or copied.
 
     Args:
-        path: of the file; its folder exists.
-        fingerprint: of the work; a journal of another one begins anew.
-        busy: what it means that another process has the file open, for the error.
+        path: Path of the journal; its folder must exist.
+        fingerprint: Fingerprint of the job. A journal with another fingerprint is cleared.
+        busy: Error message if another process has the journal open.
 
     Raises:
-        SeamsegError: another process has it open.
+        SeamsegError: Another process has the journal open.
     """
 
     def __init__(self, path: Path, fingerprint: str, busy: str) -> None:
@@ -69,7 +69,7 @@ class Journal:
         except OSError as error:
             self._file.close()
             raise OutputError(busy) from error
-        self._places: dict[str, int] = {}
+        self._offsets: dict[str, int] = {}
         self._checks: dict[str, Any] = {}
         self._read_all({_HEAD: fingerprint})
 
@@ -82,20 +82,20 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Leaves the file to others."""
+        """Close the journal, so that another process can open it."""
         self._file.close()
 
-    def holds(self, item: Item) -> bool:
-        """Whether the item is done, its sources are as they were, and so are the files that were written."""
+    def holds(self, item: JournalItem) -> bool:
+        """Return whether the item is finished and neither its sources nor the written files have changed since."""
         if item.name not in self._checks:
             return False
-        return bool(self._checks[item.name] == _stamps(item.sources) + _written(self.read(item.name).files))
+        return bool(self._checks[item.name] == _file_stamps(item.sources) + _file_sizes(self.read(item.name).files))
 
-    def append(self, item: Item, converted: ItemOutput) -> None:
-        """Notes that an item is done; its files are in place."""
+    def append(self, item: JournalItem, converted: ItemOutput) -> None:
+        """Record that an item is finished; its files must already be in place."""
         line = {
             "name": item.name,
-            "check": _stamps(item.sources) + _written(converted.files),
+            "check": _file_stamps(item.sources) + _file_sizes(converted.files),
             "files": [os.path.relpath(path, self._path.parent) for path in converted.files],
             "entries": converted.entries,
             "hidden": converted.num_hidden,
@@ -104,64 +104,64 @@ class Journal:
         self._append(line)
 
     def absorb(self, other: Journal) -> None:
-        """Notes all that another journal of the same work holds."""
-        for place in other._places.values():
-            other._file.seek(place)
+        """Append all entries of another journal of the same job."""
+        for offset in other._offsets.values():
+            other._file.seek(offset)
             self._append(json.loads(other._file.readline()))
 
     def read(self, name: str) -> ItemOutput:
-        """What became of an item that is done."""
-        self._file.seek(self._places[name])
+        """Return the result of a finished item."""
+        self._file.seek(self._offsets[name])
         line = json.loads(self._file.readline())
         files = (self._path.parent / name for name in line["files"])
         return ItemOutput(tuple(files), line["entries"], line["hidden"], line.get("replaced", 0))
 
     def files(self) -> Iterator[Path]:
-        """All that were written."""
-        return (path for name in self._places for path in self.read(name).files)
+        """Return all written files."""
+        return (path for name in self._offsets for path in self.read(name).files)
 
     def remove(self) -> None:
-        """Once the result is complete."""
+        """Delete the journal, once the whole result is complete."""
         self._path.unlink()
 
     def _append(self, line: dict[str, Any]) -> None:
         self._file.seek(0, 2)
-        self._places[line["name"]], self._checks[line["name"]] = self._file.tell(), line["check"]
+        self._offsets[line["name"]], self._checks[line["name"]] = self._file.tell(), line["check"]
         self._file.write(json.dumps(line).encode() + b"\n")
         self._file.flush()
 
     def _read_all(self, head: dict[str, str]) -> None:
         self._file.seek(0)
-        first = _parsed(self._file.readline())
+        first = _parse_line(self._file.readline())
         if first != head:
             self._file.truncate(0)
             self._file.write(json.dumps(head).encode() + b"\n")
             self._file.flush()
             return
-        place = self._file.tell()
-        while (line := _parsed(self._file.readline())) is not None:
-            self._places[line["name"]], self._checks[line["name"]] = place, line["check"]
-            place = self._file.tell()
-        self._file.truncate(place)
+        offset = self._file.tell()
+        while (line := _parse_line(self._file.readline())) is not None:
+            self._offsets[line["name"]], self._checks[line["name"]] = offset, line["check"]
+            offset = self._file.tell()
+        self._file.truncate(offset)
 
 
 def fingerprint_of(path: Path) -> str:
-    """Of the work that a file is the journal of; empty if it is none."""
+    """Return the fingerprint of the job that a journal belongs to; empty if the file is not a journal."""
     with path.open("rb") as file:
-        head = _parsed(file.readline())
+        head = _parse_line(file.readline())
     return str(head.get(_HEAD, "")) if isinstance(head, dict) else ""
 
 
-def _parsed(line: bytes) -> Any:
-    """The JSON value of a line; None if it is torn."""
+def _parse_line(line: bytes) -> Any:
+    """Return the JSON value of a line; None if the line is truncated."""
     try:
         return json.loads(line) if line.endswith(b"\n") else None
     except ValueError:
         return None
 
 
-def _stamps(sources: Sequence[Path]) -> list[list[Any]]:
-    """Of files, where they are, and size and time of change of those that are there."""
+def _file_stamps(sources: Sequence[Path]) -> list[list[Any]]:
+    """Return the absolute path of each file, followed by its size and modification time in nanoseconds if it exists."""
     stamps: list[list[Any]] = []
     for path in sources:
         status = path.stat() if path.exists() else None
@@ -170,6 +170,6 @@ def _stamps(sources: Sequence[Path]) -> list[list[Any]]:
     return stamps
 
 
-def _written(files: Sequence[Path]) -> list[list[int]]:
-    """Sizes of files; a power cut can leave a file of a size of 0."""
+def _file_sizes(files: Sequence[Path]) -> list[list[int]]:
+    """Return the size of each file, or an empty list for a missing one; after a power loss, a file can have size 0."""
     return [[path.stat().st_size] if path.exists() else [] for path in files]

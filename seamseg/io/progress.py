@@ -1,4 +1,4 @@
-"""Bars with an estimate of the time left."""
+"""Progress bars with an estimate of the remaining time."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 Advance = Callable[[int, str], None]
-"""How many units are done, and a remark."""
+"""Function that sets the number of finished units and a remark."""
 
 
 @contextlib.contextmanager
 def progress_bar(title: str, total: int, done: int = 0, shown: bool = True) -> Iterator[Advance]:
-    """Shows how far a work has come, on standard error; titles and remarks may hold any characters.
+    """Show the progress of a job on standard error.
 
     Args:
-        title: of the work.
-        total: units in all.
-        done: units that are done at the start, left out of the estimate.
-        shown: False shows nothing (all processes but the first).
+        title: Title of the job; titles and remarks may contain any characters.
+        total: Total number of units.
+        done: Number of units already finished at the start, which the estimate ignores.
+        shown: Whether to show the bar; False on all processes except the first.
     """
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -37,12 +37,16 @@ def progress_bar(title: str, total: int, done: int = 0, shown: bool = True) -> I
 
 
 Steps = Callable[[str, int, int], None]
-"""Which part of a work, and how many of how many units of it are done."""
+"""Function that reports progress: name of the part, number of finished units, total number of units."""
 
 
 @contextlib.contextmanager
 def split_progress(title: str) -> Iterator[Steps]:
-    """Shows how far the parts of a work have come, one bar for each, as they begin."""
+    """Show the progress of a job in several parts, with one bar per part that appears when the part begins.
+
+    Args:
+        title: Title of the job, shown in front of the name of each part.
+    """
     with contextlib.ExitStack() as bars:
         open_bars: dict[str, Advance] = {}
 

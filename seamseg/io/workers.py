@@ -1,6 +1,6 @@
-"""One function on many items, in threads or in processes.
+"""Parallel map over many items, in threads or processes.
 
-Threads are for work done by native code, which lets other threads run in the meantime.
+Threads suit work done by native code that releases the global interpreter lock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 ITEMS_PER_WORKER = 16
 """Minimum number of items per process; with fewer, starting a process takes longer than it saves."""
 ITEMS_AHEAD = 8
-"""Maximum number of items per process in progress at a time; limits memory."""
+"""Maximum number of items per process in progress at the same time; limits memory."""
 
 PRELOADED = [__name__, "torch"]
 """Modules imported once, before the workers are forked: importing torch takes seconds."""
@@ -36,7 +36,7 @@ _function: Callable[[Any], Any]
 
 
 def available_cores() -> int:
-    """Number of cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
@@ -60,21 +60,23 @@ def ordered_map(
 
     With ``threads``, items are taken from their source in the thread that iterates over the results, so stages can be
     chained: reading in threads, the network in the main thread, writing in threads. A result is yielded as soon as it
-    and all earlier ones are ready.
+    and
+    all earlier ones are ready.
 
     Args:
-        function: Function of one item, called by several threads or processes at a time. Processes receive it once, so
-            it must be picklable: a function of a module, or ``functools.partial`` of one.
+        function: Function of one item, called by several threads or processes at the same time. Each process receives
+            it once, so it must be picklable: a module-level function or a ``functools.partial`` of one.
         items: Iterable for threads; sequence of picklable items for processes.
         threads: Number of threads, at least 1.
-        ahead: Maximum number of items in progress or finished but not yet yielded in threads; limits memory.
-        processes: Number of processes, at least 1; None means one per core. A single process, or few items, run in the
-            calling process. Only :data:`ITEMS_AHEAD` items per process are in progress at a time.
+        ahead: Maximum number of items that are in progress or finished but not yet yielded; limits memory. Applies to
+            threads only.
+        processes: Number of processes, at least 1; None means one per core. With one process or few items, the calling
+            process does the work. At most :data:`ITEMS_AHEAD` items per process are in progress at the same time.
 
     Raises:
         SeamsegError: ``processes`` is less than 1.
         ChildProcessError: A worker process was killed.
-        Exception: Any error of the function or of the items; items that have not started by then are dropped.
+        Exception: Any error raised by the function or the items; items that have not started by then are dropped.
     """
     if threads is not None:
         name = getattr(function, "__name__", "work")
@@ -82,7 +84,7 @@ def ordered_map(
         return _pooled(pool, function, items, ahead, early=True)
     wanted = available_cores() if processes is None else processes
     if wanted < 1:
-        raise SettingsError(f"{wanted} workers cannot work; ask for at least 1")
+        raise SettingsError(f"the number of workers is {wanted}; it must be at least 1")
     workers = min(wanted, len(items) // ITEMS_PER_WORKER)
     if workers <= 1:
         return map(function, items)
@@ -96,7 +98,10 @@ def _pooled(
     ahead: int,
     early: bool,
 ) -> Iterator[Result]:
-    """Yield results in order with at most ``ahead`` items pending; ``early`` yields before that many are pending."""
+    """Yield results in order with at most ``ahead`` items pending.
+
+    If ``early`` is set, results are yielded as soon as they are ready. Otherwise ``ahead`` items are kept pending.
+    """
     pool = make_pool()
     pending: deque[Future[Result]] = deque()
     try:
@@ -108,14 +113,14 @@ def _pooled(
             yield pending.popleft().result()
     except BrokenProcessPool:
         raise ChildProcessError(
-            "a worker process was ended from outside, most likely because memory ran out; use fewer workers"
+            "a worker process was killed, most likely because memory ran out; use fewer workers"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _process_pool(function: Callable[[Any], Any], workers: int) -> ProcessPoolExecutor:
-    # A plain fork copies locks that threads of this process (of the progress bar, of torch) may hold at that moment.
+    # A plain fork copies locks that other threads (of the progress bar or torch) may hold at that moment.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return ProcessPoolExecutor(workers, context, initializer=_prepare_worker, initargs=(function,))
@@ -124,14 +129,14 @@ def _process_pool(function: Callable[[Any], Any], workers: int) -> ProcessPoolEx
 def _prepare_worker(function: Callable[[Any], Any]) -> None:
     global _function
     _function = function
-    # The workers are the parallelism; threads inside them would only fight over the cores.
+    # The workers already run in parallel; threads inside them would only compete for the cores.
     cv2.setNumThreads(0)
-    # Ctrl-C signals a whole process group. Only the main process shall hear it: it ends its workers itself.
+    # Ctrl-C signals a whole process group. Only the main process must receive it; it stops its workers itself.
     os.setpgrp()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

@@ -1,4 +1,4 @@
-"""YAML text to plain values, with one rule for all files: a key may be given once."""
+"""YAML text to plain values, where every key may be given only once."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from seamseg.errors import SettingsError
 
 
 def read_yaml(path: Path) -> Any:
-    """Plain values from a YAML file in UTF-8.
+    """Read plain values from a UTF-8 YAML file.
 
     Raises:
         OSError: The file cannot be read.
-        SeamsegError: The file is not valid YAML, or a mapping has a key twice.
+        SeamsegError: The file is not valid YAML, or a mapping contains a key twice.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -26,16 +26,16 @@ def read_yaml(path: Path) -> Any:
 
 
 def load_yaml(text: str, source: str) -> Any:
-    """Plain values from YAML text, by the safe loader.
+    """Read plain values from YAML text with the safe loader.
 
-    YAML forbids a key that is given twice in one mapping, but PyYAML keeps the last value without a word.
+    YAML forbids duplicate keys in a mapping, but PyYAML silently keeps the last value.
 
     Args:
         text: One YAML document.
-        source: Name of the text in errors, such as the path of its file.
+        source: Name of the text for error messages, such as the path of its file.
 
     Raises:
-        SeamsegError: The text is not valid YAML, or a mapping has a key twice.
+        SeamsegError: The text is not valid YAML, or a mapping contains a key twice.
     """
     try:
         loader = yaml.SafeLoader(text)
@@ -51,16 +51,16 @@ def load_yaml(text: str, source: str) -> Any:
 
 
 def _check_keys(loader: yaml.SafeLoader, node: yaml.Node, source: str, prefix: str, seen: set[int]) -> None:
-    """Raises SettingsError if a mapping in the tree has a key twice.
+    """Raise SettingsError if a mapping in the tree contains a key twice.
 
     Args:
         loader: Loader of the node.
         node: Root of the tree.
         source: Name of the text.
         prefix: Dotted keys that lead to the node.
-        seen: Identities of the nodes that were checked.
+        seen: Ids of the nodes already checked.
     """
-    if id(node) in seen:  # an alias can stand for a node that contains it
+    if id(node) in seen:  # an alias can refer to a node that contains it
         return
     seen.add(id(node))
     if isinstance(node, yaml.SequenceNode):
@@ -74,12 +74,12 @@ def _check_keys(loader: yaml.SafeLoader, node: yaml.Node, source: str, prefix: s
                 line, same = key.start_mark.line + 1, _key_value(loader, key)
                 if same in lines:
                     raise SettingsError(
-                        f"{source}: {name} is given twice, in lines {lines[same]} and {line}; remove one"
+                        f"{source}: {name} is given twice, on lines {lines[same]} and {line}; remove one"
                     )
                 lines[same] = line
             _check_keys(loader, value, source, f"{name}.", seen)
 
 
 def _key_value(loader: yaml.SafeLoader, key: yaml.ScalarNode) -> Any:
-    """What tells keys apart: 1 and 0x1 are the same key, 1 and "1" are not."""
+    """Return the value that identifies a key: 1 and 0x1 are the same key, 1 and "1" are not."""
     return key.tag if key.tag == "tag:yaml.org,2002:merge" else loader.construct_object(key)

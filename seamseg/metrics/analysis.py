@@ -1,4 +1,4 @@
-"""Where panoptic quality is lost: by size, by outcome, between classes, and by image."""
+"""Analysis of where panoptic quality is lost: by segment size, by outcome, between classes, and by image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from seamseg.structures import VOID, ImageId
 
 SIZES = ("small", "medium", "large")
 SIZE_LIMITS = (32**2, 96**2)
-"""Pixels from which on a segment is medium and large, as on COCO."""
+"""Minimum areas of medium and of large segments in pixels, as in COCO."""
 
 NUM_WORST = 10
 BARELY = 0.6
@@ -28,12 +28,14 @@ BARELY = 0.6
 
 @dataclass(frozen=True)
 class SizeQuality:
-    """The segments of one size: true ones by their own area, crowd aside, and false predictions by theirs.
+    """Panoptic quality of the segments of one size.
+
+    The area of the true segment decides, and the predicted area for false predictions. Crowd is excluded.
 
     Attributes:
-        all, things, stuff: panoptic quality over the classes that appear in this size.
+        all, things, stuff: Panoptic quality over the classes with segments of this size.
         tp, fp, fn: Numbers of true positives, false positives and false negatives.
-        per_class: PQ by class name, NaN where none of this size appears.
+        per_class: PQ by class name; NaN for a class without segments of this size.
     """
 
     all: Quality
@@ -87,13 +89,15 @@ class ClassOutcomes:
 
 @dataclass(frozen=True, eq=False)
 class Confusion:
-    """Which class is taken for which.
+    """Confusion between classes.
 
     Attributes:
-        classes: C names.
-        segments: (C+1)×(C+1) numbers of true segments by their class and that of their partner, which is the same for
-            matches and localization errors; the last column counts ``MISSED``, the last row ``BACKGROUND``.
-        pixels: C×(C+1) pixels of true class by predicted class, crowd included; the last column is void.
+        classes: Names of the C classes.
+        segments: (C+1)×(C+1) numbers of true segments by their class (row) and the class of their partner (column).
+            Matches and localization errors are on the diagonal. The last column counts ``MISSED``, the last row
+            ``BACKGROUND``.
+        pixels: C×(C+1) numbers of pixels by true class (row) and predicted class (column), including crowd. The last
+            column is void.
     """
 
     classes: tuple[str, ...]
@@ -101,7 +105,14 @@ class Confusion:
     pixels: IntArray
 
     def largest(self, at_most: int) -> list[tuple[str, str, int]]:
-        """True class, predicted class and how many segments, the most frequent confusions first."""
+        """Return the most frequent confusions of segments, the most frequent first.
+
+        Args:
+            at_most: Maximum number of confusions.
+
+        Returns:
+            Tuples of true class, predicted class and number of segments.
+        """
         num = len(self.classes)
         between = self.segments[:num, :num] * ~np.eye(num, dtype=np.bool_)
         order = np.argsort(-between, axis=None, kind="stable")[:at_most]
@@ -114,8 +125,8 @@ class WorstImage:
     """One of the images with the lowest PQ.
 
     Attributes:
-        image_id: the data set's own id.
-        pq: mean over the classes that appear in it.
+        image_id: Id of the image in the data set.
+        pq: Mean PQ over the classes that appear in the image.
         tp, fp, fn: Numbers of true positives, false positives and false negatives.
     """
 
@@ -128,14 +139,15 @@ class WorstImage:
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """What to look at first.
+    """Analysis of all images of a data set.
 
     Attributes:
-        intervals: the middle 95 % of PQ over resampled images; None with fewer than two images.
-        by_size: small, medium and large segments.
-        outcomes: by class name.
-        confusion: between classes.
-        worst: images by PQ, the lowest first, those with more errors first among equals.
+        intervals: 95% intervals of PQ over resampled images; None with fewer than two images.
+        by_size: Panoptic quality of small, medium and large segments, by the name of the size.
+        outcomes: Numbers of segments by outcome, by class name.
+        confusion: Confusion between classes.
+        worst: Up to 10 images with the lowest PQ, the lowest first; of images with equal PQ, the one with more errors
+            first.
     """
 
     intervals: Intervals | None
@@ -145,7 +157,7 @@ class Analysis:
     worst: tuple[WorstImage, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values under the same names; matrices are lists of rows."""
+        """Return plain values under the same names; matrices become lists of rows."""
         return {
             "intervals": None if self.intervals is None else asdict(self.intervals),
             "by_size": {size: asdict(quality) for size, quality in self.by_size.items()},
@@ -166,13 +178,14 @@ def analyze(
     names: Sequence[str],
     num_stuff: int,
 ) -> Analysis:
-    """Analyses the images of a data set.
+    """Analyze the images of a data set.
 
     Args:
-        images, segments: of every image, in one order, whatever rank counted it.
-        pixels: C×(C+1), the confusion matrix of the fused output.
-        names: of the C classes.
-        num_stuff: the first ``num_stuff`` classes are stuff.
+        images: Counts of each image. The order must not depend on which rank counted an image.
+        segments: Segments of each image, in the same order.
+        pixels: Confusion matrix of the fused output, C×(C+1).
+        names: Names of the C classes.
+        num_stuff: Number of stuff classes, which come first.
     """
     cases = segment_cases(segments)
     return Analysis(
@@ -212,7 +225,7 @@ def _by_outcome(cases: NDArray[Any], names: Sequence[str]) -> dict[str, ClassOut
 
 
 def _confusion(cases: NDArray[Any], num_classes: int) -> IntArray:
-    """(C+1)×(C+1)."""
+    """Return the (C+1)×(C+1) numbers of segments by true and predicted class."""
     matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     own = cases["class"].astype(np.int64)
     other = np.where(cases["other"] == VOID, num_classes, cases["other"])

@@ -1,4 +1,4 @@
-"""COCO's average precision of boxes and masks, by hotcoco or pycocotools."""
+"""COCO's average precision of boxes and masks, computed by hotcoco or pycocotools."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ from seamseg.ops.fusion import paste_mask
 from seamseg.structures import VOID, Detections, ImageId, PanopticSegmentation, Size
 
 Library = Literal["pycocotools", "hotcoco"]
-Kind = Literal["bbox", "segm"]
+IouType = Literal["bbox", "segm"]
+"""Whether the IoU of boxes or of masks is thresholded; COCO's ``iouType``."""
 
-_MAX_DETECTIONS = 100  # per class and image, as on COCO
+_MAX_DETECTIONS = 100  # per class and image, as in COCO
 _EVERY_AREA = [0, 1e10]
 
 
 @dataclass(frozen=True)
 class CocoSides:
-    """True objects and detections as COCO's files have them.
+    """True objects and detections in COCO's format.
 
     Attributes:
-        images: ``id``, ``height`` and ``width`` of each; ids are numbers.
-        categories: ``id`` of each.
-        true, detected: annotations; their ids start at 1, since an evaluation takes a match with 0 for no match.
+        images: ``id``, ``height`` and ``width`` of each image; ids are integers.
+        categories: ``id`` of each category.
+        true: Annotations of the true objects. Ids start at 1, since COCO's evaluation uses 0 for "no match".
+        detected: Annotations of the detections, with ids from 1 as well.
     """
 
     images: list[dict[str, Any]]
@@ -42,34 +44,41 @@ class CocoSides:
 
 
 def fastest_library() -> Library:
-    """hotcoco where the extra ``fast`` is installed: the same numbers, about ten times as fast."""
+    """Return hotcoco if the extra ``fast`` is installed; it gives the same numbers about ten times as fast."""
     return "hotcoco" if importlib.util.find_spec("hotcoco") else "pycocotools"
 
 
-def average_precision(sides: CocoSides, kind: Kind, library: Library | None = None) -> float:
-    """AP@[.5:.95] in 0 … 1, at most 100 detections per class and image; NaN without a true object that counts.
+def average_precision(sides: CocoSides, kind: IouType, library: Library | None = None) -> float:
+    """Compute AP@[.5:.95] with at most 100 detections per class and image.
 
     Args:
-        sides: what is compared.
-        kind: boxes or masks.
-        library: None is :func:`fastest_library`.
+        sides: True objects and detections.
+        kind: ``"bbox"`` for the AP of boxes, ``"segm"`` for the AP of masks.
+        library: Library to use; None means :func:`fastest_library`.
+
+    Returns:
+        AP in 0 … 1; NaN if there is no true object, apart from crowd.
     """
     precision = precisions(sides, kind, library or fastest_library())
     counted = precision[precision >= 0]
     return float(np.mean(counted)) if counted.size else float("nan")
 
 
-def precisions(sides: CocoSides, kind: Kind, library: Library) -> NDArray[np.float64]:
-    """The precision at 10 thresholds of IoU and 101 recalls, for every class: 10×101×K×1×1; −1 for classes without a
-    true object that counts.
+def precisions(sides: CocoSides, kind: IouType, library: Library) -> NDArray[np.float64]:
+    """Compute the precision of each class at 10 IoU thresholds and 101 recalls.
 
     Args:
-        sides, kind, library: as :func:`average_precision`.
+        sides: True objects and detections.
+        kind: ``"bbox"`` for boxes, ``"segm"`` for masks.
+        library: Library to use.
+
+    Returns:
+        Precisions, 10×101×K×1×1; -1 for classes without a true object, apart from crowd.
     """
     return {"pycocotools": _by_pycocotools, "hotcoco": _by_hotcoco}[library](sides, kind)
 
 
-def _by_pycocotools(sides: CocoSides, kind: Kind) -> NDArray[np.float64]:
+def _by_pycocotools(sides: CocoSides, kind: IouType) -> NDArray[np.float64]:
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress with print
         evaluation = COCOeval(*(_indexed(sides, annotations) for annotations in (sides.true, sides.detected)), kind)
         evaluation.params.maxDets = [_MAX_DETECTIONS]
@@ -86,8 +95,8 @@ def _indexed(sides: CocoSides, annotations: list[dict[str, Any]]) -> COCO:
     return data
 
 
-def _by_hotcoco(sides: CocoSides, kind: Kind) -> NDArray[np.float64]:
-    import hotcoco  # an extra
+def _by_hotcoco(sides: CocoSides, kind: IouType) -> NDArray[np.float64]:
+    import hotcoco  # optional: installed with the extra `fast`
 
     images, categories = sides.images, [{"name": str(one["id"])} | one for one in sides.categories]
     true, detected = (
@@ -105,14 +114,14 @@ def _by_hotcoco(sides: CocoSides, kind: Kind) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Instance:
-    """One object, true or detected.
+    """A true or detected object.
 
     Attributes:
-        category: 0-based among the things.
-        box: (y0, x0, y1, x1) in pixels of the original image.
-        mask: its pixels there.
-        score: in 0 … 1; 1 for true objects.
-        crowd: stands for many objects; detections never do.
+        category: Class number, 0-based among the things.
+        box: Box (y0, x0, y1, x1) in pixels of the original image.
+        mask: Mask in pixels of the original image.
+        score: Score in 0 … 1; 1 for true objects.
+        crowd: Whether it is a crowd of many objects; False for detections.
     """
 
     category: int
@@ -124,7 +133,14 @@ class Instance:
 
 @dataclass(frozen=True)
 class ImageInstances:
-    """The objects of one image, both sides; small, and picklable for other ranks."""
+    """True and detected objects of one image; small, and picklable for other ranks.
+
+    Attributes:
+        image_id: Id of the image in the data set.
+        size: Height and width of the original image.
+        true: True objects.
+        detected: Detections.
+    """
 
     image_id: ImageId
     size: Size
@@ -133,18 +149,18 @@ class ImageInstances:
 
 
 class AveragePrecision:
-    """Collects objects and detections, image by image.
+    """COCO's average precision, accumulated image by image.
 
-    True objects come from the panoptic annotation: every segment of a thing class with its tight box; crowd segments
-    are COCO's ``iscrowd``. At most 100 detections count per class and image; of equal scores, those of the image with
-    the smaller id come first.
+    True objects come from the panoptic annotation: every segment of a thing class with its tight box. Crowd segments
+    have COCO's ``iscrowd``. At most 100 detections count per class and image. Detections with equal scores are ranked
+    by ascending image id.
 
     Attributes:
-        state: what was collected; the states of several ranks, one after the other, are that of all images.
+        state: Objects of the images so far. Concatenating the states of several ranks gives the state of all images.
 
     Args:
-        num_classes: stuff and things together.
-        num_stuff: number of stuff classes.
+        num_classes: Number of stuff and thing classes.
+        num_stuff: Number of stuff classes.
     """
 
     def __init__(self, num_classes: int, num_stuff: int) -> None:
@@ -153,35 +169,35 @@ class AveragePrecision:
         self.state: list[ImageInstances] = []
 
     def update(self, image_id: ImageId, detections: Detections, truth: PanopticSegmentation) -> None:
-        """Collects one image.
+        """Add one image.
 
         Args:
-            image_id: the data set's own id.
-            detections: before fusion, boxes in pixels of the original image.
-            truth: the annotation at the size of the original image.
+            image_id: Id of the image in the data set.
+            detections: Detections before fusion, with boxes in pixels of the original image.
+            truth: Annotation at the size of the original image.
         """
         true, detected = segment_instances(truth, self.num_stuff), detected_instances(detections, truth.size)
         self.state.append(ImageInstances(image_id, truth.size, true, detected))
 
     def merge(self, state: Iterable[ImageInstances]) -> None:
-        """Adds what another instance collected."""
+        """Add the state of another instance."""
         self.state.extend(state)
 
     def box_ap(self) -> float:
-        """AP of the boxes in 0 … 1; NaN without any true object."""
+        """Return the AP of the boxes in 0 … 1; NaN without any true object."""
         return self._evaluate("bbox")
 
     def mask_ap(self) -> float:
-        """AP of the masks in 0 … 1; NaN without any true object."""
+        """Return the AP of the masks in 0 … 1; NaN without any true object."""
         return self._evaluate("segm")
 
-    def _evaluate(self, kind: Kind) -> float:
+    def _evaluate(self, kind: IouType) -> float:
         if not any(image.true for image in self.state):
             return float("nan")
         return average_precision(self._sides(), kind)
 
     def _sides(self) -> CocoSides:
-        # In the order of ids, not in that in which ranks found them: among equal scores it decides.
+        # The order of the images decides among equal scores, so it must not depend on the ranks.
         images = sorted(self.state, key=lambda image: (isinstance(image.image_id, str), image.image_id))
         sizes = [{"id": index, "height": image.size[0], "width": image.size[1]} for index, image in enumerate(images)]
         categories = [{"id": category} for category in range(self.num_things)]
@@ -196,12 +212,12 @@ def _annotations(images: Sequence[ImageInstances], side: Literal["true", "detect
 def segment_instances(
     segments: PanopticSegmentation, num_stuff: int, scores: Sequence[float] | None = None
 ) -> list[Instance]:
-    """The things of an image that is cut into segments, with their tight boxes; those without a pixel are left out.
+    """Return the things of a segmented image with their tight boxes, except segments without pixels.
 
     Args:
-        segments: of the true or of the predicted side.
-        num_stuff: number of stuff classes.
-        scores: one per segment; None of the truth.
+        segments: True or predicted segments of the image.
+        num_stuff: Number of stuff classes.
+        scores: Score of each segment; None for the truth, which has score 1.
     """
     classes, crowd = segments.classes.tolist(), segments.crowd.tolist()
     things = [segment for segment, value in enumerate(classes) if num_stuff <= value != VOID]
@@ -216,11 +232,11 @@ def segment_instances(
 
 
 def detected_instances(detections: Detections, size: Size) -> list[Instance]:
-    """The objects of an image before fusion, with the boxes that the network gave them.
+    """Return the objects of an image before fusion, with the boxes that the network predicted.
 
     Args:
-        detections: in pixels of the image.
-        size: its height and width.
+        detections: Detections with boxes in pixels of the image.
+        size: Height and width of the image.
     """
     instances = []
     boxes, classes, scores = detections.boxes.tolist(), detections.classes.tolist(), detections.scores.tolist()

@@ -1,4 +1,4 @@
-"""Mean intersection over union of pixel classes."""
+"""Confusion matrix and mean intersection over union of pixel classes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from seamseg.structures import VOID
 
 
 class ConfusionMatrix:
-    """Counts pixels by true and predicted class.
+    """Numbers of pixels by true and predicted class.
 
     Attributes:
-        state: C×(C+1) int64 on the CPU: pixels of true class (row) by predicted class (column); the last column holds
-            pixels predicted as void, which are misses. Adding the states of several ranks gives that of all images.
+        state: Numbers of pixels by true class (row) and predicted class (column), C×(C+1) int64 on the CPU. The last
+            column counts pixels that are predicted as void, which are misses. Adding the states of several ranks gives
+            the state of all images.
 
     Args:
-        num_classes: C.
+        num_classes: Number of classes C.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -27,43 +28,43 @@ class ConfusionMatrix:
         self.state = torch.zeros(num_classes, num_classes + 1, dtype=torch.int64)
 
     def update(self, prediction: Tensor, truth: Tensor) -> None:
-        """Counts one image.
+        """Add one image.
 
         Args:
-            prediction: H×W integers, classes 0 … C−1, or 255 where none is predicted.
-            truth: H×W integers, classes 0 … C−1, or 255 where nothing is known: such pixels are ignored.
+            prediction: Predicted classes 0 … C-1, H×W integers; 255 where no class is predicted.
+            truth: True classes 0 … C-1, H×W integers; 255 for unlabeled pixels, which are ignored.
 
         Raises:
-            ValueError: the two differ in size, or a class is not one of the C.
+            ValueError: The sizes differ, or a class is out of range.
         """
         if prediction.shape != truth.shape:
             raise ValueError(
-                f"the prediction has the shape {tuple(prediction.shape)}, the truth {tuple(truth.shape)}; "
-                "they must be of one size"
+                f"the prediction has the shape {tuple(prediction.shape)}, but the truth has {tuple(truth.shape)}; "
+                "both must have the same size"
             )
         true, predicted, pixels = map_overlaps(truth, prediction)[:, :3].numpy().T
         self._count(true, predicted, pixels)
 
     def count(self, overlaps: Overlaps) -> None:
-        """Counts one image, given how its segments overlap; crowd has its class like any segment.
+        """Add one image from the overlaps of its segments. Crowd counts as its class, like any other segment.
 
         Raises:
-            ValueError: a class is not one of the C.
+            ValueError: A class is out of range.
         """
         self._count(*overlaps.class_pairs, overlaps.pixels)
 
     def merge(self, state: Tensor) -> None:
-        """Adds what another instance counted."""
+        """Add the state of another instance."""
         self.state += state
 
     def iou(self) -> Tensor:
-        """C float64: intersection over union per class, NaN for a class without any true or predicted pixel."""
+        """Return the IoU of each class, C float64; NaN for a class without any true or predicted pixel."""
         matrix = self.state.double()
         hits = matrix.diagonal()
         return hits / (matrix.sum(1) + matrix[:, : self.num_classes].sum(0) - hits)
 
     def mean_iou(self) -> float:
-        """The mean over the classes that have a true or predicted pixel; NaN if there is none."""
+        """Return the mean IoU over the classes that have a true or predicted pixel; NaN if there are none."""
         return float(self.iou().nanmean())
 
     def _count(self, true: IntArray, predicted: IntArray, pixels: IntArray) -> None:
@@ -77,4 +78,4 @@ class ConfusionMatrix:
     def _check(self, classes: IntArray) -> None:
         wrong = classes[(classes < 0) | (classes >= self.num_classes)]
         if len(wrong):
-            raise ValueError(f"a pixel has the class {wrong[0]}, but the classes are 0 … {self.num_classes - 1}")
+            raise ValueError(f"a pixel has class {wrong[0]}, but the classes are 0 … {self.num_classes - 1}")

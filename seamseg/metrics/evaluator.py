@@ -1,4 +1,4 @@
-"""Everything that is measured of a panoptic network, image by image."""
+"""Evaluation of a panoptic network: all metrics, accumulated image by image."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from seamseg.structures import Detections, ImageId, PanopticSegmentation
 
 @dataclass(frozen=True)
 class EvaluatorState:
-    """What a :class:`PanopticEvaluator` has counted; picklable.
+    """Counts of a :class:`PanopticEvaluator`; picklable.
 
     Attributes:
-        images: what each image contributes to the panoptic quality.
-        quality, boundary: 6×C, of the panoptic quality and of boundary PQ.
-        stuff: 4×C, of the overlap of stuff.
-        fused, semantic: C×(C+1), confusion matrices of the fused output and of the semantic head.
-        instances: objects and detections per image.
-        segments: of each image, and how they overlap.
+        images: Contribution of each image to panoptic quality.
+        quality, boundary: States of panoptic quality and of boundary PQ, 6×C.
+        stuff: State of the stuff overlap, 4×C.
+        fused, semantic: Confusion matrices of the fused output and of the semantic head, C×(C+1).
+        instances: True and detected objects of each image.
+        segments: Segments of each image and their overlaps.
     """
 
     images: list[ImageCounts]
@@ -44,13 +44,15 @@ class EvaluatorState:
 
 
 class PanopticEvaluator:
-    """Scores images of one data set at their original size: in memory with ``update``, or, where only panoptic results
-    are there, from the overlaps of their segments with ``count``.
+    """Evaluator of the images of one data set at their original size.
+
+    ``update`` scores the complete predictions of an image in memory. ``count`` scores an image from the overlaps of its
+    segments, for panoptic results without a semantic head.
 
     Args:
-        num_classes: stuff and things together.
-        num_stuff: number of stuff classes.
-        boundary: whether to compute boundary PQ too.
+        num_classes: Number of stuff and thing classes.
+        num_stuff: Number of stuff classes.
+        boundary: Also compute boundary PQ.
     """
 
     def __init__(self, num_classes: int, num_stuff: int, boundary: bool = True) -> None:
@@ -73,25 +75,26 @@ class PanopticEvaluator:
         semantics: Tensor,
         truth: PanopticSegmentation,
     ) -> ImageCounts:
-        """Scores one image; everything at the size of its annotation, and on one device.
+        """Score one image. All arguments must have the size of the annotation and be on the same device.
 
         Args:
-            image_id: the data set's own id.
-            segmentation: the fused output.
-            detections: objects before fusion.
-            semantics: H×W, the semantic head's classes.
-            truth: the annotation.
+            image_id: Id of the image in the data set.
+            segmentation: Fused output.
+            detections: Objects before fusion.
+            semantics: Classes of the semantic head, H×W.
+            truth: Annotation.
 
         Returns:
-            What the image contributes to the panoptic quality.
+            The contribution of the image to panoptic quality.
 
         Raises:
-            ValueError: sizes differ, a class is unknown, or the image was scored before.
+            ValueError: The sizes differ, a class is out of range, or the image was already scored.
         """
         if not segmentation.size == tuple(semantics.shape) == truth.size:
             raise ValueError(
-                f"image {image_id} is scored at one size, but its fused output is {segmentation.size}, "
-                f"its class map {tuple(semantics.shape)} and its annotation {truth.size} (height, width)"
+                f"the predictions of image {image_id} must have the size of its annotation, {truth.size} "
+                f"(height, width), but its fused output has {segmentation.size} and its class map "
+                f"{tuple(semantics.shape)}"
             )
         counts = self.count(image_id, Overlaps.between(segmentation, truth, self.boundary))
         self._semantic.update(semantics, truth.semantics)
@@ -99,18 +102,18 @@ class PanopticEvaluator:
         return counts
 
     def count(self, image_id: ImageId, overlaps: Overlaps, instances: ImageInstances | None = None) -> ImageCounts:
-        """Scores the panoptic result of one image.
+        """Score the panoptic result of one image.
 
         Args:
-            image_id: the data set's own id.
-            overlaps: of its segments, with borders if boundary PQ is computed.
-            instances: its objects, where predictions carry scores.
+            image_id: Id of the image in the data set.
+            overlaps: Overlaps of the segments, with borders if boundary PQ is computed.
+            instances: True and detected objects for average precision; None if the predictions have no scores.
 
         Returns:
-            What the image contributes to the panoptic quality.
+            The contribution of the image to panoptic quality.
 
         Raises:
-            ValueError: a class is unknown, or the image was scored before.
+            ValueError: A class is out of range, or the image was already scored.
         """
         overlaps.check_classes(self.num_classes)
         self._mark(image_id)
@@ -130,7 +133,7 @@ class PanopticEvaluator:
 
     @property
     def state(self) -> EvaluatorState:
-        """To be sent to other ranks."""
+        """Counts so far, to send to other ranks."""
         return EvaluatorState(
             self._images,
             self._quality.state,
@@ -143,10 +146,12 @@ class PanopticEvaluator:
         )
 
     def merge(self, states: Iterable[EvaluatorState]) -> None:
-        """Adds what other evaluators counted on other images; the scores are those of one that counted all, bit by bit.
+        """Add the states of evaluators of other images.
+
+        The scores are bit for bit those of a single evaluator of all images.
 
         Raises:
-            ValueError: an image was scored twice.
+            ValueError: An image was scored twice.
         """
         for state in states:
             for image in state.images:
@@ -161,17 +166,17 @@ class PanopticEvaluator:
             self._precision.merge(state.instances)
 
     def compute(self, names: Sequence[str]) -> Scores:
-        """The scores over all images so far.
+        """Compute the scores over all images so far.
 
         Args:
-            names: of the classes, in the network's order.
+            names: Names of the classes, in the network's order.
 
         Raises:
-            ValueError: there are more or fewer names than classes.
+            ValueError: The number of names differs from the number of classes.
         """
         if len(names) != self.num_classes:
             raise ValueError(
-                f"scores by class need one name per class, not {len(names)} names for {self.num_classes} classes"
+                f"scores per class need one name per class, not {len(names)} names for {self.num_classes} classes"
             )
         quality, border = self._quality, self._boundary
         images, segments = sorted(self._images, key=_by_id), sorted(self._segments, key=_by_id)
@@ -202,10 +207,10 @@ class PanopticEvaluator:
 
     def _mark(self, image_id: ImageId) -> None:
         if image_id in self._seen:
-            raise DataError(f"image {image_id} was scored twice; every image counts once")
+            raise DataError(f"image {image_id} was scored twice; list each image only once")
         self._seen.add(image_id)
 
 
 def _by_id(image: ImageCounts | ImageSegments) -> tuple[bool, ImageId]:
-    """Numbers before names."""
+    """Return a sort key that puts integer ids before string ids."""
     return isinstance(image.image_id, str), image.image_id

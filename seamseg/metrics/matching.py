@@ -1,4 +1,4 @@
-"""Which segments match (Kirillov et al. 2019, "Panoptic Segmentation", section 4.1), as the COCO benchmark decides."""
+"""Segment matching (Kirillov et al. 2019, "Panoptic Segmentation", section 4.1), as the COCO benchmark does it."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ FloatArray = NDArray[np.float64]
 class Matching:
     """Matches, false positives and false negatives of an image.
 
-    A predicted and a true segment match when they have one class and an IoU over ½, pixels that are void in the truth
-    left out of the union. A true segment that is crowd never matches and is no false negative. A prediction without a
-    match is a false positive unless more than half of it lies on void or on crowd of its own class; of several crowd
-    segments of a class the last one counts, as in the benchmark's own program. Segments without pixels do not count.
+    A predicted and a true segment match if they have the same class and an IoU over ½. Pixels that are void in the
+    truth do not count in the union. A true crowd segment never matches and is not a false negative. A prediction
+    without a match is a false positive unless more than half of it is on void or on crowd of its own class. If a class
+    has several crowd segments, only the last one counts, as in COCO's own implementation. Segments without pixels do
+    not count.
 
     Attributes:
-        classes: M, of the pairs of one class and without crowd.
-        iou: M, of these pairs.
-        matched: M, which of them are matches; at most one per segment.
+        classes: Classes of the M overlapping pairs of the same class, without crowd.
+        iou: IoU of these pairs, M.
+        matched: Which of these pairs are matches, M; at most one per segment.
         fp: Classes of the false predictions, one entry each.
         fn: Classes of the true segments without a match, one entry each.
-        present: classes of the true segments that count: with a pixel, not void, no crowd; one entry each.
-        false_segments, present_segments: which segments of their side the entries of ``fp`` and ``present`` are,
-            ascending.
+        present: Classes of the true segments that count (with pixels, not void, not crowd), one entry each.
+        false_segments, present_segments: Indices of the segments in ``fp`` and ``present``, ascending.
     """
 
     classes: IntArray
@@ -44,7 +44,7 @@ class Matching:
     present_segments: IntArray
 
     def counts(self, num_classes: int) -> FloatArray:
-        """4×C: per class the sum of the matches' IoUs, the numbers of TP, FP and FN."""
+        """Return the sum of the matches' IoUs and the numbers of TP, FP and FN of each class, 4×C."""
         hits = self.classes[self.matched]
         rows = [np.bincount(hits, self.iou[self.matched], num_classes)]
         rows += [np.bincount(classes, minlength=num_classes) for classes in (hits, self.fp, self.fn)]
@@ -52,12 +52,12 @@ class Matching:
 
 
 def match(overlaps: Overlaps, boundary: bool = False) -> Matching:
-    """Matches the segments of an image.
+    """Match the segments of an image.
 
     Args:
-        overlaps: of both sides; with borders if ``boundary``.
-        boundary: takes for the IoU the smaller one of the masks and of their borders (Cheng et al. 2021, "Boundary
-            IoU", section 6, boundary PQ).
+        overlaps: Overlaps of true and predicted segments, with borders if ``boundary`` is set.
+        boundary: Use the smaller of the IoUs of the masks and of their borders, for boundary PQ (Cheng et al. 2021,
+            "Boundary IoU", section 6).
     """
     true_classes, predicted_classes = overlaps.class_pairs
     on_void = true_classes == VOID
@@ -91,11 +91,11 @@ def match(overlaps: Overlaps, boundary: bool = False) -> Matching:
 
 
 def pair_iou(overlaps: Overlaps, pairs: IntArray) -> FloatArray:
-    """The IoU of some pairs, pixels that are void in the truth left out of the union.
+    """Compute the IoU of pairs of segments. Pixels that are void in the truth do not count in the union.
 
     Args:
-        overlaps: of an image.
-        pairs: positions in its list of pairs.
+        overlaps: Overlaps of an image.
+        pairs: Indices into its list of pairs.
     """
     return _iou(overlaps, pairs, overlaps.pixels, overlaps.pixels, overlaps.pixels)
 
@@ -103,7 +103,7 @@ def pair_iou(overlaps: Overlaps, pairs: IntArray) -> FloatArray:
 def _iou(
     overlaps: Overlaps, pairs: IntArray, in_true: IntArray, in_predicted: IntArray, in_both: IntArray
 ) -> FloatArray:
-    """Of some pairs, from how many pixels of every pair belong to the true part, the predicted part, and both."""
+    """Compute the IoU of ``pairs`` from the pixels of every pair that count as true, as predicted, and as both."""
     on_void = overlaps.true_classes[overlaps.true] == VOID
     true, predicted = overlaps.true[pairs], overlaps.predicted[pairs]
     true_areas = np.bincount(overlaps.true, in_true, overlaps.num_true)
@@ -114,7 +114,7 @@ def _iou(
 
 
 def _last_crowd(crowd: BoolArray, classes: IntArray) -> BoolArray:
-    """T: the crowd segments that are the last of their class."""
+    """Return a mask over the T segments that selects the last crowd segment of each class."""
     backwards = np.flatnonzero(crowd)[::-1]
     chosen = np.zeros(len(crowd), np.bool_)
     chosen[backwards[np.unique(classes[backwards], return_index=True)[1]]] = True
@@ -123,12 +123,12 @@ def _last_crowd(crowd: BoolArray, classes: IntArray) -> BoolArray:
 
 @dataclass(frozen=True, eq=False)
 class ImageCounts:
-    """The panoptic quality of one image before it is divided.
+    """Contribution of one image to panoptic quality.
 
     Attributes:
-        image_id: the data set's own id.
-        classes: K, those that appear in the image on either side, ascending.
-        counts: 4×K, per class the sum of the matches' IoUs, the numbers of TP, FP and FN.
+        image_id: Id of the image in the data set.
+        classes: The K classes that appear in the truth or in the prediction, ascending.
+        counts: Sum of the matches' IoUs and numbers of TP, FP and FN of each class, 4×K.
     """
 
     image_id: ImageId
@@ -137,18 +137,18 @@ class ImageCounts:
 
     @classmethod
     def of_state(cls, image_id: ImageId, state: FloatArray) -> ImageCounts:
-        """From the 4×C counts of one image."""
+        """Create from the 4×C counts of one image."""
         classes = np.flatnonzero(state[1:].any(0))
         return cls(image_id, classes, state[:, classes])
 
     @property
     def pq(self) -> float:
-        """Mean over the classes that appear; NaN if none does."""
+        """Mean PQ over the classes that appear; NaN if there are none."""
         iou_sum, tp, fp, fn = self.counts
         return float(np.mean(iou_sum / (tp + fp / 2 + fn / 2))) if len(self.classes) else float("nan")
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it: one list per quantity, an entry per class."""
+        """Return the JSON form: one list per quantity, with one entry per class."""
         iou_sum, *numbers = self.counts
         plain: dict[str, Any] = {"image_id": self.image_id, "classes": self.classes.tolist(), "iou": iou_sum.tolist()}
         plain |= {key: row.astype(int).tolist() for key, row in zip(("tp", "fp", "fn"), numbers, strict=True)}
@@ -156,10 +156,10 @@ class ImageCounts:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> ImageCounts:
-        """The inverse of :meth:`to_dict`.
+        """Create from the output of :meth:`to_dict`.
 
         Raises:
-            KeyError, TypeError, ValueError: it is not of that form.
+            KeyError, TypeError, ValueError: The dictionary does not have that form.
         """
         counts = np.array([plain[key] for key in ("iou", "tp", "fp", "fn")], dtype=np.float64)
         classes = np.array(plain["classes"], dtype=np.int64)

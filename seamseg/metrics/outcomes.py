@@ -20,7 +20,7 @@ BACKGROUND_IOU = 0.1
 
 
 class SegmentOutcome(IntEnum):
-    """What became of a segment; of several that apply, the first one.
+    """Outcome of a segment; if several apply, the first one listed.
 
     The names and the thresholds of 0.1 and 0.5 are those of "TIDE: A General Toolbox for Identifying Object Detection
     Errors" (Bolya et al. 2020, section 2.2). The segments of one side never overlap, so two definitions differ:
@@ -86,13 +86,13 @@ class SideOutcomes:
 
 
 def judge_image(overlaps: Overlaps) -> tuple[SideOutcomes, SideOutcomes]:
-    """Outcomes of the true and of the predicted segments of one image."""
+    """Return the outcomes of the true and of the predicted segments of one image."""
     matching = match(overlaps)
     return judge(overlaps, matching.present_segments, matching.false_segments)
 
 
 def judge(overlaps: Overlaps, present: IntArray, false: IntArray) -> tuple[SideOutcomes, SideOutcomes]:
-    """Outcomes of the true and of the predicted segments.
+    """Return the outcomes of the true and of the predicted segments.
 
     Args:
         overlaps: Overlaps of both sides.
@@ -128,7 +128,7 @@ def judge(overlaps: Overlaps, present: IntArray, false: IntArray) -> tuple[SideO
 def _side(
     num: int, default: SegmentOutcome, segments: IntArray, partners: IntArray, outcomes: IntArray, iou: FloatArray
 ) -> SideOutcomes:
-    """The last entry of every segment; ``default`` for segments without an entry."""
+    """Return the last entry of every segment, and ``default`` for segments without an entry."""
     side = SideOutcomes(np.full(num, default, np.int64), np.full(num, -1), np.zeros(num))
     side.outcomes[segments], side.partners[segments], side.iou[segments] = outcomes, partners, iou
     return side
@@ -166,14 +166,14 @@ class ImageSegments:
 
     @classmethod
     def of(cls, image_id: ImageId, overlaps: Overlaps, matching: Matching) -> ImageSegments:
-        """Segments of an image after matching."""
+        """Create from the overlaps of an image and their matching."""
         pairs = np.stack([overlaps.true, overlaps.predicted, overlaps.pixels], axis=1)
         classes = overlaps.true_classes, overlaps.true_crowd, overlaps.predicted_classes
         return cls(image_id, pairs, *classes, matching.present_segments, matching.false_segments)
 
 
 def segment_cases(images: Sequence[ImageSegments]) -> NDArray[Any]:
-    """True segments and false predictions of several images, as panoptic quality counts them.
+    """Return the true segments and false predictions of several images, as panoptic quality counts them.
 
     Returns:
         Array of dtype ``CASES`` with one row per true segment that counts, image by image, then one per false
@@ -195,7 +195,7 @@ def segment_cases(images: Sequence[ImageSegments]) -> NDArray[Any]:
 
 
 def _joined(images: Sequence[ImageSegments]) -> tuple[Overlaps, IntArray, IntArray]:
-    """Overlaps, present true segments and false predictions of all images as if they were one."""
+    """Return the overlaps, present true segments and false predictions of all images as if they were one image."""
     first_true = _starts([len(image.true_classes) for image in images])
     first_predicted = _starts([len(image.predicted_classes) for image in images])
     lengths = [len(image.pairs) for image in images]
@@ -217,7 +217,7 @@ def _starts(lengths: list[int]) -> IntArray:
 
 
 def _rows(side: SideOutcomes, classes: IntArray, other_classes: IntArray, areas: IntArray) -> NDArray[Any]:
-    """One row per segment, with ``is_true`` unset."""
+    """Return one row per segment, with ``is_true`` unset."""
     rows = np.zeros(len(classes), CASES)
     rows["class"], rows["outcome"], rows["area"], rows["iou"] = classes, side.outcomes, areas, side.iou
     rows["other"] = np.append(other_classes, VOID)[side.partners]

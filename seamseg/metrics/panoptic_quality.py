@@ -1,7 +1,8 @@
 """Panoptic quality (Kirillov et al. 2019), summed exactly in any order and over any number of ranks.
 
-A sum of floats depends on the order of its terms in the last digit; one of whole numbers does not. An IoU is a fraction
-of numbers of pixels, so it is not smaller than 2⁻⁴³ and its bits end at 2⁻⁹⁶: three digits to the base 2³² hold it.
+The last digit of a sum of floats depends on the order of the terms; a sum of integers does not. An IoU is a fraction of
+pixel counts, so it is zero or at least 2⁻⁴³, and its last bit is at least 2⁻⁹⁶. Three digits to the base 2³² represent
+it exactly.
 """
 
 from __future__ import annotations
@@ -22,27 +23,27 @@ _BASE = 2.0**32
 
 
 def to_digits(values: FloatArray) -> Tensor:
-    """Numbers as they can be added without rounding.
+    """Convert numbers to integer digits, which add without rounding.
 
     Args:
-        values: N, each zero or in 2⁻⁴³ … 2³¹.
+        values: N numbers, each zero or in 2⁻⁴³ … 2³¹.
 
     Returns:
-        3×N int64, the digits of each number after the binary point, the largest first; up to 2³¹ such tensors whose
-        numbers are at most 1 add up without overflow.
+        Digits of each number to the base 2³² after the binary point, 3×N int64, most significant first. Up to 2³¹
+        tensors of numbers <= 1 add without overflow.
     """
     digits = np.zeros((NUM_DIGITS, len(values)), np.int64)
     rest = values
     for digit in digits:
-        rest = rest * _BASE  # exact, as is all that follows
+        rest = rest * _BASE  # exact, as are the next two lines
         digit[:] = np.floor(rest)
         rest = rest - digit
-    assert not rest.any(), "a number has digits behind the last one"
+    assert not rest.any(), "a number has more digits than are stored"
     return torch.from_numpy(digits)
 
 
 def from_digits(digits: Tensor) -> Tensor:
-    """N float64, the numbers that are nearest to sums of what :func:`to_digits` returned, 3×N."""
+    """Convert a sum of tensors from :func:`to_digits`, 3×N, to the nearest numbers, N float64."""
     base = int(_BASE)
     sums = [(high * base + middle) * base + low for high, middle, low in digits.T.tolist()]
     return torch.tensor([total / base**NUM_DIGITS for total in sums], dtype=torch.float64)
@@ -53,10 +54,10 @@ class Quality:
     """Means over classes, in 0 … 1.
 
     Attributes:
-        pq: panoptic quality.
-        sq: segmentation quality, the mean IoU of matches.
-        rq: recognition quality, the F1 score of matches.
-        n: Number of classes in the means; without any, the three are NaN.
+        pq: Panoptic quality.
+        sq: Segmentation quality, the mean IoU of the matches.
+        rq: Recognition quality, the F1 score of the matches.
+        n: Number of classes in the means. The means are NaN if it is 0.
     """
 
     pq: float
@@ -66,16 +67,35 @@ class Quality:
 
 
 class PanopticQuality:
-    """Counts matches between predicted and true segments, class by class; :class:`Matching` says what matches.
+    """Panoptic quality per class, accumulated image by image. :class:`Matching` defines which segments match.
 
     Attributes:
-        state: 6×C int64 on the CPU: per class the digits of the sum of the matches' IoUs, and the numbers of true
-            positives, false positives and false negatives. Adding the states of several ranks gives the state over all
-            images, bit by bit.
+        state: Digits of the sum of the matches' IoUs, and numbers of true positives, false positives and false
+            negatives of each class, 6×C int64 on the CPU. Adding the states of several ranks gives the state of all
+            images, bit for bit.
 
     Args:
-        num_classes: C, stuff and things together.
-        num_stuff: the first ``num_stuff`` classes are stuff.
+        num_classes: Number of stuff and thing classes C.
+        num_stuff: Number of stuff classes, which come first.
+
+    Example:
+        The road is found with an IoU of 4/5 and the car is missed:
+
+        >>> import torch
+        >>> from seamseg.metrics import PanopticQuality
+        >>> from seamseg.structures import PanopticSegmentation
+        >>> def segmentation(ids, classes):
+        ...     return PanopticSegmentation(
+        ...         torch.tensor(ids), torch.tensor([255, *classes]), torch.zeros(len(classes) + 1, dtype=torch.bool)
+        ...     )
+        >>> truth = segmentation([[1, 1, 1], [1, 2, 0]], classes=[0, 1])
+        >>> prediction = segmentation([[1, 1, 1], [1, 1, 0]], classes=[0])
+        >>> quality = PanopticQuality(num_classes=2, num_stuff=1)
+        >>> quality.update(prediction, truth)
+        >>> quality.pq
+        tensor([0.8000, 0.0000], dtype=torch.float64)
+        >>> quality.over_all()
+        Quality(pq=0.4, sq=0.4, rq=0.5, n=2)
     """
 
     def __init__(self, num_classes: int, num_stuff: int) -> None:
@@ -83,62 +103,69 @@ class PanopticQuality:
         self.state = torch.zeros(NUM_DIGITS + 3, num_classes, dtype=torch.int64)
 
     def update(self, prediction: PanopticSegmentation, truth: PanopticSegmentation) -> None:
-        """Counts one image. Predicted crowd segments, which no object stands behind, are taken for void.
+        """Add one image.
+
+        Args:
+            prediction: Predicted segmentation; its crowd segments count as void, because they are not detected objects.
+            truth: Annotation of the same size.
 
         Raises:
-            ValueError: the two differ in size, or a class is not one of the C.
+            ValueError: The sizes differ, or a class is out of range.
         """
         overlaps = Overlaps.between(prediction, truth)
         overlaps.check_classes(self.state.shape[1])
         self.count(match(overlaps))
 
     def count(self, matching: Matching) -> None:
-        """Counts one image whose segments are matched; their classes are among the C."""
+        """Add one image from the matching of its segments, whose classes must be 0 … C-1."""
         self.add(matching.counts(self.state.shape[1]))
 
     def add(self, counts: FloatArray) -> None:
-        """Counts one image.
+        """Add one image from its counts.
 
         Args:
-            counts: 4×C, of :meth:`Matching.counts`.
+            counts: Counts of each class from :meth:`Matching.counts`, 4×C.
         """
         self.merge(torch.cat([to_digits(counts[0]), torch.from_numpy(counts[1:]).long()]))
 
     def merge(self, state: Tensor) -> None:
-        """Adds what another instance counted."""
+        """Add the state of another instance."""
         self.state += state
 
     @property
     def counts(self) -> Tensor:
-        """4×C float64: per class the sum of the matches' IoUs, the numbers of TP, FP and FN."""
+        """Sum of the matches' IoUs and numbers of TP, FP and FN of each class, 4×C float64."""
         return torch.cat([from_digits(self.state[:NUM_DIGITS])[None], self.state[NUM_DIGITS:].double()])
 
     @property
     def sq(self) -> Tensor:
-        """C float64: mean IoU of the matches, 0 without a match, NaN where the class appears on neither side."""
+        """Mean IoU of the matches of each class, C float64; 0 without matches, NaN for a class that does not appear."""
         counts = self.counts
         iou_sum, hits = counts[0], counts[1]
         return (iou_sum / hits.clamp(min=1)).masked_fill(~self._appears, torch.nan)
 
     @property
     def rq(self) -> Tensor:
-        """C float64: tp / (tp + fp/2 + fn/2), NaN where the class appears on neither side."""
+        """Recognition quality tp / (tp + fp/2 + fn/2), C float64; NaN for a class that does not appear."""
         counts = self.counts
         tp, fp, fn = counts[1], counts[2], counts[3]
         return tp / (tp + fp / 2 + fn / 2)
 
     @property
     def pq(self) -> Tensor:
-        """C float64: sq · rq, NaN where the class appears on neither side."""
+        """Panoptic quality sq · rq, C float64; NaN for a class that does not appear."""
         return self.sq * self.rq
 
     def over_all(self) -> Quality:
+        """Return the means over all classes that appear."""
         return self._mean(slice(None))
 
     def over_things(self) -> Quality:
+        """Return the means over the thing classes that appear."""
         return self._mean(slice(self.num_stuff, None))
 
     def over_stuff(self) -> Quality:
+        """Return the means over the stuff classes that appear."""
         return self._mean(slice(self.num_stuff))
 
     @property
@@ -154,18 +181,19 @@ class PanopticQuality:
 
 
 class StuffOverlap:
-    """The stuff of PQ† (Porzi et al. 2019, "Seamless Scene Segmentation", section 5): overlap without a threshold.
+    """Stuff score of PQ† (Porzi et al. 2019, "Seamless Scene Segmentation", section 5): overlap without a threshold.
 
-    PQ† takes things as PQ does; a class of stuff scores the sum of the IoUs of its pairs of segments, however small,
-    over the number of its true segments, since a class that covers a region badly is not the same as one not found.
+    For things, PQ† is PQ. The score of a stuff class is the sum of the IoUs of its overlapping pairs of segments,
+    however small, divided by the number of its true segments. A region that is covered badly therefore scores higher
+    than a region that is not found.
 
     Attributes:
-        state: 4×C int64 on the CPU: per class the digits of the sum of IoUs, and the number of true segments; of stuff
-            alone.
+        state: Digits of the sum of IoUs, and number of true segments of each class, 4×C int64 on the CPU; zero for
+            things.
 
     Args:
-        num_classes: C, stuff and things together.
-        num_stuff: the first ``num_stuff`` classes are stuff.
+        num_classes: Number of stuff and thing classes C.
+        num_stuff: Number of stuff classes, which come first.
     """
 
     def __init__(self, num_classes: int, num_stuff: int) -> None:
@@ -173,7 +201,7 @@ class StuffOverlap:
         self.state = torch.zeros(NUM_DIGITS + 1, num_classes, dtype=torch.int64)
 
     def count(self, matching: Matching) -> None:
-        """Counts one image whose segments are matched."""
+        """Add one image from the matching of its segments."""
         stuff = matching.classes < self.num_stuff
         iou_sum = np.zeros(self.num_stuff)
         np.add.at(iou_sum, matching.classes[stuff], matching.iou[stuff])
@@ -181,14 +209,14 @@ class StuffOverlap:
         self.state[:, : self.num_stuff] += torch.cat([to_digits(iou_sum), torch.from_numpy(num_true)[None]])
 
     def merge(self, state: Tensor) -> None:
-        """Adds what another instance counted."""
+        """Add the state of another instance."""
         self.state += state
 
     def pq_dagger(self, quality: PanopticQuality) -> Tensor:
-        """C float64: PQ† of every class, NaN where it is not there to be found.
+        """Return PQ† of each class, C float64; NaN for a stuff class without true segments, and where PQ is NaN.
 
         Args:
-            quality: of the same images.
+            quality: Panoptic quality of the same images.
         """
         stuff = from_digits(self.state[:NUM_DIGITS]) / self.state[NUM_DIGITS]
         return torch.cat([stuff[: self.num_stuff], quality.pq[self.num_stuff :]])

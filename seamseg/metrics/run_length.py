@@ -1,4 +1,4 @@
-"""Masks in the run-length form that pycocotools reads, made without image-sized masks."""
+"""Masks in COCO's run-length encoding, encoded without image-sized masks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class RunLengthMask:
-    """A mask, compressed; a few hundred bytes for a typical object.
+    """Compressed mask; a few hundred bytes for a typical object.
 
     Attributes:
-        size: height and width of the image in pixels.
+        size: Height and width of the image in pixels.
         counts: COCO's compressed run lengths, column by column.
     """
 
@@ -27,26 +27,27 @@ class RunLengthMask:
     counts: bytes
 
     def to_coco(self) -> dict[str, Any]:
-        """As pycocotools takes it."""
+        """Return the form that pycocotools reads."""
         return {"size": list(self.size), "counts": self.counts}
 
     def area(self) -> int:
-        """Number of pixels."""
+        """Return the number of pixels."""
         return int(coco_mask.area(self.to_coco()))
 
     def box(self) -> tuple[float, float, float, float]:
-        """The tight (y0, x0, y1, x1), half-open; all 0 without a pixel."""
+        """Return the tight box (y0, x0, y1, x1), half-open; all 0 for an empty mask."""
         x, y, width, height = coco_mask.toBbox(self.to_coco()).tolist()
         return y, x, y + height, x + width
 
 
 def encode_patch(patch: npt.NDArray[np.bool_], top: int, left: int, size: Size) -> RunLengthMask:
-    """A mask that is false outside a patch.
+    """Encode a mask that is False outside a patch.
 
     Args:
-        patch: h×w, inside the image.
-        top, left: row and column of its first pixel.
-        size: height and width of the image.
+        patch: Mask of the patch, h×w; it must be inside the image.
+        top: Row of its first pixel.
+        left: Column of its first pixel.
+        size: Height and width of the image.
     """
     columns = np.zeros((patch.shape[1], size[0]), dtype=np.int8)
     columns[:, top : top + patch.shape[0]] = patch.T
@@ -56,11 +57,14 @@ def encode_patch(patch: npt.NDArray[np.bool_], top: int, left: int, size: Size) 
 
 
 def encode_segments(ids: npt.NDArray[Any], wanted: list[int]) -> list[RunLengthMask]:
-    """Masks of chosen segments, from one pass over the id map.
+    """Encode the masks of several segments in one pass over the id map.
 
     Args:
-        ids: H×W segment ids.
-        wanted: the ids whose masks are returned, in this order; an id without a pixel gives an empty mask.
+        ids: Segment ids, H×W.
+        wanted: Ids of the segments to encode. An id without pixels gives an empty mask.
+
+    Returns:
+        One mask per id, in the order of ``wanted``.
     """
     starts, ends, values = _runs(ids.T.reshape(-1))
     chosen = (values == segment for segment in wanted)
@@ -68,7 +72,7 @@ def encode_segments(ids: npt.NDArray[Any], wanted: list[int]) -> list[RunLengthM
 
 
 def _runs(flat: npt.NDArray[Any]) -> tuple[IntArray, IntArray, npt.NDArray[Any]]:
-    """First and last-plus-one positions of the runs of equal values, and those values."""
+    """Return start positions, end positions (exclusive) and values of the runs of equal values."""
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     starts = np.concatenate([np.zeros(min(1, len(flat)), dtype=np.int64), changes])
     ends = np.concatenate([starts[1:], np.full(min(1, len(flat)), len(flat))])
@@ -76,9 +80,9 @@ def _runs(flat: npt.NDArray[Any]) -> tuple[IntArray, IntArray, npt.NDArray[Any]]
 
 
 def _compress(starts: IntArray, ends: IntArray, size: Size) -> RunLengthMask:
-    """From the runs of true, none of which touch."""
+    """Compress a mask from its runs of True, which must not touch."""
     borders = np.stack([starts, ends], axis=1).reshape(-1)
     counts = np.diff(borders, prepend=0, append=size[0] * size[1])
-    counts = counts[: len(counts) - (counts[-1] == 0)]  # a mask that ends with the image has no last gap
+    counts = counts[: len(counts) - (counts[-1] == 0)]  # a mask that includes the last pixel has no last gap
     coded = coco_mask.frPyObjects({"size": list(size), "counts": counts.tolist()}, size[0], size[1])
     return RunLengthMask(size, coded["counts"])

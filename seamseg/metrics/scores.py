@@ -1,4 +1,4 @@
-"""The numbers that an evaluation ends with."""
+"""Scores of an evaluation, and their JSON form."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from seamseg.structures import Unreadable
 
 @dataclass(frozen=True)
 class ClassScores:
-    """One class; fractions of 1, NaN where the class appears on neither side.
+    """Scores of one class in 0 … 1; NaN if the class does not appear.
 
     Attributes:
-        pq, sq, rq: panoptic, segmentation and recognition quality.
+        pq, sq, rq: Panoptic, segmentation and recognition quality.
         tp, fp, fn: Numbers of true positives, false positives and false negatives.
-        iou: intersection over union of the fused output's pixels.
-        iou_semantic: the same of the semantic head alone.
-        pq_dagger: PQ†, which takes the overlap of stuff without a threshold.
-        boundary_pq: PQ with the IoU of the segments' borders where that is smaller.
+        iou: Pixel IoU of the fused output.
+        iou_semantic: Pixel IoU of the semantic head; NaN if there is none.
+        pq_dagger: PQ†, which scores the overlap of stuff without a threshold.
+        boundary_pq: PQ with the smaller of the IoUs of the segments and of their borders.
     """
 
     pq: float
@@ -43,7 +43,7 @@ class BoundaryQuality:
     """Boundary PQ (Cheng et al. 2021, "Boundary IoU").
 
     Attributes:
-        all, things, stuff: over the classes that appear.
+        all, things, stuff: Means over the classes that appear.
     """
 
     all: Quality
@@ -53,19 +53,19 @@ class BoundaryQuality:
 
 @dataclass(frozen=True)
 class Scores:
-    """All scores of one evaluation; fractions of 1.
+    """All scores of one evaluation, in 0 … 1.
 
     Attributes:
-        all, things, stuff: panoptic quality over the classes that appear; NaN without any.
-        per_class: by class name.
-        miou: mean IoU of the fused output, in which left-over pixels of thing classes are void.
-        miou_semantic: mean IoU of the semantic head alone; NaN where there is none.
+        all, things, stuff: Panoptic quality over the classes that appear; NaN without any.
+        per_class: Scores by class name.
+        miou: Mean pixel IoU of the fused output. Pixels of a thing class that belong to no object are void.
+        miou_semantic: Mean pixel IoU of the semantic head; NaN if there is none.
         box_ap, mask_ap: COCO AP of the detections before fusion; NaN without any true object.
-        pq_dagger: PQ†, the mean over the classes with something to find, as ``all.pq`` but for its stuff; NaN without.
-        boundary: boundary PQ; None where borders were not looked at.
-        images: what each image contributes, by ascending id.
-        analysis: where quality is lost.
-        unreadable: Images that were left out because they could not be read.
+        pq_dagger: Mean PQ† over stuff classes with true segments and thing classes that appear; NaN without any.
+        boundary: Boundary PQ; None if it was not computed.
+        images: Contribution of each image, by ascending id.
+        analysis: Analysis of where panoptic quality is lost.
+        unreadable: Images that were skipped because they could not be read.
     """
 
     all: Quality
@@ -83,7 +83,7 @@ class Scores:
     unreadable: tuple[Unreadable, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values under the same names; ``None`` instead of NaN, which JSON does not know."""
+        """Return plain values under the same names, with ``None`` in place of NaN, which JSON does not support."""
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         parts |= {name: asdict(part) for name, part in parts.items() if isinstance(part, Quality | BoundaryQuality)}
         parts["per_class"] = {name: asdict(line) for name, line in self.per_class.items()}
@@ -93,12 +93,12 @@ class Scores:
         return plain
 
     def to_json(self) -> str:
-        """The same as text, with one line per class, image and row of a matrix."""
+        """Return the JSON text, with one line per class, image and matrix row."""
         return json_lines(self.to_dict()) + "\n"
 
 
 def percent(value: float, digits: int = 1) -> str:
-    """A score in 0 … 1 as people read it, times 100; "-" for NaN.
+    """Format a score in 0 … 1 in percent, without a percent sign; "-" for NaN.
 
     Args:
         value: Score, or difference of scores.
@@ -108,7 +108,12 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def json_lines(value: Any, indent: str = "") -> str:
-    """JSON that a person can read: objects of several levels over lines, lists of lists or objects a line per entry."""
+    """Return readable JSON: nested objects span several lines, lists of lists or objects have one line per entry.
+
+    Args:
+        value: Value to write; it must not contain NaN.
+        indent: Indentation of the lines after the first.
+    """
     deeper = indent + "  "
     if isinstance(value, dict) and any(isinstance(entry, dict | list) for entry in value.values()):
         lines = [f"{deeper}{json.dumps(key)}: {json_lines(entry, deeper)}" for key, entry in value.items()]

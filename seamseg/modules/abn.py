@@ -67,6 +67,13 @@ class ABN(_BatchNorm):
 
     Attributes:
         layer_name: in its network, for messages; empty if nobody has set it.
+
+    Example:
+        >>> import torch
+        >>> from seamseg import ABN
+        >>> norm = ABN(64, activation="elu", slope=1.0)
+        >>> norm(torch.randn(2, 64, 8, 8)).shape
+        torch.Size([2, 64, 8, 8])
     """
 
     weight: nn.Parameter | None  # type: ignore[assignment]
@@ -207,6 +214,22 @@ class InPlaceABN(ABN):
     is below the bound of :mod:`seamseg.modules.inversion`, the layer normalizes in place and does the rest
     beside it, in float32: the same values, and at least the memory of an ordinary norm. So it does with an ELU behind a
     residual.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from seamseg import InPlaceABN
+        >>> block = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), InPlaceABN(16))
+        >>> block(torch.randn(2, 3, 8, 8)).shape
+        torch.Size([2, 16, 8, 8])
+
+        The last norm of a residual block adds the residual and applies the activation in the same step:
+
+        >>> convolution, norm = nn.Conv2d(16, 16, 3, padding=1, bias=False), InPlaceABN(16)
+        >>> x = torch.randn(2, 16, 8, 8, requires_grad=True)
+        >>> norm(convolution(x), residual=x).sum().backward()
+        >>> x.grad.shape
+        torch.Size([2, 16, 8, 8])
     """
 
     def __init__(
@@ -299,6 +322,17 @@ class InPlaceABNSync(InPlaceABN):
         active: those that take part for the time being, in place of ``group``
             (:func:`seamseg.modules.roi_head.set_active_group`). The others have no samples and run no collective;
             a backward pass keeps to the group of its forward pass. None: ``group`` holds.
+
+    Example:
+        Build the network with synchronized norms and start the program with ``torchrun``. In evaluation, no process
+        group is needed:
+
+        >>> import torch
+        >>> from torch import nn
+        >>> from seamseg import InPlaceABNSync
+        >>> block = nn.Sequential(nn.Conv2d(3, 16, 3, bias=False), InPlaceABNSync(16)).eval()
+        >>> block(torch.randn(1, 3, 8, 8)).shape
+        torch.Size([1, 16, 6, 6])
     """
 
     group: dist.ProcessGroup | None = None

@@ -49,6 +49,12 @@ def to_batchnorm(norm: ABN, kind: type[_BatchNorm] | None = None) -> nn.Sequenti
 
     Returns:
         ``bn`` and ``activation``.
+
+    Example:
+        >>> from seamseg import InPlaceABN, to_batchnorm
+        >>> pair = to_batchnorm(InPlaceABN(16))
+        >>> type(pair.bn).__name__, pair.activation.negative_slope
+        ('BatchNorm2d', 0.01)
     """
     if norm.statistics_frozen:
         kind = FrozenBatchNorm
@@ -89,6 +95,17 @@ def from_batchnorm(
     Raises:
         ValueError: the batch norm is a norm of this project, there are no running statistics, ε is not positive, or the
             activation cannot be inverted.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from seamseg import from_batchnorm
+        >>> batchnorm = nn.BatchNorm2d(16)
+        >>> norm = from_batchnorm(batchnorm, activation="leaky_relu", slope=0.1)
+        >>> x = torch.randn(2, 16, 8, 8)
+        >>> expected = nn.functional.leaky_relu(batchnorm(x), 0.1)
+        >>> torch.allclose(norm(x), expected, atol=1e-5)
+        True
     """
     if isinstance(batchnorm, ABN):
         raise ValueError(

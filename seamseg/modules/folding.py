@@ -64,6 +64,13 @@ def fold(layer: Linear, norm: ABN) -> Linear:
     Raises:
         ValueError: the norm has another number of channels than the layer's output, or the layer is lazy and has no
             weight yet.
+
+    Example:
+        >>> from torch import nn
+        >>> from seamseg import InPlaceABN
+        >>> from seamseg.modules import fold
+        >>> fold(nn.Conv2d(3, 16, 3, bias=False), InPlaceABN(16)).bias.shape
+        torch.Size([16])
     """
     (folded,) = _fold([layer], norm)
     return folded
@@ -82,6 +89,18 @@ def fold_norms(network: nn.Module) -> nn.Module:
     Returns:
         The copy, in evaluation mode. Its output is that of ``network`` in evaluation, up to rounding. It has other
         state-dict names, and no statistics to train.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from seamseg import InPlaceABN, fold_norms
+        >>> network = nn.Sequential(nn.Conv2d(3, 16, 3, bias=False), InPlaceABN(16)).eval()
+        >>> folded = fold_norms(network)
+        >>> any(isinstance(layer, InPlaceABN) for layer in folded.modules())
+        False
+        >>> x = torch.randn(1, 3, 8, 8)
+        >>> torch.allclose(folded(x), network(x), atol=1e-5)
+        True
     """
     folded = _copied(network)
     for module in list(folded.modules()):

@@ -1,11 +1,11 @@
-"""Images in, panoptic segmentations out.
+"""Panoptic segmentation of images and videos.
 
-From the command down to the network and back to the files:
+A run goes through these modules:
 
-1. ``images`` or ``video_file`` find what to segment;
-2. ``folder_run`` or ``video_run`` ask ``results_folder`` which images are left;
-3. ``pipeline`` reads each of them, has ``predictor`` segment it, and has ``outputs`` write its files;
-4. ``results_folder`` notes that it is done, and in the end writes the JSON files.
+1. ``images`` or ``video_file`` finds the inputs.
+2. ``folder_run`` or ``video_run`` asks ``results_folder`` which images or frames still have to be segmented.
+3. ``pipeline`` reads each of them, segments it with ``predictor``, and writes its files with ``outputs``.
+4. ``results_folder`` records each finished image, and writes the JSON files at the end.
 """
 
 from seamseg.predict.predictor import Prediction, Predictor

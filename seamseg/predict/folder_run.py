@@ -1,4 +1,4 @@
-"""A run on many images: each process segments its share, and the first one joins the results."""
+"""Prediction on many images: each process segments its share, and rank 0 merges the results."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from seamseg.structures import Unreadable
 
 @dataclass(frozen=True)
 class FolderOutcome:
-    """How a run went; the same on every rank.
+    """Outcome of a run; the same on every rank.
 
     Attributes:
-        num_segmented: images with results.
-        num_kept: of them, those that an earlier run had made.
-        unreadable: the others, in their order.
-        dark: Names of segmented images that are nearly black: of 16 bits, they use no more than twelve.
+        num_segmented: Number of images with results.
+        num_kept: Number of images with results from an earlier run, included in ``num_segmented``.
+        unreadable: Images that could not be read, in the order of the input.
+        dark: Names of segmented images that are nearly black: 16-bit files that use at most 12 bits.
     """
 
     num_segmented: int
@@ -38,16 +38,20 @@ class FolderOutcome:
 
 
 def predict_images(job: PredictionJob, input_images: Sequence[InputImage], process: Process) -> FolderOutcome:
-    """Segments what is not segmented yet, each rank its share; rank 0 joins the results.
+    """Segment the images that have no results yet, and merge the results of all ranks on rank 0.
 
     Args:
-        job: of this rank.
-        images: all of them, the same on every rank.
-        process: this rank.
+        job: Settings of this rank.
+        input_images: All images of the run, the same on every rank; each rank segments its share.
+        process: Rank and number of ranks.
+
+    Returns:
+        The outcome of the run, the same on every rank.
 
     Raises:
-        SeamsegError: the folder may not be used.
-        OSError: a file cannot be written; what is done is kept.
+        SeamsegError: The results folder is in use, holds other files, or has results that ``job.mode`` does not allow
+            to change.
+        OSError: A file cannot be written; images that are already segmented are kept.
     """
     folder = job.folder
     done = from_first(process, lambda: folder.begin(job.mode, input_images))
@@ -56,8 +60,8 @@ def predict_images(job: PredictionJob, input_images: Sequence[InputImage], proce
         broken, dark = _predict_share(job, input_images, done, process)
         if not process.is_first:
             folder.close()
-        unreadable = _in_order(gather_objects(broken), input_images)  # also waits for all ranks
-        all_dark = _joined(gather_objects(dark))
+        unreadable = _in_input_order(gather_objects(broken), input_images)  # also waits for all ranks
+        all_dark = _merged_names(gather_objects(dark))
         if process.is_first:
             segmented = [one for one in input_images if one.name not in unreadable]
             folder.finish(segmented, list(unreadable.values()), job.info)
@@ -69,14 +73,14 @@ def predict_images(job: PredictionJob, input_images: Sequence[InputImage], proce
 def _predict_share(
     job: PredictionJob, input_images: Sequence[InputImage], done: set[str], process: Process
 ) -> tuple[dict[str, Unreadable], list[str]]:
-    """Of this rank, by the names of their results, the images that cannot be read; and the names of dark images."""
+    """Return this rank's unreadable images by the name of their results, and the names of its dark images."""
     share = [one for one in input_images if one.name not in done][process.rank :: process.world_size]
     kept = len(done) // process.world_size
     writer = OutputWriter(job.folder.path, job.folder.kinds, job.folder.categories)
     broken: dict[str, Unreadable] = {}
     dark: list[str] = []
 
-    def leave_out(image: InputImage, error: BrokenImageError) -> None:
+    def skip(image: InputImage, error: BrokenImageError) -> None:
         broken[image.name] = Unreadable(image.file_name, str(error))
 
     def read(image: InputImage) -> NDArray[np.uint8]:
@@ -89,18 +93,18 @@ def _predict_share(
         return found.source, writer.write(found.source, found.picture, found.prediction)
 
     with progress_bar("predicting", kept + len(share), kept, shown=process.is_first) as advance:
-        results = overlapped(job, share, read, write, leave_out)
+        results = overlapped(job, share, read, write, skip)
         for number, (image, written) in enumerate(results, start=kept + 1):
             job.folder.note(image, written)
             advance(number + len(broken), image.path.name)
     return broken, dark
 
 
-def _joined(of_ranks: Sequence[object]) -> list[str]:
+def _merged_names(of_ranks: Sequence[object]) -> list[str]:
     return sorted(str(name) for of_rank in of_ranks if isinstance(of_rank, list) for name in of_rank)
 
 
-def _in_order(of_ranks: Sequence[object], input_images: Sequence[InputImage]) -> dict[str, Unreadable]:
+def _in_input_order(of_ranks: Sequence[object], input_images: Sequence[InputImage]) -> dict[str, Unreadable]:
     found: dict[str, Unreadable] = {}
     for of_rank in of_ranks:
         assert isinstance(of_rank, dict)

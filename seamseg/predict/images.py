@@ -1,4 +1,4 @@
-"""The images that a path stands for, and what their results are called."""
+"""Input images: finding the files to segment, and naming their results."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ MOST_PIXELS = 1 << 27
 
 @dataclass(frozen=True)
 class InputImage:
-    """One file to segment.
+    """An image file to segment.
 
     Attributes:
-        name: of its results, relative, without suffix; each image of a run has its own.
-        file_name: how the results call it, relative to the folder of all of them (:func:`image_folder`).
-        path: where it is.
+        name: Relative path of its results without suffix; unique within a run.
+        file_name: Name of the image in the results, relative to the folder of all images (:func:`image_folder`).
+        path: Path of the file.
     """
 
     name: str
@@ -36,7 +36,7 @@ class InputImage:
 
     @property
     def sources(self) -> Sequence[Path]:
-        """What its results are made from."""
+        """Files that the results are made from."""
         return (self.path,)
 
 
@@ -48,8 +48,8 @@ def read_within_limit(path: Path) -> NDArray[np.uint8]:
     """
     height, width = image_size(path)
     if height * width > MOST_PIXELS:
-        reason = f"is {height}×{width} (height×width): images of up to {MOST_PIXELS:,} pixels are segmented"
-        raise BrokenImageError(path, f"{reason}; make it smaller, or cut it in pieces")
+        reason = f"is {height}×{width} pixels (height×width), more than the limit of {MOST_PIXELS:,} pixels"
+        raise BrokenImageError(path, f"{reason}; make it smaller, or split it into pieces")
     return read_image(path, "upright")
 
 
@@ -60,47 +60,48 @@ def find_input_images(
 
     Args:
         given: An image, a folder that is searched recursively, or a ``.txt`` list.
-        out: Folder of the results; files in it are not segmented.
-        on_left_out: Called with one sentence if the folder holds anything else.
+        out: Folder of the results; images in it are not segmented.
+        on_left_out: Called with one sentence about skipped files if the folder holds anything else.
 
     Raises:
         FileNotFoundError: ``given`` does not exist.
-        SeamsegError: There are no images, or one has a name that no reader of results takes.
+        SeamsegError: There are no images, or the name of one cannot be stored in the results.
     """
     inside, found = out.resolve(), find_images(given)
     paths = [path for path in dict.fromkeys(found.paths) if not path.resolve().is_relative_to(inside)]
     if not paths:
-        raise DataError(f"all images in {given} lie in {out}, which is where the results go; name another folder")
+        raise DataError(f"all images in {given} are in {out}, the folder of the results; choose another results folder")
     folder = image_folder(given, paths)
     file_names = [image_name(path, folder) for path in paths]
     check_file_names(file_names, str(folder))
-    others = [one for one in found.left_out if not one.path.resolve().is_relative_to(inside)]
-    if sentence := left_out_sentence(given, others):
+    left_out = [one for one in found.left_out if not one.path.resolve().is_relative_to(inside)]
+    if sentence := left_out_sentence(given, left_out):
         on_left_out(sentence)
     names = result_names(paths, given)
     return [InputImage(*row) for row in zip(names, file_names, paths, strict=True)]
 
 
 def image_folder(given: Path, paths: Sequence[Path] = ()) -> Path:
-    """The absolute folder that names of images are relative to: the given one, that of the given file or list, or
-    the nearest one above it that holds all images of the list.
+    """Return the absolute folder that image names are relative to.
+
+    It is the given folder, the folder of the given image or list, or the nearest parent that holds all ``paths``.
 
     Args:
         given: An image, a folder or a ``.txt`` list.
-        paths: Images that it stands for.
+        paths: Images of the folder or list.
     """
     folder = os.path.abspath(given if given.is_dir() else given.parent)
     return Path(os.path.commonpath([folder, *(os.path.abspath(path.parent) for path in paths)]))
 
 
 def image_name(path: Path, folder: Path) -> str:
-    """How the results call an image: its path below the folder of all of them, as readers of data sets want it."""
+    """Return the name of an image in the results: its path relative to ``folder``, as data set readers expect it."""
     return relative_name(Path(os.path.abspath(path)), folder)
 
 
 def result_names(paths: Sequence[Path], given: Path) -> list[str]:
-    """The name of every image's results: its path below the given folder without suffix, made unique.
+    """Return the name of each image's results: its path relative to the given folder without suffix, made unique.
 
-    Files of one name with different suffixes, or of different folders of a list, get a number.
+    Files whose names differ only in the suffix, or in their folder if a list names them, get a number.
     """
     return unique_stems(relative_name(path, given if given.is_dir() else path.parent) for path in paths)

@@ -1,4 +1,4 @@
-"""The files that are written of one image."""
+"""Output files of one image."""
 
 from __future__ import annotations
 
@@ -21,50 +21,54 @@ from seamseg.visualization.overlay import draw_overlay
 
 OutputKind = Literal["overlay", "panoptic", "semantic", "instances", "raw"]
 OUTPUT_KINDS: tuple[OutputKind, ...] = get_args(OutputKind)
-_LARGEST_JPEG = 65_500  # longest side that the format holds
+_LARGEST_JPEG = 65_500  # maximum side of a JPEG image in pixels
 
 
 class Named(Protocol):
-    """What has results of a name."""
+    """An image or video frame with a name."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Relative path of its results without suffix."""
+        ...
 
     @property
-    def file_name(self) -> str: ...
+    def file_name(self) -> str:
+        """Name of the image in the JSON files."""
+        ...
 
 
 class OutputWriter:
-    """Writes what is asked for of images, one by one, each file in one step. Threads may share it.
+    """Write the outputs of one image after another. Each file is written atomically. Threads may share a writer.
 
-    - ``overlay``: ``overlay/NAME.jpg``, the segmentation painted over the image (.png if it is too long for JPEG).
+    - ``overlay``: ``overlay/NAME.jpg``, the segmentation drawn over the image (.png if a side is too long for JPEG).
     - ``panoptic``: ``panoptic/NAME.png`` with segment ids, and an entry of ``panoptic.json``.
-    - ``semantic``: ``semantic/NAME.png``, one gray byte per pixel: the number of the class, 255 for void.
+    - ``semantic``: ``semantic/NAME.png``, one gray byte per pixel: the class number, 255 for void.
     - ``instances``: entries of ``instances.json``, the objects before fusion.
-    - ``raw``: ``raw/NAME.npz``, the arrays that the others are made from.
+    - ``raw``: ``raw/NAME.npz``, the arrays that the other outputs are made from.
 
     Args:
-        folder: of the results.
-        kinds: what to write.
-        categories: of the classes.
+        folder: Folder of the results.
+        kinds: Kinds of output to write.
+        categories: Categories of the model.
     """
 
     def __init__(self, folder: Path, kinds: Sequence[OutputKind], categories: Categories) -> None:
         self.folder, self.kinds, self.categories = folder, tuple(kinds), categories
 
     def write(self, image: Named, picture: Picture, found: Prediction) -> ItemOutput:
-        """Writes the files of one image.
+        """Write the files of one image.
 
         Args:
-            image: whose name they get.
-            picture: H×W×3 uint8.
-            found: in it.
+            image: Image or frame that the files are named after.
+            picture: Pixels, H×W×3 uint8 RGB.
+            found: Prediction for the image.
 
         Returns:
-            The files, and the entries of the JSON files; images and instances have no number yet.
+            The files, and the entries of the JSON files, in which images and instances have no number yet.
 
         Raises:
-            OSError: a file cannot be written.
+            OSError: A file cannot be written.
         """
         files: list[Path] = []
         entries: dict[str, list[dict[str, Any]]] = {}
@@ -100,7 +104,7 @@ class OutputWriter:
 
 
 def instance_results(found: Prediction, categories: Categories, file_name: str) -> list[dict[str, Any]]:
-    """The objects before fusion as COCO's results of instance segmentation, still without ``image_id``."""
+    """Return the objects before fusion in COCO's result format of instance segmentation, without ``image_id``."""
     size = found.segmentation.ids.shape[0], found.segmentation.ids.shape[1]
     results = []
     for one in detected_instances(found.detections, size):
@@ -118,11 +122,12 @@ def instance_results(found: Prediction, categories: Categories, file_name: str) 
 
 
 def write_raw(path: Path, found: Prediction) -> None:
-    """Everything as arrays, not compressed.
+    """Write the prediction as an uncompressed ``.npz`` file.
 
-    ``ids`` H×W int32, ``classes``, ``scores`` and ``crowd`` of the segments 0 … K; ``boxes`` D×4 (y0, x0, y1, x1) in
-    pixels, ``box_classes`` (0-based among the things), ``box_scores`` and ``mask_logits`` D×M×M of the objects before
-    fusion; ``semantic_logits`` C×h×w float16 of the semantic head, spread evenly over the image.
+    The arrays are ``ids`` (H×W int32); ``classes``, ``scores`` and ``crowd`` of the segments 0 … K; ``boxes`` (D×4,
+    (y0, x0, y1, x1) in pixels), ``box_classes`` (0-based among the things), ``box_scores`` and ``mask_logits`` (D×M×M)
+    of the objects before fusion; and ``semantic_logits`` (C×h×w float16) of the semantic head, a regular grid that
+    covers the image.
     """
     segmentation, objects = found.segmentation, found.detections
     with path.open("wb") as file:
@@ -141,6 +146,9 @@ def write_raw(path: Path, found: Prediction) -> None:
 
 
 def write_semantic(path: Path, found: Prediction) -> None:
-    """The class of every pixel in one gray byte; what is left of a thing class keeps its class, void is 255."""
+    """Write the class of every pixel as a gray PNG; void is 255.
+
+    Pixels of a thing class that belong to no object keep their class.
+    """
     classes = found.segmentation.semantics.numpy().astype(np.uint8)
     path.write_bytes(cv2.imencode(".png", classes)[1].tobytes())

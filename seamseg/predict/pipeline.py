@@ -1,4 +1,4 @@
-"""The stages of a run: an image is read, segmented and written while others are in the other stages."""
+"""Prediction pipeline: images are read, segmented and written at the same time, each image in one of the stages."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def fingerprint(
         predictor: Predictor of the run.
         categories: Categories of its network.
         kinds: Kinds of output.
-        video: Video that is segmented, identified by its content; None for images.
+        video_path: Video to segment, identified by its content; None for images.
     """
     selector, transform = predictor.network.roi_heads.selector, predictor.transform
-    told = [
+    parameters = [
         _VERSION,
         sorted(kinds),
         categories.to_list(),
@@ -76,7 +76,7 @@ def fingerprint(
         [transform.normalize.mean.tolist(), transform.normalize.std.tolist()],
         None if video_path is None else _ends(video_path),
     ]
-    digest = hashlib.sha256(json.dumps(told).encode())
+    digest = hashlib.sha256(json.dumps(parameters).encode())
     for name, tensor in sorted(predictor.network.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
@@ -84,7 +84,7 @@ def fingerprint(
 
 
 def _ends(video_path: Path) -> list[str | int]:
-    """Return the size of a file and a digest of its first and last MiB: fast to read, and they tell videos apart."""
+    """Return the size of a file and a digest of its first and last MiB, which are fast to read and identify a video."""
     size = video_path.stat().st_size
     with video_path.open("rb") as file:
         beginning = file.read(_END)
@@ -144,7 +144,7 @@ def overlapped(
 
 
 def num_threads() -> int:
-    """Number of reading threads, and of writing threads: one per core, up to a limit."""
+    """Return the number of reading threads, and of writing threads: one per core, up to :data:`MOST_THREADS`."""
     return min(MOST_THREADS, available_cores())
 
 
@@ -171,8 +171,9 @@ def _readable(
 
 def _predicted(predictor: Predictor, read: Iterable[_Read[ImageT]], batch_size: int) -> Iterator[Predicted[ImageT]]:
     for batch in _batches(read, batch_size):
-        found = predictor.predict([one.prepared for one in batch])
-        yield from (Predicted(one.source, one.picture, what) for one, what in zip(batch, found, strict=True))
+        predictions = predictor.predict([one.prepared for one in batch])
+        pairs = zip(batch, predictions, strict=True)
+        yield from (Predicted(one.source, one.picture, prediction) for one, prediction in pairs)
 
 
 def _batches(read: Iterable[_Read[ImageT]], batch_size: int) -> Iterator[list[_Read[ImageT]]]:

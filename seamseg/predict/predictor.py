@@ -1,13 +1,14 @@
-"""Test-time augmentation: the network sees an image in several sizes, and in the mirror, and its answers are joined.
+"""Prediction of single images, with test-time augmentation: the network predicts on several versions of an image.
 
-Every pass answers as it would alone. Its answer is brought back to the plain image, and then
+Each version (a scale, mirrored or not) is one pass. The passes are independent, and their predictions are mapped back
+to the unaugmented image and merged:
 
-- the class scores of all passes are resampled bilinearly to the finest of their grids and averaged as logits, which is
-  the geometric mean of the probabilities, up to a factor that is common to all classes of a pixel;
-- the detections of all passes, each with the mask that its own pass gave it, are thinned out class by class as those of
-  one pass are (non-maximum suppression, then the best of all).
+- The class scores of all passes are resampled bilinearly to the finest of their grids and averaged as logits. This is
+  the geometric mean of the probabilities, up to a factor that all classes of a pixel share.
+- The detections of all passes, each with the mask from its own pass, go through non-maximum suppression per class, as
+  the detections of one pass do. The best of the remaining ones are kept.
 
-One pass without flip is the plain prediction, bit for bit.
+A single pass at scale 1 without flip gives the same prediction as no augmentation, bit for bit.
 """
 
 from __future__ import annotations
@@ -33,19 +34,20 @@ from seamseg.runtime.precision import Precision, PrecisionName
 from seamseg.structures import Detections, PackedSequence, PanopticSegmentation, Predictions, SemanticLogits, Size
 
 LARGEST = 10
-"""Scale: the network's memory grows with its square."""
+"""Maximum scale. The network's memory grows with the square of the scale."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """In which forms the network sees an image.
+    """Versions of an image that the network predicts on.
 
     Attributes:
-        scales: factors on the sides that the network's input has otherwise; different ones, at least one.
-        flip: whether it sees each also in the mirror.
+        scales: Factors, greater than 0 and at most 10, applied to the sides of the network's input. At least one;
+            no duplicates.
+        flip: Also predict on the mirrored image at each scale.
 
     Raises:
-        SeamsegError: there is no scale, one is not positive or too large, or one is named twice.
+        SeamsegError: There is no scale, a scale is out of range, or a scale is listed twice.
     """
 
     scales: tuple[float, ...] = (1.0,)
@@ -53,24 +55,24 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if not self.scales or not all(0 < scale <= LARGEST for scale in self.scales):
-            raise SettingsError(f"scales are one or more positive numbers up to {LARGEST}, not {self.scales}")
+            raise SettingsError(f"scales must be one or more numbers > 0 and <= {LARGEST}, not {self.scales}")
         if len(set(self.scales)) < len(self.scales):
-            raise SettingsError(f"the scales {self.scales} name one twice, which would count it twice; name it once")
+            raise SettingsError(f"the scales {self.scales} list a scale twice, which would count it twice; remove one")
 
     @property
     def mirrors(self) -> tuple[bool, ...]:
-        """Whether the image is mirrored, for the one or two passes of a scale."""
+        """Whether the image is mirrored, for each of the one or two passes per scale."""
         return (False, True) if self.flip else (False,)
 
 
 @dataclass(frozen=True)
 class Pass:
-    """What the network says of one image in one of its forms.
+    """Prediction on one version of an image.
 
     Attributes:
-        detections: in pixels of that form.
-        semantics: covering exactly that form, without padding.
-        mirrored: whether it shows the image mirrored.
+        detections: Detections, with boxes in pixels of this version.
+        semantics: Class scores that cover exactly this version, without padding.
+        mirrored: Whether this version is mirrored.
     """
 
     detections: Detections
@@ -81,13 +83,16 @@ class Pass:
 def join_passes(
     passes: Sequence[Pass], size: Size, nms_threshold: float, max_predictions: int
 ) -> tuple[Detections, SemanticLogits]:
-    """One answer from those of several passes, in pixels of the network's input at scale 1.
+    """Merge the predictions of several passes, in pixels of the network's input at scale 1.
 
     Args:
-        passes: of one image, at least one.
-        size: height and width of the input at scale 1.
-        nms_threshold: overlap above which the lower score of a class goes.
-        max_predictions: best detections that stay.
+        passes: One or more passes over the same image.
+        size: Height and width of the input at scale 1.
+        nms_threshold: IoU above which the detection with the lower score is removed, among those of a class.
+        max_predictions: Maximum number of detections, those with the highest scores.
+
+    Returns:
+        Detections and class scores.
     """
     if len(passes) == 1 and not passes[0].mirrored and passes[0].semantics.size == size:
         return passes[0].detections, passes[0].semantics
@@ -106,7 +111,7 @@ def _plain_logits(one: Pass) -> Tensor:
 
 
 def _plain_detections(one: Pass, size: Size) -> Detections:
-    """Not mirrored, at the size of scale 1."""
+    """Return the detections of a pass, mirrored back and scaled to the size of scale 1."""
     boxes, masks = one.detections.boxes, one.detections.masks
     if one.mirrored:
         y0, x0, y1, x1 = boxes.unbind(-1)
@@ -126,11 +131,11 @@ def _join_detections(found: Sequence[Detections], nms_threshold: float, max_pred
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image as the network wants it.
+    """An image that is resized for the network.
 
     Attributes:
-        size: its height and width.
-        pixels: 3×h×w uint8, one for each scale.
+        size: Height and width of the image.
+        pixels: Resized images, 3×h×w uint8, one per scale.
     """
 
     size: Size
@@ -138,18 +143,18 @@ class Prepared:
 
     @property
     def shapes(self) -> tuple[torch.Size, ...]:
-        """Images whose shapes are equal can share a batch, without padding that would change the answers."""
+        """Shapes per scale. Only images with equal shapes share a batch, because padding would change the results."""
         return tuple(pixels.shape for pixels in self.pixels)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network says of one image, on the CPU.
+    """Prediction for one image, on the CPU.
 
     Attributes:
-        segmentation: the fused result, at the size of the image.
-        detections: the objects before fusion, boxes in pixels of the image.
-        semantics: the class scores before interpolation.
+        segmentation: Fused segmentation at the size of the image.
+        detections: Objects before fusion, with boxes in pixels of the image.
+        semantics: Class scores before interpolation.
     """
 
     segmentation: PanopticSegmentation
@@ -158,18 +163,18 @@ class Prediction:
 
 
 class Predictor:
-    """Segments images.
+    """Panoptic segmentation of images with a trained network.
 
     Args:
-        network: on ``device``; set to evaluation mode.
-        transform: from an image to the network's input.
-        fusion: of detections and semantics.
-        device: to compute on.
-        augmentation: in which forms the network sees an image.
-        precision: of the network's computations.
+        network: Network on ``device``; it is set to evaluation mode.
+        transform: Transform from an image to the network's input.
+        fusion: Fusion of detections and class scores.
+        device: Device of the network.
+        augmentation: Test-time augmentation; None means no augmentation.
+        precision: Precision of the network's computations.
 
     Raises:
-        SeamsegError: the device does not compute in this precision.
+        SeamsegError: The device does not support this precision.
     """
 
     def __init__(
@@ -187,19 +192,22 @@ class Predictor:
         self._autocast = Precision(precision, device).autocast
 
     def __call__(self, image: NDArray[np.uint8]) -> PanopticSegmentation:
-        """The segmentation of one H×W×3 RGB image, at its size, on the CPU."""
+        """Segment one H×W×3 uint8 RGB image; the segmentation has its size and is on the CPU."""
         return self.predict([self.prepare(image)])[0].segmentation
 
     def prepare(self, image: NDArray[np.uint8]) -> Prepared:
-        """The part of the work that needs no network: H×W×3 uint8 RGB, resized."""
+        """Resize an H×W×3 uint8 RGB image for each scale. This step needs no network and may run in another thread."""
         size = image.shape[0], image.shape[1]
         return Prepared(size, tuple(resize_image(image, self._size(size, s)) for s in self.augmentation.scales))
 
     def predict(self, images: Sequence[Prepared]) -> list[Prediction]:
-        """The rest.
+        """Segment a batch of prepared images.
 
         Args:
-            images: one batch, all of the same shapes.
+            images: Images of the batch, all with the same shapes.
+
+        Returns:
+            One prediction per image, on the CPU.
         """
         forms = [
             (self._ask([image.pixels[scale] for image in images], mirrored), mirrored)

@@ -1,4 +1,4 @@
-"""The folder of the results of a run: which images are done, and the JSON files about all of them."""
+"""Results folder of a run: which images are finished, and the JSON files that list them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seamseg.data.formats.coco_writer import ANNOTATION_FILE
 from seamseg.data.json_fields import write_json_list, write_json_lists
 from seamseg.errors import OutputError
 from seamseg.io.files import atomic_write, is_part, part_path, write_text
-from seamseg.io.journal import Item, ItemOutput, Journal, fingerprint_of
+from seamseg.io.journal import ItemOutput, Journal, JournalItem, fingerprint_of
 from seamseg.predict.outputs import Named, OutputKind
 from seamseg.structures import Categories, Unreadable
 
@@ -23,39 +23,41 @@ RECORDS_FOLDER = ".frames"
 
 
 def remove_video(folder: Path) -> None:
-    """Takes them away from a folder of results."""
+    """Remove the overlay video and its frame records from a results folder."""
     (folder / OVERLAY_FILE).unlink(missing_ok=True)
     part_path(folder / OVERLAY_FILE).unlink(missing_ok=True)
     remove_records(folder)
 
 
 def remove_records(folder: Path) -> None:
-    """Takes away what a video was made from, once it is whole."""
+    """Remove the frame records, which are not needed once the video is complete."""
     if (folder / RECORDS_FOLDER).exists():
         shutil.rmtree(folder / RECORDS_FOLDER)
 
 
 Mode = Literal["new", "resume", "overwrite"]
-"""What to do with a folder that is not empty: refuse it, go on with its predictions, or replace them."""
+"""How to treat a folder that is not empty: refuse it, resume its predictions, or replace them."""
 
 INSTANCES_FILE, ERRORS_FILE, CATEGORIES_FILE = "instances.json", "errors.json", "categories.json"
 _JOURNAL = ".predictions.journal"
 
 
-class Predictable(Item, Named, Protocol):
-    """An image with a name and sources."""
+class Predictable(JournalItem, Named, Protocol):
+    """An image or video frame with a name and source files."""
 
 
 @dataclass
 class ResultsFolder:
-    """Where one process of a run writes. It keeps a hidden journal of what is done, also when all is.
+    """Results folder as one process of a run uses it.
+
+    A hidden journal lists the finished images. It stays in the folder after the run.
 
     Attributes:
-        path: of the folder.
-        kinds: what is written.
-        categories: of the model.
-        fingerprint: of everything that results depend on beside the images.
-        rank: of this process; rank 0 opens the folder before the others, and finishes it after them.
+        path: Path of the folder.
+        kinds: Kinds of output.
+        categories: Categories of the model.
+        fingerprint: Digest of everything that the results depend on, apart from the images.
+        rank: Rank of this process. Rank 0 opens the folder before the other ranks, and finishes it after them.
     """
 
     path: Path
@@ -69,14 +71,18 @@ class ResultsFolder:
         self.path = self.path.absolute()
 
     def begin(self, mode: Mode, images: Iterable[Predictable]) -> set[str]:
-        """Makes the folder ready; for rank 0.
+        """Create or open the folder. Only rank 0 calls this.
+
+        Args:
+            mode: How to treat a folder that is not empty.
+            images: Images of the run.
 
         Returns:
-            The names of the images that are done.
+            The names of the images that are already finished.
 
         Raises:
-            SeamsegError: the folder is used, and not by predictions that ``mode`` allows to touch.
-            OSError: it cannot be written to.
+            SeamsegError: The folder holds other files, or predictions that ``mode`` does not allow to change.
+            OSError: The folder is not writable.
         """
         self._check(mode)
         self.path.mkdir(parents=True, exist_ok=True)
@@ -93,40 +99,47 @@ class ResultsFolder:
         return {image.name for image in images if journal.holds(image)}
 
     def holds(self, image: Predictable) -> bool:
-        """Whether an image is done, and neither its sources nor its results were changed since."""
+        """Return whether an image is finished, and neither its sources nor its results have changed since."""
         assert self._journal is not None, "the folder is not open"
         return self._journal.holds(image)
 
     def join(self) -> None:
-        """Makes ready to note what is done; for the other ranks, after rank 0."""
+        """Open the journal of this rank. All ranks call this after rank 0 has called :meth:`begin`."""
         if self._journal is None:
             self._journal = self._open(self._journal_path)
 
     def note(self, image: Predictable, written: ItemOutput) -> None:
-        """An image is done."""
+        """Record a finished image.
+
+        Args:
+            image: Image or frame.
+            written: Its files, and its entries of the JSON files.
+        """
         assert self._journal is not None, "the folder is not open"
         self._journal.append(image, written)
 
     def close(self) -> None:
-        """Leaves the folder to others."""
+        """Close the journal, so that other processes may use the folder."""
         if self._journal is not None:
             self._journal.close()
             self._journal = None
 
     def finish(self, images: Sequence[Predictable], unreadable: Sequence[Unreadable], info: Mapping[str, Any]) -> None:
-        """Writes the JSON files, with one image in memory at a time; for rank 0, when the others have closed theirs.
+        """Write the JSON files, with the entries of one image in memory at a time.
+
+        Only rank 0 calls this, after the other ranks have closed the folder.
 
         Args:
-            images: those that are done, in the order that they are numbered in, from 1.
-            unreadable: those that are left out.
-            info: for ``panoptic.json``.
+            images: Finished images, numbered from 1 in this order.
+            unreadable: Images that were skipped.
+            info: Entries of ``info`` in ``panoptic.json``.
         """
         assert self._journal is not None, "the folder is not open"
         for path in self._other_journals():
             with self._open(path) as other:
                 self._journal.absorb(other)
             path.unlink()
-        os.sync()  # what the JSON files name shall be on the disk before they are
+        os.sync()  # the files must be on disk before the JSON files that list them
         if unreadable:
             listed = [{"file_name": one.file_name, "error": one.error} for one in unreadable]
             write_text(self.path / ERRORS_FILE, json.dumps(listed, indent=1) + "\n")
@@ -147,27 +160,26 @@ class ResultsFolder:
         assert self._journal is not None, "the folder is not open"
         for number, image in enumerate(images, start=1):
             for entry in self._journal.read(image.name).entries[key]:
-                # An earlier run may have been given another folder, which names are relative to.
+                # In an earlier run, names may have been relative to another folder.
                 named = {} if key == "annotations" else {"file_name": image.file_name}
                 yield {number_key: number} | entry | named
 
     def _check(self, mode: Mode) -> None:
         if self.path.exists() and not self.path.is_dir():
-            raise OutputError(f"{self.path} is a file; name a folder for the results")
+            raise OutputError(f"{self.path} is a file; choose a folder for the results")
         if mode == "overwrite" or not self.path.is_dir() or all(map(is_part, self.path.iterdir())):
             return
         journal = self.path / _JOURNAL
         if mode == "new":
-            resume = "go on with its predictions by --resume, " if journal.exists() else ""
-            raise OutputError(f"{self.path} is not empty: {resume}replace files by --overwrite, or name another folder")
+            resume = "pass --resume to continue its predictions, " if journal.exists() else ""
+            overwrite = "--overwrite to replace them" if journal.exists() else "pass --overwrite to write into it"
+            raise OutputError(f"{self.path} is not empty; {resume}{overwrite}, or choose another folder")
         if not journal.exists():
-            raise OutputError(
-                f"there are no predictions in {self.path} to go on with, but other files; name another folder"
-            )
+            raise OutputError(f"{self.path} holds other files but no predictions to resume; choose another folder")
         if fingerprint_of(journal) != self.fingerprint:
             raise OutputError(
-                f"the predictions in {self.path} are of another model or video, or made with other options; give the "
-                "same ones, replace them by --overwrite, or name another folder"
+                f"the predictions in {self.path} were made with another model, video or options; use the same ones, "
+                "pass --overwrite to replace the predictions, or choose another folder"
             )
 
     @property
@@ -182,11 +194,11 @@ class ResultsFolder:
         return Journal(path, self.fingerprint if fingerprint is None else fingerprint, busy)
 
     def _contains(self, file: Path) -> bool:
-        """Whether a file lies in this folder; a journal that somebody wrote by hand may lead out of it."""
+        """Return whether a file is in this folder; the paths in a hand-written journal may point outside of it."""
         return file.resolve().is_relative_to(self.path.resolve())
 
     def _remove_results(self) -> None:
-        """Those that the journals of earlier runs tell of, and what these runs wrote of videos."""
+        """Remove the files that the journals of earlier runs list, and the videos of these runs."""
         journals = [path for path in (self._journal_path, *self._other_journals()) if path.exists()]
         if journals:
             remove_video(self.path)
@@ -199,6 +211,6 @@ class ResultsFolder:
                 journal.remove()
 
     def _remove_lists(self) -> None:
-        """What is written when all is done: until then there is nothing of that name."""
+        """Remove the JSON files, which only exist while the run is complete."""
         for name in (ANNOTATION_FILE, INSTANCES_FILE, ERRORS_FILE, CATEGORIES_FILE):
             (self.path / name).unlink(missing_ok=True)

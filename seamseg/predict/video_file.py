@@ -1,4 +1,4 @@
-"""Videos: reading their frames, writing a new one."""
+"""Reading and writing of video files."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _CODEC = "mp4v"  # MPEG-4 part 2, which every build of OpenCV writes
 
 @dataclass(frozen=True)
 class Video:
-    """A video on disk.
+    """A video file.
 
     Attributes:
-        path: of the file.
-        rate: frames per second.
-        num_frames: that the file says it has, at least 1; some say wrong.
-        size: height and width.
+        path: Path of the file.
+        rate: Frames per second.
+        num_frames: Number of frames according to the file, at least 1; wrong in some files.
+        size: Height and width in pixels.
     """
 
     path: Path
@@ -40,11 +40,11 @@ class Video:
 
     @classmethod
     def open(cls, path: Path) -> Video:
-        """Looks at a video.
+        """Read the properties of a video.
 
         Raises:
-            FileNotFoundError: it is not there.
-            SeamsegError: it cannot be decoded.
+            FileNotFoundError: The file does not exist.
+            SeamsegError: The file cannot be decoded, or its name cannot be stored in the results.
         """
         if not path.is_file():
             raise FileNotFoundError(f"the video {path} does not exist")
@@ -65,12 +65,12 @@ class Video:
         return cls(path, rate if 0 < rate < 1000 else 25.0, max(1, int(count)), (int(height), int(width)))
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
-        """H×W×3 RGB, one after the other, up to the first that cannot be decoded."""
+        """Yield the frames, H×W×3 uint8 RGB, up to the first that cannot be decoded."""
         capture = _capture(self.path)
         try:
             while True:
-                there, pixels = capture.read()
-                if not there:
+                decoded, pixels = capture.read()
+                if not decoded:
                     return
                 yield np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
         finally:
@@ -78,16 +78,16 @@ class Video:
 
 
 class VideoWriter:
-    """Writes a video that appears when it is whole; use it as a context manager.
+    """Context manager that writes a video; the file gets its final name once it is complete.
 
     Args:
-        path: of the result, ``.mp4``; its folder exists.
-        rate: frames per second.
-        size: height and width of the frames.
+        path: Path of the ``.mp4`` file; its folder must exist.
+        rate: Frames per second.
+        size: Height and width of the frames in pixels.
 
     Raises:
-        SeamsegError: the path is not UTF-8.
-        OSError: it cannot be written.
+        SeamsegError: The path is not UTF-8.
+        OSError: The file cannot be written.
     """
 
     def __init__(self, path: Path, rate: float, size: Size) -> None:
@@ -101,7 +101,10 @@ class VideoWriter:
             raise OSError(f"the video {path} cannot be written")
 
     def add(self, frame: Picture) -> None:
-        """Appends H×W×3 RGB; of an odd height or width, which the format does not hold, the last line is repeated."""
+        """Append an H×W×3 uint8 RGB frame.
+
+        The format only supports even sizes, so the last row or column of an odd size is repeated.
+        """
         bottom, right = frame.shape[0] % 2, frame.shape[1] % 2
         even = cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
         self._writer.write(cv2.cvtColor(even, cv2.COLOR_RGB2BGR))
@@ -117,30 +120,34 @@ class VideoWriter:
         try:
             if error is None:
                 self._check()
-                to_disk(self._temporary)  # a video that has its name counts as whole
+                to_disk(self._temporary)  # a video with its final name counts as complete
                 self._temporary.replace(self._path)
         finally:
             self._temporary.unlink(missing_ok=True)
 
     def _check(self) -> None:
-        """OpenCV says nothing of a disk that is full."""
+        """Check the number of frames, since OpenCV does not report a full disk."""
         try:
             found = Video.open(self._temporary).num_frames
         except ValueError:
             found = 0
         if found != self._num_frames:
             raise OSError(
-                f"the video {self._path} came out with {found} of {self._num_frames} frames: is the disk full?"
+                f"the video {self._path} was written with {found} of {self._num_frames} frames; "
+                "check whether the disk is full"
             )
 
 
 def is_video(path: Path) -> bool:
-    """Whether a path names a video, by its ending."""
+    """Return whether a path has the suffix of a video."""
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()
 
 
 def _storable(rate: float) -> float:
-    """The nearest rate that the format holds: as a fraction of whole numbers up to 65 535, by powers of ten."""
+    """Return the nearest frame rate that the format can store.
+
+    OpenCV stores a fraction of integers up to 65535 with a power of ten as the denominator.
+    """
     digits = next(digits for digits in (3, 2, 1, 0) if rate * 10**digits <= _LARGEST_NUMBER)
     return round(rate, digits)
 
@@ -148,14 +155,14 @@ def _storable(rate: float) -> float:
 def _capture(path: Path) -> cv2.VideoCapture:
     capture = cv2.VideoCapture(_opencv_name(path))
     if not capture.isOpened():
-        raise DataError(f"the video {path} cannot be decoded: it is truncated, damaged or of an unknown kind")
+        raise DataError(f"the video {path} cannot be decoded: it is truncated, damaged or in an unknown format")
     return capture
 
 
 def _opencv_name(path: Path) -> str:
-    """The path for OpenCV, whose functions crash where it is not UTF-8."""
+    """Return the path for OpenCV, which crashes on paths that are not UTF-8."""
     try:
         path.as_posix().encode()
     except UnicodeEncodeError:
-        raise DataError(f"the path {str(path)!r} is not UTF-8, which videos need; rename the folder or file") from None
+        raise DataError(f"the path {str(path)!r} of a video is not UTF-8; rename the folder or file") from None
     return str(path)

@@ -1,7 +1,7 @@
-"""Segmentations of the frames of a video that is not finished.
+"""Prediction on a video, with records of the segmented frames.
 
-A video that was torn cannot be added to, so a run that goes on writes it anew: what was found in its first frames is
-read from here, and drawn again.
+An unfinished video file cannot be extended. A resumed run therefore rewrites it from the start: it reads the
+segmentations of the first frames from the records, and draws them again.
 """
 
 from __future__ import annotations
@@ -34,30 +34,34 @@ from seamseg.visualization.overlay import draw_overlay
 
 
 class FrameRecords:
-    """A hidden folder with a small file for every frame.
+    """Hidden folder with a small file per segmented frame.
 
     Args:
-        folder: of the results.
+        folder: Results folder.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / RECORDS_FOLDER
 
     def write(self, name: str, segmentation: PanopticSegmentation) -> None:
-        """Keeps what was found in a frame.
+        """Save the segmentation of a frame.
+
+        Args:
+            name: Name of the frame, such as ``000012``.
+            segmentation: Segmentation of the frame.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: The file cannot be written.
         """
         atomic_write_unsynced(self._path(name), lambda path: _save(path, segmentation))
 
     def holds(self, name: str) -> bool:
-        """Whether a frame has a file; a power cut can leave one of a size of 0."""
+        """Return whether a frame has a file that is not empty; a power failure can leave an empty file."""
         path = self._path(name)
         return path.is_file() and path.stat().st_size > 0
 
     def read(self, name: str) -> PanopticSegmentation | None:
-        """What was found in a frame; None if its file is damaged."""
+        """Return the segmentation of a frame; None if its file is missing or damaged."""
         try:
             with np.load(self._path(name)) as arrays:
                 found = {key: torch.from_numpy(arrays[key]) for key in ("ids", "classes", "scores", "crowd")}
@@ -79,11 +83,11 @@ def _save(path: Path, found: PanopticSegmentation) -> None:
 
 @dataclass(frozen=True)
 class FrameName:
-    """One frame without its pixels.
+    """Name of a video frame.
 
     Attributes:
-        number: 0, 1, …
-        video: the file.
+        number: Frame number, starting at 0.
+        video: Path of the video file.
     """
 
     number: int
@@ -91,17 +95,17 @@ class FrameName:
 
     @property
     def name(self) -> str:
-        """Of its results."""
+        """Name of its results: the frame number with six digits."""
         return f"{self.number:06}"
 
     @property
     def file_name(self) -> str:
-        """How the results call it: frame 12 of a.mp4 is ``a.mp4#000012``."""
+        """Name of the frame in the JSON files: frame 12 of a.mp4 is ``a.mp4#000012``."""
         return f"{self.video.name}#{self.name}"
 
     @property
     def sources(self) -> Sequence[Path]:
-        """What its results are made from."""
+        """Files that the results are made from."""
         return (self.video,)
 
 
@@ -113,7 +117,7 @@ class _Frame:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A frame that is done: its overlay if one is asked for, and, unless an earlier run did it, what was written."""
+    """A finished frame: its overlay if one is requested, and its files unless an earlier run wrote them."""
 
     name: FrameName
     overlay: Picture | None
@@ -122,11 +126,11 @@ class _Drawn:
 
 @dataclass(frozen=True)
 class VideoOutcome:
-    """How a run went.
+    """Outcome of a run.
 
     Attributes:
-        num_frames: that are segmented.
-        num_kept: of them, those that an earlier run had done.
+        num_frames: Number of segmented frames.
+        num_kept: Number of frames that an earlier run had segmented, included in ``num_frames``.
     """
 
     num_frames: int
@@ -134,31 +138,37 @@ class VideoOutcome:
 
 
 def predict_video(job: PredictionJob, video: Video) -> VideoOutcome:
-    """Segment all frames of a video. The overlay becomes a video, ``overlay.mp4``; other outputs are files per frame.
+    """Segment all frames of a video.
+
+    The overlays become one video, ``overlay.mp4``; other outputs have one file per frame.
 
     Args:
-        job: what is asked for.
-        video: the video.
+        job: Settings of the run.
+        video: Video to segment.
+
+    Returns:
+        The outcome of the run.
 
     Raises:
-        SeamsegError: the folder may not be used, or no frame can be decoded.
-        OSError: a file cannot be written; what is done is kept.
+        SeamsegError: The results folder is in use, holds other files, or has results that ``job.mode`` does not allow
+            to change; or no frame can be decoded.
+        OSError: A file cannot be written; frames that are already segmented are kept.
     """
     job.folder.begin(job.mode, ())
     try:
         run = _VideoRun(job, video)
-        names = run.noted if run.is_whole else run.go()
+        names = run.noted if run.is_complete else run.finish_frames()
         if not names:
-            raise DataError(f"the video {video.path} cannot be decoded: not even its first frame")
+            raise DataError(f"the video {video.path} cannot be decoded: its first frame is damaged")
         job.folder.finish(names, (), job.info)
         remove_records(job.folder.path)
     finally:
         job.folder.close()
-    return VideoOutcome(len(names), len(names) if run.is_whole else run.num_kept)
+    return VideoOutcome(len(names), len(names) if run.is_complete else run.num_kept)
 
 
 class _VideoRun:
-    """One run on a video, whose folder is open."""
+    """One run on a video, with an open results folder."""
 
     def __init__(self, job: PredictionJob, video: Video) -> None:
         self.job, self.video = job, video
@@ -170,15 +180,15 @@ class _VideoRun:
         self._video_path = folder.path / OVERLAY_FILE
         self._draws = "overlay" in folder.kinds
         self.noted = list(self._noted())
-        self.is_whole = self._draws and 0 < len(self.noted) == _num_frames(self._video_path)
+        self.is_complete = self._draws and 0 < len(self.noted) == _num_frames(self._video_path)
         self.num_kept = self._num_recorded() if self._draws else len(self.noted)
 
-    def go(self) -> list[FrameName]:
-        """Does what is missing; returns all frames."""
+    def finish_frames(self) -> list[FrameName]:
+        """Segment the frames that are missing, and return all frames."""
         frames, num_kept = _frames(self.video), self.num_kept
         threads = num_threads()
         before = ordered_map(self._draw_again, islice(frames, num_kept), threads=threads, ahead=threads)
-        new = overlapped(self.job, frames, attrgetter("pixels"), self._write, _broken)
+        new = overlapped(self.job, frames, attrgetter("pixels"), self._write, _raise_error)
         names: list[FrameName] = []
         with ExitStack() as opened:
             advance = opened.enter_context(progress_bar("predicting", self.video.num_frames, num_kept))
@@ -195,12 +205,12 @@ class _VideoRun:
         return names
 
     def _noted(self) -> Iterator[FrameName]:
-        """The frames that an earlier run did: the first ones, since they are noted in their order."""
+        """Return the frames of an earlier run. They are the first ones, since frames are recorded in order."""
         names = (FrameName(number, self.video.path) for number in count())
         return takewhile(self.job.folder.holds, names)
 
     def _num_recorded(self) -> int:
-        """How many of them, from the first on, can be drawn again."""
+        """Return how many frames from the start of the video can be drawn again."""
         return sum(1 for _ in takewhile(lambda name: self.records.holds(name.name), self.noted))
 
     def _draw_again(self, frame: _Frame) -> _Drawn:
@@ -222,14 +232,14 @@ class _VideoRun:
 
 
 def _num_frames(video_path: Path) -> int:
-    """Of a video that may be missing or torn."""
+    """Return the number of frames of a video; 0 if it is missing or damaged."""
     try:
         return Video.open(video_path).num_frames
     except (FileNotFoundError, SeamsegError):
         return 0
 
 
-def _broken(frame: _Frame, error: Exception) -> None:
+def _raise_error(frame: _Frame, error: Exception) -> None:
     raise error
 
 

@@ -1,4 +1,4 @@
-"""Predictions as a folder of pages for a browser, that opens from disk: no server, no network."""
+"""Browser reports of predictions: a folder with an HTML page that opens from disk, without a server or network."""
 
 from seamseg.report.material import ReportMaterial, open_material
 from seamseg.report.write import write_report

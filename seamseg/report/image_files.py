@@ -1,4 +1,4 @@
-"""The folder of a report, and the pictures and data of each image."""
+"""Report folder: its layout, and the files of each image."""
 
 from __future__ import annotations
 
@@ -25,37 +25,41 @@ from seamseg.visualization.images import Picture, resize_picture, resize_segment
 from seamseg.visualization.overlay import draw_overlay
 
 PAGE = Path(__file__).parent / "page"
-"""Pages, styles and scripts, which are the same for all reports."""
+"""Folder of the HTML page, style sheets and scripts, which are the same for all reports."""
 START = "index.html"
 DATA, IMAGES, THUMBNAILS = "data", "images", "thumbnails"
-"""Folders of a report, beside the one of pages."""
+"""Folders of a report, next to the one with style sheets and scripts."""
 
 CONTENT = (START, PAGE.name, DATA, IMAGES, THUMBNAILS)
-"""All that a report consists of."""
+"""All entries of a report folder."""
 
 _MARK = '<meta name="generator" content="seamseg report">'
 _FILES = re.compile(r"index\.html|page/[a-z-]+\.(css|js)|data/index\.js|data/\d{6}\.js|(images|thumbnails)/\d{6}\.jpg")
 
 
 def check_target(out: Path, overwrite: bool) -> None:
-    """Whether a report may be written there.
+    """Check that a report may be written to a folder.
+
+    Args:
+        out: Folder of the report.
+        overwrite: Allow an existing report to be replaced.
 
     Raises:
-        SeamsegError: it would take something's place.
+        SeamsegError: The report would replace a file, other files, or a report without ``overwrite``.
     """
     if not out.exists() and not out.is_symlink():
         return
     if not out.is_dir():
-        raise OutputError(f"{out} is a file; a report is a folder")
+        raise OutputError(f"{out} is a file; choose a folder for the report")
     foreign = next(_foreign_files(out), None)
     if foreign is not None:
-        raise OutputError(f"{out} holds other files, such as {foreign}; choose a new or an empty folder for the report")
+        raise OutputError(f"{out} holds other files, such as {foreign}; choose a new or empty folder for the report")
     if not overwrite and (out / START).exists():
-        raise OutputError(f"{out} holds a report already; replace it with --overwrite, or choose another folder")
+        raise OutputError(f"{out} already holds a report; pass --overwrite to replace it, or choose another folder")
 
 
 def _foreign_files(out: Path) -> Iterator[Path]:
-    """What no report has written; if the first page is not one of ours, nothing is."""
+    """Yield files that no report has written. Without the start page of a report, these are all files."""
     start = out / START
     ours = start.is_file() and _MARK in start.read_text(encoding="utf-8", errors="replace")
     for path in sorted(out.rglob("*")):
@@ -65,17 +69,17 @@ def _foreign_files(out: Path) -> Iterator[Path]:
 
 
 THUMBNAIL_SIDE = 384
-"""The longer side of the small pictures in pixels: sharp on dense screens too."""
+"""Longer side of the thumbnails in pixels, large enough for high-density screens."""
 _JPEG_QUALITY, _THUMBNAIL_QUALITY = 86, 80
 
 
 @dataclass(frozen=True)
 class PictureFiles:
-    """Where the pictures of one image go.
+    """Paths of the pictures of one image.
 
     Attributes:
-        image_path: The image without any drawing, re-encoded so that no camera metadata is passed on.
-        thumbnail: with the prediction drawn over it.
+        image_path: Path of the image, re-encoded so that camera metadata is removed.
+        thumbnail: Path of the thumbnail with the prediction drawn over it.
     """
 
     image_path: Path
@@ -83,7 +87,7 @@ class PictureFiles:
 
 
 def fit(size: Size, longest: int) -> Size:
-    """The size, made smaller if its longer side is longer than allowed; at least 1×1."""
+    """Scale a size down so that its longer side is at most ``longest`` pixels; the result is at least 1×1."""
     height, width = size
     scale = min(1.0, longest / max(size))
     return max(1, round(height * scale)), max(1, round(width * scale))
@@ -92,14 +96,14 @@ def fit(size: Size, longest: int) -> Size:
 def write_pictures(
     files: PictureFiles, image: Picture, segmentation: PanopticSegmentation, categories: Categories, longest: int
 ) -> None:
-    """Writes both.
+    """Write the image and its thumbnail.
 
     Args:
-        files: where to.
-        image: H×W×3, at full size.
-        segmentation: the prediction, H×W.
-        categories: of its segments.
-        longest: of the image's sides in pixels; it is never made larger.
+        files: Paths to write to.
+        image: Image at full size, H×W×3 uint8 RGB.
+        segmentation: Prediction at full size, H×W.
+        categories: Categories of the segments.
+        longest: Maximum side of the written image in pixels; smaller images are not enlarged.
     """
     size = fit((image.shape[0], image.shape[1]), longest)
     _write_jpeg(files.image_path, _resized(image, size), _JPEG_QUALITY)
@@ -123,20 +127,20 @@ def _write_jpeg(path: Path, rgb: Picture, quality: int) -> None:
 Outcomes = tuple[SideOutcomes, SideOutcomes]
 """Outcomes of the true and of the predicted segments of an image."""
 
-_GRAY = 128  # of what stands for an image that cannot be read
+_GRAY = 128  # shown in place of an image that cannot be read
 
 
 @dataclass(frozen=True)
 class ImageSummary:
-    """What the overview knows of an image.
+    """Summary of an image for the index of the report.
 
     Attributes:
-        record: for the grid: name, file, size, number of predicted segments, mean score of its things, classes on
-            either side, and number of errors of both sides by class and outcome (class, outcome, number).
-        areas: predicted pixels by class.
-        segments: predicted segments by class.
+        record: Entry of the image grid: name, file, size, number of predicted segments, mean score of the things,
+            true and predicted classes, and numbers of errors by class and outcome (class, outcome, number).
+        areas: Number of predicted pixels by class.
+        segments: Number of predicted segments by class.
         true_errors, false_errors: Numbers of unmatched true segments and of false predictions by class and outcome.
-        fault: what is wrong with its image, as the end of a sentence that begins with its name; None if nothing.
+        fault: Reason why the image cannot be read, to append to its path; None if it can be read.
     """
 
     record: dict[str, Any]
@@ -149,12 +153,12 @@ class ImageSummary:
 
 @dataclass(frozen=True)
 class ImageWriter:
-    """Writes images of one report; picklable.
+    """Writer of the images of one report; picklable.
 
     Attributes:
-        folder: of the report; its folders are there.
-        categories: of both sides.
-        longest: of the images' sides, in pixels.
+        folder: Folder of the report, with its subfolders.
+        categories: Categories of true and predicted segments.
+        longest: Maximum side of the written images in pixels.
     """
 
     folder: Path
@@ -162,10 +166,13 @@ class ImageWriter:
     longest: int
 
     def __call__(self, numbered: tuple[int, ReportImage]) -> ImageSummary:
-        """Writes the files of image ``number``. An image that cannot be read is gray.
+        """Write the files of one image. An image that cannot be read is replaced with gray.
+
+        Args:
+            numbered: Number of the image, which names its files, and the image.
 
         Raises:
-            SeamsegError: a file of the segments is missing or broken, or sizes differ.
+            SeamsegError: A PNG of the segments is missing or broken, or sizes differ.
         """
         number, image = numbered
         file = f"{number:06d}"
@@ -184,7 +191,7 @@ class ImageWriter:
     def _content(
         self, image: ReportImage, prediction: PanopticSegmentation, outcomes: Outcomes | None
     ) -> dict[str, Any]:
-        """Of the script: size of the image, size at which it is shown, and both sides."""
+        """Return the data of the image's script: its size, its size in the report, and both sides."""
         shown, truth = fit(prediction.size, self.longest), None
         if image.true is not None:
             true = read_segmentation(image.true)
@@ -195,9 +202,9 @@ class ImageWriter:
 
 
 def _pixels(image: ReportImage, size: Size) -> tuple[Picture, str | None]:
-    """The image; if it cannot be read, gray, and the reason."""
+    """Return the image and None, or a gray image and the reason why the image cannot be read."""
     try:
-        # Turned as `seamseg predict` turns it; other programs may have predicted from the pixels as they are stored.
+        # `seamseg predict` applies the EXIF orientation; other programs may have predicted on the stored pixels.
         return read_image(image.image_path, "upright", size, f"its prediction {image.predicted.png} is"), None
     except BrokenImageError as error:
         return np.full((*size, 3), _GRAY, np.uint8), error.reason
@@ -213,9 +220,9 @@ def _summary(
     fault: str | None,
 ) -> ImageSummary:
     predicted = image.predicted
-    there = np.flatnonzero((predicted.classes != VOID) & (areas > 0))
+    present = np.flatnonzero((predicted.classes != VOID) & (areas > 0))
     by_class = Counter[int]()
-    for segment in there.tolist():
+    for segment in present.tolist():
         by_class[int(predicted.classes[segment])] += int(areas[segment])
     true_errors = _errors(outcomes[0], image.true.classes, TRUE_ERRORS) if outcomes and image.true else Counter()
     false_errors = _errors(outcomes[1], predicted.classes, FALSE_ERRORS) if outcomes else Counter()
@@ -224,12 +231,12 @@ def _summary(
         "name": image.name,
         "file": file,
         "size": size,
-        "segments": len(there),
+        "segments": len(present),
         "score": mean_object_score(predicted, areas, num_stuff),
         "classes": sorted(set(by_class) | true_classes),
         "errors": [[*key, number] for key, number in sorted((true_errors + false_errors).items())],
     }
-    segments = Counter(predicted.classes[there].tolist())
+    segments = Counter(predicted.classes[present].tolist())
     return ImageSummary(record, by_class, segments, true_errors, false_errors, fault)
 
 

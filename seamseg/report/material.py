@@ -1,4 +1,4 @@
-"""Results, annotation and images of a report, and how they belong together."""
+"""Material of a report: the results, their annotation and images, and which of them belong together."""
 
 from __future__ import annotations
 
@@ -23,16 +23,20 @@ from seamseg.structures import Categories, ImageId
 
 
 def image_names(content: dict[str, Any], json_file: Path) -> dict[ImageId, str]:
-    """What the ``images`` of a COCO panoptic file are called, by their ids; results often come without: empty then.
+    """Return the names of the ``images`` of a COCO panoptic file by id.
+
+    Args:
+        content: Content of the file. Results often have no ``images``; the result is empty then.
+        json_file: Path of the file, for error messages.
 
     Raises:
-        SeamsegError: an entry has no id or no name, or two share an id.
+        SeamsegError: An entry has no id or no name, or two entries have the same id.
     """
     names: dict[ImageId, str] = {}
     for position, entry in enumerate(field(content, "images", list, str(json_file)) if "images" in content else []):
         image_id = image_id_field(entry, "id", f"{json_file}, image {position}")
         if image_id in names:
-            raise DataError(f"{json_file}: two images have the id {image_id}")
+            raise DataError(f"{json_file} has two images with id {image_id}; make the ids unique")
         names[image_id] = file_field(entry, "file_name", f"{json_file}, image {image_id}")
     return names
 
@@ -40,27 +44,32 @@ def image_names(content: dict[str, Any], json_file: Path) -> dict[ImageId, str]:
 def pair_images(
     results: Mapping[ImageId, str | None], truth: Mapping[ImageId, str | None], results_file: Path, truth_file: Path
 ) -> dict[ImageId, ImageId]:
-    """For each result the annotated image that it is of, where there is one.
+    """Find the annotated image of each result.
 
-    Programs number images as they come, so their names decide: the whole name, or else the last part of it, where
-    that is unique. Ids decide where either side has no names.
+    Programs number images differently, so images are matched by name: by the whole name, or if no whole name matches,
+    by the file name where it is unique. Images are matched by id if one of the sides has no names.
 
     Args:
-        results, truth: names of the images by the ids of their images; None where the file says nothing.
-        results_file, truth_file: for errors.
+        results: Names of the predicted images by id; None for images whose name is not known.
+        truth: Names of the annotated images by id; None for images whose name is not known.
+        results_file: Path of the results, for error messages.
+        truth_file: Path of the annotation, for error messages.
+
+    Returns:
+        Id of the annotated image by id of the predicted image, for those that have one.
 
     Raises:
-        SeamsegError: no two belong together, or two results are of one image.
+        SeamsegError: No images match, or two results match the same image.
     """
     known_results = {key: name for key, name in results.items() if name is not None}
     known_truth = {key: name for key, name in truth.items() if name is not None}
     if not (known_results and known_truth):
         pairs = {key: key for key in results if key in truth}
-        reason = f"their image_ids differ, such as {next(iter(results))} and {next(iter(truth))}"
+        reason = f"their image_ids differ, for example {next(iter(results))} and {next(iter(truth))}"
     else:
         pairs = _by_name(known_results, known_truth)
-        some = next(iter(known_results.values())), next(iter(known_truth.values()))
-        reason = f"their images have other names, such as {some[0]} and {some[1]}"
+        examples = next(iter(known_results.values())), next(iter(known_truth.values()))
+        reason = f"their images have different names, for example {examples[0]} and {examples[1]}"
     if not pairs:
         raise DataError(f"no image of {results_file} is annotated in {truth_file}: {reason}")
     twice = [key for key, number in Counter(pairs.values()).items() if number > 1]
@@ -79,7 +88,7 @@ def _by_name(results: Mapping[ImageId, str], truth: Mapping[ImageId, str]) -> di
 
 
 def _unique_ends(names: Mapping[ImageId, str]) -> dict[str, ImageId]:
-    """Image ids by the last part of the image's name, without those that share one."""
+    """Return image ids by the file name of the image, without file names that occur twice."""
     ends = {key: PurePosixPath(name).name for key, name in names.items()}
     numbers = Counter(ends.values())
     return {end: key for key, end in ends.items() if numbers[end] == 1}
@@ -87,13 +96,13 @@ def _unique_ends(names: Mapping[ImageId, str]) -> dict[str, ImageId]:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ReportImage:
-    """One image to show.
+    """One image of a report.
 
     Attributes:
-        name: as people know it, that of the image, relative to its folder.
-        image_path: The image file.
-        predicted: its segments.
-        true: those of the annotation; None where it has none. Both have the annotation's image id then.
+        name: Name of the image, relative to the folder of the images.
+        image_path: Path of the image file.
+        predicted: Predicted segments. They have the image id of the annotation if there is one.
+        true: True segments; None for an image without annotation.
     """
 
     name: str
@@ -104,14 +113,14 @@ class ReportImage:
 
 @dataclass(frozen=True, eq=False)
 class ReportMaterial:
-    """All images, and what the files say that their user should know.
+    """Material of a report.
 
     Attributes:
-        title: of the report.
-        categories: of both sides.
-        images: by name.
-        annotated: whether there is an annotation.
-        notes: sentences on what is odd or left out.
+        title: Title of the report.
+        categories: Categories of true and predicted segments.
+        images: Images, sorted by name.
+        annotated: Whether there is an annotation.
+        notes: Sentences about inconsistencies and images that are not scored.
     """
 
     title: str
@@ -121,7 +130,7 @@ class ReportMaterial:
     notes: tuple[str, ...]
 
     def pairs(self) -> list[tuple[ListedSegments, ListedSegments]]:
-        """The true and the predicted side of the images that have both."""
+        """Return the true and the predicted segments of the images that have both."""
         return [(image.true, image.predicted) for image in self.images if image.true is not None]
 
 
@@ -133,30 +142,31 @@ def open_material(
     truth_folder: Path | None = None,
     title: str | None = None,
 ) -> ReportMaterial:
-    """Reads the JSON files and looks where the images are.
+    """Read the JSON files of predictions and annotation, and find the images.
 
     Args:
-        predictions: a folder that ``seamseg predict`` wrote, or a COCO panoptic JSON file.
-        images: folder of the images; None believes the files.
-        truth_file: annotation, COCO panoptic; None makes a report without scores.
-        predictions_folder, truth_folder: of the PNGs; None is the folder named like the JSON file.
-        title: None takes the name of the predictions.
+        predictions: Folder written by ``seamseg predict``, or a COCO panoptic JSON file.
+        images: Folder of the images; None to use the folder that the JSON files name.
+        truth_file: Annotation, a COCO panoptic JSON file; None for a report without scores.
+        predictions_folder: Folder of the predicted PNGs; None for the folder named like the JSON file.
+        truth_folder: Folder of the annotated PNGs; None for the folder named like the JSON file.
+        title: Title of the report; None for the name of the predictions.
 
     Raises:
-        SeamsegError: a file is not of that format, the sides do not fit together, or images are missing.
-        FileNotFoundError: a file does not exist.
+        SeamsegError: A file has the wrong format, predictions and annotation do not match, or images are missing.
+        FileNotFoundError: A file does not exist.
     """
     json_file = _results_file(predictions)
     content = load_object(json_file)
     truth = None if truth_file is None else open_annotation(truth_file, truth_folder)
     categories = listed_categories(content, json_file) if truth is None else truth.categories
     results = open_results(json_file, predictions_folder, categories)
-    said = image_names(content, json_file)
-    names: dict[ImageId, str | None] = {key: said.get(key) for key in results.images}
+    listed_names = image_names(content, json_file)
+    names: dict[ImageId, str | None] = {key: listed_names.get(key) for key in results.images}
     pairs: dict[ImageId, ImageId] = {}
     notes: list[str] = []
     if truth is not None:
-        pairs, names = _paired(names, json_file, truth)
+        pairs, names = _pairs_and_names(names, json_file, truth)
         notes = _notes(results, truth, pairs)
     folder = image_folder(images, content, json_file, truth_file)
     pngs = {entry["image_id"]: PurePosixPath(entry["file_name"]) for entry in content["annotations"]}
@@ -180,17 +190,17 @@ def _results_file(predictions: Path) -> Path:
         file = predictions / ANNOTATION_FILE
         if not file.is_file():
             raise DataError(
-                f"{predictions} holds no {ANNOTATION_FILE}; give a folder that `seamseg predict` wrote, or a COCO "
+                f"{predictions} has no {ANNOTATION_FILE}; pass a folder that `seamseg predict` wrote, or a COCO "
                 "panoptic JSON file"
             )
         return file
     return predictions
 
 
-def _paired(
+def _pairs_and_names(
     names: dict[ImageId, str | None], json_file: Path, truth: PanopticFiles
 ) -> tuple[dict[ImageId, ImageId], dict[ImageId, str | None]]:
-    """The annotated image of every result that has one, and the names, completed from the annotation."""
+    """Return the annotated image of each result, and the names with those of the annotation added."""
     true_names = image_names(load_object(truth.json_file), truth.json_file)
     pairs = pair_images(names, {key: true_names.get(key) for key in truth.images}, json_file, truth.json_file)
     return pairs, {key: name or true_names.get(pairs.get(key, "")) for key, name in names.items()}
@@ -205,7 +215,7 @@ def _image(name: str, image_path: Path, predicted: ListedSegments, true: ListedS
 def _notes(results: PanopticFiles, truth: PanopticFiles, pairs: dict[ImageId, ImageId]) -> list[str]:
     notes = []
     if left_out := len(truth.images) - len(pairs):
-        notes.append(f"{left_out} of {len(truth.images)} annotated images have no prediction; they do not count")
+        notes.append(f"{left_out} of {len(truth.images)} annotated images have no prediction and are not scored")
     if unknown := len(results.images) - len(pairs):
-        notes.append(f"{unknown} of {len(results.images)} predicted images are not annotated; they have no scores")
+        notes.append(f"{unknown} of {len(results.images)} predicted images have no annotation and are not scored")
     return [*notes, *results.notes]

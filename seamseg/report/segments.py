@@ -1,4 +1,4 @@
-"""Segments of an image as compact text for the page, since browsers forbid it to read pixels of local files."""
+"""Segments of an image as compact text, since browsers do not let a page read the pixels of local files."""
 
 from __future__ import annotations
 
@@ -20,20 +20,23 @@ _LEVEL = 9
 
 
 def encode_ids(ids: NDArray[np.int64]) -> tuple[str, int]:
-    """An H×W map of ids 0 … 65535 as text.
+    """Encode an id map as text.
 
-    Each row but the first is combined with the one above by exclusive or, which leaves zeros where the two are alike;
-    the bytes, least significant first, are compressed by zlib and written in base64.
+    Each row except the first is XORed with the row above, which leaves zeros where the two are equal. The bytes, least
+    significant first, are compressed by zlib and encoded in base64.
+
+    Args:
+        ids: Ids 0 … 65535, H×W.
 
     Returns:
-        The text, and the number of bytes of an id: 1 if all are below 256, else 2.
+        The text, and the number of bytes per id: 1 if all ids are below 256, else 2.
 
     Raises:
-        SeamsegError: an id does not fit.
+        SeamsegError: An id is out of range.
     """
     largest = int(ids.max(initial=0))
     if largest > np.iinfo(np.uint16).max or int(ids.min(initial=0)) < 0:
-        raise DataError(f"an image with {largest} segments cannot be shown; 65535 are the most")
+        raise DataError(f"an image with {largest} segments cannot be shown; the limit is 65535 segments")
     kind = np.dtype("<u1" if largest < 256 else "<u2")
     rows = ids.astype(kind)
     rows[1:] ^= rows[:-1].copy()
@@ -50,19 +53,18 @@ def side_record(
     categories: Categories,
     shown: Size,
 ) -> dict[str, Any]:
-    """What a page knows of the segments of one side.
+    """Return the data of the true or of the predicted segments of an image, for the page.
 
     Args:
-        segmentation: at full size.
-        listed: what the JSON file says of it.
+        segmentation: Segmentation at full size.
+        listed: Properties of its segments from the JSON file.
         outcomes: Outcomes of its segments; None without an annotation.
-        categories: of its segments.
-        shown: height and width of the id map.
+        categories: Categories of its segments.
+        shown: Height and width of the id map in the report.
 
     Returns:
-        ``ids`` and ``bytes`` (:func:`seamseg.report.segments.encode_ids`), and ``segments``, a list by id, with class
-        (−1 for void), area in pixels at full size, color; and, where they are known, score, crowd, outcome, partner,
-        iou.
+        Dictionary with ``ids`` and ``bytes`` (from :func:`encode_ids`) and ``segments``. The latter is a list by id of
+        class (-1 for void), area in pixels at full size and color, and score, crowd, outcome, partner and iou if known.
     """
     text, num_bytes = encode_ids(resize_segmentation(segmentation, shown).ids.numpy())
     areas = np.bincount(segmentation.ids.numpy().ravel(), minlength=len(listed.ids))
@@ -83,7 +85,7 @@ def side_record(
 
 
 def _has_score(score: float, stuff: bool) -> bool:
-    """Fusion gives all stuff the score 1, which says nothing."""
+    """Return whether a score is meaningful; fusion gives all stuff the score 1, which is not."""
     return not np.isnan(score) and not (stuff and score == _FULL_SCORE)
 
 
@@ -95,6 +97,12 @@ def _outcome(side: SideOutcomes, segment: int) -> dict[str, Any]:
 
 
 def mean_object_score(listed: ListedSegments, areas: NDArray[np.int64], num_stuff: int) -> float | None:
-    """The mean score of the things that are there; None without any."""
+    """Return the mean score of the things with pixels; None without any.
+
+    Args:
+        listed: Segments of the image.
+        areas: Number of pixels of each segment.
+        num_stuff: Number of stuff classes, which come first.
+    """
     things = (listed.classes >= num_stuff) & (listed.classes != VOID) & (areas > 0) & ~np.isnan(listed.scores)
     return round(float(listed.scores[things].mean()), 4) if things.any() else None

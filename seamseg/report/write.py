@@ -1,4 +1,4 @@
-"""Writes a report: the images, then the script with scores, classes and a line per image."""
+"""Writing of a report: the files of the images, then the index script with scores, classes and a line per image."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from seamseg.structures import ImageId
 
 
 def index_script(material: ReportMaterial, summaries: Sequence[ImageSummary], scores: Scores | None) -> str:
-    """The text of the script, with one image in a line.
+    """Return the text of the index script, with one line per image.
 
     Args:
-        material: what the report is made from.
-        summaries: of its images, in the same order.
-        scores: None without an annotation.
+        material: Material of the report.
+        summaries: Summaries of its images, in the same order.
+        scores: Scores of the predictions; None without an annotation.
     """
     plain = None if scores is None else scores.to_dict()
     counts: dict[ImageId, ImageCounts] = {} if scores is None else {one.image_id: one for one in scores.images}
@@ -62,14 +62,14 @@ def index_script(material: ReportMaterial, summaries: Sequence[ImageSummary], sc
 
 
 def _unreadable(summaries: Sequence[ImageSummary]) -> list[str]:
-    """One sentence, however many they are; their reasons may tell of folders, which a page keeps to itself."""
+    """Return at most one sentence about unreadable images, without the reasons, which may reveal local folders."""
     names = [summary.record["name"] for summary in summaries if summary.fault]
     number = f"{len(names)} images" if len(names) > 1 else "1 image"
-    return [f"{number} cannot be read, such as {names[0]}, and gray stands for them"] if names else []
+    return [f"{number} cannot be read, for example {names[0]}; gray is shown instead"] if names else []
 
 
 def _quality(counts: ImageCounts) -> dict[str, Any]:
-    """PQ of the image, and of its classes the sum of IoUs and the numbers TP, FP and FN."""
+    """Return PQ of the image, and for each of its classes the sum of IoUs and the numbers of TP, FP and FN."""
     per_class = [
         [int(number), round(float(column[0]), 4), *(int(value) for value in column[1:])]
         for number, column in zip(counts.classes, counts.counts.T, strict=True)
@@ -114,7 +114,7 @@ def _text(value: Any) -> str:
 
 
 LONGEST_SIDE = 1280
-"""Of the images in a report, in pixels, unless its user wants another."""
+"""Default of the maximum side of the images in a report, in pixels."""
 
 
 def write_report(
@@ -126,26 +126,28 @@ def write_report(
     num_workers: int | None = None,
     on_progress: Steps = lambda part, done, total: None,
 ) -> list[str]:
-    """Scores the predictions and writes the folder, whole or not at all; the same material gives the same bytes.
+    """Score the predictions and write the report.
+
+    The folder is written completely or not at all. The same material gives the same bytes.
 
     Args:
-        material: what to show.
-        out: the folder; made if needed.
-        longest: of the images' sides in pixels; larger ones are made smaller.
-        overwrite: whether an earlier report may be replaced.
-        num_workers: processes; None takes one per core.
-        on_progress: is told how far the scores and the pages have come.
+        material: Material of the report.
+        out: Folder of the report; it is created if needed.
+        longest: Maximum side of the images in pixels; larger images are scaled down.
+        overwrite: Replace an existing report.
+        num_workers: Number of processes; None means one per core.
+        on_progress: Called with the current step ("scores" or "pages"), the number of finished images and their total.
 
     Returns:
-        A sentence for every image that cannot be read. Its segments are shown all the same.
+        A sentence for each image that cannot be read. Its segments are shown on gray.
 
     Raises:
-        SeamsegError: the folder holds something else, a file of the segments is missing or broken, or sizes do not fit
-            together.
-        OSError: a file cannot be written.
+        SeamsegError: The folder holds other files or an existing report, a PNG of the segments is missing or broken,
+            or sizes do not match.
+        OSError: A file cannot be written.
     """
     if longest < 1:
-        raise SettingsError(f"images of at most {longest} pixels cannot be seen; ask for at least 1")
+        raise SettingsError(f"the maximum side of images must be at least 1 pixel, not {longest}")
     check_target(out, overwrite)
     scores = _scores(material, num_workers, on_progress)
     unreadable: list[str] = []
@@ -176,7 +178,7 @@ def _write(
     shutil.copytree(PAGE, folder / PAGE.name)
     (folder / PAGE.name / START).rename(folder / START)
     (folder / DATA / "index.js").write_text(index_script(material, summaries, scores), encoding="utf-8")
-    os.sync()  # all files shall be on the disk before the folder gets its name
+    os.sync()  # all files must be on disk before the folder gets its final name
     pairs = zip(material.images, summaries, strict=True)
     return [f"{image.image_path} {summary.fault}" for image, summary in pairs if summary.fault]
 

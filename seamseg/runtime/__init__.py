@@ -1,1 +1,1 @@
-"""What a long run needs: memory, distribution, optimizer, schedule, checkpoints, logs, progress."""
+"""Runtime of a training process: memory, distribution, optimizer, schedule, checkpoints, logs and progress."""

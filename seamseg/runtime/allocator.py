@@ -1,4 +1,4 @@
-"""Keeps freed memory in the process."""
+"""Memory allocator settings that keep freed memory in the process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 
 SWITCH = "SEAMSEG_KEEP_MEMORY"
-"""Environment variable; 0 leaves the allocator alone."""
+"""Environment variable; 0 leaves the allocator unchanged."""
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
@@ -15,13 +15,13 @@ _NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Tells glibc to reuse large freed blocks instead of returning them to the system.
+    """Make glibc reuse large freed blocks instead of returning them to the system.
 
-    By default every large tensor is mapped afresh, and its first write pays a page fault for each 4 KiB: about half the
-    time of a training step on the CPU. The process then holds on to the most memory it ever needed.
+    By default, every large tensor is mapped anew, and the first write to it causes a page fault per 4 KiB. This takes
+    about half the time of a training step on the CPU. In exchange, the process keeps its peak memory until it ends.
 
     Returns:
-        Whether it was done: only on Linux with glibc, and not with ``SEAMSEG_KEEP_MEMORY=0``.
+        Whether the setting was applied: only on Linux with glibc, and not with ``SEAMSEG_KEEP_MEMORY=0``.
     """
     if os.environ.get(SWITCH) == "0" or not sys.platform.startswith("linux"):
         return False

@@ -1,4 +1,4 @@
-"""Checkpoints: the state of a run in one file, and the files of a run folder."""
+"""Checkpoints: the state of a run in one file, and the checkpoint files of a run folder."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from seamseg.runtime.finite import REMEDY, check_finite, nonfinite_tensors, some
 from seamseg.runtime.training_progress import TrainingProgress
 
 FORMAT = 3
-# The file is a zip archive, as torch writes it, whose comment is the digest of all that stands before.
+# The file is a zip archive as torch writes it. Its comment is the digest of everything before the comment.
 _COMMENT = b"sha256:"
 _SEAL_BYTES = len(_COMMENT) + hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a run needs to go on as if it had never stopped.
+    """Complete state of a run, so that a resumed run continues as if it had never stopped.
 
-    All random numbers of a run follow from its seed and its position, so no generator is kept; the log has no running
-    means, so no meter is.
+    All random numbers of a run follow from its seed and position, so no generator state is stored. The log has no
+    running means, so no meters are stored.
 
     Attributes:
-        settings: of the experiment, as YAML.
-        categories: as :meth:`seamseg.structures.Categories.to_list` gives them.
-        num_ranks: processes that trained.
-        position: where the run stands; the schedule follows from it.
-        network: state dict.
-        optimizer: state dict.
-        scaler: state dict of the loss scale; empty but for fp16.
-        average: state dict of the averaged weights, or None if there is no average.
+        settings: Settings of the experiment as YAML.
+        categories: Categories in the form of :meth:`seamseg.structures.Categories.to_list`.
+        num_ranks: Number of training processes.
+        position: Progress of the run, which also determines the schedule.
+        network: State dict of the network.
+        optimizer: State dict of the optimizer.
+        scaler: State dict of the loss scaler; empty unless training in fp16.
+        average: State dict of the averaged weights; None without weight averaging.
     """
 
     settings: str
@@ -52,11 +52,11 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes it whole; a failure leaves the previous one.
+    """Write a checkpoint atomically; a failure leaves the previous one unchanged.
 
     Raises:
-        FloatingPointError: A tensor holds an infinity or a NaN; nobody could continue from such a file.
-        OSError: it cannot be written, such as to a full disk.
+        FloatingPointError: A tensor contains an infinity or a NaN, so no run could continue from the file.
+        OSError: The file cannot be written, for example because the disk is full.
     """
     check_finite(f"{path} is not written: the state", vars(checkpoint))
     content = {"format": FORMAT, **vars(checkpoint), "position": checkpoint.position.to_dict()}
@@ -64,21 +64,23 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Reads one, onto the CPU. Only tensors and plain values are accepted, so that a file cannot run code.
+    """Load a checkpoint onto the CPU.
+
+    Only tensors and plain values are accepted, so a file cannot run code.
 
     Raises:
-        SeamsegError: the file is missing, damaged, or no checkpoint of this program.
+        SeamsegError: The file is missing, damaged or not a checkpoint of this program.
     """
     check_seal(path)
     return _read(path)
 
 
 def why_unusable(path: Path) -> str:
-    """Why no run can continue from a checkpoint of this program: it is damaged, or has values that are not finite.
+    """Return why no run can continue from a checkpoint of this program: damage or non-finite values.
 
     Returns:
-        A sentence, or the empty string for a good checkpoint and for one that :func:`load_checkpoint` refuses for
-        another reason, such as one of another version.
+        One sentence. Empty for a good checkpoint and for one that :func:`load_checkpoint` rejects for another reason,
+        such as another version.
     """
     try:
         check_seal(path)
@@ -94,21 +96,23 @@ def why_unusable(path: Path) -> str:
 def _read(path: Path) -> Checkpoint:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the content makes of its reader
-        raise ModelError(f"the checkpoint {path} cannot be read ({shorten(str(error), 200)}): it is foreign") from error
+    except Exception as error:  # its type depends on the content
+        raise ModelError(
+            f"the checkpoint {path} cannot be read ({shorten(str(error), 200)}): it was not written by seamseg"
+        ) from error
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise ModelError(f"{path} is not a checkpoint of this version of the program")
     try:
         return Checkpoint(**{**content, "position": TrainingProgress.from_dict(content["position"])})
     except (KeyError, TypeError) as error:
-        raise ModelError(f"the checkpoint {path} lacks a part or has one too many: {error}") from error
+        raise ModelError(f"the checkpoint {path} has a missing or unexpected entry: {error}") from error
 
 
 def check_seal(path: Path) -> None:
-    """Compares the file with the SHA-256 digest at its end: any cut or flipped bit is found.
+    """Compare the file with the SHA-256 digest at its end, which detects any truncation or flipped bit.
 
     Raises:
-        SeamsegError: the file is missing, or other than it was written.
+        SeamsegError: The file is missing or has changed since it was written.
     """
     if not path.is_file():
         raise ModelError(f"there is no checkpoint {path}")
@@ -120,7 +124,9 @@ def check_seal(path: Path) -> None:
     except OSError as error:
         raise ModelError(f"the checkpoint {path} cannot be read: {error.strerror}") from error
     if seal != _COMMENT + digest:
-        raise ModelError(f"the checkpoint {path} is damaged or foreign: its content does not match its checksum")
+        raise ModelError(
+            f"the checkpoint {path} is damaged or not a seamseg checkpoint: its content does not match its checksum"
+        )
 
 
 def _write(content: dict[str, Any], path: Path) -> None:
@@ -128,14 +134,14 @@ def _write(content: dict[str, Any], path: Path) -> None:
         with path.open("wb") as file:
             torch.save(content, file)
     except RuntimeError as error:
-        if isinstance(error.__context__, OSError):  # torch hides what the system said
+        if isinstance(error.__context__, OSError):  # torch hides the system's error
             raise error.__context__ from None
         raise
     _seal(path)
 
 
 def _seal(path: Path) -> None:
-    """Makes the digest of the archive its comment, whose length is the archive's last two bytes."""
+    """Set the comment of the archive to the digest; the last two bytes of an archive are the length of its comment."""
     with path.open("r+b") as file:
         file.seek(-2, 2)
         file.write(_SEAL_BYTES.to_bytes(2, "little"))
@@ -147,30 +153,30 @@ def _seal(path: Path) -> None:
 
 
 def _digest(path: Path) -> tuple[bytes, int]:
-    """Of all before the seal, and how much that is."""
+    """Return the digest of everything before the seal, and the number of bytes before the seal."""
     size = max(path.stat().st_size - _SEAL_BYTES, 0)
     return sha256(path, size), size
 
 
 DAMAGED = ".damaged"
-"""Suffix of a checkpoint that nobody can continue from and that was put aside."""
+"""Suffix given to a checkpoint that no run can continue from."""
 
 
 def checkpoint_path(folder: Path, iteration: int) -> Path:
-    """Where the checkpoint of an iteration lies."""
+    """Return the path of the checkpoint of an iteration."""
     return folder / f"checkpoint-{iteration:08d}.pt"
 
 
 def checkpoint_paths(folder: Path) -> list[Path]:
-    """All checkpoints of a run folder, the latest first."""
+    """Return all checkpoints of a run folder, latest first."""
     return sorted(folder.glob("checkpoint-" + "[0-9]" * 8 + ".pt"), reverse=True)
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
-    """The latest good checkpoint, and why later ones were passed over: a sentence for each.
+    """Return the latest good checkpoint, and one sentence for each later one on why it was skipped.
 
     Raises:
-        SeamsegError: There is no checkpoint, or none is whole and finite.
+        SeamsegError: There is no checkpoint, or none is undamaged and finite.
     """
     refused: list[str] = []
     for path in checkpoint_paths(folder):
@@ -182,31 +188,31 @@ def newest_checkpoint(folder: Path) -> tuple[Path, list[str]]:
 
 
 def put_aside_later(folder: Path, path: Path) -> list[Path]:
-    """Renames the checkpoints later than the good one, which cannot be used; returns their new paths."""
+    """Rename the unusable checkpoints that are later than the good one at ``path``, and return their new paths."""
     later = [other for other in checkpoint_paths(folder) if other.name > path.name]
     return [other.rename(other.with_suffix(DAMAGED)) for other in later]
 
 
 def add_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
-    """Writes a checkpoint, and only then removes those that nobody needs any more.
+    """Write a checkpoint, and then remove the old ones that are no longer needed.
 
     Args:
-        folder: of the run.
-        checkpoint: of its present state.
-        keep: how many of the latest stay; that of the best model stays too.
+        folder: Run folder.
+        checkpoint: Current state of the run.
+        keep: Number of latest checkpoints to keep; the checkpoint of the best model is kept as well.
 
     Raises:
-        FloatingPointError: It has a value that is not finite; the previous ones are all there.
-        OSError: it cannot be written; the previous ones are all there.
+        FloatingPointError: The state contains an infinity or a NaN; the previous checkpoints are all kept.
+        OSError: The file cannot be written; the previous checkpoints are all kept.
     """
     path = checkpoint_path(folder, checkpoint.position.iteration)
     try:
         save_checkpoint(path, checkpoint)
     except OSError as error:
-        resume = f"{_left(folder)}: fix the cause, and pass --resume to continue"
+        resume = f"{_last_checkpoint_text(folder)}: fix the cause, and pass --resume to continue"
         raise OSError(f"{path} cannot be written ({error.strerror or error}); {resume}") from error
     except FloatingPointError as error:
-        raise FloatingPointError(f"{error}; {_left(folder)}. {REMEDY}") from error
+        raise FloatingPointError(f"{error}; {_last_checkpoint_text(folder)}. {REMEDY}") from error
     _remove_old(folder, checkpoint.position, keep)
 
 
@@ -219,7 +225,8 @@ def _remove_old(folder: Path, position: TrainingProgress, keep: int) -> None:
             path.unlink()
 
 
-def _left(folder: Path) -> str:
+def _last_checkpoint_text(folder: Path) -> str:
+    """Return the part of an error message that names the last good checkpoint."""
     paths = checkpoint_paths(folder)
     if not paths:
         return "the run has no checkpoint yet"

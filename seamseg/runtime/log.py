@@ -1,4 +1,4 @@
-"""What a run says while it goes: a line of JSON per event, TensorBoard scalars and pictures."""
+"""Log of a run: one line of JSON per event, and TensorBoard scalars and pictures."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ TENSORBOARD_FOLDER = "tensorboard"
 
 
 class RunLog:
-    """Writes ``metrics.jsonl`` and ``tensorboard/`` of a run folder.
+    """Writer of ``metrics.jsonl`` and ``tensorboard/`` in a run folder.
 
     Args:
-        folder: of the run; made if needed.
-        iteration: the run goes on from here: what an interrupted process logged beyond it is taken out, so that every
-            iteration appears once.
-        validated: whether the validation of this iteration, if there is one, lies behind; it is taken out otherwise.
+        folder: Run folder; created if needed.
+        iteration: Iteration from which the run resumes. Entries that an interrupted process logged beyond it are
+            removed, so every iteration occurs once.
+        validated: Whether the validation of that iteration, if there is one, is finished; otherwise its entry is
+            removed.
     """
 
     def __init__(self, folder: Path, iteration: int = 0, validated: bool = True) -> None:
@@ -39,7 +40,7 @@ class RunLog:
         self._board = SummaryWriter(str(self._board_folder), purge_step=iteration + 1)
 
     def scalars(self, kind: str, iteration: int, values: Mapping[str, float]) -> None:
-        """Records named numbers, such as the losses of iteration 20 under ``train``."""
+        """Log named numbers, such as the losses of iteration 20 under the kind ``train``."""
         plain = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._file.write(json.dumps({"kind": kind, "iteration": iteration, **plain}) + "\n")
         self._file.flush()
@@ -48,22 +49,23 @@ class RunLog:
                 self._board.add_scalar(f"{kind}/{name}", value, iteration)
 
     def picture(self, name: str, iteration: int, picture: NDArray[np.uint8]) -> None:
-        """Shows an H×W×3 picture in TensorBoard."""
+        """Add an H×W×3 picture to TensorBoard."""
         with self._named_errors():
             self._board.add_image(name, picture, iteration, dataformats="HWC")
 
     def to_disk(self) -> None:
-        """Brings the lines to the disk, so that no checkpoint knows more than they say."""
+        """Flush the lines to disk, so that no checkpoint is ahead of the log."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
+        """Close the files."""
         self._file.close()
         with self._named_errors():
             self._board.close()
 
     @contextlib.contextmanager
     def _named_errors(self) -> Iterator[None]:
-        """TensorBoard's writer hands on what its thread met, such as a full disk, without the name of a file."""
+        """Add the folder to errors of TensorBoard's writer thread, such as a full disk, which do not name a file."""
         try:
             yield
         except OSError as error:
@@ -71,7 +73,7 @@ class RunLog:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The entries of a run's ``metrics.jsonl``; a last line cut off by a crash is left out."""
+    """Return the entries of a run's ``metrics.jsonl``; a last line truncated by a crash is left out."""
     path = folder / METRICS_FILE
     entries = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
@@ -85,5 +87,5 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 def _drop_after(path: Path, iteration: int, validated: bool) -> None:
     if path.exists():
         last = {"train": iteration, "validation": iteration if validated else iteration - 1}
-        kept = [entry for entry in read_metrics(path.parent) if entry["iteration"] <= last[entry["kind"]]]
-        write_text(path, "".join(json.dumps(entry) + "\n" for entry in kept))
+        entries = [entry for entry in read_metrics(path.parent) if entry["iteration"] <= last[entry["kind"]]]
+        write_text(path, "".join(json.dumps(entry) + "\n" for entry in entries))

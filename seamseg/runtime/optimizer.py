@@ -1,4 +1,4 @@
-"""Parameter groups, learning rate schedule and weight average."""
+"""Parameter groups, learning rate schedule and weight averaging."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from torch.optim import Optimizer
 
 
 def parameter_groups(network: nn.Module, weight_decay: float, weight_decay_norm: bool) -> list[dict[str, Any]]:
-    """The parameters that are not frozen, for an optimizer: those of the norms in a group of their own.
+    """Return the trainable parameters as groups for an optimizer, with norm parameters in their own group.
 
     Args:
-        network: whose parameters are trained.
-        weight_decay: of all parameters …
-        weight_decay_norm: … or of all but the norms'.
+        network: Network to train.
+        weight_decay: Weight decay of all parameters except those of norms.
+        weight_decay_norm: Whether it also applies to the parameters of norms.
     """
     norms: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for module in network.modules():
-        # Norm layers are recognized by what they hold: the only vectors called weight.
+        # Norm layers are the only ones with a vector named weight.
         weight = getattr(module, "weight", None)
         group = norms if isinstance(weight, nn.Parameter) and weight.ndim == 1 else others
         group.extend(parameter for parameter in module.parameters(recurse=False) if parameter.requires_grad)
@@ -35,33 +35,33 @@ def parameter_groups(network: nn.Module, weight_decay: float, weight_decay_norm:
 
 
 Decay = Callable[[int], float]
-"""Iteration 1, 2, … to a factor."""
+"""Function that maps the iteration 1, 2, … to a factor on the learning rate."""
 
 
 def poly_decay(power: float, num_iterations: int) -> Decay:
-    """``(1 − (k − 1)/K)`` to a power, so that the last iteration still learns."""
+    """Return the decay ``(1 − (k − 1)/K) ** power`` for iteration k of K; the last factor is positive."""
     return lambda iteration: (1 - (iteration - 1) / num_iterations) ** power
 
 
 def step_decay(milestones: Sequence[int], gamma: float) -> Decay:
-    """Times ``gamma`` from each milestone on."""
+    """Return a decay that multiplies by ``gamma`` at each milestone."""
     return lambda iteration: float(gamma ** sum(iteration >= milestone for milestone in milestones))
 
 
 def cosine_decay(num_iterations: int) -> Decay:
-    """Half a cosine, from 1 towards 0."""
+    """Return a decay that follows half a cosine from 1 toward 0."""
     return lambda iteration: 0.5 * (1 + math.cos(math.pi * (iteration - 1) / num_iterations))
 
 
 @dataclass(frozen=True)
 class LearningRate:
-    """A decay behind a linear warm-up.
+    """Learning rate schedule with a linear warmup followed by a decay.
 
     Attributes:
-        lr: the full rate.
-        decay: its factor at iteration 1, 2, ….
-        warmup_iterations: during which another factor rises linearly …
-        warmup_factor: … from here to 1.
+        lr: Base learning rate.
+        decay: Decay factor as a function of the iteration; it also applies during the warmup.
+        warmup_iterations: Number of iterations of the warmup; 0 disables it.
+        warmup_factor: Initial factor of the warmup, which rises linearly to 1.
     """
 
     lr: float
@@ -70,14 +70,14 @@ class LearningRate:
     warmup_factor: float
 
     def __call__(self, iteration: int) -> float:
-        """The rate of iteration 1, 2, …."""
+        """Return the learning rate of iteration 1, 2, …."""
         warmup = 1.0
         if iteration <= self.warmup_iterations:
             warmup = self.warmup_factor + (1 - self.warmup_factor) * iteration / self.warmup_iterations
         return self.lr * warmup * self.decay(iteration)
 
     def apply(self, optimizer: Optimizer, iteration: int) -> float:
-        """Sets the rate of all parameters and returns it."""
+        """Set the learning rate of all parameters and return it."""
         rate = self(iteration)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -88,12 +88,12 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class WeightAverage(Generic[Network]):
-    """A second network that follows the trained one slowly; it scores better than the last iterate.
+    """Exponential moving average of the weights, as a second network; it scores better than the last iterate.
 
     Args:
-        network: that is trained.
-        decay: of the average per iteration; in the beginning ``(1 + k)/(10 + k)`` if that is less, so that the first
-            random weights are soon forgotten.
+        network: Trained network.
+        decay: Decay of the average per iteration k. It is at most ``(1 + k)/(10 + k)``, so that the random initial
+            weights are soon forgotten.
     """
 
     def __init__(self, network: Network, decay: float) -> None:
@@ -103,7 +103,7 @@ class WeightAverage(Generic[Network]):
 
     @torch.no_grad()
     def update(self, network: nn.Module, iteration: int) -> None:
-        """Moves towards the weights after iteration 1, 2, …."""
+        """Update the average with the weights after iteration 1, 2, …."""
         decay = min(self.decay, (1 + iteration) / (10 + iteration))
         averages = self.network.state_dict()
         for name, value in network.state_dict().items():

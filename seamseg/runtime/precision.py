@@ -1,4 +1,4 @@
-"""The types that a training step computes in."""
+"""Number formats of a training step."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Precision:
-    """Mixed precision by autocast: convolutions and linear layers in a half type, weights and losses in float32.
+    """Mixed precision by autocast: half-precision convolutions and linear layers, float32 weights and losses.
 
     Args:
-        name: ``float32``, ``bf16`` or ``fp16``. fp16 scales the loss so that small gradients don't vanish, and skips
-            steps whose gradients overflow until the scale is low enough.
-        device: of the network.
+        name: Precision: ``float32``, ``bf16`` or ``fp16``. fp16 scales the loss so that small gradients do not vanish,
+            and skips steps whose gradients overflow until the scale is low enough.
+        device: Device of the network.
 
     Raises:
-        SeamsegError: there is no such type, or the device does not compute in it.
+        SeamsegError: The precision is unknown or not supported by the device.
     """
 
     def __init__(self, name: PrecisionName, device: torch.device) -> None:
@@ -34,7 +34,7 @@ class Precision:
             raise SettingsError(f"there is no precision {name!r}; choose one of {', '.join(get_args(PrecisionName))}")
         if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
             raise SettingsError(
-                f"training.precision=bf16 needs a GPU that computes in it, and {device} doesn't; use fp16"
+                f"training.precision=bf16 needs a GPU that supports it, but {device} does not; use fp16"
             )
         if name == "fp16" and device.type == "cpu":
             raise SettingsError("training.precision=fp16 needs a GPU; on the CPU use bf16 or float32")
@@ -43,56 +43,58 @@ class Precision:
         self._scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """For the forward pass."""
+        """Return the context manager for the forward pass."""
         if self._type is None:
             return contextlib.nullcontext()
         return torch.autocast(self._device.type, self._type)
 
     def backward(self, loss: Tensor) -> None:
-        """Adds its gradients, scaled if need be."""
+        """Backpropagate a loss, scaled in fp16, and add its gradients to those of the parameters."""
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def gradient_norm(self, optimizer: Optimizer, network: nn.Module) -> Tensor:
-        """Takes the loss scale out of the gradient; call it once in front of every :meth:`step`.
+        """Remove the loss scale from the gradient and return its norm; call this once before every :meth:`step`.
 
         Args:
             optimizer: Optimizer of the network's parameters.
-            network: Network whose gradient is complete.
+            network: Network with a complete gradient.
 
         Returns:
-            Norm of the whole gradient, zero-dimensional; an infinity or NaN if the step would ruin the parameters.
+            Zero-dimensional norm of the whole gradient; infinity or NaN if the step would ruin the parameters.
         """
         self._scaler.unscale_(optimizer)
         return nn.utils.get_total_norm([value.grad for value in network.parameters() if value.grad is not None])
 
     @property
     def can_lower_scale(self) -> bool:
-        """Whether values that are not finite in a gradient may come from the loss scale: then :meth:`step` skips the
-        step and halves the scale. Below 1 the scale cannot be the cause."""
+        """Whether non-finite values in a gradient may come from the loss scale.
+
+        If so, :meth:`step` skips the step and halves the scale. A scale below 1 cannot be the cause.
+        """
         return self._scaler.is_enabled() and self._scaler.get_scale() >= 1
 
     def step(self, optimizer: Optimizer, network: nn.Module, clip_norm: float | None, norm: Tensor) -> None:
-        """Clips the gradient and moves the parameters; with fp16, skips a gradient that overflowed.
+        """Clip the gradient and update the parameters; fp16 skips a step whose gradient overflowed.
 
         Args:
             optimizer: Optimizer of the network's parameters.
             network: Network whose gradient is clipped.
-            clip_norm: Largest norm of the gradient, or None.
+            clip_norm: Maximum norm of the gradient; None disables clipping.
             norm: Norm of the gradient from :meth:`gradient_norm`.
         """
         if clip_norm is not None:
             nn.utils.clip_grads_with_norm_(network.parameters(), clip_norm, norm)
-        # Left to itself, the scaler hands what overflowed to the fused SGD, which makes its momentum from uninitialized
-        # memory and only then skips its first step (torch 2.14).
+        # The scaler would pass overflowed gradients to the fused SGD, which initializes its momentum from uninitialized
+        # memory before it skips its first step (torch 2.14).
         if not self._scaler.is_enabled() or bool(norm.isfinite()):
             self._scaler.step(optimizer)
         self._scaler.update()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a run needs to go on: the scale, or nothing."""
+        """Return the state of the loss scaler; empty without a loss scale."""
         return dict(self._scaler.state_dict())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over a state."""
+        """Restore a state from :meth:`state_dict`."""
         if state:
             self._scaler.load_state_dict(state)

@@ -1,4 +1,4 @@
-"""Ends a run between two steps when the system asks for it."""
+"""Graceful stop of a run between two steps when the system requests it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""Ctrl-C, the end of a job, and what job schedulers send some time before it."""
-_SECONDS = 1.0
+"""Signals of Ctrl-C, of the end of a job, and of the advance warning that job schedulers send."""
+_REPEAT_SECONDS = 1.0
+"""Interval in seconds within which a repeated Ctrl-C is ignored."""
 _RANK_PATIENCE = 10.0
-"""Seconds that one of several ranks waits for data before it stops by itself; torchrun kills it after 30."""
+"""Seconds that one of several ranks waits for data before it stops on its own; torchrun kills it after 30."""
 
 
 class WaitStopped(Exception):
@@ -23,14 +24,14 @@ class WaitStopped(Exception):
 
 
 class StopRequest:
-    """Whether somebody wants the run to end.
+    """Request to end the run.
 
     Args:
         num_ranks: Number of processes of the run.
 
     Attributes:
-        signal: that this process got, or None.
-        agreed: the signal for which all ranks have agreed to end, the same on each, or None.
+        signal: Signal that this process received, or None.
+        agreed: Signal for which all ranks have agreed to stop, the same on each rank, or None.
     """
 
     def __init__(self, num_ranks: int = 1) -> None:
@@ -39,44 +40,45 @@ class StopRequest:
         self._patience = 0.0 if num_ranks == 1 else _RANK_PATIENCE
 
     def check_wait(self, seconds: float) -> None:
-        """Ends waiting for data if a stop was requested.
+        """Stop waiting for data if a stop was requested.
 
-        Ranks agree on a stop in a step, which needs data. If none arrives, one of several ranks stops by itself after
-        ten seconds.
+        Ranks agree on a stop during a step, which needs data. If none arrives, one of several ranks stops on its own
+        after ten seconds.
 
         Args:
-            seconds: How long the process has waited so far.
+            seconds: Time that the process has waited so far, in seconds.
 
         Raises:
-            WaitStopped: The run has to end; ``agreed`` says why.
+            WaitStopped: The run must end; ``agreed`` is the signal.
         """
         if self.signal is not None and seconds >= self._patience:
             self.agree(self.signal)
             raise WaitStopped
 
     def agree(self, number: int) -> None:
-        """Notes the largest signal of all ranks; 0 for none."""
+        """Record the largest signal of all ranks; 0 means none."""
         if number:
             self.agreed = signal.Signals(number)
 
     @property
     def exit_code(self) -> int:
-        """128 + the agreed signal, as shells say it; 0 without one."""
+        """Exit code as in shells: 128 + the agreed signal, or 0 without one."""
         return 0 if self.agreed is None else 128 + self.agreed
 
 
 def until_stopped(items: Iterator[Item]) -> Iterator[Item]:
-    """Yields items until a wait for the next one is stopped."""
+    """Yield items until waiting for the next one is stopped."""
     with contextlib.suppress(WaitStopped):
         yield from items
 
 
 @contextlib.contextmanager
 def stop_on_signals(num_ranks: int = 1) -> Iterator[StopRequest]:
-    """Within it SIGINT, SIGTERM and SIGUSR1 set the request, to be heeded at the next step.
+    """Turn SIGINT, SIGTERM and SIGUSR1 into a stop request that is honored at the next step.
 
-    A later Ctrl-C (SIGINT) ends at once. Other repetitions, and those that follow at once, mean nothing: launchers and
-    job schedulers send a signal to several processes of a job, which forward it to each other.
+    A later Ctrl-C (SIGINT) ends the process immediately. Other repeated signals, and those that follow within a second,
+    are ignored: launchers and job schedulers send a signal to several processes of a job, which forward it to each
+    other.
 
     Args:
         num_ranks: Number of processes of the run.
@@ -89,7 +91,7 @@ def stop_on_signals(num_ranks: int = 1) -> Iterator[StopRequest]:
         nonlocal first
         if request.signal is None:
             request.signal, first = signal.Signals(number), time.monotonic()
-        elif number == signal.SIGINT and time.monotonic() - first > _SECONDS:
+        elif number == signal.SIGINT and time.monotonic() - first > _REPEAT_SECONDS:
             raise KeyboardInterrupt
 
     for kind in previous:

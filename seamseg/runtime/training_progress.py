@@ -1,4 +1,4 @@
-"""Where a run stands."""
+"""Progress of a training run."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class CompletedSpan:
-    """Consecutive batches of an epoch.
+    """Consecutive finished batches of an epoch.
 
     Attributes:
-        images_per_batch: of all ranks together.
-        num_batches: at least 1.
+        images_per_batch: Number of images per batch, over all ranks.
+        num_batches: Number of batches, at least 1.
     """
 
     images_per_batch: int
@@ -21,16 +21,17 @@ class CompletedSpan:
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """Where a run stands.
+    """Progress of a training run.
 
     Attributes:
-        epoch: 0, 1, …, the one to go on with.
-        batch: batches of it that are done, each rank having its share of them; all of them before the validation.
-        iteration: steps of the optimizer that are done, in the whole run.
-        best_pq: best validated panoptic quality in 0 … 1; −1 before the first.
-        best_iteration: where it was reached; 0 before the first.
-        images_per_batch: that all ranks together take at a time; 0 where nobody asked.
-        earlier: what was done of the epoch with other numbers of images per batch, before the run was resumed.
+        epoch: Current epoch, 0, 1, ….
+        batch: Number of finished batches of this epoch, each shared by all ranks. After the last batch, it keeps its
+            value until the validation is finished.
+        iteration: Number of finished optimizer steps in the whole run.
+        best_pq: Best panoptic quality of a validation, in [0, 1]; −1 before the first.
+        best_iteration: Iteration of that validation; 0 before the first.
+        images_per_batch: Number of images that all ranks together take per batch; 0 if unknown.
+        earlier: Batches of the epoch finished with other numbers of images per batch, before the run was resumed.
     """
 
     epoch: int = 0
@@ -43,28 +44,33 @@ class TrainingProgress:
 
     @property
     def within_epoch(self) -> bool:
-        """Whether some of the epoch is done, up to the whole of it without its validation."""
+        """Whether part of the epoch is finished, or all of it except its validation."""
         return self.batch > 0 or bool(self.earlier)
 
     def with_batches_of(self, images_per_batch: int) -> TrainingProgress:
-        """The same position for ranks that take so many images at a time; what is done of the epoch stays done."""
+        """Return the same position for another number of images per batch; finished batches of the epoch stay finished.
+
+        Args:
+            images_per_batch: Number of images that all ranks together take per batch.
+        """
         if self.images_per_batch in (0, images_per_batch):
             return replace(self, images_per_batch=images_per_batch)
         done = (CompletedSpan(self.images_per_batch, self.batch),) if self.batch else ()
         return replace(self, batch=0, images_per_batch=images_per_batch, earlier=self.earlier + done)
 
     def next_epoch(self) -> TrainingProgress:
+        """Return the position at the start of the next epoch."""
         return replace(self, epoch=self.epoch + 1, batch=0, earlier=())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the position as plain values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainingProgress:
-        """The inverse.
+        """Return the position from the values of :meth:`to_dict`.
 
         Raises:
-            TypeError, KeyError: it lacks a value or has an unknown one.
+            TypeError, KeyError: A value is missing or unknown.
         """
-        return cls(**{**values, "earlier": tuple(CompletedSpan(**stretch) for stretch in values["earlier"])})
+        return cls(**{**values, "earlier": tuple(CompletedSpan(**span) for span in values["earlier"])})

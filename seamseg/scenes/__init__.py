@@ -1,8 +1,8 @@
-"""Synthetic street scenes with panoptic annotation: no download, no license, and never two alike.
+"""Synthetic street scenes with panoptic annotation, which need neither a download nor a license.
 
-A scene is laid out in meters (`street`, `layout` and what stands in it), seen through a camera in some light and
-drawn far to near, together with a map of who owns each pixel (`render`). What is in sight becomes segments
-(`segments`), the drawing becomes an image (`lens`), and both are written as a COCO panoptic data set (`write`).
+`layout` places `objects` along a street, in meters. `render` draws them from far to near (`drawing`, `backdrop`),
+together with a map of the owner of each pixel. `segments` converts the visible owners to segments, `drawing.lens`
+turns the drawing into a realistic image, and `write` stores both as a COCO panoptic data set.
 """
 
 from seamseg.scenes.render import Scene, render_scene

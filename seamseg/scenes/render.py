@@ -1,4 +1,4 @@
-"""One scene: from a seed to a picture and its segments."""
+"""Rendering of one scene: from a seed to a picture and its segments."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from seamseg.scenes.drawing.noise import Field
 from seamseg.scenes.drawing.painter import NOBODY, Painter, cast_shadows, share_of_sun
 from seamseg.scenes.layout.filling import Layout, sample_layout
 from seamseg.scenes.layout.street import Street, sample_street
-from seamseg.scenes.objects.clutter import draw_birds, draw_bonnet, draw_wires
+from seamseg.scenes.objects.clutter import draw_birds, draw_hood, draw_wires
 from seamseg.scenes.objects.items import Item, far_to_near
 from seamseg.scenes.segments import SCENE_CATEGORIES, Owner, Segment, label
 
 STUFF_OWNER = {
     category.name: 1 + index for index, category in enumerate(SCENE_CATEGORIES.classes) if not category.is_thing
 }
-"""Owner number of every stuff class; things are numbered from ``FIRST_THING`` on."""
+"""Owner number of each stuff class. Things are numbered from ``FIRST_THING``."""
 
 FIRST_THING = 1 + len(STUFF_OWNER)
 
@@ -39,9 +39,9 @@ class Scene:
     """A picture with its panoptic annotation.
 
     Attributes:
-        picture: H×W×3 uint8, red, green, blue.
-        ids: H×W int32, segment ids, 0 is void.
-        segments: what the ids mean.
+        picture: H×W×3 uint8 RGB.
+        ids: H×W int32 segment ids, 0 for void.
+        segments: Segments with the ids 1 … K.
     """
 
     picture: Picture
@@ -50,11 +50,11 @@ class Scene:
 
 
 def render_scene(seed: Sequence[int], size: tuple[int, int]) -> Scene:
-    """Draws one scene.
+    """Draw one scene.
 
     Args:
-        seed: numbers on which alone, beside the size, the scene depends.
-        size: height and width in pixels.
+        seed: Non-negative integers. The scene depends only on the seed and the size.
+        size: Height and width in pixels.
     """
     rng = np.random.default_rng(seed)
     street, light = sample_street(rng), sample_light(rng)
@@ -70,12 +70,12 @@ def render_scene(seed: Sequence[int], size: tuple[int, int]) -> Scene:
 
 
 def oversampling(size: tuple[int, int]) -> int:
-    """How many times larger than the picture the drawing is, so that edges come out smooth; always even."""
+    """Return how many times larger than the picture the drawing is, an even number; this smooths the edges."""
     return 2 * int(np.ceil(160 / max(size)))
 
 
 def _draw(painter: Painter, street: Street, layout: Layout, rng: np.random.Generator) -> dict[int, Owner]:
-    """Draws everything, far to near, and says what the owner numbers stand for."""
+    """Draw everything from far to near, and return the owners by number."""
     sky, far, ground, grain, near = rng.spawn(5)
     painter.owner = STUFF_OWNER["sky"]
     draw_sky(painter, sky)
@@ -92,7 +92,7 @@ def _draw(painter: Painter, street: Street, layout: Layout, rng: np.random.Gener
         draw_wires(painter, near, street.frontage(1))
     known = _draw_items(painter, layout.items, shadow)
     if near.uniform() < 0.3:
-        draw_bonnet(painter, near)
+        draw_hood(painter, near)
     return known
 
 
@@ -104,7 +104,7 @@ def _shadows(painter: Painter, layout: Layout) -> Field:
 
 
 def _draw_horizon(painter: Painter, street: Street, rng: np.random.Generator) -> None:
-    """A skyline, or woods, or both."""
+    """Draw a skyline, woods, or both at the horizon."""
     wood = street.left.setting in ("houses", "park") or rng.uniform() < 0.3
     if not wood or rng.uniform() < 0.4:
         painter.owner = STUFF_OWNER["building"]

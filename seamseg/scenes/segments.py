@@ -23,24 +23,25 @@ SCENE_CATEGORIES = Categories(
         Category("light", True, (250, 150, 30), 9),
     )
 )
-"""Five kinds of stuff and four kinds of things; a tree's trunk and grass are vegetation, posts and clutter are void."""
+"""Five stuff and four thing classes. Trunks and grass are vegetation; posts and clutter are void."""
 
 
 MIN_PIXELS = 24
+"""Minimum area of a segment in pixels. Smaller segments become void."""
 MIN_SHARE = 0.0005
-"""Share of the picture below which a segment is void."""
+"""Minimum area of a segment as a fraction of the picture. Smaller segments become void."""
 MIN_VISIBLE = 0.25
-"""Share of an object that must be in sight, else it is void."""
+"""Minimum visible fraction of an object. Objects that are covered more become void."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """What an owner number stands for.
+    """Object or stuff class with an owner number.
 
     Attributes:
-        name: of its class.
-        crowd: whether it is many objects at once.
-        full_area: pixels of the drawing that it covers with nothing before it.
+        name: Name of the class.
+        crowd: Whether the owner is a group of objects.
+        full_area: Number of pixels in the drawing, including pixels that nearer objects cover later. 0 for stuff.
     """
 
     name: str
@@ -53,10 +54,10 @@ class Segment:
     """One segment of a scene.
 
     Attributes:
-        id: its value in the id map.
-        name: of its class.
-        crowd: whether it is many objects at once.
-        area: its pixels.
+        id: Value in the id map.
+        name: Name of the class.
+        crowd: Whether the segment is a group of objects.
+        area: Number of pixels.
     """
 
     id: int
@@ -68,15 +69,15 @@ class Segment:
 def label(
     owners: npt.NDArray[np.uint16], known: Mapping[int, Owner], drawn_per_pixel: int
 ) -> tuple[npt.NDArray[np.int32], tuple[Segment, ...]]:
-    """The id map and its segments.
+    """Convert owner numbers to an id map and its segments.
 
     Args:
-        owners: H×W, the owner of every pixel.
-        known: what the owner numbers stand for; others are void.
-        drawn_per_pixel: how many pixels of the drawing, in which full areas are counted, make one.
+        owners: H×W owner number of each pixel.
+        known: Owners by number. Other numbers become void.
+        drawn_per_pixel: Number of pixels in the drawing per pixel of ``owners``. Full areas are counted in the drawing.
 
     Returns:
-        H×W int32 ids (0 is void) and the segments, by rising id 1 … K.
+        The H×W int32 ids (0 for void) and the segments with ascending ids 1 … K.
     """
     areas = np.bincount(owners.reshape(-1), minlength=max(known, default=0) + 1)
     smallest = max(MIN_PIXELS, MIN_SHARE * owners.size)

@@ -1,4 +1,4 @@
-"""Writes scenes to disk as a COCO panoptic data set."""
+"""Writer for scenes as a COCO panoptic data set."""
 
 from __future__ import annotations
 
@@ -29,22 +29,29 @@ def write_scenes(
     seed: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Writes synthetic street scenes with panoptic annotation in the COCO panoptic layout.
+    """Write synthetic street scenes as a COCO panoptic data set.
 
-    The folder gets ``images/SPLIT/*.jpg``, ``annotations/panoptic_SPLIT/*.png`` and ``annotations/panoptic_SPLIT.json``
-    for the splits train and val. Scene i of a split depends on (seed, split, i, size) alone, and so do its bytes. The
-    JSON files come last, each in one step: an interrupted run leaves none of them.
+    The folder receives ``images/SPLIT/*.jpg``, ``annotations/panoptic_SPLIT/*.png`` and
+    ``annotations/panoptic_SPLIT.json`` for the splits train and val. The bytes of scene i of a split depend only on
+    (seed, split, i, size). The JSON files are written last and atomically, so an interrupted run leaves none of them.
 
     Args:
-        folder: to write to; is made if needed.
-        num_train: how many scenes to train on, at least 1.
-        num_val: how many held-out scenes, at least 1.
-        size: height and width in pixels, at least 32 each.
-        seed: of the whole set, at least 0.
-        progress: is told after each scene how many of how many are done.
+        folder: Folder to write to. It is created if needed.
+        num_train: Number of training scenes, at least 1.
+        num_val: Number of held-out scenes, at least 1.
+        size: Height and width in pixels, at least 32 each.
+        seed: Seed of the data set, at least 0.
+        progress: Called after each scene with the number of finished scenes and the total.
 
     Raises:
-        SeamsegError: a number is out of range, or the folder has annotations already.
+        SeamsegError: A number is out of range, or the folder already contains annotations.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from seamseg.scenes import write_scenes
+        >>> write_scenes(Path("two-scenes"), num_train=1, num_val=1, size=(64, 128), seed=0)
+        >>> sorted(str(path) for path in Path("two-scenes").rglob("*.json"))
+        ['two-scenes/annotations/panoptic_train.json', 'two-scenes/annotations/panoptic_val.json']
     """
     counts = {"train": num_train, "val": num_val}
     _check(folder, counts, size, seed)
@@ -64,20 +71,22 @@ def write_scenes(
 def _check(folder: Path, counts: dict[str, int], size: tuple[int, int], seed: int) -> None:
     for split, count in counts.items():
         if count < 1:
-            raise SettingsError(f"the split {split} would have {count} scenes; ask for at least 1")
+            raise SettingsError(f"the split {split} would have {count} scenes; request at least 1")
     if min(size) < _SMALLEST_SIDE:
         raise SettingsError(
-            f"scenes of {size[0]}x{size[1]} pixels are too small; {_SMALLEST_SIDE} is the least for a side"
+            f"scenes of {size[0]}x{size[1]} pixels are too small; both sides must be at least {_SMALLEST_SIDE} pixels"
         )
     if seed < 0:
-        raise SettingsError(f"the seed {seed} is negative; choose one from 0 on")
+        raise SettingsError(f"the seed {seed} is negative; choose an integer >= 0")
     used = sorted(path.name for path in (folder / "annotations").glob("*.json"))
     if used:
-        raise OutputError(f"{folder} has annotations already ({', '.join(used)}); choose another folder or remove them")
+        raise OutputError(
+            f"{folder} already contains annotations ({', '.join(used)}); choose another folder or remove them"
+        )
 
 
 def _write_scene(scene: Scene, index: int, folder: Path, split: str) -> dict[str, Any]:
-    """Writes picture and segmentation; returns the scene's entry among the annotations."""
+    """Write picture and segmentation, and return the annotation entry of the scene."""
     name, colors = f"{index:06d}", _segment_colors(scene)
     jpeg = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     _write_image(folder / "images" / split / f"{name}.jpg", scene.picture, jpeg)
@@ -92,8 +101,7 @@ def _write_scene(scene: Scene, index: int, folder: Path, split: str) -> dict[str
 
 
 def _segment_colors(scene: Scene) -> npt.NDArray[np.uint8]:
-    """(K+1)×3: a color for every id, all different, near that of its class so that people can read the files; 0 is
-    black."""
+    """Choose (K+1)×3 unique colors, one per id, close to the class color for readability; id 0 is black."""
     color_of_name = {category.name: category.color for category in SCENE_CATEGORIES.classes}
     used, colors = {(0, 0, 0)}, [(0, 0, 0)]
     for segment in scene.segments:
@@ -124,7 +132,7 @@ def _panoptic_json(entries: list[dict[str, Any]], size: tuple[int, int], seed: i
 
 
 def _write_image(path: Path, image: npt.NDArray[np.uint8], options: list[int]) -> None:
-    """Writes an H×W×3 image (red, green, blue) in the format that the name asks for."""
+    """Write an H×W×3 RGB image in the format given by the suffix of the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     encoded, data = cv2.imencode(path.suffix, np.ascontiguousarray(image[..., ::-1]), options)
     assert encoded, path

@@ -1,1 +1,1 @@
-"""Scores of result files against annotation files, without a model."""
+"""Evaluation of result files against annotation files, without a model."""

@@ -1,4 +1,4 @@
-"""Files against files: scores of anybody's results in the COCO panoptic format, without a model."""
+"""Evaluation of results from any program in the COCO panoptic format, without a model."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class WrongArea:
-    """A segment whose JSON file states another area than its PNG has.
+    """A segment with an area in the JSON file that differs from its number of pixels in the PNG.
 
     Attributes:
         side: ``annotation`` or ``results``.
-        image_id, segment_id: which one.
-        stated, counted: pixels.
+        image_id: Id of the image.
+        segment_id: Id of the segment.
+        stated: Area in the JSON file, in pixels.
+        counted: Number of pixels in the PNG.
     """
 
     side: str
@@ -45,11 +47,11 @@ class WrongArea:
 
 @dataclass(frozen=True)
 class FileScores:
-    """What comes of scoring files.
+    """Result of an evaluation of files.
 
     Attributes:
-        scores: counted from the PNGs alone.
-        wrong_areas: where the JSON files disagree with them.
+        scores: Scores computed only from the PNGs; areas in the JSON files are not used.
+        wrong_areas: Segments with an area in the JSON file that differs from the PNG.
     """
 
     scores: Scores
@@ -63,21 +65,21 @@ def score_files(
     progress: Callable[[int], None] | None = None,
     num_threads: int | None = None,
 ) -> FileScores:
-    """Scores results at the size of the annotation.
+    """Score results at the size of the annotation.
 
-    Average precision is computed where every predicted thing carries a score; it is NaN otherwise.
+    Average precision is computed if every predicted thing has a score; otherwise it is NaN.
 
     Args:
-        truth: every image of it is scored.
-        results: of the same images; others are not looked at.
-        boundary: whether to compute boundary PQ too.
-        progress: told now and then how many images are done, from any thread.
-        num_threads: None means one per core that this process may use.
+        truth: Annotation. Each of its images is scored.
+        results: Results for the same images. Results for other images are ignored.
+        boundary: Whether to also compute boundary PQ.
+        progress: Called with the number of finished images, from any thread.
+        num_threads: Number of threads. None starts one per core that this process may use.
 
     Raises:
-        SeamsegError: an image has no result, a PNG holds ids that its JSON file does not list or is broken, or two PNGs
-            of an image differ in size.
-        FileNotFoundError: a PNG is missing.
+        SeamsegError: An image has no result, a PNG is broken or contains ids that its JSON file does not list, or the
+            two PNGs of an image differ in size.
+        FileNotFoundError: A PNG is missing.
     """
     pairs = [(image, _result_of(image, results)) for image in truth.images.values()]
     num_threads = num_threads or len(os.sched_getaffinity(0))
@@ -92,19 +94,19 @@ def score_files(
 
 def _result_of(image: ListedSegments, results: PanopticFiles) -> ListedSegments:
     if image.image_id not in results.images:
-        raise DataError(f"{results.json_file} has no result for image {image.image_id}; every image needs one")
+        raise DataError(f"{results.json_file} has no result for image {image.image_id}; every image needs a result")
     return results.images[image.image_id]
 
 
 def _all_scored(results: Sequence[ListedSegments], num_stuff: int) -> bool:
-    """Whether there are things, and all carry scores."""
+    """Whether there are any predicted things, and all of them have scores."""
     scores = [result.scores[(result.classes >= num_stuff) & (result.classes != VOID)] for result in results]
     together = np.concatenate(scores)
     return len(together) > 0 and not bool(np.isnan(together).any())
 
 
 class _Work:
-    """Scores shares of the images, each in its own thread: reading and counting let go of Python's lock."""
+    """Scores each share of the images in its own thread; reading and counting release the GIL."""
 
     def __init__(
         self, truth: PanopticFiles, scored: bool, boundary: bool, progress: Callable[[int], None] | None
@@ -146,22 +148,25 @@ class _Work:
 
 
 def image_overlaps(true: ListedSegments, predicted: ListedSegments, boundary: bool) -> Overlaps:
-    """How the segments of an image share its pixels, from the PNGs; segments are told by their positions in the lists.
+    """Count the pixels that true and predicted segments of an image share, from the PNGs.
+
+    Segments are identified by their positions in the lists.
 
     Args:
-        true, predicted: both sides of one image.
-        boundary: whether to look at the segments' borders.
+        true: Annotated segments of the image.
+        predicted: Predicted segments of the image.
+        boundary: Whether to also count the pixels near segment boundaries.
 
     Raises:
-        SeamsegError: a PNG holds ids that are not listed or is broken, or the two differ in size.
-        FileNotFoundError: a PNG is missing.
+        SeamsegError: A PNG is broken or contains ids that are not listed, or the two PNGs differ in size.
+        FileNotFoundError: A PNG is missing.
     """
     one, other = (torch.from_numpy(np.fromfile(listed.png, dtype=np.uint8)) for listed in (true, predicted))
     try:
         table = png_overlaps(
             one, other, border_band(size_in_png(one[:24].numpy().tobytes()) or (1, 1)) if boundary else 0
         )
-    except ValueError:  # left to another reader, which knows more kinds or says what is wrong
+    except ValueError:  # the slower reader supports more kinds of PNG and has better error messages
         table = _overlaps_of_maps(true, predicted, boundary)
     found = table.numpy()
     for column, listed in enumerate((true, predicted)):
@@ -181,10 +186,10 @@ def _overlaps_of_maps(true: ListedSegments, predicted: ListedSegments, boundary:
 
 
 def _positions(ids: IntArray, listed: ListedSegments) -> IntArray:
-    """From ids in a PNG to positions in the list.
+    """Look up the positions of PNG ids in the list.
 
     Raises:
-        SeamsegError: an id is not listed.
+        SeamsegError: An id is not listed.
     """
     order = np.argsort(listed.ids)
     ascending = listed.ids[order]
@@ -194,7 +199,7 @@ def _positions(ids: IntArray, listed: ListedSegments) -> IntArray:
         unknown = np.unique(ids[foreign])
         some = ", ".join(str(value) for value in unknown[:5]) + (", …" if len(unknown) > 5 else "")
         raise DataError(
-            f"{listed.png} of image {listed.image_id} holds segment id(s) {some} that its JSON file does not list"
+            f"{listed.png} of image {listed.image_id} contains segment id(s) {some} that its JSON file does not list"
         )
     return order[positions]
 
@@ -207,10 +212,10 @@ def _wrong_areas(side: str, listed: ListedSegments, counted: NDArray[Any]) -> li
 
 
 def read_segmentation(listed: ListedSegments) -> PanopticSegmentation:
-    """Read the segments in a PNG; their ids become their positions in the list. The score is 1 where none is listed.
+    """Read the segments in a PNG; their ids become positions in the list, and missing scores become 1.
 
     Raises:
-        SeamsegError: the PNG is broken or missing, or holds ids that are not listed.
+        SeamsegError: The PNG is broken or missing, or contains ids that are not listed.
     """
     ids = _positions(read_panoptic_png(listed.png).astype(np.int64), listed)
     scores = torch.from_numpy(np.where(np.isnan(listed.scores), 1.0, listed.scores)).float()

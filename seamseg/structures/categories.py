@@ -42,6 +42,14 @@ class Categories:
 
     Raises:
         SeamsegError: a stuff class follows a thing, an original id or a name appears twice, or there are more than 255.
+
+    Example:
+        >>> from seamseg.structures import Categories, Category
+        >>> road = Category("road", is_thing=False, color=(128, 64, 128), original_id=7)
+        >>> car = Category("car", is_thing=True, color=(0, 0, 142), original_id=26)
+        >>> categories = Categories((road, car))
+        >>> categories.names, categories.num_stuff, categories.class_of_original_id[26]
+        (('road', 'car'), 1, 1)
     """
 
     classes: tuple[Category, ...]

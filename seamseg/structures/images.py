@@ -48,6 +48,16 @@ def pad_images(images: PackedSequence) -> PaddedImages:
 
     Raises:
         ValueError: an image is absent, not three-dimensional, or has another number of channels.
+
+    Example:
+        >>> import torch
+        >>> from seamseg import PackedSequence
+        >>> from seamseg.structures import pad_images, unpad_images
+        >>> padded = pad_images(PackedSequence([torch.ones(3, 4, 6), torch.ones(3, 5, 2)]))
+        >>> padded.tensor.shape, padded.sizes
+        (torch.Size([2, 3, 5, 6]), ((4, 6), (5, 2)))
+        >>> unpad_images(padded)
+        PackedSequence((3, 4, 6), (3, 5, 2))
     """
     tensors = [images.entry(position) for position in range(len(images))]
     channels = {tuple(image.shape[:-2]) for image in tensors}

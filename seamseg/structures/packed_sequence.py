@@ -17,6 +17,20 @@ class PackedSequence:
 
     Raises:
         ValueError: entries differ in dtype or device, or are not tensors.
+
+    Example:
+        Boxes of three images; the second has no entry:
+
+        >>> import torch
+        >>> from seamseg import PackedSequence
+        >>> boxes = PackedSequence([torch.zeros(2, 4), None, torch.zeros(1, 4)])
+        >>> boxes
+        PackedSequence((2, 4), none, (1, 4))
+        >>> rows, image_index = boxes.contiguous()
+        >>> rows.shape, image_index
+        (torch.Size([3, 4]), tensor([0, 0, 2]))
+        >>> PackedSequence.from_rows(rows, image_index, num_images=3)
+        PackedSequence((2, 4), (0, 4), (1, 4))
     """
 
     def __init__(self, tensors: Iterable[Tensor | None]) -> None:

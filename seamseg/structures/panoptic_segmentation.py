@@ -24,6 +24,20 @@ class PanopticSegmentation:
         crowd: K+1 bool. In annotation, segments that stand for many objects; in predictions, segments of a thing class
             that no detection stands behind.
         scores: K+1 float32 in 0 … 1, 1 for stuff and 0 for void; None in annotation.
+
+    Example:
+        A road (class 0) with one car (class 1), and a void column:
+
+        >>> import torch
+        >>> from seamseg.structures import PanopticSegmentation
+        >>> segmentation = PanopticSegmentation(
+        ...     ids=torch.tensor([[1, 1, 1, 0], [1, 2, 2, 0]]),
+        ...     classes=torch.tensor([255, 0, 1]),
+        ...     crowd=torch.tensor([False, False, False]),
+        ... )
+        >>> segmentation.semantics
+        tensor([[  0,   0,   0, 255],
+                [  0,   1,   1, 255]])
     """
 
     ids: Tensor

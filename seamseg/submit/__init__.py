@@ -1,6 +1,6 @@
-"""Predictions turned into the archives that benchmark servers take.
+"""Conversion of predictions to the archives that benchmark servers accept.
 
-A server wants its own ids of categories and images, its own names of files, and the size of its images. All three
-are settled before a pixel is read (:mod:`~seamseg.submit.selection`, :mod:`~seamseg.submit.predictions`);
-then :mod:`~seamseg.submit.submission` writes one archive, several images at a time.
+A server requires its own category ids, image ids, file names and image sizes. These are checked before any pixels are
+read (:mod:`~seamseg.submit.selection`, :mod:`~seamseg.submit.predictions`). Then :mod:`~seamseg.submit.submission`
+writes one archive, processing several images in parallel.
 """

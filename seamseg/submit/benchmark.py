@@ -1,4 +1,4 @@
-"""What a benchmark server calls categories and images."""
+"""Category ids, image ids and archive names of the benchmark servers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from seamseg.structures import ImageId, Size
 
 
 class ServerCategory(NamedTuple):
-    """A category as a server knows it: its id, and whether its objects are told apart."""
+    """Id of a category on a server, and whether it is a thing."""
 
     category_id: int
     is_thing: bool
@@ -24,14 +24,15 @@ class ServerCategory(NamedTuple):
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One data set with a server.
+    """One data set with a benchmark server.
 
     Attributes:
-        title: for people.
-        categories: by their names.
-        image_id: from the name of an image; a ``SeamsegError`` says what names look like.
-        size: of all its images; None where they differ.
-        archive_name: what the server insists that an archive is called, as a regular expression; None is anything.
+        title: Name of the benchmark in messages.
+        categories: Categories of the server by name.
+        image_id: Function that returns the image id of a file name. It raises a ``SeamsegError`` with an example name
+            if the name has another form.
+        size: Height and width of all images. None if they differ.
+        archive_name: Regular expression for the archive names that the server accepts. None if it accepts any name.
     """
 
     title: str
@@ -41,15 +42,15 @@ class Benchmark:
     archive_name: str | None = None
 
     def panoptic_folder(self, archive: Path) -> str:
-        """What the folder of PNGs in an archive is called, and its JSON file: as the archive, without ``.zip``.
+        """Return the name of the PNG folder and the JSON file in an archive: the archive name without ``.zip``.
 
         Raises:
-            SeamsegError: the server does not take an archive of this name.
+            SeamsegError: The server does not accept an archive with this name.
         """
         if self.archive_name is not None and not re.fullmatch(self.archive_name, archive.name):
             raise OutputError(
-                f"{archive.name}: {self.title} wants archives that are called panoptic_SET_NAME_results.zip, where SET "
-                "is val2017, test-dev2017 or test-challenge2017 and NAME that of your algorithm"
+                f"{archive.name}: archives for {self.title} must be named panoptic_SET_NAME_results.zip, where SET is "
+                "val2017, test-dev2017 or test-challenge2017 and NAME is the name of your algorithm"
             )
         return archive.stem
 
@@ -57,14 +58,14 @@ class Benchmark:
 def _coco_id(image_path: str) -> ImageId:
     stem = PurePosixPath(image_path).stem
     if not re.fullmatch(r"\d+", stem, re.ASCII):
-        raise DataError("images of COCO are called like 000000000139.jpg, whose number is the image's id")
+        raise DataError("COCO images are named by their image id, for example 000000000139.jpg")
     return int(stem)
 
 
 def _cityscapes_id(image_path: str) -> ImageId:
     found = re.match(r"[^_]+_\d{6}_\d{6}(?=_|\.|$)", PurePosixPath(image_path).name, re.ASCII)
     if found is None:
-        raise DataError("images of Cityscapes are called like aachen_000000_000019_leftImg8bit.png")
+        raise DataError("Cityscapes images have names such as aachen_000000_000019_leftImg8bit.png")
     return found.group()
 
 
@@ -93,4 +94,4 @@ CITYSCAPES = Benchmark(
     _cityscapes_id,
     size=(1024, 2048),
 )
-"""Its server wants label ids (road is 7), not train ids (road is 0)."""
+"""Cityscapes; its server requires label ids (road is 7), not train ids (road is 0)."""

@@ -1,4 +1,4 @@
-"""Files that benchmark servers take, and the archives they are packed in."""
+"""File formats of the benchmark servers, and the archives that contain the files."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from seamseg.data.png import read_panoptic_png
 from seamseg.errors import DataError
 from seamseg.submit.selection import SubmittedImage
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can state
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that the zip format can represent
 _UNIX, _REGULAR_FILE = 3, 0o100644
 
 
 class Member(NamedTuple):
-    """A file in an archive: its path there, and what it holds."""
+    """A file in an archive: its path in the archive, and its content."""
 
     name: str
     content: bytes
 
 
 class Archive:
-    """Writes members one after the other; each goes to the disk at once.
+    """Zip archive that writes each member to disk immediately; its bytes depend only on the members.
 
     Args:
-        path: of the archive; an old file is replaced.
+        path: Path of the archive. An existing file is replaced.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,13 +50,13 @@ class Archive:
         self._file.close()
 
     def add(self, member: Member) -> None:
-        """Adds a file. PNGs, which are compressed already, are stored as they are."""
+        """Add a file; PNGs are stored uncompressed because they are already compressed."""
         stored = member.name.endswith(".png")
         info = _info(member.name, zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED)
         self._file.writestr(info, member.content)
 
     def add_text(self, name: str, pieces: Iterable[str]) -> None:
-        """Adds a text file that comes piece by piece, so that it is never in memory as a whole."""
+        """Add a text file piece by piece, so that it is never in memory as a whole."""
         with self._file.open(_info(name, zipfile.ZIP_DEFLATED), "w", force_zip64=True) as file:
             for piece in pieces:
                 file.write(piece.encode())
@@ -71,11 +71,11 @@ def _info(name: str, compression: int) -> zipfile.ZipInfo:
 
 @dataclass(frozen=True, eq=False)
 class SegmentMap:
-    """The K segments that have a pixel, void among them.
+    """The K segments of an image that have pixels, including void.
 
     Attributes:
-        places: H×W, 0 … K−1, which of them a pixel belongs to.
-        entries: K, position of each in the lists of ``ListedSegments``; 0 is void.
+        places: H×W, index of the segment of each pixel, 0 … K−1.
+        entries: Position of each segment in the lists of ``ListedSegments``, shape K. Position 0 is void.
     """
 
     places: NDArray[np.int64]
@@ -83,20 +83,21 @@ class SegmentMap:
 
 
 def read_segment_map(image: SubmittedImage) -> SegmentMap:
-    """Reads the PNG.
+    """Read the PNG of an image.
 
     Raises:
-        SeamsegError: it is missing or broken, of another size, or holds an id that the JSON file does not list.
+        SeamsegError: The PNG is missing or broken, has another size, or contains an id that the JSON file does not
+            list.
     """
     listed = image.segments
     ids = read_panoptic_png(listed.png)
-    check_size(listed.png, ids.shape, image.size, f"its JSON file says {size_text(image.size)}")
+    check_size(listed.png, ids.shape, image.size, f"its JSON file states {size_text(image.size)}")
     values, places = distinct_values(ids)
     order = np.argsort(listed.ids)
     found = np.minimum(np.searchsorted(listed.ids[order], values), len(order) - 1)
     foreign = values[listed.ids[order][found] != values]
     if len(foreign):
-        raise DataError(f"{listed.png} holds the segment id {foreign[0]}, which its JSON file does not list")
+        raise DataError(f"{listed.png} contains the segment id {foreign[0]}, which its JSON file does not list")
     return SegmentMap(places, order[found])
 
 
@@ -105,12 +106,12 @@ FormatName = Literal["panoptic", "instances", "semantic"]
 
 @dataclass(frozen=True)
 class Packed:
-    """One image, ready for the archive.
+    """One image, ready to be added to the archive.
 
     Attributes:
-        members: its files.
-        num_segments: that they show.
-        annotation: its entry in the JSON file of a panoptic submission; empty in others.
+        members: Files of the image.
+        num_segments: Number of segments in these files.
+        annotation: JSON entry of the image in a panoptic submission; empty for other formats.
     """
 
     members: tuple[Member, ...]
@@ -120,13 +121,13 @@ class Packed:
 
 @dataclass(frozen=True)
 class Packer:
-    """Makes the files of single images; can be sent to other processes.
+    """Converter of single images to the files of a submission; can be pickled for other processes.
 
     Attributes:
-        format: of the submission.
-        folder: name of the folder of PNGs in the archive.
-        category_ids: the server's, of the classes 0 … 255.
-        num_stuff: number of stuff classes; greater numbers are things.
+        format: Format of the submission.
+        folder: Name of the PNG folder in the archive.
+        category_ids: Category id on the server for each class 0 … 255.
+        num_stuff: Number of stuff classes. Classes from this number on are things.
     """
 
     format: FormatName
@@ -135,16 +136,16 @@ class Packer:
     num_stuff: int
 
     def __call__(self, image: SubmittedImage) -> Packed:
-        """The files of one image.
+        """Create the files of one image.
 
         Raises:
-            SeamsegError: its PNG does not fit its entry in the JSON file, or a thing lacks the score that it needs.
+            SeamsegError: The PNG is inconsistent with its entry in the JSON file, or a thing lacks a required score.
         """
         pack = {"panoptic": self._panoptic, "instances": self._instances, "semantic": self._semantic}[self.format]
         return pack(image, read_segment_map(image))
 
     def _panoptic(self, image: SubmittedImage, segments: SegmentMap) -> Packed:
-        """The PNG as it is. Segments without a pixel, over which servers stumble, are left out of the JSON entry."""
+        """Copy the PNG unchanged; leave segments without pixels out of the JSON entry, because servers reject them."""
         listed = image.segments
         shown = np.sort(segments.entries[segments.entries > 0])
         info = [
@@ -157,7 +158,7 @@ class Packer:
         return Packed((member,), len(info), json.dumps(entry, separators=(",", ":")))
 
     def _instances(self, image: SubmittedImage, segments: SegmentMap) -> Packed:
-        """``FRAME.txt``, one line per object: a mask, its label id, its score."""
+        """Create ``FRAME.txt`` with one line per object (mask, label id and score), and the masks."""
         listed, masks, lines = image.segments, list[Member](), list[str]()
         for place, entry in enumerate(segments.entries.tolist()):
             if entry == 0 or listed.classes[entry] < self.num_stuff:
@@ -165,8 +166,8 @@ class Packer:
             score = float(listed.scores[entry])
             if not np.isfinite(score):
                 raise DataError(
-                    f"segment {listed.ids[entry]} of {listed.png} has no score, by which objects are ranked; "
-                    "`seamseg predict` writes them"
+                    f"segment {listed.ids[entry]} of {listed.png} has no score, which is needed to rank the objects; "
+                    "results of `seamseg predict` contain scores"
                 )
             name = f"{self.folder}/{image.stem}_{len(masks):03}.png"
             masks.append(Member(name, _png((segments.places == place).astype(np.uint8) * 255)))
@@ -174,7 +175,7 @@ class Packer:
         return Packed((*masks, Member(f"{image.stem}.txt", "".join(lines).encode())), len(masks))
 
     def _semantic(self, image: SubmittedImage, segments: SegmentMap) -> Packed:
-        """``FRAME_labelIds.png``: the label id of every pixel; 0, which Cityscapes calls unlabeled, where void."""
+        """Create ``FRAME_labelIds.png`` with the label id of every pixel; void is 0, "unlabeled" in Cityscapes."""
         labels = self.category_ids[image.segments.classes[segments.entries]]
         pixels = labels.astype(np.uint8)[segments.places]
         return Packed((Member(f"{image.stem}_labelIds.png", _png(pixels)),), int((segments.entries > 0).sum()))

@@ -1,4 +1,4 @@
-"""Predictions to submit, and the category ids that a server knows them by."""
+"""Predictions to submit, and their category ids on the server."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from seamseg.submit.benchmark import Benchmark, ServerCategory
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
-    """What one program predicted.
+class SubmittedPredictions:
+    """Predictions for a set of images, as listed in a JSON file.
 
     Attributes:
-        json_file: where it stands.
-        categories: of its segments.
-        images: in the order of the file.
+        json_file: Path of the JSON file.
+        categories: Categories of the predicted segments.
+        images: Predicted images in the order of the file.
     """
 
     json_file: Path
@@ -35,60 +35,64 @@ class Predictions:
     images: list[ImageRecord]
 
 
-def open_predictions(path: Path) -> Predictions:
-    """Reads the JSON file; its PNGs lie in the folder of the same name.
+def open_predictions(path: Path) -> SubmittedPredictions:
+    """Read the JSON file of predictions; the PNGs must be in the folder with the same name.
 
     Args:
-        path: a folder with ``panoptic.json``, or a JSON file with ``images``, ``annotations`` and ``categories``.
+        path: Path of a folder that contains ``panoptic.json``, or of a JSON file with ``images``, ``annotations`` and
+            ``categories``.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        SeamsegError: it is not of that format, contradicts itself, or no PNG is found.
+        FileNotFoundError: The JSON file does not exist.
+        SeamsegError: The file has another format or is inconsistent, or none of its PNGs exists.
     """
     json_file = path / ANNOTATION_FILE if path.is_dir() else path
     if not json_file.is_file():
-        raise FileNotFoundError(f"{json_file} does not exist; give the OUT folder of `seamseg predict`, or a JSON file")
+        raise FileNotFoundError(f"{json_file} does not exist; pass the OUT folder of `seamseg predict`, or a JSON file")
     content = load_object(json_file)
     categories = listed_categories(content, json_file)
     table = ClassTable(categories, categories.class_of_original_id)
-    return Predictions(json_file, categories, read_records(content, json_file, table, RESULTS))
+    return SubmittedPredictions(json_file, categories, read_records(content, json_file, table, RESULTS))
 
 
 _MOST_NAMED = 5
 
 
-def category_ids(predictions: Predictions, benchmark: Benchmark) -> NDArray[np.int64]:
-    """The server's id for every class 0 … 255; 0 for void and for numbers without a class.
+def category_ids(predictions: SubmittedPredictions, benchmark: Benchmark) -> NDArray[np.int64]:
+    """Look up the category id on the server for every class 0 … 255.
+
+    Returns:
+        256 ids; 0 for void and for numbers without a class.
 
     Raises:
-        SeamsegError: the server does not know the name of a class, or a class is a thing on one side and stuff on the
-            other.
+        SeamsegError: The server has no category with the name of a class, or a class is a thing in the predictions and
+            stuff on the server, or vice versa.
     """
     classes = predictions.categories.classes
     unknown = [one.name for one in classes if one.name not in benchmark.categories]
     if unknown:
-        raise DataError(_unknown(unknown, predictions.json_file, benchmark))
+        raise DataError(_unknown_categories_message(unknown, predictions.json_file, benchmark))
     ids = np.zeros(VOID + 1, np.int64)
     for number, one in enumerate(classes):
         server = benchmark.categories[one.name]
         if server.is_thing != one.is_thing:
             kinds = ("stuff", "a thing")
             raise DataError(
-                f"{predictions.json_file}: {one.name!r} is {kinds[one.is_thing]} there, but {kinds[server.is_thing]} "
-                f"on {benchmark.title}"
+                f"{predictions.json_file}: the category {one.name!r} is {kinds[one.is_thing]}, but it is "
+                f"{kinds[server.is_thing]} in {benchmark.title}"
             )
         ids[number] = server.category_id
     return ids
 
 
 def read_categories(path: Path) -> Mapping[str, ServerCategory]:
-    """The categories of a COCO panoptic annotation, by their names.
+    """Read the categories of a COCO panoptic annotation file, by name.
 
-    Vistas has the full name of a class (``animal--bird``) as ``supercategory`` and one for people (``Bird``) as
-    ``name``; both count.
+    Vistas stores the full name of a class (``animal--bird``) as ``supercategory`` and a readable name (``Bird``) as
+    ``name``. Both names are included.
 
     Raises:
-        SeamsegError: the file has no ``categories``, or one of them is wrong.
+        SeamsegError: The file has no ``categories``, or one of them is invalid.
     """
     found: dict[str, ServerCategory] = {}
     for position, entry in enumerate(field(load_object(path), "categories", list, str(path))):
@@ -99,15 +103,15 @@ def read_categories(path: Path) -> Mapping[str, ServerCategory]:
             names.append(entry["supercategory"])
         found |= dict.fromkeys(names, ServerCategory(category_id, is_thing))
     if not found:
-        raise DataError(f"{path} holds no categories")
+        raise DataError(f"{path} contains no categories")
     return found
 
 
-def _unknown(names: list[str], json_file: Path, benchmark: Benchmark) -> str:
-    some = ", ".join(repr(name) for name in names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
+def _unknown_categories_message(names: list[str], json_file: Path, benchmark: Benchmark) -> str:
+    examples = ", ".join(repr(name) for name in names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
     near = difflib.get_close_matches(names[0], benchmark.categories, n=1)
     hint = f" (it has {near[0]!r})" if near else ""
     return (
-        f"{json_file}: {benchmark.title} has no category {some}{hint}; its server takes predictions of its "
-        f"{len(benchmark.categories)} categories alone, by their names"
+        f"{json_file}: {benchmark.title} has no category {examples}{hint}; its server accepts only its "
+        f"{len(benchmark.categories)} categories, which are matched by name"
     )

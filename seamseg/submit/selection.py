@@ -1,4 +1,4 @@
-"""Which predictions belong into a submission, and what the server calls them."""
+"""Selection of the predictions for a submission, and their image ids on the server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seamseg.data.json_fields import field, load_object
 from seamseg.errors import DataError, SeamsegError
 from seamseg.structures import ImageId, Size
 from seamseg.submit.benchmark import Benchmark
-from seamseg.submit.predictions import Predictions
+from seamseg.submit.predictions import SubmittedPredictions
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -21,10 +21,10 @@ class SubmittedImage:
     """One image of a submission.
 
     Attributes:
-        image_id: the server's.
-        stem: what its files are called, without suffix.
-        size: height and width that they must have.
-        segments: of the prediction.
+        image_id: Id of the image on the server.
+        stem: Name of its files without suffix.
+        size: Required height and width of its files.
+        segments: Predicted segments.
     """
 
     image_id: ImageId
@@ -34,23 +34,23 @@ class SubmittedImage:
 
 
 Expected = Mapping[ImageId, Size | None]
-"""The server's ids of images, and their sizes where they are known."""
+"""Image ids on the server with height and width, or None if the size is unknown."""
 
 
 def expected_images(
     path: Path, benchmark: Benchmark, on_left_out: Callable[[str], None] = lambda sentence: None
 ) -> Expected:
-    """The images that a submission must hold.
+    """List the images that a submission must contain.
 
     Args:
-        path: a JSON file with ``images`` (of COCO's image info, or an annotation), a folder of images, or a
-            ``.txt`` list of them.
-        benchmark: says what names mean.
-        on_left_out: Called with one sentence if a folder holds anything but images.
+        path: Path of a JSON file with ``images`` (COCO image info or an annotation file), a folder of images, or a
+            ``.txt`` list of images.
+        benchmark: Benchmark that defines the image ids.
+        on_left_out: Called with one sentence if a folder contains anything but images.
 
     Raises:
-        FileNotFoundError: the path does not exist.
-        SeamsegError: the file is not of that format, or a name is not of the benchmark.
+        FileNotFoundError: The path does not exist.
+        SeamsegError: The file has another format, or a name does not belong to the benchmark.
     """
     if path.suffix.lower() == ".json":
         listed = images_by_id(field(load_object(path), "images", list, str(path)), path).values()
@@ -62,23 +62,23 @@ def expected_images(
             on_left_out(sentence)
     expected = {_image_id(name, benchmark, path): size for name, size in found}
     if not expected:
-        raise DataError(f"{path} names no images")
+        raise DataError(f"{path} lists no images")
     return expected
 
 
 def select_images(
-    predictions: Predictions, benchmark: Benchmark, expected: Expected | None = None
+    predictions: SubmittedPredictions, benchmark: Benchmark, expected: Expected | None = None
 ) -> list[SubmittedImage]:
-    """The images of a submission, sorted by the server's ids.
+    """Select the images of a submission, sorted by image id.
 
     Args:
-        predictions: of one program.
-        benchmark: names the images.
-        expected: what the submission must hold, no more and no less; None takes every prediction.
+        predictions: Predictions to select from.
+        benchmark: Benchmark that defines the image ids.
+        expected: Images that the submission must contain; other predictions are left out. None selects all predictions.
 
     Raises:
-        SeamsegError: an image has a name that the benchmark does not know, two predictions are of one image, an
-            expected image has none, or a size is wrong.
+        SeamsegError: An image name does not belong to the benchmark, two predictions belong to the same image, an
+            expected image has no prediction, or a size is wrong.
     """
     chosen: dict[ImageId, ImageRecord] = {}
     for image in predictions.images:
@@ -87,18 +87,22 @@ def select_images(
             continue
         if image_id in chosen:
             both = f"{chosen[image_id].image_file} and {image.image_file}"
-            raise DataError(f"{predictions.json_file}: {both} are one image, {image_id}, to {benchmark.title}")
+            raise DataError(
+                f"{predictions.json_file}: {both} have the same image id, {image_id}, in {benchmark.title}; remove one "
+                "of them"
+            )
         chosen[image_id] = image
     _check_complete(chosen, expected, predictions.json_file)
     for image_id, image in chosen.items():
         _check_size(image, benchmark, (expected or {}).get(image_id), predictions.json_file)
-    # A benchmark's ids are numbers or words, never both.
+    # The ids of a benchmark are either all numbers or all strings.
     return [
-        _submitted(image_id, chosen[image_id]) for image_id in sorted(chosen, key=lambda one: (str(type(one)), one))
+        _submitted_image(image_id, chosen[image_id])
+        for image_id in sorted(chosen, key=lambda one: (str(type(one)), one))
     ]
 
 
-def _submitted(image_id: ImageId, image: ImageRecord) -> SubmittedImage:
+def _submitted_image(image_id: ImageId, image: ImageRecord) -> SubmittedImage:
     stem = image_id if isinstance(image_id, str) else PurePosixPath(image.image_file).stem
     return SubmittedImage(image_id, stem, image.size, image.segments)
 
@@ -107,7 +111,7 @@ def _image_id(image_path: str, benchmark: Benchmark, source: Path) -> ImageId:
     try:
         return benchmark.image_id(image_path)
     except SeamsegError as error:
-        raise DataError(f"{source} names {image_path}, but {error}") from error
+        raise DataError(f"{source} lists {image_path}, but {error}") from error
 
 
 def _check_complete(chosen: Mapping[ImageId, object], expected: Expected | None, json_file: Path) -> None:
@@ -115,14 +119,14 @@ def _check_complete(chosen: Mapping[ImageId, object], expected: Expected | None,
     if missing:
         raise DataError(
             f"{json_file} has no prediction for {len(missing)} of the {len(expected or {})} expected images, such as "
-            f"{missing[0]}; a server refuses a submission that is not complete"
+            f"{missing[0]}; the server rejects incomplete submissions"
         )
 
 
 def _check_size(image: ImageRecord, benchmark: Benchmark, stated: Size | None, json_file: Path) -> None:
-    for size, whose in ((benchmark.size, f"those of {benchmark.title} are"), (stated, "the list of images says")):
+    for size, source in ((benchmark.size, f"{benchmark.title} images are"), (stated, "the list of images states")):
         if size is not None and size != image.size:
             raise DataError(
-                f"{json_file}: {image.image_file} is {size_text(image.size)} (height×width), but {whose} "
-                f"{size_text(size)}; predict from the original images"
+                f"{json_file}: {image.image_file} is {size_text(image.size)} (height×width), but {source} "
+                f"{size_text(size)}; run the prediction on the original images"
             )

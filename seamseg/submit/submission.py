@@ -1,4 +1,4 @@
-"""The archive that is sent to a server."""
+"""Writer for the archive that is sent to a benchmark server."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from seamseg.submit.selection import SubmittedImage
 
 @dataclass(frozen=True)
 class Submission:
-    """What was written.
+    """Contents of a written archive.
 
     Attributes:
-        num_images: in the archive.
-        num_segments: that their files show.
+        num_images: Number of images.
+        num_segments: Number of segments in all images.
     """
 
     num_images: int
@@ -32,21 +32,22 @@ def write_submission(
     num_workers: int | None = None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Submission:
-    """Writes the archive whole or not at all; the same predictions give the same bytes, with any number of workers.
+    """Write the archive atomically.
 
-    A panoptic submission ends with ``FOLDER.json`` beside the folder of PNGs. In memory are a few images per worker and
-    the lines of that file.
+    The same predictions always give the same bytes, regardless of the number of workers. A panoptic submission ends
+    with ``FOLDER.json`` next to the folder of PNGs. Only a few images per worker and the lines of that file are held in
+    memory.
 
     Args:
-        path: of the archive; its folder must exist.
-        images: in the order of the archive.
-        packer: makes their files.
-        num_workers: processes; None takes one per core.
-        on_progress: is told how many images are done.
+        path: Path of the archive. Its folder must exist.
+        images: Images in the order of the archive.
+        packer: Converter of images to files.
+        num_workers: Number of worker processes. None starts one per core.
+        on_progress: Called with the number of finished images.
 
     Raises:
-        SeamsegError: as :class:`~seamseg.submit.formats.Packer`.
-        OSError: the archive cannot be written.
+        SeamsegError: An image cannot be packed; see :class:`~seamseg.submit.formats.Packer`.
+        OSError: The archive cannot be written.
     """
     num_segments = 0
 

@@ -1,1 +1,1 @@
-"""Pictures for people."""
+"""Drawing of segmentations, annotations, confusion matrices and charts."""

@@ -1,4 +1,4 @@
-"""One picture that shows images beside their annotation, in lines that fill the width."""
+"""Annotation sheet: one picture that shows images next to their annotations, in lines that fill the width."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class AnnotatedPicture:
     """One image of a sheet.
 
     Attributes:
-        name: written under the image, e.g. its file name.
-        image: H×W×3 uint8.
-        annotation: in the image's size.
+        name: Text under the image, such as its file name.
+        image: Pixels, H×W×3 uint8 RGB.
+        annotation: Annotation of the same height and width.
     """
 
     name: str
@@ -39,13 +39,13 @@ class AnnotatedPicture:
 
     @property
     def aspect(self) -> float:
-        """Width over height; of panoramas and strips a milder one, they are shown squeezed."""
+        """Width / height, clamped to 0.25 … 4; more extreme images are shown squeezed."""
         return float(np.clip(self.image.shape[1] / self.image.shape[0], _SLIMMEST, _WIDEST))
 
 
 @dataclass(frozen=True)
 class _Line:
-    """Images that stand side by side, with the height at which they fill the line."""
+    """Images side by side, with the height at which they fill the line."""
 
     pictures: list[AnnotatedPicture]
     height: int
@@ -53,7 +53,7 @@ class _Line:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Distances in pixels, all in proportion to the width of the sheet."""
+    """Distances in pixels, all proportional to the width of the sheet."""
 
     width: int
 
@@ -63,22 +63,22 @@ class _Layout:
 
     @property
     def inner(self) -> int:
-        """Width without the margins."""
+        """Width of the sheet without its margins."""
         return self.width - 2 * self.margin
 
     @property
     def gap(self) -> int:
-        """Between two images."""
+        """Distance between two images."""
         return round(self.width * 0.012)
 
     @property
     def seam(self) -> int:
-        """Between an image and its annotation."""
+        """Distance between an image and its annotation."""
         return max(1, round(self.width * 0.002))
 
     @property
     def usual_height(self) -> int:
-        """Of an image; lines are somewhat higher or lower to come out even."""
+        """Target height of an image; lines are slightly higher or lower to fill the width."""
         return round(self.width * 0.16)
 
     @property
@@ -95,31 +95,32 @@ class _Layout:
 
     @property
     def caption(self) -> int:
-        """Height of the text under a line with the space below it."""
+        """Height of the text under a line, including the space below it."""
         return round(2.4 * self.text_size)
 
 
 def annotation_sheet(
     pictures: Sequence[AnnotatedPicture], categories: Categories, title: str, subtitle: str = "", width: int = 2000
 ) -> Picture:
-    """Draws every image with its annotation to the right of it; below them all the classes that occur.
+    """Draw each image with its annotation to the right, and a legend of all classes that occur at the bottom.
 
     Args:
-        pictures: at least one, of any size.
-        categories: what the classes of the annotation mean.
-        title, subtitle: written above.
-        width: of the sheet in pixels, at least 400; everything else follows from it.
+        pictures: One or more images of any size.
+        categories: Categories of the annotations.
+        title: Title above the images.
+        subtitle: Text next to the title.
+        width: Width of the sheet in pixels, at least 400; all other sizes are proportional to it.
 
     Returns:
-        H×W×3 uint8, on white.
+        The sheet on white, H×W×3 uint8 RGB.
 
     Raises:
-        SeamsegError: there are no pictures, the sheet is too narrow, or an image and its annotation differ in size.
+        ValueError: There are no pictures, the sheet is too narrow, or an image and its annotation differ in size.
     """
     if not pictures:
         raise ValueError("a sheet needs at least one picture")
     if width < 400:
-        raise ValueError(f"a sheet is at least 400 pixels wide, {width} is too narrow")
+        raise ValueError(f"a sheet must be at least 400 pixels wide, not {width}")
     for picture in pictures:
         _check(picture)
     layout = _Layout(width)
@@ -140,13 +141,13 @@ def annotation_sheet(
 def _check(picture: AnnotatedPicture) -> None:
     check_picture(picture.image)
     if tuple(picture.annotation.ids.shape) != picture.image.shape[:2]:
-        sizes = f"{tuple(picture.annotation.ids.shape)}, its image {picture.image.shape[:2]}"
-        raise ValueError(f"the annotation of {picture.name} has height and width {sizes}; they must agree")
+        sizes = f"{tuple(picture.annotation.ids.shape)}, but its image has {picture.image.shape[:2]}"
+        raise ValueError(f"the annotation of {picture.name} has height and width {sizes}; both must have the same size")
 
 
 def _lines(pictures: Sequence[AnnotatedPicture], layout: _Layout) -> list[_Line]:
-    """Breaks the images into lines as wide as the sheet, so that all together are nearest to the usual height."""
-    # best[n]: the least cost of the first n images, and where their last line begins.
+    """Break the images into lines as wide as the sheet, with heights as close as possible to the target height."""
+    # best[n]: minimum cost of the first n images, and the first image of their last line
     best = [(0.0, 0)]
     for end in range(1, len(pictures) + 1):
         costs = [best[begin][0] + _cost(pictures[begin:end], layout) for begin in range(end)]
@@ -165,7 +166,7 @@ def _cost(pictures: Sequence[AnnotatedPicture], layout: _Layout) -> float:
 
 
 def _filling_height(pictures: Sequence[AnnotatedPicture], layout: _Layout) -> int:
-    """At which the images are as wide as the sheet; one narrow image alone is not blown up so far."""
+    """Return the height at which the images fill the line, at most twice the target height."""
     free = layout.inner - len(pictures) * layout.seam - (len(pictures) - 1) * layout.gap
     filling = int(free / sum(2 * picture.aspect for picture in pictures))
     return max(1, min(filling, round(_TALLEST * layout.usual_height)))

@@ -1,4 +1,4 @@
-"""Bars: numbers side by side in groups, and shares of a whole one below the other."""
+"""Bar charts: grouped bars of values side by side, and stacked bars of shares one below the other."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _LINE, _LABEL, _WHOLE = 30, 190, 560
 
 @dataclass(frozen=True)
 class BarGroup:
-    """Bars that stand side by side.
+    """Group of bars side by side.
 
     Attributes:
-        name: written below.
-        note: a second line, smaller.
-        values: in 0 … 1, one per series; NaN where there is none.
+        name: Label below the group.
+        note: Smaller second line of the label.
+        values: Values in 0 … 1, one per series; NaN for a missing value.
     """
 
     name: str
@@ -36,12 +36,12 @@ class BarGroup:
 
 @dataclass(frozen=True)
 class StackedBar:
-    """A bar that is cut into shares.
+    """Bar that is divided into shares.
 
     Attributes:
-        name: written before it.
-        counts: one per part.
-        note: written behind it.
+        name: Label to the left of the bar.
+        counts: Counts, one per part.
+        note: Label to the right of the bar.
     """
 
     name: str
@@ -50,15 +50,16 @@ class StackedBar:
 
 
 def grouped_bars(groups: Sequence[BarGroup], series: Sequence[tuple[str, Color]], title: str, subtitle: str) -> Picture:
-    """Draws values in percent over a common axis from 0 to 100.
+    """Draw values in percent on a common axis from 0 to 100.
 
     Args:
-        groups: from left to right.
-        series: name and color of the bars of every group.
-        title, subtitle: written above.
+        groups: Groups of bars, from left to right.
+        series: Name and color of each bar of a group.
+        title: Title above the chart.
+        subtitle: Text below the title.
 
     Returns:
-        H×W×3 uint8, on white.
+        The chart on white, H×W×3 uint8 RGB.
     """
     group = len(series) * _BAR + _BAR
     width = max(2 * _MARGIN + 40 + len(groups) * group, 2 * _MARGIN + text_width(subtitle, _SIZE))
@@ -77,15 +78,16 @@ def grouped_bars(groups: Sequence[BarGroup], series: Sequence[tuple[str, Color]]
 
 
 def stacked_bars(bars: Sequence[StackedBar], parts: Sequence[tuple[str, Color]], title: str, subtitle: str) -> Picture:
-    """Draws every bar at full width, its counts as shares of it.
+    """Draw bars of the same width, divided in proportion to their counts.
 
     Args:
-        bars: from top to bottom; one without counts is empty.
-        parts: name and color, from left to right.
-        title, subtitle: written above.
+        bars: Bars, from top to bottom; a bar whose counts are all zero is drawn empty.
+        parts: Name and color of each part, from left to right.
+        title: Title above the chart.
+        subtitle: Text below the title.
 
     Returns:
-        H×W×3 uint8, on white.
+        The chart on white, H×W×3 uint8 RGB.
     """
     notes = max((text_width(bar.note, _SIZE - 2) for bar in bars), default=0)
     width = 2 * _MARGIN + max(_LABEL + _WHOLE + 16 + notes, text_width(subtitle, _SIZE))

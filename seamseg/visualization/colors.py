@@ -1,4 +1,4 @@
-"""Colors of classes, shades of instances, and text that stands out against them."""
+"""Colors of classes, shades of instances, and colors of text on them."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ import numpy.typing as npt
 from seamseg.structures.categories import VOID, Categories, Color
 
 Colors = npt.NDArray[np.uint8]
-"""N×3 red, green, blue."""
+"""Red, green and blue, N×3."""
 
 _LIGHTNESS_SPAN, _HUE_SPAN = 34.0, 36.0
 _LIGHTNESS_RANGE = (30.0, 90.0)
-# The plane's most even sequence of steps (powers of 1 / 1.3247…, the root of x³ = x + 1): however many instances there
-# are, those numbered one after the other get shades far apart.
+# Steps of the R2 low-discrepancy sequence (powers of 1 / 1.3247…, the root of x³ = x + 1). For any number of instances,
+# consecutive ones get clearly different shades.
 _STEPS = np.array([0.7548776662466927, 0.5698402909980532])
 
 
 def class_colors(categories: Categories) -> Colors:
-    """256×3: the color of every class number; black for void (255) and for numbers without a class."""
+    """Return the color of every class number, 256×3; black for void (255) and for numbers without a class."""
     palette = np.zeros((VOID + 1, 3), np.uint8)
     palette[: len(categories)] = np.array(categories.colors, np.uint8).reshape(-1, 3)
     return palette
 
 
 def segment_colors(classes: npt.NDArray[np.int64], categories: Categories) -> Colors:
-    """The colors in which the segments of one image are painted.
+    """Return the colors of the segments of one image.
 
     Args:
-        classes: K+1, the class of each segment id, 255 for void.
-        categories: what the classes mean.
+        classes: Class of each segment id, K+1; 255 for void.
+        categories: Categories of the classes.
 
     Returns:
-        K+1×3: for stuff the class color, for things a shade of it that depends on class color and segment id alone,
-        black for void.
+        Colors, (K+1)×3. Stuff has its class color. Things have a shade of it that depends only on the class color and
+        the segment id. Void is black.
     """
     colors = class_colors(categories)[classes]
     things = np.flatnonzero((classes >= categories.num_stuff) & (classes != VOID))
@@ -43,10 +43,17 @@ def segment_colors(classes: npt.NDArray[np.int64], categories: Categories) -> Co
 
 
 def instance_shades(colors: Colors, numbers: npt.NDArray[np.int64]) -> Colors:
-    """Lighter and darker relatives of colors: N colors and N numbers give N shades.
+    """Return shades of colors.
 
-    Lightness moves by up to 17 of 100 (CIE Lab) and hue by up to 18 degrees; very dark and very light colors are
-    brought into the range where shades can be told apart.
+    Lightness changes by up to 17 of 100 (CIE Lab) and hue by up to 18 degrees. Very dark and very light colors are
+    moved into the range where shades can be distinguished.
+
+    Args:
+        colors: Base colors, N×3.
+        numbers: Number of each shade, N, such as the segment id.
+
+    Returns:
+        Shades, N×3.
     """
     if not len(colors):
         return colors.copy()
@@ -62,9 +69,9 @@ def instance_shades(colors: Colors, numbers: npt.NDArray[np.int64]) -> Colors:
 
 
 def text_color(background: Color) -> Color:
-    """White where its contrast ratio (WCAG 2) against the background is at least 3, else nearly black.
+    """Return white if its contrast ratio (WCAG 2) against the background is at least 3, otherwise nearly black.
 
-    White is preferred because it reads better on medium tones than the ratio says.
+    White is preferred because it is easier to read on medium tones than the ratio suggests.
     """
     channels = np.array(background, np.float64) / 255
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)

@@ -1,4 +1,4 @@
-"""A confusion matrix as a picture."""
+"""Picture of a confusion matrix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seamseg.visualization.images import Picture
 from seamseg.visualization.text import BOLD, CAP_HEIGHT, draw_text, shorten, text_width
 
 AT_MOST = 24
-"""Classes that are shown, those with the most errors."""
+"""Maximum number of classes that are shown, those with the most errors."""
 
 _PAPER, _INK, _GRAY, _RULE = (255, 255, 255), (28, 32, 38), (104, 112, 122), (220, 224, 229)
 _RIGHT, _WRONG = (23, 107, 135), (196, 69, 37)
@@ -22,27 +22,30 @@ _CELL, _SIZE, _MARGIN, _LABEL = 46, 15, 36, 190
 
 
 def confusion_picture(matrix: NDArray[np.int64], names: Sequence[str], title: str, rest: str, what: str) -> Picture:
-    """Draws true classes by rows and predicted ones by columns, each cell in percent of its row.
+    """Draw a confusion matrix with true classes as rows and predicted classes as columns, in percent of each row.
 
     Args:
-        matrix: C×(C+1), counts; the last column is for what is predicted as no class. Rows without a count are left
-            out, and of many classes those with the fewest errors.
-        names: of the C classes.
-        title: written above.
-        rest: name of the last column, such as ``missed``.
-        what: is counted, in the plural, such as ``segments``.
+        matrix: Counts, C×(C+1). The last column counts segments or pixels without a predicted class. Rows without a
+            count are skipped. Of more than 24 classes, those with the most errors are shown.
+        names: Names of the C classes.
+        title: Title above the matrix.
+        rest: Name of the last column, such as ``missed``.
+        what: Plural noun for the things that are counted, such as ``segments``.
 
     Returns:
-        H×W×3 uint8, on white.
+        The picture on white, H×W×3 uint8 RGB.
 
     Raises:
-        SeamsegError: there is not one row per name.
+        ValueError: The shape of the matrix does not match the number of names.
     """
     if matrix.shape != (len(names), len(names) + 1):
-        raise ValueError(f"{len(names)} classes have a matrix of as many rows and one more column, not {matrix.shape}")
+        raise ValueError(
+            f"the confusion matrix of {len(names)} classes must have shape {(len(names), len(names) + 1)}, "
+            f"not {matrix.shape}"
+        )
     shown = _shown_classes(matrix)
     labels = [names[number] for number in shown]
-    others = _others(matrix, shown)
+    others = _hidden_and_rest(matrix, shown)
     ends = ["other class", rest]
     if not others[:, 0].any():
         others, ends = others[:, 1:], ends[1:]
@@ -52,13 +55,13 @@ def confusion_picture(matrix: NDArray[np.int64], names: Sequence[str], title: st
     height = 2 * _MARGIN + 3 * _SIZE + _LABEL + len(shown) * _CELL + 2 * _SIZE
     width = 2 * _MARGIN + _LABEL + len(columns) * _CELL + 110
     canvas = np.full((height, max(width, 560), 3), _PAPER, np.uint8)
-    _draw_title(canvas, title, f"rows: true class, columns: predicted class, % of the row's {what}")
+    _draw_title(canvas, title, f"Rows: true class, columns: predicted class, % of {what} per row")
     top, left = _MARGIN + 3 * _SIZE + _LABEL, _MARGIN + _LABEL
     _draw_columns(canvas, columns, top - 10, left)
     for row, label in enumerate(labels):
         y = top + row * _CELL
         _draw_row(canvas, y, left, label, shares[row], row)
-        total = f"{int(matrix[shown[row]].sum()):,}".replace(",", " ")
+        total = f"{int(matrix[shown[row]].sum()):,}"
         draw_text(canvas, total, left + len(columns) * _CELL + 12, _baseline(y), _SIZE, _GRAY)
     draw_text(canvas, what, left + len(columns) * _CELL + 12, top - 10, _SIZE, _GRAY)
     note = _note(matrix, shown)
@@ -67,7 +70,7 @@ def confusion_picture(matrix: NDArray[np.int64], names: Sequence[str], title: st
 
 
 def _shown_classes(matrix: NDArray[np.int64]) -> list[int]:
-    """In their own order."""
+    """Return the classes to show, ascending."""
     totals = matrix.sum(1)
     errors = totals - matrix.diagonal()
     present = np.flatnonzero(totals)
@@ -75,8 +78,8 @@ def _shown_classes(matrix: NDArray[np.int64]) -> list[int]:
     return sorted(worst.tolist())
 
 
-def _others(matrix: NDArray[np.int64], shown: list[int]) -> NDArray[np.int64]:
-    """Per shown class what went to those that are not shown, and to none."""
+def _hidden_and_rest(matrix: NDArray[np.int64], shown: list[int]) -> NDArray[np.int64]:
+    """Return the counts of each shown class that were predicted as a class that is not shown, and as no class."""
     hidden = np.delete(matrix[shown, :-1], shown, axis=1).sum(1)
     return np.stack([hidden, matrix[shown, -1]], axis=1)
 
@@ -84,8 +87,8 @@ def _others(matrix: NDArray[np.int64], shown: list[int]) -> NDArray[np.int64]:
 def _note(matrix: NDArray[np.int64], shown: list[int]) -> str:
     present = int((matrix.sum(1) > 0).sum())
     if present == 0:
-        return "nothing to find"
-    return f"the {len(shown)} of {present} classes with the most errors" if len(shown) < present else ""
+        return "No true segments"
+    return f"The {len(shown)} of {present} classes with the most errors" if len(shown) < present else ""
 
 
 def _draw_title(canvas: Picture, title: str, subtitle: str) -> None:
@@ -94,7 +97,7 @@ def _draw_title(canvas: Picture, title: str, subtitle: str) -> None:
 
 
 def _draw_columns(canvas: Picture, columns: list[str], bottom: int, left: int) -> None:
-    """Upright names, read from below."""
+    """Draw the names of the columns vertically, from bottom to top."""
     for column, name in enumerate(columns):
         text = shorten(name, _LABEL - 24, _SIZE)
         length = text_width(text, _SIZE) + 4
@@ -119,7 +122,7 @@ def _draw_row(canvas: Picture, y: int, left: int, label: str, shares: NDArray[An
 
 
 def _shade(color: Color, share: float) -> Color:
-    """From paper to the color; small shares are seen too."""
+    """Return a color between white and ``color``; the square root keeps small shares visible."""
     part = float(np.sqrt(share))
     red, green, blue = (round(255 + (channel - 255) * part) for channel in color)
     return red, green, blue

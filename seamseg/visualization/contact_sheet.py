@@ -1,4 +1,4 @@
-"""One picture that shows images, their annotation and what was predicted, side by side."""
+"""Contact sheet: one picture that shows images, their annotations and predictions side by side."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class SheetRow:
     """One image of a contact sheet.
 
     Attributes:
-        name: written under the image, e.g. its file name.
-        image: H×W×3 uint8.
-        truth, prediction: annotation and result, each in the image's size.
-        pq: panoptic quality in 0 … 1, written under the prediction; None leaves it out.
+        name: Text under the image, such as its file name.
+        image: Pixels, H×W×3 uint8 RGB.
+        truth, prediction: Annotation and prediction of the same height and width.
+        pq: Panoptic quality in 0 … 1, written under the prediction; None to omit it.
     """
 
     name: str
@@ -45,7 +45,7 @@ class SheetRow:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Distances in pixels, all in proportion to the width of a column."""
+    """Distances in pixels, all proportional to the width of a column."""
 
     column: int
     tallest: int
@@ -68,25 +68,25 @@ class _Layout:
 
     @property
     def header(self) -> int:
-        """Height of the line of column titles with the space below it."""
+        """Height of the column titles, including the space below them."""
         return round(self.header_size * 1.7)
 
     @property
     def caption(self) -> int:
-        """Height of the line under a row with the space below it."""
+        """Height of the text under a row, including the space below it."""
         return round(self.text_size * 2.6)
 
     @property
     def width(self) -> int:
-        """Of the sheet without its margins."""
+        """Width of the sheet without its margins."""
         return len(HEADERS) * self.column + (len(HEADERS) - 1) * self.gap
 
     def x(self, column: int) -> int:
-        """Left edge of a column."""
+        """Return the left edge of a column."""
         return self.margin + column * (self.column + self.gap)
 
     def row(self, row: SheetRow) -> int:
-        """Height of a row's pictures; tall images are kept from filling the sheet."""
+        """Return the height of a row's pictures, limited so that tall images do not fill the sheet."""
         height, width = row.image.shape[:2]
         natural: int = round(self.column * height / width)
         return max(1, min(natural, self.tallest))
@@ -95,26 +95,26 @@ class _Layout:
 def contact_sheet(
     rows: Sequence[SheetRow], categories: Categories, column_width: int = 640, first: str = HEADERS[0]
 ) -> Picture:
-    """Draws one row per image: the image, its annotation and its prediction; below them the classes that occur.
+    """Draw one row per image with the image, its annotation and its prediction, and a legend of all classes that occur.
 
-    Images of any size and aspect ratio fill the width of their column; those much taller than wide are centered in it.
+    Images fill the width of their column. Images that are much taller than wide are scaled down and centered.
 
     Args:
-        rows: at least one.
-        categories: what the classes of the segmentations mean.
-        column_width: in pixels, at least 100; everything else follows from it.
-        first: what is written above the images.
+        rows: One or more images of any size.
+        categories: Categories of the segmentations.
+        column_width: Width of a column in pixels, at least 100; all other sizes are proportional to it.
+        first: Title of the first column.
 
     Returns:
-        H×W×3 uint8, on white.
+        The sheet on white, H×W×3 uint8 RGB.
 
     Raises:
-        SeamsegError: there are no rows, columns are too narrow, or an image and a segmentation differ in size.
+        ValueError: There are no rows, columns are too narrow, or an image and a segmentation differ in size.
     """
     if not rows:
         raise ValueError("a contact sheet needs at least one row")
     if column_width < 100:
-        raise ValueError(f"the columns of a contact sheet are at least 100 pixels wide, {column_width} is too narrow")
+        raise ValueError(f"the columns of a contact sheet must be at least 100 pixels wide, not {column_width}")
     layout = _Layout(column_width, _tallest_row(rows, column_width))
     classes = _classes_present(rows)
     pictures = layout.header + sum(layout.row(row) + layout.caption for row in rows)
@@ -159,11 +159,11 @@ def _draw_quality(canvas: Picture, layout: _Layout, pq: float, baseline: int) ->
 
 
 def _cells(row: SheetRow, categories: Categories, cell: tuple[int, int]) -> list[Picture]:
-    """The row's three pictures, as large as fits the cell."""
+    """Return the three pictures of a row, scaled to fit the cell."""
     for part, segmentation in (("ground truth", row.truth), ("prediction", row.prediction)):
         if tuple(segmentation.ids.shape) != row.image.shape[:2]:
-            sizes = f"{tuple(segmentation.ids.shape)}, its image {row.image.shape[:2]}"
-            raise ValueError(f"the {part} of {row.name} has height and width {sizes}; they must agree")
+            sizes = f"{tuple(segmentation.ids.shape)}, but its image has {row.image.shape[:2]}"
+            raise ValueError(f"the {part} of {row.name} has height and width {sizes}; both must have the same size")
     height, width = row.image.shape[:2]
     factor = min(cell[0] / height, cell[1] / width)
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
@@ -177,12 +177,12 @@ def _cells(row: SheetRow, categories: Categories, cell: tuple[int, int]) -> list
 
 
 def _tallest_row(rows: Sequence[SheetRow], column_width: int) -> int:
-    """Pixels that a row may be high: a tall image is made smaller among wide ones, but not among its like."""
+    """Return the maximum height of a row in pixels. The limit is higher if most images are tall."""
     usual = float(np.median([row.image.shape[0] / row.image.shape[1] for row in rows]))
     return round(column_width * min(max(_TALLEST, usual), 2))
 
 
 def _classes_present(rows: Sequence[SheetRow]) -> list[int]:
-    """Classes of which a pixel is shown, ascending, void last."""
+    """Return the classes with pixels in any segmentation, ascending, with void last."""
     segmentations = [segmentation for row in rows for segmentation in (row.truth, row.prediction)]
     return sorted({number for found in segmentations for number in np.unique(found.semantics.cpu().numpy()).tolist()})

@@ -1,4 +1,4 @@
-"""Pictures as arrays and as files."""
+"""Pictures: RGB arrays, encoding them to files, and resizing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from seamseg.structures.images import Size
 from seamseg.structures.panoptic_segmentation import PanopticSegmentation
 
 Picture = npt.NDArray[np.uint8]
-"""H×W×3, red, green, blue."""
+"""Red, green and blue, H×W×3 uint8."""
 
 _OPTIONS = {
     ".png": [cv2.IMWRITE_PNG_COMPRESSION, 6],
@@ -30,14 +30,14 @@ _OPTIONS = {
 
 
 def write_image(path: Path | str, rgb: Picture) -> None:
-    """Writes a picture whole or not at all: a file of that name is replaced at the very end.
+    """Write a picture atomically: an existing file is only replaced once the new one is complete.
 
     Args:
-        path: ends in .png, .jpg or .jpeg; its folder exists.
-        rgb: H×W×3 uint8.
+        path: Path that ends in .png, .jpg or .jpeg; its folder must exist.
+        rgb: Pixels, H×W×3 uint8 RGB.
 
     Raises:
-        SeamsegError: the suffix is another, the array is no picture, or the file cannot be written.
+        SeamsegError: The suffix is not supported, the array is not a picture, or the file cannot be written.
     """
     path = Path(path)
     data = encode_image(path, rgb)
@@ -53,22 +53,23 @@ def write_image(path: Path | str, rgb: Picture) -> None:
 
 
 def denormalize(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Picture:
-    """Turns the network's input back into a picture.
+    """Convert the network's input back to a picture.
 
     Args:
-        image: 3×H×W float, (RGB − mean) / std.
-        mean, std: three numbers each, for RGB in 0 … 1.
+        image: Normalized image (RGB - mean) / std, 3×H×W float.
+        mean: Means of the three channels, for RGB in 0 … 1.
+        std: Standard deviations of the three channels, for RGB in 0 … 1.
 
     Returns:
-        H×W×3 uint8; what lies outside 0 … 1 is clipped, what is not a number becomes black.
+        Picture, H×W×3 uint8 RGB. Values outside 0 … 1 are clipped, and NaN becomes black.
 
     Raises:
-        SeamsegError: there are not three channels, means and standard deviations.
+        SeamsegError: The number of channels, means or standard deviations is not three.
     """
     if image.ndim != 3 or not image.shape[0] == len(mean) == len(std) == 3:
         raise OutputError(
-            f"a 3×H×W image, three means and three deviations make a picture; these are an image of shape "
-            f"{tuple(image.shape)}, {len(mean)} means and {len(std)} deviations"
+            f"denormalize needs a 3×H×W image, three means and three standard deviations, not an image of shape "
+            f"{tuple(image.shape)}, {len(mean)} means and {len(std)} standard deviations"
         )
     channels_last = image.detach().to("cpu", torch.float32).permute(1, 2, 0)
     rgb = channels_last * torch.tensor(std, dtype=torch.float32) + torch.tensor(mean, dtype=torch.float32)
@@ -77,20 +78,31 @@ def denormalize(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> P
 
 
 def check_picture(array: Picture) -> None:
-    """Raises a SeamsegError unless the array is an H×W×3 uint8 picture with at least one pixel."""
+    """Check that an array is an H×W×3 uint8 picture with at least one pixel.
+
+    Raises:
+        SeamsegError: The array is not a picture.
+    """
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
-        raise SeamsegError(f"a picture is an H×W×3 array of type uint8, not {array.dtype} of shape {array.shape}")
+        raise SeamsegError(f"a picture must be an H×W×3 array of type uint8, not {array.dtype} of shape {array.shape}")
 
 
 def encode_image(path: Path, rgb: Picture) -> bytes:
-    """The bytes of a picture file of that name.
+    """Encode a picture in the format that the suffix of a path names.
+
+    Args:
+        path: Path that ends in .png, .jpg or .jpeg.
+        rgb: Pixels, H×W×3 uint8 RGB.
+
+    Returns:
+        Content of the file.
 
     Raises:
-        SeamsegError: the suffix is not .png, .jpg or .jpeg, the array is no picture, or the format does not hold it.
+        SeamsegError: The suffix is not supported, the array is not a picture, or it is too large for the format.
     """
     suffix = path.suffix.lower()
     if suffix not in _OPTIONS:
-        raise OutputError(f"the picture {path} must end in one of {', '.join(_OPTIONS)}")
+        raise OutputError(f"the name of the picture {path} must end in one of {', '.join(_OPTIONS)}")
     check_picture(rgb)
     try:
         done, data = cv2.imencode(suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), _OPTIONS[suffix])
@@ -102,14 +114,14 @@ def encode_image(path: Path, rgb: Picture) -> bytes:
 
 
 def resize_picture(image: Picture, size: Size) -> Picture:
-    """H×W×3 at another height and width, smooth in both directions."""
+    """Resize an H×W×3 picture to another height and width, with area (smaller) or cubic (larger) interpolation."""
     smaller = size[0] < image.shape[0] or size[1] < image.shape[1]
     interpolation = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(image, size[::-1], interpolation=interpolation), np.uint8)
 
 
 def resize_segmentation(segmentation: PanopticSegmentation, size: Size) -> PanopticSegmentation:
-    """The same segments at another height and width: every pixel takes the id at its center."""
+    """Resize a segmentation to another height and width; every pixel takes the id at its center."""
     rows, columns = (
         (torch.arange(new, device=segmentation.ids.device) * 2 + 1) * old // (2 * new)
         for new, old in zip(size, segmentation.ids.shape, strict=True)

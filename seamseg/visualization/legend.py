@@ -1,4 +1,4 @@
-"""Which color is which class."""
+"""Legend of the colors of classes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RULE: Color = (220, 224, 229)
 
 @dataclass(frozen=True)
 class _Grid:
-    """Entries in columns of equal width beside a heading."""
+    """Entries in columns of equal width, to the right of a heading."""
 
     size: int
     heading: int
@@ -36,7 +36,7 @@ class _Grid:
 
 
 def legend_height(categories: Categories, classes: Sequence[int], width: int, size: int) -> int:
-    """Pixels that :func:`draw_legend` takes in a column."""
+    """Return the height in pixels of a legend that :func:`draw_legend` draws with the same arguments."""
     sections = _sections(categories, classes)
     grid = _grid(categories, classes, width, size)
     lines = sum(grid.lines(len(members)) for _, members in sections)
@@ -46,15 +46,15 @@ def legend_height(categories: Categories, classes: Sequence[int], width: int, si
 def draw_legend(
     canvas: Picture, corner: tuple[int, int], categories: Categories, classes: Sequence[int], width: int, size: int
 ) -> None:
-    """Draws a swatch and the name of classes, stuff above things, into a picture, in place.
+    """Draw a swatch and the name of each class into a picture, in place, with stuff above things.
 
     Args:
-        canvas: H×W×3.
-        corner: y, x of the legend's top left pixel.
-        categories: what the classes mean.
-        classes: which to list, ascending; 255 is listed as void.
-        width: of the legend in pixels.
-        size: of the font in pixels.
+        canvas: Picture, H×W×3 uint8 RGB.
+        corner: Top left pixel (y, x) of the legend.
+        categories: Categories of the classes.
+        classes: Classes to list, ascending; 255 is listed as void.
+        width: Width of the legend in pixels.
+        size: Font size in pixels.
     """
     y, x = corner
     canvas[y : y + max(1, size // 16), x : x + width] = _RULE
@@ -79,7 +79,7 @@ def _draw_entry(canvas: Picture, corner: tuple[int, int], categories: Categories
 
 
 def _swatch(categories: Categories, number: int, size: int) -> Picture:
-    """The color of a stuff class; three shades that instances of a thing take; dark stripes for void."""
+    """Return a swatch: the color of a stuff class, three instance shades of a thing class, or dark stripes for void."""
     swatch = np.zeros((size, round(1.5 * size), 3), np.uint8)
     if number == VOID:
         phase = np.add.outer(np.arange(swatch.shape[0]), np.arange(swatch.shape[1])) % max(4, size // 2)

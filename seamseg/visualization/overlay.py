@@ -1,4 +1,4 @@
-"""Segments drawn over an image, with names placed on them."""
+"""Overlay: segments drawn over an image, with labels on them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from seamseg.visualization.text import BOLD, CAP_HEIGHT, draw_text, text_width
 _WORKING_PIXELS = 300_000
 _SMALLEST_SIZE = 10
 _EDGE = 3
-# Font size as a part of the regular one, and the part of the label that must lie on its segment.
+# Font size relative to the regular one, and the fraction of the label that must be on its segment.
 _ATTEMPTS = ((1.0, 0.98), (0.8, 0.98), (1.0, 0.7), (0.8, 0.55))
 _LARGEST_COVER = 0.5
 _PULL = 0.1
@@ -32,10 +32,10 @@ class Label:
     """One line of text on a plate.
 
     Attributes:
-        segment: the id it names.
-        text: what it says.
-        size: of the font, in pixels.
-        rectangle: the plate's pixels.
+        segment: Id of the labeled segment.
+        text: Text of the label.
+        size: Font size in pixels.
+        rectangle: Rectangle of the plate in pixels.
     """
 
     segment: int
@@ -45,30 +45,30 @@ class Label:
 
 
 def font_size(height: int, width: int, scale: float = 1.0) -> int:
-    """Font size in pixels for an image of that size; ``scale`` makes it larger or smaller."""
+    """Return the font size in pixels for an image of that height and width, multiplied by ``scale``; at least 10."""
     return max(_SMALLEST_SIZE, round(0.026 * scale * math.sqrt(height * width)))
 
 
 def place_labels(ids: npt.NDArray[np.int64], texts: Mapping[int, str], text_scale: float = 1.0) -> list[Label]:
-    """Finds a place for each text on its segment.
+    """Find a place for each text on its segment.
 
-    A label sits far from the segment's border and near its middle, among the places where (nearly) all of it lies on
-    the segment; narrow segments may be labeled a little smaller or with the ends of the text beyond them. Labels lie
-    inside the image, keep a distance from each other and cover at most half of their segment. Where there is no such
-    place, there is no label.
+    Of the places where (nearly) all of a label is on its segment, the label takes one that is far from the border of
+    the segment and near its center. On narrow segments, the label may be slightly smaller, or its ends may extend
+    beyond the segment. Labels are inside the image, keep a distance from each other, and cover at most half of their
+    segment. A segment without such a place has no label.
 
     Args:
-        ids: H×W segment ids.
-        texts: what to write on which segment.
-        text_scale: larger or smaller than usual letters.
+        ids: Segment ids, H×W.
+        texts: Text of each segment, by id.
+        text_scale: Factor for the font size.
 
     Returns:
-        The labels that found a place, smallest segments first.
+        Labels with a place, the smallest segments first.
     """
     height, width = ids.shape
     reduced, size = _reduce(ids), font_size(height, width, text_scale)
     placed: list[Label] = []
-    # A plate needs a disc of its own height, which has more pixels than half a square of that height.
+    # A plate needs a disc of its own height, whose area is more than half of the square of that height.
     least_area = (_plate_height(_SMALLEST_SIZE) ** 2 / 2) * reduced.size / ids.size
     for segment in _by_area(reduced, texts, least_area):
         label = _Room(reduced == segment, (height, width), placed).find(segment, texts[segment], size)
@@ -78,7 +78,13 @@ def place_labels(ids: npt.NDArray[np.int64], texts: Mapping[int, str], text_scal
 
 
 def draw_labels(canvas: npt.NDArray[np.uint8], labels: list[Label], colors: Colors) -> None:
-    """Paints labels in the colors of their segments (K+1×3) into an H×W×3 picture, in place."""
+    """Draw labels into a picture, in place.
+
+    Args:
+        canvas: Picture, H×W×3 uint8 RGB.
+        labels: Labels from :func:`place_labels`.
+        colors: Colors of the segments, (K+1)×3.
+    """
     for label in labels:
         red, green, blue = (int(channel) for channel in colors[label.segment])
         color = (red, green, blue)
@@ -89,7 +95,7 @@ def draw_labels(canvas: npt.NDArray[np.uint8], labels: list[Label], colors: Colo
 
 
 class _Room:
-    """Where on one segment a label can go, searched in a map of reduced size."""
+    """Search for the place of a label on one segment, in a map of reduced size."""
 
     def __init__(self, mask: npt.NDArray[np.bool_], size: Size, placed: list[Label]) -> None:
         self._size, self._placed = size, placed
@@ -99,13 +105,14 @@ class _Room:
         self._corner = np.array([y, x])
         self._mask = binary[y : y + height, x : x + width]
         rows, columns = np.nonzero(self._mask)
-        # A long segment is equally wide along its middle line; a little pull puts the label halfway.
+        # A long segment is equally wide along its middle line; a small pull moves the label to the center.
         away = np.hypot.outer(np.arange(height) - rows.mean(), np.arange(width) - columns.mean())
         self._pull = _PULL * away
         framed = cv2.copyMakeBorder(self._mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
         self._distance = cv2.distanceTransform(framed, cv2.DIST_L2, 5)[1:-1, 1:-1]
 
     def find(self, segment: int, text: str, regular_size: int) -> Label | None:
+        """Return the label of the segment, or None if there is no place for it."""
         for part, share in _ATTEMPTS:
             size = max(_SMALLEST_SIZE, round(regular_size * part))
             plate = _plate_height(size), text_width(text, size, BOLD) + 2 * _padding(size)
@@ -115,7 +122,7 @@ class _Room:
         return None
 
     def _best(self, plate: Size, share: float) -> Rectangle | None:
-        """The most central place where that share of a plate lies on the segment."""
+        """Return the most central place where at least ``share`` of the plate is on the segment, or None."""
         if plate[0] > self._size[0] or plate[1] > self._size[1]:
             return None
         kernel = np.maximum(1, np.rint(np.array(plate) * self._scale)).astype(int).tolist()
@@ -132,7 +139,7 @@ class _Room:
         return y0, x0, y0 + plate[0], x0 + plate[1]
 
     def _allowed(self, plate: Size) -> npt.NDArray[np.bool_]:
-        """Pixels where a plate can have its center without coming near the image's border or another label."""
+        """Return a mask of the pixels where the plate can be centered away from the image border and other labels."""
         pixel = float((1 / self._scale).max())
         allowed = np.ones(self._mask.shape, np.bool_)
         for axis, centers in enumerate(self._centers()):
@@ -150,7 +157,7 @@ class _Room:
         return allowed
 
     def _centers(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Where the rows and columns of the reduced mask lie in the image."""
+        """Return the positions of the rows and columns of the reduced mask in the image."""
         rows, columns = self._mask.shape
         return (
             (self._corner[0] + np.arange(rows) + 0.5) / self._scale[0],
@@ -159,7 +166,7 @@ class _Room:
 
 
 def _reduce(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """A map small enough to look for places quickly."""
+    """Return an id map that is small enough for a fast search."""
     factor = min(1.0, (_WORKING_PIXELS / ids.size) ** 0.5)
     shape = [max(1, round(length * factor)) for length in ids.shape]
     rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(shape, ids.shape, strict=True))
@@ -167,7 +174,7 @@ def _reduce(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def _by_area(ids: npt.NDArray[np.int64], texts: Mapping[int, str], least_area: float) -> list[int]:
-    """Segments that have a text and that many pixels, smallest first: large ones find room around the small ones."""
+    """Return segments with a text and a minimum area, smallest first, since large ones have room around small ones."""
     areas = np.bincount(ids.ravel())
     order = np.argsort(areas, kind="stable").tolist()
     return [segment for segment in order if areas[segment] >= least_area and segment in texts]
@@ -182,7 +189,7 @@ def _padding(size: int) -> int:
 
 
 VOID_BRIGHTNESS, VOID_STRIPE_BRIGHTNESS = 0.5, 0.62
-"""What the image is multiplied with where it is void, and on the stripes there."""
+"""Factors for the brightness of the image on void, and on the stripes there."""
 
 _CROWD_STRIPE, _OUTLINE = 0.35, 0.85
 
@@ -196,30 +203,29 @@ def draw_overlay(
     scores: bool = True,
     text_scale: float = 1.0,
 ) -> Picture:
-    """Paints what was found in an image over it.
+    """Draw a segmentation over an image.
 
-    Stuff takes the color of its class, every instance of a thing a shade of it and a light outline; crowd segments
-    have light diagonal stripes and no outline. Where the segmentation is void the image shows through, darkened and
-    striped.
+    Stuff has the color of its class. Instances of things have a shade of it and a light outline. Crowd segments have
+    light diagonal stripes and no outline. On void, the image is darkened and striped.
 
     Args:
-        image: H×W×3 uint8, any size from a few pixels on.
-        segmentation: of the same height and width, on any device.
-        categories: what its classes mean.
-        opacity: of the colors, 0 … 1.
-        labels: write the names of the classes on segments that are large enough.
-        scores: follow the names of things by their scores in percent (off for ground truth).
-        text_scale: larger or smaller letters than usual, e.g. for pictures that will be shown smaller than they are.
+        image: Pixels, H×W×3 uint8 RGB, of any size.
+        segmentation: Segmentation of the same height and width, on any device.
+        categories: Categories of its classes.
+        opacity: Opacity of the colors in 0 … 1.
+        labels: Write class names on segments that are large enough.
+        scores: Append the scores of things in percent to their names; turn off for ground truth.
+        text_scale: Factor for the font size, for example for pictures that will be scaled down.
 
     Returns:
-        H×W×3 uint8; ``image`` is left as it was.
+        Overlay, H×W×3 uint8 RGB; ``image`` is not modified.
 
     Raises:
-        SeamsegError: sizes, types or class numbers don't fit together, or the opacity is out of range.
+        ValueError: Sizes, types or class numbers do not match, or the opacity is out of range.
     """
     check_picture(image)
     if not 0 <= opacity <= 1:
-        raise ValueError(f"the opacity of an overlay lies between 0 and 1, {opacity} does not")
+        raise ValueError(f"the opacity of an overlay must be in 0 … 1, not {opacity}")
     ids, classes = _checked_arrays(image, segmentation, categories)
     colors = segment_colors(classes, categories)
     canvas = np.asarray(cv2.addWeighted(image, 1 - opacity, colors[ids], opacity, 0), np.uint8)
@@ -234,7 +240,13 @@ def draw_overlay(
 
 
 def segment_texts(segmentation: PanopticSegmentation, categories: Categories, scores: bool = True) -> dict[int, str]:
-    """What is written on each segment that is not void: "road", "car 98%", "person (crowd)"."""
+    """Return the label texts of segments by id, such as "road", "car 98%" or "person (crowd)"; void has none.
+
+    Args:
+        segmentation: Segmentation of an image.
+        categories: Categories of its classes.
+        scores: Append the scores of things in percent.
+    """
     rows = zip(
         segmentation.classes.tolist(), segmentation.filled_scores.tolist(), segmentation.crowd.tolist(), strict=True
     )
@@ -264,15 +276,16 @@ def _stripe(
 def _checked_arrays(
     image: Picture, segmentation: PanopticSegmentation, categories: Categories
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The H×W segment ids and K+1 classes."""
+    """Return the segment ids (H×W) and classes (K+1) after checking them."""
     ids, classes = segmentation.ids.cpu().numpy(), segmentation.classes.cpu().numpy()
     if ids.shape != image.shape[:2]:
-        raise ValueError(f"the segmentation is {_by(ids.shape)} pixels, its image {_by(image.shape[:2])}; resize one")
+        sizes = f"{_by(ids.shape)} pixels, but its image is {_by(image.shape[:2])}"
+        raise ValueError(f"the segmentation is {sizes}; resize one of them")
     if ids.min() < 0 or ids.max() >= len(classes):
-        raise ValueError(f"the segment ids go from {ids.min()} to {ids.max()}, but there are {len(classes)} segments")
+        raise ValueError(f"segment ids are {ids.min()} … {ids.max()}, but there are only {len(classes)} classes")
     unknown = sorted(set(classes[(classes < 0) | (classes >= len(categories))].tolist()) - {VOID})
     if unknown:
-        raise ValueError(f"the segmentation has classes {unknown}, but there are {len(categories)} categories")
+        raise ValueError(f"the segmentation has classes {unknown}, but there are only {len(categories)} categories")
     return ids, classes
 
 

@@ -1,4 +1,4 @@
-"""Rectangles with round corners, and strokes along segments."""
+"""Rectangles with round corners, and outlines and stripes of segments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from seamseg.structures.categories import Color
 
 Rectangle = tuple[int, int, int, int]
-"""y0, x0, y1, x1 in pixels, half-open."""
+"""Edges (y0, x0, y1, x1) in pixels, half-open."""
 
 _POINTS = 4
 
@@ -20,7 +20,15 @@ _POINTS = 4
 def fill_rounded(
     canvas: npt.NDArray[np.uint8], rectangle: Rectangle, radius: int, color: Color, opacity: float = 1.0
 ) -> None:
-    """Paints a rectangle with smooth round corners into an H×W×3 picture, in place; it must lie inside."""
+    """Fill a rectangle with smooth round corners in a picture, in place.
+
+    Args:
+        canvas: Picture, H×W×3 uint8 RGB.
+        rectangle: Rectangle inside the picture.
+        radius: Radius of the corners in pixels.
+        color: Color of the rectangle.
+        opacity: Opacity of the rectangle in 0 … 1.
+    """
     y0, x0, y1, x1 = rectangle
     area = canvas[y0:y1, x0:x1]
     alpha = rounded_mask(y1 - y0, x1 - x0, radius)[:, :, None] * opacity
@@ -29,7 +37,7 @@ def fill_rounded(
 
 @lru_cache(maxsize=64)
 def rounded_mask(height: int, width: int, radius: int) -> npt.NDArray[np.float32]:
-    """H×W coverage of the pixels, 0 … 1, by a rectangle of that size with round corners."""
+    """Return how much of each pixel a rectangle with round corners covers, H×W in 0 … 1."""
     radius = min(radius, height // 2, width // 2)
     mask = np.ones((height, width), np.float32)
     if radius:
@@ -43,14 +51,22 @@ def rounded_mask(height: int, width: int, radius: int) -> npt.NDArray[np.float32
 
 
 def _quarter_disc(radius: int) -> npt.NDArray[np.float32]:
-    """Coverage of the pixels by the top left quarter of a disc, by counting points."""
+    """Return how much of each pixel the top left quarter of a disc covers, by counting points."""
     points = radius - (np.arange(radius * _POINTS) + 0.5) / _POINTS
     inside = np.hypot.outer(points, points) <= radius
     return np.asarray(inside.reshape(radius, _POINTS, radius, _POINTS).mean(axis=(1, 3)), np.float32)
 
 
 def paste_rounded(canvas: npt.NDArray[np.uint8], picture: npt.NDArray[np.uint8], y: int, x: int, radius: int) -> None:
-    """Puts a picture with round corners into a larger one, in place; it must lie inside."""
+    """Paste a picture with round corners into a larger one, in place.
+
+    Args:
+        canvas: Larger picture, H×W×3 uint8 RGB.
+        picture: Picture to paste; it must fit inside.
+        y: Row of its top left pixel.
+        x: Column of its top left pixel.
+        radius: Radius of the corners in pixels.
+    """
     height, width = picture.shape[:2]
     area = canvas[y : y + height, x : x + width]
     alpha = rounded_mask(height, width, radius)[:, :, None]
@@ -58,27 +74,27 @@ def paste_rounded(canvas: npt.NDArray[np.uint8], picture: npt.NDArray[np.uint8],
 
 
 Alpha = npt.NDArray[np.float32]
-"""H×W, how much of a pixel a line covers, 0 … 1."""
+"""Coverage of each pixel by a line, H×W in 0 … 1."""
 
 _PIXELS_PER_THICKNESS = 550
 _FAINTEST = 0.4
 
 
 def line_thickness(height: int, width: int) -> float:
-    """Thickness in pixels of lines in an image of that size; less than 1 asks for a fainter line of one pixel."""
+    """Return the line thickness in pixels for an image of that size; below 1, draw a fainter line of one pixel."""
     return math.sqrt(height * width) / _PIXELS_PER_THICKNESS
 
 
 def outlines(ids: npt.NDArray[np.int64], outlined: npt.NDArray[np.bool_]) -> Alpha:
-    """A smoothed line along the inside of the border of chosen segments.
+    """Return smooth lines along the inside of the borders of chosen segments.
 
     Args:
-        ids: H×W segment ids 0 … K.
-        outlined: K+1, which segments get a line.
+        ids: Segment ids 0 … K, H×W.
+        outlined: Whether each segment has a line, K+1.
     """
     thickness = line_thickness(*ids.shape)
     radius = max(1, round(thickness))
-    # Comparing the largest with the smallest number around a pixel finds borders; float32 holds 16 million segments.
+    # A pixel is near a border if the maximum and minimum ids around it differ. float32 is exact up to 16 million ids.
     numbers = ids.astype(np.float32)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     border = (cv2.dilate(numbers, disc) != cv2.erode(numbers, disc)) & outlined[ids]
@@ -88,13 +104,19 @@ def outlines(ids: npt.NDArray[np.int64], outlined: npt.NDArray[np.bool_]) -> Alp
 
 
 def stripes(height: int, width: int) -> npt.NDArray[np.bool_]:
-    """H×W: the pixels of diagonal stripes, a quarter of all."""
+    """Return a mask of diagonal stripes, H×W; they cover a quarter of the pixels."""
     stroke = max(1, round(2.4 * line_thickness(height, width)))
     return np.add.outer(np.arange(height, dtype=np.int32), np.arange(width, dtype=np.int32)) % (4 * stroke) < stroke
 
 
 def blend(canvas: npt.NDArray[np.uint8], alpha: Alpha, level: int) -> None:
-    """Moves the pixels of an H×W×3 picture towards a gray level, in place."""
+    """Blend a gray level into a picture, in place.
+
+    Args:
+        canvas: Picture, H×W×3 uint8 RGB.
+        alpha: Opacity of each pixel, H×W in 0 … 1.
+        level: Gray level, 0 … 255.
+    """
     touched = alpha > 0
     part = alpha[touched][:, None]
     canvas[touched] = np.rint(canvas[touched] * (1 - part) + level * part)

@@ -1,4 +1,4 @@
-"""Text in pictures."""
+"""Drawing and measuring text in pictures."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy.typing as npt
 from seamseg.structures.categories import Color
 
 CAP_HEIGHT = 0.7
-"""Height of a capital letter above the baseline, as a part of the font size."""
+"""Height of a capital letter above the baseline, relative to the font size."""
 DESCENT = 0.25
-"""Depth of the letters below the baseline, as a part of the font size."""
+"""Depth of the letters below the baseline, relative to the font size."""
 REGULAR, BOLD = 450, 600
 
 _SPELLED_OUT = str.maketrans({"ß": "ss", "æ": "ae", "Æ": "Ae", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d"})
@@ -23,7 +23,7 @@ _SPELLED_OUT |= str.maketrans({"–": "-", "—": "-", "’": "'", "‘": "'", "
 
 
 def text_width(text: str, size: int, weight: int = REGULAR) -> int:
-    """Pixels that :func:`draw_text` takes in a row."""
+    """Return the width in pixels of a text that :func:`draw_text` draws."""
     font = outline_font()
     if font is None:
         (width, _), _ = cv2.getTextSize(ascii_text(text), *_stroke(size, weight))
@@ -34,15 +34,17 @@ def text_width(text: str, size: int, weight: int = REGULAR) -> int:
 def draw_text(
     canvas: npt.NDArray[np.uint8], text: str, x: int, baseline: int, size: int, color: Color, weight: int = REGULAR
 ) -> None:
-    """Writes one line of text into a picture, in place.
+    """Draw one line of text into a picture, in place.
 
     Args:
-        canvas: H×W×3; what lies outside of it is not drawn.
-        text: any characters; those that the font lacks become question marks or their nearest ASCII spelling.
-        x, baseline: the left end of the line that the letters stand on.
-        size: font size in pixels; capitals are 0.7 of it high.
-        color: of the letters.
-        weight: 450 regular, 600 bold.
+        canvas: Picture, H×W×3 uint8 RGB; text outside of it is clipped.
+        text: Text with any characters. Characters that the font lacks become question marks or the nearest ASCII
+            spelling.
+        x: Left end of the baseline in pixels.
+        baseline: Row of the baseline in pixels.
+        size: Font size in pixels; capitals are 0.7 times as high.
+        color: Color of the letters.
+        weight: Font weight: 450 for regular, 600 for bold.
     """
     font = outline_font()
     if font is None:
@@ -53,7 +55,7 @@ def draw_text(
 
 
 def shorten(text: str, width: int, size: int, weight: int = REGULAR) -> str:
-    """The text, or its beginning and three dots where it is wider than ``width`` pixels."""
+    """Return the text, or its beginning with three dots if it is wider than ``width`` pixels."""
     if text_width(text, size, weight) <= width:
         return text
     lengths = range(len(text) - 1, 0, -1)
@@ -62,13 +64,16 @@ def shorten(text: str, width: int, size: int, weight: int = REGULAR) -> str:
 
 
 def printable(text: str) -> str:
-    """One line of valid Unicode: control characters become spaces, half characters question marks."""
+    """Return one line of valid Unicode: control characters become spaces, and lone surrogates question marks."""
     spaced = "".join(" " if unicodedata.category(character) in ("Cc", "Zl", "Zp") else character for character in text)
     return spaced.encode("utf-8", "replace").decode("utf-8")
 
 
 def ascii_text(text: str) -> str:
-    """The nearest ASCII spelling: accents dropped, ligatures spelled out, everything else a question mark."""
+    """Return the nearest ASCII spelling.
+
+    Accents are dropped, ligatures are spelled out, and all other characters become question marks.
+    """
     decomposed = unicodedata.normalize("NFKD", printable(text).translate(_SPELLED_OUT))
     kept = "".join(character for character in decomposed if not unicodedata.combining(character))
     return kept.encode("ascii", "replace").decode("ascii")
@@ -76,11 +81,11 @@ def ascii_text(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def outline_font() -> Any:
-    """OpenCV's built-in outline font, which knows most of Unicode; None before OpenCV 5."""
+    """Return OpenCV's built-in outline font, which supports most of Unicode; None before OpenCV 5."""
     return cv2.FontFace("sans") if hasattr(cv2, "FontFace") else None
 
 
 def _stroke(size: int, weight: int) -> tuple[int, float, int]:
-    """Face, scale and line thickness of OpenCV's stroke fonts, whose capitals are 21 pixels high at scale 1."""
+    """Return face, scale and line thickness of OpenCV's stroke fonts, whose capitals are 21 pixels high at scale 1."""
     face = cv2.FONT_HERSHEY_DUPLEX if weight >= BOLD else cv2.FONT_HERSHEY_SIMPLEX
     return face, size * CAP_HEIGHT / 21, max(1, round(size / 18))

@@ -199,7 +199,7 @@ def sure_head(things: list[int]) -> TalkingHead:
     return head
 
 
-def test_detections_keep_their_image_and_take_their_classs_mask() -> None:
+def test_detections_keep_their_image_and_take_the_mask_of_their_class() -> None:
     head = sure_head([2, 0, 1])
     rows = [[[1.0, 2, 9, 10], [10, 20, 20, 30]], [[3.0, 4, 19, 16]]]
     boxes, classes, scores, masks = detect(head, rows)

@@ -1,4 +1,4 @@
-"""Data sets damaged in every way: each fault is found, told apart, and no other is reported."""
+"""Checks of COCO panoptic data sets with one kind of damage each: exactly the expected faults are reported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from seamseg.data.png import write_panoptic_png
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> TinyDataset:
-    """Four sound images; the first holds at least three segments, ids differ."""
+    """Four valid images; the first one has at least three segments, and all ids differ."""
     return write_tiny_panoptic(tmp_path / "data", images_with_crowd=[0, 1], images_with_void=[1], num_objects=6)
 
 
@@ -36,7 +36,7 @@ def counts(folder: Path) -> dict[str, int]:
     return dict(check_data_set(folder, num_workers=1).findings.counts)
 
 
-def test_a_sound_data_set(tiny: TinyDataset) -> None:
+def test_check_of_valid_data_set_finds_no_faults(tiny: TinyDataset) -> None:
     report = check_data_set(tiny.folder, num_workers=1)
     assert report.findings.counts == {}
     assert report.num_errors == 0
@@ -48,9 +48,9 @@ def test_a_sound_data_set(tiny: TinyDataset) -> None:
     assert {split.smallest_size, split.largest_size} <= {(40, 56), (56, 40)}
 
 
-def test_statistics_of_classes(tiny: TinyDataset) -> None:
+def test_class_statistics_match_the_entries(tiny: TinyDataset) -> None:
     rows = {row["id"]: row for row in check_data_set(tiny.folder, num_workers=1).statistics.class_rows()}
-    segments = [(image, one) for image, some in enumerate(tiny.segments) for one in some]
+    segments = [(image, one) for image, entries in enumerate(tiny.segments) for one in entries]
     for number, row in rows.items():
         own = [(image, one) for image, one in segments if one["category_id"] == number]
         assert row["segments"] == len(own)
@@ -65,7 +65,7 @@ Content = dict[str, Any]
 
 
 def of_image(content: Content, number: int) -> Content:
-    """The annotation of an image."""
+    """Return the annotation of an image."""
     return next(one for one in content["annotations"] if one["image_id"] == 100 + number)
 
 
@@ -119,7 +119,9 @@ JSON_FAULTS: list[tuple[Callable[[Content], Any], dict[str, int]]] = [
 
 
 @pytest.mark.parametrize(("damage", "expected"), JSON_FAULTS)
-def test_faults_of_the_json_file(tiny: TinyDataset, damage: Callable[[Content], Any], expected: dict[str, int]) -> None:
+def test_check_finds_each_fault_of_the_json_file(
+    tiny: TinyDataset, damage: Callable[[Content], Any], expected: dict[str, int]
+) -> None:
     tiny.edit_json(damage)
     assert counts(tiny.folder) == expected
 
@@ -155,7 +157,7 @@ FILE_FAULTS: list[tuple[Callable[[TinyDataset], Any], dict[str, int]]] = [
 
 
 @pytest.mark.parametrize(("damage", "expected"), FILE_FAULTS)
-def test_faults_of_other_files(
+def test_check_finds_each_fault_of_images_and_pngs(
     tiny: TinyDataset, damage: Callable[[TinyDataset], Any], expected: dict[str, int]
 ) -> None:
     damage(tiny)
@@ -163,7 +165,7 @@ def test_faults_of_other_files(
     assert counts(tiny.folder) == expected
 
 
-def test_a_truncated_jpeg(tmp_path: Path) -> None:
+def test_truncated_jpeg_is_a_broken_image(tmp_path: Path) -> None:
     tiny = write_tiny_panoptic(tmp_path / "data", image_suffix=".jpg", num_objects=6)
     path = tiny.image_folder / "000.jpg"
     path.write_bytes(path.read_bytes()[:-200])
@@ -171,7 +173,7 @@ def test_a_truncated_jpeg(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [0.3, 0.5, 0.7])
-def test_a_jpeg_damaged_in_the_middle_is_a_broken_image(tmp_path: Path, cut: float) -> None:
+def test_jpeg_damaged_in_the_middle_is_a_broken_image(tmp_path: Path, cut: float) -> None:
     tiny = write_tiny_panoptic(tmp_path / "data", image_suffix=".jpg", num_objects=6, sizes=[(160, 240)])
     path = tiny.image_folder / "002.jpg"
     data = path.read_bytes()
@@ -182,7 +184,7 @@ def test_a_jpeg_damaged_in_the_middle_is_a_broken_image(tmp_path: Path, cut: flo
     assert "002.jpg" in report.findings.examples["broken-image"][0]
 
 
-def test_twelve_bits_in_sixteen_are_a_warning(tiny: TinyDataset) -> None:
+def test_twelve_bits_in_sixteen_give_a_warning(tiny: TinyDataset) -> None:
     path = tiny.image_folder / "001.png"
     assert cv2.imwrite(str(path), cv2.imread(str(path)).astype(np.uint16) * 16)
     report = check_data_set(tiny.folder, num_workers=1)
@@ -190,7 +192,7 @@ def test_twelve_bits_in_sixteen_are_a_warning(tiny: TinyDataset) -> None:
     assert "001.png" in report.findings.examples["dark-image"][0]
 
 
-def test_images_without_things_and_empty_images(tmp_path: Path) -> None:
+def test_images_without_things_and_empty_images_are_counted(tmp_path: Path) -> None:
     tiny = write_tiny_panoptic(tmp_path / "data", images_without_objects=[1, 2], num_objects=6)
     assert counts(tiny.folder) == {"image-without-things": 2}
     tiny.edit_json(lambda content: of_image(content, 1).update(segments_info=[]))
@@ -198,7 +200,7 @@ def test_images_without_things_and_empty_images(tmp_path: Path) -> None:
     assert counts(tiny.folder) == {"image-without-things": 1, "empty-image": 1}
 
 
-def test_more_segments_than_fit(tmp_path: Path) -> None:
+def test_image_with_too_many_segments_is_an_error(tmp_path: Path) -> None:
     ids = np.arange(1, 65_537).reshape(256, 256)
     write_png(tmp_path / "a.png", ids)
     cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((256, 256, 3), np.uint8))
@@ -215,7 +217,7 @@ def test_more_segments_than_fit(tmp_path: Path) -> None:
     assert "too-many-segments" not in checker(fewer).findings.counts
 
 
-def test_splits_are_compared(tmp_path: Path) -> None:
+def test_check_compares_images_and_categories_of_splits(tmp_path: Path) -> None:
     train = write_tiny_panoptic(tmp_path / "data", num_objects=6)
     val = write_tiny_panoptic(tmp_path / "data", split="val", num_objects=6, seed=1)
     assert counts(train.folder) == {}
@@ -225,7 +227,7 @@ def test_splits_are_compared(tmp_path: Path) -> None:
     assert counts(train.folder) == {"shared-image": 1, "different-categories": 2}
     report = check_data_set(train.folder, ["val"], num_workers=1)
     assert report.findings.counts == {}
-    with pytest.raises(ValueError, match="no split named 'test'"):
+    with pytest.raises(ValueError, match="no split matching 'test'"):
         check_data_set(train.folder, ["test"])
 
 
@@ -256,7 +258,7 @@ ONE_CAUSE: dict[str, tuple[Change, str, str, int]] = {
 
 
 @pytest.mark.parametrize("what", ONE_CAUSE)
-def test_one_cause_in_every_entry_is_one_finding_with_its_count(tiny: TinyDataset, what: str) -> None:
+def test_fault_shared_by_all_entries_is_one_finding_with_count(tiny: TinyDataset, what: str) -> None:
     damage, kind, word, number = ONE_CAUSE[what]
     number = sum(map(len, tiny.segments)) if number < 0 else number
     tiny.edit_json(damage)
@@ -269,7 +271,7 @@ def test_one_cause_in_every_entry_is_one_finding_with_its_count(tiny: TinyDatase
 
 
 @pytest.mark.parametrize("images", [[0], [0, 1, 2, 3]])
-def test_swapped_sizes_are_one_warning_where_the_files_agree(tiny: TinyDataset, images: list[int]) -> None:
+def test_swapped_sizes_confirmed_by_files_give_one_warning(tiny: TinyDataset, images: list[int]) -> None:
     before = check_data_set(tiny.folder, num_workers=1).to_dict()
 
     def swap(content: Content) -> None:
@@ -286,7 +288,7 @@ def test_swapped_sizes_are_one_warning_where_the_files_agree(tiny: TinyDataset, 
 
 
 @pytest.mark.parametrize("change", [{"color": [1, 2, 3]}, {"id": 50}, {"isthing": 0}, {"name": "bus"}, None])
-def test_check_and_train_judge_the_categories_of_splits_alike(tmp_path: Path, change: Content | None) -> None:
+def test_check_and_train_agree_on_differing_categories(tmp_path: Path, change: Content | None) -> None:
     train = write_tiny_panoptic(tmp_path / "data", num_objects=6)
     val = write_tiny_panoptic(tmp_path / "data", split="val", num_objects=6, seed=1)
 
@@ -315,7 +317,7 @@ def test_check_and_train_judge_the_categories_of_splits_alike(tmp_path: Path, ch
     assert "'car'" in str(caught.value) or change is None
 
 
-def test_many_faults_are_counted_and_few_described(tiny: TinyDataset) -> None:
+def test_repeated_faults_are_all_counted_but_few_described(tiny: TinyDataset) -> None:
     tiny.edit_json(lambda c: [one.update(area=-1) for entry in c["annotations"] for one in entry["segments_info"]])
     report = check_data_set(tiny.folder, num_workers=1, num_examples=3)
     number = sum(map(len, tiny.segments))
@@ -324,20 +326,20 @@ def test_many_faults_are_counted_and_few_described(tiny: TinyDataset) -> None:
     assert (kind.name, count, len(examples)) == ("wrong-area", number, 3)
     assert examples[0].startswith("train, 000.png: segment ")
     assert report.num_errors == number
-    told = json.loads(json.dumps(report.to_dict(), allow_nan=False))
-    assert (told["errors"], told["warnings"]) == (number, 0)
-    assert told["faults"][0]["severity"] == "error"
-    assert [one["name"] for one in told["classes"]] == ["sky", "road", "car", "person"]
+    written = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert (written["errors"], written["warnings"]) == (number, 0)
+    assert written["faults"][0]["severity"] == "error"
+    assert [one["name"] for one in written["classes"]] == ["sky", "road", "car", "person"]
 
 
-def test_the_report_does_not_depend_on_the_workers(tiny: TinyDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_is_equal_for_any_number_of_workers(tiny: TinyDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seamseg.io.workers.ITEMS_PER_WORKER", 1)
     tiny.edit_json(lambda c: [one.update(area=-1) for entry in c["annotations"] for one in entry["segments_info"]])
     one, two = (check_data_set(tiny.folder, num_workers=number) for number in (1, 2))
     assert one.to_dict() == two.to_dict()
 
 
-def test_repaired_areas(tiny: TinyDataset, tmp_path: Path) -> None:
+def test_write_repaired_corrects_areas_and_boxes(tiny: TinyDataset, tmp_path: Path) -> None:
     whole = json.loads(tiny.json_file.read_text())
 
     def damage(content: Content) -> None:
@@ -356,33 +358,33 @@ def test_repaired_areas(tiny: TinyDataset, tmp_path: Path) -> None:
     assert counts(tmp_path / "repaired") == {}
     again, data = CocoPanoptic(tmp_path / "repaired", "train"), CocoPanoptic(tiny.folder, "train")
     assert (again.read_image(1) == data.read_image(1)).all()
-    with pytest.raises(ValueError, match="choose another folder for the repaired copy"):
+    with pytest.raises(ValueError, match="repaired already contains"):
         write_repaired(report, tmp_path / "repaired")
 
 
-def test_the_real_sample(shared: Path) -> None:
+def test_check_of_coco_sample_finds_no_errors(shared: Path) -> None:
     report = check_data_set(shared / "data/coco128_panoptic")
     assert report.num_errors == 0
     assert dict(report.findings.counts) == {"image-without-things": 2, "unused-category": 4}
     assert sum(split.segments for split in report.statistics.splits) == 2189
 
 
-def test_vistas_is_checked_by_its_own_entries(shared: Path, tmp_path: Path) -> None:
-    """The made-up sample knows no stuff, which nothing can be trained on."""
+def test_vistas_without_stuff_classes_is_unreadable(shared: Path, tmp_path: Path) -> None:
+    """The artificial sample has no stuff classes, so neither split can be used for training."""
     report = check_data_set(shared / "data/layouts/vistas", format_name="vistas_v1.2", num_workers=1)
     assert dict(report.findings.counts) == {"unreadable-split": 2}
 
 
-def test_what_is_no_data_set(tmp_path: Path) -> None:
+def test_check_data_set_given_other_folders_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist"):
         check_data_set(tmp_path / "none")
-    with pytest.raises(ValueError, match="is no data set that is read as it is"):
+    with pytest.raises(ValueError, match="is not a data set in a supported format"):
         check_data_set(tmp_path)
 
 
-def test_every_kind_is_provoked_by_a_test() -> None:
+def test_every_kind_of_fault_occurs_in_a_test() -> None:
     provoked = {kind for _, expected in [*JSON_FAULTS, *FILE_FAULTS] for kind in expected}
-    elsewhere = {
+    in_other_tests = {
         "too-many-segments",
         "image-without-things",
         "shared-image",
@@ -390,12 +392,12 @@ def test_every_kind_is_provoked_by_a_test() -> None:
         "swapped-size",
         "dark-image",
     }
-    of_other_formats = {"unreadable-annotation"}
-    assert provoked | elsewhere | of_other_formats == set(FAULT_KINDS)
+    in_other_formats = {"unreadable-annotation"}
+    assert provoked | in_other_tests | in_other_formats == set(FAULT_KINDS)
 
 
 @pytest.mark.parametrize("name", [".ipynb_checkpoints/000.png", "@eaDir/000.png", "._000.png"])
-def test_leftovers_of_systems_are_no_stray_files(tiny: TinyDataset, name: str) -> None:
+def test_hidden_files_are_not_reported_as_stray(tiny: TinyDataset, name: str) -> None:
     (tiny.png_folder / name).parent.mkdir(exist_ok=True)
     (tiny.png_folder / name).write_bytes(b"x")
     assert counts(tiny.folder) == {}

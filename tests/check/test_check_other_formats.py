@@ -1,4 +1,4 @@
-"""Checks of data sets without panoptic JSON files: Vistas from its instances, sets of the published seamseg."""
+"""Checks of data sets without panoptic JSON files: Vistas instance maps, and the format of the 2019 seamseg release."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def write(path: Path, pixels: np.ndarray) -> None:
     assert cv2.imwrite(str(path), pixels)
 
 
-def test_a_sound_set_of_instances(tmp_path: Path) -> None:
+def test_check_of_valid_vistas_instances_finds_no_faults(tmp_path: Path) -> None:
     report = checked(write_vistas(tmp_path / "vistas", panoptic=False).root)
     assert dict(report.findings.counts) == {}
     assert report.format_title == "Mapillary Vistas v1.2"
     rows = {row["name"]: row for row in report.statistics.class_rows()}
     car, group, road = (rows[name] for name in ("object--vehicle--car", "object--vehicle--car-group", LONG_ROAD))
-    images = 4  # two in each of two splits, alike but for mirroring
+    images = 4  # two in each of two splits, equal except for mirroring
     assert (car["segments"], car["crowd"], car["smallest"]) == (2 * images, 0, 4)
     assert (group["segments"], group["crowd"]) == (images, images)
     assert (road["segments"], road["pixels"]) == (images, 16 * images)
@@ -53,7 +53,9 @@ VISTAS_FAULTS: list[tuple[Callable[[Path], Any], dict[str, int]]] = [
 
 
 @pytest.mark.parametrize(("damage", "expected"), VISTAS_FAULTS)
-def test_faults_of_instances(tmp_path: Path, damage: Callable[[Path], Any], expected: dict[str, int]) -> None:
+def test_check_finds_each_fault_of_vistas_instances(
+    tmp_path: Path, damage: Callable[[Path], Any], expected: dict[str, int]
+) -> None:
     root = write_vistas(tmp_path / "vistas", panoptic=False).root
     damage(root)
     report = checked(root)
@@ -64,7 +66,7 @@ def test_faults_of_instances(tmp_path: Path, damage: Callable[[Path], Any], expe
     assert (report.num_errors > 0) == (kind.name != "image-without-things")
 
 
-def test_a_sound_set_of_the_published_seamseg(tmp_path: Path) -> None:
+def test_check_of_valid_2019_data_set_finds_no_errors(tmp_path: Path) -> None:
     report = checked(write_legacy(tmp_path / "legacy"))
     assert dict(report.findings.counts) == {"unused-category": 1}
     assert report.num_errors == 0
@@ -88,7 +90,7 @@ LEGACY_FAULTS: list[tuple[Callable[[Path], Any], dict[str, int]]] = [
 
 
 @pytest.mark.parametrize(("damage", "expected"), LEGACY_FAULTS)
-def test_faults_of_sets_of_the_published_seamseg(
+def test_check_finds_each_fault_of_2019_data_set(
     tmp_path: Path, damage: Callable[[Path], Any], expected: dict[str, int]
 ) -> None:
     root = write_legacy(tmp_path / "legacy")
@@ -98,17 +100,17 @@ def test_faults_of_sets_of_the_published_seamseg(
     assert report.num_errors == 1
 
 
-def test_crowd_on_stuff(tmp_path: Path) -> None:
+def test_2019_data_set_with_crowd_on_stuff_is_an_error(tmp_path: Path) -> None:
     crowd = IMAGE | {"iscrowd": [0, 1, 0, 0, 0, 1, 0]}
     root = write_legacy(tmp_path / "legacy", change=lambda images: images[1].update(crowd))
     assert dict(checked(root).findings.counts) == {"unused-category": 1, "crowd-on-stuff": 1}
 
 
-def test_more_segments_than_fit(tmp_path: Path) -> None:
+def test_2019_data_set_with_maximum_number_of_segments_is_valid(tmp_path: Path) -> None:
     number, side = 65_536, 256
     many = {"cat": [255] + [2] * number, "iscrowd": [0] * (number + 1), "size": (side, side)}
     root = write_legacy(tmp_path / "legacy", change=lambda images: images[1].update(many))
     write(root / "img/a.png", np.zeros((side, side, 3), np.uint8))
     write(root / "msk/a.png", np.arange(number, dtype=np.uint16).reshape(side, side))
     counts = dict(checked(root).findings.counts)
-    assert counts == {"unused-category": 1}, "16 bits hold 65 535 segments beside void"
+    assert counts == {"unused-category": 1}, "16 bits hold 65,535 segments in addition to void"

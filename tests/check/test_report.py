@@ -1,4 +1,4 @@
-"""Which images a contact sheet shows, and that it can be drawn."""
+"""Choice of the images on a contact sheet, and its drawing."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from seamseg.check.report import choose_images, draw_sheet
 
 
 def shows(*rows: str) -> list[np.ndarray]:
-    """One row per image, an x where it shows the class."""
+    """Make one bool array per image from a string with an x for each class that it shows."""
     return [np.array([letter == "x" for letter in row]) for row in rows]
 
 
-def test_images_that_add_classes_come_first() -> None:
+def test_choose_images_prefers_images_that_add_classes() -> None:
     assert choose_images(shows("x...", "xx..", "..x.", "xxx.", "...x"), 2) == [3, 4]
     assert choose_images(shows("x...", "xx..", "..x.", "xxx.", "...x"), 3) == [1, 3, 4]
     assert choose_images(shows("x", "x", "x"), 2) == [0, 1]
@@ -25,7 +25,7 @@ def test_images_that_add_classes_come_first() -> None:
     assert choose_images([], 3) == []
 
 
-def test_a_sheet_of_a_faulty_data_set(tmp_path: Path) -> None:
+def test_draw_sheet_of_faulty_data_set_shows_valid_images(tmp_path: Path) -> None:
     tiny = write_tiny_panoptic(tmp_path / "data", images_with_crowd=[0], num_objects=6)
     (tiny.png_folder / "001.png").unlink()
     tiny.edit_json(lambda content: content["annotations"][0]["segments_info"].pop())
@@ -36,9 +36,9 @@ def test_a_sheet_of_a_faulty_data_set(tmp_path: Path) -> None:
     assert sheet.std() > 20
 
 
-def test_nothing_to_draw(tmp_path: Path) -> None:
+def test_draw_sheet_without_readable_images_raises(tmp_path: Path) -> None:
     tiny = write_tiny_panoptic(tmp_path / "data")
     for path in tiny.image_folder.iterdir():
         path.write_bytes(b"")
-    with pytest.raises(ValueError, match="holds no image that can be drawn"):
+    with pytest.raises(ValueError, match=r"data .*no image that can be drawn"):
         draw_sheet(check_data_set(tiny.folder, num_workers=1))

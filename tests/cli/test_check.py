@@ -31,8 +31,8 @@ def damage(tiny: TinyDataset) -> None:
 def test_check_with_only_warnings_exits_with_0(command: Any, tiny: TinyDataset) -> None:
     code, out, err = command("check", tiny.folder, "--workers", 1)
     assert code == 0
-    assert "warning image-without-things (1): no object is labeled in an image" in out
-    assert "train, 002.png: 2 segments of stuff" in out
+    assert "warning image-without-things (1): " in out
+    assert "train, 002.png: 2 stuff segments" in out
     assert out.splitlines()[-1] == "passed: 0 errors, 1 warning"
     assert "4/4" in err
 
@@ -42,7 +42,7 @@ def test_check_with_errors_exits_with_1_and_lists_them(command: Any, tiny: TinyD
     number = len(tiny.segments[0])
     code, out, _ = command("check", tiny.folder, "--examples", 1, "--json", tmp_path / "report.json")
     assert code == 1
-    assert f"error wrong-area ({number}): the area of a segment is not its number of pixels" in out
+    assert f"error wrong-area ({number}): " in out
     assert f"… and {number - 1} more" in out
     assert out.splitlines()[-1] == f"failed: {number} errors, 1 warning"
     report = json.loads((tmp_path / "report.json").read_text())
@@ -89,7 +89,7 @@ def test_check_writes_corrected_copy_and_contact_sheet(command: Any, tiny: TinyD
 
 def test_check_invalid_arguments_are_refused(refuses: Callable[..., str], tiny: TinyDataset, tmp_path: Path) -> None:
     assert "does not exist" in refuses("check", tmp_path / "none")
-    assert "no split named 'val'" in refuses("check", tiny.folder, "--split", "val")
+    assert "no split matching 'val'" in refuses("check", tiny.folder, "--split", "val")
     assert "--examples must be at least 1, not 0" in refuses("check", tiny.folder, "--examples", 0)
 
 

@@ -50,7 +50,7 @@ def test_convert_broken_images_are_listed(command: Any, masks: Path, tmp_path: P
     code, _, err = command("convert", "masks", masks, tmp_path / "out")
     assert code == 2
     assert err.count("not converted: ") == 2
-    assert "seamseg: 2 images cannot be converted, such as: " in err
+    assert "seamseg: 2 images cannot be converted" in err
     assert not (tmp_path / "out/annotations/panoptic_train.json").exists()
 
 
@@ -92,15 +92,15 @@ def test_convert_help_lists_arguments_of_each_format(command: Any, source: str) 
 
 
 def test_convert_invalid_arguments_are_refused(refuses: Callable[..., str], tmp_path: Path, data: Path) -> None:
-    assert "is no Cityscapes folder" in refuses("convert", "cityscapes", tmp_path, tmp_path / "out")
+    assert "gtFine" in refuses("convert", "cityscapes", tmp_path, tmp_path / "out")
     assert "does not exist" in refuses("convert", "masks", tmp_path, tmp_path / "out")
-    assert "no split named 'test'" in refuses("convert", "to-semantic", data, tmp_path / "out", "--split", "test")
+    assert "no split matching 'test'" in refuses("convert", "to-semantic", data, tmp_path / "out", "--split", "test")
     (tmp_path / "values.yaml").write_text("a: b")
     arguments = ("convert", "detection", tmp_path / "x.json", tmp_path, tmp_path / "out", "--split", "a")
     assert "must contain lines of two integers" in refuses(*arguments, "--stuff-values", tmp_path / "values.yaml")
     (tmp_path / "values.yaml").write_text("1: 5\n2: 6\n1: 7\n")
     message = refuses(*arguments, "--stuff-values", tmp_path / "values.yaml")
-    assert "values.yaml: 1 is given twice, in lines 1 and 3" in message
+    assert "values.yaml: 1 is given twice, on lines 1 and 3" in message
 
 
 def test_convert_swapped_sizes_gives_one_warning(command: Any, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_convert_objects_without_outline_are_counted(command: Any, data: Path, t
     arguments = ("convert", "detection", file, data / "images/val", tmp_path / "out", "--split")
     code, _, err = command(*arguments, "a")
     assert code == 2
-    for fact in ("instances_val.json", "the annotation 1 of image", "it is empty", "--without-outline"):
+    for fact in ("instances_val.json", "annotation 1 of image", "list is empty", "--without-outline"):
         assert fact in err
     assert "1 object without an outline left out" in command(*arguments, "b", "--without-outline", "skip").out
     assert "1 object without an outline replaced by boxes" in command(*arguments, "c", "--without-outline", "box").out
@@ -138,5 +138,5 @@ def test_convert_masks_system_files_are_reported_in_one_line(command: Any, masks
         (masks / name).write_bytes(b"x")
     code, _, err = command("convert", "masks", masks, tmp_path / "out", "--val-every", 3)
     assert code == 0
-    (line,) = [line for line in err.splitlines() if line.startswith("left out")]
-    assert "3 hidden or left by the system" in line
+    (line,) = [line for line in err.splitlines() if line.startswith("skipped in")]
+    assert "3 hidden" in line

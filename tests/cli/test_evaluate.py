@@ -142,7 +142,7 @@ def test_evaluate_without_readable_images_is_refused(
     [
         ({"model": "none"}, "there is no model none"),
         ({"--data": "none"}, "the data set folder none does not exist"),
-        ({"--split": "test"}, "no split named 'test'"),
+        ({"--split": "test"}, "no split matching 'test'"),
         ({"--limit": "0"}, "the limit on the number of images is 0"),
         ({"--device": "abacus"}, "there is no device abacus"),
     ],
@@ -159,7 +159,7 @@ def test_evaluate_ambiguous_split_prefix_is_refused(refuses: Callable[..., str],
     for split in ("val_a", "val_b"):
         write_tiny_panoptic(tmp_path, split=split, num_images=1)
     sentence = refuses("evaluate", run_dir, "--data", tmp_path, "--split", "val")
-    assert sentence == f"{tmp_path} has several splits named 'val'*; its splits are val_a, val_b"
+    assert sentence == f"{tmp_path} has several splits matching 'val'*; its splits are val_a, val_b"
 
 
 def test_evaluate_data_with_other_classes_is_refused(

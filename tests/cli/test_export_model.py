@@ -51,7 +51,7 @@ def test_export_model_overwrites_only_with_the_option(
     assert (out / "README.md").read_text() == "mine"
     assert command("export-model", run_dir, out, "--overwrite").code == 0
     assert load_model_file(out).settings
-    assert "holds other files, such as checkpoint" in refuses("export-model", out, run_dir, "--overwrite")
+    assert "contains other files, such as checkpoint" in refuses("export-model", out, run_dir, "--overwrite")
 
 
 def test_export_model_without_a_model_is_refused(refuses: Any, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_make_scenes_numbers_out_of_range_are_refused(
 
 
 def test_make_scenes_folder_with_annotations_is_refused(refuses: Callable[..., str], data: Path) -> None:
-    assert refuses("make-scenes", data, *SMALL).startswith(f"{data} has annotations already")
+    assert refuses("make-scenes", data, *SMALL).startswith(f"{data} already contains annotations")
 
 
 @pytest.mark.parametrize("size", ["48", "48x", "axb", "48x96x3", "4.8x9"])

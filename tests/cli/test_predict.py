@@ -162,7 +162,8 @@ def test_predict_odd_images_are_segmented_or_skipped_with_a_reason(command: Any,
         (line,) = (line for line in lines if line.startswith(beginning))
         lines.remove(line)
     (vast,) = lines
-    assert f"{folder / 'vast.png'} is 20000×20000 (height×width): images of up to 134,217,728 pixels" in vast
+    assert f"{folder / 'vast.png'} is 20000×20000 pixels" in vast
+    assert "134,217,728" in vast
 
 
 def test_predict_12_bit_values_in_16_bit_images_are_reported(command: Any, run_dir: Path, tmp_path: Path) -> None:
@@ -229,7 +230,7 @@ def test_predict_without_images_is_refused(refuses: Callable[..., str], run_dir:
         f"{tmp_path / 'none.jpg'} does not exist"
     )
     sentence = refuses("predict", run_dir, tmp_path / "empty", tmp_path / "out")
-    assert sentence.startswith(f"{tmp_path / 'empty'} holds no images")
+    assert sentence.startswith(f"{tmp_path / 'empty'} contains no images")
     assert not (tmp_path / "out").exists()
 
 
@@ -248,6 +249,6 @@ def test_predict_other_files_in_the_folder_are_reported_in_one_line(
     (input_images / "sub/._b.jpg").write_bytes(b"x")
     code, stdout, err = command("predict", run_dir, input_images, tmp_path / "out")
     assert (code, stdout) == (0, f"3 images segmented: {tmp_path / 'out'}\n")
-    (line,) = [line for line in err.splitlines() if line.startswith("left out")]
-    assert "2 hidden or left by the system (.ipynb_checkpoints, sub/._b.jpg)" in line
+    (line,) = [line for line in err.splitlines() if line.startswith("skipped in")]
+    assert "2 hidden or system file(s) (.ipynb_checkpoints, sub/._b.jpg)" in line
     assert "1 with other suffixes (notes.txt)" in line

@@ -296,11 +296,12 @@ def test_predict_folder_with_other_files_is_refused(
     (out / "overlay").mkdir(parents=True)
     (out / "overlay" / "a.jpg").write_text("mine")
     sentence = refuses("predict", run_dir, input_images, out)
-    assert f"{out} is not empty" in sentence
+    assert sentence.startswith(f"{out} is not empty; ")
     assert "--overwrite" in sentence
+    assert "--resume" not in sentence
     assert contents(out) == {"overlay/a.jpg": b"mine"}
     (tmp_path / "file").write_text("x")
-    assert "is a file; name a folder" in refuses("predict", run_dir, input_images, tmp_path / "file")
+    assert "is a file; choose a folder" in refuses("predict", run_dir, input_images, tmp_path / "file")
     assert "Not a directory" in refuses("predict", run_dir, input_images, tmp_path / "file" / "out")
 
 

@@ -140,7 +140,7 @@ def test_predict_video_resume_with_another_video_is_refused(
     video_path.rename(moved)
     write_video(video_path, 4)
     for other in (video_path, input_images):
-        assert "are of another model or video" in refuses("predict", run_dir, other, out, "--resume")
+        assert "another model, video or options" in refuses("predict", run_dir, other, out, "--resume")
     assert contents(out) == before
     assert command("predict", run_dir, moved, out, "--resume").code == 0
     images = json.loads((out / "panoptic.json").read_text())["images"]
@@ -253,7 +253,7 @@ def test_predict_video_on_a_full_disk_leaves_no_partial_video(
     out = tmp_path / "out"
     with file_size_limit(5_000):
         sentence = refuses("predict", run_dir, video_path, out, "--write=overlay")
-    assert f"{out / 'overlay.mp4'} came out with" in sentence
+    assert f"{out / 'overlay.mp4'} was written with" in sentence
     assert not [path for path in out.iterdir() if not path.name.startswith(".")]
     result = command("predict", run_dir, video_path, out, "--write=overlay", "--resume")
     assert result.out == f"7 frames segmented (7 of them in an earlier run): {out}\n"

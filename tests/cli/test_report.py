@@ -29,7 +29,7 @@ def test_report_without_image_folder_names_the_option(
 ) -> None:
     drawn.edit(drawn.predictions / "panoptic.json", lambda content: content.pop("info"))
     message = refuses("report", drawn.predictions, tmp_path / "out")
-    assert message.endswith("does not say where its images are; name the folder of the images with --images")
+    assert message.endswith("does not name the folder of its images; pass the folder of the images with --images")
     assert not (tmp_path / "out").exists()
 
 
@@ -38,7 +38,7 @@ def test_report_images_without_annotation_are_reported(
 ) -> None:
     drawn.edit(drawn.truth, lambda content: content["annotations"].pop())
     result = command("report", drawn.predictions, "--gt", drawn.truth, tmp_path / "out")
-    assert "1 of 3 predicted images are not annotated; they have no scores" in result.err
+    assert "1 of 3 predicted images have no annotation" in result.err
 
 
 def test_report_of_a_video_is_refused(refuses: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_report_of_a_video_is_refused(refuses: Callable, drawn: DrawnPredictions
         drawn.predictions / "panoptic.json", lambda content: content["images"][0].update(file_name="street.mp4#000000")
     )
     message = refuses("report", drawn.predictions, tmp_path / "out")
-    assert message.startswith("street.mp4#000000 is a frame of a video, and a report shows images")
+    assert message.startswith("street.mp4#000000 is a frame of a video")
 
 
 def test_report_gt_dir_without_gt_is_refused(refuses: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:

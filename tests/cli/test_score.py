@@ -107,7 +107,7 @@ def test_score_invalid_files_are_refused(
     assert "category_id 5 is not among the categories" in capsys.readouterr().err
     folder = str(Path(files[0]).parent)
     assert main(["score", "--gt", folder, "--pred", files[1]]) == 2
-    assert capsys.readouterr().err == f"seamseg: {folder} is a folder; name a JSON file\n"
+    assert capsys.readouterr().err == f"seamseg: {folder} is a folder; pass a JSON file\n"
 
 
 def test_score_writes_files_before_printing_scores(

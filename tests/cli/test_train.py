@@ -423,7 +423,7 @@ def test_train_missing_data_set_is_refused(refuses: Callable[..., str], config: 
 
 def test_train_missing_split_is_refused(refuses: Callable[..., str], config: Path, data: Path, tmp_path: Path) -> None:
     sentence = refused_start(refuses, tmp_path, config, "data.val_split=test")
-    assert sentence == f"{data} has no split named 'test'*; its splits are train, val"
+    assert sentence == f"{data} has no split matching 'test'*; its splits are train, val"
 
 
 def test_train_missing_weights_file_is_refused(refuses: Callable[..., str], config: Path, tmp_path: Path) -> None:
@@ -459,10 +459,10 @@ def test_train_data_set_without_annotations_is_refused(
 ) -> None:
     folder = changed(tmp_path, lambda content: content.update(annotations=[]))
     sentence = refused_start(refuses, tmp_path, config, f"data.root={folder}")
-    assert sentence == f"{folder / 'annotations' / 'panoptic_train.json'} holds no annotations"
+    assert sentence == f"{folder / 'annotations' / 'panoptic_train.json'} contains no annotations"
     (tmp_path / "bare" / "images").mkdir(parents=True)
     sentence = refused_start(refuses, tmp_path, config, f"data.root={tmp_path / 'bare'}")
-    assert sentence.startswith(f"{tmp_path / 'bare'} is no data set")
+    assert sentence.startswith(f"{tmp_path / 'bare'} is not a data set")
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

@@ -79,7 +79,7 @@ def test_train_killed_data_worker_is_reported_in_one_sentence(data: Path, tmp_pa
         process.kill()
     assert process.returncode == 2
     assert "Traceback" not in err
-    assert "seamseg: a process that reads images was killed (DataLoader worker" in err
+    assert "seamseg: a worker process that reads images was killed (DataLoader worker" in err
 
 
 @pytest.fixture

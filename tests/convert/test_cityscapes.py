@@ -1,4 +1,4 @@
-"""Cityscapes from instance ids, and from its own panoptic files."""
+"""Conversion of Cityscapes from instance ids and from its own panoptic files."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from seamseg.data.labels.cityscapes import CITYSCAPES
 from seamseg.data.png import read_panoptic_png, write_panoptic_png
 
 
-def test_the_classes() -> None:
+def test_cityscapes_classes_count_19_with_11_stuff() -> None:
     assert (len(CITYSCAPES), CITYSCAPES.num_stuff) == (19, 11)
     assert CITYSCAPES.class_of_original_id[26] == 13
     assert CITYSCAPES.class_of_original_id[33] == 18
 
 
-def test_a_drawn_map() -> None:
-    """Void, road, a road with a number, two cars, a group of cars, a trailer, a caravan without number."""
+def test_segments_of_instance_ids_given_drawn_map_match() -> None:
+    """The values are void, road, road with a number, two cars, a group of cars, a trailer, a group of caravans."""
     values = np.array([[0, 7, 7001, 26000, 26001, 26, 30000, 29]], np.int32)
     found, png_ids = segments_of_instance_ids(values)
     assert png_ids == [7, 26, 26000, 26001]
@@ -33,12 +33,12 @@ def test_a_drawn_map() -> None:
 
 
 @pytest.mark.parametrize("value", [34, 34000, 65535])
-def test_a_label_that_does_not_exist(value: int) -> None:
-    with pytest.raises(ValueError, match=f"the value {value} is no instance id"):
+def test_segments_of_instance_ids_given_unknown_label_raises(value: int) -> None:
+    with pytest.raises(ValueError, match=f"the value {value} .*Cityscapes"):
         segments_of_instance_ids(np.array([[7, value]], np.int32))
 
 
-def test_the_real_frame_has_the_published_train_ids(shared: Path, tmp_path: Path) -> None:
+def test_cityscapes_job_on_real_frame_gives_published_train_ids(shared: Path, tmp_path: Path) -> None:
     source = shared / "data/layouts/cityscapes_16bit"
     for job in cityscapes_jobs(source, tmp_path / "out"):
         run_job(job)
@@ -47,7 +47,7 @@ def test_the_real_frame_has_the_published_train_ids(shared: Path, tmp_path: Path
     folder = source / "gtFine/val/frankfurt"
     train_ids = cv2.imread(str(next(folder.glob("*labelTrainIds.png"))), cv2.IMREAD_UNCHANGED)
     found = annotation.semantics.numpy()
-    assert (found == train_ids).mean() > 0.997  # this file was scaled down apart from the others
+    assert (found == train_ids).mean() > 0.997  # this file was scaled down separately from the others
     labels = cv2.imread(str(next(folder.glob("*labelIds.png"))), cv2.IMREAD_UNCHANGED)
     assert [(label, set(found[labels == label].tolist())) for label in np.unique(labels).tolist()] == [
         (1, {255}), (2, {255}), (3, {255}), (4, {255}), (7, {0}), (8, {1}), (11, {2}), (13, {4}), (17, {5}), (20, {7}),
@@ -61,7 +61,7 @@ def test_the_real_frame_has_the_published_train_ids(shared: Path, tmp_path: Path
     assert (data.read_image(0) == cv2.imread(str(data.image_path(0)))[..., ::-1]).all()
 
 
-def test_the_splits_but_not_test(shared: Path, tmp_path: Path) -> None:
+def test_cityscapes_jobs_without_splits_leave_out_test(shared: Path, tmp_path: Path) -> None:
     source = shared / "data/layouts/cityscapes_tiny/train_dataset"
     assert [job.title for job in cityscapes_jobs(source, tmp_path)] == ["train", "val"]
     (test,) = cityscapes_jobs(source, tmp_path, ["test"])
@@ -72,7 +72,7 @@ def test_the_splits_but_not_test(shared: Path, tmp_path: Path) -> None:
     assert segments == [[(27001, 27), (27002, 27)], [(12, 12), (31001, 31)]]
 
 
-def test_the_official_panoptic_files(shared: Path, tmp_path: Path) -> None:
+def test_cityscapes_panoptic_job_on_official_file_keeps_its_segments(shared: Path, tmp_path: Path) -> None:
     source = shared / "data/layouts/cityscapes_panoptic"
     (job,) = cityscapes_panoptic_jobs(source, tmp_path)
     run_job(job)
@@ -95,8 +95,8 @@ def write_frame(folder: Path, values: np.ndarray, size: tuple[int, int]) -> None
     cv2.imwrite(str(folder / "gtFine/val/ulm/ulm_1_2_gtFine_instanceIds.png"), values.astype(np.uint16))
 
 
-def test_wrong_sources_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="is no Cityscapes folder"):
+def test_cityscapes_errors_name_the_file_or_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="gtFine"):
         cityscapes_jobs(tmp_path, tmp_path / "out")
     write_frame(tmp_path, np.array([[34, 7]]), (1, 2))
     (job,) = cityscapes_jobs(tmp_path, tmp_path / "out")
@@ -106,11 +106,11 @@ def test_wrong_sources_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"is 1×2 .* but its image .* is 2×2"):
         run_job(job)
     assert not job.result.exists()
-    with pytest.raises(FileNotFoundError, match="split does not exist"):
+    with pytest.raises(FileNotFoundError, match="gtFine/train does not exist"):
         cityscapes_jobs(tmp_path, tmp_path / "out", ["train"])
 
 
-def test_official_files_with_label_ids_go_first_and_undescribed_ids_are_errors(tmp_path: Path) -> None:
+def test_cityscapes_panoptic_jobs_prefer_label_ids_and_reject_unlisted_ids(tmp_path: Path) -> None:
     write_frame(tmp_path, np.array([[7, 7]]), (1, 3))
     folder = tmp_path / "gtFine/cityscapes_panoptic_val"
     folder.mkdir()
@@ -120,7 +120,7 @@ def test_official_files_with_label_ids_go_first_and_undescribed_ids_are_errors(t
     folder.with_suffix(".json").write_text(json.dumps(content))
     (tmp_path / "gtFine/cityscapes_panoptic_val_trainId.json").write_text("{")
     (job,) = cityscapes_panoptic_jobs(tmp_path, tmp_path / "out")
-    with pytest.raises(ValueError, match=r"a.png holds the segment id 9"):
+    with pytest.raises(ValueError, match=r"a\.png .*segment id 9\b"):
         run_job(job)
     write_panoptic_png(folder / "a.png", np.array([[26000, 1, 0]]))
     run_job(job)
@@ -128,7 +128,7 @@ def test_official_files_with_label_ids_go_first_and_undescribed_ids_are_errors(t
     assert annotation.classes[annotation.ids].tolist() == [[13, 255, 255]]
 
 
-def test_leftovers_beside_the_maps_are_left_out(tmp_path: Path) -> None:
+def test_cityscapes_jobs_skip_hidden_files_with_a_remark(tmp_path: Path) -> None:
     for folder in ("gtFine/val/ulm", "gtFine/.ipynb_checkpoints/ulm", "gtFine/__MACOSX/ulm"):
         (tmp_path / folder).mkdir(parents=True)
         for name in ("ulm_000000_000019", "._ulm_000000_000019"):
@@ -137,5 +137,5 @@ def test_leftovers_beside_the_maps_are_left_out(tmp_path: Path) -> None:
     (job,) = cityscapes_jobs(tmp_path, tmp_path / "out")
     assert (job.title, [item.name for item in job.items]) == ("val", ["ulm_000000_000019"])
     assert len(job.remarks) == 1
-    assert "1 hidden or left by the system (ulm/._ulm" in job.remarks[0]
+    assert "1 hidden or system file(s) (ulm/._ulm" in job.remarks[0]
     assert "polygons" not in job.remarks[0]

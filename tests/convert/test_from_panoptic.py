@@ -1,4 +1,4 @@
-"""Maps of classes of a panoptic data set."""
+"""Conversion of a panoptic data set to class maps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seamseg.convert.job import run_job
 from seamseg.data.formats.coco import CocoPanoptic
 
 
-def test_pixels_are_classes(tmp_path: Path) -> None:
+def test_to_semantic_job_writes_class_numbers_as_pixels(tmp_path: Path) -> None:
     tiny = write_tiny_panoptic(tmp_path / "data", images_with_void=[1], images_with_crowd=[0])
     job = to_semantic_job(CocoPanoptic(tmp_path / "data", "train"), "train", tmp_path / "out")
     run_job(job)
@@ -37,7 +37,7 @@ def test_pixels_are_classes(tmp_path: Path) -> None:
         assert (image["height"], image["width"]) == ids.shape
 
 
-def test_images_that_differ_only_in_suffix_keep_their_own_maps(tmp_path: Path) -> None:
+def test_to_semantic_job_given_names_differing_in_suffix_keeps_maps_apart(tmp_path: Path) -> None:
     tiny = write_tiny_panoptic(tmp_path / "data")
     content = json.loads(tiny.json_file.read_text())
     names = {image["id"]: image["file_name"] for image in content["images"]}

@@ -1,4 +1,4 @@
-"""Conversions that are interrupted, repeated, and done by several processes."""
+"""Conversion jobs that are interrupted, repeated, or run in several processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.tiny_dataset import write_tiny_panoptic
 
 from seamseg.convert import job as job_module
 from seamseg.convert.from_panoptic import to_detection_job, to_semantic_job
-from seamseg.convert.job import Job, Outcome, run_job
+from seamseg.convert.job import ConversionSummary, Job, run_job
 from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.io import workers
 from seamseg.io.journal import ItemOutput
@@ -41,7 +41,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_same_bytes_with_any_number_of_workers(
+def test_run_job_writes_same_bytes_with_any_number_of_workers(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "ITEMS_PER_WORKER", 1)
@@ -64,17 +64,17 @@ def interrupt_after(number: int) -> Any:
     return progress
 
 
-def test_an_interrupted_job_goes_on(source: Path, tmp_path: Path) -> None:
+def test_run_job_after_interruption_resumes(source: Path, tmp_path: Path) -> None:
     run_job(semantic(source, tmp_path / "whole"))
     job = semantic(source, tmp_path / "out")
     with pytest.raises(_Interrupted):
         run_job(job, on_progress=interrupt_after(4))
     assert not job.result.exists()
     seen: list[int] = []
-    assert run_job(job, on_progress=seen.append) == Outcome(NUMBER, num_kept=4)
+    assert run_job(job, on_progress=seen.append) == ConversionSummary(NUMBER, num_kept=4)
     assert seen == [4, 5, 6, 7, 8, 9]
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
-    assert run_job(job) == Outcome(NUMBER, complete_already=True)
+    assert run_job(job) == ConversionSummary(NUMBER, complete_already=True)
 
 
 def journal_of(job: Job[Any]) -> Path:
@@ -82,7 +82,7 @@ def journal_of(job: Job[Any]) -> Path:
 
 
 @pytest.mark.parametrize("damage", ["torn", "garbage", "file gone", "file cut", "source changed"])
-def test_what_is_not_sure_is_done_again(source: Path, tmp_path: Path, damage: str) -> None:
+def test_run_job_after_damage_repeats_affected_items(source: Path, tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "data"
     shutil.copytree(source, folder)
     run_job(semantic(folder, tmp_path / "whole"))
@@ -107,36 +107,36 @@ def test_what_is_not_sure_is_done_again(source: Path, tmp_path: Path, damage: st
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
-def test_the_journal_of_another_job_is_not_gone_on_with(source: Path, tmp_path: Path) -> None:
+def test_run_job_ignores_journal_of_another_job(source: Path, tmp_path: Path) -> None:
     data = CocoPanoptic(source, "train")
     with pytest.raises(_Interrupted):
         run_job(to_detection_job(data, "train", tmp_path, with_stuff=True), on_progress=interrupt_after(4))
     assert run_job(to_detection_job(data, "train", tmp_path)).num_kept == 0
 
 
-def test_a_result_of_another_conversion_stays(source: Path, tmp_path: Path) -> None:
+def test_run_job_keeps_result_of_another_conversion_unless_overwrite(source: Path, tmp_path: Path) -> None:
     data = CocoPanoptic(source, "train")
     run_job(to_detection_job(data, "train", tmp_path))
     other = to_detection_job(data, "train", tmp_path, with_stuff=True)
     before = contents(tmp_path)
-    with pytest.raises(ValueError, match="there already, and not from this conversion"):
+    with pytest.raises(ValueError, match=r"instances_train\.json already exists .*--overwrite"):
         run_job(other)
     assert contents(tmp_path) == before
-    assert run_job(other, overwrite=True) == Outcome(NUMBER)
-    assert run_job(other) == Outcome(NUMBER, complete_already=True)
+    assert run_job(other, overwrite=True) == ConversionSummary(NUMBER)
+    assert run_job(other) == ConversionSummary(NUMBER, complete_already=True)
 
 
-def test_only_one_process_at_a_time(source: Path, tmp_path: Path) -> None:
+def test_run_job_while_another_process_converts_raises(source: Path, tmp_path: Path) -> None:
     job = semantic(source, tmp_path)
     job.result.parent.mkdir(parents=True)
     with journal_of(job).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(ValueError, match="another process is converting"):
+        with pytest.raises(ValueError, match="another process"):
             run_job(job)
     run_job(job)
 
 
-def test_images_that_fail_keep_the_others(source: Path, tmp_path: Path) -> None:
+def test_run_job_with_failed_images_keeps_the_others(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "data"
     shutil.copytree(source, folder)
     broken = [folder / f"annotations/panoptic_train/00{number}.png" for number in (2, 5)]
@@ -144,40 +144,38 @@ def test_images_that_fail_keep_the_others(source: Path, tmp_path: Path) -> None:
     job = semantic(folder, tmp_path / "out")
     for path in broken:
         path.write_bytes(b"")
-    said: list[str] = []
-    with pytest.raises(
-        ValueError, match=r"2 images cannot be converted, such as: .*002.png is an empty file; the others"
-    ):
-        run_job(job, on_failure=said.append)
-    assert [Path(sentence.split()[0]) for sentence in said] == broken
+    messages: list[str] = []
+    with pytest.raises(ValueError, match=r"2 images cannot be converted.*002\.png .*the others are kept"):
+        run_job(job, on_failure=messages.append)
+    assert [Path(sentence.split()[0]) for sentence in messages] == broken
     broken[1].write_bytes(whole[1])
-    with pytest.raises(ValueError, match=r"002.png is an empty file; the other images are kept: mend this one"):
+    with pytest.raises(ValueError, match=r"002\.png .*the other images are kept"):
         run_job(job)
     assert not job.result.exists()
     broken[0].write_bytes(whole[0])
     assert run_job(job).num_kept == NUMBER - 1
 
 
-def test_many_failures_stop_a_job(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_job_with_many_failures_stops(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_module, "MOST_FAILURES", 3)
     folder = tmp_path / "data"
     shutil.copytree(source, folder)
     job = semantic(folder, tmp_path / "out")
     shutil.rmtree(folder / "annotations/panoptic_train")
-    said: list[str] = []
+    messages: list[str] = []
     with pytest.raises(ValueError, match="3 images"):
-        run_job(job, on_failure=said.append)
-    assert len(said) == 3
+        run_job(job, on_failure=messages.append)
+    assert len(messages) == 3
 
 
-def test_no_images(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="val: there are no images to convert"):
+def test_run_job_without_images_raises(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"val: .*no images .*a\.json"):
         run_job(Job("val", "", tmp_path / "a.json", {}, [], print))  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
-def test_a_killed_conversion_never_looks_complete(tmp_path: Path) -> None:
-    """Killed at any time; at the end the same bytes as in one go."""
+def test_run_job_when_killed_never_leaves_a_partial_result(tmp_path: Path) -> None:
+    """The conversion is killed at different times; in the end, it gives the same bytes as an uninterrupted one."""
     source = write_tiny_panoptic(tmp_path / "data", num_images=90, sizes=[(100, 150)]).folder
     command = [sys.executable, "-m", "seamseg", "convert", "to-semantic", str(source)]
     root = Path(__file__).resolve().parents[2]
@@ -200,14 +198,14 @@ def test_a_killed_conversion_never_looks_complete(tmp_path: Path) -> None:
     assert all(found[name] == expected[name] for name in expected)
 
 
-def test_names_that_no_reader_takes_are_refused_before_the_work(tmp_path: Path) -> None:
+def test_run_job_given_unreadable_names_raises_before_converting(tmp_path: Path) -> None:
     @dataclass(frozen=True)
     class Named:
         name: str
         sources: tuple[Path, ...] = ()
 
     def convert(item: Named) -> ItemOutput:
-        raise AssertionError("nothing may be converted")
+        raise AssertionError("no item must be converted")
 
     for name in ("a\tb.jpg", "a\nb.jpg", "caf\udce9.jpg"):
         items = [Named("fine.jpg"), Named(name)]
@@ -218,9 +216,9 @@ def test_names_that_no_reader_takes_are_refused_before_the_work(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_items_of_one_name_are_refused_before_any_work(source: Path, tmp_path: Path) -> None:
+def test_run_job_given_duplicate_names_raises_before_converting(source: Path, tmp_path: Path) -> None:
     job = semantic(source, tmp_path / "out")
     twin = dataclasses.replace(job.items[0], index=1, annotation=job.items[1].annotation)
-    with pytest.raises(ValueError, match=r"000\.png and .*001\.png would both become 000\.png"):
+    with pytest.raises(ValueError, match=r"000\.png and .*001\.png .*000\.png"):
         run_job(dataclasses.replace(job, items=[job.items[0], twin]))
     assert not (tmp_path / "out").exists()

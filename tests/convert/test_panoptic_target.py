@@ -1,4 +1,4 @@
-"""Images on their way into a panoptic data set."""
+"""Output files of conversions to COCO panoptic."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from seamseg.structures.categories import Categories, Category
 CATEGORIES = Categories((Category("road", False, (128, 64, 128), 7), Category("car", True, (0, 0, 142), 3)))
 
 
-def test_png_and_entries_of_a_drawn_map(tmp_path: Path) -> None:
-    """Segment 1 has the id 9 in the PNG, 2 the id 5; 3 has no pixel."""
+def test_panoptic_target_on_drawn_map_writes_png_and_entries(tmp_path: Path) -> None:
+    """In the PNG, segment 1 has the id 9 and segment 2 the id 5; segment 3 has no pixels."""
     image_path = tmp_path / "a.jpg"
     assert cv2.imwrite(str(image_path), np.zeros((2, 3, 3), np.uint8))
     ids = torch.tensor([[0, 2, 2], [1, 1, 2]])
@@ -33,21 +33,21 @@ def test_png_and_entries_of_a_drawn_map(tmp_path: Path) -> None:
     assert read_panoptic_png(png).tolist() == [[0, 5, 5], [9, 9, 5]]
 
 
-def test_values_of_a_map_are_numbered_and_zero_stays_void() -> None:
+def test_number_segments_keeps_zero_void() -> None:
     ids, values = number_segments(np.array([[0, 7, 7], [3, 0, 7]], np.int32))
     assert (ids.tolist(), values) == ([[0, 2, 2], [1, 0, 2]], [3, 7])
     ids, values = number_segments(np.array([[7, 3]], np.int32))
     assert (ids.tolist(), values) == ([[2, 1]], [3, 7])
 
 
-def test_the_first_segment_of_a_class_has_its_color() -> None:
+def test_color_ids_start_with_the_class_color() -> None:
     road, car, other = color_ids(CATEGORIES, [0, 1, 1])
     assert road == 128 + 256 * 64 + 65536 * 128
     assert car == 65536 * 142
     assert other == 5 + 65536 * 142
 
 
-def test_many_segments_all_differ() -> None:
+def test_color_ids_of_many_segments_are_unique() -> None:
     ids = color_ids(CATEGORIES, [1] * 40_000 + [0] * 30_000)
     assert len(set(ids)) == 70_000
     assert min(ids) > 0
@@ -55,6 +55,6 @@ def test_many_segments_all_differ() -> None:
     assert ids == color_ids(CATEGORIES, [1] * 40_000 + [0] * 30_000)
 
 
-def test_black_is_void() -> None:
+def test_color_ids_of_black_class_avoid_void() -> None:
     black = Categories((Category("tar", False, (0, 0, 0), 1), Category("car", True, (0, 0, 0), 3)))
     assert 0 not in color_ids(black, [0, 1])

@@ -1,4 +1,4 @@
-"""Random colors."""
+"""Random color changes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def picture(seed: int, height: int = 6, width: int = 7) -> Tensor:
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, size=(3, height, width), dtype=np.uint8))
 
 
-def turned(color: list[float], part: float) -> list[float]:
-    """Around the axis of the grays: along it nothing changes, across it the vector is turned."""
+def rotated(color: list[float], part: float) -> list[float]:
+    """Rotate a color around the gray axis: the part along the axis stays, the part across it turns."""
     gray = sum(color) / 3
     across = [value - gray for value in color]
-    # Two directions at right angles to the axis and to each other
+    # Two directions perpendicular to the axis and to each other
     first = [2 / math.sqrt(6), -1 / math.sqrt(6), -1 / math.sqrt(6)]
     second = [0.0, 1 / math.sqrt(2), -1 / math.sqrt(2)]
     a, b = (sum(x * y for x, y in zip(across, axis, strict=True)) for axis in (first, second))
@@ -35,8 +35,8 @@ def turned(color: list[float], part: float) -> list[float]:
     return [gray + new_a * p + new_b * q for p, q in zip(first, second, strict=True)]
 
 
-def slowly(image: Tensor, change: ColorChange) -> list[list[list[float]]]:
-    """One step after the other, pixel by pixel, clipped at the end."""
+def changed_stepwise(image: Tensor, change: ColorChange) -> list[list[list[float]]]:
+    """Apply the four steps one after another, pixel by pixel, and clip at the end."""
     height, width = image.shape[1:]
     pixels = [
         [[float(image[c, y, x]) * change.brightness for c in range(3)] for x in range(width)] for y in range(height)
@@ -50,30 +50,30 @@ def slowly(image: Tensor, change: ColorChange) -> list[list[list[float]]]:
             contrasted = [mean + change.contrast * (value - mean) for value in color]
             gray = sum(w * v for w, v in zip(WEIGHTS, contrasted, strict=True))
             saturated = [gray + change.saturation * (value - gray) for value in contrasted]
-            colors.append([min(255.0, max(0.0, value)) for value in turned(saturated, change.hue)])
+            colors.append([min(255.0, max(0.0, value)) for value in rotated(saturated, change.hue)])
         result.append(colors)
     return result
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 1000), factors, factors, factors, st.floats(-0.5, 0.5))
-def test_one_matrix_does_what_the_four_steps_do(
+def test_color_change_equals_the_four_steps_in_sequence(
     seed: int, brightness: float, contrast: float, saturation: float, hue: float
 ) -> None:
     image, change = picture(seed), ColorChange(brightness, contrast, saturation, hue)
-    expected = np.array(slowly(image, change)).transpose(2, 0, 1)
+    expected = np.array(changed_stepwise(image, change)).transpose(2, 0, 1)
     found = change(image)
     assert (found.dtype, found.is_contiguous()) == (torch.uint8, True)
-    assert np.abs(found.numpy() - expected).max() <= 1.01  # rounding, and the integers that OpenCV computes in
+    assert np.abs(found.numpy() - expected).max() <= 1.01  # rounding, and OpenCV's fixed-point arithmetic
 
 
-def test_nothing_changes_nothing() -> None:
+def test_default_change_leaves_the_image_unchanged() -> None:
     image = picture(0)
     assert torch.equal(ColorChange()(image), image)
     assert ColorJitter().draw([0.1, 0.9, 0.4, 0.7]) == ColorChange()
 
 
-def test_a_third_of_a_turn_exchanges_the_channels() -> None:
+def test_hue_rotation_by_a_third_rotates_the_channels() -> None:
     image = picture(1)
     difference = ColorChange(hue=1 / 3)(image).short() - image[[2, 0, 1]].short()
     assert difference.abs().max() <= 1
@@ -84,12 +84,12 @@ def test_a_third_of_a_turn_exchanges_the_channels() -> None:
 
 
 @given(st.integers(0, 255), st.floats(0, 2), st.floats(-0.5, 0.5))
-def test_grays_have_no_hue_and_no_saturation(value: int, saturation: float, hue: float) -> None:
+def test_gray_pixels_ignore_hue_and_saturation(value: int, saturation: float, hue: float) -> None:
     gray = torch.full((3, 3, 4), value, dtype=torch.uint8)
     assert (ColorChange(saturation=saturation, hue=hue)(gray).short() - gray.short()).abs().max() <= 1
 
 
-def test_draws_fill_their_ranges_evenly() -> None:
+def test_draw_covers_each_range_uniformly() -> None:
     jitter = ColorJitter(0.4, 0.3, 0.2, 0.1)
     numbers = np.random.default_rng(0).random((4000, 4))
     changes = [jitter.draw(row.tolist()) for row in numbers]
@@ -101,6 +101,6 @@ def test_draws_fill_their_ranges_evenly() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"brightness": 1.1}, {"contrast": -0.1}, {"saturation": 2.0}, {"hue": 0.6}])
-def test_what_is_out_of_range_is_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"vary by 0 … 1, the hue by 0 … 0\.5"):
+def test_color_jitter_rejects_values_out_of_range(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"in 0 … 1 and hue in 0 … 0\.5"):
         ColorJitter(**wrong)

@@ -1,4 +1,4 @@
-"""Samples: what they hold, and what they depend on."""
+"""Content of samples, and what it depends on."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def train_dataset(source: CocoPanoptic, seed: int = 0) -> TrainDataset:
     return TrainDataset(source, transform, seed=seed)
 
 
-def same(first: Sample, second: Sample) -> bool:
+def is_same(first: Sample, second: Sample) -> bool:
     return first.image.shape == second.image.shape and bool(
         torch.equal(first.image, second.image)
         and torch.equal(first.ids, second.ids)
@@ -54,7 +54,7 @@ def check_parts(sample: Sample) -> None:
     assert sample.classes[0] == 255
 
 
-def test_training_samples(source: CocoPanoptic) -> None:
+def test_training_samples_have_consistent_shapes_and_boxes(source: CocoPanoptic) -> None:
     dataset = train_dataset(source)
     for epoch in range(3):
         for index in range(4):
@@ -65,7 +65,7 @@ def test_training_samples(source: CocoPanoptic) -> None:
             assert sample.original_size == source.sizes[index]
 
 
-def test_evaluation_samples_keep_the_annotation_at_its_size(source: CocoPanoptic) -> None:
+def test_evaluation_samples_keep_the_original_annotation_size(source: CocoPanoptic) -> None:
     dataset = EvaluationDataset(source, InputTransform(24, 64, MEAN, STD))
     for index in range(4):
         sample = dataset[SampleKey(0, index)]
@@ -73,10 +73,10 @@ def test_evaluation_samples_keep_the_annotation_at_its_size(source: CocoPanoptic
         assert tuple(sample.ids.shape[1:]) == sample.original_size == source.sizes[index]
         assert np.array_equal(sample.ids[0].numpy(), source.read_annotation(index).ids)
         assert min(sample.image.shape[1:]) == 24
-        assert same(sample, dataset[SampleKey(5, index)])
+        assert is_same(sample, dataset[SampleKey(5, index)])
 
 
-def test_a_sample_depends_on_seed_epoch_and_index_alone(source: CocoPanoptic) -> None:
+def test_sample_depends_only_on_seed_epoch_and_index(source: CocoPanoptic) -> None:
     key = SampleKey(2, 3)
     expected = train_dataset(source)[key]
     used = train_dataset(source)
@@ -84,13 +84,13 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone(source: CocoPanoptic) ->
         used[SampleKey(epoch, 0)]
     torch.manual_seed(99)
     state = torch.get_rng_state()
-    assert same(used[key], expected)
-    assert torch.equal(torch.get_rng_state(), state), "the global generator must be left alone"
+    assert is_same(used[key], expected)
+    assert torch.equal(torch.get_rng_state(), state), "the global generator must not be used"
     others = [train_dataset(source, seed=1)[key], used[SampleKey(1, 3)]]
-    assert not any(same(other, expected) for other in others)
+    assert not any(is_same(other, expected) for other in others)
 
 
-def test_every_key_has_its_own_stream() -> None:
+def test_sample_generators_of_different_keys_are_independent() -> None:
     draws = {
         float(torch.rand((), generator=sample_generator(seed, SampleKey(epoch, index)), dtype=torch.float64))
         for seed in range(10)
@@ -101,13 +101,13 @@ def test_every_key_has_its_own_stream() -> None:
     assert abs(np.mean(list(draws)) - 0.5) < 0.04
 
 
-def test_the_epoch_changes_the_picture_of_an_image(source: CocoPanoptic) -> None:
+def test_training_samples_of_an_image_differ_between_epochs(source: CocoPanoptic) -> None:
     dataset = train_dataset(source)
     sizes = {tuple(dataset[SampleKey(epoch, 0)].image.shape) for epoch in range(8)}
     assert len(sizes) >= 4
 
 
-def test_samples_join_to_a_batch(source: CocoPanoptic) -> None:
+def test_samples_collate_to_a_batch_with_ground_truth(source: CocoPanoptic) -> None:
     dataset = train_dataset(source)
     batch = Batch.collate([dataset[SampleKey(0, index)] for index in range(4)])
     assert batch.image_ids == (100, 101, 102, 103)
@@ -117,17 +117,17 @@ def test_samples_join_to_a_batch(source: CocoPanoptic) -> None:
     assert (batch.ground_truth.semantic_target(0) == 255).any()
 
 
-def test_samples_of_swapped_sizes_are_those_of_right_ones(tmp_path: Path) -> None:
+def test_samples_with_swapped_sizes_in_json_equal_those_with_correct_sizes(tmp_path: Path) -> None:
     tiny = write_tiny_panoptic(tmp_path, num_images=4)
     right = CocoPanoptic(tiny.folder, tiny.split)
     for swapped in ([0, 1, 2, 3], [2]):
-        tiny.edit_json(lambda content, some=swapped: swap(content, some))
+        tiny.edit_json(lambda content, positions=swapped: swap(content, positions))
         with pytest.warns(DataWarning, match="width and height"):
             found = CocoPanoptic(tiny.folder, tiny.split)
         for index in range(4):
             key = SampleKey(0, index)
-            assert same(train_dataset(found)[key], train_dataset(right)[key])
-        tiny.edit_json(lambda content, some=swapped: swap(content, some))
+            assert is_same(train_dataset(found)[key], train_dataset(right)[key])
+        tiny.edit_json(lambda content, positions=swapped: swap(content, positions))
 
 
 def swap(content: dict[str, Any], positions: list[int]) -> None:

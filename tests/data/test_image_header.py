@@ -1,4 +1,4 @@
-"""Sizes in headers, and the end of JPEG files."""
+"""Image sizes from headers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from seamseg.data.image_header import size_in_png, stored_size
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (33, 47, 3)).astype(np.uint8))
 
 
-def test_a_thumbnail_is_not_the_image() -> None:
+def test_stored_size_ignores_an_embedded_thumbnail() -> None:
     assert stored_size(with_thumbnail()) == (33, 47)
     assert size_in_png(with_thumbnail()) is None
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_no_beginning_of_a_file_has_another_size(kind: str) -> None:
+def test_stored_size_of_truncated_data_is_correct_or_none(kind: str) -> None:
     file = io.BytesIO()
     PICTURE.save(file, kind)
     data = file.getvalue()
@@ -29,7 +29,7 @@ def test_no_beginning_of_a_file_has_another_size(kind: str) -> None:
 
 
 def with_thumbnail() -> bytes:
-    """A JPEG file with another one in its first segment, as cameras write them."""
+    """Return a JPEG file with another one in its first segment, as written by cameras."""
     small, whole = io.BytesIO(), io.BytesIO()
     PICTURE.resize((8, 8)).save(small, "JPEG")
     PICTURE.save(whole, "JPEG")

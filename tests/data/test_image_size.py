@@ -1,4 +1,4 @@
-"""Sizes from headers."""
+"""Image sizes without decoding the pixels."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (33, 47, 3))
         ("a.webp", {}),
     ],
 )
-def test_sizes(tmp_path: Path, name: str, options: dict[str, object]) -> None:
+def test_image_size_of_each_format_is_height_and_width(tmp_path: Path, name: str, options: dict[str, object]) -> None:
     PICTURE.save(tmp_path / name, **options)
     assert image_size(tmp_path / name) == (33, 47)
 
 
-def test_an_orientation_is_not_applied(tmp_path: Path) -> None:
+def test_image_size_ignores_the_exif_orientation(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     PICTURE.save(tmp_path / "a.jpg", exif=exif)
@@ -38,7 +38,7 @@ def test_an_orientation_is_not_applied(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\xff\xd8", b"\xff\xd8\xff\xe0\x00\x10JFIF", b"\x89PNG\r\n\x1a\n"])
-def test_what_has_no_size(tmp_path: Path, content: bytes) -> None:
+def test_image_size_of_broken_or_missing_file_raises(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.jpg").write_bytes(content)
     with pytest.raises(BrokenImageError):
         image_size(tmp_path / "a.jpg")
@@ -46,7 +46,7 @@ def test_what_has_no_size(tmp_path: Path, content: bytes) -> None:
         image_size(tmp_path / "none.jpg")
 
 
-def test_a_png_and_nothing_else(tmp_path: Path) -> None:
+def test_png_size_accepts_only_png_files_with_pixels(tmp_path: Path) -> None:
     PICTURE.save(tmp_path / "a.png")
     assert png_size(tmp_path / "a.png") == (33, 47)
     PICTURE.save(tmp_path / "a.jpg")
@@ -55,5 +55,5 @@ def test_a_png_and_nothing_else(tmp_path: Path) -> None:
             png_size(tmp_path / name)
     data = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(data[:16] + bytes(4) + data[20:])
-    with pytest.raises(BrokenImageError, match="is a PNG without pixels"):
+    with pytest.raises(BrokenImageError, match="PNG file without pixels"):
         png_size(tmp_path / "a.png")

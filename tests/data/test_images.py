@@ -23,13 +23,13 @@ def encoded(suffix: str) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".ppm"])
-def test_lossless_formats_give_the_pixels_red_first(tmp_path: Path, suffix: str) -> None:
+def test_read_image_of_lossless_formats_returns_rgb_pixels(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"image{suffix}"
     file.write_bytes(encoded(suffix))
     assert np.array_equal(read_image(file), PIXELS)
 
 
-def test_gray_transparent_and_sixteen_bit_images_become_rgb_bytes(tmp_path: Path) -> None:
+def test_read_image_converts_gray_transparent_and_16_bit_images_to_rgb_bytes(tmp_path: Path) -> None:
     alpha = np.full(PIXELS.shape[:2], 7, np.uint8)
     for name, stored, expected in (
         ("gray", PIXELS[..., 0], np.repeat(PIXELS[..., :1], 3, axis=2)),
@@ -41,24 +41,24 @@ def test_gray_transparent_and_sixteen_bit_images_become_rgb_bytes(tmp_path: Path
         assert np.array_equal(read_image(file), expected), name
 
 
-def test_the_orientation_of_a_camera_is_not_applied(tmp_path: Path) -> None:
+def test_read_image_ignores_the_exif_orientation_by_default(tmp_path: Path) -> None:
     tiff = b"II*\x00\x08\x00\x00\x00" + struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, 6, 0, 0)  # "turn by 90 degrees"
     exif = b"Exif\x00\x00" + tiff
     jpeg = encoded(".jpg")
     file = tmp_path / "turned.jpg"
     file.write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
-    assert cv2.imread(str(file)).shape == (31, 24, 3), "the tag must be one that OpenCV would obey"
+    assert cv2.imread(str(file)).shape == (31, 24, 3), "OpenCV by itself must apply the orientation"
     assert read_image(file).shape == (24, 31, 3)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tif"])
-@pytest.mark.parametrize("kept", [0.02, 0.5, 0.95])
-def test_truncated_files_are_errors_that_name_the_file(
-    tmp_path: Path, suffix: str, kept: float, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("fraction", [0.02, 0.5, 0.95])
+def test_read_image_of_truncated_file_raises_error_naming_the_file(
+    tmp_path: Path, suffix: str, fraction: float, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data = encoded(suffix)
     file = tmp_path / f"cut{suffix}"
-    file.write_bytes(data[: int(len(data) * kept)])
+    file.write_bytes(data[: int(len(data) * fraction)])
     with pytest.raises(BrokenImageError, match=rf"{file} (cannot be decoded|is damaged)"):
         read_image(file)
     assert "[ERROR" not in capfd.readouterr().err
@@ -66,7 +66,7 @@ def test_truncated_files_are_errors_that_name_the_file(
 
 @pytest.mark.parametrize("progressive", [0, 1])
 @pytest.mark.parametrize("orientation", ["stored", "upright"])
-def test_a_jpeg_damaged_in_the_middle_is_an_error_that_names_the_file(
+def test_read_image_of_jpeg_damaged_in_the_middle_raises_error_naming_the_file(
     tmp_path: Path, progressive: int, orientation: Orientation, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data = cv2.imencode(".jpg", np.tile(PIXELS, (4, 4, 1)), [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])[1].tobytes()
@@ -77,7 +77,7 @@ def test_a_jpeg_damaged_in_the_middle_is_an_error_that_names_the_file(
     assert capfd.readouterr().err == ""
 
 
-def test_jpeg_with_few_stray_bytes_is_read_with_many_refused(tmp_path: Path) -> None:
+def test_jpeg_with_few_stray_bytes_is_read_and_with_many_rejected(tmp_path: Path) -> None:
     sound, file = encoded(".jpg"), tmp_path / "a.jpg"
     for stray, is_read in ((b"\x00\x17", True), (b"\x00\x17" * 20, False)):
         file.write_bytes(sound[:-2] + stray + sound[-2:])
@@ -91,7 +91,7 @@ def test_jpeg_with_few_stray_bytes_is_read_with_many_refused(tmp_path: Path) -> 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK", "YCbCr"])
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 1}])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_jpeg_pixels_are_those_of_opencv(tmp_path: Path, mode: str, options: dict[str, Any], orientation: int) -> None:
+def test_decoded_jpeg_equals_opencv(tmp_path: Path, mode: str, options: dict[str, Any], orientation: int) -> None:
     exif, file = Image.Exif(), tmp_path / "a.jpg"
     exif[ExifTags.Base.Orientation] = orientation
     noise = np.random.default_rng(0).integers(0, 256, (45, 70, 3), np.uint8)
@@ -110,7 +110,9 @@ def test_jpeg_pixels_are_those_of_opencv(tmp_path: Path, mode: str, options: dic
 @pytest.mark.parametrize(("top", "suffix", "expected"), [
     (4095, ".png", True), (4095, ".tif", True), (1023, ".png", True), (4096, ".png", False), (0, ".png", False),
 ])  # fmt: skip
-def test_twelve_bits_in_sixteen_are_recognized(tmp_path: Path, top: int, suffix: str, expected: bool) -> None:
+def test_has_twelve_bits_recognizes_unscaled_16_bit_files(
+    tmp_path: Path, top: int, suffix: str, expected: bool
+) -> None:
     file = tmp_path / f"a{suffix}"
     assert cv2.imwrite(str(file), np.linspace(0, top, 600).reshape(20, 30).astype(np.uint16))
     assert has_twelve_bits(file, read_image(file)) is expected
@@ -119,24 +121,24 @@ def test_twelve_bits_in_sixteen_are_recognized(tmp_path: Path, top: int, suffix:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"", "is an empty file"), (b"hello", "not an image"), (None, "No such file")]
+    ("content", "fact"), [(b"", "is an empty file"), (b"hello", "not an image"), (None, "No such file")]
 )
-def test_what_is_no_image_is_an_error_that_names_the_file(tmp_path: Path, content: bytes | None, said: str) -> None:
+def test_read_image_of_non_image_raises_error_naming_the_file(tmp_path: Path, content: bytes | None, fact: str) -> None:
     file = tmp_path / "photo.jpg"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(BrokenImageError, match=said) as caught:
+    with pytest.raises(BrokenImageError, match=fact) as caught:
         read_image(file)
     assert caught.value.path == file
     assert str(caught.value).startswith(str(file))
 
 
-def test_the_error_survives_the_way_between_processes() -> None:
+def test_broken_image_error_survives_pickling() -> None:
     error = pickle.loads(pickle.dumps(BrokenImageError(Path("a/b.jpg"), "is an empty file")))
     assert (type(error), str(error), error.path) == (BrokenImageError, "a/b.jpg is an empty file", Path("a/b.jpg"))
 
 
-def test_a_folder_is_searched_recursively_in_sorted_order(tmp_path: Path) -> None:
+def test_find_images_searches_a_folder_recursively_in_sorted_order(tmp_path: Path) -> None:
     for name in ("b.JPG", "a/z.png", "a/b/c.webp", "a/notes.txt", ".hidden.jpg", "c.tiff"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -145,7 +147,7 @@ def test_a_folder_is_searched_recursively_in_sorted_order(tmp_path: Path) -> Non
     assert found == ["a/b/c.webp", "a/z.png", "b.JPG", "c.tiff"]
 
 
-def test_a_list_names_images_relative_to_its_own_folder(tmp_path: Path) -> None:
+def test_find_images_resolves_list_entries_relative_to_the_list(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("b.jpg\n\n  sub/a.png \n/absolute/c.jpg\n")
     assert find_images(tmp_path / "list.txt").paths == [
         tmp_path / "b.jpg",
@@ -154,18 +156,18 @@ def test_a_list_names_images_relative_to_its_own_folder(tmp_path: Path) -> None:
     ]
 
 
-def test_a_file_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_find_images_accepts_a_single_file_with_any_suffix(tmp_path: Path) -> None:
     (tmp_path / "odd.jpeg2").touch()
     assert find_images(tmp_path / "odd.jpeg2").paths == [tmp_path / "odd.jpeg2"]
 
 
-def test_nothing_to_find_is_an_error(tmp_path: Path) -> None:
+def test_find_images_without_images_raises_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         find_images(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="holds no images"):
+    with pytest.raises(ValueError, match="contains no images"):
         find_images(tmp_path)
     (tmp_path / "list.txt").write_text("\n")
-    with pytest.raises(ValueError, match=r"list\.txt holds no images"):
+    with pytest.raises(ValueError, match=r"list\.txt contains no images"):
         find_images(tmp_path / "list.txt")
     (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="UTF-8"):
@@ -179,7 +181,7 @@ def test_nothing_to_find_is_an_error(tmp_path: Path) -> None:
         (".pnm", "PPM"), (".apng", "PNG"), (".JFIF", "JPEG"),
     ],
 )  # fmt: skip
-def test_other_image_formats_are_found_and_read(tmp_path: Path, suffix: str, kind: str) -> None:
+def test_less_common_image_formats_are_found_and_read(tmp_path: Path, suffix: str, kind: str) -> None:
     flat = np.full((24, 32, 3), (200, 40, 90), np.uint8)
     file = tmp_path / f"a{suffix}"
     Image.fromarray(flat).save(file, kind)
@@ -187,7 +189,7 @@ def test_other_image_formats_are_found_and_read(tmp_path: Path, suffix: str, kin
     assert np.abs(read_image(file).astype(int) - flat).max() < 6
 
 
-def test_formats_that_are_not_read_are_named_and_not_called_damaged(tmp_path: Path) -> None:
+def test_unsupported_formats_are_named_instead_of_called_damaged(tmp_path: Path) -> None:
     for name, fact in (("a.heic", r"\.heic"), ("b.WMV", "video")):
         (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic")
         with pytest.raises(BrokenImageError, match=fact) as caught:
@@ -195,16 +197,16 @@ def test_formats_that_are_not_read_are_named_and_not_called_damaged(tmp_path: Pa
         assert "damaged" not in caught.value.reason
 
 
-def test_a_folder_of_other_files_says_what_they_are(tmp_path: Path) -> None:
+def test_find_images_error_lists_the_other_files_of_the_folder(tmp_path: Path) -> None:
     for name in ("a.heic", "b.mp4", ".DS_Store"):
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(ValueError, match="holds no images") as caught:
+    with pytest.raises(ValueError, match="contains no images") as caught:
         find_images(tmp_path)
     for name in ("a.heic", "b.mp4", ".DS_Store"):
         assert name in str(caught.value)
 
 
-def test_a_list_may_name_the_home_folder_and_have_backslashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_images_expands_home_and_backslashes_in_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/a.png").touch()

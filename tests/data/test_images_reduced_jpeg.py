@@ -1,4 +1,4 @@
-"""Images decoded at a part of their size."""
+"""JPEG images decoded at reduced size."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ sides = st.integers(1, 5000)
 
 
 def scene(height: int, width: int) -> np.ndarray:
-    """Slopes, edges and fine grain, red first."""
+    """Draw gradients, edges and fine noise in RGB."""
     y, x = np.mgrid[:height, :width]
     slopes = np.stack([255 * y / height, 255 * x / width, 127 + 60 * np.sin(y / 9) * np.cos(x / 7)], axis=-1)
     slopes[height // 3 : height // 2, width // 4 : width // 2] = (220, 30, 60)
@@ -38,7 +38,7 @@ def jpeg(pixels: np.ndarray, *flags: int) -> bytes:
     ].tobytes()
 
 
-def written(path: Path, data: bytes) -> Path:
+def write_bytes(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
 
@@ -55,16 +55,20 @@ def written(path: Path, data: bytes) -> Path:
         ((3000, 4000), (600, 800), 4),
         ((3000, 4000), (100, 133), 8),
         ((640, 480), (256, 192), 2),
-        ((640, 480), (257, 192), 1),  # one side is enough
+        ((640, 480), (257, 192), 1),  # one side too large is enough
         ((480, 640), (800, 1066), 1),
     ],
 )
-def test_factors_by_hand(size: tuple[int, int], target: tuple[int, int], factor: int) -> None:
+def test_reduction_matches_factors_computed_by_hand(
+    size: tuple[int, int], target: tuple[int, int], factor: int
+) -> None:
     assert reduction(size, target) == factor
 
 
 @given(sides, sides, sides, sides)
-def test_a_reduced_image_is_never_enlarged(height: int, width: int, new_height: int, new_width: int) -> None:
+def test_reduced_image_is_never_smaller_than_its_target(
+    height: int, width: int, new_height: int, new_width: int
+) -> None:
     factor = reduction((height, width), (new_height, new_width))
     reduced = reduced_size((height, width), factor)
     assert factor in (1, 2, 4, 8)
@@ -75,8 +79,8 @@ def test_a_reduced_image_is_never_enlarged(height: int, width: int, new_height: 
 
 @pytest.mark.parametrize("size", [(400, 560), (401, 563), (397, 555)])
 @pytest.mark.parametrize("factor", [2, 4, 8])
-def test_the_result_is_close_to_that_of_the_whole_image(tmp_path: Path, size: tuple[int, int], factor: int) -> None:
-    path = written(tmp_path / "a.jpg", jpeg(scene(*size)))
+def test_reduced_image_is_close_to_the_resized_whole_image(tmp_path: Path, size: tuple[int, int], factor: int) -> None:
+    path = write_bytes(tmp_path / "a.jpg", jpeg(scene(*size)))
     reduced = read_reduced_jpeg(path, size, factor)
     assert reduced is not None
     assert reduced.shape == (*reduced_size(size, factor), 3)
@@ -86,7 +90,7 @@ def test_the_result_is_close_to_that_of_the_whole_image(tmp_path: Path, size: tu
     assert difference.mean() < 3
 
 
-def test_real_images_come_out_close(shared: Path) -> None:
+def test_reduced_real_images_are_close_to_resized_whole_images(shared: Path) -> None:
     files = sorted((shared / "data/coco128_panoptic/images/train2017").glob("*.jpg"))[:20]
     means = []
     for path in files:
@@ -102,8 +106,8 @@ def test_real_images_come_out_close(shared: Path) -> None:
     assert np.mean(means) < 2.5
 
 
-def test_kinds_of_jpeg(tmp_path: Path) -> None:
-    """Progressive, gray and in the colors of print: all as the whole image, only smaller."""
+def test_reduced_progressive_gray_and_cmyk_jpegs_match_the_whole_image(tmp_path: Path) -> None:
+    """All kinds are decoded as at full size, only smaller."""
     image = pytest.importorskip("PIL.Image")
     pixels = scene(160, 200)
     files = {"progressive": jpeg(pixels, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)}
@@ -112,45 +116,45 @@ def test_kinds_of_jpeg(tmp_path: Path) -> None:
         image.fromarray(pixels).convert(kind).save(buffer, "jpeg", quality=92)
         files[kind] = buffer.getvalue()
     for name, data in files.items():
-        path = written(tmp_path / f"{name}.jpg", data)
+        path = write_bytes(tmp_path / f"{name}.jpg", data)
         reduced = read_reduced_jpeg(path, (160, 200), 4)
         assert reduced is not None, name
         whole = resize_image(read_image(path), (40, 50)).permute(1, 2, 0).numpy()
         assert np.abs(reduced.astype(int) - whole).mean() < 5, name
 
 
-def test_the_orientation_of_a_camera_is_not_applied(tmp_path: Path) -> None:
+def test_reduced_image_ignores_the_exif_orientation(tmp_path: Path) -> None:
     tiff = b"II*\x00\x08\x00\x00\x00" + struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, 6, 0, 0)  # "turn by 90 degrees"
     exif = b"Exif\x00\x00" + tiff
     data = jpeg(scene(64, 96))
-    path = written(tmp_path / "a.jpg", data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
-    assert cv2.imread(str(path)).shape == (96, 64, 3), "the tag must be one that OpenCV would obey"
+    path = write_bytes(tmp_path / "a.jpg", data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
+    assert cv2.imread(str(path)).shape == (96, 64, 3), "OpenCV by itself must apply the orientation"
     reduced = read_reduced_jpeg(path, (64, 96), 2)
     assert reduced is not None
     assert reduced.shape == (32, 48, 3)
 
 
-def test_other_files_are_left_to_the_ordinary_reader(tmp_path: Path) -> None:
+def test_read_reduced_jpeg_returns_none_for_other_formats_and_sizes(tmp_path: Path) -> None:
     pixels = scene(64, 96)
     assert cv2.imwrite(str(tmp_path / "a.png"), pixels)
-    path = written(tmp_path / "named.jpg", (tmp_path / "a.png").read_bytes())
+    path = write_bytes(tmp_path / "named.jpg", (tmp_path / "a.png").read_bytes())
     assert read_reduced_jpeg(path, (64, 96), 2) is None
-    path = written(tmp_path / "a.jpg", jpeg(pixels))
-    for stated in ((63, 96), (64, 95), (96, 64)):  # reduced, the first two would have the expected size
+    path = write_bytes(tmp_path / "a.jpg", jpeg(pixels))
+    for stated in ((63, 96), (64, 95), (96, 64)):  # the first two have the same reduced size
         assert read_reduced_jpeg(path, stated, 2) is None
 
 
-def test_truncated_and_missing_files_are_errors_that_name_the_file(tmp_path: Path) -> None:
+def test_read_reduced_jpeg_of_truncated_or_missing_file_raises_error_naming_the_file(tmp_path: Path) -> None:
     data = jpeg(scene(64, 96))
-    for kept in (len(data) // 2, len(data) - 50):
-        path = written(tmp_path / "a.jpg", data[:kept])
+    for length in (len(data) // 2, len(data) - 50):
+        path = write_bytes(tmp_path / "a.jpg", data[:length])
         with pytest.raises(BrokenImageError, match=rf"{path} is damaged: Premature end"):
             read_reduced_jpeg(path, (64, 96), 2)
     with pytest.raises(BrokenImageError, match="No such file"):
         read_reduced_jpeg(tmp_path / "b.jpg", (64, 96), 2)
 
 
-def test_training_samples_of_jpeg_files_are_close_to_those_of_whole_images(tmp_path: Path) -> None:
+def test_training_samples_of_reduced_jpegs_are_close_to_those_of_whole_images(tmp_path: Path) -> None:
     tiny = write_tiny_panoptic(tmp_path, num_images=4, image_suffix=".jpg")
     source = CocoPanoptic(tiny.folder, tiny.split)
     shortest = min(min(size) for size in source.sizes) // 3
@@ -166,7 +170,7 @@ def test_training_samples_of_jpeg_files_are_close_to_those_of_whole_images(tmp_p
         assert float((sample.image.short() - expected.short()).abs().float().mean()) < 6  # noise: the worst case
 
 
-def test_a_wrong_size_in_the_json_file_is_told_as_ever(tmp_path: Path) -> None:
+def test_wrong_size_in_json_of_reduced_jpeg_raises_size_error(tmp_path: Path) -> None:
     tiny = write_tiny_panoptic(tmp_path, image_suffix=".jpg")
     tiny.edit_json(lambda json: [entry.update(height=entry["height"] + 1) for entry in json["images"]])
     source = CocoPanoptic(tiny.folder, tiny.split)

@@ -1,4 +1,4 @@
-"""Names that results get from their images."""
+"""Names of results, derived from the names of their images."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from seamseg.data.input_folder import relative_name, unique_stems
 
 
-def test_images_that_differ_only_in_suffix_get_names_of_their_own() -> None:
+def test_unique_stems_numbers_images_that_differ_only_in_suffix() -> None:
     assert unique_stems(["a.jpg", "a.png", "a_2.jpg", "b/a.jpg", "c.d.jpg"]) == ["a", "a_2", "a_2_2", "b/a", "c.d"]
 
 
-def test_backslashes_in_the_name_of_a_file_become_folders() -> None:
+def test_relative_name_turns_backslashes_into_folders() -> None:
     assert relative_name(Path("photos/sub/x\\a.jpg"), Path("photos")) == "sub/x/a.jpg"

@@ -1,4 +1,4 @@
-"""Fields of JSON files; flags mean the same to every command that reads them."""
+"""Fields of JSON files; flags have the same meaning in every subcommand that reads them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from seamseg.structures import Categories
 from seamseg.submit.predictions import read_categories
 
 FLAGS = [(0, False), (1, True), (False, False), (True, True), (0.0, False), (1.0, True)]
-NO_FLAGS = ["0", "1", "true", "", None, 2, -1, 0.5, [], {}]
+INVALID_FLAGS = ["0", "1", "true", "", None, 2, -1, 0.5, [], {}]
 
 Reader = Callable[[TinyDataset], bool]
 
@@ -31,15 +31,15 @@ def first_segment(data: TinyDataset) -> dict[str, Any]:
     return found
 
 
-def trained_on(data: TinyDataset) -> bool:
+def read_for_training(data: TinyDataset) -> bool:
     return bool(read_index(data.json_file)[1][0].segments.crowd[1])
 
 
-def scored(data: TinyDataset) -> bool:
+def read_for_scoring(data: TinyDataset) -> bool:
     return bool(open_annotation(data.json_file, None).images[100].crowd[1])
 
 
-def checked(data: TinyDataset) -> bool:
+def read_by_check(data: TinyDataset) -> bool:
     report = check_data_set(data.folder, num_workers=1)
     for kind, _, descriptions in report.findings.by_kind():
         if kind.name == "malformed-entry":
@@ -47,7 +47,7 @@ def checked(data: TinyDataset) -> bool:
     return report.findings.counts.get("crowd-on-stuff", 0) == 1
 
 
-def converted(data: TinyDataset) -> bool:
+def read_for_conversion(data: TinyDataset) -> bool:
     entry = {"image_id": 1, "category_id": 10, "segmentation": [[0, 0, 8, 0, 8, 8, 0, 8]]}
     entry["iscrowd"] = first_segment(data)["iscrowd"]
     categories = open_annotation(data.json_file.with_name("sound.json"), data.png_folder).categories
@@ -61,7 +61,7 @@ def data(tmp_path: Path) -> TinyDataset:
     return data
 
 
-READERS = [trained_on, scored, checked, converted]
+READERS = [read_for_training, read_for_scoring, read_by_check, read_for_conversion]
 
 
 def set_crowd(data: TinyDataset, value: Any) -> None:
@@ -69,15 +69,15 @@ def set_crowd(data: TinyDataset, value: Any) -> None:
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_crowd_flags_have_one_meaning_for_every_command(reader: Reader, data: TinyDataset) -> None:
+def test_crowd_flags_mean_the_same_in_every_subcommand(reader: Reader, data: TinyDataset) -> None:
     for value, meaning in FLAGS:
         set_crowd(data, value)
         assert reader(data) is meaning, value
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_crowd_flags_of_another_type_are_refused_by_every_command(reader: Reader, data: TinyDataset) -> None:
-    for value in NO_FLAGS:
+def test_invalid_crowd_flags_are_rejected_by_every_subcommand(reader: Reader, data: TinyDataset) -> None:
+    for value in INVALID_FLAGS:
         set_crowd(data, value)
         with pytest.raises(ValueError, match="'iscrowd' is ") as caught:
             reader(data)
@@ -103,9 +103,7 @@ def categories_of_conversion(path: Path) -> Categories:
 
 
 @pytest.mark.parametrize("reader", [categories_of_training, categories_of_scoring, categories_of_conversion])
-def test_thing_flags_have_one_meaning_for_every_command(
-    reader: Callable[[Path], Categories], data: TinyDataset
-) -> None:
+def test_thing_flags_mean_the_same_in_every_subcommand(reader: Callable[[Path], Categories], data: TinyDataset) -> None:
     expected = reader(data.json_file)
     for no, yes in ((False, True), (0.0, 1.0)):
         data.edit_json(lambda content, flags=(no, yes): set_things(content["categories"], *flags))
@@ -115,7 +113,7 @@ def test_thing_flags_have_one_meaning_for_every_command(
         reader(data.json_file)
 
 
-def test_thing_flags_of_a_server_are_read_by_the_same_rule(tmp_path: Path) -> None:
+def test_thing_flags_of_server_categories_follow_the_same_rule(tmp_path: Path) -> None:
     path = tmp_path / "panoptic.json"
     path.write_text(json.dumps({"categories": [{"id": 1, "name": "sky", "isthing": False}]}))
     assert not read_categories(path)["sky"].is_thing
@@ -124,19 +122,19 @@ def test_thing_flags_of_a_server_are_read_by_the_same_rule(tmp_path: Path) -> No
         read_categories(path)
 
 
-def test_thing_flags_of_a_model_are_read_by_the_same_rule() -> None:
+def test_thing_flags_of_model_categories_follow_the_same_rule() -> None:
     with pytest.raises(ValueError, match="category 0: 'isthing' is '0'"):
         Categories.from_list([{"id": 1, "name": "sky", "isthing": "0"}])
 
 
 @pytest.mark.parametrize("value", [2, "0", None])
-def test_crowd_flags_of_a_legacy_data_set_are_read_by_the_same_rule(tmp_path: Path, value: Any) -> None:
+def test_crowd_flags_of_a_legacy_data_set_follow_the_same_rule(tmp_path: Path, value: Any) -> None:
     write_legacy(tmp_path, change=lambda images: images[1].update(iscrowd=[0, value, 0, 0, 0, 1, 0]))
-    with pytest.raises(ValueError, match=r"'iscrowd' holds .*, expected 0, 1, true or false"):
+    with pytest.raises(ValueError, match=r"'iscrowd' contains .*, expected 0, 1, true or false"):
         open_data_set(tmp_path, "train")
 
 
-def test_truth_values_are_not_numbers() -> None:
+def test_field_rejects_booleans_as_integers() -> None:
     with pytest.raises(ValueError, match="'height' is True, expected int"):
         field({"height": True}, "height", int, "image 3")
     assert flag_field({"iscrowd": True}, "iscrowd", "image 3") is True

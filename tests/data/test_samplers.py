@@ -1,4 +1,4 @@
-"""Which images come together in a batch."""
+"""Which images form a batch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from seamseg.data.samplers import EvaluationBatches, TrainBatches
 from seamseg.runtime.training_progress import TrainingProgress
 
-LYING, UPRIGHT = (30, 40), (40, 30)
+LANDSCAPE, PORTRAIT = (30, 40), (40, 30)
 Sizes = list[tuple[int, int]]
-orientations = st.lists(st.sampled_from([LYING, UPRIGHT, (30, 30)]), min_size=1, max_size=40)
+orientations = st.lists(st.sampled_from([LANDSCAPE, PORTRAIT, (30, 30)]), min_size=1, max_size=40)
 
 
 def indices(batches: list[list]) -> list[list[int]]:
@@ -29,7 +29,9 @@ def is_mixed(batch: list[int], sizes: Sizes) -> bool:
 
 @settings(deadline=None, max_examples=150)
 @given(orientations, st.integers(1, 6), st.integers(1, 4), st.integers(0, 3))
-def test_an_epoch_of_training(sizes: Sizes, batch_size: int, num_ranks: int, epoch: int) -> None:
+def test_training_epoch_has_full_batches_without_repeated_images(
+    sizes: Sizes, batch_size: int, num_ranks: int, epoch: int
+) -> None:
     num_ranks = min(num_ranks, len(sizes))
     samplers = [TrainBatches(sizes, batch_size, seed=5, rank=rank, num_ranks=num_ranks) for rank in range(num_ranks)]
     per_rank = [indices(sampler.batches(epoch)) for sampler in samplers]
@@ -50,7 +52,7 @@ def test_an_epoch_of_training(sizes: Sizes, batch_size: int, num_ranks: int, epo
 
 @settings(deadline=None, max_examples=100)
 @given(orientations, st.integers(1, 6), st.integers(1, 5))
-def test_evaluation_sees_every_image_once(sizes: Sizes, batch_size: int, num_ranks: int) -> None:
+def test_evaluation_batches_contain_every_image_once(sizes: Sizes, batch_size: int, num_ranks: int) -> None:
     samplers = [EvaluationBatches(sizes, batch_size, rank=rank, num_ranks=num_ranks) for rank in range(num_ranks)]
     per_rank = [indices(sampler.batches(0)) for sampler in samplers]
     assert sorted(index for batches in per_rank for batch in batches for index in batch) == list(range(len(sizes)))
@@ -63,13 +65,13 @@ def test_evaluation_sees_every_image_once(sizes: Sizes, batch_size: int, num_ran
             assert not is_mixed(batch, sizes)
 
 
-def test_keys_carry_the_epoch() -> None:
-    for sampler in (TrainBatches([LYING] * 4, 2, seed=0), EvaluationBatches([LYING] * 4, 2)):
+def test_batch_keys_contain_the_epoch() -> None:
+    for sampler in (TrainBatches([LANDSCAPE] * 4, 2, seed=0), EvaluationBatches([LANDSCAPE] * 4, 2)):
         assert {key.epoch for batch in sampler.batches(7) for key in batch} == {7}
 
 
-def test_the_order_depends_on_seed_and_epoch_alone() -> None:
-    sizes = [LYING, UPRIGHT] * 20
+def test_training_order_depends_only_on_seed_and_epoch() -> None:
+    sizes = [LANDSCAPE, PORTRAIT] * 20
     first = TrainBatches(sizes, 2, seed=1).batches(3)
     sampler = TrainBatches(sizes, 2, seed=1)
     sampler.batches(0)
@@ -79,31 +81,31 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     assert indices(TrainBatches(sizes, 2, seed=2).batches(3)) != indices(first)
 
 
-def test_the_images_of_a_step_do_not_depend_on_how_many_ranks_share_it() -> None:
-    sizes = [LYING, UPRIGHT, LYING] * 9
-    alone = indices(TrainBatches(sizes, 4, seed=1).batches(0))
+def test_images_of_a_step_are_independent_of_the_number_of_ranks() -> None:
+    sizes = [LANDSCAPE, PORTRAIT, LANDSCAPE] * 9
+    single = indices(TrainBatches(sizes, 4, seed=1).batches(0))
     shared = [indices(TrainBatches(sizes, 1, seed=1, rank=rank, num_ranks=4).batches(0)) for rank in range(4)]
-    assert alone == [[index for batch in batches for index in batch] for batches in zip(*shared, strict=True)]
+    assert single == [[index for batch in batches for index in batch] for batches in zip(*shared, strict=True)]
 
 
 @pytest.mark.parametrize(("before", "after"), [(4, 2), (2, 4), (4, 7), (40, 2)])
 @pytest.mark.parametrize("done", [1, 3])
-def test_a_resumed_epoch_has_the_images_that_are_still_to_come(before: int, after: int, done: int) -> None:
-    sizes = [LYING, UPRIGHT, LYING] * 9
+def test_resumed_epoch_contains_only_the_remaining_images(before: int, after: int, done: int) -> None:
+    sizes = [LANDSCAPE, PORTRAIT, LANDSCAPE] * 9
     whole = indices(TrainBatches(sizes, before, seed=1).batches(5))
     seen = [index for batch in whole[:done] for index in batch]
     position = TrainingProgress(5, done, images_per_batch=before).with_batches_of(after)
     rest = TrainBatches(sizes, after, seed=1, resumed=position)
-    coming = [index for batch in indices(rest.batches(5)) for index in batch]
-    assert len(coming) == (27 - len(seen)) // after * after
-    assert len({*seen, *coming}) == len(seen) + len(coming)
+    remaining = [index for batch in indices(rest.batches(5)) for index in batch]
+    assert len(remaining) == (27 - len(seen)) // after * after
+    assert len({*seen, *remaining}) == len(seen) + len(remaining)
     assert all(len(batch) == after for batch in rest.batches(5))
     for epoch in (4, 6):
         assert rest.batches(epoch) == TrainBatches(sizes, after, seed=1).batches(epoch)
 
 
-def test_an_epoch_may_be_resumed_more_than_once() -> None:
-    sizes = [LYING] * 24
+def test_epoch_resumed_several_times_covers_every_image_once() -> None:
+    sizes = [LANDSCAPE] * 24
     position, seen = TrainingProgress(0, images_per_batch=4), []
     for images, num_batches in ((4, 2), (2, 3), (6, 1), (1, 4)):
         position = position.with_batches_of(images)
@@ -116,22 +118,22 @@ def test_an_epoch_may_be_resumed_more_than_once() -> None:
     assert TrainBatches(sizes, 2, seed=1, resumed=position.with_batches_of(2)).batches(0) == []
 
 
-def test_the_same_number_of_images_goes_on_with_the_same_steps() -> None:
-    sizes = [LYING, UPRIGHT] * 12
+def test_resuming_with_the_same_batch_size_keeps_the_steps() -> None:
+    sizes = [LANDSCAPE, PORTRAIT] * 12
     position = TrainingProgress(0, 2, images_per_batch=4).with_batches_of(4)
     assert TrainBatches(sizes, 4, seed=1, resumed=position).batches(0) == TrainBatches(sizes, 4, seed=1).batches(0)
 
 
-def test_orientations_come_in_mixed_order_over_the_epoch() -> None:
-    sizes = [LYING] * 40 + [UPRIGHT] * 40
-    upright = [batch[0] >= 40 for batch in indices(TrainBatches(sizes, 4, seed=0).batches(0))]
-    changes = sum(first != second for first, second in pairwise(upright))
+def test_orientations_alternate_over_the_epoch() -> None:
+    sizes = [LANDSCAPE] * 40 + [PORTRAIT] * 40
+    is_portrait = [batch[0] >= 40 for batch in indices(TrainBatches(sizes, 4, seed=0).batches(0))]
+    changes = sum(first != second for first, second in pairwise(is_portrait))
     assert changes >= 4
 
 
-def test_every_image_gets_its_turn() -> None:
-    """A lone upright image among lying ones, and images that do not fill the last batch."""
-    sampler = TrainBatches([LYING] * 6 + [UPRIGHT], 4, seed=0)
+def test_skipped_images_vary_between_epochs() -> None:
+    """One portrait image among landscape ones, and images that do not fill the last batch."""
+    sampler = TrainBatches([LANDSCAPE] * 6 + [PORTRAIT], 4, seed=0)
     seen = Counter(index for epoch in range(200) for batch in indices(sampler.batches(epoch)) for index in batch)
     assert len(seen) == 7
     assert min(seen.values()) > 90  # 4 of 7 images each epoch: 114 on average
@@ -139,16 +141,16 @@ def test_every_image_gets_its_turn() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 8])
-def test_eight_images_are_all_seen_in_every_epoch(batch_size: int) -> None:
-    for num_upright in range(9):
-        sampler = TrainBatches([LYING] * (8 - num_upright) + [UPRIGHT] * num_upright, batch_size, seed=0)
+def test_epoch_of_eight_images_contains_all_when_the_batch_size_divides_eight(batch_size: int) -> None:
+    for num_portrait in range(9):
+        sampler = TrainBatches([LANDSCAPE] * (8 - num_portrait) + [PORTRAIT] * num_portrait, batch_size, seed=0)
         assert sorted(index for batch in indices(sampler.batches(0)) for index in batch) == list(range(8))
 
 
-def test_impossible_arguments_are_refused() -> None:
+def test_samplers_reject_arguments_out_of_range() -> None:
     with pytest.raises(ValueError, match="2 training images are too few for 3 processes"):
-        TrainBatches([LYING] * 2, 1, seed=0, rank=0, num_ranks=3)
+        TrainBatches([LANDSCAPE] * 2, 1, seed=0, rank=0, num_ranks=3)
     with pytest.raises(ValueError, match="batch size is 0"):
-        TrainBatches([LYING], 0, seed=0)
+        TrainBatches([LANDSCAPE], 0, seed=0)
     with pytest.raises(ValueError, match="rank 2 is not in 0 … 1"):
-        EvaluationBatches([LYING], 1, rank=2, num_ranks=2)
+        EvaluationBatches([LANDSCAPE], 1, rank=2, num_ranks=2)

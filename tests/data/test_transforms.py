@@ -1,4 +1,4 @@
-"""From pixels on disk to the network's input."""
+"""Transforms from pixels on disk to the network's input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHADES = np.array([(0, 0, 0), (200, 0, 0), (0, 200, 0), (0, 0, 200)], np.uint8)
 
 
 def blocks(height: int = 40, width: int = 60) -> tuple[np.ndarray, PanopticSegmentation]:
-    """Three segments and void in the corners, and the image that paints each in its shade."""
+    """Return three segments and void in the corners, and the image that paints each in its shade."""
     ids = np.zeros((height, width), np.int32)
     ids[: height // 2, width // 3 :] = 1
     ids[height // 2 :, : width // 3] = 2
@@ -31,7 +31,7 @@ def blocks(height: int = 40, width: int = 60) -> tuple[np.ndarray, PanopticSegme
 def sample(
     transform: TrainTransform, image: np.ndarray, annotation: PanopticSegmentation, generator: torch.Generator
 ) -> tuple[torch.Tensor, PanopticSegmentation]:
-    """Pixels and annotation of one sample."""
+    """Return the pixels and the annotation of one sample."""
     plan = transform.sample_plan((image.shape[0], image.shape[1]), generator)
     return plan.apply_image(image), plan.apply_annotation(annotation)[0]
 
@@ -40,7 +40,7 @@ def train_transform(scale: tuple[float, float] | None, *, random_flip: bool = Tr
     return TrainTransform(32, 90, random_scale=scale, random_flip=random_flip)
 
 
-def test_normalization_is_the_formula() -> None:
+def test_normalize_matches_the_formula() -> None:
     image = np.random.default_rng(0).integers(0, 256, size=(5, 4, 3), dtype=np.uint8)
     tensor = Normalize(MEAN, STD)(torch.from_numpy(image).permute(2, 0, 1).contiguous())
     assert (tensor.dtype, tuple(tensor.shape)) == (torch.float32, (3, 5, 4))
@@ -50,7 +50,7 @@ def test_normalization_is_the_formula() -> None:
         np.testing.assert_allclose(tensor[channel].numpy(), expected, atol=1e-6)
 
 
-def test_normalization_leaves_the_image_alone() -> None:
+def test_normalize_does_not_change_its_input() -> None:
     image = torch.full((3, 2, 2), 9, dtype=torch.uint8)
     Normalize(MEAN, STD)(image)
     assert (image == 9).all()
@@ -66,13 +66,13 @@ def test_input_transform_resizes_then_normalizes() -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2**63 - 1))
-def test_pixels_and_segments_stay_together(seed: int) -> None:
+def test_random_transform_moves_pixels_and_segments_together(seed: int) -> None:
     image, annotation = blocks()
-    pixels, left = sample(train_transform((0.5, 2.0)), image, annotation, torch.Generator().manual_seed(seed))
-    assert tuple(pixels.shape[1:]) == left.ids.shape
+    pixels, result = sample(train_transform((0.5, 2.0)), image, annotation, torch.Generator().manual_seed(seed))
+    assert tuple(pixels.shape[1:]) == result.ids.shape
     assert (pixels.dtype, pixels.is_contiguous()) == (torch.uint8, True)
     shown = pixels.permute(1, 2, 0).numpy()
-    same = (shown == SHADES[left.ids.numpy()]).all(axis=2)
+    same = (shown == SHADES[result.ids.numpy()]).all(axis=2)
     away_from_edges = np.ones_like(same)
     height, width = same.shape
     near = 4
@@ -80,10 +80,10 @@ def test_pixels_and_segments_stay_together(seed: int) -> None:
     for edge in (width // 3, width - width // 3):
         away_from_edges[:, edge - near : edge + near] = False
     assert same[away_from_edges].all()
-    assert left.classes.tolist() == [255, 4, 2, 0]
+    assert result.classes.tolist() == [255, 4, 2, 0]
 
 
-def test_half_of_the_images_are_flipped_and_scales_are_uniform() -> None:
+def test_random_transform_flips_half_of_the_images_and_draws_uniform_scales() -> None:
     image, annotation = blocks(32, 48)
     transform = train_transform((0.5, 1.5))
     generator = torch.Generator().manual_seed(0)
@@ -99,55 +99,55 @@ def test_half_of_the_images_are_flipped_and_scales_are_uniform() -> None:
     assert abs(correlation) < 0.12
 
 
-def test_without_randomness_every_draw_gives_the_same() -> None:
+def test_transform_without_randomness_is_deterministic() -> None:
     image, annotation = blocks(40, 60)
     transform = train_transform(None, random_flip=False)
     for seed in range(5):
-        pixels, left = sample(transform, image, annotation, torch.Generator().manual_seed(seed))
+        pixels, result = sample(transform, image, annotation, torch.Generator().manual_seed(seed))
         assert tuple(pixels.shape[1:]) == network_size((40, 60), 32, 90)
-        assert left.ids[0, 0] == 0
-        assert left.ids[0, -1] == 1
+        assert result.ids[0, 0] == 0
+        assert result.ids[0, -1] == 1
 
 
-def test_the_longest_side_wins_over_the_random_scale() -> None:
+def test_longest_side_takes_precedence_over_the_random_scale() -> None:
     image, annotation = blocks(20, 100)
     pixels, _ = sample(train_transform((1.0, 2.0)), image, annotation, torch.Generator().manual_seed(0))
     assert tuple(pixels.shape[1:]) == (18, 90)
 
 
-def test_segments_that_vanish_are_renumbered_away() -> None:
+def test_vanished_segments_are_removed_and_the_others_renumbered() -> None:
     image, annotation = blocks(64, 96)
     annotation.ids[1, 1] = 2
     annotation.ids[annotation.ids == 2] = 0
-    annotation.ids[1, 1] = 2  # one pixel, which no center of the smaller image hits
-    pixels, left = sample(train_transform((0.5, 0.5), random_flip=False), image, annotation, torch.Generator())
+    annotation.ids[1, 1] = 2  # one pixel that contains no pixel center of the smaller image
+    pixels, result = sample(train_transform((0.5, 0.5), random_flip=False), image, annotation, torch.Generator())
     assert tuple(pixels.shape[1:]) == (16, 24)
-    assert sorted(set(left.ids.flatten().tolist())) == [0, 1, 2]
-    assert left.classes.tolist() == [255, 4, 0]
-    assert left.crowd.tolist() == [False, False, False]
+    assert sorted(set(result.ids.flatten().tolist())) == [0, 1, 2]
+    assert result.classes.tolist() == [255, 4, 0]
+    assert result.crowd.tolist() == [False, False, False]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (2, 3)])
-def test_tiny_images_pass(size: tuple[int, int]) -> None:
+def test_random_transform_of_tiny_images_keeps_at_least_one_pixel(size: tuple[int, int]) -> None:
     ids = torch.ones(size, dtype=torch.int32)
     annotation = PanopticSegmentation(ids, torch.tensor([255, 0]), torch.zeros(2, dtype=torch.bool))
-    pixels, left = sample(train_transform((0.5, 2.0)), np.zeros((*size, 3), np.uint8), annotation, torch.Generator())
+    pixels, result = sample(train_transform((0.5, 2.0)), np.zeros((*size, 3), np.uint8), annotation, torch.Generator())
     assert min(pixels.shape[1:]) >= 1
-    assert (left.ids == 1).all()
+    assert (result.ids == 1).all()
 
 
-def test_impossible_settings_are_refused() -> None:
+def test_transforms_reject_settings_out_of_range() -> None:
     with pytest.raises(ValueError, match="must be positive"):
         InputTransform(32, 64, MEAN, (0.2, 0.0, 0.2))
     with pytest.raises(ValueError, match="at least 1 pixel"):
         InputTransform(0, 64, MEAN, STD)
     for scale in ((0.0, 1.0), (1.2, 0.8), (0.01, 1.0)):
-        with pytest.raises(ValueError, match="do not give images of at least 1 pixel"):
+        with pytest.raises(ValueError, match="do not yield images of at least 1 pixel"):
             train_transform(scale)
 
 
-def test_one_setting_does_not_change_what_is_drawn_for_another() -> None:
-    """Mirroring and scale are those of the first two numbers of the stream, whatever else is switched on."""
+def test_drawn_values_are_independent_of_other_settings() -> None:
+    """Mirroring and scale follow the first two random numbers, regardless of the other settings."""
     for seed in range(20):
         first_two = torch.rand(2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).tolist()
         plain, rich = (
@@ -162,36 +162,36 @@ def test_one_setting_does_not_change_what_is_drawn_for_another() -> None:
         assert rich.color != plain.color
 
 
-def test_large_scale_jitter_fills_its_crop_where_it_can() -> None:
+def test_large_scale_jitter_reaches_the_full_crop_size_and_all_scales() -> None:
     image, annotation = blocks(64, 96)
     transform = TrainTransform(64, 200, (0.1, 2.0), True, random_crop=(64, 64), crop_min_visible=0.1)
     sizes, scales = set(), set()
     for seed in range(100):
         generator = torch.Generator().manual_seed(seed)
-        pixels, left = sample(transform, image, annotation, generator)
-        assert tuple(pixels.shape[1:]) == left.ids.shape
+        pixels, result = sample(transform, image, annotation, generator)
+        assert tuple(pixels.shape[1:]) == result.ids.shape
         plan = transform.sample_plan((64, 96), torch.Generator().manual_seed(seed))
         y0, _, y1, _ = plan.window
-        sizes.add(left.ids.shape)
-        scales.add(round(left.ids.shape[0] / (y1 - y0), 1))
-        assert max(left.ids.shape) <= 64
+        sizes.add(result.ids.shape)
+        scales.add(round(result.ids.shape[0] / (y1 - y0), 1))
+        assert max(result.ids.shape) <= 64
     assert (64, 64) in sizes
     assert min(scales) < 0.2
     assert max(scales) > 1.8
 
 
-def test_crops_hold_pixels_segments_and_boxes_of_one_place() -> None:
+def test_crop_has_matching_pixels_segments_and_boxes() -> None:
     image, annotation = blocks(40, 60)
     transform = TrainTransform(40, 90, None, True, random_crop=(15, 20), crop_min_visible=0.5)
     crowds = set()
     for seed in range(60):
         plan = transform.sample_plan((40, 60), torch.Generator().manual_seed(seed))
-        left, boxes = plan.apply_annotation(annotation)
+        result, boxes = plan.apply_annotation(annotation)
         shown = plan.apply_image(image).permute(1, 2, 0).numpy()
-        assert left.ids.shape == (15, 20)
+        assert result.ids.shape == (15, 20)
         original = {4: 1, 2: 2, 0: 3, 255: 0}
-        for segment, (class_index, box) in enumerate(zip(left.classes.tolist(), boxes.tolist(), strict=True)):
-            ys, xs = np.nonzero(left.ids.numpy() == segment)
+        for segment, (class_index, box) in enumerate(zip(result.classes.tolist(), boxes.tolist(), strict=True)):
+            ys, xs = np.nonzero(result.ids.numpy() == segment)
             if len(ys) == 0:
                 assert segment == 0
                 continue
@@ -199,14 +199,14 @@ def test_crops_hold_pixels_segments_and_boxes_of_one_place() -> None:
             assert (shown[ys, xs] == SHADES[original[class_index]]).all()
             whole = (annotation.ids == original[class_index]).sum()
             cut_away = segment > 0 and len(ys) < 0.5 * whole
-            assert left.crowd[segment] == (cut_away or class_index == 2)  # that segment was crowd before
-            crowds.add(bool(left.crowd[segment]))
+            assert result.crowd[segment] == (cut_away or class_index == 2)  # that segment was crowd already
+            crowds.add(bool(result.crowd[segment]))
     assert crowds == {False, True}
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"), [({"random_crop": (0, 5)}, "at least 1×1"), ({"crop_min_visible": 1.5}, r"in 0 … 1, not 1\.5")]
+    ("wrong", "fact"), [({"random_crop": (0, 5)}, "at least 1×1"), ({"crop_min_visible": 1.5}, r"in 0 … 1, .* 1\.5")]
 )
-def test_impossible_crops_are_refused(wrong: dict[str, object], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_train_transform_rejects_crop_settings_out_of_range(wrong: dict[str, object], fact: str) -> None:
+    with pytest.raises(ValueError, match=fact):
         TrainTransform(32, 64, None, False, **wrong)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Windows of images and of their segments, resized and mirrored together."""
+"""Windows of images and their segments, resized and mirrored together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ sides = st.integers(1, 60)
 
 
 def coordinates(height: int, width: int) -> tuple[np.ndarray, PanopticSegmentation]:
-    """An image whose red is its row and whose green is its column, and a segment of its own for every pixel."""
+    """Return an image with its row in red and its column in green, and a separate segment for every pixel."""
     y, x = np.mgrid[:height, :width]
     image = np.stack([y, x, np.full_like(y, 7)], axis=-1).astype(np.uint8)
     ids = (y * width + x + 1).astype(np.int32)
@@ -29,7 +29,7 @@ def coordinates(height: int, width: int) -> tuple[np.ndarray, PanopticSegmentati
 
 
 @given(sides, sides, st.tuples(sides, sides), st.tuples(fractions, fractions), st.booleans())
-def test_cropping_and_mirroring_move_pixels_and_ids_alike(
+def test_cropping_and_mirroring_move_pixels_and_ids_equally(
     height: int, width: int, crop: tuple[int, int], place: tuple[float, float], mirrored: bool
 ) -> None:
     image, annotation = coordinates(height, width)
@@ -52,10 +52,10 @@ def test_cropping_and_mirroring_move_pixels_and_ids_alike(
     st.tuples(fractions, fractions),
     st.booleans(),
 )
-def test_resized_pixels_show_the_place_that_their_id_names(
+def test_resized_pixels_and_ids_come_from_the_same_place(
     whole: tuple[int, int], scale: float, crop: tuple[int, int], place: tuple[float, float], mirrored: bool
 ) -> None:
-    """A slope stays a slope when resampled, so its color still says where a pixel comes from, but at the edges."""
+    """A resampled gradient is still a gradient, so the color of a pixel tells its origin, except at the edges."""
     image, annotation = coordinates(*whole)
     scaled = max(1, int(whole[0] * scale)), max(1, int(whole[1] * scale))
     plan = make_plan(whole, scaled, crop, place, mirrored)
@@ -74,7 +74,7 @@ def test_resized_pixels_show_the_place_that_their_id_names(
     st.tuples(st.integers(1, 90), st.integers(1, 90)),
     st.tuples(fractions, fractions),
 )
-def test_windows_lie_in_the_image_and_on_the_grid_of_the_reduced_one(
+def test_windows_are_inside_the_image_and_on_the_grid_of_the_reduced_image(
     whole: tuple[int, int], scale: float, crop: tuple[int, int], place: tuple[float, float]
 ) -> None:
     scaled = max(1, int(whole[0] * scale)), max(1, int(whole[1] * scale))
@@ -88,7 +88,7 @@ def test_windows_lie_in_the_image_and_on_the_grid_of_the_reduced_one(
         assert exact - 1 <= high - low <= exact + 1 + 2 * plan.decode_scale
 
 
-def test_windows_are_anywhere_equally_often() -> None:
+def test_window_positions_are_uniform() -> None:
     generator = np.random.default_rng(0)
     starts = [
         make_plan((30, 50), (30, 50), (26, 50), (place, 0.5), False).window[0] for place in generator.random(2000)
@@ -99,23 +99,23 @@ def test_windows_are_anywhere_equally_often() -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_boxes_are_those_of_the_shown_ids(seed: int) -> None:
+def test_plan_boxes_equal_the_boxes_of_its_ids(seed: int) -> None:
     generator = np.random.default_rng(seed)
     ids = np.kron(generator.integers(0, 6, size=(5, 7)), np.ones((6, 5))).astype(np.int32)
     parts = ids, np.array([255, 0, 1, 2, 3, 4]), generator.random(6) < 0.5
     annotation = PanopticSegmentation(*map(torch.from_numpy, parts))
     plan = make_plan((30, 35), (44, 50), (20, 25), tuple(generator.random(2)), bool(generator.random() < 0.5))
-    left, boxes = plan.apply_annotation(annotation)
-    expected, areas = segment_boxes(left.ids.numpy(), len(left.classes))
+    result, boxes = plan.apply_annotation(annotation)
+    expected, areas = segment_boxes(result.ids.numpy(), len(result.classes))
     assert boxes.tolist() == expected
     assert min(areas[1:], default=1) > 0
-    shown, there = plan.apply_ids(annotation.ids), left.ids > 0
-    assert torch.equal(left.classes[left.ids], annotation.classes[shown])
-    assert torch.equal(left.crowd[left.ids][there], annotation.crowd[shown][there])
+    shown, there = plan.apply_ids(annotation.ids), result.ids > 0
+    assert torch.equal(result.classes[result.ids], annotation.classes[shown])
+    assert torch.equal(result.crowd[result.ids][there], annotation.crowd[shown][there])
 
 
 def cut(min_visible: float) -> PanopticSegmentation:
-    """Three segments of ten columns, of which the window leaves 10, 3 and 0; void around them."""
+    """Crop three segments of 10, 10 and 5 pixels surrounded by void, which leaves 3, 3 and 5 pixels."""
     ids = np.zeros((3, 12), np.int32)
     ids[0, :10], ids[1, :10], ids[2, 7:] = 1, np.r_[0, 0, 0, 0, 0, 0, 0, 2, 2, 2], 3
     ids[1, :7] = 2
@@ -124,30 +124,30 @@ def cut(min_visible: float) -> PanopticSegmentation:
     return plan.apply_annotation(PanopticSegmentation(torch.from_numpy(ids), classes, crowd))[0]
 
 
-def test_objects_of_which_too_little_is_left_become_crowd_and_keep_their_class() -> None:
-    """Of segments 1 and 2 the window holds 3 of 10 pixels; of 3, which was crowd before, all 5."""
-    kept = cut(0.3)
-    assert kept.crowd.tolist() == [False, False, False, True]
-    dropped = cut(0.31)
-    assert dropped.crowd.tolist() == [False, True, True, True]
-    assert dropped.classes.tolist() == kept.classes.tolist() == [255, 4, 5, 6]
-    assert torch.equal(dropped.ids, kept.ids)
+def test_segments_with_too_few_visible_pixels_become_crowd_and_keep_their_class() -> None:
+    """The window contains 3 of 10 pixels of segments 1 and 2, and all 5 of segment 3, which is crowd already."""
+    below = cut(0.3)
+    assert below.crowd.tolist() == [False, False, False, True]
+    above = cut(0.31)
+    assert above.crowd.tolist() == [False, True, True, True]
+    assert above.classes.tolist() == below.classes.tolist() == [255, 4, 5, 6]
+    assert torch.equal(above.ids, below.ids)
 
 
-def test_without_a_crop_nothing_becomes_crowd() -> None:
+def test_uncropped_segments_never_become_crowd() -> None:
     _, annotation = coordinates(9, 9)
     plan = replace(make_plan((9, 9), (3, 3), None, (0.0, 0.0), False), min_visible=1.0)
-    left, _ = plan.apply_annotation(annotation)
-    assert not left.crowd.any()
-    assert len(left.classes) == 10
+    result, _ = plan.apply_annotation(annotation)
+    assert not result.crowd.any()
+    assert len(result.classes) == 10
 
 
 @settings(deadline=None)
 @given(st.tuples(st.integers(32, 200), st.integers(32, 200)), st.floats(0.05, 0.4), st.tuples(fractions, fractions))
-def test_a_reduced_image_shows_the_same_window(
+def test_plan_of_reduced_image_shows_the_same_window(
     whole: tuple[int, int], scale: float, place: tuple[float, float]
 ) -> None:
-    """On slopes, whose averages over blocks are again slopes: what is shown must not move."""
+    """Block averages of a gradient form the same gradient, so the shown pixels must not move."""
     image, _ = coordinates(*whole)
     scaled = max(1, int(whole[0] * scale)), max(1, int(whole[1] * scale))
     plan = make_plan(whole, scaled, (9, 11), place, True)

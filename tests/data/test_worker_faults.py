@@ -1,4 +1,4 @@
-"""Worker processes that fail, stall or find no shared memory, as processes of their own."""
+"""Worker processes that fail, stall or find no shared memory, tested with real processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sample(index: int) -> Sample:
 
 
 class Misbehaving(Dataset[Sample]):
-    """Samples, until image 3 makes the process that reads it misbehave."""
+    """Samples, until reading image 3 makes its process misbehave."""
 
     def __init__(self, how: str = "") -> None:
         self.how = how
@@ -60,29 +60,29 @@ def loader(how: str = "", num_images: int = 6, batch_size: int = 1, worker_timeo
     )
 
 
-def test_workers_that_stall_end_in_a_sentence() -> None:
+def test_stalled_workers_raise_error_with_timeout_and_remedy() -> None:
     arrived: list[Batch] = []
     with pytest.raises(OSError, match=r"2 seconds.*--shm-size.*data\.num_workers"):
         arrived.extend(loader("stall", worker_timeout=2).epoch(0))
 
 
-def test_whoever_waits_is_asked_every_second_and_may_stop_the_wait() -> None:
+def test_on_wait_is_called_every_second_and_can_stop_the_wait() -> None:
     waits: list[float] = []
 
-    def ask(seconds: float) -> None:
+    def note_wait(seconds: float) -> None:
         waits.append(seconds)
         if len(waits) == 2:
             raise ZeroDivisionError
 
     stalling = loader("stall")
-    stalling.on_wait = ask
+    stalling.on_wait = note_wait
     arrived: list[object] = []
     with pytest.raises(ZeroDivisionError):
         arrived.extend(batch.image_ids for batch in stalling.epoch(0))
     assert 1 <= waits[0] < waits[1] < 6
 
 
-def test_an_epoch_begins_while_slow_workers_still_read_for_an_abandoned_one() -> None:
+def test_epoch_starts_while_slow_workers_still_read_an_abandoned_one() -> None:
     slow = loader("slow", num_images=4)
     abandoned = slow.epoch(0)
     next(abandoned)
@@ -93,7 +93,7 @@ def test_an_epoch_begins_while_slow_workers_still_read_for_an_abandoned_one() ->
 @pytest.mark.parametrize(
     ("how", "facts"), [("SIGBUS", ("Bus error", "--shm-size")), ("SIGKILL", ("Killed", "memory ran out"))]
 )
-def test_a_worker_that_dies_ends_in_a_sentence_of_its_cause(how: str, facts: tuple[str, ...]) -> None:
+def test_worker_fault_of_killed_worker_names_the_cause_and_remedy(how: str, facts: tuple[str, ...]) -> None:
     with pytest.raises(RuntimeError, match="DataLoader worker") as caught:
         list(loader(how).epoch(0))
     sentence = worker_fault(caught.value)
@@ -103,18 +103,18 @@ def test_a_worker_that_dies_ends_in_a_sentence_of_its_cause(how: str, facts: tup
         assert fact in sentence
 
 
-def test_an_image_that_does_not_fit_into_memory_ends_in_a_sentence() -> None:
+def test_image_too_large_for_memory_raises_error_with_remedy() -> None:
     with pytest.raises(OSError, match=r"3 GiB.*data\.num_workers"):
         list(loader("memory").epoch(0))
 
 
-def test_errors_of_other_causes_are_left_alone() -> None:
+def test_worker_fault_of_unrelated_errors_is_none() -> None:
     assert worker_fault(RuntimeError("shapes differ")) is None
     assert worker_fault(RuntimeError("Caught KeyError in DataLoader worker process 0.")) is None
 
 
 def run(code: str, *prefix: str) -> subprocess.CompletedProcess[str]:
-    """Runs code that can import this module in a process of its own."""
+    """Run code that can import this module in a new process."""
     env = environment()
     env["PYTHONPATH"] += os.pathsep + str(Path(__file__).parent)
     command = [*prefix, sys.executable, "-c", code]
@@ -122,8 +122,8 @@ def run(code: str, *prefix: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("size", ["64k", "8k"])
-def test_a_small_shared_memory_ends_in_a_sentence(size: str) -> None:
-    """Docker's default, only smaller: a /dev/shm that holds no batch, and one with which no process can start."""
+def test_small_shared_memory_raises_error_with_remedy(size: str) -> None:
+    """Like Docker's default, only smaller: too small for a batch, and too small to start a process."""
     mounted = ("unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size={size} tmpfs /dev/shm && exec "$@"', "sh")
     try:
         allowed = subprocess.run([*mounted, "true"], capture_output=True, check=False).returncode == 0
@@ -148,12 +148,12 @@ print(len(kept))
 """
 
 
-def test_batches_that_are_kept_keep_no_open_files() -> None:
+def test_kept_batches_keep_no_open_files() -> None:
     found = run(LIMITED)
     assert found.stdout == "60\n", found.stderr
 
 
-def test_too_many_open_files_name_the_limit() -> None:
+def test_worker_fault_of_too_many_open_files_names_the_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:

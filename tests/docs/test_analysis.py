@@ -1,4 +1,4 @@
-"""docs/analysis.md: its commands are accepted, and it names every file and every number there is."""
+"""The commands of docs/analysis.md are valid, and the page explains every number of an analysis."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.cli import parser
+from seamseg.cli import parse
 from seamseg.metrics.analysis import Analysis, ClassOutcomes
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "analysis.md").read_text()
@@ -19,13 +19,13 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_the_commands_are_accepted(line: str) -> None:
+def test_command_of_the_page_is_parsed(line: str) -> None:
     program, *arguments = shlex.split(line)
     assert program == "seamseg"
-    assert parser().parse_args(arguments).analysis == Path("out/analysis")
+    assert parse(arguments).analysis == Path("out/analysis")
 
 
-def test_every_number_is_explained() -> None:
+def test_page_explains_every_field_of_the_analysis() -> None:
     assert len(COMMANDS) == 2
     for kind in (Analysis, ClassOutcomes):
         assert all(f"`{field.name}`" in PAGE for field in fields(kind) if field.name != "outcomes")

@@ -1,4 +1,4 @@
-"""The commands of the pages on distributed training and interruptions, and of scripts/train.sbatch, mean something."""
+"""The commands of docs/distributed.md, docs/interruptions.md and scripts/train.sbatch are valid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from torch.distributed.run import get_args_parser
 
-from seamseg.cli import parser
+from seamseg.cli import parse
 from seamseg.config import load_experiment, settings_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,9 @@ SBATCH = ROOT / "scripts" / "train.sbatch"
 
 
 def commands_of(page: str) -> list[str]:
-    return [line for block in re.findall(r"^```\n(.*?)^```$", page, re.M | re.S) for line in block.splitlines()]
+    """Commands of the code blocks without a language; a backslash continues a line."""
+    blocks = re.findall(r"^```\n(.*?)^```$", page, re.M | re.S)
+    return [line for block in blocks for line in block.replace("\\\n", "").splitlines()]
 
 
 COMMANDS = commands_of(TEXT)
@@ -33,17 +35,17 @@ COUNTS: Any = runpy.run_path(str(ROOT / "scripts" / "distributed_counts.py"))
 
 
 def check_torchrun(arguments: list[str]) -> Any:
-    """Whether torchrun and seamseg understand their parts of a command; the options of seamseg."""
+    """Check that torchrun and seamseg accept their parts of a command, and return the options of torchrun."""
     for_torchrun = get_args_parser().parse_args(arguments)
     assert (for_torchrun.module, for_torchrun.training_script) == (True, "seamseg")
-    options = parser().parse_args(for_torchrun.training_script_args)
+    options = parse(for_torchrun.training_script_args)
     if hasattr(options, "config"):
         load_experiment(settings_file(options.config), options.overrides)
     return for_torchrun
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *commands_of(INTERRUPTIONS)])
-def test_commands_of_the_pages(command: str) -> None:
+def test_command_of_the_pages_is_parsed(command: str) -> None:
     program, *arguments = shlex.split(command)
     subprocess.run(["bash", "-n", "-c", command], check=True)
     if program == "sbatch":
@@ -55,17 +57,17 @@ def test_commands_of_the_pages(command: str) -> None:
     check_torchrun(arguments)
 
 
-def test_there_are_commands_for_one_machine_many_and_slurm() -> None:
+def test_pages_have_commands_for_one_machine_several_and_slurm() -> None:
     assert len(COMMANDS) == 6
     assert [command.split()[0] for command in COMMANDS].count("sbatch") == 1
     assert any("--nnodes" in command for command in COMMANDS)
     assert ["--resume" in command.split() for command in commands_of(INTERRUPTIONS)] == [False, True]
 
 
-def test_settings_and_files_of_the_page_exist() -> None:
+def test_links_and_settings_of_the_page_exist() -> None:
     for target in re.findall(r"\]\(([^)]+)\)", TEXT):
         path = (ROOT / "docs" / target.partition("#")[0]).resolve()
-        # Results are there once the benchmark has run.
+        # Results exist only after the benchmark has run.
         assert path.exists() or path.parent == ROOT / "benchmarks" / "results", target
     for override in (
         "norm.sync=active",
@@ -78,10 +80,11 @@ def test_settings_and_files_of_the_page_exist() -> None:
         load_experiment(settings_file("vistas_r50"), [override])
 
 
-# The script for Slurm, with stand-ins for its programs.
+# scripts/train.sbatch, with fake srun and scontrol.
 
 
 def write_programs(folder: Path, srun: str) -> dict[str, str]:
+    """Write fake srun and scontrol, and return the environment of a Slurm job that uses them."""
     programs = {
         "srun": f'printf "%s\\n" "$@" > "{folder}/srun"\n{srun}',
         "scontrol": f'if [ "$1" = show ]; then printf "node01\\nnode02\\n"; else echo "$@" >> "{folder}/scontrol"; fi',
@@ -104,11 +107,11 @@ def write_programs(folder: Path, srun: str) -> dict[str, str]:
 ARGUMENTS = ["vistas_r50", "data.root=A FOLDER", "--run-dir", "runs/x"]
 
 
-def test_the_job_starts_torchrun_on_every_machine(tmp_path: Path) -> None:
+def test_slurm_job_starts_torchrun_on_every_machine(tmp_path: Path) -> None:
     environment = write_programs(tmp_path, "exit 0")
     subprocess.run(["bash", "-n", str(SBATCH)], check=True)
-    done = subprocess.run(["bash", str(SBATCH), *ARGUMENTS], env=environment, check=False)
-    assert done.returncode == 0
+    finished = subprocess.run(["bash", str(SBATCH), *ARGUMENTS], env=environment, check=False)
+    assert finished.returncode == 0
     program, *arguments = (tmp_path / "srun").read_text().splitlines()
     assert program == "torchrun"
     options = check_torchrun(arguments)
@@ -119,7 +122,7 @@ def test_the_job_starts_torchrun_on_every_machine(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [1, 2])
-def test_the_job_ends_as_the_training_does(tmp_path: Path, code: int) -> None:
+def test_slurm_job_with_failing_training_returns_its_exit_code(tmp_path: Path, code: int) -> None:
     environment = write_programs(tmp_path, f"exit {code}")
     assert subprocess.run(["bash", str(SBATCH), *ARGUMENTS], env=environment, check=False).returncode == code
     assert not (tmp_path / "scontrol").exists()
@@ -128,18 +131,16 @@ def test_the_job_ends_as_the_training_does(tmp_path: Path, code: int) -> None:
 @pytest.mark.parametrize(
     ("number", "ends", "queued", "code"),
     [
-        (signal.SIGUSR1, 1, True, 0),  # saved, because the time is up
+        (signal.SIGUSR1, 1, True, 0),  # saved at the time limit
         (signal.SIGUSR1, 0, False, 0),  # finished in the last minute
         (signal.SIGTERM, 1, False, 1),  # canceled
     ],
 )
-def test_the_job_goes_back_into_the_queue_when_its_time_is_up(
+def test_slurm_job_after_a_signal_is_requeued_only_at_its_time_limit(
     tmp_path: Path, number: signal.Signals, ends: int, queued: bool, code: int
 ) -> None:
-    heard = (
-        f"trap 'echo {number.name} > \"{tmp_path}/heard\"; sleep 0.5; exit {ends}' {number.name.removeprefix('SIG')}"
-    )
-    environment = write_programs(tmp_path, f"{heard}\ntouch {tmp_path}/ready\nfor i in $(seq 600); do sleep 0.1; done")
+    trap = f"trap 'echo {number.name} > \"{tmp_path}/heard\"; sleep 0.5; exit {ends}' {number.name.removeprefix('SIG')}"
+    environment = write_programs(tmp_path, f"{trap}\ntouch {tmp_path}/ready\nfor i in $(seq 600); do sleep 0.1; done")
     job = subprocess.Popen(["bash", str(SBATCH), *ARGUMENTS], env=environment)
     deadline = time.monotonic() + 60
     while not (tmp_path / "ready").exists():
@@ -153,13 +154,13 @@ def test_the_job_goes_back_into_the_queue_when_its_time_is_up(
         assert (tmp_path / "scontrol").read_text() == "requeue 123456\n"
 
 
-def test_the_numbers_are_those_of_the_results() -> None:
+def test_numbers_of_the_page_match_the_recorded_results() -> None:
     if not COUNTS["RESULTS"].exists():
         pytest.skip("make bench-distributed has not been run")
     assert COUNTS["page"](TEXT, json.loads(COUNTS["RESULTS"].read_text())) == TEXT, "run scripts/distributed_counts.py"
 
 
-def test_how_numbers_are_written() -> None:
+def test_counts_of_results_are_formatted_as_tables() -> None:
     def row(slug: str, ours: float, peer: float, measure: str = "m (assumptions), bound by rope; p") -> dict[str, Any]:
         return {"slug": slug, "ours": ours, "peer": peer, "ratio": ours / max(peer, 1), "measure": measure}
 
@@ -175,9 +176,9 @@ def test_how_numbers_are_written() -> None:
     ]
     block = COUNTS["counts"]({"rows": rows})
     assert "| synchronized norms | 100; 1,234.5 kB | – | 101; 1,500.0 kB |" in block
-    assert "| who has regions | 1; 16 B | – | – |" in block
-    assert "1.50 times the step" in block
-    assert "1.25 times that of two" in block
+    assert "| number of regions | 1; 16 B | – | – |" in block
+    assert "1.50 times as long as a step of one rank" in block
+    assert "1.25 times as long as a step of two independent" in block
     assert "(assumptions)" in block
     assert "| ms per step | 1.2 | 2.5 |" in block
     assert "| bound by | rope | rope |" in block

@@ -1,4 +1,4 @@
-"""The commands and examples of docs/export.md, on a small network."""
+"""The commands and examples of docs/export.md run on a small network."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
-def test_everything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_and_examples_of_the_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     experiment = tiny_experiment(None, "fusion.score_threshold=0.1")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "demo").mkdir(parents=True)
@@ -49,15 +51,15 @@ def test_everything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
             fusion = Path(capsys.readouterr().out.splitlines()[1].split(": ")[1])
             assert "def fuse(" in fusion.read_text()
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    said = []
+    outputs = []
     for code in blocks("python"):
         command = [sys.executable, "-c", code.replace("256, 512", "64, 96")]
-        said.append(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
-    assert re.search(r"^(sky|road|car) \d", said[0], re.MULTILINE)
+        outputs.append(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    assert re.search(r"^(sky|road|car) \d", outputs[0], re.MULTILINE)
     extra = {"seamseg": ""}
     torch.export.load("model.pt2", extra_files=extra)
     assert '"names": ["sky", "road", "car"]' in extra["seamseg"]
 
 
-def test_every_output_is_explained_in_order() -> None:
+def test_page_explains_the_outputs_in_their_order() -> None:
     assert tuple(re.findall(r"^\| `(\w+)` \|", TEXT, re.MULTILINE)) == OUTPUTS

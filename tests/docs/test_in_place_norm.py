@@ -1,4 +1,4 @@
-"""The examples of docs/in-place-norm.md run, one after the other, as a reader would type them."""
+"""The examples of docs/in-place-norm.md run in order, and its tables match the code."""
 
 from __future__ import annotations
 
@@ -17,60 +17,60 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "in-place-norm.md"
 
 
 def examples() -> list[tuple[int, str]]:
-    """Line and code of every block."""
+    """Line number and code of every Python block."""
     text = PAGE.read_text()
-    found = re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return [(text[: match.start(1)].count("\n"), match[1]) for match in found]
+    matches = re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [(text[: match.start(1)].count("\n"), match[1]) for match in matches]
 
 
 @pytest.fixture(scope="module")
-def ran() -> dict[str, Any]:
-    """What the examples define."""
-    names: dict[str, Any] = {}
+def names() -> dict[str, Any]:
+    """Variables that the examples define."""
+    defined: dict[str, Any] = {}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for line, code in examples():
-            exec(compile("\n" * line + code, PAGE, "exec"), names)  # the empty lines make errors name the page's own
-    return names
+            exec(compile("\n" * line + code, PAGE, "exec"), defined)  # empty lines keep the page's line numbers
+    return defined
 
 
-def test_every_example_runs(ran: dict[str, Any]) -> None:
+def test_examples_of_the_page_run(names: dict[str, Any]) -> None:
     assert len(examples()) == 8
-    assert ran["z"].shape == (2, 64, 32, 32)
-    assert ran["convolution"].bias is not None
+    assert names["z"].shape == (2, 64, 32, 32)
+    assert names["convolution"].bias is not None
 
 
-def test_the_chain_keeps_half(ran: dict[str, Any]) -> None:
-    assert 0.49 < ran["ours"] / ran["batchnorm"] < 0.52
+def test_chain_of_in_place_norms_keeps_half_the_bytes(names: dict[str, Any]) -> None:
+    assert 0.49 < names["ours"] / names["batchnorm"] < 0.52
 
 
-def test_the_loop_converts_a_network(ran: dict[str, Any]) -> None:
-    network = ran["network"]
+def test_loop_of_the_page_converts_a_network(names: dict[str, Any]) -> None:
+    network = names["network"]
     assert [type(layer) for layer in network] == 2 * [nn.Conv2d, InPlaceABN, nn.Identity]
     assert network[1].scale == "signed"
-    assert not any(isinstance(layer, ABN) for layer in ran["folded"].modules())
+    assert not any(isinstance(layer, ABN) for layer in names["folded"].modules())
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
-def test_the_table_of_bounds_is_that_of_the_code(dtype: torch.dtype) -> None:
+def test_table_of_bounds_matches_the_code(dtype: torch.dtype) -> None:
     name = str(dtype).removeprefix("torch.")
     (row,) = re.findall(rf"^\| {name} \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
     numbers = [float(number) for number in re.findall(r"\d[\d.]*(?:e-\d+)?", row)]
-    alone, beside_ten, with_residual, last = numbers
+    small_beta, beta_ten, with_residual, last = numbers
     norm, residual = InPlaceABN(1), torch.full((1, 1, 2), 10.0)
     if dtype == torch.float32:
         norm.eps = 1e-12
-        assert (with_residual, last) == (alone, pytest.approx(1000 * alone))
+        assert (with_residual, last) == (small_beta, pytest.approx(1000 * small_beta))
         with_residual *= 10
-    for bound, beta, other in ((alone, 1.0, None), (beside_ten, 10.0, None), (with_residual, 1.0, residual)):
+    for bound, beta, addend in ((small_beta, 1.0, None), (beta_ten, 10.0, None), (with_residual, 1.0, residual)):
         for gamma, accurate in ((0.9 * bound, False), (1.1 * bound, True)):
             with torch.no_grad():
                 norm.weight.fill_(gamma - norm.eps)
                 norm.bias.fill_(beta)
-            assert norm.inversion.is_accurate(norm, dtype, other) is accurate
+            assert norm.inversion.is_accurate(norm, dtype, addend) is accurate
 
 
-def test_the_variables_are_those_of_the_code() -> None:
+def test_environment_variables_of_the_page_are_read_by_the_code() -> None:
     root = PAGE.parents[1]
     sources = [*root.glob("csrc/**/*.cpp"), root / "setup.py", root / "seamseg/runtime/allocator.py"]
     code = "".join(path.read_text() for path in sources)

@@ -1,4 +1,4 @@
-"""The commands and examples of docs/migrating.md run, one after the other, on made-up data of the layouts it names."""
+"""The commands and examples of docs/migrating.md run in order, on synthetic data in the layouts of the page."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ SMALL = [
     "fpn.extra_levels=0",
     "training={epochs: 1, validate_every: 0, num_pictures: 1}",
 ]
-"""What the test adds to a training, which would otherwise take 8 GPUs and days."""
+"""Overrides for training commands, which would otherwise take days on 8 GPUs."""
 
 
 def prepare(folder: Path) -> None:
-    """The files that the page's reader has."""
+    """Write the files that the page assumes."""
     write_vistas(folder / "VISTAS", versions=["v1.2", "v2.0"])
     write_legacy(folder / "CONVERTED")
     (folder / "IMAGES").symlink_to(folder / "VISTAS" / "validation" / "images")
@@ -51,7 +51,7 @@ def prepare(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder in which everything was run."""
+    """Folder in which the commands and examples were run."""
     folder, before = tmp_path_factory.mktemp("migrating"), Path.cwd()
     os.chdir(folder)
     try:
@@ -79,7 +79,7 @@ def run_commands(code: str) -> None:
 
 
 @pytest.mark.slow
-def test_everything_runs(ran: Path) -> None:
+def test_commands_and_examples_of_the_page_run(ran: Path) -> None:
     assert [kind for kind, _ in BLOCKS] == ["sh", "sh", "sh", "python"]
     for run in ("vistas_r50", "converted"):
         assert (ran / "runs" / run / "model.safetensors").is_file()
@@ -88,14 +88,14 @@ def test_everything_runs(ran: Path) -> None:
     assert (ran / "published" / "SHA256SUMS").is_file()
 
 
-def test_every_setting_that_is_named_is_there() -> None:
+def test_settings_of_the_page_exist() -> None:
     groups = "|".join(name for name in Experiment.model_fields)
     named = set(re.findall(rf"`((?:{groups})\.\w+(?:\.\w+)*)", TEXT))
     assert len(named) > 50
-    assert named - set(known_keys(Experiment)) == {"training.txt"}, "the name of a list"
+    assert named - set(known_keys(Experiment)) == {"training.txt"}, "the name of a list file"
 
 
-def test_every_name_of_the_library_is_there() -> None:
+def test_library_names_of_the_page_exist() -> None:
     named = set(re.findall(r"\| `?(?:[^|`]*`)?[^|]*\| `(seamseg(?:\.\w+)+)`", TEXT))
     assert len(named) >= 9
     for name in named:
@@ -103,10 +103,10 @@ def test_every_name_of_the_library_is_there() -> None:
         assert hasattr(importlib.import_module(module), attribute), name
 
 
-def test_every_format_is_listed() -> None:
+def test_page_lists_every_data_format() -> None:
     assert re.findall(r"^\| `([\w.]+)` \| `(?:annotations|config|metadata)", TEXT, re.MULTILINE) == list(FORMATS)
 
 
-def test_every_subcommand_is_there() -> None:
+def test_subcommands_of_the_page_exist() -> None:
     subcommands = {subcommand.__name__.rpartition(".")[2].replace("_", "-") for subcommand in seamseg.cli.SUBCOMMANDS}
     assert set(re.findall(r"`seamseg (\w[\w-]*)", TEXT)) <= subcommands

@@ -1,4 +1,4 @@
-"""The commands of docs/models.md run, one after the other, on a tiny run and a made-up archive."""
+"""The commands of docs/models.md run in order, on a tiny run and a synthetic archive."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BLOCKS = re.findall(r"^```(sh|bash)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder in which everything was run."""
+    """Folder in which the commands were run."""
     folder, before = tmp_path_factory.mktemp("models"), Path.cwd()
     os.chdir(folder)
     try:
@@ -40,7 +40,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def prepare(folder: Path) -> None:
-    """What the page's reader has: a data set, a run, images and an archive."""
+    """Write the files that the page assumes: a data set, a run, images and an archive."""
     write_tiny_splits(folder / "DATASET")
     (folder / "IMAGES").symlink_to(next((folder / "DATASET" / "images").iterdir()))
     config = write_tiny_config(folder / "tiny.yaml", folder / "DATASET", "training={epochs: 1, num_pictures: 0}")
@@ -58,7 +58,7 @@ def run(kind: str, line: str) -> None:
     assert seamseg.cli.main([subcommand, *arguments, *device]) == 0, line
 
 
-def test_everything_runs(ran: Path) -> None:
+def test_commands_of_the_page_run(ran: Path) -> None:
     assert len(BLOCKS) == 4
     assert (ran / "runs" / "again" / "model.safetensors").is_file()
     assert {path.name for path in (ran / "street-r18").iterdir()} == set(ALL_FILES)
@@ -67,12 +67,12 @@ def test_everything_runs(ran: Path) -> None:
         assert (ran / out / "panoptic.json").is_file()
 
 
-def test_the_table_lists_the_files_of_a_folder() -> None:
+def test_page_lists_every_file_of_a_model_folder() -> None:
     assert set(ALL_FILES) <= set(re.findall(r"^\| `([\w.]+)` \|", TEXT, re.MULTILINE))
 
 
-def test_the_limits_are_those_of_the_program() -> None:
-    said = re.search(r"up to (\d+) GiB, settings (\d+) MiB, classes (\d+) MiB", " ".join(TEXT.split()))
-    assert said
-    snapshot, config, classes = (int(number) for number in said.groups())
+def test_limits_of_the_page_match_the_code() -> None:
+    limits = re.search(r"up to (\d+) GiB, settings (\d+) MiB, classes (\d+) MiB", " ".join(TEXT.split()))
+    assert limits
+    snapshot, config, classes = (int(number) for number in limits.groups())
     assert {"snapshot": snapshot << 30, "config": config << 20, "metadata": classes << 20} == LIMITS

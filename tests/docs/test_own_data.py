@@ -1,4 +1,4 @@
-"""docs/own-data.md runs from its first line to its last, as a reader would type it."""
+"""The commands and examples of docs/own-data.md run in order."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder in which everything on the page was done."""
+    """Folder in which the commands and examples were run."""
     folder = tmp_path_factory.mktemp("own")
     (labels,) = blocks("python")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -51,7 +51,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.chdir(before)
 
 
-def test_the_labels_become_a_data_set(ran: Path) -> None:
+def test_labels_of_the_page_become_a_data_set(ran: Path) -> None:
     splits = {name: CocoPanoptic(ran / "street-panoptic", name) for name in ("train", "val")}
     assert {name: len(split) for name, split in splits.items()} == {"train": 16, "val": 4}
     assert splits["train"].categories.names == ("sky", "road", "car", "person")
@@ -66,28 +66,28 @@ def test_the_labels_become_a_data_set(ran: Path) -> None:
             assert len(pairs) == len(np.unique(annotation.ids))
 
 
-def test_the_check_finds_nothing_and_draws_a_sheet(ran: Path) -> None:
+def test_check_reports_no_errors_and_draws_a_contact_sheet(ran: Path) -> None:
     report = json.loads((ran / "report.json").read_text())
     assert (report["errors"], report["warnings"]) == (0, 0)
     assert cv2.imread(str(ran / "sheet.png")).shape[1] == 2000
 
 
-def test_the_model_is_trained_scored_and_used(ran: Path) -> None:
+def test_model_is_trained_scored_and_used_for_prediction(ran: Path) -> None:
     assert (ran / "runs/street/model.safetensors").is_file()
     assert 0 <= json.loads((ran / "scores.json").read_text())["all"]["pq"] <= 1
     assert len(list((ran / "predicted/overlay").glob("*.jpg"))) == 20
 
 
-def test_and_back(ran: Path) -> None:
+def test_data_set_is_converted_back_for_other_tools(ran: Path) -> None:
     for split, number in (("train", 16), ("val", 4)):
         objects = json.loads((ran / f"street-detection/annotations/instances_{split}.json").read_text())
         assert len(objects["images"]) == number
         assert len(list((ran / f"street-semantic/annotations/semantic_{split}").glob("*.png"))) == number
 
 
-def test_the_other_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    """Those that need data of others are checked for their options."""
-    said = set(re.findall(r"--[a-z-]+", PAGE.read_text()))
+def test_options_of_the_page_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    """Commands that require external data are not run; only their options are checked."""
+    options = set(re.findall(r"--[a-z-]+", PAGE.read_text()))
     text = ""
     for subcommand in (
         ["train"],
@@ -99,4 +99,4 @@ def test_the_other_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             main([*subcommand, "--help"])
         text += capsys.readouterr().out
-    assert {option for option in said if option not in text} == set()
+    assert {option for option in options if option not in text} == set()

@@ -1,4 +1,4 @@
-"""The commands and examples of docs/prediction.md run, one after the other, as a reader would type them."""
+"""The commands and examples of docs/prediction.md run in order, and its tables match the code."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CATEGORIES = Categories((Category("sky", False, (1, 2, 3), 1), Category("car", T
 
 
 def prepare(folder: Path) -> None:
-    """The files that the page's reader has."""
+    """Write the files that the page assumes."""
     generator = np.random.default_rng(0)
     images = [generator.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(3)]
     (folder / "IMAGES" / "b").mkdir(parents=True)
@@ -51,7 +51,7 @@ def prepare(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The folder in which everything was run, and what the examples define."""
+    """Folder in which the commands and examples were run, and variables that the examples define."""
     folder, before = tmp_path_factory.mktemp("prediction"), Path.cwd()
     names: dict[str, Any] = {}
     os.chdir(folder)
@@ -74,13 +74,13 @@ def run_commands(code: str) -> None:
         if program == "torchrun":
             launched = get_args_parser().parse_args(arguments)
             assert (launched.module, launched.training_script) == (True, "seamseg")
-            seamseg.cli.parser().parse_args(launched.training_script_args)
+            seamseg.cli.parse(launched.training_script_args)
         else:
             assert program == "seamseg"
             assert seamseg.cli.main([*arguments, "--device", "cpu"]) == 0, line
 
 
-def test_everything_runs(ran: tuple[Path, dict[str, Any]]) -> None:
+def test_commands_and_examples_of_the_page_run(ran: tuple[Path, dict[str, Any]]) -> None:
     folder, names = ran
     for out in ("OUT", "OUT_ALL", "OUT_SURE", "OUT_AUGMENTED"):
         index = json.loads((folder / out / "panoptic.json").read_text())
@@ -94,7 +94,7 @@ def test_everything_runs(ran: tuple[Path, dict[str, Any]]) -> None:
     assert json.loads(names["text"])
 
 
-def test_the_files_of_each_kind_are_those_of_the_table(ran: tuple[Path, dict[str, Any]]) -> None:
+def test_table_of_outputs_names_the_written_files(ran: tuple[Path, dict[str, Any]]) -> None:
     table = dict(re.findall(r"^\| `(\w+)` \| (`[^|]*) \|", TEXT, re.MULTILINE))
     assert set(table) == set(OUTPUT_KINDS)
     for files in table.values():
@@ -103,7 +103,7 @@ def test_the_files_of_each_kind_are_those_of_the_table(ran: tuple[Path, dict[str
                 assert (ran[0] / "OUT_ALL" / file.replace("NAME", name)).is_file()
 
 
-def test_everything_of_a_result_is_listed() -> None:
+def test_page_lists_every_member_of_a_result() -> None:
     listed = set(re.findall(r"^\| `\.(\w+)(?:\(\))?` \|", TEXT, re.MULTILINE))
     public = {name for name in dir(Result) if not name.startswith("_")} | {"image"}
     assert listed == public
@@ -111,7 +111,7 @@ def test_everything_of_a_result_is_listed() -> None:
     assert set(re.findall(r"`\.(\w+)`", row)) - {"segments"} == set(ResultSegment.__dataclass_fields__)
 
 
-def test_raw_arrays_are_listed(ran: tuple[Path, dict[str, Any]]) -> None:
+def test_page_lists_every_raw_array(ran: tuple[Path, dict[str, Any]]) -> None:
     row = next(line for line in TEXT.splitlines() if line.startswith("| `raw`"))
     named = set(re.findall(r"`(\w+)`", row)) - {"raw"}
     assert set(np.load(ran[0] / "OUT_ALL" / "raw" / "a.npz").files) == named

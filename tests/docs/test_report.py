@@ -1,4 +1,4 @@
-"""docs/report.md: what can run runs, and the other commands mean something."""
+"""The example of docs/report.md runs, and its other commands are valid."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from seamseg.cli import main, parser
+from seamseg.cli import main, parse
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "report.md"
 
@@ -21,7 +21,7 @@ def commands(language: str) -> list[list[str]]:
     return [line[1:] for line in lines]
 
 
-def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_example_of_the_page_writes_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for arguments in commands("bash"):
         assert main(arguments) == 0
@@ -29,12 +29,12 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(list(Path("pages/images").iterdir())) == 8
 
 
-def test_the_other_commands_can_be_read() -> None:
+def test_other_commands_of_the_page_are_parsed() -> None:
     for arguments in commands(""):
-        assert callable(parser().parse_args(arguments).run)
+        assert callable(parse(arguments).run)
 
 
-def test_options_and_pictures_exist(capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_and_picture_of_the_page_exist(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["report", "--help"])
     text = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""docs/scoring.md: its commands run on small files, and it explains every number that is written."""
+"""The commands of docs/scoring.md run on small files, and the page explains every number of a scores file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def commands() -> list[list[str]]:
 
 @pytest.fixture
 def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the first command writes, in the folder in which the others run."""
+    """Scores that the first command writes, in the folder in which the other commands run."""
     side = Side(IDS, listed(IDS, {1: 7, 2: 3}, set()))
     shutil.move(write_side(tmp_path, "GT", [side, side]), tmp_path / "GT.json")
     shutil.move(write_side(tmp_path, "PRED", [side, side], bare=True), tmp_path / "PRED.json")
@@ -50,20 +50,20 @@ def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return scores
 
 
-def test_scores_are_written_and_compared(scored: dict[str, Any]) -> None:
+def test_scores_of_the_page_are_written_and_compared(scored: dict[str, Any]) -> None:
     assert Path("images.csv").is_file()
     for name in ("A.json", "B.json"):
         shutil.copy("scores.json", name)
     assert main(commands()[1][1:]) == 0
 
 
-def test_every_number_is_explained(scored: dict[str, Any]) -> None:
+def test_page_explains_every_number_of_the_scores(scored: dict[str, Any]) -> None:
     explained = set(re.findall(r"`([a-z_]+)`", PAGE.read_text()))
     line = next(iter(scored["per_class"].values()))
     assert {*scored, *scored["all"], *line} - {"per_class", "boundary_pq", "iou_semantic"} <= explained
 
 
-def test_submissions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_submission_commands_write_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     lines = commands()[2:]
     assert {line[2] for line in lines} == {track.name for track in TRACKS}
@@ -73,13 +73,13 @@ def test_submissions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         entries = [{"id": i, "name": name, "isthing": i} for i, name in enumerate(CLASSES[server])]
         size = (1024, 2048) if server == "cityscapes" else (20, 30)
         shutil.rmtree("PREDICTIONS", ignore_errors=True)
-        many: list[dict[str, Any]] = [
+        categories: list[dict[str, Any]] = [
             *entries,
             {"id": 2, "name": "sky" if server != "vistas" else "nature--sky", "isthing": 0},
         ]
         if server == "coco":
-            many[2]["name"] = "sky-other-merged"
-        write_predictions(Path("PREDICTIONS"), Categories.from_list(many), [IMAGES[server]], size)
+            categories[2]["name"] = "sky-other-merged"
+        write_predictions(Path("PREDICTIONS"), Categories.from_list(categories), [IMAGES[server]], size)
         listed_images = {"file_name": IMAGES[server], "id": 139, "height": size[0], "width": size[1]}
         text = json.dumps({"images": [listed_images]})
         Path("LIST.json").write_text(text)

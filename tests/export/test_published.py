@@ -177,7 +177,7 @@ def test_load_published_unknown_parts_of_the_snapshot_are_reported(tmp_path: Pat
             b"[fpn]\ninterpolation = bilinear",
             "config.ini in MODEL: [fpn] interpolation = bilinear",
         ),
-        ("metadata.bin", b"\xc1", "MODEL/metadata.bin cannot be read as metadata"),
+        ("metadata.bin", b"\xc1", "MODEL/metadata.bin cannot be read as seamseg metadata"),
         ("seamseg_r50_vistas.tar", b"", "the snapshot MODEL/seamseg_r50_vistas.tar cannot be read"),
     ],
 )
@@ -230,17 +230,17 @@ def test_read_metadata_gives_the_categories(tmp_path: Path) -> None:
     ],
 )
 def test_read_metadata_with_other_content_is_refused(tmp_path: Path, meta: Any) -> None:
-    with pytest.raises(ValueError, match=r"metadata\.bin cannot be read as metadata"):
+    with pytest.raises(ValueError, match=r"metadata\.bin cannot be read as seamseg metadata"):
         read_metadata(written(tmp_path, meta))
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\xc1", b"\x81"])
 def test_read_metadata_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "metadata.bin").write_bytes(content)
-    with pytest.raises(ValueError, match=r"metadata\.bin cannot be read as metadata"):
+    with pytest.raises(ValueError, match=r"metadata\.bin cannot be read as seamseg metadata"):
         read_metadata(tmp_path / "metadata.bin")
 
 
 def test_read_metadata_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"metadata\.bin cannot be read as metadata"):
+    with pytest.raises(ValueError, match=r"metadata\.bin cannot be read as seamseg metadata"):
         read_metadata(tmp_path / "metadata.bin")

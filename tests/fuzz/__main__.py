@@ -1,9 +1,8 @@
 """python -m fuzz (`make fuzz`): damaged files for everything that reads a data set
 
-Images, PNGs of segments and JSON files, each damaged in another way, are read as training, evaluation, scoring,
-conversion and `seamseg check` read them. Each has to be read, or refused by a sentence that names a file: a crash, a
-hang and any other error are failures, and so is a stray access of the native reader of segment PNGs. Files that fail
-are kept.
+Read damaged images, segment PNGs and JSON files the way training, evaluation, scoring, conversion and `seamseg check`
+do. Each file must either be read or be rejected in one sentence that names a file. Crashes, hangs and all other errors
+are failures, and so are invalid memory accesses of the native reader of segment PNGs. Files that fail are kept.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ KEPT = Path("runs/fuzz")
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=(__doc__ or "").split("\n\n")[1])
-    parser.add_argument("--cases", type=_at_least_one, default=CASES, help=f"how many (default: {CASES})")
+    parser.add_argument("--cases", type=_at_least_one, default=CASES, help=f"number of cases (default: {CASES})")
     parser.add_argument(
-        "--first", type=int, default=0, help="number of the first one; to repeat case N: --first N --cases 1"
+        "--first", type=int, default=0, help="number of the first case; --first N --cases 1 repeats case N"
     )
-    parser.add_argument("--seed", type=int, default=0, help="other seeds give other cases (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the cases (default: 0)")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         reader = build_reader(Path(folder))
         if reader is None:
-            print("no g++ with sanitizers: stray accesses of the native reader show only where they crash")
+            print("no g++ with sanitizers: invalid accesses of the native reader are only detected if they crash")
         numbers = range(options.first, options.first + options.cases)
         outcomes: list[Outcome] = []
         with progress_bar("fuzz", options.cases) as advance:
@@ -47,18 +46,18 @@ def main(arguments: list[str] | None = None) -> int:
     failed = sum(bool(outcome.faults) for outcome in outcomes)
     slowest = max(outcomes, key=lambda outcome: outcome.seconds)
     print(f"{options.cases} cases of seed {options.seed}: {failed} failed", end="; ")
-    print(f"the slowest, {slowest.number}, took {slowest.seconds:.1f} s")
+    print(f"the slowest case, {slowest.number}, took {slowest.seconds:.1f} s")
     return 1 if failed else 0
 
 
 def _at_least_one(text: str) -> int:
     if int(text) < 1:
-        raise argparse.ArgumentTypeError("at least 1 case")
+        raise argparse.ArgumentTypeError("must be at least 1")
     return int(text)
 
 
 def report(outcome: Outcome, seed: int) -> None:
-    """Keeps the file of a case that failed, and says what is wrong."""
+    """Keep the file of a failed case and print what went wrong."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         case = make_case(seed, outcome.number, write_sets(Path(folder) / "sets"))
     KEPT.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Which file case N is."""
+"""Definition of the file of each case."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fuzz.seeds import id_pngs, images
 from fuzz.sets import Sets, read_json
 
 KINDS = ("image", "png", "json")
-"""They take turns."""
+"""Kinds of files, used in turn."""
 
 JSON_FILES: dict[str, Callable[[Sets], Any]] = {
     "coco": lambda sets: read_json(sets.coco.json_file),
@@ -25,7 +25,7 @@ JSON_FILES: dict[str, Callable[[Sets], Any]] = {
     "cityscapes": lambda sets: read_json(sets.cityscapes_json),
     "metadata": lambda sets: msgpack.unpackb(sets.metadata.read_bytes()),
 }
-"""Sound content by the name of the kind; the last one is MessagePack."""
+"""Valid content by the name of the file; the last one is MessagePack."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Case:
     """A damaged file.
 
     Attributes:
-        number: of the case.
-        kind: of :data:`KINDS`.
-        name: of the sound file.
-        data: what is left of it.
+        number: Number of the case.
+        kind: One of :data:`KINDS`.
+        name: Name of the valid file.
+        data: Content of the damaged file.
     """
 
     number: int
@@ -46,7 +46,7 @@ class Case:
 
 
 def make_case(seed: int, number: int, sets: Sets) -> Case:
-    """Depends on the seed and the number alone."""
+    """Return the case of a number, which depends only on the seed and the number."""
     generator = np.random.default_rng([seed, number])
     kind = KINDS[number % len(KINDS)]
     if kind == "image":

@@ -38,19 +38,19 @@ _ODD_VALUES = [None, True, False, float("nan"), float("inf"), -float("inf"), *_O
 
 
 def pick(generator: Generator, of: Any) -> Any:
-    """One of a sequence."""
+    """Return a random element of a sequence."""
     return of[int(generator.integers(len(of)))]
 
 
 def damaged_bytes(data: bytes, generator: Generator) -> bytes:
-    """Some bytes changed, lost, doubled or exchanged, in one to six places."""
+    """Change, remove, repeat or insert some bytes in one to six places."""
     for _ in range(int(generator.integers(1, 7))):
         data = pick(generator, _BYTE_DAMAGES)(data, generator)
     return data
 
 
-def _place(data: bytes, generator: Generator) -> tuple[int, int]:
-    """Half of the time among the first bytes, where headers are."""
+def _random_range(data: bytes, generator: Generator) -> tuple[int, int]:
+    """Return a random range of bytes, half of the time among the first 64 bytes, where headers are."""
     end = min(len(data), 64) if generator.random() < 0.5 else len(data)
     start = int(generator.integers(0, end + 1))
     return start, min(len(data), start + int(generator.integers(1, 17)))
@@ -59,29 +59,29 @@ def _place(data: bytes, generator: Generator) -> tuple[int, int]:
 def _flip(data: bytes, generator: Generator) -> bytes:
     if not data:
         return data
-    changed, (start, _) = bytearray(data), _place(data, generator)
+    changed, (start, _) = bytearray(data), _random_range(data, generator)
     changed[start % len(data)] ^= 1 << int(generator.integers(8))
     return bytes(changed)
 
 
 def _number(data: bytes, generator: Generator) -> bytes:
-    start, _ = _place(data, generator)
+    start, _ = _random_range(data, generator)
     form, mask = pick(generator, [(">I", 0xFFFFFFFF), ("<I", 0xFFFFFFFF), (">H", 0xFFFF), ("<H", 0xFFFF), ("B", 0xFF)])
     return data[:start] + struct.pack(form, pick(generator, _EDGES) & mask) + data[start + struct.calcsize(form) :]
 
 
 def _lose(data: bytes, generator: Generator) -> bytes:
-    start, end = _place(data, generator)
+    start, end = _random_range(data, generator)
     return data[:start] + data[end:]
 
 
 def _double(data: bytes, generator: Generator) -> bytes:
-    start, end = _place(data, generator)
+    start, end = _random_range(data, generator)
     return data[:end] + data[start:end] * int(generator.integers(1, 20)) + data[end:]
 
 
 def _insert(data: bytes, generator: Generator) -> bytes:
-    start, end = _place(data, generator)
+    start, end = _random_range(data, generator)
     return data[:start] + generator.bytes(end - start) + data[start:]
 
 
@@ -102,7 +102,7 @@ _BYTE_DAMAGES: list[Callable[[bytes, Generator], bytes]] = [
 
 
 def damaged_png(data: bytes, generator: Generator) -> bytes:
-    """Damage inside of a PNG; most checksums are right again, or no reader would look any further."""
+    """Damage the inside of a PNG; most checksums are fixed, because readers would otherwise stop there."""
     if generator.random() < 0.15:
         return damaged_bytes(data, generator)
     parts = chunks(data)
@@ -113,7 +113,7 @@ def damaged_png(data: bytes, generator: Generator) -> bytes:
 
 
 def chunks(data: bytes) -> Chunks:
-    """Name and content."""
+    """Return name and content of each chunk."""
     found, position = [], len(SIGNATURE)
     while position < len(data):
         (length,) = struct.unpack_from(">I", data, position)
@@ -148,7 +148,7 @@ def _stream(parts: Chunks, generator: Generator) -> None:
 
 
 def _rows(parts: Chunks, generator: Generator) -> None:
-    """Other filtered bytes, compressed in any way."""
+    """Damage the filtered rows and compress them in a random way."""
 
     def damage(content: bytes, generator: Generator) -> bytes:
         try:
@@ -197,7 +197,7 @@ _PNG_DAMAGES: list[Callable[[Chunks, Generator], None]] = [
 
 
 def damaged_json(content: Any, generator: Generator) -> bytes:
-    """One to three values replaced, lost, doubled, moved or wrapped; sometimes bytes of the text."""
+    """Replace, remove, repeat, move or wrap one to three values, and sometimes damage bytes of the text."""
     content = copy.deepcopy(content)
     for _ in range(int(generator.integers(1, 4))):
         places = _places(content)
@@ -209,7 +209,7 @@ def damaged_json(content: Any, generator: Generator) -> bytes:
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
-    """All containers with their keys."""
+    """Return all containers with their keys."""
     keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else []
     return [place for key in keys for place in ((value, key), *_places(value[key]))]
 

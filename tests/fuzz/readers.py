@@ -1,4 +1,4 @@
-"""Everything that reads a damaged file, and what is wrong if it does not read it and does not refuse it properly."""
+"""Everything that reads a damaged file, and the fault of a reader that neither reads nor properly rejects it."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from seamseg.score.files import score_files
 
 LONGEST_SENTENCE = 1000
 Reader = tuple[str, Callable[[], object]]
-"""Its name, and what it does."""
+"""Name of the reader and function that reads the file."""
 
 
 def faults_of(case: Case, sets: Sets, sanitized: SanitizedReader | None) -> list[str]:
-    """What is wrong with how a case is read: nothing, most of the time."""
+    """Return the faults in how a case is read; usually none."""
     if case.kind == "json":
         path, readers = _readers_of_json(case, sets)
     else:
@@ -50,7 +50,7 @@ def faults_of(case: Case, sets: Sets, sanitized: SanitizedReader | None) -> list
 
 
 def _fault(name: str, read: Callable[[], object], folder: Path) -> str:
-    """Empty if it was read, or refused by a sentence that names a file."""
+    """Return the fault of a reader; empty if it read the file or rejected it in one sentence that names a file."""
     try:
         read()
     except SeamsegError as error:
@@ -58,7 +58,7 @@ def _fault(name: str, read: Callable[[], object], folder: Path) -> str:
         if str(folder) in text and "\n" not in text and len(text) <= LONGEST_SENTENCE:
             return ""
         where = traceback.extract_tb(error.__traceback__)[-1]
-        return f"{name} refuses it by {type(error).__name__}, {text[:300]!r} ({where.filename}:{where.lineno})"
+        return f"{name} rejects it with {type(error).__name__}, {text[:300]!r} ({where.filename}:{where.lineno})"
     except Exception:
         return f"{name} fails: {traceback.format_exc(limit=-6)}"
     return ""
@@ -78,7 +78,7 @@ def _readers_of_png(path: Path, sets: Sets, sanitized: SanitizedReader | None) -
     yield "read_panoptic_png", lambda: read_panoptic_png(path)
     yield "read_label_map", lambda: read_label_map(path)
     yield "png_size", lambda: png_size(path)
-    yield "two readers", lambda: _compare(path)
+    yield "native reader and OpenCV", lambda: _compare_with_opencv(path)
     if sanitized is not None:
         yield "sanitized reader", lambda: _compare_sanitized(path, sanitized)
     yield from _readers_of_set(sets.coco.folder)
@@ -88,7 +88,7 @@ def _readers_of_png(path: Path, sets: Sets, sanitized: SanitizedReader | None) -
 def _readers_of_json(case: Case, sets: Sets) -> tuple[Path, Iterator[Reader]]:
     coco = sets.coco.json_file
     if case.name == "coco":
-        return coco, _both(_readers_of_set(sets.coco.folder), ("score", lambda: _score(coco, coco)))
+        return coco, _with_reader(_readers_of_set(sets.coco.folder), ("score", lambda: _score(coco, coco)))
     if case.name == "results":
         results = sets.folder / "results.json"
         results.touch()
@@ -109,13 +109,13 @@ def _readers_of_json(case: Case, sets: Sets) -> tuple[Path, Iterator[Reader]]:
     return path, iter([("convert", lambda: _convert(job, out))])
 
 
-def _both(some: Iterator[Reader], other: Reader) -> Iterator[Reader]:
-    yield from some
-    yield other
+def _with_reader(readers: Iterator[Reader], last: Reader) -> Iterator[Reader]:
+    yield from readers
+    yield last
 
 
 def _readers_of_set(root: Path) -> Iterator[Reader]:
-    """As training, evaluation and `seamseg check` read it."""
+    """Yield readers that open the data set as training, evaluation and `seamseg check` do."""
     opened: list[PanopticDataset] = []
     yield "open", lambda: opened.append(open_data_set(root, "train"))
     for source in opened:
@@ -128,8 +128,8 @@ def _readers_of_set(root: Path) -> Iterator[Reader]:
     yield "check", lambda: check_data_set(root, num_workers=1)
 
 
-def _compare(path: Path) -> None:
-    """Ids that are read natively are those that OpenCV reads, if it reads them."""
+def _compare_with_opencv(path: Path) -> None:
+    """Check that natively read ids equal those read by OpenCV, if OpenCV reads them."""
     data = path.read_bytes()
     try:
         ids = read_id_png(data).numpy()
@@ -138,18 +138,18 @@ def _compare(path: Path) -> None:
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is not None:
         other = pixels.astype(np.int64) @ (65536, 256, 1)
-        assert np.array_equal(ids, other), "it differs from OpenCV's reading"
+        assert np.array_equal(ids, other), "the ids differ from those read by OpenCV"
 
 
 def _compare_sanitized(path: Path, sanitized: SanitizedReader) -> None:
-    said = sanitized.read(path)
+    answer = sanitized.read(path)
     try:
         ids = read_id_png(path.read_bytes())
     except ValueError:
-        assert said.startswith("refused"), f"the native library refuses it, the sanitized reader says {said}"
+        assert answer.startswith("refused"), f"the native library rejects it, the sanitized reader returns {answer}"
         return
     expected = f"{ids.shape[0]} {ids.shape[1]} {int(ids.sum(dtype=torch.int64))}"
-    assert said == expected, f"the native library says {expected}, the sanitized reader {said}"
+    assert answer == expected, f"the native library returns {expected}, the sanitized reader {answer}"
 
 
 def _score(truth: Path, results: Path, folder: Path | None = None) -> None:

@@ -19,17 +19,17 @@ from typing import Any
 
 TESTS = Path(__file__).resolve().parents[1]
 SECONDS = 600.0
-"""Most that a case may take on the clock; what computes without end is stopped sooner, by the worker's own timer."""
+"""Maximum wall-clock time of a case in seconds; endless computation is stopped sooner by the worker's own timer."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A case that is done.
+    """A finished case.
 
     Attributes:
-        number: of the case.
-        faults: how it was neither read nor refused properly; none, most of the time.
-        seconds: that it took.
+        number: Number of the case.
+        faults: How it was neither read nor properly rejected; usually empty.
+        seconds: Time that it took, in seconds.
     """
 
     number: int
@@ -39,13 +39,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Fuzz:
-    """What to run.
+    """Settings of a fuzzing run.
 
     Attributes:
-        seed: of all cases.
-        reader: the sanitized reader; None leaves it out.
-        seconds: most that a case may take on the clock.
-        module: of the worker.
+        seed: Seed of all cases.
+        reader: Program of the sanitized reader; None leaves it out.
+        seconds: Maximum wall-clock time of a case, in seconds.
+        module: Module of the worker.
     """
 
     seed: int
@@ -55,36 +55,36 @@ class Fuzz:
 
 
 def run(fuzz: Fuzz, numbers: Sequence[int], num_workers: int) -> Iterator[Outcome]:
-    """Does all cases, in several processes; in the order in which they are done."""
+    """Run all cases in several processes and yield the outcomes in the order in which they finish."""
     done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
     for worker in range(num_workers):
-        threading.Thread(target=_share, args=(fuzz, list(numbers[worker::num_workers]), done), daemon=True).start()
+        threading.Thread(target=_run_share, args=(fuzz, list(numbers[worker::num_workers]), done), daemon=True).start()
     for _ in numbers:
         yield done.get()
 
 
-def _share(fuzz: Fuzz, left: list[int], done: queue.SimpleQueue[Outcome]) -> None:
-    """One process after the other; each goes on behind the case that the one before did not survive."""
-    while left:
-        with tempfile.TemporaryDirectory(prefix="fuzz-") as folder, tempfile.TemporaryFile() as said:
+def _run_share(fuzz: Fuzz, remaining: list[int], done: queue.SimpleQueue[Outcome]) -> None:
+    """Run one process after another; each continues after the case that the previous one did not survive."""
+    while remaining:
+        with tempfile.TemporaryDirectory(prefix="fuzz-") as folder, tempfile.TemporaryFile() as errors:
             begin, end = time.monotonic(), ""
-            with _start(fuzz, left, folder, said) as process:
+            with _start(fuzz, remaining, folder, errors) as process:
                 for line in _lines(process, fuzz.seconds):
                     if line is None:
-                        end = f"hangs: it takes more than {fuzz.seconds:g} s"
+                        end = f"hangs: takes more than {fuzz.seconds:g} s"
                         process.kill()
                     elif "faults" in line:
-                        left.remove(line["number"])
+                        remaining.remove(line["number"])
                         done.put(Outcome(**line))
                     else:
                         begin = time.monotonic()
-            if left:
-                said.seek(0)
+            if remaining:
+                errors.seek(0)
                 if process.returncode == -signal.SIGPROF:
-                    end = "hangs: it computes and computes"
-                end = end or f"crashes, the process ends with {process.returncode}"
-                fault = f"{end}: {said.read()[-2000:].decode(errors='replace')}"
-                done.put(Outcome(left.pop(0), [fault], time.monotonic() - begin))
+                    end = "hangs: computes without end"
+                end = end or f"crashes: the process exits with {process.returncode}"
+                fault = f"{end}: {errors.read()[-2000:].decode(errors='replace')}"
+                done.put(Outcome(remaining.pop(0), [fault], time.monotonic() - begin))
 
 
 def _start(fuzz: Fuzz, numbers: Sequence[int], folder: str, errors: Any) -> subprocess.Popen[bytes]:
@@ -99,9 +99,9 @@ def _start(fuzz: Fuzz, numbers: Sequence[int], folder: str, errors: Any) -> subp
 
 
 def _lines(process: subprocess.Popen[bytes], seconds: float) -> Iterator[dict[str, Any] | None]:
-    """What a worker says; None where it says nothing for too long."""
+    """Yield the lines of a worker; yield None if it prints nothing for too long."""
     assert process.stdout is not None
-    text, patience = b"", SECONDS  # for the start of Python and torch
+    text, patience = b"", SECONDS  # Python and torch start slowly
     while True:
         if not select.select([process.stdout], [], [], patience)[0]:
             yield None

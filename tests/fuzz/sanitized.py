@@ -1,4 +1,4 @@
-"""The native reader of segment PNGs, compiled with sanitizers: it stops at the first stray access."""
+"""Native reader of segment PNGs, compiled with sanitizers so that it stops at the first invalid access."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FLAGS = ["-std=c++17", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanit
 
 
 def build_reader(folder: Path) -> Path | None:
-    """Compiles it; None where there is no g++ with sanitizers."""
+    """Compile the reader; return None without a g++ that has sanitizers."""
     compiler = shutil.which("g++")
     if compiler is None:
         return None
@@ -24,17 +24,17 @@ def build_reader(folder: Path) -> Path | None:
 
 
 class SanitizedReader:
-    """A process that reads one file after the other, begun anew where it stopped."""
+    """A process that reads one file after another and is restarted after it was stopped."""
 
     def __init__(self, program: Path) -> None:
         self._program = program
         self._process: subprocess.Popen[str] | None = None
 
     def read(self, path: Path) -> str:
-        """``HEIGHT WIDTH SUM-OF-IDS``, or ``refused: REASON``.
+        """Return ``HEIGHT WIDTH SUM-OF-IDS``, or ``refused: REASON``.
 
         Raises:
-            RuntimeError: a sanitizer stopped it; with what it says.
+            RuntimeError: A sanitizer stopped the process; the message is its report.
         """
         if self._process is None:
             pipe = subprocess.PIPE
@@ -59,5 +59,5 @@ class SanitizedReader:
 
 
 def _free_address_space() -> None:
-    """Sanitizers reserve terabytes of it, more than the worker allows itself."""
+    """Remove the limit on the address space: sanitizers reserve terabytes, more than the worker allows itself."""
     resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

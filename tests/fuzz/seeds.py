@@ -1,4 +1,4 @@
-"""Sound files, to be damaged."""
+"""Valid files to be damaged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 @cache
 def images() -> dict[str, bytes]:
-    """Images by their names: every kind that is read, and in every format."""
+    """Return images by name: every readable kind, in every format."""
     sound = {name: odd.data for name, odd in odd_images().items() if odd.expected is not None}
     plain = {
         f"plain{suffix}": opencv(suffix, PIXELS[..., ::-1]) for suffix in (".jpg", ".bmp", ".webp", ".tif", ".ppm")
@@ -27,7 +27,7 @@ def images() -> dict[str, bytes]:
 
 @cache
 def id_maps() -> list[NDArray[np.int64]]:
-    """Regions as annotation has them, and noise."""
+    """Return typical regions of an annotation, and noise."""
     regions = np.ones(SIZE, np.int64)
     regions[25:] = 2 + 256 * 7
     regions[10:30, 5:20], regions[18:35, 15:33], regions[:, 50:] = 70_000, 70_001, 0
@@ -37,7 +37,7 @@ def id_maps() -> list[NDArray[np.int64]]:
 
 @cache
 def id_pngs() -> list[bytes]:
-    """Files of segment ids: all filters of rows and all kinds of compressed blocks."""
+    """Return PNGs of segment ids with all row filters and all kinds of compressed blocks."""
     files = [opencv(".png", np.stack([ids >> 16, ids >> 8 & 255, ids & 255], -1).astype(np.uint8)) for ids in id_maps()]
     for ids in id_maps():
         rows = filtered_rows(ids, [0, 1, 2, 3, 4])
@@ -52,7 +52,7 @@ def id_pngs() -> list[bytes]:
 
 
 def filtered_rows(ids: NDArray[np.int64], filters: Sequence[int]) -> bytes:
-    """Rows of red, green, blue with filters of the PNG standard (ISO/IEC 15948, 9.2), which take turns."""
+    """Return RGB rows with the filters of the PNG standard (ISO/IEC 15948, 9.2), used in turn."""
     pixels = np.stack([ids & 255, ids >> 8 & 255, ids >> 16], -1).astype(np.int64)
     left = np.pad(pixels, ((0, 0), (1, 0), (0, 0)))[:, :-1]
     above, corner = (np.pad(one, ((1, 0), (0, 0), (0, 0)))[:-1] for one in (pixels, left))
@@ -72,7 +72,7 @@ def deflated(rows: bytes, level: int, strategy: int) -> bytes:
 
 
 def png_file(size: Sequence[int], data: bytes) -> bytes:
-    """A PNG of red, green and blue with these compressed rows."""
+    """Return an RGB PNG with these compressed rows."""
     header = struct.pack(">IIBBBBB", size[1], size[0], 8, 2, 0, 0, 0)
     return SIGNATURE + b"".join(png_chunk(*part) for part in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b"")))
 

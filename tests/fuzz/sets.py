@@ -21,15 +21,15 @@ from seamseg.data.png import write_panoptic_png
 
 @dataclass(frozen=True)
 class Sets:
-    """Where they lie.
+    """Locations of the data sets.
 
     Attributes:
-        folder: that holds them all.
-        coco: two images, the first of them with crowd.
-        vistas_json, vistas_labels: files of a data set in ``vistas/``.
-        detection_json: an object of each kind of outline; images in ``images/``.
-        cityscapes_json: of the only frame in ``cityscapes/``.
-        metadata: ``metadata.bin`` of a set in ``legacy/``.
+        folder: Folder of all data sets.
+        coco: COCO panoptic data set of two images, the first of them with crowd.
+        vistas_json, vistas_labels: Files of a data set in ``vistas/``.
+        detection_json: Detection annotations with one object for each kind of outline; images are in ``images/``.
+        cityscapes_json: Annotation of the only frame in ``cityscapes/``.
+        metadata: ``metadata.bin`` of a data set in ``legacy/``.
     """
 
     folder: Path
@@ -42,7 +42,7 @@ class Sets:
 
 
 def write_sets(folder: Path) -> Sets:
-    """The same files every time."""
+    """Write the data sets; the files are the same every time."""
     coco = write_tiny_panoptic(folder / "coco", num_images=2, sizes=[SIZE], num_objects=5, images_with_crowd=[0])
     vistas = write_vistas(folder / "vistas", splits=("training",))
     legacy = write_legacy(folder / "legacy")
@@ -59,7 +59,7 @@ def write_sets(folder: Path) -> Sets:
 
 @contextlib.contextmanager
 def replaced(path: Path, data: bytes) -> Iterator[None]:
-    """For a while the file holds something else."""
+    """Replace the content of a file within the context."""
     sound = path.read_bytes()
     path.write_bytes(data)
     try:

@@ -1,4 +1,4 @@
-"""A share of `make fuzz`, and that it notices what it is there to notice."""
+"""Part of `make fuzz`, and tests that it detects faults."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_share_of_all_cases(reader: Path) -> None:
+def test_first_120_cases_have_no_faults(reader: Path) -> None:
     outcomes = list(run(Fuzz(SEED, reader), range(120), 1))
     assert sorted(outcome.number for outcome in outcomes) == list(range(120))
     assert [outcome for outcome in outcomes if outcome.faults] == []
 
 
-def test_a_case_depends_on_its_seed_and_number_alone(sets: Sets, tmp_path: Path) -> None:
+def test_case_depends_only_on_its_seed_and_number(sets: Sets, tmp_path: Path) -> None:
     other = write_sets(tmp_path / "other")
     cases = [make_case(SEED, number, sets) for number in range(30)]
     assert [make_case(SEED, number, other) for number in range(30)] == cases
@@ -49,8 +49,8 @@ def test_a_case_depends_on_its_seed_and_number_alone(sets: Sets, tmp_path: Path)
     assert make_case(SEED + 1, 0, sets) != cases[0]
 
 
-def test_sound_segments_are_what_is_damaged(reader: Path, tmp_path: Path) -> None:
-    """Damage to nonsense would find nothing."""
+def test_undamaged_id_pngs_are_read_correctly(reader: Path, tmp_path: Path) -> None:
+    """Damaging invalid files would find nothing."""
     maps, sanitized = id_maps(), SanitizedReader(reader)
     for place, data in enumerate(id_pngs()):
         ids = maps[place] if place < len(maps) else maps[(place - len(maps)) // 4]
@@ -62,7 +62,7 @@ def test_sound_segments_are_what_is_damaged(reader: Path, tmp_path: Path) -> Non
     assert len(set(filtered_rows(maps[0], [0, 1, 2, 3, 4])[:: 1 + 3 * maps[0].shape[1]])) == 5
 
 
-def test_the_sanitized_reader_refuses_and_goes_on(reader: Path, tmp_path: Path) -> None:
+def test_sanitized_reader_continues_after_rejections_and_restarts(reader: Path, tmp_path: Path) -> None:
     sanitized = SanitizedReader(reader)
     (tmp_path / "a.png").write_bytes(id_pngs()[0][:-40])
     assert sanitized.read(tmp_path / "a.png").startswith("refused: ")
@@ -88,31 +88,33 @@ for number in map(int, numbers):
 """
 
 
-def test_crashes_and_hangs_are_told_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_reports_crashes_and_hangs_and_finishes_other_cases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "faulty_worker.py").write_text(FAULTY)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     outcomes = {one.number: one for one in run(Fuzz(0, None, seconds=3, module="faulty_worker"), range(6), 2)}
     assert sorted(outcomes) == [0, 1, 2, 3, 4, 5]
     assert outcomes[0].faults == outcomes[5].faults == []
-    assert outcomes[1].faults[0].startswith("crashes, the process ends with -6")
-    assert outcomes[2].faults[0].startswith("hangs: it takes more than 3 s")
+    assert outcomes[1].faults[0].startswith("crashes: the process exits with -6")
+    assert outcomes[2].faults[0].startswith("hangs: takes more than 3 s")
     assert outcomes[3].faults == ["wrong"]
-    assert outcomes[4].faults[0].startswith("hangs: it computes")
+    assert outcomes[4].faults[0].startswith("hangs: computes")
 
 
 @pytest.mark.parametrize(
     ("error", "fault"),
     [
         (SeamsegError("{folder}/a.png is broken"), ""),
-        (SeamsegError("it is broken"), "refuses it by SeamsegError, 'it is broken'"),
-        (SeamsegError("{folder}/a.png is\nbroken"), "refuses it by SeamsegError"),
-        (SeamsegError("{folder}/a.png is " + "x" * 2000), "refuses it by SeamsegError"),
+        (SeamsegError("it is broken"), "rejects it with SeamsegError, 'it is broken'"),
+        (SeamsegError("{folder}/a.png is\nbroken"), "rejects it with SeamsegError"),
+        (SeamsegError("{folder}/a.png is " + "x" * 2000), "rejects it with SeamsegError"),
         (ValueError("{folder}/a.png is broken"), "fails: "),
         (KeyError("{folder}/a.png"), "fails: "),
         (MemoryError(), "fails: "),
     ],
 )
-def test_what_is_a_fault(error: Exception, fault: str, tmp_path: Path) -> None:
+def test_fault_is_reported_unless_one_sentence_names_a_file(error: Exception, fault: str, tmp_path: Path) -> None:
     error.args = tuple(str(part).replace("{folder}", str(tmp_path)) for part in error.args)
 
     def read() -> Any:
@@ -124,7 +126,7 @@ def test_what_is_a_fault(error: Exception, fault: str, tmp_path: Path) -> None:
     assert readers._fault("reader", list, tmp_path) == ""
 
 
-def test_the_file_of_a_failure_is_kept(
+def test_report_keeps_the_file_of_a_failed_case(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], sets: Sets
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -136,6 +138,6 @@ def test_the_file_of_a_failure_is_kept(
     assert kept.read_bytes() == case.data
     out, err = capsys.readouterr()
     assert f"case 7 ({case.kind}, {kept}) it fails" in err
-    assert out.splitlines()[-1] == "1 cases of seed 0: 1 failed; the slowest, 7, took 2.0 s"
+    assert out.splitlines()[-1] == "1 cases of seed 0: 1 failed; the slowest case, 7, took 2.0 s"
     monkeypatch.setattr(command, "run", lambda fuzz, numbers, workers: iter([Outcome(7, [], 2.0)]))
     assert command.main(["--cases", "1"]) == 0

@@ -1,7 +1,7 @@
-"""Some cases in a process of its own: python -m fuzz.worker SEED READER FOLDER NUMBER…
+"""Run some cases in a separate process: python -m fuzz.worker SEED READER FOLDER NUMBER…
 
-Says on its standard output, line by line in JSON, which case begins and what is wrong with it. `run` reads that, and
-knows which case it was when the process crashes or hangs. READER is the sanitized reader, or nothing.
+Print one line of JSON when a case begins and one with its faults when it ends. `run` reads these lines, so it knows
+the current case when the process crashes or hangs. READER is the sanitized reader, or empty.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from fuzz.sanitized import SanitizedReader
 from fuzz.sets import write_sets
 
 MOST_BYTES = 12 << 30
-"""Of address space: a file that makes its reader take all memory fails, and nobody else does."""
+"""Limit on the address space, so that only a file whose reader takes all memory fails."""
 CPU_SECONDS = 30
-"""Of computing, that a case may take at most; a clock would count what a busy machine does for others."""
+"""Limit on the CPU time of a case; wall-clock time would include other processes of a busy machine."""
 
 
 def main(arguments: list[str]) -> None:
@@ -37,15 +37,15 @@ def main(arguments: list[str]) -> None:
     sanitized = SanitizedReader(Path(program)) if program else None
     sets = write_sets(Path(folder))
     for number in map(int, numbers):
-        say(number=number)
-        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)  # nobody listens: SIGPROF ends the process
+        print_json(number=number)
+        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)  # SIGPROF ends the process because it has no handler
         case, begin = make_case(int(seed), number, sets), time.monotonic()
-        say(number=number, faults=faults_of(case, sets, sanitized), seconds=time.monotonic() - begin)
+        print_json(number=number, faults=faults_of(case, sets, sanitized), seconds=time.monotonic() - begin)
     if sanitized is not None:
         sanitized.close()
 
 
-def say(**values: object) -> None:
+def print_json(**values: object) -> None:
     print(json.dumps(values), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Folders appear whole or not at all."""
+"""Folders appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def tree(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_folder_is_made_with_those_above(tmp_path: Path) -> None:
+def test_atomic_directory_creates_missing_parents(tmp_path: Path) -> None:
     atomic_directory(tmp_path / "x" / "y" / "out", writer("new"), None)
     assert tree(tmp_path) == {f"x/y/out/{name}": "new" for name in NAMES}
     assert (tmp_path / "x/y/out").stat().st_mode & 0o055 == (tmp_path / "x").stat().st_mode & 0o055
 
 
-def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
+def test_atomic_directory_fills_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     atomic_directory(tmp_path / "out", writer("new"), None)
     assert tree(tmp_path / "out") == dict.fromkeys(NAMES, "new")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_only_what_may_be_replaced_is(tmp_path: Path) -> None:
+def test_atomic_directory_replaces_only_replaceable_files(tmp_path: Path) -> None:
     out = tmp_path / "out"
     atomic_directory(out, writer("old"), None)
     with pytest.raises(ValueError, match=r"out is not empty; .*--overwrite"):
@@ -52,44 +52,47 @@ def test_only_what_may_be_replaced_is(tmp_path: Path) -> None:
     atomic_directory(out, writer("new"), NAMES)
     assert tree(out) == dict.fromkeys(NAMES, "new")
     (out / "mine").write_text("mine")
-    with pytest.raises(ValueError, match="holds other files, such as mine"):
+    with pytest.raises(ValueError, match="contains other files, such as mine"):
         atomic_directory(out, writer("newer"), NAMES)
     assert tree(out) == dict.fromkeys(NAMES, "new") | {"mine": "mine"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_file_or_a_link_is_not_replaced(tmp_path: Path) -> None:
+def test_atomic_directory_does_not_replace_a_file_or_link(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "folder")
     for name in ("file", "link"):
-        with pytest.raises(ValueError, match=f"{name} is no folder"):
+        with pytest.raises(ValueError, match=f"{name} is not a folder"):
             atomic_directory(tmp_path / name, writer("new"), NAMES)
     assert tree(tmp_path) == {"file": "mine"}
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("x"), KeyboardInterrupt()])
 @pytest.mark.parametrize("before", [None, "old"])
-def test_a_failure_in_the_middle_leaves_what_was_there(
+def test_atomic_directory_failing_midway_leaves_the_old_folder(
     tmp_path: Path, error: BaseException, before: str | None
 ) -> None:
     out = tmp_path / "out"
     if before:
         atomic_directory(out, writer(before), None)
 
-    def half(folder: Path) -> None:
+    def write_half(folder: Path) -> None:
         (folder / "a.txt").write_text("half")
         raise error
 
     with pytest.raises(type(error)) as caught:
-        atomic_directory(out, half, NAMES)
+        atomic_directory(out, write_half, NAMES)
     if isinstance(error, OSError):
-        assert str(caught.value) == f"{out} cannot be written (No space left on device); what was there is as it was"
+        assert str(caught.value).startswith(f"{out} cannot be written (No space left on device); ")
+        assert "unchanged" in str(caught.value)
     assert tree(tmp_path) == ({f"out/{name}": "old" for name in NAMES} if before else {})
     assert {path.name for path in tmp_path.iterdir()} == ({"out"} if before else set())
 
 
-def test_a_name_that_cannot_be_given_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_atomic_directory_restores_the_old_folder_when_the_rename_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out, replace = tmp_path / "out", Path.replace
     atomic_directory(out, writer("old"), None)
 
@@ -119,14 +122,14 @@ atomic_directory(Path(sys.argv[1]), write, ("a.txt", "b.txt"))
 
 
 def start_writer(out: Path) -> subprocess.Popen[str]:
-    """A process that is in the middle of writing a folder."""
+    """Start a process that is in the middle of writing a folder."""
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(out)], stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None
     assert writer.stdout.readline() == "writing\n"
     return writer
 
 
-def test_what_a_killed_process_left_goes_with_the_next_one(tmp_path: Path) -> None:
+def test_next_writer_removes_the_temporary_folder_of_a_killed_process(tmp_path: Path) -> None:
     out = tmp_path / "out"
     atomic_directory(out, writer("old"), None)
     with start_writer(out) as killed:
@@ -138,21 +141,21 @@ def test_what_a_killed_process_left_goes_with_the_next_one(tmp_path: Path) -> No
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
 
-def test_what_others_left_is_left_to_them(tmp_path: Path) -> None:
-    others = {".part-0.other", ".part-0.out.v2", ".part-1.out", ".part-2.out.json", ".part-3.out"}
+def test_atomic_directory_keeps_temporary_files_of_other_results(tmp_path: Path) -> None:
+    foreign = {".part-0.other", ".part-0.out.v2", ".part-1.out", ".part-2.out.json", ".part-3.out"}
     for name in (".part-0.other", ".part-0.out.v2"):
         (tmp_path / name / "new").mkdir(parents=True)
         (tmp_path / name / "old").mkdir()
-    (tmp_path / ".part-1.out").mkdir()  # of one who is about to lock it
+    (tmp_path / ".part-1.out").mkdir()  # its creator may be about to lock it
     (tmp_path / ".part-2.out.json").write_text("file")
     (tmp_path / ".part-3.out").write_text("file")
     atomic_directory(tmp_path / "out", writer("new"), None)
-    assert {path.name for path in tmp_path.iterdir()} == {"out"} | others
+    assert {path.name for path in tmp_path.iterdir()} == {"out"} | foreign
     assert (tmp_path / ".part-0.out.v2" / "old").is_dir()
 
 
 @pytest.mark.parametrize("target", ["old", "out"])
-def test_an_interruption_in_a_rename_loses_nothing(
+def test_atomic_directory_interrupted_in_a_rename_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
     out, replace = tmp_path / "out", Path.replace
@@ -170,7 +173,7 @@ def test_an_interruption_in_a_rename_loses_nothing(
     assert tree(tmp_path) == {f"out/{name}": "old" if target == "old" else "new" for name in NAMES}
 
 
-def test_a_path_that_leads_through_the_folder_itself(tmp_path: Path) -> None:
+def test_atomic_directory_accepts_a_path_through_the_folder_itself(tmp_path: Path) -> None:
     out = tmp_path / "out"
     atomic_directory(out, writer("old"), None)
     atomic_directory(out / ".." / "out", writer("new"), NAMES)
@@ -179,7 +182,7 @@ def test_a_path_that_leads_through_the_folder_itself(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_atomic_directory_works_on_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".part-0.out" / "new").mkdir(parents=True)
 
     def refuse(descriptor: int, how: int) -> None:
@@ -188,10 +191,10 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(fcntl, "flock", refuse)
     atomic_directory(tmp_path / "out", writer("new"), None)
     assert tree(tmp_path / "out") == dict.fromkeys(NAMES, "new")
-    assert (tmp_path / ".part-0.out").is_dir(), "whether somebody is writing it cannot be told"
+    assert (tmp_path / ".part-0.out").is_dir(), "without locks, it may still be in use"
 
 
-def test_what_another_process_is_writing_is_left_to_it(tmp_path: Path) -> None:
+def test_atomic_directory_keeps_the_temporary_folder_of_a_running_process(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with start_writer(out) as busy:
         atomic_directory(out, writer("new"), None)
@@ -200,7 +203,7 @@ def test_what_another_process_is_writing_is_left_to_it(tmp_path: Path) -> None:
     assert tree(out) == dict.fromkeys(NAMES, "new")
 
 
-def test_an_old_folder_comes_back_if_its_replacement_was_killed(tmp_path: Path) -> None:
+def test_old_folder_is_restored_after_its_replacement_was_killed(tmp_path: Path) -> None:
     out, left = tmp_path / "out", tmp_path / ".part-0.out"
     atomic_directory(out, writer("old"), None)
     (left / "new").mkdir(parents=True)

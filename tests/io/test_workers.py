@@ -1,4 +1,4 @@
-"""One function on many items: order, errors, and what is left when somebody dies."""
+"""One function on many items in processes: order, errors, and the end of the workers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _always_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "ITEMS_PER_WORKER", 1)
 
 
-def test_results_come_in_the_order_of_the_items() -> None:
+def test_process_results_are_in_the_order_of_the_items() -> None:
     triple = functools.partial(operator.mul, 3)
     items = list(range(50))
     assert list(ordered_map(triple, items, processes=2)) == [3 * item for item in items]
@@ -31,14 +31,14 @@ def test_results_come_in_the_order_of_the_items() -> None:
     assert list(ordered_map(triple, [], processes=2)) == []
 
 
-def test_workers_are_other_processes_and_few_items_need_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_are_separate_processes_unless_there_are_few_items(monkeypatch: pytest.MonkeyPatch) -> None:
     parents = set(ordered_map(os.getpgid, [0, 0, 0, 0], processes=2))
     assert os.getpgid(0) not in parents
     monkeypatch.setattr(workers, "ITEMS_PER_WORKER", 3)
     assert set(ordered_map(os.getpgid, [0, 0, 0, 0], processes=2)) == {os.getpgid(0)}
 
 
-def test_only_a_few_items_are_under_way() -> None:
+def test_processes_take_only_a_few_items_ahead() -> None:
     taken = 0
 
     class Items(list[int]):
@@ -54,22 +54,22 @@ def test_only_a_few_items_are_under_way() -> None:
     results.close()  # type: ignore[attr-defined]
 
 
-def test_errors_of_the_function_arrive() -> None:
+def test_function_error_in_a_process_is_raised() -> None:
     with pytest.raises(ValueError, match="math domain"):
         list(ordered_map(math.sqrt, [1.0, -1.0, 4.0], processes=2))
 
 
-def test_a_worker_that_dies() -> None:
+def test_killed_worker_raises_error_with_remedy() -> None:
     with pytest.raises(ChildProcessError, match="memory ran out; use fewer workers"):
         list(ordered_map(os._exit, [1, 1, 1], processes=2))
 
 
-def test_a_number_of_workers_that_is_none() -> None:
-    with pytest.raises(ValueError, match="0 workers cannot work"):
+def test_zero_processes_raises_error() -> None:
+    with pytest.raises(ValueError, match="number of workers is 0"):
         ordered_map(abs, [1], processes=0)
 
 
-def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+def test_workers_exit_when_their_parent_is_killed(tmp_path: Path) -> None:
     script = (
         "import time\n"
         "from seamseg.io import workers\n"

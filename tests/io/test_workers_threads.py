@@ -1,4 +1,4 @@
-"""Work in threads, in order, a little ahead."""
+"""One function on many items in threads: order, limit of items ahead, and errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from seamseg.io.workers import ordered_map
 
 
-def test_results_come_in_the_order_of_the_items() -> None:
+def test_thread_results_are_in_the_order_of_the_items() -> None:
     def slow_at_first(number: int) -> int:
         time.sleep(0.02 if number < 3 else 0)
         return number * number
@@ -20,7 +20,7 @@ def test_results_come_in_the_order_of_the_items() -> None:
     assert list(ordered_map(str, [], threads=2, ahead=1)) == []
 
 
-def test_no_more_items_are_taken_than_may_be_ahead() -> None:
+def test_threads_take_no_more_items_than_allowed_ahead() -> None:
     taken: list[int] = []
 
     def items() -> Iterator[int]:
@@ -37,7 +37,7 @@ def test_no_more_items_are_taken_than_may_be_ahead() -> None:
         assert len(taken) <= result + 5
 
 
-def test_it_works_while_its_user_does_something_else() -> None:
+def test_threads_work_while_the_caller_is_busy() -> None:
     done: list[int] = []
     results = ordered_map(done.append, range(4), threads=1, ahead=4)
     next(results)
@@ -47,13 +47,13 @@ def test_it_works_while_its_user_does_something_else() -> None:
         assert time.monotonic() < deadline
 
 
-def test_a_stage_may_be_the_source_of_another() -> None:
+def test_thread_stages_can_be_chained() -> None:
     first = ordered_map(lambda number: number + 1, range(30), threads=2, ahead=2)
     here = (number * 10 for number in first)
     assert list(ordered_map(str, here, threads=2, ahead=2)) == [str(10 * number) for number in range(1, 31)]
 
 
-def test_an_error_arrives_and_ends_the_rest() -> None:
+def test_error_in_a_thread_is_raised_and_stops_the_others() -> None:
     begun: list[int] = []
 
     def fails(number: int) -> int:

@@ -1,4 +1,4 @@
-"""YAML text to plain values: what the safe loader gives, but no key twice."""
+"""YAML text to plain values, as by the safe loader but without duplicate keys."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VALID = [
 
 
 @pytest.mark.parametrize("text", VALID)
-def test_text_without_duplicate_keys_is_read_as_by_pyyaml(text: str) -> None:
+def test_load_yaml_without_duplicate_keys_equals_pyyaml(text: str) -> None:
     assert load_yaml(text, "some file") == yaml.safe_load(text)
 
 
@@ -36,23 +36,23 @@ def test_text_without_duplicate_keys_is_read_as_by_pyyaml(text: str) -> None:
         ("base: &base {x: 1,\n x: 2}\nchild: {<<: *base}\n", "base.x", "1 and 2"),
     ],
 )
-def test_a_key_given_twice_is_refused_with_key_and_lines(text: str, key: str, lines: str) -> None:
+def test_load_yaml_rejects_duplicate_keys_with_key_and_lines(text: str, key: str, lines: str) -> None:
     with pytest.raises(ValueError, match=rf"^some file: {key} .*lines {lines}"):
         load_yaml(text, "some file")
 
 
-def test_a_mapping_that_contains_itself_ends() -> None:
+def test_load_yaml_of_recursive_mapping_terminates() -> None:
     tree = load_yaml("&root\nself: *root\n", "some file")
     assert tree["self"] is tree
 
 
-def test_text_that_is_not_yaml_is_refused_with_its_source() -> None:
+def test_load_yaml_of_invalid_text_raises_error_naming_the_source() -> None:
     for text in ("a: [", "a: \x00", "a: !!python/object:os.system {}"):
         with pytest.raises(ValueError, match=r"^some file is not valid YAML"):
             load_yaml(text, "some file")
 
 
-def test_a_file_is_named_in_errors(tmp_path: Path) -> None:
+def test_read_yaml_errors_name_the_file(tmp_path: Path) -> None:
     path = tmp_path / "file.yaml"
     path.write_text("ü: 1", encoding="utf-8")
     assert read_yaml(path) == {"ü": 1}

@@ -1,4 +1,4 @@
-"""Both libraries give the same precision: random sides that hold every oddity, and which one is taken."""
+"""Average precision of pycocotools and hotcoco: equal on random data with all edge cases, and the choice of library."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from seamseg.metrics.average_precision import CocoSides, Kind, average_precision, fastest_library, precisions
+from seamseg.metrics.average_precision import CocoSides, IouType, average_precision, fastest_library, precisions
 
 EXACT = 1e-12
 LIMITS = [1, 2, 31, 32, 33, 95, 96, 97]  # sides of squares around COCO's small, medium and large
 
 
 def random_sides(seed: int) -> CocoSides:
-    """Images of one size, some without objects or detections; crowds, equal scores, empty and ragged masks."""
+    """Return images of one size, some without objects or detections, with crowd, equal scores and odd masks."""
     rng = np.random.default_rng(seed)
     num_images, num_classes = int(rng.integers(1, 7)), int(rng.integers(1, 4))
     size = (int(rng.integers(4, 130)), int(rng.integers(4, 130)))
@@ -38,7 +38,7 @@ def random_sides(seed: int) -> CocoSides:
 
 
 def random_box(rng: np.random.Generator, size: tuple[int, int], near: list[dict[str, Any]]) -> list[int]:
-    """x, y, width, height; of detections often that of an object."""
+    """Return x, y, width and height of a box, often near one of the annotations ``near``."""
     if near and rng.random() < 0.6:
         x, y, width, height = (int(value) for value in near[int(rng.integers(len(near)))]["bbox"])
         return [x + int(rng.integers(-1, 2)), y, width, height]
@@ -66,7 +66,7 @@ def annotation(rng: np.random.Generator, box: list[int], size: tuple[int, int], 
 
 
 @pytest.mark.parametrize("kind", ["bbox", "segm"])
-def test_the_libraries_agree(kind: Kind) -> None:
+def test_precisions_of_random_sides_agree_between_libraries(kind: IouType) -> None:
     pytest.importorskip("hotcoco", reason="hotcoco is not installed")
     values = []
     for seed in range(80):
@@ -81,13 +81,13 @@ def test_the_libraries_agree(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("library", ["pycocotools", "hotcoco"])
-def test_nothing_at_all(library: Any) -> None:
+def test_average_precision_without_annotations_is_nan(library: Any) -> None:
     pytest.importorskip(library, reason=f"{library} is not installed")
     images = [{"id": 0, "height": 3, "width": 4}]
     assert np.isnan(average_precision(CocoSides(images, [{"id": 0}], [], []), "segm", library))
 
 
-def test_hotcoco_is_taken_where_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fastest_library_is_hotcoco_only_if_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("hotcoco", reason="hotcoco is not installed")
     assert fastest_library() == "hotcoco"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

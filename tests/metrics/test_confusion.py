@@ -1,4 +1,4 @@
-"""Mean IoU, by hand and by loops over pixels."""
+"""Confusion matrix and mean IoU, compared with counting by hand and with loops over pixels."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ def matrix(prediction: list[list[int]], truth: list[list[int]], num_classes: int
     return counts
 
 
-def test_a_map_counted_by_hand() -> None:
+def test_confusion_of_a_small_map_equals_counting_by_hand() -> None:
     counts = matrix([[0, 0, 1, 1], [0, 1, 1, 2]], [[0, 0, 0, 1], [1, 1, 1, 1]])
     assert counts.state.tolist() == [[2, 1, 0, 0], [1, 3, 1, 0], [0, 0, 0, 0]]
     assert counts.iou().tolist() == pytest.approx([2 / 4, 3 / 6, 0])
     assert counts.mean_iou() == pytest.approx(1 / 3)
 
 
-def test_unknown_pixels_do_not_count_whatever_is_predicted() -> None:
+def test_confusion_on_unlabeled_pixels_ignores_every_prediction() -> None:
     counts = matrix([[0, 1, 2, 255]], [[0, 255, 255, 255]])
     assert counts.iou()[0] == 1
     assert counts.iou()[1:].isnan().all()
     assert counts.mean_iou() == 1
 
 
-def test_predicted_void_is_a_miss() -> None:
+def test_confusion_of_predicted_void_counts_as_a_miss() -> None:
     counts = matrix([[0, 255, 255, 1]], [[0, 0, 1, 1]])
     assert counts.iou()[:2].tolist() == [0.5, 0.5]
     assert counts.state[:, 3].tolist() == [1, 1, 0]
 
 
-def test_without_any_known_pixel_there_is_no_mean() -> None:
+def test_mean_iou_without_labeled_pixels_is_nan() -> None:
     assert math.isnan(matrix([[0]], [[255]]).mean_iou())
 
 
-def test_equals_loops_over_pixels() -> None:
+def test_iou_of_merged_random_maps_equals_loops_over_pixels() -> None:
     generator = torch.Generator().manual_seed(0)
     labels = torch.tensor([0, 1, 2, 3, 255])
     prediction, truth = (labels[torch.randint(0, 5, (20, 30), generator=generator)] for _ in range(2))
@@ -59,11 +59,11 @@ def test_equals_loops_over_pixels() -> None:
 
 
 @pytest.mark.parametrize(("prediction", "truth"), [([[3]], [[0]]), ([[0]], [[3]]), ([[-1]], [[0]]), ([[0]], [[-1]])])
-def test_classes_that_do_not_exist_are_refused(prediction: list[list[int]], truth: list[list[int]]) -> None:
+def test_update_with_a_class_out_of_range_raises(prediction: list[list[int]], truth: list[list[int]]) -> None:
     with pytest.raises(ValueError, match=r"classes are 0 … 2"):
         matrix(prediction, truth)
 
 
-def test_maps_of_two_sizes_are_refused() -> None:
-    with pytest.raises(ValueError, match="one size"):
+def test_update_with_two_sizes_raises() -> None:
+    with pytest.raises(ValueError, match="same size"):
         matrix([[0, 1]], [[0], [1]])

@@ -1,4 +1,4 @@
-"""All scores together: what they say of a perfect and of a poor prediction, their JSON form, and several ranks."""
+"""Evaluator: scores of a perfect and of a poor prediction, their JSON form, and several ranks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BOX = [4.0, 2.0, 8.0, 10.0]
 
 
 def truth() -> PanopticSegmentation:
-    """Sky over road, a car on it, a strip of void on the left."""
+    """Return sky above road, a car on the road, and a strip of void on the left."""
     ids = torch.ones(12, 16, dtype=torch.int64)
     ids[6:] = 2
     ids[4:8, 2:10] = 3
@@ -44,7 +44,7 @@ def update_perfectly(evaluator: PanopticEvaluator, image_id: int) -> None:
 
 
 def update_poorly(evaluator: PanopticEvaluator, image_id: int) -> None:
-    """The car has no detection: its pixels are a crowd segment; the head takes the sky for a person."""
+    """Add a prediction with the car as a crowd segment without a detection, and the sky as person in the class map."""
     segments = truth()
     predicted = PanopticSegmentation(segments.ids, segments.classes, segments.classes == 2)
     semantics = segments.semantics
@@ -59,8 +59,8 @@ def scores(*updates: object) -> Scores:
     return evaluator.compute(NAMES)
 
 
-def test_inputs_that_change_later_do_not_change_the_scores() -> None:
-    """Nothing that is kept may share memory with its input, such as a block that a worker process fills."""
+def test_update_with_inputs_that_change_later_keeps_the_scores() -> None:
+    """The state must not share memory with its inputs, which worker processes may reuse."""
     segments = truth()
     evaluator = PanopticEvaluator(len(NAMES), NUM_STUFF)
     evaluator.update(0, segmentation(segments), car(), segments.semantics.clamp(max=3), segments)
@@ -69,7 +69,7 @@ def test_inputs_that_change_later_do_not_change_the_scores() -> None:
     assert evaluator.compute(NAMES).to_dict() == scores(update_perfectly).to_dict()
 
 
-def test_a_perfect_prediction_has_ones_everywhere() -> None:
+def test_scores_of_a_perfect_prediction_are_one() -> None:
     result = scores(update_perfectly, update_perfectly).to_dict()
     assert result["all"] == {"pq": 1, "sq": 1, "rq": 1, "n": 3}
     assert result["things"] == {"pq": 1, "sq": 1, "rq": 1, "n": 1}
@@ -81,10 +81,13 @@ def test_a_perfect_prediction_has_ones_everywhere() -> None:
     }  # fmt: skip
 
 
-def test_a_poor_one_is_scored_part_by_part() -> None:
+def test_scores_of_a_poor_prediction_equal_values_by_hand() -> None:
     result = scores(update_poorly)
     assert (result.stuff.pq, result.things.pq, result.things.n) == (1, 0, 1)
-    assert (result.per_class["car"].fn, result.per_class["car"].fp) == (1, 0)  # left-over pixels are void, not false
+    assert (result.per_class["car"].fn, result.per_class["car"].fp) == (
+        1,
+        0,
+    )  # crowd pixels are void, not a false prediction
     assert result.per_class["car"].iou == 0
     assert result.miou == pytest.approx(2 / 3)
     assert result.per_class["car"].iou_semantic == 1
@@ -93,7 +96,7 @@ def test_a_poor_one_is_scored_part_by_part() -> None:
     assert (result.box_ap, result.mask_ap) == (0, 0)
 
 
-def test_the_json_form_has_exactly_these_keys_and_no_nan() -> None:
+def test_to_dict_has_exactly_these_keys_and_no_nan() -> None:
     result = scores(update_perfectly).to_dict()
     assert list(result) == [
         "all", "things", "stuff", "per_class", "miou", "miou_semantic", "box_ap", "mask_ap", "pq_dagger", "boundary",
@@ -110,7 +113,7 @@ def test_the_json_form_has_exactly_these_keys_and_no_nan() -> None:
 NOTHING = {"pq": None, "sq": None, "rq": None, "n": 0}
 
 
-def test_before_any_image_all_scores_are_null() -> None:
+def test_scores_without_images_are_null() -> None:
     result = scores().to_dict()
     qualities = [*(result[part] for part in ("all", "things", "stuff")), *result["boundary"].values()]
     for size in result["analysis"]["by_size"].values():
@@ -120,7 +123,7 @@ def test_before_any_image_all_scores_are_null() -> None:
         assert result[name] is None
 
 
-def test_scores_of_things_are_null_where_no_thing_appears() -> None:
+def test_scores_of_things_without_things_are_null() -> None:
     evaluator = PanopticEvaluator(len(NAMES), NUM_STUFF)
     segments = PanopticSegmentation(
         torch.ones(4, 4, dtype=torch.int64), torch.tensor([255, 0]), torch.zeros(2, dtype=torch.bool)
@@ -134,19 +137,19 @@ def test_scores_of_things_are_null_where_no_thing_appears() -> None:
     assert result["analysis"]["intervals"]["all"] == {"low": 1, "high": 1}
 
 
-def test_two_ranks_give_what_one_gives() -> None:
+def test_merge_of_two_ranks_equals_one_evaluator() -> None:
     ranks = [PanopticEvaluator(len(NAMES), NUM_STUFF) for _ in range(3)]
     update_perfectly(ranks[1], 0)
     update_poorly(ranks[0], 1)
     merged = PanopticEvaluator(len(NAMES), NUM_STUFF)
-    merged.merge(pickle.loads(pickle.dumps(rank.state)) for rank in ranks)  # the third saw no image
+    merged.merge(pickle.loads(pickle.dumps(rank.state)) for rank in ranks)  # the third rank has no images
     assert merged.compute(NAMES).to_dict() == scores(update_perfectly, update_poorly).to_dict()
     update_perfectly(merged, 12)
     assert merged.compute(NAMES).per_class["car"].tp == 2
     assert ranks[1].compute(NAMES).per_class["car"].tp == 1
 
 
-def test_an_image_counts_once() -> None:
+def test_update_or_merge_with_a_scored_image_raises() -> None:
     evaluator, other = (PanopticEvaluator(len(NAMES), NUM_STUFF) for _ in range(2))
     update_perfectly(evaluator, 7)
     update_perfectly(other, 7)
@@ -156,23 +159,23 @@ def test_an_image_counts_once() -> None:
         evaluator.merge([other.state])
 
 
-def test_a_refused_image_leaves_no_trace() -> None:
+def test_update_with_a_refused_image_leaves_the_state_unchanged() -> None:
     evaluator = PanopticEvaluator(len(NAMES), NUM_STUFF)
     segments = truth()
-    with pytest.raises(ValueError, match="one size"):
+    with pytest.raises(ValueError, match=r"image 0 .* \(12, 16\).* \(3, 3\)"):
         evaluator.update(0, segmentation(segments), car(), torch.zeros(3, 3, dtype=torch.int64), segments)
     assert evaluator.compute(NAMES).all.n == 0
     update_perfectly(evaluator, 0)
 
 
-def test_every_class_needs_its_name() -> None:
+def test_compute_with_too_few_names_raises() -> None:
     with pytest.raises(ValueError, match="3 names for 4 classes"):
         PanopticEvaluator(4, 2).compute(NAMES[:3])
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU that torch can use")
-def test_tensors_on_a_gpu_score_the_same() -> None:
+def test_update_with_tensors_on_a_gpu_equals_the_cpu() -> None:
     evaluator, segments = PanopticEvaluator(len(NAMES), NUM_STUFF), truth()
     moved = PanopticSegmentation(segments.ids.cuda(), segments.classes.cuda(), segments.crowd.cuda())
     found = segmentation(segments)

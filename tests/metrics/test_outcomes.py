@@ -1,4 +1,4 @@
-"""Outcomes of segments: maps drawn by hand, and sets of pixels."""
+"""Outcomes of segments, on maps drawn by hand and compared with an oracle that uses sets of pixels."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ VOID = 255
 
 
 def drawn(rows: str, classes: list[int], crowd: tuple[int, ...] = ()) -> PanopticSegmentation:
-    """An id map as lines of digits; ``crowd`` names the crowd segments."""
+    """Return a segmentation from rows of digits, the segment ids; ``crowd`` lists the crowd segments."""
     ids = torch.tensor([[int(pixel) for pixel in row] for row in rows.split()])
     flags = torch.tensor([segment in crowd for segment in range(len(classes) + 1)])
     return PanopticSegmentation(ids, torch.tensor([VOID, *classes]), flags)
 
 
-def kept(prediction: PanopticSegmentation, truth: PanopticSegmentation, image_id: int = 0) -> ImageSegments:
+def image_segments(prediction: PanopticSegmentation, truth: PanopticSegmentation, image_id: int = 0) -> ImageSegments:
     overlaps = Overlaps.between(prediction, truth)
     return ImageSegments.of(image_id, overlaps, match(overlaps))
 
@@ -46,86 +46,100 @@ def plain(images: list[ImageSegments]) -> list[tuple[object, ...]]:
 TRUTH = drawn("11122 11122 11122 33000 33000", [0, 2, 3])
 
 
-def test_equal_maps_match() -> None:
-    assert plain([kept(TRUTH, TRUTH)]) == [
+def test_equal_maps_match_every_segment() -> None:
+    assert plain([image_segments(TRUTH, TRUTH)]) == [
         (True, 0, 0, "matched", 9, 1), (True, 2, 2, "matched", 6, 1), (True, 3, 3, "matched", 4, 1),
     ]  # fmt: skip
 
 
 def test_right_class_with_a_poor_shape_is_a_localization_error() -> None:
-    # Of the 6 pixels of segment 2 the prediction has 2, and 1 beside them.
-    found = plain([kept(drawn("11111 11222 11111 33000 33000", [0, 2, 3]), TRUTH)])
+    # The prediction covers 2 of the 6 pixels of segment 2, and 1 pixel outside.
+    found = plain([image_segments(drawn("11111 11222 11111 33000 33000", [0, 2, 3]), TRUTH)])
     assert (True, 2, 2, "localization", 6, 2 / 7) in found
     assert (False, 2, 2, "localization", 3, 2 / 7) in found
 
 
 def test_other_class_in_the_same_place_is_a_classification_error() -> None:
-    found = plain([kept(drawn("11122 11122 11120 33000 33000", [0, 3, 3]), TRUTH)])
+    found = plain([image_segments(drawn("11122 11122 11120 33000 33000", [0, 3, 3]), TRUTH)])
     assert found[1] == (True, 2, 3, "classification", 6, 5 / 6)
     assert found[3:] == [(False, 3, 2, "classification", 5, 5 / 6)]
 
 
 def test_segment_without_a_counterpart_is_missed_or_background() -> None:
-    found = plain([kept(drawn("11100 11100 11100 33000 33000", [0, 2, 2]), TRUTH)])
+    found = plain([image_segments(drawn("11100 11100 11100 33000 33000", [0, 2, 2]), TRUTH)])
     assert found[1] == (True, 2, VOID, "missed", 6, 0)
-    # A prediction of class 2 stands exactly where segment 3 is: neither side has nothing.
+    # A prediction of class 2 is exactly where segment 3 is, so neither is missed or background.
     assert found[2:] == [(True, 3, 2, "classification", 4, 1), (False, 2, 3, "classification", 4, 1)]
-    found = plain([kept(drawn("11112 11112 11112", [0, 3]), drawn("11111 11111 11111", [0]))])
+    found = plain([image_segments(drawn("11112 11112 11112", [0, 3]), drawn("11111 11111 11111", [0]))])
     assert found == [(True, 0, 0, "matched", 15, 12 / 15), (False, 3, VOID, "background", 3, 0)]
 
 
-def test_a_small_piece_of_the_right_class_does_not_hide_the_confusion() -> None:
+def test_small_piece_of_the_right_class_does_not_hide_a_classification_error() -> None:
     truth = drawn("1111111111", [2])
-    found = plain([kept(drawn("1222222222", [2, 3]), truth)])
+    found = plain([image_segments(drawn("1222222222", [2, 3]), truth)])
     assert found[0] == (True, 2, 3, "classification", 10, 0.9)
     assert (False, 2, 2, "localization", 1, 0.1) in found
-    assert plain([kept(drawn("1000000000 0000000000", [2]), drawn("1111111111 1000000000", [2]))])[0][3] == "missed"
+    assert (
+        plain([image_segments(drawn("1000000000 0000000000", [2]), drawn("1111111111 1000000000", [2]))])[0][3]
+        == "missed"
+    )
 
 
 def test_second_prediction_on_a_matched_object_is_a_duplicate() -> None:
-    found = plain([kept(drawn("1111122200", [2, 2]), drawn("1111111100", [2]))])
+    found = plain([image_segments(drawn("1111122200", [2, 2]), drawn("1111111100", [2]))])
     assert found == [(True, 2, 2, "matched", 8, 5 / 8), (False, 2, 2, "duplicate", 3, 3 / 8)]
     # Without the first prediction, or with another class for it, nothing is a duplicate.
-    assert plain([kept(drawn("0000011100", [2]), drawn("1111111100", [2]))])[1][3] == "localization"
-    assert plain([kept(drawn("1111122200", [3, 2]), drawn("1111111100", [2]))])[2][3] == "localization"
+    assert plain([image_segments(drawn("0000011100", [2]), drawn("1111111100", [2]))])[1][3] == "localization"
+    assert plain([image_segments(drawn("1111122200", [3, 2]), drawn("1111111100", [2]))])[2][3] == "localization"
 
 
 def test_small_piece_of_a_matched_object_is_background() -> None:
-    found = plain([kept(drawn("1111111111 1111111112", [2, 2]), drawn("1111111111 1111111111", [2]))])
+    found = plain([image_segments(drawn("1111111111 1111111112", [2, 2]), drawn("1111111111 1111111111", [2]))])
     assert found == [(True, 2, 2, "matched", 20, 19 / 20), (False, 2, VOID, "background", 1, 0)]
 
 
-def test_object_that_a_prediction_overlaps_best_decides_between_duplicate_and_localization() -> None:
-    # Prediction 2 has 3 pixels of object 1, which prediction 1 matches, and 2 of object 2, which nothing matches.
-    found = plain([kept(drawn("1111122222", [2, 2]), drawn("1111111122", [2, 2]))])
+def test_best_overlapped_object_decides_between_duplicate_and_localization() -> None:
+    # Prediction 2 covers 3 pixels of object 1, which prediction 1 matches, and 2 pixels of object 2, without a match.
+    found = plain([image_segments(drawn("1111122222", [2, 2]), drawn("1111111122", [2, 2]))])
     assert found[1:] == [(True, 2, 2, "localization", 2, 2 / 5), (False, 2, 2, "localization", 5, 2 / 5)]
-    # With an object 2 of 6 pixels its overlap with object 1 is the better one.
+    # If object 2 has 6 pixels, prediction 2 overlaps object 1 better.
     found = plain(
-        [kept(drawn("1111122222 0000000000 0000000000", [2, 2]), drawn("1111111122 0000000022 0000000022", [2, 2]))]
+        [
+            image_segments(
+                drawn("1111122222 0000000000 0000000000", [2, 2]), drawn("1111111122 0000000022 0000000022", [2, 2])
+            )
+        ]
     )
     assert found[1:] == [(True, 2, 2, "localization", 6, 2 / 9), (False, 2, 2, "duplicate", 5, 3 / 10)]
 
 
-def test_of_equal_overlaps_the_unmatched_object_decides() -> None:
-    # Prediction 2 has one pixel of each object; prediction 1 matches one of the objects.
+def test_unmatched_object_decides_among_equal_overlaps() -> None:
+    # Prediction 2 covers one pixel of each object; prediction 1 matches one of the objects.
     for prediction in (drawn("11122000", [2, 2]), drawn("00022111", [2, 2])):
-        assert plain([kept(prediction, drawn("11112222", [2, 2]))])[2] == (False, 2, 2, "localization", 2, 1 / 5)
+        assert plain([image_segments(prediction, drawn("11112222", [2, 2]))])[2] == (
+            False,
+            2,
+            2,
+            "localization",
+            2,
+            1 / 5,
+        )
 
 
 def test_object_merged_with_a_matched_one_is_a_localization_error() -> None:
-    found = plain([kept(drawn("1111111111", [2]), drawn("1111111222", [2, 2]))])
+    found = plain([image_segments(drawn("1111111111", [2]), drawn("1111111222", [2, 2]))])
     assert found == [(True, 2, 2, "matched", 7, 7 / 10), (True, 2, 2, "localization", 3, 3 / 10)]
 
 
-def test_void_and_crowd_take_no_part() -> None:
+def test_void_and_crowd_segments_are_ignored() -> None:
     truth = drawn("11122 11122", [2, 0], crowd=(1,))
-    assert plain([kept(drawn("33322 33322", [2, 0, 2]), truth)]) == [(True, 0, 0, "matched", 4, 1)]
-    assert plain([kept(drawn("11100", [3]), drawn("00022", [1, 0]))]) == [(True, 0, VOID, "missed", 2, 0)]
+    assert plain([image_segments(drawn("33322 33322", [2, 0, 2]), truth)]) == [(True, 0, 0, "matched", 4, 1)]
+    assert plain([image_segments(drawn("11100", [3]), drawn("00022", [1, 0]))]) == [(True, 0, VOID, "missed", 2, 0)]
 
 
-def test_nothing_at_all() -> None:
+def test_segment_cases_without_images_or_segments_are_empty() -> None:
     assert plain([]) == []
-    assert plain([kept(drawn("000", []), drawn("000", []))]) == []
+    assert plain([image_segments(drawn("000", []), drawn("000", []))]) == []
 
 
 def random_pair(seed: int) -> tuple[PanopticSegmentation, PanopticSegmentation]:
@@ -149,7 +163,7 @@ def random_pair(seed: int) -> tuple[PanopticSegmentation, PanopticSegmentation]:
 
 
 def with_pieces(segments: PanopticSegmentation) -> PanopticSegmentation:
-    """The same with the last quarter of every segment as a segment of its own, of the same class."""
+    """Return the segmentation with the last quarter of every segment as a separate segment of the same class."""
     ids, num = segments.ids.flatten(), len(segments.classes)
     for segment in range(1, num):
         pixels = (ids == segment).nonzero()[:, 0]
@@ -164,15 +178,15 @@ def expected(prediction: PanopticSegmentation, truth: PanopticSegmentation) -> l
 
 
 @pytest.mark.parametrize("seed", range(50))
-def test_equals_sets_of_pixels(seed: int) -> None:
-    assert plain([kept(*random_pair(seed))]) == expected(*random_pair(seed))
+def test_cases_of_a_random_pair_equal_the_oracle(seed: int) -> None:
+    assert plain([image_segments(*random_pair(seed))]) == expected(*random_pair(seed))
 
 
-def test_many_images_at_once_are_those_one_by_one() -> None:
+def test_cases_of_many_images_equal_those_of_single_images() -> None:
     pairs = [random_pair(seed) for seed in range(30)]
     each = [expected(*pair) for pair in pairs]
     together = [case for side in (True, False) for cases in each for case in cases if case[0] == side]
-    assert plain([kept(*pair) for pair in pairs]) == together
+    assert plain([image_segments(*pair) for pair in pairs]) == together
     counts = Counter((case[0], case[3]) for case in together)
     kinds = [
         (True, SegmentOutcome.MATCHED),
@@ -203,7 +217,7 @@ def test_outcomes_of_an_image_add_up_to_panoptic_quality(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_partner_is_the_segment_with_the_iou(seed: int) -> None:
+def test_partner_of_a_random_segment_has_the_reported_iou(seed: int) -> None:
     prediction, truth = random_pair(seed)
     void = truth.semantics == VOID
     for number, side in enumerate(judge_image(Overlaps.between(prediction, truth))):

@@ -1,4 +1,4 @@
-"""Panoptic quality: maps drawn by hand, sets of pixels, another implementation, and the published network's counts."""
+"""Panoptic quality, on maps drawn by hand and compared with an oracle, hotcoco and the published network's counts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NUM_CLASSES, NUM_STUFF = 4, 2
 
 
 def drawn(rows: str, classes: list[int], crowd: tuple[int, ...] = ()) -> PanopticSegmentation:
-    """An id map as lines of digits; ``crowd`` names the crowd segments."""
+    """Return a segmentation from rows of digits, the segment ids; ``crowd`` lists the crowd segments."""
     ids = torch.tensor([[int(pixel) for pixel in row] for row in rows.split()])
     flags = torch.tensor([segment in crowd for segment in range(len(classes) + 1)])
     return PanopticSegmentation(ids, torch.tensor([255, *classes]), flags)
@@ -35,14 +35,14 @@ def counted(
 
 
 def by_class(state: torch.Tensor) -> dict[int, list[float]]:
-    """IoU sum, TP, FP, FN of the classes that have any."""
+    """Return IoU sum, TP, FP and FN of the classes with any count."""
     return {c: [round(v, 6) for v in state[:, c].tolist()] for c in range(state.shape[1]) if state[:, c].any()}
 
 
 TRUTH = drawn("11122 11122 11122 33000 33000", [0, 2, 3])
 
 
-def test_a_perfect_prediction() -> None:
+def test_quality_of_a_perfect_prediction_is_one() -> None:
     quality = PanopticQuality(NUM_CLASSES, NUM_STUFF)
     quality.update(TRUTH, TRUTH)
     assert by_class(quality.counts) == {0: [1, 1, 0, 0], 2: [1, 1, 0, 0], 3: [1, 1, 0, 0]}
@@ -51,8 +51,8 @@ def test_a_perfect_prediction() -> None:
     assert quality.over_stuff() == Quality(1, 1, 1, 1)
 
 
-def test_void_is_left_out_of_the_union() -> None:
-    # Segment 3 grows over all void pixels: still IoU 1. Segment 1 loses a column: 6 of 9. Segment 2 gains it: 6 of 9.
+def test_iou_on_void_pixels_ignores_them_in_the_union() -> None:
+    # Segment 3 grows over all void pixels: IoU 1. Segment 1 loses a column to segment 2: IoU 6/9 for both.
     prediction = drawn("11222 11222 11222 33333 33333", [0, 2, 3])
     assert by_class(counted(prediction, TRUTH)) == {
         0: [round(6 / 9, 6), 1, 0, 0],
@@ -61,46 +61,49 @@ def test_void_is_left_out_of_the_union() -> None:
     }
 
 
-def test_an_iou_of_one_half_is_no_match() -> None:
+def test_segments_with_an_iou_of_one_half_do_not_match() -> None:
     truth = drawn("11112222", [0, 1])
     assert by_class(counted(drawn("11000000", [0]), truth)) == {0: [0, 0, 1, 1], 1: [0, 0, 0, 1]}
     assert by_class(counted(drawn("11100000", [0]), truth)) == {0: [0.75, 1, 0, 0], 1: [0, 0, 0, 1]}
 
 
-def test_the_class_must_agree() -> None:
+def test_segments_with_different_classes_do_not_match() -> None:
     prediction = drawn("11122 11122 11122 33000 33000", [1, 3, 3])
     assert by_class(counted(prediction, TRUTH)) == {0: [0, 0, 0, 1], 1: [0, 0, 1, 0], 2: [0, 0, 0, 1], 3: [1, 1, 1, 0]}
 
 
-def test_a_false_prediction_over_half_on_void_does_not_count() -> None:
+def test_false_prediction_mostly_on_void_does_not_count() -> None:
     truth = drawn("11000", [0])
     assert by_class(counted(drawn("11222", [0, 2]), truth)) == {0: [1, 1, 0, 0]}
-    assert by_class(counted(drawn("02200", [0, 2]), truth)) == {0: [0, 0, 0, 1], 2: [0, 0, 1, 0]}  # half is not more
+    assert by_class(counted(drawn("02200", [0, 2]), truth)) == {
+        0: [0, 0, 0, 1],
+        2: [0, 0, 1, 0],
+    }  # exactly half is not enough
     assert by_class(counted(drawn("02220", [0, 2]), truth)) == {0: [0, 0, 0, 1]}
 
 
-def test_crowd_is_never_missed_and_excuses_its_own_class_alone() -> None:
+def test_true_crowd_is_never_missed_and_excuses_only_its_own_class() -> None:
     truth = drawn("11122 11122", [2, 0], crowd=(1,))
     assert by_class(counted(drawn("11322 11322", [2, 0, 2]), truth)) == {0: [1, 1, 0, 0]}
     assert by_class(counted(drawn("11322 11322", [3, 0, 3]), truth)) == {0: [1, 1, 0, 0], 3: [0, 0, 2, 0]}
     assert by_class(counted(drawn("00022 00022", [2, 0]), truth)) == {0: [1, 1, 0, 0]}
 
 
-def test_crowd_and_void_excuse_together() -> None:
+def test_false_prediction_on_crowd_and_void_adds_up_both() -> None:
     truth = drawn("1102222222", [2, 0], crowd=(1,))
     assert by_class(counted(drawn("1111100000", [2]), truth)) == {0: [0, 0, 0, 1]}
     assert by_class(counted(drawn("1111110000", [2]), truth)) == {0: [0, 0, 0, 1], 2: [0, 0, 1, 0]}
 
 
-def test_of_several_crowd_segments_of_a_class_the_last_one_excuses() -> None:
-    """As in the benchmark's own program, which keeps one per class."""
+def test_several_crowd_segments_of_a_class_excuse_only_with_the_last() -> None:
+    """COCO's own implementation keeps one crowd segment per class."""
     truth = drawn("1122333", [2, 2, 0], crowd=(1, 2))
     assert by_class(counted(drawn("0111100", [2]), truth)) == {0: [0, 0, 0, 1], 2: [0, 0, 1, 0]}
     assert by_class(counted(drawn("0111000", [2]), truth)) == {0: [0, 0, 0, 1]}
     assert by_class(counted(drawn("1110000", [2]), truth)) == {0: [0, 0, 0, 1], 2: [0, 0, 1, 0]}
 
 
-def test_predicted_crowd_is_void() -> None:
+def test_predicted_crowd_counts_as_void() -> None:
     prediction = drawn("11122 11122 11122 33000 33000", [0, 2, 3], crowd=(3,))
     assert by_class(counted(prediction, TRUTH)) == {0: [1, 1, 0, 0], 2: [1, 1, 0, 0], 3: [0, 0, 0, 1]}
 
@@ -111,7 +114,7 @@ def test_segments_without_pixels_do_not_count() -> None:
     assert torch.equal(counted(prediction, truth), counted(TRUTH, TRUTH))
 
 
-def test_a_truth_of_void_alone() -> None:
+def test_quality_with_only_void_in_the_truth_is_nan() -> None:
     quality = PanopticQuality(NUM_CLASSES, NUM_STUFF)
     quality.update(drawn("12", [0, 2]), drawn("00", []))
     assert not quality.state.any()
@@ -120,7 +123,7 @@ def test_a_truth_of_void_alone() -> None:
     assert quality.pq.isnan().all()
 
 
-def test_means_leave_absent_classes_out() -> None:
+def test_means_over_classes_skip_absent_classes() -> None:
     quality = PanopticQuality(NUM_CLASSES, NUM_STUFF)
     quality.add(np.array([[1.6, 0, 0, 0.9], [2, 0, 0, 1], [1, 0, 3, 0], [1, 0, 0, 2]]))
     assert quality.sq.tolist() == pytest.approx([0.8, torch.nan, 0, 0.9], nan_ok=True)
@@ -135,12 +138,12 @@ def test_means_leave_absent_classes_out() -> None:
 @pytest.mark.parametrize(
     ("prediction", "truth", "message"),
     [
-        (drawn("111", [0]), drawn("11", [0]), "one size"),
+        (drawn("111", [0]), drawn("11", [0]), "same size"),
         (drawn("11", [4]), drawn("11", [0]), "class 4"),
         (drawn("11", [0]), drawn("11", [-1]), "class -1"),
     ],
 )
-def test_what_does_not_fit_is_refused(
+def test_update_with_invalid_input_raises_and_keeps_the_state(
     prediction: PanopticSegmentation, truth: PanopticSegmentation, message: str
 ) -> None:
     quality = PanopticQuality(NUM_CLASSES, NUM_STUFF)
@@ -152,7 +155,7 @@ def test_what_does_not_fit_is_refused(
 def random_segments(
     generator: torch.Generator, size: tuple[int, int], num_segments: int, crowds: bool
 ) -> PanopticSegmentation:
-    """Blocks of random segments, void among them; crowd is rare outside the truth."""
+    """Return blocks of random segments, including void; crowd is rare unless ``crowds`` is set."""
     blocks = torch.randint(0, num_segments + 1, (3, 4), generator=generator)
     ids = blocks.repeat_interleave(5, 0).repeat_interleave(4, 1)[: size[0], : size[1]]
     classes = torch.randint(0, NUM_CLASSES, (num_segments + 1,), generator=generator)
@@ -162,7 +165,7 @@ def random_segments(
 
 
 def random_pair(seed: int) -> tuple[PanopticSegmentation, PanopticSegmentation]:
-    """A truth, and a prediction that is like it in most pixels and classes."""
+    """Return a prediction and a truth that agree in most pixels and classes."""
     generator = torch.Generator().manual_seed(seed)
     truth = random_segments(generator, (14, 15), 7, crowds=True)
     other = random_segments(generator, (14, 15), 7, crowds=False)
@@ -174,7 +177,7 @@ def random_pair(seed: int) -> tuple[PanopticSegmentation, PanopticSegmentation]:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_equals_sets_of_pixels(seed: int) -> None:
+def test_counts_of_a_random_pair_equal_the_oracle(seed: int) -> None:
     prediction, truth = random_pair(seed)
     sides = [(side.ids, side.classes.tolist(), side.crowd.tolist()) for side in (prediction, truth)]
     expected = oracle.count(*sides[0], *sides[1], NUM_CLASSES)
@@ -183,17 +186,17 @@ def test_equals_sets_of_pixels(seed: int) -> None:
     assert torch.equal(found[1:], expected[1:])
 
 
-def test_random_maps_hold_every_case() -> None:
+def test_random_pairs_include_every_kind_of_count() -> None:
     total = torch.stack([counted(*random_pair(seed)) for seed in range(60)]).sum(0)
     assert (total[1:].sum(1) > 20).all()
 
 
 @pytest.mark.parametrize("num_ranks", [2, 3, 7])
-def test_ranks_with_uneven_shares_agree_with_one_process_bit_by_bit(num_ranks: int) -> None:
-    alone, ranks = PanopticQuality(NUM_CLASSES, NUM_STUFF), []
+def test_merge_of_uneven_shares_equals_one_process_bit_for_bit(num_ranks: int) -> None:
+    single, ranks = PanopticQuality(NUM_CLASSES, NUM_STUFF), []
     shares = np.array_split(np.random.default_rng(num_ranks).permutation(60), [5, 6, 20, 31, 40, 59][: num_ranks - 1])
     for seed in range(60):
-        alone.update(*random_pair(seed))
+        single.update(*random_pair(seed))
     for share in shares:
         ranks.append(PanopticQuality(NUM_CLASSES, NUM_STUFF))
         for seed in share.tolist():
@@ -201,22 +204,22 @@ def test_ranks_with_uneven_shares_agree_with_one_process_bit_by_bit(num_ranks: i
     merged = PanopticQuality(NUM_CLASSES, NUM_STUFF)
     for rank in reversed(ranks):
         merged.merge(rank.state)
-    assert torch.equal(merged.counts, alone.counts)
-    assert (merged.over_all(), merged.over_things()) == (alone.over_all(), alone.over_things())
+    assert torch.equal(merged.counts, single.counts)
+    assert (merged.over_all(), merged.over_things()) == (single.over_all(), single.over_things())
     in_floats = [
         sum(counted(*random_pair(int(seed)))[0] for seed in order) for order in (range(60), np.concatenate(shares))
     ]
-    assert not torch.equal(*in_floats), "the order of these numbers is of no consequence to any sum"
+    assert not torch.equal(*in_floats), "sums of floats must depend on the order, or this test shows nothing"
 
 
-def test_small_integer_types_do_not_overflow() -> None:
+def test_counts_of_uint8_maps_do_not_overflow() -> None:
     prediction, truth = random_pair(5)
     small = [PanopticSegmentation(side.ids.to(torch.uint8), side.classes, side.crowd) for side in (prediction, truth)]
     assert torch.equal(counted(*small), counted(prediction, truth))
 
 
 def write_panoptic(folder: Path, name: str, images: list[PanopticSegmentation]) -> Path:
-    """In COCO's panoptic form: a JSON file and a folder of PNGs. A prediction's crowd becomes void before."""
+    """Write COCO's panoptic format: a JSON file and a folder of PNGs. Predicted crowd must already be void."""
     (folder / name).mkdir()
     annotations = []
     for image, segments in enumerate(images):
@@ -245,13 +248,13 @@ def write_panoptic(folder: Path, name: str, images: list[PanopticSegmentation]) 
 
 
 def void_as_zero(segments: PanopticSegmentation) -> PanopticSegmentation:
-    """Crowd erased from the map: a file's void is id 0 and nothing else."""
+    """Erase crowd from the map, since only id 0 is void in a file."""
     return PanopticSegmentation(
         segments.ids.masked_fill(segments.crowd[segments.ids], 0), segments.classes, segments.crowd
     )
 
 
-def test_equals_hotcoco(tmp_path: Path) -> None:
+def test_quality_of_random_pairs_equals_hotcoco(tmp_path: Path) -> None:
     pairs = [random_pair(seed) for seed in range(80)]
     truths = [truth for _, truth in pairs]
     predictions = [void_as_zero(prediction) for prediction, _ in pairs]
@@ -281,8 +284,8 @@ def read_segments(folder: Path, annotation: dict[str, Any], class_of: dict[int, 
     return PanopticSegmentation(torch.from_numpy(ids), torch.tensor(classes), torch.tensor(crowd))
 
 
-def test_equals_hotcoco_on_images(shared: Path, tmp_path: Path) -> None:
-    """Every image's annotation is compared with itself moved by 8 pixels, some segments with another class."""
+def test_quality_of_coco_annotations_equals_hotcoco(shared: Path, tmp_path: Path) -> None:
+    """Each annotation is compared with itself, moved by 5 rows and 6 columns, some segments with another class."""
     source = shared / "data" / "coco128_panoptic" / "annotations"
     content = json.loads((source / "panoptic_val2017.json").read_text())
     with_crowd = sorted(content["annotations"], key=lambda a: -sum(s["iscrowd"] for s in a["segments_info"]))
@@ -330,7 +333,7 @@ def golden_segments(
 
 
 @pytest.mark.parametrize("image", [0, 1])
-def test_the_published_matching(shared: Path, image: int) -> None:
+def test_counts_of_published_maps_equal_the_published_counts(shared: Path, image: int) -> None:
     golden = np.load(shared / "golden" / "vistas_r50.npz")
     truth = golden_segments(golden, f"pq/{image}/gt_msk", f"pq/{image}/gt_cat")
     prediction = golden_segments(golden, f"pq/{image}/pred_msk", f"pq/{image}/pred_cat")
@@ -338,8 +341,11 @@ def test_the_published_matching(shared: Path, image: int) -> None:
 
 
 @pytest.mark.parametrize("image", [0, 1])
-def test_the_published_counts_of_a_fused_output(shared: Path, image: int) -> None:
-    """True crowd counts as ordinary there, predicted crowd as void: taking it as ordinary gives 19 and 14 more FP."""
+def test_counts_of_a_published_fused_output_equal_the_published_counts(shared: Path, image: int) -> None:
+    """The published program counts true crowd as ordinary segments, and predicted crowd as void.
+
+    Counting predicted crowd as ordinary segments would give 19 and 14 more false positives.
+    """
     golden = np.load(shared / "golden" / "vistas_r50.npz")
     truth = golden_segments(golden, f"in/{image}/msk", f"in/{image}/cat")
     key = f"eval/panoptic/{image}"

@@ -1,4 +1,4 @@
-"""Resampled panoptic quality: against drawing and counting one data set after the other."""
+"""Resampled panoptic quality, compared with counting each drawn data set separately."""
 
 from __future__ import annotations
 
@@ -29,32 +29,34 @@ def by_hand(chosen: list[ImageCounts]) -> float:
     return float(np.mean([iou / (hits + false / 2 + missed / 2) for iou, hits, false, missed in lines.values()]))
 
 
-def test_equals_counting_each_drawn_data_set() -> None:
-    some = images(7)
+def test_resampled_pq_equals_counting_each_drawn_data_set() -> None:
+    chosen = images(7)
     draws = draw_images(7, np.random.default_rng(0), num_draws=20)
     assert (draws.sum(1) == 7).all()
-    expected = [by_hand([image for image, times in zip(some, row, strict=True) for _ in range(times)]) for row in draws]
-    assert resampled_pq(some, NUM_CLASSES, draws) == pytest.approx(expected)
+    expected = [
+        by_hand([image for image, times in zip(chosen, row, strict=True) for _ in range(times)]) for row in draws
+    ]
+    assert resampled_pq(chosen, NUM_CLASSES, draws) == pytest.approx(expected)
 
 
-def test_an_interval_holds_its_share() -> None:
+def test_interval_of_uniform_values_covers_95_percent() -> None:
     interval = Interval.of(np.arange(1001) / 1000)
     assert (interval.low, interval.high) == pytest.approx((0.025, 0.975))
 
 
-def test_images_without_any_class() -> None:
+def test_resampled_pq_of_images_without_classes_is_nan() -> None:
     nothing = ImageCounts.of_state("a", np.zeros((4, NUM_CLASSES)))
     assert math.isnan(nothing.pq)
     assert np.isnan(resampled_pq([nothing], NUM_CLASSES, np.ones((2, 1), np.int64))).all()
 
 
-def test_an_interval_leaves_undefined_draws_out() -> None:
+def test_interval_with_undefined_draws_skips_them() -> None:
     interval = Interval.of(np.array([np.nan, 0.5, 0.5, np.nan]))
     assert (interval.low, interval.high) == (0.5, 0.5)
     assert math.isnan(Interval.of(np.array([np.nan])).low)
 
 
-def test_counts_survive_json() -> None:
+def test_image_counts_from_dict_restores_to_dict() -> None:
     for image in [*images(3), ImageCounts.of_state("a", np.zeros((4, NUM_CLASSES)))]:
         back = ImageCounts.from_dict(image.to_dict())
         assert back.image_id == image.image_id

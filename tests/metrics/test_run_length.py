@@ -1,4 +1,4 @@
-"""Run-length masks, against pycocotools' own coding of image-sized masks."""
+"""Run-length masks, compared with pycocotools' encoding of image-sized masks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def coded(mask: np.ndarray) -> bytes:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_a_patch_anywhere_in_the_image(seed: int) -> None:
+def test_encode_patch_anywhere_in_the_image_equals_pycocotools(seed: int) -> None:
     rng = np.random.default_rng(seed)
     height, width = rng.integers(1, 20, 2)
     top, left = rng.integers(0, height), rng.integers(0, width)
@@ -32,19 +32,19 @@ def test_a_patch_anywhere_in_the_image(seed: int) -> None:
     assert mask.area() == image.sum()
 
 
-def test_a_patch_that_is_the_whole_image() -> None:
+def test_encode_patch_of_the_whole_image_covers_every_pixel() -> None:
     assert decoded(encode_patch(np.ones((3, 4), dtype=bool), 0, 0, (3, 4))).all()
 
 
-def test_columns_that_touch_over_the_border_are_one_run() -> None:
-    """Full-height columns: zero-length gaps between them would end pycocotools' comparison early."""
+def test_encode_patch_of_full_height_columns_is_one_run() -> None:
+    """Zero-length gaps between full-height columns would end pycocotools' comparison early."""
     mask = encode_patch(np.ones((3, 2), dtype=bool), 0, 1, (3, 4))
     assert coco_mask.iou([mask.to_coco()], [mask.to_coco()], [0]).item() == 1
     assert mask.counts == coded(np.array([[0, 1, 1, 0]] * 3))
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_segments_of_an_id_map(seed: int) -> None:
+def test_encode_segments_of_a_random_map_equals_pycocotools(seed: int) -> None:
     rng = np.random.default_rng(seed)
     ids = rng.integers(0, 5, (13, 9)).repeat(2, 0)
     wanted = [4, 0, 7, 2]
@@ -52,7 +52,7 @@ def test_segments_of_an_id_map(seed: int) -> None:
         assert mask.counts == coded(ids == segment)
 
 
-def test_the_box_of_a_mask() -> None:
+def test_box_of_a_mask_is_tight_and_zero_if_empty() -> None:
     ids = np.zeros((6, 8), dtype=np.int64)
     ids[1:4, 2:7] = 1
     mask, nothing = encode_segments(ids, [1, 2])

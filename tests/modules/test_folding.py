@@ -215,11 +215,11 @@ REPARAMETRIZATIONS: dict[str, Any] = {
 
 
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
-@pytest.mark.parametrize("reparametrize", REPARAMETRIZATIONS)
+@pytest.mark.parametrize("reparameterize", REPARAMETRIZATIONS)
 @pytest.mark.parametrize("layer", [nn.Conv2d(4, 6, 3), nn.ConvTranspose2d(4, 6, 3)], ids=["conv", "transposed"])
-def test_fold_norms_of_a_reparametrized_layer_gives_a_plain_one(layer: nn.Module, reparametrize: str) -> None:
+def test_fold_norms_of_a_reparameterized_layer_gives_a_plain_one(layer: nn.Module, reparameterize: str) -> None:
     norm = InPlaceABN(6)
-    network = nn.Sequential(REPARAMETRIZATIONS[reparametrize](copy.deepcopy(layer)), norm).double()
+    network = nn.Sequential(REPARAMETRIZATIONS[reparameterize](copy.deepcopy(layer)), norm).double()
     stir(norm)
     network(random(2, 4, 5, 6)).sum().backward()  # leaves a weight that was computed with gradients
     before = {name: value.clone() for name, value in network.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Reading, the network and writing overlap, in order, with few images in memory."""
+"""Prediction pipeline: reading, prediction and writing overlap, keep the order, and hold few images in memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read(picture: Picture) -> np.ndarray:
 
 
 class StubPredictor:
-    """Finds one segment in every image; notes the batches it was asked for."""
+    """Predicts one segment per image, and records the sizes of its batches."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -57,7 +57,7 @@ class StubPredictor:
         return Prediction(found, none, SemanticLogits(torch.zeros(1, *size), size, size))
 
 
-def refuse(image: Picture, error: BrokenImageError) -> None:
+def raise_error(image: Picture, error: BrokenImageError) -> None:
     raise error
 
 
@@ -68,27 +68,27 @@ def job_of(predictor: Any, batch_size: int) -> PredictionJob:
 def run(pictures: Sequence[Picture], batch_size: int = 1, **given: Any) -> tuple[list[int], list[int]]:
     stub = StubPredictor()
     write = given.pop("write", lambda found: found.source.number)
-    numbers = list(overlapped(job_of(stub, batch_size), pictures, read, write, given.pop("on_broken", refuse)))
+    numbers = list(overlapped(job_of(stub, batch_size), pictures, read, write, given.pop("on_broken", raise_error)))
     assert threading.main_thread().name not in stub.threads
     return numbers, stub.batches
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7])
-def test_the_order_stays(batch_size: int) -> None:
+def test_overlapped_with_any_batch_size_keeps_the_order(batch_size: int) -> None:
     numbers, batches = run([Picture(number) for number in range(40)], batch_size)
     assert numbers == list(range(40))
     assert sum(batches) == 40
     assert set(batches[:-1]) == {batch_size}
 
 
-def test_only_neighbors_of_one_size_share_a_batch() -> None:
+def test_overlapped_with_several_sizes_batches_only_neighbors_of_one_size() -> None:
     sizes = [(8, 8), (8, 8), (8, 9), (8, 8), (8, 8), (8, 8), (8, 8)]
     numbers, batches = run([Picture(number, size) for number, size in enumerate(sizes)], 3)
     assert numbers == list(range(7))
     assert batches == [2, 1, 3, 1]
 
 
-def test_broken_images_are_passed_over() -> None:
+def test_overlapped_with_broken_images_skips_and_reports_them() -> None:
     broken: list[tuple[int, str]] = []
     pictures = [Picture(number, broken=number % 3 == 1) for number in range(10)]
     numbers, _ = run(pictures, 2, on_broken=lambda image, error: broken.append((image.number, str(error))))
@@ -96,7 +96,7 @@ def test_broken_images_are_passed_over() -> None:
     assert broken == [(number, f"{number}.jpg is broken") for number in (1, 4, 7)]
 
 
-def test_what_is_written_belongs_to_the_image() -> None:
+def test_overlapped_write_receives_picture_and_prediction_of_its_image() -> None:
     def write(found: Predicted[Picture]) -> int:
         assert (found.picture == found.source.number % 256).all()
         assert found.prediction.segmentation.ids.shape == found.source.size
@@ -105,8 +105,8 @@ def test_what_is_written_belongs_to_the_image() -> None:
     assert run([Picture(number, (3, 1 + number % 2)) for number in range(300)], 4, write=write)[0] == list(range(300))
 
 
-def test_few_images_are_in_memory_however_many_there_are() -> None:
-    """Ten thousand, as real objects that count themselves."""
+def test_overlapped_with_ten_thousand_images_holds_few_in_memory() -> None:
+    """Weak references count the images that are alive."""
     alive: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
     most = 0
 
@@ -120,13 +120,15 @@ def test_few_images_are_in_memory_however_many_there_are() -> None:
 
     pictures = (Picture(number) for number in range(10_000))
     job = job_of(StubPredictor(), 1)
-    for number, written in enumerate(overlapped(job, pictures, counted, lambda found: found.source.number, refuse)):
+    for number, written in enumerate(
+        overlapped(job, pictures, counted, lambda found: found.source.number, raise_error)
+    ):
         assert number == written
         most = max(most, len(alive))
     assert 0 < most <= 4 * MOST_THREADS + 8
 
 
-def test_an_error_of_writing_arrives() -> None:
+def test_overlapped_with_a_write_error_raises_it() -> None:
     def full(found: Predicted[Picture]) -> int:
         raise OSError(28, "No space left on device", "out/a.png")
 

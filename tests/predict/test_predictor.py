@@ -1,4 +1,4 @@
-"""What the network says of images, at their size."""
+"""Predictor: segmentations at the size of the image, equal to those of network and fusion."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def input_image(*size: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(48, 64), (200, 31), (64, 64), (1, 1), (1, 300), (5, 3)])
-def test_any_size(predictor: Predictor, size: tuple[int, int]) -> None:
+def test_predictor_with_any_image_size_returns_a_segmentation_of_that_size(
+    predictor: Predictor, size: tuple[int, int]
+) -> None:
     found = predictor(input_image(*size))
     assert tuple(found.ids.shape) == size
     assert found.ids.dtype == found.classes.dtype == torch.int64
@@ -39,17 +41,17 @@ def test_any_size(predictor: Predictor, size: tuple[int, int]) -> None:
     assert bool((found.classes[1:] < 5).all())
 
 
-def test_objects_and_stuff_are_found(predictor: Predictor) -> None:
+def test_predictor_finds_both_things_and_stuff(predictor: Predictor) -> None:
     found = predictor(input_image(80, 100))
     assert bool((found.classes[1:] >= NUM_STUFF).any())
     assert bool((found.classes[1:] < NUM_STUFF).any())
 
 
-def test_it_is_what_the_network_says_in_evaluation_mode(predictor: Predictor) -> None:
+def test_predictor_equals_network_and_fusion_in_evaluation_mode(predictor: Predictor) -> None:
     image = input_image(70, 90)
     assert not predictor.network.training
-    said = predictor.network.predict(PackedSequence([predictor.transform(image)]))
-    expected = predictor.fusion(said.detections(0), said.semantics(0), (70, 90)).segmentation
+    predictions = predictor.network.predict(PackedSequence([predictor.transform(image)]))
+    expected = predictor.fusion(predictions.detections(0), predictions.semantics(0), (70, 90)).segmentation
     found = predictor(image)
     assert torch.equal(found.ids, expected.ids)
     assert torch.equal(found.classes, expected.classes)
@@ -57,7 +59,7 @@ def test_it_is_what_the_network_says_in_evaluation_mode(predictor: Predictor) ->
     assert torch.equal(found.crowd, expected.crowd)
 
 
-def test_the_same_image_gives_the_same_result_and_is_left_alone(predictor: Predictor) -> None:
+def test_predictor_called_twice_gives_equal_results_and_keeps_the_image(predictor: Predictor) -> None:
     image = input_image(50, 60)
     before = image.copy()
     first, second = predictor(image), predictor(image)

@@ -1,4 +1,4 @@
-"""Test-time augmentation: what several passes say, joined."""
+"""Test-time augmentation: merging the predictions of several passes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def predictor(augmentation: Augmentation | None = None) -> Predictor:
-    """Its input are images of 64×96 as they are."""
+    """Return a predictor that does not resize images of 64×96 pixels."""
     experiment = tiny_experiment(None, "fusion.score_threshold=0.1")
     fusion = build_fusion(experiment, NUM_STUFF)
     network = tiny_network(background_images=True)
@@ -30,7 +30,9 @@ def input_image(*size: int, seed: int = 0) -> np.ndarray:
     return np.ascontiguousarray(coarse.repeat(8, axis=0).repeat(8, axis=1))
 
 
-def answer(boxes: list[list[float]], scores: list[float], size: tuple[int, int], mirrored: bool, seed: int = 0) -> Pass:
+def make_pass(
+    boxes: list[list[float]], scores: list[float], size: tuple[int, int], mirrored: bool, seed: int = 0
+) -> Pass:
     generator = torch.Generator().manual_seed(seed)
     masks = torch.randn(len(boxes), 4, 4, generator=generator)
     edges = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
@@ -39,7 +41,7 @@ def answer(boxes: list[list[float]], scores: list[float], size: tuple[int, int],
     return Pass(found, SemanticLogits(logits, size, size), mirrored)
 
 
-def test_one_scale_without_flip_is_no_augmentation() -> None:
+def test_augmentation_with_scale_one_without_flip_equals_no_augmentation() -> None:
     image = input_image(64, 96)
     plain, one = (predictor(augmentation)(image) for augmentation in (None, Augmentation((1.0,), flip=False)))
     for name in ("ids", "classes", "scores", "crowd"):
@@ -49,7 +51,7 @@ def test_one_scale_without_flip_is_no_augmentation() -> None:
 
 
 @pytest.mark.parametrize("scales", [(1.0,), (0.75, 1.25)])
-def test_a_mirrored_image_gives_the_mirrored_result(scales: tuple[float, ...]) -> None:
+def test_augmentation_with_flip_on_a_mirrored_image_mirrors_the_result(scales: tuple[float, ...]) -> None:
     image = input_image(64, 96)
     mirrored = np.ascontiguousarray(image[:, ::-1])
     with_flip = predictor(Augmentation(scales, flip=True))
@@ -63,17 +65,17 @@ def test_a_mirrored_image_gives_the_mirrored_result(scales: tuple[float, ...]) -
     assert (without(image).semantics == without(mirrored).semantics.flip(1)).float().mean() < 0.9
 
 
-def test_boxes_masks_and_scores_return_to_the_plain_image() -> None:
-    found, _ = join_passes([answer([[4, 6, 20, 16]], [0.9], (32, 64), mirrored=True)], (16, 32), 0.5, 10)
+def test_join_passes_of_a_mirrored_scaled_pass_maps_boxes_and_masks_back() -> None:
+    found, _ = join_passes([make_pass([[4, 6, 20, 16]], [0.9], (32, 64), mirrored=True)], (16, 32), 0.5, 10)
     assert found.boxes.tolist() == [[2, 24, 10, 29]]
-    given = answer([[4, 6, 20, 16]], [0.9], (32, 64), mirrored=True).detections
+    given = make_pass([[4, 6, 20, 16]], [0.9], (32, 64), mirrored=True).detections
     assert torch.equal(found.masks, given.masks.flip(-1))
 
 
-def test_detections_of_all_passes_are_thinned_out_together() -> None:
+def test_join_passes_with_overlapping_detections_applies_nms_across_passes() -> None:
     passes = [
-        answer([[0, 0, 10, 10], [20, 20, 30, 30]], [0.6, 0.5], (32, 32), mirrored=False),
-        answer([[0, 22, 10, 32], [20, 0, 30, 8]], [0.9, 0.2], (32, 32), mirrored=True, seed=1),
+        make_pass([[0, 0, 10, 10], [20, 20, 30, 30]], [0.6, 0.5], (32, 32), mirrored=False),
+        make_pass([[0, 22, 10, 32], [20, 0, 30, 8]], [0.9, 0.2], (32, 32), mirrored=True, seed=1),
     ]
     found, _ = join_passes(passes, (32, 32), 0.5, 10)
     assert found.scores.tolist() == pytest.approx([0.9, 0.5, 0.2])
@@ -83,10 +85,10 @@ def test_detections_of_all_passes_are_thinned_out_together() -> None:
     assert best.scores.tolist() == pytest.approx([0.9, 0.5])
 
 
-def test_class_scores_are_averaged_on_the_finest_grid() -> None:
+def test_join_passes_with_two_grids_averages_logits_on_the_finer_one() -> None:
     passes = [
-        answer([], [], (16, 24), mirrored=False),
-        answer([], [], (32, 48), mirrored=True, seed=1),
+        make_pass([], [], (16, 24), mirrored=False),
+        make_pass([], [], (32, 48), mirrored=True, seed=1),
     ]
     _, joined = join_passes(passes, (16, 24), 0.5, 10)
     assert joined.logits.shape == (3, 8, 12)
@@ -98,25 +100,25 @@ def test_class_scores_are_averaged_on_the_finest_grid() -> None:
         assert float(joined.logits[channel, row, column]) == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_batch_gives_what_its_images_give_alone() -> None:
-    ask = predictor(Augmentation((1.0, 0.5), flip=True))
+def test_augmented_batch_equals_single_image_predictions() -> None:
+    augmented = predictor(Augmentation((1.0, 0.5), flip=True))
     images = [input_image(64, 96, seed=seed) for seed in range(3)]
-    together = ask.predict([ask.prepare(image) for image in images])
-    for image, found in zip(images, together, strict=True):
-        alone = ask(image)
-        assert (alone.semantics == found.segmentation.semantics).float().mean() > 0.999
-        assert len(alone.scores) == len(found.segmentation.scores)
-        assert torch.allclose(alone.scores, found.segmentation.scores, atol=1e-4)
+    batched = augmented.predict([augmented.prepare(image) for image in images])
+    for image, found in zip(images, batched, strict=True):
+        single = augmented(image)
+        assert (single.semantics == found.segmentation.semantics).float().mean() > 0.999
+        assert len(single.scores) == len(found.segmentation.scores)
+        assert torch.allclose(single.scores, found.segmentation.scores, atol=1e-4)
 
 
 @pytest.mark.parametrize("scales", [(), (0.0,), (-1.0,), (1.0, 1.0), (float("nan"),), (float("inf"),)])
-def test_senseless_scales(scales: tuple[float, ...]) -> None:
+def test_augmentation_with_invalid_scales_raises(scales: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="scale"):
         Augmentation(scales)
 
 
-def test_an_infinite_score_stays_where_it_is() -> None:
-    passes = [answer([], [], (16, 32), mirrored) for mirrored in (False, True)]
+def test_join_passes_with_infinite_logits_keeps_them_in_place_without_nan() -> None:
+    passes = [make_pass([], [], (16, 32), mirrored) for mirrored in (False, True)]
     for one, column in zip(passes, (1, 6), strict=True):
         one.semantics.logits[1, 0, column] = torch.inf
     _, semantics = join_passes(passes, (16, 32), 0.5, 10)

@@ -1,4 +1,4 @@
-"""The folder of results: who may use it, what is done, and its JSON files."""
+"""Results folder: which runs may use it, which images are finished, and its JSON files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def numbers(path: Path) -> dict[str, int]:
     return {image["file_name"]: image["id"] for image in json.loads((path / "panoptic.json").read_text())["images"]}
 
 
-def test_what_is_done_is_known_later(tmp_path: Path) -> None:
+def test_resume_after_changed_files_returns_only_unchanged_images(tmp_path: Path) -> None:
     images, path = input_images(tmp_path, 4), tmp_path / "out"
     folder = opened(path)
     assert folder.begin("new", images) == set()
@@ -63,13 +63,13 @@ def test_what_is_done_is_known_later(tmp_path: Path) -> None:
     assert content["categories"] == CATEGORIES.to_list()
     assert [entry["image_id"] for entry in content["annotations"]] == [1, 2, 3, 4]
     assert numbers(path) == {"0.jpg": 1, "1.jpg": 2, "2.jpg": 3, "3.jpg": 4}
-    whole = opened(path)
-    assert whole.begin("resume", images) == {"0", "1", "2", "3"}
-    assert not (path / "panoptic.json").exists()  # until all images that there are now are done
-    whole.close()
+    complete = opened(path)
+    assert complete.begin("resume", images) == {"0", "1", "2", "3"}
+    assert not (path / "panoptic.json").exists()  # it is only written once all images of the new run are finished
+    complete.close()
 
 
-def test_ranks_write_into_one_file(tmp_path: Path) -> None:
+def test_finish_with_several_ranks_writes_one_json_file(tmp_path: Path) -> None:
     images, path = input_images(tmp_path, 5), tmp_path / "out"
     ranks = [opened(path, rank=rank) for rank in range(3)]
     ranks[0].begin("new", images)
@@ -85,7 +85,7 @@ def test_ranks_write_into_one_file(tmp_path: Path) -> None:
     assert [entry.name for entry in path.glob(".*")] == [".predictions.journal"]
 
 
-def test_what_ranks_did_before_they_were_killed_is_kept(tmp_path: Path) -> None:
+def test_resume_after_killed_ranks_keeps_the_images_of_all_ranks(tmp_path: Path) -> None:
     images, path = input_images(tmp_path, 5), tmp_path / "out"
     ranks = [opened(path, rank=rank) for rank in range(2)]
     ranks[0].begin("new", images)
@@ -93,12 +93,12 @@ def test_what_ranks_did_before_they_were_killed_is_kept(tmp_path: Path) -> None:
         folder.join()
         write(folder, images[rank])
         folder.close()
-    alone = opened(path)
-    assert alone.begin("resume", images) == {"0", "1"}
-    alone.close()
+    single = opened(path)
+    assert single.begin("resume", images) == {"0", "1"}
+    single.close()
 
 
-def test_instances_and_errors_have_files(tmp_path: Path) -> None:
+def test_finish_with_instances_and_unreadable_images_writes_their_json_files(tmp_path: Path) -> None:
     images, path = input_images(tmp_path, 2), tmp_path / "out"
     folder = opened(path, kinds=("semantic", "instances"))
     folder.begin("new", images)
@@ -121,11 +121,11 @@ def used(tmp_path: Path) -> Iterator[Path]:
     assert (path / "letter.txt").read_text() == "dear"
 
 
-def test_other_files_stay(used: Path, tmp_path: Path) -> None:
+def test_begin_in_a_folder_with_other_files_refuses_and_keeps_them(used: Path, tmp_path: Path) -> None:
     images = input_images(tmp_path, 1)
-    with pytest.raises(ValueError, match="out is not empty: replace files by --overwrite, or name another folder"):
+    with pytest.raises(ValueError, match="out is not empty; pass --overwrite"):
         opened(used).begin("new", images)
-    with pytest.raises(ValueError, match=r"no predictions in .*out to go on with, but other files"):
+    with pytest.raises(ValueError, match=r"out holds other files but no predictions"):
         opened(used).begin("resume", images)
     assert [path.name for path in used.iterdir()] == ["letter.txt"]
     folder = opened(used)
@@ -133,16 +133,16 @@ def test_other_files_stay(used: Path, tmp_path: Path) -> None:
     folder.close()
 
 
-def test_predictions_made_otherwise_are_not_gone_on_with(tmp_path: Path) -> None:
+def test_begin_with_another_fingerprint_only_overwrites(tmp_path: Path) -> None:
     images, path = input_images(tmp_path, 2), tmp_path / "out"
     folder = opened(path, "a")
     folder.begin("new", images)
     write(folder, images[0])
     folder.close()
     before = (path / ".predictions.journal").read_bytes()
-    with pytest.raises(ValueError, match="are of another model or video, or made with other options"):
+    with pytest.raises(ValueError, match="another model, video or options"):
         opened(path, "b").begin("resume", images)
-    with pytest.raises(ValueError, match="go on with its predictions by --resume, replace"):
+    with pytest.raises(ValueError, match=r"pass --resume .* --overwrite"):
         opened(path, "a").begin("new", images)
     assert (path / ".predictions.journal").read_bytes() == before
     (path / "mine.txt").write_text("x")
@@ -153,7 +153,7 @@ def test_predictions_made_otherwise_are_not_gone_on_with(tmp_path: Path) -> None
     other.close()
 
 
-def test_a_journal_takes_no_file_outside_of_its_folder_away(tmp_path: Path) -> None:
+def test_overwrite_with_outside_paths_in_the_journal_keeps_those_files(tmp_path: Path) -> None:
     images, path = input_images(tmp_path, 1), tmp_path / "out"
     folder = opened(path)
     folder.begin("new", images)
@@ -168,7 +168,7 @@ def test_a_journal_takes_no_file_outside_of_its_folder_away(tmp_path: Path) -> N
     assert precious.exists()
 
 
-def test_only_one_process_at_a_time(tmp_path: Path) -> None:
+def test_begin_in_a_folder_of_another_process_raises(tmp_path: Path) -> None:
     first = opened(tmp_path / "out")
     first.begin("new", [])
     with pytest.raises(ValueError, match="another process is writing predictions to"):
@@ -176,23 +176,23 @@ def test_only_one_process_at_a_time(tmp_path: Path) -> None:
     first.close()
 
 
-def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
+def test_begin_on_a_path_of_a_file_raises_in_every_mode(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("x")
     for mode in ("new", "resume", "overwrite"):
-        with pytest.raises(ValueError, match="out is a file; name a folder"):
+        with pytest.raises(ValueError, match="out is a file"):
             opened(tmp_path / "out").begin(mode, [])  # type: ignore[arg-type]
 
 
-def test_the_json_file_is_never_in_memory(tmp_path: Path) -> None:
-    """Three thousand images of which each has 4 kB to tell: 12 MB on disk, a tenth of it in memory at most."""
+def test_finish_with_large_entries_uses_a_tenth_of_the_file_size_in_memory(tmp_path: Path) -> None:
+    """Three thousand images with entries of 4 kB each make a JSON file of 12 MB."""
     path, source = tmp_path / "out", tmp_path / "a.jpg"
     source.write_bytes(b"x")
     images = [InputImage(f"{n}", f"{n}.jpg", source) for n in range(3_000)]
-    told = {"file_name": "a", "segments_info": ["x" * 4000]}
+    entry = {"file_name": "a", "segments_info": ["x" * 4000]}
     folder = opened(path)
     folder.begin("new", [])
     for image in images:
-        folder.note(image, ItemOutput((), {"images": [{"file_name": image.file_name}], "annotations": [told]}))
+        folder.note(image, ItemOutput((), {"images": [{"file_name": image.file_name}], "annotations": [entry]}))
     tracemalloc.start()
     folder.finish(images, [], {})
     _, most = tracemalloc.get_traced_memory()

@@ -1,4 +1,4 @@
-"""Videos: what the format does not hold."""
+"""Video files: sizes, rates and paths that the format or OpenCV does not support."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from seamseg.predict.video_file import Video, VideoWriter, is_video
 
 @pytest.mark.parametrize("size", [(48, 64), (47, 65), (1, 1)])
 @pytest.mark.parametrize("rate", [25.0, 239.993, 120.123, 59.94, 999.5])
-def test_odd_sizes_and_rates(tmp_path: Path, size: tuple[int, int], rate: float) -> None:
-    """It holds even sizes, and rates whose fraction is of small numbers."""
+def test_video_writer_with_odd_sizes_and_rates_writes_the_nearest_supported(
+    tmp_path: Path, size: tuple[int, int], rate: float
+) -> None:
+    """The format supports even sizes, and rates that are fractions of integers up to 65535."""
     frame = np.zeros((*size, 3), np.uint8)
     frame[-1, -1] = 200
     with VideoWriter(tmp_path / "a.mp4", rate, size) as writer:
@@ -25,8 +27,8 @@ def test_odd_sizes_and_rates(tmp_path: Path, size: tuple[int, int], rate: float)
     assert video.rate == pytest.approx(rate, abs=0.06)
 
 
-def test_paths_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
-    """OpenCV crashes at them."""
+def test_video_with_a_path_that_is_not_utf8_raises(tmp_path: Path) -> None:
+    """OpenCV crashes on such paths."""
     folder = tmp_path / "caf\udce9"
     folder.mkdir()
     (folder / "a.mp4").write_bytes(b"video")
@@ -40,5 +42,5 @@ def test_paths_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".wmv", ".flv", ".ts", ".3gp", ".M2TS", ".mp4"])
-def test_files_with_suffixes_of_videos_are_videos(tmp_path: Path, suffix: str) -> None:
+def test_is_video_with_a_video_suffix_is_true(tmp_path: Path, suffix: str) -> None:
     assert is_video(tmp_path / f"a{suffix}")

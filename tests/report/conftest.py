@@ -1,4 +1,4 @@
-"""A real browser that opens reports from disk."""
+"""Browser that opens reports from disk."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ARGUMENTS = (
 )
 
 READBACK = "Canvas2D: Multiple readback operations"
-"""What Chromium says when a test looks at the pixels of a canvas."""
+"""Chromium's warning when a test reads the pixels of a canvas."""
 
 OpenPage = Callable[..., Any]
 
@@ -42,7 +42,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def scored_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the drawn predictions; not to be changed."""
+    """Report of the drawn predictions; tests must not change it."""
     folder = tmp_path_factory.mktemp("report")
     drawn = write_drawn_predictions(folder)
     write_report(open_material(drawn.predictions, truth_file=drawn.truth), folder / "scored")
@@ -51,11 +51,11 @@ def scored_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[OpenPage]:
-    """Opens a report as a user does who clicks on its index.html: `open_page(folder, "#image=000002", width=…)`.
+    """Open a report as a click on its index.html does: `open_page(folder, "#image=000002", width=…)`.
 
-    At the end no page may have logged anything that is not `tolerated`, or asked for anything but files of its folder.
+    At the end, check that no page logged anything except `tolerated`, or requested anything except files of its folder.
     """
-    contexts, said, asked = [], [], []
+    contexts, messages, requests = [], [], []
 
     def run(
         folder: Path, place: str = "", width: int = 1280, height: int = 800, tolerated: str = READBACK, **options: Any
@@ -64,14 +64,14 @@ def open_page(browser: Any) -> Iterator[OpenPage]:
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(10_000)
-        page.on("console", lambda message: message.text.startswith(tolerated) or said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append((folder, request.url)))
+        page.on("console", lambda message: message.text.startswith(tolerated) or messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.on("request", lambda request: requests.append((folder, request.url)))
         page.goto(f"{folder.as_uri()}/index.html{place}")
         return page
 
     yield run
     for context in contexts:
         context.close()
-    assert said == []
-    assert [url for folder, url in asked if not url.startswith((folder.as_uri() + "/", "data:", "blob:"))] == []
+    assert messages == []
+    assert [url for folder, url in requests if not url.startswith((folder.as_uri() + "/", "data:", "blob:"))] == []

@@ -1,4 +1,4 @@
-"""The grid in a real browser: order, filters, keys, and that five thousand images cost no more than a few."""
+"""Grid of images in a browser: order, filters, keyboard, and five thousand images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def names(page: Any) -> list[str]:
     return page.locator(".card .name").all_text_contents()
 
 
-def test_the_worst_come_first(open_page: Any, scored_report: Path) -> None:
+def test_grid_of_a_scored_report_shows_the_worst_images_first(open_page: Any, scored_report: Path) -> None:
     page = open_page(scored_report)
     assert page.title() == "predicted"
     assert names(page) == [STREET, EMPTY, EASY]
@@ -30,7 +30,7 @@ def test_the_worst_come_first(open_page: Any, scored_report: Path) -> None:
     assert page.locator("#headline").text_content() == "PQ 57.1 · things 18.0 · stuff 96.2 · mean IoU 62.1"
 
 
-def test_sorting(open_page: Any, scored_report: Path) -> None:
+def test_grid_sorted_by_each_key_has_the_expected_order(open_page: Any, scored_report: Path) -> None:
     page = open_page(scored_report)
     page.get_by_role("button", name="Worst first").click()
     assert names(page) == [EASY, EMPTY, STREET]
@@ -43,12 +43,12 @@ def test_sorting(open_page: Any, scored_report: Path) -> None:
     page.get_by_label("Sort by").select_option("Number of errors")
     assert names(page) == [STREET, EMPTY, EASY]
     page.get_by_label("Sort by").select_option("Mean score of objects")
-    assert names(page) == [STREET, EASY, EMPTY], "those without objects come last"
-    page.get_by_role("button", name="Least sure first").click()
+    assert names(page) == [STREET, EASY, EMPTY], "images without objects must come last"
+    page.get_by_role("button", name="Lowest first").click()
     assert names(page) == [EASY, STREET, EMPTY]
 
 
-def test_filters_by_class_error_and_name(open_page: Any, scored_report: Path) -> None:
+def test_grid_filtered_by_class_error_and_name_shows_matching_images(open_page: Any, scored_report: Path) -> None:
     page = open_page(scored_report)
     page.locator("#class").select_option("person (1)")
     assert names(page) == [STREET]
@@ -60,17 +60,17 @@ def test_filters_by_class_error_and_name(open_page: Any, scored_report: Path) ->
     assert names(page) == [EMPTY, STREET]
     page.locator("#errors").select_option("duplicate")
     assert names(page) == [STREET]
-    page.locator("#class").select_option("all")
-    page.locator("#errors").select_option("all")
+    page.locator("#class").select_option("All")
+    page.locator("#errors").select_option("All")
     page.locator("#search").fill("<B>")
     assert names(page) == [EASY]
     page.locator("#search").fill("nothing like it")
     page.get_by_role("button", name="Show all images").click()
     assert len(names(page)) == 3
-    assert page.evaluate("document.querySelectorAll('.card b').length") == 0, "names are text, never markup"
+    assert page.evaluate("document.querySelectorAll('.card b').length") == 0, "names must be text, not markup"
 
 
-def test_the_address_keeps_the_place(open_page: Any, scored_report: Path) -> None:
+def test_address_after_reload_and_back_restores_the_view(open_page: Any, scored_report: Path) -> None:
     page = open_page(scored_report, "#class=2&errors=missed&sort=name&order=reversed")
     assert names(page) == [STREET, EMPTY]
     page.get_by_text(EMPTY).click()
@@ -84,7 +84,7 @@ def test_the_address_keeps_the_place(open_page: Any, scored_report: Path) -> Non
     until(page, "!location.hash.includes('image=')")
 
 
-def test_keys_move_through_the_grid(open_page: Any, scored_report: Path) -> None:
+def test_arrow_and_shortcut_keys_move_through_the_grid(open_page: Any, scored_report: Path) -> None:
     page = open_page(scored_report)
     focused = "document.activeElement.querySelector('.name').textContent"
     page.locator(".card a").first.focus()
@@ -97,7 +97,7 @@ def test_keys_move_through_the_grid(open_page: Any, scored_report: Path) -> None
     ]:
         page.keyboard.press(key)
         assert page.evaluate(focused) == name, key
-    assert page.locator(".card a[tabindex='0']").count() == 1, "the Tab key passes the grid in one step"
+    assert page.locator(".card a[tabindex='0']").count() == 1, "the Tab key must leave the grid in one step"
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     assert page.get_by_role("heading", level=2).text_content() == EMPTY
@@ -108,16 +108,16 @@ def test_keys_move_through_the_grid(open_page: Any, scored_report: Path) -> None
     assert page.evaluate("document.activeElement.id") == "search"
 
 
-def test_pictures_have_alternatives_and_cards_their_numbers(open_page: Any, scored_report: Path) -> None:
+def test_cards_have_alternative_texts_and_positions(open_page: Any, scored_report: Path) -> None:
     page = open_page(scored_report)
     card = page.get_by_role("listitem").first
-    assert card.get_by_role("img").get_attribute("alt") == "Segments over street.jpg: sky, road, car, person"
+    assert card.get_by_role("img").get_attribute("alt") == "Segments of street.jpg: sky, road, car, person"
     assert (card.get_attribute("aria-posinset"), card.get_attribute("aria-setsize")) == ("1", "3")
     link = card.get_by_role("link")
     assert re.search(r"street\.jpg.*PQ 50\.9.*7 segments", link.inner_text(), re.DOTALL)
 
 
-def test_images_without_annotation_among_others(open_page: Any, tmp_path: Path) -> None:
+def test_images_without_annotation_are_sorted_last_and_have_one_panel(open_page: Any, tmp_path: Path) -> None:
     drawn = write_drawn_predictions(tmp_path)
     drawn.edit(drawn.truth, lambda content: content["annotations"].pop(0))
     write_report(open_material(drawn.predictions, truth_file=drawn.truth), tmp_path / "report")
@@ -125,9 +125,9 @@ def test_images_without_annotation_among_others(open_page: Any, tmp_path: Path) 
     assert names(page) == [EMPTY, EASY, STREET]
     assert page.locator(".card .facts").last.text_content() == "7 segments · mean score 75.0"
     page.get_by_role("button", name="Worst first").click()
-    assert names(page) == [EASY, EMPTY, STREET], "last in both directions"
+    assert names(page) == [EASY, EMPTY, STREET], "images without scores must be last in both directions"
     page.keyboard.press("c")
-    assert "1 of 3 predicted images are not annotated" in page.locator(".about").text_content()
+    assert "1 of 3 predicted images have no annotation" in page.locator(".about").text_content()
     page.goto(page.url.split("#")[0] + "#image=000002")
     page.wait_for_selector(".panel")
     assert page.locator(".panel").count() == 1
@@ -136,7 +136,7 @@ def test_images_without_annotation_among_others(open_page: Any, tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def large_report(scored_report: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The drawn report with every image named many times in its index: 5 000 in all."""
+    """Drawn report with each image listed many times in the index, 5000 entries in total."""
     folder = tmp_path_factory.mktemp("large") / "report"
     shutil.copytree(scored_report, folder)
     script = folder / "data" / "index.js"
@@ -149,9 +149,9 @@ def large_report(scored_report: Path, tmp_path_factory: pytest.TempPathFactory) 
     return folder
 
 
-def test_five_thousand_images(open_page: Any, large_report: Path) -> None:
+def test_grid_with_five_thousand_images_holds_few_elements(open_page: Any, large_report: Path) -> None:
     page = open_page(large_report)
-    assert page.locator("#count").text_content() == "5\u202f000 images"
+    assert page.locator("#count").text_content() == "5,000 images"
     counted = "[document.querySelectorAll('*').length, document.querySelectorAll('.card').length]"
     elements, cards = page.evaluate(counted)
     assert 5 <= cards <= 60
@@ -164,12 +164,12 @@ def test_five_thousand_images(open_page: Any, large_report: Path) -> None:
         assert elements < 900
     assert "4999.jpg" in names(page)
     positions = page.eval_on_selector_all(".card", "cards => cards.map(card => Number(card.dataset.position))")
-    assert positions == sorted(positions), "in reading order"
+    assert positions == sorted(positions), "cards must be in reading order"
     scripts = page.evaluate("performance.getEntriesByType('resource').filter(e => e.name.includes('/data/')).length")
-    assert scripts <= 1, "images load their data when they are opened"
+    assert scripts <= 1, "data of an image must load only when it is opened"
 
 
-def test_many_images_opened_one_after_the_other_leave_nothing(open_page: Any, large_report: Path) -> None:
+def test_many_images_opened_in_a_row_leave_no_elements_behind(open_page: Any, large_report: Path) -> None:
     page = open_page(large_report, "#image=000000")
     page.wait_for_selector(".panel")
     before = page.evaluate("[document.scripts.length, document.querySelectorAll('*').length]")

@@ -1,4 +1,4 @@
-"""What a report is made from, with files that say much, little, or wrong things."""
+"""Material of a report, from complete, incomplete and wrong files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def results(drawn: DrawnPredictions) -> Path:
     return drawn.predictions / "panoptic.json"
 
 
-def test_a_folder_of_predictions_tells_all(drawn: DrawnPredictions) -> None:
+def test_open_material_of_a_predictions_folder_finds_images_and_truth(drawn: DrawnPredictions) -> None:
     material = open_material(drawn.predictions, truth_file=drawn.truth)
     assert [image.name for image in material.images] == sorted(NAMES)
     assert [image.image_path for image in material.images] == [drawn.image_paths / name for name in sorted(NAMES)]
@@ -30,14 +30,14 @@ def test_a_folder_of_predictions_tells_all(drawn: DrawnPredictions) -> None:
     assert (material.title, material.annotated, material.notes) == ("predicted", True, ())
 
 
-def test_without_annotation_the_predictions_bring_the_categories(drawn: DrawnPredictions) -> None:
+def test_open_material_without_annotation_uses_the_categories_of_the_predictions(drawn: DrawnPredictions) -> None:
     material = open_material(results(drawn), title="Mine")
     assert material.categories.names == ("sky", "road", "car", "person", "unseen")
     assert (material.title, material.annotated, material.pairs()) == ("Mine", False, [])
 
 
-def test_bare_results_find_their_images(drawn: DrawnPredictions) -> None:
-    """Results of other programs are often lists of annotations and nothing else."""
+def test_open_material_of_bare_results_finds_images_by_truth_or_png(drawn: DrawnPredictions) -> None:
+    """Results of other programs often contain only annotations."""
     content = json.loads(results(drawn).read_text())
     for entry in content["annotations"]:
         entry["image_id"] -= 1
@@ -53,7 +53,7 @@ def test_bare_results_find_their_images(drawn: DrawnPredictions) -> None:
 
 @pytest.fixture
 def two_folders(drawn: DrawnPredictions) -> DrawnPredictions:
-    """Bare results for a/same.jpg, b/same.jpg and other.jpg, with the PNGs in the same folders."""
+    """Results without names for a/same.jpg, b/same.jpg and other.jpg, with PNGs in folders of the same names."""
     pngs = ("a/same.png", "b/same.png", "other.png")
     for folder in (results(drawn).with_suffix(""), drawn.image_paths):
         for name in ("a", "b"):
@@ -68,7 +68,7 @@ def two_folders(drawn: DrawnPredictions) -> DrawnPredictions:
     return drawn
 
 
-def test_images_without_names_in_two_folders_are_told_apart(two_folders: DrawnPredictions) -> None:
+def test_images_without_names_in_two_folders_are_matched_by_folder(two_folders: DrawnPredictions) -> None:
     image_paths = two_folders.image_paths
     shown = open_material(two_folders.predictions, image_paths).images
     assert [image.name for image in shown] == ["a/same.jpg", "b/same.jpg", "other.jpg"]
@@ -80,68 +80,72 @@ def test_images_without_names_in_two_folders_are_told_apart(two_folders: DrawnPr
     assert [image.name for image in shown] == ["val/a/same.jpg", "val/b/same.jpg", "val/other.jpg"]
 
 
-def test_images_without_names_that_fit_one_png_are_refused(two_folders: DrawnPredictions) -> None:
+def test_images_without_names_that_match_one_png_raise(two_folders: DrawnPredictions) -> None:
     two_folders.edit(results(two_folders), lambda content: content["annotations"][0].update(file_name="same.png"))
     pngs = results(two_folders).with_suffix("")
     (pngs / "a" / "same.png").rename(pngs / "same.png")
-    with pytest.raises(ValueError, match=r"same\.png could be of a/same\.jpg or of b/same\.jpg in .*--images"):
+    with pytest.raises(ValueError, match=r"both a/same\.jpg and b/same\.jpg in .* match same\.png.*--images"):
         open_material(two_folders.predictions, two_folders.image_paths)
     (two_folders.image_paths / "same.jpg").write_bytes((two_folders.image_paths / "other.jpg").read_bytes())
     shown = open_material(two_folders.predictions, two_folders.image_paths).images
-    assert {image.name for image in shown} == {"same.jpg", "b/same.jpg", "other.jpg"}, "the same folder is best"
+    assert {image.name for image in shown} == {"same.jpg", "b/same.jpg", "other.jpg"}, (
+        "an image in the same folder must win"
+    )
 
 
-def test_images_without_names_with_two_suffixes_are_refused(two_folders: DrawnPredictions) -> None:
+def test_images_without_names_with_two_suffixes_raise(two_folders: DrawnPredictions) -> None:
     (two_folders.image_paths / "other.png").write_bytes((two_folders.image_paths / "other.jpg").read_bytes())
-    with pytest.raises(ValueError, match=r"could be of other\.jpg or of other\.png"):
+    with pytest.raises(ValueError, match=r"both other\.jpg and other\.png"):
         open_material(two_folders.predictions, two_folders.image_paths)
 
 
-def test_images_beside_the_annotation(drawn: DrawnPredictions, tmp_path: Path) -> None:
+def test_image_folder_in_coco_layout_is_found_next_to_the_annotation(drawn: DrawnPredictions, tmp_path: Path) -> None:
     drawn.edit(results(drawn), lambda content: content.pop("info"))
     folder = tmp_path / "coco" / "annotations"
     folder.mkdir(parents=True)
     truth = drawn.truth.rename(folder / "panoptic_val.json")
     drawn.truth.with_suffix("").rename(folder / "panoptic_val")
-    with pytest.raises(ValueError, match=r"does not say where its images are; name .* with --images"):
+    with pytest.raises(ValueError, match=r"panoptic\.json does not name the folder of its images.* --images"):
         open_material(drawn.predictions, truth_file=truth)
     (tmp_path / "coco" / "images").mkdir()
     image_paths = drawn.image_paths.rename(tmp_path / "coco" / "images" / "val")
     assert open_material(drawn.predictions, truth_file=truth).images[0].image_path.parent == image_paths
 
 
-def test_what_is_left_out_is_told(drawn: DrawnPredictions) -> None:
+def test_notes_report_unscored_images_and_other_categories(drawn: DrawnPredictions) -> None:
     drawn.edit(drawn.truth, lambda content: content["annotations"].pop(0))
     drawn.edit(results(drawn), lambda content: content["annotations"].pop(1))
     drawn.edit(results(drawn), lambda content: content["categories"][0].update(name="heaven"))
     material = open_material(drawn.predictions, truth_file=drawn.truth)
     assert material.notes[:2] == (
-        "1 of 2 annotated images have no prediction; they do not count",
-        "1 of 2 predicted images are not annotated; they have no scores",
+        "1 of 2 annotated images have no prediction and are not scored",
+        "1 of 2 predicted images have no annotation and are not scored",
     )
     assert len(material.notes) == 3
     assert "7 is 'heaven', not 'sky'" in material.notes[2]
-    assert str(drawn.predictions) not in material.notes[2], "pages do not tell of folders"
+    assert str(drawn.predictions) not in material.notes[2], "a page must not reveal local folders"
     assert [image.true is None for image in material.images] == [False, True]
 
 
-def test_missing_images(drawn: DrawnPredictions, tmp_path: Path) -> None:
+def test_open_material_with_missing_images_raises_only_if_all_are_missing(
+    drawn: DrawnPredictions, tmp_path: Path
+) -> None:
     (drawn.image_paths / "empty.jpg").unlink()
     there = [image.image_path.is_file() for image in open_material(drawn.predictions).images]
     assert sorted(there) == [False, True, True]
     for path in drawn.image_paths.iterdir():
         path.unlink()
-    with pytest.raises(ValueError, match=r"none of 3 images is in .*, such as .*\.jpg; .* --images"):
+    with pytest.raises(ValueError, match=r"none of the 3 images are in .*\.jpg; .* --images"):
         open_material(drawn.predictions)
     drawn.edit(results(drawn), lambda content: content["info"].update(image_folder="/nowhere"))
-    with pytest.raises(ValueError, match="says that its images are in /nowhere, which does not exist"):
+    with pytest.raises(ValueError, match=r"panoptic\.json, /nowhere, does not exist"):
         open_material(drawn.predictions)
-    with pytest.raises(ValueError, match=r"there is no folder .*none with images"):
+    with pytest.raises(ValueError, match=r"none, does not exist; .*--images"):
         open_material(drawn.predictions, tmp_path / "none")
 
 
-def test_files_of_another_kind(drawn: DrawnPredictions, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"holds no panoptic\.json; give a folder that `seamseg predict` wrote"):
+def test_open_material_of_wrong_files_raises(drawn: DrawnPredictions, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"has no panoptic\.json; .*`seamseg predict`"):
         open_material(drawn.image_paths)
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(ValueError, match="is not valid JSON"):
@@ -153,7 +157,7 @@ def test_files_of_another_kind(drawn: DrawnPredictions, tmp_path: Path) -> None:
         open_material(drawn.predictions, truth_file=drawn.truth)
 
 
-def test_sizes_that_the_annotation_has_swapped_play_no_part(drawn: DrawnPredictions, tmp_path: Path) -> None:
+def test_report_with_swapped_sizes_in_the_annotation_is_unchanged(drawn: DrawnPredictions, tmp_path: Path) -> None:
     write_report(open_material(drawn.predictions, truth_file=drawn.truth), tmp_path / "right")
     drawn.edit(
         drawn.truth,
@@ -164,8 +168,8 @@ def test_sizes_that_the_annotation_has_swapped_play_no_part(drawn: DrawnPredicti
     assert pages[0] == pages[1]
 
 
-def test_images_of_a_list_from_several_folders_are_found(drawn: DrawnPredictions) -> None:
-    """As `seamseg predict` names them: relative to a folder above all of them."""
+def test_images_named_relative_to_a_common_folder_are_found(drawn: DrawnPredictions) -> None:
+    """`seamseg predict` names images of a list relative to the nearest folder that holds them all."""
 
     def lift(content: dict[str, Any]) -> None:
         content["info"]["image_folder"] = str(drawn.image_paths.parent)
@@ -177,7 +181,7 @@ def test_images_of_a_list_from_several_folders_are_found(drawn: DrawnPredictions
     assert [image.image_path for image in material.images] == [drawn.image_paths / name for name in sorted(NAMES)]
 
 
-def test_bare_results_do_not_find_leftovers_of_systems(drawn: DrawnPredictions) -> None:
+def test_open_material_of_bare_results_ignores_hidden_folders(drawn: DrawnPredictions) -> None:
     content = json.loads(results(drawn).read_text())
     drawn.edit(drawn.truth, lambda truth: truth.pop("images"))
     for entry in content["annotations"]:
@@ -191,7 +195,7 @@ def test_bare_results_do_not_find_leftovers_of_systems(drawn: DrawnPredictions) 
     assert [image.name for image in found.images] == ["000.jfif", "001.jfif", "002.jfif"]
 
 
-def test_images_whose_own_names_hold_backslashes_are_found(drawn: DrawnPredictions) -> None:
+def test_images_with_backslashes_in_their_names_are_found(drawn: DrawnPredictions) -> None:
     drawn.edit(results(drawn), lambda content: content["images"][0].update(file_name=f"sub\\{NAMES[0]}"))
     (drawn.image_paths / NAMES[0]).rename(drawn.image_paths / f"sub\\{NAMES[0]}")
     material = open_material(drawn.predictions)

@@ -1,4 +1,4 @@
-"""Results find their annotation by name, or by id."""
+"""Pairing of results with annotated images, by name or by id."""
 
 from __future__ import annotations
 
@@ -14,35 +14,39 @@ FILES = Path("results.json"), Path("truth.json")
 @pytest.mark.parametrize(
     ("results", "truth", "expected"),
     [
-        ({1: "a.jpg", 2: "b.jpg"}, {2: "a.jpg", 1: "b.jpg", 3: "c.jpg"}, {1: 2, 2: 1}),  # names, not ids
-        ({1: "val/a.jpg", 2: "val/z.jpg"}, {7: "a.jpg", 8: "b.jpg"}, {1: 7}),  # their last part
-        ({1: "x/a.jpg", 2: "y/a.jpg", 3: "x/b.jpg"}, {7: "a.jpg", 8: "b.jpg"}, {3: 8}),  # where that is unique
-        ({"s": None, 5: None}, {5: "a.jpg", "s": "b.jpg"}, {"s": "s", 5: 5}),  # ids, where names are not told
+        ({1: "a.jpg", 2: "b.jpg"}, {2: "a.jpg", 1: "b.jpg", 3: "c.jpg"}, {1: 2, 2: 1}),  # by names, not by ids
+        ({1: "val/a.jpg", 2: "val/z.jpg"}, {7: "a.jpg", 8: "b.jpg"}, {1: 7}),  # by file names
+        (
+            {1: "x/a.jpg", 2: "y/a.jpg", 3: "x/b.jpg"},
+            {7: "a.jpg", 8: "b.jpg"},
+            {3: 8},
+        ),  # by file names only where they are unique
+        ({"s": None, 5: None}, {5: "a.jpg", "s": "b.jpg"}, {"s": "s", 5: 5}),  # by ids if names are not known
     ],
 )
-def test_they_find_each_other(results: dict, truth: dict, expected: dict) -> None:
+def test_pair_images_with_names_or_ids_finds_the_pairs(results: dict, truth: dict, expected: dict) -> None:
     assert pair_images(results, truth, *FILES) == expected
 
 
-def test_strangers_are_refused() -> None:
+def test_pair_images_without_any_pair_raises() -> None:
     with pytest.raises(
-        ValueError, match=r"no image of results\.json .* truth\.json: .* other names, such as a\.jpg and b"
+        ValueError, match=r"no image of results\.json .* truth\.json: .* different names, .* a\.jpg and b"
     ):
         pair_images({1: "a.jpg"}, {1: "b.jpg"}, *FILES)
-    with pytest.raises(ValueError, match="image_ids differ, such as 1 and 2"):
+    with pytest.raises(ValueError, match=r"image_ids differ, .* 1 and 2"):
         pair_images({1: None}, {2: None}, *FILES)
 
 
-def test_two_results_of_one_image_are_refused() -> None:
+def test_pair_images_with_two_results_of_one_image_raises() -> None:
     with pytest.raises(ValueError, match=r"two results for image 1 .*a\.jpg"):
         pair_images({1: "a.jpg", 2: "a.jpg"}, {1: "a.jpg"}, *FILES)
 
 
-def test_names_of_files_that_tell_none() -> None:
+def test_image_names_of_missing_or_invalid_entries_are_empty_or_raise() -> None:
     assert image_names({}, FILES[0]) == {}
     with pytest.raises(ValueError, match="'file_name' is missing"):
         image_names({"images": [{"id": 1}]}, FILES[0])
-    with pytest.raises(ValueError, match="files are named relative to the folder"):
+    with pytest.raises(ValueError, match="file names must be relative"):
         image_names({"images": [{"id": 1, "file_name": "../a"}]}, FILES[0])
-    with pytest.raises(ValueError, match="two images have the id 1"):
+    with pytest.raises(ValueError, match=r"results\.json has two images with id 1"):
         image_names({"images": [{"id": 1, "file_name": "a"}] * 2}, FILES[0])

@@ -1,4 +1,4 @@
-"""The page as a whole: classes, themes, narrow windows, people who do not point; pictures of it are kept."""
+"""The whole page in a browser: classes, themes, narrow windows, keyboard and contrast. Screenshots are saved."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from support.drawn_predictions import write_drawn_predictions
 from seamseg.report import open_material, write_report
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
-"""Ignored by git; to be looked at."""
+"""Folder of the screenshots, for a person to look at; ignored by git."""
 
 VIEWS = {"grid": "", "image": "#image=000002", "classes": "#view=classes"}
 
-# Text whose contrast (WCAG 2) against what is behind it is below 4.5.
+# Returns texts with a contrast (WCAG 2) below 4.5 against their background.
 FAINT = """() => {
   const parse = color => color.match(/[\\d.]+/g).map(Number);
   const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
@@ -47,13 +47,13 @@ def background(page: Any) -> str:
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1360])
-def test_it_can_be_read_in_every_light_and_window(
+def test_page_in_every_theme_and_width_has_contrast_and_no_overflow(
     open_page: Any, scored_report: Path, view: str, scheme: str, width: int
 ) -> None:
     page = open_page(scored_report, VIEWS[view], width=width, height=860, color_scheme=scheme)
     page.wait_for_selector({"grid": ".card img", "image": ".panel canvas", "classes": ".classes td"}[view])
     assert page.evaluate(FAINT) == []
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page must not scroll sideways"
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     file = SCREENSHOTS / f"{view}-{scheme}-{width}.png"
     page.screenshot(path=str(file))
@@ -63,7 +63,7 @@ def test_it_can_be_read_in_every_light_and_window(
     assert len(np.unique(picture[::4, ::4].reshape(-1, 3) @ (1, 256, 65536))) > 50
 
 
-def test_the_theme_can_be_chosen_and_is_kept(open_page: Any, scored_report: Path) -> None:
+def test_theme_chosen_by_the_user_is_kept_after_reload(open_page: Any, scored_report: Path) -> None:
     page = open_page(scored_report, color_scheme="light")
     light = background(page)
     page.get_by_label("Theme").select_option("dark")
@@ -74,23 +74,30 @@ def test_the_theme_can_be_chosen_and_is_kept(open_page: Any, scored_report: Path
     page.get_by_label("Theme").select_option("light")
     page.emulate_media(color_scheme="dark")
     assert background(page) == light
-    page.get_by_label("Theme").select_option("as the system")
+    page.get_by_label("Theme").select_option("System")
     assert background(page) == dark
 
 
-def test_nothing_moves_for_those_who_do_not_want_it(open_page: Any, scored_report: Path) -> None:
+def test_page_with_reduced_motion_has_no_transitions(open_page: Any, scored_report: Path) -> None:
     moving = "getComputedStyle(document.querySelector('.card a')).transitionDuration"
     assert open_page(scored_report).evaluate(moving) != "0s"
     assert open_page(scored_report, reduced_motion="reduce").evaluate(moving) == "0s"
 
 
-def test_scores_of_classes(open_page: Any, scored_report: Path) -> None:
+def test_classes_view_of_a_scored_report_shows_sortable_scores(open_page: Any, scored_report: Path) -> None:
     page = open_page(scored_report, "#view=classes")
     first = "[...document.querySelectorAll('.classes tbody th a')].map(link => link.textContent)"
     assert page.evaluate(first) == ["car", "person", "sky", "road"]
     row = page.locator("tr[data-class=car]")
     assert row.locator("td").all_inner_texts()[:3] == ["36.0", "90.0", "40.0"]
-    assert row.locator("td").all_inner_texts()[-6:] == ["2", "0", "1", "3", "1", "0"]  # kinds of FN, FP and its kinds
+    assert row.locator("td").all_inner_texts()[-6:] == [
+        "2",
+        "0",
+        "1",
+        "3",
+        "1",
+        "0",
+    ]  # kinds of FN, then FP and its kinds
     assert row.locator(".hidden-text").text_content() == "2 matched, 1 localization, 0 classification, 2 missed"
     bar = row.locator(".with-bar .bar").first
     assert bar.locator(".bar-part").bounding_box()["width"] == pytest.approx(0.36 * bar.bounding_box()["width"], abs=1)
@@ -104,7 +111,7 @@ def test_scores_of_classes(open_page: Any, scored_report: Path) -> None:
     assert page.locator("#count").text_content() == "1 of 3 images · PQ and errors of person"
 
 
-def test_without_annotation(open_page: Any, tmp_path: Path) -> None:
+def test_page_without_annotation_hides_errors_and_truth(open_page: Any, tmp_path: Path) -> None:
     drawn = write_drawn_predictions(tmp_path)
     write_report(open_material(drawn.predictions), tmp_path / "report")
     page = open_page(tmp_path / "report")
@@ -123,29 +130,29 @@ def test_without_annotation(open_page: Any, tmp_path: Path) -> None:
     assert page.locator(".panel").count() == 1
 
 
-def test_keys_are_listed_and_letters_can_be_switched_off(open_page: Any, scored_report: Path) -> None:
+def test_help_dialog_lists_shortcuts_and_can_disable_single_characters(open_page: Any, scored_report: Path) -> None:
     page = open_page(scored_report)
     page.keyboard.press("?")
-    dialog = page.get_by_role("dialog", name="Keys")
-    assert "next image" in dialog.inner_text()
-    dialog.get_by_label("Keys of single letters").uncheck()
+    dialog = page.get_by_role("dialog", name="Keyboard shortcuts")
+    assert "Next image" in dialog.inner_text()
+    dialog.get_by_label("single-character shortcuts").uncheck()
     dialog.get_by_role("button", name="Close").click()
     page.keyboard.press("c")
     assert page.locator("#grid").is_visible()
-    page.get_by_role("button", name="Keys").click()
-    dialog.get_by_label("Keys of single letters").check()
+    page.get_by_role("button", name="Shortcuts").click()
+    dialog.get_by_label("single-character shortcuts").check()
     page.keyboard.press("Escape")
     page.keyboard.press("c")
     assert page.locator(".classes").is_visible()
 
 
-def test_the_tab_key_reaches_all_and_shows_where_it_is(open_page: Any, scored_report: Path) -> None:
+def test_tab_key_reaches_every_control_with_a_visible_outline(open_page: Any, scored_report: Path) -> None:
     page = open_page(scored_report)
     reached = []
     for _ in range(11):
         page.keyboard.press("Tab")
-        what = "document.activeElement.id || document.activeElement.className || document.activeElement.tagName"
-        reached.append(page.evaluate(what))
+        name = "document.activeElement.id || document.activeElement.className || document.activeElement.tagName"
+        reached.append(page.evaluate(name))
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", reached
     assert reached == [
         "skip", "to-images", "to-classes", "theme", "open-help", "search", "class", "errors", "sort", "order", "A",

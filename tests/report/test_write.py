@@ -1,4 +1,4 @@
-"""A report as files: what they say, that they are the same every time, and that nothing else is touched."""
+"""Files of a report: their content, reproducible bytes, and protection of other files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_index(drawn: DrawnPredictions, tmp_path: Path) -> None:
+def test_index_script_of_drawn_predictions_has_the_scores_of_seamseg_score(
+    drawn: DrawnPredictions, tmp_path: Path
+) -> None:
     write(drawn, tmp_path / "out")
     out = tmp_path / "scores.json"
     pred = drawn.predictions / "panoptic.json"
@@ -73,7 +75,7 @@ def test_the_index(drawn: DrawnPredictions, tmp_path: Path) -> None:
     assert street["score"] == pytest.approx((0.85 + 0.8 + 0.75 + 0.7 + 0.65) / 5)
 
 
-def test_the_script_of_an_image(drawn: DrawnPredictions, tmp_path: Path) -> None:
+def test_image_script_of_drawn_predictions_has_ids_and_outcomes(drawn: DrawnPredictions, tmp_path: Path) -> None:
     write(drawn, tmp_path / "out")
     image = content(tmp_path / "out/data/000002.js")
     assert image["size"] == image["shown"] == [HEIGHT, WIDTH]
@@ -97,17 +99,17 @@ def test_the_script_of_an_image(drawn: DrawnPredictions, tmp_path: Path) -> None
     assert [segment.get("partner") for segment in image["truth"]["segments"]] == [None, 1, 2, 3, 4, 5, None]
 
 
-def test_large_images_are_made_smaller(drawn: DrawnPredictions, tmp_path: Path) -> None:
+def test_write_report_with_large_images_scales_them_down(drawn: DrawnPredictions, tmp_path: Path) -> None:
     write(drawn, tmp_path / "out", longest=50)
     image = content(tmp_path / "out/data/000002.js")
     assert (image["size"], image["shown"]) == ([60, 100], [30, 50])
     assert read_image(tmp_path / "out/images/000002.jpg").shape == (30, 50, 3)
     assert image["prediction"]["segments"][4]["area"] == 140
-    with pytest.raises(ValueError, match="at most 0 pixels"):
+    with pytest.raises(ValueError, match="at least 1 pixel, not 0"):
         write(drawn, tmp_path / "other", longest=0)
 
 
-def test_what_a_camera_notes_is_not_passed_on(drawn: DrawnPredictions, tmp_path: Path) -> None:
+def test_report_of_images_with_exif_data_contains_no_metadata_or_paths(drawn: DrawnPredictions, tmp_path: Path) -> None:
     path = drawn.image_paths / "street.jpg"
     data = path.read_bytes()
     secret = b"\xff\xe1\x00\x0eExif\0\0SECRET"
@@ -117,16 +119,16 @@ def test_what_a_camera_notes_is_not_passed_on(drawn: DrawnPredictions, tmp_path:
     assert not any(str(tmp_path).encode() in data for data in files(tmp_path / "out").values())
 
 
-def test_gray_stands_for_an_image_that_cannot_be_read(drawn: DrawnPredictions, tmp_path: Path) -> None:
-    write(drawn, tmp_path / "whole")
+def test_report_of_an_unreadable_image_shows_gray_and_a_note(drawn: DrawnPredictions, tmp_path: Path) -> None:
+    write(drawn, tmp_path / "complete")
     (drawn.image_paths / "street.jpg").write_bytes(b"broken")
     unreadable = write_report(open_material(drawn.predictions, truth_file=drawn.truth), tmp_path / "out")
     assert unreadable == [f"{drawn.image_paths}/street.jpg cannot be decoded: it is truncated, damaged or not an image"]
-    whole, out = (content(tmp_path / name / "data/index.js") for name in ("whole", "out"))
-    assert (whole.pop("notes"), out.pop("notes")) == (
-        [], ["1 image cannot be read, such as street.jpg, and gray stands for them"],
-    )  # fmt: skip
-    assert whole == out
+    complete, out = (content(tmp_path / name / "data/index.js") for name in ("complete", "out"))
+    assert complete.pop("notes") == []
+    (note,) = out.pop("notes")
+    assert note.startswith("1 image cannot be read, for example street.jpg")
+    assert complete == out
     assert (read_image(tmp_path / "out/images/000002.jpg") == 128).all()
     assert read_image(tmp_path / "out/thumbnails/000002.jpg").std() > 10
     assert not any(str(tmp_path).encode() in data for data in files(tmp_path / "out").values())
@@ -134,23 +136,23 @@ def test_gray_stands_for_an_image_that_cannot_be_read(drawn: DrawnPredictions, t
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 @pytest.mark.parametrize("upright", [True, False])
-def test_images_lie_as_their_predictions_do(
+def test_image_with_exif_orientation_is_turned_like_its_prediction(
     drawn: DrawnPredictions, tmp_path: Path, orientation: int, upright: bool
 ) -> None:
-    """Predictions are upright; those of other programs, of the pixels as they are stored, where that can be told."""
+    """Predictions are upright, or, as the size shows for some orientations, made on the stored pixels."""
     path = drawn.image_paths / "street.jpg"
     stored = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     stored[:10] = 255
-    lies = orientation in (6, 8)
-    if lies and upright:
+    is_rotated = orientation in (6, 8)
+    if is_rotated and upright:
         stored = np.ascontiguousarray(np.rot90(stored))
     path.write_bytes(turned(orientation, stored))
     write(drawn, tmp_path / "out")
     shown = read_image(tmp_path / "out/images/000002.jpg")
-    assert (shown == read_image(path, "upright" if upright or not lies else "stored")).mean() > 0.9
+    assert (shown == read_image(path, "upright" if upright or not is_rotated else "stored")).mean() > 0.9
 
 
-def test_without_annotation(drawn: DrawnPredictions, tmp_path: Path) -> None:
+def test_report_without_annotation_has_no_scores(drawn: DrawnPredictions, tmp_path: Path) -> None:
     write_report(open_material(drawn.predictions), tmp_path / "out")
     index = content(tmp_path / "out/data/index.js")
     assert (index["scores"], index["annotated"]) == (None, False)
@@ -159,7 +161,7 @@ def test_without_annotation(drawn: DrawnPredictions, tmp_path: Path) -> None:
     assert index["classes"][0]["share"] == pytest.approx(0.5, abs=0.02)
 
 
-def test_the_same_bytes_with_any_number_of_workers(drawn: DrawnPredictions, tmp_path: Path) -> None:
+def test_report_with_any_number_of_workers_has_the_same_bytes(drawn: DrawnPredictions, tmp_path: Path) -> None:
     for image in range(40):  # enough for two processes
         name = f"more-{image}.jpg"
         (drawn.image_paths / name).write_bytes((drawn.image_paths / "street.jpg").read_bytes())
@@ -178,12 +180,12 @@ def _repeat(content: dict[str, Any], name: str, image_id: int) -> None:
     content["annotations"].append(content["annotations"][0] | {"image_id": image_id})
 
 
-def test_all_files_are_known_to_the_folder(drawn: DrawnPredictions, tmp_path: Path) -> None:
+def test_overwrite_of_a_report_replaces_all_of_its_files(drawn: DrawnPredictions, tmp_path: Path) -> None:
     write(drawn, tmp_path / "out")
     names = {path.name for path in PAGE.iterdir()} - {"index.html"}
     assert {path.name for path in (tmp_path / "out/page").iterdir()} == names
     before = files(tmp_path / "out")
-    with pytest.raises(ValueError, match=r"out holds a report already; replace it with --overwrite"):
+    with pytest.raises(ValueError, match=r"out already holds a report; .*--overwrite"):
         write(drawn, tmp_path / "out")
     write(drawn, tmp_path / "out", overwrite=True, longest=50)
     assert files(tmp_path / "out").keys() == before.keys()
@@ -193,34 +195,38 @@ def test_all_files_are_known_to_the_folder(drawn: DrawnPredictions, tmp_path: Pa
 
 @pytest.mark.parametrize("where", ["notes.txt", "images/mine.jpg", "data/000000.js.bak", "index.html"])
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_files_of_others_are_left_alone(drawn: DrawnPredictions, tmp_path: Path, where: str, overwrite: bool) -> None:
+def test_write_report_into_a_folder_with_other_files_raises_and_keeps_them(
+    drawn: DrawnPredictions, tmp_path: Path, where: str, overwrite: bool
+) -> None:
     out = tmp_path / "out"
     if where != "index.html":
         write(drawn, out)
     (out / where).parent.mkdir(exist_ok=True, parents=True)
     (out / where).write_text("mine")
     before = files(out)
-    with pytest.raises(ValueError, match=rf"holds other files, such as {where}; choose a new or an empty folder"):
+    with pytest.raises(ValueError, match=rf"holds other files, such as {where};"):
         write(drawn, out, overwrite=overwrite)
     assert files(out) == before
 
 
-def test_a_folder_with_a_link_is_no_report(drawn: DrawnPredictions, tmp_path: Path) -> None:
+def test_overwrite_of_a_report_with_a_symlink_raises(drawn: DrawnPredictions, tmp_path: Path) -> None:
     write(drawn, tmp_path / "out")
     (tmp_path / "out/more").symlink_to(drawn.image_paths)
     with pytest.raises(ValueError, match="holds other files, such as more"):
         write(drawn, tmp_path / "out", overwrite=True)
 
 
-def test_an_empty_folder_is_used_and_a_file_is_not(drawn: DrawnPredictions, tmp_path: Path) -> None:
+def test_write_report_into_an_empty_folder_works_and_onto_a_file_raises(
+    drawn: DrawnPredictions, tmp_path: Path
+) -> None:
     (tmp_path / "out").mkdir()
     write(drawn, tmp_path / "out")
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(ValueError, match="is a file; a report is a folder"):
+    with pytest.raises(ValueError, match="is a file; choose a folder"):
         write(drawn, tmp_path / "file", overwrite=True)
 
 
-def test_whole_or_not_at_all(drawn: DrawnPredictions, tmp_path: Path) -> None:
+def test_write_report_with_broken_input_leaves_all_files_unchanged(drawn: DrawnPredictions, tmp_path: Path) -> None:
     write(drawn, tmp_path / "out")
     before = files(tmp_path)
     image_path, png = drawn.image_paths / "street.jpg", drawn.predictions / "panoptic/000.png"

@@ -1,4 +1,4 @@
-"""The switch of the memory allocator."""
+"""Allocator setting that keeps freed memory."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-class Fake:
-    """A C library that notes the calls of mallopt."""
+class FakeLibrary:
+    """A C library that records the calls of mallopt."""
 
     def __init__(self, answer: int) -> None:
         self.calls: list[tuple[int, int]] = []
@@ -37,33 +37,35 @@ class Fake:
         return self.answer
 
 
-def use(monkeypatch: pytest.MonkeyPatch, library: object) -> None:
+def use_library(monkeypatch: pytest.MonkeyPatch, library: object) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.delenv(SWITCH, raising=False)
 
 
-def test_large_blocks_are_not_mapped_and_never_trimmed(monkeypatch: pytest.MonkeyPatch) -> None:
-    library = Fake(1)
-    use(monkeypatch, library)
+def test_keep_freed_memory_disables_mapping_and_trimming(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = FakeLibrary(1)
+    use_library(monkeypatch, library)
     assert keep_freed_memory()
-    assert library.calls == [(-4, 0), (-1, 2**31 - 1)]  # M_MMAP_MAX, M_TRIM_THRESHOLD of malloc.h
+    assert library.calls == [(-4, 0), (-1, 2**31 - 1)]  # M_MMAP_MAX and M_TRIM_THRESHOLD in malloc.h
 
 
-def test_a_library_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, Fake(0))
+def test_keep_freed_memory_returns_false_when_mallopt_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_library(monkeypatch, FakeLibrary(0))
     assert not keep_freed_memory()
 
 
-def test_a_library_without_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, object())
+def test_keep_freed_memory_returns_false_without_mallopt(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_library(monkeypatch, object())
     assert not keep_freed_memory()
 
 
 @pytest.mark.parametrize(("platform", "switch"), [("linux", "0"), ("darwin", "1"), ("win32", "1")])
-def test_it_can_be_left_alone(monkeypatch: pytest.MonkeyPatch, platform: str, switch: str) -> None:
-    library = Fake(1)
-    use(monkeypatch, library)
+def test_keep_freed_memory_does_nothing_when_disabled_or_not_on_linux(
+    monkeypatch: pytest.MonkeyPatch, platform: str, switch: str
+) -> None:
+    library = FakeLibrary(1)
+    use_library(monkeypatch, library)
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setenv(SWITCH, switch)
     assert not allocator.keep_freed_memory()
@@ -71,7 +73,7 @@ def test_it_can_be_left_alone(monkeypatch: pytest.MonkeyPatch, platform: str, sw
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
-def test_fewer_page_faults() -> None:
+def test_keep_freed_memory_reduces_page_faults() -> None:
     faults = [
         int(
             subprocess.run(

@@ -1,4 +1,4 @@
-"""Checkpoints, whole and damaged."""
+"""Saving and loading checkpoints, intact and damaged."""
 
 from __future__ import annotations
 
@@ -35,31 +35,31 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "checkpoint.pt"
 
 
-def refused(path: Path) -> str:
+def rejection(path: Path) -> str:
     with pytest.raises(ValueError, match=r"checkpoint\.pt") as caught:
         load_checkpoint(path)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def same(first: Any, second: Any) -> bool:
+def is_same(first: Any, second: Any) -> bool:
     if isinstance(first, torch.Tensor):
         return first.dtype == second.dtype and torch.equal(first, second)
     if isinstance(first, dict):
-        return list(first) == list(second) and all(same(first[key], second[key]) for key in first)
+        return list(first) == list(second) and all(is_same(first[key], second[key]) for key in first)
     if isinstance(first, list):
-        return len(first) == len(second) and all(map(same, first, second))
+        return len(first) == len(second) and all(map(is_same, first, second))
     return bool(first == second)
 
 
 @pytest.mark.parametrize("average", [CHECKPOINT.average, None])
-def test_a_checkpoint_reads_back_equal(tmp_path: Path, average: Any) -> None:
+def test_saved_checkpoint_loads_equal(tmp_path: Path, average: Any) -> None:
     saved = replace(CHECKPOINT, average=average)
     save_checkpoint(tmp_path / "checkpoint.pt", saved)
-    assert same(vars(load_checkpoint(tmp_path / "checkpoint.pt")), vars(saved))
+    assert is_same(vars(load_checkpoint(tmp_path / "checkpoint.pt")), vars(saved))
 
 
-def test_a_failure_leaves_the_previous_one(path: Path) -> None:
+def test_failed_save_leaves_the_previous_checkpoint(path: Path) -> None:
     unsavable = replace(CHECKPOINT, optimizer={"state": lambda: None})
     with pytest.raises((AttributeError, TypeError, pickle.PicklingError)):
         save_checkpoint(path, unsavable)
@@ -67,93 +67,93 @@ def test_a_failure_leaves_the_previous_one(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_missing_one(tmp_path: Path) -> None:
-    assert refused(tmp_path / "checkpoint.pt").startswith("there is no checkpoint")
+def test_missing_checkpoint_raises_error(tmp_path: Path) -> None:
+    assert rejection(tmp_path / "checkpoint.pt").startswith("there is no checkpoint")
 
 
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.3, 0.7, 0.99])
-def test_a_truncated_one(path: Path, part: float) -> None:
+def test_truncated_checkpoint_raises_error(path: Path, part: float) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: int(part * len(data))])
-    assert "damaged or foreign" in refused(path)
+    assert "is damaged" in rejection(path)
 
 
-def test_one_flipped_bit_in_the_weights(path: Path) -> None:
+def test_checkpoint_with_a_flipped_bit_in_the_weights_raises_error(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[data.index(CHECKPOINT.network["weight"].numpy().tobytes()) + 1000] ^= 1
     path.write_bytes(data)
-    assert "damaged or foreign" in refused(path)
+    assert "is damaged" in rejection(path)
 
 
-def test_one_flipped_bit_anywhere(path: Path) -> None:
-    """Padding, dates and names of the archive included, which torch does not look at."""
+def test_checkpoint_with_a_flipped_bit_anywhere_fails_the_seal_check(path: Path) -> None:
+    """This includes padding, dates and names in the archive, which torch ignores."""
     data = bytearray(path.read_bytes())
     assert len(data) < 40_000
     for place in range(0, len(data), 11):
         data[place] ^= 1 << place % 8
         path.write_bytes(data)
-        with pytest.raises(ValueError, match="damaged or foreign"):
+        with pytest.raises(ValueError, match="is damaged"):
             check_seal(path)
         data[place] ^= 1 << place % 8
     path.write_bytes(data)
     check_seal(path)
 
 
-def test_appended_bytes(path: Path) -> None:
+def test_checkpoint_with_appended_bytes_raises_error(path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"\0")
-    assert "damaged or foreign" in refused(path)
+    assert "is damaged" in rejection(path)
 
 
-def test_torch_and_zip_still_read_the_sealed_file(path: Path) -> None:
+def test_sealed_file_is_readable_by_torch_and_zipfile(path: Path) -> None:
     assert torch.equal(torch.load(path, weights_only=True)["network"]["weight"], CHECKPOINT.network["weight"])
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
         assert archive.comment.startswith(b"sha256:")
 
 
-def sealed(path: Path, content: Any) -> None:
-    """A foreign file that somebody has given a right checksum."""
+def save_sealed(path: Path, content: Any) -> None:
+    """Write any content to a file with a valid checksum."""
     torch.save(content, path)
     _seal(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x04N.", bytes(1000)])
-def test_a_foreign_file(path: Path, content: bytes) -> None:
+def test_loading_a_file_of_another_format_raises_error(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    assert "damaged or foreign" in refused(path)
+    assert "is damaged" in rejection(path)
 
 
-def test_a_foreign_archive(path: Path) -> None:
+def test_loading_another_zip_archive_raises_error(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.txt", "hello")
-    assert "damaged or foreign" in refused(path)
+    assert "is damaged" in rejection(path)
 
 
 @pytest.mark.parametrize("content", [{"weight": torch.ones(2)}, torch.ones(3), [1, 2], {"format": 99}, {}])
-def test_a_torch_file_of_something_else(path: Path, content: Any) -> None:
-    sealed(path, content)
-    assert "is not a checkpoint of this version" in refused(path)
+def test_loading_a_torch_file_with_other_content_raises_error(path: Path, content: Any) -> None:
+    save_sealed(path, content)
+    assert "is not a checkpoint of this version" in rejection(path)
 
 
 @pytest.mark.parametrize(
     "part", ["settings", "categories", "num_ranks", "position", "network", "optimizer", "scaler", "average"]
 )
-def test_one_that_lacks_a_part(path: Path, part: str) -> None:
+def test_checkpoint_without_an_entry_raises_error_naming_it(path: Path, part: str) -> None:
     content = torch.load(path, weights_only=True)
     del content[part]
-    sealed(path, content)
-    assert part in refused(path)
+    save_sealed(path, content)
+    assert part in rejection(path)
 
 
-def test_one_with_an_unknown_position(path: Path) -> None:
+def test_checkpoint_with_unknown_progress_entry_raises_error_naming_it(path: Path) -> None:
     content = torch.load(path, weights_only=True)
     content["position"]["page"] = 3
-    sealed(path, content)
-    assert "page" in refused(path)
+    save_sealed(path, content)
+    assert "page" in rejection(path)
 
 
 class Malicious:
-    """Makes a folder when it is unpickled."""
+    """An object that creates a folder when it is unpickled."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -162,22 +162,19 @@ class Malicious:
         return os.mkdir, (str(self.target),)
 
 
-def test_a_checkpoint_cannot_run_code(path: Path, tmp_path: Path) -> None:
+def test_loading_a_checkpoint_cannot_run_code(path: Path, tmp_path: Path) -> None:
     target = tmp_path / "owned"
-    sealed(path, {"format": 3, "settings": Malicious(target)})
-    assert "foreign" in refused(path)
+    save_sealed(path, {"format": 3, "settings": Malicious(target)})
+    assert "cannot be read" in rejection(path)
     assert not target.exists()
-    torch.load(path, weights_only=False)  # the file does what it says …
+    torch.load(path, weights_only=False)  # shows that the file is dangerous
     assert target.exists()
 
 
-def test_a_bare_pickle_cannot_run_code(path: Path, tmp_path: Path) -> None:
+def test_loading_a_bare_pickle_cannot_run_code(path: Path, tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps(Malicious(tmp_path / "owned")))
-    refused(path)
+    rejection(path)
     assert not (tmp_path / "owned").exists()
-
-
-# Values that are not finite.
 
 
 @pytest.mark.parametrize(
@@ -188,26 +185,23 @@ def test_a_bare_pickle_cannot_run_code(path: Path, tmp_path: Path) -> None:
         ({"optimizer": {"state": {0: {"momentum_buffer": torch.tensor([-math.inf])}}}}, "optimizer.state.0.momentum_b"),
     ],
 )
-def test_state_that_is_not_finite_is_not_written(path: Path, part: Any, name: str) -> None:
+def test_saving_a_nonfinite_state_raises_error_naming_the_tensor(path: Path, part: Any, name: str) -> None:
     with pytest.raises(FloatingPointError, match=rf"checkpoint\.pt is not written: .* {name}"):
         save_checkpoint(path, replace(CHECKPOINT, **part))
     assert load_checkpoint(path).position == CHECKPOINT.position
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_state_that_is_not_finite_in_a_file_is_named(path: Path) -> None:
+def test_why_unusable_names_a_nonfinite_tensor(path: Path) -> None:
     assert why_unusable(path) == ""
     content = torch.load(path, weights_only=True)
     content["network"] |= {"weight": torch.tensor([math.inf]), "other": torch.tensor([math.nan])}
-    sealed(path, content)
+    save_sealed(path, content)
     assert why_unusable(path) == f"the checkpoint {path} has infinities or NaNs in network.weight and 1 more"
 
 
-# A full disk.
-
-
 @pytest.mark.parametrize("part", [0.0, 0.2, 0.9, 0.999])
-def test_a_file_that_may_not_grow_leaves_the_previous_one(path: Path, part: float) -> None:
+def test_save_on_a_full_disk_leaves_the_previous_checkpoint(path: Path, part: float) -> None:
     size = path.stat().st_size
     with pytest.raises(OSError, match="File too large"), file_size_limit(int(part * size)):
         save_checkpoint(path, CHECKPOINT)

@@ -1,4 +1,4 @@
-"""Which checkpoints of a run stay, and which one it goes on from; also when a process is killed in between."""
+"""Which checkpoints of a run are kept and which one it resumes from, even if a process is killed while saving."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from seamseg.runtime.checkpoint import (
 from seamseg.runtime.training_progress import TrainingProgress
 
 
-def add(folder: Path, iteration: int, keep: int = 2, best: int = 0) -> None:
+def add_iteration(folder: Path, iteration: int, keep: int = 2, best: int = 0) -> None:
     position = TrainingProgress(iteration=iteration, best_iteration=best)
     add_checkpoint(
         folder, Checkpoint("", [], 1, position, {"weight": torch.full((1000,), float(iteration))}, {}, {}, None), keep
@@ -35,49 +35,49 @@ def iterations(folder: Path) -> list[int]:
     return sorted(load_checkpoint(path).position.iteration for path in folder.iterdir())
 
 
-def flip(path: Path) -> None:
+def flip_bit(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
     path.write_bytes(data)
 
 
 @pytest.mark.parametrize(("keep", "expected"), [(1, [9]), (2, [7, 9]), (3, [5, 7, 9]), (9, [1, 3, 5, 7, 9])])
-def test_the_last_few_stay(tmp_path: Path, keep: int, expected: list[int]) -> None:
+def test_add_checkpoint_keeps_the_latest(tmp_path: Path, keep: int, expected: list[int]) -> None:
     for iteration in (1, 3, 5, 7, 9):
-        add(tmp_path, iteration, keep)
+        add_iteration(tmp_path, iteration, keep)
     assert iterations(tmp_path) == expected
     assert newest_checkpoint(tmp_path) == (tmp_path / "checkpoint-00000009.pt", [])
 
 
-def test_the_best_stays_as_long_as_it_is_the_best(tmp_path: Path) -> None:
+def test_add_checkpoint_keeps_the_best_until_it_is_surpassed(tmp_path: Path) -> None:
     for iteration, best in ((1, 1), (2, 2), (3, 2), (4, 2), (5, 2)):
-        add(tmp_path, iteration, best=best)
+        add_iteration(tmp_path, iteration, best=best)
     assert iterations(tmp_path) == [2, 4, 5]
-    add(tmp_path, 6, best=6)
+    add_iteration(tmp_path, 6, best=6)
     assert iterations(tmp_path) == [5, 6]
 
 
-def test_states_of_a_course_that_was_given_up_go(tmp_path: Path) -> None:
-    """After going back to 4, what lay beyond it must not be taken for the latest."""
+def test_add_checkpoint_removes_later_checkpoints_of_an_abandoned_run(tmp_path: Path) -> None:
+    """After returning to iteration 4, later checkpoints must not be taken for the latest."""
     for iteration in (4, 8, 12):
-        add(tmp_path, iteration, keep=3)
-    add(tmp_path, 5, keep=3)
+        add_iteration(tmp_path, iteration, keep=3)
+    add_iteration(tmp_path, 5, keep=3)
     assert iterations(tmp_path) == [4, 5]
 
 
-def test_other_files_are_left_alone(tmp_path: Path) -> None:
-    others = {tmp_path / name for name in ("checkpoint.pt", "checkpoint-7.pt", "checkpoint-mine.pt", "notes.txt")}
-    for path in others:
+def test_add_checkpoint_keeps_other_files(tmp_path: Path) -> None:
+    foreign = {tmp_path / name for name in ("checkpoint.pt", "checkpoint-7.pt", "checkpoint-mine.pt", "notes.txt")}
+    for path in foreign:
         path.write_text("mine")
     for iteration in (1, 2, 3):
-        add(tmp_path, iteration, keep=1)
-    assert set(tmp_path.iterdir()) == {*others, checkpoint_path(tmp_path, 3)}
+        add_iteration(tmp_path, iteration, keep=1)
+    assert set(tmp_path.iterdir()) == {*foreign, checkpoint_path(tmp_path, 3)}
 
 
-def test_a_damaged_one_is_named_and_the_previous_one_taken(tmp_path: Path) -> None:
+def test_newest_checkpoint_skips_damaged_ones_and_names_them(tmp_path: Path) -> None:
     for iteration in (1, 2, 3):
-        add(tmp_path, iteration, keep=3)
-    flip(checkpoint_path(tmp_path, 2))
+        add_iteration(tmp_path, iteration, keep=3)
+    flip_bit(checkpoint_path(tmp_path, 2))
     checkpoint_path(tmp_path, 3).write_bytes(checkpoint_path(tmp_path, 3).read_bytes()[:-1])
     path, refused = newest_checkpoint(tmp_path)
     assert path == checkpoint_path(tmp_path, 1)
@@ -88,16 +88,16 @@ def test_a_damaged_one_is_named_and_the_previous_one_taken(tmp_path: Path) -> No
 
 
 def poison(path: Path) -> None:
-    """Makes a checkpoint one that version 0.1 wrote after the training had diverged."""
+    """Turn a checkpoint into one that version 0.1 wrote after training had diverged."""
     content = torch.load(path, weights_only=True)
     content["network"]["weight"][7] = torch.nan
     torch.save(content, path)
     _seal(path)
 
 
-def test_checkpoint_that_is_not_finite_is_passed_over_for_a_good_one(tmp_path: Path) -> None:
+def test_newest_checkpoint_skips_a_nonfinite_one_and_names_it(tmp_path: Path) -> None:
     for iteration in (1, 2):
-        add(tmp_path, iteration)
+        add_iteration(tmp_path, iteration)
     poison(checkpoint_path(tmp_path, 2))
     path, refused = newest_checkpoint(tmp_path)
     assert path == checkpoint_path(tmp_path, 1)
@@ -106,54 +106,55 @@ def test_checkpoint_that_is_not_finite_is_passed_over_for_a_good_one(tmp_path: P
     assert "network.weight" in refused[0]
 
 
-def test_checkpoint_of_another_version_is_left_to_the_reader_and_not_passed_over(tmp_path: Path) -> None:
-    add(tmp_path, 1)
+def test_newest_checkpoint_does_not_skip_one_of_another_version(tmp_path: Path) -> None:
+    add_iteration(tmp_path, 1)
     torch.save({"format": 99}, checkpoint_path(tmp_path, 2))
     _seal(checkpoint_path(tmp_path, 2))
     assert newest_checkpoint(tmp_path) == (checkpoint_path(tmp_path, 2), [])
 
 
-def test_state_that_is_not_finite_leaves_all_there_were_and_says_so(tmp_path: Path) -> None:
-    add(tmp_path, 1, keep=1)
+def test_adding_a_nonfinite_state_keeps_all_checkpoints_and_names_the_last(tmp_path: Path) -> None:
+    add_iteration(tmp_path, 1, keep=1)
     diverged = Checkpoint("", [], 1, TrainingProgress(iteration=2), {"weight": torch.tensor(torch.inf)}, {}, {}, None)
     with pytest.raises(FloatingPointError, match=r"00000002\.pt is not written.*last good .*00000001\.pt.*clip_norm"):
         add_checkpoint(tmp_path, diverged, keep=1)
     assert iterations(tmp_path) == [1]
 
 
-def test_all_damaged(tmp_path: Path) -> None:
+def test_newest_checkpoint_with_only_damaged_ones_raises_error_naming_all(tmp_path: Path) -> None:
     for iteration in (1, 2):
-        add(tmp_path, iteration)
-        flip(checkpoint_path(tmp_path, iteration))
+        add_iteration(tmp_path, iteration)
+        flip_bit(checkpoint_path(tmp_path, iteration))
     with pytest.raises(ValueError, match=r"00000002\.pt is damaged.*00000001\.pt is damaged"):
         newest_checkpoint(tmp_path)
 
 
-def test_none(tmp_path: Path) -> None:
+def test_newest_checkpoint_of_empty_folder_raises_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no checkpoint in"):
         newest_checkpoint(tmp_path)
 
 
-def test_a_full_disk_leaves_all_there_were_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    add(tmp_path, 1, keep=1)
-    add(tmp_path, 2, keep=1)
+def test_adding_on_a_full_disk_keeps_all_checkpoints_and_names_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_iteration(tmp_path, 1, keep=1)
+    add_iteration(tmp_path, 2, keep=1)
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=r"00000003\.pt cannot be written \(No space.*last good .*00000002\.pt"):
-        add(tmp_path, 3, keep=1)
+        add_iteration(tmp_path, 3, keep=1)
     assert iterations(tmp_path) == [2]
 
 
-# A process that is killed in the middle: it imports the package and kills itself in a function of the system.
-
+# A process that kills itself in a function of the operating system while it saves.
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path[:0] = {path!r}
-from {module} import add
+from {module} import add_iteration
 name, call = {name!r}, {call}
 calls, owner = 0, {owner}
 right = getattr(owner, name)
@@ -167,27 +168,27 @@ def deadly(*arguments, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return result
 setattr(owner, name, deadly)
-add(Path({folder!r}), 3, keep=2, best=1)
+add_iteration(Path({folder!r}), 3, keep=2, best=1)
 """
 FSYNC, RENAME, UNLINK, WRITE = ("os", "fsync"), ("Path", "replace"), ("Path", "unlink"), ("Path", "open")
 MOMENTS = [
-    # What is called, which time, and the iterations that can be gone on from afterwards.
+    # Function, number of the call, and the iterations that a run can resume from afterwards.
     (WRITE, 1, [1, 2]),  # the temporary file is opened
-    (WRITE, 2, [1, 2]),  # its checksum is missing
-    (FSYNC, 1, [1, 2]),  # it is whole, and perhaps not on the disk
+    (WRITE, 2, [1, 2]),  # the checksum is missing
+    (FSYNC, 1, [1, 2]),  # complete, but possibly not on the disk
     (RENAME, 1, [1, 2]),
-    (FSYNC, 2, [1, 2, 3]),  # renamed, and perhaps not on the disk
+    (FSYNC, 2, [1, 2, 3]),  # renamed, but possibly not on the disk
     (UNLINK, 1, [1, 2, 3]),
 ]
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize(("function", "call", "expected"), MOMENTS)
-def test_killed_at_any_moment(
+def test_run_folder_is_usable_after_a_kill_at_any_moment(
     tmp_path: Path, function: tuple[str, str], call: int, expected: list[int], before: bool
 ) -> None:
     for iteration in (1, 2):
-        add(tmp_path, iteration, best=1)
+        add_iteration(tmp_path, iteration, best=1)
     owner, name = function
     code = KILLED.format(
         path=[str(Path(__file__).parent), *filter(None, sys.path)],
@@ -207,5 +208,5 @@ def test_killed_at_any_moment(
     assert torch.equal(latest.network["weight"], torch.full((1000,), float(expected[-1])))
     remove_parts(tmp_path)
     assert iterations(tmp_path) == expected
-    add(tmp_path, 3, best=1)
+    add_iteration(tmp_path, 3, best=1)
     assert iterations(tmp_path) == [1, 2, 3]

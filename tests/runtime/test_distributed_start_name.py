@@ -1,4 +1,4 @@
-"""The name of one start of all ranks, in a store that still holds the entries of ended ones."""
+"""The name of one start of all ranks, in a store that contains entries of earlier processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def start(store: Store, world_size: int) -> list[str]:
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 5])
-def test_each_start_has_a_name_of_its_own(world_size: int) -> None:
+def test_agreed_name_is_equal_on_all_ranks_and_unique_per_start(world_size: int) -> None:
     store, names = HashStore(), []
     for _ in range(5):
         (name,) = set(start(store, world_size))
@@ -24,11 +24,11 @@ def test_each_start_has_a_name_of_its_own(world_size: int) -> None:
     assert len(set(names)) == 5
 
 
-def test_ranks_that_were_killed_while_they_started_leave_no_trace() -> None:
+def test_agreed_name_is_unaffected_by_ranks_killed_during_an_earlier_start() -> None:
     store = HashStore()
-    with pytest.raises(ConnectionError, match="rank 1 heard nothing of rank 0 within 0 seconds"):
+    with pytest.raises(ConnectionError, match="rank 1 heard nothing from rank 0 for 0 seconds"):
         agreed_name(store, 1, 3, 0.1)
-    with pytest.raises(ConnectionError, match="rank 0 heard nothing of rank 1 within 0 seconds"):
-        agreed_name(store, 0, 3, 0.1)  # it has answered the ended rank 1
+    with pytest.raises(ConnectionError, match="rank 0 heard nothing from rank 1 for 0 seconds"):
+        agreed_name(store, 0, 3, 0.1)  # it has answered the earlier rank 1
     assert len(set(start(store, 3))) == 1
-    assert len(set(start(store, 2))) == 1, "and with another number of ranks"
+    assert len(set(start(store, 2))) == 1, "another number of ranks must work, too"

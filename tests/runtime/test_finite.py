@@ -1,4 +1,4 @@
-"""The search for infinities and NaNs in a nested state."""
+"""Detection of infinities and NaNs in a nested state."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ STATE = {
 }
 
 
-def test_tensors_that_are_not_finite_are_found_at_any_depth() -> None:
+def test_nonfinite_tensors_finds_them_at_any_depth() -> None:
     assert nonfinite_tensors(STATE) == ["network.weight", "optimizer.state.0.momentum", "parts.1.0"]
     assert nonfinite_tensors({"weight": torch.tensor(3.4e38)}) == []
     assert nonfinite_tensors(None) == []
 
 
-def test_error_names_the_first_tensor_and_counts_the_others() -> None:
+def test_check_finite_error_names_the_first_tensor_and_counts_the_others() -> None:
     with pytest.raises(FloatingPointError, match=r"the state has .* in network\.weight and 2 more$"):
         check_finite("the state", STATE)
     with pytest.raises(FloatingPointError, match=r"in 0$"):

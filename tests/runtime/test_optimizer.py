@@ -1,4 +1,4 @@
-"""Every trained parameter stands in exactly one group, norms apart."""
+"""Every trained parameter is in exactly one group, with norms apart."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seamseg.modules.norm import NormName
 from seamseg.runtime.optimizer import parameter_groups
 
 
-def small() -> nn.Module:
+def small_network() -> nn.Module:
     return nn.Sequential(
         OrderedDict(conv=nn.Conv2d(3, 4, 1), bn=nn.BatchNorm2d(4), gn=nn.GroupNorm(2, 4), linear=nn.Linear(4, 2))
     )
@@ -26,31 +26,31 @@ def names(network: nn.Module, group: dict[str, object]) -> set[str]:
     return {of_parameter[id(parameter)] for parameter in parameters}
 
 
-def test_norms_are_told_from_other_layers() -> None:
-    network = small()
+def test_parameter_groups_separates_norms_from_other_layers() -> None:
+    network = small_network()
     others, norms = parameter_groups(network, 0.1, weight_decay_norm=False)
     assert names(network, others) == {"conv.weight", "conv.bias", "linear.weight", "linear.bias"}
     assert names(network, norms) == {"bn.weight", "bn.bias", "gn.weight", "gn.bias"}
 
 
 @pytest.mark.parametrize(("decayed", "expected"), [(True, [0.1, 0.1]), (False, [0.1, 0.0])])
-def test_norms_are_decayed_or_not(decayed: bool, expected: list[float]) -> None:
-    assert [group["weight_decay"] for group in parameter_groups(small(), 0.1, decayed)] == expected
+def test_weight_decay_norm_sets_the_decay_of_norms(decayed: bool, expected: list[float]) -> None:
+    assert [group["weight_decay"] for group in parameter_groups(small_network(), 0.1, decayed)] == expected
 
 
 @pytest.mark.parametrize("norm", ["bn", "syncbn", "gn", "affine"])
-def test_every_parameter_of_the_network_once(norm: NormName) -> None:
+def test_parameter_groups_contains_every_parameter_once(norm: NormName) -> None:
     network = tiny_network(norm)
     others, norms = parameter_groups(network, 1e-4, weight_decay_norm=False)
     listed = [*others["params"], *norms["params"]]
     assert len(listed) == len(set(map(id, listed)))
     assert {id(parameter) for parameter in listed} == {id(parameter) for parameter in network.parameters()}
-    # The names are the published ones, in which every norm is called bn something.
+    # In the published names, every norm is called bn plus a number or word.
     assert names(network, norms) == {name for name, _ in network.named_parameters() if "bn" in name.split(".")[-2]}
 
 
-def test_frozen_parameters_are_left_out() -> None:
-    network = small()
+def test_parameter_groups_leaves_out_frozen_parameters() -> None:
+    network = small_network()
     network.get_submodule("conv").requires_grad_(False)
     network.get_submodule("bn").requires_grad_(False)
     others, norms = parameter_groups(network, 0.1, weight_decay_norm=True)
@@ -58,15 +58,15 @@ def test_frozen_parameters_are_left_out() -> None:
     assert names(network, norms) == {"gn.weight", "gn.bias"}
 
 
-def test_a_shared_layer_counts_once() -> None:
+def test_parameter_groups_contains_a_shared_layer_once() -> None:
     layer = nn.Linear(2, 2)
     network = nn.Sequential(layer, layer)
     others, _ = parameter_groups(network, 0.1, weight_decay_norm=True)
     assert len(others["params"]) == 2
 
 
-def test_only_what_is_decayed_shrinks() -> None:
-    network = small()
+def test_weight_decay_shrinks_only_decayed_parameters() -> None:
+    network = small_network()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.fill_(1.0)

@@ -1,4 +1,4 @@
-"""Learning rates against the formulas written out."""
+"""Learning rates compared with written-out formulas."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def constant(iteration: int) -> float:
 
 
 @pytest.mark.parametrize("length", [200, 500])
-def test_warm_up_rises_linearly_from_a_third(length: int) -> None:
+def test_warmup_rises_linearly_from_a_third(length: int) -> None:
     rate = LearningRate(0.01, constant, length, 1 / 3)
     for k in (1, 2, 77, length - 1, length):
         assert rate(k) == pytest.approx(0.01 * (Fraction(1, 3) + Fraction(2, 3) * Fraction(k, length)), rel=1e-12)
@@ -25,44 +25,44 @@ def test_warm_up_rises_linearly_from_a_third(length: int) -> None:
     assert rate(length + 1) == rate(10 * length) == 0.01
 
 
-def test_no_warm_up() -> None:
+def test_schedule_without_warmup_starts_at_the_full_rate() -> None:
     assert [LearningRate(0.5, constant, 0, 1 / 3)(k) for k in (1, 2, 3)] == [0.5] * 3
 
 
-def test_warm_up_and_decay_multiply() -> None:
+def test_warmup_and_decay_are_multiplied() -> None:
     rate = LearningRate(2.0, step_decay([2], 0.1), 4, 0.0)
     assert [rate(k) for k in range(1, 6)] == pytest.approx([0.5, 0.1, 0.15, 0.2, 0.2])
 
 
-def test_steps_fall_from_each_milestone_on() -> None:
+def test_step_decay_falls_at_each_milestone() -> None:
     decay = step_decay([3, 5], 0.1)
     assert [decay(k) for k in range(1, 8)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01, 0.01])
 
 
-def test_steps_need_no_order_and_no_milestone() -> None:
+def test_step_decay_accepts_unordered_and_empty_milestones() -> None:
     assert [step_decay([5, 3], 0.5)(k) for k in (2, 3, 4, 5)] == [1, 0.5, 0.5, 0.25]
     assert step_decay([], 0.5)(10**6) == 1
 
 
-def test_poly_falls_from_one_and_still_learns_at_the_end() -> None:
+def test_poly_decay_falls_from_one_and_stays_positive() -> None:
     decay = poly_decay(0.9, 10)
     assert [decay(k) for k in range(1, 11)] == pytest.approx([(1 - j / 10) ** 0.9 for j in range(10)])
     assert decay(1) == 1
     assert decay(10) > 0
 
 
-def test_cosine_falls_from_one_towards_zero() -> None:
+def test_cosine_decay_falls_from_one_toward_zero() -> None:
     decay = cosine_decay(4)
     assert [decay(k) for k in range(1, 5)] == pytest.approx([1, 0.5 + math.sqrt(2) / 4, 0.5, 0.5 - math.sqrt(2) / 4])
 
 
-def test_the_published_config() -> None:
+def test_schedule_of_the_published_config_has_known_rates() -> None:
     rate = LearningRate(0.01, step_decay([144000, 176000], 0.1), 200, 1 / 3)
     found = [rate(k) for k in (1, 100, 200, 143999, 144000, 175999, 176000)]
     assert found == pytest.approx([0.01 / 3 * 1.01, 0.02 / 3, 0.01, 0.01, 0.001, 0.001, 0.0001])
 
 
-def test_all_groups_of_an_optimizer_get_the_rate() -> None:
+def test_learning_rate_is_applied_to_all_groups() -> None:
     layer = nn.Linear(2, 2)
     optimizer = torch.optim.SGD([{"params": [layer.weight]}, {"params": [layer.bias], "lr": 7.0}], lr=3.0)
     assert LearningRate(0.2, constant, 0, 1.0).apply(optimizer, 5) == 0.2

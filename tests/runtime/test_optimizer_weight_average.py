@@ -1,4 +1,4 @@
-"""The averaged weights against the sum written out."""
+"""Averaged weights compared with written-out sums."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def set_to(network: nn.BatchNorm1d, value: float) -> None:
         network.num_batches_tracked.fill_(int(value))  # type: ignore[union-attr]
 
 
-def test_the_beginning_is_soon_forgotten() -> None:
+def test_weight_average_forgets_initial_weights_quickly() -> None:
     network = network_of(0.0)
     average = WeightAverage(network, 0.999)
     expected = 0.0
@@ -35,7 +35,7 @@ def test_the_beginning_is_soon_forgotten() -> None:
         assert float(average.network.running_mean) == pytest.approx(-expected, rel=1e-5)  # type: ignore[arg-type]
 
 
-def test_later_the_decay_is_the_given_one() -> None:
+def test_weight_average_uses_the_given_decay_later() -> None:
     network = network_of(1.0)
     average = WeightAverage(network, 0.5)
     set_to(network, 3.0)
@@ -43,7 +43,7 @@ def test_later_the_decay_is_the_given_one() -> None:
     assert float(average.network.weight) == 2.0
 
 
-def test_counters_are_copied() -> None:
+def test_weight_average_copies_integer_buffers() -> None:
     network = network_of(1.0)
     average = WeightAverage(network, 0.5)
     set_to(network, 7.0)
@@ -51,7 +51,7 @@ def test_counters_are_copied() -> None:
     assert int(average.network.num_batches_tracked) == 7  # type: ignore[arg-type]
 
 
-def test_the_average_is_another_network_that_is_not_trained() -> None:
+def test_weight_average_is_a_separate_untrained_network() -> None:
     network = network_of(1.0)
     average = WeightAverage(network, 0.5)
     set_to(network, 9.0)
@@ -60,7 +60,7 @@ def test_the_average_is_another_network_that_is_not_trained() -> None:
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_averaging_builds_no_graph() -> None:
+def test_weight_average_update_builds_no_autograd_graph() -> None:
     network = network_of(1.0)
     average = WeightAverage(network, 0.5)
     average.update(network, 1)

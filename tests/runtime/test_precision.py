@@ -1,4 +1,4 @@
-"""What a step computes in, and how a scaled loss moves the parameters."""
+"""Number formats of a step, and steps with a scaled loss."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("float32", torch.float32), ("bf16", torch.bfloat16)])
-def test_linear_layers_compute_in_the_type(name: str, dtype: torch.dtype) -> None:
+def test_autocast_computes_linear_layers_in_the_precision(name: str, dtype: torch.dtype) -> None:
     layer = nn.Linear(3, 2)
     with Precision(name, CPU).autocast():  # type: ignore[arg-type]
         assert layer(torch.ones(1, 3)).dtype == dtype
     assert layer(torch.ones(1, 3)).dtype == torch.float32
 
 
-def test_fp16_is_refused_on_the_cpu() -> None:
+def test_precision_rejects_fp16_on_the_cpu() -> None:
     with pytest.raises(ValueError, match="fp16 needs a GPU; on the CPU use bf16"):
         Precision("fp16", CPU)
 
 
 @pytest.mark.parametrize("clip_norm", [None, 0.5])
-def test_a_step_is_that_of_the_optimizer_on_the_clipped_gradient(clip_norm: float | None) -> None:
+def test_step_applies_the_clipped_gradient(clip_norm: float | None) -> None:
     layer, precision = nn.Linear(2, 1, bias=False), Precision("float32", CPU)
     before = layer.weight.detach().clone()
     precision.backward(layer(torch.tensor([[3.0, 4.0]])).sum())
@@ -38,14 +38,14 @@ def test_a_step_is_that_of_the_optimizer_on_the_clipped_gradient(clip_norm: floa
     torch.testing.assert_close(before - layer.weight, gradient, rtol=1e-4, atol=1e-6)
 
 
-def test_there_is_no_state_without_a_scale() -> None:
+def test_state_dict_without_loss_scale_is_empty() -> None:
     precision = Precision("bf16", CPU)
     assert precision.state_dict() == {}
     precision.load_state_dict({})
 
 
 def scaled_cpu(scale: float) -> Precision:
-    """The loss scale of fp16, on the CPU, where it computes in float32."""
+    """Return a precision with the loss scale of fp16 that computes in float32 on the CPU."""
     precision = Precision("float32", CPU)
     precision._scaler = torch.amp.GradScaler("cpu", init_scale=scale)
     return precision
@@ -81,14 +81,14 @@ def test_overflow_in_the_first_step_leaves_weights_and_momentum_untouched(fused:
     assert not precision.can_lower_scale
 
 
-def test_without_a_loss_scale_no_overflow_is_excused() -> None:
+def test_can_lower_scale_is_false_without_a_loss_scale() -> None:
     assert not Precision("float32", CPU).can_lower_scale
     assert not Precision("bf16", CPU).can_lower_scale
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_an_overflowing_step_is_skipped_and_lowers_the_scale() -> None:
+def test_overflowing_fp16_step_is_skipped_and_lowers_the_scale() -> None:
     layer = nn.Linear(2, 1).cuda()
     precision, before = Precision("fp16", torch.device("cuda")), layer.weight.detach().clone()
     precision.backward(layer(torch.full((1, 2), 1e30, device="cuda")).sum() * 1e30)

@@ -1,4 +1,4 @@
-"""Signals ask for a stop; a second Ctrl-C insists."""
+"""Signals request a stop; a second Ctrl-C ends the process immediately."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seamseg.runtime.stopping import SIGNALS, StopRequest, WaitStopped, stop_on_
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_sets_the_request(number: signal.Signals) -> None:
+def test_signal_sets_the_stop_request(number: signal.Signals) -> None:
     with stop_on_signals() as stop:
         assert stop.signal is None
         os.kill(os.getpid(), number)
@@ -22,7 +22,7 @@ def test_a_signal_sets_the_request(number: signal.Signals) -> None:
         assert stop.agreed is None
 
 
-def test_the_ranks_agree_on_one_signal() -> None:
+def test_agree_records_the_signal_and_exit_code() -> None:
     stop = StopRequest()
     assert (stop.agreed, stop.exit_code) == (None, 0)
     stop.agree(0)
@@ -33,7 +33,7 @@ def test_the_ranks_agree_on_one_signal() -> None:
     assert stop.exit_code == 143
 
 
-def test_a_wait_for_data_ends_once_a_stop_is_requested() -> None:
+def test_check_wait_stops_after_a_stop_request() -> None:
     for num_ranks, patience in ((1, 0.0), (2, 10.0)):
         stop = StopRequest(num_ranks)
         stop.check_wait(1000.0)
@@ -46,7 +46,7 @@ def test_a_wait_for_data_ends_once_a_stop_is_requested() -> None:
         assert stop.exit_code == 143
 
 
-def test_items_end_where_a_wait_is_stopped() -> None:
+def test_until_stopped_ends_when_waiting_is_stopped() -> None:
     def items() -> Iterator[int]:
         yield 1
         raise WaitStopped
@@ -54,8 +54,8 @@ def test_items_end_where_a_wait_is_stopped() -> None:
     assert list(until_stopped(items())) == [1]
 
 
-def test_a_second_interrupt_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "_SECONDS", 0.0)
+def test_second_interrupt_raises_keyboard_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "_REPEAT_SECONDS", 0.0)
     with stop_on_signals() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
@@ -63,17 +63,17 @@ def test_a_second_interrupt_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
         assert stop.signal is signal.SIGTERM
 
 
-def test_the_same_signal_by_two_ways_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeated_signals_count_as_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
     with stop_on_signals() as stop:
         for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
             os.kill(os.getpid(), number)
-        monkeypatch.setattr(stopping, "_SECONDS", 0.0)
+        monkeypatch.setattr(stopping, "_REPEAT_SECONDS", 0.0)
         for number in (signal.SIGTERM, signal.SIGUSR1):
             os.kill(os.getpid(), number)
         assert stop.signal is signal.SIGINT
 
 
-def test_afterwards_signals_do_what_they_did() -> None:
+def test_signal_handlers_are_restored_afterward() -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
     with contextlib.suppress(ZeroDivisionError), stop_on_signals():
         assert signal.getsignal(signal.SIGTERM) is not before[1]

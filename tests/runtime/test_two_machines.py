@@ -1,4 +1,4 @@
-"""Two `torchrun`s as if on two machines: where one starts its process again, so does the other, and both meet."""
+"""Two ``torchrun`` processes simulate two machines: both restart their workers when one worker is killed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ with started("cpu") as process:
     total = torch.ones(1)
     torch.distributed.all_reduce(total)
     if not (folder / "died").exists():
-        time.sleep(2 if machine == "1" else 150)  # the other one is at work, and does not notice by itself
+        time.sleep(2 if machine == "1" else 150)  # the other one is busy and does not notice by itself
         (folder / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     torch.distributed.barrier()
@@ -32,7 +32,7 @@ with started("cpu") as process:
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_on_one_machine(tmp_path: Path) -> None:
+def test_killed_process_on_one_machine_restarts_both_and_they_reconnect(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -53,12 +53,12 @@ def test_a_process_that_is_killed_on_one_machine(tmp_path: Path) -> None:
         for number in range(2)
     ]
     try:
-        said = [machine.communicate(timeout=SECONDS)[0] for machine in machines]
+        output = [machine.communicate(timeout=SECONDS)[0] for machine in machines]
     finally:
         for machine in machines:
             machine.kill()
-    assert [machine.returncode for machine in machines] == [0, 0], said
+    assert [machine.returncode for machine in machines] == [0, 0], output
     assert (tmp_path / "died").exists()
     done = [(tmp_path / f"done{number}").read_text().split() for number in range(2)]
     assert [total for total, _ in done] == ["2", "2"]
-    assert done[0] != done[1], "each machine counts its own restarts, which is what this is about"
+    assert done[0] != done[1], "this test needs machines whose restart counts differ"

@@ -1,4 +1,4 @@
-"""What is in the scenes: classes, crowds, void, sizes, and how hard color alone is."""
+"""Content of the scenes: classes, crowds, void, sizes, and how little color reveals about the classes."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ def scenes() -> list[Scene]:
     return [render_scene((3, 0, number), SIZE) for number in range(40)]
 
 
-def test_every_class_occurs_over_forty_scenes(scenes: list[Scene]) -> None:
+def test_forty_scenes_show_every_class(scenes: list[Scene]) -> None:
     seen = {segment.name for scene in scenes for segment in scene.segments if not segment.crowd}
     assert seen == set(SCENE_CATEGORIES.names)
 
 
-def test_crowds_occur_and_only_of_things(scenes: list[Scene]) -> None:
+def test_scenes_contain_crowds_of_things_only(scenes: list[Scene]) -> None:
     crowds = {segment.name for scene in scenes for segment in scene.segments if segment.crowd}
     assert crowds
     assert crowds <= THINGS
 
 
-def test_void_occurs_but_is_rare(scenes: list[Scene]) -> None:
+def test_scenes_contain_little_void(scenes: list[Scene]) -> None:
     shares = [float((scene.ids == 0).mean()) for scene in scenes]
     assert any(share > 0.02 for share in shares)
     assert 0.005 < np.mean(shares) < 0.08
 
 
-def test_a_moderate_number_of_things(scenes: list[Scene]) -> None:
+def test_scenes_contain_4_to_10_things_on_average(scenes: list[Scene]) -> None:
     counts = [sum(segment.name in THINGS for segment in scene.segments) for scene in scenes]
     assert 4 <= np.mean(counts) <= 10
 
 
-def test_ids_areas_and_boxes_belong_together(scenes: list[Scene]) -> None:
+def test_segments_match_the_id_map(scenes: list[Scene]) -> None:
     for scene in scenes:
         assert [segment.id for segment in scene.segments] == list(range(1, len(scene.segments) + 1))
         assert set(np.unique(scene.ids)) <= set(range(len(scene.segments) + 1))
@@ -47,7 +47,7 @@ def test_ids_areas_and_boxes_belong_together(scenes: list[Scene]) -> None:
             assert segment.area == (scene.ids == segment.id).sum() >= 24
 
 
-def test_the_sky_is_above_and_the_road_below(scenes: list[Scene]) -> None:
+def test_sky_is_above_and_road_below_the_middle(scenes: list[Scene]) -> None:
     for scene in scenes:
         rows = {s.name: np.nonzero(scene.ids == s.id)[0].mean() for s in scene.segments if s.name in ("sky", "road")}
         assert rows["road"] > SIZE[0] / 2
@@ -55,7 +55,7 @@ def test_the_sky_is_above_and_the_road_below(scenes: list[Scene]) -> None:
 
 
 @pytest.mark.parametrize("size", [(64, 128), (128, 64), (33, 47), (101, 203), (512, 96)])
-def test_any_size(size: tuple[int, int]) -> None:
+def test_render_scene_given_any_size_fills_the_picture(size: tuple[int, int]) -> None:
     scene = render_scene((1, 0, 5), size)
     assert scene.picture.shape == (*size, 3)
     assert scene.picture.dtype == np.uint8
@@ -64,7 +64,7 @@ def test_any_size(size: tuple[int, int]) -> None:
     assert scene.picture.std() > 5
 
 
-def test_the_same_scene_at_another_size_shows_the_same_things() -> None:
+def test_render_scene_at_another_size_shows_the_same_things() -> None:
     small, large = (render_scene((4, 0, 2), size) for size in ((128, 256), (256, 512)))
     names = [sorted(segment.name for segment in scene.segments if segment.area * 512 * 256 > 200 * scene.ids.size)
              for scene in (small, large)]  # fmt: skip
@@ -73,7 +73,7 @@ def test_the_same_scene_at_another_size_shows_the_same_things() -> None:
     assert ((small.ids > 0) == shrunk).mean() > 0.95
 
 
-def test_the_same_seed_gives_the_same_scene() -> None:
+def test_render_scene_given_same_seed_is_reproducible() -> None:
     one, two = (render_scene((9, 1, 4), (64, 96)) for _ in range(2))
     assert (one.picture == two.picture).all()
     assert (one.ids == two.ids).all()
@@ -93,13 +93,15 @@ def color_score(train: list[Labeled], held_out: list[Labeled], bins: int, balanc
 
 
 @pytest.mark.parametrize(("bins", "balance", "blur"), [(16, 0.3, 0.0), (16, 1.0, 1.0)])
-def test_color_alone_does_not_solve_the_scenes(scenes: list[Scene], bins: int, balance: float, blur: float) -> None:
+def test_color_threshold_on_scenes_gives_low_panoptic_quality(
+    scenes: list[Scene], bins: int, balance: float, blur: float
+) -> None:
     held_out = [labeled(render_scene((3, 1, number), SIZE)) for number in range(8)]
     score = color_score([labeled(scene) for scene in scenes], held_out, bins, balance, blur)
     assert 0.02 < score < 0.25
 
 
-def test_color_alone_would_solve_scenes_in_which_color_is_class(scenes: list[Scene]) -> None:
+def test_color_threshold_on_class_colors_gives_high_panoptic_quality(scenes: list[Scene]) -> None:
     colors = np.array([*SCENE_CATEGORIES.colors, (0, 0, 0)], np.uint8)
     painted = []
     for image in (labeled(scene) for scene in scenes[:8]):

@@ -1,4 +1,4 @@
-"""From owners to segments, on maps drawn by hand."""
+"""Conversion of owner numbers to segments, checked on small maps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from seamseg.scenes.segments import Owner, Segment, label
 
 
-def test_owners_become_segments_in_their_order() -> None:
+def test_label_converts_owners_to_segments_in_order() -> None:
     owners = np.zeros((20, 30), np.uint16)
     owners[:10] = 1
     owners[10:, 5:15] = 7
@@ -22,7 +22,7 @@ def test_owners_become_segments_in_their_order() -> None:
     assert (ids == np.select([owners == 1, owners == 7, owners == 9], [1, 2, 3])).all()
 
 
-def test_small_and_hidden_things_and_strangers_become_void() -> None:
+def test_label_makes_small_hidden_and_unknown_owners_void() -> None:
     owners = np.zeros((20, 30), np.uint16)
     owners[0, :23] = 6
     owners[2:4, :12] = 7
@@ -42,7 +42,7 @@ def test_small_and_hidden_things_and_strangers_become_void() -> None:
     assert (ids[(owners != 7) & (owners != 9)] == 0).all()
 
 
-def test_the_limit_grows_with_the_picture() -> None:
+def test_label_in_large_picture_requires_larger_segments() -> None:
     owners = np.zeros((400, 500), np.uint16)
     owners[0, :99] = 5
     owners[2, :100] = 6
@@ -50,7 +50,7 @@ def test_the_limit_grows_with_the_picture() -> None:
     assert [segment.area for segment in label(owners, known, 1)[1]] == [100]
 
 
-def test_nothing_known() -> None:
+def test_label_without_owners_gives_only_void() -> None:
     ids, segments = label(np.zeros((4, 5), np.uint16), {}, 1)
     assert segments == ()
     assert not ids.any()

@@ -1,4 +1,4 @@
-"""Files against files: the published program, another implementation, and files that are odd or wrong."""
+"""Scores of files: comparison with panopticapi and hotcoco, and unusual or invalid files."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def scored(truth: Path, results: Path, **options: Any) -> FileScores:
     )
 
 
-def published(truth: Path, results: Path) -> dict[str, Any]:
-    """By the benchmark's own program, in this process; per category the sum of IoUs and the counts too."""
+def panopticapi_scores(truth: Path, results: Path) -> dict[str, Any]:
+    """Score files with panopticapi in this process; return the means, and IoU sums and counts per category."""
     evaluation = pytest.importorskip("panopticapi.evaluation", reason="panopticapi-lite is not installed")
     true, predicted = (json.loads(path.read_text()) for path in (truth, results))
     categories = {entry["id"]: entry for entry in true["categories"]}
@@ -46,7 +46,7 @@ def published(truth: Path, results: Path) -> dict[str, Any]:
     return {"means": means, "counts": counts}
 
 
-def other(truth: Path, results: Path) -> dict[str, Any]:
+def hotcoco_scores(truth: Path, results: Path) -> dict[str, Any]:
     evaluation = hotcoco.panoptic.PanopticEval(str(truth), str(results))
     evaluation.evaluate()
     found = evaluation.results()
@@ -73,7 +73,7 @@ def assert_equal(found: FileScores, expected: dict[str, Any], truth: Path) -> No
 
 
 def moved(side: Side, rng: np.random.Generator, categories: list[int]) -> Side:
-    """The same, shifted, with some segments of other classes."""
+    """Shift the segments, and change the class of some of them."""
     ids = np.roll(side.ids, (4, 5), (0, 1))
     classes = {s["id"]: s["category_id"] if rng.random() < 0.8 else int(rng.choice(categories)) for s in side.segments}
     return Side(ids, listed(ids, classes, set()))
@@ -101,8 +101,8 @@ def adversarial(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, l
     return truth, write_side(folder, "results", [predicted for _, predicted in pairs], bare=True), pairs
 
 
-@pytest.mark.parametrize("expected", [published, other])
-def test_adversarial_files(adversarial: Any, expected: Any) -> None:
+@pytest.mark.parametrize("expected", [panopticapi_scores, hotcoco_scores])
+def test_scores_of_adversarial_files_match_other_programs(adversarial: Any, expected: Any) -> None:
     truth, results, _ = adversarial
     found = scored(truth, results)
     assert_equal(found, expected(truth, results), truth)
@@ -111,13 +111,13 @@ def test_adversarial_files(adversarial: Any, expected: Any) -> None:
     assert not found.wrong_areas
 
 
-def test_the_adversarial_files_hold_several_crowds_of_a_class(adversarial: Any) -> None:
+def test_adversarial_files_contain_several_crowds_per_class(adversarial: Any) -> None:
     crowds = [[s["category_id"] for s in true.segments if s["iscrowd"]] for true, _ in adversarial[2]]
     assert sum(len(set(one)) < len(one) for one in crowds) > 10
 
 
-@pytest.mark.parametrize("expected", [published, other])
-def test_images(shared: Path, tmp_path: Path, expected: Any) -> None:
+@pytest.mark.parametrize("expected", [panopticapi_scores, hotcoco_scores])
+def test_scores_of_coco_images_match_other_programs(shared: Path, tmp_path: Path, expected: Any) -> None:
     truth = shared / "data" / "coco128_panoptic" / "annotations" / "panoptic_val2017.json"
     results = write_moved(truth, tmp_path)
     found = scored(truth, results, boundary=False)
@@ -126,8 +126,8 @@ def test_images(shared: Path, tmp_path: Path, expected: Any) -> None:
     assert 0.2 < found.scores.all.pq < 0.9
 
 
-@pytest.mark.parametrize("expected", [published, other])
-def test_scenes(tmp_path: Path, expected: Any) -> None:
+@pytest.mark.parametrize("expected", [panopticapi_scores, hotcoco_scores])
+def test_scores_of_scenes_match_other_programs(tmp_path: Path, expected: Any) -> None:
     write_scenes(tmp_path, 1, 4, (160, 320), 0)
     (truth,) = (tmp_path / "annotations").glob("panoptic_val*.json")
     results = write_moved(truth, tmp_path)
@@ -136,7 +136,7 @@ def test_scenes(tmp_path: Path, expected: Any) -> None:
     assert 0 < found.scores.boundary.all.pq < found.scores.all.pq
 
 
-def test_boundary_quality_by_erosion(adversarial: Any) -> None:
+def test_boundary_quality_matches_oracle_with_erosion(adversarial: Any) -> None:
     truth, results, pairs = adversarial
     scores = scored(truth, results).scores
     total = {entry["id"]: np.zeros(4) for entry in CATEGORIES}
@@ -150,7 +150,7 @@ def test_boundary_quality_by_erosion(adversarial: Any) -> None:
     assert scores.boundary.all.pq < scores.all.pq
 
 
-def test_overlap_of_stuff_without_a_threshold(adversarial: Any) -> None:
+def test_pq_dagger_of_stuff_matches_iou_without_threshold(adversarial: Any) -> None:
     truth, results, pairs = adversarial
     scores = scored(truth, results).scores
     lines = []
@@ -171,14 +171,14 @@ def test_overlap_of_stuff_without_a_threshold(adversarial: Any) -> None:
     assert scores.pq_dagger == pytest.approx(np.nanmean(lines), abs=EXACT, rel=0)
 
 
-def test_the_number_of_threads_changes_no_bit(adversarial: Any) -> None:
+def test_scores_are_identical_for_any_number_of_threads(adversarial: Any) -> None:
     truth, results, _ = adversarial
     one, *others = (scored(truth, results, num_threads=number).scores for number in (1, 2, 3, 7))
     assert all(scores.to_dict() == one.to_dict() for scores in others)
     assert [image.image_id for image in one.images] == list(range(10, 10 + len(one.images)))
 
 
-# --- odd and wrong files --------------------------------------------------------------------------------------------
+# --- unusual and invalid files --------------------------------------------------------------------------------------
 
 IDS = np.array([[1, 1, 2, 2, 0], [1, 1, 2, 2, 0]])
 TRUE = {1: 7, 2: 3}
@@ -190,7 +190,7 @@ def pair(folder: Path, predicted: Side | None = None, true: Side | None = None) 
     return write_side(folder, "truth", [true]), write_side(folder, "results", [predicted], bare=True)
 
 
-def test_areas_are_counted_and_wrong_ones_reported(tmp_path: Path) -> None:
+def test_score_files_counts_areas_and_reports_wrong_ones(tmp_path: Path) -> None:
     segments = listed(IDS, TRUE, set())
     segments[0]["area"] = 1
     found = scored(*pair(tmp_path, true=Side(IDS, segments)))
@@ -199,7 +199,7 @@ def test_areas_are_counted_and_wrong_ones_reported(tmp_path: Path) -> None:
     assert (wrong.side, wrong.image_id, wrong.segment_id, wrong.stated, wrong.counted) == ("annotation", 10, 1, 1, 4)
 
 
-def test_results_may_leave_out_what_does_not_matter(tmp_path: Path) -> None:
+def test_results_without_optional_keys_are_accepted(tmp_path: Path) -> None:
     bare = [{"id": segment, "category_id": category} for segment, category in TRUE.items()]
     found = scored(*pair(tmp_path, Side(IDS, bare)))
     assert found.scores.all.pq == 1
@@ -207,7 +207,7 @@ def test_results_may_leave_out_what_does_not_matter(tmp_path: Path) -> None:
     assert not found.wrong_areas
 
 
-def test_segments_without_pixels_do_not_count(tmp_path: Path) -> None:
+def test_segments_without_pixels_are_ignored(tmp_path: Path) -> None:
     segments = [*listed(IDS, TRUE, set()), {"id": 5, "category_id": 11, "iscrowd": 0}]
     found = scored(*pair(tmp_path, Side(IDS, segments), Side(IDS, segments)))
     assert found.scores.all.pq == 1
@@ -218,38 +218,38 @@ def test_segments_without_pixels_do_not_count(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"category_id": 99}, "image 10, segment 1: its category_id 99 is not among the categories"),
-        ({"id": 2**24}, r"segment 16777216: ids of segments lie in 1 … 16777215"),
-        ({"id": 0}, "segment 0: ids of segments lie in"),
-        ({"id": 2}, "segment 2: two segments have this id"),
+        ({"id": 2**24}, r"segment 16777216: .*1 … 16777215"),
+        ({"id": 0}, r"segment 0: .*1 … 16777215"),
+        ({"id": 2}, "segment 2: "),
         ({"id": "1"}, "'id' is '1', expected int"),
-        ({"id": 6}, r"000\.png of image 10 holds segment id\(s\) 1 that its JSON file does not list"),
+        ({"id": 6}, r"000\.png of image 10 .*segment id\(s\) 1 "),
         ({"score": "high"}, "'score' is 'high', expected a number"),
     ],
 )
-def test_wrong_segments_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_score_files_given_invalid_segment_raises(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     segments = listed(IDS, TRUE, set())
     segments[0] |= change
     with pytest.raises(ValueError, match=message):
         scored(*pair(tmp_path, Side(IDS, segments)))
 
 
-def test_a_missing_result_is_refused_and_more_of_them_are_not(tmp_path: Path) -> None:
+def test_score_files_rejects_missing_results_and_ignores_additional_ones(tmp_path: Path) -> None:
     side = Side(IDS, listed(IDS, TRUE, set()))
     truth, results = write_side(tmp_path, "truth", [side]), write_side(tmp_path, "results", [side] * 2, bare=True)
     assert scored(truth, results).scores.all.pq == 1
     two = write_side(tmp_path, "two", [side] * 3)
-    with pytest.raises(ValueError, match="has no result for image 12"):
+    with pytest.raises(ValueError, match=r"results\.json .*image 12\b"):
         scored(two, results)
 
 
-def test_sizes_must_agree(tmp_path: Path) -> None:
+def test_score_files_given_different_sizes_raises(tmp_path: Path) -> None:
     small = IDS[:1]
-    with pytest.raises(ValueError, match=r"image 10: .*000\.png is 1×5 \(height×width\), but the annotation .* is 2×5"):
+    with pytest.raises(ValueError, match=r"image 10: .*000\.png is 1×5 .*annotation .*2×5"):
         scored(*pair(tmp_path, Side(small, listed(small, TRUE, set()))))
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "cut", "gray"])
-def test_broken_pngs_are_named(tmp_path: Path, kind: str) -> None:
+def test_score_files_given_broken_png_names_it(tmp_path: Path, kind: str) -> None:
     truth, results = pair(tmp_path)
     png = tmp_path / "results" / "000.png"
     (tmp_path / "results" / "other.png").write_bytes(png.read_bytes())
@@ -265,7 +265,7 @@ def test_broken_pngs_are_named(tmp_path: Path, kind: str) -> None:
         scored(truth, results)
 
 
-def test_scores_of_things_give_average_precision(tmp_path: Path) -> None:
+def test_score_files_given_scores_computes_average_precision(tmp_path: Path) -> None:
     segments = listed(IDS, TRUE, set())
     segments[1]["score"] = 0.7
     found = scored(*pair(tmp_path, Side(IDS, segments)))

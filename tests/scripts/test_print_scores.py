@@ -1,4 +1,4 @@
-"""`scripts/print_scores.py` on what an evaluation writes."""
+"""The script that prints the scores of an evaluation."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "print_scores.py"
 
 
-def test_scores_without_anything_to_count_are_printed_as_dashes(tmp_path: Path) -> None:
+def test_null_scores_are_printed_as_dashes(tmp_path: Path) -> None:
     nothing = {"pq": None, "sq": None, "rq": None, "n": 0}
-    some = {"pq": 0.5}
-    scores = {"all": some, "things": nothing, "stuff": some, "miou": 0.25, "box_ap": None, "mask_ap": None}
+    half = {"pq": 0.5}
+    scores = {"all": half, "things": nothing, "stuff": half, "miou": 0.25, "box_ap": None, "mask_ap": None}
     (tmp_path / "scores.json").write_text(json.dumps(scores))
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(tmp_path / "scores.json")], capture_output=True, text=True, check=True

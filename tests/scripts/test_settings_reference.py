@@ -1,4 +1,4 @@
-"""docs/settings.md says what the settings say."""
+"""docs/settings.md matches the settings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import runpy
 from pathlib import Path
 
 
-def test_the_page_is_up_to_date() -> None:
+def test_settings_page_is_up_to_date() -> None:
     root = Path(__file__).resolve().parents[2]
     script = runpy.run_path(str(root / "scripts" / "settings_reference.py"))
     assert (root / "docs" / "settings.md").read_text() == script["reference"](), "run scripts/settings_reference.py"

@@ -1,4 +1,4 @@
-"""Ids of categories and images, against the data sets' own files."""
+"""Category and image ids of the benchmarks, compared with the files of the data sets."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import pytest
 from seamseg.submit.benchmark import CITYSCAPES, COCO, VISTAS, Benchmark
 
 
-def test_the_categories_of_coco(shared: Path) -> None:
+def test_coco_categories_match_the_annotation_file(shared: Path) -> None:
     content = json.loads((shared / "data/coco128_panoptic/annotations/panoptic_val2017.json").read_text())
     expected = {one["name"]: (one["id"], bool(one["isthing"])) for one in content["categories"]}
     assert {name: tuple(one) for name, one in COCO.categories.items()} == expected
     assert len(expected) == 133
 
 
-def test_the_categories_of_cityscapes_are_its_label_ids() -> None:
+def test_cityscapes_categories_match_cityscapesscripts() -> None:
     labels = pytest.importorskip("cityscapesscripts.helpers.labels", reason="cityscapesScripts is not installed").labels
     expected = {one.name: (one.id, one.hasInstances) for one in labels if not one.ignoreInEval}
     assert {name: tuple(one) for name, one in CITYSCAPES.categories.items()} == expected
 
 
-def test_the_categories_of_vistas() -> None:
+def test_vistas_categories_are_65_ids_in_alphabetical_order() -> None:
     assert sorted(one.category_id for one in VISTAS.categories.values()) == list(range(1, 66))
     assert sum(one.is_thing for one in VISTAS.categories.values()) == 37
     names = list(VISTAS.categories)
     by_id = sorted(names, key=lambda name: VISTAS.categories[name].category_id)
-    assert by_id == sorted(names)  # the configuration is in alphabetical order
+    assert by_id == sorted(names)  # the Vistas configuration is sorted by name
     assert tuple(VISTAS.categories["object--traffic-sign--front"]) == (51, True)
 
 
@@ -42,7 +42,7 @@ def test_the_categories_of_vistas() -> None:
         (VISTAS, "testing/images/-6PxkfiYSYjPLkJxlSLbCw.jpg", "-6PxkfiYSYjPLkJxlSLbCw"),
     ],
 )
-def test_names_of_images_are_ids(benchmark: Benchmark, image_path: str, image_id: object) -> None:
+def test_image_id_of_valid_name_is_extracted(benchmark: Benchmark, image_path: str, image_id: object) -> None:
     assert benchmark.image_id(image_path) == image_id
 
 
@@ -55,19 +55,19 @@ def test_names_of_images_are_ids(benchmark: Benchmark, image_path: str, image_id
         (CITYSCAPES, "berlin_000000_0000190_leftImg8bit.png", "aachen_000000_000019_leftImg8bit.png"),
     ],
 )
-def test_other_names_are_refused(benchmark: Benchmark, image_path: str, message: str) -> None:
+def test_image_id_of_invalid_name_raises_with_example(benchmark: Benchmark, image_path: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         benchmark.image_id(image_path)
 
 
 @pytest.mark.parametrize("name", ["val2017_ours", "test-dev2017_a b.c", "test-challenge2017_x_y"])
-def test_coco_wants_names_of_its_own(name: str) -> None:
+def test_panoptic_folder_of_valid_archive_name_is_its_stem(name: str) -> None:
     folder = COCO.panoptic_folder(Path(f"out/panoptic_{name}_results.zip"))
     assert folder == f"panoptic_{name}_results"
     assert CITYSCAPES.panoptic_folder(Path("a/b.zip")) == "b"
 
 
 @pytest.mark.parametrize("name", ["results.zip", "panoptic_test2017_a_results.zip", "panoptic_val2017__results.zip"])
-def test_coco_takes_no_others(name: str) -> None:
-    with pytest.raises(ValueError, match="wants archives that are called"):
+def test_panoptic_folder_of_invalid_coco_archive_name_raises(name: str) -> None:
+    with pytest.raises(ValueError, match=r"panoptic_SET_NAME_results\.zip"):
         COCO.panoptic_folder(Path(name))

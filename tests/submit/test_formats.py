@@ -1,4 +1,4 @@
-"""What the servers want of one image, read back by hand."""
+"""Files of one image in each submission format, decoded and compared with the predictions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def packed(folder: Path, form: FormatName) -> Packed:
 
 
 def truth(folder: Path) -> tuple[NDArray[np.int32], dict[int, dict[str, float]]]:
-    """The id map, and label and score of its ids."""
+    """Read the id map, and the JSON entry of each segment by its id."""
     (entry,) = json.loads((folder / "panoptic.json").read_text())["annotations"]
     return read_panoptic_png(folder / "panoptic" / entry["file_name"]), {s["id"]: s for s in entry["segments_info"]}
 
@@ -52,7 +52,7 @@ def decoded(content: bytes) -> NDArray[np.uint8]:
     return pixels.astype(np.uint8, copy=False)
 
 
-def test_panoptic(folder: Path) -> None:
+def test_panoptic_format_copies_png_and_lists_its_segments(folder: Path) -> None:
     ids, segments = truth(folder)
     found = packed(folder, "panoptic")
     ((name, content),) = found.members
@@ -66,7 +66,7 @@ def test_panoptic(folder: Path) -> None:
     assert found.num_segments == len(labels) >= 5
 
 
-def test_instances(folder: Path) -> None:
+def test_instances_format_writes_one_mask_per_object(folder: Path) -> None:
     ids, segments = truth(folder)
     things = {key: one for key, one in segments.items() if one["category_id"] >= 24}
     found = packed(folder, "instances")
@@ -85,7 +85,7 @@ def test_instances(folder: Path) -> None:
     assert (again == np.where(np.isin(ids, list(things)), ids, 0)).all()
 
 
-def test_semantic(folder: Path) -> None:
+def test_semantic_format_writes_label_ids(folder: Path) -> None:
     ids, segments = truth(folder)
     found = packed(folder, "semantic")
     ((name, content),) = found.members
@@ -94,14 +94,15 @@ def test_semantic(folder: Path) -> None:
     assert (decoded(content) == np.vectorize(label_of.get)(ids)).all()
 
 
-def test_segments_without_a_pixel_are_left_out(folder: Path) -> None:
+def test_segments_without_pixels_are_left_out(folder: Path) -> None:
     with edit_predictions(folder) as content:
         content["annotations"][0]["segments_info"].insert(0, {"id": 77, "category_id": 26, "score": 0.5})
     assert "77" not in packed(folder, "panoptic").annotation
-    assert len(packed(folder, "instances").members) == len(truth(folder)[1]) - 1 - 2 + 1  # less stuff, and the list
+    # The segment without pixels and two stuff segments are left out, and the list is added.
+    assert len(packed(folder, "instances").members) == len(truth(folder)[1]) - 1 - 2 + 1
 
 
-def test_an_image_without_objects_has_an_empty_list(folder: Path) -> None:
+def test_image_without_segments_gives_empty_files(folder: Path) -> None:
     with edit_predictions(folder) as content:
         content["annotations"][0]["segments_info"] = []
     write_panoptic_png(folder / "panoptic" / f"{FRAME}_leftImg8bit.png", np.zeros(SIZE, np.int64))
@@ -110,24 +111,24 @@ def test_an_image_without_objects_has_an_empty_list(folder: Path) -> None:
     assert not decoded(packed(folder, "semantic").members[0].content).any()
 
 
-def test_objects_need_scores(folder: Path) -> None:
+def test_instances_format_without_scores_raises(folder: Path) -> None:
     with edit_predictions(folder) as content:
         for segment in content["annotations"][0]["segments_info"]:
             segment.pop("score")
-    with pytest.raises(ValueError, match=r"segment \d of .*\.png has no score, by which objects are ranked"):
+    with pytest.raises(ValueError, match=r"segment \d of .*\.png has no score"):
         packed(folder, "instances")
     assert packed(folder, "panoptic").num_segments > 0
 
 
 @pytest.mark.parametrize("form", ["panoptic", "instances", "semantic"])
-def test_maps_that_contradict_their_list_are_refused(folder: Path, form: FormatName) -> None:
+def test_packer_given_inconsistent_or_broken_png_raises(folder: Path, form: FormatName) -> None:
     png = folder / "panoptic" / f"{FRAME}_leftImg8bit.png"
     ids = truth(folder)[0]
     write_panoptic_png(png, np.where(ids == 0, 123456, ids))
-    with pytest.raises(ValueError, match=r"leftImg8bit\.png holds the segment id 123456, which its JSON file does not"):
+    with pytest.raises(ValueError, match=r"leftImg8bit\.png .*segment id 123456\b"):
         packed(folder, form)
     write_panoptic_png(png, ids[:-1])
-    with pytest.raises(ValueError, match=r"is 23×40 \(height×width\), but its JSON file says 24×40"):
+    with pytest.raises(ValueError, match=r"leftImg8bit\.png is 23×40 .*24×40"):
         packed(folder, form)
     png.write_bytes(png.read_bytes()[:99])
     with pytest.raises(ValueError, match=r"leftImg8bit\.png cannot be decoded"):

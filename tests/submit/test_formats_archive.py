@@ -1,4 +1,4 @@
-"""Archives whose bytes depend on their content alone."""
+"""Zip archives with reproducible bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def write(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_what_goes_in_comes_out(tmp_path: Path) -> None:
+def test_archive_when_read_back_gives_members_and_compression(tmp_path: Path) -> None:
     write(tmp_path / "a.zip")
     with zipfile.ZipFile(tmp_path / "a.zip") as file:
         assert file.testzip() is None
@@ -31,7 +31,7 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
         assert {info.external_attr >> 16 for info in file.infolist()} == {0o100644}
 
 
-def test_the_time_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archive_bytes_do_not_depend_on_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = write(tmp_path / "a.zip")
     monkeypatch.setattr(time, "time", lambda: 2e9)
     assert write(tmp_path / "b.zip") == first

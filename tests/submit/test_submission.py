@@ -1,4 +1,4 @@
-"""Archives: the same segmentation comes back, whole or not at all, the same bytes with any number of processes."""
+"""Submission archives: complete content, atomic writing, and equal bytes with any number of processes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def submit(folder: Path, path: Path, form: FormatName, num_workers: int = 1) -> 
     return written
 
 
-def test_a_panoptic_submission_is_the_same_segmentation(folder: Path, tmp_path: Path) -> None:
+def test_panoptic_submission_read_back_equals_the_predictions(folder: Path, tmp_path: Path) -> None:
     written = submit(folder, tmp_path / "sent.zip", "panoptic")
     unpacked(tmp_path / "sent.zip", tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"sent.zip", "sent", "sent.json"}
@@ -58,7 +58,7 @@ def test_a_panoptic_submission_is_the_same_segmentation(folder: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(("form", "workers"), [pytest.param("panoptic", 2, marks=pytest.mark.slow), ("instances", 1)])
-def test_the_same_bytes_again_and_with_more_processes(
+def test_write_submission_gives_equal_bytes_with_any_number_of_workers(
     folder: Path, tmp_path: Path, form: FormatName, workers: int
 ) -> None:
     contents = []
@@ -68,7 +68,7 @@ def test_the_same_bytes_again_and_with_more_processes(
     assert contents[0] == contents[1]
 
 
-def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
+def test_write_submission_on_failure_keeps_existing_archive(tmp_path: Path) -> None:
     folder = write_predictions(tmp_path / "predicted", CLASSES, FRAMES[:3], SIZE)
     (folder / "panoptic" / f"{Path(FRAMES[2]).stem}.png").write_bytes(b"broken")
     out = tmp_path / "out"

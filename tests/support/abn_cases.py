@@ -1,6 +1,6 @@
-"""Layers for the operators of in-place activated BatchNorm, and their comparison with the oracle.
+"""Test cases for the operators of in-place activated BatchNorm, and their comparison with the oracle.
 
-Run as a script, it checks the kernels that the environment chooses and prints their instruction set.
+When run as a script, it checks the kernels selected by the environment and prints their instruction set.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 ACTIVATIONS = ["identity", "leaky_relu", "elu"]
 SLOPES = {"identity": 1.0, "leaky_relu": 0.125, "elu": 1.5}
 EPS = 1e-5
-# Around the sizes at which the kernels cut: vectors, tiles of 256, sums of 4096, threads of 32768 numbers.
+# Sizes close to the block sizes of the kernels: vectors, tiles of 256, sums of 4096 and threads of 32768 numbers.
 SHAPES = [
     (2, 3),
     (70, 5),
@@ -35,7 +35,8 @@ SHAPES = [
     (2, 5, 4099),
     (2, 3, 2, 3, 43),
 ]
-# Gradients of a little more than 8 MB, by bytes per number, whose rows begin where a stream may write; and elsewhere.
+# Gradients of slightly more than 8 MB by bytes per number, with rows that are aligned for streaming stores, and one
+# shape with unaligned rows.
 LARGE_SHAPES = {8: (2, 32, 64, 257), 4: (2, 32, 128, 257), 2: (2, 32, 256, 257)}
 LARGE_UNALIGNED_SHAPE = (2, 33, 180, 181)  # float32
 
@@ -50,13 +51,13 @@ class Case:
 
 
 def draw(case: Case, seed: int, mean: float = 0, spread: float = 1) -> Tensor:
-    """Samples in the case's type and layout."""
+    """Draw samples with the dtype and memory layout of the case."""
     return laid_out((normal(case.shape, seed) * spread + mean).to(case.dtype), case.channels_last)
 
 
 @functools.lru_cache(maxsize=6)
 def normal(shape: tuple[int, ...], seed: int) -> Tensor:
-    """Numbers that cases of one shape share: drawing them takes longer than the kernels do."""
+    """Draw normal numbers; cases with equal shape share them, because drawing takes longer than the kernels."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
@@ -65,7 +66,7 @@ def laid_out(x: Tensor, channels_last: bool) -> Tensor:
 
 
 def array(x: Tensor) -> oracle.Array:
-    """As N×C×S in float64."""
+    """Convert a tensor to an N×C×S float64 array."""
     return x.detach().double().reshape(x.shape[0], x.shape[1], -1).numpy()
 
 
@@ -74,13 +75,13 @@ def sums_type(dtype: torch.dtype) -> torch.dtype:
 
 
 def saturation(dtype: torch.dtype) -> float:
-    """What an ELU's output is taken for that was rounded to the lowest one, divided by α."""
+    """Value, divided by α, that replaces an ELU output that was rounded to the minimum."""
     half_step = torch.finfo(dtype).eps / 8
     return -1 + max(half_step, torch.finfo(sums_type(dtype)).eps)
 
 
 def a_layer(case: Case) -> tuple[abn_kernels.Layer, oracle.Layer]:
-    """With factors of both signs that are not small."""
+    """Make a layer with factors of both signs that are not close to 0, and its oracle."""
     generator = np.random.default_rng(case.shape[1])
     channels = case.shape[1]
     gamma = generator.uniform(0.5, 1.0, channels) * generator.choice([-1, 1], channels)
@@ -93,14 +94,14 @@ def a_layer(case: Case) -> tuple[abn_kernels.Layer, oracle.Layer]:
 
 
 def check(found: Tensor, expected: oracle.Array, dtype: torch.dtype, size: oracle.Array | float = 1) -> None:
-    """Up to the rounding of the type in numbers of the size of ``expected`` or ``size``."""
+    """Check equality up to the rounding error of the dtype for numbers of the magnitude of ``expected`` or ``size``."""
     found_array = array(found) if found.ndim >= 2 and expected.ndim == 3 else found.double().numpy()
     error = abs(found_array - expected)
     np.testing.assert_array_less(error, 8 * torch.finfo(dtype).eps * (abs(expected) + size))
 
 
 def check_layer(case: Case) -> None:
-    """All operators against the oracle, each on what it was given, so that errors don't add up."""
+    """Compare all operators with the oracle; each gets the same inputs as its oracle, so that errors don't add up."""
     (layer, slow), dtype, sums_dtype = a_layer(case), case.dtype, sums_type(case.dtype)
     x, dz = draw(case, 1, 2, 3), draw(case, 2)
     residual = draw(case, 3) if case.has_residual else None
@@ -138,7 +139,9 @@ def check_gradients(
 ) -> None:
     dx, dr = found
     strides = laid_out(torch.empty(case.shape, device="meta"), case.channels_last).stride()
-    check(dx, expected[0], case.dtype, size=6 * rstd[:, None])  # differences of numbers that large
+    check(
+        dx, expected[0], case.dtype, size=6 * rstd[:, None]
+    )  # the gradient is a difference of numbers of this magnitude
     assert (dr is not None) == case.has_residual
     if dr is not None:
         check(dr, expected[1], case.dtype)
@@ -147,7 +150,7 @@ def check_gradients(
 
 
 def check_large(case: Case) -> None:
-    """Gradients written past the caches are, bit by bit, those of a few rows at a time, which are not."""
+    """Check that gradients written with streaming stores equal those of a few rows at a time bit by bit."""
     layer, _ = a_layer(case)
     z, dz, residual = draw(case, 1), draw(case, 2), draw(case, 3) if case.has_residual else None
     moments = torch.ones(2, case.shape[1], dtype=sums_type(case.dtype))
@@ -163,14 +166,14 @@ def check_large(case: Case) -> None:
 
 
 def in_turn(shapes: list[tuple[int, ...]]) -> Iterator[Case]:
-    """Every type and layout for every shape, each with another activation, with or without a residual."""
+    """Yield every dtype and layout for every shape, with alternating activations, with and without residual."""
     for turn, shape in enumerate(shapes):
         for i, (dtype, channels_last) in enumerate(itertools.product(TYPES, (False, True))):
             yield Case(shape, dtype, ACTIVATIONS[(turn + i) % 3], channels_last, (turn + i) // 3 % 2 == 0)
 
 
 def large_cases() -> Iterator[Case]:
-    """Every type and layout where a stream may write, and a few elsewhere; some of them with a residual."""
+    """Yield every dtype and layout with aligned rows, and a few with unaligned rows; some have a residual."""
     for channels_last in (False, True):
         yield Case(LARGE_UNALIGNED_SHAPE, torch.float32, "leaky_relu", channels_last, True)
         for dtype in TYPES:
@@ -179,7 +182,7 @@ def large_cases() -> Iterator[Case]:
 
 
 def check_all() -> None:
-    """What a script's run checks: every kernel once, and every cut."""
+    """Check every kernel once, and all sizes close to the block sizes of the kernels."""
     for combination in itertools.product(TYPES, ACTIVATIONS, (False, True), (False, True)):
         dtype, activation, channels_last, has_residual = combination
         check_layer(Case((3, 5, 3, 100), dtype, activation, channels_last, has_residual))

@@ -1,4 +1,4 @@
-"""Waiting for a page that forbids to evaluate text, which Playwright's own waiting does."""
+"""Waiting for pages that forbid evaluating strings as code, which Playwright's own wait functions do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def until(page: Any, expression: str, seconds: float = 10) -> None:
-    """Waits until a JavaScript expression is true."""
+    """Wait until a JavaScript expression is true."""
     end = time.monotonic() + seconds
     while not page.evaluate(expression):
         assert time.monotonic() < end, f"{expression} did not become true"

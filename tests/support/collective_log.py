@@ -1,4 +1,4 @@
-"""What goes over process groups.
+"""Log of the collective operations of a process.
 
 with CollectiveLog() as log:
     norm(x)
@@ -13,10 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class CollectiveLog(TorchDispatchMode):
-    """Notes the collectives that this rank starts, but for those of DistributedDataParallel, which torch starts inside.
+    """Records the collectives that this rank starts, except those that DistributedDataParallel starts internally.
 
     Attributes:
-        names: of the operations, such as ``allreduce_`` and ``broadcast_``, in their order.
+        names: Names of the operations in order, such as ``allreduce_`` and ``broadcast_``.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The command in processes of its own, with the narrow network of `support.tiny_experiment`.
+"""The `seamseg` command in separate processes, with the narrow network of `support.tiny_experiment`.
 
 subprocess.run([*COMMAND, "predict", …], env=environment())
 """
@@ -19,6 +19,6 @@ COMMAND = (sys.executable, "-c", _NARROW)
 
 
 def environment() -> dict[str, str]:
-    """Of a process that finds what this one does, and leaves the other cores to the tests beside it."""
+    """Environment for a process with the same import paths, which uses one core only."""
     paths = os.pathsep.join(path for path in sys.path if path)
     return os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}

@@ -1,4 +1,4 @@
-"""Predictions on disk with one error of every kind at known places, their annotation and their images.
+"""Predictions on disk with one error of each kind at known places, with their annotation and images.
 
 drawn = write_drawn_predictions(tmp_path)
 material = open_material(drawn.predictions, truth_file=drawn.truth)
@@ -20,7 +20,7 @@ from support.panoptic_pairs import Side, listed, write_side
 HEIGHT, WIDTH = 60, 100
 SKY, CAR, ROAD, PERSON = 7, 3, 200, 11
 NAMES = ("street.jpg", "easy & <b>bold.jpg", "empty.jpg")
-"""Of the images: with an error of every kind, without any, and with a missed car."""
+"""Names of the images: one with an error of each kind, one without errors, and one with a missed car."""
 
 Box = tuple[int, int, int, int]
 FOUND, DOUBLED, CUT, WRONG, LOST, INVENTED = (
@@ -31,19 +31,18 @@ FOUND, DOUBLED, CUT, WRONG, LOST, INVENTED = (
     (30, 85, 40, 95),
     (2, 5, 12, 15),
 )
-"""Places (y0, x0, y1, x1) of a matched car, of the part of it that is predicted a second time, of a car of which 7
-columns of 20 are predicted, of a person predicted as a car, of a missed car and of a predicted person that is not
-there."""
+"""Boxes (y0, x0, y1, x1): a matched car, the part of it that is predicted a second time, a car with 7 of 20 columns
+predicted, a person predicted as a car, a missed car, and a predicted person that does not exist."""
 
 
 @dataclass(frozen=True)
 class DrawnPredictions:
-    """Where they lie.
+    """Paths of the predictions, the annotation and the images.
 
     Attributes:
-        predictions: a folder as ``seamseg predict`` writes it.
-        truth: the annotation, a JSON file.
-        images: their folder.
+        predictions: Folder in the format of ``seamseg predict``.
+        truth: JSON file of the annotation.
+        image_paths: Folder of the images.
     """
 
     predictions: Path
@@ -51,14 +50,14 @@ class DrawnPredictions:
     image_paths: Path
 
     def edit(self, file: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-        """Changes the content of a JSON file."""
+        """Change the content of a JSON file."""
         content = json.loads(file.read_text())
         change(content)
         file.write_text(json.dumps(content))
 
 
 def write_drawn_predictions(folder: Path) -> DrawnPredictions:
-    """Three images, numbered otherwise in the predictions than in the annotation."""
+    """Write three images, with different image ids in the predictions and in the annotation."""
     classes = {1: SKY, 2: ROAD, 3: CAR, 4: CAR, 5: PERSON, 6: CAR}
     street = _drawn({3: FOUND, 4: CUT, 5: WRONG, 6: LOST})
     easy, empty = _drawn({3: FOUND}), _drawn({3: LOST})
@@ -79,7 +78,7 @@ def write_drawn_predictions(folder: Path) -> DrawnPredictions:
 
 
 def _drawn(boxes: dict[int, Box]) -> NDArray[np.int64]:
-    """Sky (1) above, road (2) below, and boxes."""
+    """Draw sky (1) above, road (2) below, and boxes."""
     ids = np.ones((HEIGHT, WIDTH), np.int64)
     ids[HEIGHT // 2 :] = 2
     for segment, (y0, x0, y1, x1) in boxes.items():

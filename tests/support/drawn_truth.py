@@ -1,7 +1,7 @@
-"""Ground truth from drawings: lines of digits, one digit per pixel.
+"""Ground truth from lines of digits, one digit per pixel.
 
 drawn("0011 0011", classes=[2])        # one image: void on the left, segment 1 of class 2 on the right
-batch([drawn(…), drawn(…)])            # as the network takes it
+batch([drawn(…), drawn(…)])            # input of the network
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ VOID = 255
 
 @dataclass(frozen=True)
 class Drawn:
-    """One image: ids H×W, and per id class and crowd flag; id 0 is void."""
+    """One image: H×W ids, and the class and crowd flag of each id; id 0 is void."""
 
     ids: Tensor
     classes: Tensor
@@ -29,18 +29,18 @@ class Drawn:
 
 
 def drawn(rows: str, classes: Sequence[int] = (), crowd: Collection[int] = ()) -> Drawn:
-    """An image from lines of digits; ``classes`` of segments 1, 2, …, ``crowd`` names the crowd segments."""
+    """Make an image from lines of digits, given the classes of the segments 1, 2, … and the crowd segments."""
     return painted(torch.tensor([[int(pixel) for pixel in row] for row in rows.split()]), classes, crowd)
 
 
 def painted(ids: Tensor, classes: Sequence[int] = (), crowd: Collection[int] = ()) -> Drawn:
-    """The same from an H×W map of ids."""
+    """Make an image from an H×W map of ids."""
     flags = [segment in crowd for segment in range(len(classes) + 1)]
     return Drawn(ids, torch.tensor([VOID, *classes]), torch.tensor(flags))
 
 
 def batch(images: Sequence[Drawn]) -> GroundTruth:
-    """The images' annotation as the network takes it."""
+    """Convert images to the ground truth that the network expects."""
     return GroundTruth(
         PackedSequence(image.ids[None] for image in images),
         PackedSequence(image.classes for image in images),

@@ -1,4 +1,4 @@
-"""A disk that is full, as far as a process can make itself believe it."""
+"""Simulation of a full disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def file_size_limit(size: int) -> Iterator[None]:
-    """Within it no file of this process grows beyond so many bytes: writing fails with an OSError."""
+    """Limit the size of all files written by this process; writing more bytes fails with an OSError."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

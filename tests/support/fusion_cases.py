@@ -1,6 +1,7 @@
-"""Cases of fusion in which all arithmetic is exact, so that results are equal to the last pixel, ties included.
+"""Test cases of fusion with exact arithmetic, so that all pixels are equal, including ties.
 
-Run as a program it checks them, and what is not exact, with the kernels of this process, and prints whose those are.
+When run as a script, it checks these and inexact cases with the kernels of this process and prints their instruction
+set.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ CELLS = 4
 
 @dataclass(frozen=True)
 class Scene:
-    """What is fused, and how."""
+    """Inputs and settings of a fusion."""
 
     detections: Detections
     semantics: Tensor
@@ -46,8 +47,12 @@ class Scene:
 
 @st.composite
 def scenes(draw: st.DrawFn) -> Scene:
-    """Cells are 0 or 1 and boxes lie on quarters of pixels, their sides powers of two: whatever lies between cells has
-    a few bits, and exactly one half, which is no pixel, is common. So are equal scores, and areas on the thresholds."""
+    """Draw scenes with exact arithmetic and many ties.
+
+    Mask cells are 0 or 1, box corners are multiples of a quarter of a pixel, and box sides are powers of two. Values
+    between cells therefore need only a few bits. Exactly one half, which does not count as foreground, is common, and
+    so are equal scores and areas equal to the thresholds.
+    """
     height, width = draw(st.integers(1, 24)), draw(st.integers(1, 40))
     num = draw(st.integers(0, 7))
     corners = st.tuples(st.integers(-20, 4 * height), st.integers(-20, 4 * width))
@@ -77,7 +82,7 @@ def scenes(draw: st.DrawFn) -> Scene:
 
 @st.composite
 def exact_scores(draw: st.DrawFn) -> tuple[SemanticLogits, tuple[int, int]]:
-    """Small whole scores and steps that are powers of two: equal scores are equal, and common."""
+    """Draw small integer scores and scale factors that are powers of two, so that exact ties are common."""
     height, width = draw(st.integers(1, 9)), draw(st.integers(1, 12))
     factors = draw(st.tuples(*[st.sampled_from([1, 2, 4, 8])] * 2))
     padded = (height * factors[0], width * factors[1])
@@ -90,7 +95,7 @@ def exact_scores(draw: st.DrawFn) -> tuple[SemanticLogits, tuple[int, int]]:
 
 @st.composite
 def special_scores(draw: st.DrawFn) -> tuple[SemanticLogits, tuple[int, int]]:
-    """Those, of any type, with infinities and NaN among them."""
+    """Draw exact scores of any dtype that include infinities and NaN."""
     semantics, output = draw(exact_scores())
     logits = semantics.logits.to(draw(st.sampled_from([torch.float32, torch.bfloat16, torch.float16])))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 1000)))
@@ -101,7 +106,7 @@ def special_scores(draw: st.DrawFn) -> tuple[SemanticLogits, tuple[int, int]]:
 
 
 def check_scene(scene: Scene) -> None:
-    """Fusion gives what loops give, in every pixel."""
+    """Check that fusion equals the oracle in every pixel."""
     one, settings = scene.detections, scene.settings()
     found = fuse(one, scene.semantics, **settings)
     parts = (one.boxes, one.classes, one.scores, one.masks, scene.semantics)
@@ -117,7 +122,7 @@ def check_exact_classes(case: tuple[SemanticLogits, tuple[int, int]]) -> None:
 
 
 def check_classes(shape: tuple[int, int, int], output: tuple[int, int], dtype: torch.dtype = torch.float32) -> None:
-    """Of random scores: equal wherever the best score leads by more than its rounding."""
+    """Check random scores: classes are equal wherever the best score leads by more than the rounding error."""
     logits = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(dtype)
     padded = (4 * shape[1], 4 * shape[2])
     semantics = SemanticLogits(logits, padded, (padded[0] - 1, padded[1] - 3))
@@ -127,7 +132,7 @@ def check_classes(shape: tuple[int, int, int], output: tuple[int, int], dtype: t
 
 
 def check_mask(cells: int, seed: int, size: tuple[int, int] = (23, 31)) -> None:
-    """Of random cells in a box that may reach far out of the image: equal where the value is not one half."""
+    """Check random mask cells in a box that may extend far beyond the image: equal unless the value is one half."""
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(cells, cells, generator=generator) * 4
     corners = torch.rand(2, 2, generator=generator) * 50 - 10
@@ -138,7 +143,8 @@ def check_mask(cells: int, seed: int, size: tuple[int, int] = (23, 31)) -> None:
     assert not ((image != (expected > 0.5)) & ((expected - 0.5).abs() > 1e-5)).any()
 
 
-# Tiles, strips and vectors that end everywhere: more columns than a tile of many classes, scores far apart, one column.
+# Sizes that leave remainders of tiles, strips and vectors: more columns than one tile holds for many classes, strong
+# upscaling, one column.
 CLASS_SHAPES = [
     ((5, 6, 10), (24, 40)),
     ((5, 6, 10), (7, 51)),

@@ -1,8 +1,8 @@
-"""The network that the recorded numbers of the published reference belong to, and its inputs.
+"""The network of the recorded outputs of the published reference, and its inputs.
 
 golden = Golden(shared)
-network = golden.network()                       # as it was before its training step
-golden.use_recorded_statistics(network.eval())   # as it predicted
+network = golden.network()                       # state before the recorded training step
+golden.use_recorded_statistics(network.eval())   # state of the recorded prediction
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ NUM_STUFF, NUM_THINGS = 28, 37
 NUM_IMAGES = 2
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "vistas_r50.yaml"
 OVERRIDES = (
-    "norm.scale=abs",  # what published weights mean
-    "norm.momentum=1.0",  # the recorded statistics are those of the one training step
+    "norm.scale=abs",  # convention of the published weights
+    "norm.momentum=1.0",  # the recorded statistics come from a single training step
     "rpn.num_samples=1000000",
     "roi.num_samples=1000000",
     "rpn.training={before_nms: 1000, after_nms: 200}",
@@ -48,7 +48,7 @@ GAINS = {
 
 
 def made_up_weights(name: str, shape: tuple[int, ...], gains: Mapping[str, float] = GAINS) -> NDArray[np.float32]:
-    """What the reference ran with: random numbers from the entry's name; gains by the end of it, 1.4 elsewhere."""
+    """Make the weights of the reference run: random numbers seeded by the name, with a gain by name suffix or 1.4."""
     rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
     if len(shape) >= 2:
         gain = next((gain for end, gain in gains.items() if name.endswith(end)), 1.4)
@@ -62,10 +62,10 @@ def made_up_weights(name: str, shape: tuple[int, ...], gains: Mapping[str, float
 
 @dataclass(frozen=True)
 class Golden:
-    """The recorded numbers.
+    """The recorded inputs and outputs.
 
     Attributes:
-        shared: the folder beside the checkout.
+        shared: Folder `shared` with the recordings.
     """
 
     shared: Path
@@ -78,17 +78,17 @@ class Golden:
 
     @cached_property
     def numbers(self) -> dict[str, NDArray[np.generic]]:
-        """Inputs and outputs by their keys."""
+        """Inputs and outputs by key."""
         with np.load(self.shared / "golden" / "vistas_r50.npz") as file:
             return dict(file)
 
     @property
     def experiment(self) -> Experiment:
-        """The published settings, but for the counts that the recording changed."""
+        """The published settings, except the numbers that were changed for the recording."""
         return load_experiment(CONFIG, OVERRIDES)
 
     def network(self) -> PanopticNet:
-        """Filled with the made-up weights; statistics as in a new network."""
+        """Build the network with the weights of the reference run and the statistics of a new network."""
         network = build_network(self.experiment, NUM_STUFF, NUM_THINGS)
         with torch.no_grad():
             for name, parameter in network.named_parameters():
@@ -96,7 +96,7 @@ class Golden:
         return network
 
     def use_recorded_statistics(self, network: PanopticNet) -> None:
-        """Fills in the running mean and variance of every norm."""
+        """Load the running mean and variance of every norm."""
         with np.load(self.shared / "golden" / "vistas_r50_running_stats.npz") as file:
             statistics = {name: torch.from_numpy(file[name]) for name in file.files}
         missing, unknown = network.load_state_dict(statistics, strict=False)
@@ -112,7 +112,7 @@ class Golden:
         return PackedSequence(self._inputs("img"))
 
     def ground_truth(self) -> GroundTruth:
-        """Of the two images."""
+        """Ground truth of the two images."""
         parts = (PackedSequence(self._inputs(key)) for key in ("msk", "cat", "iscrowd", "bbx"))
         return GroundTruth(*parts)
 

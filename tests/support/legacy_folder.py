@@ -1,4 +1,4 @@
-"""A data set in the format of the published seamseg, made up and tiny: written from its description.
+"""A tiny artificial data set in the format of the 2019 seamseg release, written from the format's description.
 
 open_data_set(write_legacy(tmp_path), "train")
 """
@@ -22,12 +22,12 @@ META = {
 }
 IDS = np.array([[0, 1, 1, 2], [3, 3, 1, 2], [4, 3, 5, 5]])
 IMAGE: dict[str, Any] = {"cat": [255, 1, 0, 2, 255, 2, 3], "iscrowd": [0, 0, 0, 0, 0, 1, 0], "size": (3, 4)}
-"""Sky, road, a car, a segment that is void, cars, and a bird without a pixel."""
+"""Segments: void, sky, road, a car, a void segment, a crowd of cars, and a bird without pixels."""
 CLASS_MAP = [[255, 1, 1, 0], [2, 2, 1, 0], [255, 2, 2, 2]]
 
 
 def write_legacy(root: Path, meta: Any = META, change: Callable[[list[dict[str, Any]]], Any] = len) -> Path:
-    """Three images in two lists; the last one's image is a JPEG, its mask has 8 bits."""
+    """Write three images in two lists; the last image is a JPEG with an 8-bit mask."""
     for folder in ("img", "msk", "lst", "coco"):
         (root / folder).mkdir(parents=True)
     images = [{"id": name, **IMAGE} for name in ("b_000000_000019", "a", "c")]

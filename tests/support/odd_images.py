@@ -1,4 +1,4 @@
-"""Images of every kind that people have, and those that no decoder can read.
+"""Image files of many kinds, including files that no decoder can read.
 
 for name, image in odd_images().items():
     (folder / name).write_bytes(image.data)
@@ -19,18 +19,18 @@ from PIL import Image
 SIZE = (40, 56)
 _NOISE = np.random.default_rng(0).integers(0, 256, size=(*SIZE, 3), dtype=np.uint8)
 PIXELS: NDArray[np.uint8] = np.asarray(cv2.GaussianBlur(_NOISE, (9, 9), 3), np.uint8)
-"""H×W×3, red first; smooth, so that JPEG keeps them."""
+"""H×W×3 RGB, smooth enough to survive JPEG compression."""
 
 
 @dataclass(frozen=True)
 class OddImage:
-    """A file.
+    """An image file.
 
     Attributes:
-        data: what is in it.
-        expected: H×W×3 that it should be read as, upright; None if it is to be refused.
-        tolerance: most that the mean of the differences may be.
-        said: part of the sentence that refuses it.
+        data: Content of the file.
+        expected: Expected upright pixels, H×W×3. None if reading the file must fail.
+        tolerance: Maximum mean difference from the expected pixels.
+        said: Part of the expected error message.
     """
 
     data: bytes
@@ -40,7 +40,7 @@ class OddImage:
 
 
 def odd_images() -> dict[str, OddImage]:
-    """By the name of the file."""
+    """Make all images, by file name."""
     gray = np.repeat(np.asarray(Image.fromarray(PIXELS).convert("L"))[..., None], 3, axis=2)
     jpeg = pillow("JPEG", quality=95)
     progressive = pillow("JPEG", quality=95, progressive=True)
@@ -75,26 +75,26 @@ def odd_images() -> dict[str, OddImage]:
 
 
 def pillow(kind: str, image: Image.Image | None = None, **options: object) -> bytes:
-    """What Pillow writes."""
+    """Encode an image with Pillow."""
     file = io.BytesIO()
     (image or Image.fromarray(PIXELS)).save(file, kind, **options)
     return file.getvalue()
 
 
 def opencv(suffix: str, pixels: NDArray[np.generic]) -> bytes:
-    """What OpenCV writes, blue first."""
+    """Encode BGR pixels with OpenCV."""
     return cv2.imencode(suffix, np.ascontiguousarray(pixels))[1].tobytes()
 
 
 def turned(orientation: int, pixels: NDArray[np.uint8] = PIXELS) -> bytes:
-    """A JPEG whose EXIF tag says how to turn it: 6 by 90 degrees clockwise, 3 upside down."""
+    """Encode a JPEG with an EXIF orientation: 6 means rotated by 90 degrees clockwise, 3 means upside down."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     return pillow("JPEG", Image.fromarray(pixels), quality=95, exif=exif)
 
 
 def vast_png(height: int, width: int, channels: int = 1) -> bytes:
-    """A black PNG of eight bits, written without ever being in memory."""
+    """Encode a black 8-bit PNG without holding its pixels in memory."""
     rows = height if height < 100 else 100
     assert height % rows == 0
     block = bytes(rows * (1 + width * channels))

@@ -1,4 +1,4 @@
-"""Pairs of panoptic files to score: random ones that hold every oddity, and ways to write one's own."""
+"""Pairs of panoptic files to score: random ones with many unusual cases, and functions to write custom ones."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ CATEGORIES = [
 
 @dataclass
 class Side:
-    """One side of an image.
+    """Annotation or prediction of an image.
 
     Attributes:
-        ids: H×W, as in the PNG.
-        segments: ``segments_info``.
+        ids: H×W segment ids in the PNG.
+        segments: ``segments_info`` in the JSON file.
     """
 
     ids: NDArray[np.int64]
@@ -38,10 +38,13 @@ def write_png(path: Path, ids: NDArray[np.int64]) -> None:
 
 
 def write_side(folder: Path, name: str, sides: list[Side], bare: bool = False) -> Path:
-    """``name.json`` and the folder ``name``; images are numbered from 10.
+    """Write ``NAME.json`` and the folder ``NAME``; image ids start at 10.
 
     Args:
-        bare: as results are: without categories and images.
+        folder: Folder to write to.
+        name: Name of the JSON file and the folder.
+        sides: Annotation or prediction of each image.
+        bare: Whether to leave out categories and images, as in result files.
     """
     (folder / name).mkdir(parents=True)
     annotations = []
@@ -61,7 +64,7 @@ def write_side(folder: Path, name: str, sides: list[Side], bare: bool = False) -
 
 
 def listed(ids: NDArray[np.int64], categories: dict[int, int], crowd: set[int]) -> list[dict[str, Any]]:
-    """Those of the segments that have a pixel, in the given order."""
+    """Make the entries of all segments with pixels, in the given order."""
     areas = {segment: int((ids == segment).sum()) for segment in categories}
     return [
         {"id": segment, "category_id": category, "area": areas[segment], "iscrowd": int(segment in crowd)}
@@ -71,7 +74,7 @@ def listed(ids: NDArray[np.int64], categories: dict[int, int], crowd: set[int]) 
 
 
 def random_pair(seed: int) -> tuple[Side, Side]:
-    """A truth with several crowds of a class and void along the edges, and a prediction that is often like it."""
+    """Draw an annotation with several crowds per class and void at the edges, and a similar prediction."""
     rng = np.random.default_rng(seed)
     height, width = (int(rng.integers(1, 60)) for _ in range(2))
     block = int(rng.integers(1, 9))
@@ -96,7 +99,7 @@ def random_pair(seed: int) -> tuple[Side, Side]:
 
 
 def empty_pairs() -> list[tuple[Side, Side]]:
-    """Images where one side or both are void alone."""
+    """Make images with only void in the annotation, the prediction, both or neither."""
     nothing, all_sky = np.zeros((4, 5), np.int64), np.full((4, 5), 9)
     sky = [{"id": 9, "category_id": 7, "area": 20, "iscrowd": 0}]
     sides = [Side(nothing, []), Side(all_sky, sky)]

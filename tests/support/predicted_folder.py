@@ -1,4 +1,4 @@
-"""Folders as `seamseg predict` writes them, with drawn segmentations, and archives read back."""
+"""Folders in the format of `seamseg predict` with drawn segmentations, and unpacked archives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from seamseg.structures import Categories, PanopticSegmentation, Size
 
 
 def drawn_segmentation(categories: Categories, size: Size, seed: int) -> PanopticSegmentation:
-    """Stripes of stuff, seven rectangles that are things, the last of them left over as crowd, and void at an edge."""
+    """Draw two stripes of stuff, seven rectangles that are things (the last one is crowd), and void at the left."""
     rng = np.random.default_rng(seed)
     height, width = size
     ids = np.full(size, 1, np.int64)
@@ -36,7 +36,7 @@ def drawn_segmentation(categories: Categories, size: Size, seed: int) -> Panopti
 
 
 def write_predictions(folder: Path, categories: Categories, input_images: Sequence[str], size: Size) -> Path:
-    """One prediction per image; the folder."""
+    """Write one prediction per image, and return the folder."""
     images, annotations = [], []
     for number, input_image in enumerate(input_images, start=1):
         ids, segments = panoptic_segments(drawn_segmentation(categories, size, number - 1), categories)
@@ -52,7 +52,7 @@ def write_predictions(folder: Path, categories: Categories, input_images: Sequen
 
 
 def edit_predictions(folder: Path) -> Any:
-    """The content of the JSON file; what is done to it with ``with`` is written."""
+    """Return a context manager that yields the content of the JSON file and writes it back at the end."""
     return _Edited(folder / "panoptic.json")
 
 
@@ -69,7 +69,7 @@ class _Edited:
 
 
 def unpacked(archive: Path, folder: Path) -> Path:
-    """The folder into which the archive was unpacked."""
+    """Unpack an archive, and return the folder."""
     with zipfile.ZipFile(archive) as file:
         assert file.testzip() is None
         file.extractall(folder)

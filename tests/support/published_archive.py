@@ -1,4 +1,4 @@
-"""A model in the layout that the authors of Seamless Scene Segmentation published, written from its description.
+"""A model in the archive format of the Seamless Scene Segmentation authors, written from the format's description.
 
 write_archive(tmp_path / "model.zip", network.state_dict(), CONFIG, META)
 """
@@ -85,7 +85,7 @@ train_set = training
 val_set = validation
 coco_gt
 """
-"""What stands in the published ``config.ini`` for Mapillary Vistas: keys and values are facts of that format."""
+"""Keys and values of the published ``config.ini`` for Mapillary Vistas."""
 
 
 SMALL = """
@@ -103,11 +103,11 @@ hidden_channels = 16
 [dataloader]
 shortest_size = 64
 """
-"""A network as small as the published system can be told, within :func:`tiny_experiment.narrow_body`."""
+"""Settings of the smallest network that the published system supports, for :func:`tiny_experiment.narrow_body`."""
 
 
 def metadata(num_stuff: int, num_things: int) -> dict[str, Any]:
-    """The part ``meta`` of ``metadata.bin``, with made-up classes."""
+    """Make the part ``meta`` of ``metadata.bin`` with artificial classes."""
     number = num_stuff + num_things
     return {
         "num_stuff": num_stuff,
@@ -119,7 +119,7 @@ def metadata(num_stuff: int, num_things: int) -> dict[str, Any]:
 
 
 def snapshot(state: Mapping[str, Tensor], config: str = "", counters: bool = False) -> dict[str, Any]:
-    """What the torch file holds; without counters as norms were before they had them."""
+    """Make the content of the torch file; without counters, as in versions of torch in which norms had none."""
     parts: dict[str, Any] = {part: OrderedDict() for part in PARTS}
     for name, tensor in state.items():
         part, _, rest = name.partition(".")
@@ -136,7 +136,7 @@ def snapshot(state: Mapping[str, Tensor], config: str = "", counters: bool = Fal
 
 
 def torch_bytes(content: Any, early: bool = True) -> bytes:
-    """The torch file; early as versions before 1.6 wrote it, which the published one comes from."""
+    """Serialize the torch file; ``early`` uses the format of torch before 1.6, like the published file."""
     buffer = io.BytesIO()
     torch.save(content, buffer, _use_new_zipfile_serialization=not early)
     return buffer.getvalue()
@@ -145,14 +145,14 @@ def torch_bytes(content: Any, early: bool = True) -> bytes:
 def published_files(
     state: Mapping[str, Tensor], config: str, meta: dict[str, Any], early: bool = True
 ) -> dict[str, bytes]:
-    """The three files by name."""
+    """Make the three files of the archive, by name."""
     image = {"id": "a", "cat": [255, 0], "size": [2, 3], "iscrowd": [0, 0]}
     packed = msgpack.packb({"meta": meta, "images": [image]})
     return dict(zip(NAMES, (config.encode(), packed, torch_bytes(snapshot(state), early)), strict=True))
 
 
 def write_zip(path: Path, files: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
-    """Any files in an archive."""
+    """Write an archive with any files."""
     with zipfile.ZipFile(path, "w", compression, compresslevel=1) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
@@ -160,12 +160,12 @@ def write_zip(path: Path, files: Mapping[str, bytes], compression: int = zipfile
 
 
 def write_archive(path: Path, state: Mapping[str, Tensor], config: str, meta: dict[str, Any]) -> Path:
-    """The published archive; weights are stored, for they hardly shrink."""
+    """Write an archive in the published format; it is not compressed, because weights hardly shrink."""
     return write_zip(path, published_files(state, config, meta), zipfile.ZIP_STORED)
 
 
 def small_experiment(mode: str) -> Experiment:
-    """What ``SMALL`` means; only what the published system can set is small."""
+    """Make the settings that correspond to ``SMALL``; only settings of the published system are small."""
     names = {"off": "affine"}.get(mode, mode).partition("+")
     heads = f", heads: {names[2]}" if names[2] else ""
     return tiny_experiment(
@@ -178,7 +178,7 @@ def small_experiment(mode: str) -> Experiment:
 
 
 def small_network(mode: str = "bn") -> PanopticNet:
-    """With random weights; to be built within :func:`tiny_experiment.narrow_body`."""
+    """Build the network with random weights; call it within :func:`tiny_experiment.narrow_body`."""
     torch.manual_seed(0)
     built = build_network(small_experiment(mode), 2, 1)
     with torch.no_grad():
@@ -188,7 +188,7 @@ def small_network(mode: str = "bn") -> PanopticNet:
 
 
 def small_archive(folder: Path, mode: str = "bn") -> Path:
-    """That network as an archive, with two stuff classes and one thing."""
+    """Write the small network, with two stuff classes and one thing class, as an archive."""
     return write_archive(
         folder / "model.zip", small_network(mode).state_dict(), SMALL.format(mode=mode), metadata(2, 1)
     )

@@ -1,4 +1,4 @@
-"""Runs a function of a test file on several ranks, in processes of their own, as torchrun would."""
+"""Function calls on several ranks in separate processes, as with torchrun."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ from torch import distributed as dist
 from seamseg.io.workers import PRELOADED
 
 SECONDS = 60
-"""Longest wait of a rank for the others."""
+"""Maximum time in seconds that a rank waits for the other ranks."""
 
 
 def on_ranks(file: str, function: str, folder: Path, num_ranks: int = 2, seconds: int = SECONDS) -> list[Any]:
-    """What ``function(rank)`` of the Python file returns on each rank of a gloo group, in the order of the ranks.
+    """Call ``function(rank)`` of a Python file on each rank of a gloo group, and return the results in rank order.
 
-    The processes part from a server that has imported torch once, which takes longer than most of these tests.
+    The processes are forked from a server that has already imported torch, because importing it takes longer than most
+    of these tests.
 
     Args:
-        file: usually the caller's ``__file__``.
-        function: its name; it returns tensors, numbers, strings and lists, tuples or dicts of these.
-        folder: an empty one, for this call alone; the ranks work in it.
-        seconds: longest wait of a rank for the others; all of it may take twice as long.
+        file: Path of the Python file, usually the caller's ``__file__``.
+        function: Name of the function. It returns tensors, numbers, strings, or lists, tuples or dicts of these.
+        folder: Empty folder that is used only for this call; the ranks run in it.
+        num_ranks: Number of ranks.
+        seconds: Maximum time that a rank waits for the others. The whole call may take twice as long.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOADED, "seamseg.builders", "torch._dynamo"])

@@ -1,9 +1,9 @@
-"""A made-up data set in the COCO panoptic format, small enough for any test: rectangles before stripes.
+"""A tiny artificial data set in the COCO panoptic format, with rectangles in front of stripes.
 
     data = write_tiny_panoptic(tmp_path / "tiny", num_images=4, images_without_objects=[1])
     CocoPanoptic(data.folder, data.split)
 
-It shares no code with the package, so that tests of the reader compare two independent writings of the format.
+It shares no code with the package, so that tests of the readers compare independent implementations of the format.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class TinyDataset:
-    """What was written.
+    """A written split.
 
     Attributes:
-        folder, split: to open it with.
-        json_file, image_folder, png_folder: where its parts lie.
-        ids: per image, H×W int64 ids as in the PNG.
-        segments: per image, the ``segments_info`` of the JSON file; all of them have pixels.
-        images: per image, H×W×3 uint8, red first (exact only for lossless ``image_suffix``).
+        folder: Folder of the data set.
+        split: Name of the split.
+        json_file: Path of the JSON file.
+        image_folder: Folder of the images.
+        png_folder: Folder of the PNGs.
+        ids: H×W int64 segment ids of each image, as in the PNG.
+        segments: ``segments_info`` of each image; all segments have pixels.
+        image_paths: H×W×3 uint8 RGB pixels of each image; exact only if ``image_suffix`` is lossless.
     """
 
     folder: Path
@@ -41,7 +44,7 @@ class TinyDataset:
     image_paths: list[NDArray[np.uint8]] = field(default_factory=list)
 
     def edit_json(self, change: Callable[[dict[str, Any]], Any]) -> None:
-        """Applies ``change`` to the content of the JSON file, to damage it."""
+        """Apply ``change`` to the content of the JSON file, for example to damage it."""
         content = json.loads(self.json_file.read_text())
         change(content)
         self.json_file.write_text(json.dumps(content))
@@ -62,20 +65,22 @@ def write_tiny_panoptic(
     image_suffix: str = ".png",
     seed: int = 0,
 ) -> TinyDataset:
-    """Writes one split; several splits may share a folder.
+    """Write one split; several splits may share a folder.
 
     Args:
-        folder: the data set folder, made if needed.
-        split: its JSON file becomes ``annotations/panoptic_SPLIT.json``.
-        num_images: image ids are 100, 101, … and the JSON file lists them backwards, annotations forwards.
-        sizes: height and width of the images, taken in turn.
-        num_objects: rectangles per image; later ones cover earlier ones, so there may be fewer.
-        stuff, things: names of the categories; their JSON ids are 10, 20, …, things listed before stuff.
-        images_without_objects: positions of images that show only stuff.
-        images_with_crowd: positions of images whose lower left corner is a crowd segment of the first thing.
-        images_with_void: positions of images whose right fifth is unlabeled.
-        image_suffix: format of the images.
-        seed: for everything random.
+        folder: Folder of the data set. It is created if needed.
+        split: Name of the split. The JSON file is ``annotations/panoptic_SPLIT.json``.
+        num_images: Number of images. Their ids are 100, 101, …; the JSON file lists images backward and annotations
+            forward.
+        sizes: Height and width of the images, used in turn.
+        num_objects: Number of rectangles drawn per image. Later ones may hide earlier ones.
+        stuff: Names of the stuff categories.
+        things: Names of the thing categories. The ids of all categories are 10, 20, …, with things before stuff.
+        images_without_objects: Positions of images that show only stuff.
+        images_with_crowd: Positions of images with a crowd segment of the first thing in the lower left corner.
+        images_with_void: Positions of images with an unlabeled right fifth.
+        image_suffix: Format of the images.
+        seed: Random seed.
     """
     generator = np.random.default_rng(seed)
     data = _make_folders(folder, split)
@@ -97,7 +102,7 @@ def write_tiny_panoptic(
 
 
 class _Scene:
-    """One image while it is painted."""
+    """An image while it is being painted."""
 
     def __init__(self, size: tuple[int, int], names: list[str], generator: np.random.Generator) -> None:
         self.height, self.width = size
@@ -110,7 +115,7 @@ class _Scene:
     def paint(self, name: str, box: tuple[int, int, int, int], crowd: bool = False) -> None:
         y0, x0, y1, x1 = box
         segment_id = int(self._generator.integers(1, 2**24))
-        assert segment_id not in self._painted, "a one in a million collision: take another seed"
+        assert segment_id not in self._painted, "a rare collision of random ids: use another seed"
         self.ids[y0:y1, x0:x1] = segment_id
         self.class_map[y0:y1, x0:x1] = self._names.index(name)
         category_id = 10 * (self._names.index(name) + 1)
@@ -124,7 +129,7 @@ class _Scene:
         return top, left, top + height, left + width
 
     def image_path(self) -> NDArray[np.uint8]:
-        """A color per class, some noise."""
+        """Make pixels with one color per class and some noise."""
         colors = np.array([(60 + 97 * i % 180, 40 + 53 * i % 200, 30 + 151 * i % 190) for i in range(len(self._names))])
         noise = self._generator.integers(-12, 13, size=(self.height, self.width, 3))
         return np.clip(colors[self.class_map] + noise, 0, 255).astype(np.uint8)

@@ -1,10 +1,10 @@
-"""Settings of a network small enough for any test, for the data set of `tiny_dataset`.
+"""Settings of a tiny network for the data set of `tiny_dataset`.
 
     folder = write_tiny_splits(tmp_path / "data")
     experiment = tiny_experiment(folder, "training.epochs=1")
     config = write_tiny_config(tmp_path / "tiny.yaml", folder)         # for the command line
 
-The bodies cannot be made narrower by settings; `narrow_body()` does it from outside, in this process alone.
+No setting makes bodies narrower; `narrow_body()` patches them, in this process only.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NARROW = (
     "data.longest_side=96",
     "data.num_workers=0",
 )
-"""What makes any experiment small and lets it start from random weights."""
+"""Overrides that make any experiment small and let it start from random weights."""
 SETTINGS = """
 norm: {name: bn}
 data: {train_batch_size: 2, val_batch_size: 2, random_scale: [0.9, 1.0]}
@@ -50,20 +50,20 @@ training: {epochs: 2, log_every: 1, num_pictures: 1}
 
 
 def tiny_experiment(folder: Path | None = None, *overrides: str) -> Experiment:
-    """A small network for the splits `train` and `val` of a data set with classes of any number."""
+    """Make settings of a small network for the splits `train` and `val` of a data set with any number of classes."""
     root = () if folder is None else (f"data.root={folder}",)
     return parse_experiment(SETTINGS, "tiny", [*NARROW, *root, *overrides])
 
 
 def write_tiny_config(path: Path, folder: Path | str, *overrides: str) -> Path:
-    """The same as a file of settings."""
+    """Write the settings of `tiny_experiment` to a file."""
     experiment = tiny_experiment(Path(folder), *overrides)
     path.write_text(yaml.safe_dump(experiment.model_dump(mode="json", exclude_unset=True)))
     return path
 
 
 def write_tiny_splits(folder: Path, num_train: int = 4, num_val: int = 3) -> Path:
-    """A data set with lying and upright images, crowd, void, and an image without objects."""
+    """Write a data set with landscape and portrait images, crowd, void, and an image without objects."""
     write_tiny_panoptic(folder, split="train", num_images=num_train, images_with_crowd=[0], images_with_void=[1])
     write_tiny_panoptic(folder, split="val", num_images=num_val, images_without_objects=[1], seed=1)
     return folder
@@ -71,6 +71,6 @@ def write_tiny_splits(folder: Path, num_train: int = 4, num_val: int = 3) -> Pat
 
 @contextlib.contextmanager
 def narrow_body(channels: int = 8) -> Iterator[None]:
-    """Within it bodies are built with so many channels in their first layer, instead of 64."""
+    """Build bodies with this number of channels in their first layer instead of 64."""
     with mock.patch.object(resnet, "STEM_CHANNELS", channels):
         yield

@@ -1,4 +1,4 @@
-"""A panoptic network small enough for any test, and batches of drawn scenes for it.
+"""A tiny panoptic network, and batches of drawn scenes for it.
 
 network = tiny_network()
 images, truth = scenes(["objects", "no objects"], [(64, 96), (48, 80)])
@@ -40,7 +40,7 @@ def tiny_network(
     num_samples: int = 32,
     seed: int = 0,
 ) -> PanopticNet:
-    """A ResNet-18 an eighth as wide, with narrow heads."""
+    """Build a network with a ResNet-18 of one eighth of the usual width and narrow heads."""
     norm = norm if isinstance(norm, NormFactory) else NormFactory(norm, groups=4)
     with mock.patch.object(resnet, "STEM_CHANNELS", 8):
         backbone = resnet.ResNet("resnet18", norm)
@@ -70,12 +70,13 @@ def tiny_network(
 
 
 def scenes(kinds: Sequence[str], sizes: Sequence[tuple[int, int]], seed: int = 0) -> tuple[PackedSequence, GroundTruth]:
-    """Images of noise and what is in them.
+    """Make images of noise, and their ground truth.
 
     Args:
-        kinds: per image ``objects`` (stuff, both things, crowd and void), ``no objects`` (stuff and void), ``crowd``
-            (of a thing, everywhere) or ``void``.
-        sizes: height and width per image.
+        kinds: Content of each image: ``objects`` (stuff, both things, crowd and void), ``no objects`` (stuff and void),
+            ``crowd`` (only a crowd of a thing) or ``void``.
+        sizes: Height and width of each image.
+        seed: Seed of the noise.
     """
     generator = torch.Generator().manual_seed(seed)
     images = PackedSequence(torch.randn(3, *size, generator=generator) for size in sizes)
@@ -85,7 +86,7 @@ def scenes(kinds: Sequence[str], sizes: Sequence[tuple[int, int]], seed: int = 0
 
 
 def _ids(kind: str, size: tuple[int, int]) -> torch.Tensor:
-    """Segments 1 and 2 are stuff, 3 and 4 things, 5 is crowd."""
+    """Draw segment ids: 1 and 2 are stuff, 3 and 4 are things, 5 is crowd."""
     height, width = size
     ids = torch.zeros(size, dtype=torch.int64)
     if kind == "crowd":

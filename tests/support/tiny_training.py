@@ -1,4 +1,4 @@
-"""A trainer of a tiny network, and somebody who watches it.
+"""A trainer of a tiny network, and an observer.
 
 trainer = tiny_trainer(tiny_experiment(folder))
 watcher = Watcher(trainer, stop_after=3)
@@ -30,23 +30,23 @@ ALONE = Process(0, 1, torch.device("cpu"))
 CATEGORIES = Categories(
     tuple(Category(name, name in THINGS, (0, 0, 0), index) for index, name in enumerate((*STUFF, *THINGS)))
 )
-"""Those of `write_tiny_splits`, but for colors and ids."""
+"""Categories of `write_tiny_splits`, except colors and ids."""
 
 
 def tiny_trainer(experiment: Experiment, folder: Path, checkpoint: Checkpoint | None = None) -> Trainer:
-    """Without the record that usually goes with it; ``folder`` is where that would be."""
+    """Build a trainer without a training record; ``folder`` is the run folder."""
     trainer, record = build_trainer(experiment, folder, ALONE, checkpoint)
     record.close()
     return trainer
 
 
 class Watcher:
-    """Notes what happens, keeps copies of what would be saved, and asks for a stop.
+    """Records all events, keeps copies of checkpoints, and requests a stop.
 
     Args:
-        trainer: that is watched.
-        stop_after: this many steps, or None.
-        quality: what a validation gives, from the position.
+        trainer: Trainer to observe.
+        stop_after: Number of steps after which to request a stop. None never stops.
+        quality: Function that returns the quality of a validation, given the training progress.
     """
 
     def __init__(
@@ -81,14 +81,14 @@ class Watcher:
 
 
 def trained(trainer: Trainer, steps: int | None = None) -> Watcher:
-    """Trains, and stops after so many steps."""
+    """Train for a number of steps, or to the end, and return the observer."""
     watcher = Watcher(trainer, stop_after=steps)
     trainer.run(TrainingProgress(), watcher, watcher.stop)
     return watcher
 
 
 def equal(first: Any, second: Any) -> bool:
-    """Whether two states are alike, tensor by tensor."""
+    """Whether two states are equal, tensor by tensor."""
     if isinstance(first, torch.Tensor):
         return isinstance(second, torch.Tensor) and first.dtype == second.dtype and torch.equal(first, second)
     if isinstance(first, dict):

@@ -1,4 +1,4 @@
-"""Mapillary Vistas as it is downloaded, made up and tiny: written from its description, without the package.
+"""A tiny artificial data set in the layout of Mapillary Vistas, written from its description without the package.
 
 data = write_vistas(tmp_path / "vistas", versions=("v1.2", "v2.0"))
 open_data_set(data.root, "training", format_name="vistas_v1.2")
@@ -25,7 +25,7 @@ LABELS = [
     ("nature--sky", False, True),
     ("void--unlabeled", False, False),
 ]
-"""The number of a label is its position; in the panoptic file its id is 10 more."""
+"""The number of a label is its position. In the panoptic file, its id is that number plus 10."""
 NUMBERS = np.array(
     [
         # label times 256 plus instance
@@ -38,20 +38,20 @@ NUMBERS = np.array(
     ],
     dtype=np.uint16,
 )
-"""6×8: sky and a bird above, two cars, a group of cars and void, below road in two pieces."""
+"""6×8 pixels: sky and a bird at the top, two cars, a group of cars and void, and road in two parts at the bottom."""
 JSON = {"v1.2": "panoptic_2018.json", "v2.0": "panoptic_2020.json"}
 
 
 @dataclass
 class VistasFolder:
-    """What was written: the panoptic files by (version, split), and ids and images by (split, name)."""
+    """Written files: paths of the panoptic files by (version, split), and pixels of the images by (split, name)."""
 
     root: Path
     panoptic_files: dict[tuple[str, str], Path] = field(default_factory=dict)
     image_paths: dict[tuple[str, str], NDArray[np.uint8]] = field(default_factory=dict)
 
     def edit(self, version: str, split: str, change: Callable[[dict[str, Any]], Any]) -> Path:
-        """Damages a panoptic file."""
+        """Change the content of a panoptic file, for example to damage it."""
         path = self.panoptic_files[version, split]
         content = json.loads(path.read_text())
         change(content)
@@ -68,7 +68,7 @@ def write_vistas(
     panoptic: bool = True,
     instances: bool = True,
 ) -> VistasFolder:
-    """Writes two images per split; ``older`` leaves out the folders of the versions, as downloads of 2018 do."""
+    """Write two images per split; ``older`` leaves out the version folders, as in downloads from 2018."""
     data = VistasFolder(root)
     (root / "testing" / "images").mkdir(parents=True)
     for version in versions:
@@ -123,7 +123,7 @@ def _write_split(
 
 
 def _info(ids: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """Bird 1 is said to be crowd; the group is not."""
+    """Make the entries of all segments; bird 1 is marked as crowd, the car group is not."""
     return [
         {
             "id": int(value),

@@ -1,4 +1,4 @@
-"""Bars: their lengths and colors say what the numbers say."""
+"""Bar charts: lengths and colors of the bars."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ RED, BLUE, GREEN = (200, 30, 30), (30, 30, 200), (30, 160, 30)
 
 
 def columns_of(picture: Picture, color: tuple[int, int, int]) -> np.ndarray:
-    """Pixels of that color in every column, the key above left out."""
+    """Return the number of pixels of a color in every column, below the key."""
     return (picture[150:] == color).all(-1).sum(0)
 
 
-def test_bars_are_as_high_as_their_values() -> None:
+def test_grouped_bars_have_heights_of_their_values() -> None:
     groups = [BarGroup("small", "3 true", (0.25, 0.5)), BarGroup("large", "none", (1.0, math.nan))]
     picture = grouped_bars(groups, (("things", RED), ("stuff", BLUE)), "title", "subtitle")
     red, blue = columns_of(picture, RED), columns_of(picture, BLUE)
     heights = sorted(set(red[red > 60].tolist()))
-    assert heights == [75, 300]  # a quarter and the whole of 300 pixels
+    assert heights == [75, 300]  # a quarter of 300 pixels, and all of them
     assert red[red == 75].size == red[red == 300].size
     assert set(blue[blue > 0].tolist()) == {150}
 
 
-def test_shares_fill_the_bar() -> None:
-    bars = [StackedBar("car", (1, 2, 1), "4 true"), StackedBar("nobody", (0, 0, 0), "")]
+def test_stacked_bars_have_widths_of_their_shares() -> None:
+    bars = [StackedBar("car", (1, 2, 1), "4 true"), StackedBar("bus", (0, 0, 0), "")]
     picture = stacked_bars(bars, (("matched", RED), ("localization", BLUE), ("missed", GREEN)), "title", "subtitle")
     edge = (
         (picture[142] == RED).all(-1).sum(),
@@ -39,7 +39,7 @@ def test_shares_fill_the_bar() -> None:
     assert not any((picture[172] == color).all(-1).any() for color in (RED, BLUE, GREEN))
 
 
-def test_nothing_to_draw() -> None:
+def test_bars_without_data_draw_only_the_frame() -> None:
     for picture in (grouped_bars([], [("all", RED)], "title", ""), stacked_bars([], [("all", RED)], "title", "")):
         assert picture.dtype == np.uint8
         assert picture.shape[2] == 3

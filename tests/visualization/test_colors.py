@@ -1,4 +1,4 @@
-"""Colors: of classes, of instances, of text."""
+"""Colors of classes, instances and text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _lab(colors: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(colors[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
 
 
-def test_every_class_number_has_its_color_and_the_rest_is_black() -> None:
+def test_class_colors_of_numbers_without_a_class_are_black() -> None:
     palette = class_colors(CATEGORIES)
     assert palette.shape == (256, 3)
     assert palette.dtype == np.uint8
@@ -31,16 +31,16 @@ def test_every_class_number_has_its_color_and_the_rest_is_black() -> None:
     assert not palette[4:].any()
 
 
-def test_no_categories_make_a_black_palette() -> None:
+def test_class_colors_without_categories_are_black() -> None:
     assert not class_colors(Categories(())).any()
 
 
-def test_stuff_takes_the_class_color_and_void_is_black() -> None:
+def test_segment_colors_of_stuff_and_void_are_class_color_and_black() -> None:
     colors = segment_colors(np.array([255, 0, 1, 0]), CATEGORIES)
     assert colors.tolist() == [[0, 0, 0], [128, 64, 128], [70, 130, 180], [128, 64, 128]]
 
 
-def test_shades_depend_on_class_and_segment_id_alone() -> None:
+def test_segment_colors_of_things_depend_only_on_class_and_segment_id() -> None:
     long = segment_colors(np.array([255, 0, 3, 2, 3, 3]), CATEGORIES)
     short = segment_colors(np.array([255, 2, 3, 0, 3]), CATEGORIES)
     assert long[2].tolist() == short[2].tolist()
@@ -48,21 +48,21 @@ def test_shades_depend_on_class_and_segment_id_alone() -> None:
 
 
 @pytest.mark.parametrize("color", [(0, 0, 142), (220, 20, 60), (128, 128, 128), (0, 0, 0), (255, 255, 255)])
-def test_shades_of_neighboring_instances_can_be_told_apart(color: tuple[int, int, int]) -> None:
+def test_instance_shades_of_consecutive_numbers_are_distinguishable(color: tuple[int, int, int]) -> None:
     shades = _lab(instance_shades(np.array([color] * 40, np.uint8), np.arange(1, 41)))
     steps = np.linalg.norm(np.diff(shades, axis=0), axis=1)
     assert steps.min() > 5  # a difference of 2.3 is just noticeable
     assert len(np.unique(shades, axis=0)) >= 35
 
 
-def test_shades_stay_near_the_class_color() -> None:
+def test_instance_shades_stay_near_the_class_color() -> None:
     base = np.array([(200, 80, 60)] * 100, np.uint8)
     difference = np.abs(_lab(instance_shades(base, np.arange(100))) - _lab(base))
     assert difference[:, 0].max() < 18
     assert difference.max() < 30
 
 
-def test_no_things_no_shades() -> None:
+def test_instance_shades_without_colors_are_empty() -> None:
     assert instance_shades(np.zeros((0, 3), np.uint8), np.zeros(0, np.int64)).shape == (0, 3)
 
 
@@ -76,11 +76,11 @@ def test_no_things_no_shades() -> None:
         ((200, 30, 40), True),
     ],
 )
-def test_text_is_white_on_dark_and_dark_on_light(background: tuple[int, int, int], white: bool) -> None:
+def test_text_color_is_white_on_dark_and_dark_on_light(background: tuple[int, int, int], white: bool) -> None:
     assert (text_color(background) == (255, 255, 255)) is white
 
 
-def test_text_always_has_contrast() -> None:
+def test_text_color_on_any_background_has_contrast() -> None:
     generator = np.random.default_rng(0)
     for background in generator.integers(0, 256, (500, 3)):
         red, green, blue = (int(channel) for channel in background)

@@ -1,4 +1,4 @@
-"""The contact sheet and its legend."""
+"""Contact sheet and its legend."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RED = (231, 17, 3)
 
 
 def _segmentation(height: int, width: int, classes: list[int]) -> PanopticSegmentation:
-    """Vertical bands, one per class after void."""
+    """Return a segmentation of vertical bands, one per class."""
     ids = torch.arange(width).mul(len(classes)).div(width, rounding_mode="floor").repeat(height, 1)
     numbers = torch.tensor(classes)
     return PanopticSegmentation(ids, numbers, torch.zeros(len(classes), dtype=torch.bool))
@@ -40,7 +40,7 @@ def _red_rows(sheet: np.ndarray, x: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("column_width", [100, 320, 640])
-def test_width_follows_from_the_columns(column_width: int) -> None:
+def test_contact_sheet_width_depends_only_on_the_column_width(column_width: int) -> None:
     sheets = [contact_sheet([_row(*size)], CATEGORIES, column_width) for size in ((60, 80), (80, 60), (30, 200))]
     assert len({sheet.shape[1] for sheet in sheets}) == 1
     assert 3 * column_width < sheets[0].shape[1] < 3.5 * column_width
@@ -48,21 +48,21 @@ def test_width_follows_from_the_columns(column_width: int) -> None:
     assert all(sheet.dtype == np.uint8 and sheet.shape[2] == 3 for sheet in sheets)
 
 
-def test_margins_are_white() -> None:
+def test_contact_sheet_has_white_margins() -> None:
     sheet = contact_sheet([_row(60, 80), _row(40, 80)], CATEGORIES, 320)
     margin = 20
     for edge in (sheet[:margin], sheet[-margin:], sheet[:, :margin], sheet[:, -margin:]):
         assert (edge == 255).all()
 
 
-def test_images_keep_their_aspect_ratio() -> None:
+def test_contact_sheet_keeps_the_aspect_ratio_of_images() -> None:
     sheet = contact_sheet([_row(60, 80)], CATEGORIES, 320)
     red = (sheet == RED).all(axis=2)
     assert abs(red.any(axis=1).sum() - 240) <= 2
     assert abs(red.any(axis=0).sum() - 320) <= 2
 
 
-def test_a_tall_image_among_wide_ones_is_made_smaller_and_centered() -> None:
+def test_tall_image_among_wide_ones_is_scaled_down_and_centered() -> None:
     sheet = contact_sheet([_row(60, 80), _row(60, 80), _row(160, 80)], CATEGORIES, 320)
     red = (sheet == RED).all(axis=2)
     tall = red[np.flatnonzero(red.any(axis=1))[-100]]
@@ -72,19 +72,19 @@ def test_a_tall_image_among_wide_ones_is_made_smaller_and_centered() -> None:
     assert abs((columns[0] + columns[-1]) - (full[0] + full[-1])) <= 2
 
 
-def test_tall_images_among_their_like_fill_their_columns() -> None:
+def test_tall_images_among_tall_ones_fill_their_columns() -> None:
     sheet = contact_sheet([_row(100, 80), _row(100, 80)], CATEGORIES, 320)
     red = (sheet == RED).all(axis=2)
     assert abs(red.any(axis=1).sum() - 800) <= 4
 
 
-def test_every_row_is_shown_in_its_turn() -> None:
+def test_contact_sheet_of_three_rows_shows_all_of_them() -> None:
     rows = [_row(60, 80), _row(60, 80), _row(60, 80)]
     red = (contact_sheet(rows, CATEGORIES, 320) == RED).all(axis=2).any(axis=1)
     assert (np.diff(red.astype(int)) == 1).sum() == 3
 
 
-def test_name_and_quality_are_written() -> None:
+def test_contact_sheet_writes_name_and_pq_in_their_columns() -> None:
     sheets = [contact_sheet([_row(60, 80, name, pq)], CATEGORIES, 320) for name, pq in (("a", 0.5), ("b", None))]
     assert sheets[0].shape == sheets[1].shape
     differing = np.flatnonzero((sheets[0] != sheets[1]).any(axis=(0, 2)))
@@ -94,32 +94,32 @@ def test_name_and_quality_are_written() -> None:
     assert not ((differing > third) & (differing < 2 * third)).any()
 
 
-def test_a_long_name_stays_in_its_column() -> None:
+def test_contact_sheet_with_a_long_name_keeps_it_in_its_column() -> None:
     sheets = [contact_sheet([_row(60, 80, name)], CATEGORIES, 320) for name in ("a", "a" * 300)]
     differing = np.flatnonzero((sheets[0] != sheets[1]).any(axis=(0, 2)))
     assert differing.max() < sheets[0].shape[1] / 3
 
 
-def test_scores_are_written_on_predictions_only() -> None:
+def test_contact_sheet_writes_scores_only_on_predictions() -> None:
     row = _row(60, 80)
-    unsure = replace(row.prediction, scores=row.prediction.filled_scores / 2)
-    sheets = [contact_sheet([SheetRow("a", row.image, p, p)], CATEGORIES, 640) for p in (row.prediction, unsure)]
+    halved = replace(row.prediction, scores=row.prediction.filled_scores / 2)
+    sheets = [contact_sheet([SheetRow("a", row.image, p, p)], CATEGORIES, 640) for p in (row.prediction, halved)]
     differing = np.flatnonzero((sheets[0] != sheets[1]).any(axis=(0, 2)))
     assert len(differing)
     assert differing.min() > 2 * sheets[0].shape[1] / 3
 
 
-def test_the_same_rows_give_the_same_sheet() -> None:
+def test_contact_sheet_of_the_same_rows_is_reproducible() -> None:
     assert np.array_equal(*(contact_sheet([_row(60, 80)], CATEGORIES, 200) for _ in range(2)))
 
 
-def test_only_void() -> None:
+def test_contact_sheet_with_only_void_is_drawn() -> None:
     void = _segmentation(60, 80, [255])
     sheet = contact_sheet([SheetRow("empty", _row(60, 80).image, void, void)], CATEGORIES, 200)
     assert sheet.ndim == 3
 
 
-def test_what_cannot_be_shown() -> None:
+def test_contact_sheet_with_invalid_input_raises() -> None:
     row = _row(60, 80)
     with pytest.raises(ValueError, match="at least one row"):
         contact_sheet([], CATEGORIES)
@@ -131,7 +131,7 @@ def test_what_cannot_be_shown() -> None:
 
 @pytest.mark.parametrize("width", [100, 400, 1500])
 @pytest.mark.parametrize("classes", [[0], [255], [12, 13], list(range(14)), [0, 1, 13, 255]])
-def test_the_legend_takes_the_height_it_says_and_shows_every_class(width: int, classes: list[int]) -> None:
+def test_legend_of_any_width_has_the_promised_height_and_every_class(width: int, classes: list[int]) -> None:
     height = legend_height(CATEGORIES, classes, width, 16)
     canvas = np.full((height + 40, width + 40, 3), 255, np.uint8)
     draw_legend(canvas, (20, 20), CATEGORIES, classes, width, 16)

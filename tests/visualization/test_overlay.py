@@ -1,4 +1,4 @@
-"""Segmentations painted over images."""
+"""Overlay: segmentations drawn over images."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _image(height: int, width: int) -> np.ndarray:
 def _segmentation(
     ids: np.ndarray, classes: Sequence[int], scores: Sequence[float] = (), crowd: Sequence[int] = ()
 ) -> PanopticSegmentation:
-    """With score 1 and no crowd unless told otherwise; ids in ``crowd`` are crowds."""
+    """Return a segmentation, by default with score 1 and no crowd; ``crowd`` lists the ids of crowd segments."""
     return PanopticSegmentation(
         torch.from_numpy(ids),
         torch.tensor(classes),
@@ -45,7 +45,7 @@ def _segmentation(
 
 
 def _street(height: int, width: int) -> PanopticSegmentation:
-    """Void on top, then two cars side by side, people in a crowd, road, pavement."""
+    """Return void at the top, then two cars side by side, a crowd of people, and at the bottom road and sidewalk."""
     ids = np.zeros((height, width), np.int64)
     rows = np.linspace(0, height, 5).astype(int)
     ids[rows[1] : rows[2], : width // 2] = 1
@@ -57,7 +57,7 @@ def _street(height: int, width: int) -> PanopticSegmentation:
 
 
 @pytest.mark.parametrize("size", [(480, 640), (100, 100), (120, 160), (3, 700), (1, 1), (1000, 750)])
-def test_shape_type_and_the_image_is_left_alone(size: tuple[int, int]) -> None:
+def test_draw_overlay_of_any_size_keeps_the_shape_and_the_input(size: tuple[int, int]) -> None:
     image = _image(*size)
     before = image.copy()
     overlay = draw_overlay(image, _street(*size), CATEGORIES)
@@ -66,13 +66,13 @@ def test_shape_type_and_the_image_is_left_alone(size: tuple[int, int]) -> None:
     assert np.array_equal(image, before)
 
 
-def test_the_same_input_gives_the_same_picture() -> None:
+def test_draw_overlay_of_the_same_input_is_reproducible() -> None:
     pictures = [draw_overlay(_image(300, 400), _street(300, 400), CATEGORIES) for _ in range(2)]
     assert np.array_equal(*pictures)
 
 
 @pytest.mark.parametrize("opacity", [0.0, 0.3, 0.5, 1.0])
-def test_inside_a_segment_image_and_color_are_mixed(opacity: float) -> None:
+def test_draw_overlay_inside_a_segment_mixes_image_and_color(opacity: float) -> None:
     image, segmentation = _image(400, 400), _street(400, 400)
     overlay = draw_overlay(image, segmentation, CATEGORIES, opacity, labels=False)
     colors = segment_colors(segmentation.classes.numpy(), CATEGORIES)
@@ -84,7 +84,7 @@ def test_inside_a_segment_image_and_color_are_mixed(opacity: float) -> None:
     assert np.abs(colors[1].astype(int) - colors[2]).max() > 15
 
 
-def test_void_is_the_image_darkened_and_striped() -> None:
+def test_draw_overlay_on_void_darkens_the_image_with_stripes() -> None:
     image = _image(400, 400)
     top = draw_overlay(image, _street(400, 400), CATEGORIES)[:95]
     shares = [np.abs(top - image[:95] * share).max(axis=2) <= 1 for share in (VOID_BRIGHTNESS, VOID_STRIPE_BRIGHTNESS)]
@@ -92,22 +92,22 @@ def test_void_is_the_image_darkened_and_striped() -> None:
     assert shares[1].mean() > 0.2
 
 
-def test_nothing_but_void() -> None:
+def test_draw_overlay_with_only_void_has_two_brightness_levels() -> None:
     image = np.full((200, 300, 3), 200, np.uint8)
     overlay = draw_overlay(image, _segmentation(np.zeros((200, 300), np.int64), [255]), CATEGORIES)
     assert set(np.unique(overlay)) == {round(200 * VOID_BRIGHTNESS), round(200 * VOID_STRIPE_BRIGHTNESS)}
 
 
-def test_instances_are_outlined_and_stuff_and_crowds_are_not() -> None:
+def test_draw_overlay_outlines_instances_but_not_stuff_or_crowd() -> None:
     image = np.zeros((600, 600, 3), np.uint8)
     overlay = draw_overlay(image, _street(600, 600), CATEGORIES, labels=False)
     assert overlay[225, 298:302].min(axis=1).max() > 150  # between the cars
-    assert overlay[525, 290:310].max() <= 122  # between road and pavement: half their colors
+    assert overlay[525, 290:310].max() <= 122  # between road and sidewalk: half their colors
     road = overlay[480:600, :290]
     assert (road == (64, 32, 64)).all()
 
 
-def test_crowds_are_striped() -> None:
+def test_draw_overlay_on_crowd_has_stripes() -> None:
     image = np.zeros((400, 400, 3), np.uint8)
     crowd = draw_overlay(image, _street(400, 400), CATEGORIES, labels=False)[205:295]
     values = np.unique(crowd.reshape(-1, 3), axis=0, return_counts=True)[1]
@@ -115,20 +115,20 @@ def test_crowds_are_striped() -> None:
     assert values.min() / values.sum() == pytest.approx(0.25, abs=0.02)
 
 
-def test_a_crowd_flag_on_stuff_means_nothing() -> None:
+def test_draw_overlay_with_a_crowd_flag_on_stuff_ignores_it() -> None:
     ids = np.ones((300, 300), np.int64)
     plain, flagged = (_segmentation(ids, [255, 0], crowd=crowd) for crowd in ([], [1]))
     image = _image(300, 300)
     assert np.array_equal(*(draw_overlay(image, segmentation, CATEGORIES) for segmentation in (plain, flagged)))
 
 
-def test_texts() -> None:
+def test_segment_texts_have_names_scores_and_crowd() -> None:
     texts = segment_texts(_street(40, 40), CATEGORIES)
     assert texts == {1: "car 90%", 2: "car 51%", 3: "歩行者 (crowd)", 4: "road", 5: "Gehweg/größe"}
     assert segment_texts(_street(40, 40), CATEGORIES, scores=False)[1] == "car"
 
 
-def test_labels_change_their_rectangles_only() -> None:
+def test_draw_overlay_labels_change_only_their_rectangles() -> None:
     image, segmentation = _image(480, 640), _street(480, 640)
     plain, labeled = (draw_overlay(image, segmentation, CATEGORIES, labels=labels) for labels in (False, True))
     changed = (plain != labeled).any(axis=2)
@@ -141,28 +141,28 @@ def test_labels_change_their_rectangles_only() -> None:
     assert not changed.any()
 
 
-def test_segments_of_one_pixel_and_of_none() -> None:
+def test_draw_overlay_with_segments_of_one_or_no_pixel_works() -> None:
     ids = np.zeros((64, 64), np.int64)
     ids[5, 5], ids[0, 0], ids[63, 63] = 1, 2, 4
     overlay = draw_overlay(_image(64, 64), _segmentation(ids, [255, 0, 2, 3, 3]), CATEGORIES)
     assert overlay.shape == (64, 64, 3)
 
 
-def test_many_segments() -> None:
+def test_draw_overlay_with_many_segments_works() -> None:
     ids = np.arange(200 * 200).reshape(200, 200)
     overlay = draw_overlay(_image(200, 200), _segmentation(ids, [255] + [2] * (200 * 200 - 1)), CATEGORIES)
     assert overlay.shape == (200, 200, 3)
 
 
-def test_what_does_not_fit_together() -> None:
+def test_draw_overlay_with_inconsistent_input_raises() -> None:
     image, segmentation = _image(20, 30), _street(20, 30)
-    with pytest.raises(ValueError, match="20×30 pixels, its image 20×31"):
+    with pytest.raises(ValueError, match="20×30 pixels, but its image is 20×31"):
         draw_overlay(_image(20, 31), segmentation, CATEGORIES)
     with pytest.raises(ValueError, match="type uint8, not float64"):
         draw_overlay(image / 255, segmentation, CATEGORIES)
     with pytest.raises(ValueError, match="opacity"):
         draw_overlay(image, segmentation, CATEGORIES, opacity=1.5)
-    with pytest.raises(ValueError, match=r"classes \[9\], but there are 4 categories"):
+    with pytest.raises(ValueError, match=r"classes \[9\], but there are only 4 categories"):
         draw_overlay(image, _segmentation(np.zeros((20, 30), np.int64), [255, 9]), CATEGORIES)
-    with pytest.raises(ValueError, match="from 0 to 1, but there are 1 segments"):
+    with pytest.raises(ValueError, match="0 … 1, but there are only 1"):
         draw_overlay(image, _segmentation(np.eye(20, 30, dtype=np.int64), [255]), CATEGORIES)

@@ -1,4 +1,4 @@
-"""Places of labels."""
+"""Placement of labels on segments."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _check(labels: list[Label], ids: np.ndarray) -> None:
 
 
 def _patches(seed: int, height: int, width: int, count: int) -> np.ndarray:
-    """Overlapping rectangles and discs at random."""
+    """Return random overlapping rectangles and discs."""
     generator = np.random.default_rng(seed)
     ids = np.zeros((height, width), np.int64)
     ys, xs = np.mgrid[:height, :width]
@@ -43,7 +43,7 @@ def _patches(seed: int, height: int, width: int, count: int) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [(100, 100), (120, 160), (480, 640), (900, 300), (30, 400), (900, 1200)])
 @pytest.mark.parametrize("seed", range(3))
-def test_labels_lie_inside_on_their_segments_and_apart(size: tuple[int, int], seed: int) -> None:
+def test_place_labels_on_random_patches_keeps_them_inside_and_apart(size: tuple[int, int], seed: int) -> None:
     ids = _patches(seed, *size, count=25)
     texts = {segment: ["road", "traffic light 93%", "person 100%", "tv"][segment % 4] for segment in range(26)}
     labels = place_labels(ids, texts)
@@ -52,7 +52,7 @@ def test_labels_lie_inside_on_their_segments_and_apart(size: tuple[int, int], se
         assert len(labels) >= 5
 
 
-def test_one_segment_is_labeled_in_its_middle() -> None:
+def test_place_labels_on_one_segment_uses_its_center() -> None:
     ids = np.zeros((300, 500), np.int64)
     ids[100:180, 50:450] = 1
     (label,) = place_labels(ids, {1: "road"})
@@ -65,13 +65,13 @@ def test_one_segment_is_labeled_in_its_middle() -> None:
     assert label.size == font_size(300, 500)
 
 
-def test_each_instance_of_a_row_is_labeled() -> None:
+def test_place_labels_on_a_grid_of_instances_labels_each() -> None:
     ids = np.kron(np.arange(1, 13).reshape(3, 4), np.ones((160, 160), np.int64))
     labels = place_labels(ids, {segment: f"car {segment}%" for segment in range(1, 13)})
     assert sorted(label.segment for label in labels) == list(range(1, 13))
 
 
-def test_small_segments_and_segments_without_text_get_none() -> None:
+def test_place_labels_skips_small_segments_and_segments_without_text() -> None:
     ids = np.zeros((480, 640), np.int64)
     ids[10, 10] = 1
     ids[100:108, 100:400] = 2
@@ -81,7 +81,7 @@ def test_small_segments_and_segments_without_text_get_none() -> None:
     assert place_labels(ids, {7: "not there"}) == []
 
 
-def test_a_label_does_not_hide_what_it_names() -> None:
+def test_place_labels_on_small_segments_covers_at_most_half() -> None:
     ids = np.zeros((480, 640), np.int64)
     ids[100:130, 100:160] = 1
     assert place_labels(ids, {1: "sign 88%"}) == []
@@ -91,7 +91,7 @@ def test_a_label_does_not_hide_what_it_names() -> None:
     assert (y1 - y0) * (x1 - x0) < 60 * 100 / 2
 
 
-def test_a_narrow_segment_lets_the_ends_of_the_text_stick_out() -> None:
+def test_place_labels_on_a_narrow_segment_lets_the_label_extend_beyond() -> None:
     ids = np.zeros((480, 640), np.int64)
     ids[100:380, 300:350] = 1
     (label,) = place_labels(ids, {1: "person 98%"})
@@ -99,7 +99,7 @@ def test_a_narrow_segment_lets_the_ends_of_the_text_stick_out() -> None:
     assert label.rectangle[3] - label.rectangle[1] > 50
 
 
-def test_two_labels_in_one_place_do_not_both_appear() -> None:
+def test_place_labels_with_two_in_one_place_keeps_at_most_one() -> None:
     ids = np.zeros((480, 640), np.int64)
     ids[:, 300:330] = 1
     ids[:, 330:360] = 2
@@ -108,15 +108,15 @@ def test_two_labels_in_one_place_do_not_both_appear() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (9, 9)])
-def test_images_too_small_for_a_label(shape: tuple[int, int]) -> None:
+def test_place_labels_in_tiny_images_returns_none(shape: tuple[int, int]) -> None:
     assert place_labels(np.ones(shape, np.int64), {1: "road"}) == []
 
 
-def test_text_wider_than_the_image() -> None:
-    assert place_labels(np.ones((200, 200), np.int64), {1: "a name that goes on " * 20}) == []
+def test_place_labels_with_text_wider_than_the_image_returns_none() -> None:
+    assert place_labels(np.ones((200, 200), np.int64), {1: "a very long name " * 20}) == []
 
 
-def test_letters_grow_with_the_image_and_the_scale() -> None:
+def test_font_size_grows_with_image_and_scale() -> None:
     ids = np.ones((1000, 1000), np.int64)
     (plain,), (large,) = (place_labels(ids, {1: "sky"}, scale) for scale in (1.0, 2.0))
     assert large.size == 2 * plain.size
@@ -124,12 +124,12 @@ def test_letters_grow_with_the_image_and_the_scale() -> None:
     assert font_size(50, 50) == 10
 
 
-def test_many_small_segments_are_passed_over_quickly() -> None:
+def test_place_labels_with_many_small_segments_returns_none() -> None:
     ids = np.arange(600 * 600).reshape(600, 600) // 9
     assert place_labels(ids, dict.fromkeys(range(600 * 600 // 9), "leaf")) == []
 
 
-def test_a_label_is_drawn_inside_its_rectangle_only() -> None:
+def test_draw_labels_changes_only_their_rectangles() -> None:
     ids = _patches(1, 480, 640, 12)
     labels = place_labels(ids, dict.fromkeys(range(13), "sign 88%"))
     canvas = np.full((480, 640, 3), 77, np.uint8)

@@ -1,4 +1,4 @@
-"""Outlines and stripes."""
+"""Outlines, stripes and blending."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import pytest
 from seamseg.visualization.shapes import blend, line_thickness, outlines, stripes
 
 
-def test_line_runs_inside_the_chosen_segment_along_its_border() -> None:
+def test_outlines_are_inside_the_chosen_segment_along_its_border() -> None:
     ids = np.zeros((600, 600), np.int64)
     ids[100:300, 100:300] = 1
     ids[100:300, 300:500] = 2
     alpha = outlines(ids, np.array([False, True, False]))
     assert alpha[200, 100] > 0.8
-    assert alpha[200, 299] > 0.8  # towards segment 2, which itself has no line
+    assert alpha[200, 299] > 0.8  # toward segment 2, which has no line itself
     assert alpha[100:300, 303:].max() == 0
     assert alpha[:97].max() == 0
     assert alpha[110:290, 110:290].max() == 0
 
 
-def test_the_border_of_the_image_is_no_border_of_a_segment() -> None:
+def test_outlines_of_a_segment_that_fills_the_image_are_empty() -> None:
     assert outlines(np.ones((50, 50), np.int64), np.array([False, True])).max() == 0
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 300), (300, 1), (2, 2)])
-def test_degenerate_sizes(height: int, width: int) -> None:
+def test_outlines_and_stripes_of_tiny_images_keep_the_shape(height: int, width: int) -> None:
     assert outlines(np.zeros((height, width), np.int64), np.array([True])).shape == (height, width)
     assert stripes(height, width).shape == (height, width)
 
 
-def test_lines_grow_with_the_image_and_fade_when_it_is_small() -> None:
+def test_outlines_grow_with_the_image_and_fade_in_small_ones() -> None:
     def line(side: int) -> np.ndarray:
         ids = np.zeros((side, side), np.int64)
         ids[:, side // 2 :] = 1
@@ -42,13 +42,13 @@ def test_lines_grow_with_the_image_and_fade_when_it_is_small() -> None:
     assert line_thickness(3000, 3000) == pytest.approx(5 * line_thickness(600, 600))
 
 
-def test_stripes_are_a_quarter_and_diagonal() -> None:
+def test_stripes_cover_a_quarter_and_are_diagonal() -> None:
     striped = stripes(400, 500)
     assert striped.mean() == pytest.approx(0.25, abs=0.01)
     assert np.array_equal(striped[1:, :-1], striped[:-1, 1:])
 
 
-def test_blend_moves_towards_the_level() -> None:
+def test_blend_with_alpha_moves_pixels_toward_the_level() -> None:
     canvas = np.full((1, 3, 3), 100, np.uint8)
     blend(canvas, np.array([[0, 0.5, 1]], np.float32), 200)
     assert canvas[0, :, 0].tolist() == [100, 150, 200]

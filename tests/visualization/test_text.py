@@ -1,4 +1,4 @@
-"""Text in pictures, with the outline font and with the strokes of older OpenCV."""
+"""Text in pictures, with the outline font and with the stroke fonts of older OpenCV versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _font(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def _ink(text: str, size: int, weight: int = REGULAR) -> tuple[int, int, int, int]:
-    """The bounds of what is drawn with the line's left end at x = 100, y = 100."""
+    """Return the bounds (y0, x0, y1, x1) of a drawn text, relative to the left end of its baseline."""
     canvas = np.full((200, 1200, 3), 255, np.uint8)
     draw_text(canvas, text, 100, 100, size, (0, 0, 0), weight)
     ys, xs = np.nonzero(canvas.min(axis=2) < 128)
@@ -25,7 +25,7 @@ def _ink(text: str, size: int, weight: int = REGULAR) -> tuple[int, int, int, in
 
 @pytest.mark.parametrize("size", [10, 14, 24, 60])
 @pytest.mark.parametrize("weight", [REGULAR, BOLD])
-def test_letters_fill_the_width_and_height_that_are_promised(size: int, weight: int) -> None:
+def test_draw_text_fills_the_promised_width_and_height(size: int, weight: int) -> None:
     y0, x0, y1, x1 = _ink("Hxgcar 98%", size, weight)
     width = text_width("Hxgcar 98%", size, weight)
     assert x0 >= -1
@@ -35,7 +35,7 @@ def test_letters_fill_the_width_and_height_that_are_promised(size: int, weight: 
     assert 0.1 * size <= y1 <= 0.35 * size + 1
 
 
-def test_bold_is_heavier() -> None:
+def test_draw_text_in_bold_has_more_ink() -> None:
     def ink(weight: int) -> int:
         canvas = np.zeros((100, 300, 3), np.uint8)
         draw_text(canvas, "person", 10, 60, 40, (255, 255, 255), weight)
@@ -44,13 +44,13 @@ def test_bold_is_heavier() -> None:
     assert ink(BOLD) > 1.1 * ink(REGULAR)
 
 
-def test_color_is_red_green_blue() -> None:
+def test_draw_text_has_the_color_in_rgb_order() -> None:
     canvas = np.zeros((60, 60, 3), np.uint8)
     draw_text(canvas, "M", 5, 50, 50, (200, 100, 50), BOLD)
     assert (canvas.reshape(-1, 3) == (200, 100, 50)).all(axis=1).sum() > 50
 
 
-def test_what_lies_outside_is_cut_off() -> None:
+def test_draw_text_outside_the_picture_is_clipped() -> None:
     canvas = np.zeros((20, 20, 3), np.uint8)
     draw_text(canvas, "a long line of text", -15, 15, 14, (255, 255, 255))
     assert canvas.any()
@@ -60,27 +60,27 @@ def test_what_lies_outside_is_cut_off() -> None:
 @pytest.mark.parametrize(
     "text", ["Straße", "人 信号", "naïve café", "a\nb\tc\x00d", "\udc80.jpg", "🚗", "", "\u202eabc"]
 )
-def test_any_text_can_be_measured_and_drawn(text: str) -> None:
+def test_any_text_is_measured_and_drawn_without_errors(text: str) -> None:
     canvas = np.zeros((40, 200, 3), np.uint8)
     assert text_width(text, 16) >= 0
     draw_text(canvas, text, 2, 30, 16, (255, 255, 255))
     assert canvas.any() == bool(text)
 
 
-def test_ascii_spelling() -> None:
+def test_ascii_text_spells_out_or_replaces_other_characters() -> None:
     assert ascii_text("Straße, Ærø – naïve “café”…") == 'Strasse, Aero - naive "cafe"...'
     assert ascii_text("ﬁsh ½") == "fish 1?2"
     assert ascii_text("信号") == "??"
     assert ascii_text("plain text 98%") == "plain text 98%"
 
 
-def test_printable_is_one_line_of_valid_unicode() -> None:
+def test_printable_returns_one_line_of_valid_unicode() -> None:
     assert printable("a\nb\tc\x00d\u2028e") == "a b c d e"
     assert printable("\udc80.jpg") == "?.jpg"
     assert printable("größe 信号") == "größe 信号"
 
 
-def test_shorten_keeps_what_fits_and_cuts_what_does_not() -> None:
+def test_shorten_cuts_only_texts_that_are_too_wide() -> None:
     assert shorten("road", 1000, 16) == "road"
     cut = shorten("a rather long file name.jpg", 120, 16)
     assert cut.endswith("...")

@@ -1,4 +1,4 @@
-"""What the category ids of a panoptic JSON file stand for, by its own ``categories`` or those of an annotation."""
+"""Meaning of the category ids in a panoptic JSON file, from its own ``categories`` or those of an annotation."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from seamseg.errors import DataError
 from seamseg.structures import Categories
 
 KINDS = ("stuff", "a thing")
-"""How a sentence calls a category that is not a thing, and one that is."""
+"""Words for a category in a sentence, indexed by whether it is a thing."""
 
 _NUM_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
 class ClassTable:
-    """What the category ids of a file stand for.
+    """Meaning of the category ids in a file.
 
     Attributes:
         categories: Categories that the classes are numbered by.
         class_of_id: Class of every category id that may occur; 255 for ids that count as void.
-        crowd_ids: Category ids whose segments are crowd, whatever their ``iscrowd`` says.
-        names: Names that results give to ids; empty without a table of their own.
-        notes: Sentences on how the categories of results differ from ``categories``, without paths: reports show them.
+        crowd_ids: Category ids whose segments are always crowd, regardless of their ``iscrowd``.
+        names: Names that results give to ids; empty if they have no categories of their own.
+        notes: Sentences on how the categories of results differ from ``categories``. They contain no paths because
+            reports show them.
     """
 
     categories: Categories
@@ -38,11 +39,11 @@ class ClassTable:
 
 
 def coco_classes(entries: list[Any], path: Path) -> ClassTable:
-    """The table of a COCO panoptic file, from its own ``categories``.
+    """Return the class table of a COCO panoptic file from its own ``categories``.
 
     Args:
-        entries: The ``categories`` as they stand in the file.
-        path: Path of the file, for errors.
+        entries: Unchecked ``categories`` of the file.
+        path: Path of the file, for error messages.
 
     Raises:
         SeamsegError: An entry is wrong, two contradict each other, or there is no thing or no stuff class.
@@ -53,11 +54,11 @@ def coco_classes(entries: list[Any], path: Path) -> ClassTable:
 
 
 def coco_categories(entries: list[Any], path: Path) -> Categories:
-    """The categories of a COCO panoptic file, of one kind or both.
+    """Return the categories of a COCO panoptic file, which may all be things or all be stuff.
 
     Args:
-        entries: The ``categories`` as they stand in the file.
-        path: Path of the file, for errors.
+        entries: Unchecked ``categories`` of the file.
+        path: Path of the file, for error messages.
 
     Raises:
         SeamsegError: An entry is wrong, or two contradict each other.
@@ -74,12 +75,13 @@ def coco_categories(entries: list[Any], path: Path) -> Categories:
 
 
 def check_both_kinds(categories: Categories, sentence: str, thing: str, stuff: str) -> None:
-    """Checks that there are things and stuff.
+    """Check that there are both thing and stuff categories.
 
     Args:
         categories: Categories of the data set.
-        sentence: Description of the fault, with ``{}`` in the place of thing or stuff.
-        thing, stuff: Marks of the two in the data set.
+        sentence: Description of the problem, with ``{}`` in place of "thing" or "stuff".
+        thing: How the data set marks a thing category, such as ``isthing 1``.
+        stuff: How the data set marks a stuff category, such as ``isthing 0``.
 
     Raises:
         SeamsegError: One kind is missing.
@@ -94,7 +96,7 @@ def check_both_kinds(categories: Categories, sentence: str, thing: str, stuff: s
 
 @dataclass(frozen=True)
 class _Entry:
-    """One category of the results; the name or kind is None where the file does not state it."""
+    """A category of the results; name and kind are None if the file does not state them."""
 
     category_id: int
     name: str | None
@@ -102,30 +104,30 @@ class _Entry:
 
 
 def match_categories(table: Any, truth: Categories, source: str) -> ClassTable:
-    """Matches by name where the results name their categories, otherwise by id.
+    """Match the categories of results with those of the annotation, by name where possible and otherwise by id.
 
-    A category whose name the annotation lacks is matched by id, too, as long as the two tables agree on the ids of all
-    names that they share. If they disagree, equal ids mean nothing, and the category stays unknown.
+    A category whose name the annotation lacks is matched by id if both tables agree on the ids of all names that they
+    share. If they disagree, equal ids mean nothing, and the category stays unknown.
 
     Args:
         table: ``categories`` of the results; None or an empty list if they have none.
         truth: Categories of the annotation.
-        source: File of the results, for errors.
+        source: File of the results, for error messages.
 
     Raises:
-        SeamsegError: An entry has no id, two have the same id or name, or a name or flag is of the wrong type.
+        SeamsegError: An entry has no id, two have the same id or name, or a name or flag has the wrong type.
     """
     entries = _entries(table, source)
     by_name = {name: number for number, name in enumerate(truth.names)}
     by_id = truth.class_of_original_id
-    named = {one.category_id: by_name[one.name] for one in entries if one.name in by_name}
+    named = {entry.category_id: by_name[entry.name] for entry in entries if entry.name in by_name}
     moved = [category_id for category_id, number in named.items() if by_id.get(category_id) != number]
     class_of = named if moved else by_id | named
-    names = {one.category_id: one.name for one in entries if one.name is not None}
-    kinds = {class_of[one.category_id]: one.is_thing for one in entries if one.category_id in class_of}
+    names = {entry.category_id: entry.name for entry in entries if entry.name is not None}
+    kinds = {class_of[entry.category_id]: entry.is_thing for entry in entries if entry.category_id in class_of}
     notes = [
         *_id_notes(moved, named, truth),
-        *_name_notes([one for one in entries if one.category_id in class_of], truth),
+        *_name_notes([entry for entry in entries if entry.category_id in class_of], truth),
         *_missing_notes(kinds, truth),
         *kind_notes(kinds, truth),
     ]
@@ -133,18 +135,21 @@ def match_categories(table: Any, truth: Categories, source: str) -> ClassTable:
 
 
 def kind_notes(kinds: Mapping[int, bool | None], truth: Categories) -> list[str]:
-    """A sentence on the classes that are things on one side and stuff on the other.
+    """Return a note on the classes that are things on one side and stuff on the other.
 
     Args:
-        kinds: Whether each class is a thing for the predicting side; None where it does not say.
+        kinds: Whether each class is a thing in the predictions; None if unknown.
         truth: Categories of the annotation, which decides.
+
+    Returns:
+        One sentence, or an empty list if there are no such classes.
     """
     differing = [
         f"{truth.classes[number].name!r} is {KINDS[truth.classes[number].is_thing]}, not {KINDS[is_thing]}"
         for number, is_thing in kinds.items()
         if is_thing is not None and is_thing != truth.classes[number].is_thing
     ]
-    return _note("the annotation decides what is a thing and what is stuff", differing)
+    return _note_with_examples("the annotation decides what is a thing and what is stuff", differing)
 
 
 def _entries(table: Any, source: str) -> list[_Entry]:
@@ -153,10 +158,10 @@ def _entries(table: Any, source: str) -> list[_Entry]:
         where = f"{source}, category {position}"
         category_id = field(entry, "id", int, where)
         if category_id in entries:
-            raise DataError(f"{where}: an earlier category has the id {category_id}, too")
+            raise DataError(f"{where}: an earlier category already has the id {category_id}")
         name = field(entry, "name", str, where) if "name" in entry else None
-        if name is not None and name in (one.name for one in entries.values()):
-            raise DataError(f"{where}: an earlier category has the name {name!r}, too")
+        if name is not None and name in (earlier.name for earlier in entries.values()):
+            raise DataError(f"{where}: an earlier category already has the name {name!r}")
         is_thing = flag_field(entry, "isthing", where) if "isthing" in entry else None
         entries[category_id] = _Entry(category_id, name, is_thing)
     return list(entries.values())
@@ -164,29 +169,33 @@ def _entries(table: Any, source: str) -> list[_Entry]:
 
 def _id_notes(moved: list[int], named: Mapping[int, int], truth: Categories) -> list[str]:
     pairs = [(category_id, truth.classes[named[category_id]]) for category_id in moved]
-    differing = [f"{one.name!r} is {category_id}, not {one.original_id}" for category_id, one in pairs]
-    return _note("the category ids of the results differ from those of the annotation, so names decide", differing)
+    differing = [f"{category.name!r} is {category_id}, not {category.original_id}" for category_id, category in pairs]
+    return _note_with_examples(
+        "the category ids of the results differ from those of the annotation, so they are matched by name", differing
+    )
 
 
 def _name_notes(matched: list[_Entry], truth: Categories) -> list[str]:
-    """Categories that were matched by id although both sides name them."""
+    """Return a note on the categories that were matched by id although both sides name them."""
     names = {category.original_id: category.name for category in truth.classes}
-    other = [
-        f"{one.category_id} is {one.name!r}, not {names[one.category_id]!r}"
-        for one in matched
-        if one.name is not None and one.name not in truth.names
+    differing = [
+        f"{entry.category_id} is {entry.name!r}, not {names[entry.category_id]!r}"
+        for entry in matched
+        if entry.name is not None and entry.name not in truth.names
     ]
-    return _note("categories of the results have other names than in the annotation, so ids decide", other)
+    return _note_with_examples(
+        "categories of the results are named differently in the annotation, so they are matched by id", differing
+    )
 
 
 def _missing_notes(kinds: Mapping[int, bool | None], truth: Categories) -> list[str]:
-    """Categories of the annotation that the results cannot contain, according to their own table."""
+    """Return a note on the categories of the annotation that are missing from the results' own table."""
     missing = [repr(name) for number, name in enumerate(truth.names) if number not in kinds]
-    return _note("the results do not know all categories of the annotation", missing) if kinds else []
+    return _note_with_examples("the results lack categories of the annotation", missing) if kinds else []
 
 
-def _note(sentence: str, items: list[str]) -> list[str]:
-    """The sentence with its first examples and their number; nothing if there are none."""
+def _note_with_examples(sentence: str, items: list[str]) -> list[str]:
+    """Return the sentence followed by the first items and their number; an empty list if there are no items."""
     if not items:
         return []
     rest = f", … ({len(items)} in all)" if len(items) > _NUM_EXAMPLES else ""

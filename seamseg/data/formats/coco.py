@@ -21,6 +21,7 @@ from seamseg.ops.id_maps import drop_empty_segments, lookup_ids
 from seamseg.structures import VOID, Categories, ImageId, PanopticSegmentation, Size
 
 NUM_PROBED = 8
+"""Maximum number of images whose stated size is checked when a split is opened."""
 
 
 class DataWarning(UserWarning):
@@ -28,15 +29,16 @@ class DataWarning(UserWarning):
 
 
 class PanopticSplit:
-    """Annotated images as :class:`seamseg.data.formats.panoptic_dataset.PanopticDataset` describes them.
+    """Annotated images with the interface of :class:`seamseg.data.formats.panoptic_dataset.PanopticDataset`.
 
-    Where the JSON file has width and height of an image swapped and its two files agree, the size of the files counts.
-    Some images are looked at when the split is opened; if one is swapped, a single :class:`DataWarning` says so.
+    If the JSON file swaps width and height of an image and the image and PNG agree with each other, the size of the
+    files is used. Some images are checked when the split is opened; if one is swapped, a single :class:`DataWarning` is
+    issued.
 
     Args:
-        annotation_file: the JSON file, for errors.
-        categories: of the data set.
-        records: one per image, from that file; at least one.
+        annotation_file: Path of the JSON file, for error messages.
+        categories: Categories of the data set.
+        records: Records from the JSON file, one per image; at least one.
         image_folder: Folder of the images that the records name.
     """
 
@@ -49,28 +51,34 @@ class PanopticSplit:
     ) -> None:
         self.annotation_file, self.categories, self.records = annotation_file, categories, records
         self.image_folder = image_folder
-        self._settle_sizes()
+        self._fix_swapped_sizes()
 
     def __len__(self) -> int:
         return len(self.records)
 
     @property
     def sizes(self) -> list[Size]:
+        """Height and width of every image."""
         return [record.size for record in self.records]
 
     def image_id(self, index: int) -> ImageId:
+        """Return the id of an image from the JSON file."""
         return self.records[index].segments.image_id
 
     def image_path(self, index: int) -> Path:
+        """Return the path of an image, which may not exist."""
         return self.image_folder / self.records[index].image_file
 
     def annotation_path(self, index: int) -> Path:
+        """Return the path of an image's segment PNG, which may not exist."""
         return self.records[index].segments.png
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
+        """Read an image as H×W×3 uint8 RGB."""
         return read_image(self.image_path(index), "stored", self._file_size(index), f"{self.annotation_file} says")
 
     def read_annotation(self, index: int) -> PanopticSegmentation:
+        """Read the segments of an image, renumbered 0 … K."""
         record, path = self.records[index], self.annotation_path(index)
         original_ids = read_panoptic_png(path)
         expected = f"its image {self.image_path(index)} is {size_text(record.size)}"
@@ -80,7 +88,7 @@ class PanopticSplit:
         ids, unknown = positions(original_ids, record.segments.ids[order].astype(np.int32))
         if len(unknown):
             raise DataError(
-                f"{path} of image {self.image_id(index)} holds segment id(s) {_some(unknown)} "
+                f"{path} of image {self.image_id(index)} contains segment id(s) {_distinct_ids_text(unknown)} "
                 f"that {self.annotation_file} does not describe"
             )
         if (classes[1:] == VOID).any():
@@ -95,8 +103,11 @@ class PanopticSplit:
     def _is_swapped(self, index: int) -> bool:
         return has_swapped_size(self.image_path(index), self.annotation_path(index), self.records[index].size)
 
-    def _settle_sizes(self) -> None:
-        """Swaps all sizes if those of all probed images are swapped; otherwise each is settled when it is read."""
+    def _fix_swapped_sizes(self) -> None:
+        """Swap all sizes if those of all probed images are swapped.
+
+        If only some are swapped, each size is checked when its image is read.
+        """
         oblong = [index for index, (height, width) in enumerate(self.sizes) if height != width]
         probed = oblong[:: max(1, -(-len(oblong) // NUM_PROBED))]
         swapped = [index for index in probed if self._is_swapped(index)]
@@ -105,47 +116,48 @@ class PanopticSplit:
         if swapped == probed:
             self.records = [replace(record, size=record.size[::-1]) for record in self.records]
         warnings.warn(
-            f"{self.annotation_file} has width and height of images swapped, such as those of "
-            f"{self.records[swapped[0]].image_file}: the sizes of the image files and PNGs count",
+            f"{self.annotation_file} swaps the width and height of images, such as "
+            f"{self.records[swapped[0]].image_file}: the sizes of the image and PNG files are used instead",
             DataWarning,
             stacklevel=2,
         )
 
 
 def positions(original_ids: NDArray[np.int32], known: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Where each id stands among the known ones.
+    """Return the position of each id among the known ids.
 
     Args:
-        original_ids: H×W, at least one pixel.
-        known: K ids, ascending; at least one.
+        original_ids: H×W ids, at least one pixel.
+        known: K ids in ascending order; at least one.
 
     Returns:
-        H×W positions 0 … K−1 (−1 where an id is not known), and the ids that are not known, with repetitions.
+        H×W positions from 0 to K − 1, −1 where an id is unknown; and the unknown ids, with repetitions.
     """
     found: NDArray[np.int32] = lookup_ids(torch.from_numpy(original_ids), torch.from_numpy(known)).numpy()
     return found, original_ids[found < 0] if found.min() < 0 else original_ids[:0, 0]
 
 
-def _some(ids: NDArray[np.int32], at_most: int = 5) -> str:
+def _distinct_ids_text(ids: NDArray[np.int32], at_most: int = 5) -> str:
+    """Return the distinct ids as comma-separated text, cut after ``at_most`` ids."""
     distinct = np.unique(ids)
     return ", ".join(str(value) for value in distinct[:at_most]) + (", …" if len(distinct) > at_most else "")
 
 
 class CocoPanoptic(PanopticSplit):
-    """The annotated images of one split, in the order of the annotations in its file.
+    """Annotated images of one split, in the order of the annotations in its file.
 
-    Expected in the folder ``root``: ``annotations/panoptic_SPLIT.json`` (any ending of SPLIT that makes it unique:
-    ``train`` finds ``panoptic_train2017.json``), its PNGs in the folder of the same name without ``.json``, and the
-    images in ``images/SPLIT``, ``SPLIT`` or ``images``. Images without annotation are left out.
+    The folder ``root`` must contain ``annotations/panoptic_SPLIT.json``, its PNGs in the folder of the same name
+    without ``.json``, and the images in ``images/SPLIT``, ``SPLIT`` or ``images``. Images without annotation are left
+    out.
 
     Args:
-        root: the data set folder.
-        split: which part, as above.
-        limit: take only that many images, the first ones.
+        root: Data set folder.
+        split: Name of the split, or a unique prefix of it: ``train`` finds ``panoptic_train2017.json``.
+        limit: Maximum number of images; only the first ones are used. None uses all.
 
     Raises:
-        FileNotFoundError: the folder does not exist.
-        SeamsegError: the split is missing or ambiguous, its JSON file is wrong, no image or no PNG is found, there
+        FileNotFoundError: The folder does not exist.
+        SeamsegError: The split is missing or ambiguous, its JSON file is wrong, no image or no PNG is found, there
             is no thing or no stuff category, or the limit is not positive.
     """
 

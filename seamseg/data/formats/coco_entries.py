@@ -1,4 +1,4 @@
-"""The entries of a COCO panoptic JSON file, with a policy for faults: raise the first, or hand each to a collector."""
+"""Entries of a COCO panoptic JSON file, with a choice on faults: raise the first one or pass each to a collector."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from seamseg.structures import ImageId, Size
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong with one entry of a file.
+    """A fault in one entry of a file.
 
     Attributes:
         kind: Kind of the fault, one of :data:`seamseg.check.findings.FAULT_KINDS`.
-        place: Place in the file, by ids where they can be read.
-        problem: Description of the fault, to follow the place and a colon.
+        place: Place in the file, stated by ids where these can be read.
+        problem: Description of the fault, worded to follow the place and a colon.
         position: Index of the entry in its list.
-        entry: The entry as it stands in the file.
+        entry: Entry as it is in the file.
     """
 
     kind: str
@@ -33,20 +33,20 @@ class Fault:
 
 
 OnFault = Callable[[Fault], None]
-"""Raises, or takes note of the fault; then reading goes on after the entry."""
+"""Function that raises the fault, or records it so that reading continues with the next entry."""
 
 
 def refuse(fault: Fault) -> None:
-    """Raises the fault as a sentence: the strict policy."""
+    """Raise the fault as an error: the strict policy."""
     raise DataError(f"{fault.place}: {fault.problem}")
 
 
 class SegmentKeys(NamedTuple):
-    """What is read of a segment beside its id and category.
+    """Keys read from each segment in addition to its id and category.
 
     Attributes:
-        crowd: Whether ``iscrowd`` must be there.
-        measures: Whether ``area`` and ``score`` are read where they are there.
+        crowd: Whether ``iscrowd`` is required and read.
+        measures: Whether ``area`` and ``score`` are read if present.
     """
 
     crowd: bool
@@ -57,7 +57,7 @@ TRAINING, TRUTH, RESULTS = SegmentKeys(True, False), SegmentKeys(True, True), Se
 
 
 class ImageEntry(NamedTuple):
-    """A sound entry of ``images``: id, name of the image, and height and width."""
+    """Valid entry of ``images``: id, file name of the image, and height and width."""
 
     image_id: ImageId
     file_name: str
@@ -65,7 +65,7 @@ class ImageEntry(NamedTuple):
 
 
 class AnnotationEntry(NamedTuple):
-    """A sound entry of ``annotations``: index, id of the image, name of the PNG, unchecked segments."""
+    """Valid entry of ``annotations``: index, image id, file name of the PNG, and unchecked segments."""
 
     position: int
     image_id: ImageId
@@ -74,12 +74,12 @@ class AnnotationEntry(NamedTuple):
 
 
 def image_entries(entries: list[Any], where: str, on_fault: OnFault = refuse) -> Iterator[ImageEntry]:
-    """Reads ``images`` one by one; entries with a fault are left out.
+    """Read ``images`` one by one; entries with a fault are skipped.
 
     Args:
-        entries: The list as it stands in the file.
+        entries: Unchecked list from the file.
         where: Name of the file, for faults.
-        on_fault: Called with each fault.
+        on_fault: Function called with each fault.
     """
     for position, entry in enumerate(entries):
         image_id: ImageId = position
@@ -96,7 +96,13 @@ def image_entries(entries: list[Any], where: str, on_fault: OnFault = refuse) ->
 
 
 def annotation_entries(entries: list[Any], where: str, on_fault: OnFault = refuse) -> Iterator[AnnotationEntry]:
-    """Reads ``annotations`` one by one, without their segments; arguments as in :func:`image_entries`."""
+    """Read ``annotations`` one by one without their segments; entries with a fault are skipped.
+
+    Args:
+        entries: Unchecked list from the file.
+        where: Name of the file, for faults.
+        on_fault: Function called with each fault.
+    """
     for position, entry in enumerate(entries):
         place = ""
         try:
@@ -112,16 +118,16 @@ def annotation_entries(entries: list[Any], where: str, on_fault: OnFault = refus
 def sound_segments(
     info: list[Any], table: ClassTable, keys: SegmentKeys, where: str, on_fault: OnFault = refuse
 ) -> list[dict[str, Any]]:
-    """The entries of ``segments_info`` that can be used; of several with one id, only the first.
+    """Return the usable entries of ``segments_info``; of several with the same id, only the first.
 
-    A category that is not in the table is a fault, but its segment can be used.
+    A category that is not in the table is a fault, but its segment is still usable.
 
     Args:
-        info: The list as it stands in the file.
+        info: Unchecked list from the file.
         table: Meaning of category ids.
-        keys: Keys that are read of each segment.
+        keys: Keys to read from each segment.
         where: Place of the annotation in the file, for faults.
-        on_fault: Called with each fault.
+        on_fault: Function called with each fault.
     """
     sound: dict[int, dict[str, Any]] = {}
     for position, entry in enumerate(info):
@@ -139,7 +145,7 @@ def sound_segments(
             problem = f"its category_id {category_id}{name} is not among the categories of the annotation"
             on_fault(Fault("unknown-category", place, problem, position, entry))
         if not 1 <= segment_id <= MAX_SEGMENT_ID:
-            on_fault(Fault("impossible-id", place, f"ids of segments lie in 1 … {MAX_SEGMENT_ID}", position, entry))
+            on_fault(Fault("impossible-id", place, f"segment ids must be in 1 … {MAX_SEGMENT_ID}", position, entry))
         elif segment_id in sound:
             on_fault(Fault("duplicate-id", place, "two segments have this id", position, entry))
         else:
@@ -156,7 +162,7 @@ def _check_keys(entry: dict[str, Any], keys: SegmentKeys) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it fits into 64 bits of floating point, as everything from JSON with a point does."""
+    """Return whether the value fits into a 64-bit float, as every JSON number with a decimal point does."""
     return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1023)
 
 

@@ -1,4 +1,4 @@
-"""The one reader of COCO panoptic JSON files: compact records, for training, scoring, submissions and reports."""
+"""The only reader of COCO panoptic JSON files: compact records for training, scoring, submissions and reports."""
 
 from __future__ import annotations
 
@@ -37,12 +37,13 @@ class ListedSegments:
     Attributes:
         image_id: Id of the image in the data set.
         png_folder: Folder of the PNGs.
-        png_file: Name of the file of segment ids, relative to that folder.
-        ids: K+1, ids in the PNG, in the order of the file; entry 0 is 0.
-        classes: K+1, entry 0 is 255; others are 255 where they count as void.
-        crowd: K+1 bool, segments that stand for many objects; none in results.
-        areas: K+1 pixels as the file states them, −1 where it says nothing; empty if only training reads the file.
-        scores: K+1, NaN where the file says nothing; empty if only training reads the file.
+        png_file: Name of the PNG of segment ids, relative to that folder.
+        ids: K + 1 ids in the PNG, in the order of the file; entry 0 is 0.
+        classes: K + 1 classes; entry 0 and segments that count as void are 255.
+        crowd: K + 1 bool, whether a segment covers many objects; all False in results.
+        areas: K + 1 areas in pixels as stated by the file, −1 if not stated; empty if the file is read only for
+            training.
+        scores: K + 1 scores, NaN if not stated; empty if the file is read only for training.
     """
 
     image_id: ImageId
@@ -56,18 +57,18 @@ class ListedSegments:
 
     @property
     def png(self) -> Path:
-        """The file of segment ids."""
+        """Path of the PNG of segment ids."""
         return self.png_folder / self.png_file
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ImageRecord:
-    """One annotated image.
+    """An annotated image.
 
     Attributes:
         image_file: Name of the image, relative to the folder of images.
-        size: Height and width as the file states them.
-        segments: Its entry of ``annotations``.
+        size: Height and width as stated by the file.
+        segments: Entry of ``annotations`` for this image.
     """
 
     image_file: str
@@ -77,13 +78,13 @@ class ImageRecord:
 
 @dataclass(frozen=True, eq=False)
 class PanopticFiles:
-    """A JSON file and its folder of PNGs.
+    """A panoptic JSON file and its folder of PNGs.
 
     Attributes:
         json_file: Path of the JSON file.
         png_folder: Folder of the PNGs.
-        categories: Categories of its segments.
-        images: Segments by the id of their image, in the order of the file.
+        categories: Categories of the segments.
+        images: Segments by image id, in the order of the file.
         notes: Sentences on how the file's own categories differ from ``categories``.
     """
 
@@ -99,12 +100,12 @@ def read_index(
     classes: Callable[[list[Any], Path], ClassTable] = coco_classes,
     folders: Sequence[Path] | None = None,
 ) -> tuple[Categories, list[ImageRecord]]:
-    """Reads an annotation file to train on.
+    """Read an annotation file for training.
 
     Args:
         path: Path of the JSON file.
-        classes: Makes the table of classes from the file's ``categories`` and its path.
-        folders: Folders that may hold the PNGs, the likeliest first; None looks beside the JSON file.
+        classes: Function that makes the class table from the file's ``categories`` and its path.
+        folders: Folders that may contain the PNGs, most likely first; None looks next to the JSON file.
 
     Returns:
         The categories, and one record per annotation in the order of the file. Images without annotation are left out.
@@ -119,14 +120,14 @@ def read_index(
 
 
 def open_annotation(json_file: Path, folder: Path | None) -> PanopticFiles:
-    """Reads an annotation file to score against.
+    """Read an annotation file to score against.
 
     Args:
         json_file: Path of a file with ``categories`` and ``annotations``.
-        folder: Folder of the PNGs; None looks beside the JSON file.
+        folder: Folder of the PNGs; None looks next to the JSON file.
 
     Raises:
-        SeamsegError: The file is not of that format, or no PNG is found.
+        SeamsegError: The file does not have this format, or no PNG is found.
     """
     content = load_object(json_file)
     categories = listed_categories(content, json_file)
@@ -134,17 +135,19 @@ def open_annotation(json_file: Path, folder: Path | None) -> PanopticFiles:
 
 
 def open_results(json_file: Path, folder: Path | None, categories: Categories) -> PanopticFiles:
-    """Reads results; the file needs no more than ``annotations``, and its crowd flags mean nothing.
+    """Read results to score.
 
-    Its own ``categories``, if it has any, are matched with those of the annotation by name.
+    The file only needs ``annotations``; crowd flags are ignored. Its own ``categories``, if it has any, are matched by
+    name with those of the annotation.
 
     Args:
         json_file: Path of a file with ``annotations``.
-        folder: Folder of the PNGs; None looks beside the JSON file.
+        folder: Folder of the PNGs; None looks next to the JSON file.
         categories: Categories of the annotation.
 
     Raises:
-        SeamsegError: The file is not of that format, names a category that the annotation lacks, or no PNG is found.
+        SeamsegError: The file does not have this format, names a category that the annotation lacks, or no PNG is
+            found.
     """
     content = load_object(json_file)
     table = match_categories(content.get("categories"), categories, str(json_file))
@@ -152,7 +155,7 @@ def open_results(json_file: Path, folder: Path | None, categories: Categories) -
 
 
 def listed_categories(content: dict[str, Any], json_file: Path) -> Categories:
-    """The ``categories`` of a file.
+    """Return the categories of a file from its ``categories``.
 
     Raises:
         SeamsegError: There are none, or one of them is wrong.
@@ -163,20 +166,21 @@ def listed_categories(content: dict[str, Any], json_file: Path) -> Categories:
 def read_records(
     content: dict[str, Any], path: Path, table: ClassTable, keys: SegmentKeys, folders: Sequence[Path] | None = None
 ) -> list[ImageRecord]:
-    """Joins ``annotations`` with ``images``.
+    """Join ``annotations`` with ``images``.
 
     Args:
         content: JSON object of the file.
         path: Path of the file.
         table: Meaning of its category ids.
-        keys: Keys to read of each segment.
-        folders: As in :func:`read_index`.
+        keys: Keys to read from each segment.
+        folders: Folders that may contain the PNGs, most likely first; None looks next to the JSON file.
 
     Returns:
         One record per annotation in the order of the file.
 
     Raises:
-        SeamsegError: As in :func:`read_index`.
+        SeamsegError: The file contradicts itself, has no annotations, names files outside of their folder, or no PNG is
+            found.
     """
     images = images_by_id(field(content, "images", list, str(path)), path)
     records = []
@@ -201,7 +205,7 @@ def _annotations(
 ) -> dict[ImageId, ListedSegments]:
     entries = list(annotation_entries(field(content, "annotations", list, str(path)), str(path)))
     if not entries:
-        raise DataError(f"{path} holds no annotations")
+        raise DataError(f"{path} contains no annotations")
     names = [entry.png_file for entry in entries]
     folder = choose_folder(png_folders(path) if folders is None else folders, names, f"PNG files of {path}")
     images: dict[ImageId, ListedSegments] = {}
@@ -217,7 +221,7 @@ def _annotations(
 
 
 def images_by_id(entries: list[Any], path: Path) -> dict[ImageId, ImageEntry]:
-    """The ``images`` of a file by their ids.
+    """Return the ``images`` of a file by id.
 
     Raises:
         SeamsegError: An entry is wrong, or two share an id.
@@ -235,9 +239,9 @@ _NOT_READ = np.empty(0)
 
 
 def _arrays(info: list[Any], table: ClassTable, keys: SegmentKeys) -> _Arrays | None:
-    """Ids, classes, crowd flags, areas and scores of void and all segments; None if something is wrong with one.
+    """Return ids, classes, crowd flags, areas and scores of void and all segments; None if any segment is wrong.
 
-    It looks at whole columns, which takes a fraction of the time of looking at every entry.
+    Checking whole columns takes a fraction of the time of checking every entry.
     """
     try:
         ids = [0, *[segment["id"] for segment in info]]

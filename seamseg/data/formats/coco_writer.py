@@ -1,4 +1,4 @@
-"""Measures of segments, and the entries of COCO panoptic JSON."""
+"""Measurements of segments, and entries of COCO panoptic JSON."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from seamseg.structures import VOID, Categories, ImageId, PanopticSegmentation, 
 
 @dataclass(frozen=True, eq=False)
 class SegmentMeasures:
-    """The K distinct values of an id map.
+    """Measurements of the K distinct values of an id map.
 
     Attributes:
-        ids: K values, ascending.
-        areas: K int64, in pixels.
-        boxes: K×4 int64, tight, (y0, x0, y1, x1) in pixel edges, half-open.
+        ids: K values in ascending order.
+        areas: K int64 areas in pixels.
+        boxes: K×4 int64 tight boxes (y0, x0, y1, x1) in pixel edges, half-open.
     """
 
     ids: NDArray[np.int64]
@@ -27,20 +27,20 @@ class SegmentMeasures:
     boxes: NDArray[np.int64]
 
     def without_void(self) -> SegmentMeasures:
-        """All but the value 0."""
-        kept = self.ids != 0
-        return SegmentMeasures(self.ids[kept], self.areas[kept], self.boxes[kept])
+        """Return the measurements without those of value 0."""
+        is_segment = self.ids != 0
+        return SegmentMeasures(self.ids[is_segment], self.areas[is_segment], self.boxes[is_segment])
 
     def coco_boxes(self) -> NDArray[np.int64]:
-        """K×4: x, y, width, height, as COCO writes them."""
+        """Return K×4 boxes (x, y, width, height), as COCO writes them."""
         y0, x0, y1, x1 = self.boxes.T
         return np.stack([x0, y0, x1 - x0, y1 - y0], axis=1)
 
 
 def measure_segments(ids: NDArray[np.integer]) -> SegmentMeasures:
-    """Measures all segments of an H×W map of ids, however large and far apart these are.
+    """Measure all segments of an H×W id map; the ids may be large and far apart.
 
-    Works on runs of equal ids along the rows, of which a map has a hundred times fewer than pixels.
+    Works on runs of equal ids along the rows, of which a map has about a hundred times fewer than pixels.
     """
     width = ids.shape[1]
     begins = np.ones(ids.shape, np.bool_)
@@ -48,7 +48,7 @@ def measure_segments(ids: NDArray[np.integer]) -> SegmentMeasures:
     starts = np.flatnonzero(begins)
     lengths = np.diff(starts, append=ids.size)
     values = ids.ravel()[starts].astype(np.int64)
-    order = np.argsort(values, kind="stable")  # stable: the rows of a segment stay ascending
+    order = np.argsort(values, kind="stable")  # a stable sort keeps the rows of a segment in order
     values, starts, lengths = values[order], starts[order], lengths[order]
     first = np.flatnonzero(np.diff(values, prepend=values[0] - 1))
     last = np.append(first[1:], len(values)) - 1
@@ -63,9 +63,9 @@ def measure_segments(ids: NDArray[np.integer]) -> SegmentMeasures:
 
 
 def distinct_values(numbers: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The K distinct numbers of an H×W map, ascending, and the H×W position 0 … K−1 of every pixel among them.
+    """Return the K distinct values of an H×W map in ascending order and the H×W index of each pixel's value, 0 … K − 1.
 
-    As ``numpy.unique`` with ``return_inverse``, but it sorts runs of equal neighbors and not pixels.
+    Equivalent to ``numpy.unique`` with ``return_inverse``, but sorts runs of equal neighbors instead of pixels.
     """
     flat = numbers.ravel()
     starts = np.flatnonzero(np.append(True, flat[1:] != flat[:-1]))
@@ -74,23 +74,23 @@ def distinct_values(numbers: NDArray[np.integer]) -> tuple[NDArray[np.int64], ND
 
 
 ANNOTATION_FILE = "panoptic.json"
-"""What the results of a run are called."""
+"""Name of the JSON file that lists the results of a run."""
 
 IdMap = NDArray[np.int32]
 
 
 def panoptic_segments(segmentation: PanopticSegmentation, categories: Categories) -> tuple[IdMap, list[dict[str, Any]]]:
-    """The id map and the ``segments_info`` of one image.
+    """Return the id map and the ``segments_info`` of one image.
 
-    Left-overs of thing classes, which no single object stands behind, become void. Segments without a pixel are left
-    out. Beyond what COCO asks for, a segment has its ``score`` in 0 … 1, which is 1 for stuff.
+    Crowd segments, which are leftovers of thing classes that belong to no single object, become void. Segments without
+    a pixel are left out. In addition to the COCO keys, each segment has a ``score`` in [0, 1], which is 1 for stuff.
 
     Args:
-        segmentation: on the CPU.
-        categories: of its classes.
+        segmentation: Segmentation on the CPU.
+        categories: Categories that its classes are numbered by.
 
     Returns:
-        H×W ids, 0 for void, and one entry for each other id, ascending.
+        H×W ids, 0 for void, and one entry for each other id, in ascending order.
     """
     ids = segmentation.ids.numpy().astype(np.int32)
     if segmentation.crowd.any():
@@ -109,13 +109,13 @@ def segments_info(
     crowd: Collection[int] = (),
     scores: Sequence[float] | None = None,
 ) -> list[dict[str, Any]]:
-    """The segments that have a pixel as COCO panoptic describes them, in the order of ``category_ids``.
+    """Return the COCO panoptic entries of the segments that have a pixel, in the order of ``category_ids``.
 
     Args:
         ids: H×W segment ids; 0 is void.
-        category_ids: Category id of every segment id but 0.
-        crowd: Segment ids that stand for many objects.
-        scores: Score in 0 … 1 of every segment id; None writes none.
+        category_ids: Category id of every segment id except 0.
+        crowd: Segment ids that cover many objects.
+        scores: Score in [0, 1] of every segment id; None writes none.
     """
     measures = measure_segments(ids).without_void()
     rows = zip(measures.areas.tolist(), measures.coco_boxes().tolist(), strict=True)
@@ -132,13 +132,13 @@ def segments_info(
 def panoptic_entries(
     image_file: str, png_file: str, size: Size, segments: list[dict[str, Any]], image_id: ImageId | None = None
 ) -> dict[str, list[dict[str, Any]]]:
-    """What a panoptic JSON file says of one image, under ``images`` and ``annotations``.
+    """Return the ``images`` and ``annotations`` entries of one image in a panoptic JSON file.
 
     Args:
         image_file: Name of the image, relative to the folder of images.
         png_file: Name of the PNG, relative to the folder of PNGs.
         size: Height and width in pixels.
-        segments: Entries of :func:`segments_info`.
+        segments: Entries from :func:`segments_info`.
         image_id: Id of the image; None leaves it out, for images that are numbered later.
     """
     image: dict[str, Any] = {} if image_id is None else {"id": image_id}

@@ -1,4 +1,4 @@
-"""The formats of data sets that are read as they are: recognizing and opening them."""
+"""Recognize and open data sets of the supported formats."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from seamseg.errors import DataError
 
 @dataclass(frozen=True)
 class Format:
-    """How data sets of one kind are recognized and opened.
+    """How to recognize and open data sets of one format.
 
     Attributes:
-        title: as people call it.
-        looked_for: what a folder of the kind holds, for errors.
-        fits: whether a folder is of the kind, by the names of its files.
-        splits: the names of its splits.
-        open: one split, or only its first images.
+        title: Name of the format for people.
+        looked_for: Files that a folder of this format contains, for error messages.
+        fits: Function that returns whether a folder has this format, judging by its file names.
+        splits: Function that returns the names of the splits in a folder.
+        open: Function that opens one split of a folder, or only its first images.
     """
 
     title: str
@@ -40,7 +40,7 @@ def _vistas(version: VistasVersion, looked_for: str) -> Format:
 
     def open_split(root: Path, split: str, limit: int | None) -> PanopticDataset:
         layout = find_layout(root, version)
-        assert layout is not None, "checked by whoever chose the format"
+        assert layout is not None, "checked when the format was chosen"
         return open_vistas(layout, split, limit)
 
     return Format(
@@ -73,20 +73,20 @@ FORMATS = {
         Seamseg2019Dataset,
     ),
 }
-"""By the name that the setting ``data.format`` uses."""
+"""Supported formats by their name in the setting ``data.format``."""
 
 
 def choose_format(root: Path, wanted: str | None = None, preferred: str | None = None) -> str:
-    """The format of a data set.
+    """Return the name of the format of a data set.
 
     Args:
-        root: its folder.
-        wanted: what the user says, or None to look.
-        preferred: what to take if several fit; such as the one that a model was trained with.
+        root: Data set folder.
+        wanted: Format requested by the user, or None to detect it.
+        preferred: Format to prefer if several fit, such as the one that a model was trained on.
 
     Raises:
-        FileNotFoundError: the folder does not exist.
-        SeamsegError: it is not of the wanted format, of none, or of several.
+        FileNotFoundError: The folder does not exist.
+        SeamsegError: The folder does not have the requested format, or has no known format or several.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"the data set folder {root} does not exist")
@@ -99,35 +99,49 @@ def choose_format(root: Path, wanted: str | None = None, preferred: str | None =
         return found[0]
     if not found:
         looked_for = "; ".join(f"{kind.title}: {kind.looked_for}" for kind in FORMATS.values())
-        raise DataError(f"{root} is no data set that is read as it is{_hint(root)}; looked for {looked_for}")
+        raise DataError(f"{root} is not a data set in a supported format{_hint(root)}; looked for {looked_for}")
     titles = " and ".join(FORMATS[name].title for name in found)
-    raise DataError(f"{root} holds {titles}: say which by data.format={found[0]} or data.format={found[1]}")
+    raise DataError(f"{root} contains {titles}: choose one with data.format={found[0]} or data.format={found[1]}")
 
 
 def split_names(root: Path, format_name: str) -> list[str]:
-    """The splits of a data set whose format :func:`choose_format` gave."""
+    """Return the splits of a data set with a format from :func:`choose_format`."""
     return FORMATS[format_name].splits(root)
 
 
 def open_data_set(root: Path, split: str, limit: int | None = None, format_name: str | None = None) -> PanopticDataset:
-    """One split of a data set.
+    """Open one split of a data set.
 
     Args:
-        root: its folder.
-        split: the name, or an unmistakable beginning of it: ``train`` finds ``train2017`` and ``training``.
-        limit: take only that many images, the first ones.
-        format_name: of :data:`FORMATS`; None recognizes it.
+        root: Data set folder.
+        split: Name of the split, or a unique prefix of it: ``train`` finds ``train2017`` and ``training``.
+        limit: Maximum number of images; only the first ones are used. None uses all.
+        format_name: Key of :data:`FORMATS`; None detects the format.
 
     Raises:
-        FileNotFoundError: the folder does not exist.
-        SeamsegError: its format is unknown, ambiguous or another one, or the split is not there or wrong.
+        FileNotFoundError: The folder does not exist.
+        SeamsegError: The format is unknown, ambiguous or not the requested one, or the split is missing or wrong.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from seamseg.data import open_data_set
+        >>> from seamseg.scenes import write_scenes
+        >>> write_scenes(Path("scenes"), num_train=1, num_val=1, size=(64, 128), seed=0)
+        >>> data_set = open_data_set(Path("scenes"), "val")
+        >>> len(data_set), data_set.categories.num_things
+        (1, 4)
+        >>> data_set.read_image(0).shape
+        (64, 128, 3)
+        >>> segmentation = data_set.read_annotation(0)
+        >>> segmentation.size
+        (64, 128)
     """
     return FORMATS[choose_format(root, format_name)].open(root, split, limit)
 
 
 def _check_wanted(root: Path, wanted: str, found: list[str]) -> str:
     if wanted not in FORMATS:
-        raise DataError(f"there is no format {wanted!r}; known are {', '.join(FORMATS)}")
+        raise DataError(f"there is no format {wanted!r}; known formats are {', '.join(FORMATS)}")
     if wanted not in found:
         kind = FORMATS[wanted]
         hint = f"; it looks like {FORMATS[found[0]].title}, data.format={found[0]}" if found else _hint(root)
@@ -136,7 +150,7 @@ def _check_wanted(root: Path, wanted: str, found: list[str]) -> str:
 
 
 def _hint(root: Path) -> str:
-    """What else a folder may be."""
+    """Return a remark about a known format that has to be converted first."""
     if (root / "gtFine").is_dir():
         return " (it looks like Cityscapes, which `seamseg convert cityscapes` converts)"
     return ""

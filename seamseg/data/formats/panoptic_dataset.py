@@ -1,4 +1,4 @@
-"""What every data set on disk can do."""
+"""Interface of all data sets on disk."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from seamseg.structures import Categories, ImageId, PanopticSegmentation, Size
 
 
 class PanopticDataset(Protocol):
-    """The annotated images of one split, by index 0 … N−1; :mod:`seamseg.data.formats.open` opens them."""
+    """Annotated images of one split, by index 0 … N − 1; :mod:`seamseg.data.formats.open` opens them."""
 
     @property
     def categories(self) -> Categories:
-        """The classes, the same for all splits of a data set."""
+        """Categories, the same for all splits of a data set."""
 
     @property
     def sizes(self) -> list[Size]:
-        """Height and width of every image, as the data set states them."""
+        """Height and width of every image, as stated by the data set."""
 
     def __len__(self) -> int: ...
 
     def image_id(self, index: int) -> ImageId:
-        """The data set's own id of an image; each has its own."""
+        """Return the data set's own id of an image, which is unique."""
 
     def image_path(self, index: int) -> Path:
-        """The image; whether it is there shows when it is read."""
+        """Return the path of an image; whether the file exists is not checked."""
 
     def annotation_path(self, index: int) -> Path:
-        """The file of segment ids that belongs to it."""
+        """Return the path of an image's file of segment ids."""
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
-        """H×W×3 uint8, red first, as stored, or upright where only that fits the annotation.
+        """Read an image as H×W×3 uint8 RGB, as stored, or upright if only that fits the annotation.
 
         Raises:
-            BrokenImageError: the file is missing or cannot be decoded.
-            SeamsegError: its size is not the one that the data set states.
+            BrokenImageError: The file is missing or cannot be decoded.
+            SeamsegError: Its size is not the one that the data set states.
         """
 
     def read_annotation(self, index: int) -> PanopticSegmentation:
-        """The segments of an image, renumbered 0 … K; each but void has a pixel. The ids are int32.
+        """Read the segments of an image, with int32 ids renumbered 0 … K; every segment except void has a pixel.
 
         Raises:
-            BrokenImageError: the file of segment ids is missing or cannot be decoded.
-            SeamsegError: its size is not the image's, or it holds ids that the data set does not describe.
+            BrokenImageError: The file of segment ids is missing or cannot be decoded.
+            SeamsegError: Its size is not that of the image, or it contains ids that the data set does not describe.
         """

@@ -1,4 +1,4 @@
-"""Data sets that the published seamseg converted: ``metadata.bin`` (MessagePack), ``lst``, ``img`` and ``msk``."""
+"""Data sets converted by the published seamseg: ``metadata.bin`` (MessagePack), ``lst``, ``img`` and ``msk``."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from seamseg.structures.categories import FLAG_VALUES, is_flag
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LegacyRecord:
-    """One image.
+    """Metadata of one image.
 
     Attributes:
-        image_id: its id, and the name of its files without suffix.
-        size: height and width.
-        classes: K+1 int64, the class of each segment id; 255 for void, which id 0 is.
-        crowd: K+1 bool.
+        image_id: Id of the image, which is also the name of its files without suffix.
+        size: Height and width.
+        classes: K + 1 int64, class of each segment id; 255 for void, which includes id 0.
+        crowd: K + 1 bool.
     """
 
     image_id: str
@@ -41,27 +41,27 @@ class LegacyRecord:
 
 
 def load_metadata(path: Path) -> dict[str, Any]:
-    """The content of the file; plain values only, so that it cannot run code.
+    """Read the metadata file, which may contain only plain values, so it cannot run code.
 
     Raises:
-        SeamsegError: the file is missing, damaged, or of another kind.
+        SeamsegError: The file is missing, damaged, or not a metadata file.
     """
     try:
         content = msgpack.unpackb(path.read_bytes(), raw=False)
     except OSError as error:
-        raise DataError(f"{path} cannot be read as metadata of seamseg: {error.strerror}") from error
-    except Exception as error:  # of the library, or of what it calls on damaged bytes
-        raise DataError(f"{path} cannot be read as metadata of seamseg: {short_text(error)}") from error
+        raise DataError(f"{path} cannot be read as seamseg metadata: {error.strerror}") from error
+    except Exception as error:  # damaged bytes make msgpack raise many kinds of errors
+        raise DataError(f"{path} cannot be read as seamseg metadata: {short_text(error)}") from error
     if not isinstance(content, dict):
-        raise DataError(f"{path} cannot be read as metadata of seamseg: it holds a {type(content).__name__}")
+        raise DataError(f"{path} cannot be read as seamseg metadata: it contains a {type(content).__name__}, not a map")
     return content
 
 
 def metadata_categories(content: dict[str, Any], path: Path) -> Categories:
-    """The classes, from the part ``meta``.
+    """Return the categories from the ``meta`` section.
 
     Raises:
-        SeamsegError: it is incomplete or contradicts itself.
+        SeamsegError: The section is incomplete or contradicts itself.
     """
     try:
         meta = content["meta"]
@@ -73,19 +73,24 @@ def metadata_categories(content: dict[str, Any], path: Path) -> Categories:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path} cannot be read as metadata of seamseg: {short_text(error)} in its part 'meta'"
+            f"{path} cannot be read as seamseg metadata: {short_text(error)} in its 'meta' section"
         ) from error
     try:
         return Categories(classes)
     except SeamsegError as error:
-        raise DataError(f"{path} cannot be read as metadata of seamseg: {error}") from error
+        raise DataError(f"{path} cannot be read as seamseg metadata: {error}") from error
 
 
 def metadata_images(content: dict[str, Any], num_classes: int, path: Path) -> list[LegacyRecord]:
-    """The images, in the order of the file.
+    """Return the records of the images, in the order of the file.
+
+    Args:
+        content: Content of the file.
+        num_classes: Number of classes.
+        path: Path of the file, for error messages.
 
     Raises:
-        SeamsegError: an entry is wrong, an id appears twice, or it would lead out of the data set folder.
+        SeamsegError: An entry is wrong, an id occurs twice, or an id would lead out of the data set folder.
     """
     records: dict[str, LegacyRecord] = {}
     for position, entry in enumerate(field(content, "images", list, str(path))):
@@ -104,15 +109,15 @@ def _record(entry: Any, num_classes: int, where: str) -> LegacyRecord:
         raise DataError(f"{where}: 'size' is {size}, expected height and width")
     classes, crowd = _numbers(entry, "cat", where), field(entry, "iscrowd", list, where)
     if len(classes) != len(crowd):
-        raise DataError(f"{where}: 'cat' describes {len(classes)} segments, 'iscrowd' {len(crowd)}")
+        raise DataError(f"{where}: 'cat' describes {len(classes)} segments, but 'iscrowd' describes {len(crowd)}")
     if not classes or classes[0] != VOID:
-        raise DataError(f"{where}: 'cat' must begin with {VOID}, the class of void, which segment 0 is")
+        raise DataError(f"{where}: 'cat' must begin with {VOID}, the class of void, because segment 0 is void")
     wrong = [value for value in classes if not (0 <= value < num_classes or value == VOID)]
     if wrong:
-        raise DataError(f"{where}: 'cat' holds the class {wrong[0]}; there are {num_classes}")
+        raise DataError(f"{where}: 'cat' contains class {wrong[0]}, but there are only {num_classes} classes")
     odd = [value for value in crowd if not is_flag(value)]
     if odd:
-        raise DataError(f"{where}: 'iscrowd' holds {short_text(odd[0])}, expected {FLAG_VALUES}")
+        raise DataError(f"{where}: 'iscrowd' contains {short_text(odd[0])}, expected {FLAG_VALUES}")
     return LegacyRecord(image_id, (size[0], size[1]), np.array(classes, np.int64), np.array(crowd, np.bool_))
 
 
@@ -120,7 +125,7 @@ def _numbers(entry: Any, key: str, where: str) -> list[int]:
     values = field(entry, key, list, where)
     wrong = [value for value in values if not isinstance(value, int)]
     if wrong:
-        raise DataError(f"{where}: {key!r} holds {short_text(wrong[0])}, expected whole numbers")
+        raise DataError(f"{where}: {key!r} contains {short_text(wrong[0])}, expected integers")
     return values
 
 
@@ -130,25 +135,24 @@ _SUFFIXES = (".png", ".jpeg", ".jpg")
 
 
 def legacy_splits(root: Path) -> list[str]:
-    """The splits of a data set, sorted: the names of its lists."""
+    """Return the splits of a data set, which are the names of its lists, sorted."""
     return sorted(path.stem for path in (root / LIST_FOLDER).glob("*.txt") if not is_leftover(path))
 
 
 class Seamseg2019Dataset:
-    """Annotated images as :class:`seamseg.data.formats.panoptic_dataset.PanopticDataset` describes them.
+    """Annotated images with the interface of :class:`seamseg.data.formats.panoptic_dataset.PanopticDataset`.
 
-    Expected in the folder ``root``: ``metadata.bin``, ``lst/SPLIT.txt`` with the ids of a split's images, images
-    ``img/ID.png`` or ``.jpg``, and ``msk/ID.png`` with the ids of the segments. Images come in the order of
-    ``metadata.bin``.
+    The folder ``root`` must contain ``metadata.bin``, ``lst/SPLIT.txt`` with the image ids of a split, images
+    ``img/ID.png`` or ``.jpg``, and ``msk/ID.png`` with the segment ids. Images are in the order of ``metadata.bin``.
 
     Args:
-        root: the data set folder.
-        split: the name of a list, or an unmistakable beginning of it.
-        limit: take only that many images, the first ones.
+        root: Data set folder.
+        split: Name of a list, or a unique prefix of it.
+        limit: Maximum number of images; only the first ones are used. None uses all.
 
     Raises:
-        SeamsegError: the split is missing or ambiguous, its list names no image or an unknown one, ``metadata.bin`` is
-            wrong, there is no thing or no stuff class, or the limit is not positive.
+        SeamsegError: The split is missing or ambiguous, its list is empty or names an unknown image, ``metadata.bin``
+            is wrong, there is no thing or no stuff class, or the limit is not positive.
     """
 
     def __init__(self, root: Path, split: str, limit: int | None = None) -> None:
@@ -164,7 +168,7 @@ class Seamseg2019Dataset:
         try:
             wanted = set(self.list_file.read_text(encoding="utf-8").split("\n")) - {""}
         except UnicodeDecodeError as error:
-            raise DataError(f"the list {self.list_file} is not a text file in UTF-8") from error
+            raise DataError(f"the list {self.list_file} is not a UTF-8 text file") from error
         wanted = {line.strip() for line in wanted}
         unknown = sorted(wanted - {image.image_id for image in images})
         if unknown or not wanted:
@@ -177,31 +181,39 @@ class Seamseg2019Dataset:
 
     @property
     def sizes(self) -> list[Size]:
+        """Height and width of every image."""
         return [record.size for record in self.records]
 
     def image_id(self, index: int) -> str:
+        """Return the id of an image from ``metadata.bin``."""
         return self.records[index].image_id
 
     def image_path(self, index: int) -> Path:
+        """Return the path of an image, which may not exist."""
         places = [self.root / "img" / f"{self.image_id(index)}{suffix}" for suffix in _SUFFIXES]
         return next((path for path in map(existing_suffix, places) if path.is_file()), places[-1])
 
     def annotation_path(self, index: int) -> Path:
+        """Return the path of an image's segment ids, which may not exist."""
         return existing_suffix(self.root / "msk" / f"{self.image_id(index)}.png")
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
+        """Read an image as H×W×3 uint8 RGB."""
         return read_image(self.image_path(index), "stored", self.records[index].size, f"{self.metadata_file} says")
 
     def read_annotation(self, index: int) -> PanopticSegmentation:
+        """Read the segments of an image, renumbered 0 … K."""
         record, path = self.records[index], self.annotation_path(index)
         ids = decode_file(path, cv2.IMREAD_UNCHANGED)
         if ids.ndim != 2 or ids.dtype not in (np.uint8, np.uint16):
-            raise BrokenImageError(path, "is no gray image of 8 or 16 bits, which holds the ids of the segments")
+            raise BrokenImageError(path, "is not an 8-bit or 16-bit gray image of segment ids")
         if path.with_name(f"{path.name}.1").exists():
             raise DataError(f"{path} has a second layer, {path.name}.1: its objects overlap, so it is not panoptic")
         check_size(path, ids.shape, record.size, f"{self.metadata_file} says {size_text(record.size)}")
         if int(ids.max()) >= len(record.classes):
-            raise DataError(f"{path} holds segment {ids.max()}; {self.metadata_file} ends at {len(record.classes) - 1}")
+            raise DataError(
+                f"{path} contains segment {ids.max()}, but {self.metadata_file} ends at {len(record.classes) - 1}"
+            )
         segments = np.where(record.classes == VOID, 0, np.arange(len(record.classes), dtype=np.int32))
         parts = segments[ids].astype(np.int32), record.classes, record.crowd
         return drop_empty_segments(PanopticSegmentation(*map(torch.from_numpy, parts)))[0]

@@ -1,6 +1,6 @@
-"""Mapillary Vistas v1.2 and v2.0 as downloaded, from panoptic files or PNGs of instances.
+"""Mapillary Vistas v1.2 and v2.0 as downloaded, from panoptic files or instance PNGs.
 
-Instance PNGs have 16 bits: the number of the label times 256 plus the number of the instance.
+Instance PNGs have 16 bits: label number times 256 plus instance number.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ NUM_VALUES = 2**16
 
 
 class VistasInstances:
-    """Annotated images as :class:`seamseg.data.formats.panoptic_dataset.PanopticDataset` describes them.
+    """Annotated images with the interface of :class:`seamseg.data.formats.panoptic_dataset.PanopticDataset`.
 
-    The images are those with a file of instances, sorted by name, which is their id. All regions of a stuff class in
-    an image are one segment.
+    The images are those with an instance PNG, sorted by name, which is their id. All regions of a stuff class in an
+    image form one segment.
 
     Args:
-        config: the configuration of the labels.
-        image_folder: of the images, ``NAME.jpg``.
-        instance_folder: of the annotation, ``NAME.png``.
-        limit: take only that many images, the first ones.
+        config: Path of the label configuration.
+        image_folder: Folder of the images ``NAME.jpg``.
+        instance_folder: Folder of the instance PNGs ``NAME.png``.
+        limit: Maximum number of images; only the first ones are used. None uses all.
 
     Raises:
-        SeamsegError: the configuration is wrong, there is no file of instances, one is no PNG, or the limit is not
+        SeamsegError: The configuration is wrong, there is no instance PNG, one is not a PNG, or the limit is not
             positive.
     """
 
@@ -56,7 +56,7 @@ class VistasInstances:
         files = (path for path in instance_folder.iterdir() if not is_leftover(path))
         self.names = first_images(sorted(path.stem for path in files if path.suffix.lower() == ".png"), limit)
         if not self.names:
-            raise DataError(f"{instance_folder} holds no PNG files of instances")
+            raise DataError(f"{instance_folder} contains no instance PNGs")
         check_file_names(self.names, str(instance_folder))
         self.sizes: list[Size] = [png_size(self.annotation_path(index)) for index in range(len(self.names))]
 
@@ -64,36 +64,44 @@ class VistasInstances:
         return len(self.names)
 
     def image_id(self, index: int) -> str:
+        """Return the name of an image without suffix."""
         return self.names[index]
 
     def image_path(self, index: int) -> Path:
+        """Return the path of an image, which may not exist."""
         return existing_suffix(self.image_folder / f"{self.names[index]}.jpg")
 
     def annotation_path(self, index: int) -> Path:
+        """Return the path of an image's instance PNG."""
         return existing_suffix(self.instance_folder / f"{self.names[index]}.png")
 
     def read_image(self, index: int) -> NDArray[np.uint8]:
+        """Read an image as H×W×3 uint8 RGB."""
         return read_image(self.image_path(index), "stored", self.sizes[index], f"{self.annotation_path(index)} says")
 
     def read_annotation(self, index: int) -> PanopticSegmentation:
+        """Read the segments of an image, renumbered 0 … K."""
         path = self.annotation_path(index)
         pixels = decode_file(path, cv2.IMREAD_UNCHANGED)
         if pixels.ndim != 2 or pixels.dtype != np.uint16:
-            raise BrokenImageError(path, "is no gray image of 16 bits, which holds label and instance of each pixel")
-        check_size(path, pixels.shape, self.sizes[index], f"its first bytes say {size_text(self.sizes[index])}")
+            raise BrokenImageError(path, "is not a 16-bit gray image of labels and instances")
+        check_size(path, pixels.shape, self.sizes[index], f"its header says {size_text(self.sizes[index])}")
         values = np.flatnonzero(np.bincount(pixels.ravel(), minlength=NUM_VALUES))
         segment_of_value, classes, crowd = self._segments(values.tolist(), path)
         ids = torch.from_numpy(segment_of_value[pixels])
         return PanopticSegmentation(ids, torch.tensor(classes), torch.tensor(crowd))
 
     def _segments(self, values: list[int], path: Path) -> tuple[NDArray[np.int32], list[int], list[bool]]:
-        """The segment of each possible value, and class and crowd of each segment."""
+        """Return the segment of each possible pixel value, and class and crowd flag of each segment."""
         segment_of_value = np.zeros(NUM_VALUES, np.int32)
         classes, crowd = [VOID], [False]
         for value in values:
             number = value // INSTANCES_PER_LABEL
             if number >= len(self.labels):
-                raise DataError(f"{path} holds the value {value}, of label {number}; {self.config} ends before it")
+                raise DataError(
+                    f"{path} contains the value {value} of label {number}, "
+                    f"but {self.config} has only {len(self.labels)} labels"
+                )
             label = self.labels[number]
             if not label.counts:
                 continue
@@ -111,12 +119,12 @@ PANOPTIC_FILE = {"v1.2": "panoptic_2018.json", "v2.0": "panoptic_2020.json"}
 
 @dataclass(frozen=True)
 class VistasLayout:
-    """Where a version of Vistas keeps its annotation.
+    """Locations of the annotation in one version of Vistas.
 
     Attributes:
-        config: of the labels.
-        version: v1.2 or v2.0.
-        subfolder: of a split's folder, which holds ``panoptic`` and ``instances``; empty in older downloads.
+        config: Path of the label configuration.
+        version: Version of the annotation, v1.2 or v2.0.
+        subfolder: Subfolder of a split's folder that contains ``panoptic`` and ``instances``; empty in older downloads.
     """
 
     config: Path
@@ -125,16 +133,19 @@ class VistasLayout:
 
     @property
     def root(self) -> Path:
+        """Data set folder."""
         return self.config.parent
 
     def panoptic_file(self, split: str) -> Path:
+        """Return the path of a split's panoptic JSON file, which may not exist."""
         return self.root / split / self.subfolder / "panoptic" / PANOPTIC_FILE[self.version]
 
     def instance_folder(self, split: str) -> Path:
+        """Return the path of a split's folder of instance PNGs, which may not exist."""
         return self.root / split / self.subfolder / "instances"
 
     def splits(self) -> list[str]:
-        """The folders with images and annotation, sorted; ``testing`` has none."""
+        """Return the folders that contain images and annotation, sorted; ``testing`` has no annotation."""
         return sorted(
             folder.name
             for folder in subfolders(self.root)
@@ -144,9 +155,10 @@ class VistasLayout:
 
 
 def find_layout(root: Path, version: VistasVersion) -> VistasLayout | None:
-    """How a version lies in a folder; None if it doesn't.
+    """Return the layout of a version of Vistas in a folder; None if the folder does not contain it.
 
-    Downloads of 2018 and before hold what later was called v1.2 beside ``config.json``, without a folder of that name.
+    In downloads from 2018 and earlier, the annotation later called v1.2 is next to ``config.json``, without a folder
+    named after the version.
     """
     layouts = [VistasLayout(root / f"config_{version}.json", version, version)]
     if version == "v1.2":
@@ -155,19 +167,19 @@ def find_layout(root: Path, version: VistasVersion) -> VistasLayout | None:
 
 
 def open_vistas(layout: VistasLayout, split: str, limit: int | None = None) -> PanopticDataset:
-    """One split: from its panoptic JSON and PNGs, or, where it lacks them, from its PNGs of instances.
+    """Open one split from its panoptic JSON and PNGs or, if these are missing, from its instance PNGs.
 
     Stuff classes come first, then things, both in the order of the configuration. Labels that are not evaluated are
-    void; things with "group" in their name, and segments that the panoptic file calls so, are crowd.
+    void. Things with "group" in their name, and segments marked as crowd in the panoptic file, are crowd.
 
     Args:
-        layout: of the data set.
-        split: the folder, such as ``training``, or an unmistakable beginning of its name.
-        limit: take only that many images, the first ones.
+        layout: Layout of the data set.
+        split: Folder of the split, such as ``training``, or a unique prefix of its name.
+        limit: Maximum number of images; only the first ones are used. None uses all.
 
     Raises:
-        SeamsegError: the split is not there or not unique, a file contradicts itself or another, no image or no PNG is
-            found, or the limit is not positive.
+        SeamsegError: The split is missing or ambiguous, a file contradicts itself or another file, no image or no PNG
+            is found, or the limit is not positive.
     """
     name = choose_split(layout.splits(), split, layout.root)
     image_folder = layout.root / name / "images"

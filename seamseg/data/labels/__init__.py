@@ -1,1 +1,1 @@
-"""Tables of labels and categories of the public data sets."""
+"""Label and category tables of the public data sets."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from seamseg.structures.categories import Categories, Category
 
 LARGEST_LABEL = 33
-"""Labels are 0 … 33; those without a class below are void."""
+"""Largest label; labels are 0 … 33, and those without a class below are void."""
 
 CITYSCAPES = Categories(
     (

@@ -1,4 +1,4 @@
-"""The categories of COCO panoptic (Kirillov et al. 2019, "Panoptic Segmentation"; Lin et al. 2014) and their ids."""
+"""Categories of COCO panoptic (Kirillov et al. 2019, "Panoptic Segmentation"; Lin et al. 2014) and their ids."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ COCO_THINGS = {
     "hair drier": 89,
     "toothbrush": 90,
 }
-"""80 classes of objects; ids are those of COCO detection."""
+"""The 80 thing categories with their COCO detection ids."""
 
 COCO_STUFF = {
     "banner": 92,
@@ -141,4 +141,4 @@ COCO_STUFF = {
     "wall-other-merged": 199,
     "rug-merged": 200,
 }
-"""53 classes of stuff; ids follow COCO-Stuff, merged ones come last."""
+"""The 53 stuff categories with ids that follow COCO-Stuff; merged ones come last."""

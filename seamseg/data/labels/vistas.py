@@ -12,18 +12,18 @@ from seamseg.errors import DataError, SeamsegError
 from seamseg.structures import VOID, Categories, Category, Color
 
 GROUP = "group"
-"""What stands in the name of a label whose regions show many objects."""
+"""Text in the name of labels whose regions each cover many objects."""
 
 
 @dataclass(frozen=True)
 class VistasLabel:
-    """One entry of ``labels``; its number there is its id in the files of instances.
+    """One entry of ``labels``; its index there is its number in instance PNGs.
 
     Attributes:
-        name: such as ``construction--flat--road``.
-        is_thing: objects of it are told apart (``instances``).
-        counts: it takes part (``evaluate``); otherwise its pixels are void.
-        color: for pictures.
+        name: Name, such as ``construction--flat--road``.
+        is_thing: Whether its objects are told apart (``instances``).
+        counts: Whether it is evaluated (``evaluate``); otherwise its pixels are void.
+        color: Color in pictures.
     """
 
     name: str
@@ -33,22 +33,22 @@ class VistasLabel:
 
     @property
     def is_crowd(self) -> bool:
-        """Its regions stand for many objects each."""
+        """Whether each of its regions covers many objects."""
         return self.is_thing and GROUP in self.name
 
 
 def read_labels(path: Path) -> list[VistasLabel]:
-    """The labels of a ``config.json`` or ``config_v*.json``, in their order.
+    """Read the labels of a ``config.json`` or ``config_v*.json``, in the order of the file.
 
     Raises:
-        SeamsegError: the file is not such a configuration, two labels share a name, or there is no thing or no stuff.
+        SeamsegError: The file is not a label configuration, two labels share a name, or there is no thing or no stuff.
     """
     entries = field(load_object(path), "labels", list, str(path))
     labels = [_label(entry, f"{path}, label {position}") for position, entry in enumerate(entries)]
     names = [label.name for label in labels]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise DataError(f"{path}: labels share the name {', '.join(doubled)}; each needs its own")
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise DataError(f"{path}: several labels are named {', '.join(duplicates)}; names must be unique")
     sentence = f"{path} has no {{}} label that is evaluated"
     try:
         categories = categories_of(labels, range(len(labels)))
@@ -59,11 +59,11 @@ def read_labels(path: Path) -> list[VistasLabel]:
 
 
 def categories_of(labels: list[VistasLabel], original_ids: range | list[int]) -> Categories:
-    """The classes that take part: stuff in file order, then things in file order.
+    """Return the evaluated classes: stuff in file order, then things in file order.
 
     Args:
-        labels: all of the configuration.
-        original_ids: one per label, the number that the annotation uses for it.
+        labels: All labels of the configuration.
+        original_ids: Number that the annotation uses for each label.
     """
     classes = [
         Category(label.name, label.is_thing, label.color, original_id)
@@ -74,19 +74,20 @@ def categories_of(labels: list[VistasLabel], original_ids: range | list[int]) ->
 
 
 def class_table(labels: list[VistasLabel], entries: list[Any], path: Path, config: Path) -> ClassTable:
-    """What the category ids of a Vistas panoptic file stand for.
+    """Return the meaning of the category ids in a Vistas panoptic file.
 
-    The configuration decides which classes are things and which take part; the file says the ids. What the
-    configuration calls ``name`` (``animal--bird``) is ``supercategory`` in files of Mapillary, whose ``name`` is for
-    people (``Bird``); files of others have it as ``name``.
+    The configuration decides which classes are things and which are evaluated; the panoptic file states the ids. The
+    configuration's ``name`` (``animal--bird``) is called ``supercategory`` in files from Mapillary, where ``name`` is
+    for people (``Bird``). Files from other sources have it as ``name``.
 
     Args:
-        labels: of the configuration.
-        entries: the ``categories`` of the panoptic file.
-        path, config: of the two files, for errors.
+        labels: Labels of the configuration.
+        entries: ``categories`` of the panoptic file.
+        path: Path of the panoptic file, for error messages.
+        config: Path of the configuration, for error messages.
 
     Raises:
-        SeamsegError: an entry is wrong or is not in the configuration, or a label that takes part has no entry.
+        SeamsegError: An entry is wrong or missing in the configuration, or an evaluated label has no entry.
     """
     known, id_of_name = {label.name for label in labels}, dict[str, int]()
     for position, entry in enumerate(entries):
@@ -95,9 +96,9 @@ def class_table(labels: list[VistasLabel], entries: list[Any], path: Path, confi
         full_name = str(entry.get("supercategory"))
         name = full_name if name not in known and full_name in known else name
         if name in id_of_name:
-            raise DataError(f"{where}: a category before it is called {short_text(name)}, too")
+            raise DataError(f"{where}: an earlier category is already named {short_text(name)}")
         id_of_name[name] = field(entry, "id", int, where)
-    _compare(labels, id_of_name, path, config)
+    _check_same_labels(labels, id_of_name, path, config)
     categories = categories_of(labels, [id_of_name.get(label.name, 0) for label in labels])
     by_name = {label.name: label for label in labels}
     class_of_id = dict.fromkeys(id_of_name.values(), VOID) | categories.class_of_original_id
@@ -105,7 +106,7 @@ def class_table(labels: list[VistasLabel], entries: list[Any], path: Path, confi
     return ClassTable(categories, class_of_id, crowd_ids)
 
 
-def _compare(labels: list[VistasLabel], id_of_name: dict[str, int], path: Path, config: Path) -> None:
+def _check_same_labels(labels: list[VistasLabel], id_of_name: dict[str, int], path: Path, config: Path) -> None:
     unknown = sorted(id_of_name.keys() - {label.name for label in labels})
     if unknown:
         raise DataError(f"{path}: the category {short_text(unknown[0])} is not among the labels of {config}")
@@ -113,9 +114,9 @@ def _compare(labels: list[VistasLabel], id_of_name: dict[str, int], path: Path, 
     if missing:
         raise DataError(f"{path}: the categories lack {short_text(missing[0])}, which {config} evaluates")
     used = list(id_of_name.values())
-    doubled = sorted({original_id for original_id in used if used.count(original_id) > 1})
-    if doubled:
-        raise DataError(f"{path}: categories share the id {doubled[0]}; each needs its own")
+    duplicates = sorted({original_id for original_id in used if used.count(original_id) > 1})
+    if duplicates:
+        raise DataError(f"{path}: several categories have the id {duplicates[0]}; ids must be unique")
 
 
 def _label(entry: Any, where: str) -> VistasLabel:
@@ -169,7 +170,7 @@ VISTAS_THINGS = {
     "object--vehicle--truck": 62,
     "object--vehicle--wheeled-slow": 63,
 }
-"""37 classes of objects."""
+"""The 37 thing categories with their ids."""
 
 VISTAS_STUFF = {
     "construction--barrier--curb": 3,
@@ -201,4 +202,4 @@ VISTAS_STUFF = {
     "void--car-mount": 64,
     "void--ego-vehicle": 65,
 }
-"""28 classes of stuff."""
+"""The 28 stuff categories with their ids."""

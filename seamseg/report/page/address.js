@@ -1,16 +1,16 @@
-// Where the user is stands in the address, so that going back, reloading and sharing a link do what they should.
+// The state of the page is in the address, so that going back, reloading and sharing a link work.
 "use strict";
 
 (() => {
   const KEYS = ["view", "image", "class", "errors", "sort", "order", "q"];
 
-  /** All keys with their values as text; "" where the address says nothing. */
+  /** Return the state: all keys with their values as text; "" for keys that the address does not have. */
   seamseg.place = () => {
     const parameters = new URLSearchParams(location.hash.slice(1));
     return Object.fromEntries(KEYS.map((key) => [key, parameters.get(key) ?? ""]));
   };
 
-  /** The address of another place; what the change does not name stays. */
+  /** Return the address of the state after a change; keys that are not in `change` keep their values. */
   seamseg.link = (change) => {
     const parameters = new URLSearchParams();
     for (const [key, value] of Object.entries({ ...seamseg.place(), ...change })) {
@@ -19,8 +19,9 @@
     return `#${parameters}`;
   };
 
+  /** Change the state, with a new entry in the browser's history. */
   seamseg.go = (change) => (location.hash = seamseg.link(change));
 
-  /** Without a step to go back to. */
+  /** Change the state without a new entry in the browser's history. */
   seamseg.replacePlace = (change) => location.replace(seamseg.link(change));
 })();

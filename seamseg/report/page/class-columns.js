@@ -1,4 +1,4 @@
-// The columns of the table of classes.
+// Columns of the table of classes.
 "use strict";
 
 (() => {
@@ -7,57 +7,57 @@
   /** Outcomes of true segments, in the order of their bar. */
   seamseg.OUTCOMES = ["matched", "localization", "classification", "missed"];
 
-  // What stands in their heads, what they are sorted by, and what is drawn.
+  // Each column has a title, a tooltip ("about"), a value to sort by, and a function that makes its cell.
   const SCORED = [
-    bar("pq", "PQ", "Panoptic quality, percent"),
-    bar("sq", "SQ", "Segmentation quality: mean IoU of the matches, percent"),
-    bar("rq", "RQ", "Recognition quality: F1 score, percent"),
+    bar("pq", "PQ", "Panoptic quality in percent"),
+    bar("sq", "SQ", "Segmentation quality: mean IoU of the matches, in percent"),
+    bar("rq", "RQ", "Recognition quality: F1 score of the matches, in percent"),
     number(
       "iou",
       "IoU",
-      "Intersection over union of all pixels, percent",
+      "Intersection over union of all pixels, in percent",
       (entry) => entry.scores.iou,
       seamseg.percent,
     ),
     number(
       "boundary",
       "Boundary PQ",
-      "PQ with the IoU of borders where that is smaller, percent",
+      "PQ with the smaller of the IoUs of segments and of their borders, in percent",
       (entry) => entry.scores.boundary_pq,
       seamseg.percent,
     ),
     number(
       "true",
-      "In truth",
-      "Segments of the ground truth",
+      "True",
+      "Number of true segments",
       (entry) => entry.scores.tp + entry.scores.fn,
       seamseg.count,
     ),
     {
       key: "outcome",
       title: "Outcomes",
-      about: "Shares of matched segments, localization errors, classification errors and missed segments",
+      about: "Fractions of true segments that are matched, localization errors, classification errors and missed",
       value: (entry) => entry.scores.tp / (entry.scores.tp + entry.scores.fn),
       cell: outcome,
     },
     number(
       "missed",
       "Missed",
-      "Segments of the ground truth without a similar prediction",
+      "True segments without a similar prediction",
       (entry) => entry.trueErrors.missed,
       seamseg.count,
     ),
     number(
       "classification",
       "Classification",
-      "Segments of the ground truth that are predicted as another class",
+      "True segments that are predicted as another class",
       (entry) => entry.trueErrors.classification,
       seamseg.count,
     ),
     number(
       "localization",
       "Localization",
-      "Segments of the ground truth whose best prediction has an IoU of 0.1 to 0.5",
+      "True segments with a prediction of the right class and an IoU of only 0.1 to 0.5",
       (entry) => entry.trueErrors.localization,
       seamseg.count,
     ),
@@ -65,25 +65,25 @@
     number(
       "duplicate",
       "Duplicate",
-      "False positives on an object that another prediction matches",
+      "False positives on an object that another prediction already matches",
       (entry) => entry.falseErrors.duplicate,
       seamseg.count,
     ),
     number(
       "background",
       "Background",
-      "False positives without a similar segment in the ground truth",
+      "False positives without a similar true segment",
       (entry) => entry.falseErrors.background,
       seamseg.count,
     ),
   ];
   const PREDICTED = [
-    number("segments", "Segments", "Predicted segments", (entry) => entry.segments, seamseg.count),
-    number("images", "Images", "Images with the class", (entry) => entry.images, seamseg.count),
+    number("segments", "Segments", "Number of predicted segments", (entry) => entry.segments, seamseg.count),
+    number("images", "Images", "Number of images with the class", (entry) => entry.images, seamseg.count),
     {
       key: "share",
       title: "Share of pixels",
-      about: "Share of all pixels, percent",
+      about: "Share of all pixels in percent",
       value: (entry) => entry.share,
       cell: (entry) => barCell(entry.share),
     },
@@ -122,6 +122,6 @@
     return element("td", { class: "outcome", title: text }, element("span", { class: "hidden-text", text }), bar);
   }
 
-  /** Those of this report: scores, or without annotation numbers. */
+  /** Return the columns of this report: scores, or counts if there is no annotation. */
   seamseg.classColumns = () => (seamseg.index.scores ? SCORED : PREDICTED);
 })();

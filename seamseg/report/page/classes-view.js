@@ -1,4 +1,4 @@
-// Scores, or without annotation numbers, of every class.
+// Table of classes with scores, or with counts if there is no annotation.
 "use strict";
 
 (() => {
@@ -42,9 +42,9 @@
       quality("PQ", scores.all),
       quality("PQ of things", scores.things),
       quality("PQ of stuff", scores.stuff),
-      tile("PQ†", scores.pq_dagger, "stuff without a threshold"),
-      tile("Boundary PQ", scores.boundary.all.pq, "IoU of borders"),
-      tile("Mean IoU", scores.miou, "of all pixels"),
+      tile("PQ†", scores.pq_dagger, "no IoU threshold for stuff"),
+      tile("Boundary PQ", scores.boundary.all.pq, "with the IoU of borders"),
+      tile("Mean IoU", scores.miou, "over all pixels"),
     );
   }
 
@@ -66,7 +66,7 @@
       { class: "classes" },
       element("caption", {
         text: absent
-          ? `${seamseg.plural(absent, "class appears", "classes appear")} in no image and in no prediction`
+          ? `Not listed: ${seamseg.plural(absent, "class", "classes")} without true or predicted segments`
           : "",
       }),
       element(
@@ -97,7 +97,7 @@
     );
   }
 
-  /** By the chosen column, those without a value last; at first things before stuff, the most frequent first. */
+  /** Sort by the chosen column, classes without a value last; by default things before stuff, frequent ones first. */
   function arranged(entries) {
     const column = seamseg.classColumns().find((one) => one.key === sorted.key);
     const sign = sorted.up ? 1 : -1;

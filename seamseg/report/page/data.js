@@ -1,10 +1,10 @@
-// What the report knows. Files on disk may not be fetched, so data comes as scripts that call these functions.
+// Data of the report. A page opened from disk may not fetch files, so the data are scripts that call these functions.
 "use strict";
 
 (() => {
-  const KEPT = 8; // decoded images, a few megabytes each
-  const loaded = new Map(); // file → promise of the decoded image, the latest last
-  const waiting = new Map(); // file → function that takes the content
+  const CACHE_SIZE = 8; // number of decoded images, a few megabytes each
+  const loaded = new Map(); // file → promise of the decoded image, most recently used last
+  const waiting = new Map(); // file → function that receives the content
 
   seamseg.receiveIndex = (index) => {
     seamseg.index = index;
@@ -13,12 +13,12 @@
 
   seamseg.receiveImage = (file, content) => waiting.get(file)?.(content);
 
-  /** The decoded image: size, shown, prediction and truth (or null), each with ids and segments. */
+  /** Return a promise of the decoded image: size, shown, and prediction and truth (or null) with ids and segments. */
   seamseg.loadImage = (file) => {
     const known = loaded.get(file) ?? load(file);
     loaded.delete(file);
     loaded.set(file, known);
-    while (loaded.size > KEPT) loaded.delete(loaded.keys().next().value);
+    while (loaded.size > CACHE_SIZE) loaded.delete(loaded.keys().next().value);
     return known;
   };
 
@@ -29,7 +29,7 @@
       const [prediction, truth] = await Promise.all(decoded);
       return { size: content.size, shown: content.shown, prediction, truth };
     } catch (error) {
-      loaded.delete(file); // to be tried again
+      loaded.delete(file); // the next call tries again
       throw error;
     }
   }
@@ -45,7 +45,7 @@
       script.onload = done;
       script.onerror = () => {
         done();
-        reject(new Error(`data/${file}.js cannot be read; is the folder of the report complete?`));
+        reject(new Error(`data/${file}.js cannot be read; check that the folder of the report is complete`));
       };
       document.head.append(script);
     });
@@ -55,7 +55,7 @@
     return side && { ids: await decodeIds(side.ids, side.bytes, width), segments: side.segments };
   }
 
-  /** The inverse of seamseg.report.segments.encode_ids: ids of all pixels, row by row. */
+  /** Return the ids of all pixels, row by row; the inverse of seamseg.report.segments.encode_ids. */
   async function decodeIds(text, bytesPerId, width) {
     const compressed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     const stream = new Blob([compressed]).stream().pipeThrough(new DecompressionStream("deflate"));

@@ -1,9 +1,12 @@
-// Makes elements: no text ever becomes markup, whatever the names of files and classes contain.
+// Functions that make elements. Text never becomes markup, whatever the names of files and classes contain.
 "use strict";
 
 window.seamseg = window.seamseg || {};
 
-/** element("a", {href: "#", class: "button", text: "Back"}, child, …); properties with a null or false value are left out. */
+/**
+ * Make an element: element("a", {href: "#", class: "button", text: "Back"}, child, …).
+ * Properties that are null, undefined or false are skipped.
+ */
 seamseg.element = function (tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   for (const [key, value] of Object.entries(properties)) {
@@ -19,7 +22,7 @@ seamseg.element = function (tag, properties = {}, ...children) {
 
 seamseg.byId = (id) => document.getElementById(id);
 
-/** A bar of parts, {kind: fraction of its width}; for the eyes alone. */
+/** Make a bar of parts, {kind: fraction of its width}; screen readers skip it. */
 seamseg.bar = function (parts) {
   const made = seamseg.element("span", { class: "bar", "aria-hidden": "true" });
   for (const [kind, fraction] of Object.entries(parts)) {
@@ -30,7 +33,7 @@ seamseg.bar = function (parts) {
   return made;
 };
 
-/** Something the user chose, kept for the next visit where the browser allows it. */
+/** Return a choice that the user made on an earlier visit, or `otherwise`. */
 seamseg.remembered = function (key, otherwise) {
   try {
     return localStorage.getItem(`seamseg-report-${key}`) ?? otherwise;
@@ -39,10 +42,11 @@ seamseg.remembered = function (key, otherwise) {
   }
 };
 
+/** Save a choice of the user for the next visit. */
 seamseg.remember = function (key, value) {
   try {
     localStorage.setItem(`seamseg-report-${key}`, value);
   } catch {
-    // A browser that keeps nothing for files: the choice holds until the page is closed.
+    // The browser has no storage for local files, so the choice is lost when the page is closed.
   }
 };

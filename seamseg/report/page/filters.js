@@ -1,4 +1,4 @@
-// The bar above the grid: search, class, errors, order.
+// Toolbar above the grid: search, class, errors and order.
 "use strict";
 
 (() => {
@@ -17,17 +17,17 @@
           .filter((entry) => entry.thing === thing)
           .map((entry) => option(entry.number, `${entry.name} (${seamseg.count(entry.images)})`)),
       );
-    const kinds = seamseg.KINDS.map((kind) => option(kind.name, kind.text.toLowerCase()));
+    const kinds = seamseg.KINDS.map((kind) => option(kind.name, kind.text));
     fields = {
       q: element("input", {
         type: "search",
         id: "search",
-        placeholder: "Part of a name",
+        placeholder: "Search by name",
         autocomplete: "off",
         spellcheck: "false",
       }),
-      class: element("select", { id: "class" }, option("", "all"), group("Things", true), group("Stuff", false)),
-      errors: element("select", { id: "errors" }, option("", "all"), option("any", "any error"), ...kinds),
+      class: element("select", { id: "class" }, option("", "All"), group("Things", true), group("Stuff", false)),
+      errors: element("select", { id: "errors" }, option("", "All"), option("any", "Any error"), ...kinds),
       sort: element("select", { id: "sort" }, ...seamseg.sorts().map((sort) => option(sort.key, sort.text))),
       order: element("button", { type: "button", id: "order" }),
     };

@@ -1,4 +1,4 @@
-// The grid. Only the cards in and near the window exist, however many images there are.
+// Grid of images. Only the cards in and near the window exist, however many images there are.
 "use strict";
 
 (() => {
@@ -11,7 +11,7 @@
   const cards = new Map(); // position in the order → element
   let order = [];
   let place;
-  let current = 0; // the card that the Tab key reaches
+  let current = 0; // position of the card that the Tab key reaches
   let shape = { columns: 1, width: NARROWEST, row: 200 };
   let grid;
 
@@ -23,7 +23,7 @@
     new ResizeObserver(measure).observe(grid);
   };
 
-  /** Shows images in this order; the card of `focused`, if it is among them, gets the focus. */
+  /** Show images in this order, and focus the card of the file `focused` if it is one of them. */
   seamseg.showGrid = (images, at, focused) => {
     order = images;
     place = at;
@@ -36,7 +36,7 @@
   };
 
   function measure() {
-    if (grid.clientWidth === 0) return; // hidden
+    if (grid.clientWidth === 0) return; // the grid is hidden
     const columns = Math.max(1, Math.floor((grid.clientWidth + GAP) / (NARROWEST + GAP)));
     const width = (grid.clientWidth - GAP * (columns - 1)) / columns;
     shape = { columns, width, row: width * pictureRatio() + CAPTION + GAP };
@@ -47,7 +47,7 @@
     fill();
   }
 
-  /** Height over width of the pictures: that of the middle one, within reason. */
+  /** Return height / width of the pictures: the median of all images, clamped to 0.45 … 0.8. */
   function pictureRatio() {
     const { images } = seamseg.index;
     const ratios = images.map(({ size: [height, width] }) => height / width).sort((one, other) => one - other);
@@ -76,7 +76,7 @@
     put(card, position);
     cards.set(position, card);
     const next = [...cards.keys()].filter((other) => other > position).sort((one, other) => one - other)[0];
-    grid.insertBefore(card, next === undefined ? null : cards.get(next)); // in reading order
+    grid.insertBefore(card, next === undefined ? null : cards.get(next)); // keep the reading order
   }
 
   function put(card, position) {
@@ -97,7 +97,7 @@
       { href: seamseg.link({ image: image.file }), tabindex: position === current ? "0" : "-1" },
       element("img", {
         src: `thumbnails/${image.file}.jpg`,
-        alt: `Segments over ${image.name}: ${names || "void"}`,
+        alt: `Segments of ${image.name}: ${names || "void"}`,
         decoding: "async",
       }),
       element("span", { class: "name", text: image.name, title: image.name }),

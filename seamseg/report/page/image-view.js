@@ -1,11 +1,11 @@
-// One image, large: its sides beside each other, errors, and what is under the pointer.
+// View of one image: prediction and ground truth side by side, errors, and the segment under the pointer.
 "use strict";
 
 (() => {
   const { element } = seamseg;
-  let order = []; // the images of the grid, in its order
-  let shown = null; // of the index
-  let image = null; // decoded
+  let order = []; // images of the grid, in its order
+  let shown = null; // entry of the image in the index
+  let image = null; // decoded image
   let panels = [];
 
   seamseg.startImageView = () => {
@@ -14,7 +14,7 @@
     addEventListener("resize", placePanels);
   };
 
-  /** Shows the image of a file as one of those in the grid. */
+  /** Show the image of a file, with steps to the previous and next of `images`. */
   seamseg.showImage = async (file, images) => {
     order = images;
     const next = order.find((one) => one.file === file) ?? seamseg.index.images.find((one) => one.file === file);
@@ -29,20 +29,20 @@
         seamseg.byId("panels").replaceChildren(element("p", { class: "notice", role: "alert", text: error.message }));
       return;
     }
-    if (shown !== next) return; // another one was asked for meanwhile
+    if (shown !== next) return; // another image was requested in the meantime
     image = decoded;
     panels = [];
     draw();
     prefetch();
   };
 
-  /** Leaves the image. */
+  /** Close the image. */
   seamseg.closeImage = () => {
     shown = image = null;
     seamseg.hideTooltip();
   };
 
-  /** The image so many steps on, in the order of the grid. */
+  /** Go forward by `step` images in the order of the grid. */
   seamseg.stepImage = (step) => {
     const at = order.indexOf(shown) + step;
     if (shown && at >= 0 && at < order.length) seamseg.replacePlace({ image: order[at].file });
@@ -87,13 +87,13 @@
     seamseg.showSegmentList(image, listedSides(sides), settings(), choose);
   }
 
-  /** Errors need something to compare with. */
+  /** Return the chosen layers, without errors if the image has no ground truth. */
   const settings = () => ({
     ...seamseg.chosenLayers,
     errors: seamseg.chosenLayers.errors && image.truth !== null,
   });
 
-  /** Errors of the panel's side; where the truth has no panel, what was missed is drawn into the other one. */
+  /** Return the sides with errors to draw in a panel. Without a truth panel, missed segments go in the other one. */
   function errorSides(panel) {
     if (!settings().errors) return [];
     const own = panel.side === "none" ? "prediction" : panel.side;
@@ -127,7 +127,7 @@
     seamseg.focusRow(side, image[side].ids[pixel]);
   }
 
-  /** A segment from the list, and its partner on the other side. */
+  /** Highlight a segment of the list and its partner on the other side; null for none. */
   function choose(side, id) {
     seamseg.hideTooltip();
     if (!image) return;
@@ -142,7 +142,7 @@
     seamseg.markRows(chosen);
   }
 
-  /** Beside each other or one above the other, whatever makes the panels larger. */
+  /** Place the panels side by side or one above the other, whichever makes them larger. */
   function placePanels() {
     const box = seamseg.byId("panels");
     if (!image || !box.clientWidth) return;
@@ -160,7 +160,7 @@
   function prefetch() {
     const next = order[order.indexOf(shown) + 1];
     if (!next) return;
-    seamseg.loadImage(next.file).catch(() => {}); // told when it is opened
+    seamseg.loadImage(next.file).catch(() => {}); // an error is shown when the image is opened
     new Image().src = `images/${next.file}.jpg`;
   }
 })();

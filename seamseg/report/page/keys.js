@@ -1,27 +1,27 @@
-// Keys, and the window that lists them.
+// Keyboard shortcuts, and the dialog that lists them.
 "use strict";
 
 (() => {
   const { element } = seamseg;
   const IMAGE_KEYS = {
-    ArrowLeft: ["←", "previous image", () => seamseg.stepImage(-1)],
-    ArrowRight: ["→", "next image", () => seamseg.stepImage(1)],
-    Escape: ["Esc", "all images", () => seamseg.go({ image: "" })],
-    p: ["p", "prediction", () => seamseg.toggleLayer("prediction")],
-    g: ["g", "ground truth", () => seamseg.toggleLayer("truth")],
-    e: ["e", "errors", () => seamseg.toggleLayer("errors")],
-    "-": ["−", "less opacity", () => seamseg.changeOpacity(-0.1)],
-    "+": ["+", "more opacity", () => seamseg.changeOpacity(0.1)],
+    ArrowLeft: ["←", "Previous image", () => seamseg.stepImage(-1)],
+    ArrowRight: ["→", "Next image", () => seamseg.stepImage(1)],
+    Escape: ["Esc", "Back to all images", () => seamseg.go({ image: "" })],
+    p: ["p", "Show or hide the prediction", () => seamseg.toggleLayer("prediction")],
+    g: ["g", "Show or hide the ground truth", () => seamseg.toggleLayer("truth")],
+    e: ["e", "Show or hide errors", () => seamseg.toggleLayer("errors")],
+    "-": ["−", "Decrease opacity", () => seamseg.changeOpacity(-0.1)],
+    "+": ["+", "Increase opacity", () => seamseg.changeOpacity(0.1)],
   };
   const ANYWHERE = {
-    "/": ["/", "search a name", () => search()],
-    i: ["i", "images", () => seamseg.go({ view: "", image: "" })],
-    c: ["c", "classes", () => seamseg.go({ view: "classes", image: "" })],
-    "?": ["?", "this list", () => seamseg.byId("help").showModal()],
+    "/": ["/", "Search by name", () => search()],
+    i: ["i", "Images", () => seamseg.go({ view: "", image: "" })],
+    c: ["c", "Classes", () => seamseg.go({ view: "classes", image: "" })],
+    "?": ["?", "List of shortcuts", () => seamseg.byId("help").showModal()],
   };
   const LISTED_ONLY = [
-    ["↑ ↓ ← →", "from image to image in the grid, from segment to segment in the list"],
-    ["Enter", "open the image"],
+    ["↑ ↓ ← →", "Move between images in the grid, or between segments in the list"],
+    ["Enter", "Open the selected image"],
   ];
 
   seamseg.startKeys = () => {

@@ -1,4 +1,4 @@
-// What is drawn over an image, and the bar that it is chosen with.
+// Layers over an image, and the toolbar that selects them.
 "use strict";
 
 (() => {
@@ -6,7 +6,7 @@
   let controls;
   let onchange;
 
-  /** The choices: sides, errors and their kinds by name, and opacity 0 … 1. They stay from image to image. */
+  /** Chosen layers: sides, errors, kinds of errors by name, and opacity 0 … 1; the same for all images. */
   seamseg.chosenLayers = {
     prediction: true,
     truth: true,
@@ -31,7 +31,7 @@
     seamseg.byId("layers").append(...Object.values(controls));
   };
 
-  /** Shows the choices; without annotation there is no truth and are no errors. */
+  /** Show the chosen layers; without an annotation, ground truth and errors are hidden. */
   seamseg.showLayerControls = (annotated) => {
     const chosen = seamseg.chosenLayers;
     for (const key of ["prediction", "truth", "errors"]) controls[key].firstChild.checked = chosen[key];
@@ -39,7 +39,7 @@
     controls.kinds.hidden = !(annotated && chosen.errors);
     const percent = Math.round(100 * chosen.opacity);
     controls.opacity.querySelector("input").value = percent;
-    controls.opacity.querySelector("output").textContent = `${percent} %`;
+    controls.opacity.querySelector("output").textContent = `${percent}%`;
   };
 
   seamseg.chooseLayers = (change) => {

@@ -1,4 +1,4 @@
-// Paints what lies over an image, pixel by pixel, from id maps. Colors are [red, green, blue, opacity], 0 … 255.
+// Layers over an image, painted pixel by pixel from id maps. Colors are [red, green, blue, opacity], 0 … 255.
 "use strict";
 
 (() => {
@@ -8,7 +8,7 @@
   const DIMMED = [0, 0, 0, 90];
   const EDGE = [10, 10, 10, 255];
 
-  // Kinds are told apart by color and by pattern; the style sheet has the same for their signs.
+  // Kinds of errors differ in color and in pattern. The signs in colors.css have the same colors and patterns.
   const KIND_PAINT = {
     missed: { color: [0, 114, 178], solid: (x, y, step) => (x + y) % step < step / 2 },
     classification: { color: [230, 159, 0], solid: (x, y, step) => (x + step * y - y) % step < step / 2 },
@@ -19,10 +19,10 @@
   const [STRONG, WEAK] = [235, 120];
 
   const channels = (color) => [1, 3, 5].map((start) => parseInt(color.slice(start, start + 2), 16));
-  /** The four channels as the one number that a canvas of this machine holds. */
+  /** Pack four channels into one number in the byte order of this machine's canvas. */
   const packed = (color) => new Uint32Array(new Uint8ClampedArray(color).buffer)[0];
 
-  /** Segments in their colors, outlines around things, stripes where nothing was said. */
+  /** Paint segments in their colors, with outlines around things and stripes on void. */
   seamseg.paintFill = (canvas, [height, width], { ids, segments }) => {
     const classes = seamseg.index.classes;
     const colors = Uint32Array.from(segments, (segment) => packed([...channels(segment.color), 255]));
@@ -42,7 +42,7 @@
     });
   };
 
-  /** Errors; of every given side, those of its kinds. */
+  /** Paint the errors of each side that are of its `kinds`. */
   seamseg.paintErrors = (canvas, [height, width], sides) => {
     const step = patternStep(width);
     paint(canvas, height, width, (pixels) => {
@@ -58,7 +58,7 @@
     });
   };
 
-  /** One segment between two lines, everything else darker. */
+  /** Outline one segment with two lines and darken everything else. */
   seamseg.paintHighlight = (canvas, [height, width], ids, chosen) => {
     const [dimmed, outline, edge] = [DIMMED, OUTLINE, EDGE].map(packed);
     const reach = Math.max(1, Math.round(width / 640));

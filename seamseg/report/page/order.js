@@ -1,17 +1,17 @@
-// Which images are shown, and in which order.
+// Filtering and sorting of the images.
 "use strict";
 
 (() => {
-  /** Kinds of errors: TIDE's names, as in the data, and what they mean on either side. */
+  /** Kinds of errors: TIDE's names as in the data, and what they mean. */
   seamseg.KINDS = [
-    { name: "missed", text: "Missed", about: "true segment without a similar prediction" },
-    { name: "classification", text: "Classification", about: "right place, wrong class" },
-    { name: "localization", text: "Localization", about: "right class, wrong shape" },
-    { name: "duplicate", text: "Duplicate", about: "another prediction already matches this object" },
-    { name: "background", text: "Background", about: "prediction without a similar true segment" },
+    { name: "missed", text: "Missed", about: "True segment without a similar prediction" },
+    { name: "classification", text: "Classification", about: "Right place, wrong class" },
+    { name: "localization", text: "Localization", about: "Right class, wrong shape" },
+    { name: "duplicate", text: "Duplicate", about: "Another prediction already matches this object" },
+    { name: "background", text: "Background", about: "Prediction without a similar true segment" },
   ];
 
-  /** Ways to sort: which number, whether small ones come first, and how the two directions are called. */
+  /** Ways to sort: the value, whether small values come first, and the names of both directions. */
   const SORTS = {
     pq: {
       text: "PQ",
@@ -36,11 +36,11 @@
       text: "Mean score of objects",
       value: (image) => image.score,
       up: true,
-      names: ["Least sure first", "Surest first"],
+      names: ["Lowest first", "Highest first"],
     },
   };
 
-  /** Those that mean something in this report. */
+  /** Return the ways to sort that apply to this report. */
   seamseg.sorts = () => {
     const { annotated, images } = seamseg.index;
     const scored = images.some((image) => image.score !== null);
@@ -55,7 +55,7 @@
     return sorts.find((sort) => sort.key === place.sort) ?? sorts[0];
   };
 
-  /** PQ of an image, or of one class in it; null where there is none. */
+  /** Return PQ of an image, or of one class in it; null if it is undefined. */
   seamseg.qualityOf = (image, className) => {
     if (className === "" || !image.quality) return image.pq ?? null;
     const row = image.quality.find(([number]) => String(number) === className);
@@ -64,7 +64,7 @@
     return iouSum / (tp + fp / 2 + fn / 2);
   };
 
-  /** Segments that went wrong, of both sides: all, of a class, of a kind. */
+  /** Return the number of true and predicted segments with errors, of one class and one kind if given. */
   seamseg.numErrors = (image, className, kind) => {
     let total = 0;
     for (const [number, what, count] of image.errors) {
@@ -75,7 +75,7 @@
     return total;
   };
 
-  /** The images of a place, in its order; those without the number that is sorted by come last. */
+  /** Return the images that match the filters of `place` in its order; images without a value to sort by come last. */
   seamseg.arrange = (place) => {
     const query = place.q.trim().toLowerCase();
     const chosen = seamseg.index.images.filter(

@@ -1,11 +1,14 @@
-// One image with what lies over it.
+// Panel: an image with the layers over it.
 "use strict";
 
 (() => {
   const { element } = seamseg;
   const TITLES = { prediction: "Prediction", truth: "Ground truth", none: "Image" };
 
-  /** A panel that draws one side ("prediction", "truth") or none; `onpoint` is told the pixel under the pointer, or null. */
+  /**
+   * Make a panel that shows the image with one side ("prediction", "truth") or without segments ("none").
+   * `onpoint` receives the pixel under the pointer, or null; `onpick` receives the pixel of a click.
+   */
   seamseg.makePanel = (side, onpoint, onpick) => {
     const picture = element("img", { class: "image", draggable: "false" });
     const [fill, errors, highlight] = ["fill", "errors", "highlight"].map((name) =>
@@ -29,14 +32,14 @@
     };
     frame.addEventListener("pointermove", (event) => image && onpoint(panel, pixelAt(event), event));
     frame.addEventListener("pointerleave", (event) => image && onpoint(panel, null, event));
-    frame.addEventListener("pointerdown", (event) => image && onpoint(panel, pixelAt(event), event)); // fingers do not hover
+    frame.addEventListener("pointerdown", (event) => image && onpoint(panel, pixelAt(event), event)); // touch does not hover
     frame.addEventListener("click", (event) => image && event.pointerType === "mouse" && onpick(panel, pixelAt(event)));
 
     const panel = {
       side,
       figure,
 
-      /** Shows an image; `shown` has its name and file. */
+      /** Show an image; `shown` is its entry in the index. */
       open(shown, decoded) {
         const [height, width] = decoded.shown;
         image = decoded;
@@ -50,7 +53,7 @@
         for (const canvas of [fill, errors, highlight]) Object.assign(canvas, { width, height });
       },
 
-      /** Draws by the settings of the view. */
+      /** Draw the segments and errors. */
       draw(settings, errorSides) {
         seamseg.clearLayer(highlight);
         if (image[side]) seamseg.paintFill(fill, image.shown, image[side]);
@@ -59,7 +62,7 @@
         if (settings.errors) seamseg.paintErrors(errors, image.shown, errorSides);
       },
 
-      /** Lifts a segment of one of the image's sides out; null for none. */
+      /** Highlight a segment of one side of the image; null for none. */
       highlight(chosenSide, id) {
         if (chosenSide === null || !id) seamseg.clearLayer(highlight);
         else seamseg.paintHighlight(highlight, image.shown, image[chosenSide].ids, id);

@@ -1,17 +1,17 @@
-// The segments of an image as lists: what the pointer does over the picture, the keyboard does here.
+// Lists of the segments of an image, which give the keyboard what the pointer does over the image.
 "use strict";
 
 (() => {
   const { element } = seamseg;
   const TITLES = { prediction: "Prediction", truth: "Ground truth" };
 
-  /** Fills the list; `onchoose` is told side and id of the segment that is looked at, or null. */
+  /** Fill the lists; `onchoose` receives side and id of the selected segment, or null. */
   seamseg.showSegmentList = (image, sides, settings, onchoose) => {
     const lists = sides.map((side) => makeList(image, side, settings, onchoose));
     seamseg.byId("segments").replaceChildren(...lists);
   };
 
-  /** Marks the rows of segments ({side: id}). */
+  /** Mark the rows of segments ({side: id}). */
   seamseg.markRows = (chosen) => {
     for (const row of document.querySelectorAll("#segments button")) {
       row.classList.toggle("marked", chosen[row.dataset.side] === Number(row.dataset.id));

@@ -1,4 +1,4 @@
-// Puts the parts together and follows the address.
+// Start of the page: sets up all parts, and shows the view that the address names.
 "use strict";
 
 (() => {
@@ -44,7 +44,7 @@
   function showTitle() {
     const { title, scores, images, version } = seamseg.index;
     seamseg.byId("title").textContent = title;
-    seamseg.byId("title").title = `made by seamseg ${version}`;
+    seamseg.byId("title").title = `Created by seamseg ${version}`;
     seamseg.byId("headline").textContent = scores
       ? `PQ ${seamseg.percent(scores.all.pq)} · things ${seamseg.percent(scores.things.pq)} · stuff ${seamseg.percent(scores.stuff.pq)} · mean IoU ${seamseg.percent(scores.miou)}`
       : seamseg.plural(images.length, "image", "images");
@@ -57,7 +57,7 @@
   seamseg.startImageView();
   seamseg.startKeys();
   seamseg.byId("skip").addEventListener("click", (event) => {
-    event.preventDefault(); // the address says where we are
+    event.preventDefault(); // keep the address, which holds the state
     seamseg.byId("main").focus();
   });
   addEventListener("hashchange", follow);

@@ -1,4 +1,4 @@
-// Light, dark, or as the system has it.
+// Theme of the page: light, dark, or that of the system.
 "use strict";
 
 seamseg.startTheme = () => {

@@ -1,4 +1,4 @@
-// What is said of segments: beside the pointer, and in the list.
+// Texts about segments: the tooltip at the pointer, and the texts of the list.
 "use strict";
 
 (() => {
@@ -6,34 +6,34 @@
   const SIDES = { prediction: "Prediction", truth: "Ground truth" };
   const MARGIN = 14;
 
-  /** The name of a segment's class. */
+  /** Return the name of a segment's class. */
   seamseg.className = (segment) =>
     (segment.class < 0 ? "void" : seamseg.index.classes[segment.class].name) + (segment.crowd ? " (crowd)" : "");
 
-  /** "score 94.7 %", or "" without one. */
-  seamseg.scoreText = (segment) => (segment.score === undefined ? "" : `score ${seamseg.percent(segment.score)} %`);
+  /** Return "score 94.7%", or "" without a score. */
+  seamseg.scoreText = (segment) => (segment.score === undefined ? "" : `score ${seamseg.percent(segment.score)}%`);
 
-  /** "1 234 px · 5.6 %": pixels, and their share of the image. */
+  /** Return "1,234 px · 5.6%": the number of pixels, and their share of the image. */
   seamseg.areaText = (segment, image) => {
     const [height, width] = image.size;
     return `${seamseg.count(segment.area)} px · ${seamseg.share(segment.area, height * width)}`;
   };
 
-  /** Outcome of a segment of a side; "" without annotation. */
+  /** Return the outcome of a segment; "" without an annotation. */
   seamseg.outcomeText = (segment, side, image) => {
     const otherSide = image[seamseg.other(side)];
     const partner = segment.partner === undefined ? null : otherSide.segments[segment.partner];
     const iou = segment.iou === undefined ? "" : `IoU ${segment.iou.toFixed(2)}`;
     if (segment.outcome === undefined) return "";
-    if (segment.outcome === "ignored") return "ignored, does not count";
-    const other = side === "truth" ? "predicted as" : "in truth";
+    if (segment.outcome === "ignored") return "ignored in the scores";
+    const other = side === "truth" ? "predicted as" : "true class";
     const wrong = segment.outcome === "classification" ? `${other} ${seamseg.className(partner)}` : "";
     return [segment.outcome, wrong, iou].filter(Boolean).join(", ");
   };
 
   seamseg.other = (side) => (side === "prediction" ? "truth" : "prediction");
 
-  /** Shows segments ({side: id}) of an image beside a point of the window. */
+  /** Show the tooltip for segments ({side: id}) of an image at a point of the window. */
   seamseg.showTooltip = (image, chosen, x, y) => {
     const tooltip = seamseg.byId("tooltip");
     tooltip.replaceChildren(...Object.entries(chosen).map(([side, id]) => paragraph(image, side, id)));
@@ -67,7 +67,7 @@
     );
   }
 
-  /** An outcome with the sign of its kind. */
+  /** Make the text of an outcome with the sign of its kind. */
   seamseg.outcomeBadge = (segment, text) => {
     const kind = seamseg.KINDS.find((one) => one.name === segment.outcome);
     return element(

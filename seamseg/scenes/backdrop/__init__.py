@@ -1,1 +1,1 @@
-"""What lies behind and under the objects: sky, horizon, ground."""
+"""Background of a scene: sky, horizon and ground."""

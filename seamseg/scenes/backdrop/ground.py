@@ -1,4 +1,4 @@
-"""The ground: grass, pavement, road, markings, shadows and grain."""
+"""Drawing of the ground: grass, pavement, road, markings, shadows and grain."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _CROSS = 90.0
 
 @dataclass(frozen=True, eq=False)
 class GroundColors:
-    """Albedo of every surface, and how many meters long the pavement's slabs are."""
+    """Albedo of each surface, and the side length of the pavement's slabs in meters."""
 
     grass: Rgb
     paving: Rgb
-    kerb: Rgb
+    curb: Rgb
     asphalt: Rgb
     paint: Rgb
     slab: float
 
 
 def sample_ground_colors(rng: np.random.Generator) -> GroundColors:
-    """Road and pavement share their range of grays on purpose: position and texture tell them apart."""
+    """Sample colors; road and pavement share one range of grays, so that color does not distinguish them."""
     asphalt = rng.uniform(70, 150) * np.array([1 + rng.normal(0, 0.025), 1.0, 1 + rng.normal(0, 0.03)])
     if rng.uniform() < 0.25:
         paving = np.array([150.0, 105.0, 88.0]) * rng.uniform(0.7, 1.2) + rng.normal(0, 8)
@@ -40,7 +40,7 @@ def sample_ground_colors(rng: np.random.Generator) -> GroundColors:
     return GroundColors(
         grass=grass * rng.uniform(0.75, 1.15),
         paving=paving,
-        kerb=np.array([1.0, 1.0, 0.98]) * rng.uniform(120, 190),
+        curb=np.array([1.0, 1.0, 0.98]) * rng.uniform(120, 190),
         asphalt=asphalt,
         paint=np.array([225.0, 225.0, 218.0]) * rng.uniform(0.75, 1.05),
         slab=float(rng.choice([0.5, 0.8, 1.2, 2.0])),
@@ -63,17 +63,17 @@ class GroundPainter:
         self.painter, self.street, self.colors, self.owners = painter, street, colors, owners
 
     def draw(self, rng: np.random.Generator) -> None:
-        """Surfaces and markings; shadows and grain come after, with :func:`finish_ground`."""
+        """Draw surfaces and markings; :func:`finish_ground` adds shadows and grain later."""
         self._base()
         for sign in (-1, 1):
             self._roadside(sign)
         if self.street.junction is not None:
             self._crossing_street()
-        self._area(self.street.band(-self.street.kerb(-1), self.street.kerb(1), 0.2, FAR), self.colors.asphalt, "road")
+        self._area(self.street.band(-self.street.curb(-1), self.street.curb(1), 0.2, FAR), self.colors.asphalt, "road")
         self._repairs(rng)
         self._lanes(rng)
-        if self.street.zebra is not None:
-            self._zebra(self.street.zebra)
+        if self.street.crosswalk is not None:
+            self._crosswalk(self.street.crosswalk)
 
     def _area(self, outline: Points, albedo: Rgb, surface: str) -> None:
         self.painter.owner = getattr(self.owners, surface)
@@ -81,24 +81,24 @@ class GroundPainter:
         self.painter.canvas.polygon(self.painter.camera.project(outline), color, self.painter.owner)
 
     def _base(self) -> None:
-        """Behind everything: gardens and parks are green, the yards of a city are paved."""
+        """Draw the ground beyond the pavement: gardens and parks are green, city yards are paved."""
         for sign in (-1, 1):
             green = self.street.side(sign).setting in ("houses", "park")
             outline = self.street.band(0, sign * 400, 0.2, 900)
             self._area(outline, *((self.colors.grass, "vegetation") if green else (self.colors.paving, "pavement")))
 
     def _roadside(self, sign: int) -> None:
-        kerb, (inner, outer) = self.street.kerb(sign), self.street.pavement(sign)
+        curb, (inner, outer) = self.street.curb(sign), self.street.pavement(sign)
         if self.street.side(sign).verge:
-            self._area(self.street.band(sign * kerb, sign * inner, 0.2, FAR), self.colors.grass, "vegetation")
+            self._area(self.street.band(sign * curb, sign * inner, 0.2, FAR), self.colors.grass, "vegetation")
         self._area(self.street.band(sign * inner, sign * outer, 0.2, FAR), self.colors.paving, "pavement")
         self._slabs(sign, inner, outer)
-        self._area(self.street.band(sign * kerb, sign * (kerb + 0.22), 0.2, FAR), self.colors.kerb, "pavement")
-        gutter = self.street.band(sign * (kerb + 0.2), sign * (kerb + 0.25), 0.2, 60)
-        self._area(gutter, self.colors.kerb * 0.7, "pavement")
+        self._area(self.street.band(sign * curb, sign * (curb + 0.22), 0.2, FAR), self.colors.curb, "pavement")
+        gutter = self.street.band(sign * (curb + 0.2), sign * (curb + 0.25), 0.2, 60)
+        self._area(gutter, self.colors.curb * 0.7, "pavement")
 
     def _slabs(self, sign: int, inner: float, outer: float) -> None:
-        """Joints between the slabs, as far as the eye can tell them apart."""
+        """Draw the joints between the slabs, up to the distance at which they are visible."""
         slab, joint = self.colors.slab, self.colors.paving * self.painter.light.on_ground * 0.82
         for z in np.arange(2.0, 14.0 + 6 * slab, slab):
             line = np.stack([self.street.at(sign * inner, z), self.street.at(sign * outer, z)])
@@ -114,7 +114,7 @@ class GroundPainter:
         middle = float(self.street.middle(np.array((near + far) / 2)))
         for start, end, albedo, surface in (
             (near - 2.6, far + 2.6, self.colors.paving, "pavement"),
-            (near - 0.2, far + 0.2, self.colors.kerb, "pavement"),
+            (near - 0.2, far + 0.2, self.colors.curb, "pavement"),
             (near, far, self.colors.asphalt, "road"),
         ):
             corners = [
@@ -123,7 +123,7 @@ class GroundPainter:
             self._area(np.array(corners, np.float64), albedo, surface)
 
     def _repairs(self, rng: np.random.Generator) -> None:
-        """Patches of younger asphalt, manhole covers."""
+        """Draw patches of newer asphalt and manhole covers."""
         for _ in range(int(rng.integers(0, 5))):
             offset, z = rng.uniform(-1, 1) * self.street.half_width, rng.uniform(4, 30)
             outline = self.street.band(offset, offset + rng.uniform(0.5, 2.2), z, z + rng.uniform(1, 9))
@@ -146,7 +146,7 @@ class GroundPainter:
                 self._line(sign * (self.street.half_width - 0.05), 0.0)
 
     def _line(self, offset: float, dash: float) -> None:
-        """A painted line, interrupted where roads meet."""
+        """Paint a lane line, interrupted at the junction; a dash length of 0 makes it solid."""
         junction = self.street.junction
         for start, end in ((0.5, 100.0),) if junction is None else ((0.5, junction.near), (junction.far, 100.0)):
             if dash == 0:
@@ -154,8 +154,8 @@ class GroundPainter:
             for z in np.arange(start, end - dash, 2.2 * dash) if dash else ():
                 self._paint(offset - 0.07, offset + 0.07, z, z + dash)
 
-    def _zebra(self, z: float) -> None:
-        inner, outer = -self.street.kerb(-1) + 0.3, self.street.kerb(1) - 0.3
+    def _crosswalk(self, z: float) -> None:
+        inner, outer = -self.street.curb(-1) + 0.3, self.street.curb(1) - 0.3
         for offset in np.arange(inner, outer - 0.4, 1.0):
             self._paint(offset, offset + 0.5, z, z + 3.0)
 
@@ -167,13 +167,13 @@ _TILE = 256
 
 
 def finish_ground(painter: Painter, rng: np.random.Generator, shadow: Field, grass_owner: int) -> None:
-    """Puts grain, shadows and air over the ground.
+    """Apply grain, shadows and haze to the ground.
 
     Args:
-        painter: with the sky and the ground on its canvas and nothing else yet.
-        rng: for the grain.
-        shadow: float32, 0 … 1, the share of the sun that is taken away, one value per ``STEP`` × ``STEP`` pixels.
-        grass_owner: who owns the grass, which is rougher than the rest.
+        painter: Painter with only sky and ground on its canvas.
+        rng: Random generator for the grain.
+        shadow: Fraction of sunlight removed, float32, 0 … 1, with one value per ``STEP`` × ``STEP`` pixels.
+        grass_owner: Owner number of grass, which has more grain than other surfaces.
     """
     top, x, z = painter.camera.ground_below(painter.canvas.size, STEP)
     part = painter.canvas.picture[top:]
@@ -191,7 +191,7 @@ def finish_ground(painter: Painter, rng: np.random.Generator, shadow: Field, gra
 
 
 def _grain(rng: np.random.Generator, x: Field, z: Field, focal: float) -> Field:
-    """Coarse stains and fine grit, both fixed to the ground, fading where they would be finer than pixels."""
+    """Sample coarse stains and fine grit on the ground; they fade where they would be finer than pixels."""
     stains = fractal_noise(rng, (_TILE, _TILE), (24, 24), 4)
     grit = 2 * rng.random((_TILE, _TILE), np.float32) - 1
     x, z = np.clip(x, -300, 300), np.clip(z, 0, 300)

@@ -1,4 +1,4 @@
-"""The sky, and what stands at the horizon."""
+"""Drawing of the sky and the horizon."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from seamseg.scenes.layout.street import FAR
 
 
 def draw_horizon(painter: Painter, rng: np.random.Generator, albedo: Rgb, height: float, ragged: float) -> None:
-    """A distant silhouette across the whole picture.
+    """Draw a distant silhouette across the whole picture.
 
     Args:
-        painter: whose owner gets the pixels.
-        rng: for the outline.
-        albedo: its color.
-        height: meters, on average.
-        ragged: 0 for the steps of a skyline, 1 for the crowns of a wood.
+        painter: Painter to draw with; its owner gets the pixels.
+        rng: Random generator for the outline.
+        albedo: Color of the silhouette.
+        height: Mean height in meters.
+        ragged: 0 for the steps of a skyline, 1 for the crowns of woods.
     """
     count = 96
     x = np.linspace(-420, 420, count)
@@ -38,7 +38,7 @@ _COARSENESS = 4
 
 
 def draw_sky(painter: Painter, rng: np.random.Generator) -> None:
-    """Fills the whole canvas."""
+    """Fill the whole canvas with sky."""
     height, width = painter.canvas.size
     size = (max(height // _COARSENESS, 8), max(width // _COARSENESS, 8))
     rise = _rise(painter, size)
@@ -55,26 +55,26 @@ def draw_sky(painter: Painter, rng: np.random.Generator) -> None:
 
 
 def _rise(painter: Painter, size: tuple[int, int]) -> Field:
-    """0 at the horizon and below, 1 far above it."""
+    """Height above the horizon: 0 at the horizon and below, 1 far above it."""
     rows = (np.arange(size[0]) + 0.5) * painter.canvas.size[0] / size[0]
     above = np.clip((painter.camera.center[1] - rows) / (0.75 * painter.camera.focal), 0, 1)
     return np.repeat(above[:, None], size[1], axis=1).astype(np.float32)
 
 
 def _cells(size: tuple[int, int]) -> tuple[float, float]:
-    """Clouds are wider than high."""
+    """Height and width of a noise cell; clouds are wider than tall."""
     return size[0] / 5, max(size) / 4.5
 
 
 def _clouds(rng: np.random.Generator, size: tuple[int, int], rise: Field, amount: float) -> Field:
-    """0 … 1: how much cloud is before the sky."""
+    """Cloud cover of each pixel, 0 … 1."""
     field = fractal_noise(rng, size, _cells(size), 5)
     cover = np.clip((field + np.float32(1.5 * amount - 0.75)) * np.float32(2.2), 0, 1)
     return np.asarray(cover * (0.35 + 0.65 * rise), dtype=np.float32)
 
 
 def _glow(painter: Painter, size: tuple[int, int]) -> Field:
-    """0 … 1: brightness around the sun, if it is in front of the camera."""
+    """Brightness around the sun, 0 … 1, if the sun is in front of the camera."""
     column, row, depth = painter.camera.homogeneous(painter.light.sun[None] * 1e4)[0]
     if depth < NEAR:
         return np.zeros(size, np.float32)

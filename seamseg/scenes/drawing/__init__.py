@@ -1,1 +1,1 @@
-"""From meters to pixels: camera, light, canvas, shadows and what the lens adds."""
+"""Drawing of world geometry as pixels: camera, light, canvas, shadows and lens effects."""

@@ -1,4 +1,4 @@
-"""The picture being drawn, and who owns each of its pixels."""
+"""Canvas with the drawn picture and the owner of each pixel."""
 
 from __future__ import annotations
 
@@ -10,22 +10,20 @@ from seamseg.scenes.drawing.camera import Points
 from seamseg.scenes.drawing.light import Rgb
 
 Picture = npt.NDArray[np.uint8]
-"""H×W×3, red, green, blue."""
+"""H×W×3 RGB."""
 
 Window = tuple[int, int, int, int]
-"""First and last column, first and last row; half-open."""
+"""First column, end column, first row and end row; the ends are exclusive."""
 
 _FRACTION_BITS = 4
 
 
 class Canvas:
-    """A picture and, beside it, the number of the owner of every pixel.
-
-    What is drawn later covers what was there, in both.
+    """A picture and the owner number of each pixel; later drawing covers earlier drawing in both.
 
     Attributes:
-        picture: H×W×3 uint8.
-        owners: H×W uint16; 0 is nobody.
+        picture: H×W×3 uint8 RGB.
+        owners: H×W uint16 owner numbers; 0 means no owner.
     """
 
     def __init__(self, size: tuple[int, int]) -> None:
@@ -34,10 +32,11 @@ class Canvas:
 
     @property
     def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
         return self.owners.shape[0], self.owners.shape[1]
 
     def window(self, pixels: Points) -> Window | None:
-        """The part of the canvas around M×2 (column, row) pixels; None where they lie outside."""
+        """Return the bounds of M×2 (column, row) pixels within the canvas, or None if they are outside."""
         if len(pixels) < 3:
             return None
         height, width = self.size
@@ -47,28 +46,29 @@ class Canvas:
         return (left, right, top, bottom) if left < right and top < bottom else None
 
     def polygon(self, pixels: Points, color: Rgb, owner: int) -> None:
-        """Fills M×2 (column, row) pixels."""
+        """Fill a polygon with M×2 (column, row) corners."""
         if len(pixels) >= 3:
             self.fill(fixed_point(pixels), color, owner)
 
     def fill(self, corners: npt.NDArray[np.int32], color: Rgb, owner: int) -> None:
-        """Fills a polygon whose corners are :func:`fixed_point` numbers."""
+        """Fill a polygon with corners in the format of :func:`fixed_point`."""
         cv2.fillPoly(self.picture, [corners], _channels(color), cv2.LINE_8, _FRACTION_BITS)
         cv2.fillPoly(self.owners, [corners], (owner,), cv2.LINE_8, _FRACTION_BITS)
 
     def line(self, pixels: Points, color: Rgb) -> None:
-        """Draws a thin open line through M×2 pixels on the picture alone."""
+        """Draw a thin open line through M×2 pixels on the picture without changing the owners."""
         if len(pixels) >= 2:
             corners = fixed_point(pixels)
             cv2.polylines(self.picture, [corners], False, _channels(color), 1, cv2.LINE_AA, _FRACTION_BITS)
 
     def texture(self, texture: Picture, corners: Points, owner: int) -> None:
-        """Fills a quadrangle with a texture.
+        """Fill a quadrangle with a texture.
 
         Args:
-            texture: h×w×3.
-            corners: 4×2 (column, row), where the texture's corners go: top left, top right, bottom right, bottom left.
-            owner: who owns the quadrangle from now on.
+            texture: H×W×3 texture.
+            corners: 4×2 (column, row) positions of the texture's corners: top left, top right, bottom right, bottom
+                left.
+            owner: Owner number of the quadrangle.
         """
         window = self.window(corners)
         if window is None:
@@ -79,7 +79,14 @@ class Canvas:
         self._put(self._warp(texture, corners, window, cv2.BORDER_REPLICATE), mask, window, owner)
 
     def sprite(self, texture: Picture, mask: npt.NDArray[np.uint8], pixels: Points, owner: int) -> None:
-        """Draws the part of a texture (h×w×3) where its mask (h×w, 0 … 255) is above one half, corners as above."""
+        """Draw the part of a texture where its mask is above one half.
+
+        Args:
+            texture: H×W×3 texture.
+            mask: H×W mask, 0 … 255.
+            pixels: 4×2 corners as in :meth:`texture`.
+            owner: Owner number of the drawn part.
+        """
         window = self.window(pixels)
         if window is None:
             return
@@ -105,7 +112,7 @@ class Canvas:
 
 
 def fixed_point(pixels: Points) -> npt.NDArray[np.int32]:
-    """M×2 pixels (edges at integers) as OpenCV's drawing functions take them with 4 fraction bits."""
+    """Convert M×2 pixels (edges at integers) to OpenCV's fixed-point format with 4 fraction bits."""
     scaled = np.rint((pixels - 0.5) * (1 << _FRACTION_BITS))
     return np.minimum(np.maximum(scaled, -(2**21)), 2**21).astype(np.int32)
 

@@ -1,4 +1,4 @@
-"""What a real camera adds: exposure, white balance, softness, darker corners and noise."""
+"""Effects of a real camera: exposure, white balance, blur, vignetting and noise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from seamseg.scenes.drawing.noise import Field
 
 
 def develop(rng: np.random.Generator, picture: Picture, size: tuple[int, int]) -> Picture:
-    """Scales a large drawing down to ``size`` (height, width) and makes an image of it."""
+    """Downscale a drawing to ``size`` (height, width) and apply the effects of a real camera."""
     small = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA)
     image = cv2.LUT(small, _response(rng, float(small.mean()) / 255)).astype(np.float32)
     image *= _vignette(size, rng.uniform(0.0, 0.28))[..., None]
@@ -21,9 +21,9 @@ def develop(rng: np.random.Generator, picture: Picture, size: tuple[int, int]) -
 
 
 def _response(rng: np.random.Generator, brightness: float) -> Field:
-    """1×256×3: what the sensor and its software make of each value.
+    """Sample a 1×256×3 response curve of sensor and software.
 
-    Cameras lighten dark scenes, but not all the way, guess the color of the light and strengthen contrasts.
+    Cameras brighten dark scenes, but not completely, estimate the color of the light and increase the contrast.
     """
     wanted = rng.uniform(0.40, 0.52)
     gain = np.clip((wanted / max(brightness, 0.02)) ** 0.75, 0.7, 2.6)
@@ -41,7 +41,7 @@ def _vignette(size: tuple[int, int], strength: float) -> Field:
 
 
 def _noise(rng: np.random.Generator, size: tuple[int, int]) -> Field:
-    """size×3: grain, mostly in brightness; sums of random bytes are near enough to a bell curve."""
+    """Sample H×W×3 noise, mostly in brightness; sums of random bytes are close enough to a normal distribution."""
     grain = rng.integers(0, 256, (*size, 4), np.uint8).astype(np.float32)
     strength = rng.uniform(0.004, 0.016) * 255 / 90
     mix = np.full((3, 5), 0.5) + 0.5 * np.eye(3, 5)

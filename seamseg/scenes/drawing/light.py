@@ -1,4 +1,4 @@
-"""Time of day and weather: what the sun, the sky and the air do to colors."""
+"""Time of day and weather: effects of sun, sky and air on colors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from seamseg.scenes.drawing.camera import UP, Points
 
 Rgb = npt.NDArray[np.float64]
-"""Red, green, blue: a color in 0 … 255, or a factor."""
+"""RGB color in 0 … 255, or RGB factors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,13 +18,14 @@ class Light:
     """The light of one scene.
 
     Attributes:
-        sun: unit vector (right, up, forward) towards the sun.
-        direct: factors that the sun adds on a surface that faces it.
-        ambient: factors that the sky adds everywhere.
-        sky_top, sky_low: colors of the sky overhead and at the horizon.
-        clouds: 0 (clear) … 1 (closed).
-        visibility: meters at which the air has taken 63 % of a color.
-        lamps: 0 … 1, how far people have switched their lights on.
+        sun: Unit vector (right, up, forward) toward the sun.
+        direct: RGB factors that the sun adds to a surface facing it.
+        ambient: RGB factors that the sky adds everywhere.
+        sky_top: Color of the sky overhead.
+        sky_low: Color of the sky at the horizon.
+        clouds: Cloud cover, 0 (clear) … 1 (overcast).
+        visibility: Distance in meters at which haze has replaced 63 % of a color.
+        lamps: Amount of artificial light, 0 … 1.
     """
 
     sun: Points
@@ -38,36 +39,36 @@ class Light:
 
     @property
     def shadow_per_meter(self) -> Points:
-        """(right, forward) meters by which the shadow of a point one meter high is displaced."""
+        """Displacement (right, forward), in meters, of the shadow of a point at a height of one meter."""
         return -self.sun[[0, 2]] / max(float(self.sun[1]), 0.12)
 
     @property
     def shadow_factor(self) -> Rgb:
-        """What remains of the color of level ground that the sun does not reach."""
+        """RGB factors for level ground in the shadow, relative to ground in the sun."""
         return self.ambient / (self.ambient + self.direct * max(float(self.sun[1]), 0.12))
 
     def shade(self, normals: Points, lit: float) -> Rgb:
-        """F×3 factors for surfaces with unit normals (F×3), of which the share ``lit`` lies in the sun."""
+        """Compute F×3 RGB factors for surfaces with F×3 unit normals, with the fraction ``lit`` in the sun."""
         facing = np.maximum(normals @ self.sun, 0)[:, None]
         return np.asarray(self.ambient * (0.85 + 0.15 * normals[:, 1:2]) + self.direct * (facing * lit))
 
     @property
     def on_ground(self) -> Rgb:
-        """Factors for level ground in the sun."""
+        """RGB factors for level ground in the sun."""
         return np.asarray(self.shade(UP[None], 1.0)[0])
 
     def haze(self, distance: Points) -> Points:
-        """Share of the air's own color at distances in meters."""
+        """Compute the fraction of haze color at distances in meters."""
         return np.asarray(1 - np.exp(-np.maximum(distance, 0) / self.visibility))
 
     def through_air(self, colors: Rgb, distance: Points) -> Rgb:
-        """F×3 colors as they look from F distances."""
+        """Apply haze to F×3 colors seen from F distances."""
         share = self.haze(distance)[:, None]
         return np.asarray(colors * (1 - share) + self.sky_low * share)
 
 
 def sample_light(rng: np.random.Generator) -> Light:
-    """Clear, hazy, overcast or evening light."""
+    """Sample clear, hazy, overcast or evening light."""
     kind = rng.choice(["clear", "hazy", "overcast", "evening"], p=[0.40, 0.15, 0.25, 0.20])
     azimuth = rng.uniform(0, 2 * np.pi)
     elevation = rng.uniform(0.12, 0.32) if kind == "evening" else rng.uniform(0.4, 1.15)

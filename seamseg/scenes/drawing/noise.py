@@ -1,4 +1,4 @@
-"""Smooth random fields: clouds, leaves, dirt, plaster."""
+"""Smooth random fields for clouds, leaves, dirt and plaster."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ Field = npt.NDArray[np.float32]
 
 
 def value_noise(rng: np.random.Generator, size: tuple[int, int], cell: tuple[float, float]) -> Field:
-    """Random values on a coarse grid, interpolated smoothly.
+    """Sample random values on a coarse grid, and interpolate them smoothly.
 
     Args:
-        rng: the source of the values.
-        size: height and width of the result.
-        cell: height and width of one cell of the grid, in pixels of the result.
+        rng: Random generator.
+        size: Height and width of the result.
+        cell: Height and width of one grid cell in pixels of the result.
 
     Returns:
-        size float32, about −1 … 1, mean about 0.
+        A float32 field of the given size with values in about −1 … 1 and a mean of about 0.
     """
     return fractal_noise(rng, size, cell, 1)
 
 
 def fractal_noise(rng: np.random.Generator, size: tuple[int, int], cell: tuple[float, float], octaves: int) -> Field:
-    """A sum of value noises, each twice as fine and half as strong as the one before.
+    """Sample a sum of value noises, each twice as fine and half as strong as the previous one.
 
     Args:
-        rng, size: as above.
-        cell: of the coarsest noise.
-        octaves: how many noises.
+        rng: Random generator.
+        size: Height and width of the result.
+        cell: Height and width of one grid cell of the coarsest noise, in pixels of the result.
+        octaves: Number of noises.
 
     Returns:
-        size float32, about −1 … 1, mean about 0.
+        A float32 field of the given size with values in about −1 … 1 and a mean of about 0.
     """
     total = _grid(rng, size, cell, 1)
     for octave in range(1, octaves):

@@ -1,4 +1,4 @@
-"""Painting of surfaces and of their shadows on the ground."""
+"""Drawing of surfaces and of shadows on the ground."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seamseg.scenes.drawing.light import Light, Rgb
 from seamseg.scenes.drawing.noise import Field
 
 STEP = 2
-"""Pixels of the drawing, in either direction, that share one value."""
+"""Side of the blocks of pixels in the drawing that share one shadow value."""
 
 _FRACTION_BITS = 4
 
@@ -23,23 +23,23 @@ _FRACTION_BITS = 4
 def cast_shadows(
     size: tuple[int, int], camera: Camera, light: Light, casters: Iterable[Points], feet: Sequence[Footprint]
 ) -> Field:
-    """How much of the light is taken from the ground.
+    """Compute the fraction of light removed from the ground.
 
     Args:
-        size: height and width of the drawing.
-        camera: that sees the ground.
-        light: with the sun.
-        casters: world points, N×3 each; the shadow of their convex hull falls on the ground.
-        feet: where things stand: dark under them whether the sun shines or not.
+        size: Height and width of the drawing.
+        camera: Camera that sees the ground.
+        light: Light with the sun.
+        casters: World points, N×3 each. The convex hull of each set casts a shadow on the ground.
+        feet: Footprints that are dark even without sun.
 
     Returns:
-        float32, 0 … 1, soft at the edges; one value for ``STEP`` × ``STEP`` pixels.
+        A float32 field, 0 … 1, with soft edges and one value per ``STEP`` × ``STEP`` pixels.
     """
     mask = np.zeros((-(-size[0] // STEP), -(-size[1] // STEP)), np.uint8)
     for foot in feet:
-        _fill(mask, camera, _grown(foot, 0.15), 110)
+        _fill(mask, camera, _enlarged(foot, 0.15), 110)
     for foot in feet:
-        _fill(mask, camera, _grown(foot, -0.1), 200)
+        _fill(mask, camera, _enlarged(foot, -0.1), 200)
     if float(light.direct.max()) > 0.2:
         for points in casters:
             _fill(mask, camera, _on_ground(points, light), 255)
@@ -48,14 +48,14 @@ def cast_shadows(
     return np.asarray(soft, dtype=np.float32) / np.float32(255)
 
 
-def _grown(foot: Footprint, margin: float) -> Points:
+def _enlarged(foot: Footprint, margin: float) -> Points:
     left, right = foot.left - margin, max(foot.right + margin, foot.left)
     near, far = foot.near - margin, max(foot.far + margin, foot.near)
     return np.array([[left, 0, near], [right, 0, near], [right, 0, far], [left, 0, far]])
 
 
 def _on_ground(points: Points, light: Light) -> Points:
-    """Outline (M×3) of the shadow of a body."""
+    """Outline (M×3) of the shadow that a body casts on the ground."""
     flat = points[:, [0, 2]] + points[:, 1:2] * light.shadow_per_meter
     hull = cv2.convexHull(flat.astype(np.float32))[:, 0].astype(np.float64)
     return np.insert(hull, 1, 0.0, axis=1)
@@ -68,7 +68,7 @@ def _fill(mask: npt.NDArray[np.uint8], camera: Camera, outline: Points, value: i
 
 
 def share_of_sun(shadow: Field, camera: Camera, places: Points) -> float:
-    """How much sun reaches some places on the ground (N×3), where they are in the picture; 1 is all of it."""
+    """Compute the mean fraction of sunlight at N×3 points on the ground; points outside the picture are ignored."""
     height, width = shadow.shape
     seen = camera.homogeneous(places)
     columns, rows = np.floor(seen[:, :2] / np.maximum(seen[:, 2:], NEAR) / STEP).astype(int).T
@@ -86,10 +86,10 @@ class Face:
 
     Attributes:
         points: N×3 corners in the world.
-        color: albedo, or the final color where ``glows``.
-        gloss: 0 … 1, how much it mirrors of the sky.
-        glows: whether light leaves it as it is, because it shines or is shaded already.
-        normal: unit normal (3) if not that of its plane.
+        color: Albedo, or the final color if ``glows``.
+        gloss: Reflectivity of the sky, 0 … 1.
+        glows: Whether the color is independent of the light, because the face shines or is already shaded.
+        normal: Unit normal (3). None uses the normal of the face's plane.
     """
 
     points: Points
@@ -101,14 +101,14 @@ class Face:
 
 @dataclass
 class Painter:
-    """What an object needs to draw itself.
+    """Drawing context of the objects.
 
     Attributes:
-        canvas: where to.
-        camera: seen from where.
-        light: in which light.
-        owner: to whom the pixels belong that are drawn next.
-        lit: 0 … 1, how much of the sun reaches the place where is drawn next.
+        canvas: Canvas to draw on.
+        camera: Camera of the scene.
+        light: Light of the scene.
+        owner: Owner number of the pixels that are drawn next.
+        lit: Fraction of sunlight at the place that is drawn next, 0 … 1.
     """
 
     canvas: Canvas
@@ -118,7 +118,7 @@ class Painter:
     lit: float = 1.0
 
     def faces(self, faces: Sequence[Face]) -> None:
-        """Draws faces, the first one at the back. All at once, because there are hundreds."""
+        """Draw faces in order, from back to front; one call for hundreds of faces is faster than single calls."""
         if not faces:
             return
         counts = np.array([len(face.points) for face in faces])
@@ -136,7 +136,7 @@ class Painter:
                 self.canvas.polygon(self.camera.project(face.points), color, self.owner)
 
     def _colors(self, faces: Sequence[Face], points: Points, starts: npt.NDArray[np.int64], distance: Points) -> Points:
-        """F×3: albedo in this light, behind this much air."""
+        """F×3 colors of faces after applying light and haze to their albedo."""
         albedo = np.array([face.color for face in faces])
         normals = self._normals(points[starts], points[starts + 1], points[starts + 2])
         for index, face in enumerate(faces):
@@ -148,7 +148,7 @@ class Painter:
         return self.light.through_air(np.where(glows, albedo, shaded), distance)
 
     def _normals(self, first: Points, second: Points, third: Points) -> Points:
-        """F×3 unit normals of planes through three points each, on the side that is seen."""
+        """F×3 unit normals of planes through three points each, on the visible side."""
         one, two = second - first, third - first
         across = np.stack([_minor(one, two, axis) for axis in range(3)], axis=1)
         toward = np.array([self.camera.x, self.camera.height, 0.0]) - first
@@ -156,37 +156,38 @@ class Painter:
         return across / np.where(np.abs(length) < 1e-9, 1.0, length)[:, None]
 
     def face(self, points: Points, color: Rgb, normal: Points | None = None) -> None:
+        """Draw one face without gloss."""
         self.faces([Face(points, color, normal=normal)])
 
     def shade(self, corners: Points) -> Rgb:
-        """Factors (3) for the light on a plane through three points."""
+        """Compute the RGB factors of the light on a plane through three points."""
         return np.asarray(self.light.shade(self._normals(corners[:1], corners[1:2], corners[2:3]), self.lit)[0])
 
     def stroke(self, points: Points, albedo: Rgb) -> None:
-        """A thin line through N×3 points; it owns nothing."""
+        """Draw a thin line through N×3 points without changing the owners."""
         seen = self.camera.homogeneous(points)
         if (seen[:, 2] > NEAR).all():
             color = self.light.through_air(albedo[None], seen[:1, 2])[0]
             self.canvas.line(seen[:, :2] / seen[:, 2:], color)
 
     def texture(self, texture: Picture, corners: Points) -> None:
-        """A texture (h×w×3, shaded already) on a quadrangle: 4×3, from its top left corner clockwise."""
+        """Draw a shaded H×W×3 texture on a quadrangle with 4×3 corners, clockwise from the top left."""
         seen = self.camera.homogeneous(corners)
         if (seen[:, 2] >= NEAR).all():
             self.canvas.texture(texture, seen[:, :2] / seen[:, 2:], self.owner)
 
     def sprite(self, texture: Picture, mask: npt.NDArray[np.uint8], corners: Points) -> None:
-        """The part of a texture (h×w×3, shaded already) that its mask (h×w) shows, on a quadrangle (4×3)."""
+        """Draw the masked part (H×W) of a shaded H×W×3 texture on a quadrangle with 4×3 corners."""
         seen = self.camera.homogeneous(corners)
         if (seen[:, 2] >= NEAR).all():
             self.canvas.sprite(texture, mask, seen[:, :2] / seen[:, 2:], self.owner)
 
     def scale(self, point: Points) -> float:
-        """Pixels per meter at a world point (3)."""
+        """Compute the pixels per meter at a world point (3)."""
         return self.camera.focal / max(float(self.camera.distance(point[None])[0]), NEAR)
 
     def shows(self, points: Points) -> bool:
-        """Whether the picture can show something that lies within these world points (N×3)."""
+        """Whether anything within a polygon of N×3 world points can be visible in the picture."""
         return self.canvas.window(self.camera.project(points)) is not None
 
 

@@ -1,1 +1,1 @@
-"""The street, and where everything stands in it."""
+"""Layout of the street, and placement of all objects in it."""

@@ -1,4 +1,4 @@
-"""Fills a street with buildings, roadside objects, traffic and people."""
+"""Placement of buildings, roadside objects, traffic and people along a street."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from seamseg.scenes.objects.signs import sample_sign
 from seamseg.scenes.objects.trees import Shape, sample_tree
 
 _DEPTH = 85.0
-"""Meters to the end of the rows."""
+"""Distance in meters to the end of the rows of buildings."""
 
 _LENGTHS: dict[BuildingKind, tuple[float, float]] = {
     "city": (7.0, 18.0),
@@ -28,7 +28,7 @@ _GAPS: dict[BuildingKind, tuple[float, float]] = {"city": (0.0, 0.0), "houses": 
 
 
 def sample_buildings(plan: Plan, lamps: float) -> list[Building]:
-    """The rows on both sides and now and then one across the end of the street, far to near."""
+    """Sample rows of buildings on both sides, and sometimes across the end of the street, sorted from far to near."""
     junction, buildings = plan.street.junction, []
     for sign in SIDES:
         start = plan.between(-4, 2)
@@ -43,22 +43,22 @@ def sample_buildings(plan: Plan, lamps: float) -> list[Building]:
 
 
 def _row(plan: Plan, sign: int, start: float, end: float, lamps: float) -> list[Building]:
-    """The buildings on one side between two distances, near to far; a park has none."""
+    """Sample the buildings on one side between two distances, from near to far; a park has none."""
     kind, row, z = plan.street.side(sign).setting, list[Building](), start
     if kind == "park":
         return row
     while z < end - 4:
         stop = min(z + plan.between(*_LENGTHS[kind]), end)
         if plan.chance(0.94):
-            one = _beside(plan, sign, kind, (z, stop), lamps)
+            one = _roadside_building(plan, sign, kind, (z, stop), lamps)
             hidden = bool(row) and row[-1].far[2] == one.near[2] and row[-1].height >= one.height
             row.append(replace(one, detached=not hidden))
         z = stop + plan.between(*_GAPS[kind])
     return row
 
 
-def _beside(plan: Plan, sign: int, kind: BuildingKind, ends: tuple[float, float], lamps: float) -> Building:
-    """A building on one side of the street, between two distances."""
+def _roadside_building(plan: Plan, sign: int, kind: BuildingKind, ends: tuple[float, float], lamps: float) -> Building:
+    """Sample a building on one side of the street, between two distances."""
     offset = sign * (plan.street.frontage(sign) + (plan.between(0, 1.2) if kind == "houses" else 0.0))
     near, far = (plan.street.at(offset, end) for end in ends)
     along = (far - near) / np.linalg.norm(far - near)
@@ -80,9 +80,9 @@ def _closing_row(plan: Plan, lamps: float) -> list[Building]:
 
 
 def add_posts(plan: Plan, sign: int) -> None:
-    """Signs, traffic lights and lanterns along the kerb."""
+    """Add signs, traffic lights and lanterns along the curb."""
     street, nearest = plan.street, 7.0 if sign > 0 else 10.0
-    offset = sign * (street.kerb(sign) + 0.55)
+    offset = sign * (street.curb(sign) + 0.55)
     if street.junction is not None and plan.chance(0.75):
         before = plan.between(0.8, 2.0)
         plan.add(sample_traffic_light(plan.rng, street.at(offset, street.junction.near - before)))
@@ -100,12 +100,12 @@ def add_posts(plan: Plan, sign: int) -> None:
 
 
 def add_greenery(plan: Plan, sign: int) -> None:
-    """Street trees in rows, gardens and parks without order."""
+    """Add street trees in rows, and scattered plants in gardens and parks."""
     street, side = plan.street, plan.street.side(sign)
     shape: Shape = "round" if plan.chance(0.7) else "tall"
     planted = 0.9 if side.verge else {"city": 0.3, "houses": 0.35, "offices": 0.4, "park": 0.5}[side.setting]
     if plan.chance(planted):
-        offset = sign * (street.kerb(sign) + (side.verge / 2 if side.verge else 0.8))
+        offset = sign * (street.curb(sign) + (side.verge / 2 if side.verge else 0.8))
         for z in np.arange(plan.between(7, 16), 70, plan.between(8, 14)):
             if not plan.in_junction(z, z):
                 plan.add(sample_tree(plan.rng, street.at(offset, z + plan.between(-1, 1)), shape), 0.1)
@@ -127,6 +127,7 @@ def _garden(plan: Plan, sign: int, side: Side) -> None:
 
 
 def add_clutter(plan: Plan, sign: int) -> None:
+    """Add clutter on the pavement."""
     if plan.chance(0.35):
         for _ in range(int(plan.rng.integers(1, 4))):
             plan.add(sample_clutter(plan.rng, plan.on_pavement(sign, plan.between(6, 20))))
@@ -137,7 +138,7 @@ def _car(plan: Plan, offset: float, z: float, oncoming: bool) -> Car:
 
 
 def add_moving_cars(plan: Plan, lane: float) -> None:
-    """Traffic ahead and oncoming."""
+    """Add traffic in both directions."""
     street = plan.street
     width = 2 * street.half_width / street.num_lanes
     for number in range(street.num_lanes):
@@ -151,7 +152,7 @@ def add_moving_cars(plan: Plan, lane: float) -> None:
 
 
 def add_crossing_cars(plan: Plan, lane: float) -> None:
-    """Traffic on the road that crosses, seen from the side."""
+    """Add traffic on the crossing road, seen from the side."""
     junction = plan.street.junction
     if junction is None:
         return
@@ -163,6 +164,7 @@ def add_crossing_cars(plan: Plan, lane: float) -> None:
 
 
 def add_parked_cars(plan: Plan, sign: int) -> None:
+    """Add cars in the parking lane; distant ones may form a crowd."""
     street = plan.street
     if not street.side(sign).parking:
         return
@@ -171,7 +173,7 @@ def add_parked_cars(plan: Plan, sign: int) -> None:
     z, density, row = plan.between(3.5, 9), plan.between(0.25, 0.8), []
     while z < 46:
         car = _car(plan, offset + plan.between(-0.1, 0.1), z, oncoming)
-        taken = plan.in_junction(z - 3, z + 3) or (street.zebra is not None and abs(z - street.zebra - 1.5) < 4)
+        taken = plan.in_junction(z - 3, z + 3) or (street.crosswalk is not None and abs(z - street.crosswalk - 1.5) < 4)
         if z > crowd_from and not taken:
             row.append(car)
         elif plan.chance(density) and not taken and z < 34:
@@ -182,15 +184,19 @@ def add_parked_cars(plan: Plan, sign: int) -> None:
 
 
 def add_walkers(plan: Plan, sign: int) -> None:
+    """Add single people and pairs on the pavement."""
     for _ in range(int(plan.rng.poisson(1.0))):
         place = plan.on_pavement(sign, plan.between(6 if sign > 0 else 7.5, 18))
         plan.add(sample_person(plan.rng, place), 0.15)
         if plan.chance(0.3):
-            beside = place + np.array([plan.between(0.5, 0.7) * plan.rng.choice([-1, 1]), 0.0, plan.between(-0.4, 0.4)])
-            plan.add(sample_person(plan.rng, beside), 0.02)
+            neighbor = place + np.array(
+                [plan.between(0.5, 0.7) * plan.rng.choice([-1, 1]), 0.0, plan.between(-0.4, 0.4)]
+            )
+            plan.add(sample_person(plan.rng, neighbor), 0.02)
 
 
 def add_crowd(plan: Plan, sign: int) -> None:
+    """Sometimes add a crowd of people on the pavement."""
     if not plan.chance(0.08):
         return
     inner, outer = plan.street.pavement(sign)
@@ -201,12 +207,12 @@ def add_crowd(plan: Plan, sign: int) -> None:
 
 
 def add_crossing_people(plan: Plan) -> None:
-    """People on the zebra, and now and then one who should not be there."""
+    """Add people on the crosswalk, or sometimes one person on a road without a crosswalk."""
     street = plan.street
-    if street.zebra is not None:
+    if street.crosswalk is not None:
         for _ in range(int(plan.rng.integers(0, 4))):
-            offset = plan.between(-street.kerb(-1), street.kerb(1))
-            plan.add(sample_person(plan.rng, street.at(offset, street.zebra + plan.between(0.3, 2.7))), 0.1)
+            offset = plan.between(-street.curb(-1), street.curb(1))
+            plan.add(sample_person(plan.rng, street.at(offset, street.crosswalk + plan.between(0.3, 2.7))), 0.1)
     elif plan.chance(0.15):
         offset = plan.between(-street.half_width, street.half_width)
         plan.add(sample_person(plan.rng, street.at(offset, plan.between(9, 18))), 0.1)
@@ -214,11 +220,11 @@ def add_crossing_people(plan: Plan) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Everything that stands in a scene.
+    """All buildings and items of a scene.
 
     Attributes:
-        buildings: far to near.
-        items: in no order.
+        buildings: Buildings from far to near.
+        items: Items in arbitrary order.
     """
 
     buildings: tuple[Building, ...]
@@ -226,13 +232,13 @@ class Layout:
 
 
 def sample_layout(rng: np.random.Generator, street: Street, lane: float, lamps: float) -> Layout:
-    """Fills a street.
+    """Fill a street.
 
     Args:
-        rng: decides.
-        street: to be filled.
-        lane: meters right of the road's middle where the camera drives.
-        lamps: 0 … 1, how many windows are lit.
+        rng: Random generator.
+        street: Street to fill.
+        lane: Offset of the camera's lane, in meters to the right of the centerline.
+        lamps: Amount of lit windows, 0 … 1.
     """
     plan = Plan(rng, street)
     add_moving_cars(plan, lane)

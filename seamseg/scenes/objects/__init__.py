@@ -1,1 +1,1 @@
-"""What stands in the street and how it is drawn; nothing here knows where the street runs."""
+"""Objects in the street and their drawing, independent of the course of the street."""

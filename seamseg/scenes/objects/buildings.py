@@ -21,16 +21,19 @@ _ROOFS = ((148, 78, 58), (110, 74, 62), (84, 84, 90), (120, 104, 92), (70, 62, 6
 
 @dataclass(frozen=True, eq=False)
 class Building:
-    """A box with a front towards the street, with a flat or a pitched roof.
+    """A box with a front toward the street and a flat or pitched roof.
 
     Attributes:
-        near, far: 3 each, the ends of the foot of the front, in the world.
-        away: unit vector (3) from the front to the back.
-        depth, height, roof: meters; ``roof`` is the height of a pitched roof, 0 where it is flat.
-        style: of the walls.
-        tiles: color of the roof.
-        detached: whether the side wall towards the camera can be seen.
-        seed: of everything that is drawn on the walls.
+        near: World point (3) at the near end of the foot of the front.
+        far: World point (3) at the far end of the foot of the front.
+        away: Unit vector (3) from the front to the back.
+        depth: Depth in meters.
+        height: Height of the walls in meters.
+        roof: Height of the pitched roof in meters, or 0 for a flat roof.
+        style: Style of the walls.
+        tiles: Color of the roof.
+        detached: Whether the side wall toward the camera can be visible.
+        seed: Seed of everything drawn on the walls.
     """
 
     near: Points
@@ -45,11 +48,12 @@ class Building:
     seed: int
 
     def casters(self) -> list[Points]:
-        """Corners of the body that throws a shadow."""
+        """World points (N×3) of the body that casts a shadow."""
         feet = np.array([self.near, self.far, self.far + self.away * self.depth, self.near + self.away * self.depth])
         return [np.concatenate([feet, feet + UP * (self.height + self.roof * 0.6)])]
 
     def draw(self, painter: Painter) -> None:
+        """Draw walls and roof."""
         rng = np.random.default_rng(self.seed)
         back = self.near + self.away * self.depth
         if self.roof:
@@ -66,8 +70,8 @@ class Building:
         return np.array([back + UP * self.height, ridge, self.near + UP * self.height])
 
     def _wall(self, painter: Painter, rng: np.random.Generator, start: Points, end: Points) -> None:
-        """One wall between two feet; what lies behind the camera is left out."""
-        start, end = _in_front(painter, start, end)
+        """Draw the part of one wall between two foot points that is in front of the camera."""
+        start, end = _clip_to_front(painter, start, end)
         corners = np.array([start, end, end, start])
         corners[:2, 1] = self.height
         if not painter.shows(corners):
@@ -79,10 +83,10 @@ class Building:
         painter.texture(paint_facade(rng, self.style, tone, size, scale), corners)
 
     def _roof(self, painter: Painter, rng: np.random.Generator) -> None:
-        """The slope towards the street, and a chimney."""
+        """Draw the roof slope toward the street, and a chimney."""
         up, ridge = UP * self.height, UP * (self.height + self.roof)
         middle, out = self.away * (self.depth / 2), -self.away * 0.35 - np.array([0, 0.1, 0])
-        near, far = _in_front(painter, self.near, self.far)
+        near, far = _clip_to_front(painter, self.near, self.far)
         slope = np.array([near + middle + ridge, far + middle + ridge, far + up + out, near + up + out])
         if not painter.shows(slope):
             return
@@ -96,8 +100,8 @@ class Building:
         painter.texture(_tone(painter, slope)(rows * self.tiles).astype(np.uint8), slope)
 
 
-def _in_front(painter: Painter, start: Points, end: Points) -> tuple[Points, Points]:
-    """The part of the line between two points that is in front of the camera (or a bit of it)."""
+def _clip_to_front(painter: Painter, start: Points, end: Points) -> tuple[Points, Points]:
+    """Clip the line between two points to the part that is at least ``_NEAREST`` meters in front of the camera."""
     one, two = painter.camera.distance(np.array([start, end]))
     if one < _NEAREST < two:
         start = end + (start - end) * ((two - _NEAREST) / (two - one))
@@ -107,7 +111,7 @@ def _in_front(painter: Painter, start: Points, end: Points) -> tuple[Points, Poi
 
 
 def _texture_scale(painter: Painter, size: tuple[float, float], distance: float) -> float:
-    """Pixels per meter of a wall's texture: as many as are seen, within reason."""
+    """Pixels per meter of a wall's texture: the visible resolution, within limits."""
     height, width = painter.canvas.size
     most = np.sqrt(height * width / 10 / (size[0] * size[1]))
     return float(np.clip(painter.camera.focal / distance, 2.5, max(min(painter.camera.focal / 45, most), 4)))
@@ -121,7 +125,15 @@ def _tone(painter: Painter, corners: Points) -> Tone:
 def sample_building(
     rng: np.random.Generator, kind: BuildingKind, ends: tuple[Points, Points], away: Points, lamps: float
 ) -> Building:
-    """A building whose front stands between two feet (3 each, near and far), with its body ``away`` (3) from there."""
+    """Sample a building.
+
+    Args:
+        rng: Random generator.
+        kind: Kind of building.
+        ends: World points (3) at the near and far end of the foot of the front.
+        away: Unit vector (3) from the front to the back.
+        lamps: Amount of lit windows, 0 … 1.
+    """
     surfaces: tuple[Wall, ...] = ("plaster", "bricks", "glass")
     surface = surfaces[int(rng.choice(3, p=[0.2, 0.2, 0.6] if kind == "offices" else [0.6, 0.37, 0.03]))]
     return Building(

@@ -1,4 +1,4 @@
-"""The surfaces of a car: a side view extruded to a body, with glass, wheels and lights."""
+"""Surfaces of a car: a side view extruded to a body, with glass, wheels and lights."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _PLATE = np.array([226.0, 224.0, 208.0])
 
 
 class CarBody:
-    """A car in its own frame: right, up and forward of its middle on the ground, in meters.
+    """A car in its own frame: meters right, up and forward of its center on the ground.
 
     Args:
-        shape: its kind.
-        colors: of the paint, the rims and the glass (albedo).
-        braking: whether the brake lights shine.
-        lamps: whether the head and rear lights shine.
-        fine: whether details are large enough to be seen.
+        shape: Shape of the car.
+        colors: Albedo of the paint, the rims and the glass.
+        braking: Whether the brake lights are on.
+        lamps: Whether the headlights and rear lights are on.
+        fine: Whether details are large enough to be visible.
     """
 
     def __init__(self, shape: CarShape, colors: tuple[Rgb, Rgb, Rgb], braking: bool, lamps: bool, fine: bool) -> None:
@@ -31,7 +31,7 @@ class CarBody:
         self._outline = shape.rounded if fine else shape.outline
 
     def faces(self, eye: Points) -> list[Face]:
-        """What is seen from a point (3) in the car's frame, far to near."""
+        """List the faces visible from a point (3) in the car's frame, from far to near."""
         faces = [*self._underside(), *self._shell(eye)]
         rear, front = self.shape.ends
         if eye[2] < rear:
@@ -46,7 +46,7 @@ class CarBody:
         return faces
 
     def _underside(self) -> list[Face]:
-        """Wheels seen from behind or before, and the dark under the body."""
+        """Wheels seen from the rear or front, and the dark area below the body."""
         half, faces = self.shape.half_width, []
         for z in self.shape.wheels:
             for x in (-half * 0.92, half * 0.68):
@@ -57,7 +57,7 @@ class CarBody:
         return faces
 
     def _shell(self, eye: Points) -> list[Face]:
-        """The strips between the two flanks that face the eye, far to near."""
+        """List the strips between the two sides that face the eye, from far to near."""
         outline = self._outline
         start, end = outline[:-1], outline[1:]
         middle, along = (start + end) / 2, end - start
@@ -75,7 +75,7 @@ class CarBody:
         return strips
 
     def _pane(self, glass: Points) -> list[Face]:
-        """Rear window or windscreen; its upper part mirrors the sky."""
+        """Rear window or windshield; the upper part reflects the sky."""
         strip = self._strip(glass[0], glass[1])
         faces = [Face(_part(strip, 0.05, 0.95, 0.02, 0.96), self.glass * 0.7)]
         return [
@@ -85,7 +85,7 @@ class CarBody:
         ]
 
     def _strip(self, low: Points, high: Points) -> Points:
-        """4×3: from flank to flank between two (forward, up) points of the outline."""
+        """4×3 corners of the strip from side to side between two (forward, up) points of the outline."""
         half = self.shape.half_at(np.array([low, high]))
         return np.array(
             [
@@ -148,7 +148,7 @@ class CarBody:
         return [*faces, Face(self._on_flank(shiny, side), self.glass, 0.30)] if self.fine else faces
 
     def _seams(self, side: float) -> list[Face]:
-        """Gaps around the doors, handles and a mirror."""
+        """Gaps around the doors, door handles and a mirror."""
         faces = []
         for window in self.shape.windows[-2:]:
             for z in (window[0, 0] - 0.03, window[-1, 0] + 0.02):
@@ -174,17 +174,17 @@ class CarBody:
         return [Face(self._on_flank(flat, side), color) for flat, color in parts]
 
     def _on_flank(self, flat: Points, side: float) -> Points:
-        """N×3 of N×2 (forward, up) points on one side of the body."""
+        """Convert N×2 (forward, up) points on one side of the body to N×3 points."""
         return np.stack([side * self.shape.half_at(flat), flat[:, 1], flat[:, 0]], axis=1)
 
 
 def _across(left: float, right: float, low: float, high: float, z: float) -> Points:
-    """4×3: an upright rectangle across the car."""
+    """4×3 corners of an upright rectangle across the car."""
     return np.array([[left, low, z], [right, low, z], [right, high, z], [left, high, z]])
 
 
 def _part(strip: Points, left: float, right: float, low: float, high: float) -> Points:
-    """4×3: the part of a quadrangle between shares of its width and of the way from its first edge to its last."""
+    """4×3 corners of a part of a quadrangle, given as fractions of its width and of its height from the first edge."""
     start, end = strip[[0, 1]], strip[[3, 2]]
     rows = [start + (end - start) * share for share in (low, high)]
     (a, b), (d, c) = [(row[0] + (row[1] - row[0]) * left, row[0] + (row[1] - row[0]) * right) for row in rows]

@@ -1,4 +1,4 @@
-"""The side views from which cars are built, in meters: forward and up, the middle of the car at 0."""
+"""Side views of cars as (forward, up) points in meters, with the center of the car at 0."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from seamseg.scenes.drawing.camera import Points
 
 @dataclass(frozen=True, eq=False)
 class CarShape:
-    """One kind of car.
+    """Shape of one kind of car; all lengths are in meters.
 
     Attributes:
-        outline: N×2, from the rear bumper's foot over the roof to the front bumper's foot.
-        rear_glass, front_glass: ends (2×2, lower one first) of the rear window and the windscreen.
-        windows: outlines (M×2) of the side windows, the foremost one last.
-        belt: height where the glass begins; the body narrows from there on.
-        half_width, half_roof: meters from the middle to the side, at the belt and at the roof.
-        wheels: forward positions of the axles.
-        wheel: radius of the wheels.
+        outline: N×2 points from the foot of the rear bumper over the roof to the foot of the front bumper.
+        rear_glass: 2×2 ends of the rear window, the lower one first.
+        front_glass: 2×2 ends of the windshield, the lower one first.
+        windows: M×2 outlines of the side windows, the foremost one last.
+        belt: Height of the lower edge of the windows. The body narrows above it.
+        half_width: Half the width at the belt.
+        half_roof: Half the width at the roof.
+        wheels: Forward positions of the axles.
+        wheel: Radius of the wheels.
     """
 
     outline: Points
@@ -36,18 +38,19 @@ class CarShape:
 
     @cached_property
     def rounded(self) -> Points:
-        """The outline with its corners cut: each becomes two."""
+        """Outline with beveled corners; each corner becomes two."""
         start, end = self.outline[:-1], self.outline[1:]
         cut = np.stack([0.78 * start + 0.22 * end, 0.22 * start + 0.78 * end], axis=1).reshape(-1, 2)
         return np.concatenate([self.outline[:1], cut[1:-1], self.outline[-1:]])
 
     @cached_property
     def roof(self) -> float:
+        """Height of the roof."""
         return float(self.outline[:, 1].max())
 
     @cached_property
     def ends(self) -> tuple[float, float]:
-        """Where the rear and the front end."""
+        """Forward positions of the rear end and the front end."""
         return float(self.outline[:, 0].min()), float(self.outline[:, 0].max())
 
     @property
@@ -56,7 +59,7 @@ class CarShape:
         return float(self.outline[0, 1])
 
     def half_at(self, flat: Points) -> Points:
-        """Half the width at M×2 (forward, up) points; the corners are rounded seen from above, too."""
+        """Compute half the width at M×2 (forward, up) points; seen from above, the corners are rounded, too."""
         heights = [0.0, 0.45, self.belt, self.roof]
         widths = [self.half_width * 0.94, self.half_width, self.half_width * 0.97, self.half_roof]
         length = max(-self.ends[0], self.ends[1])
@@ -104,7 +107,7 @@ HATCHBACK = CarShape(
     wheel=0.32,
 )  # fmt: skip
 
-ESTATE = CarShape(
+STATION_WAGON = CarShape(
     outline=_points(
         (-2.25, 0.26), (-2.34, 0.6), (-2.3, 1.02), (-1.98, 1.46), (-1.2, 1.58), (0.1, 1.55), (0.95, 1.06),
         (1.95, 0.92), (2.26, 0.72), (2.28, 0.32), (2.2, 0.24),
@@ -157,4 +160,4 @@ VAN = CarShape(
     wheel=0.36,
 )  # fmt: skip
 
-CAR_SHAPES = (SEDAN, HATCHBACK, ESTATE, OFF_ROADER, VAN)
+CAR_SHAPES = (SEDAN, HATCHBACK, STATION_WAGON, OFF_ROADER, VAN)

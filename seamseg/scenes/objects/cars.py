@@ -1,4 +1,4 @@
-"""Cars: where they stand, how they are painted, what shadow they throw."""
+"""Cars: position, colors, drawing and shadows."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ class Car:
     """One car.
 
     Attributes:
-        place: world point (3) under its middle.
-        heading: radians, 0 straight ahead, positive to the right.
-        shape: its kind.
-        paint, rims, glass: colors (albedo).
-        braking: whether the brake lights shine.
+        place: World point (3) on the ground below its center.
+        heading: Direction in radians, 0 straight ahead, positive to the right.
+        shape: Shape of the car.
+        paint: Albedo of the paint.
+        rims: Albedo of the rims.
+        glass: Albedo of the glass.
+        braking: Whether the brake lights are on.
+        category: Name of the class.
+        crowd: Whether the item is a group of objects.
     """
 
     place: Points
@@ -38,14 +42,17 @@ class Car:
 
     @cached_property
     def footprint(self) -> Footprint:
+        """Rectangle on the ground that the car covers."""
         corners = self._corners(self.shape.half_width, 0.0)
         low, high = corners.min(0), corners.max(0)
         return Footprint(float(low[0]), float(high[0]), float(low[2]), float(high[2]))
 
     def feet(self) -> list[Footprint]:
+        """Footprints of the places where the car darkens the ground."""
         return [self.footprint]
 
     def casters(self) -> list[Points]:
+        """World points (N×3 each) of the body and the cabin, which cast shadows."""
         roof = self.shape.outline[self.shape.outline[:, 1] > self.shape.belt + 0.1, 0]
         cabin = np.array([[x, self.shape.roof, z] for z in (roof.min(), roof.max()) for x in (-0.65, 0.65)])
         body = self._corners(self.shape.half_width * 0.95, self.shape.belt)
@@ -53,6 +60,7 @@ class Car:
         return [np.concatenate([ground, body]), np.concatenate([ground, self._at(cabin)])]
 
     def draw(self, painter: Painter) -> None:
+        """Draw the car."""
         away = np.array([painter.camera.x, painter.camera.height, 0.0]) - self.place
         cos, sin = np.cos(self.heading), np.sin(self.heading)
         eye = np.array([cos * away[0] - sin * away[2], away[1], sin * away[0] + cos * away[2]])
@@ -69,18 +77,19 @@ class Car:
         )
 
     def _at(self, points: Points) -> Points:
-        """N×3 world points of N×3 (right, up, forward) meters from the car's middle."""
+        """Convert N×3 (right, up, forward) meters from the car's center to N×3 world points."""
         cos, sin = np.cos(self.heading), np.sin(self.heading)
         return np.asarray(self.place + points @ np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]]))
 
     def _corners(self, half_width: float, height: float) -> Points:
-        """4×3 world points of a level rectangle as long as the car."""
+        """4×3 world points of a horizontal rectangle as long as the car."""
         rear, front = self.shape.ends
         flat = [[-half_width, height, rear], [half_width, height, rear], [half_width, height, front]]
         return self._at(np.array([*flat, [-half_width, height, front]]))
 
 
 def sample_car(rng: np.random.Generator, place: Points, heading: float) -> Car:
+    """Sample a car at a world point (3), with a heading in radians."""
     shape = CAR_SHAPES[int(rng.choice(len(CAR_SHAPES), p=[0.24, 0.28, 0.18, 0.18, 0.12]))]
     return Car(
         place=place,
@@ -94,7 +103,7 @@ def sample_car(rng: np.random.Generator, place: Points, heading: float) -> Car:
 
 
 def _sample_paint(rng: np.random.Generator) -> Rgb:
-    """Mostly the grays of real car parks, some colors."""
+    """Sample an albedo: mostly grays as in real parking lots, sometimes a color."""
     if rng.uniform() < 0.6:
         return rng.uniform(35, 235) * np.array([1 + rng.normal(0, 0.015), 1.0, 1 + rng.normal(0.01, 0.02)])
     tints = [(168, 28, 30), (36, 62, 128), (94, 20, 28), (52, 92, 64), (196, 160, 60), (60, 120, 170), (150, 112, 84)]

@@ -1,4 +1,4 @@
-"""What nobody labels: bins, bollards, boxes, wires, birds and the camera's own car."""
+"""Unlabeled objects: bins, bollards, boxes, wires, birds and the hood of the camera's own car."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from seamseg.scenes.drawing.camera import Footprint, Plane, Points
 from seamseg.scenes.drawing.light import Rgb
 from seamseg.scenes.drawing.painter import NOBODY, Face, Painter
 
-Kind = Literal["bin", "bollard", "box"]
+ClutterKind = Literal["bin", "bollard", "box"]
 
 
 @dataclass(frozen=True, eq=False)
 class Clutter:
-    """A small object on the pavement that has no class.
+    """A small object on the pavement without a class.
 
     Attributes:
-        place: world point (3) of its foot.
-        kind: what it is.
-        size: meters, width and height.
-        color: albedo.
+        place: World point (3) of its foot.
+        kind: Kind of object.
+        size: Width and height in meters.
+        color: Albedo.
+        category: Always ``"void"``.
+        crowd: Whether the item is a group of objects.
     """
 
     place: Points
-    kind: Kind
+    kind: ClutterKind
     size: tuple[float, float]
     color: Rgb
     category: str = "void"
@@ -35,17 +37,21 @@ class Clutter:
 
     @cached_property
     def footprint(self) -> Footprint:
+        """Rectangle on the ground that the object covers."""
         return Footprint.around(self.place, self.size[0] / 2, self.size[0] / 2)
 
     def feet(self) -> list[Footprint]:
+        """Footprints of the places where the object darkens the ground."""
         return [self.footprint]
 
     def casters(self) -> list[Points]:
+        """World points (N×3) of the box that casts a shadow."""
         half, high = self.size[0] / 2, self.size[1]
         corners = [[x, y, z] for x in (-half, half) for y in (0.0, high) for z in (-half, half)]
         return [self.place + np.array(corners)]
 
     def draw(self, painter: Painter) -> None:
+        """Draw the object."""
         plane = Plane.facing(painter.camera, self.place)
         half, high = self.size[0] / 2, self.size[1]
         top = {"bin": 0.86, "bollard": 0.8, "box": 0.95}[self.kind]
@@ -60,7 +66,8 @@ class Clutter:
 
 
 def sample_clutter(rng: np.random.Generator, place: Points) -> Clutter:
-    kinds: tuple[Kind, ...] = ("bin", "bollard", "box")
+    """Sample an object with its foot at a world point (3)."""
+    kinds: tuple[ClutterKind, ...] = ("bin", "bollard", "box")
     kind = kinds[int(rng.integers(3))]
     sizes = {"bin": (0.6, 1.05), "bollard": (0.18, 0.95), "box": (0.9, 1.4)}
     width, height = sizes[kind]
@@ -73,7 +80,7 @@ def sample_clutter(rng: np.random.Generator, place: Points) -> Clutter:
 
 
 def draw_wires(painter: Painter, rng: np.random.Generator, reach: float) -> None:
-    """Wires over the street from one side (``reach`` meters from the middle) to the other, too thin for a label."""
+    """Draw wires across the street, which extend ``reach`` meters to both sides; they are too thin to be labeled."""
     for z in rng.uniform(8, 45, int(rng.integers(1, 4))):
         span = np.linspace(-1, 1, 14)
         height = rng.uniform(6.5, 9)
@@ -82,7 +89,7 @@ def draw_wires(painter: Painter, rng: np.random.Generator, reach: float) -> None
 
 
 def draw_birds(painter: Painter, rng: np.random.Generator) -> None:
-    """A few birds high up (void)."""
+    """Draw a few birds in the sky; they are void."""
     painter.owner = NOBODY
     for _ in range(int(rng.integers(2, 6))):
         place = np.array([rng.uniform(-14, 14), rng.uniform(9, 15), rng.uniform(22, 34)])
@@ -93,8 +100,8 @@ def draw_birds(painter: Painter, rng: np.random.Generator) -> None:
         painter.face(Plane.facing(painter.camera, place).at(wings), np.array([52.0, 52.0, 58.0]))
 
 
-def draw_bonnet(painter: Painter, rng: np.random.Generator) -> None:
-    """The camera's own car along the lower edge (void)."""
+def draw_hood(painter: Painter, rng: np.random.Generator) -> None:
+    """Draw the hood of the camera's own car along the lower edge; it is void."""
     height, width = painter.canvas.size
     painter.owner = NOBODY
     paint = rng.uniform(30, 200) * np.array([1 + rng.normal(0, 0.05), 1.0, 1 + rng.normal(0, 0.05)])

@@ -1,4 +1,4 @@
-"""Facades of buildings and their styles."""
+"""Facades of buildings: styles and textures."""
 
 from __future__ import annotations
 
@@ -36,16 +36,19 @@ _TINTS: dict[Wall, tuple[tuple[int, int, int], ...]] = {
 
 @dataclass(frozen=True, eq=False)
 class FacadeStyle:
-    """What one building's walls look like; lengths in meters, shares of a window's cell.
+    """Appearance of the walls of one building.
 
     Attributes:
-        wall, trim, glass: colors (albedo) of the wall, the frames and ledges, and the panes.
-        surface: what the wall is made of.
-        floor, bay: height and width of one window's cell.
-        window: width and height of the window, as shares of its cell.
-        balconies: whether rails run before the windows.
-        shops: whether the ground floor is one of shops.
-        lamps: share of the windows that are lit.
+        wall: Albedo of the wall.
+        trim: Albedo of frames and ledges.
+        glass: Albedo of the panes.
+        surface: Material of the wall.
+        floor: Height of the cell around one window in meters.
+        bay: Width of the cell around one window in meters.
+        window: Width and height of the window as fractions of its cell.
+        balconies: Whether there are railings in front of the windows.
+        shops: Whether the ground floor consists of shops.
+        lamps: Fraction of lit windows.
     """
 
     wall: Rgb
@@ -61,6 +64,7 @@ class FacadeStyle:
 
 
 def sample_style(rng: np.random.Generator, surface: Wall, shops: bool, lamps: float) -> FacadeStyle:
+    """Sample a facade style; ``lamps`` is the amount of artificial light, 0 … 1."""
     wall = _sample_wall(rng, surface)
     light_trim = rng.uniform() < 0.7
     return FacadeStyle(
@@ -89,12 +93,12 @@ _LAMPLIGHT = np.array([255.0, 205.0, 130.0])
 
 @dataclass(frozen=True, eq=False)
 class Tone:
-    """From albedo to the color that is seen.
+    """Function that converts an albedo to the visible color.
 
     Attributes:
-        shade: what the light makes of the albedo (factors).
-        sky: color of the sky, which the panes mirror and the air takes on.
-        air: share of a color that the air takes.
+        shade: RGB factors of the light.
+        sky: Color of the sky, which is also the color of panes' reflections and of haze.
+        air: Fraction of a color that haze replaces.
     """
 
     shade: Rgb
@@ -102,27 +106,28 @@ class Tone:
     air: float
 
     def __call__(self, albedo: Rgb) -> Rgb:
+        """Return the visible color of a lit surface."""
         return self.glow(albedo * self.shade)
 
     def glow(self, color: Rgb) -> Rgb:
-        """The color of what shines by itself."""
+        """Return the visible color of a surface that shines itself."""
         return np.asarray(np.clip(color * (1 - self.air) + self.sky * self.air, 0, 255))
 
 
 def paint_facade(
     rng: np.random.Generator, style: FacadeStyle, tone: Tone, size: tuple[float, float], scale: float
 ) -> Picture:
-    """The texture of one wall.
+    """Paint the texture of one wall.
 
     Args:
-        rng: for what differs from window to window.
-        style: of the building.
-        tone: of light and air.
-        size: height and width in meters.
-        scale: pixels per meter.
+        rng: Random generator for differences between windows.
+        style: Style of the building.
+        tone: Effect of light and haze.
+        size: Height and width of the wall in meters.
+        scale: Pixels per meter.
 
     Returns:
-        h×w×3.
+        The H×W×3 texture.
     """
     floors, bays = max(1, round(size[0] / style.floor)), max(1, round(size[1] / style.bay))
     tile = max(6, round(size[0] * scale / floors)), max(6, round(size[1] * scale / bays))
@@ -137,7 +142,7 @@ def paint_facade(
 
 
 def _wall(rng: np.random.Generator, style: FacadeStyle, tone: Tone, size: tuple[int, int], scale: float) -> Picture:
-    """Bare wall; stains run down, bricks lie in rows."""
+    """Paint the bare wall, with vertical stains, and rows of bricks if it is a brick wall."""
     dirt = 1 + 0.10 * fractal_noise(rng, size, (size[0] / 2, max(size[1] / 6, 2)), 4)
     if style.surface == "bricks":
         rows = np.arange(size[0]) * 3 // max(int(scale * 0.5), 3)
@@ -149,7 +154,7 @@ def _wall(rng: np.random.Generator, style: FacadeStyle, tone: Tone, size: tuple[
 
 
 def _windows(rng: np.random.Generator, style: FacadeStyle, tone: Tone, wall: Picture, grid: tuple[int, int]) -> None:
-    """Cuts a window into every cell of the grid (floors, bays)."""
+    """Paint a window into every cell of the grid (floors, bays)."""
     floors, bays = grid
     height, width = wall.shape[0] // floors, wall.shape[1] // bays
     cells = wall.reshape(floors, height, bays, width, 3)
@@ -168,7 +173,7 @@ def _windows(rng: np.random.Generator, style: FacadeStyle, tone: Tone, wall: Pic
 
 
 def _panes(rng: np.random.Generator, style: FacadeStyle, tone: Tone, grid: tuple[int, int], rows: int) -> Colors:
-    """floors×rows×bays×3: each pane mirrors the sky by its own amount; some have blinds, some are lit from inside."""
+    """Sample floors×rows×bays×3 pane colors with random sky reflections; some have blinds, some are lit from inside."""
     per_window = (grid[0], 1, grid[1], 1)
     down = np.linspace(0, 1, rows)[None, :, None, None]
     mirror = rng.uniform(0.05, 0.42, per_window) * (1.3 - 0.8 * down)
@@ -180,7 +185,7 @@ def _panes(rng: np.random.Generator, style: FacadeStyle, tone: Tone, grid: tuple
 
 
 def _shops(rng: np.random.Generator, style: FacadeStyle, tone: Tone, floor: Picture) -> None:
-    """Shop windows along the ground floor, each shop with its own sign board or awning."""
+    """Paint shop windows along the ground floor; each shop has its own sign board, and some have an awning."""
     height, left = floor.shape[0], 0
     while left < floor.shape[1]:
         width = int(height * rng.uniform(1.1, 2.2))
@@ -212,7 +217,7 @@ def _door(rng: np.random.Generator, tone: Tone, wall: Picture, tile: tuple[int, 
 
 
 def _ledges(style: FacadeStyle, tone: Tone, wall: Picture, floor: int) -> None:
-    """The cornice at the top and a ledge over the ground floor."""
+    """Paint the cornice at the top and a ledge above the ground floor."""
     thickness = max(1, floor // 9)
     wall[:thickness] = tone(style.trim * 1.05)
     wall[thickness : thickness + max(1, thickness // 2)] = tone(style.wall * 0.65)

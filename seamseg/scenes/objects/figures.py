@@ -1,4 +1,4 @@
-"""The human figure: limbs, clothes and hair as flat outlines."""
+"""Human figures: limbs, clothes and hair as flat outlines."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from seamseg.scenes.drawing.light import Rgb
 Facing = Literal["left", "right", "toward", "away"]
 Cut = Literal["trousers", "shorts", "skirt", "coat"]
 Part = tuple[Points, Rgb]
-"""Outline (N×2: right of the middle, above the ground, in shares of the body's height) and albedo."""
+"""Outline (N×2: right of the center and above the ground, as fractions of the body height) and albedo."""
 
 
 @dataclass(frozen=True, eq=False)
 class Clothes:
-    """Colors (albedo) of a person, and the cut of what covers the legs."""
+    """Albedo of skin, hair and clothes of a person, and the cut of the clothes on the legs."""
 
     skin: Rgb
     hair: Rgb
@@ -33,12 +33,13 @@ class Clothes:
 
 @dataclass(frozen=True)
 class Pose:
-    """How a person stands or walks.
+    """Pose of a standing or walking person.
 
     Attributes:
-        build: 1 is slim.
-        facing: as seen from the camera.
-        stride, arms: radians by which legs and arms swing.
+        build: Width of the body; 1 is slim.
+        facing: Direction as seen from the camera.
+        stride: Swing of the legs in radians.
+        arms: Swing of the arms in radians.
     """
 
     build: float
@@ -48,14 +49,14 @@ class Pose:
 
     @property
     def turned(self) -> float:
-        """+1 or −1 where the person walks to the right or left of the picture, else 0."""
+        """+1 if the person faces the right of the picture, −1 if the left, and 0 otherwise."""
         return {"left": -1.0, "right": 1.0}.get(self.facing, 0.0)
 
 
 def figure(pose: Pose, clothes: Clothes) -> list[Part]:
-    """All parts of a person, far to near."""
+    """List all parts of a person from far to near."""
     bag = [] if clothes.bag is None else [_bag(pose, clothes.bag)]
-    behind, before = (bag, []) if pose.facing == "toward" else ([], bag)
+    behind, in_front = (bag, []) if pose.facing == "toward" else ([], bag)
     return [
         *behind,
         *_arm(pose, clothes, -1, 0.80),
@@ -64,7 +65,7 @@ def figure(pose: Pose, clothes: Clothes) -> list[Part]:
         *_skirt(pose, clothes),
         _torso(pose, clothes),
         *_head(pose, clothes),
-        *before,
+        *in_front,
         *_arm(pose, clothes, 1, 0.93),
     ]
 
@@ -147,12 +148,12 @@ def _bag(pose: Pose, color: Rgb) -> Part:
 
 
 def _hanging(angle: float) -> Points:
-    """Direction (2) of a limb that swings from straight down by an angle."""
+    """Direction (2) of a limb at an angle from straight down."""
     return np.array([np.sin(angle), -np.cos(angle)])
 
 
 def _limb(start: Points, end: Points, thick_start: float, thick_end: float) -> Points:
-    """N×2 outline of a limb with round ends; the thicknesses are radii."""
+    """N×2 outline of a limb with round ends, given its radii at both ends."""
     angle = np.arctan2(end[1] - start[1], end[0] - start[0])
     half = angle + np.linspace(-np.pi / 2, np.pi / 2, 5)
     ahead = np.stack([np.cos(half), np.sin(half)], axis=1)

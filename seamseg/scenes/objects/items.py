@@ -1,4 +1,4 @@
-"""What everything that stands in the street can do, and who hides whom."""
+"""Interface of all objects in the street, and the order in which they are drawn."""
 
 from __future__ import annotations
 
@@ -12,45 +12,48 @@ from seamseg.scenes.drawing.painter import Painter
 
 
 class Item(Protocol):
-    """Something that stands in the street.
-
-    Attributes:
-        category: name of its class, or ``"void"``.
-        crowd: whether it stands for many objects that nobody told apart.
-        footprint: where it stands.
-    """
+    """An object placed in the street."""
 
     @property
-    def category(self) -> str: ...
+    def category(self) -> str:
+        """Name of the class, or ``"void"``."""
+        ...
+
     @property
-    def crowd(self) -> bool: ...
+    def crowd(self) -> bool:
+        """Whether the item is a group of objects that are not labeled individually."""
+        ...
+
     @property
-    def footprint(self) -> Footprint: ...
+    def footprint(self) -> Footprint:
+        """Rectangle on the ground that the item covers."""
+        ...
+
     def feet(self) -> list[Footprint]:
-        """Where it darkens the ground under it."""
+        """Footprints of the places where the item darkens the ground below it."""
         ...
 
     def casters(self) -> list[Points]:
-        """World points (N×3 each), the shadow of whose convex hulls falls on the ground."""
+        """World points (N×3 each); the convex hull of each array casts a shadow on the ground."""
         ...
 
     def draw(self, painter: Painter) -> None:
-        """Draws it; its own pixels go to the painter's owner."""
+        """Draw the item; its labeled pixels get the painter's owner."""
         ...
 
 
-Stands = TypeVar("Stands", bound=Item)
+ItemT = TypeVar("ItemT", bound=Item)
 
 
-def far_to_near(items: Sequence[Stands], eye: float) -> list[Stands]:
-    """The order in which to draw, so that what is in front covers what is behind.
+def far_to_near(items: Sequence[ItemT], eye: float) -> list[ItemT]:
+    """Sort items for drawing, so that nearer items cover farther ones.
 
     Args:
-        items: in any order.
-        eye: meters right of the road's middle where the camera is.
+        items: Items in arbitrary order.
+        eye: Camera position in meters to the right of the middle of the road.
     """
     left = sorted(items, key=lambda item: -float(np.hypot(*(item.footprint.center[[0, 2]] - (eye, 0)))))
-    ordered: list[Stands] = []
+    ordered: list[ItemT] = []
     while left:
         free = (item for item in left if not any(_hides(item, other, eye) for other in left if other is not item))
         chosen = next(free, left[0])
@@ -60,7 +63,7 @@ def far_to_near(items: Sequence[Stands], eye: float) -> list[Stands]:
 
 
 def _hides(item: Item, other: Item, eye: float) -> bool:
-    """Whether ``item`` is certainly before ``other``: nearer, or, side by side, closer to the line of sight."""
+    """Whether ``item`` is certainly in front of ``other``: nearer, or side by side and closer to the view axis."""
     one, two = item.footprint, other.footprint
     if one.far <= two.near or two.far <= one.near:
         return one.far <= two.near

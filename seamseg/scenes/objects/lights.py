@@ -1,4 +1,4 @@
-"""Traffic lights and street lanterns; the housing is the light, the post is void."""
+"""Traffic lights and street lanterns; only the housing is labeled, the post is void."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ class TrafficLight:
     """Two or three lamps in a housing.
 
     Attributes:
-        place: world point (3) at the post's foot.
-        height: meters from the ground to the lower edge of the housing.
-        size: height of one lamp's cell in meters.
-        num_lamps: 2 for pedestrians, 3 for cars.
-        shining: which lamp is on, from above.
-        housing: color (albedo).
-        shield: whether a dark board with a white edge stands behind.
+        place: World point (3) at the foot of the post.
+        height: Height of the lower edge of the housing in meters.
+        size: Height of the part of the housing around one lamp in meters.
+        num_lamps: Number of lamps, 2 for pedestrians and 3 for cars.
+        shining: Index of the lamp that is on, counted from the top.
+        housing: Albedo of the housing.
+        shield: Whether there is a dark board with a white edge behind the housing.
+        category: Name of the class.
+        crowd: Whether the item is a group of objects.
     """
 
     place: Points
@@ -42,17 +44,21 @@ class TrafficLight:
 
     @cached_property
     def footprint(self) -> Footprint:
+        """Rectangle on the ground around the post."""
         return Footprint.around(self.place, 0.2, 0.1)
 
     def feet(self) -> list[Footprint]:
+        """Footprints of the places where the post darkens the ground."""
         return [self.footprint]
 
     def casters(self) -> list[Points]:
+        """World points (N×3 each) of lamp and post, which cast shadows."""
         plane = Plane(self.place, np.array([1.0, 0.0, 0.0]))
         top = self.height + self.size * self.num_lamps
         return [plane.box(-0.2, 0.2, self.height, top), plane.box(-0.05, 0.05, 0.0, self.height)]
 
     def draw(self, painter: Painter) -> None:
+        """Draw lamp and post; the post is void."""
         plane = Plane.facing(painter.camera, self.place)
         draw_posts(painter, plane, (0.0,), 1.0, self.height)
         half, top = self.size * 0.48, self.height + self.size * self.num_lamps
@@ -82,11 +88,13 @@ class Lantern:
     """A street lantern on top of a post.
 
     Attributes:
-        place: world point (3) at the post's foot.
-        height: meters from the ground to the lower edge of the lantern.
-        size: height of the lantern in meters.
-        globe: a ball rather than a cage with a roof.
-        cap: color (albedo) of its metal.
+        place: World point (3) at the foot of the post.
+        height: Height of the lower edge of the lantern in meters.
+        size: Height of the lantern in meters.
+        globe: Whether the lantern is a ball instead of a cage with a roof.
+        cap: Albedo of the metal.
+        category: Name of the class.
+        crowd: Whether the item is a group of objects.
     """
 
     place: Points
@@ -99,21 +107,25 @@ class Lantern:
 
     @cached_property
     def footprint(self) -> Footprint:
+        """Rectangle on the ground around the post."""
         return Footprint.around(self.place, 0.2, 0.2)
 
     def moved(self, place: Points) -> Lantern:
-        """The same lantern elsewhere."""
+        """Return an equal lantern at another place."""
         return replace(self, place=place)
 
     def feet(self) -> list[Footprint]:
+        """Footprints of the places where the post darkens the ground."""
         return [self.footprint]
 
     def casters(self) -> list[Points]:
+        """World points (N×3 each) of lamp and post, which cast shadows."""
         plane = Plane(self.place, np.array([1.0, 0.0, 0.0]))
         high = self.height + self.size
         return [plane.box(-0.3, 0.3, self.height, high), plane.box(-0.06, 0.06, 0.0, self.height)]
 
     def draw(self, painter: Painter) -> None:
+        """Draw lamp and post; the post is void."""
         plane = Plane.facing(painter.camera, self.place)
         draw_posts(painter, plane, (0.0,), 1.0, self.height)
         glass = np.array([255.0, 232.0, 178.0]) * (0.7 + 0.3 * painter.light.lamps)
@@ -140,6 +152,7 @@ class Lantern:
 
 
 def sample_traffic_light(rng: np.random.Generator, place: Points) -> TrafficLight:
+    """Sample a traffic light with its foot at a world point (3)."""
     num_lamps = 2 if rng.uniform() < 0.2 else 3
     housings = [(34, 36, 38), (44, 62, 52), (196, 154, 42), (96, 98, 100)]
     return TrafficLight(
@@ -154,6 +167,7 @@ def sample_traffic_light(rng: np.random.Generator, place: Points) -> TrafficLigh
 
 
 def sample_lantern(rng: np.random.Generator, place: Points) -> Lantern:
+    """Sample a lantern with its foot at a world point (3)."""
     globe = bool(rng.uniform() < 0.35)
     return Lantern(
         place=place,

@@ -1,4 +1,4 @@
-"""People and groups of people: who they are, what they wear and where they walk."""
+"""People and crowds: poses, clothes and positions."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ class Person:
     """One person.
 
     Attributes:
-        place: world point (3) between the feet.
-        height: meters.
-        pose: how they stand or walk.
-        clothes: what they wear.
+        place: World point (3) between the feet.
+        height: Body height in meters.
+        pose: Pose of the body.
+        clothes: Clothes, skin and hair.
+        category: Name of the class.
+        crowd: Whether the item is a group of objects.
     """
 
     place: Points
@@ -36,18 +38,21 @@ class Person:
 
     @cached_property
     def footprint(self) -> Footprint:
+        """Rectangle on the ground that the person covers."""
         return Footprint.around(self.place, 0.25, 0.2)
 
     def feet(self) -> list[Footprint]:
+        """Footprints of the places where the person darkens the ground."""
         return [self.footprint]
 
     def casters(self) -> list[Points]:
+        """World points (N×3 each) of two crossed outlines that cast a shadow."""
         flat = np.array([[-0.12, 0], [0.12, 0], [0.15, 0.8], [0.07, 0.98], [-0.07, 0.98], [-0.15, 0.8]]) * self.height
         across, along = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
         return [Plane(self.place, direction).at(flat) for direction in (across, along)]
 
     def draw(self, painter: Painter) -> None:
-        """Every limb in shade, and on it, where it is large enough to be seen, the part that catches more light."""
+        """Draw every limb dark, and its sunny side brighter if the person is large enough in the picture."""
         plane = Plane.facing(painter.camera, self.place)
         sun = float(plane.across @ painter.light.sun)
         dim = painter.light.ambient * 0.86 + painter.light.direct * (0.26 * painter.lit)
@@ -63,12 +68,13 @@ class Person:
 
 
 def _toward_sun(outline: Points, sun: float) -> Points:
-    """The part (N×2) of a limb that the sun reaches: narrower, and shifted to its side."""
+    """Compute the sunny part (N×2) of a limb, which is narrower and shifted toward the sun."""
     middle, wide = outline.mean(0), float(np.ptp(outline[:, 0]))
     return np.asarray(middle + (outline - middle) * (0.62, 0.94) + (np.sign(sun) * 0.18 * wide, 0.0))
 
 
 def sample_person(rng: np.random.Generator, place: Points) -> Person:
+    """Sample a person at a world point (3)."""
     child = rng.uniform() < 0.1
     facing: tuple[Facing, ...] = ("left", "right", "toward", "away")
     walking = rng.uniform() < 0.75
@@ -101,7 +107,7 @@ def _sample_clothes(rng: np.random.Generator) -> Clothes:
 
 
 def _sample_cloth(rng: np.random.Generator) -> Rgb:
-    """Any color, grays and muted ones more often than bright ones."""
+    """Sample an albedo; grays and muted colors are more likely than bright ones."""
     gray, tint = rng.uniform(25, 225), rng.uniform(15, 235, 3)
     return np.asarray(gray + (tint - gray) * rng.uniform(0.05, 0.9) ** 1.3)
 
@@ -111,17 +117,19 @@ Member = TypeVar("Member", Car, Person)
 
 @dataclass(frozen=True, eq=False)
 class Crowd(Generic[Member]):
-    """Several things of one class that nobody told apart."""
+    """Several things of one class that are not labeled individually."""
 
     members: tuple[Member, ...]
     crowd: bool = True
 
     @property
     def category(self) -> str:
+        """Name of the class of the members."""
         return self.members[0].category
 
     @cached_property
     def footprint(self) -> Footprint:
+        """Smallest rectangle that contains the footprints of all members."""
         parts = [member.footprint for member in self.members]
         return Footprint(
             min(part.left for part in parts),
@@ -131,17 +139,20 @@ class Crowd(Generic[Member]):
         )
 
     def feet(self) -> list[Footprint]:
+        """Footprints of all members."""
         return [member.footprint for member in self.members]
 
     def casters(self) -> list[Points]:
+        """World points (N×3 each) of all members' shadow casters."""
         return [caster for member in self.members for caster in member.casters()]
 
     def draw(self, painter: Painter) -> None:
+        """Draw all members from far to near with one owner."""
         for member in far_to_near(self.members, painter.camera.x):
             member.draw(painter)
 
 
 def spread(rng: np.random.Generator, center: Points, reach: tuple[float, float], count: int) -> list[Points]:
-    """World points (3) around a center, within ``reach`` meters to the side and ahead."""
+    """Sample world points (3) around a center, within ``reach`` meters (sideways, forward)."""
     around = rng.uniform(-1, 1, (count, 2)) * reach
     return list(center + np.insert(around, 1, 0.0, axis=1))

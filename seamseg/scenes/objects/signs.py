@@ -1,4 +1,4 @@
-"""Traffic signs and boards on posts; the board is the sign, the post is void."""
+"""Traffic signs and boards on posts; only the board is labeled, the post is void."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ YELLOW, GREEN = np.array([236.0, 186.0, 30.0]), np.array([22.0, 104.0, 72.0])
 STEEL = np.array([128.0, 130.0, 132.0])
 
 UPRIGHT = np.array([0.0, 0.35, -0.93])
-"""Normal with which boards are shaded, so that they never turn black against the sun."""
+"""Normal used to shade boards, so that they are never black when seen against the sun."""
 
 _STRUT = np.array([[-0.09, 0.8], [0.09, 0.8], [0.09, -0.8], [-0.09, -0.8]])
 
@@ -30,14 +30,18 @@ class Sign:
     """One sign.
 
     Attributes:
-        place: world point (3) at the post's foot.
-        board: its shape.
-        size: meters across.
-        height: meters from the ground to the middle of the board.
-        turn: radians by which it is turned away from the camera.
-        rim, field, mark: its colors (albedo).
-        marks: strokes drawn on it, as (left, right, low, high) in shares of half its size.
-        back: whether the camera sees its bare back.
+        place: World point (3) at the foot of the post.
+        board: Shape of the board.
+        size: Width of the board in meters.
+        height: Height of the center of the board in meters.
+        turn: Rotation away from the camera in radians.
+        rim: Albedo of the rim.
+        field: Albedo of the field.
+        mark: Albedo of the strokes.
+        marks: Strokes on the board as (left, right, low, high) in fractions of half its size.
+        back: Whether the camera sees the bare back.
+        category: Name of the class.
+        crowd: Whether the item is a group of objects.
     """
 
     place: Points
@@ -55,18 +59,22 @@ class Sign:
 
     @cached_property
     def footprint(self) -> Footprint:
+        """Rectangle on the ground around the post."""
         return Footprint.around(self.place, 0.2, 0.1)
 
     def feet(self) -> list[Footprint]:
+        """Footprints of the places where the sign darkens the ground."""
         return [self.footprint]
 
     def casters(self) -> list[Points]:
+        """World points (N×3 each) of board and post, which cast shadows."""
         outline = _outline(self.board) * self.size / 2 + (0, self.height)
         post = np.array([[-0.04, 0], [0.04, 0], [0.04, self.height], [-0.04, self.height]])
         plane = Plane(self.place, np.array([1.0, 0.0, 0.0]))
         return [plane.at(outline), plane.at(post)]
 
     def draw(self, painter: Painter) -> None:
+        """Draw board and posts; the posts are void."""
         plane = Plane.facing(painter.camera, self.place, self.turn)
         draw_posts(painter, plane, (-0.55, 0.55) if self.board == "direction" else (0.0,), self.size, self.height)
         parts = [(_outline(self.board), STEEL), (_STRUT, STEEL * 0.7)] if self.back else self._front()
@@ -74,7 +82,7 @@ class Sign:
         painter.faces([Face(plane.at(flat * half + middle), color, normal=UPRIGHT) for flat, color in parts])
 
     def _front(self) -> list[tuple[Points, Rgb]]:
-        """Outlines in shares of half the size, and their colors."""
+        """Outlines in fractions of half the size, and their colors."""
         outline = _outline(self.board)
         parts = [(outline, self.rim), (outline * 0.80, self.field)]
         for left, right, low, high in self.marks:
@@ -83,7 +91,7 @@ class Sign:
 
 
 def draw_posts(painter: Painter, plane: Plane, offsets: tuple[float, ...], size: float, height: float) -> None:
-    """Gray posts (void) from the ground to a height, at offsets in shares of half a size."""
+    """Draw gray void posts from the ground up to a height, at offsets in fractions of half the size."""
     owner, painter.owner = painter.owner, NOBODY
     for offset in offsets:
         x = offset * size / 2
@@ -93,7 +101,7 @@ def draw_posts(painter: Painter, plane: Plane, offsets: tuple[float, ...], size:
 
 
 def _outline(board: Board) -> Points:
-    """N×2 within −1 … 1."""
+    """N×2 outline of a board, about −1 … 1."""
     if board == "round":
         return circle(1.0, 24)
     if board == "octagon":
@@ -126,6 +134,7 @@ _DESIGNS: dict[Board, tuple[tuple[Rgb, Rgb, Rgb], ...]] = {
 
 
 def sample_sign(rng: np.random.Generator, place: Points) -> Sign:
+    """Sample a sign with its foot at a world point (3)."""
     boards: tuple[Board, ...] = ("round", "triangle", "octagon", "diamond", "square", "direction")
     board = boards[int(rng.choice(6, p=[0.32, 0.16, 0.10, 0.12, 0.18, 0.12]))]
     designs = _DESIGNS[board]

@@ -1,4 +1,4 @@
-"""Trees, and the pictures of leaves that their crowns are made of."""
+"""Trees, bushes and hedges, and the leaf textures of their crowns."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from seamseg.scenes.drawing.painter import Face, Painter
 Shape = Literal["round", "tall", "fir", "bush", "hedge"]
 
 NUM_VARIANTS = 12
-"""Crowns of each shape; mirrored and stretched they look like more."""
+"""Number of crowns of each shape; mirroring and stretching add variety."""
 
 _SIZES = {"round": (1.0, 1.0), "tall": (1.6, 0.6), "fir": (1.5, 0.75), "bush": (0.8, 1.0), "hedge": (0.5, 1.4)}
 
 
 @dataclass(frozen=True, eq=False)
 class Crown:
-    """A crown lit from above; all h×w.
+    """A crown lit from above; all fields are H×W.
 
     Attributes:
-        brightness: float32, about 1, without sun from the side.
-        sideways: float32, what sun from the right adds.
-        mask: uint8, 0 … 255, one half at the outline.
+        brightness: Brightness without sun from the side, float32, about 1.
+        sideways: Additional brightness with sun from the right, float32.
+        mask: Shape, uint8, 0 … 255, one half at the outline.
     """
 
     brightness: Field
@@ -40,12 +40,12 @@ class Crown:
 
 @lru_cache(maxsize=256)
 def crown(shape: Shape, variant: int, pixels: int) -> Crown:
-    """The crown of one variant.
+    """Create the crown of one variant.
 
     Args:
-        shape: of the plant.
-        variant: 0 … ``NUM_VARIANTS`` − 1.
-        pixels: about the side of the picture.
+        shape: Shape of the plant.
+        variant: Number of the variant, 0 … ``NUM_VARIANTS`` − 1.
+        pixels: Approximate side length of the texture in pixels.
     """
     rng = np.random.default_rng([*shape.encode(), variant])
     size = round(_SIZES[shape][0] * pixels), round(_SIZES[shape][1] * pixels)
@@ -59,12 +59,12 @@ def crown(shape: Shape, variant: int, pixels: int) -> Crown:
 
 
 def _trimmed(shape: Shape, x: Field, y: Field) -> tuple[Field, Field, Field]:
-    """A box, or a cone in storeys: how far inside, how bright, how much brighter with sun from the right."""
+    """Compute a box or a cone in tiers: depth inside the shape, brightness, and extra brightness from the right."""
     if shape == "hedge":
         return _float32(5 * np.minimum(1 - np.abs(x), y + 1) - 0.25, 1 - 0.25 * y, 0.15 * x)
-    storey = (y * 3.5) % np.float32(1.0)
-    inside = 5 * ((1 + y) * 0.52 - np.abs(x) - 0.10 * storey) - 0.25
-    return _float32(inside, 0.85 + 0.3 * storey - 0.1 * y, 0.35 * x)
+    tier = (y * 3.5) % np.float32(1.0)
+    inside = 5 * ((1 + y) * 0.52 - np.abs(x) - 0.10 * tier) - 0.25
+    return _float32(inside, 0.85 + 0.3 * tier - 0.1 * y, 0.35 * x)
 
 
 def _float32(*fields: npt.NDArray[np.float64] | Field) -> tuple[Field, Field, Field]:
@@ -73,7 +73,7 @@ def _float32(*fields: npt.NDArray[np.float64] | Field) -> tuple[Field, Field, Fi
 
 
 def _clumps(rng: np.random.Generator, shape: Shape, x: Field, y: Field) -> tuple[Field, Field, Field]:
-    """A union of balls of leaves, as :func:`_trimmed`; every ball is bright above."""
+    """Sample a union of balls of leaves that are brighter at the top; returns the same as :func:`_trimmed`."""
     field = np.full(x.shape, -9.0, np.float32)
     light, side = np.ones(x.shape, np.float32), np.zeros(x.shape, np.float32)
     for _ in range(6 if shape == "bush" else 14):
@@ -97,12 +97,18 @@ class Tree:
     """One plant.
 
     Attributes:
-        place: world point (3) of its foot.
-        shape: of the crown.
-        width, low, high: meters: width of the crown, height of its lower and upper end.
-        leaves, bark: colors (albedo).
-        lean: meters by which the trunk is askew.
-        variant, mirrored: which of the crowns of its shape, and whether left and right are exchanged.
+        place: World point (3) of its foot.
+        shape: Shape of the crown.
+        width: Width of the crown in meters.
+        low: Height of the lower end of the crown in meters.
+        high: Height of the upper end of the crown in meters.
+        leaves: Albedo of the leaves.
+        bark: Albedo of the bark.
+        lean: Horizontal displacement of the top of the trunk in meters.
+        variant: Number of the variant of the crown.
+        mirrored: Whether left and right of the crown are swapped.
+        category: Name of the class.
+        crowd: Whether the item is a group of objects.
     """
 
     place: Points
@@ -120,13 +126,16 @@ class Tree:
 
     @cached_property
     def footprint(self) -> Footprint:
+        """Rectangle on the ground that the plant covers."""
         reach = min(self.width / 2, 0.8)
         return Footprint.around(self.place, reach, reach)
 
     def feet(self) -> list[Footprint]:
+        """Footprints of the places where the plant darkens the ground."""
         return [self.footprint]
 
     def casters(self) -> list[Points]:
+        """World points (N×3 each) of crown and trunk, which cast shadows."""
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2 * 0.9
         ring = np.stack([np.cos(_SIDES), np.zeros(12), np.sin(_SIDES)], axis=1) * (self.width * 0.45)
         crown = np.concatenate([ring + UP * middle, ring * 0.5 + UP * (middle + half), [UP * (middle - half)]])
@@ -135,6 +144,7 @@ class Tree:
         return [self.place + crown, self.place + trunk]
 
     def draw(self, painter: Painter) -> None:
+        """Draw trunk and crown."""
         plane = Plane.facing(painter.camera, self.place)
         sun = float(plane.across @ painter.light.sun) * painter.lit
         if self.low > 0.3:
@@ -158,6 +168,7 @@ class Tree:
 
 
 def sample_tree(rng: np.random.Generator, place: Points, shape: Shape) -> Tree:
+    """Sample a plant of a shape with its foot at a world point (3)."""
     low, high, width = {
         "round": (rng.uniform(1.7, 2.6), rng.uniform(5.5, 9), rng.uniform(3.6, 6.0)),
         "tall": (rng.uniform(1.0, 2.0), rng.uniform(8, 13), rng.uniform(2.2, 3.4)),

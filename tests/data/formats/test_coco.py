@@ -1,4 +1,4 @@
-"""Reading COCO panoptic data sets: a made-up one, and real images."""
+"""Reading COCO panoptic data sets: a synthetic one, and real images."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def open_tiny(tiny: TinyDataset) -> CocoPanoptic:
     return CocoPanoptic(tiny.folder, tiny.split)
 
 
-def test_images_are_read_as_written(tiny: TinyDataset) -> None:
+def test_coco_panoptic_reads_images_as_written(tiny: TinyDataset) -> None:
     source = open_tiny(tiny)
     assert len(source) == 5
     for index, pixels in enumerate(tiny.image_paths):
@@ -45,7 +45,7 @@ def test_images_are_read_as_written(tiny: TinyDataset) -> None:
         assert source.sizes[index] == pixels.shape[:2]
 
 
-def test_segments_are_read_as_written(tiny: TinyDataset) -> None:
+def test_coco_panoptic_reads_segments_as_written(tiny: TinyDataset) -> None:
     source = open_tiny(tiny)
     class_of_json_id = source.categories.class_of_original_id
     for index, (ids, segments) in enumerate(zip(tiny.ids, tiny.segments, strict=True)):
@@ -61,7 +61,7 @@ def test_segments_are_read_as_written(tiny: TinyDataset) -> None:
             assert annotation.crowd[new_id] == bool(segment["iscrowd"])
 
 
-def test_the_made_up_set_has_what_it_promises(tiny: TinyDataset) -> None:
+def test_tiny_data_set_has_the_requested_objects_crowd_and_void(tiny: TinyDataset) -> None:
     source = open_tiny(tiny)
     annotations = [source.read_annotation(index) for index in range(5)]
     has_objects = [(a.classes[1:] >= source.categories.num_stuff).any() for a in annotations]
@@ -71,7 +71,7 @@ def test_the_made_up_set_has_what_it_promises(tiny: TinyDataset) -> None:
 
 
 @pytest.mark.parametrize("place", ["train", "images", "images/train"])
-def test_images_may_lie_in_several_places(tiny: TinyDataset, place: str) -> None:
+def test_images_are_found_in_each_supported_folder(tiny: TinyDataset, place: str) -> None:
     moved = tiny.folder / "moved"
     tiny.image_folder.rename(moved)
     shutil.rmtree(tiny.folder / "images")
@@ -80,25 +80,27 @@ def test_images_may_lie_in_several_places(tiny: TinyDataset, place: str) -> None
     assert open_tiny(tiny).read_image(0).shape == (40, 56, 3)
 
 
-def test_pngs_may_lie_one_folder_deeper(tiny: TinyDataset) -> None:
+def test_pngs_are_found_one_folder_deeper(tiny: TinyDataset) -> None:
     tiny.png_folder.rename(tiny.folder / "moved")
     tiny.png_folder.mkdir()
     (tiny.folder / "moved").rename(tiny.png_folder / tiny.png_folder.name)
     assert open_tiny(tiny).read_annotation(0).ids.shape == (40, 56)
 
 
-def test_missing_folders_are_errors(tiny: TinyDataset) -> None:
+def test_missing_folders_raise_errors_with_the_searched_places(tiny: TinyDataset) -> None:
     shutil.rmtree(tiny.image_folder)
     with pytest.raises(
         ValueError, match=r"none of the 5 images of .*panoptic_train.json .* looked in .*images/train, "
     ):
         open_tiny(tiny)
     shutil.rmtree(tiny.png_folder)
-    with pytest.raises(ValueError, match=r"none of the 5 PNG files of .*panoptic_train.json \(such as 000.png\)"):
+    with pytest.raises(
+        ValueError, match=r"none of the 5 PNG files of .*panoptic_train.json \(such as 000.png\) was found"
+    ):
         open_tiny(tiny)
 
 
-def test_the_limit_takes_the_first(tiny: TinyDataset) -> None:
+def test_limit_selects_the_first_images(tiny: TinyDataset) -> None:
     assert CocoPanoptic(tiny.folder, "train", limit=2).image_id(1) == 101
     assert len(CocoPanoptic(tiny.folder, "train", limit=2)) == 2
     assert len(CocoPanoptic(tiny.folder, "train", limit=50)) == 5
@@ -106,7 +108,7 @@ def test_the_limit_takes_the_first(tiny: TinyDataset) -> None:
         CocoPanoptic(tiny.folder, "train", limit=0)
 
 
-def test_segments_without_pixels_are_dropped(tiny: TinyDataset) -> None:
+def test_read_annotation_drops_segments_without_pixels(tiny: TinyDataset) -> None:
     ghost = {"id": 5, "category_id": 10, "iscrowd": 1}
     tiny.edit_json(lambda content: content["annotations"][0]["segments_info"].insert(1, ghost))
     annotation = open_tiny(tiny).read_annotation(0)
@@ -114,11 +116,11 @@ def test_segments_without_pixels_are_dropped(tiny: TinyDataset) -> None:
     assert not annotation.crowd.any()
 
 
-def test_pixels_of_segments_that_are_not_described_are_an_error(tiny: TinyDataset) -> None:
+def test_read_annotation_with_undescribed_segment_raises_error_naming_it(tiny: TinyDataset) -> None:
     removed = tiny.segments[1][0]["id"]
     tiny.edit_json(lambda content: content["annotations"][1]["segments_info"].pop(0))
     with pytest.raises(
-        ValueError, match=f"001.png of image 101 holds segment id.* {removed} that .*train.json does not"
+        ValueError, match=f"001.png of image 101 contains segment id.* {removed} that .*train.json does not"
     ):
         open_tiny(tiny).read_annotation(1)
     write_panoptic_png(tiny.png_folder / "001.png", np.full((56, 40), 2**24 - 1))
@@ -126,7 +128,7 @@ def test_pixels_of_segments_that_are_not_described_are_an_error(tiny: TinyDatase
         open_tiny(tiny).read_annotation(1)
 
 
-def test_an_image_that_is_void_throughout_passes(tiny: TinyDataset) -> None:
+def test_read_annotation_of_void_image_has_only_void(tiny: TinyDataset) -> None:
     write_panoptic_png(tiny.png_folder / "000.png", np.zeros((40, 56), np.int64))
     for empty_json in (False, True):
         if empty_json:
@@ -136,18 +138,18 @@ def test_an_image_that_is_void_throughout_passes(tiny: TinyDataset) -> None:
         assert not annotation.ids.any()
 
 
-def test_sizes_that_differ_are_an_error_that_names_both(tiny: TinyDataset) -> None:
+def test_differing_sizes_raise_error_naming_both_files_and_sizes(tiny: TinyDataset) -> None:
     write_panoptic_png(tiny.png_folder / "000.png", np.zeros((56, 40), np.int64))
-    said = r"panoptic_train/000.png is 56×40 \(height×width\), but its image .*images/train/000.png is 40×56"
-    with pytest.raises(ValueError, match=said):
+    expected = r"panoptic_train/000.png is 56×40 \(height×width\), but its image .*images/train/000.png is 40×56"
+    with pytest.raises(ValueError, match=expected):
         open_tiny(tiny).read_annotation(0)
     cv2.imwrite(str(tiny.image_folder / "001.png"), np.zeros((10, 20, 3), np.uint8))
-    said = r"001.png is 10×20 \(height×width\), but .*panoptic_train.json says 56×40"
-    with pytest.raises(ValueError, match=said):
+    expected = r"001.png is 10×20 \(height×width\), but .*panoptic_train.json says 56×40"
+    with pytest.raises(ValueError, match=expected):
         open_tiny(tiny).read_image(1)
 
 
-def test_broken_and_missing_files_are_named(tiny: TinyDataset) -> None:
+def test_broken_and_missing_files_raise_errors_naming_them(tiny: TinyDataset) -> None:
     for file in (tiny.image_folder / "000.png", tiny.png_folder / "000.png"):
         file.write_bytes(file.read_bytes()[:-60])
     (tiny.image_folder / "001.png").unlink()
@@ -161,7 +163,7 @@ def test_broken_and_missing_files_are_named(tiny: TinyDataset) -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_areas_and_boxes_of_real_segments_equal_those_in_the_json_file(shared: Path, split: str) -> None:
+def test_areas_and_boxes_of_real_segments_equal_the_json_file(shared: Path, split: str) -> None:
     root = shared / "data/coco128_panoptic"
     content = json.loads((root / f"annotations/panoptic_{split}2017.json").read_text())
     segments_of = {annotation["image_id"]: annotation["segments_info"] for annotation in content["annotations"]}
@@ -187,7 +189,7 @@ def corners(bbox: list[float]) -> list[float]:
     return [y, x, y + height, x + width]
 
 
-def test_real_images_belong_to_their_segments(shared: Path) -> None:
+def test_real_images_and_their_segments_have_matching_names_and_sizes(shared: Path) -> None:
     source = CocoPanoptic(shared / "data/coco128_panoptic", "train")
     for index in range(0, len(source), 10):
         assert source.image_path(index).stem == f"{source.image_id(index):012}"
@@ -195,8 +197,8 @@ def test_real_images_belong_to_their_segments(shared: Path) -> None:
         assert source.read_image(index).shape[:2] == source.read_annotation(index).ids.shape
 
 
-def test_the_authors_own_sample_is_read(shared: Path, tmp_path: Path) -> None:
-    """Two images of the sample that the COCO panoptic tools ship, arranged as a data set folder."""
+def test_official_panopticapi_sample_is_read(shared: Path, tmp_path: Path) -> None:
+    """The COCO panoptic tools ship two images as a sample, arranged here as a data set folder."""
     sample = shared / "data/panopticapi_sample/sample_data"
     (tmp_path / "annotations").mkdir()
     shutil.copy(sample / "panoptic_examples.json", tmp_path / "annotations")
@@ -222,7 +224,7 @@ def swap_sizes(data: TinyDataset, positions: Sequence[int]) -> None:
 
 
 @pytest.mark.parametrize("positions", [range(12), [0], [3, 7]])
-def test_swapped_sizes_give_the_images_of_right_ones_and_at_most_one_warning(
+def test_swapped_sizes_read_like_correct_ones_with_at_most_one_warning(
     tmp_path: Path, positions: Sequence[int]
 ) -> None:
     data = write_tiny_panoptic(tmp_path, num_images=12)
@@ -234,7 +236,7 @@ def test_swapped_sizes_give_the_images_of_right_ones_and_at_most_one_warning(
         for index in range(12):
             assert np.array_equal(found.read_image(index), right.read_image(index))
             assert np.array_equal(found.read_annotation(index).ids, right.read_annotation(index).ids)
-    assert len(caught) == (0 in positions)  # of twelve images, the first and some others are probed
+    assert len(caught) == (0 in positions)  # the first of the twelve images is among the probed ones
     if caught:
         assert isinstance(caught[0].message, DataWarning)
         assert str(data.json_file) in str(caught[0].message)
@@ -243,7 +245,7 @@ def test_swapped_sizes_give_the_images_of_right_ones_and_at_most_one_warning(
         assert found.sizes == right.sizes
 
 
-def test_a_size_that_only_one_of_the_files_has_is_refused(tmp_path: Path) -> None:
+def test_size_swapped_in_only_one_file_raises_error(tmp_path: Path) -> None:
     data = write_tiny_panoptic(tmp_path, num_images=1)
     swap_sizes(data, [0])
     image_path = data.image_folder / "000.png"
@@ -254,7 +256,7 @@ def test_a_size_that_only_one_of_the_files_has_is_refused(tmp_path: Path) -> Non
         source.read_annotation(0)
 
 
-def test_file_names_with_backslashes_are_found(tmp_path: Path) -> None:
+def test_file_names_with_backslashes_are_found_and_absolute_ones_rejected(tmp_path: Path) -> None:
     tiny = write_tiny_panoptic(tmp_path)
     content = json.loads(tiny.json_file.read_text())
     for folder, entries in ((tiny.image_folder, content["images"]), (tiny.png_folder, content["annotations"])):
@@ -267,5 +269,5 @@ def test_file_names_with_backslashes_are_found(tmp_path: Path) -> None:
     assert data.read_image(0).shape[:2] == data.read_annotation(0).ids.shape
     content["images"][0]["file_name"] = "C:\\data\\000.png"
     tiny.json_file.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"'file_name' is .*relative to the folder"):
+    with pytest.raises(ValueError, match=r"'file_name' is .* must be relative"):
         CocoPanoptic(tmp_path, "train")

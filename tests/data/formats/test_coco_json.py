@@ -1,4 +1,4 @@
-"""The JSON file of a split: what it must hold, and what is said when it does not."""
+"""Reading the JSON file of a split: required content, and errors for everything else."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ def keep_categories(isthing: int) -> Callable[[Json], Any]:
     return change
 
 
-HOSTILE: dict[str, tuple[Callable[[Json], Any], str]] = {
+INVALID_FILES: dict[str, tuple[Callable[[Json], Any], str]] = {
     "no categories": (lambda c: c.pop("categories"), "the key 'categories' is missing"),
     "no images": (lambda c: c.pop("images"), "the key 'images' is missing"),
     "no annotations": (lambda c: c.pop("annotations"), "the key 'annotations' is missing"),
-    "empty annotations": (lambda c: c.update(annotations=[]), "holds no annotations"),
+    "empty annotations": (lambda c: c.update(annotations=[]), "contains no annotations"),
     "annotations of another type": (lambda c: c.update(annotations={}), "'annotations' is {}, expected list"),
-    "thingless": (keep_categories(0), "has no thing category"),
-    "stuffless": (keep_categories(1), "has no stuff category"),
+    "no thing category": (keep_categories(0), "has no thing category"),
+    "no stuff category": (keep_categories(1), "has no stuff category"),
     "category without name": (lambda c: c["categories"][2].pop("name"), "category 2: the key 'name' is missing"),
     "category id of another type": (lambda c: c["categories"][0].update(id="7"), "category 0: 'id' is '7'"),
-    "two categories of one id": (lambda c: c["categories"][0].update(id=20), "share the original id 20"),
-    "a color of two numbers": (
+    "two categories with one id": (lambda c: c["categories"][0].update(id=20), "share the original id 20"),
+    "color of two numbers": (
         lambda c: c["categories"][0].update(color=[1, 2]),
         "category 0 has a color that is not red, green and blue",
     ),
     "image without size": (lambda c: c["images"][0].pop("width"), "image 103: the key 'width' is missing"),
     "image without file": (lambda c: c["images"][0].pop("file_name"), "image 103: the key 'file_name' is missing"),
-    "image that is a number": (lambda c: c["images"].insert(0, 5), "image 0: expected a JSON object, found 5"),
-    "image of no size": (lambda c: c["images"][0].update(height=0), "image 103: a size of 0×40"),
-    "two images of one id": (lambda c: c["images"][0].update(id=101), "image 101: two images have this id"),
+    "number as image": (lambda c: c["images"].insert(0, 5), "image 0: expected a JSON object, found 5"),
+    "image of height 0": (lambda c: c["images"][0].update(height=0), "image 103: a size of 0×40"),
+    "two images with one id": (lambda c: c["images"][0].update(id=101), "image 101: two images have this id"),
     "annotation without image": (
         lambda c: c["annotations"][1].update(image_id=9),
         "annotation 1: its image 9 is not among the images",
@@ -61,7 +61,7 @@ HOSTILE: dict[str, tuple[Callable[[Json], Any], str]] = {
         lambda c: c["annotations"][1].pop("segments_info"),
         "annotation 1 of image 101: the key 'segments_info' is missing",
     ),
-    "two annotations of one image": (
+    "two annotations for one image": (
         lambda c: c["annotations"][1].update(image_id=100),
         "image 100 has two annotations",
     ),
@@ -75,68 +75,68 @@ HOSTILE: dict[str, tuple[Callable[[Json], Any], str]] = {
         "of image 101, segment 77: its category_id 99 is not among the categories",
     ),
     "segment without crowd": (lambda c: segment(c).pop("iscrowd"), "the key 'iscrowd' is missing"),
-    "segment with the id of void": (lambda c: segment(c).update(id=0), "segment 0: ids of segments lie in 1"),
-    "segment with an id too large": (lambda c: segment(c).update(id=2**24), "ids of segments lie in 1 … 16777215"),
-    "image of a size that is no number": (
+    "segment with the id of void": (lambda c: segment(c).update(id=0), "segment 0: segment ids must be in 1"),
+    "segment with an id too large": (lambda c: segment(c).update(id=2**24), "segment ids must be in 1 … 16777215"),
+    "NaN as image height": (
         lambda c: c["images"][0].update(height=float("nan")),
         "image 103: 'height' is nan, expected int",
     ),
-    "segment of a category that is no number": (
+    "NaN as category id": (
         lambda c: segment(c).update(category_id=float("nan")),
         "'category_id' is nan, expected int",
     ),
-    "a color that is no number": (
+    "NaN in color": (
         lambda c: c["categories"][0].update(color=[float("nan"), 0, 0]),
         "category 0 has a color that is not red",
     ),
-    "a color without end": (
+    "infinity in color": (
         lambda c: c["categories"][0].update(color=[float("inf"), 0, 0]),
         "category 0 has a color that is not red",
     ),
-    "image with a novel for an id": (lambda c: c["images"][0].update(id="x" * 5000), "expected a number or a word"),
-    "image with an id of two lines": (lambda c: c["images"][0].update(id="a\nb"), "expected a number or a word"),
-    "image with a novel for a size": (lambda c: c["images"][0].update(height="x" * 5000), "…, expected int"),
-    "file of two lines": (lambda c: c["images"][0].update(file_name="a\nb.png"), "files are named relative"),
-    "file with half a letter": (lambda c: c["images"][0].update(file_name="\ud800"), "files are named relative"),
-    "two segments of one id": (
+    "image with a very long id": (lambda c: c["images"][0].update(id="x" * 5000), "expected an integer or a short"),
+    "image with an id of two lines": (lambda c: c["images"][0].update(id="a\nb"), "expected an integer or a short"),
+    "image with a very long size": (lambda c: c["images"][0].update(height="x" * 5000), "…, expected int"),
+    "file name of two lines": (lambda c: c["images"][0].update(file_name="a\nb.png"), "file names must be relative"),
+    "file name with a surrogate": (lambda c: c["images"][0].update(file_name="\ud800"), "file names must be relative"),
+    "two segments with one id": (
         lambda c: c["annotations"][1]["segments_info"].extend([segment(c)]),
         ": two segments have this id",
     ),
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_wrong_file_is_named_with_what_is_wrong(tmp_path: Path, name: str) -> None:
-    change, said = HOSTILE[name]
+@pytest.mark.parametrize("name", INVALID_FILES)
+def test_read_index_of_invalid_file_raises_error_naming_file_and_entry(tmp_path: Path, name: str) -> None:
+    change, fact = INVALID_FILES[name]
     data = write_tiny_panoptic(tmp_path)
     data.edit_json(change)
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the text is compared below, without its special characters)
         read_index(data.json_file)
     message = str(caught.value)
     assert message.startswith(str(data.json_file))
-    assert said in message
+    assert fact in message
     assert "\n" not in message
     assert len(message) < 500
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "fact"),
     [
         (b'{"images": [', "is not valid JSON"),
         (b"\xff\xfe\xfa", "is not valid JSON"),
         (b"", "is not valid JSON"),
-        (b"[1]", "holds a JSON list"),
+        (b"[1]", "contains a JSON list"),
     ],
 )
-def test_what_is_no_json_object_is_an_error(tmp_path: Path, content: bytes, said: str) -> None:
+def test_read_index_of_non_json_object_raises_error_naming_the_file(tmp_path: Path, content: bytes, fact: str) -> None:
     file = tmp_path / "panoptic_train.json"
     file.write_bytes(content)
-    with pytest.raises(ValueError, match=said) as caught:
+    with pytest.raises(ValueError, match=fact) as caught:
         read_index(file)
     assert str(caught.value).startswith(str(file))
 
 
-def test_records_join_by_image_and_hold_the_segments_after_void(tmp_path: Path) -> None:
+def test_read_index_joins_images_with_segments_after_void(tmp_path: Path) -> None:
     data = write_tiny_panoptic(tmp_path, images_with_crowd=[2])
     categories, records = read_index(data.json_file)
     assert categories.names == ("sky", "road", "car", "person")
@@ -153,7 +153,7 @@ def test_records_join_by_image_and_hold_the_segments_after_void(tmp_path: Path) 
     assert [record.segments.crowd.any() for record in records] == [False, False, True, False]
 
 
-def test_a_million_segments_are_read(tmp_path: Path) -> None:
+def test_read_index_reads_a_million_segments(tmp_path: Path) -> None:
     data = write_tiny_panoptic(tmp_path, num_images=1)
     number = 1_000_000
     segments = ",".join(f'{{"id":{one},"category_id":10,"iscrowd":0}}' for one in range(number, 0, -1))
@@ -165,13 +165,13 @@ def test_a_million_segments_are_read(tmp_path: Path) -> None:
     assert set(record.segments.classes[1:].tolist()) == {categories.class_of_original_id[10]}
 
 
-def test_images_without_annotation_are_left_out(tmp_path: Path) -> None:
+def test_read_index_leaves_out_images_without_annotation(tmp_path: Path) -> None:
     data = write_tiny_panoptic(tmp_path)
     data.edit_json(lambda content: content["annotations"].pop(1))
     assert [record.segments.image_id for record in read_index(data.json_file)[1]] == [100, 102, 103]
 
 
-def test_too_many_categories_are_counted_with_their_file(tmp_path: Path) -> None:
+def test_coco_classes_rejects_too_many_categories_naming_file_and_number(tmp_path: Path) -> None:
     entries = [{"id": number, "name": f"class {number}", "isthing": number % 2} for number in range(300)]
     with pytest.raises(ValueError, match=r"panoptic\.json: 300 categories .* 255"):
         coco_classes(entries, tmp_path / "panoptic.json")

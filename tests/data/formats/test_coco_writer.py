@@ -1,4 +1,4 @@
-"""Segmentations in the words of COCO, checked by slow loops and by the package's own reader."""
+"""COCO entries of segmentations, compared with slow loops and the package's own reader."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def segmentation(
     return PanopticSegmentation(torch.tensor(ids), torch.tensor([VOID, *classes]), flags, scores)
 
 
-#   1 sky, 2 and 3 cars, 4 road, 5 left-over of cars, 6 has no pixel
+# 1 is sky, 2 and 3 are cars, 4 is road, 5 is a leftover of cars, 6 has no pixel
 SCENE = segmentation(
     [
         [1, 1, 1, 1, 1, 0],
@@ -46,7 +46,7 @@ SCENE = segmentation(
 )
 
 
-def test_segments_are_described_as_they_are() -> None:
+def test_panoptic_segments_describes_each_segment() -> None:
     _, segments = panoptic_segments(SCENE, CATEGORIES)
     scores = [round(float(score), 6) for score in SCENE.scores]
     assert segments == [
@@ -58,7 +58,7 @@ def test_segments_are_described_as_they_are() -> None:
     assert json.loads(json.dumps(segments)) == segments
 
 
-def test_left_overs_are_void_and_the_segmentation_stays() -> None:
+def test_panoptic_segments_turns_leftovers_into_void_in_a_copy() -> None:
     before = SCENE.ids.clone()
     ids, _ = panoptic_segments(SCENE, CATEGORIES)
     expected = SCENE.ids.numpy().copy()
@@ -69,7 +69,7 @@ def test_left_overs_are_void_and_the_segmentation_stays() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_slow_loops_find_the_same(seed: int) -> None:
+def test_panoptic_segments_equals_slow_loops(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     height, width = torch.randint(1, 40, (2,), generator=generator).tolist()
     ids = torch.randint(0, 60, (height, width), generator=generator)
@@ -86,12 +86,12 @@ def test_slow_loops_find_the_same(seed: int) -> None:
         assert CATEGORIES.class_of_original_id[segment["category_id"]] == classes[segment["id"] - 1]
 
 
-def test_an_image_of_void() -> None:
+def test_panoptic_segments_of_void_image_is_empty() -> None:
     ids, segments = panoptic_segments(segmentation([[0, 0]], []), CATEGORIES)
     assert (ids.tolist(), segments) == ([[0, 0]], [])
 
 
-def test_many_segments() -> None:
+def test_panoptic_segments_handles_70000_segments() -> None:
     ids = torch.arange(1, 70001).reshape(700, 100)
     classes = torch.cat([torch.tensor([VOID]), torch.zeros(70000).long()])
     found = PanopticSegmentation(ids, classes, torch.zeros(70001).bool(), torch.ones(70001))
@@ -100,7 +100,7 @@ def test_many_segments() -> None:
 
 
 @pytest.mark.parametrize("entries", [[], [{"a": 1}], [{"é": "ü"}, 2, [3]]])
-def test_lists_are_written_as_json(tmp_path: Path, entries: list[Any]) -> None:
+def test_written_json_lists_read_back_equal(tmp_path: Path, entries: list[Any]) -> None:
     write_json_lists(tmp_path / "a.json", {"info": {"x": 1}}, {"one": iter(entries), "two": entries})
     assert load_object(tmp_path / "a.json") == {"info": {"x": 1}, "one": entries, "two": entries}
     write_json_list(tmp_path / "b.json", iter(entries))

@@ -1,4 +1,4 @@
-"""Areas, boxes and distinct values of id maps, against loops over pixels."""
+"""Areas, boxes and distinct values of id maps, compared with loops over pixels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from seamseg.data.formats.coco_writer import distinct_values, measure_segments
 
 
-def measured_slowly(ids: np.ndarray) -> dict[int, tuple[int, tuple[int, int, int, int]]]:
+def measure_by_loops(ids: np.ndarray) -> dict[int, tuple[int, tuple[int, int, int, int]]]:
     found: dict[int, tuple[int, tuple[int, int, int, int]]] = {}
     for y, row in enumerate(ids.tolist()):
         for x, number in enumerate(row):
@@ -30,8 +30,8 @@ MAPS = [
 
 
 @pytest.mark.parametrize("ids", MAPS)
-def test_measures(ids: np.ndarray) -> None:
-    expected = measured_slowly(ids)
+def test_measure_segments_equals_pixel_loops(ids: np.ndarray) -> None:
+    expected = measure_by_loops(ids)
     found = measure_segments(ids)
     assert found.ids.tolist() == sorted(expected)
     assert found.areas.tolist() == [expected[number][0] for number in sorted(expected)]
@@ -42,7 +42,7 @@ def test_measures(ids: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("ids", MAPS)
-def test_distinct_values(ids: np.ndarray) -> None:
+def test_distinct_values_are_sorted_and_rebuild_the_map(ids: np.ndarray) -> None:
     values, positions = distinct_values(ids)
     assert values.tolist() == sorted(set(ids.ravel().tolist()))
     assert positions.shape == ids.shape

@@ -1,4 +1,4 @@
-"""Which format a folder has."""
+"""Detection of data set formats."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.data.formats.open import FORMATS, choose_format, open_data_set, split_names
 
 
-def test_the_setting_knows_every_format() -> None:
+def test_data_format_setting_lists_every_format() -> None:
     assert get_args(DataFormat) == tuple(FORMATS)
 
 
-def test_each_format_is_recognized(tmp_path: Path) -> None:
+def test_choose_format_recognizes_each_format(tmp_path: Path) -> None:
     write_tiny_panoptic(tmp_path / "coco")
     write_vistas(tmp_path / "old", older=True)
     write_vistas(tmp_path / "new", versions=["v2.0"])
@@ -37,44 +37,45 @@ def test_each_format_is_recognized(tmp_path: Path) -> None:
     assert split_names(tmp_path / "legacy", "seamseg") == ["train", "val"]
 
 
-def test_several_formats_in_one_folder(tmp_path: Path) -> None:
+def test_choose_format_with_several_formats_requires_a_choice(tmp_path: Path) -> None:
     write_vistas(tmp_path, versions=["v1.2", "v2.0"])
-    said = refused(tmp_path)
-    assert "holds Mapillary Vistas v1.2 and Mapillary Vistas v2.0" in said
-    assert said.endswith("say which by data.format=vistas_v1.2 or data.format=vistas_v2.0")
+    message = rejection(tmp_path)
+    assert "contains Mapillary Vistas v1.2 and Mapillary Vistas v2.0" in message
+    assert message.endswith("data.format=vistas_v1.2 or data.format=vistas_v2.0")
     assert choose_format(tmp_path, "vistas_v2.0") == "vistas_v2.0"
     assert choose_format(tmp_path, preferred="vistas_v1.2") == "vistas_v1.2"
-    assert "holds" in refused(tmp_path, preferred="coco")
+    assert "contains Mapillary" in rejection(tmp_path, preferred="coco")
 
 
-def test_no_format(tmp_path: Path) -> None:
-    said = refused(tmp_path)
-    assert "is no data set that is read as it is; looked for COCO panoptic: annotations/panoptic_SPLIT.json; " in said
-    assert all(kind.looked_for in said for kind in FORMATS.values())
+def test_choose_format_without_match_lists_the_expected_files(tmp_path: Path) -> None:
+    message = rejection(tmp_path)
+    assert "is not a data set in a supported format" in message
+    assert "looked for COCO panoptic: annotations/panoptic_SPLIT.json; " in message
+    assert all(kind.looked_for in message for kind in FORMATS.values())
     (tmp_path / "gtFine").mkdir()
-    assert "(it looks like Cityscapes, which `seamseg convert cityscapes` converts)" in refused(tmp_path)
-    assert "Cityscapes" in refused(tmp_path, wanted="coco")
+    assert "(it looks like Cityscapes, which `seamseg convert cityscapes` converts)" in rejection(tmp_path)
+    assert "Cityscapes" in rejection(tmp_path, wanted="coco")
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         choose_format(tmp_path / "nowhere")
 
 
-def test_another_format_than_wanted(tmp_path: Path) -> None:
+def test_choose_format_with_wrong_requested_format_names_the_found_one(tmp_path: Path) -> None:
     write_legacy(tmp_path)
-    said = refused(tmp_path, wanted="vistas_v1.2")
-    assert "is not Mapillary Vistas v1.2 (data.format=vistas_v1.2): looked for config_v1.2.json with " in said
-    assert said.endswith("; it looks like seamseg of 2019, data.format=seamseg")
-    assert "there is no format 'voc'; known are coco, " in refused(tmp_path, wanted="voc")
+    message = rejection(tmp_path, wanted="vistas_v1.2")
+    assert "is not Mapillary Vistas v1.2 (data.format=vistas_v1.2): looked for config_v1.2.json with " in message
+    assert message.endswith("; it looks like seamseg of 2019, data.format=seamseg")
+    assert "there is no format 'voc'; known formats are coco, " in rejection(tmp_path, wanted="voc")
 
 
 @pytest.mark.parametrize("missing", ["config_v1.2.json", "training/v1.2", "training/images"])
-def test_half_a_data_set_is_none(missing: str, tmp_path: Path) -> None:
+def test_choose_format_rejects_an_incomplete_data_set(missing: str, tmp_path: Path) -> None:
     write_vistas(tmp_path, splits=["training"])
     path = tmp_path / missing
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert "is no data set" in refused(tmp_path)
+    assert "is not a data set" in rejection(tmp_path)
 
 
-def refused(root: Path, wanted: str | None = None, preferred: str | None = None) -> str:
+def rejection(root: Path, wanted: str | None = None, preferred: str | None = None) -> str:
     with pytest.raises(ValueError, match=r".") as caught:
         choose_format(root, wanted, preferred)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Data sets in the format of the published seamseg, made up in its layout."""
+"""Synthetic data sets in the format of the published seamseg."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from seamseg.data.formats.seamseg2019 import legacy_splits
 from seamseg.errors import BrokenImageError
 
 
-def upsample_argmax(data: PanopticDataset, index: int) -> list[list[int]]:
+def class_map(data: PanopticDataset, index: int) -> list[list[int]]:
     annotation = data.read_annotation(index)
     return annotation.classes[annotation.ids].tolist()
 
 
-def test_a_set_is_read_as_it_is(tmp_path: Path) -> None:
+def test_legacy_data_set_is_read_as_written(tmp_path: Path) -> None:
     data = open_data_set(write_legacy(tmp_path), "train")
     assert [data.image_id(index) for index in range(len(data))] == ["b_000000_000019", "c"], "as in metadata.bin"
     assert data.sizes == [(3, 4), (3, 4)]
@@ -32,23 +32,23 @@ def test_a_set_is_read_as_it_is(tmp_path: Path) -> None:
     assert [category.original_id for category in data.categories.classes] == [7, 23, 26, 1]
     assert data.categories.colors[2] == (7, 8, 255)
     for index in range(2):
-        assert upsample_argmax(data, index) == CLASS_MAP
+        assert class_map(data, index) == CLASS_MAP
         annotation = data.read_annotation(index)
-        assert len(annotation.classes) == 5, "neither the void segment nor the bird"
+        assert len(annotation.classes) == 5, "the void segment and the bird are dropped"
         assert annotation.crowd[annotation.ids].tolist() == [[False] * 4, [False] * 4, [False, False, True, True]]
         assert abs(data.read_image(index).astype(int) - (200, 20, 10)).max() < 4
     assert data.image_path(1).name == "c.jpg"
 
 
-def test_a_list_names_the_images(tmp_path: Path) -> None:
+def test_legacy_split_contains_the_listed_images(tmp_path: Path) -> None:
     write_legacy(tmp_path)
     assert [open_data_set(tmp_path, "val").image_id(0)] == ["a"]
     assert len(open_data_set(tmp_path, "train", 1)) == 1
-    with pytest.raises(ValueError, match=r"has no split named 'test'\*; its splits are train, val"):
+    with pytest.raises(ValueError, match=r"has no split .*'test'\*; its splits are train, val"):
         open_data_set(tmp_path, "test")
 
 
-def refused(root: Path) -> str:
+def rejection(root: Path) -> str:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (compared by the caller)
         open_data_set(root, "train")
     assert "\n" not in str(caught.value)
@@ -56,19 +56,19 @@ def refused(root: Path) -> str:
 
 
 BAD_IMAGES: dict[str, tuple[Callable[[list[dict[str, Any]]], Any], str]] = {
-    "way out": (lambda images: images[0].update(id="../b"), "image 0: 'id' is '../b'; files are named relative"),
+    "way out": (lambda images: images[0].update(id="../b"), "image 0: 'id' is '../b', but file names must be relative"),
     "absolute": (lambda images: images[0].update(id="/b"), "image 0: 'id' is '/b'"),
     "number as id": (lambda images: images[0].update(id=3), "'id' is 3, expected str"),
     "no size": (lambda images: images[1].pop("size"), "image 1 (a): the key 'size' is missing"),
     "one number": (lambda images: images[1].update(size=[3]), "'size' is [3], expected height and width"),
     "nothing": (lambda images: images[1].update(size=[0, 4]), "'size' is [0, 4]"),
-    "words": (lambda images: images[1].update(cat=[255, "car"]), "'cat' holds 'car', expected whole numbers"),
-    "fractions": (lambda images: images[1].update(cat=[255, 1.5]), "'cat' holds 1.5, expected whole numbers"),
-    "a class too many": (lambda images: images[1].update(cat=[255, 1, 0, 2, 4, 2, 3]), "the class 4; there are 4"),
-    "a negative class": (lambda images: images[1].update(cat=[255, 1, 0, 2, -1, 2, 3]), "holds the class -1"),
+    "words": (lambda images: images[1].update(cat=[255, "car"]), "'cat' contains 'car', expected integers"),
+    "fractions": (lambda images: images[1].update(cat=[255, 1.5]), "'cat' contains 1.5, expected integers"),
+    "a class too many": (lambda images: images[1].update(cat=[255, 1, 0, 2, 4, 2, 3]), "class 4, but there are only 4"),
+    "a negative class": (lambda images: images[1].update(cat=[255, 1, 0, 2, -1, 2, 3]), "contains class -1"),
     "no void": (lambda images: images[1].update(cat=[0, 1, 0, 2, 1, 2, 3]), "'cat' must begin with 255"),
     "empty": (lambda images: images[1].update(cat=[], iscrowd=[]), "'cat' must begin with 255"),
-    "lengths": (lambda images: images[1].update(iscrowd=[0]), "'cat' describes 7 segments, 'iscrowd' 1"),
+    "lengths": (lambda images: images[1].update(iscrowd=[0]), "'cat' describes 7 segments, but 'iscrowd' describes 1"),
     "twice": (lambda images: images.append(images[0]), "two images have the id b_000000_000019"),
     "not listed": (lambda images: images.pop(), "train.txt names c, which"),
     "a word": (lambda images: images.append("x"), "image 3: expected a JSON object, found 'x'"),
@@ -76,9 +76,9 @@ BAD_IMAGES: dict[str, tuple[Callable[[list[dict[str, Any]]], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD_IMAGES)
-def test_a_wrong_image(name: str, tmp_path: Path) -> None:
-    change, said = BAD_IMAGES[name]
-    assert said in refused(write_legacy(tmp_path, change=change))
+def test_legacy_data_set_with_wrong_image_entry_raises_error_naming_it(name: str, tmp_path: Path) -> None:
+    change, fact = BAD_IMAGES[name]
+    assert fact in rejection(write_legacy(tmp_path, change=change))
 
 
 @pytest.mark.parametrize(
@@ -95,13 +95,13 @@ def test_a_wrong_image(name: str, tmp_path: Path) -> None:
         META | {"categories": ["a", "a", "b", "c"]},
     ],
 )
-def test_wrong_classes(meta: Any, tmp_path: Path) -> None:
-    assert "metadata.bin cannot be read as metadata of seamseg" in refused(write_legacy(tmp_path, meta))
+def test_legacy_data_set_with_wrong_meta_raises_error_naming_the_file(meta: Any, tmp_path: Path) -> None:
+    assert "metadata.bin cannot be read as seamseg metadata" in rejection(write_legacy(tmp_path, meta))
 
 
 @pytest.mark.parametrize(("num_stuff", "missing"), [(0, "stuff"), (4, "thing")])
-def test_one_kind_only(num_stuff: int, missing: str, tmp_path: Path) -> None:
-    assert f"has no {missing} class" in refused(write_legacy(tmp_path, META | {"num_stuff": num_stuff}))
+def test_legacy_data_set_without_things_or_stuff_raises_error(num_stuff: int, missing: str, tmp_path: Path) -> None:
+    assert f"has no {missing} class" in rejection(write_legacy(tmp_path, META | {"num_stuff": num_stuff}))
 
 
 @pytest.mark.parametrize(
@@ -114,18 +114,18 @@ def test_one_kind_only(num_stuff: int, missing: str, tmp_path: Path) -> None:
         b"\x91" * 100_000,  # lists in lists
         b"\xdd\xff\xff\xff\xff",  # a list of four billion entries
         b"\xc7\x08\x05whatever",  # an extension type
-        b"\x81\xa4meta\xa1\xff",  # no UTF-8
+        b"\x81\xa4meta\xa1\xff",  # not UTF-8
         b"\x81\x90\x01",  # a list as a key
         msgpack.packb([1]),
     ],
 )
-def test_damaged_metadata(content: bytes, tmp_path: Path) -> None:
+def test_legacy_data_set_with_damaged_metadata_raises_error_naming_the_file(content: bytes, tmp_path: Path) -> None:
     write_legacy(tmp_path)
     (tmp_path / "metadata.bin").write_bytes(content)
-    assert "metadata.bin cannot be read as metadata of seamseg" in refused(tmp_path)
+    assert "metadata.bin cannot be read as seamseg metadata" in rejection(tmp_path)
 
 
-def test_metadata_cannot_run_code(tmp_path: Path) -> None:
+def test_legacy_metadata_cannot_run_code(tmp_path: Path) -> None:
     import pickle
 
     class Malicious:
@@ -134,32 +134,32 @@ def test_metadata_cannot_run_code(tmp_path: Path) -> None:
 
     write_legacy(tmp_path)
     (tmp_path / "metadata.bin").write_bytes(pickle.dumps(Malicious()))
-    refused(tmp_path)
+    rejection(tmp_path)
     assert not (tmp_path / "owned").exists()
 
 
-def test_wrong_lists(tmp_path: Path) -> None:
+def test_legacy_split_with_empty_or_binary_list_raises_error(tmp_path: Path) -> None:
     write_legacy(tmp_path)
     (tmp_path / "lst" / "train.txt").write_text("\n")
-    assert "train.txt is empty" in refused(tmp_path)
+    assert "train.txt is empty" in rejection(tmp_path)
     (tmp_path / "lst" / "train.txt").write_bytes(b"\xff\xfe")
-    assert "is not a text file in UTF-8" in refused(tmp_path)
+    assert "is not a UTF-8 text file" in rejection(tmp_path)
 
 
-def test_wrong_masks(tmp_path: Path) -> None:
+def test_legacy_annotation_with_wrong_mask_raises_error_naming_the_file(tmp_path: Path) -> None:
     data = open_data_set(write_legacy(tmp_path), "val")
     path = data.annotation_path(0)
     (tmp_path / "msk" / "a.png.1").touch()
     with pytest.raises(ValueError, match=r"a\.png has a second layer, a\.png\.1"):
         data.read_annotation(0)
     (tmp_path / "msk" / "a.png.1").unlink()
-    for pixels, said in (
-        (np.zeros((3, 4, 3), np.uint8), "is no gray image of 8 or 16 bits"),
+    for pixels, fact in (
+        (np.zeros((3, 4, 3), np.uint8), "is not an 8-bit or 16-bit gray image"),
         (np.zeros((4, 4), np.uint16), r"is 4×4 \(height×width\), but .*metadata.bin says 3×4"),
-        (np.full((3, 4), 7, np.uint16), r"holds segment 7; .*metadata.bin ends at 6"),
+        (np.full((3, 4), 7, np.uint16), r"contains segment 7, but .*metadata.bin ends at 6"),
     ):
         assert cv2.imwrite(str(path), pixels)
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=fact):
             data.read_annotation(0)
     path.unlink()
     data.image_path(0).unlink()
@@ -169,20 +169,20 @@ def test_wrong_masks(tmp_path: Path) -> None:
         data.read_image(0)
 
 
-def test_leftovers_and_suffixes_in_upper_case(tmp_path: Path) -> None:
+def test_legacy_data_set_ignores_leftovers_and_finds_upper_case_suffixes(tmp_path: Path) -> None:
     write_legacy(tmp_path)
     (tmp_path / "lst/._val.txt").write_bytes(b"x")
     (tmp_path / "img/c.jpg").rename(tmp_path / "img/c.JPG")
     (tmp_path / "msk/c.png").rename(tmp_path / "msk/c.PNG")
     data = open_data_set(tmp_path, "train")
     assert (data.image_path(1).name, data.annotation_path(1).name) == ("c.JPG", "c.PNG")
-    assert upsample_argmax(data, 1) == CLASS_MAP
+    assert class_map(data, 1) == CLASS_MAP
     assert legacy_splits(tmp_path) == ["train", "val"]
 
 
-def test_too_many_classes_are_counted(tmp_path: Path) -> None:
+def test_legacy_data_set_with_too_many_classes_raises_error_with_their_number(tmp_path: Path) -> None:
     names = [f"class {number}" for number in range(300)]
     meta = {"num_stuff": 2, "num_thing": 298, "categories": names, "palette": [[1, 2, 3]] * 300}
-    sentence = refused(write_legacy(tmp_path, meta | {"original_ids": list(range(300))}))
+    sentence = rejection(write_legacy(tmp_path, meta | {"original_ids": list(range(300))}))
     assert "300 categories" in sentence
     assert "255" in sentence

@@ -1,4 +1,4 @@
-"""Mapillary Vistas as it is downloaded: made-up folders in its layouts, and its sample."""
+"""Mapillary Vistas as downloaded: synthetic folders in its layouts, and its sample."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def crowd_map(data: PanopticDataset, index: int) -> list[list[bool]]:
     return annotation.crowd[annotation.ids].tolist()
 
 
-def drawn(table: dict[int, Any]) -> list[list[Any]]:
+def map_numbers(table: dict[int, Any]) -> list[list[Any]]:
     return [[table[value] for value in row] for row in NUMBERS.tolist()]
 
 
@@ -56,7 +56,7 @@ LAYOUTS: dict[str, tuple[dict[str, Any], str, bool]] = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_says_the_same(layout: str, tmp_path: Path) -> None:
+def test_every_vistas_layout_yields_the_same_segmentation(layout: str, tmp_path: Path) -> None:
     arguments, format_name, from_panoptic = LAYOUTS[layout]
     written = write_vistas(tmp_path, **arguments)
     data = open_data_set(tmp_path, "train", format_name=format_name)
@@ -65,17 +65,17 @@ def test_every_layout_says_the_same(layout: str, tmp_path: Path) -> None:
     assert data.categories.colors[ROAD] == tuple(label(NAMES[ROAD], False, True)["color"])
     index = [data.image_id(position) for position in range(2)].index("_aB-1")
     assert data.sizes == [(6, 8), (6, 8)]
-    assert class_map(data, index) == drawn(CLASSES)
+    assert class_map(data, index) == map_numbers(CLASSES)
     crowded = {GROUP, BIRD} if from_panoptic else {GROUP}
-    assert crowd_map(data, index) == drawn({value: number in crowded for value, number in CLASSES.items()})
-    assert len(data.read_annotation(index).classes) == 1 + 6, "one road, one sky, a bird, two cars, a group"
-    assert class_map(data, 1 - index) == [row[::-1] for row in drawn(CLASSES)]
+    assert crowd_map(data, index) == map_numbers({value: number in crowded for value, number in CLASSES.items()})
+    assert len(data.read_annotation(index).classes) == 1 + 6, "void, one road, one sky, one bird, two cars, one group"
+    assert class_map(data, 1 - index) == [row[::-1] for row in map_numbers(CLASSES)]
     assert abs(data.read_image(index).astype(int) - written.image_paths["training", "_aB-1"]).max() < 3
     assert data.image_path(index) == tmp_path / "training" / "images" / "_aB-1.jpg"
     assert data.annotation_path(index).is_file()
 
 
-def test_instances_are_told_apart(tmp_path: Path) -> None:
+def test_vistas_instances_are_separate_segments(tmp_path: Path) -> None:
     for arguments in ({"panoptic": True}, {"panoptic": False}):
         write_vistas(tmp_path / str(arguments["panoptic"]), **arguments)
         data = open_data_set(tmp_path / str(arguments["panoptic"]), "val")
@@ -86,7 +86,7 @@ def test_instances_are_told_apart(tmp_path: Path) -> None:
         assert sorted(np.unique(annotation.ids)) == list(range(7))
 
 
-def test_original_ids_are_those_of_the_annotation(tmp_path: Path) -> None:
+def test_vistas_original_ids_equal_the_annotation(tmp_path: Path) -> None:
     numbers = {name: number for number, (name, *_) in enumerate(LABELS)}
     write_vistas(tmp_path / "a")
     write_vistas(tmp_path / "b", panoptic=False)
@@ -95,7 +95,7 @@ def test_original_ids_are_those_of_the_annotation(tmp_path: Path) -> None:
     assert [category.original_id for category in instances.classes] == [numbers[name] for name in NAMES]
 
 
-def test_names_for_people_do_not_matter(tmp_path: Path) -> None:
+def test_vistas_display_names_are_matched_by_supercategory(tmp_path: Path) -> None:
     """Mapillary's own files have the name of the configuration as ``supercategory``."""
 
     def name_for_people(content: dict[str, Any]) -> None:
@@ -106,10 +106,10 @@ def test_names_for_people_do_not_matter(tmp_path: Path) -> None:
     data.edit("v1.2", "training", name_for_people)
     opened = open_data_set(tmp_path, "training", format_name="vistas_v1.2")
     assert opened.categories.names == NAMES
-    assert class_map(opened, 0) == drawn(CLASSES)
+    assert class_map(opened, 0) == map_numbers(CLASSES)
 
 
-def test_a_limit(tmp_path: Path) -> None:
+def test_vistas_limit_selects_the_first_images(tmp_path: Path) -> None:
     write_vistas(tmp_path / "a")
     write_vistas(tmp_path / "b", panoptic=False)
     for name in "ab":
@@ -129,17 +129,20 @@ def config(change: Callable[[list[dict[str, Any]]], Any]) -> Callable[[Path], No
 
 BAD_CONFIGS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no JSON": (lambda root: (root / "config_v1.2.json").write_text("{"), "is not valid JSON"),
-    "deep": (lambda root: (root / "config_v1.2.json").write_text("[" * 200_000), "is not valid JSON"),
-    "a list": (lambda root: (root / "config_v1.2.json").write_text("[1]"), "holds a JSON list, not an object"),
+    "deeply nested": (lambda root: (root / "config_v1.2.json").write_text("[" * 200_000), "is not valid JSON"),
+    "a list": (lambda root: (root / "config_v1.2.json").write_text("[1]"), "contains a JSON list, not an object"),
     "no labels": (lambda root: (root / "config_v1.2.json").write_text("{}"), "the key 'labels' is missing"),
     "a number": (config(lambda labels: labels.insert(1, 5)), "label 1: expected a JSON object, found 5"),
     "no name": (config(lambda labels: labels[0].pop("name")), "label 0: the key 'name' is missing"),
-    "no truth": (
+    "text as flag": (
         config(lambda labels: labels[0].update(evaluate="yes")),
         "'evaluate' is 'yes', expected 0, 1, true or false",
     ),
-    "a wild color": (config(lambda labels: labels[0].update(color=[1, 2, 256])), "label 0: 'color' is [1, 2, 256]"),
-    "one name twice": (config(lambda labels: labels[0].update(name=NAMES[0])), f"labels share the name {NAMES[0]}"),
+    "color out of range": (
+        config(lambda labels: labels[0].update(color=[1, 2, 256])),
+        "label 0: 'color' is [1, 2, 256]",
+    ),
+    "one name twice": (config(lambda labels: labels[0].update(name=NAMES[0])), f"labels are named {NAMES[0]}"),
     "no stuff": (
         config(lambda labels: [entry.update(instances=True) for entry in labels]),
         "has no stuff label that is evaluated",
@@ -153,11 +156,11 @@ BAD_CONFIGS: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD_CONFIGS)
-def test_a_wrong_configuration(name: str, tmp_path: Path) -> None:
+def test_vistas_with_wrong_configuration_raises_error_naming_the_entry(name: str, tmp_path: Path) -> None:
     write_vistas(tmp_path)
-    damage, said = BAD_CONFIGS[name]
+    damage, fact = BAD_CONFIGS[name]
     damage(tmp_path)
-    assert said in refused(tmp_path)
+    assert fact in rejection(tmp_path)
 
 
 Json = dict[str, Any]
@@ -170,20 +173,20 @@ def segment(content: Json) -> Json:
 BAD_FILES: dict[str, tuple[Callable[[Json], Any], str]] = {
     "name out of the folder": (
         lambda c: c["annotations"][0].update(file_name="../../../secret.png"),
-        "'file_name' is '../../../secret.png'; files are named relative to the folder that they lie in",
+        "'file_name' is '../../../secret.png', but file names must be relative and stay in their folder",
     ),
     "absolute name": (lambda c: c["images"][0].update(file_name="/etc/passwd"), "'file_name' is '/etc/passwd'"),
-    "hidden way out": (lambda c: c["images"][0].update(file_name="a\\..\\..\\b.jpg"), "files are named relative"),
+    "hidden way out": (lambda c: c["images"][0].update(file_name="a\\..\\..\\b.jpg"), "file names must be relative"),
     "no name": (lambda c: c["images"][0].update(file_name=""), "'file_name' is ''"),
-    "name with a zero": (lambda c: c["images"][0].update(file_name="a\0.jpg"), "files are named relative"),
+    "null in name": (lambda c: c["images"][0].update(file_name="a\0.jpg"), "file names must be relative"),
     "a list as id": (lambda c: c["images"][0].update(id=[1]), "'id' is [1], expected int"),
     "not a number": (lambda c: segment(c).update(id=float("nan")), "'id' is nan, expected int"),
     "unknown class": (lambda c: segment(c).update(category_id=99), "its category_id 99 is not among"),
     "a class twice": (
         lambda c: c["categories"].append(c["categories"][0]),
-        "category 5: a category before it is called 'animal--bird', too",
+        "category 5: an earlier category is already named 'animal--bird'",
     ),
-    "one id for two": (lambda c: c["categories"][0].update(id=11), "categories share the id 11"),
+    "one id for two": (lambda c: c["categories"][0].update(id=11), "several categories have the id 11"),
     "no categories": (lambda c: c.update(categories=[]), "the categories lack 'animal--bird'"),
     "images elsewhere": (
         lambda c: [image.update(file_name="x/" + image["file_name"]) for image in c["images"]],
@@ -197,30 +200,30 @@ BAD_FILES: dict[str, tuple[Callable[[Json], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
-def test_a_wrong_panoptic_file(name: str, tmp_path: Path) -> None:
-    change, said = BAD_FILES[name]
+def test_vistas_with_wrong_panoptic_file_raises_error_naming_the_file(name: str, tmp_path: Path) -> None:
+    change, fact = BAD_FILES[name]
     path = write_vistas(tmp_path).edit("v1.2", "training", change)
-    message = refused(tmp_path)
-    assert said in message
+    message = rejection(tmp_path)
+    assert fact in message
     assert str(path) in message
 
 
-def refused(root: Path) -> str:
+def rejection(root: Path) -> str:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (compared by the caller)
         open_data_set(root, "training")
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_ids_without_an_entry(tmp_path: Path) -> None:
+def test_vistas_annotation_with_undescribed_segment_raises_error_naming_it(tmp_path: Path) -> None:
     data = write_vistas(tmp_path)
     data.edit("v1.2", "training", lambda content: content["annotations"][0]["segments_info"].pop(0))
-    with pytest.raises(ValueError, match=r"_aB-1\.png of image _aB-1 holds segment id\(s\) 2 that .* not describe"):
+    with pytest.raises(ValueError, match=r"_aB-1\.png of image _aB-1 contains segment id\(s\) 2 that .* not describe"):
         open_data_set(tmp_path, "training").read_annotation(0)
 
 
 @pytest.mark.parametrize("panoptic", [True, False])
-def test_files_that_are_missing_or_wrong(panoptic: bool, tmp_path: Path) -> None:
+def test_vistas_missing_or_wrong_files_raise_errors_naming_them(panoptic: bool, tmp_path: Path) -> None:
     write_vistas(tmp_path, panoptic=panoptic)
     data = open_data_set(tmp_path, "training")
     index = [data.image_id(0), data.image_id(1)].index("_aB-1")
@@ -238,32 +241,32 @@ def test_files_that_are_missing_or_wrong(panoptic: bool, tmp_path: Path) -> None
             read(index)
 
 
-def test_an_instance_of_a_label_that_is_none(tmp_path: Path) -> None:
+def test_vistas_instance_of_unknown_label_raises_error_with_value_and_label(tmp_path: Path) -> None:
     write_vistas(tmp_path, panoptic=False)
     data = open_data_set(tmp_path, "training")
     assert cv2.imwrite(str(data.annotation_path(0)), np.full((6, 8), 6 * 256 + 3, np.uint16))
-    with pytest.raises(ValueError, match=r"holds the value 1539, of label 6; .*config_v1\.2\.json ends before it"):
+    with pytest.raises(ValueError, match=r"the value 1539 of label 6, but .*config_v1\.2\.json has only 6 labels"):
         data.read_annotation(0)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + bytes(8)])
-def test_instances_that_are_no_png(content: bytes, tmp_path: Path) -> None:
+def test_vistas_instance_file_that_is_not_a_png_raises_error_naming_it(content: bytes, tmp_path: Path) -> None:
     write_vistas(tmp_path, panoptic=False)
     (tmp_path / "training" / "v1.2" / "instances" / "Zz9.png").write_bytes(content)
-    with pytest.raises(BrokenImageError, match=r"Zz9\.png is (no PNG|a PNG without pixels)"):
+    with pytest.raises(BrokenImageError, match=r"Zz9\.png is (not a PNG|a PNG file without pixels)"):
         open_data_set(tmp_path, "training")
 
 
-def test_a_folder_without_instances(tmp_path: Path) -> None:
+def test_vistas_folder_without_instance_pngs_raises_error(tmp_path: Path) -> None:
     write_vistas(tmp_path, panoptic=False)
     shutil.rmtree(tmp_path / "training" / "v1.2" / "instances")
     (tmp_path / "training" / "v1.2" / "instances").mkdir()
-    assert "holds no PNG files of instances" in refused(tmp_path)
+    assert "contains no instance PNGs" in rejection(tmp_path)
 
 
 @pytest.fixture
 def sample(shared: Path, tmp_path: Path) -> Path:
-    """The sample, in which all three classes are things; here separators are stuff."""
+    """Copy the sample and make separators stuff, because all three classes of the sample are things."""
     root = Path(shutil.copytree(shared / "data" / "layouts" / "vistas", tmp_path / "vistas"))
     for path in root.glob("config_*.json"):
         path.chmod(0o644)
@@ -274,7 +277,7 @@ def sample(shared: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("version", ["v1.2", "v2.0"])
-def test_the_sample(sample: Path, version: str) -> None:
+def test_vistas_sample_is_read_with_expected_segments(sample: Path, version: str) -> None:
     data = open_data_set(sample, "val", format_name=f"vistas_{version}")
     assert data.categories.names == ("construction--barrier--separator", "animal--bird", "object--vehicle--bicycle")
     assert [category.original_id for category in data.categories.classes] == [10, 1, 100]
@@ -289,12 +292,12 @@ def test_the_sample(sample: Path, version: str) -> None:
     assert len(open_data_set(sample, "train", format_name=f"vistas_{version}")) == 1
 
 
-def test_the_sample_as_it_is_has_no_stuff(shared: Path) -> None:
+def test_unmodified_vistas_sample_without_stuff_raises_error(shared: Path) -> None:
     with pytest.raises(ValueError, match=r"config_v1\.2\.json has no stuff label that is evaluated"):
         open_data_set(shared / "data" / "layouts" / "vistas", "val", format_name="vistas_v1.2")
 
 
-def test_swapped_sizes_of_the_panoptic_file_give_one_warning(tmp_path: Path) -> None:
+def test_vistas_swapped_sizes_read_like_correct_ones_with_one_warning(tmp_path: Path) -> None:
     data = write_vistas(tmp_path)
     right = open_data_set(tmp_path, "training")
     path = data.edit(
@@ -314,15 +317,15 @@ def test_swapped_sizes_of_the_panoptic_file_give_one_warning(tmp_path: Path) -> 
     assert (findings.num_errors, findings.counts["swapped-size"]) == (0, 2)
 
 
-def test_a_name_that_no_reader_takes_is_refused(tmp_path: Path) -> None:
+def test_vistas_image_name_with_a_tab_raises_error_naming_it(tmp_path: Path) -> None:
     write_vistas(tmp_path, panoptic=False)
     path = tmp_path / "training" / "v1.2" / "instances"
     (first, *_) = sorted(path.glob("*.png"))
     first.rename(first.with_name("a\tb.png"))
-    assert repr("a\tb") in refused(tmp_path)
+    assert repr("a\tb") in rejection(tmp_path)
 
 
-def test_leftovers_and_suffixes_in_upper_case(tmp_path: Path) -> None:
+def test_vistas_ignores_leftovers_and_finds_upper_case_suffixes(tmp_path: Path) -> None:
     data = write_vistas(tmp_path / "vistas", versions=("v1.2",))
     folder = data.root / "training/v1.2"
     shutil.rmtree(folder / "panoptic")
@@ -338,7 +341,7 @@ def test_leftovers_and_suffixes_in_upper_case(tmp_path: Path) -> None:
     assert after.read_image(0).shape[:2] == after.sizes[0]
 
 
-def test_too_many_labels_are_counted_with_their_file(tmp_path: Path) -> None:
+def test_vistas_with_too_many_labels_raises_error_naming_file_and_number(tmp_path: Path) -> None:
     data = write_vistas(tmp_path / "vistas", versions=("v1.2",))
     config = data.root / "config_v1.2.json"
     content = json.loads(config.read_text())

@@ -1,4 +1,4 @@
-"""The ground: every surface where the street says, shadows and paint leave the labels alone."""
+"""Positions of the ground surfaces; shadows and grain do not change the labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIZE = (200, 400)
 def street(bend: float, junction: Junction | None) -> Street:
     left = Side("houses", parking=0.0, verge=1.5, pavement=2.0, garden=3.0)
     right = Side("city", parking=2.0, verge=0.0, pavement=3.0, garden=0.0)
-    return Street(3.0, 2, left, right, bend, junction, zebra=8.0)
+    return Street(3.0, 2, left, right, bend, junction, crosswalk=8.0)
 
 
 def painter() -> Painter:
@@ -28,7 +28,7 @@ def painter() -> Painter:
 
 
 @pytest.mark.parametrize("bend", [0.0, 0.004])
-def test_surfaces_are_where_the_street_says(bend: float) -> None:
+def test_ground_surfaces_match_the_street(bend: float) -> None:
     there, place = painter(), street(bend, Junction(20.0, 28.0))
     GroundPainter(there, place, sample_ground_colors(np.random.default_rng(0)), OWNERS).draw(np.random.default_rng(0))
     expected = {
@@ -48,7 +48,7 @@ def test_surfaces_are_where_the_street_says(bend: float) -> None:
         assert there.canvas.owners[row, column] == owner, (offset, z)
 
 
-def test_shadow_grain_and_air_change_the_picture_but_not_the_labels() -> None:
+def test_finish_ground_changes_the_picture_but_not_the_labels() -> None:
     there = painter()
     colors = sample_ground_colors(np.random.default_rng(0))
     GroundPainter(there, street(0.0, None), colors, OWNERS).draw(np.random.default_rng(0))

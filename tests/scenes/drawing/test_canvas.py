@@ -1,4 +1,4 @@
-"""Drawing covers picture and owners alike."""
+"""Drawing on a canvas, which changes picture and owners together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from seamseg.scenes.drawing.canvas import Canvas
 RED, BLUE = np.array([200.0, 0.0, 0.0]), np.array([0.0, 0.0, 300.0])
 
 
-def test_later_polygons_cover_earlier_ones_in_picture_and_owners() -> None:
+def test_later_polygon_covers_earlier_one_in_picture_and_owners() -> None:
     canvas = Canvas((20, 30))
     canvas.polygon(np.array([[2, 2], [20, 2], [20, 12], [2, 12]], np.float64), RED, 3)
     canvas.polygon(np.array([[10, 5], [40, 5], [40, 50], [10, 50]], np.float64), BLUE, 300)
@@ -21,7 +21,7 @@ def test_later_polygons_cover_earlier_ones_in_picture_and_owners() -> None:
     assert canvas.owners[0, 0] == 0
 
 
-def test_a_square_covers_its_pixels() -> None:
+def test_polygon_covers_exactly_its_pixels() -> None:
     canvas = Canvas((20, 30))
     canvas.polygon(np.array([[5, 4], [15, 4], [15, 10], [5, 10]], np.float64), RED, 1)
     rows, columns = np.nonzero(canvas.owners)
@@ -30,7 +30,7 @@ def test_a_square_covers_its_pixels() -> None:
     assert abs(columns.max() - 14) <= 1
 
 
-def test_degenerate_and_distant_polygons_are_harmless() -> None:
+def test_degenerate_or_distant_polygons_draw_nothing() -> None:
     canvas = Canvas((20, 30))
     canvas.polygon(np.zeros((0, 2)), RED, 1)
     canvas.polygon(np.array([[1e9, 1e9], [1e9, 2e9], [2e9, 1e9]]), RED, 1)
@@ -38,7 +38,7 @@ def test_degenerate_and_distant_polygons_are_harmless() -> None:
     assert not canvas.owners.any()
 
 
-def test_a_texture_lands_where_its_corners_are() -> None:
+def test_texture_is_drawn_between_its_corners() -> None:
     texture = np.zeros((10, 20, 3), np.uint8)
     texture[:, :10, 0], texture[:, 10:, 1] = 100, 200
     canvas = Canvas((20, 40))
@@ -49,7 +49,7 @@ def test_a_texture_lands_where_its_corners_are() -> None:
     assert canvas.owners[2, 12] == canvas.owners[10, 35] == 0
 
 
-def test_a_sprite_owns_only_what_its_mask_shows() -> None:
+def test_sprite_owns_only_masked_pixels() -> None:
     mask = np.zeros((10, 10), np.uint8)
     mask[:, :5] = 255
     canvas = Canvas((20, 20))

@@ -1,4 +1,4 @@
-"""Light: what faces the sun is brightest, what is far takes on the color of the air."""
+"""Light: surfaces facing the sun are the brightest, and distant colors approach the color of haze."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from seamseg.scenes.drawing.light import sample_light
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_light_is_physical(seed: int) -> None:
+def test_sampled_light_is_physically_plausible(seed: int) -> None:
     light = sample_light(np.random.default_rng(seed))
     assert np.linalg.norm(light.sun) == pytest.approx(1)
     assert light.sun[1] > 0

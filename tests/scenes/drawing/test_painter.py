@@ -1,4 +1,4 @@
-"""Shadows fall away from the sun and stay on the ground."""
+"""Shadows on the ground."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ POST = np.array([[x, y, z] for x in (-0.2, 0.2) for y in (0, 2) for z in (9.5, 1
 
 def light_from(x: float) -> Light:
     sun = np.array([x, 1.0, 0.0]) / np.hypot(x, 1.0)
-    some = sample_light(np.random.default_rng(0))
-    return replace(some, sun=sun, direct=np.full(3, 0.7))
+    light = sample_light(np.random.default_rng(0))
+    return replace(light, sun=sun, direct=np.full(3, 0.7))
 
 
 @pytest.mark.parametrize("x", [1.0, -1.0])
-def test_a_post_throws_its_shadow_away_from_the_sun(x: float) -> None:
+def test_cast_shadows_point_away_from_the_sun(x: float) -> None:
     shadow = cast_shadows((100, 200), CAMERA, light_from(x), [POST], [])
     assert shadow.shape == (100 // STEP, 200 // STEP)
     end, other = (CAMERA.project(np.array([[-1.5 * x, 0, 10], [1.5 * x, 0, 10]])) / STEP).astype(int)
@@ -31,7 +31,7 @@ def test_a_post_throws_its_shadow_away_from_the_sun(x: float) -> None:
     assert shadow[: 50 // STEP].max() == 0
 
 
-def test_no_sun_no_shadow_but_dark_feet() -> None:
+def test_cast_shadows_without_sun_darken_only_the_feet() -> None:
     dull = replace(light_from(1.0), direct=np.full(3, 0.1))
     assert cast_shadows((100, 200), CAMERA, dull, [POST], []).max() == 0
     dark = cast_shadows((100, 200), CAMERA, dull, [POST], [Footprint(-0.5, 0.5, 9, 11)])
@@ -40,7 +40,7 @@ def test_no_sun_no_shadow_but_dark_feet() -> None:
     assert dark[row, column + 30 // STEP] == 0
 
 
-def test_share_of_sun_is_what_the_shadow_leaves() -> None:
+def test_share_of_sun_is_one_minus_the_mean_shadow() -> None:
     shadow = np.zeros((100 // STEP, 200 // STEP), np.float32)
     shadow[:, 100 // STEP :] = 0.75
     left, right, behind = [-1.0, 0.0, 8.0], [1.0, 0.0, 8.0], [0.0, 0.0, -5.0]

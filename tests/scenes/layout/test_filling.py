@@ -1,4 +1,4 @@
-"""Where things stand: on their part of the street, and not in each other."""
+"""Positions of items and buildings: on the right part of the street, without overlap."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ def offset(street: Street, place: np.ndarray) -> float:
     return float(place[0] - street.middle(place[2]))
 
 
-def test_nothing_stands_in_anything_else(filled: tuple[Street, Layout]) -> None:
+def test_items_do_not_overlap(filled: tuple[Street, Layout]) -> None:
     for one, two in combinations(filled[1].items, 2):
         assert not one.footprint.touches(two.footprint, -1e-6)
 
 
-def test_cars_are_on_the_road(filled: tuple[Street, Layout]) -> None:
+def test_cars_stand_on_the_road(filled: tuple[Street, Layout]) -> None:
     street, layout = filled
     for car in (item for item in layout.items if isinstance(item, Car)):
         across = street.junction is not None and street.junction.near < car.place[2] < street.junction.far
-        assert across or -street.kerb(-1) < offset(street, car.place) < street.kerb(1)
+        assert across or -street.curb(-1) < offset(street, car.place) < street.curb(1)
 
 
-def test_posts_are_beside_the_road(filled: tuple[Street, Layout]) -> None:
+def test_posts_stand_next_to_the_road(filled: tuple[Street, Layout]) -> None:
     street, layout = filled
     for post in (item for item in layout.items if isinstance(item, Sign | Lantern | TrafficLight)):
         x = offset(street, post.place)
-        assert street.kerb(int(np.sign(x))) < abs(x) < street.frontage(int(np.sign(x))) + 0.1
+        assert street.curb(int(np.sign(x))) < abs(x) < street.frontage(int(np.sign(x))) + 0.1
 
 
-def test_buildings_are_behind_the_pavement_far_to_near(filled: tuple[Street, Layout]) -> None:
+def test_buildings_stand_beyond_the_pavement_from_far_to_near(filled: tuple[Street, Layout]) -> None:
     street, layout = filled
     depths = [min(building.near[2], building.far[2]) for building in layout.buildings]
     assert depths == sorted(depths, reverse=True)

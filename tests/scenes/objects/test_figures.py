@@ -1,4 +1,4 @@
-"""Human proportions."""
+"""Proportions of human figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from seamseg.scenes.objects.people import sample_person
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_from_the_ground_to_the_top_and_slim(seed: int) -> None:
+def test_figure_spans_the_body_height_and_is_slim(seed: int) -> None:
     person = sample_person(np.random.default_rng(seed), np.zeros(3))
     points = np.concatenate([outline for outline, _ in figure(person.pose, person.clothes)])
     assert -0.05 < points[:, 1].min() < 0.05

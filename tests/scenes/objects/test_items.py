@@ -1,4 +1,4 @@
-"""Who hides whom."""
+"""Drawing order of items, and the pixels that they own."""
 
 from __future__ import annotations
 
@@ -35,33 +35,33 @@ class Block:
         return None
 
 
-# seen from (0, 0): a car ahead on the right, someone on the pavement beside it, someone before it, someone behind it
+# A car to the right of the camera at (0, 0), and people to the right of the car, in front of it and behind it.
 CAR = Block("car", Footprint(2, 4, 10, 14.5))
-BESIDE = Block("beside", Footprint(4.5, 5, 11, 11.4))
-BEFORE = Block("before", Footprint(2.5, 3, 8, 8.4))
+TO_THE_RIGHT = Block("to the right", Footprint(4.5, 5, 11, 11.4))
+IN_FRONT = Block("in front", Footprint(2.5, 3, 8, 8.4))
 BEHIND = Block("behind", Footprint(2.5, 3, 15, 15.4))
 
 
-@pytest.mark.parametrize("order", list(permutations([CAR, BESIDE, BEFORE, BEHIND])))
-def test_far_to_near_whatever_the_order(order: tuple[Block, ...]) -> None:
+@pytest.mark.parametrize("order", list(permutations([CAR, TO_THE_RIGHT, IN_FRONT, BEHIND])))
+def test_far_to_near_given_any_order_sorts_by_visibility(order: tuple[Block, ...]) -> None:
     names = [block.name for block in far_to_near(order, 0.0)]
-    assert names.index("behind") < names.index("car") < names.index("before")
-    assert names.index("beside") < names.index("car")
+    assert names.index("behind") < names.index("car") < names.index("in front")
+    assert names.index("to the right") < names.index("car")
 
 
-def test_to_the_left_it_is_the_other_way_round() -> None:
+def test_far_to_near_left_of_the_camera_is_mirrored() -> None:
     mirrored = [Block(b.name, Footprint(-b.footprint.right, -b.footprint.left, b.footprint.near, b.footprint.far))
-                for b in (CAR, BESIDE)]  # fmt: skip
-    assert [block.name for block in far_to_near(mirrored, 0.0)] == ["beside", "car"]
-    assert [block.name for block in far_to_near([CAR, BESIDE], 20.0)] == ["car", "beside"]
+                for b in (CAR, TO_THE_RIGHT)]  # fmt: skip
+    assert [block.name for block in far_to_near(mirrored, 0.0)] == ["to the right", "car"]
+    assert [block.name for block in far_to_near([CAR, TO_THE_RIGHT], 20.0)] == ["car", "to the right"]
 
 
-def test_circles_end() -> None:
+def test_far_to_near_given_cyclic_order_terminates() -> None:
     same = [Block(str(number), Footprint(0, 1, 5, 6)) for number in range(4)]
     assert len(far_to_near(same, 0.0)) == 4
 
 
-def test_touching_footprints() -> None:
+def test_footprint_touches_within_the_gap() -> None:
     one = Footprint(0, 1, 0, 1)
     assert one.touches(Footprint(0.5, 2, 0.5, 2))
     assert not one.touches(Footprint(1.1, 2, 0, 1))
@@ -74,7 +74,7 @@ def painter() -> Painter:
     return Painter(Canvas((150, 300)), camera, sample_light(np.random.default_rng(0)))
 
 
-def test_the_nearer_one_owns_the_pixels() -> None:
+def test_nearer_item_owns_shared_pixels() -> None:
     rng, there = np.random.default_rng(0), painter()
     car, person = sample_car(rng, np.array([0.0, 0.0, 12.0]), 0.0), sample_person(rng, np.array([0.0, 0.0, 7.0]))
     items: list[Any] = [person, car]
@@ -87,7 +87,7 @@ def test_the_nearer_one_owns_the_pixels() -> None:
 
 
 @pytest.mark.parametrize("heading", np.linspace(0, 2 * np.pi, 9))
-def test_a_car_stays_on_its_footprint(heading: float) -> None:
+def test_drawn_car_stays_within_its_footprint(heading: float) -> None:
     there = painter()
     car = sample_car(np.random.default_rng(5), np.array([1.0, 0.0, 11.0]), float(heading))
     there.owner = 1
@@ -104,7 +104,7 @@ def test_a_car_stays_on_its_footprint(heading: float) -> None:
     assert len(rows) > 600
 
 
-def test_twice_as_far_is_a_quarter_of_the_area() -> None:
+def test_person_at_twice_the_distance_has_a_quarter_of_the_area() -> None:
     areas = []
     for z in (6.0, 12.0):
         there = painter()
@@ -114,7 +114,7 @@ def test_twice_as_far_is_a_quarter_of_the_area() -> None:
     assert areas[0] / areas[1] == pytest.approx(4, rel=0.25)
 
 
-def test_a_crowd_is_one_owner_that_covers_its_members() -> None:
+def test_crowd_has_one_owner_and_covers_its_members() -> None:
     rng, there = np.random.default_rng(1), painter()
     people = [sample_person(rng, np.array([x, 0.0, 9.0 + x])) for x in (-0.6, 0.0, 0.7)]
     crowd = Crowd(tuple(people))

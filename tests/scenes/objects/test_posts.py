@@ -1,4 +1,4 @@
-"""Signs and lights: the board or housing has an owner, its post is void."""
+"""Labels of signs and lights: the board or housing has an owner, and the post is void."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def drawn(item: Sign | TrafficLight | Lantern) -> Painter:
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("sample", [sample_sign, sample_traffic_light, sample_lantern])
-def test_the_head_is_labeled_and_the_post_is_not(sample: object, seed: int) -> None:
+def test_drawn_sign_or_light_labels_the_head_but_not_the_post(sample: object, seed: int) -> None:
     assert callable(sample)
     painter = drawn(sample(np.random.default_rng(seed), FOOT))
     owners = painter.canvas.owners
@@ -40,7 +40,7 @@ def test_the_head_is_labeled_and_the_post_is_not(sample: object, seed: int) -> N
     assert abs(columns.mean() - 150) < 5
 
 
-def test_height_and_size_by_hand() -> None:
+def test_traffic_light_has_expected_height_and_width_in_pixels() -> None:
     light = TrafficLight(FOOT, 3.0, 0.4, 3, 0, np.full(3, 40.0), shield=False)
     rows, columns = np.nonzero(drawn(light).canvas.owners == 9)
     scale = 300 / 8
