@@ -109,7 +109,7 @@ def test_predict_writes_only_the_requested_outputs(
         ("--write", "panoptic,pictures", "unknown output: pictures; choose from overlay, panoptic"),
         ("--write", ",", "no output is named"),
         ("--scales", "1,x", "is not a comma-separated list of numbers"),
-        ("--scales", "1,0", "scales are one or more positive numbers"),
+        ("--scales", "1,0", "scales must be one or more numbers > 0"),
         ("--batch-size", "0", "must be an integer >= 1"),
         ("--score-threshold", "1.5", "score_threshold must be in 0 … 1"),
         ("--min-stuff-area", "-1", "min_stuff_area must be"),
@@ -191,7 +191,7 @@ def test_predict_stopped_run_is_resumed_to_the_same_files(
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.png")} == stamps
     sentence = command("predict", run_dir, input_images, out, "--resume", "--flip")
     assert sentence.code == 2
-    assert "made with other options" in sentence.err
+    assert "made with another model, video or options" in sentence.err
     assert contents(out) == whole
 
 
