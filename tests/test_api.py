@@ -102,7 +102,7 @@ def test_load_model_options_change_the_prediction(run: Path) -> None:
     assert not any(segment.is_thing and not segment.is_crowd for segment in sure.predict(image).segments)
     assert sure.predictor.augmentation.scales == (1, 1.5)
     assert half.predict(image).panoptic.ids.shape == (50, 70)
-    with pytest.raises(ValueError, match="overlap_threshold is a number in 0 … 1, not 2"):
+    with pytest.raises(ValueError, match="overlap_threshold must be in 0 … 1, not 2"):
         load_model(run, "cpu", overlap_threshold=2)
 
 

@@ -1,4 +1,4 @@
-"""Settings to objects: the only place where the two meet."""
+"""Builders: functions that create objects from settings. Only this package knows both."""
 
 from seamseg.builders.data import build_evaluation_loader, build_input_transform, build_training_loader, open_split
 from seamseg.builders.model import LoadedModel, build_model, export_model, import_model, open_model

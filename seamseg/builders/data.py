@@ -1,4 +1,4 @@
-"""Data sets, transforms and loaders from the settings."""
+"""Builders of data sets, transforms and loaders."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ def open_split(
     format_name: str | None = None,
     preferred_format: str | None = None,
 ) -> PanopticDataset:
-    """One split of a data set.
+    """Open one split of a data set.
 
     Args:
-        root: its folder.
-        split: the name, or an unmistakable beginning of it.
-        limit: only that many images, the first ones.
-        format_name: of the folder; None recognizes it.
-        preferred_format: what is taken where several are recognized.
+        root: Folder of the data set; None is an error.
+        split: Name of the split, or a unique prefix of it.
+        limit: Number of images to use, the first ones of the split; None uses all.
+        format_name: Format of the data set; None detects it.
+        preferred_format: Format to use if several are detected.
 
     Raises:
-        FileNotFoundError: the folder does not exist.
-        SeamsegError: no folder is named, or it is no data set of that format with this split.
+        FileNotFoundError: The folder does not exist.
+        SeamsegError: ``root`` is None, or the folder is not a data set of this format with this split.
     """
     if root is None:
-        raise DataError("no data set is named: set data.root=FOLDER")
+        raise DataError("the data set folder is not set; set data.root=FOLDER")
     folder = expand_home(root)
     return open_data_set(folder, split, limit, choose_format(folder, format_name, preferred_format))
 
 
 def build_input_transform(experiment: Experiment) -> InputTransform:
-    """From an image to the network's input."""
+    """Build the transform from an image to the input of the network."""
     data = experiment.data
     return InputTransform(data.shortest_side, data.longest_side, data.mean, data.std)
 
@@ -53,7 +53,14 @@ def build_input_transform(experiment: Experiment) -> InputTransform:
 def build_training_loader(
     experiment: Experiment, source: PanopticDataset, process: Process, position: TrainingProgress
 ) -> BatchLoader:
-    """The training batches of this process, in a run that begins or goes on at a position."""
+    """Build the loader of the training batches of this process.
+
+    Args:
+        experiment: Settings of the run.
+        source: Training split.
+        process: This rank, which gets its own share of the images.
+        position: Position at which a run starts or resumes.
+    """
     data = experiment.data
     transform = TrainTransform(
         shortest_side=data.shortest_side,
@@ -89,7 +96,15 @@ def build_evaluation_loader(
     process: Process,
     on_broken_image: Callable[[BrokenImageError], None] | None = None,
 ) -> BatchLoader:
-    """This process's share of the images to score, each once."""
+    """Build the loader of this process's share of the images to score; each image is loaded once.
+
+    Args:
+        experiment: Settings of the run.
+        source: Split to score.
+        process: This rank, which gets its own share of the images.
+        on_broken_image: Function called for each image that cannot be read, which is then skipped; None raises the
+            error instead.
+    """
     data = experiment.data
     sampler = EvaluationBatches(source.sizes, data.val_batch_size, rank=process.rank, num_ranks=process.world_size)
     return BatchLoader(

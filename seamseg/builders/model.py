@@ -1,4 +1,4 @@
-"""Trained models: loading, importing and exporting them."""
+"""Loading, importing and exporting of trained models."""
 
 from __future__ import annotations
 
@@ -30,7 +30,15 @@ from seamseg.structures import Categories
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A trained network with what belongs to it."""
+    """A trained network with its settings and categories.
+
+    Attributes:
+        network: Network in evaluation mode.
+        experiment: Settings it was trained with.
+        categories: Classes that it predicts.
+        fusion: Panoptic fusion with the settings of the experiment.
+        transform: Transform from an image to the input of the network.
+    """
 
     network: PanopticNet
     experiment: Experiment
@@ -40,10 +48,15 @@ class LoadedModel:
 
 
 def build_model(file: ModelFile, source: Path, device: torch.device) -> LoadedModel:
-    """A trained network ready to predict.
+    """Build a trained network that is ready to predict.
+
+    Args:
+        file: Content of a model file.
+        source: Path of the model, for error messages.
+        device: Device of the network.
 
     Raises:
-        SeamsegError: the file's settings or classes are wrong, or its weights don't fit them.
+        SeamsegError: The settings or classes in the file are invalid, or the weights do not match them.
     """
     experiment = parse_experiment(file.settings, source=f"settings in {source}")
     try:
@@ -55,35 +68,38 @@ def build_model(file: ModelFile, source: Path, device: torch.device) -> LoadedMo
         network.load_state_dict(file.tensors)
     except RuntimeError as error:
         reason = shorten(str(error), 200)
-        raise ModelError(f"the weights in {source} don't fit the settings beside them: {reason}") from error
+        raise ModelError(f"the weights in {source} do not match its settings: {reason}") from error
     fusion = build_fusion(experiment, categories.num_stuff)
     return LoadedModel(network.eval().to(device), experiment, categories, fusion, build_input_transform(experiment))
 
 
 def open_model(path: Path, device: torch.device) -> LoadedModel:
-    """A trained network from whatever :func:`seamseg.export.model_folder.load_model_file` reads.
+    """Open a trained network.
+
+    Args:
+        path: Any model that :func:`seamseg.export.model_folder.load_model_file` can read.
+        device: Device of the network.
 
     Raises:
-        SeamsegError: nothing is there, or it is damaged or changed.
+        SeamsegError: There is no model, or it is damaged or has been changed.
     """
     return build_model(load_model_file(path), path, device)
 
 
 def import_model(source: Path, out: Path, overwrite: bool) -> tuple[str, ...]:
-    """Writes a published model as a model folder.
+    """Convert a published model to a model folder.
 
     Args:
-        source: the published zip archive, or the folder that it was unpacked to.
-        out: folder of the result.
-        overwrite: whether a model folder there is replaced.
+        source: Published zip archive, or the folder it was unpacked to.
+        out: Output folder; missing or empty.
+        overwrite: Whether to replace an existing model folder ``out``.
 
     Returns:
-        What was left out or taken for something else, a sentence each.
+        Notes about settings that were dropped or replaced, one sentence each.
 
     Raises:
-        SeamsegError: the model is damaged or requires a network that is not available here, or ``out`` holds other
-            files.
-        OSError: the folder cannot be written.
+        SeamsegError: The model is damaged or requires an unsupported network, or ``out`` contains other files.
+        OSError: The folder cannot be written.
     """
     check_free(out, ALL_FILES if overwrite else None)
     published = load_published(source)
@@ -93,25 +109,25 @@ def import_model(source: Path, out: Path, overwrite: bool) -> tuple[str, ...]:
 
 
 def export_model(run: Path, out: Path, overwrite: bool) -> None:
-    """Writes a model, such as the best of a run, as a model folder with a model card.
+    """Write a model, such as the best one of a run, as a model folder with a model card.
 
-    Places on this machine do not go with it: ``data.root`` is left out, and of a path in ``body.weights`` the name
-    stays.
+    Paths of this machine are removed: ``data.root`` becomes null, and a path in ``body.weights`` is reduced to its file
+    name.
 
     Args:
-        run: whatever holds a model; a run folder gives its scores too.
-        out: folder of the result.
-        overwrite: whether a model folder there is replaced.
+        run: Any model that can be opened; a run folder also provides the scores for the model card.
+        out: Output folder; missing or empty.
+        overwrite: Whether to replace an existing model folder ``out``.
 
     Raises:
-        SeamsegError: there is no model, it is damaged, or ``out`` holds something else.
-        OSError: the folder cannot be written.
+        SeamsegError: There is no model, it is damaged, or ``out`` contains other files.
+        OSError: The folder cannot be written.
     """
     check_free(out, ALL_FILES if overwrite else None)
     model = build_model(load_model_file(run), run, torch.device("cpu"))
     root = model.experiment.data.root
     data_set = None if root is None else Path(root).resolve().name
-    model = replace(model, experiment=_without_places(model.experiment))
+    model = replace(model, experiment=_without_paths(model.experiment))
     facts = _facts(out.resolve().name, model, data_set, _best_validation(run))
     write_model_folder(out, _model_file(model), model_card(facts), overwrite)
 
@@ -120,7 +136,7 @@ def _model_file(model: LoadedModel) -> ModelFile:
     return ModelFile(save_experiment(model.experiment), model.categories.to_list(), model.network.state_dict())
 
 
-def _without_places(experiment: Experiment) -> Experiment:
+def _without_paths(experiment: Experiment) -> Experiment:
     data = experiment.data.model_copy(update={"root": None})
     weights = experiment.body.weights
     body = experiment.body.model_copy(update={"weights": weights and Path(weights).name})
@@ -128,7 +144,7 @@ def _without_places(experiment: Experiment) -> Experiment:
 
 
 def _best_validation(run: Path) -> dict[str, Any] | None:
-    """The log's entry of the model that a run kept: the first with the highest PQ."""
+    """Return the validation entry of the best model of a run: the first one with the highest PQ."""
     if not (run / MODEL_FILE).is_file():
         return None
     entries = [entry for entry in read_metrics(run) if entry["kind"] == "validation" and entry.get("pq") is not None]
@@ -153,19 +169,22 @@ def _facts(name: str, model: LoadedModel, data_set: str | None, best: dict[str, 
 
 
 def _settings(experiment: Experiment) -> Sequence[tuple[str, str]]:
-    """What a reader wants to know first."""
+    """Return the main settings for the model card, as names and values."""
     data, norm, training = experiment.data, experiment.norm, experiment.training
-    heads = "" if norm.heads is None else f", {norm.heads} in the heads of proposals and regions"
+    heads = "" if norm.heads is None else f", {norm.heads} in the RPN and RoI heads"
     batch = data.train_batch_size * training.accumulate
     return (
-        ("body", f"{experiment.body.name}, from {experiment.body.weights or 'random'} weights"),
+        ("backbone", f"{experiment.body.name}, initialized with {experiment.body.weights or 'random'} weights"),
         ("norm", f"{norm.name} ({norm.scale}), {norm.activation}{heads}"),
-        ("pyramid", f"{experiment.fpn.channels} channels, strides {', '.join(map(str, experiment.fpn.strides))}"),
-        ("size of images", f"short side {data.shortest_side} pixels, long side at most {data.longest_side}"),
+        (
+            "feature pyramid",
+            f"{experiment.fpn.channels} channels, strides {', '.join(map(str, experiment.fpn.strides))}",
+        ),
+        ("image size", f"shorter side {data.shortest_side} pixels, longer side at most {data.longest_side} pixels"),
         ("optimizer", f"{experiment.optimizer.name}, learning rate {experiment.optimizer.lr:g}"),
         ("schedule", experiment.schedule.name),
         ("epochs", str(training.epochs)),
-        ("images per process and step", str(batch)),
+        ("images per process per step", str(batch)),
         ("precision", training.precision),
         ("seed", str(training.seed)),
     )

@@ -1,4 +1,4 @@
-"""Settings to the network, with the first values of its weights."""
+"""Builders of the network, its initial weights and the panoptic fusion."""
 
 from __future__ import annotations
 
@@ -36,17 +36,21 @@ OUTPUT_GAINS: Mapping[str, float] = {
     "roi_msk": 0.01,
     "conv_sem": 0.1,
 }
-"""Gain of the layers that speak first: small, so that the first losses are those of an uninformed guess."""
+"""Gains of the output layers, by name. They are small, so that the initial losses are those of an uninformed guess."""
 
 
 @torch.no_grad()
 def initialize(network: nn.Module, activation: str, slope: float, generator: torch.Generator) -> None:
-    """Xavier-normal weights with the activation's gain, zero biases; norms are left as they are made, the identity.
+    """Initialize the weights with Xavier-normal values and the biases with zeros.
+
+    The gain is that of the activation, except for the output layers (:data:`OUTPUT_GAINS`). Norms keep their initial
+    values, which are the identity.
 
     Args:
-        network: changed in place.
-        activation, slope: what follows the hidden layers.
-        generator: of all random numbers.
+        network: Network to change in place.
+        activation: Activation after the hidden layers.
+        slope: Slope of this activation.
+        generator: CPU random generator for all values.
     """
     hidden_gain = init.calculate_gain("leaky_relu", slope) if activation == "leaky_relu" else 1.0
     for name, module in network.named_modules():
@@ -58,7 +62,13 @@ def initialize(network: nn.Module, activation: str, slope: float, generator: tor
 
 
 def build_network(experiment: Experiment, num_stuff: int, num_things: int) -> PanopticNet:
-    """The network, with no particular weights."""
+    """Build the network without initializing its weights.
+
+    Args:
+        experiment: Settings of the network.
+        num_stuff: Number of stuff classes.
+        num_things: Number of thing classes.
+    """
     norm, head_norm = _norms(experiment)
     backbone = ResNet(experiment.body.name, norm)
     width = experiment.fpn.channels
@@ -84,13 +94,16 @@ def build_initialized_network(
     tell: Callable[[str], None] | None = None,
     read_weights: bool = True,
 ) -> PanopticNet:
-    """The network as training starts it: random or published weights, frozen parts frozen.
+    """Build the network as it is at the start of training: with random or pretrained weights, and with parts frozen.
 
     Args:
-        experiment: the settings.
-        categories: of the data set.
-        tell: is told in one sentence which published weights were used.
+        experiment: Settings of the network.
+        categories: Categories of the data set.
+        tell: Function called with one sentence that describes the pretrained weights used; None for no report.
         read_weights: Whether ``body.weights`` are read; False for a network that gets the weights of a checkpoint.
+
+    Raises:
+        SeamsegError: ``body.weights`` cannot be read or belong to another network.
     """
     network = build_network(experiment, categories.num_stuff, categories.num_things)
     generator = torch.Generator().manual_seed(experiment.training.seed)
@@ -109,7 +122,12 @@ def build_initialized_network(
 
 
 def build_fusion(experiment: Experiment, num_stuff: int) -> PanopticFusion:
-    """From predictions to segmentations."""
+    """Build the fusion of predictions into panoptic segmentations.
+
+    Args:
+        experiment: Settings of the fusion.
+        num_stuff: Number of stuff classes, which is the number of the first thing class.
+    """
     settings = experiment.fusion
     return PanopticFusion(num_stuff, settings.score_threshold, settings.overlap_threshold, settings.min_stuff_area)
 

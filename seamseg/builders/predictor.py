@@ -1,4 +1,4 @@
-"""A trained network, asked in a certain way."""
+"""Builder of predictors, with options that override the settings of the model."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from seamseg.runtime.precision import PrecisionName
 
 @dataclass(frozen=True)
 class PredictionOptions:
-    """How to ask a network; None leaves what the model was trained with.
+    """Options of a prediction; None uses the settings of the model.
 
     Attributes:
-        precision: ``float32``, or ``bf16``: faster where the device computes in it, and slightly less exact.
-        score_threshold: objects must be more probable; 0 … 1.
-        overlap_threshold: an object goes if better ones hold more than this part of its mask; 0 … 1.
-        min_stuff_area: smaller stuff segments become void; pixels of the network's input, or below 1 a part of the
-            image.
-        scales: factors on the sides of the network's input; several are test-time augmentation.
-        flip: also look at each image in the mirror.
+        precision: ``float32`` or ``bf16``; bf16 is faster on hardware that supports it, and slightly less accurate.
+        score_threshold: Minimum score of an object (exclusive), in 0 … 1.
+        overlap_threshold: Maximum fraction of an object, in 0 … 1, that higher-scoring objects may cover; objects
+            covered more are dropped.
+        min_stuff_area: Minimum area of a stuff segment, in pixels of the network's input or, if below 1, as a fraction
+            of the image. Smaller segments become void.
+        scales: Factors on the sides of the network's input. Several of them are test-time augmentation: their
+            predictions are averaged.
+        flip: Whether to also predict on the mirrored image and average.
 
     Raises:
-        SeamsegError: a threshold or an area is out of range.
+        SeamsegError: A threshold or the area is out of range.
     """
 
     precision: PrecisionName = "float32"
@@ -41,23 +43,23 @@ class PredictionOptions:
         for name in ("score_threshold", "overlap_threshold"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
-                raise SettingsError(f"{name} is a number in 0 … 1, not {value}")
+                raise SettingsError(f"{name} must be in 0 … 1, not {value}")
         if self.min_stuff_area is not None and not 0 <= self.min_stuff_area < float("inf"):
             raise SettingsError(
-                f"min_stuff_area is a number of pixels or a part of the image, not {self.min_stuff_area}"
+                f"min_stuff_area must be a number of pixels or a fraction of the image, not {self.min_stuff_area}"
             )
 
 
 def build_predictor(model: LoadedModel, device: torch.device, options: PredictionOptions | None = None) -> Predictor:
-    """What segments images.
+    """Build a predictor that segments images.
 
     Args:
-        model: on the device.
-        device: to compute on.
-        options: how; None asks as in training.
+        model: Model whose network is on ``device``.
+        device: Device to compute on.
+        options: Options of the prediction; None uses the settings of the model.
 
     Raises:
-        SeamsegError: the device does not compute in the precision, or the scales are wrong.
+        SeamsegError: The device does not support the precision, or the scales are invalid.
     """
     options = options or PredictionOptions()
     names = {field.name for field in fields(model.fusion)} & {field.name for field in fields(options)}

@@ -1,4 +1,4 @@
-"""A training run from the settings."""
+"""Builders of the trainer, the optimizer and the learning rate of a training run."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ from seamseg.runtime.training_progress import TrainingProgress
 from seamseg.structures import Categories
 
 MOST_DIFFERENCES = 5
-"""Number of differences between the categories of two splits that an error names."""
+"""Maximum number of differences between two lists of categories that an error message names."""
 
 
 def build_trainer(
     experiment: Experiment, folder: Path, process: Process, checkpoint: Checkpoint | None
 ) -> tuple[Trainer, TrainingRecorder]:
-    """All that a training run needs.
+    """Build the trainer and the recorder of a training run.
 
     Args:
-        experiment: the settings.
-        folder: of the run, which the record is written to.
-        process: this rank.
-        checkpoint: to go on from, or None to begin.
+        experiment: Settings of the run.
+        folder: Run folder, to which the recorder writes.
+        process: This rank.
+        checkpoint: Checkpoint to resume from, or None to start a new run.
 
     Raises:
-        SeamsegError: a data set is missing or wrong, the two splits differ in their categories, or the checkpoint does
-            not fit the settings.
+        SeamsegError: A data set is missing or invalid, the two splits have different categories, or the checkpoint
+            does not match the settings.
     """
     train_split, val_split = _open_splits(experiment)
     categories = train_split.categories
@@ -93,24 +93,24 @@ def _open_splits(experiment: Experiment) -> tuple[PanopticDataset, PanopticDatas
     differences = train_split.categories.differences(val_split.categories, data.train_split, data.val_split)
     if differences:
         raise DataError(
-            f"the splits {data.train_split} and {data.val_split} of {data.root} differ in their categories: "
+            f"the splits {data.train_split} and {data.val_split} of {data.root} have different categories: "
             f"{_first_of(differences)}"
         )
     return train_split, val_split
 
 
 def _check_classes(categories: Categories, checkpoint: Checkpoint, experiment: Experiment) -> None:
-    """Whether the classes of the data set are those that the weights of a checkpoint were trained for.
+    """Check that the data set has the classes for which the weights of a checkpoint were trained.
 
     Raises:
-        SeamsegError: they are not.
+        SeamsegError: The classes differ.
     """
     trained = Categories.from_list(checkpoint.categories)
     differences = categories.differences(trained, "the data set", "the run", compare_ids=False)
     if differences:
         raise DataError(
-            f"the data set {experiment.data.root} has other classes than the run to resume: {_first_of(differences)}. "
-            "Resume with the data set that the run was started with, or start a new run in another --run-dir"
+            f"the data set {experiment.data.root} and the run to resume have different classes: "
+            f"{_first_of(differences)}. Resume with the original data set, or start a new run in another --run-dir"
         )
 
 
@@ -119,16 +119,16 @@ def _first_of(differences: list[str]) -> str:
 
 
 def _check_images(position: TrainingProgress, loader: BatchLoader, experiment: Experiment) -> None:
-    """Whether the data set has as many images as a run has already taken in the epoch to resume.
+    """Check that the data set has at least as many images as the run has already used in the epoch to resume.
 
     Raises:
-        SeamsegError: it has fewer.
+        SeamsegError: The data set has fewer images.
     """
     num_batches = loader.num_batches_in(position.epoch)
     if position.batch > num_batches:
         raise DataError(
-            f"the run to resume has taken {position.batch} batches of its epoch, but the data set "
-            f"{experiment.data.root} makes only {num_batches}: give it all images that it was started with"
+            f"the run to resume has used {position.batch} batches of its epoch, but the data set "
+            f"{experiment.data.root} has only {num_batches}; resume with all images that the run was started with"
         )
 
 
@@ -155,7 +155,7 @@ def _print_to_stderr(sentence: str) -> None:
 
 
 def build_optimizer(experiment: Experiment, network: PanopticNet) -> Optimizer:
-    """Over the parameters that are not frozen."""
+    """Build the optimizer of all parameters that are not frozen."""
     settings = experiment.optimizer
     groups = parameter_groups(network, settings.weight_decay, settings.weight_decay_norm)
     if isinstance(settings, SGDSettings):
@@ -165,7 +165,13 @@ def build_optimizer(experiment: Experiment, network: PanopticNet) -> Optimizer:
 
 
 def build_learning_rate(experiment: Experiment, num_iterations: int, images_per_step: int) -> LearningRate:
-    """For a run of this many steps of so many images, over all processes."""
+    """Build the learning rate schedule.
+
+    Args:
+        experiment: Settings of the schedule and the optimizer.
+        num_iterations: Number of steps of the whole run.
+        images_per_step: Number of images per step over all processes.
+    """
     schedule = experiment.schedule
     decay: Decay
     if isinstance(schedule, StepSchedule):

@@ -55,11 +55,11 @@ SUBCOMMANDS = (
 
 
 def parser() -> argparse.ArgumentParser:
-    """All subcommands and their arguments."""
+    """Build the parser of the command, with all subcommands and their arguments."""
     command = argparse.ArgumentParser(
         prog="seamseg",
-        description="Panoptic segmentation: train a network, score it, and use it on images.",
-        epilog="`seamseg SUBCOMMAND --help` explains a subcommand. Errors of the user end with exit code 2.",
+        description="Train, evaluate and run panoptic segmentation networks.",
+        epilog="Run `seamseg SUBCOMMAND --help` for help on a subcommand. Usage and input errors exit with code 2.",
     )
     command.add_argument("--version", action="version", version=f"seamseg {__version__}")
     subcommands = command.add_subparsers(title="subcommands", metavar="SUBCOMMAND", required=True)
@@ -69,10 +69,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options of a command line; one that is wrong ends the program with exit code 2.
+    """Parse a command line; an invalid one ends the program with exit code 2.
 
-    Settings may stand anywhere after the subcommand, which argparse itself does not allow. A ``~`` at the beginning
-    of a path is the home folder.
+    ``KEY=VALUE`` settings may appear anywhere after the subcommand, which argparse does not support. A leading ``~``
+    in a path is expanded to the home folder.
+
+    Args:
+        arguments: Command line without the program name; None means ``sys.argv[1:]``.
     """
     command = parser()
     options, rest = command.parse_known_args(arguments)
@@ -88,13 +91,21 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 done, 2 a mistake of the user, 128 + the signal that ended it.
+    """Run a subcommand and return its exit code.
 
-    A mistake of the user is a :class:`~seamseg.errors.SeamsegError` or an :class:`OSError`; it is printed as one
-    sentence, unless ``SEAMSEG_TRACEBACK=1`` asks for its traceback. Any other exception is a bug and is raised.
+    User errors (:class:`~seamseg.errors.SeamsegError`, :class:`OSError` and :class:`FloatingPointError`) and crashed
+    data workers are printed as one sentence; set ``SEAMSEG_TRACEBACK=1`` to get the traceback instead. Any other
+    exception is a bug and is raised.
+
+    Args:
+        arguments: Command line without the program name; None means ``sys.argv[1:]``.
+
+    Returns:
+        0 on success, 2 after a user error, 128 plus the signal number if a signal stopped the command, or another
+        code that the subcommand documents.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a path that is not UTF-8 must not end a command
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path that is not UTF-8 must not crash a command
     options = parse(arguments)
     try:
         return _run(options)
@@ -110,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Runs a command; warnings about its data are sentences, said by the first of several processes."""
+    """Run a subcommand; data warnings become one-line messages, printed by rank 0 only."""
     with warnings.catch_warnings():
         show = warnings.showwarning
 
@@ -134,6 +145,6 @@ def _run(options: argparse.Namespace) -> int:
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
-        # What could not be renamed is a temporary file; its user knows the name it should have got.
+        # After a failed rename, filename is a temporary file; users know filename2, its final name.
         return f"{error.filename2 or error.filename}: {error.strerror}"
     return str(error)

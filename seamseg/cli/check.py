@@ -1,4 +1,4 @@
-"""``seamseg check`` and its report on the terminal."""
+"""``seamseg check``: find errors in a data set, and print the report."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from seamseg.visualization.images import write_image
 
 
 def print_report(report: CheckReport, console: Console) -> None:
-    """Prints splits, classes that occur, faults grouped by kind, and a last line that sums up.
+    """Print the splits, the classes that occur, the faults grouped by kind, and a summary line.
 
     Args:
         report: Result of a check.
-        console: Console without markup, as :func:`seamseg.cli.output.plain_console` makes it.
+        console: Console without markup, created by :func:`seamseg.cli.output.plain_console`.
     """
     console.print(f"{report.root}: {report.format_title}")
     _print_splits(report, console)
     _print_classes(report, console)
     _print_faults(report, console)
     errors, warnings = report.findings.num_errors, report.findings.num_warnings
-    verdict = ("faulty", "red") if errors else ("right", "green")
+    verdict = ("failed", "red") if errors else ("passed", "green")
     console.print(Text.assemble(verdict, f": {_number(errors, 'error')}, {_number(warnings, 'warning')}"))
 
 
 def _print_splits(report: CheckReport, console: Console) -> None:
     table = Table("split")
-    for title in ("images", "annotated", "segments", "objects", "most", "labeled", "height×width"):
+    for title in ("images", "annotated", "segments", "objects", "max", "labeled", "height×width"):
         table.add_column(title, justify="right")
     for split in report.statistics.splits:
         sizes = {size for size in (split.smallest_size, split.largest_size) if size is not None}
@@ -57,7 +57,7 @@ def _print_splits(report: CheckReport, console: Console) -> None:
 
 def _print_classes(report: CheckReport, console: Console) -> None:
     table = Table("class", "kind")
-    for title in ("images", "segments", "crowd", "pixels", "smallest"):
+    for title in ("images", "segments", "crowd", "pixels", "min area"):
         table.add_column(title, justify="right")
     rows = report.statistics.class_rows()
     for row in rows:
@@ -76,7 +76,7 @@ def _print_classes(report: CheckReport, console: Console) -> None:
 def _print_faults(report: CheckReport, console: Console) -> None:
     for kind, count, examples in report.findings.by_kind():
         word = ("error", "red") if kind.is_error else ("warning", "yellow")
-        console.print(Text.assemble(word, " ", (kind.name, "bold"), f", {count:,} times: {kind.meaning}"))
+        console.print(Text.assemble(word, " ", (kind.name, "bold"), f" ({count:,}): {kind.meaning}"))
         for example in examples:
             console.print(f"    {example}", soft_wrap=True, highlight=False)
         left = count - report.findings.num_described(kind.name)
@@ -92,45 +92,61 @@ FAULTY = 1
 
 
 def add_parser(subcommands: Any) -> None:
-    """Adds the subcommand and its arguments."""
+    """Add the subcommand and its arguments."""
     subcommand = subcommands.add_parser(
         "check",
-        help="look for faults in a data set before training on it",
-        description="Compares what a data set says with what its files hold: ids, areas, boxes, sizes, categories, "
-        "missing and damaged files. Prints faults grouped by kind, and numbers per class. The exit code is 1 if there "
-        "are errors; warnings alone leave it 0.",
+        help="check a data set for errors before training on it",
+        description="Compare the annotation of a data set with its files: ids, areas, boxes, sizes, categories, "
+        "missing and damaged files. Prints statistics per split and class, and the faults grouped by kind. The exit "
+        "code is 1 if there are errors, and 0 if there are only warnings.",
     )
     subcommand.add_argument(
-        "data_set", type=Path, metavar="DATASET", help="folder of any format that `seamseg train` reads"
+        "data_set", type=Path, metavar="DATASET", help="data set folder, in any format that `seamseg train` reads"
     )
     subcommand.add_argument(
-        "--split", action="append", default=[], metavar="NAME", help="only this one; may be repeated (default: all)"
+        "--split",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="check only this split; may be repeated (default: all splits)",
     )
-    subcommand.add_argument("--format", choices=FORMATS, help="of the data set (default: what it looks like)")
-    subcommand.add_argument("--json", metavar="FILE", help="write the report there; - prints it instead of the text")
+    subcommand.add_argument("--format", choices=FORMATS, help="format of the data set (default: detected)")
     subcommand.add_argument(
-        "--fix-areas", type=Path, metavar="OUT", help="write a copy with right areas and boxes, that links to the files"
+        "--json",
+        metavar="FILE",
+        help="write the report as JSON to FILE; - prints it to standard output instead of the text report",
     )
     subcommand.add_argument(
-        "--contact-sheet", type=Path, metavar="PNG", help="write a picture of images and annotation"
+        "--fix-areas",
+        type=Path,
+        metavar="OUT",
+        help="write a copy with corrected areas and boxes to OUT; images are linked, not copied",
     )
     subcommand.add_argument(
-        "--examples", type=int, default=5, metavar="N", help="faults of a kind that are described (default: 5)"
+        "--contact-sheet", type=Path, metavar="PNG", help="write sample images with their annotation as one picture"
     )
-    subcommand.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
+    subcommand.add_argument(
+        "--examples",
+        type=int,
+        default=5,
+        metavar="N",
+        help="number of faults to describe per kind, at least 1 (default: 5)",
+    )
+    subcommand.add_argument("--workers", type=int, metavar="N", help="number of processes (default: one per CPU core)")
     subcommand.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
+    """Run the subcommand and return its exit code."""
     if options.examples < 1:
-        raise SettingsError(f"--examples {options.examples} is too few; describe at least 1 fault of each kind")
+        raise SettingsError(f"--examples must be at least 1, not {options.examples}")
     with split_progress("checking") as advance:
         report = check_data_set(
             options.data_set, options.split, options.format, options.workers, options.examples, advance
         )
     try:
         write_files(report, options)
-    finally:  # a long check is worth reading, even if a file cannot be written
+    finally:  # do not lose the result of a long check if a file cannot be written
         if options.json == "-":
             print(_json(report), end="")
         else:
@@ -139,6 +155,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def write_files(report: CheckReport, options: argparse.Namespace) -> None:
+    """Write the JSON report, the contact sheet and the corrected copy, as far as the options request them."""
     if options.json not in (None, "-"):
         write_text(expand_home(options.json), _json(report))
     if options.contact_sheet:
@@ -146,7 +163,7 @@ def write_files(report: CheckReport, options: argparse.Namespace) -> None:
         print(f"contact sheet: {options.contact_sheet}", file=sys.stderr)
     if options.fix_areas:
         write_repaired(report, options.fix_areas)
-        print(f"repaired annotation of {len(report.repaired)} images: {options.fix_areas}", file=sys.stderr)
+        print(f"corrected copy ({len(report.repaired)} images changed): {options.fix_areas}", file=sys.stderr)
 
 
 def _json(report: CheckReport) -> str:

@@ -1,4 +1,4 @@
-"""``seamseg compare``: whether one result is better than another, or only luckier."""
+"""``seamseg compare``: compare two scores files, with bootstrap confidence intervals."""
 
 from __future__ import annotations
 
@@ -22,26 +22,28 @@ SEED = 0
 
 
 def add_parser(subcommands: Any) -> None:
-    """Adds the subcommand and its arguments."""
+    """Add the subcommand and its arguments."""
     subcommand = subcommands.add_parser(
         "compare",
-        help="compare the scores of two results on the same images",
-        description="Compares two files of scores, as `seamseg evaluate` and `seamseg score` write them with --json, "
-        "on the same images: PQ of both, the difference, and where it lies for 95 % of the data sets that are drawn "
-        "from these images with replacement. An interval that holds 0 means that the difference may be chance.",
+        help="compare two scores files on the same images",
+        description="Compare two scores files that `seamseg evaluate --json` or `seamseg score --json` wrote for the "
+        "same images. Prints both PQs and their difference with 95% bootstrap intervals over the images, and the "
+        "classes that changed most. If the interval of the difference contains 0, the difference may be due to chance.",
     )
-    subcommand.add_argument("first", type=Path, metavar="A.json", help="scores")
-    subcommand.add_argument("second", type=Path, metavar="B.json", help="scores that A is subtracted from")
+    subcommand.add_argument("first", type=Path, metavar="A.json", help="baseline scores")
+    subcommand.add_argument(
+        "second", type=Path, metavar="B.json", help="scores to compare with the baseline; the difference is B minus A"
+    )
     subcommand.set_defaults(run=run)
 
 
 @dataclass(frozen=True)
 class StoredScores:
-    """What is compared.
+    """Scores read from a JSON file.
 
     Attributes:
-        per_class: PQ by class name, NaN where the class does not appear.
-        images: what each image contributes, by its id.
+        per_class: PQ by class name, 0 … 1; NaN if the class does not appear.
+        images: Match counts of each image, by image id.
     """
 
     per_class: dict[str, float]
@@ -49,12 +51,13 @@ class StoredScores:
 
 
 def run(options: argparse.Namespace) -> int:
+    """Run the subcommand and return its exit code."""
     first, second = read_scores(options.first), read_scores(options.second)
     check_comparable(first, second, options.first, options.second)
     images = [[scores.images[image] for image in first.images] for scores in (first, second)]
     result = compare(images[0], images[1], len(first.per_class), SEED)
     console = plain_console()
-    table = Table("", "PQ", "95 % of resampled images")
+    table = Table("", "PQ", "95% interval")
     rows = [
         ("A", result.first, result.first_interval),
         ("B", result.second, result.second_interval),
@@ -70,53 +73,56 @@ def run(options: argparse.Namespace) -> int:
 
 
 def read_scores(path: Path) -> StoredScores:
-    """Scores from a file.
+    """Read a scores file.
 
     Raises:
-        SeamsegError: it is no file of scores, or lacks what single images contribute.
+        SeamsegError: The file is not a scores file, or has no counts per image.
     """
     content = load_object(path)
-    lines = field(content, "per_class", dict, f"{path} is no file of scores")
+    lines = field(content, "per_class", dict, f"{path} is not a scores file")
     entries = field(content, "images", list, f"{path} (written by an older version?)")
     try:
         per_class = {name: math.nan if line["pq"] is None else float(line["pq"]) for name, line in lines.items()}
         images = [ImageCounts.from_dict(entry) for entry in entries]
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is no file of scores: {error!r}") from error
+        raise DataError(f"{path} is not a scores file: {error!r}") from error
     if any(((image.classes < 0) | (image.classes >= len(per_class))).any() for image in images):
-        raise DataError(f"{path} contradicts itself: an image has a class that is not among its {len(per_class)}")
+        raise DataError(f"{path} is inconsistent: an image has a class number outside of its {len(per_class)} classes")
     return StoredScores(per_class, {image.image_id: image for image in images})
 
 
 def check_comparable(first: StoredScores, second: StoredScores, *paths: Path) -> None:
-    """Whether two results are of the same classes and images.
+    """Check that two results have the same classes and images.
+
+    Args:
+        first: Scores of the first file.
+        second: Scores of the second file.
+        *paths: Both files, for error messages.
 
     Raises:
-        SeamsegError: they are not, or there are no images.
+        SeamsegError: The classes or the images differ, or there are no images.
     """
     if list(first.per_class) != list(second.per_class):
-        raise DataError(f"{paths[0]} and {paths[1]} are scores of different classes")
+        raise DataError(f"{paths[0]} and {paths[1]} have different classes; score both on the same data set")
     different = len(first.images.keys() ^ second.images.keys())
     if different:
-        raise DataError(
-            f"{paths[0]} and {paths[1]} are scores of different images: {different} are in one of them alone"
-        )
+        raise DataError(f"{paths[0]} and {paths[1]} have different images: {different} are in only one of them")
     if not first.images:
-        raise DataError(f"{paths[0]} and {paths[1]} hold no images")
+        raise DataError(f"{paths[0]} and {paths[1]} contain no images")
 
 
 def _verdict(difference: Interval) -> str:
     if difference.low > 0:
-        return "B is better than A, beyond the chance of these images"
+        return "B is better than A: the 95% interval of the difference excludes 0"
     if difference.high < 0:
-        return "A is better than B, beyond the chance of these images"
+        return "A is better than B: the 95% interval of the difference excludes 0"
     if math.isnan(difference.low):
-        return "no class appears in these images: there is nothing to compare"
-    return "the difference may be chance"
+        return "no class appears in these images, so there is nothing to compare"
+    return "the difference may be due to chance: its 95% interval contains 0"
 
 
 def _largest_changes(first: StoredScores, second: StoredScores, at_most: int = 5) -> list[tuple[str, float]]:
-    """Class and change of its PQ, the largest first."""
+    """Return the classes whose PQ changed most, with the change, largest first."""
     changes = {name: second.per_class[name] - pq for name, pq in first.per_class.items()}
     known = [(name, change) for name, change in changes.items() if change != 0 and not math.isnan(change)]
     return sorted(known, key=lambda item: -abs(item[1]))[:at_most]

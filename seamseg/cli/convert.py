@@ -1,4 +1,4 @@
-"""``seamseg convert``: its kinds of conversion, their arguments and jobs."""
+"""``seamseg convert``: the source formats, with their arguments and jobs."""
 
 from __future__ import annotations
 
@@ -25,8 +25,16 @@ from seamseg.io.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One kind of conversion on the command line."""
+class SourceFormat:
+    """One conversion, as a subcommand of ``seamseg convert``.
+
+    Attributes:
+        name: Name of the subcommand.
+        help: One line for the list of subcommands.
+        description: Text above the arguments in ``--help``.
+        add_arguments: Function that adds the arguments of this conversion.
+        jobs: Function that builds the jobs, one per split, from the parsed options.
+    """
 
     name: str
     help: str
@@ -36,14 +44,14 @@ class Kind:
 
 
 def _add_cityscapes(parser: argparse.ArgumentParser) -> None:
-    _add_folders(parser, "folder with leftImg8bit and gtFine")
+    _add_folders(parser, "Cityscapes folder, which contains leftImg8bit and gtFine")
     _add_placement(parser)
-    _add_splits(parser, "all but test")
+    _add_splits(parser, "all except test")
     parser.add_argument(
         "--source",
         choices=("instances", "panoptic"),
-        help="read *_gtFine_instanceIds.png, or cityscapes_panoptic_SPLIT.json with its PNGs (default: what is there, "
-        "instances before panoptic)",
+        help="instances reads *_gtFine_instanceIds.png; panoptic reads cityscapes_panoptic_SPLIT.json and its PNGs "
+        "(default: instances if they exist, else panoptic)",
     )
 
 
@@ -57,13 +65,16 @@ def _cityscapes(options: argparse.Namespace) -> list[Job[Any]]:
 
 
 def _add_masks(parser: argparse.ArgumentParser) -> None:
-    _add_folders(parser, "folder with classes.yaml, images, classes and instances, or with these three per split")
+    _add_folders(
+        parser,
+        "folder with classes.yaml and the folders images, classes and instances, or with these three folders per split",
+    )
     _add_placement(parser)
     parser.add_argument(
         "--val-every",
         type=int,
         metavar="N",
-        help="every N-th image, by name, goes to the split val; the others to train",
+        help="put every N-th image, sorted by name, into the split val, and the others into train",
     )
 
 
@@ -72,31 +83,36 @@ def _masks(options: argparse.Namespace) -> list[Job[Any]]:
 
 
 def _add_detection(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("annotations", type=Path, metavar="JSON", help="COCO objects, such as instances_train2017.json")
-    parser.add_argument("image_folder", type=Path, metavar="IMAGES", help="folder of the images")
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the data set; made if needed")
-    parser.add_argument("--split", required=True, help="name of the split that is written")
+    parser.add_argument(
+        "annotations", type=Path, metavar="JSON", help="COCO detection annotation, such as instances_train2017.json"
+    )
+    parser.add_argument("image_folder", type=Path, metavar="IMAGES", help="image folder")
+    parser.add_argument("out", type=Path, metavar="OUT", help="output data set folder; created if missing")
+    parser.add_argument("--split", required=True, metavar="NAME", help="name of the split to write (required)")
     parser.add_argument(
         "--stuff-maps",
         type=Path,
         metavar="FOLDER",
-        help="PNGs named like the images, whose values are category ids",
+        help="folder of PNGs named like the images, whose pixel values are category ids of stuff",
     )
     parser.add_argument(
         "--stuff-values",
         type=Path,
         metavar="YAML",
-        help="value: category id (0 for void), where values are no ids",
+        help="file of `pixel value: category id` lines (0 for void), if the pixel values are not category ids",
     )
     parser.add_argument(
-        "--categories", type=Path, metavar="JSON", help="list of things and stuff with id, name, isthing, color"
+        "--categories",
+        type=Path,
+        metavar="JSON",
+        help="list of categories with id, name, isthing and color (default: from the annotation)",
     )
     parser.add_argument(
         "--without-outline",
         choices=("error", "skip", "box"),
         default="error",
-        help="objects whose outline is missing or wrong: stop with an error, skip them, or take their boxes instead "
-        "(default: error)",
+        help="what to do with objects whose outline is missing or malformed: stop with an error, skip them, or use "
+        "their boxes instead (default: error)",
     )
     _add_placement(parser)
 
@@ -117,33 +133,34 @@ def _detection(options: argparse.Namespace) -> list[Job[Any]]:
 def _number_table(path: Path) -> dict[int, int]:
     table = read_yaml(path)
     if not isinstance(table, dict) or not all(type(part) is int for row in table.items() for part in row):
-        raise DataError(f"{path} has to hold lines of two numbers, `value: category id`")
+        raise DataError(f"{path} must contain lines of two integers, `pixel value: category id`")
     return table
 
 
 def _add_data_set(parser: argparse.ArgumentParser) -> None:
-    _add_folders(parser, "data set of any format that `seamseg train` reads")
-    _add_splits(parser, "all")
-    parser.add_argument("--format", choices=FORMATS, help="of the data set (default: what it looks like)")
+    _add_folders(parser, "data set folder, in any format that `seamseg train` reads")
+    _add_splits(parser, "all splits")
+    parser.add_argument("--format", choices=FORMATS, help="format of the data set (default: detected)")
 
 
 def _add_to_detection(parser: argparse.ArgumentParser) -> None:
     _add_data_set(parser)
-    parser.add_argument("--with-stuff", action="store_true", help="write stuff segments as well")
+    parser.add_argument("--with-stuff", action="store_true", help="write stuff segments, too")
 
 
 def _to_detection(options: argparse.Namespace) -> list[Job[Any]]:
     return [
-        to_detection_job(source, split, options.out, options.with_stuff) for split, source in _opened(options).items()
+        to_detection_job(source, split, options.out, options.with_stuff)
+        for split, source in _open_splits(options).items()
     ]
 
 
 def _to_semantic(options: argparse.Namespace) -> list[Job[Any]]:
-    return [to_semantic_job(source, split, options.out) for split, source in _opened(options).items()]
+    return [to_semantic_job(source, split, options.out) for split, source in _open_splits(options).items()]
 
 
-def _opened(options: argparse.Namespace) -> dict[str, PanopticDataset]:
-    """The wanted splits by their names."""
+def _open_splits(options: argparse.Namespace) -> dict[str, PanopticDataset]:
+    """Open the requested splits, by name."""
     root: Path = options.source_folder
     format_name = choose_format(root, options.format)
     splits = split_names(root, format_name)
@@ -151,18 +168,18 @@ def _opened(options: argparse.Namespace) -> dict[str, PanopticDataset]:
     return {split: open_data_set(root, split, format_name=format_name) for split in wanted}
 
 
-def _add_folders(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("source_folder", type=Path, metavar="SRC", help=what)
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the result; made if needed")
+def _add_folders(parser: argparse.ArgumentParser, source_help: str) -> None:
+    parser.add_argument("source_folder", type=Path, metavar="SRC", help=source_help)
+    parser.add_argument("out", type=Path, metavar="OUT", help="output folder; created if missing")
 
 
-def _add_splits(parser: argparse.ArgumentParser, usual: str) -> None:
+def _add_splits(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument(
         "--split",
         action="append",
         default=[],
         metavar="NAME",
-        help=f"only this one; may be repeated (default: {usual})",
+        help=f"convert only this split; may be repeated (default: {default})",
     )
 
 
@@ -171,47 +188,49 @@ def _add_placement(parser: argparse.ArgumentParser) -> None:
         "--images",
         choices=("link", "copy"),
         default="link",
-        help="link to the images, or copy them (default: link)",
+        help="whether OUT links to the images or contains copies of them (default: link)",
     )
 
 
-KINDS = (
-    Kind(
+SOURCE_FORMATS = (
+    SourceFormat(
         "cityscapes",
-        "Cityscapes as it is downloaded",
-        "Converts Cityscapes, from its maps of instance ids or its own panoptic files, to COCO panoptic with the 19 "
-        "evaluated classes.",
+        "Cityscapes as downloaded, to COCO panoptic",
+        "Convert Cityscapes to COCO panoptic format with the 19 evaluated classes, from its instance id maps or its "
+        "own panoptic files.",
         _add_cityscapes,
         _cityscapes,
     ),
-    Kind(
+    SourceFormat(
         "masks",
-        "your own class maps and instance maps",
-        "Converts images with maps of classes and of instances (PNG) to COCO panoptic. SRC/classes.yaml says "
-        "which numbers are which class; docs/own-data.md explains it.",
+        "your own class and instance maps, to COCO panoptic",
+        "Convert images with class maps and instance maps (PNG) to COCO panoptic format. SRC/classes.yaml maps pixel "
+        "values to classes; see docs/own-data.md.",
         _add_masks,
         _masks,
     ),
-    Kind(
+    SourceFormat(
         "detection",
-        "COCO objects and maps of stuff",
-        "Converts objects (COCO detection annotation) and stuff (maps, or annotations of stuff categories) to COCO "
-        "panoptic. Where several claim a pixel, small ones win over large ones, objects over crowds and stuff.",
+        "COCO detection annotation and stuff maps, to COCO panoptic",
+        "Convert objects (COCO detection annotation) and stuff (maps, or annotations of stuff categories) to COCO "
+        "panoptic format. Where segments overlap, smaller objects win over larger ones, and objects win over crowds "
+        "and stuff.",
         _add_detection,
         _detection,
     ),
-    Kind(
+    SourceFormat(
         "to-detection",
-        "a panoptic data set to COCO detection annotation",
-        "Writes OUT/annotations/instances_SPLIT.json: the objects and crowds of a panoptic data set as run lengths.",
+        "a panoptic data set, to COCO detection annotation",
+        "Write the objects and crowds of a panoptic data set as run-length masks to "
+        "OUT/annotations/instances_SPLIT.json.",
         _add_to_detection,
         _to_detection,
     ),
-    Kind(
+    SourceFormat(
         "to-semantic",
-        "a panoptic data set to maps of classes",
-        "Writes OUT/annotations/semantic_SPLIT/*.png, whose pixels are class numbers (stuff first, 255 void), and "
-        "semantic_SPLIT.json, which names them.",
+        "a panoptic data set, to class maps",
+        "Write OUT/annotations/semantic_SPLIT/*.png, whose pixel values are class numbers (stuff first, 255 for void), "
+        "and semantic_SPLIT.json, which lists the classes.",
         _add_data_set,
         _to_semantic,
     ),
@@ -219,26 +238,30 @@ KINDS = (
 
 
 def add_parser(subcommands: Any) -> None:
-    """Adds the subcommand, its kinds and their arguments."""
+    """Add the subcommand, its source formats and their arguments."""
     subcommand = subcommands.add_parser(
         "convert",
-        help="turn other data sets into COCO panoptic, and that into detection or semantic annotation",
-        description="Converts a data set, several images at a time. The same arguments give the same bytes. An "
-        "interrupted conversion goes on where it stopped when the same command is given again; before it is complete, "
-        "there is no JSON file, and so no data set.",
+        help="convert data sets to COCO panoptic, or from it to detection or semantic annotation",
+        description="Convert a data set, in several processes. The same arguments give the same bytes. To continue an "
+        "interrupted conversion, run the same command again. The JSON file of a split is written last, when all images "
+        "are converted.",
     )
-    kinds = subcommand.add_subparsers(
-        title="kinds", metavar="KIND", required=True, help="what to convert; KIND --help explains it"
+    formats = subcommand.add_subparsers(
+        title="source formats",
+        metavar="FORMAT",
+        required=True,
+        help="source format; run `seamseg convert FORMAT --help` for its arguments",
     )
-    for kind in KINDS:
-        parser = kinds.add_parser(kind.name, help=kind.help, description=kind.description)
-        kind.add_arguments(parser)
-        parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
-        parser.add_argument("--overwrite", action="store_true", help="convert again what is complete")
-        parser.set_defaults(run=run, jobs=kind.jobs)
+    for source in SOURCE_FORMATS:
+        parser = formats.add_parser(source.name, help=source.help, description=source.description)
+        source.add_arguments(parser)
+        parser.add_argument("--workers", type=int, metavar="N", help="number of processes (default: one per CPU core)")
+        parser.add_argument("--overwrite", action="store_true", help="convert again even if the result is complete")
+        parser.set_defaults(run=run, jobs=source.jobs)
 
 
 def run(options: argparse.Namespace) -> int:
+    """Run the subcommand and return its exit code."""
     jobs: list[Job[Any]] = options.jobs(options)
     for remark in dict.fromkeys(remark for job in jobs for remark in job.remarks):
         print(remark, file=sys.stderr)
@@ -266,14 +289,14 @@ def _run(job: Job[Any], num_workers: int | None, overwrite: bool) -> ConversionS
 
 def _sentence(job: Job[Any], outcome: ConversionSummary) -> str:
     if outcome.complete_already:
-        return f"{job.title}: complete already, {job.result} (--overwrite converts it again)"
+        return f"{job.title}: already complete: {job.result} (pass --overwrite to convert it again)"
     remarks = []
     if outcome.num_kept:
-        remarks.append(f"{outcome.num_kept} of them earlier")
+        remarks.append(f"{outcome.num_kept} of them in an earlier run")
     if outcome.num_hidden:
-        remarks.append(f"{counted(outcome.num_hidden, 'object')} left out that others cover")
+        remarks.append(f"{counted(outcome.num_hidden, 'object')} left out because others cover them")
     if outcome.num_replaced:
-        fate = "replaced by their boxes" if job.options.get("without_outline") == "box" else "left out"
+        fate = "replaced by boxes" if job.options.get("without_outline") == "box" else "left out"
         remarks.append(f"{counted(outcome.num_replaced, 'object')} without an outline {fate}")
-    said = ", ".join([counted(outcome.num_items, "image"), *remarks])
-    return f"{job.title}: {said}: {job.result}"
+    counts = ", ".join([counted(outcome.num_items, "image"), *remarks])
+    return f"{job.title}: {counts}: {job.result}"

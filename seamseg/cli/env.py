@@ -1,4 +1,4 @@
-"""``seamseg env``: what a bug report needs to know of a machine."""
+"""``seamseg env``: versions, machine and native library, for bug reports."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Native:
     """The native library in this process.
 
     Attributes:
-        path: of the library.
-        cpu_capability: instruction set of its CPU kernels.
-        cuda_architectures: that its CUDA kernels were built for; none without CUDA.
+        path: Path of the library.
+        cpu_capability: Instruction set of its CPU kernels.
+        cuda_architectures: CUDA architectures its kernels were built for; empty without CUDA.
     """
 
     path: str
@@ -43,16 +43,16 @@ class Environment:
     """Versions, machine and build.
 
     Attributes:
-        seamseg, python, torch, torchvision: versions.
-        torch_cuda: the CUDA version that torch was built with.
-        system: operating system and C library.
-        processor: its name.
-        threads: that torch computes with.
-        gpus: name, compute capability and memory of each.
-        distributed: backends of torch.distributed.
-        keeps_freed_memory: whether the allocator could be told to.
-        native: None if there is no library that loads.
-        native_error: then, why.
+        seamseg, python, torch, torchvision: Version strings.
+        torch_cuda: CUDA version that torch was built with; None without CUDA.
+        system: Operating system and C library.
+        processor: Name of the CPU model.
+        threads: Number of threads that torch computes with.
+        gpus: Name, compute capability and memory of each GPU.
+        distributed: Available backends of torch.distributed.
+        keeps_freed_memory: Whether the allocator keeps freed memory for reuse.
+        native: The native library; None if it is missing or does not load.
+        native_error: Reason why the native library does not load; None if it does.
     """
 
     seamseg: str
@@ -71,18 +71,19 @@ class Environment:
 
 
 def add_parser(subcommands: Any) -> None:
-    """Adds the subcommand and its arguments."""
+    """Add the subcommand and its arguments."""
     subcommand = subcommands.add_parser(
         "env",
-        help="print versions, machine and build, for a bug report",
-        description="Prints versions, the machine, and what the native library was built for. The exit code is 1 if "
-        "that library is missing or does not load.",
+        help="print versions and machine details for a bug report",
+        description="Print the versions of the packages, the machine, and what the native library was built for. The "
+        "exit code is 1 if the native library is missing or does not load.",
     )
-    subcommand.add_argument("--json", action="store_true", help="print it as JSON")
+    subcommand.add_argument("--json", action="store_true", help="print JSON instead of text")
     subcommand.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
+    """Run the subcommand and return its exit code."""
     found = environment()
     print(json.dumps(asdict(found), indent=2) if options.json else as_text(found))
     if found.native_error:
@@ -91,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def environment() -> Environment:
-    """Looks at this process and its machine."""
+    """Collect the facts about this process and its machine."""
     library, error = _native()
     return Environment(
         seamseg=__version__,
@@ -111,7 +112,7 @@ def environment() -> Environment:
 
 
 def as_text(found: Environment) -> str:
-    """One line per fact."""
+    """Format the facts as text, one line each."""
     rows = {
         "seamseg": found.seamseg,
         "python": found.python,
@@ -141,21 +142,21 @@ def _native_rows(library: Native) -> dict[str, str]:
         "native library": library.path,
         "CPU kernels": library.cpu_capability,
         "CUDA kernels": " ".join(library.cuda_architectures)
-        or "built without CUDA: to use a GPU, install the CUDA toolkit (nvcc) and build again with SEAMSEG_CUDA=1 "
+        or "built without CUDA: to use a GPU, install the CUDA toolkit (nvcc) and rebuild with SEAMSEG_CUDA=1 "
         "pip install --no-build-isolation -e .",
     }
 
 
 def _memory(kept: bool) -> str:
     if kept:
-        return f"kept for reuse ({SWITCH}=0 switches it off)"
+        return f"kept for reuse (set {SWITCH}=0 to disable)"
     if os.environ.get(SWITCH) == "0":
-        return f"goes back to the system: {SWITCH}=0"
-    return "goes back to the system: only glibc can keep it"
+        return f"returned to the system ({SWITCH}=0)"
+    return "returned to the system (keeping it requires glibc)"
 
 
 def processor() -> str:
-    """Name of the CPU's model."""
+    """Return the name of the CPU model."""
     lines = CPU_INFO.read_text().splitlines() if CPU_INFO.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()

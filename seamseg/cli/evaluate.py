@@ -1,4 +1,4 @@
-"""``seamseg evaluate``: scores a model."""
+"""``seamseg evaluate``: score a model on annotated images."""
 
 from __future__ import annotations
 
@@ -31,34 +31,49 @@ SHEET_ROWS = 4
 
 
 def add_parser(subcommands: Any) -> None:
-    """Adds the subcommand and its arguments."""
+    """Add the subcommand and its arguments."""
     subcommand = subcommands.add_parser(
         "evaluate",
         help="score a model on annotated images",
-        description="Scores a model at the original size of the images: panoptic quality (PQ, SQ, RQ), mean IoU, and "
-        "average precision of boxes and masks. Classes of the model and the data set are matched by name. Images that "
-        "cannot be read are left out and listed in the JSON file, and the exit code is then 3.",
+        description="Score a model at the original size of the images: panoptic quality (PQ, SQ, RQ), mean IoU, and "
+        "average precision of boxes and masks. The classes of the model and the data set are matched by name. Images "
+        "that cannot be read are skipped and listed in the JSON file, and the exit code is 3.",
     )
     subcommand.add_argument(
         "model",
         type=Path,
         metavar="MODEL",
-        help="a run folder, a model folder, a file such as model.safetensors, or a published seamseg archive (.zip)",
+        help="run folder, model folder, file such as model.safetensors, or published seamseg archive (.zip)",
     )
-    subcommand.add_argument("--data", required=True, metavar="DATASET", help="folder of the data set")
-    subcommand.add_argument("--split", required=True, help="such as val, or another unmistakable beginning of its name")
-    subcommand.add_argument("--format", choices=FORMATS, help="of the data set; default: recognized, or as in training")
-    subcommand.add_argument("--limit", type=int, help="only this many images, the first of the split")
-    subcommand.add_argument("--json", type=Path, metavar="FILE", help="write the scores there, as fractions of 1")
-    subcommand.add_argument("--sheet", type=Path, metavar="FILE", help="write a picture of the first images there")
+    subcommand.add_argument("--data", required=True, metavar="DATASET", help="data set folder (required)")
+    subcommand.add_argument(
+        "--split",
+        required=True,
+        metavar="NAME",
+        help="split to score: its name or a unique prefix, such as val (required)",
+    )
+    subcommand.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="format of the data set (default: detected; if ambiguous, the one used in training)",
+    )
+    subcommand.add_argument("--limit", type=int, metavar="N", help="score only the first N images (default: all)")
+    subcommand.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the scores as JSON to FILE, in the range 0 to 1"
+    )
+    subcommand.add_argument(
+        "--sheet", type=Path, metavar="FILE", help="write a picture of the first images and their predictions"
+    )
     subcommand.add_argument("--analysis", type=Path, metavar="FOLDER", help=HELP)
     subcommand.add_argument(
-        "--device", help="cpu, cuda (each process its own GPU) or cuda:1; default: cuda where there is one"
+        "--device",
+        help="cpu, cuda (one GPU per process) or a single GPU such as cuda:1 (default: cuda if available, else cpu)",
     )
     subcommand.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
+    """Run the subcommand and return its exit code."""
     keep_freed_memory()
     for result in (options.json, options.sheet):
         if result:
@@ -82,41 +97,41 @@ def run(options: argparse.Namespace) -> int:
         if process.is_first:
             try:
                 write_files(scores, album, worst, options)
-            finally:  # the scores are worth reading, even if a file cannot be written
+            finally:  # do not lose the scores if a file cannot be written
                 report(scores, notes)
     return UNREADABLE if scores.unreadable else 0
 
 
 def matched_fusion(model: LoadedModel, found: Categories, data: str) -> tuple[Fusion, list[str]]:
-    """Makes a model speak of the classes of a data set, matched by name.
+    """Match the classes of a model and a data set by name.
 
     Args:
         model: Model to score.
         found: Categories of the data set.
-        data: Its folder, for errors.
+        data: Data set folder, for error messages.
 
     Returns:
-        The fusion that gives classes of the data set, and sentences on what differs.
+        A fusion owner output uses the class numbers of the data set, and one sentence for each difference.
 
     Raises:
-        SeamsegError: One of them has a class that the other lacks.
+        SeamsegError: The model or the data set has a class that the other one lacks.
     """
     known = model.categories
     differing = [
-        f"{whose}: {', '.join(sorted(names)[:5])}"
-        for whose, names in (
+        f"{owner}: {', '.join(sorted(names)[:5])}"
+        for owner, names in (
             ("only the model has", set(known.names) - set(found.names)),
             ("only the data set has", set(found.names) - set(known.names)),
         )
         if names
     ]
     if differing:
-        raise DataError(f"the model knows other classes than the data set {data}; {'; '.join(differing)}")
+        raise DataError(f"the model and the data set {data} have different classes; {'; '.join(differing)}")
     numbers = tuple(found.names.index(name) for name in known.names)
     if numbers == tuple(range(len(known))) and known.num_stuff == found.num_stuff:
         return model.fusion, []
     kinds = {number: category.is_thing for number, category in zip(numbers, known.classes, strict=True)}
-    order = [f"the classes of the model are in another order than those of {data}; they are matched by name"]
+    order = [f"the model lists its classes in a different order than {data}; they are matched by name"]
     return RenumberedFusion(model.fusion, numbers, found.num_stuff), kind_notes(kinds, found) or order
 
 
@@ -126,6 +141,7 @@ def _unreadable(error: BrokenImageError, folder: Path) -> Unreadable:
 
 
 def write_files(scores: Scores, album: SampleGallery, worst: WorstGallery, options: argparse.Namespace) -> None:
+    """Write the scores, the picture and the analysis, as far as the options request them."""
     if options.json:
         write_text(options.json, scores.to_json())
     if options.sheet:
@@ -135,13 +151,14 @@ def write_files(scores: Scores, album: SampleGallery, worst: WorstGallery, optio
 
 
 def report(scores: Scores, notes: list[str]) -> None:
-    """Prints the scores, what differs between model and data set, and what was left out."""
+    """Print the scores, the differences between model and data set, and the images that were skipped."""
     for note in notes:
         print(note, file=sys.stderr)
     for image in scores.unreadable:
-        print(f"left out: {image.error}", file=sys.stderr)
+        print(f"skipped: {image.error}", file=sys.stderr)
     print_scores(scores)
     if scores.unreadable:
         print(
-            f"{counted(len(scores.unreadable), 'image')} cannot be read; the scores are of the others", file=sys.stderr
+            f"{counted(len(scores.unreadable), 'image')} could not be read; the scores cover the others",
+            file=sys.stderr,
         )

@@ -1,4 +1,4 @@
-"""What the subcommands that export a network have in common."""
+"""Arguments and steps shared by ``export-onnx`` and ``export-torch``."""
 
 from __future__ import annotations
 
@@ -23,62 +23,76 @@ MIN_SIDE, MAX_SIDE = 32, 8192
 
 
 def add_arguments(subcommand: Any, suffix: str) -> None:
-    """Adds the arguments of both subcommands."""
+    """Add the arguments of both subcommands.
+
+    Args:
+        subcommand: Parser of the subcommand.
+        suffix: Suffix of the output file, for the help text.
+    """
     subcommand.add_argument(
-        "model", type=Path, metavar="MODEL", help="a run folder, or a file such as model.safetensors"
+        "model", type=Path, metavar="MODEL", help="run folder, model folder, or file such as model.safetensors"
     )
-    subcommand.add_argument("out", type=Path, metavar="OUT", help=f"the file to write, such as model{suffix}")
+    subcommand.add_argument(
+        "out", type=Path, metavar="OUT", help=f"output file, such as model{suffix}; its folder must exist"
+    )
     subcommand.add_argument(
         "--size",
         type=parse_size,
         metavar="HxW",
-        help="height and width of the images in pixels; default: the model's shortest side, twice as wide",
+        help=f"height and width of the input images, {MIN_SIDE} to {MAX_SIDE} pixels each, such as 512x1024 (default: "
+        "the model's shortest side as height, and twice that as width, limited by its longest side)",
     )
     subcommand.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
 
 
 def parse_size(text: str) -> Size:
-    """Height and width from such as ``512x1024``."""
+    """Parse height and width from a text such as ``512x1024``."""
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     size = (int(match[1]), int(match[2])) if match else (0, 0)
     if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no HxW of {MIN_SIDE} to {MAX_SIDE} pixels each, such as 512x1024"
+            f"{text!r} is not HxW with {MIN_SIDE} to {MAX_SIDE} pixels each, such as 512x1024"
         )
     return size
 
 
-def prepared(options: argparse.Namespace) -> tuple[ExportedProgram, Description]:
-    """The model of the options as a graph, and what goes with it.
+def trace_model(options: argparse.Namespace) -> tuple[ExportedProgram, Description]:
+    """Open the model and trace it at a fixed input size.
+
+    Args:
+        options: Parsed options of the subcommand.
+
+    Returns:
+        The traced program and the description to store with it.
 
     Raises:
-        SeamsegError: there is no such model, or OUT is there already or in no folder.
+        SeamsegError: The model cannot be opened, OUT exists, or the folder of OUT does not exist.
     """
     if options.out.is_dir():
-        raise OutputError(f"{options.out} is a folder: name the file to write")
+        raise OutputError(f"{options.out} is a folder; name a file")
     if options.out.exists() and not options.overwrite:
-        raise OutputError(f"{options.out} exists: replace it by --overwrite, or name another file")
+        raise OutputError(f"{options.out} already exists; pass --overwrite to replace it, or name another file")
     if not options.out.parent.is_dir():
-        raise OutputError(f"the folder {options.out.parent} does not exist: make it first, or name another file")
+        raise OutputError(f"the folder {options.out.parent} does not exist; create it, or name another file")
     model = open_model(options.model, torch.device("cpu"))
     size = options.size or default_size(model.transform.shortest_side, model.transform.longest_side)
     program = trace(FixedSizeNet(model.network, model.transform.normalize, size))
     return program, describe(model, size)
 
 
-def say_written(out: Path, description: Description) -> None:
-    """Tells what was written, and where to find the other half of the work."""
-    print(f"a network for images of {description.height}×{description.width} pixels: {out}")
-    print(f"what makes segments of its outputs, with numpy alone: {numpy_fusion.__file__}")
+def print_written(out: Path, description: Description) -> None:
+    """Print the path of the written file, and the path of the NumPy fusion that turns its outputs into segments."""
+    print(f"exported for images of {description.height}×{description.width} pixels: {out}")
+    print(f"panoptic fusion of its outputs, requires only NumPy: {numpy_fusion.__file__}")
 
 
 def default_size(shortest_side: int, longest_side: int) -> Size:
-    """Of a street image twice as wide as high."""
+    """Return the input size for an image twice as wide as high, limited by the longest side."""
     return min(shortest_side, longest_side), min(2 * shortest_side, longest_side)
 
 
 def describe(model: LoadedModel, size: Size) -> Description:
-    """What belongs to an exported model."""
+    """Build the description to store with an exported model of this input size."""
     categories, fusion = model.categories, model.fusion
     return Description(
         height=size[0],

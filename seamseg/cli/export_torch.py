@@ -1,29 +1,30 @@
-"""``seamseg export-torch``: a network for programs that have PyTorch but not this package."""
+"""``seamseg export-torch``: export a network for programs that have PyTorch but not this package."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from seamseg.cli.export_arguments import add_arguments, prepared, say_written
+from seamseg.cli.export_arguments import add_arguments, print_written, trace_model
 from seamseg.export.graph_files import write_torch
 
 
 def add_parser(subcommands: Any) -> None:
-    """Adds the subcommand and its arguments."""
+    """Add the subcommand and its arguments."""
     subcommand = subcommands.add_parser(
         "export-torch",
-        help="write a network as an exported program of PyTorch",
-        description="Writes a network for images of one size for torch.export.load, needing PyTorch and torchvision "
-        "but not seamseg: an image goes in, the class of every pixel and a fixed number of objects come out. "
-        "docs/export.md shows how to run it.",
+        help="export a network as a PyTorch exported program (.pt2)",
+        description="Export a network for images of one size as a program for torch.export.load, which requires "
+        "PyTorch and torchvision but not seamseg. Its input is an image; its outputs are the class of every pixel and "
+        "a fixed number of objects. docs/export.md shows how to run it.",
     )
     add_arguments(subcommand, ".pt2")
     subcommand.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    program, description = prepared(options)
+    """Run the subcommand and return its exit code."""
+    program, description = trace_model(options)
     write_torch(options.out, program, description)
-    say_written(options.out, description)
+    print_written(options.out, description)
     return 0

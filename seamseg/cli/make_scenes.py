@@ -1,4 +1,4 @@
-"""``seamseg make-scenes``: writes a synthetic data set."""
+"""``seamseg make-scenes``: write a synthetic data set."""
 
 from __future__ import annotations
 
@@ -12,22 +12,35 @@ from seamseg.scenes import write_scenes
 
 
 def add_parser(subcommands: Any) -> None:
-    """Adds the subcommand and its arguments."""
+    """Add the subcommand and its arguments."""
     subcommand = subcommands.add_parser(
         "make-scenes",
         help="write a synthetic street-scene data set",
-        description="Draws street scenes with panoptic annotation and writes them in COCO panoptic format, with the "
-        "splits train and val. The same arguments give the same bytes.",
+        description="Draw synthetic street scenes and write them with their annotation in COCO panoptic format, with "
+        "the splits train and val. The same arguments give the same bytes.",
     )
-    subcommand.add_argument("out", type=Path, metavar="OUT", help="folder of the data set; made if needed")
-    subcommand.add_argument("--train", type=int, default=400, metavar="N", help="scenes to train on (default: 400)")
-    subcommand.add_argument("--val", type=int, default=40, metavar="N", help="held-out scenes (default: 40)")
-    subcommand.add_argument("--size", type=size, default=(256, 512), metavar="HxW", help="in pixels (default: 256x512)")
-    subcommand.add_argument("--seed", type=int, default=0, help="of all scenes (default: 0)")
+    subcommand.add_argument("out", type=Path, metavar="OUT", help="output data set folder; created if missing")
+    subcommand.add_argument(
+        "--train", type=int, default=400, metavar="N", help="number of training scenes (default: 400)"
+    )
+    subcommand.add_argument(
+        "--val", type=int, default=40, metavar="N", help="number of validation scenes (default: 40)"
+    )
+    subcommand.add_argument(
+        "--size",
+        type=size,
+        default=(256, 512),
+        metavar="HxW",
+        help="height and width of the images in pixels (default: 256x512)",
+    )
+    subcommand.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="random seed, an integer >= 0 (default: 0)"
+    )
     subcommand.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
+    """Run the subcommand and return its exit code."""
     with progress_bar("drawing scenes", options.train + options.val) as advance:
         write_scenes(
             options.out,
@@ -42,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def size(text: str) -> tuple[int, int]:
-    """Height and width from a text such as 256x512."""
+    """Parse height and width from a text such as ``256x512``."""
     with contextlib.suppress(ValueError):
         height, width = text.lower().split("x")
         return int(height), int(width)

@@ -1,22 +1,22 @@
-"""Exit codes, wording and tables of all subcommands."""
+"""Exit codes, wording and console shared by all subcommands."""
 
 from __future__ import annotations
 
 from rich.console import Console
 
 USER_ERROR = 2
-"""Something that its user gave cannot be used, or a file cannot be read or written; a sentence says which and why."""
+"""Exit code after a user error: an input is invalid, or a file cannot be read or written. A sentence says why."""
 UNREADABLE = 3
-"""Done, but for images that cannot be read."""
+"""Exit code of a finished command that skipped images because they cannot be read."""
 INTERRUPTED = 130
-"""By Ctrl-C."""
+"""Exit code after Ctrl-C."""
 
 
 def counted(number: int, noun: str) -> str:
-    """Such as ``1 image`` or ``5,000 images``."""
+    """Format a count with its noun, such as ``1 image`` or ``5,000 images``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def plain_console() -> Console:
-    """A console that prints text as it is: names may hold square brackets and colons, rich's markup and emoji codes."""
+    """Create a console without rich's markup and emoji codes, because names may contain square brackets and colons."""
     return Console(markup=False, emoji=False)

@@ -1,4 +1,4 @@
-"""``seamseg predict`` and its arguments."""
+"""``seamseg predict``: segment images or a video."""
 
 from __future__ import annotations
 
@@ -28,48 +28,80 @@ from seamseg.runtime.distributed import Process, started
 from seamseg.structures import Categories
 
 DESCRIPTION = """\
-Segments images, or the frames of a video. OUT receives what --write names:
-overlay/ (pictures to look at), panoptic.json and panoptic/ (COCO panoptic format),
-semantic/ (PNG, one class number per pixel, 255 void), instances.json (COCO results
-of the objects before fusion), raw/ (NPZ). Everything is at the size of the
-images, in their folder structure. Of a folder, hidden files, system leftovers
-and files that are not images are left out and counted. Images that cannot be
-read are left out and listed in errors.json; the exit code is then 3. torchrun starts
-several processes that share the work."""
+Segment images, or the frames of a video. --write selects the outputs in OUT:
+
+  overlay    overlay/: pictures with the segments drawn over the image
+  panoptic   panoptic.json and panoptic/: results in COCO panoptic format
+  semantic   semantic/: PNGs with one class number per pixel, 255 for void
+  instances  instances.json: objects before fusion, as COCO results
+  raw        raw/: segments, objects and semantic logits as arrays (NPZ)
+
+All results have the size of the images and keep their folder structure. Hidden
+files, system files and files that are not images are skipped and counted. Images
+that cannot be read are skipped and listed in OUT/errors.json, and the exit code
+is 3. To share the work among several processes, start the command with torchrun."""
+
+EPILOG = """\
+examples:
+  seamseg predict runs/vistas_r50 images/ results/
+  seamseg predict model.safetensors street.mp4 results/ --write overlay
+  torchrun --nproc-per-node 8 -m seamseg predict MODEL IMAGES OUT"""
 
 
 def add_arguments(subcommand: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
     subcommand.add_argument(
-        "model", type=Path, metavar="MODEL", help="a run folder, or a file such as model.safetensors"
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="run folder, model folder, file such as model.safetensors, or published seamseg archive (.zip)",
     )
     subcommand.add_argument(
-        "images", type=Path, metavar="IMAGES", help="an image, a folder (searched recursively), a .txt list or a video"
+        "images",
+        type=Path,
+        metavar="IMAGES",
+        help="image, folder (searched recursively), .txt list of images, or video",
     )
-    subcommand.add_argument("out", type=Path, metavar="OUT", help="folder of the results; made if needed")
-    write = f"any of {','.join(OUTPUT_KINDS)} (default: overlay,panoptic)"
+    subcommand.add_argument("out", type=Path, metavar="OUT", help="output folder; created if missing")
+    write = f"outputs to write, any of {','.join(OUTPUT_KINDS)} (default: overlay,panoptic)"
     subcommand.add_argument("--write", type=kinds, default=("overlay", "panoptic"), metavar="KIND,…", help=write)
     used = subcommand.add_mutually_exclusive_group()
-    used.add_argument("--resume", action="store_true", help="go on where an earlier run with these options stopped")
-    used.add_argument("--overwrite", action="store_true", help="begin anew, though OUT is not empty")
+    used.add_argument("--resume", action="store_true", help="continue an interrupted run with the same options")
+    used.add_argument("--overwrite", action="store_true", help="overwrite existing results in OUT")
     subcommand.add_argument(
-        "--device", help="cpu, cuda (each process its own GPU) or cuda:1; default: cuda where there is one"
+        "--device",
+        help="cpu, cuda (one GPU per process) or a single GPU such as cuda:1 (default: cuda if available, else cpu)",
     )
-    subcommand.add_argument("--precision", choices=("float32", "bf16"), default="float32", help="default: float32")
     subcommand.add_argument(
-        "--batch-size", type=at_least_one, default=1, metavar="N", help="images of one size at a time"
+        "--precision",
+        choices=("float32", "bf16"),
+        default="float32",
+        help="number format of the network; bf16 is faster on hardware that supports it, and slightly less accurate "
+        "(default: float32)",
     )
-    subcommand.add_argument("--score-threshold", type=float, metavar="P", help="objects must be more probable")
-    overlap = "an object goes if better ones hold more than this part of it"
+    subcommand.add_argument(
+        "--batch-size",
+        type=at_least_one,
+        default=1,
+        metavar="N",
+        help="number of images of the same size to process at once (default: 1)",
+    )
+    score = "minimum score of an object, 0 to 1 (default: from the model)"
+    subcommand.add_argument("--score-threshold", type=float, metavar="P", help=score)
+    overlap = "drop an object if higher-scoring ones cover more than this fraction of it (default: from the model)"
     subcommand.add_argument("--overlap-threshold", type=float, metavar="P", help=overlap)
-    area = "smaller stuff segments become void: pixels of the network's input, or below 1 a part of the image"
+    area = (
+        "minimum area of a stuff segment, in pixels of the network's input or, if below 1, as a fraction of the image; "
+        "smaller segments become void (default: from the model)"
+    )
     subcommand.add_argument("--min-stuff-area", type=float, metavar="A", help=area)
-    scales = "sizes in which the network sees an image, such as 0.75,1,1.25"
+    scales = "factors on the input size, whose predictions are averaged, such as 0.75,1,1.25 (default: 1)"
     subcommand.add_argument("--scales", type=numbers, default=(1.0,), metavar="S,…", help=scales)
-    subcommand.add_argument("--flip", action="store_true", help="it also sees each image in the mirror")
+    subcommand.add_argument("--flip", action="store_true", help="also predict on the mirrored image and average")
 
 
 def prediction_options(options: argparse.Namespace) -> PredictionOptions:
-    """How to ask the network."""
+    """Collect the options that affect the prediction."""
     return PredictionOptions(
         precision=options.precision,
         score_threshold=options.score_threshold,
@@ -81,52 +113,56 @@ def prediction_options(options: argparse.Namespace) -> PredictionOptions:
 
 
 def mode(options: argparse.Namespace) -> Mode:
-    """What to do with a folder that is not empty."""
+    """Return how to treat an output folder that is not empty."""
     return "resume" if options.resume else "overwrite" if options.overwrite else "new"
 
 
 def kinds(text: str) -> tuple[OutputKind, ...]:
-    """Kinds of output, each once, in the order of their list."""
+    """Parse a comma-separated list of output kinds; duplicates are removed and the order is that of OUTPUT_KINDS."""
     named = {word.strip() for word in text.split(",") if word.strip()}
     unknown = sorted(named - set(OUTPUT_KINDS))
     if unknown or not named:
-        said = f"{', '.join(unknown) or 'nothing'} cannot be written"
-        raise argparse.ArgumentTypeError(f"{said}; name some of {', '.join(OUTPUT_KINDS)}")
+        problem = f"unknown output: {', '.join(unknown)}" if unknown else "no output is named"
+        raise argparse.ArgumentTypeError(f"{problem}; choose from {', '.join(OUTPUT_KINDS)}")
     return tuple(kind for kind in OUTPUT_KINDS if kind in named)
 
 
 def numbers(text: str) -> tuple[float, ...]:
-    """Numbers with commas between them."""
+    """Parse comma-separated numbers."""
     try:
         return tuple(float(word) for word in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 0.75,1,1.25") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a comma-separated list of numbers, such as 0.75,1,1.25"
+        ) from None
 
 
 def at_least_one(text: str) -> int:
+    """Parse an integer >= 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} must be an integer >= 1")
     return int(text)
 
 
 def as_info(options: argparse.Namespace) -> dict[str, Any]:
-    """The options that a reader of the results may want to know."""
+    """Return the options to record in the results."""
     given = vars(prediction_options(options)) | {"model": str(options.model)}
     return {key: value for key, value in given.items() if value is not None}
 
 
 PATIENCE = timedelta(days=7)
-"""Between the first process that has done its share of the images and the last one: shares differ, and are long."""
+"""Maximum time that ranks wait for each other at the end, because their shares of the images take different times."""
 
-_NEARLY_ALL = 0.99  # of a video's frames: some kinds of file tell their number by length and rate
+_NEARLY_ALL = 0.99  # some video containers only estimate their number of frames from duration and rate
 
 
 def add_parser(subcommands: Any) -> None:
-    """Adds the subcommand and its arguments."""
+    """Add the subcommand and its arguments."""
     subcommand = subcommands.add_parser(
         "predict",
         help="segment images or a video",
         description=DESCRIPTION,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_arguments(subcommand)
@@ -134,8 +170,9 @@ def add_parser(subcommands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    """Run the subcommand and return its exit code."""
     keep_freed_memory()
-    cv2.setNumThreads(1)  # reading and writing have threads of their own; more would take the cores from the network
+    cv2.setNumThreads(1)  # reading and writing run in their own threads; OpenCV's would take cores from the network
     video = Video.open(options.images) if is_video(options.images) else None
     left_out: list[str] = []
     input_images = [] if video else find_input_images(options.images, options.out, left_out.append)
@@ -157,41 +194,44 @@ def run(options: argparse.Namespace) -> int:
 def results_folder(
     options: argparse.Namespace, predictor: Predictor, categories: Categories, process: Process, video: Video | None
 ) -> ResultsFolder:
-    """The folder as this rank sees it."""
+    """Create the results folder of this rank."""
     word = fingerprint(predictor, categories, options.write, video.path if video else None)
     return ResultsFolder(options.out, options.write, categories, word, process.rank)
 
 
 def segment_video(job: PredictionJob, video: Video, process: Process, out: Path) -> int:
-    """Segments a video."""
+    """Segment a video and return the exit code."""
     if process.world_size > 1:
-        raise SettingsError("a video is segmented by one process; leave out torchrun")
+        raise SettingsError("a video can only be segmented by one process; run the command without torchrun")
     outcome = predict_video(job, video)
-    print(f"{counted(outcome.num_frames, 'frame')} segmented{kept(outcome.num_kept)}: {out}")
+    print(f"{counted(outcome.num_frames, 'frame')} segmented{earlier_run_note(outcome.num_kept)}: {out}")
     if outcome.num_frames >= _NEARLY_ALL * video.num_frames:
         return 0
-    said = f"{video.path} says that it has {counted(video.num_frames, 'frame')}, of which {outcome.num_frames:,}"
-    print(f"{said} can be decoded: it is truncated or damaged", file=sys.stderr)
+    stated = counted(video.num_frames, "frame")
+    print(
+        f"{video.path} is truncated or damaged: only {outcome.num_frames:,} of its {stated} can be decoded",
+        file=sys.stderr,
+    )
     return UNREADABLE
 
 
 def report(outcome: FolderOutcome, out: Path, left_out: list[str]) -> None:
-    """Says what was done and what was left out."""
+    """Print a summary and the files that were skipped."""
     for sentence in left_out:
         print(sentence, file=sys.stderr)
     for one in outcome.unreadable:
-        print(f"left out: {one.error}", file=sys.stderr)
+        print(f"skipped: {one.error}", file=sys.stderr)
     if outcome.dark:
         print(
-            f"{counted(len(outcome.dark), 'image')} of 16 bits with values below {TWELVE_BITS}, such as "
-            f"{outcome.dark[0]}: nearly black as read; multiply the values of such files by 16",
+            f"{counted(len(outcome.dark), '16-bit image')} with all values below {TWELVE_BITS}, such as "
+            f"{outcome.dark[0]}: they are nearly black when read; multiply their values by 16",
             file=sys.stderr,
         )
-    print(f"{counted(outcome.num_segmented, 'image')} segmented{kept(outcome.num_kept)}: {out}")
+    print(f"{counted(outcome.num_segmented, 'image')} segmented{earlier_run_note(outcome.num_kept)}: {out}")
     if outcome.unreadable:
-        print(f"{counted(len(outcome.unreadable), 'image')} cannot be read: {out / ERRORS_FILE}", file=sys.stderr)
+        print(f"{counted(len(outcome.unreadable), 'image')} could not be read: {out / ERRORS_FILE}", file=sys.stderr)
 
 
-def kept(number: int) -> str:
-    """A remark on what earlier runs had done."""
-    return f" ({number} of them before)" if number else ""
+def earlier_run_note(number: int) -> str:
+    """Format how many images an earlier run has segmented; empty if none."""
+    return f" ({number} of them in an earlier run)" if number else ""

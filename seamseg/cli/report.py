@@ -1,4 +1,4 @@
-"""``seamseg report``: predictions as pages for a browser."""
+"""``seamseg report``: write predictions as HTML pages."""
 
 from __future__ import annotations
 
@@ -15,45 +15,52 @@ from seamseg.report.write import LONGEST_SIDE
 
 
 def add_parser(subcommands: Any) -> None:
-    """Adds the subcommand and its arguments."""
+    """Add the subcommand and its arguments."""
     subcommand = subcommands.add_parser(
         "report",
-        help="write pages to look at predictions with",
-        description="Writes a folder of pages that opens from disk in any browser of 2024 or later, without a server "
-        "or network: a grid of all images, every image with its segments, and, with an annotation, scores per class "
-        "and what went wrong. "
-        "Open OUT/index.html. The folder appears whole or not at all. Images that cannot be read are gray, and "
-        "the exit code is then 3.",
+        help="write an HTML report of predictions",
+        description="Write a folder of HTML pages: a grid of all images, each image with its segments, and, with an "
+        "annotation, the scores per class and the errors. Open OUT/index.html in any browser from 2024 or later; no "
+        "server or network is needed. If the command fails, OUT is not created. Images that cannot be read are shown "
+        "in gray, and the exit code is 3.",
     )
     subcommand.add_argument(
         "predictions",
         type=Path,
         metavar="PREDICTIONS",
-        help="a folder that `seamseg predict` wrote, or a JSON file in the COCO panoptic format",
+        help="folder written by `seamseg predict`, or COCO panoptic JSON file",
     )
-    subcommand.add_argument("out", type=Path, metavar="OUT", help="folder of the report; made if needed")
-    subcommand.add_argument("--images", type=Path, metavar="DIR", help="images (default: where the predictions say)")
-    subcommand.add_argument("--gt", type=Path, metavar="GT.json", help="annotation, COCO panoptic, to score with")
-    subcommand.add_argument("--gt-dir", type=Path, metavar="D", help="PNGs of the annotation (default: GT)")
+    subcommand.add_argument("out", type=Path, metavar="OUT", help="output folder of the report; created if missing")
     subcommand.add_argument(
-        "--pred-dir", type=Path, metavar="D", help="PNGs of the predictions (default: as the JSON file)"
+        "--images", type=Path, metavar="DIR", help="image folder (default: as recorded in the predictions)"
     )
-    subcommand.add_argument("--title", help="of the report (default: the name of PREDICTIONS)")
+    subcommand.add_argument("--gt", type=Path, metavar="GT.json", help="annotation to score against, COCO panoptic")
+    subcommand.add_argument(
+        "--gt-dir", type=Path, metavar="DIR", help="folder of the annotation PNGs (default: GT.json without its suffix)"
+    )
+    subcommand.add_argument(
+        "--pred-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder of the prediction PNGs (default: the JSON file without its suffix)",
+    )
+    subcommand.add_argument("--title", help="title of the report (default: name of PREDICTIONS)")
     subcommand.add_argument(
         "--longest-side",
         type=int,
         default=LONGEST_SIDE,
         metavar="N",
-        help=f"larger images are made smaller, in pixels (default: {LONGEST_SIDE})",
+        help=f"shrink images to at most this length of the longer side, in pixels (default: {LONGEST_SIDE})",
     )
-    subcommand.add_argument("--overwrite", action="store_true", help="replace an earlier report")
-    subcommand.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
+    subcommand.add_argument("--overwrite", action="store_true", help="replace an existing report in OUT")
+    subcommand.add_argument("--workers", type=int, metavar="N", help="number of processes (default: one per CPU core)")
     subcommand.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
+    """Run the subcommand and return its exit code."""
     if options.gt_dir is not None and options.gt is None:
-        raise SettingsError("--gt-dir names the PNGs of an annotation; name its JSON file by --gt")
+        raise SettingsError("--gt-dir requires --gt, the JSON file of the annotation")
     material = open_material(
         options.predictions, options.images, options.gt, options.pred_dir, options.gt_dir, options.title
     )

@@ -1,4 +1,4 @@
-"""``seamseg score``: scores files of results, without a model."""
+"""``seamseg score``: score result files, without a model."""
 
 from __future__ import annotations
 
@@ -17,36 +17,45 @@ from seamseg.score.files import WrongArea, score_files
 
 
 def add_parser(subcommands: Any) -> None:
-    """Adds the subcommand and its arguments."""
+    """Add the subcommand and its arguments."""
     subcommand = subcommands.add_parser(
         "score",
-        help="score files of panoptic results, of any program",
-        description="Scores results in the COCO panoptic format at the size of the annotation: PQ, SQ, RQ, PQ† and "
-        "boundary PQ, mean IoU, and average precision where every predicted thing carries a score. All areas are "
-        "counted from the PNGs.",
-    )
-    subcommand.add_argument("--gt", type=Path, required=True, metavar="GT.json", help="annotation, COCO panoptic")
-    subcommand.add_argument("--pred", type=Path, required=True, metavar="PRED.json", help="results, COCO panoptic")
-    subcommand.add_argument("--gt-dir", type=Path, metavar="D", help="PNGs of the annotation (default: GT)")
-    subcommand.add_argument("--pred-dir", type=Path, metavar="D", help="PNGs of the results (default: PRED)")
-    subcommand.add_argument(
-        "--json", type=Path, metavar="OUT", help="write the scores there, as `seamseg evaluate` does"
+        help="score panoptic results of any program",
+        description="Score results in COCO panoptic format at the size of the annotation: PQ, SQ, RQ, PQ† and boundary "
+        "PQ, mean IoU, and, if every predicted thing has a score, average precision. All areas are counted in the "
+        "PNGs.",
     )
     subcommand.add_argument(
-        "--per-image", type=Path, metavar="OUT.csv", help="write a table with a line per image there"
+        "--gt", type=Path, required=True, metavar="GT.json", help="annotation, COCO panoptic (required)"
+    )
+    subcommand.add_argument(
+        "--pred", type=Path, required=True, metavar="PRED.json", help="results, COCO panoptic (required)"
+    )
+    subcommand.add_argument(
+        "--gt-dir", type=Path, metavar="DIR", help="folder of the annotation PNGs (default: GT.json without its suffix)"
+    )
+    subcommand.add_argument(
+        "--pred-dir", type=Path, metavar="DIR", help="folder of the result PNGs (default: PRED.json without its suffix)"
+    )
+    subcommand.add_argument(
+        "--json", type=Path, metavar="OUT.json", help="write the scores as JSON, in the format of `seamseg evaluate`"
+    )
+    subcommand.add_argument(
+        "--per-image", type=Path, metavar="OUT.csv", help="write a CSV table with one row per image"
     )
     subcommand.add_argument("--analysis", type=Path, metavar="FOLDER", help=HELP)
     subcommand.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
+    """Run the subcommand and return its exit code."""
     truth = open_annotation(options.gt, options.gt_dir)
     results = open_results(options.pred, options.pred_dir, truth.categories)
     with progress_bar("scoring", len(truth.images)) as advance:
         found = score_files(truth, results, progress=lambda done: advance(done, ""))
     try:
         write_files(truth, results, found.scores, options)
-    finally:  # the scores are worth reading, even if a file cannot be written
+    finally:  # do not lose the scores if a file cannot be written
         for note in notes(truth, results, found.wrong_areas):
             print(note, file=sys.stderr)
         print_scores(found.scores)
@@ -54,6 +63,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def write_files(truth: PanopticFiles, results: PanopticFiles, scores: Scores, options: argparse.Namespace) -> None:
+    """Write the scores, the table of images and the analysis, as far as the options request them."""
     images = image_table(scores, lambda image: truth.images[image].png.relative_to(truth.png_folder).as_posix())
     for path, text in ((options.json, scores.to_json), (options.per_image, lambda: images)):
         if path:
@@ -66,7 +76,7 @@ def write_files(truth: PanopticFiles, results: PanopticFiles, scores: Scores, op
 
 
 def notes(truth: PanopticFiles, results: PanopticFiles, wrong_areas: list[WrongArea]) -> list[str]:
-    """What is odd about the files without keeping them from being scored."""
+    """Describe problems of the files that do not prevent scoring, one sentence each."""
     found = [f"{results.json_file}: {note}" for note in results.notes]
     for side, files in (("annotation", truth), ("results", results)):
         wrong = [one for one in wrong_areas if one.side == side]
@@ -74,10 +84,10 @@ def notes(truth: PanopticFiles, results: PanopticFiles, wrong_areas: list[WrongA
             first = wrong[0]
             example = f"segment {first.segment_id} of image {first.image_id}"
             found.append(
-                f"{files.json_file}: {len(wrong)} segments have other areas than their PNGs, such as {example} with "
-                f"{first.stated:g} instead of {first.counted} pixels; the PNGs count"
+                f"{files.json_file}: the areas of {len(wrong)} segments differ from the PNGs, such as {example} with "
+                f"{first.stated:g} instead of {first.counted} pixels; the PNGs are used"
             )
     extra = len(results.images.keys() - truth.images.keys())
     if extra:
-        found.append(f"{results.json_file}: {extra} results are of images that {truth.json_file} lacks; left out")
+        found.append(f"{results.json_file}: ignored {extra} results of images that {truth.json_file} does not contain")
     return found

@@ -1,4 +1,4 @@
-"""Tables and files of scores and their analysis, shared by evaluate and score."""
+"""Tables and files of scores and their analysis, shared by ``evaluate`` and ``score``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from seamseg.visualization.images import Picture, write_image
 
 
 def print_scores(scores: Scores) -> None:
-    """One line per class that appears, then the means; in percent."""
+    """Print a table with one row per class that appears, then the means and a summary; scores are in percent."""
     table = Table("class")
     for title in ("PQ", "SQ", "RQ", "IoU", "TP", "FP", "FN"):
         table.add_column(title, justify="right")
@@ -40,7 +40,7 @@ def print_scores(scores: Scores) -> None:
     console.print(table)
     if len(seen) < len(scores.per_class):
         console.print(
-            f"{len(scores.per_class) - len(seen)} classes appear neither in the images nor in the predictions"
+            f"{len(scores.per_class) - len(seen)} classes appear neither in the annotation nor in the predictions"
         )
     for sentence in _analysis(scores.analysis):
         console.print(sentence)
@@ -56,12 +56,12 @@ def _analysis(analysis: Analysis) -> list[str]:
     if analysis.intervals is not None:
         parts = {"PQ": analysis.intervals.all, "things": analysis.intervals.things, "stuff": analysis.intervals.stuff}
         texts = (f"{name} {percent(one.low)} … {percent(one.high)}" for name, one in parts.items())
-        lines.append(f"95 % of resampled images: {', '.join(texts)}")
+        lines.append(f"95% bootstrap intervals: {', '.join(texts)}")
     sizes = (f"{name} {percent(one.all.pq)}" for name, one in analysis.by_size.items())
     lines.append(f"PQ by size: {', '.join(sizes)}")
-    taken = [f"{true} for {other} ({number})" for true, other, number in analysis.confusion.largest(3)]
-    if taken:
-        lines.append(f"most often taken for another class: {', '.join(taken)}")
+    confused = [f"{true} as {other} ({number})" for true, other, number in analysis.confusion.largest(3)]
+    if confused:
+        lines.append(f"most frequent confusions: {', '.join(confused)}")
     return lines
 
 
@@ -75,11 +75,11 @@ def _boundary(scores: Scores) -> str:
 
 
 def image_table(scores: Scores, file_name: Callable[[ImageId], str] | None = None) -> str:
-    """A line per image, the worst first; PQ is the mean over the image's classes.
+    """Format a CSV table with one row per image, lowest PQ first; PQ is the mean over the classes of the image.
 
     Args:
-        scores: of these images.
-        file_name: of an image's files, if they have one.
+        scores: Scores with counts per image.
+        file_name: Function that returns the file name for an image id; None omits the column.
     """
     lines = []
     for image in sorted(scores.images, key=lambda image: (math.isnan(image.pq), image.pq)):
@@ -91,7 +91,7 @@ def image_table(scores: Scores, file_name: Callable[[ImageId], str] | None = Non
 
 
 def class_table(scores: Scores) -> str:
-    """A line per class: its scores, its PQ by size, and the outcomes of its segments."""
+    """Format a CSV table with one row per class: its scores, its PQ by size, and the outcomes of its segments."""
     sizes, lines = scores.analysis.by_size, []
     title: list[str] = []
     for name, line in scores.per_class.items():
@@ -104,13 +104,13 @@ def class_table(scores: Scores) -> str:
 
 
 def confusion_table(matrix: NDArray[np.int64], classes: Iterable[str], rest: str, last_row: str = "") -> str:
-    """A line per true class, a column per predicted one.
+    """Format a CSV table with one row per true class and one column per predicted class.
 
     Args:
-        matrix: C or C+1 rows, C+1 columns.
-        classes: C names.
-        rest: name of the last column.
-        last_row: name of the last row, if there is one.
+        matrix: Counts with C or C+1 rows and C+1 columns.
+        classes: Names of the C classes.
+        rest: Name of the last column.
+        last_row: Name of row C+1, if it exists.
     """
     names = list(classes)
     rows = [*names, last_row][: len(matrix)]
@@ -129,19 +129,22 @@ def _table(title: list[str], lines: Iterable[list[Any]]) -> str:
     return text.getvalue()
 
 
-HELP = "write into this folder where quality is lost, as JSON, tables (CSV) and pictures"
+HELP = "write an error analysis to FOLDER: JSON, CSV tables and pictures"
 WORST_WIDTH = 480
 
 
 def write_analysis(folder: Path, scores: Scores, images: str | None = None, worst: Picture | None = None) -> None:
-    """Writes ``analysis.json``, ``classes.csv``, ``confusion_segments.csv``, ``confusion_pixels.csv``, ``images.csv``,
-    ``sizes.png``, ``outcomes.png``, ``confusion_segments.png``, ``confusion_pixels.png`` and ``worst.png``.
+    """Write the analysis of scores as JSON, CSV tables and pictures.
+
+    The files are ``analysis.json``, ``classes.csv``, ``confusion_segments.csv``, ``confusion_pixels.csv``,
+    ``images.csv``, ``sizes.png``, ``outcomes.png``, ``confusion_segments.png``, ``confusion_pixels.png`` and
+    ``worst.png``.
 
     Args:
-        folder: made if needed; files of these names are replaced.
-        scores: whose analysis it is.
-        images: the table of images, if another is wanted than that of their ids.
-        worst: a picture of the worst images; there is no such file without it.
+        folder: Output folder; created if missing. Files with these names are replaced.
+        scores: Scores that contain the analysis.
+        images: Content of ``images.csv``; None writes a table with image ids only.
+        worst: Picture of the worst images; None omits ``worst.png``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     confusion = scores.analysis.confusion

@@ -1,4 +1,4 @@
-"""``seamseg submit`` and the servers that it knows."""
+"""``seamseg submit``: the supported benchmarks, with their arguments."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ from seamseg.submit.submission import write_submission
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One kind of submission on the command line.
+class BenchmarkTrack:
+    """One track of a benchmark, as a subcommand of ``seamseg submit``.
 
     Attributes:
-        name, help, description: as people read them.
-        benchmark, format: what is written.
-        counted: what its files show, in the plural.
-        other_versions: whether an annotation may name other categories.
+        name: Name of the subcommand.
+        help: One line for the list of subcommands.
+        description: Text above the arguments in ``--help``.
+        benchmark: Categories and naming rules of the benchmark.
+        format: Format of the files in the archive.
+        counted: Plural noun for what the summary counts.
+        other_versions: Whether ``--categories`` may replace the categories of the benchmark.
     """
 
     name: str
@@ -38,43 +41,43 @@ class Kind:
     other_versions: bool = False
 
 
-KINDS = (
-    Kind(
+TRACKS = (
+    BenchmarkTrack(
         "coco",
         "COCO panoptic",
-        "Writes panoptic_SET_NAME_results.zip: a folder of PNGs and its JSON file, both called like the archive. SET "
-        "is val2017, test-dev2017 or test-challenge2017.",
+        "Write panoptic_SET_NAME_results.zip, which contains a folder of PNGs and a JSON file, both named like the "
+        "archive. SET is val2017, test-dev2017 or test-challenge2017.",
         COCO,
         "panoptic",
     ),
-    Kind(
+    BenchmarkTrack(
         "cityscapes-panoptic",
         "Cityscapes, panoptic",
-        "Writes a folder of PNGs and its JSON file, both called like the archive, with label ids (road is 7).",
+        "Write a folder of PNGs and a JSON file, both named like the archive, with label ids (road is 7).",
         CITYSCAPES,
         "panoptic",
     ),
-    Kind(
+    BenchmarkTrack(
         "cityscapes-instances",
-        "Cityscapes, objects",
-        "Writes CITY_SEQUENCE_FRAME.txt for every frame, one line per object: its mask (masks/*.png), its label id and "
-        "its score.",
+        "Cityscapes, instances",
+        "Write CITY_SEQUENCE_FRAME.txt for each frame, with one line per object: its mask (masks/*.png), its label id "
+        "and its score.",
         CITYSCAPES,
         "instances",
         "objects",
     ),
-    Kind(
+    BenchmarkTrack(
         "cityscapes-semantic",
-        "Cityscapes, classes of pixels",
-        "Writes CITY_SEQUENCE_FRAME_labelIds.png for every frame: label ids, 0 where nothing is predicted.",
+        "Cityscapes, semantic",
+        "Write CITY_SEQUENCE_FRAME_labelIds.png for each frame: a label id per pixel, 0 where nothing is predicted.",
         CITYSCAPES,
         "semantic",
     ),
-    Kind(
+    BenchmarkTrack(
         "vistas",
         "Mapillary Vistas, panoptic",
-        "Writes a folder of PNGs and its JSON file, both called like the archive, with the ids of panoptic_2018.json "
-        "(v1.2); --categories takes those of another version from its annotation.",
+        "Write a folder of PNGs and a JSON file, both named like the archive, with the category ids of "
+        "panoptic_2018.json (v1.2). For another version, pass its annotation as --categories.",
         VISTAS,
         "panoptic",
         other_versions=True,
@@ -83,76 +86,80 @@ KINDS = (
 
 
 def add_parser(subcommands: Any) -> None:
-    """Adds the subcommand, its kinds and their arguments."""
+    """Add the subcommand, its benchmark tracks and their arguments."""
     subcommand = subcommands.add_parser(
         "submit",
-        help="turn predictions into what a benchmark server takes",
-        description="Makes the archive that the server of a benchmark takes from what `seamseg predict` wrote. Classes "
-        "find the server's ids by their names, images by the names of their files. The archive appears whole or "
-        "not at all, and the same predictions give the same bytes.",
+        help="package predictions for a benchmark server",
+        description="Package the predictions that `seamseg predict` wrote as an archive for a benchmark server. "
+        "Classes are matched to the ids of the server by name, and images by file name. If the command fails, no "
+        "archive is written. The same predictions give the same bytes.",
     )
-    kinds = subcommand.add_subparsers(
-        title="servers", metavar="SERVER", required=True, help="SERVER --help explains it"
+    tracks = subcommand.add_subparsers(
+        title="benchmarks",
+        metavar="BENCHMARK",
+        required=True,
+        help="benchmark; run `seamseg submit BENCHMARK --help` for its arguments",
     )
-    for kind in KINDS:
-        parser = kinds.add_parser(kind.name, help=kind.help, description=kind.description)
-        _add_arguments(parser, kind)
-        parser.set_defaults(run=run, kind=kind)
+    for track in TRACKS:
+        parser = tracks.add_parser(track.name, help=track.help, description=track.description)
+        _add_arguments(parser, track)
+        parser.set_defaults(run=run, track=track)
 
 
-def _add_arguments(parser: argparse.ArgumentParser, kind: Kind) -> None:
+def _add_arguments(parser: argparse.ArgumentParser, track: BenchmarkTrack) -> None:
     parser.add_argument(
         "predictions",
         type=Path,
         metavar="PREDICTIONS",
-        help="OUT of `seamseg predict`, or a COCO panoptic JSON file with its folder of PNGs beside it",
+        help="output folder of `seamseg predict`, or COCO panoptic JSON file next to its folder of PNGs",
     )
-    parser.add_argument("out", type=Path, metavar="OUT.zip", help="the archive; its folder is made if needed")
+    parser.add_argument("out", type=Path, metavar="OUT.zip", help="archive to write; its folder is created if missing")
     parser.add_argument(
         "--images",
         type=Path,
         metavar="LIST",
-        help="what has to be in it: a JSON file with images, a folder of images or a .txt list; missing ones are "
-        "an error, others are left out (default: every prediction)",
+        help="images that the archive must contain: a JSON file with images, an image folder or a .txt list; a missing "
+        "prediction is an error, and predictions of other images are ignored (default: all predictions)",
     )
-    if kind.other_versions:
+    if track.other_versions:
         parser.add_argument(
             "--categories",
             type=Path,
             metavar="JSON",
-            help="an annotation whose categories count (default: v1.2)",
+            help="annotation file that defines the category ids (default: those of v1.2)",
         )
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
-    parser.add_argument("--overwrite", action="store_true", help="replace an archive that is there")
+    parser.add_argument("--workers", type=int, metavar="N", help="number of processes (default: one per CPU core)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing archive")
 
 
 def run(options: argparse.Namespace) -> int:
-    kind, out = options.kind, options.out
+    """Run the subcommand and return its exit code."""
+    track, out = options.track, options.out
     _check_out(out, options.overwrite)
-    benchmark = kind.benchmark
-    if kind.other_versions and options.categories:
+    benchmark = track.benchmark
+    if track.other_versions and options.categories:
         benchmark = dataclasses.replace(benchmark, categories=read_categories(options.categories))
-    folder = benchmark.panoptic_folder(out) if kind.format == "panoptic" else "masks"
+    folder = benchmark.panoptic_folder(out) if track.format == "panoptic" else "masks"
     predictions = open_predictions(options.predictions)
     ids = category_ids(predictions, benchmark)
-    expected = expected_images(options.images, benchmark, _tell) if options.images else None
+    expected = expected_images(options.images, benchmark, _print_to_stderr) if options.images else None
     images = select_images(predictions, benchmark, expected)
     if len(images) < len(predictions.images):
-        print(f"{len(predictions.images) - len(images)} predictions left out, of other images", file=sys.stderr)
+        print(f"ignored {len(predictions.images) - len(images)} predictions of other images", file=sys.stderr)
     out.parent.mkdir(parents=True, exist_ok=True)
-    packer = Packer(kind.format, folder, ids, predictions.categories.num_stuff)
+    packer = Packer(track.format, folder, ids, predictions.categories.num_stuff)
     with progress_bar(f"packing {out.name}", len(images)) as advance:
         written = write_submission(out, images, packer, options.workers, lambda done: advance(done, ""))
-    print(f"{written.num_images} images with {written.num_segments} {kind.counted}: {out}")
+    print(f"{written.num_images} images with {written.num_segments} {track.counted}: {out}")
     return 0
 
 
-def _tell(sentence: str) -> None:
+def _print_to_stderr(sentence: str) -> None:
     print(sentence, file=sys.stderr)
 
 
 def _check_out(out: Path, overwrite: bool) -> None:
     if out.suffix.lower() != ".zip":
-        raise OutputError(f"{out} is no name of an archive: it has to end with .zip")
+        raise OutputError(f"the name of the archive {out} must end with .zip")
     if out.exists() and not overwrite:
-        raise OutputError(f"{out} is there already; choose another name, or replace it with --overwrite")
+        raise OutputError(f"{out} already exists; pass --overwrite to replace it, or choose another name")

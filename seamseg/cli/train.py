@@ -1,4 +1,4 @@
-"""``seamseg train``, and whether its run folder is free or holds a run to resume."""
+"""``seamseg train``: start or resume a training run."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from seamseg.structures import Categories
 
 Resume = Literal["no", "yes", "auto"]
 
-# Weights and optimizer state mean the same under any value of these: where files are read, how images are dealt out,
-# how many steps follow and how they are computed and bounded, and what is written.
+# Settings that may change when a run is resumed, because weights and optimizer state keep their meaning: where files
+# are read, how images are distributed, how many steps follow, how they are computed and clipped, and what is written.
 MAY_DIFFER = {
     "body.weights",
     "data.format",
@@ -55,17 +55,20 @@ MAY_DIFFER = {
 
 
 def open_run(folder: Path, experiment: Experiment, resume: Resume, process: Process) -> Checkpoint | None:
-    """The state that a run goes on from, or None for one that begins; rank 0 looks and all do the same.
+    """Load the checkpoint to resume from; rank 0 inspects the folder and all ranks follow its decision.
 
     Args:
-        folder: of the run.
-        experiment: its settings.
-        resume: ``no`` asks for a free folder, ``yes`` for one with a run; ``auto`` takes both.
-        process: this rank.
+        folder: Run folder.
+        experiment: Settings of the run.
+        resume: ``no`` requires an empty folder, ``yes`` requires one with a run, ``auto`` accepts both.
+        process: This rank.
+
+    Returns:
+        The checkpoint, or None to start a new run.
 
     Raises:
-        SeamsegError: the folder is used and resuming was not asked for, there is nothing to resume, the run in it was
-            started with other settings, or it has begun more epochs than it may have.
+        SeamsegError: The folder is in use and ``resume`` is ``no``, there is no run to resume, the run was started
+            with other settings, or it is already in a later epoch than ``training.epochs``.
     """
     path = from_first(process, lambda: find_state(folder, resume))
     if path is None:
@@ -73,103 +76,113 @@ def open_run(folder: Path, experiment: Experiment, resume: Resume, process: Proc
     checkpoint = load_checkpoint(path)
     wrong = [key for key in changed_settings(checkpoint, experiment) if key not in MAY_DIFFER]
     if wrong:
-        raise SettingsError(f"{folder} was started with other values of {', '.join(wrong)}; give it the same ones")
+        raise SettingsError(
+            f"the run in {folder} was started with other values of {', '.join(wrong)}; resume it with the same values"
+        )
     begun = checkpoint.position.epoch + checkpoint.position.within_epoch
     if experiment.training.epochs < begun:
         raise SettingsError(
-            f"training.epochs={experiment.training.epochs}, but {folder} has begun epoch {begun}; set more"
+            f"training.epochs={experiment.training.epochs}, but the run in {folder} has already started epoch {begun}; "
+            f"set training.epochs to at least {begun}"
         )
     return checkpoint
 
 
 def changed_settings(checkpoint: Checkpoint, experiment: Experiment) -> dict[str, tuple[object, object]]:
-    """Settings that are not those of a checkpoint, with its value and the present one."""
+    """Return the settings that differ from those in a checkpoint: by dotted key, the old and the new value."""
     return differing_values(parse_experiment(checkpoint.settings, source="the settings in the checkpoint"), experiment)
 
 
 def find_state(folder: Path, resume: Resume) -> Path | None:
-    """The latest whole checkpoint, or None to begin."""
+    """Return the newest undamaged checkpoint, or None to start a new run."""
     used = folder.is_dir() and any(not is_part(path) for path in folder.iterdir())
     if used and resume == "no":
-        raise OutputError(f"{folder} is not empty: go on with its run by --resume, or name another --run-dir")
+        raise OutputError(f"{folder} is not empty; pass --resume to continue its run, or name another --run-dir")
     if checkpoint_paths(folder):
         return newest_checkpoint(folder)[0]
     if (folder / SETTINGS_FILE).exists() and resume != "no":
-        return None  # it ended before its first checkpoint: it begins again
+        return None  # the run ended before its first checkpoint, so it starts over
     if resume == "yes":
-        raise OutputError(f"there is no run in {folder} to go on with; begin one without --resume")
+        raise OutputError(f"there is no run to resume in {folder}; leave out --resume to start one")
     if used:
-        raise OutputError(f"{folder} is not empty and holds no run; name another --run-dir")
+        raise OutputError(f"{folder} is not empty and does not contain a run; name another --run-dir")
     return None
 
 
 def tidy_up(folder: Path) -> None:
-    """Takes away what a killed process left half written, and puts damaged checkpoints aside."""
+    """Remove partial files that a killed process left behind, and rename damaged checkpoints."""
     if not folder.is_dir():
         return
     remove_parts(folder)
     if checkpoint_paths(folder):
         path, refused = newest_checkpoint(folder)
         for sentence, aside in zip(refused, put_aside_later(folder, path), strict=True):
-            print(f"{sentence}; it is now called {aside.name}", file=sys.stderr)
+            print(f"{sentence}; renamed it to {aside.name}", file=sys.stderr)
 
 
 def report_changes(what: str, changed: Mapping[str, tuple[object, object]]) -> None:
-    """Prints old and new values by their names, if there are any."""
+    """Print new and old values by name; print nothing if there are none."""
     if changed:
-        said = ", ".join(f"{name}={new} (was {old})" for name, (old, new) in changed.items())
-        print(f"other {what} than before: {said}", file=sys.stderr)
+        values = ", ".join(f"{name}={new} (was {old})" for name, (old, new) in changed.items())
+        print(f"changed {what}: {values}", file=sys.stderr)
 
 
 def report_resumption(checkpoint: Checkpoint, experiment: Experiment, process: Process, categories: Categories) -> None:
-    """Says where a run continues, which settings and ids of classes are not those of the checkpoint, and what another
-    number of ranks or of images per batch changes."""
-    report_changes("values", changed_settings(checkpoint, experiment))
+    """Print where a run resumes and what has changed since the checkpoint.
+
+    Changes are settings, category ids, the number of ranks, and the number of images per batch.
+    """
+    report_changes("settings", changed_settings(checkpoint, experiment))
     old_ids = {entry["name"]: entry["id"] for entry in checkpoint.categories}
     new_ids = {category.name: category.original_id for category in categories.classes}
     report_changes(
-        "ids of classes", {name: (old_ids[name], new) for name, new in new_ids.items() if old_ids[name] != new}
+        "category ids", {name: (old_ids[name], new) for name, new in new_ids.items() if old_ids[name] != new}
     )
     position, images = checkpoint.position, experiment.data.train_batch_size * process.world_size
-    print(f"going on from iteration {position.iteration} in epoch {position.epoch + 1}", file=sys.stderr)
+    print(f"resuming from iteration {position.iteration} in epoch {position.epoch + 1}", file=sys.stderr)
     differences = []
     if checkpoint.num_ranks != process.world_size:
         number = process.world_size
         differences.append(f"{number} process{'es' if number > 1 else ''} instead of {checkpoint.num_ranks}")
     if images != position.images_per_batch:
         differences.append(
-            f"{counted(images, 'image')} per batch of all processes instead of {position.images_per_batch}"
+            f"{counted(images, 'image')} per batch over all processes instead of {position.images_per_batch}"
         )
     if differences:
         print(
-            f"{' and '.join(differences)}: the epoch goes on with the images that it has not seen, the schedule at the "
-            "same share of the run; the results are not those of an uninterrupted run bit for bit",
+            f"{' and '.join(differences)}: the epoch continues with the images not yet seen, and the schedule at the "
+            "same fraction of the run; the results are not bitwise identical to those of an uninterrupted run",
             file=sys.stderr,
         )
 
 
 def add_parser(subcommands: Any) -> None:
-    """Adds the subcommand and its arguments."""
+    """Add the subcommand and its arguments."""
     subcommand = subcommands.add_parser(
         "train",
         help="train a network",
-        description="Trains a network, validates it now and then, and keeps the best. RUN_DIR receives config.yaml "
-        "(all settings), metrics.jsonl, tensorboard/, checkpoint-ITERATION.pt (the latest states and that of the best "
-        "model) and model.safetensors (the best model). Ctrl-C, SIGTERM or SIGUSR1 saves after the present step and "
-        "ends with exit code 130, 143 or 138; --resume goes on.",
-        epilog="Several processes, started again when one is killed: torchrun --nproc-per-node 8 --max-restarts 10 "
+        description="Train a network, validate it at regular intervals, and keep the best model. RUN_DIR will contain "
+        "config.yaml (all settings), metrics.jsonl, tensorboard/, checkpoint-ITERATION.pt (the latest checkpoints and "
+        "that of the best model) and model.safetensors (the best model). Ctrl-C, SIGTERM or SIGUSR1 saves a checkpoint "
+        "after the current step and exits with code 130, 143 or 138; pass --resume to continue.",
+        epilog="To train on 8 GPUs and restart if a process is killed: torchrun --nproc-per-node 8 --max-restarts 10 "
         "-m seamseg train CONFIG --run-dir RUN_DIR --auto-resume",
     )
     subcommand.add_argument(
         "config",
         metavar="CONFIG",
-        help=f"YAML file of settings, or the name of a config: {', '.join(known_configs())}",
+        help=f"YAML file of settings, or name of a built-in config: {', '.join(known_configs())}",
     )
     subcommand.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="changes a setting, such as optimizer.lr=0.02"
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="override a setting, such as optimizer.lr=0.02; docs/settings.md lists all settings",
     )
     subcommand.add_argument(
-        "--run-dir", type=Path, help="folder of the run; made, or empty; default: runs/NAME of CONFIG"
+        "--run-dir",
+        type=Path,
+        help="run folder; must be empty or missing for a new run (default: runs/NAME, with NAME from CONFIG)",
     )
     resume = subcommand.add_mutually_exclusive_group()
     resume.add_argument(
@@ -177,22 +190,24 @@ def add_parser(subcommands: Any) -> None:
         action="store_const",
         const="yes",
         default="no",
-        help="continue the run in RUN_DIR, perhaps with more training.epochs or another data.root",
+        help="resume the run in RUN_DIR; settings such as training.epochs and data.root may change",
     )
     resume.add_argument(
         "--auto-resume",
         action="store_const",
         const="auto",
         dest="resume",
-        help="the same, or start a run if RUN_DIR holds none: one command for the first start and every other",
+        help="resume the run in RUN_DIR, or start one if there is none; use it to restart a run automatically",
     )
     subcommand.add_argument(
-        "--device", help="cpu, cuda (each process its own GPU) or cuda:1; default: cuda where there is one"
+        "--device",
+        help="cpu, cuda (one GPU per process) or a single GPU such as cuda:1 (default: cuda if available, else cpu)",
     )
     subcommand.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
+    """Run the subcommand and return its exit code."""
     config = settings_file(options.config)
     options.run_dir = options.run_dir or Path("runs", config.stem)
     experiment = load_experiment(config, options.overrides)
@@ -211,7 +226,9 @@ def run(options: argparse.Namespace) -> int:
         record.close()
         if position.epoch < trainer.intervals.epochs:
             if process.is_first:
-                print(f"stopped and saved at iteration {position.iteration}; --resume goes on", file=sys.stderr)
+                print(
+                    f"stopped and saved at iteration {position.iteration}; pass --resume to continue", file=sys.stderr
+                )
             return stop.exit_code
     return 0
 
@@ -219,7 +236,7 @@ def run(options: argparse.Namespace) -> int:
 def report_start(
     folder: Path, experiment: Experiment, checkpoint: Checkpoint | None, process: Process, categories: Categories
 ) -> None:
-    """Says where a run goes on, or what a new one is made of."""
+    """Print where a resumed run continues, or the seed and settings of a new one."""
     if checkpoint is not None:
         report_resumption(checkpoint, experiment, process, categories)
     else:
@@ -228,7 +245,7 @@ def report_start(
 
 
 def report_rate(experiment: Experiment, rate: float) -> None:
-    """Says what a scaled learning rate has become."""
+    """Print the learning rate if it is scaled by the batch size."""
     settings = experiment.optimizer
     if settings.lr_batch is not None:
         print(f"learning rate {rate:.6g}, scaled from {settings.lr:g} for {settings.lr_batch} images", file=sys.stderr)

@@ -1,6 +1,6 @@
-"""Everything that can be set: one file per component, with type, default, meaning and check.
+"""All settings: one file per component, with type, default, meaning and validation.
 
-The defaults are those of the published system; `configs/` holds what an experiment changes.
+The defaults are those of the published system. Each file in ``configs/`` contains only what an experiment changes.
 """
 
 from seamseg.config.experiment import Experiment

@@ -1,4 +1,4 @@
-"""Which images, how large, in what batches."""
+"""Settings of the data set, the augmentation and the batches."""
 
 from __future__ import annotations
 
@@ -13,85 +13,91 @@ DataFormat = Literal["coco", "vistas_v1.2", "vistas_v2.0", "seamseg"]
 
 
 class ColorJitterSettings(Settings):
-    """How far the colors of training images stray; the published configs leave them."""
+    """Random changes to the colors of training images. The published configs use none."""
 
     brightness: Fraction = 0.0
-    """All values are multiplied by a factor drawn from 1 ± this."""
+    """Brightness jitter, 0 … 1: all values of an image are multiplied by a random factor in 1 ± `brightness`."""
 
     contrast: Fraction = 0.0
-    """The same for distances from the image's mean gray."""
+    """Contrast jitter, 0 … 1: differences from the mean gray of the image are multiplied by a random factor in
+    1 ± `contrast`."""
 
     saturation: Fraction = 0.0
-    """The same for distances of pixels from their own gray."""
+    """Saturation jitter, 0 … 1: the difference of each pixel from its own gray is multiplied by a random factor in
+    1 ± `saturation`."""
 
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """Colors are turned around the gray axis by a part of a full turn drawn from ± this."""
+    """Hue jitter, 0 … 0.5: colors are rotated around the gray axis by a random fraction of a full turn in ± `hue`."""
 
 
 class DataSettings(Settings):
-    """The data set and what becomes of its images."""
+    """The data set, and the preprocessing and batching of its images."""
 
     root: FilePath | None = None
-    """Folder of the data set; `~` at its beginning is the home folder."""
+    """Folder of the data set. A leading `~` is expanded to the home folder. Training requires this setting."""
 
     format: DataFormat | None = None
-    """What the folder holds: `coco` (COCO panoptic), `vistas_v1.2` or `vistas_v2.0` (Mapillary Vistas as downloaded),
-    `seamseg` (`metadata.bin`, as the published seamseg converts); null recognizes it."""
+    """Format of the data set: `coco` (COCO panoptic), `vistas_v1.2` or `vistas_v2.0` (Mapillary Vistas as downloaded),
+    or `seamseg` (a folder with `metadata.bin`, written by the conversion scripts of the published seamseg). null
+    detects the format."""
 
     train_split: str = "train"
-    """The split that is trained on; an unmistakable beginning of its name will do: train for train2017 or training."""
+    """Name of the training split, or a unique prefix of it: `train` selects `train2017` or `training`."""
 
     val_split: str = "val"
-    """The split that is validated on."""
+    """Name of the validation split, or a unique prefix of it."""
 
     train_limit: PositiveInt | None = None
-    """Only this many images of the training split, the first of its file."""
+    """Use only this many images, the first ones of the training split. null uses all."""
 
     val_limit: PositiveInt | None = None
-    """Only this many images of the validation split."""
+    """Use only this many images, the first ones of the validation split. null uses all."""
 
     shortest_side: PositiveInt = 1024
-    """Images are scaled so that their shorter side has this length, in pixels …"""
+    """Length of the shorter side of an image after scaling, in pixels. The aspect ratio is kept, so `longest_side` can
+    make it shorter."""
 
     longest_side: PositiveInt = 2048
-    """… unless the longer one would exceed this."""
+    """Maximum length of the longer side of an image after scaling, in pixels; at least `shortest_side`."""
 
     random_scale: tuple[PositiveFloat, PositiveFloat] | None = (0.8, 1.0)
-    """Range of a random factor of `shortest_side` in training; null for none."""
+    """Range of a random factor on `shortest_side` in training. null always uses `shortest_side` itself."""
 
     random_flip: bool = True
-    """Whether every other training image is mirrored."""
+    """Whether to mirror training images horizontally with probability 0.5."""
 
     random_crop: tuple[PositiveInt, PositiveInt] | None = None
-    """Height and width of a part of each training image, cut out anywhere after scaling, in pixels; null for whole
-    images. With a wide range such as `random_scale=[0.1,2.0]` and a `longest_side` that allows it, this is large-scale
-    jitter."""
+    """Height and width in pixels of a random crop that is cut out of each training image after scaling. null uses whole
+    images. For large-scale jitter, combine it with a wide range such as `random_scale=[0.1,2.0]` and a sufficiently
+    large `longest_side`."""
 
     crop_min_visible: Fraction = 0.1
-    """An object of which a crop leaves a smaller part of its pixels is none any more: it becomes crowd, whose pixels
-    keep their class while nothing is sought or denied there."""
+    """Objects with less than this fraction of their pixels left after cropping become crowd: they keep their class and
+    are ignored by the detection losses. Only used with `random_crop`."""
 
     color_jitter: ColorJitterSettings = ColorJitterSettings()
-    """Random colors."""
+    """Random color changes of training images."""
 
     mean: Triple = (0.485, 0.456, 0.406)
-    """Mean of red, green and blue, in 0 … 1; subtracted from the values of a pixel."""
+    """Mean of red, green and blue, each in 0 … 1. It is subtracted from the pixel values."""
 
     std: Triple = (0.229, 0.224, 0.225)
-    """Standard deviation of red, green and blue, greater than 0 and at most 1; the differences are divided by it."""
+    """Standard deviation of red, green and blue, each greater than 0 and at most 1. The pixel values are divided by it
+    after `mean` is subtracted."""
 
     train_batch_size: PositiveInt = 1
-    """Images per process and step."""
+    """Images per process in each training batch. The total batch also depends on the number of processes and on
+    `training.accumulate`."""
 
     val_batch_size: PositiveInt = 1
-    """Images per process in validation."""
+    """Images per process in each batch of validation and `seamseg evaluate`."""
 
     num_workers: NonNegativeInt = Field(default=2)
-    """Processes per training process that read images; 0 reads in the training process. Batches come through shared
-    memory (/dev/shm): in Docker, start the container with `--shm-size=8g` or `--ipc=host`."""
+    """Number of data worker processes per training process. 0 reads images in the training process. Workers pass
+    batches through shared memory (/dev/shm): in Docker, start the container with `--shm-size=8g` or `--ipc=host`."""
 
     worker_timeout: PositiveFloat = 600.0
-    """Seconds to wait for a batch from these processes before the command ends with an error."""
+    """Seconds to wait for a batch from the data workers before the command ends with an error."""
 
     @field_validator("mean", "std")
     @classmethod
@@ -99,7 +105,7 @@ class DataSettings(Settings):
         if min(values) < 0 or max(values) > 1 or (info.field_name == "std" and min(values) == 0):
             low = "greater than 0 and at most 1" if info.field_name == "std" else "in 0 … 1"
             raise ValueError(
-                f"the values must be {low}, where 1 is the brightest pixel; divide those of 0 … 255 by 255"
+                f"the values must be {low}, where 1 is the brightest pixel; divide values in 0 … 255 by 255"
             )
         return values
 
@@ -107,8 +113,8 @@ class DataSettings(Settings):
     def _check(self) -> DataSettings:
         if self.longest_side < self.shortest_side:
             raise ValueError(
-                f"longest_side={self.longest_side} is less than shortest_side={self.shortest_side}; exchange them"
+                f"longest_side={self.longest_side} is less than shortest_side={self.shortest_side}; swap the two values"
             )
         if self.random_scale is not None and self.random_scale[0] > self.random_scale[1]:
-            raise ValueError(f"random_scale={list(self.random_scale)} must be a range from low to high")
+            raise ValueError(f"random_scale={list(self.random_scale)} must be a range with the lower bound first")
         return self

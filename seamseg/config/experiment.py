@@ -1,4 +1,4 @@
-"""All settings of a run."""
+"""The root of all settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from seamseg.config.training import Optimizer, PolySchedule, Schedule, SGDSettin
 
 
 class Experiment(Settings):
-    """One experiment: data, network, training. The defaults are the published system's."""
+    """All settings of an experiment: data, network and training. The defaults are those of the published system."""
 
     data: DataSettings = DataSettings()
     norm: NormSettings = NormSettings()
@@ -47,12 +47,12 @@ class Experiment(Settings):
     def _check(self) -> Experiment:
         if self.body.weights is None and (self.body.norm_frozen or self.body.frozen):
             raise ValueError(
-                "body.frozen and body.norm_frozen keep parts as they start, which asks for body.weights: without, they "
-                "are those of an untrained network"
+                "body.frozen and body.norm_frozen require body.weights, because otherwise they would freeze random "
+                "weights; set body.weights=imagenet, or body.frozen=[] and body.norm_frozen=false"
             )
         if self.body.weights is not None and self.norm.name == "gn":
             raise ValueError(
-                f"body.weights={self.body.weights} are those of a BatchNorm, which norm.name=gn has no place for; "
-                "choose another norm or body.weights=null"
+                f"body.weights={self.body.weights} contains BatchNorm statistics, which norm.name=gn cannot use; "
+                "choose another norm, or set body.weights=null"
             )
         return self

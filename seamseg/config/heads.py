@@ -1,4 +1,4 @@
-"""The three heads and what is done with their answers."""
+"""Settings of the three heads, their losses and the panoptic fusion."""
 
 from __future__ import annotations
 
@@ -17,142 +17,159 @@ from seamseg.config.settings import (
 
 
 class ProposalCounts(Settings):
-    """How many proposals stay."""
+    """Number of proposals before and after non-maximum suppression."""
 
     before_nms: PositiveInt
-    """Best boxes of all levels together that enter the suppression."""
+    """Maximum number of boxes per image that enter non-maximum suppression: the best ones over all pyramid levels."""
 
     after_nms: PositiveInt
-    """Boxes that may leave it."""
+    """Maximum number of boxes per image to keep after non-maximum suppression."""
 
 
 class ProposalSettings(Settings):
-    """The region proposal network."""
+    """The region proposal network (RPN)."""
 
     channels: PositiveInt = 256
-    """Width of the hidden layer."""
+    """Number of channels of the hidden layer."""
 
     anchor_ratios: tuple[PositiveFloat, ...] = Field(default=(1.0, 0.5, 2.0), min_length=1)
-    """Height over width of the anchors at every position."""
+    """Aspect ratios (height / width) of the anchors at each position."""
 
     anchor_scale: PositiveFloat = 8.0
-    """Side of a square anchor, in positions of its level."""
+    """Side of a square anchor, as a multiple of the stride of its pyramid level: 8 gives 32 pixels at stride 4."""
 
     training: ProposalCounts = ProposalCounts(before_nms=12000, after_nms=2000)
-    """Proposals in training."""
+    """Numbers of proposals in training."""
 
     inference: ProposalCounts = ProposalCounts(before_nms=6000, after_nms=300)
-    """Proposals in validation and prediction."""
+    """Numbers of proposals in validation and prediction."""
 
     nms_threshold: Fraction = 0.7
-    """Overlap above which the lower of two proposals goes."""
+    """IoU of non-maximum suppression: if two proposals overlap more, the one with the lower score is dropped."""
 
     min_size: NonNegativeFloat = 16.0
-    """Proposals with a shorter side are dropped, in pixels; 0 keeps all."""
+    """Minimum height and width of a proposal, in pixels of the network's input. 0 keeps all proposals."""
 
     num_samples: PositiveInt = 256
-    """Anchors of an image that take part in the loss."""
+    """Maximum number of anchors per image that are sampled for the loss."""
 
     positive_fraction: Fraction = 0.5
-    """Of them at most."""
+    """Maximum fraction of positive anchors among the samples. Negatives fill the rest."""
 
     positive_threshold: Fraction = 0.7
-    """Overlap from which an anchor should find an object."""
+    """Minimum IoU with an object of a positive anchor. The best anchor of each object is always positive."""
 
     negative_threshold: Fraction = 0.3
-    """Overlap under which it should find nothing."""
+    """Anchors are negative if their largest IoU with an object is below this. Those between the thresholds are
+    ignored."""
 
     void_threshold: Fraction = 0.7
-    """Anchors covered by crowd to this part don't take part."""
+    """Anchors are ignored if at least this fraction of their area is crowd."""
 
 
 class RegionSettings(Settings):
-    """The region head."""
+    """The RoI head, which classifies and refines proposals and predicts their masks."""
 
     fc_channels: PositiveInt = 1024
-    """Width of the two fully connected layers."""
+    """Number of channels of the two fully connected layers."""
 
     mask_channels: PositiveInt = 256
-    """Width of the convolutions of the mask branch."""
+    """Number of channels of the convolutions in the mask branch."""
 
     num_samples: PositiveInt = 128
-    """Regions of an image that take part in the losses."""
+    """Maximum number of regions per image that are sampled for the losses."""
 
     positive_fraction: Fraction = 0.25
-    """Of them at most."""
+    """Maximum fraction of positive regions among the samples. Negatives fill the rest."""
 
     positive_threshold: Fraction = 0.5
-    """Overlap from which a region shows an object."""
+    """Minimum IoU with an object of a positive region."""
 
     negative_low: Fraction = 0.0
-    """A region whose largest overlap lies in [low, high) shows background."""
+    """Regions are negative (background) if their largest IoU with an object is at least `negative_low` and less than
+    `negative_high`."""
 
     negative_high: Fraction = 0.5
-    """See `negative_low`."""
+    """Upper bound of the IoU of negative regions; see `negative_low`."""
 
     void_threshold: Fraction = 0.7
-    """Regions covered by crowd to this part don't take part."""
+    """Regions are ignored if at least this fraction of their area is crowd."""
 
     background_images: bool = False
-    """Whether images without objects give background regions (the published network skips them)."""
+    """Whether to sample background regions in images without objects. The published network skips such images."""
 
     masks_of_positives_only: bool = False
-    """Whether the mask branch runs on the positive regions alone: faster, other batch statistics than published."""
+    """Whether to run the mask branch only on positive regions. This is faster, but changes the batch statistics of its
+    norms compared to the published network, which runs it on all regions."""
 
     void_is_background: bool = False
-    """Whether void pixels train the masks as background; otherwise they don't count."""
+    """Whether void pixels are background in the mask targets. false ignores them in the mask loss."""
 
     nms_threshold: Fraction = 0.3
-    """Overlap above which the lower of two detections of a class goes."""
+    """IoU of non-maximum suppression: if two detections of the same class overlap more, the one with the lower score is
+    dropped."""
 
     score_threshold: Fraction = 0.05
-    """Detections must be more probable."""
+    """Minimum score of a detection (exclusive). `fusion.score_threshold` selects those that enter the panoptic
+    output."""
 
     max_predictions: PositiveInt = 100
-    """Best detections of an image that stay."""
+    """Maximum number of detections per image; the best ones are kept."""
 
 
 class SemanticSettings(Settings):
-    """The semantic head."""
+    """The semantic segmentation head."""
 
     channels: PositiveInt = 128
-    """Width of each level's small DeepLab."""
+    """Number of channels of the small DeepLab branch of each pyramid level."""
 
     window: PositiveInt = 64
-    """Side of the window of the mean, in positions of the level."""
+    """Side of the window of the average pooling, in positions of the pyramid level."""
 
     hardest_fraction: Fraction = Field(default=0.25, gt=0)
-    """Of an image's pixels, the hardest, that the loss is taken over."""
+    """Fraction of the pixels of each image, those with the largest loss, over which the loss is averaged (online hard
+    example mining). 1 uses all pixels."""
 
 
 class FusionSettings(Settings):
-    """How detections and semantics become one segmentation."""
+    """Fusion of detections and semantic segmentation into the panoptic output."""
 
     score_threshold: Fraction = 0.5
-    """Detections must be more probable."""
+    """Minimum score of a detection in the panoptic output (exclusive)."""
 
     overlap_threshold: Fraction = 0.5
-    """A detection goes if better ones hold more than this part of its mask."""
+    """A detection is dropped if detections with higher scores cover more than this fraction of its mask."""
 
     min_stuff_area: NonNegativeInt = 4096
-    """Smaller stuff segments become void; in pixels of the network's input."""
+    """Minimum area of a stuff segment, in pixels of the network's input. Smaller segments become void."""
 
 
 class LossWeights(Settings):
-    """Factors of the six losses in the sum that is trained."""
+    """Weights of the six losses in the total loss."""
 
     rpn_objectness: NonNegativeFloat = 1.0
+    """Weight of the objectness loss of the RPN."""
+
     rpn_boxes: NonNegativeFloat = 1.0
+    """Weight of the box loss of the RPN."""
+
     roi_classes: NonNegativeFloat = 1.0
+    """Weight of the classification loss of the RoI head."""
+
     roi_boxes: NonNegativeFloat = 1.0
+    """Weight of the box loss of the RoI head."""
+
     roi_masks: NonNegativeFloat = 1.0
+    """Weight of the mask loss of the RoI head."""
+
     semantic: NonNegativeFloat = 1.0
+    """Weight of the loss of the semantic head."""
 
 
 class LossSettings(Settings):
-    """How the losses are made of their terms."""
+    """Normalization of the losses."""
 
     normalize: Literal["rank", "global"] = "rank"
-    """What the sums over anchors, regions and pixels are divided by when several processes train together: rank, the
-    published way: each process by its own counts; global: all by their common counts, which equals one process with the
-    joined batch."""
+    """Denominators of the sums over anchors, regions and pixels when several processes train together. `rank` divides
+    the sums of each process by its own counts, like the published code. `global` divides them by the counts over all
+    processes, which equals training in one process with the combined batch."""

@@ -1,4 +1,4 @@
-"""Settings files and their overrides, and the configs that come with the package."""
+"""Settings files, overrides, and the configs that come with the package."""
 
 from __future__ import annotations
 
@@ -20,49 +20,49 @@ from seamseg.io.yaml_files import load_yaml
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
-"""Of an installed package, into which the build copies them, and of a checkout."""
+"""Folders of the configs: in an installed package, into which the build copies them, and in a checkout."""
 
 
 def known_configs() -> dict[str, Path]:
-    """The files of settings by name, sorted."""
+    """Return the files of the built-in configs by name, sorted."""
     folder = next((folder for folder in _FOLDERS if folder.is_dir()), None)
     return {} if folder is None else {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def settings_file(given: str) -> Path:
-    """The file of settings that a user means.
+    """Find a settings file by path or by config name.
 
     Args:
-        given: the path of a file, or the name of a config, such as ``vistas_r50``; a file of that name comes first.
+        given: Path of a file, or name of a built-in config such as ``vistas_r50``. An existing file takes precedence.
 
     Raises:
-        SeamsegError: it is neither.
+        SeamsegError: There is neither a file nor a config with this name.
     """
     path, known = Path(os.path.expanduser(given)), known_configs()
     if path.is_file() or given not in known:
         if not path.exists() and path.name == given and not path.suffix:
             nearest = difflib.get_close_matches(given, known, n=1)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"configs are {', '.join(known)}"
+            hint = f"did you mean {nearest[0]}?" if nearest else f"the configs are {', '.join(known)}"
             raise SettingsError(f"there is neither a config nor a file {given}; {hint}")
         return path
     return known[given]
 
 
 ALTERNATIVES = {"schedule.name": PolySchedule().name, "optimizer.name": SGDSettings().name}
-"""Keys that choose between groups of settings, and what stands there if nobody chooses."""
+"""Keys that choose between alternative groups of settings, with their defaults."""
 ALTERNATIVE_NAMES = ("poly", "steps", "cosine", "sgd", "adamw")
 
 
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Reads a YAML file of settings, changed by ``key=value`` arguments.
+    """Read a YAML file of settings and apply ``key=value`` overrides.
 
     Args:
-        path: of the file; keys it lacks keep their defaults.
-        overrides: such as ``optimizer.lr=0.02``; the value is read as YAML.
+        path: Path of the file. Missing keys keep their defaults.
+        overrides: Overrides such as ``optimizer.lr=0.02``; values are parsed as YAML.
 
     Raises:
-        SeamsegError: the file is missing or is no YAML mapping, a key is given twice or unknown (the nearest one is
-            named), or a value is refused.
+        SeamsegError: The file is missing or is not a YAML mapping, a key is duplicated or unknown (the message names
+            the nearest one), or a value is invalid.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -72,13 +72,22 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 
 
 def parse_experiment(text: str, source: str, overrides: Sequence[str] = ()) -> Experiment:
-    """The same from the text of such a file; ``source`` names it in errors."""
+    """Parse the text of a settings file and apply ``key=value`` overrides.
+
+    Args:
+        text: YAML text. Missing keys keep their defaults.
+        source: Name of the text in error messages.
+        overrides: Overrides such as ``optimizer.lr=0.02``; values are parsed as YAML.
+
+    Raises:
+        SeamsegError: The text is not a YAML mapping, a key is duplicated or unknown, or a value is invalid.
+    """
     tree = load_yaml(text, source)
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):
-        raise SettingsError(f"{source} must hold settings by name, such as `optimizer: {{lr: 0.02}}`, not {tree!r}")
-    # Choices first: what belongs to the choice may stand before or behind it.
+        raise SettingsError(f"{source} must contain settings by name, such as `optimizer: {{lr: 0.02}}`, not {tree!r}")
+    # Choices come first, because the overrides that depend on them may be given in any order.
     for override in sorted(overrides, key=lambda override: override.partition("=")[0] not in ALTERNATIVES):
         _apply(tree, override)
     try:
@@ -88,17 +97,17 @@ def parse_experiment(text: str, source: str, overrides: Sequence[str] = ()) -> E
 
 
 def save_experiment(experiment: Experiment) -> str:
-    """All settings as YAML, such that :func:`parse_experiment` gives them back."""
+    """Write all settings as YAML, which :func:`parse_experiment` reads back."""
     return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def differing_keys(one: Experiment, other: Experiment) -> list[str]:
-    """The dotted keys whose values differ, sorted."""
+    """Return the dotted keys whose values differ, sorted."""
     return list(differing_values(one, other))
 
 
 def differing_values(one: Experiment, other: Experiment) -> dict[str, tuple[Any, Any]]:
-    """The dotted keys whose values differ, sorted, with both values; None also where a key does not exist."""
+    """Return the dotted keys whose values differ, sorted, with both values; the value of a missing key is None."""
     flat_one, flat_other = _flat(one.model_dump()), _flat(other.model_dump())
     keys = sorted(flat_one.keys() | flat_other.keys())
     return {
@@ -118,32 +127,32 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _apply(tree: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise SettingsError(f"{override!r} is not of the form key=value, such as optimizer.lr=0.02")
+        raise SettingsError(f"{override!r} must have the form key=value, such as optimizer.lr=0.02")
     parsed = load_yaml(value, f"the value of {override!r}")
     *groups, name = key.split(".")
     for group in groups:
         inner = tree.setdefault(group, {})
         if not isinstance(inner, dict):
-            raise SettingsError(f"{override!r}: {group!r} is a single setting, it has no {name!r}")
+            raise SettingsError(f"{override!r}: {group!r} is a single setting and has no key {name!r}")
         tree = inner
     if key in ALTERNATIVES and tree.get("name", ALTERNATIVES[key]) != parsed:
-        # The other settings belong to the schedule or optimizer that is being left.
+        # The existing settings belong to the previous schedule or optimizer.
         tree.clear()
     tree[name] = parsed
 
 
 def _sentence(entry: Any) -> str:
-    """One validation error in the user's words."""
-    # The name of the chosen alternative stands in pydantic's location, but not in the file.
+    """Describe one validation error in terms of the settings file."""
+    # Pydantic includes the name of the chosen alternative in the location, but the file does not.
     key = ".".join(str(part) for part in entry["loc"] if part not in ALTERNATIVE_NAMES)
     if entry["type"] == "extra_forbidden":
         nearest = difflib.get_close_matches(key, list(known_keys(Experiment)), n=1, cutoff=0.5)
         if nearest == [key]:
-            return f"{key} belongs to another {entry['loc'][0]}.name than {entry['loc'][1]}"
+            return f"{key} does not exist for {entry['loc'][0]}.name={entry['loc'][1]}"
         hint = f"; did you mean {nearest[0]}?" if nearest else ""
         return f"there is no setting {key}{hint}"
     if entry["type"] in ("model_type", "model_attributes_type"):
-        return f"{key}={entry['input']!r}: this is a group, which holds settings by name"
+        return f"{key}={entry['input']!r}: {key} is a group and must contain settings by name"
     message = entry["msg"].removeprefix("Value error, ")
     shown = entry["type"] != "missing" and not isinstance(entry["input"], (dict, BaseModel))
     value = f"={entry['input']!r}" if shown else ""
@@ -152,7 +161,12 @@ def _sentence(entry: Any) -> str:
 
 
 def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every key of the settings, dotted."""
+    """Iterate over all dotted keys of the settings.
+
+    Args:
+        model: Settings class.
+        prefix: Prefix of every key, which ends with a dot if it is not empty.
+    """
     for name, field in model.model_fields.items():
         yield prefix + name
         for inner in _models(field):

@@ -1,4 +1,4 @@
-"""What the network is made of: norm, body, pyramid."""
+"""Settings of the norm layers, the backbone and the feature pyramid."""
 
 from __future__ import annotations
 
@@ -14,40 +14,42 @@ BodyPart = Literal["mod1", "mod2", "mod3", "mod4", "mod5"]
 
 
 class NormSettings(Settings):
-    """The norm behind every convolution, and the activation behind the norm."""
+    """The norm after each convolution, and the activation after the norm."""
 
     name: NormName = "syncbn"
-    """`bn`: in place, statistics of this process; `syncbn`: in place, of all processes; `gn`: group norm; `affine`:
-    stored statistics that never change."""
+    """Kind of norm. `bn`: in-place BatchNorm with the statistics of each process; `syncbn`: in-place BatchNorm with the
+    statistics of all processes; `gn`: group norm; `affine`: stored statistics that never change."""
 
     heads: NormName | None = None
-    """The norm of the proposal and region heads, if another one."""
+    """Kind of norm in the RPN and RoI heads. null uses `name`."""
 
     activation: Activation = "leaky_relu"
-    """What follows the norm; it must be invertible."""
+    """Activation after the norm. In-place norms require an invertible one, so there is no ReLU."""
 
     slope: PositiveFloat = 0.01
-    """Of the leaky ReLU below zero; α of the ELU."""
+    """Slope of the leaky ReLU for negative inputs, or α of the ELU. Not used by `identity`."""
 
     scale: Literal["abs", "signed"] = "abs"
-    """How the weight scales: `abs` as published, `signed` as in an ordinary BatchNorm."""
+    """Scale that follows from the weight w of a norm: `abs` uses |w| + ε, like the published code; `signed` keeps the
+    sign of w, like an ordinary BatchNorm."""
 
     groups: PositiveInt = 16
-    """Of the group norm; must divide all widths."""
+    """Number of groups of the group norm. It must divide the number of channels of every layer."""
 
     momentum: float | None = Field(default=0.1, gt=0, le=1)
-    """Of the running statistics; null for the cumulative average."""
+    """Momentum of the running statistics: the weight of the new batch. null computes the cumulative average."""
 
     sync: Literal["active", "masked"] = "masked"
-    """Of `syncbn`, in a step where some processes have no regions for the region head: `active`: the others alone
-    exchange the statistics of its norms, and hand over what comes out; `masked`: all do, some contribute nothing. Where
-    few images are without objects the two take the same time, and `masked` depends on no earlier step."""
+    """Processes that exchange the `syncbn` statistics of the RoI head in a step where some processes have no regions.
+    `active`: only those with regions, which then send the running statistics to the others. `masked`: all processes,
+    some of which contribute nothing. Both take the same time if few images are without objects, and `masked` does not
+    depend on earlier steps."""
 
     @field_validator("activation", mode="before")
     @classmethod
     def _invertible(cls, value: object) -> object:
         if value == "relu":
-            raise ValueError("a ReLU has no inverse, which a norm in place needs; leaky_relu comes closest")
+            raise ValueError("relu has no inverse, which in-place norms require; use leaky_relu, which is closest")
         return value
 
 
@@ -55,30 +57,30 @@ class BodySettings(Settings):
     """The backbone."""
 
     name: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = "resnet50"
-    """Which ResNet."""
+    """Architecture of the backbone."""
 
     weights: FilePath | None = None
-    """Where the backbone starts from: `imagenet` (torchvision's weights, downloaded), a file in torchvision's format,
-    or null for random weights."""
+    """Initial weights of the backbone: `imagenet` (torchvision's weights, downloaded), the path of a file in
+    torchvision's format, or null for random weights. `norm.name=gn` requires null."""
 
     frozen: tuple[BodyPart, ...] = ()
-    """Parts whose parameters are not trained (their norms still use batch statistics). Published: mod1, mod2, which
-    asks for `weights`."""
+    """Parts of the backbone whose parameters are not trained. Their norms still use batch statistics. Requires
+    `weights`. The published configs freeze mod1 and mod2."""
 
     norm_frozen: bool = False
-    """Whether the backbone's norms keep their stored parameters and statistics, which asks for `weights`."""
+    """Whether the norms of the backbone keep their stored parameters and statistics. Requires `weights`."""
 
 
 class PyramidSettings(Settings):
     """The feature pyramid."""
 
     channels: PositiveInt = 256
-    """Width of every level."""
+    """Number of channels of every pyramid level."""
 
     extra_levels: NonNegativeInt = 0
-    """Levels coarser than stride 32, each at twice the stride."""
+    """Number of pyramid levels coarser than stride 32, each with twice the stride of the previous one."""
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Of all levels, in pixels, fine to coarse."""
+        """Strides of all pyramid levels in pixels, fine to coarse."""
         return tuple(4 * 2**level for level in range(4 + self.extra_levels))

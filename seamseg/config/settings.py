@@ -1,4 +1,4 @@
-"""What all settings have in common."""
+"""The base class and the value types of all settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-"""A number in 0 … 1."""
+"""Number in 0 … 1."""
 
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -16,11 +16,11 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 
 FilePath = Annotated[str, AfterValidator(os.path.expanduser)]
-"""A file or folder; ``~`` at its beginning is the home folder."""
+"""Path of a file or folder; a leading ``~`` is expanded to the home folder."""
 
 
 class Settings(BaseModel):
-    """A group of settings: cannot be changed once made, refuses keys it does not know, documented under each field."""
+    """A group of settings: immutable, without unknown keys, with a docstring under each field."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False

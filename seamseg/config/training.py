@@ -1,4 +1,4 @@
-"""How the network is trained: optimizer, schedule, length, validation."""
+"""Settings of the optimizer, the learning rate schedule, and the length and output of a run."""
 
 from __future__ import annotations
 
@@ -10,137 +10,151 @@ from seamseg.config.settings import Fraction, NonNegativeFloat, NonNegativeInt, 
 
 
 class OptimizerSettings(Settings):
-    """What every optimizer has."""
+    """Settings shared by all optimizers."""
 
     lr: PositiveFloat = 0.01
-    """Learning rate after the warm-up, for the total batch of a step."""
+    """Base learning rate for the total batch of a step over all processes. The schedule and its warm-up multiply it by
+    factors of at most 1."""
 
     lr_batch: PositiveInt | None = None
-    """Images per step, over all processes, that lr is meant for: the rate is scaled linearly to the real number (Goyal
-    et al., 2017). null: lr as it is."""
+    """Number of images per step, over all processes, for which `lr` is given. The learning rate is scaled linearly to
+    the actual number (Goyal et al., 2017). null uses `lr` unchanged."""
 
     weight_decay: NonNegativeFloat = 1e-4
-    """Penalty of the weights."""
+    """Weight decay. `weight_decay_norm` sets whether it also applies to the norms."""
 
     weight_decay_norm: bool = True
-    """Whether the norms' parameters are decayed too; the Vistas and Cityscapes configs say no."""
+    """Whether weight decay also applies to the parameters of the norms. The Vistas and Cityscapes configs use false."""
 
     clip_norm: PositiveFloat | None = None
-    """Largest norm of the whole gradient: a longer one is scaled down; null leaves it. A norm that is infinite or NaN
-    ends the run before the step is taken."""
+    """Maximum norm of the gradient over all parameters; larger gradients are scaled down. null disables clipping. With
+    or without clipping, an infinite or NaN norm ends the run before the step is taken."""
 
 
 class SGDSettings(OptimizerSettings):
-    """Stochastic gradient descent, the published choice."""
+    """Stochastic gradient descent, the optimizer of the published system."""
 
     name: Literal["sgd"] = "sgd"
+    """Chooses this optimizer."""
+
     momentum: Fraction = 0.9
-    """Of the velocity."""
+    """SGD momentum."""
 
     nesterov: bool = True
-    """Whether the gradient is taken where the momentum leads."""
+    """Whether to use Nesterov momentum. No effect if `momentum` is 0."""
 
 
 class AdamWSettings(OptimizerSettings):
-    """Adam with decoupled weight decay: learns faster from random weights than plain gradient descent."""
+    """Adam with decoupled weight decay. From random weights, it converges faster than SGD."""
 
     name: Literal["adamw"] = "adamw"
+    """Chooses this optimizer."""
+
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    """Of the running means of gradient and squared gradient."""
+    """Decay rates of the running averages of the gradient and of the squared gradient."""
 
 
 Optimizer = Annotated[SGDSettings | AdamWSettings, Field(discriminator="name")]
 
 
 class Warmup(Settings):
-    """The learning rate starts lower and rises linearly."""
+    """Linear warm-up of the learning rate at the start of a run."""
 
     iterations: NonNegativeInt = 500
-    """How long; 0 for none."""
+    """Length of the warm-up, in iterations. 0 disables it."""
 
     factor: Fraction = 1 / 3
-    """Of the learning rate, where it starts."""
+    """Factor on the learning rate at the start of the warm-up. It rises linearly to 1."""
 
 
 class PolySchedule(Settings):
-    """(1 − k/K) to a power, K being all iterations."""
+    """Polynomial decay: the learning rate is multiplied by (1 − k/K)^`power` after k of K iterations."""
 
     name: Literal["poly"] = "poly"
+    """Chooses this schedule."""
+
     power: PositiveFloat = 0.9
-    """The exponent."""
+    """Exponent of the decay. 1 is linear decay."""
 
     warmup: Warmup = Warmup()
-    """The start."""
+    """Warm-up at the start of the run."""
 
 
 class StepSchedule(Settings):
-    """Falls by a factor at every milestone."""
+    """Step decay: the learning rate is multiplied by `gamma` at each milestone."""
 
     name: Literal["steps"] = "steps"
+    """Chooses this schedule."""
+
     milestones: tuple[PositiveInt, ...]
-    """Iterations from which the rate is lower."""
+    """Iterations, counted from 1, from which the learning rate is multiplied by another `gamma`."""
 
     gamma: PositiveFloat = 0.1
-    """The factor."""
+    """Factor on the learning rate at each milestone."""
 
     warmup: Warmup = Warmup()
-    """The start."""
+    """Warm-up at the start of the run."""
 
 
 class CosineSchedule(Settings):
-    """Half a cosine from the full rate to zero."""
+    """Cosine decay: half a cosine from the full learning rate to zero."""
 
     name: Literal["cosine"] = "cosine"
+    """Chooses this schedule."""
+
     warmup: Warmup = Warmup()
-    """The start."""
+    """Warm-up at the start of the run."""
 
 
 Schedule = Annotated[PolySchedule | StepSchedule | CosineSchedule, Field(discriminator="name")]
 
 
 class TrainingSettings(Settings):
-    """Length, order and supervision of a run."""
+    """Length, random seed, validation, checkpoints and precision of a run."""
 
     epochs: PositiveInt = 90
-    """Passes over the training images."""
+    """Number of passes over the training images."""
 
     seed: NonNegativeInt = 0
-    """Of the first weights, the order of the images, their augmentation and all sampling."""
+    """Random seed of the initial weights, the order of the images, the augmentation and all sampling."""
 
     validate_every: NonNegativeInt = 1
-    """Epochs between validations, each of which may become the best; the last epoch always validates; 0: only that."""
+    """Number of epochs between validations; at most `epochs`. The last epoch always validates; 0 validates only then.
+    The model with the best PQ is kept."""
 
     checkpoint_every: PositiveInt = 1
-    """Epochs between checkpoints; the last epoch and every new best write one too."""
+    """Number of epochs between checkpoints. The last epoch and every new best model also write one."""
 
     keep_checkpoints: PositiveInt = 2
-    """How many of the latest checkpoints stay, so that one may be damaged; that of the best model stays too."""
+    """Number of latest checkpoints to keep, so that the run can resume even if one is damaged. The checkpoint of the
+    best model is kept in addition."""
 
     log_every: PositiveInt = 20
-    """Iterations between entries of the log."""
+    """Number of iterations between log entries."""
 
     precision: Literal["float32", "bf16", "fp16"] = "float32"
-    """Type of the convolutions and linear layers in a step, by autocast; weights, statistics and losses stay float32.
-    fp16 needs a GPU; it scales the loss, and skips steps whose gradients overflow until the scale is low enough."""
+    """Number format of convolutions and linear layers, by autocast. Weights, statistics and losses stay float32. `fp16`
+    requires a GPU; it scales the loss, and skips steps whose gradients overflow until the scale is low enough."""
 
     channels_last: bool = False
-    """Whether the weights, and with them the features, have their channels side by side in memory: faster on GPUs with
-    a half type, and on CPUs."""
+    """Whether weights and features use the channels-last memory format, which is faster on GPUs with `bf16` or `fp16`,
+    and on CPUs."""
 
     accumulate: PositiveInt = 1
-    """Batches per step of the optimizer; their losses are averaged. Norms see each batch by itself."""
+    """Number of batches per optimizer step. Their losses are averaged. Norms compute the statistics of each batch
+    separately."""
 
     num_pictures: NonNegativeInt = 4
-    """Validation images shown in TensorBoard."""
+    """Number of validation images to show in TensorBoard. 0 shows none."""
 
     weight_average: float | None = Field(default=None, gt=0, lt=1)
-    """Decay per iteration of an exponential moving average of the weights, which is then validated and kept as the
-    result; null: the weights themselves."""
+    """Decay per iteration of an exponential moving average of the weights, greater than 0 and less than 1. The average
+    is then validated and saved as the model. null validates and saves the weights themselves."""
 
     @model_validator(mode="after")
     def _check(self) -> TrainingSettings:
         if self.validate_every > self.epochs:
             raise ValueError(
-                f"validate_every={self.validate_every} is more than epochs={self.epochs}; use 0 to validate at the end"
+                f"validate_every={self.validate_every} is more than epochs={self.epochs}; set 0 to validate at the end"
             )
         return self

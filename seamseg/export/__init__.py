@@ -1,1 +1,1 @@
-"""Models as files: our own, and those published elsewhere."""
+"""Model files: our own formats, exports to other runtimes, and the published formats that can be read."""

@@ -1,4 +1,4 @@
-"""The network with outputs of fixed size, for export."""
+"""A version of the network with outputs of fixed size, for export."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ from seamseg.structures import Size
 
 
 def survivors(boxes: Tensor, valid: Tensor, threshold: float) -> Tensor:
-    """Which boxes greedy suppression keeps, exactly.
+    """Return which boxes greedy non-maximum suppression keeps.
 
-    Whether a box stays hangs on the better boxes alone. So the rule "a box stays when no better one that stays overlaps
-    it", applied to all boxes at once, settles the best box in the first round, and in every further round at least the
-    best of those that are not settled. When a round changes nothing, all are. That takes as many rounds as the longest
-    chain of boxes that decide over each other, usually under ten.
+    The result is exact. Whether a box is kept depends only on boxes with higher scores. The rule "keep a box if no kept
+    box with a higher score overlaps it" is applied to all boxes at once, repeatedly. The first round settles the best
+    box, and each further round settles at least the best unsettled one. When a round changes nothing, all boxes are
+    settled. The number of rounds is the length of the longest chain of boxes that depend on each other, usually less
+    than ten.
 
     Args:
-        boxes: G×n×4, the boxes of a group by falling score; groups don't suppress each other.
-        valid: G×n bool, the boxes that take part.
-        threshold: a box goes when its overlap with a kept one is larger.
+        boxes: G×n×4 boxes of G groups, each sorted by descending score. Groups do not suppress each other.
+        valid: G×n bool; False excludes a box.
+        threshold: IoU with a kept box above which a box is dropped.
 
     Returns:
-        G×n bool.
+        G×n bool, True for kept boxes.
     """
     suppresses = (box_iou(boxes, boxes) > _largest_float32(threshold)).triu(1).float()
-    # The operator itself, since torch.while_loop would compile what runs outside of an export.
+    # Call the operator directly: outside of an export, torch.while_loop would compile the body.
     settled: Tensor = torch.ops.higher_order.while_loop(
         _is_unsettled, _round, (valid.clone(), valid.new_ones(())), (suppresses, valid)
     )[0]
@@ -51,27 +52,27 @@ def _is_unsettled(keep: Tensor, has_changed: Tensor, suppresses: Tensor, valid: 
 
 
 def _round(keep: Tensor, has_changed: Tensor, suppresses: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    # How many kept boxes overlap each one: a matrix product, for which every runtime has a fast kernel.
+    # Number of kept boxes that overlap each box, as a matrix product, for which every runtime has a fast kernel.
     num_better = torch.matmul(keep.float()[:, None], suppresses)[:, 0]
     kept = valid & (num_better < 0.5)
     return kept, (kept != keep).any()
 
 
 def _largest_float32(threshold: float) -> float:
-    """The number whose comparison with a float32 is that of ``threshold`` in float64, as torchvision compares."""
+    """Return the float32 value that compares with float32 numbers like ``threshold`` in float64, as in torchvision."""
     rounded = np.float32(threshold)
     return float(rounded if float(rounded) <= threshold else np.nextafter(rounded, np.float32(-np.inf)))
 
 
 @dataclass(frozen=True)
 class FixedBoxes:
-    """Of one image, by falling score, the valid ones first.
+    """A fixed number of detections of one image: valid ones first, sorted by descending score.
 
     Attributes:
-        boxes: n×4 float32 in pixels.
-        classes: n int64, 0-based among the things.
-        scores: n float32.
-        valid: n bool; all else is 0 where it is not set.
+        boxes: n×4 float32 boxes in pixels.
+        classes: n int64 class numbers, counted from 0 among the things.
+        scores: n float32 scores.
+        valid: n bool; where it is False, all other entries are 0.
     """
 
     boxes: Tensor
@@ -83,18 +84,18 @@ class FixedBoxes:
 def select_proposals(
     selector: ProposalSelector, anchors: Tensor, objectness: Tensor, box_deltas: Tensor, size: Size
 ) -> tuple[Tensor, Tensor]:
-    """What ``selector`` finds in one image, in a fixed number.
+    """Select the proposals of one image like ``selector``, but a fixed number of them.
 
     Args:
-        selector: with the numbers and thresholds.
-        anchors: K×4.
-        objectness: K logits.
-        box_deltas: K×4.
-        size: height and width of the image.
+        selector: Selector with the numbers and thresholds.
+        anchors: K×4 anchor boxes in pixels.
+        objectness: K objectness logits.
+        box_deltas: K×4 box deltas.
+        size: Height and width of the image.
 
     Returns:
-        boxes: P×4 by falling objectness, P the smaller one of ``num_after_nms`` and K.
-        valid: P bool.
+        P×4 boxes sorted by descending objectness, where P is the minimum of ``num_before_nms``, ``num_after_nms`` and
+        K, and P bool, which is False for rows without a proposal.
     """
     boxes = clip_boxes(decode_boxes(anchors, box_deltas), size)
     large = ((boxes[:, 2:] - boxes[:, :2]) >= selector.min_size).all(dim=1)
@@ -102,7 +103,7 @@ def select_proposals(
     order = ranking.topk(min(selector.num_before_nms, len(anchors))).indices
     boxes, large = boxes[order], large[order]
     keep = survivors(boxes[None], large[None], selector.nms_threshold)[0]
-    # The kept ones in their order: all of them get a number above 0, the first one the largest.
+    # Rank the kept boxes in their order: they get numbers above 0, and the first one gets the largest.
     ranking = keep.float() * torch.arange(len(order), 0, -1, device=keep.device)
     number, first = ranking.topk(min(selector.num_after_nms, len(order)))
     valid = number > 0
@@ -112,22 +113,24 @@ def select_proposals(
 def select_detections(
     selector: DetectionSelector, proposals: Tensor, valid: Tensor, logits: Tensor, box_deltas: Tensor, size: Size
 ) -> FixedBoxes:
-    """What ``selector`` finds in one image, in a fixed number: ``max_predictions``, or R·T where that is less.
+    """Select the detections of one image like ``selector``, but a fixed number of them.
+
+    The number is ``max_predictions``, or R·T if that is less.
 
     Args:
-        selector: with the number and thresholds.
-        proposals: R×4.
-        valid: R bool.
-        logits: R×(T+1), 0 is background.
-        box_deltas: R×T×4.
-        size: height and width of the image.
+        selector: Selector with the number and thresholds.
+        proposals: R×4 boxes in pixels.
+        valid: R bool; False excludes a proposal.
+        logits: R×(T+1) class logits; column 0 is background.
+        box_deltas: R×T×4 box deltas.
+        size: Height and width of the image.
     """
-    scores = class_probabilities(logits)[:, 1:].T  # T×R: each class is a group of its own
+    scores = class_probabilities(logits)[:, 1:].T  # T×R: each class is a separate group
     moves = box_deltas.transpose(0, 1) / box_deltas.new_tensor(selector.shift_weights)
     boxes = clip_boxes(decode_boxes(proposals, moves), size)
     full = (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
     found = (scores > selector.score_threshold) & full & valid
-    # Of equal scores the first is first: ONNX promises it, torch does so on the CPU (a stable sort has no counterpart).
+    # Equal scores must keep their order: ONNX guarantees it, and torch does it on the CPU (ONNX has no stable sort).
     scores, order = torch.where(found, scores, 0.0).sort(dim=1, descending=True)
     boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4))
     keep = survivors(boxes, found.gather(1, order), selector.nms_threshold)
@@ -138,34 +141,34 @@ def select_detections(
 
 
 CLASSES_AT_A_TIME = 8
-"""Of the semantic scores that are enlarged together: those of all classes would take gigabytes at once."""
+"""Number of classes whose semantic scores are upsampled at once; all classes at once would take gigabytes."""
 
 
 class FixedSizeNet(nn.Module):
-    """What :meth:`PanopticNet.predict` finds in one image, with all shapes known beforehand.
+    """A module that predicts like :meth:`PanopticNet.predict` for one image, with all shapes fixed.
 
-    Norms are folded into the layers in front of them, nothing is an operator of this project, and no shape depends
-    on the image: what it lacks in detections are rows of zeros that are marked as not valid.
+    Norms are folded into the preceding layers, and no operator of this project is used. No shape depends on the image:
+    if there are fewer detections, the remaining rows are zeros that are marked as not valid.
 
     Args:
-        network: stays as it is; a folded copy is used.
-        normalize: from bytes to what the network reads.
-        size: height and width of the images.
+        network: Network to export. It is not changed; a folded copy is used.
+        normalize: Transform from bytes to the input of the network.
+        size: Height and width of the images.
 
     Shape:
-        An H×W×3 uint8 image, red first, to
+        The input is an H×W×3 uint8 image in RGB order. The outputs are
 
-        - ``semantics``: H×W uint8, the semantic head's class of every pixel;
-        - ``boxes``: D×4 float32, ``(y0, x0, y1, x1)`` in pixels, by falling score;
-        - ``classes``: D int64, stuff classes counted too: the first thing class is S;
+        - ``semantics``: H×W uint8, class of each pixel according to the semantic head;
+        - ``boxes``: D×4 float32, ``(y0, x0, y1, x1)`` in pixels, sorted by descending score;
+        - ``classes``: D int64, class numbers including stuff classes, so that the first thing class is S;
         - ``scores``: D float32 in 0 … 1;
         - ``masks``: D×28×28 float32, mask logits in the box;
-        - ``valid``: D bool, whether this is a detection; if not, its other entries are 0.
+        - ``valid``: D bool, whether the row is a detection; if not, its other entries are 0.
 
-        D is the largest number of detections of the network's settings.
+        D is the maximum number of detections according to the settings of the network.
 
     Raises:
-        SeamsegError: a norm can be neither folded nor exported.
+        SeamsegError: A norm can be neither folded nor exported.
     """
 
     network: PanopticNet
@@ -177,10 +180,11 @@ class FixedSizeNet(nn.Module):
         self.network = folded
         left = [name for name, module in self.network.named_modules() if isinstance(module, ABN)]
         if left:
-            raise SeamsegError(f"the norms {', '.join(left)} don't stand behind a convolution: they cannot be exported")
+            raise SeamsegError(f"the norms {', '.join(left)} do not follow a convolution, so they cannot be exported")
         self.normalize, self.size = normalize, size
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Predict the outputs listed under ``Shape`` for an H×W×3 uint8 image."""
         network, size = self.network, self.size
         levels = network.body(self.normalize(image.permute(2, 0, 1))[None])
         regions = network.roi_heads
@@ -208,17 +212,19 @@ class FixedSizeNet(nn.Module):
 
 
 def pool_regions(pooler: RoIPooler, levels: Sequence[Tensor], boxes: Tensor, size: Size) -> Tensor:
-    """What ``pooler`` samples of one image, read from all levels and chosen then, since how many boxes a level has
-    depends on the image.
+    """Pool the features of one image like ``pooler``, but with fixed shapes.
+
+    All boxes are sampled from all levels before the level of each box is selected, because the number of boxes per
+    level depends on the image.
 
     Args:
-        pooler: with the size of the features.
-        levels: 1×C×h×w each, fine to coarse.
-        boxes: R×4.
-        size: height and width of the image.
+        pooler: Pooler with the output size.
+        levels: Feature maps of the pyramid levels, 1×C×h×w each, fine to coarse.
+        boxes: R×4 boxes in pixels.
+        size: Height and width of the image.
 
     Returns:
-        R×C×output×output.
+        R×C×output×output features.
     """
     level_of, first_image = pooler.level_of(boxes), torch.zeros_like(boxes[:, 0])
     features = pooler.sample(levels[0], boxes, first_image, size)
@@ -230,14 +236,16 @@ def pool_regions(pooler: RoIPooler, levels: Sequence[Tensor], boxes: Tensor, siz
 
 
 def enlarged_classes(logits: Tensor, size: Size) -> Tensor:
-    """The class with the largest score in every pixel, the smallest of several, as ``ops.interpolate.upsample_argmax``.
+    """Upsample class scores and return the best class of each pixel, like ``ops.fusion.upsample_argmax``.
+
+    Of several classes with the same score, the smallest one wins.
 
     Args:
-        logits: C×h×w.
-        size: height and width of the image they cover.
+        logits: C×h×w class scores.
+        size: Height H and width W of the image that they cover.
 
     Returns:
-        H×W uint8.
+        H×W uint8 class numbers.
     """
     best, classes = None, torch.zeros(size, dtype=torch.int64, device=logits.device)
     for first, part in zip(

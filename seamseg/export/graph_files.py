@@ -1,4 +1,4 @@
-"""A network of fixed size as a file that runs without this package: ONNX, or an exported program of PyTorch."""
+"""Export of a network of fixed size to files that run without this package: ONNX or a PyTorch exported program."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ from seamseg.export.numpy_fusion import OUTPUTS, Description
 from seamseg.io.files import atomic_write
 
 DESCRIPTION = "seamseg"
-"""Under which name a file carries its :class:`Description`."""
+"""Name of the :class:`Description` in the metadata of an exported file."""
 OPSET = 18
-"""Of ONNX: the oldest one whose RoiAlign, Pad and Resize say what the network computes, for old runtimes."""
+"""ONNX opset: the oldest one whose RoiAlign, Pad and Resize can express the network, for compatibility with old
+runtimes."""
 
 
 def trace(network: FixedSizeNet) -> ExportedProgram:
-    """The network's graph on the CPU."""
+    """Trace the network on the CPU."""
     example = torch.zeros(*network.size, 3, dtype=torch.uint8)
     with torch.no_grad():
         return torch.export.export(network.eval(), (example,))
 
 
 def write_onnx(path: Path, program: ExportedProgram, description: Description) -> None:
-    """Writes an ONNX file, whole or not at all.
+    """Write an ONNX file atomically.
 
     Args:
-        path: of the result; its folder must exist.
-        program: of :func:`trace`.
-        description: goes into the file.
+        path: Output file; its folder must exist.
+        program: Result of :func:`trace`.
+        description: Description to store in the metadata of the file.
 
     Raises:
-        SeamsegError: the packages that write ONNX are not installed.
-        OSError: it cannot be written.
+        SeamsegError: The packages that write ONNX files are not installed.
+        OSError: The file cannot be written.
     """
     check_onnx()
     for noisy in ("torch.onnx", "onnxscript", "onnx_ir"):
@@ -51,30 +52,32 @@ def write_onnx(path: Path, program: ExportedProgram, description: Description) -
 
 
 def write_torch(path: Path, program: ExportedProgram, description: Description) -> None:
-    """Writes a file for ``torch.export.load``, whole or not at all.
+    """Write a file for ``torch.export.load`` atomically.
 
     Args:
-        path, program, description: as in :func:`write_onnx`.
+        path: Output file; its folder must exist.
+        program: Result of :func:`trace`.
+        description: Description to store in the file.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: The file cannot be written.
     """
     extra = {DESCRIPTION: description.to_json()}
     atomic_write(path, lambda temporary: _save(program, temporary, extra))
 
 
 def check_onnx() -> None:
-    """Whether ONNX files can be written.
+    """Check that ONNX files can be written.
 
     Raises:
-        SeamsegError: the packages that write them are not installed.
+        SeamsegError: The packages that write ONNX files are not installed.
     """
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
-        raise SeamsegError(f"ONNX files need {' and '.join(missing)}: run `pip install 'seamseg[onnx]'`")
+        raise SeamsegError(f"writing ONNX files requires {' and '.join(missing)}; run `pip install 'seamseg[onnx]'`")
 
 
 def _save(program: ExportedProgram, path: Path, extra: dict[str, str]) -> None:
-    # Into a file object, since torch doubts names that don't end in .pt2.
+    # Pass a file object, because torch warns about names that do not end in .pt2.
     with path.open("wb") as file:
         torch.export.save(program, file, extra_files=extra)

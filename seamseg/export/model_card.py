@@ -1,4 +1,4 @@
-"""The README.md of a model folder, in the layout that the Hugging Face Hub reads: metadata in YAML, then text."""
+"""Model cards: the README.md of a model folder, in the format of the Hugging Face Hub (YAML metadata, then text)."""
 
 from __future__ import annotations
 
@@ -15,38 +15,39 @@ LIBRARY = "seamseg"
 TASK = "image-segmentation"
 TAGS = ("panoptic-segmentation", "instance-segmentation", "semantic-segmentation", "pytorch")
 LICENSE = (
-    "# Say on what terms others may use the weights; those of the training images may bind you.\n# license: cc-by-4.0\n"
+    "# Set the license of the weights; the license of the training images may restrict it.\n# license: cc-by-4.0\n"
 )
 SCORES = {
     "pq": "PQ",
-    "pq_things": "PQ of things",
-    "pq_stuff": "PQ of stuff",
+    "pq_things": "PQ (things)",
+    "pq_stuff": "PQ (stuff)",
     "sq": "SQ",
     "rq": "RQ",
-    "miou": "mIoU of the panoptic output",
-    "miou_semantic": "mIoU of the semantic head",
+    "miou": "mIoU (panoptic output)",
+    "miou_semantic": "mIoU (semantic head)",
     "box_ap": "box AP",
     "mask_ap": "mask AP",
 }
-"""Names of a run's scores in its log, and for people."""
+"""Keys of the scores in the log of a run, with their display names."""
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a model card tells.
+    """Facts for a model card.
 
     Attributes:
-        name: of the model and its folder.
-        version: of this program.
-        num_parameters: of the network.
-        categories: that it tells apart.
-        data_set: a name for what it was trained on, or None if nobody knows.
-        train_split, val_split: of it.
-        settings: what a reader wants to know of them, by words.
-        command: that trains it again from ``config.yaml``.
-        scores: on ``val_split`` at the original size of its images, fractions of 1 by the keys of ``SCORES``; what is
-            not defined is None; empty if nobody measured.
-        iteration: of training, that the weights and scores are of; None if nobody knows.
+        name: Name of the model and its folder.
+        version: Version of this package.
+        num_parameters: Number of parameters of the network.
+        categories: Classes that the network predicts.
+        data_set: Name of the training data set; None if unknown.
+        train_split: Name of the training split.
+        val_split: Name of the validation split.
+        settings: Main settings, by display name.
+        command: Command that trains the model again from ``config.yaml``.
+        scores: Scores on ``val_split`` at the original size of the images, in 0 … 1, by the keys of ``SCORES``.
+            Undefined scores are None. Empty if there are no measurements.
+        iteration: Training iteration of the weights and scores; None if unknown.
     """
 
     name: str
@@ -63,7 +64,7 @@ class ModelFacts:
 
 
 def model_card(facts: ModelFacts) -> str:
-    """The whole README.md; its license is left to whoever publishes the model."""
+    """Format the README.md of a model; the license is left to the publisher of the model."""
     sections = [_introduction(facts), _use(facts), _data(facts), _scores(facts), _training(facts)]
     return f"---\n{_metadata(facts)}{LICENSE}---\n\n" + "\n".join(sections)
 
@@ -84,10 +85,10 @@ def _metadata(facts: ModelFacts) -> str:
 def _introduction(facts: ModelFacts) -> str:
     categories = facts.categories
     return (
-        f"# {_line(facts.name)}\n\n"
-        "A network for panoptic segmentation: it labels every pixel of an image with one of "
-        f"{len(categories)} classes, and tells the instances of {categories.num_things} of them apart. It has "
-        f"{facts.num_parameters / 1e6:.1f} million parameters and was trained with seamseg {facts.version} "
+        f"# {_escaped_line(facts.name)}\n\n"
+        f"A network for panoptic segmentation. It assigns one of {len(categories)} classes to every pixel of an image, "
+        f"and separates the instances of {categories.num_things} of them. It has {facts.num_parameters / 1e6:.1f} "
+        f"million parameters and was trained with seamseg {facts.version} "
         "(*Seamless Scene Segmentation*, Porzi et al., CVPR 2019; *In-Place Activated BatchNorm*, Rota Bulò et al., "
         "CVPR 2018).\n"
     )
@@ -109,19 +110,19 @@ import seamseg
 model = seamseg.load_model({facts.name!r})
 ```
 
-| file | holds |
+| file | content |
 |---|---|
 | `model.safetensors` | the weights |
 | `config.yaml` | all settings |
-| `categories.json` | the classes, as in a COCO panoptic file, in the network's order |
-| `SHA256SUMS` | sums of these, which seamseg compares when it loads the folder |
+| `categories.json` | the classes in the order of the network, in COCO panoptic format |
+| `SHA256SUMS` | checksums of these files, which seamseg verifies when it loads the folder |
 """
 
 
 def _data(facts: ModelFacts) -> str:
-    lines = [f"Trained on `{facts.train_split}` of {_line(facts.data_set or 'a data set that is not recorded')}."]
+    lines = [f"Trained on `{facts.train_split}` of {_escaped_line(facts.data_set or 'an unknown data set')}."]
     for kind, is_thing in (("things", True), ("stuff", False)):
-        names = [_line(category.name) for category in facts.categories.classes if category.is_thing is is_thing]
+        names = [_escaped_line(category.name) for category in facts.categories.classes if category.is_thing is is_thing]
         lines.append(f"- {kind} ({len(names)}): {', '.join(names) or 'none'}")
     return "## Data\n\n" + lines[0] + "\n\n" + "\n".join(lines[1:]) + "\n"
 
@@ -129,18 +130,19 @@ def _data(facts: ModelFacts) -> str:
 def _scores(facts: ModelFacts) -> str:
     measured = _measured(facts)
     if not measured:
-        return "## Scores\n\nNone are recorded; `seamseg evaluate` measures them.\n"
+        return "## Scores\n\nNo scores are recorded; run `seamseg evaluate` to measure them.\n"
     when = "" if facts.iteration is None else f", after {facts.iteration} iterations"
     table = _table(("score", "%"), [(SCORES[key], f"{100 * value:.1f}") for key, value in measured.items()])
     return (
-        f"## Scores\n\nOn `{facts.val_split}`, at the original size of the images{when}. The weights are those that "
-        f"scored best there, so a split of its own would judge them more strictly.\n\n{table}"
+        f"## Scores\n\nScores on `{facts.val_split}`, at the original size of the images{when}. The checkpoint was "
+        f"selected by its score on this split, so scores on unseen data may be lower.\n\n{table}"
     )
 
 
 def _training(facts: ModelFacts) -> str:
     table = _table(("setting", "value"), list(facts.settings.items()))
-    return f"## Training\n\n{table}\nAll settings are in `config.yaml`:\n\n```sh\n{facts.command}\n```\n"
+    introduction = "`config.yaml` contains all settings. To train the model again, run"
+    return f"## Training\n\n{table}\n{introduction}\n\n```sh\n{facts.command}\n```\n"
 
 
 def _measured(facts: ModelFacts) -> dict[str, float]:
@@ -149,12 +151,12 @@ def _measured(facts: ModelFacts) -> dict[str, float]:
 
 
 def _table(head: tuple[str, str], rows: list[tuple[str, str]]) -> str:
-    lines = [head, ("---", "---"), *((_line(left), _line(right)) for left, right in rows)]
+    lines = [head, ("---", "---"), *((_escaped_line(left), _escaped_line(right)) for left, right in rows)]
     return "".join(f"| {left} | {right} |\n" for left, right in lines)
 
 
-def _line(text: str) -> str:
-    """Text of others, such that it breaks neither lines nor tables and is no markup."""
+def _escaped_line(text: str) -> str:
+    """Escape text for Markdown: on one line, without markup, safe in tables."""
     return "".join(f"\\{sign}" if sign in "\\`*_[]<>|#" else sign for sign in _one_line(text))
 
 

@@ -1,4 +1,4 @@
-"""A trained network in one file: weights, settings and categories."""
+"""Model files: weights, settings and categories of a trained network in one file."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from seamseg.io.files import atomic_write
 from seamseg.runtime.finite import check_finite
 
 MODEL_FILE = "model.safetensors"
-"""Of a run folder: the best model so far. Of a model folder: the weights."""
+"""Name of the model file: in a run folder, the best model so far; in a model folder, the weights."""
 
 SETTINGS_FILE = "config.yaml"
-"""Of a run folder and of a model folder: all settings."""
+"""Name of the file with all settings, in a run folder and in a model folder."""
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a trained network is made of.
+    """Content of a model file.
 
     Attributes:
-        settings: of the experiment, as YAML.
-        categories: as :meth:`seamseg.structures.Categories.to_list` gives them.
-        tensors: the network's state dict.
+        settings: Settings of the experiment as YAML text.
+        categories: Categories in the format of :meth:`seamseg.structures.Categories.to_list`.
+        tensors: State dict of the network.
     """
 
     settings: str
@@ -38,11 +38,15 @@ class ModelFile:
 
 
 def save_model(path: Path, model: ModelFile) -> None:
-    """Writes a safetensors file with settings and categories in its header; whole or not at all.
+    """Write a safetensors file with settings and categories in its header, atomically.
+
+    Args:
+        path: Output file.
+        model: Content to write.
 
     Raises:
-        FloatingPointError: A tensor holds an infinity or a NaN.
-        OSError: it cannot be written, such as to a full disk.
+        FloatingPointError: A tensor contains an infinity or a NaN.
+        OSError: The file cannot be written, for example because the disk is full.
     """
     check_finite(f"{path} is not written: the model", model.tensors)
     metadata = {"format": "seamseg 1", "settings": model.settings, "categories": json.dumps(model.categories)}
@@ -54,19 +58,19 @@ def save_model(path: Path, model: ModelFile) -> None:
 
 
 def read_model(path: Path) -> ModelFile:
-    """Reads a safetensors file that :func:`save_model` wrote.
+    """Read a safetensors file written by :func:`save_model`.
 
     Raises:
-        SeamsegError: it is damaged or foreign.
+        SeamsegError: The file is damaged, or was not written by this package.
     """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"the model {path} cannot be read ({error}): it is damaged") from error
+        raise ModelError(f"the model {path} cannot be read ({error}); it is damaged") from error
     if metadata.get("format") != "seamseg 1":
-        raise ModelError(f"{path} is a safetensors file, but not one that this program wrote")
+        raise ModelError(f"{path} is a safetensors file, but was not written by seamseg")
     try:
         return ModelFile(metadata["settings"], json.loads(metadata["categories"]), tensors)
     except (KeyError, json.JSONDecodeError) as error:

@@ -1,10 +1,12 @@
-"""Model folders to share, and the kinds of models that a path can name.
+"""Model folders to share, and loading of models from any supported path.
 
-model.safetensors   the weights; settings and classes stand in its header too, for those who take it alone
-config.yaml         all settings
-categories.json     the classes, as in a COCO panoptic file, in the network's order
-SHA256SUMS          of these three
-README.md           the model card, where there is one; free to be edited
+.. code-block:: text
+
+    model.safetensors   the weights; the header also contains settings and classes, so that the file works alone
+    config.yaml         all settings
+    categories.json     the classes in the order of the network, in COCO panoptic format
+    SHA256SUMS          checksums of these three files
+    README.md           the model card, if there is one; it may be edited
 """
 
 from __future__ import annotations
@@ -28,17 +30,17 @@ ALL_FILES = (*SUMMED, SUMS_FILE, CARD_FILE)
 
 
 def write_model_folder(folder: Path, model: ModelFile, card: str | None, overwrite: bool) -> None:
-    """Writes a model folder, whole or not at all.
+    """Write a model folder atomically.
 
     Args:
-        folder: of the result; missing or empty, or with ``overwrite`` a model folder.
-        model: to write.
-        card: content of README.md, if there is to be one.
-        overwrite: whether a model folder is replaced.
+        folder: Output folder; missing or empty, or, with ``overwrite``, an existing model folder.
+        model: Model to write.
+        card: Content of README.md; None writes no README.md.
+        overwrite: Whether to replace an existing model folder.
 
     Raises:
-        SeamsegError: the folder holds something else.
-        OSError: it cannot be written, such as to a full disk.
+        SeamsegError: The folder contains other files.
+        OSError: The folder cannot be written, for example because the disk is full.
     """
 
     def write(temporary: Path) -> None:
@@ -54,15 +56,15 @@ def write_model_folder(folder: Path, model: ModelFile, card: str | None, overwri
 
 
 def is_model_folder(folder: Path) -> bool:
-    """Whether the folder has sums, and so must agree with them."""
+    """Return whether the folder has a checksum file, and so is a model folder."""
     return (folder / SUMS_FILE).is_file()
 
 
 def read_model_folder(folder: Path) -> ModelFile:
-    """Reads a model folder; its settings and classes are those of its own files.
+    """Read a model folder; settings and classes come from config.yaml and categories.json, not from the weights file.
 
     Raises:
-        SeamsegError: a file is missing, or differs from its sum.
+        SeamsegError: A file is missing, cannot be read, or does not match its checksum.
     """
     check_sums(folder, SUMMED)
     try:
@@ -71,25 +73,25 @@ def read_model_folder(folder: Path) -> ModelFile:
     except ValueError as error:
         raise ModelError(f"{SETTINGS_FILE} or {CATEGORIES_FILE} in {folder} cannot be read: {error}") from error
     if not isinstance(categories, list):
-        raise ModelError(f"{folder / CATEGORIES_FILE} is no list of classes")
+        raise ModelError(f"{folder / CATEGORIES_FILE} must contain a list of classes")
     return replace(read_model(folder / MODEL_FILE), settings=settings, categories=categories)
 
 
 def load_model_file(path: Path) -> ModelFile:
-    """Reads the model of a folder or of one file.
+    """Read a model from a folder or a file.
 
     Args:
-        path: a run folder (its best model, or its latest state before the first validation), a model folder (whose
-            checksums are compared), a ``.safetensors`` file written here, a checkpoint, or a model that the authors of
-            Seamless Scene Segmentation published: the ``.zip`` archive or the folder that it was unpacked to.
+        path: A run folder (its best model, or its latest checkpoint before the first validation), a model folder (whose
+            checksums are verified), a ``.safetensors`` file written by this package, a checkpoint, or a model published
+            by the authors of Seamless Scene Segmentation: the ``.zip`` archive or the folder it was unpacked to.
 
     Raises:
-        SeamsegError: nothing is there, or it is damaged, changed or foreign.
+        SeamsegError: There is no model, or it is damaged, has been changed, or has an unknown format.
     """
     if path.is_dir():
         return _load_folder(path)
     if not path.exists():
-        raise ModelError(f"there is no model {path}; give a run folder or a file such as {MODEL_FILE}")
+        raise ModelError(f"there is no model {path}; pass a run folder or a file such as {MODEL_FILE}")
     if path.suffix.lower() == ".safetensors":
         return read_model(path)
     if path.suffix.lower() == ".zip":
@@ -99,8 +101,8 @@ def load_model_file(path: Path) -> ModelFile:
     except SeamsegError as error:
         if path.name.endswith(".tar"):
             raise ModelError(
-                f"{path} may be a published snapshot, which lacks settings and classes: give the archive that it came "
-                f"in, or a folder with it, {CONFIG} and {METADATA}"
+                f"{path} may be a published snapshot, which has no settings and classes; pass the original archive, or "
+                f"a folder with the snapshot, {CONFIG} and {METADATA}"
             ) from error
         raise
     return ModelFile(checkpoint.settings, checkpoint.categories, checkpoint.average or checkpoint.network)
@@ -115,4 +117,4 @@ def _load_folder(path: Path) -> ModelFile:
         return load_model_file(newest_checkpoint(path)[0])
     if holds_published(path):
         return load_published(path).file
-    raise ModelError(f"the folder {path} holds no model: neither {MODEL_FILE} nor a checkpoint")
+    raise ModelError(f"the folder {path} contains no model: neither {MODEL_FILE} nor a checkpoint")

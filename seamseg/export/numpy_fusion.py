@@ -1,12 +1,14 @@
-"""Panoptic fusion of an exported network's outputs (Porzi et al. 2019), for programs that have numpy but no PyTorch.
+"""Panoptic fusion of the outputs of an exported network (Porzi et al. 2019), for programs without PyTorch.
 
-This file imports nothing but numpy: copy it beside your program if seamseg is not installed there.
+This file imports only NumPy. Copy it next to your program if seamseg is not installed there.
+
+.. code-block:: python
 
     description = Description.from_json(session.get_modelmeta().custom_metadata_map["seamseg"])
     outputs = dict(zip(OUTPUTS, session.run(OUTPUTS, {"image": image}), strict=True))
     segmentation = fuse(outputs, description)
 
-Boxes are ``(y0, x0, y1, x1)`` in pixels, and the center of pixel i lies at i + 0.5.
+Boxes are ``(y0, x0, y1, x1)`` in pixels, and the center of pixel i is at i + 0.5.
 """
 
 from __future__ import annotations
@@ -22,25 +24,26 @@ from numpy.typing import NDArray
 
 FORMAT = "seamseg export 1"
 OUTPUTS = ("semantics", "boxes", "classes", "scores", "masks", "valid")
-"""What an exported network says of an image, in its order; docs/export.md tells their shapes."""
+"""Names of the outputs of an exported network, in order; docs/export.md lists their shapes."""
 VOID = 255
-"""The class of pixels that belong to no segment."""
+"""Class of pixels that belong to no segment."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """What belongs to an exported network; its file carries it as JSON.
+    """Classes and fusion settings of an exported network, stored as JSON in its file.
 
     Attributes:
-        height, width: of the images that it takes, in pixels.
-        names: of the classes, stuff first, then things.
-        colors: red, green, blue in 0 … 255 of each.
-        original_ids: the number of each in its data set.
-        num_stuff: S, the first thing class.
-        score_threshold: objects take part in the fusion when their score is above this.
-        overlap_threshold: an object is dropped when more than this fraction of its pixels belongs to others.
-        min_stuff_area: smallest area of a stuff segment, in pixels of the network's input.
-        version: of the seamseg that exported it.
+        height, width: Size of the input images, in pixels.
+        names: Names of the classes, stuff first, then things.
+        colors: Color of each class: red, green, blue in 0 … 255.
+        original_ids: Id of each class in its data set.
+        num_stuff: Number S of stuff classes, which is the number of the first thing class.
+        score_threshold: Minimum score (exclusive) of the objects that enter the fusion.
+        overlap_threshold: Maximum fraction of the pixels of an object that may belong to other objects; objects with
+            more are dropped.
+        min_stuff_area: Minimum area of a stuff segment, in pixels of the network's input.
+        version: Version of seamseg that exported the network.
     """
 
     height: int
@@ -55,21 +58,22 @@ class Description:
     version: str
 
     def to_json(self) -> str:
+        """Format as JSON, which :meth:`from_json` reads back."""
         return json.dumps({"format": FORMAT} | dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Description:
-        """Reads what :meth:`to_json` wrote.
+        """Parse the JSON written by :meth:`to_json`.
 
         Raises:
-            SeamsegError: it is no description of an exported network, or lacks an entry.
+            ValueError: The text is not a description of an exported network, or an entry is missing.
         """
         content: Any = json.loads(text)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise ValueError(f"this is no description of a network that seamseg exported ({FORMAT})")
+            raise ValueError(f"the text is not the description of a network exported by seamseg ({FORMAT})")
         fields = {field.name for field in dataclasses.fields(cls)}
         if fields - content.keys():
-            raise ValueError(f"the description of the network lacks {', '.join(sorted(fields - content.keys()))}")
+            raise ValueError(f"the description of the network has no {', '.join(sorted(fields - content.keys()))}")
         entries: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
         }
@@ -79,13 +83,13 @@ class Description:
 
 @dataclass(frozen=True)
 class NumpySegmentation:
-    """One image, fused: every pixel has a segment, every segment a class.
+    """Panoptic segmentation of one image: each pixel has a segment, and each segment has a class.
 
     Attributes:
-        ids: H×W int64, segment ids 0 … K; 0 is void.
-        classes: K+1 int64; entry 0 is 255.
-        scores: K+1 float32; 1 for stuff, 0 for void.
-        crowd: K+1 bool; segments of a thing class that no detection stands behind.
+        ids: H×W int64 segment ids 0 … K; 0 is void.
+        classes: K+1 int64 classes of the segments; entry 0 is 255.
+        scores: K+1 float32 scores of the segments; 1 for stuff, 0 for void.
+        crowd: K+1 bool, True for segments of a thing class that do not come from a detection.
     """
 
     ids: NDArray[np.int64]
@@ -97,16 +101,20 @@ class NumpySegmentation:
 def fuse(
     outputs: Mapping[str, NDArray[Any]], description: Description, size: tuple[int, int] | None = None
 ) -> NumpySegmentation:
-    """Things by falling score, each on the pixels still free, then one segment per class on what is left.
+    """Fuse the outputs of an exported network into a panoptic segmentation.
+
+    Things are placed first, by descending score, each on the pixels that are still free. The remaining pixels form one
+    segment per class.
 
     Args:
-        outputs: of the network, by their names.
-        description: of the network.
-        size: height and width of the result, such as those of the image; None for the network's input. Masks are
-            read off at that size directly, the class of a pixel is that of the input's pixel in which its center lies.
+        outputs: Outputs of the network, by name.
+        description: Description of the network.
+        size: Height and width of the result, for example of the original image; None uses the size of the network's
+            input. Masks are interpolated at this size directly. The class of a pixel is that of the input pixel that
+            contains its center.
 
     Returns:
-        At the size of the network's input, what :func:`seamseg.algos.fusion.fuse` gives.
+        The segmentation. At the size of the network's input, it equals that of :func:`seamseg.algos.fusion.fuse`.
 
     Example:
         A network of one stuff and one thing class whose only detection covers the left half of the image:
@@ -152,19 +160,21 @@ def fuse(
 def place_object(
     ids: NDArray[np.int64], logits: NDArray[Any], box: NDArray[np.float64], new_id: int, overlap_threshold: float
 ) -> bool:
-    """Gives an object the free pixels of its mask, unless others have more than a fraction of its pixels.
+    """Assign the free pixels of a mask to an object, unless other objects own too many of its pixels.
 
     Args:
-        ids: H×W, 0 where free; written to.
+        ids: H×W segment ids, 0 where free; changed in place.
         logits: M×M mask logits.
-        box: 4, what they span.
-        new_id: of the object.
-        overlap_threshold: that fraction.
+        box: 4 coordinates of the box that the mask covers.
+        new_id: Id of the object.
+        overlap_threshold: Maximum fraction of the pixels of the mask that may belong to other objects.
 
     Returns:
-        Whether the object got its id; one without a pixel does.
+        Whether the object was placed. An object without pixels counts as placed.
     """
-    (top, bottom), (left, right) = (_inside(box[axis], box[axis + 2], length) for axis, length in enumerate(ids.shape))
+    (top, bottom), (left, right) = (
+        _pixel_range(box[axis], box[axis + 2], length) for axis, length in enumerate(ids.shape)
+    )
     mask = paste(logits, box, (top, bottom), (left, right))
     window = ids[top:bottom, left:right]
     free = mask & (window == 0)
@@ -178,14 +188,18 @@ def place_object(
 def paste(
     logits: NDArray[Any], box: NDArray[np.float64], rows: tuple[int, int], columns: tuple[int, int]
 ) -> NDArray[np.bool_]:
-    """The pixels of a window whose foreground probability, interpolated bilinearly, is over ½.
+    """Return the pixels of a window whose bilinearly interpolated foreground probability is above ½.
 
     Args:
-        logits: M×M; they are the centers of equal cells of the box, beyond which the probability fades to 0.
-        box: 4.
-        rows, columns: of the window, the end excluded.
+        logits: M×M mask logits at the centers of equal cells of the box. The probability fades to 0 beyond them.
+        box: 4 coordinates of the box.
+        rows: First and last + 1 row of the window.
+        columns: First and last + 1 column of the window.
+
+    Returns:
+        Bool array with the size of the window.
     """
-    with np.errstate(over="ignore"):  # of a very negative logit: the probability is 0
+    with np.errstate(over="ignore"):  # a very negative logit overflows; its probability is 0
         probabilities = 1 / (1 + np.exp(-logits.astype(np.float32)))
     framed: NDArray[np.float32] = np.pad(probabilities.astype(np.float32), 1)
     wide = _interpolated(framed.T, box[1], box[3], columns).T
@@ -195,13 +209,13 @@ def paste(
 def place_classes(
     ids: NDArray[np.int64], semantics: NDArray[np.int64], first_id: int, min_area: float
 ) -> NDArray[np.int64]:
-    """Gives the free pixels of every class, ascending, an id, if there are enough of them.
+    """Assign an id to the free pixels of each class that has enough of them, in ascending order of the classes.
 
     Args:
-        ids: H×W, 0 where free; written to.
-        semantics: H×W, the class of every pixel, 255 where none.
-        first_id: of the first class.
-        min_area: smallest number of pixels; classes without any never get an id.
+        ids: H×W segment ids, 0 where free; changed in place.
+        semantics: H×W class of each pixel, 255 for void.
+        first_id: Id of the first class that is placed.
+        min_area: Minimum number of free pixels. Classes without free pixels never get an id.
 
     Returns:
         The classes that got an id.
@@ -215,18 +229,18 @@ def place_classes(
 
 
 def _nearest(old: int, new: int) -> NDArray[np.int64]:
-    """The pixels of ``old`` in which the centers of ``new`` lie."""
+    """Return, for each of ``new`` pixels, the index of the one of ``old`` pixels that contains its center."""
     return (2 * np.arange(new, dtype=np.int64) + 1) * old // (2 * new)
 
 
-def _inside(low: float, high: float, length: int) -> tuple[int, int]:
-    """First and last + 1 of the pixels that have their center strictly between two edges."""
+def _pixel_range(low: float, high: float, length: int) -> tuple[int, int]:
+    """Return the first and last + 1 pixel with a center strictly between two edges."""
     first = int(np.clip(np.floor(low - 0.5) + 1, 0, length))
     return first, int(np.clip(np.ceil(high - 0.5), first, length))
 
 
 def _interpolated(cells: NDArray[np.float32], low: float, high: float, window: tuple[int, int]) -> NDArray[np.float32]:
-    """Rows of pixels between rows of cells, of which a frame of zeros is the first and the last."""
+    """Interpolate rows of cells at the rows of a window; the first and last row of cells are a frame of zeros."""
     num = len(cells) - 2
     pixels = np.arange(*window) + 0.5
     position = np.clip((pixels - low) * (num / max(high - low, 1e-300)) + 0.5, 0, num + 1)

@@ -1,4 +1,4 @@
-"""Models published by the authors of Seamless Scene Segmentation: settings, classes and a torch file of weights."""
+"""Reading of models published by the authors of Seamless Scene Segmentation: settings, classes and weights."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from seamseg.structures import Categories
 
 PARTS = ("body", "rpn_head", "roi_head", "sem_head")
 FOR_TRAINING = ("optimizer", "_meter")
-"""Ends of the names of what serves the published training alone."""
+"""Suffixes of the names of snapshot parts that only the published training code uses."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A published torch file.
+    """Content of a published torch file.
 
     Attributes:
-        tensors: the network's state dict under our names; counters that older files lack are filled in.
-        left_out: names of its other parts.
-        config: the INI text that it was trained with; may be empty.
-        training_meta: such as epoch and best_score.
+        tensors: State dict of the network under our names. Counters that older files lack are filled in.
+        left_out: Names of the other parts of the file.
+        config: INI text of the training settings; may be empty.
+        training_meta: Training state, such as epoch and best_score.
     """
 
     tensors: dict[str, Tensor]
@@ -43,11 +43,11 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """A published model, read.
+    """A published model, converted to our format.
 
     Attributes:
-        file: what it is made of, as our own models are.
-        notes: what was left out or taken for something else, a sentence each.
+        file: Content of the model.
+        notes: Notes about settings and parts that were dropped or replaced, one sentence each.
     """
 
     file: ModelFile
@@ -55,13 +55,13 @@ class PublishedModel:
 
 
 def load_published(path: Path) -> PublishedModel:
-    """Reads a published model.
+    """Read a published model.
 
     Args:
-        path: of the zip archive, or of the folder that it was unpacked to.
+        path: Zip archive, or the folder it was unpacked to.
 
     Raises:
-        SeamsegError: a file is missing, damaged or malicious, or asks for a network that cannot be had here.
+        SeamsegError: A file is missing, damaged or malicious, or requires an unsupported network.
     """
     with open_published(path) as files:
         translation = _read_settings(files.config, path)
@@ -73,21 +73,21 @@ def load_published(path: Path) -> PublishedModel:
 
 
 def read_snapshot(path: Path) -> Snapshot:
-    """Reads a published snapshot.
+    """Read a published snapshot.
 
     Only tensors and plain values are accepted, so that a file cannot run code.
 
     Raises:
-        SeamsegError: the file is missing, damaged, or no snapshot.
+        SeamsegError: The file is missing, damaged, or not a snapshot.
     """
     content = _load(path)
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(state.get(part), dict) for part in PARTS):
-        raise ModelError(f"{path} is no published snapshot: it lacks the parts {', '.join(PARTS)} of a state_dict")
+        raise ModelError(f"{path} is not a published snapshot: its state_dict must have the parts {', '.join(PARTS)}")
     tensors = {f"{part}.{name}": tensor for part in PARTS for name, tensor in state[part].items()}
     wrong = [name for name, tensor in tensors.items() if not isinstance(tensor, Tensor)]
     if wrong:
-        raise ModelError(f"{path} is no published snapshot: {wrong[0]} is a {type(tensors[wrong[0]]).__name__}")
+        raise ModelError(f"{path} is not a published snapshot: {wrong[0]} is a {type(tensors[wrong[0]]).__name__}")
     for name in [name for name in tensors if name.endswith(".running_mean")]:
         counter = name.replace(".running_mean", ".num_batches_tracked")
         tensors.setdefault(counter, torch.zeros((), dtype=torch.int64))
@@ -101,24 +101,24 @@ def read_snapshot(path: Path) -> Snapshot:
 
 
 def read_metadata(path: Path) -> Categories:
-    """The classes from a published ``metadata.bin`` (MessagePack).
+    """Read the classes from a published ``metadata.bin`` (MessagePack).
 
     Raises:
-        SeamsegError: the file is missing, damaged, or of another kind.
+        SeamsegError: The file is missing, damaged, or has another content.
     """
     return metadata_categories(load_metadata(path), path)
 
 
 def _load(path: Path) -> Any:
-    """Files of newer versions of torch are mapped, so that only what is used enters memory."""
+    """Load a torch file; files of newer torch versions are memory-mapped, so that only used parts are read."""
     try:
         is_archive = zipfile.is_zipfile(path)
         if is_archive:
             with zipfile.ZipFile(path) as archive:
                 if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                    raise ModelError("parts of it are compressed, as torch never writes them")
+                    raise ModelError("it has compressed parts, which torch never writes")
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
-    except Exception as error:  # torch raises whatever a damaged or missing file makes of it
+    except Exception as error:  # a damaged or missing file can raise anything in torch
         raise ModelError(f"the snapshot {path} cannot be read: {shorten(str(error), 200)}") from error
 
 
@@ -126,13 +126,13 @@ def _read_settings(config: Path, source: Path) -> Translation:
     try:
         return translate_settings(config.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise ModelError(f"{CONFIG} in {source} is no text in UTF-8") from error
+        raise ModelError(f"{CONFIG} in {source} is not UTF-8 text") from error
     except ValueError as error:
         raise ModelError(f"{CONFIG} in {source}: {error}") from error
 
 
 def nested(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings by dotted name as the tree that a YAML file of settings is."""
+    """Convert settings by dotted name to nested dicts, the structure of a YAML settings file."""
     tree: dict[str, Any] = {}
     for name, value in settings.items():
         *groups, last = name.split(".")
@@ -148,20 +148,20 @@ def _notes(snapshot: Snapshot, translation: Translation) -> list[str]:
     training = [name for name in snapshot.left_out if name.endswith(FOR_TRAINING)]
     others = [name for name in snapshot.left_out if name not in training]
     if training:
-        notes.append(f"of the snapshot, {', '.join(training)} are left out: they serve the published training alone")
+        notes.append(f"dropped {', '.join(training)} from the snapshot: only the published training code uses them")
     if others:
-        notes.append(f"of the snapshot, {', '.join(others)} are left out: the network has no such parts")
+        notes.append(f"dropped {', '.join(others)} from the snapshot: the network has no such parts")
     return notes + _disagreements(snapshot.config, translation)
 
 
 def _disagreements(config: str, translation: Translation) -> list[str]:
-    """Where the settings that a snapshot carries differ from those beside it."""
+    """Describe differences between the settings in the snapshot and those in config.ini, one sentence each."""
     try:
         carried = translate_settings(config)
     except ValueError as error:
-        return [f"the settings that the snapshot carries cannot be read ({error}); {CONFIG} counts"]
+        return [f"the settings in the snapshot cannot be read ({error}); those in {CONFIG} are used"]
     keys = [key for key in carried.given if key in carried.values and carried.values[key] != translation.values[key]]
     if not keys:
         return []
     shown = ", ".join(f"[{key.replace('.', '] ', 1)}" for key in keys)
-    return [f"the snapshot carries other values of {shown} than {CONFIG}, which counts"]
+    return [f"the snapshot has other values of {shown} than {CONFIG}; those in {CONFIG} are used"]

@@ -1,4 +1,4 @@
-"""The three files of a published model, in a zip archive or unpacked in a folder."""
+"""Access to the three files of a published model, in a zip archive or in a folder."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from seamseg.errors import ModelError
 CONFIG, METADATA = "config.ini", "metadata.bin"
 SNAPSHOT_SUFFIXES = (".tar", ".pth", ".pt")
 LIMITS = {"config": 1 << 20, "metadata": 1 << 25, "snapshot": 1 << 32}
-"""Bytes that each file may have unpacked: far above what any published network needs, far below what a bomb makes."""
+"""Maximum unpacked size of each file in bytes: far above any published network, far below a zip bomb."""
 
 PIECE = 1 << 20
 DAMAGE = (OSError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, UnicodeDecodeError)
-"""What the reader of archives makes of a damaged one."""
+"""Exceptions that reading a damaged archive can raise."""
 
 READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""Compressions that unpack piece by piece in bounded memory."""
+"""Compression methods that can be unpacked in pieces with bounded memory."""
 
 
 @dataclass(frozen=True)
 class PublishedFiles:
-    """Where the parts of a published model lie.
+    """Paths of the files of a published model.
 
     Attributes:
-        config: INI text of settings.
-        metadata: MessagePack, the classes.
-        snapshot: of torch, the weights.
+        config: Settings, an INI file.
+        metadata: Classes, a MessagePack file.
+        snapshot: Weights, a torch file.
     """
 
     config: Path
@@ -44,13 +44,16 @@ class PublishedFiles:
 
 @contextlib.contextmanager
 def open_published(path: Path) -> Iterator[PublishedFiles]:
-    """The files of a published model, for as long as the context lasts; those of an archive are unpacked elsewhere.
+    """Open the files of a published model for the duration of the context.
+
+    The files of an archive are unpacked to a temporary folder, which is deleted at the end.
 
     Args:
-        path: a zip archive or a folder; the files may lie in a folder in it.
+        path: Zip archive or folder; the files may be in a folder inside it.
 
     Raises:
-        SeamsegError: it is no such thing, is damaged, lacks a file, has several of a kind, or unpacks to too much.
+        SeamsegError: It is not a published model, is damaged, has no or several candidates for a file, or is too large
+            when unpacked.
     """
     if path.is_dir():
         names = [
@@ -66,7 +69,7 @@ def open_published(path: Path) -> Iterator[PublishedFiles]:
 
 
 def holds_published(folder: Path) -> bool:
-    """Whether a folder looks like an unpacked archive."""
+    """Return whether a folder looks like an unpacked archive."""
     return any(folder.glob(CONFIG)) or any(folder.glob(f"*/{CONFIG}"))
 
 
@@ -82,17 +85,21 @@ def _unpack(path: Path, folder: Path) -> PublishedFiles:
                 _copy(archive, member, LIMITS[part], unpacked[part], path)
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            raise  # of the disk; a damaged archive makes the reader seek to where there is nothing
-        raise ModelError(f"the archive {path} cannot be read ({error}): it is cut off, damaged or no zip") from error
+            raise  # a disk error; a damaged archive instead makes the reader seek to an invalid position (EINVAL)
+        raise ModelError(
+            f"the archive {path} cannot be read ({error}); it is truncated, damaged or not a zip file"
+        ) from error
     return PublishedFiles(**unpacked)
 
 
 def _choose(names: Sequence[str], source: Path) -> dict[str, str]:
-    """The name of each part's file among all names in a source."""
+    """Choose the file of each part from all names in a source."""
     for name in names:
         if name.startswith("/") or ".." in PurePosixPath(name.replace("\\", "/")).parts:
-            raise ModelError(f"{source} names a file outside itself, {name!r}: no published model does")
-    shown = [name for name in names if not _is_litter(name)]
+            raise ModelError(
+                f"{source} contains the path {name!r}, which leads outside of it; published models have no such paths"
+            )
+    shown = [name for name in names if not _is_system_file(name)]
     candidates = {
         "config": [name for name in shown if PurePosixPath(name).name == CONFIG],
         "metadata": [name for name in shown if PurePosixPath(name).name == METADATA],
@@ -101,22 +108,24 @@ def _choose(names: Sequence[str], source: Path) -> dict[str, str]:
     for part, found in candidates.items():
         wanted = {"config": CONFIG, "metadata": METADATA}.get(part, f"snapshot ({', '.join(SNAPSHOT_SUFFIXES)})")
         if not found:
-            raise ModelError(f"{source} is no published model: it lacks its {wanted}; {_contents(shown)}")
+            raise ModelError(f"{source} is not a published model: it has no {wanted}; {_contents(shown)}")
         if len(found) > 1:
-            raise ModelError(f"{source} holds several files that could be its {wanted}: {_listed(found)}; leave one")
+            raise ModelError(
+                f"{source} contains several files that could be its {wanted}: {_listed(found)}; keep only one"
+            )
     return {part: found[0] for part, found in candidates.items()}
 
 
-def _is_litter(name: str) -> bool:
-    """What file managers add to archives."""
+def _is_system_file(name: str) -> bool:
+    """Return whether a file was added to the archive by a file manager."""
     return any(part == "__MACOSX" or part.startswith(".") for part in PurePosixPath(name).parts)
 
 
 def _contents(names: Sequence[str]) -> str:
     inner = [name for name in names if name.lower().endswith(".zip")]
     if inner:
-        return f"it holds another archive, {inner[0]}: unpack it once and give that"
-    return f"it holds {_listed(names)}" if names else "it is empty"
+        return f"it contains another archive, {inner[0]}; unpack it and pass the inner archive"
+    return f"it contains {_listed(names)}" if names else "it is empty"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -128,23 +137,23 @@ def _check_room(size: int, folder: Path, source: Path) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
         raise ModelError(
-            f"{source} unpacks to {size >> 20} MiB, but {folder.parent} has {free >> 20} MiB left; name a larger "
-            "folder in the environment variable TMPDIR"
+            f"{source} unpacks to {size >> 20} MiB, but {folder.parent} has only {free >> 20} MiB left; set the "
+            "environment variable TMPDIR to a folder with more space"
         )
 
 
 def _copy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int, target: Path, source: Path) -> None:
-    """Unpacks one file piece by piece; the archive's reader gives no more bytes than the stated size."""
+    """Unpack one file in pieces; the zip reader returns no more bytes than the stated size."""
     if member.file_size > limit:
         raise ModelError(
-            f"{member.filename} in {source} unpacks to {member.file_size >> 20} MiB, more than the {limit >> 20} MiB "
-            "that such a file may have"
+            f"{member.filename} in {source} unpacks to {member.file_size >> 20} MiB, more than the limit of "
+            f"{limit >> 20} MiB for this file"
         )
     if member.flag_bits & 1:
-        raise ModelError(f"{member.filename} in {source} is encrypted; unpack it and give the folder")
+        raise ModelError(f"{member.filename} in {source} is encrypted; unpack the archive and pass the folder")
     if member.compress_type not in READABLE:
         raise ModelError(
-            f"{member.filename} in {source} is compressed in an unusual way; unpack it and give the folder"
+            f"{member.filename} in {source} uses an unsupported compression; unpack the archive and pass the folder"
         )
     with archive.open(member) as packed, target.open("wb") as unpacked:
         shutil.copyfileobj(packed, unpacked, PIECE)

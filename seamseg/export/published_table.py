@@ -1,4 +1,4 @@
-"""Tables of a published ``config.ini`` and their values: numbers, yes or no, bare words, Python literals."""
+"""The table of settings of a published ``config.ini``, and the parsers of their values."""
 
 from __future__ import annotations
 
@@ -10,66 +10,67 @@ from typing import Any
 from seamseg.errors import ModelError
 
 LONGEST = 10_000
-"""Characters of a value; the longest in use, a dict of five widths, has 70."""
+"""Maximum number of characters of a value. The longest value in use, a dict of five widths, has 70."""
 
 _TRUTH = {"1": True, "yes": True, "true": True, "on": True, "0": False, "no": False, "false": False, "off": False}
 
 
 def word(text: str) -> str:
-    """As it stands."""
+    """Return a bare word unchanged."""
     return text
 
 
 def whole(text: str) -> int:
-    """A whole number.
+    """Parse an integer.
 
     Raises:
-        SeamsegError: it is none; like all errors here, the end of a sentence that begins with the setting.
+        SeamsegError: The text is not an integer. Like all messages of these parsers, this one is the end of a sentence
+            that starts with the setting.
     """
     try:
         return int(text)
     except ValueError:
-        raise ModelError("is no whole number") from None
+        raise ModelError("must be an integer") from None
 
 
 def number(text: str) -> float:
-    """A number such as ``.5``, ``3.`` or ``1e-4``."""
+    """Parse a number such as ``.5``, ``3.`` or ``1e-4``."""
     try:
         return float(text)
     except ValueError:
-        raise ModelError("is no number") from None
+        raise ModelError("must be a number") from None
 
 
 def yes_no(text: str) -> bool:
-    """One of yes, no, true, false, on, off, 1 and 0, in letters of any size."""
+    """Parse yes, no, true, false, on, off, 1 or 0, case-insensitively."""
     if text.lower() not in _TRUTH:
-        raise ModelError("is neither yes nor no")
+        raise ModelError("must be yes or no")
     return _TRUTH[text.lower()]
 
 
 def literal(text: str) -> Any:
-    """A Python literal, which is read without being run; tuples become lists."""
+    """Parse a Python literal without running code; tuples become lists."""
     try:
         if len(text) > LONGEST:
             raise ValueError
         return _plain(ast.literal_eval(text))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise ModelError("is no Python literal, such as (1, 2) or {'gamma': 0.1}") from None
+        raise ModelError("must be a Python literal, such as (1, 2) or {'gamma': 0.1}") from None
 
 
 def numbers(text: str) -> list[float]:
-    """A tuple or list of numbers."""
+    """Parse a tuple or list of numbers."""
     values = literal(text)
     if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
-        raise ModelError("is no list of numbers, such as (0.5, 1, 2)")
+        raise ModelError("must be a list of numbers, such as (0.5, 1, 2)")
     return values
 
 
 def table(text: str) -> dict[str, Any]:
-    """A dict whose keys are text."""
+    """Parse a dict with string keys."""
     values = literal(text)
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise ModelError("is no dict, such as {'gamma': 0.1}")
+        raise ModelError("must be a dict, such as {'gamma': 0.1}")
     return values
 
 
@@ -83,7 +84,13 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Renamed:
-    """A setting with another name here."""
+    """A setting that has another name in our settings.
+
+    Attributes:
+        name: Dotted name of our setting.
+        read: Parser of the value.
+        default: Default of the published program, as text; empty uses our default.
+    """
 
     name: str
     read: Callable[[str], Any]
@@ -92,7 +99,13 @@ class Renamed:
 
 @dataclass(frozen=True)
 class Fixed:
-    """Something that cannot be set here: our network has the default."""
+    """A setting that we do not have, because our network always uses the default.
+
+    Attributes:
+        read: Parser of the value.
+        default: The only supported value, as text.
+        in_training_only: Whether other values are ignored with a note, because they do not change predictions.
+    """
 
     read: Callable[[str], Any]
     default: str
@@ -101,7 +114,12 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Joint:
-    """Says something together with others, or in other words than here."""
+    """A setting that is translated together with others or to a different form.
+
+    Attributes:
+        read: Parser of the value.
+        default: Default of the published program, as text.
+    """
 
     read: Callable[[str], Any]
     default: str
@@ -109,7 +127,12 @@ class Joint:
 
 @dataclass(frozen=True)
 class Unused:
-    """Nothing here depends on it; the reason ends a sentence that begins with the setting."""
+    """A setting that has no effect here.
+
+    Attributes:
+        reason: Why it has no effect, as the end of a sentence that starts with the setting.
+        default: Default of the published program, as text.
+    """
 
     reason: str
     default: str
@@ -127,7 +150,7 @@ TABLE: dict[str, Row] = {
     "general.min_stuff_area": Renamed("fusion.min_stuff_area", whole, "4096"),
     "general.eval_mode": Unused("all scores are always computed", "panoptic"),
     "general.eval_coco": Unused("all scores are always computed", "no"),
-    "general.cudnn_benchmark": Unused("it changes the speed alone", "no"),
+    "general.cudnn_benchmark": Unused("it only changes the speed", "no"),
     "body.body": Renamed("body.name", word, "resnet50"),
     "body.weights": Joint(word, ""),
     "body.num_frozen": Joint(whole, "2"),
@@ -209,4 +232,4 @@ TABLE: dict[str, Row] = {
     "dataloader.val_set": Renamed("data.val_split", word, ""),
     "dataloader.coco_gt": Unused("objects come from the masks", ""),
 }
-"""By ``section.key``. A default of nothing is that of ours."""
+"""Settings of the published program by ``section.key``. An empty default means that our default is used."""

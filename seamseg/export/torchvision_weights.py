@@ -1,4 +1,4 @@
-"""ImageNet weights of torchvision's ResNets for our bodies."""
+"""Loading of torchvision's ImageNet weights into our ResNet bodies."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ COUNTER = ".num_batches_tracked"
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """What became of the entries of a file of weights.
+    """Report on the entries of a weights file.
 
     Attributes:
-        source: ``imagenet``, or the file.
-        used: our names of the entries that were filled.
-        missing: our names of those that the file lacks and that start at 0: counters, which older files lack.
-        unexpected: entries of the file without a place: the classifier.
-        num_changed: weights of norms that could not be taken over as they are: those nearer to 0 than ε became ±ε, and,
+        source: ``imagenet``, or the path of the file.
+        used: Names of our entries that were filled.
+        missing: Names of our entries that the file does not contain and that start at 0: counters, which older files
+            do not have.
+        unexpected: Entries of the file that were not used: the classifier.
+        num_changed: Number of norm weights that could not be copied exactly: those closer to 0 than ε became ±ε, and,
             with ``scale = "abs"``, negative ones became ε.
     """
 
@@ -41,28 +42,28 @@ class LoadedWeights:
     num_changed: int
 
     def __str__(self) -> str:
-        """In one sentence."""
+        """Format the report as one sentence."""
         return (
-            f"body.weights={self.source}: {len(self.used)} entries used; {_some('missing', self.missing)}; "
-            f"{_some('unexpected', self.unexpected)}; {self.num_changed} weights of norms changed to what a norm in "
-            "place can have"
+            f"body.weights={self.source}: {len(self.used)} entries used; {_count_and_names('missing', self.missing)}; "
+            f"{_count_and_names('unexpected', self.unexpected)}; {self.num_changed} norm weights changed to the "
+            "nearest value that an in-place norm supports"
         )
 
 
 def load_body_weights(body: ResNet, name: str, source: str) -> LoadedWeights:
-    """Fills a body with the weights of torchvision's network of the same name.
+    """Load the weights of the torchvision network of the same name into a body.
 
-    The norms' weights are set so that they scale as stored: exactly, but for those smaller than ε, and, with
-    ``scale = "abs"``, negative ones, which cannot be expressed.
+    The weights of the norms are set so that the norms scale as stored. This is exact, except for weights closer to 0
+    than ε and, with ``scale = "abs"``, negative weights, which cannot be represented.
 
     Args:
-        body: filled in place; left as it is when the weights are refused.
-        name: such as ``resnet50``.
-        source: ``imagenet`` for torchvision's first release of ImageNet weights, which it downloads, or a file in its
-            format.
+        body: Body to fill in place; unchanged if the weights are refused.
+        name: Name of the network, such as ``resnet50``.
+        source: ``imagenet`` for the first release of torchvision's ImageNet weights, which torchvision downloads, or
+            the path of a file in the same format.
 
     Raises:
-        SeamsegError: the file is missing or damaged, or is of another network.
+        SeamsegError: The file is missing, damaged, or belongs to another network.
     """
     found = _read(name, source)
     unexpected = tuple(sorted(key for key in found if key.startswith(CLASSIFIER)))
@@ -84,13 +85,13 @@ def _check(tensors: dict[str, Tensor], expected: dict[str, Tensor], name: str, s
     other = sorted(key for key in expected.keys() & tensors.keys() if expected[key].shape != tensors[key].shape)
     if missing or unexpected or other:
         raise ModelError(
-            f"the weights {source} are not those of a {name}: {_some('missing', missing)}; "
-            f"{_some('unexpected', unexpected)}; {_some('of another shape', other)}"
+            f"the weights {source} do not belong to a {name}: {_count_and_names('missing', missing)}; "
+            f"{_count_and_names('unexpected', unexpected)}; {_count_and_names('with another shape', other)}"
         )
 
 
 def _adapt(norm: ABN, tensors: dict[str, Tensor], key: str) -> int:
-    """Turns the factor of a BatchNorm into the weight of ours; counts the values that no weight stands for."""
+    """Convert the scale of a BatchNorm to the weight of our norm; return the number of values that are not exact."""
     if key not in tensors or isinstance(norm, AffineAct):
         return 0
     gamma = tensors[key]
@@ -99,14 +100,15 @@ def _adapt(norm: ABN, tensors: dict[str, Tensor], key: str) -> int:
     return int(lost.sum())
 
 
-def _some(what: str, names: Iterable[str], at_most: int = 3) -> str:
+def _count_and_names(adjective: str, names: Iterable[str], at_most: int = 3) -> str:
+    """Format the number of names and the first of them, such as ``2 missing (a, b)``."""
     names = list(names)
     listed = ", ".join(names[:at_most]) + (", …" if len(names) > at_most else "")
-    return f"{len(names)} {what}" + (f" ({listed})" if names else "")
+    return f"{len(names)} {adjective}" + (f" ({listed})" if names else "")
 
 
 def convert_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """From torchvision's names to ours; the classifier is left out."""
+    """Rename torchvision's entries to our names; the classifier is dropped."""
     return {_convert(name): tensor for name, tensor in tensors.items() if not name.startswith(CLASSIFIER)}
 
 
@@ -128,16 +130,16 @@ def _read(name: str, source: str) -> dict[str, Tensor]:
 
         try:
             weights: dict[str, Tensor] = models.get_model_weights(name)["IMAGENET1K_V1"].get_state_dict(progress=True)
-        except (OSError, RuntimeError) as error:  # no connection; a file that is not what its name promises
+        except (OSError, RuntimeError) as error:  # no connection, or a checksum mismatch
             raise ModelError(
-                f"body.weights=imagenet: those of {name} cannot be downloaded ({shorten(str(error), 200)}); "
-                "name a file of them instead"
+                f"body.weights=imagenet: the weights of {name} cannot be downloaded ({shorten(str(error), 200)}); "
+                "set body.weights to a file with these weights instead"
             ) from error
         return weights
     try:
         tensors = torch.load(Path(source), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever a damaged or missing file makes of it
+    except Exception as error:  # a damaged or missing file can raise anything in torch
         raise ModelError(f"body.weights={source} cannot be read: {shorten(str(error), 200)}") from error
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise ModelError(f"body.weights={source} is not a state dict, which holds tensors by name")
+        raise ModelError(f"body.weights={source} is not a state dict, which contains tensors by name")
     return tensors

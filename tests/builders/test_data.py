@@ -1,4 +1,4 @@
-"""Data sets and loaders from the settings."""
+"""Builders of data sets and loaders."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ def rank(number: int, of: int = 1) -> Process:
     return Process(number, of, torch.device("cpu"))
 
 
-def test_no_data_set_is_named() -> None:
-    with pytest.raises(ValueError, match=r"no data set is named: set data\.root=FOLDER"):
+def test_open_split_without_a_root_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"set data\.root=FOLDER"):
         open_split(None, "train", None)
 
 
-def test_a_missing_data_set(tmp_path: Path) -> None:
+def test_open_split_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         open_split(str(tmp_path / "nowhere"), "train", None)
 
 
-def test_a_split_and_its_limit(folder: Path) -> None:
+def test_open_split_limit_uses_the_first_images(folder: Path) -> None:
     assert len(open_split(str(folder), "train", None)) == 4
     assert len(open_split(str(folder), "val", 2)) == 2
 
 
-def test_training_images_at_the_networks_size(folder: Path) -> None:
+def test_training_loader_scales_images_to_the_network_size(folder: Path) -> None:
     experiment = tiny_experiment(folder)
     loader = build_training_loader(experiment, open_split(str(folder), "train", None), rank(0), TrainingProgress())
     assert loader.num_batches == 2
@@ -50,7 +50,7 @@ def test_training_images_at_the_networks_size(folder: Path) -> None:
             assert (image.shape[1] < image.shape[2]) == (size[0] < size[1])
 
 
-def test_evaluation_images_once_over_all_ranks(folder: Path) -> None:
+def test_evaluation_loader_shows_each_image_once_over_all_ranks(folder: Path) -> None:
     experiment, source = tiny_experiment(folder), open_split(str(folder), "val", None)
     seen = [
         image_id
@@ -61,7 +61,7 @@ def test_evaluation_images_once_over_all_ranks(folder: Path) -> None:
     assert sorted(seen) == [100, 101, 102]
 
 
-def test_evaluation_and_prediction_see_the_same_pixels(folder: Path) -> None:
+def test_evaluation_loader_and_input_transform_give_the_same_pixels(folder: Path) -> None:
     experiment, source = tiny_experiment(folder), open_split(str(folder), "val", None)
     transform = build_input_transform(experiment)
     input_images = {source.image_id(index): source.read_image(index) for index in range(len(source))}
@@ -71,7 +71,7 @@ def test_evaluation_and_prediction_see_the_same_pixels(folder: Path) -> None:
             assert torch.equal(image, transform(input_images[image_id]))
 
 
-def test_broken_images_are_handed_on(tmp_path: Path) -> None:
+def test_evaluation_loader_broken_image_is_reported_or_raised(tmp_path: Path) -> None:
     folder = write_tiny_splits(tmp_path / "data")
     (folder / "images" / "val" / "001.png").write_bytes(b"no image")
     experiment, source = tiny_experiment(folder), open_split(str(folder), "val", None)

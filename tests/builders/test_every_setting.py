@@ -1,4 +1,4 @@
-"""Every setting reaches the objects that are built: changing it changes one of them."""
+"""Every setting has an effect: changing it changes the objects that are built."""
 
 from __future__ import annotations
 
@@ -113,18 +113,18 @@ CHANGES = {
     "training.weight_average": "0.9",
 }
 ELSEWHERE = {
-    "data.root": "the folder that is read",
-    "data.format": "how the folder is read",
+    "data.root": "folder that is read",
+    "data.format": "format of this folder",
     "body.weights": "tests of build_initialized_network",
     "body.frozen": "tests of build_initialized_network",
     "body.norm_frozen": "tests of build_initialized_network",
 }
 SAME_FOR_BATCH_NORM = {"norm.groups"}
-"""Of the changes above, what only a group norm looks at."""
+"""Settings that only affect a group norm."""
 
 
 def describe(thing: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """All plain values inside of anything, by the way to them."""
+    """Yield all plain values inside of an object, with the path to each of them."""
     if isinstance(thing, (int, float, str, bytes, type(None), torch.dtype, torch.device, Path, type)):
         yield path, thing
     elif id(thing) in seen:
@@ -175,13 +175,13 @@ def unchanged(folder: Path) -> dict[str, Any]:
     return built(tiny_experiment(folder), folder.parent / "run")
 
 
-def test_two_equal_experiments_build_equal_objects(folder: Path, unchanged: dict[str, Any]) -> None:
+def test_build_trainer_equal_settings_build_equal_objects(folder: Path, unchanged: dict[str, Any]) -> None:
     assert built(tiny_experiment(folder), folder.parent / "run") == unchanged
     assert len(unchanged) > 1000
 
 
 @pytest.mark.parametrize("key", CHANGES)
-def test_a_setting_changes_what_is_built(key: str, folder: Path, unchanged: dict[str, Any]) -> None:
+def test_build_trainer_changed_setting_changes_the_objects(key: str, folder: Path, unchanged: dict[str, Any]) -> None:
     before = unchanged
     overrides = [f"{key}={CHANGES[key]}"]
     if key in SAME_FOR_BATCH_NORM:
@@ -190,7 +190,7 @@ def test_a_setting_changes_what_is_built(key: str, folder: Path, unchanged: dict
     assert built(tiny_experiment(folder, *overrides), folder.parent / "run") != before
 
 
-def test_every_setting_is_tried() -> None:
+def test_changes_cover_every_setting() -> None:
     def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
         for name, value in tree.items():
             if isinstance(value, dict) and name not in ("training", "inference"):

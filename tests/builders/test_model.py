@@ -1,4 +1,4 @@
-"""Trained networks from files."""
+"""Loading of trained networks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def refused(file: ModelFile, path: Path) -> str:
     return str(caught.value)
 
 
-def test_a_model_brings_all_that_belongs_to_it(file: ModelFile, tmp_path: Path) -> None:
+def test_open_model_restores_network_settings_and_categories(file: ModelFile, tmp_path: Path) -> None:
     save_model(tmp_path / "some.safetensors", file)
     with narrow_body():
         model = open_model(tmp_path / "some.safetensors", CPU)
@@ -52,28 +52,30 @@ def test_a_model_brings_all_that_belongs_to_it(file: ModelFile, tmp_path: Path) 
     assert torch.equal(found.detections(0).scores, same.detections(0).scores)
 
 
-def test_weights_that_lack_something(file: ModelFile, tmp_path: Path) -> None:
+def test_open_model_missing_tensor_is_refused_by_name(file: ModelFile, tmp_path: Path) -> None:
     tensors = {name: value for name, value in file.tensors.items() if name != "sem_head.conv_sem.bias"}
     sentence = refused(replace(file, tensors=tensors), tmp_path / "some.safetensors")
-    assert "don't fit the settings" in sentence
+    assert "do not match its settings" in sentence
     assert "sem_head.conv_sem.bias" in sentence
 
 
-def test_weights_of_other_settings(file: ModelFile, tmp_path: Path) -> None:
+def test_open_model_weights_of_other_settings_are_refused(file: ModelFile, tmp_path: Path) -> None:
     settings = save_experiment(tiny_experiment(None, "fpn.channels=32"))
-    assert "don't fit" in refused(replace(file, settings=settings), tmp_path / "some.safetensors")
+    assert "do not match" in refused(replace(file, settings=settings), tmp_path / "some.safetensors")
 
 
-def test_weights_of_other_classes(file: ModelFile, tmp_path: Path) -> None:
+def test_open_model_weights_of_other_classes_are_refused(file: ModelFile, tmp_path: Path) -> None:
     categories = [*file.categories, {"id": 9, "name": "person", "isthing": 1, "color": [1, 1, 1]}]
-    assert "don't fit" in refused(replace(file, categories=categories), tmp_path / "some.safetensors")
+    assert "do not match" in refused(replace(file, categories=categories), tmp_path / "some.safetensors")
 
 
-def test_settings_of_another_version(file: ModelFile, tmp_path: Path) -> None:
+def test_open_model_unknown_setting_is_refused(file: ModelFile, tmp_path: Path) -> None:
     sentence = refused(replace(file, settings="fpn: {levels: 3}"), tmp_path / "some.safetensors")
     assert sentence.endswith("some.safetensors: there is no setting fpn.levels; did you mean fpn.extra_levels?")
 
 
 @pytest.mark.parametrize("categories", [[{"id": 1}], [1], [{"id": 1, "name": "x", "isthing": 1, "color": 3}]])
-def test_categories_of_another_version(file: ModelFile, tmp_path: Path, categories: list[dict[str, object]]) -> None:
+def test_open_model_malformed_categories_are_refused(
+    file: ModelFile, tmp_path: Path, categories: list[dict[str, object]]
+) -> None:
     refused(replace(file, categories=categories), tmp_path / "some.safetensors")

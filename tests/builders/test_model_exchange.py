@@ -1,4 +1,4 @@
-"""Published models brought in, one's own brought out."""
+"""Import of published models, and export of trained ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _narrow() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_kind_of_norm_is_imported(tmp_path: Path, mode: str) -> None:
+def test_import_model_every_kind_of_norm_is_imported(tmp_path: Path, mode: str) -> None:
     notes = import_model(small_archive(tmp_path, mode), tmp_path / "out", overwrite=False)
     assert len(notes) == 1
     model, expected = open_model(tmp_path / "out", CPU), small_network(mode).state_dict()
@@ -44,7 +44,7 @@ def test_every_kind_of_norm_is_imported(tmp_path: Path, mode: str) -> None:
     assert model.transform.shortest_side == 64
 
 
-def test_the_folder_and_the_archive_are_one_model(tmp_path: Path) -> None:
+def test_import_model_folder_and_archive_are_the_same_model(tmp_path: Path) -> None:
     path = small_archive(tmp_path)
     import_model(path, tmp_path / "out", overwrite=False)
     assert {item.name for item in (tmp_path / "out").iterdir()} == {
@@ -56,11 +56,11 @@ def test_the_folder_and_the_archive_are_one_model(tmp_path: Path) -> None:
     one, other = open_model(path, CPU), open_model(tmp_path / "out", CPU)
     assert (one.experiment, one.categories) == (other.experiment, other.categories)
     settings = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
-    assert Experiment.model_validate(settings) == one.experiment, "all settings stand there"
+    assert Experiment.model_validate(settings) == one.experiment, "config.yaml contains all settings"
     assert json.loads((tmp_path / "out" / "categories.json").read_text()) == one.categories.to_list()
 
 
-def test_a_value_that_is_out_of_range_is_refused(tmp_path: Path) -> None:
+def test_import_model_setting_out_of_range_is_refused(tmp_path: Path) -> None:
     config = SMALL.format(mode="bn") + "[general]\nscore_threshold = 1.5\n"
     path = write_archive(tmp_path / "model.zip", small_network().state_dict(), config, metadata(2, 1))
     with pytest.raises(ValueError, match=r"model\.zip: fusion\.score_threshold=1\.5: input should be less"):
@@ -68,7 +68,7 @@ def test_a_value_that_is_out_of_range_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["missing", "additional", "shape", "classes"])
-def test_tensors_that_do_not_fit_are_refused_by_name(tmp_path: Path, change: str) -> None:
+def test_import_model_tensors_that_do_not_match_are_refused_by_name(tmp_path: Path, change: str) -> None:
     state = small_network().state_dict()
     if change == "missing":
         del state["sem_head.conv_sem.bias"]
@@ -78,14 +78,14 @@ def test_tensors_that_do_not_fit_are_refused_by_name(tmp_path: Path, change: str
         state["sem_head.conv_sem.bias"] = torch.ones(2)
     classes = metadata(3, 1) if change == "classes" else metadata(2, 1)
     path = write_archive(tmp_path / "model.zip", state, SMALL.format(mode="bn"), classes)
-    with pytest.raises(ValueError, match=r"weights in .*model\.zip don't fit the settings") as caught:
+    with pytest.raises(ValueError, match=r"weights in .*model\.zip do not match its settings") as caught:
         import_model(path, tmp_path / "out", overwrite=False)
     assert "body.extra" in str(caught.value) or "sem_head" in str(caught.value) or "roi_head" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert [item.name for item in tmp_path.iterdir()] == ["model.zip"]
 
 
-def test_a_used_folder_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+def test_import_and_export_folder_in_use_is_refused_before_reading(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("mine")
     for overwrite in (False, True):
@@ -97,7 +97,7 @@ def test_a_used_folder_is_refused_before_anything_is_read(tmp_path: Path) -> Non
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """As training leaves it: the best model is that of iteration 4."""
+    """A run folder as training leaves it; the best model is from iteration 4."""
     folder = tmp_path / "run"
     folder.mkdir()
     secret = "/home/me/secret"
@@ -120,7 +120,7 @@ def card(folder: Path) -> tuple[dict, str]:
     return yaml.safe_load(front), text
 
 
-def test_a_run_is_exported_with_its_best_scores(run: Path, tmp_path: Path) -> None:
+def test_export_model_run_is_exported_with_its_best_scores(run: Path, tmp_path: Path) -> None:
     export_model(run, tmp_path / "street", overwrite=False)
     front, text = card(tmp_path / "street")
     (result,) = front["model-index"][0]["results"]
@@ -128,13 +128,13 @@ def test_a_run_is_exported_with_its_best_scores(run: Path, tmp_path: Path) -> No
     assert {metric["type"]: metric["value"] for metric in result["metrics"]} == {"pq": 30.0, "miou": 25.0}
     assert "after 4 iterations" in text
     assert "seamseg train config.yaml data.root=DATASET --run-dir runs/street" in text
-    assert "resnet18, from w.pth weights" in text
+    assert "resnet18, initialized with w.pth weights" in text
     before, after = open_model(run, CPU), open_model(tmp_path / "street", CPU)
     assert all(torch.equal(after.network.state_dict()[name], t) for name, t in before.network.state_dict().items())
     assert after.categories == CATEGORIES
 
 
-def test_no_place_of_this_machine_goes_with_it(run: Path, tmp_path: Path) -> None:
+def test_export_model_paths_of_this_machine_are_removed(run: Path, tmp_path: Path) -> None:
     export_model(run, tmp_path / "street", overwrite=False)
     for path in (tmp_path / "street").iterdir():
         assert b"secret" not in path.read_bytes(), path.name
@@ -142,17 +142,17 @@ def test_no_place_of_this_machine_goes_with_it(run: Path, tmp_path: Path) -> Non
     assert (exported.data.root, exported.body.weights) == (None, "w.pth")
 
 
-def test_a_model_without_a_log_has_no_scores(run: Path, tmp_path: Path) -> None:
+def test_export_model_without_a_log_has_no_scores(run: Path, tmp_path: Path) -> None:
     for name, source in (("one", run / MODEL_FILE), ("two", small_archive(tmp_path))):
         export_model(source, tmp_path / name, overwrite=False)
-        assert "None are recorded" in card(tmp_path / name)[1]
+        assert "No scores are recorded" in card(tmp_path / name)[1]
     (run / "metrics.jsonl").unlink()
     export_model(run, tmp_path / "three", overwrite=False)
-    assert "None are recorded" in card(tmp_path / "three")[1]
+    assert "No scores are recorded" in card(tmp_path / "three")[1]
 
 
-def test_the_settings_of_the_archive_are_the_translated_ones() -> None:
-    """The hand-written experiment of this test and the translation of its text describe one network."""
+def test_small_archive_settings_equal_the_translated_ones() -> None:
+    """The handwritten settings and the translated archive settings describe the same network."""
     settings = translate_settings(SMALL.format(mode="syncbn+gn")).settings
     expected = small_experiment("syncbn+gn")
     assert settings["norm.heads"] == expected.norm.heads == "gn"

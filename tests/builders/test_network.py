@@ -1,4 +1,4 @@
-"""The network from the settings, and how training starts it."""
+"""Builders of the network and its initial state."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def equal(first: PanopticNet, second: PanopticNet) -> bool:
     return all(torch.equal(value, state[name]) for name, value in first.state_dict().items())
 
 
-def test_the_first_weights_follow_from_the_seed() -> None:
+def test_initialized_network_weights_depend_on_the_seed() -> None:
     assert equal(initialized(), initialized())
     assert not equal(initialized(), initialized("training.seed=1"))
 
 
-def test_the_first_weights_leave_the_global_generator_alone() -> None:
+def test_initialized_network_does_not_depend_on_the_global_generator() -> None:
     before = torch.random.get_rng_state()
     first = initialized()
     torch.manual_seed(99)
@@ -43,7 +43,7 @@ def test_the_first_weights_leave_the_global_generator_alone() -> None:
     torch.random.set_rng_state(before)
 
 
-def test_widths_follow_the_classes() -> None:
+def test_network_output_channels_follow_the_classes() -> None:
     with torch.device("meta"):
         shapes = {
             name: tuple(value.shape) for name, value in build_network(tiny_experiment(), 5, 3).state_dict().items()
@@ -61,7 +61,7 @@ def test_widths_follow_the_classes() -> None:
         (["norm.name=syncbn", "norm.heads=gn"], InPlaceABNSync, GroupNormAct),
     ],
 )
-def test_the_second_norm_is_for_the_proposal_and_region_heads(overrides: list[str], body: type, heads: type) -> None:
+def test_network_head_norm_is_used_in_the_rpn_and_roi_heads(overrides: list[str], body: type, heads: type) -> None:
     network = initialized(*overrides)
     kinds = (ABN, GroupNormAct)
     for part, kind in (
@@ -74,7 +74,7 @@ def test_the_second_norm_is_for_the_proposal_and_region_heads(overrides: list[st
         assert norms == {kind}
 
 
-def test_fusion_gets_the_number_of_stuff_classes() -> None:
+def test_build_fusion_has_the_number_of_stuff_classes() -> None:
     assert build_fusion(tiny_experiment(), 2).num_stuff == 2
 
 
@@ -91,7 +91,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_published_weights_and_frozen_parts(weights: Path) -> None:
+def test_initialized_network_loads_weights_and_freezes_parts(weights: Path) -> None:
     experiment = tiny_experiment(None, f"body.weights={weights}", "body.frozen=[mod1, mod3]")
     network = build_initialized_network(experiment, CATEGORIES)
     assert torch.equal(network.body.backbone.state_dict()["mod1.conv1.weight"], torch.load(weights)["conv1.weight"])
@@ -102,7 +102,7 @@ def test_published_weights_and_frozen_parts(weights: Path) -> None:
     assert not any(module.statistics_frozen for module in network.modules() if isinstance(module, ABN))
 
 
-def test_frozen_norms_keep_their_statistics(weights: Path) -> None:
+def test_initialized_network_frozen_norms_keep_their_statistics(weights: Path) -> None:
     experiment = tiny_experiment(None, f"body.weights={weights}", "body.norm_frozen=true")
     network = build_initialized_network(experiment, CATEGORIES)
     backbone = [module for module in network.body.backbone.modules() if isinstance(module, ABN)]
@@ -115,13 +115,13 @@ def test_frozen_norms_keep_their_statistics(weights: Path) -> None:
     assert all(torch.equal(value, before[name]) for name, value in network.body.backbone.named_buffers())
 
 
-def test_weights_are_not_read_to_use_a_trained_network() -> None:
+def test_build_network_does_not_read_pretrained_weights() -> None:
     with narrow_body():
         build_network(tiny_experiment(None, "body.weights=/no/such/file.pth"), 2, 1)
         with pytest.raises(ValueError, match=r"body\.weights=/no/such/file\.pth cannot be read"):
             build_initialized_network(tiny_experiment(None, "body.weights=/no/such/file.pth"), CATEGORIES)
 
 
-def test_groups_that_do_not_divide_a_width() -> None:
+def test_network_groups_that_do_not_divide_the_channels_are_refused() -> None:
     with pytest.raises(ValueError, match=r"24 channels .* choose norm\.groups"):
         initialized("norm.heads=gn", "rpn.channels=24")

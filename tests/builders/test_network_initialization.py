@@ -1,3 +1,5 @@
+"""Initial values of the weights."""
+
 from __future__ import annotations
 
 import math
@@ -16,7 +18,7 @@ from seamseg.modules.semantic_head import SemanticHead
 
 
 def layers() -> nn.Sequential:
-    """One of each kind, large enough for its spread to be measured."""
+    """Build one layer of each kind, large enough to measure its standard deviation."""
     return nn.Sequential(
         OrderedDict(
             conv=nn.Conv2d(32, 64, 3, bias=False),
@@ -48,7 +50,7 @@ def assert_spread(weight: Tensor, gain: float, fan_in: int, fan_out: int) -> Non
         ("identity", 0.01, 1.0),
     ],
 )
-def test_hidden_layers_get_the_gain_of_their_activation(activation: str, slope: float, gain: float) -> None:
+def test_initialize_hidden_layers_use_the_gain_of_the_activation(activation: str, slope: float, gain: float) -> None:
     network = initialized(activation, slope)
     assert_spread(network.conv.weight, gain, 32 * 9, 64 * 9)
     assert_spread(network.up.weight, gain, 64 * 4, 48 * 4)
@@ -56,7 +58,7 @@ def test_hidden_layers_get_the_gain_of_their_activation(activation: str, slope: 
     assert_spread(network.conv_sem.weight, 0.1, 128, 64)
 
 
-def test_every_output_layer_of_the_heads_has_a_gain() -> None:
+def test_initialize_output_layers_of_the_heads_use_their_gains() -> None:
     heads = nn.ModuleDict(
         {
             "rpn": RPNHead(64, 64, 40, NormFactory("bn")),
@@ -76,7 +78,7 @@ def test_every_output_layer_of_the_heads_has_a_gain() -> None:
         assert_spread(module.weight, expected[name], module.weight.shape[1], module.weight.shape[0])
 
 
-def test_biases_are_zero_and_norms_the_identity() -> None:
+def test_initialize_biases_are_zero_and_norms_are_the_identity() -> None:
     network = initialized("leaky_relu", 0.01)
     for layer in (network.up, network.fc, network.conv_sem, network.bn):
         assert layer.bias.count_nonzero() == 0
@@ -84,7 +86,7 @@ def test_biases_are_zero_and_norms_the_identity() -> None:
     assert (network.bn.running_mean.tolist(), network.bn.running_var.tolist()) == ([0.0] * 64, [1.0] * 64)
 
 
-def test_the_generator_alone_decides() -> None:
+def test_initialize_depends_only_on_the_generator() -> None:
     state = torch.get_rng_state()
     first, again, other = (initialized("elu", 1.0, seed).state_dict() for seed in (7, 7, 8))
     for name, value in first.items():
@@ -98,5 +100,5 @@ def test_the_generator_alone_decides() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_parameters_stay_trainable() -> None:
+def test_initialize_keeps_parameters_trainable() -> None:
     assert all(parameter.requires_grad for parameter in initialized("elu", 1.0).parameters())

@@ -1,4 +1,4 @@
-"""Optimizer, schedule and trainer from the settings."""
+"""Builders of the optimizer, the schedule and the trainer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_splits(tmp_path_factory.mktemp("training") / "data")
 
 
-def test_gradient_descent() -> None:
+def test_build_optimizer_sgd_has_its_settings() -> None:
     optimizer = build_optimizer(tiny_experiment(None, "optimizer.lr=0.3", "optimizer.momentum=0.8"), tiny_network())
     assert type(optimizer) is torch.optim.SGD
     for group, decay in zip(optimizer.param_groups, (1e-4, 0.0), strict=True):
@@ -31,12 +31,12 @@ def test_gradient_descent() -> None:
         assert group["weight_decay"] == decay
 
 
-def test_without_momentum_there_is_nothing_to_look_ahead() -> None:
+def test_build_optimizer_sgd_without_momentum_disables_nesterov() -> None:
     optimizer = build_optimizer(tiny_experiment(None, "optimizer.momentum=0"), tiny_network())
     assert not optimizer.param_groups[0]["nesterov"]
 
 
-def test_adamw() -> None:
+def test_build_optimizer_adamw_has_its_settings() -> None:
     overrides = ["optimizer.name=adamw", "optimizer.betas=[0.8, 0.9]", "optimizer.weight_decay=0.05"]
     optimizer = build_optimizer(tiny_experiment(None, *overrides), tiny_network())
     assert type(optimizer) is torch.optim.AdamW
@@ -53,26 +53,26 @@ def test_adamw() -> None:
         ("{name: steps, milestones: [9], warmup: {iterations: 4, factor: 0.2}}", [0.4, 0.6, 0.8, 1]),
     ],
 )
-def test_schedules(schedule: str, expected: list[float]) -> None:
+def test_build_learning_rate_schedule_gives_these_rates(schedule: str, expected: list[float]) -> None:
     rate = build_learning_rate(tiny_experiment(None, "optimizer.lr=2", f"schedule={schedule}"), 4, 1)
     assert [rate(k) for k in (1, 2, 3, 4)] == pytest.approx([2 * factor for factor in expected], rel=1e-5)
 
 
-def test_the_schedule_spans_all_epochs(folder: Path, tmp_path: Path) -> None:
+def test_build_trainer_schedule_spans_all_epochs(folder: Path, tmp_path: Path) -> None:
     with narrow_body():
         trainer = tiny_trainer(tiny_experiment(folder, "training.epochs=3"), tmp_path / "run")
     assert trainer.optimization.learning_rate(6) == pytest.approx(0.02 * (1 / 6) ** 0.9)  # 3 epochs of 2 batches
 
 
-def test_splits_with_different_classes(tmp_path: Path) -> None:
+def test_build_trainer_splits_with_different_classes_are_refused(tmp_path: Path) -> None:
     write_tiny_panoptic(tmp_path, split="train")
     write_tiny_panoptic(tmp_path, split="val", things=["car", "dog"])
-    with pytest.raises(ValueError, match=f"the splits train and val of {tmp_path} differ in their categories"):
+    with pytest.raises(ValueError, match=f"the splits train and val of {tmp_path} have different categories"):
         tiny_trainer(tiny_experiment(tmp_path), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_trainer_goes_on_from_a_checkpoint(folder: Path, tmp_path: Path) -> None:
+def test_build_trainer_resumes_from_a_checkpoint(folder: Path, tmp_path: Path) -> None:
     experiment = tiny_experiment(folder)
     with narrow_body():
         trainer = tiny_trainer(experiment, tmp_path / "run")
@@ -85,7 +85,7 @@ def test_a_trainer_goes_on_from_a_checkpoint(folder: Path, tmp_path: Path) -> No
     assert all(torch.equal(value, state[name]) for name, value in trainer.network.state_dict().items())
 
 
-def test_the_checkpoint_of_another_network(folder: Path, tmp_path: Path) -> None:
+def test_build_trainer_checkpoint_of_another_network_is_refused(folder: Path, tmp_path: Path) -> None:
     with narrow_body():
         trainer = tiny_trainer(tiny_experiment(folder), tmp_path / "run")
         watcher = Watcher(trainer, stop_after=1)
@@ -98,7 +98,7 @@ def test_the_checkpoint_of_another_network(folder: Path, tmp_path: Path) -> None
             tiny_trainer(tiny_experiment(folder), tmp_path / "run", without)
 
 
-def test_the_checkpoint_of_other_classes_is_refused_before_anything_is_written(folder: Path, tmp_path: Path) -> None:
+def test_build_trainer_checkpoint_of_other_classes_is_refused(folder: Path, tmp_path: Path) -> None:
     with narrow_body():
         trainer = tiny_trainer(tiny_experiment(folder), tmp_path / "first")
         sky, road, *things = CATEGORIES.classes
@@ -110,6 +110,6 @@ def test_the_checkpoint_of_other_classes_is_refused_before_anything_is_written(f
 
 
 @pytest.mark.parametrize(("lr_batch", "expected"), [("null", 2.0), ("8", 1.5), ("3", 4.0)])
-def test_the_rate_is_scaled_to_the_images_of_a_step(lr_batch: str, expected: float) -> None:
+def test_build_learning_rate_is_scaled_by_the_images_per_step(lr_batch: str, expected: float) -> None:
     experiment = tiny_experiment(None, "optimizer.lr=2", f"optimizer.lr_batch={lr_batch}")
     assert build_learning_rate(experiment, 4, images_per_step=6).lr == pytest.approx(expected)

@@ -310,7 +310,7 @@ def test_check_and_train_agree_on_differing_categories(tmp_path: Path, change: C
         _open_splits(tiny_experiment(train.folder))
         assert not described
         return
-    with pytest.raises(ValueError, match="differ in their categories") as caught:
+    with pytest.raises(ValueError, match="have different categories") as caught:
         _open_splits(tiny_experiment(train.folder))
     assert described
     assert all(difference in str(caught.value) for difference in described[0])

@@ -1,4 +1,4 @@
-"""A trained tiny network and the command as a function."""
+"""Fixtures: a trained tiny network, and the command as a function."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def _on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs `seamseg` in this process."""
+    """Run `seamseg` in this process."""
 
     def run(*arguments: object) -> Result:
         capsys.readouterr()
         try:
             code = main([str(argument) for argument in arguments])
-        except SystemExit as end:  # of the parser
+        except SystemExit as end:  # raised by the parser
             code = int(end.code or 0)
         return Result(code, *capsys.readouterr())
 
@@ -50,37 +50,37 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
 
 @pytest.fixture
 def refuses(command: Command) -> Callable[..., str]:
-    """The sentence with which `seamseg` refuses its arguments."""
+    """Run `seamseg`, check that it fails with a user error, and return the error message."""
 
     def run(*arguments: object) -> str:
         code, out, err = command(*arguments)
         assert code == 2
         bars = ("drawing", "evaluating", "predicting", "checking", "converting", "packing")
-        said = [line for line in err.splitlines() if not line.lstrip().startswith(bars)]
-        assert len(said) == 1, err
-        assert said[0].startswith("seamseg: ")
+        messages = [line for line in err.splitlines() if not line.lstrip().startswith(bars)]
+        assert len(messages) == 1, err
+        assert messages[0].startswith("seamseg: ")
         assert "Traceback" not in out + err
-        return said[0].removeprefix("seamseg: ")
+        return messages[0].removeprefix("seamseg: ")
 
     return run
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four images to train on, three to validate."""
+    """A data set with four training and three validation images."""
     return write_tiny_splits(tmp_path_factory.mktemp("cli") / "data")
 
 
 @pytest.fixture(scope="session")
 def config(data: Path) -> Path:
-    """Settings of two iterations; the network finds things from the start."""
+    """Settings for two iterations; the low score threshold lets the untrained network find things."""
     path = data.parent / "tiny.yaml"
     return write_tiny_config(path, data, "training.epochs=1", "fusion.score_threshold=0.1")
 
 
 @pytest.fixture(scope="session")
 def run_dir(data: Path, config: Path) -> Path:
-    """A finished run; not to be changed."""
+    """A finished run; tests must not change it."""
     folder = data.parent / "run"
     with narrow_body():
         assert main(["train", str(config), "--run-dir", str(folder), "--device", "cpu"]) == 0

@@ -1,4 +1,4 @@
-"""`seamseg compare`: a difference and what it is worth."""
+"""`seamseg compare`: the difference of two results and its interval."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BOTH, CAR = {1: 7, 2: 3}, {2: 3}
 
 
 def scores(folder: Path, name: str, found: list[bool]) -> Path:
-    """Of images whose sky is found or not."""
+    """Score one image per entry of `found`, which says whether its sky is found, and return the scores file."""
     truth = [Side(IDS, listed(IDS, BOTH, set()))] * len(found)
     ids = [IDS if one else np.where(IDS == 2, 2, 0) for one in found]
     results = [Side(one, listed(one, BOTH, set())) for one in ids]
@@ -32,10 +32,10 @@ def compare(first: Path, second: Path, capsys: pytest.CaptureFixture[str]) -> st
     return " ".join(capsys.readouterr().out.split())
 
 
-def test_a_clear_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_clear_difference_names_the_better_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     worse, better = scores(tmp_path, "worse", [True] * 4 + [False] * 8), scores(tmp_path, "better", [True] * 12)
     out = compare(worse, better, capsys)
-    assert "B is better than A, beyond the chance of these images" in out
+    assert "B is better than A" in out
     assert "│ A │ 75.00 │" in out  # the sky has a PQ of 4 / (4 + 8/2) and the car of 1
     assert "│ B │ 100.00 │ 100.00 … 100.00 │" in out
     assert "│ B − A │ 25.00 │" in out
@@ -43,7 +43,7 @@ def test_a_clear_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "A is better than B" in compare(better, worse, capsys)
 
 
-def test_images_without_any_class_say_that_there_is_nothing_to_compare(
+def test_compare_images_without_classes_report_nothing_to_compare(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     void = np.zeros_like(IDS)
@@ -57,13 +57,15 @@ def test_images_without_any_class_say_that_there_is_nothing_to_compare(
     assert "nothing to compare" in text
 
 
-def test_a_difference_of_one_image_may_be_chance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_difference_in_one_image_may_be_due_to_chance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     one, other = scores(tmp_path, "one", [True] * 6), scores(tmp_path, "other", [True] * 5 + [False])
-    assert "the difference may be chance" in compare(one, other, capsys)
+    assert "the difference may be due to chance" in compare(one, other, capsys)
     assert compare(one, other, capsys) == compare(one, other, capsys)
 
 
-def test_names_with_markup_are_printed_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_names_with_markup_are_printed_verbatim(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [scores(tmp_path, "worse", [False] * 3), scores(tmp_path, "better", [True] * 3)]
     for file in files:
         content = json.loads(file.read_text())
@@ -75,15 +77,15 @@ def test_names_with_markup_are_printed_as_they_are(tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content["images"].pop(), "different images: 1 are in one of them alone"),
+        (lambda content: content["images"].pop(), "different images: 1 are in only one of them"),
         (lambda content: content["per_class"].pop("sky"), "different classes"),
-        (lambda content: content.pop("per_class"), "is no file of scores: the key 'per_class' is missing"),
+        (lambda content: content.pop("per_class"), "is not a scores file: the key 'per_class' is missing"),
         (lambda content: content.pop("images"), "the key 'images' is missing"),
-        (lambda content: content["images"][0].pop("tp"), "is no file of scores"),
-        (lambda content: content["images"][0]["classes"].__setitem__(0, 77), "contradicts itself"),
+        (lambda content: content["images"][0].pop("tp"), "is not a scores file"),
+        (lambda content: content["images"][0]["classes"].__setitem__(0, 77), "is inconsistent"),
     ],
 )
-def test_files_that_cannot_be_compared(
+def test_compare_files_that_do_not_match_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: object, message: str
 ) -> None:
     first, second = scores(tmp_path, "one", [True] * 2), tmp_path / "second.json"

@@ -1,4 +1,4 @@
-"""What `seamseg env` says of this machine, and of others."""
+"""`seamseg env`: its report on this machine, and on simulated ones."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from seamseg.cli import env
 from seamseg.ops import native
 from seamseg.runtime.allocator import SWITCH
 
-NVCC_HINT = "built without CUDA: to use a GPU, install the CUDA toolkit (nvcc) and build again with SEAMSEG_CUDA=1"
+NVCC_HINT = "built without CUDA: to use a GPU, install the CUDA toolkit (nvcc) and rebuild with SEAMSEG_CUDA=1"
 
 
 @pytest.fixture(autouse=True)
 def _allocator_untouched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process goes on after the test."""
+    """Leave the allocator of the test process unchanged."""
     monkeypatch.setattr(env, "keep_freed_memory", lambda: os.environ.get(SWITCH) != "0")
     monkeypatch.delenv(SWITCH, raising=False)
 
 
 @pytest.fixture(autouse=True)
 def built_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Says what the library was built for: without CUDA, or as told."""
+    """Set the CUDA architectures that the library reports; none by default."""
 
     def set_architectures(architectures: str) -> None:
         monkeypatch.setattr(native, "cuda_architectures", lambda: architectures)
@@ -44,11 +44,11 @@ def built_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 def rows(text: str) -> dict[str, str]:
-    """Names are followed by two spaces at least."""
+    """Split each line into name and value, which are at least two spaces apart."""
     return {name: value.strip() for name, value in (line.split("  ", 1) for line in text.splitlines())}
 
 
-def test_what_it_says_of_this_machine(command: Any) -> None:
+def test_env_text_describes_this_machine(command: Any) -> None:
     code, out, err = command("env")
     assert (code, err) == (0, "")
     found = rows(out)
@@ -61,10 +61,10 @@ def test_what_it_says_of_this_machine(command: Any) -> None:
     assert found["native library"] == str(native.load_library())
     assert found["CPU kernels"] == native.cpu_capability()
     assert "gloo" in found["distributed"].split(", ")
-    assert found["freed memory"] == f"kept for reuse ({SWITCH}=0 switches it off)"
+    assert found["freed memory"] == f"kept for reuse (set {SWITCH}=0 to disable)"
 
 
-def test_the_same_as_json(command: Any) -> None:
+def test_env_json_describes_this_machine(command: Any) -> None:
     code, out, err = command("env", "--json")
     assert (code, err) == (0, "")
     found = json.loads(out)
@@ -89,14 +89,14 @@ def test_the_same_as_json(command: Any) -> None:
     }
 
 
-def test_what_it_was_built_for(command: Any, built_for: Callable[[str], None]) -> None:
+def test_env_cuda_architectures_of_the_library_are_listed(command: Any, built_for: Callable[[str], None]) -> None:
     assert rows(command("env").out)["CUDA kernels"].startswith(NVCC_HINT)
     built_for("7.5 8.0 12.0")
     assert rows(command("env").out)["CUDA kernels"] == "7.5 8.0 12.0"
     assert json.loads(command("env", "--json").out)["native"]["cuda_architectures"] == ["7.5", "8.0", "12.0"]
 
 
-def test_gpus(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_env_gpus_are_listed_with_capability_and_memory(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     gpus = [
         SimpleNamespace(name="NVIDIA H200", major=9, minor=0, total_memory=150 * 2**30),
         SimpleNamespace(name="NVIDIA T4", major=7, minor=5, total_memory=15.6 * 2**30),
@@ -108,7 +108,7 @@ def test_gpus(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows(command("env").out)["GPUs"] == "NVIDIA H200, 9.0, 150 GiB; NVIDIA T4, 7.5, 16 GiB"
 
 
-def test_a_missing_library_is_said_and_the_rest_is_printed(
+def test_env_missing_library_is_reported_after_the_other_facts(
     command: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     load = native.load_library
@@ -124,16 +124,16 @@ def test_a_missing_library_is_said_and_the_rest_is_printed(
     assert err == f"seamseg: {json.loads(out)['native_error']}\n"
 
 
-def test_the_switch_of_the_allocator(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_env_allocator_switch_changes_freed_memory(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SWITCH, "0")
-    assert rows(command("env").out)["freed memory"] == f"goes back to the system: {SWITCH}=0"
+    assert rows(command("env").out)["freed memory"] == f"returned to the system ({SWITCH}=0)"
     assert json.loads(command("env", "--json").out)["keeps_freed_memory"] is False
     monkeypatch.delenv(SWITCH)
     monkeypatch.setattr(env, "keep_freed_memory", lambda: False)
-    assert rows(command("env").out)["freed memory"] == "goes back to the system: only glibc can keep it"
+    assert rows(command("env").out)["freed memory"] == "returned to the system (keeping it requires glibc)"
 
 
-def test_a_torch_without_distribution_and_cuda(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_env_torch_without_distributed_and_cuda_is_described(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dist, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
     found = rows(command("env").out)
@@ -141,7 +141,7 @@ def test_a_torch_without_distribution_and_cuda(command: Any, monkeypatch: pytest
     assert found["torch"] == f"{torch.__version__}, without CUDA"
 
 
-def test_the_processors_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_env_processor_name_is_read_from_cpuinfo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     information = tmp_path / "cpuinfo"
     monkeypatch.setattr(env, "CPU_INFO", information)
     monkeypatch.setattr(platform, "processor", lambda: "")
@@ -153,7 +153,7 @@ def test_the_processors_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert env.environment().processor == "Fast CPU: 3 GHz"
 
 
-def test_as_a_process_of_its_own() -> None:
+def test_env_in_a_new_process_reads_environment_variables() -> None:
     variables = {
         "PYTHONPATH": str(Path(seamseg.__file__).parents[1]),
         "SEAMSEG_CPU_CAPABILITY": "baseline",

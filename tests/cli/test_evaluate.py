@@ -1,4 +1,4 @@
-"""`seamseg evaluate`: the scores as a table and as JSON."""
+"""`seamseg evaluate`: scores as a table and as JSON, and the other files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUALITY = {"pq", "sq", "rq", "n"}
 LINE = {"pq", "sq", "rq", "tp", "fp", "fn", "iou", "iou_semantic", "pq_dagger", "boundary_pq"}
 
 
-def test_scores_as_json(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
+def test_evaluate_json_has_all_scores_as_fractions(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
     path = tmp_path / "new" / "scores.json"
     assert command("evaluate", run_dir, "--data", data, "--split", "val", "--json", path).code == 0
     scores = json.loads(path.read_text())
@@ -50,7 +50,7 @@ def test_scores_as_json(command: Any, run_dir: Path, data: Path, tmp_path: Path)
     assert all(0 <= value <= 1 for value in fractions)
 
 
-def test_the_best_model_scores_what_its_validation_said(
+def test_evaluate_best_model_equals_its_validation_scores(
     command: Any, run_dir: Path, data: Path, tmp_path: Path
 ) -> None:
     command("evaluate", run_dir, "--data", data, "--split", "val", "--json", tmp_path / "scores.json")
@@ -60,7 +60,7 @@ def test_the_best_model_scores_what_its_validation_said(
     assert scores["mask_ap"] == logged["mask_ap"]
 
 
-def test_a_table_for_people(command: Any, run_dir: Path, data: Path) -> None:
+def test_evaluate_prints_a_table_with_one_row_per_class(command: Any, run_dir: Path, data: Path) -> None:
     _, out, err = command("evaluate", run_dir, "--data", data, "--split", "val")
     rows = [line for line in out.splitlines() if line.startswith("│")]
     assert [row.split()[1] for row in rows] == ["sky", "road", "car", "person", "all", "things", "stuff"]
@@ -68,7 +68,7 @@ def test_a_table_for_people(command: Any, run_dir: Path, data: Path) -> None:
     assert "3/3" in err
 
 
-def test_a_file_is_as_good_as_its_folder(command: Any, run_dir: Path, data: Path) -> None:
+def test_evaluate_run_folder_and_its_model_files_give_equal_tables(command: Any, run_dir: Path, data: Path) -> None:
     tables = [
         command("evaluate", model, "--data", data, "--split", "val").out
         for model in (run_dir, run_dir / "model.safetensors", run_dir / "checkpoint-00000002.pt")
@@ -76,7 +76,7 @@ def test_a_file_is_as_good_as_its_folder(command: Any, run_dir: Path, data: Path
     assert tables[0] == tables[1] == tables[2]
 
 
-def test_only_the_first_images(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
+def test_evaluate_limit_scores_only_the_first_images(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
     code, _, err = command(
         "evaluate", run_dir, "--data", data, "--split", "train", "--limit", 1, "--json", tmp_path / "scores.json"
     )
@@ -88,7 +88,7 @@ def test_only_the_first_images(command: Any, run_dir: Path, data: Path, tmp_path
     assert sum(line["tp"] + line["fn"] for line in counts.values()) == len(objects)
 
 
-def test_a_picture(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
+def test_evaluate_sheet_writes_a_picture(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
     path = tmp_path / "new" / "sheet.png"
     assert command("evaluate", run_dir, "--data", data, "--split", "val", "--sheet", path).code == 0
     picture = cv2.imread(str(path))
@@ -96,7 +96,7 @@ def test_a_picture(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> N
     assert picture.shape[1] > 3 * 400
 
 
-def test_the_analysis(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
+def test_evaluate_analysis_writes_ten_files(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
     folder, scores = tmp_path / "analysis", tmp_path / "scores.json"
     given = ("--data", data, "--split", "val", "--json", scores, "--analysis", folder)
     assert command("evaluate", run_dir, *given).code == 0
@@ -106,7 +106,9 @@ def test_the_analysis(command: Any, run_dir: Path, data: Path, tmp_path: Path) -
     assert cv2.imread(str(folder / "worst.png")).shape[1] > 3 * 400
 
 
-def test_an_unreadable_image_is_left_out_and_listed(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
+def test_evaluate_unreadable_images_are_skipped_and_listed(
+    command: Any, run_dir: Path, data: Path, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(data, tmp_path / "data"))
     (folder / "images" / "val" / "001.png").write_bytes(b"broken")
     (folder / "annotations" / "panoptic_val" / "000.png").unlink()
@@ -114,8 +116,8 @@ def test_an_unreadable_image_is_left_out_and_listed(command: Any, run_dir: Path,
     code, out, err = command("evaluate", run_dir, "--data", folder, "--split", "val", "--json", path)
     assert code == 3
     assert "sky" in out
-    assert f"left out: {folder / 'images' / 'val' / '001.png'} cannot be decoded" in err
-    assert "2 images cannot be read" in err
+    assert f"skipped: {folder / 'images' / 'val' / '001.png'} cannot be decoded" in err
+    assert "2 images could not be read" in err
     scores = json.loads(path.read_text())
     names = [entry["file_name"] for entry in scores["unreadable"]]
     assert names == ["annotations/panoptic_val/000.png", "images/val/001.png"]
@@ -123,7 +125,9 @@ def test_an_unreadable_image_is_left_out_and_listed(command: Any, run_dir: Path,
     assert [image["image_id"] for image in scores["images"]] == [102]
 
 
-def test_nothing_readable_is_refused(refuses: Callable[..., str], run_dir: Path, data: Path, tmp_path: Path) -> None:
+def test_evaluate_without_readable_images_is_refused(
+    refuses: Callable[..., str], run_dir: Path, data: Path, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(data, tmp_path / "data"))
     for path in (folder / "images" / "val").iterdir():
         path.write_bytes(b"broken")
@@ -143,7 +147,7 @@ def test_nothing_readable_is_refused(refuses: Callable[..., str], run_dir: Path,
         ({"--device": "abacus"}, "there is no device abacus"),
     ],
 )
-def test_refusals(
+def test_evaluate_invalid_arguments_are_refused(
     refuses: Callable[..., str], run_dir: Path, data: Path, arguments: dict[str, str], culprit: str
 ) -> None:
     given = {"model": str(run_dir), "--data": str(data), "--split": "val"} | arguments
@@ -151,14 +155,16 @@ def test_refusals(
     assert culprit in refuses("evaluate", model, *(word for option in given.items() for word in option))
 
 
-def test_a_split_that_is_not_unique(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
+def test_evaluate_ambiguous_split_prefix_is_refused(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
     for split in ("val_a", "val_b"):
         write_tiny_panoptic(tmp_path, split=split, num_images=1)
     sentence = refuses("evaluate", run_dir, "--data", tmp_path, "--split", "val")
     assert sentence == f"{tmp_path} has several splits matching 'val'*; its splits are val_a, val_b"
 
 
-def test_other_classes(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
+def test_evaluate_data_with_other_classes_is_refused(
+    refuses: Callable[..., str], run_dir: Path, tmp_path: Path
+) -> None:
     write_tiny_panoptic(tmp_path, split="val", num_images=1, things=["car", "dog"])
     sentence = refuses("evaluate", run_dir, "--data", tmp_path, "--split", "val")
     assert f"the data set {tmp_path}" in sentence
@@ -167,7 +173,7 @@ def test_other_classes(refuses: Callable[..., str], run_dir: Path, tmp_path: Pat
 
 
 def edited(data: Path, folder: Path, change: Callable[[list[dict[str, Any]]], Any]) -> Path:
-    """A copy of a data set with other categories in its validation split."""
+    """Copy a data set and change the categories of its validation split."""
     shutil.copytree(data, folder)
     file = folder / "annotations" / "panoptic_val.json"
     content = json.loads(file.read_text())
@@ -182,12 +188,14 @@ def scores_on(command: Any, run_dir: Path, data: Path, out: Path) -> tuple[dict[
     return json.loads(out.read_text()), err
 
 
-def test_classes_in_another_order_are_matched_by_name(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
+def test_evaluate_classes_in_different_order_are_matched_by_name(
+    command: Any, run_dir: Path, data: Path, tmp_path: Path
+) -> None:
     reversed_data = edited(data, tmp_path / "data", lambda categories: categories.reverse())
-    expected, said = scores_on(command, run_dir, data, tmp_path / "scores.json")
-    assert "another order" not in said
-    found, said = scores_on(command, run_dir, reversed_data, tmp_path / "reversed.json")
-    assert "another order" in said
+    expected, err = scores_on(command, run_dir, data, tmp_path / "scores.json")
+    assert "different order" not in err
+    found, err = scores_on(command, run_dir, reversed_data, tmp_path / "reversed.json")
+    assert "different order" in err
     assert list(found["per_class"]) == ["road", "sky", "person", "car"]
     assert found["per_class"] == expected["per_class"]
     for key in ("miou", "miou_semantic", "box_ap", "mask_ap", "pq_dagger"):
@@ -195,23 +203,27 @@ def test_classes_in_another_order_are_matched_by_name(command: Any, run_dir: Pat
     assert any(line["iou"] > 0 for line in found["per_class"].values())
 
 
-def test_classes_of_another_kind_are_told_and_scored(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
-    """The last class of stuff becomes the first thing, so that the order of the names is the same."""
+def test_evaluate_class_that_changed_from_stuff_to_thing_is_reported_and_scored(
+    command: Any, run_dir: Path, data: Path, tmp_path: Path
+) -> None:
+    """The last stuff class becomes the first thing class, so the order of the names stays the same."""
 
     def change(categories: list[dict[str, Any]]) -> None:
         next(entry for entry in categories if entry["name"] == "road")["isthing"] = 1
         categories.sort(key=lambda entry: entry["name"] != "road")
 
     expected, _ = scores_on(command, run_dir, data, tmp_path / "scores.json")
-    found, said = scores_on(command, run_dir, edited(data, tmp_path / "data", change), tmp_path / "other.json")
-    assert "'road' is a thing, not stuff" in said
+    found, err = scores_on(command, run_dir, edited(data, tmp_path / "data", change), tmp_path / "other.json")
+    assert "'road' is a thing, not stuff" in err
     assert list(found["per_class"]) == list(expected["per_class"])
     for name in ("sky", "road", "car", "person"):
         assert found["per_class"][name]["pq"] == expected["per_class"][name]["pq"]
     assert (found["stuff"]["n"], found["things"]["n"]) == (1, 3)
 
 
-def test_class_names_in_square_brackets_are_printed(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
+def test_evaluate_class_names_with_markup_are_printed_verbatim(
+    command: Any, run_dir: Path, data: Path, tmp_path: Path
+) -> None:
     names = {"sky": "[sky]", "road": "[/road]", "car": "[red]:car:", "person": "human[/rider]"}
 
     def rename(categories: list[dict[str, Any]]) -> None:
@@ -230,7 +242,7 @@ def test_class_names_in_square_brackets_are_printed(command: Any, run_dir: Path,
     assert list(json.loads(path.read_text())["per_class"]) == list(names.values())
 
 
-def test_files_are_written_before_scores_are_printed(
+def test_evaluate_writes_files_before_printing_scores(
     command: Any, run_dir: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(scores: Any) -> None:
@@ -242,11 +254,11 @@ def test_files_are_written_before_scores_are_printed(
     assert json.loads(path.read_text())["images"]
 
 
-def test_a_result_that_cannot_be_written(refuses: Callable[..., str], run_dir: Path, data: Path) -> None:
+def test_evaluate_json_path_that_is_a_folder_is_refused(refuses: Callable[..., str], run_dir: Path, data: Path) -> None:
     assert str(data) in refuses("evaluate", run_dir, "--data", data, "--split", "val", "--json", data)
 
 
-def test_scores_are_printed_when_they_cannot_be_written(command: Any, run_dir: Path, data: Path) -> None:
+def test_evaluate_prints_scores_that_cannot_be_written(command: Any, run_dir: Path, data: Path) -> None:
     code, out, _ = command("evaluate", run_dir, "--data", data, "--split", "val", "--json", data)
     assert code == 2
     assert "sky" in out

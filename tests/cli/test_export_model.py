@@ -1,4 +1,4 @@
-"""`seamseg export-model`: the best model of a run as a folder to hand on."""
+"""`seamseg export-model`: the best model of a run as a folder to share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import yaml
 from seamseg.export.model_folder import load_model_file
 
 
-def test_a_run_becomes_a_folder_with_the_same_scores(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
+def test_export_model_run_becomes_a_folder_with_the_same_scores(
+    command: Any, run_dir: Path, data: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "street"
     assert command("export-model", run_dir, out)[:2] == (0, f"exported: {out}\n")
     assert {path.name for path in out.iterdir()} == {
@@ -29,7 +31,7 @@ def test_a_run_becomes_a_folder_with_the_same_scores(command: Any, run_dir: Path
     assert front["model-index"][0]["results"][0]["dataset"]["name"] == data.name
 
 
-def test_a_changed_folder_is_refused_by_the_name_of_the_file(
+def test_export_model_from_a_modified_folder_names_the_changed_file(
     command: Any, refuses: Any, run_dir: Path, tmp_path: Path
 ) -> None:
     assert command("export-model", run_dir, tmp_path / "out").code == 0
@@ -39,7 +41,9 @@ def test_a_changed_folder_is_refused_by_the_name_of_the_file(
     assert not (tmp_path / "again").exists()
 
 
-def test_nothing_is_overwritten_unless_asked(command: Any, refuses: Any, run_dir: Path, tmp_path: Path) -> None:
+def test_export_model_overwrites_only_with_the_option(
+    command: Any, refuses: Any, run_dir: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     assert command("export-model", run_dir, out).code == 0
     (out / "README.md").write_text("mine")
@@ -50,6 +54,6 @@ def test_nothing_is_overwritten_unless_asked(command: Any, refuses: Any, run_dir
     assert "contains other files, such as checkpoint" in refuses("export-model", out, run_dir, "--overwrite")
 
 
-def test_there_is_no_model(refuses: Any, tmp_path: Path) -> None:
+def test_export_model_without_a_model_is_refused(refuses: Any, tmp_path: Path) -> None:
     assert "there is no model" in refuses("export-model", tmp_path / "none", tmp_path / "out")
-    assert "holds no model" in refuses("export-model", tmp_path, tmp_path / "out")
+    assert "contains no model" in refuses("export-model", tmp_path, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""`seamseg import-model`: a published archive becomes a folder."""
+"""`seamseg import-model`: a published archive becomes a model folder."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from support.published_archive import SMALL, metadata, small_archive, small_netw
 from seamseg.builders import open_model
 
 
-def test_an_archive_becomes_a_folder(command: Any, tmp_path: Path) -> None:
+def test_import_model_archive_becomes_a_folder_with_equal_weights(command: Any, tmp_path: Path) -> None:
     archive, out = small_archive(tmp_path), tmp_path / "models" / "out"
-    code, said, told = command("import-model", archive, out)
-    assert (code, said) == (0, f"imported: {out}\n")
-    assert told.startswith("of the snapshot, optimizer, loss_meter are left out")
+    code, stdout, notes = command("import-model", archive, out)
+    assert (code, stdout) == (0, f"imported: {out}\n")
+    assert "optimizer, loss_meter" in notes.splitlines()[0]
     found, expected = open_model(out, torch.device("cpu")).network.state_dict(), small_network().state_dict()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
-def test_folder_and_archive_predict_the_same(command: Any, tmp_path: Path) -> None:
-    """Pictures and files of the one and the other are equal byte for byte."""
+def test_import_model_folder_and_archive_predict_the_same(command: Any, tmp_path: Path) -> None:
+    """The JSON files are equal except for the name of the model."""
     archive = small_archive(tmp_path)
     assert command("import-model", archive, tmp_path / "model").code == 0
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
@@ -37,16 +37,16 @@ def test_folder_and_archive_predict_the_same(command: Any, tmp_path: Path) -> No
     assert [category["name"] for category in one["categories"]] == ["stuff--0", "stuff--1", "thing--2"]
 
 
-def test_what_has_no_counterpart_is_told_line_by_line(command: Any, tmp_path: Path) -> None:
+def test_import_model_settings_without_counterpart_are_reported_line_by_line(command: Any, tmp_path: Path) -> None:
     config = SMALL.format(mode="bn") + "[roi]\nsigma = 2\nnovelty = 1\n"
     archive = write_archive(tmp_path / "model.zip", small_network().state_dict(), config, metadata(2, 1))
-    _, _, told = command("import-model", archive, tmp_path / "out")
-    assert len(told.splitlines()) == 3
-    assert "[roi] sigma = 2.0 is left out" in told
-    assert "[roi] novelty = 1 is no setting" in told
+    _, _, notes = command("import-model", archive, tmp_path / "out")
+    assert len(notes.splitlines()) == 3
+    assert "[roi] sigma = 2.0" in notes
+    assert "[roi] novelty = 1" in notes
 
 
-def test_nothing_is_overwritten_unless_asked(command: Any, refuses: Any, tmp_path: Path) -> None:
+def test_import_model_overwrites_only_with_the_option(command: Any, refuses: Any, tmp_path: Path) -> None:
     archive, out = small_archive(tmp_path), tmp_path / "out"
     assert command("import-model", archive, out).code == 0
     (out / "config.yaml").write_text("mine")
@@ -56,8 +56,8 @@ def test_nothing_is_overwritten_unless_asked(command: Any, refuses: Any, tmp_pat
     open_model(out, torch.device("cpu"))
 
 
-def test_errors_are_sentences(refuses: Any, tmp_path: Path) -> None:
+def test_import_model_invalid_archives_are_refused(refuses: Any, tmp_path: Path) -> None:
     assert "none.zip: No such file" in refuses("import-model", tmp_path / "none.zip", tmp_path / "out")
     write_zip(tmp_path / "photos.zip", {"a.jpg": b""})
-    assert "lacks its config.ini" in refuses("import-model", tmp_path / "photos.zip", tmp_path / "out")
+    assert "has no config.ini" in refuses("import-model", tmp_path / "photos.zip", tmp_path / "out")
     assert not (tmp_path / "out").exists()

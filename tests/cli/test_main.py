@@ -1,4 +1,4 @@
-"""The command as a stranger meets it."""
+"""The `seamseg` command: help, parsing, exit codes and error messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from seamseg.errors import BrokenImageError, SettingsError
 SUBCOMMANDS = sorted(cli.parser()._subparsers._group_actions[0].choices)  # type: ignore[union-attr,arg-type]
 
 
-def test_help_names_every_subcommand(command: Any) -> None:
+def test_help_lists_every_subcommand(command: Any) -> None:
     code, out, _ = command("--help")
     assert code == 0
     assert len(SUBCOMMANDS) == len(cli.SUBCOMMANDS) > 10
@@ -39,18 +39,18 @@ def test_help_of_a_subcommand_explains_every_argument(command: Any, subcommand: 
     assert len(description) > 60
 
 
-def test_version(command: Any) -> None:
+def test_version_option_prints_the_version(command: Any) -> None:
     assert command("--version") == (0, f"seamseg {seamseg.__version__}\n", "")
 
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["train"], ["evaluate", "x"], ["predict", "x", "y"]])
-def test_missing_and_unknown_arguments(command: Any, arguments: list[str]) -> None:
+def test_parse_missing_or_unknown_arguments_prints_usage(command: Any, arguments: list[str]) -> None:
     code, _, err = command(*arguments)
     assert code == 2
     assert "usage: seamseg" in err
 
 
-def test_settings_stand_anywhere_behind_their_subcommand() -> None:
+def test_parse_settings_anywhere_after_the_subcommand_are_accepted() -> None:
     options = cli.parse(["train", "config", "a=1", "--run-dir", "runs/x", "b.c=2", "--resume", "d=--3"])
     assert options.overrides == ["a=1", "b.c=2", "d=--3"]
     assert (options.config, options.resume, options.run_dir) == ("config", "yes", Path("runs/x"))
@@ -60,7 +60,7 @@ def test_settings_stand_anywhere_behind_their_subcommand() -> None:
     "arguments",
     [["train", "x", "--fly=1"], ["train", "x", "--resume", "y"], ["env", "a=1"], ["predict", *"abc", "d=1"]],
 )
-def test_what_is_no_setting_is_not_taken_for_one(command: Any, arguments: list[str]) -> None:
+def test_parse_words_that_are_not_settings_are_refused(command: Any, arguments: list[str]) -> None:
     code, _, err = command(*arguments)
     assert code == 2
     assert f"unrecognized arguments: {arguments[-1]}" in err
@@ -85,7 +85,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (FloatingPointError("iteration 3: semantic=nan"), "iteration 3: semantic=nan"),
     ],
 )
-def test_errors_of_the_user_are_a_sentence(
+def test_main_user_errors_are_printed_as_one_sentence(
     monkeypatch: pytest.MonkeyPatch, refuses: Callable[..., str], error: Exception, sentence: str
 ) -> None:
     failing(monkeypatch, error)
@@ -93,25 +93,25 @@ def test_errors_of_the_user_are_a_sentence(
 
 
 @pytest.mark.parametrize("error", [ValueError("bug"), KeyError("bug"), RuntimeError("bug")])
-def test_errors_of_the_program_are_not_hidden(monkeypatch: pytest.MonkeyPatch, command: Any, error: Exception) -> None:
+def test_main_bugs_are_raised(monkeypatch: pytest.MonkeyPatch, command: Any, error: Exception) -> None:
     failing(monkeypatch, error)
     with pytest.raises(type(error), match="bug"):
         command("train", "x.yaml", "--run-dir", "y")
 
 
-def test_a_traceback_on_request(monkeypatch: pytest.MonkeyPatch, command: Any) -> None:
+def test_main_user_error_is_raised_with_the_traceback_variable(monkeypatch: pytest.MonkeyPatch, command: Any) -> None:
     failing(monkeypatch, SettingsError("a key is wrong"))
     monkeypatch.setenv("SEAMSEG_TRACEBACK", "1")
     with pytest.raises(SettingsError, match="a key is wrong"):
         command("train", "x.yaml", "--run-dir", "y")
 
 
-def test_interrupted(monkeypatch: pytest.MonkeyPatch, command: Any) -> None:
+def test_main_keyboard_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch, command: Any) -> None:
     failing(monkeypatch, KeyboardInterrupt())
     assert command("train", "x.yaml", "--run-dir", "y") == (130, "", "seamseg: interrupted\n")
 
 
-def test_as_a_process_of_its_own(tmp_path: Path) -> None:
+def test_main_in_a_new_process_prints_the_error_and_creates_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "seamseg", "train", str(tmp_path / "none.yaml"), "--run-dir", str(tmp_path / "run")],
         env=os.environ | {"PYTHONPATH": str(Path(seamseg.__file__).parents[1])},
@@ -135,7 +135,7 @@ def test_as_a_process_of_its_own(tmp_path: Path) -> None:
         (("train", "scenes_r18", "--run-dir=~/run"), ("run_dir",)),
     ],
 )
-def test_a_tilde_in_an_argument_is_the_home_folder(
+def test_parse_tilde_in_paths_is_the_home_folder(
     arguments: tuple[str, ...], names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", "/home/me")

@@ -1,4 +1,4 @@
-"""`seamseg make-scenes`: a data set that can be trained on."""
+"""`seamseg make-scenes`: a data set for training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_scenes_are_a_data_set(command: Any, tmp_path: Path) -> None:
+def test_make_scenes_writes_a_readable_data_set(command: Any, tmp_path: Path) -> None:
     code, out, err = command("make-scenes", tmp_path / "scenes", *SMALL)
     assert (code, out) == (0, f"2 + 1 scenes: {tmp_path / 'scenes'}\n")
     assert "3/3" in err
@@ -27,7 +27,7 @@ def test_scenes_are_a_data_set(command: Any, tmp_path: Path) -> None:
         assert data.read_image(0).shape == (48, 96, 3)
 
 
-def test_the_same_arguments_give_the_same_bytes(command: Any, tmp_path: Path) -> None:
+def test_make_scenes_same_arguments_give_the_same_bytes(command: Any, tmp_path: Path) -> None:
     for name in ("a", "b"):
         command("make-scenes", tmp_path / name, *SMALL)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
@@ -35,7 +35,7 @@ def test_the_same_arguments_give_the_same_bytes(command: Any, tmp_path: Path) ->
     assert contents(tmp_path / "a") != contents(tmp_path / "c")
 
 
-def test_a_network_can_be_trained_on_them(command: Any, config: Path, tmp_path: Path) -> None:
+def test_make_scenes_data_can_be_trained_on_and_evaluated(command: Any, config: Path, tmp_path: Path) -> None:
     command("make-scenes", tmp_path / "scenes", *SMALL)
     arguments = ["train", config, f"data.root={tmp_path / 'scenes'}", "--run-dir", tmp_path / "run"]
     assert command(*arguments).code == 0
@@ -46,19 +46,19 @@ def test_a_network_can_be_trained_on_them(command: Any, config: Path, tmp_path: 
     ("option", "value", "culprit"),
     [("--train", 0, "split train"), ("--val", -1, "split val"), ("--size", "8x8", "8x8"), ("--seed", -1, "seed -1")],
 )
-def test_numbers_out_of_range(
+def test_make_scenes_numbers_out_of_range_are_refused(
     refuses: Callable[..., str], tmp_path: Path, option: str, value: object, culprit: str
 ) -> None:
     assert culprit in refuses("make-scenes", tmp_path / "scenes", *SMALL, option, value)
     assert not (tmp_path / "scenes").exists()
 
 
-def test_a_used_folder(refuses: Callable[..., str], data: Path) -> None:
+def test_make_scenes_folder_with_annotations_is_refused(refuses: Callable[..., str], data: Path) -> None:
     assert refuses("make-scenes", data, *SMALL).startswith(f"{data} already contains annotations")
 
 
 @pytest.mark.parametrize("size", ["48", "48x", "axb", "48x96x3", "4.8x9"])
-def test_a_size_that_is_none(command: Any, tmp_path: Path, size: str) -> None:
+def test_make_scenes_malformed_size_is_refused(command: Any, tmp_path: Path, size: str) -> None:
     code, _, err = command("make-scenes", tmp_path / "scenes", "--size", size)
     assert code == 2
     assert f"'{size}' is not of the form HxW, such as 256x512" in err

@@ -1,7 +1,8 @@
-"""`seamseg train --resume` on another number of processes than before, in real processes.
+"""`seamseg train --resume` with a different number of processes, in real processes.
 
-All images have one size and every anchor and proposal takes part, so that where the images of a step stay together, one
-process does what two did but for the order of sums. In float64, so that this does not decide which proposals are kept.
+All images have the same size, and all anchors and proposals are sampled. So if a step has the same images, one process
+computes the same as two, except for the order of sums. The runs use float64, so that this order does not change which
+proposals are kept.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ SETTINGS = (
 
 
 def state_of(trainer: Trainer) -> dict[str, Any]:
-    """Weights, statistics, what the optimizer remembers, and the averaged weights."""
+    """Copy the weights, statistics, optimizer state and averaged weights."""
     average = trainer.optimization.average
     assert average is not None
     state = {
@@ -62,7 +63,7 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
 
 
 def train(run: Path, *arguments: str, stop_after: int | None = None) -> dict[str, Any]:
-    """The command on this rank: its exit code, the state before and after, and the images of each of its batches."""
+    """Run the command on this rank; return exit code, state before and after, and the image ids of each batch."""
     trainers: list[Trainer] = []
     before: dict[str, Any] = {}
     batches: list[tuple[int, tuple[int, ...]]] = []
@@ -71,10 +72,10 @@ def train(run: Path, *arguments: str, stop_after: int | None = None) -> dict[str
         trainer, record = build_trainer(*given)
         trainers.append(trainer)
         before.update(state_of(trainer))
-        right = trainer.loader.epoch
+        original_epoch = trainer.loader.epoch
 
         def epoch(number: int, start: int = 0) -> Iterator[Batch]:
-            for batch in right(number, start):
+            for batch in original_epoch(number, start):
                 batches.append((number, batch.image_ids))
                 if len(batches) == stop_after:
                     os.kill(os.getpid(), signal.SIGTERM)
@@ -91,7 +92,7 @@ def train(run: Path, *arguments: str, stop_after: int | None = None) -> dict[str
 
 @contextlib.contextmanager
 def in_float64() -> Iterator[None]:
-    """Within it networks and their images are of that type, which no setting chooses."""
+    """Use float64 networks and images inside the context, for which there is no setting."""
     build, normalize = build_initialized_network, Normalize.__call__
     with (
         mock.patch.object(
@@ -104,18 +105,21 @@ def in_float64() -> Iterator[None]:
 
 @contextlib.contextmanager
 def in_the_group() -> Iterator[None]:
-    """The command finds the ranks that the test has brought together."""
+    """Let the command use the process group of the test."""
     process = Process(dist.get_rank(), dist.get_world_size(), torch.device("cpu"))
     with mock.patch.object(seamseg.cli.train, "started", return_value=contextlib.nullcontext(process)):
         yield
 
 
 def on_two(rank: int) -> dict[str, Any]:
-    """A run in peace, and one in which the second rank is asked to stop in the first of four steps."""
+    """Train without interruption, and again with a stop signal to rank 1 in the first of four steps."""
     folder = Path.cwd().parent
     with in_the_group():
-        in_peace = train(folder / "peace")
-        return {"peace": in_peace, "stopped": train(folder / "stopped", stop_after=1 if rank == 1 else None)}
+        uninterrupted = train(folder / "uninterrupted")
+        return {
+            "uninterrupted": uninterrupted,
+            "stopped": train(folder / "stopped", stop_after=1 if rank == 1 else None),
+        }
 
 
 def on_three(rank: int) -> dict[str, Any]:
@@ -125,7 +129,7 @@ def on_three(rank: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the data, the settings and the runs."""
+    """Folder with the data, the settings and the runs."""
     folder = tmp_path_factory.mktemp("ranks")
     for split, num_images in (("train", len(IMAGES)), ("val", 1)):
         write_tiny_panoptic(
@@ -140,12 +144,12 @@ def two(folder: Path) -> list[dict[str, Any]]:
     (folder / "two").mkdir()
     results = on_ranks(__file__, "on_two", folder / "two")
     for result in results:
-        assert (result["peace"]["code"], result["stopped"]["code"]) == (0, 143)
+        assert (result["uninterrupted"]["code"], result["stopped"]["code"]) == (0, 143)
     return results
 
 
 def equal(first: Any, second: Any) -> bool:
-    """To the last bit."""
+    """Compare nested states bit by bit."""
     if isinstance(first, torch.Tensor):
         return first.dtype == second.dtype and torch.equal(first, second)
     if isinstance(first, dict):
@@ -156,32 +160,32 @@ def equal(first: Any, second: Any) -> bool:
 
 
 def images_of(epoch: int, *results: dict[str, Any]) -> list[int]:
-    """That the ranks saw in an epoch, sorted."""
+    """Return the ids of all images that the ranks saw in an epoch, sorted."""
     return sorted(image for result in results for number, ids in result["batches"] if number == epoch for image in ids)
 
 
 def losses_of(run: Path) -> dict[int, dict[str, float]]:
-    """By the iteration, which must come once each and in order."""
+    """Return the logged losses by iteration; each iteration must appear once and in order."""
     entries = [dict(entry) for entry in read_metrics(run) if entry.pop("kind") == "train"]
     assert [entry["iteration"] for entry in entries] == list(range(1, len(entries) + 1))
     return {entry.pop("iteration"): entry for entry in entries}
 
 
 @pytest.mark.filterwarnings("ignore:synchronized norms without a process group")
-def test_one_process_goes_on_with_the_steps_of_two(
+def test_resume_two_process_run_with_one_process_continues_the_same_steps(
     two: list[dict[str, Any]], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = Path(shutil.copytree(folder / "stopped", folder / "one"))
     result = train(run, "data.train_batch_size=2", "--resume")
-    said = capsys.readouterr().err
+    err = capsys.readouterr().err
     assert result["code"] == 0
-    assert "going on from iteration 1 in epoch 1\n1 process instead of 2: the epoch goes on with the images" in said
+    assert "resuming from iteration 1 in epoch 1\n1 process instead of 2: the epoch continues with the images" in err
     stopped = [rank["stopped"] for rank in two]
     assert equal(result["before"], stopped[0]["after"])
     assert images_of(0, *stopped, result) == images_of(1, result) == sorted(IMAGES)
-    steps = zip(*(rank["peace"]["batches"][1:] for rank in two), strict=True)
+    steps = zip(*(rank["uninterrupted"]["batches"][1:] for rank in two), strict=True)
     assert result["batches"] == [(epoch, first + second) for (epoch, first), (_, second) in steps]
-    found, expected = losses_of(run), losses_of(folder / "peace")
+    found, expected = losses_of(run), losses_of(folder / "uninterrupted")
     assert len(found) == 4 * EPOCHS
     assert found.keys() == expected.keys()
     assert found[1] == expected[1]
@@ -189,13 +193,15 @@ def test_one_process_goes_on_with_the_steps_of_two(
         assert found[iteration] == pytest.approx(losses, rel=1e-4, abs=0), iteration
 
 
-def test_three_processes_go_on_with_the_images_that_two_have_not_seen(two: list[dict[str, Any]], folder: Path) -> None:
+def test_resume_two_process_run_with_three_processes_continues_with_unseen_images(
+    two: list[dict[str, Any]], folder: Path
+) -> None:
     run = Path(shutil.copytree(folder / "stopped", folder / "three"))
     (folder / "of_three").mkdir()
     results = on_ranks(__file__, "on_three", folder / "of_three", 3)
-    said = [(folder / "of_three" / f"rank{rank}.log").read_text() for rank in range(3)]
-    assert "3 processes instead of 2 and 3 images per batch of all processes instead of 2: the epoch goes on" in said[0]
-    assert said[1:] == ["", ""]
+    logs = [(folder / "of_three" / f"rank{rank}.log").read_text() for rank in range(3)]
+    assert "3 processes instead of 2 and 3 images per batch over all processes instead of 2: the epoch" in logs[0]
+    assert logs[1:] == ["", ""]
     stopped = [rank["stopped"] for rank in two]
     for result in results:
         assert result["code"] == 0

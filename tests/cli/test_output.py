@@ -1,11 +1,11 @@
-"""Words that several subcommands say."""
+"""Wording shared by several subcommands."""
 
 from __future__ import annotations
 
 from seamseg.cli.output import counted
 
 
-def test_one_and_many() -> None:
+def test_counted_chooses_singular_or_plural() -> None:
     assert [counted(number, "image") for number in (0, 1, 2, 5000)] == [
         "0 images",
         "1 image",

@@ -1,4 +1,4 @@
-"""`seamseg predict` killed again and again: `--resume` goes on, and in the end nothing shows it."""
+"""`seamseg predict` killed repeatedly: after `--resume`, the results equal those of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def num_written(out: Path) -> int:
 
 
 def kill_after(process: subprocess.Popen[str], out: Path, number: int) -> None:
-    """Kills it as soon as so many images are written: in the middle of other ones."""
+    """Kill the process as soon as `number` images are written, while it works on others."""
     latest = time.monotonic() + SECONDS
     while num_written(out) < number:
         assert process.poll() is None, process.communicate()
@@ -41,13 +41,13 @@ def kill_after(process: subprocess.Popen[str], out: Path, number: int) -> None:
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    """Of all files but the journal, whose lines come in the order in which images are done."""
+    """Read all files except the journal, whose lines are in order of completion."""
     files = [path for path in out.rglob("*") if path.is_file() and path.name != ".predictions.journal"]
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.mark.slow
-def test_nothing_shows_that_a_run_was_killed(run_dir: Path, tmp_path: Path) -> None:
+def test_predict_killed_and_resumed_gives_the_same_files(run_dir: Path, tmp_path: Path) -> None:
     input_images, generator = tmp_path / "images", np.random.default_rng(0)
     input_images.mkdir()
     for number in range(NUM_IMAGES):
@@ -55,19 +55,19 @@ def test_nothing_shows_that_a_run_was_killed(run_dir: Path, tmp_path: Path) -> N
         cv2.imwrite(str(input_images / f"{number:02}.png"), pixels)
     (input_images / "broken.jpg").write_bytes(b"broken")
     with start(run_dir, input_images, tmp_path / "calm") as calm:
-        said, _ = calm.communicate(timeout=SECONDS)
-        assert calm.returncode == 3, said
+        stdout, _ = calm.communicate(timeout=SECONDS)
+        assert calm.returncode == 3, stdout
     killed = tmp_path / "killed"
     for kill in range(NUM_KILLS):
         with start(run_dir, input_images, killed, *(["--resume"] if kill else [])) as process:
             kill_after(process, killed, (kill + 1) * NUM_IMAGES // (NUM_KILLS + 1))
         assert not (killed / "panoptic.json").exists()
         images = [path for path in (killed / "panoptic").glob("*.png") if not path.name.startswith(".")]
-        assert all(cv2.imread(os.fspath(path)) is not None for path in images), "what is there is whole"
+        assert all(cv2.imread(os.fspath(path)) is not None for path in images), "existing files are complete"
     with start(run_dir, input_images, killed, "--resume") as last:
-        said, _ = last.communicate(timeout=SECONDS)
-    assert last.returncode == 3, said
-    before = int(said.split(f"{NUM_IMAGES} images segmented (")[1].split(" of them before")[0])
+        stdout, _ = last.communicate(timeout=SECONDS)
+    assert last.returncode == 3, stdout
+    before = int(stdout.split(f"{NUM_IMAGES} images segmented (")[1].split(" of them in an earlier run")[0])
     assert NUM_IMAGES // 2 < before < NUM_IMAGES
     found, truth = contents(killed), contents(tmp_path / "calm")
     assert found.keys() == truth.keys()

@@ -1,4 +1,4 @@
-"""`seamseg predict`: kinds of output, options, resuming, and what can go wrong with the folder."""
+"""`seamseg predict`: kinds of output, options, resuming, and problems with the output folder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def input_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Of all files that are not hidden."""
+    """Read all files that are not hidden."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -53,7 +53,7 @@ def everything(command: Any, run_dir: Path, input_images: Path, tmp_path: Path) 
     return out
 
 
-def test_all_outputs_tell_the_same(everything: Path, run_dir: Path) -> None:
+def test_predict_all_outputs_are_consistent(everything: Path, run_dir: Path) -> None:
     categories = open_model(run_dir, torch.device("cpu")).categories
     index = json.loads((everything / "panoptic.json").read_text())
     assert json.loads((everything / "categories.json").read_text()) == index["categories"]
@@ -89,7 +89,9 @@ def test_all_outputs_tell_the_same(everything: Path, run_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", OUTPUT_KINDS)
-def test_only_what_is_asked_for(command: Any, run_dir: Path, input_images: Path, tmp_path: Path, kind: str) -> None:
+def test_predict_writes_only_the_requested_outputs(
+    command: Any, run_dir: Path, input_images: Path, tmp_path: Path, kind: str
+) -> None:
     assert command("predict", run_dir, input_images / "a.png", tmp_path / "out", "--write", kind).code == 0
     found = {
         "overlay": {"overlay/a.jpg"},
@@ -102,23 +104,23 @@ def test_only_what_is_asked_for(command: Any, run_dir: Path, input_images: Path,
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "said"),
+    ("option", "value", "message"),
     [
-        ("--write", "panoptic,pictures", "pictures cannot be written; name some of overlay, panoptic"),
-        ("--write", ",", "nothing cannot be written"),
-        ("--scales", "1,x", "is not a list of numbers"),
-        ("--scales", "1,0", "scales are one or more positive numbers"),
-        ("--batch-size", "0", "is not a number from 1 on"),
-        ("--score-threshold", "1.5", "score_threshold is a number in 0 … 1"),
-        ("--min-stuff-area", "-1", "min_stuff_area is a number of pixels"),
+        ("--write", "panoptic,pictures", "unknown output: pictures; choose from overlay, panoptic"),
+        ("--write", ",", "no output is named"),
+        ("--scales", "1,x", "is not a comma-separated list of numbers"),
+        ("--scales", "1,0", "scales must be one or more numbers > 0"),
+        ("--batch-size", "0", "must be an integer >= 1"),
+        ("--score-threshold", "1.5", "score_threshold must be in 0 … 1"),
+        ("--min-stuff-area", "-1", "min_stuff_area must be"),
     ],
 )
-def test_options_that_make_no_sense(
-    command: Any, run_dir: Path, input_images: Path, tmp_path: Path, option: str, value: str, said: str
+def test_predict_invalid_options_are_refused(
+    command: Any, run_dir: Path, input_images: Path, tmp_path: Path, option: str, value: str, message: str
 ) -> None:
     code, _, err = command("predict", run_dir, input_images, tmp_path / "out", f"{option}={value}")
     assert code == 2
-    assert said in err
+    assert message in err
     assert not (tmp_path / "out").exists()
 
 
@@ -127,7 +129,9 @@ def segments(out: Path) -> list[dict[str, Any]]:
     return [segment for annotation in index["annotations"] for segment in annotation["segments_info"]]
 
 
-def test_thresholds_have_their_effect(command: Any, run_dir: Path, input_images: Path, tmp_path: Path) -> None:
+def test_predict_thresholds_change_the_segments(
+    command: Any, run_dir: Path, input_images: Path, tmp_path: Path
+) -> None:
     def run(name: str, *options: str) -> list[dict[str, Any]]:
         assert command("predict", run_dir, input_images, tmp_path / name, "--write=panoptic", *options).code == 0
         return segments(tmp_path / name)
@@ -149,10 +153,10 @@ def test_thresholds_have_their_effect(command: Any, run_dir: Path, input_images:
 
 
 class Killed(Exception):
-    """As if the process had been killed."""
+    """Stand-in for a killed process."""
 
 
-def test_a_run_that_stopped_goes_on(
+def test_predict_stopped_run_is_resumed_to_the_same_files(
     command: Any, run_dir: Path, input_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert command("predict", run_dir, input_images, tmp_path / "whole").code == 0
@@ -179,19 +183,21 @@ def test_a_run_that_stopped_goes_on(
 
     (out / "panoptic" / ".part.a.png").write_bytes(b"torn")
     assert command("predict", run_dir, input_images, out).code == 2
-    code, said, _ = command("predict", run_dir, input_images, out, "--resume")
-    assert (code, said) == (0, f"3 images segmented (2 of them before): {out}\n")
+    code, stdout, _ = command("predict", run_dir, input_images, out, "--resume")
+    assert (code, stdout) == (0, f"3 images segmented (2 of them in an earlier run): {out}\n")
     assert contents(out) == whole
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
     assert command("predict", run_dir, input_images, out, "--resume").out.startswith("3 images segmented (3 of them")
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.png")} == stamps
     sentence = command("predict", run_dir, input_images, out, "--resume", "--flip")
     assert sentence.code == 2
-    assert "made with other options" in sentence.err
+    assert "made with another model, video or options" in sentence.err
     assert contents(out) == whole
 
 
-def test_a_mended_image_is_done_by_resuming(command: Any, run_dir: Path, input_images: Path, tmp_path: Path) -> None:
+def test_predict_resume_segments_a_repaired_image(
+    command: Any, run_dir: Path, input_images: Path, tmp_path: Path
+) -> None:
     folder, out = tmp_path / "images", tmp_path / "out"
     folder.mkdir()
     (folder / "a.png").write_bytes((input_images / "a.png").read_bytes())
@@ -199,12 +205,17 @@ def test_a_mended_image_is_done_by_resuming(command: Any, run_dir: Path, input_i
     assert command("predict", run_dir, folder, out).code == 3
     assert (out / "errors.json").exists()
     (folder / "b.png").write_bytes((input_images / "sub/b.png").read_bytes())
-    assert command("predict", run_dir, folder, out, "--resume").out == f"2 images segmented (1 of them before): {out}\n"
+    assert (
+        command("predict", run_dir, folder, out, "--resume").out
+        == f"2 images segmented (1 of them in an earlier run): {out}\n"
+    )
     assert not (out / "errors.json").exists()
 
 
-def test_odd_names(command: Any, run_dir: Path, input_images: Path, tmp_path: Path) -> None:
-    """As long as names may be, with bytes that are not UTF-8, and of a list that Windows wrote."""
+def test_predict_odd_file_names_are_written_or_refused(
+    command: Any, run_dir: Path, input_images: Path, tmp_path: Path
+) -> None:
+    """Names of maximum length, with bytes that are not UTF-8, and from a list written on Windows."""
     folder, out, listed = tmp_path / "odd", tmp_path / "out", tmp_path / "list.txt"
     folder.mkdir()
     pixels = (input_images / "a.png").read_bytes()
@@ -223,7 +234,7 @@ def test_odd_names(command: Any, run_dir: Path, input_images: Path, tmp_path: Pa
     assert command("predict", run_dir, listed, tmp_path / "other").code == 0
 
 
-def test_results_inside_of_the_images(
+def test_predict_output_folder_inside_the_image_folder_is_not_an_input(
     command: Any, run_dir: Path, input_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "here"
@@ -232,27 +243,30 @@ def test_results_inside_of_the_images(
     monkeypatch.chdir(folder)
     assert command("predict", run_dir, "../here", "out").code == 0
     assert (
-        command("predict", run_dir, "../here", "out", "--resume").out == "1 image segmented (1 of them before): out\n"
+        command("predict", run_dir, "../here", "out", "--resume").out
+        == "1 image segmented (1 of them in an earlier run): out\n"
     )
 
 
-def test_names_are_those_of_the_last_run(command: Any, run_dir: Path, input_images: Path, tmp_path: Path) -> None:
-    """They are relative to what it was given; so is the folder that the file names."""
+def test_predict_resume_with_other_input_path_updates_the_file_names(
+    command: Any, run_dir: Path, input_images: Path, tmp_path: Path
+) -> None:
+    """File names and the recorded image folder are relative to the input of the last run."""
     out, listed = tmp_path / "out", tmp_path / "images.txt"
     listed.write_text(f"{input_images / 'a.png'}\n")
     assert command("predict", run_dir, input_images / "a.png", out, "--write=panoptic,instances").code == 0
     result = command("predict", run_dir, listed, out, "--write=panoptic,instances", "--resume")
-    assert result.out == f"1 image segmented (1 of them before): {out}\n"
+    assert result.out == f"1 image segmented (1 of them in an earlier run): {out}\n"
     content = json.loads((out / "panoptic.json").read_text())
     assert Path(content["info"]["image_folder"], content["images"][0]["file_name"]).is_file()
     named = {one["file_name"] for one in json.loads((out / "instances.json").read_text())}
     assert named == {content["images"][0]["file_name"]}
 
 
-def test_images_of_the_same_name_elsewhere_are_others(
+def test_predict_resume_with_same_name_in_another_folder_segments_it(
     command: Any, run_dir: Path, input_images: Path, tmp_path: Path
 ) -> None:
-    """As an archive unpacks them: the same name, size and time."""
+    """The images have the same name, size and time, as if unpacked from an archive."""
     folders = [tmp_path / "one", tmp_path / "other"]
     for value, folder in enumerate(folders):
         folder.mkdir()
@@ -263,7 +277,7 @@ def test_images_of_the_same_name_elsewhere_are_others(
     assert result.out == f"1 image segmented: {tmp_path / 'out'}\n"
 
 
-def test_a_folder_that_was_moved_is_gone_on_with(
+def test_predict_resume_in_a_moved_output_folder_continues(
     command: Any, run_dir: Path, input_images: Path, tmp_path: Path
 ) -> None:
     out, moved = tmp_path / "out", tmp_path / "moved"
@@ -271,11 +285,11 @@ def test_a_folder_that_was_moved_is_gone_on_with(
     out.rename(moved)
     (moved / "panoptic" / "a.png").unlink()
     result = command("predict", run_dir, input_images, moved, "--resume")
-    assert result.out == f"3 images segmented (2 of them before): {moved}\n"
+    assert result.out == f"3 images segmented (2 of them in an earlier run): {moved}\n"
     assert (moved / "panoptic" / "a.png").exists()
 
 
-def test_other_files_are_left_alone(
+def test_predict_folder_with_other_files_is_refused(
     refuses: Callable[..., str], run_dir: Path, input_images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -291,7 +305,9 @@ def test_other_files_are_left_alone(
     assert "Not a directory" in refuses("predict", run_dir, input_images, tmp_path / "file" / "out")
 
 
-def test_overwriting(command: Any, run_dir: Path, input_images: Path, tmp_path: Path) -> None:
+def test_predict_overwrite_replaces_only_its_own_files(
+    command: Any, run_dir: Path, input_images: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     (out / "overlay").mkdir(parents=True)
     (out / "overlay" / "a.jpg").write_text("mine")
@@ -308,18 +324,22 @@ def test_overwriting(command: Any, run_dir: Path, input_images: Path, tmp_path: 
     assert set(contents(out)) == {"notes.txt", "panoptic/a.png", "panoptic.json"}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_no_permission(refuses: Callable[..., str], run_dir: Path, input_images: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_predict_without_permission_is_refused(
+    refuses: Callable[..., str], run_dir: Path, input_images: Path, tmp_path: Path
+) -> None:
     tmp_path.chmod(0o500)
     assert "Permission denied" in refuses("predict", run_dir, input_images, tmp_path / "out")
 
 
-def test_a_read_only_file_system(refuses: Callable[..., str], run_dir: Path, input_images: Path) -> None:
+def test_predict_read_only_file_system_is_refused(
+    refuses: Callable[..., str], run_dir: Path, input_images: Path
+) -> None:
     sentence = refuses("predict", run_dir, input_images, "/proc/predictions")
     assert sentence.startswith("/proc/predictions: ")
 
 
-def test_a_full_disk(
+def test_predict_full_disk_leaves_only_complete_files(
     refuses: Callable[..., str], command: Any, run_dir: Path, input_images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""`seamseg predict` of a video: its files, going on where it stopped, and what can go wrong."""
+"""`seamseg predict` with a video: its files, resuming, and errors."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def write_video(path: Path, number: int, size: tuple[int, int] = (48, 64)) -> No
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Of all files but the journal, whose lines tell times."""
+    """Read all files except the journal, which contains times."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".predictions.journal")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def frames(path: Path) -> list[Any]:
-    """The pixels of a video: its file tells when it was written."""
+    """Read the pixels of a video; its bytes depend on the time of writing."""
     return [frame.tolist() for frame in Video.open(path).frames()]
 
 
@@ -59,7 +59,7 @@ def input_images(tmp_path: Path) -> Path:
 def stopped(
     command: Any, run_dir: Path, video_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Path]:
-    """Stops a run on the video after three frames."""
+    """Stop a run on the video after three frames."""
 
     def run(*options: str) -> Path:
         original = pipeline._predicted
@@ -79,12 +79,14 @@ def stopped(
     return run
 
 
-def test_a_video(command: Any, refuses: Callable[..., str], run_dir: Path, video_path: Path, tmp_path: Path) -> None:
+def test_predict_video_writes_video_and_frames(
+    command: Any, refuses: Callable[..., str], run_dir: Path, video_path: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    code, said, _ = command(
+    code, stdout, _ = command(
         "predict", run_dir, video_path, out, "--write", "overlay,semantic,panoptic", "--batch-size=2"
     )
-    assert (code, said) == (0, f"7 frames segmented: {out}\n")
+    assert (code, stdout) == (0, f"7 frames segmented: {out}\n")
     names = [f"{number:06}" for number in range(7)]
     expected = {f"{kind}/{name}.png" for kind in ("semantic", "panoptic") for name in names}
     assert set(contents(out)) == expected | {"overlay.mp4", "panoptic.json", "categories.json"}
@@ -98,15 +100,15 @@ def test_a_video(command: Any, refuses: Callable[..., str], run_dir: Path, video
 
 
 @pytest.mark.parametrize("kinds", ["overlay", "panoptic", "overlay,panoptic,instances"])
-def test_a_run_that_stopped_goes_on(
+def test_predict_video_stopped_run_is_resumed_to_the_same_files(
     command: Any, stopped: Callable[..., Path], run_dir: Path, video_path: Path, tmp_path: Path, kinds: str
 ) -> None:
     assert command("predict", run_dir, video_path, tmp_path / "whole", "--write", kinds).code == 0
     out = stopped("--write", kinds)
     assert not (out / "overlay.mp4").exists()
     assert not (out / "panoptic.json").exists()
-    code, said, _ = command("predict", run_dir, video_path, out, "--write", kinds, "--resume")
-    assert (code, said) == (0, f"7 frames segmented (3 of them before): {out}\n")
+    code, stdout, _ = command("predict", run_dir, video_path, out, "--write", kinds, "--resume")
+    assert (code, stdout) == (0, f"7 frames segmented (3 of them in an earlier run): {out}\n")
     truth, found = contents(tmp_path / "whole"), contents(out)
     assert truth.keys() == found.keys()
     assert [name for name in truth if truth[name] != found[name] and name != "overlay.mp4"] == []
@@ -114,19 +116,21 @@ def test_a_run_that_stopped_goes_on(
         assert frames(out / "overlay.mp4") == frames(tmp_path / "whole" / "overlay.mp4")
 
 
-def test_a_finished_run_needs_nothing(command: Any, run_dir: Path, video_path: Path, tmp_path: Path) -> None:
+def test_predict_video_finished_run_is_not_repeated(
+    command: Any, run_dir: Path, video_path: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     assert command("predict", run_dir, video_path, out).code == 0
     before = contents(out)
-    (out / "panoptic.json").unlink()  # killed just before it
+    (out / "panoptic.json").unlink()  # as if killed just before writing it
     stamp = (out / "overlay.mp4").stat().st_mtime_ns
     result = command("predict", run_dir, video_path, out, "--resume")
-    assert result.out == f"7 frames segmented (7 of them before): {out}\n"
+    assert result.out == f"7 frames segmented (7 of them in an earlier run): {out}\n"
     assert contents(out) == before
     assert (out / "overlay.mp4").stat().st_mtime_ns == stamp
 
 
-def test_another_video_is_not_gone_on_with(
+def test_predict_video_resume_with_another_video_is_refused(
     command: Any, refuses: Callable[..., str], run_dir: Path, video_path: Path, input_images: Path, tmp_path: Path
 ) -> None:
     out, moved = tmp_path / "out", tmp_path / "elsewhere" / "b.mp4"
@@ -143,13 +147,13 @@ def test_another_video_is_not_gone_on_with(
     assert [image["file_name"] for image in images] == [f"b.mp4#{number:06}" for number in range(7)]
 
 
-def test_overwriting_forgets_what_was_there(
+def test_predict_video_overwrite_discards_earlier_frames(
     command: Any, stopped: Callable[..., Path], run_dir: Path, video_path: Path, input_images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     assert command("predict", run_dir, video_path, out).code == 0
     assert stopped("--overwrite") == out
-    assert not (out / "overlay.mp4").exists(), "a video that is there counts as whole"
+    assert not (out / "overlay.mp4").exists(), "an existing video counts as complete"
     assert command("predict", run_dir, video_path, out, "--resume").out.startswith("7 frames segmented (3 of them")
     assert Video.open(out / "overlay.mp4").num_frames == 7
     assert stopped("--overwrite") == out
@@ -170,7 +174,7 @@ def tear_journal(path: Path) -> None:
     ("name", "damage"),
     [("overlay.mp4", empty), ("panoptic/000003.png", empty), (".predictions.journal", tear_journal)],
 )
-def test_a_finished_video_that_a_power_cut_damaged(
+def test_predict_video_damaged_after_a_power_cut_is_repaired(
     command: Any, run_dir: Path, video_path: Path, tmp_path: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
     out = tmp_path / "out"
@@ -185,7 +189,7 @@ def test_a_finished_video_that_a_power_cut_damaged(
 
 
 @pytest.mark.parametrize(("content", "kept"), [(b"", 1), (b"torn", 3), (None, 3)])
-def test_what_a_power_cut_left_of_a_frame(
+def test_predict_video_frame_record_damaged_by_a_power_cut_is_redone(
     command: Any,
     stopped: Callable[..., Path],
     run_dir: Path,
@@ -198,13 +202,13 @@ def test_what_a_power_cut_left_of_a_frame(
     record = stopped() / ".frames" / "000001.npz"
     whole = record.read_bytes()
     record.write_bytes(whole[:60] + bytes(80) + whole[140:] if content is None else content)
-    said = command("predict", run_dir, video_path, tmp_path / "out", "--resume").out
-    assert said.startswith(f"7 frames segmented ({kept} of them before)")
+    stdout = command("predict", run_dir, video_path, tmp_path / "out", "--resume").out
+    assert stdout.startswith(f"7 frames segmented ({kept} of them in an earlier run)")
     assert frames(tmp_path / "out" / "overlay.mp4") == frames(tmp_path / "whole" / "overlay.mp4")
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_goes_on(command: Any, run_dir: Path, tmp_path: Path) -> None:
+def test_predict_video_killed_run_is_resumed_to_the_same_files(command: Any, run_dir: Path, tmp_path: Path) -> None:
     video_path, out = tmp_path / "street.mp4", tmp_path / "out"
     write_video(video_path, 60)
     assert command("predict", run_dir, video_path, tmp_path / "whole").code == 0
@@ -222,30 +226,28 @@ def test_a_run_that_is_killed_goes_on(command: Any, run_dir: Path, tmp_path: Pat
     assert contents(out).keys() == contents(tmp_path / "whole").keys()
 
 
-def test_a_video_that_ends_early(command: Any, run_dir: Path, tmp_path: Path) -> None:
+def test_predict_truncated_video_is_reported(command: Any, run_dir: Path, tmp_path: Path) -> None:
     video_path, out = tmp_path / "street.avi", tmp_path / "out"
     writer = cv2.VideoWriter(str(video_path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
     for _ in range(20):
         writer.write(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
     writer.release()
     video_path.write_bytes(video_path.read_bytes()[: video_path.stat().st_size // 2])
-    code, said, err = command("predict", run_dir, video_path, out)
-    number = int(said.split()[0])
+    code, stdout, err = command("predict", run_dir, video_path, out)
+    number = int(stdout.split()[0])
     assert (code, 0 < number < 20) == (3, True)
-    assert (
-        f"{video_path} says that it has 20 frames, of which {number} can be decoded: it is truncated or damaged" in err
-    )
+    assert f"{video_path} is truncated or damaged: only {number} of its 20 frames can be decoded" in err
     assert Video.open(out / "overlay.mp4").num_frames == number
 
 
-def test_videos_that_are_none(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
+def test_predict_broken_or_missing_video_is_refused(refuses: Callable[..., str], run_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"no video")
     assert "a.mp4 cannot be decoded" in refuses("predict", run_dir, tmp_path / "a.mp4", tmp_path / "out")
     assert "none.avi does not exist" in refuses("predict", run_dir, tmp_path / "none.avi", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_video_that_the_disk_does_not_hold(
+def test_predict_video_on_a_full_disk_leaves_no_partial_video(
     command: Any, refuses: Callable[..., str], run_dir: Path, video_path: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -254,5 +256,5 @@ def test_a_video_that_the_disk_does_not_hold(
     assert f"{out / 'overlay.mp4'} was written with" in sentence
     assert not [path for path in out.iterdir() if not path.name.startswith(".")]
     result = command("predict", run_dir, video_path, out, "--write=overlay", "--resume")
-    assert result.out == f"7 frames segmented (7 of them before): {out}\n"
+    assert result.out == f"7 frames segmented (7 of them in an earlier run): {out}\n"
     assert Video.open(out / "overlay.mp4").num_frames == 7

@@ -1,4 +1,4 @@
-"""The command in two processes, as torchrun starts them: the first one alone writes and speaks."""
+"""The command in two processes, as torchrun starts them: only rank 0 writes files and prints."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ OVERRIDES = ("norm.name=syncbn", "training.epochs=1", "data.train_batch_size=1",
 
 
 def in_two_processes(folder: Path, arguments: list[list[str]], code: int = 0) -> list[tuple[str, str]]:
-    """What each process of the command says on its two channels; both must end with that exit code.
+    """Run the command in two processes and return standard output and error of each.
 
     Args:
-        folder: to work in.
-        arguments: of each process; torchrun would give all the same.
+        folder: Working folder.
+        arguments: Arguments of each process; torchrun would pass the same ones to all.
+        code: Expected exit code of both processes.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -40,65 +41,65 @@ def in_two_processes(folder: Path, arguments: list[list[str]], code: int = 0) ->
         for rank, of_rank in enumerate(arguments)
     ]
     try:
-        said = [process.communicate(timeout=SECONDS) for process in processes]
+        output = [process.communicate(timeout=SECONDS) for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [code, code], said
-    return said
+    assert [process.returncode for process in processes] == [code, code], output
+    return output
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Of all files that are not hidden."""
+    """Read all files that are not hidden."""
     files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.mark.slow
-def test_the_first_process_alone_writes_and_speaks(tmp_path: Path) -> None:
+def test_two_processes_only_rank_0_writes_and_prints(tmp_path: Path) -> None:
     data = write_tiny_splits(tmp_path / "data", num_val=3)
     config = write_tiny_config(tmp_path / "tiny.yaml", data, *OVERRIDES)
     runs = [tmp_path / "run0", tmp_path / "run1"]
-    said = in_two_processes(tmp_path, [["train", str(config), "--run-dir", str(run)] for run in runs])
+    output = in_two_processes(tmp_path, [["train", str(config), "--run-dir", str(run)] for run in runs])
     assert {"config.yaml", "metrics.jsonl", "model.safetensors"} <= {path.name for path in runs[0].iterdir()}
-    assert said[0][1].count("epoch 1: PQ ") == said[0][1].count("seed 0; settings") == 1
+    assert output[0][1].count("epoch 1: PQ ") == output[0][1].count("seed 0; settings") == 1
     assert not runs[1].exists()
-    assert said[1] == ("", "")
+    assert output[1] == ("", "")
     kinds = [(entry["kind"], entry["iteration"]) for entry in read_metrics(runs[0])]
     assert kinds == [("train", 1), ("train", 2), ("validation", 2)], "four images, one per process and step"
     assert len(list((runs[0] / "tensorboard").iterdir())) == 1
 
     scores = [tmp_path / "scores0.json", tmp_path / "scores1.json", tmp_path / "alone.json"]
     command = ["evaluate", str(runs[0]), "--data", str(data), "--split", "val", "--json"]
-    said = in_two_processes(tmp_path, [[*command, str(path)] for path in scores[:2]])
-    assert "PQ" in said[0][0]
-    assert said[1] == ("", "")
+    output = in_two_processes(tmp_path, [[*command, str(path)] for path in scores[:2]])
+    assert "PQ" in output[0][0]
+    assert output[1] == ("", "")
     assert not scores[1].exists()
     in_one = [*COMMAND, *command, str(scores[2]), "--device", "cpu"]
     subprocess.run(in_one, check=True, capture_output=True, env=environment())
     first, alone = (json.loads(path.read_text()) for path in (scores[0], scores[2]))
-    assert first == alone, "to the last bit"
+    assert first == alone, "bitwise equal"
     validated = read_metrics(runs[0])[-1]
     expected = {name: alone[name] for name in ("miou", "miou_semantic", "box_ap", "mask_ap")}
     expected |= {f"pq_{part}": alone[part]["pq"] for part in ("things", "stuff")}
     expected |= {name: alone["all"][name] for name in ("pq", "sq", "rq")}
-    assert {name: validated[name] for name in expected} == expected, "two processes while training, one afterwards"
+    assert {name: validated[name] for name in expected} == expected, "two processes in training, one in evaluation"
 
     images = next((data / "images").glob("val*"))
     next(path for path in sorted(images.iterdir())).with_name("zz.png").write_bytes(b"broken")
     options = ["predict", str(runs[0]), str(images)]
     kinds = ["--write=panoptic,instances,overlay"]
-    said = in_two_processes(tmp_path, [[*options, str(tmp_path / "together"), *kinds]] * 2, code=3)
-    assert said[0][0] == f"3 images segmented: {tmp_path / 'together'}\n"
-    assert said[1][0] == ""
+    output = in_two_processes(tmp_path, [[*options, str(tmp_path / "together"), *kinds]] * 2, code=3)
+    assert output[0][0] == f"3 images segmented: {tmp_path / 'together'}\n"
+    assert output[1][0] == ""
     alone = [*COMMAND, *options, str(tmp_path / "alone"), *kinds, "--device", "cpu"]
     assert subprocess.run(alone, capture_output=True, env=environment(), check=False).returncode == 3
     assert contents(tmp_path / "together") == contents(tmp_path / "alone")
 
     sorted(images.iterdir())[0].write_bytes(b"broken")
-    said = in_two_processes(tmp_path, [[*command, str(path)] for path in scores[:2]], code=3)
-    assert said[0][1].count("left out: ") == said[0][1].count("1 image cannot be read") == 1
-    assert said[1] == ("", "")
-    (left_out,) = json.loads(scores[0].read_text())["unreadable"]
-    assert (data / left_out["file_name"]).read_bytes() == b"broken"
+    output = in_two_processes(tmp_path, [[*command, str(path)] for path in scores[:2]], code=3)
+    assert output[0][1].count("skipped: ") == output[0][1].count("1 image could not be read") == 1
+    assert output[1] == ("", "")
+    (unreadable,) = json.loads(scores[0].read_text())["unreadable"]
+    assert (data / unreadable["file_name"]).read_bytes() == b"broken"
     assert not scores[1].exists()

@@ -1,4 +1,4 @@
-"""`seamseg score`: the table, the files it writes, and what it says on the side."""
+"""`seamseg score`: the table, the files and the notes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLASSES = {1: 7, 2: 3}
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[str, str]:
-    """Two images: one found wholly, one without its car."""
+    """Annotation and results of two images: one is perfect, the other misses its car."""
     true = Side(IDS, listed(IDS, CLASSES, set()))
     ids = np.where(IDS == 1, 1, 0)
     sides = [true, Side(ids, listed(ids, {1: 7}, set()))]
@@ -29,7 +29,7 @@ def files(tmp_path: Path) -> tuple[str, str]:
     return str(truth), str(write_side(tmp_path, "results", sides, bare=True))
 
 
-def test_the_json_is_that_of_an_evaluation(files: tuple[str, str], tmp_path: Path) -> None:
+def test_score_json_has_the_format_of_evaluate(files: tuple[str, str], tmp_path: Path) -> None:
     out = tmp_path / "out" / "scores.json"
     assert main(["score", "--gt", files[0], "--pred", files[1], "--json", str(out)]) == 0
     scores = json.loads(out.read_text())
@@ -47,7 +47,7 @@ def test_the_json_is_that_of_an_evaluation(files: tuple[str, str], tmp_path: Pat
     }  # fmt: skip
 
 
-def test_the_table_of_images_has_the_worst_first(files: tuple[str, str], tmp_path: Path) -> None:
+def test_score_per_image_table_lists_the_worst_first(files: tuple[str, str], tmp_path: Path) -> None:
     out = tmp_path / "images.csv"
     assert main(["score", "--gt", files[0], "--pred", files[1], "--per-image", str(out)]) == 0
     lines = list(csv.DictReader(out.open()))
@@ -58,7 +58,7 @@ def test_the_table_of_images_has_the_worst_first(files: tuple[str, str], tmp_pat
     }  # fmt: skip
 
 
-def test_the_table_of_images_tells_the_same_name_in_two_folders_apart(files: tuple[str, str], tmp_path: Path) -> None:
+def test_score_per_image_table_distinguishes_equal_names_in_two_folders(files: tuple[str, str], tmp_path: Path) -> None:
     content = json.loads(Path(files[0]).read_text())
     for entry, name in zip(content["annotations"], ("a/same.png", "b/same.png"), strict=True):
         (tmp_path / "truth" / name).parent.mkdir()
@@ -70,32 +70,34 @@ def test_the_table_of_images_tells_the_same_name_in_two_folders_apart(files: tup
     assert [line["file_name"] for line in csv.DictReader(out.open())] == ["b/same.png", "a/same.png"]
 
 
-def test_the_terminal_shows_the_scores(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_score_prints_the_scores(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["score", "--gt", files[0], "--pred", files[1]]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "PQ† 83.3, boundary PQ 83.3" in out
     assert "all (2 classes)" in out
 
 
-def test_folders_may_lie_elsewhere(files: tuple[str, str], tmp_path: Path) -> None:
+def test_score_png_folders_elsewhere_are_found_by_option(files: tuple[str, str], tmp_path: Path) -> None:
     (tmp_path / "results").rename(tmp_path / "pngs")
     command = ["score", "--gt", files[0], "--pred", files[1]]
     assert main(command) == 2
     assert main([*command, "--pred-dir", str(tmp_path / "pngs"), "--gt-dir", str(tmp_path / "truth")]) == 0
 
 
-def test_odd_files_are_reported(files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_score_wrong_areas_and_extra_results_are_reported(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     content = json.loads(Path(files[0]).read_text())
     content["annotations"] = content["annotations"][:1]
     content["annotations"][0]["segments_info"][0]["area"] = 3
     Path(files[0]).write_text(json.dumps(content))
     assert main(["score", "--gt", files[0], "--pred", files[1]]) == 0
     err = capsys.readouterr().err
-    assert "1 segments have other areas than their PNGs, such as segment 1 of image 10 with 3 instead of 24" in err
-    assert "1 results are of images that" in err
+    assert "the areas of 1 segments differ from the PNGs, such as segment 1 of image 10 with 3 instead of 24" in err
+    assert "ignored 1 results of images that" in err
 
 
-def test_wrong_files_are_the_users_error(
+def test_score_invalid_files_are_refused(
     files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = json.loads(Path(files[1]).read_text())
@@ -108,7 +110,7 @@ def test_wrong_files_are_the_users_error(
     assert capsys.readouterr().err == f"seamseg: {folder} is a folder; pass a JSON file\n"
 
 
-def test_files_are_written_before_scores_are_printed(
+def test_score_writes_files_before_printing_scores(
     files: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(scores: Any) -> None:
@@ -121,7 +123,7 @@ def test_files_are_written_before_scores_are_printed(
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
-def test_names_that_the_terminal_cannot_show_are_escaped(
+def test_score_names_that_the_terminal_cannot_show_are_escaped(
     files: tuple[str, str], monkeypatch: pytest.MonkeyPatch, encoding: str
 ) -> None:
     content = json.loads(Path(files[0]).read_text())
@@ -134,7 +136,7 @@ def test_names_that_the_terminal_cannot_show_are_escaped(
 
 
 def with_categories(results: str, moved: dict[int, int], **names: int) -> None:
-    """Gives results a table of their own, and changes the category ids of their segments."""
+    """Give the results their own category table, and change the category ids of their segments."""
     content = json.loads(Path(results).read_text())
     content["categories"] = [{"id": number, "name": name} for name, number in names.items()]
     for segment in (one for entry in content["annotations"] for one in entry["segments_info"]):
@@ -142,7 +144,7 @@ def with_categories(results: str, moved: dict[int, int], **names: int) -> None:
     Path(results).write_text(json.dumps(content))
 
 
-def test_categories_are_matched_by_name_when_ids_differ(
+def test_score_categories_with_other_ids_are_matched_by_name(
     files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "scores.json"
@@ -154,9 +156,7 @@ def test_categories_are_matched_by_name_when_ids_differ(
     assert f"{files[1]}: the category ids of the results differ" in capsys.readouterr().err
 
 
-def test_a_category_without_a_match_is_refused_by_its_name(
-    files: tuple[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_score_unknown_category_is_refused_by_name(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     with_categories(files[1], {7: 3, 3: 0}, wheel=0, road=1, person=2, sky=3)
     assert main(["score", "--gt", files[0], "--pred", files[1]]) == 2
     assert "category_id 0 ('wheel') is not among the categories of the annotation" in capsys.readouterr().err
@@ -168,7 +168,7 @@ ANALYSIS = {
 }  # fmt: skip
 
 
-def test_the_analysis(files: tuple[str, str], tmp_path: Path) -> None:
+def test_score_analysis_writes_all_files(files: tuple[str, str], tmp_path: Path) -> None:
     folder, scores = tmp_path / "new" / "analysis", tmp_path / "scores.json"
     command = ["score", "--gt", files[0], "--pred", files[1], "--json", str(scores)]
     assert main([*command, "--analysis", str(folder), "--per-image", str(tmp_path / "images.csv")]) == 0
@@ -194,7 +194,7 @@ def test_the_analysis(files: tuple[str, str], tmp_path: Path) -> None:
             assert min(cv2.imread(str(folder / name)).shape[:2]) > 200
 
 
-def test_sizes_that_the_annotation_has_swapped_play_no_part(
+def test_score_swapped_sizes_in_the_annotation_change_nothing(
     files: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["score", "--gt", files[0], "--pred", files[1]]

@@ -1,4 +1,4 @@
-"""The table of scores."""
+"""Printing of scores."""
 
 from __future__ import annotations
 
@@ -50,30 +50,30 @@ def rows(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, list[str]], str]
     return {cells[0]: cells[1:] for cells in table}, out
 
 
-def test_classes_in_percent(rows: tuple[dict[str, list[str]], str]) -> None:
+def test_print_scores_class_rows_are_in_percent(rows: tuple[dict[str, list[str]], str]) -> None:
     table, _ = rows
     assert table["sky"] == ["75.0", "80.0", "90.0", "61.0", "3", "1", "2"]
     assert table["car"] == ["25.0", "70.0", "40.0", "50.0", "1", "0", "4"]
 
 
-def test_means(rows: tuple[dict[str, list[str]], str]) -> None:
+def test_print_scores_means_are_in_percent(rows: tuple[dict[str, list[str]], str]) -> None:
     table, _ = rows
     assert [cell for cell in table["all (2 classes)"] if cell] == ["50.0", "75.0", "62.5", "55.5"]
     assert [cell for cell in table["things (1 classes)"] if cell] == ["25.0", "70.0", "40.0"]
     assert [cell for cell in table["stuff (1 classes)"] if cell] == ["75.0", "80.0", "90.0"]
 
 
-def test_below_the_table(rows: tuple[dict[str, list[str]], str]) -> None:
+def test_print_scores_summary_lines_follow_the_table(rows: tuple[dict[str, list[str]], str]) -> None:
     _, out = rows
     assert "mIoU of the semantic head 50.0, box AP 12.3, mask AP -" in " ".join(out.split())
     assert "PQ† 48.1, boundary PQ 40.2 (things 20.0, stuff 60.0)" in " ".join(out.split())
-    assert "95 % of resampled images: PQ 40.0 … 60.0, things 10.0 … 30.0, stuff 70.0 … 80.0" in " ".join(out.split())
+    assert "95% bootstrap intervals: PQ 40.0 … 60.0, things 10.0 … 30.0, stuff 70.0 … 80.0" in " ".join(out.split())
     assert "PQ by size: small -, medium -, large -" in out
-    assert "most often taken for another class: sky for car (2)" in out
+    assert "most frequent confusions: sky as car (2)" in out
     assert "nan" not in out.lower()
 
 
-def test_names_with_markup_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_print_scores_names_with_markup_are_printed_verbatim(capsys: pytest.CaptureFixture[str]) -> None:
     names = ("[sky]", "human[/rider]", ":car: [bold]x\\")
     per_class = dict(zip(names, [SCORES.per_class[name] for name in ("sky", "car", "car")], strict=True))
     confusion = Confusion(names, np.array([[3, 0, 2, 0], [1, 0, 0, 0], [0] * 4, [0] * 4]), np.zeros((3, 4)))
@@ -81,4 +81,4 @@ def test_names_with_markup_are_printed_as_they_are(capsys: pytest.CaptureFixture
     out = capsys.readouterr().out
     rows = [line.strip("│").split("│")[0].strip() for line in out.splitlines() if line.startswith("│")]
     assert rows[:3] == list(names)
-    assert f"{names[0]} for {names[2]} (2), {names[1]} for {names[0]} (1)" in " ".join(out.split())
+    assert f"{names[0]} as {names[2]} (2), {names[1]} as {names[0]} (1)" in " ".join(out.split())

@@ -1,4 +1,4 @@
-"""`seamseg submit`: from predictions to what the servers' own programs read."""
+"""`seamseg submit`: archives that the evaluation programs of the benchmarks can read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def cityscapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_truth(folder: Path, predicted: Path) -> Path:
-    """Cityscapes' annotation of exactly what was predicted."""
+    """Write Cityscapes annotation that is equal to the predictions."""
     content = json.loads((predicted / "panoptic.json").read_text())
     for name, entry in zip(FRAMES, content["annotations"], strict=True):
         ids = read_panoptic_png(predicted / "panoptic" / entry["file_name"])
@@ -51,8 +51,8 @@ def write_truth(folder: Path, predicted: Path) -> Path:
     return folder
 
 
-# The programs are older than numpy 2.4: it has no in1d, and its numbers are none to their writer of JSON. One of them
-# would keep what it found in its own folder.
+# The programs predate NumPy 2.4, which has no in1d and whose scalars their JSON writer rejects. One program caches
+# results in its own folder, so its cache is redirected.
 _PROGRAM = """
 import importlib, json, numpy, pathlib, sys
 numpy.in1d = numpy.isin
@@ -66,21 +66,21 @@ program.main()
 
 
 def evaluated(tmp_path: Path, archive: Path, program: str, predicted: Path, *arguments: object) -> dict[str, Any]:
-    """What Cityscapes' own program says of an archive, where the annotation is what was predicted."""
+    """Evaluate an archive with the program of Cityscapes, against annotation equal to the predictions."""
     pytest.importorskip("cityscapesscripts", reason="cityscapesScripts is not installed")
     truth = write_truth(tmp_path / "dataset", predicted)
     results = unpacked(archive, tmp_path / "results")
     environment = os.environ | {"CITYSCAPES_DATASET": str(truth), "CITYSCAPES_RESULTS": str(results)}
     out = tmp_path / "scores.json"
     command = [sys.executable, "-c", _PROGRAM, program, tmp_path, out, *arguments]
-    words = [str(part) for part in command]  # the program leaves a file where it runs
+    words = [str(part) for part in command]  # the program writes a file to its working folder
     ended = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     scores: dict[str, Any] = json.loads(out.read_text())
     return scores
 
 
-def test_cityscapes_panoptic(command: Any, cityscapes: Path, tmp_path: Path) -> None:
+def test_submit_cityscapes_panoptic_gets_full_marks(command: Any, cityscapes: Path, tmp_path: Path) -> None:
     out = tmp_path / "sent" / "cityscapes_panoptic_val.zip"
     result = command("submit", "cityscapes-panoptic", cityscapes, out)
     assert result.code == 0, result.err
@@ -92,7 +92,7 @@ def test_cityscapes_panoptic(command: Any, cityscapes: Path, tmp_path: Path) -> 
     assert scores["All"]["pq"] == scores["Things"]["sq"] == scores["Stuff"]["rq"] == 1
 
 
-def test_cityscapes_instances(command: Any, cityscapes: Path, tmp_path: Path) -> None:
+def test_submit_cityscapes_instances_gets_full_marks(command: Any, cityscapes: Path, tmp_path: Path) -> None:
     out = tmp_path / "instances.zip"
     result = command("submit", "cityscapes-instances", cityscapes, out)
     assert result.code == 0, result.err
@@ -105,7 +105,7 @@ def test_cityscapes_instances(command: Any, cityscapes: Path, tmp_path: Path) ->
     assert list(classes.values()) == pytest.approx([1] * len(classes))
 
 
-def test_cityscapes_semantic(command: Any, cityscapes: Path, tmp_path: Path) -> None:
+def test_submit_cityscapes_semantic_gets_full_marks(command: Any, cityscapes: Path, tmp_path: Path) -> None:
     out = tmp_path / "semantic.zip"
     assert command("submit", "cityscapes-semantic", cityscapes, out).code == 0
     scores = evaluated(tmp_path, out, "evalPixelLevelSemanticLabeling", cityscapes)
@@ -124,14 +124,16 @@ def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_predictions(tmp_path_factory.mktemp("coco"), Categories.from_list(entries), names, (40, 60))
 
 
-def test_coco(command: Any, coco: Path, tmp_path: Path) -> None:
+def test_submit_coco_contains_the_listed_images_with_the_benchmark_ids(
+    command: Any, coco: Path, tmp_path: Path
+) -> None:
     info = tmp_path / "image_info.json"
     info.write_text(
         json.dumps({"images": [{"id": i, "file_name": f"{i:012}.jpg", "height": 40, "width": 60} for i in (139, 9)]})
     )
     out = tmp_path / "panoptic_test-dev2017_ours_results.zip"
     result = command("submit", "coco", coco / "panoptic.json", out, "--images", info)
-    assert (result.code, "1 predictions left out, of other images" in result.err) == (0, True)
+    assert (result.code, "ignored 1 predictions of other images" in result.err) == (0, True)
     unpacked(out, tmp_path)
     content = json.loads((tmp_path / "panoptic_test-dev2017_ours_results.json").read_text())
     assert [one["image_id"] for one in content["annotations"]] == [9, 139]
@@ -142,7 +144,7 @@ def test_coco(command: Any, coco: Path, tmp_path: Path) -> None:
         assert {segment["id"] for segment in one["segments_info"]} == set(np.unique(ids[ids > 0]).tolist())
 
 
-def test_vistas(command: Any, tmp_path: Path) -> None:
+def test_submit_vistas_uses_the_ids_of_the_chosen_version(command: Any, tmp_path: Path) -> None:
     entries = [{"id": 0, "name": "nature--sky", "isthing": 0}, {"id": 8, "name": "nature--water", "isthing": 0}]
     entries.append({"id": 1, "name": "animal--bird", "isthing": 1})
     names = ["-6PxkfiYSYjPLkJxlSLbCw.jpg", "z.jpg"]
@@ -166,9 +168,11 @@ def categories_in(archive: Path, name: str) -> set[int]:
     return {segment["category_id"] for one in annotations for segment in one["segments_info"]}
 
 
-def test_what_is_wrong_is_said(refuses: Callable[..., str], coco: Path, cityscapes: Path, tmp_path: Path) -> None:
+def test_submit_invalid_arguments_are_refused(
+    refuses: Callable[..., str], coco: Path, cityscapes: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "new" / "out.zip"
-    assert "has to end with .zip" in refuses("submit", "vistas", coco, tmp_path / "out")
+    assert "must end with .zip" in refuses("submit", "vistas", coco, tmp_path / "out")
     assert "panoptic_SET_NAME_results.zip" in refuses("submit", "coco", coco, out)
     assert "has no category 'sky-other-merged'" in refuses("submit", "cityscapes-panoptic", coco, out)
     assert "does not exist" in refuses("submit", "vistas", tmp_path / "none", out)
@@ -178,16 +182,18 @@ def test_what_is_wrong_is_said(refuses: Callable[..., str], coco: Path, cityscap
     assert not out.parent.exists()
 
 
-def test_an_archive_that_is_there_stays(refuses: Callable[..., str], command: Any, coco: Path, tmp_path: Path) -> None:
+def test_submit_existing_archive_is_replaced_only_with_the_option(
+    refuses: Callable[..., str], command: Any, coco: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "panoptic_val2017_a_results.zip"
     out.write_bytes(b"mine")
-    assert "is there already; choose another name, or replace it" in refuses("submit", "coco", coco, out)
+    assert "already exists; pass --overwrite" in refuses("submit", "coco", coco, out)
     assert out.read_bytes() == b"mine"
     assert command("submit", "coco", coco, out, "--overwrite").code == 0
     assert zipfile.is_zipfile(out)
 
 
-def test_a_broken_prediction_leaves_no_archive(refuses: Callable[..., str], tmp_path: Path) -> None:
+def test_submit_broken_prediction_leaves_no_archive(refuses: Callable[..., str], tmp_path: Path) -> None:
     entries = [{"id": 0, "name": "nature--sky", "isthing": 0}, {"id": 8, "name": "nature--water", "isthing": 0}]
     entries.append({"id": 1, "name": "animal--bird", "isthing": 1})
     predicted = write_predictions(tmp_path / "predicted", Categories.from_list(entries), ["a.jpg"], (30, 40))

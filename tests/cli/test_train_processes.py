@@ -1,4 +1,4 @@
-"""`seamseg train` as a process of its own: signals to it, and the end of those that read for it."""
+"""`seamseg train` in its own process: signals, and data workers that die or hang."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def wait_for_a_step(run: Path, process: subprocess.Popen[str]) -> None:
 
 
 def start_training(data: Path, folder: Path, *more: str) -> tuple[subprocess.Popen[str], Path]:
-    """A process that trains for long, in a session of its own, and its run folder."""
+    """Start a long training run in its own session; return the process and the run folder."""
     overrides = ["training.epochs=300", "training.validate_every=0", "data.num_workers=1", *more]
     config, run = write_tiny_config(folder / "long.yaml", data, *overrides), folder / "run"
     process = subprocess.Popen(
@@ -43,8 +43,8 @@ def start_training(data: Path, folder: Path, *more: str) -> tuple[subprocess.Pop
 
 
 @pytest.mark.slow
-def test_a_signal_to_the_whole_process_group_saves_too(data: Path, tmp_path: Path) -> None:
-    """As `timeout` and job schedulers send it: the processes that read images get it as well."""
+def test_train_signal_to_the_process_group_saves_a_checkpoint(data: Path, tmp_path: Path) -> None:
+    """Data workers get the signal, too, as `timeout` and job schedulers send it."""
     process, run = start_training(data, tmp_path)
     try:
         wait_for_a_step(run, process)
@@ -56,7 +56,7 @@ def test_a_signal_to_the_whole_process_group_saves_too(data: Path, tmp_path: Pat
     assert "Traceback" not in err
     position = load_checkpoint(newest_checkpoint(run)[0]).position
     assert position.iteration >= 1
-    assert f"stopped and saved at iteration {position.iteration}; --resume goes on" in err
+    assert f"stopped and saved at iteration {position.iteration}; pass --resume to continue" in err
 
 
 def children(process: int) -> list[int]:
@@ -68,7 +68,7 @@ def children(process: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_killed_reader_of_images_gives_one_sentence(data: Path, tmp_path: Path) -> None:
+def test_train_killed_data_worker_is_reported_in_one_sentence(data: Path, tmp_path: Path) -> None:
     process, run = start_training(data, tmp_path)
     try:
         wait_for_a_step(run, process)
@@ -84,7 +84,7 @@ def test_a_killed_reader_of_images_gives_one_sentence(data: Path, tmp_path: Path
 
 @pytest.fixture
 def stalling(data: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """Copies the data set and turns the last image of a split into a pipe, which whoever reads it waits for."""
+    """Copy the data set and replace the last image of a split by a pipe, so that reading it blocks."""
 
     def copy(split: str) -> Path:
         folder = tmp_path / "data"
@@ -102,10 +102,10 @@ def stalling(data: Path, tmp_path: Path) -> Callable[[str], Path]:
     ("number", "split", "code"),
     [(signal.SIGTERM, "train", 143), (signal.SIGINT, "train", 130), (signal.SIGTERM, "val", 143)],
 )
-def test_a_signal_is_seen_while_the_process_waits_for_data(
+def test_train_signal_while_waiting_for_data_saves_a_checkpoint(
     stalling: Callable[[str], Path], tmp_path: Path, number: signal.Signals, split: str, code: int
 ) -> None:
-    """In a validation, too, which then belongs to the next start."""
+    """A signal also stops a validation, which the resumed run repeats."""
     process, run = start_training(stalling(split), tmp_path, "training.validate_every=1", "data.train_batch_size=1")
     try:
         wait_for_a_step(run, process)
@@ -119,11 +119,11 @@ def test_a_signal_is_seen_while_the_process_waits_for_data(
     position = load_checkpoint(newest_checkpoint(run)[0]).position
     assert position.epoch == 0
     assert (position.iteration < 4) == (split == "train")
-    assert f"stopped and saved at iteration {position.iteration}; --resume goes on" in err
+    assert f"stopped and saved at iteration {position.iteration}; pass --resume to continue" in err
 
 
 @pytest.mark.slow
-def test_workers_that_deliver_nothing_end_the_run(stalling: Callable[[str], Path], tmp_path: Path) -> None:
+def test_train_hanging_data_worker_ends_the_run(stalling: Callable[[str], Path], tmp_path: Path) -> None:
     process, _ = start_training(stalling("train"), tmp_path, "data.worker_timeout=2")
     try:
         _, err = process.communicate(timeout=120)

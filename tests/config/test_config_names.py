@@ -1,4 +1,4 @@
-"""Configs by name."""
+"""Lookup of configs by name."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from seamseg.config import known_configs, load, settings_file
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
-def test_a_name_stands_for_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_file_config_name_gives_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert settings_file("vistas_r50") == CONFIGS / "vistas_r50.yaml"
     assert list(known_configs()) == sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 
-def test_a_file_is_itself_and_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_file_existing_file_takes_precedence_over_config_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "vistas_r50").mkdir()  # such as the folder of a run
+    (tmp_path / "vistas_r50").mkdir()  # for example a run folder
     assert settings_file("vistas_r50") == CONFIGS / "vistas_r50.yaml"
     (tmp_path / "vistas_r50").rmdir()
     (tmp_path / "vistas_r50").touch()
@@ -28,15 +30,15 @@ def test_a_file_is_itself_and_comes_first(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("given", "hint"), [("vistas_r05", "did you mean vistas_r50?"), ("qqq", "configs are cityscapes_r50, coco")]
+    ("given", "hint"), [("vistas_r05", "did you mean vistas_r50?"), ("qqq", "the configs are cityscapes_r50, coco")]
 )
-def test_an_unknown_name(given: str, hint: str) -> None:
+def test_settings_file_unknown_name_suggests_the_nearest(given: str, hint: str) -> None:
     with pytest.raises(ValueError, match=rf"there is neither a config nor a file {given}; ") as caught:
         settings_file(given)
     assert hint in str(caught.value)
 
 
-def test_an_installed_package_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_configs_of_an_installed_package_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "mine.yaml").touch()
     monkeypatch.setattr(load, "_FOLDERS", (tmp_path / "configs", CONFIGS))
@@ -45,7 +47,7 @@ def test_an_installed_package_has_its_own(tmp_path: Path, monkeypatch: pytest.Mo
     assert known_configs() == {}
 
 
-def test_a_tilde_in_the_name_of_a_file_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_file_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.yaml").touch()
     assert settings_file("~/mine.yaml") == tmp_path / "mine.yaml"

@@ -1,4 +1,4 @@
-"""Settings from files and arguments, and what is said of wrong ones."""
+"""Settings from files and overrides, and the messages for invalid ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from seamseg.config.training import AdamWSettings, CosineSchedule, PolySchedule,
 
 
 def refused(text: str, *overrides: str) -> str:
-    """The sentence without the name of the file, which it must begin with."""
+    """Return the error message without the file name at its start."""
     with pytest.raises(ValueError, match=r"^tiny\.yaml") as caught:
         parse_experiment(text, "tiny.yaml", overrides)
     message = str(caught.value)
@@ -43,21 +43,21 @@ def refused(text: str, *overrides: str) -> str:
         ("training: {epoch: 5}", "training.epoch", "training.epochs"),
     ],
 )
-def test_unknown_keys_name_the_nearest(text: str, wrong: str, nearest: str) -> None:
+def test_parse_unknown_key_suggests_the_nearest(text: str, wrong: str, nearest: str) -> None:
     found = re.fullmatch(r"there is no setting (\S+); did you mean (\S+)\?", refused(text))
     assert found is not None
     assert found[1] == wrong
     assert found[2].startswith(nearest)
 
 
-def test_an_unknown_key_unlike_any_other_names_none() -> None:
+def test_parse_unknown_key_without_a_similar_one_suggests_nothing() -> None:
     assert refused("xyzzy: 1") == "there is no setting xyzzy"
 
 
-def test_a_setting_of_another_choice_says_so() -> None:
-    assert refused("schedule: {milestones: [1]}") == "schedule.milestones belongs to another schedule.name than poly"
+def test_parse_key_of_another_alternative_is_refused() -> None:
+    assert refused("schedule: {milestones: [1]}") == "schedule.milestones does not exist for schedule.name=poly"
     sentence = refused("optimizer: {name: adamw, momentum: 0.9}")
-    assert sentence == "optimizer.momentum belongs to another optimizer.name than adamw"
+    assert sentence == "optimizer.momentum does not exist for optimizer.name=adamw"
 
 
 REFUSED = [
@@ -124,7 +124,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("key", "value"), REFUSED)
-def test_a_refused_value_gives_one_sentence_with_its_key(key: str, value: str) -> None:
+def test_parse_invalid_value_is_refused_with_its_key(key: str, value: str) -> None:
     sentence = refused("", f"{key}={value}")
     assert re.match(rf"{re.escape(key)}(\.\w+)?(=[^:]+)?: \S", sentence), sentence
 
@@ -134,15 +134,15 @@ def test_a_refused_value_gives_one_sentence_with_its_key(key: str, value: str) -
     [
         ("training.epochs=0", "training.epochs=0: input should be greater than 0"),
         ("norm.name=off", "norm.name=False: input should be 'bn', 'syncbn', 'gn' or 'affine'"),
-        ("data=5", "data=5: this is a group, which holds settings by name"),
+        ("data=5", "data=5: data is a group and must contain settings by name"),
         ("rpn.inference={after_nms: 2}", "rpn.inference.before_nms: field required"),
     ],
 )
-def test_sentences(override: str, sentence: str) -> None:
+def test_parse_invalid_value_gives_this_message(override: str, sentence: str) -> None:
     assert refused("", override) == sentence
 
 
-def test_relu_is_refused_with_the_reason() -> None:
+def test_parse_relu_is_refused_with_the_reason() -> None:
     assert "no inverse" in refused("norm: {activation: relu}")
 
 
@@ -151,16 +151,16 @@ def test_relu_is_refused_with_the_reason() -> None:
     [
         (
             "data: {shortest_side: 9, longest_side: 8}",
-            "data: longest_side=8 is less than shortest_side=9; exchange them",
+            "data: longest_side=8 is less than shortest_side=9; swap the two values",
         ),
-        ("data: {random_scale: [2, 1]}", "data: random_scale=[2.0, 1.0] must be a range from low to high"),
+        ("data: {random_scale: [2, 1]}", "data: random_scale=[2.0, 1.0] must be a range with the lower bound first"),
         (
             "training: {epochs: 1, validate_every: 2}",
-            "training: validate_every=2 is more than epochs=1; use 0 to validate at the end",
+            "training: validate_every=2 is more than epochs=1; set 0 to validate at the end",
         ),
     ],
 )
-def test_values_that_contradict_each_other(text: str, sentence: str) -> None:
+def test_parse_contradictory_values_are_refused(text: str, sentence: str) -> None:
     assert refused(text) == sentence
 
 
@@ -171,23 +171,23 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 
 
 @pytest.mark.parametrize("name", ["step", "[1]", "true"])
-def test_an_unknown_choice_names_the_known_ones(name: str) -> None:
+def test_parse_unknown_alternative_lists_the_known_ones(name: str) -> None:
     sentence = refused("", f"schedule.name={name}")
     assert sentence.startswith("schedule: ")
     assert all(choice in sentence for choice in ("poly", "steps", "cosine"))
 
 
 @pytest.mark.parametrize("text", ["- 1", "5", "just words"])
-def test_a_file_that_is_no_mapping(text: str) -> None:
-    assert refused(text).startswith(" must hold settings by name")
+def test_parse_file_without_a_mapping_is_refused(text: str) -> None:
+    assert refused(text).startswith(" must contain settings by name")
 
 
 @pytest.mark.parametrize("text", ["a: [", "a: b: c", "\t- x", "data: {root: \x00}"])
-def test_a_file_that_is_no_yaml(text: str) -> None:
+def test_parse_invalid_yaml_is_refused(text: str) -> None:
     assert refused(text).startswith(" is not valid YAML")
 
 
-def test_yaml_cannot_run_code(tmp_path: Path) -> None:
+def test_parse_yaml_tags_cannot_run_code(tmp_path: Path) -> None:
     text = f"data: {{root: !!python/object/apply:os.mkdir ['{tmp_path / 'owned'}']}}"
     assert "not valid YAML" in refused(text)
     with pytest.raises(ValueError, match="not valid YAML"):
@@ -196,22 +196,22 @@ def test_yaml_cannot_run_code(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("override", ["data.root", "=5", "", "data"])
-def test_an_argument_without_key_or_value(override: str) -> None:
-    with pytest.raises(ValueError, match=f"'{override}' is not of the form key=value"):
+def test_parse_override_without_key_or_value_is_refused(override: str) -> None:
+    with pytest.raises(ValueError, match=f"'{override}' must have the form key=value"):
         parse_experiment("", "x", [override])
 
 
-def test_an_argument_that_is_no_yaml() -> None:
+def test_parse_override_with_invalid_yaml_is_refused() -> None:
     with pytest.raises(ValueError, match=r"the value of 'data\.root=\[' is not valid YAML"):
         parse_experiment("", "x", ["data.root=["])
 
 
-def test_an_argument_below_a_single_setting() -> None:
-    with pytest.raises(ValueError, match=r"'training\.epochs\.x=1': 'epochs' is a single setting, it has no 'x'"):
+def test_parse_override_below_a_single_setting_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'training\.epochs\.x=1': 'epochs' is a single setting and has no key 'x'"):
         parse_experiment("training: {epochs: 3}", "x", ["training.epochs.x=1"])
 
 
-def test_a_missing_file_a_folder_and_bytes(tmp_path: Path) -> None:
+def test_load_missing_file_folder_or_binary_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot read the settings .*none\.yaml: No such file or directory"):
         load_experiment(tmp_path / "none.yaml")
     with pytest.raises(ValueError, match=r"cannot read the settings .*: Is a directory"):
@@ -221,7 +221,7 @@ def test_a_missing_file_a_folder_and_bytes(tmp_path: Path) -> None:
         load_experiment(tmp_path / "bytes.yaml")
 
 
-def test_arguments_change_the_file(tmp_path: Path) -> None:
+def test_load_overrides_take_precedence_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("training: {epochs: 3, seed: 5}\n")
     experiment = load_experiment(
@@ -234,14 +234,14 @@ def test_arguments_change_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["mean: [123.7, 116.3, 103.5]", "std: [58.4, 57.1, 57.4]"])
-def test_mean_and_std_of_bytes_are_refused_with_their_range(value: str) -> None:
+def test_parse_mean_and_std_in_bytes_are_refused_with_the_range(value: str) -> None:
     message = refused(f"data: {{{value}}}")
     assert message.startswith(f"data.{value.replace(': ', '=')}")
     assert "0 … 1" in message or "at most 1" in message
     assert "by 255" in message
 
 
-def test_a_key_given_twice_is_refused_with_its_lines() -> None:
+def test_parse_duplicate_key_is_refused_with_its_lines() -> None:
     message = refused("optimizer:\n  lr: 0.02\n  momentum: 0.8\n  lr: 0.2\n")
     assert "optimizer.lr" in message
     assert "lines 2 and 4" in message
@@ -250,11 +250,11 @@ def test_a_key_given_twice_is_refused_with_its_lines() -> None:
         parse_experiment("", "tiny.yaml", ["schedule.warmup={factor: 0.1, factor: 0.2}"])
 
 
-def test_the_last_argument_wins() -> None:
+def test_parse_last_override_of_a_key_wins() -> None:
     assert parse_experiment("", "x", ["training.epochs=3", "training.epochs=4"]).training.epochs == 4
 
 
-def test_null_and_an_empty_value() -> None:
+def test_parse_null_and_empty_values_are_none() -> None:
     assert parse_experiment("", "x", ["data.random_scale=null"]).data.random_scale is None
     assert parse_experiment("data: {root: here}", "x", ["data.root="]).data.root is None
 
@@ -262,14 +262,14 @@ def test_null_and_an_empty_value() -> None:
 STEPS = "schedule: {name: steps, milestones: [5, 9], gamma: 0.5, warmup: {iterations: 3}}"
 
 
-def test_another_choice_leaves_the_settings_of_the_old_one() -> None:
+def test_parse_another_alternative_discards_settings_of_the_old_one() -> None:
     experiment = parse_experiment(STEPS, "x", ["schedule.name=cosine"])
     assert experiment.schedule == CosineSchedule()
     experiment = parse_experiment("optimizer: {lr: 0.5, momentum: 0.1}", "x", ["optimizer.name=adamw"])
     assert experiment.optimizer == AdamWSettings()
 
 
-def test_the_same_choice_keeps_its_settings() -> None:
+def test_parse_same_alternative_keeps_its_settings() -> None:
     assert parse_experiment(STEPS, "x", ["schedule.name=steps"]) == parse_experiment(STEPS, "x")
     unnamed = "optimizer: {lr: 0.5}\nschedule: {power: 2}"
     chosen = parse_experiment(unnamed, "x", ["optimizer.name=sgd", "schedule.name=poly"])
@@ -278,13 +278,13 @@ def test_the_same_choice_keeps_its_settings() -> None:
 
 
 @pytest.mark.parametrize("name_first", [True, False])
-def test_what_belongs_to_a_choice_may_stand_on_either_side_of_it(name_first: bool) -> None:
+def test_parse_overrides_of_an_alternative_are_accepted_in_any_order(name_first: bool) -> None:
     overrides = ["schedule.name=steps", "schedule.milestones=[7]", "schedule.warmup.iterations=4"]
     experiment = parse_experiment("", "x", overrides if name_first else overrides[::-1])
     assert experiment.schedule == StepSchedule(milestones=(7,), warmup=Warmup(iterations=4))
 
 
-def test_choices_are_made_by_name() -> None:
+def test_parse_alternatives_are_chosen_by_name() -> None:
     assert isinstance(parse_experiment("optimizer: {name: adamw}", "x").optimizer, AdamWSettings)
     assert isinstance(parse_experiment("optimizer: {lr: 1}", "x").optimizer, SGDSettings)
     assert isinstance(parse_experiment("schedule: {warmup: {iterations: 1}}", "x").schedule, PolySchedule)
@@ -302,14 +302,14 @@ training: {weight_average: 0.99}
 
 
 @pytest.mark.parametrize("text", ["", CHANGED, STEPS, "body: {weights: imagenet, frozen: [mod1, mod2]}"])
-def test_saved_settings_read_back_equal(text: str) -> None:
+def test_save_settings_are_read_back_equal(text: str) -> None:
     experiment = parse_experiment(text, "x")
     saved = save_experiment(experiment)
     assert parse_experiment(saved, "saved") == experiment
     assert save_experiment(parse_experiment(saved, "saved")) == saved
 
 
-def test_the_changed_settings_are_changed() -> None:
+def test_parse_changed_settings_have_the_new_values() -> None:
     experiment = parse_experiment(CHANGED, "x")
     assert experiment.data.root == "dätä/ördner: #1"
     assert experiment.norm.momentum is None
@@ -323,7 +323,7 @@ def test_the_changed_settings_are_changed() -> None:
     ratios=st.lists(st.floats(1e-9, 1e9), min_size=1).map(tuple),
     epochs=st.integers(1, 10**12),
 )
-def test_any_value_reads_back_equal(lr: float, root: str, ratios: tuple[float, ...], epochs: int) -> None:
+def test_save_random_values_are_read_back_equal(lr: float, root: str, ratios: tuple[float, ...], epochs: int) -> None:
     experiment = Experiment.model_validate(
         {
             "data": {"root": root},
@@ -335,7 +335,7 @@ def test_any_value_reads_back_equal(lr: float, root: str, ratios: tuple[float, .
     assert parse_experiment(save_experiment(experiment), "saved") == experiment
 
 
-def test_the_keys_whose_values_differ() -> None:
+def test_differing_keys_and_values_of_two_experiments() -> None:
     one = parse_experiment("", "one.yaml")
     assert differing_keys(one, parse_experiment(save_experiment(one), "same.yaml")) == []
     other = parse_experiment("{optimizer: {lr: 0.5}, schedule: {name: steps, milestones: [3]}}", "other.yaml")
@@ -345,7 +345,7 @@ def test_the_keys_whose_values_differ() -> None:
     assert (values["optimizer.lr"], values["schedule.gamma"]) == ((one.optimizer.lr, 0.5), (None, 0.1))
 
 
-def test_a_tilde_in_a_path_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parse_tilde_in_paths_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     given = parse_experiment("data: {root: ~/set}", "tiny.yaml", ["body.weights=~/weights.pth"])
     assert (given.data.root, given.body.weights) == ("/home/me/set", "/home/me/weights.pth")

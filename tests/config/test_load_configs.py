@@ -1,4 +1,4 @@
-"""Every file in configs/: what stands in it, and that it trains."""
+"""Every file in configs/: its content, and one training step."""
 
 from __future__ import annotations
 
@@ -93,11 +93,11 @@ TABLE = [
 ]
 
 
-def test_there_are_configs() -> None:
+def test_configs_are_the_known_ones() -> None:
     assert set(NAMES) == {*PUBLISHED, *OTHERS} == set(known_configs())
 
 
-def test_the_longer_coco_config_differs_only_in_length_and_scale() -> None:
+def test_coco_3x_config_differs_from_1x_only_in_length_and_scale() -> None:
     short, long = (load_experiment(CONFIGS[NAMES.index(f"coco_r50_{times}")]) for times in ("1x", "3x"))
     assert differing_keys(short, long) == ["data.random_scale", "schedule.milestones", "training.epochs"]
     steps = 118287 // (8 * short.data.train_batch_size)
@@ -111,18 +111,18 @@ def test_the_longer_coco_config_differs_only_in_length_and_scale() -> None:
 
 
 @each_config
-def test_imagenet_weights_are_taken_over_exactly(path: Path) -> None:
+def test_config_with_imagenet_weights_uses_the_signed_scale(path: Path) -> None:
     experiment = load_experiment(path)
     assert experiment.body.weights is None or experiment.norm.scale == "signed"
 
 
-def test_the_readme_lists_every_config() -> None:
+def test_configs_readme_lists_every_config() -> None:
     text = (CONFIGS[0].parent / "README.md").read_text()
     assert [name for name in NAMES if f"| `{name}` |" not in text] == []
 
 
 @pytest.mark.parametrize(("name", "key", "value"), TABLE, ids=[f"{name}-{key}" for name, key, _ in TABLE])
-def test_the_published_configs(name: str, key: str, value: Any) -> None:
+def test_published_config_has_the_published_value(name: str, key: str, value: Any) -> None:
     found: Any = load_experiment(CONFIGS[NAMES.index(name)])
     for part in key.split("."):
         found = getattr(found, part)
@@ -130,19 +130,19 @@ def test_the_published_configs(name: str, key: str, value: Any) -> None:
 
 
 @each_config
-def test_a_config_begins_with_its_command_and_what_to_expect(path: Path) -> None:
+def test_config_starts_with_its_command_and_expected_score(path: Path) -> None:
     command, expected = path.read_text().splitlines()[:2]
     assert re.search(rf"^# .*seamseg train {path.stem} data.root=[\w/]+ --run-dir runs/\w+$", command)
     assert re.search(r"^# Hardware: .+\. (Expected|Published score)", expected)
 
 
 @each_config
-def test_no_value_is_spelt_as_a_word_that_yaml_makes_a_truth_of(path: Path) -> None:
+def test_config_has_no_values_that_yaml_reads_as_booleans(path: Path) -> None:
     scalars = [token.value for token in yaml.scan(path.read_text()) if isinstance(token, yaml.ScalarToken)]
     assert not [value for value in scalars if value.lower() in ("on", "off", "yes", "no", "y", "n")]
 
 
-def test_no_choice_is_spelt_so_either() -> None:
+def test_settings_have_no_choices_that_yaml_reads_as_booleans() -> None:
     schema = Experiment.model_json_schema()
     choices = re.findall(r'"(?:enum|const)": (\[[^]]*\]|"[^"]*")', str(schema).replace("'", '"'))
     assert choices
@@ -150,14 +150,14 @@ def test_no_choice_is_spelt_so_either() -> None:
 
 
 @each_config
-def test_every_key_of_a_config_is_a_setting(path: Path) -> None:
+def test_config_contains_only_known_keys(path: Path) -> None:
     keys = set(known_keys(Experiment))
     content = yaml.safe_load(path.read_text())
     assert {f"{group}.{key}" for group, settings in content.items() for key in settings} <= keys
 
 
 @each_config
-def test_a_config_builds(path: Path) -> None:
+def test_config_builds_a_network(path: Path) -> None:
     experiment = load_experiment(path)
     with torch.device("meta"):
         network = build_network(experiment, 28, 37)
@@ -165,7 +165,7 @@ def test_a_config_builds(path: Path) -> None:
     assert network.roi_head.state_dict()["roi_cls.weight"].shape == (38, experiment.roi.fc_channels)
 
 
-def test_the_largest_body_builds() -> None:
+def test_config_with_the_largest_backbone_builds() -> None:
     experiment = load_experiment(CONFIGS[NAMES.index("vistas_r50")], ["body.name=resnet152"])
     with torch.device("meta"):
         network = build_network(experiment, 28, 37)
@@ -189,7 +189,7 @@ REDUCED = (
 
 
 @each_config
-def test_a_config_makes_a_step_at_reduced_size(path: Path, tmp_path: Path) -> None:
+def test_config_trains_one_step_at_reduced_size(path: Path, tmp_path: Path) -> None:
     data = write_tiny_splits(tmp_path / "data", num_train=2)
     experiment = load_experiment(path, [*REDUCED, f"data.root={data}"])
     with narrow_body(channels=16):

@@ -14,7 +14,7 @@ from support.panoptic_pairs import Side, listed, write_side
 from support.predicted_folder import write_predictions
 
 from seamseg.cli import main
-from seamseg.cli.submit import KINDS
+from seamseg.cli.submit import TRACKS
 from seamseg.structures import Categories
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "scoring.md"
@@ -66,7 +66,7 @@ def test_page_explains_every_number_of_the_scores(scored: dict[str, Any]) -> Non
 def test_submission_commands_write_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     lines = commands()[2:]
-    assert {line[2] for line in lines} == {kind.name for kind in KINDS}
+    assert {line[2] for line in lines} == {track.name for track in TRACKS}
     for program, *arguments in lines:
         assert program == "seamseg"
         server = arguments[1].split("-")[0]

@@ -1,4 +1,4 @@
-"""Suppression of fixed size, against torchvision's greedy one."""
+"""Non-maximum suppression of fixed size, compared with torchvision's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def random_boxes(*shape: int, seed: int, spread: float = 60) -> Tensor:
 
 
 def greedy(boxes: Tensor, valid: Tensor, threshold: float) -> Tensor:
-    """One group after the other."""
+    """Run torchvision's suppression on one group after the other."""
     keep = torch.zeros_like(valid)
     for group, taking_part in enumerate(valid):
         indices = taking_part.nonzero().squeeze(1)
@@ -28,7 +28,7 @@ def greedy(boxes: Tensor, valid: Tensor, threshold: float) -> Tensor:
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7])
 @pytest.mark.parametrize("spread", [5, 60, 150])
-def test_equals_torchvision(threshold: float, spread: float) -> None:
+def test_survivors_random_boxes_equal_torchvision(threshold: float, spread: float) -> None:
     boxes = random_boxes(4, 150, seed=int(spread), spread=spread)
     valid = torch.rand(4, 150, generator=torch.Generator().manual_seed(1)) > 0.2
     expected = greedy(boxes, valid, threshold)
@@ -36,8 +36,8 @@ def test_equals_torchvision(threshold: float, spread: float) -> None:
     assert 0 < expected.sum() < valid.sum()
 
 
-def test_a_long_chain_is_followed_to_its_end() -> None:
-    """Each box overlaps its neighbors alone, so that every other one stays, and each decides over the next."""
+def test_survivors_long_chain_of_overlaps_is_resolved() -> None:
+    """Each box overlaps only its neighbors, so every other box is kept, and each box depends on the previous one."""
     y0 = torch.arange(200.0) * 4
     boxes = torch.stack([y0, torch.zeros(200), y0 + 10, torch.ones(200)], dim=1)[None]
     keep = survivors(boxes, torch.ones(1, 200, dtype=torch.bool), 0.4)
@@ -45,8 +45,8 @@ def test_a_long_chain_is_followed_to_its_end() -> None:
 
 
 @pytest.mark.parametrize("threshold", [0.1, 0.2, 0.25, 0.3, 0.6, 0.7, 0.9])
-def test_overlaps_on_the_threshold(threshold: float) -> None:
-    """Thresholds that float32 rounds up or down, met exactly."""
+def test_survivors_overlap_equal_to_the_threshold_equals_torchvision(threshold: float) -> None:
+    """The IoU equals a threshold that float32 rounds up or down."""
     sides = torch.arange(1.0, 101)
     boxes = torch.stack([torch.stack([torch.zeros(4), torch.tensor([0, 0, 100, side])]).sum(0) for side in sides])
     pairs = torch.stack([torch.tensor([0.0, 0, 100, 100]).expand_as(boxes), boxes], dim=1)
@@ -54,7 +54,7 @@ def test_overlaps_on_the_threshold(threshold: float) -> None:
     assert torch.equal(survivors(pairs, valid, threshold), greedy(pairs, valid, threshold))
 
 
-def test_boxes_without_area_and_without_validity() -> None:
+def test_survivors_empty_and_invalid_boxes_are_handled() -> None:
     boxes = torch.zeros(1, 3, 4)
     assert survivors(boxes, torch.tensor([[True, True, False]]), 0.5).tolist() == [[True, True, False]]
     assert not survivors(boxes, torch.zeros(1, 3, dtype=torch.bool), 0.5).any()

@@ -1,4 +1,4 @@
-"""Proposals and detections in fixed numbers, against those of the algorithms."""
+"""Proposals and detections in fixed numbers, compared with the original selectors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def boxes(number: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("min_size", [0.0, 6.0, 1000.0])
 @pytest.mark.parametrize("counts", [(300, 200), (100, 20), (1000, 1000)])
-def test_proposals(min_size: float, counts: tuple[int, int]) -> None:
+def test_select_proposals_equals_the_selector(min_size: float, counts: tuple[int, int]) -> None:
     selector = ProposalSelector(*counts, 0.7, min_size)
     anchors, objectness, box_deltas = boxes(400), random(400, seed=1), random(400, 4, seed=2) * 0.3
     expected = selector(anchors, objectness[None], box_deltas[None], [SIZE]).entry(0)
@@ -35,7 +35,7 @@ def test_proposals(min_size: float, counts: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(("score_threshold", "max_predictions"), [(0.05, 30), (0.05, 10000), (0.6, 50), (1.0, 20)])
-def test_detections(score_threshold: float, max_predictions: int) -> None:
+def test_select_detections_equals_the_selector(score_threshold: float, max_predictions: int) -> None:
     selector = DetectionSelector(0.4, score_threshold, max_predictions)
     proposals, valid = boxes(80), torch.arange(80) % 5 > 0
     logits, box_deltas = random(80, 6, seed=3) * 3, random(80, 5, 4, seed=4)
@@ -49,7 +49,7 @@ def test_detections(score_threshold: float, max_predictions: int) -> None:
     assert (len(expected.boxes) == 0) == (score_threshold == 1)
 
 
-def test_an_infinite_logit_is_a_sure_class() -> None:
+def test_select_detections_infinite_logit_has_score_1() -> None:
     logits = torch.tensor([[0.0, torch.inf, 3.0]])
     found = select_detections(
         DetectionSelector(0.4, 0.05, 5), boxes(1), torch.tensor([True]), logits, torch.zeros(1, 2, 4), SIZE

@@ -1,4 +1,4 @@
-"""Exported networks, run by ONNX Runtime and by PyTorch without this package, against the network itself."""
+"""Exported networks, run by ONNX Runtime and by PyTorch, compared with the original network."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from seamseg.networks import PanopticNet
 from seamseg.ops.fusion import upsample_argmax
 from seamseg.structures import PackedSequence, SemanticLogits
 
-SIZE = (75, 107)  # no level's size is half of the next finer one's
+SIZE = (75, 107)  # no level has exactly half the size of the next finer one
 NORMALIZE = Normalize((0.45, 0.4, 0.35), (0.2, 0.25, 0.3))
 BIASES = {"full": 0.0, "some": 3.05, "none": 50.0}
-"""Of the background class: as many detections as there may be, fewer, none."""
+"""Biases of the background class that give the maximum number of detections, fewer, or none."""
 Run = Callable[[str, Tensor], dict[str, Tensor]]
 
 
@@ -42,7 +42,7 @@ def picture(seed: int, size: tuple[int, int] = SIZE) -> Tensor:
 
 
 def network(bias: float = 0.0) -> PanopticNet:
-    """With statistics and scales of its norms unlike those at the start of a training, and masks that are sure."""
+    """Build a network with nontrivial norm statistics and weights, and with confident masks."""
     net = tiny_network().eval()
     for number, module in enumerate(net.modules()):
         if isinstance(module, ABN):
@@ -55,7 +55,7 @@ def network(bias: float = 0.0) -> PanopticNet:
 
 
 def expected(net: PanopticNet, image: Tensor, normalize: Normalize = NORMALIZE) -> dict[str, Tensor]:
-    """The valid rows."""
+    """Return the outputs of the original network; detections without padding rows."""
     predictions = net.predict(PackedSequence([normalize(image.permute(2, 0, 1))]))
     found = predictions.detections(0)
     return {
@@ -122,7 +122,7 @@ def check(found: dict[str, Tensor], truth: dict[str, Tensor], max_wrong_pixels: 
 
 @pytest.mark.parametrize("kind", BIASES)
 @pytest.mark.parametrize("seed", [1, 2])
-def test_equals_the_network(run: Run, kind: str, seed: int) -> None:
+def test_exported_network_outputs_equal_the_network(run: Run, kind: str, seed: int) -> None:
     truth = expected(network(BIASES[kind]), picture(seed))
     num, most = len(truth["boxes"]), network().roi_heads.selector.max_predictions
     assert {"full": num == most, "some": 0 < num < most, "none": num == 0}[kind]
@@ -139,14 +139,14 @@ def test_equals_the_network(run: Run, kind: str, seed: int) -> None:
     assert len(truth["semantics"].unique()) > 1
 
 
-def test_more_than_the_limit() -> None:
-    """Behind the detections that leave are others: a larger limit lets them through."""
+def test_network_finds_more_detections_than_the_limit() -> None:
+    """The limit cuts off detections, because a larger limit gives more."""
     net = network()
     net.roi_heads.selector.max_predictions = 1000
     assert all(len(expected(net, picture(seed))["boxes"]) > 20 for seed in (1, 2))
 
 
-def test_the_network_stays_as_it_was() -> None:
+def test_fixed_size_net_does_not_change_the_network() -> None:
     net = network()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     FixedSizeNet(net, NORMALIZE, SIZE)
@@ -154,7 +154,7 @@ def test_the_network_stays_as_it_was() -> None:
     assert all(parameter.requires_grad for parameter in net.parameters())
 
 
-def test_the_onnx_file_holds_standard_operators_and_the_description(files: Path) -> None:
+def test_onnx_file_has_only_standard_operators_and_the_description(files: Path) -> None:
     model: Any = onnx.load(files / "model.onnx")
     onnx.checker.check_model(model, full_check=True)
     assert {node.domain for node in model.graph.node} == {""}
@@ -169,7 +169,7 @@ def test_the_onnx_file_holds_standard_operators_and_the_description(files: Path)
     assert Description.from_json(entry.value) == described()
 
 
-def test_the_torch_file_holds_known_operators_and_the_description(files: Path) -> None:
+def test_torch_file_has_only_known_operators_and_the_description(files: Path) -> None:
     extra = {"seamseg": ""}
     program = torch.export.load(files / "model.pt2", extra_files=extra)
     assert Description.from_json(extra["seamseg"]) == described()
@@ -178,14 +178,14 @@ def test_the_torch_file_holds_known_operators_and_the_description(files: Path) -
 
 
 @pytest.mark.parametrize("num_classes", [1, 8, 19])
-def test_classes_of_enlarged_scores(num_classes: int) -> None:
-    """Whole scores, so that equal ones are common, also between classes that are enlarged apart."""
+def test_enlarged_classes_equal_upsample_argmax(num_classes: int) -> None:
+    """Integer scores, so that ties are common, also between classes that are upsampled in different groups."""
     logits = torch.randint(0, 3, (num_classes, 6, 9), generator=torch.Generator().manual_seed(0)).float()
     expected = upsample_argmax(SemanticLogits(logits, (24, 36), (24, 36)), (24, 36))
     assert torch.equal(enlarged_classes(logits, (24, 36)).long(), expected)
 
 
-def test_classes_of_enlarged_scores_that_are_infinite_or_not_a_number() -> None:
+def test_enlarged_classes_with_nonfinite_scores_equal_upsample_argmax() -> None:
     logits = torch.zeros(11, 4, 4)
     logits[9, 0, 0], logits[2, 3, 3], logits[0, 0, 3] = torch.inf, -torch.inf, torch.nan
     expected = upsample_argmax(SemanticLogits(logits, (16, 16), (16, 16)), (16, 16))
@@ -194,13 +194,15 @@ def test_classes_of_enlarged_scores_that_are_infinite_or_not_a_number() -> None:
 
 
 @pytest.mark.slow
-def test_the_published_network(shared: Path, tmp_path: Path) -> None:
-    """ResNet-50 at its real width, 65 classes, by ONNX Runtime: its detections are the network's and, but for the
-    rounding of the input to bytes, the recorded ones."""
+def test_onnx_published_network_equals_the_network(shared: Path, tmp_path: Path) -> None:
+    """A ResNet-50 with 65 classes gives the same detections in ONNX Runtime as in PyTorch.
+
+    They also equal the recorded ones, except for the rounding of the input to bytes.
+    """
     golden = Golden(shared)
     net = golden.network().eval()
     golden.use_recorded_statistics(net)
-    # The recorded inputs are normalized numbers; bytes near them are what an exported network takes.
+    # The recorded inputs are normalized floats, but an exported network takes bytes, so they are rounded.
     normalize = Normalize(golden.experiment.data.mean, golden.experiment.data.std)
     pixels = golden.images().entry(0) * normalize.std + normalize.mean
     image = (pixels * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
@@ -217,8 +219,8 @@ def test_the_published_network(shared: Path, tmp_path: Path) -> None:
     assert distances.amin(1).max() < 0.01
     order = distances.argmin(1)
     torch.testing.assert_close(found["scores"][valid][order], truth["scores"], atol=1e-3, rtol=0)
-    # Folding rounds otherwise, which moves boxes by up to 0.009 pixels here, and 6 masks of 256 by more than 5e-3 with
-    # them: 0.033 at most, of logits up to 15.
+    # Folding changes the rounding. Here it moves boxes by up to 0.009 pixels and changes 6 of 256 masks by more than
+    # 5e-3, at most by 0.033, for logits of up to 15.
     torch.testing.assert_close(found["masks"][valid][order], truth["masks"], atol=0.05, rtol=0)
     wrong = found["semantics"] != truth["semantics"]
     assert wrong.double().mean() < 1e-3
@@ -226,7 +228,7 @@ def test_the_published_network(shared: Path, tmp_path: Path) -> None:
     enlarged = functional.interpolate(scores.logits[None], scores.padded_size, mode="bilinear")[0]
     enlarged = enlarged[:, : image.shape[0], : image.shape[1]]
     chosen, best = (enlarged.gather(0, one["semantics"][None].long())[0][wrong] for one in (found, truth))
-    assert (best - chosen < 1e-2).all(), "where another class wins, both have the same score but for the rounding"
+    assert (best - chosen < 1e-2).all(), "where the class differs, the scores of both classes are equal up to rounding"
     recorded = np.asarray(golden.numbers["eval/bbx_pred/0"])
     near = torch.cdist(torch.from_numpy(recorded).double(), found["boxes"][valid].double(), p=torch.inf).amin(1)
     assert (near < 0.05).double().mean() > 0.9

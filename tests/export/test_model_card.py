@@ -1,4 +1,4 @@
-"""Model cards as the Hugging Face Hub reads them: metadata between two lines of dashes, then text."""
+"""Model cards in the format of the Hugging Face Hub: metadata between two lines of dashes, then text."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ FACTS = ModelFacts(
 
 
 def parts(facts: ModelFacts = FACTS) -> tuple[dict[str, Any], str, str]:
-    """Metadata, its text, and the text behind it."""
+    """Return the parsed metadata, its YAML text, and the text after it."""
     nothing, metadata, text = model_card(facts).split("---\n", 2)
     assert nothing == ""
     return yaml.safe_load(metadata), metadata, text
 
 
-def test_the_metadata() -> None:
+def test_model_card_metadata_has_tags_and_scores() -> None:
     metadata, _, _ = parts()
     assert metadata["library_name"] == "seamseg"
     assert metadata["pipeline_tag"] == "image-segmentation"
@@ -51,13 +51,13 @@ def test_the_metadata() -> None:
     assert all({"type", "value"} <= metric.keys() for metric in result["metrics"])
 
 
-def test_the_license_is_left_to_the_publisher_on_a_line_to_fill_in() -> None:
+def test_model_card_license_is_a_commented_line() -> None:
     metadata, text, _ = parts()
     assert "license" not in metadata
     assert yaml.safe_load(text.replace("# license:", "license:"))["license"] == "cc-by-4.0"
 
 
-def test_data_settings_scores_and_command_are_told() -> None:
+def test_model_card_text_has_data_settings_scores_and_command() -> None:
     _, _, text = parts()
     assert "12.3 million parameters" in text
     assert "Trained on `train` of my street." in text
@@ -68,7 +68,7 @@ def test_data_settings_scores_and_command_are_told() -> None:
     assert FACTS.command in text
 
 
-def test_names_of_others_break_nothing() -> None:
+def test_model_card_names_with_markup_are_escaped() -> None:
     hostile = "a\n---\nlicense: mine\n# b: |"
     metadata, _, text = parts(replace(FACTS, name=hostile, data_set=hostile))
     assert metadata["model-index"][0]["name"] == "a --- license: mine # b: |"
@@ -77,12 +77,12 @@ def test_names_of_others_break_nothing() -> None:
     assert "| a\\|b | \\<b\\> |" in text
 
 
-def test_without_scores() -> None:
+def test_model_card_without_scores_has_no_results() -> None:
     metadata, _, text = parts(replace(FACTS, scores={}, iteration=None))
     assert "model-index" not in metadata
-    assert "None are recorded" in text
+    assert "No scores are recorded" in text
 
 
-def test_without_a_known_data_set() -> None:
+def test_model_card_without_data_set_says_unknown() -> None:
     _, _, text = parts(replace(FACTS, data_set=None))
-    assert "a data set that is not recorded" in text
+    assert "an unknown data set" in text

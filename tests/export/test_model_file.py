@@ -1,4 +1,4 @@
-"""Trained networks as files."""
+"""Model files: writing, reading, and damaged files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def refused(path: Path) -> str:
     return str(caught.value)
 
 
-def test_a_model_reads_back_equal(tmp_path: Path) -> None:
+def test_save_model_is_read_back_equal(tmp_path: Path) -> None:
     save_model(tmp_path / MODEL_FILE, MODEL)
     loaded = read_model(tmp_path / MODEL_FILE)
     assert (loaded.settings, loaded.categories) == (MODEL.settings, MODEL.categories)
@@ -38,7 +38,7 @@ def test_a_model_reads_back_equal(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / MODEL_FILE]
 
 
-def test_tensors_of_any_kind_are_saved(tmp_path: Path) -> None:
+def test_save_model_transposed_and_trainable_tensors_are_saved(tmp_path: Path) -> None:
     matrix = torch.arange(6.0).reshape(2, 3)
     save_model(tmp_path / MODEL_FILE, ModelFile("", [], {"turned": matrix.T, "trained": matrix.requires_grad_()}))
     loaded = read_model(tmp_path / MODEL_FILE).tensors
@@ -46,7 +46,7 @@ def test_tensors_of_any_kind_are_saved(tmp_path: Path) -> None:
     assert torch.equal(loaded["trained"], matrix)
 
 
-def test_settings_and_categories_stand_in_the_header(tmp_path: Path) -> None:
+def test_save_model_header_has_settings_and_categories(tmp_path: Path) -> None:
     save_model(tmp_path / MODEL_FILE, MODEL)
     with safe_open(tmp_path / MODEL_FILE, framework="pt") as file:
         metadata = file.metadata()
@@ -56,7 +56,7 @@ def test_settings_and_categories_stand_in_the_header(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", [0, 4, 100, -1])
-def test_a_truncated_model(tmp_path: Path, part: int) -> None:
+def test_read_model_truncated_file_is_refused(tmp_path: Path, part: int) -> None:
     path = tmp_path / MODEL_FILE
     save_model(path, MODEL)
     path.write_bytes(path.read_bytes()[:part])
@@ -64,7 +64,7 @@ def test_a_truncated_model(tmp_path: Path, part: int) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 5, 9, 40])
-def test_a_damaged_header(tmp_path: Path, place: int) -> None:
+def test_read_model_damaged_header_bytes_are_refused(tmp_path: Path, place: int) -> None:
     path = tmp_path / MODEL_FILE
     save_model(path, MODEL)
     data = bytearray(path.read_bytes())
@@ -74,18 +74,18 @@ def test_a_damaged_header(tmp_path: Path, place: int) -> None:
 
 
 @pytest.mark.parametrize("metadata", [None, {}, {"format": "pt"}, {"format": "seamseg 99"}])
-def test_a_foreign_model(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+def test_read_model_foreign_file_is_refused(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     save_file({"w": torch.ones(2)}, tmp_path / "other.safetensors", metadata)
-    assert "not one that this program wrote" in refused(tmp_path / "other.safetensors")
+    assert "was not written by seamseg" in refused(tmp_path / "other.safetensors")
 
 
 @pytest.mark.parametrize("metadata", [{}, {"settings": ""}, {"settings": "", "categories": "{"}])
-def test_a_header_that_lacks_something(tmp_path: Path, metadata: dict[str, str]) -> None:
+def test_read_model_incomplete_header_is_refused(tmp_path: Path, metadata: dict[str, str]) -> None:
     save_file({"w": torch.ones(2)}, tmp_path / "other.safetensors", {"format": "seamseg 1", **metadata})
     assert "damaged header" in refused(tmp_path / "other.safetensors")
 
 
-def test_a_failure_leaves_the_previous_model(tmp_path: Path) -> None:
+def test_save_model_failure_keeps_the_previous_file(tmp_path: Path) -> None:
     save_model(tmp_path / MODEL_FILE, MODEL)
     unsavable: Any = ModelFile("", [], {"w": torch.ones(2).to_sparse()})
     with pytest.raises((ValueError, NotImplementedError, RuntimeError)):
@@ -94,7 +94,7 @@ def test_a_failure_leaves_the_previous_model(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / MODEL_FILE]
 
 
-def test_model_that_is_not_finite_is_not_written(tmp_path: Path) -> None:
+def test_save_model_nonfinite_tensor_is_not_written(tmp_path: Path) -> None:
     save_model(tmp_path / MODEL_FILE, MODEL)
     ruined = replace(MODEL, tensors={**MODEL.tensors, "half": torch.tensor([1.0, torch.inf]).half()})
     with pytest.raises(FloatingPointError, match=rf"{MODEL_FILE} is not written: .* half$"):

@@ -1,4 +1,4 @@
-"""Models as folders to hand on."""
+"""Model folders: writing, reading, and changed files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def refused(folder: Path) -> str:
     return str(caught.value)
 
 
-def test_a_model_reads_back_equal(folder: Path) -> None:
+def test_write_model_folder_is_read_back_equal(folder: Path) -> None:
     assert is_model_folder(folder)
     loaded = read_model_folder(folder)
     assert (loaded.settings, loaded.categories) == (MODEL.settings, MODEL.categories)
@@ -42,16 +42,16 @@ def test_a_model_reads_back_equal(folder: Path) -> None:
     assert all(torch.equal(loaded.tensors[name], tensor) for name, tensor in MODEL.tensors.items())
 
 
-def test_the_files_are_what_they_are_called(folder: Path) -> None:
+def test_write_model_folder_files_have_the_expected_content(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {*SUMMED, SUMS_FILE, "README.md"}
     assert (folder / "config.yaml").read_text(encoding="utf-8") == MODEL.settings
     assert json.loads((folder / "categories.json").read_text(encoding="utf-8")) == MODEL.categories
     assert (folder / SUMS_FILE).read_text() == sums_of(folder, SUMMED)
-    assert read_model(folder / MODEL_FILE).settings == MODEL.settings, "the file alone is a model too"
+    assert read_model(folder / MODEL_FILE).settings == MODEL.settings, "the weights file is a complete model"
 
 
 @pytest.mark.parametrize("name", SUMMED)
-def test_a_changed_file_is_refused_by_name(folder: Path, name: str) -> None:
+def test_read_model_folder_changed_file_is_refused_by_name(folder: Path, name: str) -> None:
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 4
     (folder / name).write_bytes(content)
@@ -59,19 +59,19 @@ def test_a_changed_file_is_refused_by_name(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SUMMED)
-def test_a_missing_file_is_refused_by_name(folder: Path, name: str) -> None:
+def test_read_model_folder_missing_file_is_refused_by_name(folder: Path, name: str) -> None:
     (folder / name).unlink()
     assert f"{folder / name} cannot be read" in refused(folder)
 
 
-def test_the_card_may_be_edited_or_taken_away(folder: Path) -> None:
+def test_read_model_folder_edited_or_deleted_card_is_accepted(folder: Path) -> None:
     (folder / "README.md").write_text("license: mine")
     read_model_folder(folder)
     (folder / "README.md").unlink()
     read_model_folder(folder)
 
 
-def test_a_meant_change_counts_once_the_sums_are_new(folder: Path) -> None:
+def test_read_model_folder_changed_settings_with_new_checksums_are_used(folder: Path) -> None:
     (folder / "config.yaml").write_text("data: {root: other}\n")
     (folder / SUMS_FILE).write_text(sums_of(folder, SUMMED))
     assert read_model_folder(folder).settings == "data: {root: other}\n"
@@ -80,13 +80,15 @@ def test_a_meant_change_counts_once_the_sums_are_new(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content"), [("categories.json", b"{"), ("categories.json", b"{}"), ("config.yaml", b"\xff")]
 )
-def test_files_that_were_changed_to_nonsense(folder: Path, name: str, content: bytes) -> None:
+def test_read_model_folder_malformed_files_with_new_checksums_are_refused(
+    folder: Path, name: str, content: bytes
+) -> None:
     (folder / name).write_bytes(content)
     (folder / SUMS_FILE).write_text(sums_of(folder, SUMMED))
     assert name in refused(folder)
 
 
-def test_nothing_is_overwritten_unless_asked(folder: Path) -> None:
+def test_write_model_folder_overwrites_only_on_request(folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(ValueError, match="--overwrite"):
         write_model_folder(folder, MODEL, None, overwrite=False)
@@ -96,7 +98,7 @@ def test_nothing_is_overwritten_unless_asked(folder: Path) -> None:
     assert not (folder / "README.md").exists()
 
 
-def test_a_full_disk_leaves_the_previous_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_model_folder_full_disk_keeps_the_previous_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 

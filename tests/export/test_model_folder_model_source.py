@@ -1,4 +1,4 @@
-"""Trained networks from whatever holds them."""
+"""Loading of models from every supported kind of path."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ def refused(path: Path) -> str:
     return str(caught.value)
 
 
-def test_a_checkpoint_gives_its_averaged_weights(tmp_path: Path) -> None:
+def test_load_model_checkpoint_gives_its_averaged_weights(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "some.pt", CHECKPOINT)
     loaded = load_model_file(tmp_path / "some.pt")
     assert torch.equal(loaded.tensors["w"], torch.ones(2))
     assert (loaded.settings, loaded.categories) == ("s", MODEL.categories)
 
 
-def test_a_checkpoint_without_average_gives_its_weights(tmp_path: Path) -> None:
+def test_load_model_checkpoint_without_average_gives_its_weights(tmp_path: Path) -> None:
     save_checkpoint(
         tmp_path / "some.pt", Checkpoint("s", [], 1, TrainingProgress(), {"w": torch.zeros(2)}, {}, {}, None)
     )
     assert torch.equal(load_model_file(tmp_path / "some.pt").tensors["w"], torch.zeros(2))
 
 
-def test_a_run_folder_gives_its_best_model_or_else_its_latest_state(tmp_path: Path) -> None:
+def test_load_model_run_folder_gives_best_model_or_latest_checkpoint(tmp_path: Path) -> None:
     save_checkpoint(checkpoint_path(tmp_path, 4), CHECKPOINT)
     checkpoint_path(tmp_path, 6).write_bytes(b"damaged")
     assert load_model_file(tmp_path).tensors.keys() == {"w"}
@@ -52,21 +52,21 @@ def test_a_run_folder_gives_its_best_model_or_else_its_latest_state(tmp_path: Pa
     assert load_model_file(tmp_path).tensors.keys() == MODEL.tensors.keys()
 
 
-def test_a_folder_without_a_model(tmp_path: Path) -> None:
+def test_load_model_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     assert "neither model.safetensors nor a checkpoint" in refused(tmp_path)
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
+def test_load_model_missing_file_is_refused(tmp_path: Path) -> None:
     assert refused(tmp_path / "none.safetensors").startswith("there is no model")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello"])
-def test_a_file_of_something_else(tmp_path: Path, content: bytes) -> None:
+def test_load_model_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.txt").write_bytes(content)
     assert "is damaged" in refused(tmp_path / "model.txt")
 
 
-def test_a_model_folder(tmp_path: Path) -> None:
+def test_load_model_model_folder_is_verified(tmp_path: Path) -> None:
     write_model_folder(tmp_path / "out", MODEL, None, overwrite=False)
     assert load_model_file(tmp_path / "out").settings == MODEL.settings
     (tmp_path / "out" / "config.yaml").write_text("changed")
@@ -74,14 +74,14 @@ def test_a_model_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.zip", "MODEL.ZIP"])
-def test_a_published_archive(tmp_path: Path, name: str) -> None:
+def test_load_model_published_archive_gives_its_weights(tmp_path: Path, name: str) -> None:
     state = tiny_network().state_dict()
     write_archive(tmp_path / name, state, VISTAS, metadata(NUM_STUFF, NUM_THINGS))
     assert load_model_file(tmp_path / name).tensors.keys() == state.keys()
 
 
 @pytest.mark.parametrize("inner", ["", "seamseg"])
-def test_an_unpacked_archive(tmp_path: Path, inner: str) -> None:
+def test_load_model_unpacked_archive_gives_its_weights(tmp_path: Path, inner: str) -> None:
     state = tiny_network().state_dict()
     (tmp_path / "unpacked" / inner).mkdir(parents=True)
     for name, content in published_files(state, VISTAS, metadata(NUM_STUFF, NUM_THINGS)).items():
@@ -89,6 +89,6 @@ def test_an_unpacked_archive(tmp_path: Path, inner: str) -> None:
     assert load_model_file(tmp_path / "unpacked").tensors.keys() == state.keys()
 
 
-def test_a_published_snapshot_alone(tmp_path: Path) -> None:
+def test_load_model_published_snapshot_without_settings_is_refused(tmp_path: Path) -> None:
     (tmp_path / "best.pth.tar").write_bytes(b"weights")
-    assert "give the archive that it came in" in refused(tmp_path / "best.pth.tar")
+    assert "pass the original archive" in refused(tmp_path / "best.pth.tar")

@@ -1,4 +1,4 @@
-"""Fusion in numpy, against the native one and image-sized loops."""
+"""Fusion in NumPy, compared with the native fusion and with slow loops over whole images."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def description(num_stuff: int, score: float = 0.5, overlap: float = 0.5, area: 
 
 
 def outputs(found: Detections, semantics: Tensor, num_stuff: int, num_empty: int = 3) -> dict[str, np.ndarray]:
-    """As an exported network gives them, with rows that are not valid."""
+    """Convert detections to the outputs of an exported network, with rows that are not valid."""
     parts = {
         "boxes": found.boxes,
         "classes": found.classes + num_stuff,
@@ -59,7 +59,7 @@ def check(found: NumpySegmentation, expected: tuple[Tensor, list[int], list[floa
 
 @given(scenes())
 @settings(max_examples=100)
-def test_equals_image_sized_loops(scene: Scene) -> None:
+def test_fuse_random_scenes_equal_the_oracle(scene: Scene) -> None:
     one = scene.detections
     thresholds = (scene.score_threshold, scene.overlap_threshold, scene.min_stuff_area)
     found = fuse(outputs(one, scene.semantics, NUM_STUFF), description(NUM_STUFF, *thresholds))
@@ -80,7 +80,7 @@ def random_scene(seed: int) -> tuple[Detections, Tensor]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_equals_native_fusion(seed: int) -> None:
+def test_fuse_random_scenes_equal_native_fusion(seed: int) -> None:
     found, semantics = random_scene(seed)
     expected = native_fuse(
         found, semantics, num_stuff=5, score_threshold=0.2, overlap_threshold=0.4, min_stuff_area=300
@@ -90,10 +90,10 @@ def test_equals_native_fusion(seed: int) -> None:
     assert result.classes.tolist() == expected.classes.tolist()
     assert result.scores.tolist() == expected.scores.tolist()
     assert result.crowd.tolist() == expected.crowd.tolist()
-    assert np.count_nonzero(result.ids != expected.ids.numpy()) <= 2  # a probability of one half but for the last bit
+    assert np.count_nonzero(result.ids != expected.ids.numpy()) <= 2  # pixels whose probability is ½ up to rounding
 
 
-def test_at_another_size() -> None:
+def test_fuse_at_another_size_scales_masks_and_areas() -> None:
     semantics = torch.zeros(4, 6, dtype=torch.int64)
     semantics[:, 3:] = 1
     thing = Detections(
@@ -106,20 +106,20 @@ def test_at_another_size() -> None:
     assert np.array_equal(result.ids, expected)  # 32 free pixels of class 0, not less than 8 · 4
 
 
-def test_a_description_survives_its_file() -> None:
+def test_description_json_is_read_back_equal() -> None:
     one = description(2)
     assert Description.from_json(one.to_json()) == one
 
 
-def test_foreign_descriptions_are_refused() -> None:
+def test_description_foreign_or_incomplete_json_is_refused() -> None:
     for text in ("[]", "{}", '{"format": "seamseg export 2"}'):
-        with pytest.raises(ValueError, match="no description of a network"):
+        with pytest.raises(ValueError, match="not the description of a network"):
             Description.from_json(text)
-    with pytest.raises(ValueError, match="lacks names"):
+    with pytest.raises(ValueError, match="has no names"):
         Description.from_json(description(2).to_json().replace('"names"', '"nomen"'))
 
 
-def test_the_file_needs_numpy_alone(tmp_path: Path) -> None:
+def test_numpy_fusion_file_imports_only_numpy(tmp_path: Path) -> None:
     shutil.copy(str(numpy_fusion.__file__), tmp_path / "fusion.py")
     code = (
         "import sys, numpy, fusion; "

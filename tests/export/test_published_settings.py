@@ -1,4 +1,4 @@
-"""What a published `config.ini` means here."""
+"""Translation of a published `config.ini` to our settings."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ rgb_mean = (0.41738699, 0.45732192, 0.46886091)
 rgb_std = (0.25685097, 0.26509955, 0.29067996)
 random_scale = (0.5, 2.0)
 """
-# What configs here set otherwise on purpose, and what does not change what comes out.
+# Settings that our configs set differently on purpose, and settings that do not change the result.
 OURS = {
     "body.frozen",
     "body.weights",
@@ -64,7 +64,7 @@ def experiment(translation: Translation) -> Experiment:
 
 
 def translated(text: str) -> Translation:
-    """Whose settings are valid ones."""
+    """Translate and check that the settings are valid."""
     translation = translate_settings(text)
     experiment(translation)
     return translation
@@ -78,14 +78,14 @@ def refused(text: str) -> str:
 
 
 @pytest.mark.parametrize(("text", "config_name"), [(VISTAS, "vistas_r50"), (CITYSCAPES, "cityscapes_r50")])
-def test_the_published_configs_are_ours(text: str, config_name: str) -> None:
+def test_translate_published_configs_equal_ours(text: str, config_name: str) -> None:
     found, expected = experiment(translate_settings(text)), load_experiment(settings_file(config_name))
     assert set(differing_keys(found, expected)) <= OURS
     assert found.norm.scale == "abs"
     assert found.schedule.warmup.factor == pytest.approx(1 / 3, abs=1e-3)
 
 
-def test_a_file_without_settings_means_the_default_column() -> None:
+def test_translate_empty_file_gives_the_published_defaults() -> None:
     found = experiment(translate_settings(""))
     assert set(differing_keys(found, Experiment())) == {
         "data.num_workers",
@@ -94,12 +94,12 @@ def test_a_file_without_settings_means_the_default_column() -> None:
     }
 
 
-def test_what_the_vistas_file_cannot_have_is_told() -> None:
+def test_translate_vistas_config_frozen_parts_are_reported() -> None:
     (note,) = translate_settings(VISTAS).notes
-    assert note.startswith("[body] num_frozen = 2 and [body] bn_frozen = no are left out")
+    assert note.startswith("[body] num_frozen = 2 and [body] bn_frozen = no are ignored")
 
 
-def test_weights_to_start_from_bring_what_stays_frozen() -> None:
+def test_translate_weights_keep_the_frozen_parts() -> None:
     translation = translate_settings("[body]\nweights = /data/resnet50.pth\nnum_frozen = 3\nbn_frozen = YES\n")
     found = experiment(translation)
     assert (found.body.weights, found.body.frozen, found.body.norm_frozen) == (
@@ -108,7 +108,7 @@ def test_weights_to_start_from_bring_what_stays_frozen() -> None:
         True,
     )
     assert len(translation.notes) == 1
-    assert "[body] weights = /data/resnet50.pth is taken for" in translation.notes[0]
+    assert "[body] weights = /data/resnet50.pth is replaced by body.weights=imagenet" in translation.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_weights_to_start_from_bring_what_stays_frozen() -> None:
         ("off", "affine", None),
     ],
 )
-def test_norms(mode: str, name: str, heads: str | None) -> None:
+def test_translate_every_normalization_mode(mode: str, name: str, heads: str | None) -> None:
     found = experiment(translate_settings(f"[body]\nnormalization_mode = {mode}\ngn_groups = 8\nweights = x.pth"))
     assert (found.norm.name, found.norm.heads, found.norm.groups) == (name, heads, 8)
     assert mode in NORMS
@@ -147,7 +147,7 @@ OTHER_VALUES = {
 
 
 @pytest.mark.parametrize("key", [key for key in RENAMED if key != "fpn.extra_scales"])
-def test_every_renamed_setting_arrives_where_the_table_says(key: str) -> None:
+def test_translate_renamed_setting_arrives_at_its_new_name(key: str) -> None:
     section, _, name = key.partition(".")
     row = RENAMED[key]
     text, expected = OTHER_VALUES.get(key, ("3", 3) if row.read.__name__ == "whole" else (".125", 0.125))
@@ -157,14 +157,14 @@ def test_every_renamed_setting_arrives_where_the_table_says(key: str) -> None:
     assert found == expected
 
 
-def test_the_table_leads_to_settings_that_exist_each_once() -> None:
+def test_table_names_existing_settings_once_each() -> None:
     names = [row.name for row in RENAMED.values()]
     assert set(names) <= set(known_keys(Experiment)) | {"schedule.warmup.iterations", "schedule.warmup.factor"}
     assert len(set(names)) == len(names)
     assert all(value.split(".")[0] for value in names)
 
 
-def test_every_setting_of_the_page_is_in_the_table() -> None:
+def test_table_contains_every_setting_of_the_migration_page() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "migrating.md").read_text()
     rows = re.findall(r"^\| ((?:`\[|`)[^|]*) \|", page.split("## Settings")[1].split("## The library")[0], re.MULTILINE)
     words = {word for row in rows for word in re.findall(r"`(\w+)(?: = [^`]*)?`", row)}
@@ -174,7 +174,7 @@ def test_every_setting_of_the_page_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("key", [key for key, row in TABLE.items() if isinstance(row, Fixed)])
-def test_what_cannot_be_set_is_refused_or_told(key: str) -> None:
+def test_translate_fixed_setting_with_another_value_is_refused_or_reported(key: str) -> None:
     row, (section, _, name) = TABLE[key], key.partition(".")
     same = translated(f"[{section}]\n{name} = {row.default}")
     assert same.notes == translate_settings("").notes
@@ -186,18 +186,16 @@ def test_what_cannot_be_set_is_refused_or_told(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", [key for key, row in TABLE.items() if isinstance(row, Unused)])
-def test_what_nothing_depends_on_is_told(key: str) -> None:
+def test_translate_unused_setting_is_reported(key: str) -> None:
     section, _, name = key.partition(".")
-    assert any(
-        f"[{section}] {name} = odd has no counterpart" in note for note in translated(f"[{section}]\n{name}=odd").notes
-    )
+    assert any(f"[{section}] {name} = odd is ignored" in note for note in translated(f"[{section}]\n{name}=odd").notes)
     for text in (TABLE[key].default, ""):
         assert translated(f"[{section}]\n{name} = {text}").notes == translate_settings("").notes
 
 
-def test_unknown_settings_are_told() -> None:
+def test_translate_unknown_settings_are_reported() -> None:
     notes = translated("[roi]\nnew = 3\n[surprise]\nbox = 1\n[body]\nbn_frozen = no\nnum_frozen = 0").notes
-    assert [note.partition(" is no")[0] for note in notes] == ["[roi] new = 3", "[surprise] box = 1"]
+    assert [note.partition(" is ignored")[0] for note in notes] == ["[roi] new = 3", "[surprise] box = 1"]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +209,7 @@ def test_unknown_settings_are_told() -> None:
         ),
     ],
 )
-def test_schedules(text: str, expected: dict[str, Any]) -> None:
+def test_translate_supported_schedules(text: str, expected: dict[str, Any]) -> None:
     translation = translated(f"[scheduler]\n{text}")
     schedule = experiment(translation).schedule.model_dump()
     assert {key: schedule[key] for key in expected} == expected
@@ -227,13 +225,13 @@ def test_schedules(text: str, expected: dict[str, Any]) -> None:
         "update_mode = epoch",
     ],
 )
-def test_schedules_that_are_not_there_are_told(text: str) -> None:
+def test_translate_unsupported_schedules_are_reported(text: str) -> None:
     translation = translated(f"[scheduler]\n{text}")
     assert experiment(translation).schedule.name == "poly"
-    assert any("there is no such schedule" in note for note in translation.notes)
+    assert any("this schedule is not supported" in note for note in translation.notes)
 
 
-def test_losses_are_weighted_in_their_published_order() -> None:
+def test_translate_loss_weights_are_in_the_published_order() -> None:
     weights = experiment(translate_settings("[optimizer]\nloss_weights = (1, 2, 3, 4, 5, 6)")).loss_weights
     assert list(weights.model_dump().values()) == [1, 2, 3, 4, 5, 6]
     assert list(weights.model_dump()) == [
@@ -247,7 +245,7 @@ def test_losses_are_weighted_in_their_published_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "scale", "told"),
+    ("text", "scale", "num_notes"),
     [
         ("anchor_scale = 2", 2, 0),
         ("anchor_scales = 2", 2, 0),
@@ -256,41 +254,41 @@ def test_losses_are_weighted_in_their_published_order() -> None:
         ("anchor_scales = 4\nanchor_scale = 8", 8, 1),
     ],
 )
-def test_the_early_name_of_the_anchors_scale(text: str, scale: float, told: int) -> None:
+def test_translate_early_name_of_the_anchor_scale(text: str, scale: float, num_notes: int) -> None:
     translation = translated(f"[rpn]\n{text}")
     assert experiment(translation).rpn.anchor_scale == scale
-    assert sum("anchor_scales" in note for note in translation.notes) == told
+    assert sum("anchor_scales" in note for note in translation.notes) == num_notes
 
 
-def test_parameters_of_the_body_that_change_nothing() -> None:
+def test_translate_body_params_without_effect_are_accepted() -> None:
     translated("[body]\nbody_params = {'keep_outputs': True, 'classes': 0, 'dilation': 1, 'caffe_mode': False}")
 
 
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("[body]\nnormalization_mode = batch", "[body] normalization_mode = batch is none of bn, syncbn"),
-        ("[body]\nbody_params = {'dilation': (1, 1, 2, 4)}", "another body than there is: dilation"),
-        ("[body]\nbody_params = []", "is no dict"),
-        ("[fpn]\nextra_scales = 2", "makes 6 levels"),
-        ("[fpn]\nout_strides = (4, 8, 16)", "speaks of 3"),
-        ("[fpn]\nout_strides = (4, 8, 16, 16)", "strides double"),
-        ("[rpn]\nfpn_levels = 3", "speaks of 3"),
-        ("[rpn]\nmin_size =", "lacks its value"),
-        ("[rpn]\nnum_samples", "lacks its value"),
-        ("[rpn]\nnum_samples = 2.5", "is no whole number"),
-        ("[rpn]\nnms_threshold = high", "is no number"),
-        ("[roi]\nvoid_is_background = maybe", "is neither yes nor no"),
-        ("[rpn]\nanchor_ratios = (1, 'a')", "is no list of numbers"),
-        ("[rpn]\nanchor_ratios = 3", "is no list of numbers"),
-        ("[rpn]\nanchor_ratios = (1,", "is no Python literal"),
-        ("[sem]\npooling_size = (64, 32)", "the window is a square"),
+        ("[body]\nnormalization_mode = batch", "[body] normalization_mode = batch must be one of bn, syncbn"),
+        ("[body]\nbody_params = {'dilation': (1, 1, 2, 4)}", "unsupported body: dilation"),
+        ("[body]\nbody_params = []", "must be a dict"),
+        ("[fpn]\nextra_scales = 2", "gives 6 levels"),
+        ("[fpn]\nout_strides = (4, 8, 16)", "implies 3"),
+        ("[fpn]\nout_strides = (4, 8, 16, 16)", "strides must double"),
+        ("[rpn]\nfpn_levels = 3", "implies 3"),
+        ("[rpn]\nmin_size =", "has no value"),
+        ("[rpn]\nnum_samples", "has no value"),
+        ("[rpn]\nnum_samples = 2.5", "must be an integer"),
+        ("[rpn]\nnms_threshold = high", "must be a number"),
+        ("[roi]\nvoid_is_background = maybe", "must be yes or no"),
+        ("[rpn]\nanchor_ratios = (1, 'a')", "must be a list of numbers"),
+        ("[rpn]\nanchor_ratios = 3", "must be a list of numbers"),
+        ("[rpn]\nanchor_ratios = (1,", "must be a Python literal"),
+        ("[sem]\npooling_size = (64, 32)", "the window must be a square"),
         ("[optimizer]\nloss_weights = (1, 1)", "2 weights instead of 6"),
-        ("[scheduler]\ntype = multistep", "lacks what type = multistep asks for"),
-        ("[scheduler]\nparams = {1: 2}", "is no dict"),
+        ("[scheduler]\ntype = multistep", "has no value that type = multistep requires"),
+        ("[scheduler]\nparams = {1: 2}", "must be a dict"),
     ],
 )
-def test_what_is_malformed_or_cannot_be_had(text: str, part: str) -> None:
+def test_translate_malformed_or_unsupported_values_are_refused(text: str, part: str) -> None:
     assert part in refused(text)
 
 
@@ -309,28 +307,30 @@ def test_what_is_malformed_or_cannot_be_had(text: str, part: str) -> None:
         "{[]: 1}",
     ],
 )
-def test_hostile_literals_are_no_code(value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_translate_hostile_literals_cannot_run_code(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert len(refused(f"[fpn]\ninputs = {value}")) < 300
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("text", ["no section = 1", "[a]\nx=1\nx=2", "[a]\n[a]\n", "\x00\x01", "[a\n"])
-def test_what_is_no_ini_file(text: str) -> None:
-    with pytest.raises(ValueError, match="it is no INI file"):
+def test_read_ini_invalid_text_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="it is not an INI file"):
         read_ini(text)
 
 
-def test_percent_signs_are_letters() -> None:
+def test_read_ini_percent_signs_are_kept() -> None:
     assert read_ini("[body]\nweights = a%(b)s%d") == {"body.weights": "a%(b)s%d"}
 
 
 @given(st.sampled_from(sorted(TABLE)), st.text(max_size=30))
-def test_any_value_is_taken_or_refused_in_one_sentence(key: str, value: str) -> None:
+def test_translate_random_value_is_accepted_or_refused_in_one_line(key: str, value: str) -> None:
     section, _, name = key.partition(".")
-    said = ""
+    message = ""
     try:
         translate_settings(f"[{section}]\n{name} = {value}")
     except ValueError as error:
-        said = str(error)
-    assert "\n" not in said
+        message = str(error)
+    assert "\n" not in message

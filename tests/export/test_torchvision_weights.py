@@ -1,4 +1,4 @@
-"""Weights of torchvision's ResNets, against torchvision's own forward pass."""
+"""Weights of torchvision's ResNets, compared with torchvision's own forward pass."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SLOPE = 0.01
 
 
 def reference(name: str, seed: int = 0) -> Any:
-    """torchvision's network with random weights and statistics; its activations can be inverted, as ours."""
+    """Build torchvision's network with random weights and statistics, and with leaky ReLUs like ours."""
     torch.manual_seed(seed)
     network = models.get_model(name, weights=None).eval()
     for module in network.modules():
@@ -65,7 +65,9 @@ NORMS = [NormFactory("bn", scale="signed"), NormFactory("syncbn", scale="signed"
     ids=["resnet18-bn", "resnet18-syncbn", "resnet18-affine", "resnet50-bn"],
 )
 @torch.no_grad()
-def test_the_body_computes_what_torchvision_computes(name: ResNetName, norm: NormFactory, tmp_path: Path) -> None:
+def test_load_body_weights_body_computes_the_same_as_torchvision(
+    name: ResNetName, norm: NormFactory, tmp_path: Path
+) -> None:
     network = reference(name)
     body = loaded(name, saved(network, tmp_path / "weights.pth"), norm)
     images = torch.randn(1, 3, 64, 48, generator=torch.Generator().manual_seed(1))
@@ -74,7 +76,7 @@ def test_the_body_computes_what_torchvision_computes(name: ResNetName, norm: Nor
 
 
 @pytest.mark.parametrize("name", ["resnet34", "resnet50", "resnet101", "resnet152"])
-def test_every_name_has_its_place(name: ResNetName) -> None:
+def test_convert_names_equal_the_names_of_the_body(name: ResNetName) -> None:
     with torch.device("meta"):
         network, body = models.get_model(name, weights=None), ResNet(name, NormFactory("bn"))
     converted = convert_names(network.state_dict())
@@ -83,11 +85,11 @@ def test_every_name_has_its_place(name: ResNetName) -> None:
     }
 
 
-def test_norms_scale_as_stored(tmp_path: Path) -> None:
+def test_load_body_weights_norms_scale_as_stored(tmp_path: Path) -> None:
     network = reference("resnet18")
     body = loaded("resnet18", saved(network, tmp_path / "weights.pth"), NormFactory("bn", scale="signed"))
     ours = [module for module in body.modules() if isinstance(module, ABN)]
-    # In both, the norms of a block stand in the order of its convolutions, then the shortcut's.
+    # In both networks, the norms of a block are in the order of its convolutions, followed by that of the shortcut.
     theirs = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     assert len(ours) == len(theirs) == 20
     for our, their in zip(ours, theirs, strict=True):
@@ -98,7 +100,7 @@ def test_norms_scale_as_stored(tmp_path: Path) -> None:
 
 
 def first_gamma(weights: list[float], norm: NormFactory, folder: Path) -> list[float]:
-    """What the first norm scales its first channels by, when torchvision's has these weights."""
+    """Return the scales of the first channels of our first norm if torchvision's norm has these weights."""
     network = models.resnet18(weights=None)
     network.bn1.weight.data[: len(weights)] = torch.tensor(weights)
     body = loaded("resnet18", saved(network, folder / "weights.pth"), norm)
@@ -111,13 +113,13 @@ def first_gamma(weights: list[float], norm: NormFactory, folder: Path) -> list[f
 STORED = [0.5, -0.5, 0.0, -0.0, 3e-6, -3e-6, 1e-5, -1e-5, 2e-5, -2e-5]
 
 
-def test_signed_scales_below_epsilon_become_epsilon(tmp_path: Path) -> None:
+def test_load_body_weights_signed_scales_below_epsilon_become_epsilon(tmp_path: Path) -> None:
     gamma = first_gamma(STORED, NormFactory("bn", scale="signed"), tmp_path)
     assert gamma == pytest.approx([0.5, -0.5, 1e-5, 1e-5, 1e-5, -1e-5, 1e-5, -1e-5, 2e-5, -2e-5], rel=1e-6, abs=3e-8)
     assert [value > 0 for value in gamma] == [value >= 0 for value in STORED]
 
 
-def test_what_became_of_the_entries_is_said(tmp_path: Path) -> None:
+def test_load_body_weights_report_counts_the_entries(tmp_path: Path) -> None:
     network = models.resnet18(weights=None)
     network.bn1.weight.data[: len(STORED)] = torch.tensor(STORED)
     path = saved(network, tmp_path / "weights.pth")
@@ -128,26 +130,26 @@ def test_what_became_of_the_entries_is_said(tmp_path: Path) -> None:
         assert set(report.used) == set(ResNet("resnet18", NormFactory("bn")).state_dict())
     assert str(report) == (
         f"body.weights={path}: 120 entries used; 0 missing; 2 unexpected (fc.bias, fc.weight); "
-        f"{report.num_changed} weights of norms changed to what a norm in place can have"
+        f"{report.num_changed} norm weights changed to the nearest value that an in-place norm supports"
     )
 
 
-def test_affine_norms_change_nothing(tmp_path: Path) -> None:
+def test_load_body_weights_affine_norms_change_no_weight(tmp_path: Path) -> None:
     path = saved(reference("resnet18"), tmp_path / "weights.pth")
     assert load_body_weights(ResNet("resnet18", NormFactory("affine")), "resnet18", path).num_changed == 0
 
 
-def test_absolute_scales_cannot_be_negative(tmp_path: Path) -> None:
+def test_load_body_weights_negative_absolute_scales_become_epsilon(tmp_path: Path) -> None:
     gamma = first_gamma(STORED, NormFactory("bn", scale="abs"), tmp_path)
     assert gamma == pytest.approx([0.5, *[1e-5] * 7, 2e-5, 1e-5], rel=1e-6, abs=3e-8)
 
 
-def test_affine_norms_take_any_scale(tmp_path: Path) -> None:
+def test_load_body_weights_affine_norms_keep_any_scale(tmp_path: Path) -> None:
     assert first_gamma(STORED, NormFactory("affine"), tmp_path) == pytest.approx(STORED, abs=0, rel=1e-7)
     assert isinstance(NormFactory("affine").make(3), AffineAct)
 
 
-def test_files_without_counters_are_read(tmp_path: Path) -> None:
+def test_load_body_weights_file_without_counters_is_accepted(tmp_path: Path) -> None:
     state = {name: value for name, value in reference("resnet18").state_dict().items() if "num_batches" not in name}
     torch.save(state, tmp_path / "old.pth")
     body = loaded("resnet18", str(tmp_path / "old.pth"), NormFactory("bn"))
@@ -162,57 +164,57 @@ def sentence(source: Path | str, norm: NormFactory = NORMS[0]) -> str:
     return str(caught.value)
 
 
-def test_weights_of_another_network(tmp_path: Path) -> None:
+def test_load_body_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     with torch.device("meta"):
         shapes = {name: value.shape for name, value in models.resnet34(weights=None).state_dict().items()}
     torch.save({name: torch.zeros(shape) for name, shape in shapes.items()}, tmp_path / "r34.pth")
-    said = sentence(tmp_path / "r34.pth")
-    assert "not those of a resnet18: 0 missing; 96 unexpected (mod2.block3.convs.bn1.bias, " in said
-    assert said.endswith("; 0 of another shape")
+    message = sentence(tmp_path / "r34.pth")
+    assert "do not belong to a resnet18: 0 missing; 96 unexpected (mod2.block3.convs.bn1.bias, " in message
+    assert message.endswith("; 0 with another shape")
 
 
-def test_weights_of_other_shapes(tmp_path: Path) -> None:
+def test_load_body_weights_with_other_shapes_are_refused(tmp_path: Path) -> None:
     state = models.resnet18(weights=None).state_dict() | {"layer1.0.conv1.weight": torch.zeros(64, 64, 1, 1)}
     del state["bn1.bias"]
     torch.save(state, tmp_path / "other.pth")
     assert sentence(tmp_path / "other.pth").endswith(
-        "1 missing (mod1.bn1.bias); 0 unexpected; 1 of another shape (mod2.block1.convs.conv1.weight)"
+        "1 missing (mod1.bn1.bias); 0 unexpected; 1 with another shape (mod2.block1.convs.conv1.weight)"
     )
 
 
-def test_a_refused_file_leaves_the_body_as_it_was(tmp_path: Path) -> None:
+def test_load_body_weights_refused_file_leaves_the_body_unchanged(tmp_path: Path) -> None:
     body = ResNet("resnet18", NORMS[0])
     before = {name: value.clone() for name, value in body.state_dict().items()}
     torch.save({"conv1.weight": torch.ones(64, 3, 7, 7)}, tmp_path / "part.pth")
-    with pytest.raises(ValueError, match="not those of a resnet18"):
+    with pytest.raises(ValueError, match="do not belong to a resnet18"):
         load_body_weights(body, "resnet18", str(tmp_path / "part.pth"))
     assert all(torch.equal(value, before[name]) for name, value in body.state_dict().items())
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04nothing"])
-def test_a_file_of_something_else(tmp_path: Path, content: bytes) -> None:
+def test_load_body_weights_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "weights.pth").write_bytes(content)
     assert "cannot be read" in sentence(tmp_path / "weights.pth")
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
+def test_load_body_weights_missing_file_is_refused(tmp_path: Path) -> None:
     assert "No such file" in sentence(tmp_path / "none.pth")
 
 
 @pytest.mark.parametrize("content", [[1], {"format": 1}, {"state_dict": {"conv1.weight": torch.ones(2)}}])
-def test_a_torch_file_of_something_else(tmp_path: Path, content: Any) -> None:
+def test_load_body_weights_torch_file_with_other_content_is_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "weights.pth")
     assert "not a state dict" in sentence(tmp_path / "weights.pth")
 
 
 class Answer:
-    """In the place of torchvision's registry of weights."""
+    """Replacement for torchvision's registry of weights."""
 
     def __init__(self, result: dict[str, Tensor] | Exception) -> None:
         self.result = result
 
     def __getitem__(self, release: str) -> Answer:
-        assert release == "IMAGENET1K_V1", "the weights that the published networks started from"
+        assert release == "IMAGENET1K_V1", "the release from which the published networks were trained"
         return self
 
     def get_state_dict(self, progress: bool) -> dict[str, Tensor]:
@@ -221,7 +223,7 @@ class Answer:
         return self.result
 
 
-def test_imagenet_weights_are_torchvisions_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_body_weights_imagenet_uses_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
     network = reference("resnet18")
     asked: list[str] = []
     monkeypatch.setattr(
@@ -233,13 +235,13 @@ def test_imagenet_weights_are_torchvisions_own(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"])
-def test_torchvision_knows_the_release(name: str) -> None:
+def test_torchvision_has_the_expected_release_of_each_network(name: str) -> None:
     assert models.get_model_weights(name)["IMAGENET1K_V1"].url.startswith(f"https://download.pytorch.org/models/{name}")
 
 
 @pytest.mark.parametrize("error", [URLError("no route to host"), RuntimeError('invalid hash value (expected "f3")')])
-def test_a_download_that_fails(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_load_body_weights_failed_download_is_reported(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     monkeypatch.setattr(models, "get_model_weights", lambda name: Answer(error))
-    said = sentence("imagenet")
-    assert said.startswith("body.weights=imagenet: those of resnet18 cannot be downloaded")
-    assert str(error.args[0]) in said
+    message = sentence("imagenet")
+    assert message.startswith("body.weights=imagenet: the weights of resnet18 cannot be downloaded")
+    assert str(error.args[0]) in message
