@@ -8,54 +8,41 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TextIO
 
 from seamseg import __version__
-from seamseg.cli import (
-    check,
-    compare,
-    convert,
-    env,
-    evaluate,
-    export_model,
-    export_onnx,
-    export_torch,
-    import_model,
-    make_scenes,
-    predict,
-    report,
-    score,
-    submit,
-    train,
-)
 from seamseg.cli.output import INTERRUPTED, USER_ERROR
-from seamseg.data.formats.coco import DataWarning
-from seamseg.data.worker_faults import worker_fault
 from seamseg.errors import SeamsegError
 from seamseg.io.files import expand_home
 
-SUBCOMMANDS = (
-    train,
-    evaluate,
-    predict,
-    report,
-    score,
-    compare,
-    submit,
-    check,
-    convert,
-    make_scenes,
-    import_model,
-    export_model,
-    export_onnx,
-    export_torch,
-    env,
-)
+SUBCOMMANDS = {
+    "train": "train a network",
+    "evaluate": "score a model on annotated images",
+    "predict": "segment images or a video",
+    "report": "write pages to look at predictions with",
+    "score": "score files of panoptic results, of any program",
+    "compare": "compare the scores of two results on the same images",
+    "submit": "turn predictions into what a benchmark server takes",
+    "check": "look for faults in a data set before training on it",
+    "convert": "turn other data sets into COCO panoptic, and that into detection or semantic annotation",
+    "make-scenes": "write a synthetic street-scene data set",
+    "import-model": "turn a published seamseg model into a model folder",
+    "export-model": "write a model as a folder to hand on or to upload",
+    "export-onnx": "write a network as an ONNX file",
+    "export-torch": "write a network as an exported program of PyTorch",
+    "env": "print versions, machine and build, for a bug report",
+}
+"""Name and help line of each subcommand, so that listing them does not import their modules."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """All subcommands and their arguments."""
+def parser(subcommand: str) -> argparse.ArgumentParser:
+    """Build the parser for one subcommand, and import only the module of that one: PyTorch takes seconds to import.
+
+    Args:
+        subcommand: Name of the subcommand whose arguments are added. The others are listed by name and help line.
+    """
     command = argparse.ArgumentParser(
         prog="seamseg",
         description="Panoptic segmentation: train a network, score it, and use it on images.",
@@ -63,8 +50,11 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--version", action="version", version=f"seamseg {__version__}")
     subcommands = command.add_subparsers(title="subcommands", metavar="SUBCOMMAND", required=True)
-    for subcommand in SUBCOMMANDS:
-        subcommand.add_parser(subcommands)
+    for name, help_line in SUBCOMMANDS.items():
+        if name == subcommand:
+            import_module(f"seamseg.cli.{name.replace('-', '_')}").add_parser(subcommands)
+        else:
+            subcommands.add_parser(name, help=help_line)
     return command
 
 
@@ -74,7 +64,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     Settings may stand anywhere after the subcommand, which argparse itself does not allow. A ``~`` at the beginning
     of a path is the home folder.
     """
-    command = parser()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = parser(next((word for word in arguments if not word.startswith("-")), ""))
     options, rest = command.parse_known_args(arguments)
     strange = [word for word in rest if word.startswith("-") or "=" not in word or not hasattr(options, "overrides")]
     if strange:
@@ -99,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except (SeamsegError, OSError, FloatingPointError, RuntimeError) as error:
-        sentence = worker_fault(error) if isinstance(error, RuntimeError) else _sentence(error)
+        sentence = _worker_fault(error) if isinstance(error, RuntimeError) else _sentence(error)
         if sentence is None or os.environ.get("SEAMSEG_TRACEBACK") == "1":
             raise
         print(f"seamseg: {sentence}", file=sys.stderr)
@@ -122,6 +113,8 @@ def _run(options: argparse.Namespace) -> int:
             file: TextIO | None = None,
             line: str | None = None,
         ) -> None:
+            from seamseg.data.formats.coco import DataWarning
+
             if not issubclass(category, DataWarning):
                 show(message, category, filename, lineno, file, line)
             elif os.environ.get("RANK", "0") == "0":
@@ -130,6 +123,12 @@ def _run(options: argparse.Namespace) -> int:
         warnings.showwarning = say
         exit_code: int = options.run(options)
     return exit_code
+
+
+def _worker_fault(error: RuntimeError) -> str | None:
+    from seamseg.data.worker_faults import worker_fault
+
+    return worker_fault(error)
 
 
 def _sentence(error: Exception) -> str:
