@@ -144,7 +144,7 @@ def on_one_rank(rank: int) -> dict[str, Any]:
 
 
 def logged(rank: int, sync: Sync) -> dict[str, list[str]]:
-    """Return the collectives of steps in which all, some, one and no ranks have regions; only the last rank has masks."""
+    """Return the collectives of steps in which all, some, one and no ranks have regions; the last rank has masks."""
     num_ranks, found = dist.get_world_size(), {}
     for name, regions in (("all", 2), ("some", 2 * (rank > 1)), ("first", 2 * (rank == 0)), ("none", 0)):
         made = head("syncbn", sync)

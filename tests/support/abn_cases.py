@@ -1,6 +1,6 @@
-"""Layers for the operators of in-place activated BatchNorm, and their comparison with the oracle.
+"""Cases for the operators of in-place activated BatchNorm, and their comparison with the oracle.
 
-Run as a script, it checks the kernels that the environment chooses and prints their instruction set.
+Run as a script, this module checks the kernels that the environment selects and prints their instruction set.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 ACTIVATIONS = ["identity", "leaky_relu", "elu"]
 SLOPES = {"identity": 1.0, "leaky_relu": 0.125, "elu": 1.5}
 EPS = 1e-5
-# Around the sizes at which the kernels cut: vectors, tiles of 256, sums of 4096, threads of 32768 numbers.
+# Around the block sizes of the kernels: vectors, tiles of 256, sums of 4096, threads of 32768 numbers.
 SHAPES = [
     (2, 3),
     (70, 5),
@@ -35,7 +35,7 @@ SHAPES = [
     (2, 5, 4099),
     (2, 3, 2, 3, 43),
 ]
-# Gradients of a little more than 8 MB, by bytes per number, whose rows begin where a stream may write; and elsewhere.
+# Gradients of a little more than 8 MB, by bytes per number, with rows aligned for streaming stores, and without.
 LARGE_SHAPES = {8: (2, 32, 64, 257), 4: (2, 32, 128, 257), 2: (2, 32, 256, 257)}
 LARGE_UNALIGNED_SHAPE = (2, 33, 180, 181)  # float32
 
@@ -50,13 +50,13 @@ class Case:
 
 
 def draw(case: Case, seed: int, mean: float = 0, spread: float = 1) -> Tensor:
-    """Samples in the case's type and layout."""
+    """Return random samples in the case's type and layout."""
     return laid_out((normal(case.shape, seed) * spread + mean).to(case.dtype), case.channels_last)
 
 
 @functools.lru_cache(maxsize=6)
 def normal(shape: tuple[int, ...], seed: int) -> Tensor:
-    """Numbers that cases of one shape share: drawing them takes longer than the kernels do."""
+    """Return random numbers; they are cached because drawing them takes longer than the kernels do."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
@@ -65,7 +65,7 @@ def laid_out(x: Tensor, channels_last: bool) -> Tensor:
 
 
 def array(x: Tensor) -> oracle.Array:
-    """As N×C×S in float64."""
+    """Return N×C×S in float64."""
     return x.detach().double().reshape(x.shape[0], x.shape[1], -1).numpy()
 
 
@@ -74,13 +74,13 @@ def sums_type(dtype: torch.dtype) -> torch.dtype:
 
 
 def saturation(dtype: torch.dtype) -> float:
-    """What an ELU's output is taken for that was rounded to the lowest one, divided by α."""
+    """Return the value, divided by α, that stands for ELU outputs rounded to −α."""
     half_step = torch.finfo(dtype).eps / 8
     return -1 + max(half_step, torch.finfo(sums_type(dtype)).eps)
 
 
 def a_layer(case: Case) -> tuple[abn_kernels.Layer, oracle.Layer]:
-    """With factors of both signs that are not small."""
+    """Return a layer with γ of both signs, not near 0, and the same layer for the oracle."""
     generator = np.random.default_rng(case.shape[1])
     channels = case.shape[1]
     gamma = generator.uniform(0.5, 1.0, channels) * generator.choice([-1, 1], channels)
@@ -93,14 +93,14 @@ def a_layer(case: Case) -> tuple[abn_kernels.Layer, oracle.Layer]:
 
 
 def check(found: Tensor, expected: oracle.Array, dtype: torch.dtype, size: oracle.Array | float = 1) -> None:
-    """Up to the rounding of the type in numbers of the size of ``expected`` or ``size``."""
+    """Compare up to the rounding of the type, relative to ``expected`` plus ``size``."""
     found_array = array(found) if found.ndim >= 2 and expected.ndim == 3 else found.double().numpy()
     error = abs(found_array - expected)
     np.testing.assert_array_less(error, 8 * torch.finfo(dtype).eps * (abs(expected) + size))
 
 
 def check_layer(case: Case) -> None:
-    """All operators against the oracle, each on what it was given, so that errors don't add up."""
+    """Compare all operators with the oracle, each on its own inputs, so that errors don't add up."""
     (layer, slow), dtype, sums_dtype = a_layer(case), case.dtype, sums_type(case.dtype)
     x, dz = draw(case, 1, 2, 3), draw(case, 2)
     residual = draw(case, 3) if case.has_residual else None
@@ -138,7 +138,7 @@ def check_gradients(
 ) -> None:
     dx, dr = found
     strides = laid_out(torch.empty(case.shape, device="meta"), case.channels_last).stride()
-    check(dx, expected[0], case.dtype, size=6 * rstd[:, None])  # differences of numbers that large
+    check(dx, expected[0], case.dtype, size=6 * rstd[:, None])  # differences of numbers of this size
     assert (dr is not None) == case.has_residual
     if dr is not None:
         check(dr, expected[1], case.dtype)
@@ -147,7 +147,7 @@ def check_gradients(
 
 
 def check_large(case: Case) -> None:
-    """Gradients written past the caches are, bit by bit, those of a few rows at a time, which are not."""
+    """Check that gradients written by streaming stores are bit-equal to those of a few rows at a time."""
     layer, _ = a_layer(case)
     z, dz, residual = draw(case, 1), draw(case, 2), draw(case, 3) if case.has_residual else None
     moments = torch.ones(2, case.shape[1], dtype=sums_type(case.dtype))
@@ -163,14 +163,14 @@ def check_large(case: Case) -> None:
 
 
 def in_turn(shapes: list[tuple[int, ...]]) -> Iterator[Case]:
-    """Every type and layout for every shape, each with another activation, with or without a residual."""
+    """Return cases of every type and layout for every shape, in turn with each activation and residual."""
     for turn, shape in enumerate(shapes):
         for i, (dtype, channels_last) in enumerate(itertools.product(TYPES, (False, True))):
             yield Case(shape, dtype, ACTIVATIONS[(turn + i) % 3], channels_last, (turn + i) // 3 % 2 == 0)
 
 
 def large_cases() -> Iterator[Case]:
-    """Every type and layout where a stream may write, and a few elsewhere; some of them with a residual."""
+    """Return cases of every type and layout for streaming stores, and two unaligned ones; some with a residual."""
     for channels_last in (False, True):
         yield Case(LARGE_UNALIGNED_SHAPE, torch.float32, "leaky_relu", channels_last, True)
         for dtype in TYPES:
@@ -179,7 +179,7 @@ def large_cases() -> Iterator[Case]:
 
 
 def check_all() -> None:
-    """What a script's run checks: every kernel once, and every cut."""
+    """Check every kernel once, and every block size."""
     for combination in itertools.product(TYPES, ACTIVATIONS, (False, True), (False, True)):
         dtype, activation, channels_last, has_residual = combination
         check_layer(Case((3, 5, 3, 100), dtype, activation, channels_last, has_residual))
