@@ -85,9 +85,7 @@ def test_gradients_equal_finite_differences(
 
 
 @activations
-def test_values_with_given_and_own_moments_equal_batch_norm_and_activation(
-    activation: Activation, slope: float
-) -> None:
+def test_values_by_given_or_own_moments_equal_batch_norm_and_activation(activation: Activation, slope: float) -> None:
     shape = (2, 3, 5, 4)
     x, (gamma, beta) = random(*shape), parameters(shape[1])
     normed = torch.nn.functional.batch_norm(x, None, None, gamma, beta, training=True, eps=EPS)

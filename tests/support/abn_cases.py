@@ -1,7 +1,4 @@
-"""Cases for the operators of in-place activated BatchNorm, and their comparison with the oracle.
-
-Run as a script, this module checks the kernels that the environment selects and prints their instruction set.
-"""
+"""Cases for the operators of in-place activated BatchNorm, and their comparison with the oracle."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ import torch
 from oracles import inplace_abn as oracle
 from torch import Tensor
 
-from seamseg.ops import abn_kernels, native
+from seamseg.ops import abn_kernels
 
 TYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 ACTIVATIONS = ["identity", "leaky_relu", "elu"]
@@ -190,9 +187,3 @@ def check_all() -> None:
         check_layer(Case((2, 1, 200, 200), torch.float32, "leaky_relu", channels_last, True))
     for case in large_cases():
         check_large(case)
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    check_all()
-    print(native.cpu_capability())

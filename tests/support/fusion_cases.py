@@ -1,7 +1,4 @@
-"""Cases of fusion in which all arithmetic is exact, so that results are equal to the last pixel, ties included.
-
-Run as a program it checks them, and what is not exact, with the kernels of this process, and prints whose those are.
-"""
+"""Cases of fusion, most of them with exact arithmetic, so that results are equal in every pixel, ties included."""
 
 from __future__ import annotations
 
@@ -17,7 +14,6 @@ from oracles.upsample_argmax import classes_of
 from torch import Tensor
 
 from seamseg.algos.fusion import fuse
-from seamseg.ops import native
 from seamseg.ops.fusion import paste_mask, upsample_argmax
 from seamseg.structures import Detections, SemanticLogits
 
@@ -27,7 +23,7 @@ CELLS = 4
 
 @dataclass(frozen=True)
 class Scene:
-    """What is fused, and how."""
+    """Arguments of one fusion."""
 
     detections: Detections
     semantics: Tensor
@@ -46,8 +42,11 @@ class Scene:
 
 @st.composite
 def scenes(draw: st.DrawFn) -> Scene:
-    """Cells are 0 or 1 and boxes lie on quarters of pixels, their sides powers of two: whatever lies between cells has
-    a few bits, and exactly one half, which is no pixel, is common. So are equal scores, and areas on the thresholds."""
+    """Draw scenes with many ties.
+
+    Cells are 0 or 1, boxes lie on quarters of pixels, and their sides are powers of two. Interpolated values then have
+    few bits, and values of exactly one half, equal scores, and areas equal to a threshold are common.
+    """
     height, width = draw(st.integers(1, 24)), draw(st.integers(1, 40))
     num = draw(st.integers(0, 7))
     corners = st.tuples(st.integers(-20, 4 * height), st.integers(-20, 4 * width))
@@ -77,7 +76,7 @@ def scenes(draw: st.DrawFn) -> Scene:
 
 @st.composite
 def exact_scores(draw: st.DrawFn) -> tuple[SemanticLogits, tuple[int, int]]:
-    """Small whole scores and steps that are powers of two: equal scores are equal, and common."""
+    """Draw small integer scores and scales that are powers of two, so that ties are exact and common."""
     height, width = draw(st.integers(1, 9)), draw(st.integers(1, 12))
     factors = draw(st.tuples(*[st.sampled_from([1, 2, 4, 8])] * 2))
     padded = (height * factors[0], width * factors[1])
@@ -90,7 +89,7 @@ def exact_scores(draw: st.DrawFn) -> tuple[SemanticLogits, tuple[int, int]]:
 
 @st.composite
 def special_scores(draw: st.DrawFn) -> tuple[SemanticLogits, tuple[int, int]]:
-    """Those, of any type, with infinities and NaN among them."""
+    """Draw such scores of any type with infinities and NaN among them."""
     semantics, output = draw(exact_scores())
     logits = semantics.logits.to(draw(st.sampled_from([torch.float32, torch.bfloat16, torch.float16])))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 1000)))
@@ -101,7 +100,7 @@ def special_scores(draw: st.DrawFn) -> tuple[SemanticLogits, tuple[int, int]]:
 
 
 def check_scene(scene: Scene) -> None:
-    """Fusion gives what loops give, in every pixel."""
+    """Compare fusion with the oracle in every pixel."""
     one, settings = scene.detections, scene.settings()
     found = fuse(one, scene.semantics, **settings)
     parts = (one.boxes, one.classes, one.scores, one.masks, scene.semantics)
@@ -117,7 +116,7 @@ def check_exact_classes(case: tuple[SemanticLogits, tuple[int, int]]) -> None:
 
 
 def check_classes(shape: tuple[int, int, int], output: tuple[int, int], dtype: torch.dtype = torch.float32) -> None:
-    """Of random scores: equal wherever the best score leads by more than its rounding."""
+    """Compare classes of random scores wherever the best score leads by more than its rounding."""
     logits = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(dtype)
     padded = (4 * shape[1], 4 * shape[2])
     semantics = SemanticLogits(logits, padded, (padded[0] - 1, padded[1] - 3))
@@ -127,7 +126,7 @@ def check_classes(shape: tuple[int, int, int], output: tuple[int, int], dtype: t
 
 
 def check_mask(cells: int, seed: int, size: tuple[int, int] = (23, 31)) -> None:
-    """Of random cells in a box that may reach far out of the image: equal where the value is not one half."""
+    """Compare a pasted mask, in a box that may leave the image, wherever its value is not one half."""
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(cells, cells, generator=generator) * 4
     corners = torch.rand(2, 2, generator=generator) * 50 - 10
@@ -138,7 +137,7 @@ def check_mask(cells: int, seed: int, size: tuple[int, int] = (23, 31)) -> None:
     assert not ((image != (expected > 0.5)) & ((expected - 0.5).abs() > 1e-5)).any()
 
 
-# Tiles, strips and vectors that end everywhere: more columns than a tile of many classes, scores far apart, one column.
+# Sizes around tiles, strips and vectors: more columns than a tile of many classes, distant scores, one column.
 CLASS_SHAPES = [
     ((5, 6, 10), (24, 40)),
     ((5, 6, 10), (7, 51)),
@@ -151,7 +150,8 @@ CLASS_SHAPES = [
 ]
 
 
-def main() -> None:
+def check_all() -> None:
+    """Check all kernels of this process."""
     settings(max_examples=20, deadline=None)(given(scenes())(check_scene))()
     settings(max_examples=20, deadline=None)(given(exact_scores())(check_exact_classes))()
     settings(max_examples=40, deadline=None)(given(special_scores())(check_exact_classes))()
@@ -160,8 +160,3 @@ def main() -> None:
         check_classes(shape, output, dtype)
     for seed in range(12):
         check_mask([1, 2, 7, 28][seed % 4], seed)
-    print(native.cpu_capability())
-
-
-if __name__ == "__main__":
-    main()
