@@ -39,14 +39,14 @@ def build(source: str, folder: Path) -> Kernels:
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("no g++ to compile CUDA kernels for the CPU with")
-    objects = []
-    for name, flags in (("cuda_host.cpp", ["-O2"]), ("hooks.cpp", ["-O2"]), (source, _TRACED)):
-        objects.append(str(folder / f"{name}.o"))
-        include = [f"-I{_HOST}", f"-I{CSRC}"]
-        common = ["-std=c++17", "-fPIC", "-Wall", "-Wextra", "-Werror", "-c"]
-        _run([compiler, *common, *flags, *include, str(_HOST / name), "-o", objects[-1]])
+    objects = [folder.parent / "cuda_host.o", folder.parent / "hooks.o", folder / f"{source}.o"]
+    for target, flags in zip(objects, (["-O2"], ["-O2"], _TRACED), strict=True):
+        if not target.exists():  # the first two are shared by all tests of a session
+            common = ["-std=c++17", "-fPIC", "-Wall", "-Wextra", "-Werror", "-c", f"-I{_HOST}", f"-I{CSRC}"]
+            name = source if target is objects[2] else f"{target.stem}.cpp"
+            _run([compiler, *common, *flags, str(_HOST / name), "-o", str(target)])
     library = folder / f"{source}.so"
-    _run([compiler, "-shared", *objects, "-Wl,-z,defs", "-o", str(library)])
+    _run([compiler, "-shared", *map(str, objects), "-Wl,-z,defs", "-o", str(library)])
     return Kernels(ctypes.CDLL(str(library)))
 
 
