@@ -59,7 +59,7 @@ def test_residual_block_equals_its_layers_in_order(bottleneck: bool, in_channels
     [(False, [3, 3], [2, 1]), (True, [1, 3, 1], [1, 2, 1])],
     ids=["plain", "bottleneck"],
 )
-def test_residual_block_has_its_stride_on_the_first_3x3_convolution(
+def test_residual_block_has_its_stride_on_the_first_3x3(
     bottleneck: bool, kernels: list[int], strides: list[int]
 ) -> None:
     block = ResidualBlock(8, 4, 16, NORM, 2, bottleneck)

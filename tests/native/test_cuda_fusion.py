@@ -35,7 +35,7 @@ def test_upsample_argmax_of_exact_scores_on_a_gpu_equals_the_cpu(case: tuple[Sem
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(("shape", "output"), CLASS_SHAPES, ids=str)
-def test_upsample_argmax_on_a_gpu_equals_the_cpu_up_to_rounding(
+def test_upsample_argmax_on_a_gpu_equals_the_cpu_but_for_rounding(
     shape: tuple[int, int, int], output: tuple[int, int], dtype: torch.dtype
 ) -> None:
     logits = torch.randn(shape, generator=torch.Generator().manual_seed(2)).to(dtype)

@@ -48,7 +48,7 @@ def on_gpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize(("shape", "output"), [case for case in CLASS_SHAPES if case[0][0] < 100], ids=str)
-def test_upsample_argmax_equals_the_oracle(
+def test_upsample_argmax_equals_oracle(
     shape: tuple[int, int, int], output: tuple[int, int], dtype: torch.dtype
 ) -> None:
     check_classes(shape, output, dtype)
@@ -62,7 +62,7 @@ def test_upsample_argmax_of_equal_scores_equals_the_oracle(case: tuple[SemanticL
 
 @given(special_scores())
 @settings(max_examples=40)
-def test_upsample_argmax_of_infinite_scores_and_nan_equals_the_oracle(
+def test_upsample_argmax_of_infinity_and_nan_equals_the_oracle(
     case: tuple[SemanticLogits, tuple[int, int]],
 ) -> None:
     check_exact_classes(case)

@@ -180,18 +180,14 @@ SIZE = st.tuples(st.integers(1, 3000), st.integers(1, 3000))
 
 @given(REAL_BOX, SIZE, SIZE)
 @settings(deadline=None)
-def test_scale_boxes_there_and_back_gives_the_same_boxes(
-    box: Box, size: tuple[int, int], new_size: tuple[int, int]
-) -> None:
+def test_scale_boxes_and_back_gives_the_same_boxes(box: Box, size: tuple[int, int], new_size: tuple[int, int]) -> None:
     boxes = tensor([box], torch.float64)
     torch.testing.assert_close(scale_boxes(scale_boxes(boxes, size, new_size), new_size, size), boxes)
 
 
 @given(st.lists(LOOSE_BOX, max_size=4), st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**31))
 @settings(deadline=None)
-def test_coverage_counts_marked_pixels_inside_truncated_corners(
-    boxes: list[Box], height: int, width: int, seed: int
-) -> None:
+def test_coverage_counts_marked_pixels_in_truncated_boxes(boxes: list[Box], height: int, width: int, seed: int) -> None:
     marked = torch.rand(height, width, generator=torch.Generator().manual_seed(seed)) < 0.5
     found = coverage(tensor(boxes), marked)
     assert found.dtype == torch.float32

@@ -108,7 +108,7 @@ def test_upsample_argmax_never_chooses_a_class_with_nan() -> None:
 
 @given(special_scores())
 @settings(max_examples=150)
-def test_upsample_argmax_of_infinite_scores_and_nan_equals_the_oracle(
+def test_upsample_argmax_of_infinity_and_nan_equals_the_oracle(
     case: tuple[SemanticLogits, tuple[int, int]],
 ) -> None:
     check_exact_classes(case)
