@@ -76,7 +76,7 @@ ONE = torch.zeros(1, dtype=torch.int64)
         (SMALL, torch.tensor([1, 0], dtype=torch.int32), "ascending"),
     ],
 )
-def test_lookup_ids_of_arguments_that_do_not_fit_is_refused(ids: Tensor, known: Tensor, said: str) -> None:
+def test_lookup_ids_of_wrong_arguments_is_refused(ids: Tensor, known: Tensor, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         lookup_ids(ids, known)
 
@@ -92,7 +92,7 @@ def test_lookup_ids_of_arguments_that_do_not_fit_is_refused(ids: Tensor, known: 
         (SMALL, ONE, torch.tensor([3]), "outside of the id map"),
     ],
 )
-def test_index_grid_of_arguments_that_do_not_fit_is_refused(
+def test_index_grid_of_wrong_arguments_is_refused(
     ids: Tensor, rows: Tensor, columns: Tensor, said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):
