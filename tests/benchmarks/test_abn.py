@@ -43,7 +43,7 @@ def test_time_rows_have_a_row_per_layout_type_and_peer(monkeypatch: pytest.Monke
 
 def test_time_row_without_the_published_package_says_why_it_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "inplace_abn", None)
-    (row,) = (row for row in time_rows("", rounds=1, shapes=[SMALL]) if "iabn" in row.slug)
+    row = abn_layers._row_beside_inplace_abn("time-iabn", SMALL, rounds=1)
     assert (row.ours, row.peer, row.ratio, row.holds) == (None, None, None, False)
     assert row.measure.startswith("not measured: inplace-abn 1.1.0 cannot be used here (")
 
@@ -98,7 +98,7 @@ def test_saved_rows_count_the_bytes_that_the_peers_keep() -> None:
 def test_step_rows_have_three_peers_and_memory_only_without_a_suffix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(abn_steps, "_compiled", lambda network: network)  # compiling takes minutes
     monkeypatch.setattr(abn_steps, "_WARM_UP", 0)
-    rows = abn_steps.step_rows("", rounds=1, images=(2, 3, 32, 32))
+    rows = abn_steps.step_rows("", rounds=1, images=(2, 3, 64, 64))
     assert limits(rows) == {
         "step-resnet50": (1.0, None),
         "step-resnet50-checkpoint": (None, None),
@@ -108,7 +108,7 @@ def test_step_rows_have_three_peers_and_memory_only_without_a_suffix(monkeypatch
         "memory-resnet50-compile": (None, None),
     }
     assert all(row.ratio > 0 for row in rows)
-    without_memory = abn_steps.step_rows("-end", rounds=1, images=(2, 3, 32, 32))
+    without_memory = abn_steps.step_rows("-end", rounds=1, images=(2, 3, 64, 64))
     assert [row.slug for row in without_memory] == [f"step-resnet50{peer}-end" for peer in abn_steps.PEERS]
 
 

@@ -13,7 +13,7 @@ from benchmarks.abn_networks import Checkpointed, Classifier, bottlenecks, chain
 from seamseg.builders.network import initialize
 from seamseg.modules.abn import ABN
 
-IMAGES = (2, 3, 32, 32)
+IMAGES = (2, 3, 64, 64)
 
 
 def random(*shape: int) -> Tensor:
