@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from oracles.norm import NormThenActivation, stir
 from support.pairwise import pairwise
 from torch import Tensor
@@ -102,31 +100,6 @@ def test_gradients_equal_finite_differences(
         return functional_call(norm, {**parameters, **buffers}, (x * 1, *residual))
 
     assert gradcheck(call, [*tensors, *norm.parameters()], nondet_tol=1e-12)
-
-
-@given(
-    st.lists(st.integers(1, 4), min_size=2, max_size=5).filter(lambda shape: shape[0] > 1),
-    st.sampled_from(ACTIVATIONS),
-    st.sampled_from(SCALES),
-    st.booleans(),
-    st.booleans(),
-    st.booleans(),
-)
-@settings(max_examples=50)
-def test_in_place_norm_of_random_shapes_equals_the_out_of_place_norm(
-    shape: list[int], activation: Activation, scale: Scale, training: bool, channels_last: bool, has_residual: bool
-) -> None:
-    norms = [kind(shape[1], activation, 0.3, scale=scale).double().train(training) for kind in (ABN, InPlaceABN)]
-    results = []
-    for norm in norms:
-        stir(norm)
-        inputs = [random(*shape, seed=seed, dtype=torch.float64) for seed in range(1 + has_residual)]
-        inputs = [laid_out(x, channels_last).requires_grad_() for x in inputs]
-        z = norm(inputs[0] * 1, *inputs[1:])
-        upstream = random(*shape, seed=5, dtype=torch.float64)
-        results.append([z, *torch.autograd.grad(z, [*inputs, *norm.parameters()], upstream), *norm.buffers()])
-    for found, expected in zip(*results, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)
 
 
 @kinds
