@@ -37,11 +37,12 @@ SUBCOMMANDS = {
 """Name and help line of each subcommand, so that listing them does not import their modules."""
 
 
-def parser(subcommand: str) -> argparse.ArgumentParser:
-    """Build the parser for one subcommand, and import only the module of that one: PyTorch takes seconds to import.
+def parser(subcommand: str | None = None) -> argparse.ArgumentParser:
+    """Build the parser of the command.
 
     Args:
-        subcommand: Name of the subcommand whose arguments are added. The others are listed by name and help line.
+        subcommand: Name of the only subcommand whose arguments are added; the others have just a help line, so that
+            their modules are not imported, which takes seconds. None adds the arguments of all subcommands.
     """
     command = argparse.ArgumentParser(
         prog="seamseg",
@@ -51,7 +52,7 @@ def parser(subcommand: str) -> argparse.ArgumentParser:
     command.add_argument("--version", action="version", version=f"seamseg {__version__}")
     subcommands = command.add_subparsers(title="subcommands", metavar="SUBCOMMAND", required=True)
     for name, help_line in SUBCOMMANDS.items():
-        if name == subcommand:
+        if subcommand in (None, name):
             import_module(f"seamseg.cli.{name.replace('-', '_')}").add_parser(subcommands)
         else:
             subcommands.add_parser(name, help=help_line)

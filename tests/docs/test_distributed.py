@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from torch.distributed.run import get_args_parser
 
-from seamseg.cli import parse
+from seamseg.cli import parser
 from seamseg.config import load_experiment, settings_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +36,7 @@ def check_torchrun(arguments: list[str]) -> Any:
     """Whether torchrun and seamseg understand their parts of a command; the options of seamseg."""
     for_torchrun = get_args_parser().parse_args(arguments)
     assert (for_torchrun.module, for_torchrun.training_script) == (True, "seamseg")
-    options = parse(for_torchrun.training_script_args)
+    options = parser().parse_args(for_torchrun.training_script_args)
     if hasattr(options, "config"):
         load_experiment(settings_file(options.config), options.overrides)
     return for_torchrun

@@ -92,9 +92,7 @@ def test_lookup_ids_of_wrong_arguments_is_refused(ids: Tensor, known: Tensor, sa
         (SMALL, ONE, torch.tensor([3]), "outside of the id map"),
     ],
 )
-def test_index_grid_of_wrong_arguments_is_refused(
-    ids: Tensor, rows: Tensor, columns: Tensor, said: str
-) -> None:
+def test_index_grid_of_wrong_arguments_is_refused(ids: Tensor, rows: Tensor, columns: Tensor, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         index_grid(ids, rows, columns)
 
