@@ -11,6 +11,7 @@ from support.tiny_experiment import narrow_body
 
 from benchmarks.data_sets import SPLIT, made_up
 from benchmarks.predict import rows, street_predictor
+from benchmarks.predict_memory import small_predictor
 from seamseg.data.images import read_image
 from seamseg.predict.folder_run import FolderOutcome, predict_images
 
@@ -29,7 +30,7 @@ def test_rows_time_all_images_of_a_folder_without_resizing(tmp_path: Path, monke
         return outcomes[-1]
 
     monkeypatch.setattr("benchmarks.predict.predict_images", recorded)
-    limited, everything = rows(predictor, images, tmp_path, 1)
+    limited, everything = rows(small_predictor(), images, tmp_path, 1)
     assert (limited.slug, limited.must) == ("throughput", pytest.approx(1 / 0.9))
     assert (everything.slug, everything.must) == ("throughput-all", None)
     for row in (limited, everything):
