@@ -1,20 +1,19 @@
-"""In-place norm beside BatchNorm + activation and inplace-abn: python -m benchmarks.abn  (`make bench-abn` sets up)
+"""In-place norm against BatchNorm + activation and inplace-abn: python -m benchmarks.abn  (`make bench-abn`).
 
-Time, memory kept for the backward pass, memory of the backward pass, and whole training steps of a ResNet-50. What
-takes time is measured twice, in processes of their own, because the allocator's setting cannot be taken back: with
-freed memory kept for reuse on both sides, and, in the rows ending in ``-malloc-off``, on neither.
+Time, memory kept for the backward pass, memory of the backward pass, and whole training steps of a ResNet-50. Times
+are measured twice, each in a new process, because the allocator's setting cannot be undone: with freed memory kept
+for reuse on both sides, and, in the rows that end in ``-malloc-off``, on neither.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 
 import torch
 
 from benchmarks import abn_layers, abn_steps, machine
-from benchmarks.table import RESULTS, Row, print_rows, write_rows
+from benchmarks.command import benchmark_parser, publish
+from benchmarks.table import Row
 from seamseg.runtime.allocator import SWITCH, keep_freed_memory
 
 THREADS = 2
@@ -26,34 +25,29 @@ OFF = "-malloc-off"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.abn", description=(__doc__ or "").split("\n\n")[1])
-    parser.add_argument("--quick", action="store_true", help="two rounds of small inputs, to see that everything runs")
-    parser.add_argument("--output", type=Path, help="JSON file (default: benchmarks/results/abn.json, none if quick)")
+    """Run the benchmark."""
+    parser = benchmark_parser("abn", __doc__, "two rounds of small inputs")
     options = parser.parse_args(arguments)
     machine.warn_if_busy()
     rows = machine.in_fresh_process(memory_rows)
     for keep in (True, False):
         rows += machine.in_fresh_process(timed_rows, keep, options.quick)
-    rows.sort(key=lambda row: row.slug.endswith(OFF))  # stable: the main rows first
-    where, versions = machine.describe(THREADS), machine.versions("torch", "seamseg", "inplace-abn")
-    print_rows(where, versions, rows)
-    output = options.output or (None if options.quick else RESULTS / "abn.json")
-    if output is not None:
-        write_rows(output, where, versions, rows)
-        print(f"written to {output}")
+    rows.sort(key=lambda row: row.slug.endswith(OFF))  # a stable sort: the main rows come first
+    publish("abn", options, THREADS, ["torch", "seamseg", "inplace-abn"], rows)
 
 
 def memory_rows() -> list[Row]:
+    """Measure all rows of memory."""
     torch.set_num_threads(THREADS)
     return [*abn_steps.saved_rows(), abn_layers.peak_row()]
 
 
 def timed_rows(keep_memory: bool, quick: bool) -> list[Row]:
-    """Everything that takes time, in a process that has allocated nothing yet.
+    """Measure all rows of time, in a process that has not allocated anything yet.
 
     Args:
-        keep_memory: whether the allocator keeps freed memory.
-        quick: few rounds, small inputs.
+        keep_memory: Whether the allocator keeps freed memory.
+        quick: Whether to run few rounds of small inputs.
     """
     if keep_memory and not keep_freed_memory():
         sys.exit(f"the allocator cannot be told to keep freed memory: needs Linux with glibc, and {SWITCH} not 0")

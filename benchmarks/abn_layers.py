@@ -1,4 +1,4 @@
-"""One norm with its activation, forward and backward: time beside its peers, memory of the backward pass."""
+"""One norm with its activation, forward and backward: time against its peers, and memory of the backward pass."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _WRONG = "the two sides of a row compute different things"
 
 
 def time_rows(suffix: str, rounds: int, shapes: Sequence[Shape] = SHAPES) -> list[Row]:
-    """Forward and backward of one layer in training, one row per shape, layout, type and peer.
+    """Time forward and backward of one layer in training, with one row per shape, layout, type and peer.
 
     Args:
-        suffix: behind every slug.
-        rounds: that count.
-        shapes: N, C, H, W.
+        suffix: Suffix of the slugs.
+        rounds: Number of rounds that count.
+        shapes: Input sizes, N×C×H×W each.
     """
     rows = []
     for shape in shapes:
@@ -47,11 +47,11 @@ def time_rows(suffix: str, rounds: int, shapes: Sequence[Shape] = SHAPES) -> lis
 
 
 def peak_row(shape: Shape = SHAPES[0]) -> Row:
-    """What the backward pass of our layer allocates, beside the size of its input."""
+    """Count what the backward pass of our layer allocates, relative to the size of its input."""
     x = _values(shape, "nchw").requires_grad_()
     dz = _values(shape, "nchw", seed=1)
     layer = _ours(shape[1])
-    for _ in range(2):  # the first pass may set things up that stay
+    for _ in range(2):  # the first pass may allocate what stays
         x.grad = None
         layer.zero_grad()
         z = layer(x.clone())
@@ -72,7 +72,7 @@ def _row_beside_inplace_abn(slug: str, shape: Shape, rounds: int) -> Row:
 
 
 def _race(ours: nn.Module, peer: nn.Module, values: Tensor, rounds: int) -> tuple[float, float]:
-    """Milliseconds of both."""
+    """Return the milliseconds of both sides."""
     dz = torch.empty_like(values).copy_(_values(values.shape, "nchw", seed=1))  # in the type and layout of the input
     _check(ours, peer, values, dz)
     sides = {"ours": _training_pass(ours, values, dz), "peer": _training_pass(peer, values, dz)}
@@ -81,10 +81,10 @@ def _race(ours: nn.Module, peer: nn.Module, values: Tensor, rounds: int) -> tupl
 
 
 def _training_pass(layer: nn.Module, values: Tensor, dz: Tensor) -> Side:
-    """Forward and backward on a new tensor that, like the output of a convolution, is nobody else's and needs grad.
+    """Return a forward and backward pass on a new tensor that, like the output of a convolution, has one owner.
 
-    The copy is made before the clock starts, and its backward only hands the gradient on. Input and output live until
-    the clock has stopped.
+    The copy is made before the clock starts, and its backward pass only forwards the gradient. Input and output are
+    freed after the clock has stopped.
     """
     source = values.detach().requires_grad_()
 
@@ -102,7 +102,7 @@ def _training_pass(layer: nn.Module, values: Tensor, dz: Tensor) -> Side:
 
 
 def _check(ours: nn.Module, peer: nn.Module, values: Tensor, dz: Tensor) -> None:
-    """Both sides give the same output and gradient, up to their rounding."""
+    """Check that both sides give the same output and gradient, up to rounding."""
     tolerance = 0.1 if values.dtype == torch.bfloat16 else 1e-3
     found = []
     for layer in (ours, peer):
@@ -129,7 +129,7 @@ def _batch_norm(channels: int) -> nn.Module:
 
 
 def _published(channels: int) -> nn.Module:
-    package = importlib.import_module("inplace_abn")  # only here: it is not on every machine
+    package = importlib.import_module("inplace_abn")  # imported late: it is not on every machine
     layer: nn.Module = package.InPlaceABN(channels, activation="leaky_relu", activation_param=SLOPE)
     return layer
 

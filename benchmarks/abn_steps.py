@@ -1,4 +1,4 @@
-"""ResNet-50 in training: what it keeps for the backward pass, time and memory of a step."""
+"""ResNet-50 in training: memory kept for the backward pass, and time and memory of a step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WARM_UP = 2
 
 
 def saved_rows() -> list[Row]:
-    """Bytes kept for the backward pass, beside the same network with BatchNorm2d + LeakyReLU(inplace=True)."""
+    """Count bytes kept for the backward pass, against the same network with BatchNorm2d + LeakyReLU(inplace=True)."""
     return [
         _saved_row("saved-chain", "8 × conv3×3-64 + norm + act", chain(), (4, 64, 64, 64), must=0.52),
         _saved_row("saved-bottlenecks", "4 bottlenecks of width 256", bottlenecks(), (4, 256, 32, 32), 0.52, 0.50),
@@ -33,9 +33,12 @@ def saved_rows() -> list[Row]:
 
 
 def step_rows(suffix: str, rounds: int, images: tuple[int, int, int, int] = IMAGES) -> list[Row]:
-    """Time and memory of a training step, ours beside three peers.
+    """Measure time and memory of a training step against three peers.
 
-    Memory is counted only where ``suffix`` is empty: it does not depend on the allocator's setting.
+    Args:
+        suffix: Suffix of the slugs. Memory is counted only if it is empty, as the allocator's setting does not matter.
+        rounds: Number of rounds that count.
+        images: Size of the batch, N×C×H×W.
     """
     batch = torch.randn(images, generator=torch.Generator().manual_seed(0))
     steps = _steps(batch)
@@ -71,7 +74,7 @@ def _saved_row(
 
 
 def _steps(batch: Tensor) -> dict[str, Side]:
-    """Ours and the peers, all with the same weights."""
+    """Return a step of our network and of each peer, all with the same weights."""
     ours = Classifier(resnet50())
     initialize(ours, "leaky_relu", SLOPE, torch.Generator().manual_seed(0))
     peers = {
@@ -85,21 +88,21 @@ def _steps(batch: Tensor) -> dict[str, Side]:
 
 
 def _compiled(network: nn.Module) -> nn.Module:
-    """The share of the activations that may be kept is a setting of the process; nothing else is compiled in it."""
+    """Compile a network that may keep half of its activations; the setting holds for the whole process."""
     functorch.activation_memory_budget = 0.5
     compiled: nn.Module = torch.compile(network)  # type: ignore[assignment]
     return compiled
 
 
 def _check(networks: list[nn.Module], batch: Tensor) -> None:
-    """All of them compute the same."""
+    """Check that all networks compute the same loss."""
     with torch.no_grad():
         losses = [float(copy.deepcopy(network)(batch)) for network in networks]
     assert max(losses) - min(losses) < 1e-3 * max(losses), f"the networks compute different things: {losses}"
 
 
 def _step(network: nn.Module, batch: Tensor) -> Side:
-    """One step of SGD with momentum, with the freeing of the old gradients outside of the time."""
+    """Return a step of SGD with momentum; freeing the old gradients is not timed."""
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
 
     def work(images: Tensor) -> None:

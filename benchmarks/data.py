@@ -1,12 +1,11 @@
-"""Training samples beside the plain Pillow pipeline: python -m benchmarks.data  (`make bench-data` sets up)
+"""Training samples against a pipeline of Pillow and NumPy: python -m benchmarks.data  (`make bench-data`).
 
-Time of one core for decoding, transform and targets of one image: images and segment PNGs of COCO, if its folder
-is named, and of made-up scenes in the sizes of Cityscapes and of Mapillary Vistas.
+Time of one core for decoding, transform and targets of one image: images and segment PNGs of COCO, if its folder is
+given, and of synthetic scenes in the sizes of Cityscapes and of Mapillary Vistas.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import tempfile
@@ -18,9 +17,10 @@ import cv2
 import torch
 
 from benchmarks import machine
+from benchmarks.command import benchmark_parser, publish
 from benchmarks.data_pipelines import Pipeline, check_same, normalized, ours, plain
 from benchmarks.data_sets import SPLIT, made_up
-from benchmarks.table import RESULTS, Row, print_rows, write_rows
+from benchmarks.table import Row
 from benchmarks.timing import Side, medians
 from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.data.transforms import TrainTransform
@@ -32,36 +32,29 @@ COCO_IMAGES = 16
 MUST = 0.4  # 2.5 times as many images per second
 COCO_SIDES = (800, 1333)
 DEFAULT_SIDES = (1024, 2048)
-VISTAS_SIDES = (1920, 2304)  # of the published config: so large that images are not decoded smaller
+VISTAS_SIDES = (1920, 2304)  # of the published config; too large for decoding at reduced size
 SCALE = (0.8, 1.0)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.data", description=(__doc__ or "").split("\n\n")[1])
+    """Run the benchmark."""
+    parser = benchmark_parser("data", __doc__, "two rounds of small scenes")
     parser.add_argument(
         "--coco",
         type=Path,
         default=os.environ.get(VARIABLE),
-        help=f"folder of COCO panoptic, or of a part of it, with a split train (default: ${VARIABLE})",
+        help=f"folder of COCO panoptic, or of part of it, with a split named train (default: ${VARIABLE})",
     )
-    parser.add_argument("--quick", action="store_true", help="two rounds of small scenes, to see that everything runs")
-    parser.add_argument("--output", type=Path, help="JSON file (default: benchmarks/results/data.json, none if quick)")
     options = parser.parse_args(arguments)
     if options.coco is not None and not options.coco.is_dir():
         parser.error(f"the folder {options.coco} does not exist")
     machine.warn_if_busy()
     rows = machine.in_fresh_process(timed_rows, options.coco, options.quick)
-    where = machine.describe(1)
-    versions = machine.versions("seamseg", "torch", "opencv-python-headless", "pillow", "numpy")
-    print_rows(where, versions, rows)
-    output = options.output or (None if options.quick else RESULTS / "data.json")
-    if output is not None:
-        write_rows(output, where, versions, rows)
-        print(f"written to {output}")
+    publish("data", options, 1, ["seamseg", "torch", "opencv-python-headless", "pillow", "numpy"], rows)
 
 
 def timed_rows(coco: Path | None, quick: bool) -> list[Row]:
-    """All rows, in a process of one thread that keeps freed memory, as ``seamseg train`` and its readers do."""
+    """Measure all rows with one thread, and with freed memory kept for reuse as in ``seamseg train``."""
     if not keep_freed_memory():
         sys.exit(f"the allocator cannot be told to keep freed memory: needs Linux with glibc, and {SWITCH} not 0")
     torch.set_num_threads(1)
@@ -92,7 +85,7 @@ def coco_rows(folder: Path | None, rounds: int, num_images: int) -> list[Row]:
 
 
 def race(slug: str, source: CocoPanoptic, sides: tuple[int, int], rounds: int, must: float | None) -> list[Row]:
-    """Two rows: the sample as the readers hand it over, and with the normalization that follows on the device."""
+    """Measure two rows: the sample of the loader, and the sample with the normalization of the device."""
     transform = TrainTransform(*sides, SCALE, random_flip=True)
     ours_, plain_ = ours(source, transform), plain(source, transform)
     for index in range(len(source)):
@@ -106,18 +99,18 @@ def race(slug: str, source: CocoPanoptic, sides: tuple[int, int], rounds: int, m
     times = medians({name: per_image(pipeline, len(source)) for name, pipeline in pipelines.items()}, rounds, warm_up=1)
     what = f"{len(source)} images to {sides[0]}/{sides[1]}: decode, resize, mirror, ids, boxes"
     return [
-        row(slug, what, times["ours"], times["plain"], must),
-        row(f"{slug}-normalized", f"{what}, normalize", times["ours, normalized"], times["plain, normalized"], None),
+        _row(slug, what, times["ours"], times["plain"], must),
+        _row(f"{slug}-normalized", f"{what}, normalize", times["ours, normalized"], times["plain, normalized"], None),
     ]
 
 
-def row(slug: str, what: str, ours_ms: float, plain_ms: float, must: float | None) -> Row:
+def _row(slug: str, what: str, ours_ms: float, plain_ms: float, must: float | None) -> Row:
     rates = f"{1000 / ours_ms:.1f} and {1000 / plain_ms:.1f} images/s per core"
     return Row(slug, f"{what}; Pillow, NumPy, ToTensor ({rates})", ours_ms, plain_ms, "ms", must=must)
 
 
 def per_image(pipeline: Pipeline, num_images: int) -> Side:
-    """Milliseconds that this process computes for one image: waiting for others does not count."""
+    """Return a side that gives the CPU time per image in milliseconds, without waiting."""
     clock: Callable[[], float] = time.process_time
 
     def once() -> float:

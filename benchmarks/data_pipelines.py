@@ -22,13 +22,13 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Result:
-    """What a network is trained with.
+    """Training sample.
 
     Attributes:
-        image: 3×h×w, uint8 or float32.
-        ids: h×w segments, renumbered.
-        classes: of the segments; 255 for void.
-        boxes: of the segments, (y0, x0, y1, x1).
+        image: Pixels, 3×h×w, uint8 or float32.
+        ids: Segment of every pixel, h×w, renumbered.
+        classes: Class of each segment; 255 for void.
+        boxes: Box of each segment, (y0, x0, y1, x1).
     """
 
     image: Tensor
@@ -38,11 +38,11 @@ class Result:
 
 
 Pipeline = Callable[[int], Result]
-"""From the index of an image."""
+"""Function from the index of an image to its sample."""
 
 
 def ours(source: CocoPanoptic, transform: TrainTransform) -> Pipeline:
-    """As a worker of the training loader does it: bytes, that are normalized on the device."""
+    """Return the pipeline of a loader's worker, which gives bytes; they are normalized on the device."""
     dataset = TrainDataset(source, transform, SEED)
 
     def read(index: int) -> Result:
@@ -53,7 +53,7 @@ def ours(source: CocoPanoptic, transform: TrainTransform) -> Pipeline:
 
 
 def plain(source: CocoPanoptic, transform: TrainTransform) -> Pipeline:
-    """Pillow and NumPy, one line for each step; scale and mirroring as ours."""
+    """Return a pipeline of Pillow and NumPy with the same scale and mirroring."""
     classes = [dict(zip(r.segments.ids.tolist(), r.segments.classes.tolist(), strict=True)) for r in source.records]
 
     def read(index: int) -> Result:
@@ -80,7 +80,7 @@ def plain(source: CocoPanoptic, transform: TrainTransform) -> Pipeline:
 
 
 def normalized(pipeline: Pipeline) -> Pipeline:
-    """With what the device would do done on this core."""
+    """Return a pipeline that also normalizes, on this core."""
     normalize = Normalize(MEAN, STD)
     mean, std = normalize.mean, normalize.std
 
@@ -94,10 +94,10 @@ def normalized(pipeline: Pipeline) -> Pipeline:
 
 
 def check_same(ours: Result, plain: Result) -> None:
-    """Both sides must have made the same sample, but for rounding and how the image was made smaller.
+    """Check that both samples are equal up to rounding and the filter of the resizing.
 
     Raises:
-        AssertionError: they have not.
+        AssertionError: The samples differ.
     """
     wrong = "the two sides of a row make different samples"
     assert ours.image.shape == plain.image.shape, wrong

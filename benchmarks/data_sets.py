@@ -1,4 +1,4 @@
-"""Data sets to read for benchmarks/data.py: made-up scenes with the grain, and so the file sizes, of images."""
+"""Synthetic scenes with the noise, and so the file sizes, of photographs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from seamseg.scenes import write_scenes
 from seamseg.structures import Size
 
 SPLIT = "train"
-_GRAIN = 5.0  # standard deviation of the noise of a sensor, in levels of 255
+_GRAIN = 5.0  # standard deviation of the sensor noise, in levels of 255
 _QUALITY = 92
 
 
 def made_up(folder: Path, size: Size, num_scenes: int, enlarge: int) -> CocoPanoptic:
-    """Scenes of ``size``, drawn smaller by ``enlarge`` and then enlarged, with grain.
+    """Write scenes with noise, and open them as a data set.
 
     Args:
-        folder: to write to.
-        size: height and width; multiples of ``enlarge``.
-        num_scenes: to read.
-        enlarge: 1 to draw them as large as they shall be.
+        folder: Folder to write to.
+        size: Height and width of the images; multiples of ``enlarge``.
+        num_scenes: Number of scenes.
+        enlarge: Factor by which scenes are enlarged after drawing; 1 draws them at full size.
     """
     write_scenes(folder, num_scenes, 1, (size[0] // enlarge, size[1] // enlarge), seed=0)
     for number, path in enumerate(sorted((folder / "images" / SPLIT).glob("*.jpg"))):

@@ -1,61 +1,52 @@
-"""What the ranks of a training run tell each other: python -m benchmarks.distributed
+"""Communication of a training run: python -m benchmarks.distributed  (`make bench-distributed`).
 
-Two processes train the published network; the collectives of a step, and the bytes that the ranks hand over to them,
-are counted, beside those of torch.nn.SyncBatchNorm under DDP as it comes. Then the time of a step of two processes
-beside one, and what the counts would cost on up to 1024 GPUs.
+Two processes train the published network. The collectives of a step and the bytes of their inputs are counted, against
+torch.nn.SyncBatchNorm under DDP with its default settings. Then the time of a step of two processes is measured against
+one, and a model computes what the counts would cost on up to 1024 GPUs.
 """
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
+from benchmarks.command import benchmark_parser, publish
 from benchmarks.distributed_model import NUM_GPUS, Wires, binding, cost_of
 from benchmarks.distributed_rank import PATTERNS, Found, Pattern, Traffic, run_rank
-from benchmarks.table import RESULTS, Row, print_rows, write_rows
+from benchmarks.table import Row
 from benchmarks.traffic import Collective, total_bytes
 
 NUM_RANKS = 2
 OURS = ("active", "masked")
 WORDS = {
     "norms": "of the synchronized norms",
-    "exchange": "of the exchange on who has regions",
-    "buffers": "of DDP's running statistics",
-    "gradients": "of DDP's gradient buckets",
-    "agreement": "of the agreement on stopping and finite losses",
-    "all": "in all",
+    "exchange": "for the number of regions of each rank",
+    "buffers": "of DDP for running statistics",
+    "gradients": "of DDP for gradients",
+    "agreement": "for agreement on stopping and finite losses",
+    "all": "in total",
 }
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.distributed", description=(__doc__ or "").split("\n\n")[1]
-    )
-    parser.add_argument("--quick", action="store_true", help="a narrow network and two rounds, to see that it runs")
-    parser.add_argument("--output", type=Path, help="JSON file (default: results/distributed.json, none if quick)")
+    """Run the benchmark."""
+    parser = benchmark_parser("distributed", __doc__, "two rounds of a narrow network")
     options = parser.parse_args(arguments)
     machine.warn_if_busy()
     found = measure(options.quick)
     rows = [*count_rows(found), *time_rows(found), *model_rows(found, Wires())]
-    where, versions = machine.describe(1), machine.versions("torch", "seamseg")
-    print_rows(where, versions, rows)
+    publish("distributed", options, 1, ["torch", "seamseg"], rows)
     print_model(found, Wires())
-    output = options.output or (None if options.quick else RESULTS / "distributed.json")
-    if output is not None:
-        write_rows(output, where, versions, rows)
-        print(f"written to {output}")
 
 
 def measure(quick: bool) -> Found:
-    """What two fresh processes find; the first one's times, the counts of both."""
+    """Run two new processes, and return the times of the first one and the counts of both."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(NUM_RANKS, mp_context=context) as pool:
         of_ranks = [pool.submit(run_rank, rank, NUM_RANKS, quick, folder) for rank in range(NUM_RANKS)]
@@ -64,7 +55,7 @@ def measure(quick: bool) -> Found:
 
 
 def count_rows(found: Found) -> list[Row]:
-    """Collectives and bytes of a step, summed over the ranks; in all and for the norms we may not have more."""
+    """Return rows of collectives and bytes of a step, summed over the ranks; totals and norms have limits."""
     return [
         row
         for pattern in PATTERNS
@@ -84,21 +75,21 @@ def _part_rows(found: Found, pattern: Pattern, sync: str, part: str) -> list[Row
     sent, by_peer = total_bytes(ours) / 1e3, total_bytes(peer) / 1e3
     return [
         Row(f"collectives-{slug}", f"collectives {words}", len(ours), len(peer), "", must),
-        Row(f"bytes-{slug}", f"handed over {words}", sent, by_peer, "kB", must),
+        Row(f"bytes-{slug}", f"input of collectives {words}", sent, by_peer, "kB", must),
     ]
 
 
 def time_rows(found: Found) -> list[Row]:
-    """Overhead of two ranks; every process does the same work, with one thread."""
+    """Return rows of the overhead of two ranks; every process does the same work with one thread."""
     together, apart, alone = (found.milliseconds[name] for name in ("together", "apart", "alone"))
     return [
-        Row("step-beside-one", "step of two ranks; of one process, the other idle", together, alone, "ms"),
-        Row("step-beside-apart", "step of two ranks; of two processes that share nothing", together, apart, "ms"),
+        Row("step-beside-one", "step of two ranks; of one process while the other is idle", together, alone, "ms"),
+        Row("step-beside-apart", "step of two ranks; of two processes that do not communicate", together, apart, "ms"),
     ]
 
 
 def model_rows(found: Found, wires: Wires) -> list[Row]:
-    """Modeled communication of a step in rings; SyncBatchNorm's counts under the same assumptions."""
+    """Return rows of a model of communication in rings, against SyncBatchNorm's counts in the same model."""
     rows = []
     for num_gpus in NUM_GPUS:
         ours, peer = (
@@ -116,11 +107,11 @@ def model_rows(found: Found, wires: Wires) -> list[Row]:
 
 
 def print_model(found: Found, wires: Wires) -> None:
-    """A table: GPUs, costs of norms and gradients, what binds."""
+    """Print a table of the model: costs of norms and gradients by number of GPUs, and the bottleneck."""
     norms, gradients = (_of_first(found, "masked", part) for part in ("norms", "gradients"))
     console = Console()
-    table = Table(title=f"a model, in ms per step: {wires}")
-    for title in ("GPUs", "norms, ring", "norms, tree", "MB sent for them", "gradients, ring", "binds first"):
+    table = Table(title=f"model in ms per step: {wires}")
+    for title in ("GPUs", "norms, ring", "norms, tree", "MB sent for them", "gradients, ring", "bottleneck"):
         table.add_column(title, justify="right")
     for num_gpus in NUM_GPUS:
         ring, tree = (cost_of(norms, num_gpus, wires, trees) for trees in (False, True))
@@ -132,7 +123,7 @@ def print_model(found: Found, wires: Wires) -> None:
 
 
 def _of_first(found: Found, side: str, *parts: str) -> list[Collective]:
-    """What the first rank takes part in, in a step in which all have objects; all parts, if none is named."""
+    """Return the collectives of the first rank in a step where all have objects: all parts, or the named ones."""
     traffic = found.traffic[PATTERNS[0], side]
     of_parts = [getattr(traffic, part) for part in parts or [one.name for one in fields(Traffic)]]
     return [one for of_ranks in of_parts for one in of_ranks[: len(of_ranks) // NUM_RANKS]]

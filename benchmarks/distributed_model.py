@@ -1,8 +1,8 @@
-"""What the counted collectives would cost on many GPUs: latency and bandwidth of rings and trees, nothing measured.
+"""Model of the cost of the counted collectives on many GPUs: latency and bandwidth of rings and trees.
 
-All-reduce of n bytes over p ranks as a ring takes 2 (p − 1) hops and sends 2 n (p − 1)/p; as a tree (what NCCL prefers
-for small messages) 2 ⌈log₂ p⌉ hops. All-gather as a ring takes p − 1 hops and sends n (p − 1). Broadcast takes ⌈log₂ p⌉
-hops and sends n. Nothing overlaps, but the gradients: they may hide behind the backward pass.
+All-reduce of n bytes over p ranks as a ring takes 2 (p − 1) hops and sends 2 n (p − 1)/p; as a tree, which NCCL prefers
+for small messages, it takes 2 ⌈log₂ p⌉ hops. All-gather as a ring takes p − 1 hops and sends n (p − 1). Broadcast takes
+⌈log₂ p⌉ hops and sends n. Nothing overlaps, except that gradients may overlap with the backward pass.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ NUM_GPUS = (8, 16, 32, 64, 128, 256, 512, 1024)
 
 @dataclass(frozen=True)
 class Wires:
-    """Assumptions.
+    """Assumptions of the model.
 
     Attributes:
-        latency: of a hop, in seconds.
-        bandwidth: of a GPU's share of the network, in bytes per second.
-        launch: of a collective, whatever its size, in seconds.
+        latency: Latency of a hop in seconds.
+        bandwidth: Bandwidth per GPU in bytes per second.
+        launch: Time to start a collective of any size in seconds.
     """
 
     latency: float = 5e-6
@@ -39,24 +39,25 @@ class Wires:
 
 @dataclass(frozen=True)
 class Cost:
-    """In milliseconds."""
+    """Cost of collectives in milliseconds."""
 
     latency: float
     transfer: float
 
     @property
     def total(self) -> float:
+        """Latency plus transfer."""
         return self.latency + self.transfer
 
 
 def cost_of(collectives: Sequence[Collective], num_gpus: int, wires: Wires, trees: bool) -> Cost:
-    """Of collectives one after the other.
+    """Return the cost of collectives that run one after the other.
 
     Args:
-        collectives: as counted; their bytes per rank don't depend on the number of ranks.
-        num_gpus: p.
-        wires: what is assumed.
-        trees: whether small all-reduces run along a tree.
+        collectives: Counted collectives; their bytes per rank do not depend on the number of ranks.
+        num_gpus: Number of ranks.
+        wires: Assumptions.
+        trees: Whether all-reduces run along trees instead of rings.
     """
     latency = sum(wires.launch + wires.latency * _hops(one, num_gpus, trees) for one in collectives)
     transfer = sum(one.bytes * _copies(one, num_gpus) for one in collectives) / wires.bandwidth
@@ -64,7 +65,7 @@ def cost_of(collectives: Sequence[Collective], num_gpus: int, wires: Wires, tree
 
 
 def binding(norms: Cost, gradients: Cost) -> str:
-    """What takes longest."""
+    """Return the name of the largest part of the cost."""
     parts = {
         "latency of the norms": norms.latency,
         "bandwidth of the norms": norms.transfer,
@@ -84,7 +85,7 @@ def _hops(one: Collective, num_gpus: int, trees: bool) -> int:
 
 
 def _copies(one: Collective, num_gpus: int) -> float:
-    """How often a rank sends what it hands over."""
+    """Return how often a rank sends its input."""
     if one.operation == "broadcast":
         return 1
     return num_gpus - 1 if one.operation == "all_gather" else 2 * (num_gpus - 1) / num_gpus

@@ -1,7 +1,7 @@
-"""The collectives of torch.nn.SyncBatchNorm in plain operations: the layer itself takes no tensors of a CPU.
+"""The collectives of torch.nn.SyncBatchNorm in plain operations, as that layer does not work on the CPU.
 
-As torch does it (``torch/nn/modules/_functions.py``): forward an all_gather of mean, 1/σ and count, 2C + 1 numbers;
-backward an all_reduce of two sums, 2C numbers.
+As in ``torch/nn/modules/_functions.py``, the forward pass gathers mean, 1/σ and count (2C + 1 numbers); the
+backward pass reduces two sums (2C numbers).
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ from seamseg.networks import PanopticNet
 
 
 class SyncBatchNormOnCPU(nn.Module):
-    """Synchronized BatchNorm and activation, out of place; takes over the parameters of a norm of this project."""
+    """Out-of-place synchronized BatchNorm and activation.
+
+    Args:
+        norm: Norm of this project whose parameters are copied.
+    """
 
     def __init__(self, norm: ABN) -> None:
         super().__init__()
@@ -36,14 +40,15 @@ class SyncBatchNormOnCPU(nn.Module):
             self.register_buffer(name, buffer.clone())
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Normalize, add the residual and activate."""
         y, mean, var = _Function.apply(x, self.weight, self.bias, self.eps)
-        self._learn(mean, var)
+        self._update_running(mean, var)
         y = y if residual is None else y + residual
         if self.activation == "leaky_relu":
             return functional.leaky_relu(y, self.slope)
         return functional.elu(y, self.slope) if self.activation == "elu" else y
 
-    def _learn(self, mean: Tensor, var: Tensor) -> None:
+    def _update_running(self, mean: Tensor, var: Tensor) -> None:
         self.get_buffer("num_batches_tracked").add_(1)
         self.get_buffer("running_mean").lerp_(mean, self.momentum)
         self.get_buffer("running_var").lerp_(var, self.momentum)
@@ -84,7 +89,7 @@ class _Function(torch.autograd.Function):
 
 
 def with_sync_batch_norm(network: PanopticNet) -> PanopticNet:
-    """A copy in which every synchronized norm is replaced."""
+    """Return a copy in which every synchronized norm is replaced."""
     peer = copy.deepcopy(network)
     for parent in list(peer.modules()):
         for name, child in list(parent.named_children()):

@@ -1,4 +1,4 @@
-"""What a process of the distributed benchmark does: counts the collectives of training steps, and takes their time."""
+"""One process of the distributed benchmark: count the collectives of training steps and measure their time."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from seamseg.networks import PanopticNet
 from seamseg.ops.collectives import gather_objects, largest_over_ranks
 
 SIDES = ("active", "masked", "peer")
-"""Ours in both modes of `norm.sync`, and torch.nn.SyncBatchNorm."""
+"""Both values of `norm.sync`, and torch.nn.SyncBatchNorm."""
 Pattern = tuple[bool, ...]
 PATTERNS: tuple[Pattern, ...] = ((True, True), (False, True))
-"""Which ranks have objects."""
+"""Which of the ranks have objects."""
 FULL = ("body={name: resnet50}", "fpn.extra_levels=2", "rpn={anchor_ratios: [0.2, 0.5, 1, 2, 5], anchor_scale: 2}",
         "rpn.training={before_nms: 1000, after_nms: 100}", "roi.num_samples=16")  # fmt: skip
-"""The published network; few regions, because their number changes no collective."""
+"""Settings of the published network with few regions, as their number changes no collective."""
 SIZE, QUICK_SIZE = (192, 256), (64, 96)
 ROUNDS, QUICK_ROUNDS, WARM_UP = 10, 2, 2
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """The collectives of a step, of all ranks together.
+    """Collectives of a step on all ranks together.
 
     Attributes:
-        norms: of the synchronized norms, with the hand-over of running statistics.
-        exchange: on who has regions.
-        buffers: DDP's, of the running statistics.
-        gradients: DDP's buckets.
-        agreement: on whether to stop, and whether all losses are finite.
+        norms: Collectives of the synchronized norms, including the broadcast of running statistics.
+        exchange: Exchange of the numbers of regions.
+        buffers: DDP's broadcasts of running statistics.
+        gradients: DDP's gradient buckets.
+        agreement: Agreement on stopping and on finite losses.
     """
 
     norms: list[Collective] = field(default_factory=list)
@@ -57,17 +57,18 @@ class Traffic:
 
     @property
     def all(self) -> list[Collective]:
+        """All collectives."""
         return [*self.norms, *self.exchange, *self.buffers, *self.gradients, *self.agreement]
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the ranks found.
+    """Results of the ranks.
 
     Attributes:
-        traffic: by pattern and side.
-        losses: by side, to see that all compute the same.
-        milliseconds: of a step: `together` (two ranks), `apart` (both at the same time without a word), `alone`.
+        traffic: Collectives by pattern and side.
+        losses: Loss by side, to check that all sides compute the same.
+        milliseconds: Time of a step: `together` (two ranks), `apart` (two processes that do not communicate), `alone`.
     """
 
     traffic: dict[tuple[Pattern, str], Traffic]
@@ -76,7 +77,7 @@ class Found:
 
 
 def run_rank(rank: int, num_ranks: int, quick: bool, folder: str) -> Found:
-    """Joins the others, counts and measures, and leaves."""
+    """Join the other ranks, count and measure."""
     torch.set_num_threads(1)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=num_ranks)
@@ -94,7 +95,7 @@ def run_rank(rank: int, num_ranks: int, quick: bool, folder: str) -> Found:
 
 
 def network_of(side: str, quick: bool) -> PanopticNet:
-    """With the norms of a side, or those of one process each (`bn`)."""
+    """Return the network with the norms of a side, or with unsynchronized norms (`bn`)."""
     norm = {"bn": "bn", "peer": "syncbn"}.get(side, f"syncbn, sync: {side}")
     experiment = small_experiment(f"norm={{name: {norm}}}") if quick else _full(f"norm={{name: {norm}}}")
     network = small_network(experiment) if quick else build_initialized_network(experiment, CATEGORIES)
@@ -107,11 +108,11 @@ def _full(norm: str) -> Experiment:
 
 def _count(network: PanopticNet, side: str, pattern: Pattern, quick: bool) -> tuple[Traffic, float]:
     step = _step(network, pattern[dist.get_rank()], quick)
-    collectives_of(lambda: step(network))  # process groups are made the first time
+    collectives_of(lambda: step(network))  # the first step creates process groups
     alone = collectives_of(lambda: step(network))
     wrapped = DistributedDataParallel(network) if side == "peer" else parallel(network)
     losses = []
-    for _ in range(WARM_UP):  # DDP arranges its buckets anew after the first step
+    for _ in range(WARM_UP):  # DDP rebuilds its buckets after the first step
         losses.append(step(wrapped))
     whole = collectives_of(lambda: step(wrapped))
     of_ddp = list((Counter(whole) - Counter(alone)).elements())
@@ -137,7 +138,7 @@ def _joined(of_ranks: list[Traffic]) -> Traffic:
 
 
 def _step(network: PanopticNet, has_objects: bool, quick: bool) -> Callable[[nn.Module], float]:
-    """Forward and backward on an image of this rank, the same every time."""
+    """Return a forward and backward pass on an image of this rank, the same in every step."""
     kind = "objects" if has_objects else "no objects"
     generator = torch.Generator().manual_seed(dist.get_rank())
     batch = made_up_batch([kind], [QUICK_SIZE if quick else SIZE], generator)
@@ -153,7 +154,7 @@ def _step(network: PanopticNet, has_objects: bool, quick: bool) -> Callable[[nn.
 
 
 def _times(quick: bool) -> dict[str, float]:
-    """Medians of the slowest rank, in rounds in which all ways take turns."""
+    """Return medians of the slowest rank, over rounds in which all variants take turns."""
     together, apart = network_of("masked", quick), network_of("bn", quick)
     wrapped, is_first = parallel(together), dist.get_rank() == 0
     in_company, by_itself = _step(together, True, quick), _step(apart, True, quick)

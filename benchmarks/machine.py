@@ -1,4 +1,4 @@
-"""Where a benchmark ran: the machine, the versions, a process of its own."""
+"""Environment of a benchmark: machine, versions, and new processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 
 def describe(threads: int) -> str:
-    """Processor, cores, memory, system, threads, in one line."""
+    """Return processor, cores, memory, system and threads in one line."""
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"{processor()}, {os.cpu_count()} cores, {gib:.0f} GiB, {platform.system()} {platform.release()}, "
@@ -27,7 +27,7 @@ def describe(threads: int) -> str:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Of Python and of each package that is installed."""
+    """Return the versions of Python and of each package, or ``not installed``."""
     found = {"python": platform.python_version()}
     for package in packages:
         try:
@@ -38,13 +38,13 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def warn_if_busy() -> None:
-    """Times taken while others work are worth little; says so on standard error."""
+    """Warn on standard error if other programs keep the machine busy."""
     load = os.getloadavg()[0]
     if load > 0.7:
-        print(f"the machine is busy (load {load:.1f}): don't rely on the times that follow", file=sys.stderr)
+        print(f"the machine is busy (load {load:.1f}): do not rely on the times that follow", file=sys.stderr)
 
 
 def in_fresh_process(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-    """Calls ``function`` in a new process, so that no setting, cache or freed memory of this one reaches it."""
+    """Call ``function`` in a new process, which inherits no setting, cache or freed memory of this one."""
     with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *args, **kwargs).result()

@@ -1,4 +1,4 @@
-"""Made-up images with a made-up annotation, and a small network for them."""
+"""Random images with random annotation, and a small network for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from seamseg.ops.id_maps import segment_boxes
 from seamseg.structures import VOID, Batch, Categories, Category, Sample, Size
 
 KINDS = ("objects", "no objects", "crowd", "void")
-"""What is in an image: stuff and two objects; stuff alone; a crowd and void; void alone."""
+"""Kinds of images: stuff and two objects, only stuff, a crowd and void, and only void."""
 CATEGORIES = Categories(
     (
         Category("sky", False, (0, 0, 255), 1),
@@ -36,34 +36,36 @@ SMALL = (
     "roi={fc_channels: 32, mask_channels: 8, num_samples: 16}",
     "sem.channels=16",
 )
-"""Settings of a network that trains in a moment, with `small_network`."""
+"""Settings of a network that trains quickly, for `small_network`."""
 
 
 class MadeUpBatches:
-    """Batches that are made when they are asked for; as a loader of one epoch.
+    """Loader of one epoch that makes each batch when it is needed.
 
     Args:
-        make: the batch of step 0, 1, ….
-        num_batches: of the epoch.
+        make: Function from the step, starting at 0, to its batch.
+        num_batches: Number of batches in the epoch.
     """
 
     def __init__(self, make: Callable[[int], Batch], num_batches: int) -> None:
         self.make, self.num_batches = make, num_batches
 
     def num_batches_in(self, epoch: int) -> int:
+        """Return the number of batches of an epoch."""
         return self.num_batches
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Return the batches of an epoch from step ``start``."""
         return map(self.make, range(start, self.num_batches))
 
 
 def made_up_batch(kinds: Sequence[str], sizes: Sequence[Size], generator: torch.Generator) -> Batch:
-    """Noise, and rectangles that are said to be in it.
+    """Return images of noise, annotated with rectangles.
 
     Args:
-        kinds: of `KINDS`, per image.
-        sizes: height and width of each image, at least 16.
-        generator: of the noise and the rectangles.
+        kinds: Kind of each image, one of `KINDS`.
+        sizes: Height and width of each image, at least 16.
+        generator: Random generator.
     """
     return Batch.collate(
         [_sample(number, *image, generator) for number, image in enumerate(zip(kinds, sizes, strict=True))]
@@ -71,13 +73,13 @@ def made_up_batch(kinds: Sequence[str], sizes: Sequence[Size], generator: torch.
 
 
 def small_network(experiment: Experiment) -> PanopticNet:
-    """The network of the settings with a body an eighth as wide."""
+    """Return the network of the settings with a body of an eighth of the width."""
     with mock.patch.object(resnet, "STEM_CHANNELS", 8):
         return build_initialized_network(experiment, CATEGORIES)
 
 
 def small_experiment(*overrides: str) -> Experiment:
-    """Settings `SMALL`, and others."""
+    """Return the settings `SMALL` with overrides."""
     return parse_experiment("", "benchmarks", [*SMALL, *overrides])
 
 
@@ -89,7 +91,7 @@ def _sample(number: int, kind: str, size: Size, generator: torch.Generator) -> S
 
 
 def _ids(kind: str, size: Size, generator: torch.Generator) -> Tensor:
-    """1×H×W: segments 1 and 2 are stuff, 3 and 4 objects, 5 is crowd."""
+    """Return segment ids, 1×H×W: 1 and 2 are stuff, 3 and 4 objects, 5 is crowd."""
     height, width = size
     ids = torch.zeros(1, height, width, dtype=torch.int64)
     if kind == "crowd":

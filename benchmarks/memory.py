@@ -1,4 +1,4 @@
-"""Memory that tensors take on the CPU, in bytes: exact, and the same on every run."""
+"""Memory of tensors on the CPU, in bytes: exact, and equal in every run."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def saved_bytes(network: nn.Module, x: Tensor) -> int:
-    """What a forward pass keeps for the backward pass, counted once per storage.
+    """Count the bytes that a forward pass keeps for the backward pass, once per storage.
 
-    Parameters, buffers and ``x`` are left out: they are there with or without a backward pass. Views of one storage
-    and tensors that several operations keep count once, as they do in memory.
+    Parameters, buffers and ``x`` are left out, as they exist without a backward pass, too. Views of one storage and
+    tensors that several operations keep count once, as they do in memory.
+
+    Args:
+        network: Network to run.
+        x: Its input.
     """
-    # Held until the end: a storage that is freed could pass its address on to the next one.
+    # Hold storages until the end, so that no freed address is reused.
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
         return tensor.detach()
 
-    # Layers may look at what was kept before them, so it can be had back.
+    # Layers may read what earlier layers have kept, so unpacking works.
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         network(x)
     for tensor in (x, *network.parameters(), *network.buffers()):
@@ -33,17 +37,17 @@ def saved_bytes(network: nn.Module, x: Tensor) -> int:
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
-    """The most memory that tensors made by ``work`` hold at one time, on top of what is there before."""
+    """Return the peak memory of the tensors that ``work`` makes."""
     return max(held_bytes(work), default=0)
 
 
 def held_bytes(work: Callable[[], object]) -> list[int]:
-    """What tensors made by ``work`` hold after each change, its result included.
+    """Return the memory of the tensors that ``work`` makes, its result included, after each allocation and release.
 
-    The profiler reports every block that torch's CPU allocator hands out and takes back; these are their running sums.
-    Blocks from before ``work`` are neither counted nor subtracted when they are freed, which the profiler reports of
-    those that an earlier count has seen. The process's own high-water mark would not do: it depends on what lies free
-    in its heap.
+    The profiler reports every block that torch's CPU allocator allocates and frees; these are their running sums.
+    Blocks from before ``work`` are not counted and not subtracted when they are freed, which the profiler reports if an
+    earlier count has seen them. The high-water mark of the process depends on what is free in its heap, so it is not
+    used.
     """
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         result = work()
@@ -60,7 +64,7 @@ def _flat(events: Iterable[Any]) -> Iterator[Any]:
 
 
 def _of_new_blocks(changes: Iterable[Any]) -> Iterator[int]:
-    """Sizes, negative where a block is freed; of the blocks that were handed out in these changes alone."""
+    """Yield sizes, negative for freed blocks, of the blocks that were allocated within these changes."""
     held: set[int] = set()
     for change in changes:
         if change.alloc_size > 0:

@@ -1,13 +1,12 @@
-"""Prediction of a folder beside the bare network: python -m benchmarks.predict  (`make bench-predict` sets up)
+"""Prediction of a folder against only the network: python -m benchmarks.predict  (`make bench-predict`).
 
-Time per image of 1024×2048 pixels, of the published network for Cityscapes with random weights: all of `seamseg
-predict`, from JPEG files to overlays and COCO panoptic files, beside the network alone on inputs that are in memory.
-Then the memory of ten thousand images beside that of five hundred.
+Time per image of 1024×2048 pixels with the published network for Cityscapes and random weights: all of `seamseg
+predict`, from JPEG files to overlays and COCO panoptic files, against only the network on inputs in memory. Then the
+memory of ten thousand images against that of five hundred.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 import time
@@ -17,10 +16,11 @@ import cv2
 import torch
 
 from benchmarks import machine
+from benchmarks.command import benchmark_parser, publish
 from benchmarks.data_sets import SPLIT, made_up
 from benchmarks.predict_memory import memory_row
 from benchmarks.random_predictor import random_predictor
-from benchmarks.table import RESULTS, Row, print_rows, write_rows
+from benchmarks.table import Row
 from benchmarks.timing import Side, medians
 from seamseg.data.images import read_image
 from seamseg.predict import Predictor
@@ -42,28 +42,19 @@ DEFAULT: tuple[OutputKind, ...] = ("overlay", "panoptic")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.predict", description=(__doc__ or "").split("\n\n")[1])
-    parser.add_argument("--quick", action="store_true", help="one round of small images, to see that everything runs")
+    """Run the benchmark."""
+    parser = benchmark_parser("predict", __doc__, "one round of small images")
     parser.add_argument("--device", help="cpu, cuda or cuda:1; default: cuda where there is one")
-    parser.add_argument(
-        "--output", type=Path, help="JSON file (default: benchmarks/results/predict.json, none if quick)"
-    )
     options = parser.parse_args(arguments)
     machine.warn_if_busy()
     threads = len(os.sched_getaffinity(0))
     rows = machine.in_fresh_process(timed_rows, threads, options.quick, options.device)
     rows.append(memory_row(options.quick))
-    where = machine.describe(threads)
-    versions = machine.versions("seamseg", "torch", "opencv-python-headless", "numpy")
-    print_rows(where, versions, rows)
-    output = options.output or (None if options.quick else RESULTS / "predict.json")
-    if output is not None:
-        write_rows(output, where, versions, rows)
-        print(f"written to {output}")
+    publish("predict", options, threads, ["seamseg", "torch", "opencv-python-headless", "numpy"], rows)
 
 
 def timed_rows(threads: int, quick: bool, device: str | None) -> list[Row]:
-    """Both rows, in a process that is set up as ``seamseg predict`` is."""
+    """Measure all rows of time, with the settings of the process of ``seamseg predict``."""
     keep_freed_memory()
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
@@ -76,13 +67,13 @@ def timed_rows(threads: int, quick: bool, device: str | None) -> list[Row]:
 
 
 def street_predictor(size: Size, device: torch.device) -> Predictor:
-    """The network of the config ``cityscapes_r50`` for made-up scenes, which it sees at their size."""
+    """Return a predictor of the config ``cityscapes_r50`` for synthetic scenes, which are not resized."""
     random = ["body.weights=null", "body.frozen=[]", "body.norm_frozen=false"]
     return random_predictor("cityscapes_r50", size, random, device)
 
 
 def rows(predictor: Predictor, images: Path, folder: Path, rounds: int) -> list[Row]:
-    """The default outputs, and all of them, beside the network alone."""
+    """Time the default outputs, and all of them, against only the network."""
     paths = sorted(images.glob("*.jpg"))
     sides = {
         "network": bare_network(predictor, paths),
@@ -92,17 +83,17 @@ def rows(predictor: Predictor, images: Path, folder: Path, rounds: int) -> list[
     took = medians(sides, rounds, warm_up=1)
     height, width = read_image(paths[0]).shape[:2]
     what = f"{len(paths)} images of {height}×{width} on {predictor.device}"
-    return [row("throughput", f"{what} to overlays and panoptic files", took["default"], took["network"], MUST),
-            row("throughput-all", f"{what} to all kinds of output", took["all"], took["network"], None)]  # fmt: skip
+    return [_row("throughput", f"{what} to overlays and panoptic files", took["default"], took["network"], MUST),
+            _row("throughput-all", f"{what} to all kinds of output", took["all"], took["network"], None)]  # fmt: skip
 
 
-def row(slug: str, what: str, ours_ms: float, peer_ms: float, must: float | None) -> Row:
+def _row(slug: str, what: str, ours_ms: float, peer_ms: float, must: float | None) -> Row:
     rates = f"{1000 / ours_ms:.2f} and {1000 / peer_ms:.2f} images/s"
-    return Row(slug, f"{what}; the network alone ({rates})", ours_ms, peer_ms, "ms", must=must)
+    return Row(slug, f"{what}; only the network ({rates})", ours_ms, peer_ms, "ms", must=must)
 
 
 def bare_network(predictor: Predictor, paths: list[Path]) -> Side:
-    """Milliseconds per image of the network, without reading, resizing, fusion and writing."""
+    """Return a side that gives milliseconds per image of the network, without reading, resizing, fusion and writing."""
     normalize, device = predictor.transform.normalize, predictor.device
     inputs = [normalize(predictor.prepare(read_image(path)).pixels[0].to(device)) for path in paths]
 
@@ -118,7 +109,7 @@ def bare_network(predictor: Predictor, paths: list[Path]) -> Side:
 
 
 def whole_command(predictor: Predictor, images: Path, folder: Path, kinds: tuple[OutputKind, ...]) -> Side:
-    """Milliseconds per image of all that ``seamseg predict`` does once the model is loaded."""
+    """Return a side that gives milliseconds per image of ``seamseg predict`` after the model is loaded."""
 
     def once() -> float:
         with tempfile.TemporaryDirectory(dir=folder) as out:

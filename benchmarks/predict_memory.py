@@ -1,4 +1,4 @@
-"""Memory of long folders: `seamseg predict` on ten thousand small images beside the first five hundred of them."""
+"""Memory of `seamseg predict` on ten thousand small images, against five hundred of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MUST = 1.05
 
 
 def memory_row(quick: bool) -> Row:
-    """The most memory that the process of each run takes, its model and its libraries included."""
+    """Measure the peak memory of the process of each run, including model and libraries."""
     many, few = (QUICK_MANY, QUICK_FEW) if quick else (MANY, FEW)
     with tempfile.TemporaryDirectory() as folder:
         write_scenes(Path(folder), NUM_SCENES, 1, SIZE, seed=0)
@@ -40,7 +40,7 @@ def memory_row(quick: bool) -> Row:
 
 
 def peak_megabytes(scenes: list[Path], number: int) -> float:
-    """Of this process, after it has segmented so many images of a folder that holds the scenes again and again."""
+    """Segment ``number`` images, which repeat the scenes, and return the peak memory of this process in MB."""
     keep_freed_memory()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -58,12 +58,12 @@ def peak_megabytes(scenes: list[Path], number: int) -> float:
 
 
 def high_water_mark() -> float:
-    """The most memory that this process has had, in MB; ``getrusage`` would count that of the process it came from."""
+    """Return the peak memory of this process in MB; ``getrusage`` would include that of its parent."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / 1024
 
 
 def small_predictor() -> Predictor:
-    """The network of the config for made-up scenes, with random weights and few regions to be quick, on the CPU."""
+    """Return a quick predictor on the CPU, with the config for synthetic scenes, random weights and few regions."""
     few = ["rpn.inference.before_nms=100", "rpn.inference.after_nms=10", "roi.max_predictions=5"]
     return random_predictor("scenes_r18", SIZE, few, torch.device("cpu"))

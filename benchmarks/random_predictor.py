@@ -1,4 +1,4 @@
-"""A predictor of made-up scenes with random weights: what it finds is worth nothing, what it costs is measured."""
+"""Predictor with random weights, whose cost is measured."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from seamseg.structures import Size
 
 
 def random_predictor(config_name: str, size: Size, overrides: Sequence[str], device: torch.device) -> Predictor:
-    """The network of a config, which sees images of one size as they are.
+    """Return a predictor with the network of a config that does not resize images.
 
     Args:
-        config: its name.
-        size: height and width of the images, the height being the shorter side.
-        overrides: of other settings, such as ``roi.max_predictions=5``.
-        device: to compute on.
+        config_name: Name of the config.
+        size: Height and width of the images; the height must be the shorter side.
+        overrides: Overrides of other settings, such as ``roi.max_predictions=5``.
+        device: Device to compute on.
     """
     sides = [f"data.shortest_side={size[0]}", f"data.longest_side={size[1]}"]
     experiment = load_experiment(settings_file(config_name), [*sides, *overrides])

@@ -1,4 +1,4 @@
-"""Scoring of files: pairs of panoptic PNGs and JSON files, against panopticapi and hotcoco."""
+"""Scoring of pairs of panoptic PNG and JSON files, against panopticapi and hotcoco."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from seamseg.metrics.scores import Scores
 from seamseg.score.files import score_files
 
 NUM_CLASSES, NUM_STUFF = 19, 11
-SLOW_ROUNDS = 3  # of panopticapi, which takes up to half a minute
+SLOW_ROUNDS = 3  # for panopticapi, which takes up to half a minute per round
 _WARM_UP = 1
 _EXACT = 1e-12
 _WRONG = "the two sides of a row compute different things"
@@ -34,13 +34,13 @@ _WRONG = "the two sides of a row compute different things"
 
 @dataclass(frozen=True)
 class Work:
-    """Some pairs of images to score.
+    """Pairs of images to score.
 
     Attributes:
-        name: of the size, as the slugs and the list of targets have it.
-        num_pairs: annotation and result.
-        size: height and width.
-        num_segments: per image.
+        name: Name of the size in the slugs.
+        num_pairs: Number of pairs of annotation and result.
+        size: Height and width of the images.
+        num_segments: Number of segments per image.
     """
 
     name: str
@@ -57,12 +57,12 @@ WORKS = (
 
 
 def file_rows(rounds: int, slow_rounds: int = SLOW_ROUNDS, works: tuple[Work, ...] = WORKS) -> list[Row]:
-    """From JSON and PNG files to PQ, one row per size and peer, and one for what boundary PQ adds.
+    """Time scoring from JSON and PNG files to PQ, with a row per size and peer, and one for adding boundary PQ.
 
     Args:
-        rounds: that count.
-        slow_rounds: the same of panopticapi.
-        works: the sizes.
+        rounds: Number of rounds that count.
+        slow_rounds: Number of rounds of panopticapi.
+        works: Images to score.
     """
     rows = []
     for work in works:
@@ -108,7 +108,7 @@ def _side(work: Callable[[], float]) -> Callable[[], float]:
 
 
 def _ours(truth: Path, results: Path, boundary: bool = False) -> Callable[[], float]:
-    """Gives PQ, as the others do, and computes PQ† and mIoU beside it."""
+    """Return a function that computes PQ as the peers do, and PQ† and mIoU too."""
 
     def work() -> float:
         annotation = open_annotation(truth, None)
@@ -130,7 +130,7 @@ def _panopticapi(truth: Path, results: Path) -> Callable[[], float]:
 
 @contextlib.contextmanager
 def _silent_processes() -> Iterator[None]:
-    """Nothing is printed, not even by the processes that are started meanwhile."""
+    """Print nothing, not even from processes that are started in the context."""
     sys.stdout.flush()
     kept = os.dup(1)
     try:
@@ -154,11 +154,18 @@ def _hotcoco(truth: Path, results: Path) -> Callable[[], float]:
 
 
 def write_pairs(folder: Path, work: Work, seed: int = 0) -> tuple[Path, Path]:
-    """Annotation and results as they are found in the wild: PNGs of Pillow's usual settings, ids of any size on the
-    true side and 1, 2, … on the other; results have shifted borders and some wrong classes.
+    """Write realistic annotation and results.
+
+    PNGs have Pillow's default settings. Ids are large in the annotation and 1, 2, … in the results, which have shifted
+    borders and some wrong classes.
+
+    Args:
+        folder: Folder to write to.
+        work: Images to write.
+        seed: Seed of the random generator.
 
     Returns:
-        Both JSON files.
+        JSON files of annotation and results.
     """
     generator = np.random.default_rng(seed)
     sides: dict[str, list[dict[str, Any]]] = {"truth": [], "results": []}
@@ -187,7 +194,7 @@ def write_pairs(folder: Path, work: Work, seed: int = 0) -> tuple[Path, Path]:
 
 
 def cells(size: tuple[int, int], num: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """H×W, an image cut into ``num`` regions 1, 2, … with ragged borders."""
+    """Return an H×W map of ``num`` regions 1, 2, … with ragged borders."""
     height, width = size
     seeds = np.ones(size, np.uint8)
     seeds[generator.integers(0, height, num), generator.integers(0, width, num)] = 0

@@ -1,7 +1,7 @@
-"""Rows of fusion: masks pasted inside their boxes and classes chosen in registers, beside doing both at full size.
+"""Panoptic fusion and the semantic arg-max, against plain PyTorch on full-size maps.
 
-The other side is plain PyTorch, and does what the published network's code does: every mask is sampled over the whole
-image before any is placed, and every class is enlarged before the best is chosen.
+The peer does what the published code does: it samples every mask over the whole image before placing any, and upsamples
+every class before choosing the best.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ ARGMAX_SIZE, ARGMAX_CLASSES, STRIDE = (1920, 2560), 65, 4  # of Mapillary Vistas
 QUICK_SIZE = (128, 256)
 ALLOWED_MB = 100.0
 SCORE, OVERLAP, MIN_AREA = 0.5, 0.5, 4096
-_WRONG = "the two sides compute different things, so their figures say nothing"
+_WRONG = "the two sides of a row compute different things"
 _WARM_UP = 1
 
 
 def fusion_rows(rounds: int, quick: bool = False) -> list[Row]:
-    """Time and memory of fusion and of the semantic arg-max.
+    """Measure time and memory of fusion and of the semantic arg-max.
 
     Args:
-        rounds: that count.
-        quick: small images.
+        rounds: Number of rounds that count.
+        quick: Whether to use small images.
     """
     sizes = (QUICK_SIZE, QUICK_SIZE) if quick else (FUSION_SIZE, ARGMAX_SIZE)
     return [*fuse_rows(rounds, sizes[0], NUM_OBJECTS), *argmax_rows(rounds, sizes[1], ARGMAX_CLASSES)]
 
 
 def fuse_rows(rounds: int, size: Size, num_objects: int) -> list[Row]:
-    """Objects and a class map become one segmentation."""
+    """Measure fusion of objects and a class map into one segmentation."""
     detections, semantics = a_street(size, num_objects)
     settings = {"num_stuff": NUM_STUFF, "score_threshold": SCORE, "overlap_threshold": OVERLAP}
 
@@ -58,10 +58,10 @@ def fuse_rows(rounds: int, size: Size, num_objects: int) -> list[Row]:
     sides = _race(ours, peer, rounds)
     ours_mb, peer_mb = peak_bytes(ours) / 1e6, peak_bytes(peer) / 1e6
     return [
-        Row("fusion", f"{what}: beside pasting every mask at full size", *sides, "ms", 0.03, 0.015),
+        Row("fusion", f"{what}; pasting every mask at full size", *sides, "ms", 0.03, 0.015),
         Row(
             "fusion-memory",
-            f"{what}: extra memory beside what is allowed (at full size: {peer_mb:.0f} MB)",
+            f"{what}: extra memory; its limit (pasting at full size: {peer_mb:.0f} MB)",
             *(ours_mb, ALLOWED_MB),
             "MB",
             1.0,
@@ -70,7 +70,7 @@ def fuse_rows(rounds: int, size: Size, num_objects: int) -> list[Row]:
 
 
 def argmax_rows(rounds: int, size: Size, num_classes: int) -> list[Row]:
-    """Class scores at a quarter of the size become a class map."""
+    """Measure the class map of scores at a quarter of the image size."""
     height, width = size
     shape = (num_classes, height // STRIDE, width // STRIDE)
     logits = torch.randn(shape, generator=torch.Generator().manual_seed(0))
@@ -83,11 +83,11 @@ def argmax_rows(rounds: int, size: Size, num_classes: int) -> list[Row]:
 
     assert (ours() != peer()).double().mean() < 1e-4, _WRONG  # interpolation rounds differently
     what = f"semantic arg-max, {num_classes} classes, {height}×{width} from stride {STRIDE}"
-    beside = "beside enlarging all scores"
+    peer_words = "upsampling all scores"
     memory = (peak_bytes(ours) / 1e6, peak_bytes(peer) / 1e6)
     return [
-        Row("argmax", f"{what}: {beside}", *_race(ours, peer, rounds), "ms", 0.6),
-        Row("argmax-memory", f"{what}: extra memory {beside}", *memory, "MB", 0.1),
+        Row("argmax", f"{what}; {peer_words}", *_race(ours, peer, rounds), "ms", 0.6),
+        Row("argmax-memory", f"{what}: extra memory; {peer_words}", *memory, "MB", 0.1),
     ]
 
 
@@ -101,8 +101,11 @@ def _race(ours: Callable[[], object], peer: Callable[[], object], rounds: int) -
 
 
 def a_street(size: Size, num_objects: int) -> tuple[Detections, Tensor]:
-    """Objects from a hundredth to half of the image's height, rounded shapes with uneven edges, before a map of large
-    areas. All objects are sure enough to take part."""
+    """Return objects in front of a class map of large areas.
+
+    Objects are rounded shapes with uneven edges, from a hundredth to half of the image's height, and all of them have
+    scores above the threshold.
+    """
     generator = torch.Generator().manual_seed(0)
     height = size[0] / 2 * 50 ** -torch.rand(num_objects, generator=generator)
     sides = torch.stack([height, height * (0.4 + 1.6 * torch.rand(num_objects, generator=generator))], dim=1)
@@ -124,11 +127,11 @@ def _blobs(num: int, generator: torch.Generator) -> Tensor:
     return 12 * (0.9 - radius) + 2 * uneven
 
 
-# ---- the other side -------------------------------------------------------------------------------------------------
+# ---- the peer -------------------------------------------------------------------------------------------------------
 
 
 def whole_fusion(detections: Detections, semantics: Tensor) -> tuple[Tensor, list[int]]:
-    """Ids and their classes, by masks of the image's size."""
+    """Return ids and classes of fusion with full-size masks."""
     sure = detections.scores > SCORE
     order = torch.argsort(detections.scores[sure], descending=True)
     masks = paste_whole(detections.masks[sure], detections.boxes[sure], semantics)[order]
@@ -151,7 +154,7 @@ def whole_fusion(detections: Detections, semantics: Tensor) -> tuple[Tensor, lis
 
 
 def paste_whole(masks: Tensor, boxes: Tensor, image: Tensor) -> Tensor:
-    """Every mask sampled in every pixel, outside of its box as well."""
+    """Return every mask sampled in every pixel, outside of its box as well."""
     height, width = image.shape
     y, x = torch.arange(height) + 0.5, torch.arange(width) + 0.5
     values = torch.empty(len(masks), height, width)

@@ -1,4 +1,4 @@
-"""Average precision of boxes and masks: hotcoco, which the extra `fast` installs, against pycocotools."""
+"""Average precision of boxes and masks by hotcoco, which the extra `fast` installs, against pycocotools."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ _EXACT = 1e-12
 
 
 def precision_rows(rounds: int, num_images: int = 500, per_image: int = 20) -> list[Row]:
-    """A row for boxes and one for masks.
+    """Time average precision of boxes and of masks.
 
     Args:
-        rounds: that count.
-        num_images, per_image: so many objects and as many detections, ellipses near them.
+        rounds: Number of rounds that count.
+        num_images: Number of images.
+        per_image: Number of objects per image, all ellipses, and of detections near them.
     """
     what = f"AP of {num_images} images with {per_image} objects and detections each, by hotcoco; pycocotools"
     if importlib.util.find_spec("hotcoco") is None:

@@ -1,4 +1,4 @@
-"""PQ of maps in memory, as validation during training counts it, against torchmetrics."""
+"""Panoptic quality of maps in memory, as validation during training computes it, against torchmetrics."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _WRONG = "the two sides compute different things"
 
 
 def update_row(rounds: int, size: Size = SIZE, num_segments: int = NUM_SEGMENTS) -> Row:
-    """One image whose ids and classes are tensors.
+    """Time the score of one image whose ids and classes are tensors.
 
     Args:
-        rounds: that count.
-        size: height and width.
-        num_segments: on each side.
+        rounds: Number of rounds that count.
+        size: Height and width of the image.
+        num_segments: Number of segments of the annotation and of the prediction.
     """
     try:
         metric = importlib.import_module("torchmetrics.detection").PanopticQuality
@@ -56,7 +56,7 @@ def update_row(rounds: int, size: Size = SIZE, num_segments: int = NUM_SEGMENTS)
 
 
 def a_pair(size: Size, num_segments: int) -> tuple[PanopticSegmentation, PanopticSegmentation]:
-    """Both sides without void, which torchmetrics counts another way; stuff has one segment per class, as there."""
+    """Return truth and prediction without void, which torchmetrics counts differently; one segment per stuff class."""
     generator = np.random.default_rng(0)
     ids = torch.from_numpy(cells(size, num_segments, generator))
     things = torch.from_numpy(generator.integers(NUM_STUFF, NUM_CLASSES, num_segments - NUM_STUFF))
@@ -66,5 +66,5 @@ def a_pair(size: Size, num_segments: int) -> tuple[PanopticSegmentation, Panopti
 
 
 def _colors(segments: PanopticSegmentation) -> Tensor:
-    """H×W×2: class and id."""
+    """Return class and id of every pixel, H×W×2."""
     return torch.stack([segments.semantics, segments.ids], -1)

@@ -1,14 +1,13 @@
-"""Long runs in which ranks have nothing to learn from: python -m benchmarks.soak
+"""Long runs in which many ranks have no objects: python -m benchmarks.soak  (`make soak`).
 
-Two, three and four processes train a small network for a thousand steps, half of them in each mode of norm.sync. The
-images of all, of none or of some ranks are empty (stuff alone, a crowd, void), and of different sizes: nothing may
-hang, crash or grow, and all ranks must end with the same bits. Then a training run is killed at random moments again
-and again, and must end as if undisturbed.
+Two, three and four processes train a small network for a thousand steps, half of them with each value of norm.sync. The
+images of all, no or some ranks have no objects (only stuff, a crowd, or void), and sizes differ. Nothing may hang,
+crash or grow, and all ranks must end with the same bits. Then a training run is killed at random moments, and must end
+like an undisturbed run.
 """
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import queue
 import tempfile
@@ -20,24 +19,21 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import machine
+from benchmarks.command import benchmark_parser, publish
 from benchmarks.soak_kills import kill_rows
 from benchmarks.soak_rank import MAX_GROUPS, SECONDS, Report, Soak, train
-from benchmarks.table import RESULTS, Row, print_rows, write_rows
+from benchmarks.table import Row
 from seamseg.io.progress import Advance, progress_bar
 
 STEPS, QUICK_STEPS = 500, 20
-"""In each mode of `norm.sync`."""
+"""Steps with each value of `norm.sync`."""
 SYNCS = ("active", "masked")
 NUM_RANKS = (2, 3, 4)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=(__doc__ or "").split("\n\n")[1])
-    parser.add_argument(
-        "--quick", action="store_true", help=f"{QUICK_STEPS} steps of two ranks, no kills, to see that it runs"
-    )
-    parser.add_argument("--output", type=Path, help="JSON file (default: benchmarks/results/soak.json, none if quick)")
+    """Run the benchmark."""
+    parser = benchmark_parser("soak", __doc__, "20 steps of two ranks, no kills")
     options = parser.parse_args(arguments)
     steps = QUICK_STEPS if options.quick else STEPS
     runs = [(num_ranks, sync) for num_ranks in (NUM_RANKS[:1] if options.quick else NUM_RANKS) for sync in SYNCS]
@@ -47,20 +43,15 @@ def main(arguments: list[str] | None = None) -> None:
             rows += soak_rows(num_ranks, sync, steps, _from(number * steps, advance, f"{num_ranks} ranks, {sync}"))
     if not options.quick:
         rows += kill_rows()
-    where, versions = machine.describe(1), machine.versions("torch", "seamseg")
-    print_rows(where, versions, rows)
-    output = options.output or (None if options.quick else RESULTS / "soak.json")
-    if output is not None:
-        write_rows(output, where, versions, rows)
-        print(f"written to {output}")
+    publish("soak", options, 1, ["torch", "seamseg"], rows)
 
 
 def soak_rows(num_ranks: int, sync: str, steps: int, advance: Advance) -> list[Row]:
-    """What must hold of one run."""
+    """Run one soak and return the rows with its limits."""
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         outcome = run(Soak(num_ranks, sync, steps, Path(folder)), advance)
     slug, words = f"{num_ranks}-{sync}", f"{num_ranks} ranks, {sync}"
-    missing = f"steps that were not finished, {words}; all" + (f" ({outcome.failure})" if outcome.failure else "")
+    missing = f"unfinished steps, {words}; all steps" + (f" ({outcome.failure})" if outcome.failure else "")
     rows = [Row(f"unfinished-{slug}", missing, steps - outcome.steps, steps, "steps", must=0)]
     if not outcome.reports:
         return rows
@@ -72,33 +63,33 @@ def soak_rows(num_ranks: int, sync: str, steps: int, advance: Advance) -> list[R
         *rows,
         Row(
             f"unequal-{slug}",
-            f"tensors {words}, that differ from another's; all",
+            f"tensors {words}, that differ from another rank's; all tensors",
             *_unequal(reports),
             "tensors",
             must=0,
         ),
-        Row(f"groups-{slug}", f"most process groups {words}; the limit", most_groups, MAX_GROUPS, "groups", must=1),
-        Row(f"memory-{slug}", f"most memory {words}, after the warm-up; during it", most, before, "MB", must=1.1),
-        Row(f"empty-{slug}", f"steps {words}, without objects on any; on it", together, alone, "steps"),
-        Row(f"step-{slug}", f"median time of a step {words}; nobody", outcome.milliseconds, None, "ms"),
+        Row(f"groups-{slug}", f"most process groups {words}; the maximum", most_groups, MAX_GROUPS, "groups", must=1),
+        Row(f"memory-{slug}", f"peak memory {words}, after the warm-up; during it", most, before, "MB", must=1.1),
+        Row(f"empty-{slug}", f"steps {words}, without objects on any rank; on this rank", together, alone, "steps"),
+        Row(f"step-{slug}", f"median time of a step {words}; no peer", outcome.milliseconds, None, "ms"),
     ]
 
 
 def _unequal(reports: list[Report]) -> tuple[int, int]:
-    """Parameters and buffers that don't have the same bits on all ranks, and all of them."""
+    """Return the number of tensors whose bits differ between ranks, and of all tensors."""
     first, *others = (report.digests for report in reports)
     return sum(any(other[name] != digest for other in others) for name, digest in first.items()), len(first)
 
 
 @dataclass
 class Outcome:
-    """How a run ended.
+    """Result of a run.
 
     Attributes:
-        steps: that all ranks finished.
-        failure: what went wrong, or nothing.
-        reports: of the ranks in their order; empty where one failed.
-        milliseconds: median time of a step.
+        steps: Number of steps that all ranks finished.
+        failure: Description of the failure, or an empty string.
+        reports: Report of each rank; empty if one failed.
+        milliseconds: Median time of a step.
     """
 
     steps: int = 0
@@ -108,7 +99,7 @@ class Outcome:
 
 
 def run(soak: Soak, advance: Advance) -> Outcome:
-    """One run, in processes of its own, which are ended whatever happens."""
+    """Run one soak in new processes, which are always ended."""
     context = multiprocessing.get_context("spawn")
     messages: Any = context.Queue()
     ranks = [context.Process(target=_rank, args=(soak, rank, messages)) for rank in range(soak.num_ranks)]
@@ -155,7 +146,7 @@ def _follow(soak: Soak, ranks: Sequence[BaseProcess], messages: Any, advance: Ad
 
 
 def _messages(ranks: Sequence[BaseProcess], messages: Any) -> Iterator[tuple[int, Any]]:
-    """What the ranks say, until they are silent for too long or one has died."""
+    """Yield the messages of the ranks, and a failure if all are silent for too long or one has ended."""
     silent_since = time.monotonic()
     while True:
         try:
@@ -170,7 +161,7 @@ def _messages(ranks: Sequence[BaseProcess], messages: Any) -> Iterator[tuple[int
 
 
 def _from(before: int, advance: Advance, remark: str) -> Advance:
-    """An advance that counts on from what was done before."""
+    """Return a progress function that continues from ``before``."""
     return lambda done, _: advance(before + done, remark)
 
 

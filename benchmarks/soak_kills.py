@@ -1,7 +1,7 @@
-"""A training run on two ranks whose processes are killed again and again, beside one that is left in peace.
+"""Training run on two ranks whose processes are killed many times, against an undisturbed run.
 
-``torchrun --max-restarts`` starts the ranks anew each time; they go on by themselves (``--auto-resume``). A part of the
-kills falls into the start of the processes, a part between steps, and a part into the writing of a checkpoint.
+``torchrun --max-restarts`` restarts the ranks each time, and ``--auto-resume`` resumes the run. Kills happen during the
+start of the processes, between steps, and while a checkpoint is written.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from seamseg.runtime.log import read_metrics
 MOMENTS = ("start", "write", "steps")
 NUM_RANKS = 2
 STEPS_PER_EPOCH = 4
-EPOCHS_PER_KILL = 3  # more than a process gets to do before its end
-SPARE_RESTARTS = 5  # for ranks that fail to connect by themselves
+EPOCHS_PER_KILL = 3  # more than a process finishes before it is killed
+SPARE_RESTARTS = 5  # for ranks that fail to connect
 SECONDS = 300
 SETTINGS = """
 norm: {name: syncbn}
@@ -60,11 +60,11 @@ class Kill:
     """One kill -9.
 
     Attributes:
-        moment: ``start``, ``steps`` or ``write``: what the victim was to be doing.
-        rank: the victim.
-        step: last one that was logged.
-        resumable: iteration of the newest checkpoint afterwards.
-        half_written: whether a checkpoint was left half written.
+        moment: Phase that the kill was aimed at: ``start``, ``steps`` or ``write``.
+        rank: Rank that was killed.
+        step: Last logged step.
+        resumable: Iteration of the newest checkpoint after the kill.
+        half_written: Whether an incomplete checkpoint was left.
     """
 
     moment: str
@@ -138,7 +138,7 @@ def _last_words(run: Path) -> str:
 
 
 def _kill(launcher: int, run: Path, moment: str, chance: random.Random) -> Kill:
-    """Waits for new ranks and for the moment, kills one, and waits until all of them are gone."""
+    """Wait for new ranks and for the moment, kill one rank, and wait until all have ended."""
     ranks = _ranks_at(launcher, run, moment, chance)
     rank = 0 if moment == "write" else chance.randrange(NUM_RANKS)
     os.kill(ranks[rank], signal.SIGKILL)
@@ -149,9 +149,9 @@ def _kill(launcher: int, run: Path, moment: str, chance: random.Random) -> Kill:
 
 
 def _ranks_at(launcher: int, run: Path, moment: str, chance: random.Random) -> dict[int, int]:
-    """The processes that are there when the moment comes.
+    """Return the process of each rank at the moment of the kill.
 
-    On a busy machine gloo sometimes fails to connect; such ranks end by themselves and the launcher starts new ones.
+    On a busy machine gloo sometimes fails to connect; these ranks end, and the launcher starts new ones.
     """
     while True:
         ranks: dict[int, int] = _wait(functools.partial(_ranks, launcher), run)
@@ -163,7 +163,7 @@ def _ranks_at(launcher: int, run: Path, moment: str, chance: random.Random) -> d
 
 
 def _has_come(moment: str, step: int, run: Path, ranks: dict[int, int]) -> bool:
-    """Whether it is the moment, or will not come for these ranks."""
+    """Return whether the moment has come, or can no longer come for these ranks."""
     reached = {"start": True, "steps": _last_step(run) >= step, "write": _is_writing(run)}
     return reached[moment] or not _all_alive(ranks)
 
@@ -173,7 +173,7 @@ def _all_alive(ranks: dict[int, int]) -> bool:
 
 
 def _is_alive(process: int) -> bool:
-    """Whether it is there, and not only waits for its parent to notice its end."""
+    """Return whether the process exists and is not a zombie."""
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -191,7 +191,7 @@ def _wait(ready: Callable[[], Any], run: Path) -> Any:
 
 
 def _ranks(launcher: int) -> dict[int, int]:
-    """The processes of all ranks by their numbers; none while some are not there."""
+    """Return the process of each rank; empty while some are missing."""
     found = {}
     for process in _children(launcher):
         environment = _environment(process)
@@ -201,7 +201,7 @@ def _ranks(launcher: int) -> dict[int, int]:
 
 
 def _children(process: int) -> list[int]:
-    """Of all its threads; of one that ends while they are read, none."""
+    """Return the child processes of all threads; threads that end meanwhile are skipped."""
     found: list[int] = []
     for thread in Path(f"/proc/{process}/task").iterdir():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -212,7 +212,7 @@ def _children(process: int) -> list[int]:
 def _environment(process: int) -> dict[str, str]:
     try:
         entries = Path(f"/proc/{process}/environ").read_text(errors="replace").split("\0")
-    except OSError:  # it is gone
+    except OSError:  # it has ended
         return {}
     return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
@@ -246,12 +246,14 @@ def _rows(kills: list[Kill], calm: Path, killed: Path) -> list[Row]:
     repeated = sum(kill.step - kill.resumable for kill in kills) / len(kills)
     runs = f"after kill -9 of a random rank of {NUM_RANKS}, {len(kills)} times"
     return [
-        Row("kills-tensors", f"weights, statistics, momenta {runs}: wrong, of all", len(other), len(wanted), "-", 0),
-        Row("kills-log", f"entries of the log {runs}: wrong, of all", unlike, len(entries), "-", 0),
-        Row("kills-in-write", "kills in the write of a checkpoint: missed it, of all", missed, len(writes), "-", 0.5),
+        Row(
+            "kills-tensors", f"weights, statistics and momenta {runs}: different; all", len(other), len(wanted), "-", 0
+        ),
+        Row("kills-log", f"log entries {runs}: different; all", unlike, len(entries), "-", 0),
+        Row("kills-in-write", "kills aimed at the writing of a checkpoint: missed; all", missed, len(writes), "-", 0.5),
         Row(
             "kills-repeated",
-            "steps done twice per kill, of those between checkpoints",
+            "steps repeated per kill; steps between checkpoints",
             repeated,
             STEPS_PER_EPOCH,
             "-",

@@ -1,4 +1,4 @@
-"""What one process of the soak does: train a small network on images that are empty more often than not."""
+"""One process of the soak: train a small network on images of which most have no objects."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from seamseg.runtime.training_progress import TrainingProgress
 from seamseg.structures import Batch
 
 SECONDS = 120
-"""Longest wait of a rank for the others; more is taken for a hang."""
+"""Timeout in seconds of a rank that waits for the others."""
 MAX_GROUPS = 3
-"""Of process groups, here; fewer than the sets of ranks that come, so that the limit is met."""
+"""Limit of process groups in the soak; lower than the number of sets of ranks, so that it is reached."""
 EMPTY = tuple(kind for kind in KINDS if kind != "objects")
 SIDES = (33, 48, 64, 75)
 MEMORY_EVERY = 5
 WARM_UP = 0.2
-"""Part of the steps after which memory should grow no more."""
+"""Fraction of the steps after which memory should no longer grow."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Soak:
     """One run of several ranks.
 
     Attributes:
-        num_ranks: that train together.
-        sync: as `norm.sync`.
-        steps: of all ranks.
-        folder: for the ranks to meet in; empty.
+        num_ranks: Number of ranks.
+        sync: Value of `norm.sync`.
+        steps: Number of steps.
+        folder: Empty folder for the rendezvous of the ranks.
     """
 
     num_ranks: int
@@ -57,13 +57,13 @@ class Soak:
 
 @dataclass(frozen=True)
 class Report:
-    """What a rank says at the end.
+    """Results of one rank.
 
     Attributes:
-        digests: of every parameter and buffer.
-        most_groups: process groups of some of the ranks that lived at one time.
-        memory: resident, in MB, after every `MEMORY_EVERY` steps.
-        empty: steps in which this rank had no object, and those in which no rank had one.
+        digests: Digest of every parameter and buffer.
+        most_groups: Maximum number of process groups at one time.
+        memory: Resident memory in MB after every `MEMORY_EVERY` steps.
+        empty: Number of steps in which this rank had no object, and in which no rank had one.
     """
 
     digests: dict[str, str]
@@ -72,18 +72,18 @@ class Report:
     empty: tuple[int, int]
 
     def growth(self) -> tuple[float, float]:
-        """Most memory after the warm-up, and during it."""
+        """Return the peak memory after the warm-up, and during it."""
         warm = max(1, int(WARM_UP * len(self.memory)))
         return max(self.memory[warm:]), max(self.memory[:warm])
 
 
 def train(soak: Soak, rank: int, stepped: Callable[[int], None]) -> Report:
-    """Joins the other ranks, trains, and leaves.
+    """Join the other ranks and train.
 
     Args:
-        soak: the run.
-        rank: of this process, which does nothing else.
-        stepped: told the number of every finished step.
+        soak: Run to take part in.
+        rank: Rank of this process.
+        stepped: Function that gets the number of every finished step.
     """
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -107,7 +107,7 @@ def train(soak: Soak, rank: int, stepped: Callable[[int], None]) -> Report:
 
 
 def small_trainer(soak: Soak, rank: int) -> Trainer:
-    """With a step so small that noise is not learned by heart and nothing overflows."""
+    """Return a trainer with a learning rate so small that noise is not memorized and nothing overflows."""
     experiment = small_experiment(
         f"norm={{name: syncbn, sync: {soak.sync}}}", "optimizer.lr=0.002", "roi.masks_of_positives_only=true"
     )
@@ -127,7 +127,7 @@ def small_trainer(soak: Soak, rank: int) -> Trainer:
 
 
 def kinds_of(soak: Soak, step: int) -> list[tuple[str, ...]]:
-    """What is in the one or two images of every rank: no object anywhere, some everywhere, or as a coin falls."""
+    """Return the kinds of the one or two images of every rank: objects on no rank, on all ranks, or at random."""
     generator = torch.Generator().manual_seed(1000 * step + 10 * soak.num_ranks)
     case = _draw(4, generator)
     found = []
@@ -140,12 +140,13 @@ def kinds_of(soak: Soak, step: int) -> list[tuple[str, ...]]:
 
 
 def empty_steps(soak: Soak, rank: int) -> tuple[int, int]:
-    """Steps in which this rank has no object, and those in which no rank has one."""
+    """Return the number of steps in which this rank has no object, and in which no rank has one."""
     steps = [["objects" in kinds for kinds in kinds_of(soak, step)] for step in range(soak.steps)]
     return sum(not has[rank] for has in steps), sum(not any(has) for has in steps)
 
 
 def batch_of(soak: Soak, step: int, rank: int) -> Batch:
+    """Return the batch of a rank in a step."""
     generator = torch.Generator().manual_seed(1000 * step + 10 * soak.num_ranks + rank + 1)
     kinds = kinds_of(soak, step)[rank]
     sizes = [(SIDES[_draw(len(SIDES), generator)], SIDES[_draw(len(SIDES), generator)]) for _ in kinds]
@@ -153,33 +154,37 @@ def batch_of(soak: Soak, step: int, rank: int) -> Batch:
 
 
 class Watcher:
-    """Follows the steps of a rank.
+    """Observer that records process groups and memory of a rank.
 
     Args:
-        told: of the number of every finished step.
+        stepped: Function that gets the number of every finished step.
     """
 
-    def __init__(self, told: Callable[[int], None]) -> None:
-        self.told = told
+    def __init__(self, stepped: Callable[[int], None]) -> None:
+        self.stepped = stepped
         self.most_groups = 0
         self.memory: list[float] = []
 
     def on_step_end(self, position: TrainingProgress) -> None:
-        self.told(position.iteration)
+        """Report the step and record its resources."""
+        self.stepped(position.iteration)
         self.most_groups = max(self.most_groups, collectives.num_groups())
         if position.iteration % MEMORY_EVERY == 0:
             self.memory.append(resident())
 
-    def on_log(self, iteration: int, losses: dict[str, float], rate: float) -> None: ...
+    def on_log(self, iteration: int, losses: dict[str, float], rate: float) -> None:
+        """Do nothing."""
 
     def validate(self, network: PanopticNet, position: TrainingProgress) -> float:
+        """Return a constant score."""
         return 0.0
 
-    def save(self, position: TrainingProgress) -> None: ...
+    def save(self, position: TrainingProgress) -> None:
+        """Do nothing."""
 
 
 def digests_of(network: PanopticNet) -> dict[str, str]:
-    """One per parameter and buffer: equal where all bits are."""
+    """Return a digest of every parameter and buffer, equal if all bits are."""
     return {
         name: hashlib.sha256(value.detach().contiguous().numpy().tobytes()).hexdigest()
         for name, value in network.state_dict().items()
@@ -187,7 +192,7 @@ def digests_of(network: PanopticNet) -> dict[str, str]:
 
 
 def resident() -> float:
-    """Memory of this process, in MB."""
+    """Return the resident memory of this process in MB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 

@@ -1,4 +1,4 @@
-"""The rows of a benchmark: what was measured on both sides, what it must be, and the files that say so."""
+"""Rows of a benchmark: measurements of both sides, limits, and the JSON file and table that show them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from rich.table import Table
 from seamseg.io.files import write_text
 
 RESULTS = Path(__file__).resolve().parent / "results"
-_WIDTH = 150  # of a table that goes into a file or a pipe
+_WIDTH = 150  # columns of a table that is written to a file or a pipe
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measure on both sides; less is better.
+    """One measure of both sides; less is better.
 
     Attributes:
-        slug: short name that stays the same from run to run.
-        measure: what is measured, against whom; or why it could not be.
-        ours, peer: medians in ``unit``; None where a side cannot run on this machine.
-        unit: ``ms`` or ``MB``.
-        must, aim: largest ratio that is demanded, and the one that is hoped for.
+        slug: Short name that stays the same from run to run.
+        measure: What is measured and against what, or why it could not be measured.
+        ours, peer: Medians in ``unit``; None where a side cannot run on this machine.
+        unit: Unit, such as ``ms`` or ``MB``.
+        must: Limit of the ratio, or None.
+        aim: Goal for the ratio, lower than the limit, or None.
     """
 
     slug: str
@@ -39,17 +40,18 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """Ours in parts of the peer's."""
+        """Our value divided by the peer's; None if there is no such ratio."""
         return None if self.ours is None or not self.peer else self.ours / self.peer
 
     @property
     def holds(self) -> bool | None:
-        """Whether the ratio is what it must be; without a ratio a demand is not met, without a demand there is None."""
+        """Whether the ratio is within its limit; False without a ratio, None without a limit."""
         if self.must is None:
             return None
         return self.ratio is not None and self.ratio <= self.must
 
     def as_json(self) -> dict[str, Any]:
+        """Return the row as it is written to JSON."""
         return {
             "slug": self.slug,
             "measure": self.measure,
@@ -64,16 +66,16 @@ class Row:
 
 
 def write_rows(path: Path, machine: str, versions: Mapping[str, str], rows: Sequence[Row]) -> None:
-    """Writes ``{"machine", "versions", "rows"}`` as JSON, whole or not at all.
+    """Write ``{"machine", "versions", "rows"}`` as JSON, atomically.
 
     Args:
-        path: of the file; its folder is made.
-        machine: processor, cores, system, threads.
-        versions: of both sides and what they stand on.
-        rows: in the order they are printed.
+        path: File to write; its folder is created.
+        machine: Processor, cores, system and threads.
+        versions: Versions by package.
+        rows: Rows in the order of the table.
 
     Raises:
-        ValueError: two rows have the same slug.
+        ValueError: Two rows have the same slug.
     """
     slugs = [row.slug for row in rows]
     twice = sorted({slug for slug in slugs if slugs.count(slug) > 1})
@@ -85,23 +87,23 @@ def write_rows(path: Path, machine: str, versions: Mapping[str, str], rows: Sequ
 
 
 def print_rows(machine: str, versions: Mapping[str, str], rows: Sequence[Row], console: Console | None = None) -> None:
-    """A table of the rows, and how many demands are met."""
+    """Print a table of the rows, and how many targets are met."""
     if console is None:
         console = Console()
         console = console if console.is_terminal else Console(width=_WIDTH)
     table = Table(title=machine, caption=", ".join(f"{name} {version}" for name, version in versions.items()))
     table.add_column("slug", no_wrap=True)
     table.add_column("measure")
-    for title in ("ours", "peer", "ratio", "must", "aim", "holds"):
+    for title in ("ours", "peer", "ratio", "limit", "goal", "met"):
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         sides = (_amount(row.ours, row.unit), _amount(row.peer, row.unit), _number(row.ratio, "×"))
         table.add_row(row.slug, row.measure, *sides, _limit(row.must), _limit(row.aim), _verdict(row.holds))
     console.print(table)
-    demands = [row for row in rows if row.holds is not None]
-    missed = [row.slug for row in demands if not row.holds]
+    targets = [row for row in rows if row.holds is not None]
+    missed = [row.slug for row in targets if not row.holds]
     console.print(
-        f"{len(demands) - len(missed)} of {len(demands)} demands hold" + "".join(f"\n  not: {s}" for s in missed)
+        f"{len(targets) - len(missed)} of {len(targets)} targets met" + "".join(f"\n  missed: {s}" for s in missed)
     )
 
 
@@ -114,7 +116,7 @@ def _number(value: float | None, unit: str = "") -> str:
 
 
 def _limit(value: float | None) -> str:
-    """With two digits behind the point, or as many as it has."""
+    """Format a limit with two decimals, or with as many as it has."""
     return "" if value is None else "≤ " + max(f"{value:.2f}", f"{value:g}", key=len)
 
 

@@ -10,11 +10,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 Side = Callable[[], float]
-"""Does its work once and returns what it took."""
+"""Function that does its work once and returns the time."""
 
 
 def timed(prepare: Callable[[], T], work: Callable[[T], object]) -> Side:
-    """A side that times ``work`` alone, in milliseconds: neither making its input nor freeing its result counts."""
+    """Return a side that times only ``work``, in milliseconds, not making its input or freeing its result."""
 
     def once() -> float:
         given = prepare()
@@ -28,15 +28,15 @@ def timed(prepare: Callable[[], T], work: Callable[[T], object]) -> Side:
 
 
 def medians(sides: Mapping[str, Side], rounds: int, warm_up: int) -> dict[str, float]:
-    """The median of every side over rounds in which all sides take turns.
+    """Return the median of every side over rounds in which all sides take turns.
 
-    Whatever disturbs the machine for a while then disturbs all sides, and every other round turns the order around, so
-    that none always runs in the wake of the same other.
+    A disturbance of the machine then affects all sides. Every other round reverses the order, so that no side always
+    runs after the same other one.
 
     Args:
-        sides: what to measure.
-        rounds: that count, at least one.
-        warm_up: rounds before them that don't.
+        sides: Sides to measure, by name.
+        rounds: Number of rounds that count, at least 1.
+        warm_up: Number of rounds before them, which do not count.
     """
     taken: dict[str, list[float]] = {name: [] for name in sides}
     gc.collect()

@@ -1,4 +1,4 @@
-"""What goes over the process groups: counted where torch hands it to them, in Python and in C++ alike."""
+"""Collectives of a process, counted where torch dispatches them, from Python and from C++."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _NAMES: dict[str, Operation] = {
 
 @dataclass(frozen=True)
 class Collective:
-    """One call.
+    """One call of a collective.
 
     Attributes:
-        operation: what it does.
-        bytes: that this rank hands over; what is sent depends on the number of ranks and the algorithm. The receivers
-            of a broadcast hand over nothing.
-        whole_numbers: whether it carries integers.
+        operation: Kind of the collective.
+        bytes: Size of this rank's input; the bytes sent depend on the number of ranks and the algorithm. Receivers of a
+            broadcast have no input.
+        whole_numbers: Whether it carries integers.
     """
 
     operation: Operation
@@ -37,10 +37,10 @@ class Collective:
 
 
 def collectives_of(work: Callable[[], object]) -> list[Collective]:
-    """All collectives that this rank takes part in while ``work`` runs, in their order.
+    """Return all collectives of this rank while ``work`` runs, in order.
 
     Raises:
-        NotImplementedError: one of an unknown kind.
+        NotImplementedError: A collective has an unknown kind.
     """
     counter = _Counter()
     with counter:
@@ -49,6 +49,7 @@ def collectives_of(work: Callable[[], object]) -> list[Collective]:
 
 
 def total_bytes(collectives: Iterable[Collective]) -> int:
+    """Return the sum of the sizes of all inputs."""
     return sum(one.bytes for one in collectives)
 
 

@@ -8,54 +8,42 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TextIO
 
 from seamseg import __version__
-from seamseg.cli import (
-    check,
-    compare,
-    convert,
-    env,
-    evaluate,
-    export_model,
-    export_onnx,
-    export_torch,
-    import_model,
-    make_scenes,
-    predict,
-    report,
-    score,
-    submit,
-    train,
-)
 from seamseg.cli.output import INTERRUPTED, USER_ERROR
-from seamseg.data.formats.coco import DataWarning
-from seamseg.data.worker_faults import worker_fault
 from seamseg.errors import SeamsegError
 from seamseg.io.files import expand_home
 
-SUBCOMMANDS = (
-    train,
-    evaluate,
-    predict,
-    report,
-    score,
-    compare,
-    submit,
-    check,
-    convert,
-    make_scenes,
-    import_model,
-    export_model,
-    export_onnx,
-    export_torch,
-    env,
-)
+SUBCOMMANDS = {
+    "train": "train a network",
+    "evaluate": "score a model on annotated images",
+    "predict": "segment images or a video",
+    "report": "write an HTML report of predictions",
+    "score": "score panoptic results of any program",
+    "compare": "compare two scores files on the same images",
+    "submit": "package predictions for a benchmark server",
+    "check": "check a data set for errors before training on it",
+    "convert": "convert data sets to COCO panoptic, or from it to detection or semantic annotation",
+    "make-scenes": "write a synthetic street-scene data set",
+    "import-model": "convert a published seamseg model to a model folder",
+    "export-model": "write a model as a folder to share or upload",
+    "export-onnx": "export a network to ONNX",
+    "export-torch": "export a network as a PyTorch exported program (.pt2)",
+    "env": "print versions and machine details for a bug report",
+}
+"""Name and help line of each subcommand, so that listing them does not import their modules."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the parser of the command, with all subcommands and their arguments."""
+def parser(subcommand: str | None = None) -> argparse.ArgumentParser:
+    """Build the parser of the command.
+
+    Args:
+        subcommand: Name of the only subcommand whose arguments are added; the others have just a help line, so that
+            their modules are not imported, which takes seconds. None adds the arguments of all subcommands.
+    """
     command = argparse.ArgumentParser(
         prog="seamseg",
         description="Train, evaluate and run panoptic segmentation networks.",
@@ -63,8 +51,11 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--version", action="version", version=f"seamseg {__version__}")
     subcommands = command.add_subparsers(title="subcommands", metavar="SUBCOMMAND", required=True)
-    for subcommand in SUBCOMMANDS:
-        subcommand.add_parser(subcommands)
+    for name, help_line in SUBCOMMANDS.items():
+        if subcommand in (None, name):
+            import_module(f"seamseg.cli.{name.replace('-', '_')}").add_parser(subcommands)
+        else:
+            subcommands.add_parser(name, help=help_line)
     return command
 
 
@@ -77,7 +68,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     Args:
         arguments: Command line without the program name; None means ``sys.argv[1:]``.
     """
-    command = parser()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = parser(next((word for word in arguments if not word.startswith("-")), ""))
     options, rest = command.parse_known_args(arguments)
     strange = [word for word in rest if word.startswith("-") or "=" not in word or not hasattr(options, "overrides")]
     if strange:
@@ -110,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except (SeamsegError, OSError, FloatingPointError, RuntimeError) as error:
-        sentence = worker_fault(error) if isinstance(error, RuntimeError) else _sentence(error)
+        sentence = _worker_fault(error) if isinstance(error, RuntimeError) else _sentence(error)
         if sentence is None or os.environ.get("SEAMSEG_TRACEBACK") == "1":
             raise
         print(f"seamseg: {sentence}", file=sys.stderr)
@@ -133,6 +125,8 @@ def _run(options: argparse.Namespace) -> int:
             file: TextIO | None = None,
             line: str | None = None,
         ) -> None:
+            from seamseg.data.formats.coco import DataWarning
+
             if not issubclass(category, DataWarning):
                 show(message, category, filename, lineno, file, line)
             elif os.environ.get("RANK", "0") == "0":
@@ -141,6 +135,12 @@ def _run(options: argparse.Namespace) -> int:
         warnings.showwarning = say
         exit_code: int = options.run(options)
     return exit_code
+
+
+def _worker_fault(error: RuntimeError) -> str | None:
+    from seamseg.data.worker_faults import worker_fault
+
+    return worker_fault(error)
 
 
 def _sentence(error: Exception) -> str:

@@ -6,10 +6,18 @@ import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _assume_constant_result(function: _Function) -> _Function:
+    """``torch.compiler.assume_constant_result`` without its import of ``torch._dynamo``, which takes seconds."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -22,7 +30,7 @@ _registering = threading.Lock()
 _REBUILD = "rebuild it with `pip install --no-build-isolation -e .` in the checkout"
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@_assume_constant_result
 def require(operator: str, shapes: Callable[..., Any]) -> bool:
     """Make ``torch.ops.seamseg.<operator>`` callable; the first call loads the library into the process.
 
@@ -48,7 +56,7 @@ def _register(operator: str, shapes: Callable[..., Any]) -> bool:
     return True
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@_assume_constant_result
 def require_device(device: torch.device) -> bool:
     """Check that the library has kernels for a device.
 

@@ -1,10 +1,8 @@
-"""Rows, slugs and demands of the norm's benchmark, on inputs that take no time."""
+"""Rows of the norm's benchmark on small inputs."""
 
 from __future__ import annotations
 
-import json
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import abn, abn_layers, abn_steps
-from benchmarks.abn_layers import SHAPES, peak_row, time_rows
+from benchmarks.abn_layers import peak_row, time_rows
 from benchmarks.table import Row
 from seamseg.runtime.allocator import SWITCH
 
@@ -20,7 +18,7 @@ SMALL = (2, 8, 6, 5)
 
 
 class Published(nn.Sequential):
-    """Stands for the layer of inplace-abn."""
+    """Replacement for the layer of inplace-abn."""
 
     def __init__(self, channels: int, activation: str, activation_param: float) -> None:
         assert activation == "leaky_relu"
@@ -31,7 +29,7 @@ def limits(rows: list[Row]) -> dict[str, tuple[float | None, float | None]]:
     return {row.slug: (row.must, row.aim) for row in rows}
 
 
-def test_a_layer_has_a_row_per_layout_type_and_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_rows_have_a_row_per_layout_type_and_peer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "inplace_abn", SimpleNamespace(InPlaceABN=Published))
     rows = time_rows("-end", rounds=1, shapes=[SMALL])
     assert limits(rows) == {
@@ -43,25 +41,21 @@ def test_a_layer_has_a_row_per_layout_type_and_peer(monkeypatch: pytest.MonkeyPa
     assert all(row.ratio > 0 and row.unit == "ms" for row in rows)
 
 
-def test_the_shapes_are_the_agreed_ones() -> None:
-    assert SHAPES == ((2, 256, 128, 128), (4, 64, 256, 256), (8, 512, 32, 32))
-
-
-def test_without_the_published_package_its_row_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_row_without_the_published_package_says_why_it_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "inplace_abn", None)
-    (row,) = (row for row in time_rows("", rounds=1, shapes=[SMALL]) if "iabn" in row.slug)
+    row = abn_layers._row_beside_inplace_abn("time-iabn", SMALL, rounds=1)
     assert (row.ours, row.peer, row.ratio, row.holds) == (None, None, None, False)
     assert row.measure.startswith("not measured: inplace-abn 1.1.0 cannot be used here (")
 
 
-def test_sides_that_compute_different_things_are_no_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_rows_of_sides_with_different_results_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(abn_layers, "_batch_norm", lambda channels: nn.BatchNorm2d(channels))
     with pytest.raises(AssertionError, match="different things"):
         time_rows("", rounds=1, shapes=[SMALL])
 
 
 @pytest.mark.parametrize("layout", ["nchw", "channels_last"])
-def test_both_sides_get_the_layout_and_a_tensor_of_their_own(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_sides_get_their_own_tensor_in_the_layout(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Tensor] = []
 
     class Spy(nn.Module):
@@ -78,7 +72,7 @@ def test_both_sides_get_the_layout_and_a_tensor_of_their_own(layout: str, monkey
     assert values.is_contiguous(memory_format=torch.channels_last) == (layout == "channels_last")
 
 
-def test_the_backward_pass_takes_at_least_its_result() -> None:
+def test_peak_row_counts_at_least_the_gradient_of_the_input() -> None:
     row = peak_row((2, 8, 64, 64))
     assert row.slug == "peak-backward"
     assert row.must == 1.05
@@ -86,7 +80,7 @@ def test_the_backward_pass_takes_at_least_its_result() -> None:
     assert row.ratio >= 1
 
 
-def test_what_is_kept_has_three_rows() -> None:
+def test_saved_rows_count_the_bytes_that_the_peers_keep() -> None:
     rows = abn_steps.saved_rows()
     assert limits(rows) == {
         "saved-chain": (0.52, None),
@@ -101,8 +95,9 @@ def test_what_is_kept_has_three_rows() -> None:
     assert bottlenecks.peer == (4 * 12 * size + 4 * 2 * (64 + 64 + 256) * 4) / 1e6
 
 
-def test_a_step_has_three_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_rows_have_three_peers_and_memory_only_without_a_suffix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(abn_steps, "_compiled", lambda network: network)  # compiling takes minutes
+    monkeypatch.setattr(abn_steps, "_WARM_UP", 0)
     rows = abn_steps.step_rows("", rounds=1, images=(2, 3, 64, 64))
     assert limits(rows) == {
         "step-resnet50": (1.0, None),
@@ -117,39 +112,7 @@ def test_a_step_has_three_peers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row.slug for row in without_memory] == [f"step-resnet50{peer}-end" for peer in abn_steps.PEERS]
 
 
-@pytest.fixture
-def fake_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows at once instead of measurements in processes of their own."""
-
-    def rows(function: object, keep_memory: bool | None = None, quick: bool | None = None) -> list[Row]:
-        if function is abn.memory_rows:
-            return [Row("saved", "m", 1, 2, "MB", 0.6)]
-        end = "" if keep_memory else abn.OFF
-        return [Row(f"time{end}", "m", 1, 2, "ms"), Row(f"step{end}", "m", 1, 2, "ms")]
-
-    monkeypatch.setattr("benchmarks.machine.in_fresh_process", rows)
-
-
-@pytest.mark.usefixtures("fake_processes")
-def test_both_settings_of_the_allocator_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    abn.main(["--output", str(tmp_path / "abn.json")])
-    written = json.loads((tmp_path / "abn.json").read_text())
-    assert [row["slug"] for row in written["rows"]] == ["saved", "time", "step", "time-malloc-off", "step-malloc-off"]
-    assert set(written["versions"]) == {"python", "torch", "seamseg", "inplace-abn"}
-    assert "1 of 1 demands hold" in capsys.readouterr().out
-
-
-@pytest.mark.usefixtures("fake_processes")
-def test_a_quick_run_does_not_replace_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(abn, "RESULTS", tmp_path)
-    abn.main(["--quick"])
-    assert list(tmp_path.iterdir()) == []
-    abn.main([])
-    assert [path.name for path in tmp_path.iterdir()] == ["abn.json"]
-    assert abn.ROUNDS >= 20
-
-
-def test_an_allocator_that_cannot_be_set_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timed_rows_without_control_of_the_allocator_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SWITCH, "0")
     with pytest.raises(SystemExit, match=f"glibc, and {SWITCH} not 0"):
         abn.timed_rows(keep_memory=True, quick=True)

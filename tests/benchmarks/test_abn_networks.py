@@ -1,8 +1,9 @@
-"""The peers of the in-place norm compute what our network computes."""
+"""Peers of the in-place norm compute the same as our network."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -34,12 +35,18 @@ def gradients(network: nn.Module) -> list[Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("ours", "shape"),
-    [(chain(3, 8), (2, 8, 6, 5)), (bottlenecks(2, 16), (2, 16, 6, 5)), (Classifier(resnet50(), 5), IMAGES)],
-    ids=["chain", "bottlenecks", "resnet50"],
+    ("ours", "shape", "transform"),
+    [
+        (chain(3, 8), (2, 8, 6, 5), plain),
+        (bottlenecks(2, 16), (2, 16, 6, 5), plain),
+        (bottlenecks(2, 16), (2, 16, 6, 5), checkpointed),
+        (Classifier(resnet50(), 5), IMAGES, plain),
+    ],
+    ids=["chain", "bottlenecks", "checkpointed bottlenecks", "resnet50"],
 )
-@pytest.mark.parametrize("transform", [plain, checkpointed])
-def test_output_and_gradients_are_ours(ours: nn.Module, shape: tuple[int, ...], transform: type) -> None:
+def test_peer_has_the_output_and_gradients_of_our_network(
+    ours: nn.Module, shape: tuple[int, ...], transform: Callable[[nn.Module], nn.Module]
+) -> None:
     ours = started(copy.deepcopy(ours))
     peer = transform(copy.deepcopy(ours))
     x = random(*shape).double()
@@ -52,17 +59,12 @@ def test_output_and_gradients_are_ours(ours: nn.Module, shape: tuple[int, ...], 
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6 * float(other.abs().max()))
 
 
-@pytest.mark.parametrize("transform", [plain, checkpointed])
-def test_no_norm_of_ours_stays(transform: type) -> None:
+def test_checkpointed_peer_has_only_batch_norms_and_checkpointed_blocks() -> None:
     ours = resnet50()
     norms = sum(isinstance(module, ABN) for module in ours.modules())
-    peer = transform(ours)
+    peer = checkpointed(ours)
     assert not any(isinstance(module, ABN) for module in peer.modules())
     assert sum(isinstance(module, nn.BatchNorm2d) for module in peer.modules()) == norms == 53
-    # All but the last of a block and the projection's have their activation right behind them.
+    # All but the last norm of a block and the projection's are followed by their activation.
     assert sum(isinstance(module, nn.LeakyReLU) for module in peer.modules()) == 1 + 16 * 2
-
-
-def test_every_block_is_checkpointed() -> None:
-    peer = checkpointed(resnet50())
     assert sum(isinstance(module, Checkpointed) for module in peer.modules()) == 16

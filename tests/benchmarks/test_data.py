@@ -1,14 +1,13 @@
-"""The benchmark of training samples."""
+"""Pipelines and rows of the benchmark of training samples."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks.data import VARIABLE, coco_rows, main, race
+from benchmarks.data import race
 from benchmarks.data_pipelines import Result, check_same, normalized, ours, plain
 from benchmarks.data_sets import made_up
 from seamseg.data.formats.coco import CocoPanoptic
@@ -22,7 +21,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> CocoPanoptic:
     return made_up(tmp_path_factory.mktemp("scenes"), (192, 384), num_scenes=2, enlarge=2)
 
 
-def test_enlarged_scenes_are_a_data_set_of_the_size_asked_for(source: CocoPanoptic) -> None:
+def test_enlarged_scenes_have_the_requested_size_and_consistent_annotation(source: CocoPanoptic) -> None:
     assert source.sizes == [(192, 384)] * 2
     assert source.read_image(0).shape == (192, 384, 3)
     annotation = source.read_annotation(0)
@@ -31,7 +30,7 @@ def test_enlarged_scenes_are_a_data_set_of_the_size_asked_for(source: CocoPanopt
     assert stated == set(annotation.ids.flatten().bincount()[1:].tolist())
 
 
-def test_both_pipelines_make_the_same_sample(source: CocoPanoptic) -> None:
+def test_both_pipelines_make_the_same_samples(source: CocoPanoptic) -> None:
     mine, theirs = ours(source, TRANSFORM), plain(source, TRANSFORM)
     for index in range(2):
         check_same(mine(index), theirs(index))
@@ -40,7 +39,7 @@ def test_both_pipelines_make_the_same_sample(source: CocoPanoptic) -> None:
         assert (mine_normalized.image - theirs_normalized.image).abs().mean() < 0.15
 
 
-def test_different_samples_are_noticed(source: CocoPanoptic) -> None:
+def test_check_same_of_different_samples_fails(source: CocoPanoptic) -> None:
     mine, theirs = ours(source, TRANSFORM)(0), plain(source, TRANSFORM)(0)
     image, ids, classes, boxes = mine.image, mine.ids, mine.classes, mine.boxes
     for wrong in (
@@ -53,21 +52,7 @@ def test_different_samples_are_noticed(source: CocoPanoptic) -> None:
             check_same(wrong, theirs)
 
 
-def test_rows_say_how_many_images_a_core_makes(source: CocoPanoptic) -> None:
-    demanded, other = race("loader-x", source, (64, 128), 1, 0.4)
-    assert (demanded.slug, demanded.must, other.slug, other.must) == ("loader-x", 0.4, "loader-x-normalized", None)
-    assert demanded.ours is not None
-    assert f"({1000 / demanded.ours:.1f} and " in demanded.measure
-
-
-def test_without_images_their_rows_say_how_to_name_them() -> None:
-    rows = coco_rows(None, 1, 1)
-    assert [row.slug for row in rows] == ["loader-coco", "loader-coco-normalized"]
-    assert all("not measured" in row.measure and VARIABLE in row.measure for row in rows)
-    assert rows[0].holds is False
-
-
-def test_a_missing_folder_is_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    with pytest.raises(SystemExit):
-        main(["--coco", str(tmp_path / "nowhere")])
-    assert "nowhere does not exist" in capsys.readouterr().err
+def test_race_gives_a_row_with_a_limit_and_one_with_normalization(source: CocoPanoptic) -> None:
+    limited, other = race("loader-x", source, (64, 128), 1, 0.4)
+    assert (limited.slug, limited.must, other.slug, other.must) == ("loader-x", 0.4, "loader-x-normalized", None)
+    assert limited.ratio is not None

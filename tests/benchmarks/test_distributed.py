@@ -1,17 +1,14 @@
-"""Counts of a narrow network on two ranks, the peer's numbers, and the model."""
+"""Collectives of a narrow network on two ranks, those of the peer, and the cost model."""
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
-from benchmarks import distributed
 from benchmarks.distributed import count_rows, measure, model_rows, print_model
-from benchmarks.distributed_model import NUM_GPUS, Cost, Wires, binding, cost_of
-from benchmarks.distributed_rank import PATTERNS, Found, Traffic, network_of
+from benchmarks.distributed_model import NUM_GPUS, Cost, Wires, cost_of
+from benchmarks.distributed_rank import PATTERNS, Found, network_of
 from benchmarks.traffic import Collective, total_bytes
 from seamseg.modules.abn import InPlaceABNSync
 
@@ -24,25 +21,24 @@ def found() -> Found:
 
 
 @pytest.mark.slow
-def test_we_have_at_most_as_many_collectives_and_bytes(found: Found) -> None:
+def test_our_norms_use_at_most_the_collectives_and_bytes_of_the_peer(found: Found) -> None:
     rows = count_rows(found)
-    demands = [row for row in rows if row.must is not None]
-    assert len(demands) == 2 * 2 * 2 * 2, "two patterns, two modes, two sums, collectives and bytes"
-    assert [row.slug for row in demands if not row.holds] == []
+    limited = [row for row in rows if row.must is not None]
+    assert len(limited) == 2 * 2 * 2 * 2, "two patterns, two modes, two sums, collectives and bytes"
+    assert [row.slug for row in limited if not row.holds] == []
     assert len({row.slug for row in rows}) == len(rows)
 
 
 @pytest.mark.slow
-def test_the_peer_computes_the_same(found: Found) -> None:
-    """Else its collectives would be those of another network."""
+def test_peer_computes_the_same_loss(found: Found) -> None:
     assert found.losses["peer"] == pytest.approx(found.losses["masked"], rel=1e-3)
     assert found.losses["active"] == found.losses["masked"]
 
 
 @pytest.mark.slow
-def test_the_counts_are_those_of_the_layers(found: Found) -> None:
+def test_counted_bytes_equal_those_computed_from_the_layers(found: Found) -> None:
     norms = [layer for layer in network_of("masked", quick=True).modules() if isinstance(layer, InPlaceABNSync)]
-    # The norm of the proposal head runs once per level, four times in all.
+    # The norm of the RPN head runs once per level, four times in total.
     uses = [layer.num_channels for layer in norms] + 3 * [16]
     for side in ("masked", "peer"):
         traffic = found.traffic[BOTH, side]
@@ -58,14 +54,14 @@ def test_the_counts_are_those_of_the_layers(found: Found) -> None:
 
 
 @pytest.mark.slow
-def test_active_ranks_alone_run_the_collectives_of_the_head(found: Found) -> None:
+def test_only_active_ranks_run_the_collectives_of_the_roi_head(found: Found) -> None:
     active, masked = (found.traffic[ONE, side] for side in ("active", "masked"))
     assert len(active.norms) < len(masked.norms)
     assert [one.operation for one in active.norms].count("broadcast") == 2
 
 
 @pytest.mark.slow
-def test_times_and_model(found: Found, capsys: pytest.CaptureFixture[str]) -> None:
+def test_modeled_cost_grows_with_the_number_of_gpus(found: Found, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(value > 0 for value in found.milliseconds.values())
     rows = model_rows(found, Wires())
     assert [row.slug for row in rows] == [f"model-{number}" for number in NUM_GPUS]
@@ -74,7 +70,7 @@ def test_times_and_model(found: Found, capsys: pytest.CaptureFixture[str]) -> No
     assert "25 GB/s per GPU" in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_ring_and_a_tree() -> None:
+def test_cost_of_rings_and_trees_follows_the_formulas() -> None:
     wires = Wires(latency=1e-3, bandwidth=1e6, launch=1e-2)
     reduce, gather, broadcast = (Collective(name, 1000, False) for name in ("all_reduce", "all_gather", "broadcast"))
     assert cost_of([reduce], 8, wires, trees=False) == Cost(pytest.approx(10 + 14), pytest.approx(2 * 7 / 8))
@@ -82,22 +78,3 @@ def test_a_ring_and_a_tree() -> None:
     assert cost_of([gather], 8, wires, trees=False) == Cost(pytest.approx(10 + 7), pytest.approx(7))
     assert cost_of([broadcast], 8, wires, trees=False) == Cost(pytest.approx(10 + 3), pytest.approx(1))
     assert cost_of([reduce, gather], 8, wires, trees=False).total == pytest.approx(24 + 1.75 + 17 + 7)
-
-
-def test_what_binds() -> None:
-    assert binding(Cost(3, 1), Cost(2, 1)) == "latency of the norms"
-    assert binding(Cost(3, 1), Cost(2, 9)) == "bandwidth of the gradients"
-
-
-def test_a_quick_run_does_not_replace_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = [Collective("all_reduce", 8, False)]
-    traffic = Traffic(norms=one * 2, gradients=one * 2)
-    sides = {(pattern, side): traffic for pattern in PATTERNS for side in ("active", "masked", "peer")}
-    known = Found(sides, {}, {"together": 2.0, "apart": 1.5, "alone": 1.0})
-    monkeypatch.setattr(distributed, "measure", lambda quick: known)
-    monkeypatch.setattr(distributed, "RESULTS", tmp_path)
-    distributed.main(["--quick"])
-    assert list(tmp_path.iterdir()) == []
-    distributed.main([])
-    rows = json.loads((tmp_path / "distributed.json").read_text())["rows"]
-    assert {"collectives-all-masked-2-of-2", "step-beside-one", "model-1024"} <= {row["slug"] for row in rows}

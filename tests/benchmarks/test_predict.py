@@ -1,23 +1,22 @@
-"""The benchmark of prediction."""
+"""Rows of the benchmark of prediction."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from support.tiny_experiment import narrow_body
 
 from benchmarks.data_sets import SPLIT, made_up
 from benchmarks.predict import rows, street_predictor
-from benchmarks.predict_memory import high_water_mark, memory_row
+from benchmarks.predict_memory import small_predictor
 from seamseg.data.images import read_image
 from seamseg.predict.folder_run import FolderOutcome, predict_images
 
 
-def test_both_sides_see_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_time_all_images_of_a_folder_without_resizing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made_up(tmp_path / "scenes", (64, 128), num_scenes=2, enlarge=1)
     images = tmp_path / "scenes" / "images" / SPLIT
     with narrow_body():
@@ -31,24 +30,11 @@ def test_both_sides_see_the_same_images(tmp_path: Path, monkeypatch: pytest.Monk
         return outcomes[-1]
 
     monkeypatch.setattr("benchmarks.predict.predict_images", recorded)
-    demanded, everything = rows(predictor, images, tmp_path, 1)
-    assert (demanded.slug, demanded.must) == ("throughput", pytest.approx(1 / 0.9))
+    limited, everything = rows(small_predictor(), images, tmp_path, 1)
+    assert (limited.slug, limited.must) == ("throughput", pytest.approx(1 / 0.9))
     assert (everything.slug, everything.must) == ("throughput-all", None)
-    for row in (demanded, everything):
+    for row in (limited, everything):
         assert row.ratio is not None
         assert "2 images of 64×128 on cpu" in row.measure
     assert {(one.num_segmented, one.num_kept, one.unreadable) for one in outcomes} == {(2, 0, ())}
     assert [path.name for path in tmp_path.iterdir()] == ["scenes"]
-
-
-@pytest.mark.slow
-def test_memory_is_that_of_processes_of_their_own() -> None:
-    block = np.ones(1 << 29, np.uint8)
-    before = high_water_mark()
-    assert before > 512
-    row = memory_row(quick=True)
-    assert (row.slug, row.must) == ("memory", None)
-    assert row.ours is not None
-    assert 200 < row.ours < before, "those of other processes do not count"
-    assert "40 images of 64×128 to all kinds of output; of 20" in row.measure
-    assert block.all()

@@ -1,9 +1,11 @@
+"""Counts of the benchmark of norm.sync."""
+
 from __future__ import annotations
 
 from benchmarks.sync_modes import measure, pattern_rows
 
 
-def test_a_rank_alone_exchanges_nothing_but_who_it_is_and_what_it_found() -> None:
+def test_single_active_rank_exchanges_only_counts_and_buffers() -> None:
     found = measure([(0, 1)], quick=True)
     active, masked = (found[0, 1][sync] for sync in ("active", "masked"))
     buffers = 2 * (2 * 4 * 32 + 8) + 5 * (2 * 4 * 16 + 8)

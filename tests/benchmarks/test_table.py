@@ -1,3 +1,5 @@
+"""Rows of benchmarks, their JSON file, and their table."""
+
 from __future__ import annotations
 
 import io
@@ -7,11 +9,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from benchmarks.command import benchmark_parser, publish
 from benchmarks.table import Row, print_rows, write_rows
 
 
 def row(ours: float | None = 3.0, peer: float | None = 12.0, must: float | None = None) -> Row:
-    return Row("time-x", "what, against whom", ours, peer, "ms", must=must)
+    return Row("time-x", "what; peer", ours, peer, "ms", must=must)
 
 
 def written(path: Path, *rows: Row) -> dict:
@@ -25,26 +28,21 @@ def printed(*rows: Row) -> str:
     return text.getvalue()
 
 
-def test_the_ratio_is_ours_in_parts_of_the_peers() -> None:
-    assert row(3, 12).ratio == 0.25
-    assert row(12, 3).ratio == 4
-
-
 @pytest.mark.parametrize(
     ("ours", "must", "holds"), [(5, 0.5, True), (5.01, 0.5, False), (4, 0.5, True), (99, None, None)]
 )
-def test_a_demand_holds_up_to_its_limit(ours: float, must: float | None, holds: bool | None) -> None:
+def test_target_is_met_up_to_its_limit(ours: float, must: float | None, holds: bool | None) -> None:
     assert row(ours, 10, must).holds is holds
 
 
-@pytest.mark.parametrize(("ours", "peer"), [(1.0, None), (None, 1.0), (None, None), (1.0, 0.0)])
-def test_a_demand_without_a_ratio_is_not_met(ours: float | None, peer: float | None) -> None:
+@pytest.mark.parametrize(("ours", "peer"), [(1.0, None), (None, 1.0), (1.0, 0.0)])
+def test_target_without_a_ratio_is_not_met(ours: float | None, peer: float | None) -> None:
     assert row(ours, peer, must=0.5).ratio is None
     assert row(ours, peer, must=0.5).holds is False
     assert row(ours, peer).holds is None
 
 
-def test_the_file_has_the_agreed_form(tmp_path: Path) -> None:
+def test_written_file_has_machine_versions_and_rows(tmp_path: Path) -> None:
     rows = (Row("a", "first", 1.0, 4.0, "ms", 0.6, 0.4), Row("b", "second", None, None, "MB"))
     assert written(tmp_path / "new" / "x.json", *rows) == {
         "machine": "two cores",
@@ -76,26 +74,12 @@ def test_the_file_has_the_agreed_form(tmp_path: Path) -> None:
     }
 
 
-def test_the_written_ratio_is_not_rounded(tmp_path: Path) -> None:
-    (line,) = written(tmp_path / "x.json", row(1, 3))["rows"]
-    assert line["ratio"] == line["ours"] / line["peer"]
-
-
-def test_a_slug_names_one_row(tmp_path: Path) -> None:
+def test_write_rows_with_one_slug_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"x\.json share the slug time-x"):
         written(tmp_path / "x.json", row(), row())
 
 
-def test_a_failure_leaves_the_old_results(tmp_path: Path) -> None:
-    path = tmp_path / "x.json"
-    before = written(path, row())
-    with pytest.raises(ValueError, match="JSON compliant"):
-        written(path, row(float("nan")))
-    assert json.loads(path.read_text()) == before
-    assert [entry.name for entry in tmp_path.iterdir()] == ["x.json"]
-
-
-def test_the_table_shows_limits_and_verdicts() -> None:
+def test_printed_table_shows_limits_goals_and_met_targets() -> None:
     text = printed(
         Row("fast", "m", 1, 4, "ms", 0.6, 0.4), Row("slow", "m", 3, 4, "ms", 0.6), Row("free", "m", 1, 2, "MB")
     )
@@ -108,12 +92,26 @@ def test_the_table_shows_limits_and_verdicts() -> None:
         "slow": ["slow", "m", "3.0 ms", "4.0 ms", "0.750×", "≤ 0.60", "", "NO"],
         "free": ["free", "m", "1.0 MB", "2.0 MB", "0.500×", "", "", ""],
     }
-    assert "1 of 2 demands hold" in text
-    assert text.rstrip().endswith("not: slow")
+    assert "1 of 2 targets met" in text
+    assert text.rstrip().endswith("missed: slow")
+    assert [name in text for name in ("limit", "goal", "met")] == [True] * 3
     assert "two cores" in text
     assert "torch 2.14" in text
 
 
-def test_a_side_that_could_not_run_is_a_dash() -> None:
+def test_printed_table_shows_a_dash_for_a_side_that_could_not_run() -> None:
     line = next(line for line in printed(row(2, None, 0.5)).splitlines() if "time-x" in line)
     assert [cell.strip() for cell in line.split("│")][3:6] == ["2.0 ms", "-", "-"]
+
+
+def test_publish_of_a_quick_run_writes_only_to_a_named_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.command.RESULTS", tmp_path)
+    parser = benchmark_parser("x", "Title.\n\nDescription.", "two rounds")
+    for arguments in (["--quick"], ["--quick", f"--output={tmp_path / 'y.json'}"], []):
+        before = {path.name for path in tmp_path.iterdir()}
+        publish("x", parser.parse_args(arguments), 1, ["torch", "no-such-package"], [row()])
+        new = {path.name for path in tmp_path.iterdir()} - before
+        assert new == ({"y.json"} if len(arguments) == 2 else set() if arguments else {"x.json"})
+    versions = json.loads((tmp_path / "x.json").read_text())["versions"]
+    assert set(versions) == {"python", "torch", "no-such-package"}
+    assert versions["no-such-package"] == "not installed"

@@ -1,3 +1,5 @@
+"""Medians of sides that take turns."""
+
 from __future__ import annotations
 
 import time
@@ -16,14 +18,14 @@ def recorder(name: str, order: list[str], values: Iterator[float]) -> Side:
     return once
 
 
-def test_sides_take_turns_and_swap_who_is_first() -> None:
+def test_medians_run_sides_in_turn_and_reverse_every_other_round() -> None:
     order: list[str] = []
     sides = {name: recorder(name, order, iter([0.0] * 9)) for name in "ab"}
     medians(sides, rounds=3, warm_up=1)
     assert "".join(order) == "ab" + "ba" + "ab" + "ba"
 
 
-def test_the_median_leaves_the_warm_up_out() -> None:
+def test_medians_leave_the_warm_up_out() -> None:
     sides = {
         "ours": recorder("ours", [], iter([900, 800, 1, 5, 3])),
         "peer": recorder("peer", [], iter([0, 0, 10, 40, 1000])),
@@ -31,7 +33,7 @@ def test_the_median_leaves_the_warm_up_out() -> None:
     assert medians(sides, rounds=3, warm_up=2) == {"ours": 3, "peer": 40}
 
 
-def test_only_the_work_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timed_side_excludes_preparation_and_freeing(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     freed_at: list[float] = []
 
@@ -51,5 +53,5 @@ def test_only_the_work_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     side = timed(prepare, work)
-    assert [side(), side()] == [250, 250], "milliseconds of the work"
-    assert len(freed_at) == 2, "a result does not live into the next round"
+    assert [side(), side()] == [250, 250], "milliseconds of only the work"
+    assert len(freed_at) == 2, "results are freed before the next round"

@@ -15,21 +15,32 @@ import seamseg
 from seamseg import cli
 from seamseg.errors import BrokenImageError, SettingsError
 
-SUBCOMMANDS = sorted(cli.parser()._subparsers._group_actions[0].choices)  # type: ignore[union-attr,arg-type]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(seamseg.__file__).parents[1])}
 
 
 def test_help_lists_every_subcommand(command: Any) -> None:
     code, out, _ = command("--help")
     assert code == 0
-    assert len(SUBCOMMANDS) == len(cli.SUBCOMMANDS) > 10
-    assert all(subcommand in out for subcommand in SUBCOMMANDS)
+    files = {path.stem.replace("_", "-") for path in Path(cli.__file__).parent.glob("*.py")}
+    assert cli.SUBCOMMANDS.keys() == files - {"--init--", "output", "score-tables", "export-arguments"}
+    assert all(subcommand in out for subcommand in cli.SUBCOMMANDS)
 
 
-@pytest.mark.parametrize("subcommand", SUBCOMMANDS)
+def test_help_lines_equal_those_of_the_modules() -> None:
+    (action,) = cli.parser()._subparsers._group_actions  # type: ignore[union-attr]
+    assert {one.dest: one.help for one in action._choices_actions} == cli.SUBCOMMANDS  # type: ignore[attr-defined]
+
+
+def test_parser_of_no_subcommand_does_not_import_torch() -> None:
+    code = "import sys, seamseg.cli; seamseg.cli.parser(''); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=True)
+
+
+@pytest.mark.parametrize("subcommand", cli.SUBCOMMANDS)
 def test_help_of_a_subcommand_explains_every_argument(command: Any, subcommand: str) -> None:
     code, out, _ = command(subcommand, "--help")
     assert code == 0
-    actions = cli.parser()._subparsers._group_actions[0].choices[subcommand]._actions  # type: ignore[union-attr,index,call-overload]
+    actions = cli.parser(subcommand)._subparsers._group_actions[0].choices[subcommand]._actions  # type: ignore[union-attr,index,call-overload]
     assert len(actions) > 1
     for action in actions:
         assert action.help
@@ -70,7 +81,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def fail(options: object) -> int:
         raise error
 
-    monkeypatch.setattr(cli.train, "run", fail)
+    monkeypatch.setattr("seamseg.cli.train.run", fail)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +125,7 @@ def test_main_keyboard_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch,
 def test_main_in_a_new_process_prints_the_error_and_creates_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "seamseg", "train", str(tmp_path / "none.yaml"), "--run-dir", str(tmp_path / "run")],
-        env=os.environ | {"PYTHONPATH": str(Path(seamseg.__file__).parents[1])},
+        env=ENVIRONMENT,
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -1,15 +1,15 @@
-"""Conversion to PyTorch's BatchNorm and back, beside PyTorch's own layers."""
+"""Conversion to and from PyTorch's BatchNorm."""
 
 from __future__ import annotations
 
 import copy
-import itertools
 import warnings
 from typing import Any
 
 import pytest
 import torch
 from oracles.norm import stir
+from support.pairwise import pairwise
 from torch import Tensor, nn
 
 from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
@@ -21,8 +21,8 @@ KINDS: list[type[ABN]] = [ABN, InPlaceABN, InPlaceABNSync]
 ACTIVATIONS: list[Activation] = ["leaky_relu", "elu", "identity"]
 LAYERS: dict[str, Any] = {"leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "identity": lambda slope: nn.Identity()}
 
-kinds = pytest.mark.parametrize("kind", KINDS)
-activations = pytest.mark.parametrize("activation", ACTIVATIONS)
+# Momentum, and whether there are a weight and a bias.
+OPTIONS = [(0.3, True), (None, True), (0.3, False)]
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -30,7 +30,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 
 def assert_twins(ours: nn.Module, theirs: nn.Module, shape: tuple[int, ...]) -> None:
-    """Two steps of training, then evaluation: outputs, gradients and state, all in float64."""
+    """Compare outputs, gradients and state in float64, in two training steps and one of evaluation."""
     for step in range(3):
         if step == 2:
             ours.eval()
@@ -57,15 +57,15 @@ def momentum_norm(
     return norm
 
 
-@kinds
-@activations
-@pytest.mark.parametrize("scale", ["abs", "signed"])
-@pytest.mark.parametrize(("momentum", "affine"), [(0.3, True), (None, True), (0.3, False)], ids=str)
-def test_a_batch_norm_and_an_activation_do_the_same(
-    kind: type[ABN], activation: Activation, scale: Scale, momentum: float | None, affine: bool
+@pytest.mark.parametrize(
+    ("kind", "activation", "scale", "options"), pairwise(KINDS, ACTIVATIONS, ["abs", "signed"], OPTIONS)
+)
+def test_to_batchnorm_gives_an_equal_batch_norm_and_activation(
+    kind: type[ABN], activation: Activation, scale: Scale, options: tuple[float | None, bool]
 ) -> None:
+    momentum, affine = options
     norm = momentum_norm(kind, activation, scale, momentum, affine)
-    if scale == "abs" and affine:  # the derivatives of the weight and of γ have the same sign then
+    if scale == "abs" and affine:  # so that the gradients of the weight and of γ have the same sign
         norm.weight.data.abs_()
     assert_twins(norm, to_batchnorm(norm), (3, 4, 2, 3))
 
@@ -75,7 +75,7 @@ def test_a_batch_norm_and_an_activation_do_the_same(
     [(nn.BatchNorm1d, (5, 4)), (nn.BatchNorm1d, (3, 4, 5)), (nn.BatchNorm3d, (2, 4, 2, 3, 2))],
     ids=str,
 )
-def test_the_class_decides_on_the_dimensions(kind: Any, shape: tuple[int, ...]) -> None:
+def test_to_batchnorm_with_a_class_makes_a_norm_of_that_class(kind: Any, shape: tuple[int, ...]) -> None:
     norm = momentum_norm(InPlaceABN, "leaky_relu")
     norm.weight.data.abs_()
     pair = to_batchnorm(norm, kind)
@@ -83,7 +83,7 @@ def test_the_class_decides_on_the_dimensions(kind: Any, shape: tuple[int, ...]) 
     assert_twins(norm, pair, shape)
 
 
-def test_nothing_is_shared() -> None:
+def test_to_batchnorm_shares_no_tensor_with_the_norm() -> None:
     norm = momentum_norm(InPlaceABN, "elu")
     before = copy.deepcopy(norm.state_dict())
     pair = to_batchnorm(norm)
@@ -96,8 +96,8 @@ def test_nothing_is_shared() -> None:
 
 
 @pytest.mark.parametrize(("kind", "expected"), [(ABN, nn.BatchNorm2d), (InPlaceABNSync, nn.SyncBatchNorm)])
-def test_synchronized_norms_stay_synchronized(kind: type[ABN], expected: type) -> None:
-    group = object()  # a process group, as far as this is concerned
+def test_to_batchnorm_of_a_synchronized_norm_keeps_its_process_group(kind: type[ABN], expected: type) -> None:
+    group = object()  # in place of a process group
     norm = kind(3)
     norm.group = group  # type: ignore[assignment]
     pair = to_batchnorm(norm)
@@ -107,9 +107,9 @@ def test_synchronized_norms_stay_synchronized(kind: type[ABN], expected: type) -
         assert from_batchnorm(pair.bn, kind=InPlaceABNSync).group is group
 
 
-@kinds
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("thaw", [False, True], ids=["frozen", "frozen statistics"])
-def test_what_is_frozen_stays_frozen(kind: type[ABN], thaw: bool) -> None:
+def test_conversion_of_a_frozen_norm_stays_frozen(kind: type[ABN], thaw: bool) -> None:
     norm = momentum_norm(kind, "leaky_relu", "signed")
     norm.freeze()
     norm.requires_grad_(thaw)
@@ -123,16 +123,16 @@ def test_what_is_frozen_stays_frozen(kind: type[ABN], thaw: bool) -> None:
     assert_twins(norm, back, (3, 4, 2))
 
 
-def test_a_frozen_batch_norm_refuses_what_has_no_channels() -> None:
+def test_frozen_batch_norm_refuses_input_without_channels() -> None:
     with pytest.raises(ValueError, match=r"batch norm must be N×C×….* \(3,\)"):
         FrozenBatchNorm(3)(torch.zeros(3))
 
 
-def test_affine_norms_become_frozen_batch_norms_and_come_back() -> None:
+def test_affine_norm_becomes_a_frozen_batch_norm_and_comes_back() -> None:
     norm = AffineAct(4, "elu", 0.2).double()
     stir(norm)
     with torch.no_grad():
-        norm.weight[0] = 0  # which no other norm can have
+        norm.weight[0] = 0  # possible only for an affine norm
     pair = to_batchnorm(norm)
     assert_twins(norm, pair, (3, 4, 2))
     with warnings.catch_warnings():
@@ -142,9 +142,8 @@ def test_affine_norms_become_frozen_batch_norms_and_come_back() -> None:
     assert_twins(norm, back, (3, 4, 2))
 
 
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_mode_and_type_are_kept(training: bool, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("training", "dtype"), [(True, torch.float32), (False, torch.float64)])
+def test_conversion_keeps_mode_and_type(training: bool, dtype: torch.dtype) -> None:
     pair = to_batchnorm(InPlaceABN(3).to(dtype).train(training))
     back: Any = from_batchnorm(pair.bn)
     module: Any
@@ -154,12 +153,11 @@ def test_mode_and_type_are_kept(training: bool, dtype: torch.dtype) -> None:
         assert {value.dtype for value in module.state_dict().values()} == {dtype, torch.int64}
 
 
-@kinds
-@activations
-@pytest.mark.parametrize(("momentum", "affine"), [(0.3, True), (None, True), (0.3, False)], ids=str)
-def test_a_norm_does_what_a_batch_norm_and_an_activation_do(
-    kind: type[ABN], activation: Activation, momentum: float | None, affine: bool
+@pytest.mark.parametrize(("kind", "activation", "options"), pairwise(KINDS, ACTIVATIONS, OPTIONS))
+def test_from_batchnorm_gives_an_equal_norm(
+    kind: type[ABN], activation: Activation, options: tuple[float | None, bool]
 ) -> None:
+    momentum, affine = options
     batchnorm = nn.BatchNorm2d(4, eps=1e-3, momentum=momentum, affine=affine, dtype=torch.float64)
     stir(batchnorm)
     norm = from_batchnorm(batchnorm, activation, 0.2, kind)
@@ -170,20 +168,19 @@ def test_a_norm_does_what_a_batch_norm_and_an_activation_do(
 STORED = [0.5, -0.5, 0.0, -0.0, 3e-6, -3e-6, 1e-5, -1e-5, 2e-5, -2e-5]
 
 
-@kinds
-def test_weights_near_zero_are_raised_and_counted(kind: type[ABN]) -> None:
+def test_from_batchnorm_raises_weights_near_zero_and_warns_of_their_number() -> None:
     batchnorm = nn.BatchNorm2d(10, dtype=torch.float64)
     with torch.no_grad():
         batchnorm.weight.copy_(torch.tensor(STORED, dtype=torch.float64))
     with pytest.warns(UserWarning, match=r"^4 of the 10 weights of a batch norm .* 1e-05") as caught:
-        gamma = from_batchnorm(batchnorm, kind=kind).gamma()
+        gamma = from_batchnorm(batchnorm, kind=InPlaceABN).gamma()
     assert [warning.filename for warning in caught] == [__file__]
     assert gamma.tolist() == pytest.approx(
         [0.5, -0.5, 1e-5, 1e-5, 1e-5, -1e-5, 1e-5, -1e-5, 2e-5, -2e-5], rel=1e-12, abs=0
     )
 
 
-def test_other_weights_come_without_a_warning() -> None:
+def test_from_batchnorm_of_larger_weights_does_not_warn() -> None:
     batchnorm = nn.BatchNorm2d(4)
     with torch.no_grad():
         batchnorm.weight.copy_(torch.tensor([1e-5, -1e-5, 2.0, -3.0]))
@@ -194,8 +191,8 @@ def test_other_weights_come_without_a_warning() -> None:
     torch.testing.assert_close(gamma, batchnorm.weight.detach(), rtol=2e-7, atol=0, check_device=False)
 
 
-def test_there_and_back_is_the_same_norm() -> None:
-    for kind, scale, affine in itertools.product(KINDS, ("abs", "signed"), (True, False)):
+def test_to_batchnorm_and_back_gives_the_same_norm() -> None:
+    for kind, scale, affine in pairwise(KINDS, ["abs", "signed"], [True, False]):
         norm = momentum_norm(kind, "elu", scale, affine=affine)  # type: ignore[arg-type]
         back = from_batchnorm(to_batchnorm(norm).bn, "elu", 0.2, kind)
         assert (back.eps, back.momentum, back.scale) == (norm.eps, norm.momentum, "signed")
@@ -204,22 +201,22 @@ def test_there_and_back_is_the_same_norm() -> None:
             assert torch.equal(back.get_buffer(name), value), name
 
 
-def test_batch_norms_without_statistics_are_refused() -> None:
+def test_from_batchnorm_without_running_statistics_is_refused() -> None:
     with pytest.raises(ValueError, match=r"track_running_stats=False .* evaluation.* keep it"):
         from_batchnorm(nn.BatchNorm2d(3, track_running_stats=False))
 
 
-def test_batch_norms_without_epsilon_are_refused() -> None:
+def test_from_batchnorm_without_epsilon_is_refused() -> None:
     with pytest.raises(ValueError, match=r"eps of a batch norm must be greater than 0 .* not 0"):
         from_batchnorm(nn.BatchNorm2d(3, eps=0.0))
 
 
-def test_a_relu_is_refused() -> None:
+def test_from_batchnorm_with_relu_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot use relu"):
         from_batchnorm(nn.BatchNorm2d(3), "relu")  # type: ignore[arg-type]
 
 
-def test_the_nearest_weight_of_a_factor() -> None:
+def test_inverse_gamma_gives_the_nearest_possible_weight() -> None:
     gamma = torch.tensor([0.5, -0.5, 0.0, -3e-6])
     for scale, expected in (("abs", [0.49999, 0, 0, 0]), ("signed", [0.49999, -0.49999, 0, 0])):
         norm = ABN(4, scale=scale)  # type: ignore[arg-type]

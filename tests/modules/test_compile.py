@@ -1,4 +1,4 @@
-"""Blocks with in-place norms under torch.compile: the same numbers, and what is kept for the backward pass."""
+"""Blocks with in-place norms under torch.compile: results, and memory kept for the backward pass."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ def conv() -> nn.Module:
 
 
 BLOCKS: dict[str, Callable[[], nn.Module]] = {
-    "pair": lambda: nn.Sequential(conv(), InPlaceABN(8)),
     "norm alone": lambda: InPlaceABN(8, "elu", 0.5),
-    "chain": lambda: nn.Sequential(*(layer for _ in range(3) for layer in (conv(), InPlaceABN(8, scale="signed")))),
+    "chain": lambda: nn.Sequential(*(layer for _ in range(2) for layer in (conv(), InPlaceABN(8, scale="signed")))),
     "residual": lambda: ResidualBlock(8, 8, 8, NormFactory("bn"), 1, False),
     "projection": lambda: ResidualBlock(8, 4, 16, NormFactory("bn"), 2, True),
 }
@@ -41,40 +40,48 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 
 def step(call: Callable[[Tensor], Tensor], network: nn.Module, seed: int) -> list[Tensor]:
-    """Output, all gradients and state. The input is made by an operation outside of the graph."""
+    """Return output, gradients and state; the input comes from an operation outside of the compiled graph."""
     leaf = random(2, 8, 10, 12, seed=seed).requires_grad_()
     z = call(leaf * 1)
     gradients = torch.autograd.grad(z.square().mean(), [leaf, *network.parameters()])
     return [z.detach(), *gradients, *(buffer.clone() for buffer in network.buffers())]
 
 
-def assert_same(network: nn.Module, **options: Any) -> None:
+def compile_and_compare(network: nn.Module, backend: str, modes: tuple[bool, ...]) -> Any:
+    """Compare steps in training (True) and evaluation mode (False), then inference; return the compiled network."""
     stir(network)
     expected = copy.deepcopy(network)
-    compiled: Any = torch.compile(network, fullgraph=True, **options)
-    for seed in range(4):
+    compiled: Any = torch.compile(network, fullgraph=True, backend=backend)
+    for seed, training in enumerate(modes):
         for one in (network, expected):
-            one.train(seed < 2)
+            one.train(training)
         for found, wanted in zip(step(compiled, network, seed), step(expected, expected, seed), strict=True):
             torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    for one in (network, expected):
+        one.eval()
     with torch.no_grad():
         x = random(2, 8, 10, 12)
         torch.testing.assert_close(compiled(x.clone()), expected(x.clone()), rtol=1e-4, atol=1e-5)
+    return compiled
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_one_graph_with_the_same_numbers(name: str) -> None:
-    assert_same(BLOCKS[name](), backend="aot_eager")
+def test_compiled_block_is_one_graph_with_equal_results_that_keeps_no_more_memory(name: str) -> None:
+    network = BLOCKS[name]()
+    compiled = compile_and_compare(network, "aot_eager", (True, True, False))
+    if name == "norm alone":  # its input would be a leaf, which it refuses to overwrite
+        return
+    network.train()
+    assert kept_bytes(compiled, network) <= 1.01 * kept_bytes(network, network)
 
 
 @pytest.mark.slow
-def test_the_same_numbers_by_generated_code() -> None:
-    """Of the block that holds all there is: convolutions with and without an activation, a shortcut, strides."""
-    assert_same(BLOCKS["projection"](), backend="inductor")
+def test_block_compiled_by_inductor_gives_equal_results() -> None:
+    compile_and_compare(BLOCKS["projection"](), "inductor", (True,))
 
 
 class Broken(nn.Module):
-    """The graph ends between the convolution and the norm, which so overwrites the input of the next graph."""
+    """Break the graph between convolution and norm, so that the norm overwrites the input of the next graph."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +94,7 @@ class Broken(nn.Module):
         return y
 
 
-def test_a_graph_may_begin_at_a_norm() -> None:
+def test_graph_that_starts_with_a_norm_gives_equal_results() -> None:
     network = Broken()
     stir(network)
     expected = copy.deepcopy(network)
@@ -110,15 +117,8 @@ def kept_bytes(call: Callable[[Tensor], Tensor], network: nn.Module) -> int:
     return sum(storage.nbytes() for storage in kept.values())
 
 
-@pytest.mark.parametrize("name", ["chain", "residual", "projection"])
-def test_the_saving_is_kept(name: str) -> None:
-    network = BLOCKS[name]()
-    compiled: Any = torch.compile(network, backend="aot_eager", fullgraph=True)
-    assert kept_bytes(compiled, network) <= 1.01 * kept_bytes(network, network)
-
-
 @pytest.mark.parametrize("options", [{"momentum": None}, {"kind": InPlaceABNSync}], ids=str)
-def test_what_breaks_the_graph_is_still_right(options: dict[str, Any]) -> None:
+def test_norm_that_breaks_the_graph_gives_equal_results(options: dict[str, Any]) -> None:
     kind: type[ABN] = options.pop("kind", InPlaceABN)
     network = nn.Sequential(conv(), kind(8, **options))
     stir(network)
@@ -129,11 +129,11 @@ def test_what_breaks_the_graph_is_still_right(options: dict[str, Any]) -> None:
             torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
 
 
-def test_small_weights_in_half_types_are_learned_between_graphs() -> None:
+def test_compiled_norm_follows_gammas_cached_between_steps() -> None:
     network = nn.Sequential(conv(), InPlaceABN(8))
     stir(network)
     compiled: Any = torch.compile(network, backend="aot_eager")
-    for smallest in (0.5, 0.4, 0.3, 1e-4):
+    for smallest in (0.5, 0.4, 1e-4):
         with torch.no_grad():
             network[1].weight[0] = smallest
         cache_min_gammas(network)

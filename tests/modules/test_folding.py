@@ -1,4 +1,4 @@
-"""Norms folded into the layers in front of them."""
+"""Folding of norms into the layers in front of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ LAYERS: list[tuple[Any, tuple[int, ...]]] = [
     (nn.Linear(4, 6, bias=False), (5, 4)),
     (nn.Linear(4, 6), (5, 4)),
 ]
-layers = pytest.mark.parametrize(("layer", "shape"), LAYERS, ids=lambda value: str(value).split("(")[0])
 
 
 def random(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -44,12 +43,17 @@ def stirred(layer: nn.Module, norm: ABN, dtype: torch.dtype = torch.float64) -> 
     return layer, norm
 
 
-@layers
 @pytest.mark.parametrize(
-    "norm", [ABN(6, "identity"), InPlaceABN(6, "identity", scale="signed"), AffineAct(6, "identity")]
+    ("layer", "shape", "norm"),
+    [
+        *((*case, ABN(6, "identity")) for case in LAYERS),
+        (*LAYERS[0], InPlaceABN(6, "identity", scale="signed")),
+        (*LAYERS[0], AffineAct(6, "identity")),
+    ],
+    ids=lambda value: str(value).split("(")[0],
 )
 @torch.no_grad()
-def test_one_layer_does_the_work_of_two(layer: nn.Module, shape: tuple[int, ...], norm: ABN) -> None:
+def test_folded_layer_equals_layer_and_norm(layer: nn.Module, shape: tuple[int, ...], norm: ABN) -> None:
     layer, norm = stirred(layer, norm)
     before = copy.deepcopy([*layer.state_dict().values(), *norm.state_dict().values()])
     folded = fold(layer, norm)  # type: ignore[type-var]
@@ -62,13 +66,13 @@ def test_one_layer_does_the_work_of_two(layer: nn.Module, shape: tuple[int, ...]
 
 
 @torch.no_grad()
-def test_norms_without_parameters_and_in_training() -> None:
+def test_fold_of_a_norm_without_parameters_uses_running_statistics_in_training_too() -> None:
     layer, norm = stirred(nn.Conv2d(4, 6, 3), InPlaceABN(6, "identity", affine=False))
     expected = norm(layer(random(2, 4, 5, 5)))
     torch.testing.assert_close(fold(layer, norm.train())(random(2, 4, 5, 5)), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_the_activation_is_left_out() -> None:
+def test_fold_leaves_the_activation_out() -> None:
     layer, norm = stirred(nn.Linear(4, 6), InPlaceABN(6, "elu", 0.7))
     y = fold(layer, norm)(random(5, 4))
     assert (y < 0).any()
@@ -76,12 +80,12 @@ def test_the_activation_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_type_of_the_layer_is_kept(dtype: torch.dtype) -> None:
+def test_fold_keeps_the_type_of_the_layer(dtype: torch.dtype) -> None:
     folded = fold(nn.Conv2d(4, 6, 3, bias=False, dtype=dtype), InPlaceABN(6))
     assert {value.dtype for value in folded.state_dict().values()} == {dtype}
 
 
-def test_single_precision_is_off_by_its_own_rounding_only() -> None:
+def test_fold_in_float32_adds_no_error_beyond_rounding() -> None:
     layer, norm = stirred(nn.Conv2d(64, 6, 3, bias=False), InPlaceABN(6, "identity"), torch.float32)
     with torch.no_grad():
         norm.running_mean += 100
@@ -90,18 +94,18 @@ def test_single_precision_is_off_by_its_own_rounding_only() -> None:
     assert float((folded - exact).abs().max() / exact.abs().max()) < 1e-6
 
 
-def test_channels_last_weights_stay_so() -> None:
+def test_fold_keeps_channels_last_weights() -> None:
     layer = nn.Conv2d(4, 6, 3).to(memory_format=torch.channels_last)
     assert fold(layer, InPlaceABN(6)).weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_norm_of_another_width_is_refused() -> None:
+def test_fold_of_a_norm_with_another_number_of_channels_is_refused() -> None:
     with pytest.raises(ValueError, match="a norm over 7 channels cannot be folded into layers with 6 outputs"):
         fold(nn.Conv2d(4, 6, 3), InPlaceABN(7))
 
 
 @pytest.mark.parametrize("activation", ["leaky_relu", "elu", "identity"])
-def test_what_is_left_of_a_norm(activation: Any) -> None:
+def test_folded_norm_adds_the_residual_and_activates(activation: Any) -> None:
     left = FoldedNorm(activation, 0.3)
     x, residual = random(2, 3), -2 * random(2, 3)
     torch.testing.assert_close(left(x.clone()), activate(x, activation, 0.3))
@@ -116,7 +120,7 @@ def norms(network: nn.Module) -> list[str]:
 @pytest.mark.parametrize("bottleneck", [False, True], ids=["plain", "bottleneck"])
 @pytest.mark.parametrize(("in_channels", "stride"), [(8, 1), (6, 2)], ids=["identity", "projection"])
 @torch.no_grad()
-def test_residual_blocks(bottleneck: bool, in_channels: int, stride: int) -> None:
+def test_fold_norms_of_a_residual_block_equals_the_block(bottleneck: bool, in_channels: int, stride: int) -> None:
     block = ResidualBlock(in_channels, 4, 8, NormFactory("bn"), stride, bottleneck).double().eval()
     stir(block)
     x = random(2, in_channels, 6, 6)
@@ -126,7 +130,7 @@ def test_residual_blocks(bottleneck: bool, in_channels: int, stride: int) -> Non
 
 
 class Backwards(nn.Sequential):
-    """Its layers, the last one first."""
+    """Applies its layers in reverse order."""
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in reversed(self):
@@ -135,18 +139,18 @@ class Backwards(nn.Sequential):
 
 
 @torch.no_grad()
-def test_only_neighbors_are_folded() -> None:
+def test_fold_norms_folds_only_norms_right_after_a_layer() -> None:
     conv, norm = nn.Conv2d(4, 4, 3, padding=1), InPlaceABNSync(4)
     network = nn.Sequential(
-        InPlaceABN(4),  # nothing in front
+        InPlaceABN(4),  # no layer in front
         conv,
         nn.MaxPool2d(2),
         ABN(4),  # a pool in front
         conv,
         norm,
         InPlaceABN(4),  # a norm in front
-        Backwards(conv, norm),  # not in front
-        nn.Sequential(conv, norm),  # both of them a second time
+        Backwards(conv, norm),  # applied in reverse: the norm comes first
+        nn.Sequential(conv, norm),  # used a second time
         conv,
         GroupNormAct(4, 2),  # no statistics
     )
@@ -162,7 +166,7 @@ def test_only_neighbors_are_folded() -> None:
 
 @pytest.mark.parametrize("name", ["bn", "syncbn", "affine", "gn"])
 @torch.no_grad()
-def test_the_whole_network(name: NormName) -> None:
+def test_fold_norms_of_a_network_equals_the_network(name: NormName) -> None:
     network = tiny_network(name)
     stir(network)
     network.eval()
@@ -182,7 +186,7 @@ def outputs(network: Any, images: Tensor, regions: Tensor) -> list[Tensor]:
     return [*levels, *heads, network.sem_head(levels)]
 
 
-def test_the_whole_network_predicts_the_same() -> None:
+def test_fold_norms_of_a_network_predicts_the_same() -> None:
     network = tiny_network().eval()
     images, _ = scenes(["objects", "objects"], [(64, 96), (48, 80)])
     found, expected = fold_norms(network).predict(images), network.predict(images)  # type: ignore[operator]
@@ -192,7 +196,7 @@ def test_the_whole_network_predicts_the_same() -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
 
 
-def test_a_folded_network_passes_gradients_to_its_input() -> None:
+def test_folded_network_passes_gradients_to_its_input() -> None:
     network = nn.Sequential(nn.Conv2d(4, 6, 3), InPlaceABN(6)).double().eval()
     stir(network)
     gradients = []
@@ -215,13 +219,20 @@ REPARAMETRIZATIONS: dict[str, Any] = {
 
 
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
-@pytest.mark.parametrize("reparameterize", REPARAMETRIZATIONS)
-@pytest.mark.parametrize("layer", [nn.Conv2d(4, 6, 3), nn.ConvTranspose2d(4, 6, 3)], ids=["conv", "transposed"])
+@pytest.mark.parametrize(
+    ("layer", "reparameterize"),
+    [
+        *((nn.Conv2d(4, 6, 3), name) for name in REPARAMETRIZATIONS),
+        (nn.ConvTranspose2d(4, 6, 3), "weight_norm"),
+        (nn.ConvTranspose2d(4, 6, 3), "new spectral_norm"),
+    ],
+    ids=str,
+)
 def test_fold_norms_of_a_reparameterized_layer_gives_a_plain_one(layer: nn.Module, reparameterize: str) -> None:
     norm = InPlaceABN(6)
     network = nn.Sequential(REPARAMETRIZATIONS[reparameterize](copy.deepcopy(layer)), norm).double()
     stir(norm)
-    network(random(2, 4, 5, 6)).sum().backward()  # leaves a weight that was computed with gradients
+    network(random(2, 4, 5, 6)).sum().backward()  # leaves a weight with a graph behind it
     before = {name: value.clone() for name, value in network.state_dict().items()}
     folded: Any = fold_norms(network)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
@@ -232,7 +243,7 @@ def test_fold_norms_of_a_reparameterized_layer_gives_a_plain_one(layer: nn.Modul
     torch.testing.assert_close(folded(random(2, 4, 5, 6)), expected, rtol=1e-10, atol=1e-10)
 
 
-def test_fold_norms_of_a_lazy_layer_says_to_run_the_network() -> None:
+def test_fold_norms_of_a_lazy_layer_asks_to_run_the_network_once() -> None:
     network = nn.Sequential(nn.LazyConv2d(6, 3), ABN(6))
     with pytest.raises(ValueError, match="run the network once"):
         fold_norms(network)

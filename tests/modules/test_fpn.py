@@ -1,3 +1,5 @@
+"""Feature pyramid: merged levels, sizes and state dict."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -24,7 +26,7 @@ def body_maps(sizes: list[tuple[int, int]]) -> list[Tensor]:
 
 
 def repeated(coarse: Tensor, size: tuple[int, int]) -> Tensor:
-    """Every position of the finer map takes the coarse one that covers it."""
+    """Return a finer map in which every position has the value of the coarse position that covers it."""
     rows = [y * coarse.shape[2] // size[0] for y in range(size[0])]
     columns = [x * coarse.shape[3] // size[1] for x in range(size[1])]
     return coarse[:, :, rows][:, :, :, columns]
@@ -40,7 +42,7 @@ def repeated(coarse: Tensor, size: tuple[int, int]) -> Tensor:
     ],
     ids=["even", "odd", "tiny"],
 )
-def test_coarse_levels_are_added_to_fine_ones(sizes: list[tuple[int, int]], extra_levels: int) -> None:
+def test_fpn_adds_upsampled_coarse_levels_to_fine_levels(sizes: list[tuple[int, int]], extra_levels: int) -> None:
     fpn = FPN(IN_CHANNELS, 4, extra_levels, NormFactory("affine"))
     stir(fpn)
     features = body_maps(sizes)
@@ -60,7 +62,7 @@ def test_coarse_levels_are_added_to_fine_ones(sizes: list[tuple[int, int]], extr
     assert len(levels) == 4 + extra_levels
 
 
-def test_an_image_of_odd_size_gives_the_published_levels() -> None:
+def test_pyramid_body_of_an_odd_image_gives_the_published_level_sizes() -> None:
     with torch.device("meta"):
         backbone = ResNet("resnet18", NormFactory("bn"))
         body = PyramidBody(backbone, FPN(backbone.channels, 16, 2, NormFactory("bn")))
@@ -69,18 +71,18 @@ def test_an_image_of_odd_size_gives_the_published_levels() -> None:
     assert [tuple(level.shape) for level in levels] == [(2, 16, *size) for size in sizes]
 
 
-def test_names_and_shapes_are_the_published_ones(shared: Path) -> None:
+def test_fpn_state_dict_has_the_published_names_and_shapes(shared: Path) -> None:
     with torch.device("meta"):
         fpn = FPN((256, 512, 1024, 2048), 256, 2, NormFactory("bn"))
     assert shapes(fpn) == published(shared, "body.fpn")
 
 
-def test_another_number_of_maps_is_refused() -> None:
+def test_fpn_with_too_few_maps_is_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
         FPN(IN_CHANNELS, 4, 0, NormFactory("affine"))(body_maps([(8, 8), (4, 4), (2, 2), (1, 1)])[:3])
 
 
-def test_gradients_reach_every_parameter() -> None:
+def test_fpn_gradients_reach_every_parameter() -> None:
     fpn = FPN(IN_CHANNELS, 4, 2, NormFactory("bn"))
     stir(fpn)
     levels = fpn(body_maps([(15, 21), (8, 11), (4, 6), (3, 5)]))
@@ -89,7 +91,7 @@ def test_gradients_reach_every_parameter() -> None:
 
 
 @pytest.mark.parametrize(("kernel_size", "stride", "size"), [(1, 1, (7, 9)), (3, 1, (7, 9)), (3, 2, (4, 5))])
-def test_a_convolution_and_its_norm(kernel_size: int, stride: int, size: tuple[int, int]) -> None:
+def test_conv_norm_has_its_settings_and_keeps_the_size(kernel_size: int, stride: int, size: tuple[int, int]) -> None:
     layers = conv_norm(2, 6, kernel_size, NormFactory("affine", "elu", 0.5), stride)
     stir(layers)
     x = torch.randn(1, 2, 7, 9, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""Fixed and group norms, norms by name, and running statistics for a while."""
+"""Affine and group norms, the norm factory, and the context that uses running statistics."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def random(*shape: int) -> Tensor:
 
 
 @activations
-def test_affine_is_the_plain_weight_on_stored_statistics(activation: Activation) -> None:
+def test_affine_norm_scales_by_its_plain_weight_and_running_statistics(activation: Activation) -> None:
     norm = AffineAct(3, activation, 0.2)
     stir(norm)
     with torch.no_grad():
-        norm.weight[1] = 0  # there is nothing to invert
+        norm.weight[1] = 0  # nothing is inverted
     before = [buffer.clone() for buffer in norm.buffers()]
     x = random(1, 3, 1, 4)
     leaf = x.clone().requires_grad_()
@@ -50,9 +50,10 @@ def test_affine_is_the_plain_weight_on_stored_statistics(activation: Activation)
     assert norm(torch.zeros(0, 3)).shape == (0, 3)
 
 
-@activations
-@pytest.mark.parametrize("shape", [(3, 6), (2, 6, 5), (2, 6, 3, 4)], ids=str)
-def test_group_norm_normalizes_neighboring_channels(activation: Activation, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("activation", "shape"), [("leaky_relu", (3, 6)), ("elu", (2, 6, 5)), ("identity", (2, 6, 3, 4))]
+)
+def test_group_norm_normalizes_groups_of_neighboring_channels(activation: Activation, shape: tuple[int, ...]) -> None:
     norm = GroupNormAct(6, 2, activation, 0.2)
     stir(norm)
     x = random(*shape)
@@ -67,7 +68,7 @@ def test_group_norm_normalizes_neighboring_channels(activation: Activation, shap
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (0, 4, 3, 3)], ids=str)
-def test_group_norm_of_no_rows(shape: tuple[int, ...]) -> None:
+def test_group_norm_of_an_empty_batch_gives_zero_gradients(shape: tuple[int, ...]) -> None:
     norm = GroupNormAct(4, 2)
     z = norm(torch.zeros(shape, requires_grad=True) * 1)
     assert z.shape == shape
@@ -75,7 +76,7 @@ def test_group_norm_of_no_rows(shape: tuple[int, ...]) -> None:
     assert [p.grad.tolist() for p in norm.parameters() if p.grad is not None] == [[0] * 4] * 2
 
 
-def test_groups_must_divide_the_channels() -> None:
+def test_group_norm_with_groups_that_do_not_divide_the_channels_is_refused() -> None:
     with pytest.raises(ValueError, match=r"20 channels .* 16 groups; set norm\.groups"):
         GroupNormAct(20, 16)
 
@@ -83,7 +84,7 @@ def test_groups_must_divide_the_channels() -> None:
 @pytest.mark.parametrize(
     ("name", "kind"), [("bn", InPlaceABN), ("syncbn", InPlaceABNSync), ("gn", GroupNormAct), ("affine", AffineAct)]
 )
-def test_norms_are_made_by_name(name: NormName, kind: type[nn.Module]) -> None:
+def test_norm_factory_makes_the_named_norm_with_its_settings(name: NormName, kind: type[nn.Module]) -> None:
     made = NormFactory(name, "elu", 0.5, "signed", 4, None)
     norm, plain = made.make(8), made.make(8, activate=False)
     assert type(norm) is type(plain) is kind
@@ -92,9 +93,10 @@ def test_norms_are_made_by_name(name: NormName, kind: type[nn.Module]) -> None:
         assert (norm.scale, norm.momentum) == ("signed", None)
     if isinstance(norm, GroupNormAct):
         assert norm.num_groups == 4
+        assert set(norm.state_dict()) == {"weight", "bias"}
 
 
-def test_running_statistics_hold_still_within_the_context() -> None:
+def test_running_statistics_context_uses_and_keeps_running_statistics() -> None:
     network = nn.Sequential(InPlaceABN(3), nn.Sequential(ABN(3), AffineAct(3)), InPlaceABN(3), GroupNormAct(3, 1))
     network[2].freeze()
     for norm in network.modules():
@@ -113,14 +115,14 @@ def test_running_statistics_hold_still_within_the_context() -> None:
         torch.testing.assert_close(inside, network.eval()(x.clone()))
 
 
-def test_the_context_ends_after_an_error_too() -> None:
+def test_running_statistics_context_ends_after_an_error() -> None:
     norm = InPlaceABN(3)
     with pytest.raises(RuntimeError, match="inside"), running_statistics(norm):
         raise RuntimeError("inside")
     assert not norm.statistics_frozen
 
 
-def test_who_uses_batch_statistics() -> None:
+def test_uses_batch_statistics_is_false_for_frozen_and_affine_norms_and_in_eval() -> None:
     norm = InPlaceABN(3)
     assert uses_batch_statistics(nn.Sequential(norm))
     assert not uses_batch_statistics(norm.eval())

@@ -1,4 +1,4 @@
-"""Synchronized norms: two and four processes against one that sees all samples."""
+"""Synchronized norms: two and four processes compared with one process that gets all samples."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ import torch
 from support.ranks import on_ranks
 from torch import Tensor
 from torch import distributed as dist
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from seamseg.modules.abn import InPlaceABN, InPlaceABNSync, warn_about_missing_group
-from seamseg.modules.norm import NormFactory, running_statistics
-from seamseg.modules.roi_head import RoIHead
+from seamseg.modules.norm import running_statistics
 from seamseg.ops.inplace_abn import Activation, Scale
 
 CHANNELS = 3
@@ -24,7 +22,7 @@ CHANNELS = 3
 
 @dataclass(frozen=True)
 class Case:
-    """Samples per rank, their other dimensions, and the norm."""
+    """Samples per rank, their other dimensions, and options of the norm."""
 
     counts: tuple[int, ...]
     tail: tuple[int, ...] = (4, 5)
@@ -68,7 +66,7 @@ def samples(case: Case, rank: int, step: int) -> Tensor:
 
 
 class Collectives(TorchDispatchMode):
-    """Counts what goes over the process group."""
+    """Counter of the collectives in a process group."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,12 +78,12 @@ class Collectives(TorchDispatchMode):
 
 
 def upstream(x: Tensor) -> Tensor:
-    """A gradient that depends on the sample alone, not on where it is computed."""
+    """Return a gradient that depends only on the sample, not on the rank that computes it."""
     return (x * 7).sin()
 
 
 def steps(norm: InPlaceABN, inputs: list[Tensor], has_residual: bool = False) -> dict[str, Any]:
-    """A few forward and backward passes; parameters' gradients add up."""
+    """Run a forward and a backward pass per input; gradients of the parameters add up."""
     with torch.no_grad():
         norm.weight.copy_(torch.tensor([0.7, -1.2, 0.4]))
         norm.bias.copy_(torch.tensor([0.1, -0.3, 0.5]))
@@ -117,7 +115,7 @@ def make(kind: type[InPlaceABN], case: Case) -> InPlaceABN:
 
 
 def on_one_rank(rank: int) -> dict[str, Any]:
-    """What the ranks do; the tests read what comes back."""
+    """Run all cases of two ranks, and return what the tests check."""
     results = all_cases(rank, 2)
     alone = make(InPlaceABNSync, CASES["different"])
     alone.group = [dist.new_group([0]), dist.new_group([1])][rank]  # type: ignore[assignment]
@@ -132,9 +130,8 @@ def on_one_rank(rank: int) -> dict[str, Any]:
     except ValueError as error:
         results["transformed"] = str(error)
     with running_statistics(alone):
-        if rank == 0:  # no collective: the other rank is not needed
+        if rank == 0:  # runs no collective, so it does not wait for the other rank
             alone(torch.zeros(1, CHANNELS))
-    results["regions"] = [train_region_head(rank, counts) for counts in ((5, 0), (1, 0), (1, 1), (0, 0))]
     return results
 
 
@@ -155,29 +152,6 @@ def on_one_of_four_ranks(rank: int) -> dict[str, Any]:
     return results
 
 
-def train_region_head(rank: int, counts: tuple[int, int]) -> tuple[float, list[bool], list[float]]:
-    """One step through DDP, which complains about parameters that no gradient reaches."""
-    torch.manual_seed(0)
-    head = RoIHead(4, 2, 8, 4, NormFactory("syncbn"))
-
-    class Loss(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.head = head
-
-        def forward(self, regions: Tensor) -> Tensor:
-            classes, boxes = self.head.classify(regions)
-            return classes.sum() + boxes.square().sum() + self.head.masks(regions).square().sum()
-
-    network = DistributedDataParallel(Loss())
-    for _ in range(2):  # the second step would report parameters left over by the first
-        loss = network(torch.randn(counts[rank], 4, 14, 14, generator=torch.Generator().manual_seed(rank)))
-        loss.backward()
-    reached = [parameter.grad is not None for parameter in head.parameters()]
-    statistics = torch.cat([buffer.flatten().double() for buffer in head.buffers()])
-    return loss.item(), reached, statistics.tolist()
-
-
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return on_ranks(__file__, "on_one_rank", tmp_path_factory.mktemp("ranks"))
@@ -189,7 +163,7 @@ def four_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]
 
 
 def assert_parts_of(parts: list[dict[str, Any]], expected: dict[str, Any]) -> None:
-    """What the ranks return is what one process returns, in parts."""
+    """Check that the results of the ranks are the parts of the result of one process."""
     for what in ("outputs", "gradients", "shortcuts"):
         for step, whole in enumerate(expected[what]):
             joined = torch.cat([part[what][step] for part in parts])
@@ -204,7 +178,7 @@ def assert_parts_of(parts: list[dict[str, Any]], expected: dict[str, Any]) -> No
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (len(case.counts) > 2)) for name, case in CASES.items()]
 )
-def test_ranks_equal_one_that_sees_all_samples(name: str, request: pytest.FixtureRequest) -> None:
+def test_ranks_equal_one_process_with_all_samples(name: str, request: pytest.FixtureRequest) -> None:
     case = CASES[name]
     results = request.getfixturevalue("ranks" if len(case.counts) == 2 else "four_ranks")
     together = [torch.cat([samples(case, rank, step) for rank in range(len(case.counts))]) for step in range(STEPS)]
@@ -215,46 +189,35 @@ def test_ranks_equal_one_that_sees_all_samples(name: str, request: pytest.Fixtur
 
 
 @pytest.mark.slow
-def test_a_group_of_some_ranks_sees_their_samples(four_ranks: list[dict[str, Any]]) -> None:
+def test_norm_with_a_group_of_two_ranks_equals_one_process_with_their_samples(four_ranks: list[dict[str, Any]]) -> None:
     for pair in ((0, 2), (1, 3)):
         together = torch.cat([samples(PAIRS, rank, 0) for rank in pair])
         expected = steps(make(InPlaceABN, PAIRS), [together])
         assert_parts_of([four_ranks[rank]["pairs"] for rank in pair], expected)
 
 
-def test_an_empty_rank_adds_nothing_to_the_parameters(ranks: list[dict[str, Any]]) -> None:
+def test_rank_without_samples_gets_zero_gradients_of_the_parameters(ranks: list[dict[str, Any]]) -> None:
     assert [gradient.tolist() for gradient in ranks[0]["first empty"]["parameters"]] == [[0] * CHANNELS] * 2
     assert [gradient.count_nonzero() for gradient in ranks[1]["first empty"]["parameters"]] == [CHANNELS] * 2
 
 
-def test_a_group_keeps_to_itself(ranks: list[dict[str, Any]]) -> None:
+def test_norm_with_a_group_of_one_rank_equals_a_norm_in_one_process(ranks: list[dict[str, Any]]) -> None:
     for rank, result in enumerate(ranks):
         expected = steps(make(InPlaceABN, CASES["different"]), [samples(Case((4, 5)), rank, 0)])
         torch.testing.assert_close(result["own group"], expected)
 
 
-def test_one_sample_in_the_whole_group_is_an_error_on_every_rank(ranks: list[dict[str, Any]]) -> None:
+def test_one_sample_in_the_whole_group_is_refused_on_every_rank(ranks: list[dict[str, Any]]) -> None:
     for result in ranks:
         assert "got one sample per channel in training" in result["error"]
 
 
-def test_statistics_of_several_ranks_inside_of_a_transform_are_refused(ranks: list[dict[str, Any]]) -> None:
+def test_synchronized_norm_inside_a_torch_func_transform_is_refused_in_training(ranks: list[dict[str, Any]]) -> None:
     for result in ranks:
         assert "call eval() on the network first" in result["transformed"]
 
 
-def test_ranks_without_regions_train_the_head_along(ranks: list[dict[str, Any]]) -> None:
-    fresh = torch.cat([buffer.flatten().double() for buffer in RoIHead(4, 2, 8, 4, NormFactory("syncbn")).buffers()])
-    for case, moved in enumerate((True, False, True, False)):
-        (_, reached, statistics), (loss, also_reached, same_statistics) = (result["regions"][case] for result in ranks)
-        assert all(reached)
-        assert all(also_reached)
-        assert statistics == same_statistics
-        assert (statistics != fresh.tolist()) == moved, "one region in the whole group has no statistics to learn"
-        assert (loss == 0) == (case != 2), "no regions, no loss"
-
-
-def test_without_a_process_group_there_is_one_warning() -> None:
+def test_synchronized_norm_without_a_process_group_warns_once() -> None:
     warn_about_missing_group.cache_clear()
     with pytest.warns(UserWarning, match=r"synchronized norms without a process group .* norm\.name=bn"):
         InPlaceABNSync(CHANNELS)(torch.zeros(2, CHANNELS))
@@ -264,7 +227,7 @@ def test_without_a_process_group_there_is_one_warning() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:synchronized norms without a process group")
-def test_without_a_process_group_they_are_ordinary() -> None:
+def test_synchronized_norm_without_a_process_group_equals_an_ordinary_norm() -> None:
     case = CASES["different"]
     inputs = [samples(case, 1, step) for step in range(STEPS)]
     found, expected = (steps(make(kind, case), inputs) for kind in (InPlaceABNSync, InPlaceABN))

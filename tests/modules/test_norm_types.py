@@ -1,4 +1,4 @@
-"""Norms in half types, with and without autocast."""
+"""Norms in half precision, with and without autocast."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import copy
 import pytest
 import torch
 from oracles.norm import stir
+from support.pairwise import pairwise
 from torch import Tensor, nn
 
 from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
 from seamseg.ops.inplace_abn import Activation
 
-activations = pytest.mark.parametrize("activation", ["leaky_relu", "elu", "identity"])
-residuals = pytest.mark.parametrize("has_residual", [False, True], ids=["alone", "residual"])
-layouts = pytest.mark.parametrize("channels_last", [False, True], ids=["planar", "channels last"])
+KINDS: list[type[ABN]] = [InPlaceABN, InPlaceABNSync]
+HALF = [torch.bfloat16, torch.float16]
+ACTIVATIONS: list[Activation] = ["leaky_relu", "elu", "identity"]
+BOTH = [False, True]
 
 pytestmark = pytest.mark.filterwarnings("ignore:synchronized norms without a process group")
 
@@ -27,13 +29,11 @@ def laid_out(x: Tensor, channels_last: bool) -> Tensor:
     return x.movedim(1, -1).contiguous().movedim(-1, 1) if channels_last else x.contiguous()
 
 
-@pytest.mark.parametrize("kind", [InPlaceABN, InPlaceABNSync])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-@activations
-@residuals
-@layouts
-@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
-def test_half_types_have_the_gradients_of_their_numbers(
+@pytest.mark.parametrize(
+    ("kind", "dtype", "activation", "has_residual", "channels_last", "training"),
+    pairwise([ABN, *KINDS], HALF, ACTIVATIONS, BOTH, BOTH, BOTH),
+)
+def test_gradients_in_half_precision_are_near_those_in_float64(
     kind: type[ABN],
     dtype: torch.dtype,
     activation: Activation,
@@ -41,7 +41,7 @@ def test_half_types_have_the_gradients_of_their_numbers(
     channels_last: bool,
     training: bool,
 ) -> None:
-    """Compared with float64 on the same numbers: the output is rounded once, what follows is worth a few roundings."""
+    """Compare with float64 on the same numbers: the output is rounded once, gradients differ by a few roundings."""
     norm = kind(4, activation, 0.2).train(training)
     stir(norm)
     exact = copy.deepcopy(norm).double()
@@ -56,7 +56,7 @@ def test_half_types_have_the_gradients_of_their_numbers(
     assert [tensor.dtype for tensor in found] == [dtype] * (2 + has_residual) + [torch.float32] * 2
     assert {buffer.dtype for buffer in norm.buffers()} == {torch.float32, torch.int64}
     u = torch.finfo(dtype).eps / 2
-    # A residual before an ELU is added to values that are kept, and rounded, in between.
+    # A residual in front of an ELU is added to the kept values, which are rounded.
     rounds_twice = has_residual and activation == "elu"
     torch.testing.assert_close(found[0].double(), expected[0], rtol=1.1 * u, atol=6 * u if rounds_twice else 1e-6)
     for half, double in zip(found[1:], expected[1:], strict=True):
@@ -64,14 +64,11 @@ def test_half_types_have_the_gradients_of_their_numbers(
     torch.testing.assert_close(norm.running_var, exact.running_var.float(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [InPlaceABN, InPlaceABNSync])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-@activations
-@residuals
-def test_under_autocast_activations_keep_their_type(
+@pytest.mark.parametrize(("kind", "dtype", "activation", "has_residual"), pairwise(KINDS, HALF, ACTIVATIONS, BOTH))
+def test_norm_under_autocast_keeps_the_type_of_activations(
     kind: type[ABN], dtype: torch.dtype, activation: Activation, has_residual: bool
 ) -> None:
-    """A norm between convolutions, against the out-of-place norm under the same autocast."""
+    """Compare a norm between convolutions with the out-of-place norm under the same autocast."""
     results = []
     for norm_kind in (kind, ABN):
         torch.manual_seed(0)
@@ -93,7 +90,7 @@ def test_under_autocast_activations_keep_their_type(
         assert (found.float() - expected.float()).norm() < 8 * torch.finfo(dtype).eps * expected.float().norm()
 
 
-def test_single_precision_stays_so_under_autocast() -> None:
+def test_float32_input_stays_float32_under_autocast() -> None:
     norm = InPlaceABN(3)
     x = random(4, 3, 5, 5)
     with torch.autocast("cpu", torch.bfloat16):
@@ -103,7 +100,7 @@ def test_single_precision_stays_so_under_autocast() -> None:
 
 
 @pytest.mark.parametrize("of_module", [torch.float64, torch.bfloat16], ids=str)
-def test_parameters_may_be_of_another_type(of_module: torch.dtype) -> None:
+def test_parameters_of_another_type_than_the_input_get_gradients_of_their_type(of_module: torch.dtype) -> None:
     norm, expected = InPlaceABN(3).to(of_module), ABN(3)
     x = random(4, 3, 5)
     z = norm(x.clone())

@@ -1,3 +1,5 @@
+"""ResNets compared with torchvision's, and their state dicts."""
+
 from __future__ import annotations
 
 import re
@@ -19,7 +21,7 @@ from seamseg.modules.resnet import SHAPES, ResNet, ResNetName
 SMALL: list[ResNetName] = ["resnet18", "resnet34"]
 LARGE: list[ResNetName] = ["resnet50", "resnet101", "resnet152"]
 RELU = 1e-100
-"""A slope that makes a leaky ReLU an ordinary one, though not for the norm that divides by it."""
+"""Slope that makes a leaky ReLU an ordinary ReLU, but is not zero, because the norm divides by it."""
 
 
 def without_storage(name: ResNetName, norm: NormFactory | None = None) -> ResNet:
@@ -28,7 +30,7 @@ def without_storage(name: ResNetName, norm: NormFactory | None = None) -> ResNet
 
 
 def our_name(name: str) -> str:
-    """The name in this package of an entry of torchvision's state dict."""
+    """Return our name of an entry of torchvision's state dict."""
     match = re.fullmatch(r"layer(\d)\.(\d+)\.(.*)", name)
     if match is None:
         return f"mod1.{name}"
@@ -37,8 +39,8 @@ def our_name(name: str) -> str:
     return f"mod{group}.block{block}.{rest if rest.startswith('proj') else f'convs.{rest}'}"
 
 
-@pytest.mark.parametrize("name", SMALL + LARGE)
-def test_maps_have_their_channels_and_strides(name: ResNetName) -> None:
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_resnet_maps_have_the_expected_channels_and_strides(name: ResNetName) -> None:
     network = without_storage(name)
     assert network.channels == ((64, 128, 256, 512) if name in SMALL else (256, 512, 1024, 2048))
     assert network.strides == (4, 8, 16, 32)
@@ -48,7 +50,7 @@ def test_maps_have_their_channels_and_strides(name: ResNetName) -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(479, 320), (373, 33), (1, 31)])
-def test_sizes_are_rounded_up_at_every_stride(height: int, width: int) -> None:
+def test_resnet_rounds_map_sizes_up_at_every_stride(height: int, width: int) -> None:
     network = without_storage("resnet18").eval()
     features = network(torch.empty(1, 3, height, width, device="meta"))
     assert [tuple(feature.shape[-2:]) for feature in features] == [
@@ -57,7 +59,7 @@ def test_sizes_are_rounded_up_at_every_stride(height: int, width: int) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL + LARGE)
-def test_every_entry_has_a_counterpart_in_torchvision(name: ResNetName) -> None:
+def test_resnet_state_dict_has_the_entries_of_torchvision(name: ResNetName) -> None:
     with torch.device("meta"):
         theirs = torchvision.models.get_model(name)
     expected = {our_name(key): shape for key, shape in shapes(theirs).items() if not key.startswith("fc.")}
@@ -65,13 +67,13 @@ def test_every_entry_has_a_counterpart_in_torchvision(name: ResNetName) -> None:
 
 
 @pytest.mark.parametrize("norm", ["bn", "syncbn", "affine"])
-def test_names_and_shapes_are_the_published_ones(shared: Path, norm: str) -> None:
+def test_resnet_state_dict_has_the_published_names_and_shapes(shared: Path, norm: str) -> None:
     network = without_storage("resnet50", NormFactory(norm))  # type: ignore[arg-type]
     assert shapes(network) == published(shared, "body.backbone")
 
 
 def torchvision_pair(name: ResNetName, monkeypatch: pytest.MonkeyPatch) -> tuple[ResNet, nn.Module]:
-    """Our network and torchvision's with the same weights, in double precision; few blocks, to be quick."""
+    """Return our network and torchvision's with the same weights in float64, and few blocks to be quick."""
     blocks = (2, 1, 1, 1)
     monkeypatch.setitem(SHAPES, name, replace(SHAPES[name], blocks=blocks))
     ours = ResNet(name, NormFactory("bn", slope=RELU, scale="signed")).double()
@@ -81,7 +83,7 @@ def torchvision_pair(name: ResNetName, monkeypatch: pytest.MonkeyPatch) -> tuple
     tensors = {our_name(key): value.clone() for key, value in theirs.state_dict().items() if key[:3] != "fc."}
     for key, value in tensors.items():
         if value.ndim == 1 and key.endswith("weight"):
-            value -= value.sign() * 1e-5  # which the scale adds again
+            value -= value.sign() * 1e-5  # added again by the norm
     ours.load_state_dict(tensors)
     return ours, theirs
 
@@ -97,10 +99,9 @@ def torchvision_features(network: nn.Module, images: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 @pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
-def test_it_computes_what_torchvision_computes(
+def test_resnet_equals_torchvision_in_values_gradients_and_statistics(
     name: ResNetName, training: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Values, gradients and running statistics, though one overwrites its activations and the other keeps them."""
     ours, theirs = (network.train(training) for network in torchvision_pair(name, monkeypatch))
     images = torch.randn(2, 3, 33, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     found, expected = ours(images), torchvision_features(theirs, images)
@@ -118,7 +119,7 @@ def test_it_computes_what_torchvision_computes(
 
 
 @pytest.mark.parametrize("norm", ["bn", "gn", "affine"])
-def test_gradients_reach_every_parameter(norm: str) -> None:
+def test_resnet_gradients_reach_every_parameter(norm: str) -> None:
     network = ResNet("resnet18", NormFactory(norm))  # type: ignore[arg-type]
     stir(network)
     images = torch.randn(2, 3, 32, 40, generator=torch.Generator().manual_seed(0))

@@ -1,3 +1,5 @@
+"""Residual blocks: definition, in-place norms, and memory."""
+
 from __future__ import annotations
 
 import copy
@@ -5,6 +7,7 @@ import copy
 import pytest
 import torch
 from oracles.norm import activate, stir
+from support.pairwise import pairwise
 from torch import Tensor, nn
 
 from benchmarks.memory import saved_bytes
@@ -20,13 +23,13 @@ def random(*shape: int) -> Tensor:
 
 
 def plain_norm(norm: nn.Module, x: Tensor) -> Tensor:
-    """An affine norm without its activation."""
+    """Apply an affine norm without its activation."""
     assert isinstance(norm, AffineAct)
     return nn.functional.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias)
 
 
 def by_definition(block: ResidualBlock, x: Tensor) -> Tensor:
-    """Convolutions and norms in order, activations between them, the sum, an activation."""
+    """Apply convolutions and norms with activations between them, then the sum and an activation."""
     layers = list(block.convs)
     branch = x
     for index in range(0, len(layers), 2):
@@ -39,7 +42,7 @@ def by_definition(block: ResidualBlock, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("bottleneck", [False, True], ids=["plain", "bottleneck"])
 @pytest.mark.parametrize(("in_channels", "stride"), [(8, 1), (6, 1), (8, 2), (6, 2)])
-def test_a_block_is_what_it_says(bottleneck: bool, in_channels: int, stride: int) -> None:
+def test_residual_block_equals_its_layers_in_order(bottleneck: bool, in_channels: int, stride: int) -> None:
     block = ResidualBlock(in_channels, 4 if bottleneck else 8, 8, NORM, stride, bottleneck)
     stir(block)
     x = random(2, in_channels, 7, 10)
@@ -56,7 +59,9 @@ def test_a_block_is_what_it_says(bottleneck: bool, in_channels: int, stride: int
     [(False, [3, 3], [2, 1]), (True, [1, 3, 1], [1, 2, 1])],
     ids=["plain", "bottleneck"],
 )
-def test_the_stride_sits_on_the_first_3x3(bottleneck: bool, kernels: list[int], strides: list[int]) -> None:
+def test_residual_block_has_its_stride_on_the_first_3x3(
+    bottleneck: bool, kernels: list[int], strides: list[int]
+) -> None:
     block = ResidualBlock(8, 4, 16, NORM, 2, bottleneck)
     convs = [layer for layer in block.convs if isinstance(layer, nn.Conv2d)]
     assert [conv.kernel_size for conv in convs] == [(kernel, kernel) for kernel in kernels]
@@ -66,7 +71,7 @@ def test_the_stride_sits_on_the_first_3x3(bottleneck: bool, kernels: list[int], 
 
 @pytest.mark.parametrize("name", ["bn", "gn"])
 @pytest.mark.parametrize("bottleneck", [False, True], ids=["plain", "bottleneck"])
-def test_all_norms_but_the_shortcuts_activate(name: NormName, bottleneck: bool) -> None:
+def test_residual_block_has_activations_in_all_norms_but_the_projection(name: NormName, bottleneck: bool) -> None:
     block = ResidualBlock(8, 16, 32, NormFactory(name, groups=4), 2, bottleneck)
     norms = [layer for layer in block.convs if hasattr(layer, "activation")]
     assert [norm.activation for norm in (*norms, block.proj_bn)] == ["leaky_relu"] * len(norms) + ["identity"]
@@ -74,7 +79,7 @@ def test_all_norms_but_the_shortcuts_activate(name: NormName, bottleneck: bool) 
 
 
 def out_of_place(block: ResidualBlock) -> ResidualBlock:
-    """A copy whose norms keep their inputs."""
+    """Return a copy with out-of-place norms."""
     other = copy.deepcopy(block)
     for parent in (other, other.convs):
         for name, norm in list(parent.named_children()):
@@ -93,15 +98,19 @@ def training_step(block: nn.Module, x: Tensor) -> list[Tensor]:
     return [z, *gradients, *(buffer for buffer in block.buffers() if buffer.is_floating_point())]
 
 
-@pytest.mark.parametrize("bottleneck", [False, True], ids=["plain", "bottleneck"])
-@pytest.mark.parametrize(("in_channels", "stride"), [(8, 1), (6, 2)], ids=["identity", "projection"])
 @pytest.mark.parametrize(
-    "norm", [NormFactory(), NormFactory(scale="signed"), NormFactory(activation="elu", slope=0.5)], ids=str
+    ("bottleneck", "shape", "norm", "channels_last"),
+    pairwise(
+        [False, True],
+        [(8, 1), (6, 2)],
+        [NormFactory(), NormFactory(scale="signed"), NormFactory(activation="elu", slope=0.5)],
+        [False, True],
+    ),
 )
-@pytest.mark.parametrize("channels_last", [False, True], ids=["planar", "channels last"])
-def test_in_place_norms_change_nothing(
-    bottleneck: bool, in_channels: int, stride: int, norm: NormFactory, channels_last: bool
+def test_residual_block_with_in_place_norms_equals_out_of_place_norms(
+    bottleneck: bool, shape: tuple[int, int], norm: NormFactory, channels_last: bool
 ) -> None:
+    in_channels, stride = shape
     block = ResidualBlock(in_channels, 4 if bottleneck else 8, 8, norm, stride, bottleneck).double()
     stir(block)
     x = random(2, in_channels, 7, 10).double()
@@ -117,8 +126,8 @@ def test_in_place_norms_change_nothing(
         assert found[1].is_contiguous(memory_format=torch.channels_last)
 
 
-def test_blocks_in_a_row_under_autocast() -> None:
-    """An output that is the next block's input, shortcut and residual."""
+def test_two_blocks_under_autocast_equal_out_of_place_norms() -> None:
+    """The output of the first block is input, shortcut and residual of the second."""
     blocks = [ResidualBlock(4, 4, 8, NormFactory(), 1, True), ResidualBlock(8, 4, 8, NormFactory(), 1, True)]
     network = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), *blocks)
     stir(network)
@@ -135,14 +144,14 @@ def test_blocks_in_a_row_under_autocast() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_an_identity_block_keeps_one_output_per_norm(dtype: torch.dtype) -> None:
+def test_identity_block_keeps_one_output_per_norm(dtype: torch.dtype) -> None:
     block = ResidualBlock(32, 8, 32, NormFactory(), 1, True).to(dtype)
     x = torch.randn(2, 32, 24, 24, dtype=dtype)
     numbers = 2 * 24 * 24 * (8 + 8 + 32)
     assert numbers * x.element_size() <= saved_bytes(block, x) < 1.05 * numbers * x.element_size()
 
 
-def test_a_projection_is_kept_once() -> None:
+def test_projection_block_keeps_its_projection_once() -> None:
     block = ResidualBlock(16, 8, 32, NormFactory(), 2, True)
     numbers = 2 * (24 * 24 * 8 + 12 * 12 * (8 + 32 + 32))
     assert numbers * 4 <= saved_bytes(block, torch.randn(2, 16, 24, 24)) < 1.05 * numbers * 4

@@ -1,3 +1,5 @@
+"""RoI head compared with its definition, and batches of few regions."""
+
 from __future__ import annotations
 
 import copy
@@ -35,14 +37,14 @@ def everything(made: RoIHead, features: Tensor) -> Tensor:
 
 @norms
 @pytest.mark.parametrize("count", [0, 2, 5])
-def test_shapes(norm: str, count: int) -> None:
+def test_roi_head_gives_one_row_per_region(norm: str, count: int) -> None:
     classes, box_deltas = head(norm).classify(regions(count))
     assert classes.shape == (count, NUM_THINGS + 1)
     assert box_deltas.shape == (count, NUM_THINGS, 4)
     assert head(norm).masks(regions(count)).shape == (count, NUM_THINGS, MASK_SIZE, MASK_SIZE)
 
 
-def test_the_class_branch_by_hand() -> None:
+def test_class_branch_equals_its_layers_computed_by_hand() -> None:
     made, features = head(), regions(2)
     pooled = torch.zeros(2, 4, 7, 7)
     for y in range(7):
@@ -57,7 +59,7 @@ def test_the_class_branch_by_hand() -> None:
         torch.testing.assert_close(box_deltas[:, klass], flat[:, 4 * klass : 4 * klass + 4])
 
 
-def test_the_mask_branch_by_hand() -> None:
+def test_mask_branch_equals_its_layers_computed_by_hand() -> None:
     made, features = head(), regions(2)
     hidden = features
     for layer in range(1, 5):
@@ -74,14 +76,14 @@ def test_the_mask_branch_by_hand() -> None:
 
 
 @norms
-def test_the_features_are_not_overwritten(norm: str) -> None:
+def test_roi_head_keeps_its_input(norm: str) -> None:
     features = regions(3)
     everything(head(norm), features)
     assert torch.equal(features, regions(3))
 
 
 @norms
-def test_without_regions_the_loss_is_an_exact_zero_that_reaches_everything(norm: str) -> None:
+def test_roi_head_without_regions_has_a_loss_of_zero_and_zero_gradients(norm: str) -> None:
     made = head(norm)
     before = copy.deepcopy(dict(made.named_buffers()))
     features = regions(0).requires_grad_()
@@ -95,7 +97,7 @@ def test_without_regions_the_loss_is_an_exact_zero_that_reaches_everything(norm:
 
 
 @pytest.mark.parametrize("norm", ["bn", "syncbn"])
-def test_a_single_region_uses_the_running_statistics_and_says_so_once(norm: str) -> None:
+def test_roi_head_with_one_region_uses_running_statistics_and_warns_once(norm: str) -> None:
     made = head(norm)
     before = copy.deepcopy(dict(made.named_buffers()))
     with pytest.warns(UserWarning, match="a single region and uses its running statistics") as caught:
@@ -112,13 +114,13 @@ def test_a_single_region_uses_the_running_statistics_and_says_so_once(norm: str)
 
 
 @pytest.mark.parametrize("norm", ["gn", "affine"])
-def test_norms_without_batch_statistics_take_a_single_region_as_any(norm: str) -> None:
+def test_roi_head_with_one_region_and_no_batch_statistics_does_not_warn(norm: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         everything(head(norm), regions(1)).backward()
 
 
-def test_a_single_region_is_nothing_special_in_inference() -> None:
+def test_roi_head_with_one_region_in_inference_equals_a_larger_batch() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         made = head("bn").eval()
@@ -128,20 +130,20 @@ def test_a_single_region_is_nothing_special_in_inference() -> None:
 
 
 @norms
-def test_gradients_reach_every_parameter(norm: str) -> None:
+def test_roi_head_gradients_reach_every_parameter(norm: str) -> None:
     made = head(norm)
     everything(made, regions(4)).backward()
     assert_every_parameter_moves(made)
 
 
-def test_several_regions_move_the_running_statistics_once() -> None:
+def test_roi_head_with_several_regions_updates_running_statistics_once() -> None:
     made = head("bn")
     everything(made, regions(4))
     tracked = [buffer for name, buffer in made.named_buffers() if name.endswith("num_batches_tracked")]
     assert [int(count) for count in tracked] == [1] * 7
 
 
-def test_names_and_shapes_are_the_published_ones(shared: Path) -> None:
+def test_roi_head_state_dict_has_the_published_names_and_shapes(shared: Path) -> None:
     with torch.device("meta"):
         made = RoIHead(256, 37, 1024, 256, NormFactory("bn"))
     assert shapes(made) == published(shared, "roi_head")

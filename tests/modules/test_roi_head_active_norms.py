@@ -1,11 +1,12 @@
-"""Training the region head where some ranks have no regions: two, three and four processes against one."""
+"""Training of the RoI head where some ranks have no regions: two and four processes compared with one."""
 
 from __future__ import annotations
 
 import copy
+import functools
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -27,39 +28,39 @@ from seamseg.ops.collectives import ActiveGroup, Sync, group_of
 from seamseg.runtime.optimizer import WeightAverage
 
 RANDOM_STEPS = 12
-WORLDS = (2, 3, 4)
+WORLDS = (2, 4)
 MODES: dict[str, Sync] = {"active": "active", "masked": "masked", "limited": "active"}
 pytestmark = pytest.mark.filterwarnings("ignore:the RoI head got a single region")
 
 
 @dataclass(frozen=True)
 class Step:
-    """Regions of each rank, how many of them have masks, and whether the gradients stay for the next step."""
+    """Number of regions per rank, number of regions with masks, and whether gradients accumulate into the next step."""
 
     regions: tuple[int, ...]
     masks: tuple[int, ...]
     accumulates: bool = False
 
 
-def drawn(num_ranks: int) -> list[Step]:
-    """What tends to go wrong, for so many ranks."""
+def edge_cases(num_ranks: int) -> list[Step]:
+    """Return the steps that are most likely to go wrong."""
     none, last = (0,) * num_ranks, (0,) * (num_ranks - 1)
     return [
         Step((3,) * num_ranks, (2,) * num_ranks),
         Step(none, none),
-        Step((*last, 4), (*last, 2)),  # one rank alone
-        Step((*last, 1), (*last, 1)),  # one region in the whole world
-        Step((1,) * num_ranks, (*last, 1)),  # one mask in the whole world
-        Step((2,) * num_ranks, (*last, 2)),  # the mask branch of fewer ranks
+        Step((*last, 4), (*last, 2)),  # only one rank has regions
+        Step((*last, 1), (*last, 1)),  # one region on all ranks together
+        Step((1,) * num_ranks, (*last, 1)),  # one mask on all ranks together
+        Step((2,) * num_ranks, (*last, 2)),  # fewer ranks with masks than with regions
         Step((0, *(3,) * (num_ranks - 1)), (*last, 3)),
         Step((2,) * num_ranks, none),
     ]
 
 
 def steps(num_ranks: int) -> list[Step]:
-    """Those, and random ones."""
+    """Return the edge cases and random steps."""
     generator = random.Random(num_ranks)
-    found = drawn(num_ranks)
+    found = edge_cases(num_ranks)
     for _ in range(RANDOM_STEPS):
         regions = tuple(generator.choice([0, 0, 1, 2, 5]) for _ in range(num_ranks))
         masks = tuple(generator.randint(0, count) for count in regions)
@@ -79,7 +80,7 @@ def head(name: NormName, sync: Sync = "masked", momentum: float | None = 0.1) ->
 
 
 class Loss(nn.Module):
-    """A loss of every row by itself, so that the rows may be spread over the ranks."""
+    """Sum of a loss per row, so that rows may be spread over the ranks."""
 
     def __init__(self, head: RoIHead) -> None:
         super().__init__()
@@ -103,7 +104,7 @@ def gradients(module: nn.Module) -> Tensor:
 
 
 def train(rank: int, sync: Sync, momentum: float | None) -> list[dict[str, Tensor]]:
-    """All steps, with plain gradient descent between them, as if the ranks were one."""
+    """Run all steps with plain gradient descent under DistributedDataParallel."""
     made = head("syncbn", sync, momentum)
     network = DistributedDataParallel(Loss(made), broadcast_buffers=False)
     found = []
@@ -139,11 +140,11 @@ def on_one_rank(rank: int) -> dict[str, Any]:
     results["log"] = {mode: logged(rank, sync) for mode, sync in MODES.items()}
     results["two at once"] = [two_at_once(rank, sync) for sync in ("active", "masked")]
     results["one sample"] = one_sample(rank)
-    return results
+    return results | (train_in_pairs(rank) if dist.get_world_size() == 4 else {})
 
 
 def logged(rank: int, sync: Sync) -> dict[str, list[str]]:
-    """The collectives of a step without DDP, where all but the first two ranks have regions, and the last has masks."""
+    """Return the collectives of steps in which all, some, one and no ranks have regions; the last rank has masks."""
     num_ranks, found = dist.get_world_size(), {}
     for name, regions in (("all", 2), ("some", 2 * (rank > 1)), ("first", 2 * (rank == 0)), ("none", 0)):
         made = head("syncbn", sync)
@@ -153,12 +154,12 @@ def logged(rank: int, sync: Sync) -> dict[str, list[str]]:
             loss.backward()
         found[name] = [*forward.names, "|", *backward.names]
         assert all(norm.active is None for norm in made.modules() if isinstance(norm, InPlaceABNSync))
-        copy.deepcopy(made)  # no process group stays behind, which could not be copied
+        copy.deepcopy(made)  # fails if a process group is left in it
     return found
 
 
 def one_sample(rank: int) -> str:
-    """The rank that has it says so; the others are done with the collective."""
+    """Return the error of a rank that has the only sample of an active group; the other ranks get none."""
     norm = InPlaceABNSync(3)
     set_active_group(norm, group_of([1], "masked"))
     try:
@@ -169,7 +170,7 @@ def one_sample(rank: int) -> str:
 
 
 def two_at_once(rank: int, sync: Sync) -> list[Tensor]:
-    """Two forward passes of different ranks, and then the backward passes of both."""
+    """Run two forward passes of different active ranks before their backward passes, and return the gradients."""
     norm = InPlaceABNSync(3).double()
     losses, leaves = [], []
     for step in range(2):
@@ -183,13 +184,29 @@ def two_at_once(rank: int, sync: Sync) -> list[Tensor]:
     return [gradient for leaf in leaves if (gradient := leaf.grad) is not None]
 
 
+@pytest.fixture(scope="module")
+def results_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], list[dict[str, Any]]]:
+    """Start each number of processes once."""
+
+    @functools.cache
+    def run(num_ranks: int) -> list[dict[str, Any]]:
+        return on_ranks(__file__, "on_one_rank", tmp_path_factory.mktemp("ranks"), num_ranks=num_ranks)
+
+    return run
+
+
 @pytest.fixture(scope="module", params=WORLDS)
-def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    return on_ranks(__file__, "on_one_rank", tmp_path_factory.mktemp("ranks"), num_ranks=request.param)
+def ranks(request: pytest.FixtureRequest, results_of: Callable[[int], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return results_of(request.param)
 
 
-def alone(num_ranks: int, momentum: float | None = 0.1) -> list[dict[str, Any]]:
-    """The same training in one process that gets all rows."""
+@pytest.fixture(scope="module")
+def pairs(results_of: Callable[[int], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return results_of(4)
+
+
+def train_in_one_process(num_ranks: int, momentum: float | None = 0.1) -> list[dict[str, Any]]:
+    """Run the same training in one process that gets the rows of all ranks."""
     made = head("bn", momentum=momentum)
     loss_of, found = Loss(made), []
     for number, step in enumerate(steps(num_ranks)):
@@ -218,16 +235,18 @@ def assert_equal_one_process(results: list[list[dict[str, Tensor]]], expected: l
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_ranks_train_as_one_process_would(ranks: list[dict[str, Any]], mode: str) -> None:
-    assert_equal_one_process([result[mode] for result in ranks], alone(len(ranks)))
+def test_training_on_ranks_equals_training_in_one_process(ranks: list[dict[str, Any]], mode: str) -> None:
+    assert_equal_one_process([result[mode] for result in ranks], train_in_one_process(len(ranks)))
 
 
-def test_cumulative_statistics_are_those_of_one_process(ranks: list[dict[str, Any]]) -> None:
-    assert_equal_one_process([result["cumulative"] for result in ranks], alone(len(ranks), momentum=None))
+def test_cumulative_statistics_of_ranks_equal_those_of_one_process(ranks: list[dict[str, Any]]) -> None:
+    assert_equal_one_process(
+        [result["cumulative"] for result in ranks], train_in_one_process(len(ranks), momentum=None)
+    )
 
 
 @pytest.mark.parametrize("mode", [*MODES, "cumulative"])
-def test_buffers_are_bit_equal_after_every_step(ranks: list[dict[str, Any]], mode: str) -> None:
+def test_buffers_are_bit_equal_on_all_ranks_after_every_step(ranks: list[dict[str, Any]], mode: str) -> None:
     for first, *others in zip(*(result[mode] for result in ranks), strict=True):
         assert all(torch.equal(first["buffers"], other["buffers"]) for other in others)
 
@@ -238,19 +257,21 @@ def test_gradients_are_bit_equal_on_all_ranks(ranks: list[dict[str, Any]]) -> No
             assert all(torch.equal(first["gradients"], one["gradients"]) for one in others if "gradients" in first)
 
 
-def test_groups_are_bounded(ranks: list[dict[str, Any]]) -> None:
+def test_number_of_process_groups_stays_below_the_limit(ranks: list[dict[str, Any]]) -> None:
     num_groups = [ranks[0][f"{mode}, num groups"] for mode in ("limited", "masked", "active")]
     assert num_groups[0] == num_groups[1] == (0 if len(ranks) == 2 else 2)
-    assert num_groups[2] <= {2: 0, 3: 3, 4: 10}[len(ranks)]
+    assert num_groups[2] <= {2: 0, 4: 10}[len(ranks)]
     assert num_groups[2] > num_groups[0] or len(ranks) == 2
 
 
-def test_inactive_ranks_take_part_in_two_collectives(ranks: list[dict[str, Any]]) -> None:
-    """The exchange before, the statistics after; the norms exchange theirs among the active ranks."""
+def test_inactive_ranks_take_part_in_two_collectives_only(ranks: list[dict[str, Any]]) -> None:
+    """These are the exchange of counts and the broadcast of buffers; norms synchronize among the active ranks."""
     for rank, result in enumerate(ranks):
         found = result["log"]["active"]
         assert found["none"] == ["allgather_", "|"]
-        assert found["first"] == ["allgather_", "broadcast_", "|"], "a rank alone has nobody to exchange with"
+        assert found["first"] == ["allgather_", "broadcast_", "|"], (
+            "a single active rank has no one to synchronize with"
+        )
         some = ["allgather_"] * (2 if len(ranks) == 4 and rank > 1 else 0)
         assert found["some"] == [
             "allgather_",
@@ -259,11 +280,11 @@ def test_inactive_ranks_take_part_in_two_collectives(ranks: list[dict[str, Any]]
             "|",
             *["allreduce_"] * len(some),
         ]
-        # All have regions, but the last alone has masks.
+        # All ranks have regions, but only the last has masks.
         assert found["all"] == ["allgather_"] * 3 + ["broadcast_", "|"] + ["allreduce_"] * 2
 
 
-def test_masked_all_ranks_take_part(ranks: list[dict[str, Any]]) -> None:
+def test_all_ranks_take_part_in_all_collectives_with_sync_masked(ranks: list[dict[str, Any]]) -> None:
     for result in ranks:
         found = result["log"]["masked"]
         assert found["all"] == ["allgather_"] * 8 + ["|"] + ["allreduce_"] * 7
@@ -271,14 +292,14 @@ def test_masked_all_ranks_take_part(ranks: list[dict[str, Any]]) -> None:
         assert found["none"] == ["allgather_", "|"]
 
 
-def test_a_backward_pass_keeps_to_the_group_of_its_forward_pass(ranks: list[dict[str, Any]]) -> None:
+def test_backward_pass_uses_the_group_of_its_forward_pass(ranks: list[dict[str, Any]]) -> None:
     for result in ranks:
         active, masked = result["two at once"]
         torch.testing.assert_close(active, masked, rtol=1e-12, atol=1e-12)
     assert any(gradient.count_nonzero() for result in ranks for gradient in result["two at once"][0])
 
 
-def test_one_sample_of_an_active_group_is_an_error(ranks: list[dict[str, Any]]) -> None:
+def test_one_sample_in_an_active_group_is_refused_on_its_rank(ranks: list[dict[str, Any]]) -> None:
     first, second, *others = (result["one sample"] for result in ranks)
     assert "got one sample per channel in training" in second
     assert not any([first, *others])
@@ -293,7 +314,7 @@ def world_of_one() -> Iterator[None]:
 
 @pytest.mark.usefixtures("world_of_one")
 @pytest.mark.parametrize("sync", ["active", "masked"])
-def test_a_world_of_one_is_a_process_alone(sync: Sync) -> None:
+def test_world_of_one_rank_equals_a_process_without_a_group(sync: Sync) -> None:
     one, expected = head("syncbn", sync), head("bn")
     with CollectiveLog() as log:
         for count in (3, 0, 1, 2):
@@ -306,7 +327,7 @@ def test_a_world_of_one_is_a_process_alone(sync: Sync) -> None:
 
 
 @pytest.mark.usefixtures("world_of_one")
-def test_samples_of_a_rank_that_does_not_take_part_are_an_error() -> None:
+def test_samples_on_a_rank_outside_of_the_active_group_are_refused() -> None:
     norm = InPlaceABNSync(3)
     norm.layer_name = "roi_head.fc.bn1"
     set_active_group(nn.Sequential(norm, InPlaceABN(3)), ActiveGroup((1,), is_member=False))
@@ -316,7 +337,7 @@ def test_samples_of_a_rank_that_does_not_take_part_are_an_error() -> None:
 
 
 @pytest.mark.usefixtures("world_of_one")
-def test_an_error_inside_leaves_the_norms_as_they_were() -> None:
+def test_shared_batch_stats_restores_the_norms_after_an_error() -> None:
     norm = InPlaceABNSync(3)
     seen = []
 
@@ -337,7 +358,7 @@ ROWS_OF_PAIRS = [(3, 0, 0, 1), (2, 1, 3, 0), (0, 0, 0, 0), (1, 4, 0, 2)]
 
 
 def train_in_pairs(rank: int) -> dict[str, Any]:
-    """Steps of a region head whose norms have a group, with every kind of agreement; copies keep the group."""
+    """Run steps of an RoI head whose norms have a group, for both values of sync; copies keep the group."""
     groups = [dist.new_group(pair) for pair in PAIRS]
     results: dict[str, Any] = {}
     for sync in ("active", "masked"):
@@ -347,12 +368,14 @@ def train_in_pairs(rank: int) -> dict[str, Any]:
         copied = copy.deepcopy(made)
         assert all(norm.group is groups[rank % 2] for norm in synchronized(copied))
         assert all(norm.group is groups[rank % 2] for norm in synchronized(WeightAverage(made, 0.9).network))
-        results[sync] = [pair_step(copied, step, rank, rows[rank]) for step, rows in enumerate(ROWS_OF_PAIRS)]
+        results[f"pairs, {sync}"] = [
+            pair_step(copied, step, rank, rows[rank]) for step, rows in enumerate(ROWS_OF_PAIRS)
+        ]
     synchronized(made)[1].group = None
     try:
         pair_step(made, 0, rank, 2)
     except ValueError as error:
-        results["error"] = str(error)
+        results["two groups"] = str(error)
     outside = head("syncbn")
     for norm in synchronized(outside):
         norm.group = groups[0]  # type: ignore[assignment]  # ranks 1 and 3 are not members
@@ -372,13 +395,10 @@ def synchronized(module: nn.Module) -> list[InPlaceABNSync]:
     return [norm for norm in module.modules() if isinstance(norm, InPlaceABNSync)]
 
 
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    return on_ranks(__file__, "train_in_pairs", tmp_path_factory.mktemp("pairs"), num_ranks=4)
-
-
 @pytest.mark.parametrize("sync", ["active", "masked"])
-def test_agreed_statistics_of_norms_with_a_group_are_those_of_the_group(pairs: list[dict[str, Any]], sync: str) -> None:
+def test_shared_statistics_of_norms_with_a_group_equal_one_process_with_the_rows_of_the_group(
+    pairs: list[dict[str, Any]], sync: str
+) -> None:
     close = {"rtol": 1e-7, "atol": 1e-9}
     for pair in PAIRS:
         made = head("bn")
@@ -386,18 +406,18 @@ def test_agreed_statistics_of_norms_with_a_group_are_those_of_the_group(pairs: l
             leaves = [regions_of(step, rank, rows[rank]).requires_grad_() for rank in pair]
             loss = Loss(made)(torch.cat(leaves), torch.cat(leaves))
             loss.backward()
-            parts = [pairs[rank][sync][step] for rank in pair]
+            parts = [pairs[rank][f"pairs, {sync}"][step] for rank in pair]
             torch.testing.assert_close(sum(part["loss"] for part in parts), loss.detach(), **close)
             for part, leaf in zip(parts, leaves, strict=True):
                 torch.testing.assert_close(part["buffers"], buffers(made), **close)
                 torch.testing.assert_close(part["dx"], leaf.grad, **close)
 
 
-def test_norms_of_one_part_with_different_groups_are_refused(pairs: list[dict[str, Any]]) -> None:
-    assert all("must share one group" in result["error"] for result in pairs)
+def test_norms_of_one_branch_with_different_groups_are_refused(pairs: list[dict[str, Any]]) -> None:
+    assert all("must share one group" in result["two groups"] for result in pairs)
 
 
-def test_a_rank_outside_of_the_group_uses_its_own_statistics(pairs: list[dict[str, Any]]) -> None:
+def test_rank_outside_of_the_group_uses_its_own_statistics(pairs: list[dict[str, Any]]) -> None:
     for rank in PAIRS[1]:
         made = head("bn")
         pair_step(made, 1, rank, 2)

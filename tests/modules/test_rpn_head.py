@@ -1,3 +1,5 @@
+"""RPN head: order of anchors, statistics and state dict."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -26,7 +28,7 @@ def levels() -> list[Tensor]:
     return [torch.randn(2, 4, *size, generator=generator) for size in SIZES]
 
 
-def test_anchors_come_by_level_row_column_and_shape() -> None:
+def test_rpn_head_orders_anchors_by_level_row_column_and_shape() -> None:
     made, maps = head(), levels()
     objectness, box_deltas = made(maps)
     num_anchors = sum(height * width for height, width in SIZES) * NUM_ANCHORS
@@ -44,8 +46,7 @@ def test_anchors_come_by_level_row_column_and_shape() -> None:
                     position += 1
 
 
-def test_every_level_has_its_own_statistics() -> None:
-    """The running ones move once per level, fine to coarse."""
+def test_rpn_head_updates_running_statistics_once_per_level_from_fine_to_coarse() -> None:
     made = head("bn")
     norm = made.bn1
     mean, var = norm.running_mean.clone(), norm.running_var.clone()
@@ -59,20 +60,20 @@ def test_every_level_has_its_own_statistics() -> None:
     assert norm.num_batches_tracked == len(SIZES)
 
 
-def test_the_levels_are_not_overwritten() -> None:
+def test_rpn_head_keeps_its_input() -> None:
     maps = levels()
     head("bn")(maps)
     assert all(torch.equal(*pair) for pair in zip(maps, levels(), strict=True))
 
 
-def test_gradients_reach_every_parameter() -> None:
+def test_rpn_head_gradients_reach_every_parameter() -> None:
     made = head("bn")
     objectness, box_deltas = made(levels())
     (objectness.square().mean() + box_deltas.square().mean()).backward()
     assert_every_parameter_moves(made)
 
 
-def test_names_and_shapes_are_the_published_ones(shared: Path) -> None:
+def test_rpn_head_state_dict_has_the_published_names_and_shapes(shared: Path) -> None:
     with torch.device("meta"):
         made = RPNHead(256, 256, 5, NormFactory("bn"))
     assert shapes(made) == published(shared, "rpn_head")

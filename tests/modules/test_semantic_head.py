@@ -1,3 +1,5 @@
+"""Semantic head compared with its definition, and its state dict."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -29,8 +31,8 @@ def head(norm: str = "affine") -> SemanticHead:
 
 
 @pytest.mark.parametrize("size", [(15, 21), (7, 7), (8, 3), (1, 1)])
-def test_three_ranges_of_context(size: tuple[int, int]) -> None:
-    """The last third of the first norm's channels reads a window of 7×7, the second one positions 6 apart."""
+def test_mini_deeplab_joins_near_dilated_and_pooled_context(size: tuple[int, int]) -> None:
+    """The second third of the channels reads positions 6 apart, the last third a window of 7×7."""
     made = MiniDeepLab(4, 6, 7, NormFactory("affine"))
     stir(made)
     x = torch.randn(2, 4, *size, generator=torch.Generator().manual_seed(0))
@@ -44,7 +46,7 @@ def test_three_ranges_of_context(size: tuple[int, int]) -> None:
     torch.testing.assert_close(made(x), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_levels_are_brought_to_the_finest_size_and_joined() -> None:
+def test_semantic_head_upsamples_levels_to_the_finest_and_joins_them() -> None:
     made, maps = head(), levels()
     contexts = [
         functional.interpolate(made.output[level](maps[level]), SIZES[0], mode="bilinear", align_corners=False)
@@ -57,31 +59,31 @@ def test_levels_are_brought_to_the_finest_size_and_joined() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_coarser_levels_are_not_read() -> None:
+def test_semantic_head_ignores_a_fifth_level() -> None:
     made = head()
     torch.testing.assert_close(made(levels(5)), made(levels(4)))
 
 
-def test_too_few_levels_are_refused() -> None:
+def test_semantic_head_with_too_few_levels_is_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
         head()(levels(3))
 
 
-def test_the_levels_are_not_overwritten() -> None:
+def test_semantic_head_keeps_its_input() -> None:
     maps = levels()
     head("bn")(maps)
     assert all(torch.equal(*pair) for pair in zip(maps, levels(), strict=True))
 
 
 @pytest.mark.parametrize("norm", ["bn", "affine"])
-def test_gradients_reach_every_parameter(norm: str) -> None:
+def test_semantic_head_gradients_reach_every_parameter(norm: str) -> None:
     made = head(norm)
     made(levels()).square().mean().backward()
-    # A dilation of 6 looks beyond the smaller levels, but never with all of its weights.
+    # A dilation of 6 reaches beyond the smaller levels, but never with all of its weights.
     assert_every_parameter_moves(made)
 
 
-def test_names_and_shapes_are_the_published_ones(shared: Path) -> None:
+def test_semantic_head_state_dict_has_the_published_names_and_shapes(shared: Path) -> None:
     with torch.device("meta"):
         made = SemanticHead(256, 128, 65, 64, NormFactory("bn"))
     assert shapes(made) == published(shared, "sem_head")

@@ -1,3 +1,5 @@
+"""Mean over a window, compared with average pooling."""
+
 from __future__ import annotations
 
 import pytest
@@ -16,7 +18,7 @@ def random(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 14))
 @settings(deadline=None)
-def test_equals_a_real_pool(height: int, width: int, window: int) -> None:
+def test_window_mean_of_random_sizes_equals_average_pooling(height: int, width: int, window: int) -> None:
     x = random(2, 3, height, width)
     found = window_mean(x, window)
     assert found.shape == x.shape
@@ -25,12 +27,12 @@ def test_equals_a_real_pool(height: int, width: int, window: int) -> None:
 
 @pytest.mark.parametrize("window", [64, 63])
 @pytest.mark.parametrize("size", [(20, 30), (63, 64), (64, 63), (65, 64), (64, 65), (66, 97), (120, 10)])
-def test_equals_a_real_pool_at_the_published_window(size: tuple[int, int], window: int) -> None:
+def test_window_mean_at_the_published_window_equals_average_pooling(size: tuple[int, int], window: int) -> None:
     x = random(1, 2, *size)
     torch.testing.assert_close(window_mean(x, window), oracle.window_mean(x, window), rtol=1e-4, atol=1e-5)
 
 
-def test_a_row_worked_out_by_hand() -> None:
+def test_window_mean_of_a_row_equals_values_computed_by_hand() -> None:
     x = torch.tensor([1.0, 2, 3, 4, 5]).reshape(1, 1, 1, 5)
     assert window_mean(x, 3).flatten().tolist() == pytest.approx([2, 2, 3, 4, 4])
     assert window_mean(x, 4).flatten().tolist() == pytest.approx([2.5, 2.5, 3.5, 3.5, 3.5])
@@ -38,28 +40,28 @@ def test_a_row_worked_out_by_hand() -> None:
     assert torch.equal(window_mean(x, 1), x)
 
 
-def test_it_stays_exact_on_long_axes_with_a_large_mean() -> None:
+def test_window_mean_on_a_long_axis_with_a_large_mean_is_accurate() -> None:
     x = random(1, 1, 4, 2000) + 100
     expected = oracle.window_mean(x.double(), 64).float()
     assert (window_mean(x, 64) - expected).abs().max() < 2e-3
 
 
 @pytest.mark.parametrize("window", [1, 2, 3, 4, 5, 6, 9])
-def test_gradients(window: int) -> None:
+def test_window_mean_gradients_equal_finite_differences(window: int) -> None:
     x = random(2, 2, 5, 4, dtype=torch.float64).requires_grad_()
     assert gradcheck(lambda x: window_mean(x, window), x)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("size", [(70, 1500), (30, 30)])
-def test_half_types_are_summed_in_single_precision(dtype: torch.dtype, size: tuple[int, int]) -> None:
+def test_window_mean_in_half_precision_sums_in_float32(dtype: torch.dtype, size: tuple[int, int]) -> None:
     x = (random(1, 2, *size) + 3).to(dtype)
     found = window_mean(x, 64)
     assert found.dtype == dtype
     torch.testing.assert_close(found.double(), oracle.window_mean(x.double(), 64), rtol=1e-2, atol=0)
 
 
-def test_the_input_stays_as_it_was_and_may_be_strided() -> None:
+def test_window_mean_of_a_strided_input_keeps_it() -> None:
     x = random(1, 9, 7, 3).permute(0, 3, 1, 2)
     before = x.clone()
     torch.testing.assert_close(window_mean(x, 4), oracle.window_mean(before, 4), rtol=1e-4, atol=1e-5)

@@ -1,4 +1,4 @@
-"""The CUDA kernels of in-place activated BatchNorm on the CPU, as functions of float64 arrays of N × C × S."""
+"""The CUDA kernels of in-place activated BatchNorm on the CPU, as functions of float64 arrays, N×C×S."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POINTERS = ["x", "residual", "z", "dz", "dx", "dr", "gamma", "beta", "moments", 
 
 
 class Call(ctypes.Structure):
-    """As in cuda_host/abn.cpp."""
+    """Arguments of a kernel, as in cuda_host/abn.cpp."""
 
     _fields_ = [
         *[(name, ctypes.c_int64) for name in ("type", "rows", "channels", "inner", "interleaved")],
@@ -39,7 +39,7 @@ def rounded(array: Array, dtype: torch.dtype) -> Array:
 
 
 def place(values: torch.Tensor, lead: int) -> torch.Tensor:
-    """A flat copy that starts ``lead`` numbers after a 16-byte boundary."""
+    """Return a flat copy that starts ``lead`` numbers after a 16-byte boundary."""
     memory = torch.full((values.numel() + lead + 32,), torch.nan, dtype=values.dtype)
     start = (-memory.data_ptr() % 16) // values.element_size() + lead
     return memory[start : start + values.numel()].copy_(values.ravel())
@@ -47,17 +47,17 @@ def place(values: torch.Tensor, lead: int) -> torch.Tensor:
 
 @dataclass
 class Geometry:
-    """How samples are stored and what the kernels are started with."""
+    """Storage of the samples and launch settings of the kernels."""
 
     dtype: torch.dtype = torch.float32
     interleaved: bool = False
-    leads: tuple[int, ...] = (0,)  # numbers between a 16-byte boundary and each full-size tensor, in turn
+    leads: tuple[int, ...] = (0,)  # numbers between a 16-byte boundary and the start of each large tensor, in turn
     wide: bool = False  # 64-bit positions
     multiprocessors: int = 4
 
 
 class Layered:
-    """A layer's kernels. ``call`` keeps the last call's plan."""
+    """Kernels of one layer; ``call`` holds the plan of the last call."""
 
     def __init__(self, kernels: Kernels, geometry: Geometry, shape: tuple[int, int, int]) -> None:
         self.kernels, self.geometry, self.shape = kernels, geometry, shape
@@ -85,7 +85,7 @@ class Layered:
     def gradient(
         self, layer: Layer, z: Array, dz: Array, means: Array, moments: Array, residual: Array | None, scale: float
     ) -> tuple[Array, Array | None]:
-        """``means`` come divided by ``scale``."""
+        """Run the gradient; the kernel gets ``means`` divided by ``scale``, and the scale."""
         missing = np.full(z.shape, np.nan)
         self._samples(z=z, dz=dz, residual=residual, dx=missing, dr=missing if residual is not None else None)
         self._layer(layer, moments=moments, means=means / scale)

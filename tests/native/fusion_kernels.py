@@ -1,4 +1,4 @@
-"""The CUDA kernels of fusion on the CPU, called as their operators are."""
+"""The CUDA kernels of fusion on the CPU, called like their operators."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from native.harness import Kernels
 from torch import Tensor
 
 TYPES = [torch.float32, torch.float16, torch.bfloat16]
-_NUM_PLACES = 257  # classes, and what is none
+_NUM_PLACES = 257  # all classes, and void
 
 
 class _ClassMap(ctypes.Structure):
-    """As in cuda_host/fusion.cpp; so are the others."""
+    """Arguments of a kernel, as in cuda_host/fusion.cpp, like the classes below."""
 
     _fields_ = [
         ("type", ctypes.c_int64),

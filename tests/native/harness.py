@@ -1,4 +1,4 @@
-"""Builds CUDA kernels for the CPU and calls them; what runs them is in cuda_host/."""
+"""Build CUDA kernels for the CPU and call them; cuda_host/ runs their threads."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import pytest
 
 CSRC = Path(__file__).resolve().parents[2] / "csrc"
 _HOST = Path(__file__).resolve().parent / "cuda_host"
-# The compiler reports memory accesses to hooks.cpp; no sanitizer is linked.
+# The compiler inserts calls of hooks.cpp at memory accesses; no sanitizer is linked.
 _TRACED = ["-O1", "-fsanitize=thread,alignment,bounds", "-fno-sanitize-recover=all", "-Wno-unknown-pragmas"]
 
 
 class Fault(Exception):
-    """What a kernel did wrong."""
+    """Error that a kernel made."""
 
 
 class Kernels:
-    """A library of functions that launch kernels and return what was wrong with them."""
+    """Library of functions that launch kernels and return a description of their errors."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
 
     def call(self, function: str, *args: object) -> None:
-        """Raises Fault."""
+        """Call a function, and raise Fault if its kernel made an error."""
         entry = getattr(self._library, function)
         entry.restype = ctypes.c_char_p
         fault = entry(*args).decode()
@@ -35,18 +35,18 @@ class Kernels:
 
 
 def build(source: str, folder: Path) -> Kernels:
-    """Compiles one file of cuda_host/ together with what runs the kernels. Skips the test where there is no g++."""
+    """Compile a file of cuda_host/ with the code that runs kernels; skip the test where there is no g++."""
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("no g++ to compile CUDA kernels for the CPU with")
-    objects = []
-    for name, flags in (("cuda_host.cpp", ["-O2"]), ("hooks.cpp", ["-O2"]), (source, _TRACED)):
-        objects.append(str(folder / f"{name}.o"))
-        include = [f"-I{_HOST}", f"-I{CSRC}"]
-        common = ["-std=c++17", "-fPIC", "-Wall", "-Wextra", "-Werror", "-c"]
-        _run([compiler, *common, *flags, *include, str(_HOST / name), "-o", objects[-1]])
+    objects = [folder.parent / "cuda_host.o", folder.parent / "hooks.o", folder / f"{source}.o"]
+    for target, flags in zip(objects, (["-O2"], ["-O2"], _TRACED), strict=True):
+        if not target.exists():  # the first two are shared by all tests of a session
+            common = ["-std=c++17", "-fPIC", "-Wall", "-Wextra", "-Werror", "-c", f"-I{_HOST}", f"-I{CSRC}"]
+            name = source if target is objects[2] else f"{target.stem}.cpp"
+            _run([compiler, *common, *flags, str(_HOST / name), "-o", str(target)])
     library = folder / f"{source}.so"
-    _run([compiler, "-shared", *objects, "-Wl,-z,defs", "-o", str(library)])
+    _run([compiler, "-shared", *map(str, objects), "-Wl,-z,defs", "-o", str(library)])
     return Kernels(ctypes.CDLL(str(library)))
 
 

@@ -1,4 +1,4 @@
-"""The CUDA kernels of in-place activated BatchNorm, run thread by thread on the CPU, against the oracle."""
+"""The CUDA kernels of in-place activated BatchNorm, run thread by thread on the CPU, compared with the oracle."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from native.abn_kernels import ACTIVATIONS, TYPES, Geometry, Layered, accumulate
 from native.harness import Kernels, build
 from oracles import inplace_abn as oracle
 from oracles.inplace_abn import Array, Layer
+from support.pairwise import pairwise
 
 Shape = tuple[int, int, int]
 
 CHANNELS = [1, 3, 32, 33, 64, 257]
 INNER = [1, 7, 49, 1000]
-SHAPES = [(2 if c * s < 20_000 else 1, c, s) for c, s in itertools.product(CHANNELS, INNER)]
+BOTH = [False, True]
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +26,12 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
 
 
 def a_layer(channels: int, activation: str, dtype: torch.dtype) -> Layer:
-    """With factors of both signs that are not small."""
+    """Return a layer with γ of both signs, not near 0."""
     generator = np.random.default_rng(channels)
     gamma = rounded(generator.uniform(0.5, 1.0, channels) * generator.choice([-1, 1], channels), torch.float32)
     beta = rounded(generator.normal(size=channels) * 0.3, torch.float32)
     slope = float(np.float32(0.2 if activation == "leaky_relu" else 1.5))
-    # The middle of what rounds to -1, unless the type that is computed in cannot tell it from -1.
+    # The middle of the values that round to -1, or the next value above -1 in the type of the computation.
     lowest = -1 + max(torch.finfo(dtype).eps / 8, torch.finfo(accumulate_type(dtype)).eps)
     return Layer(gamma, beta, activation, slope, lowest=lowest)
 
@@ -40,7 +41,7 @@ def samples(shape: Shape, dtype: torch.dtype, seed: int, mean: float = 0, std: f
 
 
 def assert_close(actual: Array, expected: Array, dtype: torch.dtype, size: Array | float = 1.0) -> None:
-    """Up to the rounding of the stored type, or of sums over terms of ``size``."""
+    """Compare up to the rounding of the stored type, or of sums over terms of ``size``."""
     tolerance = 6 * torch.finfo(dtype).eps
     np.testing.assert_array_less(abs(actual - expected), tolerance * (abs(expected) + size))
 
@@ -48,7 +49,7 @@ def assert_close(actual: Array, expected: Array, dtype: torch.dtype, size: Array
 def check_layer(
     kernels: Kernels, geometry: Geometry, shape: Shape, activation: str, with_residual: bool, constant: bool = False
 ) -> Layered:
-    """All four operations, each on exact inputs; ``constant``: the gradient of fixed statistics."""
+    """Compare all four operations on exact inputs; ``constant`` selects the gradient for fixed statistics."""
     dtype = geometry.dtype
     sums_type = accumulate_type(dtype)
     layer = a_layer(shape[1], activation, dtype)
@@ -71,37 +72,51 @@ def check_layer(
     dx, dr = oracle.gradient(layer, z, dz, means, expected, residual)
     actual, actual_dr = run.gradient(layer, z, dz, means, expected, residual, scale=0.25)
     rstd = 1 / np.sqrt(expected[1] + layer.eps)
-    assert_close(actual, dx, dtype, size=4 * rstd[:, None])  # differences of numbers that large
+    assert_close(actual, dx, dtype, size=4 * rstd[:, None])  # differences of numbers of this size
     if actual_dr is not None:
         assert_close(actual_dr, dr, dtype)
     return run
 
 
-@pytest.mark.parametrize("interleaved", [False, True], ids=["planar", "interleaved"])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_shapes(kernels: Kernels, shape: Shape, interleaved: bool) -> None:
-    turn = SHAPES.index(shape) + interleaved  # each shape has another activation, with or without a residual
-    for i, dtype in enumerate(TYPES):
-        geometry = Geometry(dtype, interleaved)
-        check_layer(kernels, geometry, shape, ACTIVATIONS[(turn + i) % 3], (turn + i) // 3 % 2 == 0)
+@pytest.mark.parametrize(
+    ("channels", "inner", "interleaved", "dtype", "activation", "with_residual"),
+    pairwise(CHANNELS, INNER, BOTH, TYPES, ACTIVATIONS, BOTH),
+)
+def test_kernels_on_shapes_around_warps_and_vectors_equal_the_oracle(
+    kernels: Kernels,
+    channels: int,
+    inner: int,
+    interleaved: bool,
+    dtype: torch.dtype,
+    activation: str,
+    with_residual: bool,
+) -> None:
+    shape = (2 if channels * inner < 20_000 else 1, channels, inner)
+    check_layer(kernels, Geometry(dtype, interleaved), shape, activation, with_residual)
 
 
-@pytest.mark.parametrize("interleaved", [False, True], ids=["planar", "interleaved"])
-@pytest.mark.parametrize("with_residual", [False, True], ids=["alone", "residual"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
-def test_activations(
-    kernels: Kernels, dtype: torch.dtype, activation: str, with_residual: bool, interleaved: bool
+def test_kernels_of_every_type_and_activation_equal_the_oracle(
+    kernels: Kernels, dtype: torch.dtype, activation: str
 ) -> None:
-    geometry = Geometry(dtype, interleaved)
-    assert check_layer(kernels, geometry, (2, 16, 24), activation, with_residual).call.packed
-    check_layer(kernels, Geometry(dtype, interleaved, wide=True), (2, 9, 35), activation, with_residual, constant=True)
+    for interleaved, with_residual in itertools.product(BOTH, BOTH):
+        geometry = Geometry(dtype, interleaved)
+        assert check_layer(kernels, geometry, (2, 16, 24), activation, with_residual).call.packed
 
 
-@pytest.mark.parametrize("interleaved", [False, True], ids=["planar", "interleaved"])
-@pytest.mark.parametrize("leads", [(1,), (3,), (0, 1), (1, 0, 0)], ids=str)
-@pytest.mark.parametrize("dtype", TYPES, ids=str)
-def test_tensors_that_start_anywhere(
+@pytest.mark.parametrize(
+    ("dtype", "activation", "interleaved", "with_residual"), pairwise(TYPES, ACTIVATIONS, BOTH, BOTH)
+)
+def test_kernels_with_64_bit_positions_and_fixed_statistics_equal_the_oracle(
+    kernels: Kernels, dtype: torch.dtype, activation: str, interleaved: bool, with_residual: bool
+) -> None:
+    geometry = Geometry(dtype, interleaved, wide=True)
+    check_layer(kernels, geometry, (2, 9, 35), activation, with_residual, constant=True)
+
+
+@pytest.mark.parametrize(("dtype", "leads", "interleaved"), pairwise(TYPES, [(1,), (3,), (0, 1), (1, 0, 0)], BOTH))
+def test_kernels_on_unaligned_tensors_equal_the_oracle(
     kernels: Kernels, dtype: torch.dtype, leads: tuple[int, ...], interleaved: bool
 ) -> None:
     geometry = Geometry(dtype, interleaved, leads)
@@ -112,7 +127,7 @@ def test_tensors_that_start_anywhere(
 @pytest.mark.parametrize(
     ("shape", "multiprocessors"), [((1, 1, 9000), 2), ((3, 2, 5001), 1), ((40, 4, 300), 8)], ids=str
 )
-def test_channels_shared_by_many_blocks(
+def test_kernels_that_split_a_channel_over_blocks_equal_the_oracle(
     kernels: Kernels, shape: Shape, multiprocessors: int, interleaved: bool
 ) -> None:
     for dtype in (torch.float32, torch.bfloat16):
@@ -122,7 +137,7 @@ def test_channels_shared_by_many_blocks(
 
 @pytest.mark.parametrize("interleaved", [False, True], ids=["planar", "interleaved"])
 @pytest.mark.parametrize("wide", [False, True], ids=["32 bits", "64 bits"])
-def test_a_large_mean_costs_no_digits(kernels: Kernels, wide: bool, interleaved: bool) -> None:
+def test_moments_at_a_large_mean_are_accurate(kernels: Kernels, wide: bool, interleaved: bool) -> None:
     shape = (4, 3, 3000)
     geometry = Geometry(torch.float32, interleaved, wide=wide)
     x = samples(shape, torch.float32, 4, 1e4, 1e-2)
@@ -133,7 +148,7 @@ def test_a_large_mean_costs_no_digits(kernels: Kernels, wide: bool, interleaved:
 
 
 @pytest.mark.parametrize("interleaved", [False, True], ids=["planar", "interleaved"])
-def test_a_first_sample_far_from_the_mean_costs_few_digits(kernels: Kernels, interleaved: bool) -> None:
+def test_moments_with_a_first_sample_far_from_the_mean_are_accurate(kernels: Kernels, interleaved: bool) -> None:
     shape = (2, 2, 4000)
     x = samples(shape, torch.float32, 6, 3, 0.1)
     x[0, :, 0] = 100
@@ -142,14 +157,14 @@ def test_a_first_sample_far_from_the_mean_costs_few_digits(kernels: Kernels, int
 
 
 @pytest.mark.parametrize("interleaved", [False, True], ids=["planar", "interleaved"])
-def test_one_sample(kernels: Kernels, interleaved: bool) -> None:
+def test_moments_of_one_sample_are_the_sample_and_zero(kernels: Kernels, interleaved: bool) -> None:
     for dtype, shape in itertools.product(TYPES, [(1, 5, 1), (1, 8, 1)]):
         x = samples(shape, dtype, 7)
         moments = Layered(kernels, Geometry(dtype, interleaved), shape).moments(x)
         np.testing.assert_array_equal(moments, np.stack([x[0, :, 0], np.zeros(shape[1])]))
 
 
-def test_results_are_the_same_for_every_run(kernels: Kernels) -> None:
+def test_moments_are_equal_in_every_run(kernels: Kernels) -> None:
     shape = (2, 3, 6000)
     x = samples(shape, torch.float32, 8)
     first, second = (Layered(kernels, Geometry(), shape).moments(x) for _ in range(2))

@@ -1,4 +1,4 @@
-"""The CUDA kernels as PyTorch gets them: compiled by nvcc, and, where there is a GPU, against the CPU's."""
+"""The CUDA kernels compiled by nvcc and, where there is a GPU, compared with the CPU kernels."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def assert_same(on_gpu: Tensor, on_cpu: Tensor, dtype: torch.dtype, scale: float
 @needs_gpu
 @pytest.mark.parametrize("channels_last", [False, True], ids=["contiguous", "channels last"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_the_gpu_agrees_with_the_cpu(shape: tuple[int, ...], channels_last: bool) -> None:
+def test_norm_on_a_gpu_equals_the_cpu(shape: tuple[int, ...], channels_last: bool) -> None:
     load_library()
     for dtype, activation, with_residual in itertools.product(TYPES, range(3), (False, True)):
         compare(shape, dtype, activation, with_residual, channels_last)
@@ -88,7 +88,7 @@ def compare(shape: tuple[int, ...], dtype: torch.dtype, activation: int, with_re
     assert_same(gpu_moments, ops.abn_train_(x, r, gamma, beta, *rest), gamma.dtype)
     assert_same(gpu_x, x, dtype, scale=4)
 
-    z = x.cuda()  # the same on both sides
+    z = x.cuda()  # equal on both devices
     arguments = (moments.cuda(), gpu_gamma, gpu_beta, *rest)
     dx, dr, sums = ops.abn_train_gradient(z, gpu_dz, gpu_r, *arguments)
     cpu_dx, cpu_dr, cpu_sums = ops.abn_train_gradient(x, dz, r, moments, gamma, beta, *rest)
@@ -102,12 +102,12 @@ def compare(shape: tuple[int, ...], dtype: torch.dtype, activation: int, with_re
 
 @pytest.mark.cuda
 @needs_gpu
-def test_the_current_stream_and_the_inputs_device_are_used() -> None:
+def test_kernels_use_the_current_stream_and_the_device_of_the_input() -> None:
     load_library()
     x = samples((4, 64, 200, 200), torch.float32, 1)
     last = torch.cuda.device_count() - 1
     with torch.cuda.stream(torch.cuda.Stream(last)):
-        shifted = x.to(f"cuda:{last}") + 3  # on the same stream: the kernels must wait for it
+        shifted = x.to(f"cuda:{last}") + 3  # on the same stream, so the kernels must wait for it
         moments = torch.ops.seamseg.abn_moments(shifted)
     torch.cuda.synchronize(last)
     assert_same(moments, torch.ops.seamseg.abn_moments(x + 3), torch.float32, scale=4)
@@ -115,7 +115,7 @@ def test_the_current_stream_and_the_inputs_device_are_used() -> None:
 
 @pytest.mark.cuda
 @needs_gpu
-def test_positions_beyond_32_bits() -> None:
+def test_tensors_beyond_32_bit_positions_are_normalized() -> None:
     load_library()
     shape = (2, 3, 2**30 // 3 + 100)
     if torch.cuda.mem_get_info()[0] < 3 * 2**31:

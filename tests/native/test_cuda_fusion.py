@@ -1,4 +1,4 @@
-"""Fusion on a GPU, where there is one, against the CPU's kernels."""
+"""Fusion on a GPU, where there is one, compared with the CPU."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def on_gpu(detections: Detections) -> Detections:
 
 @given(exact_scores())
 @settings(max_examples=50)
-def test_exact_classes(case: tuple[SemanticLogits, tuple[int, int]]) -> None:
+def test_upsample_argmax_of_exact_scores_on_a_gpu_equals_the_cpu(case: tuple[SemanticLogits, tuple[int, int]]) -> None:
     semantics, output = case
     moved = SemanticLogits(semantics.logits.cuda(), semantics.padded_size, semantics.size)
     found = upsample_argmax(moved, output)
@@ -35,17 +35,19 @@ def test_exact_classes(case: tuple[SemanticLogits, tuple[int, int]]) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(("shape", "output"), CLASS_SHAPES, ids=str)
-def test_classes(shape: tuple[int, int, int], output: tuple[int, int], dtype: torch.dtype) -> None:
+def test_upsample_argmax_on_a_gpu_equals_the_cpu_but_for_rounding(
+    shape: tuple[int, int, int], output: tuple[int, int], dtype: torch.dtype
+) -> None:
     logits = torch.randn(shape, generator=torch.Generator().manual_seed(2)).to(dtype)
     sizes = (4 * shape[1], 4 * shape[2])
     found = upsample_argmax(SemanticLogits(logits.cuda(), sizes, sizes), output).cpu()
     differs = found != upsample_argmax(SemanticLogits(logits, sizes, sizes), output)
-    assert differs.double().mean() < 0.01  # equal but for rounding
+    assert differs.double().mean() < 0.01  # equal up to rounding
 
 
 @given(scenes())
 @settings(max_examples=50)
-def test_fusion(scene: Scene) -> None:
+def test_panoptic_fusion_on_a_gpu_equals_the_cpu(scene: Scene) -> None:
     expected = fuse(scene.detections, scene.semantics, **scene.settings())
     found = fuse(on_gpu(scene.detections), scene.semantics.cuda(), **scene.settings())
     assert found.ids.is_cuda
@@ -56,10 +58,10 @@ def test_fusion(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_masks(seed: int) -> None:
+def test_paste_mask_on_a_gpu_equals_the_cpu_up_to_rounding(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits, corners = torch.randn(28, 28, generator=generator), torch.rand(2, 2, generator=generator) * 90
     box = torch.cat([corners.amin(0), corners.amax(0)])
     patch, expected = paste_mask(logits.cuda(), box.cuda(), (80, 90)), paste_mask(logits, box, (80, 90))
     assert (patch.mask.is_cuda, patch.top, patch.left) == (True, expected.top, expected.left)
-    assert (patch.mask.cpu() != expected.mask).sum() <= 2  # equal but for rounding
+    assert (patch.mask.cpu() != expected.mask).sum() <= 2  # equal up to rounding

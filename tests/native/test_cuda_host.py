@@ -1,4 +1,4 @@
-"""The harness itself: right kernels run, and every wrong one is found out."""
+"""The harness itself: correct kernels run, and errors of every kind are reported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
 
 
 def run(toys: Kernels, name: str) -> NDArray[np.float32]:
-    memory = np.zeros(3 * SIZE + 4, np.float32)  # a gap between the two, so that they are no neighbors
+    memory = np.zeros(3 * SIZE + 4, np.float32)  # a gap between both, so that they are not adjacent
     start = -memory.ctypes.data // 4 % 4  # to a 16-byte boundary
     numbers, result = memory[start:][:SIZE], memory[start + 2 * SIZE :][:SIZE]
     numbers[:] = COUNT
@@ -39,7 +39,7 @@ def run(toys: Kernels, name: str) -> NDArray[np.float32]:
         ("add_up", np.where(COUNT == 0, 2016, 0)),
     ],
 )
-def test_right_kernels(toys: Kernels, name: str, expected: NDArray[np.float32]) -> None:
+def test_correct_kernel_gives_its_result(toys: Kernels, name: str, expected: NDArray[np.float32]) -> None:
     np.testing.assert_array_equal(run(toys, name), expected)
 
 
@@ -66,7 +66,7 @@ def test_right_kernels(toys: Kernels, name: str, expected: NDArray[np.float32]) 
         ("empty_grid", "a size that GPUs refuse"),
     ],
 )
-def test_wrong_kernels(toys: Kernels, name: str, fault: str) -> None:
+def test_wrong_kernel_is_reported_and_the_next_launch_works(toys: Kernels, name: str, fault: str) -> None:
     with pytest.raises(Fault, match=rf"{name}: .*{fault}"):
         run(toys, name)
-    np.testing.assert_array_equal(run(toys, "reverse"), COUNT[::-1])  # the next launch starts anew
+    np.testing.assert_array_equal(run(toys, "reverse"), COUNT[::-1])  # the next launch is not affected

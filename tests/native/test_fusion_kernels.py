@@ -1,4 +1,4 @@
-"""The CUDA kernels of fusion, run thread by thread on the CPU, against the oracles and the CPU's own kernels."""
+"""The CUDA kernels of fusion, run thread by thread on the CPU, compared with the oracles and the CPU kernels."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SHAPES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def on_gpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """In this file the operators are the CUDA kernels."""
+    """Replace the operators by the CUDA kernels in this file."""
     kernels = FusionKernels(build("fusion.cpp", tmp_path_factory.mktemp("fusion")))
     with pytest.MonkeyPatch.context() as patch:
         for name, shapes in SHAPES.items():
@@ -48,35 +48,39 @@ def on_gpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize(("shape", "output"), [case for case in CLASS_SHAPES if case[0][0] < 100], ids=str)
-def test_classes(shape: tuple[int, int, int], output: tuple[int, int], dtype: torch.dtype) -> None:
+def test_upsample_argmax_equals_oracle(
+    shape: tuple[int, int, int], output: tuple[int, int], dtype: torch.dtype
+) -> None:
     check_classes(shape, output, dtype)
 
 
 @given(exact_scores())
-@settings(max_examples=40)
-def test_classes_where_scores_are_equal(case: tuple[SemanticLogits, tuple[int, int]]) -> None:
+@settings(max_examples=25)
+def test_upsample_argmax_of_equal_scores_equals_the_oracle(case: tuple[SemanticLogits, tuple[int, int]]) -> None:
     check_exact_classes(case)
 
 
 @given(special_scores())
-@settings(max_examples=60)
-def test_classes_where_scores_are_infinite_or_not_a_number(case: tuple[SemanticLogits, tuple[int, int]]) -> None:
+@settings(max_examples=40)
+def test_upsample_argmax_of_infinity_and_nan_equals_the_oracle(
+    case: tuple[SemanticLogits, tuple[int, int]],
+) -> None:
     check_exact_classes(case)
 
 
-def test_what_is_not_a_number_is_no_ones_best() -> None:
+def test_upsample_argmax_never_chooses_a_class_with_nan() -> None:
     logits = torch.tensor([torch.nan, -3.0, -2.0, torch.nan])[:, None, None].expand(4, 2, 2).contiguous()
     assert (upsample_argmax(SemanticLogits(logits, (4, 4), (4, 4)), (4, 4)) == 2).all()
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_masks(seed: int) -> None:
+def test_paste_mask_equals_the_oracle(seed: int) -> None:
     check_mask([1, 2, 7, 28][seed % 4], seed)
 
 
 @given(scenes())
-@settings(max_examples=60)
-def test_fusion(scene: Scene) -> None:
+@settings(max_examples=40)
+def test_panoptic_fusion_equals_the_oracle(scene: Scene) -> None:
     check_scene(scene)
 
 
@@ -92,18 +96,18 @@ def many_objects(num: int, size: tuple[int, int]) -> tuple[Detections, Tensor]:
     return detections, torch.randint(0, 254, size, generator=generator)
 
 
-def test_more_objects_and_classes_than_a_block_has_threads() -> None:
+def test_panoptic_fusion_of_more_objects_than_a_block_has_threads_equals_the_cpu() -> None:
     detections, semantics = many_objects(300, (60, 70))
     found = fuse(detections, semantics, num_stuff=9, score_threshold=0, overlap_threshold=0.5, min_stuff_area=3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.delattr(torch.ops.seamseg, "panoptic_fusion")  # the CPU's again
+        patch.delattr(torch.ops.seamseg, "panoptic_fusion")  # back to the CPU kernel
         expected = fuse(detections, semantics, num_stuff=9, score_threshold=0, overlap_threshold=0.5, min_stuff_area=3)
     assert len(found.classes) > 100
     assert torch.equal(found.ids, expected.ids)
     assert torch.equal(found.classes, expected.classes)
 
 
-def test_pixels_of_no_class_are_found() -> None:
+def test_panoptic_fusion_of_pixels_without_a_class_is_refused() -> None:
     semantics = torch.tensor([[0, 256, 1], [-1, 2**40, 255]])
     with pytest.raises(ValueError, match="3 pixels of the class map have no class in 0 … 255"):
         fuse(

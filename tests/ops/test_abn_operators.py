@@ -1,8 +1,7 @@
-"""The operators of in-place activated BatchNorm: any strides, what torch sees of them, refusals, memory."""
+"""The operators of in-place activated BatchNorm: strides, registration with torch, refusals and memory."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,14 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.abn_cases import ACTIVATIONS, EPS, TYPES, Case, a_layer, check_layer, draw, laid_out, sums_type
+from support.pairwise import pairwise
 from torch import Tensor
 
 from benchmarks.memory import peak_bytes
 from seamseg.ops import abn_kernels, native
 
-types = pytest.mark.parametrize("dtype", TYPES, ids=str)
-activations = pytest.mark.parametrize("activation", ACTIVATIONS)
-layouts = pytest.mark.parametrize("channels_last", [False, True], ids=["planar", "channels last"])
+BOTH = [False, True]
 
 # ---- any strides ----------------------------------------------------------------------------------------------------
 
@@ -36,13 +34,12 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def around(x: Tensor) -> Tensor:
-    """All numbers in the memory of which ``x`` is a part."""
+    """Return all numbers in the memory that ``x`` is a part of."""
     return torch.empty(0, dtype=x.dtype).set_(x.untyped_storage())  # type: ignore[call-overload]
 
 
-@types
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_only_the_view_is_overwritten_whatever_its_strides(layout: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("layout", "dtype"), pairwise(list(LAYOUTS), [torch.float64, torch.bfloat16]))
+def test_operators_on_a_view_of_any_strides_overwrite_only_the_view(layout: str, dtype: torch.dtype) -> None:
     case = Case((3, 4, 5, 6), dtype)
     layer, _ = a_layer(case)
     expected, view, other = draw(case, 1, 2, 3), LAYOUTS[layout](draw(case, 1, 2, 3)), draw(case, 1, 2, 3)
@@ -54,17 +51,18 @@ def test_only_the_view_is_overwritten_whatever_its_strides(layout: str, dtype: t
     assert view.stride() == strides
     torch.testing.assert_close(view, expected)
     outside = around(view) == mark
-    assert outside.sum() == mark.numel() - view.numel(), "what lies around the view was overwritten"
+    assert outside.sum() == mark.numel() - view.numel(), "memory around the view was overwritten"
     view = LAYOUTS[layout](draw(case, 1, 2, 3))
     abn_kernels.normalize_(view, None, expected_moments, layer)
     abn_kernels.normalize_(other, None, expected_moments, layer)
     torch.testing.assert_close(view, other)
 
 
-@pytest.mark.parametrize(("of_z", "of_dz"), list(itertools.product(LAYOUTS, repeat=2)))
-def test_gradients_and_residuals_may_lie_otherwise(of_z: str, of_dz: str) -> None:
+@pytest.mark.parametrize("shift", [0, 1, 4])
+@pytest.mark.parametrize("of_z", LAYOUTS)
+def test_gradient_and_residual_of_other_strides_give_equal_results(of_z: str, shift: int) -> None:
     names = list(LAYOUTS)
-    of_residual = names[(names.index(of_z) + 2 * names.index(of_dz)) % len(names)]
+    of_dz, of_residual = (names[(names.index(of_z) + step) % len(names)] for step in (shift, 2 * shift + 1))
     case = Case((3, 4, 5, 6), torch.float64)
     layer, _ = a_layer(case)
     z, dz, residual = (draw(case, seed) for seed in (1, 2, 3))
@@ -81,7 +79,7 @@ def test_gradients_and_residuals_may_lie_otherwise(of_z: str, of_dz: str) -> Non
     torch.testing.assert_close(z, forward)
 
 
-def test_an_expanded_gradient_counts_everywhere() -> None:
+def test_expanded_gradient_equals_a_full_one() -> None:
     case = Case((3, 4, 5, 6))
     layer, _ = a_layer(case)
     z, moments = draw(case, 1), abn_kernels.moments(draw(case, 2))
@@ -90,10 +88,13 @@ def test_an_expanded_gradient_counts_everywhere() -> None:
         torch.testing.assert_close(abn_kernels.train_gradient(z, gradient, None, moments, layer), expected)
 
 
-@layouts
-@types
-@pytest.mark.parametrize("shape", [(0, 3), (0, 3, 4, 5), (2, 3, 0, 5), (2, 0), (2, 0, 4, 5), (0, 0, 2)], ids=str)
-def test_without_numbers_there_are_sums_of_zero(
+@pytest.mark.parametrize(
+    ("shape", "dtype", "channels_last"),
+    pairwise(
+        [(0, 3), (0, 3, 4, 5), (2, 3, 0, 5), (2, 0), (2, 0, 4, 5), (0, 0, 2)], [torch.float64, torch.bfloat16], BOTH
+    ),
+)
+def test_operators_on_empty_tensors_give_zero_sums(
     shape: tuple[int, ...], dtype: torch.dtype, channels_last: bool
 ) -> None:
     case = Case(shape, dtype, "elu", channels_last, True)
@@ -124,8 +125,8 @@ def cases(draw_from: st.DrawFn) -> tuple[Case, str]:
 
 
 @given(cases())
-@settings(max_examples=150)
-def test_random_shapes(drawn: tuple[Case, str]) -> None:
+@settings(max_examples=100)
+def test_operators_on_random_shapes_equal_the_oracle(drawn: tuple[Case, str]) -> None:
     case, layout = drawn
     check_layer(case)
     x, dense = LAYOUTS[layout](draw(case, 1)), draw(case, 1)
@@ -134,11 +135,11 @@ def test_random_shapes(drawn: tuple[Case, str]) -> None:
     torch.testing.assert_close(x, dense)
 
 
-# ---- what torch sees of the operators -------------------------------------------------------------------------------
+# ---- registration with torch ----------------------------------------------------------------------------------------
 
 
 def arguments(operator: str, case: Case) -> tuple[Any, ...]:
-    """As the operator takes them."""
+    """Return the arguments of an operator for a case."""
     (gamma, beta, eps, activation, slope), _ = a_layer(case)
     x, dz, moments = draw(case, 1), draw(case, 2), abn_kernels.moments(draw(case, 1))
     residual = draw(case, 3) if case.has_residual else None
@@ -165,9 +166,8 @@ operators = pytest.mark.parametrize("operator", OPERATORS)
 
 
 @operators
-@layouts
-@pytest.mark.parametrize("has_residual", [False, True], ids=["alone", "residual"])
-def test_torch_finds_nothing_wrong_with_the_operators(operator: str, channels_last: bool, has_residual: bool) -> None:
+@pytest.mark.parametrize(("channels_last", "has_residual"), [(False, True), (True, False)])
+def test_operator_passes_opcheck(operator: str, channels_last: bool, has_residual: bool) -> None:
     native.require(operator, SHAPE_FUNCTIONS[operator])
     case = Case((2, 3, 4, 5), torch.float32, "elu", channels_last, has_residual)
     torch.library.opcheck(getattr(torch.ops.seamseg, operator).default, arguments(operator, case))
@@ -180,16 +180,14 @@ def described(result: Any) -> Any:
 
 
 @operators
-@types
-@layouts
-def test_meta_tensors_give_what_the_kernels_give(operator: str, dtype: torch.dtype, channels_last: bool) -> None:
+def test_operator_on_meta_tensors_gives_the_shapes_strides_and_types_of_the_kernel(operator: str) -> None:
     native.require(operator, SHAPE_FUNCTIONS[operator])
     call = getattr(torch.ops.seamseg, operator)
-    for shape in ((2, 3, 4, 5), (3, 4), (0, 3, 2, 2), (2, 3, 1, 5), (2, 1, 3, 3), (2, 3, 2, 3, 2)):
-        for has_residual in (False, True):
-            given_arguments = arguments(operator, Case(shape, dtype, "elu", channels_last, has_residual))
-            on_meta = [value.to("meta") if isinstance(value, Tensor) else value for value in given_arguments]
-            assert described(call(*on_meta)) == described(call(*given_arguments))
+    shapes = [(2, 3, 4, 5), (3, 4), (0, 3, 2, 2), (2, 3, 1, 5), (2, 1, 3, 3), (2, 3, 2, 3, 2)]
+    for shape, dtype, channels_last, has_residual in pairwise(shapes, TYPES, BOTH, BOTH):
+        given_arguments = arguments(operator, Case(shape, dtype, "elu", channels_last, has_residual))
+        on_meta = [value.to("meta") if isinstance(value, Tensor) else value for value in given_arguments]
+        assert described(call(*on_meta)) == described(call(*given_arguments))
 
 
 REFUSALS: list[tuple[str, int, Callable[[Tensor], Tensor], str]] = [
@@ -215,7 +213,7 @@ REFUSALS: list[tuple[str, int, Callable[[Tensor], Tensor], str]] = [
 
 
 @pytest.mark.parametrize(("operator", "position", "spoil", "message"), REFUSALS)
-def test_what_the_kernels_cannot_take_is_refused_by_name(
+def test_argument_that_does_not_fit_is_refused_with_the_name_of_the_operator(
     operator: str, position: int, spoil: Callable[[Tensor], Tensor], message: str
 ) -> None:
     native.require(operator, SHAPE_FUNCTIONS[operator])
@@ -226,7 +224,7 @@ def test_what_the_kernels_cannot_take_is_refused_by_name(
 
 
 @pytest.mark.parametrize("code", [-1, 3])
-def test_activations_have_numbers(code: int) -> None:
+def test_unknown_activation_code_is_refused(code: int) -> None:
     layer = abn_kernels.Layer(torch.ones(3), torch.zeros(3), EPS, code, 1.0)
     with pytest.raises(ValueError, match="abn_train_: unknown activation"):
         abn_kernels.train_(torch.zeros(2, 3), None, layer)
@@ -235,12 +233,10 @@ def test_activations_have_numbers(code: int) -> None:
 # ---- memory ---------------------------------------------------------------------------------------------------------
 
 
-@layouts
-@pytest.mark.parametrize("has_residual", [False, True], ids=["alone", "residual"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_nothing_as_large_as_the_input_is_made_but_gradients(
-    dtype: torch.dtype, has_residual: bool, channels_last: bool
-) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "has_residual", "channels_last"), pairwise([torch.float32, torch.bfloat16], BOTH, BOTH)
+)
+def test_operators_allocate_only_their_gradients(dtype: torch.dtype, has_residual: bool, channels_last: bool) -> None:
     case = Case((4, 8, 64, 64), dtype, "elu", channels_last, has_residual)
     layer, _ = a_layer(case)
     x, dz, moments = draw(case, 1), draw(case, 2), abn_kernels.moments(draw(case, 1))

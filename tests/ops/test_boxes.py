@@ -49,17 +49,17 @@ def pixels(box: Box) -> set[tuple[int, int]]:
 
 @given(ANY_BOX)
 @settings(deadline=None)
-def test_the_area_of_an_integer_box_is_its_number_of_pixels(box: Box) -> None:
+def test_area_of_an_integer_box_is_its_number_of_pixels(box: Box) -> None:
     assert box_area(tensor([box])).item() == len(pixels(box))
 
 
-def test_areas_keep_leading_dimensions() -> None:
+def test_area_keeps_leading_dimensions() -> None:
     assert box_area(torch.tensor([0.0, 0, 2.5, 4]).expand(2, 3, 4)).tolist() == [[10.0] * 3] * 2
 
 
 @given(st.lists(ANY_BOX, max_size=5), st.lists(ANY_BOX, max_size=5))
 @settings(deadline=None)
-def test_iou_counts_pixels_in_common(boxes: list[Box], others: list[Box]) -> None:
+def test_iou_of_integer_boxes_counts_common_pixels(boxes: list[Box], others: list[Box]) -> None:
     found = box_iou(tensor(boxes), tensor(others))
     assert found.shape == (len(boxes), len(others))
     for row, box in zip(found.tolist(), boxes, strict=True):
@@ -70,7 +70,7 @@ def test_iou_counts_pixels_in_common(boxes: list[Box], others: list[Box]) -> Non
 
 @given(LOOSE_BOX, LOOSE_BOX)
 @settings(deadline=None)
-def test_iou_of_any_boxes_is_symmetric_and_a_fraction(box: Box, other: Box) -> None:
+def test_iou_of_any_boxes_is_symmetric_and_between_zero_and_one(box: Box, other: Box) -> None:
     found = box_iou(tensor([box]), tensor([other])).item()
     assert found == box_iou(tensor([other]), tensor([box])).item() == overlap.iou(box, other)
     assert 0 <= found <= 1
@@ -78,8 +78,8 @@ def test_iou_of_any_boxes_is_symmetric_and_a_fraction(box: Box, other: Box) -> N
 
 @given(st.lists(ANY_BOX, max_size=7), st.lists(ANY_BOX, max_size=5), st.integers(1, 9))
 @settings(deadline=None)
-def test_best_overlaps_are_those_of_the_whole_matrix(boxes: list[Box], objects: list[Box], chunk: int) -> None:
-    """Corners on so small a grid tie often."""
+def test_best_overlaps_equal_those_of_the_full_matrix(boxes: list[Box], objects: list[Box], chunk: int) -> None:
+    """Corners on a small grid give many ties."""
     found = best_overlaps(tensor(boxes), tensor(objects), chunk)
     matrix = [[overlap.iou(box, other) for other in objects] for box in boxes]
     for index, row in enumerate(matrix):
@@ -95,7 +95,7 @@ def test_best_overlaps_are_those_of_the_whole_matrix(boxes: list[Box], objects: 
     assert [len(found.object_iou), len(found.object_box)] == [len(objects)] * 2
 
 
-def test_ties_over_chunks_go_to_the_lowest_index() -> None:
+def test_best_overlaps_of_ties_across_chunks_have_the_lowest_index() -> None:
     boxes = tensor([(9, 9, 10, 10), (0, 0, 2, 2), (0, 0, 2, 2), (0, 0, 1, 2), (0, 0, 2, 2)])
     objects = tensor([(0, 0, 2, 2), (0, 0, 2, 2), (20, 20, 21, 21)])
     for chunk in range(1, 7):
@@ -108,7 +108,7 @@ def test_ties_over_chunks_go_to_the_lowest_index() -> None:
 
 @given(st.lists(st.tuples(REAL_BOX, REAL_BOX), max_size=5))
 @settings(deadline=None)
-def test_shifts_are_those_of_the_definition_and_lead_to_the_target(pairs: list[tuple[Box, Box]]) -> None:
+def test_encode_boxes_equals_its_definition_and_is_inverted_by_decode(pairs: list[tuple[Box, Box]]) -> None:
     boxes = tensor([box for box, _ in pairs], torch.float64)
     targets = tensor([target for _, target in pairs], torch.float64)
     found = encode_boxes(boxes, targets)
@@ -122,26 +122,26 @@ SHIFT = st.floats(-4, 4)
 
 @given(REAL_BOX, st.tuples(SHIFT, SHIFT, SHIFT, SHIFT))
 @settings(deadline=None)
-def test_shifts_come_back_from_the_box_they_lead_to(box: Box, shift: Box) -> None:
+def test_encode_boxes_of_a_decoded_box_gives_its_deltas(box: Box, shift: Box) -> None:
     boxes, shift_rows = tensor([box], torch.float64), tensor([shift], torch.float64)
     moved = decode_boxes(boxes, shift_rows)
     torch.testing.assert_close(moved[0].tolist(), box_deltas.decode(box, shift), rtol=1e-9, atol=1e-7)
     torch.testing.assert_close(encode_boxes(boxes, moved), shift_rows, rtol=1e-7, atol=1e-7)
 
 
-def test_a_shift_worked_out_by_hand() -> None:
+def test_decode_boxes_equals_a_result_computed_by_hand() -> None:
     shift = tensor([(0.1, 0.2, math.log(2), 0)])
     expected = [-4.0, 4, 16, 24]  # center (6, 14), 20×20
     torch.testing.assert_close(decode_boxes(tensor([(0, 0, 10, 20)]), shift), tensor([tuple(expected)]))
 
 
 @pytest.mark.parametrize("log_scale", [MAX_LOG_SCALE, 5.0, 1000.0, math.inf])
-def test_boxes_grow_at_most_a_thousand_sixteenths(log_scale: float) -> None:
+def test_decode_boxes_limits_growth_to_1000_over_16(log_scale: float) -> None:
     moved = decode_boxes(tensor([(0, 0, 16, 32)]), tensor([(0, 0, log_scale, log_scale)]))
     torch.testing.assert_close(moved[0, 2:] - moved[0, :2], torch.tensor([1000.0, 2000.0]))
 
 
-def test_one_box_takes_the_shifts_of_every_class() -> None:
+def test_decode_boxes_applies_the_deltas_of_every_class_to_one_box() -> None:
     boxes = tensor([(0, 0, 2, 4), (5, 5, 9, 9)])
     class_shifts = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
     moved = decode_boxes(boxes[:, None], class_shifts)
@@ -152,23 +152,23 @@ def test_one_box_takes_the_shifts_of_every_class() -> None:
 
 @given(st.lists(LOOSE_BOX, max_size=4), st.tuples(st.integers(1, 12), st.integers(1, 12)))
 @settings(deadline=None)
-def test_clipping_moves_each_edge_into_the_image(boxes: list[Box], size: tuple[int, int]) -> None:
+def test_clip_boxes_moves_each_edge_into_the_image(boxes: list[Box], size: tuple[int, int]) -> None:
     clipped = clip_boxes(tensor(boxes), size)
     assert clipped.tolist() == [box_deltas.clip(box, size) for box in boxes]
     assert torch.equal(clip_boxes(clipped, size), clipped)
 
 
-def test_a_box_outside_the_image_loses_its_area() -> None:
+def test_clip_boxes_of_a_box_outside_the_image_gives_no_area() -> None:
     assert box_area(clip_boxes(tensor([(-5, 2, -1, 4), (3, 30, 6, 40)]), (10, 20))).tolist() == [0, 0]
 
 
-def test_clipping_leaves_its_argument_alone() -> None:
+def test_clip_boxes_keeps_its_argument() -> None:
     boxes = tensor([(-1, -1, 50, 50)])
     clip_boxes(boxes, (10, 10))
     assert boxes.tolist() == [[-1, -1, 50, 50]]
 
 
-def test_boxes_scale_with_their_image() -> None:
+def test_scale_boxes_equals_a_result_computed_by_hand() -> None:
     assert scale_boxes(tensor([(1, 2, 3, 4), (0, 0, 10, 20)]), (10, 20), (20, 10)).tolist() == [
         [2, 1, 6, 2],
         [0, 0, 20, 10],
@@ -180,21 +180,21 @@ SIZE = st.tuples(st.integers(1, 3000), st.integers(1, 3000))
 
 @given(REAL_BOX, SIZE, SIZE)
 @settings(deadline=None)
-def test_scaling_there_and_back_changes_nothing(box: Box, size: tuple[int, int], new_size: tuple[int, int]) -> None:
+def test_scale_boxes_and_back_gives_the_same_boxes(box: Box, size: tuple[int, int], new_size: tuple[int, int]) -> None:
     boxes = tensor([box], torch.float64)
     torch.testing.assert_close(scale_boxes(scale_boxes(boxes, size, new_size), new_size, size), boxes)
 
 
 @given(st.lists(LOOSE_BOX, max_size=4), st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**31))
 @settings(deadline=None)
-def test_coverage_counts_pixels_inside_truncated_corners(boxes: list[Box], height: int, width: int, seed: int) -> None:
+def test_coverage_counts_marked_pixels_in_truncated_boxes(boxes: list[Box], height: int, width: int, seed: int) -> None:
     marked = torch.rand(height, width, generator=torch.Generator().manual_seed(seed)) < 0.5
     found = coverage(tensor(boxes), marked)
     assert found.dtype == torch.float32
     assert found.tolist() == pytest.approx([float(overlap.coverage(box, marked)) for box in boxes], rel=1e-5)
 
 
-def test_coverage_worked_out_by_hand() -> None:
+def test_coverage_equals_values_computed_by_hand() -> None:
     marked = torch.tensor([[True, True, False], [True, False, False]])
     boxes = [
         (0, 0, 2, 2),  # three of four
@@ -209,14 +209,14 @@ def test_coverage_worked_out_by_hand() -> None:
     assert coverage(tensor(boxes), marked).tolist() == pytest.approx(expected)
 
 
-def test_nothing_marked_covers_nothing() -> None:
+def test_coverage_without_marked_pixels_is_zero() -> None:
     assert coverage(tensor([(0, 0, 3, 3)]), torch.zeros(5, 5, dtype=torch.bool)).tolist() == [0]
     assert coverage(tensor([]), torch.ones(5, 5, dtype=torch.bool)).shape == (0,)
 
 
 @given(st.lists(ANY_BOX, max_size=9), st.sampled_from([0.0, 0.3, 0.5, 0.7, 1.0]), st.randoms(use_true_random=False))
 @settings(deadline=None)
-def test_suppression_follows_its_definition(boxes: list[Box], threshold: float, random: Random) -> None:
+def test_suppression_equals_its_definition(boxes: list[Box], threshold: float, random: Random) -> None:
     scores = [rank / 16 for rank in range(len(boxes))]
     random.shuffle(scores)
     boxes = [box for box in boxes if pixels(box)]  # torchvision divides 0 by 0

@@ -1,3 +1,5 @@
+"""Collectives on two ranks, in a world of one rank, and without a process group."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -30,7 +32,7 @@ def samples(case: int, rank: int, offset: float = 0.0) -> Tensor:
 
 
 def on_one_rank(rank: int) -> dict[str, Any]:
-    """What the ranks do; the tests read what comes back."""
+    """Run all collectives, and return what the tests check."""
     results: dict[str, Any] = {"distributed": is_distributed()}
     for case in range(len(COUNTS)):
         moments = reduce_moments(batch_moments(samples(case, rank)), None)
@@ -56,7 +58,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("case", range(len(COUNTS)), ids=str)
-def test_moments_are_those_of_all_samples_together(ranks: list[dict[str, Any]], case: int) -> None:
+def test_reduce_moments_equals_moments_of_all_samples(ranks: list[dict[str, Any]], case: int) -> None:
     together = torch.cat([samples(case, 0), samples(case, 1)])
     expected = batch_moments(together)
     for result in ranks:
@@ -68,13 +70,13 @@ def test_moments_are_those_of_all_samples_together(ranks: list[dict[str, Any]], 
         torch.testing.assert_close(expected.var, together.var(0, correction=0), rtol=1e-5, atol=1e-6)
 
 
-def test_all_ranks_get_the_same_bits(ranks: list[dict[str, Any]]) -> None:
+def test_reduce_moments_is_bit_equal_on_all_ranks(ranks: list[dict[str, Any]]) -> None:
     for case in range(len(COUNTS)):
         for first, second in zip(ranks[0][f"moments {case}"], ranks[1][f"moments {case}"], strict=True):
             assert torch.equal(first, second)
 
 
-def test_small_variances_survive_large_means(ranks: list[dict[str, Any]]) -> None:
+def test_reduce_moments_at_a_large_mean_is_accurate(ranks: list[dict[str, Any]]) -> None:
     together = torch.cat([samples(0, rank, offset=1e4) for rank in range(2)]).double()
     for result in ranks:
         torch.testing.assert_close(
@@ -82,7 +84,7 @@ def test_small_variances_survive_large_means(ranks: list[dict[str, Any]]) -> Non
         )
 
 
-def test_a_group_keeps_to_itself(ranks: list[dict[str, Any]]) -> None:
+def test_reduce_moments_and_sum_in_a_group_of_one_rank_use_only_that_rank(ranks: list[dict[str, Any]]) -> None:
     for rank, result in enumerate(ranks):
         own = batch_moments(samples(0, rank))
         for found, expected in zip(result["alone"], (own.mean, own.var, own.count), strict=True):
@@ -90,18 +92,18 @@ def test_a_group_keeps_to_itself(ranks: list[dict[str, Any]]) -> None:
         assert result["sum alone"].tolist() == [rank + 1, 10 * (rank + 1)]
 
 
-def test_sums_are_new_tensors(ranks: list[dict[str, Any]]) -> None:
+def test_sum_over_ranks_returns_a_new_tensor(ranks: list[dict[str, Any]]) -> None:
     for rank, result in enumerate(ranks):
         assert result["sum"].tolist() == [3, 30]
         assert result["value"].tolist() == [rank + 1, 10 * (rank + 1)]
 
 
-def test_objects_come_in_the_order_of_the_ranks(ranks: list[dict[str, Any]]) -> None:
+def test_gather_objects_keeps_the_order_of_the_ranks(ranks: list[dict[str, Any]]) -> None:
     for result in ranks:
         assert result["objects"] == [{"rank": 0, "rows": []}, {"rank": 1, "rows": [None]}]
 
 
-def test_ranks_agree_on_flags_means_and_totals(ranks: list[dict[str, Any]]) -> None:
+def test_largest_and_mean_over_ranks_are_equal_on_all_ranks(ranks: list[dict[str, Any]]) -> None:
     for result in ranks:
         assert result["distributed"]
         assert result["largest"] == [1, 5, 0, -3]
@@ -123,15 +125,15 @@ def assert_alone() -> None:
     assert mean_over_ranks({"loss": torch.tensor(2.5)}) == {"loss": 2.5}
 
 
-def test_a_process_without_a_group_speaks_for_all() -> None:
+def test_collectives_without_a_group_return_their_input() -> None:
     assert_alone()
 
 
 @pytest.mark.usefixtures("group_of_one")
-def test_a_group_of_one_needs_no_collective() -> None:
+def test_collectives_in_a_world_of_one_return_their_input() -> None:
     assert_alone()
 
 
-def test_an_error_on_a_rank_is_shown_and_leaves_no_process(tmp_path: Path) -> None:
+def test_on_ranks_shows_the_error_of_a_rank(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="has no attribute 'no_such_function'"):
         on_ranks(__file__, "no_such_function", tmp_path, num_ranks=1)

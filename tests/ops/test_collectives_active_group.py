@@ -1,4 +1,4 @@
-"""Groups of the ranks that take part, in two and in four processes."""
+"""Process groups of the active ranks, in worlds of two and four ranks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORLDS = (2, 4)
 
 
 def subsets(num_ranks: int, seed: int) -> list[tuple[int, ...]]:
-    """Every subset once, then random ones."""
+    """Return every subset of ranks once, then random ones."""
     every = [found for size in range(num_ranks + 1) for found in combinations(range(num_ranks), size)]
     generator = random.Random(seed)
     generator.shuffle(every)
@@ -31,7 +31,7 @@ def subsets(num_ranks: int, seed: int) -> list[tuple[int, ...]]:
 
 
 def sum_of_ranks(group: ActiveGroup) -> float | None:
-    """What the members' collective gives; the others run none."""
+    """Return the sum over the members' ranks, or None on other ranks, which run no collective."""
     if not group.is_member:
         return None
     total = torch.tensor(float(dist.get_rank()))
@@ -75,7 +75,7 @@ def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def assert_walked(ranks: list[dict[str, Any]], what: str, max_groups: int) -> None:
-    """Every step has the group that its subset asks for, while there is room for it."""
+    """Check that every step has the group of its subset, until the limit of groups is reached."""
     world = tuple(range(len(ranks)))
     made: set[tuple[int, ...]] = set()
     for step, subset in enumerate(subsets(len(ranks), seed=len(ranks))):
@@ -93,12 +93,12 @@ def assert_walked(ranks: list[dict[str, Any]], what: str, max_groups: int) -> No
             assert found["num"] == len(made)
 
 
-def test_past_the_limit_all_ranks_are_members(ranks: list[dict[str, Any]]) -> None:
+def test_active_group_beyond_the_limit_of_groups_has_all_ranks(ranks: list[dict[str, Any]]) -> None:
     assert_walked(ranks, "bounded", max_groups=2)
     assert max(step["num"] for step in ranks[0]["bounded"]) == (0 if len(ranks) == 2 else 2)
 
 
-def test_masked_is_the_world_unless_nobody_takes_part(ranks: list[dict[str, Any]]) -> None:
+def test_active_group_with_sync_masked_has_all_ranks_unless_none_is_active(ranks: list[dict[str, Any]]) -> None:
     for step, subset in enumerate(subsets(len(ranks), seed=len(ranks))):
         for result in ranks:
             found = result["masked"][step]
@@ -106,13 +106,13 @@ def test_masked_is_the_world_unless_nobody_takes_part(ranks: list[dict[str, Any]
             assert found["member"] == bool(subset)
 
 
-def test_the_exchange_is_one_collective(ranks: list[dict[str, Any]]) -> None:
+def test_active_group_runs_one_collective(ranks: list[dict[str, Any]]) -> None:
     for result in ranks:
         assert result["counts"] == [[rank, 10 * rank] for rank in range(len(ranks))]
         assert result["collectives"] == ["allgather_"]
 
 
-def test_groups_end_with_their_world_and_the_next_makes_its_own(ranks: list[dict[str, Any]]) -> None:
+def test_active_groups_are_freed_with_their_world(ranks: list[dict[str, Any]]) -> None:
     assert all(result["freed"] and not result["of its own"] for result in ranks)
     assert [result["groups of a new world"] for result in ranks] == [0] * len(ranks)
     assert_walked(ranks, "unbounded", max_groups=module.MAX_GROUPS)
@@ -134,10 +134,10 @@ def assert_alone() -> None:
     assert num_groups() == 0
 
 
-def test_a_process_without_a_group_is_active_alone() -> None:
+def test_active_group_without_a_process_group_has_one_rank() -> None:
     assert_alone()
 
 
 @pytest.mark.usefixtures("group_of_one")
-def test_a_world_of_one_needs_no_group() -> None:
+def test_active_group_in_a_world_of_one_makes_no_group() -> None:
     assert_alone()

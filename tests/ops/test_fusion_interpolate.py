@@ -18,7 +18,7 @@ def random_logits(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("size", [(48, 64), (45, 64), (48, 37), (1, 1)])
-def test_at_the_valid_size_it_is_upsampling_and_cropping(size: tuple[int, int]) -> None:
+def test_upsample_argmax_at_the_valid_size_equals_upsampling_and_cropping(size: tuple[int, int]) -> None:
     logits = random_logits(9, 12, 16)
     enlarged = F.interpolate(logits[None], (48, 64), mode="bilinear", align_corners=False)[0]
     found = upsample_argmax(SemanticLogits(logits, (48, 64), size), size)
@@ -27,7 +27,7 @@ def test_at_the_valid_size_it_is_upsampling_and_cropping(size: tuple[int, int]) 
 
 
 @pytest.mark.parametrize("padded", [(46, 61), (50, 63)])
-def test_when_the_scores_do_not_divide_the_image(padded: tuple[int, int]) -> None:
+def test_upsample_argmax_of_scores_that_do_not_divide_the_image_equals_the_oracle(padded: tuple[int, int]) -> None:
     logits = random_logits(5, 12, 16, seed=1)
     enlarged = F.interpolate(logits[None], padded, mode="bilinear", align_corners=False)[0]
     best, second = enlarged.topk(2, dim=0).values
@@ -37,7 +37,7 @@ def test_when_the_scores_do_not_divide_the_image(padded: tuple[int, int]) -> Non
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(("shape", "output"), CLASS_SHAPES, ids=str)
-def test_at_other_sizes_every_pixel_is_interpolated_on_its_own(
+def test_upsample_argmax_at_other_sizes_equals_the_oracle(
     shape: tuple[int, int, int], output: tuple[int, int], dtype: torch.dtype
 ) -> None:
     check_classes(shape, output, dtype)
@@ -45,12 +45,12 @@ def test_at_other_sizes_every_pixel_is_interpolated_on_its_own(
 
 @given(exact_scores())
 @settings(max_examples=150)
-def test_of_equal_scores_the_lowest_class_wins(case: tuple[SemanticLogits, tuple[int, int]]) -> None:
+def test_upsample_argmax_of_equal_scores_gives_the_lowest_class(case: tuple[SemanticLogits, tuple[int, int]]) -> None:
     check_exact_classes(case)
 
 
 @given(exact_scores())
-def test_with_exact_numbers_it_is_interpolating_whole_and_taking_the_arg_max(
+def test_upsample_argmax_of_exact_scores_equals_interpolation_and_argmax(
     case: tuple[SemanticLogits, tuple[int, int]],
 ) -> None:
     semantics, _ = case
@@ -60,7 +60,7 @@ def test_with_exact_numbers_it_is_interpolating_whole_and_taking_the_arg_max(
 
 
 @pytest.mark.parametrize("threads", [2, 3, 5])
-def test_threads_leave_no_seams(threads: int) -> None:
+def test_upsample_argmax_on_several_threads_equals_one_thread(threads: int) -> None:
     semantics = SemanticLogits(random_logits(30, 20, 24, seed=3), (80, 96), (77, 92))
     before = torch.get_num_threads()
     try:
@@ -72,26 +72,26 @@ def test_threads_leave_no_seams(threads: int) -> None:
         torch.set_num_threads(before)
 
 
-def test_only_the_class_map_is_allocated() -> None:
+def test_upsample_argmax_allocates_only_the_class_map() -> None:
     semantics = SemanticLogits(random_logits(19, 64, 128), (256, 512), (256, 512))
     assert peak_bytes(lambda: upsample_argmax(semantics, (256, 512))) == 8 * 256 * 512
 
 
-def test_equal_scores_give_the_smallest_class() -> None:
+def test_upsample_argmax_of_constant_scores_gives_class_zero() -> None:
     assert (upsample_argmax(SemanticLogits(torch.ones(7, 3, 3), (12, 12), (12, 12)), (20, 20)) == 0).all()
 
 
-def test_one_class_and_one_value() -> None:
+def test_upsample_argmax_of_one_class_and_one_value_gives_class_zero() -> None:
     assert upsample_argmax(SemanticLogits(torch.ones(1, 1, 1), (4, 4), (3, 2)), (5, 6)).tolist() == [[0] * 6] * 5
 
 
-def test_half_precision_scores() -> None:
+def test_upsample_argmax_takes_half_precision_scores() -> None:
     logits = random_logits(5, 6, 7, seed=4).bfloat16()
     exact = upsample_argmax(SemanticLogits(logits.float(), (24, 28), (24, 28)), (24, 28))
     assert torch.equal(upsample_argmax(SemanticLogits(logits, (24, 28), (24, 28)), (24, 28)), exact)
 
 
-def test_double_precision_and_strided_scores() -> None:
+def test_upsample_argmax_takes_float64_and_strided_scores() -> None:
     logits = random_logits(6, 5, 7, seed=5).double()
     expected = upsample_argmax(SemanticLogits(logits.float(), (24, 20), (24, 20)), (24, 20))
     strided = logits.transpose(1, 2).contiguous().transpose(1, 2)
@@ -99,7 +99,7 @@ def test_double_precision_and_strided_scores() -> None:
     assert torch.equal(upsample_argmax(SemanticLogits(strided, (24, 20), (24, 20)), (24, 20)), expected)
 
 
-def test_what_is_not_a_number_is_no_ones_best() -> None:
+def test_upsample_argmax_never_chooses_a_class_with_nan() -> None:
     logits = torch.tensor([torch.nan, -3.0, -2.0, torch.nan])[:, None, None].expand(4, 2, 2)
     assert (upsample_argmax(SemanticLogits(logits, (4, 4), (4, 4)), (4, 4)) == 2).all()
     nothing = SemanticLogits(logits[:1], (4, 4), (4, 4))
@@ -108,7 +108,9 @@ def test_what_is_not_a_number_is_no_ones_best() -> None:
 
 @given(special_scores())
 @settings(max_examples=150)
-def test_infinite_scores_and_nan_give_the_class_of_the_oracle(case: tuple[SemanticLogits, tuple[int, int]]) -> None:
+def test_upsample_argmax_of_infinity_and_nan_equals_the_oracle(
+    case: tuple[SemanticLogits, tuple[int, int]],
+) -> None:
     check_exact_classes(case)
 
 
@@ -117,7 +119,7 @@ INFINITE = torch.tensor([[[0.0, 1.0], [2.0, 3.0]], [[torch.inf, 1.0], [0.0, -tor
 
 @given(special_scores())
 @example((SemanticLogits(INFINITE, (8, 8), (8, 8)), (8, 8)))
-def test_infinite_scores_give_the_arg_max_wherever_torch_has_numbers(
+def test_upsample_argmax_of_infinite_scores_equals_torch_where_torch_has_no_nan(
     case: tuple[SemanticLogits, tuple[int, int]],
 ) -> None:
     semantics, _ = case
@@ -129,44 +131,44 @@ def test_infinite_scores_give_the_arg_max_wherever_torch_has_numbers(
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
-def test_an_infinite_score_wins_wherever_it_has_weight(dtype: torch.dtype) -> None:
+def test_upsample_argmax_gives_an_infinite_score_wherever_it_has_weight(dtype: torch.dtype) -> None:
     found = upsample_argmax(SemanticLogits(INFINITE.to(dtype), (4, 4), (4, 4)), (4, 4))
     # Class 1 is +inf at the top left and -inf at the bottom right; between both its score is not a number.
     assert found.tolist() == [[1, 1, 1, 2], [1, 2, 2, 2], [1, 2, 2, 2], [2, 2, 2, 2]]
 
 
-def test_at_the_size_of_the_scores_a_neighbor_with_weight_zero_does_not_count() -> None:
+def test_upsample_argmax_at_the_size_of_the_scores_ignores_neighbors_with_weight_zero() -> None:
     logits = torch.tensor([[[torch.inf, 0.0, torch.nan]], [[1.0, 1.0, 1.0]]])
     assert upsample_argmax(SemanticLogits(logits, (1, 3), (1, 3)), (1, 3)).tolist() == [[0, 1, 1]]
     assert resample(logits, (1, 3)).argmax(0).tolist() == [[0, 1, 1]]
 
 
-def test_a_class_at_minus_infinity_comes_before_one_that_is_not_a_number() -> None:
+def test_upsample_argmax_prefers_minus_infinity_to_nan() -> None:
     logits = torch.tensor([torch.nan, -torch.inf, -torch.inf])[:, None, None].expand(3, 2, 20).contiguous()
     assert (upsample_argmax(SemanticLogits(logits, (4, 40), (4, 40)), (4, 40)) == 1).all()
 
 
-def test_scores_near_the_largest_number_do_not_overflow() -> None:
+def test_upsample_argmax_of_scores_near_the_largest_number_does_not_overflow() -> None:
     logits = torch.tensor([[[3e38, -3e38]], [[1e38, 1e38]]])
     assert upsample_argmax(SemanticLogits(logits, (1, 8), (1, 8)), (1, 8)).tolist() == [[0, 0, 0, 1, 1, 1, 1, 1]]
 
 
 @pytest.mark.parametrize("output", [(0, 5), (5, 0), (0, 0)])
-def test_an_image_without_pixels(output: tuple[int, int]) -> None:
+def test_upsample_argmax_of_an_image_without_pixels_is_empty(output: tuple[int, int]) -> None:
     assert upsample_argmax(SemanticLogits(random_logits(3, 2, 2), (8, 8), (8, 8)), output).shape == output
 
 
 @pytest.mark.parametrize("shape", [(0, 2, 2), (3, 0, 2), (3, 2, 0)], ids=str)
-def test_without_scores_there_is_no_class(shape: tuple[int, int, int]) -> None:
+def test_upsample_argmax_without_scores_is_refused(shape: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="upsample_argmax: there are no scores to choose classes by"):
         upsample_argmax(SemanticLogits(torch.zeros(shape), (8, 8), (8, 8)), (8, 8))
 
 
-def test_scores_of_a_batch_are_refused() -> None:
+def test_upsample_argmax_of_a_batch_is_refused() -> None:
     with pytest.raises(ValueError, match="upsample_argmax: the scores must have three dimensions"):
         upsample_argmax(SemanticLogits(torch.zeros(1, 3, 2, 2), (8, 8), (8, 8)), (8, 8))
 
 
-def test_opcheck() -> None:
+def test_upsample_argmax_operator_passes_opcheck() -> None:
     upsample_argmax(SemanticLogits(random_logits(1, 1, 1), (1, 1), (1, 1)), (1, 1))  # loads the operator
     torch.library.opcheck(torch.ops.seamseg.upsample_argmax.default, (random_logits(3, 4, 5), 0.25, 0.25, 16, 20))

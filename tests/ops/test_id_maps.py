@@ -18,7 +18,7 @@ from seamseg.ops.id_maps import index_grid, lookup_ids, read_id_png
 
 
 def runs(generator: np.random.Generator, values: list[int], height: int, width: int) -> np.ndarray:
-    """A map of runs of all lengths, from single pixels to whole rows."""
+    """Return a map of runs of all lengths, from single pixels to full rows."""
     rows = []
     for _ in range(height):
         lengths = generator.integers(1, 40, size=width)
@@ -28,7 +28,7 @@ def runs(generator: np.random.Generator, values: list[int], height: int, width: 
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 90))
-def test_ids_are_found_as_a_dictionary_would(seed: int, num_known: int, width: int) -> None:
+def test_lookup_ids_equals_a_dictionary(seed: int, num_known: int, width: int) -> None:
     generator = np.random.default_rng(seed)
     known = np.sort(generator.choice(2**24, size=num_known, replace=False)).astype(np.int32)
     ids = runs(generator, [*known.tolist(), -1, 7], 3, width)
@@ -38,26 +38,26 @@ def test_ids_are_found_as_a_dictionary_would(seed: int, num_known: int, width: i
     assert found.tolist() == [[place.get(int(value), -1) for value in row] for row in ids]
 
 
-def test_nothing_is_found_in_an_empty_list() -> None:
+def test_lookup_ids_among_no_known_ids_finds_none() -> None:
     assert (
         lookup_ids(torch.zeros((2, 3), dtype=torch.int32), torch.zeros(0, dtype=torch.int32)).tolist() == [[-1] * 3] * 2
     )
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 9), st.integers(0, 12), st.integers(0, 12))
-def test_pixels_are_taken_where_rows_and_columns_cross(
+def test_index_grid_equals_indexing_by_rows_and_columns(
     seed: int, height: int, width: int, new_height: int, new_width: int
 ) -> None:
     generator = np.random.default_rng(seed)
     ids = generator.integers(-5, 2**31 - 1, size=(height, width), dtype=np.int32)
-    rows = np.sort(generator.integers(0, height, new_height))  # repeated ones are neighbors, as in enlarging
+    rows = np.sort(generator.integers(0, height, new_height))  # repeated rows are adjacent, as in upsampling
     columns = generator.integers(0, width, new_width)
     taken = index_grid(*map(torch.from_numpy, (ids, rows, columns)))
     assert taken.dtype == torch.int32
     assert taken.tolist() == [[ids[y, x] for x in columns] for y in rows]
 
 
-def test_maps_need_not_be_contiguous() -> None:
+def test_lookup_ids_and_index_grid_take_strided_maps() -> None:
     ids = torch.arange(24, dtype=torch.int32).reshape(4, 6).t()
     assert torch.equal(lookup_ids(ids, torch.arange(24, dtype=torch.int32)), ids)
     assert torch.equal(index_grid(ids, torch.arange(6), torch.arange(4)), ids)
@@ -76,7 +76,7 @@ ONE = torch.zeros(1, dtype=torch.int64)
         (SMALL, torch.tensor([1, 0], dtype=torch.int32), "ascending"),
     ],
 )
-def test_what_cannot_be_looked_up_is_refused(ids: Tensor, known: Tensor, said: str) -> None:
+def test_lookup_ids_of_wrong_arguments_is_refused(ids: Tensor, known: Tensor, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         lookup_ids(ids, known)
 
@@ -92,7 +92,7 @@ def test_what_cannot_be_looked_up_is_refused(ids: Tensor, known: Tensor, said: s
         (SMALL, ONE, torch.tensor([3]), "outside of the id map"),
     ],
 )
-def test_what_cannot_be_taken_is_refused(ids: Tensor, rows: Tensor, columns: Tensor, said: str) -> None:
+def test_index_grid_of_wrong_arguments_is_refused(ids: Tensor, rows: Tensor, columns: Tensor, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         index_grid(ids, rows, columns)
 

@@ -10,7 +10,7 @@ from seamseg.ops.id_maps import drop_empty_segments
 from seamseg.structures import VOID, PanopticSegmentation
 
 
-def test_a_hand_drawn_map_is_renumbered() -> None:
+def test_drop_empty_segments_renumbers_a_drawn_map() -> None:
     before = PanopticSegmentation(
         torch.tensor([[4, 4, 0], [2, 4, 0]], dtype=torch.int32),
         torch.tensor([VOID, 0, 1, 2, 3]),
@@ -25,7 +25,7 @@ def test_a_hand_drawn_map_is_renumbered() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**63 - 1), st.integers(1, 9))
-def test_every_segment_but_void_has_a_pixel_and_every_pixel_keeps_its_class(seed: int, num_segments: int) -> None:
+def test_drop_empty_segments_keeps_the_class_of_every_pixel(seed: int, num_segments: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(num_segments, (3, 4), generator=generator, dtype=torch.int32)
     classes = torch.cat([torch.tensor([VOID]), torch.randint(5, (num_segments - 1,), generator=generator)])

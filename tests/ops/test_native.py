@@ -1,38 +1,54 @@
+"""Loading of the native library, its errors, and the types of its arguments."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import torch
 
 from seamseg.ops import native
 
 
-def test_an_unbuilt_library_is_an_error_that_says_how_to_build_it(tmp_path: Path) -> None:
+def test_load_library_that_is_not_built_says_how_to_build_it(tmp_path: Path) -> None:
     with pytest.raises(ImportError, match=r"is not built .* run `make setup`"):
         native.load_library(tmp_path)
 
 
-def test_a_library_that_does_not_load_is_an_error_that_says_so(tmp_path: Path) -> None:
+def test_load_library_of_a_damaged_file_says_how_to_rebuild_it(tmp_path: Path) -> None:
     (tmp_path / "_native.abi3.so").write_bytes(b"not a library")
     with pytest.raises(ImportError, match=r"does not load .*torch .* rebuild it"):
         native.load_library(tmp_path)
 
 
-def test_an_operator_that_the_library_lacks_is_an_error() -> None:
+def test_require_of_a_missing_operator_says_that_the_library_is_out_of_date() -> None:
     with pytest.raises(ImportError, match="has no operator no_such_thing, so it is out of date"):
         native.require("no_such_thing", lambda: None)
 
 
-def test_the_library_is_loaded_once() -> None:
+def test_load_library_loads_it_once() -> None:
     assert native.load_library() is native.load_library()
 
 
-def test_refused_arguments_are_value_errors_whatever_torch_makes_of_them() -> None:
+def test_argument_error_of_a_refused_argument_is_a_value_error() -> None:
     error = native.argument_error(RuntimeError("segment_boxes: ids must be int64"), "segment_boxes")
     assert type(error) is ValueError
     assert str(error) == "segment_boxes: ids must be int64"
 
 
 @pytest.mark.parametrize("error", [NotImplementedError("no kernel for CUDA"), RuntimeError("out of memory")])
-def test_other_errors_of_an_operator_stay_what_they_are(error: RuntimeError) -> None:
+def test_argument_error_of_another_error_is_that_error(error: RuntimeError) -> None:
     assert native.argument_error(error, "segment_boxes") is error
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_at_least_float32_of_half_precision_is_float32(dtype: torch.dtype) -> None:
+    x = torch.tensor([1.5, -2.0], dtype=dtype)
+    assert native.at_least_float32(x).dtype == torch.float32
+    assert native.at_least_float32(x).tolist() == [1.5, -2.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_at_least_float32_of_other_types_is_the_same_tensor(dtype: torch.dtype) -> None:
+    x = torch.ones(3, dtype=dtype)
+    assert native.at_least_float32(x) is x

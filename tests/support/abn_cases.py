@@ -1,7 +1,4 @@
-"""Test cases for the operators of in-place activated BatchNorm, and their comparison with the oracle.
-
-When run as a script, it checks the kernels selected by the environment and prints their instruction set.
-"""
+"""Cases for the operators of in-place activated BatchNorm, and their comparison with the oracle."""
 
 from __future__ import annotations
 
@@ -15,13 +12,13 @@ import torch
 from oracles import inplace_abn as oracle
 from torch import Tensor
 
-from seamseg.ops import abn_kernels, native
+from seamseg.ops import abn_kernels
 
 TYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 ACTIVATIONS = ["identity", "leaky_relu", "elu"]
 SLOPES = {"identity": 1.0, "leaky_relu": 0.125, "elu": 1.5}
 EPS = 1e-5
-# Sizes close to the block sizes of the kernels: vectors, tiles of 256, sums of 4096 and threads of 32768 numbers.
+# Around the block sizes of the kernels: vectors, tiles of 256, sums of 4096, threads of 32768 numbers.
 SHAPES = [
     (2, 3),
     (70, 5),
@@ -35,8 +32,7 @@ SHAPES = [
     (2, 5, 4099),
     (2, 3, 2, 3, 43),
 ]
-# Gradients of slightly more than 8 MB by bytes per number, with rows that are aligned for streaming stores, and one
-# shape with unaligned rows.
+# Gradients of a little more than 8 MB, by bytes per number, with rows aligned for streaming stores, and without.
 LARGE_SHAPES = {8: (2, 32, 64, 257), 4: (2, 32, 128, 257), 2: (2, 32, 256, 257)}
 LARGE_UNALIGNED_SHAPE = (2, 33, 180, 181)  # float32
 
@@ -51,13 +47,13 @@ class Case:
 
 
 def draw(case: Case, seed: int, mean: float = 0, spread: float = 1) -> Tensor:
-    """Draw samples with the dtype and memory layout of the case."""
+    """Return random samples in the case's type and layout."""
     return laid_out((normal(case.shape, seed) * spread + mean).to(case.dtype), case.channels_last)
 
 
 @functools.lru_cache(maxsize=6)
 def normal(shape: tuple[int, ...], seed: int) -> Tensor:
-    """Draw normal numbers; cases with equal shape share them, because drawing takes longer than the kernels."""
+    """Return random numbers; they are cached because drawing them takes longer than the kernels do."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
@@ -66,7 +62,7 @@ def laid_out(x: Tensor, channels_last: bool) -> Tensor:
 
 
 def array(x: Tensor) -> oracle.Array:
-    """Convert a tensor to an N×C×S float64 array."""
+    """Return N×C×S in float64."""
     return x.detach().double().reshape(x.shape[0], x.shape[1], -1).numpy()
 
 
@@ -75,13 +71,13 @@ def sums_type(dtype: torch.dtype) -> torch.dtype:
 
 
 def saturation(dtype: torch.dtype) -> float:
-    """Value, divided by α, that replaces an ELU output that was rounded to the minimum."""
+    """Return the value, divided by α, that stands for ELU outputs rounded to −α."""
     half_step = torch.finfo(dtype).eps / 8
     return -1 + max(half_step, torch.finfo(sums_type(dtype)).eps)
 
 
 def a_layer(case: Case) -> tuple[abn_kernels.Layer, oracle.Layer]:
-    """Make a layer with factors of both signs that are not close to 0, and its oracle."""
+    """Return a layer with γ of both signs, not near 0, and the same layer for the oracle."""
     generator = np.random.default_rng(case.shape[1])
     channels = case.shape[1]
     gamma = generator.uniform(0.5, 1.0, channels) * generator.choice([-1, 1], channels)
@@ -94,14 +90,14 @@ def a_layer(case: Case) -> tuple[abn_kernels.Layer, oracle.Layer]:
 
 
 def check(found: Tensor, expected: oracle.Array, dtype: torch.dtype, size: oracle.Array | float = 1) -> None:
-    """Check equality up to the rounding error of the dtype for numbers of the magnitude of ``expected`` or ``size``."""
+    """Compare up to the rounding of the type, relative to ``expected`` plus ``size``."""
     found_array = array(found) if found.ndim >= 2 and expected.ndim == 3 else found.double().numpy()
     error = abs(found_array - expected)
     np.testing.assert_array_less(error, 8 * torch.finfo(dtype).eps * (abs(expected) + size))
 
 
 def check_layer(case: Case) -> None:
-    """Compare all operators with the oracle; each gets the same inputs as its oracle, so that errors don't add up."""
+    """Compare all operators with the oracle, each on its own inputs, so that errors don't add up."""
     (layer, slow), dtype, sums_dtype = a_layer(case), case.dtype, sums_type(case.dtype)
     x, dz = draw(case, 1, 2, 3), draw(case, 2)
     residual = draw(case, 3) if case.has_residual else None
@@ -139,9 +135,7 @@ def check_gradients(
 ) -> None:
     dx, dr = found
     strides = laid_out(torch.empty(case.shape, device="meta"), case.channels_last).stride()
-    check(
-        dx, expected[0], case.dtype, size=6 * rstd[:, None]
-    )  # the gradient is a difference of numbers of this magnitude
+    check(dx, expected[0], case.dtype, size=6 * rstd[:, None])  # differences of numbers of this size
     assert (dr is not None) == case.has_residual
     if dr is not None:
         check(dr, expected[1], case.dtype)
@@ -150,7 +144,7 @@ def check_gradients(
 
 
 def check_large(case: Case) -> None:
-    """Check that gradients written with streaming stores equal those of a few rows at a time bit by bit."""
+    """Check that gradients written by streaming stores are bit-equal to those of a few rows at a time."""
     layer, _ = a_layer(case)
     z, dz, residual = draw(case, 1), draw(case, 2), draw(case, 3) if case.has_residual else None
     moments = torch.ones(2, case.shape[1], dtype=sums_type(case.dtype))
@@ -166,14 +160,14 @@ def check_large(case: Case) -> None:
 
 
 def in_turn(shapes: list[tuple[int, ...]]) -> Iterator[Case]:
-    """Yield every dtype and layout for every shape, with alternating activations, with and without residual."""
+    """Return cases of every type and layout for every shape, in turn with each activation and residual."""
     for turn, shape in enumerate(shapes):
         for i, (dtype, channels_last) in enumerate(itertools.product(TYPES, (False, True))):
             yield Case(shape, dtype, ACTIVATIONS[(turn + i) % 3], channels_last, (turn + i) // 3 % 2 == 0)
 
 
 def large_cases() -> Iterator[Case]:
-    """Yield every dtype and layout with aligned rows, and a few with unaligned rows; some have a residual."""
+    """Return cases of every type and layout for streaming stores, and two unaligned ones; some with a residual."""
     for channels_last in (False, True):
         yield Case(LARGE_UNALIGNED_SHAPE, torch.float32, "leaky_relu", channels_last, True)
         for dtype in TYPES:
@@ -182,7 +176,7 @@ def large_cases() -> Iterator[Case]:
 
 
 def check_all() -> None:
-    """Check every kernel once, and all sizes close to the block sizes of the kernels."""
+    """Check every kernel once, and every block size."""
     for combination in itertools.product(TYPES, ACTIVATIONS, (False, True), (False, True)):
         dtype, activation, channels_last, has_residual = combination
         check_layer(Case((3, 5, 3, 100), dtype, activation, channels_last, has_residual))
@@ -193,9 +187,3 @@ def check_all() -> None:
         check_layer(Case((2, 1, 200, 200), torch.float32, "leaky_relu", channels_last, True))
     for case in large_cases():
         check_large(case)
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    check_all()
-    print(native.cpu_capability())

@@ -1,8 +1,4 @@
-"""Test cases of fusion with exact arithmetic, so that all pixels are equal, including ties.
-
-When run as a script, it checks these and inexact cases with the kernels of this process and prints their instruction
-set.
-"""
+"""Cases of fusion, most of them with exact arithmetic, so that results are equal in every pixel, ties included."""
 
 from __future__ import annotations
 
@@ -18,7 +14,6 @@ from oracles.upsample_argmax import classes_of
 from torch import Tensor
 
 from seamseg.algos.fusion import fuse
-from seamseg.ops import native
 from seamseg.ops.fusion import paste_mask, upsample_argmax
 from seamseg.structures import Detections, SemanticLogits
 
@@ -28,7 +23,7 @@ CELLS = 4
 
 @dataclass(frozen=True)
 class Scene:
-    """Inputs and settings of a fusion."""
+    """Arguments of one fusion."""
 
     detections: Detections
     semantics: Tensor
@@ -47,11 +42,10 @@ class Scene:
 
 @st.composite
 def scenes(draw: st.DrawFn) -> Scene:
-    """Draw scenes with exact arithmetic and many ties.
+    """Draw scenes with many ties.
 
-    Mask cells are 0 or 1, box corners are multiples of a quarter of a pixel, and box sides are powers of two. Values
-    between cells therefore need only a few bits. Exactly one half, which does not count as foreground, is common, and
-    so are equal scores and areas equal to the thresholds.
+    Cells are 0 or 1, boxes lie on quarters of pixels, and their sides are powers of two. Interpolated values then have
+    few bits, and values of exactly one half, equal scores, and areas equal to a threshold are common.
     """
     height, width = draw(st.integers(1, 24)), draw(st.integers(1, 40))
     num = draw(st.integers(0, 7))
@@ -82,7 +76,7 @@ def scenes(draw: st.DrawFn) -> Scene:
 
 @st.composite
 def exact_scores(draw: st.DrawFn) -> tuple[SemanticLogits, tuple[int, int]]:
-    """Draw small integer scores and scale factors that are powers of two, so that exact ties are common."""
+    """Draw small integer scores and scales that are powers of two, so that ties are exact and common."""
     height, width = draw(st.integers(1, 9)), draw(st.integers(1, 12))
     factors = draw(st.tuples(*[st.sampled_from([1, 2, 4, 8])] * 2))
     padded = (height * factors[0], width * factors[1])
@@ -95,7 +89,7 @@ def exact_scores(draw: st.DrawFn) -> tuple[SemanticLogits, tuple[int, int]]:
 
 @st.composite
 def special_scores(draw: st.DrawFn) -> tuple[SemanticLogits, tuple[int, int]]:
-    """Draw exact scores of any dtype that include infinities and NaN."""
+    """Draw such scores of any type with infinities and NaN among them."""
     semantics, output = draw(exact_scores())
     logits = semantics.logits.to(draw(st.sampled_from([torch.float32, torch.bfloat16, torch.float16])))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 1000)))
@@ -106,7 +100,7 @@ def special_scores(draw: st.DrawFn) -> tuple[SemanticLogits, tuple[int, int]]:
 
 
 def check_scene(scene: Scene) -> None:
-    """Check that fusion equals the oracle in every pixel."""
+    """Compare fusion with the oracle in every pixel."""
     one, settings = scene.detections, scene.settings()
     found = fuse(one, scene.semantics, **settings)
     parts = (one.boxes, one.classes, one.scores, one.masks, scene.semantics)
@@ -122,7 +116,7 @@ def check_exact_classes(case: tuple[SemanticLogits, tuple[int, int]]) -> None:
 
 
 def check_classes(shape: tuple[int, int, int], output: tuple[int, int], dtype: torch.dtype = torch.float32) -> None:
-    """Check random scores: classes are equal wherever the best score leads by more than the rounding error."""
+    """Compare classes of random scores wherever the best score leads by more than its rounding."""
     logits = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(dtype)
     padded = (4 * shape[1], 4 * shape[2])
     semantics = SemanticLogits(logits, padded, (padded[0] - 1, padded[1] - 3))
@@ -132,7 +126,7 @@ def check_classes(shape: tuple[int, int, int], output: tuple[int, int], dtype: t
 
 
 def check_mask(cells: int, seed: int, size: tuple[int, int] = (23, 31)) -> None:
-    """Check random mask cells in a box that may extend far beyond the image: equal unless the value is one half."""
+    """Compare a pasted mask, in a box that may leave the image, wherever its value is not one half."""
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(cells, cells, generator=generator) * 4
     corners = torch.rand(2, 2, generator=generator) * 50 - 10
@@ -143,8 +137,7 @@ def check_mask(cells: int, seed: int, size: tuple[int, int] = (23, 31)) -> None:
     assert not ((image != (expected > 0.5)) & ((expected - 0.5).abs() > 1e-5)).any()
 
 
-# Sizes that leave remainders of tiles, strips and vectors: more columns than one tile holds for many classes, strong
-# upscaling, one column.
+# Sizes around tiles, strips and vectors: more columns than a tile of many classes, distant scores, one column.
 CLASS_SHAPES = [
     ((5, 6, 10), (24, 40)),
     ((5, 6, 10), (7, 51)),
@@ -157,7 +150,8 @@ CLASS_SHAPES = [
 ]
 
 
-def main() -> None:
+def check_all() -> None:
+    """Check all kernels of this process."""
     settings(max_examples=20, deadline=None)(given(scenes())(check_scene))()
     settings(max_examples=20, deadline=None)(given(exact_scores())(check_exact_classes))()
     settings(max_examples=40, deadline=None)(given(special_scores())(check_exact_classes))()
@@ -166,8 +160,3 @@ def main() -> None:
         check_classes(shape, output, dtype)
     for seed in range(12):
         check_mask([1, 2, 7, 28][seed % 4], seed)
-    print(native.cpu_capability())
-
-
-if __name__ == "__main__":
-    main()
