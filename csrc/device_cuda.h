@@ -1,4 +1,4 @@
-// The GPU of a tensor, to launch kernels on.
+// The GPU that kernels are launched on.
 
 #pragma once
 
@@ -6,6 +6,7 @@
 #define USE_CUDA // for PyTorch's declaration of aoti_torch_get_current_cuda_stream
 #endif
 
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 
@@ -16,15 +17,21 @@
 
 namespace seamseg {
 
-// A tensor's device, made current, and its current stream. Errors don't start with the operator's name, because they are
-// not about the arguments.
+// Makes the device of a tensor current and launches kernels on its current stream. Errors do not start with the
+// operator's name, because they are not about arguments.
 class Device {
  public:
-  Device(const torch::stable::Tensor& x, const char* op) : guard_(x.get_device_index()), op_(op) {
+  Device(const torch::stable::Tensor& x, const char* op) : guard_(x.get_device_index()), index_(x.get_device_index()), op_(op) {
     void* stream = nullptr;
-    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(x.get_device_index(), &stream));
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(index_, &stream));
     stream_ = static_cast<cudaStream_t>(stream);
-    check(cudaSetDevice(x.get_device_index())); // for this library, which has a CUDA runtime of its own
+    check(cudaSetDevice(index_)); // this library has its own CUDA runtime
+  }
+
+  int multiprocessors() const {
+    int number = 0;
+    check(cudaDeviceGetAttribute(&number, cudaDevAttrMultiProcessorCount, index_));
+    return number;
   }
 
   template <typename... Parameters, typename... Arguments>
@@ -41,6 +48,7 @@ class Device {
   }
 
   torch::stable::accelerator::DeviceGuard guard_;
+  int32_t index_;
   const char* op_;
   cudaStream_t stream_ = nullptr;
 };

@@ -7,7 +7,9 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
-#include "runs.h"
+#include "../check.h"
+#include "../runs.h"
+#include "../tensors.h"
 
 namespace seamseg::annotation {
 namespace {
@@ -17,22 +19,22 @@ using torch::stable::Tensor;
 
 void check_positions(const int64_t* positions, int64_t num, int64_t size) {
   for (int64_t i = 0; i < num; ++i) {
-    check(positions[i] >= 0 && positions[i] < size, "index_grid: a row or column is outside of the id map");
+    check(positions[i] >= 0 && positions[i] < size, "index_grid", "a row or column is outside of the id map");
   }
 }
 
 // Each run is looked up once.
 Tensor lookup_ids(Tensor ids, Tensor known) {
-  check(ids.scalar_type() == ScalarType::Int && ids.dim() == 2, "lookup_ids: ids must be H x W int32");
-  check(known.scalar_type() == ScalarType::Int && known.dim() == 1, "lookup_ids: known must be K int32");
+  check(ids.scalar_type() == ScalarType::Int && ids.dim() == 2, "lookup_ids", "ids must be H x W int32");
+  check(known.scalar_type() == ScalarType::Int && known.dim() == 1, "lookup_ids", "known must be K int32");
   const Tensor map = torch::stable::contiguous(ids);
   const Tensor list = torch::stable::contiguous(known);
-  const auto* first = list.const_data_ptr<int32_t>();
+  const auto* first = pointer<int32_t>(list);
   const auto* last = first + list.numel();
-  check(std::is_sorted(first, last), "lookup_ids: known must be in ascending order");
+  check(std::is_sorted(first, last), "lookup_ids", "known must be in ascending order");
   Tensor found = torch::stable::new_empty(map, {map.size(0), map.size(1)});
-  const auto* row = map.const_data_ptr<int32_t>();
-  auto* out = found.mutable_data_ptr<int32_t>();
+  const auto* row = pointer<int32_t>(map);
+  auto* out = mutable_pointer<int32_t>(found);
   const int64_t width = map.size(1);
   for (int64_t y = 0; y < map.size(0); ++y, row += width, out += width) {
     for (int64_t x = 0, end = 0; x < width; x = end) {
@@ -46,29 +48,29 @@ Tensor lookup_ids(Tensor ids, Tensor known) {
 }
 
 Tensor index_grid(Tensor ids, Tensor rows, Tensor columns) {
-  check(ids.scalar_type() == ScalarType::Int && ids.dim() == 2, "index_grid: ids must be H x W int32");
+  check(ids.scalar_type() == ScalarType::Int && ids.dim() == 2, "index_grid", "ids must be H x W int32");
   for (const Tensor* positions : {&rows, &columns}) {
     check(
         positions->scalar_type() == ScalarType::Long && positions->dim() == 1,
-        "index_grid: rows and columns must be int64 of one dimension");
+        "index_grid", "rows and columns must be int64 of one dimension");
   }
   const Tensor map = torch::stable::contiguous(ids);
   const Tensor down = torch::stable::contiguous(rows);
   const Tensor along = torch::stable::contiguous(columns);
-  const auto* ys = down.const_data_ptr<int64_t>();
-  const auto* xs = along.const_data_ptr<int64_t>();
+  const auto* ys = pointer<int64_t>(down);
+  const auto* xs = pointer<int64_t>(along);
   const int64_t height = down.numel();
   const int64_t width = along.numel();
   check_positions(ys, height, map.size(0));
   check_positions(xs, width, map.size(1));
   Tensor taken = torch::stable::new_empty(map, {height, width});
-  auto* out = taken.mutable_data_ptr<int32_t>();
+  auto* out = mutable_pointer<int32_t>(taken);
   for (int64_t y = 0; y < height; ++y, out += width) {
     if (y > 0 && ys[y] == ys[y - 1]) {
       std::copy(out - width, out, out);
       continue;
     }
-    const auto* row = map.const_data_ptr<int32_t>() + ys[y] * map.size(1);
+    const auto* row = pointer<int32_t>(map) + ys[y] * map.size(1);
     for (int64_t x = 0; x < width; ++x) {
       out[x] = row[xs[x]];
     }

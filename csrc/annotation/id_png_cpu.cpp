@@ -9,8 +9,9 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include "../check.h"
 #include "../scoring/png_rows_cpu.h"
-#include "runs.h"
+#include "../tensors.h"
 
 namespace seamseg::annotation {
 namespace {
@@ -23,13 +24,13 @@ constexpr int64_t most_pixels = int64_t{1} << 30; // as many as OpenCV reads
 Tensor read_id_png(Tensor bytes) {
   check(
       bytes.scalar_type() == ScalarType::Byte && bytes.dim() == 1 && bytes.is_contiguous(),
-      "read_id_png: the file must be uint8, of one dimension and without gaps");
-  scoring::PngRows rows(scoring::PngFile(bytes.const_data_ptr<uint8_t>(), static_cast<size_t>(bytes.size(0))));
+      "read_id_png", "the file must be uint8, of one dimension and without gaps");
+  scoring::PngRows rows(scoring::PngFile(pointer<uint8_t>(bytes), static_cast<size_t>(bytes.size(0))));
   const int64_t height = rows.height();
   const int64_t width = rows.width();
-  check(height <= most_pixels / width, "read_id_png: it has too many pixels");
+  check(height <= most_pixels / width, "read_id_png", "it has too many pixels");
   Tensor ids = torch::stable::empty({height, width}, ScalarType::Int);
-  auto* out = ids.mutable_data_ptr<int32_t>();
+  auto* out = mutable_pointer<int32_t>(ids);
   for (int64_t y = 0; y < height; ++y, out += width) {
     int32_t x = 0;
     for (const auto& run : rows.next()) {

@@ -10,7 +10,9 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
-#include "runs.h"
+#include "../check.h"
+#include "../runs.h"
+#include "../tensors.h"
 
 namespace seamseg::annotation {
 namespace {
@@ -43,7 +45,7 @@ template <typename Id>
 void add_runs(const Tensor& map, int64_t num_segments, float* boxes, int64_t* areas) {
   const int64_t height = map.size(0);
   const int64_t width = map.size(1);
-  const auto* row = map.const_data_ptr<Id>();
+  const auto* row = pointer<Id>(map);
   for (int64_t y = 0; y < height; ++y, row += width) {
     for (int64_t x = 0, end = 0; x < width; x = end) {
       const int64_t id = row[x];
@@ -58,14 +60,14 @@ void add_runs(const Tensor& map, int64_t num_segments, float* boxes, int64_t* ar
 
 std::tuple<Tensor, Tensor> segment_boxes(Tensor ids, int64_t num_segments) {
   const bool wide = ids.scalar_type() == ScalarType::Long;
-  check(wide || ids.scalar_type() == ScalarType::Int, "segment_boxes: ids must be int32 or int64");
-  check(ids.dim() == 2, "segment_boxes: ids must have two dimensions, height and width");
-  check(num_segments >= 0, "segment_boxes: num_segments must not be negative");
+  check(wide || ids.scalar_type() == ScalarType::Int, "segment_boxes", "ids must be int32 or int64");
+  check(ids.dim() == 2, "segment_boxes", "ids must have two dimensions, height and width");
+  check(num_segments >= 0, "segment_boxes", "num_segments must not be negative");
   const Tensor map = torch::stable::contiguous(ids);
   Tensor boxes = torch::stable::full({num_segments, box_size}, -1.0, ScalarType::Float);
   Tensor areas = torch::stable::full({num_segments}, 0.0, ScalarType::Long);
-  auto* box_data = boxes.mutable_data_ptr<float>();
-  auto* area_data = areas.mutable_data_ptr<int64_t>();
+  auto* box_data = mutable_pointer<float>(boxes);
+  auto* area_data = mutable_pointer<int64_t>(areas);
   if (wide) {
     add_runs<int64_t>(map, num_segments, box_data, area_data);
   } else {

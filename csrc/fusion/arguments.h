@@ -4,36 +4,19 @@
 #pragma once
 
 #include <cstdint>
-#include <stdexcept>
-#include <string>
 
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
+#include "../check.h"
+#include "../tensors.h"
 #include "sampling.h"
 
 namespace seamseg::fusion {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
-
-inline void check(bool holds, const char* op, const char* message) {
-  if (!holds) {
-    throw std::invalid_argument(std::string(op) + ": " + message);
-  }
-}
-
-// Null without a number.
-template <typename T>
-T* data_of(const Tensor& tensor) {
-  return tensor.numel() == 0 ? nullptr : static_cast<T*>(tensor.mutable_data_ptr());
-}
-
-template <typename T>
-const T* numbers_of(const Tensor& tensor) {
-  return static_cast<const T*>(tensor.const_data_ptr());
-}
 
 // A box, and the rows and columns of the image with their center in it.
 struct Place {
@@ -80,8 +63,8 @@ inline void check_fusion(const Tensor& masks, const Tensor& boxes, const Tensor&
 
 // Object k's place in the image.
 inline Place place_of(const Tensor& boxes, const Tensor& windows, int64_t k, const Tensor& semantics) {
-  const auto* box = numbers_of<double>(boxes) + 4 * k;
-  const auto* window = numbers_of<int64_t>(windows) + 4 * k;
+  const auto* box = pointer<double>(boxes) + 4 * k;
+  const auto* window = pointer<int64_t>(windows) + 4 * k;
   const Place place{box[0],    box[1],    box[2],                box[3],
                     window[0], window[1], window[2] - window[0], window[3] - window[1]};
   check_place(place, semantics.size(0), semantics.size(1), "panoptic_fusion");

@@ -14,8 +14,8 @@ namespace {
 
 template <typename T>
 void fill(const Device& device, const Tensor& logits, double row_step, double column_step, const Tensor& classes) {
-  const Scores<T> scores{numbers_of<T>(logits), logits.size(0), logits.size(1), logits.size(2), row_step, column_step};
-  launch_upsample_argmax(device, scores, classes.size(0), classes.size(1), data_of<int64_t>(classes));
+  const Scores<T> scores{pointer<T>(logits), logits.size(0), logits.size(1), logits.size(2), row_step, column_step};
+  launch_upsample_argmax(device, scores, classes.size(0), classes.size(1), mutable_pointer<int64_t>(classes));
 }
 
 Tensor upsample_argmax(Tensor logits, double row_step, double column_step, int64_t height, int64_t width) {
@@ -56,7 +56,7 @@ Tensor paste_mask(
   }
   const Device device(probabilities, "paste_mask");
   const Tensor cells = torch::stable::contiguous(probabilities);
-  launch_paste(device, mask_of(numbers_of<float>(cells), cells.size(0), place), data_of<bool>(pixels));
+  launch_paste(device, mask_of(pointer<float>(cells), cells.size(0), place), mutable_pointer<bool>(pixels));
   return pixels;
 }
 
@@ -78,18 +78,18 @@ std::tuple<Tensor, Tensor, Tensor> panoptic_fusion(
   const Tensor class_ids = torch::stable::new_empty(classes, {num_classes + 1});
 
   const Objects objects{
-      data_of<int32_t>(owners), classes.size(1), data_of<Count>(object_areas), overlap_threshold};
+      mutable_pointer<int32_t>(owners), classes.size(1), mutable_pointer<Count>(object_areas), overlap_threshold};
   for (int64_t k = 0; k < num; ++k) {
     const Place place = place_of(boxes, windows, k, classes);
     if (place.height > 0 && place.width > 0) {
-      const Mask mask = mask_of(numbers_of<float>(cells) + k * size * size, size, place);
+      const Mask mask = mask_of(pointer<float>(cells) + k * size * size, size, place);
       launch_place(device, mask, objects, static_cast<int32_t>(k));
     }
   }
   launch_rest(
-      device, objects, Ids{num, data_of<int64_t>(object_ids), data_of<int64_t>(class_ids)},
-      numbers_of<int64_t>(classes), classes.numel(), min_area, data_of<Count>(free_areas),
-      Fused{data_of<int64_t>(ids), data_of<bool>(kept), data_of<int64_t>(areas)});
+      device, objects, Ids{num, mutable_pointer<int64_t>(object_ids), mutable_pointer<int64_t>(class_ids)},
+      pointer<int64_t>(classes), classes.numel(), min_area, mutable_pointer<Count>(free_areas),
+      Fused{mutable_pointer<int64_t>(ids), mutable_pointer<bool>(kept), mutable_pointer<int64_t>(areas)});
   return {ids, kept, areas};
 }
 

@@ -83,8 +83,8 @@ Tensor paste_mask(
   check_place(place, top + height, left + width, "paste_mask");
   Tensor pixels = torch::stable::new_empty(probabilities, {height, width}, ScalarType::Bool);
   const Tensor cells = torch::stable::contiguous(probabilities);
-  const WideMask mask(numbers_of<float>(cells), cells.size(0), place);
-  auto* to = data_of<bool>(pixels);
+  const WideMask mask(pointer<float>(cells), cells.size(0), place);
+  auto* to = mutable_pointer<bool>(pixels);
   const MaskKernels kernels = mask_kernels();
   mask.for_rows([&](int64_t y) { kernels.paste(mask.row(y), to + y * width); });
   return pixels;
@@ -181,17 +181,17 @@ std::tuple<Tensor, Tensor, Tensor> panoptic_fusion(
   int32_t next_id = 1;
   for (int64_t k = 0; k < num; ++k) {
     const Place place = place_of(boxes, windows, k, classes);
-    const WideMask mask(numbers_of<float>(cells) + k * size * size, size, place);
-    const Owners map{data_of<int32_t>(owners), classes.size(1)};
-    data_of<bool>(kept)[k] = place_object(mask, place, map, next_id, overlap_threshold);
-    next_id += data_of<bool>(kept)[k] ? 1 : 0;
+    const WideMask mask(pointer<float>(cells) + k * size * size, size, place);
+    const Owners map{mutable_pointer<int32_t>(owners), classes.size(1)};
+    mutable_pointer<bool>(kept)[k] = place_object(mask, place, map, next_id, overlap_threshold);
+    next_id += mutable_pointer<bool>(kept)[k] ? 1 : 0;
   }
-  const auto* owner = numbers_of<int32_t>(owners);
-  const auto* klass = numbers_of<int64_t>(classes);
+  const auto* owner = pointer<int32_t>(owners);
+  const auto* klass = pointer<int64_t>(classes);
   PerClass found = free_areas(owner, klass, classes.numel());
   const PerClass rest = class_ids(found, next_id, min_area);
-  label(owner, klass, classes.numel(), rest, data_of<int64_t>(ids));
-  std::copy(found.begin(), found.end(), data_of<int64_t>(areas));
+  label(owner, klass, classes.numel(), rest, mutable_pointer<int64_t>(ids));
+  std::copy(found.begin(), found.end(), mutable_pointer<int64_t>(areas));
   return {ids, kept, areas};
 }
 

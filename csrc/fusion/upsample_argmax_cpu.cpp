@@ -42,10 +42,10 @@ template <typename T>
 void fill(const Tensor& logits, double row_step, double column_step, const Tensor& classes) {
   const std::vector<Tap> rows = taps_of(classes.size(0), row_step, logits.size(1));
   const std::vector<Tap> columns = taps_of(classes.size(1), column_step, logits.size(2));
-  const Scores<T> scores{numbers_of<T>(logits), logits.size(0), logits.size(1),    logits.size(2),
+  const Scores<T> scores{pointer<T>(logits), logits.size(0), logits.size(1),    logits.size(2),
                          rows.data(),           columns.data(), classes.size(1)};
   const ClassRows<T> use = class_rows<T>();
-  auto* to = data_of<int64_t>(classes);
+  auto* to = mutable_pointer<int64_t>(classes);
   const int64_t rows_of_grain = std::max<int64_t>(1, grain / (logits.size(0) * classes.size(1)));
   torch::stable::parallel_for(0, classes.size(0), rows_of_grain, [&](int64_t begin, int64_t end) {
     use(scores, begin, end, to);

@@ -5,12 +5,13 @@
 
 #include <cstdint>
 #include <optional>
-#include <stdexcept>
-#include <string>
 
+#include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
+#include "../check.h"
+#include "../tensors.h"
 #include "activation.h"
 
 namespace seamseg::inplace_abn {
@@ -31,12 +32,6 @@ struct Shape {
   int64_t num_samples() const { return outer * inner; } // per channel
   int64_t numel() const { return num_samples() * channels; }
 };
-
-inline void check(bool holds, const char* op, const char* message) {
-  if (!holds) {
-    throw std::invalid_argument(std::string(op) + ": " + message);
-  }
-}
 
 // Strides of the interleaved layout: those of dim 1 last; a dimension of size 1 may have any.
 inline bool is_interleaved(const Tensor& x) {
@@ -130,6 +125,10 @@ inline void check_backward(
     int64_t activation, const char* op) {
   check_forward(z, residual, gamma, beta, activation, op);
   check_like(dz, z, op, "the gradient must have the output's type, device, shape and memory layout");
+}
+
+inline Tensor two_per_channel(const Tensor& x) {
+  return torch::stable::new_empty(x, {2, x.size(1)}, accumulate_type(x));
 }
 
 } // namespace seamseg::inplace_abn

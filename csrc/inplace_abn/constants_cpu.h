@@ -11,17 +11,12 @@
 namespace seamseg::inplace_abn {
 
 template <typename T>
-const Compute<T>* constants_of(const Tensor& tensor) {
-  return static_cast<const Compute<T>*>(tensor.const_data_ptr());
-}
-
-template <typename T>
 class ForwardScales {
   using A = Compute<T>;
 
  public:
   ForwardScales(const Tensor& gamma, const Tensor& beta, double eps)
-      : gamma_(constants_of<T>(gamma)), beta_(constants_of<T>(beta)), eps_(eps), mean_(gamma.size(0)),
+      : gamma_(pointer<Compute<T>>(gamma)), beta_(pointer<Compute<T>>(beta)), eps_(eps), mean_(gamma.size(0)),
         factor_(gamma.size(0)) {}
 
   void set(int64_t channel, double mean, double variance) {
@@ -46,8 +41,8 @@ class BackwardScales {
 
  public:
   BackwardScales(const Tensor& moments, const Tensor& gamma, const Tensor& beta, double eps)
-      : variance_(constants_of<T>(moments) + gamma.size(0)), gamma_(constants_of<T>(gamma)),
-        beta_(constants_of<T>(beta)), eps_(eps), factor_(gamma.size(0)), slope_(gamma.size(0)),
+      : variance_(pointer<Compute<T>>(moments) + gamma.size(0)), gamma_(pointer<Compute<T>>(gamma)),
+        beta_(pointer<Compute<T>>(beta)), eps_(eps), factor_(gamma.size(0)), slope_(gamma.size(0)),
         offset_(gamma.size(0)) {}
 
   // From the means of dy and of the normalized input times dy.

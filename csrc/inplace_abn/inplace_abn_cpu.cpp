@@ -8,7 +8,6 @@
 #include <torch/headeronly/util/Half.h>
 
 #include "layer_cpu.h"
-#include "tensors.h"
 
 namespace seamseg::inplace_abn {
 namespace {
@@ -37,7 +36,7 @@ Tensor stored(const std::vector<Sums>& sums, const Tensor& gamma, const Tensor& 
   auto* out = mutable_pointer<Compute<T>>(result);
   for (size_t channel = 0; channel < sums.size(); ++channel) {
     out[channel] = static_cast<Compute<T>>(sums[channel].dy);
-    out[sums.size() + channel] = static_cast<Compute<T>>(sums[channel].dy_y / constants_of<T>(gamma)[channel]);
+    out[sums.size() + channel] = static_cast<Compute<T>>(sums[channel].dy_y / pointer<Compute<T>>(gamma)[channel]);
   }
   return result;
 }
@@ -53,7 +52,7 @@ template <typename T>
 void normalize(
     const Tensor& x, const OptionalTensor& residual, const Tensor& moments, const Tensor& gamma, const Tensor& beta,
     double eps, int64_t activation, double slope) {
-  const auto* values = constants_of<T>(moments);
+  const auto* values = pointer<Compute<T>>(moments);
   ForwardScales<T> scales(gamma, beta, eps);
   for (int64_t channel = 0; channel < x.size(1); ++channel) {
     scales.set(channel, values[channel], values[x.size(1) + channel]);
@@ -88,7 +87,7 @@ Tensor sums_of(
     const Tensor& z, const Tensor& dz, const OptionalTensor& residual, const Tensor& gamma, const Tensor& beta,
     int64_t activation, double slope) {
   const Layer<T> layer(z, "abn_sums", activation, slope);
-  return stored<T>(layer.sums({pointer<T>(z), pointer<T>(residual)}, pointer<T>(dz), constants_of<T>(beta)), gamma, z);
+  return stored<T>(layer.sums({pointer<T>(z), pointer<T>(residual)}, pointer<T>(dz), pointer<Compute<T>>(beta)), gamma, z);
 }
 
 // dx, and the residual's gradient or nothing.
@@ -111,7 +110,7 @@ template <typename T>
 std::tuple<Tensor, Tensor> gradient(
     const Tensor& z, const Tensor& dz, const OptionalTensor& residual, const Tensor& means, const Tensor& moments,
     const Tensor& gamma, const Tensor& beta, double eps, int64_t activation, double slope) {
-  const auto* values = constants_of<T>(means);
+  const auto* values = pointer<Compute<T>>(means);
   BackwardScales<T> scales(moments, gamma, beta, eps);
   for (int64_t channel = 0; channel < z.size(1); ++channel) {
     scales.set(channel, values[channel], values[z.size(1) + channel]);
@@ -135,12 +134,12 @@ std::tuple<Tensor, Tensor, Tensor> train_gradient(
   std::vector<Sums> sums(z.size(1));
   if (layer.has_channels_for_threads()) {
     layer.for_channels([&](int64_t channel, int64_t num) {
-      sums[channel] = layer.channel_sums(input, to.dz, channel, 0, num, constants_of<T>(beta)[channel]);
+      sums[channel] = layer.channel_sums(input, to.dz, channel, 0, num, pointer<Compute<T>>(beta)[channel]);
       scales.set(channel, sums[channel], count);
       layer.channel_gradient(input, to, channel, 0, num, scales.of(channel));
     });
   } else {
-    sums = layer.sums(input, to.dz, constants_of<T>(beta));
+    sums = layer.sums(input, to.dz, pointer<Compute<T>>(beta));
     for (int64_t channel = 0; channel < z.size(1); ++channel) {
       scales.set(channel, sums[channel], count);
     }

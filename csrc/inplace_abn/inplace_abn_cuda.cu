@@ -1,56 +1,17 @@
 // In-place activated BatchNorm on GPUs: the operators. Which kernels run on which blocks is in launch_cuda.h.
 
-#define USE_CUDA // for PyTorch's declaration of aoti_torch_get_current_cuda_stream
+#include "../device_cuda.h"
 
-#include <stdexcept>
-#include <string>
 #include <tuple>
 
-#include <torch/csrc/inductor/aoti_torch/c/shim.h>
-#include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
+#include "arguments.h"
 #include "launch_cuda.h"
-#include "tensors.h"
 
 namespace seamseg::inplace_abn::cuda {
 namespace {
-
-using torch::stable::accelerator::DeviceGuard;
-
-// Not starting with the operator's name, because it is not about the arguments.
-void check_cuda(cudaError_t error, const char* op) {
-  if (error != cudaSuccess) {
-    throw std::runtime_error(std::string("CUDA failed in ") + op + ": " + cudaGetErrorString(error));
-  }
-}
-
-// The device of an input, made current, and its current stream.
-class Device {
- public:
-  Device(const Tensor& x, const char* op) : guard_(x.get_device_index()), op_(op) {
-    void* stream = nullptr;
-    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(x.get_device_index(), &stream));
-    stream_ = static_cast<cudaStream_t>(stream);
-    check_cuda(cudaSetDevice(x.get_device_index()), op); // for this library, which has a CUDA runtime of its own
-    check_cuda(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, x.get_device_index()), op);
-  }
-
-  int multiprocessors() const { return multiprocessors_; }
-
-  template <typename... Parameters, typename... Arguments>
-  void operator()(void (*kernel)(Parameters...), dim3 grid, dim3 block, const Arguments&... arguments) const {
-    kernel<<<grid, block, 0, stream_>>>(arguments...);
-    check_cuda(cudaGetLastError(), op_);
-  }
-
- private:
-  DeviceGuard guard_;
-  const char* op_;
-  cudaStream_t stream_ = nullptr;
-  int multiprocessors_ = 0;
-};
 
 Tensor two_zeros_per_channel(const Tensor& x) {
   return torch::stable::new_zeros(x, {2, x.size(1)}, accumulate_type(x));

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "runs_cpu.h"
+#include "../runs.h"
 
 namespace seamseg::scoring {
 

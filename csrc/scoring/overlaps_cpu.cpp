@@ -11,10 +11,12 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include "../check.h"
+#include "../runs.h"
+#include "../tensors.h"
 #include "borders_cpu.h"
 #include "pairs_cpu.h"
 #include "png_rows_cpu.h"
-#include "runs_cpu.h"
 
 namespace seamseg::scoring {
 namespace {
@@ -24,17 +26,10 @@ using torch::stable::Tensor;
 
 constexpr int64_t num_columns = 6;
 
-// Throws what seamseg/ops/native.py turns into a ValueError; messages start with the operator's name.
-void check(bool holds, const char* message) {
-  if (!holds) {
-    throw std::invalid_argument(message);
-  }
-}
-
 Tensor to_tensor(const Pairs& pairs) {
   const auto& rows = pairs.rows();
   Tensor table = torch::stable::full({static_cast<int64_t>(rows.size()), num_columns}, 0.0, ScalarType::Long);
-  auto* column = table.mutable_data_ptr<int64_t>();
+  auto* column = mutable_pointer<int64_t>(table);
   for (const Pair& pair : rows) {
     const auto& [neither, predicted_border, true_border, both] = pair.pixels;
     *column++ = pair.true_id;
@@ -67,20 +62,20 @@ Tensor with_rows(const Tensor& map, Work work) {
   const int64_t height = map.size(0);
   const int64_t width = map.size(1);
   switch (map.scalar_type()) {
-    case ScalarType::Long: return work(MapRows(map.const_data_ptr<int64_t>(), height, width));
-    case ScalarType::Int: return work(MapRows(map.const_data_ptr<int32_t>(), height, width));
-    case ScalarType::Short: return work(MapRows(map.const_data_ptr<int16_t>(), height, width));
-    case ScalarType::Byte: return work(MapRows(map.const_data_ptr<uint8_t>(), height, width));
+    case ScalarType::Long: return work(MapRows(pointer<int64_t>(map), height, width));
+    case ScalarType::Int: return work(MapRows(pointer<int32_t>(map), height, width));
+    case ScalarType::Short: return work(MapRows(pointer<int16_t>(map), height, width));
+    case ScalarType::Byte: return work(MapRows(pointer<uint8_t>(map), height, width));
     default: throw std::invalid_argument("map_overlaps: ids must be int64, int32, int16 or uint8");
   }
 }
 
 Tensor map_overlaps(Tensor true_ids, Tensor predicted_ids, int64_t band) {
-  check(true_ids.dim() == 2 && predicted_ids.dim() == 2, "map_overlaps: id maps have two dimensions, height and width");
+  check(true_ids.dim() == 2 && predicted_ids.dim() == 2, "map_overlaps", "id maps have two dimensions, height and width");
   check(true_ids.size(0) == predicted_ids.size(0) && true_ids.size(1) == predicted_ids.size(1),
-        "map_overlaps: both id maps must be of one size");
-  check(true_ids.size(0) <= INT32_MAX / 4 && true_ids.size(1) <= INT32_MAX / 4, "map_overlaps: the maps are too large");
-  check(band >= 0, "map_overlaps: band must not be negative");
+        "map_overlaps", "both id maps must be of one size");
+  check(true_ids.size(0) <= INT32_MAX / 4 && true_ids.size(1) <= INT32_MAX / 4, "map_overlaps", "the maps are too large");
+  check(band >= 0, "map_overlaps", "band must not be negative");
   const Tensor true_map = torch::stable::contiguous(true_ids);
   const Tensor predicted_map = torch::stable::contiguous(predicted_ids);
   return with_rows(true_map, [&](auto true_rows) {
@@ -90,16 +85,16 @@ Tensor map_overlaps(Tensor true_ids, Tensor predicted_ids, int64_t band) {
 
 PngRows open(const Tensor& bytes) {
   check(bytes.scalar_type() == ScalarType::Byte && bytes.dim() == 1 && bytes.is_contiguous(),
-        "png_overlaps: files must be uint8, of one dimension and without gaps");
-  return PngRows(PngFile(bytes.const_data_ptr<uint8_t>(), static_cast<size_t>(bytes.size(0))));
+        "png_overlaps", "files must be uint8, of one dimension and without gaps");
+  return PngRows(PngFile(pointer<uint8_t>(bytes), static_cast<size_t>(bytes.size(0))));
 }
 
 Tensor png_overlaps(Tensor true_png, Tensor predicted_png, int64_t band) {
-  check(band >= 0, "png_overlaps: band must not be negative");
+  check(band >= 0, "png_overlaps", "band must not be negative");
   PngRows true_rows = open(true_png);
   PngRows predicted_rows = open(predicted_png);
   check(true_rows.height() == predicted_rows.height() && true_rows.width() == predicted_rows.width(),
-        "png_overlaps: both id maps must be of one size");
+        "png_overlaps", "both id maps must be of one size");
   return count(std::move(true_rows), std::move(predicted_rows), band);
 }
 

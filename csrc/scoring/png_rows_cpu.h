@@ -15,8 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include "../runs.h"
 #include "inflate_cpu.h"
-#include "runs_cpu.h"
 
 namespace seamseg::scoring {
 

@@ -13,6 +13,7 @@
 #include "scoring/pairs_cpu.h"
 #include "scoring/png_rows_cpu.h"
 
+using namespace seamseg;
 using namespace seamseg::scoring;
 
 namespace {

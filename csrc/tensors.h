@@ -1,0 +1,28 @@
+// Pointers to the elements of tensors.
+
+#pragma once
+
+#include <optional>
+
+#include <torch/csrc/stable/tensor.h>
+
+namespace seamseg {
+
+template <typename T>
+const T* pointer(const torch::stable::Tensor& tensor) {
+  return static_cast<const T*>(tensor.const_data_ptr());
+}
+
+// Returns null for no tensor.
+template <typename T>
+const T* pointer(const std::optional<torch::stable::Tensor>& tensor) {
+  return tensor.has_value() ? pointer<T>(*tensor) : nullptr;
+}
+
+// Returns null for a tensor without elements.
+template <typename T>
+T* mutable_pointer(const torch::stable::Tensor& tensor) {
+  return tensor.numel() == 0 ? nullptr : static_cast<T*>(tensor.mutable_data_ptr());
+}
+
+} // namespace seamseg
