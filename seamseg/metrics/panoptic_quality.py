@@ -203,8 +203,7 @@ class StuffOverlap:
     def count(self, matching: Matching) -> None:
         """Add one image from the matching of its segments."""
         stuff = matching.classes < self.num_stuff
-        iou_sum = np.zeros(self.num_stuff)
-        np.add.at(iou_sum, matching.classes[stuff], matching.iou[stuff])
+        iou_sum = np.bincount(matching.classes[stuff], matching.iou[stuff], self.num_stuff)
         num_true = np.bincount(matching.present[matching.present < self.num_stuff], minlength=self.num_stuff)
         self.state[:, : self.num_stuff] += torch.cat([to_digits(iou_sum), torch.from_numpy(num_true)[None]])
 
