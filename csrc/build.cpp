@@ -6,7 +6,8 @@
 
 #include "cpu_capability.h"
 
-// As setup.py passes it, for example 9.0,12.0+PTX: no quotes, which compilers, ninja and shells each treat their own way.
+// As setup.py passes it, for example 9.0,12.0+PTX: no quotes, which compilers, ninja and shells each treat their own
+// way.
 #ifndef SEAMSEG_CUDA_ARCHITECTURES
 #define SEAMSEG_CUDA_ARCHITECTURES
 #endif

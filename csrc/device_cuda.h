@@ -21,7 +21,8 @@ namespace seamseg {
 // operator's name, because they are not about arguments.
 class Device {
  public:
-  Device(const torch::stable::Tensor& x, const char* op) : guard_(x.get_device_index()), index_(x.get_device_index()), op_(op) {
+  Device(const torch::stable::Tensor& x, const char* op)
+      : guard_(x.get_device_index()), index_(x.get_device_index()), op_(op) {
     void* stream = nullptr;
     STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(index_, &stream));
     stream_ = static_cast<cudaStream_t>(stream);

@@ -51,8 +51,8 @@ Tensor index_grid(Tensor ids, Tensor rows, Tensor columns) {
   check(ids.scalar_type() == ScalarType::Int && ids.dim() == 2, "index_grid", "ids must be H x W int32");
   for (const Tensor* positions : {&rows, &columns}) {
     check(
-        positions->scalar_type() == ScalarType::Long && positions->dim() == 1,
-        "index_grid", "rows and columns must be int64 of one dimension");
+        positions->scalar_type() == ScalarType::Long && positions->dim() == 1, "index_grid",
+        "rows and columns must be int64 of one dimension");
   }
   const Tensor map = torch::stable::contiguous(ids);
   const Tensor down = torch::stable::contiguous(rows);

@@ -23,8 +23,8 @@ constexpr int64_t most_pixels = int64_t{1} << 30; // as many as OpenCV reads
 
 Tensor read_id_png(Tensor bytes) {
   check(
-      bytes.scalar_type() == ScalarType::Byte && bytes.dim() == 1 && bytes.is_contiguous(),
-      "read_id_png", "the file must be uint8, of one dimension and without gaps");
+      bytes.scalar_type() == ScalarType::Byte && bytes.dim() == 1 && bytes.is_contiguous(), "read_id_png",
+      "the file must be uint8, of one dimension and without gaps");
   scoring::PngRows rows(scoring::PngFile(pointer<uint8_t>(bytes), static_cast<size_t>(bytes.size(0))));
   const int64_t height = rows.height();
   const int64_t width = rows.width();

@@ -25,24 +25,27 @@ struct Place {
 };
 
 inline void check_place(const Place& place, int64_t height, int64_t width, const char* op) {
-  check(place.top >= 0 && place.left >= 0 && place.height >= 0 && place.width >= 0 &&
-            place.height <= height - place.top && place.width <= width - place.left,
-        op, "a window must lie in the image");
+  check(
+      place.top >= 0 && place.left >= 0 && place.height >= 0 && place.width >= 0 &&
+          place.height <= height - place.top && place.width <= width - place.left,
+      op, "a window must lie in the image");
 }
 
 inline void check_scores(const Tensor& scores, int64_t height, int64_t width) {
   constexpr auto* op = "upsample_argmax";
   check(scores.dim() == 3, op, "the scores must have three dimensions, classes, height and width");
   const ScalarType type = scores.scalar_type();
-  check(type == ScalarType::Float || type == ScalarType::BFloat16 || type == ScalarType::Half, op,
-        "the scores must be float32, bfloat16 or float16");
+  check(
+      type == ScalarType::Float || type == ScalarType::BFloat16 || type == ScalarType::Half, op,
+      "the scores must be float32, bfloat16 or float16");
   check(height >= 0 && width >= 0, op, "the output's height and width must not be negative");
   check(scores.numel() > 0 || height * width == 0, op, "there are no scores to choose classes by");
 }
 
 inline void check_masks(const Tensor& masks, int64_t dims, const char* op) {
-  check(masks.dim() == dims && masks.size(dims - 1) == masks.size(dims - 2) && masks.size(dims - 1) > 0, op,
-        "masks must be square, with at least one cell");
+  check(
+      masks.dim() == dims && masks.size(dims - 1) == masks.size(dims - 2) && masks.size(dims - 1) > 0, op,
+      "masks must be square, with at least one cell");
   check(masks.scalar_type() == ScalarType::Float, op, "masks must be float32");
 }
 
@@ -55,18 +58,19 @@ inline void check_fusion(const Tensor& masks, const Tensor& boxes, const Tensor&
   };
   check(is_table(boxes, ScalarType::Double), op, "boxes must be four float64 per mask, contiguous, on the CPU");
   check(is_table(windows, ScalarType::Long), op, "windows must be four int64 per mask, contiguous, on the CPU");
-  check(semantics.dim() == 2 && semantics.scalar_type() == ScalarType::Long, op,
-        "the class map must be int64 of two dimensions, height and width");
-  check(semantics.is_cuda() == masks.is_cuda() && semantics.get_device_index() == masks.get_device_index(), op,
-        "masks and class map must be on one device");
+  check(
+      semantics.dim() == 2 && semantics.scalar_type() == ScalarType::Long, op,
+      "the class map must be int64 of two dimensions, height and width");
+  check(
+      semantics.is_cuda() == masks.is_cuda() && semantics.get_device_index() == masks.get_device_index(), op,
+      "masks and class map must be on one device");
 }
 
 // Object k's place in the image.
 inline Place place_of(const Tensor& boxes, const Tensor& windows, int64_t k, const Tensor& semantics) {
   const auto* box = pointer<double>(boxes) + 4 * k;
   const auto* window = pointer<int64_t>(windows) + 4 * k;
-  const Place place{box[0],    box[1],    box[2],                box[3],
-                    window[0], window[1], window[2] - window[0], window[3] - window[1]};
+  const Place place{box[0], box[1], box[2], box[3], window[0], window[1], window[2] - window[0], window[3] - window[1]};
   check_place(place, semantics.size(0), semantics.size(1), "panoptic_fusion");
   return place;
 }

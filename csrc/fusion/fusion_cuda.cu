@@ -27,21 +27,15 @@ Tensor upsample_argmax(Tensor logits, double row_step, double column_step, int64
   const Device device(logits, "upsample_argmax");
   const Tensor scores = torch::stable::contiguous(logits);
   switch (scores.scalar_type()) {
-    case ScalarType::BFloat16:
-      fill<__nv_bfloat16>(device, scores, row_step, column_step, classes);
-      break;
-    case ScalarType::Half:
-      fill<__half>(device, scores, row_step, column_step, classes);
-      break;
-    default:
-      fill<float>(device, scores, row_step, column_step, classes);
+    case ScalarType::BFloat16: fill<__nv_bfloat16>(device, scores, row_step, column_step, classes); break;
+    case ScalarType::Half: fill<__half>(device, scores, row_step, column_step, classes); break;
+    default: fill<float>(device, scores, row_step, column_step, classes);
   }
   return classes;
 }
 
 Mask mask_of(const float* cells, int64_t num, const Place& place) {
-  return {cells,    num,        place.y0,     place.x0,   place.y1, place.x1,
-          place.top, place.left, place.height, place.width};
+  return {cells, num, place.y0, place.x0, place.y1, place.x1, place.top, place.left, place.height, place.width};
 }
 
 Tensor paste_mask(

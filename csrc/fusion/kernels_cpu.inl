@@ -1,5 +1,5 @@
-// The loops of the CPU operators. Included by kernels_*_cpu.cpp, each of which sets the instruction set, its vectors and
-// the name of the namespace first, so this file includes nothing of the system.
+// The loops of the CPU operators. Included by kernels_*_cpu.cpp, each of which sets the instruction set, its vectors
+// and the name of the namespace first, so this file includes nothing of the system.
 
 namespace seamseg::fusion::SEAMSEG_INSTRUCTION_SET {
 namespace {
@@ -33,8 +33,8 @@ void paste(MaskRow row, bool* pixels) {
 
 // ---- classes --------------------------------------------------------------------------------------------------------
 //
-// The source rows that output rows lie between are widened once, in tiles that stay in the cache, and laid out so that a
-// vector of pixels finds its scores of all classes side by side. All output rows between the same two then keep their
+// The source rows that output rows lie between are widened once, in tiles that stay in the cache, and laid out so that
+// a vector of pixels finds its scores of all classes side by side. All output rows between the same two then keep their
 // best score and its class in registers.
 
 typedef float Floats __attribute__((vector_size(SEAMSEG_VECTOR_BYTES)));
@@ -106,8 +106,8 @@ inline Strip strip_of(const Tap* columns, int64_t num) {
   return strip;
 }
 
-// Scores up to here have differences that are finite: between two of them one product is enough. Others, infinity and NaN
-// above all, are weighed as blend() does.
+// Scores up to here have differences that are finite: between two of them one product is enough. Others, infinity and
+// NaN above all, are weighed as blend() does.
 constexpr float largest_tame = std::numeric_limits<float>::max() / 4;
 
 template <bool tame>
@@ -124,8 +124,8 @@ inline Floats widened(const float* from, const Strip& strip) {
   return between_scores<tame>(before, after, load<Floats>(strip.fraction));
 }
 
-// Memory without a value yet. Not a vector: its code, compiled here for this instruction set, could stand in for that of
-// the whole library.
+// Memory without a value yet. Not a vector: its code, compiled here for this instruction set, could stand in for that
+// of the whole library.
 template <typename N>
 class Memory {
  public:
@@ -145,8 +145,12 @@ template <typename T>
 class Tile {
  public:
   Tile(const Scores<T>& scores, int64_t begin, int64_t end)
-      : scores_(scores), first_(scores.columns[begin].before), num_(scores.columns[end - 1].after + 1 - first_),
-        num_strips_((end - begin + lanes - 1) / lanes), line_(num_ + lanes), strips_(num_strips_),
+      : scores_(scores),
+        first_(scores.columns[begin].before),
+        num_(scores.columns[end - 1].after + 1 - first_),
+        num_strips_((end - begin + lanes - 1) / lanes),
+        line_(num_ + lanes),
+        strips_(num_strips_),
         wide_(2 * num_strips_ * scores.classes * lanes) {
     std::fill_n(line_.data() + num_, lanes, 0.0f);
     for (int64_t i = 0; i < num_strips_; ++i) {
@@ -206,8 +210,8 @@ class Tile {
   bool tame_[2] = {};
 };
 
-// The best class of a strip in each of some rows between `upper` and `lower`, the first of several; -1 where no score is
-// above -infinity.
+// The best class of a strip in each of some rows between `upper` and `lower`, the first of several; -1 where no score
+// is above -infinity.
 template <int64_t rows, bool tame>
 inline void best_classes(const float* upper, const float* lower, int64_t classes, const Tap* taps, Ints* best) {
   Floats highest[rows];
@@ -236,14 +240,10 @@ template <bool tame>
 inline void best_classes(
     int64_t rows, const float* upper, const float* lower, int64_t classes, const Tap* taps, Ints* best) {
   switch (rows) {
-    case 1:
-      return best_classes<1, tame>(upper, lower, classes, taps, best);
-    case 2:
-      return best_classes<2, tame>(upper, lower, classes, taps, best);
-    case 3:
-      return best_classes<3, tame>(upper, lower, classes, taps, best);
-    default:
-      return best_classes<rows_at_once, tame>(upper, lower, classes, taps, best);
+    case 1: return best_classes<1, tame>(upper, lower, classes, taps, best);
+    case 2: return best_classes<2, tame>(upper, lower, classes, taps, best);
+    case 3: return best_classes<3, tame>(upper, lower, classes, taps, best);
+    default: return best_classes<rows_at_once, tame>(upper, lower, classes, taps, best);
   }
 }
 

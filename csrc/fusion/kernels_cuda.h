@@ -1,5 +1,5 @@
-// Fusion on GPUs: the kernels and their launches. Plain CUDA C++ that knows nothing of PyTorch: nvcc compiles it for GPUs,
-// and the tests compile it for the CPU, where a harness runs every thread of every block.
+// Fusion on GPUs: the kernels and their launches. Plain CUDA C++ that knows nothing of PyTorch: nvcc compiles it for
+// GPUs, and the tests compile it for the CPU, where a harness runs every thread of every block.
 
 #pragma once
 
@@ -174,8 +174,7 @@ struct Ids {
 };
 
 // In one block. Areas of classes without a segment are 0.
-__global__ void number(
-    Objects objects, Ids ids, const Count* free_areas, double min_area, bool* kept, int64_t* areas) {
+__global__ void number(Objects objects, Ids ids, const Count* free_areas, double min_area, bool* kept, int64_t* areas) {
   const auto kept_before = [&](int64_t object) {
     int64_t count = 0;
     for (int64_t other = 0; other < object; ++other) {
@@ -210,7 +209,8 @@ __global__ void label(const int32_t* owners, const int64_t* semantics, int64_t n
 // ---- launches -------------------------------------------------------------------------------------------------------
 
 template <typename T, typename Launch>
-void launch_upsample_argmax(const Launch& launch, const Scores<T>& scores, int64_t height, int64_t width, int64_t* classes) {
+void launch_upsample_argmax(
+    const Launch& launch, const Scores<T>& scores, int64_t height, int64_t width, int64_t* classes) {
   launch(&choose_classes<T>, grid_for(height * width), dim3(block_threads), scores, height, width, classes);
 }
 
@@ -232,10 +232,12 @@ void launch_rest(
     const Launch& launch, const Objects& objects, const Ids& ids, const int64_t* semantics, int64_t num,
     double min_area, Count* free_areas, const Fused& fused) {
   launch(&count_rest, grid_for(num), dim3(block_threads), objects, semantics, num, free_areas);
-  launch(&number, dim3(1), dim3(block_threads), objects, ids, static_cast<const Count*>(free_areas), min_area,
-         fused.kept, fused.areas);
-  launch(&label, grid_for(num), dim3(block_threads), static_cast<const int32_t*>(objects.owners), semantics, num, ids,
-         fused.ids);
+  launch(
+      &number, dim3(1), dim3(block_threads), objects, ids, static_cast<const Count*>(free_areas), min_area, fused.kept,
+      fused.areas);
+  launch(
+      &label, grid_for(num), dim3(block_threads), static_cast<const int32_t*>(objects.owners), semantics, num, ids,
+      fused.ids);
 }
 
 template <typename Launch>

@@ -54,8 +54,8 @@ class WideMask {
   // Row y of the window.
   MaskRow row(int64_t y) const {
     const Tap tap = cell_tap(place_.top + y, place_.y0, place_.y1, num_);
-    return {rows_.data() + tap.before * place_.width, rows_.data() + tap.after * place_.width, tap.fraction,
-            place_.width};
+    return {
+        rows_.data() + tap.before * place_.width, rows_.data() + tap.after * place_.width, tap.fraction, place_.width};
   }
 
   // Calls use(y) for the rows of the window, on all threads.

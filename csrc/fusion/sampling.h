@@ -30,8 +30,8 @@ SEAMSEG_HOST_DEVICE inline float between(float before, float after, float fracti
   return before + fraction * (after - before);
 }
 
-// As torch.nn.functional.interpolate weighs. Unlike between(), it takes no difference, which two equal infinities do not
-// have: an infinity stays one beside anything but the opposite infinity or NaN, which give NaN.
+// As torch.nn.functional.interpolate weighs. Unlike between(), it takes no difference, which two equal infinities do
+// not have: an infinity stays one beside anything but the opposite infinity or NaN, which give NaN.
 SEAMSEG_HOST_DEVICE inline float blend(float before, float after, float fraction) {
   return (1 - fraction) * before + fraction * after;
 }

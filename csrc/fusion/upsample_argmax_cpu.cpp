@@ -42,14 +42,13 @@ template <typename T>
 void fill(const Tensor& logits, double row_step, double column_step, const Tensor& classes) {
   const std::vector<Tap> rows = taps_of(classes.size(0), row_step, logits.size(1));
   const std::vector<Tap> columns = taps_of(classes.size(1), column_step, logits.size(2));
-  const Scores<T> scores{pointer<T>(logits), logits.size(0), logits.size(1),    logits.size(2),
-                         rows.data(),           columns.data(), classes.size(1)};
+  const Scores<T> scores{pointer<T>(logits), logits.size(0), logits.size(1), logits.size(2),
+                         rows.data(),        columns.data(), classes.size(1)};
   const ClassRows<T> use = class_rows<T>();
   auto* to = mutable_pointer<int64_t>(classes);
   const int64_t rows_of_grain = std::max<int64_t>(1, grain / (logits.size(0) * classes.size(1)));
-  torch::stable::parallel_for(0, classes.size(0), rows_of_grain, [&](int64_t begin, int64_t end) {
-    use(scores, begin, end, to);
-  });
+  torch::stable::parallel_for(
+      0, classes.size(0), rows_of_grain, [&](int64_t begin, int64_t end) { use(scores, begin, end, to); });
 }
 
 Tensor upsample_argmax(Tensor logits, double row_step, double column_step, int64_t height, int64_t width) {
@@ -60,14 +59,9 @@ Tensor upsample_argmax(Tensor logits, double row_step, double column_step, int64
   }
   const Tensor scores = torch::stable::contiguous(logits);
   switch (scores.scalar_type()) {
-    case ScalarType::BFloat16:
-      fill<torch::headeronly::BFloat16>(scores, row_step, column_step, classes);
-      break;
-    case ScalarType::Half:
-      fill<torch::headeronly::Half>(scores, row_step, column_step, classes);
-      break;
-    default:
-      fill<float>(scores, row_step, column_step, classes);
+    case ScalarType::BFloat16: fill<torch::headeronly::BFloat16>(scores, row_step, column_step, classes); break;
+    case ScalarType::Half: fill<torch::headeronly::Half>(scores, row_step, column_step, classes); break;
+    default: fill<float>(scores, row_step, column_step, classes);
   }
   return classes;
 }

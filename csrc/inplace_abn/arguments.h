@@ -58,8 +58,7 @@ inline Shape shape_of(const Tensor& x, const char* op) {
   check(
       type == ScalarType::Float || type == ScalarType::Double || type == ScalarType::BFloat16 ||
           type == ScalarType::Half,
-      op,
-      "the input must be float32, float64, bfloat16 or float16");
+      op, "the input must be float32, float64, bfloat16 or float16");
   int64_t inner = 1;
   for (int64_t dim = 2; dim < x.dim(); ++dim) {
     inner *= x.size(dim);
@@ -85,15 +84,15 @@ inline ScalarType accumulate_type(const Tensor& x) {
 }
 
 // A vector, or several as the rows of a matrix, of one number per channel in the type that is computed in.
-inline void check_per_channel(const Tensor& values, const Tensor& x, int64_t rows, const char* op, const char* message) {
+inline void check_per_channel(
+    const Tensor& values, const Tensor& x, int64_t rows, const char* op, const char* message) {
   const int64_t channels = x.size(1);
   const bool fits = rows == 1 ? values.dim() == 1 && values.size(0) == channels
                               : values.dim() == 2 && values.size(0) == rows && values.size(1) == channels;
   check(
       fits && values.is_contiguous() && values.scalar_type() == accumulate_type(x) && values.is_cuda() == x.is_cuda() &&
           values.get_device_index() == x.get_device_index(),
-      op,
-      message);
+      op, message);
 }
 
 // The constants of one layer, as all operators take them.

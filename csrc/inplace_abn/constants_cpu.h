@@ -16,7 +16,10 @@ class ForwardScales {
 
  public:
   ForwardScales(const Tensor& gamma, const Tensor& beta, double eps)
-      : gamma_(pointer<Compute<T>>(gamma)), beta_(pointer<Compute<T>>(beta)), eps_(eps), mean_(gamma.size(0)),
+      : gamma_(pointer<Compute<T>>(gamma)),
+        beta_(pointer<Compute<T>>(beta)),
+        eps_(eps),
+        mean_(gamma.size(0)),
         factor_(gamma.size(0)) {}
 
   void set(int64_t channel, double mean, double variance) {
@@ -41,8 +44,12 @@ class BackwardScales {
 
  public:
   BackwardScales(const Tensor& moments, const Tensor& gamma, const Tensor& beta, double eps)
-      : variance_(pointer<Compute<T>>(moments) + gamma.size(0)), gamma_(pointer<Compute<T>>(gamma)),
-        beta_(pointer<Compute<T>>(beta)), eps_(eps), factor_(gamma.size(0)), slope_(gamma.size(0)),
+      : variance_(pointer<Compute<T>>(moments) + gamma.size(0)),
+        gamma_(pointer<Compute<T>>(gamma)),
+        beta_(pointer<Compute<T>>(beta)),
+        eps_(eps),
+        factor_(gamma.size(0)),
+        slope_(gamma.size(0)),
         offset_(gamma.size(0)) {}
 
   // From the means of dy and of the normalized input times dy.

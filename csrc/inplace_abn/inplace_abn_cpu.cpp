@@ -15,9 +15,7 @@ namespace {
 using torch::headeronly::BFloat16;
 using torch::headeronly::Half;
 
-double variance(const Moments& moments) {
-  return moments.count > 0 ? moments.deviation / moments.count : 0;
-}
+double variance(const Moments& moments) { return moments.count > 0 ? moments.deviation / moments.count : 0; }
 
 template <typename T>
 Tensor stored(const std::vector<Moments>& moments, const Tensor& x) {
@@ -87,7 +85,8 @@ Tensor sums_of(
     const Tensor& z, const Tensor& dz, const OptionalTensor& residual, const Tensor& gamma, const Tensor& beta,
     int64_t activation, double slope) {
   const Layer<T> layer(z, "abn_sums", activation, slope);
-  return stored<T>(layer.sums({pointer<T>(z), pointer<T>(residual)}, pointer<T>(dz), pointer<Compute<T>>(beta)), gamma, z);
+  return stored<T>(
+      layer.sums({pointer<T>(z), pointer<T>(residual)}, pointer<T>(dz), pointer<Compute<T>>(beta)), gamma, z);
 }
 
 // dx, and the residual's gradient or nothing.
@@ -154,14 +153,10 @@ std::tuple<Tensor, Tensor, Tensor> train_gradient(
 template <typename Use>
 auto with_type(const Tensor& x, const Use& use) {
   switch (x.scalar_type()) {
-    case ScalarType::Double:
-      return use(double());
-    case ScalarType::BFloat16:
-      return use(BFloat16());
-    case ScalarType::Half:
-      return use(Half());
-    default:
-      return use(float());
+    case ScalarType::Double: return use(double());
+    case ScalarType::BFloat16: return use(BFloat16());
+    case ScalarType::Half: return use(Half());
+    default: return use(float());
   }
 }
 
@@ -175,25 +170,22 @@ void abn_normalize_(
     double slope) {
   check_forward(x, residual, gamma, beta, activation, "abn_normalize_");
   check_moments(moments, x, "abn_normalize_");
-  with_type(x, [&](auto type) {
-    normalize<decltype(type)>(x, residual, moments, gamma, beta, eps, activation, slope);
-  });
+  with_type(
+      x, [&](auto type) { normalize<decltype(type)>(x, residual, moments, gamma, beta, eps, activation, slope); });
 }
 
 Tensor abn_train_(
     Tensor x, OptionalTensor residual, Tensor gamma, Tensor beta, double eps, int64_t activation, double slope) {
   check_forward(x, residual, gamma, beta, activation, "abn_train_");
-  return with_type(x, [&](auto type) {
-    return train<decltype(type)>(x, residual, gamma, beta, eps, activation, slope);
-  });
+  return with_type(
+      x, [&](auto type) { return train<decltype(type)>(x, residual, gamma, beta, eps, activation, slope); });
 }
 
 Tensor abn_sums(
     Tensor z, Tensor dz, OptionalTensor residual, Tensor gamma, Tensor beta, int64_t activation, double slope) {
   check_backward(z, dz, residual, gamma, beta, activation, "abn_sums");
-  return with_type(z, [&](auto type) {
-    return sums_of<decltype(type)>(z, dz, residual, gamma, beta, activation, slope);
-  });
+  return with_type(
+      z, [&](auto type) { return sums_of<decltype(type)>(z, dz, residual, gamma, beta, activation, slope); });
 }
 
 std::tuple<Tensor, Tensor> abn_gradient(

@@ -21,15 +21,13 @@ template <typename T>
 Plan plan_for(const Device& device, const Tensor& x, const char* op, std::initializer_list<const void*> tensors) {
   const Shape shape = shape_of(x, op);
   const auto size = [](int64_t number) { return static_cast<uint64_t>(number); };
-  const Extent extent = shape.interleaved
-      ? Extent{size(shape.num_samples()), size(shape.channels), 1, true}
-      : Extent{size(shape.outer), size(shape.channels), size(shape.inner), false};
+  const Extent extent = shape.interleaved ? Extent{size(shape.num_samples()), size(shape.channels), 1, true}
+                                          : Extent{size(shape.outer), size(shape.channels), size(shape.inner), false};
   return make_plan<T>(extent, tensors, device.multiprocessors());
 }
 
 template <typename T>
-Affine<Accumulate<T>> affine_of(
-    const Tensor& gamma, const Tensor& beta, double eps, int64_t activation, double slope) {
+Affine<Accumulate<T>> affine_of(const Tensor& gamma, const Tensor& beta, double eps, int64_t activation, double slope) {
   using A = Accumulate<T>;
   return {pointer<A>(gamma), pointer<A>(beta), eps, static_cast<Activation>(activation), slope};
 }
@@ -38,14 +36,10 @@ Affine<Accumulate<T>> affine_of(
 template <typename Use>
 void with_type(const Tensor& x, const Use& use) {
   switch (x.scalar_type()) {
-    case ScalarType::Double:
-      return use(static_cast<double*>(nullptr));
-    case ScalarType::BFloat16:
-      return use(static_cast<__nv_bfloat16*>(nullptr));
-    case ScalarType::Half:
-      return use(static_cast<__half*>(nullptr));
-    default:
-      return use(static_cast<float*>(nullptr));
+    case ScalarType::Double: return use(static_cast<double*>(nullptr));
+    case ScalarType::BFloat16: return use(static_cast<__nv_bfloat16*>(nullptr));
+    case ScalarType::Half: return use(static_cast<__half*>(nullptr));
+    default: return use(static_cast<float*>(nullptr));
   }
 }
 
@@ -174,8 +168,7 @@ std::tuple<Tensor, Tensor> abn_gradient(
   if (z.numel() == 0) {
     return gradients_like(z, residual);
   }
-  return gradient(
-      Device(z, op), z, dz, residual, means, 1, moments, gamma, beta, eps, activation, slope, op);
+  return gradient(Device(z, op), z, dz, residual, means, 1, moments, gamma, beta, eps, activation, slope, op);
 }
 
 std::tuple<Tensor, Tensor, Tensor> abn_train_gradient(

@@ -1,4 +1,5 @@
-// The CPU kernels of bfloat16 for processors with AVX-512 and its conversions of that type; chosen at run time, so the rest of the library runs without.
+// The CPU kernels of bfloat16 for processors with AVX-512 and its conversions of that type; chosen at run time, so the
+// rest of the library runs without.
 
 #include <algorithm>
 #include <limits>
@@ -15,7 +16,8 @@
 
 // All headers are included by now: only the kernels are compiled for this instruction set.
 #ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), apply_to = function)
+#pragma clang attribute push( \
+    __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), apply_to = function)
 #else
 #pragma GCC target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,prefer-vector-width=512")
 #endif

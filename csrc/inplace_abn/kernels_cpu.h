@@ -100,8 +100,7 @@ struct Kernels {
   void (*rows_moments)(const T* x, int64_t rows, int64_t channels, Moments* moments);
   void (*rows_normalize)(
       T* x, const T* residual, int64_t rows, int64_t channels, ForwardConstants<const A*> constants, A slope);
-  void (*rows_sums)(
-      Input<T> input, const T* dz, int64_t rows, int64_t channels, const A* beta, A slope, Sums* sums);
+  void (*rows_sums)(Input<T> input, const T* dz, int64_t rows, int64_t channels, const A* beta, A slope, Sums* sums);
   void (*rows_gradient)(
       Input<T> input, Gradients<T> to, int64_t rows, int64_t channels, BackwardConstants<const A*> constants, A slope);
 };

@@ -115,8 +115,7 @@ void rows_moments(const T* x, int64_t rows, int64_t channels, Moments* moments) 
 // ---- forward --------------------------------------------------------------------------------------------------------
 
 template <typename T, Activation kind, bool has_residual, typename Constant>
-inline void normalize(
-    T* x, const T* residual, Runs rows, ForwardConstants<Constant> constants, Compute<T> slope) {
+inline void normalize(T* x, const T* residual, Runs rows, ForwardConstants<Constant> constants, Compute<T> slope) {
   using A = Compute<T>;
   const auto activation = activation_of<T, kind>(slope);
   for (int64_t row = 0; row < rows.count; ++row) {
@@ -245,8 +244,8 @@ inline void gradient(
       const int64_t at = row * rows.stride + column;
       const auto of = recover<T, kind, has_residual>(
           input, to.dz, at, constant_at<A>(constants.beta, column, extent), activation, extent);
-      const Pack<A> through_mean = of.y * constant_at<A>(constants.slope, column, extent) +
-          constant_at<A>(constants.offset, column, extent);
+      const Pack<A> through_mean =
+          of.y * constant_at<A>(constants.slope, column, extent) + constant_at<A>(constants.offset, column, extent);
       const auto out = written<streams>(extent);
       write(of.dy * constant_at<A>(constants.factor, column, extent) + through_mean, to.dx + at, out);
       if constexpr (has_residual) {

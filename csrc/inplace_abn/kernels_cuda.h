@@ -1,6 +1,7 @@
 // The CUDA kernels of in-place activated BatchNorm. `reduce` makes one partial result per block and channel, `finish`
-// merges these, and `map` writes new samples. What happens to the samples is up to an operation: BatchMoments, Normalize,
-// Sums or Gradient. It is given W samples at once, of C channels: of one in planes, of W in rows of channels.
+// merges these, and `map` writes new samples. What happens to the samples is up to an operation: BatchMoments,
+// Normalize, Sums or Gradient. It is given W samples at once, of C channels: of one in planes, of W in rows of
+// channels.
 
 #pragma once
 

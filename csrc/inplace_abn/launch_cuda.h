@@ -73,8 +73,8 @@ inline unsigned count_splits(uint64_t rounds, uint64_t blocks, int multiprocesso
 template <typename T>
 Plan make_plan(const Extent& extent, std::initializer_list<const void*> tensors, int multiprocessors) {
   constexpr unsigned pack = access_bytes / sizeof(T);
-  constexpr unsigned packs_per_piece = 4;    // of each thread
-  constexpr unsigned rows_per_thread = 8;    // at least, interleaved: partial results are small against the input
+  constexpr unsigned packs_per_piece = 4; // of each thread
+  constexpr unsigned rows_per_thread = 8; // at least, interleaved: partial results are small against the input
   constexpr unsigned most_channel_threads = 32;
   const std::optional<uint64_t> lead = common_lead<T>(tensors);
   Plan plan{};
@@ -110,8 +110,8 @@ Geometry<I> narrow_geometry(const Geometry<uint64_t>& of) {
           narrow(of.piece), narrow(of.lead),     of.vectors};
 }
 
-// Calls use(geometry, interleaved, width). Rows of channels are counted in 64 bits: one addition for each pack of samples
-// costs nothing, and less is to be compiled. Planes take divisions to find.
+// Calls use(geometry, interleaved, width). Rows of channels are counted in 64 bits: one addition for each pack of
+// samples costs nothing, and less is to be compiled. Planes take divisions to find.
 template <typename T, typename Use>
 void with_variant(const Plan& plan, const Use& use) {
   constexpr int pack = access_bytes / sizeof(T);
@@ -133,12 +133,9 @@ void with_activation(Activation activation, double slope, const Use& use) {
   const auto inverse = static_cast<A>(1 / slope);
   const auto saturation = elu_saturation<A>(significant_bits<T>());
   switch (activation) {
-    case Activation::identity:
-      return use(ActivationOf<A, Activation::identity>{number, inverse, saturation});
-    case Activation::leaky_relu:
-      return use(ActivationOf<A, Activation::leaky_relu>{number, inverse, saturation});
-    case Activation::elu:
-      return use(ActivationOf<A, Activation::elu>{number, inverse, saturation});
+    case Activation::identity: return use(ActivationOf<A, Activation::identity>{number, inverse, saturation});
+    case Activation::leaky_relu: return use(ActivationOf<A, Activation::leaky_relu>{number, inverse, saturation});
+    case Activation::elu: return use(ActivationOf<A, Activation::elu>{number, inverse, saturation});
   }
 }
 
@@ -148,8 +145,9 @@ template <typename T, typename Operation, typename Launch>
 void launch_map(const Launch& launch, const Plan& plan, const Operation& operation) {
   with_variant<T>(plan, [&](auto geometry, auto interleaved, auto width) {
     using I = decltype(geometry.rows);
-    launch(&map<Operation, I, decltype(interleaved)::value, decltype(width)::value>, plan.grid, plan.block, operation,
-           geometry);
+    launch(
+        &map<Operation, I, decltype(interleaved)::value, decltype(width)::value>, plan.grid, plan.block, operation,
+        geometry);
   });
 }
 
@@ -159,15 +157,17 @@ void launch_reduce(
     Accumulate<T>* result) {
   with_variant<T>(plan, [&](auto geometry, auto interleaved, auto width) {
     using I = decltype(geometry.rows);
-    launch(&reduce<Operation, I, decltype(interleaved)::value, decltype(width)::value>, plan.grid, plan.block,
-           operation, geometry, workspace);
+    launch(
+        &reduce<Operation, I, decltype(interleaved)::value, decltype(width)::value>, plan.grid, plan.block, operation,
+        geometry, workspace);
   });
   const unsigned channels_per_block = 8; // as many floats as one memory access brings
   const auto channels = static_cast<int64_t>(plan.geometry.channels);
   const dim3 grid(static_cast<unsigned>(divide_up(channels, channels_per_block)));
   const dim3 block(channels_per_block, block_threads / channels_per_block);
-  launch(&finish<Operation>, grid, block, operation, plan.splits(), channels,
-         static_cast<const Accumulate<T>*>(workspace), result);
+  launch(
+      &finish<Operation>, grid, block, operation, plan.splits(), channels, static_cast<const Accumulate<T>*>(workspace),
+      result);
 }
 
 // The constants of one layer.
@@ -191,8 +191,14 @@ void launch_normalize(
     const Launch& launch, const Plan& plan, T* x, const T* residual, const A* moments, const Affine<A>& affine) {
   with_activation<T>(affine.activation, affine.slope, [&](auto activation) {
     const Normalize<T, decltype(activation)> operation{
-        x, residual, moments, affine.gamma, affine.beta, static_cast<int64_t>(plan.geometry.channels),
-        static_cast<A>(affine.eps), activation};
+        x,
+        residual,
+        moments,
+        affine.gamma,
+        affine.beta,
+        static_cast<int64_t>(plan.geometry.channels),
+        static_cast<A>(affine.eps),
+        activation};
     launch_map<T>(launch, plan, operation);
   });
 }
@@ -204,8 +210,7 @@ struct Outputs { // of the forward pass, with their gradient
 
 template <typename T, typename Launch, typename A = Accumulate<T>>
 void launch_sums(
-    const Launch& launch, const Plan& plan, const Outputs<T>& outputs, const Affine<A>& affine, A* workspace,
-    A* sums) {
+    const Launch& launch, const Plan& plan, const Outputs<T>& outputs, const Affine<A>& affine, A* workspace, A* sums) {
   with_activation<T>(affine.activation, affine.slope, [&](auto activation) {
     using Act = decltype(activation);
     const Recover<T, Act> samples{outputs.z, outputs.dz, outputs.residual, activation};
@@ -222,8 +227,16 @@ void launch_gradient(
     using Act = decltype(activation);
     const Recover<T, Act> samples{outputs.z, outputs.dz, outputs.residual, activation};
     const Gradient<T, Act> operation{
-        samples, dx, dr, means, moments, affine.gamma, affine.beta, static_cast<int64_t>(plan.geometry.channels),
-        static_cast<A>(means_scale), static_cast<A>(affine.eps)};
+        samples,
+        dx,
+        dr,
+        means,
+        moments,
+        affine.gamma,
+        affine.beta,
+        static_cast<int64_t>(plan.geometry.channels),
+        static_cast<A>(means_scale),
+        static_cast<A>(affine.eps)};
     launch_map<T>(launch, plan, operation);
   });
 }

@@ -1,5 +1,5 @@
-// What a thread knows of the samples it has seen, and how the threads of a block put that together; in a fixed order, so
-// that results are the same on every run.
+// What a thread knows of the samples it has seen, and how the threads of a block put that together; in a fixed order,
+// so that results are the same on every run.
 
 #pragma once
 
@@ -17,7 +17,7 @@ __device__ inline A shuffle_down(A value, int distance) {
 // Of the samples less a number near them, so that a large mean costs no digits.
 template <typename A, int C>
 struct PartialMoments {
-  A count;   // the same for every channel
+  A count; // the same for every channel
   A mean[C];
   A squares[C]; // summed, of the differences from the mean
 

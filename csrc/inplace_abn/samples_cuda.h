@@ -84,9 +84,10 @@ __device__ inline void store(T* data, I position, const Values<Accumulate<T>, W>
   *reinterpret_cast<Pack<T, W>*>(data + position) = pack;
 }
 
-// Planar memory is `rows` times `channels` planes of `inner` samples, cut into `pieces` of `piece` samples; a block takes
-// pieces of one channel, blockDim.y at a time. Interleaved memory is `rows` of `channels` samples, and a block takes
-// blockDim.x * W channels, blockDim.y rows at a time. The blocks (x, 0), (x, 1) … share the work on the same channels.
+// Planar memory is `rows` times `channels` planes of `inner` samples, cut into `pieces` of `piece` samples; a block
+// takes pieces of one channel, blockDim.y at a time. Interleaved memory is `rows` of `channels` samples, and a block
+// takes blockDim.x * W channels, blockDim.y rows at a time. The blocks (x, 0), (x, 1) … share the work on the same
+// channels.
 template <typename I> // unsigned, so that a position may pass the end by one stride
 struct Geometry {
   I rows, channels, inner, pieces, piece;

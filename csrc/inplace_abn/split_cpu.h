@@ -16,9 +16,7 @@ namespace seamseg::inplace_abn {
 // Numbers that are worth a thread.
 constexpr int64_t grain = 32768;
 
-inline int64_t ceil_divide(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
+inline int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Calls use(begin, end) for parts of the items 0 ... num - 1, each of so many numbers, on all threads.
 template <typename Use>

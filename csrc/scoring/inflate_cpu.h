@@ -173,7 +173,7 @@ class Inflater {
     std::array<uint8_t, 32> equal;
     equal.fill(5);
     return literals_.build(lengths.data(), lengths.size(), literal_symbols) &&
-           distances_.build(equal.data(), equal.size(), distance_symbols);
+        distances_.build(equal.data(), equal.size(), distance_symbols);
   }
 
   bool open_dynamic() {
@@ -189,9 +189,9 @@ class Inflater {
     DecodingTable<7, 19> table;
     std::array<uint8_t, 288 + 32> lengths{};
     return num_literals <= 286 && num_distances <= 30 && table.build(of_lengths.data(), 19, length_symbols) &&
-           read_lengths(table, lengths.data(), num_literals + num_distances) &&
-           literals_.build(lengths.data(), num_literals, literal_symbols) &&
-           distances_.build(lengths.data() + num_literals, num_distances, distance_symbols);
+        read_lengths(table, lengths.data(), num_literals + num_distances) &&
+        literals_.build(lengths.data(), num_literals, literal_symbols) &&
+        distances_.build(lengths.data() + num_literals, num_distances, distance_symbols);
   }
 
   bool read_lengths(const DecodingTable<7, 19>& table, uint8_t* lengths, uint32_t count) {

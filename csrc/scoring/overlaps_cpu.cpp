@@ -71,10 +71,13 @@ Tensor with_rows(const Tensor& map, Work work) {
 }
 
 Tensor map_overlaps(Tensor true_ids, Tensor predicted_ids, int64_t band) {
-  check(true_ids.dim() == 2 && predicted_ids.dim() == 2, "map_overlaps", "id maps have two dimensions, height and width");
-  check(true_ids.size(0) == predicted_ids.size(0) && true_ids.size(1) == predicted_ids.size(1),
-        "map_overlaps", "both id maps must be of one size");
-  check(true_ids.size(0) <= INT32_MAX / 4 && true_ids.size(1) <= INT32_MAX / 4, "map_overlaps", "the maps are too large");
+  check(
+      true_ids.dim() == 2 && predicted_ids.dim() == 2, "map_overlaps", "id maps have two dimensions, height and width");
+  check(
+      true_ids.size(0) == predicted_ids.size(0) && true_ids.size(1) == predicted_ids.size(1), "map_overlaps",
+      "both id maps must be of one size");
+  check(
+      true_ids.size(0) <= INT32_MAX / 4 && true_ids.size(1) <= INT32_MAX / 4, "map_overlaps", "the maps are too large");
   check(band >= 0, "map_overlaps", "band must not be negative");
   const Tensor true_map = torch::stable::contiguous(true_ids);
   const Tensor predicted_map = torch::stable::contiguous(predicted_ids);
@@ -84,8 +87,9 @@ Tensor map_overlaps(Tensor true_ids, Tensor predicted_ids, int64_t band) {
 }
 
 PngRows open(const Tensor& bytes) {
-  check(bytes.scalar_type() == ScalarType::Byte && bytes.dim() == 1 && bytes.is_contiguous(),
-        "png_overlaps", "files must be uint8, of one dimension and without gaps");
+  check(
+      bytes.scalar_type() == ScalarType::Byte && bytes.dim() == 1 && bytes.is_contiguous(), "png_overlaps",
+      "files must be uint8, of one dimension and without gaps");
   return PngRows(PngFile(pointer<uint8_t>(bytes), static_cast<size_t>(bytes.size(0))));
 }
 
@@ -93,8 +97,9 @@ Tensor png_overlaps(Tensor true_png, Tensor predicted_png, int64_t band) {
   check(band >= 0, "png_overlaps", "band must not be negative");
   PngRows true_rows = open(true_png);
   PngRows predicted_rows = open(predicted_png);
-  check(true_rows.height() == predicted_rows.height() && true_rows.width() == predicted_rows.width(),
-        "png_overlaps", "both id maps must be of one size");
+  check(
+      true_rows.height() == predicted_rows.height() && true_rows.width() == predicted_rows.width(), "png_overlaps",
+      "both id maps must be of one size");
   return count(std::move(true_rows), std::move(predicted_rows), band);
 }
 

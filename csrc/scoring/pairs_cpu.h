@@ -83,8 +83,9 @@ class Pairs {
 
   // Multiplied by odd numbers without a pattern, the upper bits depend on all of the ids.
   size_t first_slot(int64_t true_id, int64_t predicted_id) const {
-    const uint64_t mixed = (static_cast<uint64_t>(true_id) * 0x9e3779b97f4a7c15u + static_cast<uint64_t>(predicted_id)) *
-                           0xd1342543de82ef95u;
+    const uint64_t mixed =
+        (static_cast<uint64_t>(true_id) * 0x9e3779b97f4a7c15u + static_cast<uint64_t>(predicted_id)) *
+        0xd1342543de82ef95u;
     return static_cast<size_t>(mixed >> 32) & (slots_.size() - 1);
   }
 

@@ -1,6 +1,6 @@
-// Rows of an id map in a PNG file (ISO/IEC 15948) with red, green and blue of 8 bits: id = red + 256 green + 65536 blue.
-// The filters are undone run by run. Where a row is like its surroundings the filtered bytes are 0, and a run goes on
-// without a look at its pixels; so no row of pixels is ever made.
+// Rows of an id map in a PNG file (ISO/IEC 15948) with red, green and blue of 8 bits: id = red + 256 green + 65536
+// blue. The filters are undone run by run. Where a row is like its surroundings the filtered bytes are 0, and a run
+// goes on without a look at its pixels; so no row of pixels is ever made.
 
 #pragma once
 
@@ -74,9 +74,10 @@ class PngFile {
     const bool header = std::memcmp(name, "IHDR", 4) == 0;
     const bool rows = std::memcmp(name, "IDAT", 4) == 0;
     require(std::memcmp(name, "tRNS", 4) != 0, "it is transparent");
-    require(rows || header || (name[0] & 0x20) != 0 || std::memcmp(name, "IEND", 4) == 0 ||
-                std::memcmp(name, "PLTE", 4) == 0,
-            "it has parts of an unknown kind");
+    require(
+        rows || header || (name[0] & 0x20) != 0 || std::memcmp(name, "IEND", 4) == 0 ||
+            std::memcmp(name, "PLTE", 4) == 0,
+        "it has parts of an unknown kind");
     if (header || rows) {
       require(checksum(name, length + 4) == number(data + length), "its checksum is wrong");
     }
@@ -200,8 +201,7 @@ class PngRows {
         const int from_left = std::abs(b - c);
         const int from_above = std::abs(a - c);
         const int from_corner = std::abs(a + b - 2 * c);
-        const int nearest =
-            from_left <= from_above && from_left <= from_corner ? a : from_above <= from_corner ? b : c;
+        const int nearest = from_left <= from_above && from_left <= from_corner ? a : from_above <= from_corner ? b : c;
         result |= static_cast<uint32_t>(nearest) << shift;
       }
       return result;
@@ -252,8 +252,8 @@ class PngRows {
     }
     const int64_t size = 3 * width_;
     int64_t byte = 3 * x;
-    while (byte + 32 <= size && (load64(row_ + byte) | load64(row_ + byte + 8) | load64(row_ + byte + 16) |
-                                 load64(row_ + byte + 24)) == 0) {
+    while (byte + 32 <= size &&
+           (load64(row_ + byte) | load64(row_ + byte + 8) | load64(row_ + byte + 16) | load64(row_ + byte + 24)) == 0) {
       byte += 32;
     }
     for (; byte < size; byte += 8) {

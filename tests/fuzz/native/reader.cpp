@@ -1,4 +1,5 @@
-// Reads id PNGs as csrc/ does, compiled with sanitizers: a path per line in, "HEIGHT WIDTH SUM" or "refused" per line out.
+// Reads id PNGs as csrc/ does, compiled with sanitizers: a path per line in, "HEIGHT WIDTH SUM" or "refused" per line
+// out.
 
 #include <cstdint>
 #include <exception>

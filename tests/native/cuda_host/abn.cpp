@@ -14,12 +14,12 @@ struct Call {
   int64_t multiprocessors, wide;
   int64_t activation;
   double slope, eps, means_scale;
-  void *x, *residual;                     // forward; x is written by abn_normalize
-  const void *z, *dz;                     // backward, with residual
+  void *x, *residual; // forward; x is written by abn_normalize
+  const void *z, *dz; // backward, with residual
   void *dx, *dr;
   const void *gamma, *beta, *moments, *means;
-  void *workspace;                        // workspace_size numbers
-  void *result;                           // two numbers per channel
+  void* workspace;                        // workspace_size numbers
+  void* result;                           // two numbers per channel
   int64_t workspace_size, splits, packed; // filled in by abn_plan; packed: whether every access is of 16 bytes
 };
 }
@@ -64,8 +64,9 @@ void give(const Call& call, const Plan& plan, bool writes_x) {
 template <typename T>
 Affine<Accumulate<T>> affine_of(const Call& call) {
   using A = Accumulate<T>;
-  return {static_cast<const A*>(call.gamma), static_cast<const A*>(call.beta), call.eps,
-          static_cast<Activation>(call.activation), call.slope};
+  return {
+      static_cast<const A*>(call.gamma), static_cast<const A*>(call.beta), call.eps,
+      static_cast<Activation>(call.activation), call.slope};
 }
 
 template <typename T>
@@ -77,14 +78,10 @@ template <typename Use>
 const char* with_type(int64_t type, const Use& use) {
   return cuda_host::fault_of([&] {
     switch (type) {
-      case 0:
-        return use(static_cast<float*>(nullptr));
-      case 1:
-        return use(static_cast<double*>(nullptr));
-      case 2:
-        return use(static_cast<__half*>(nullptr));
-      default:
-        return use(static_cast<__nv_bfloat16*>(nullptr));
+      case 0: return use(static_cast<float*>(nullptr));
+      case 1: return use(static_cast<double*>(nullptr));
+      case 2: return use(static_cast<__half*>(nullptr));
+      default: return use(static_cast<__nv_bfloat16*>(nullptr));
     }
   });
 }
@@ -113,8 +110,8 @@ const char* abn_plan(Call* call) {
     call->workspace_size = workspace_size(plan);
     call->splits = plan.splits();
     const uint64_t pack = access_bytes / sizeof(T);
-    call->packed = plan.interleaved ? plan.packs
-                                    : plan.geometry.vectors && plan.geometry.lead == 0 && call->inner % pack == 0;
+    call->packed =
+        plan.interleaved ? plan.packs : plan.geometry.vectors && plan.geometry.lead == 0 && call->inner % pack == 0;
   });
 }
 
@@ -124,8 +121,9 @@ const char* abn_moments(const Call* call) {
     using A = Accumulate<T>;
     const Plan plan = plan_of<T>(*call);
     give<T>(*call, plan, false);
-    launch_moments(Launch{"abn_moments"}, plan, static_cast<const T*>(call->x), static_cast<A*>(call->workspace),
-                   static_cast<A*>(call->result));
+    launch_moments(
+        Launch{"abn_moments"}, plan, static_cast<const T*>(call->x), static_cast<A*>(call->workspace),
+        static_cast<A*>(call->result));
   });
 }
 
@@ -134,8 +132,9 @@ const char* abn_normalize(const Call* call) {
     using T = Pointee<decltype(type)>;
     const Plan plan = plan_of<T>(*call);
     give<T>(*call, plan, true);
-    launch_normalize(Launch{"abn_normalize"}, plan, static_cast<T*>(call->x), static_cast<const T*>(call->residual),
-                     static_cast<const Accumulate<T>*>(call->moments), affine_of<T>(*call));
+    launch_normalize(
+        Launch{"abn_normalize"}, plan, static_cast<T*>(call->x), static_cast<const T*>(call->residual),
+        static_cast<const Accumulate<T>*>(call->moments), affine_of<T>(*call));
   });
 }
 
@@ -145,8 +144,9 @@ const char* abn_sums(const Call* call) {
     using A = Accumulate<T>;
     const Plan plan = plan_of<T>(*call);
     give<T>(*call, plan, false);
-    launch_sums(Launch{"abn_sums"}, plan, outputs_of<T>(*call), affine_of<T>(*call), static_cast<A*>(call->workspace),
-                static_cast<A*>(call->result));
+    launch_sums(
+        Launch{"abn_sums"}, plan, outputs_of<T>(*call), affine_of<T>(*call), static_cast<A*>(call->workspace),
+        static_cast<A*>(call->result));
   });
 }
 
@@ -156,9 +156,10 @@ const char* abn_gradient(const Call* call) {
     using A = Accumulate<T>;
     const Plan plan = plan_of<T>(*call);
     give<T>(*call, plan, false);
-    launch_gradient(Launch{"abn_gradient"}, plan, outputs_of<T>(*call), static_cast<const A*>(call->means),
-                    call->means_scale, static_cast<const A*>(call->moments), affine_of<T>(*call),
-                    static_cast<T*>(call->dx), static_cast<T*>(call->dr));
+    launch_gradient(
+        Launch{"abn_gradient"}, plan, outputs_of<T>(*call), static_cast<const A*>(call->means), call->means_scale,
+        static_cast<const A*>(call->moments), affine_of<T>(*call), static_cast<T*>(call->dx),
+        static_cast<T*>(call->dr));
   });
 }
 }

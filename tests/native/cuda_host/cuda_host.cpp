@@ -54,8 +54,8 @@ unsigned flat_block() {
 Moment now() {
   const auto warp = static_cast<uint16_t>(machine.current / warp_threads);
   const auto barrier = static_cast<uint16_t>(machine.barrier);
-  return {machine.launch, flat_block(), warp, static_cast<uint16_t>(machine.current), barrier,
-          machine.warp_barriers[warp]};
+  return {
+      machine.launch, flat_block(), warp, static_cast<uint16_t>(machine.current), barrier, machine.warp_barriers[warp]};
 }
 
 // The launch ends here; its fibers are thrown away.
@@ -110,11 +110,8 @@ void run_current() {
       fiber().awaited = nullptr;
       enter(fiber());
       break;
-    case faulted:
-      machine.fibers.clear();
-      throw std::runtime_error(machine.fault);
-    default:
-      break;
+    case faulted: machine.fibers.clear(); throw std::runtime_error(machine.fault);
+    default: break;
   }
 }
 

@@ -1,8 +1,8 @@
 // The words of CUDA C++ that kernels use, for a CPU. A kernel file includes <cuda_runtime.h>, <cuda_fp16.h> and
 // <cuda_bf16.h> as ever, and finds these where the compiler looks here first. cuda_host.cpp runs the kernels.
 //
-// Kernels must be compiled with -fsanitize=thread,alignment,bounds, but not linked with the sanitizers: the compiler then
-// reports every memory access to hooks.cpp, and cuda_host.cpp knows what each thread may touch.
+// Kernels must be compiled with -fsanitize=thread,alignment,bounds, but not linked with the sanitizers: the compiler
+// then reports every memory access to hooks.cpp, and cuda_host.cpp knows what each thread may touch.
 
 #pragma once
 
@@ -55,9 +55,8 @@ void launch(
     const Arguments&... arguments) {
   // Not reported by the compiler, because the arguments themselves are not memory of the device.
   const auto thread = [=]() __attribute__((no_sanitize("thread"))) { kernel(arguments...); };
-  const auto call = [](const void* it) __attribute__((no_sanitize("thread"))) {
-    (*static_cast<decltype(thread)*>(it))();
-  };
+  const auto call = [](const void* it)
+                        __attribute__((no_sanitize("thread"))) { (*static_cast<decltype(thread)*>(it))(); };
   run(name, grid, block, shared_bytes, call, &thread);
 }
 

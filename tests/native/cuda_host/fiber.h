@@ -2,11 +2,11 @@
 
 #pragma once
 
+#include <ucontext.h>
 #include <csetjmp>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <ucontext.h>
 
 namespace cuda_host {
 
@@ -33,9 +33,7 @@ struct Fiber {
   unsigned seen = 0;
   const char* waits_in = "";
 
-  bool contains(uintptr_t address) const {
-    return address - reinterpret_cast<uintptr_t>(stack.get()) < stack_bytes;
-  }
+  bool contains(uintptr_t address) const { return address - reinterpret_cast<uintptr_t>(stack.get()) < stack_bytes; }
 };
 
 } // namespace cuda_host

@@ -90,16 +90,17 @@ void give_all(const FusionCall& call) {
 Mask mask_of(const FusionCall& call, int64_t object) {
   const double* box = call.boxes + 4 * object;
   const int64_t* window = call.windows + 4 * object;
-  return {call.cells + object * call.size * call.size,
-          call.size,
-          box[0],
-          box[1],
-          box[2],
-          box[3],
-          window[0],
-          window[1],
-          window[2] - window[0],
-          window[3] - window[1]};
+  return {
+      call.cells + object * call.size * call.size,
+      call.size,
+      box[0],
+      box[1],
+      box[2],
+      box[3],
+      window[0],
+      window[1],
+      window[2] - window[0],
+      window[3] - window[1]};
 }
 
 } // namespace
@@ -110,12 +111,9 @@ extern "C" {
 const char* fusion_upsample_argmax(const UpsampleArgmaxCall* call) {
   return cuda_host::fault_of([&] {
     switch (call->type) {
-      case 0:
-        return run_upsample_argmax<float>(*call);
-      case 1:
-        return run_upsample_argmax<__half>(*call);
-      default:
-        return run_upsample_argmax<__nv_bfloat16>(*call);
+      case 0: return run_upsample_argmax<float>(*call);
+      case 1: return run_upsample_argmax<__half>(*call);
+      default: return run_upsample_argmax<__nv_bfloat16>(*call);
     }
   });
 }
@@ -126,8 +124,7 @@ const char* fusion_paste(const PasteCall* call) {
     give(call->out, call->window[2] * call->window[3]);
     const double* box = call->box;
     const int64_t* window = call->window;
-    const Mask mask{call->cells, call->num, box[0],    box[1],    box[2],
-                    box[3],      window[0], window[1], window[2], window[3]};
+    const Mask mask{call->cells, call->num, box[0], box[1], box[2], box[3], window[0], window[1], window[2], window[3]};
     launch_paste(Launch{"paste"}, mask, call->out);
   });
 }
@@ -143,8 +140,9 @@ const char* fusion_fuse(const FusionCall* call) {
       }
     }
     const Ids ids{call->objects, call->object_ids, call->class_ids};
-    launch_rest(Launch{"rest"}, objects, ids, call->semantics, call->height * call->width, call->min_area,
-                call->free_areas, Fused{call->ids, call->kept, call->areas});
+    launch_rest(
+        Launch{"rest"}, objects, ids, call->semantics, call->height * call->width, call->min_area, call->free_areas,
+        Fused{call->ids, call->kept, call->areas});
   });
 }
 }

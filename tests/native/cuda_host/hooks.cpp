@@ -11,10 +11,10 @@ using cuda_host::Kind;
 
 extern "C" {
 
-#define ACCESSES(bytes)                                                              \
-  void __tsan_read##bytes(void* p) { access(p, bytes, Kind::read); }                 \
-  void __tsan_write##bytes(void* p) { access(p, bytes, Kind::write); }               \
-  void __tsan_unaligned_read##bytes(void* p) { access(p, bytes, Kind::read); }       \
+#define ACCESSES(bytes)                                                        \
+  void __tsan_read##bytes(void* p) { access(p, bytes, Kind::read); }           \
+  void __tsan_write##bytes(void* p) { access(p, bytes, Kind::write); }         \
+  void __tsan_unaligned_read##bytes(void* p) { access(p, bytes, Kind::read); } \
   void __tsan_unaligned_write##bytes(void* p) { access(p, bytes, Kind::write); }
 
 ACCESSES(1)

@@ -1,4 +1,5 @@
-// What is known about the memory of a kernel: who wrote and read each place last, and so whether two threads race for it.
+// What is known about the memory of a kernel: who wrote and read each place last, and so whether two threads race for
+// it.
 
 #pragma once
 
@@ -55,8 +56,12 @@ class Region {
  public:
   // Accesses smaller than `granule`, a power of two, are taken for accesses to all of it.
   Region(const void* memory, size_t bytes, size_t granule, bool writable, bool shared)
-      : begin_(reinterpret_cast<uintptr_t>(memory)), bytes_(bytes), granule_(granule), writable_(writable),
-        shared_(shared), places_(static_cast<Place*>(std::calloc(bytes / granule + 2, sizeof(Place))), &std::free) {}
+      : begin_(reinterpret_cast<uintptr_t>(memory)),
+        bytes_(bytes),
+        granule_(granule),
+        writable_(writable),
+        shared_(shared),
+        places_(static_cast<Place*>(std::calloc(bytes / granule + 2, sizeof(Place))), &std::free) {}
 
   bool contains(uintptr_t address) const { return address >= begin_ && address < begin_ + bytes_; }
   uintptr_t end() const { return begin_ + bytes_; }
