@@ -46,6 +46,7 @@ ABOUT_SEVERAL = {
     "modules/test_compile.py",
     "networks/test_ranks_equal_one.py",
     "ops/test_abn_operators.py",
+    "ops/test_instruction_sets.py",
     "report/test_grid.py",
     "report/test_image_view.py",
     "runtime/test_two_machines.py",

@@ -123,5 +123,5 @@ def test_build_network_does_not_read_pretrained_weights() -> None:
 
 
 def test_network_groups_that_do_not_divide_the_channels_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"24 channels .* choose norm\.groups"):
+    with pytest.raises(ValueError, match=r"24 channels .* set norm\.groups"):
         initialized("norm.heads=gn", "rpn.channels=24")
