@@ -28,9 +28,10 @@ demo: $(STAMP) ## draw scenes, train, evaluate, predict: ten minutes on two core
 test: $(STAMP) $(TEST_PEERS) ## run all tests except those marked manual; ARGS="…" goes to pytest
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not manual" $(ARGS)
 
-lint: $(STAMP) ## check format, lint, types and import contracts
+lint: $(STAMP) ## check format, docstrings, spelling, types and import contracts
 	@echo "ruff format" && $(BIN)/ruff format --check --quiet . || { echo "run make format"; exit 1; }
 	@echo "ruff check" && $(BIN)/ruff check --quiet .
+	@echo "typos" && $(BIN)/typos
 	@echo "mypy" && $(BIN)/mypy
 	@echo "import contracts" && $(BIN)/lint-imports --no-logo
 

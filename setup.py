@@ -1,8 +1,8 @@
-"""Builds the native library from csrc/; everything else is in pyproject.toml.
+"""Build the native library from csrc/; everything else is in pyproject.toml.
 
-The kernels for GPUs are built where torch comes with CUDA and nvcc is found. In the environment, SEAMSEG_CUDA=0 leaves
-them out and SEAMSEG_CUDA=1 makes it an error if they cannot be built; CUDA_HOME names another toolkit than that of the
-nvcc on the PATH, TORCH_CUDA_ARCH_LIST other architectures than all that are common.
+The GPU kernels are built if torch comes with CUDA and nvcc is found. Environment variables: SEAMSEG_CUDA=0 skips them,
+and SEAMSEG_CUDA=1 makes it an error if they cannot be built; CUDA_HOME selects another toolkit than that of the nvcc on
+the PATH; TORCH_CUDA_ARCH_LIST selects other architectures than the common ones.
 """
 
 import os
@@ -27,41 +27,41 @@ except ImportError as error:
 # The oldest torch whose stable interface the sources may use; the library then loads in this and all later versions.
 TORCH_TARGET_VERSION = "0x020a000000000000"  # 2.10
 OLDEST_PYTHON = "cp310"
-CUDA_ARCHITECTURES = ["7.5", "8.0+PTX", "8.6", "8.9", "9.0", "10.0", "12.0"]  # the PTX is for all others from 8.0
+CUDA_ARCHITECTURES = ["7.5", "8.0+PTX", "8.6", "8.9", "9.0", "10.0", "12.0"]  # the PTX serves all others from 8.0 on
 
 
 class NoCuda(Exception):
-    """Why the kernels for GPUs cannot be built, with the remedy."""
+    """The GPU kernels cannot be built; the message gives the reason and the remedy."""
 
 
 class BuildNative(cpp_extension.BuildExtension):
-    """Builds with ninja where it is installed, and says what to do where a compiler is missing."""
+    """Build with ninja if it is installed; without a compiler, explain what to do."""
 
     def build_extensions(self) -> None:
+        """Add the GPU kernels if possible, and compile."""
         compiler = shlex.split(os.environ.get("CXX", "c++"))[0]
         if shutil.which(compiler) is None:
             raise SystemExit(
                 f"seamseg needs a C++ compiler to build its native library, and {compiler!r} is not on the PATH: "
-                "install one (on Debian or Ubuntu: apt-get install g++), or name yours in the variable CXX."
+                "install one (on Debian or Ubuntu: apt-get install g++), or set CXX to yours."
             )
         wanted = os.environ.get("SEAMSEG_CUDA", "")
         if wanted not in ("", "0", "1"):
-            raise SystemExit(f"SEAMSEG_CUDA must be 0 (without kernels for GPUs) or 1 (with them), and is {wanted!r}.")
+            raise SystemExit(f"SEAMSEG_CUDA must be 0 (without GPU kernels) or 1 (with them), not {wanted!r}.")
         try:
             add_cuda(self.extensions[0])
         except NoCuda as reason:
             if wanted == "1":
-                raise SystemExit(
-                    f"seamseg cannot be built with its kernels for GPUs (SEAMSEG_CUDA=1): {reason}"
-                ) from None
-            print(f"seamseg is built without its kernels for GPUs: {reason}")
+                raise SystemExit(f"seamseg cannot be built with its GPU kernels (SEAMSEG_CUDA=1): {reason}") from None
+            print(f"seamseg is built without its GPU kernels: {reason}")
         super().build_extensions()
 
 
 class BuildPackage(build_py):
-    """Puts the configs of configs/ into the package, where `seamseg train NAME` finds them without a checkout."""
+    """Copy configs/ into the package, so that `seamseg train NAME` finds configs without a checkout."""
 
     def run(self) -> None:
+        """Build the package and copy the configs, except for an editable installation."""
         super().run()
         if not self.editable_mode:
             for path in sorted(Path(__file__).resolve().parent.glob("configs/*.yaml")):
@@ -71,39 +71,48 @@ class BuildPackage(build_py):
 
 
 def add_cuda(extension: Extension) -> None:
-    """Adds the kernels for GPUs to what is built, or raises NoCuda."""
+    """Add the GPU kernels to the extension.
+
+    Raises:
+        NoCuda: They cannot be built.
+    """
     if os.environ.get("SEAMSEG_CUDA") == "0":
-        raise NoCuda("SEAMSEG_CUDA=0 leaves them out.")
+        raise NoCuda("SEAMSEG_CUDA=0 skips them.")
     toolkit = cuda_toolkit()
     nvcc = str(toolkit / "bin" / "nvcc")
     release = re.search(r"release (\d+)", ask(nvcc, "--version"))
     if release is None or release[1] != torch.version.cuda.split(".")[0]:
         raise NoCuda(
-            f"torch {torch.__version__} needs a toolkit of CUDA {torch.version.cuda}, and {nvcc} is of another version "
-            f"({release[1] if release else 'unknown'}): set CUDA_HOME to the folder of one that fits."
+            f"torch {torch.__version__} needs the toolkit of CUDA {torch.version.cuda}, but {nvcc} has another version "
+            f"({release[1] if release else 'unknown'}): set CUDA_HOME to the folder of a matching one."
         )
     architectures = re.findall("[^; ]+", os.environ.get("TORCH_CUDA_ARCH_LIST", ""))
     if not architectures:
         known = ask(nvcc, "--list-gpu-code").split()
         architectures = [name for name in CUDA_ARCHITECTURES if f"sm_{number_of(name)}" in known]
         extension.extra_compile_args["nvcc"] += [flag for name in architectures for flag in compile_for(name)]
-    cpp_extension.CUDA_HOME = str(toolkit)  # torch takes the folder above nvcc, which may be a script elsewhere
+    cpp_extension.CUDA_HOME = str(
+        toolkit
+    )  # torch would take the folder above nvcc, which may be a wrapper script elsewhere
     extension.sources += sources("cu")
     extension.extra_compile_args["cxx"].append(f"-DSEAMSEG_CUDA_ARCHITECTURES={','.join(architectures)}")
     extension.include_dirs.append(str(toolkit / "include"))
     extension.library_dirs += cpp_extension.library_paths("cuda")
-    # The static runtime: the library then loads whatever else brought a CUDA runtime along, and without a driver.
+    # With the static runtime, the library loads without a driver and next to any other CUDA runtime.
     extension.libraries += ["torch_cuda", "cudart_static", "rt", "dl", "pthread"]
 
 
 def number_of(architecture: str) -> str:
-    """8.0+PTX is 80."""
+    """Return the number in an architecture, such as 80 in 8.0+PTX."""
     return architecture.removesuffix("+PTX").replace(".", "")
 
 
 def compile_for(architecture: str) -> list[str]:
-    """Flags of nvcc. All machine code from 8.0 on is made from the PTX of 8.0: seven from two take half the time that
-    seven from seven take, and only 8.0 brought an instruction that the kernels use, rounding to bfloat16."""
+    """Return the flags of nvcc for one architecture.
+
+    All machine code from 8.0 on is generated from the PTX of 8.0. This halves the build time, and no later architecture
+    adds an instruction that the kernels use; 8.0 added rounding to bfloat16.
+    """
     number = number_of(architecture)
     virtual = "compute_75" if number == "75" else "compute_80"
     codes = [f"sm_{number}", virtual] if architecture.endswith("+PTX") else [f"sm_{number}"]
@@ -111,9 +120,13 @@ def compile_for(architecture: str) -> list[str]:
 
 
 def cuda_toolkit() -> Path:
-    """The folder with the compiler, headers and libraries of CUDA, or raises NoCuda."""
+    """Find the folder with the compiler, headers and libraries of CUDA.
+
+    Raises:
+        NoCuda: There is none.
+    """
     if torch.version.cuda is None:
-        raise NoCuda(f"torch {torch.__version__} comes without CUDA; install one that has it, if there is a GPU.")
+        raise NoCuda(f"torch {torch.__version__} comes without CUDA; if there is a GPU, install one with CUDA.")
     home, nvcc = os.environ.get("CUDA_HOME"), shutil.which("nvcc")
     if home is None and nvcc is None:
         raise NoCuda(
@@ -130,12 +143,12 @@ def cuda_toolkit() -> Path:
 
 
 def ask(*command: str) -> str:
-    """What a command prints."""
+    """Run a command and return its output."""
     return subprocess.run(command, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
 
 
 def sources(suffix: str) -> list[str]:
-    """Those of csrc/, as paths relative to this file, as setuptools wants them."""
+    """List the files of csrc/ with a suffix, relative to this file as setuptools requires."""
     here = Path(__file__).resolve().parent
     return sorted(str(path.relative_to(here)) for path in here.glob(f"csrc/**/*.{suffix}"))
 
@@ -147,7 +160,7 @@ setup(
             sources("cpp"),
             define_macros=[("TORCH_TARGET_VERSION", TORCH_TARGET_VERSION)],
             extra_compile_args={
-                # psabi: vectors are passed between inlined functions alone.
+                # psabi: vectors are passed only between inlined functions.
                 "cxx": ["-O3", "-fopenmp-simd", "-fvisibility=hidden", "-Wall", "-Wno-psabi"],
                 "nvcc": ["-O3", "--threads=2", "-Xcompiler=-fvisibility=hidden", "-Xcompiler=-Wall"],
             },

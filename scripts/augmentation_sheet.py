@@ -25,19 +25,25 @@ from seamseg.visualization.images import denormalize, write_image
 IMAGES, EPOCHS = 2, 4
 
 
-def main(output: Path, config_name: Path, changes: list[str]) -> None:
-    experiment = load_experiment(config_name, [*changes, "data.train_batch_size=1", "data.num_workers=0"])
+def main(output: Path, config: Path, changes: list[str]) -> None:
+    """Write a sheet of augmented training images.
+
+    Args:
+        output: Image file to write.
+        config: Settings file.
+        changes: Settings to change, as ``KEY=VALUE``.
+    """
+    experiment = load_experiment(config, [*changes, "data.train_batch_size=1", "data.num_workers=0"])
     source = open_split(experiment.data.root, experiment.data.train_split, IMAGES)
     loader = build_training_loader(experiment, source, Process(0, 1, torch.device("cpu")), TrainingProgress())
     batches = [(epoch, batch) for epoch in range(EPOCHS) for batch in loader.epoch(epoch)]
     batches.sort(key=lambda pair: str(pair[1].image_ids))  # stable sort: the epochs of an image stay in order
     pictures = [picture(batch, epoch, experiment, source.categories) for epoch, batch in batches]
-    write_image(
-        output, annotation_sheet(pictures, source.categories, f"{config_name.stem}: {EPOCHS} epochs", width=1400)
-    )
+    write_image(output, annotation_sheet(pictures, source.categories, f"{config.stem}: {EPOCHS} epochs", width=1400))
 
 
 def picture(batch: Batch, epoch: int, experiment: Experiment, categories: Categories) -> AnnotatedPicture:
+    """Convert the only image of a batch to a picture with its annotation."""
     image = denormalize(batch.images.entry(0), experiment.data.mean, experiment.data.std)
     truth = batch.ground_truth
     for y0, x0, y1, x1 in truth.objects(0, categories.num_stuff).boxes.int().tolist():

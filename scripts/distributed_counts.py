@@ -42,7 +42,7 @@ def counts(results: dict[str, Any]) -> str:
 
 
 def _cell(rows: dict[str, Any], part: str, case: str, side: str) -> str:
-    """Collectives and bytes of one of the two ranks."""
+    """Format the number of collectives and bytes of one of the two ranks."""
     collectives, kilobytes = (rows.get(f"{what}-{part}-{case}") for what in ("collectives", "bytes"))
     if collectives is None or kilobytes is None:
         return "–"

@@ -1,4 +1,7 @@
-"""Print the main scores of an evaluation: python scripts/print_scores.py runs/demo/evaluation.json"""
+"""Print the main scores of an evaluation.
+
+python scripts/print_scores.py runs/demo/evaluation.json
+"""
 
 import json
 import sys

@@ -1,4 +1,6 @@
-"""Take the picture of docs/report.md: python scripts/report_picture.py OUT.jpg [NUM_SCENES [HEIGHT]]
+"""Take the picture of docs/report.md.
+
+python scripts/report_picture.py OUT.jpg [NUM_SCENES [HEIGHT]]
 
 The script draws street scenes, degrades their annotation to predictions (wavy borders; missed, cut and misclassified
 things), writes a report of both, and takes screenshots of its pages with Chromium. The variable CHROMIUM names another
@@ -33,6 +35,13 @@ Ids = NDArray[np.int32]
 
 
 def main(output: Path, num_scenes: int, height: int) -> None:
+    """Write the picture.
+
+    Args:
+        output: JPEG file to write.
+        num_scenes: Number of scenes in the report.
+        height: Height of the screenshots, in pixels.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_scenes(folder / "scenes", 1, num_scenes, (height, 2 * height), SEED)
@@ -110,6 +119,7 @@ def take_screenshots(report: Path) -> list[NDArray[np.uint8]]:
 
 
 def show_errors(page: Page) -> None:
+    """Open the first image and show its errors."""
     page.locator(".card a").first.click()
     page.locator(".panel").first.wait_for()
     page.keyboard.press("g")
