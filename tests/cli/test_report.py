@@ -42,9 +42,9 @@ def test_report_images_without_annotation_are_reported(
 
 
 def test_report_of_a_video_is_refused(refuses: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
-    for path in drawn.image_paths.iterdir():
+    for path in drawn.image_folder.iterdir():
         path.unlink()
-    (drawn.image_paths / "street.mp4").write_bytes(b"video")
+    (drawn.image_folder / "street.mp4").write_bytes(b"video")
     drawn.edit(
         drawn.predictions / "panoptic.json", lambda content: content["images"][0].update(file_name="street.mp4#000000")
     )
@@ -58,17 +58,17 @@ def test_report_gt_dir_without_gt_is_refused(refuses: Callable, drawn: DrawnPred
 
 
 def test_report_missing_images_are_listed(command: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
-    (drawn.image_paths / "street.jpg").unlink()
+    (drawn.image_folder / "street.jpg").unlink()
     code, _, err = command("report", drawn.predictions, tmp_path / "out")
     assert code == 3
-    assert f"shown in gray: {drawn.image_paths}/street.jpg cannot be opened: No such file" in err
+    assert f"shown in gray: {drawn.image_folder}/street.jpg cannot be opened: No such file" in err
 
 
 def test_report_broken_images_are_listed(command: Callable, drawn: DrawnPredictions, tmp_path: Path) -> None:
-    (drawn.image_paths / "street.jpg").write_bytes(b"broken")
+    (drawn.image_folder / "street.jpg").write_bytes(b"broken")
     code, message, err = command("report", drawn.predictions, tmp_path / "out")
     assert (code, message) == (3, f"3 images: {tmp_path}/out/index.html\n")
-    assert f"shown in gray: {drawn.image_paths}/street.jpg cannot be decoded" in err
+    assert f"shown in gray: {drawn.image_folder}/street.jpg cannot be decoded" in err
 
 
 def test_report_of_predict_results_shows_every_image(

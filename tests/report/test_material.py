@@ -24,7 +24,7 @@ def results(drawn: DrawnPredictions) -> Path:
 def test_open_material_of_a_predictions_folder_finds_images_and_truth(drawn: DrawnPredictions) -> None:
     material = open_material(drawn.predictions, truth_file=drawn.truth)
     assert [image.name for image in material.images] == sorted(NAMES)
-    assert [image.image_path for image in material.images] == [drawn.image_paths / name for name in sorted(NAMES)]
+    assert [image.image_path for image in material.images] == [drawn.image_folder / name for name in sorted(NAMES)]
     assert {image.name: image.true.image_id for image in material.images} == dict(zip(NAMES, (10, 11, 12), strict=True))
     assert all(image.predicted.image_id == image.true.image_id for image in material.images)
     assert (material.title, material.annotated, material.notes) == ("predicted", True, ())
@@ -42,12 +42,12 @@ def test_open_material_of_bare_results_finds_images_by_truth_or_png(drawn: Drawn
     for entry in content["annotations"]:
         entry["image_id"] -= 1
     results(drawn).write_text(json.dumps({"annotations": content["annotations"]}))
-    by_truth = open_material(drawn.predictions, drawn.image_paths, drawn.truth)
+    by_truth = open_material(drawn.predictions, drawn.image_folder, drawn.truth)
     assert [image.name for image in by_truth.images] == sorted(NAMES)
     drawn.edit(drawn.truth, lambda truth: truth.pop("images"))
     for number, name in enumerate(NAMES):
-        (drawn.image_paths / name).rename(drawn.image_paths / f"{number:03}.JPG")
-    by_png = open_material(drawn.predictions, drawn.image_paths, drawn.truth)
+        (drawn.image_folder / name).rename(drawn.image_folder / f"{number:03}.JPG")
+    by_png = open_material(drawn.predictions, drawn.image_folder, drawn.truth)
     assert [image.name for image in by_png.images] == ["000.JPG", "001.JPG", "002.JPG"]
 
 
@@ -55,13 +55,13 @@ def test_open_material_of_bare_results_finds_images_by_truth_or_png(drawn: Drawn
 def two_folders(drawn: DrawnPredictions) -> DrawnPredictions:
     """Results without names for a/same.jpg, b/same.jpg and other.jpg, with PNGs in folders of the same names."""
     pngs = ("a/same.png", "b/same.png", "other.png")
-    for folder in (results(drawn).with_suffix(""), drawn.image_paths):
+    for folder in (results(drawn).with_suffix(""), drawn.image_folder):
         for name in ("a", "b"):
             (folder / name).mkdir()
     content = json.loads(results(drawn).read_text())
     for entry, image_path, png in zip(content["annotations"], NAMES, pngs, strict=True):
         (results(drawn).with_suffix("") / entry["file_name"]).rename(results(drawn).with_suffix("") / png)
-        (drawn.image_paths / image_path).rename((drawn.image_paths / png).with_suffix(".jpg"))
+        (drawn.image_folder / image_path).rename((drawn.image_folder / png).with_suffix(".jpg"))
         entry["file_name"] = png
     bare = {"annotations": content["annotations"], "categories": content["categories"]}
     results(drawn).write_text(json.dumps(bare))
@@ -69,13 +69,13 @@ def two_folders(drawn: DrawnPredictions) -> DrawnPredictions:
 
 
 def test_images_without_names_in_two_folders_are_matched_by_folder(two_folders: DrawnPredictions) -> None:
-    image_paths = two_folders.image_paths
-    shown = open_material(two_folders.predictions, image_paths).images
+    image_folder = two_folders.image_folder
+    shown = open_material(two_folders.predictions, image_folder).images
     assert [image.name for image in shown] == ["a/same.jpg", "b/same.jpg", "other.jpg"]
-    assert [image.image_path for image in shown] == [image_paths / image.name for image in shown]
-    deeper = image_paths.parent / "deeper" / "val"
+    assert [image.image_path for image in shown] == [image_folder / image.name for image in shown]
+    deeper = image_folder.parent / "deeper" / "val"
     deeper.parent.mkdir()
-    image_paths.rename(deeper)
+    image_folder.rename(deeper)
     shown = open_material(two_folders.predictions, deeper.parent).images
     assert [image.name for image in shown] == ["val/a/same.jpg", "val/b/same.jpg", "val/other.jpg"]
 
@@ -85,18 +85,18 @@ def test_images_without_names_that_match_one_png_raise(two_folders: DrawnPredict
     pngs = results(two_folders).with_suffix("")
     (pngs / "a" / "same.png").rename(pngs / "same.png")
     with pytest.raises(ValueError, match=r"both a/same\.jpg and b/same\.jpg in .* match same\.png.*--images"):
-        open_material(two_folders.predictions, two_folders.image_paths)
-    (two_folders.image_paths / "same.jpg").write_bytes((two_folders.image_paths / "other.jpg").read_bytes())
-    shown = open_material(two_folders.predictions, two_folders.image_paths).images
+        open_material(two_folders.predictions, two_folders.image_folder)
+    (two_folders.image_folder / "same.jpg").write_bytes((two_folders.image_folder / "other.jpg").read_bytes())
+    shown = open_material(two_folders.predictions, two_folders.image_folder).images
     assert {image.name for image in shown} == {"same.jpg", "b/same.jpg", "other.jpg"}, (
         "an image in the same folder must win"
     )
 
 
 def test_images_without_names_with_two_suffixes_raise(two_folders: DrawnPredictions) -> None:
-    (two_folders.image_paths / "other.png").write_bytes((two_folders.image_paths / "other.jpg").read_bytes())
+    (two_folders.image_folder / "other.png").write_bytes((two_folders.image_folder / "other.jpg").read_bytes())
     with pytest.raises(ValueError, match=r"both other\.jpg and other\.png"):
-        open_material(two_folders.predictions, two_folders.image_paths)
+        open_material(two_folders.predictions, two_folders.image_folder)
 
 
 def test_image_folder_in_coco_layout_is_found_next_to_the_annotation(drawn: DrawnPredictions, tmp_path: Path) -> None:
@@ -108,8 +108,8 @@ def test_image_folder_in_coco_layout_is_found_next_to_the_annotation(drawn: Draw
     with pytest.raises(ValueError, match=r"panoptic\.json does not name the folder of its images.* --images"):
         open_material(drawn.predictions, truth_file=truth)
     (tmp_path / "coco" / "images").mkdir()
-    image_paths = drawn.image_paths.rename(tmp_path / "coco" / "images" / "val")
-    assert open_material(drawn.predictions, truth_file=truth).images[0].image_path.parent == image_paths
+    image_folder = drawn.image_folder.rename(tmp_path / "coco" / "images" / "val")
+    assert open_material(drawn.predictions, truth_file=truth).images[0].image_path.parent == image_folder
 
 
 def test_notes_report_unscored_images_and_other_categories(drawn: DrawnPredictions) -> None:
@@ -130,10 +130,10 @@ def test_notes_report_unscored_images_and_other_categories(drawn: DrawnPredictio
 def test_open_material_with_missing_images_raises_only_if_all_are_missing(
     drawn: DrawnPredictions, tmp_path: Path
 ) -> None:
-    (drawn.image_paths / "empty.jpg").unlink()
+    (drawn.image_folder / "empty.jpg").unlink()
     there = [image.image_path.is_file() for image in open_material(drawn.predictions).images]
     assert sorted(there) == [False, True, True]
-    for path in drawn.image_paths.iterdir():
+    for path in drawn.image_folder.iterdir():
         path.unlink()
     with pytest.raises(ValueError, match=r"none of the 3 images are in .*\.jpg; .* --images"):
         open_material(drawn.predictions)
@@ -146,7 +146,7 @@ def test_open_material_with_missing_images_raises_only_if_all_are_missing(
 
 def test_open_material_of_wrong_files_raises(drawn: DrawnPredictions, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no panoptic\.json; .*`seamseg predict`"):
-        open_material(drawn.image_paths)
+        open_material(drawn.image_folder)
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(ValueError, match="is not valid JSON"):
         open_material(tmp_path / "broken.json")
@@ -172,13 +172,13 @@ def test_images_named_relative_to_a_common_folder_are_found(drawn: DrawnPredicti
     """`seamseg predict` names images of a list relative to the nearest folder that holds them all."""
 
     def lift(content: dict[str, Any]) -> None:
-        content["info"]["image_folder"] = str(drawn.image_paths.parent)
+        content["info"]["image_folder"] = str(drawn.image_folder.parent)
         for entry in content["images"]:
-            entry["file_name"] = f"{drawn.image_paths.name}/{entry['file_name']}"
+            entry["file_name"] = f"{drawn.image_folder.name}/{entry['file_name']}"
 
     drawn.edit(results(drawn), lift)
     material = open_material(drawn.predictions, truth_file=drawn.truth)
-    assert [image.image_path for image in material.images] == [drawn.image_paths / name for name in sorted(NAMES)]
+    assert [image.image_path for image in material.images] == [drawn.image_folder / name for name in sorted(NAMES)]
 
 
 def test_open_material_of_bare_results_ignores_hidden_folders(drawn: DrawnPredictions) -> None:
@@ -187,17 +187,17 @@ def test_open_material_of_bare_results_ignores_hidden_folders(drawn: DrawnPredic
     for entry in content["annotations"]:
         entry["image_id"] -= 1
     results(drawn).write_text(json.dumps({"annotations": content["annotations"]}))
-    (drawn.image_paths / "zz/.ipynb_checkpoints").mkdir(parents=True)
+    (drawn.image_folder / "zz/.ipynb_checkpoints").mkdir(parents=True)
     for number, name in enumerate(NAMES):
-        (drawn.image_paths / name).rename(drawn.image_paths / f"{number:03}.jfif")
-        (drawn.image_paths / f"zz/.ipynb_checkpoints/{number:03}.jpg").write_bytes(b"x")
-    found = open_material(drawn.predictions, drawn.image_paths, drawn.truth)
+        (drawn.image_folder / name).rename(drawn.image_folder / f"{number:03}.jfif")
+        (drawn.image_folder / f"zz/.ipynb_checkpoints/{number:03}.jpg").write_bytes(b"x")
+    found = open_material(drawn.predictions, drawn.image_folder, drawn.truth)
     assert [image.name for image in found.images] == ["000.jfif", "001.jfif", "002.jfif"]
 
 
 def test_images_with_backslashes_in_their_names_are_found(drawn: DrawnPredictions) -> None:
     drawn.edit(results(drawn), lambda content: content["images"][0].update(file_name=f"sub\\{NAMES[0]}"))
-    (drawn.image_paths / NAMES[0]).rename(drawn.image_paths / f"sub\\{NAMES[0]}")
+    (drawn.image_folder / NAMES[0]).rename(drawn.image_folder / f"sub\\{NAMES[0]}")
     material = open_material(drawn.predictions)
     found = {image.name: image.image_path for image in material.images}
-    assert found[f"sub/{NAMES[0]}"] == drawn.image_paths / f"sub\\{NAMES[0]}"
+    assert found[f"sub/{NAMES[0]}"] == drawn.image_folder / f"sub\\{NAMES[0]}"

@@ -110,7 +110,7 @@ def test_write_report_with_large_images_scales_them_down(drawn: DrawnPredictions
 
 
 def test_report_of_images_with_exif_data_contains_no_metadata_or_paths(drawn: DrawnPredictions, tmp_path: Path) -> None:
-    path = drawn.image_paths / "street.jpg"
+    path = drawn.image_folder / "street.jpg"
     data = path.read_bytes()
     secret = b"\xff\xe1\x00\x0eExif\0\0SECRET"
     path.write_bytes(data[:2] + secret + data[2:])
@@ -121,9 +121,11 @@ def test_report_of_images_with_exif_data_contains_no_metadata_or_paths(drawn: Dr
 
 def test_report_of_an_unreadable_image_shows_gray_and_a_note(drawn: DrawnPredictions, tmp_path: Path) -> None:
     write(drawn, tmp_path / "complete")
-    (drawn.image_paths / "street.jpg").write_bytes(b"broken")
+    (drawn.image_folder / "street.jpg").write_bytes(b"broken")
     unreadable = write_report(open_material(drawn.predictions, truth_file=drawn.truth), tmp_path / "out")
-    assert unreadable == [f"{drawn.image_paths}/street.jpg cannot be decoded: it is truncated, damaged or not an image"]
+    assert unreadable == [
+        f"{drawn.image_folder}/street.jpg cannot be decoded: it is truncated, damaged or not an image"
+    ]
     complete, out = (content(tmp_path / name / "data/index.js") for name in ("complete", "out"))
     assert complete.pop("notes") == []
     (note,) = out.pop("notes")
@@ -140,7 +142,7 @@ def test_image_with_exif_orientation_is_turned_like_its_prediction(
     drawn: DrawnPredictions, tmp_path: Path, orientation: int, upright: bool
 ) -> None:
     """Predictions are upright, or, as the size shows for some orientations, made on the stored pixels."""
-    path = drawn.image_paths / "street.jpg"
+    path = drawn.image_folder / "street.jpg"
     stored = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     stored[:10] = 255
     is_rotated = orientation in (6, 8)
@@ -164,7 +166,7 @@ def test_report_without_annotation_has_no_scores(drawn: DrawnPredictions, tmp_pa
 def test_report_with_any_number_of_workers_has_the_same_bytes(drawn: DrawnPredictions, tmp_path: Path) -> None:
     for image in range(40):  # enough for two processes
         name = f"more-{image}.jpg"
-        (drawn.image_paths / name).write_bytes((drawn.image_paths / "street.jpg").read_bytes())
+        (drawn.image_folder / name).write_bytes((drawn.image_folder / "street.jpg").read_bytes())
         for json_file, shift in ((drawn.truth, 0), (drawn.predictions / "panoptic.json", 1)):
             drawn.edit(json_file, lambda c, n=name, i=100 + image + shift: _repeat(c, n, i))
     seen: list[tuple[str, int, int]] = []
@@ -211,7 +213,7 @@ def test_write_report_into_a_folder_with_other_files_raises_and_keeps_them(
 
 def test_overwrite_of_a_report_with_a_symlink_raises(drawn: DrawnPredictions, tmp_path: Path) -> None:
     write(drawn, tmp_path / "out")
-    (tmp_path / "out/more").symlink_to(drawn.image_paths)
+    (tmp_path / "out/more").symlink_to(drawn.image_folder)
     with pytest.raises(ValueError, match="holds other files, such as more"):
         write(drawn, tmp_path / "out", overwrite=True)
 
@@ -229,7 +231,7 @@ def test_write_report_into_an_empty_folder_works_and_onto_a_file_raises(
 def test_write_report_with_broken_input_leaves_all_files_unchanged(drawn: DrawnPredictions, tmp_path: Path) -> None:
     write(drawn, tmp_path / "out")
     before = files(tmp_path)
-    image_path, png = drawn.image_paths / "street.jpg", drawn.predictions / "panoptic/000.png"
+    image_path, png = drawn.image_folder / "street.jpg", drawn.predictions / "panoptic/000.png"
     png.write_bytes(b"broken")
     for target in ("out", "new"):
         with pytest.raises(ValueError, match=r"000\.png cannot be decoded"):

@@ -42,12 +42,12 @@ class DrawnPredictions:
     Attributes:
         predictions: Folder in the format of ``seamseg predict``.
         truth: JSON file of the annotation.
-        image_paths: Folder of the images.
+        image_folder: Folder of the images.
     """
 
     predictions: Path
     truth: Path
-    image_paths: Path
+    image_folder: Path
 
     def edit(self, file: Path, change: Callable[[dict[str, Any]], Any]) -> None:
         """Change the content of a JSON file."""
@@ -68,12 +68,12 @@ def write_drawn_predictions(folder: Path) -> DrawnPredictions:
     results = [Side(ids, listed(ids, guesses, set())) for ids in (guess, easy, _drawn({}))]
     drawn = DrawnPredictions(folder / "predicted", write_side(folder / "gt", "truth", truths), folder / "images")
     write_side(drawn.predictions, "panoptic", results)
-    drawn.image_paths.mkdir()
+    drawn.image_folder.mkdir()
     for number, name in enumerate(NAMES):
         pixels = np.full((HEIGHT, WIDTH, 3), (200, 180, 60 * number), np.uint8)
-        cv2.imwrite(str(drawn.image_paths / name), pixels)
+        cv2.imwrite(str(drawn.image_folder / name), pixels)
     drawn.edit(drawn.truth, lambda content: _name(content, 0))
-    drawn.edit(drawn.predictions / "panoptic.json", lambda content: _finish(content, drawn.image_paths))
+    drawn.edit(drawn.predictions / "panoptic.json", lambda content: _finish(content, drawn.image_folder))
     return drawn
 
 
@@ -94,9 +94,9 @@ def _name(content: dict[str, Any], shift: int) -> None:
         entry["image_id"] += shift
 
 
-def _finish(content: dict[str, Any], image_paths: Path) -> None:
+def _finish(content: dict[str, Any], image_folder: Path) -> None:
     _name(content, 1)
-    content["info"] = {"image_folder": str(image_paths)}
+    content["info"] = {"image_folder": str(image_folder)}
     things = {CAR, PERSON}
     for entry in content["annotations"]:
         for segment in entry["segments_info"]:

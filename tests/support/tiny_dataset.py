@@ -31,7 +31,7 @@ class TinyDataset:
         png_folder: Folder of the PNGs.
         ids: H×W int64 segment ids of each image, as in the PNG.
         segments: ``segments_info`` of each image; all segments have pixels.
-        image_paths: H×W×3 uint8 RGB pixels of each image; exact only if ``image_suffix`` is lossless.
+        images: H×W×3 uint8 RGB pixels of each image; exact only if ``image_suffix`` is lossless.
     """
 
     folder: Path
@@ -41,7 +41,7 @@ class TinyDataset:
     png_folder: Path
     ids: list[NDArray[np.int64]] = field(default_factory=list)
     segments: list[list[dict[str, Any]]] = field(default_factory=list)
-    image_paths: list[NDArray[np.uint8]] = field(default_factory=list)
+    images: list[NDArray[np.uint8]] = field(default_factory=list)
 
     def edit_json(self, change: Callable[[dict[str, Any]], Any]) -> None:
         """Apply ``change`` to the content of the JSON file, for example to damage it."""
@@ -128,7 +128,7 @@ class _Scene:
         left = int(self._generator.integers(0, self.width - width + 1))
         return top, left, top + height, left + width
 
-    def image_path(self) -> NDArray[np.uint8]:
+    def pixels(self) -> NDArray[np.uint8]:
         """Make pixels with one color per class and some noise."""
         colors = np.array([(60 + 97 * i % 180, 40 + 53 * i % 200, 30 + 151 * i % 190) for i in range(len(self._names))])
         noise = self._generator.integers(-12, 13, size=(self.height, self.width, 3))
@@ -159,14 +159,14 @@ def _make_folders(folder: Path, split: str) -> TinyDataset:
 
 
 def _write(data: TinyDataset, position: int, scene: _Scene, image_suffix: str) -> None:
-    ids, image_path = scene.ids, scene.image_path()
+    ids, pixels = scene.ids, scene.pixels()
     red, green, blue = ids % 256, ids // 256 % 256, ids // 65536
     png = np.stack([blue, green, red], axis=-1).astype(np.uint8)
     assert cv2.imwrite(str(data.png_folder / f"{position:03}.png"), png)
-    assert cv2.imwrite(str(data.image_folder / f"{position:03}{image_suffix}"), image_path[..., ::-1])
+    assert cv2.imwrite(str(data.image_folder / f"{position:03}{image_suffix}"), pixels[..., ::-1])
     data.ids.append(ids)
     data.segments.append(scene.segments())
-    data.image_paths.append(image_path)
+    data.images.append(pixels)
 
 
 def _write_json(data: TinyDataset, names: list[str], num_things: int, image_suffix: str) -> None:

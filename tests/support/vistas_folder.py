@@ -48,7 +48,7 @@ class VistasFolder:
 
     root: Path
     panoptic_files: dict[tuple[str, str], Path] = field(default_factory=dict)
-    image_paths: dict[tuple[str, str], NDArray[np.uint8]] = field(default_factory=dict)
+    images: dict[tuple[str, str], NDArray[np.uint8]] = field(default_factory=dict)
 
     def edit(self, version: str, split: str, change: Callable[[dict[str, Any]], Any]) -> Path:
         """Change the content of a panoptic file, for example to damage it."""
@@ -102,9 +102,9 @@ def _write_split(
     ]
     known = {category["id"] for category in content["categories"]}
     for name, numbers in (("_aB-1", NUMBERS), ("Zz9", np.ascontiguousarray(NUMBERS[:, ::-1]))):
-        image_path = np.full((*numbers.shape, 3), 90 if name == "Zz9" else 180, np.uint8)
-        data.image_paths[folder.name, name] = image_path
-        _write(folder / "images" / f"{name}.jpg", image_path)
+        pixels = np.full((*numbers.shape, 3), 90 if name == "Zz9" else 180, np.uint8)
+        data.images[folder.name, name] = pixels
+        _write(folder / "images" / f"{name}.jpg", pixels)
         if instances:
             _write(folder / subfolder / "instances" / f"{name}.png", numbers)
         if panoptic:

@@ -39,7 +39,7 @@ def open_tiny(tiny: TinyDataset) -> CocoPanoptic:
 def test_coco_panoptic_reads_images_as_written(tiny: TinyDataset) -> None:
     source = open_tiny(tiny)
     assert len(source) == 5
-    for index, pixels in enumerate(tiny.image_paths):
+    for index, pixels in enumerate(tiny.images):
         assert source.image_id(index) == 100 + index
         assert np.array_equal(source.read_image(index), pixels)
         assert source.sizes[index] == pixels.shape[:2]

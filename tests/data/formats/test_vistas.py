@@ -70,7 +70,7 @@ def test_every_vistas_layout_yields_the_same_segmentation(layout: str, tmp_path:
     assert crowd_map(data, index) == map_numbers({value: number in crowded for value, number in CLASSES.items()})
     assert len(data.read_annotation(index).classes) == 1 + 6, "void, one road, one sky, one bird, two cars, one group"
     assert class_map(data, 1 - index) == [row[::-1] for row in map_numbers(CLASSES)]
-    assert abs(data.read_image(index).astype(int) - written.image_paths["training", "_aB-1"]).max() < 3
+    assert abs(data.read_image(index).astype(int) - written.images["training", "_aB-1"]).max() < 3
     assert data.image_path(index) == tmp_path / "training" / "images" / "_aB-1.jpg"
     assert data.annotation_path(index).is_file()
 
