@@ -1,0 +1,144 @@
+"""DenseNets (Huang et al., CVPR 2017) for ImageNet and CIFAR."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from seamseg.modules.norm import NormFactory
+from seamseg.modules.pre_activation import downsampling_stem
+
+BOTTLENECK_FACTOR = 4
+"""Output channels of each 1×1 convolution, as a multiple of the growth."""
+
+
+class DenseGroup(nn.Module):
+    """Layers that each read all maps before them and add ``growth`` channels.
+
+    A layer is norm, 1×1, norm, 3×3. The norms work in place on the concatenation, which is a fresh tensor, so the maps
+    that later layers read stay as they are.
+
+    Args:
+        in_channels: Channels of the input.
+        growth: Channels that each layer adds.
+        num_layers: Number of layers.
+        norm: Factory of the norms.
+
+    Shape:
+        N×in×H×W to N×(in + num_layers·growth)×H×W.
+    """
+
+    def __init__(self, in_channels: int, growth: int, num_layers: int, norm: NormFactory) -> None:
+        super().__init__()
+        inner = BOTTLENECK_FACTOR * growth
+        self.convs1, self.convs3 = nn.ModuleList(), nn.ModuleList()
+        for layer in range(num_layers):
+            incoming = in_channels + layer * growth
+            conv1 = nn.Conv2d(incoming, inner, 1, bias=False)
+            conv3 = nn.Conv2d(inner, growth, 3, padding=1, bias=False)
+            self.convs1.append(nn.Sequential(OrderedDict(bn=norm.make(incoming), conv=conv1)))
+            self.convs3.append(nn.Sequential(OrderedDict(bn=norm.make(inner), conv=conv3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [x]
+        for conv1, conv3 in zip(self.convs1, self.convs3, strict=True):
+            maps.append(conv3(conv1(torch.cat(maps, dim=1))))
+        return torch.cat(maps, dim=1)
+
+
+DenseNetName = Literal["densenet121", "densenet169", "densenet201", "densenet264"]
+
+DENSENET_LAYERS: dict[str, tuple[int, int, int, int]] = {
+    "densenet121": (6, 12, 24, 16),
+    "densenet169": (6, 12, 32, 32),
+    "densenet201": (6, 12, 48, 32),
+    "densenet264": (6, 12, 64, 48),
+}
+
+
+class DenseNet(nn.Module):
+    """A stem, dense groups with transitions between them, and a last norm.
+
+    A transition is norm, 1×1 to half the channels, 2×2 mean. A level is the output of a group after the norm that
+    follows it, in the transition or ``bn_out``.
+
+    Args:
+        stem: Layers of ``mod1``, by name.
+        stem_channels: Channels that the stem returns.
+        stem_stride: Stride of the stem.
+        growth: Channels that each layer adds.
+        num_layers: Number of layers of each group.
+        norm: Factory of all norms.
+
+    Shape:
+        N×3×H×W to one map N×C×h×w per group, fine to coarse; see :attr:`channels` and :attr:`strides`.
+
+    Attributes:
+        channels: Channels of each level.
+        strides: Stride of each level, in pixels.
+    """
+
+    def __init__(
+        self,
+        stem: OrderedDict[str, nn.Module],
+        stem_channels: int,
+        stem_stride: int,
+        growth: int,
+        num_layers: Sequence[int],
+        norm: NormFactory,
+    ) -> None:
+        super().__init__()
+        self.mod1 = nn.Sequential(stem)
+        channels = stem_channels
+        widths = []
+        for number, layers in enumerate(num_layers, 2):
+            self.add_module(f"mod{number}", DenseGroup(channels, growth, layers, norm))
+            channels += layers * growth
+            widths.append(channels)
+            if len(widths) < len(num_layers):
+                self.add_module(f"tra{number}", _transition(channels, norm))
+                channels //= 2
+        self.bn_out = norm.make(channels)
+        self.channels = tuple(widths)
+        self.strides = tuple(stem_stride * 2**group for group in range(len(widths)))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        levels: list[Tensor] = []
+        x = self.mod1(images)
+        for number in range(2, len(self.channels) + 2):
+            x = self.get_submodule(f"mod{number}")(x)
+            if number == len(self.channels) + 1:
+                levels.append(self.bn_out(x))
+            else:
+                norm, *others = self.get_submodule(f"tra{number}").children()
+                x = norm(x)
+                levels.append(x)
+                for layer in others:
+                    x = layer(x)
+        return levels
+
+
+def _transition(channels: int, norm: NormFactory) -> nn.Sequential:
+    conv = nn.Conv2d(channels, channels // 2, 1, bias=False)
+    return nn.Sequential(OrderedDict(bn=norm.make(channels), conv=conv, pool=nn.AvgPool2d(2)))
+
+
+def build_densenet(name: DenseNetName, norm: NormFactory, input_3x3: bool = True) -> DenseNet:
+    """Build a DenseNet for ImageNet: growth 32, four groups at strides 4, 8, 16, 32.
+
+    Args:
+        name: ``densenet121``, ``densenet169``, ``densenet201`` or ``densenet264``.
+        norm: Factory of all norms.
+        input_3x3: Whether the stem is three 3×3 convolutions, as published, or one 7×7.
+    """
+    return DenseNet(downsampling_stem(64, norm, input_3x3), 64, 4, 32, DENSENET_LAYERS[name], norm)
+
+
+def build_cifar_densenet(norm: NormFactory) -> DenseNet:
+    """Build DenseNet-BC-100 for 32×32 images: growth 12, three groups of 16 layers at strides 1, 2, 4."""
+    stem = OrderedDict[str, nn.Module](conv1=nn.Conv2d(3, 24, 3, padding=1, bias=False))
+    return DenseNet(stem, 24, 1, 12, (16, 16, 16), norm)
