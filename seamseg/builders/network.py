@@ -15,13 +15,12 @@ from seamseg.algos.matching import AnchorMatcher, RoIMatcher
 from seamseg.algos.roi import DetectionSelector, RoIHeads
 from seamseg.algos.roi_pooling import RoIPooler
 from seamseg.algos.rpn import ProposalSelector, RegionProposalNetwork
+from seamseg.builders.body import build_pyramid_body, load_and_freeze
 from seamseg.config import Experiment
 from seamseg.config.heads import ProposalCounts
-from seamseg.export.torchvision_weights import load_body_weights
 from seamseg.modules.abn import ABN
 from seamseg.modules.fpn import FPN, PyramidBody
 from seamseg.modules.norm import NormFactory
-from seamseg.modules.resnet import ResNet
 from seamseg.modules.roi_head import MASK_SIZE, REGION_SIZE, RoIHead
 from seamseg.modules.rpn_head import RPNHead
 from seamseg.modules.semantic_head import SemanticHead
@@ -70,7 +69,7 @@ def build_network(experiment: Experiment, num_stuff: int, num_things: int) -> Pa
         num_things: Number of thing classes.
     """
     norm, head_norm = _norms(experiment)
-    backbone = ResNet(experiment.body.name, norm)
+    backbone = build_pyramid_body(experiment.body, norm)
     width = experiment.fpn.channels
     network = PanopticNet(
         body=PyramidBody(backbone, FPN(backbone.channels, width, experiment.fpn.extra_levels, norm)),
@@ -108,16 +107,7 @@ def build_initialized_network(
     network = build_network(experiment, categories.num_stuff, categories.num_things)
     generator = torch.Generator().manual_seed(experiment.training.seed)
     initialize(network, experiment.norm.activation, experiment.norm.slope, generator)
-    if read_weights and experiment.body.weights is not None:
-        loaded = load_body_weights(network.body.backbone, experiment.body.name, experiment.body.weights)
-        if tell is not None:
-            tell(str(loaded))
-    for part in experiment.body.frozen:
-        network.body.backbone.get_submodule(part).requires_grad_(False)
-    if experiment.body.norm_frozen:
-        for module in network.body.backbone.modules():
-            if isinstance(module, ABN):
-                module.freeze()
+    load_and_freeze(network.body.backbone, experiment.body, tell, read_weights)
     return network
 
 

@@ -15,7 +15,7 @@ from seamseg.config.heads import (
     RegionSettings,
     SemanticSettings,
 )
-from seamseg.config.network import BodySettings, NormSettings, PyramidSettings
+from seamseg.config.network import TORCHVISION, BodySettings, NormSettings, PyramidSettings
 from seamseg.config.settings import Settings
 from seamseg.config.training import Optimizer, PolySchedule, Schedule, SGDSettings, TrainingSettings
 
@@ -50,7 +50,7 @@ class Experiment(Settings):
                 "body.frozen and body.norm_frozen require body.weights, because otherwise they would freeze random "
                 "weights; set body.weights=imagenet, or body.frozen=[] and body.norm_frozen=false"
             )
-        if self.body.weights is not None and self.norm.name == "gn":
+        if self.body.weights is not None and self.norm.name == "gn" and not self.body.name.startswith(TORCHVISION):
             raise ValueError(
                 f"body.weights={self.body.weights} contains BatchNorm statistics, which norm.name=gn cannot use; "
                 "choose another norm, or set body.weights=null"

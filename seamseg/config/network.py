@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import difflib
+import re
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from seamseg.config.settings import FilePath, NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
 NormName = Literal["bn", "syncbn", "gn", "affine"]
 Activation = Literal["leaky_relu", "elu", "identity"]
-BodyPart = Literal["mod1", "mod2", "mod3", "mod4", "mod5"]
+TORCHVISION = "torchvision:"
+BODY_NAMES = (
+    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    *("resnext50", "resnext101", "resnext152"),
+    *("wide_resnet38", "wide_resnet38_a2", "wide_resnet38_a2_dilated"),
+    *("densenet121", "densenet169", "densenet201", "densenet264", "densenet_bc100"),
+)
+"""Names of the bodies that are built here."""
+
+
+def _known_body(name: str) -> str:
+    if name in BODY_NAMES or re.fullmatch(rf"{TORCHVISION}\w+", name):
+        return name
+    near = difflib.get_close_matches(name, BODY_NAMES, 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise ValueError(f"no such body; {hint}Choose {', '.join(BODY_NAMES)}, or torchvision:NAME")
+
+
+BodyName = Annotated[str, AfterValidator(_known_body)]
 
 
 class NormSettings(Settings):
@@ -56,16 +76,20 @@ class NormSettings(Settings):
 class BodySettings(Settings):
     """The backbone."""
 
-    name: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = "resnet50"
-    """Architecture of the backbone."""
+    name: BodyName = "resnet50"
+    """Architecture of the backbone: `resnet18`, `34`, `50`, `101` or `152`; `resnext50`, `101` or `152`; `wide_resnet38`
+    or `wide_resnet38_a2`; `densenet121`, `169`, `201` or `264`; or `torchvision:NAME` for a convolutional
+    classification network of torchvision, such as `torchvision:mobilenet_v2`, which keeps its own norms.
+    `wide_resnet38_a2_dilated` (stride 8) and `densenet_bc100` (for 32×32 images) do not fit the feature pyramid."""
 
     weights: FilePath | None = None
     """Initial weights of the backbone: `imagenet` (torchvision's weights, downloaded), the path of a file in
     torchvision's format, or null for random weights. `norm.name=gn` requires null."""
 
-    frozen: tuple[BodyPart, ...] = ()
-    """Parts of the backbone whose parameters are not trained. Their norms still use batch statistics. Requires
-    `weights`. The published configs freeze mod1 and mod2."""
+    frozen: tuple[str, ...] = ()
+    """Parts of the backbone whose parameters are not trained, such as `mod1` or, for torchvision's networks,
+    `features.0`. Their norms still use batch statistics. Requires `weights`. The published configs freeze mod1 and
+    mod2."""
 
     norm_frozen: bool = False
     """Whether the norms of the backbone keep their stored parameters and statistics. Requires `weights`."""

@@ -14,8 +14,8 @@ from torch import Tensor
 from seamseg.errors import ModelError
 from seamseg.modules.abn import ABN
 from seamseg.modules.batchnorm import inverse_gamma
+from seamseg.modules.body import Body
 from seamseg.modules.norm import AffineAct
-from seamseg.modules.resnet import ResNet
 
 CLASSIFIER = "fc."
 COUNTER = ".num_batches_tracked"
@@ -50,7 +50,7 @@ class LoadedWeights:
         )
 
 
-def load_body_weights(body: ResNet, name: str, source: str) -> LoadedWeights:
+def load_body_weights(body: Body, name: str, source: str) -> LoadedWeights:
     """Load the weights of the torchvision network of the same name into a body.
 
     The weights of the norms are set so that the norms scale as stored. This is exact, except for weights closer to 0

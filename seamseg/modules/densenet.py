@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from seamseg.modules.body import Body
 from seamseg.modules.norm import NormFactory
 from seamseg.modules.pre_activation import downsampling_stem
 
@@ -52,7 +53,7 @@ class DenseGroup(nn.Module):
 
 DenseNetName = Literal["densenet121", "densenet169", "densenet201", "densenet264"]
 
-DENSENET_LAYERS: dict[str, tuple[int, int, int, int]] = {
+DENSENET_LAYERS: dict[DenseNetName, tuple[int, int, int, int]] = {
     "densenet121": (6, 12, 24, 16),
     "densenet169": (6, 12, 32, 32),
     "densenet201": (6, 12, 48, 32),
@@ -60,7 +61,7 @@ DENSENET_LAYERS: dict[str, tuple[int, int, int, int]] = {
 }
 
 
-class DenseNet(nn.Module):
+class DenseNet(Body):
     """A stem, dense groups with transitions between them, and a last norm.
 
     A transition is norm, 1×1 to half the channels, 2×2 mean. A level is the output of a group after the norm that

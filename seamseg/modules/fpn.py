@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seamseg.modules.body import Body
 from seamseg.modules.norm import NormFactory
-from seamseg.modules.resnet import ResNet
 
 
 def conv_norm(
@@ -64,7 +64,7 @@ class PyramidBody(nn.Module):
         N×3×H×W to maps N×C×h×w, fine to coarse.
     """
 
-    def __init__(self, backbone: ResNet, fpn: FPN) -> None:
+    def __init__(self, backbone: Body, fpn: FPN) -> None:
         super().__init__()
         self.backbone, self.fpn = backbone, fpn
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from seamseg.modules.body import Body
 from seamseg.modules.norm import NormFactory
 
 
@@ -123,12 +124,13 @@ def _bottleneck_layers(
 
 
 @dataclass(frozen=True)
-class _Group:
+class BlockGroup:
     """Blocks with the same channels.
 
     Attributes:
         num_blocks: Number of blocks.
-        channels: Output channels of the convolutions of each block.
+        channels: Output channels of the convolutions of each block. With the stride they must change the shape, so that
+            the first block has a projection.
         pool: Whether a 3×3/2 max pool comes before the blocks.
         stride: Stride of the first block.
         dilation: Dilation of the 3×3 convolutions.
@@ -145,7 +147,7 @@ class _Group:
     dropout: float = 0.0
 
 
-class PreActivationBody(nn.Module):
+class PreActivationBody(Body):
     """A stem, groups of pre-activation blocks, and a last norm.
 
     A level is the last map of its stride after the norm that follows it: the first norm of the next group, or
@@ -172,7 +174,7 @@ class PreActivationBody(nn.Module):
         stem: OrderedDict[str, nn.Module],
         stem_channels: int,
         stem_stride: int,
-        groups: Sequence[_Group],
+        groups: Sequence[BlockGroup],
         norm: NormFactory,
     ) -> None:
         super().__init__()
@@ -216,7 +218,7 @@ class PreActivationBody(nn.Module):
         return levels
 
 
-def _blocks(in_channels: int, group: _Group, norm: NormFactory) -> nn.Sequential:
+def _blocks(in_channels: int, group: BlockGroup, norm: NormFactory) -> nn.Sequential:
     blocks = OrderedDict[str, nn.Module]()
     for block in range(group.num_blocks):
         blocks[f"block{block + 1}"] = PreActivationBlock(
@@ -255,7 +257,7 @@ def downsampling_stem(channels: int, norm: NormFactory, input_3x3: bool) -> Orde
 
 ResNeXtName = Literal["resnext50", "resnext101", "resnext152"]
 
-RESNEXT_BLOCKS: dict[str, tuple[int, int, int, int]] = {
+RESNEXT_BLOCKS: dict[ResNeXtName, tuple[int, int, int, int]] = {
     "resnext50": (3, 4, 6, 3),
     "resnext101": (3, 4, 23, 3),
     "resnext152": (3, 8, 36, 3),
@@ -271,7 +273,7 @@ def build_resnext(name: ResNeXtName, norm: NormFactory, input_3x3: bool = True) 
         input_3x3: Whether the stem is three 3×3 convolutions, as published, or one 7×7.
     """
     groups = [
-        _Group(num_blocks, (128 * 2**level, 128 * 2**level, 256 * 2**level), stride=2 if level else 1, groups=64)
+        BlockGroup(num_blocks, (128 * 2**level, 128 * 2**level, 256 * 2**level), stride=2 if level else 1, groups=64)
         for level, num_blocks in enumerate(RESNEXT_BLOCKS[name])
     ]
     return PreActivationBody(downsampling_stem(64, norm, input_3x3), 64, 4, groups, norm)
@@ -292,7 +294,7 @@ def build_wide_resnet38(form: WideResNetForm, norm: NormFactory) -> PreActivatio
     channels = ((128, 128), (256, 256), (512, 512), (512, 1024), (512, 1024, 2048), (1024, 2048, 4096))
     if form == "pooled":
         groups = [
-            _Group(num_blocks, widths, pool=number < 5)
+            BlockGroup(num_blocks, widths, pool=number < 5)
             for number, (num_blocks, widths) in enumerate(zip(_WIDE_BLOCKS, channels, strict=True))
         ]
     else:
@@ -300,7 +302,7 @@ def build_wide_resnet38(form: WideResNetForm, norm: NormFactory) -> PreActivatio
         dilations = (1,) * 6 if form == "strided" else (1, 1, 1, 2, 4, 4)
         dropouts = (0.0, 0.0, 0.0, 0.0, 0.3, 0.5)
         groups = [
-            _Group(num_blocks, widths, number < 2, strides[number], dilations[number], dropout=dropouts[number])
+            BlockGroup(num_blocks, widths, number < 2, strides[number], dilations[number], dropout=dropouts[number])
             for number, (num_blocks, widths) in enumerate(zip(_WIDE_BLOCKS, channels, strict=True))
         ]
     stem = OrderedDict[str, nn.Module](conv1=_conv3x3(3, 64))

@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from seamseg.modules.body import Body
 from seamseg.modules.norm import NormFactory
 
 
@@ -82,7 +83,7 @@ class _Shape:
     bottleneck: bool
 
 
-SHAPES: dict[str, _Shape] = {
+RESNET_BLOCKS: dict[ResNetName, _Shape] = {
     "resnet18": _Shape((2, 2, 2, 2), bottleneck=False),
     "resnet34": _Shape((3, 4, 6, 3), bottleneck=False),
     "resnet50": _Shape((3, 4, 6, 3), bottleneck=True),
@@ -94,7 +95,7 @@ STEM_CHANNELS = 64
 """Number of output channels of the stem."""
 
 
-class ResNet(nn.Module):
+class ResNet(Body):
     """Convolutional part of a ResNet.
 
     ``mod1`` is the stem (7×7 convolution with stride 2, norm, 3×3 max pool with stride 2); ``mod2`` … ``mod5`` are the
@@ -112,13 +113,12 @@ class ResNet(nn.Module):
         strides: Strides of the four maps in pixels.
     """
 
-    strides = (4, 8, 16, 32)
-
     def __init__(self, name: ResNetName, norm: NormFactory) -> None:
         super().__init__()
-        shape = SHAPES[name]
+        shape = RESNET_BLOCKS[name]
         expansion = 4 if shape.bottleneck else 1
         self.channels = tuple(STEM_CHANNELS * 2**group * expansion for group in range(4))
+        self.strides = (4, 8, 16, 32)
         self.mod1 = nn.Sequential(
             OrderedDict(
                 conv1=nn.Conv2d(3, STEM_CHANNELS, 7, stride=2, padding=3, bias=False),

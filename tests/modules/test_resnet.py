@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from seamseg.modules.norm import NormFactory
-from seamseg.modules.resnet import SHAPES, ResNet, ResNetName
+from seamseg.modules.resnet import RESNET_BLOCKS, ResNet, ResNetName
 
 SMALL: list[ResNetName] = ["resnet18", "resnet34"]
 LARGE: list[ResNetName] = ["resnet50", "resnet101", "resnet152"]
@@ -75,9 +75,9 @@ def test_resnet_state_dict_has_the_published_names_and_shapes(shared: Path, norm
 def torchvision_pair(name: ResNetName, monkeypatch: pytest.MonkeyPatch) -> tuple[ResNet, nn.Module]:
     """Return our network and torchvision's with the same weights in float64, and few blocks to be quick."""
     blocks = (2, 1, 1, 1)
-    monkeypatch.setitem(SHAPES, name, replace(SHAPES[name], blocks=blocks))
+    monkeypatch.setitem(RESNET_BLOCKS, name, replace(RESNET_BLOCKS[name], blocks=blocks))
     ours = ResNet(name, NormFactory("bn", slope=RELU, scale="signed")).double()
-    kind = Bottleneck if SHAPES[name].bottleneck else BasicBlock
+    kind = Bottleneck if RESNET_BLOCKS[name].bottleneck else BasicBlock
     theirs = torchvision.models.ResNet(kind, list(blocks)).double()
     stir(theirs)
     tensors = {our_name(key): value.clone() for key, value in theirs.state_dict().items() if key[:3] != "fc."}

@@ -1,0 +1,85 @@
+"""Settings to the body, with the weights that it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from seamseg.config.network import TORCHVISION, BodySettings
+from seamseg.errors import SettingsError
+from seamseg.export.torchvision_weights import load_body_weights
+from seamseg.modules.abn import ABN
+from seamseg.modules.body import Body
+from seamseg.modules.densenet import DENSENET_LAYERS, build_cifar_densenet, build_densenet
+from seamseg.modules.norm import NormFactory
+from seamseg.modules.pre_activation import RESNEXT_BLOCKS, build_resnext, build_wide_resnet38
+from seamseg.modules.resnet import RESNET_BLOCKS, ResNet
+from seamseg.modules.torchvision_body import TorchvisionBody
+
+BODIES: Mapping[str, Callable[[NormFactory], Body]] = {
+    **{name: partial(ResNet, name) for name in RESNET_BLOCKS},
+    **{name: partial(build_resnext, name) for name in RESNEXT_BLOCKS},
+    "wide_resnet38": partial(build_wide_resnet38, "pooled"),
+    "wide_resnet38_a2": partial(build_wide_resnet38, "strided"),
+    "wide_resnet38_a2_dilated": partial(build_wide_resnet38, "dilated"),
+    **{name: partial(build_densenet, name) for name in DENSENET_LAYERS},
+    "densenet_bc100": build_cifar_densenet,
+}
+"""How the body of each ``body.name`` is made; networks of torchvision are not listed."""
+
+PYRAMID_STRIDES = (4, 8, 16, 32)
+
+
+def build_body(settings: BodySettings, norm: NormFactory) -> Body:
+    """Build the body without particular weights.
+
+    Raises:
+        SeamsegError: torchvision has no such network, or none that can be a body.
+    """
+    if settings.name.startswith(TORCHVISION):
+        return TorchvisionBody(settings.name.removeprefix(TORCHVISION), settings.norm_frozen)
+    return BODIES[settings.name](norm)
+
+
+def build_pyramid_body(settings: BodySettings, norm: NormFactory) -> Body:
+    """Build the body for a feature pyramid, which needs levels at strides 4, 8, 16 and 32.
+
+    Raises:
+        SeamsegError: The body has other levels, or as for :func:`build_body`.
+    """
+    body = build_body(settings, norm)
+    if body.strides != PYRAMID_STRIDES:
+        strides = ", ".join(map(str, body.strides))
+        raise SettingsError(
+            f"body.name={settings.name} has levels at strides {strides}, but the feature pyramid needs 4, 8, 16, 32; "
+            "choose another body"
+        )
+    return body
+
+
+def load_and_freeze(body: Body, settings: BodySettings, tell: Callable[[str], None] | None, read_weights: bool) -> None:
+    """Load ``body.weights`` and freeze what the settings say.
+
+    Args:
+        body: Changed in place.
+        settings: Settings of the body.
+        tell: Called with a sentence on the weights that were used.
+        read_weights: Whether to load ``body.weights``; False for a network that gets the weights of a checkpoint.
+
+    Raises:
+        SeamsegError: The weights cannot be read or belong to another network, or a frozen part does not exist.
+    """
+    if read_weights and settings.weights is not None:
+        loaded = load_body_weights(body, settings.name, settings.weights)
+        if tell is not None:
+            tell(str(loaded))
+    parts = dict(body.parts().named_modules())
+    for part in settings.frozen:
+        if part not in parts:
+            known = ", ".join(name for name, _ in body.parts().named_children())
+            raise SettingsError(f"body.frozen: {settings.name} has no part {part}; its parts are {known}")
+        parts[part].requires_grad_(False)
+    if settings.norm_frozen:
+        for module in body.modules():
+            if isinstance(module, ABN):
+                module.freeze()
