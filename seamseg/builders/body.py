@@ -7,7 +7,7 @@ from functools import partial
 
 from seamseg.config.network import TORCHVISION, BodySettings
 from seamseg.errors import SettingsError
-from seamseg.export.torchvision_weights import load_body_weights
+from seamseg.export.body_weights import load_body_weights
 from seamseg.modules.abn import ABN
 from seamseg.modules.body import Body
 from seamseg.modules.densenet import DENSENET_LAYERS, build_cifar_densenet, build_densenet

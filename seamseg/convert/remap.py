@@ -44,8 +44,8 @@ class ClassMapping:
         # Segments with equal keys become one: all of one stuff class, all void; each thing has a key of its own.
         keys = torch.where(is_thing, VOID + 1 + torch.arange(len(classes)), classes)
         keys[classes == VOID] = -1  # sorts first, so that void stays segment 0
-        present = keys[segmentation.ids.unique().long()]
-        kept, _ = torch.cat([torch.tensor([-1]), present]).unique().sort()
+        present = keys[torch.unique(segmentation.ids).long()]
+        kept = torch.unique(torch.cat([torch.tensor([-1]), present]))
         number = torch.searchsorted(kept, keys)
         new_classes = torch.full((len(kept),), VOID)
         crowd = torch.zeros(len(kept), dtype=torch.bool)

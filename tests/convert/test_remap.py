@@ -63,9 +63,7 @@ def test_segments_of_a_drawn_map_are_merged_by_class(tmp_path: Path) -> None:
 
 
 def test_crowd_that_becomes_stuff_is_ordinary_stuff() -> None:
-    old = PanopticSegmentation(
-        torch.tensor([[1, 2]]), torch.tensor([VOID, 5, 5]), torch.tensor([False, True, False])
-    )
+    old = PanopticSegmentation(torch.tensor([[1, 2]]), torch.tensor([VOID, 5, 5]), torch.tensor([False, True, False]))
     people = Categories((Category("people", False, (0, 0, 0), 1),))
     new = ClassMapping(people, (VOID, VOID, VOID, VOID, VOID, 0)).apply(old)
     assert (new.ids.tolist(), new.classes.tolist(), new.crowd.tolist()) == ([[1, 1]], [VOID, 0], [False, False])

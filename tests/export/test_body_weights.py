@@ -12,10 +12,16 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from seamseg.export.torchvision_weights import convert_names, load_body_weights
+from seamseg.builders.body import BODIES
+from seamseg.errors import ModelError
+from seamseg.export.body_weights import convert_names, load_body_weights
+from seamseg.export.model_file import MODEL_FILE, ModelFile, save_model
 from seamseg.modules.abn import ABN
 from seamseg.modules.norm import AffineAct, NormFactory
 from seamseg.modules.resnet import ResNet, ResNetName
+from seamseg.modules.torchvision_body import TorchvisionBody
+from seamseg.networks.classifier import Classifier
+from seamseg.ops.inplace_abn import Scale
 
 SLOPE = 0.01
 
@@ -201,7 +207,7 @@ def test_load_body_weights_missing_file_is_refused(tmp_path: Path) -> None:
     assert "No such file" in sentence(tmp_path / "none.pth")
 
 
-@pytest.mark.parametrize("content", [[1], {"format": 1}, {"state_dict": {"conv1.weight": torch.ones(2)}}])
+@pytest.mark.parametrize("content", [[1], {"format": 1}, {"state_dict": {"conv1.weight": [1]}}])
 def test_load_body_weights_torch_file_with_other_content_is_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "weights.pth")
     assert "not a state dict" in sentence(tmp_path / "weights.pth")
@@ -245,3 +251,86 @@ def test_load_body_weights_failed_download_is_reported(monkeypatch: pytest.Monke
     message = sentence("imagenet")
     assert message.startswith("body.weights=imagenet: the weights of resnet18 cannot be downloaded")
     assert str(error.args[0]) in message
+
+
+
+def random_classifier(name: str, scale: Scale = "abs", seed: int = 0) -> Classifier:
+    network = Classifier(BODIES[name](NormFactory("bn", scale=scale)), num_classes=7)
+    generator = torch.Generator().manual_seed(seed)
+    for key, tensor in network.state_dict().items():
+        if tensor.ndim == 1 and tensor.is_floating_point():
+            tensor.uniform_(0.5, 1.5, generator=generator)
+            if key.endswith("weight"):
+                tensor[::3] *= -1
+    return network
+
+
+@pytest.mark.parametrize("name", ["densenet121", "wide_resnet38_a2_dilated", "densenet_bc100"])
+@pytest.mark.parametrize("scale", ["abs", "signed"])
+def test_published_classifier_file_fills_body_with_equal_scales(tmp_path: Path, name: str, scale: Scale) -> None:
+    network = random_classifier(name)
+    state = {f"module.{key.removeprefix('body.')}": value for key, value in network.state_dict().items()}
+    torch.save({"state_dict": state, "arch": name}, tmp_path / "published.pth")
+    body = BODIES[name](NormFactory("bn", scale=scale))
+    report = load_body_weights(body, name, str(tmp_path / "published.pth"))
+    assert report.unexpected == ("classifier.fc.bias", "classifier.fc.weight")
+    assert (report.missing, report.num_changed) == ((), 0)
+    for key, found in body.named_modules():
+        expected = network.body.get_submodule(key)
+        if isinstance(found, ABN):
+            torch.testing.assert_close(found.gamma(), expected.gamma(), rtol=1e-6, atol=0)
+            assert torch.equal(found.running_var, expected.running_var)
+        elif isinstance(found, nn.Conv2d):
+            assert torch.equal(found.weight, expected.weight)
+
+
+def test_published_semantic_model_fills_body(tmp_path: Path) -> None:
+    network = random_classifier("wide_resnet38_a2_dilated")
+    parts = {"body": network.body.state_dict(), "head": {"red_bn.bias": torch.ones(2)}, "cls": {"bias": torch.ones(2)}}
+    torch.save({"state_dict": parts, "training_meta": {}}, tmp_path / "semantic.pth")
+    body = BODIES["wide_resnet38_a2"](NormFactory("bn"))
+    assert load_body_weights(body, "wide_resnet38_a2", str(tmp_path / "semantic.pth")).unexpected == ()
+    assert all(torch.equal(value, network.body.state_dict()[key]) for key, value in body.state_dict().items())
+
+
+def test_published_file_of_another_body_is_refused_with_names(tmp_path: Path) -> None:
+    state = {f"module.{key}": value for key, value in BODIES["densenet121"](NormFactory("bn")).state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "dense.pth")
+    with pytest.raises(ModelError, match=r"dense\.pth .* densenet169.*mod4\.convs1\.24\.bn\.bias"):
+        load_body_weights(BODIES["densenet169"](NormFactory("bn")), "densenet169", str(tmp_path / "dense.pth"))
+
+
+def test_torchvision_body_loads_torchvision_file(tmp_path: Path) -> None:
+    network = reference("mobilenet_v2")
+    body = TorchvisionBody("mobilenet_v2")
+    report = load_body_weights(body, "torchvision:mobilenet_v2", saved(network, tmp_path / "weights.pth"))
+    assert report.unexpected == ("classifier.1.bias", "classifier.1.weight")
+    images = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(body.eval()(images)[-1], network.features(images))
+
+
+@pytest.mark.parametrize("prefix", ["body.", "body.backbone."])
+@pytest.mark.parametrize(("written", "read"), [("abs", "abs"), ("signed", "abs"), ("abs", "signed")])
+def test_trained_run_fills_body(tmp_path: Path, prefix: str, written: Scale, read: Scale) -> None:
+    source = random_classifier("densenet_bc100", written).body
+    tensors = {f"{prefix}{key}": value.clone() for key, value in source.state_dict().items()}
+    tensors["other.weight"] = torch.ones(1)
+    settings = f"norm: {{name: bn, scale: {written}}}"
+    save_model(tmp_path / MODEL_FILE, ModelFile(settings, [], tensors))
+    body = BODIES["densenet_bc100"](NormFactory("bn", scale=read))
+    report = load_body_weights(body, "densenet_bc100", str(tmp_path))
+    negative = sum(int((value < 0).sum()) for key, value in source.state_dict().items() if key.endswith("bn.weight"))
+    negative += int((source.bn_out.weight < 0).sum())
+    assert report.num_changed == (negative if (written, read) == ("signed", "abs") else 0)
+    expected = source.bn_out.gamma()
+    torch.testing.assert_close(body.bn_out.gamma(), expected.clamp(min=1e-5) if report.num_changed else expected)
+
+
+def test_run_without_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="does not exist"):
+        load_body_weights(BODIES["densenet_bc100"](NormFactory("bn")), "densenet_bc100", str(tmp_path))
+
+
+def test_imagenet_weights_of_own_body_are_refused() -> None:
+    with pytest.raises(ModelError, match="torchvision has no weights of resnext101"):
+        load_body_weights(BODIES["densenet_bc100"](NormFactory("bn")), "resnext101", "imagenet")

@@ -1,0 +1,197 @@
+"""Loading of ImageNet weights and trained models into bodies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from seamseg.errors import ModelError
+from seamseg.export.model_file import MODEL_FILE, read_model
+from seamseg.io.yaml_files import load_yaml
+from seamseg.modules.abn import ABN
+from seamseg.modules.batchnorm import inverse_gamma
+from seamseg.modules.body import Body
+from seamseg.modules.norm import AffineAct
+from seamseg.modules.resnet import RESNET_BLOCKS, ResNet
+
+COUNTER = ".num_batches_tracked"
+
+FileScale = Literal["plain", "abs", "signed"]
+"""How the norms of a file scale: by the weight w (BatchNorm), by |w| + ε, or by w + sign(w)·ε."""
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """Report on the entries of a weights file.
+
+    Attributes:
+        source: ``imagenet``, or the path of the file.
+        used: Names of our entries that were filled.
+        missing: Names of our entries that the file does not contain and that start at 0: counters, which older files
+            do not have.
+        unexpected: Entries of the file that were not used, such as the classifier.
+        num_changed: Number of norm weights that could not be copied exactly: those closer to 0 than ε became ±ε, and,
+            with ``scale = "abs"``, negative ones became ε.
+    """
+
+    source: str
+    used: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    num_changed: int
+
+    def __str__(self) -> str:
+        """Format the report as one sentence."""
+        return (
+            f"body.weights={self.source}: {len(self.used)} entries used; {_count_and_names('missing', self.missing)}; "
+            f"{_count_and_names('unexpected', self.unexpected)}; {self.num_changed} norm weights changed to the "
+            "nearest value that an in-place norm supports"
+        )
+
+
+def load_body_weights(body: Body, name: str, source: str) -> LoadedWeights:
+    """Load weights into a body.
+
+    The weights of the norms are set so that the norms scale as in the source. This is exact, except for scales closer
+    to 0 than ε and, with ``scale = "abs"``, negative ones, which cannot be represented. Activations are not part of the
+    weights: a network that was trained with ReLUs computes something else with leaky ones.
+
+    Args:
+        body: Body to fill in place; unchanged if the weights are refused.
+        name: Name of the body, such as ``resnet50`` or ``torchvision:mobilenet_v2``.
+        source: ``imagenet`` for torchvision's first release of ImageNet weights, which torchvision downloads; the path
+            of a file in torchvision's format or in that of the published in-place networks; or a run folder or its
+            ``model.safetensors``.
+
+    Raises:
+        SeamsegError: The source is missing, damaged, or belongs to another network.
+    """
+    found, scale = _read(name, source)
+    parts = body.parts()
+    expected = parts.state_dict()
+    if isinstance(body, ResNet) and "layer1.0.conv1.weight" in found:
+        found = convert_names(found)
+    outside = tuple(sorted(key for key in found.keys() - expected.keys() if key.partition(".")[0] in _AFTER_BODY))
+    tensors = {key: tensor for key, tensor in found.items() if key not in outside}
+    missing = tuple(sorted(key for key in expected.keys() - tensors.keys() if key.endswith(COUNTER)))
+    tensors |= {key: torch.zeros((), dtype=torch.int64) for key in missing}
+    _check(tensors, expected, name, source)
+    num_changed = sum(
+        _adapt(module, tensors, f"{key}.weight", scale)
+        for key, module in parts.named_modules()
+        if isinstance(module, ABN)
+    )
+    parts.load_state_dict(tensors)
+    used = tuple(sorted(tensors.keys() - set(missing)))
+    return LoadedWeights(source, used, missing, outside, num_changed)
+
+
+_AFTER_BODY = ("fc", "classifier", "head", "heads", "aux1", "aux2", "AuxLogits")
+"""Modules of classification networks that follow the body."""
+
+
+def _check(tensors: dict[str, Tensor], expected: dict[str, Tensor], name: str, source: str) -> None:
+    missing = sorted(expected.keys() - tensors.keys())
+    unexpected = sorted(tensors.keys() - expected.keys())
+    other = sorted(key for key in expected.keys() & tensors.keys() if expected[key].shape != tensors[key].shape)
+    if missing or unexpected or other:
+        raise ModelError(
+            f"the weights {source} do not belong to a {name}: {_count_and_names('missing', missing)}; "
+            f"{_count_and_names('unexpected', unexpected)}; {_count_and_names('with another shape', other)}"
+        )
+
+
+def _adapt(norm: ABN, tensors: dict[str, Tensor], key: str, scale: FileScale) -> int:
+    """Convert the weight of a norm in the file to that of ours; return the number of values that are not exact."""
+    if key not in tensors or (scale == norm.scale and not isinstance(norm, AffineAct)):
+        return 0
+    gamma = _gamma(tensors[key], norm.eps, scale)
+    tensors[key] = inverse_gamma(norm, gamma)
+    if isinstance(norm, AffineAct):
+        return 0
+    lost = gamma < norm.eps if norm.scale == "abs" else gamma.abs() < norm.eps
+    return int(lost.sum())
+
+
+def _gamma(weight: Tensor, eps: float, scale: FileScale) -> Tensor:
+    if scale == "abs":
+        return weight.abs() + eps
+    return weight if scale == "plain" else torch.where(weight >= 0, weight + eps, weight - eps)
+
+
+def _count_and_names(adjective: str, names: Iterable[str], at_most: int = 3) -> str:
+    """Format the number of names and the first of them, such as ``2 missing (a, b)``."""
+    names = list(names)
+    listed = ", ".join(names[:at_most]) + (", …" if len(names) > at_most else "")
+    return f"{len(names)} {adjective}" + (f" ({listed})" if names else "")
+
+
+def convert_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the entries of torchvision's ResNets to our names, except for the classifier."""
+    return {name if name.startswith("fc.") else _convert(name): tensor for name, tensor in tensors.items()}
+
+
+def _convert(name: str) -> str:
+    match = re.fullmatch(r"layer(\d)\.(\d+)\.(.*)", name)
+    if match is None:
+        return f"mod1.{name}"
+    group, block, rest = int(match[1]) + 1, int(match[2]) + 1, match[3]
+    if rest.startswith("downsample."):
+        rest = rest.replace("downsample.0", "proj_conv").replace("downsample.1", "proj_bn")
+    else:
+        rest = f"convs.{rest}"
+    return f"mod{group}.block{block}.{rest}"
+
+
+def _read(name: str, source: str) -> tuple[dict[str, Tensor], FileScale]:
+    """Read the entries of a source, with names relative to the body, and how its norms scale."""
+    if source == "imagenet":
+        return _imagenet(name), "plain"
+    path = Path(source)
+    if path.is_dir() or path.suffix == ".safetensors":
+        return _trained_body(path / MODEL_FILE if path.is_dir() else path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged or missing file can raise anything in torch
+        raise ModelError(f"body.weights={source} cannot be read: {shorten(str(error), 200)}") from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):  # published in-place networks
+        content = content["state_dict"]
+        content = content.get("body", content)
+    if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+        raise ModelError(f"body.weights={source} is not a state dict, which contains tensors by name")
+    tensors = {key.removeprefix("module."): tensor for key, tensor in content.items()}
+    return tensors, "abs" if "mod1.conv1.weight" in tensors else "plain"
+
+
+def _imagenet(name: str) -> dict[str, Tensor]:
+    from torchvision import models
+
+    network = name.removeprefix("torchvision:")
+    if network == name and name not in RESNET_BLOCKS:
+        raise ModelError(f"body.weights=imagenet: torchvision has no weights of {name}; name a file instead")
+    try:
+        weights: dict[str, Tensor] = models.get_model_weights(network)["IMAGENET1K_V1"].get_state_dict(progress=True)
+    except (OSError, RuntimeError) as error:  # no connection, or a checksum mismatch
+        raise ModelError(
+            f"body.weights=imagenet: the weights of {name} cannot be downloaded ({shorten(str(error), 200)}); "
+            "set body.weights to a file with these weights instead"
+        ) from error
+    return weights
+
+
+def _trained_body(path: Path) -> tuple[dict[str, Tensor], FileScale]:
+    """Read the body of a model that was trained here."""
+    if not path.is_file():
+        raise ModelError(f"body.weights={path} does not exist; name a run folder that has been validated once")
+    model = read_model(path)
+    prefix = "body.backbone." if any(key.startswith("body.backbone.") for key in model.tensors) else "body."
+    tensors = {key.removeprefix(prefix): value for key, value in model.tensors.items() if key.startswith(prefix)}
+    norm = load_yaml(model.settings, f"the settings in {path}")["norm"]
+    return tensors, "plain" if norm["name"] == "affine" else norm["scale"]
