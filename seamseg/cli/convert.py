@@ -16,6 +16,7 @@ from seamseg.convert.from_panoptic import to_detection_job, to_semantic_job
 from seamseg.convert.job import ConversionSummary, Job, run_job
 from seamseg.convert.masks import mask_jobs
 from seamseg.convert.panoptic_target import PanopticTarget
+from seamseg.convert.remap import read_class_mapping, remap_job
 from seamseg.data.formats.open import FORMATS, choose_format, open_data_set, split_names
 from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.formats.split_names import choose_split
@@ -159,6 +160,29 @@ def _to_semantic(options: argparse.Namespace) -> list[Job[Any]]:
     return [to_semantic_job(source, split, options.out) for split, source in _open_splits(options).items()]
 
 
+def _add_remap(parser: argparse.ArgumentParser) -> None:
+    _add_data_set(parser)
+    parser.add_argument(
+        "--classes",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="YAML file that lists the old classes of each new class; see docs/own-data.md",
+    )
+    _add_placement(parser)
+
+
+def _remap(options: argparse.Namespace) -> list[Job[Any]]:
+    return [
+        remap_job(
+            source,
+            read_class_mapping(options.classes, source.categories),
+            PanopticTarget(options.out, split, options.images),
+        )
+        for split, source in _open_splits(options).items()
+    ]
+
+
 def _open_splits(options: argparse.Namespace) -> dict[str, PanopticDataset]:
     """Open the requested splits, by name."""
     root: Path = options.source_folder
@@ -217,6 +241,14 @@ SOURCE_FORMATS = (
         "and stuff.",
         _add_detection,
         _detection,
+    ),
+    SourceFormat(
+        "remap",
+        "a panoptic data set, with its classes merged, renamed or dropped",
+        "Write a panoptic data set in COCO panoptic format with other classes. The file given by --classes lists the "
+        "old classes of each new class under the keys `stuff`, `things` and `void`.",
+        _add_remap,
+        _remap,
     ),
     SourceFormat(
         "to-detection",

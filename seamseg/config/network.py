@@ -77,14 +77,15 @@ class BodySettings(Settings):
     """The backbone."""
 
     name: BodyName = "resnet50"
-    """Architecture of the backbone: `resnet18`, `34`, `50`, `101` or `152`; `resnext50`, `101` or `152`; `wide_resnet38`
-    or `wide_resnet38_a2`; `densenet121`, `169`, `201` or `264`; or `torchvision:NAME` for a convolutional
-    classification network of torchvision, such as `torchvision:mobilenet_v2`, which keeps its own norms.
+    """Architecture of the backbone: `resnet18`, `34`, `50`, `101` or `152`; `resnext50`, `101` or `152`;
+    `wide_resnet38` or `wide_resnet38_a2`; `densenet121`, `169`, `201` or `264`; or `torchvision:NAME` for a
+    convolutional classification network of torchvision, such as `torchvision:mobilenet_v2`, which keeps its own norms.
     `wide_resnet38_a2_dilated` (stride 8) and `densenet_bc100` (for 32×32 images) do not fit the feature pyramid."""
 
     weights: FilePath | None = None
-    """Initial weights of the backbone: `imagenet` (torchvision's weights, downloaded), the path of a file in
-    torchvision's format, or null for random weights. `norm.name=gn` requires null."""
+    """Initial weights of the backbone: `imagenet` (torchvision's weights, downloaded); the path of a file in
+    torchvision's format or in that of the published in-place networks; a run folder, whose best model is read; or null
+    for random weights. `norm.name=gn` requires null, except for a network of torchvision."""
 
     frozen: tuple[str, ...] = ()
     """Parts of the backbone whose parameters are not trained, such as `mod1` or, for torchvision's networks,

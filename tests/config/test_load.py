@@ -87,7 +87,7 @@ REFUSED = [
     ("norm.momentum", "1.5"),
     ("body.name", "resnet42"),
     ("body.weights", "5"),
-    ("body.frozen", "[mod6]"),
+    ("body.name", "resnet51"),
     ("fpn.channels", "0"),
     ("fpn.extra_levels", "-1"),
     ("rpn.anchor_ratios", "[]"),

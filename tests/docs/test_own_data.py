@@ -35,9 +35,10 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (labels,) = blocks("python")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", labels], cwd=folder, env=environment, check=True)
-    classes, settings = blocks("yaml")
+    classes, settings, merged = blocks("yaml")
     (folder / "street/classes.yaml").write_text(classes)
     (folder / "custom.yaml").write_text(settings)
+    (folder / "merged.yaml").write_text(merged)
     before = Path.cwd()
     os.chdir(folder)
     try:
@@ -100,3 +101,9 @@ def test_options_of_the_page_exist(capsys: pytest.CaptureFixture[str]) -> None:
             main([*subcommand, "--help"])
         text += capsys.readouterr().out
     assert {option for option in options if option not in text} == set()
+
+
+def test_merged_classes_of_the_page_are_written(ran: Path) -> None:
+    merged = CocoPanoptic(ran / "street-merged", "train")
+    assert merged.categories.names == ("background", "vehicle")
+    assert len(merged) == 16
