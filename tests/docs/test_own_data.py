@@ -95,7 +95,7 @@ def test_options_of_the_page_exist(capsys: pytest.CaptureFixture[str]) -> None:
         ["evaluate"],
         ["predict"],
         ["check"],
-        *(["convert", kind] for kind in ("masks", "detection")),
+        *(["convert", kind] for kind in ("masks", "detection", "remap")),
     ):
         with pytest.raises(SystemExit):
             main([*subcommand, "--help"])
