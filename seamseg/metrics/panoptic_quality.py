@@ -203,9 +203,11 @@ class StuffOverlap:
     def count(self, matching: Matching) -> None:
         """Add one image from the matching of its segments."""
         stuff = matching.classes < self.num_stuff
-        iou_sum = np.bincount(matching.classes[stuff], matching.iou[stuff], self.num_stuff)
+        iou_sum = np.bincount(matching.classes[stuff], weights=matching.iou[stuff], minlength=self.num_stuff)
         num_true = np.bincount(matching.present[matching.present < self.num_stuff], minlength=self.num_stuff)
-        self.state[:, : self.num_stuff] += torch.cat([to_digits(iou_sum), torch.from_numpy(num_true)[None]])
+        self.state[:, : self.num_stuff] += torch.cat(
+            [to_digits(iou_sum.astype(np.float64)), torch.from_numpy(num_true)[None]]
+        )
 
     def merge(self, state: Tensor) -> None:
         """Add the state of another instance."""

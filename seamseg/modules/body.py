@@ -22,6 +22,7 @@ class Body(nn.Module):
     strides: tuple[int, ...]
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the levels, fine to coarse."""
         raise NotImplementedError
 
     def parts(self) -> nn.Module:

@@ -41,6 +41,7 @@ class DeepLabHead(nn.Module):
         self.red_bn = norm.make(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Combine the branches; at inference, the global mean is that of a window."""
         branches = self.map_bn(torch.cat([conv(x) for conv in self.map_convs], dim=1))
         mean = x.mean(dim=(2, 3), keepdim=True) if self.training else window_mean(x, INFERENCE_WINDOW)
         context = self.pool_red_conv(self.global_pooling_bn(self.global_pooling_conv(mean)))

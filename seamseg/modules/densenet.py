@@ -45,6 +45,7 @@ class DenseGroup(nn.Module):
             self.convs3.append(nn.Sequential(OrderedDict(bn=norm.make(inner), conv=conv3)))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Append the channels of every layer to the input."""
         maps = [x]
         for conv1, conv3 in zip(self.convs1, self.convs3, strict=True):
             maps.append(conv3(conv1(torch.cat(maps, dim=1))))
@@ -108,6 +109,7 @@ class DenseNet(Body):
         self.strides = tuple(stem_stride * 2**group for group in range(len(widths)))
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """Return one normalized level per group, fine to coarse."""
         levels: list[Tensor] = []
         x = self.mod1(images)
         for number in range(2, len(self.channels) + 2):

@@ -56,6 +56,7 @@ class PreActivationBlock(nn.Module):
             self.proj_conv = nn.Conv2d(in_channels, channels[-1], 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Add the convolutions of the normalized input to the shortcut; overwrites ``x`` if the norm is in place."""
         if self.proj_conv is not None:
             return self.after_norm(self.bn1(x))
         # The identity shortcut reads x after the norm has overwritten it, so it needs a copy. Nothing keeps the copy
@@ -196,6 +197,7 @@ class PreActivationBody(Body):
         self._last_group = len(groups) + 1
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the levels, fine to coarse."""
         levels: list[Tensor] = []
         x = self.mod1(images)
         for number in range(2, self._last_group + 1):

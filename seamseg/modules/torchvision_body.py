@@ -56,12 +56,15 @@ class TorchvisionBody(Body):
                 norm.requires_grad_(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the levels, fine to coarse."""
         return list(self.network(images).values())
 
     def parts(self) -> nn.Module:
+        """Return the network, whose names are torchvision's."""
         return self.network
 
     def train(self, mode: bool = True) -> Self:
+        """Set the mode; frozen norms stay in evaluation mode."""
         super().train(mode)
         if self.norms_frozen:
             for norm in self._norms():

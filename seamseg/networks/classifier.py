@@ -28,5 +28,6 @@ class Classifier(nn.Module):
         self.classifier = nn.Sequential(OrderedDict(fc=nn.Linear(body.channels[-1], num_classes)))
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of every image."""
         logits: Tensor = self.classifier(self.body(images)[-1].mean(dim=(2, 3)))
         return logits

@@ -27,5 +27,6 @@ class SemanticNet(nn.Module):
         self.cls = nn.Conv2d(head_channels, num_classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of every position of the body's last level."""
         logits: Tensor = self.cls(self.head(self.body(images)[-1]))
         return logits

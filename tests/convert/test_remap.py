@@ -79,7 +79,7 @@ def test_crowd_that_becomes_stuff_is_ordinary_stuff() -> None:
         ("stuff: {ground: 3}", ["ground", "3"]),
         ("stuff: {ground: []}", ["ground", "[]"]),
         ("stuff: [road]", ["stuff"]),
-        ("stuf: {ground: road}", ["stuff, things and void"]),
+        ("stuffs: {ground: road}", ["stuff, things and void"]),
         ("- road", ["stuff, things and void"]),
     ],
 )
