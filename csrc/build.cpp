@@ -1,4 +1,4 @@
-// What this build of the library contains, and what of it this machine uses.
+// Operators that report how this library was built and which instruction set it uses.
 
 #include <string>
 
@@ -6,8 +6,8 @@
 
 #include "cpu_capability.h"
 
-// As setup.py passes it, for example 9.0,12.0+PTX: no quotes, which compilers, ninja and shells each treat their own
-// way.
+// Set by setup.py, for example to 9.0,12.0+PTX. The value has no quotes, because compilers, ninja and shells each treat
+// them differently.
 #ifndef SEAMSEG_CUDA_ARCHITECTURES
 #define SEAMSEG_CUDA_ARCHITECTURES
 #endif

@@ -1,4 +1,4 @@
-// Errors about the arguments of operators.
+// Argument checks of the operators.
 
 #pragma once
 

@@ -1,4 +1,4 @@
-// The instruction set of the CPU kernels: asked of the processor once.
+// Detects the instruction set of the CPU kernels once.
 
 #include "cpu_capability.h"
 

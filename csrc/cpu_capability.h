@@ -1,14 +1,14 @@
-// Which instruction set the CPU kernels of this process use.
+// Instruction set of the CPU kernels in this process.
 
 #pragma once
 
 namespace seamseg {
 
-// Each has the ones before it.
+// Each capability includes the previous ones.
 enum class Capability { baseline, avx2, avx512, avx512_bf16 };
 
-// The widest vectors of this machine, or fewer by SEAMSEG_CPU_CAPABILITY in the environment, so that tests reach every
-// binary.
+// Returns the widest instruction set that this machine supports. The environment variable SEAMSEG_CPU_CAPABILITY can
+// lower it, so tests can run every binary.
 Capability cpu_capability();
 
 const char* name_of(Capability capability);

@@ -1,9 +1,9 @@
-// The GPU that kernels are launched on.
+// Device and stream for kernel launches.
 
 #pragma once
 
 #ifndef USE_CUDA
-#define USE_CUDA // for PyTorch's declaration of aoti_torch_get_current_cuda_stream
+#define USE_CUDA // declares aoti_torch_get_current_cuda_stream in PyTorch's header
 #endif
 
 #include <cstdint>
@@ -17,8 +17,8 @@
 
 namespace seamseg {
 
-// Makes the device of a tensor current and launches kernels on its current stream. Errors do not start with the
-// operator's name, because they are not about arguments.
+// Makes the device of a tensor current and launches kernels on its current stream. Error messages do not start with the
+// operator's name, because these errors are not about arguments.
 class Device {
  public:
   Device(const torch::stable::Tensor& x, const char* op)

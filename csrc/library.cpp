@@ -1,10 +1,10 @@
-// Every operator of the native library, by schema. The kernels register themselves beside their code, one
-// ..._IMPL block per operator and backend; shape functions and derivatives are in seamseg/ops/.
+// Schemas of all operators of the native library. The kernels register themselves next to their code, in one ..._IMPL
+// block per operator and backend. Shape functions and derivatives are in seamseg/ops/.
 
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(seamseg, library) {
-  // The build and the machine
+  // Build and machine
   library.def("cuda_architectures() -> str");
   library.def("cpu_capability() -> str");
 

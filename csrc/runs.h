@@ -17,7 +17,7 @@ struct Run {
 
 using Runs = std::vector<Run>;
 
-// Appends pixels up to `end` to a row, extending the last run if it has the same id.
+// Appends the pixels up to `end` to a row. Extends the last run if it has the same id.
 inline void extend(Runs& runs, int64_t end, int64_t id) {
   if (!runs.empty() && runs.back().id == id) {
     runs.back().end = static_cast<int32_t>(end);
@@ -46,7 +46,7 @@ int64_t run_end(const Id* row, int64_t x, int64_t width) {
   return x;
 }
 
-// Rows of a map of any integer type.
+// Reads the rows of a map of any integer type.
 template <typename Id>
 class MapRows {
  public:
@@ -55,7 +55,7 @@ class MapRows {
   int64_t height() const { return height_; }
   int64_t width() const { return width_; }
 
-  // Returns the next row, from top to bottom; valid until the next call.
+  // Returns the next row, from top to bottom. The row is valid until the next call.
   const Runs& next() {
     runs_.clear();
     for (int64_t x = 0; x < width_;) {

@@ -13,13 +13,13 @@ const T* pointer(const torch::stable::Tensor& tensor) {
   return static_cast<const T*>(tensor.const_data_ptr());
 }
 
-// Returns null for no tensor.
+// Returns null if there is no tensor.
 template <typename T>
 const T* pointer(const std::optional<torch::stable::Tensor>& tensor) {
   return tensor.has_value() ? pointer<T>(*tensor) : nullptr;
 }
 
-// Returns null for a tensor without elements.
+// Returns null if the tensor is empty.
 template <typename T>
 T* mutable_pointer(const torch::stable::Tensor& tensor) {
   return tensor.numel() == 0 ? nullptr : static_cast<T*>(tensor.mutable_data_ptr());

@@ -1,4 +1,4 @@
-// Id maps on their way from the file to the size of the network: looked up, resampled, cropped and mirrored.
+// Operators that look up, resample, crop and mirror id maps.
 
 #include <algorithm>
 #include <cstdint>
@@ -23,7 +23,7 @@ void check_positions(const int64_t* positions, int64_t num, int64_t size) {
   }
 }
 
-// Each run is looked up once.
+// Looks up each run once.
 Tensor lookup_ids(Tensor ids, Tensor known) {
   check(ids.scalar_type() == ScalarType::Int && ids.dim() == 2, "lookup_ids", "ids must be H x W int32");
   check(known.scalar_type() == ScalarType::Int && known.dim() == 1, "lookup_ids", "known must be K int32");
@@ -52,7 +52,7 @@ Tensor index_grid(Tensor ids, Tensor rows, Tensor columns) {
   for (const Tensor* positions : {&rows, &columns}) {
     check(
         positions->scalar_type() == ScalarType::Long && positions->dim() == 1, "index_grid",
-        "rows and columns must be int64 of one dimension");
+        "rows and columns must be one-dimensional int64");
   }
   const Tensor map = torch::stable::contiguous(ids);
   const Tensor down = torch::stable::contiguous(rows);

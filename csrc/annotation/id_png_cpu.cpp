@@ -1,4 +1,4 @@
-// The ids in a PNG file of segments, without a picture in between.
+// Reads the ids of a PNG file of segments without decoding an RGB image first.
 
 #include <algorithm>
 #include <cstddef>
@@ -19,16 +19,16 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-constexpr int64_t most_pixels = int64_t{1} << 30; // as many as OpenCV reads
+constexpr int64_t most_pixels = int64_t{1} << 30; // OpenCV's default limit
 
 Tensor read_id_png(Tensor bytes) {
   check(
       bytes.scalar_type() == ScalarType::Byte && bytes.dim() == 1 && bytes.is_contiguous(), "read_id_png",
-      "the file must be uint8, of one dimension and without gaps");
+      "the file must be a one-dimensional, contiguous uint8 tensor");
   scoring::PngRows rows(scoring::PngFile(pointer<uint8_t>(bytes), static_cast<size_t>(bytes.size(0))));
   const int64_t height = rows.height();
   const int64_t width = rows.width();
-  check(height <= most_pixels / width, "read_id_png", "it has too many pixels");
+  check(height <= most_pixels / width, "read_id_png", "the image has too many pixels");
   Tensor ids = torch::stable::empty({height, width}, ScalarType::Int);
   auto* out = mutable_pointer<int32_t>(ids);
   for (int64_t y = 0; y < height; ++y, out += width) {

@@ -25,11 +25,11 @@ constexpr int64_t box_size = 4; // y0, x0, y1, x1
 [[noreturn]] void report_outsider(int64_t id, int64_t y, int64_t x, int64_t num_segments) {
   std::ostringstream message;
   message << "segment_boxes: the pixel in row " << y << ", column " << x << " has the id " << id << ", but with "
-          << num_segments << " segments ids are in 0 ... " << num_segments - 1;
+          << num_segments << " segments, ids must be in 0 ... " << num_segments - 1;
   throw std::invalid_argument(message.str());
 }
 
-// Widens the segment's box by the pixels x0 ... x1 - 1 of row y; rows come from top to bottom.
+// Extends a segment's box by the pixels x0 ... x1 - 1 of row y. Rows must come from top to bottom.
 void add_run(float* box, int64_t& area, int64_t y, int64_t x0, int64_t x1) {
   const auto left = static_cast<float>(x0);
   const auto right = static_cast<float>(x1);

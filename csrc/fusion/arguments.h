@@ -1,5 +1,5 @@
-// What the operators accept, checked the same way for every backend. A refusal starts with the operator's name, which
-// seamseg/ops/native.py turns into a ValueError.
+// Argument checks shared by all backends. Error messages start with the operator's name, which seamseg/ops/native.py
+// turns into a ValueError.
 
 #pragma once
 
@@ -18,7 +18,7 @@ namespace seamseg::fusion {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// A box, and the rows and columns of the image with their center in it.
+// A box, and the window of image rows and columns whose centers lie in it.
 struct Place {
   double y0, x0, y1, x1;
   int64_t top, left, height, width;
@@ -33,13 +33,13 @@ inline void check_place(const Place& place, int64_t height, int64_t width, const
 
 inline void check_scores(const Tensor& scores, int64_t height, int64_t width) {
   constexpr auto* op = "upsample_argmax";
-  check(scores.dim() == 3, op, "the scores must have three dimensions, classes, height and width");
+  check(scores.dim() == 3, op, "the scores must have three dimensions: classes, height and width");
   const ScalarType type = scores.scalar_type();
   check(
       type == ScalarType::Float || type == ScalarType::BFloat16 || type == ScalarType::Half, op,
       "the scores must be float32, bfloat16 or float16");
   check(height >= 0 && width >= 0, op, "the output's height and width must not be negative");
-  check(scores.numel() > 0 || height * width == 0, op, "there are no scores to choose classes by");
+  check(scores.numel() > 0 || height * width == 0, op, "there are no scores to choose classes from");
 }
 
 inline void check_masks(const Tensor& masks, int64_t dims, const char* op) {
@@ -56,17 +56,17 @@ inline void check_fusion(const Tensor& masks, const Tensor& boxes, const Tensor&
     return tensor.dim() == 2 && tensor.size(0) == masks.size(0) && tensor.size(1) == 4 && !tensor.is_cuda() &&
         tensor.scalar_type() == type && tensor.is_contiguous();
   };
-  check(is_table(boxes, ScalarType::Double), op, "boxes must be four float64 per mask, contiguous, on the CPU");
-  check(is_table(windows, ScalarType::Long), op, "windows must be four int64 per mask, contiguous, on the CPU");
+  check(is_table(boxes, ScalarType::Double), op, "boxes must be four float64 numbers per mask, contiguous, on the CPU");
+  check(is_table(windows, ScalarType::Long), op, "windows must be four int64 numbers per mask, contiguous, on the CPU");
   check(
       semantics.dim() == 2 && semantics.scalar_type() == ScalarType::Long, op,
-      "the class map must be int64 of two dimensions, height and width");
+      "the class map must be two-dimensional int64 (height, width)");
   check(
       semantics.is_cuda() == masks.is_cuda() && semantics.get_device_index() == masks.get_device_index(), op,
-      "masks and class map must be on one device");
+      "masks and class map must be on the same device");
 }
 
-// Object k's place in the image.
+// Returns the place of object k in the image.
 inline Place place_of(const Tensor& boxes, const Tensor& windows, int64_t k, const Tensor& semantics) {
   const auto* box = pointer<double>(boxes) + 4 * k;
   const auto* window = pointer<int64_t>(windows) + 4 * k;

@@ -1,4 +1,4 @@
-// Class maps, masks and their fusion on GPUs: the operators. The kernels are in kernels_cuda.h.
+// CUDA operators for class maps, pasted masks and their fusion. The kernels are in kernels_cuda.h.
 
 #include "../device_cuda.h"
 

@@ -1,4 +1,4 @@
-// The CPU kernels for any processor the compiler builds for by default.
+// CPU kernels for the compiler's default target processor.
 
 #include <algorithm>
 #include <cstdint>

@@ -1,4 +1,4 @@
-// The loops of the CPU operators, compiled once for every instruction set and chosen at run time.
+// Kernels of the CPU operators, compiled once per instruction set and chosen at run time.
 
 #pragma once
 
@@ -18,7 +18,7 @@ struct Scores {
   int64_t num_columns;
 };
 
-// A row of pixels between two rows of a mask, each as wide as the window.
+// A row of pixels between two rows of a mask. Each row is as wide as the window.
 struct MaskRow {
   const float* upper;
   const float* lower;
@@ -32,16 +32,16 @@ struct Areas {
 };
 
 struct MaskKernels {
-  // Gives the mask's free pixels to an object, and counts.
+  // Assigns the free pixels of a mask to an object and counts the mask's pixels and its free pixels.
   void (*place)(MaskRow row, int32_t id, int32_t* owners, Areas& areas);
   void (*paste)(MaskRow row, bool* pixels);
 };
 
-// Writes the rows begin ... end - 1 of a class map; `classes` is where the map begins.
+// Writes rows begin ... end - 1 of a class map. `classes` points to the start of the map.
 template <typename T>
 using ClassRows = void (*)(const Scores<T>& scores, int64_t begin, int64_t end, int64_t* classes);
 
-// One per instruction set. Those of x86 are there on x86 alone.
+// One namespace per instruction set. The x86 ones exist only on x86.
 namespace baseline {
 MaskKernels mask_kernels();
 template <typename T>

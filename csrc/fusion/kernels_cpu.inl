@@ -1,5 +1,5 @@
-// The loops of the CPU operators. Included by kernels_*_cpu.cpp, each of which sets the instruction set, its vectors
-// and the name of the namespace first, so this file includes nothing of the system.
+// Kernels of the CPU operators. Each kernels_*_cpu.cpp includes this file after it has set the instruction set, the
+// vector size and the namespace. Therefore this file must not include system headers.
 
 namespace seamseg::fusion::SEAMSEG_INSTRUCTION_SET {
 namespace {
@@ -33,16 +33,16 @@ void paste(MaskRow row, bool* pixels) {
 
 // ---- classes --------------------------------------------------------------------------------------------------------
 //
-// The source rows that output rows lie between are widened once, in tiles that stay in the cache, and laid out so that
-// a vector of pixels finds its scores of all classes side by side. All output rows between the same two then keep their
-// best score and its class in registers.
+// Each output row lies between two source rows. These are upsampled to the output width once, in tiles that stay in the
+// cache. The layout puts the scores of all classes for a vector of pixels next to each other. All output rows between
+// the same two source rows then keep their best score and its class in registers.
 
 typedef float Floats __attribute__((vector_size(SEAMSEG_VECTOR_BYTES)));
 typedef int32_t Ints __attribute__((vector_size(SEAMSEG_VECTOR_BYTES)));
 
 constexpr int64_t lanes = SEAMSEG_VECTOR_BYTES / sizeof(float);
 constexpr int64_t rows_at_once = 4;
-constexpr int64_t tile_numbers = 1 << 17; // of two widened rows: half a megabyte
+constexpr int64_t tile_numbers = 1 << 17; // in two upsampled rows: 512 KiB
 
 template <typename Vector, typename N>
 inline Vector load(const N* from) {
@@ -73,10 +73,10 @@ inline Floats gather(const float* from, Ints positions) {
   return values;
 }
 
-// Of positions that all lie within one vector.
+// Requires that all positions are within one vector.
 inline Floats gather_near(const float* from, Ints positions) {
 #if SEAMSEG_VECTOR_BYTES == 64
-  // With a mask of all lanes: GCC 12 warns of its own header without.
+  // Uses a mask of all lanes, because the variant without a mask triggers a warning in GCC 12's own header.
   return (Floats)_mm512_maskz_permutexvar_ps(0xffff, (__m512i)positions, (__m512)load<Floats>(from));
 #elif SEAMSEG_VECTOR_BYTES == 32
   return (Floats)_mm256_permutevar8x32_ps((__m256)load<Floats>(from), (__m256i)positions);
@@ -85,7 +85,7 @@ inline Floats gather_near(const float* from, Ints positions) {
 #endif
 }
 
-// A vector of output columns; the positions count from `first`.
+// A vector of output columns. Positions are relative to `first`.
 struct Strip {
   int64_t first;
   int32_t before[lanes], after[lanes];
@@ -93,7 +93,7 @@ struct Strip {
   bool is_near;
 };
 
-// Some columns, at most a vector of them; those behind the last repeat it.
+// Returns the strip of up to one vector of columns. The lanes after the last column repeat it.
 inline Strip strip_of(const Tap* columns, int64_t num) {
   Strip strip{columns[0].before, {}, {}, {}, true};
   for (int64_t lane = 0; lane < lanes; ++lane) {
@@ -106,8 +106,8 @@ inline Strip strip_of(const Tap* columns, int64_t num) {
   return strip;
 }
 
-// Scores up to here have differences that are finite: between two of them one product is enough. Others, infinity and
-// NaN above all, are weighed as blend() does.
+// Two scores up to this magnitude have a finite difference, so one product is enough to interpolate between them. All
+// others, mainly infinity and NaN, are interpolated as in blend().
 constexpr float largest_tame = std::numeric_limits<float>::max() / 4;
 
 template <bool tame>
@@ -124,8 +124,8 @@ inline Floats widened(const float* from, const Strip& strip) {
   return between_scores<tame>(before, after, load<Floats>(strip.fraction));
 }
 
-// Memory without a value yet. Not a vector: its code, compiled here for this instruction set, could stand in for that
-// of the whole library.
+// Uninitialized memory. This is not a std::vector, because its code would be compiled here for this instruction set and
+// the linker could use that copy in the whole library.
 template <typename N>
 class Memory {
  public:
@@ -140,7 +140,7 @@ class Memory {
   N* data_;
 };
 
-// Some columns of the output, and the two source rows that were widened to them last.
+// Some columns of the output, and the two source rows that were last upsampled to them.
 template <typename T>
 class Tile {
  public:
@@ -159,7 +159,7 @@ class Tile {
     }
   }
 
-  // Strips x classes x lanes. The next row up or down leaves it alone.
+  // Returns an upsampled source row as strips x classes x lanes. It stays valid when an adjacent row is requested.
   const float* row(int64_t source) {
     const int64_t slot = source % 2;
     float* wide = wide_.data() + slot * num_strips_ * scores_.classes * lanes;
@@ -170,11 +170,11 @@ class Tile {
     return wide;
   }
 
-  // Whether a row that is held has no score beyond `largest_tame`.
+  // Whether no score of a cached row exceeds `largest_tame`.
   bool is_tame(int64_t source) const { return tame_[source % 2]; }
 
  private:
-  // Returns whether no score is beyond `largest_tame`; if one is, what it wrote means nothing for `tame`.
+  // Returns whether no score exceeds `largest_tame`. If one does, the output of widen<true>() is invalid.
   template <bool tame>
   bool widen(int64_t source, float* to) {
     float* line = line_.data();
@@ -184,7 +184,7 @@ class Tile {
       for (int64_t i = 0; i < num_; ++i) {
         line[i] = to_float(from[i]);
       }
-      for (int64_t i = 0; i < num_; i += lanes) { // zeros behind the last
+      for (int64_t i = 0; i < num_; i += lanes) { // the line ends with zeros
         const auto scores = load<Floats>(line + i);
         fits &= (scores <= largest_tame) & (scores >= -largest_tame);
       }
@@ -203,15 +203,15 @@ class Tile {
   const Scores<T>& scores_;
   int64_t first_, num_; // source columns
   int64_t num_strips_;
-  Memory<float> line_; // with a vector of zeros behind it
+  Memory<float> line_; // followed by a vector of zeros
   Memory<Strip> strips_;
   Memory<float> wide_;
   int64_t held_[2] = {-1, -1};
   bool tame_[2] = {};
 };
 
-// The best class of a strip in each of some rows between `upper` and `lower`, the first of several; -1 where no score
-// is above -infinity.
+// Finds the best class of a strip for each of some rows between `upper` and `lower`. Ties go to the first class. The
+// result is -1 where no score is above -infinity.
 template <int64_t rows, bool tame>
 inline void best_classes(const float* upper, const float* lower, int64_t classes, const Tap* taps, Ints* best) {
   Floats highest[rows];
@@ -247,7 +247,7 @@ inline void best_classes(
   }
 }
 
-// The class of a pixel without a score above -infinity: the first with a number. 0 if all are NaN.
+// Returns the class of a pixel without a score above -infinity: the first class that is not NaN, or 0 if all are NaN.
 inline int32_t first_number(const float* upper, const float* lower, int64_t classes, float fraction) {
   for (int64_t klass = 0; klass < classes; ++klass) {
     const float value = blend(upper[klass * lanes], lower[klass * lanes], fraction);
@@ -258,7 +258,7 @@ inline int32_t first_number(const float* upper, const float* lower, int64_t clas
   return 0;
 }
 
-// How many rows from this one on lie between the same two source rows, as far as they are done at once.
+// Counts the consecutive rows, starting with this one, between the same two source rows. Stops at rows_at_once.
 inline int64_t rows_between(const Tap* rows, int64_t num) {
   int64_t count = 1;
   while (count < std::min(num, rows_at_once) && rows[count].before == rows[0].before &&

@@ -1,5 +1,5 @@
-// Fusion on GPUs: the kernels and their launches. Plain CUDA C++ that knows nothing of PyTorch: nvcc compiles it for
-// GPUs, and the tests compile it for the CPU, where a harness runs every thread of every block.
+// CUDA kernels of the fusion and their launches. This is plain CUDA C++ that does not depend on PyTorch. nvcc compiles
+// it for GPUs. The tests compile it for the CPU, where a harness runs every thread of every block.
 
 #pragma once
 
@@ -16,10 +16,10 @@
 namespace seamseg::fusion::cuda {
 
 constexpr int block_threads = 256;
-constexpr int64_t largest_grid = 1 << 14; // blocks go on to further pixels where there are more
+constexpr int64_t largest_grid = 1 << 14; // maximum number of blocks; each block loops over further pixels
 constexpr int lanes = 32;
 
-using Count = unsigned long long; // as atomicAdd takes it
+using Count = unsigned long long; // the type that atomicAdd takes
 
 __device__ inline float to_float(float value) { return value; }
 __device__ inline float to_float(__half value) { return __half2float(value); }
@@ -48,7 +48,7 @@ struct Scores {
   double row_step, column_step;
 };
 
-// The class with the highest score, the first of several. NaN counts as less than all numbers.
+// Chooses the class with the highest score; ties go to the first class. NaN is less than any number.
 template <typename T>
 __global__ void choose_classes(Scores<T> scores, int64_t height, int64_t width, int64_t* classes) {
   for_items(height * width, [&](int64_t pixel) {
@@ -57,7 +57,7 @@ __global__ void choose_classes(Scores<T> scores, int64_t height, int64_t width, 
     const T* upper = scores.values + row.before * scores.width;
     const T* lower = scores.values + row.after * scores.width;
     float highest = -std::numeric_limits<float>::infinity();
-    int64_t best = -1; // no number yet
+    int64_t best = -1; // -1 until a score is a number
     for (int64_t klass = 0; klass < scores.classes; ++klass) {
       const float above = blend(to_float(upper[column.before]), to_float(upper[column.after]), column.fraction);
       const float below = blend(to_float(lower[column.before]), to_float(lower[column.after]), column.fraction);
@@ -82,13 +82,13 @@ struct Mask {
   double y0, x0, y1, x1;
   int64_t top, left, height, width;
 
-  // Row and column are counted from 1; a zero frames the cells.
+  // Rows and columns are counted from 1. The cells are padded with zeros.
   __device__ float cell(int64_t row, int64_t column) const {
     const bool outside = row == 0 || row > num || column == 0 || column > num;
     return outside ? 0 : cells[(row - 1) * num + column - 1];
   }
 
-  // Of the window's pixels, row by row.
+  // Whether the mask contains a pixel of the window. Pixels are numbered row by row.
   __device__ bool holds(int64_t pixel) const {
     const Tap row = cell_tap(top + pixel / width, y0, y1, num);
     const Tap column = cell_tap(left + pixel % width, x0, x1, num);
@@ -104,22 +104,22 @@ __global__ void paste(Mask mask, bool* pixels) {
 
 // ---- objects --------------------------------------------------------------------------------------------------------
 
-// What is known of the objects so far.
+// State of the objects placed so far.
 struct Objects {
-  int32_t* owners; // image: 1 + the object that took the pixel last, 0 where none did
+  int32_t* owners; // image: 1 + the last object that took the pixel; 0 if none did
   int64_t image_width;
-  Count* areas; // per object, of its mask, and of what was free of it
+  Count* areas; // per object: the area of its mask, and the part of it that was free
   double threshold;
 
   __device__ bool drops(int64_t object) const {
     return is_dropped(static_cast<int64_t>(areas[2 * object]), static_cast<int64_t>(areas[2 * object + 1]), threshold);
   }
 
-  // What an object took that was dropped then, is free again.
+  // Pixels taken by an object that was later dropped are free again.
   __device__ bool is_free(int32_t owner) const { return owner == 0 || drops(owner - 1); }
 };
 
-// Gives an object the free pixels of its mask, and counts; its areas were 0.
+// Assigns the free pixels of a mask to an object and counts areas. The object's areas must be 0 before.
 __global__ void place(Mask mask, Objects objects, int32_t object) {
   unsigned area = 0;
   unsigned free_area = 0;
@@ -144,9 +144,9 @@ __global__ void place(Mask mask, Objects objects, int32_t object) {
   }
 }
 
-// ---- what is left ---------------------------------------------------------------------------------------------------
+// ---- remaining pixels -----------------------------------------------------------------------------------------------
 
-// Free pixels of each class; the number behind the classes counts those of none.
+// Counts the free pixels of each class. The last count is for pixels that have no valid class.
 __global__ void count_rest(Objects objects, const int64_t* semantics, int64_t num, Count* free_areas) {
   __shared__ unsigned counts[num_classes + 1];
   for (int64_t place = threadIdx.x; place <= num_classes; place += blockDim.x) {
@@ -166,14 +166,14 @@ __global__ void count_rest(Objects objects, const int64_t* semantics, int64_t nu
   }
 }
 
-// Who gets which id, 0 for none: objects in their order, then classes.
+// Segment ids, or 0 for no segment: objects in their order, then classes.
 struct Ids {
   int64_t num_objects;
   int64_t* of_object;
-  int64_t* of_class; // the last is for numbers that are no class
+  int64_t* of_class; // the last entry is for values that are not a class
 };
 
-// In one block. Areas of classes without a segment are 0.
+// Runs in one block. Areas of classes without a segment become 0.
 __global__ void number(Objects objects, Ids ids, const Count* free_areas, double min_area, bool* kept, int64_t* areas) {
   const auto kept_before = [&](int64_t object) {
     int64_t count = 0;
@@ -219,14 +219,14 @@ void launch_paste(const Launch& launch, const Mask& mask, bool* pixels) {
   launch(&paste, grid_for(mask.height * mask.width), dim3(block_threads), mask, pixels);
 }
 
-// The results.
+// Outputs of the fusion.
 struct Fused {
   int64_t* ids;   // num pixels
   bool* kept;     // per object
-  int64_t* areas; // per class, and of no class
+  int64_t* areas; // per class; the last is for pixels without a class
 };
 
-// Once place was launched for all objects.
+// Must be called after launch_place was called for all objects.
 template <typename Launch>
 void launch_rest(
     const Launch& launch, const Objects& objects, const Ids& ids, const int64_t* semantics, int64_t num,

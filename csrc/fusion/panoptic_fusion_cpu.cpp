@@ -1,4 +1,4 @@
-// Masks pasted into the image, and objects and classes fused, on the CPU.
+// CPU operators that paste masks into the image and fuse objects with a class map.
 
 #include <algorithm>
 #include <array>
@@ -16,7 +16,7 @@
 namespace seamseg::fusion {
 namespace {
 
-constexpr int64_t grain = 1 << 15; // pixels that are worth a thread
+constexpr int64_t grain = 1 << 15; // minimum number of pixels per thread
 
 MaskKernels mask_kernels() {
 #ifdef __x86_64__
@@ -30,9 +30,9 @@ MaskKernels mask_kernels() {
   return baseline::mask_kernels();
 }
 
-// ---- a mask in its window -------------------------------------------------------------------------------------------
+// ---- masks ----------------------------------------------------------------------------------------------------------
 
-// The rows of a mask, framed by a row of zeros on either side, as wide as the window.
+// Rows of a mask, upsampled to the width of the window. The mask is padded with a row of zeros on either side.
 class WideMask {
  public:
   WideMask(const float* cells, int64_t num, const Place& place) : num_(num), place_(place) {
@@ -51,7 +51,7 @@ class WideMask {
     }
   }
 
-  // Row y of the window.
+  // Returns row y of the window.
   MaskRow row(int64_t y) const {
     const Tap tap = cell_tap(place_.top + y, place_.y0, place_.y1, num_);
     return {
@@ -92,7 +92,7 @@ Tensor paste_mask(
 
 // ---- objects --------------------------------------------------------------------------------------------------------
 
-// Who has which pixel: 0 is nobody.
+// Owner id of each pixel; 0 means unassigned.
 struct Owners {
   int32_t* pixels;
   int64_t width; // of the image
@@ -100,7 +100,7 @@ struct Owners {
   int32_t* row(const Place& place, int64_t y) const { return pixels + (place.top + y) * width + place.left; }
 };
 
-// Gives an object the free pixels of its mask. If others have too many of them, it gives them back.
+// Assigns the free pixels of a mask to an object. If other objects own too many of the mask's pixels, frees them again.
 bool place_object(const WideMask& mask, const Place& place, const Owners& owners, int32_t id, double threshold) {
   static const MaskKernels kernels = mask_kernels();
   std::atomic<int64_t> area{0};
@@ -121,15 +121,16 @@ bool place_object(const WideMask& mask, const Place& place, const Owners& owners
   return false;
 }
 
-// ---- what is left ---------------------------------------------------------------------------------------------------
+// ---- remaining pixels -----------------------------------------------------------------------------------------------
 
-using PerClass = std::array<int64_t, num_classes + 1>; // the last is for numbers that are no class
+using PerClass = std::array<int64_t, num_classes + 1>; // the last entry is for values that are not a class
 
 PerClass free_areas(const int32_t* owners, const int64_t* semantics, int64_t num) {
   PerClass total{};
   std::mutex adding;
   torch::stable::parallel_for(0, num, grain, [&](int64_t begin, int64_t end) {
-    // Neighbors are mostly of one class: counting them in turns spares them waiting for each other.
+    // Neighboring pixels mostly have the same class. Alternating between four counters avoids waiting for the last
+    // update.
     std::array<std::array<int64_t, num_classes + 2>, 4> counts{};
     for (int64_t i = begin; i < end; ++i) {
       ++counts[i % 4][owners[i] == 0 ? class_place(semantics[i]) : num_classes + 1];
@@ -144,7 +145,7 @@ PerClass free_areas(const int32_t* owners, const int64_t* semantics, int64_t num
   return total;
 }
 
-// Ids of the classes that make a segment, ascending from the first; the areas of the others become 0.
+// Assigns ascending ids from `first` on to the classes that form a segment. Sets the areas of the other classes to 0.
 PerClass class_ids(PerClass& areas, int64_t first, double min_area) {
   PerClass ids{};
   for (int64_t klass = 0; klass < num_classes; ++klass) {

@@ -1,4 +1,4 @@
-// The class with the highest score in every pixel, on the CPU; the loops are in kernels_cpu.inl.
+// CPU operator that finds the class with the highest score for every pixel. The kernels are in kernels_cpu.inl.
 
 #include <algorithm>
 #include <vector>
@@ -14,7 +14,7 @@
 namespace seamseg::fusion {
 namespace {
 
-// Interpolated scores that are worth a thread.
+// Minimum number of interpolated scores per thread.
 constexpr int64_t grain = 1 << 16;
 
 template <typename T>

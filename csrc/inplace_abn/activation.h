@@ -1,5 +1,5 @@
-// Each activation, its inverse and its derivative, for one number; the derivative is written in terms of the output z,
-// which is all that is kept for the backward pass. Shared by the CPU kernels, the CUDA kernels and their host harness.
+// Each activation, its inverse and its derivative, for one number. The derivative is computed from the output z,
+// because the backward pass keeps only z. Shared by the CPU kernels, the CUDA kernels and the tests' host harness.
 
 #pragma once
 
@@ -13,18 +13,19 @@
 #define SEAMSEG_HOST_DEVICE
 #endif
 
-// Inlined everywhere: vectors are returned in registers only by functions compiled for their instruction set.
+// Always inlined, because only functions compiled for a vector instruction set return its vectors in registers.
 #define SEAMSEG_INLINE inline __attribute__((always_inline))
 
 namespace seamseg::inplace_abn {
 
-// As seamseg/ops/inplace_abn.py passes them.
+// The values that seamseg/ops/inplace_abn.py passes.
 enum class Activation : int64_t { identity = 0, leaky_relu = 1, elu = 2 };
 
 constexpr int64_t num_activations = 3;
 
-// What a saturated ELU (an output that was rounded to -alpha) is taken for, divided by alpha: the middle of the numbers
-// that round to it in a type of so many bits, but no nearer to -1 than the type that is computed in can tell.
+// Replacement for the output of a saturated ELU, one that was rounded to -alpha, divided by alpha. It is the midpoint
+// of the numbers that round to -1 in a type with `bits` bits of precision, but at least one epsilon of the compute type
+// away from -1.
 template <typename A>
 SEAMSEG_HOST_DEVICE constexpr A elu_saturation(int bits) {
   A distance = A(0.25);
@@ -36,11 +37,11 @@ SEAMSEG_HOST_DEVICE constexpr A elu_saturation(int bits) {
 
 template <typename A, Activation kind>
 struct ActivationOf {
-  A slope;         // of the leaky ReLU, or alpha of the ELU; > 0
+  A slope;         // slope of the leaky ReLU, or alpha of the ELU; > 0
   A inverse_slope; // 1 / slope
   A saturation = elu_saturation<A>(std::numeric_limits<A>::digits);
 
-  // Leaky ReLU and identity take vectors of numbers, too.
+  // The leaky ReLU and the identity also accept vectors of numbers.
   template <typename N>
   SEAMSEG_HOST_DEVICE SEAMSEG_INLINE N apply(N y) const {
     if constexpr (kind == Activation::leaky_relu) {
@@ -57,7 +58,7 @@ struct ActivationOf {
     if constexpr (kind == Activation::leaky_relu) {
       return z > 0 ? z : z * inverse_slope;
     } else if constexpr (kind == Activation::elu) {
-      // Below the saturation it would be -infinity.
+      // Clamped at the saturation, because log1p(-1) is -infinity.
       const A ratio = z * inverse_slope;
       return z > 0 ? z : std::log1p(ratio > saturation ? ratio : saturation);
     } else {
@@ -65,7 +66,7 @@ struct ActivationOf {
     }
   }
 
-  // The gradient before the activation from the one behind it, dz.
+  // Returns the gradient of the activation's input, given dz, the gradient of its output z.
   template <typename N>
   SEAMSEG_HOST_DEVICE SEAMSEG_INLINE N derive(N dz, N z) const {
     if constexpr (kind == Activation::leaky_relu) {

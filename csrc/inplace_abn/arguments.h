@@ -1,5 +1,5 @@
-// What the operators accept, checked the same way for every backend. A refusal starts with the operator's name, which
-// seamseg/ops/native.py turns into a ValueError.
+// Argument checks shared by all backends. Error messages start with the operator's name, which seamseg/ops/native.py
+// turns into a ValueError.
 
 #pragma once
 
@@ -20,9 +20,9 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 using OptionalTensor = std::optional<Tensor>;
 
-// How the samples of a channel lie in memory.
-//   planar:       num_outer planes of channels x inner, contiguous
-//   interleaved:  rows of channels, contiguous (channels last); outer x inner of them
+// Memory layout of the samples of a channel.
+//   planar:      outer x channels planes of inner samples, contiguous
+//   interleaved: outer x inner rows of channels, contiguous (channels last)
 struct Shape {
   int64_t outer;    // N
   int64_t channels; // C
@@ -33,7 +33,8 @@ struct Shape {
   int64_t numel() const { return num_samples() * channels; }
 };
 
-// Strides of the interleaved layout: those of dim 1 last; a dimension of size 1 may have any.
+// Checks for the strides of the interleaved layout, in which dim 1 is the innermost. A dimension of size 1 may have any
+// stride.
 inline bool is_interleaved(const Tensor& x) {
   int64_t expected = 1;
   if (x.size(1) != 1 && x.stride(1) != 1) {
@@ -53,7 +54,7 @@ inline bool is_interleaved(const Tensor& x) {
 }
 
 inline Shape shape_of(const Tensor& x, const char* op) {
-  check(x.dim() >= 2, op, "the input must have at least two dimensions, samples and channels");
+  check(x.dim() >= 2, op, "the input must have at least two dimensions: samples and channels");
   const ScalarType type = x.scalar_type();
   check(
       type == ScalarType::Float || type == ScalarType::Double || type == ScalarType::BFloat16 ||
@@ -65,11 +66,11 @@ inline Shape shape_of(const Tensor& x, const char* op) {
   }
   const bool planar = x.is_contiguous();
   check(planar || x.numel() == 0 || is_interleaved(x), op, "the input must be contiguous or channels last");
-  // Vectors (inner = 1) are both; their samples lie one row apart.
+  // Inputs with inner = 1 fit both layouts. Their samples are one row apart, so they count as interleaved.
   return {x.size(0), x.size(1), inner, !planar || inner == 1};
 }
 
-// A second full-size argument lies in memory as the first does.
+// Checks that another full-size argument has the memory layout of the first.
 inline void check_like(const Tensor& other, const Tensor& x, const char* op, const char* message) {
   bool same = other.dim() == x.dim() && other.scalar_type() == x.scalar_type() && other.is_cuda() == x.is_cuda() &&
       other.get_device_index() == x.get_device_index();
@@ -83,7 +84,7 @@ inline ScalarType accumulate_type(const Tensor& x) {
   return x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
 }
 
-// A vector, or several as the rows of a matrix, of one number per channel in the type that is computed in.
+// Checks a contiguous vector of one number per channel in the compute type, or a matrix with several such rows.
 inline void check_per_channel(
     const Tensor& values, const Tensor& x, int64_t rows, const char* op, const char* message) {
   const int64_t channels = x.size(1);
@@ -95,7 +96,7 @@ inline void check_per_channel(
       op, message);
 }
 
-// The constants of one layer, as all operators take them.
+// Checks the constants of one layer, which all operators take.
 inline void check_affine(const Tensor& gamma, const Tensor& beta, const Tensor& x, int64_t activation, const char* op) {
   constexpr auto* message =
       "gamma and beta must have one number per channel, contiguous, on the input's device, in float32 (float64 for "

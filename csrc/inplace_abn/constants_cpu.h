@@ -1,4 +1,4 @@
-// What the kernels multiply by and add, from statistics, gamma and beta; one number of each per channel.
+// Factors and offsets that the kernels apply, computed from the statistics, gamma and beta. There is one per channel.
 
 #pragma once
 
@@ -52,7 +52,7 @@ class BackwardScales {
         slope_(gamma.size(0)),
         offset_(gamma.size(0)) {}
 
-  // From the means of dy and of the normalized input times dy.
+  // Sets the constants from the means of dy and of the normalized input times dy.
   void set(int64_t channel, double mean_dy, double mean_xdy) {
     const double rstd = 1 / std::sqrt(variance_[channel] + eps_);
     factor_[channel] = static_cast<A>(gamma_[channel] * rstd);
@@ -60,7 +60,7 @@ class BackwardScales {
     offset_[channel] = static_cast<A>(-gamma_[channel] * rstd * mean_dy);
   }
 
-  // From the sums over these samples.
+  // Sets the constants from the sums over these samples.
   void set(int64_t channel, const Sums& sums, double count) {
     set(channel, sums.dy / count, sums.dy_y / gamma_[channel] / count);
   }

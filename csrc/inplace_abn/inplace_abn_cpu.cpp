@@ -1,5 +1,5 @@
-// In-place activated BatchNorm on the CPU: the operators. How a layer's work is shared out is in layer_cpu.h, the loops
-// are in kernels_cpu.inl.
+// CPU operators of in-place activated BatchNorm. layer_cpu.h divides the work of a layer, and kernels_cpu.inl has the
+// kernels.
 
 #include <tuple>
 
@@ -89,14 +89,14 @@ Tensor sums_of(
       layer.sums({pointer<T>(z), pointer<T>(residual)}, pointer<T>(dz), pointer<Compute<T>>(beta)), gamma, z);
 }
 
-// dx, and the residual's gradient or nothing.
+// Allocates dx, and the residual's gradient if there is a residual.
 std::tuple<Tensor, Tensor> gradients_like(const Tensor& z, const OptionalTensor& residual) {
   Tensor dx = torch::stable::empty_like(z);
   Tensor dr = residual.has_value() ? torch::stable::empty_like(z) : torch::stable::new_empty(z, {0});
   return {dx, dr};
 }
 
-// Gradients of so many bytes leave the caches before anybody reads them.
+// Gradients of at least this size leave the caches before they are read again.
 constexpr int64_t bytes_beyond_caches = 8 << 20;
 
 template <typename T>
@@ -147,9 +147,9 @@ std::tuple<Tensor, Tensor, Tensor> train_gradient(
   return {dx, dr, stored<T>(sums, gamma, z)};
 }
 
-// ---- operators: arguments checked, type chosen --------------------------------------------------------------------
+// ---- operators: check the arguments and dispatch on the type ------------------------------------------------------
 
-// Calls use with a value of the type.
+// Calls `use` with a value of the type of the samples.
 template <typename Use>
 auto with_type(const Tensor& x, const Use& use) {
   switch (x.scalar_type()) {

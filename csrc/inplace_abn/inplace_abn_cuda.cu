@@ -1,4 +1,4 @@
-// In-place activated BatchNorm on GPUs: the operators. Which kernels run on which blocks is in launch_cuda.h.
+// CUDA operators of in-place activated BatchNorm. launch_cuda.h chooses the kernels and their blocks.
 
 #include "../device_cuda.h"
 
@@ -32,7 +32,7 @@ Affine<Accumulate<T>> affine_of(const Tensor& gamma, const Tensor& beta, double 
   return {pointer<A>(gamma), pointer<A>(beta), eps, static_cast<Activation>(activation), slope};
 }
 
-// Calls use with a null pointer to the type of the samples.
+// Calls `use` with a null pointer to the type of the samples.
 template <typename Use>
 void with_type(const Tensor& x, const Use& use) {
   switch (x.scalar_type()) {
@@ -46,7 +46,7 @@ void with_type(const Tensor& x, const Use& use) {
 template <typename Pointer>
 using Pointee = std::remove_pointer_t<Pointer>;
 
-// ---- the steps, arguments checked, inputs not empty ----------------------------------------------------------------
+// ---- steps for nonempty inputs; their arguments are already checked ------------------------------------------------
 
 Tensor workspace_for(const Plan& plan, const Tensor& x) {
   return torch::stable::new_empty(x, {workspace_size(plan)}, accumulate_type(x));

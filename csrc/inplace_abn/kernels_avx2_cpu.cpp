@@ -1,4 +1,4 @@
-// The CPU kernels for processors with AVX2; chosen at run time, so the rest of the library runs without.
+// CPU kernels for processors with AVX2. They are chosen at run time, so the rest of the library runs without AVX2.
 
 #include <algorithm>
 #include <limits>
@@ -13,7 +13,7 @@
 
 #include <immintrin.h>
 
-// All headers are included by now: only the kernels are compiled for this instruction set.
+// All headers are already included, so only the kernels are compiled for this instruction set.
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 #else

@@ -1,5 +1,5 @@
-// The CPU kernels of bfloat16 for processors with AVX-512 and its conversions of that type; chosen at run time, so the
-// rest of the library runs without.
+// CPU kernels of bfloat16 for processors with AVX-512 and its bfloat16 conversions. They are chosen at run time, so the
+// rest of the library runs without these instructions.
 
 #include <algorithm>
 #include <limits>
@@ -14,7 +14,7 @@
 
 #include <immintrin.h>
 
-// All headers are included by now: only the kernels are compiled for this instruction set.
+// All headers are already included, so only the kernels are compiled for this instruction set.
 #ifdef __clang__
 #pragma clang attribute push( \
     __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), apply_to = function)

@@ -1,4 +1,5 @@
-// The CPU kernels for processors with AVX-512; chosen at run time, so the rest of the library runs without.
+// CPU kernels for processors with AVX-512. They are chosen at run time, so the rest of the library runs without
+// AVX-512.
 
 #include <algorithm>
 #include <limits>
@@ -13,7 +14,7 @@
 
 #include <immintrin.h>
 
-// All headers are included by now: only the kernels are compiled for this instruction set.
+// All headers are already included, so only the kernels are compiled for this instruction set.
 #ifdef __clang__
 #pragma clang attribute push( \
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), apply_to = function)

@@ -1,4 +1,4 @@
-// The kernels of this machine.
+// Chooses the kernels for this machine.
 
 #include "kernels_cpu.h"
 

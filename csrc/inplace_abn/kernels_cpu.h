@@ -1,5 +1,5 @@
-// The loops of the CPU operators, compiled once for every instruction set and chosen at run time. They work on pieces
-// of one thread; layer_cpu.h cuts the tensors into those.
+// Kernels of the CPU operators, compiled once per instruction set and chosen at run time. A kernel processes a piece of
+// a tensor in one thread. layer_cpu.h splits the tensors into pieces.
 
 #pragma once
 
@@ -10,11 +10,11 @@
 
 namespace seamseg::inplace_abn {
 
-// What a type is computed in.
+// Compute type of a storage type.
 template <typename T>
 using Compute = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
-// Statistics of the samples seen so far; two of them merge exactly (Chan, Golub and LeVeque, 1983).
+// Statistics of the samples seen so far. Two of them merge exactly (Chan, Golub and LeVeque, 1983).
 struct Moments {
   double count = 0;
   double mean = 0;
@@ -32,13 +32,13 @@ struct Moments {
   }
 };
 
-// Of the backward pass, per channel.
+// Sums of the backward pass, per channel.
 struct Sums {
   double dy = 0;
-  double dy_y = 0; // of dy * (y - beta)
+  double dy_y = 0; // sum of dy * (y - beta)
 };
 
-// Constants of a piece are numbers where it belongs to one channel, and arrays where its columns are channels.
+// Constants are numbers if a piece belongs to one channel, and arrays if its columns are channels.
 
 // y = (x - mean) * factor + beta.
 template <typename Constant>
@@ -57,14 +57,14 @@ struct BackwardConstants {
   Constant offset;
 };
 
-// Where the samples of one channel lie: `count` runs of `num`, `stride` apart.
+// Positions of the samples of one channel: `count` runs of `num` samples, with starts `stride` apart.
 struct Runs {
   int64_t num;
   int64_t count;
   int64_t stride;
 };
 
-// What a kernel reads and writes; in the backward pass x is the output z. A residual may be null, and dr with it.
+// Inputs of a kernel. In the backward pass, x is the output z. The residual may be null; then dr is null, too.
 template <typename T>
 struct Input {
   const T* x;
@@ -78,25 +78,25 @@ struct Gradients {
   const T* dz;
   T* dx;
   T* dr;
-  bool streams; // past the caches, in which they would find no room
+  bool streams; // whether to write past the caches, because the gradients do not fit
 
   Gradients at(int64_t offset) const {
     return {dz + offset, dx + offset, dr == nullptr ? nullptr : dr + offset, streams};
   }
 };
 
-// Of one type and activation.
+// Kernels of one type and activation.
 template <typename T>
 struct Kernels {
   using A = Compute<T>;
 
-  // Samples of one channel.
+  // For samples of one channel.
   void (*run_moments)(const T* x, Runs runs, Moments& moments);
   void (*run_normalize)(T* x, const T* residual, Runs runs, ForwardConstants<A> constants, A slope);
   void (*run_sums)(Input<T> input, const T* dz, Runs runs, A beta, A slope, Sums& sums);
   void (*run_gradient)(Input<T> input, Gradients<T> to, Runs runs, BackwardConstants<A> constants, A slope);
 
-  // Rows of samples, in which the channels lie side by side.
+  // For rows of samples, with the channels side by side.
   void (*rows_moments)(const T* x, int64_t rows, int64_t channels, Moments* moments);
   void (*rows_normalize)(
       T* x, const T* residual, int64_t rows, int64_t channels, ForwardConstants<const A*> constants, A slope);
@@ -105,7 +105,7 @@ struct Kernels {
       Input<T> input, Gradients<T> to, int64_t rows, int64_t channels, BackwardConstants<const A*> constants, A slope);
 };
 
-// By activation; one array per instruction set. Those of x86 are there on x86 alone.
+// Kernels by activation, in one array per instruction set. The x86 ones exist only on x86.
 namespace baseline {
 template <typename T>
 const Kernels<T>* all_kernels();
@@ -118,12 +118,12 @@ namespace avx512 {
 template <typename T>
 const Kernels<T>* all_kernels();
 }
-namespace avx512_bf16 { // of bfloat16 alone
+namespace avx512_bf16 { // only for bfloat16
 template <typename T>
 const Kernels<T>* all_kernels();
 }
 
-// Those of this machine.
+// Returns the kernels for this machine.
 template <typename T>
 const Kernels<T>* kernels();
 

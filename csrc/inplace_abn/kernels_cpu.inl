@@ -1,7 +1,7 @@
-// The loops of the CPU operators. Included by kernels_*_cpu.cpp, each of which sets the instruction set and the name
-// of the namespace first, so this file includes nothing of the system.
+// Kernels of the CPU operators. Each kernels_*_cpu.cpp includes this file after it has set the instruction set and the
+// namespace. Therefore this file must not include system headers.
 //
-// Sums run in the type that is computed in over a few thousand numbers at most, and from there in double.
+// Sums of up to a few thousand numbers use the compute type. These partial sums are added in double.
 
 namespace seamseg::inplace_abn::SEAMSEG_INSTRUCTION_SET {
 namespace {
@@ -11,10 +11,11 @@ using torch::headeronly::Half;
 
 #include "packs_cpu.inl"
 
-// Numbers per sum in the type that is computed in.
+// Maximum number of values in a sum of the compute type.
 constexpr int64_t block = 4096;
 
-// Whose mean is near that of all, or at least far nearer than zero may be.
+// Number of values that are averaged to estimate the mean. The estimate is near the overall mean, or at least much
+// nearer than zero may be.
 constexpr int64_t numbers_near_mean = 256;
 
 inline int64_t rows_per_sum(int64_t channels) {
@@ -29,13 +30,14 @@ inline PackActivation<Compute<T>, kind> activation_of(Compute<T> slope) {
 
 // ---- moments --------------------------------------------------------------------------------------------------------
 
-// Distances from a number near the mean lose nothing, however large the mean is; their own mean corrects it.
+// Differences from a number near the mean do not lose precision, however large the mean is. The mean of the differences
+// corrects the result.
 inline Moments moments_about(double shift, double count, double first, double second) {
   const double distance = first / count;
   return {count, shift + distance, std::max(0.0, second - distance * distance * count)};
 }
 
-// Of a few numbers.
+// Returns the mean of a few numbers.
 template <typename T>
 Compute<T> mean_of(const T* x, int64_t num) {
   using A = Compute<T>;
@@ -44,8 +46,9 @@ Compute<T> mean_of(const T* x, int64_t num) {
   return sum_of<A>(total) / static_cast<A>(num);
 }
 
-// Calls use(offset, size, count) for pieces of the runs that are short enough for one sum: of `count` runs, numbers
-// offset ... offset + size - 1. Short runs fill the vectors less well, so fewer of their numbers go into a sum.
+// Calls use(offset, size, count) for pieces of the runs that are short enough for one sum. A piece consists of numbers
+// offset ... offset + size - 1 of `count` runs. Short runs fill the vectors less well, so fewer of their numbers go
+// into one sum.
 template <typename Use>
 inline void for_sums(Runs runs, const Use& use) {
   const int64_t per_sum = std::clamp<int64_t>(block / 8 / std::max<int64_t>(runs.num, 1), 1, 16);
@@ -74,7 +77,7 @@ void run_moments(const T* x, Runs runs, Moments& moments) {
   });
 }
 
-// Of the first rows of a block, as the number near the mean.
+// Computes the mean of each column over the first rows of a block, to be used as the number near the mean.
 template <typename T>
 void column_means(const T* x, int64_t rows, int64_t channels, Compute<T>* mean) {
   using A = Compute<T>;
@@ -151,7 +154,7 @@ void rows_normalize(
 
 // ---- sums of the backward pass --------------------------------------------------------------------------------------
 
-// dy, and y - beta, from the output and its gradient.
+// dy and y - beta, recovered from the output and its gradient.
 template <typename A>
 struct Recovered {
   Pack<A> dy;
@@ -310,7 +313,7 @@ const Kernels<T>* all_kernels() {
 }
 
 template const Kernels<BFloat16>* all_kernels();
-#ifndef SEAMSEG_BFLOAT16_VECTORS // which do nothing for other types
+#ifndef SEAMSEG_BFLOAT16_VECTORS // its conversions do not affect the other types
 template const Kernels<float>* all_kernels();
 template const Kernels<double>* all_kernels();
 template const Kernels<Half>* all_kernels();

@@ -1,7 +1,7 @@
-// The CUDA kernels of in-place activated BatchNorm. `reduce` makes one partial result per block and channel, `finish`
-// merges these, and `map` writes new samples. What happens to the samples is up to an operation: BatchMoments,
-// Normalize, Sums or Gradient. It is given W samples at once, of C channels: of one in planes, of W in rows of
-// channels.
+// CUDA kernels of in-place activated BatchNorm. `reduce` computes one partial result per block and channel, `finish`
+// merges the partial results, and `map` writes new samples. An operation defines the work per sample: BatchMoments,
+// Normalize, Sums or Gradient. It processes W samples of C channels at once. C is 1 in the planar layout and W in the
+// interleaved layout.
 
 #pragma once
 
@@ -21,10 +21,10 @@ struct BatchMoments {
   template <int C>
   using Partial = PartialMoments<A, C>;
   template <int C>
-  using Constants = Values<A, C>; // what is subtracted from the samples: the channel's first
+  using Constants = Values<A, C>; // shift that is subtracted from the samples: the first sample of the channel
 
   const T* x;
-  int64_t channel_stride; // from the first sample of a channel to that of the next
+  int64_t channel_stride; // distance between the first samples of adjacent channels
 
   template <int C>
   __device__ Constants<C> constants(int64_t channel) const {
@@ -94,7 +94,7 @@ struct Normalize {
   }
 };
 
-// What both passes of the gradient recover from the output z.
+// Recovers the values that both passes of the gradient need from the output z.
 template <typename T, typename Act>
 struct Recover {
   using A = Accumulate<T>;
@@ -160,7 +160,7 @@ struct Gradient {
   };
 
   Recover<T, Act> samples;
-  T *dx, *dr; // dr: null without a residual
+  T *dx, *dr; // dr is null without a residual
   const A *means, *moments, *gamma, *beta;
   int64_t channels;
   A means_scale, eps;
@@ -235,7 +235,7 @@ __global__ void __launch_bounds__(block_threads)
   }
 }
 
-// Merges what `splits` blocks left in the workspace; a block does blockDim.x channels.
+// Merges the partial results of `splits` blocks in the workspace. Each block processes blockDim.x channels.
 template <typename Operation>
 __global__ void __launch_bounds__(block_threads) finish(
     Operation operation, int splits, int64_t channels, const typename Operation::A* workspace,

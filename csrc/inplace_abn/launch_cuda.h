@@ -1,5 +1,5 @@
-// Chooses blocks, vectors and index types for the CUDA kernels and starts them. Knows neither PyTorch nor streams: the
-// caller brings a function `launch(kernel, grid, block, arguments...)`, which is another one in the tests.
+// Chooses blocks, vector widths and index types for the CUDA kernels and launches them. It does not depend on PyTorch
+// or streams: the caller passes a function `launch(kernel, grid, block, arguments...)`, which the tests replace.
 
 #pragma once
 
@@ -11,7 +11,7 @@
 
 namespace seamseg::inplace_abn::cuda {
 
-// Of one input: `rows` times `channels` planes of `inner` samples, or `rows` of `channels` samples (inner = 1).
+// Size of an input: `rows` times `channels` planes of `inner` samples, or `rows` of `channels` samples (inner = 1).
 struct Extent {
   uint64_t rows, channels, inner;
   bool interleaved;
@@ -29,14 +29,14 @@ struct Plan {
   int splits() const { return static_cast<int>(grid.y); }
 };
 
-// How many numbers the reductions leave between their two kernels.
+// Size of the workspace that the two kernels of a reduction share, in numbers.
 inline int64_t workspace_size(const Plan& plan) {
   constexpr int64_t most_fields = PartialMoments<float, 1>::fields;
   return most_fields * plan.splits() * static_cast<int64_t>(plan.geometry.channels);
 }
 
-// Samples between the last 16-byte boundary and the start of every tensor; none if that differs among them. Null
-// pointers stand for tensors that are not there.
+// Number of samples between the last 16-byte boundary and the start of every tensor, or nothing if it differs among the
+// tensors. Null pointers are ignored; they mean that there is no such tensor.
 template <typename T>
 std::optional<uint64_t> common_lead(std::initializer_list<const void*> tensors) {
   std::optional<uint64_t> lead;
@@ -60,21 +60,22 @@ inline unsigned power_of_two_from(uint64_t number, unsigned most) {
   return power;
 }
 
-// As many blocks per channel as keep the whole device busy and have work for each of their threads.
+// Returns the number of blocks per channel: enough to keep the whole device busy, with work for each of their threads.
 inline unsigned count_splits(uint64_t rounds, uint64_t blocks, int multiprocessors) {
   constexpr uint64_t blocks_per_multiprocessor = 16;
-  constexpr uint64_t most = 65535; // of gridDim.y
+  constexpr uint64_t most = 65535; // limit of gridDim.y
   const uint64_t wanted = divide_up(blocks_per_multiprocessor * multiprocessors, blocks);
   const uint64_t splits = std::clamp<uint64_t>(wanted, 1, std::min(rounds, most));
-  return static_cast<unsigned>(divide_up(rounds, divide_up(rounds, splits))); // the same work for each
+  return static_cast<unsigned>(divide_up(rounds, divide_up(rounds, splits))); // balances the work of the blocks
 }
 
-// The input must not be empty. Tensors: all that a kernel reads or writes full-size.
+// The input must not be empty. `tensors` are all full-size tensors that a kernel reads or writes.
 template <typename T>
 Plan make_plan(const Extent& extent, std::initializer_list<const void*> tensors, int multiprocessors) {
   constexpr unsigned pack = access_bytes / sizeof(T);
-  constexpr unsigned packs_per_piece = 4; // of each thread
-  constexpr unsigned rows_per_thread = 8; // at least, interleaved: partial results are small against the input
+  constexpr unsigned packs_per_piece = 4; // per thread
+  // Minimum for interleaved inputs, so partial results are small compared to the input.
+  constexpr unsigned rows_per_thread = 8;
   constexpr unsigned most_channel_threads = 32;
   const std::optional<uint64_t> lead = common_lead<T>(tensors);
   Plan plan{};
@@ -82,7 +83,7 @@ Plan make_plan(const Extent& extent, std::initializer_list<const void*> tensors,
   plan.packs = lead == 0u && extent.channels % pack == 0;
   plan.wide = extent.numel() >= uint64_t{1} << 31;
   plan.geometry = {extent.rows, extent.channels, extent.inner, 1, extent.inner, lead.value_or(0), lead.has_value()};
-  uint64_t rounds = 0; // of one block, if there were only one per channel
+  uint64_t rounds = 0; // of one block, if each channel had only one
   if (plan.interleaved) {
     const uint64_t packs = plan.packs ? extent.channels / pack : extent.channels;
     plan.block.x = power_of_two_from(packs, most_channel_threads);
@@ -101,7 +102,7 @@ Plan make_plan(const Extent& extent, std::initializer_list<const void*> tensors,
   return plan;
 }
 
-// --- from numbers to template arguments -----------------------------------------------------------------------------
+// --- template dispatch ----------------------------------------------------------------------------------------------
 
 template <typename I>
 Geometry<I> narrow_geometry(const Geometry<uint64_t>& of) {
@@ -110,8 +111,8 @@ Geometry<I> narrow_geometry(const Geometry<uint64_t>& of) {
           narrow(of.piece), narrow(of.lead),     of.vectors};
 }
 
-// Calls use(geometry, interleaved, width). Rows of channels are counted in 64 bits: one addition for each pack of
-// samples costs nothing, and less is to be compiled. Planes take divisions to find.
+// Calls use(geometry, interleaved, width). Interleaved rows always use 64-bit indices: one addition per pack costs
+// nothing, and fewer variants are compiled. Planar positions need divisions, so they use 32 bits where possible.
 template <typename T, typename Use>
 void with_variant(const Plan& plan, const Use& use) {
   constexpr int pack = access_bytes / sizeof(T);
@@ -126,7 +127,7 @@ void with_variant(const Plan& plan, const Use& use) {
   }
 }
 
-// T: of the outputs; A: what they are computed in.
+// T: Type of the outputs. A: Compute type.
 template <typename T, typename Use, typename A = Accumulate<T>>
 void with_activation(Activation activation, double slope, const Use& use) {
   const auto number = static_cast<A>(slope);
@@ -161,7 +162,7 @@ void launch_reduce(
         &reduce<Operation, I, decltype(interleaved)::value, decltype(width)::value>, plan.grid, plan.block, operation,
         geometry, workspace);
   });
-  const unsigned channels_per_block = 8; // as many floats as one memory access brings
+  const unsigned channels_per_block = 8; // as many floats as one memory access loads
   const auto channels = static_cast<int64_t>(plan.geometry.channels);
   const dim3 grid(static_cast<unsigned>(divide_up(channels, channels_per_block)));
   const dim3 block(channels_per_block, block_threads / channels_per_block);
@@ -170,7 +171,7 @@ void launch_reduce(
       result);
 }
 
-// The constants of one layer.
+// Constants of one layer.
 template <typename A>
 struct Affine {
   const A *gamma, *beta;
@@ -204,7 +205,7 @@ void launch_normalize(
 }
 
 template <typename T>
-struct Outputs { // of the forward pass, with their gradient
+struct Outputs { // outputs of the forward pass, and their gradient
   const T *z, *dz, *residual;
 };
 
@@ -218,7 +219,7 @@ void launch_sums(
   });
 }
 
-// means: times means_scale, the mean of dy and that of x̂·dy.
+// `means` times `means_scale` gives the means of dy and of x̂·dy.
 template <typename T, typename Launch, typename A = Accumulate<T>>
 void launch_gradient(
     const Launch& launch, const Plan& plan, const Outputs<T>& outputs, const A* means, double means_scale,

@@ -1,4 +1,4 @@
-// One layer in one type: shares its channels or its rows out to the kernels and to the threads.
+// Distributes the channels or rows of one layer over the kernels and threads, for one type.
 
 #pragma once
 
@@ -18,7 +18,7 @@ class Layer {
   Layer(const Tensor& x, const char* op, int64_t activation, double slope)
       : shape_(shape_of(x, op)), kernels_(kernels<T>()[activation]), slope_(static_cast<A>(slope)) {}
 
-  // ---- one channel of a planar tensor, by one thread: samples begin ... end - 1
+  // ---- one channel of a planar tensor, in one thread: samples begin ... end - 1
 
   Moments channel_moments(const T* x, int64_t channel, int64_t begin, int64_t end) const {
     Moments moments;
@@ -51,14 +51,15 @@ class Layer {
     });
   }
 
-  // ---- all channels, by all threads
+  // ---- all channels, on all threads
 
-  // Whether each thread has channels of its own: then it goes through all steps of one while that is in its cache.
+  // Whether every thread gets whole channels. Then a thread runs all steps of one channel while it is in the thread's
+  // cache.
   bool has_channels_for_threads() const {
     return !shape_.interleaved && shape_.channels >= static_cast<int64_t>(torch::stable::get_num_threads());
   }
 
-  // Calls use(channel, num) for every channel of a planar tensor, num being its samples.
+  // Calls use(channel, num) for every channel of a planar tensor, where `num` is its number of samples.
   template <typename Use>
   void for_channels(const Use& use) const {
     in_parallel(shape_.channels, shape_.num_samples(), [&](int64_t begin, int64_t end) {
@@ -114,7 +115,7 @@ class Layer {
   }
 
  private:
-  // Calls of_channel(channel, begin, end) for parts of the samples of channels, or of_rows(offset, rows).
+  // Calls of_channel(channel, begin, end) for ranges of the samples of each channel, or of_rows(offset, rows).
   template <typename OfChannel, typename OfRows>
   void for_pieces(const OfChannel& of_channel, const OfRows& of_rows) const {
     if (shape_.interleaved) {
@@ -132,7 +133,7 @@ class Layer {
     });
   }
 
-  // One result per channel, from parts that threads work out on their own.
+  // Returns one result per channel, merged from parts that the threads compute independently.
   template <typename Result, typename OfChannel, typename OfRows, typename Merge>
   std::vector<Result> reduce(const OfChannel& of_channel, const OfRows& of_rows, const Merge& merge) const {
     const int64_t channels = shape_.channels;

@@ -1,5 +1,4 @@
-// Packs: as many numbers as a vector of the instruction set holds in the type that is computed in. Included by
-// kernels_cpu.inl.
+// Packs: as many numbers in the compute type as a vector of the instruction set holds. Included by kernels_cpu.inl.
 
 #if defined(__clang__) || __GNUC__ >= 11
 #define SEAMSEG_BIT_CAST(type, value) __builtin_bit_cast(type, value)
@@ -8,7 +7,7 @@
 #endif
 
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized" // in the intrinsics of GCC 12 itself
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized" // in GCC 12's own intrinsics
 
 constexpr int vector_bytes = SEAMSEG_VECTOR_BYTES;
 
@@ -26,7 +25,7 @@ constexpr int64_t width = vector_bytes / sizeof(A);
 using Words = typename VectorOf<uint32_t, vector_bytes>::type;
 using Halves = typename VectorOf<uint16_t, vector_bytes / 2>::type;
 
-// ---- how much of a pack lies in memory ------------------------------------------------------------------------------
+// ---- extents: how much of a pack is in memory -----------------------------------------------------------------------
 
 struct Whole {
   template <typename Raw>
@@ -47,8 +46,8 @@ struct Whole {
   }
 };
 
-// Written past the caches: memory is not read before it is overwritten, and nothing else makes room. The address is a
-// multiple of the size.
+// Writes past the caches. The memory is not read before it is overwritten, and no cached data is evicted. The address
+// must be a multiple of the vector size.
 struct Streamed : Whole {
   template <typename Raw>
   void store(Raw raw, void* to) const {
@@ -68,14 +67,14 @@ struct Streamed : Whole {
   }
 };
 
-// Other threads see what was written past the caches only after this.
+// Other threads see writes past the caches only after this call.
 inline void finish_stream() {
 #ifdef __x86_64__
   _mm_sfence();
 #endif
 }
 
-// The first num numbers, fewer than a pack has. The others are loaded as zeros.
+// The first `num` numbers of a pack, fewer than the pack holds. The others are loaded as zeros.
 struct Part {
   int64_t num;
 
@@ -104,7 +103,7 @@ struct Part {
     }
   }
 
-  // With zeros in the place of the others.
+  // Sets the other numbers to zero.
   template <typename P>
   P only(P pack) const {
     if constexpr (sizeof(pack[0]) == 4) {
@@ -126,7 +125,7 @@ struct Part {
     __builtin_memcpy(to, &raw, num * sizeof(raw[0]));
   }
 
-  // With zeros in the place of the others.
+  // Sets the other numbers to zero.
   template <typename P>
   P only(P pack) const {
     P result = {};
@@ -138,7 +137,7 @@ struct Part {
 
 // ---- types ----------------------------------------------------------------------------------------------------------
 
-// How a type lies in memory, and its way to the type that is computed in and back.
+// Storage format of a type, and its conversions to and from the compute type.
 template <typename T>
 struct Format {
   using Raw = Pack<T>;
@@ -152,7 +151,7 @@ struct Format<BFloat16> {
 
   static Pack<float> widen(Raw raw) {
 #ifdef SEAMSEG_MASKED_VECTORS
-    // One permutation in the place of a conversion and a shift.
+    // A single permutation replaces a conversion and a shift.
     const __m512i to_upper_halves = _mm512_set_epi16(
         15, 0, 14, 0, 13, 0, 12, 0, 11, 0, 10, 0, 9, 0, 8, 0, 7, 0, 6, 0, 5, 0, 4, 0, 3, 0, 2, 0, 1, 0, 0, 0);
     const __m512i lower_half = _mm512_zextsi256_si512((__m256i)raw);
@@ -162,7 +161,7 @@ struct Format<BFloat16> {
 #endif
   }
 
-  // Rounds to the nearest, ties to even; not-a-number stays one. The instruction takes numbers below 1e-38 for zero.
+  // Rounds to nearest, ties to even. NaN stays NaN. The instruction treats numbers below 1e-38 as zero.
   static Raw narrow(Pack<float> pack) {
 #ifdef SEAMSEG_BFLOAT16_VECTORS
     return (Raw)_mm512_cvtneps_pbh((__m512)pack);
@@ -218,7 +217,7 @@ inline void write(Pack<Compute<T>> pack, T* to, Extent extent) {
   extent.store(Format<T>::narrow(pack), to);
 }
 
-// How a piece of an output is written: a whole pack past the caches, or as it is read.
+// Selects how a piece of an output is written: whole packs past the caches, or with the extent it was read with.
 template <bool streams>
 inline auto written(Whole whole) {
   return std::conditional_t<streams, Streamed, Whole>();
@@ -229,14 +228,14 @@ inline Part written(Part part) {
   return part;
 }
 
-// Whether the packs of all rows begin where a stream may write them.
+// Whether the packs of all rows start at addresses that allow streaming writes.
 template <typename T>
 inline bool is_aligned(const T* first, Runs rows) {
   constexpr int64_t size = sizeof(typename Format<T>::Raw);
   return reinterpret_cast<uintptr_t>(first) % size == 0 && (rows.count == 1 || rows.stride * sizeof(T) % size == 0);
 }
 
-// A constant of a run, the same for all its numbers, or one of the columns of a row.
+// A constant of a run, which is the same for all its numbers, or one of the columns of a row.
 template <typename A, typename Extent>
 inline Pack<A> constant_at(A value, int64_t, Extent) {
   return Pack<A>{} + value;
@@ -247,7 +246,7 @@ inline Pack<A> constant_at(const A* values, int64_t column, Extent extent) {
   return read(values + column, extent);
 }
 
-// A residual, or zeros in its place.
+// Reads the residual, or returns zeros if there is none.
 template <bool present, typename T, typename Extent>
 inline Pack<Compute<T>> residual_at(const T* residual, int64_t at, Extent extent) {
   if constexpr (present) {
@@ -259,8 +258,8 @@ inline Pack<Compute<T>> residual_at(const T* residual, int64_t at, Extent extent
 
 // ---- loops ----------------------------------------------------------------------------------------------------------
 
-// Calls use(offset, extent, turn) for the packs of num numbers. The turns, 0 and 1, let sums go on side by side: one
-// addition need not wait for another.
+// Calls use(offset, extent, turn) for the packs of `num` numbers. `turn` alternates between 0 and 1. With one
+// accumulator per turn, an addition does not have to wait for the previous one.
 template <typename A, typename Use>
 inline void for_packs(int64_t num, const Use& use) {
   constexpr std::integral_constant<int, 0> even;
@@ -279,7 +278,7 @@ inline void for_packs(int64_t num, const Use& use) {
   }
 }
 
-// Of both turns.
+// Sums the accumulators of both turns.
 template <typename A>
 inline A sum_of(const Pack<A> (&turns)[2]) {
   A lanes[width<A>];
@@ -301,7 +300,7 @@ inline Pack<A> of_each(Pack<A> pack, const Function& function) {
   return pack;
 }
 
-// An activation of packs. The ELU's functions know single numbers alone.
+// Applies an activation to packs. The functions of the ELU only accept single numbers.
 template <typename A, Activation kind>
 struct PackActivation {
   ActivationOf<A, kind> of_number;

@@ -1,5 +1,5 @@
-// What a thread knows of the samples it has seen, and how the threads of a block put that together; in a fixed order,
-// so that results are the same on every run.
+// Partial results of a thread, and their reduction over the threads of a block. The order is fixed, so results are the
+// same in every run.
 
 #pragma once
 
@@ -14,12 +14,12 @@ __device__ inline A shuffle_down(A value, int distance) {
   return __shfl_down_sync(0xffffffffu, value, distance);
 }
 
-// Of the samples less a number near them, so that a large mean costs no digits.
+// Moments of the samples minus a number near their mean, so a large mean does not cost precision.
 template <typename A, int C>
 struct PartialMoments {
   A count; // the same for every channel
   A mean[C];
-  A squares[C]; // summed, of the differences from the mean
+  A squares[C]; // sum of squared differences from the mean
 
   static constexpr int fields = 3;
 
@@ -47,7 +47,7 @@ struct PartialMoments {
 template <typename A, int C>
 struct PartialSums {
   A dy[C];
-  A dy_times_y[C]; // y less beta
+  A dy_times_y[C]; // y minus beta
 
   static constexpr int fields = 2;
 
@@ -67,7 +67,7 @@ struct PartialSums {
   __device__ static PartialSums of(const A (&field)[fields]) { return {{field[0]}, {field[1]}}; }
 };
 
-// Over the whole block; thread 0 gets the result.
+// Merges over the whole block. Thread 0 gets the result.
 template <typename Partial>
 __device__ inline Partial merge_block(Partial partial) {
   constexpr int num_warps = block_threads / warp_threads;
@@ -89,7 +89,7 @@ __device__ inline Partial merge_block(Partial partial) {
   return partial;
 }
 
-// Over the threads of the same threadIdx.x; those with threadIdx.y = 0 get the results.
+// Merges over the threads with the same threadIdx.x. The threads with threadIdx.y = 0 get the results.
 template <typename Partial>
 __device__ inline Partial merge_columns(Partial partial) {
   __shared__ Partial upper_half[block_threads / 2];

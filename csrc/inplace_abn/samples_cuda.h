@@ -1,6 +1,6 @@
-// How the threads of the CUDA kernels share the samples out among them, and read and write them in packs. Plain CUDA
-// C++ that knows nothing of PyTorch: nvcc compiles it for GPUs, and the tests compile it for the CPU, where a harness
-// runs every thread of every block.
+// Assigns samples to the threads of the CUDA kernels, and reads and writes them in packs. This is plain CUDA C++ that
+// does not depend on PyTorch. nvcc compiles it for GPUs. The tests compile it for the CPU, where a harness runs every
+// thread of every block.
 
 #pragma once
 
@@ -13,8 +13,8 @@
 
 namespace seamseg::inplace_abn::cuda {
 
-constexpr int block_threads = 256; // of every block of every kernel
-constexpr int access_bytes = 16;   // of the widest load and store
+constexpr int block_threads = 256; // threads per block in every kernel
+constexpr int access_bytes = 16;   // size of the widest load and store
 
 template <typename T>
 using Accumulate = std::conditional_t<std::is_same_v<T, double>, double, float>;
@@ -62,7 +62,7 @@ __device__ inline T narrow(Accumulate<T> value) {
   }
 }
 
-// Zeros where there is no data.
+// Returns zeros if `data` is null.
 template <int W, typename T, typename I>
 __device__ inline Values<Accumulate<T>, W> load(const T* data, I position) {
   Values<Accumulate<T>, W> values{};
@@ -84,21 +84,22 @@ __device__ inline void store(T* data, I position, const Values<Accumulate<T>, W>
   *reinterpret_cast<Pack<T, W>*>(data + position) = pack;
 }
 
-// Planar memory is `rows` times `channels` planes of `inner` samples, cut into `pieces` of `piece` samples; a block
-// takes pieces of one channel, blockDim.y at a time. Interleaved memory is `rows` of `channels` samples, and a block
-// takes blockDim.x * W channels, blockDim.y rows at a time. The blocks (x, 0), (x, 1) … share the work on the same
-// channels.
-template <typename I> // unsigned, so that a position may pass the end by one stride
+// Planar memory consists of `rows` times `channels` planes of `inner` samples. Each plane is cut into `pieces` of
+// `piece` samples. A block processes pieces of one channel, blockDim.y at a time. Interleaved memory consists of `rows`
+// of `channels` samples. A block processes blockDim.x * W channels, blockDim.y rows at a time. The blocks (x, 0), (x,
+// 1), … share the work on the same channels.
+template <typename I> // unsigned, so a position may exceed the end by one stride
 struct Geometry {
   I rows, channels, inner, pieces, piece;
-  I lead;       // samples from the last 16-byte boundary to the start of every tensor
-  bool vectors; // whether planes may be read in packs: all tensors have the same lead
+  I lead;       // samples between the last 16-byte boundary and the start of every tensor
+  bool vectors; // whether planes may be read in packs; requires the same lead for all tensors
 };
 
 template <int W>
 using Width = std::integral_constant<int, W>;
 
-// Visits begin … end - 1 with the threads of one threadIdx.y: single samples up to a boundary, packs, single samples.
+// Visits begin … end - 1 with the threads of one threadIdx.y: single samples up to a boundary, then packs, then single
+// samples.
 template <int W, typename I, typename Visit>
 __device__ inline void visit_run(const Geometry<I>& geometry, I begin, I end, const Visit& visit) {
   const I past = (begin + geometry.lead) % W;
@@ -133,7 +134,7 @@ __device__ inline void visit_channels(const Geometry<I>& geometry, I channel, co
   }
 }
 
-// The first of the thread's channels; may lie past the last channel of the input.
+// Returns the first channel of the thread. It may exceed the last channel of the input.
 template <bool interleaved, int W, typename I>
 __device__ inline I first_channel() {
   return interleaved ? (static_cast<I>(blockIdx.x) * blockDim.x + threadIdx.x) * W : blockIdx.x;

@@ -1,5 +1,6 @@
-// Which pixels of a segment lie near its border (Cheng et al. 2021, "Boundary IoU", section 4): those with a pixel of
-// another segment, or the edge of the image, at most `band` rows and columns away. All segments at once, row by row.
+// Finds the pixels of a segment that are near its border (Cheng et al. 2021, "Boundary IoU", section 4). A pixel is
+// near the border if a pixel of another segment, or the edge of the image, is at most `band` rows and columns away. All
+// segments are handled at once, row by row.
 
 #pragma once
 
@@ -12,7 +13,7 @@
 
 namespace seamseg::scoring {
 
-// The rows of a map, their runs cut where the border of a segment begins or ends.
+// Rows of a map, with runs cut where the border band of a segment begins or ends.
 template <typename Rows>
 class BorderedRows {
  public:
@@ -39,7 +40,8 @@ class BorderedRows {
   }
 
  private:
-  // Notes for every column since which row its pixels have had the same id, `band` pixels to both sides.
+  // Records for every column the first row since which the pixel and its `band` neighbors to both sides kept the same
+  // id.
   void follow(const Runs& runs) {
     const auto here = static_cast<int32_t>(num_read_);
     int32_t start = 0;
@@ -58,7 +60,7 @@ class BorderedRows {
 
   void cut(const Runs& runs) {
     cut_.clear();
-    // Inside are the pixels whose columns have been the same from `band` rows above on; the rows read end `band` below.
+    // A pixel is inside if its column has not changed since `band` rows above. The last row read is `band` rows below.
     const bool whole = row_ + band_ < rows_.height();
     const auto limit = whole ? static_cast<int32_t>(row_ - band_) : -1;
     int32_t start = 0;
@@ -108,7 +110,7 @@ class BorderedRows {
   int32_t band_;
   int64_t row_ = 0;
   int64_t num_read_ = 0;
-  std::vector<Runs> waiting_; // rows that are read and not handed out
+  std::vector<Runs> waiting_; // rows that were read and not returned yet
   std::vector<int64_t> ids_;
   std::vector<int32_t> since_;
   Runs cut_;

@@ -1,5 +1,5 @@
-// DEFLATE (RFC 1951) read in pieces: only a window of the output exists at a time, so that it stays in the cache. Made
-// for id maps, which are long runs of little.
+// Streaming decoder for DEFLATE (RFC 1951). It keeps only a window of the output in memory, so the window stays in the
+// cache. It is optimized for id maps, which consist of long runs of the same few values.
 
 #pragma once
 
@@ -26,9 +26,9 @@ inline uint64_t load64(const uint8_t* from) {
 
 class Inflater {
  public:
-  static constexpr size_t padding = 64; // readable bytes wanted behind the input, of any value
+  static constexpr size_t padding = 64; // readable bytes required after the input; their values do not matter
 
-  // The input must outlive this.
+  // The input must outlive this object.
   Inflater(const uint8_t* input, size_t size) : in_(input), end_(input + size) {
     if (!spare_buffers().empty()) {
       buffer_ = std::move(spare_buffers().back());
@@ -36,7 +36,7 @@ class Inflater {
       taken_ = out_ = buffer_.data();
     }
   }
-  Inflater(const Inflater&) = delete; // its pointers lead into its own buffer, which moves along with it
+  Inflater(const Inflater&) = delete; // its pointers point into its buffer, which only a move keeps
   Inflater(Inflater&&) = default;
   ~Inflater() {
     if (!buffer_.empty() && buffer_.size() <= most_spare) {
@@ -44,8 +44,8 @@ class Inflater {
     }
   }
 
-  // The next `count` bytes, valid until the next call, with `slack` readable bytes behind them; null where the stream
-  // ends before, or is broken.
+  // Returns the next `count` bytes, followed by `slack` readable bytes. They are valid until the next call. Returns
+  // null if the stream ends early or is broken.
   const uint8_t* take(size_t count) {
     if (static_cast<size_t>(out_ - taken_) < count && !fill(count)) {
       return nullptr;
@@ -56,12 +56,12 @@ class Inflater {
   }
 
  private:
-  static constexpr size_t history = 32768; // how far back a match may reach
+  static constexpr size_t history = 32768; // maximum distance of a match
   static constexpr size_t chunk = 1 << 17;
   static constexpr size_t most_spare = 1 << 20;
-  static constexpr size_t slack = 320; // the longest match, and what copying in steps of 16 writes beyond it
+  static constexpr size_t slack = 320; // the longest match, plus the bytes that copying in steps of 16 writes past it
 
-  // Of this thread, for the next files: fresh memory takes longer to get than a small file to decode.
+  // Spare buffers of this thread for the next files. Allocating fresh memory takes longer than decoding a small file.
   static std::vector<std::vector<uint8_t>>& spare_buffers() {
     thread_local std::vector<std::vector<uint8_t>> buffers;
     return buffers;
@@ -82,7 +82,7 @@ class Inflater {
     return out_ >= wanted;
   }
 
-  // Moves what is still needed to the front of the buffer, so that at least `count` more bytes fit.
+  // Moves the bytes that are still needed to the front of the buffer, so at least `count` more bytes fit.
   void make_room(size_t count) {
     const size_t used = static_cast<size_t>(out_ - buffer_.data());
     const size_t kept = std::max(std::min(used, history), static_cast<size_t>(out_ - taken_));
@@ -108,7 +108,7 @@ class Inflater {
     num_bits_ |= 56;
   }
 
-  // Whether more bits were read than there are; up to 8 bytes may be read ahead.
+  // Whether more bits were read than the input has. Up to 8 bytes may be read ahead.
   bool overrun() const { return in_ > end_ + 8 || in_ - (num_bits_ >> 3) > end_; }
 
   uint32_t read(unsigned count) {
@@ -221,7 +221,7 @@ class Inflater {
     return true;
   }
 
-  // Until the block ends or the output reaches `limit`, behind which the slack lies.
+  // Decodes until the block ends or the output reaches `limit`. The slack starts at `limit`.
   void decode(const uint8_t* limit) {
     uint8_t* out = out_;
     while (out < limit) {
@@ -229,7 +229,7 @@ class Inflater {
         state_ = State::broken;
         break;
       }
-      refill(); // at least 56 bits: enough for two literals, or for a length with its distance
+      refill(); // at least 56 bits: enough for two literals, or for a length and its distance
       uint32_t entry = literals_.find(bits_);
       if ((entry & literal_entry) != 0) {
         skip(bits_of(entry));
@@ -266,7 +266,7 @@ class Inflater {
     }
   }
 
-  // A length or a distance: the entry's value and the bits behind its code, which it consumes.
+  // Returns a length or distance: the entry's value plus the extra bits after its code. Consumes both.
   size_t number(uint32_t entry) {
     const uint64_t mask = (uint64_t{1} << bits_of(entry)) - 1;
     const size_t extra = (bits_ & mask) >> code_bits_of(entry);
@@ -274,7 +274,7 @@ class Inflater {
     return value_of(entry) + extra;
   }
 
-  // Appends `length` bytes that lie `distance` before; writes up to 32 bytes more.
+  // Appends `length` bytes copied from `distance` bytes back. Writes up to 32 bytes past the end.
   static uint8_t* repeat(uint8_t* out, size_t distance, size_t length) {
     uint8_t* const end = out + length;
     if (distance == 1) {
@@ -282,7 +282,7 @@ class Inflater {
       return end;
     }
     const uint8_t* const from = out - distance;
-    for (; distance < 16; distance *= 2) { // what can be read at `from` doubles with each copy
+    for (; distance < 16; distance *= 2) { // each copy doubles the bytes that can be read at `from`
       copy16(out, from);
       out += distance;
     }

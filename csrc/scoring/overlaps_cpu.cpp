@@ -1,5 +1,5 @@
-// How the segments of two id maps share the pixels of an image: a table of the pairs that occur, from one pass over the
-// runs of both.
+// Overlaps between the segments of two id maps: a table of all pairs that share pixels, from one pass over the runs of
+// both maps.
 
 #include <cstdint>
 #include <sstream>
@@ -72,10 +72,11 @@ Tensor with_rows(const Tensor& map, Work work) {
 
 Tensor map_overlaps(Tensor true_ids, Tensor predicted_ids, int64_t band) {
   check(
-      true_ids.dim() == 2 && predicted_ids.dim() == 2, "map_overlaps", "id maps have two dimensions, height and width");
+      true_ids.dim() == 2 && predicted_ids.dim() == 2, "map_overlaps",
+      "id maps must have two dimensions, height and width");
   check(
       true_ids.size(0) == predicted_ids.size(0) && true_ids.size(1) == predicted_ids.size(1), "map_overlaps",
-      "both id maps must be of one size");
+      "both id maps must have the same size");
   check(
       true_ids.size(0) <= INT32_MAX / 4 && true_ids.size(1) <= INT32_MAX / 4, "map_overlaps", "the maps are too large");
   check(band >= 0, "map_overlaps", "band must not be negative");
@@ -89,7 +90,7 @@ Tensor map_overlaps(Tensor true_ids, Tensor predicted_ids, int64_t band) {
 PngRows open(const Tensor& bytes) {
   check(
       bytes.scalar_type() == ScalarType::Byte && bytes.dim() == 1 && bytes.is_contiguous(), "png_overlaps",
-      "files must be uint8, of one dimension and without gaps");
+      "files must be one-dimensional, contiguous uint8 tensors");
   return PngRows(PngFile(pointer<uint8_t>(bytes), static_cast<size_t>(bytes.size(0))));
 }
 
@@ -99,7 +100,7 @@ Tensor png_overlaps(Tensor true_png, Tensor predicted_png, int64_t band) {
   PngRows predicted_rows = open(predicted_png);
   check(
       true_rows.height() == predicted_rows.height() && true_rows.width() == predicted_rows.width(), "png_overlaps",
-      "both id maps must be of one size");
+      "both id maps must have the same size");
   return count(std::move(true_rows), std::move(predicted_rows), band);
 }
 

@@ -1,4 +1,4 @@
-// A table of pairs of segments and the pixels they share.
+// Table of pairs of segments and the number of pixels they share.
 
 #pragma once
 
@@ -15,17 +15,18 @@ namespace seamseg::scoring {
 struct Pair {
   int64_t true_id;
   int64_t predicted_id;
-  std::array<int64_t, 4> pixels; // by where they lie: inside both, in the predicted, in the true, in both borders
+  // By location: inside both segments, in the predicted border, in the true border, in both borders.
+  std::array<int64_t, 4> pixels;
 };
 
 class Pairs {
  public:
   Pairs() : slots_(64, none) {}
 
-  // In the order in which the pairs were met.
+  // Pairs in order of first occurrence.
   const std::vector<Pair>& rows() const { return rows_; }
 
-  // Counts an image, given the rows of both sides.
+  // Adds an image, given the rows of both maps.
   template <typename TrueRows, typename PredictedRows>
   void add(TrueRows& true_rows, PredictedRows& predicted_rows) {
     for (int64_t row = 0; row < true_rows.height(); ++row) {
@@ -81,7 +82,7 @@ class Pairs {
     }
   }
 
-  // Multiplied by odd numbers without a pattern, the upper bits depend on all of the ids.
+  // Multiplies by odd constants with irregular bits, so the upper bits depend on all bits of both ids.
   size_t first_slot(int64_t true_id, int64_t predicted_id) const {
     const uint64_t mixed =
         (static_cast<uint64_t>(true_id) * 0x9e3779b97f4a7c15u + static_cast<uint64_t>(predicted_id)) *

@@ -1,6 +1,6 @@
-// Rows of an id map in a PNG file (ISO/IEC 15948) with red, green and blue of 8 bits: id = red + 256 green + 65536
-// blue. The filters are undone run by run. Where a row is like its surroundings the filtered bytes are 0, and a run
-// goes on without a look at its pixels; so no row of pixels is ever made.
+// Rows of an id map in a PNG file (ISO/IEC 15948) with 8-bit red, green and blue: id = red + 256 green + 65536 blue.
+// Filters are undone run by run. Where a row equals its surroundings, the filtered bytes are 0 and the run continues
+// without reading its pixels. No row of pixels is ever built.
 
 #pragma once
 
@@ -20,30 +20,34 @@
 
 namespace seamseg::scoring {
 
-// A file that is broken, or of a kind that is left to other readers.
+// The file is broken, or of a kind that other readers must handle.
 class NoIdMap : public std::invalid_argument {
  public:
   explicit NoIdMap(const char* reason) : std::invalid_argument(std::string("png_overlaps: ") + reason) {}
 };
 
-// What lies between the chunks' headers: the size and the compressed rows.
+// Size and compressed rows of a PNG file, collected from its chunks.
 class PngFile {
  public:
   PngFile(const uint8_t* bytes, size_t size) {
     static constexpr std::array<uint8_t, 8> signature{0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
-    require(size >= signature.size() && std::memcmp(bytes, signature.data(), signature.size()) == 0, "it is no PNG");
+    require(
+        size >= signature.size() && std::memcmp(bytes, signature.data(), signature.size()) == 0,
+        "the file is not a PNG");
     const uint8_t* const end = bytes + size;
     const uint8_t* chunk = bytes + signature.size();
     for (bool last = false; !last;) {
-      require(end - chunk >= 12, "it ends too early");
+      require(end - chunk >= 12, "the file ends too early");
       const size_t length = number(chunk);
-      require(length <= static_cast<size_t>(end - chunk) - 12, "it ends too early");
+      require(length <= static_cast<size_t>(end - chunk) - 12, "the file ends too early");
       last = read_chunk(chunk, length);
       chunk += 12 + length;
     }
-    // The two bytes before the stream, and what must be readable behind it.
-    require(height > 0 && compressed.size() >= 2 && (compressed[0] & 0x0f) == 8, "it has no rows");
-    require((compressed[0] << 8 | compressed[1]) % 31 == 0 && (compressed[1] & 0x20) == 0, "its stream is broken");
+    // Check the zlib header, two bytes before the stream, and append the padding that the decoder may read.
+    require(height > 0 && compressed.size() >= 2 && (compressed[0] & 0x0f) == 8, "the file has no rows");
+    require(
+        (compressed[0] << 8 | compressed[1]) % 31 == 0 && (compressed[1] & 0x20) == 0,
+        "the compressed stream is broken");
     stream_size = compressed.size() - 2;
     compressed.resize(compressed.size() + Inflater::padding);
   }
@@ -67,29 +71,29 @@ class PngFile {
     return uint32_t{bytes[0]} << 24 | uint32_t{bytes[1]} << 16 | uint32_t{bytes[2]} << 8 | bytes[3];
   }
 
-  // True for the last one.
+  // Returns true for the last chunk.
   bool read_chunk(const uint8_t* chunk, size_t length) {
     const uint8_t* const name = chunk + 4;
     const uint8_t* const data = chunk + 8;
     const bool header = std::memcmp(name, "IHDR", 4) == 0;
     const bool rows = std::memcmp(name, "IDAT", 4) == 0;
-    require(std::memcmp(name, "tRNS", 4) != 0, "it is transparent");
+    require(std::memcmp(name, "tRNS", 4) != 0, "the image has transparency");
     require(
         rows || header || (name[0] & 0x20) != 0 || std::memcmp(name, "IEND", 4) == 0 ||
             std::memcmp(name, "PLTE", 4) == 0,
-        "it has parts of an unknown kind");
+        "the file has critical chunks of an unknown kind");
     if (header || rows) {
-      require(checksum(name, length + 4) == number(data + length), "its checksum is wrong");
+      require(checksum(name, length + 4) == number(data + length), "a chunk has a wrong checksum");
     }
     if (header) {
-      require(height == 0 && length == 13, "its header is broken");
+      require(height == 0 && length == 13, "the header is broken");
       width = number(data);
       height = number(data + 4);
-      require(width > 0 && height > 0 && width <= longest_side && height <= longest_side, "its size is impossible");
+      require(width > 0 && height > 0 && width <= longest_side && height <= longest_side, "the image size is invalid");
       static constexpr std::array<uint8_t, 5> plain{8, 2, 0, 0, 0}; // bits, color, compression, filters, interlacing
-      require(std::memcmp(data + 8, plain.data(), plain.size()) == 0, "it is not plain red, green, blue of 8 bits");
+      require(std::memcmp(data + 8, plain.data(), plain.size()) == 0, "the pixels are not plain 8-bit RGB");
     } else if (rows) {
-      require(height != 0, "its header is missing");
+      require(height != 0, "the header is missing");
       compressed.insert(compressed.end(), data, data + length);
     }
     return std::memcmp(name, "IEND", 4) == 0;
@@ -146,11 +150,11 @@ class PngRows {
   int64_t height() const { return file_.height; }
   int64_t width() const { return width_; }
 
-  // Each row once, from top to bottom; valid until the next call.
+  // Returns the next row, from top to bottom. The row is valid until the next call.
   const Runs& next() {
     const uint8_t* bytes = stream_.take(static_cast<size_t>(1 + 3 * width_));
     if (bytes == nullptr) {
-      throw NoIdMap("its rows are broken");
+      throw NoIdMap("the rows are broken");
     }
     runs_.clear();
     row_ = bytes + 1;
@@ -161,18 +165,18 @@ class PngRows {
       case 2: read_row<Above>(); break;
       case 3: read_row<Mean>(); break;
       case 4: read_row<Paeth>(); break;
-      default: throw NoIdMap("its rows are filtered in an unknown way");
+      default: throw NoIdMap("a row has an unknown filter type");
     }
     runs_.swap(above_);
     return above_;
   }
 
  private:
-  // What a filter adds to the bytes of a pixel, from the pixels at its left, above, and left of that above. All three
-  // channels are handled at once in the low 24 bits.
+  // Predictors of the PNG filters. A predictor is added to the bytes of a pixel and depends on the pixels to the left,
+  // above, and above left. All three channels are handled at once in the low 24 bits.
   struct Left {
     static uint32_t predict(uint32_t left, uint32_t, uint32_t) { return left; }
-    // Whether a pixel of zeros equals the one at its left, given that the one above equals its own left neighbor.
+    // Whether a pixel of zeros equals its left neighbor, given that the pixel above equals its own left neighbor.
     static bool goes_on(uint32_t, uint32_t) { return true; }
   };
   struct Above {
@@ -206,14 +210,14 @@ class PngRows {
       }
       return result;
     }
-    static bool goes_on(uint32_t, uint32_t) { return true; } // above == corner: the left one is nearest
+    static bool goes_on(uint32_t, uint32_t) { return true; } // above == corner, so the prediction is the left pixel
   };
 
-  static uint32_t add(uint32_t one, uint32_t other) { // byte by byte, without carry
+  static uint32_t add(uint32_t one, uint32_t other) { // per byte, without carry
     return ((one & 0x7f7f7f) + (other & 0x7f7f7f)) ^ ((one ^ other) & 0x808080);
   }
 
-  uint32_t pixel(int64_t x) const { // the stream leaves bytes to read behind each row
+  uint32_t pixel(int64_t x) const { // the stream leaves readable bytes after each row
     return static_cast<uint32_t>(load64(row_ + 3 * x) & 0xffffff);
   }
 
@@ -245,7 +249,7 @@ class PngRows {
     }
   }
 
-  // The first pixel from x on that has a byte other than 0, or the width.
+  // Returns the first pixel from x on that has a nonzero byte, or the width.
   int64_t zeros_end(int64_t x) {
     if (x < zeros_end_) {
       return zeros_end_;
@@ -267,7 +271,7 @@ class PngRows {
     return zeros_end_;
   }
 
-  // The first pixel from x on that differs from the one at its left, or the width.
+  // Returns the first pixel from x on that differs from its left neighbor, or the width.
   int64_t repeated_end(int64_t x) const {
     const int64_t size = 3 * width_;
     int64_t byte = 3 * x;
@@ -283,7 +287,7 @@ class PngRows {
 
   PngFile file_;
   Inflater stream_;
-  Runs above_; // the row before; black above the first
+  Runs above_; // the previous row; black above the first
   Runs runs_;
   int64_t width_;
   const uint8_t* row_ = nullptr;

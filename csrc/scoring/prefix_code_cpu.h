@@ -1,4 +1,4 @@
-// The prefix codes of DEFLATE (RFC 1951, section 3.2): what their symbols mean, and tables that decode them.
+// The prefix codes of DEFLATE (RFC 1951, section 3.2): the meaning of their symbols, and tables that decode them.
 
 #pragma once
 
@@ -8,18 +8,19 @@
 
 namespace seamseg::scoring {
 
-// An entry of a decoding table, low bits first: 5 bits for the bits to consume in all, 4 bits for those of the code
-// itself, 4 bits that say what it is, and from bit 16 on its value. An entry of 0 stands for no code.
+// An entry of a decoding table. From the lowest bit: 5 bits for the total number of bits to consume, 4 bits for the
+// length of the code itself, 4 flag bits for the kind of entry, and the value from bit 16 on. An entry of 0 means that
+// there is no code.
 constexpr uint32_t literal_entry = 1u << 9;
-constexpr uint32_t base_entry = 1u << 10; // of a length or distance, to which the bits after the code are added
+constexpr uint32_t base_entry = 1u << 10; // base of a length or distance, to which the bits after the code are added
 constexpr uint32_t end_entry = 1u << 11;
-constexpr uint32_t nested_entry = 1u << 12; // the code goes on in a table at `value`, of 2^(bits to consume) entries
+constexpr uint32_t nested_entry = 1u << 12; // the code continues in a table at `value` with 2^(bits to consume) entries
 
 inline uint32_t value_of(uint32_t entry) { return entry >> 16; }
 inline unsigned bits_of(uint32_t entry) { return entry & 31; }
 inline unsigned code_bits_of(uint32_t entry) { return entry >> 5 & 15; }
 
-// What a symbol means: an entry without its code, and how many more bits belong to it.
+// Meaning of a symbol: an entry without its code, and the number of extra bits after the code.
 struct Symbol {
   uint32_t entry = 0;
   unsigned extra_bits = 0;
@@ -58,11 +59,11 @@ constexpr std::array<Symbol, 19> code_lengths() {
   return symbols;
 }
 
-// Decodes one code of at most 15 bits; what goes on after RootBits stands in nested tables.
+// Decodes one code of at most 15 bits. Codes longer than RootBits continue in nested tables.
 template <unsigned RootBits, unsigned NumSymbols>
 class DecodingTable {
  public:
-  // lengths: of the codes of the first `count` symbols, 0 for those that don't occur. False if there is no such code.
+  // lengths: Code lengths of the first `count` symbols; 0 for unused symbols. Returns false if no such code exists.
   bool build(const uint8_t* lengths, unsigned count, const std::array<Symbol, NumSymbols>& symbols) {
     std::array<uint32_t, max_length + 1> next_code{};
     if (!first_codes(lengths, count, next_code)) {
@@ -98,10 +99,10 @@ class DecodingTable {
  private:
   static constexpr unsigned max_length = 15;
   static constexpr unsigned root_size = 1u << RootBits;
-  // Every symbol opens at most one nested table; a code that fills the tables more than this cannot be made.
+  // Every symbol opens at most one nested table, so no code needs more entries.
   static constexpr unsigned capacity = root_size + NumSymbols * (1u << (max_length - RootBits));
 
-  // The first code of each length. False where the codes would not fit side by side.
+  // Computes the first code of each length. Returns false if the lengths are oversubscribed.
   static bool first_codes(const uint8_t* lengths, unsigned count, std::array<uint32_t, max_length + 1>& first) {
     std::array<uint32_t, max_length + 1> num{};
     for (unsigned symbol = 0; symbol < count; ++symbol) {
@@ -117,7 +118,7 @@ class DecodingTable {
     return true;
   }
 
-  // Codes are read from their first bit on, which comes lowest.
+  // Reverses the bits of a code. The stream stores the first bit of a code in the lowest bit.
   static uint16_t reversed(uint32_t code, unsigned length) {
     uint32_t result = 0;
     for (unsigned bit = 0; bit < length; ++bit) {

@@ -160,7 +160,7 @@ def test_upsample_argmax_of_an_image_without_pixels_is_empty(output: tuple[int, 
 
 @pytest.mark.parametrize("shape", [(0, 2, 2), (3, 0, 2), (3, 2, 0)], ids=str)
 def test_upsample_argmax_without_scores_is_refused(shape: tuple[int, int, int]) -> None:
-    with pytest.raises(ValueError, match="upsample_argmax: there are no scores to choose classes by"):
+    with pytest.raises(ValueError, match="upsample_argmax: there are no scores to choose classes from"):
         upsample_argmax(SemanticLogits(torch.zeros(shape), (8, 8), (8, 8)), (8, 8))
 
 

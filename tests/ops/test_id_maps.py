@@ -85,8 +85,8 @@ def test_lookup_ids_of_wrong_arguments_is_refused(ids: Tensor, known: Tensor, sa
     ("ids", "rows", "columns", "said"),
     [
         (SMALL.float(), ONE, ONE, "ids must be H x W int32"),
-        (SMALL, ONE.int(), ONE, "must be int64 of one dimension"),
-        (SMALL, ONE, ONE[None], "must be int64 of one dimension"),
+        (SMALL, ONE.int(), ONE, "must be one-dimensional int64"),
+        (SMALL, ONE, ONE[None], "must be one-dimensional int64"),
         (SMALL, torch.tensor([0, 2]), ONE, "outside of the id map"),
         (SMALL, torch.tensor([-1]), ONE, "outside of the id map"),
         (SMALL, ONE, torch.tensor([3]), "outside of the id map"),

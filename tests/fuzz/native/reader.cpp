@@ -1,5 +1,5 @@
-// Reads id PNGs as csrc/ does, compiled with sanitizers: a path per line in, "HEIGHT WIDTH SUM" or "refused" per line
-// out.
+// Reads id PNGs with the code of csrc/, compiled with sanitizers. Each input line is a path. Each output line is
+// "HEIGHT WIDTH SUM" or "refused".
 
 #include <cstdint>
 #include <exception>

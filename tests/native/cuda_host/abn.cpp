@@ -1,4 +1,4 @@
-// The CUDA kernels of in-place activated BatchNorm, launched as on a GPU, on the CPU.
+// Launches the CUDA kernels of in-place activated BatchNorm on the CPU, the way the operators launch them on a GPU.
 
 #include "inplace_abn/launch_cuda.h"
 
@@ -7,20 +7,20 @@ using namespace seamseg::inplace_abn::cuda;
 
 extern "C" {
 
-// One call, as tests/native/harness.py fills it in; null pointers where a tensor is not needed or not there.
+// One call, filled in by tests/native/harness.py. Pointers are null for tensors that are not needed or do not exist.
 struct Call {
   int64_t type; // 0 float32, 1 float64, 2 float16, 3 bfloat16
   int64_t rows, channels, inner, interleaved;
   int64_t multiprocessors, wide;
   int64_t activation;
   double slope, eps, means_scale;
-  void *x, *residual; // forward; x is written by abn_normalize
-  const void *z, *dz; // backward, with residual
+  void *x, *residual; // forward; abn_normalize writes x
+  const void *z, *dz; // backward, with the residual
   void *dx, *dr;
   const void *gamma, *beta, *moments, *means;
   void* workspace;                        // workspace_size numbers
   void* result;                           // two numbers per channel
-  int64_t workspace_size, splits, packed; // filled in by abn_plan; packed: whether every access is of 16 bytes
+  int64_t workspace_size, splits, packed; // set by abn_plan; packed: whether every access is 16 bytes wide
 };
 }
 
@@ -36,7 +36,7 @@ Plan plan_of(const Call& call) {
   return plan;
 }
 
-// Makes a call's tensors known as far as the operator gets them, and nothing else.
+// Registers only the tensors of a call that the operator gets, with the size that it gets them.
 template <typename T>
 void give(const Call& call, const Plan& plan, bool writes_x) {
   using A = Accumulate<T>;
@@ -100,7 +100,7 @@ using Pointee = std::remove_pointer_t<Pointer>;
 
 } // namespace
 
-// Each returns what was wrong, or an empty text.
+// Each function returns a description of the fault, or an empty string.
 extern "C" {
 
 const char* abn_plan(Call* call) {

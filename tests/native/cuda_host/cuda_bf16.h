@@ -1,4 +1,4 @@
-// bfloat16 as CUDA names it.
+// CUDA's names for bfloat16.
 
 #pragma once
 
@@ -7,7 +7,7 @@
 #include <cuda_runtime.h>
 
 struct __nv_bfloat16 {
-  uint16_t bits; // the upper half of a float's
+  uint16_t bits; // the upper half of a float's bits
 };
 
 inline float __bfloat162float(__nv_bfloat16 number) {

@@ -1,4 +1,4 @@
-// float16 as CUDA names it.
+// CUDA's names for float16.
 
 #pragma once
 

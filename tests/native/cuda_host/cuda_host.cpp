@@ -1,5 +1,5 @@
-// Runs CUDA kernels on the CPU. Every thread of a block is a fiber with a stack of its own; they run one at a time, in
-// turn, and change over where they wait for each other. hooks.cpp brings every memory access here.
+// Runs CUDA kernels on the CPU. Every thread of a block is a fiber with its own stack. The fibers run one at a time, in
+// turn, and switch where they wait for each other. hooks.cpp reports every memory access to this file.
 
 #include "cuda_runtime.h"
 
@@ -12,7 +12,7 @@
 #include "fiber.h"
 #include "shadow.h"
 
-// Static memory of this library: what kernels declare __shared__.
+// Static memory of this library, which contains the __shared__ variables of the kernels.
 extern "C" {
 extern char __bss_start __attribute__((visibility("hidden")));
 extern char _end __attribute__((visibility("hidden")));
@@ -21,28 +21,28 @@ extern char _end __attribute__((visibility("hidden")));
 namespace cuda_host {
 namespace {
 
-constexpr size_t smallest = 2; // bytes of a number in shared memory
+constexpr size_t smallest = 2; // smallest size of a number in shared memory, in bytes
 
 struct Machine {
-  std::deque<Fiber> fibers; // of one block, used again for the next
+  std::deque<Fiber> fibers; // of one block; reused for the next
   std::vector<std::deque<Meeting>> warps;
   std::vector<uint16_t> warp_barriers;
   std::vector<Region> regions;
   std::unique_ptr<Region> static_shared;
   std::vector<std::max_align_t> dynamic_shared;
   void (*thread)(const void*) = nullptr;
-  const void* argument = nullptr; // of thread
+  const void* argument = nullptr; // of `thread`
   dim3 grid, block, block_index;
   unsigned num_threads = 0, current = 0, arrived = 0, barrier = 0;
   uint32_t launch = 0;
-  bool running = false; // a kernel's own code, whose accesses count
+  bool running = false; // whether a kernel's own code is running, so its accesses are checked
   std::string fault;
   jmp_buf scheduler{};
 };
 
 Machine machine;
 
-enum Return { begun = 0, waiting = 1, faulted = 2 }; // into the scheduler
+enum Return { begun = 0, waiting = 1, faulted = 2 }; // reasons for returning to the scheduler
 
 Fiber& fiber() { return machine.fibers[machine.current]; }
 
@@ -58,7 +58,7 @@ Moment now() {
       machine.launch, flat_block(), warp, static_cast<uint16_t>(machine.current), barrier, machine.warp_barriers[warp]};
 }
 
-// The launch ends here; its fibers are thrown away.
+// Ends the launch. Its fibers are discarded.
 [[noreturn]] void fail(const std::string& what) {
   const auto text = [](dim3 index) {
     return "(" + std::to_string(index.x) + ", " + std::to_string(index.y) + ", " + std::to_string(index.z) + ")";
@@ -143,7 +143,7 @@ void start_block() {
 
 void run_block() {
   start_block();
-  // Every other block runs from its last thread to its first: nothing may depend on the order.
+  // Every other block runs from its last thread to its first, because results must not depend on the order.
   const bool backwards = flat_block() % 2 == 1;
   for (unsigned finished = 0; finished < machine.num_threads;) {
     bool any = false;

@@ -1,8 +1,9 @@
-// The words of CUDA C++ that kernels use, for a CPU. A kernel file includes <cuda_runtime.h>, <cuda_fp16.h> and
-// <cuda_bf16.h> as ever, and finds these where the compiler looks here first. cuda_host.cpp runs the kernels.
+// Names of CUDA C++ that kernels use, implemented for a CPU. Kernel files include <cuda_runtime.h>, <cuda_fp16.h> and
+// <cuda_bf16.h> as usual. They get these files if this directory comes first in the include path. cuda_host.cpp runs
+// the kernels.
 //
-// Kernels must be compiled with -fsanitize=thread,alignment,bounds, but not linked with the sanitizers: the compiler
-// then reports every memory access to hooks.cpp, and cuda_host.cpp knows what each thread may touch.
+// Kernels must be compiled with -fsanitize=thread,alignment,bounds, but not linked with the sanitizers. The compiler
+// then reports every memory access to hooks.cpp, and cuda_host.cpp knows which memory each thread may access.
 
 #pragma once
 
@@ -36,15 +37,17 @@ namespace cuda_host {
 
 constexpr int warp_threads = 32;
 
-// Makes memory, numbers of so many bytes each, known to the kernels that run next; they may touch nothing else.
+// Registers memory, an array of numbers of `number_bytes` bytes each, for the kernels that run next. They may not
+// access any other memory.
 void give(const void* memory, size_t bytes, size_t number_bytes, bool writable);
 
-// Calls `use`, which gives memory and launches kernels, and takes all memory back. Returns what was wrong, or an empty
-// text; it lives until the next call.
+// Calls `use`, which registers memory and launches kernels, and then unregisters all memory. Returns a description of
+// the fault, or an empty string. The result is valid until the next call.
 const char* fault_of(const std::function<void()>& use);
 
-// Runs a grid, block after block. Throws std::runtime_error with the first fault: an access out of bounds, to memory
-// that was never written, misaligned, or in a race; threads that wait for each other forever; wrong warp functions.
+// Runs a grid, block after block. Throws std::runtime_error with the first fault. Faults are accesses that are out of
+// bounds, misaligned, in a race, or to memory that was never written; threads that wait for each other forever; and
+// misused warp functions.
 void run(
     const std::string& name, dim3 grid, dim3 block, size_t shared_bytes, void (*thread)(const void*),
     const void* argument);
@@ -53,7 +56,7 @@ template <typename... Parameters, typename... Arguments>
 void launch(
     const std::string& name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
     const Arguments&... arguments) {
-  // Not reported by the compiler, because the arguments themselves are not memory of the device.
+  // The compiler must not report these accesses, because the arguments themselves are not in device memory.
   const auto thread = [=]() __attribute__((no_sanitize("thread"))) { kernel(arguments...); };
   const auto call = [](const void* it)
                         __attribute__((no_sanitize("thread"))) { (*static_cast<decltype(thread)*>(it))(); };
@@ -66,7 +69,7 @@ dim3 block_size();
 dim3 grid_size();
 void* dynamic_shared();
 
-// Waits for all lanes of the mask, of which the caller is one, and returns the bits of lane `source`.
+// Waits for all lanes of the mask, which must include the caller, and returns the bits of lane `source`.
 uint64_t exchange(unsigned mask, uint64_t bits, int source, const char* function);
 int lane();
 void* checked_atomic(void* address, size_t bytes);
@@ -90,7 +93,7 @@ T shuffle(unsigned mask, T value, int source, int width, const char* function) {
 #define blockDim (cuda_host::block_size())
 #define gridDim (cuda_host::grid_size())
 #define warpSize (cuda_host::warp_threads)
-// CUDA spells it: extern __shared__ T name[];
+// The CUDA equivalent is: extern __shared__ T name[];
 #define DYNAMIC_SHARED(T, name) T* name = static_cast<T*>(cuda_host::dynamic_shared())
 
 void __syncthreads();
@@ -117,7 +120,7 @@ T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = warpSize) {
   return cuda_host::shuffle(mask, value, cuda_host::lane() ^ lanes, width, "__shfl_xor_sync");
 }
 
-// Threads run one at a time, so that nothing comes between reading and writing.
+// Threads run one at a time, so no other thread runs between the read and the write.
 template <typename T>
 __attribute__((no_sanitize("thread"))) T atomicAdd(T* address, T value) {
   T* word = static_cast<T*>(cuda_host::checked_atomic(address, sizeof(T)));

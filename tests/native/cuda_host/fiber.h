@@ -1,4 +1,4 @@
-// A thread of a block, and where the threads of a warp meet.
+// A thread of a block, and the meeting point of the threads of a warp.
 
 #pragma once
 
@@ -12,7 +12,7 @@ namespace cuda_host {
 
 constexpr size_t stack_bytes = size_t{1} << 16;
 
-// Threads that came to the same warp function; `round` counts how often they all did.
+// Threads that arrived at the same warp function. `round` counts how often all of them arrived.
 struct Meeting {
   static constexpr int warp_size = 32;
 
@@ -20,7 +20,8 @@ struct Meeting {
   const char* function;
   int arrived = 0;
   unsigned round = 0;
-  uint64_t bits[2][warp_size] = {}; // of even and odd rounds: the last is still read while the next begins
+  // Of even and odd rounds, because the last round is still read when the next one starts.
+  uint64_t bits[2][warp_size] = {};
 };
 
 struct Fiber {
@@ -29,7 +30,7 @@ struct Fiber {
   jmp_buf resume{};
   bool started = false;
   bool finished = false;
-  const unsigned* awaited = nullptr; // a count that it waits to see changed
+  const unsigned* awaited = nullptr; // a counter; the thread waits until it changes
   unsigned seen = 0;
   const char* waits_in = "";
 

@@ -1,4 +1,4 @@
-// The CUDA kernels of fusion, launched as on a GPU, on the CPU.
+// Launches the CUDA kernels of the fusion on the CPU, the way the operators launch them on a GPU.
 
 #include "fusion/kernels_cuda.h"
 
@@ -7,7 +7,7 @@ using namespace seamseg::fusion::cuda;
 
 extern "C" {
 
-// As tests/native/fusion_kernels.py fills them in.
+// Calls, filled in by tests/native/fusion_kernels.py.
 struct UpsampleArgmaxCall {
   int64_t type; // 0 float32, 1 float16, 2 bfloat16
   const void* values;
@@ -33,13 +33,13 @@ struct FusionCall {
   int64_t height, width;
   const int64_t* semantics;
   double threshold, min_area;
-  // Zeros
+  // Filled with zeros.
   int32_t* owners;
   Count* object_areas;
   Count* free_areas;
-  // Anything
+  // May contain any values.
   int64_t *object_ids, *class_ids;
-  // The results
+  // Results.
   int64_t* ids;
   bool* kept;
   int64_t* areas;
@@ -105,7 +105,7 @@ Mask mask_of(const FusionCall& call, int64_t object) {
 
 } // namespace
 
-// Each returns what was wrong, or an empty text.
+// Each function returns a description of the fault, or an empty string.
 extern "C" {
 
 const char* fusion_upsample_argmax(const UpsampleArgmaxCall* call) {

@@ -1,5 +1,5 @@
-// The functions that code compiled with -fsanitize=thread,alignment,bounds calls around memory accesses. They take the
-// place of the sanitizers' own libraries.
+// The functions that code compiled with -fsanitize=thread,alignment,bounds calls at memory accesses. They replace the
+// sanitizers' own libraries.
 
 #include "hooks.h"
 

@@ -1,4 +1,4 @@
-// What the compiler's hooks report to what runs the kernels.
+// Reports from the compiler's hooks to the code that runs the kernels.
 
 #pragma once
 
@@ -8,7 +8,7 @@ namespace cuda_host {
 
 enum class Kind { read, write, atomic };
 
-// Ends the launch if the access is not allowed; so does fail_in_kernel. Both do nothing outside of kernels.
+// Ends the launch if the access is not allowed. fail_in_kernel always ends it. Both do nothing outside kernels.
 void access(const void* pointer, size_t bytes, Kind kind);
 void fail_in_kernel(const char* what);
 

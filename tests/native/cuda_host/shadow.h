@@ -1,5 +1,4 @@
-// What is known about the memory of a kernel: who wrote and read each place last, and so whether two threads race for
-// it.
+// Shadow memory of a kernel: which thread last wrote and read each place. It shows whether two threads race.
 
 #pragma once
 
@@ -13,9 +12,9 @@
 
 namespace cuda_host {
 
-// A thread at a moment: barriers divide the time of its block, __syncwarp that of its warp.
+// A thread at a point in time. Barriers divide the time of a block, and __syncwarp divides the time of a warp.
 struct Moment {
-  uint32_t launch = 0; // counted from 1; 0 is never
+  uint32_t launch = 0; // counted from 1; 0 means never
   uint32_t block = 0;
   uint16_t warp = 0;
   uint16_t thread = 0;
@@ -23,9 +22,9 @@ struct Moment {
   uint16_t warp_barrier = 0;
 
   static constexpr uint32_t several_blocks = 0xffffffff;
-  static constexpr uint16_t several = 0xffff; // warps or threads
+  static constexpr uint16_t several = 0xffff; // several warps or threads
 
-  // Whether neither is certain to come before the other; earlier launches are long over.
+  // Whether neither access is certain to happen before the other. Earlier launches have already finished.
   bool concurrent_with(const Moment& other) const {
     if (launch != other.launch || launch == 0) {
       return false;
@@ -39,7 +38,7 @@ struct Moment {
     return differs(warp, other.warp) || (differs(thread, other.thread) && warp_barrier == other.warp_barrier);
   }
 
-  // Both of them.
+  // Returns a moment that represents both.
   Moment with(const Moment& other) const {
     Moment both = other;
     both.block = block == other.block ? block : several_blocks;
@@ -54,7 +53,7 @@ struct Moment {
 
 class Region {
  public:
-  // Accesses smaller than `granule`, a power of two, are taken for accesses to all of it.
+  // Accesses smaller than `granule`, a power of two, count as accesses to all of it.
   Region(const void* memory, size_t bytes, size_t granule, bool writable, bool shared)
       : begin_(reinterpret_cast<uintptr_t>(memory)),
         bytes_(bytes),
@@ -66,7 +65,7 @@ class Region {
   bool contains(uintptr_t address) const { return address >= begin_ && address < begin_ + bytes_; }
   uintptr_t end() const { return begin_ + bytes_; }
 
-  // What is wrong with the access, or null.
+  // Returns what is wrong with the access, or null.
   const char* access(uintptr_t address, size_t bytes, Kind kind, const Moment& now) {
     if (address + bytes > end()) {
       return "reaches past the end of its buffer";
@@ -109,7 +108,7 @@ class Region {
     return nullptr;
   }
 
-  // Places hold trivial zeros from calloc, which are moments that never were.
+  // The zeros of calloc are valid places: their moments never happened.
   static void forget_other_blocks(Place& place, const Moment& now) {
     for (Moment* moment : {&place.writer, &place.reader, &place.adder}) {
       if (moment->launch != now.launch || moment->block != now.block) {

@@ -1,4 +1,5 @@
-// Small kernels, most of them wrong on purpose: what cuda_host.cpp must find. Each is called by its name.
+// Small kernels that test cuda_host.cpp. Most of them contain a deliberate bug that it must find. They are called by
+// name.
 
 #include <map>
 #include <string>
@@ -7,9 +8,9 @@
 
 namespace {
 
-constexpr int size = 64; // threads of a block, and numbers of each buffer
+constexpr int size = 64; // threads per block, and numbers per buffer
 
-// Turned around within a block, by way of shared memory.
+// Reverses the numbers of a block through shared memory.
 template <bool with_barrier>
 __global__ void reverse(const float* in, float* out) {
   __shared__ float numbers[size];
@@ -27,7 +28,7 @@ __global__ void reverse_dynamic(const float* in, float* out) {
   out[threadIdx.x] = numbers[size - 1 - threadIdx.x];
 }
 
-// A barrier after writing, none before the next round overwrites what others still read.
+// Has a barrier after the writes, but none before the next round overwrites numbers that other threads still read.
 __global__ void overwrite_early(const float* in, float* out) {
   __shared__ float numbers[size];
   for (int round = 0; round < 2; ++round) {
@@ -37,7 +38,7 @@ __global__ void overwrite_early(const float* in, float* out) {
   }
 }
 
-// Comes out right when thread 0 happens to run first.
+// The result is correct if thread 0 happens to run first.
 __global__ void write_after_read(const float* in, float* out) {
   __shared__ float numbers[size];
   numbers[threadIdx.x] = in[threadIdx.x];
@@ -94,7 +95,7 @@ __global__ void copy_vectors(const float* in, float* out) {
   }
 }
 
-// Two blocks, the same place.
+// Two blocks write to the same place.
 __global__ void blocks_collide(const float* in, float* out) { out[threadIdx.x] = in[threadIdx.x]; }
 
 template <unsigned mask, int lanes>
@@ -169,7 +170,7 @@ const std::map<std::string, Toy> toys = {
 
 } // namespace
 
-// Returns what was wrong, or an empty text.
+// Returns a description of the fault, or an empty string.
 extern "C" const char* run_toy(const char* name, const float* in, float* out) {
   return cuda_host::fault_of([=] {
     const Toy& toy = toys.at(name);
