@@ -122,7 +122,7 @@ void run_current() {
   for (unsigned i = 0; i < machine.num_threads; ++i) {
     finished += machine.fibers[i].finished ? 1 : 0;
     if (!machine.fibers[i].finished && (i == 0 || machine.fibers[i - 1].finished)) {
-      text << " thread " << i << " and perhaps others wait in " << machine.fibers[i].waits_in << ",";
+      text << " thread " << i << " and possibly others wait in " << machine.fibers[i].waits_in << ",";
     }
   }
   text << " " << finished << " of " << machine.num_threads << " threads have returned";
@@ -167,7 +167,7 @@ void prepare(dim3 grid, dim3 block, size_t shared_bytes) {
   machine.num_threads = block.x * block.y * block.z;
   if (machine.num_threads == 0 || machine.num_threads > 1024 || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
       grid.y > 65535 || grid.z > 65535 || block.z > 64) {
-    throw std::runtime_error("a grid or block of a size that GPUs refuse");
+    throw std::runtime_error("grid or block size that GPUs reject");
   }
   machine.grid = grid;
   machine.block = block;
@@ -192,7 +192,7 @@ Region& region_of(uintptr_t address, Kind kind) {
     }
   }
   if (!machine.static_shared->contains(address)) {
-    fail(std::string(kind == Kind::read ? "reads" : "writes") + " outside of every buffer");
+    fail(std::string(kind == Kind::read ? "reads" : "writes") + " outside all buffers");
   }
   return *machine.static_shared;
 }
@@ -272,7 +272,7 @@ uint64_t exchange(unsigned mask, uint64_t bits, int source, const char* function
   machine.running = false;
   auto& warp = machine.warps[machine.current / warp_threads];
   if ((mask >> lane() & 1) == 0) {
-    fail(std::string(function) + " with a mask that leaves out the calling lane");
+    fail(std::string(function) + " with a mask that excludes the calling lane");
   }
   if ((mask >> source & 1) == 0) {
     fail(std::string(function) + " reads from a lane that is not in the mask");
@@ -285,7 +285,7 @@ uint64_t exchange(unsigned mask, uint64_t bits, int source, const char* function
     meeting = &warp.emplace_back(Meeting{mask, function});
   }
   if (meeting->arrived > 0 && meeting->function != function) {
-    fail(std::string(function) + " meets " + meeting->function);
+    fail(std::string(function) + " meets other lanes in " + meeting->function);
   }
   const unsigned round = meeting->round;
   meeting->function = function;

@@ -95,14 +95,14 @@ class Region {
       }
     }
     if (place.writer.concurrent_with(now)) {
-      return kind == Kind::read ? "race: reads what another thread wrote, with no barrier between"
-                                : "race: writes what another thread wrote, with no barrier between";
+      return kind == Kind::read ? "race: reads memory that another thread wrote, without a barrier in between"
+                                : "race: writes memory that another thread wrote, without a barrier in between";
     }
     if (kind != Kind::atomic && place.adder.concurrent_with(now)) {
-      return "race: touches what another thread changes atomically, with no barrier between";
+      return "race: accesses memory that another thread updates atomically, without a barrier in between";
     }
     if (kind != Kind::read && place.reader.concurrent_with(now)) {
-      return "race: writes what another thread read, with no barrier between";
+      return "race: writes memory that another thread read, without a barrier in between";
     }
     note(kind == Kind::read ? place.reader : kind == Kind::write ? place.writer : place.adder, now);
     return nullptr;
