@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
 import torch
-from support.tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
+from support.tiny_experiment import tiny_experiment, write_tiny_splits
 from support.tiny_training import ALONE
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -28,16 +27,12 @@ from seamseg.runtime.distributed import Process
 from seamseg.runtime.log import read_metrics
 from seamseg.runtime.training_progress import TrainingProgress
 
+pytestmark = pytest.mark.usefixtures("narrow")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_splits(tmp_path_factory.mktemp("record") / "data")
-
-
-@pytest.fixture(autouse=True)
-def _narrow() -> Iterator[None]:
-    with narrow_body():
-        yield
 
 
 def new_record(folder: Path, run: Path, process: Process = ALONE) -> tuple[Trainer, TrainingRecorder]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +11,7 @@ from unittest import mock
 
 import pytest
 import torch
-from support.tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
+from support.tiny_experiment import tiny_experiment
 from support.tiny_training import Watcher, equal, tiny_trainer, trained
 
 from seamseg.engine.train import Intervals, Trainer, step_generator
@@ -20,16 +19,7 @@ from seamseg.runtime.finite import describe_nonfinite_losses
 from seamseg.runtime.training_progress import TrainingProgress
 from seamseg.structures import LossSum
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_splits(tmp_path_factory.mktemp("train") / "data", num_val=1)
-
-
-@pytest.fixture(autouse=True)
-def _narrow() -> Iterator[None]:
-    with narrow_body():
-        yield
+pytestmark = pytest.mark.usefixtures("narrow")
 
 
 def parameters(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -75,7 +65,7 @@ def test_steps_change_every_entry_of_the_state_dict(folder: Path, tmp_path: Path
 @pytest.mark.parametrize("norm_frozen", [False, True])
 def test_steps_with_frozen_parts_leave_them_unchanged(folder: Path, tmp_path: Path, norm_frozen: bool) -> None:
     frozen = ["body.weights=patched.pth", "body.frozen=[mod1, mod2]", f"body.norm_frozen={norm_frozen}"]
-    with mock.patch("seamseg.builders.network.load_body_weights"):
+    with mock.patch("seamseg.builders.body.load_body_weights"):
         trainer = tiny_trainer(tiny_experiment(folder, *frozen), tmp_path / "run")
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     trained(trainer, steps=2)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
+from support.tiny_experiment import narrow_body, tiny_experiment
 from support.tiny_training import ALONE, Watcher, equal, tiny_trainer, trained
 
 from seamseg.builders import build_trainer
@@ -19,16 +18,7 @@ from seamseg.runtime.log import read_metrics
 from seamseg.runtime.stopping import StopRequest
 from seamseg.runtime.training_progress import CompletedSpan, TrainingProgress
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_splits(tmp_path_factory.mktemp("train") / "data", num_val=1)
-
-
-@pytest.fixture(autouse=True)
-def _narrow() -> Iterator[None]:
-    with narrow_body():
-        yield
+pytestmark = pytest.mark.usefixtures("narrow")
 
 
 def test_stop_within_an_epoch_saves_without_validation(folder: Path, tmp_path: Path) -> None:

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
+from support.tiny_experiment import tiny_experiment
 from support.tiny_training import Watcher, tiny_trainer
 
 from seamseg.engine.train import Trainer
 from seamseg.runtime.training_progress import TrainingProgress
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_splits(tmp_path_factory.mktemp("train") / "data", num_val=1)
-
-
-@pytest.fixture(autouse=True)
-def _narrow() -> Iterator[None]:
-    with narrow_body():
-        yield
+pytestmark = pytest.mark.usefixtures("narrow")
 
 
 def watched(trainer: Trainer, steps: int | None = None, batch: int = 0) -> Watcher:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 from oracles.norm import stir
+from support.keeps_output import ExpKeepingOutput
 from support.pairwise import pairwise
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -235,20 +235,6 @@ def test_norm_in_a_checkpoint_is_recomputed_exactly_once(reentrant: bool) -> Non
     torch.testing.assert_close(found, list(expected))
 
 
-class Exp(torch.autograd.Function):
-    """Exponential that keeps its output, which its type does not show."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = x.exp()
-        ctx.save_for_backward(y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> Tensor:
-        return dy * ctx.saved_tensors[0]  # type: ignore[no-any-return]
-
-
 def read_before(x: Tensor) -> tuple[Tensor, Tensor]:
     y = x * 2
     return y, (y * y).sum()
@@ -262,7 +248,7 @@ def partly_overwritten(x: Tensor) -> Tensor:
 
 # Makers whose type does not show that they keep the input of the norm; the second result is added to the loss.
 UNKNOWN: dict[str, Callable[[Tensor], tuple[Tensor, Tensor | float]]] = {
-    "function": lambda x: (Exp.apply(x), 0.0),
+    "function": lambda x: (ExpKeepingOutput.apply(x), 0.0),
     "slice": lambda x: (partly_overwritten(x), 0.0),
     "power": lambda x: (x.abs() ** torch.full((3, 1), 2.0, requires_grad=True), 0.0),
     "view": lambda x: (x.sigmoid()[:, :, 1:], 0.0),

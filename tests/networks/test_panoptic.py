@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,6 +10,8 @@ from support.tiny_network import NUM_STUFF, NUM_THINGS, scenes, tiny_network
 
 from seamseg.networks import PanopticNet
 from seamseg.structures import GroundTruth, Losses, PackedSequence
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SIZES = [(64, 96), (48, 80)]
 KINDS = [
@@ -22,15 +23,6 @@ KINDS = [
 ]
 EMPTY_KINDS = [["no objects", "no objects"], ["crowd", "crowd"], ["void", "void"], ["crowd", "void"]]
 REGION_LOSSES = ("roi_classes", "roi_boxes", "roi_masks")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Use one thread, because several threads would only wait for each other with tensors this small."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 def step(network: PanopticNet, images: PackedSequence, truth: GroundTruth, seed: int = 0) -> Losses:

@@ -5,7 +5,7 @@ All images are padded to one size, and nothing is random: every anchor and every
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -30,6 +30,8 @@ from seamseg.runtime.precision import Precision
 from seamseg.runtime.stopping import StopRequest
 from seamseg.runtime.training_progress import TrainingProgress
 from seamseg.structures import Batch, GroundTruth, PackedSequence
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
 LOSSES = ("rpn_objectness", "rpn_boxes", "roi_classes", "roi_boxes", "roi_masks", "semantic")
@@ -202,15 +204,6 @@ def check_equal(rank_results: list[dict[str, Any]]) -> None:
     for other in others:
         for name, value in first["parameters"].items():
             assert torch.equal(value, other["parameters"][name]), name
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Use one thread, because several threads would only wait for each other with tensors this small."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +107,6 @@ def test_largest_and_mean_over_ranks_are_equal_on_all_ranks(ranks: list[dict[str
         assert result["distributed"]
         assert result["largest"] == [1, 5, 0, -3]
         assert result["mean"] == {"loss": 0.5, "count": 4}
-
-
-@pytest.fixture
-def group_of_one() -> Iterator[None]:
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
-    yield
-    dist.destroy_process_group()
 
 
 def assert_alone() -> None:

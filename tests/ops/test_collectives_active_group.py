@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import weakref
-from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -116,13 +115,6 @@ def test_active_groups_are_freed_with_their_world(ranks: list[dict[str, Any]]) -
     assert all(result["freed"] and not result["of its own"] for result in ranks)
     assert [result["groups of a new world"] for result in ranks] == [0] * len(ranks)
     assert_walked(ranks, "unbounded", max_groups=module.MAX_GROUPS)
-
-
-@pytest.fixture
-def group_of_one() -> Iterator[None]:
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
-    yield
-    dist.destroy_process_group()
 
 
 def assert_alone() -> None:

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import norm as oracle
+from support.keeps_output import ExpKeepingOutput
 from support.pairwise import pairwise
 from torch import Tensor
 from torch.autograd import gradcheck
@@ -177,27 +178,13 @@ def test_overwriting_obstacle_for_any_maker_unpacks_nothing() -> None:
             functional.max_pool1d(x, 2),  # keeps its second output
             functional.layer_norm(x, [5]),  # keeps its third output
             x ** torch.full((), 2.0),  # keeps its output only for the exponent
-            KeepsOutput.apply(x),  # its type does not show it; the norm copies shared memory
+            ExpKeepingOutput.apply(x),  # its type does not show it; the norm copies shared memory
         ]
     assert [overwriting_obstacle(y) is not None for y in refused] == [True] * len(refused)
     assert [overwriting_obstacle(y) for y in accepted] == [None] * len(accepted)
 
 
-class KeepsOutput(torch.autograd.Function):
-    """Exponential that keeps its output."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = x.exp()
-        ctx.save_for_backward(y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> Tensor:
-        return dy * ctx.saved_tensors[0]  # type: ignore[no-any-return]
-
-
-@pytest.mark.parametrize("make", [torch.exp, KeepsOutput.apply], ids=["exp", "function"])
+@pytest.mark.parametrize("make", [torch.exp, ExpKeepingOutput.apply], ids=["exp", "function"])
 def test_inplace_abn_on_an_output_that_its_maker_keeps_has_right_gradients(make: Callable[[Tensor], Tensor]) -> None:
     results = []
     for copy in (True, False):
