@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import os
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,18 +48,13 @@ def prepare(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def ran(page_folder: Path) -> Path:
     """Folder in which the commands and examples were run."""
-    folder, before = tmp_path_factory.mktemp("migrating"), Path.cwd()
-    os.chdir(folder)
-    try:
-        with narrow_body(), torch.random.fork_rng():
-            prepare(folder)
-            for kind, code in BLOCKS:
-                run_python(code) if kind == "python" else run_commands(code)
-        yield folder
-    finally:
-        os.chdir(before)
+    with narrow_body(), torch.random.fork_rng():
+        prepare(page_folder)
+        for kind, code in BLOCKS:
+            run_python(code) if kind == "python" else run_commands(code)
+    return page_folder
 
 
 def run_python(code: str) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,19 +22,14 @@ BLOCKS = re.findall(r"^```(sh|bash)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def ran(page_folder: Path) -> Path:
     """Folder in which the commands were run."""
-    folder, before = tmp_path_factory.mktemp("models"), Path.cwd()
-    os.chdir(folder)
-    try:
-        with narrow_body(), torch.random.fork_rng():
-            prepare(folder)
-            for kind, code in BLOCKS:
-                for line in code.splitlines():
-                    run(kind, line)
-        yield folder
-    finally:
-        os.chdir(before)
+    with narrow_body(), torch.random.fork_rng():
+        prepare(page_folder)
+        for kind, code in BLOCKS:
+            for line in code.splitlines():
+                run(kind, line)
+    return page_folder
 
 
 def prepare(folder: Path) -> None:

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -29,27 +28,21 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def ran(page_folder: Path) -> Path:
     """Folder in which the commands and examples were run."""
-    folder = tmp_path_factory.mktemp("own")
     (labels,) = blocks("python")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", labels], cwd=folder, env=environment, check=True)
+    subprocess.run([sys.executable, "-c", labels], cwd=page_folder, env=environment, check=True)
     classes, settings, merged = blocks("yaml")
-    (folder / "street/classes.yaml").write_text(classes)
-    (folder / "custom.yaml").write_text(settings)
-    (folder / "merged.yaml").write_text(merged)
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        with narrow_body(16):
-            for line in "".join(blocks("bash")).splitlines():
-                program, *arguments = line.split()
-                assert program == "seamseg"
-                assert main(arguments) == 0, line
-        yield folder
-    finally:
-        os.chdir(before)
+    (page_folder / "street/classes.yaml").write_text(classes)
+    (page_folder / "custom.yaml").write_text(settings)
+    (page_folder / "merged.yaml").write_text(merged)
+    with narrow_body(16):
+        for line in "".join(blocks("bash")).splitlines():
+            program, *arguments = line.split()
+            assert program == "seamseg"
+            assert main(arguments) == 0, line
+    return page_folder
 
 
 def test_labels_of_the_page_become_a_data_set(ran: Path) -> None:

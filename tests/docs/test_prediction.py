@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,22 +48,17 @@ def prepare(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Any]]]:
+def ran(page_folder: Path) -> tuple[Path, dict[str, Any]]:
     """Folder in which the commands and examples were run, and variables that the examples define."""
-    folder, before = tmp_path_factory.mktemp("prediction"), Path.cwd()
     names: dict[str, Any] = {}
-    os.chdir(folder)
-    try:
-        with narrow_body(), torch.random.fork_rng():
-            prepare(folder)
-            for kind, code in BLOCKS:
-                if kind == "python":
-                    exec(compile(code, PAGE, "exec"), names)
-                else:
-                    run_commands(code)
-        yield folder, names
-    finally:
-        os.chdir(before)
+    with narrow_body(), torch.random.fork_rng():
+        prepare(page_folder)
+        for kind, code in BLOCKS:
+            if kind == "python":
+                exec(compile(code, PAGE, "exec"), names)
+            else:
+                run_commands(code)
+    return page_folder, names
 
 
 def run_commands(code: str) -> None:
