@@ -174,7 +174,7 @@ def with_pieces(segments: PanopticSegmentation) -> PanopticSegmentation:
 
 def expected(prediction: PanopticSegmentation, truth: PanopticSegmentation) -> list[oracle.Case]:
     sides = [(side.ids, side.classes.tolist(), side.crowd.tolist()) for side in (prediction, truth)]
-    return oracle.cases(*sides[0], *sides[1])
+    return oracle.cases(sides[0], sides[1])
 
 
 @pytest.mark.parametrize("seed", range(50))

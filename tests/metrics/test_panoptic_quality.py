@@ -180,7 +180,7 @@ def random_pair(seed: int) -> tuple[PanopticSegmentation, PanopticSegmentation]:
 def test_counts_of_a_random_pair_equal_the_oracle(seed: int) -> None:
     prediction, truth = random_pair(seed)
     sides = [(side.ids, side.classes.tolist(), side.crowd.tolist()) for side in (prediction, truth)]
-    expected = oracle.count(*sides[0], *sides[1], NUM_CLASSES)
+    expected = oracle.count(sides[0], sides[1], NUM_CLASSES)
     found = counted(prediction, truth)
     assert torch.allclose(found, expected, atol=1e-12)
     assert torch.equal(found[1:], expected[1:])

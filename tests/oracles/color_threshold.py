@@ -81,7 +81,8 @@ def panoptic_quality(
     for image in images:
         ids, classes = model.predict(image.picture, min_thing, min_stuff)
         predicted = torch.from_numpy(ids), classes, [False] * len(classes)
-        totals += count(*predicted, torch.from_numpy(image.ids), image.classes, image.crowd, model.num_classes)
+        truth = torch.from_numpy(image.ids), image.classes, image.crowd
+        totals += count(predicted, truth, model.num_classes)
     iou, true, false, missed = totals.numpy()
     with np.errstate(invalid="ignore"):
         return iou / (true + 0.5 * false + 0.5 * missed)

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from oracles.pixel_sets import Segments, pixels_of
 
-Pixels = set[tuple[int, int]]
 Case = tuple[bool, int, int, str, int, float]
 """Whether it is a true segment, class, class of the counterpart, outcome, pixels, IoU with the counterpart."""
 
 
-def cases(
-    predicted_ids: Tensor,
-    predicted_classes: list[int],
-    predicted_crowd: list[bool],
-    true_ids: Tensor,
-    true_classes: list[int],
-    true_crowd: list[bool],
-) -> list[Case]:
+def cases(prediction: Segments, truth: Segments) -> list[Case]:
     """Return the cases of true segments that count and of false predictions."""
+    (true_ids, true_classes, true_crowd), (predicted_ids, predicted_classes, predicted_crowd) = truth, prediction
     true, predicted = pixels_of(true_ids), pixels_of(predicted_ids)
     void = set().union(*(pixels for t, pixels in true.items() if true_classes[t] == 255), set())
     true = {t: pixels for t, pixels in true.items() if true_classes[t] != 255}
@@ -58,11 +51,3 @@ def reason(own: int, others: list[tuple[int, float]], nothing: str) -> tuple[int
     if same >= 0.1:
         return own, "localization", same
     return 255, nothing, 0.0
-
-
-def pixels_of(ids: Tensor) -> dict[int, Pixels]:
-    found: dict[int, Pixels] = {}
-    for y in range(ids.shape[0]):
-        for x in range(ids.shape[1]):
-            found.setdefault(int(ids[y, x]), set()).add((y, x))
-    return found

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import torch
+from oracles.pixel_sets import Segments, pixels_of
 from torch import Tensor
 
-Pixels = set[tuple[int, int]]
 
-
-def count(
-    predicted_ids: Tensor,
-    predicted_classes: list[int],
-    predicted_crowd: list[bool],
-    true_ids: Tensor,
-    true_classes: list[int],
-    true_crowd: list[bool],
-    num_classes: int,
-) -> Tensor:
+def count(prediction: Segments, truth: Segments, num_classes: int) -> Tensor:
     """Return 4×C: sum of IoUs, true positives, false positives, false negatives."""
-    true, predicted = _pixels(true_ids), _pixels(predicted_ids)
+    (true_ids, true_classes, true_crowd), (predicted_ids, predicted_classes, predicted_crowd) = truth, prediction
+    true, predicted = pixels_of(true_ids), pixels_of(predicted_ids)
     void = set().union(*(pixels for segment, pixels in true.items() if true_classes[segment] == 255), set())
     counts = torch.zeros(4, num_classes, dtype=torch.float64)
     matched_true, matched_predicted = set(), set()
@@ -47,11 +39,3 @@ def count(
         if t not in matched_true and true_classes[t] != 255 and not true_crowd[t]:
             counts[3, true_classes[t]] += 1
     return counts
-
-
-def _pixels(ids: Tensor) -> dict[int, Pixels]:
-    found: dict[int, Pixels] = {}
-    for y in range(ids.shape[0]):
-        for x in range(ids.shape[1]):
-            found.setdefault(int(ids[y, x]), set()).add((y, x))
-    return found
