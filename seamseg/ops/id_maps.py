@@ -44,11 +44,7 @@ def lookup_ids(ids: Tensor, known: Tensor) -> Tensor:
         ValueError: If a tensor has another type or shape, or the list is not ascending.
         ImportError: If the native library is not built.
     """
-    native.require("lookup_ids", _lookup_shape)
-    try:
-        positions: Tensor = torch.ops.seamseg.lookup_ids(ids, known)
-    except RuntimeError as error:
-        raise native.argument_error(error, "lookup_ids") from None
+    positions: Tensor = native.call("lookup_ids", _lookup_shape, ids, known)
     return positions
 
 
@@ -67,11 +63,7 @@ def index_grid(ids: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         ValueError: If a tensor has another type or shape, or a row or column is not in the map.
         ImportError: If the native library is not built.
     """
-    native.require("index_grid", _index_grid_shape)
-    try:
-        resampled: Tensor = torch.ops.seamseg.index_grid(ids, rows, columns)
-    except RuntimeError as error:
-        raise native.argument_error(error, "index_grid") from None
+    resampled: Tensor = native.call("index_grid", _index_grid_shape, ids, rows, columns)
     return resampled
 
 
@@ -104,11 +96,7 @@ def segment_boxes(ids: Tensor, num_segments: int) -> tuple[Tensor, Tensor]:
             negative.
         ImportError: If the native library is not built.
     """
-    native.require("segment_boxes", _segment_boxes_shapes)
-    try:
-        boxes, areas = torch.ops.seamseg.segment_boxes(ids, num_segments)
-    except RuntimeError as error:
-        raise native.argument_error(error, "segment_boxes") from None
+    boxes, areas = native.call("segment_boxes", _segment_boxes_shapes, ids, num_segments)
     return boxes, areas
 
 

@@ -108,6 +108,25 @@ def _check_operator(path: Path, operator: str) -> None:
         raise ImportError(f"the native library {path} has no operator {operator}, so it is out of date: {_REBUILD}")
 
 
+def call(operator: str, shapes: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a native operator.
+
+    Args:
+        operator: Name of the operator.
+        shapes: Function that returns empty results for the same arguments; see :func:`require`.
+        arguments: Arguments of the operator.
+
+    Raises:
+        ValueError: If the operator rejects the arguments.
+        ImportError: If the library is not built, cannot be loaded, or is too old to contain the operator.
+    """
+    require(operator, shapes)
+    try:
+        return getattr(torch.ops.seamseg, operator)(*arguments)
+    except RuntimeError as error:
+        raise argument_error(error, operator) from None
+
+
 def argument_error(error: RuntimeError, operator: str) -> Exception:
     """Return the exception to raise instead of an error from a native operator.
 

@@ -45,11 +45,7 @@ def map_overlaps(true_ids: Tensor, predicted_ids: Tensor, band: int = 0) -> Tens
     """
     if true_ids.device.type != "cpu":
         return _map_overlaps_by_keys(true_ids, predicted_ids, band)
-    native.require("map_overlaps", _shapes)
-    try:
-        table: Tensor = torch.ops.seamseg.map_overlaps(true_ids, predicted_ids, band)
-    except RuntimeError as error:
-        raise native.argument_error(error, "map_overlaps") from None
+    table: Tensor = native.call("map_overlaps", _shapes, true_ids, predicted_ids, band)
     return table
 
 
@@ -68,11 +64,7 @@ def png_overlaps(true_png: Tensor, predicted_png: Tensor, band: int = 0) -> Tens
         ValueError: If a file is broken or of another kind, or the files differ in size.
         ImportError: If the native library is not built.
     """
-    native.require("png_overlaps", _shapes)
-    try:
-        table: Tensor = torch.ops.seamseg.png_overlaps(true_png, predicted_png, band)
-    except RuntimeError as error:
-        raise native.argument_error(error, "png_overlaps") from None
+    table: Tensor = native.call("png_overlaps", _shapes, true_png, predicted_png, band)
     return table
 
 
