@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,13 @@ _INSTANCES_PER_LABEL = 1000
 
 @dataclass(frozen=True)
 class Frame:
-    """One image and its map of instance ids.
+    """One image and its map of ids.
 
     Attributes:
         image_id: Id of the image in the result, counted from 1.
         name: Name of the frame, ``CITY_SEQUENCE_FRAME``.
         image_path: Path of the image.
-        labels: Path of the map of instance ids.
+        labels: Path of the PNG with the instance ids or segment ids.
     """
 
     image_id: int
@@ -154,27 +154,14 @@ _PREFIX, _TRAIN_IDS = "cityscapes_panoptic_", "_trainId"
 
 
 @dataclass(frozen=True)
-class AnnotatedFrame:
-    """One image and its segments.
+class AnnotatedFrame(Frame):
+    """One image, its map of segment ids, and its segments.
 
     Attributes:
-        image_id: Id of the image in the result, counted from 1.
-        name: Name of the frame, ``CITY_SEQUENCE_FRAME``.
-        image_path: Path of the image.
-        png: Path of the PNG with segment ids.
         segments: Id, label id (0 for void) and crowd flag of each segment.
     """
 
-    image_id: int
-    name: str
-    image_path: Path
-    png: Path
     segments: tuple[tuple[int, int, bool], ...]
-
-    @property
-    def sources(self) -> Sequence[Path]:
-        """Files that the result is made from."""
-        return self.image_path, self.png
 
 
 def cityscapes_panoptic_jobs(
@@ -227,14 +214,10 @@ def _panoptic_job(source: Path, path: Path, target: PanopticTarget) -> Job[Annot
         description="Cityscapes, from its panoptic annotation",
         result=target.json_file,
         head={"categories": CITYSCAPES.to_list()},
-        items=[_with_image_id(frame, number) for number, frame in enumerate(frames, start=1)],
+        items=[replace(frame, image_id=number) for number, frame in enumerate(frames, start=1)],
         convert=partial(convert_annotated_frame, target),
         options={"placement": target.placement},
     )
-
-
-def _with_image_id(frame: AnnotatedFrame, number: int) -> AnnotatedFrame:
-    return AnnotatedFrame(number, frame.name, frame.image_path, frame.png, frame.segments)
 
 
 def _annotated_frame(source: Path, path: Path, position: int, entry: Any, split: str) -> AnnotatedFrame:
@@ -271,10 +254,10 @@ def convert_annotated_frame(target: PanopticTarget, frame: AnnotatedFrame) -> It
     Raises:
         SeamsegError: A file is missing or broken, the sizes differ, or the PNG contains ids without an entry.
     """
-    ids = read_panoptic_png(frame.png)
+    ids = read_panoptic_png(frame.labels)
     undescribed = set(distinct_values(ids)[0].tolist()) - {0} - {number for number, _, _ in frame.segments}
     if undescribed:
-        raise DataError(f"{frame.png} contains the segment id {min(undescribed)}, which its JSON file does not list")
+        raise DataError(f"{frame.labels} contains the segment id {min(undescribed)}, which its JSON file does not list")
     void = [number for number, label, _ in frame.segments if label == 0]
     numbered, present = number_segments(np.where(np.isin(ids, void), 0, ids))
     class_of = {number: CITYSCAPES.class_of_original_id[label] for number, label, _ in frame.segments if label}
@@ -284,5 +267,5 @@ def convert_annotated_frame(target: PanopticTarget, frame: AnnotatedFrame) -> It
     segmentation = PanopticSegmentation(numbered, torch.tensor([VOID, *classes]), torch.tensor([False, *crowd]))
     image_file = f"{frame.name}{IMAGE_ENDING}"
     return target.write(
-        frame.image_id, frame.image_path, image_file, frame.png, segmentation, CITYSCAPES, png_ids=present
+        frame.image_id, frame.image_path, image_file, frame.labels, segmentation, CITYSCAPES, png_ids=present
     )
