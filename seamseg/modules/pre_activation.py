@@ -49,8 +49,7 @@ class PreActivationBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.bn1 = norm.make(in_channels)
-        layers = _plain_layers if len(channels) == 2 else _bottleneck_layers
-        self.convs = nn.Sequential(layers(in_channels, channels, norm, stride, dilation, groups, dropout))
+        self.convs = nn.Sequential(_layers(in_channels, channels, norm, stride, dilation, groups, dropout))
         self.proj_conv: nn.Conv2d | None = None
         if stride != 1 or in_channels != channels[-1]:
             self.proj_conv = nn.Conv2d(in_channels, channels[-1], 1, stride, bias=False)
@@ -83,7 +82,7 @@ def _conv3x3(in_channels: int, out_channels: int, stride: int = 1, dilation: int
     )
 
 
-def _plain_layers(
+def _layers(
     in_channels: int,
     channels: Sequence[int],
     norm: NormFactory,
@@ -92,35 +91,23 @@ def _plain_layers(
     groups: int,
     dropout: float,
 ) -> OrderedDict[str, nn.Module]:
-    if groups != 1:
-        raise ValueError("only bottleneck blocks have grouped convolutions")
-    layers = OrderedDict[str, nn.Module](
-        conv1=_conv3x3(in_channels, channels[0], stride, dilation), bn2=norm.make(channels[0])
-    )
+    """Build the layers of a block after its first norm, by name."""
+    layers = OrderedDict[str, nn.Module]()
+    if len(channels) == 2:
+        if groups != 1:
+            raise ValueError("only bottleneck blocks have grouped convolutions")
+        layers["conv1"] = _conv3x3(in_channels, channels[0], stride, dilation)
+        layers["bn2"] = norm.make(channels[0])
+        last = _conv3x3(channels[0], channels[1], 1, dilation)
+    else:
+        layers["conv1"] = nn.Conv2d(in_channels, channels[0], 1, stride, bias=False)
+        layers["bn2"] = norm.make(channels[0])
+        layers["conv2"] = _conv3x3(channels[0], channels[1], 1, dilation, groups)
+        layers["bn3"] = norm.make(channels[1])
+        last = nn.Conv2d(channels[1], channels[2], 1, bias=False)
     if dropout:
         layers["dropout"] = nn.Dropout2d(dropout)
-    layers["conv2"] = _conv3x3(channels[0], channels[1], 1, dilation)
-    return layers
-
-
-def _bottleneck_layers(
-    in_channels: int,
-    channels: Sequence[int],
-    norm: NormFactory,
-    stride: int,
-    dilation: int,
-    groups: int,
-    dropout: float,
-) -> OrderedDict[str, nn.Module]:
-    layers = OrderedDict[str, nn.Module](
-        conv1=nn.Conv2d(in_channels, channels[0], 1, stride, bias=False),
-        bn2=norm.make(channels[0]),
-        conv2=_conv3x3(channels[0], channels[1], 1, dilation, groups),
-        bn3=norm.make(channels[1]),
-    )
-    if dropout:
-        layers["dropout"] = nn.Dropout2d(dropout)
-    layers["conv3"] = nn.Conv2d(channels[1], channels[2], 1, bias=False)
+    layers[f"conv{len(channels)}"] = last
     return layers
 
 
