@@ -12,10 +12,11 @@ from seamseg.scenes.drawing.light import Rgb
 from seamseg.scenes.drawing.painter import Face, Painter
 from seamseg.scenes.objects.car_body import CarBody
 from seamseg.scenes.objects.car_shapes import CAR_SHAPES, CarShape
+from seamseg.scenes.objects.items import Item
 
 
 @dataclass(frozen=True, eq=False)
-class Car:
+class Car(Item):
     """One car.
 
     Attributes:
@@ -27,7 +28,6 @@ class Car:
         glass: Albedo of the glass.
         braking: Whether the brake lights are on.
         category: Name of the class.
-        crowd: Whether the item is a group of objects.
     """
 
     place: Points
@@ -38,7 +38,6 @@ class Car:
     glass: Rgb
     braking: bool
     category: str = "car"
-    crowd: bool = False
 
     @cached_property
     def footprint(self) -> Footprint:
@@ -46,10 +45,6 @@ class Car:
         corners = self._corners(self.shape.half_width, 0.0)
         low, high = corners.min(0), corners.max(0)
         return Footprint(float(low[0]), float(high[0]), float(low[2]), float(high[2]))
-
-    def feet(self) -> list[Footprint]:
-        """Footprints of the places where the car darkens the ground."""
-        return [self.footprint]
 
     def casters(self) -> list[Points]:
         """World points (N×3 each) of the body and the cabin, which cast shadows."""

@@ -11,12 +11,13 @@ import numpy as np
 from seamseg.scenes.drawing.camera import Footprint, Plane, Points
 from seamseg.scenes.drawing.light import Rgb
 from seamseg.scenes.drawing.painter import NOBODY, Face, Painter
+from seamseg.scenes.objects.items import Item
 
 ClutterKind = Literal["bin", "bollard", "box"]
 
 
 @dataclass(frozen=True, eq=False)
-class Clutter:
+class Clutter(Item):
     """A small object on the pavement without a class.
 
     Attributes:
@@ -25,7 +26,6 @@ class Clutter:
         size: Width and height in meters.
         color: Albedo.
         category: Always ``"void"``.
-        crowd: Whether the item is a group of objects.
     """
 
     place: Points
@@ -33,16 +33,11 @@ class Clutter:
     size: tuple[float, float]
     color: Rgb
     category: str = "void"
-    crowd: bool = False
 
     @cached_property
     def footprint(self) -> Footprint:
         """Rectangle on the ground that the object covers."""
         return Footprint.around(self.place, self.size[0] / 2, self.size[0] / 2)
-
-    def feet(self) -> list[Footprint]:
-        """Footprints of the places where the object darkens the ground."""
-        return [self.footprint]
 
     def casters(self) -> list[Points]:
         """World points (N×3) of the box that casts a shadow."""

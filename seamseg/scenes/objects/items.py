@@ -12,7 +12,7 @@ from seamseg.scenes.drawing.painter import Painter
 
 
 class Item(Protocol):
-    """An object placed in the street."""
+    """An object placed in the street; the classes of single objects inherit from it."""
 
     @property
     def category(self) -> str:
@@ -21,8 +21,8 @@ class Item(Protocol):
 
     @property
     def crowd(self) -> bool:
-        """Whether the item is a group of objects that are not labeled individually."""
-        ...
+        """Whether the item is a group of objects that are not labeled individually; by default, it is one object."""
+        return False
 
     @property
     def footprint(self) -> Footprint:
@@ -30,8 +30,8 @@ class Item(Protocol):
         ...
 
     def feet(self) -> list[Footprint]:
-        """Footprints of the places where the item darkens the ground below it."""
-        ...
+        """Footprints of the places where the item darkens the ground below it; by default, its own footprint."""
+        return [self.footprint]
 
     def casters(self) -> list[Points]:
         """World points (N×3 each); the convex hull of each array casts a shadow on the ground."""

@@ -10,6 +10,7 @@ import numpy as np
 from seamseg.scenes.drawing.camera import Footprint, Plane, Points, circle
 from seamseg.scenes.drawing.light import Rgb
 from seamseg.scenes.drawing.painter import Face, Painter
+from seamseg.scenes.objects.items import Item
 from seamseg.scenes.objects.signs import BLACK, UPRIGHT, WHITE, draw_posts
 
 _GLASS = np.array([205.0, 208.0, 205.0])
@@ -17,7 +18,7 @@ _LAMPS = (np.array([255.0, 48.0, 36.0]), np.array([255.0, 186.0, 40.0]), np.arra
 
 
 @dataclass(frozen=True, eq=False)
-class TrafficLight:
+class TrafficLight(Item):
     """Two or three lamps in a housing.
 
     Attributes:
@@ -29,7 +30,6 @@ class TrafficLight:
         housing: Albedo of the housing.
         shield: Whether there is a dark board with a white edge behind the housing.
         category: Name of the class.
-        crowd: Whether the item is a group of objects.
     """
 
     place: Points
@@ -40,16 +40,11 @@ class TrafficLight:
     housing: Rgb
     shield: bool
     category: str = "light"
-    crowd: bool = False
 
     @cached_property
     def footprint(self) -> Footprint:
         """Rectangle on the ground around the post."""
         return Footprint.around(self.place, 0.2, 0.1)
-
-    def feet(self) -> list[Footprint]:
-        """Footprints of the places where the post darkens the ground."""
-        return [self.footprint]
 
     def casters(self) -> list[Points]:
         """World points (N×3 each) of lamp and post, which cast shadows."""
@@ -84,7 +79,7 @@ class TrafficLight:
 
 
 @dataclass(frozen=True, eq=False)
-class Lantern:
+class Lantern(Item):
     """A street lantern on top of a post.
 
     Attributes:
@@ -94,7 +89,6 @@ class Lantern:
         globe: Whether the lantern is a ball instead of a cage with a roof.
         cap: Albedo of the metal.
         category: Name of the class.
-        crowd: Whether the item is a group of objects.
     """
 
     place: Points
@@ -103,7 +97,6 @@ class Lantern:
     globe: bool
     cap: Rgb
     category: str = "light"
-    crowd: bool = False
 
     @cached_property
     def footprint(self) -> Footprint:
@@ -113,10 +106,6 @@ class Lantern:
     def moved(self, place: Points) -> Lantern:
         """Return an equal lantern at another place."""
         return replace(self, place=place)
-
-    def feet(self) -> list[Footprint]:
-        """Footprints of the places where the post darkens the ground."""
-        return [self.footprint]
 
     def casters(self) -> list[Points]:
         """World points (N×3 each) of lamp and post, which cast shadows."""

@@ -13,11 +13,11 @@ from seamseg.scenes.drawing.light import Rgb
 from seamseg.scenes.drawing.painter import Face, Painter
 from seamseg.scenes.objects.cars import Car
 from seamseg.scenes.objects.figures import Clothes, Cut, Facing, Pose, figure
-from seamseg.scenes.objects.items import far_to_near
+from seamseg.scenes.objects.items import Item, far_to_near
 
 
 @dataclass(frozen=True, eq=False)
-class Person:
+class Person(Item):
     """One person.
 
     Attributes:
@@ -26,7 +26,6 @@ class Person:
         pose: Pose of the body.
         clothes: Clothes, skin and hair.
         category: Name of the class.
-        crowd: Whether the item is a group of objects.
     """
 
     place: Points
@@ -34,16 +33,11 @@ class Person:
     pose: Pose
     clothes: Clothes
     category: Literal["person"] = "person"
-    crowd: bool = False
 
     @cached_property
     def footprint(self) -> Footprint:
         """Rectangle on the ground that the person covers."""
         return Footprint.around(self.place, 0.25, 0.2)
-
-    def feet(self) -> list[Footprint]:
-        """Footprints of the places where the person darkens the ground."""
-        return [self.footprint]
 
     def casters(self) -> list[Points]:
         """World points (N×3 each) of two crossed outlines that cast a shadow."""

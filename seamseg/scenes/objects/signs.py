@@ -11,6 +11,7 @@ import numpy as np
 from seamseg.scenes.drawing.camera import Footprint, Plane, Points, circle
 from seamseg.scenes.drawing.light import Rgb
 from seamseg.scenes.drawing.painter import NOBODY, Face, Painter
+from seamseg.scenes.objects.items import Item
 
 Board = Literal["round", "triangle", "octagon", "diamond", "square", "direction"]
 
@@ -26,7 +27,7 @@ _STRUT = np.array([[-0.09, 0.8], [0.09, 0.8], [0.09, -0.8], [-0.09, -0.8]])
 
 
 @dataclass(frozen=True, eq=False)
-class Sign:
+class Sign(Item):
     """One sign.
 
     Attributes:
@@ -41,7 +42,6 @@ class Sign:
         marks: Strokes on the board as (left, right, low, high) in fractions of half its size.
         back: Whether the camera sees the bare back.
         category: Name of the class.
-        crowd: Whether the item is a group of objects.
     """
 
     place: Points
@@ -55,16 +55,11 @@ class Sign:
     marks: tuple[tuple[float, float, float, float], ...]
     back: bool
     category: str = "sign"
-    crowd: bool = False
 
     @cached_property
     def footprint(self) -> Footprint:
         """Rectangle on the ground around the post."""
         return Footprint.around(self.place, 0.2, 0.1)
-
-    def feet(self) -> list[Footprint]:
-        """Footprints of the places where the sign darkens the ground."""
-        return [self.footprint]
 
     def casters(self) -> list[Points]:
         """World points (N×3 each) of board and post, which cast shadows."""

@@ -14,6 +14,7 @@ from seamseg.scenes.drawing.camera import UP, Footprint, Plane, Points
 from seamseg.scenes.drawing.light import Rgb
 from seamseg.scenes.drawing.noise import Field, fractal_noise
 from seamseg.scenes.drawing.painter import Face, Painter
+from seamseg.scenes.objects.items import Item
 
 Shape = Literal["round", "tall", "fir", "bush", "hedge"]
 
@@ -93,7 +94,7 @@ _SIDES = np.linspace(0, 2 * np.pi, 12, endpoint=False)
 
 
 @dataclass(frozen=True, eq=False)
-class Tree:
+class Tree(Item):
     """One plant.
 
     Attributes:
@@ -108,7 +109,6 @@ class Tree:
         variant: Number of the variant of the crown.
         mirrored: Whether left and right of the crown are swapped.
         category: Name of the class.
-        crowd: Whether the item is a group of objects.
     """
 
     place: Points
@@ -122,17 +122,12 @@ class Tree:
     variant: int
     mirrored: bool
     category: str = "vegetation"
-    crowd: bool = False
 
     @cached_property
     def footprint(self) -> Footprint:
         """Rectangle on the ground that the plant covers."""
         reach = min(self.width / 2, 0.8)
         return Footprint.around(self.place, reach, reach)
-
-    def feet(self) -> list[Footprint]:
-        """Footprints of the places where the plant darkens the ground."""
-        return [self.footprint]
 
     def casters(self) -> list[Points]:
         """World points (N×3 each) of crown and trunk, which cast shadows."""
