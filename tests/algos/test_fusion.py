@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from oracles import fusion as oracle
 from support.fusion_cases import Scene, check_scene, scenes
 from torch import Tensor
 
@@ -130,20 +129,7 @@ def test_fuse_random_detections_equals_image_sized_loops(seed: int) -> None:
     blocks = torch.randint(0, 8, (5, 6), generator=generator)
     semantics = blocks.repeat_interleave(4, 0).repeat_interleave(4, 1)
     thresholds = (0.25, [0.25, 0.5, 0.75][seed % 3], float(seed % 40))
-    result = fuse(
-        detections,
-        semantics,
-        num_stuff=4,
-        score_threshold=thresholds[0],
-        overlap_threshold=thresholds[1],
-        min_stuff_area=thresholds[2],
-    )
-    parts = (detections.boxes, detections.classes, detections.scores, detections.masks)
-    ids, classes, scores, crowd = oracle.fuse(*parts, semantics, 4, *thresholds)
-    assert torch.equal(result.ids, ids)
-    assert result.classes.tolist() == classes
-    assert result.scores.tolist() == scores
-    assert result.crowd.tolist() == crowd
+    check_scene(Scene(detections, semantics, *thresholds, num_stuff=4))
 
 
 @given(scenes())

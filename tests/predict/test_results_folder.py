@@ -39,6 +39,15 @@ def write(folder: ResultsFolder, image: InputImage) -> None:
     folder.note(image, ItemOutput((file,), entries))
 
 
+def joined_ranks(path: Path, images: list[InputImage], num_ranks: int) -> list[ResultsFolder]:
+    """Open a new results folder on several ranks."""
+    ranks = [opened(path, rank=rank) for rank in range(num_ranks)]
+    ranks[0].begin("new", images)
+    for folder in ranks:
+        folder.join()
+    return ranks
+
+
 def numbers(path: Path) -> dict[str, int]:
     return {image["file_name"]: image["id"] for image in json.loads((path / "panoptic.json").read_text())["images"]}
 
@@ -71,10 +80,8 @@ def test_resume_after_changed_files_returns_only_unchanged_images(tmp_path: Path
 
 def test_finish_with_several_ranks_writes_one_json_file(tmp_path: Path) -> None:
     images, path = input_images(tmp_path, 5), tmp_path / "out"
-    ranks = [opened(path, rank=rank) for rank in range(3)]
-    ranks[0].begin("new", images)
+    ranks = joined_ranks(path, images, 3)
     for rank, folder in enumerate(ranks):
-        folder.join()
         for image in images[rank::3]:
             write(folder, image)
     for folder in ranks[1:]:
@@ -87,10 +94,7 @@ def test_finish_with_several_ranks_writes_one_json_file(tmp_path: Path) -> None:
 
 def test_resume_after_killed_ranks_keeps_the_images_of_all_ranks(tmp_path: Path) -> None:
     images, path = input_images(tmp_path, 5), tmp_path / "out"
-    ranks = [opened(path, rank=rank) for rank in range(2)]
-    ranks[0].begin("new", images)
-    for rank, folder in enumerate(ranks):
-        folder.join()
+    for rank, folder in enumerate(joined_ranks(path, images, 2)):
         write(folder, images[rank])
         folder.close()
     single = opened(path)

@@ -30,10 +30,11 @@ class Scene:
     score_threshold: float
     overlap_threshold: float
     min_stuff_area: float
+    num_stuff: int = NUM_STUFF
 
     def settings(self) -> dict[str, float]:
         return {
-            "num_stuff": NUM_STUFF,
+            "num_stuff": self.num_stuff,
             "score_threshold": self.score_threshold,
             "overlap_threshold": self.overlap_threshold,
             "min_stuff_area": self.min_stuff_area,
