@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from seamseg.modules.body import Body
 from seamseg.modules.norm import NormFactory
-from seamseg.modules.pre_activation import downsampling_stem
+from seamseg.modules.pre_activation import Stem, downsampling_stem
 
 BOTTLENECK_FACTOR = 4
 """Output channels of each 1×1 convolution, as a multiple of the growth."""
@@ -69,9 +69,7 @@ class DenseNet(Body):
     follows it, in the transition or ``bn_out``.
 
     Args:
-        stem: Layers of ``mod1``, by name.
-        stem_channels: Channels that the stem returns.
-        stem_stride: Stride of the stem.
+        stem: First layers, which become ``mod1``.
         growth: Channels that each layer adds.
         num_layers: Number of layers of each group.
         norm: Factory of all norms.
@@ -84,18 +82,10 @@ class DenseNet(Body):
         strides: Stride of each level, in pixels.
     """
 
-    def __init__(
-        self,
-        stem: OrderedDict[str, nn.Module],
-        stem_channels: int,
-        stem_stride: int,
-        growth: int,
-        num_layers: Sequence[int],
-        norm: NormFactory,
-    ) -> None:
+    def __init__(self, stem: Stem, growth: int, num_layers: Sequence[int], norm: NormFactory) -> None:
         super().__init__()
-        self.mod1 = nn.Sequential(stem)
-        channels = stem_channels
+        self.mod1 = nn.Sequential(stem.layers)
+        channels = stem.channels
         widths = []
         for number, layers in enumerate(num_layers, 2):
             self.add_module(f"mod{number}", DenseGroup(channels, growth, layers, norm))
@@ -106,7 +96,7 @@ class DenseNet(Body):
                 channels //= 2
         self.bn_out = norm.make(channels)
         self.channels = tuple(widths)
-        self.strides = tuple(stem_stride * 2**group for group in range(len(widths)))
+        self.strides = tuple(stem.stride * 2**group for group in range(len(widths)))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return one normalized level per group, fine to coarse."""
@@ -138,10 +128,10 @@ def build_densenet(name: DenseNetName, norm: NormFactory, input_3x3: bool = True
         norm: Factory of all norms.
         input_3x3: Whether the stem is three 3×3 convolutions, as published, or one 7×7.
     """
-    return DenseNet(downsampling_stem(64, norm, input_3x3), 64, 4, 32, DENSENET_LAYERS[name], norm)
+    return DenseNet(downsampling_stem(64, norm, input_3x3), 32, DENSENET_LAYERS[name], norm)
 
 
 def build_cifar_densenet(norm: NormFactory) -> DenseNet:
     """Build DenseNet-BC-100 for 32×32 images: growth 12, three groups of 16 layers at strides 1, 2, 4."""
-    stem = OrderedDict[str, nn.Module](conv1=nn.Conv2d(3, 24, 3, padding=1, bias=False))
-    return DenseNet(stem, 24, 1, 12, (16, 16, 16), norm)
+    layers = OrderedDict[str, nn.Module](conv1=nn.Conv2d(3, 24, 3, padding=1, bias=False))
+    return DenseNet(Stem(layers, channels=24, stride=1), 12, (16, 16, 16), norm)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -135,6 +135,20 @@ class BlockGroup:
     dropout: float = 0.0
 
 
+class Stem(NamedTuple):
+    """First layers of a body.
+
+    Attributes:
+        layers: Layers by name.
+        channels: Channels of their output.
+        stride: Stride of their output, in pixels.
+    """
+
+    layers: OrderedDict[str, nn.Module]
+    channels: int
+    stride: int
+
+
 class PreActivationBody(Body):
     """A stem, groups of pre-activation blocks, and a last norm.
 
@@ -143,9 +157,7 @@ class PreActivationBody(Body):
     of a max pool, which no norm precedes, the level is the map itself.
 
     Args:
-        stem: Layers of ``mod1``, by name.
-        stem_channels: Channels that the stem returns.
-        stem_stride: Stride of the stem.
+        stem: First layers, which become ``mod1``.
         groups: The groups ``mod2``, ``mod3``, ….
         norm: Factory of all norms.
 
@@ -157,17 +169,10 @@ class PreActivationBody(Body):
         strides: Stride of each level, in pixels.
     """
 
-    def __init__(
-        self,
-        stem: OrderedDict[str, nn.Module],
-        stem_channels: int,
-        stem_stride: int,
-        groups: Sequence[BlockGroup],
-        norm: NormFactory,
-    ) -> None:
+    def __init__(self, stem: Stem, groups: Sequence[BlockGroup], norm: NormFactory) -> None:
         super().__init__()
-        self.mod1 = nn.Sequential(stem)
-        channels, stride = stem_channels, stem_stride
+        self.mod1 = nn.Sequential(stem.layers)
+        channels, stride = stem.channels, stem.stride
         ends: dict[int, tuple[int, int]] = {}
         for number, group in enumerate(groups, 2):
             if group.pool:
@@ -222,7 +227,7 @@ def _blocks(in_channels: int, group: BlockGroup, norm: NormFactory) -> nn.Sequen
     return nn.Sequential(blocks)
 
 
-def downsampling_stem(channels: int, norm: NormFactory, input_3x3: bool) -> OrderedDict[str, nn.Module]:
+def downsampling_stem(channels: int, norm: NormFactory, input_3x3: bool) -> Stem:
     """Build the stem of ResNeXt and DenseNet: one 7×7/2 convolution or three 3×3, and a pool; the stride is 4.
 
     No norm follows the last convolution: the first block begins with one.
@@ -241,7 +246,7 @@ def downsampling_stem(channels: int, norm: NormFactory, input_3x3: bool) -> Orde
     else:
         layers["conv1"] = nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False)
     layers["pool1"] = nn.MaxPool2d(3, stride=2, padding=1)
-    return layers
+    return Stem(layers, channels, stride=4)
 
 
 ResNeXtName = Literal["resnext50", "resnext101", "resnext152"]
@@ -265,7 +270,7 @@ def build_resnext(name: ResNeXtName, norm: NormFactory, input_3x3: bool = True) 
         BlockGroup(num_blocks, (128 * 2**level, 128 * 2**level, 256 * 2**level), stride=2 if level else 1, groups=64)
         for level, num_blocks in enumerate(RESNEXT_BLOCKS[name])
     ]
-    return PreActivationBody(downsampling_stem(64, norm, input_3x3), 64, 4, groups, norm)
+    return PreActivationBody(downsampling_stem(64, norm, input_3x3), groups, norm)
 
 
 WideResNetForm = Literal["pooled", "strided", "dilated"]
@@ -294,8 +299,8 @@ def build_wide_resnet38(form: WideResNetForm, norm: NormFactory) -> PreActivatio
             BlockGroup(num_blocks, widths, number < 2, strides[number], dilations[number], dropout=dropouts[number])
             for number, (num_blocks, widths) in enumerate(zip(_WIDE_BLOCKS, channels, strict=True))
         ]
-    stem = OrderedDict[str, nn.Module](conv1=_conv3x3(3, 64))
-    return PreActivationBody(stem, 64, 1, groups, norm)
+    stem = Stem(OrderedDict[str, nn.Module](conv1=_conv3x3(3, 64)), channels=64, stride=1)
+    return PreActivationBody(stem, groups, norm)
 
 
 _WIDE_BLOCKS = (3, 3, 6, 3, 1, 1)

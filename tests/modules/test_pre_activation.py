@@ -17,7 +17,7 @@ from seamseg.modules.batchnorm import to_batchnorm
 from seamseg.modules.body import Body
 from seamseg.modules.densenet import DenseNet
 from seamseg.modules.norm import NormFactory
-from seamseg.modules.pre_activation import BlockGroup, PreActivationBlock, PreActivationBody
+from seamseg.modules.pre_activation import BlockGroup, PreActivationBlock, PreActivationBody, Stem
 
 NORM = NormFactory("bn", scale="signed")
 
@@ -32,18 +32,18 @@ def with_batchnorm(network: nn.Module) -> nn.Module:
     return network
 
 
-def stem(stride: int) -> OrderedDict[str, nn.Module]:
-    return OrderedDict(conv1=nn.Conv2d(3, 8, 3, stride, padding=1, bias=False))
+def stem(stride: int) -> Stem:
+    return Stem(OrderedDict(conv1=nn.Conv2d(3, 8, 3, stride, padding=1, bias=False)), 8, stride)
 
 
 def pooled_body() -> Body:
     groups = [BlockGroup(2, (8, 10 + 2 * number), pool=number < 3) for number in range(4)]
-    return PreActivationBody(stem(2), 8, 2, groups, NORM)
+    return PreActivationBody(stem(2), groups, NORM)
 
 
 def bottleneck_body() -> Body:
     groups = [BlockGroup(3, (8, 8, 16), stride=2 if number else 1, groups=4) for number in range(3)]
-    return PreActivationBody(stem(4), 8, 4, groups, NORM)
+    return PreActivationBody(stem(4), groups, NORM)
 
 
 def dilated_body() -> Body:
@@ -52,11 +52,11 @@ def dilated_body() -> Body:
         BlockGroup(1, (12, 16), dilation=2),
         BlockGroup(1, (8, 8, 24), dilation=4),
     ]
-    return PreActivationBody(stem(4), 8, 4, groups, NORM)
+    return PreActivationBody(stem(4), groups, NORM)
 
 
 def dense_body() -> Body:
-    return DenseNet(stem(4), 8, 4, growth=4, num_layers=(4, 5, 6), norm=NORM)
+    return DenseNet(stem(4), growth=4, num_layers=(4, 5, 6), norm=NORM)
 
 
 BODIES = [pooled_body, bottleneck_body, dilated_body, dense_body]
