@@ -10,7 +10,6 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision import models
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
-from typing_extensions import Self
 
 from seamseg.errors import SettingsError
 from seamseg.modules.body import Body
@@ -63,7 +62,7 @@ class TorchvisionBody(Body):
         """Return the network, whose names are torchvision's."""
         return self.network
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> TorchvisionBody:
         """Set the mode; frozen norms stay in evaluation mode."""
         super().train(mode)
         if self.norms_frozen:
