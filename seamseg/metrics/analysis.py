@@ -14,7 +14,7 @@ from seamseg.metrics.matching import ImageCounts
 from seamseg.metrics.outcomes import FALSE_ERRORS, TRUE_ERRORS, ImageSegments, SegmentOutcome, segment_cases
 from seamseg.metrics.overlaps import IntArray
 from seamseg.metrics.panoptic_quality import PanopticQuality, Quality
-from seamseg.metrics.resampling import Intervals, pq_intervals
+from seamseg.metrics.resampling import PQIntervals, pq_intervals
 from seamseg.structures import VOID, ImageId
 
 SIZES = ("small", "medium", "large")
@@ -150,7 +150,7 @@ class Analysis:
             first.
     """
 
-    intervals: Intervals | None
+    intervals: PQIntervals | None
     by_size: dict[str, SizeQuality]
     outcomes: dict[str, ClassOutcomes]
     confusion: Confusion

@@ -38,7 +38,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Intervals:
+class PQIntervals:
     """Intervals of panoptic quality.
 
     Attributes:
@@ -83,7 +83,7 @@ def resampled_pq(
     return _mean(_drawn_sums(_sums(images, num_classes), draws), classes)
 
 
-def pq_intervals(images: Sequence[ImageCounts], num_classes: int, num_stuff: int, seed: int = 0) -> Intervals:
+def pq_intervals(images: Sequence[ImageCounts], num_classes: int, num_stuff: int, seed: int = 0) -> PQIntervals:
     """Compute 95% bootstrap intervals of PQ, the uncertainty that comes from the choice of images.
 
     Args:
@@ -96,7 +96,7 @@ def pq_intervals(images: Sequence[ImageCounts], num_classes: int, num_stuff: int
     blocks = (draw_images(len(images), generator, _BLOCK) for _ in range(NUM_DRAWS // _BLOCK))
     drawn = np.concatenate([_drawn_sums(sums, draws) for draws in blocks])
     parts = (slice(None), slice(num_stuff, None), slice(num_stuff))
-    return Intervals(*(Interval.of(_mean(drawn, part)) for part in parts))
+    return PQIntervals(*(Interval.of(_mean(drawn, part)) for part in parts))
 
 
 @dataclass(frozen=True)

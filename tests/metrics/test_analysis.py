@@ -13,7 +13,7 @@ from metrics.test_outcomes import drawn, expected, random_pair
 from seamseg.metrics.analysis import Analysis, Confusion
 from seamseg.metrics.evaluator import PanopticEvaluator
 from seamseg.metrics.overlaps import Overlaps
-from seamseg.metrics.resampling import Interval, Intervals, draw_images, pq_intervals, resampled_pq
+from seamseg.metrics.resampling import Interval, PQIntervals, draw_images, pq_intervals, resampled_pq
 from seamseg.structures import PanopticSegmentation
 
 NAMES = ("sky", "road", "car", "person")
@@ -152,7 +152,7 @@ def test_intervals_equal_those_of_the_drawn_data_sets(pairs: Pairs) -> None:
     generator = np.random.default_rng(0)
     draws = np.concatenate([draw_images(len(pairs), generator, 100) for _ in range(10)])
     parts = (slice(None), slice(2, None), slice(2))
-    expected_intervals = Intervals(*(Interval.of(resampled_pq(scores.images, 4, draws, part)) for part in parts))
+    expected_intervals = PQIntervals(*(Interval.of(resampled_pq(scores.images, 4, draws, part)) for part in parts))
     found = scores.analysis.intervals
     assert found is not None
     for name, whole in (("all", scores.all), ("things", scores.things), ("stuff", scores.stuff)):
