@@ -290,5 +290,5 @@ def test_mask_jobs_given_maps_in_other_formats_name_them(tmp_path: Path) -> None
 def test_read_mask_classes_given_too_many_classes_states_the_number(tmp_path: Path) -> None:
     things = ", ".join(f"c{number}: {number + 2}" for number in range(299))
     (tmp_path / "classes.yaml").write_text(f"stuff: {{road: 1}}\nthings: {{{things}}}")
-    with pytest.raises(ValueError, match=r"classes\.yaml: 300 categories,.*255"):
+    with pytest.raises(ValueError, match=r"classes\.yaml: there are 300 categories,.*255"):
         read_mask_classes(tmp_path / "classes.yaml")

@@ -173,5 +173,5 @@ def test_read_index_leaves_out_images_without_annotation(tmp_path: Path) -> None
 
 def test_coco_classes_rejects_too_many_categories_naming_file_and_number(tmp_path: Path) -> None:
     entries = [{"id": number, "name": f"class {number}", "isthing": number % 2} for number in range(300)]
-    with pytest.raises(ValueError, match=r"panoptic\.json: 300 categories,.*255"):
+    with pytest.raises(ValueError, match=r"panoptic\.json: there are 300 categories,.*255"):
         coco_classes(entries, tmp_path / "panoptic.json")

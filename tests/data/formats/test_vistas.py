@@ -347,5 +347,5 @@ def test_vistas_with_too_many_labels_raises_error_naming_file_and_number(tmp_pat
     content = json.loads(config.read_text())
     content["labels"] += [content["labels"][0] | {"name": f"label--{number}"} for number in range(295)]
     config.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"config_v1\.2\.json: 300 categories,.*255"):
+    with pytest.raises(ValueError, match=r"config_v1\.2\.json: there are 300 categories,.*255"):
         open_data_set(data.root, "training")
