@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from seamseg.errors import SettingsError
 from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
@@ -119,8 +120,9 @@ def uses_batch_statistics(module: nn.Module) -> bool:
 
 def has_per_rank_stats(network: nn.Module) -> bool:
     """Return whether the running statistics of ``network`` can differ between ranks that train it together."""
-    norms = [child for child in network.modules() if isinstance(child, ABN) and not child.statistics_frozen]
-    return any(not isinstance(norm, InPlaceABNSync) or norm.group is not None for norm in norms)
+    norms = [child for child in network.modules() if isinstance(child, _BatchNorm)]
+    updated = [norm for norm in norms if not (isinstance(norm, ABN) and norm.statistics_frozen)]
+    return any(not isinstance(norm, InPlaceABNSync) or norm.group is not None for norm in updated)
 
 
 @contextlib.contextmanager

@@ -48,6 +48,10 @@ def test_has_per_rank_stats_is_true_only_for_unfrozen_bn(name: NormName, expecte
     assert not has_per_rank_stats(norm)
 
 
+def test_has_per_rank_stats_is_true_for_plain_batchnorm() -> None:
+    assert has_per_rank_stats(torch.nn.Sequential(InPlaceABNSync(3), torch.nn.BatchNorm2d(3)))
+
+
 def test_has_per_rank_stats_is_true_for_a_norm_with_its_own_group() -> None:
     norm = InPlaceABNSync(3)
     norm.group = object()  # type: ignore[assignment]
