@@ -28,6 +28,7 @@ BODIES: Mapping[str, Callable[[NormFactory], Body]] = {
 """How the body of each ``body.name`` is made; networks of torchvision are not listed."""
 
 PYRAMID_STRIDES = (4, 8, 16, 32)
+"""Strides of the levels that the feature pyramid reads, in pixels."""
 
 
 def build_body(settings: BodySettings, norm: NormFactory) -> Body:

@@ -10,8 +10,7 @@ from seamseg.modules.semantic_head import window_mean
 
 DILATIONS = (12, 24, 36)
 INFERENCE_WINDOW = 84
-"""Side of the window whose mean replaces the global mean at inference, in positions of the map: the crops of training
-had about this size (Rota Bulò et al., CVPR 2018, section 4.2)."""
+"""Side of the window whose mean replaces the global mean at inference, in positions of the map, as published."""
 
 
 class DeepLabHead(nn.Module):
@@ -23,6 +22,9 @@ class DeepLabHead(nn.Module):
         channels: Channels of each branch.
         out_channels: Channels of the output.
 
+    Attributes:
+        out_channels: Channels of the output.
+
     Shape:
         N×in×h×w to N×out_channels×h×w.
     """
@@ -32,6 +34,7 @@ class DeepLabHead(nn.Module):
         convs = [nn.Conv2d(in_channels, channels, 1, bias=False)]
         for dilation in DILATIONS:
             convs.append(nn.Conv2d(in_channels, channels, 3, padding=dilation, dilation=dilation, bias=False))
+        self.out_channels = out_channels
         self.map_convs = nn.ModuleList(convs)
         self.map_bn = norm.make(channels * len(convs))
         self.global_pooling_conv = nn.Conv2d(in_channels, channels, 1, bias=False)

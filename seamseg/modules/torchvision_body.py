@@ -82,7 +82,7 @@ def _levels(network: nn.Module, name: str) -> list[tuple[str, int]]:
     recorder = _ShapeRecorder(everything)
     try:
         recorder.run(torch.zeros(1, 3, *PROBE_SIZE))
-    except (RuntimeError, AssertionError, IndexError) as error:  # vision transformers insist on their own size
+    except (RuntimeError, AssertionError, IndexError) as error:  # vision transformers require a fixed size
         raise SettingsError(f"{_PLACE}{name} does not take images of any size; {_REMEDY}") from error
     *_, output = everything.graph.nodes
     name_of = {node: name for name, node in output.args[0].items()}
@@ -98,7 +98,7 @@ def _levels(network: nn.Module, name: str) -> list[tuple[str, int]]:
 
 
 class _ShapeRecorder(fx.Interpreter):
-    """Runs a graph and notes the shape of every tensor."""
+    """Interpreter that records the shape of every tensor in a graph."""
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
@@ -112,13 +112,14 @@ class _ShapeRecorder(fx.Interpreter):
 
 
 def _bottlenecks(graph: fx.Graph) -> list[fx.Node]:
-    """Return the nodes that all later nodes are computed from, in order."""
-    nodes = [node for node in graph.nodes if node.op != "output"]
-    last_use = {
-        node: max((nodes.index(user) for user in node.users if user.op != "output"), default=-1) for node in nodes
-    }
-    return [
-        node
-        for index, node in enumerate(nodes)
-        if all(last_use[earlier] <= index for earlier in nodes[:index] if earlier.op != "get_attr")
-    ]
+    """Return, in order, the nodes that everything later is computed from."""
+    position = {node: index for index, node in enumerate(graph.nodes)}
+    found: list[fx.Node] = []
+    last_use = -1  # of all earlier values
+    for node, index in position.items():
+        if last_use <= index:
+            found.append(node)
+        if node.op != "get_attr":
+            uses = [position[user] for user in node.users if user.op != "output"]
+            last_use = max([last_use, *uses])
+    return found

@@ -1,4 +1,4 @@
-"""The semantic network (Rota Bulò et al., In-Place Activated BatchNorm, CVPR 2018, section 4.2)."""
+"""The semantic network (Rota Bulò et al., In-Place Activated BatchNorm, CVPR 2018)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ class SemanticNet(nn.Module):
         body: Body; the published network has a dilated WideResNet-38 A2.
         head: Head on the body's last level.
         num_classes: Number of classes K.
-        head_channels: Channels of the head's output.
 
     Shape:
         N×3×H×W to N×K×h×w logits at the stride of the body's last level.
     """
 
-    def __init__(self, body: Body, head: DeepLabHead, num_classes: int, head_channels: int = 256) -> None:
+    def __init__(self, body: Body, head: DeepLabHead, num_classes: int) -> None:
         super().__init__()
         self.body, self.head = body, head
-        self.cls = nn.Conv2d(head_channels, num_classes, 1)
+        self.cls = nn.Conv2d(head.out_channels, num_classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits of every position of the body's last level."""
