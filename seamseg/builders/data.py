@@ -16,6 +16,7 @@ from seamseg.errors import BrokenImageError, DataError
 from seamseg.io.files import expand_home
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.training_progress import TrainingProgress
+from seamseg.structures import Batch
 
 
 def open_split(
@@ -52,7 +53,7 @@ def build_input_transform(experiment: Experiment) -> InputTransform:
 
 def build_training_loader(
     experiment: Experiment, source: PanopticDataset, process: Process, position: TrainingProgress
-) -> BatchLoader:
+) -> BatchLoader[Batch]:
     """Build the loader of the training batches of this process.
 
     Args:
@@ -82,6 +83,7 @@ def build_training_loader(
     )
     return BatchLoader(
         TrainDataset(source, transform, seed),
+        Batch.collate,
         sampler,
         num_workers=data.num_workers,
         device=process.device,
@@ -95,7 +97,7 @@ def build_evaluation_loader(
     source: PanopticDataset,
     process: Process,
     on_broken_image: Callable[[BrokenImageError], None] | None = None,
-) -> BatchLoader:
+) -> BatchLoader[Batch]:
     """Build the loader of this process's share of the images to score; each image is loaded once.
 
     Args:
@@ -109,6 +111,7 @@ def build_evaluation_loader(
     sampler = EvaluationBatches(source.sizes, data.val_batch_size, rank=process.rank, num_ranks=process.world_size)
     return BatchLoader(
         EvaluationDataset(source, build_input_transform(experiment)),
+        Batch.collate,
         sampler,
         num_workers=data.num_workers,
         device=process.device,

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from seamseg.builders.data import build_evaluation_loader, build_training_loader, open_split
 from seamseg.builders.network import build_fusion, build_initialized_network
-from seamseg.config import Experiment, save_experiment
+from seamseg.config import Experiment, TrainableSettings, save_experiment
 from seamseg.config.training import PolySchedule, SGDSettings, StepSchedule
 from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.loader import BatchLoader
 from seamseg.engine.record import TrainingRecorder
 from seamseg.engine.train import Intervals, OptimizationConfig, Trainer, steps_per_epoch
+from seamseg.engine.validation import PanopticValidation
 from seamseg.errors import BrokenImageError, DataError
-from seamseg.networks import PanopticNet
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.optimizer import (
@@ -63,27 +65,35 @@ def build_trainer(
     position = TrainingProgress() if checkpoint is None else checkpoint.position
     position = position.with_batches_of(experiment.data.train_batch_size * process.world_size)
     loader = build_training_loader(experiment, train_split, process, position)
-    _check_images(position, loader, experiment)
-    trainer = _trainer(experiment, network, loader, process)
+    check_images(position, loader, experiment.data.root)
+    trainer = assemble_trainer(experiment, experiment.loss_weights.model_dump(), network, loader, process)
     if checkpoint is not None:
         trainer.restore(checkpoint)
-    broken: list[BrokenImageError] = []
     record = TrainingRecorder(
         folder=folder,
         process=process,
         settings=save_experiment(experiment),
-        categories=categories,
+        classes=categories.to_list(),
         trainer=trainer,
         position=position,
-        validation=build_evaluation_loader(experiment, val_split, process, on_broken_image=broken.append),
-        broken=broken,
-        fusion=build_fusion(experiment, categories.num_stuff),
-        mean=experiment.data.mean,
-        std=experiment.data.std,
-        num_pictures=experiment.training.num_pictures,
+        validation=_validation(experiment, val_split, process),
         keep_checkpoints=experiment.training.keep_checkpoints,
     )
     return trainer, record
+
+
+def _validation(experiment: Experiment, split: PanopticDataset, process: Process) -> PanopticValidation:
+    broken: list[BrokenImageError] = []
+    return PanopticValidation(
+        process=process,
+        categories=split.categories,
+        loader=build_evaluation_loader(experiment, split, process, on_broken_image=broken.append),
+        broken=broken,
+        fusion=build_fusion(experiment, split.categories.num_stuff),
+        mean=experiment.data.mean,
+        std=experiment.data.std,
+        num_pictures=experiment.training.num_pictures,
+    )
 
 
 def _open_splits(experiment: Experiment) -> tuple[PanopticDataset, PanopticDataset]:
@@ -118,7 +128,7 @@ def _first_of(differences: list[str]) -> str:
     return "; ".join(differences[:MOST_DIFFERENCES]) + ("; …" if len(differences) > MOST_DIFFERENCES else "")
 
 
-def _check_images(position: TrainingProgress, loader: BatchLoader, experiment: Experiment) -> None:
+def check_images(position: TrainingProgress, loader: BatchLoader[Any], root: str | None) -> None:
     """Check that the data set has at least as many images as the run has already used in the epoch to resume.
 
     Raises:
@@ -128,11 +138,26 @@ def _check_images(position: TrainingProgress, loader: BatchLoader, experiment: E
     if position.batch > num_batches:
         raise DataError(
             f"the run to resume has used {position.batch} batches of its epoch, but the data set "
-            f"{experiment.data.root} has only {num_batches}; resume with all images that the run was started with"
+            f"{root} has only {num_batches}; resume with all images that the run was started with"
         )
 
 
-def _trainer(experiment: Experiment, network: PanopticNet, loader: BatchLoader, process: Process) -> Trainer:
+def assemble_trainer(
+    experiment: TrainableSettings,
+    loss_weights: dict[str, float],
+    network: nn.Module,
+    loader: BatchLoader[Any],
+    process: Process,
+) -> Trainer:
+    """Build the trainer of a network with the optimizer, schedule and precision of the settings.
+
+    Args:
+        experiment: Settings of the run.
+        loss_weights: Weight of each loss of the network, by name.
+        network: Network on its device.
+        loader: Loader of this rank's training batches.
+        process: This rank.
+    """
     settings = experiment.training
     decay = settings.weight_average
     num_iterations = settings.epochs * steps_per_epoch(loader.num_batches, settings.accumulate)
@@ -140,7 +165,7 @@ def _trainer(experiment: Experiment, network: PanopticNet, loader: BatchLoader, 
     optimization = OptimizationConfig(
         optimizer=build_optimizer(experiment, network),
         learning_rate=build_learning_rate(experiment, num_iterations, images_per_step),
-        loss_weights=experiment.loss_weights.model_dump(),
+        loss_weights=loss_weights,
         clip_norm=experiment.optimizer.clip_norm,
         precision=Precision(settings.precision, process.device),
         accumulate=settings.accumulate,
@@ -154,7 +179,7 @@ def _print_to_stderr(sentence: str) -> None:
     print(sentence, file=sys.stderr)
 
 
-def build_optimizer(experiment: Experiment, network: PanopticNet) -> Optimizer:
+def build_optimizer(experiment: TrainableSettings, network: nn.Module) -> Optimizer:
     """Build the optimizer of all parameters that are not frozen."""
     settings = experiment.optimizer
     groups = parameter_groups(network, settings.weight_decay, settings.weight_decay_norm)
@@ -164,7 +189,7 @@ def build_optimizer(experiment: Experiment, network: PanopticNet) -> Optimizer:
     return AdamW(groups, settings.lr, settings.betas, fused=True)
 
 
-def build_learning_rate(experiment: Experiment, num_iterations: int, images_per_step: int) -> LearningRate:
+def build_learning_rate(experiment: TrainableSettings, num_iterations: int, images_per_step: int) -> LearningRate:
     """Build the learning rate schedule.
 
     Args:

@@ -9,18 +9,28 @@ from seamseg.config.load import (
     differing_values,
     known_configs,
     load_experiment,
+    load_settings,
     parse_experiment,
+    parse_settings,
     save_experiment,
     settings_file,
 )
+from seamseg.config.settings import Settings
+
+TrainableSettings = Experiment
+"""Settings of any experiment that trains a network."""
 
 __all__ = [
     "Experiment",
+    "Settings",
+    "TrainableSettings",
     "differing_keys",
     "differing_values",
     "known_configs",
     "load_experiment",
+    "load_settings",
     "parse_experiment",
+    "parse_settings",
     "save_experiment",
     "settings_file",
 ]

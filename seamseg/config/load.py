@@ -7,16 +7,19 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from seamseg.config.experiment import Experiment
+from seamseg.config.settings import Settings
 from seamseg.config.training import PolySchedule, SGDSettings
 from seamseg.errors import SettingsError
 from seamseg.io.yaml_files import load_yaml
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
@@ -54,9 +57,15 @@ ALTERNATIVE_NAMES = ("poly", "steps", "cosine", "sgd", "adamw")
 
 
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read the settings of an experiment; see :func:`load_settings`."""
+    return load_settings(Experiment, path, overrides)
+
+
+def load_settings(kind: type[SettingsT], path: Path, overrides: Sequence[str] = ()) -> SettingsT:
     """Read a YAML file of settings and apply ``key=value`` overrides.
 
     Args:
+        kind: Class of the settings.
         path: Path of the file. Missing keys keep their defaults.
         overrides: Overrides such as ``optimizer.lr=0.02``; values are parsed as YAML.
 
@@ -68,13 +77,19 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot read the settings {path}: {_reason(error)}") from error
-    return parse_experiment(text, source=str(path), overrides=overrides)
+    return parse_settings(kind, text, source=str(path), overrides=overrides)
 
 
 def parse_experiment(text: str, source: str, overrides: Sequence[str] = ()) -> Experiment:
+    """Parse the settings of an experiment; see :func:`parse_settings`."""
+    return parse_settings(Experiment, text, source, overrides)
+
+
+def parse_settings(kind: type[SettingsT], text: str, source: str, overrides: Sequence[str] = ()) -> SettingsT:
     """Parse the text of a settings file and apply ``key=value`` overrides.
 
     Args:
+        kind: Class of the settings.
         text: YAML text. Missing keys keep their defaults.
         source: Name of the text in error messages.
         overrides: Overrides such as ``optimizer.lr=0.02``; values are parsed as YAML.
@@ -91,22 +106,22 @@ def parse_experiment(text: str, source: str, overrides: Sequence[str] = ()) -> E
     for override in sorted(overrides, key=lambda override: override.partition("=")[0] not in ALTERNATIVES):
         _apply(tree, override)
     try:
-        return Experiment.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
-        raise SettingsError(f"{source}: " + "; ".join(_sentence(entry) for entry in error.errors())) from error
+        raise SettingsError(f"{source}: " + "; ".join(_sentence(kind, entry) for entry in error.errors())) from error
 
 
-def save_experiment(experiment: Experiment) -> str:
-    """Write all settings as YAML, which :func:`parse_experiment` reads back."""
+def save_experiment(experiment: Settings) -> str:
+    """Write all settings as YAML, which :func:`parse_settings` reads back."""
     return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def differing_keys(one: Experiment, other: Experiment) -> list[str]:
+def differing_keys(one: Settings, other: Settings) -> list[str]:
     """Return the dotted keys whose values differ, sorted."""
     return list(differing_values(one, other))
 
 
-def differing_values(one: Experiment, other: Experiment) -> dict[str, tuple[Any, Any]]:
+def differing_values(one: Settings, other: Settings) -> dict[str, tuple[Any, Any]]:
     """Return the dotted keys whose values differ, sorted, with both values; the value of a missing key is None."""
     flat_one, flat_other = _flat(one.model_dump()), _flat(other.model_dump())
     keys = sorted(flat_one.keys() | flat_other.keys())
@@ -141,12 +156,12 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     tree[name] = parsed
 
 
-def _sentence(entry: Any) -> str:
+def _sentence(kind: type[Settings], entry: Any) -> str:
     """Describe one validation error in terms of the settings file."""
     # Pydantic includes the name of the chosen alternative in the location, but the file does not.
     key = ".".join(str(part) for part in entry["loc"] if part not in ALTERNATIVE_NAMES)
     if entry["type"] == "extra_forbidden":
-        nearest = difflib.get_close_matches(key, list(known_keys(Experiment)), n=1, cutoff=0.5)
+        nearest = difflib.get_close_matches(key, list(known_keys(kind)), n=1, cutoff=0.5)
         if nearest == [key]:
             return f"{key} does not exist for {entry['loc'][0]}.name={entry['loc'][1]}"
         hint = f"; did you mean {nearest[0]}?" if nearest else ""

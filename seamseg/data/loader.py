@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Generic, Protocol, TypeVar
 
 import cv2
 import torch
@@ -18,14 +19,44 @@ from seamseg.data.samplers import BatchSampler
 from seamseg.data.shared_samples import SharedSamples
 from seamseg.data.worker_faults import memory_ran_out, stalled, start_fault
 from seamseg.errors import BrokenImageError, SeamsegError
-from seamseg.structures import Batch, GroundTruth, PackedSequence, Sample
+from seamseg.structures import ImageId, PackedSequence
 
 _POLL_SECONDS = 1
 _NOTHING_YET = "DataLoader timed out"
 """Start of the error message that torch raises when no batch has arrived for ``_POLL_SECONDS``."""
 
 
-class BatchLoader:
+class LoadedBatch(Protocol):
+    """Images with ground truth of some kind, such as :class:`seamseg.structures.Batch`."""
+
+    @property
+    def image_ids(self) -> Sequence[ImageId]:
+        """Ids of the images in their data set."""
+        ...
+
+    @property
+    def images(self) -> PackedSequence:
+        """Images, 3×H×W each: uint8 as collated, normalized float32 when finalized."""
+        ...
+
+    @property
+    def ground_truth(self) -> Any:
+        """Ground truth in the form that the network's loss expects."""
+        ...
+
+    def to(self: BatchT, device: torch.device) -> BatchT:
+        """Return the batch on a device."""
+        ...
+
+    def finalize(self: BatchT, normalize: Callable[[Tensor], Tensor]) -> BatchT:
+        """Return the batch as the network reads it, without any memory in common with this one."""
+        ...
+
+
+BatchT = TypeVar("BatchT", bound=LoadedBatch)
+
+
+class BatchLoader(Generic[BatchT]):
     """Batches for one epoch after another; their content does not depend on the number of workers.
 
     Until a batch is on the device, its images are uint8 and its ids int32, which takes a quarter and half of the memory
@@ -37,7 +68,8 @@ class BatchLoader:
             so far. An exception that it raises ends the epoch.
 
     Args:
-        dataset: Data set that returns the sample for a key.
+        dataset: Data set that returns the sample for a key: a dataclass whose fields are tensors and other values.
+        collate: Function that joins samples into a batch.
         sampler: Batch sampler that groups the keys.
         num_workers: Number of worker processes that read ahead; 0 reads in this process.
         device: Device of the returned batches. For CUDA devices, batches pass through page-locked memory.
@@ -50,7 +82,8 @@ class BatchLoader:
 
     def __init__(
         self,
-        dataset: Dataset[Sample],
+        dataset: Dataset[Any],
+        collate: Callable[[list[Any]], BatchT],
         sampler: BatchSampler,
         *,
         num_workers: int,
@@ -60,15 +93,15 @@ class BatchLoader:
         worker_timeout: float = 600.0,
     ) -> None:
         self.on_wait: Callable[[float], None] = lambda seconds: None
-        self._sampler, self._worker_timeout = sampler, worker_timeout
+        self._collate, self._sampler, self._worker_timeout = collate, sampler, worker_timeout
         self._device, self._normalize = device, normalize
         self._on_broken_image = on_broken_image
         self._schedule = _Schedule()
         self._loading: _BaseDataLoaderIter | None = None
         self._loader: DataLoader[_Loaded] = DataLoader(
-            _ErrorsAsValues(dataset),  # type: ignore[arg-type]
+            _ErrorsAsValues(dataset),
             batch_sampler=self._schedule,
-            collate_fn=_collate,
+            collate_fn=_pack,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             timeout=_POLL_SECONDS if num_workers > 0 else 0,
@@ -86,7 +119,7 @@ class BatchLoader:
         """Return the number of batches in one epoch; a resumed epoch may have fewer than others."""
         return len(self._sampler.batches(epoch))
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[BatchT]:
         """Return the batches of an epoch, beginning with number ``start``, to resume an interrupted run.
 
         Only one epoch can be read at a time: start the next one when this iterator is exhausted or no longer used.
@@ -105,7 +138,7 @@ class BatchLoader:
             raise ValueError(f"an epoch has batches 0 … {len(batches) - 1}; it cannot start at {start}")
         return self._epoch(batches[start:])
 
-    def _epoch(self, batches: list[list[SampleKey]]) -> Iterator[Batch]:
+    def _epoch(self, batches: list[list[SampleKey]]) -> Iterator[BatchT]:
         self._schedule.batches = batches
         for loaded in self._loaded_batches():
             for error in loaded.errors:
@@ -149,21 +182,11 @@ class BatchLoader:
         self._loading._timeout = _POLL_SECONDS
         return self._loading
 
-    def _on_device(self, packed: SharedSamples) -> Batch:
-        """Return a batch with normalized images and int64 ids that does not refer to the shared memory block."""
+    def _on_device(self, packed: SharedSamples[Any]) -> BatchT:
+        """Return a batch that does not refer to the shared memory block."""
         memory = packed.memory.to(self._device, non_blocking=True)
-        batch = Batch.collate(SharedSamples(memory, packed.layout).unpack())
-        truth = batch.ground_truth
-        return replace(
-            batch,
-            images=PackedSequence(self._normalize(image) for image in batch.images.present),
-            ground_truth=GroundTruth(
-                ids=PackedSequence(ids.to(torch.int64, copy=True) for ids in truth.ids.present),
-                classes=PackedSequence(classes.clone() for classes in truth.classes.present),
-                crowd=PackedSequence(crowd.clone() for crowd in truth.crowd.present),
-                boxes=PackedSequence(boxes.clone() for boxes in truth.boxes.present),
-            ),
-        )
+        batch = self._collate(SharedSamples(memory, packed.layout).unpack())
+        return batch.finalize(self._normalize)
 
     def _handle(self, error: SeamsegError | OSError) -> None:
         if self._on_broken_image is None or not isinstance(error, BrokenImageError):
@@ -184,16 +207,16 @@ class _Schedule:
         return len(self.batches)
 
 
-class _ErrorsAsValues(Dataset["Sample | SeamsegError | OSError"]):
+class _ErrorsAsValues(Dataset[Any]):
     """Data set that returns data errors as values.
 
     If they were raised in a worker, they would arrive wrapped in its traceback.
     """
 
-    def __init__(self, dataset: Dataset[Sample]) -> None:
+    def __init__(self, dataset: Dataset[Any]) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, key: SampleKey) -> Sample | SeamsegError | OSError:
+    def __getitem__(self, key: SampleKey) -> Any:
         try:
             return self.dataset[key]
         except (SeamsegError, OSError) as error:
@@ -206,7 +229,7 @@ class _ErrorsAsValues(Dataset["Sample | SeamsegError | OSError"]):
 class _Loaded:
     """The samples of a batch that could be read (None if there are none) and the errors of the others."""
 
-    samples: SharedSamples | None
+    samples: SharedSamples[Any] | None
     errors: list[SeamsegError | OSError]
 
     def pin_memory(self) -> _Loaded:
@@ -215,9 +238,9 @@ class _Loaded:
         return replace(self, samples=replace(self.samples, memory=self.samples.memory.pin_memory()))
 
 
-def _collate(items: list[Sample | SeamsegError | OSError]) -> _Loaded:
-    samples = [item for item in items if isinstance(item, Sample)]
-    errors = [item for item in items if not isinstance(item, Sample)]
+def _pack(items: list[Any]) -> _Loaded:
+    errors = [item for item in items if isinstance(item, (SeamsegError, OSError))]
+    samples = [item for item in items if not isinstance(item, (SeamsegError, OSError))]
     try:
         packed = SharedSamples.pack(samples, shared=get_worker_info() is not None) if samples else None
     except OSError as error:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import accumulate
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from seamseg.data.worker_faults import worker_fault
-from seamseg.structures import Sample
 
-_TENSORS = ("image", "ids", "classes", "crowd", "boxes")
 _ALIGNMENT = 64
+SampleT = TypeVar("SampleT", bound=Any)
+"""Dataclass with tensors among its fields, such as :class:`seamseg.structures.Sample`."""
 
 
 @dataclass(frozen=True)
-class SharedSamples:
-    """N samples whose tensors are stored one after another in one block of memory.
+class SharedSamples(Generic[SampleT]):
+    """N samples of one type, whose tensors are stored one after another in one block of memory.
 
     Torch opens a file for every tensor that a worker process sends. With one block per batch, the number of open files
     does not depend on the number of images.
@@ -28,10 +29,10 @@ class SharedSamples:
     """
 
     memory: Tensor
-    layout: list[Sample]
+    layout: list[SampleT]
 
     @classmethod
-    def pack(cls, samples: list[Sample], shared: bool) -> SharedSamples:
+    def pack(cls, samples: list[SampleT], shared: bool) -> SharedSamples[SampleT]:
         """Copy samples into one block.
 
         Args:
@@ -41,18 +42,21 @@ class SharedSamples:
         Raises:
             OSError: The shared memory is full, or too many files are open.
         """
-        layout = [_with_tensors(sample, [getattr(sample, name).to("meta") for name in _TENSORS]) for sample in samples]
+        layout = [
+            replace(sample, **{name: tensor.to("meta") for name, tensor in _tensors(sample).items()})
+            for sample in samples
+        ]
         packed = cls(_allocate(_starts(layout)[-1], shared), layout)
         for target, source in zip(packed.unpack(), samples, strict=True):
-            for name in _TENSORS:
-                getattr(target, name).copy_(getattr(source, name))
+            for name, tensor in _tensors(source).items():
+                getattr(target, name).copy_(tensor)
         return packed
 
-    def unpack(self) -> list[Sample]:
+    def unpack(self) -> list[SampleT]:
         """Return the samples as views of the block, on its device."""
         starts = iter(_starts(self.layout))
         return [
-            _with_tensors(sample, [self._view(getattr(sample, name), next(starts)) for name in _TENSORS])
+            replace(sample, **{name: self._view(tensor, next(starts)) for name, tensor in _tensors(sample).items()})
             for sample in self.layout
         ]
 
@@ -60,15 +64,15 @@ class SharedSamples:
         return self.memory[start : start + like.nbytes].view(like.dtype).view(like.shape)
 
 
-def _with_tensors(sample: Sample, tensors: list[Tensor]) -> Sample:
-    """Return the sample with its tensors replaced, in the order of ``_TENSORS``."""
-    image, ids, classes, crowd, boxes = tensors
-    return replace(sample, image=image, ids=ids, classes=classes, crowd=crowd, boxes=boxes)
+def _tensors(sample: Any) -> dict[str, Tensor]:
+    """Return the fields of a sample that are tensors, by name."""
+    values = {field.name: getattr(sample, field.name) for field in fields(sample)}
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
-def _starts(layout: list[Sample]) -> list[int]:
+def _starts(layout: list[Any]) -> list[int]:
     """Return the start of each tensor in the block, followed by the length of the block."""
-    sizes = [getattr(sample, name).nbytes for sample in layout for name in _TENSORS]
+    sizes = [tensor.nbytes for sample in layout for tensor in _tensors(sample).values()]
     return list(accumulate((-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes), initial=0))
 
 

@@ -41,7 +41,7 @@ class ScoredImage:
 
 def evaluate(
     network: PanopticNet,
-    loader: BatchLoader,
+    loader: BatchLoader[Batch],
     fusion: Fusion,
     categories: Categories,
     device: torch.device,

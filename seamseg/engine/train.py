@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.optim import Optimizer
 
-from seamseg.data.loader import BatchLoader
+from seamseg.data.loader import BatchLoader, LoadedBatch
 from seamseg.errors import ModelError
 from seamseg.modules.norm import has_per_rank_stats
-from seamseg.networks import PanopticNet
 from seamseg.ops.collectives import gather_objects, is_distributed, largest_over_ranks, mean_over_ranks
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
@@ -28,7 +27,7 @@ from seamseg.runtime.optimizer import LearningRate, WeightAverage
 from seamseg.runtime.precision import Precision
 from seamseg.runtime.stopping import StopRequest, WaitStopped, until_stopped
 from seamseg.runtime.training_progress import TrainingProgress
-from seamseg.structures import Batch, Categories, Losses
+from seamseg.structures import LossValues
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class OptimizationConfig:
     clip_norm: float | None
     precision: Precision
     accumulate: int
-    average: WeightAverage[PanopticNet] | None
+    average: WeightAverage | None
 
 
 class Observer(Protocol):
@@ -88,8 +87,8 @@ class Observer(Protocol):
     def on_log(self, iteration: int, losses: dict[str, float], rate: float) -> None:
         """Log the losses, averaged over the ranks, and the learning rate."""
 
-    def validate(self, network: PanopticNet, position: TrainingProgress) -> float:
-        """Score the network after an epoch and return its panoptic quality in 0 … 1."""
+    def validate(self, network: nn.Module, position: TrainingProgress) -> float:
+        """Score the network after an epoch and return its quality, such as PQ, in 0 … 1."""
 
     def save(self, position: TrainingProgress) -> None:
         """Write a checkpoint."""
@@ -99,7 +98,8 @@ class Trainer:
     """Train one network.
 
     Args:
-        network: Network on its device.
+        network: Network on its device. Its forward pass takes the images and the ground truth of a batch and a CPU
+            random generator, and returns :class:`seamseg.structures.LossValues`.
         loader: Loader of this rank's training batches.
         optimization: Optimizer, schedule, precision and loss weights.
         seed: Seed for sampling anchors and regions.
@@ -109,8 +109,8 @@ class Trainer:
 
     def __init__(
         self,
-        network: PanopticNet,
-        loader: BatchLoader,
+        network: nn.Module,
+        loader: BatchLoader[Any],
         optimization: OptimizationConfig,
         seed: int,
         process: Process,
@@ -124,7 +124,7 @@ class Trainer:
             prebuild_ddp_buckets(self._parallel)
 
     @property
-    def scored_network(self) -> PanopticNet:
+    def scored_network(self) -> nn.Module:
         """Network that is validated and saved: the one with averaged weights if it exists, else the trained one."""
         average = self.optimization.average
         return self.network if average is None else average.network
@@ -179,7 +179,7 @@ class Trainer:
         """Run the rest of an epoch, or until all ranks agree to stop; return the new position."""
         self.network.train()
         num_batches = self.loader.num_batches_in(position.epoch)
-        pending: list[Batch] = []
+        pending: list[LoadedBatch] = []
         for batch in until_stopped(self.loader.epoch(position.epoch, start=position.batch)):
             pending.append(batch.to(self.process.device))
             done = position.batch + len(pending)
@@ -201,9 +201,9 @@ class Trainer:
         before, position = position, position.next_epoch()
         if self.intervals.validates(before.epoch):
             position = self._validate(position, observer)
-        return position, position.best_pq > before.best_pq
+        return position, position.best_quality > before.best_quality
 
-    def _step(self, batches: list[Batch], iteration: int, stop: StopRequest) -> dict[str, Tensor]:
+    def _step(self, batches: list[LoadedBatch], iteration: int, stop: StopRequest) -> dict[str, Tensor]:
         """Update the weights and return the mean losses of the batches."""
         optimization = self.optimization
         generator = step_generator(self.seed, iteration, self.process.rank)
@@ -213,7 +213,7 @@ class Trainer:
             with self._sync_gradients(number == len(batches)):
                 values.append(self._accumulate(batch, generator, len(batches)))
         norm = optimization.precision.gradient_norm(optimization.optimizer, self.network)
-        bad_losses = describe_nonfinite_losses(values, batches, iteration)
+        bad_losses = describe_nonfinite_losses(values, [batch.image_ids for batch in batches], iteration)
         faults = bad_losses, self._nonfinite_gradient(norm, batches, iteration)
         self._sync_stop(stop, *faults, consequence="; the weights are those of the previous step")
         optimization.precision.step(optimization.optimizer, self.network, optimization.clip_norm, norm)
@@ -240,7 +240,7 @@ class Trainer:
             description = "; ".join(next(filter(None, kinds)))
             raise FloatingPointError(f"{description}{consequence}. {REMEDY}")
 
-    def _nonfinite_gradient(self, norm: Tensor, batches: list[Batch], iteration: int) -> str:
+    def _nonfinite_gradient(self, norm: Tensor, batches: list[LoadedBatch], iteration: int) -> str:
         """Describe where the gradient of a step is not finite; empty if the optimizer may use the gradient."""
         # All ranks have the same gradient and, with fp16, the same loss scale, so all of them skip an overflowed step.
         if bool(norm.isfinite()):
@@ -254,14 +254,14 @@ class Trainer:
 
     def _nonfinite_state(self, position: TrainingProgress) -> str:
         """Describe tensors that a finite gradient made infinite or NaN, as a much too high rate can; empty if none."""
-        names = nonfinite_tensors(vars(self.checkpoint(position, "", Categories(()))))
+        names = nonfinite_tensors(vars(self.checkpoint(position, "", [])))
         return f"iteration {position.iteration}: {some_of(names)} became infinite or NaN" if names else ""
 
-    def _accumulate(self, batch: Batch, generator: torch.Generator, num_batches: int) -> dict[str, Tensor]:
+    def _accumulate(self, batch: LoadedBatch, generator: torch.Generator, num_batches: int) -> dict[str, Tensor]:
         """Add the gradients of one batch of the step and return its losses."""
         precision = self.optimization.precision
         with precision.autocast():
-            losses: Losses = self._parallel(batch.images, batch.ground_truth, generator)
+            losses: LossValues = self._parallel(batch.images, batch.ground_truth, generator)
         total = losses.total(self.optimization.loss_weights)
         precision.backward(total / num_batches)
         return {"total": total.detach(), **{name: value.detach() for name, value in losses.items()}}
@@ -279,16 +279,16 @@ class Trainer:
             for buffer in scored.buffers():
                 dist.broadcast(buffer, src=0)
         quality = observer.validate(scored, position)
-        if not quality > position.best_pq:
+        if not quality > position.best_quality:
             return position
-        return replace(position, best_pq=quality, best_iteration=position.iteration)
+        return replace(position, best_quality=quality, best_iteration=position.iteration)
 
-    def checkpoint(self, position: TrainingProgress, settings: str, categories: Categories) -> Checkpoint:
-        """Return the state at a position, with the settings as YAML and the categories."""
+    def checkpoint(self, position: TrainingProgress, settings: str, classes: list[dict[str, Any]]) -> Checkpoint:
+        """Return the state at a position, with the settings as YAML and the classes as plain values."""
         optimization, average = self.optimization, self.optimization.average
         return Checkpoint(
             settings=settings,
-            categories=categories.to_list(),
+            categories=classes,
             num_ranks=self.process.world_size,
             position=position,
             network=self.network.state_dict(),
@@ -314,7 +314,7 @@ class Trainer:
             raise ModelError(f"the checkpoint belongs to another network: {shorten(str(error), 200)}") from error
 
 
-def parallel(network: PanopticNet) -> nn.parallel.DistributedDataParallel:
+def parallel(network: nn.Module) -> nn.parallel.DistributedDataParallel:
     """Wrap the network for all ranks: gradients are averaged, and running statistics are the same everywhere."""
     with warnings.catch_warnings():
         # Newer versions of torch renamed the argument; the oldest supported version has only the old name.

@@ -17,7 +17,7 @@ from seamseg.io.files import atomic_write
 from seamseg.runtime.finite import REMEDY, check_finite, nonfinite_tensors, some_of
 from seamseg.runtime.training_progress import TrainingProgress
 
-FORMAT = 3
+FORMAT = 4
 # The file is a zip archive as torch writes it. Its comment is the digest of everything before the comment.
 _COMMENT = b"sha256:"
 _SEAL_BYTES = len(_COMMENT) + hashlib.sha256().digest_size

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from seamseg.structures import Batch
+from seamseg.structures import ImageId
 
 REMEDY = (
     "Pass --resume with optimizer.clip_norm set, or set lower, to retry from the last checkpoint; or start a new run "
@@ -48,12 +48,12 @@ def some_of(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
-def describe_nonfinite_losses(values: list[dict[str, Tensor]], batches: list[Batch], iteration: int) -> str:
+def describe_nonfinite_losses(values: list[dict[str, Tensor]], images: list[Sequence[ImageId]], iteration: int) -> str:
     """Describe which losses of a step are infinite or NaN, and for which images.
 
     Args:
         values: Losses by name for each batch, including their ``total``.
-        batches: Batches of the step.
+        images: Ids of the images of each batch of the step.
         iteration: Number of the step.
 
     Returns:
@@ -62,11 +62,11 @@ def describe_nonfinite_losses(values: list[dict[str, Tensor]], batches: list[Bat
     if bool(torch.stack([losses["total"] for losses in values]).isfinite().all()):
         return ""
     descriptions = []
-    for losses, batch in zip(values, batches, strict=True):
+    for losses, image_ids in zip(values, images, strict=True):
         nonfinite = [f"{name}={float(loss)}" for name, loss in losses.items() if not math.isfinite(loss)]
         if nonfinite:
             single = [loss for loss in nonfinite if not loss.startswith("total=")] or nonfinite
-            descriptions.append(f"{', '.join(single)} on the images {list(batch.image_ids)}")
+            descriptions.append(f"{', '.join(single)} on the images {list(image_ids)}")
     return f"iteration {iteration}: {'; '.join(descriptions)}"
 
 

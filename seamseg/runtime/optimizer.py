@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -84,10 +84,7 @@ class LearningRate:
         return rate
 
 
-Network = TypeVar("Network", bound=nn.Module)
-
-
-class WeightAverage(Generic[Network]):
+class WeightAverage:
     """Exponential moving average of the weights, as a second network; it scores better than the last iterate.
 
     Args:
@@ -96,7 +93,7 @@ class WeightAverage(Generic[Network]):
             weights are soon forgotten.
     """
 
-    def __init__(self, network: Network, decay: float) -> None:
+    def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
         self.network = copy.deepcopy(network)
         self.network.requires_grad_(False)

@@ -28,7 +28,7 @@ class TrainingProgress:
         batch: Number of finished batches of this epoch, each shared by all ranks. After the last batch, it keeps its
             value until the validation is finished.
         iteration: Number of finished optimizer steps in the whole run.
-        best_pq: Best panoptic quality of a validation, in [0, 1]; −1 before the first.
+        best_quality: Best quality of a validation, such as PQ, in [0, 1]; −1 before the first.
         best_iteration: Iteration of that validation; 0 before the first.
         images_per_batch: Number of images that all ranks together take per batch; 0 if unknown.
         earlier: Batches of the epoch finished with other numbers of images per batch, before the run was resumed.
@@ -37,7 +37,7 @@ class TrainingProgress:
     epoch: int = 0
     batch: int = 0
     iteration: int = 0
-    best_pq: float = -1.0
+    best_quality: float = -1.0
     best_iteration: int = 0
     images_per_batch: int = 0
     earlier: tuple[CompletedSpan, ...] = ()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -71,6 +72,24 @@ class Batch:
                 boxes=PackedSequence(sample.boxes for sample in samples),
             ),
             original_sizes=tuple(sample.original_size for sample in samples),
+        )
+
+    def finalize(self, normalize: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch as the network reads it, without any memory in common with this one.
+
+        Args:
+            normalize: Function from 3×H×W uint8 images to normalized float32 ones.
+        """
+        truth = self.ground_truth
+        return replace(
+            self,
+            images=PackedSequence(normalize(image) for image in self.images.present),
+            ground_truth=GroundTruth(
+                ids=PackedSequence(ids.to(torch.int64, copy=True) for ids in truth.ids.present),
+                classes=PackedSequence(classes.clone() for classes in truth.classes.present),
+                crowd=PackedSequence(crowd.clone() for crowd in truth.crowd.present),
+                boxes=PackedSequence(boxes.clone() for boxes in truth.boxes.present),
+            ),
         )
 
     def __len__(self) -> int:

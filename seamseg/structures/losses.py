@@ -1,4 +1,4 @@
-"""Six training losses."""
+"""Training losses: sums with their counts, and the values of one step."""
 
 from __future__ import annotations
 
@@ -29,8 +29,34 @@ class LossSum:
 
 
 @dataclass(frozen=True)
-class Losses:
-    """Losses of one step, zero-dimensional each (published names: obj, bbx, roi_cls, roi_bbx, roi_msk, sem).
+class LossValues:
+    """Losses of one step: the fields of a subclass, zero-dimensional each, or None where a network has no such loss."""
+
+    def items(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield name and value of each loss of the network, in the order of the fields."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                yield field.name, value
+
+    def total(self, weights: dict[str, float]) -> Tensor:
+        """Return the weighted sum that is differentiated.
+
+        Args:
+            weights: Weight of each field, by name.
+
+        Raises:
+            ValueError: If ``weights`` contains an unknown name or lacks a field.
+        """
+        names = {field.name for field in fields(self)}
+        if set(weights) != names:
+            raise ValueError(f"loss weights must name exactly {sorted(names)}, not {sorted(weights)}")
+        return torch.stack([weights[name] * value for name, value in self.items()]).sum()
+
+
+@dataclass(frozen=True)
+class Losses(LossValues):
+    """Losses of the networks that segment (published names: obj, bbx, roi_cls, roi_bbx, roi_msk, sem).
 
     Attributes:
         rpn_objectness: Binary cross-entropy of the sampled anchors.
@@ -41,28 +67,9 @@ class Losses:
         semantic: Bootstrapped cross-entropy of the pixels.
     """
 
-    rpn_objectness: Tensor
-    rpn_boxes: Tensor
-    roi_classes: Tensor
-    roi_boxes: Tensor
-    roi_masks: Tensor
-    semantic: Tensor
-
-    def items(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield name and value of each loss, in the order of the fields."""
-        for field in fields(self):
-            yield field.name, getattr(self, field.name)
-
-    def total(self, weights: dict[str, float]) -> Tensor:
-        """Return the weighted sum that is differentiated.
-
-        Args:
-            weights: Weight of each loss, by name.
-
-        Raises:
-            ValueError: If ``weights`` contains an unknown name or lacks a loss.
-        """
-        names = {field.name for field in fields(self)}
-        if set(weights) != names:
-            raise ValueError(f"loss weights must name exactly {sorted(names)}, not {sorted(weights)}")
-        return torch.stack([weights[name] * value for name, value in self.items()]).sum()
+    rpn_objectness: Tensor | None = None
+    rpn_boxes: Tensor | None = None
+    roi_classes: Tensor | None = None
+    roi_boxes: Tensor | None = None
+    roi_masks: Tensor | None = None
+    semantic: Tensor | None = None

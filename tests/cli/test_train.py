@@ -18,7 +18,7 @@ from support.full_disk import file_size_limit
 from support.tiny_experiment import tiny_experiment, write_tiny_splits
 
 import seamseg
-import seamseg.cli.train
+import seamseg.cli.training_run
 import seamseg.engine.record
 from seamseg.config import load_experiment, parse_experiment
 from seamseg.export.model_folder import load_model_file
@@ -286,7 +286,7 @@ def stopped_run(command: Any, config: Path, run: Path, monkeypatch: pytest.Monke
         yield lambda done, remark: os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(seamseg.cli.train, "progress_bar", interrupting)
+        patch.setattr(seamseg.cli.training_run, "progress_bar", interrupting)
         for _ in range(2):
             assert command("train", config, "--run-dir", run, "--auto-resume").code == 143
     return run
@@ -390,7 +390,7 @@ def test_train_signal_saves_a_checkpoint_and_exits(
         yield lambda done, remark: os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(seamseg.cli.train, "progress_bar", interrupting)
+        patch.setattr(seamseg.cli.training_run, "progress_bar", interrupting)
         ended = command("train", config, "--run-dir", tmp_path / "run")
     assert ended.code == code
     assert ended.err.endswith("stopped and saved at iteration 1; pass --resume to continue\n")

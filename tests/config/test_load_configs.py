@@ -197,7 +197,7 @@ def test_config_trains_one_step_at_reduced_size(path: Path, tmp_path: Path) -> N
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     watcher = Watcher(trainer)
     position = trainer.run(TrainingProgress(), watcher, watcher.stop)
-    assert (position.epoch, position.iteration, position.best_pq) == (1, 1, 0.5)
+    assert (position.epoch, position.iteration, position.best_quality) == (1, 1, 0.5)
     assert all(math.isfinite(value) for value in watcher.losses[1].values())
     after = trainer.network.state_dict()
     assert not torch.equal(before["sem_head.conv_sem.weight"], after["sem_head.conv_sem.weight"])

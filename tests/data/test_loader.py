@@ -29,18 +29,20 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyDataset:
     return write_tiny_panoptic(tmp_path_factory.mktemp("tiny"), num_images=10, images_without_objects=[4])
 
 
-def train_loader(tiny: TinyDataset, num_workers: int) -> BatchLoader:
+def train_loader(tiny: TinyDataset, num_workers: int) -> BatchLoader[Batch]:
     source = CocoPanoptic(tiny.folder, tiny.split)
     transform = TrainTransform(24, 64, random_scale=(0.5, 1.5), random_flip=True)
     sampler = TrainBatches(source.sizes, 2, seed=3)
-    return BatchLoader(TrainDataset(source, transform, seed=3), sampler, num_workers=num_workers, **UNNORMALIZED)
+    return BatchLoader(
+        TrainDataset(source, transform, seed=3), Batch.collate, sampler, num_workers=num_workers, **UNNORMALIZED
+    )
 
 
-def evaluation_loader(folder: Path, num_workers: int = 0, **options: object) -> BatchLoader:
+def evaluation_loader(folder: Path, num_workers: int = 0, **options: object) -> BatchLoader[Batch]:
     source = CocoPanoptic(folder, "train")
     dataset = EvaluationDataset(source, InputTransform(24, 64, NO_MEAN, NO_STD))
     sampler = EvaluationBatches(source.sizes, 2)
-    return BatchLoader(dataset, sampler, num_workers=num_workers, **UNNORMALIZED | options)  # type: ignore[arg-type]
+    return BatchLoader(dataset, Batch.collate, sampler, num_workers=num_workers, **UNNORMALIZED | options)  # type: ignore[arg-type]
 
 
 def content(batches: list[Batch]) -> list[tuple[object, ...]]:
@@ -153,7 +155,7 @@ class Faulty(Dataset[Sample]):
 
 
 def test_programming_errors_in_workers_keep_their_traceback() -> None:
-    loader = BatchLoader(Faulty(), EvaluationBatches([(4, 4)], 1), num_workers=1, **UNNORMALIZED)
+    loader = BatchLoader(Faulty(), Batch.collate, EvaluationBatches([(4, 4)], 1), num_workers=1, **UNNORMALIZED)
     with pytest.raises(KeyError, match="__getitem__"):
         list(loader.epoch(0))
 
@@ -162,8 +164,9 @@ def test_loaded_batches_have_normalized_images_and_int64_ids(tiny: TinyDataset) 
     source = CocoPanoptic(tiny.folder, tiny.split)
     dataset = EvaluationDataset(source, InputTransform(24, 64, NO_MEAN, NO_STD))
     normalize = Normalize((0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
+    sampler = EvaluationBatches(source.sizes, 3)
     loader = BatchLoader(
-        dataset, EvaluationBatches(source.sizes, 3), num_workers=1, device=torch.device("cpu"), normalize=normalize
+        dataset, Batch.collate, sampler, num_workers=1, device=torch.device("cpu"), normalize=normalize
     )
     for batch in loader.epoch(0):
         for position, image_id in enumerate(batch.image_ids):
@@ -184,7 +187,9 @@ def test_augmentation_depends_only_on_seed_epoch_and_index(tiny: TinyDataset) ->
     contents = []
     for num_workers in (0, 1, 2):
         sampler = TrainBatches(source.sizes, 2, seed=3)
-        loader = BatchLoader(TrainDataset(source, transform, 3), sampler, num_workers=num_workers, **UNNORMALIZED)
+        loader = BatchLoader(
+            TrainDataset(source, transform, 3), Batch.collate, sampler, num_workers=num_workers, **UNNORMALIZED
+        )
         contents.append([content(list(loader.epoch(epoch))) for epoch in (0, 1)])
     assert contents[0] == contents[1] == contents[2]
     assert contents[0][0] != contents[0][1]

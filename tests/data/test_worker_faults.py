@@ -49,9 +49,12 @@ class Misbehaving(Dataset[Sample]):
         return sample(key.index)
 
 
-def loader(how: str = "", num_images: int = 6, batch_size: int = 1, worker_timeout: float = 600.0) -> BatchLoader:
+def loader(
+    how: str = "", num_images: int = 6, batch_size: int = 1, worker_timeout: float = 600.0
+) -> BatchLoader[Batch]:
     return BatchLoader(
         Misbehaving(how),
+        Batch.collate,
         EvaluationBatches([SIZE] * num_images, batch_size),
         num_workers=2,
         device=torch.device("cpu"),

@@ -13,7 +13,7 @@ from support.tiny_experiment import tiny_experiment, write_tiny_splits
 from support.tiny_training import ALONE
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import seamseg.engine.record
+import seamseg.engine.validation
 from seamseg.builders import build_trainer
 from seamseg.config import save_experiment
 from seamseg.engine.record import TrainingRecorder
@@ -46,7 +46,7 @@ def scores_of(pq: float) -> Scores:
 
 
 def validate_with_pq(record: TrainingRecorder, trainer: Trainer, position: TrainingProgress, pq: float) -> float:
-    with mock.patch.object(seamseg.engine.record, "evaluate", return_value=scores_of(pq)):
+    with mock.patch.object(seamseg.engine.validation, "evaluate", return_value=scores_of(pq)):
         return record.validate(trainer.network, position)
 
 
@@ -56,7 +56,7 @@ def test_validate_saves_only_a_better_model(folder: Path, tmp_path: Path) -> Non
     kept = []
     for pq, best in ((0.0, -1.0), (0.3, 0.0), (0.3, 0.3), (0.2, 0.3), (0.4, 0.3)):
         bias.fill_(100 * pq + best)
-        assert validate_with_pq(record, trainer, TrainingProgress(best_pq=best), pq) == pq
+        assert validate_with_pq(record, trainer, TrainingProgress(best_quality=best), pq) == pq
         kept.append(float(load_model_file(tmp_path / "model.safetensors").tensors["sem_head.conv_sem.bias"][0]))
     record.close()
     assert kept == pytest.approx([-1, 30, 30, 30, 40.3])

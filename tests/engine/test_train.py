@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -105,28 +104,24 @@ def losses_of(**values: float) -> dict[str, torch.Tensor]:
     return {"total": torch.stack(list(losses.values())).sum(), **losses}
 
 
-def batches_of(*image_ids: tuple[int, ...]) -> Any:
-    return [SimpleNamespace(image_ids=ids) for ids in image_ids]
-
-
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_describe_nonfinite_losses_names_losses_and_images(value: float) -> None:
-    batches, finite = batches_of((7, 42), (8, 43)), losses_of()
-    assert describe_nonfinite_losses([losses_of(roi_boxes=value), finite], batches, 30) == (
+    images, finite = [(7, 42), (8, 43)], losses_of()
+    assert describe_nonfinite_losses([losses_of(roi_boxes=value), finite], images, 30) == (
         f"iteration 30: roi_boxes={value} on the images [7, 42]"
     )
-    assert describe_nonfinite_losses([finite, losses_of(semantic=value, roi_boxes=value)], batches, 30) == (
+    assert describe_nonfinite_losses([finite, losses_of(semantic=value, roi_boxes=value)], images, 30) == (
         f"iteration 30: roi_boxes={value}, semantic={value} on the images [8, 43]"
     )
-    both = describe_nonfinite_losses([losses_of(roi_boxes=value)] * 2, batches, 30)
+    both = describe_nonfinite_losses([losses_of(roi_boxes=value)] * 2, images, 30)
     assert "[7, 42]; roi_boxes" in both
     assert both.endswith("[8, 43]")
-    assert describe_nonfinite_losses([finite, finite], batches, 30) == ""
+    assert describe_nonfinite_losses([finite, finite], images, 30) == ""
 
 
 def test_describe_nonfinite_losses_names_an_overflowing_total() -> None:
     assert describe_nonfinite_losses(
-        [{"total": torch.tensor(math.inf), "semantic": torch.tensor(3e38)}], batches_of((7,)), 1
+        [{"total": torch.tensor(math.inf), "semantic": torch.tensor(3e38)}], [(7,)], 1
     ) == ("iteration 1: total=inf on the images [7]")
 
 
@@ -261,11 +256,11 @@ def test_run_steps_validates_and_saves_in_order(folder: Path, tmp_path: Path) ->
     qualities = {2: 0.3, 4: 0.5, 6: 0.4}
     watcher = Watcher(trainer, quality=lambda position: qualities[position.iteration])
     end = trainer.run(TrainingProgress(), watcher, watcher.stop)
-    assert end == TrainingProgress(epoch=3, batch=0, iteration=6, best_pq=0.5, best_iteration=4)
+    assert end == TrainingProgress(epoch=3, batch=0, iteration=6, best_quality=0.5, best_iteration=4)
     assert [(p.epoch, p.batch, p.iteration) for p in watcher.steps] == [
         (epoch, batch, 2 * epoch + batch) for epoch in range(3) for batch in (1, 2)
     ]
-    assert [(position.iteration, position.best_pq) for position, _ in watcher.validated] == [
+    assert [(position.iteration, position.best_quality) for position, _ in watcher.validated] == [
         (2, -1),
         (4, 0.3),
         (6, 0.5),

@@ -115,7 +115,7 @@ def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(
         assert position.iteration == iteration
         assert (position.epoch, position.batch - 1) == divmod(iteration - 1, 2)
     found = run_until(experiment, tmp_path, None)
-    assert replace(found.position, best_pq=0, best_iteration=0) == TrainingProgress(3, 0, 6, 0, 0, 2)
+    assert replace(found.position, best_quality=0, best_iteration=0) == TrainingProgress(3, 0, 6, 0, 0, 2)
     for part in ("position", "network", "optimizer", "average", "categories"):
         assert equal(getattr(found, part), getattr(expected, part)), part
     assert read_metrics(tmp_path) == read_metrics(run)

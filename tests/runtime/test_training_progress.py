@@ -8,7 +8,7 @@ from seamseg.runtime.training_progress import CompletedSpan, TrainingProgress
 
 
 def test_default_progress_is_the_start_of_a_run() -> None:
-    assert TrainingProgress() == TrainingProgress(epoch=0, batch=0, iteration=0, best_pq=-1, best_iteration=0)
+    assert TrainingProgress() == TrainingProgress(epoch=0, batch=0, iteration=0, best_quality=-1, best_iteration=0)
     assert not TrainingProgress().within_epoch
 
 

@@ -41,3 +41,9 @@ def test_total_with_zero_weight_still_shows_a_nan_loss() -> None:
 def test_total_with_missing_or_unknown_weights_raises_value_error(names: list[str]) -> None:
     with pytest.raises(ValueError, match=r"must name exactly \['roi_boxes', .*\], not \["):
         losses().total(dict.fromkeys(names, 1.0))
+
+
+def test_losses_that_a_network_lacks_are_left_out_of_items_and_total() -> None:
+    parts = Losses(semantic=torch.tensor(3.0), roi_boxes=torch.tensor(2.0))
+    assert [name for name, _ in parts.items()] == ["roi_boxes", "semantic"]
+    assert parts.total({name: float(number) for number, name in enumerate(NAMES)}).item() == 3 * 2 + 5 * 3

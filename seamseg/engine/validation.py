@@ -1,0 +1,138 @@
+"""Validation during training: what a run records of it, and the validation of panoptic networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from seamseg.algos.fusion import PanopticFusion
+from seamseg.data.loader import BatchLoader
+from seamseg.engine.analysis_pictures import analysis_pictures
+from seamseg.engine.evaluate import evaluate, left_out
+from seamseg.engine.gallery import SampleGallery, WorstGallery
+from seamseg.errors import BrokenImageError
+from seamseg.metrics.analysis import NUM_WORST
+from seamseg.metrics.scores import Scores, percent
+from seamseg.networks import PanopticNet
+from seamseg.runtime.distributed import Process
+from seamseg.structures import Batch, Categories
+from seamseg.visualization.images import Picture
+from seamseg.visualization.overlay import draw_overlay
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Validated:
+    """Outcome of a validation.
+
+    Attributes:
+        quality: Score in 0 … 1 that chooses the best model of a run.
+        curves: Scores to log, by name.
+        summary: Line for the terminal.
+        broken: Errors of the images that no rank could read.
+        pictures: Function that draws the pictures to log, by name; called on rank 0.
+    """
+
+    quality: float
+    curves: dict[str, float]
+    summary: str
+    broken: list[BrokenImageError] = field(default_factory=list)
+    pictures: Callable[[], dict[str, Picture]] = dict
+
+
+class Validation(Protocol):
+    """Scoring of a network during training.
+
+    Attributes:
+        loader: Loader of this rank's share of the validation images.
+    """
+
+    loader: BatchLoader[Any]
+
+    def __call__(self, network: Any) -> Validated:
+        """Score the network; all ranks call this method together, and get the same outcome except for pictures."""
+        ...
+
+
+class PanopticValidation:
+    """Validation of a panoptic network.
+
+    Args:
+        process: Distributed process of this rank.
+        categories: Classes of the data set.
+        loader: Loader of this rank's share of the validation images.
+        broken: List to which the loader appends errors of images that it cannot read.
+        fusion: Fusion of detections and semantic logits.
+        mean: Mean color that the images were normalized with.
+        std: Standard deviation of the color that the images were normalized with.
+        num_pictures: Number of images to draw.
+    """
+
+    def __init__(
+        self,
+        process: Process,
+        categories: Categories,
+        loader: BatchLoader[Batch],
+        broken: list[BrokenImageError],
+        fusion: PanopticFusion,
+        mean: Triple,
+        std: Triple,
+        num_pictures: int,
+    ) -> None:
+        self.process, self.categories, self.loader, self.broken = process, categories, loader, broken
+        self.fusion, self.mean, self.std, self.num_pictures = fusion, mean, std, num_pictures
+
+    def __call__(self, network: PanopticNet) -> Validated:
+        """Score the network; its quality is the PQ."""
+        gallery = SampleGallery(self.categories, self.mean, self.std, self.num_pictures if self.process.is_first else 0)
+        worst = WorstGallery(self.categories, self.mean, self.std, min(self.num_pictures, NUM_WORST))
+        watchers = [gallery.add, worst.add]
+        self.broken.clear()
+        scores = evaluate(network, self.loader, self.fusion, self.categories, self.process.device, watchers)
+        errors = left_out(self.broken, scores)
+        worst.over_ranks()
+        return Validated(
+            # PQ is NaN in a validation without any class; with 0, the run still ends with a model.
+            quality=0.0 if math.isnan(scores.all.pq) else scores.all.pq,
+            curves=_curves(scores),
+            summary=_summary_line(scores),
+            broken=errors,
+            pictures=lambda: self._pictures(gallery, worst, scores) if self.num_pictures else {},
+        )
+
+    def _pictures(self, gallery: SampleGallery, worst: WorstGallery, scores: Scores) -> dict[str, Picture]:
+        pictures = {f"analysis/{name}": picture for name, picture in analysis_pictures(scores.analysis).items()}
+        if worst.rows:
+            pictures["analysis/worst"] = worst.sheet()
+        for row in gallery.rows:
+            truth = draw_overlay(row.image, row.truth, self.categories, scores=False)
+            prediction = draw_overlay(row.image, row.prediction, self.categories)
+            pictures[f"validation/{row.name}"] = np.concatenate([truth, prediction])
+        return pictures
+
+
+def _curves(scores: Scores) -> dict[str, float]:
+    """Return the scores that are logged as curves."""
+    return {
+        "pq": scores.all.pq,
+        "pq_things": scores.things.pq,
+        "pq_stuff": scores.stuff.pq,
+        **{f"pq_{size}": quality.all.pq for size, quality in scores.analysis.by_size.items()},
+        "sq": scores.all.sq,
+        "rq": scores.all.rq,
+        "miou": scores.miou,
+        "miou_semantic": scores.miou_semantic,
+        "box_ap": scores.box_ap,
+        "mask_ap": scores.mask_ap,
+    }
+
+
+def _summary_line(scores: Scores) -> str:
+    values = (scores.all.pq, scores.things.pq, scores.stuff.pq, scores.miou, scores.box_ap, scores.mask_ap)
+    pq, things, stuff, miou, box_ap, mask_ap = map(percent, values)
+    return f"PQ {pq} (things {things}, stuff {stuff}), mIoU {miou}, AP box {box_ap}, mask {mask_ap}"
