@@ -26,6 +26,7 @@ from torch import distributed as dist
 
 import seamseg.builders.training
 import seamseg.cli.train
+import seamseg.cli.training_run
 from seamseg.builders import build_initialized_network, build_trainer
 from seamseg.cli import main
 from seamseg.data.transforms import Normalize
@@ -107,7 +108,7 @@ def in_float64() -> Iterator[None]:
 def in_the_group() -> Iterator[None]:
     """Let the command use the process group of the test."""
     process = Process(dist.get_rank(), dist.get_world_size(), torch.device("cpu"))
-    with mock.patch.object(seamseg.cli.train, "started", return_value=contextlib.nullcontext(process)):
+    with mock.patch.object(seamseg.cli.training_run, "started", return_value=contextlib.nullcontext(process)):
         yield
 
 
