@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from seamseg.metrics.matching import ImageCounts
-from seamseg.metrics.outcomes import FALSE_ERRORS, TRUE_ERRORS, ImageSegments, SegmentOutcome, segment_cases
+from seamseg.metrics.outcomes import FALSE_ERRORS, TRUE_ERRORS, SegmentOutcome
 from seamseg.metrics.overlaps import IntArray
 from seamseg.metrics.panoptic_quality import PanopticQuality, Quality
 from seamseg.metrics.resampling import PQIntervals, pq_intervals
@@ -173,7 +173,7 @@ class Analysis:
 
 def analyze(
     images: Sequence[ImageCounts],
-    segments: Sequence[ImageSegments],
+    cases: NDArray[Any],
     pixels: torch.Tensor,
     names: Sequence[str],
     num_stuff: int,
@@ -182,12 +182,11 @@ def analyze(
 
     Args:
         images: Counts of each image. The order must not depend on which rank counted an image.
-        segments: Segments of each image, in the same order.
+        cases: Segments of the images from :func:`~seamseg.metrics.outcomes.segment_cases`, in the same order.
         pixels: Confusion matrix of the fused output, C×(C+1).
         names: Names of the C classes.
         num_stuff: Number of stuff classes, which come first.
     """
-    cases = segment_cases(segments)
     return Analysis(
         intervals=pq_intervals(images, len(names), num_stuff) if len(images) > 1 else None,
         by_size=_by_size(cases, names, num_stuff),
@@ -206,7 +205,7 @@ def _by_size(cases: NDArray[Any], names: Sequence[str], num_stuff: int) -> dict[
         rows = [np.bincount(cases["class"][chosen[0]], cases["iou"][chosen[0]], len(names))]
         rows += [np.bincount(cases["class"][kind], minlength=len(names)) for kind in chosen]
         quality = PanopticQuality(len(names), num_stuff)
-        quality.add(np.stack(rows).astype(np.float64))
+        quality.add(np.stack(rows).astype(np.float64)[:, None])
         tp, fp, fn = (int(kind.sum()) for kind in chosen)
         per_class = dict(zip(names, quality.pq.tolist(), strict=True))
         means = quality.over_all(), quality.over_things(), quality.over_stuff()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seamseg.errors import DataError
@@ -13,7 +16,7 @@ from seamseg.metrics.analysis import analyze
 from seamseg.metrics.average_precision import AveragePrecision, ImageInstances
 from seamseg.metrics.confusion import ConfusionMatrix
 from seamseg.metrics.matching import ImageCounts, match
-from seamseg.metrics.outcomes import ImageSegments
+from seamseg.metrics.outcomes import CASES, segment_cases
 from seamseg.metrics.overlaps import Overlaps
 from seamseg.metrics.panoptic_quality import PanopticQuality, StuffOverlap
 from seamseg.metrics.scores import BoundaryQuality, ClassScores, Scores
@@ -30,7 +33,8 @@ class EvaluatorState:
         stuff: State of the stuff overlap, 4×C.
         fused, semantic: Confusion matrices of the fused output and of the semantic head, C×(C+1).
         instances: True and detected objects of each image.
-        segments: Segments of each image and their overlaps.
+        cases: Outcomes of the segments from :func:`~seamseg.metrics.outcomes.segment_cases`, with indices of
+            ``images``.
     """
 
     images: list[ImageCounts]
@@ -40,13 +44,13 @@ class EvaluatorState:
     fused: Tensor
     semantic: Tensor
     instances: list[ImageInstances]
-    segments: list[ImageSegments]
+    cases: NDArray[Any]
 
 
 class PanopticEvaluator:
     """Evaluator of the images of one data set at their original size.
 
-    ``update`` scores the complete predictions of an image in memory. ``count`` scores an image from the overlaps of its
+    ``update`` scores the complete predictions of an image in memory. ``count`` scores images from the overlaps of their
     segments, for panoptic results without a semantic head.
 
     Args:
@@ -58,7 +62,7 @@ class PanopticEvaluator:
     def __init__(self, num_classes: int, num_stuff: int, boundary: bool = True) -> None:
         self.num_classes, self.num_stuff, self.boundary = num_classes, num_stuff, boundary
         self._images: list[ImageCounts] = []
-        self._segments: list[ImageSegments] = []
+        self._cases: list[NDArray[Any]] = [np.zeros(0, CASES)]
         self._quality = PanopticQuality(num_classes, num_stuff)
         self._boundary = PanopticQuality(num_classes, num_stuff)
         self._stuff = StuffOverlap(num_classes, num_stuff)
@@ -96,40 +100,40 @@ class PanopticEvaluator:
                 f"(height, width), but its fused output has {segmentation.size} and its class map "
                 f"{tuple(semantics.shape)}"
             )
-        counts = self.count(image_id, Overlaps.between(segmentation, truth, self.boundary))
+        (counts,) = self.count([image_id], Overlaps.between(segmentation, truth, self.boundary))
         self._semantic.update(semantics, truth.semantics)
         self._precision.update(image_id, detections, truth)
         return counts
 
-    def count(self, image_id: ImageId, overlaps: Overlaps, instances: ImageInstances | None = None) -> ImageCounts:
-        """Score the panoptic result of one image.
+    def count(
+        self, image_ids: Sequence[ImageId], overlaps: Overlaps, instances: Iterable[ImageInstances] = ()
+    ) -> list[ImageCounts]:
+        """Score the panoptic results of images.
 
         Args:
-            image_id: Id of the image in the data set.
+            image_ids: Ids of the images in the data set.
             overlaps: Overlaps of the segments, with borders if boundary PQ is computed.
-            instances: True and detected objects for average precision; None if the predictions have no scores.
+            instances: True and detected objects for average precision; none if the predictions have no scores.
 
         Returns:
-            The contribution of the image to panoptic quality.
+            The contribution of each image to panoptic quality.
 
         Raises:
             ValueError: A class is out of range, or the image was already scored.
         """
         overlaps.check_classes(self.num_classes)
-        self._mark(image_id)
+        self._mark(image_ids)
         matching = match(overlaps)
         counts = matching.counts(self.num_classes)
-        image = ImageCounts.of_state(image_id, counts)
-        self._images.append(image)
-        self._segments.append(ImageSegments.of(image_id, overlaps, matching))
+        images = [ImageCounts.of_state(image_id, counts[:, image]) for image, image_id in enumerate(image_ids)]
+        self._add(images, segment_cases(matching))
         self._quality.add(counts)
         self._stuff.count(matching)
         self._fused.count(overlaps)
         if self.boundary:
             self._boundary.count(match(overlaps, boundary=True))
-        if instances is not None:
-            self._precision.merge([instances])
-        return image
+        self._precision.merge(instances)
+        return images
 
     @property
     def state(self) -> EvaluatorState:
@@ -142,7 +146,7 @@ class PanopticEvaluator:
             self._fused.state,
             self._semantic.state,
             self._precision.state,
-            self._segments,
+            np.concatenate(self._cases),
         )
 
     def merge(self, states: Iterable[EvaluatorState]) -> None:
@@ -154,10 +158,8 @@ class PanopticEvaluator:
             ValueError: An image was scored twice.
         """
         for state in states:
-            for image in state.images:
-                self._mark(image.image_id)
-            self._images += state.images
-            self._segments += state.segments
+            self._mark([image.image_id for image in state.images])
+            self._add(state.images, state.cases)
             self._quality.merge(state.quality)
             self._boundary.merge(state.boundary)
             self._stuff.merge(state.stuff)
@@ -179,7 +181,7 @@ class PanopticEvaluator:
                 f"scores per class need one name per class, not {len(names)} names for {self.num_classes} classes"
             )
         quality, border = self._quality, self._boundary
-        images, segments = sorted(self._images, key=_by_id), sorted(self._segments, key=_by_id)
+        images, cases = self._sorted_by_id()
         return Scores(
             all=quality.over_all(),
             things=quality.over_things(),
@@ -194,7 +196,7 @@ class PanopticEvaluator:
             if self.boundary
             else None,
             images=tuple(images),
-            analysis=analyze(images, segments, self._fused.state, names, self.num_stuff),
+            analysis=analyze(images, cases, self._fused.state, names, self.num_stuff),
         )
 
     def _per_class(self, names: Sequence[str]) -> dict[str, ClassScores]:
@@ -205,12 +207,22 @@ class PanopticEvaluator:
         rows = zip(names, rates, counts, torch.stack(others, 1).tolist(), strict=True)
         return {name: ClassScores(*rate, *count, *other) for name, rate, count, other in rows}
 
-    def _mark(self, image_id: ImageId) -> None:
-        if image_id in self._seen:
-            raise DataError(f"image {image_id} was scored twice; list each image only once")
-        self._seen.add(image_id)
+    def _mark(self, image_ids: Iterable[ImageId]) -> None:
+        for image_id in image_ids:
+            if image_id in self._seen:
+                raise DataError(f"image {image_id} was scored twice; list each image only once")
+            self._seen.add(image_id)
 
+    def _add(self, images: Sequence[ImageCounts], cases: NDArray[Any]) -> None:
+        cases = cases.copy()
+        cases["image"] += len(self._images)
+        self._cases.append(cases)
+        self._images += images
 
-def _by_id(image: ImageCounts | ImageSegments) -> tuple[bool, ImageId]:
-    """Return a sort key that puts integer ids before string ids."""
-    return isinstance(image.image_id, str), image.image_id
+    def _sorted_by_id(self) -> tuple[list[ImageCounts], NDArray[Any]]:
+        """Return images and cases, true segments first, in an order that does not depend on which rank counted them."""
+        ids = [image.image_id for image in self._images]
+        order = sorted(range(len(ids)), key=lambda image: (isinstance(ids[image], str), ids[image]))
+        cases = np.concatenate(self._cases)
+        places = np.argsort(order)[cases["image"]]
+        return [self._images[image] for image in order], cases[np.lexsort((places, ~cases["is_true"]))]

@@ -16,7 +16,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """Matches, false positives and false negatives of an image.
+    """Matches, false positives and false negatives of one or several images.
 
     A predicted and a true segment match if they have the same class and an IoU over ½. Pixels that are void in the
     truth do not count in the union. A true crowd segment never matches and is not a false negative. A prediction
@@ -25,34 +25,34 @@ class Matching:
     not count.
 
     Attributes:
-        classes: Classes of the M overlapping pairs of the same class, without crowd.
+        overlaps: Segments of the images and their overlaps.
+        pairs: Indices of the M overlapping pairs of the same class, without crowd.
         iou: IoU of these pairs, M.
         matched: Which of these pairs are matches, M; at most one per segment.
-        fp: Classes of the false predictions, one entry each.
-        fn: Classes of the true segments without a match, one entry each.
-        present: Classes of the true segments that count (with pixels, not void, not crowd), one entry each.
-        false_segments, present_segments: Indices of the segments in ``fp`` and ``present``, ascending.
+        false: Indices of the false predictions, ascending.
+        missed: Indices of the true segments without a match, ascending.
+        present: Indices of the true segments that count (with pixels, not void, not crowd), ascending.
     """
 
-    classes: IntArray
+    overlaps: Overlaps
+    pairs: IntArray
     iou: FloatArray
     matched: BoolArray
-    fp: IntArray
-    fn: IntArray
+    false: IntArray
+    missed: IntArray
     present: IntArray
-    false_segments: IntArray
-    present_segments: IntArray
 
     def counts(self, num_classes: int) -> FloatArray:
-        """Return the sum of the matches' IoUs and the numbers of TP, FP and FN of each class, 4×C."""
-        hits = self.classes[self.matched]
-        rows = [np.bincount(hits, self.iou[self.matched], num_classes)]
-        rows += [np.bincount(classes, minlength=num_classes) for classes in (hits, self.fp, self.fn)]
-        return np.stack(rows).astype(np.float64)
+        """Return the sum of the matches' IoUs and the numbers of TP, FP and FN of each image and class, 4×I×C."""
+        true, predicted = self.overlaps.cells(num_classes)
+        hits, num_cells = true[self.overlaps.true[self.pairs[self.matched]]], self.overlaps.num_images * num_classes
+        rows = [np.bincount(hits, self.iou[self.matched], num_cells)]
+        rows += [np.bincount(cells, minlength=num_cells) for cells in (hits, predicted[self.false], true[self.missed])]
+        return np.stack(rows).astype(np.float64).reshape(4, -1, num_classes)
 
 
 def match(overlaps: Overlaps, boundary: bool = False) -> Matching:
-    """Match the segments of an image.
+    """Match the segments of each image.
 
     Args:
         overlaps: Overlaps of true and predicted segments, with borders if ``boundary`` is set.
@@ -73,28 +73,20 @@ def match(overlaps: Overlaps, boundary: bool = False) -> Matching:
     found_true[overlaps.true[candidates[matched]]] = True
     found_predicted[overlaps.predicted[candidates[matched]]] = True
     there = np.bincount(overlaps.true, minlength=overlaps.num_true) > 0
-    excusing = on_void | (alike & _last_crowd(overlaps.true_crowd & there, overlaps.true_classes)[overlaps.true])
+    excusing = on_void | (alike & _last_crowd(overlaps, there)[overlaps.true])
     areas = np.bincount(overlaps.predicted, overlaps.pixels, overlaps.num_predicted)
     excused = np.bincount(overlaps.predicted, overlaps.pixels * excusing, overlaps.num_predicted) > areas / 2
     false = (areas > 0) & (overlaps.predicted_classes != VOID) & ~found_predicted & ~excused
     present = there & (overlaps.true_classes != VOID) & ~overlaps.true_crowd
-    return Matching(
-        classes=true_classes[candidates],
-        iou=iou,
-        matched=matched,
-        fp=overlaps.predicted_classes[false],
-        fn=overlaps.true_classes[present & ~found_true],
-        present=overlaps.true_classes[present],
-        false_segments=np.flatnonzero(false),
-        present_segments=np.flatnonzero(present),
-    )
+    chosen = (np.flatnonzero(segments) for segments in (false, present & ~found_true, present))
+    return Matching(overlaps, candidates, iou, matched, *chosen)
 
 
 def pair_iou(overlaps: Overlaps, pairs: IntArray) -> FloatArray:
     """Compute the IoU of pairs of segments. Pixels that are void in the truth do not count in the union.
 
     Args:
-        overlaps: Overlaps of an image.
+        overlaps: Overlaps of the segments.
         pairs: Indices into its list of pairs.
     """
     return _iou(overlaps, pairs, overlaps.pixels, overlaps.pixels, overlaps.pixels)
@@ -113,11 +105,11 @@ def _iou(
     return np.asarray(shared / np.maximum(union, 1))
 
 
-def _last_crowd(crowd: BoolArray, classes: IntArray) -> BoolArray:
-    """Return a mask over the T segments that selects the last crowd segment of each class."""
-    backwards = np.flatnonzero(crowd)[::-1]
-    chosen = np.zeros(len(crowd), np.bool_)
-    chosen[backwards[np.unique(classes[backwards], return_index=True)[1]]] = True
+def _last_crowd(overlaps: Overlaps, there: BoolArray) -> BoolArray:
+    """Return a mask over the T true segments: the last crowd segment with pixels of each image and class."""
+    backwards = np.flatnonzero(overlaps.true_crowd & there)[::-1]
+    chosen = np.zeros(overlaps.num_true, np.bool_)
+    chosen[backwards[np.unique(overlaps.cells(VOID + 1)[0][backwards], return_index=True)[1]]] = True
     return chosen
 
 

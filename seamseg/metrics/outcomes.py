@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -10,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.metrics.matching import FloatArray, Matching, match, pair_iou
-from seamseg.metrics.overlaps import BoolArray, IntArray, Overlaps
-from seamseg.ops.overlaps import COLUMNS
-from seamseg.structures import VOID, ImageId
+from seamseg.metrics.matching import FloatArray, Matching, pair_iou
+from seamseg.metrics.overlaps import IntArray
+from seamseg.structures import VOID
 
 BACKGROUND_IOU = 0.1
 """Minimum IoU with a segment of the same class for a localization error or a duplicate; t_b in TIDE."""
@@ -85,20 +83,9 @@ class SideOutcomes:
     iou: FloatArray
 
 
-def judge_image(overlaps: Overlaps) -> tuple[SideOutcomes, SideOutcomes]:
-    """Return the outcomes of the true and of the predicted segments of one image."""
-    matching = match(overlaps)
-    return judge(overlaps, matching.present_segments, matching.false_segments)
-
-
-def judge(overlaps: Overlaps, present: IntArray, false: IntArray) -> tuple[SideOutcomes, SideOutcomes]:
-    """Return the outcomes of the true and of the predicted segments.
-
-    Args:
-        overlaps: Overlaps of both sides.
-        present: Indices of the true segments that count, as in :class:`Matching`.
-        false: Indices of the false predictions, as in :class:`Matching`.
-    """
+def judge(matching: Matching) -> tuple[SideOutcomes, SideOutcomes]:
+    """Return the outcomes of the true and of the predicted segments."""
+    overlaps = matching.overlaps
     true_classes, predicted_classes = overlaps.class_pairs
     known = (true_classes != VOID) & (predicted_classes != VOID) & ~overlaps.true_crowd[overlaps.true]
     pairs = np.flatnonzero(known)
@@ -120,8 +107,8 @@ def judge(overlaps: Overlaps, present: IntArray, false: IntArray) -> tuple[SideO
     predicted_side = _side(overlaps.num_predicted, SegmentOutcome.BACKGROUND, predicted, true, *reasons)
     poor = np.flatnonzero(predicted_side.outcomes == SegmentOutcome.LOCALIZATION)
     predicted_side.outcomes[poor[is_matched[predicted_side.partners[poor]]]] = SegmentOutcome.DUPLICATE
-    _ignore_others(true_side, present)
-    _ignore_others(predicted_side, np.append(false, overlaps.predicted[matched]))
+    _ignore_others(true_side, matching.present)
+    _ignore_others(predicted_side, np.append(matching.false, overlaps.predicted[matched]))
     return true_side, predicted_side
 
 
@@ -141,84 +128,48 @@ def _ignore_others(side: SideOutcomes, counted: IntArray) -> None:
     side.outcomes[others], side.partners[others], side.iou[others] = SegmentOutcome.IGNORED, -1, 0
 
 
-CASES = np.dtype([("is_true", "?"), ("class", "u1"), ("other", "u1"), ("outcome", "u1"), ("area", "i8"), ("iou", "f8")])
+CASES = np.dtype(
+    [
+        ("is_true", "?"),
+        ("class", "u1"),
+        ("other", "u1"),
+        ("outcome", "u1"),
+        ("area", "i8"),
+        ("iou", "f8"),
+        ("image", "i8"),
+    ]
+)
 
 
-@dataclass(frozen=True, eq=False)
-class ImageSegments:
-    """Segments of one image and their overlaps, a few kilobytes, kept until the outcomes of all images are decided.
-
-    Attributes:
-        image_id: Id of the image in the data set.
-        pairs: N×3, indices of the true and of the predicted segment of every pair that shares a pixel, and the number
-            of shared pixels.
-        true_classes, true_crowd, predicted_classes: Properties of the segments, as in :class:`Overlaps`.
-        present, false: Indices of the true segments that count and of the false predictions, as in :class:`Matching`.
-    """
-
-    image_id: ImageId
-    pairs: IntArray
-    true_classes: IntArray
-    true_crowd: BoolArray
-    predicted_classes: IntArray
-    present: IntArray
-    false: IntArray
-
-    @classmethod
-    def of(cls, image_id: ImageId, overlaps: Overlaps, matching: Matching) -> ImageSegments:
-        """Create from the overlaps of an image and their matching."""
-        pairs = np.stack([overlaps.true, overlaps.predicted, overlaps.pixels], axis=1)
-        classes = overlaps.true_classes, overlaps.true_crowd, overlaps.predicted_classes
-        return cls(image_id, pairs, *classes, matching.present_segments, matching.false_segments)
-
-
-def segment_cases(images: Sequence[ImageSegments]) -> NDArray[Any]:
-    """Return the true segments and false predictions of several images, as panoptic quality counts them.
+def segment_cases(matching: Matching) -> NDArray[Any]:
+    """Return the true segments and false predictions, as panoptic quality counts them.
 
     Returns:
-        Array of dtype ``CASES`` with one row per true segment that counts, image by image, then one per false
-        prediction: side, class, class of its partner (255 without one), outcome, area in pixels, and IoU with the
-        partner (0 without one).
+        Array of dtype ``CASES`` with one row per true segment that counts, then one per false prediction: side, class,
+        class of its partner (255 without one), outcome, area in pixels, IoU with the partner (0 without one), and
+        number of the image.
     """
-    if not images:
-        return np.zeros(0, CASES)
-    overlaps, present, false = _joined(images)
-    true, predicted = judge(overlaps, present, false)
+    overlaps, (true, predicted) = matching.overlaps, judge(matching)
     true_areas, predicted_areas = (
         np.bincount(segments, overlaps.pixels, num)
         for segments, num in ((overlaps.true, overlaps.num_true), (overlaps.predicted, overlaps.num_predicted))
     )
-    true_rows = _rows(true, overlaps.true_classes, overlaps.predicted_classes, true_areas)[present]
-    false_rows = _rows(predicted, overlaps.predicted_classes, overlaps.true_classes, predicted_areas)[false]
+    classes, images = (
+        (overlaps.true_classes, overlaps.predicted_classes),
+        (overlaps.true_images, overlaps.predicted_images),
+    )
+    true_rows = _rows(true, *classes, true_areas, images[0])[matching.present]
+    false_rows = _rows(predicted, *classes[::-1], predicted_areas, images[1])[matching.false]
     true_rows["is_true"] = True
     return np.concatenate([true_rows, false_rows])
 
 
-def _joined(images: Sequence[ImageSegments]) -> tuple[Overlaps, IntArray, IntArray]:
-    """Return the overlaps, present true segments and false predictions of all images as if they were one image."""
-    first_true = _starts([len(image.true_classes) for image in images])
-    first_predicted = _starts([len(image.predicted_classes) for image in images])
-    lengths = [len(image.pairs) for image in images]
-    table = np.zeros((sum(lengths), COLUMNS), np.int64)
-    table[:, :3] = np.concatenate([image.pairs for image in images])
-    table[:, 0] += np.repeat(first_true, lengths)
-    table[:, 1] += np.repeat(first_predicted, lengths)
-    true_classes, true_crowd, predicted_classes = (
-        np.concatenate([getattr(image, name) for image in images])
-        for name in ("true_classes", "true_crowd", "predicted_classes")
-    )
-    present = np.concatenate([image.present + start for image, start in zip(images, first_true, strict=True)])
-    false = np.concatenate([image.false + start for image, start in zip(images, first_predicted, strict=True)])
-    return Overlaps.of_table(table, true_classes, true_crowd, predicted_classes), present, false
-
-
-def _starts(lengths: list[int]) -> IntArray:
-    return np.cumsum([0, *lengths[:-1]])
-
-
-def _rows(side: SideOutcomes, classes: IntArray, other_classes: IntArray, areas: IntArray) -> NDArray[Any]:
+def _rows(
+    side: SideOutcomes, classes: IntArray, other_classes: IntArray, areas: NDArray[Any], images: IntArray
+) -> NDArray[Any]:
     """Return one row per segment, with ``is_true`` unset."""
     rows = np.zeros(len(classes), CASES)
     rows["class"], rows["outcome"], rows["area"], rows["iou"] = classes, side.outcomes, areas, side.iou
+    rows["image"] = images
     rows["other"] = np.append(other_classes, VOID)[side.partners]
     return rows

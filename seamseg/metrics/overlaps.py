@@ -1,4 +1,4 @@
-"""Overlaps between the true and the predicted segments of an image, from which all scores are computed."""
+"""Overlaps between the true and the predicted segments of images, from which all scores are computed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seamseg.ops.overlaps import COLUMNS, border_band, map_overlaps
+from seamseg.ops.overlaps import border_band, map_overlaps
 from seamseg.structures import VOID, PanopticSegmentation
 
 IntArray = NDArray[np.int64]
@@ -17,12 +17,17 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Overlaps:
-    """T true and P predicted segments of one image, and the N pairs that share a pixel.
+    """T true and P predicted segments of one or several images, and the N pairs that share a pixel.
+
+    Several images are scored at once because NumPy takes about as long for the few segments of one image as for those
+    of fifty.
 
     Attributes:
         true_classes: Classes of the true segments, T; 255 for void.
         true_crowd: Whether each true segment is a crowd of many objects, T.
         predicted_classes: Classes of the predicted segments, P; 255 for void.
+        true_images, predicted_images: Number of the image of each segment, T and P, ascending from 0. Every image has
+            at least one true segment; it may be void.
         true, predicted: Indices of the true and of the predicted segment of each pair, N.
         pixels: Number of pixels that each pair shares, N.
         true_border, predicted_border, both_borders: Number of these pixels in the border of the true segment, of the
@@ -32,38 +37,14 @@ class Overlaps:
     true_classes: IntArray
     true_crowd: BoolArray
     predicted_classes: IntArray
+    true_images: IntArray
+    predicted_images: IntArray
     true: IntArray
     predicted: IntArray
     pixels: IntArray
     true_border: IntArray
     predicted_border: IntArray
     both_borders: IntArray
-
-    @classmethod
-    def of_table(
-        cls, table: IntArray, true_classes: IntArray, true_crowd: BoolArray, predicted_classes: IntArray
-    ) -> Overlaps:
-        """Create from a table of :func:`seamseg.ops.overlaps.map_overlaps`.
-
-        Args:
-            table: Overlaps of the segments, N×6, with indices into the other arguments as ids.
-            true_classes: Classes of the true segments, T; 255 for void.
-            true_crowd: Whether each true segment is crowd, T.
-            predicted_classes: Classes of the predicted segments, P; 255 for void.
-        """
-        assert table.shape[1] == COLUMNS
-        true, predicted, pixels, true_border, predicted_border, both = table.T
-        return cls(
-            true_classes,
-            true_crowd,
-            predicted_classes,
-            true,
-            predicted,
-            pixels,
-            true_border,
-            predicted_border,
-            both,
-        )
 
     @classmethod
     def between(cls, prediction: PanopticSegmentation, truth: PanopticSegmentation, borders: bool = False) -> Overlaps:
@@ -93,7 +74,8 @@ class Overlaps:
         classes = prediction.without_crowd().classes
         # Copies, so that the overlaps do not keep the maps or the shared memory of a worker process alive.
         crowd = truth.crowd.cpu().numpy().copy()
-        return cls.of_table(table, _classes(truth.classes), crowd, _classes(classes))
+        first_image = (np.zeros(len(side.classes), np.int64) for side in (truth, prediction))
+        return cls(_classes(truth.classes), crowd, _classes(classes), *first_image, *table.T)
 
     @property
     def num_true(self) -> int:
@@ -106,9 +88,21 @@ class Overlaps:
         return len(self.predicted_classes)
 
     @property
+    def num_images(self) -> int:
+        """Number of images I."""
+        return int(self.true_images[-1]) + 1
+
+    @property
     def class_pairs(self) -> tuple[IntArray, IntArray]:
         """Classes of the true and of the predicted segment of each pair, N each."""
         return self.true_classes[self.true], self.predicted_classes[self.predicted]
+
+    def cells(self, num_classes: int) -> tuple[IntArray, IntArray]:
+        """Return the index of each true and of each predicted segment that is not void into an I×C table, T and P."""
+        return (
+            self.true_images * num_classes + self.true_classes,
+            self.predicted_images * num_classes + self.predicted_classes,
+        )
 
     def check_classes(self, num_classes: int) -> None:
         """Check that all classes are 0 … C-1 or void.

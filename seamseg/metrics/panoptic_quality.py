@@ -26,13 +26,13 @@ def to_digits(values: FloatArray) -> Tensor:
     """Convert numbers to integer digits, which add without rounding.
 
     Args:
-        values: N numbers, each zero or in 2⁻⁴³ … 2³¹.
+        values: Array of numbers, each zero or in 2⁻⁴³ … 2³¹.
 
     Returns:
-        Digits of each number to the base 2³² after the binary point, 3×N int64, most significant first. Up to 2³¹
+        Digits of each number to the base 2³² after the binary point, 3×… int64, most significant first. Up to 2³¹
         tensors of numbers <= 1 add without overflow.
     """
-    digits = np.zeros((NUM_DIGITS, len(values)), np.int64)
+    digits = np.zeros((NUM_DIGITS, *values.shape), np.int64)
     rest = values
     for digit in digits:
         rest = rest * _BASE  # exact, as are the next two lines
@@ -117,16 +117,16 @@ class PanopticQuality:
         self.count(match(overlaps))
 
     def count(self, matching: Matching) -> None:
-        """Add one image from the matching of its segments, whose classes must be 0 … C-1."""
+        """Add images from the matching of their segments, whose classes must be 0 … C-1."""
         self.add(matching.counts(self.state.shape[1]))
 
     def add(self, counts: FloatArray) -> None:
-        """Add one image from its counts.
+        """Add images from their counts.
 
         Args:
-            counts: Counts of each class from :meth:`Matching.counts`, 4×C.
+            counts: Counts of each image and class from :meth:`Matching.counts`, 4×I×C.
         """
-        self.merge(torch.cat([to_digits(counts[0]), torch.from_numpy(counts[1:]).long()]))
+        self.merge(torch.cat([to_digits(counts[0]), torch.from_numpy(counts[1:]).long()]).sum(1))
 
     def merge(self, state: Tensor) -> None:
         """Add the state of another instance."""
@@ -201,13 +201,13 @@ class StuffOverlap:
         self.state = torch.zeros(NUM_DIGITS + 1, num_classes, dtype=torch.int64)
 
     def count(self, matching: Matching) -> None:
-        """Add one image from the matching of its segments."""
-        stuff = matching.classes < self.num_stuff
-        iou_sum = np.bincount(matching.classes[stuff], weights=matching.iou[stuff], minlength=self.num_stuff)
-        num_true = np.bincount(matching.present[matching.present < self.num_stuff], minlength=self.num_stuff)
-        self.state[:, : self.num_stuff] += torch.cat(
-            [to_digits(iou_sum.astype(np.float64)), torch.from_numpy(num_true)[None]]
-        )
+        """Add images from the matching of their segments."""
+        overlaps, shape = matching.overlaps, (matching.overlaps.num_images, self.state.shape[1])
+        true, num_cells = overlaps.cells(shape[1])[0], shape[0] * shape[1]
+        iou_sum = np.bincount(true[overlaps.true[matching.pairs]], matching.iou, num_cells).astype(np.float64)
+        num_true = np.bincount(true[matching.present], minlength=num_cells)
+        sums = torch.cat([to_digits(iou_sum.reshape(shape)), torch.from_numpy(num_true.reshape(1, *shape))]).sum(1)
+        self.state[:, : self.num_stuff] += sums[:, : self.num_stuff]
 
     def merge(self, state: Tensor) -> None:
         """Add the state of another instance."""

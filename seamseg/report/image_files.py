@@ -15,7 +15,8 @@ import numpy as np
 
 from seamseg.data.images import read_image
 from seamseg.errors import BrokenImageError, OutputError
-from seamseg.metrics.outcomes import FALSE_ERRORS, TRUE_ERRORS, SegmentOutcome, SideOutcomes, judge_image
+from seamseg.metrics.matching import match
+from seamseg.metrics.outcomes import FALSE_ERRORS, TRUE_ERRORS, SegmentOutcome, SideOutcomes, judge
 from seamseg.metrics.overlaps import IntArray
 from seamseg.report.material import ReportImage
 from seamseg.report.segments import mean_object_score, side_record
@@ -181,7 +182,7 @@ class ImageWriter:
         pictures = PictureFiles(*(self.folder / name / f"{file}.jpg" for name in (IMAGES, THUMBNAILS)))
         write_pictures(pictures, pixels, prediction, self.categories, self.longest)
         outcomes = (
-            None if image.true is None else judge_image(image_overlaps(image.true, image.predicted, boundary=False))
+            None if image.true is None else judge(match(image_overlaps(image.true, image.predicted, boundary=False)))
         )
         content = json.dumps(self._content(image, prediction, outcomes), separators=(",", ":"), allow_nan=False)
         (self.folder / DATA / f"{file}.js").write_text(f'seamseg.receiveImage("{file}",{content});\n')

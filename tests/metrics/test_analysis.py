@@ -28,7 +28,7 @@ def enlarged(segments: PanopticSegmentation, factor: int) -> PanopticSegmentatio
 def analyzed(pairs: Pairs) -> Analysis:
     evaluator = PanopticEvaluator(len(NAMES), 2, boundary=False)
     for number, (prediction, truth) in enumerate(pairs):
-        evaluator.count(number, Overlaps.between(prediction, truth))
+        evaluator.count([number], Overlaps.between(prediction, truth))
     return evaluator.compute(NAMES).analysis
 
 
@@ -147,7 +147,7 @@ def test_worst_images_are_sorted_by_pq_and_errors() -> None:
 def test_intervals_equal_those_of_the_drawn_data_sets(pairs: Pairs) -> None:
     evaluator = PanopticEvaluator(len(NAMES), 2, boundary=False)
     for number, (prediction, truth) in enumerate(pairs):
-        evaluator.count(number, Overlaps.between(prediction, truth))
+        evaluator.count([number], Overlaps.between(prediction, truth))
     scores = evaluator.compute(NAMES)
     generator = np.random.default_rng(0)
     draws = np.concatenate([draw_images(len(pairs), generator, 100) for _ in range(10)])

@@ -125,7 +125,7 @@ def test_quality_with_only_void_in_the_truth_is_nan() -> None:
 
 def test_means_over_classes_skip_absent_classes() -> None:
     quality = PanopticQuality(NUM_CLASSES, NUM_STUFF)
-    quality.add(np.array([[1.6, 0, 0, 0.9], [2, 0, 0, 1], [1, 0, 3, 0], [1, 0, 0, 2]]))
+    quality.add(np.array([[1.6, 0, 0, 0.9], [2, 0, 0, 1], [1, 0, 3, 0], [1, 0, 0, 2]])[:, None])
     assert quality.sq.tolist() == pytest.approx([0.8, torch.nan, 0, 0.9], nan_ok=True)
     assert quality.rq.tolist() == pytest.approx([2 / 3, torch.nan, 0, 0.5], nan_ok=True)
     assert quality.pq.tolist() == pytest.approx([1.6 / 3, torch.nan, 0, 0.45], nan_ok=True)
