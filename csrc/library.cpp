@@ -10,9 +10,12 @@ STABLE_TORCH_LIBRARY(seamseg, library) {
 
   // Annotation
   library.def("segment_boxes(Tensor ids, int num_segments) -> (Tensor boxes, Tensor areas)");
-  library.def("read_id_png(Tensor bytes) -> Tensor");
   library.def("lookup_ids(Tensor ids, Tensor known) -> Tensor");
   library.def("index_grid(Tensor ids, Tensor rows, Tensor columns) -> Tensor");
+
+  // PNG files; the numbers are addresses of the functions of zlib-ng with these names
+  library.def("use_zlib_ng(int inflate_init, int inflate, int inflate_end, int crc32) -> ()");
+  library.def("read_id_png(Tensor bytes) -> Tensor");
 
   // Fusion
   library.def("upsample_argmax(Tensor logits, float row_step, float column_step, int height, int width) -> Tensor");

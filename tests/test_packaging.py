@@ -29,7 +29,7 @@ NOT_DISTRIBUTED = (
     "__pycache__",
     "*.so",
 )
-MODULE_OF = {"pillow": "PIL", "opencv-python-headless": "cv2", "pyyaml": "yaml"}
+MODULE_OF = {"pillow": "PIL", "opencv-python-headless": "cv2", "pyyaml": "yaml", "zlib-ng": "zlib_ng"}
 
 
 def project() -> dict:

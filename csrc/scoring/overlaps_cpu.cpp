@@ -12,15 +12,17 @@
 #include <torch/csrc/stable/tensor.h>
 
 #include "../check.h"
+#include "../png/rows_cpu.h"
 #include "../runs.h"
 #include "../tensors.h"
 #include "borders_cpu.h"
 #include "pairs_cpu.h"
-#include "png_rows_cpu.h"
 
 namespace seamseg::scoring {
 namespace {
 
+using png::PngFile;
+using png::PngRows;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 

@@ -22,6 +22,7 @@ def read_id_png(data: bytes) -> Tensor:
         ValueError: If the file is broken or of another kind.
         ImportError: If the native library is not built.
     """
+    native.use_zlib_ng()
     native.require("read_id_png", _read)
     try:
         ids: Tensor = torch.ops.seamseg.read_id_png(torch.frombuffer(bytearray(data), dtype=torch.uint8))

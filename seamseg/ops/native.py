@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from zlib_ng import zlib_ng
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -136,6 +138,27 @@ def argument_error(error: RuntimeError, operator: str) -> Exception:
     """
     message = str(error)
     return ValueError(message) if message.startswith(f"{operator}: ") else error
+
+
+@cache
+def use_zlib_ng() -> None:
+    """Let the native readers of PNG files decompress with zlib-ng, once per process.
+
+    The Python package exports the C functions of the library that it contains or links to. Calling them directly avoids
+    allocations and copies of its Python interface, which take as long as decompressing the id map of a COCO image.
+
+    Raises:
+        ImportError: If the native library is not built, or the package does not export these functions.
+    """
+    load_library()
+    library = ctypes.CDLL(zlib_ng.__file__)
+    try:
+        functions = [getattr(library, f"zng_{name}") for name in ("inflateInit2", "inflate", "inflateEnd", "crc32")]
+    except AttributeError as error:
+        raise ImportError(
+            f"{zlib_ng.__file__} does not export the functions of zlib-ng ({error}): install the package zlib-ng >= 1.0"
+        ) from error
+    torch.ops.seamseg.use_zlib_ng(*(ctypes.cast(function, ctypes.c_void_p).value for function in functions))
 
 
 @cache

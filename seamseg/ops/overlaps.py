@@ -64,6 +64,7 @@ def png_overlaps(true_png: Tensor, predicted_png: Tensor, band: int = 0) -> Tens
         ValueError: If a file is broken or of another kind, or the files differ in size.
         ImportError: If the native library is not built.
     """
+    native.use_zlib_ng()
     table: Tensor = native.call("png_overlaps", _shapes, true_png, predicted_png, band)
     return table
 

@@ -19,7 +19,7 @@ def build_reader(folder: Path) -> Path | None:
         return None
     program = folder / "reader"
     source = Path(__file__).resolve().parent / "native" / "reader.cpp"
-    command = [compiler, *_FLAGS, f"-I{ROOT / 'csrc'}", str(source), "-o", str(program)]
+    command = [compiler, *_FLAGS, f"-I{ROOT / 'csrc'}", str(source), "-o", str(program), "-ldl"]
     return program if subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode == 0 else None
 
 

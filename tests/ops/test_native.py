@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from zlib_ng import zlib_ng
 
 from seamseg.ops import native
 
@@ -24,6 +25,12 @@ def test_load_library_of_a_damaged_file_says_how_to_rebuild_it(tmp_path: Path) -
 def test_require_of_a_missing_operator_says_that_the_library_is_out_of_date() -> None:
     with pytest.raises(ImportError, match="has no operator no_such_thing, so it is out of date"):
         native.require("no_such_thing", lambda: None)
+
+
+def test_use_zlib_ng_without_its_functions_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zlib_ng, "__file__", native.load_library())
+    with pytest.raises(ImportError, match=r"_native.* does not export .*zng_inflateInit2.*: install .*zlib-ng"):
+        native.use_zlib_ng.__wrapped__()
 
 
 def test_load_library_loads_it_once() -> None:

@@ -1,6 +1,8 @@
 // Reads id PNGs with the code of csrc/, compiled with sanitizers. Each input line is a path. Each output line is
 // "HEIGHT WIDTH SUM" or "refused".
 
+#include <dlfcn.h>
+
 #include <cstdint>
 #include <exception>
 #include <fstream>
@@ -10,14 +12,38 @@
 #include <utility>
 #include <vector>
 
+#include "png/rows_cpu.h"
 #include "scoring/borders_cpu.h"
 #include "scoring/pairs_cpu.h"
-#include "scoring/png_rows_cpu.h"
 
 using namespace seamseg;
+using namespace seamseg::png;
 using namespace seamseg::scoring;
 
 namespace {
+
+void* in_system_zlib(const char* name) {
+  static void* const library = dlopen("libz.so.1", RTLD_NOW);
+  return library == nullptr ? nullptr : dlsym(library, name);
+}
+
+int32_t inflate_init(ZlibStream* stream, int32_t window_bits) {
+  using Init = int (*)(ZlibStream*, int, const char*, int);
+  constexpr int size = 112; // of z_stream; zlib does not use its last members, which ZlibStream lacks
+  return reinterpret_cast<Init>(in_system_zlib("inflateInit2_"))(stream, window_bits, "1.2", size);
+}
+
+// Sets the functions of zlib, which is compatible with zlib-ng and does not require Python. Returns whether it exists.
+bool use_system_zlib() {
+  zlib.inflate_init = inflate_init;
+  zlib.inflate = reinterpret_cast<decltype(zlib.inflate)>(in_system_zlib("inflate"));
+  zlib.inflate_end = reinterpret_cast<decltype(zlib.inflate_end)>(in_system_zlib("inflateEnd"));
+  zlib.crc32 = [](uint32_t crc, const uint8_t* bytes, uint32_t count) {
+    using Crc = unsigned long (*)(unsigned long, const uint8_t*, unsigned);
+    return static_cast<uint32_t>(reinterpret_cast<Crc>(in_system_zlib("crc32"))(crc, bytes, count));
+  };
+  return zlib.inflate != nullptr;
+}
 
 std::vector<uint8_t> read(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -47,6 +73,10 @@ void answer(const std::string& path) {
 } // namespace
 
 int main() {
+  if (!use_system_zlib()) {
+    std::cerr << "libz.so.1 was not found" << std::endl;
+    return 2;
+  }
   for (std::string path; std::getline(std::cin, path);) {
     try {
       answer(path);

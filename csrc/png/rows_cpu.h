@@ -18,7 +18,16 @@
 #include "../runs.h"
 #include "inflate_cpu.h"
 
-namespace seamseg::scoring {
+namespace seamseg::png {
+
+inline uint64_t load64(const uint8_t* from) {
+  uint64_t word;
+  std::memcpy(&word, from, sizeof word);
+  if constexpr (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__) {
+    word = __builtin_bswap64(word);
+  }
+  return word;
+}
 
 // The file is broken, or of a kind that other readers must handle.
 class NoIdMap : public std::invalid_argument {
@@ -31,6 +40,7 @@ class PngFile {
  public:
   PngFile(const uint8_t* bytes, size_t size) {
     static constexpr std::array<uint8_t, 8> signature{0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
+    require(zlib.inflate != nullptr, "the operator use_zlib_ng must run first");
     require(
         size >= signature.size() && std::memcmp(bytes, signature.data(), signature.size()) == 0,
         "the file is not a PNG");
@@ -43,20 +53,20 @@ class PngFile {
       last = read_chunk(chunk, length);
       chunk += 12 + length;
     }
-    // Check the zlib header, two bytes before the stream, and append the padding that the decoder may read.
+    // The first two bytes are the zlib header. The checksum after the stream is ignored, since every chunk has one.
     require(height > 0 && compressed.size() >= 2 && (compressed[0] & 0x0f) == 8, "the file has no rows");
     require(
         (compressed[0] << 8 | compressed[1]) % 31 == 0 && (compressed[1] & 0x20) == 0,
         "the compressed stream is broken");
-    stream_size = compressed.size() - 2;
-    compressed.resize(compressed.size() + Inflater::padding);
+    require(compressed.size() <= UINT32_MAX, "the file is too large");
+    stream_size = static_cast<uint32_t>(compressed.size() - 2);
   }
 
   const uint8_t* stream() const { return compressed.data() + 2; }
 
   int64_t width = 0;
   int64_t height = 0;
-  size_t stream_size = 0;
+  uint32_t stream_size = 0;
 
  private:
   static constexpr int64_t longest_side = 1 << 20;
@@ -83,7 +93,8 @@ class PngFile {
             std::memcmp(name, "PLTE", 4) == 0,
         "the file has critical chunks of an unknown kind");
     if (header || rows) {
-      require(checksum(name, length + 4) == number(data + length), "a chunk has a wrong checksum");
+      const uint32_t checksum = zlib.crc32(0, name, static_cast<uint32_t>(length + 4));
+      require(checksum == number(data + length), "a chunk has a wrong checksum");
     }
     if (header) {
       require(height == 0 && length == 13, "the header is broken");
@@ -97,43 +108,6 @@ class PngFile {
       compressed.insert(compressed.end(), data, data + length);
     }
     return std::memcmp(name, "IEND", 4) == 0;
-  }
-
-  using CrcTables = std::array<std::array<uint32_t, 256>, 8>;
-
-  static constexpr CrcTables crc_tables() {
-    CrcTables tables{};
-    for (uint32_t byte = 0; byte < 256; ++byte) {
-      uint32_t value = byte;
-      for (int bit = 0; bit < 8; ++bit) {
-        value = (value & 1) != 0 ? 0xedb88320u ^ value >> 1 : value >> 1;
-      }
-      tables[0][byte] = value;
-    }
-    for (size_t table = 1; table < tables.size(); ++table) {
-      for (size_t byte = 0; byte < 256; ++byte) {
-        const uint32_t before = tables[table - 1][byte];
-        tables[table][byte] = tables[0][before & 0xff] ^ before >> 8;
-      }
-    }
-    return tables;
-  }
-
-  // CRC-32, eight bytes at a time.
-  static uint32_t checksum(const uint8_t* bytes, size_t size) {
-    static constexpr CrcTables tables = crc_tables();
-    uint32_t value = 0xffffffffu;
-    for (; size >= 8; size -= 8, bytes += 8) {
-      const uint64_t word = load64(bytes) ^ value;
-      value = 0;
-      for (size_t i = 0; i < 8; ++i) {
-        value ^= tables[7 - i][word >> (8 * i) & 0xff];
-      }
-    }
-    for (; size > 0; --size, ++bytes) {
-      value = tables[0][(value ^ *bytes) & 0xff] ^ value >> 8;
-    }
-    return ~value;
   }
 
   std::vector<uint8_t> compressed;
@@ -294,4 +268,4 @@ class PngRows {
   int64_t zeros_end_ = 0;
 };
 
-} // namespace seamseg::scoring
+} // namespace seamseg::png

@@ -1,4 +1,5 @@
-// Reads the ids of a PNG file of segments without decoding an RGB image first.
+// Operators that read the ids of a PNG file of segments without decoding an RGB image first, and that set the functions
+// that decompress it.
 
 #include <algorithm>
 #include <cstddef>
@@ -10,10 +11,10 @@
 #include <torch/csrc/stable/tensor.h>
 
 #include "../check.h"
-#include "../scoring/png_rows_cpu.h"
 #include "../tensors.h"
+#include "rows_cpu.h"
 
-namespace seamseg::annotation {
+namespace seamseg::png {
 namespace {
 
 using torch::headeronly::ScalarType;
@@ -25,7 +26,7 @@ Tensor read_id_png(Tensor bytes) {
   check(
       bytes.scalar_type() == ScalarType::Byte && bytes.dim() == 1 && bytes.is_contiguous(), "read_id_png",
       "the file must be a one-dimensional, contiguous uint8 tensor");
-  scoring::PngRows rows(scoring::PngFile(pointer<uint8_t>(bytes), static_cast<size_t>(bytes.size(0))));
+  PngRows rows(PngFile(pointer<uint8_t>(bytes), static_cast<size_t>(bytes.size(0))));
   const int64_t height = rows.height();
   const int64_t width = rows.width();
   check(height <= most_pixels / width, "read_id_png", "the image has too many pixels");
@@ -41,9 +42,20 @@ Tensor read_id_png(Tensor bytes) {
   return ids;
 }
 
+void use_zlib_ng(int64_t inflate_init, int64_t inflate, int64_t inflate_end, int64_t crc32) {
+  zlib.inflate_init = reinterpret_cast<decltype(zlib.inflate_init)>(inflate_init);
+  zlib.inflate = reinterpret_cast<decltype(zlib.inflate)>(inflate);
+  zlib.inflate_end = reinterpret_cast<decltype(zlib.inflate_end)>(inflate_end);
+  zlib.crc32 = reinterpret_cast<decltype(zlib.crc32)>(crc32);
+}
+
 } // namespace
-} // namespace seamseg::annotation
+} // namespace seamseg::png
 
 STABLE_TORCH_LIBRARY_IMPL(seamseg, CPU, library) {
-  library.impl("read_id_png", TORCH_BOX(&seamseg::annotation::read_id_png));
+  library.impl("read_id_png", TORCH_BOX(&seamseg::png::read_id_png));
+}
+
+STABLE_TORCH_LIBRARY_IMPL(seamseg, CompositeExplicitAutograd, library) {
+  library.impl("use_zlib_ng", TORCH_BOX(&seamseg::png::use_zlib_ng));
 }
