@@ -18,6 +18,7 @@ from seamseg.builders.network import build_fusion, build_network
 from seamseg.config import Experiment, parse_experiment, save_experiment
 from seamseg.data.transforms import InputTransform
 from seamseg.errors import ModelError
+from seamseg.export.hub_weights import HUB
 from seamseg.export.model_card import SCORES, ModelFacts, model_card
 from seamseg.export.model_file import MODEL_FILE, ModelFile
 from seamseg.export.model_folder import ALL_FILES, load_model_file, write_model_folder
@@ -139,7 +140,9 @@ def _model_file(model: LoadedModel) -> ModelFile:
 def _without_paths(experiment: Experiment) -> Experiment:
     data = experiment.data.model_copy(update={"root": None})
     weights = experiment.body.weights
-    body = experiment.body.model_copy(update={"weights": weights and Path(weights).name})
+    if weights is not None and not weights.startswith(HUB):
+        weights = Path(weights).name
+    body = experiment.body.model_copy(update={"weights": weights})
     return experiment.model_copy(update={"data": data, "body": body})
 
 

@@ -84,8 +84,9 @@ class BodySettings(Settings):
 
     weights: FilePath | None = None
     """Initial weights of the backbone: `imagenet` (torchvision's weights, downloaded); the path of a file in
-    torchvision's format or in that of the published in-place networks; a run folder, whose best model is read; or null
-    for random weights. `norm.name=gn` requires null, except for a network of torchvision."""
+    torchvision's format or in that of the published in-place networks; a run folder, whose best model is read;
+    `hf://ORG/NAME` or `timm:NAME` for a model of the Hugging Face Hub or of timm, if `huggingface_hub` or `timm` is
+    installed; or null for random weights. `norm.name=gn` requires null, except for a network of torchvision."""
 
     frozen: tuple[str, ...] = ()
     """Parts of the backbone whose parameters are not trained, such as `mod1` or, for torchvision's networks,

@@ -10,10 +10,12 @@ from textwrap import shorten
 from typing import Literal
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from seamseg.errors import ModelError
-from seamseg.export.model_file import MODEL_FILE, read_model
+from seamseg.export.hub_weights import HUB, TIMM, download_hub_file, timm_weights
+from seamseg.export.model_file import MODEL_FILE, is_model_file, read_model
 from seamseg.io.yaml_files import load_yaml
 from seamseg.modules.abn import ABN
 from seamseg.modules.batchnorm import inverse_gamma
@@ -67,8 +69,8 @@ def load_body_weights(body: Body, name: str, source: str) -> LoadedWeights:
         body: Body to fill in place; unchanged if the weights are refused.
         name: Name of the body, such as ``resnet50`` or ``torchvision:mobilenet_v2``.
         source: ``imagenet`` for torchvision's first release of ImageNet weights, which torchvision downloads; the path
-            of a file in torchvision's format or in that of the published in-place networks; or a run folder or its
-            ``model.safetensors``.
+            of a torch or safetensors file in torchvision's format or in that of the published in-place networks; a run
+            folder or its ``model.safetensors``; or the id of a model in a hub (:mod:`seamseg.export.hub_weights`).
 
     Raises:
         SeamsegError: The source is missing, damaged, or belongs to another network.
@@ -78,6 +80,8 @@ def load_body_weights(body: Body, name: str, source: str) -> LoadedWeights:
     expected = parts.state_dict()
     if isinstance(body, ResNet) and "layer1.0.conv1.weight" in found:
         found = convert_names(found)
+    if name == "torchvision:mobilenet_v2" and "features.1.conv.0.weight" in found:
+        found = {_mobilenet_name(key): tensor for key, tensor in found.items()}
     outside = tuple(sorted(key for key in found.keys() - expected.keys() if key.partition(".")[0] in _AFTER_BODY))
     tensors = {key: tensor for key, tensor in found.items() if key not in outside}
     missing = tuple(sorted(key for key in expected.keys() - tensors.keys() if key.endswith(COUNTER)))
@@ -93,7 +97,7 @@ def load_body_weights(body: Body, name: str, source: str) -> LoadedWeights:
     return LoadedWeights(source, used, missing, outside, num_changed)
 
 
-_AFTER_BODY = ("fc", "classifier", "head", "heads", "aux1", "aux2", "AuxLogits")
+_AFTER_BODY = ("fc", "classifier", "pre_logits", "head", "heads", "aux1", "aux2", "AuxLogits")
 """Modules of classification networks that follow the body."""
 
 
@@ -150,14 +154,41 @@ def _convert(name: str) -> str:
     return f"mod{group}.block{block}.{rest}"
 
 
+def _mobilenet_name(name: str) -> str:
+    """Convert a name of the first MobileNetV2 files, whose blocks are flat sequences, to torchvision's name.
+
+    A block is convolution, norm, ReLU6 for each of its stages, without the ReLU6 after the last one. torchvision groups
+    the layers of each stage except the last. Only block 1 has two stages, the others have three.
+    """
+    match = re.fullmatch(r"features\.(\d+)\.conv\.(\d)\.([a-z_]+)", name)
+    if match is None:
+        return name
+    last = 1 if match[1] == "1" else 2
+    stage, part = divmod(int(match[2]), 3)
+    layer = f"{stage + part}" if stage == last else f"{stage}.{part}"
+    return f"features.{match[1]}.conv.{layer}.{match[3]}"
+
+
 def _read(name: str, source: str) -> tuple[dict[str, Tensor], FileScale]:
     """Read the entries of a source, with names relative to the body, and how its norms scale."""
     if source == "imagenet":
         return _imagenet(name), "plain"
-    path = Path(source)
-    if path.is_dir() or path.suffix == ".safetensors":
-        return _trained_body(path / MODEL_FILE if path.is_dir() else path)
+    if source.startswith(TIMM):
+        return timm_weights(name, source), "plain"
+    path = download_hub_file(source) if source.startswith(HUB) else Path(source)
+    if path.is_dir():
+        return _trained_body(path / MODEL_FILE)
+    if path.suffix == ".safetensors" and is_model_file(path):
+        return _trained_body(path)
+    tensors = {key.removeprefix("module."): tensor for key, tensor in _state_dict(path, source).items()}
+    return tensors, "abs" if "mod1.conv1.weight" in tensors else "plain"
+
+
+def _state_dict(path: Path, source: str) -> dict[str, Tensor]:
+    """Read a file of torch or safetensors that was not written by seamseg."""
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or missing file can raise anything in torch
         raise ModelError(f"body.weights={source} cannot be read: {shorten(str(error), 200)}") from error
@@ -166,8 +197,7 @@ def _read(name: str, source: str) -> tuple[dict[str, Tensor], FileScale]:
         content = content.get("body", content)
     if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
         raise ModelError(f"body.weights={source} is not a state dict, which contains tensors by name")
-    tensors = {key.removeprefix("module."): tensor for key, tensor in content.items()}
-    return tensors, "abs" if "mod1.conv1.weight" in tensors else "plain"
+    return content
 
 
 def _imagenet(name: str) -> dict[str, Tensor]:

@@ -21,6 +21,8 @@ MODEL_FILE = "model.safetensors"
 SETTINGS_FILE = "config.yaml"
 """Name of the file with all settings, in a run folder and in a model folder."""
 
+_FORMAT = "seamseg 1"
+
 
 @dataclass(frozen=True)
 class ModelFile:
@@ -49,12 +51,21 @@ def save_model(path: Path, model: ModelFile) -> None:
         OSError: The file cannot be written, for example because the disk is full.
     """
     check_finite(f"{path} is not written: the model", model.tensors)
-    metadata = {"format": "seamseg 1", "settings": model.settings, "categories": json.dumps(model.categories)}
+    metadata = {"format": _FORMAT, "settings": model.settings, "categories": json.dumps(model.categories)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.tensors.items()}
     try:
         atomic_write(path, lambda temporary: save_file(tensors, temporary, metadata))
     except SafetensorError as error:
         raise OSError(f"{path} cannot be written ({error})") from error
+
+
+def is_model_file(path: Path) -> bool:
+    """Return whether a file was written by :func:`save_model`; False for a file that cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("format") == _FORMAT
+    except (SafetensorError, OSError):
+        return False
 
 
 def read_model(path: Path) -> ModelFile:
@@ -69,7 +80,7 @@ def read_model(path: Path) -> ModelFile:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError) as error:
         raise ModelError(f"the model {path} cannot be read ({error}); it is damaged") from error
-    if metadata.get("format") != "seamseg 1":
+    if metadata.get("format") != _FORMAT:
         raise ModelError(f"{path} is a safetensors file, but was not written by seamseg")
     try:
         return ModelFile(metadata["settings"], json.loads(metadata["categories"]), tensors)

@@ -134,6 +134,15 @@ def test_export_model_run_is_exported_with_its_best_scores(run: Path, tmp_path: 
     assert after.categories == CATEGORIES
 
 
+@pytest.mark.parametrize("weights", ["imagenet", "hf://org/name@v1", "timm:resnet18.a1_in1k"])
+def test_export_model_ids_of_weights_are_kept(run: Path, tmp_path: Path, weights: str) -> None:
+    experiment = tiny_experiment(None, f"body={{name: resnet18, weights: {weights}}}")
+    state = build_initialized_network(tiny_experiment(), CATEGORIES).state_dict()
+    save_model(run / MODEL_FILE, ModelFile(save_experiment(experiment), CATEGORIES.to_list(), state))
+    export_model(run, tmp_path / "street", overwrite=False)
+    assert open_model(tmp_path / "street", CPU).experiment.body.weights == weights
+
+
 def test_export_model_paths_of_this_machine_are_removed(run: Path, tmp_path: Path) -> None:
     export_model(run, tmp_path / "street", overwrite=False)
     for path in (tmp_path / "street").iterdir():

