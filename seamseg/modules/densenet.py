@@ -20,8 +20,10 @@ BOTTLENECK_FACTOR = 4
 class DenseGroup(nn.Module):
     """Layers that each read all maps before them and add ``growth`` channels.
 
-    A layer is norm, 1×1, norm, 3×3. The norms work in place on the concatenation, which is a fresh tensor, so the maps
-    that later layers read stay as they are.
+    A layer is norm, 1×1, norm, 3×3. Every map is read by all later layers, so a norm must not overwrite it. The norms
+    work in place on the concatenation instead: ``torch.cat`` returns a fresh tensor, also for a single map, so no
+    further copy is needed. Neither maps nor concatenations are kept for the backward pass, only the norms' outputs,
+    half of what BatchNorm and activation keep.
 
     Args:
         in_channels: Channels of the input.
@@ -107,11 +109,12 @@ class DenseNet(Body):
             if number == len(self.channels) + 1:
                 levels.append(self.bn_out(x))
             else:
-                norm, *others = self.get_submodule(f"tra{number}").children()
+                norm, conv, pool = self.get_submodule(f"tra{number}").children()
                 x = norm(x)
                 levels.append(x)
-                for layer in others:
-                    x = layer(x)
+                # A 1×1 convolution and a mean commute. Averaging first takes a quarter of the multiplications, and a
+                # quarter of the pixels is kept for the gradient of the convolution instead of all for that of the mean.
+                x = conv(pool(x))
         return levels
 
 

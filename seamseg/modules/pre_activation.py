@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 
 from seamseg.modules.body import Body
+from seamseg.modules.max_pool import LeanMaxPool2d
 from seamseg.modules.norm import NormFactory
 
 
@@ -60,6 +61,7 @@ class PreActivationBlock(nn.Module):
             return self.after_norm(self.bn1(x))
         # The identity shortcut reads x after the norm has overwritten it, so it needs a copy. Nothing keeps the copy
         # for the backward pass: only the norms' outputs stay in memory, half of what BatchNorm and activation keep.
+        # A projection needs none: it reads the norm's output, like the first convolution.
         shortcut = x.clone()
         total: Tensor = self.convs(self.bn1(x))
         return total.add_(shortcut)
@@ -176,7 +178,7 @@ class PreActivationBody(Body):
         ends: dict[int, tuple[int, int]] = {}
         for number, group in enumerate(groups, 2):
             if group.pool:
-                self.add_module(f"pool{number}", nn.MaxPool2d(3, stride=2, padding=1))
+                self.add_module(f"pool{number}", LeanMaxPool2d(3, stride=2, padding=1))
             self.add_module(f"mod{number}", _blocks(channels, group, norm))
             stride *= group.stride * (2 if group.pool else 1)
             channels = group.channels[-1]
@@ -245,7 +247,7 @@ def downsampling_stem(channels: int, norm: NormFactory, input_3x3: bool) -> Stem
             layers[f"conv{number}"] = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
     else:
         layers["conv1"] = nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False)
-    layers["pool1"] = nn.MaxPool2d(3, stride=2, padding=1)
+    layers["pool1"] = LeanMaxPool2d(3, stride=2, padding=1)
     return Stem(layers, channels, stride=4)
 
 

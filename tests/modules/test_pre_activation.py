@@ -12,6 +12,8 @@ from oracles.norm import stir
 from torch import Tensor, nn
 
 from benchmarks.memory import saved_bytes
+from seamseg.builders.body import build_body
+from seamseg.config.network import BodySettings
 from seamseg.modules.abn import ABN
 from seamseg.modules.batchnorm import to_batchnorm
 from seamseg.modules.body import Body
@@ -88,11 +90,50 @@ def test_levels_and_gradients_equal_network_with_batchnorm(build: Callable[[], B
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8 + 1e-9 * float(expected.abs().max()))
 
 
-@pytest.mark.parametrize(("build", "limit"), [(bottleneck_body, 0.58), (dilated_body, 0.58), (dense_body, 0.58)])
-def test_kept_bytes_are_about_half_of_batchnorm(build: Callable[[], Body], limit: float) -> None:
+@pytest.mark.parametrize("build", BODIES)
+def test_kept_bytes_of_small_body_are_about_half_of_batchnorm(build: Callable[[], Body]) -> None:
     body = build()
     images = torch.randn(2, 3, 64, 96)
+    assert saved_bytes(body, images) <= 0.58 * saved_bytes(with_batchnorm(body), images)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "side", "limit"),
+    [
+        ("resnext50", 128, 0.52),
+        ("wide_resnet38", 128, 0.53),
+        ("wide_resnet38_a2", 64, 0.53),
+        ("densenet121", 128, 0.52),
+        ("densenet_bc100", 32, 0.51),
+    ],
+)
+def test_kept_bytes_of_published_body_are_about_half_of_batchnorm(name: str, side: int, limit: float) -> None:
+    body = build_body(BodySettings(name=name), NORM)
+    images = torch.randn(2, 3, side, side)
     assert saved_bytes(body, images) <= limit * saved_bytes(with_batchnorm(body), images)
+
+
+def test_kept_bytes_of_dense_group_are_one_tensor_per_norm() -> None:
+    group = DenseNet(stem(4), growth=4, num_layers=(3,), norm=NORM).mod2
+    x = torch.randn(2, 8, 5, 6)
+    concatenated, inner = 8 + 12 + 16, 3 * 16
+    statistics = 3 * (concatenated + inner)  # γ, mean and variance of each channel
+    assert saved_bytes(group, x) == 4 * (2 * 5 * 6 * (concatenated + inner) + statistics)
+
+
+def test_kept_bytes_of_blocks_are_one_tensor_per_norm() -> None:
+    x = torch.randn(2, 8, 6, 10)
+    for block in (PreActivationBlock(8, (8, 8), NORM), PreActivationBlock(8, (8, 12), NORM)):
+        statistics = 3 * (8 + 8)
+        assert saved_bytes(nn.Sequential(Copy(), block), x) == 4 * (2 * 6 * 10 * (8 + 8) + statistics)
+
+
+class Copy(nn.Module):
+    """A producer that keeps nothing, so that the norm after it may overwrite its output."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clone()
 
 
 def test_block_with_projection_and_identity_follow_their_definition() -> None:
