@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seamseg.api import Model, Result, load_model
     from seamseg.errors import SeamsegError
-    from seamseg.modules import ABN, InPlaceABN, InPlaceABNSync, fold_norms, from_batchnorm, to_batchnorm
+    from seamseg.modules import (
+        ABN,
+        InPlaceABN,
+        InPlaceABNSync,
+        NormConversion,
+        convert_norms,
+        fold_norms,
+        from_batchnorm,
+        to_batchnorm,
+    )
     from seamseg.structures import PackedSequence
 
 __all__ = [
@@ -26,9 +35,11 @@ __all__ = [
     "InPlaceABN",
     "InPlaceABNSync",
     "Model",
+    "NormConversion",
     "PackedSequence",
     "Result",
     "SeamsegError",
+    "convert_norms",
     "fold_norms",
     "from_batchnorm",
     "load_model",
@@ -41,9 +52,11 @@ _PACKAGE_OF = {
     "InPlaceABN": "modules",
     "InPlaceABNSync": "modules",
     "Model": "api",
+    "NormConversion": "modules",
     "PackedSequence": "structures",
     "Result": "api",
     "SeamsegError": "errors",
+    "convert_norms": "modules",
     "fold_norms": "modules",
     "from_batchnorm": "modules",
     "load_model": "api",

@@ -3,5 +3,16 @@
 from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
 from seamseg.modules.batchnorm import from_batchnorm, to_batchnorm
 from seamseg.modules.folding import fold, fold_norms
+from seamseg.modules.norm_conversion import NormConversion, convert_norms
 
-__all__ = ["ABN", "InPlaceABN", "InPlaceABNSync", "fold", "fold_norms", "from_batchnorm", "to_batchnorm"]
+__all__ = [
+    "ABN",
+    "InPlaceABN",
+    "InPlaceABNSync",
+    "NormConversion",
+    "convert_norms",
+    "fold",
+    "fold_norms",
+    "from_batchnorm",
+    "to_batchnorm",
+]

@@ -34,7 +34,7 @@ class LeanMaxPool2d(nn.MaxPool2d):
         keeps_nothing = not (x.requires_grad and torch.is_grad_enabled())
         # inductor keeps only positions by itself.
         if keeps_nothing or torch.compiler.is_compiling() or takes_ordinary_operators():
-            return super().forward(x)
+            return functional.max_pool2d(x, self.kernel_size, self.stride, self.padding)
         pooled: Tensor = _MaxPool.apply(x, self.kernel_size, self.stride, self.padding)
         return pooled
 
@@ -49,7 +49,8 @@ class _Context(FunctionCtx):
 class _MaxPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: _Context, x: Tensor, kernel_size: int, stride: int, padding: int) -> Tensor:
-        pooled, places = functional.max_pool2d_with_indices(x, kernel_size, stride, padding)
+        size, step, border = ([value, value] for value in (kernel_size, stride, padding))
+        pooled, places = functional.max_pool2d_with_indices(x, size, step, border)
         ctx.save_for_backward(places.int())
         channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
         ctx.shape, ctx.memory_format = x.shape, torch.channels_last if channels_last else torch.contiguous_format

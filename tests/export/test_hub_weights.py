@@ -30,7 +30,8 @@ class Hub(ModuleType):
 
     def __init__(self, root: Path) -> None:
         super().__init__("huggingface_hub")
-        self.root, self.asked = root, []
+        self.root = root
+        self.asked: list[tuple[str, str, str | None]] = []
 
     def hf_hub_download(self, repo_id: str, filename: str, *, revision: str | None = None) -> str:
         self.asked.append((repo_id, filename, revision))
