@@ -34,6 +34,16 @@ class NormConversion:
             any, the outputs of the network have changed.
         rewritten: Names of the modules that were replaced by ``torch.fx.GraphModule``, because an activation is a
             function there, or a layer that is also called elsewhere. Names in the state dict stay the same.
+
+    Example:
+        >>> from torch import nn
+        >>> import seamseg
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
+        >>> seamseg.convert_norms(network).left
+        {'1': "A ReLU follows, which has no inverse; pass activation='leaky_relu' to replace it."}
+        >>> report = seamseg.convert_norms(network, activation="leaky_relu")
+        >>> report.converted, report.changed
+        (('1',), ('1',))
     """
 
     converted: tuple[str, ...]
@@ -72,7 +82,7 @@ def convert_norms(network: nn.Module, activation: Activation | None = None, slop
         slope: Negative slope of that leaky ReLU, or α of that ELU; > 0.
 
     Raises:
-        ValueError: If ``activation`` is not invertible.
+        ValueError: If ``activation`` is not invertible or ``identity``, or ``slope`` is not positive.
 
     Example:
         >>> from torch import nn
@@ -82,20 +92,26 @@ def convert_norms(network: nn.Module, activation: Activation | None = None, slop
         1 norms converted, outputs stay equal; 1 left
         3: Its input comes from 2 (LeakyReLU), which is not known to allow overwriting its output.
     """
+    if activation == "identity":
+        raise ValueError("identity cannot replace a ReLU; choose leaky_relu, which is closest, or elu")
     if activation is not None:
         check_activation(activation, slope)
-    plan = _Plan(network, activation is not None)
+    return _carry_out(_Plan(network, activation is not None), activation, slope)
+
+
+def _carry_out(plan: _Plan, activation: Activation | None, slope: float) -> NormConversion:
+    """Convert the norms of a plan and return the report."""
     removed = [layer for layer in plan.activations() if plan.removable(layer)]
     rewritten = plan.rewritten()
     for owner, norms in rewritten.items():
         graph, _ = trace(owner, only_children=True)
         calls = [call for norm in norms for call in activations_after(graph, owner, norm)]
         calls = [call for call in calls if called_layer(call, owner) not in removed]
-        _replace(network, plan.names[owner], without_calls(owner, graph, calls))
+        _replace(plan.network, plan.names[owner], without_calls(owner, graph, calls))
     for norm, (call, *_) in plan.pairs.items():
-        _replace(network, plan.names[norm], _converted(norm, call.pair, plan.names[norm][0], activation, slope))
+        _replace(plan.network, plan.names[norm], _converted(norm, call.pair, plan.names[norm][0], activation, slope))
     for layer in removed:
-        _replace(network, plan.names[layer], nn.Identity())
+        _replace(plan.network, plan.names[layer], nn.Identity())
     converted = {plan.names[norm][0]: plan.pairs[norm][0].pair for norm in plan.norms() if norm in plan.pairs}
     return NormConversion(
         converted=tuple(converted),

@@ -58,7 +58,7 @@ class NormPair:
 def norm_obstacle(norm: _BatchNorm) -> str | None:
     """Return why no norm of this project computes the same as a BatchNorm, wherever it is called; None if one does."""
     if type(norm) not in PlainNorm:
-        return f"{type(norm).__name__} is not a class of torch.nn and may compute something else than a BatchNorm."
+        return f"{type(norm).__name__} is not one of PyTorch's plain BatchNorms and may compute something else."
     if norm.running_mean is None:
         return "It has no running statistics, so it normalizes by the batch in evaluation, which in-place norms do not."
     if not norm.eps > 0:

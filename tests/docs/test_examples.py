@@ -37,6 +37,8 @@ PUBLIC = [
     "seamseg.PackedSequence",
     "seamseg.Result",
     "seamseg.SeamsegError",
+    "seamseg.NormConversion",
+    "seamseg.convert_norms",
     "seamseg.fold_norms",
     "seamseg.from_batchnorm",
     "seamseg.load_model",

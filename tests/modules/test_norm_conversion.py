@@ -129,9 +129,12 @@ def test_relu_is_replaced_with_permission_and_reported() -> None:
     assert "outputs change after 6 of them" in str(report)
 
 
-def test_activation_without_inverse_is_refused() -> None:
-    with pytest.raises(ValueError, match="relu"):
-        convert_norms(UNet(nn.ReLU), "relu")
+@pytest.mark.parametrize(
+    ("activation", "slope"), [("relu", 0.01), ("identity", 0.01), ("leaky_relu", 0.0), ("elu", -1.0)]
+)
+def test_activation_that_cannot_replace_relu_is_refused(activation: Any, slope: float) -> None:
+    with pytest.raises(ValueError, match=activation):
+        convert_norms(UNet(nn.ReLU), activation, slope)
 
 
 def chain(*layers: nn.Module) -> nn.Sequential:
