@@ -89,7 +89,7 @@ class Scores:
         parts["per_class"] = {name: asdict(line) for name, line in self.per_class.items()}
         parts |= {"images": [image.to_dict() for image in self.images], "analysis": self.analysis.to_dict()}
         parts["unreadable"] = [asdict(image) for image in self.unreadable]
-        plain: dict[str, Any] = _without_nan(parts)
+        plain: dict[str, Any] = without_nan(parts)
         return plain
 
     def to_json(self) -> str:
@@ -124,9 +124,10 @@ def json_lines(value: Any, indent: str = "") -> str:
     return json.dumps(value, allow_nan=False)
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """Return nested dictionaries and lists with None in place of NaN, which JSON does not support."""
     if isinstance(value, dict):
-        return {key: _without_nan(entry) for key, entry in value.items()}
+        return {key: without_nan(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(entry) for entry in value]
+        return [without_nan(entry) for entry in value]
     return None if isinstance(value, float) and math.isnan(value) else value
