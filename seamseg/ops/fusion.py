@@ -134,6 +134,30 @@ def resample(scores: Tensor, size: Size) -> Tensor:
     return functional.interpolate(finite[None], size, mode="bilinear", align_corners=False)[0]
 
 
+def resample_rows(scores: Tensor, rows: range, size: Size) -> Tensor:
+    """Compute a part of :func:`resample`, without the other rows.
+
+    Args:
+        scores: C×h×w floating-point scores.
+        rows: Consecutive rows of the result to compute.
+        size: Height and width of the complete result.
+
+    Returns:
+        C×len(rows)×width float32; equal to the rows of the complete result up to rounding.
+    """
+    last = scores.shape[1] - 1
+    centers = torch.arange(rows.start, rows.stop, device=scores.device, dtype=torch.float64) + 0.5
+    places = (centers * (scores.shape[1] / size[0]) - 0.5).clamp(0, last)
+    upper = places.floor().long()
+    share = (places - upper).float()[:, None]
+    lowest = torch.finfo(torch.float32).min
+    above, below = (
+        torch.nan_to_num(scores[:, taps].float(), nan=lowest) for taps in (upper, (upper + 1).clamp(max=last))
+    )
+    mixed = above.mul_(1 - share).add_(below.mul_(share))
+    return functional.interpolate(mixed[None], (len(rows), size[1]), mode="bilinear", align_corners=False)[0]
+
+
 def _step(semantics: SemanticLogits, output_size: Size, axis: int) -> float:
     """Return the distance between neighboring output pixels along an axis, in scores."""
     num_scores = semantics.logits.shape[1 + axis]
