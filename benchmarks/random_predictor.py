@@ -25,5 +25,5 @@ def random_predictor(config_name: str, size: Size, overrides: Sequence[str], dev
     sides = [f"data.shortest_side={size[0]}", f"data.longest_side={size[1]}"]
     experiment = load_experiment(settings_file(config_name), [*sides, *overrides])
     network = build_initialized_network(experiment, SCENE_CATEGORIES).to(device)
-    fusion = build_fusion(experiment, SCENE_CATEGORIES.num_stuff)
+    fusion = build_fusion(experiment, SCENE_CATEGORIES.num_stuff, SCENE_CATEGORIES.num_things)
     return Predictor(network, build_input_transform(experiment), fusion, device)

@@ -29,10 +29,14 @@ def reference() -> str:
 
 
 def _group(name: str, field: FieldInfo) -> str:
+    models = _models(field.annotation)
+    tables = [(_words(model.__doc__), _lines(model, name, None)) for model in models]
+    if not models:
+        tables = [("This setting belongs to no group.", iter([_line(name, field, field.default)]))]
     text = f"\n## {name}\n"
-    for model in _models(field.annotation):
-        text += f"\n{_words(model.__doc__)}\n\n| key | type | default | meaning |\n|---|---|---|---|\n"
-        text += "".join(f"{line}\n" for line in _lines(model, name, None))
+    for words, lines in tables:
+        text += f"\n{words}\n\n| key | type | default | meaning |\n|---|---|---|---|\n"
+        text += "".join(f"{line}\n" for line in lines)
     return text
 
 
@@ -44,9 +48,12 @@ def _lines(model: type[BaseModel], prefix: str, defaults: BaseModel | None) -> I
         if inner:
             yield from _lines(inner[0], key, field.default)
             continue
-        value = field.default if defaults is None else getattr(defaults, name)
-        default = "required" if value is PydanticUndefined else f"`{_plain(value)}`"
-        yield f"| `{key}` | {_type(field.annotation)} | {default} | {_words(field.description)} |"
+        yield _line(key, field, field.default if defaults is None else getattr(defaults, name))
+
+
+def _line(key: str, field: FieldInfo, value: Any) -> str:
+    default = "required" if value is PydanticUndefined else f"`{_plain(value)}`"
+    return f"| `{key}` | {_type(field.annotation)} | {default} | {_words(field.description)} |"
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import ImageOps
 
 from seamseg import builders
+from seamseg.algos.merging import Merge
 from seamseg.builders import PredictionOptions
 from seamseg.data.formats.coco_writer import measure_segments, panoptic_segments
 from seamseg.errors import SeamsegError
@@ -232,6 +233,7 @@ def load_model(
     min_stuff_area: float | None = None,
     scales: Sequence[float] = (1.0,),
     flip: bool = False,
+    merge: Merge = "logits",
 ) -> Model:
     """Load a trained model; exported as ``seamseg.load_model``.
 
@@ -249,7 +251,9 @@ def load_model(
         min_stuff_area: Minimum area of a stuff segment; smaller segments become void. In pixels of the network's input,
             or a fraction of the image if less than 1.
         scales: Factors on the sides of the network's input. Several factors mean test-time augmentation.
-        flip: Whether to also predict on the mirrored image and average.
+        flip: Whether to also predict on the mirrored image.
+        merge: Way to merge the class scores of several factors and of the mirrored image: the mean of their ``logits``,
+            or, at the size of the image, the ``mean`` or ``max`` of their probabilities, or a ``vote`` for a class.
 
     Returns:
         The model on the chosen device.
@@ -266,10 +270,12 @@ def load_model(
         >>> result
         Result(96×128, 1 segments)
     """
-    options = PredictionOptions(precision, score_threshold, overlap_threshold, min_stuff_area, tuple(scales), flip)
+    options = PredictionOptions(
+        precision, score_threshold, overlap_threshold, min_stuff_area, tuple(scales), flip, merge
+    )
     chosen = choose_device(device)
     model = builders.open_model(expand_home(path), chosen)
-    return Model(builders.build_predictor(model, chosen, options), model.categories)
+    return Model(builders.build_predictor(model, chosen, options), model.output_categories)
 
 
 def _picture(image: ImageLike) -> NDArray[np.uint8]:

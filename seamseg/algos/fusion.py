@@ -58,10 +58,20 @@ class PanopticFusion:
             output_size: Height and width of the result in pixels: those of the network's input, of the original image,
                 or any other.
         """
+        return self.with_classes(detections, upsample_argmax(semantics, output_size), semantics.size)
+
+    def with_classes(self, detections: Detections, classes: Tensor, input_size: Size) -> FusedImage:
+        """Return the segmentation of one image whose pixels already have classes.
+
+        Args:
+            detections: Detections in pixels of the network's input.
+            classes: H×W int64, the class of every pixel of the result according to the semantic head.
+            input_size: Height and width of the network's input.
+        """
+        output_size = classes.shape[0], classes.shape[1]
         pixels = output_size[0] * output_size[1]
-        image = 1 if self.min_stuff_area < 1 else semantics.size[0] * semantics.size[1]
-        scaled = replace(detections, boxes=scale_boxes(detections.boxes, semantics.size, output_size))
-        classes = upsample_argmax(semantics, output_size)
+        image = 1 if self.min_stuff_area < 1 else input_size[0] * input_size[1]
+        scaled = replace(detections, boxes=scale_boxes(detections.boxes, input_size, output_size))
         segmentation = fuse(
             scaled,
             classes,

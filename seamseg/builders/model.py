@@ -23,8 +23,10 @@ from seamseg.export.model_card import SCORES, ModelFacts, model_card
 from seamseg.export.model_file import MODEL_FILE, ModelFile
 from seamseg.export.model_folder import ALL_FILES, load_model_file, write_model_folder
 from seamseg.export.published import load_published
+from seamseg.export.published_semantic import load_semantic
 from seamseg.io.files import check_free
-from seamseg.networks import PanopticNet
+from seamseg.modules.semantic_head import NUM_LEVELS
+from seamseg.networks import SegmentationNet
 from seamseg.runtime.log import read_metrics
 from seamseg.structures import Categories
 
@@ -41,11 +43,16 @@ class LoadedModel:
         transform: Transform from an image to the input of the network.
     """
 
-    network: PanopticNet
+    network: SegmentationNet
     experiment: Experiment
     categories: Categories
     fusion: PanopticFusion
     transform: InputTransform
+
+    @property
+    def output_categories(self) -> Categories:
+        """Classes of the predicted segments: a semantic network treats things like stuff."""
+        return self.categories.as_stuff() if self.experiment.task == "semantic" else self.categories
 
 
 def build_model(file: ModelFile, source: Path, device: torch.device) -> LoadedModel:
@@ -70,7 +77,7 @@ def build_model(file: ModelFile, source: Path, device: torch.device) -> LoadedMo
     except RuntimeError as error:
         reason = shorten(str(error), 200)
         raise ModelError(f"the weights in {source} do not match its settings: {reason}") from error
-    fusion = build_fusion(experiment, categories.num_stuff)
+    fusion = build_fusion(experiment, categories.num_stuff, categories.num_things)
     return LoadedModel(network.eval().to(device), experiment, categories, fusion, build_input_transform(experiment))
 
 
@@ -91,7 +98,7 @@ def import_model(source: Path, out: Path, overwrite: bool) -> tuple[str, ...]:
     """Convert a published model to a model folder.
 
     Args:
-        source: Published zip archive, or the folder it was unpacked to.
+        source: Published zip archive, the folder it was unpacked to, or the published semantic model.
         out: Output folder; missing or empty.
         overwrite: Whether to replace an existing model folder ``out``.
 
@@ -103,7 +110,7 @@ def import_model(source: Path, out: Path, overwrite: bool) -> tuple[str, ...]:
         OSError: The folder cannot be written.
     """
     check_free(out, ALL_FILES if overwrite else None)
-    published = load_published(source)
+    published = load_semantic(source) or load_published(source)
     model = build_model(published.file, source, torch.device("cpu"))
     write_model_folder(out, _model_file(model), None, overwrite)
     return published.notes
@@ -129,7 +136,7 @@ def export_model(run: Path, out: Path, overwrite: bool) -> None:
     root = model.experiment.data.root
     data_set = None if root is None else Path(root).resolve().name
     model = replace(model, experiment=_without_paths(model.experiment))
-    facts = _facts(out.resolve().name, model, data_set, _best_validation(run))
+    facts = _facts(out.resolve().name, model, data_set, _best_validation(run, model.experiment.task))
     write_model_folder(out, _model_file(model), model_card(facts), overwrite)
 
 
@@ -146,18 +153,20 @@ def _without_paths(experiment: Experiment) -> Experiment:
     return experiment.model_copy(update={"data": data, "body": body})
 
 
-def _best_validation(run: Path) -> dict[str, Any] | None:
-    """Return the validation entry of the best model of a run: the first one with the highest PQ."""
+def _best_validation(run: Path, task: str) -> dict[str, Any] | None:
+    """Return the validation entry of the best model of a run: the first one with the highest score of its task."""
+    key = next(iter(SCORES[task]))
     if not (run / MODEL_FILE).is_file():
         return None
-    entries = [entry for entry in read_metrics(run) if entry["kind"] == "validation" and entry.get("pq") is not None]
-    return max(entries, key=lambda entry: float(entry["pq"]), default=None)
+    entries = [entry for entry in read_metrics(run) if entry["kind"] == "validation" and entry.get(key) is not None]
+    return max(entries, key=lambda entry: float(entry[key]), default=None)
 
 
 def _facts(name: str, model: LoadedModel, data_set: str | None, best: dict[str, Any] | None) -> ModelFacts:
     data = model.experiment.data
     return ModelFacts(
         name=name,
+        task=model.experiment.task,
         version=__version__,
         num_parameters=sum(parameter.numel() for parameter in model.network.parameters()),
         categories=model.categories,
@@ -166,7 +175,7 @@ def _facts(name: str, model: LoadedModel, data_set: str | None, best: dict[str, 
         val_split=data.val_split,
         settings=dict(_settings(model.experiment)),
         command=shlex.join(["seamseg", "train", "config.yaml", "data.root=DATASET", "--run-dir", f"runs/{name}"]),
-        scores={} if best is None else {key: best.get(key) for key in SCORES},
+        scores={} if best is None else {key: best.get(key) for key in SCORES[model.experiment.task]},
         iteration=None if best is None else int(best["iteration"]),
     )
 
@@ -179,10 +188,7 @@ def _settings(experiment: Experiment) -> Sequence[tuple[str, str]]:
     return (
         ("backbone", f"{experiment.body.name}, initialized with {experiment.body.weights or 'random'} weights"),
         ("norm", f"{norm.name} ({norm.scale}), {norm.activation}{heads}"),
-        (
-            "feature pyramid",
-            f"{experiment.fpn.channels} channels, strides {', '.join(map(str, experiment.fpn.strides))}",
-        ),
+        ("feature pyramid", _pyramid(experiment)),
         ("image size", f"shorter side {data.shortest_side} pixels, longer side at most {data.longest_side} pixels"),
         ("optimizer", f"{experiment.optimizer.name}, learning rate {experiment.optimizer.lr:g}"),
         ("schedule", experiment.schedule.name),
@@ -191,3 +197,10 @@ def _settings(experiment: Experiment) -> Sequence[tuple[str, str]]:
         ("precision", training.precision),
         ("seed", str(training.seed)),
     )
+
+
+def _pyramid(experiment: Experiment) -> str:
+    if experiment.sem.head == "deeplab":
+        return "none; DeepLab head"
+    strides = experiment.fpn.strides[:NUM_LEVELS] if experiment.task == "semantic" else experiment.fpn.strides
+    return f"{experiment.fpn.channels} channels, strides {', '.join(map(str, strides))}"

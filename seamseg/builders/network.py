@@ -15,16 +15,18 @@ from seamseg.algos.matching import AnchorMatcher, RoIMatcher
 from seamseg.algos.roi import DetectionSelector, RoIHeads
 from seamseg.algos.roi_pooling import RoIPooler
 from seamseg.algos.rpn import ProposalSelector, RegionProposalNetwork
-from seamseg.builders.body import build_pyramid_body, load_and_freeze
+from seamseg.builders.body import build_body, build_pyramid_body, load_and_freeze
 from seamseg.config import Experiment
 from seamseg.config.heads import ProposalCounts
 from seamseg.modules.abn import ABN
+from seamseg.modules.deeplab_head import DeepLabHead
 from seamseg.modules.fpn import FPN, PyramidBody
 from seamseg.modules.norm import NormFactory
 from seamseg.modules.roi_head import MASK_SIZE, REGION_SIZE, RoIHead
 from seamseg.modules.rpn_head import RPNHead
 from seamseg.modules.semantic_head import SemanticHead
-from seamseg.networks import PanopticNet
+from seamseg.networks import PanopticNet, SegmentationNet
+from seamseg.networks.semantic import DeepLabNet, PyramidSemanticNet
 from seamseg.structures import Categories
 
 OUTPUT_GAINS: Mapping[str, float] = {
@@ -34,6 +36,7 @@ OUTPUT_GAINS: Mapping[str, float] = {
     "roi_bbx": 0.001,
     "roi_msk": 0.01,
     "conv_sem": 0.1,
+    "cls": 0.1,
 }
 """Gains of the output layers, by name. They are small, so that the initial losses are those of an uninformed guess."""
 
@@ -60,31 +63,46 @@ def initialize(network: nn.Module, activation: str, slope: float, generator: tor
                 init.zeros_(module.bias)
 
 
-def build_network(experiment: Experiment, num_stuff: int, num_things: int) -> PanopticNet:
-    """Build the network without initializing its weights.
+def build_network(experiment: Experiment, num_stuff: int, num_things: int) -> SegmentationNet:
+    """Build the network of the task without initializing its weights.
 
     Args:
         experiment: Settings of the network.
         num_stuff: Number of stuff classes.
         num_things: Number of thing classes.
     """
-    norm, head_norm = _norms(experiment)
-    backbone = build_pyramid_body(experiment.body, norm)
-    width = experiment.fpn.channels
-    network = PanopticNet(
-        body=PyramidBody(backbone, FPN(backbone.channels, width, experiment.fpn.extra_levels, norm)),
-        rpn_head=RPNHead(width, experiment.rpn.channels, len(experiment.rpn.anchor_ratios), head_norm),
-        roi_head=RoIHead(width, num_things, experiment.roi.fc_channels, experiment.roi.mask_channels, head_norm),
-        sem_head=SemanticHead(width, experiment.sem.channels, num_stuff + num_things, experiment.sem.window, norm),
-        rpn=_proposal_network(experiment, num_stuff),
-        roi_heads=_region_network(experiment, num_stuff),
-        semantic_loss=SemanticLoss(experiment.sem.hardest_fraction),
-        normalize=reduce_over_ranks if experiment.loss.normalize == "global" else reduce_per_rank,
-    )
+    network = _assembled(experiment, num_stuff, num_things)
     for name, layer in network.named_modules():
         if isinstance(layer, ABN):
             layer.layer_name = name
     return network
+
+
+def _assembled(experiment: Experiment, num_stuff: int, num_things: int) -> SegmentationNet:
+    norm, head_norm = _norms(experiment)
+    num_classes, width = num_stuff + num_things, experiment.fpn.channels
+    loss = SemanticLoss(experiment.sem.hardest_fraction)
+    normalize = reduce_over_ranks if experiment.loss.normalize == "global" else reduce_per_rank
+    if experiment.sem.head == "deeplab":
+        deep = build_body(experiment.body, norm)
+        return DeepLabNet(deep, DeepLabHead(deep.channels[-1], norm), num_classes, loss, normalize)
+    backbone = build_pyramid_body(experiment.body, norm)
+    # Only proposals read extra levels. Without them, DDP would wait for gradients of unused layers.
+    extra_levels = 0 if experiment.task == "semantic" else experiment.fpn.extra_levels
+    body = PyramidBody(backbone, FPN(backbone.channels, width, extra_levels, norm))
+    sem_head = SemanticHead(width, experiment.sem.channels, num_classes, experiment.sem.window, norm)
+    if experiment.task == "semantic":
+        return PyramidSemanticNet(body, sem_head, loss, normalize)
+    return PanopticNet(
+        body=body,
+        rpn_head=RPNHead(width, experiment.rpn.channels, len(experiment.rpn.anchor_ratios), head_norm),
+        roi_head=RoIHead(width, num_things, experiment.roi.fc_channels, experiment.roi.mask_channels, head_norm),
+        sem_head=sem_head,
+        rpn=_proposal_network(experiment, num_stuff),
+        roi_heads=_region_network(experiment, num_stuff),
+        semantic_loss=loss,
+        normalize=normalize,
+    )
 
 
 def build_initialized_network(
@@ -92,7 +110,7 @@ def build_initialized_network(
     categories: Categories,
     tell: Callable[[str], None] | None = None,
     read_weights: bool = True,
-) -> PanopticNet:
+) -> SegmentationNet:
     """Build the network as it is at the start of training: with random or pretrained weights, and with parts frozen.
 
     Args:
@@ -107,19 +125,28 @@ def build_initialized_network(
     network = build_network(experiment, categories.num_stuff, categories.num_things)
     generator = torch.Generator().manual_seed(experiment.training.seed)
     initialize(network, experiment.norm.activation, experiment.norm.slope, generator)
-    load_and_freeze(network.body.backbone, experiment.body, tell, read_weights)
+    backbone = network.body.backbone if isinstance(network.body, PyramidBody) else network.body
+    load_and_freeze(backbone, experiment.body, tell, read_weights)
     return network
 
 
-def build_fusion(experiment: Experiment, num_stuff: int) -> PanopticFusion:
+def build_fusion(experiment: Experiment, num_stuff: int, num_things: int) -> PanopticFusion:
     """Build the fusion of predictions into panoptic segmentations.
+
+    For the semantic task, every class counts as stuff, and no segment is too small: one segment per class remains.
 
     Args:
         experiment: Settings of the fusion.
         num_stuff: Number of stuff classes, which is the number of the first thing class.
+        num_things: Number of thing classes.
     """
-    settings = experiment.fusion
-    return PanopticFusion(num_stuff, settings.score_threshold, settings.overlap_threshold, settings.min_stuff_area)
+    settings, is_semantic = experiment.fusion, experiment.task == "semantic"
+    return PanopticFusion(
+        num_stuff=num_stuff + num_things if is_semantic else num_stuff,
+        score_threshold=settings.score_threshold,
+        overlap_threshold=settings.overlap_threshold,
+        min_stuff_area=0 if is_semantic else settings.min_stuff_area,
+    )
 
 
 def _norms(experiment: Experiment) -> tuple[NormFactory, NormFactory]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 
+from seamseg.algos.merging import Merge
 from seamseg.builders.model import LoadedModel
 from seamseg.errors import SettingsError
 from seamseg.predict import Predictor
@@ -25,8 +26,10 @@ class PredictionOptions:
         min_stuff_area: Minimum area of a stuff segment, in pixels of the network's input or, if below 1, as a fraction
             of the image. Smaller segments become void.
         scales: Factors on the sides of the network's input. Several of them are test-time augmentation: their
-            predictions are averaged.
-        flip: Whether to also predict on the mirrored image and average.
+            predictions are merged.
+        flip: Whether to also predict on the mirrored image.
+        merge: Way to merge the class scores of several passes: the mean of their ``logits``, or, at the size of the
+            image, the ``mean`` or ``max`` of their probabilities, or a ``vote`` of each pass for a class.
 
     Raises:
         SeamsegError: A threshold or the area is out of range.
@@ -38,6 +41,7 @@ class PredictionOptions:
     min_stuff_area: float | None = None
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
+    merge: Merge = "logits"
 
     def __post_init__(self) -> None:
         for name in ("score_threshold", "overlap_threshold"):
@@ -69,6 +73,6 @@ def build_predictor(model: LoadedModel, device: torch.device, options: Predictio
         model.transform,
         replace(model.fusion, **given),
         device,
-        Augmentation(options.scales, options.flip),
+        Augmentation(options.scales, options.flip, options.merge),
         options.precision,
     )

@@ -89,7 +89,7 @@ def _validation(experiment: Experiment, split: PanopticDataset, process: Process
         categories=split.categories,
         loader=build_evaluation_loader(experiment, split, process, on_broken_image=broken.append),
         broken=broken,
-        fusion=build_fusion(experiment, split.categories.num_stuff),
+        fusion=build_fusion(experiment, split.categories.num_stuff, split.categories.num_things),
         mean=experiment.data.mean,
         std=experiment.data.std,
         num_pictures=experiment.training.num_pictures,

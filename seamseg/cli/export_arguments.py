@@ -12,11 +12,12 @@ from torch.export import ExportedProgram
 
 from seamseg import __version__
 from seamseg.builders import LoadedModel, open_model
-from seamseg.errors import OutputError
+from seamseg.errors import ModelError, OutputError
 from seamseg.export import numpy_fusion
 from seamseg.export.fixed_network import FixedSizeNet
 from seamseg.export.graph_files import trace
 from seamseg.export.numpy_fusion import Description
+from seamseg.networks import PanopticNet
 from seamseg.structures import Size
 
 MIN_SIDE, MAX_SIDE = 32, 8192
@@ -75,6 +76,11 @@ def trace_model(options: argparse.Namespace) -> tuple[ExportedProgram, Descripti
     if not options.out.parent.is_dir():
         raise OutputError(f"the folder {options.out.parent} does not exist; create it, or name another file")
     model = open_model(options.model, torch.device("cpu"))
+    if not isinstance(model.network, PanopticNet):
+        raise ModelError(
+            f"{options.model} is a {model.experiment.task} model, but only panoptic models can be exported; segment "
+            "images with `seamseg predict` or seamseg.load_model"
+        )
     size = options.size or default_size(model.transform.shortest_side, model.transform.longest_side)
     program = trace(FixedSizeNet(model.network, model.transform.normalize, size))
     return program, describe(model, size)

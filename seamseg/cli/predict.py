@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import cv2
 
 from seamseg import __version__
-from seamseg.builders import PredictionOptions, build_predictor, open_model
+from seamseg.algos.merging import MERGES
+from seamseg.builders import LoadedModel, PredictionOptions, build_predictor, open_model
 from seamseg.cli.output import UNREADABLE, counted
 from seamseg.data.images import TWELVE_BITS
 from seamseg.errors import SettingsError
@@ -41,6 +43,12 @@ files, system files and files that are not images are skipped and counted. Image
 that cannot be read are skipped and listed in OUT/errors.json, and the exit code
 is 3. To share the work among several processes, start the command with torchrun."""
 
+DEFAULT_KINDS: Mapping[str, tuple[OutputKind, ...]] = {
+    "panoptic": ("overlay", "panoptic"),
+    "semantic": ("overlay", "semantic"),
+}
+"""Outputs by task of the model, if ``--write`` is not given."""
+
 EPILOG = """\
 examples:
   seamseg predict runs/vistas_r50 images/ results/
@@ -54,7 +62,8 @@ def add_arguments(subcommand: argparse.ArgumentParser) -> None:
         "model",
         type=Path,
         metavar="MODEL",
-        help="run folder, model folder, file such as model.safetensors, or published seamseg archive (.zip)",
+        help="run folder, model folder, file such as model.safetensors, published seamseg archive (.zip), or published "
+        "semantic model (.pth.tar)",
     )
     subcommand.add_argument(
         "images",
@@ -63,8 +72,11 @@ def add_arguments(subcommand: argparse.ArgumentParser) -> None:
         help="image, folder (searched recursively), .txt list of images, or video",
     )
     subcommand.add_argument("out", type=Path, metavar="OUT", help="output folder; created if missing")
-    write = f"outputs to write, any of {','.join(OUTPUT_KINDS)} (default: overlay,panoptic)"
-    subcommand.add_argument("--write", type=kinds, default=("overlay", "panoptic"), metavar="KIND,…", help=write)
+    write = (
+        f"outputs to write, any of {','.join(OUTPUT_KINDS)} (default: overlay,panoptic, or for a semantic model "
+        "overlay,semantic)"
+    )
+    subcommand.add_argument("--write", type=kinds, metavar="KIND,…", help=write)
     used = subcommand.add_mutually_exclusive_group()
     used.add_argument("--resume", action="store_true", help="continue an interrupted run with the same options")
     used.add_argument("--overwrite", action="store_true", help="overwrite existing results in OUT")
@@ -95,9 +107,14 @@ def add_arguments(subcommand: argparse.ArgumentParser) -> None:
         "smaller segments become void (default: from the model)"
     )
     subcommand.add_argument("--min-stuff-area", type=float, metavar="A", help=area)
-    scales = "factors on the input size, whose predictions are averaged, such as 0.75,1,1.25 (default: 1)"
+    scales = "factors on the input size, whose predictions are merged, such as 0.75,1,1.25 (default: 1)"
     subcommand.add_argument("--scales", type=numbers, default=(1.0,), metavar="S,…", help=scales)
-    subcommand.add_argument("--flip", action="store_true", help="also predict on the mirrored image and average")
+    subcommand.add_argument("--flip", action="store_true", help="also predict on the mirrored image and merge")
+    merge = (
+        "how --scales and --flip merge class scores: the mean of the logits, or, at the size of the image, the mean or "
+        "maximum of the probabilities, or a vote of each prediction for a class (default: logits)"
+    )
+    subcommand.add_argument("--merge", choices=MERGES, default="logits", help=merge)
 
 
 def prediction_options(options: argparse.Namespace) -> PredictionOptions:
@@ -109,6 +126,7 @@ def prediction_options(options: argparse.Namespace) -> PredictionOptions:
         min_stuff_area=options.min_stuff_area,
         scales=options.scales,
         flip=options.flip,
+        merge=options.merge,
     )
 
 
@@ -125,6 +143,20 @@ def kinds(text: str) -> tuple[OutputKind, ...]:
         problem = f"unknown output: {', '.join(unknown)}" if unknown else "no output is named"
         raise argparse.ArgumentTypeError(f"{problem}; choose from {', '.join(OUTPUT_KINDS)}")
     return tuple(kind for kind in OUTPUT_KINDS if kind in named)
+
+
+def check_kinds(write: Sequence[OutputKind], model: LoadedModel) -> None:
+    """Check that a model has the outputs to write.
+
+    Raises:
+        SeamsegError: A semantic model shall write instances, which it does not tell apart.
+    """
+    missing = [kind for kind in write if kind in ("panoptic", "instances")]
+    if missing and model.experiment.task == "semantic":
+        raise SettingsError(
+            f"--write {','.join(missing)} needs instances, which a semantic model does not tell apart; choose from "
+            f"{', '.join(kind for kind in OUTPUT_KINDS if kind not in ('panoptic', 'instances'))}"
+        )
 
 
 def numbers(text: str) -> tuple[float, ...]:
@@ -178,8 +210,10 @@ def run(options: argparse.Namespace) -> int:
     input_images = [] if video else find_input_images(options.images, options.out, left_out.append)
     with started(options.device, PATIENCE) as process:
         model = open_model(options.model, process.device)
+        options.write = options.write or DEFAULT_KINDS[model.experiment.task]
+        check_kinds(options.write, model)
         predictor = build_predictor(model, process.device, prediction_options(options))
-        folder = results_folder(options, predictor, model.categories, process, video)
+        folder = results_folder(options, predictor, model.output_categories, process, video)
         info = {"description": f"made by seamseg {__version__} predict"} | as_info(options)
         info["image_folder"] = str(image_folder(options.images, [one.path for one in input_images]))
         job = PredictionJob(predictor, folder, mode(options), info, options.batch_size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationInfo, field_validator, model_validator
 
@@ -22,6 +22,11 @@ from seamseg.config.training import Optimizer, PolySchedule, Schedule, SGDSettin
 
 class Experiment(Settings):
     """All settings of an experiment: data, network and training. The defaults are those of the published system."""
+
+    task: Literal["panoptic", "semantic"] = "panoptic"
+    """What the network predicts. `panoptic`: segments with a class, and the instances of things. `semantic`: the class
+    of every pixel, things included. It does not use `rpn`, `roi`, `fusion`, `fpn.extra_levels` and the loss weights of
+    the missing heads."""
 
     data: DataSettings = DataSettings()
     norm: NormSettings = NormSettings()
@@ -45,6 +50,11 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Experiment:
+        if self.sem.head == "deeplab" and self.task != "semantic":
+            raise ValueError(
+                f"sem.head=deeplab has no feature pyramid, which task={self.task} requires; set task=semantic, or "
+                "sem.head=mini_deeplab"
+            )
         if self.body.weights is None and (self.body.norm_frozen or self.body.frozen):
             raise ValueError(
                 "body.frozen and body.norm_frozen require body.weights, because otherwise they would freeze random "

@@ -120,6 +120,11 @@ class RegionSettings(Settings):
 class SemanticSettings(Settings):
     """The semantic segmentation head."""
 
+    head: Literal["mini_deeplab", "deeplab"] = "mini_deeplab"
+    """Semantic head. `mini_deeplab` reads the finest four levels of the feature pyramid. `deeplab` is a DeepLabV3 head
+    on the last level of the body, without a feature pyramid; it requires `task=semantic`, ignores `fpn`, `channels` and
+    `window`, and works with any body."""
+
     channels: PositiveInt = 128
     """Number of channels of the small DeepLab branch of each pyramid level."""
 

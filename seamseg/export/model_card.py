@@ -13,22 +13,33 @@ from seamseg.structures import Categories
 
 LIBRARY = "seamseg"
 TASK = "image-segmentation"
-TAGS = ("panoptic-segmentation", "instance-segmentation", "semantic-segmentation", "pytorch")
+TAGS = {
+    "panoptic": ("panoptic-segmentation", "instance-segmentation", "semantic-segmentation", "pytorch"),
+    "semantic": ("semantic-segmentation", "pytorch"),
+}
+"""Tags of a model, by its task."""
 LICENSE = (
     "# Set the license of the weights; the license of the training images may restrict it.\n# license: cc-by-4.0\n"
 )
-SCORES = {
-    "pq": "PQ",
-    "pq_things": "PQ (things)",
-    "pq_stuff": "PQ (stuff)",
-    "sq": "SQ",
-    "rq": "RQ",
-    "miou": "mIoU (panoptic output)",
-    "miou_semantic": "mIoU (semantic head)",
-    "box_ap": "box AP",
-    "mask_ap": "mask AP",
+SCORES: Mapping[str, Mapping[str, str]] = {
+    "panoptic": {
+        "pq": "PQ",
+        "pq_things": "PQ (things)",
+        "pq_stuff": "PQ (stuff)",
+        "sq": "SQ",
+        "rq": "RQ",
+        "miou": "mIoU (panoptic output)",
+        "miou_semantic": "mIoU (semantic head)",
+        "box_ap": "box AP",
+        "mask_ap": "mask AP",
+    },
+    "semantic": {
+        "miou": "mIoU",
+        "pixel_accuracy": "pixel accuracy",
+        "mean_class_accuracy": "mean class accuracy",
+    },
 }
-"""Keys of the scores in the log of a run, with their display names."""
+"""Keys of the scores in the log of a run, with their display names, by task. The first one chooses the best model."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,7 @@ class ModelFacts:
 
     Attributes:
         name: Name of the model and its folder.
+        task: Task of the network, ``panoptic`` or ``semantic``.
         version: Version of this package.
         num_parameters: Number of parameters of the network.
         categories: Classes that the network predicts.
@@ -45,12 +57,13 @@ class ModelFacts:
         val_split: Name of the validation split.
         settings: Main settings, by display name.
         command: Command that trains the model again from ``config.yaml``.
-        scores: Scores on ``val_split`` at the original size of the images, in 0 … 1, by the keys of ``SCORES``.
+        scores: Scores on ``val_split`` at the original size of the images, in 0 … 1, by the task's keys of ``SCORES``.
             Undefined scores are None. Empty if there are no measurements.
         iteration: Training iteration of the weights and scores; None if unknown.
     """
 
     name: str
+    task: str
     version: str
     num_parameters: int
     categories: Categories
@@ -70,25 +83,28 @@ def model_card(facts: ModelFacts) -> str:
 
 
 def _metadata(facts: ModelFacts) -> str:
-    content: dict[str, Any] = {"library_name": LIBRARY, "pipeline_tag": TASK, "tags": list(TAGS)}
+    content: dict[str, Any] = {"library_name": LIBRARY, "pipeline_tag": TASK, "tags": list(TAGS[facts.task])}
+    names = SCORES[facts.task]
     metrics = [
-        {"type": key, "name": SCORES[key], "value": round(100 * value, 2)} for key, value in _measured(facts).items()
+        {"type": key, "name": names[key], "value": round(100 * value, 2)} for key, value in _measured(facts).items()
     ]
     if metrics:
         name = _one_line(facts.data_set or "unknown")
         data_set = {"name": name, "type": name, "split": facts.val_split}
-        results = [{"task": {"type": TASK, "name": "Panoptic segmentation"}, "dataset": data_set, "metrics": metrics}]
+        task = {"type": TASK, "name": f"{facts.task.capitalize()} segmentation"}
+        results = [{"task": task, "dataset": data_set, "metrics": metrics}]
         content["model-index"] = [{"name": _one_line(facts.name), "results": results}]
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def _introduction(facts: ModelFacts) -> str:
     categories = facts.categories
+    instances = f", and separates the instances of {categories.num_things} of them" if facts.task == "panoptic" else ""
     return (
         f"# {_escaped_line(facts.name)}\n\n"
-        f"A network for panoptic segmentation. It assigns one of {len(categories)} classes to every pixel of an image, "
-        f"and separates the instances of {categories.num_things} of them. It has {facts.num_parameters / 1e6:.1f} "
-        f"million parameters and was trained with seamseg {facts.version} "
+        f"A network for {facts.task} segmentation. It assigns one of {len(categories)} classes to every pixel of an "
+        f"image{instances}. It has {facts.num_parameters / 1e6:.1f} million parameters and was trained with seamseg "
+        f"{facts.version} "
         "(*Seamless Scene Segmentation*, Porzi et al., CVPR 2019; *In-Place Activated BatchNorm*, Rota Bulò et al., "
         "CVPR 2018).\n"
     )
@@ -132,7 +148,7 @@ def _scores(facts: ModelFacts) -> str:
     if not measured:
         return "## Scores\n\nNo scores are recorded; run `seamseg evaluate` to measure them.\n"
     when = "" if facts.iteration is None else f", after {facts.iteration} iterations"
-    table = _table(("score", "%"), [(SCORES[key], f"{100 * value:.1f}") for key, value in measured.items()])
+    table = _table(("score", "%"), [(SCORES[facts.task][key], f"{100 * value:.1f}") for key, value in measured.items()])
     return (
         f"## Scores\n\nScores on `{facts.val_split}`, at the original size of the images{when}. The checkpoint was "
         f"selected by its score on this split, so scores on unseen data may be lower.\n\n{table}"
@@ -146,7 +162,7 @@ def _training(facts: ModelFacts) -> str:
 
 
 def _measured(facts: ModelFacts) -> dict[str, float]:
-    found = {key: facts.scores.get(key) for key in SCORES}
+    found = {key: facts.scores.get(key) for key in SCORES[facts.task]}
     return {key: value for key, value in found.items() if value is not None}
 
 

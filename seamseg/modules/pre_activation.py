@@ -287,11 +287,10 @@ def build_wide_resnet38(form: WideResNetForm, norm: NormFactory) -> PreActivatio
             5 have a stride (stride 32). ``dilated``: only group 3 has one; later groups are dilated (stride 8).
         norm: Factory of all norms.
     """
-    channels = ((128, 128), (256, 256), (512, 512), (512, 1024), (512, 1024, 2048), (1024, 2048, 4096))
     if form == "pooled":
         groups = [
             BlockGroup(num_blocks, widths, pool=number < 5)
-            for number, (num_blocks, widths) in enumerate(zip(_WIDE_BLOCKS, channels, strict=True))
+            for number, (num_blocks, widths) in enumerate(zip(_WIDE_BLOCKS, WIDE_CHANNELS, strict=True))
         ]
     else:
         strides = (1, 1, 2, 2, 2, 1) if form == "strided" else (1, 1, 2, 1, 1, 1)
@@ -299,10 +298,12 @@ def build_wide_resnet38(form: WideResNetForm, norm: NormFactory) -> PreActivatio
         dropouts = (0.0, 0.0, 0.0, 0.0, 0.3, 0.5)
         groups = [
             BlockGroup(num_blocks, widths, number < 2, strides[number], dilations[number], dropout=dropouts[number])
-            for number, (num_blocks, widths) in enumerate(zip(_WIDE_BLOCKS, channels, strict=True))
+            for number, (num_blocks, widths) in enumerate(zip(_WIDE_BLOCKS, WIDE_CHANNELS, strict=True))
         ]
     stem = Stem(OrderedDict[str, nn.Module](conv1=_conv3x3(3, 64)), channels=64, stride=1)
     return PreActivationBody(stem, groups, norm)
 
 
 _WIDE_BLOCKS = (3, 3, 6, 3, 1, 1)
+WIDE_CHANNELS = ((128, 128), (256, 256), (512, 512), (512, 1024), (512, 1024, 2048), (1024, 2048, 4096))
+"""Output channels of the convolutions of a block in each group of a WideResNet-38."""

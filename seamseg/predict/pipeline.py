@@ -63,7 +63,7 @@ def fingerprint(
         kinds: Kinds of output.
         video_path: Video to segment, identified by its content; None for images.
     """
-    selector, transform = predictor.network.roi_heads.selector, predictor.transform
+    selector, transform = predictor.selector, predictor.transform
     parameters = [
         _VERSION,
         sorted(kinds),
@@ -71,7 +71,7 @@ def fingerprint(
         repr(predictor.fusion),
         repr(predictor.augmentation),
         predictor.precision,
-        [selector.nms_threshold, selector.score_threshold, selector.max_predictions],
+        None if selector is None else [selector.nms_threshold, selector.score_threshold, selector.max_predictions],
         [transform.shortest_side, transform.longest_side],
         [transform.normalize.mean.tolist(), transform.normalize.std.tolist()],
         None if video_path is None else _ends(video_path),

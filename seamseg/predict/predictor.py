@@ -3,8 +3,8 @@
 Each version (a scale, mirrored or not) is one pass. The passes are independent, and their predictions are mapped back
 to the unaugmented image and merged:
 
-- The class scores of all passes are resampled bilinearly to the finest of their grids and averaged as logits. This is
-  the geometric mean of the probabilities, up to a factor that all classes of a pixel share.
+- The class scores of all passes are averaged as logits, or merged at the size of the image: by mean or maximum of the
+  probabilities, or by votes (:mod:`seamseg.algos.merging`).
 - The detections of all passes, each with the mask from its own pass, go through non-maximum suppression per class, as
   the detections of one pass do. The best of the remaining ones are kept.
 
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -24,12 +23,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seamseg.algos.fusion import PanopticFusion
+from seamseg.algos.merging import MERGES, Merge, mean_logits, merged_classes
+from seamseg.algos.roi import DetectionSelector
 from seamseg.data.resizing import network_size, resize_image
 from seamseg.data.transforms import InputTransform
 from seamseg.errors import SettingsError
-from seamseg.networks import PanopticNet
+from seamseg.networks import PanopticNet, SegmentationNet
 from seamseg.ops.boxes import scale_boxes
-from seamseg.ops.fusion import resample
 from seamseg.runtime.precision import Precision, PrecisionName
 from seamseg.structures import Detections, PackedSequence, PanopticSegmentation, Predictions, SemanticLogits, Size
 
@@ -45,15 +45,19 @@ class Augmentation:
         scales: Factors, greater than 0 and at most 10, applied to the sides of the network's input. At least one;
             no duplicates.
         flip: Also predict on the mirrored image at each scale.
+        merge: Way to merge the class scores of the passes.
 
     Raises:
-        SeamsegError: There is no scale, a scale is out of range, or a scale is listed twice.
+        SeamsegError: There is no scale, a scale is out of range or listed twice, or there is no such way to merge.
     """
 
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
+    merge: Merge = "logits"
 
     def __post_init__(self) -> None:
+        if self.merge not in MERGES:
+            raise SettingsError(f"merge must be one of {', '.join(MERGES)}, not {self.merge!r}")
         if not self.scales or not all(0 < scale <= LARGEST for scale in self.scales):
             raise SettingsError(f"scales must be one or more numbers > 0 and <= {LARGEST}, not {self.scales}")
         if len(set(self.scales)) < len(self.scales):
@@ -81,30 +85,27 @@ class Pass:
 
 
 def join_passes(
-    passes: Sequence[Pass], size: Size, nms_threshold: float, max_predictions: int
+    passes: Sequence[Pass], size: Size, selector: DetectionSelector | None
 ) -> tuple[Detections, SemanticLogits]:
     """Merge the predictions of several passes, in pixels of the network's input at scale 1.
 
     Args:
         passes: One or more passes over the same image.
         size: Height and width of the input at scale 1.
-        nms_threshold: IoU above which the detection with the lower score is removed, among those of a class.
-        max_predictions: Maximum number of detections, those with the highest scores.
+        selector: Non-maximum suppression and number of detections; None for a network that detects nothing.
 
     Returns:
-        Detections and class scores.
+        Detections, and the mean of the logits.
     """
     if len(passes) == 1 and not passes[0].mirrored and passes[0].semantics.size == size:
         return passes[0].detections, passes[0].semantics
-    logits = [_plain_logits(one) for one in passes]
-    grid = max(((one.shape[1], one.shape[2]) for one in logits), key=lambda shape: shape[0] * shape[1])
-    semantics = SemanticLogits(
-        torch.stack([resample(one, grid) for one in logits]).mean(dim=0), padded_size=size, size=size
-    )
-    return _join_detections([_plain_detections(one, size) for one in passes], nms_threshold, max_predictions), semantics
+    logits = mean_logits([plain_logits(one) for one in passes])
+    detections = _join_detections([_plain_detections(one, size) for one in passes], selector)
+    return detections, SemanticLogits(logits, padded_size=size, size=size)
 
 
-def _plain_logits(one: Pass) -> Tensor:
+def plain_logits(one: Pass) -> Tensor:
+    """Return the class scores of a pass as float32, mirrored back."""
     assert one.semantics.padded_size == one.semantics.size, "only images of one size share a pass"
     logits = one.semantics.logits.float()
     return logits.flip(-1) if one.mirrored else logits
@@ -122,10 +123,12 @@ def _plain_detections(one: Pass, size: Size) -> Detections:
     )
 
 
-def _join_detections(found: Sequence[Detections], nms_threshold: float, max_predictions: int) -> Detections:
+def _join_detections(found: Sequence[Detections], selector: DetectionSelector | None) -> Detections:
     boxes, classes = torch.cat([one.boxes for one in found]), torch.cat([one.classes for one in found])
     scores, masks = torch.cat([one.scores for one in found]), torch.cat([one.masks for one in found])
-    keep = torchvision.ops.batched_nms(boxes, scores, classes, nms_threshold)[:max_predictions]
+    if selector is None:
+        return Detections(boxes, classes, scores, masks)
+    keep = torchvision.ops.batched_nms(boxes, scores, classes, selector.nms_threshold)[: selector.max_predictions]
     return Detections(boxes[keep], classes[keep], scores[keep], masks[keep])
 
 
@@ -154,7 +157,8 @@ class Prediction:
     Attributes:
         segmentation: Fused segmentation at the size of the image.
         detections: Objects before fusion, with boxes in pixels of the image.
-        semantics: Class scores before interpolation.
+        semantics: Class scores before interpolation. Of several passes, the mean of the logits, even if they are merged
+            in another way.
     """
 
     segmentation: PanopticSegmentation
@@ -163,7 +167,7 @@ class Prediction:
 
 
 class Predictor:
-    """Panoptic segmentation of images with a trained network.
+    """Segmentation of images with a trained network.
 
     Args:
         network: Network on ``device``; it is set to evaluation mode.
@@ -173,13 +177,16 @@ class Predictor:
         augmentation: Test-time augmentation; None means no augmentation.
         precision: Precision of the network's computations.
 
+    Attributes:
+        selector: Selection of the network's detections; None if it detects nothing.
+
     Raises:
         SeamsegError: The device does not support this precision.
     """
 
     def __init__(
         self,
-        network: PanopticNet,
+        network: SegmentationNet,
         transform: InputTransform,
         fusion: PanopticFusion,
         device: torch.device,
@@ -189,6 +196,7 @@ class Predictor:
         self.network, self.transform, self.fusion, self.device = network.eval(), transform, fusion, device
         self.augmentation = augmentation or Augmentation()
         self.precision = precision
+        self.selector = network.roi_heads.selector if isinstance(network, PanopticNet) else None
         self._autocast = Precision(precision, device).autocast
 
     def __call__(self, image: NDArray[np.uint8]) -> PanopticSegmentation:
@@ -232,10 +240,13 @@ class Predictor:
             return self.network.predict(inputs)
 
     def _fuse(self, size: Size, passes: Sequence[Pass]) -> Prediction:
-        selector = self.network.roi_heads.selector
-        join = partial(join_passes, nms_threshold=selector.nms_threshold, max_predictions=selector.max_predictions)
-        detections, semantics = join(passes, self._size(size, 1.0))
-        fused = self.fusion(detections, semantics, size)
+        merge, input_size = self.augmentation.merge, self._size(size, 1.0)
+        detections, semantics = join_passes(passes, input_size, self.selector)
+        if len(passes) == 1 or merge == "logits":
+            fused = self.fusion(detections, semantics, size)
+        else:
+            classes = merged_classes([plain_logits(one) for one in passes], merge, size)
+            fused = self.fusion.with_classes(detections, classes, input_size)
         objects = fused.detections
         return Prediction(
             fused.segmentation.cpu(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -99,6 +99,10 @@ class Categories:
     def class_of_original_id(self) -> dict[int, int]:
         """Mapping from the id in the data set's files to the network's class."""
         return {category.original_id: index for index, category in enumerate(self.classes)}
+
+    def as_stuff(self) -> Categories:
+        """Return the same classes in the same order, all of them stuff: those of a semantic segmentation."""
+        return Categories(tuple(replace(category, is_thing=False) for category in self.classes))
 
     def __len__(self) -> int:
         return len(self.classes)

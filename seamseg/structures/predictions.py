@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from seamseg.structures.images import Size
@@ -72,6 +73,15 @@ class Predictions:
 
     def __post_init__(self) -> None:
         require_equal_lengths(self, ("boxes", "classes", "scores", "masks", "semantic_logits", "sizes"))
+
+    @classmethod
+    def without_detections(cls, semantic_logits: Tensor, sizes: tuple[Size, ...], padded_size: Size) -> Predictions:
+        """Return the predictions of a network that detects nothing: zero rows for every image."""
+
+        def none(*shape: int, dtype: torch.dtype = torch.float32) -> PackedSequence:
+            return PackedSequence(semantic_logits.new_empty((0, *shape), dtype=dtype) for _ in sizes)
+
+        return cls(none(4), none(dtype=torch.int64), none(), none(1, 1), semantic_logits, sizes, padded_size)
 
     def __len__(self) -> int:
         return len(self.sizes)

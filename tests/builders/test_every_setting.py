@@ -18,6 +18,7 @@ from seamseg.builders import build_trainer
 from seamseg.config import Experiment
 
 CHANGES = {
+    "task": "semantic",
     "data.train_split": "val",
     "data.val_split": "train",
     "data.train_limit": "2",
@@ -75,6 +76,7 @@ CHANGES = {
     "roi.nms_threshold": "0.4",
     "roi.score_threshold": "0.1",
     "roi.max_predictions": "11",
+    "sem.head": "deeplab",
     "sem.channels": "32",
     "sem.window": "32",
     "sem.hardest_fraction": "0.5",
@@ -119,8 +121,8 @@ ELSEWHERE = {
     "body.frozen": "tests of build_initialized_network",
     "body.norm_frozen": "tests of build_initialized_network",
 }
-SAME_FOR_BATCH_NORM = {"norm.groups"}
-"""Settings that only affect a group norm."""
+CONDITIONS = {"norm.groups": "norm.name=gn", "sem.head": "task=semantic"}
+"""Overrides without which a setting has no effect or is refused."""
 
 
 def describe(thing: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
@@ -184,9 +186,9 @@ def test_build_trainer_equal_settings_build_equal_objects(folder: Path, unchange
 def test_build_trainer_changed_setting_changes_the_objects(key: str, folder: Path, unchanged: dict[str, Any]) -> None:
     before = unchanged
     overrides = [f"{key}={CHANGES[key]}"]
-    if key in SAME_FOR_BATCH_NORM:
-        overrides.append("norm.name=gn")
-        before = built(tiny_experiment(folder, "norm.name=gn"), folder.parent / "run")
+    if key in CONDITIONS:
+        overrides.append(CONDITIONS[key])
+        before = built(tiny_experiment(folder, CONDITIONS[key]), folder.parent / "run")
     assert built(tiny_experiment(folder, *overrides), folder.parent / "run") != before
 
 

@@ -75,7 +75,7 @@ def test_network_head_norm_is_used_in_the_rpn_and_roi_heads(overrides: list[str]
 
 
 def test_build_fusion_has_the_number_of_stuff_classes() -> None:
-    assert build_fusion(tiny_experiment(), 2).num_stuff == 2
+    assert build_fusion(tiny_experiment(), 2, 3).num_stuff == 2
 
 
 @pytest.fixture(scope="module")

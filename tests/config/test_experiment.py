@@ -11,6 +11,7 @@ from support.tiny_experiment import tiny_experiment
 from seamseg.config import Experiment, parse_experiment
 
 PUBLISHED = {
+    "task": "panoptic",
     "norm.name": "syncbn",
     "norm.activation": "leaky_relu",
     "norm.slope": 0.01,
@@ -49,6 +50,7 @@ PUBLISHED = {
     "roi.nms_threshold": 0.3,
     "roi.score_threshold": 0.05,
     "roi.max_predictions": 100,
+    "sem.head": "mini_deeplab",
     "sem.channels": 128,
     "sem.window": 64,
     "sem.hardest_fraction": 0.25,
@@ -166,10 +168,14 @@ def test_settings_assignment_is_refused(group: str | None) -> None:
 
 def test_settings_all_have_a_docstring() -> None:
     undocumented = []
-    for group in Experiment.model_fields.values():
-        for kind in getattr(group.annotation, "__args__", (group.annotation,)):
+    for group_name, group in Experiment.model_fields.items():
+        kinds = getattr(group.annotation, "__args__", (group.annotation,))
+        groups = [kind for kind in kinds if isinstance(kind, type)]
+        for kind in groups:
             fields = kind.model_fields.items()
             undocumented += [f"{kind.__name__}.{name}" for name, field in fields if not field.description]
+        if not groups and not group.description:
+            undocumented.append(group_name)
     assert undocumented == []
 
 
@@ -184,3 +190,19 @@ def test_experiment_group_norm_with_pretrained_weights_is_refused() -> None:
     with pytest.raises(ValueError, match=r"body\.weights=imagenet .* norm\.name=gn .* choose another norm"):
         parse_experiment("", "x", ["norm.name=gn", "body.weights=imagenet"])
     parse_experiment("", "x", ["norm.heads=gn", "body.weights=imagenet"])
+
+
+def test_experiment_deeplab_head_without_the_semantic_task_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"sem\.head=deeplab .* task=panoptic .* set task=semantic"):
+        parse_experiment("", "x", ["sem.head=deeplab"])
+    parse_experiment("", "x", ["sem.head=deeplab", "task=semantic"])
+
+
+def test_experiment_unknown_task_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"task='sematic'.*'panoptic' or 'semantic'"):
+        parse_experiment("", "x", ["task=sematic"])
+
+
+def test_experiment_task_is_a_single_setting() -> None:
+    with pytest.raises(ValueError, match=r"task.* is a single setting"):
+        parse_experiment("task: semantic", "x", ["task.name=semantic"])

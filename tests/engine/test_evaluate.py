@@ -76,7 +76,7 @@ def opened(folder: Path, *overrides: str) -> tuple[BatchLoader, Categories, Any]
     experiment = tiny_experiment(folder, *overrides)
     split = open_split(str(folder), "val", None)
     loader = build_evaluation_loader(experiment, split, Process(0, 1, CPU))
-    return loader, split.categories, build_fusion(experiment, split.categories.num_stuff)
+    return loader, split.categories, build_fusion(experiment, split.categories.num_stuff, split.categories.num_things)
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def scores_of(num_images: int, process: Process) -> dict[str, Any]:
         network: Any = OracleNetwork(
             list(loader.epoch(0)), split.categories, lambda image_id: 0.65 + 0.05 * (image_id % 7)
         )
-        fusion = build_fusion(experiment, split.categories.num_stuff)
+        fusion = build_fusion(experiment, split.categories.num_stuff, split.categories.num_things)
         seen: list[Any] = []
         scores = evaluate(network, loader, fusion, split.categories, CPU, [lambda image: seen.append(image.image_id)])
     return {"scores": scores.to_dict(), "seen": seen}

@@ -12,6 +12,7 @@ from seamseg.structures import Categories, Category
 
 FACTS = ModelFacts(
     name="street",
+    task="panoptic",
     version="1.2",
     num_parameters=12_340_000,
     categories=Categories(
@@ -86,3 +87,17 @@ def test_model_card_without_scores_has_no_results() -> None:
 def test_model_card_without_data_set_says_unknown() -> None:
     _, _, text = parts(replace(FACTS, data_set=None))
     assert "an unknown data set" in text
+
+
+def test_model_card_of_a_semantic_model_has_its_scores_and_no_instances() -> None:
+    scores = {"miou": 0.5, "pixel_accuracy": 0.875, "pq": 0.9}
+    metadata, _, text = parts(replace(FACTS, task="semantic", scores=scores))
+    assert metadata["tags"] == ["semantic-segmentation", "pytorch"]
+    (result,) = metadata["model-index"][0]["results"]
+    assert result["task"]["name"] == "Semantic segmentation"
+    assert [(metric["type"], metric["value"]) for metric in result["metrics"]] == [
+        ("miou", 50.0),
+        ("pixel_accuracy", 87.5),
+    ]
+    assert "| mIoU | 50.0 |" in text
+    assert "instances of" not in text

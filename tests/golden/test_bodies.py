@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from support.drawn_truth import batch, painted
 from torch import Tensor, nn
 
+from seamseg.algos.losses import SemanticLoss
 from seamseg.builders.body import BODIES
 from seamseg.modules.deeplab_head import DeepLabHead
 from seamseg.modules.norm import NormFactory
 from seamseg.networks.classifier import Classifier
-from seamseg.networks.semantic import SemanticNet
+from seamseg.networks.semantic import DeepLabNet
+from seamseg.structures import GroundTruth, PackedSequence, PaddedImages
 
 NORM = NormFactory("bn")
 NAMES = {  # golden name: `body.name`
@@ -88,7 +91,7 @@ def test_classifier_logits_equal_published_network(shared: Path, images: Tensor,
 @torch.no_grad()
 def test_semantic_network_equals_published_network(shared: Path, images: Tensor) -> None:
     body = BODIES["wide_resnet38_a2_dilated"](NORM)
-    network = SemanticNet(body, DeepLabHead(body.channels[-1], NORM), num_classes=65)
+    network = DeepLabNet(body, DeepLabHead(body.channels[-1], NORM), 65, SemanticLoss())
     assert {key: list(tensor.shape) for key, tensor in network.state_dict().items()} == shapes(shared, SEMANTIC)
     fill(network.state_dict())
     for module in network.modules():
@@ -97,5 +100,16 @@ def test_semantic_network_equals_published_network(shared: Path, images: Tensor)
     features = body(images.clone())[-1]
     expected = recorded(shared, f"{SEMANTIC}/body")
     np.testing.assert_allclose(features[:, :8].numpy(), expected, rtol=0, atol=TOLERANCE)
-    logits = network.cls(network.head(features)).numpy()
-    np.testing.assert_allclose(logits, recorded(shared, f"{SEMANTIC}/logits"), rtol=0, atol=TOLERANCE)
+    found = network.predict(PackedSequence(images))
+    logits = recorded(shared, f"{SEMANTIC}/logits")
+    np.testing.assert_allclose(found.semantic_logits.numpy(), logits, rtol=0, atol=TOLERANCE)
+    truth, sizes = painted_truth(images), ((96, 96), (96, 96))
+    expected = SemanticLoss()(torch.from_numpy(logits), PaddedImages(images, sizes), truth).mean
+    losses = network(PackedSequence(images), truth, torch.Generator())
+    assert float(losses.semantic) == pytest.approx(float(expected), rel=1e-4)
+
+
+def painted_truth(images: Tensor) -> GroundTruth:
+    """Annotate squares of two classes."""
+    ids = (torch.arange(96)[:, None] // 24 + torch.arange(96) // 24) % 2 + 1
+    return batch([painted(ids, [64, 3]) for _ in images])

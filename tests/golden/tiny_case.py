@@ -46,7 +46,7 @@ def tiny_numbers(norm: str) -> Numbers:
     numbers: Numbers = {f"image/{image}": images.entry(image).numpy() for image in range(len(SIZES))}
     numbers |= train(network.train(), images, truth)
     predictions, proposals = predict(network.eval(), images)
-    fusion = build_fusion(experiment, NUM_STUFF)
+    fusion = build_fusion(experiment, NUM_STUFF, NUM_THINGS)
     for image, size in enumerate(SIZES):
         fused = fusion(predictions.detections(image), predictions.semantics(image), size)
         numbers[f"proposals/{image}"] = proposals.entry(image).numpy()

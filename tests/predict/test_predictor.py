@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.tiny_experiment import narrow_body, tiny_experiment
-from support.tiny_network import NUM_STUFF, tiny_network
+from support.tiny_network import NUM_STUFF, NUM_THINGS, tiny_network
 
 from seamseg.builders import build_fusion, build_input_transform
 from seamseg.predict import Predictor
@@ -20,7 +20,7 @@ def predictor() -> Predictor:
     experiment = tiny_experiment(None, "fusion.score_threshold=0.1")
     network = tiny_network(background_images=True)
     with narrow_body():
-        fusion = build_fusion(experiment, NUM_STUFF)
+        fusion = build_fusion(experiment, NUM_STUFF, NUM_THINGS)
     return Predictor(network.train(), build_input_transform(experiment), fusion, torch.device("cpu"))
 
 

@@ -105,7 +105,7 @@ class Golden:
         assert not unknown
 
     def fusion(self) -> PanopticFusion:
-        return build_fusion(self.experiment, NUM_STUFF)
+        return build_fusion(self.experiment, NUM_STUFF, NUM_THINGS)
 
     def images(self) -> PackedSequence:
         """Two normalized images."""

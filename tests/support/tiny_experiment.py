@@ -18,7 +18,7 @@ import yaml
 from support.tiny_dataset import write_tiny_panoptic
 
 from seamseg.config import Experiment, parse_experiment
-from seamseg.modules import resnet
+from seamseg.modules import pre_activation, resnet
 
 STUFF, THINGS = ("sky", "road"), ("car", "person")
 NARROW = (
@@ -71,6 +71,13 @@ def write_tiny_splits(folder: Path, num_train: int = 4, num_val: int = 3) -> Pat
 
 @contextlib.contextmanager
 def narrow_body(channels: int = 8) -> Iterator[None]:
-    """Build bodies with this number of channels in their first layer instead of 64."""
-    with mock.patch.object(resnet, "STEM_CHANNELS", channels):
+    """Build bodies with this number of channels in their first layer instead of 64.
+
+    The first layer of WideResNets keeps its 64 channels, all others get narrower.
+    """
+    wide = tuple(tuple(number * channels // 64 for number in group) for group in pre_activation.WIDE_CHANNELS)
+    with (
+        mock.patch.object(resnet, "STEM_CHANNELS", channels),
+        mock.patch.object(pre_activation, "WIDE_CHANNELS", wide),
+    ):
         yield
