@@ -1,4 +1,4 @@
-"""``seamseg import-model``: convert a published seamseg model to a model folder."""
+"""``seamseg import-model``: convert a published model to a model folder."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ def add_parser(subcommands: Any) -> None:
     """Add the subcommand and its arguments."""
     subcommand = subcommands.add_parser(
         "import-model",
-        help="convert a published seamseg model to a model folder",
+        help="convert a published model to a model folder",
         description="Convert a model that the authors of Seamless Scene Segmentation published, or that their program "
-        "trained, to a model folder: model.safetensors, config.yaml, categories.json and SHA256SUMS. No code in the "
-        "archive is run. Settings without a counterpart are reported. `seamseg predict` and `seamseg evaluate` also "
-        "accept the archive directly.",
+        "trained, or the semantic model published with In-Place ABN, to a model folder: model.safetensors, "
+        "config.yaml, categories.json and SHA256SUMS. No code in the file is run. Settings without a counterpart are "
+        "reported. `seamseg predict` and `seamseg evaluate` also accept the file directly.",
     )
     subcommand.add_argument(
         "source",
         type=Path,
-        metavar="ARCHIVE",
-        help="zip archive, or folder with config.ini, metadata.bin and the snapshot (.tar, .pth or .pt)",
+        metavar="PUBLISHED",
+        help="zip archive, folder with config.ini, metadata.bin and the snapshot (.tar, .pth or .pt), or file of the "
+        "semantic model (.pth.tar)",
     )
     subcommand.add_argument("out", type=Path, metavar="OUT", help="output folder; must be empty or missing")
     subcommand.add_argument("--overwrite", action="store_true", help="replace an existing model folder OUT")

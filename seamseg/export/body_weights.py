@@ -52,8 +52,8 @@ class LoadedWeights:
     def __str__(self) -> str:
         """Format the report as one sentence."""
         return (
-            f"body.weights={self.source}: {len(self.used)} entries used; {_count_and_names('missing', self.missing)}; "
-            f"{_count_and_names('unexpected', self.unexpected)}; {self.num_changed} norm weights changed to the "
+            f"body.weights={self.source}: {len(self.used)} entries used; {count_and_names('missing', self.missing)}; "
+            f"{count_and_names('unexpected', self.unexpected)}; {self.num_changed} norm weights changed to the "
             "nearest value that an in-place norm supports"
         )
 
@@ -107,8 +107,8 @@ def _check(tensors: dict[str, Tensor], expected: dict[str, Tensor], name: str, s
     other = sorted(key for key in expected.keys() & tensors.keys() if expected[key].shape != tensors[key].shape)
     if missing or unexpected or other:
         raise ModelError(
-            f"the weights {source} do not belong to a {name}: {_count_and_names('missing', missing)}; "
-            f"{_count_and_names('unexpected', unexpected)}; {_count_and_names('with another shape', other)}"
+            f"the weights {source} do not belong to a {name}: {count_and_names('missing', missing)}; "
+            f"{count_and_names('unexpected', unexpected)}; {count_and_names('with another shape', other)}"
         )
 
 
@@ -130,7 +130,7 @@ def _gamma(weight: Tensor, eps: float, scale: FileScale) -> Tensor:
     return weight if scale == "plain" else torch.where(weight >= 0, weight + eps, weight - eps)
 
 
-def _count_and_names(adjective: str, names: Iterable[str], at_most: int = 3) -> str:
+def count_and_names(adjective: str, names: Iterable[str], at_most: int = 3) -> str:
     """Format the number of names and the first of them, such as ``2 missing (a, b)``."""
     names = list(names)
     listed = ", ".join(names[:at_most]) + (", …" if len(names) > at_most else "")

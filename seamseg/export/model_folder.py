@@ -19,6 +19,7 @@ from seamseg.errors import ModelError, SeamsegError
 from seamseg.export.model_file import MODEL_FILE, SETTINGS_FILE, ModelFile, read_model, save_model
 from seamseg.export.published import load_published
 from seamseg.export.published_archive import CONFIG, METADATA, holds_published
+from seamseg.export.published_semantic import load_semantic
 from seamseg.io.checksums import SUMS_FILE, check_sums, sums_of
 from seamseg.io.files import atomic_directory, write_text
 from seamseg.runtime.checkpoint import checkpoint_paths, load_checkpoint, newest_checkpoint
@@ -82,8 +83,9 @@ def load_model_file(path: Path) -> ModelFile:
 
     Args:
         path: A run folder (its best model, or its latest checkpoint before the first validation), a model folder (whose
-            checksums are verified), a ``.safetensors`` file written by this package, a checkpoint, or a model published
-            by the authors of Seamless Scene Segmentation: the ``.zip`` archive or the folder it was unpacked to.
+            checksums are verified), a ``.safetensors`` file written by this package, a checkpoint, a model published by
+            the authors of Seamless Scene Segmentation: the ``.zip`` archive or the folder it was unpacked to, or the
+            torch file of the semantic model published with In-Place ABN.
 
     Raises:
         SeamsegError: There is no model, or it is damaged, has been changed, or has an unknown format.
@@ -99,10 +101,13 @@ def load_model_file(path: Path) -> ModelFile:
     try:
         checkpoint = load_checkpoint(path)
     except SeamsegError as error:
+        published = load_semantic(path)
+        if published is not None:
+            return published.file
         if path.name.endswith(".tar"):
             raise ModelError(
-                f"{path} may be a published snapshot, which has no settings and classes; pass the original archive, or "
-                f"a folder with the snapshot, {CONFIG} and {METADATA}"
+                f"{path} may be damaged, or a published snapshot, which has no settings and classes; pass the original "
+                f"archive, or a folder with the snapshot, {CONFIG} and {METADATA}"
             ) from error
         raise
     return ModelFile(checkpoint.settings, checkpoint.categories, checkpoint.average or checkpoint.network)

@@ -80,7 +80,7 @@ def read_snapshot(path: Path) -> Snapshot:
     Raises:
         SeamsegError: The file is missing, damaged, or not a snapshot.
     """
-    content = _load(path)
+    content = load_torch_file(path)
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(state.get(part), dict) for part in PARTS):
         raise ModelError(f"{path} is not a published snapshot: its state_dict must have the parts {', '.join(PARTS)}")
@@ -109,8 +109,14 @@ def read_metadata(path: Path) -> Categories:
     return metadata_categories(load_metadata(path), path)
 
 
-def _load(path: Path) -> Any:
-    """Load a torch file; files of newer torch versions are memory-mapped, so that only used parts are read."""
+def load_torch_file(path: Path) -> Any:
+    """Load a torch file onto the CPU. Files of newer torch versions are memory-mapped: only used parts are read.
+
+    Only tensors and plain values are accepted, so that a file cannot run code.
+
+    Raises:
+        SeamsegError: The file is missing, damaged or malicious.
+    """
     try:
         is_archive = zipfile.is_zipfile(path)
         if is_archive:

@@ -203,3 +203,27 @@ VISTAS_STUFF = {
     "void--ego-vehicle": 65,
 }
 """The 28 stuff categories with their ids."""
+
+_COLORS = bytes.fromhex(
+    "a52a2a 00c000 c4c4c4 be9999 b4a5b4 5a7896 66669c 8040ff 8c8cc8 aaaaaa faaaa0 606060 e6968c 804080 6e6e6e f423e8 "
+    "966464 464646 96785a dc143c ff0000 ff0064 ff00c8 c88080 ffffff 40aa40 e6a032 4682b4 beffff 98fb98 6b8e23 00aa1e "
+    "ffff80 fa001e 648cb4 dcdcdc dc8080 de2828 64aa1e 282828 212121 6480a0 8e0000 466496 d2aa64 999999 808080 000050 "
+    "faaa1e c0c0c0 dcdc00 8c8c14 770b20 9600ff 003c64 00008e 00005a 0000e6 005064 804040 00006e 000046 0000c0 202020 "
+    "780a0a"
+)
+"""Red, green and blue of the categories by id, from id 1."""
+
+
+def vistas_categories() -> Categories:
+    """Return the 65 evaluated classes of version 1.2: stuff, then things, each in the order of the label file."""
+    classes = [
+        Category(name, is_thing, _color(number), number)
+        for is_thing, ids in ((False, VISTAS_STUFF), (True, VISTAS_THINGS))
+        for name, number in sorted(ids.items(), key=lambda entry: entry[1])
+    ]
+    return Categories(tuple(classes))
+
+
+def _color(number: int) -> Color:
+    red, green, blue = _COLORS[3 * (number - 1) : 3 * number]
+    return red, green, blue
