@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from textwrap import shorten
 from typing import Any, Protocol
@@ -207,6 +206,7 @@ class Trainer:
         """Update the weights and return the mean losses of the batches."""
         optimization = self.optimization
         generator = step_generator(self.seed, iteration, self.process.rank)
+        torch.manual_seed(generator.initial_seed())  # dropout layers use the global generator
         optimization.optimizer.zero_grad(set_to_none=True)
         values: list[dict[str, Tensor]] = []
         for number, batch in enumerate(batches, start=1):
@@ -266,7 +266,7 @@ class Trainer:
         precision.backward(total / num_batches)
         return {"total": total.detach(), **{name: value.detach() for name, value in losses.items()}}
 
-    def _sync_gradients(self, last: bool) -> AbstractContextManager[Any]:
+    def _sync_gradients(self, last: bool) -> contextlib.AbstractContextManager[Any]:
         """Average the gradients over the ranks with the last batch of a step only."""
         if last or not isinstance(self._parallel, nn.parallel.DistributedDataParallel):
             return contextlib.nullcontext()

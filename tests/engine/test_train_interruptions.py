@@ -81,13 +81,14 @@ def latest(folder: Path) -> Checkpoint:
 
 SGD = ("training.epochs=3", "training.weight_average=0.9", "optimizer.clip_norm=1")
 ADAMW = ("training.epochs=3", "optimizer.name=adamw", "optimizer.lr=0.001", "norm.heads=gn")
+DROPOUT = ("training.epochs=3", "task=semantic", "sem.head=deeplab", "body.name=wide_resnet38_a2_dilated")
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Any]:
     """Return run folder and last checkpoint of six iterations in three epochs."""
     runs: dict[tuple[str, ...], Any] = {}
-    for overrides in (SGD, ADAMW):
+    for overrides in (SGD, ADAMW, DROPOUT):
         run = tmp_path_factory.mktemp("uninterrupted")
         with narrow_body():
             runs[overrides] = run, run_until(tiny_experiment(folder, *overrides), run, None)
@@ -102,8 +103,9 @@ def uninterrupted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
         (SGD, [2], 0),
         (SGD, [2], 1),
         (ADAMW, [1, 2, 3, 4, 5], 0),
+        (DROPOUT, [3], 0),
     ],
-    ids=["sgd-within-0", "sgd-within-1", "sgd-between-0", "sgd-between-1", "adamw-everywhere"],
+    ids=["sgd-within-0", "sgd-within-1", "sgd-between-0", "sgd-between-1", "adamw-everywhere", "dropout"],
 )
 def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(
     uninterrupted: Any, folder: Path, tmp_path: Path, overrides: tuple[str, ...], stops: list[int], num_workers: int
