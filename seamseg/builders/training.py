@@ -18,7 +18,7 @@ from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.loader import BatchLoader
 from seamseg.engine.record import TrainingRecorder
 from seamseg.engine.train import Intervals, OptimizationConfig, Trainer, steps_per_epoch
-from seamseg.engine.validation import PanopticValidation
+from seamseg.engine.validation import PanopticValidation, SegmentationValidation, SemanticValidation
 from seamseg.errors import BrokenImageError, DataError
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
@@ -82,14 +82,16 @@ def build_trainer(
     return trainer, record
 
 
-def _validation(experiment: Experiment, split: PanopticDataset, process: Process) -> PanopticValidation:
+def _validation(experiment: Experiment, split: PanopticDataset, process: Process) -> SegmentationValidation:
     broken: list[BrokenImageError] = []
-    return PanopticValidation(
+    categories, is_semantic = split.categories, experiment.task == "semantic"
+    kind = SemanticValidation if is_semantic else PanopticValidation
+    return kind(
         process=process,
-        categories=split.categories,
+        categories=categories.as_stuff() if is_semantic else categories,
         loader=build_evaluation_loader(experiment, split, process, on_broken_image=broken.append),
         broken=broken,
-        fusion=build_fusion(experiment, split.categories.num_stuff, split.categories.num_things),
+        fusion=build_fusion(experiment, categories.num_stuff, categories.num_things),
         mean=experiment.data.mean,
         std=experiment.data.std,
         num_pictures=experiment.training.num_pictures,

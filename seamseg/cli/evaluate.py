@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,22 +13,33 @@ from typing import Any
 from seamseg.algos.fusion import Fusion, RenumberedFusion
 from seamseg.builders import LoadedModel, build_evaluation_loader, open_model, open_split
 from seamseg.cli.output import UNREADABLE, counted
-from seamseg.cli.score_tables import HELP, print_scores, write_analysis
+from seamseg.cli.score_tables import (
+    HELP,
+    print_scores,
+    print_semantic_scores,
+    write_analysis,
+    write_semantic_analysis,
+)
 from seamseg.data.formats.class_table import kind_notes
 from seamseg.data.formats.open import FORMATS
-from seamseg.engine.evaluate import evaluate, left_out
+from seamseg.engine.evaluate import evaluate, evaluate_semantics, left_out
 from seamseg.engine.gallery import SampleGallery, WorstGallery
 from seamseg.errors import BrokenImageError, DataError
 from seamseg.io.files import write_text
 from seamseg.io.progress import progress_bar
 from seamseg.metrics.analysis import NUM_WORST
 from seamseg.metrics.scores import Scores
+from seamseg.metrics.semantic import SemanticScores
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import started
 from seamseg.structures import Categories, Unreadable
 from seamseg.visualization.images import write_image
 
 SHEET_ROWS = 4
+
+AnyScores = Scores | SemanticScores
+Evaluation = Callable[..., AnyScores]
+"""Function such as :func:`seamseg.engine.evaluate.evaluate`, with its arguments."""
 
 
 def add_parser(subcommands: Any) -> None:
@@ -36,14 +48,16 @@ def add_parser(subcommands: Any) -> None:
         "evaluate",
         help="score a model on annotated images",
         description="Score a model at the original size of the images: panoptic quality (PQ, SQ, RQ), mean IoU, and "
-        "average precision of boxes and masks. The classes of the model and the data set are matched by name. Images "
-        "that cannot be read are skipped and listed in the JSON file, and the exit code is 3.",
+        "average precision of boxes and masks; or, for a semantic model, mean IoU and accuracy. The classes of the "
+        "model and the data set are matched by name. Images that cannot be read are skipped and listed in the JSON "
+        "file, and the exit code is 3.",
     )
     subcommand.add_argument(
         "model",
         type=Path,
         metavar="MODEL",
-        help="run folder, model folder, file such as model.safetensors, or published seamseg archive (.zip)",
+        help="run folder, model folder, file such as model.safetensors, published seamseg archive (.zip), or published "
+        "semantic model (.pth.tar)",
     )
     subcommand.add_argument("--data", required=True, metavar="DATASET", help="data set folder (required)")
     subcommand.add_argument(
@@ -85,13 +99,15 @@ def run(options: argparse.Namespace) -> int:
         fusion, notes = matched_fusion(model, split.categories, options.data)
         broken: list[BrokenImageError] = []
         loader = build_evaluation_loader(model.experiment, split, process, broken.append)
-        album = SampleGallery(split.categories, data.mean, data.std, limit=SHEET_ROWS)
-        worst = WorstGallery(split.categories, data.mean, data.std, NUM_WORST if options.analysis else 0)
+        score, categories, measure = scoring(model, split.categories)
+        album = SampleGallery(categories, data.mean, data.std, SHEET_ROWS, measure)
+        worst = WorstGallery(categories, data.mean, data.std, NUM_WORST if options.analysis else 0, measure)
         share = math.ceil(len(split) / process.world_size)
         with progress_bar("evaluating", share, shown=process.is_first) as advance:
             watchers = [album.add, worst.add, lambda scored: advance(scored.number, "")]
-            scores = evaluate(model.network, loader, fusion, split.categories, process.device, watchers)
-        unreadable = tuple(_unreadable(error, Path(options.data)) for error in left_out(broken, scores))
+            scores = score(model.network, loader, fusion, categories, process.device, watchers)
+        errors = left_out(broken, scores.num_images)
+        unreadable = tuple(_unreadable(error, Path(options.data)) for error in errors)
         scores = replace(scores, unreadable=unreadable)
         worst.over_ranks()
         if process.is_first:
@@ -100,6 +116,13 @@ def run(options: argparse.Namespace) -> int:
             finally:  # do not lose the scores if a file cannot be written
                 report(scores, notes)
     return UNREADABLE if scores.unreadable else 0
+
+
+def scoring(model: LoadedModel, categories: Categories) -> tuple[Evaluation, Categories, str]:
+    """Return how a model is scored: the function, the classes of the data set, and the name of an image's quality."""
+    if model.experiment.task == "semantic":
+        return evaluate_semantics, categories.as_stuff(), "mIoU"
+    return evaluate, categories, "PQ"
 
 
 def matched_fusion(model: LoadedModel, found: Categories, data: str) -> tuple[Fusion, list[str]]:
@@ -132,7 +155,8 @@ def matched_fusion(model: LoadedModel, found: Categories, data: str) -> tuple[Fu
         return model.fusion, []
     kinds = {number: category.is_thing for number, category in zip(numbers, known.classes, strict=True)}
     order = [f"the model lists its classes in a different order than {data}; they are matched by name"]
-    return RenumberedFusion(model.fusion, numbers, found.num_stuff), kind_notes(kinds, found) or order
+    notes = [] if model.experiment.task == "semantic" else kind_notes(kinds, found)  # there, things are like stuff
+    return RenumberedFusion(model.fusion, numbers, found.num_stuff), notes or order
 
 
 def _unreadable(error: BrokenImageError, folder: Path) -> Unreadable:
@@ -140,23 +164,30 @@ def _unreadable(error: BrokenImageError, folder: Path) -> Unreadable:
     return Unreadable(path.as_posix(), str(error))
 
 
-def write_files(scores: Scores, album: SampleGallery, worst: WorstGallery, options: argparse.Namespace) -> None:
+def write_files(scores: AnyScores, album: SampleGallery, worst: WorstGallery, options: argparse.Namespace) -> None:
     """Write the scores, the picture and the analysis, as far as the options request them."""
     if options.json:
         write_text(options.json, scores.to_json())
     if options.sheet:
         write_image(options.sheet, album.sheet())
     if options.analysis:
-        write_analysis(options.analysis, scores, worst=worst.sheet() if worst.rows else None)
+        picture = worst.sheet() if worst.rows else None
+        if isinstance(scores, SemanticScores):
+            write_semantic_analysis(options.analysis, scores, picture)
+        else:
+            write_analysis(options.analysis, scores, worst=picture)
 
 
-def report(scores: Scores, notes: list[str]) -> None:
+def report(scores: AnyScores, notes: list[str]) -> None:
     """Print the scores, the differences between model and data set, and the images that were skipped."""
     for note in notes:
         print(note, file=sys.stderr)
     for image in scores.unreadable:
         print(f"skipped: {image.error}", file=sys.stderr)
-    print_scores(scores)
+    if isinstance(scores, SemanticScores):
+        print_semantic_scores(scores)
+    else:
+        print_scores(scores)
     if scores.unreadable:
         print(
             f"{counted(len(scores.unreadable), 'image')} could not be read; the scores cover the others",

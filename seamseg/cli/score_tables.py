@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.table import Table
 
 from seamseg.cli.output import plain_console
-from seamseg.engine.analysis_pictures import analysis_pictures
+from seamseg.engine.analysis_pictures import analysis_pictures, semantic_pictures
 from seamseg.io.files import write_text
 from seamseg.metrics.analysis import Analysis
 from seamseg.metrics.scores import Scores, json_lines, percent
+from seamseg.metrics.semantic import SemanticScores
 from seamseg.structures import ImageId
 from seamseg.visualization.images import Picture, write_image
 
@@ -39,9 +41,7 @@ def print_scores(scores: Scores) -> None:
     console = plain_console()
     console.print(table)
     if len(seen) < len(scores.per_class):
-        console.print(
-            f"{len(scores.per_class) - len(seen)} classes appear neither in the annotation nor in the predictions"
-        )
+        _print_unseen(console, len(scores.per_class) - len(seen))
     for sentence in _analysis(scores.analysis):
         console.print(sentence)
     console.print(f"PQ† {percent(scores.pq_dagger)}{_boundary(scores)}")
@@ -49,6 +49,27 @@ def print_scores(scores: Scores) -> None:
         f"mIoU of the semantic head {percent(scores.miou_semantic)}, "
         f"box AP {percent(scores.box_ap)}, mask AP {percent(scores.mask_ap)}"
     )
+
+
+def print_semantic_scores(scores: SemanticScores) -> None:
+    """Print a table with one row per class that is annotated or predicted, then the means; scores are in percent."""
+    table = Table("class")
+    for title in ("IoU", "accuracy", "pixels"):
+        table.add_column(title, justify="right")
+    seen = {name: line for name, line in scores.per_class.items() if not math.isnan(line.iou)}
+    for name, line in seen.items():
+        table.add_row(name, percent(line.iou), percent(line.accuracy), f"{line.pixels:,}")
+    table.add_section()
+    table.add_row(f"mean ({len(seen)} classes)", percent(scores.miou), percent(scores.mean_class_accuracy), "")
+    console = plain_console()
+    console.print(table)
+    if len(seen) < len(scores.per_class):
+        _print_unseen(console, len(scores.per_class) - len(seen))
+    console.print(f"mIoU {percent(scores.miou)}, pixel accuracy {percent(scores.pixel_accuracy)}")
+
+
+def _print_unseen(console: Console, number: int) -> None:
+    console.print(f"{number} classes appear neither in the annotation nor in the predictions")
 
 
 def _analysis(analysis: Analysis) -> list[str]:
@@ -157,7 +178,27 @@ def write_analysis(folder: Path, scores: Scores, images: str | None = None, wors
     }
     for name, text in texts.items():
         write_text(folder / name, text)
-    pictures = analysis_pictures(scores.analysis)
+    _write_pictures(folder, analysis_pictures(scores.analysis), worst)
+
+
+def write_semantic_analysis(folder: Path, scores: SemanticScores, worst: Picture | None = None) -> None:
+    """Write what the scores of a semantic segmentation tell about its errors.
+
+    The files are ``classes.csv``, ``confusion_pixels.csv``, ``confusion_pixels.png`` and ``worst.png``.
+
+    Args:
+        folder: Output folder; created if missing. Files with these names are replaced.
+        scores: Scores with the confusion matrix.
+        worst: Picture of the worst images; None omits ``worst.png``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [[name, *map(_cell, asdict(line).values())] for name, line in scores.per_class.items()]
+    write_text(folder / "classes.csv", _table(["class", "iou", "accuracy", "pixels"], lines))
+    write_text(folder / "confusion_pixels.csv", confusion_table(scores.confusion, scores.per_class, "void"))
+    _write_pictures(folder, semantic_pictures(scores.confusion, list(scores.per_class)), worst)
+
+
+def _write_pictures(folder: Path, pictures: dict[str, Picture], worst: Picture | None) -> None:
     if worst is not None:
         pictures["worst"] = worst
     for name, picture in pictures.items():

@@ -1,8 +1,12 @@
-"""Pictures of an analysis."""
+"""Pictures of an analysis and of a confusion matrix."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from seamseg.metrics.analysis import SIZE_LIMITS, Analysis, ClassOutcomes, SizeQuality
 from seamseg.structures.categories import Color
@@ -22,6 +26,12 @@ _PARTS: tuple[tuple[str, Color], ...] = (
 )
 
 
+def semantic_pictures(confusion: NDArray[np.int64], names: Sequence[str]) -> dict[str, Picture]:
+    """Draw the confusion of a semantic segmentation, C×(C+1) pixels: one picture, ``confusion_pixels``."""
+    title = "Predicted class of pixels"
+    return {"confusion_pixels": confusion_picture(confusion, names, title, "void", "pixels")}
+
+
 def analysis_pictures(analysis: Analysis) -> dict[str, Picture]:
     """Draw an analysis: pictures by name, ``sizes``, ``outcomes``, ``confusion_segments`` and ``confusion_pixels``."""
     confusion = analysis.confusion
@@ -32,9 +42,7 @@ def analysis_pictures(analysis: Analysis) -> dict[str, Picture]:
         "confusion_segments": confusion_picture(
             confusion.segments[:num], confusion.classes, "Predicted class of true segments", "missed", "segments"
         ),
-        "confusion_pixels": confusion_picture(
-            confusion.pixels, confusion.classes, "Predicted class of pixels", "void", "pixels"
-        ),
+        **semantic_pictures(confusion.pixels, confusion.classes),
     }
 
 

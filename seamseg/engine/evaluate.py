@@ -13,7 +13,8 @@ from seamseg.data.loader import BatchLoader
 from seamseg.errors import BrokenImageError, DataError
 from seamseg.metrics.evaluator import EvaluatorState, PanopticEvaluator
 from seamseg.metrics.scores import Scores
-from seamseg.networks import PanopticNet
+from seamseg.metrics.semantic import SemanticEvaluator, SemanticScores, SemanticState
+from seamseg.networks import SegmentationNet
 from seamseg.ops.collectives import gather_objects
 from seamseg.structures import Batch, Categories, ImageId, PanopticSegmentation
 
@@ -28,7 +29,8 @@ class ScoredImage:
         fused: Output of the network, at the size of the annotation.
         truth: Annotation of the image.
         number: Number of images that this process has scored so far, including this one.
-        pq: Panoptic quality of the image, as a mean over the classes that appear in it; NaN if there are none.
+        quality: Panoptic quality or IoU of the image, as a mean over the classes that appear in it; NaN if there are
+            none.
     """
 
     image_id: ImageId
@@ -36,11 +38,11 @@ class ScoredImage:
     fused: FusedImage
     truth: PanopticSegmentation
     number: int
-    pq: float
+    quality: float
 
 
 def evaluate(
-    network: PanopticNet,
+    network: SegmentationNet,
     loader: BatchLoader[Batch],
     fusion: Fusion,
     categories: Categories,
@@ -57,23 +59,44 @@ def evaluate(
         device: Device of the network.
         on_image: Callbacks that receive every image of this rank.
     """
-    network.eval()
-    evaluator = PanopticEvaluator(len(categories), categories.num_stuff)
-    number = 0
-    for batch in loader.epoch(0):
-        for scored in _score(network, batch.to(device), fusion, evaluator, number):
-            number = scored.number
-            for callback in on_image:
-                callback(scored)
-    return _over_ranks(evaluator, categories).compute(categories.names)
+    evaluator, joined = (PanopticEvaluator(len(categories), categories.num_stuff) for _ in range(2))
+
+    def update(image_id: ImageId, fused: FusedImage, truth: PanopticSegmentation) -> float:
+        return evaluator.update(image_id, fused.segmentation, fused.detections, fused.semantics, truth).pq
+
+    _score_images(network, loader, fusion, device, update, on_image)
+    joined.merge(state for state in gather_objects(evaluator.state) if isinstance(state, EvaluatorState))
+    return joined.compute(categories.names)
 
 
-def left_out(broken: Sequence[BrokenImageError], scores: Scores) -> list[BrokenImageError]:
+def evaluate_semantics(
+    network: SegmentationNet,
+    loader: BatchLoader[Batch],
+    fusion: Fusion,
+    categories: Categories,
+    device: torch.device,
+    on_image: Sequence[Callable[[ScoredImage], None]] = (),
+) -> SemanticScores:
+    """Score the classes of the semantic head at the original size of the images, like :func:`evaluate`.
+
+    All annotated pixels count with their class: stuff, things and crowd.
+    """
+    evaluator, joined = (SemanticEvaluator(len(categories)) for _ in range(2))
+
+    def update(image_id: ImageId, fused: FusedImage, truth: PanopticSegmentation) -> float:
+        return evaluator.update(image_id, fused.semantics, truth.semantics)
+
+    _score_images(network, loader, fusion, device, update, on_image)
+    joined.merge(state for state in gather_objects(evaluator.state) if isinstance(state, SemanticState))
+    return joined.compute(categories.names)
+
+
+def left_out(broken: Sequence[BrokenImageError], num_scored: int) -> list[BrokenImageError]:
     """Gather the errors of images that no rank could read, sorted by file; every rank must call this function.
 
     Args:
         broken: Errors of this rank.
-        scores: Scores of the readable images.
+        num_scored: Number of images that all ranks have scored.
 
     Returns:
         The errors of all ranks; the same on every rank.
@@ -83,27 +106,29 @@ def left_out(broken: Sequence[BrokenImageError], scores: Scores) -> list[BrokenI
     """
     gathered = [error for of_rank in gather_objects(list(broken)) if isinstance(of_rank, list) for error in of_rank]
     errors = sorted(gathered, key=lambda error: error.path)
-    if errors and not scores.images:
+    if errors and not num_scored:
         raise DataError(f"none of {len(errors)} images to score can be read; the first error is: {errors[0]}")
     return errors
 
 
-def _score(
-    network: PanopticNet, batch: Batch, fusion: Fusion, evaluator: PanopticEvaluator, number: int
-) -> list[ScoredImage]:
-    predictions = network.predict(batch.images)
-    scored = []
-    for image, image_id in enumerate(batch.image_ids):
-        truth = batch.ground_truth.segmentation(image)
-        fused = fusion(predictions.detections(image), predictions.semantics(image), truth.size)
-        counts = evaluator.update(image_id, fused.segmentation, fused.detections, fused.semantics, truth)
-        number += 1
-        scored.append(ScoredImage(image_id, batch.images.entry(image), fused, truth, number, counts.pq))
-    return scored
-
-
-def _over_ranks(evaluator: PanopticEvaluator, categories: Categories) -> PanopticEvaluator:
-    states = [state for state in gather_objects(evaluator.state) if isinstance(state, EvaluatorState)]
-    joined = PanopticEvaluator(len(categories), categories.num_stuff)
-    joined.merge(states)
-    return joined
+def _score_images(
+    network: SegmentationNet,
+    loader: BatchLoader[Batch],
+    fusion: Fusion,
+    device: torch.device,
+    update: Callable[[ImageId, FusedImage, PanopticSegmentation], float],
+    on_image: Sequence[Callable[[ScoredImage], None]],
+) -> None:
+    """Pass the output and the annotation of each image to ``update``, which returns the quality of the image."""
+    network.eval()
+    number = 0
+    for batch in loader.epoch(0):
+        batch = batch.to(device)
+        predictions = network.predict(batch.images)
+        for image, image_id in enumerate(batch.image_ids):
+            truth = batch.ground_truth.segmentation(image)
+            fused = fusion(predictions.detections(image), predictions.semantics(image), truth.size)
+            quality = update(image_id, fused, truth)
+            number += 1
+            for callback in on_image:
+                callback(ScoredImage(image_id, batch.images.entry(image), fused, truth, number, quality))

@@ -30,6 +30,7 @@ class SampleGallery:
         mean: Mean color that the images were normalized with.
         std: Standard deviation of the color that the images were normalized with.
         limit: Maximum number of images.
+        measure: Name of the quality of an image.
         rows: Image, ground truth and prediction of each collected image.
     """
 
@@ -37,6 +38,7 @@ class SampleGallery:
     mean: Triple
     std: Triple
     limit: int
+    measure: str = "PQ"
     rows: list[SheetRow] = field(default_factory=list)
 
     def add(self, scored: ScoredImage) -> None:
@@ -60,13 +62,16 @@ class SampleGallery:
             image=resize_picture(image, truth.size),
             truth=truth.cpu(),
             prediction=scored.fused.segmentation.cpu(),
-            pq=None if math.isnan(scored.pq) else scored.pq,
+            quality=None if math.isnan(scored.quality) else scored.quality,
+            measure=self.measure,
         )
 
 
 @dataclass
 class WorstGallery(SampleGallery):
-    """Collect the images with the lowest PQ at the size in which they are shown; images without any class are skipped.
+    """Collect the images with the lowest quality at the size in which they are shown.
+
+    Images without any class are skipped.
 
     Attributes:
         width: Maximum width of a collected image in pixels.
@@ -76,8 +81,8 @@ class WorstGallery(SampleGallery):
 
     def add(self, scored: ScoredImage) -> None:
         """Add an image if the gallery is not full or the image is worse than one of those in it."""
-        last = self.rows[-1].pq if len(self.rows) == self.limit > 0 else math.inf
-        if self.limit > 0 and not math.isnan(scored.pq) and scored.pq < (math.inf if last is None else last):
+        last = self.rows[-1].quality if len(self.rows) == self.limit > 0 else math.inf
+        if self.limit > 0 and not math.isnan(scored.quality) and scored.quality < (math.inf if last is None else last):
             self._keep_worst([*self.rows, smaller(self._row(scored), self.width)])
 
     def over_ranks(self) -> None:
@@ -86,7 +91,7 @@ class WorstGallery(SampleGallery):
         self._keep_worst([row for rows in found if isinstance(rows, list) for row in rows])
 
     def _keep_worst(self, rows: list[SheetRow]) -> None:
-        self.rows = sorted(rows, key=lambda row: (row.pq, row.name))[: self.limit]
+        self.rows = sorted(rows, key=lambda row: (row.quality, row.name))[: self.limit]
 
 
 def smaller(row: SheetRow, width: int) -> SheetRow:
@@ -96,7 +101,7 @@ def smaller(row: SheetRow, width: int) -> SheetRow:
         return row
     size = (max(1, round(rows * width / columns)), width)
     truth, prediction = (resize_segmentation(side, size) for side in (row.truth, row.prediction))
-    return SheetRow(row.name, resize_picture(row.image, size), truth, prediction, row.pq)
+    return SheetRow(row.name, resize_picture(row.image, size), truth, prediction, row.quality, row.measure)
 
 
 _RIGHT, _WRONG, _UNPREDICTED, _UNKNOWN = (214, 224, 218), (196, 69, 37), (201, 140, 28), (70, 76, 84)

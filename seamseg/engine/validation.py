@@ -1,23 +1,24 @@
-"""Validation during training: what a run records of it, and the validation of panoptic networks."""
+"""Validation during training: what a run records of it, and the validation of each task."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
 from seamseg.algos.fusion import PanopticFusion
 from seamseg.data.loader import BatchLoader
-from seamseg.engine.analysis_pictures import analysis_pictures
-from seamseg.engine.evaluate import evaluate, left_out
+from seamseg.engine.analysis_pictures import analysis_pictures, semantic_pictures
+from seamseg.engine.evaluate import ScoredImage, evaluate, evaluate_semantics, left_out
 from seamseg.engine.gallery import SampleGallery, WorstGallery
 from seamseg.errors import BrokenImageError
 from seamseg.metrics.analysis import NUM_WORST
 from seamseg.metrics.scores import Scores, percent
-from seamseg.networks import PanopticNet
+from seamseg.networks import SegmentationNet
 from seamseg.runtime.distributed import Process
 from seamseg.structures import Batch, Categories
 from seamseg.visualization.images import Picture
@@ -59,8 +60,27 @@ class Validation(Protocol):
         ...
 
 
-class PanopticValidation:
-    """Validation of a panoptic network.
+@dataclass(frozen=True)
+class NetworkScores:
+    """Scores of a network, in the form that all tasks share.
+
+    Attributes:
+        quality: Score that chooses the best model; NaN without any class.
+        curves: Scores to log, by name.
+        summary: Line for the terminal.
+        num_images: Number of scored images.
+        analysis: Function that draws pictures of the scores, by name.
+    """
+
+    quality: float
+    curves: dict[str, float]
+    summary: str
+    num_images: int
+    analysis: Callable[[], dict[str, Picture]]
+
+
+class SegmentationValidation:
+    """Validation of a network that segments; a subclass scores it.
 
     Args:
         process: Distributed process of this rank.
@@ -71,7 +91,12 @@ class PanopticValidation:
         mean: Mean color that the images were normalized with.
         std: Standard deviation of the color that the images were normalized with.
         num_pictures: Number of images to draw.
+
+    Attributes:
+        measure: Name of the quality of an image in pictures.
     """
+
+    measure: str
 
     def __init__(
         self,
@@ -87,26 +112,30 @@ class PanopticValidation:
         self.process, self.categories, self.loader, self.broken = process, categories, loader, broken
         self.fusion, self.mean, self.std, self.num_pictures = fusion, mean, std, num_pictures
 
-    def __call__(self, network: PanopticNet) -> Validated:
-        """Score the network; its quality is the PQ."""
-        gallery = SampleGallery(self.categories, self.mean, self.std, self.num_pictures if self.process.is_first else 0)
-        worst = WorstGallery(self.categories, self.mean, self.std, min(self.num_pictures, NUM_WORST))
-        watchers = [gallery.add, worst.add]
+    def score(self, network: SegmentationNet, on_image: Sequence[Callable[[ScoredImage], None]]) -> NetworkScores:
+        """Score the network and pass every image of this rank to the callbacks."""
+        raise NotImplementedError
+
+    def __call__(self, network: SegmentationNet) -> Validated:
+        """Score the network; every rank gets the same outcome."""
+        look = (self.categories, self.mean, self.std)
+        gallery = SampleGallery(*look, self.num_pictures if self.process.is_first else 0, measure=self.measure)
+        worst = WorstGallery(*look, min(self.num_pictures, NUM_WORST), measure=self.measure)
         self.broken.clear()
-        scores = evaluate(network, self.loader, self.fusion, self.categories, self.process.device, watchers)
-        errors = left_out(self.broken, scores)
+        scores = self.score(network, [gallery.add, worst.add])
+        errors = left_out(self.broken, scores.num_images)
         worst.over_ranks()
         return Validated(
-            # PQ is NaN in a validation without any class; with 0, the run still ends with a model.
-            quality=0.0 if math.isnan(scores.all.pq) else scores.all.pq,
-            curves=_curves(scores),
-            summary=_summary_line(scores),
+            # The quality is NaN in a validation without any class; with 0, the run still ends with a model.
+            quality=0.0 if math.isnan(scores.quality) else scores.quality,
+            curves=scores.curves,
+            summary=scores.summary,
             broken=errors,
             pictures=lambda: self._pictures(gallery, worst, scores) if self.num_pictures else {},
         )
 
-    def _pictures(self, gallery: SampleGallery, worst: WorstGallery, scores: Scores) -> dict[str, Picture]:
-        pictures = {f"analysis/{name}": picture for name, picture in analysis_pictures(scores.analysis).items()}
+    def _pictures(self, gallery: SampleGallery, worst: WorstGallery, scores: NetworkScores) -> dict[str, Picture]:
+        pictures = {f"analysis/{name}": picture for name, picture in scores.analysis().items()}
         if worst.rows:
             pictures["analysis/worst"] = worst.sheet()
         for row in gallery.rows:
@@ -114,6 +143,39 @@ class PanopticValidation:
             prediction = draw_overlay(row.image, row.prediction, self.categories)
             pictures[f"validation/{row.name}"] = np.concatenate([truth, prediction])
         return pictures
+
+
+class PanopticValidation(SegmentationValidation):
+    """Validation by panoptic quality; see :class:`SegmentationValidation`."""
+
+    measure = "PQ"
+
+    def score(self, network: SegmentationNet, on_image: Sequence[Callable[[ScoredImage], None]]) -> NetworkScores:
+        """Score the network; its quality is the PQ."""
+        scores = evaluate(network, self.loader, self.fusion, self.categories, self.process.device, on_image)
+        return NetworkScores(
+            scores.all.pq,
+            _curves(scores),
+            _summary_line(scores),
+            scores.num_images,
+            lambda: analysis_pictures(scores.analysis),
+        )
+
+
+class SemanticValidation(SegmentationValidation):
+    """Validation by mean IoU; see :class:`SegmentationValidation`."""
+
+    measure = "mIoU"
+
+    def score(self, network: SegmentationNet, on_image: Sequence[Callable[[ScoredImage], None]]) -> NetworkScores:
+        """Score the network; its quality is the mean IoU."""
+        scores = evaluate_semantics(network, self.loader, self.fusion, self.categories, self.process.device, on_image)
+        curves = {name: getattr(scores, name) for name in ("miou", "pixel_accuracy", "mean_class_accuracy")}
+        miou, pixels, classes = map(percent, curves.values())
+        summary = f"mIoU {miou}, pixel accuracy {pixels}, mean class accuracy {classes}"
+        names = self.categories.names
+        pictures = partial(semantic_pictures, scores.confusion, names)
+        return NetworkScores(scores.miou, curves, summary, scores.num_images, pictures)
 
 
 def _curves(scores: Scores) -> dict[str, float]:

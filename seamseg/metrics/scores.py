@@ -82,6 +82,11 @@ class Scores:
     analysis: Analysis
     unreadable: tuple[Unreadable, ...] = ()
 
+    @property
+    def num_images(self) -> int:
+        """Number of scored images."""
+        return len(self.images)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values under the same names, with ``None`` in place of NaN, which JSON does not support."""
         parts = {field.name: getattr(self, field.name) for field in fields(self)}

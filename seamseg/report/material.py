@@ -190,8 +190,8 @@ def _results_file(predictions: Path) -> Path:
         file = predictions / ANNOTATION_FILE
         if not file.is_file():
             raise DataError(
-                f"{predictions} has no {ANNOTATION_FILE}; pass a folder that `seamseg predict` wrote, or a COCO "
-                "panoptic JSON file"
+                f"{predictions} has no {ANNOTATION_FILE}; pass a folder that `seamseg predict --write panoptic` wrote, "
+                "or a COCO panoptic JSON file"
             )
         return file
     return predictions

@@ -33,14 +33,16 @@ class SheetRow:
         name: Text under the image, such as its file name.
         image: Pixels, H×W×3 uint8 RGB.
         truth, prediction: Annotation and prediction of the same height and width.
-        pq: Panoptic quality in 0 … 1, written under the prediction; None to omit it.
+        quality: Quality of the prediction in 0 … 1, written under it; None to omit it.
+        measure: Name of the quality, such as PQ.
     """
 
     name: str
     image: Picture
     truth: PanopticSegmentation
     prediction: PanopticSegmentation
-    pq: float | None = None
+    quality: float | None = None
+    measure: str = "PQ"
 
 
 @dataclass(frozen=True)
@@ -146,16 +148,16 @@ def _draw_row(canvas: Picture, layout: _Layout, row: SheetRow, categories: Categ
     baseline = y + height + round(1.35 * layout.text_size)
     name = shorten(row.name, layout.column, layout.text_size)
     draw_text(canvas, name, layout.x(0), baseline, layout.text_size, _GRAY)
-    if row.pq is not None:
-        _draw_quality(canvas, layout, row.pq, baseline)
+    if row.quality is not None:
+        _draw_quality(canvas, layout, row.quality, f"{row.measure} ", baseline)
 
 
-def _draw_quality(canvas: Picture, layout: _Layout, pq: float, baseline: int) -> None:
-    value = f"{100 * pq:.1f}"
+def _draw_quality(canvas: Picture, layout: _Layout, quality: float, measure: str, baseline: int) -> None:
+    value = f"{100 * quality:.1f}"
     x = layout.x(len(HEADERS)) - layout.gap - text_width(value, layout.text_size, BOLD)
     draw_text(canvas, value, x, baseline, layout.text_size, _INK, BOLD)
-    x -= text_width("PQ ", layout.text_size)
-    draw_text(canvas, "PQ ", x, baseline, layout.text_size, _GRAY)
+    x -= text_width(measure, layout.text_size)
+    draw_text(canvas, measure, x, baseline, layout.text_size, _GRAY)
 
 
 def _cells(row: SheetRow, categories: Categories, cell: tuple[int, int]) -> list[Picture]:

@@ -64,11 +64,11 @@ def test_sample_gallery_row_has_the_size_of_the_annotation() -> None:
     assert row.truth.filled_scores.tolist() == [0, 1, 1]
 
 
-@pytest.mark.parametrize(("right", "pq"), [(True, 1.0), (False, 0.5 * 500 / 600)])
-def test_sample_gallery_row_contains_the_pq(right: bool, pq: float) -> None:
+@pytest.mark.parametrize(("right", "quality"), [(True, 1.0), (False, 0.5 * 500 / 600)])
+def test_sample_gallery_row_contains_the_quality(right: bool, quality: float) -> None:
     gallery = sample_gallery(1)
     gallery.add(scored(1, right))
-    assert gallery.rows[0].pq == pytest.approx(pq)
+    assert gallery.rows[0].quality == pytest.approx(quality)
 
 
 def test_sheet_draws_all_rows_in_one_picture() -> None:
@@ -86,11 +86,11 @@ def test_sheet_draws_all_rows_in_one_picture() -> None:
     assert [bool(third.any()) for third in np.array_split(red, 3)] == [False, True, True]
 
 
-def test_worst_gallery_keeps_the_lowest_pq_in_ascending_order() -> None:
+def test_worst_gallery_keeps_the_lowest_quality_in_ascending_order() -> None:
     gallery = WorstGallery(CATEGORIES, MEAN, STD, 3)
-    for number, pq in ((1, 0.7), (2, 0.2), (3, float("nan")), (4, 0.9), (5, 0.7), (6, 0.1)):
-        gallery.add(replace(scored(number), pq=pq))
-    assert [(row.name, row.pq) for row in gallery.rows] == [("106", 0.1), ("102", 0.2), ("101", 0.7)]
+    for number, quality in ((1, 0.7), (2, 0.2), (3, float("nan")), (4, 0.9), (5, 0.7), (6, 0.1)):
+        gallery.add(replace(scored(number), quality=quality))
+    assert [(row.name, row.quality) for row in gallery.rows] == [("106", 0.1), ("102", 0.2), ("101", 0.7)]
     gallery.over_ranks()
     assert [row.name for row in gallery.rows] == ["106", "102", "101"]
 
@@ -114,9 +114,9 @@ def test_worst_gallery_shrinks_images_to_its_width() -> None:
 def worst_of_rank(rank: int) -> list[tuple[str, float | None]]:
     gallery = WorstGallery(CATEGORIES, MEAN, STD, 3)
     for number in range(3):
-        gallery.add(replace(scored(10 * rank + number), pq=0.1 * (2 * number + rank + 1)))
+        gallery.add(replace(scored(10 * rank + number), quality=0.1 * (2 * number + rank + 1)))
     gallery.over_ranks()
-    return [(row.name, round(row.pq or 0, 6)) for row in gallery.rows]
+    return [(row.name, round(row.quality or 0, 6)) for row in gallery.rows]
 
 
 def test_worst_gallery_over_ranks_is_equal_on_every_rank(tmp_path: Path) -> None:

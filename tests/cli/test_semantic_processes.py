@@ -1,0 +1,73 @@
+"""A semantic network in processes of their own: it learns street scenes, and two processes train one together."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from cli.test_ranks import in_two_processes
+from support.command_processes import COMMAND, environment
+from support.tiny_experiment import write_tiny_config, write_tiny_splits
+
+from seamseg.runtime.log import read_metrics
+
+LEARNING = (
+    "task=semantic",
+    "data.longest_side=128",
+    "data.random_scale=null",
+    "data.train_batch_size=4",
+    "sem={channels: 32, hardest_fraction: 1}",
+    "optimizer={name: adamw, lr: 0.003}",
+    "training={epochs: 8, validate_every: 0, num_pictures: 0}",
+)
+
+
+def run(folder: Path, *arguments: str) -> str:
+    command = [*COMMAND, *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_semantic_network_learns_scenes_and_predicts_new_ones(tmp_path: Path) -> None:
+    run(tmp_path, "make-scenes", "scenes", "--train", "32", "--val", "6", "--size", "64x128", "--seed", "3")
+    config = write_tiny_config(tmp_path / "tiny.yaml", "scenes", *LEARNING)
+    run(tmp_path, "train", config.name, "--run-dir", "run", "--device", "cpu")
+    run(tmp_path, "evaluate", "run", "--data", "scenes", "--split", "val", "--json", "scores.json", "--device", "cpu")
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["pixel_accuracy"] > 0.5, "the most frequent class has less than a third of the pixels"
+    assert scores["miou"] > 0.15
+    assert scores["per_class"]["road"]["iou"] > 0.5
+    options = ("--scales", "0.7,1,1.2", "--flip", "--merge", "mean", "--device", "cpu")
+    assert "6 images segmented" in run(tmp_path, "predict", "run", "scenes/images/val", "out", *options)
+    names = [category["name"] for category in json.loads((tmp_path / "out" / "categories.json").read_text())]
+    maps = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in sorted((tmp_path / "out" / "semantic").iterdir())]
+    below, above = (np.concatenate([one[rows].ravel() for one in maps]) for rows in (slice(52, 64), slice(0, 12)))
+    assert (below == names.index("road")).mean() > 0.5
+    assert (above == names.index("road")).mean() < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["mini_deeplab", "deeplab"])
+def test_semantic_network_in_two_processes_trains_and_scores_like_one(tmp_path: Path, head: str) -> None:
+    """No parameter is unused, which would stop several processes; the scores of both are joined."""
+    data = write_tiny_splits(tmp_path / "data", num_val=3)
+    overrides = (
+        "task=semantic",
+        f"sem.head={head}",
+        "norm.name=syncbn",
+        "training.epochs=1",
+        "data.train_batch_size=1",
+    )
+    config = write_tiny_config(tmp_path / "tiny.yaml", data, *overrides)
+    in_two_processes(tmp_path, [["train", str(config), "--run-dir", str(tmp_path / "run")]] * 2)
+    evaluate = ["evaluate", "run", "--data", str(data), "--split", "val", "--device", "cpu", "--json"]
+    run(tmp_path, *evaluate, "alone.json")
+    alone, validated = json.loads((tmp_path / "alone.json").read_text()), read_metrics(tmp_path / "run")[-1]
+    assert (alone["num_images"], validated["kind"]) == (3, "validation")
+    assert alone["miou"] == validated["miou"]
