@@ -123,7 +123,8 @@ class SemanticSettings(Settings):
     head: Literal["mini_deeplab", "deeplab"] = "mini_deeplab"
     """Semantic head. `mini_deeplab` reads the finest four levels of the feature pyramid. `deeplab` is a DeepLabV3 head
     on the last level of the body, without a feature pyramid; it requires `task=semantic`, ignores `fpn`, `channels` and
-    `window`, and works with any body."""
+    `window`, and works with any body. One of its norms has one sample per image, so that training with BatchNorm
+    requires at least two images per step and norm: over all processes with `syncbn`, on each with `bn`."""
 
     channels: PositiveInt = 128
     """Number of channels of the small DeepLab branch of each pyramid level."""

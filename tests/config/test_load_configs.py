@@ -23,7 +23,7 @@ NAMES = [path.stem for path in CONFIGS]
 each_config = pytest.mark.parametrize("path", CONFIGS, ids=NAMES)
 
 PUBLISHED = ("vistas_r50", "vistas_v2_r50", "cityscapes_r50")
-OTHERS = ("coco_r50_1x", "coco_r50_3x", "custom_r50", "scenes_r18", "coco128_overfit")
+OTHERS = ("coco_r50_1x", "coco_r50_3x", "custom_r50", "scenes_r18", "coco128_overfit", "vistas_wrn38_semantic")
 MEAN, STD = (0.41738699, 0.45732192, 0.46886091), (0.25685097, 0.26509955, 0.29067996)
 VISTAS = {
     "fpn.strides": (4, 8, 16, 32, 64, 128),
@@ -84,7 +84,21 @@ BOTH = {
     "schedule.warmup.iterations": 200,
     "schedule.warmup.factor": 1 / 3,
 }
+SEMANTIC = {
+    "task": "semantic",
+    "sem.head": "deeplab",
+    "body.name": "wide_resnet38_a2_dilated",
+    "norm.name": "syncbn",
+    "norm.scale": "abs",
+    "norm.activation": "leaky_relu",
+    "norm.slope": 0.01,
+    "data.format": "vistas_v1.2",
+    "data.shortest_side": 2048,
+    "data.mean": MEAN,
+    "data.std": STD,
+}
 TABLE = [
+    *(("vistas_wrn38_semantic", key, value) for key, value in SEMANTIC.items()),
     *(("vistas_v2_r50", key, value) for key, value in (VISTAS | BOTH | {"data.format": "vistas_v2.0"}).items()),
     ("vistas_r50", "data.format", "vistas_v1.2"),
     ("cityscapes_r50", "data.format", None),
@@ -153,7 +167,9 @@ def test_settings_have_no_choices_that_yaml_reads_as_booleans() -> None:
 def test_config_contains_only_known_keys(path: Path) -> None:
     keys = set(known_keys(Experiment))
     content = yaml.safe_load(path.read_text())
-    assert {f"{group}.{key}" for group, settings in content.items() for key in settings} <= keys
+    groups = {group: settings for group, settings in content.items() if isinstance(settings, dict)}
+    assert set(content) - set(groups) <= {"task"}
+    assert {f"{group}.{key}" for group, settings in groups.items() for key in settings} <= keys
 
 
 @each_config
@@ -162,7 +178,10 @@ def test_config_builds_a_network(path: Path) -> None:
     with torch.device("meta"):
         network = build_network(experiment, 28, 37)
     assert all(parameter.is_meta for parameter in network.parameters())
-    assert network.roi_head.state_dict()["roi_cls.weight"].shape == (38, experiment.roi.fc_channels)
+    state = network.state_dict()
+    assert state["cls.weight" if experiment.sem.head == "deeplab" else "sem_head.conv_sem.weight"].shape[0] == 65
+    if experiment.task == "panoptic":
+        assert state["roi_head.roi_cls.weight"].shape == (38, experiment.roi.fc_channels)
 
 
 def test_config_with_the_largest_backbone_builds() -> None:
@@ -200,5 +219,8 @@ def test_config_trains_one_step_at_reduced_size(path: Path, tmp_path: Path) -> N
     assert (position.epoch, position.iteration, position.best_quality) == (1, 1, 0.5)
     assert all(math.isfinite(value) for value in watcher.losses[1].values())
     after = trainer.network.state_dict()
-    assert not torch.equal(before["sem_head.conv_sem.weight"], after["sem_head.conv_sem.weight"])
-    assert not torch.equal(before["body.backbone.mod1.conv1.weight"], after["body.backbone.mod1.conv1.weight"])
+    body, semantic = "body.backbone.mod1.conv1.weight", "sem_head.conv_sem.weight"
+    if experiment.sem.head == "deeplab":
+        body, semantic = "body.mod1.conv1.weight", "cls.weight"
+    assert not torch.equal(before[semantic], after[semantic])
+    assert not torch.equal(before[body], after[body])
