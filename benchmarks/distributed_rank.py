@@ -17,9 +17,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.distributed_peer import with_sync_batch_norm
-from benchmarks.made_up import CATEGORIES, made_up_batch, small_experiment, small_network
+from benchmarks.made_up import made_up_batch, panoptic_network, small_experiment, small_network
 from benchmarks.traffic import Collective, collectives_of
-from seamseg.builders import build_initialized_network
 from seamseg.config import Experiment, parse_experiment
 from seamseg.engine.train import parallel
 from seamseg.networks import PanopticNet
@@ -98,7 +97,7 @@ def network_of(side: str, quick: bool) -> PanopticNet:
     """Return the network with the norms of a side, or with unsynchronized norms (`bn`)."""
     norm = {"bn": "bn", "peer": "syncbn"}.get(side, f"syncbn, sync: {side}")
     experiment = small_experiment(f"norm={{name: {norm}}}") if quick else _full(f"norm={{name: {norm}}}")
-    network = small_network(experiment) if quick else build_initialized_network(experiment, CATEGORIES)
+    network = small_network(experiment) if quick else panoptic_network(experiment)
     return (with_sync_batch_norm(network) if side == "peer" else network).train()
 
 

@@ -75,7 +75,14 @@ def made_up_batch(kinds: Sequence[str], sizes: Sequence[Size], generator: torch.
 def small_network(experiment: Experiment) -> PanopticNet:
     """Return the network of the settings with a body of an eighth of the width."""
     with mock.patch.object(resnet, "STEM_CHANNELS", 8):
-        return build_initialized_network(experiment, CATEGORIES)
+        return panoptic_network(experiment)
+
+
+def panoptic_network(experiment: Experiment) -> PanopticNet:
+    """Return the panoptic network of the settings."""
+    network = build_initialized_network(experiment, CATEGORIES)
+    assert isinstance(network, PanopticNet)
+    return network
 
 
 def small_experiment(*overrides: str) -> Experiment:

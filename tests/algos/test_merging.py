@@ -35,7 +35,7 @@ def random_passes(seed: int = 0, scale: float = 2.0) -> list[Tensor]:
 def test_merged_classes_equal_a_loop_over_pixels(merge: Merge, size: tuple[int, int]) -> None:
     passes = random_passes()
     found = merged_classes(passes, merge, size)
-    assert found.shape == size
+    assert tuple(found.shape) == size
     assert found.dtype == torch.int64
     for y in range(size[0]):
         for x in range(size[1]):

@@ -22,7 +22,9 @@ CATEGORIES = Categories(
 
 def initialized(*overrides: str) -> PanopticNet:
     with narrow_body():
-        return build_initialized_network(tiny_experiment(None, *overrides), CATEGORIES)
+        network = build_initialized_network(tiny_experiment(None, *overrides), CATEGORIES)
+    assert isinstance(network, PanopticNet)
+    return network
 
 
 def equal(first: PanopticNet, second: PanopticNet) -> bool:

@@ -11,9 +11,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from support.drawn_truth import batch, painted
+from support.published_semantic import write_semantic
 from torch import Tensor, nn
 
 from seamseg.algos.losses import SemanticLoss
+from seamseg.builders import open_model
 from seamseg.builders.body import BODIES
 from seamseg.modules.deeplab_head import DeepLabHead
 from seamseg.modules.norm import NormFactory
@@ -104,12 +106,26 @@ def test_semantic_network_equals_published_network(shared: Path, images: Tensor)
     logits = recorded(shared, f"{SEMANTIC}/logits")
     np.testing.assert_allclose(found.semantic_logits.numpy(), logits, rtol=0, atol=TOLERANCE)
     truth, sizes = painted_truth(images), ((96, 96), (96, 96))
-    expected = SemanticLoss()(torch.from_numpy(logits), PaddedImages(images, sizes), truth).mean
+    loss = SemanticLoss()(torch.from_numpy(logits), PaddedImages(images, sizes), truth).mean
     losses = network(PackedSequence(images), truth, torch.Generator())
-    assert float(losses.semantic) == pytest.approx(float(expected), rel=1e-4)
+    assert float(losses.semantic) == pytest.approx(float(loss), rel=1e-4)
 
 
 def painted_truth(images: Tensor) -> GroundTruth:
     """Annotate squares of two classes."""
     ids = (torch.arange(96)[:, None] // 24 + torch.arange(96) // 24) % 2 + 1
     return batch([painted(ids, [64, 3]) for _ in images])
+
+
+@pytest.mark.slow
+def test_published_semantic_file_of_full_size_predicts_like_its_network(images: Tensor, tmp_path: Path) -> None:
+    body = BODIES["wide_resnet38_a2_dilated"](NORM)
+    network = DeepLabNet(body, DeepLabHead(body.channels[-1], NORM), 65, SemanticLoss()).eval()
+    fill(network.state_dict())
+    model = open_model(write_semantic(tmp_path / "vistas.pth.tar", network.state_dict()), torch.device("cpu"))
+    crop = PackedSequence(images[:1, :, :64, :64])
+    found, expected = (one.predict(crop).semantic_logits for one in (model.network, network))
+    rows = [category.original_id - 1 for category in model.categories.classes]
+    assert sorted(rows) == list(range(65))
+    torch.testing.assert_close(found, expected[:, rows])
+    assert model.output_categories.num_stuff == model.fusion.num_stuff == 65

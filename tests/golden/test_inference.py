@@ -63,6 +63,7 @@ def run(request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pytest.T
     golden.use_recorded_statistics(network)
     if request.param == "imported":
         model = import_published(network, tmp_path_factory.mktemp("imported"))
+        assert isinstance(model.network, PanopticNet)
         network, fusion = model.network, model.fusion
     levels: list[Tensor] = []
     network.body.register_forward_hook(lambda module, inputs, output: levels.extend(output))

@@ -90,6 +90,7 @@ class Golden:
     def network(self) -> PanopticNet:
         """Build the network with the weights of the reference run and the statistics of a new network."""
         network = build_network(self.experiment, NUM_STUFF, NUM_THINGS)
+        assert isinstance(network, PanopticNet)
         with torch.no_grad():
             for name, parameter in network.named_parameters():
                 parameter.copy_(torch.from_numpy(made_up_weights(name, tuple(parameter.shape))))

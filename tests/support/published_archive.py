@@ -181,6 +181,7 @@ def small_network(mode: str = "bn") -> PanopticNet:
     """Build the network with random weights; call it within :func:`tiny_experiment.narrow_body`."""
     torch.manual_seed(0)
     built = build_network(small_experiment(mode), 2, 1)
+    assert isinstance(built, PanopticNet)
     with torch.no_grad():
         for parameter in built.parameters():
             parameter.normal_()
