@@ -41,6 +41,8 @@ ABOUT_SEVERAL = {
     "cli/test_main.py",
     "cli/test_other_ranks.py",
     "cli/test_ranks.py",
+    "cli/test_semantic.py",
+    "cli/test_semantic_processes.py",
     "config/test_config_names.py",
     "data/test_odd_images.py",
     "modules/test_compile.py",

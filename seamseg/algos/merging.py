@@ -16,7 +16,7 @@ Merge: TypeAlias = Literal["logits", "mean", "max", "vote"]
 
 MERGES: tuple[Merge, ...] = get_args(Merge)
 
-STRIP_BYTES = 1 << 24
+STRIP_BYTES = 1 << 22
 """Maximum size of the class scores of one strip of rows in float32. All rows at once would take gigabytes."""
 
 
