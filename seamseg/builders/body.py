@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from seamseg.config.network import TORCHVISION, BodySettings
+from seamseg.config.network import TORCHVISION, BodySettings, NormSettings
 from seamseg.errors import SettingsError
 from seamseg.export.body_weights import load_body_weights
 from seamseg.modules.abn import ABN
 from seamseg.modules.body import Body
 from seamseg.modules.densenet import DENSENET_LAYERS, build_cifar_densenet, build_densenet
-from seamseg.modules.norm import NormFactory
+from seamseg.modules.norm import NormFactory, NormName
 from seamseg.modules.pre_activation import RESNEXT_BLOCKS, build_resnext, build_wide_resnet38
 from seamseg.modules.resnet import RESNET_BLOCKS, ResNet
 from seamseg.modules.torchvision_body import TorchvisionBody
@@ -29,6 +29,19 @@ BODIES: Mapping[str, Callable[[NormFactory], Body]] = {
 
 PYRAMID_STRIDES = (4, 8, 16, 32)
 """Strides of the levels that the feature pyramid reads, in pixels."""
+
+
+def build_norm(settings: NormSettings, name: NormName | None = None) -> NormFactory:
+    """Build the factory of norms; ``name`` replaces that of the settings unless it is None."""
+    return NormFactory(
+        name or settings.name,
+        settings.activation,
+        settings.slope,
+        settings.scale,
+        settings.groups,
+        settings.momentum,
+        settings.sync,
+    )
 
 
 def build_body(settings: BodySettings, norm: NormFactory) -> Body:

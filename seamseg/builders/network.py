@@ -15,7 +15,7 @@ from seamseg.algos.matching import AnchorMatcher, RoIMatcher
 from seamseg.algos.roi import DetectionSelector, RoIHeads
 from seamseg.algos.roi_pooling import RoIPooler
 from seamseg.algos.rpn import ProposalSelector, RegionProposalNetwork
-from seamseg.builders.body import build_body, build_pyramid_body, load_and_freeze
+from seamseg.builders.body import build_body, build_norm, build_pyramid_body, load_and_freeze
 from seamseg.config import Experiment
 from seamseg.config.heads import ProposalCounts
 from seamseg.modules.abn import ABN
@@ -42,22 +42,30 @@ OUTPUT_GAINS: Mapping[str, float] = {
 
 
 @torch.no_grad()
-def initialize(network: nn.Module, activation: str, slope: float, generator: torch.Generator) -> None:
+def initialize(
+    network: nn.Module,
+    activation: str,
+    slope: float,
+    generator: torch.Generator,
+    output_gains: Mapping[str, float] = OUTPUT_GAINS,
+) -> None:
     """Initialize the weights with Xavier-normal values and the biases with zeros.
 
-    The gain is that of the activation, except for the output layers (:data:`OUTPUT_GAINS`). Norms keep their initial
-    values, which are the identity.
+    The gain is that of the activation, except for the output layers. Norms keep their initial values, which are the
+    identity.
 
     Args:
         network: Network to change in place.
         activation: Activation after the hidden layers.
         slope: Slope of this activation.
         generator: CPU random generator for all values.
+        output_gains: Gains of the output layers, by name.
     """
-    hidden_gain = init.calculate_gain("leaky_relu", slope) if activation == "leaky_relu" else 1.0
+    gains = {"leaky_relu": init.calculate_gain("leaky_relu", slope), "relu": init.calculate_gain("relu")}
+    hidden_gain = gains.get(activation, 1.0)
     for name, module in network.named_modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
-            gain = OUTPUT_GAINS.get(name.rpartition(".")[2], hidden_gain)
+            gain = output_gains.get(name.rpartition(".")[2], hidden_gain)
             init.xavier_normal_(module.weight, gain, generator=generator)
             if module.bias is not None:
                 init.zeros_(module.bias)
@@ -72,10 +80,15 @@ def build_network(experiment: Experiment, num_stuff: int, num_things: int) -> Se
         num_things: Number of thing classes.
     """
     network = _assembled(experiment, num_stuff, num_things)
+    name_norms(network)
+    return network
+
+
+def name_norms(network: nn.Module) -> None:
+    """Tell all norms of a network their names, for messages."""
     for name, layer in network.named_modules():
         if isinstance(layer, ABN):
             layer.layer_name = name
-    return network
 
 
 def _assembled(experiment: Experiment, num_stuff: int, num_things: int) -> SegmentationNet:
@@ -151,13 +164,7 @@ def build_fusion(experiment: Experiment, num_stuff: int, num_things: int) -> Pan
 
 def _norms(experiment: Experiment) -> tuple[NormFactory, NormFactory]:
     settings = experiment.norm
-    body, heads = (
-        NormFactory(
-            name, settings.activation, settings.slope, settings.scale, settings.groups, settings.momentum, settings.sync
-        )
-        for name in (settings.name, settings.heads or settings.name)
-    )
-    return body, heads
+    return build_norm(settings), build_norm(settings, settings.heads)
 
 
 def _proposal_network(experiment: Experiment, num_stuff: int) -> RegionProposalNetwork:

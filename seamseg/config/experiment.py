@@ -15,7 +15,7 @@ from seamseg.config.heads import (
     RegionSettings,
     SemanticSettings,
 )
-from seamseg.config.network import TORCHVISION, BodySettings, NormSettings, PyramidSettings
+from seamseg.config.network import BodySettings, NormSettings, PyramidSettings, check_body
 from seamseg.config.settings import Settings
 from seamseg.config.training import Optimizer, PolySchedule, Schedule, SGDSettings, TrainingSettings
 
@@ -55,14 +55,5 @@ class Experiment(Settings):
                 f"sem.head=deeplab has no feature pyramid, which task={self.task} requires; set task=semantic, or "
                 "sem.head=mini_deeplab"
             )
-        if self.body.weights is None and (self.body.norm_frozen or self.body.frozen):
-            raise ValueError(
-                "body.frozen and body.norm_frozen require body.weights, because otherwise they would freeze random "
-                "weights; set body.weights=imagenet, or body.frozen=[] and body.norm_frozen=false"
-            )
-        if self.body.weights is not None and self.norm.name == "gn" and not self.body.name.startswith(TORCHVISION):
-            raise ValueError(
-                f"body.weights={self.body.weights} contains BatchNorm statistics, which norm.name=gn cannot use; "
-                "choose another norm, or set body.weights=null"
-            )
+        check_body(self.body, self.norm)
         return self

@@ -6,12 +6,13 @@ import difflib
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from seamseg.config.settings import FilePath, NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
-NormName = Literal["bn", "syncbn", "gn", "affine"]
-Activation = Literal["leaky_relu", "elu", "identity"]
+NormName = Literal["bn", "syncbn", "plain", "gn", "affine"]
+IN_PLACE = ("bn", "syncbn")
+Activation = Literal["leaky_relu", "elu", "identity", "relu"]
 TORCHVISION = "torchvision:"
 BODY_NAMES = (
     *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
@@ -38,20 +39,21 @@ class NormSettings(Settings):
 
     name: NormName = "syncbn"
     """Kind of norm. `bn`: in-place BatchNorm with the statistics of each process; `syncbn`: in-place BatchNorm with the
-    statistics of all processes; `gn`: group norm; `affine`: stored statistics that never change."""
+    statistics of all processes; `plain`: ordinary BatchNorm, which is not in place, with the statistics of each
+    process; `gn`: group norm; `affine`: stored statistics that never change."""
 
     heads: NormName | None = None
     """Kind of norm in the RPN and RoI heads. null uses `name`."""
 
     activation: Activation = "leaky_relu"
-    """Activation after the norm. In-place norms require an invertible one, so there is no ReLU."""
+    """Activation after the norm. The norms in place, `bn` and `syncbn`, require an invertible one and refuse `relu`."""
 
     slope: PositiveFloat = 0.01
-    """Slope of the leaky ReLU for negative inputs, or α of the ELU. Not used by `identity`."""
+    """Slope of the leaky ReLU for negative inputs, or α of the ELU. Not used by `identity` and `relu`."""
 
     scale: Literal["abs", "signed"] = "abs"
     """Scale that follows from the weight w of a norm: `abs` uses |w| + ε, like the published code; `signed` keeps the
-    sign of w, like an ordinary BatchNorm."""
+    sign of w, like an ordinary BatchNorm. Only used by norms in place."""
 
     groups: PositiveInt = 16
     """Number of groups of the group norm. It must divide the number of channels of every layer."""
@@ -65,10 +67,10 @@ class NormSettings(Settings):
     some of which contribute nothing. Both take the same time if few images are without objects, and `masked` does not
     depend on earlier steps."""
 
-    @field_validator("activation", mode="before")
+    @field_validator("activation")
     @classmethod
-    def _invertible(cls, value: object) -> object:
-        if value == "relu":
+    def _invertible(cls, value: Activation, info: ValidationInfo) -> Activation:
+        if value == "relu" and not {info.data.get("name"), info.data.get("heads")}.isdisjoint(IN_PLACE):
             raise ValueError("relu has no inverse, which in-place norms require; use leaky_relu, which is closest")
         return value
 
@@ -95,6 +97,24 @@ class BodySettings(Settings):
 
     norm_frozen: bool = False
     """Whether the norms of the backbone keep their stored parameters and statistics. Requires `weights`."""
+
+
+def check_body(body: BodySettings, norm: NormSettings) -> None:
+    """Check that the settings of the backbone agree with each other and with the norm.
+
+    Raises:
+        ValueError: They do not; the message names the keys.
+    """
+    if body.weights is None and (body.norm_frozen or body.frozen):
+        raise ValueError(
+            "body.frozen and body.norm_frozen require body.weights, because otherwise they would freeze random "
+            "weights; set body.weights=imagenet, or body.frozen=[] and body.norm_frozen=false"
+        )
+    if body.weights is not None and norm.name == "gn" and not body.name.startswith(TORCHVISION):
+        raise ValueError(
+            f"body.weights={body.weights} contains BatchNorm statistics, which norm.name=gn cannot use; "
+            "choose another norm, or set body.weights=null"
+        )
 
 
 class PyramidSettings(Settings):

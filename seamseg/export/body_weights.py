@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import shorten
 from typing import Literal
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from seamseg.errors import ModelError
 from seamseg.export.hub_weights import HUB, TIMM, download_hub_file, timm_weights
@@ -20,8 +20,10 @@ from seamseg.io.yaml_files import load_yaml
 from seamseg.modules.abn import ABN
 from seamseg.modules.batchnorm import inverse_gamma
 from seamseg.modules.body import Body
-from seamseg.modules.norm import AffineAct
+from seamseg.modules.norm import PlainABN
 from seamseg.modules.resnet import RESNET_BLOCKS, ResNet
+from seamseg.modules.torchvision_body import TorchvisionBody
+from seamseg.ops.inplace_abn import Scale
 
 COUNTER = ".num_batches_tracked"
 
@@ -77,24 +79,45 @@ def load_body_weights(body: Body, name: str, source: str) -> LoadedWeights:
     """
     found, scale = _read(name, source)
     parts = body.parts()
-    expected = parts.state_dict()
     if isinstance(body, ResNet) and "layer1.0.conv1.weight" in found:
         found = convert_names(found)
     if name == "torchvision:mobilenet_v2" and "features.1.conv.0.weight" in found:
         found = {_mobilenet_name(key): tensor for key, tensor in found.items()}
-    outside = tuple(sorted(key for key in found.keys() - expected.keys() if key.partition(".")[0] in _AFTER_BODY))
+    if isinstance(body, TorchvisionBody):  # trained here, the names begin with the attribute that holds the network
+        found = {key.removeprefix("network."): tensor for key, tensor in found.items()}
+    others = found.keys() - parts.state_dict().keys()
+    outside = tuple(sorted(key for key in others if key.partition(".")[0] in _AFTER_BODY))
     tensors = {key: tensor for key, tensor in found.items() if key not in outside}
+    return replace(load_converted(parts, tensors, scale, name, source), unexpected=outside)
+
+
+def load_converted(
+    module: nn.Module, tensors: dict[str, Tensor], scale: FileScale, name: str, source: str
+) -> LoadedWeights:
+    """Load weights into a module, and set the weights of its norms so that they scale as in the source.
+
+    Args:
+        module: Module to fill in place; unchanged if the weights are refused.
+        tensors: Weights by name. Counters may be missing.
+        scale: How the norms of the source scale.
+        name: Name of the network, for the error message.
+        source: Origin of the weights, for the error message and the report.
+
+    Raises:
+        SeamsegError: Names or shapes differ; the message names them.
+    """
+    expected = module.state_dict()
     missing = tuple(sorted(key for key in expected.keys() - tensors.keys() if key.endswith(COUNTER)))
-    tensors |= {key: torch.zeros((), dtype=torch.int64) for key in missing}
+    tensors = tensors | {key: torch.zeros((), dtype=torch.int64) for key in missing}
     _check(tensors, expected, name, source)
     num_changed = sum(
-        _adapt(module, tensors, f"{key}.weight", scale)
-        for key, module in parts.named_modules()
-        if isinstance(module, ABN)
+        _adapt(layer, tensors, f"{key}.weight", scale)
+        for key, layer in module.named_modules()
+        if isinstance(layer, ABN)
     )
-    parts.load_state_dict(tensors)
+    module.load_state_dict(tensors)
     used = tuple(sorted(tensors.keys() - set(missing)))
-    return LoadedWeights(source, used, missing, outside, num_changed)
+    return LoadedWeights(source, used, missing, (), num_changed)
 
 
 _AFTER_BODY = ("fc", "classifier", "pre_logits", "head", "heads", "aux1", "aux2", "AuxLogits")
@@ -114,11 +137,11 @@ def _check(tensors: dict[str, Tensor], expected: dict[str, Tensor], name: str, s
 
 def _adapt(norm: ABN, tensors: dict[str, Tensor], key: str, scale: FileScale) -> int:
     """Convert the weight of a norm in the file to that of ours; return the number of values that are not exact."""
-    if key not in tensors or (scale == norm.scale and not isinstance(norm, AffineAct)):
+    if key not in tensors or (scale == norm.scale and not isinstance(norm, PlainABN)):
         return 0
     gamma = _gamma(tensors[key], norm.eps, scale)
     tensors[key] = inverse_gamma(norm, gamma)
-    if isinstance(norm, AffineAct):
+    if isinstance(norm, PlainABN):
         return 0
     lost = gamma < norm.eps if norm.scale == "abs" else gamma.abs() < norm.eps
     return int(lost.sum())
@@ -180,24 +203,39 @@ def _read(name: str, source: str) -> tuple[dict[str, Tensor], FileScale]:
         return _trained_body(path / MODEL_FILE)
     if path.suffix == ".safetensors" and is_model_file(path):
         return _trained_body(path)
-    tensors = {key.removeprefix("module."): tensor for key, tensor in _state_dict(path, source).items()}
-    return tensors, "abs" if "mod1.conv1.weight" in tensors else "plain"
+    tensors = read_state_dict(path, f"body.weights={source}")
+    return tensors, "abs" if PUBLISHED_NAME in tensors else "plain"
 
 
-def _state_dict(path: Path, source: str) -> dict[str, Tensor]:
-    """Read a file of torch or safetensors that was not written by seamseg."""
+PUBLISHED_NAME = "mod1.conv1.weight"
+"""Name of an entry of all published in-place networks."""
+
+
+def read_state_dict(path: Path, what: str) -> dict[str, Tensor]:
+    """Read a file of tensors by name that torch or safetensors has written, but not seamseg.
+
+    The tensors may be in an entry ``state_dict``, with ``module.`` in front of their names, and, as in the published
+    semantic network, in an entry ``body`` of that.
+
+    Args:
+        path: Path of the file.
+        what: Name of the file in error messages.
+
+    Raises:
+        SeamsegError: The file is missing, damaged, or contains something else.
+    """
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or missing file can raise anything in torch
-        raise ModelError(f"body.weights={source} cannot be read: {shorten(str(error), 200)}") from error
+        raise ModelError(f"{what} cannot be read: {shorten(str(error), 200)}") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):  # published in-place networks
         content = content["state_dict"]
         content = content.get("body", content)
     if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
-        raise ModelError(f"body.weights={source} is not a state dict, which contains tensors by name")
-    return content
+        raise ModelError(f"{what} is not a state dict, which contains tensors by name")
+    return {key.removeprefix("module."): tensor for key, tensor in content.items()}
 
 
 def _imagenet(name: str) -> dict[str, Tensor]:
@@ -224,4 +262,9 @@ def _trained_body(path: Path) -> tuple[dict[str, Tensor], FileScale]:
     prefix = "body.backbone." if any(key.startswith("body.backbone.") for key in model.tensors) else "body."
     tensors = {key.removeprefix(prefix): value for key, value in model.tensors.items() if key.startswith(prefix)}
     norm = load_yaml(model.settings, f"the settings in {path}")["norm"]
-    return tensors, "plain" if norm["name"] == "affine" else norm["scale"]
+    return tensors, norm_scale(norm["name"], norm["scale"])
+
+
+def norm_scale(name: str, scale: Scale) -> FileScale:
+    """Return how the norms of a network with these settings scale."""
+    return "plain" if name in ("affine", "plain") else scale

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
-from seamseg.modules.norm import AffineAct
+from seamseg.modules.norm import PlainABN
 from seamseg.ops.inplace_abn import Activation
 
 NormKind = TypeVar("NormKind", bound=ABN)
@@ -141,7 +141,7 @@ def from_batchnorm(
 
 def inverse_gamma(norm: ABN, gamma: Tensor) -> Tensor:
     """Return the weight whose :meth:`seamseg.modules.abn.ABN.gamma` is ``gamma``, or the nearest possible one."""
-    if isinstance(norm, AffineAct):
+    if isinstance(norm, PlainABN):
         return gamma
     if norm.scale == "abs":
         return (gamma - norm.eps).clamp(min=0)
@@ -159,7 +159,7 @@ def _copy(source: ABN | _BatchNorm, target: ABN | _BatchNorm, weight: Tensor | N
 
 
 def _warn_about_raised_weights(norm: ABN, gamma: Tensor) -> None:
-    if isinstance(norm, AffineAct):
+    if isinstance(norm, PlainABN):
         return
     count = int((gamma.abs() < norm.eps).sum())
     if count:
@@ -173,4 +173,6 @@ def _warn_about_raised_weights(norm: ABN, gamma: Tensor) -> None:
 def _activation(norm: ABN) -> nn.Module:
     if norm.activation == "leaky_relu":
         return nn.LeakyReLU(norm.slope, inplace=True)
+    if norm.activation == "relu":
+        return nn.ReLU(inplace=True)
     return nn.ELU(norm.slope, inplace=True) if norm.activation == "elu" else nn.Identity()

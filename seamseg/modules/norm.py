@@ -20,21 +20,59 @@ from seamseg.errors import SettingsError
 from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
 from seamseg.modules.inversion import gammas
 from seamseg.ops.collectives import Sync
-from seamseg.ops.inplace_abn import Activation, Scale, activate_, check_activation
+from seamseg.ops.inplace_abn import Activation, Scale, activate_, check_activation, check_input, num_samples
 
-NormName = Literal["bn", "syncbn", "gn", "affine"]
+NormName = Literal["bn", "syncbn", "plain", "gn", "affine"]
 
 
-class AffineAct(ABN):
+class PlainABN(ABN):
+    """Ordinary BatchNorm and activation, which may be any, with PyTorch's operators: γ is the weight itself.
+
+    Args:
+        num_channels: Number of channels C.
+        activation: ``leaky_relu``, ``elu``, ``identity`` or ``relu``.
+        slope: Negative slope of the leaky ReLU or α of the ELU; > 0.
+        momentum: Momentum of the running statistics; None for a cumulative average.
+    """
+
+    def __init__(
+        self,
+        num_channels: int,
+        activation: Activation = "leaky_relu",
+        slope: float = 0.01,
+        momentum: float | None = 0.1,
+    ) -> None:
+        # The base class only accepts activations that can be inverted.
+        super().__init__(num_channels, "identity" if activation == "relu" else activation, slope, momentum=momentum)
+        self.activation = activation
+
+    def gamma(self) -> Tensor:
+        """Return the weight itself."""
+        return torch.ones_like(self.running_mean) if self.weight is None else self.weight
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Compute ``act(γ·x̂ + β [+ residual])``."""
+        check_input(x, self.num_channels, residual)
+        training, momentum = self.updates_running_stats, 0.0
+        if training and (count := num_samples(x)):
+            self._check_count(count)
+            self.num_batches_tracked.add_(1)
+            momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        y = functional.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, training, momentum, self.eps
+        )
+        if residual is not None:
+            y += residual
+        activate_(y, self.activation, self.slope)
+        return y
+
+
+class AffineAct(PlainABN):
     """Fixed affine map and activation, ``act(w·(x − μ)/√(σ² + ε) + b)``, for fine-tuning with tiny batches."""
 
     def __init__(self, num_channels: int, activation: Activation = "leaky_relu", slope: float = 0.01) -> None:
         super().__init__(num_channels, activation, slope)
         self.statistics_frozen = True
-
-    def gamma(self) -> Tensor:
-        """Return the weight itself."""
-        return torch.ones_like(self.running_mean) if self.weight is None else self.weight
 
 
 class GroupNormAct(nn.Module):
@@ -43,7 +81,7 @@ class GroupNormAct(nn.Module):
     Args:
         num_channels: Number of channels C, a multiple of ``num_groups``.
         num_groups: Number of channel groups; the channels of a group share statistics.
-        activation: ``leaky_relu``, ``elu`` or ``identity``.
+        activation: ``leaky_relu``, ``elu``, ``identity`` or ``relu``.
         slope: Negative slope of the leaky ReLU or α of the ELU; > 0.
 
     Raises:
@@ -54,7 +92,8 @@ class GroupNormAct(nn.Module):
         self, num_channels: int, num_groups: int = 16, activation: Activation = "leaky_relu", slope: float = 0.01
     ) -> None:
         super().__init__()
-        check_activation(activation, slope)
+        if activation != "relu":
+            check_activation(activation, slope)
         if num_channels % num_groups:
             raise SettingsError(
                 f"{num_channels} channels cannot be split into {num_groups} groups; set norm.groups to a number that "
@@ -82,9 +121,10 @@ class NormFactory:
     """Choice of the norm that a network is built with; creates the layers.
 
     Attributes:
-        name: ``bn`` (in place, statistics of this rank), ``syncbn`` (in place, statistics of all ranks), ``gn`` (group
-            norm) or ``affine`` (constant statistics).
-        activation: Activation after the norm: ``leaky_relu``, ``elu`` or ``identity``.
+        name: ``bn`` (in place, statistics of this rank), ``syncbn`` (in place, statistics of all ranks), ``plain``
+            (ordinary BatchNorm), ``gn`` (group norm) or ``affine`` (constant statistics).
+        activation: Activation after the norm: ``leaky_relu``, ``elu``, ``identity`` or, unless the norm works in place,
+            ``relu``.
         slope: Negative slope of the leaky ReLU or α of the ELU; > 0.
         scale: Relation of weight and γ in ``bn`` and ``syncbn``; see :class:`seamseg.modules.abn.ABN`.
         groups: Number of channel groups of ``gn``.
@@ -108,6 +148,8 @@ class NormFactory:
             return GroupNormAct(num_channels, self.groups, activation, self.slope)
         if self.name == "affine":
             return AffineAct(num_channels, activation, self.slope)
+        if self.name == "plain":
+            return PlainABN(num_channels, activation, self.slope, self.momentum)
         kind = InPlaceABN if self.name == "bn" else InPlaceABNSync
         return kind(num_channels, activation, self.slope, momentum=self.momentum, scale=self.scale)
 

@@ -23,7 +23,7 @@ from torch.nn import functional
 from seamseg.ops import abn_kernels
 from seamseg.ops.collectives import Moments, sum_over_ranks
 
-Activation = Literal["leaky_relu", "elu", "identity"]
+Activation = Literal["leaky_relu", "elu", "identity", "relu"]  # norms in place refuse relu
 Scale = Literal["abs", "signed"]
 
 # Numbers of the activations in csrc/inplace_abn/activation.h.
@@ -210,8 +210,8 @@ def _saves_output(kind: type[Node], output_nr: int) -> bool:
 
 def activate_(x: Tensor, activation: Activation, slope: float) -> None:
     """Apply the activation in place."""
-    if activation == "leaky_relu":
-        functional.leaky_relu_(x, slope)
+    if activation in ("leaky_relu", "relu"):
+        functional.leaky_relu_(x, 0.0 if activation == "relu" else slope)
     elif activation == "elu":
         functional.elu_(x, slope)
 

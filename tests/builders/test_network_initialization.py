@@ -46,6 +46,7 @@ def assert_spread(weight: Tensor, gain: float, fan_in: int, fan_out: int) -> Non
     [
         ("leaky_relu", 0.01, math.sqrt(2 / (1 + 0.01**2))),
         ("leaky_relu", 0.5, math.sqrt(2 / 1.25)),
+        ("relu", 0.01, math.sqrt(2)),
         ("elu", 1.0, 1.0),
         ("identity", 0.01, 1.0),
     ],

@@ -8,7 +8,7 @@ import pydantic
 import pytest
 from support.tiny_experiment import tiny_experiment
 
-from seamseg.config import Experiment, parse_experiment
+from seamseg.config import ClassifierExperiment, Experiment, parse_experiment, parse_settings
 
 PUBLISHED = {
     "task": "panoptic",
@@ -206,3 +206,22 @@ def test_experiment_unknown_task_is_refused_with_the_known_ones() -> None:
 def test_experiment_task_is_a_single_setting() -> None:
     with pytest.raises(ValueError, match=r"task.* is a single setting"):
         parse_experiment("task: semantic", "x", ["task.name=semantic"])
+
+
+def test_relu_is_allowed_unless_a_norm_works_in_place() -> None:
+    for name in ("plain", "gn", "affine"):
+        assert tiny_experiment(None, f"norm={{name: {name}, activation: relu}}").norm.activation == "relu"
+    for norm in ("{activation: relu}", "{name: plain, heads: syncbn, activation: relu}"):
+        with pytest.raises(ValueError, match=r"norm\.activation='relu': relu has no inverse"):
+            tiny_experiment(None, f"norm={norm}")
+
+
+def test_frozen_parts_of_a_classifier_require_weights() -> None:
+    with pytest.raises(ValueError, match=r"require body\.weights"):
+        parse_settings(ClassifierExperiment, "body: {frozen: [mod1]}", "test")
+    with pytest.raises(ValueError, match=r"resize=100 is less than crop=224"):
+        parse_settings(ClassifierExperiment, "data: {resize: 100}", "test")
+    with pytest.raises(ValueError, match=r"random_area=\[0\.5, 0\.1\]"):
+        parse_settings(ClassifierExperiment, "data: {random_area: [0.5, 0.1]}", "test")
+    with pytest.raises(ValueError, match=r"data\.std=.*divide values in 0 … 255 by 255"):
+        parse_settings(ClassifierExperiment, "data: {std: [58, 57, 57]}", "test")

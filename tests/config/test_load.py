@@ -133,7 +133,7 @@ def test_parse_invalid_value_is_refused_with_its_key(key: str, value: str) -> No
     ("override", "sentence"),
     [
         ("training.epochs=0", "training.epochs=0: input should be greater than 0"),
-        ("norm.name=off", "norm.name=False: input should be 'bn', 'syncbn', 'gn' or 'affine'"),
+        ("norm.name=off", "norm.name=False: input should be 'bn', 'syncbn', 'plain', 'gn' or 'affine'"),
         ("data=5", "data=5: data is a group and must contain settings by name"),
         ("rpn.inference={after_nms: 2}", "rpn.inference.before_nms: field required"),
     ],
@@ -339,7 +339,8 @@ def test_differing_keys_and_values_of_two_experiments() -> None:
     one = parse_experiment("", "one.yaml")
     assert differing_keys(one, parse_experiment(save_experiment(one), "same.yaml")) == []
     other = parse_experiment("{optimizer: {lr: 0.5}, schedule: {name: steps, milestones: [3]}}", "other.yaml")
-    changed = ["optimizer.lr", "schedule.gamma", "schedule.milestones", "schedule.name", "schedule.power"]
+    schedule = ["gamma", "milestones", "name", "power", "unit"]
+    changed = ["optimizer.lr", *(f"schedule.{name}" for name in schedule)]
     assert differing_keys(one, other) == changed
     values = differing_values(one, other)
     assert (values["optimizer.lr"], values["schedule.gamma"]) == ((one.optimizer.lr, 0.5), (None, 0.1))

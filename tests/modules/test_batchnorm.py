@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
 from seamseg.modules.batchnorm import FrozenBatchNorm, from_batchnorm, inverse_gamma, to_batchnorm
-from seamseg.modules.norm import AffineAct
+from seamseg.modules.norm import AffineAct, PlainABN
 from seamseg.ops.inplace_abn import Activation, Scale
 
 KINDS: list[type[ABN]] = [ABN, InPlaceABN, InPlaceABNSync]
@@ -221,3 +221,14 @@ def test_inverse_gamma_gives_the_nearest_possible_weight() -> None:
     for scale, expected in (("abs", [0.49999, 0, 0, 0]), ("signed", [0.49999, -0.49999, 0, 0])):
         norm = ABN(4, scale=scale)  # type: ignore[arg-type]
         assert inverse_gamma(norm, gamma).tolist() == pytest.approx(expected, rel=1e-6, abs=1e-30)
+
+
+def test_to_batchnorm_of_a_plain_norm_with_relu_computes_the_same() -> None:
+    norm = PlainABN(4, "relu")
+    stir(norm)
+    pair = to_batchnorm(norm)
+    assert isinstance(pair.activation, nn.ReLU)
+    x = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(pair(x.clone()), norm(x.clone()))
+    back = from_batchnorm(pair.bn, "relu", kind=PlainABN)
+    torch.testing.assert_close(back.state_dict(), norm.state_dict())

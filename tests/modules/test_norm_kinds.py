@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
 from oracles.norm import activate, stir
 from torch import Tensor, nn
+from torch.nn import functional
 
+from seamseg.errors import SeamsegError
 from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
 from seamseg.modules.norm import (
     AffineAct,
     GroupNormAct,
     NormFactory,
     NormName,
+    PlainABN,
     running_statistics,
     uses_batch_statistics,
 )
@@ -82,7 +86,14 @@ def test_group_norm_with_groups_that_do_not_divide_the_channels_is_refused() -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("bn", InPlaceABN), ("syncbn", InPlaceABNSync), ("gn", GroupNormAct), ("affine", AffineAct)]
+    ("name", "kind"),
+    [
+        ("bn", InPlaceABN),
+        ("syncbn", InPlaceABNSync),
+        ("plain", PlainABN),
+        ("gn", GroupNormAct),
+        ("affine", AffineAct),
+    ],
 )
 def test_norm_factory_makes_the_named_norm_with_its_settings(name: NormName, kind: type[nn.Module]) -> None:
     made = NormFactory(name, "elu", 0.5, "signed", 4, None)
@@ -94,6 +105,55 @@ def test_norm_factory_makes_the_named_norm_with_its_settings(name: NormName, kin
     if isinstance(norm, GroupNormAct):
         assert norm.num_groups == 4
         assert set(norm.state_dict()) == {"weight", "bias"}
+
+
+@pytest.mark.parametrize("momentum", [0.3, None])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu", "identity"])
+def test_plain_norm_equals_batch_norm_and_activation(activation: Activation, momentum: float | None) -> None:
+    norm, peer = PlainABN(3, activation, 0.2, momentum), nn.BatchNorm2d(3, momentum=momentum)
+    stir(norm)
+    peer.load_state_dict(norm.state_dict())
+    act: dict[str, Callable[[Tensor], Tensor]] = {
+        "relu": functional.relu,
+        "leaky_relu": lambda y: functional.leaky_relu(y, 0.2),
+        "elu": lambda y: functional.elu(y, 0.2),
+        "identity": lambda y: y,
+    }
+    for training in (True, True, False):
+        x, residual = random(4, 3, 5, 5), random(4, 3, 5, 5) / 2
+        inputs = [value.clone().requires_grad_() for value in (x, residual, x, residual)]
+        z = norm.train(training)(inputs[0] * 1, inputs[1])
+        expected = act[activation](peer.train(training)(inputs[2]) + inputs[3])
+        torch.testing.assert_close(z, expected)
+        z.square().sum().backward()
+        expected.square().sum().backward()
+        torch.testing.assert_close(inputs[0].grad, inputs[2].grad)
+        torch.testing.assert_close(inputs[1].grad, inputs[3].grad)
+        torch.testing.assert_close(norm.weight.grad, peer.weight.grad)
+        torch.testing.assert_close(dict(norm.named_buffers()), dict(peer.named_buffers()))
+
+
+def test_plain_norm_of_an_empty_batch_keeps_its_statistics() -> None:
+    norm = PlainABN(3, "relu")
+    before = copy.deepcopy(norm.state_dict())
+    z = norm(torch.zeros(0, 3, 2, 2, requires_grad=True) * 1)
+    assert z.shape == (0, 3, 2, 2)
+    z.sum().backward()
+    torch.testing.assert_close(norm.state_dict(), before)
+
+
+def test_plain_norm_of_one_sample_per_channel_is_refused_in_training() -> None:
+    with pytest.raises(SeamsegError, match="one sample per channel"):
+        PlainABN(3)(torch.zeros(1, 3, 1, 1))
+
+
+def test_norm_factory_allows_relu_unless_the_norm_works_in_place() -> None:
+    for name in ("plain", "gn", "affine"):
+        norm = NormFactory(name, "relu", groups=1).make(3)
+        assert norm(random(2, 3, 4, 4)).min() == 0
+    for name in ("bn", "syncbn"):
+        with pytest.raises(ValueError, match="relu"):
+            NormFactory(name, "relu").make(3)
 
 
 def test_running_statistics_context_uses_and_keeps_running_statistics() -> None:
