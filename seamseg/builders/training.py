@@ -56,7 +56,7 @@ def build_trainer(
     """
     train_split, val_split = _open_splits(experiment)
     categories = train_split.categories
-    tell = _print_to_stderr if process.is_first and checkpoint is None else None
+    tell = print_to_stderr if process.is_first and checkpoint is None else None
     if checkpoint is not None:
         _check_classes(categories, checkpoint, experiment)
     network = build_initialized_network(experiment, categories, tell, checkpoint is None).to(process.device)
@@ -177,7 +177,8 @@ def assemble_trainer(
     return Trainer(network, loader, optimization, settings.seed, process, intervals)
 
 
-def _print_to_stderr(sentence: str) -> None:
+def print_to_stderr(sentence: str) -> None:
+    """Print a line to standard error."""
     print(sentence, file=sys.stderr)
 
 
@@ -202,7 +203,10 @@ def build_learning_rate(experiment: TrainableSettings, num_iterations: int, imag
     schedule = experiment.schedule
     decay: Decay
     if isinstance(schedule, StepSchedule):
-        decay = step_decay(schedule.milestones, schedule.gamma)
+        per_epoch = num_iterations // experiment.training.epochs
+        in_epochs = schedule.unit == "epochs"
+        milestones = [count * per_epoch + 1 if in_epochs else count for count in schedule.milestones]
+        decay = step_decay(milestones, schedule.gamma)
     elif isinstance(schedule, PolySchedule):
         decay = poly_decay(schedule.power, num_iterations)
     else:

@@ -87,7 +87,12 @@ class StepSchedule(Settings):
     """Chooses this schedule."""
 
     milestones: tuple[PositiveInt, ...]
-    """Iterations, counted from 1, from which the learning rate is multiplied by another `gamma`."""
+    """Iterations, counted from 1, from which the learning rate is multiplied by another `gamma`; with `unit: epochs`,
+    numbers of epochs after which it is."""
+
+    unit: Literal["iterations", "epochs"] = "iterations"
+    """Unit of `milestones`. An epoch has as many iterations as in the current run, so `epochs` does not depend on the
+    batch size and the number of images."""
 
     gamma: PositiveFloat = 0.1
     """Factor on the learning rate at each milestone."""

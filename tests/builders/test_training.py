@@ -49,6 +49,7 @@ def test_build_optimizer_adamw_has_its_settings() -> None:
     [
         ("{name: poly, power: 2, warmup: {iterations: 0}}", [1, 0.75**2, 0.5**2, 0.25**2]),
         ("{name: steps, milestones: [2, 4], gamma: 0.5, warmup: {iterations: 0}}", [1, 0.5, 0.5, 0.25]),
+        ("{name: steps, milestones: [1], unit: epochs, gamma: 0.5, warmup: {iterations: 0}}", [1, 1, 0.5, 0.5]),
         ("{name: cosine, warmup: {iterations: 0}}", [1, 0.853553, 0.5, 0.146447]),
         ("{name: steps, milestones: [9], warmup: {iterations: 4, factor: 0.2}}", [0.4, 0.6, 0.8, 1]),
     ],
