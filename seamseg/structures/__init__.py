@@ -4,7 +4,8 @@ from seamseg.structures.batch import Batch, ImageId, Sample
 from seamseg.structures.categories import VOID, Categories, Category, Color
 from seamseg.structures.ground_truth import GroundTruth, Objects
 from seamseg.structures.images import PaddedImages, Size, Unreadable, pad_images, unpad_images
-from seamseg.structures.losses import Losses, LossSum, LossValues
+from seamseg.structures.labeled_images import LabeledBatch, LabeledImage
+from seamseg.structures.losses import ClassifierLosses, Losses, LossSum, LossValues
 from seamseg.structures.packed_sequence import PackedSequence
 from seamseg.structures.panoptic_segmentation import PanopticSegmentation
 from seamseg.structures.predictions import Detections, Predictions, SemanticLogits
@@ -14,10 +15,13 @@ __all__ = [
     "Batch",
     "Categories",
     "Category",
+    "ClassifierLosses",
     "Color",
     "Detections",
     "GroundTruth",
     "ImageId",
+    "LabeledBatch",
+    "LabeledImage",
     "LossSum",
     "LossValues",
     "Losses",

@@ -73,3 +73,14 @@ class Losses(LossValues):
     roi_boxes: Tensor | None = None
     roi_masks: Tensor | None = None
     semantic: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ClassifierLosses(LossValues):
+    """Loss of a classification network.
+
+    Attributes:
+        classification: Mean cross-entropy of the images.
+    """
+
+    classification: Tensor
