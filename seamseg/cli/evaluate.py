@@ -22,7 +22,7 @@ from seamseg.cli.score_tables import (
 )
 from seamseg.data.formats.class_table import kind_notes
 from seamseg.data.formats.open import FORMATS
-from seamseg.engine.evaluate import evaluate, evaluate_semantics, left_out
+from seamseg.engine.evaluate import evaluate, evaluate_semantics, left_out, unreadable
 from seamseg.engine.gallery import SampleGallery, WorstGallery
 from seamseg.errors import BrokenImageError, DataError
 from seamseg.io.files import write_text
@@ -32,7 +32,7 @@ from seamseg.metrics.scores import Scores
 from seamseg.metrics.semantic import SemanticScores
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import started
-from seamseg.structures import Categories, Unreadable
+from seamseg.structures import Categories
 from seamseg.visualization.images import write_image
 
 SHEET_ROWS = 4
@@ -107,8 +107,7 @@ def run(options: argparse.Namespace) -> int:
             watchers = [album.add, worst.add, lambda scored: advance(scored.number, "")]
             scores = score(model.network, loader, fusion, categories, process.device, watchers)
         errors = left_out(broken, scores.num_images)
-        unreadable = tuple(_unreadable(error, Path(options.data)) for error in errors)
-        scores = replace(scores, unreadable=unreadable)
+        scores = replace(scores, unreadable=tuple(unreadable(error, Path(options.data)) for error in errors))
         worst.over_ranks()
         if process.is_first:
             try:
@@ -157,11 +156,6 @@ def matched_fusion(model: LoadedModel, found: Categories, data: str) -> tuple[Fu
     order = [f"the model lists its classes in a different order than {data}; they are matched by name"]
     notes = [] if model.experiment.task == "semantic" else kind_notes(kinds, found)  # there, things are like stuff
     return RenumberedFusion(model.fusion, numbers, found.num_stuff), notes or order
-
-
-def _unreadable(error: BrokenImageError, folder: Path) -> Unreadable:
-    path = error.path.relative_to(folder) if error.path.is_relative_to(folder) else error.path
-    return Unreadable(path.as_posix(), str(error))
 
 
 def write_files(scores: AnyScores, album: SampleGallery, worst: WorstGallery, options: argparse.Namespace) -> None:

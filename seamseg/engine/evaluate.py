@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from seamseg.metrics.scores import Scores
 from seamseg.metrics.semantic import SemanticEvaluator, SemanticScores, SemanticState
 from seamseg.networks import SegmentationNet
 from seamseg.ops.collectives import gather_objects
-from seamseg.structures import Batch, Categories, ImageId, PanopticSegmentation
+from seamseg.structures import Batch, Categories, ImageId, PanopticSegmentation, Unreadable
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,17 @@ def left_out(broken: Sequence[BrokenImageError], num_scored: int) -> list[Broken
     if errors and not num_scored:
         raise DataError(f"none of {len(errors)} images to score can be read; the first error is: {errors[0]}")
     return errors
+
+
+def unreadable(error: BrokenImageError, folder: Path) -> Unreadable:
+    """Return the entry of a skipped image in a results file.
+
+    Args:
+        error: Error of the image.
+        folder: Folder of the data set, to which the path of the image becomes relative.
+    """
+    path = error.path.relative_to(folder) if error.path.is_relative_to(folder) else error.path
+    return Unreadable(path.as_posix(), str(error))
 
 
 def _score_images(

@@ -225,9 +225,8 @@ def read_state_dict(path: Path, what: str) -> dict[str, Tensor]:
         SeamsegError: The file is missing, damaged, or contains something else.
     """
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        safe = path.suffix == ".safetensors"
+        content = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or missing file can raise anything in torch
         raise ModelError(f"{what} cannot be read: {shorten(str(error), 200)}") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):  # published in-place networks
