@@ -64,8 +64,9 @@ class BuildPackage(build_py):
         """Build the package and copy the configs, except for an editable installation."""
         super().run()
         if not self.editable_mode:
-            for path in sorted(Path(__file__).resolve().parent.glob("configs/*.yaml")):
-                target = Path(self.build_lib, "seamseg", "configs", path.name)
+            root = Path(__file__).resolve().parent
+            for path in sorted(root.glob("configs/**/*.yaml")):
+                target = Path(self.build_lib, "seamseg", path.relative_to(root))
                 self.mkpath(str(target.parent))
                 self.copy_file(str(path), str(target))
 

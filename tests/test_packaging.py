@@ -144,15 +144,18 @@ def test_installation_contains_the_configs(sdist: Path, tmp_path: Path) -> None:
     built = run_setup("build_py", "--build-lib", str(tmp_path / "installed"), cwd=sdist)
     assert built.returncode == 0, built.stderr
     code = "from seamseg.config import load_experiment, known_configs as known; print(*known()); " + (
-        "print(load_experiment(known()['vistas_r50']).data.format, known()['vistas_r50'])"
+        "print(*known('classifier')); print(load_experiment(known()['vistas_r50']).data.format, known()['vistas_r50'])"
     )
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
     used = subprocess.run(
         [sys.executable, "-P", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
-    names = " ".join(sorted(path.stem for path in (ROOT / "configs").glob("*.yaml")))
+    names, classifiers = (
+        " ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+        for folder in (ROOT / "configs", ROOT / "configs" / "classifier")
+    )
     place = tmp_path / "installed" / "seamseg" / "configs" / "vistas_r50.yaml"
-    assert used.stdout == f"{names}\nvistas_v1.2 {place}\n", used.stderr
+    assert used.stdout == f"{names}\n{classifiers}\nvistas_v1.2 {place}\n", used.stderr
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 The defaults are those of the published system. Each file in ``configs/`` contains only what an experiment changes.
 """
 
+from seamseg.config.classifier import ClassifierExperiment
 from seamseg.config.experiment import Experiment
 from seamseg.config.load import (
     differing_keys,
@@ -17,10 +18,11 @@ from seamseg.config.load import (
 )
 from seamseg.config.settings import Settings
 
-TrainableSettings = Experiment
+TrainableSettings = Experiment | ClassifierExperiment
 """Settings of any experiment that trains a network."""
 
 __all__ = [
+    "ClassifierExperiment",
     "Experiment",
     "Settings",
     "TrainableSettings",

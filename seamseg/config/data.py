@@ -12,6 +12,18 @@ Triple = tuple[float, float, float]
 DataFormat = Literal["coco", "vistas_v1.2", "vistas_v2.0", "seamseg"]
 
 
+def check_channels(values: Triple, info: ValidationInfo) -> Triple:
+    """Return the values of ``mean`` or ``std`` if they are in range.
+
+    Raises:
+        ValueError: They are not; pydantic adds the key.
+    """
+    if min(values) < 0 or max(values) > 1 or (info.field_name == "std" and min(values) == 0):
+        low = "greater than 0 and at most 1" if info.field_name == "std" else "in 0 … 1"
+        raise ValueError(f"the values must be {low}, where 1 is the brightest pixel; divide values in 0 … 255 by 255")
+    return values
+
+
 class ColorJitterSettings(Settings):
     """Random changes to the colors of training images. The published configs use none."""
 
@@ -102,12 +114,7 @@ class DataSettings(Settings):
     @field_validator("mean", "std")
     @classmethod
     def _check_scale(cls, values: Triple, info: ValidationInfo) -> Triple:
-        if min(values) < 0 or max(values) > 1 or (info.field_name == "std" and min(values) == 0):
-            low = "greater than 0 and at most 1" if info.field_name == "std" else "in 0 … 1"
-            raise ValueError(
-                f"the values must be {low}, where 1 is the brightest pixel; divide values in 0 … 255 by 255"
-            )
-        return values
+        return check_channels(values, info)
 
     @model_validator(mode="after")
     def _check(self) -> DataSettings:

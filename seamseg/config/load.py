@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from seamseg.config.classifier import ClassifierExperiment
 from seamseg.config.experiment import Experiment
 from seamseg.config.settings import Settings
 from seamseg.config.training import PolySchedule, SGDSettings
@@ -26,23 +27,30 @@ _FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
 """Folders of the configs: in an installed package, into which the build copies them, and in a checkout."""
 
 
-def known_configs() -> dict[str, Path]:
-    """Return the files of the built-in configs by name, sorted."""
+def known_configs(subfolder: str = "") -> dict[str, Path]:
+    """Return the files of the built-in configs by name, sorted.
+
+    Args:
+        subfolder: ``classifier`` for the configs of classification networks; empty for those that segment.
+    """
     folder = next((folder for folder in _FOLDERS if folder.is_dir()), None)
-    return {} if folder is None else {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {} if folder is None else {path.stem: path for path in sorted((folder / subfolder).glob("*.yaml"))}
 
 
-def settings_file(given: str) -> Path:
+def settings_file(given: str, subfolder: str = "") -> Path:
     """Find a settings file by path or by config name.
 
     Args:
         given: Path of a file, or name of a built-in config such as ``vistas_r50``. An existing file takes precedence.
+        subfolder: Subfolder of the built-in configs; see :func:`known_configs`.
 
     Raises:
         SeamsegError: There is neither a file nor a config with this name.
     """
-    path, known = Path(os.path.expanduser(given)), known_configs()
+    path, known = Path(os.path.expanduser(given)), known_configs(subfolder)
     if path.is_file() or given not in known:
+        if not path.exists() and given in known_configs("" if subfolder else CLASSIFIER):
+            raise SettingsError(f"{given} is a config of {_OTHER_NETWORK[not subfolder]}")
         if not path.exists() and path.name == given and not path.suffix:
             nearest = difflib.get_close_matches(given, known, n=1)
             hint = f"did you mean {nearest[0]}?" if nearest else f"the configs are {', '.join(known)}"
@@ -50,6 +58,15 @@ def settings_file(given: str) -> Path:
         return path
     return known[given]
 
+
+CLASSIFIER = "classifier"
+"""Subfolder of the built-in configs of classification networks."""
+_OTHER_NETWORK = {
+    True: "a classification network, which segments nothing; use `seamseg train-classifier` and `seamseg "
+    "test-classifier`, and body.weights=RUN to start a network that segments from its body",
+    False: "a network that segments; use `seamseg train` and `seamseg evaluate`",
+}
+"""End of a sentence on settings of the wrong kind, by whether they are those of a classification network."""
 
 ALTERNATIVES = {"schedule.name": PolySchedule().name, "optimizer.name": SGDSettings().name}
 """Keys that choose between alternative groups of settings, with their defaults."""
@@ -102,6 +119,7 @@ def parse_settings(kind: type[SettingsT], text: str, source: str, overrides: Seq
         tree = {}
     if not isinstance(tree, dict):
         raise SettingsError(f"{source} must contain settings by name, such as `optimizer: {{lr: 0.02}}`, not {tree!r}")
+    _check_task(kind, tree, source)
     # Choices come first, because the overrides that depend on them may be given in any order.
     for override in sorted(overrides, key=lambda override: override.partition("=")[0] not in ALTERNATIVES):
         _apply(tree, override)
@@ -109,6 +127,16 @@ def parse_settings(kind: type[SettingsT], text: str, source: str, overrides: Seq
         return kind.model_validate(tree)
     except ValidationError as error:
         raise SettingsError(f"{source}: " + "; ".join(_sentence(kind, entry) for entry in error.errors())) from error
+
+
+def _check_task(kind: type[Settings], tree: dict[str, Any], source: str) -> None:
+    """Raise an error if the settings are those of a classification network and should not be, or the reverse."""
+    classifies = tree.get("task") == "classification"
+    segments = (
+        not classifies and tree.keys() & Experiment.model_fields.keys() - ClassifierExperiment.model_fields.keys()
+    )
+    if (kind is Experiment and classifies) or (kind is ClassifierExperiment and segments):
+        raise SettingsError(f"{source}: these are settings of {_OTHER_NETWORK[classifies]}")
 
 
 def save_experiment(experiment: Settings) -> str:

@@ -22,7 +22,7 @@ def test_help_lists_every_subcommand(command: Any) -> None:
     code, out, _ = command("--help")
     assert code == 0
     files = {path.stem.replace("_", "-") for path in Path(cli.__file__).parent.glob("*.py")}
-    assert cli.SUBCOMMANDS.keys() == files - {"--init--", "output", "score-tables", "export-arguments"}
+    assert cli.SUBCOMMANDS.keys() == files - {"--init--", "output", "score-tables", "export-arguments", "training-run"}
     assert all(subcommand in out for subcommand in cli.SUBCOMMANDS)
 
 
