@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from seamseg.config import Experiment
+from seamseg.config import ClassifierExperiment, Experiment
+from seamseg.config.classifier import ClassifierDataSettings
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 HEAD = """# Settings
@@ -23,9 +24,24 @@ duplicate key in a file is an error; if several arguments set the same key, the 
 """
 
 
+CLASSIFIER_HEAD = """
+## Classification networks
+
+The settings of `seamseg train-classifier` are the groups `norm` (`heads` and `sync` have no effect), `body`,
+`optimizer`, `schedule` and `training` above, and these:
+
+| key | type | default | meaning |
+|---|---|---|---|
+"""
+
+
 def reference() -> str:
     """Return the whole page as Markdown."""
-    return HEAD + "".join(_group(name, field) for name, field in Experiment.model_fields.items())
+    groups = "".join(_group(name, field) for name, field in Experiment.model_fields.items())
+    task = ClassifierExperiment.model_fields["task"]
+    lines = [f"| `task` | {_type(task.annotation)} | `{task.default}` | {_words(task.description)} |"]
+    lines += _lines(ClassifierDataSettings, "data", None)
+    return HEAD + groups + CLASSIFIER_HEAD + "".join(f"{line}\n" for line in lines)
 
 
 def _group(name: str, field: FieldInfo) -> str:

@@ -19,7 +19,7 @@ from seamseg.io.files import expand_home
 
 SUBCOMMANDS = {
     "train": "train a network",
-    "train-classifier": "train a classification network, such as one to start from",
+    "train-classifier": "train a classification network",
     "test-classifier": "score a classification network on an image folder",
     "evaluate": "score a model on annotated images",
     "predict": "segment images or a video",
