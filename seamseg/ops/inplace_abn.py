@@ -37,8 +37,8 @@ class Statistics:
     Attributes:
         mean: C, float32 or float64.
         var: C, the biased variance, same type as ``mean``.
-        count: Number of samples per channel if these are batch statistics, which the backward pass differentiates; None
-            for constants (running statistics).
+        count: Number of samples per channel of batch statistics, which the backward pass differentiates; None for
+            constants (running statistics).
         group: Process group that the samples are spread over; with ``synchronized``, None means all ranks.
         synchronized: Whether the backward pass sums over ``group``.
     """
@@ -48,6 +48,13 @@ class Statistics:
     count: Tensor | None = None
     group: dist.ProcessGroup | None = None
     synchronized: bool = False
+
+    def gradient_means(self, sums: Tensor, gamma: Tensor) -> Tensor:
+        """Return a and b of the gradient ``γ/√(σ² + ε)·(dy − a − b·x̂)``, given this rank's ``Σ dy`` and ``Σ x̂·dy``."""
+        if self.count is None:
+            return torch.zeros_like(sums)
+        totals = sum_over_ranks(sums, self.group) if self.synchronized else sums
+        return totals / self.count.clamp(min=1)
 
 
 def check_activation(activation: str, slope: float) -> None:
@@ -319,8 +326,7 @@ class InPlaceABNFunction(torch.autograd.Function):
             abn_kernels.normalize_(x, residual, moments, layer)
         ctx.mark_non_differentiable(moments)
         ctx.save_for_backward(x, weight, bias, gamma, moments, *([] if residual is None else [residual]))
-        ctx.scale, ctx.statistics = scale, statistics
-        ctx.eps, ctx.activation, ctx.slope = eps, activation, slope
+        ctx.scale, ctx.statistics, ctx.eps, ctx.activation, ctx.slope = scale, statistics, eps, activation, slope
         return x, moments
 
     @staticmethod
@@ -334,17 +340,9 @@ class InPlaceABNFunction(torch.autograd.Function):
             dx, dr, sums = abn_kernels.train_gradient(z, dz, residual, moments, layer)
         else:
             sums = abn_kernels.sums(z, dz, residual, layer)
-            dx, dr = abn_kernels.gradient(z, dz, residual, _means(sums, ctx.statistics), moments, layer)
+            means = ctx.statistics.gradient_means(sums, gamma)
+            dx, dr = abn_kernels.gradient(z, dz, residual, means, moments, layer)
         sum_dy, sum_xdy = sums.unbind()
         if ctx.scale == "abs":
             sum_xdy = torch.where(weight >= 0, sum_xdy, -sum_xdy)
         return dx, dr, sum_xdy.to(weight.dtype), sum_dy.to(bias.dtype), None, None, None, None, None
-
-
-def _means(sums: Tensor, statistics: Statistics) -> Tensor:
-    """Return the means of ``dy`` and ``x̂·dy`` over all samples; zeros if the statistics are constants."""
-    if statistics.count is None:
-        return torch.zeros_like(sums)
-    if statistics.synchronized:
-        sums = sum_over_ranks(sums, statistics.group)
-    return sums / statistics.count.clamp(min=1)
