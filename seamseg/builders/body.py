@@ -9,8 +9,10 @@ from seamseg.config.network import TORCHVISION, BodySettings, NormSettings
 from seamseg.errors import SettingsError
 from seamseg.export.body_weights import load_body_weights
 from seamseg.modules.abn import ABN
+from seamseg.modules.batch_renorm import RenormLimits
 from seamseg.modules.body import Body
 from seamseg.modules.densenet import DENSENET_LAYERS, build_cifar_densenet, build_densenet
+from seamseg.modules.mabn import MovingAverages
 from seamseg.modules.norm import NormFactory, NormName
 from seamseg.modules.pre_activation import RESNEXT_BLOCKS, build_resnext, build_wide_resnet38
 from seamseg.modules.resnet import RESNET_BLOCKS, ResNet
@@ -34,13 +36,16 @@ PYRAMID_STRIDES = (4, 8, 16, 32)
 def build_norm(settings: NormSettings, name: NormName | None = None) -> NormFactory:
     """Build the factory of norms; ``name`` replaces that of the settings unless it is None."""
     return NormFactory(
-        name or settings.name,
-        settings.activation,
-        settings.slope,
-        settings.scale,
-        settings.groups,
-        settings.momentum,
-        settings.sync,
+        name=name or settings.name,
+        activation=settings.activation,
+        slope=settings.slope,
+        scale=settings.scale,
+        groups=settings.groups,
+        momentum=settings.momentum,
+        sync=settings.sync,
+        standardize_weights=settings.standardize_weights,
+        mabn=MovingAverages(**settings.mabn.model_dump()),
+        brn=RenormLimits(**settings.brn.model_dump()),
     )
 
 

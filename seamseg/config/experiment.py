@@ -56,4 +56,9 @@ class Experiment(Settings):
                 "sem.head=mini_deeplab"
             )
         check_body(self.body, self.norm)
+        if "mabn" in self.norm.names and self.training.precision == "fp16":
+            raise ValueError(
+                "training.precision=fp16 scales the loss by a changing factor, but norm.name=mabn averages gradients "
+                "over several steps; use bf16 or float32, or another norm"
+            )
         return self

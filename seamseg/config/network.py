@@ -10,8 +10,8 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from seamseg.config.settings import FilePath, NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
-NormName = Literal["bn", "syncbn", "plain", "gn", "affine"]
-IN_PLACE = ("bn", "syncbn")
+NormName = Literal["bn", "syncbn", "plain", "gn", "affine", "brn", "mabn"]
+WITHOUT_RELU = ("bn", "syncbn", "brn", "mabn")
 Activation = Literal["leaky_relu", "elu", "identity", "relu"]
 TORCHVISION = "torchvision:"
 BODY_NAMES = (
@@ -34,13 +34,50 @@ def _known_body(name: str) -> str:
 BodyName = Annotated[str, AfterValidator(_known_body)]
 
 
+class MovingAverageSettings(Settings):
+    """Moving averages of `norm.name=mabn`."""
+
+    window: PositiveInt = 16
+    """Number of iterations whose statistics are averaged, in the forward and the backward pass. An iteration is a call
+    of a norm: each batch of an accumulated step, and in the RPN each pyramid level. The window times the images of a
+    batch should be about 32; 16 is for two images."""
+
+    momentum: float = Field(default=0.02, gt=0, le=1)
+    """Momentum of the running second moment: the minimum weight of the new iteration."""
+
+    plain_iterations: NonNegativeInt = 100
+    """Number of first iterations that use the statistics of their batch only."""
+
+    warmup_iterations: NonNegativeInt = 1000
+    """Number of first iterations that do not correct the average toward the running second moment."""
+
+
+class RenormSettings(Settings):
+    """Limits of the correction of `norm.name=brn`."""
+
+    max_scale: float = Field(default=3.0, ge=1)
+    """Maximum of the factor r; its minimum is the inverse."""
+
+    max_shift: float = Field(default=5.0, ge=0)
+    """Maximum absolute value of the shift d, in standard deviations."""
+
+    plain_iterations: NonNegativeInt = 5000
+    """Number of first iterations, which are calls of a norm, that are ordinary BatchNorm."""
+
+    warmup_iterations: NonNegativeInt = 40000
+    """Iteration from which on the limits have their final values. They grow linearly from `plain_iterations` to this
+    iteration, so lower both numbers for short runs."""
+
+
 class NormSettings(Settings):
     """The norm after each convolution, and the activation after the norm."""
 
     name: NormName = "syncbn"
     """Kind of norm. `bn`: in-place BatchNorm with the statistics of each process; `syncbn`: in-place BatchNorm with the
     statistics of all processes; `plain`: ordinary BatchNorm, which is not in place, with the statistics of each
-    process; `gn`: group norm; `affine`: stored statistics that never change."""
+    process; `gn`: group norm; `affine`: stored statistics that never change. For one or two images per process:
+    `mabn`, BatchNorm with moving averages in the forward and the backward pass, which centers the filters in front of it
+    instead of its input; `brn`, batch renormalization."""
 
     heads: NormName | None = None
     """Kind of norm in the RPN and RoI heads. null uses `name`."""
@@ -58,8 +95,13 @@ class NormSettings(Settings):
     groups: PositiveInt = 16
     """Number of groups of the group norm. It must divide the number of channels of every layer."""
 
+    standardize_weights: bool = False
+    """Whether the filters in front of a group norm are standardized: minus their mean, divided by their standard
+    deviation. Requires `gn` as `name` or `heads`."""
+
     momentum: float | None = Field(default=0.1, gt=0, le=1)
-    """Momentum of the running statistics: the weight of the new batch. null computes the cumulative average."""
+    """Momentum of the running statistics: the weight of the new batch. null computes the cumulative average. `mabn` has
+    its own momentum."""
 
     sync: Literal["active", "masked"] = "masked"
     """Processes that exchange the `syncbn` statistics of the RoI head in a step where some processes have no regions.
@@ -67,11 +109,24 @@ class NormSettings(Settings):
     some of which contribute nothing. Both take the same time if few images are without objects, and `masked` does not
     depend on earlier steps."""
 
+    mabn: MovingAverageSettings = MovingAverageSettings()
+    """Moving averages of `name=mabn`."""
+
+    brn: RenormSettings = RenormSettings()
+    """Limits of the correction of `name=brn`."""
+
+    @property
+    def names(self) -> frozenset[NormName]:
+        """Kinds of norm in the network."""
+        return frozenset({self.name, self.heads or self.name})
+
     @field_validator("activation")
     @classmethod
     def _invertible(cls, value: Activation, info: ValidationInfo) -> Activation:
-        if value == "relu" and not {info.data.get("name"), info.data.get("heads")}.isdisjoint(IN_PLACE):
-            raise ValueError("relu has no inverse, which in-place norms require; use leaky_relu, which is closest")
+        if value == "relu" and not {info.data.get("name"), info.data.get("heads")}.isdisjoint(WITHOUT_RELU):
+            raise ValueError(
+                f"relu has no inverse, which the norms {', '.join(WITHOUT_RELU)} require; use leaky_relu, which is closest"
+            )
         return value
 
 
@@ -88,7 +143,8 @@ class BodySettings(Settings):
     """Initial weights of the backbone: `imagenet` (torchvision's weights, downloaded); the path of a file in
     torchvision's format or in that of the published in-place networks; a run folder, whose best model is read;
     `hf://ORG/NAME` or `timm:NAME` for a model of the Hugging Face Hub or of timm, if `huggingface_hub` or `timm` is
-    installed; or null for random weights. `norm.name=gn` requires null, except for a network of torchvision."""
+    installed; or null for random weights. `norm.name=gn` requires null, except for a network of torchvision, and
+    `norm.name=mabn` requires a model that was trained with it."""
 
     frozen: tuple[str, ...] = ()
     """Parts of the backbone whose parameters are not trained, such as `mod1` or, for torchvision's networks,
@@ -114,6 +170,16 @@ def check_body(body: BodySettings, norm: NormSettings) -> None:
         raise ValueError(
             f"body.weights={body.weights} contains BatchNorm statistics, which norm.name=gn cannot use; "
             "choose another norm, or set body.weights=null"
+        )
+    if body.weights == "imagenet" and norm.name == "mabn" and not body.name.startswith(TORCHVISION):
+        raise ValueError(
+            "body.weights=imagenet was trained with BatchNorm, which subtracts means, and norm.name=mabn does not; "
+            "choose another norm, or set body.weights to a model that was trained with norm.name=mabn or to null"
+        )
+    if norm.standardize_weights and "gn" not in norm.names:
+        raise ValueError(
+            f"norm.standardize_weights=true is for group norm, but norm.name={norm.name}; set norm.name=gn or "
+            "norm.standardize_weights=false"
         )
 
 

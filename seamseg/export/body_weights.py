@@ -20,6 +20,7 @@ from seamseg.io.yaml_files import load_yaml
 from seamseg.modules.abn import ABN
 from seamseg.modules.batchnorm import inverse_gamma
 from seamseg.modules.body import Body
+from seamseg.modules.mabn import MABN
 from seamseg.modules.norm import PlainABN
 from seamseg.modules.resnet import RESNET_BLOCKS, ResNet
 from seamseg.modules.torchvision_body import TorchvisionBody
@@ -85,6 +86,7 @@ def load_body_weights(body: Body, name: str, source: str) -> LoadedWeights:
         found = {_mobilenet_name(key): tensor for key, tensor in found.items()}
     if isinstance(body, TorchvisionBody):  # trained here, the names begin with the attribute that holds the network
         found = {key.removeprefix("network."): tensor for key, tensor in found.items()}
+    _check_moving_averages(parts, found, source)
     others = found.keys() - parts.state_dict().keys()
     outside = tuple(sorted(key for key in others if key.partition(".")[0] in _AFTER_BODY))
     tensors = {key: tensor for key, tensor in found.items() if key not in outside}
@@ -122,6 +124,17 @@ def load_converted(
 
 _AFTER_BODY = ("fc", "classifier", "pre_logits", "head", "heads", "aux1", "aux2", "AuxLogits")
 """Modules of classification networks that follow the body."""
+
+
+def _check_moving_averages(parts: nn.Module, found: dict[str, Tensor], source: str) -> None:
+    """Check that the body subtracts means if the source did; MABN has the same parameters but does not."""
+    ours = any(isinstance(module, MABN) for module in parts.modules())
+    theirs = any(key.endswith(".square_history") for key in found)
+    if ours != theirs:
+        raise ModelError(
+            f"the weights {source} were trained with{'' if theirs else 'out'} norm.name=mabn and this network "
+            f"{'has it' if ours else 'does not have it'}; use the same norm, or other weights"
+        )
 
 
 def _check(tensors: dict[str, Tensor], expected: dict[str, Tensor], name: str, source: str) -> None:

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
+from seamseg.modules.mabn import MABN
 from seamseg.modules.norm import PlainABN
+from seamseg.modules.small_batch import SmallBatchABN
 from seamseg.ops.inplace_abn import Activation
 
 NormKind = TypeVar("NormKind", bound=ABN)
@@ -52,6 +54,9 @@ def to_batchnorm(norm: ABN, kind: type[_BatchNorm] | None = None) -> nn.Sequenti
     Returns:
         An ``nn.Sequential`` of ``bn`` and ``activation``.
 
+    Raises:
+        ValueError: If ``norm`` trains with statistics of earlier batches and is not frozen.
+
     Example:
         >>> from seamseg import InPlaceABN, to_batchnorm
         >>> pair = to_batchnorm(InPlaceABN(16))
@@ -60,6 +65,11 @@ def to_batchnorm(norm: ABN, kind: type[_BatchNorm] | None = None) -> nn.Sequenti
     """
     if norm.statistics_frozen:
         kind = FrozenBatchNorm
+    elif isinstance(norm, SmallBatchABN):
+        raise ValueError(
+            f"{type(norm).__name__} trains with statistics of earlier batches, which no layer of PyTorch does; call "
+            "freeze() on it first to convert it for inference"
+        )
     elif kind is None:
         kind = nn.SyncBatchNorm if isinstance(norm, InPlaceABNSync) else nn.BatchNorm2d
     state = norm.running_mean
@@ -97,8 +107,8 @@ def from_batchnorm(
         kind: Class of the result, :class:`seamseg.modules.abn.ABN` or a subclass.
 
     Raises:
-        ValueError: If ``batchnorm`` is a norm of this project, has no running statistics, has ε ≤ 0, or if the
-            activation is not invertible.
+        ValueError: If ``batchnorm`` is a norm of this project, has no running statistics, has ε ≤ 0, if the activation
+            is not invertible, or if ``kind`` is MABN, which subtracts no mean.
 
     Example:
         >>> import torch
@@ -115,6 +125,8 @@ def from_batchnorm(
         raise ValueError(
             f"{type(batchnorm).__name__} includes an activation and is not a plain batch norm; call to_batchnorm first"
         )
+    if issubclass(kind, MABN):
+        raise ValueError("a batch norm subtracts the mean and MABN does not, so neither can be converted to the other")
     mean = batchnorm.running_mean
     if mean is None or batchnorm.running_var is None:
         raise ValueError(
@@ -151,9 +163,9 @@ def inverse_gamma(norm: ABN, gamma: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _copy(source: ABN | _BatchNorm, target: ABN | _BatchNorm, weight: Tensor | None) -> None:
-    """Copy all parameters and buffers; ``weight`` replaces the weight of ``source``."""
-    for name, values in [*source.named_parameters(), *source.named_buffers()]:
-        tensor = target.get_parameter(name) if isinstance(values, nn.Parameter) else target.get_buffer(name)
+    """Copy all parameters and buffers of ``target``; ``weight`` replaces the weight of ``source``."""
+    for name, tensor in [*target.named_parameters(), *target.named_buffers()]:
+        values = source.get_parameter(name) if isinstance(tensor, nn.Parameter) else source.get_buffer(name)
         tensor.copy_(weight if name == "weight" and weight is not None else values)
         tensor.requires_grad_(values.requires_grad)
 

@@ -31,16 +31,16 @@ class DeepLabHead(nn.Module):
 
     def __init__(self, in_channels: int, norm: NormFactory, channels: int = 256, out_channels: int = 256) -> None:
         super().__init__()
-        convs = [nn.Conv2d(in_channels, channels, 1, bias=False)]
+        convs = [norm.conv(in_channels, channels, 1)]
         for dilation in DILATIONS:
-            convs.append(nn.Conv2d(in_channels, channels, 3, padding=dilation, dilation=dilation, bias=False))
+            convs.append(norm.conv(in_channels, channels, 3, dilation=dilation))
         self.out_channels = out_channels
         self.map_convs = nn.ModuleList(convs)
         self.map_bn = norm.make(channels * len(convs))
-        self.global_pooling_conv = nn.Conv2d(in_channels, channels, 1, bias=False)
+        self.global_pooling_conv = norm.conv(in_channels, channels, 1)
         self.global_pooling_bn = norm.make(channels)
-        self.red_conv = nn.Conv2d(channels * len(convs), out_channels, 1, bias=False)
-        self.pool_red_conv = nn.Conv2d(channels, out_channels, 1, bias=False)
+        self.red_conv = norm.conv(channels * len(convs), out_channels, 1)
+        self.pool_red_conv = norm.conv(channels, out_channels, 1)
         self.red_bn = norm.make(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -41,8 +41,8 @@ class DenseGroup(nn.Module):
         self.convs1, self.convs3 = nn.ModuleList(), nn.ModuleList()
         for layer in range(num_layers):
             incoming = in_channels + layer * growth
-            conv1 = nn.Conv2d(incoming, inner, 1, bias=False)
-            conv3 = nn.Conv2d(inner, growth, 3, padding=1, bias=False)
+            conv1 = norm.conv(incoming, inner, 1)
+            conv3 = norm.conv(inner, growth, 3)
             self.convs1.append(nn.Sequential(OrderedDict(bn=norm.make(incoming), conv=conv1)))
             self.convs3.append(nn.Sequential(OrderedDict(bn=norm.make(inner), conv=conv3)))
 
@@ -119,7 +119,7 @@ class DenseNet(Body):
 
 
 def _transition(channels: int, norm: NormFactory) -> nn.Sequential:
-    conv = nn.Conv2d(channels, channels // 2, 1, bias=False)
+    conv = norm.conv(channels, channels // 2, 1)
     return nn.Sequential(OrderedDict(bn=norm.make(channels), conv=conv, pool=nn.AvgPool2d(2)))
 
 
@@ -136,5 +136,5 @@ def build_densenet(name: DenseNetName, norm: NormFactory, input_3x3: bool = True
 
 def build_cifar_densenet(norm: NormFactory) -> DenseNet:
     """Build DenseNet-BC-100 for 32×32 images: growth 12, three groups of 16 layers at strides 1, 2, 4."""
-    layers = OrderedDict[str, nn.Module](conv1=nn.Conv2d(3, 24, 3, padding=1, bias=False))
+    layers = OrderedDict[str, nn.Module](conv1=norm.conv(3, 24, 3))
     return DenseNet(Stem(layers, channels=24, stride=1), 12, (16, 16, 16), norm)

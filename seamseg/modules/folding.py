@@ -15,6 +15,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 
 from seamseg.modules.abn import ABN
+from seamseg.modules.adjusted_filters import use_adjusted_weight
 from seamseg.modules.resnet import ResidualBlock
 from seamseg.modules.rpn_head import RPNHead
 from seamseg.modules.semantic_head import MiniDeepLab
@@ -90,7 +91,7 @@ def fold_norms(network: nn.Module) -> nn.Module:
 
     Returns:
         The copy in evaluation mode. Its output equals that of ``network`` in evaluation mode, up to rounding. Its
-        state-dict names differ, and it has no statistics to train.
+        state-dict names differ, and it has no statistics to train. Layers that adjust their filters are ordinary ones.
 
     Example:
         >>> import torch
@@ -108,6 +109,8 @@ def fold_norms(network: nn.Module) -> nn.Module:
     for module in list(folded.modules()):
         for names, norm in _pairs(module):
             _fold_children(module, names, norm)
+    for module in folded.modules():
+        use_adjusted_weight(module)
     return folded.eval()
 
 
@@ -171,6 +174,7 @@ def _copied(module: Module) -> Module:
 
 def _use_plain_weights(layer: nn.Module) -> None:
     """Compute the weights one last time and make them ordinary parameters."""
+    use_adjusted_weight(layer)
     if parametrize.is_parametrized(layer):
         # remove_parametrizations() would modify the class, which a deep copy shares with its original.
         assert isinstance(layer.parametrizations, nn.ModuleDict)

@@ -16,7 +16,7 @@ def conv_norm(
     in_channels: int, out_channels: int, kernel_size: int, norm: NormFactory, stride: int = 1
 ) -> nn.Sequential:
     """Return ``conv``, a convolution without bias (same size at stride 1), and ``bn``, a norm with activation."""
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
+    conv = norm.conv(in_channels, out_channels, kernel_size, stride)
     return nn.Sequential(OrderedDict(conv=conv, bn=norm.make(out_channels)))
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -18,11 +18,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from seamseg.errors import SettingsError
 from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
+from seamseg.modules.adjusted_filters import AdjustedConv2d, AdjustedConvTranspose2d, AdjustedLinear, Adjustment
+from seamseg.modules.batch_renorm import BatchRenorm, RenormLimits
 from seamseg.modules.inversion import gammas
+from seamseg.modules.mabn import MABN, MovingAverages
 from seamseg.ops.collectives import Sync
 from seamseg.ops.inplace_abn import Activation, Scale, activate_, check_activation, check_input, num_samples
 
-NormName = Literal["bn", "syncbn", "plain", "gn", "affine"]
+NormName = Literal["bn", "syncbn", "plain", "gn", "affine", "brn", "mabn"]
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class PlainABN(ABN):
@@ -118,19 +122,24 @@ class GroupNormAct(nn.Module):
 
 @dataclass(frozen=True)
 class NormFactory:
-    """Choice of the norm that a network is built with; creates the layers.
+    """Choice of the norm that a network is built with; creates the norms and the layers in front of them.
 
     Attributes:
         name: ``bn`` (in place, statistics of this rank), ``syncbn`` (in place, statistics of all ranks), ``plain``
-            (ordinary BatchNorm), ``gn`` (group norm) or ``affine`` (constant statistics).
-        activation: Activation after the norm: ``leaky_relu``, ``elu``, ``identity`` or, unless the norm works in place,
-            ``relu``.
+            (ordinary BatchNorm), ``gn`` (group norm), ``affine`` (constant statistics), ``brn`` (batch renormalization)
+            or ``mabn`` (moving averages).
+        activation: Activation after the norm: ``leaky_relu``, ``elu``, ``identity`` or, for ``plain``, ``gn`` and
+            ``affine``, ``relu``.
         slope: Negative slope of the leaky ReLU or α of the ELU; > 0.
-        scale: Relation of weight and γ in ``bn`` and ``syncbn``; see :class:`seamseg.modules.abn.ABN`.
+        scale: Relation of weight and γ in all norms except ``gn`` and ``affine``; see
+            :class:`seamseg.modules.abn.ABN`.
         groups: Number of channel groups of ``gn``.
-        momentum: Momentum of the running statistics; None for a cumulative average.
+        momentum: Momentum of the running statistics of ``bn``, ``syncbn`` and ``brn``; None for a cumulative average.
         sync: Ranks that run the collectives of ``syncbn`` when some ranks have no samples:
             :data:`seamseg.ops.collectives.Sync`.
+        standardize_weights: Whether the filters in front of ``gn`` are standardized.
+        mabn: Lengths of the averages of ``mabn``.
+        brn: Limits of the correction of ``brn``.
     """
 
     name: NormName = "bn"
@@ -140,18 +149,62 @@ class NormFactory:
     groups: int = 16
     momentum: float | None = 0.1
     sync: Sync = "masked"
+    standardize_weights: bool = False
+    mabn: MovingAverages = field(default_factory=MovingAverages)
+    brn: RenormLimits = field(default_factory=RenormLimits)
 
     def make(self, num_channels: int, activate: bool = True) -> nn.Module:
         """Return a norm over ``num_channels`` channels, with the activation if ``activate`` is True."""
         activation: Activation = self.activation if activate else "identity"
+        slope, scale, momentum = self.slope, self.scale, self.momentum
         if self.name == "gn":
-            return GroupNormAct(num_channels, self.groups, activation, self.slope)
+            return GroupNormAct(num_channels, self.groups, activation, slope)
         if self.name == "affine":
-            return AffineAct(num_channels, activation, self.slope)
+            return AffineAct(num_channels, activation, slope)
         if self.name == "plain":
-            return PlainABN(num_channels, activation, self.slope, self.momentum)
+            return PlainABN(num_channels, activation, slope, momentum)
+        if self.name == "mabn":
+            return MABN(num_channels, activation, slope, scale=scale, averages=self.mabn)
+        if self.name == "brn":
+            return BatchRenorm(num_channels, activation, slope, momentum=momentum, scale=scale, limits=self.brn)
         kind = InPlaceABN if self.name == "bn" else InPlaceABNSync
-        return kind(num_channels, activation, self.slope, momentum=self.momentum, scale=self.scale)
+        return kind(num_channels, activation, slope, momentum=momentum, scale=scale)
+
+    @property
+    def adjustment(self) -> Adjustment | None:
+        """What happens to the filters of the layers in front of the norms; None for ordinary layers."""
+        if self.name == "mabn":
+            return "center"
+        return "standardize" if self.name == "gn" and self.standardize_weights else None
+
+    def conv(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, dilation: int = 1, groups: int = 1
+    ) -> nn.Conv2d:
+        """Return a convolution in front of a norm, without bias; an odd kernel keeps the size at stride 1.
+
+        The norm may also read a sum, a concatenation or a pool of its output.
+        """
+        padding = dilation * (kernel_size // 2)
+        kind = nn.Conv2d if self.adjustment is None else AdjustedConv2d
+        return self._adjusted(
+            kind(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias=False)
+        )
+
+    def conv_transpose(self, in_channels: int, out_channels: int, kernel_size: int, stride: int) -> nn.ConvTranspose2d:
+        """Return a transposed convolution in front of a norm, without bias and padding."""
+        kind = nn.ConvTranspose2d if self.adjustment is None else AdjustedConvTranspose2d
+        return self._adjusted(kind(in_channels, out_channels, kernel_size, stride, bias=False))
+
+    def linear(self, in_features: int, out_features: int) -> nn.Linear:
+        """Return a linear layer in front of a norm, without bias."""
+        kind = nn.Linear if self.adjustment is None else AdjustedLinear
+        return self._adjusted(kind(in_features, out_features, bias=False))
+
+    def _adjusted(self, layer: Layer) -> Layer:
+        """Set the adjustment of a layer that has one, and return the layer."""
+        if isinstance(layer, (AdjustedConv2d, AdjustedConvTranspose2d, AdjustedLinear)) and self.adjustment:
+            layer.adjustment = self.adjustment
+        return layer
 
 
 def uses_batch_statistics(module: nn.Module) -> bool:

@@ -28,7 +28,7 @@ class PreActivationBlock(nn.Module):
     Args:
         in_channels: Channels of the input.
         channels: Output channels of the two or three convolutions.
-        norm: Factory of the norms, each with its activation.
+        norm: Factory of the convolutions and of the norms, each with its activation.
         stride: Stride of the first convolution and of the shortcut.
         dilation: Dilation of all 3×3 convolutions.
         groups: Groups of the bottleneck's 3×3 convolution.
@@ -53,7 +53,7 @@ class PreActivationBlock(nn.Module):
         self.convs = nn.Sequential(_layers(in_channels, channels, norm, stride, dilation, groups, dropout))
         self.proj_conv: nn.Conv2d | None = None
         if stride != 1 or in_channels != channels[-1]:
-            self.proj_conv = nn.Conv2d(in_channels, channels[-1], 1, stride, bias=False)
+            self.proj_conv = norm.conv(in_channels, channels[-1], 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the convolutions of the normalized input to the shortcut; overwrites ``x`` if the norm is in place."""
@@ -78,12 +78,6 @@ class PreActivationBlock(nn.Module):
         return total.add_(self.proj_conv(normed))
 
 
-def _conv3x3(in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1, groups: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(
-        in_channels, out_channels, 3, stride, padding=dilation, dilation=dilation, groups=groups, bias=False
-    )
-
-
 def _layers(
     in_channels: int,
     channels: Sequence[int],
@@ -98,15 +92,15 @@ def _layers(
     if len(channels) == 2:
         if groups != 1:
             raise ValueError("only bottleneck blocks have grouped convolutions")
-        layers["conv1"] = _conv3x3(in_channels, channels[0], stride, dilation)
+        layers["conv1"] = norm.conv(in_channels, channels[0], 3, stride, dilation)
         layers["bn2"] = norm.make(channels[0])
-        last = _conv3x3(channels[0], channels[1], 1, dilation)
+        last = norm.conv(channels[0], channels[1], 3, dilation=dilation)
     else:
-        layers["conv1"] = nn.Conv2d(in_channels, channels[0], 1, stride, bias=False)
+        layers["conv1"] = norm.conv(in_channels, channels[0], 1, stride)
         layers["bn2"] = norm.make(channels[0])
-        layers["conv2"] = _conv3x3(channels[0], channels[1], 1, dilation, groups)
+        layers["conv2"] = norm.conv(channels[0], channels[1], 3, dilation=dilation, groups=groups)
         layers["bn3"] = norm.make(channels[1])
-        last = nn.Conv2d(channels[1], channels[2], 1, bias=False)
+        last = norm.conv(channels[1], channels[2], 1)
     if dropout:
         layers["dropout"] = nn.Dropout2d(dropout)
     layers[f"conv{len(channels)}"] = last
@@ -241,12 +235,12 @@ def downsampling_stem(channels: int, norm: NormFactory, input_3x3: bool) -> Stem
     """
     layers = OrderedDict[str, nn.Module]()
     if input_3x3:
-        layers["conv1"] = nn.Conv2d(3, channels, 3, stride=2, padding=1, bias=False)
+        layers["conv1"] = norm.conv(3, channels, 3, stride=2)
         for number in (2, 3):
             layers[f"bn{number - 1}"] = norm.make(channels)
-            layers[f"conv{number}"] = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+            layers[f"conv{number}"] = norm.conv(channels, channels, 3)
     else:
-        layers["conv1"] = nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False)
+        layers["conv1"] = norm.conv(3, channels, 7, stride=2)
     layers["pool1"] = LeanMaxPool2d(3, stride=2, padding=1)
     return Stem(layers, channels, stride=4)
 
@@ -300,7 +294,7 @@ def build_wide_resnet38(form: WideResNetForm, norm: NormFactory) -> PreActivatio
             BlockGroup(num_blocks, widths, number < 2, strides[number], dilations[number], dropout=dropouts[number])
             for number, (num_blocks, widths) in enumerate(zip(_WIDE_BLOCKS, WIDE_CHANNELS, strict=True))
         ]
-    stem = Stem(OrderedDict[str, nn.Module](conv1=_conv3x3(3, 64)), channels=64, stride=1)
+    stem = Stem(OrderedDict[str, nn.Module](conv1=norm.conv(3, 64, 3)), channels=64, stride=1)
     return PreActivationBody(stem, groups, norm)
 
 

@@ -36,7 +36,7 @@ class ResidualBlock(nn.Module):
         build = _bottleneck if bottleneck else _plain
         self.convs = build(in_channels, channels, out_channels, norm, stride)
         if stride != 1 or in_channels != out_channels:
-            self.proj_conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+            self.proj_conv = norm.conv(in_channels, out_channels, 1, stride)
             self.proj_bn = norm.make(out_channels, activate=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,9 +53,9 @@ class ResidualBlock(nn.Module):
 def _plain(in_channels: int, channels: int, out_channels: int, norm: NormFactory, stride: int) -> nn.Sequential:
     return nn.Sequential(
         OrderedDict(
-            conv1=nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False),
+            conv1=norm.conv(in_channels, channels, 3, stride),
             bn1=norm.make(channels),
-            conv2=nn.Conv2d(channels, out_channels, 3, padding=1, bias=False),
+            conv2=norm.conv(channels, out_channels, 3),
             bn2=norm.make(out_channels),
         )
     )
@@ -64,11 +64,11 @@ def _plain(in_channels: int, channels: int, out_channels: int, norm: NormFactory
 def _bottleneck(in_channels: int, channels: int, out_channels: int, norm: NormFactory, stride: int) -> nn.Sequential:
     return nn.Sequential(
         OrderedDict(
-            conv1=nn.Conv2d(in_channels, channels, 1, bias=False),
+            conv1=norm.conv(in_channels, channels, 1),
             bn1=norm.make(channels),
-            conv2=nn.Conv2d(channels, channels, 3, stride, padding=1, bias=False),
+            conv2=norm.conv(channels, channels, 3, stride),
             bn2=norm.make(channels),
-            conv3=nn.Conv2d(channels, out_channels, 1, bias=False),
+            conv3=norm.conv(channels, out_channels, 1),
             bn3=norm.make(out_channels),
         )
     )
@@ -121,7 +121,7 @@ class ResNet(Body):
         self.strides = (4, 8, 16, 32)
         self.mod1 = nn.Sequential(
             OrderedDict(
-                conv1=nn.Conv2d(3, STEM_CHANNELS, 7, stride=2, padding=3, bias=False),
+                conv1=norm.conv(3, STEM_CHANNELS, 7, stride=2),
                 bn1=norm.make(STEM_CHANNELS),
                 pool1=nn.MaxPool2d(3, stride=2, padding=1),
             )

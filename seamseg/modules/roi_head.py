@@ -173,9 +173,9 @@ class RoIHead(nn.Module):
         pooled = in_channels * (REGION_SIZE // 2) ** 2
         self.fc = nn.Sequential(
             OrderedDict(
-                fc1=nn.Linear(pooled, fc_channels, bias=False),
+                fc1=norm.linear(pooled, fc_channels),
                 bn1=norm.make(fc_channels),
-                fc2=nn.Linear(fc_channels, fc_channels, bias=False),
+                fc2=norm.linear(fc_channels, fc_channels),
                 bn2=norm.make(fc_channels),
             )
         )
@@ -184,9 +184,9 @@ class RoIHead(nn.Module):
         layers = OrderedDict[str, nn.Module]()
         for layer in range(1, 5):
             incoming = in_channels if layer == 1 else mask_channels
-            layers[f"conv{layer}"] = nn.Conv2d(incoming, mask_channels, 3, padding=1, bias=False)
+            layers[f"conv{layer}"] = norm.conv(incoming, mask_channels, 3)
             layers[f"bn{layer}"] = norm.make(mask_channels)
-        layers["conv_up"] = nn.ConvTranspose2d(mask_channels, mask_channels, 2, stride=2, bias=False)
+        layers["conv_up"] = norm.conv_transpose(mask_channels, mask_channels, 2, stride=2)
         layers["bn_up"] = norm.make(mask_channels)
         self.conv = nn.Sequential(layers)
         self.roi_msk = nn.Conv2d(mask_channels, num_things, 1)

@@ -24,7 +24,7 @@ class RPNHead(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, num_anchors: int, norm: NormFactory) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+        self.conv1 = norm.conv(in_channels, channels, 3)
         self.bn1 = norm.make(channels)
         self.conv_obj = nn.Conv2d(channels, num_anchors, 1)
         self.conv_bbx = nn.Conv2d(channels, 4 * num_anchors, 1)

@@ -62,11 +62,11 @@ class MiniDeepLab(nn.Module):
     def __init__(self, in_channels: int, channels: int, window: int, norm: NormFactory) -> None:
         super().__init__()
         self.window = window
-        self.conv1_3x3 = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
-        self.conv1_dil = nn.Conv2d(in_channels, channels, 3, padding=6, dilation=6, bias=False)
-        self.conv1_glb = nn.Conv2d(in_channels, channels, 1, bias=False)
+        self.conv1_3x3 = norm.conv(in_channels, channels, 3)
+        self.conv1_dil = norm.conv(in_channels, channels, 3, dilation=6)
+        self.conv1_glb = norm.conv(in_channels, channels, 1)
         self.bn1 = norm.make(3 * channels)
-        self.conv2 = nn.Conv2d(3 * channels, channels, 1, bias=False)
+        self.conv2 = norm.conv(3 * channels, channels, 1)
         self.bn2 = norm.make(channels)
 
     def forward(self, x: Tensor) -> Tensor:

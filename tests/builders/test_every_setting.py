@@ -45,8 +45,17 @@ CHANGES = {
     "norm.slope": "0.5",
     "norm.scale": "signed",
     "norm.groups": "8",
+    "norm.standardize_weights": "true",
     "norm.momentum": "0.2",
     "norm.sync": "active",
+    "norm.mabn.window": "4",
+    "norm.mabn.momentum": "0.1",
+    "norm.mabn.plain_iterations": "7",
+    "norm.mabn.warmup_iterations": "70",
+    "norm.brn.max_scale": "2",
+    "norm.brn.max_shift": "2",
+    "norm.brn.plain_iterations": "7",
+    "norm.brn.warmup_iterations": "70",
     "body.name": "resnet34",
     "fpn.channels": "32",
     "fpn.extra_levels": "1",
@@ -121,7 +130,13 @@ ELSEWHERE = {
     "body.frozen": "tests of build_initialized_network",
     "body.norm_frozen": "tests of build_initialized_network",
 }
-CONDITIONS = {"norm.groups": "norm.name=gn", "sem.head": "task=semantic"}
+CONDITIONS = {
+    "norm.groups": "norm.name=gn",
+    "norm.standardize_weights": "norm.name=gn",
+    **{key: "norm.name=mabn" for key in CHANGES if key.startswith("norm.mabn.")},
+    **{key: "norm.name=brn" for key in CHANGES if key.startswith("norm.brn.")},
+    "sem.head": "task=semantic",
+}
 """Overrides without which a setting has no effect or is refused."""
 
 

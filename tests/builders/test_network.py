@@ -11,6 +11,9 @@ from torchvision import models
 
 from seamseg.builders import build_fusion, build_initialized_network, build_network
 from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
+from seamseg.modules.adjusted_filters import AdjustedConv2d, AdjustedConvTranspose2d, AdjustedLinear
+from seamseg.modules.batch_renorm import BatchRenorm
+from seamseg.modules.mabn import MABN
 from seamseg.modules.norm import GroupNormAct
 from seamseg.networks import PanopticNet
 from seamseg.structures import Categories, Category
@@ -61,6 +64,7 @@ def test_network_output_channels_follow_the_classes() -> None:
         (["norm.name=bn"], InPlaceABN, InPlaceABN),
         (["norm.name=syncbn", "norm.heads=bn"], InPlaceABNSync, InPlaceABN),
         (["norm.name=syncbn", "norm.heads=gn"], InPlaceABNSync, GroupNormAct),
+        (["norm.name=mabn", "norm.heads=brn"], MABN, BatchRenorm),
     ],
 )
 def test_network_head_norm_is_used_in_the_rpn_and_roi_heads(overrides: list[str], body: type, heads: type) -> None:
@@ -74,6 +78,21 @@ def test_network_head_norm_is_used_in_the_rpn_and_roi_heads(overrides: list[str]
     ):
         norms = {type(module) for module in part.modules() if isinstance(module, kinds)}
         assert norms == {kind}
+
+
+def test_network_filters_are_adjusted_only_in_front_of_the_norms_that_require_it() -> None:
+    network = initialized("norm.name=mabn", "norm.heads=gn")
+    for layers, adjustment in (
+        (network.body, "center"),
+        (network.sem_head, "center"),
+        (network.rpn_head, None),
+        (network.roi_head, None),
+    ):
+        kinds = (AdjustedConv2d, AdjustedConvTranspose2d, AdjustedLinear)
+        assert {m.adjustment for m in layers.modules() if isinstance(m, kinds)} == ({adjustment} - {None})
+    heads = initialized("norm.name=bn", "norm.heads=gn", "norm.standardize_weights=true").roi_head
+    assert heads.fc.fc1.adjustment == heads.conv.conv_up.adjustment == "standardize"
+    assert network.state_dict()["body.backbone.mod1.bn1.square_history"].shape[0] == 16
 
 
 def test_build_fusion_has_the_number_of_stuff_classes() -> None:

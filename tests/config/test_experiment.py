@@ -91,6 +91,15 @@ OURS = {
     # The published system does not have these settings.
     "norm.heads": None,
     "norm.sync": "masked",
+    "norm.standardize_weights": False,
+    "norm.mabn.window": 16,
+    "norm.mabn.momentum": 0.02,
+    "norm.mabn.plain_iterations": 100,
+    "norm.mabn.warmup_iterations": 1000,
+    "norm.brn.max_scale": 3.0,
+    "norm.brn.max_shift": 5.0,
+    "norm.brn.plain_iterations": 5000,
+    "norm.brn.warmup_iterations": 40000,
     "data.root": None,
     "data.format": None,
     "data.train_split": "train",
@@ -225,3 +234,33 @@ def test_frozen_parts_of_a_classifier_require_weights() -> None:
         parse_settings(ClassifierExperiment, "data: {random_area: [0.5, 0.1]}", "test")
     with pytest.raises(ValueError, match=r"data\.std=.*divide values in 0 … 255 by 255"):
         parse_settings(ClassifierExperiment, "data: {std: [58, 57, 57]}", "test")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["norm.name=mabn", "body.weights=imagenet"], r"body\.weights=imagenet .* norm\.name=mabn"),
+        (["norm.name=mabn", "training.precision=fp16"], r"training\.precision=fp16 .* norm\.name=mabn"),
+        (["norm.heads=mabn", "training.precision=fp16"], r"training\.precision=fp16"),
+        (["norm.name=bn", "norm.standardize_weights=true"], r"norm\.standardize_weights=true .* norm\.name=bn"),
+        (["norm.mabn.window=0"], r"norm\.mabn\.window=0"),
+        (["norm.brn.max_scale=0.5"], r"norm\.brn\.max_scale=0\.5"),
+    ],
+)
+def test_norm_for_small_batches_with_settings_that_do_not_fit_is_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_experiment("", "x", overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["norm.name=mabn", "body={name: 'torchvision:mobilenet_v2', weights: imagenet}"],
+        ["norm.name=mabn", "body.weights=runs/imagenet"],
+        ["norm.name=mabn", "training.precision=bf16"],
+        ["norm.name=brn", "training.precision=fp16", "body.weights=imagenet"],
+        ["norm.heads=gn", "norm.standardize_weights=true"],
+    ],
+)
+def test_norm_for_small_batches_with_settings_that_fit_is_accepted(overrides: list[str]) -> None:
+    parse_experiment("", "x", overrides)

@@ -133,7 +133,10 @@ def test_parse_invalid_value_is_refused_with_its_key(key: str, value: str) -> No
     ("override", "sentence"),
     [
         ("training.epochs=0", "training.epochs=0: input should be greater than 0"),
-        ("norm.name=off", "norm.name=False: input should be 'bn', 'syncbn', 'plain', 'gn' or 'affine'"),
+        (
+            "norm.name=off",
+            "norm.name=False: input should be 'bn', 'syncbn', 'plain', 'gn', 'affine', 'brn' or 'mabn'",
+        ),
         ("data=5", "data=5: data is a group and must contain settings by name"),
         ("rpn.inference={after_nms: 2}", "rpn.inference.before_nms: field required"),
     ],

@@ -82,13 +82,20 @@ def latest(folder: Path) -> Checkpoint:
 SGD = ("training.epochs=3", "training.weight_average=0.9", "optimizer.clip_norm=1")
 ADAMW = ("training.epochs=3", "optimizer.name=adamw", "optimizer.lr=0.001", "norm.heads=gn")
 DROPOUT = ("training.epochs=3", "task=semantic", "sem.head=deeplab", "body.name=wide_resnet38_a2_dilated")
+MABN = (
+    "training.epochs=3",
+    "training.accumulate=2",
+    "data.train_batch_size=1",
+    "norm.name=mabn",
+    "norm.mabn={window: 3, plain_iterations: 4, warmup_iterations: 8}",
+)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Any]:
     """Return run folder and last checkpoint of six iterations in three epochs."""
     runs: dict[tuple[str, ...], Any] = {}
-    for overrides in (SGD, ADAMW, DROPOUT):
+    for overrides in (SGD, ADAMW, DROPOUT, MABN):
         run = tmp_path_factory.mktemp("uninterrupted")
         with narrow_body():
             runs[overrides] = run, run_until(tiny_experiment(folder, *overrides), run, None)
@@ -104,8 +111,17 @@ def uninterrupted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
         (SGD, [2], 1),
         (ADAMW, [1, 2, 3, 4, 5], 0),
         (DROPOUT, [3], 0),
+        (MABN, [1, 2, 3, 4, 5], 0),
     ],
-    ids=["sgd-within-0", "sgd-within-1", "sgd-between-0", "sgd-between-1", "adamw-everywhere", "dropout"],
+    ids=[
+        "sgd-within-0",
+        "sgd-within-1",
+        "sgd-between-0",
+        "sgd-between-1",
+        "adamw-everywhere",
+        "dropout",
+        "mabn-everywhere",
+    ],
 )
 def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(
     uninterrupted: Any, folder: Path, tmp_path: Path, overrides: tuple[str, ...], stops: list[int], num_workers: int
@@ -115,9 +131,11 @@ def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(
     for iteration in stops:
         position = run_until(experiment, tmp_path, iteration).position
         assert position.iteration == iteration
-        assert (position.epoch, position.batch - 1) == divmod(iteration - 1, 2)
+        batches = experiment.training.accumulate
+        assert (position.epoch, position.batch / batches - 1) == divmod(iteration - 1, 2)
     found = run_until(experiment, tmp_path, None)
-    assert replace(found.position, best_quality=0, best_iteration=0) == TrainingProgress(3, 0, 6, 0, 0, 2)
+    batch_size = experiment.data.train_batch_size
+    assert replace(found.position, best_quality=0, best_iteration=0) == TrainingProgress(3, 0, 6, 0, 0, batch_size)
     for part in ("position", "network", "optimizer", "average", "categories"):
         assert equal(getattr(found, part), getattr(expected, part)), part
     assert read_metrics(tmp_path) == read_metrics(run)

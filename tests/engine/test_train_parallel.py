@@ -38,8 +38,13 @@ def test_parallel_broadcasts_running_statistics_only_of_per_rank_norms(tmp_path:
     assert torch.equal(first["affine"] + 1, second["affine"])
 
 
-@pytest.mark.parametrize(("name", "expected"), [("bn", True), ("syncbn", False), ("gn", False), ("affine", False)])
-def test_has_per_rank_stats_is_true_only_for_unfrozen_bn(name: NormName, expected: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("bn", True), ("syncbn", False), ("gn", False), ("affine", False), ("brn", True), ("mabn", True)],
+)
+def test_has_per_rank_stats_is_true_only_for_unfrozen_norms_with_statistics_of_a_rank(
+    name: NormName, expected: bool
+) -> None:
     norm = NormFactory(name).make(16)
     assert has_per_rank_stats(torch.nn.Sequential(InPlaceABNSync(3), norm)) == expected
     for child in norm.modules():

@@ -20,7 +20,7 @@ from seamseg.errors import ModelError
 from seamseg.export.body_weights import convert_names, load_body_weights
 from seamseg.export.model_file import MODEL_FILE, ModelFile, save_model
 from seamseg.modules.abn import ABN
-from seamseg.modules.norm import AffineAct, NormFactory
+from seamseg.modules.norm import AffineAct, NormFactory, NormName
 from seamseg.modules.resnet import ResNet, ResNetName
 from seamseg.modules.torchvision_body import TorchvisionBody
 from seamseg.networks.classifier import Classifier
@@ -416,6 +416,21 @@ def test_trained_run_fills_body(tmp_path: Path, prefix: str, written: Scale, rea
     assert report.num_changed == (negative if (written, read) == ("signed", "abs") else 0)
     expected = source.bn_out.gamma()
     torch.testing.assert_close(body.bn_out.gamma(), expected.clamp(min=1e-5) if report.num_changed else expected)
+
+
+@pytest.mark.parametrize(("written", "read"), [("mabn", "mabn"), ("mabn", "bn"), ("bn", "mabn"), ("bn", "brn")])
+def test_trained_run_fills_body_unless_only_one_of_them_has_mabn(
+    tmp_path: Path, written: NormName, read: NormName
+) -> None:
+    source, body = (BODIES["densenet_bc100"](NormFactory(name)) for name in (written, read))
+    tensors = {f"body.{key}": value.clone() for key, value in source.state_dict().items()}
+    save_model(tmp_path / MODEL_FILE, ModelFile(f"norm: {{name: {written}, scale: abs}}", [], tensors))
+    if (written == "mabn") == (read == "mabn"):
+        assert not load_body_weights(body, "densenet_bc100", str(tmp_path)).missing
+        assert all(torch.equal(value, source.state_dict()[key]) for key, value in body.state_dict().items())
+    else:
+        with pytest.raises(ModelError, match=r"trained with(out)? norm\.name=mabn"):
+            load_body_weights(body, "densenet_bc100", str(tmp_path))
 
 
 def test_run_without_model_is_refused(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_fold_norms_folds_only_norms_right_after_a_layer() -> None:
     assert norms(network) == ["0", "3", "5", "6"]
 
 
-@pytest.mark.parametrize("name", ["bn", "syncbn", "affine", "gn"])
+@pytest.mark.parametrize("name", ["bn", "syncbn", "affine", "gn", "brn", "mabn"])
 @torch.no_grad()
 def test_fold_norms_of_a_network_equals_the_network(name: NormName) -> None:
     network = tiny_network(name)

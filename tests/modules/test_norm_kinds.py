@@ -13,6 +13,8 @@ from torch.nn import functional
 
 from seamseg.errors import SeamsegError
 from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
+from seamseg.modules.batch_renorm import BatchRenorm
+from seamseg.modules.mabn import MABN
 from seamseg.modules.norm import (
     AffineAct,
     GroupNormAct,
@@ -93,6 +95,8 @@ def test_group_norm_with_groups_that_do_not_divide_the_channels_is_refused() -> 
         ("plain", PlainABN),
         ("gn", GroupNormAct),
         ("affine", AffineAct),
+        ("brn", BatchRenorm),
+        ("mabn", MABN),
     ],
 )
 def test_norm_factory_makes_the_named_norm_with_its_settings(name: NormName, kind: type[nn.Module]) -> None:
@@ -101,7 +105,7 @@ def test_norm_factory_makes_the_named_norm_with_its_settings(name: NormName, kin
     assert type(norm) is type(plain) is kind
     assert (norm.activation, norm.slope, plain.activation) == ("elu", 0.5, "identity")
     if isinstance(norm, InPlaceABN):
-        assert (norm.scale, norm.momentum) == ("signed", None)
+        assert (norm.scale, norm.momentum) == ("signed", 0.02 if kind is MABN else None)
     if isinstance(norm, GroupNormAct):
         assert norm.num_groups == 4
         assert set(norm.state_dict()) == {"weight", "bias"}
