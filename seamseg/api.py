@@ -234,6 +234,7 @@ def load_model(
     scales: Sequence[float] = (1.0,),
     flip: bool = False,
     merge: Merge = "logits",
+    eval_norm: float = 0.0,
 ) -> Model:
     """Load a trained model; exported as ``seamseg.load_model``.
 
@@ -254,6 +255,8 @@ def load_model(
         flip: Whether to also predict on the mirrored image.
         merge: Way to merge the class scores of several factors and of the mirrored image: the mean of their ``logits``,
             or, at the size of the image, the ``mean`` or ``max`` of their probabilities, or a ``vote`` for a class.
+        eval_norm: Share of an image's own statistics in the norms, in 0 … 1: 1/m suits a model that was trained with m
+            images at a time and ``norm.name=bn`` (EvalNorm). 0 uses the statistics of the training.
 
     Returns:
         The model on the chosen device.
@@ -271,7 +274,7 @@ def load_model(
         Result(96×128, 1 segments)
     """
     options = PredictionOptions(
-        precision, score_threshold, overlap_threshold, min_stuff_area, tuple(scales), flip, merge
+        precision, score_threshold, overlap_threshold, min_stuff_area, tuple(scales), flip, merge, eval_norm
     )
     chosen = choose_device(device)
     model = builders.open_model(expand_home(path), chosen)

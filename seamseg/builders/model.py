@@ -25,6 +25,7 @@ from seamseg.export.model_folder import ALL_FILES, load_model_file, write_model_
 from seamseg.export.published import load_published
 from seamseg.export.published_semantic import load_semantic
 from seamseg.io.files import check_free
+from seamseg.modules.eval_norm import eval_norms
 from seamseg.modules.semantic_head import NUM_LEVELS
 from seamseg.networks import SegmentationNet
 from seamseg.runtime.log import read_metrics
@@ -92,6 +93,22 @@ def open_model(path: Path, device: torch.device) -> LoadedModel:
         SeamsegError: There is no model, or it is damaged or has been changed.
     """
     return build_model(load_model_file(path), path, device)
+
+
+def with_eval_norm(model: LoadedModel, share: float) -> LoadedModel:
+    """Let the norms of a model mix the statistics of each image into the stored ones (EvalNorm).
+
+    Args:
+        model: Trained model; not modified.
+        share: Share of an image's own statistics, in 0 … 1; 0 returns the model as it is. See
+            :func:`seamseg.modules.eval_norm.eval_norms`.
+
+    Raises:
+        SeamsegError: The share is not in 0 … 1, or the model has no norm that was trained with batch statistics.
+    """
+    if share == 0:
+        return model
+    return replace(model, network=eval_norms(model.network, share))
 
 
 def import_model(source: Path, out: Path, overwrite: bool) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 
 from seamseg.algos.merging import Merge
-from seamseg.builders.model import LoadedModel
+from seamseg.builders.model import LoadedModel, with_eval_norm
 from seamseg.errors import SettingsError
 from seamseg.predict import Predictor
 from seamseg.predict.predictor import Augmentation
@@ -30,6 +30,8 @@ class PredictionOptions:
         flip: Whether to also predict on the mirrored image.
         merge: Way to merge the class scores of several passes: the mean of their ``logits``, or, at the size of the
             image, the ``mean`` or ``max`` of their probabilities, or a ``vote`` of each pass for a class.
+        eval_norm: Share of an image's own statistics in the norms, in 0 … 1; see
+            :func:`seamseg.modules.eval_norm.eval_norms`.
 
     Raises:
         SeamsegError: A threshold or the area is out of range.
@@ -42,6 +44,7 @@ class PredictionOptions:
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     merge: Merge = "logits"
+    eval_norm: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("score_threshold", "overlap_threshold"):
@@ -63,9 +66,11 @@ def build_predictor(model: LoadedModel, device: torch.device, options: Predictio
         options: Options of the prediction; None uses the settings of the model.
 
     Raises:
-        SeamsegError: The device does not support the precision, or the scales are invalid.
+        SeamsegError: The device does not support the precision, the scales are invalid, or the norms cannot mix in the
+            statistics of an image.
     """
     options = options or PredictionOptions()
+    model = with_eval_norm(model, options.eval_norm)
     names = {field.name for field in fields(model.fusion)} & {field.name for field in fields(options)}
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     return Predictor(

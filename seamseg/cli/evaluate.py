@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from seamseg.algos.fusion import Fusion, RenumberedFusion
-from seamseg.builders import LoadedModel, build_evaluation_loader, open_model, open_split
-from seamseg.cli.output import UNREADABLE, counted
+from seamseg.builders import LoadedModel, build_evaluation_loader, open_model, open_split, with_eval_norm
+from seamseg.cli.output import EVAL_NORM, UNREADABLE, counted
 from seamseg.cli.score_tables import (
     HELP,
     print_scores,
@@ -79,6 +79,7 @@ def add_parser(subcommands: Any) -> None:
         "--sheet", type=Path, metavar="FILE", help="write a picture of the first images and their predictions"
     )
     subcommand.add_argument("--analysis", type=Path, metavar="FOLDER", help=HELP)
+    subcommand.add_argument("--eval-norm", type=float, default=0.0, metavar="SHARE", help=EVAL_NORM)
     subcommand.add_argument(
         "--device",
         help="cpu, cuda (one GPU per process) or a single GPU such as cuda:1 (default: cuda if available, else cpu)",
@@ -93,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
         if result:
             result.parent.mkdir(parents=True, exist_ok=True)
     with started(options.device) as process:
-        model = open_model(options.model, process.device)
+        model = with_eval_norm(open_model(options.model, process.device), options.eval_norm)
         data = model.experiment.data
         split = open_split(options.data, options.split, options.limit, options.format, data.format)
         fusion, notes = matched_fusion(model, split.categories, options.data)

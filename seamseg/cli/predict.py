@@ -14,7 +14,7 @@ import cv2
 from seamseg import __version__
 from seamseg.algos.merging import MERGES
 from seamseg.builders import LoadedModel, PredictionOptions, build_predictor, open_model
-from seamseg.cli.output import UNREADABLE, counted
+from seamseg.cli.output import EVAL_NORM, UNREADABLE, counted
 from seamseg.data.images import TWELVE_BITS
 from seamseg.errors import SettingsError
 from seamseg.predict import Predictor
@@ -115,6 +115,7 @@ def add_arguments(subcommand: argparse.ArgumentParser) -> None:
         "maximum of the probabilities, or a vote of each prediction for a class (default: logits)"
     )
     subcommand.add_argument("--merge", choices=MERGES, default="logits", help=merge)
+    subcommand.add_argument("--eval-norm", type=float, default=0.0, metavar="SHARE", help=EVAL_NORM)
 
 
 def prediction_options(options: argparse.Namespace) -> PredictionOptions:
@@ -127,6 +128,7 @@ def prediction_options(options: argparse.Namespace) -> PredictionOptions:
         scales=options.scales,
         flip=options.flip,
         merge=options.merge,
+        eval_norm=options.eval_norm,
     )
 
 

@@ -125,7 +125,8 @@ class NormSettings(Settings):
     def _invertible(cls, value: Activation, info: ValidationInfo) -> Activation:
         if value == "relu" and not {info.data.get("name"), info.data.get("heads")}.isdisjoint(WITHOUT_RELU):
             raise ValueError(
-                f"relu has no inverse, which the norms {', '.join(WITHOUT_RELU)} require; use leaky_relu, which is closest"
+                f"relu has no inverse, which the norms {', '.join(WITHOUT_RELU)} require; use leaky_relu, which is "
+                "closest"
             )
         return value
 

@@ -2,6 +2,7 @@
 
 from seamseg.modules.abn import ABN, InPlaceABN, InPlaceABNSync
 from seamseg.modules.batchnorm import from_batchnorm, to_batchnorm
+from seamseg.modules.eval_norm import eval_norms
 from seamseg.modules.folding import fold, fold_norms
 from seamseg.modules.norm_conversion import NormConversion, convert_norms
 
@@ -11,6 +12,7 @@ __all__ = [
     "InPlaceABNSync",
     "NormConversion",
     "convert_norms",
+    "eval_norms",
     "fold",
     "fold_norms",
     "from_batchnorm",

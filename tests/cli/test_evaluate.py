@@ -76,6 +76,14 @@ def test_evaluate_run_folder_and_its_model_files_give_equal_tables(command: Any,
     assert tables[0] == tables[1] == tables[2]
 
 
+def test_evaluate_eval_norm_changes_the_scores_and_zero_does_not(command: Any, run_dir: Path, data: Path) -> None:
+    plain, zero, mixed = (
+        command("evaluate", run_dir, "--data", data, "--split", "val", *options).out
+        for options in ([], ["--eval-norm", 0], ["--eval-norm", 0.5])
+    )
+    assert plain == zero != mixed
+
+
 def test_evaluate_limit_scores_only_the_first_images(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
     code, _, err = command(
         "evaluate", run_dir, "--data", data, "--split", "train", "--limit", 1, "--json", tmp_path / "scores.json"
@@ -143,6 +151,7 @@ def test_evaluate_without_readable_images_is_refused(
         ({"model": "none"}, "there is no model none"),
         ({"--data": "none"}, "the data set folder none does not exist"),
         ({"--split": "test"}, "no split matching 'test'"),
+        ({"--eval-norm": "-1"}, "statistics must be in 0 … 1, not -1"),
         ({"--limit": "0"}, "the limit on the number of images is 0"),
         ({"--device": "abacus"}, "there is no device abacus"),
     ],

@@ -113,6 +113,7 @@ def test_predict_writes_only_the_requested_outputs(
         ("--batch-size", "0", "must be an integer >= 1"),
         ("--score-threshold", "1.5", "score_threshold must be in 0 … 1"),
         ("--min-stuff-area", "-1", "min_stuff_area must be"),
+        ("--eval-norm", "2", "statistics must be in 0 … 1"),
     ],
 )
 def test_predict_invalid_options_are_refused(
@@ -146,10 +147,11 @@ def test_predict_thresholds_change_the_segments(
     assert len(large) < len(sure)
     assert all(segment["area"] >= min(area.values()) for segment in large)
     assert len(run("free", "--overlap-threshold=0")) <= len(plain)
-    half = run("half", "--precision=bf16", "--batch-size=2", "--scales=1,1.5", "--flip")
+    half = run("half", "--precision=bf16", "--batch-size=2", "--scales=1,1.5", "--flip", "--eval-norm=0.25")
     assert half
     info = json.loads((tmp_path / "half/panoptic.json").read_text())["info"]
     assert (info["precision"], info["scales"], info["flip"]) == ("bf16", [1.0, 1.5], True)
+    assert info["eval_norm"] == 0.25
 
 
 class Killed(Exception):
