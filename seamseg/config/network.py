@@ -76,8 +76,8 @@ class NormSettings(Settings):
     """Kind of norm. `bn`: in-place BatchNorm with the statistics of each process; `syncbn`: in-place BatchNorm with the
     statistics of all processes; `plain`: ordinary BatchNorm, which is not in place, with the statistics of each
     process; `gn`: group norm; `affine`: stored statistics that never change. For one or two images per process:
-    `mabn`, BatchNorm with moving averages in the forward and the backward pass, which centers the filters in front of it
-    instead of its input; `brn`, batch renormalization."""
+    `mabn`, BatchNorm with moving averages in the forward and the backward pass, which centers the filters in front of
+    it instead of its input; `brn`, batch renormalization."""
 
     heads: NormName | None = None
     """Kind of norm in the RPN and RoI heads. null uses `name`."""
