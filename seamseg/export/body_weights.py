@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import shorten
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file
@@ -239,7 +239,7 @@ def read_state_dict(path: Path, what: str) -> dict[str, Tensor]:
     """
     try:
         safe = path.suffix == ".safetensors"
-        content = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or missing file can raise anything in torch
         raise ModelError(f"{what} cannot be read: {shorten(str(error), 200)}") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):  # published in-place networks
