@@ -80,7 +80,7 @@ def read_scores(path: Path) -> StoredScores:
     """
     content = load_object(path)
     lines = field(content, "per_class", dict, f"{path} is not a scores file")
-    entries = field(content, "images", list, f"{path} (written by an older version?)")
+    entries = field(content, "images", list, f"{path} (scores of a semantic model, or of an older version?)")
     try:
         per_class = {name: math.nan if line["pq"] is None else float(line["pq"]) for name, line in lines.items()}
         images = [ImageCounts.from_dict(entry) for entry in entries]

@@ -203,6 +203,16 @@ def test_panoptic_subcommands_refuse_the_results(
     assert "panoptic.json" in message
 
 
+def test_compare_refuses_semantic_scores(
+    command: Any, refuses: Callable[..., str], semantic_run: Path, data: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "scores.json"
+    assert command("evaluate", semantic_run, "--data", data, "--split", "val", "--json", path).code == 0
+    message = refuses("compare", path, path)
+    assert str(path) in message
+    assert "semantic" in message
+
+
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The published model file with a narrow body; its images are small."""
