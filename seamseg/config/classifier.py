@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from seamseg.config.data import ColorJitterSettings, Triple, check_channels
-from seamseg.config.network import BodySettings, NormSettings, check_body
+from seamseg.config.network import BodySettings, NormSettings, check_body, check_norm
 from seamseg.config.settings import (
     FilePath,
     Fraction,
@@ -119,4 +119,5 @@ class ClassifierExperiment(Settings):
     @model_validator(mode="after")
     def _check(self) -> ClassifierExperiment:
         check_body(self.body, self.norm)
+        check_norm(self.norm, self.training.precision)
         return self

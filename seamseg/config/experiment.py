@@ -15,7 +15,7 @@ from seamseg.config.heads import (
     RegionSettings,
     SemanticSettings,
 )
-from seamseg.config.network import BodySettings, NormSettings, PyramidSettings, check_body
+from seamseg.config.network import BodySettings, NormSettings, PyramidSettings, check_body, check_norm
 from seamseg.config.settings import Settings
 from seamseg.config.training import Optimizer, PolySchedule, Schedule, SGDSettings, TrainingSettings
 
@@ -56,9 +56,5 @@ class Experiment(Settings):
                 "sem.head=mini_deeplab"
             )
         check_body(self.body, self.norm)
-        if "mabn" in self.norm.names and self.training.precision == "fp16":
-            raise ValueError(
-                "training.precision=fp16 scales the loss by a changing factor, but norm.name=mabn averages gradients "
-                "over several steps; use bf16 or float32, or another norm"
-            )
+        check_norm(self.norm, self.training.precision)
         return self

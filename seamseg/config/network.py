@@ -177,6 +177,19 @@ def check_body(body: BodySettings, norm: NormSettings) -> None:
             "body.weights=imagenet was trained with BatchNorm, which subtracts means, and norm.name=mabn does not; "
             "choose another norm, or set body.weights to a model that was trained with norm.name=mabn or to null"
         )
+
+
+def check_norm(norm: NormSettings, precision: str) -> None:
+    """Check that the settings of the norm agree with each other and with ``training.precision``.
+
+    Raises:
+        ValueError: They do not; the message names the keys.
+    """
+    if "mabn" in norm.names and precision == "fp16":
+        raise ValueError(
+            "training.precision=fp16 scales the loss by a changing factor, but norm.name=mabn averages gradients "
+            "over several steps; use bf16 or float32, or another norm"
+        )
     if norm.standardize_weights and "gn" not in norm.names:
         raise ValueError(
             f"norm.standardize_weights=true is for group norm, but norm.name={norm.name}; set norm.name=gn or "

@@ -102,7 +102,7 @@ def eval_norms(network: Network, share: float) -> Network:
     if not _convert(copied, share):
         raise SettingsError(
             "no norm of the network was trained with batch statistics, which EvalNorm requires; use it with "
-            "norm.name=bn or syncbn, or leave it out"
+            "norm.name=bn, syncbn or plain, or leave it out"
         )
     return copied
 

@@ -131,10 +131,11 @@ class NormFactory:
         activation: Activation after the norm: ``leaky_relu``, ``elu``, ``identity`` or, for ``plain``, ``gn`` and
             ``affine``, ``relu``.
         slope: Negative slope of the leaky ReLU or α of the ELU; > 0.
-        scale: Relation of weight and γ in all norms except ``gn`` and ``affine``; see
+        scale: Relation of weight and γ in ``bn``, ``syncbn``, ``brn`` and ``mabn``; see
             :class:`seamseg.modules.abn.ABN`.
         groups: Number of channel groups of ``gn``.
-        momentum: Momentum of the running statistics of ``bn``, ``syncbn`` and ``brn``; None for a cumulative average.
+        momentum: Momentum of the running statistics of ``bn``, ``syncbn``, ``plain`` and ``brn``; None for a
+            cumulative average.
         sync: Ranks that run the collectives of ``syncbn`` when some ranks have no samples:
             :data:`seamseg.ops.collectives.Sync`.
         standardize_weights: Whether the filters in front of ``gn`` are standardized.

@@ -225,7 +225,9 @@ def test_relu_is_allowed_unless_a_norm_works_in_place() -> None:
             tiny_experiment(None, f"norm={norm}")
 
 
-def test_frozen_parts_of_a_classifier_require_weights() -> None:
+def test_settings_of_a_classifier_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"training\.precision=fp16 .* norm\.name=mabn"):
+        parse_settings(ClassifierExperiment, "{norm: {name: mabn}, training: {precision: fp16}}", "test")
     with pytest.raises(ValueError, match=r"require body\.weights"):
         parse_settings(ClassifierExperiment, "body: {frozen: [mod1]}", "test")
     with pytest.raises(ValueError, match=r"resize=100 is less than crop=224"):
