@@ -23,8 +23,10 @@ from seamseg.networks import PanopticNet
 from seamseg.structures import PackedSequence, Predictions
 
 SIZES = ((320, 479), (320, 373))
-BOX_TOLERANCE = 0.01  # pixels
-SCORE_TOLERANCE = 1e-3
+# Without AVX-512, oneDNN chooses convolutions that round more: one box differs by 0.017 pixels and its score by 1.1e-3.
+# Without oneDNN, no box differs by more than 0.0043 pixels.
+BOX_TOLERANCE = 0.03  # pixels
+SCORE_TOLERANCE = 2e-3
 LOGIT_TOLERANCE = 5e-3
 
 
