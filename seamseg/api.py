@@ -238,25 +238,19 @@ def load_model(
 ) -> Model:
     """Load a trained model; exported as ``seamseg.load_model``.
 
-    The thresholds and the minimum area are those of the training if they are None.
-
     Args:
-        path: Path of a run folder, a model folder, a model file or a published archive, as ``seamseg predict`` accepts
-            it.
-        device: Device of the network: ``cpu``, ``cuda``, ``cuda:1`` or another device of torch. None selects ``cuda``
-            if there is a GPU, else ``cpu``.
+        path: Path of a run folder, a model folder, or another model that ``seamseg predict`` accepts.
+        device: Device of torch, such as ``cpu`` or ``cuda:1``. None selects ``cuda`` if there is a GPU, else ``cpu``.
         precision: ``float32`` or ``bf16``, which is faster on devices that support it and slightly less accurate.
-        score_threshold: Minimum score of a detection, in 0 … 1.
-        overlap_threshold: A detection is dropped if more than this fraction of its mask, in 0 … 1, is taken by
-            detections with higher scores.
-        min_stuff_area: Minimum area of a stuff segment; smaller segments become void. In pixels of the network's input,
-            or a fraction of the image if less than 1.
+        score_threshold: Minimum score of a detection, in 0 … 1. None, here and below, uses the setting of the model.
+        overlap_threshold: Maximum fraction of a detection, in 0 … 1, that detections with higher scores may cover.
+        min_stuff_area: Minimum area of a stuff segment in pixels of the network's input, or, below 1, as a fraction.
         scales: Factors on the sides of the network's input. Several factors mean test-time augmentation.
         flip: Whether to also predict on the mirrored image.
         merge: Way to merge the class scores of several factors and of the mirrored image: the mean of their ``logits``,
             or, at the size of the image, the ``mean`` or ``max`` of their probabilities, or a ``vote`` for a class.
-        eval_norm: Share of an image's own statistics in the norms, in 0 … 1: 1/m suits a model that was trained with m
-            images at a time and ``norm.name=bn`` (EvalNorm). 0 uses the statistics of the training.
+        eval_norm: Share of an image's own statistics in the norms, in 0 … 1 (EvalNorm); 1/m suits a model that was
+            trained with m images at a time and ``norm.name=bn``.
 
     Returns:
         The model on the chosen device.
@@ -269,8 +263,7 @@ def load_model(
         >>> model = seamseg.load_model("runs/demo", device="cpu", score_threshold=0.7)
         >>> model.categories.names
         ('road', 'car')
-        >>> result = model.predict("street.jpg")
-        >>> result
+        >>> model.predict("street.jpg")
         Result(96×128, 1 segments)
     """
     options = PredictionOptions(

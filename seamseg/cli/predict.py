@@ -85,18 +85,23 @@ def add_arguments(subcommand: argparse.ArgumentParser) -> None:
         help="cpu, cuda (one GPU per process) or a single GPU such as cuda:1 (default: cuda if available, else cpu)",
     )
     subcommand.add_argument(
-        "--precision",
-        choices=("float32", "bf16"),
-        default="float32",
-        help="number format of the network; bf16 is faster on hardware that supports it, and slightly less accurate "
-        "(default: float32)",
-    )
-    subcommand.add_argument(
         "--batch-size",
         type=at_least_one,
         default=1,
         metavar="N",
         help="number of images of the same size to process at once (default: 1)",
+    )
+    add_prediction_arguments(subcommand)
+
+
+def add_prediction_arguments(subcommand: argparse.ArgumentParser) -> None:
+    """Add the arguments that affect the prediction; see :func:`prediction_options`."""
+    subcommand.add_argument(
+        "--precision",
+        choices=("float32", "bf16"),
+        default="float32",
+        help="number format of the network; bf16 is faster on hardware that supports it, and slightly less accurate "
+        "(default: float32)",
     )
     score = "minimum score of an object, 0 to 1 (default: from the model)"
     subcommand.add_argument("--score-threshold", type=float, metavar="P", help=score)
