@@ -11,6 +11,7 @@ import torch
 
 from seamseg.cli.score_tables import print_scores
 from seamseg.metrics.analysis import Confusion, analyze
+from seamseg.metrics.outcomes import CASES
 from seamseg.metrics.panoptic_quality import Quality
 from seamseg.metrics.resampling import Interval, PQIntervals
 from seamseg.metrics.scores import BoundaryQuality, ClassScores, Scores
@@ -33,7 +34,7 @@ SCORES = Scores(
     boundary=BoundaryQuality(*(Quality(pq, 0.5, 0.5, 1) for pq in (0.402, 0.2, 0.6))),
     images=(),
     analysis=replace(
-        analyze([], [], torch.zeros(3, 4, dtype=torch.int64), ("sky", "unseen", "car"), 2),
+        analyze([], np.zeros(0, CASES), torch.zeros(3, 4, dtype=torch.int64), ("sky", "unseen", "car"), 2),
         intervals=PQIntervals(Interval(0.4, 0.6), Interval(0.1, 0.3), Interval(0.7, 0.8)),
         confusion=Confusion(
             ("sky", "unseen", "car"), np.array([[3, 0, 2, 0], [0] * 4, [0] * 4, [0] * 4]), np.zeros((3, 4))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from support.tiny_experiment import tiny_experiment, write_tiny_splits
@@ -20,6 +21,7 @@ from seamseg.engine.record import TrainingRecorder
 from seamseg.engine.train import Trainer
 from seamseg.export.model_folder import load_model_file
 from seamseg.metrics.analysis import analyze
+from seamseg.metrics.outcomes import CASES
 from seamseg.metrics.panoptic_quality import Quality
 from seamseg.metrics.scores import Scores
 from seamseg.runtime.checkpoint import load_checkpoint
@@ -41,7 +43,7 @@ def new_record(folder: Path, run: Path, process: Process = ALONE) -> tuple[Train
 
 def scores_of(pq: float) -> Scores:
     quality = Quality(pq, pq, pq, 1)
-    analysis = analyze([], [], torch.zeros(1, 2, dtype=torch.int64), ["sky"], 1)
+    analysis = analyze([], np.zeros(0, CASES), torch.zeros(1, 2, dtype=torch.int64), ["sky"], 1)
     return Scores(quality, quality, quality, {}, 0.5, 0.25, float("nan"), 0.125, 0.4, None, (), analysis)
 
 
