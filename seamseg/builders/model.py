@@ -136,8 +136,8 @@ def import_model(source: Path, out: Path, overwrite: bool) -> tuple[str, ...]:
 def export_model(run: Path, out: Path, overwrite: bool) -> None:
     """Write a model, such as the best one of a run, as a model folder with a model card.
 
-    Paths of this machine are removed: ``data.root`` becomes null, and a path in ``body.weights`` is reduced to its file
-    name.
+    Paths of this machine are removed: ``data.root`` becomes null, and paths in ``body.weights`` and ``init_from`` are
+    reduced to their file names.
 
     Args:
         run: Any model that can be opened; a run folder also provides the scores for the model card.
@@ -167,7 +167,8 @@ def _without_paths(experiment: Experiment) -> Experiment:
     if weights is not None and not weights.startswith(HUB):
         weights = Path(weights).name
     body = experiment.body.model_copy(update={"weights": weights})
-    return experiment.model_copy(update={"data": data, "body": body})
+    models = tuple(Path(given).name for given in experiment.init_from)  # parts contain no slash
+    return experiment.model_copy(update={"data": data, "body": body, "init_from": models})
 
 
 def _best_validation(run: Path, task: str) -> dict[str, Any] | None:
@@ -204,6 +205,7 @@ def _settings(experiment: Experiment) -> Sequence[tuple[str, str]]:
     batch = data.train_batch_size * training.accumulate
     return (
         ("backbone", f"{experiment.body.name}, initialized with {experiment.body.weights or 'random'} weights"),
+        *((("then initialized from", ", ".join(experiment.init_from)),) if experiment.init_from else ()),
         ("norm", f"{norm.name} ({norm.scale}), {norm.activation}{heads}"),
         ("feature pyramid", _pyramid(experiment)),
         ("image size", f"shorter side {data.shortest_side} pixels, longer side at most {data.longest_side} pixels"),

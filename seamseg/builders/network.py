@@ -1,8 +1,8 @@
-"""Builders of the network, its initial weights and the panoptic fusion."""
+"""Builders of the network, its random weights and the panoptic fusion."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ from seamseg.algos.matching import AnchorMatcher, RoIMatcher
 from seamseg.algos.roi import DetectionSelector, RoIHeads
 from seamseg.algos.roi_pooling import RoIPooler
 from seamseg.algos.rpn import ProposalSelector, RegionProposalNetwork
-from seamseg.builders.body import build_body, build_norm, build_pyramid_body, load_and_freeze
+from seamseg.builders.body import build_body, build_norm, build_pyramid_body
 from seamseg.config import Experiment
 from seamseg.config.heads import ProposalCounts
 from seamseg.modules.abn import ABN
@@ -27,7 +27,6 @@ from seamseg.modules.rpn_head import RPNHead
 from seamseg.modules.semantic_head import SemanticHead
 from seamseg.networks import PanopticNet, SegmentationNet
 from seamseg.networks.semantic import DeepLabNet, PyramidSemanticNet
-from seamseg.structures import Categories
 
 OUTPUT_GAINS: Mapping[str, float] = {
     "conv_obj": 0.01,
@@ -116,31 +115,6 @@ def _assembled(experiment: Experiment, num_stuff: int, num_things: int) -> Segme
         semantic_loss=loss,
         normalize=normalize,
     )
-
-
-def build_initialized_network(
-    experiment: Experiment,
-    categories: Categories,
-    tell: Callable[[str], None] | None = None,
-    read_weights: bool = True,
-) -> SegmentationNet:
-    """Build the network as it is at the start of training: with random or pretrained weights, and with parts frozen.
-
-    Args:
-        experiment: Settings of the network.
-        categories: Categories of the data set.
-        tell: Function called with one sentence that describes the pretrained weights used; None for no report.
-        read_weights: Whether ``body.weights`` are read; False for a network that gets the weights of a checkpoint.
-
-    Raises:
-        SeamsegError: ``body.weights`` cannot be read or belong to another network.
-    """
-    network = build_network(experiment, categories.num_stuff, categories.num_things)
-    generator = torch.Generator().manual_seed(experiment.training.seed)
-    initialize(network, experiment.norm.activation, experiment.norm.slope, generator)
-    backbone = network.body.backbone if isinstance(network.body, PyramidBody) else network.body
-    load_and_freeze(backbone, experiment.body, tell, read_weights)
-    return network
 
 
 def build_fusion(experiment: Experiment, num_stuff: int, num_things: int) -> PanopticFusion:

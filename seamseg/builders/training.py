@@ -11,8 +11,9 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from seamseg.builders.data import build_evaluation_loader, build_training_loader, open_split
-from seamseg.builders.network import build_fusion, build_initialized_network
-from seamseg.config import Experiment, TrainableSettings, save_experiment
+from seamseg.builders.initial_weights import build_initialized_network
+from seamseg.builders.network import build_fusion
+from seamseg.config import Experiment, TrainableSettings, parse_experiment, save_experiment
 from seamseg.config.training import PolySchedule, SGDSettings, StepSchedule
 from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.loader import BatchLoader
@@ -59,6 +60,7 @@ def build_trainer(
     tell = print_to_stderr if process.is_first and checkpoint is None else None
     if checkpoint is not None:
         _check_classes(categories, checkpoint, experiment)
+        experiment = _with_initial_models(experiment, checkpoint)
     network = build_initialized_network(experiment, categories, tell, checkpoint is None).to(process.device)
     if experiment.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
@@ -124,6 +126,12 @@ def _check_classes(categories: Categories, checkpoint: Checkpoint, experiment: E
             f"the data set {experiment.data.root} and the run to resume have different classes: "
             f"{_first_of(differences)}. Resume with the original data set, or start a new run in another --run-dir"
         )
+
+
+def _with_initial_models(experiment: Experiment, checkpoint: Checkpoint) -> Experiment:
+    """Return the settings with the models that the weights of a checkpoint started from, which model cards state."""
+    begun = parse_experiment(checkpoint.settings, source="the settings in the checkpoint")
+    return experiment.model_copy(update={"init_from": begun.init_from})
 
 
 def _first_of(differences: list[str]) -> str:

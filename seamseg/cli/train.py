@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,21 @@ def add_parser(subcommands: Any) -> None:
         "-m seamseg train CONFIG --run-dir RUN_DIR --auto-resume",
     )
     add_run_arguments(subcommand, known_configs())
+    subcommand.add_argument(
+        "--init-from",
+        action="append",
+        default=[],
+        metavar="MODEL[:PART,…]",
+        help="start from the weights of a trained model, such as a run folder or a published archive, or of its parts, "
+        "such as body,rpn_head; output layers are matched by class name; repeat to overwrite with those of another "
+        "model; ignored if the run resumes from a checkpoint (sets init_from)",
+    )
     subcommand.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand and return its exit code."""
     config = settings_file(options.config)
-    experiment = load_experiment(config, options.overrides)
+    models = [f"init_from={json.dumps(options.init_from, ensure_ascii=False)}"] if options.init_from else []
+    experiment = load_experiment(config, [*options.overrides, *models])
     return run_training(experiment, build_trainer, options.run_dir or Path("runs", config.stem), options)

@@ -33,6 +33,7 @@ MAY_DIFFER = {
     "data.train_batch_size",
     "data.val_batch_size",
     "data.worker_timeout",
+    "init_from",
     "norm.sync",
     "optimizer.clip_norm",
     "training.accumulate",
@@ -127,7 +128,9 @@ def report_resumption(
 
     Changes are settings, category ids, the number of ranks, and the number of images per batch.
     """
-    report_changes("settings", changed_settings(checkpoint, experiment))
+    changed = changed_settings(checkpoint, experiment)
+    changed.pop("init_from", None)  # that of the checkpoint stays
+    report_changes("settings", changed)
     old_ids, new_ids = ({entry["name"]: entry["id"] for entry in one} for one in (checkpoint.categories, classes))
     report_changes(
         "category ids", {name: (old_ids[name], new) for name, new in new_ids.items() if old_ids[name] != new}

@@ -16,8 +16,8 @@ from seamseg.config.heads import (
     SemanticSettings,
 )
 from seamseg.config.network import BodySettings, NormSettings, PyramidSettings, check_body, check_norm
-from seamseg.config.settings import Settings
-from seamseg.config.training import Optimizer, PolySchedule, Schedule, SGDSettings, TrainingSettings
+from seamseg.config.settings import FilePath, Settings
+from seamseg.config.training import Optimizer, PolySchedule, Schedule, SegmentationTrainingSettings, SGDSettings
 
 
 class Experiment(Settings):
@@ -27,6 +27,12 @@ class Experiment(Settings):
     """What the network predicts. `panoptic`: segments with a class, and the instances of things. `semantic`: the class
     of every pixel, things included. It does not use `rpn`, `roi`, `fusion`, `fpn.extra_levels` and the loss weights of
     the missing heads."""
+
+    init_from: tuple[FilePath, ...] = ()
+    """Trained models whose weights the network starts from, each as `MODEL` or `MODEL:PART,PART…`, such as
+    `runs/vistas:body,rpn_head`. A model is a run folder, a model folder or file, or a published model; later ones
+    overwrite earlier ones and `body.weights`. Weights are used where name and shape fit, and those of the output layers
+    by class name; the rest stays as initialized. `--init-from` of `seamseg train` sets this list."""
 
     data: DataSettings = DataSettings()
     norm: NormSettings = NormSettings()
@@ -40,7 +46,7 @@ class Experiment(Settings):
     loss_weights: LossWeights = LossWeights()
     optimizer: Optimizer = SGDSettings()
     schedule: Schedule = PolySchedule()
-    training: TrainingSettings = TrainingSettings()
+    training: SegmentationTrainingSettings = SegmentationTrainingSettings()
 
     @field_validator("schedule", "optimizer", mode="before")
     @classmethod
@@ -55,6 +61,6 @@ class Experiment(Settings):
                 f"sem.head=deeplab has no feature pyramid, which task={self.task} requires; set task=semantic, or "
                 "sem.head=mini_deeplab"
             )
-        check_body(self.body, self.norm)
+        check_body(self.body, self.norm, self.init_from)
         check_norm(self.norm, self.training.precision)
         return self

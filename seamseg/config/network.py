@@ -149,23 +149,24 @@ class BodySettings(Settings):
 
     frozen: tuple[str, ...] = ()
     """Parts of the backbone whose parameters are not trained, such as `mod1` or, for torchvision's networks,
-    `features.0`. Their norms still use batch statistics. Requires `weights`. The published configs freeze mod1 and
-    mod2."""
+    `features.0`. Their norms still use batch statistics. Requires `weights` or `init_from`. The published configs
+    freeze mod1 and mod2."""
 
     norm_frozen: bool = False
-    """Whether the norms of the backbone keep their stored parameters and statistics. Requires `weights`."""
+    """Whether the norms of the backbone keep their stored parameters and statistics. Requires `weights` or
+    `init_from`."""
 
 
-def check_body(body: BodySettings, norm: NormSettings) -> None:
+def check_body(body: BodySettings, norm: NormSettings, init_from: tuple[str, ...] = ()) -> None:
     """Check that the settings of the backbone agree with each other and with the norm.
 
     Raises:
         ValueError: They do not; the message names the keys.
     """
-    if body.weights is None and (body.norm_frozen or body.frozen):
+    if body.weights is None and not init_from and (body.norm_frozen or body.frozen):
         raise ValueError(
-            "body.frozen and body.norm_frozen require body.weights, because otherwise they would freeze random "
-            "weights; set body.weights=imagenet, or body.frozen=[] and body.norm_frozen=false"
+            "body.frozen and body.norm_frozen require body.weights or init_from, because otherwise they would freeze "
+            "random weights; set body.weights=imagenet, or body.frozen=[] and body.norm_frozen=false"
         )
     if body.weights is not None and norm.name == "gn" and not body.name.startswith(TORCHVISION):
         raise ValueError(

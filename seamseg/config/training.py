@@ -163,3 +163,13 @@ class TrainingSettings(Settings):
                 f"validate_every={self.validate_every} is more than epochs={self.epochs}; set 0 to validate at the end"
             )
         return self
+
+
+class SegmentationTrainingSettings(TrainingSettings):
+    """Length, random seed, validation, checkpoints and precision of a run, and the parts that it does not train."""
+
+    frozen: tuple[str, ...] = ()
+    """Parts of the network that are not trained, such as `[body, rpn_head, roi_head]` to train the semantic head of a
+    panoptic network only. Their norms keep their statistics. The parts are `body` (with the feature pyramid),
+    `rpn_head`, `roi_head` and `sem_head`, or `body`, `head` and `cls` with `sem.head=deeplab`. All weights of a frozen
+    part must come from `init_from` or `body.weights`."""

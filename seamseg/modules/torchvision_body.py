@@ -49,10 +49,9 @@ class TorchvisionBody(Body):
         nodes = {node: str(stride) for stride, (node, _) in zip(STRIDES, levels, strict=True)}
         self.network: nn.Module = create_feature_extractor(network, nodes, suppress_diff_warning=True)
         self.channels, self.strides = tuple(channels for _, channels in levels), STRIDES
-        self.norms_frozen = norms_frozen
+        self.norms_frozen = False
         if norms_frozen:
-            for norm in self._norms():
-                norm.requires_grad_(False)
+            self.freeze_norms()
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the levels, fine to coarse."""
@@ -61,6 +60,13 @@ class TorchvisionBody(Body):
     def parts(self) -> nn.Module:
         """Return the network, whose names are torchvision's."""
         return self.network
+
+    def freeze_norms(self) -> None:
+        """Let the norms keep their parameters and statistics from now on."""
+        self.norms_frozen = True
+        for norm in self._norms():
+            norm.requires_grad_(False)
+            norm.eval()
 
     def train(self, mode: bool = True) -> TorchvisionBody:
         """Set the mode; frozen norms stay in evaluation mode."""

@@ -8,7 +8,7 @@ from support.tiny_network import scenes
 from torch import nn
 
 from seamseg.builders.body import BODIES, build_body, build_pyramid_body, load_and_freeze
-from seamseg.builders.network import build_initialized_network
+from seamseg.builders.initial_weights import build_initialized_network
 from seamseg.config import parse_experiment
 from seamseg.config.network import BODY_NAMES, BodySettings
 from seamseg.errors import SettingsError

@@ -129,6 +129,8 @@ ELSEWHERE = {
     "body.weights": "tests of build_initialized_network",
     "body.frozen": "tests of build_initialized_network",
     "body.norm_frozen": "tests of build_initialized_network",
+    "init_from": "tests of build_initialized_network",
+    "training.frozen": "tests of build_initialized_network",
 }
 CONDITIONS = {
     "norm.groups": "norm.name=gn",

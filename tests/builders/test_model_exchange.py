@@ -101,7 +101,8 @@ def run(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
     secret = "/home/me/secret"
-    experiment = tiny_experiment(Path(secret, "streets"), f"body={{name: resnet18, weights: {secret}/w.pth}}")
+    body = f"body={{name: resnet18, weights: {secret}/w.pth}}"
+    experiment = tiny_experiment(Path(secret, "streets"), body, f"init_from=['{secret}/vistas.zip:body,rpn_head']")
     state = build_initialized_network(tiny_experiment(), CATEGORIES).state_dict()
     save_model(folder / MODEL_FILE, ModelFile(save_experiment(experiment), CATEGORIES.to_list(), state))
     lines = [
@@ -129,6 +130,7 @@ def test_export_model_run_is_exported_with_its_best_scores(run: Path, tmp_path: 
     assert "after 4 iterations" in text
     assert "seamseg train config.yaml data.root=DATASET --run-dir runs/street" in text
     assert "resnet18, initialized with w.pth weights" in text
+    assert r"vistas.zip:body,rpn\_head" in text
     before, after = open_model(run, CPU), open_model(tmp_path / "street", CPU)
     assert all(torch.equal(after.network.state_dict()[name], t) for name, t in before.network.state_dict().items())
     assert after.categories == CATEGORIES
@@ -149,6 +151,7 @@ def test_export_model_paths_of_this_machine_are_removed(run: Path, tmp_path: Pat
         assert b"secret" not in path.read_bytes(), path.name
     exported = open_model(tmp_path / "street", CPU).experiment
     assert (exported.data.root, exported.body.weights) == (None, "w.pth")
+    assert exported.init_from == ("vistas.zip:body,rpn_head",)
 
 
 def test_export_model_without_a_log_has_no_scores(run: Path, tmp_path: Path) -> None:

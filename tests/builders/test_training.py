@@ -103,7 +103,7 @@ def test_build_trainer_checkpoint_of_other_classes_is_refused(folder: Path, tmp_
     with narrow_body():
         trainer = tiny_trainer(tiny_experiment(folder), tmp_path / "first")
         sky, road, *things = CATEGORIES.classes
-        other = trainer.checkpoint(TrainingProgress(), "settings", Categories((road, sky, *things)).to_list())
+        other = trainer.checkpoint(TrainingProgress(), "{}", Categories((road, sky, *things)).to_list())
         with pytest.raises(ValueError, match="class 0 is 'sky' in the data set and 'road' in the run") as caught:
             build_trainer(tiny_experiment(folder), tmp_path / "second", ALONE, other)
     assert str(folder) in str(caught.value)

@@ -127,6 +127,8 @@ OURS = {
     "training.log_every": 20,
     "training.num_pictures": 4,
     "training.weight_average": None,
+    "training.frozen": (),
+    "init_from": (),
 }
 
 

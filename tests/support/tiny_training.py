@@ -77,7 +77,7 @@ class Watcher:
         return self.quality(position)
 
     def save(self, position: TrainingProgress) -> None:
-        self.saved.append(copy.deepcopy(self.trainer.checkpoint(position, "settings", CATEGORIES.to_list())))
+        self.saved.append(copy.deepcopy(self.trainer.checkpoint(position, "{}", CATEGORIES.to_list())))
 
 
 def trained(trainer: Trainer, steps: int | None = None) -> Watcher:
