@@ -43,8 +43,8 @@ class TransferredWeights:
             was used.
         only_semantic: Those of them that are stuff in one network and things in the other.
         unmatched: Other classes of the new network, whose rows were not filled.
-        other_shape: Tensors of the model that have another shape in the new network.
-        other_classes: Tensors of output layers whose classes the new network does not have.
+        other_shape: Modules and tensors of the model that have another shape in the new network.
+        other_classes: Output layers whose classes the new network does not have.
         not_here: Modules and tensors of the model that the new network does not have.
     """
 
@@ -249,9 +249,9 @@ class _SortedTensors:
     Attributes:
         state: State dict of the new network.
         fitting: Tensors to use, with the rows of both networks.
-        other_shape: Names of those with another shape.
+        other_shape: Names of those with another shape, or of their modules.
         other_classes: Names of those without a row to use.
-        not_here: Names of those that the new network does not have.
+        not_here: Names of those that the new network does not have, or of their modules.
     """
 
     def __init__(
@@ -265,9 +265,10 @@ class _SortedTensors:
         for name, tensor in found.items():
             layer = name.rpartition(".")[0]
             first = 1 if layer in class_rows else 0  # the number of classes may differ
-            if name not in state:
+            weight = f"{layer}.weight" if name.endswith(".bias") else name  # a bias is of no use without its weight
+            if name not in state or (weight in found and weight not in state):
                 self.not_here.append(name)
-            elif state[name].shape[first:] != tensor.shape[first:]:
+            elif any(state[one].shape[first:] != found[one].shape[first:] for one in {name, weight} & found.keys()):
                 self.other_shape.append(name)
             elif layer not in class_rows:
                 self.fitting[name] = (sorted(_rows_of(tensor)),) * 2
@@ -277,6 +278,7 @@ class _SortedTensors:
             else:
                 self.other_classes.append(name)
         self.not_here = whole_modules(self.not_here, found)
+        self.other_shape = whole_modules(self.other_shape, [name for name in state if not name.endswith(COUNTER)])
 
 
 def _report(
