@@ -157,16 +157,22 @@ class BodySettings(Settings):
     `init_from`."""
 
 
-def check_body(body: BodySettings, norm: NormSettings, init_from: tuple[str, ...] = ()) -> None:
+def check_body(body: BodySettings, norm: NormSettings, init_from: tuple[str, ...] | None = None) -> None:
     """Check that the settings of the backbone agree with each other and with the norm.
+
+    Args:
+        body: Settings of the backbone.
+        norm: Settings of the norm.
+        init_from: Models that the network starts from; None if the experiment has no such setting.
 
     Raises:
         ValueError: They do not; the message names the keys.
     """
     if body.weights is None and not init_from and (body.norm_frozen or body.frozen):
+        sources = "body.weights" if init_from is None else "body.weights or init_from"
         raise ValueError(
-            "body.frozen and body.norm_frozen require body.weights or init_from, because otherwise they would freeze "
-            "random weights; set body.weights=imagenet, or body.frozen=[] and body.norm_frozen=false"
+            f"body.frozen and body.norm_frozen require {sources}, because otherwise they would freeze random weights; "
+            "set body.weights=imagenet, or body.frozen=[] and body.norm_frozen=false"
         )
     if body.weights is not None and norm.name == "gn" and not body.name.startswith(TORCHVISION):
         raise ValueError(
