@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from seamseg.errors import SeamsegError
 from seamseg.modules.inversion import Inversion, warn_about_small_gamma
+from seamseg.modules.recomputation import recorded
 from seamseg.ops.collectives import ActiveGroup, is_started, reduce_moments
 from seamseg.ops.inplace_abn import (
     Activation,
@@ -36,6 +37,7 @@ from seamseg.ops.inplace_abn import (
     takes_ordinary_operators,
 )
 from seamseg.ops.native import at_least_float32
+from seamseg.ops.recomputation import is_recomputing
 
 CONVERTERS = ("convert_sync_batchnorm", "convert_syncbn_model")
 """Functions of PyTorch, MMEngine and Apex that replace every ``_BatchNorm`` with a synchronized one."""
@@ -176,6 +178,8 @@ class ABN(_BatchNorm):
             )
 
     def _update_running(self, mean: Tensor, var: Tensor, count: Tensor | int) -> None:
+        if is_recomputing():
+            return  # the forward pass has already counted the batch
         # An empty batch has no statistics: it is not counted, and its moments get weight 0. A count on the GPU stays
         # there, because reading it would wait for all pending work.
         if isinstance(count, int):
@@ -264,7 +268,9 @@ class InPlaceABN(ABN):
 
     def _in_place(self, x: Tensor, residual: Tensor | None, only_normalize: bool = False) -> Tensor:
         in_training = self.updates_running_stats
-        statistics = self.batch_statistics(x) if in_training else Statistics(self.running_mean, self.running_var)
+        statistics = (
+            recorded(self.batch_statistics, x) if in_training else Statistics(self.running_mean, self.running_var)
+        )
         activation: Activation = "identity" if only_normalize else self.activation
         bias = torch.zeros_like(self.running_mean) if only_normalize else self.beta()
         weight: Tensor | None = None if only_normalize else self.weight

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from seamseg.modules.body import Body
 from seamseg.modules.norm import NormFactory
 from seamseg.modules.pre_activation import Stem, downsampling_stem
+from seamseg.modules.recomputation import checkpoint
 
 BOTTLENECK_FACTOR = 4
 """Output channels of each 1×1 convolution, as a multiple of the growth."""
@@ -24,6 +26,10 @@ class DenseGroup(nn.Module):
     work in place on the concatenation instead: ``torch.cat`` returns a fresh tensor, also for a single map, so no
     further copy is needed. Neither maps nor concatenations are kept for the backward pass, only the norms' outputs,
     half of what BatchNorm and activation keep.
+
+    The outputs of the norms on concatenations still take memory that is quadratic in the number of layers. Optionally,
+    the backward pass computes concatenation, norm and 1×1 convolution again (Pleiss et al., "Memory-Efficient
+    Implementation of DenseNets", 2017, section 3). Then only the maps and the outputs of the second norms are kept.
 
     Args:
         in_channels: Channels of the input.
@@ -46,12 +52,24 @@ class DenseGroup(nn.Module):
             self.convs1.append(nn.Sequential(OrderedDict(bn=norm.make(incoming), conv=conv1)))
             self.convs3.append(nn.Sequential(OrderedDict(bn=norm.make(inner), conv=conv3)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Append the channels of every layer to the input."""
+    def forward(self, x: Tensor, recompute: bool = False) -> Tensor:
+        """Append the channels of every layer to the input.
+
+        Args:
+            x: N×in×H×W.
+            recompute: Whether the backward pass recomputes the concatenations and their norms.
+        """
         maps = [x]
         for conv1, conv3 in zip(self.convs1, self.convs3, strict=True):
-            maps.append(conv3(conv1(torch.cat(maps, dim=1))))
+            bottleneck = partial(_on_concatenation, conv1)
+            maps.append(conv3(checkpoint(bottleneck, *maps) if recompute else bottleneck(*maps)))
         return torch.cat(maps, dim=1)
+
+
+def _on_concatenation(layer: nn.Module, *maps: Tensor) -> Tensor:
+    """Return the output of the layer for the maps side by side."""
+    output: Tensor = layer(torch.cat(maps, dim=1))
+    return output
 
 
 DenseNetName = Literal["densenet121", "densenet169", "densenet201", "densenet264"]
@@ -103,9 +121,9 @@ class DenseNet(Body):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return one normalized level per group, fine to coarse."""
         levels: list[Tensor] = []
-        x = self.mod1(images)
+        x = self.run(self.mod1, images)
         for number in range(2, len(self.channels) + 2):
-            x = self.get_submodule(f"mod{number}")(x)
+            x = self.get_submodule(f"mod{number}")(x, self.recompute)
             if number == len(self.channels) + 1:
                 levels.append(self.bn_out(x))
             else:

@@ -24,6 +24,7 @@ from seamseg.modules.inversion import gammas
 from seamseg.modules.mabn import MABN, MovingAverages
 from seamseg.ops.collectives import Sync
 from seamseg.ops.inplace_abn import Activation, Scale, activate_, check_activation, check_input, num_samples
+from seamseg.ops.recomputation import is_recomputing
 
 NormName = Literal["bn", "syncbn", "plain", "gn", "affine", "brn", "mabn"]
 Layer = TypeVar("Layer", bound=nn.Module)
@@ -60,8 +61,9 @@ class PlainABN(ABN):
         training, momentum = self.updates_running_stats, 0.0
         if training and (count := num_samples(x)):
             self._check_count(count)
-            self.num_batches_tracked.add_(1)
-            momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+            if not is_recomputing():
+                self.num_batches_tracked.add_(1)
+                momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
         y = functional.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, training, momentum, self.eps
         )

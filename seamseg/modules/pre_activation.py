@@ -56,18 +56,21 @@ class PreActivationBlock(nn.Module):
             self.proj_conv = norm.conv(in_channels, channels[-1], 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add the convolutions of the normalized input to the shortcut; overwrites ``x`` if the norm is in place."""
+        """Add the convolutions of the normalized input to the shortcut.
+
+        A block with a projection overwrites ``x`` if the norm is in place; one with an identity shortcut does not.
+        """
         if self.proj_conv is not None:
             return self.after_norm(self.bn1(x))
-        # The identity shortcut reads x after the norm has overwritten it, so it needs a copy. Nothing keeps the copy
-        # for the backward pass: only the norms' outputs stay in memory, half of what BatchNorm and activation keep.
-        # A projection needs none: it reads the norm's output, like the first convolution.
-        shortcut = x.clone()
-        total: Tensor = self.convs(self.bn1(x))
-        return total.add_(shortcut)
+        # The identity shortcut reads x after the norm, so the norm gets a copy. Nothing keeps x for the backward pass:
+        # only the norms' outputs stay in memory, half of what BatchNorm and activation keep. A checkpoint keeps x
+        # instead, and the recomputation starts from its values. A projection needs no copy: it reads the norm's output,
+        # like the first convolution.
+        total: Tensor = self.convs(self.bn1(x.clone()))
+        return total.add_(x)
 
     def after_norm(self, normed: Tensor) -> Tensor:
-        """Compute the rest of a block with a projection from the output of its first norm.
+        """Compute the rest of a block with a projection from the output of its first norm, which is only read.
 
         Raises:
             TypeError: The block has no projection; its shortcut starts in front of the norm.
@@ -187,23 +190,22 @@ class PreActivationBody(Body):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the levels, fine to coarse."""
         levels: list[Tensor] = []
-        x = self.mod1(images)
+        x = self.run(self.mod1, images)
         for number in range(2, self._last_group + 1):
             is_level = number - 1 in self._level_groups
             pool = getattr(self, f"pool{number}", None)
             first, *others = self.get_submodule(f"mod{number}").children()
             assert isinstance(first, PreActivationBlock)
-            if pool is not None:
-                if is_level:
-                    levels.append(x)
-                x = first(pool(x))
-            else:
-                x = first.bn1(x)
-                if is_level:
-                    levels.append(x)
-                x = first.after_norm(x)
+            if pool is not None and is_level:
+                levels.append(x)
+            # The first norm overwrites its input, so a checkpoint must begin after it. It keeps the norm's output,
+            # which the level needs anyway.
+            x = first.bn1(x if pool is None else pool(x))
+            if pool is None and is_level:
+                levels.append(x)
+            x = self.run(first.after_norm, x)
             for block in others:
-                x = block(x)
+                x = self.run(block, x)
         levels.append(self.bn_out(x))
         return levels
 

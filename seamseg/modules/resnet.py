@@ -145,8 +145,10 @@ class ResNet(Body):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Compute the four feature maps of N×3×H×W images, fine to coarse."""
         features = []
-        x = self.mod1(images)
+        # No block overwrites its input, not even with in-place norms: convolutions and the sum only read it.
+        x = self.run(self.mod1, images)
         for group in (2, 3, 4, 5):
-            x = self.get_submodule(f"mod{group}")(x)
+            for block in self.get_submodule(f"mod{group}").children():
+                x = self.run(block, x)
             features.append(x)
         return features

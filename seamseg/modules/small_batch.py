@@ -31,11 +31,12 @@ class SmallBatchABN(InPlaceABN):
             )
 
     def _check_recomputation(self) -> None:
-        # Outside of a backward pass, autograd has no task.
+        # As in is_recomputing(), but this call also breaks compiled graphs.
         if torch._C._current_graph_task_id() != -1:
             raise SeamsegError(
                 f"{self._describe()} cannot be recomputed in the backward pass, as checkpoints do, because it would "
-                "count the batch twice; leave it out of the checkpoint, or set norm.name=bn"
+                "count the batch twice; leave it out of the checkpoint, use "
+                "seamseg.modules.recomputation.checkpoint (training.memory=checkpoint), or set norm.name=bn"
             )
 
     def _update_running(self, mean: Tensor, var: Tensor, count: Tensor | int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 
 from seamseg.errors import SettingsError
 from seamseg.modules.body import Body
+from seamseg.modules.recomputation import can_checkpoint
+from seamseg.modules.segments import Segment, bottlenecks, split
 
 STRIDES = (4, 8, 16, 32)
 PROBE_SIZE = (128, 160)
@@ -47,7 +50,7 @@ class TorchvisionBody(Body):
         network = models.get_model(name, weights=None)
         levels = _levels(network, name)
         nodes = {node: str(stride) for stride, (node, _) in zip(STRIDES, levels, strict=True)}
-        self.network: nn.Module = create_feature_extractor(network, nodes, suppress_diff_warning=True)
+        self.network: fx.GraphModule = create_feature_extractor(network, nodes, suppress_diff_warning=True)
         self.channels, self.strides = tuple(channels for _, channels in levels), STRIDES
         self.norms_frozen = False
         if norms_frozen:
@@ -55,7 +58,18 @@ class TorchvisionBody(Body):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the levels, fine to coarse."""
-        return list(self.network(images).values())
+        if not (self.recompute and can_checkpoint()):
+            return list(self.network(images).values())
+        levels, x = [], images
+        for segment in self._segments:
+            x = self.run(partial(segment.run, self.network), x)
+            if segment.is_output:
+                levels.append(x)
+        return levels
+
+    @cached_property
+    def _segments(self) -> list[Segment]:
+        return split(self.network)
 
     def parts(self) -> nn.Module:
         """Return the network, whose names are torchvision's."""
@@ -93,7 +107,7 @@ def _levels(network: nn.Module, name: str) -> list[tuple[str, int]]:
     *_, output = everything.graph.nodes
     name_of = {node: name for name, node in output.args[0].items()}
     levels: dict[int, tuple[str, int]] = {}
-    for node in _bottlenecks(everything.graph):
+    for node in bottlenecks(everything.graph):
         shape = recorder.shapes.get(node, ())
         for stride in STRIDES:
             if node in name_of and tuple(shape[2:]) == tuple(side // stride for side in PROBE_SIZE):
@@ -115,17 +129,3 @@ class _ShapeRecorder(fx.Interpreter):
         if isinstance(result, Tensor):
             self.shapes[node] = tuple(result.shape)
         return result
-
-
-def _bottlenecks(graph: fx.Graph) -> list[fx.Node]:
-    """Return, in order, the nodes that everything later is computed from."""
-    position = {node: index for index, node in enumerate(graph.nodes)}
-    found: list[fx.Node] = []
-    last_use = -1  # of all earlier values
-    for node, index in position.items():
-        if last_use <= index:
-            found.append(node)
-        if node.op != "get_attr":
-            uses = [position[user] for user in node.users if user.op != "output"]
-            last_use = max([last_use, *uses])
-    return found

@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from seamseg.ops import abn_kernels
 from seamseg.ops.collectives import Moments, sum_over_ranks
+from seamseg.ops.recomputation import check_versions, note_versions
 
 Activation = Literal["leaky_relu", "elu", "identity", "relu"]  # norms in place refuse relu
 Scale = Literal["abs", "signed"]
@@ -325,7 +326,9 @@ class InPlaceABNFunction(torch.autograd.Function):
             moments = torch.stack([statistics.mean, statistics.var]).to(abn_kernels.compute_type(x))
             abn_kernels.normalize_(x, residual, moments, layer)
         ctx.mark_non_differentiable(moments)
-        ctx.save_for_backward(x, weight, bias, gamma, moments, *([] if residual is None else [residual]))
+        rest = [] if residual is None else [residual]
+        ctx.save_for_backward(x, weight, bias, gamma, moments, *rest)
+        note_versions(moments, x, *rest)
         ctx.scale, ctx.statistics, ctx.eps, ctx.activation, ctx.slope = scale, statistics, eps, activation, slope
         return x, moments
 
@@ -334,6 +337,7 @@ class InPlaceABNFunction(torch.autograd.Function):
     def backward(ctx: _Context, dz: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         """Compute the gradients from the output."""
         z, weight, bias, gamma, moments, *rest = ctx.saved_tensors
+        check_versions(moments, z, *rest)
         residual = rest[0] if rest else None
         layer = abn_kernels.Layer(gamma, bias, ctx.eps, ctx.activation, ctx.slope)
         if ctx.statistics is None:

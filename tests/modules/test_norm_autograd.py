@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from benchmarks.memory import peak_bytes
+from seamseg.modules import recomputation
 from seamseg.modules.abn import ABN, InPlaceABN
 
 residuals = pytest.mark.parametrize("has_residual", [False, True], ids=["alone", "residual"])
@@ -161,17 +163,27 @@ def test_input_that_its_maker_keeps_is_refused(name: str, produce: Callable[[Ten
     norm(y.clone()).sum().backward()
 
 
-def test_input_that_its_maker_keeps_is_refused_in_a_checkpoint_without_recomputation() -> None:
-    norm, calls = InPlaceABN(3), []
+@pytest.mark.parametrize("start", [recomputation.checkpoint, partial(checkpoint, use_reentrant=False)])
+@pytest.mark.parametrize(
+    ("name", "produce"),
+    {**MAKERS, "Sigmoid": torch.sigmoid, "leaf": lambda x: x}.items(),
+    ids=[*MAKERS, "Sigmoid", "leaf"],
+)
+def test_input_that_its_maker_keeps_is_refused_in_a_checkpoint_without_recomputation(
+    start: Callable[..., Tensor], name: str, produce: Callable[[Tensor], Tensor]
+) -> None:
+    norm, calls, leaf = InPlaceABN(3), [], random(4, 3, 5).abs().requires_grad_()
+    before = leaf.detach().clone()
 
     def call(x: Tensor) -> Tensor:
         calls.append(1)
-        z: Tensor = norm(x.sigmoid())
+        z: Tensor = norm(produce(x))
         return z
 
-    with pytest.raises(ValueError, match="Sigmoid"):
-        checkpoint(call, random(4, 3, 5).abs().requires_grad_(), use_reentrant=False)
+    with pytest.raises(ValueError, match=rf"overwrites its input, but .*{name}"):
+        start(call, leaf)
     assert len(calls) == 1
+    assert torch.equal(leaf, before)
 
 
 def test_input_that_its_maker_keeps_is_refused_after_accepted_inputs() -> None:
