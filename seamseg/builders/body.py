@@ -49,24 +49,32 @@ def build_norm(settings: NormSettings, name: NormName | None = None) -> NormFact
     )
 
 
-def build_body(settings: BodySettings, norm: NormFactory) -> Body:
+def build_body(settings: BodySettings, norm: NormFactory, recompute: bool = False) -> Body:
     """Build the body without particular weights.
+
+    Args:
+        settings: Settings of the body.
+        norm: Factory of all norms.
+        recompute: Whether the backward pass recomputes what the parts of the body would keep for it.
 
     Raises:
         SeamsegError: torchvision has no such network, or none that can be a body.
     """
     if settings.name.startswith(TORCHVISION):
-        return TorchvisionBody(settings.name.removeprefix(TORCHVISION), settings.norm_frozen)
-    return BODIES[settings.name](norm)
+        body: Body = TorchvisionBody(settings.name.removeprefix(TORCHVISION), settings.norm_frozen)
+    else:
+        body = BODIES[settings.name](norm)
+    body.recompute = recompute
+    return body
 
 
-def build_pyramid_body(settings: BodySettings, norm: NormFactory) -> Body:
-    """Build the body for a feature pyramid, which needs levels at strides 4, 8, 16 and 32.
+def build_pyramid_body(settings: BodySettings, norm: NormFactory, recompute: bool = False) -> Body:
+    """Build the body for a feature pyramid, which needs levels at strides 4, 8, 16 and 32, as :func:`build_body` does.
 
     Raises:
         SeamsegError: The body has other levels, or as for :func:`build_body`.
     """
-    body = build_body(settings, norm)
+    body = build_body(settings, norm, recompute)
     if body.strides != PYRAMID_STRIDES:
         strides = ", ".join(map(str, body.strides))
         raise SettingsError(

@@ -36,7 +36,8 @@ LOSS_WEIGHTS = {"classification": 1.0}
 
 def build_classifier(experiment: ClassifierExperiment, num_classes: int) -> Classifier:
     """Build the network without initializing its weights."""
-    network = Classifier(build_body(experiment.body, build_norm(experiment.norm)), num_classes)
+    recompute = experiment.training.memory == "checkpoint"
+    network = Classifier(build_body(experiment.body, build_norm(experiment.norm), recompute), num_classes)
     name_norms(network)
     return network
 

@@ -95,10 +95,11 @@ def _assembled(experiment: Experiment, num_stuff: int, num_things: int) -> Segme
     num_classes, width = num_stuff + num_things, experiment.fpn.channels
     loss = SemanticLoss(experiment.sem.hardest_fraction)
     normalize = reduce_over_ranks if experiment.loss.normalize == "global" else reduce_per_rank
+    recompute = experiment.training.memory == "checkpoint"
     if experiment.sem.head == "deeplab":
-        deep = build_body(experiment.body, norm)
+        deep = build_body(experiment.body, norm, recompute)
         return DeepLabNet(deep, DeepLabHead(deep.channels[-1], norm), num_classes, loss, normalize)
-    backbone = build_pyramid_body(experiment.body, norm)
+    backbone = build_pyramid_body(experiment.body, norm, recompute)
     # Only proposals read extra levels. Without them, DDP would wait for gradients of unused layers.
     extra_levels = 0 if experiment.task == "semantic" else experiment.fpn.extra_levels
     body = PyramidBody(backbone, FPN(backbone.channels, width, extra_levels, norm))

@@ -145,6 +145,12 @@ class TrainingSettings(Settings):
     """Whether weights and features use the channels-last memory format, which is faster on GPUs with `bf16` or `fp16`,
     and on CPUs."""
 
+    memory: Literal["none", "checkpoint"] = "none"
+    """How the backbone saves memory in addition to the in-place norms (`norm.name`). `checkpoint` recomputes in the
+    backward pass what the layers of each block would keep: in DenseNets, concatenation, norm and 1×1 convolution of
+    each layer; in other networks, the whole block. Gradients and running statistics stay the same. A step takes longer
+    by up to one more forward pass of the backbone. `none` recomputes nothing."""
+
     accumulate: PositiveInt = 1
     """Number of batches per optimizer step. Their losses are averaged. Norms compute the statistics of each batch
     separately."""

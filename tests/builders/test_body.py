@@ -8,8 +8,10 @@ from support.tiny_network import scenes
 from torch import nn
 
 from seamseg.builders.body import BODIES, build_body, build_pyramid_body, load_and_freeze
+from seamseg.builders.classifier import build_classifier
 from seamseg.builders.initial_weights import build_initialized_network
-from seamseg.config import parse_experiment
+from seamseg.builders.network import build_network
+from seamseg.config import ClassifierExperiment, parse_experiment, parse_settings
 from seamseg.config.network import BODY_NAMES, BodySettings
 from seamseg.errors import SettingsError
 from seamseg.modules.body import Body
@@ -45,6 +47,23 @@ def panoptic_network(name: str, *overrides: str) -> tuple[nn.Module, Body]:
     network = build_initialized_network(experiment, categories)
     assert isinstance(network, PanopticNet)
     return network, network.body.backbone
+
+
+@pytest.mark.parametrize("memory", ["none", "checkpoint"])
+@pytest.mark.parametrize("head", [["task=panoptic"], ["task=semantic"], ["task=semantic", "sem.head=deeplab"]])
+def test_setting_of_memory_decides_whether_body_is_recomputed(head: list[str], memory: str) -> None:
+    with torch.device("meta"):
+        network = build_network(parse_experiment("{}", "test", [f"training.memory={memory}", *head]), 3, 2)
+    bodies = [module for module in network.modules() if isinstance(module, Body)]
+    assert [body.recompute for body in bodies] == [memory == "checkpoint"]
+
+
+def test_setting_of_memory_decides_whether_body_of_classifier_is_recomputed() -> None:
+    for memory in ("none", "checkpoint"):
+        settings = ["body.name=densenet_bc100", f"training.memory={memory}"]
+        with torch.device("meta"):
+            classifier = build_classifier(parse_settings(ClassifierExperiment, "{}", "test", settings), 5)
+        assert classifier.body.recompute == (memory == "checkpoint")
 
 
 @pytest.mark.slow

@@ -120,6 +120,7 @@ CHANGES = {
     "training.num_pictures": "2",
     "training.precision": "bf16",
     "training.channels_last": "true",
+    "training.memory": "checkpoint",
     "training.accumulate": "2",
     "training.weight_average": "0.9",
 }

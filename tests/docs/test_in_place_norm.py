@@ -35,7 +35,7 @@ def names() -> dict[str, Any]:
 
 
 def test_examples_of_the_page_run(names: dict[str, Any]) -> None:
-    assert len(examples()) == 9
+    assert len(examples()) == 10
     assert names["z"].shape == (2, 64, 32, 32)
     assert names["convolution"].bias is not None
 

@@ -89,13 +89,14 @@ MABN = (
     "norm.name=mabn",
     "norm.mabn={window: 3, plain_iterations: 4, warmup_iterations: 8}",
 )
+CHECKPOINT = (*MABN, "training.memory=checkpoint", "training.precision=bf16")
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Any]:
     """Return run folder and last checkpoint of six iterations in three epochs."""
     runs: dict[tuple[str, ...], Any] = {}
-    for overrides in (SGD, ADAMW, DROPOUT, MABN):
+    for overrides in (SGD, ADAMW, DROPOUT, MABN, CHECKPOINT):
         run = tmp_path_factory.mktemp("uninterrupted")
         with narrow_body():
             runs[overrides] = run, run_until(tiny_experiment(folder, *overrides), run, None)
@@ -112,6 +113,7 @@ def uninterrupted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
         (ADAMW, [1, 2, 3, 4, 5], 0),
         (DROPOUT, [3], 0),
         (MABN, [1, 2, 3, 4, 5], 0),
+        (CHECKPOINT, [2, 3], 0),
     ],
     ids=[
         "sgd-within-0",
@@ -121,6 +123,7 @@ def uninterrupted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
         "adamw-everywhere",
         "dropout",
         "mabn-everywhere",
+        "checkpoint",
     ],
 )
 def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(
