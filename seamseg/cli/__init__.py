@@ -30,7 +30,7 @@ SUBCOMMANDS = {
     "check": "check a data set for errors before training on it",
     "convert": "convert data sets to COCO panoptic, or from it to detection or semantic annotation",
     "make-scenes": "write a synthetic street-scene data set",
-    "import-model": "convert a published seamseg model to a model folder",
+    "import-model": "convert a published model to a model folder",
     "export-model": "write a model as a folder to share or upload",
     "export-onnx": "export a network to ONNX",
     "export-torch": "export a network as a PyTorch exported program (.pt2)",

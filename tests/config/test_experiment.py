@@ -123,6 +123,7 @@ OURS = {
     "training.seed": 0,
     "training.validate_every": 1,
     "training.checkpoint_every": 1,
+    "training.memory": "none",
     "training.keep_checkpoints": 2,
     "training.log_every": 20,
     "training.num_pictures": 4,

@@ -216,7 +216,7 @@ def test_onnx_published_network_equals_the_network(shared: Path, tmp_path: Path)
     assert valid.sum() == len(truth["boxes"]) > 50
     rows = [torch.cat([one["boxes"], 1e4 * one["classes"][:, None]], dim=1) for one in (found, truth)]
     distances = torch.cdist(rows[1].double(), rows[0][valid].double(), p=torch.inf)
-    assert distances.amin(1).max() < 0.01
+    assert distances.amin(1).max() < 0.03  # pixels; see golden/test_inference.py
     order = distances.argmin(1)
     torch.testing.assert_close(found["scores"][valid][order], truth["scores"], atol=1e-3, rtol=0)
     # Folding changes the rounding. Here it moves boxes by up to 0.009 pixels and changes 6 of 256 masks by more than

@@ -117,5 +117,5 @@ def test_eval_norms_with_a_share_out_of_range_is_refused(share: float) -> None:
 
 @pytest.mark.parametrize("name", ["gn", "affine", "mabn", "brn"])
 def test_eval_norms_of_a_network_without_batch_norms_is_refused(name: str) -> None:
-    with pytest.raises(SettingsError, match=r"norm\.name=bn or syncbn"):
+    with pytest.raises(SettingsError, match=r"norm\.name=bn, syncbn or plain"):
         eval_norms(tiny_network(name), 0.5)  # type: ignore[arg-type]

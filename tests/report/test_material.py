@@ -145,7 +145,7 @@ def test_open_material_with_missing_images_raises_only_if_all_are_missing(
 
 
 def test_open_material_of_wrong_files_raises(drawn: DrawnPredictions, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"has no panoptic\.json; .*`seamseg predict`"):
+    with pytest.raises(ValueError, match=r"has no panoptic\.json; .*`seamseg predict .*`"):
         open_material(drawn.image_folder)
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(ValueError, match="is not valid JSON"):
