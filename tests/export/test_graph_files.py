@@ -218,7 +218,7 @@ def test_onnx_published_network_equals_the_network(shared: Path, tmp_path: Path)
     distances = torch.cdist(rows[1].double(), rows[0][valid].double(), p=torch.inf)
     assert distances.amin(1).max() < 0.03  # pixels; see golden/test_inference.py
     order = distances.argmin(1)
-    torch.testing.assert_close(found["scores"][valid][order], truth["scores"], atol=1e-3, rtol=0)
+    torch.testing.assert_close(found["scores"][valid][order], truth["scores"], atol=2e-3, rtol=0)
     # Folding changes the rounding. Here it moves boxes by up to 0.009 pixels and changes 6 of 256 masks by more than
     # 5e-3, at most by 0.033, for logits of up to 15.
     torch.testing.assert_close(found["masks"][valid][order], truth["masks"], atol=0.05, rtol=0)
