@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -109,12 +109,6 @@ class ClassifierExperiment(Settings):
     optimizer: Optimizer = SGDSettings()
     schedule: Schedule = PolySchedule()
     training: TrainingSettings = TrainingSettings()
-
-    @field_validator("schedule", "optimizer", mode="before")
-    @classmethod
-    def _default_alternative(cls, value: Any, info: ValidationInfo) -> Any:
-        default = PolySchedule().name if info.field_name == "schedule" else SGDSettings().name
-        return {"name": default, **value} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _check(self) -> ClassifierExperiment:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import ValidationInfo, field_validator, model_validator
+from pydantic import model_validator
 
 from seamseg.config.data import DataSettings
 from seamseg.config.heads import (
@@ -47,12 +47,6 @@ class Experiment(Settings):
     optimizer: Optimizer = SGDSettings()
     schedule: Schedule = PolySchedule()
     training: SegmentationTrainingSettings = SegmentationTrainingSettings()
-
-    @field_validator("schedule", "optimizer", mode="before")
-    @classmethod
-    def _default_alternative(cls, value: Any, info: ValidationInfo) -> Any:
-        default = PolySchedule().name if info.field_name == "schedule" else SGDSettings().name
-        return {"name": default, **value} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _check(self) -> Experiment:

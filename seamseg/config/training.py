@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from seamseg.config.settings import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
@@ -54,7 +54,12 @@ class AdamWSettings(OptimizerSettings):
     """Decay rates of the running averages of the gradient and of the squared gradient."""
 
 
-Optimizer = Annotated[SGDSettings | AdamWSettings, Field(discriminator="name")]
+def _default_name(name: str) -> BeforeValidator:
+    """Return a validator that adds the name of the default alternative to a group without name."""
+    return BeforeValidator(lambda value: {"name": name, **value} if isinstance(value, dict) else value)
+
+
+Optimizer = Annotated[SGDSettings | AdamWSettings, Field(discriminator="name"), _default_name(SGDSettings().name)]
 
 
 class Warmup(Settings):
@@ -111,7 +116,9 @@ class CosineSchedule(Settings):
     """Warm-up at the start of the run."""
 
 
-Schedule = Annotated[PolySchedule | StepSchedule | CosineSchedule, Field(discriminator="name")]
+Schedule = Annotated[
+    PolySchedule | StepSchedule | CosineSchedule, Field(discriminator="name"), _default_name(PolySchedule().name)
+]
 
 
 class TrainingSettings(Settings):
