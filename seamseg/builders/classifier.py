@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from seamseg.builders.body import build_body, build_norm, load_and_freeze
+from seamseg.builders.data import assemble_evaluation_loader, assemble_training_loader
 from seamseg.builders.network import initialize, name_norms
-from seamseg.builders.training import assemble_trainer, check_images, print_to_stderr
-from seamseg.config import save_experiment
+from seamseg.builders.training import assemble_run, print_to_stderr
 from seamseg.config.classifier import ClassifierDataSettings, ClassifierExperiment
 from seamseg.data.color_jitter import ColorJitter
 from seamseg.data.image_folder import ImageFolder, LabeledTestDataset, LabeledTrainDataset, open_image_folder
 from seamseg.data.loader import BatchLoader
 from seamseg.data.random_crops import CenterCrop, RandomCrop
-from seamseg.data.samplers import EvaluationBatches, TrainBatches
-from seamseg.data.transforms import Normalize
 from seamseg.engine.classification import ClassifierValidation
 from seamseg.engine.record import TrainingRecorder
 from seamseg.engine.train import Trainer
@@ -83,17 +82,8 @@ def build_test_loader(
         on_broken_image: Function called for each image that cannot be read, which is then skipped; None raises the
             error instead.
     """
-    sampler = EvaluationBatches(source.sizes, data.val_batch_size, rank=process.rank, num_ranks=process.world_size)
-    return BatchLoader(
-        LabeledTestDataset(source, transform),
-        LabeledBatch.collate,
-        sampler,
-        num_workers=data.num_workers,
-        device=process.device,
-        normalize=Normalize(data.mean, data.std),
-        worker_timeout=data.worker_timeout,
-        on_broken_image=on_broken_image,
-    )
+    dataset = LabeledTestDataset(source, transform)
+    return assemble_evaluation_loader(data, dataset, LabeledBatch.collate, source.sizes, process, on_broken_image)
 
 
 def build_classifier_trainer(
@@ -119,27 +109,17 @@ def build_classifier_trainer(
             f"the image folder {experiment.data.root} and the run to resume have different classes. Resume with the "
             "original images, or start a new run in another --run-dir"
         )
-    network = build_initialized_classifier(experiment, len(classes), tell, checkpoint is None).to(process.device)
-    if experiment.training.channels_last:
-        network = network.to(memory_format=torch.channels_last)
-    position = TrainingProgress() if checkpoint is None else checkpoint.position
-    position = position.with_batches_of(experiment.data.train_batch_size * process.world_size)
-    loader = _training_loader(experiment, train, process, position)
-    check_images(position, loader, experiment.data.root)
-    trainer = assemble_trainer(experiment, LOSS_WEIGHTS, network, loader, process)
-    if checkpoint is not None:
-        trainer.restore(checkpoint)
-    record = TrainingRecorder(
-        folder=folder,
-        process=process,
-        settings=save_experiment(experiment),
-        classes=classes,
-        trainer=trainer,
-        position=position,
+    return assemble_run(
+        experiment,
+        folder,
+        process,
+        checkpoint,
+        network=build_initialized_classifier(experiment, len(classes), tell, checkpoint is None),
+        build_loader=partial(_training_loader, experiment, train, process),
+        loss_weights=LOSS_WEIGHTS,
         validation=_validation(experiment, val, process),
-        keep_checkpoints=experiment.training.keep_checkpoints,
+        classes=classes,
     )
-    return trainer, record
 
 
 def _open_splits(data: ClassifierDataSettings) -> tuple[ImageFolder, ImageFolder]:
@@ -155,7 +135,7 @@ def _open_splits(data: ClassifierDataSettings) -> tuple[ImageFolder, ImageFolder
 def _training_loader(
     experiment: ClassifierExperiment, source: ImageFolder, process: Process, position: TrainingProgress
 ) -> BatchLoader[LabeledBatch]:
-    data, seed = experiment.data, experiment.training.seed
+    data = experiment.data
     transform = RandomCrop(
         crop=data.crop,
         resize=data.resize,
@@ -166,23 +146,8 @@ def _training_loader(
         color_jitter=ColorJitter(**data.color_jitter.model_dump()),
         lighting=data.lighting,
     )
-    sampler = TrainBatches(
-        source.sizes,
-        data.train_batch_size,
-        seed=seed,
-        rank=process.rank,
-        num_ranks=process.world_size,
-        resumed=position,
-    )
-    return BatchLoader(
-        LabeledTrainDataset(source, transform, seed),
-        LabeledBatch.collate,
-        sampler,
-        num_workers=data.num_workers,
-        device=process.device,
-        normalize=Normalize(data.mean, data.std),
-        worker_timeout=data.worker_timeout,
-    )
+    dataset = LabeledTrainDataset(source, transform, experiment.training.seed)
+    return assemble_training_loader(experiment, dataset, LabeledBatch.collate, source.sizes, process, position)
 
 
 def _validation(experiment: ClassifierExperiment, source: ImageFolder, process: Process) -> ClassifierValidation:

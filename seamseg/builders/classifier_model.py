@@ -116,14 +116,14 @@ def _report(
     loaded: LoadedWeights, scale: FileScale, experiment: ClassifierExperiment, trained: ClassifierExperiment | None
 ) -> str:
     """Describe in one sentence what of the weights was used, converted and left out."""
-    parts = [f"{len(loaded.used)} entries used", "0 left out"]
+    parts = [f"{len(loaded.used)} entries used", f"{len(loaded.unexpected)} left out"]
     if loaded.missing:
         parts.append(f"{len(loaded.missing)} counters of norms missing")
     ours = norm_scale(experiment.norm.name, experiment.norm.scale)
     if ours != scale and experiment.norm.name != "gn":
         parts.append(
             f"the weights of the norms converted from {scale} to {ours}, {loaded.num_changed} of them to the nearest "
-            "value that a norm in place supports"
+            "value that an in-place norm supports"
         )
     if trained is not None and trained.norm.activation != experiment.norm.activation:
         parts.append(f"activation {experiment.norm.activation} instead of {trained.norm.activation}")

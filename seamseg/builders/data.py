@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from seamseg.config import Experiment
+from torch.utils.data import Dataset
+
+from seamseg.config import Experiment, TrainableSettings
+from seamseg.config.classifier import ClassifierDataSettings
+from seamseg.config.data import DataSettings
 from seamseg.data.color_jitter import ColorJitter
 from seamseg.data.dataset import EvaluationDataset, TrainDataset
 from seamseg.data.formats.open import choose_format, open_data_set
 from seamseg.data.formats.panoptic_dataset import PanopticDataset
-from seamseg.data.loader import BatchLoader
-from seamseg.data.samplers import EvaluationBatches, TrainBatches
+from seamseg.data.loader import BatchLoader, BatchT
+from seamseg.data.samplers import BatchSampler, EvaluationBatches, TrainBatches
 from seamseg.data.transforms import InputTransform, Normalize, TrainTransform
 from seamseg.errors import BrokenImageError, DataError
 from seamseg.io.files import expand_home
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.training_progress import TrainingProgress
-from seamseg.structures import Batch
+from seamseg.structures import Batch, Size
 
 
 def open_split(
@@ -72,24 +77,8 @@ def build_training_loader(
         crop_min_visible=data.crop_min_visible,
         color_jitter=ColorJitter(**data.color_jitter.model_dump()),
     )
-    seed = experiment.training.seed
-    sampler = TrainBatches(
-        source.sizes,
-        data.train_batch_size,
-        seed=seed,
-        rank=process.rank,
-        num_ranks=process.world_size,
-        resumed=position,
-    )
-    return BatchLoader(
-        TrainDataset(source, transform, seed),
-        Batch.collate,
-        sampler,
-        num_workers=data.num_workers,
-        device=process.device,
-        normalize=Normalize(data.mean, data.std),
-        worker_timeout=data.worker_timeout,
-    )
+    dataset = TrainDataset(source, transform, experiment.training.seed)
+    return assemble_training_loader(experiment, dataset, Batch.collate, source.sizes, process, position)
 
 
 def build_evaluation_loader(
@@ -107,11 +96,74 @@ def build_evaluation_loader(
         on_broken_image: Function called for each image that cannot be read, which is then skipped; None raises the
             error instead.
     """
+    dataset = EvaluationDataset(source, build_input_transform(experiment))
+    return assemble_evaluation_loader(experiment.data, dataset, Batch.collate, source.sizes, process, on_broken_image)
+
+
+def assemble_training_loader(
+    experiment: TrainableSettings,
+    dataset: Dataset[Any],
+    collate: Callable[[list[Any]], BatchT],
+    sizes: Sequence[Size],
+    process: Process,
+    position: TrainingProgress,
+) -> BatchLoader[BatchT]:
+    """Build a loader of shuffled batches of this process, for any kind of sample.
+
+    Args:
+        experiment: Settings of the run.
+        dataset: Samples by key.
+        collate: Function that joins samples into a batch.
+        sizes: Height and width of every image.
+        process: This rank, which gets its own share of the images.
+        position: Position at which a run starts or resumes.
+    """
     data = experiment.data
-    sampler = EvaluationBatches(source.sizes, data.val_batch_size, rank=process.rank, num_ranks=process.world_size)
+    sampler = TrainBatches(
+        sizes,
+        data.train_batch_size,
+        seed=experiment.training.seed,
+        rank=process.rank,
+        num_ranks=process.world_size,
+        resumed=position,
+    )
+    return _loader(data, dataset, collate, sampler, process)
+
+
+def assemble_evaluation_loader(
+    data: DataSettings | ClassifierDataSettings,
+    dataset: Dataset[Any],
+    collate: Callable[[list[Any]], BatchT],
+    sizes: Sequence[Size],
+    process: Process,
+    on_broken_image: Callable[[BrokenImageError], None] | None,
+) -> BatchLoader[BatchT]:
+    """Build a loader of this process's share of the images in fixed order, for any kind of sample.
+
+    Args:
+        data: Settings of the data.
+        dataset: Samples by key.
+        collate: Function that joins samples into a batch.
+        sizes: Height and width of every image.
+        process: This rank, which gets its own share of the images.
+        on_broken_image: Function called for each image that cannot be read, which is then skipped; None raises the
+            error instead.
+    """
+    sampler = EvaluationBatches(sizes, data.val_batch_size, rank=process.rank, num_ranks=process.world_size)
+    return _loader(data, dataset, collate, sampler, process, on_broken_image)
+
+
+def _loader(
+    data: DataSettings | ClassifierDataSettings,
+    dataset: Dataset[Any],
+    collate: Callable[[list[Any]], BatchT],
+    sampler: BatchSampler,
+    process: Process,
+    on_broken_image: Callable[[BrokenImageError], None] | None = None,
+) -> BatchLoader[BatchT]:
     return BatchLoader(
-        EvaluationDataset(source, build_input_transform(experiment)),
-        Batch.collate,
+        dataset,
+        collate,
         sampler,
         num_workers=data.num_workers,
         device=process.device,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.loader import BatchLoader
 from seamseg.engine.record import TrainingRecorder
 from seamseg.engine.train import Intervals, OptimizationConfig, Trainer, steps_per_epoch
-from seamseg.engine.validation import PanopticValidation, SegmentationValidation, SemanticValidation
+from seamseg.engine.validation import PanopticValidation, SegmentationValidation, SemanticValidation, Validation
 from seamseg.errors import BrokenImageError, DataError
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
@@ -61,27 +63,56 @@ def build_trainer(
     if checkpoint is not None:
         _check_classes(categories, checkpoint, experiment)
         experiment = _with_initial_models(experiment, checkpoint)
-    network = build_initialized_network(experiment, categories, tell, checkpoint is None).to(process.device)
+    return assemble_run(
+        experiment,
+        folder,
+        process,
+        checkpoint,
+        network=build_initialized_network(experiment, categories, tell, checkpoint is None),
+        build_loader=partial(build_training_loader, experiment, train_split, process),
+        loss_weights=experiment.loss_weights.model_dump(),
+        validation=_validation(experiment, val_split, process),
+        classes=categories.to_list(),
+    )
+
+
+def assemble_run(
+    experiment: TrainableSettings,
+    folder: Path,
+    process: Process,
+    checkpoint: Checkpoint | None,
+    *,
+    network: nn.Module,
+    build_loader: Callable[[TrainingProgress], BatchLoader[Any]],
+    loss_weights: dict[str, float],
+    validation: Validation,
+    classes: list[dict[str, Any]],
+) -> tuple[Trainer, TrainingRecorder]:
+    """Build the trainer and the recorder of any network.
+
+    Args:
+        experiment: Settings of the run.
+        folder: Run folder, to which the recorder writes.
+        process: This rank.
+        checkpoint: Checkpoint to resume from, or None to start a new run.
+        network: Network on the CPU, as it is at the start of training.
+        build_loader: Builder of the loader of this rank's training batches, for the position of the run.
+        loss_weights: Weight of each loss of the network, by name.
+        validation: Scoring of the network.
+        classes: Classes of the data set as plain values.
+    """
+    network = network.to(process.device)
     if experiment.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
     position = TrainingProgress() if checkpoint is None else checkpoint.position
     position = position.with_batches_of(experiment.data.train_batch_size * process.world_size)
-    loader = build_training_loader(experiment, train_split, process, position)
-    check_images(position, loader, experiment.data.root)
-    trainer = assemble_trainer(experiment, experiment.loss_weights.model_dump(), network, loader, process)
+    loader = build_loader(position)
+    _check_images(position, loader, experiment.data.root)
+    trainer = _trainer(experiment, loss_weights, network, loader, process)
     if checkpoint is not None:
         trainer.restore(checkpoint)
-    record = TrainingRecorder(
-        folder=folder,
-        process=process,
-        settings=save_experiment(experiment),
-        classes=categories.to_list(),
-        trainer=trainer,
-        position=position,
-        validation=_validation(experiment, val_split, process),
-        keep_checkpoints=experiment.training.keep_checkpoints,
-    )
-    return trainer, record
+    settings, keep = save_experiment(experiment), experiment.training.keep_checkpoints
+    return trainer, TrainingRecorder(folder, process, settings, classes, trainer, position, validation, keep)
 
 
 def _validation(experiment: Experiment, split: PanopticDataset, process: Process) -> SegmentationValidation:
@@ -138,7 +169,7 @@ def _first_of(differences: list[str]) -> str:
     return "; ".join(differences[:MOST_DIFFERENCES]) + ("; …" if len(differences) > MOST_DIFFERENCES else "")
 
 
-def check_images(position: TrainingProgress, loader: BatchLoader[Any], root: str | None) -> None:
+def _check_images(position: TrainingProgress, loader: BatchLoader[Any], root: str | None) -> None:
     """Check that the data set has at least as many images as the run has already used in the epoch to resume.
 
     Raises:
@@ -152,22 +183,13 @@ def check_images(position: TrainingProgress, loader: BatchLoader[Any], root: str
         )
 
 
-def assemble_trainer(
+def _trainer(
     experiment: TrainableSettings,
     loss_weights: dict[str, float],
     network: nn.Module,
     loader: BatchLoader[Any],
     process: Process,
 ) -> Trainer:
-    """Build the trainer of a network with the optimizer, schedule and precision of the settings.
-
-    Args:
-        experiment: Settings of the run.
-        loss_weights: Weight of each loss of the network, by name.
-        network: Network on its device.
-        loader: Loader of this rank's training batches.
-        process: This rank.
-    """
     settings = experiment.training
     decay = settings.weight_average
     num_iterations = settings.epochs * steps_per_epoch(loader.num_batches, settings.accumulate)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import shorten
@@ -111,7 +111,8 @@ def load_converted(
     expected = module.state_dict()
     missing = tuple(sorted(key for key in expected.keys() - tensors.keys() if key.endswith(COUNTER)))
     tensors = tensors | {key: torch.zeros((), dtype=torch.int64) for key in missing}
-    _check(tensors, expected, name, source)
+    if differing := differences(tensors, expected):
+        raise ModelError(f"the weights {source} do not belong to a {name}: {differing}")
     num_changed = sum(
         _adapt(layer, tensors, f"{key}.weight", scale)
         for key, layer in module.named_modules()
@@ -137,15 +138,20 @@ def _check_moving_averages(parts: nn.Module, found: dict[str, Tensor], source: s
         )
 
 
-def _check(tensors: dict[str, Tensor], expected: dict[str, Tensor], name: str, source: str) -> None:
+def differences(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """Describe the names and shapes that differ from those of a network; empty if none do.
+
+    Args:
+        tensors: Tensors of a file, by name.
+        expected: State dict of the network.
+    """
     missing = sorted(expected.keys() - tensors.keys())
     unexpected = sorted(tensors.keys() - expected.keys())
     other = sorted(key for key in expected.keys() & tensors.keys() if expected[key].shape != tensors[key].shape)
-    if missing or unexpected or other:
-        raise ModelError(
-            f"the weights {source} do not belong to a {name}: {count_and_names('missing', missing)}; "
-            f"{count_and_names('unexpected', unexpected)}; {count_and_names('with another shape', other)}"
-        )
+    if not (missing or unexpected or other):
+        return ""
+    kinds = {"missing": missing, "unexpected": unexpected, "with another shape": other}
+    return "; ".join(count_and_names(kind, names) for kind, names in kinds.items())
 
 
 def _adapt(norm: ABN, tensors: dict[str, Tensor], key: str, scale: FileScale) -> int:

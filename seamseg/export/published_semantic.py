@@ -12,7 +12,7 @@ from torch import Tensor
 from seamseg.algos.losses import SemanticLoss
 from seamseg.data.labels.vistas import vistas_categories
 from seamseg.errors import ModelError
-from seamseg.export.body_weights import COUNTER, count_and_names
+from seamseg.export.body_weights import COUNTER, differences
 from seamseg.export.model_file import ModelFile
 from seamseg.export.published import PublishedModel, load_torch_file
 from seamseg.modules.deeplab_head import DeepLabHead
@@ -63,35 +63,27 @@ def load_semantic(path: Path) -> PublishedModel | None:
     wrong = [name for name, tensor in tensors.items() if not isinstance(tensor, Tensor)]
     if wrong:
         raise ModelError(f"{path} is not a published model: {wrong[0]} is a {type(tensors[wrong[0]]).__name__}")
-    expected = _expected_shapes(tensors.get("cls.weight"), path)
+    expected = _expected(tensors.get("cls.weight"), path)
     for name in expected.keys() - tensors.keys():
         if name.endswith(COUNTER):  # norms of early versions of torch have none
             tensors[name] = torch.zeros((), dtype=torch.int64)
-    _check(tensors, expected, path)
+    if differing := differences(tensors, expected):
+        raise ModelError(
+            f"{path} is not a WideResNet-38 A2 with a DeepLab head, the only semantic network that is published: "
+            f"{differing}"
+        )
     return _model(tensors)
 
 
-def _expected_shapes(classifier: Tensor | None, path: Path) -> dict[str, torch.Size]:
-    """Return the shapes of the published network with as many classes as the classifier has."""
+def _expected(classifier: Tensor | None, path: Path) -> dict[str, Tensor]:
+    """Return the state dict of the published network, on the meta device, for the classifier's number of classes."""
     if classifier is None or classifier.ndim != 4 or not len(classifier):
         raise ModelError(f"{path} is not a published semantic model: cls has no weight of the shape classes×256×1×1")
     norm = NormFactory("bn")
     with torch.device("meta"):
         body = build_wide_resnet38("dilated", norm)
         network = DeepLabNet(body, DeepLabHead(body.channels[-1], norm), len(classifier), SemanticLoss())
-    return {name: tensor.shape for name, tensor in network.state_dict().items()}
-
-
-def _check(tensors: dict[str, Tensor], expected: dict[str, torch.Size], path: Path) -> None:
-    missing = sorted(expected.keys() - tensors.keys())
-    unexpected = sorted(tensors.keys() - expected.keys())
-    other = sorted(name for name in expected.keys() & tensors.keys() if expected[name] != tensors[name].shape)
-    if missing or unexpected or other:
-        raise ModelError(
-            f"{path} is not a WideResNet-38 A2 with a DeepLab head, the only semantic network that is published: "
-            f"{count_and_names('missing', missing)}; {count_and_names('unexpected', unexpected)}; "
-            f"{count_and_names('with another shape', other)}"
-        )
+    return network.state_dict()
 
 
 def _model(tensors: dict[str, Tensor]) -> PublishedModel:

@@ -121,22 +121,7 @@ def from_batchnorm(
         >>> torch.allclose(norm(x), expected, atol=1e-5)
         True
     """
-    if isinstance(batchnorm, ABN):
-        raise ValueError(
-            f"{type(batchnorm).__name__} includes an activation and is not a plain batch norm; call to_batchnorm first"
-        )
-    if issubclass(kind, MABN):
-        raise ValueError("a batch norm subtracts the mean and MABN does not, so neither can be converted to the other")
-    mean = batchnorm.running_mean
-    if mean is None or batchnorm.running_var is None:
-        raise ValueError(
-            "a batch norm with track_running_stats=False cannot be converted: it also normalizes by the batch in "
-            "evaluation, which no norm of seamseg does; keep it, or train it with running statistics first"
-        )
-    if not batchnorm.eps > 0:
-        raise ValueError(
-            f"eps of a batch norm must be greater than 0 to keep the weights of a norm from 0, not {batchnorm.eps:g}"
-        )
+    mean = _checked_mean(batchnorm, kind)
     norm = kind(batchnorm.num_features, activation, slope)
     norm.eps, norm.momentum, norm.scale = batchnorm.eps, batchnorm.momentum, "signed"
     norm.statistics_frozen |= isinstance(batchnorm, FrozenBatchNorm)
@@ -149,6 +134,30 @@ def from_batchnorm(
     norm.to(mean.device, mean.dtype)
     _copy(batchnorm, norm, None if norm.weight is None else inverse_gamma(norm, batchnorm.weight))
     return norm.train(batchnorm.training)
+
+
+def _checked_mean(batchnorm: _BatchNorm, kind: type[ABN]) -> Tensor:
+    """Return the running mean of a batch norm that can be converted.
+
+    Raises:
+        ValueError: It cannot be converted to a norm of this kind.
+    """
+    if isinstance(batchnorm, ABN):
+        raise ValueError(
+            f"{type(batchnorm).__name__} includes an activation and is not a plain batch norm; call to_batchnorm first"
+        )
+    if issubclass(kind, MABN):
+        raise ValueError("a batch norm subtracts the mean and MABN does not, so neither can be converted to the other")
+    if batchnorm.running_mean is None or batchnorm.running_var is None:
+        raise ValueError(
+            "a batch norm with track_running_stats=False cannot be converted: it also normalizes by the batch in "
+            "evaluation, which no norm of seamseg does; keep it, or train it with running statistics first"
+        )
+    if not batchnorm.eps > 0:
+        raise ValueError(
+            f"eps of a batch norm must be greater than 0 to keep the weights of a norm from 0, not {batchnorm.eps:g}"
+        )
+    return batchnorm.running_mean
 
 
 def inverse_gamma(norm: ABN, gamma: Tensor) -> Tensor:
