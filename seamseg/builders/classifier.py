@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from seamseg.builders.body import build_body, build_norm, load_and_freeze
 from seamseg.builders.data import assemble_evaluation_loader, assemble_training_loader
 from seamseg.builders.network import initialize, name_norms
-from seamseg.builders.training import assemble_run, print_to_stderr
+from seamseg.builders.training import assemble_run
 from seamseg.config.classifier import ClassifierDataSettings, ClassifierExperiment
 from seamseg.data.color_jitter import ColorJitter
 from seamseg.data.image_folder import ImageFolder, LabeledTestDataset, LabeledTrainDataset, open_image_folder
@@ -103,7 +104,7 @@ def build_classifier_trainer(
     """
     train, val = _open_splits(experiment.data)
     classes: list[dict[str, Any]] = [{"id": number, "name": name} for number, name in enumerate(train.classes)]
-    tell = print_to_stderr if process.is_first and checkpoint is None else None
+    tell = partial(print, file=sys.stderr) if process.is_first and checkpoint is None else None
     if checkpoint is not None and [entry["name"] for entry in checkpoint.categories] != list(train.classes):
         raise DataError(
             f"the image folder {experiment.data.root} and the run to resume have different classes. Resume with the "

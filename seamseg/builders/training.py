@@ -59,7 +59,7 @@ def build_trainer(
     """
     train_split, val_split = _open_splits(experiment)
     categories = train_split.categories
-    tell = print_to_stderr if process.is_first and checkpoint is None else None
+    tell = partial(print, file=sys.stderr) if process.is_first and checkpoint is None else None
     if checkpoint is not None:
         _check_classes(categories, checkpoint, experiment)
         experiment = _with_initial_models(experiment, checkpoint)
@@ -205,11 +205,6 @@ def _trainer(
     )
     intervals = Intervals(settings.epochs, settings.validate_every, settings.checkpoint_every, settings.log_every)
     return Trainer(network, loader, optimization, settings.seed, process, intervals)
-
-
-def print_to_stderr(sentence: str) -> None:
-    """Print a line to standard error."""
-    print(sentence, file=sys.stderr)
 
 
 def build_optimizer(experiment: TrainableSettings, network: nn.Module) -> Optimizer:

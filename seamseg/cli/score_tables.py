@@ -182,7 +182,7 @@ def write_analysis(folder: Path, scores: Scores, images: str | None = None, wors
 
 
 def write_semantic_analysis(folder: Path, scores: SemanticScores, worst: Picture | None = None) -> None:
-    """Write what the scores of a semantic segmentation tell about its errors.
+    """Write the errors of a semantic segmentation: tables and pictures by class.
 
     The files are ``classes.csv``, ``confusion_pixels.csv``, ``confusion_pixels.png`` and ``worst.png``.
 

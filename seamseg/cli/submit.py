@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ def run(options: argparse.Namespace) -> int:
     folder = benchmark.panoptic_folder(out) if track.format == "panoptic" else "masks"
     predictions = open_predictions(options.predictions)
     ids = category_ids(predictions, benchmark)
-    expected = expected_images(options.images, benchmark, _print_to_stderr) if options.images else None
+    expected = expected_images(options.images, benchmark, partial(print, file=sys.stderr)) if options.images else None
     images = select_images(predictions, benchmark, expected)
     if len(images) < len(predictions.images):
         print(f"ignored {len(predictions.images) - len(images)} predictions of other images", file=sys.stderr)
@@ -152,10 +153,6 @@ def run(options: argparse.Namespace) -> int:
         written = write_submission(out, images, packer, options.workers, lambda done: advance(done, ""))
     print(f"{written.num_images} images with {written.num_segments} {track.counted}: {out}")
     return 0
-
-
-def _print_to_stderr(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
 
 
 def _check_out(out: Path, overwrite: bool) -> None:

@@ -1,4 +1,4 @@
-"""What the subcommands that train have in common: run folder, resuming, progress, signals and exit codes."""
+"""Training runs on the command line: run folder, resuming, progress, signals and exit codes."""
 
 from __future__ import annotations
 

@@ -83,14 +83,14 @@ class NormSettings(Settings):
     """Kind of norm in the RPN and RoI heads. null uses `name`."""
 
     activation: Activation = "leaky_relu"
-    """Activation after the norm. The norms in place, `bn` and `syncbn`, require an invertible one and refuse `relu`."""
+    """Activation after the norm. `relu` has no inverse, so only `plain`, `gn` and `affine` accept it."""
 
     slope: PositiveFloat = 0.01
     """Slope of the leaky ReLU for negative inputs, or α of the ELU. Not used by `identity` and `relu`."""
 
     scale: Literal["abs", "signed"] = "abs"
     """Scale that follows from the weight w of a norm: `abs` uses |w| + ε, like the published code; `signed` keeps the
-    sign of w, like an ordinary BatchNorm. Only used by norms in place."""
+    sign of w, like an ordinary BatchNorm. Only used by `bn`, `syncbn`, `brn` and `mabn`."""
 
     groups: PositiveInt = 16
     """Number of groups of the group norm. It must divide the number of channels of every layer."""

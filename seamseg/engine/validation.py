@@ -1,4 +1,4 @@
-"""Validation during training: what a run records of it, and the validation of each task."""
+"""Validation during training, for each task, and its outcome."""
 
 from __future__ import annotations
 

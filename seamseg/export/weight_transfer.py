@@ -59,7 +59,7 @@ class TransferredWeights:
 
     @property
     def left_out(self) -> str:
-        """What was not used, and why; empty if nothing was left out."""
+        """Weights that were not used, by reason; empty if all were used."""
         groups = {
             "with another shape": self.other_shape,
             "for other classes": self.other_classes,

@@ -27,7 +27,7 @@ def adjust(weight: Tensor, adjustment: Adjustment, output_dim: int = 0) -> Tenso
 
     Args:
         weight: Weight of the layer with any number of dimensions.
-        adjustment: What happens to each filter.
+        adjustment: Change to each filter.
         output_dim: Dimension of the output channels.
     """
     dims = [dim for dim in range(weight.ndim) if dim != output_dim]
@@ -41,7 +41,7 @@ class AdjustedConv2d(nn.Conv2d):
     """``nn.Conv2d`` without bias and with the same padding on all sides, whose filters are adjusted.
 
     Attributes:
-        adjustment: What happens to each filter; see :func:`adjust`.
+        adjustment: Change to each filter; see :func:`adjust`.
     """
 
     adjustment: Adjustment = "center"

@@ -175,7 +175,7 @@ class NormFactory:
 
     @property
     def adjustment(self) -> Adjustment | None:
-        """What happens to the filters of the layers in front of the norms; None for ordinary layers."""
+        """Adjustment of the filters of the layers in front of the norms; None for ordinary layers."""
         if self.name == "mabn":
             return "center"
         return "standardize" if self.name == "gn" and self.standardize_weights else None

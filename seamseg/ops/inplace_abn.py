@@ -24,7 +24,7 @@ from seamseg.ops import abn_kernels
 from seamseg.ops.collectives import Moments, sum_over_ranks
 from seamseg.ops.recomputation import check_versions, note_versions
 
-Activation = Literal["leaky_relu", "elu", "identity", "relu"]  # norms in place refuse relu
+Activation = Literal["leaky_relu", "elu", "identity", "relu"]  # in-place norms refuse relu
 Scale = Literal["abs", "signed"]
 
 # Numbers of the activations in csrc/inplace_abn/activation.h.

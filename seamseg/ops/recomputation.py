@@ -1,4 +1,4 @@
-"""What layers must know about checkpoints, which run a part of a network again in the backward pass."""
+"""Support for layers in checkpoints, which run a part of a network again in the backward pass."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def test_recipe_trains_one_step_at_reduced_size(name: str, images: Path, tmp_pat
 
 @pytest.mark.parametrize("name", LARGEST)
 def test_largest_recipes_compute_loss_and_gradients_on_meta_tensors(name: str) -> None:
-    """Ordinary BatchNorm stands for the norms in place, which have no meta kernels."""
+    """Ordinary BatchNorm stands for in-place norms, which have no meta kernels."""
     with torch.device("meta"):
         network = build_classifier(recipe(name, "norm.name=plain"), 1000)
         logits = network.logits(torch.empty(2, 3, 224, 224))

@@ -125,7 +125,7 @@ def test_test_classifier_unreadable_images_are_skipped_and_listed(
 def test_test_classifier_relu_model_moves_into_a_leaky_relu_network(
     command: Any, with_relu: Path, tiny_yaml: Path, images: Path
 ) -> None:
-    """Leaky ReLU norms in place compute the same with a slope near 0, except for negative and tiny weights."""
+    """In-place norms with leaky ReLU compute the same with a slope near 0, except for negative and tiny weights."""
     leaky = tiny_classifier(images, "norm={name: bn, slope: 1.0e-6, scale: signed}")
     original, moved = open_classifier(with_relu, None, CPU), open_classifier(with_relu, leaky, CPU)
     x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -10,7 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.memory import saved_bytes
+from seamseg.builders.body import build_body
+from seamseg.config.network import BodySettings
 from seamseg.modules.abn import ABN, InPlaceABN
+from seamseg.modules.norm import NormFactory
 from seamseg.runtime.allocator import SWITCH
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "in-place-norm.md"
@@ -77,3 +81,28 @@ def test_environment_variables_of_the_page_are_read_by_the_code() -> None:
     variables = set(re.findall(r"SEAMSEG_\w+", PAGE.read_text()))
     assert SWITCH in variables
     assert [name for name in variables if f'"{name}"' not in code] == []
+
+
+BODY_NAMES = {
+    "DenseNet-BC-100": "densenet_bc100",
+    "DenseNet-121": "densenet121",
+    "DenseNet-264": "densenet264",
+    "ResNet-50": "resnet50",
+    "ResNeXt-50": "resnext50",
+    "WideResNet-38": "wide_resnet38",
+}
+ROW = re.compile(r"\| (\S+?)(?:, (\d+)×\d+ images|, which is not in place)? \| (0\.\d\d) \| (0\.\d\d) \|")
+
+
+@pytest.mark.slow
+def test_bytes_kept_with_recomputation_equal_those_of_the_page() -> None:
+    rows = ROW.findall(PAGE.read_text(encoding="utf-8"))
+    assert len(rows) == 7
+    for name, side, of_none, of_batchnorm in rows:
+        settings = BodySettings(name=BODY_NAMES.get(name, name))
+        x = torch.randn(2, 3, int(side or 128), int(side or 128))
+        forms = (("bn", True), ("bn", False), ("plain", False))
+        recomputed, none, batchnorm = (
+            saved_bytes(build_body(settings, NormFactory(norm), recompute), x) for norm, recompute in forms
+        )
+        assert (f"{recomputed / none:.2f}", f"{recomputed / batchnorm:.2f}") == (of_none, of_batchnorm), name

@@ -1,4 +1,4 @@
-"""The classification network: loss, logits, and the norms in place."""
+"""The classification network: loss, logits, and the in-place norms."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_gradients_equal_those_of_norms_that_are_not_in_place(network: Classifie
     state = copy.deepcopy(network.state_dict())
     for name, value in state.items():
         if "bn" in name and name.endswith("weight"):
-            value += 1e-5  # the norms in place add their ε to the weight
+            value += 1e-5  # in-place norms add their ε to the weight
     plain.load_state_dict(state)
     for one in (network, plain):
         one(images(), LABELS, torch.Generator()).classification.backward()
