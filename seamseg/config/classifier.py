@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from seamseg.config.data import ColorJitterSettings, Triple, check_channels
+from seamseg.config.data import Channels, ColorJitterSettings
 from seamseg.config.network import BodySettings, NormSettings, check_body, check_norm
 from seamseg.config.settings import (
     FilePath,
@@ -61,10 +61,10 @@ class ClassifierDataSettings(Settings):
     """Strength of the random color shift along the principal components of ImageNet's colors (Krizhevsky et al., 2012,
     section 4.1): the standard deviation of its three factors. 0 disables it; 0.1 is usual."""
 
-    mean: Triple = (0.485, 0.456, 0.406)
+    mean: Channels = (0.485, 0.456, 0.406)
     """Mean of red, green and blue, each in 0 … 1. It is subtracted from the pixel values."""
 
-    std: Triple = (0.229, 0.224, 0.225)
+    std: Channels = (0.229, 0.224, 0.225)
     """Standard deviation of red, green and blue, each greater than 0 and at most 1. The pixel values are divided by it
     after `mean` is subtracted."""
 
@@ -80,11 +80,6 @@ class ClassifierDataSettings(Settings):
 
     worker_timeout: PositiveFloat = 600.0
     """Seconds to wait for a batch from the data workers before the command ends with an error."""
-
-    @field_validator("mean", "std")
-    @classmethod
-    def _check_scale(cls, values: Triple, info: ValidationInfo) -> Triple:
-        return check_channels(values, info)
 
     @model_validator(mode="after")
     def _check(self) -> ClassifierDataSettings:

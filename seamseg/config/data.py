@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from seamseg.config.settings import FilePath, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
@@ -12,7 +12,7 @@ Triple = tuple[float, float, float]
 DataFormat = Literal["coco", "vistas_v1.2", "vistas_v2.0", "seamseg"]
 
 
-def check_channels(values: Triple, info: ValidationInfo) -> Triple:
+def _check_channels(values: Triple, info: ValidationInfo) -> Triple:
     """Return the values of ``mean`` or ``std`` if they are in range.
 
     Raises:
@@ -22,6 +22,10 @@ def check_channels(values: Triple, info: ValidationInfo) -> Triple:
         low = "greater than 0 and at most 1" if info.field_name == "std" else "in 0 … 1"
         raise ValueError(f"the values must be {low}, where 1 is the brightest pixel; divide values in 0 … 255 by 255")
     return values
+
+
+Channels = Annotated[Triple, AfterValidator(_check_channels)]
+"""Mean or standard deviation of red, green and blue; the name of the setting tells which."""
 
 
 class ColorJitterSettings(Settings):
@@ -90,10 +94,10 @@ class DataSettings(Settings):
     color_jitter: ColorJitterSettings = ColorJitterSettings()
     """Random color changes of training images."""
 
-    mean: Triple = (0.485, 0.456, 0.406)
+    mean: Channels = (0.485, 0.456, 0.406)
     """Mean of red, green and blue, each in 0 … 1. It is subtracted from the pixel values."""
 
-    std: Triple = (0.229, 0.224, 0.225)
+    std: Channels = (0.229, 0.224, 0.225)
     """Standard deviation of red, green and blue, each greater than 0 and at most 1. The pixel values are divided by it
     after `mean` is subtracted."""
 
@@ -110,11 +114,6 @@ class DataSettings(Settings):
 
     worker_timeout: PositiveFloat = 600.0
     """Seconds to wait for a batch from the data workers before the command ends with an error."""
-
-    @field_validator("mean", "std")
-    @classmethod
-    def _check_scale(cls, values: Triple, info: ValidationInfo) -> Triple:
-        return check_channels(values, info)
 
     @model_validator(mode="after")
     def _check(self) -> DataSettings:
