@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from seamseg.cli.arguments import add_workers
 from seamseg.check.check import check_data_set
 from seamseg.check.repair import write_repaired
 from seamseg.check.report import CheckReport, draw_sheet
@@ -132,7 +133,7 @@ def add_parser(subcommands: Any) -> None:
         metavar="N",
         help="number of faults to describe per kind, at least 1 (default: 5)",
     )
-    subcommand.add_argument("--workers", type=int, metavar="N", help="number of processes (default: one per CPU core)")
+    add_workers(subcommand)
     subcommand.set_defaults(run=run)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seamseg.cli.arguments import add_out, add_overwrite, add_workers
 from seamseg.cli.output import counted
 from seamseg.convert.cityscapes import annotation_files, cityscapes_jobs, cityscapes_panoptic_jobs
 from seamseg.convert.detection import DetectionSource, detection_job
@@ -88,7 +89,7 @@ def _add_detection(parser: argparse.ArgumentParser) -> None:
         "annotations", type=Path, metavar="JSON", help="COCO detection annotation, such as instances_train2017.json"
     )
     parser.add_argument("image_folder", type=Path, metavar="IMAGES", help="image folder")
-    parser.add_argument("out", type=Path, metavar="OUT", help="output data set folder; created if missing")
+    add_out(parser, "output data set folder; created if missing")
     parser.add_argument("--split", required=True, metavar="NAME", help="name of the split to write (required)")
     parser.add_argument(
         "--stuff-maps",
@@ -194,7 +195,7 @@ def _open_splits(options: argparse.Namespace) -> dict[str, PanopticDataset]:
 
 def _add_folders(parser: argparse.ArgumentParser, source_help: str) -> None:
     parser.add_argument("source_folder", type=Path, metavar="SRC", help=source_help)
-    parser.add_argument("out", type=Path, metavar="OUT", help="output folder; created if missing")
+    add_out(parser, "output folder; created if missing")
 
 
 def _add_splits(parser: argparse.ArgumentParser, default: str) -> None:
@@ -287,8 +288,8 @@ def add_parser(subcommands: Any) -> None:
     for source in SOURCE_FORMATS:
         parser = formats.add_parser(source.name, help=source.help, description=source.description)
         source.add_arguments(parser)
-        parser.add_argument("--workers", type=int, metavar="N", help="number of processes (default: one per CPU core)")
-        parser.add_argument("--overwrite", action="store_true", help="convert again even if the result is complete")
+        add_workers(parser)
+        add_overwrite(parser, "convert again even if the result is complete")
         parser.set_defaults(run=run, jobs=source.jobs)
 
 

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from seamseg.cli.arguments import add_device, add_eval_norm, add_json, add_model
 from seamseg.algos.fusion import Fusion, RenumberedFusion
 from seamseg.builders import LoadedModel, build_evaluation_loader, open_model, open_split, with_eval_norm
-from seamseg.cli.output import EVAL_NORM, UNREADABLE, counted
+from seamseg.cli.output import UNREADABLE, counted
 from seamseg.cli.score_tables import (
     HELP,
     print_scores,
@@ -52,13 +53,7 @@ def add_parser(subcommands: Any) -> None:
         "model and the data set are matched by name. Images that cannot be read are skipped and listed in the JSON "
         "file, and the exit code is 3.",
     )
-    subcommand.add_argument(
-        "model",
-        type=Path,
-        metavar="MODEL",
-        help="run folder, model folder, file such as model.safetensors, published seamseg archive (.zip), or published "
-        "semantic model (.pth.tar)",
-    )
+    add_model(subcommand)
     subcommand.add_argument("--data", required=True, metavar="DATASET", help="data set folder (required)")
     subcommand.add_argument(
         "--split",
@@ -72,18 +67,13 @@ def add_parser(subcommands: Any) -> None:
         help="format of the data set (default: detected; if ambiguous, the one used in training)",
     )
     subcommand.add_argument("--limit", type=int, metavar="N", help="score only the first N images (default: all)")
-    subcommand.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the scores as JSON to FILE, in the range 0 to 1"
-    )
+    add_json(subcommand, "scores")
     subcommand.add_argument(
         "--sheet", type=Path, metavar="FILE", help="write a picture of the first images and their predictions"
     )
     subcommand.add_argument("--analysis", type=Path, metavar="FOLDER", help=HELP)
-    subcommand.add_argument("--eval-norm", type=float, default=0.0, metavar="SHARE", help=EVAL_NORM)
-    subcommand.add_argument(
-        "--device",
-        help="cpu, cuda (one GPU per process) or a single GPU such as cuda:1 (default: cuda if available, else cpu)",
-    )
+    add_eval_norm(subcommand)
+    add_device(subcommand)
     subcommand.set_defaults(run=run)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from seamseg.cli.arguments import add_overwrite
 from seamseg import __version__
 from seamseg.builders import LoadedModel, open_model
 from seamseg.errors import ModelError, OutputError
@@ -43,7 +44,7 @@ def add_arguments(subcommand: Any, suffix: str) -> None:
         help=f"height and width of the input images, {MIN_SIDE} to {MAX_SIDE} pixels each, such as 512x1024 (default: "
         "the model's shortest side as height, and twice that as width, limited by its longest side)",
     )
-    subcommand.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    add_overwrite(subcommand, "replace OUT if it exists")
 
 
 def parse_size(text: str) -> Size:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from seamseg.cli.arguments import add_overwrite
 from seamseg.builders import export_model
 
 
@@ -28,7 +29,7 @@ def add_parser(subcommands: Any) -> None:
         metavar="OUT",
         help="output folder; must be empty or missing; its name becomes the name of the model",
     )
-    subcommand.add_argument("--overwrite", action="store_true", help="replace an existing model folder OUT")
+    add_overwrite(subcommand, "replace an existing model folder OUT")
     subcommand.set_defaults(run=run)
 
 

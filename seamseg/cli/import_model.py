@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from seamseg.cli.arguments import add_out, add_overwrite
 from seamseg.builders import import_model
 
 
@@ -27,8 +28,8 @@ def add_parser(subcommands: Any) -> None:
         help="zip archive, folder with config.ini, metadata.bin and the snapshot (.tar, .pth or .pt), or file of the "
         "semantic model (.pth.tar)",
     )
-    subcommand.add_argument("out", type=Path, metavar="OUT", help="output folder; must be empty or missing")
-    subcommand.add_argument("--overwrite", action="store_true", help="replace an existing model folder OUT")
+    add_out(subcommand, "output folder; must be empty or missing")
+    add_overwrite(subcommand, "replace an existing model folder OUT")
     subcommand.set_defaults(run=run)
 
 

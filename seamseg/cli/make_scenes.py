@@ -7,6 +7,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+from seamseg.cli.arguments import add_out
 from seamseg.io.progress import progress_bar
 from seamseg.scenes import write_scenes
 
@@ -19,7 +20,7 @@ def add_parser(subcommands: Any) -> None:
         description="Draw synthetic street scenes and write them with their annotation in COCO panoptic format, with "
         "the splits train and val. The same arguments give the same bytes.",
     )
-    subcommand.add_argument("out", type=Path, metavar="OUT", help="output data set folder; created if missing")
+    add_out(subcommand, "output data set folder; created if missing")
     subcommand.add_argument(
         "--train", type=int, default=400, metavar="N", help="number of training scenes (default: 400)"
     )

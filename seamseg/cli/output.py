@@ -10,11 +10,6 @@ UNREADABLE = 3
 """Exit code of a finished command that skipped images because they cannot be read."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
-EVAL_NORM = (
-    "share of each image's own statistics in its norms, 0 to 1; 1/M suits a model that was trained with M images at a "
-    "time and norm.name=bn (default: 0, the statistics of the training)"
-)
-"""Help of ``--eval-norm``."""
 
 
 def counted(number: int, noun: str) -> str:

@@ -11,10 +11,11 @@ from typing import Any
 
 import cv2
 
+from seamseg.cli.arguments import add_device, add_eval_norm, add_model, add_out, add_overwrite
 from seamseg import __version__
 from seamseg.algos.merging import MERGES
 from seamseg.builders import LoadedModel, PredictionOptions, build_predictor, open_model
-from seamseg.cli.output import EVAL_NORM, UNREADABLE, counted
+from seamseg.cli.output import UNREADABLE, counted
 from seamseg.data.images import TWELVE_BITS
 from seamseg.errors import SettingsError
 from seamseg.predict import Predictor
@@ -58,20 +59,14 @@ examples:
 
 def add_arguments(subcommand: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
-    subcommand.add_argument(
-        "model",
-        type=Path,
-        metavar="MODEL",
-        help="run folder, model folder, file such as model.safetensors, published seamseg archive (.zip), or published "
-        "semantic model (.pth.tar)",
-    )
+    add_model(subcommand)
     subcommand.add_argument(
         "images",
         type=Path,
         metavar="IMAGES",
         help="image, folder (searched recursively), .txt list of images, or video",
     )
-    subcommand.add_argument("out", type=Path, metavar="OUT", help="output folder; created if missing")
+    add_out(subcommand, "output folder; created if missing")
     write = (
         f"outputs to write, any of {','.join(OUTPUT_KINDS)} (default: overlay,panoptic, or for a semantic model "
         "overlay,semantic)"
@@ -79,11 +74,8 @@ def add_arguments(subcommand: argparse.ArgumentParser) -> None:
     subcommand.add_argument("--write", type=kinds, metavar="KIND,…", help=write)
     used = subcommand.add_mutually_exclusive_group()
     used.add_argument("--resume", action="store_true", help="continue an interrupted run with the same options")
-    used.add_argument("--overwrite", action="store_true", help="overwrite existing results in OUT")
-    subcommand.add_argument(
-        "--device",
-        help="cpu, cuda (one GPU per process) or a single GPU such as cuda:1 (default: cuda if available, else cpu)",
-    )
+    add_overwrite(used, "overwrite existing results in OUT")
+    add_device(subcommand)
     subcommand.add_argument(
         "--batch-size",
         type=at_least_one,
@@ -120,7 +112,7 @@ def add_prediction_arguments(subcommand: argparse.ArgumentParser) -> None:
         "maximum of the probabilities, or a vote of each prediction for a class (default: logits)"
     )
     subcommand.add_argument("--merge", choices=MERGES, default="logits", help=merge)
-    subcommand.add_argument("--eval-norm", type=float, default=0.0, metavar="SHARE", help=EVAL_NORM)
+    add_eval_norm(subcommand)
 
 
 def prediction_options(options: argparse.Namespace) -> PredictionOptions:

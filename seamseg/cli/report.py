@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from seamseg.cli.arguments import add_out, add_overwrite, add_workers
 from seamseg.cli.output import UNREADABLE, counted
 from seamseg.errors import SettingsError
 from seamseg.io.progress import split_progress
@@ -30,7 +31,7 @@ def add_parser(subcommands: Any) -> None:
         metavar="PREDICTIONS",
         help="folder written by `seamseg predict`, or COCO panoptic JSON file",
     )
-    subcommand.add_argument("out", type=Path, metavar="OUT", help="output folder of the report; created if missing")
+    add_out(subcommand, "output folder of the report; created if missing")
     subcommand.add_argument(
         "--images", type=Path, metavar="DIR", help="image folder (default: as recorded in the predictions)"
     )
@@ -52,8 +53,8 @@ def add_parser(subcommands: Any) -> None:
         metavar="N",
         help=f"shrink images to at most this length of the longer side, in pixels (default: {LONGEST_SIDE})",
     )
-    subcommand.add_argument("--overwrite", action="store_true", help="replace an existing report in OUT")
-    subcommand.add_argument("--workers", type=int, metavar="N", help="number of processes (default: one per CPU core)")
+    add_overwrite(subcommand, "replace an existing report in OUT")
+    add_workers(subcommand)
     subcommand.set_defaults(run=run)
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from seamseg.cli.arguments import add_out, add_overwrite, add_workers
 from seamseg.errors import OutputError
 from seamseg.io.progress import progress_bar
 from seamseg.submit.benchmark import CITYSCAPES, COCO, VISTAS, Benchmark
@@ -114,7 +115,7 @@ def _add_arguments(parser: argparse.ArgumentParser, track: BenchmarkTrack) -> No
         metavar="PREDICTIONS",
         help="output folder of `seamseg predict`, or COCO panoptic JSON file next to its folder of PNGs",
     )
-    parser.add_argument("out", type=Path, metavar="OUT.zip", help="archive to write; its folder is created if missing")
+    add_out(parser, "archive to write; its folder is created if missing", "OUT.zip")
     parser.add_argument(
         "--images",
         type=Path,
@@ -129,8 +130,8 @@ def _add_arguments(parser: argparse.ArgumentParser, track: BenchmarkTrack) -> No
             metavar="JSON",
             help="annotation file that defines the category ids (default: those of v1.2)",
         )
-    parser.add_argument("--workers", type=int, metavar="N", help="number of processes (default: one per CPU core)")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing archive")
+    add_workers(parser)
+    add_overwrite(parser, "replace an existing archive")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from seamseg.cli.arguments import add_device, add_json
 from seamseg.builders.classifier import build_test_loader
 from seamseg.builders.classifier_model import LoadedClassifier, open_classifier
 from seamseg.cli.output import UNREADABLE, counted
@@ -65,13 +66,8 @@ def add_parser(subcommands: Any) -> None:
         default=1,
         help="number of crops per image: the center (1, the default), or center, corners and their mirror images (10)",
     )
-    subcommand.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the accuracy as JSON to FILE, in the range 0 to 1"
-    )
-    subcommand.add_argument(
-        "--device",
-        help="cpu, cuda (one GPU per process) or a single GPU such as cuda:1 (default: cuda if available, else cpu)",
-    )
+    add_json(subcommand, "accuracy")
+    add_device(subcommand)
     subcommand.set_defaults(run=run)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from seamseg.cli.arguments import add_device
 from seamseg.cli.output import counted
 from seamseg.config import TrainableSettings, differing_values, parse_settings, save_experiment
 from seamseg.engine.record import TrainingRecorder
@@ -191,10 +192,7 @@ def add_run_arguments(subcommand: argparse.ArgumentParser, configs: Iterable[str
         dest="resume",
         help="resume the run in RUN_DIR, or start one if there is none; use it to restart a run automatically",
     )
-    subcommand.add_argument(
-        "--device",
-        help="cpu, cuda (one GPU per process) or a single GPU such as cuda:1 (default: cuda if available, else cpu)",
-    )
+    add_device(subcommand)
 
 
 ExperimentT = TypeVar("ExperimentT", bound=TrainableSettings)

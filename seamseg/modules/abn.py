@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import sys
 import warnings
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Self
 
 import torch
@@ -152,9 +152,7 @@ class ABN(_BatchNorm):
         shape = [1, -1] + [1] * (x.ndim - 2)
         scale = self.gamma() * (var + self.eps).rsqrt()
         y = (compute - mean.view(shape)) * scale.view(shape) + self.beta().view(shape)
-        if residual is not None:
-            y = y + residual
-        activate_(y, self.activation, self.slope)
+        activate_(y, self.activation, self.slope, residual)
         return y.to(x.dtype)
 
     def extra_repr(self) -> str:
@@ -225,18 +223,10 @@ class InPlaceABN(ABN):
         torch.Size([2, 16, 8, 8])
     """
 
-    def __init__(
-        self,
-        num_channels: int,
-        activation: Activation = "leaky_relu",
-        slope: float = 0.01,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        scale: Scale = "abs",
-        affine: bool = True,
-    ) -> None:
-        super().__init__(num_channels, activation, slope, eps, momentum, scale, affine)
-        self.inversion = Inversion()
+    @cached_property
+    def inversion(self) -> Inversion:
+        """State of the check that the input can be recovered from the output."""
+        return Inversion()
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """Compute ``act(γ·x̂ + β [+ residual])`` and write it over ``x`` if possible."""

@@ -60,9 +60,7 @@ class EvalNorm(nn.Module):
         var = share * own_var + (1 - share) * var + share * (1 - share) * (own_mean - mean).square()
         mean = share * own_mean + (1 - share) * mean
         y = (compute - mean) * (norm.gamma().view(shape) * (var + norm.eps).rsqrt()) + norm.beta().view(shape)
-        if residual is not None:
-            y = y + residual
-        activate_(y, norm.activation, norm.slope)
+        activate_(y, norm.activation, norm.slope, residual)
         return y.to(x.dtype)
 
     def extra_repr(self) -> str:

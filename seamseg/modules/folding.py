@@ -42,9 +42,7 @@ class FoldedNorm(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """Compute ``act(x [+ residual])`` and write it over ``x``."""
-        if residual is not None:
-            x += residual
-        activate_(x, self.activation, self.slope)
+        activate_(x, self.activation, self.slope, residual)
         return x
 
     def extra_repr(self) -> str:

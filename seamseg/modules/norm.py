@@ -67,9 +67,7 @@ class PlainABN(ABN):
         y = functional.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, training, momentum, self.eps
         )
-        if residual is not None:
-            y += residual
-        activate_(y, self.activation, self.slope)
+        activate_(y, self.activation, self.slope, residual)
         return y
 
 
@@ -112,9 +110,7 @@ class GroupNormAct(nn.Module):
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """Compute ``act(norm(x) [+ residual])``."""
         y = functional.group_norm(x, self.num_groups, self.weight, self.bias)
-        if residual is not None:
-            y += residual
-        activate_(y, self.activation, self.slope)
+        activate_(y, self.activation, self.slope, residual)
         return y
 
     def extra_repr(self) -> str:

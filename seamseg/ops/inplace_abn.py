@@ -216,8 +216,10 @@ def _saves_output(kind: type[Node], output_nr: int) -> bool:
     return any(hasattr(kind, f"_raw_saved_{name}") for name in ("result", f"result{output_nr}", "output"))
 
 
-def activate_(x: Tensor, activation: Activation, slope: float) -> None:
-    """Apply the activation in place."""
+def activate_(x: Tensor, activation: Activation, slope: float, residual: Tensor | None = None) -> None:
+    """Add the residual, if any, and apply the activation, both in place."""
+    if residual is not None:
+        x += residual
     if activation in ("leaky_relu", "relu"):
         functional.leaky_relu_(x, 0.0 if activation == "relu" else slope)
     elif activation == "elu":

@@ -9,15 +9,13 @@ import numpy as np
 
 from seamseg.structures.categories import Categories, Color
 from seamseg.structures.panoptic_segmentation import PanopticSegmentation
+from seamseg.visualization.colors import GRAY, INK, PAPER
 from seamseg.visualization.images import Picture, check_picture, resize_picture, resize_segmentation
 from seamseg.visualization.legend import draw_legend, legend_height
 from seamseg.visualization.overlay import draw_overlay
 from seamseg.visualization.shapes import paste_rounded
 from seamseg.visualization.text import BOLD, draw_text, shorten, text_width
 
-_PAPER: Color = (255, 255, 255)
-_INK: Color = (28, 32, 38)
-_GRAY: Color = (104, 112, 122)
 _OPACITY = 0.6
 _SLIMMEST, _WIDEST = 0.25, 4.0
 _TALLEST = 2
@@ -51,52 +49,20 @@ class _Line:
     height: int
 
 
-@dataclass(frozen=True)
 class _Layout:
     """Distances in pixels, all proportional to the width of the sheet."""
 
-    width: int
-
-    @property
-    def margin(self) -> int:
-        return round(self.width * 0.02)
-
-    @property
-    def inner(self) -> int:
-        """Width of the sheet without its margins."""
-        return self.width - 2 * self.margin
-
-    @property
-    def gap(self) -> int:
-        """Distance between two images."""
-        return round(self.width * 0.012)
-
-    @property
-    def seam(self) -> int:
-        """Distance between an image and its annotation."""
-        return max(1, round(self.width * 0.002))
-
-    @property
-    def usual_height(self) -> int:
-        """Target height of an image; lines are slightly higher or lower to fill the width."""
-        return round(self.width * 0.16)
-
-    @property
-    def title_size(self) -> int:
-        return max(14, round(self.width * 0.017))
-
-    @property
-    def text_size(self) -> int:
-        return max(10, round(self.width * 0.0085))
-
-    @property
-    def header(self) -> int:
-        return round(2.1 * self.title_size)
-
-    @property
-    def caption(self) -> int:
-        """Height of the text under a line, including the space below it."""
-        return round(2.4 * self.text_size)
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.margin = round(width * 0.02)
+        self.inner = width - 2 * self.margin  # of the sheet without its margins
+        self.gap = round(width * 0.012)  # between two images
+        self.seam = max(1, round(width * 0.002))  # between an image and its annotation
+        self.usual_height = round(width * 0.16)  # of an image; lines are slightly higher or lower to fill the width
+        self.title_size = max(14, round(width * 0.017))
+        self.text_size = max(10, round(width * 0.0085))
+        self.header = round(2.1 * self.title_size)
+        self.caption = round(2.4 * self.text_size)  # text under a line, including the space below it
 
 
 def annotation_sheet(
@@ -128,7 +94,7 @@ def annotation_sheet(
     classes = sorted({number for one in pictures for number in np.unique(one.annotation.semantics.numpy()).tolist()})
     above = layout.margin + layout.header + sum(line.height + layout.caption for line in lines)
     legend = legend_height(categories, classes, layout.inner, layout.text_size)
-    canvas = np.full((above + legend + layout.margin, width, 3), _PAPER, np.uint8)
+    canvas = np.full((above + legend + layout.margin, width, 3), PAPER, np.uint8)
     _draw_header(canvas, layout, title, subtitle)
     y = layout.margin + layout.header
     for line in lines:
@@ -174,9 +140,9 @@ def _filling_height(pictures: Sequence[AnnotatedPicture], layout: _Layout) -> in
 
 def _draw_header(canvas: Picture, layout: _Layout, title: str, subtitle: str) -> None:
     baseline = layout.margin + layout.title_size
-    draw_text(canvas, title, layout.margin, baseline, layout.title_size, _INK, BOLD)
+    draw_text(canvas, title, layout.margin, baseline, layout.title_size, INK, BOLD)
     x = layout.margin + text_width(title, layout.title_size, BOLD) + layout.gap
-    draw_text(canvas, subtitle, x, baseline, round(0.7 * layout.title_size), _GRAY)
+    draw_text(canvas, subtitle, x, baseline, round(0.7 * layout.title_size), GRAY)
 
 
 def _draw_line(canvas: Picture, layout: _Layout, line: _Line, categories: Categories, y: int) -> None:
@@ -190,5 +156,5 @@ def _draw_line(canvas: Picture, layout: _Layout, line: _Line, categories: Catego
         paste_rounded(canvas, image, y, x, radius)
         paste_rounded(canvas, overlay, y, x + size[1] + layout.seam, radius)
         width = 2 * size[1] + layout.seam
-        draw_text(canvas, shorten(picture.name, width, layout.text_size), x, baseline, layout.text_size, _GRAY)
+        draw_text(canvas, shorten(picture.name, width, layout.text_size), x, baseline, layout.text_size, GRAY)
         x += width + layout.gap

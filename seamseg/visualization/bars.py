@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from seamseg.structures.categories import Color
+from seamseg.visualization.colors import GRAY, INK, PAPER
 from seamseg.visualization.images import Picture
 from seamseg.visualization.shapes import fill_rounded
 from seamseg.visualization.text import BOLD, draw_text, shorten, text_width
 
-_PAPER, _INK, _GRAY, _RULE = (255, 255, 255), (28, 32, 38), (104, 112, 122), (226, 230, 234)
+_RULE: Color = (226, 230, 234)
 _SIZE, _MARGIN = 16, 40
 _BAR, _PLOT = 64, 300
 _LINE, _LABEL, _WHOLE = 30, 190, 560
@@ -63,7 +64,7 @@ def grouped_bars(groups: Sequence[BarGroup], series: Sequence[tuple[str, Color]]
     """
     group = len(series) * _BAR + _BAR
     width = max(2 * _MARGIN + 40 + len(groups) * group, 2 * _MARGIN + text_width(subtitle, _SIZE))
-    canvas = np.full((_PLOT + 2 * _MARGIN + 10 * _SIZE, width, 3), _PAPER, np.uint8)
+    canvas = np.full((_PLOT + 2 * _MARGIN + 10 * _SIZE, width, 3), PAPER, np.uint8)
     _draw_head(canvas, title, subtitle, series)
     top = _MARGIN + 7 * _SIZE
     _draw_axis(canvas, top)
@@ -72,7 +73,7 @@ def grouped_bars(groups: Sequence[BarGroup], series: Sequence[tuple[str, Color]]
         for place, ((_, color), value) in enumerate(zip(series, one.values, strict=True)):
             _draw_bar(canvas, x + place * _BAR, top, value, color)
         center = x + len(series) * _BAR // 2
-        for line, (text, size, ink) in enumerate(((one.name, _SIZE, _INK), (one.note, _SIZE - 2, _GRAY))):
+        for line, (text, size, ink) in enumerate(((one.name, _SIZE, INK), (one.note, _SIZE - 2, GRAY))):
             draw_text(canvas, text, center - text_width(text, size) // 2, top + _PLOT + (2 + line) * _SIZE, size, ink)
     return canvas
 
@@ -91,34 +92,34 @@ def stacked_bars(bars: Sequence[StackedBar], parts: Sequence[tuple[str, Color]],
     """
     notes = max((text_width(bar.note, _SIZE - 2) for bar in bars), default=0)
     width = 2 * _MARGIN + max(_LABEL + _WHOLE + 16 + notes, text_width(subtitle, _SIZE))
-    canvas = np.full((2 * _MARGIN + 6 * _SIZE + len(bars) * _LINE, width, 3), _PAPER, np.uint8)
+    canvas = np.full((2 * _MARGIN + 6 * _SIZE + len(bars) * _LINE, width, 3), PAPER, np.uint8)
     _draw_head(canvas, title, subtitle, parts)
     for row, bar in enumerate(bars):
         y = _MARGIN + 6 * _SIZE + row * _LINE
         name = shorten(bar.name, _LABEL - 14, _SIZE)
         baseline = y + round(0.62 * _LINE)
-        draw_text(canvas, name, _MARGIN + _LABEL - 12 - text_width(name, _SIZE), baseline, _SIZE, _INK)
+        draw_text(canvas, name, _MARGIN + _LABEL - 12 - text_width(name, _SIZE), baseline, _SIZE, INK)
         _draw_shares(canvas, y, bar.counts, [color for _, color in parts])
-        draw_text(canvas, bar.note, _MARGIN + _LABEL + _WHOLE + 16, baseline, _SIZE - 2, _GRAY)
+        draw_text(canvas, bar.note, _MARGIN + _LABEL + _WHOLE + 16, baseline, _SIZE - 2, GRAY)
     return canvas
 
 
 def _draw_head(canvas: Picture, title: str, subtitle: str, keys: Sequence[tuple[str, Color]]) -> None:
-    draw_text(canvas, title, _MARGIN, _MARGIN + _SIZE, round(1.4 * _SIZE), _INK, BOLD)
-    draw_text(canvas, subtitle, _MARGIN, _MARGIN + round(2.6 * _SIZE), _SIZE, _GRAY)
+    draw_text(canvas, title, _MARGIN, _MARGIN + _SIZE, round(1.4 * _SIZE), INK, BOLD)
+    draw_text(canvas, subtitle, _MARGIN, _MARGIN + round(2.6 * _SIZE), _SIZE, GRAY)
     x, y = _MARGIN, _MARGIN + round(3.6 * _SIZE)
     for name, color in keys:
         fill_rounded(canvas, (y, x, y + _SIZE, x + _SIZE), 3, color)
-        draw_text(canvas, name, x + _SIZE + 8, y + round(0.85 * _SIZE), _SIZE, _GRAY)
+        draw_text(canvas, name, x + _SIZE + 8, y + round(0.85 * _SIZE), _SIZE, GRAY)
         x += 2 * _SIZE + text_width(name, _SIZE) + 16
 
 
 def _draw_axis(canvas: Picture, top: int) -> None:
     for percent in range(0, 101, 25):
         y = top + round(_PLOT * (1 - percent / 100))
-        canvas[y : y + 1, _MARGIN + 40 : canvas.shape[1] - _MARGIN] = _RULE if percent else _GRAY
+        canvas[y : y + 1, _MARGIN + 40 : canvas.shape[1] - _MARGIN] = _RULE if percent else GRAY
         text = str(percent)
-        draw_text(canvas, text, _MARGIN + 28 - text_width(text, _SIZE - 2), y + 5, _SIZE - 2, _GRAY)
+        draw_text(canvas, text, _MARGIN + 28 - text_width(text, _SIZE - 2), y + 5, _SIZE - 2, GRAY)
 
 
 def _draw_bar(canvas: Picture, x: int, top: int, value: float, color: Color) -> None:
@@ -127,7 +128,7 @@ def _draw_bar(canvas: Picture, x: int, top: int, value: float, color: Color) -> 
     bottom = top + _PLOT
     if height > 0:
         canvas[bottom - height : bottom, x + 4 : x + _BAR - 4] = color
-    draw_text(canvas, text, x + (_BAR - text_width(text, _SIZE)) // 2, bottom - height - 6, _SIZE, _INK)
+    draw_text(canvas, text, x + (_BAR - text_width(text, _SIZE)) // 2, bottom - height - 6, _SIZE, INK)
 
 
 def _draw_shares(canvas: Picture, y: int, counts: Sequence[int], colors: Sequence[Color]) -> None:
@@ -139,4 +140,4 @@ def _draw_shares(canvas: Picture, y: int, counts: Sequence[int], colors: Sequenc
         text = str(count)
         if end - start > text_width(text, _SIZE - 2) + 6:
             x = left + (start + end - text_width(text, _SIZE - 2)) // 2
-            draw_text(canvas, text, x, y + round(0.63 * _LINE), _SIZE - 2, _PAPER)
+            draw_text(canvas, text, x, y + round(0.63 * _LINE), _SIZE - 2, PAPER)

@@ -11,6 +11,11 @@ from seamseg.structures.categories import VOID, Categories, Color
 Colors = npt.NDArray[np.uint8]
 """Red, green and blue, N×3."""
 
+PAPER: Color = (255, 255, 255)
+INK: Color = (28, 32, 38)
+GRAY: Color = (104, 112, 122)
+"""Background, text, and less important text of all pictures with text beside the images."""
+
 _LIGHTNESS_SPAN, _HUE_SPAN = 34.0, 36.0
 _LIGHTNESS_RANGE = (30.0, 90.0)
 # Steps of the R2 low-discrepancy sequence (powers of 1 / 1.3247…, the root of x³ = x + 1). For any number of instances,

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.structures.categories import Color
-from seamseg.visualization.colors import text_color
+from seamseg.visualization.colors import GRAY, INK, PAPER, text_color
 from seamseg.visualization.images import Picture
 from seamseg.visualization.text import BOLD, CAP_HEIGHT, draw_text, shorten, text_width
 
 AT_MOST = 24
 """Maximum number of classes that are shown, those with the most errors."""
 
-_PAPER, _INK, _GRAY, _RULE = (255, 255, 255), (28, 32, 38), (104, 112, 122), (220, 224, 229)
+_RULE: Color = (220, 224, 229)
 _RIGHT, _WRONG = (23, 107, 135), (196, 69, 37)
 _CELL, _SIZE, _MARGIN, _LABEL = 46, 15, 36, 190
 
@@ -54,7 +54,7 @@ def confusion_picture(matrix: NDArray[np.int64], names: Sequence[str], title: st
     columns = [*labels, *ends]
     height = 2 * _MARGIN + 3 * _SIZE + _LABEL + len(shown) * _CELL + 2 * _SIZE
     width = 2 * _MARGIN + _LABEL + len(columns) * _CELL + 110
-    canvas = np.full((height, max(width, 560), 3), _PAPER, np.uint8)
+    canvas = np.full((height, max(width, 560), 3), PAPER, np.uint8)
     _draw_title(canvas, title, f"Rows: true class, columns: predicted class, % of {what} per row")
     top, left = _MARGIN + 3 * _SIZE + _LABEL, _MARGIN + _LABEL
     _draw_columns(canvas, columns, top - 10, left)
@@ -62,10 +62,10 @@ def confusion_picture(matrix: NDArray[np.int64], names: Sequence[str], title: st
         y = top + row * _CELL
         _draw_row(canvas, y, left, label, shares[row], row)
         total = f"{int(matrix[shown[row]].sum()):,}"
-        draw_text(canvas, total, left + len(columns) * _CELL + 12, _baseline(y), _SIZE, _GRAY)
-    draw_text(canvas, what, left + len(columns) * _CELL + 12, top - 10, _SIZE, _GRAY)
+        draw_text(canvas, total, left + len(columns) * _CELL + 12, _baseline(y), _SIZE, GRAY)
+    draw_text(canvas, what, left + len(columns) * _CELL + 12, top - 10, _SIZE, GRAY)
     note = _note(matrix, shown)
-    draw_text(canvas, note, _MARGIN, height - _MARGIN, _SIZE, _GRAY)
+    draw_text(canvas, note, _MARGIN, height - _MARGIN, _SIZE, GRAY)
     return canvas
 
 
@@ -92,8 +92,8 @@ def _note(matrix: NDArray[np.int64], shown: list[int]) -> str:
 
 
 def _draw_title(canvas: Picture, title: str, subtitle: str) -> None:
-    draw_text(canvas, title, _MARGIN, _MARGIN + _SIZE, round(1.4 * _SIZE), _INK, BOLD)
-    draw_text(canvas, subtitle, _MARGIN, _MARGIN + round(2.8 * _SIZE), _SIZE, _GRAY)
+    draw_text(canvas, title, _MARGIN, _MARGIN + _SIZE, round(1.4 * _SIZE), INK, BOLD)
+    draw_text(canvas, subtitle, _MARGIN, _MARGIN + round(2.8 * _SIZE), _SIZE, GRAY)
 
 
 def _draw_columns(canvas: Picture, columns: list[str], bottom: int, left: int) -> None:
@@ -101,15 +101,15 @@ def _draw_columns(canvas: Picture, columns: list[str], bottom: int, left: int) -
     for column, name in enumerate(columns):
         text = shorten(name, _LABEL - 24, _SIZE)
         length = text_width(text, _SIZE) + 4
-        strip = np.full((2 * _SIZE, length, 3), _PAPER, np.uint8)
-        draw_text(strip, text, 0, round(1.4 * _SIZE), _SIZE, _INK)
+        strip = np.full((2 * _SIZE, length, 3), PAPER, np.uint8)
+        draw_text(strip, text, 0, round(1.4 * _SIZE), _SIZE, INK)
         x = left + column * _CELL + (_CELL - 2 * _SIZE) // 2
         canvas[bottom - length : bottom, x : x + 2 * _SIZE] = np.rot90(strip)
 
 
 def _draw_row(canvas: Picture, y: int, left: int, label: str, shares: NDArray[Any], row: int) -> None:
     text = shorten(label, _LABEL - 14, _SIZE)
-    draw_text(canvas, text, left - 12 - text_width(text, _SIZE), _baseline(y), _SIZE, _INK)
+    draw_text(canvas, text, left - 12 - text_width(text, _SIZE), _baseline(y), _SIZE, INK)
     for column, share in enumerate(shares.tolist()):
         x = left + column * _CELL
         color = _shade(_RIGHT if column == row else _WRONG, share)

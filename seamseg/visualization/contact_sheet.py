@@ -9,6 +9,7 @@ import numpy as np
 
 from seamseg.structures.categories import Categories, Color
 from seamseg.structures.panoptic_segmentation import PanopticSegmentation
+from seamseg.visualization.colors import GRAY, INK, PAPER
 from seamseg.visualization.images import Picture, resize_picture, resize_segmentation
 from seamseg.visualization.legend import draw_legend, legend_height
 from seamseg.visualization.overlay import draw_overlay
@@ -17,9 +18,6 @@ from seamseg.visualization.text import BOLD, draw_text, shorten, text_width
 
 HEADERS = ("Image", "Ground truth", "Prediction")
 
-_PAPER: Color = (255, 255, 255)
-_INK: Color = (28, 32, 38)
-_GRAY: Color = (104, 112, 122)
 _PANEL: Color = (238, 241, 244)
 _TALLEST = 0.8
 _TEXT_SCALE = 1.35
@@ -45,43 +43,18 @@ class SheetRow:
     measure: str = "PQ"
 
 
-@dataclass(frozen=True)
 class _Layout:
     """Distances in pixels, all proportional to the width of a column."""
 
-    column: int
-    tallest: int
-
-    @property
-    def margin(self) -> int:
-        return round(self.column * 0.07)
-
-    @property
-    def gap(self) -> int:
-        return round(self.column * 0.03)
-
-    @property
-    def header_size(self) -> int:
-        return max(12, round(self.column * 0.046))
-
-    @property
-    def text_size(self) -> int:
-        return max(10, round(self.column * 0.034))
-
-    @property
-    def header(self) -> int:
-        """Height of the column titles, including the space below them."""
-        return round(self.header_size * 1.7)
-
-    @property
-    def caption(self) -> int:
-        """Height of the text under a row, including the space below it."""
-        return round(self.text_size * 2.6)
-
-    @property
-    def width(self) -> int:
-        """Width of the sheet without its margins."""
-        return len(HEADERS) * self.column + (len(HEADERS) - 1) * self.gap
+    def __init__(self, column: int, tallest: int) -> None:
+        self.column, self.tallest = column, tallest
+        self.margin = round(column * 0.07)
+        self.gap = round(column * 0.03)
+        self.header_size = max(12, round(column * 0.046))
+        self.text_size = max(10, round(column * 0.034))
+        self.header = round(self.header_size * 1.7)  # column titles, including the space below them
+        self.caption = round(self.text_size * 2.6)  # text under a row, including the space below it
+        self.width = len(HEADERS) * column + (len(HEADERS) - 1) * self.gap  # of the sheet without its margins
 
     def x(self, column: int) -> int:
         """Return the left edge of a column."""
@@ -122,7 +95,7 @@ def contact_sheet(
     pictures = layout.header + sum(layout.row(row) + layout.caption for row in rows)
     legend = legend_height(categories, classes, layout.width, layout.text_size)
     shape = (pictures + legend + 2 * layout.margin, layout.width + 2 * layout.margin, 3)
-    canvas = np.full(shape, _PAPER, np.uint8)
+    canvas = np.full(shape, PAPER, np.uint8)
     _draw_headers(canvas, layout, (first, *HEADERS[1:]))
     y = layout.margin + layout.header
     for row in rows:
@@ -135,7 +108,7 @@ def contact_sheet(
 def _draw_headers(canvas: Picture, layout: _Layout, headers: Sequence[str]) -> None:
     baseline = layout.margin + round(0.75 * layout.header_size)
     for column, header in enumerate(headers):
-        draw_text(canvas, header, layout.x(column), baseline, layout.header_size, _INK, BOLD)
+        draw_text(canvas, header, layout.x(column), baseline, layout.header_size, INK, BOLD)
 
 
 def _draw_row(canvas: Picture, layout: _Layout, row: SheetRow, categories: Categories, y: int) -> None:
@@ -147,7 +120,7 @@ def _draw_row(canvas: Picture, layout: _Layout, row: SheetRow, categories: Categ
         paste_rounded(canvas, picture, y, x + (layout.column - picture.shape[1]) // 2, radius)
     baseline = y + height + round(1.35 * layout.text_size)
     name = shorten(row.name, layout.column, layout.text_size)
-    draw_text(canvas, name, layout.x(0), baseline, layout.text_size, _GRAY)
+    draw_text(canvas, name, layout.x(0), baseline, layout.text_size, GRAY)
     if row.quality is not None:
         _draw_quality(canvas, layout, row.quality, f"{row.measure} ", baseline)
 
@@ -155,9 +128,9 @@ def _draw_row(canvas: Picture, layout: _Layout, row: SheetRow, categories: Categ
 def _draw_quality(canvas: Picture, layout: _Layout, quality: float, measure: str, baseline: int) -> None:
     value = f"{100 * quality:.1f}"
     x = layout.x(len(HEADERS)) - layout.gap - text_width(value, layout.text_size, BOLD)
-    draw_text(canvas, value, x, baseline, layout.text_size, _INK, BOLD)
+    draw_text(canvas, value, x, baseline, layout.text_size, INK, BOLD)
     x -= text_width(measure, layout.text_size)
-    draw_text(canvas, measure, x, baseline, layout.text_size, _GRAY)
+    draw_text(canvas, measure, x, baseline, layout.text_size, GRAY)
 
 
 def _cells(row: SheetRow, categories: Categories, cell: tuple[int, int]) -> list[Picture]:

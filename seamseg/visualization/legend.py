@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from seamseg.structures.categories import VOID, Categories, Color
-from seamseg.visualization.colors import instance_shades
+from seamseg.visualization.colors import GRAY, INK, instance_shades
 from seamseg.visualization.images import Picture
 from seamseg.visualization.shapes import paste_rounded
 from seamseg.visualization.text import BOLD, CAP_HEIGHT, draw_text, shorten, text_width
 
-_INK: Color = (28, 32, 38)
-_GRAY: Color = (104, 112, 122)
 _RULE: Color = (220, 224, 229)
 
 
@@ -61,7 +59,7 @@ def draw_legend(
     y += _space(size)
     grid = _grid(categories, classes, width, size)
     for heading, members in _sections(categories, classes):
-        draw_text(canvas, heading, x, y + _baseline(grid), size, _INK, BOLD)
+        draw_text(canvas, heading, x, y + _baseline(grid), size, INK, BOLD)
         for position, number in enumerate(members):
             line, column = divmod(position, grid.columns)
             entry = (y + line * grid.line, x + grid.heading + column * grid.entry)
@@ -75,7 +73,7 @@ def _draw_entry(canvas: Picture, corner: tuple[int, int], categories: Categories
     paste_rounded(canvas, swatch, y + (grid.line - size) // 2, x, size // 5)
     left = x + swatch.shape[1] + size // 2
     name = shorten(_name(categories, number), grid.entry - swatch.shape[1] - size, size)
-    draw_text(canvas, name, left, y + _baseline(grid), size, _GRAY)
+    draw_text(canvas, name, left, y + _baseline(grid), size, GRAY)
 
 
 def _swatch(categories: Categories, number: int, size: int) -> Picture:

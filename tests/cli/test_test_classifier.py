@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from support.tiny_experiment import narrow_body
-from support.tiny_image_folder import CLASSES, tiny_classifier, write_classifier_config, write_tiny_folder
+from support.tiny_image_folder import copy_with_broken_image, CLASSES, tiny_classifier, write_classifier_config, write_tiny_folder
 from torchvision.transforms import v2
 
 from seamseg.builders.classifier import build_initialized_classifier
@@ -111,10 +111,8 @@ def test_test_classifier_other_split_with_some_of_the_classes(
 def test_test_classifier_unreadable_images_are_skipped_and_listed(
     command: Any, finished: Path, images: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "images"
-    shutil.copytree(images, folder)
-    (folder / "val" / "red" / "0.png").write_bytes(b"")
-    code, out, err = command("test-classifier", finished, folder, "--json", tmp_path / "scores.json")
+    copy_with_broken_image(images, tmp_path / "images", "val")
+    code, out, err = command("test-classifier", finished, tmp_path / "images", "--json", tmp_path / "scores.json")
     assert code == 3
     assert result(out)[0] == 14
     assert "1 image could not be read" in err

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from support.tiny_experiment import narrow_body, write_tiny_config
-from support.tiny_image_folder import CLASSES, write_classifier_config, write_tiny_folder
+from support.tiny_image_folder import CLASSES, copy_with_broken_image, write_classifier_config, write_tiny_folder
 from support.tiny_training import equal
 
 from seamseg.cli import main
@@ -148,21 +148,17 @@ def test_train_classifier_resuming_with_other_classes_is_refused(
 def test_train_classifier_unreadable_training_image_ends_the_run_with_its_name(
     command: Any, config: Path, images: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "images"
-    shutil.copytree(images, folder)
-    (folder / "train" / "red" / "0.png").write_bytes(b"not an image")
-    code, _, err = command("train-classifier", config, f"data.root={folder}", "--run-dir", tmp_path / "run")
+    broken = copy_with_broken_image(images, tmp_path / "images", "train")
+    code, _, err = command("train-classifier", config, f"data.root={tmp_path / 'images'}", "--run-dir", tmp_path / "run")
     assert code == 2
-    assert str(folder / "train" / "red" / "0.png") in err.splitlines()[-1]
+    assert str(broken) in err.splitlines()[-1]
 
 
 def test_train_classifier_unreadable_validation_image_is_skipped_and_named(
     command: Any, config: Path, images: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "images"
-    shutil.copytree(images, folder)
-    (folder / "val" / "red" / "0.png").write_bytes(b"not an image")
-    code, _, err = command("train-classifier", config, f"data.root={folder}", "--run-dir", tmp_path / "run")
+    copy_with_broken_image(images, tmp_path / "images", "val")
+    code, _, err = command("train-classifier", config, f"data.root={tmp_path / 'images'}", "--run-dir", tmp_path / "run")
     assert code == 0
     assert len(re.findall(r"skipped in the validation: .*val/red/0\.png", err)) == 1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import msgpack
 import pytest
 import torch
 import yaml
+from support.malicious import Malicious
 from support.published_archive import VISTAS, metadata, published_files, snapshot, torch_bytes, write_zip
 from support.tiny_network import NUM_STUFF, NUM_THINGS, tiny_network
 
@@ -64,14 +64,6 @@ def test_read_snapshot_missing_file_is_refused(tmp_path: Path) -> None:
 def test_read_snapshot_torch_file_with_other_content_is_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "best.pth.tar")
     assert "not a published snapshot" in refused(tmp_path / "best.pth.tar")
-
-
-class Malicious:
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.target),)
 
 
 @pytest.mark.parametrize("early", [True, False])

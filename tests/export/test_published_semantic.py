@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from support.malicious import Malicious
 from support.published_semantic import published_content, semantic_state, write_semantic
 from support.tiny_experiment import narrow_body
 from torch import Tensor
@@ -147,14 +147,6 @@ def test_load_semantic_too_many_classes_are_refused(tmp_path: Path) -> None:
 def test_load_semantic_other_content_is_none(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "model.pth.tar")
     assert load_semantic(tmp_path / "model.pth.tar") is None
-
-
-class Malicious:
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.target),)
 
 
 @pytest.mark.parametrize("early", [True, False])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import pickle
 import zipfile
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.malicious import Malicious
 from support.full_disk import file_size_limit
 
 from seamseg.runtime.checkpoint import Checkpoint, _seal, check_seal, load_checkpoint, save_checkpoint, why_unusable
@@ -150,16 +150,6 @@ def test_checkpoint_with_unknown_progress_entry_raises_error_naming_it(path: Pat
     content["position"]["page"] = 3
     save_sealed(path, content)
     assert "page" in rejection(path)
-
-
-class Malicious:
-    """An object that creates a folder when it is unpickled."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.target),)
 
 
 def test_loading_a_checkpoint_cannot_run_code(path: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -50,6 +51,14 @@ def write_tiny_folder(folder: Path, num_train: int = 4, num_val: int = 3) -> Pat
                 suffix = (".png", ".jpg")[number % 2]
                 assert cv2.imwrite(str(folder / split / name / f"{number}{suffix}"), pixels)
     return folder
+
+
+def copy_with_broken_image(images: Path, folder: Path, split: str) -> Path:
+    """Copy an image folder, overwrite one image of a split with text, and return the path of that image."""
+    shutil.copytree(images, folder)
+    broken = folder / split / "red" / "0.png"
+    broken.write_bytes(b"not an image")
+    return broken
 
 
 def classifier_settings(folder: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import cv2
 import msgpack
 import numpy as np
 import pytest
+from support.malicious import Malicious
 from support.legacy_folder import CLASS_MAP, META, write_legacy
 
 from seamseg.data.formats.open import open_data_set
@@ -128,12 +128,8 @@ def test_legacy_data_set_with_damaged_metadata_raises_error_naming_the_file(cont
 def test_legacy_metadata_cannot_run_code(tmp_path: Path) -> None:
     import pickle
 
-    class Malicious:
-        def __reduce__(self) -> Any:
-            return os.mkdir, (str(tmp_path / "owned"),)
-
     write_legacy(tmp_path)
-    (tmp_path / "metadata.bin").write_bytes(pickle.dumps(Malicious()))
+    (tmp_path / "metadata.bin").write_bytes(pickle.dumps(Malicious(tmp_path / "owned")))
     rejection(tmp_path)
     assert not (tmp_path / "owned").exists()
 

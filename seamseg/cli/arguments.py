@@ -1,0 +1,55 @@
+"""Arguments that several subcommands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+Arguments = argparse.ArgumentParser | argparse._ArgumentGroup
+"""What arguments are added to: the parser of a subcommand, or a group of its arguments."""
+
+
+def add_model(arguments: Arguments) -> None:
+    """Add ``MODEL``, a trained network that segments images."""
+    accepted = (
+        "run folder, model folder, file such as model.safetensors, published seamseg archive (.zip), or published "
+        "semantic model (.pth.tar)"
+    )
+    arguments.add_argument("model", type=Path, metavar="MODEL", help=accepted)
+
+
+def add_out(arguments: Arguments, meaning: str, metavar: str = "OUT") -> None:
+    """Add ``OUT``, the file or folder to write."""
+    arguments.add_argument("out", type=Path, metavar=metavar, help=meaning)
+
+
+def add_device(arguments: Arguments) -> None:
+    """Add ``--device``."""
+    devices = "cpu, cuda (one GPU per process) or a single GPU such as cuda:1 (default: cuda if available, else cpu)"
+    arguments.add_argument("--device", help=devices)
+
+
+def add_json(arguments: Arguments, content: str) -> None:
+    """Add ``--json FILE``, where ``content`` names the figures that are written."""
+    arguments.add_argument(
+        "--json", type=Path, metavar="FILE", help=f"write the {content} as JSON to FILE, in the range 0 to 1"
+    )
+
+
+def add_workers(arguments: Arguments) -> None:
+    """Add ``--workers``, the number of processes."""
+    arguments.add_argument("--workers", type=int, metavar="N", help="number of processes (default: one per CPU core)")
+
+
+def add_overwrite(arguments: Arguments, effect: str) -> None:
+    """Add ``--overwrite``, where ``effect`` says what it does to existing results."""
+    arguments.add_argument("--overwrite", action="store_true", help=effect)
+
+
+def add_eval_norm(arguments: Arguments) -> None:
+    """Add ``--eval-norm``, the share of an image's own statistics in the norms."""
+    share = (
+        "share of each image's own statistics in its norms, 0 to 1; 1/M suits a model that was trained with M images at "
+        "a time and norm.name=bn (default: 0, the statistics of the training)"
+    )
+    arguments.add_argument("--eval-norm", type=float, default=0.0, metavar="SHARE", help=share)
