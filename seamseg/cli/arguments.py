@@ -49,7 +49,7 @@ def add_overwrite(arguments: Arguments, effect: str) -> None:
 def add_eval_norm(arguments: Arguments) -> None:
     """Add ``--eval-norm``, the share of an image's own statistics in the norms."""
     share = (
-        "share of each image's own statistics in its norms, 0 to 1; 1/M suits a model that was trained with M images at "
-        "a time and norm.name=bn (default: 0, the statistics of the training)"
+        "share of each image's own statistics in its norms, 0 to 1; 1/M suits a model that was trained with M images "
+        "at a time and norm.name=bn (default: 0, the statistics of the training)"
     )
     arguments.add_argument("--eval-norm", type=float, default=0.0, metavar="SHARE", help=share)

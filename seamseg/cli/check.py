@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from seamseg.cli.arguments import add_workers
 from seamseg.check.check import check_data_set
 from seamseg.check.repair import write_repaired
 from seamseg.check.report import CheckReport, draw_sheet
+from seamseg.cli.arguments import add_workers
 from seamseg.cli.output import plain_console
 from seamseg.data.formats.open import FORMATS
 from seamseg.errors import SettingsError

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seamseg.cli.arguments import add_device, add_eval_norm, add_json, add_model
 from seamseg.algos.fusion import Fusion, RenumberedFusion
 from seamseg.builders import LoadedModel, build_evaluation_loader, open_model, open_split, with_eval_norm
+from seamseg.cli.arguments import add_device, add_eval_norm, add_json, add_model
 from seamseg.cli.output import UNREADABLE, counted
 from seamseg.cli.score_tables import (
     HELP,

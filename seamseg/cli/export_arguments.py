@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from seamseg.cli.arguments import add_overwrite
 from seamseg import __version__
 from seamseg.builders import LoadedModel, open_model
+from seamseg.cli.arguments import add_overwrite
 from seamseg.errors import ModelError, OutputError
 from seamseg.export import numpy_fusion
 from seamseg.export.fixed_network import FixedSizeNet

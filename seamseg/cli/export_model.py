@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from seamseg.cli.arguments import add_overwrite
 from seamseg.builders import export_model
+from seamseg.cli.arguments import add_overwrite
 
 
 def add_parser(subcommands: Any) -> None:

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from seamseg.cli.arguments import add_out, add_overwrite
 from seamseg.builders import import_model
+from seamseg.cli.arguments import add_out, add_overwrite
 
 
 def add_parser(subcommands: Any) -> None:

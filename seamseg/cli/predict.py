@@ -11,10 +11,10 @@ from typing import Any
 
 import cv2
 
-from seamseg.cli.arguments import add_device, add_eval_norm, add_model, add_out, add_overwrite
 from seamseg import __version__
 from seamseg.algos.merging import MERGES
 from seamseg.builders import LoadedModel, PredictionOptions, build_predictor, open_model
+from seamseg.cli.arguments import add_device, add_eval_norm, add_model, add_out, add_overwrite
 from seamseg.cli.output import UNREADABLE, counted
 from seamseg.data.images import TWELVE_BITS
 from seamseg.errors import SettingsError

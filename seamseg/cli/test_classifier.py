@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seamseg.cli.arguments import add_device, add_json
 from seamseg.builders.classifier import build_test_loader
 from seamseg.builders.classifier_model import LoadedClassifier, open_classifier
+from seamseg.cli.arguments import add_device, add_json
 from seamseg.cli.output import UNREADABLE, counted
 from seamseg.config import ClassifierExperiment, known_configs, load_settings, settings_file
 from seamseg.config.load import CLASSIFIER

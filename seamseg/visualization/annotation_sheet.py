@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seamseg.structures.categories import Categories, Color
+from seamseg.structures.categories import Categories
 from seamseg.structures.panoptic_segmentation import PanopticSegmentation
 from seamseg.visualization.colors import GRAY, INK, PAPER
 from seamseg.visualization.images import Picture, check_picture, resize_picture, resize_segmentation

@@ -14,7 +14,13 @@ import numpy as np
 import pytest
 import torch
 from support.tiny_experiment import narrow_body
-from support.tiny_image_folder import copy_with_broken_image, CLASSES, tiny_classifier, write_classifier_config, write_tiny_folder
+from support.tiny_image_folder import (
+    CLASSES,
+    copy_with_broken_image,
+    tiny_classifier,
+    write_classifier_config,
+    write_tiny_folder,
+)
 from torchvision.transforms import v2
 
 from seamseg.builders.classifier import build_initialized_classifier

@@ -149,7 +149,9 @@ def test_train_classifier_unreadable_training_image_ends_the_run_with_its_name(
     command: Any, config: Path, images: Path, tmp_path: Path
 ) -> None:
     broken = copy_with_broken_image(images, tmp_path / "images", "train")
-    code, _, err = command("train-classifier", config, f"data.root={tmp_path / 'images'}", "--run-dir", tmp_path / "run")
+    code, _, err = command(
+        "train-classifier", config, f"data.root={tmp_path / 'images'}", "--run-dir", tmp_path / "run"
+    )
     assert code == 2
     assert str(broken) in err.splitlines()[-1]
 
@@ -158,7 +160,9 @@ def test_train_classifier_unreadable_validation_image_is_skipped_and_named(
     command: Any, config: Path, images: Path, tmp_path: Path
 ) -> None:
     copy_with_broken_image(images, tmp_path / "images", "val")
-    code, _, err = command("train-classifier", config, f"data.root={tmp_path / 'images'}", "--run-dir", tmp_path / "run")
+    code, _, err = command(
+        "train-classifier", config, f"data.root={tmp_path / 'images'}", "--run-dir", tmp_path / "run"
+    )
     assert code == 0
     assert len(re.findall(r"skipped in the validation: .*val/red/0\.png", err)) == 1
 

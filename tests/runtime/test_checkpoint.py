@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from support.malicious import Malicious
 from support.full_disk import file_size_limit
+from support.malicious import Malicious
 
 from seamseg.runtime.checkpoint import Checkpoint, _seal, check_seal, load_checkpoint, save_checkpoint, why_unusable
 from seamseg.runtime.training_progress import CompletedSpan, TrainingProgress

@@ -10,8 +10,8 @@ import cv2
 import msgpack
 import numpy as np
 import pytest
-from support.malicious import Malicious
 from support.legacy_folder import CLASS_MAP, META, write_legacy
+from support.malicious import Malicious
 
 from seamseg.data.formats.open import open_data_set
 from seamseg.data.formats.panoptic_dataset import PanopticDataset
