@@ -13,17 +13,21 @@ from numpy.typing import NDArray
 from pycocotools import mask as run_lengths
 
 from seamseg.convert.detection_source import (
+    WITHOUT_OUTLINE_HINT,
     DetectionImage,
-    WithoutOutline,
-    annotation_text,
     detection_categories,
     read_detection,
-    read_outline,
-    replace_outlines,
 )
 from seamseg.convert.job import Job
 from seamseg.convert.panoptic_target import PanopticTarget, number_segments
 from seamseg.data.formats.coco_writer import distinct_values
+from seamseg.data.formats.outlines import (
+    OutlineError,
+    WithoutOutline,
+    annotation_text,
+    read_outline,
+    replace_outlines,
+)
 from seamseg.data.images import check_size, size_text
 from seamseg.data.json_fields import flag_field
 from seamseg.data.png import UNLABELED, color_text, read_label_map
@@ -69,6 +73,8 @@ class _Conversion:
         try:
             objects, num_replaced = replace_outlines(json.loads(image.objects), image.size, self.without_outline)
             segmentation, num_hidden = segments_of_objects(objects, image.size, self.categories, stuff)
+        except OutlineError as error:
+            raise DataError(f"{self.annotations}: {error}; {WITHOUT_OUTLINE_HINT}") from error
         except SeamsegError as error:
             raise DataError(f"{self.annotations}: {error}") from error
         annotation = image.stuff_map or Path(image.image_file)

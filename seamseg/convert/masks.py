@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,19 +12,17 @@ import torch
 from numpy.typing import NDArray
 
 from seamseg.convert.job import Job
-from seamseg.convert.mask_classes import MaskClasses, read_mask_classes
 from seamseg.convert.panoptic_target import PanopticTarget, Placement
 from seamseg.data.formats.coco_writer import distinct_values
+from seamseg.data.formats.mask_classes import CLASS_FILE, MaskClasses, read_mask_classes
 from seamseg.data.images import find_images
 from seamseg.data.input_folder import FoundFiles, left_out_sentence, relative_name, search_folder, subfolders
-from seamseg.data.png import UNLABELED, color_text, read_label_map
+from seamseg.data.png import UNLABELED, read_label_map
 from seamseg.errors import DataError, SettingsError
 from seamseg.io.journal import ItemOutput
 from seamseg.structures import VOID, PanopticSegmentation
 
-CLASS_FILE = "classes.yaml"
 IMAGES, CLASSES, INSTANCES = "images", "classes", "instances"
-_NUM_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -62,10 +59,10 @@ def mask_jobs(
 ) -> list[Job[LabeledImage]]:
     """Create one job per split.
 
-    ``SOURCE/classes.yaml`` lists the classes (:func:`seamseg.convert.mask_classes.read_mask_classes`). Every folder
-    ``SOURCE/SPLIT`` that contains ``images``, ``classes`` and ``instances`` is a split. If ``SOURCE`` itself contains
-    these folders, its images form the split train, and optionally every N-th image by name goes to the split val. A map
-    has the name of its image with the suffix ``.png``.
+    ``SOURCE/classes.yaml`` lists the classes (:func:`seamseg.data.formats.mask_classes.read_mask_classes`). Every
+    folder ``SOURCE/SPLIT`` that contains ``images``, ``classes`` and ``instances`` is a split. If ``SOURCE`` itself
+    contains these folders, its images form the split train, and optionally every N-th image by name goes to the split
+    val. A map has the name of its image with the suffix ``.png``.
 
     Args:
         source: Folder with ``classes.yaml``, images and maps.
@@ -210,7 +207,7 @@ def segments_of_maps(
     """
     values, value_of_pixel = distinct_values(class_map)
     num_stuff = classes.categories.num_stuff
-    class_of_pixel = _classes_of_values(values, value_of_pixel, classes)[value_of_pixel]
+    class_of_pixel = classes.classes_of(values, value_of_pixel)[value_of_pixel]
     thing = (class_of_pixel >= num_stuff) & (class_of_pixel != VOID) & (instance_map != UNLABELED)
     pairs, pair_of_pixel = distinct_values(class_of_pixel << 24 | np.where(thing, instance_map, 0))
     owners = [(pair >> 24, pair & (2**24 - 1)) for pair in pairs.tolist()]
@@ -220,41 +217,3 @@ def segments_of_maps(
     shown = torch.tensor([VOID, *(number for number, _ in labeled)])
     crowd = torch.tensor([False, *(number >= num_stuff and instance == 0 for number, instance in labeled)])
     return PanopticSegmentation(torch.from_numpy(ids[pair_of_pixel]), shown, crowd)
-
-
-def _classes_of_values(
-    values: NDArray[np.int64], value_of_pixel: NDArray[np.int64], classes: MaskClasses
-) -> NDArray[np.int64]:
-    """Look up the class of each of K values; an unlisted color gets that of the nearest color within the distance."""
-    known = classes.class_of_value | {UNLABELED: VOID}
-    unknown = np.array([value for value in values.tolist() if value not in known], np.int64)
-    if len(unknown):
-        nearest, distances = classes.nearest(unknown)
-        far = ~(distances <= classes.color_distance) | (not classes.colored)
-        if far.any():
-            counts = dict(zip(values.tolist(), np.bincount(value_of_pixel.ravel()).tolist(), strict=True))
-            rows = zip(unknown[far].tolist(), nearest[far].tolist(), distances[far].tolist(), strict=True)
-            raise DataError(_unknown_values_message(sorted(rows, key=lambda row: -counts[row[0]]), counts, classes))
-        known |= {one: known[other] for one, other in zip(unknown.tolist(), nearest.tolist(), strict=True)}
-    return np.array([known[value] for value in values.tolist()], np.int64)
-
-
-def _unknown_values_message(rows: list[tuple[int, int, float]], counts: dict[int, int], classes: MaskClasses) -> str:
-    """Build the error message from unknown value, nearest known value and distance, the most frequent value first."""
-    remedy = f"assign them to classes in {CLASS_FILE}, or list them under void"
-    if classes.colored:
-        examples = [
-            f"{color_text(value)} ({_pixels(counts[value])}, distance {distance:.0f} to {classes.name_of(other)})"
-            for value, other, distance in rows[:_NUM_EXAMPLES]
-        ]
-        distance = math.ceil(max(row[2] for row in rows))
-        remedy += f"; with `color_distance: {distance}`, all of them would count as the nearest class"
-    else:
-        shown = ((value, value if value < 2**16 else color_text(value)) for value, _, _ in rows[:_NUM_EXAMPLES])
-        examples = [f"{text} ({_pixels(counts[value])})" for value, text in shown]
-    more = f" and {len(rows) - _NUM_EXAMPLES:,} other values" if len(rows) > _NUM_EXAMPLES else ""
-    return f"the values {', '.join(examples)}{more} do not belong to any class; {remedy}"
-
-
-def _pixels(number: int) -> str:
-    return f"{number:,} pixel{'' if number == 1 else 's'}"

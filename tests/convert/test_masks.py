@@ -12,9 +12,9 @@ from PIL import Image
 from support.odd_images import turned
 
 from seamseg.convert.job import run_job
-from seamseg.convert.mask_classes import read_mask_classes
 from seamseg.convert.masks import mask_jobs, segments_of_maps
 from seamseg.data.formats.coco import CocoPanoptic
+from seamseg.data.formats.mask_classes import read_mask_classes
 
 CLASSES = """
 stuff:
@@ -135,8 +135,8 @@ def test_mask_jobs_given_incomplete_folder_raises(tmp_path: Path, change: Callab
     [
         ("- 1", "mapping with the keys stuff, things, void"),
         (CLASSES + "thing: {}", "unknown: thing"),
-        ("stuff: {road: 1}", "no classes under `things:`"),
-        ("things: {car: 1}\nstuff:", "no classes under `stuff:`"),
+        ("stuff: {}\nthings:", "no classes under `stuff:` or `things:`"),
+        ("things: 5\nstuff: {road: 1}", "no classes under `things:`"),
         (CLASSES.replace("person: 4", "person: 3"), "person: the pixel value 3 "),
         (CLASSES.replace("person: 4", "person: 0"), "void: the pixel value 0 "),
         (CLASSES.replace("person: 4", "person: #dc143c"), "person: expected .*color in quotes.*found None"),

@@ -1,7 +1,8 @@
-"""Reader for ``classes.yaml``, which maps the pixel values of a user's masks to classes."""
+"""Classes of the pixel values in class maps, and the reader of ``classes.yaml``, which lists them."""
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seamseg.errors import SeamsegError, SettingsError
+from seamseg.data.png import UNLABELED, color_text
+from seamseg.errors import DataError, SeamsegError, SettingsError
 from seamseg.io.yaml_files import read_yaml
 from seamseg.structures.categories import VOID, Categories, Category, palette_color
 
+CLASS_FILE = "classes.yaml"
+_NUM_EXAMPLES = 5
 _KEYS = ("stuff", "things", "void", "color_distance")
 _LARGEST_DISTANCE = 442  # distance between black and white, rounded up
 _COLOR = re.compile(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})")
@@ -31,12 +35,39 @@ class MaskClasses:
         colored: Whether any values are colors.
         color_distance: Maximum Euclidean distance in red, green and blue (0 … 441) at which an unlisted color counts as
             the nearest listed one.
+        remedy: What to do about values that belong to no class, for error messages.
     """
 
     categories: Categories
     class_of_value: dict[int, int]
     colored: bool = False
     color_distance: float = 0
+    remedy: str = f"assign them to classes in {CLASS_FILE}, or list them under void"
+
+    def classes_of(self, values: NDArray[np.int64], value_of_pixel: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Look up the class of each value; an unlisted color gets that of the nearest color within the distance.
+
+        Args:
+            values: K distinct values of a class map.
+            value_of_pixel: H×W index of each pixel's value, for the error message.
+
+        Returns:
+            K classes, 255 for void, which includes transparent pixels.
+
+        Raises:
+            SeamsegError: A value belongs neither to a class nor to void, and no listed color is close enough.
+        """
+        known = self.class_of_value | {UNLABELED: VOID}
+        unknown = np.array([value for value in values.tolist() if value not in known], np.int64)
+        if len(unknown):
+            nearest, distances = self.nearest(unknown)
+            far = ~(distances <= self.color_distance) | (not self.colored)
+            if far.any():
+                counts = dict(zip(values.tolist(), np.bincount(value_of_pixel.ravel()).tolist(), strict=True))
+                rows = zip(unknown[far].tolist(), nearest[far].tolist(), distances[far].tolist(), strict=True)
+                raise DataError(_unknown_values_message(sorted(rows, key=lambda row: -counts[row[0]]), counts, self))
+            known |= {one: known[other] for one, other in zip(unknown.tolist(), nearest.tolist(), strict=True)}
+        return np.array([known[value] for value in values.tolist()], np.int64)
 
     def nearest(self, colors: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Find the known value nearest to each of N colors; return the N values and the N distances."""
@@ -69,21 +100,22 @@ def read_mask_classes(path: Path) -> MaskClasses:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        SeamsegError: The file is malformed, a class or a pixel value appears twice, or there is no stuff or no thing
-            class.
+        SeamsegError: The file is malformed, a class or a pixel value appears twice, or there is no class.
     """
     content = _load(path)
     categories: list[Category] = []
     values: dict[int, int] = {}
     for key in ("stuff", "things"):
-        named = content.get(key)
-        if not isinstance(named, dict) or not named:
+        named = content.get(key) or {}
+        if not isinstance(named, dict):
             raise SettingsError(f"{path} lists no classes under `{key}:`; add at least one, {_EXAMPLE}")
         for name, entry in named.items():
             where = f"{path}, {name}"
             pixels, color = _pixels_and_color(entry, len(categories), where)
             _assign_class(values, pixels, len(categories), where)
             categories.append(Category(str(name), key == "things", color, len(categories) + 1))
+    if not categories:
+        raise SettingsError(f"{path} lists no classes under `stuff:` or `things:`; add at least one, {_EXAMPLE}")
     _assign_class(values, _values(content.get("void", [0]), f"{path}, void"), VOID, f"{path}, void")
     colored = _names_colors(content)
     distance = _distance(content.get("color_distance", 0), colored, path)
@@ -95,7 +127,8 @@ def read_mask_classes(path: Path) -> MaskClasses:
 
 def _names_colors(content: dict[str, Any]) -> bool:
     """Whether any pixel values, including those of void, are colors."""
-    entries = [*content["stuff"].values(), *content["things"].values(), content.get("void")]
+    classes = [entry for key in ("stuff", "things") for entry in (content.get(key) or {}).values()]
+    entries = [*classes, content.get("void")]
     pixels = [entry.get("pixels") if isinstance(entry, dict) else entry for entry in entries]
     return any(_is_color(part) for entry in pixels for part in (entry if isinstance(entry, list) else [entry]))
 
@@ -172,3 +205,24 @@ def _assign_class(values: dict[int, int], pixels: list[int], number: int, where:
                 f"{where}: the pixel value {value} already belongs to another class; list each value only once"
             )
         values[value] = number
+
+
+def _unknown_values_message(rows: list[tuple[int, int, float]], counts: dict[int, int], classes: MaskClasses) -> str:
+    """Build the error message from unknown value, nearest known value and distance, the most frequent value first."""
+    remedy = classes.remedy
+    if classes.colored:
+        examples = [
+            f"{color_text(value)} ({_pixels(counts[value])}, distance {distance:.0f} to {classes.name_of(other)})"
+            for value, other, distance in rows[:_NUM_EXAMPLES]
+        ]
+        distance = math.ceil(max(row[2] for row in rows))
+        remedy += f"; with `color_distance: {distance}`, all of them would count as the nearest class"
+    else:
+        shown = ((value, value if value < 2**16 else color_text(value)) for value, _, _ in rows[:_NUM_EXAMPLES])
+        examples = [f"{text} ({_pixels(counts[value])})" for value, text in shown]
+    more = f" and {len(rows) - _NUM_EXAMPLES:,} other values" if len(rows) > _NUM_EXAMPLES else ""
+    return f"the values {', '.join(examples)}{more} do not belong to any class; {remedy}"
+
+
+def _pixels(number: int) -> str:
+    return f"{number:,} pixel{'' if number == 1 else 's'}"
