@@ -20,6 +20,7 @@ from seamseg.structures.categories import VOID
 from seamseg.structures.ground_truth import GroundTruth
 from seamseg.structures.images import PaddedImages
 from seamseg.structures.losses import LossSum
+from seamseg.structures.panoptic_segmentation import LayeredSegmentation
 
 LossReduction = Callable[[Sequence[LossSum]], list[Tensor]]
 """Function that divides loss sums by their counts and returns zero-dimensional losses."""
@@ -60,11 +61,13 @@ IGNORED = -1
 """Target of pixels without loss."""
 
 
-def mask_targets(ids: Tensor, boxes: Tensor, segment_ids: Tensor, mask_size: int, void_is_background: bool) -> Tensor:
-    """Sample the id map inside all boxes at once.
+def mask_targets(
+    annotation: LayeredSegmentation, boxes: Tensor, segment_ids: Tensor, mask_size: int, void_is_background: bool
+) -> Tensor:
+    """Sample the id maps inside all boxes at once, each in the layer of its segment.
 
     Args:
-        ids: H×W int64, segment ids of the image without padding.
+        annotation: Segments of the image without padding.
         boxes: P×4 in pixels of the image.
         segment_ids: P, the segment id of each mask.
         mask_size: Side M of the masks.
@@ -74,12 +77,13 @@ def mask_targets(ids: Tensor, boxes: Tensor, segment_ids: Tensor, mask_size: int
         P×M×M int64: 1 for the object, 0 for other pixels, −1 for ignored pixels. Each position has the value of the
         pixel it falls into; positions outside the image read its border.
     """
-    height, width = ids.shape
+    height, width = annotation.size
     steps = (torch.arange(mask_size, device=boxes.device, dtype=boxes.dtype) + 0.5) / mask_size
     y0, x0, y1, x1 = boxes.unsqueeze(-1).unbind(1)
     rows = (y0 + steps * (y1 - y0)).floor().to(torch.int64).clamp(0, height - 1)
     columns = (x0 + steps * (x1 - x0)).floor().to(torch.int64).clamp(0, width - 1)
-    sampled = ids[rows[:, :, None], columns[:, None, :]]
+    layers = annotation.layer_of_segment[segment_ids]
+    sampled = annotation.ids[layers[:, None, None], rows[:, :, None], columns[:, None, :]]
     targets = (sampled == segment_ids[:, None, None]).to(torch.int64)
     if not void_is_background:
         targets[sampled == 0] = IGNORED

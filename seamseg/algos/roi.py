@@ -106,7 +106,8 @@ class RoIHeads:
         mask_size: Side M of a predicted mask.
         masks_of_positives_only: Whether the mask branch processes the positive regions only, which is faster. The
             published network processes all regions, which changes its batch statistics.
-        void_is_background: Whether void pixels are background in the mask targets; otherwise they are ignored.
+        void_is_background: Whether void pixels are always background in the mask targets; otherwise the ground truth
+            decides whether they are background or ignored.
     """
 
     def __init__(
@@ -211,11 +212,11 @@ class RoIHeads:
     ) -> LossSum:
         targets = [
             mask_targets(
-                ground_truth.ids.entry(image)[0],
+                ground_truth.annotation(image),
                 sample.boxes[: len(sample.objects)],
                 objects[image].segment_ids[sample.objects],
                 self.mask_size,
-                self.void_is_background,
+                self.void_is_background or ground_truth.void_is_background,
             )
             for image, sample in enumerate(samples)
         ]

@@ -12,8 +12,8 @@ from seamseg.config.classifier import ClassifierDataSettings
 from seamseg.config.data import DataSettings
 from seamseg.data.color_jitter import ColorJitter
 from seamseg.data.dataset import EvaluationDataset, TrainDataset
+from seamseg.data.formats.annotated_dataset import AnnotatedDataset
 from seamseg.data.formats.open import choose_format, open_data_set
-from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.loader import BatchLoader, BatchT
 from seamseg.data.samplers import BatchSampler, EvaluationBatches, TrainBatches
 from seamseg.data.transforms import InputTransform, Normalize, TrainTransform
@@ -30,7 +30,7 @@ def open_split(
     limit: int | None,
     format_name: str | None = None,
     preferred_format: str | None = None,
-) -> PanopticDataset:
+) -> AnnotatedDataset:
     """Open one split of a data set.
 
     Args:
@@ -57,7 +57,7 @@ def build_input_transform(experiment: Experiment) -> InputTransform:
 
 
 def build_training_loader(
-    experiment: Experiment, source: PanopticDataset, process: Process, position: TrainingProgress
+    experiment: Experiment, source: AnnotatedDataset, process: Process, position: TrainingProgress
 ) -> BatchLoader[Batch]:
     """Build the loader of the training batches of this process.
 
@@ -83,7 +83,7 @@ def build_training_loader(
 
 def build_evaluation_loader(
     experiment: Experiment,
-    source: PanopticDataset,
+    source: AnnotatedDataset,
     process: Process,
     on_broken_image: Callable[[BrokenImageError], None] | None = None,
 ) -> BatchLoader[Batch]:

@@ -17,7 +17,7 @@ from seamseg.builders.initial_weights import build_initialized_network
 from seamseg.builders.network import build_fusion
 from seamseg.config import Experiment, TrainableSettings, parse_experiment, save_experiment
 from seamseg.config.training import PolySchedule, SGDSettings, StepSchedule
-from seamseg.data.formats.panoptic_dataset import PanopticDataset
+from seamseg.data.formats.annotated_dataset import AnnotatedDataset
 from seamseg.data.loader import BatchLoader
 from seamseg.engine.record import TrainingRecorder
 from seamseg.engine.train import Intervals, OptimizationConfig, Trainer, steps_per_epoch
@@ -115,7 +115,7 @@ def assemble_run(
     return trainer, TrainingRecorder(folder, process, settings, classes, trainer, position, validation, keep)
 
 
-def _validation(experiment: Experiment, split: PanopticDataset, process: Process) -> SegmentationValidation:
+def _validation(experiment: Experiment, split: AnnotatedDataset, process: Process) -> SegmentationValidation:
     broken: list[BrokenImageError] = []
     categories, is_semantic = split.categories, experiment.task == "semantic"
     kind = SemanticValidation if is_semantic else PanopticValidation
@@ -131,7 +131,7 @@ def _validation(experiment: Experiment, split: PanopticDataset, process: Process
     )
 
 
-def _open_splits(experiment: Experiment) -> tuple[PanopticDataset, PanopticDataset]:
+def _open_splits(experiment: Experiment) -> tuple[AnnotatedDataset, AnnotatedDataset]:
     data = experiment.data
     train_split = open_split(data.root, data.train_split, data.train_limit, data.format)
     val_split = open_split(data.root, data.val_split, data.val_limit, data.format)

@@ -13,10 +13,10 @@ from seamseg.check.image import MOST_SEGMENTS, ImageChecker, ImageReport
 from seamseg.check.report import CheckReport, Shown
 from seamseg.check.split import ImageTask, SplitEntries, SplitFiles, read_entries
 from seamseg.check.statistics import CheckStatistics, ClassStatistics, SplitStatistics
+from seamseg.data.formats.annotated_dataset import PanopticDataset, require_no_overlaps
 from seamseg.data.formats.class_table import coco_classes
 from seamseg.data.formats.coco_files import annotation_files, image_folders, png_folders
 from seamseg.data.formats.open import FORMATS, choose_format, open_data_set, split_names
-from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.formats.split_names import choose_split
 from seamseg.data.formats.vistas import VistasVersion, find_layout
 from seamseg.data.images import TWELVE_BITS, has_twelve_bits
@@ -206,7 +206,8 @@ class _Check:
 
     def check_by_reading(self, name: str, format_name: str) -> None:
         """Check a split without a panoptic JSON file by reading it; everything that the reader rejects is a fault."""
-        source = open_data_set(self._report.root, name, format_name=format_name)
+        root = self._report.root
+        source = require_no_overlaps(open_data_set(root, name, format_name=format_name), f"{name!r} of {root}")
         tasks = numbered_tasks(source)
         statistics = SplitStatistics(name, len(source), len(source))
         checker = ReaderChecker(source, self._findings.limit)

@@ -18,8 +18,8 @@ from seamseg.convert.job import ConversionSummary, Job, run_job
 from seamseg.convert.masks import mask_jobs
 from seamseg.convert.panoptic_target import PanopticTarget
 from seamseg.convert.remap import read_class_mapping, remap_job
+from seamseg.data.formats.annotated_dataset import PanopticDataset, require_no_overlaps
 from seamseg.data.formats.open import FORMATS, choose_format, open_data_set, split_names
-from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.formats.split_names import choose_split
 from seamseg.errors import DataError
 from seamseg.io.progress import progress_bar
@@ -190,7 +190,8 @@ def _open_splits(options: argparse.Namespace) -> dict[str, PanopticDataset]:
     format_name = choose_format(root, options.format)
     splits = split_names(root, format_name)
     wanted = [choose_split(splits, split, root) for split in options.split] or splits
-    return {split: open_data_set(root, split, format_name=format_name) for split in wanted}
+    opened = {split: open_data_set(root, split, format_name=format_name) for split in wanted}
+    return {split: require_no_overlaps(source, f"{split!r} of {root}") for split, source in opened.items()}
 
 
 def _add_folders(parser: argparse.ArgumentParser, source_help: str) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 from pycocotools import mask as run_lengths
 
 from seamseg.convert.job import Job
+from seamseg.data.formats.annotated_dataset import PanopticDataset
 from seamseg.data.formats.coco_writer import measure_segments
-from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.input_folder import relative_name, unique_stems
 from seamseg.io.files import atomic_write_unsynced
 from seamseg.io.journal import ItemOutput

@@ -11,7 +11,7 @@ import torch
 from seamseg.convert.from_panoptic import DataSetItem, data_set_items
 from seamseg.convert.job import Job
 from seamseg.convert.panoptic_target import PanopticTarget
-from seamseg.data.formats.panoptic_dataset import PanopticDataset
+from seamseg.data.formats.annotated_dataset import PanopticDataset
 from seamseg.errors import SeamsegError, SettingsError
 from seamseg.io.journal import ItemOutput
 from seamseg.io.yaml_files import read_yaml

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from seamseg.data.formats.panoptic_dataset import PanopticDataset
+from seamseg.data.formats.annotated_dataset import AnnotatedDataset
 from seamseg.data.images import read_reduced_jpeg
 from seamseg.data.transforms import InputTransform, TrainTransform
-from seamseg.ops.id_maps import segment_boxes
-from seamseg.structures import ImageId, PanopticSegmentation, Sample, Size
+from seamseg.ops.id_maps import layered_segment_boxes
+from seamseg.structures import LayeredSegmentation, Sample, Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class TrainDataset(Dataset[Sample]):
         seed: Non-negative seed.
     """
 
-    def __init__(self, source: PanopticDataset, transform: TrainTransform, seed: int) -> None:
+    def __init__(self, source: AnnotatedDataset, transform: TrainTransform, seed: int) -> None:
         self.source = source
         self.transform = transform
         self.seed = seed
@@ -50,8 +50,8 @@ class TrainDataset(Dataset[Sample]):
             size = pixels.shape[0], pixels.shape[1]
             plan = self.transform.sample_plan(size, sample_generator(self.seed, key))
         image = plan.apply_image(pixels, scale)
-        annotation, boxes = plan.apply_annotation(self.source.read_annotation(key.index))
-        return _sample(self.source.image_id(key.index), image, annotation, boxes, size)
+        annotation, boxes = plan.apply_annotation(self.source.read_annotation(key.index).as_layers())
+        return _sample(self.source, key.index, image, annotation, boxes, size)
 
     def _read_image(self, index: int, size: Size, decode_scale: int) -> tuple[NDArray[np.uint8], int]:
         """Return the image and the scale at which it was decoded; it is decoded smaller if its file supports that."""
@@ -65,15 +65,16 @@ class EvaluationDataset(Dataset[Sample]):
     The epoch of a key is ignored.
     """
 
-    def __init__(self, source: PanopticDataset, transform: InputTransform) -> None:
+    def __init__(self, source: AnnotatedDataset, transform: InputTransform) -> None:
         self.source = source
         self.transform = transform
 
     def __getitem__(self, key: SampleKey) -> Sample:
-        image, annotation = self.source.read_image(key.index), self.source.read_annotation(key.index)
-        boxes, _ = segment_boxes(annotation.ids, len(annotation.classes))
+        image = self.source.read_image(key.index)
+        annotation = self.source.read_annotation(key.index).as_layers()
+        boxes, _ = layered_segment_boxes(annotation.ids, len(annotation.classes))
         size = image.shape[0], image.shape[1]
-        return _sample(self.source.image_id(key.index), self.transform.pixels(image), annotation, boxes, size)
+        return _sample(self.source, key.index, self.transform.pixels(image), annotation, boxes, size)
 
 
 def sample_generator(seed: int, key: SampleKey) -> torch.Generator:
@@ -83,7 +84,15 @@ def sample_generator(seed: int, key: SampleKey) -> torch.Generator:
 
 
 def _sample(
-    image_id: ImageId, image: Tensor, annotation: PanopticSegmentation, boxes: Tensor, original_size: Size
+    source: AnnotatedDataset, index: int, image: Tensor, annotation: LayeredSegmentation, boxes: Tensor, size: Size
 ) -> Sample:
-    ids, classes, crowd = annotation.ids[None], annotation.classes, annotation.crowd
-    return Sample(image_id, image, ids, classes, crowd, boxes, original_size)
+    return Sample(
+        source.image_id(index),
+        image,
+        annotation.ids,
+        annotation.classes,
+        annotation.crowd,
+        boxes,
+        original_size=size,
+        void_is_background=not source.content.classes,
+    )

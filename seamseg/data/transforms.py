@@ -13,8 +13,8 @@ from seamseg.data.color_jitter import ColorChange, ColorJitter
 from seamseg.data.images import reduction
 from seamseg.data.resizing import nearest, network_size, resize_image
 from seamseg.errors import SettingsError
-from seamseg.ops.id_maps import drop_empty_segments, index_grid, segment_boxes
-from seamseg.structures import PanopticSegmentation, Size
+from seamseg.ops.id_maps import drop_empty_layers, index_grid, layered_segment_boxes
+from seamseg.structures import LayeredSegmentation, Size
 
 Window = tuple[int, int, int, int]
 """Window (y0, x0, y1, x1) in pixels, half-open."""
@@ -74,8 +74,8 @@ class AugmentationPlan:
         columns = x1 - 1 - columns if self.mirrored else x0 + columns
         return index_grid(ids, torch.from_numpy(rows), torch.from_numpy(columns))
 
-    def apply_annotation(self, annotation: PanopticSegmentation) -> tuple[PanopticSegmentation, Tensor]:
-        """Crop, resize and mirror the annotation of the whole image.
+    def apply_annotation(self, annotation: LayeredSegmentation) -> tuple[LayeredSegmentation, Tensor]:
+        """Crop, resize and mirror the annotation of the whole image, layer by layer.
 
         Returns:
             The K segments visible in the sample, renumbered, and their (K + 1)×4 float32 boxes.
@@ -83,14 +83,16 @@ class AugmentationPlan:
         crowd = annotation.crowd
         if self.window != (0, 0, *self.whole):
             crowd = crowd | self._mostly_cut_off(annotation)
-        return drop_empty_segments(PanopticSegmentation(self.apply_ids(annotation.ids), annotation.classes, crowd))
+        layers = [self.apply_ids(layer) for layer in annotation.ids]
+        ids = torch.stack(layers) if len(layers) > 1 else layers[0][None]  # without a copy
+        return drop_empty_layers(LayeredSegmentation(ids, annotation.classes, crowd))
 
-    def _mostly_cut_off(self, annotation: PanopticSegmentation) -> Tensor:
+    def _mostly_cut_off(self, annotation: LayeredSegmentation) -> Tensor:
         """Return K + 1 bool: segments with too few of their pixels in the window."""
         y0, x0, y1, x1 = self.window
         num_segments = len(annotation.classes)
         (_, whole), (_, visible) = (
-            segment_boxes(ids, num_segments) for ids in (annotation.ids, annotation.ids[y0:y1, x0:x1])
+            layered_segment_boxes(ids, num_segments) for ids in (annotation.ids, annotation.ids[:, y0:y1, x0:x1])
         )
         cut_off = visible < self.min_visible * whole
         cut_off[0] = False  # void

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from seamseg.ops import native
-from seamseg.structures import PanopticSegmentation
+from seamseg.structures import LayeredSegmentation, PanopticSegmentation
 
 
 def read_id_png(data: bytes) -> Tensor:
@@ -107,6 +107,25 @@ def _segment_boxes_shapes(ids: Tensor, num_segments: int) -> tuple[Tensor, Tenso
     return boxes, areas
 
 
+def layered_segment_boxes(ids: Tensor, num_segments: int) -> tuple[Tensor, Tensor]:
+    """Compute the tight box and the number of pixels of every segment of L layers.
+
+    Args:
+        ids: L×H×W int32 or int64 on the CPU with L ≥ 1, in 0 … num_segments − 1; every segment except void lies in one
+            layer.
+        num_segments: Number of segments, including those without pixels.
+
+    Returns:
+        Boxes and areas as :func:`segment_boxes` returns them. With several layers, those of void (row 0) mean nothing.
+
+    Raises:
+        ValueError: See :func:`segment_boxes`.
+    """
+    measured = [segment_boxes(layer, num_segments) for layer in ids]
+    boxes, areas = (torch.stack(parts) for parts in zip(*measured, strict=True))
+    return boxes.amax(dim=0), areas.sum(dim=0)
+
+
 def drop_empty_segments(segmentation: PanopticSegmentation) -> tuple[PanopticSegmentation, Tensor]:
     """Renumber the segments so that each has a pixel; void stays 0, even without pixels, and the order is kept.
 
@@ -117,12 +136,28 @@ def drop_empty_segments(segmentation: PanopticSegmentation) -> tuple[PanopticSeg
         The segmentation with the K remaining segments, and their K+1×4 float32 boxes (y0, x0, y1, x1); −1 for void
         without pixels.
     """
-    boxes, areas = segment_boxes(segmentation.ids, len(segmentation.classes))
+    left, boxes = drop_empty_layers(segmentation.as_layers())
+    return left.flat, boxes
+
+
+def drop_empty_layers(segmentation: LayeredSegmentation) -> tuple[LayeredSegmentation, Tensor]:
+    """Renumber the segments as :func:`drop_empty_segments` does, and drop layers without segments except for one.
+
+    Args:
+        segmentation: Annotation with L×H×W int32 ids on the CPU.
+
+    Returns:
+        The segmentation with the K remaining segments, and their K+1×4 float32 boxes.
+    """
+    ids = segmentation.ids
+    if len(ids) > 1:
+        used_layers = ids.flatten(1).any(dim=1)
+        ids = ids[used_layers] if used_layers.any() else ids[:1]
+    boxes, areas = layered_segment_boxes(ids, len(segmentation.classes))
     used = areas > 0
     used[0] = True
     if used.all():
-        return segmentation, boxes
+        return LayeredSegmentation(ids, segmentation.classes, segmentation.crowd), boxes
     new_ids = used.cumsum(0, dtype=torch.int32) - 1
-    ids = new_ids.index_select(0, segmentation.ids.reshape(-1)).view(segmentation.size)
-    left = PanopticSegmentation(ids, segmentation.classes[used], segmentation.crowd[used])
-    return left, boxes[used]
+    ids = new_ids.index_select(0, ids.reshape(-1)).view(ids.shape)
+    return LayeredSegmentation(ids, segmentation.classes[used], segmentation.crowd[used]), boxes[used]

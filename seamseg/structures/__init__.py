@@ -7,7 +7,7 @@ from seamseg.structures.images import PaddedImages, Size, Unreadable, pad_images
 from seamseg.structures.labeled_images import LabeledBatch, LabeledImage
 from seamseg.structures.losses import ClassifierLosses, Losses, LossSum, LossValues
 from seamseg.structures.packed_sequence import PackedSequence
-from seamseg.structures.panoptic_segmentation import PanopticSegmentation
+from seamseg.structures.panoptic_segmentation import LayeredSegmentation, PanopticSegmentation
 from seamseg.structures.predictions import Detections, Predictions, SemanticLogits
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "ImageId",
     "LabeledBatch",
     "LabeledImage",
+    "LayeredSegmentation",
     "LossSum",
     "LossValues",
     "Losses",

@@ -23,12 +23,13 @@ class Sample:
     Attributes:
         image_id: Id of the image in its data set.
         image: 3×H×W uint8.
-        ids: 1×h×w int32 segment ids. In training, h×w is the size of ``image``; in evaluation, that of the original
-            image.
+        ids: L×h×w int32 segment ids in L layers; see :class:`GroundTruth`. In training, h×w is the size of ``image``;
+            in evaluation, that of the original image.
         classes: K+1 int64, the class of each segment id; see :class:`GroundTruth`.
         crowd: K+1 bool, whether each segment is a crowd; see :class:`GroundTruth`.
         boxes: K+1×4 float32, the tight box of each segment; see :class:`GroundTruth`.
         original_size: Height and width of the image on disk, in pixels.
+        void_is_background: Whether void pixels show no object; see :class:`GroundTruth`.
     """
 
     image_id: ImageId
@@ -38,6 +39,7 @@ class Sample:
     crowd: Tensor
     boxes: Tensor
     original_size: Size
+    void_is_background: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Batch:
 
     @classmethod
     def collate(cls, samples: list[Sample]) -> Batch:
-        """Join samples without copying or padding them."""
+        """Join samples of one data set without copying or padding them."""
         return cls(
             image_ids=tuple(sample.image_id for sample in samples),
             images=PackedSequence(sample.image for sample in samples),
@@ -70,6 +72,7 @@ class Batch:
                 classes=PackedSequence(sample.classes for sample in samples),
                 crowd=PackedSequence(sample.crowd for sample in samples),
                 boxes=PackedSequence(sample.boxes for sample in samples),
+                void_is_background=any(sample.void_is_background for sample in samples),
             ),
             original_sizes=tuple(sample.original_size for sample in samples),
         )
@@ -89,6 +92,7 @@ class Batch:
                 classes=PackedSequence(classes.clone() for classes in truth.classes.present),
                 crowd=PackedSequence(crowd.clone() for crowd in truth.crowd.present),
                 boxes=PackedSequence(boxes.clone() for boxes in truth.boxes.present),
+                void_is_background=truth.void_is_background,
             ),
         )
 

@@ -9,24 +9,28 @@ from torch import Tensor
 
 from seamseg.structures.categories import VOID
 from seamseg.structures.packed_sequence import PackedSequence, require_equal_lengths
-from seamseg.structures.panoptic_segmentation import PanopticSegmentation
+from seamseg.structures.panoptic_segmentation import LayeredSegmentation, PanopticSegmentation
 
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """Panoptic annotation of N images; segment id 0 of every image is void.
+    """Annotation of N images; segment id 0 of every image is void.
 
     Attributes:
-        ids: Segment ids 0 … K of every pixel, 1×H×W int64 per image.
+        ids: Segment ids 0 … K of every pixel, L×H×W int64 per image. L is 1 for panoptic and semantic data. Objects of
+            detection data may overlap, so they lie in L ≥ 1 layers; each lies completely in one layer.
         classes: Class of each segment id, K+1 int64 per image; entry 0 is 255 (void).
         crowd: Whether each segment stands for many objects, K+1 bool per image.
         boxes: Tight box (y0, x0, y1, x1) of each segment, K+1×4 float32 per image; −1 for a segment without pixels.
+        void_is_background: Whether void pixels show no object, as in detection data. Otherwise, as in panoptic data,
+            nothing is known about them.
     """
 
     ids: PackedSequence
     classes: PackedSequence
     crowd: PackedSequence
     boxes: PackedSequence
+    void_is_background: bool = False
 
     def __post_init__(self) -> None:
         require_equal_lengths(self, ("ids", "classes", "crowd", "boxes"))
@@ -48,6 +52,7 @@ class GroundTruth:
             self.classes.to(device, non_blocking=True),
             self.crowd.to(device, non_blocking=True),
             self.boxes.to(device, non_blocking=True),
+            self.void_is_background,
         )
 
     def objects(self, image: int, num_stuff: int) -> Objects:
@@ -58,13 +63,20 @@ class GroundTruth:
         return Objects(boxes[segment_ids], classes[segment_ids] - num_stuff, segment_ids)
 
     def crowd_pixels(self, image: int, num_stuff: int) -> Tensor:
-        """Return H×W bool: the pixels of crowd segments of thing classes."""
-        crowd_segment = self.crowd.entry(image) & _is_thing(self.classes.entry(image), num_stuff)
-        return crowd_segment[self.ids.entry(image)[0]]
+        """Return H×W bool: the pixels of crowd segments of thing classes that no object covers in another layer."""
+        ids, crowd = self.ids.entry(image), self.crowd.entry(image)
+        is_thing = _is_thing(self.classes.entry(image), num_stuff)
+        if len(ids) == 1:
+            return (crowd & is_thing)[ids[0]]
+        return (crowd & is_thing)[ids].any(dim=0) & ~(~crowd & is_thing)[ids].any(dim=0)
+
+    def annotation(self, image: int) -> LayeredSegmentation:
+        """Return the annotation of one image, in which objects may overlap."""
+        return LayeredSegmentation(self.ids.entry(image), self.classes.entry(image), self.crowd.entry(image))
 
     def segmentation(self, image: int) -> PanopticSegmentation:
-        """Return the annotation of one image."""
-        return PanopticSegmentation(self.ids.entry(image)[0], self.classes.entry(image), self.crowd.entry(image))
+        """Return the visible part of every segment of one image; without overlaps, this is the whole annotation."""
+        return self.annotation(image).flat
 
     def semantic_target(self, image: int) -> Tensor:
         """Return H×W int64: the class of every pixel, including crowd; 255 for void."""
@@ -78,7 +90,7 @@ class Objects:
     Attributes:
         boxes: O×4 float32.
         classes: O int64, 0-based among the things.
-        segment_ids: O int64, the segment ids in the id map.
+        segment_ids: O int64, the segment ids in the id maps.
     """
 
     boxes: Tensor

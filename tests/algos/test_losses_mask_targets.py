@@ -11,10 +11,17 @@ from support.drawn_truth import drawn
 from torch import Tensor
 
 from seamseg.algos.losses import IGNORED, mask_targets
+from seamseg.structures import LayeredSegmentation
+
+
+def layers(*maps: Tensor) -> LayeredSegmentation:
+    """Return id maps as layers; the classes of the segments do not matter."""
+    number = 1 + max(int(ids.max()) for ids in maps)
+    return LayeredSegmentation(torch.stack(maps), torch.zeros(number, dtype=torch.int64), torch.zeros(number) > 0)
 
 
 def targets(ids: Tensor, box: list[float], segment: int, size: int, void_is_background: bool = False) -> list[str]:
-    found = mask_targets(ids, torch.tensor([box]), torch.tensor([segment]), size, void_is_background)
+    found = mask_targets(layers(ids), torch.tensor([box]), torch.tensor([segment]), size, void_is_background)
     return ["".join({1: "#", 0: ".", IGNORED: "?"}[int(pixel)] for pixel in row) for row in found[0]]
 
 
@@ -31,6 +38,16 @@ def test_targets_with_void_is_background_have_zeros_in_void() -> None:
     assert targets(IDS, [0, 0, 3, 6], 1, 3, void_is_background=True) == ["#..", "#..", "..."]
 
 
+def test_targets_of_overlapping_objects_read_the_layer_of_each() -> None:
+    front, behind = drawn("1100 1100 0033").ids, drawn("0222 0222 0000").ids
+    boxes = torch.tensor([[0.0, 0, 3, 4], [0, 0, 3, 4]])
+    masks = mask_targets(layers(front, behind), boxes, torch.tensor([1, 2]), 12, void_is_background=True)
+    assert masks[:, ::4, ::3].tolist() == [
+        [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]],
+        [[0, 1, 1, 1], [0, 1, 1, 1], [0, 0, 0, 0]],
+    ]
+
+
 def test_target_positions_read_the_pixel_that_contains_them() -> None:
     ids = drawn("12").ids
     assert targets(ids, [0, 0, 1, 2], 1, 4) == ["##.."] * 4
@@ -44,7 +61,7 @@ def test_target_positions_outside_the_image_read_its_border() -> None:
 
 
 def test_mask_targets_without_boxes_are_empty() -> None:
-    found = mask_targets(IDS, torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), 28, False)
+    found = mask_targets(layers(IDS), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), 28, False)
     assert (found.shape, found.dtype) == ((0, 28, 28), torch.int64)
 
 
@@ -57,7 +74,7 @@ def test_random_targets_equal_a_loop_over_positions(seed: int, void_is_backgroun
     corners = torch.rand(6, 2, 2, generator=generator) * 30 - 4
     boxes = torch.cat([corners.amin(1), corners.amax(1)], dim=1)
     segments = torch.randint(1, 4, (6,), generator=generator)
-    found = mask_targets(ids, boxes, segments, size, void_is_background)
+    found = mask_targets(layers(ids), boxes, segments, size, void_is_background)
     for target, box, segment in zip(found, boxes.tolist(), segments.tolist(), strict=True):
         expected = torch.tensor(oracle.mask_target(ids, box, segment, size, void_is_background))
         assert torch.equal(target[away_from_edges(box, size)], expected[away_from_edges(box, size)])

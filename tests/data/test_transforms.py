@@ -33,7 +33,7 @@ def sample(
 ) -> tuple[torch.Tensor, PanopticSegmentation]:
     """Return the pixels and the annotation of one sample."""
     plan = transform.sample_plan((image.shape[0], image.shape[1]), generator)
-    return plan.apply_image(image), plan.apply_annotation(annotation)[0]
+    return plan.apply_image(image), plan.apply_annotation(annotation.as_layers())[0].flat
 
 
 def train_transform(scale: tuple[float, float] | None, *, random_flip: bool = True) -> TrainTransform:
@@ -186,7 +186,8 @@ def test_crop_has_matching_pixels_segments_and_boxes() -> None:
     crowds = set()
     for seed in range(60):
         plan = transform.sample_plan((40, 60), torch.Generator().manual_seed(seed))
-        result, boxes = plan.apply_annotation(annotation)
+        layers, boxes = plan.apply_annotation(annotation.as_layers())
+        result = layers.flat
         shown = plan.apply_image(image).permute(1, 2, 0).numpy()
         assert result.ids.shape == (15, 20)
         original = {4: 1, 2: 2, 0: 3, 255: 0}

@@ -105,7 +105,8 @@ def test_plan_boxes_equal_the_boxes_of_its_ids(seed: int) -> None:
     parts = ids, np.array([255, 0, 1, 2, 3, 4]), generator.random(6) < 0.5
     annotation = PanopticSegmentation(*map(torch.from_numpy, parts))
     plan = make_plan((30, 35), (44, 50), (20, 25), tuple(generator.random(2)), bool(generator.random() < 0.5))
-    result, boxes = plan.apply_annotation(annotation)
+    layers, boxes = plan.apply_annotation(annotation.as_layers())
+    result = layers.flat
     expected, areas = segment_boxes(result.ids.numpy(), len(result.classes))
     assert boxes.tolist() == expected
     assert min(areas[1:], default=1) > 0
@@ -121,7 +122,8 @@ def cut(min_visible: float) -> PanopticSegmentation:
     ids[1, :7] = 2
     classes, crowd = torch.tensor([255, 4, 5, 6]), torch.tensor([False, False, False, True])
     plan = AugmentationPlan((3, 12), (0, 7, 3, 12), (3, 5), mirrored=False, decode_scale=1, min_visible=min_visible)
-    return plan.apply_annotation(PanopticSegmentation(torch.from_numpy(ids), classes, crowd))[0]
+    annotation = PanopticSegmentation(torch.from_numpy(ids), classes, crowd)
+    return plan.apply_annotation(annotation.as_layers())[0].flat
 
 
 def test_segments_with_too_few_visible_pixels_become_crowd_and_keep_their_class() -> None:
@@ -137,7 +139,7 @@ def test_segments_with_too_few_visible_pixels_become_crowd_and_keep_their_class(
 def test_uncropped_segments_never_become_crowd() -> None:
     _, annotation = coordinates(9, 9)
     plan = replace(make_plan((9, 9), (3, 3), None, (0.0, 0.0), False), min_visible=1.0)
-    result, _ = plan.apply_annotation(annotation)
+    result, _ = plan.apply_annotation(annotation.as_layers())
     assert not result.crowd.any()
     assert len(result.classes) == 10
 

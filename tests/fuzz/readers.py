@@ -20,9 +20,9 @@ from seamseg.convert.detection import DetectionSource, detection_job
 from seamseg.convert.job import Job, run_job
 from seamseg.convert.panoptic_target import PanopticTarget
 from seamseg.data.dataset import EvaluationDataset, TrainDataset
+from seamseg.data.formats.annotated_dataset import AnnotatedDataset
 from seamseg.data.formats.coco_json import open_annotation, open_results
 from seamseg.data.formats.open import open_data_set
-from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.image_size import image_size, png_size, size_beside
 from seamseg.data.images import REDUCED, read_image, read_reduced_jpeg
 from seamseg.data.png import read_label_map, read_panoptic_png
@@ -116,7 +116,7 @@ def _with_reader(readers: Iterator[Reader], last: Reader) -> Iterator[Reader]:
 
 def _readers_of_set(root: Path) -> Iterator[Reader]:
     """Yield readers that open the data set as training, evaluation and `seamseg check` do."""
-    opened: list[PanopticDataset] = []
+    opened: list[AnnotatedDataset] = []
     yield "open", lambda: opened.append(open_data_set(root, "train"))
     for source in opened:
         yield "sampler", lambda source=source: TrainBatches(source.sizes, 1, seed=0).batches(0)

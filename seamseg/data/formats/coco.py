@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seamseg.data.formats.annotated_dataset import PANOPTIC
 from seamseg.data.formats.coco_files import choose_folder, find_split, image_folders
 from seamseg.data.formats.coco_json import ImageRecord, read_index
 from seamseg.data.formats.split_names import first_images
@@ -29,7 +31,7 @@ class DataWarning(UserWarning):
 
 
 class PanopticSplit:
-    """Annotated images with the interface of :class:`seamseg.data.formats.panoptic_dataset.PanopticDataset`.
+    """Annotated images with the interface of :class:`seamseg.data.formats.annotated_dataset.PanopticDataset`.
 
     If the JSON file swaps width and height of an image and the image and PNG agree with each other, the size of the
     files is used. Some images are checked when the split is opened; if one is swapped, a single :class:`DataWarning` is
@@ -42,6 +44,8 @@ class PanopticSplit:
         image_folder: Folder of the images that the records name.
     """
 
+    title, content = "panoptic", PANOPTIC
+
     def __init__(
         self,
         annotation_file: Path,
@@ -52,6 +56,18 @@ class PanopticSplit:
         self.annotation_file, self.categories, self.records = annotation_file, categories, records
         self.image_folder = image_folder
         self._fix_swapped_sizes()
+
+    def without_empty_images(self) -> PanopticSplit:
+        """Return the same split without the images whose annotation lists no segment.
+
+        Raises:
+            SeamsegError: No image is left.
+        """
+        left = copy(self)
+        left.records = [record for record in self.records if len(record.segments.ids) > 1]
+        if not left.records:
+            raise DataError(f"no image in {self.annotation_file} has a segment; set data.empty_images=keep")
+        return left
 
     def __len__(self) -> int:
         return len(self.records)
@@ -158,7 +174,7 @@ class CocoPanoptic(PanopticSplit):
     Raises:
         FileNotFoundError: The folder does not exist.
         SeamsegError: The split is missing or ambiguous, its JSON file is wrong, no image or no PNG is found, there
-            is no thing or no stuff category, or the limit is not positive.
+            is no category, or the limit is not positive.
     """
 
     def __init__(self, root: Path, split: str, limit: int | None = None) -> None:

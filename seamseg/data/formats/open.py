@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from seamseg.data.formats.annotated_dataset import AnnotatedDataset
 from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.data.formats.coco_files import annotation_files
-from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.formats.seamseg2019 import LIST_FOLDER, METADATA_FILE, Seamseg2019Dataset, legacy_splits
 from seamseg.data.formats.vistas import VistasVersion, find_layout, open_vistas
 from seamseg.errors import DataError
@@ -30,7 +30,7 @@ class Format:
     looked_for: str
     fits: Callable[[Path], bool]
     splits: Callable[[Path], list[str]]
-    open: Callable[[Path, str, int | None], PanopticDataset]
+    open: Callable[[Path, str, int | None], AnnotatedDataset]
 
 
 def _vistas(version: VistasVersion, looked_for: str) -> Format:
@@ -38,7 +38,7 @@ def _vistas(version: VistasVersion, looked_for: str) -> Format:
         layout = find_layout(root, version)
         return layout.splits() if layout else []
 
-    def open_split(root: Path, split: str, limit: int | None) -> PanopticDataset:
+    def open_split(root: Path, split: str, limit: int | None) -> AnnotatedDataset:
         layout = find_layout(root, version)
         assert layout is not None, "checked when the format was chosen"
         return open_vistas(layout, split, limit)
@@ -109,7 +109,7 @@ def split_names(root: Path, format_name: str) -> list[str]:
     return FORMATS[format_name].splits(root)
 
 
-def open_data_set(root: Path, split: str, limit: int | None = None, format_name: str | None = None) -> PanopticDataset:
+def open_data_set(root: Path, split: str, limit: int | None = None, format_name: str | None = None) -> AnnotatedDataset:
     """Open one split of a data set.
 
     Args:

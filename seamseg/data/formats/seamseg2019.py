@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seamseg.data.formats.annotated_dataset import PANOPTIC
 from seamseg.data.formats.class_table import check_both_kinds
 from seamseg.data.formats.split_names import choose_split, first_images
 from seamseg.data.images import check_size, decode_file, read_image, size_text
@@ -140,7 +141,7 @@ def legacy_splits(root: Path) -> list[str]:
 
 
 class Seamseg2019Dataset:
-    """Annotated images with the interface of :class:`seamseg.data.formats.panoptic_dataset.PanopticDataset`.
+    """Annotated images with the interface of :class:`seamseg.data.formats.annotated_dataset.PanopticDataset`.
 
     The folder ``root`` must contain ``metadata.bin``, ``lst/SPLIT.txt`` with the image ids of a split, images
     ``img/ID.png`` or ``.jpg``, and ``msk/ID.png`` with the segment ids. Images are in the order of ``metadata.bin``.
@@ -154,6 +155,8 @@ class Seamseg2019Dataset:
         SeamsegError: The split is missing or ambiguous, its list is empty or names an unknown image, ``metadata.bin``
             is wrong, there is no thing or no stuff class, or the limit is not positive.
     """
+
+    title, content = "panoptic", PANOPTIC
 
     def __init__(self, root: Path, split: str, limit: int | None = None) -> None:
         self.root, self.metadata_file = root, root / METADATA_FILE

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seamseg.data.formats.annotated_dataset import PANOPTIC, PanopticDataset
 from seamseg.data.formats.coco import PanopticSplit
 from seamseg.data.formats.coco_files import choose_folder
 from seamseg.data.formats.coco_json import read_index
-from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.formats.split_names import choose_split, first_images
 from seamseg.data.image_size import png_size
 from seamseg.data.images import check_size, decode_file, read_image, size_text
@@ -32,7 +32,7 @@ NUM_VALUES = 2**16
 
 
 class VistasInstances:
-    """Annotated images with the interface of :class:`seamseg.data.formats.panoptic_dataset.PanopticDataset`.
+    """Annotated images with the interface of :class:`seamseg.data.formats.annotated_dataset.PanopticDataset`.
 
     The images are those with an instance PNG, sorted by name, which is their id. All regions of a stuff class in an
     image form one segment.
@@ -47,6 +47,8 @@ class VistasInstances:
         SeamsegError: The configuration is wrong, there is no instance PNG, one is not a PNG, or the limit is not
             positive.
     """
+
+    title, content = "panoptic", PANOPTIC
 
     def __init__(self, config: Path, image_folder: Path, instance_folder: Path, limit: int | None = None) -> None:
         self.config = config

@@ -13,8 +13,8 @@ import pytest
 from support.legacy_folder import CLASS_MAP, META, write_legacy
 from support.malicious import Malicious
 
+from seamseg.data.formats.annotated_dataset import PanopticDataset
 from seamseg.data.formats.open import open_data_set
-from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.data.formats.seamseg2019 import legacy_splits
 from seamseg.errors import BrokenImageError
 

@@ -14,9 +14,9 @@ import pytest
 from support.vistas_folder import LABELS, NUMBERS, label, write_vistas
 
 from seamseg.check.check import check_data_set
+from seamseg.data.formats.annotated_dataset import PanopticDataset
 from seamseg.data.formats.coco import DataWarning
 from seamseg.data.formats.open import open_data_set
-from seamseg.data.formats.panoptic_dataset import PanopticDataset
 from seamseg.errors import BrokenImageError
 
 NAMES = (
