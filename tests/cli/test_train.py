@@ -444,16 +444,6 @@ def changed(tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
     return folder
 
 
-def test_train_data_set_without_things_is_refused(refuses: Callable[..., str], config: Path, tmp_path: Path) -> None:
-    def without_things(content: dict[str, Any]) -> None:
-        for category in content["categories"]:
-            category["isthing"] = 0
-
-    folder = changed(tmp_path, without_things)
-    sentence = refused_start(refuses, tmp_path, config, f"data.root={folder}")
-    assert sentence.startswith(f"{folder / 'annotations' / 'panoptic_train.json'} has no thing category")
-
-
 def test_train_data_set_without_annotations_is_refused(
     refuses: Callable[..., str], config: Path, tmp_path: Path
 ) -> None:

@@ -46,10 +46,10 @@ def coco_classes(entries: list[Any], path: Path) -> ClassTable:
         path: Path of the file, for error messages.
 
     Raises:
-        SeamsegError: An entry is wrong, two contradict each other, or there is no thing or no stuff class.
+        SeamsegError: An entry is wrong, two contradict each other, or there is none.
     """
     categories = coco_categories(entries, path)
-    check_both_kinds(categories, f"{path} has no {{}} category", "isthing 1", "isthing 0")
+    require_categories(categories, f"{path} has no category")
     return ClassTable(categories, categories.class_of_original_id)
 
 
@@ -74,24 +74,18 @@ def coco_categories(entries: list[Any], path: Path) -> Categories:
         raise DataError(f"{path}: {error}") from error
 
 
-def check_both_kinds(categories: Categories, sentence: str, thing: str, stuff: str) -> None:
-    """Check that there are both thing and stuff categories.
+def require_categories(categories: Categories, sentence: str) -> None:
+    """Check that there is at least one category; all may be things, or all stuff.
 
     Args:
         categories: Categories of the data set.
-        sentence: Description of the problem, with ``{}`` in place of "thing" or "stuff".
-        thing: How the data set marks a thing category, such as ``isthing 1``.
-        stuff: How the data set marks a stuff category, such as ``isthing 0``.
+        sentence: Description of the problem for the error message.
 
     Raises:
-        SeamsegError: One kind is missing.
+        SeamsegError: There is none.
     """
-    for kind_name, number in (("thing", categories.num_things), ("stuff", categories.num_stuff)):
-        if number == 0:
-            raise DataError(
-                f"{sentence.format(kind_name)}; panoptic segmentation needs at least one thing ({thing}) "
-                f"and one stuff category ({stuff})"
-            )
+    if not len(categories):
+        raise DataError(f"{sentence}; a data set needs at least one class")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from seamseg.data.formats.annotated_dataset import PANOPTIC
-from seamseg.data.formats.class_table import check_both_kinds
+from seamseg.data.formats.class_table import require_categories
 from seamseg.data.formats.split_names import choose_split, first_images
 from seamseg.data.images import check_size, decode_file, read_image, size_text
 from seamseg.data.input_folder import existing_suffix, is_leftover
@@ -153,7 +153,7 @@ class Seamseg2019Dataset:
 
     Raises:
         SeamsegError: The split is missing or ambiguous, its list is empty or names an unknown image, ``metadata.bin``
-            is wrong, there is no thing or no stuff class, or the limit is not positive.
+            is wrong, there is no class, or the limit is not positive.
     """
 
     title, content = "panoptic", PANOPTIC
@@ -163,7 +163,7 @@ class Seamseg2019Dataset:
         self.list_file = root / LIST_FOLDER / f"{choose_split(legacy_splits(root), split, root)}.txt"
         content = load_metadata(self.metadata_file)
         self.categories = metadata_categories(content, self.metadata_file)
-        check_both_kinds(self.categories, f"{self.metadata_file} has no {{}} class", "num_thing 1", "num_stuff 1")
+        require_categories(self.categories, f"{self.metadata_file} has no class")
         images = metadata_images(content, len(self.categories), self.metadata_file)
         self.records = first_images(self._listed(images), limit)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seamseg.data.formats.class_table import ClassTable, check_both_kinds
+from seamseg.data.formats.class_table import ClassTable, require_categories
 from seamseg.data.json_fields import field, flag_field, load_object, short_text
 from seamseg.errors import DataError, SeamsegError
 from seamseg.structures import VOID, Categories, Category, Color
@@ -41,7 +41,7 @@ def read_labels(path: Path) -> list[VistasLabel]:
     """Read the labels of a ``config.json`` or ``config_v*.json``, in the order of the file.
 
     Raises:
-        SeamsegError: The file is not a label configuration, two labels share a name, or there is no thing or no stuff.
+        SeamsegError: The file is not a label configuration, two labels share a name, or none is evaluated.
     """
     entries = field(load_object(path), "labels", list, str(path))
     labels = [_label(entry, f"{path}, label {position}") for position, entry in enumerate(entries)]
@@ -49,12 +49,11 @@ def read_labels(path: Path) -> list[VistasLabel]:
     duplicates = sorted({name for name in names if names.count(name) > 1})
     if duplicates:
         raise DataError(f"{path}: several labels are named {', '.join(duplicates)}; names must be unique")
-    sentence = f"{path} has no {{}} label that is evaluated"
     try:
         categories = categories_of(labels, range(len(labels)))
     except SeamsegError as error:
         raise DataError(f"{path}: {error}") from error
-    check_both_kinds(categories, sentence, "instances true", "instances false")
+    require_categories(categories, f"{path} has no label that is evaluated")
     return labels
 
 

@@ -99,9 +99,16 @@ def test_legacy_data_set_with_wrong_meta_raises_error_naming_the_file(meta: Any,
     assert "metadata.bin cannot be read as seamseg metadata" in rejection(write_legacy(tmp_path, meta))
 
 
-@pytest.mark.parametrize(("num_stuff", "missing"), [(0, "stuff"), (4, "thing")])
-def test_legacy_data_set_without_things_or_stuff_raises_error(num_stuff: int, missing: str, tmp_path: Path) -> None:
-    assert f"has no {missing} class" in rejection(write_legacy(tmp_path, META | {"num_stuff": num_stuff}))
+@pytest.mark.parametrize("num_stuff", [0, 4])
+def test_legacy_data_set_may_have_only_things_or_only_stuff(num_stuff: int, tmp_path: Path) -> None:
+    data = open_data_set(write_legacy(tmp_path, META | {"num_stuff": num_stuff}), "train")
+    assert (data.categories.num_stuff, data.categories.num_things) == (num_stuff, 4 - num_stuff)
+    assert len(data.read_annotation(0).classes) > 1
+
+
+def test_legacy_data_set_without_classes_raises_error(tmp_path: Path) -> None:
+    none = {"num_stuff": 0, "num_thing": 0, "categories": [], "palette": [], "original_ids": []}
+    assert "has no class" in rejection(write_legacy(tmp_path, META | none))
 
 
 @pytest.mark.parametrize(

@@ -143,9 +143,9 @@ BAD_CONFIGS: dict[str, tuple[Callable[[Path], Any], str]] = {
         "label 0: 'color' is [1, 2, 256]",
     ),
     "one name twice": (config(lambda labels: labels[0].update(name=NAMES[0])), f"labels are named {NAMES[0]}"),
-    "no stuff": (
-        config(lambda labels: [entry.update(instances=True) for entry in labels]),
-        "has no stuff label that is evaluated",
+    "no class": (
+        config(lambda labels: [entry.update(evaluate=False) for entry in labels]),
+        "has no label that is evaluated",
     ),
     "another class": (config(lambda labels: labels[0].update(name="cat")), "category 'animal--bird' is not among the"),
     "one class more": (
@@ -292,9 +292,10 @@ def test_vistas_sample_is_read_with_expected_segments(sample: Path, version: str
     assert len(open_data_set(sample, "train", format_name=f"vistas_{version}")) == 1
 
 
-def test_unmodified_vistas_sample_without_stuff_raises_error(shared: Path) -> None:
-    with pytest.raises(ValueError, match=r"config_v1\.2\.json has no stuff label that is evaluated"):
-        open_data_set(shared / "data" / "layouts" / "vistas", "val", format_name="vistas_v1.2")
+def test_unmodified_vistas_sample_has_only_things(shared: Path) -> None:
+    data = open_data_set(shared / "data" / "layouts" / "vistas", "val", format_name="vistas_v1.2")
+    assert data.categories.num_stuff == 0
+    assert len(data.read_annotation(0).classes) > 1
 
 
 def test_vistas_swapped_sizes_read_like_correct_ones_with_one_warning(tmp_path: Path) -> None:
