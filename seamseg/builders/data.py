@@ -13,6 +13,8 @@ from seamseg.config.data import DataSettings
 from seamseg.data.color_jitter import ColorJitter
 from seamseg.data.dataset import EvaluationDataset, TrainDataset
 from seamseg.data.formats.annotated_dataset import AnnotatedDataset
+from seamseg.data.formats.coco import PanopticSplit
+from seamseg.data.formats.coco_detection import CocoDetection
 from seamseg.data.formats.open import choose_format, open_data_set
 from seamseg.data.loader import BatchLoader, BatchT
 from seamseg.data.samplers import BatchSampler, EvaluationBatches, TrainBatches
@@ -30,6 +32,7 @@ def open_split(
     limit: int | None,
     format_name: str | None = None,
     preferred_format: str | None = None,
+    task: str | None = None,
 ) -> AnnotatedDataset:
     """Open one split of a data set.
 
@@ -39,15 +42,31 @@ def open_split(
         limit: Number of images to use, the first ones of the split; None uses all.
         format_name: Format of the data set; None detects it.
         preferred_format: Format to use if several are detected.
+        task: Task that the annotation must suffice for, and that chooses among several formats; None accepts any.
 
     Raises:
         FileNotFoundError: The folder does not exist.
-        SeamsegError: ``root`` is None, or the folder is not a data set of this format with this split.
+        SeamsegError: ``root`` is None, the folder is not a data set of this format with this split, or its annotation
+            does not suffice for the task.
     """
     if root is None:
         raise DataError("the data set folder is not set; set data.root=FOLDER")
     folder = expand_home(root)
-    return open_data_set(folder, split, limit, choose_format(folder, format_name, preferred_format))
+    return open_data_set(folder, split, limit, choose_format(folder, format_name, preferred_format, task), task)
+
+
+def open_training_split(experiment: Experiment) -> AnnotatedDataset:
+    """Open the training split of an experiment, without its empty images if they are to be skipped.
+
+    Raises:
+        FileNotFoundError: The folder does not exist.
+        SeamsegError: See :func:`open_split`, or no image is left.
+    """
+    data = experiment.data
+    split = open_split(data.root, data.train_split, data.train_limit, data.format, task=experiment.task)
+    if data.empty_images == "skip" and isinstance(split, CocoDetection | PanopticSplit):
+        return split.without_empty_images()
+    return split
 
 
 def build_input_transform(experiment: Experiment) -> InputTransform:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from seamseg.builders.data import build_evaluation_loader, build_training_loader, open_split
+from seamseg.builders.data import build_evaluation_loader, build_training_loader, open_split, open_training_split
 from seamseg.builders.initial_weights import build_initialized_network
 from seamseg.builders.network import build_fusion
 from seamseg.config import Experiment, TrainableSettings, parse_experiment, save_experiment
@@ -133,8 +133,8 @@ def _validation(experiment: Experiment, split: AnnotatedDataset, process: Proces
 
 def _open_splits(experiment: Experiment) -> tuple[AnnotatedDataset, AnnotatedDataset]:
     data = experiment.data
-    train_split = open_split(data.root, data.train_split, data.train_limit, data.format)
-    val_split = open_split(data.root, data.val_split, data.val_limit, data.format)
+    train_split = open_training_split(experiment)
+    val_split = open_split(data.root, data.val_split, data.val_limit, data.format, task=experiment.task)
     differences = train_split.categories.differences(val_split.categories, data.train_split, data.val_split)
     if differences:
         raise DataError(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seamseg.check.detection import DetectionChecker, read_detection_entries
 from seamseg.check.findings import Findings
 from seamseg.check.image import MOST_SEGMENTS, ImageChecker, ImageReport
 from seamseg.check.report import CheckReport, Shown
@@ -133,14 +134,14 @@ class ReaderChecker:
             findings.add("too-many-segments", f"{len(classes)} segments")
         if not len(classes):
             findings.add("empty-image", "every pixel is void")
-        elif not (classes >= self.source.categories.num_stuff).any():
+        elif self.source.content.boxes and not (classes >= self.source.categories.num_stuff).any():
             findings.add("image-without-things", f"{len(classes)} stuff segments")
 
 
 Progress = Callable[[str, int, int], None]
 """Callback that receives the split, the number of checked images and the total number of images."""
 
-_HIDES_SEGMENTS = {"malformed-entry", "unknown-category"}
+_HIDES_SEGMENTS = {"malformed-entry", "unknown-category", "invalid-outline", "invalid-box"}
 """Kinds of faults that leave segments uncounted, so that a category cannot be reported as unused."""
 
 
@@ -174,10 +175,12 @@ def check_data_set(
     for split in wanted:
         try:
             files = panoptic_files(root, split, format_name)
-            if files is None:
-                check.check_by_reading(split, format_name)
-            else:
+            if files is not None:
                 check.check_entries(files)
+            elif format_name == "coco_detection":
+                check.check_objects(split)
+            else:
+                check.check_by_reading(split, format_name)
         except (SeamsegError, OSError) as error:
             report.findings.add("unreadable-split", f"{split}: {error}")
     check.finish()
@@ -203,6 +206,14 @@ class _Check:
             if report.repaired is not None:
                 self._report.repaired[files.name, position] = report.repaired
         self._find_stray_files(split)
+
+    def check_objects(self, name: str) -> None:
+        """Check a split with a detection JSON file."""
+        split = read_detection_entries(self._report.root, name, self._findings)
+        statistics = SplitStatistics(name, split.num_images, sum(bool(task.segments) for task in split.tasks))
+        checker = DetectionChecker(split.categories, self._findings.limit)
+        for _ in self._images(split.categories, statistics, split.tasks, checker):
+            pass
 
     def check_by_reading(self, name: str, format_name: str) -> None:
         """Check a split without a panoptic JSON file by reading it; everything that the reader rejects is a fault."""
@@ -230,7 +241,7 @@ class _Check:
         categories: Categories,
         statistics: SplitStatistics,
         tasks: Sequence[ImageTask],
-        checker: ImageChecker | ReaderChecker,
+        checker: ImageChecker | ReaderChecker | DetectionChecker,
     ) -> Iterator[ImageReport]:
         same = self._start_split(categories, statistics)
         reports = ordered_map(checker, tasks, processes=self._num_workers)

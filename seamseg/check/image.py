@@ -31,7 +31,8 @@ MOST_SEGMENTS = 65_535
 class ImageReport:
     """Findings in one image.
 
-    The arrays describe the K segments that have both pixels and an entry, except void segments.
+    The arrays describe the K segments that have both pixels and an entry, except void segments. Objects of detection
+    data may overlap.
 
     Attributes:
         findings: Faults of the image.
@@ -41,6 +42,7 @@ class ImageReport:
         crowd: Crowd flag of each segment, shape K.
         size: Height and width of the image. If both files agree that the entry has swapped them, the size of the files.
         repaired: Entries with measured areas and boxes, without entries that have no pixels. None if nothing differs.
+        num_shared: Sum of the areas minus the number of pixels that belong to any segment; 0 without overlaps.
     """
 
     findings: Findings
@@ -50,6 +52,12 @@ class ImageReport:
     crowd: NDArray[np.bool_]
     size: Size
     repaired: list[Any] | None = None
+    num_shared: int = 0
+
+    @property
+    def labeled_pixels(self) -> int:
+        """Number of pixels that belong to any segment."""
+        return int(self.areas.sum()) - self.num_shared
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class ImageChecker:
         if has_swapped_size(task.image_path, task.png, task.size):
             findings.add_cause("swapped-size", "width and height are swapped", "")
             task = replace(task, size=task.size[::-1])
-        image_fits = _image_fits(task, findings)
+        fits = image_fits(task, findings)
         ids = _segment_ids(task, findings)
         stated = _stated_segments(task, self.table, findings)
         if len(task.segments) > MOST_SEGMENTS:
@@ -81,7 +89,7 @@ class ImageChecker:
         measures = measure_segments(ids).without_void()
         _compare_ids(stated, measures, findings)
         _compare_measures(stated.segments, measures, findings)
-        return self._report(task, stated, measures, findings, image_fits)
+        return self._report(task, stated, measures, findings, fits)
 
     def annotation(self, task: ImageTask) -> PanopticSegmentation:
         """Read the segments of an image; segments without a valid entry become void.
@@ -106,7 +114,7 @@ class ImageChecker:
         stated: _Stated,
         measures: SegmentMeasures,
         findings: Findings,
-        image_fits: bool,
+        fits: bool,
     ) -> ImageReport:
         area_of = dict(zip(measures.ids.tolist(), measures.areas.tolist(), strict=True))
         present = [
@@ -122,7 +130,7 @@ class ImageChecker:
             findings.add("image-without-things", f"{len(present)} stuff segments")
         areas = np.array([area_of[segment.id] for segment in present], np.int64)
         repaired = repaired_entries(task.segments, measures)
-        return ImageReport(findings, image_fits, classes, areas, crowd, task.size, repaired)
+        return ImageReport(findings, fits, classes, areas, crowd, task.size, repaired)
 
 
 @dataclass(frozen=True)
@@ -150,7 +158,8 @@ class _Stated:
     faulty: set[int | None]
 
 
-def _image_fits(task: ImageTask, findings: Findings) -> bool:
+def image_fits(task: ImageTask, findings: Findings) -> bool:
+    """Read an image completely, and return whether it has the stated size; otherwise, add the fault to the findings."""
     if not task.image_path.is_file():
         findings.add("missing-image", str(task.image_path))
         return False

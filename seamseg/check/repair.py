@@ -31,6 +31,11 @@ def write_repaired(report: CheckReport, out: Path) -> list[Path]:
     """
     if (out / "annotations").exists() or (out / "images").exists():
         raise OutputError(f"{out} already contains annotations or images; choose another folder for the repaired copy")
+    if not report.splits:
+        raise DataError(
+            f"{report.root} ({report.format_title}) has no panoptic JSON file that can be read; only areas and boxes "
+            "of COCO panoptic data sets can be repaired"
+        )
     for split in report.splits:
         if split.png_folder not in png_folders(split.files.json_file):
             raise DataError(f"{report.root} is {report.format_title}; only COCO panoptic data sets can be repaired")

@@ -93,7 +93,7 @@ class SplitEntries:
 
 
 @dataclass
-class _Entries:
+class Entries:
     """Entries read so far, and the ids in faulty entries, so that consequences of a fault are not reported again.
 
     Attributes:
@@ -113,6 +113,7 @@ class _Entries:
     faulty_annotations: set[ImageId | None] = dataclass_field(default_factory=set)
 
     def add_images(self, entries: list[Any]) -> None:
+        """Read ``images``."""
         names = set[str]()
         for image in image_entries(entries, self.where, self._faulty_image):
             if image.image_id in self.images or image.file_name in names:
@@ -122,6 +123,7 @@ class _Entries:
             names.add(image.file_name)
 
     def add_annotations(self, entries: list[Any]) -> None:
+        """Read ``annotations`` after the images."""
         for annotation in annotation_entries(entries, self.where, self._faulty_annotation):
             image_id = annotation.image_id
             here = f"{self.where}, annotation {annotation.position}: image {image_id}"
@@ -134,6 +136,7 @@ class _Entries:
                 self.annotations[image_id] = annotation
 
     def find_images_without_annotation(self) -> None:
+        """Report the images to which no annotation refers."""
         if None not in self.faulty_annotations:
             for image_id in self.images.keys() - self.annotations.keys() - self.faulty_annotations:
                 self.findings.add("image-without-annotation", f"{self.where}: {self.images[image_id].file_name}")
@@ -160,13 +163,13 @@ def read_entries(files: SplitFiles, findings: Findings) -> SplitEntries:
     table = files.read_table(field(content, "categories", list, where), files.json_file)
     if not annotations:
         raise DataError(f"{where} contains no annotations")
-    entries = _Entries(where, findings)
+    entries = Entries(where, findings)
     entries.add_images(images)
     entries.add_annotations(annotations)
     entries.find_images_without_annotation()
     pairs = [(entries.images[image_id], annotation) for image_id, annotation in entries.annotations.items()]
-    image_folder = _first_folder_with_files(files.image_folders, [image.file_name for image, _ in pairs])
-    png_folder = _first_folder_with_files(files.png_folders, [annotation.png_file for _, annotation in pairs])
+    image_folder = first_folder_with_files(files.image_folders, [image.file_name for image, _ in pairs])
+    png_folder = first_folder_with_files(files.png_folders, [annotation.png_file for _, annotation in pairs])
     tasks = [
         ImageTask(
             index,
@@ -198,7 +201,7 @@ def _named_pngs(annotations: list[Any]) -> frozenset[str] | None:
         return None
 
 
-def _first_folder_with_files(candidates: tuple[Path, ...], names: list[str]) -> Path:
+def first_folder_with_files(candidates: tuple[Path, ...], names: list[str]) -> Path:
     """Return the first candidate that contains any of the named files, or else the first candidate."""
     holding = (folder for folder in candidates if any((folder / name).is_file() for name in names))
     return next(holding, candidates[0])

@@ -84,7 +84,7 @@ class SplitStatistics:
         self.objects += objects
         self.most_objects = max(self.most_objects, objects)
         self.pixels += report.size[0] * report.size[1]
-        self.labeled_pixels += int(report.areas.sum())
+        self.labeled_pixels += report.labeled_pixels
         sizes = [one for one in (self.smallest_size, self.largest_size, report.size) if one is not None]
         self.smallest_size = min(sizes, key=lambda one: one[0] * one[1])
         self.largest_size = max(sizes, key=lambda one: one[0] * one[1])

@@ -86,7 +86,9 @@ def run(options: argparse.Namespace) -> int:
     with started(options.device) as process:
         model = with_eval_norm(open_model(options.model, process.device), options.eval_norm)
         data = model.experiment.data
-        split = open_split(options.data, options.split, options.limit, options.format, data.format)
+        split = open_split(
+            options.data, options.split, options.limit, options.format, data.format, model.experiment.task
+        )
         fusion, notes = matched_fusion(model, split.categories, options.data)
         broken: list[BrokenImageError] = []
         loader = build_evaluation_loader(model.experiment, split, process, broken.append)

@@ -9,7 +9,9 @@ from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 from seamseg.config.settings import FilePath, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
 Triple = tuple[float, float, float]
-DataFormat = Literal["coco", "vistas_v1.2", "vistas_v2.0", "seamseg"]
+DataFormat = Literal[
+    "coco", "vistas_v1.2", "vistas_v2.0", "seamseg", "coco_detection", "cityscapes", "ade20k", "class_maps"
+]
 
 
 def _check_channels(values: Triple, info: ValidationInfo) -> Triple:
@@ -53,9 +55,11 @@ class DataSettings(Settings):
     """Folder of the data set. A leading `~` is expanded to the home folder. Training requires this setting."""
 
     format: DataFormat | None = None
-    """Format of the data set: `coco` (COCO panoptic), `vistas_v1.2` or `vistas_v2.0` (Mapillary Vistas as downloaded),
-    or `seamseg` (a folder with `metadata.bin`, written by the conversion scripts of the published seamseg). null
-    detects the format."""
+    """Format of the data set. Panoptic data, for every task: `coco` (COCO panoptic), `vistas_v1.2` or `vistas_v2.0`
+    (Mapillary Vistas as downloaded), or `seamseg` (a folder with `metadata.bin`, written by the conversion scripts of
+    the published seamseg). Objects that may overlap, for `task=detection` and `task=instance`: `coco_detection`. Class
+    maps, for `task=semantic`: `cityscapes`, `ade20k` or `class_maps` (docs/own-data.md). null detects the format; if
+    several fit, it is the one that contains what the task needs and the least beyond it."""
 
     train_split: str = "train"
     """Name of the training split, or a unique prefix of it: `train` selects `train2017` or `training`."""
@@ -65,6 +69,11 @@ class DataSettings(Settings):
 
     train_limit: PositiveInt | None = None
     """Use only this many images, the first ones of the training split. null uses all."""
+
+    empty_images: Literal["keep", "skip"] = "keep"
+    """Whether training images whose annotation lists no object or segment are kept, as examples of background, or
+    skipped. Only JSON files list them (`coco`, `coco_detection`); images that a panoptic JSON file does not annotate
+    are always left out. `roi.background_images` decides whether the region head learns from kept ones."""
 
     val_limit: PositiveInt | None = None
     """Use only this many images, the first ones of the validation split. null uses all."""

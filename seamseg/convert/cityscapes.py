@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from seamseg.convert.job import Job
 from seamseg.convert.panoptic_target import PanopticTarget, Placement, number_segments
+from seamseg.data.formats.class_maps import IMAGE_ENDING, IMAGE_FOLDER, LABEL_FOLDER, WITHOUT_LABELS
 from seamseg.data.formats.coco_writer import distinct_values
 from seamseg.data.input_folder import left_out_sentence, search_folder, subfolders
 from seamseg.data.json_fields import field, file_field, flag_field, load_object
@@ -23,11 +24,7 @@ from seamseg.errors import DataError
 from seamseg.io.journal import ItemOutput
 from seamseg.structures import VOID, PanopticSegmentation
 
-IMAGE_FOLDER, IMAGE_ENDING = "leftImg8bit", "_leftImg8bit.png"
-LABEL_FOLDER, LABEL_ENDING = "gtFine", "_gtFine_instanceIds.png"
-WITHOUT_LABELS = "test"
-"""Name of the split that is published with void maps only."""
-
+LABEL_ENDING = "_gtFine_instanceIds.png"
 _INSTANCES_PER_LABEL = 1000
 
 

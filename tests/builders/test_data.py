@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.detection_folder import write_detection
+from support.tiny_dataset import write_tiny_panoptic
 from support.tiny_experiment import tiny_experiment, write_tiny_splits
 
 from seamseg.builders import build_evaluation_loader, build_input_transform, build_training_loader, open_split
+from seamseg.builders.data import open_training_split
 from seamseg.errors import BrokenImageError
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.training_progress import TrainingProgress
@@ -36,6 +39,28 @@ def test_open_split_missing_folder_is_refused(tmp_path: Path) -> None:
 def test_open_split_limit_uses_the_first_images(folder: Path) -> None:
     assert len(open_split(str(folder), "train", None)) == 4
     assert len(open_split(str(folder), "val", 2)) == 2
+
+
+@pytest.mark.parametrize("empty_images", ["keep", "skip"])
+def test_empty_images_are_kept_or_skipped_as_set(folder: Path, tmp_path: Path, empty_images: str) -> None:
+    tiny = write_tiny_panoptic(tmp_path / "panoptic")
+    tiny.edit_json(lambda content: content["annotations"][2].update(segments_info=[]))
+    split = open_training_split(tiny_experiment(tiny.folder, f"data.empty_images={empty_images}"))
+    ids = [split.image_id(index) for index in range(len(split))]
+    assert ids == ([100, 101, 102, 103] if empty_images == "keep" else [100, 101, 103])
+    settings = tiny_experiment(write_detection(tmp_path / "objects"), f"data.empty_images={empty_images}")
+    objects = open_training_split(settings.model_copy(update={"task": "detection"}))
+    assert len(objects) == (3 if empty_images == "keep" else 2)
+    loader = build_training_loader(settings, objects, rank(0), TrainingProgress())
+    assert sum(len(batch) for batch in loader.epoch(0)) == 2, "one batch of two images"
+
+
+def test_split_that_does_not_suffice_for_the_task_is_refused(tmp_path: Path) -> None:
+    settings = tiny_experiment(write_detection(tmp_path))
+    with pytest.raises(ValueError, match=r"'train' of .* is COCO detection data, which has no .*task=panoptic"):
+        open_training_split(settings)
+    with pytest.raises(ValueError, match=r"'val' of .* is COCO detection data, which has no .*task=semantic"):
+        open_split(settings.data.root, "val", None, task="semantic")
 
 
 def test_training_loader_scales_images_to_the_network_size(folder: Path) -> None:

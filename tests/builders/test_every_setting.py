@@ -127,6 +127,7 @@ CHANGES = {
 ELSEWHERE = {
     "data.root": "folder that is read",
     "data.format": "format of this folder",
+    "data.empty_images": "tests of open_training_split",
     "body.weights": "tests of build_initialized_network",
     "body.frozen": "tests of build_initialized_network",
     "body.norm_frozen": "tests of build_initialized_network",

@@ -393,7 +393,15 @@ def test_every_kind_of_fault_occurs_in_a_test() -> None:
         "swapped-size",
         "dark-image",
     }
-    in_other_formats = {"unreadable-annotation"}
+    in_other_formats = {
+        "unreadable-annotation",
+        "invalid-outline",
+        "invalid-box",
+        "outline-outside",
+        "outline-without-pixels",
+        "outline-missing",
+        "box-differs",
+    }
     assert provoked | in_other_tests | in_other_formats == set(FAULT_KINDS)
 
 

@@ -17,6 +17,7 @@ from support.tiny_experiment import narrow_body, write_tiny_config
 
 import seamseg
 from seamseg.cli import main
+from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.data.png import read_panoptic_png
 from seamseg.export import published_semantic
 from seamseg.runtime.log import read_metrics
@@ -74,6 +75,27 @@ def test_evaluate_json_equals_the_validation_of_the_run(
     assert rows[-1] == "mean"
     assert set(rows[:-1]) <= set(CLASSES)
     assert "pixel accuracy" in result.out
+
+
+def test_evaluate_on_class_maps_equals_the_scores_on_panoptic_data(
+    command: Any, semantic_run: Path, data: Path, tmp_path: Path
+) -> None:
+    source = CocoPanoptic(data, "val")
+    for part in ("images", "annotations"):
+        (tmp_path / "maps" / part / "val").mkdir(parents=True)
+    for index in range(len(source)):
+        image = source.image_path(index)
+        (tmp_path / "maps" / "images" / "val" / image.name).symlink_to(image)
+        class_map = source.read_annotation(index).semantics.numpy()
+        labels = np.where(class_map == 255, 0, class_map + 1).astype(np.uint8)
+        assert cv2.imwrite(str(tmp_path / "maps" / "annotations" / "val" / f"{image.stem}.png"), labels)
+    (tmp_path / "maps" / "classes.txt").write_text("\n".join(CLASSES))
+    scores = []
+    for root in (data, tmp_path / "maps"):
+        path = tmp_path / "scores.json"
+        assert command("evaluate", semantic_run, "--data", root, "--split", "val", "--json", path).code == 0
+        scores.append({key: json.loads(path.read_text())[key] for key in ("miou", "pixel_accuracy", "confusion")})
+    assert scores[0] == scores[1]
 
 
 def test_evaluate_scores_equal_those_of_the_written_class_maps(

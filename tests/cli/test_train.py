@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.detection_folder import write_detection
 from support.full_disk import file_size_limit
 from support.tiny_experiment import tiny_experiment, write_tiny_splits
 
@@ -442,6 +443,14 @@ def changed(tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
         change(content)
         path.write_text(json.dumps(content))
     return folder
+
+
+def test_train_panoptic_on_detection_data_is_refused(refuses: Callable[..., str], config: Path, tmp_path: Path) -> None:
+    folder = write_detection(tmp_path / "objects")
+    sentence = refused_start(refuses, tmp_path, config, f"data.root={folder}")
+    assert sentence.startswith(
+        f"'train' of {folder} is COCO detection data, which has no pixel classes, as task=panoptic"
+    )
 
 
 def test_train_data_set_without_annotations_is_refused(

@@ -106,6 +106,7 @@ OURS = {
     "data.val_split": "val",
     "data.train_limit": None,
     "data.val_limit": None,
+    "data.empty_images": "keep",
     "data.random_crop": None,
     "data.crop_min_visible": 0.1,
     "data.color_jitter.brightness": 0.0,

@@ -101,12 +101,15 @@ def _readers_of_json(case: Case, sets: Sets) -> tuple[Path, Iterator[Reader]]:
     out = sets.folder / f"out-{case.number}"
     job: Callable[[], list[Any]]
     if case.name == "detection":
-        source = DetectionSource(sets.detection_json, sets.folder / "images")
+        source = DetectionSource(sets.detection_json, sets.folder / "detection" / "images")
         job = lambda: [detection_job(source, PanopticTarget(out, "train"))]  # noqa: E731
     else:
         job = lambda: cityscapes_panoptic_jobs(sets.folder / "cityscapes", out)  # noqa: E731
     path = sets.detection_json if case.name == "detection" else sets.cityscapes_json
-    return path, iter([("convert", lambda: _convert(job, out))])
+    convert: Reader = ("convert", lambda: _convert(job, out))
+    if case.name == "detection":
+        return path, _with_reader(_readers_of_set(sets.folder / "detection"), convert)
+    return path, iter([convert])
 
 
 def _with_reader(readers: Iterator[Reader], last: Reader) -> Iterator[Reader]:

@@ -27,7 +27,7 @@ class Sets:
         folder: Folder of all data sets.
         coco: COCO panoptic data set of two images, the first of them with crowd.
         vistas_json, vistas_labels: Files of a data set in ``vistas/``.
-        detection_json: Detection annotations with one object for each kind of outline; images are in ``images/``.
+        detection_json: Detection annotations in ``detection/`` with one object for each kind of outline.
         cityscapes_json: Annotation of the only frame in ``cityscapes/``.
         metadata: ``metadata.bin`` of a data set in ``legacy/``.
     """
@@ -51,7 +51,7 @@ def write_sets(folder: Path) -> Sets:
         coco,
         vistas.panoptic_files["v1.2", "training"],
         folder / "vistas" / "config_v1.2.json",
-        _write_detection(folder),
+        _write_detection(folder / "detection"),
         _write_cityscapes(folder / "cityscapes"),
         legacy / "metadata.bin",
     )
@@ -73,7 +73,8 @@ def read_json(path: Path) -> Any:
 
 
 def _write_detection(folder: Path) -> Path:
-    (folder / "images").mkdir()
+    for part in ("images", "annotations"):
+        (folder / part).mkdir(parents=True)
     Image.new("RGB", (6, 4)).save(folder / "images" / "a.png")
     outlines: list[Any] = [
         [[0.5, 0.5, 4.5, 0.5, 4.5, 2.5]],
@@ -86,7 +87,7 @@ def _write_detection(folder: Path) -> Path:
     ]
     categories = [{"id": 1, "name": "car", "isthing": 1, "color": [9, 8, 7]}, {"id": 2, "name": "sky", "isthing": 0}]
     images = [{"id": 7, "file_name": "a.png", "height": 4, "width": 6}]
-    path = folder / "instances.json"
+    path = folder / "annotations" / "instances_train.json"
     path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     return path
 

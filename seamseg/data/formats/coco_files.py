@@ -1,4 +1,4 @@
-"""Locations of the files of a COCO panoptic data set."""
+"""Locations of the files of COCO data sets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from seamseg.data.formats.split_names import choose_split
 from seamseg.errors import DataError
 
-_PREFIX = "panoptic_"
+PREFIX, DETECTION_PREFIX = "panoptic_", "instances_"
+"""Beginnings of the names of JSON files; the rest is the name of the split."""
 
 
 def find_split(root: Path, split: str) -> Path:
@@ -33,15 +34,21 @@ def annotation_files(root: Path) -> dict[str, Path]:
     """
     if not root.is_dir():
         raise FileNotFoundError(f"the data set folder {root} does not exist")
-    files = sorted(path for path in (root / "annotations").glob(f"{_PREFIX}*") if path.suffix.lower() == ".json")
+    files = json_files(root, PREFIX)
     if not files:
         raise DataError(f"{root} contains no annotations: expected annotations/panoptic_SPLIT.json in it")
-    return {file.stem.removeprefix(_PREFIX): file for file in files}
+    return files
+
+
+def json_files(root: Path, prefix: str) -> dict[str, Path]:
+    """Return the files ``annotations/PREFIX*.json`` by the rest of their names, sorted by name; possibly none."""
+    files = sorted(path for path in (root / "annotations").glob(f"{prefix}*") if path.suffix.lower() == ".json")
+    return {file.stem.removeprefix(prefix): file for file in files}
 
 
 def image_folders(root: Path, annotation_file: Path) -> list[Path]:
     """Return the folders that may contain the images of a split, most likely first."""
-    name = annotation_file.stem.removeprefix(_PREFIX)
+    name = annotation_file.stem.removeprefix(PREFIX).removeprefix(DETECTION_PREFIX)
     return [root / "images" / name, root / name, root / "images"]
 
 

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from PIL import Image
+from support.detection_folder import write_detection
 from support.legacy_folder import write_legacy
 from support.tiny_dataset import write_tiny_panoptic
 from support.vistas_folder import write_vistas
 
 from seamseg.config.data import DataFormat
+from seamseg.data.formats.annotated_dataset import NEEDED_CONTENT
 from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.data.formats.open import FORMATS, choose_format, open_data_set, split_names
+from seamseg.errors import DataError
 
 
 def test_data_format_setting_lists_every_format() -> None:
@@ -25,7 +29,14 @@ def test_choose_format_recognizes_each_format(tmp_path: Path) -> None:
     write_vistas(tmp_path / "old", older=True)
     write_vistas(tmp_path / "new", versions=["v2.0"])
     write_legacy(tmp_path / "legacy")
-    formats = {"coco": "coco", "old": "vistas_v1.2", "new": "vistas_v2.0", "legacy": "seamseg"}
+    write_detection(tmp_path / "objects")
+    formats = {
+        "coco": "coco",
+        "old": "vistas_v1.2",
+        "new": "vistas_v2.0",
+        "legacy": "seamseg",
+        "objects": "coco_detection",
+    }
     for folder, name in formats.items():
         assert choose_format(tmp_path / folder) == name
         assert choose_format(tmp_path / folder, wanted=name) == name
@@ -73,6 +84,53 @@ def test_choose_format_rejects_an_incomplete_data_set(missing: str, tmp_path: Pa
     path = tmp_path / missing
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert "is not a data set" in rejection(tmp_path)
+
+
+def test_task_chooses_between_panoptic_and_detection_data_of_the_same_images(tmp_path: Path) -> None:
+    write_tiny_panoptic(tmp_path)
+    write_detection(tmp_path)
+    assert choose_format(tmp_path) == "coco"
+    formats = {task: choose_format(tmp_path, task=task) for task in NEEDED_CONTENT}
+    assert formats == {
+        "panoptic": "coco",
+        "semantic": "coco",
+        "instance": "coco_detection",
+        "detection": "coco_detection",
+    }
+    assert choose_format(tmp_path, wanted="coco", task="detection") == "coco"
+    assert choose_format(tmp_path, preferred="coco", task="detection") == "coco"
+
+
+def test_data_without_what_a_task_needs_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    panoptic = write_tiny_panoptic(tmp_path / "panoptic").folder
+    things = write_tiny_panoptic(tmp_path / "things", stuff=[]).folder
+    stuff = write_tiny_panoptic(tmp_path / "stuff", things=[], num_objects=0).folder
+    objects = write_detection(tmp_path / "objects")
+    boxes = write_detection(tmp_path / "boxes", change=lambda content: content["annotations"][0].pop("segmentation"))
+    maps = tmp_path / "maps"
+    for folder in ("images", "annotations"):
+        (maps / folder / "train").mkdir(parents=True)
+        Image.new("L", (3, 2)).save(maps / folder / "train" / "a.png")
+    suffices = {
+        panoptic: {"panoptic", "instance", "detection", "semantic"},
+        things: {"panoptic", "instance", "detection", "semantic"},
+        stuff: {"panoptic", "semantic"},
+        objects: {"instance", "detection"},
+        boxes: {"detection"},
+        maps: {"semantic"},
+    }
+    for root, tasks in suffices.items():
+        for task in NEEDED_CONTENT:
+            if task in tasks:
+                open_data_set(root, "train", task=task)
+                continue
+            with pytest.raises(DataError) as caught:
+                open_data_set(root, "train", task=task)
+            sentence = str(caught.value)
+            assert str(root) in sentence
+            assert f"task={task}" in sentence
+            assert "\n" not in sentence
+            assert any(f"task={other}" in sentence for other in tasks)
 
 
 def rejection(root: Path, wanted: str | None = None, preferred: str | None = None) -> str:
