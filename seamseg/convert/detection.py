@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from seamseg.convert.detection_source import (
 from seamseg.convert.job import Job
 from seamseg.convert.panoptic_target import PanopticTarget, number_segments
 from seamseg.data.formats.coco_writer import distinct_values
+from seamseg.data.formats.detection_json import unpack_objects
 from seamseg.data.formats.outlines import (
     OutlineError,
     WithoutOutline,
@@ -71,7 +71,7 @@ class _Conversion:
     def __call__(self, image: DetectionImage) -> ItemOutput:
         stuff = None if image.stuff_map is None else _stuff_classes(image, self.categories, self.stuff_values)
         try:
-            objects, num_replaced = replace_outlines(json.loads(image.objects), image.size, self.without_outline)
+            objects, num_replaced = replace_outlines(unpack_objects(image.objects), image.size, self.without_outline)
             segmentation, num_hidden = segments_of_objects(objects, image.size, self.categories, stuff)
         except OutlineError as error:
             raise DataError(f"{self.annotations}: {error}; {WITHOUT_OUTLINE_HINT}") from error

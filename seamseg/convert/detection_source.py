@@ -29,7 +29,7 @@ class DetectionImage:
         image_path: Path of the image.
         png_file: Name of the PNG in the result, unique among the images.
         stuff_map: Path of the stuff map. None if stuff is annotated as objects or not at all.
-        objects: Annotations of the image as JSON, which takes less memory than parsed annotations.
+        objects: Packed annotations of the image; see :func:`seamseg.data.formats.detection_json.unpack_objects`.
     """
 
     image_id: ImageId

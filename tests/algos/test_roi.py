@@ -156,6 +156,24 @@ def test_losses_equal_loops_over_the_regions_of_the_batch(
     assert [loss > 0 for loss in found] == [has_objects or background_images, has_objects, has_objects]
 
 
+@pytest.mark.parametrize("kinds", [("objects", "objects"), ("objects", "crowd"), ("void", "objects")])
+def test_losses_with_every_segment_in_its_own_layer_are_the_same(kinds: tuple[str, str]) -> None:
+    """The layers of detection data contain void wherever other segments lie, so void must be background there."""
+    images = [scene(size, kind) for size, kind in zip(SIZES, kinds, strict=True)]
+    for image in images:
+        image.ids[4:8, 4:7] = 0  # a hole in segment 2
+    head, boxes, truth = FixedHead(), proposals(), batch(images)
+    layers = PackedSequence(
+        torch.stack([torch.where(ids[0] == segment, ids[0], 0) for segment in range(1, 5)]) for ids in truth.ids.present
+    )
+    padded = PaddedImages(torch.zeros(2, 3, *PADDED), SIZES)
+    expected = numbers(train(head, images, boxes, void_is_background=True))
+    for is_background in (True, False):
+        layered = replace(truth, ids=layers, void_is_background=is_background)
+        found = network().train(head, LEVELS, boxes, padded, layered, torch.Generator().manual_seed(0))
+        assert (numbers(found) == expected) == is_background
+
+
 @pytest.mark.parametrize("kinds", [("no objects", "void"), ("crowd", "crowd")])
 def test_losses_without_regions_are_zero_and_have_a_gradient(kinds: tuple[str, str]) -> None:
     head = FixedHead()

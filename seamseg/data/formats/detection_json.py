@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import pickle
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ class ListedObjects:
         image_id: Id of the image in the data set.
         image_file: Name of the image, relative to the folder of images.
         size: Height and width as stated by the file.
-        objects: Annotations of the image as JSON, which takes less memory than parsed annotations.
+        objects: Packed annotations of the image; see :func:`unpack_objects`.
     """
 
     image_id: ImageId
@@ -33,7 +33,16 @@ class ListedObjects:
     @property
     def annotations(self) -> list[dict[str, Any]]:
         """Annotations of the image, each with a valid ``category_id`` and ``image_id``."""
-        return list(json.loads(self.objects))
+        return unpack_objects(self.objects)
+
+
+def unpack_objects(packed: bytes) -> list[dict[str, Any]]:
+    """Return annotations that were read by :func:`list_objects`.
+
+    They are kept as bytes because parsed annotations take four times the memory, and pickled because JSON takes ten
+    times the time to write. The bytes come from this process, never from a file.
+    """
+    return list(pickle.loads(packed))
 
 
 def list_objects(content: dict[str, Any], path: Path) -> list[ListedObjects]:
@@ -53,7 +62,7 @@ def list_objects(content: dict[str, Any], path: Path) -> list[ListedObjects]:
         if image.file_name in names:
             raise DataError(f"{path}, image {image.image_id}: another image has the same file_name {image.file_name}")
         names.add(image.file_name)
-        own = json.dumps(objects.pop(image.image_id, []), separators=(",", ":")).encode()
+        own = pickle.dumps(objects.pop(image.image_id, []), pickle.HIGHEST_PROTOCOL)
         listed.append(ListedObjects(image.image_id, image.file_name, image.size, own))
     if objects:
         raise DataError(
