@@ -49,7 +49,7 @@ def picture(batch: Batch, epoch: int, experiment: Experiment, categories: Catego
     for y0, x0, y1, x1 in truth.objects(0, categories.num_stuff).boxes.int().tolist():
         cv2.rectangle(image, (x0, y0), (x1 - 1, y1 - 1), (255, 230, 0), 1 + max(image.shape) // 500)
     name = f"image {batch.image_ids[0]}, epoch {epoch}, {image.shape[0]}×{image.shape[1]}"
-    return AnnotatedPicture(name, image, truth.segmentation(0))
+    return AnnotatedPicture(name, image, truth.annotation(0).flat)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,7 @@ from seamseg.config.data import DataSettings
 from seamseg.data.color_jitter import ColorJitter
 from seamseg.data.dataset import EvaluationDataset, TrainDataset
 from seamseg.data.formats.annotated_dataset import AnnotatedDataset
-from seamseg.data.formats.coco import PanopticSplit
-from seamseg.data.formats.coco_detection import CocoDetection
+from seamseg.data.formats.listed_images import ListedImages
 from seamseg.data.formats.open import choose_format, open_data_set
 from seamseg.data.loader import BatchLoader, BatchT
 from seamseg.data.samplers import BatchSampler, EvaluationBatches, TrainBatches
@@ -64,7 +63,7 @@ def open_training_split(experiment: Experiment) -> AnnotatedDataset:
     """
     data = experiment.data
     split = open_split(data.root, data.train_split, data.train_limit, data.format, task=experiment.task)
-    if data.empty_images == "skip" and isinstance(split, CocoDetection | PanopticSplit):
+    if data.empty_images == "skip" and isinstance(split, ListedImages):
         return split.without_empty_images()
     return split
 

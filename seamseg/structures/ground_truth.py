@@ -75,8 +75,16 @@ class GroundTruth:
         return LayeredSegmentation(self.ids.entry(image), self.classes.entry(image), self.crowd.entry(image))
 
     def segmentation(self, image: int) -> PanopticSegmentation:
-        """Return the visible part of every segment of one image; without overlaps, this is the whole annotation."""
-        return self.annotation(image).flat
+        """Return the annotation of one image without overlaps.
+
+        Raises:
+            ValueError: The annotation has several layers; :attr:`LayeredSegmentation.by_layer` has all pixels of every
+                segment, :attr:`LayeredSegmentation.flat` the visible ones.
+        """
+        annotation = self.annotation(image)
+        if len(annotation.ids) > 1:
+            raise ValueError(f"the segments of image {image} overlap in {len(annotation.ids)} layers")
+        return annotation.flat
 
     def semantic_target(self, image: int) -> Tensor:
         """Return H×W int64: the class of every pixel, including crowd; 255 for void."""

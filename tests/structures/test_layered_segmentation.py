@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +25,16 @@ def overlapping(seed: int, num_layers: int = 3) -> LayeredSegmentation:
     classes = torch.tensor([VOID, *generator.integers(0, 4, num_segments).tolist()])
     crowd = torch.tensor([False, *(generator.random(num_segments) < 0.3).tolist()])
     return LayeredSegmentation(torch.from_numpy(ids), classes, crowd)
+
+
+def truth_of(layered: LayeredSegmentation) -> GroundTruth:
+    """Return the ground truth of one image, without its boxes."""
+    return GroundTruth(
+        PackedSequence([layered.ids.long()]),
+        PackedSequence([layered.classes]),
+        PackedSequence([layered.crowd]),
+        PackedSequence([torch.zeros(len(layered.classes), 4)]),
+    )
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -53,15 +64,19 @@ def test_layer_of_segment_is_the_layer_with_its_pixels(seed: int) -> None:
         assert [layer] == (shown or [0])
 
 
+def test_segmentation_of_overlapping_segments_raises_value_error() -> None:
+    layered = overlapping(3)
+    truth = truth_of(layered)
+    assert torch.equal(truth.annotation(0).flat.ids, layered.flat.ids)
+    for read in (truth.segmentation, truth.semantic_target):
+        with pytest.raises(ValueError, match="image 0 overlap in 3 layers"):
+            read(0)
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_crowd_pixels_are_those_of_crowds_that_no_object_covers(seed: int) -> None:
     layered = overlapping(seed)
-    truth = GroundTruth(
-        PackedSequence([layered.ids.long()]),
-        PackedSequence([layered.classes]),
-        PackedSequence([layered.crowd]),
-        PackedSequence([torch.zeros(len(layered.classes), 4)]),
-    )
+    truth = truth_of(layered)
     found = truth.crowd_pixels(0, NUM_STUFF)
     for y in range(9):
         for x in range(11):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from seamseg.data.formats.annotated_dataset import PANOPTIC
 from seamseg.data.formats.coco_files import choose_folder, find_split, image_folders
 from seamseg.data.formats.coco_json import ImageRecord, read_index
+from seamseg.data.formats.listed_images import ListedImages
 from seamseg.data.formats.split_names import first_images
 from seamseg.data.image_size import has_swapped_size
 from seamseg.data.images import check_size, read_image, size_text
@@ -30,7 +30,7 @@ class DataWarning(UserWarning):
     """A data set contradicts itself in a way that can be resolved."""
 
 
-class PanopticSplit:
+class PanopticSplit(ListedImages[ImageRecord]):
     """Annotated images with the interface of :class:`seamseg.data.formats.annotated_dataset.PanopticDataset`.
 
     If the JSON file swaps width and height of an image and the image and PNG agree with each other, the size of the
@@ -57,33 +57,13 @@ class PanopticSplit:
         self.image_folder = image_folder
         self._fix_swapped_sizes()
 
-    def without_empty_images(self) -> PanopticSplit:
-        """Return the same split without the images whose annotation lists no segment.
-
-        Raises:
-            SeamsegError: No image is left.
-        """
-        left = copy(self)
-        left.records = [record for record in self.records if len(record.segments.ids) > 1]
-        if not left.records:
-            raise DataError(f"no image in {self.annotation_file} has a segment; set data.empty_images=keep")
-        return left
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    @property
-    def sizes(self) -> list[Size]:
-        """Height and width of every image."""
-        return [record.size for record in self.records]
-
     def image_id(self, index: int) -> ImageId:
         """Return the id of an image from the JSON file."""
         return self.records[index].segments.image_id
 
-    def image_path(self, index: int) -> Path:
-        """Return the path of an image, which may not exist."""
-        return self.image_folder / self.records[index].image_file
+    def is_empty(self, index: int) -> bool:
+        """Return whether the file lists no segment of an image."""
+        return len(self.records[index].segments.ids) == 1
 
     def annotation_path(self, index: int) -> Path:
         """Return the path of an image's segment PNG, which may not exist."""

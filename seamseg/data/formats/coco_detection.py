@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from seamseg.data.formats.annotated_dataset import BOXES, INSTANCES, Content
 from seamseg.data.formats.class_table import coco_categories, require_categories
 from seamseg.data.formats.coco_files import DETECTION_PREFIX, choose_folder, image_folders, json_files
 from seamseg.data.formats.detection_json import ListedObjects, list_objects
+from seamseg.data.formats.listed_images import ListedImages
 from seamseg.data.formats.outlines import annotation_text, box_polygon, read_outline
 from seamseg.data.formats.split_names import choose_split, first_images
 from seamseg.data.images import read_image
@@ -70,7 +70,7 @@ def thing_categories(entries: list[Any], path: Path) -> tuple[Categories, frozen
     return things, frozenset(category.original_id for category in every.classes[: every.num_stuff])
 
 
-class CocoDetection:
+class CocoDetection(ListedImages[ListedObjects]):
     """Annotated images of one split, in the order of ``images`` in its file, including images without objects.
 
     Implements :class:`seamseg.data.formats.annotated_dataset.AnnotatedDataset`. The folder ``root`` must contain
@@ -122,33 +122,13 @@ class CocoDetection:
             outlined &= bool(entry.get("segmentation")) or category_id in self._stuff
         return outlined
 
-    def without_empty_images(self) -> CocoDetection:
-        """Return the same split without the images that have no annotated object.
-
-        Raises:
-            SeamsegError: No image has one.
-        """
-        left = copy(self)
-        left.records = [record for record in self.records if any(True for _ in self._objects(record))]
-        if not left.records:
-            raise DataError(f"no image in {self.annotation_file} has an object; set data.empty_images=keep")
-        return left
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    @property
-    def sizes(self) -> list[Size]:
-        """Height and width of every image."""
-        return [record.size for record in self.records]
+    def is_empty(self, index: int) -> bool:
+        """Return whether the file lists no object of an image."""
+        return not any(True for _ in self._objects(self.records[index]))
 
     def image_id(self, index: int) -> ImageId:
         """Return the id of an image from the JSON file."""
         return self.records[index].image_id
-
-    def image_path(self, index: int) -> Path:
-        """Return the path of an image, which may not exist."""
-        return self.image_folder / self.records[index].image_file
 
     def annotation_path(self, index: int) -> Path:
         """Return the path of the JSON file."""

@@ -115,7 +115,7 @@ def test_skipped_images_are_those_without_objects(tmp_path: Path) -> None:
     data = CocoDetection(root, "train").without_empty_images()
     assert [data.image_id(index) for index in range(len(data))] == [1, 3]
     write_detection(tmp_path, change=lambda content: content.update(annotations=[]))
-    with pytest.raises(ValueError, match=r"no image in .*instances_train\.json has an object; .*empty_images=keep"):
+    with pytest.raises(ValueError, match=r"instances_train\.json lists no object in any image; .*empty_images=keep"):
         CocoDetection(root, "train").without_empty_images()
 
 
