@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pycocotools import mask as run_lengths
 
 from seamseg.data.formats.annotated_dataset import BOXES, INSTANCES, Content
 from seamseg.data.formats.class_table import coco_categories, require_categories
 from seamseg.data.formats.coco_files import DETECTION_PREFIX, choose_folder, image_folders, json_files
 from seamseg.data.formats.detection_json import ListedObjects, list_objects
 from seamseg.data.formats.listed_images import ListedImages
-from seamseg.data.formats.outlines import annotation_text, box_polygon, read_outline
+from seamseg.data.formats.outlines import annotation_text, box_polygon, read_outline, uncompressed
 from seamseg.data.formats.split_names import choose_split, first_images
 from seamseg.data.images import read_image
 from seamseg.data.json_fields import field, flag_field, load_object
@@ -193,19 +192,32 @@ def in_layers(objects: Iterable[OutlinedObject], size: Size) -> LayeredSegmentat
         objects: Objects and crowds of one image.
         size: Height and width of the image.
     """
-    layers = [np.zeros(size, np.int32)]
+    height, width = size
+    layers = [np.zeros(height * width, np.int32)]  # column by column, like run lengths
     classes, crowd = [VOID], [False]
     for one in objects:
-        x, y, width, height = (int(side) for side in run_lengths.toBbox(one.counts))
-        mask = run_lengths.decode(one.counts)[y : y + height, x : x + width].astype(np.bool_)
-        if not mask.any():
+        pixels = _pixel_positions(one.counts)
+        if not len(pixels):
             continue
-        windows = [layer[y : y + height, x : x + width] for layer in layers]
-        free = next((window for window in windows if not window[mask].any()), None)
-        if free is None:
-            layers.append(np.zeros(size, np.int32))
-            free = layers[-1][y : y + height, x : x + width]
-        free[mask] = len(classes)
+        layer = next((layer for layer in layers if not layer[pixels].any()), None)
+        if layer is None:
+            layer = np.zeros(height * width, np.int32)
+            layers.append(layer)
+        layer[pixels] = len(classes)
         classes.append(one.number)
         crowd.append(one.crowd)
-    return LayeredSegmentation(torch.from_numpy(np.stack(layers)), torch.tensor(classes), torch.tensor(crowd))
+    ids = np.empty((len(layers), height, width), np.int32)
+    for number, layer in enumerate(layers):
+        ids[number] = layer.reshape(width, height).T
+    return LayeredSegmentation(torch.from_numpy(ids), torch.tensor(classes), torch.tensor(crowd))
+
+
+def _pixel_positions(counts: dict[str, Any]) -> NDArray[np.int64]:
+    """Return the positions of an object's pixels, counted column by column.
+
+    Most objects are small, so this takes less time than decoding the mask of the whole image.
+    """
+    runs = np.array(uncompressed(counts["counts"].decode()), np.int64)
+    lengths = runs[1::2]
+    starts = runs.cumsum()[::2][: len(lengths)]
+    return np.repeat(starts - lengths.cumsum() + lengths, lengths) + np.arange(lengths.sum())
