@@ -154,16 +154,21 @@ def open_class_maps(root: Path, split: str, limit: int | None = None) -> ClassMa
 
 NUM_ADE20K_CLASSES = 150
 ADE20K_TABLE, NAME_LIST = "objectInfo150.txt", "classes.txt"
+ADE20K_SPLITS = ("training", "validation")
+"""Names of the splits of ADE20K. Other splits need a table of classes, because their numbers can mean anything."""
 
 
 def ade20k_splits(root: Path) -> list[str]:
     """Return the names that ``images`` and ``annotations`` have subfolders of, the latter with PNGs."""
     if not (root / "images").is_dir() or not (root / "annotations").is_dir():
         return []
+    described = any((root / name).is_file() for name in (CLASS_FILE, ADE20K_TABLE, NAME_LIST))
     return [
         folder.name
         for folder in subfolders(root / "annotations")
-        if (root / "images" / folder.name).is_dir() and any(path.suffix.lower() == ".png" for path in folder.rglob("*"))
+        if (described or folder.name in ADE20K_SPLITS)
+        and (root / "images" / folder.name).is_dir()
+        and any(path.suffix.lower() == ".png" for path in folder.rglob("*"))
     ]
 
 

@@ -111,6 +111,8 @@ def test_data_without_what_a_task_needs_are_refused_in_one_sentence(tmp_path: Pa
     for folder in ("images", "annotations"):
         (maps / folder / "train").mkdir(parents=True)
         Image.new("L", (3, 2)).save(maps / folder / "train" / "a.png")
+    assert "is not a data set" in rejection(maps), "the numbers of its classes can mean anything"
+    (maps / "classes.txt").write_text("road")
     suffices = {
         panoptic: {"panoptic", "instance", "detection", "semantic"},
         things: {"panoptic", "instance", "detection", "semantic"},
