@@ -95,4 +95,5 @@ def _sample(
         boxes,
         original_size=size,
         void_is_background=not source.content.classes,
+        stated=annotation.stated,
     )

@@ -30,6 +30,7 @@ class Sample:
         boxes: K+1×4 float32, the tight box of each segment; see :class:`GroundTruth`.
         original_size: Height and width of the image on disk, in pixels.
         void_is_background: Whether void pixels show no object; see :class:`GroundTruth`.
+        stated: K+1×5 float64, boxes and areas as stated by the file; None in training and for panoptic data.
     """
 
     image_id: ImageId
@@ -40,6 +41,7 @@ class Sample:
     boxes: Tensor
     original_size: Size
     void_is_background: bool = False
+    stated: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Batch:
                 crowd=PackedSequence(sample.crowd for sample in samples),
                 boxes=PackedSequence(sample.boxes for sample in samples),
                 void_is_background=any(sample.void_is_background for sample in samples),
+                stated=PackedSequence(sample.stated for sample in samples),
             ),
             original_sizes=tuple(sample.original_size for sample in samples),
         )
@@ -93,6 +96,7 @@ class Batch:
                 crowd=PackedSequence(crowd.clone() for crowd in truth.crowd.present),
                 boxes=PackedSequence(boxes.clone() for boxes in truth.boxes.present),
                 void_is_background=truth.void_is_background,
+                stated=PackedSequence(None if one is None else one.clone() for one in truth.stated or ()),
             ),
         )
 

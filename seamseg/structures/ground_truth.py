@@ -24,6 +24,8 @@ class GroundTruth:
         boxes: Tight box (y0, x0, y1, x1) of each segment, K+1×4 float32 per image; −1 for a segment without pixels.
         void_is_background: Whether void pixels show no object, as in detection data. Otherwise, as in panoptic data,
             nothing is known about them.
+        stated: Boxes and areas as stated by the files, K+1×5 float64 per image; see :class:`LayeredSegmentation`. None,
+            or no entries, if nothing is stated.
     """
 
     ids: PackedSequence
@@ -31,6 +33,7 @@ class GroundTruth:
     crowd: PackedSequence
     boxes: PackedSequence
     void_is_background: bool = False
+    stated: PackedSequence | None = None
 
     def __post_init__(self) -> None:
         require_equal_lengths(self, ("ids", "classes", "crowd", "boxes"))
@@ -53,6 +56,7 @@ class GroundTruth:
             self.crowd.to(device, non_blocking=True),
             self.boxes.to(device, non_blocking=True),
             self.void_is_background,
+            None if self.stated is None else self.stated.to(device, non_blocking=True),
         )
 
     def objects(self, image: int, num_stuff: int) -> Objects:
@@ -72,7 +76,8 @@ class GroundTruth:
 
     def annotation(self, image: int) -> LayeredSegmentation:
         """Return the annotation of one image, in which objects may overlap."""
-        return LayeredSegmentation(self.ids.entry(image), self.classes.entry(image), self.crowd.entry(image))
+        stated = None if self.stated is None else self.stated[image]
+        return LayeredSegmentation(self.ids.entry(image), self.classes.entry(image), self.crowd.entry(image), stated)
 
     def segmentation(self, image: int) -> PanopticSegmentation:
         """Return the annotation of one image without overlaps.

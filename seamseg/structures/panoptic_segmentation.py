@@ -86,6 +86,8 @@ class LayeredSegmentation:
         ids: L×H×W integers in 0 … K with L ≥ 1, the segment of every pixel in each layer.
         classes: K+1 int64, the class of each segment; 255 for void. Entry 0 is always 255.
         crowd: K+1 bool. True for segments that stand for many objects.
+        stated: K+1×5 float64, box (y0, x0, y1, x1) and area of each segment as the file states them, which COCO's
+            evaluation uses; NaN where it states none. None if nothing is stated, and after cropping or scaling.
 
     Example:
         A car (class 0) that overlaps another one:
@@ -104,6 +106,7 @@ class LayeredSegmentation:
     ids: Tensor
     classes: Tensor
     crowd: Tensor
+    stated: Tensor | None = None
 
     @property
     def size(self) -> Size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,11 @@ from seamseg.data.images import read_image
 from seamseg.data.json_fields import field, flag_field, load_object
 from seamseg.errors import DataError, SeamsegError
 from seamseg.structures import VOID, Categories, ImageId, LayeredSegmentation, Size
+
+_LARGEST_NUMBER = 2.0**53
+
+Measures = tuple[float, float, float, float, float]
+"""Box (y0, x0, y1, x1) and area in pixels."""
 
 SPLIT_FILE = "_annotations.coco.json"
 """Name of the JSON file in the folder of a split, next to its images, as some labeling tools write it."""
@@ -158,11 +164,13 @@ class OutlinedObject:
         number: Class.
         crowd: Whether it stands for many objects.
         counts: Pixels as compressed run lengths of pycocotools.
+        stated: Box (y0, x0, y1, x1) and area as stated; NaN where the annotation states none.
     """
 
     number: int
     crowd: bool
     counts: dict[str, Any]
+    stated: Measures
 
 
 def read_object(entry: dict[str, Any], size: Size, categories: Categories) -> OutlinedObject:
@@ -180,7 +188,18 @@ def read_object(entry: dict[str, Any], size: Size, categories: Categories) -> Ou
     outline = entry.get("segmentation") or [box_polygon(entry.get("bbox"), size, where)]
     counts = read_outline(outline, size, where)
     crowd = "iscrowd" in entry and flag_field(entry, "iscrowd", where)
-    return OutlinedObject(categories.class_of_original_id[entry["category_id"]], crowd, counts)
+    return OutlinedObject(categories.class_of_original_id[entry["category_id"]], crowd, counts, _stated(entry))
+
+
+def _stated(entry: dict[str, Any]) -> Measures:
+    """Return the stated box and area of an annotation; NaN for each number that is missing or wrong."""
+    box = entry.get("bbox")
+    values = [*(box if isinstance(box, list) and len(box) == 4 else [None] * 4), entry.get("area")]
+    x, y, width, height, area = (
+        float(value) if isinstance(value, int | float) and abs(value) < _LARGEST_NUMBER else math.nan
+        for value in values
+    )
+    return y, x, y + height, x + width, area
 
 
 def in_layers(objects: Iterable[OutlinedObject], size: Size) -> LayeredSegmentation:
@@ -194,7 +213,8 @@ def in_layers(objects: Iterable[OutlinedObject], size: Size) -> LayeredSegmentat
     """
     height, width = size
     layers = [np.zeros(height * width, np.int32)]  # column by column, like run lengths
-    classes, crowd = [VOID], [False]
+    nothing: Measures = (math.nan, math.nan, math.nan, math.nan, math.nan)
+    classes, crowd, stated = [VOID], [False], [nothing]
     for one in objects:
         pixels = _pixel_positions(one.counts)
         if not len(pixels):
@@ -206,10 +226,12 @@ def in_layers(objects: Iterable[OutlinedObject], size: Size) -> LayeredSegmentat
         layer[pixels] = len(classes)
         classes.append(one.number)
         crowd.append(one.crowd)
+        stated.append(one.stated)
     ids = np.empty((len(layers), height, width), np.int32)
     for number, layer in enumerate(layers):
         ids[number] = layer.reshape(width, height).T
-    return LayeredSegmentation(torch.from_numpy(ids), torch.tensor(classes), torch.tensor(crowd))
+    numbers = torch.tensor(stated, dtype=torch.float64)
+    return LayeredSegmentation(torch.from_numpy(ids), torch.tensor(classes), torch.tensor(crowd), numbers)
 
 
 def _pixel_positions(counts: dict[str, Any]) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +16,10 @@ import pytest
 from pycocotools.coco import COCO
 from support.detection_folder import SIZE, Content, write_detection
 
-from seamseg.data.dataset import EvaluationDataset, SampleKey
+from seamseg.data.dataset import EvaluationDataset, SampleKey, TrainDataset
 from seamseg.data.formats.annotated_dataset import BOXES, INSTANCES
 from seamseg.data.formats.coco_detection import CocoDetection
-from seamseg.data.transforms import InputTransform
+from seamseg.data.transforms import InputTransform, TrainTransform
 from seamseg.ops.id_maps import layered_segment_boxes
 from seamseg.structures import Batch
 
@@ -80,11 +81,33 @@ def test_samples_state_that_void_is_background(tmp_path: Path) -> None:
     batch = Batch.collate([dataset[SampleKey(0, index)] for index in range(3)])
     for moved in (batch, batch.to("cpu"), batch.finalize(lambda image: image.float()), batch.to("meta")):
         assert moved.ground_truth.void_is_background
+        assert [len(moved.ground_truth.annotation(index).stated) for index in range(3)] == [5, 1, 2]
     truth = batch.ground_truth
     assert [len(truth.objects(index, 0).boxes) for index in range(3)] == [3, 0, 1]
     crowd = truth.crowd_pixels(0, 0)
     assert crowd[20, 5]
     assert not crowd[13, 5], "the first object covers the crowd there"
+
+
+def test_stated_boxes_and_areas_are_kept_for_evaluation_only(tmp_path: Path) -> None:
+    def change(content: Content) -> None:
+        content["annotations"][0].update(bbox=[4.25, 3.5, 19.5, 12], area=240.5)
+        content["annotations"][1].update(bbox=[16.5, 5, 10**400, 15], area=True)
+        content["annotations"][2].update(bbox="all", area=float("nan"))
+        content["annotations"][3].pop("bbox")
+
+    data = CocoDetection(write_detection(tmp_path, change=change), "train")
+    none = math.nan
+    expected = [
+        [none] * 5,
+        [3.5, 4.25, 15.5, 23.75, 240.5],
+        [5, 16.5, 20, none, 1],
+        [none] * 5,
+        [none] * 5,
+    ]
+    stated = EvaluationDataset(data, InputTransform(24, 64, (0.0,) * 3, (1.0,) * 3))[SampleKey(0, 0)].stated
+    assert np.array_equal(stated, expected, equal_nan=True)
+    assert TrainDataset(data, TrainTransform(24, 64, None, False), 0)[SampleKey(0, 0)].stated is None
 
 
 def test_json_files_in_the_folders_of_the_splits_are_found(tmp_path: Path) -> None:
