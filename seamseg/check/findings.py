@@ -57,7 +57,7 @@ FAULT_KINDS = {
         FaultKind("outline-outside", False, "an outline extends beyond its image; the part outside is ignored"),
         FaultKind("outline-without-pixels", False, "an outline covers no pixel; the object is left out"),
         FaultKind("outline-missing", False, "an object has a box but no outline, which task=instance requires"),
-        FaultKind("box-differs", False, "the box of an object does not fit its outline, which is used instead"),
+        FaultKind("box-differs", False, "the box of an object does not fit its outline, which training uses instead"),
         FaultKind("shared-image", False, "an image is in two splits"),
         FaultKind("unused-category", False, "no segment has this category"),
         FaultKind("stray-file", False, "a PNG with segment ids does not belong to any entry"),

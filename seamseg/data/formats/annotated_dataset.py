@@ -18,7 +18,7 @@ class Content:
     """What the annotation of a data set contains.
 
     Attributes:
-        boxes: Whether objects are told apart, so that each has a box.
+        boxes: Whether objects are separate, so that each has a box.
         masks: Whether objects have the pixels that belong to them, not only a box.
         classes: Whether every labeled pixel has one class, so that segments do not overlap. If not, pixels without an
             object are background.
@@ -30,7 +30,7 @@ class Content:
 
     def lacks(self, needed: Content) -> list[str]:
         """Return what is missing of the needed content, in words."""
-        names = {"boxes": "objects that are told apart", "masks": "outlines of objects", "classes": "pixel classes"}
+        names = {"boxes": "separate objects", "masks": "object outlines", "classes": "pixel classes"}
         return [words for name, words in names.items() if getattr(needed, name) and not getattr(self, name)]
 
 
