@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from seamseg.modules.abn import ABN, InPlaceABNSync
-from seamseg.networks import PanopticNet
+from seamseg.networks import PyramidNet
 
 
 class SyncBatchNormOnCPU(nn.Module):
@@ -88,7 +88,7 @@ class _Function(torch.autograd.Function):
         return dx, of_weight, of_bias, None
 
 
-def with_sync_batch_norm(network: PanopticNet) -> PanopticNet:
+def with_sync_batch_norm(network: PyramidNet) -> PyramidNet:
     """Return a copy in which every synchronized norm is replaced."""
     peer = copy.deepcopy(network)
     for parent in list(peer.modules()):

@@ -21,7 +21,7 @@ from benchmarks.made_up import made_up_batch, panoptic_network, small_experiment
 from benchmarks.traffic import Collective, collectives_of
 from seamseg.config import Experiment, parse_experiment
 from seamseg.engine.train import parallel
-from seamseg.networks import PanopticNet
+from seamseg.networks import PyramidNet
 from seamseg.ops.collectives import gather_objects, largest_over_ranks
 
 SIDES = ("active", "masked", "peer")
@@ -93,7 +93,7 @@ def run_rank(rank: int, num_ranks: int, quick: bool, folder: str) -> Found:
         dist.destroy_process_group()
 
 
-def network_of(side: str, quick: bool) -> PanopticNet:
+def network_of(side: str, quick: bool) -> PyramidNet:
     """Return the network with the norms of a side, or with unsynchronized norms (`bn`)."""
     norm = {"bn": "bn", "peer": "syncbn"}.get(side, f"syncbn, sync: {side}")
     experiment = small_experiment(f"norm={{name: {norm}}}") if quick else _full(f"norm={{name: {norm}}}")
@@ -105,7 +105,7 @@ def _full(norm: str) -> Experiment:
     return parse_experiment("", "benchmarks", [*FULL, norm])
 
 
-def _count(network: PanopticNet, side: str, pattern: Pattern, quick: bool) -> tuple[Traffic, float]:
+def _count(network: PyramidNet, side: str, pattern: Pattern, quick: bool) -> tuple[Traffic, float]:
     step = _step(network, pattern[dist.get_rank()], quick)
     collectives_of(lambda: step(network))  # the first step creates process groups
     alone = collectives_of(lambda: step(network))
@@ -136,7 +136,7 @@ def _joined(of_ranks: list[Traffic]) -> Traffic:
     )
 
 
-def _step(network: PanopticNet, has_objects: bool, quick: bool) -> Callable[[nn.Module], float]:
+def _step(network: PyramidNet, has_objects: bool, quick: bool) -> Callable[[nn.Module], float]:
     """Return a forward and backward pass on an image of this rank, the same in every step."""
     kind = "objects" if has_objects else "no objects"
     generator = torch.Generator().manual_seed(dist.get_rank())

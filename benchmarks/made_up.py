@@ -11,7 +11,7 @@ from torch import Tensor
 from seamseg.builders import build_initialized_network
 from seamseg.config import Experiment, parse_experiment
 from seamseg.modules import resnet
-from seamseg.networks import PanopticNet
+from seamseg.networks import PyramidNet
 from seamseg.ops.id_maps import segment_boxes
 from seamseg.structures import VOID, Batch, Categories, Category, Sample, Size
 
@@ -72,16 +72,16 @@ def made_up_batch(kinds: Sequence[str], sizes: Sequence[Size], generator: torch.
     )
 
 
-def small_network(experiment: Experiment) -> PanopticNet:
+def small_network(experiment: Experiment) -> PyramidNet:
     """Return the network of the settings with a body of an eighth of the width."""
     with mock.patch.object(resnet, "STEM_CHANNELS", 8):
         return panoptic_network(experiment)
 
 
-def panoptic_network(experiment: Experiment) -> PanopticNet:
+def panoptic_network(experiment: Experiment) -> PyramidNet:
     """Return the panoptic network of the settings."""
     network = build_initialized_network(experiment, CATEGORIES)
-    assert isinstance(network, PanopticNet)
+    assert isinstance(network, PyramidNet)
     return network
 
 

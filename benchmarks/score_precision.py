@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.table import Row
 from benchmarks.timing import medians, timed
-from seamseg.metrics.average_precision import CocoSides, IouType, Library, average_precision
+from seamseg.metrics.coco_evaluation import CocoSides, IouType, Library, average_precision
 from seamseg.metrics.run_length import encode_patch
 
 SIZE, NUM_CLASSES = (480, 640), 8

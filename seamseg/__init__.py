@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seamseg.api import Model, Result, load_model
+    from seamseg.api import Model, load_model
     from seamseg.errors import SeamsegError
     from seamseg.modules import (
         ABN,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         from_batchnorm,
         to_batchnorm,
     )
+    from seamseg.predict.result import Result
     from seamseg.structures import PackedSequence
 
 __all__ = [
@@ -54,7 +55,7 @@ _PACKAGE_OF = {
     "Model": "api",
     "NormConversion": "modules",
     "PackedSequence": "structures",
-    "Result": "api",
+    "Result": "predict.result",
     "SeamsegError": "errors",
     "convert_norms": "modules",
     "fold_norms": "modules",

@@ -1,11 +1,9 @@
-"""Python API: load a trained model and segment images."""
+"""Python API: load a trained model and predict on images."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
@@ -16,178 +14,31 @@ from PIL import ImageOps
 from seamseg import builders
 from seamseg.algos.merging import Merge
 from seamseg.builders import PredictionOptions
-from seamseg.data.formats.coco_writer import measure_segments, panoptic_segments
 from seamseg.errors import SeamsegError
 from seamseg.io.files import expand_home
-from seamseg.metrics.run_length import encode_segments
-from seamseg.predict import Prediction, Predictor
+from seamseg.predict import Predictor
 from seamseg.predict.images import read_within_limit
+from seamseg.predict.result import Result
 from seamseg.runtime.distributed import choose_device
 from seamseg.runtime.precision import PrecisionName
-from seamseg.structures import Categories, Detections, PanopticSegmentation
-from seamseg.visualization.images import Picture, check_picture
-from seamseg.visualization.overlay import draw_overlay
+from seamseg.structures import Categories
+from seamseg.visualization.images import check_picture
 
 ImageLike = str | os.PathLike[str] | NDArray[np.uint8] | Any
 """Path of an image file, H×W×3 uint8 RGB array, or PIL image."""
 
 
-@dataclass(frozen=True)
-class ResultSegment:
-    """One segment of an image.
-
-    Attributes:
-        id: Id of the segment in ``Result.panoptic.ids``.
-        class_name: Name of the class, such as ``car``.
-        class_index: Index of the class in the model's order, stuff first.
-        is_thing: Whether the class is a thing (countable objects) rather than stuff (an amorphous region).
-        is_crowd: Whether the segment holds the pixels of a thing class that belong to no detected object.
-        score: Confidence in 0 … 1; 1 for stuff.
-        area: Area in pixels.
-        box: Tight bounding box (y0, x0, y1, x1) in pixels, half-open.
-    """
-
-    id: int
-    class_name: str
-    class_index: int
-    is_thing: bool
-    is_crowd: bool
-    score: float
-    area: int
-    box: tuple[int, int, int, int]
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """Segmentation of one image, as :meth:`Model.predict` returns it.
-
-    Attributes:
-        image: H×W×3 uint8 RGB image that was segmented.
-        categories: Classes of the model.
-        prediction: Complete output of the model for the image.
-
-    Example:
-        >>> import json, seamseg
-        >>> model = seamseg.load_model("runs/demo", device="cpu")
-        >>> result = model.predict("street.jpg")
-        >>> result.panoptic.ids.shape == result.image.shape[:2]
-        True
-        >>> for segment in result.segments:
-        ...     print(segment.class_name, segment.is_thing, segment.area)
-        road False 12288
-        >>> result.overlay(opacity=0.7).dtype
-        dtype('uint8')
-        >>> text = json.dumps(result.to_coco(image_id=7))
-    """
-
-    image: Picture
-    categories: Categories
-    prediction: Prediction
-
-    def __repr__(self) -> str:
-        height, width = self.image.shape[:2]
-        return f"Result({height}×{width}, {len(self.segments)} segments)"
-
-    @property
-    def panoptic(self) -> PanopticSegmentation:
-        """Segment ids, H×W, with the class, score and crowd flag of each id; id 0 is void."""
-        return self.prediction.segmentation
-
-    @property
-    def detections(self) -> Detections:
-        """Detected objects before fusion, with boxes in pixels of the image."""
-        return self.prediction.detections
-
-    @cached_property
-    def segments(self) -> tuple[ResultSegment, ...]:
-        """Segments that have pixels, ordered by id: things by descending score, then stuff."""
-        measures = measure_segments(self.panoptic.ids.numpy()).without_void()
-        classes, scores = self.panoptic.classes.tolist(), self.panoptic.filled_scores.tolist()
-        crowd = self.panoptic.crowd.tolist()
-        rows = zip(measures.ids.tolist(), measures.areas.tolist(), measures.boxes.tolist(), strict=True)
-        return tuple(
-            ResultSegment(
-                id=segment,
-                class_name=self.categories.classes[classes[segment]].name,
-                class_index=classes[segment],
-                is_thing=self.categories.classes[classes[segment]].is_thing,
-                is_crowd=crowd[segment],
-                score=scores[segment],
-                area=area,
-                box=(box[0], box[1], box[2], box[3]),
-            )
-            for segment, area, box in rows
-        )
-
-    def overlay(self, opacity: float = 0.5, labels: bool = True, scores: bool = True) -> Picture:
-        """Paint the segmentation over the image.
-
-        Args:
-            opacity: Opacity of the colors in 0 … 1.
-            labels: Whether to write class names on segments that are large enough.
-            scores: Whether to append the score to the class name of each thing.
-
-        Returns:
-            H×W×3 uint8 RGB.
-        """
-        return draw_overlay(self.image, self.panoptic, self.categories, opacity, labels, scores)
-
-    def to_coco(self, image_id: int | str = 1) -> list[dict[str, Any]]:
-        """Return the segments in COCO format, ready for ``json.dumps``.
-
-        Each entry has the keys of ``segments_info`` (``id``, ``category_id``, ``area``, ``bbox``, ``iscrowd``) and the
-        keys of an instance segmentation result (``image_id``, ``score``, ``segmentation`` as run lengths). Crowd
-        segments are omitted, as in ``panoptic.json``.
-
-        Args:
-            image_id: Value of ``image_id`` in every entry.
-        """
-        ids, segments = panoptic_segments(self.panoptic, self.categories)
-        masks = encode_segments(ids, [segment["id"] for segment in segments])
-        return [
-            segment
-            | {"image_id": image_id}
-            | {"segmentation": {"size": list(mask.size), "counts": mask.counts.decode("ascii")}}
-            for segment, mask in zip(segments, masks, strict=True)
-        ]
-
-    def to_supervision(self) -> Any:
-        """Return the segments as ``supervision.Detections``, without crowd segments.
-
-        ``xyxy`` holds tight boxes, ``mask`` the pixels, ``confidence`` the scores, ``class_id`` the class indices in
-        the model's order, and ``data["class_name"]`` the class names.
-
-        Raises:
-            ImportError: The package supervision is not installed.
-        """
-        try:
-            import supervision
-        except ImportError as error:
-            raise ImportError("to_supervision() requires the package supervision: pip install supervision") from error
-        segments = [segment for segment in self.segments if not segment.is_crowd]
-        if not segments:
-            return supervision.Detections.empty()
-        ids = np.array([segment.id for segment in segments])
-        y0, x0, y1, x1 = np.array([segment.box for segment in segments], np.float32).T
-        return supervision.Detections(
-            xyxy=np.stack([x0, y0, x1, y1], axis=1),
-            mask=self.panoptic.ids.numpy()[None] == ids[:, None, None],
-            confidence=np.array([segment.score for segment in segments], np.float32),
-            class_id=np.array([segment.class_index for segment in segments]),
-            data={"class_name": np.array([segment.class_name for segment in segments])},
-        )
-
-
 class Model:
-    """Trained network that segments images; :func:`load_model` creates one.
+    """Trained network that predicts on images; :func:`load_model` creates one.
 
     Attributes:
         predictor: Predictor that runs the network.
         categories: Classes of the model, in the order of their indices.
+        task: ``panoptic``, ``instance``, ``detection`` or ``semantic``.
     """
 
-    def __init__(self, predictor: Predictor, categories: Categories) -> None:
-        self.predictor, self.categories = predictor, categories
+    def __init__(self, predictor: Predictor, categories: Categories, task: str = "panoptic") -> None:
+        self.predictor, self.categories, self.task = predictor, categories, task
 
     @overload
     def predict(self, images: list[ImageLike] | tuple[ImageLike, ...]) -> list[Result]: ...
@@ -220,7 +71,7 @@ class Model:
     def _result(self, image: ImageLike) -> Result:
         picture = _picture(image)
         (found,) = self.predictor.predict([self.predictor.prepare(picture)])
-        return Result(picture, self.categories, found)
+        return Result(picture, self.categories, found, self.task)
 
 
 def load_model(
@@ -271,7 +122,7 @@ def load_model(
     )
     chosen = choose_device(device)
     model = builders.open_model(expand_home(path), chosen)
-    return Model(builders.build_predictor(model, chosen, options), model.output_categories)
+    return Model(builders.build_predictor(model, chosen, options), model.output_categories, model.experiment.task)
 
 
 def _picture(image: ImageLike) -> NDArray[np.uint8]:

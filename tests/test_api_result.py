@@ -12,8 +12,8 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from seamseg.api import Result
 from seamseg.predict.predictor import Prediction
+from seamseg.predict.result import Result
 from seamseg.structures import VOID, Categories, Category, Detections, PanopticSegmentation, SemanticLogits
 
 CATEGORIES = Categories((Category("road", False, (128, 64, 128), 7), Category("car", True, (0, 0, 142), 26)))

@@ -20,7 +20,7 @@ class FusedImage:
     Attributes:
         segmentation: Result of the panoptic fusion.
         detections: Detections before the fusion, with boxes in pixels of this size.
-        semantics: H×W int64, the class that the semantic head predicts for every pixel.
+        semantics: H×W int64, the class that the semantic head predicts for every pixel; 255 without such a head.
     """
 
     segmentation: PanopticSegmentation
@@ -35,6 +35,8 @@ Fusion = Callable[[Detections, SemanticLogits, Size], FusedImage]
 @dataclass(frozen=True)
 class PanopticFusion:
     """Fuse the network's output at any size; boxes are scaled, masks and logits are resampled directly to that size.
+
+    Without masks, the segmentation has no things, and without a semantic head, it has nothing but things.
 
     Attributes:
         num_stuff: Number of stuff classes; class ``num_stuff`` is the first thing.
@@ -58,7 +60,11 @@ class PanopticFusion:
             output_size: Height and width of the result in pixels: those of the network's input, of the original image,
                 or any other.
         """
-        return self.with_classes(detections, upsample_argmax(semantics, output_size), semantics.size)
+        if semantics.has_classes:
+            classes = upsample_argmax(semantics, output_size)
+        else:
+            classes = torch.full(output_size, VOID, device=semantics.logits.device)
+        return self.with_classes(detections, classes, semantics.size)
 
     def with_classes(self, detections: Detections, classes: Tensor, input_size: Size) -> FusedImage:
         """Return the segmentation of one image whose pixels already have classes.
@@ -92,7 +98,7 @@ class RenumberedFusion:
 
     Attributes:
         fusion: Fusion with the classes of the network.
-        new_classes: Class in the data set for each class of the network.
+        new_classes: Class in the data set for each class of the network; 255 for none.
         num_stuff: Number of stuff classes in the data set.
     """
 
@@ -106,11 +112,9 @@ class RenumberedFusion:
         void = [VOID] * (VOID + 1 - len(self.new_classes))
         table = torch.tensor([*self.new_classes, *void], device=fused.semantics.device)
         classes = table[fused.detections.classes + self.fusion.num_stuff]
-        things = classes >= self.num_stuff
+        things = (classes >= self.num_stuff) & (classes != VOID)
         old = fused.detections
-        renumbered = Detections(
-            old.boxes[things], classes[things] - self.num_stuff, old.scores[things], old.masks[things]
-        )
+        renumbered = replace(old, classes=classes - self.num_stuff).rows(things)
         segmentation = replace(fused.segmentation, classes=table[fused.segmentation.classes])
         return FusedImage(segmentation, renumbered, table[fused.semantics])
 
@@ -141,10 +145,11 @@ def fuse(
         ValueError: If the class of a pixel is not in 0 … 255.
         ImportError: If the native library is not built.
     """
-    order = _by_falling_score(detections.scores, score_threshold)
-    fused = panoptic_fusion(
-        detections.masks[order], detections.boxes[order], semantics, overlap_threshold, min_stuff_area
-    )
+    if detections.has_masks:
+        order, masks = _by_falling_score(detections.scores, score_threshold), detections.masks
+    else:
+        order, masks = detections.classes[:0], detections.masks.new_zeros(0, 1, 1)
+    fused = panoptic_fusion(masks[order], detections.boxes[order], semantics, overlap_threshold, min_stuff_area)
     things, rest = order[fused.kept], fused.classes
     classes = torch.cat([rest.new_tensor([VOID]), detections.classes[things] + num_stuff, rest])
     scores = detections.scores[things].float()

@@ -101,12 +101,12 @@ class RoILosses:
     Attributes:
         classes: Cross-entropy of the classes.
         boxes: Smooth L1 loss of the box_deltas.
-        masks: Binary cross-entropy of the masks.
+        masks: Binary cross-entropy of the masks; None from a head without masks.
     """
 
     classes: LossSum
     boxes: LossSum
-    masks: LossSum
+    masks: LossSum | None
 
 
 def class_loss(logits: Tensor, classes: Tensor) -> LossSum:

@@ -85,6 +85,8 @@ def class_probabilities(logits: Tensor) -> Tensor:
 class Head(Protocol):
     """Interface of the head that the algorithm calls; see :class:`seamseg.modules.roi_head.RoIHead`."""
 
+    has_masks: bool
+
     def planned_forward(self, num_regions: int, num_masks: int) -> AbstractContextManager[None]:
         """Announce the number of regions of one :meth:`classify` and one :meth:`masks` call inside the context."""
 
@@ -92,11 +94,11 @@ class Head(Protocol):
         """Return R×(T+1) class logits and R×T×4 box_deltas of R×C×14×14 features."""
 
     def masks(self, regions: Tensor) -> Tensor:
-        """Return R×T×M×M mask logits of R×C×14×14 features."""
+        """Return R×T×M×M mask logits of R×C×14×14 features; only called if ``has_masks``."""
 
 
 class RoIHeads:
-    """Classify and refine proposals, predict their masks, and compute the losses of the head.
+    """Classify and refine proposals, predict their masks if the head has masks, and compute the losses of the head.
 
     Args:
         pooler: Pooler of the region features.
@@ -137,7 +139,8 @@ class RoIHeads:
             padded_size: Height and width of the padded images.
 
         Returns:
-            Per image: boxes D×4, classes D (0-based among the things), scores D, and mask logits D×M×M.
+            Per image: boxes D×4, classes D (0-based among the things), scores D, and mask logits D×M×M, or D×0×0 from
+            a head without masks.
         """
         logits, box_deltas = head.classify(self.pooler(levels, proposals, padded_size))
         rows, image_index = proposals.contiguous()
@@ -148,11 +151,18 @@ class RoIHeads:
         ]
         boxes = PackedSequence(image.boxes for image in found)
         classes = PackedSequence(image.classes for image in found)
+        scores = PackedSequence(image.scores for image in found)
+        if not head.has_masks:
+            return (
+                boxes,
+                classes,
+                scores,
+                PackedSequence(image.boxes.new_empty(len(image.boxes), 0, 0) for image in found),
+            )
         _, image_index = boxes.contiguous()
         masks = head.masks(self.pooler(levels, boxes, padded_size))
         things, _ = classes.contiguous()
         chosen = masks[torch.arange(len(masks), device=masks.device), things].float()
-        scores = PackedSequence(image.scores for image in found)
         return boxes, classes, scores, PackedSequence.from_rows(chosen, image_index, len(sizes))
 
     def train(
@@ -186,7 +196,7 @@ class RoIHeads:
         num_positive = sum(len(sample.objects) for sample in samples)
         with head.planned_forward(len(classes), num_positive if self.masks_of_positives_only else len(classes)):
             logits, box_deltas = head.classify(regions)
-            masks = self._mask_loss(head, regions, classes, samples, objects, ground_truth)
+            masks = self._mask_loss(head, regions, classes, samples, objects, ground_truth) if head.has_masks else None
         return RoILosses(
             classes=class_loss(logits, classes),
             boxes=box_loss(box_deltas, self._box_delta_targets(samples, objects), classes),

@@ -27,7 +27,7 @@ from seamseg.export.published_semantic import load_semantic
 from seamseg.io.files import check_free
 from seamseg.modules.eval_norm import eval_norms
 from seamseg.modules.semantic_head import NUM_LEVELS
-from seamseg.networks import SegmentationNet
+from seamseg.networks import DeepLabNet, SegmentationNet
 from seamseg.runtime.log import read_metrics
 from seamseg.structures import Categories
 
@@ -191,15 +191,16 @@ def _facts(name: str, model: LoadedModel, data_set: str | None, best: dict[str, 
         data_set=data_set,
         train_split=data.train_split,
         val_split=data.val_split,
-        settings=dict(_settings(model.experiment)),
+        settings=dict(_settings(model)),
         command=shlex.join(["seamseg", "train", "config.yaml", "data.root=DATASET", "--run-dir", f"runs/{name}"]),
         scores={} if best is None else {key: best.get(key) for key in SCORES[model.experiment.task]},
         iteration=None if best is None else int(best["iteration"]),
     )
 
 
-def _settings(experiment: Experiment) -> Sequence[tuple[str, str]]:
+def _settings(model: LoadedModel) -> Sequence[tuple[str, str]]:
     """Return the main settings for the model card, as names and values."""
+    experiment = model.experiment
     data, norm, training = experiment.data, experiment.norm, experiment.training
     heads = "" if norm.heads is None else f", {norm.heads} in the RPN and RoI heads"
     batch = data.train_batch_size * training.accumulate
@@ -207,7 +208,7 @@ def _settings(experiment: Experiment) -> Sequence[tuple[str, str]]:
         ("backbone", f"{experiment.body.name}, initialized with {experiment.body.weights or 'random'} weights"),
         *((("then initialized from", ", ".join(experiment.init_from)),) if experiment.init_from else ()),
         ("norm", f"{norm.name} ({norm.scale}), {norm.activation}{heads}"),
-        ("feature pyramid", _pyramid(experiment)),
+        ("feature pyramid", _pyramid(model.network, experiment)),
         ("image size", f"shorter side {data.shortest_side} pixels, longer side at most {data.longest_side} pixels"),
         ("optimizer", f"{experiment.optimizer.name}, learning rate {experiment.optimizer.lr:g}"),
         ("schedule", experiment.schedule.name),
@@ -218,8 +219,8 @@ def _settings(experiment: Experiment) -> Sequence[tuple[str, str]]:
     )
 
 
-def _pyramid(experiment: Experiment) -> str:
-    if experiment.sem.head == "deeplab":
+def _pyramid(network: SegmentationNet, experiment: Experiment) -> str:
+    if isinstance(network, DeepLabNet):
         return "none; DeepLab head"
-    strides = experiment.fpn.strides[:NUM_LEVELS] if experiment.task == "semantic" else experiment.fpn.strides
+    strides = experiment.fpn.strides if network.finds_objects else experiment.fpn.strides[:NUM_LEVELS]
     return f"{experiment.fpn.channels} channels, strides {', '.join(map(str, strides))}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from seamseg.algos.rpn import ProposalSelector, RegionProposalNetwork
 from seamseg.builders.body import build_body, build_norm, build_pyramid_body
 from seamseg.config import Experiment
 from seamseg.config.heads import ProposalCounts
+from seamseg.errors import SettingsError
 from seamseg.modules.abn import ABN
 from seamseg.modules.deeplab_head import DeepLabHead
 from seamseg.modules.fpn import FPN, PyramidBody
@@ -25,8 +27,9 @@ from seamseg.modules.norm import NormFactory
 from seamseg.modules.roi_head import MASK_SIZE, REGION_SIZE, RoIHead
 from seamseg.modules.rpn_head import RPNHead
 from seamseg.modules.semantic_head import SemanticHead
-from seamseg.networks import PanopticNet, SegmentationNet
-from seamseg.networks.semantic import DeepLabNet, PyramidSemanticNet
+from seamseg.networks import DeepLabNet, PyramidNet, SegmentationNet
+from seamseg.networks.pyramid import ObjectParts, SemanticParts
+from seamseg.structures import Categories
 
 OUTPUT_GAINS: Mapping[str, float] = {
     "conv_obj": 0.01,
@@ -99,23 +102,67 @@ def _assembled(experiment: Experiment, num_stuff: int, num_things: int) -> Segme
     if experiment.sem.head == "deeplab":
         deep = build_body(experiment.body, norm, recompute)
         return DeepLabNet(deep, DeepLabHead(deep.channels[-1], norm), num_classes, loss, normalize)
+    finds_objects, has_masks, classifies_pixels = task_heads(experiment.task, num_stuff, num_things)
     backbone = build_pyramid_body(experiment.body, norm, recompute)
     # Only proposals read extra levels. Without them, DDP would wait for gradients of unused layers.
-    extra_levels = 0 if experiment.task == "semantic" else experiment.fpn.extra_levels
+    extra_levels = experiment.fpn.extra_levels if finds_objects else 0
     body = PyramidBody(backbone, FPN(backbone.channels, width, extra_levels, norm))
-    sem_head = SemanticHead(width, experiment.sem.channels, num_classes, experiment.sem.window, norm)
-    if experiment.task == "semantic":
-        return PyramidSemanticNet(body, sem_head, loss, normalize)
-    return PanopticNet(
-        body=body,
-        rpn_head=RPNHead(width, experiment.rpn.channels, len(experiment.rpn.anchor_ratios), head_norm),
-        roi_head=RoIHead(width, num_things, experiment.roi.fc_channels, experiment.roi.mask_channels, head_norm),
-        sem_head=sem_head,
-        rpn=_proposal_network(experiment, num_stuff),
-        roi_heads=_region_network(experiment, num_stuff),
-        semantic_loss=loss,
-        normalize=normalize,
-    )
+    objects = semantics = None
+    if finds_objects:
+        mask_channels = experiment.roi.mask_channels if has_masks else None
+        objects = ObjectParts(
+            rpn_head=RPNHead(width, experiment.rpn.channels, len(experiment.rpn.anchor_ratios), head_norm),
+            roi_head=RoIHead(width, num_things, experiment.roi.fc_channels, mask_channels, head_norm),
+            rpn=_proposal_network(experiment, num_stuff),
+            roi_heads=_region_network(experiment, num_stuff),
+        )
+    if classifies_pixels:
+        sem_head = SemanticHead(width, experiment.sem.channels, num_classes, experiment.sem.window, norm)
+        semantics = SemanticParts(sem_head, loss)
+    return PyramidNet(body, objects, semantics, normalize)
+
+
+class TaskHeads(NamedTuple):
+    """Heads on the feature pyramid.
+
+    Attributes:
+        finds_objects: Whether there are heads for proposals and regions.
+        has_masks: Whether the head for regions predicts masks.
+        classifies_pixels: Whether there is a semantic head.
+    """
+
+    finds_objects: bool
+    has_masks: bool
+    classifies_pixels: bool
+
+
+def task_heads(task: str, num_stuff: int, num_things: int) -> TaskHeads:
+    """Return the heads that a task needs; a panoptic network has no head whose classes the data lack.
+
+    Args:
+        task: Task of the network.
+        num_stuff: Number of stuff classes.
+        num_things: Number of thing classes.
+
+    Raises:
+        SeamsegError: The task is about things, and there are none.
+    """
+    if task == "panoptic":
+        return TaskHeads(num_things > 0, num_things > 0, num_stuff > 0 or num_things == 0)
+    if task == "semantic":
+        return TaskHeads(False, False, True)
+    if num_things == 0:
+        raise SettingsError(f"task={task} finds things, but the data have only stuff classes; set task=semantic")
+    return TaskHeads(True, task == "instance", False)
+
+
+def left_out_heads(task: str, categories: Categories) -> str:
+    """Describe the head that a panoptic network lacks because its data have no classes for it; empty if it has all."""
+    if task != "panoptic" or (categories.num_stuff and categories.num_things):
+        return ""
+    if categories.num_things:
+        return "all classes are things, so the network has no semantic head"
+    return "all classes are stuff, so the network has no heads for proposals and regions"
 
 
 def build_fusion(experiment: Experiment, num_stuff: int, num_things: int) -> PanopticFusion:

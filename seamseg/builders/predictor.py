@@ -80,4 +80,5 @@ def build_predictor(model: LoadedModel, device: torch.device, options: Predictio
         device,
         Augmentation(options.scales, options.flip, options.merge),
         options.precision,
+        only_objects=model.experiment.task in ("instance", "detection"),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,21 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from seamseg.builders.data import build_evaluation_loader, build_training_loader, open_split, open_training_split
 from seamseg.builders.initial_weights import build_initialized_network
-from seamseg.builders.network import build_fusion
+from seamseg.builders.network import build_fusion, left_out_heads
 from seamseg.config import Experiment, TrainableSettings, parse_experiment, save_experiment
 from seamseg.config.training import PolySchedule, SGDSettings, StepSchedule
 from seamseg.data.formats.annotated_dataset import AnnotatedDataset
 from seamseg.data.loader import BatchLoader
 from seamseg.engine.record import TrainingRecorder
 from seamseg.engine.train import Intervals, OptimizationConfig, Trainer, steps_per_epoch
-from seamseg.engine.validation import PanopticValidation, SegmentationValidation, SemanticValidation, Validation
+from seamseg.engine.validation import (
+    InstanceValidation,
+    ObjectValidation,
+    PanopticValidation,
+    SegmentationValidation,
+    SemanticValidation,
+    Validation,
+)
 from seamseg.errors import BrokenImageError, DataError
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
@@ -42,6 +49,15 @@ MOST_DIFFERENCES = 5
 """Maximum number of differences between two lists of categories that an error message names."""
 
 
+VALIDATIONS: Mapping[str, type[SegmentationValidation]] = {
+    "panoptic": PanopticValidation,
+    "instance": InstanceValidation,
+    "detection": ObjectValidation,
+    "semantic": SemanticValidation,
+}
+"""Scoring during training, by task."""
+
+
 def build_trainer(
     experiment: Experiment, folder: Path, process: Process, checkpoint: Checkpoint | None
 ) -> tuple[Trainer, TrainingRecorder]:
@@ -60,6 +76,9 @@ def build_trainer(
     train_split, val_split = _open_splits(experiment)
     categories = train_split.categories
     tell = partial(print, file=sys.stderr) if process.is_first and checkpoint is None else None
+    note = left_out_heads(experiment.task, categories)
+    if tell is not None and note:
+        tell(note)
     if checkpoint is not None:
         _check_classes(categories, checkpoint, experiment)
         experiment = _with_initial_models(experiment, checkpoint)
@@ -117,11 +136,10 @@ def assemble_run(
 
 def _validation(experiment: Experiment, split: AnnotatedDataset, process: Process) -> SegmentationValidation:
     broken: list[BrokenImageError] = []
-    categories, is_semantic = split.categories, experiment.task == "semantic"
-    kind = SemanticValidation if is_semantic else PanopticValidation
-    return kind(
+    categories = split.categories
+    return VALIDATIONS[experiment.task](
         process=process,
-        categories=categories.as_stuff() if is_semantic else categories,
+        categories=categories.as_stuff() if experiment.task == "semantic" else categories,
         loader=build_evaluation_loader(experiment, split, process, on_broken_image=broken.append),
         broken=broken,
         fusion=build_fusion(experiment, categories.num_stuff, categories.num_things),

@@ -7,12 +7,14 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from seamseg.algos.fusion import Fusion, RenumberedFusion
 from seamseg.builders import LoadedModel, build_evaluation_loader, open_model, open_split, with_eval_norm
 from seamseg.cli.arguments import add_device, add_eval_norm, add_json, add_model
+from seamseg.cli.object_tables import print_object_scores, write_object_analysis
 from seamseg.cli.output import UNREADABLE, counted
 from seamseg.cli.score_tables import (
     HELP,
@@ -23,24 +25,30 @@ from seamseg.cli.score_tables import (
 )
 from seamseg.data.formats.class_table import kind_notes
 from seamseg.data.formats.open import FORMATS
-from seamseg.engine.evaluate import evaluate, evaluate_semantics, left_out, unreadable
+from seamseg.engine.evaluate import evaluate, evaluate_objects, evaluate_semantics, left_out, unreadable
 from seamseg.engine.gallery import SampleGallery, WorstGallery
 from seamseg.errors import BrokenImageError, DataError
 from seamseg.io.files import write_text
 from seamseg.io.progress import progress_bar
 from seamseg.metrics.analysis import NUM_WORST
+from seamseg.metrics.objects import ObjectScores
 from seamseg.metrics.scores import Scores
 from seamseg.metrics.semantic import SemanticScores
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import started
-from seamseg.structures import Categories
+from seamseg.structures import VOID, Categories
 from seamseg.visualization.images import write_image
 
 SHEET_ROWS = 4
 
-AnyScores = Scores | SemanticScores
+AnyScores = Scores | ObjectScores | SemanticScores
 Evaluation = Callable[..., AnyScores]
 """Function such as :func:`seamseg.engine.evaluate.evaluate`, with its arguments."""
+
+
+ONLY_THINGS = ("instance", "detection")
+"""Tasks that have nothing to do with stuff."""
+ORDER = "the model lists its classes in a different order than {}; they are matched by name"
 
 
 def add_parser(subcommands: Any) -> None:
@@ -49,9 +57,9 @@ def add_parser(subcommands: Any) -> None:
         "evaluate",
         help="score a model on annotated images",
         description="Score a model at the original size of the images: panoptic quality (PQ, SQ, RQ), mean IoU, and "
-        "average precision of boxes and masks; or, for a semantic model, mean IoU and accuracy. The classes of the "
-        "model and the data set are matched by name. Images that cannot be read are skipped and listed in the JSON "
-        "file, and the exit code is 3.",
+        "average precision of boxes and masks; for an instance or detection model, all figures of COCO's evaluation; "
+        "or, for a semantic model, mean IoU and accuracy. The classes of the model and the data set are matched by "
+        "name. Images that cannot be read are skipped and listed in the JSON file, and the exit code is 3.",
     )
     add_model(subcommand)
     subcommand.add_argument("--data", required=True, metavar="DATASET", help="data set folder (required)")
@@ -112,8 +120,13 @@ def run(options: argparse.Namespace) -> int:
 
 def scoring(model: LoadedModel, categories: Categories) -> tuple[Evaluation, Categories, str]:
     """Return how a model is scored: the function, the classes of the data set, and the name of an image's quality."""
-    if model.experiment.task == "semantic":
+    task = model.experiment.task
+    if task == "semantic":
         return evaluate_semantics, categories.as_stuff(), "mIoU"
+    if task in ONLY_THINGS:
+        threshold = model.fusion.score_threshold
+        evaluation = partial(evaluate_objects, has_masks=task == "instance", score_threshold=threshold)
+        return evaluation, categories, "F1"
     return evaluate, categories, "PQ"
 
 
@@ -126,29 +139,32 @@ def matched_fusion(model: LoadedModel, found: Categories, data: str) -> tuple[Fu
         data: Data set folder, for error messages.
 
     Returns:
-        A fusion owner output uses the class numbers of the data set, and one sentence for each difference.
+        A fusion whose output uses the class numbers of the data set, and one sentence for each difference.
 
     Raises:
         SeamsegError: The model or the data set has a class that the other one lacks.
     """
     known = model.categories
+    only_things = model.experiment.task in ONLY_THINGS
+    ours, theirs = (set(one.names[one.num_stuff if only_things else 0 :]) for one in (known, found))
     differing = [
         f"{owner}: {', '.join(sorted(names)[:5])}"
-        for owner, names in (
-            ("only the model has", set(known.names) - set(found.names)),
-            ("only the data set has", set(found.names) - set(known.names)),
-        )
+        for owner, names in (("only the model has", ours - theirs), ("only the data set has", theirs - ours))
         if names
     ]
     if differing:
-        raise DataError(f"the model and the data set {data} have different classes; {'; '.join(differing)}")
-    numbers = tuple(found.names.index(name) for name in known.names)
+        kind = "things" if only_things else "classes"
+        raise DataError(f"the model and the data set {data} have different {kind}; {'; '.join(differing)}")
+    numbers = tuple(found.names.index(name) if name in ours else VOID for name in known.names)
     if numbers == tuple(range(len(known))) and known.num_stuff == found.num_stuff:
         return model.fusion, []
+    fusion = RenumberedFusion(model.fusion, numbers, found.num_stuff)
+    if only_things:
+        same = known.names[known.num_stuff :] == found.names[found.num_stuff :]
+        return fusion, [] if same else [ORDER.format(data)]
     kinds = {number: category.is_thing for number, category in zip(numbers, known.classes, strict=True)}
-    order = [f"the model lists its classes in a different order than {data}; they are matched by name"]
     notes = [] if model.experiment.task == "semantic" else kind_notes(kinds, found)  # there, things are like stuff
-    return RenumberedFusion(model.fusion, numbers, found.num_stuff), notes or order
+    return fusion, notes or [ORDER.format(data)]
 
 
 def write_files(scores: AnyScores, album: SampleGallery, worst: WorstGallery, options: argparse.Namespace) -> None:
@@ -161,6 +177,8 @@ def write_files(scores: AnyScores, album: SampleGallery, worst: WorstGallery, op
         picture = worst.sheet() if worst.rows else None
         if isinstance(scores, SemanticScores):
             write_semantic_analysis(options.analysis, scores, picture)
+        elif isinstance(scores, ObjectScores):
+            write_object_analysis(options.analysis, scores, picture)
         else:
             write_analysis(options.analysis, scores, worst=picture)
 
@@ -173,6 +191,8 @@ def report(scores: AnyScores, notes: list[str]) -> None:
         print(f"skipped: {image.error}", file=sys.stderr)
     if isinstance(scores, SemanticScores):
         print_semantic_scores(scores)
+    elif isinstance(scores, ObjectScores):
+        print_object_scores(scores)
     else:
         print_scores(scores)
     if scores.unreadable:

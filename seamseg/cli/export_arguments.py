@@ -16,9 +16,9 @@ from seamseg.cli.arguments import add_overwrite
 from seamseg.errors import ModelError, OutputError
 from seamseg.export import numpy_fusion
 from seamseg.export.fixed_network import FixedSizeNet
-from seamseg.export.graph_files import trace
-from seamseg.export.numpy_fusion import Description
-from seamseg.networks import PanopticNet
+from seamseg.export.graph_files import output_names, trace
+from seamseg.export.numpy_fusion import OUTPUTS, Description
+from seamseg.networks import PyramidNet
 from seamseg.structures import Size
 
 MIN_SIDE, MAX_SIDE = 32, 8192
@@ -77,20 +77,24 @@ def trace_model(options: argparse.Namespace) -> tuple[ExportedProgram, Descripti
     if not options.out.parent.is_dir():
         raise OutputError(f"the folder {options.out.parent} does not exist; create it, or name another file")
     model = open_model(options.model, torch.device("cpu"))
-    if not isinstance(model.network, PanopticNet):
+    if not isinstance(model.network, PyramidNet):
         raise ModelError(
-            f"{options.model} is a {model.experiment.task} model, but only panoptic models can be exported; segment "
-            "images with `seamseg predict` or seamseg.load_model"
+            f"{options.model} is a semantic model with sem.head=deeplab, whose norms cannot be folded into "
+            "convolutions for an export; segment images with `seamseg predict` or seamseg.load_model"
         )
     size = options.size or default_size(model.transform.shortest_side, model.transform.longest_side)
     program = trace(FixedSizeNet(model.network, model.transform.normalize, size))
     return program, describe(model, size)
 
 
-def print_written(out: Path, description: Description) -> None:
-    """Print the path of the written file, and the path of the NumPy fusion that turns its outputs into segments."""
+def print_written(out: Path, program: ExportedProgram, description: Description) -> None:
+    """Print the path of the written file, its outputs, and what turns those of a panoptic network into segments."""
     print(f"exported for images of {description.height}×{description.width} pixels: {out}")
-    print(f"panoptic fusion of its outputs, requires only NumPy: {numpy_fusion.__file__}")
+    names = output_names(program)
+    if set(OUTPUTS) <= set(names):
+        print(f"panoptic fusion of its outputs, requires only NumPy: {numpy_fusion.__file__}")
+    else:
+        print(f"outputs: {', '.join(names)}")
 
 
 def default_size(shortest_side: int, longest_side: int) -> Size:

@@ -15,8 +15,8 @@ def add_parser(subcommands: Any) -> None:
         "export-onnx",
         help="export a network to ONNX",
         description="Export a network for images of one size to ONNX. Its input is an image; its outputs are the class "
-        "of every pixel and a fixed number of objects. docs/export.md shows how to run it and how to fuse the outputs "
-        "with NumPy.",
+        "of every pixel and a fixed number of objects, as far as the task has them. docs/export.md shows how to run it "
+        "and how to fuse the outputs with NumPy.",
     )
     add_arguments(subcommand, ".onnx")
     subcommand.set_defaults(run=run)
@@ -27,5 +27,5 @@ def run(options: argparse.Namespace) -> int:
     check_onnx()
     program, description = trace_model(options)
     write_onnx(options.out, program, description)
-    print_written(options.out, description)
+    print_written(options.out, program, description)
     return 0

@@ -16,7 +16,7 @@ def add_parser(subcommands: Any) -> None:
         help="export a network as a PyTorch exported program (.pt2)",
         description="Export a network for images of one size as a program for torch.export.load, which requires "
         "PyTorch and torchvision but not seamseg. Its input is an image; its outputs are the class of every pixel and "
-        "a fixed number of objects. docs/export.md shows how to run it.",
+        "a fixed number of objects, as far as the task has them. docs/export.md shows how to run it.",
     )
     add_arguments(subcommand, ".pt2")
     subcommand.set_defaults(run=run)
@@ -26,5 +26,5 @@ def run(options: argparse.Namespace) -> int:
     """Run the subcommand and return its exit code."""
     program, description = trace_model(options)
     write_torch(options.out, program, description)
-    print_written(options.out, description)
+    print_written(options.out, program, description)
     return 0

@@ -33,7 +33,7 @@ from seamseg.structures import Categories
 DESCRIPTION = """\
 Segment images, or the frames of a video. --write selects the outputs in OUT:
 
-  overlay    overlay/: pictures with the segments drawn over the image
+  overlay    overlay/: pictures with the segments or objects drawn over the image
   panoptic   panoptic.json and panoptic/: results in COCO panoptic format
   semantic   semantic/: PNGs with one class number per pixel, 255 for void
   instances  instances.json: objects before fusion, as COCO results
@@ -46,9 +46,19 @@ is 3. To share the work among several processes, start the command with torchrun
 
 DEFAULT_KINDS: Mapping[str, tuple[OutputKind, ...]] = {
     "panoptic": ("overlay", "panoptic"),
+    "instance": ("overlay", "instances"),
+    "detection": ("overlay", "instances"),
     "semantic": ("overlay", "semantic"),
 }
 """Outputs by task of the model, if ``--write`` is not given."""
+
+MISSING_KINDS: Mapping[str, tuple[OutputKind, ...]] = {
+    "panoptic": (),
+    "instance": ("panoptic", "semantic"),
+    "detection": ("panoptic", "semantic"),
+    "semantic": ("panoptic", "instances"),
+}
+"""Outputs that a model does not have, by its task."""
 
 EPILOG = """\
 examples:
@@ -68,8 +78,8 @@ def add_arguments(subcommand: argparse.ArgumentParser) -> None:
     )
     add_out(subcommand, "output folder; created if missing")
     write = (
-        f"outputs to write, any of {','.join(OUTPUT_KINDS)} (default: overlay,panoptic, or for a semantic model "
-        "overlay,semantic)"
+        f"outputs to write, any of {','.join(OUTPUT_KINDS)} (default: overlay,panoptic; for an instance or detection "
+        "model overlay,instances; for a semantic model overlay,semantic)"
     )
     subcommand.add_argument("--write", type=kinds, metavar="KIND,…", help=write)
     used = subcommand.add_mutually_exclusive_group()
@@ -95,7 +105,7 @@ def add_prediction_arguments(subcommand: argparse.ArgumentParser) -> None:
         help="number format of the network; bf16 is faster on hardware that supports it, and slightly less accurate "
         "(default: float32)",
     )
-    score = "minimum score of an object, 0 to 1 (default: from the model)"
+    score = "minimum score of an object in segments and overlays, 0 to 1 (default: from the model)"
     subcommand.add_argument("--score-threshold", type=float, metavar="P", help=score)
     overlap = "drop an object if higher-scoring ones cover more than this fraction of it (default: from the model)"
     subcommand.add_argument("--overlap-threshold", type=float, metavar="P", help=overlap)
@@ -148,13 +158,15 @@ def check_kinds(write: Sequence[OutputKind], model: LoadedModel) -> None:
     """Check that a model has the outputs to write.
 
     Raises:
-        SeamsegError: A semantic model shall write instances, which it does not tell apart.
+        SeamsegError: The task of the model has no such output.
     """
-    missing = [kind for kind in write if kind in ("panoptic", "instances")]
-    if missing and model.experiment.task == "semantic":
+    task = model.experiment.task
+    missing = [kind for kind in write if kind in MISSING_KINDS[task]]
+    if missing:
+        article = "an" if task == "instance" else "a"
         raise SettingsError(
-            f"--write {','.join(missing)} needs instances, which a semantic model does not tell apart; choose from "
-            f"{', '.join(kind for kind in OUTPUT_KINDS if kind not in ('panoptic', 'instances'))}"
+            f"--write {','.join(missing)}: {article} {task} model has no such output; choose from "
+            f"{', '.join(kind for kind in OUTPUT_KINDS if kind not in MISSING_KINDS[task])}"
         )
 
 

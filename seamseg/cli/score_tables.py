@@ -106,9 +106,9 @@ def image_table(scores: Scores, file_name: Callable[[ImageId], str] | None = Non
     for image in sorted(scores.images, key=lambda image: (math.isnan(image.pq), image.pq)):
         iou_sum, *numbers = image.counts.sum(1).tolist()
         named = [image.image_id] if file_name is None else [image.image_id, file_name(image.image_id)]
-        lines.append([*named, _cell(image.pq), iou_sum, *(int(number) for number in numbers)])
+        lines.append([*named, csv_cell(image.pq), iou_sum, *(int(number) for number in numbers)])
     title = ["image_id"] if file_name is None else ["image_id", "file_name"]
-    return _table([*title, "pq", "iou_sum", "tp", "fp", "fn"], lines)
+    return csv_table([*title, "pq", "iou_sum", "tp", "fp", "fn"], lines)
 
 
 def class_table(scores: Scores) -> str:
@@ -120,8 +120,8 @@ def class_table(scores: Scores) -> str:
         cells |= {f"pq_{size}": quality.per_class[name] for size, quality in sizes.items()}
         cells |= asdict(scores.analysis.outcomes[name])
         title = list(cells)
-        lines.append([_cell(value) for value in cells.values()])
-    return _table(title, lines)
+        lines.append([csv_cell(value) for value in cells.values()])
+    return csv_table(title, lines)
 
 
 def confusion_table(matrix: NDArray[np.int64], classes: Iterable[str], rest: str, last_row: str = "") -> str:
@@ -135,14 +135,16 @@ def confusion_table(matrix: NDArray[np.int64], classes: Iterable[str], rest: str
     """
     names = list(classes)
     rows = [*names, last_row][: len(matrix)]
-    return _table(["true", *names, rest], ([name, *row] for name, row in zip(rows, matrix.tolist(), strict=True)))
+    return csv_table(["true", *names, rest], ([name, *row] for name, row in zip(rows, matrix.tolist(), strict=True)))
 
 
-def _cell(value: Any) -> Any:
+def csv_cell(value: Any) -> Any:
+    """Return a value for a CSV table, in which NaN is an empty cell."""
     return "" if isinstance(value, float) and math.isnan(value) else value
 
 
-def _table(title: list[str], lines: Iterable[list[Any]]) -> str:
+def csv_table(title: list[str], lines: Iterable[list[Any]]) -> str:
+    """Format a CSV table with a row of titles."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(title)
@@ -178,7 +180,7 @@ def write_analysis(folder: Path, scores: Scores, images: str | None = None, wors
     }
     for name, text in texts.items():
         write_text(folder / name, text)
-    _write_pictures(folder, analysis_pictures(scores.analysis), worst)
+    write_pictures(folder, analysis_pictures(scores.analysis), worst)
 
 
 def write_semantic_analysis(folder: Path, scores: SemanticScores, worst: Picture | None = None) -> None:
@@ -192,13 +194,14 @@ def write_semantic_analysis(folder: Path, scores: SemanticScores, worst: Picture
         worst: Picture of the worst images; None omits ``worst.png``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [[name, *map(_cell, asdict(line).values())] for name, line in scores.per_class.items()]
-    write_text(folder / "classes.csv", _table(["class", "iou", "accuracy", "pixels"], lines))
+    lines = [[name, *map(csv_cell, asdict(line).values())] for name, line in scores.per_class.items()]
+    write_text(folder / "classes.csv", csv_table(["class", "iou", "accuracy", "pixels"], lines))
     write_text(folder / "confusion_pixels.csv", confusion_table(scores.confusion, scores.per_class, "void"))
-    _write_pictures(folder, semantic_pictures(scores.confusion, list(scores.per_class)), worst)
+    write_pictures(folder, semantic_pictures(scores.confusion, list(scores.per_class)), worst)
 
 
-def _write_pictures(folder: Path, pictures: dict[str, Picture], worst: Picture | None) -> None:
+def write_pictures(folder: Path, pictures: dict[str, Picture], worst: Picture | None) -> None:
+    """Write pictures as NAME.png, and the one of the worst images as ``worst.png`` unless it is None."""
     if worst is not None:
         pictures["worst"] = worst
     for name, picture in pictures.items():

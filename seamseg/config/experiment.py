@@ -23,10 +23,11 @@ from seamseg.config.training import Optimizer, PolySchedule, Schedule, Segmentat
 class Experiment(Settings):
     """All settings of an experiment: data, network and training. The defaults are those of the published system."""
 
-    task: Literal["panoptic", "semantic"] = "panoptic"
-    """What the network predicts. `panoptic`: segments with a class, and the instances of things. `semantic`: the class
-    of every pixel, things included. It does not use `rpn`, `roi`, `fusion`, `fpn.extra_levels` and the loss weights of
-    the missing heads."""
+    task: Literal["panoptic", "instance", "detection", "semantic"] = "panoptic"
+    """What the network predicts. `panoptic`: segments with a class, and the instances of things. `instance`: boxes and
+    masks of things. `detection`: boxes of things. `semantic`: the class of every pixel, things included. Settings and
+    loss weights of heads that a network does not have are not used: `sem` for instances and detection,
+    `roi.mask_channels` for detection, and `rpn`, `roi`, `fusion` and `fpn.extra_levels` for `semantic`."""
 
     init_from: tuple[FilePath, ...] = ()
     """Trained models whose weights the network starts from, each as `MODEL` or `MODEL:PART,PART…`, such as

@@ -141,7 +141,7 @@ class FusionSettings(Settings):
     """Fusion of detections and semantic segmentation into the panoptic output."""
 
     score_threshold: Fraction = 0.5
-    """Minimum score of a detection in the panoptic output (exclusive)."""
+    """Minimum score of a detection in the panoptic output (exclusive), and in pictures of instances and detections."""
 
     overlap_threshold: Fraction = 0.5
     """A detection is dropped if detections with higher scores cover more than this fraction of its mask."""

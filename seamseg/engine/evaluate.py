@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,12 +12,14 @@ from torch import Tensor
 from seamseg.algos.fusion import FusedImage, Fusion
 from seamseg.data.loader import BatchLoader
 from seamseg.errors import BrokenImageError, DataError
+from seamseg.metrics.average_precision import detected_instances, segment_instances
 from seamseg.metrics.evaluator import EvaluatorState, PanopticEvaluator
+from seamseg.metrics.objects import ObjectEvaluator, ObjectScores
 from seamseg.metrics.scores import Scores
 from seamseg.metrics.semantic import SemanticEvaluator, SemanticScores, SemanticState
-from seamseg.networks import SegmentationNet
+from seamseg.networks import PyramidNet, SegmentationNet
 from seamseg.ops.collectives import gather_objects
-from seamseg.structures import Batch, Categories, ImageId, PanopticSegmentation, Unreadable
+from seamseg.structures import Batch, Categories, ImageId, ImageInstances, PanopticSegmentation, Unreadable
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,9 @@ class ScoredImage:
         fused: Output of the network, at the size of the annotation.
         truth: Annotation of the image.
         number: Number of images that this process has scored so far, including this one.
-        quality: Panoptic quality or IoU of the image, as a mean over the classes that appear in it; NaN if there are
-            none.
+        quality: Panoptic quality or IoU of the image, as a mean over the classes that appear in it, or F1 of its
+            objects; NaN if there are none.
+        objects: Objects to show instead of the segments: the true ones, and the detections that are likely enough.
     """
 
     image_id: ImageId
@@ -40,6 +43,11 @@ class ScoredImage:
     truth: PanopticSegmentation
     number: int
     quality: float
+    objects: ImageInstances | None = None
+
+
+Update = Callable[[ImageId, FusedImage, PanopticSegmentation], tuple[float, ImageInstances | None]]
+"""Function that scores the output for an image and returns ``quality`` and ``objects`` of its :class:`ScoredImage`."""
 
 
 def evaluate(
@@ -61,13 +69,53 @@ def evaluate(
         on_image: Callbacks that receive every image of this rank.
     """
     evaluator, joined = (PanopticEvaluator(len(categories), categories.num_stuff) for _ in range(2))
+    has_classes = not isinstance(network, PyramidNet) or network.classifies_pixels
 
-    def update(image_id: ImageId, fused: FusedImage, truth: PanopticSegmentation) -> float:
-        return evaluator.update(image_id, fused.segmentation, fused.detections, fused.semantics, truth).pq
+    def update(image_id: ImageId, fused: FusedImage, truth: PanopticSegmentation) -> tuple[float, None]:
+        semantics = fused.semantics if has_classes else None
+        return evaluator.update(image_id, fused.segmentation, fused.detections, semantics, truth).pq, None
 
     _score_images(network, loader, fusion, device, update, on_image)
     joined.merge(state for state in gather_objects(evaluator.state) if isinstance(state, EvaluatorState))
-    return joined.compute(categories.names)
+    return joined.compute(categories.names, coco_figures=True)
+
+
+def evaluate_objects(
+    network: SegmentationNet,
+    loader: BatchLoader[Batch],
+    fusion: Fusion,
+    categories: Categories,
+    device: torch.device,
+    on_image: Sequence[Callable[[ScoredImage], None]] = (),
+    *,
+    has_masks: bool,
+    score_threshold: float,
+) -> ObjectScores:
+    """Score boxes, and masks if there are any, at the original size of the images, like :func:`evaluate`.
+
+    Args:
+        network: Network to score; left in evaluation mode.
+        loader: Loader of this rank's share of the images.
+        fusion: Fusion of detections and semantic logits.
+        categories: Classes of the data set.
+        device: Device of the network.
+        on_image: Callbacks that receive every image of this rank.
+        has_masks: Whether the network predicts masks.
+        score_threshold: Minimum score of the detections that are shown, and that count in the quality of an image.
+    """
+    evaluator, joined = (ObjectEvaluator(categories.num_things, has_masks, score_threshold) for _ in range(2))
+
+    def update(
+        image_id: ImageId, fused: FusedImage, truth: PanopticSegmentation
+    ) -> tuple[float, ImageInstances | None]:
+        true = segment_instances(truth, categories.num_stuff)
+        image = ImageInstances(image_id, truth.size, true, detected_instances(fused.detections, truth.size))
+        shown = [one for one in image.detected if one.score > score_threshold]
+        return evaluator.update(image), replace(image, detected=shown)
+
+    _score_images(network, loader, fusion, device, update, on_image)
+    joined.merge(state for state in gather_objects(evaluator.state) if isinstance(state, list))
+    return joined.compute(categories.names[categories.num_stuff :])
 
 
 def evaluate_semantics(
@@ -84,8 +132,8 @@ def evaluate_semantics(
     """
     evaluator, joined = (SemanticEvaluator(len(categories)) for _ in range(2))
 
-    def update(image_id: ImageId, fused: FusedImage, truth: PanopticSegmentation) -> float:
-        return evaluator.update(image_id, fused.semantics, truth.semantics)
+    def update(image_id: ImageId, fused: FusedImage, truth: PanopticSegmentation) -> tuple[float, None]:
+        return evaluator.update(image_id, fused.semantics, truth.semantics), None
 
     _score_images(network, loader, fusion, device, update, on_image)
     joined.merge(state for state in gather_objects(evaluator.state) if isinstance(state, SemanticState))
@@ -128,10 +176,10 @@ def _score_images(
     loader: BatchLoader[Batch],
     fusion: Fusion,
     device: torch.device,
-    update: Callable[[ImageId, FusedImage, PanopticSegmentation], float],
+    update: Update,
     on_image: Sequence[Callable[[ScoredImage], None]],
 ) -> None:
-    """Pass the output and the annotation of each image to ``update``, which returns the quality of the image."""
+    """Pass the output and the annotation of each image to ``update``."""
     network.eval()
     number = 0
     for batch in loader.epoch(0):
@@ -140,7 +188,7 @@ def _score_images(
         for image, image_id in enumerate(batch.image_ids):
             truth = batch.ground_truth.segmentation(image)
             fused = fusion(predictions.detections(image), predictions.semantics(image), truth.size)
-            quality = update(image_id, fused, truth)
+            quality, objects = update(image_id, fused, truth)
             number += 1
             for callback in on_image:
-                callback(ScoredImage(image_id, batch.images.entry(image), fused, truth, number, quality))
+                callback(ScoredImage(image_id, batch.images.entry(image), fused, truth, number, quality, objects))

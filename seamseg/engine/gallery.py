@@ -14,9 +14,10 @@ from seamseg.engine.evaluate import ScoredImage
 from seamseg.metrics.analysis import WorstImage
 from seamseg.ops.collectives import gather_objects
 from seamseg.score.files import read_segmentation
-from seamseg.structures import VOID, Categories
+from seamseg.structures import VOID, Categories, DrawnObjects
 from seamseg.visualization.contact_sheet import SheetRow, contact_sheet
-from seamseg.visualization.images import Picture, denormalize, resize_picture, resize_segmentation
+from seamseg.visualization.images import Picture, denormalize, resize_picture
+from seamseg.visualization.objects import Drawn, resize_drawn
 
 Triple = tuple[float, float, float]
 
@@ -56,12 +57,16 @@ class SampleGallery:
 
     def _row(self, scored: ScoredImage) -> SheetRow:
         image = denormalize(scored.image.cpu(), self.mean, self.std)
-        truth = scored.truth
+        size = scored.truth.size
+        truth: Drawn = scored.truth
+        prediction: Drawn = scored.fused.segmentation
+        if scored.objects is not None:
+            truth, prediction = (DrawnObjects(size, side) for side in (scored.objects.true, scored.objects.detected))
         return SheetRow(
             name=str(scored.image_id),
-            image=resize_picture(image, truth.size),
+            image=resize_picture(image, size),
             truth=truth.cpu(),
-            prediction=scored.fused.segmentation.cpu(),
+            prediction=prediction.cpu(),
             quality=None if math.isnan(scored.quality) else scored.quality,
             measure=self.measure,
         )
@@ -100,7 +105,7 @@ def smaller(row: SheetRow, width: int) -> SheetRow:
     if columns <= width:
         return row
     size = (max(1, round(rows * width / columns)), width)
-    truth, prediction = (resize_segmentation(side, size) for side in (row.truth, row.prediction))
+    truth, prediction = (resize_drawn(side, size) for side in (row.truth, row.prediction))
     return SheetRow(row.name, resize_picture(row.image, size), truth, prediction, row.quality, row.measure)
 
 

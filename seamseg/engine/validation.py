@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -13,16 +13,17 @@ import numpy as np
 from seamseg.algos.fusion import PanopticFusion
 from seamseg.data.loader import BatchLoader
 from seamseg.engine.analysis_pictures import analysis_pictures, semantic_pictures
-from seamseg.engine.evaluate import ScoredImage, evaluate, evaluate_semantics, left_out
+from seamseg.engine.evaluate import ScoredImage, evaluate, evaluate_objects, evaluate_semantics, left_out
 from seamseg.engine.gallery import SampleGallery, WorstGallery
 from seamseg.errors import BrokenImageError
 from seamseg.metrics.analysis import NUM_WORST
+from seamseg.metrics.objects import ObjectScores
 from seamseg.metrics.scores import Scores, percent
 from seamseg.networks import SegmentationNet
 from seamseg.runtime.distributed import Process
 from seamseg.structures import Batch, Categories
 from seamseg.visualization.images import Picture
-from seamseg.visualization.overlay import draw_overlay
+from seamseg.visualization.objects import draw
 
 Triple = tuple[float, float, float]
 
@@ -139,8 +140,8 @@ class SegmentationValidation:
         if worst.rows:
             pictures["analysis/worst"] = worst.sheet()
         for row in gallery.rows:
-            truth = draw_overlay(row.image, row.truth, self.categories, scores=False)
-            prediction = draw_overlay(row.image, row.prediction, self.categories)
+            truth = draw(row.image, row.truth, self.categories, scores=False)
+            prediction = draw(row.image, row.prediction, self.categories)
             pictures[f"validation/{row.name}"] = np.concatenate([truth, prediction])
         return pictures
 
@@ -176,6 +177,56 @@ class SemanticValidation(SegmentationValidation):
         names = self.categories.names
         pictures = partial(semantic_pictures, scores.confusion, names)
         return NetworkScores(scores.miou, curves, summary, scores.num_images, pictures)
+
+
+class ObjectValidation(SegmentationValidation):
+    """Validation by the average precision of boxes; see :class:`SegmentationValidation`."""
+
+    measure = "F1"
+    has_masks = False
+
+    def score(self, network: SegmentationNet, on_image: Sequence[Callable[[ScoredImage], None]]) -> NetworkScores:
+        """Score the network; its quality is the AP of masks, or of boxes without masks."""
+        scores = evaluate_objects(
+            network,
+            self.loader,
+            self.fusion,
+            self.categories,
+            self.process.device,
+            on_image,
+            has_masks=self.has_masks,
+            score_threshold=self.fusion.score_threshold,
+        )
+        curves = object_curves(scores)
+        return NetworkScores(scores.quality, curves, object_summary(scores), scores.num_images, dict)
+
+
+class InstanceValidation(ObjectValidation):
+    """Validation by the average precision of masks; see :class:`SegmentationValidation`."""
+
+    has_masks = True
+
+
+def object_curves(scores: ObjectScores) -> dict[str, float]:
+    """Return all figures of boxes and masks by name, such as ``box_ap50``."""
+    parts = {"mask": scores.mask, "box": scores.box}
+    return {
+        f"{part}_{name}": value
+        for part, figures in parts.items()
+        if figures is not None
+        for name, value in asdict(figures).items()
+    }
+
+
+def object_summary(scores: ObjectScores) -> str:
+    """Format the main figures as one line."""
+    parts = {"mask": scores.mask, "box": scores.box}
+    texts = (
+        f"{part} AP {percent(figures.ap)} (AP50 {percent(figures.ap50)}, AP75 {percent(figures.ap75)})"
+        for part, figures in parts.items()
+        if figures is not None
+    )
+    return ", ".join(texts)
 
 
 def _curves(scores: Scores) -> dict[str, float]:

@@ -16,7 +16,7 @@ from seamseg.data.transforms import Normalize
 from seamseg.errors import SeamsegError
 from seamseg.modules.abn import ABN
 from seamseg.modules.folding import fold_norms
-from seamseg.networks import PanopticNet
+from seamseg.networks import PyramidNet
 from seamseg.ops.boxes import box_iou, clip_boxes, decode_boxes
 from seamseg.ops.fusion import resample
 from seamseg.structures import Size
@@ -145,7 +145,7 @@ CLASSES_AT_A_TIME = 8
 
 
 class FixedSizeNet(nn.Module):
-    """A module that predicts like :meth:`PanopticNet.predict` for one image, with all shapes fixed.
+    """A module that predicts like :meth:`PyramidNet.predict` for one image, with all shapes fixed.
 
     Norms are folded into the preceding layers, and no operator of this project is used. No shape depends on the image:
     if there are fewer detections, the remaining rows are zeros that are marked as not valid.
@@ -165,18 +165,19 @@ class FixedSizeNet(nn.Module):
         - ``masks``: D×28×28 float32, mask logits in the box;
         - ``valid``: D bool, whether the row is a detection; if not, its other entries are 0.
 
-        D is the maximum number of detections according to the settings of the network.
+        Outputs of heads that the network does not have are missing. D is the maximum number of detections according to
+        the settings of the network.
 
     Raises:
         SeamsegError: A norm can be neither folded nor exported.
     """
 
-    network: PanopticNet
+    network: PyramidNet
 
-    def __init__(self, network: PanopticNet, normalize: Normalize, size: Size) -> None:
+    def __init__(self, network: PyramidNet, normalize: Normalize, size: Size) -> None:
         super().__init__()
         folded = fold_norms(network).requires_grad_(False)
-        assert isinstance(folded, PanopticNet)
+        assert isinstance(folded, PyramidNet)
         self.network = folded
         left = [name for name, module in self.network.named_modules() if isinstance(module, ABN)]
         if left:
@@ -185,22 +186,29 @@ class FixedSizeNet(nn.Module):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Predict the outputs listed under ``Shape`` for an H×W×3 uint8 image."""
-        network, size = self.network, self.size
-        levels = network.body(self.normalize(image.permute(2, 0, 1))[None])
-        regions = network.roi_heads
+        levels = self.network.body(self.normalize(image.permute(2, 0, 1))[None])
+        outputs: dict[str, Tensor] = {}
+        if self.network.classifies_pixels:
+            outputs["semantics"] = enlarged_classes(self.network.sem_head(levels)[0], self.size)
+        if self.network.finds_objects:
+            outputs |= self._objects(levels)
+        return outputs
+
+    def _objects(self, levels: Sequence[Tensor]) -> dict[str, Tensor]:
+        head, regions, size = self.network.roi_head, self.network.roi_heads, self.size
         proposals, valid = self._proposals(levels)
-        logits, box_deltas = network.roi_head.classify(pool_regions(regions.pooler, levels, proposals, size))
+        logits, box_deltas = head.classify(pool_regions(regions.pooler, levels, proposals, size))
         found = select_detections(regions.selector, proposals, valid, logits, box_deltas, size)
-        masks = network.roi_head.masks(pool_regions(regions.pooler, levels, found.boxes, size))
-        chosen = masks[torch.arange(len(masks), device=masks.device), found.classes]
-        return {
-            "semantics": enlarged_classes(network.sem_head(levels)[0], size),
+        outputs = {
             "boxes": found.boxes,
             "classes": (found.classes + regions.num_stuff) * found.valid,
             "scores": found.scores,
-            "masks": chosen * found.valid[:, None, None],
-            "valid": found.valid,
         }
+        if head.has_masks:
+            masks = head.masks(pool_regions(regions.pooler, levels, found.boxes, size))
+            chosen = masks[torch.arange(len(masks), device=masks.device), found.classes]
+            outputs["masks"] = chosen * found.valid[:, None, None]
+        return outputs | {"valid": found.valid}
 
     def _proposals(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         algorithm = self.network.rpn

@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 
 from seamseg.errors import SeamsegError
 from seamseg.export.fixed_network import FixedSizeNet
-from seamseg.export.numpy_fusion import OUTPUTS, Description
+from seamseg.export.numpy_fusion import Description
 from seamseg.io.files import atomic_write
 
 DESCRIPTION = "seamseg"
@@ -44,11 +44,22 @@ def write_onnx(path: Path, program: ExportedProgram, description: Description) -
     for noisy in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     exported = torch.onnx.export(
-        program, dynamo=True, opset_version=OPSET, input_names=["image"], output_names=OUTPUTS, verbose=False
+        program,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=["image"],
+        output_names=output_names(program),
+        verbose=False,
     )
     assert exported is not None
     exported.model.metadata_props[DESCRIPTION] = description.to_json()
     atomic_write(path, lambda temporary: exported.save(temporary, external_data=False))
+
+
+def output_names(program: ExportedProgram) -> list[str]:
+    """Return the names of the outputs of a traced network, in order: all or some of ``OUTPUTS``."""
+    names: list[str] = list(program.call_spec.out_spec.context)
+    return names
 
 
 def write_torch(path: Path, program: ExportedProgram, description: Description) -> None:

@@ -12,12 +12,27 @@ import yaml
 from seamseg.structures import Categories
 
 LIBRARY = "seamseg"
-TASK = "image-segmentation"
+HUB_TASKS = {
+    "panoptic": "image-segmentation",
+    "instance": "image-segmentation",
+    "detection": "object-detection",
+    "semantic": "image-segmentation",
+}
+"""Task of a model as the Hugging Face Hub names it, by its task."""
 TAGS = {
     "panoptic": ("panoptic-segmentation", "instance-segmentation", "semantic-segmentation", "pytorch"),
+    "instance": ("instance-segmentation", "object-detection", "pytorch"),
+    "detection": ("object-detection", "pytorch"),
     "semantic": ("semantic-segmentation", "pytorch"),
 }
 """Tags of a model, by its task."""
+TITLES = {
+    "panoptic": "panoptic segmentation",
+    "instance": "instance segmentation",
+    "detection": "object detection",
+    "semantic": "semantic segmentation",
+}
+"""Names of the tasks in text."""
 LICENSE = (
     "# Set the license of the weights; the license of the training images may restrict it.\n# license: cc-by-4.0\n"
 )
@@ -32,6 +47,20 @@ SCORES: Mapping[str, Mapping[str, str]] = {
         "miou_semantic": "mIoU (semantic head)",
         "box_ap": "box AP",
         "mask_ap": "mask AP",
+    },
+    "instance": {
+        "mask_ap": "mask AP",
+        "mask_ap50": "mask AP50",
+        "mask_ap75": "mask AP75",
+        "box_ap": "box AP",
+        "box_ap50": "box AP50",
+        "box_ap75": "box AP75",
+    },
+    "detection": {
+        "box_ap": "box AP",
+        "box_ap50": "box AP50",
+        "box_ap75": "box AP75",
+        "box_ar100": "box AR (100 detections)",
     },
     "semantic": {
         "miou": "mIoU",
@@ -48,7 +77,7 @@ class ModelFacts:
 
     Attributes:
         name: Name of the model and its folder.
-        task: Task of the network, ``panoptic`` or ``semantic``.
+        task: Task of the network, such as ``panoptic``.
         version: Version of this package.
         num_parameters: Number of parameters of the network.
         categories: Classes that the network predicts.
@@ -83,7 +112,11 @@ def model_card(facts: ModelFacts) -> str:
 
 
 def _metadata(facts: ModelFacts) -> str:
-    content: dict[str, Any] = {"library_name": LIBRARY, "pipeline_tag": TASK, "tags": list(TAGS[facts.task])}
+    content: dict[str, Any] = {
+        "library_name": LIBRARY,
+        "pipeline_tag": HUB_TASKS[facts.task],
+        "tags": list(TAGS[facts.task]),
+    }
     names = SCORES[facts.task]
     metrics = [
         {"type": key, "name": names[key], "value": round(100 * value, 2)} for key, value in _measured(facts).items()
@@ -91,23 +124,29 @@ def _metadata(facts: ModelFacts) -> str:
     if metrics:
         name = _one_line(facts.data_set or "unknown")
         data_set = {"name": name, "type": name, "split": facts.val_split}
-        task = {"type": TASK, "name": f"{facts.task.capitalize()} segmentation"}
+        task = {"type": HUB_TASKS[facts.task], "name": TITLES[facts.task].capitalize()}
         results = [{"task": task, "dataset": data_set, "metrics": metrics}]
         content["model-index"] = [{"name": _one_line(facts.name), "results": results}]
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def _introduction(facts: ModelFacts) -> str:
-    categories = facts.categories
-    instances = f", and separates the instances of {categories.num_things} of them" if facts.task == "panoptic" else ""
     return (
         f"# {_escaped_line(facts.name)}\n\n"
-        f"A network for {facts.task} segmentation. It assigns one of {len(categories)} classes to every pixel of an "
-        f"image{instances}. It has {facts.num_parameters / 1e6:.1f} million parameters and was trained with seamseg "
-        f"{facts.version} "
+        f"A network for {TITLES[facts.task]}. It {_output(facts)}. It has {facts.num_parameters / 1e6:.1f} million "
+        f"parameters and was trained with seamseg {facts.version} "
         "(*Seamless Scene Segmentation*, Porzi et al., CVPR 2019; *In-Place Activated BatchNorm*, Rota Bulò et al., "
         "CVPR 2018).\n"
     )
+
+
+def _output(facts: ModelFacts) -> str:
+    categories = facts.categories
+    if facts.task in ("instance", "detection"):
+        parts = "boxes and masks" if facts.task == "instance" else "boxes"
+        return f"finds the objects of {categories.num_things} classes in an image, with {parts}"
+    instances = f", and separates the instances of {categories.num_things} of them" if facts.task == "panoptic" else ""
+    return f"assigns one of {len(categories)} classes to every pixel of an image{instances}"
 
 
 def _use(facts: ModelFacts) -> str:
@@ -137,7 +176,8 @@ model = seamseg.load_model({facts.name!r})
 
 def _data(facts: ModelFacts) -> str:
     lines = [f"Trained on `{facts.train_split}` of {_escaped_line(facts.data_set or 'an unknown data set')}."]
-    for kind, is_thing in (("things", True), ("stuff", False)):
+    finds_objects = facts.task in ("instance", "detection")
+    for kind, is_thing in (("things", True),) if finds_objects else (("things", True), ("stuff", False)):
         names = [_escaped_line(category.name) for category in facts.categories.classes if category.is_thing is is_thing]
         lines.append(f"- {kind} ({len(names)}): {', '.join(names) or 'none'}")
     return "## Data\n\n" + lines[0] + "\n\n" + "\n".join(lines[1:]) + "\n"

@@ -24,7 +24,10 @@ from numpy.typing import NDArray
 
 FORMAT = "seamseg export 1"
 OUTPUTS = ("semantics", "boxes", "classes", "scores", "masks", "valid")
-"""Names of the outputs of an exported network, in order; docs/export.md lists their shapes."""
+"""Names of the outputs of an exported panoptic network, in order; docs/export.md lists their shapes.
+
+Networks of other tasks have some of them.
+"""
 VOID = 255
 """Class of pixels that belong to no segment."""
 
@@ -101,7 +104,7 @@ class NumpySegmentation:
 def fuse(
     outputs: Mapping[str, NDArray[Any]], description: Description, size: tuple[int, int] | None = None
 ) -> NumpySegmentation:
-    """Fuse the outputs of an exported network into a panoptic segmentation.
+    """Fuse the outputs of an exported panoptic network into a panoptic segmentation.
 
     Things are placed first, by descending score, each on the pixels that are still free. The remaining pixels form one
     segment per class.

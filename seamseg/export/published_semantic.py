@@ -18,7 +18,7 @@ from seamseg.export.published import PublishedModel, load_torch_file
 from seamseg.modules.deeplab_head import DeepLabHead
 from seamseg.modules.norm import NormFactory
 from seamseg.modules.pre_activation import build_wide_resnet38
-from seamseg.networks.semantic import DeepLabNet
+from seamseg.networks.deeplab import DeepLabNet
 from seamseg.structures import Categories, Category
 from seamseg.structures.categories import palette_color
 

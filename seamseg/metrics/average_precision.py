@@ -1,151 +1,17 @@
-"""COCO's average precision of boxes and masks, computed by hotcoco or pycocotools."""
+"""COCO's average precision of boxes and masks, accumulated image by image."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
-from seamseg.metrics.run_length import RunLengthMask, encode_patch, encode_segments
+from seamseg.metrics.coco_evaluation import CocoSides, CocoTables, IouType, average_precision, coco_tables
+from seamseg.metrics.run_length import encode_patch, encode_segments
 from seamseg.ops.fusion import paste_mask
-from seamseg.structures import VOID, Detections, ImageId, PanopticSegmentation, Size
-
-Library = Literal["pycocotools", "hotcoco"]
-IouType = Literal["bbox", "segm"]
-"""Whether the IoU of boxes or of masks is thresholded; COCO's ``iouType``."""
-
-_MAX_DETECTIONS = 100  # per class and image, as in COCO
-_EVERY_AREA = [0, 1e10]
-
-
-@dataclass(frozen=True)
-class CocoSides:
-    """True objects and detections in COCO's format.
-
-    Attributes:
-        images: ``id``, ``height`` and ``width`` of each image; ids are integers.
-        categories: ``id`` of each category.
-        true: Annotations of the true objects. Ids start at 1, since COCO's evaluation uses 0 for "no match".
-        detected: Annotations of the detections, with ids from 1 as well.
-    """
-
-    images: list[dict[str, Any]]
-    categories: list[dict[str, Any]]
-    true: list[dict[str, Any]]
-    detected: list[dict[str, Any]]
-
-
-def fastest_library() -> Library:
-    """Return hotcoco if the extra ``fast`` is installed; it gives the same numbers about ten times as fast."""
-    return "hotcoco" if importlib.util.find_spec("hotcoco") else "pycocotools"
-
-
-def average_precision(sides: CocoSides, kind: IouType, library: Library | None = None) -> float:
-    """Compute AP@[.5:.95] with at most 100 detections per class and image.
-
-    Args:
-        sides: True objects and detections.
-        kind: ``"bbox"`` for the AP of boxes, ``"segm"`` for the AP of masks.
-        library: Library to use; None means :func:`fastest_library`.
-
-    Returns:
-        AP in 0 … 1; NaN if there is no true object, apart from crowd.
-    """
-    precision = precisions(sides, kind, library or fastest_library())
-    counted = precision[precision >= 0]
-    return float(np.mean(counted)) if counted.size else float("nan")
-
-
-def precisions(sides: CocoSides, kind: IouType, library: Library) -> NDArray[np.float64]:
-    """Compute the precision of each class at 10 IoU thresholds and 101 recalls.
-
-    Args:
-        sides: True objects and detections.
-        kind: ``"bbox"`` for boxes, ``"segm"`` for masks.
-        library: Library to use.
-
-    Returns:
-        Precisions, 10×101×K×1×1; -1 for classes without a true object, apart from crowd.
-    """
-    return {"pycocotools": _by_pycocotools, "hotcoco": _by_hotcoco}[library](sides, kind)
-
-
-def _by_pycocotools(sides: CocoSides, kind: IouType) -> NDArray[np.float64]:
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress with print
-        evaluation = COCOeval(*(_indexed(sides, annotations) for annotations in (sides.true, sides.detected)), kind)
-        evaluation.params.maxDets = [_MAX_DETECTIONS]
-        evaluation.params.areaRng, evaluation.params.areaRngLbl = [_EVERY_AREA], ["all"]
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return np.asarray(evaluation.eval["precision"], np.float64)
-
-
-def _indexed(sides: CocoSides, annotations: list[dict[str, Any]]) -> COCO:
-    data = COCO()
-    data.dataset = {"images": sides.images, "categories": sides.categories, "annotations": annotations}
-    data.createIndex()
-    return data
-
-
-def _by_hotcoco(sides: CocoSides, kind: IouType) -> NDArray[np.float64]:
-    import hotcoco  # optional: installed with the extra `fast`
-
-    images, categories = sides.images, [{"name": str(one["id"])} | one for one in sides.categories]
-    true, detected = (
-        hotcoco.COCO({"images": images, "categories": categories, "annotations": annotations})
-        for annotations in (sides.true, sides.detected)
-    )
-    evaluation = hotcoco.COCOeval(true, detected, kind)
-    evaluation.params.max_dets = [_MAX_DETECTIONS]
-    evaluation.params.area_rng, evaluation.params.area_rng_lbl = [_EVERY_AREA], ["all"]
-    evaluation.evaluate()
-    evaluation.accumulate()
-    assert evaluation.eval is not None
-    return np.asarray(evaluation.eval["precision"], np.float64)
-
-
-@dataclass(frozen=True)
-class Instance:
-    """A true or detected object.
-
-    Attributes:
-        category: Class number, 0-based among the things.
-        box: Box (y0, x0, y1, x1) in pixels of the original image.
-        mask: Mask in pixels of the original image.
-        score: Score in 0 … 1; 1 for true objects.
-        crowd: Whether it is a crowd of many objects; False for detections.
-    """
-
-    category: int
-    box: tuple[float, float, float, float]
-    mask: RunLengthMask
-    score: float = 1.0
-    crowd: bool = False
-
-
-@dataclass(frozen=True)
-class ImageInstances:
-    """True and detected objects of one image; small, and picklable for other ranks.
-
-    Attributes:
-        image_id: Id of the image in the data set.
-        size: Height and width of the original image.
-        true: True objects.
-        detected: Detections.
-    """
-
-    image_id: ImageId
-    size: Size
-    true: list[Instance]
-    detected: list[Instance]
+from seamseg.structures import VOID, Detections, ImageId, ImageInstances, Instance, PanopticSegmentation, Size
 
 
 class AveragePrecision:
@@ -191,22 +57,34 @@ class AveragePrecision:
         """Return the AP of the masks in 0 … 1; NaN without any true object."""
         return self._evaluate("segm")
 
+    def tables(self, kind: IouType) -> CocoTables:
+        """Return the complete evaluation of boxes or masks."""
+        if not any(image.true for image in self.state):
+            return CocoTables(
+                np.full((10, 101, self.num_things, 4, 3), -1.0), np.full((10, self.num_things, 4, 3), -1.0)
+            )
+        return coco_tables(self._sides(kind), kind)
+
     def _evaluate(self, kind: IouType) -> float:
         if not any(image.true for image in self.state):
             return float("nan")
-        return average_precision(self._sides(), kind)
+        return average_precision(self._sides(kind), kind)
 
-    def _sides(self) -> CocoSides:
+    def _sides(self, kind: IouType) -> CocoSides:
         # The order of the images decides among equal scores, so it must not depend on the ranks.
         images = sorted(self.state, key=lambda image: (isinstance(image.image_id, str), image.image_id))
         sizes = [{"id": index, "height": image.size[0], "width": image.size[1]} for index, image in enumerate(images)]
         categories = [{"id": category} for category in range(self.num_things)]
-        return CocoSides(sizes, categories, _annotations(images, "true"), _annotations(images, "detected"))
-
-
-def _annotations(images: Sequence[ImageInstances], side: Literal["true", "detected"]) -> list[dict[str, Any]]:
-    instances = [(index, one) for index, image in enumerate(images) for one in getattr(image, side)]
-    return [_to_coco(one, image, number) for number, (image, one) in enumerate(instances, start=1)]
+        true, detected = (
+            [(index, one) for index, image in enumerate(images) for one in side(image)]
+            for side in (attrgetter("true"), attrgetter("detected"))
+        )
+        return CocoSides(
+            sizes,
+            categories,
+            [_to_coco(one, image, number, False) for number, (image, one) in enumerate(true, start=1)],
+            [_to_coco(one, image, number, kind == "bbox") for number, (image, one) in enumerate(detected, start=1)],
+        )
 
 
 def segment_instances(
@@ -241,21 +119,25 @@ def detected_instances(detections: Detections, size: Size) -> list[Instance]:
     instances = []
     boxes, classes, scores = detections.boxes.tolist(), detections.classes.tolist(), detections.scores.tolist()
     for index, (box, category, score) in enumerate(zip(boxes, classes, scores, strict=True)):
-        patch = paste_mask(detections.masks[index], detections.boxes[index], size)
-        mask = encode_patch(patch.mask.cpu().numpy(), patch.top, patch.left, size)
+        mask = None
+        if detections.has_masks:
+            patch = paste_mask(detections.masks[index], detections.boxes[index], size)
+            mask = encode_patch(patch.mask.cpu().numpy(), patch.top, patch.left, size)
         instances.append(Instance(category, tuple(box), mask, score))
     return instances
 
 
-def _to_coco(instance: Instance, image: int, number: int) -> dict[str, Any]:
+def _to_coco(instance: Instance, image: int, number: int, has_box_area: bool) -> dict[str, Any]:
+    """Return an annotation. As in COCO's evaluation, detected boxes have their own area, and all others the mask's."""
     y0, x0, y1, x1 = instance.box
-    return {
+    mask, height, width = instance.mask, y1 - y0, x1 - x0
+    annotation = {
         "id": number,
         "image_id": image,
         "category_id": instance.category,
-        "bbox": [x0, y0, x1 - x0, y1 - y0],
-        "segmentation": instance.mask.to_coco(),
-        "area": instance.mask.area(),
+        "bbox": [x0, y0, width, height],
+        "area": height * width if has_box_area or mask is None else mask.area(),
         "iscrowd": int(instance.crowd),
         "score": instance.score,
     }
+    return annotation if mask is None else annotation | {"segmentation": mask.to_coco()}

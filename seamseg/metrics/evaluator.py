@@ -13,14 +13,15 @@ from torch import Tensor
 
 from seamseg.errors import DataError
 from seamseg.metrics.analysis import analyze
-from seamseg.metrics.average_precision import AveragePrecision, ImageInstances
+from seamseg.metrics.average_precision import AveragePrecision
+from seamseg.metrics.coco_evaluation import IOU_TYPES
 from seamseg.metrics.confusion import ConfusionMatrix
 from seamseg.metrics.matching import ImageCounts, match
 from seamseg.metrics.outcomes import CASES, segment_cases
 from seamseg.metrics.overlaps import Overlaps
 from seamseg.metrics.panoptic_quality import PanopticQuality, StuffOverlap
 from seamseg.metrics.scores import BoundaryQuality, ClassScores, Scores
-from seamseg.structures import Detections, ImageId, PanopticSegmentation
+from seamseg.structures import Detections, ImageId, ImageInstances, PanopticSegmentation
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class PanopticEvaluator:
         image_id: ImageId,
         segmentation: PanopticSegmentation,
         detections: Detections,
-        semantics: Tensor,
+        semantics: Tensor | None,
         truth: PanopticSegmentation,
     ) -> ImageCounts:
         """Score one image. All arguments must have the size of the annotation and be on the same device.
@@ -85,7 +86,7 @@ class PanopticEvaluator:
             image_id: Id of the image in the data set.
             segmentation: Fused output.
             detections: Objects before fusion.
-            semantics: Classes of the semantic head, H×W.
+            semantics: Classes of the semantic head, H×W; None without such a head.
             truth: Annotation.
 
         Returns:
@@ -94,14 +95,15 @@ class PanopticEvaluator:
         Raises:
             ValueError: The sizes differ, a class is out of range, or the image was already scored.
         """
-        if not segmentation.size == tuple(semantics.shape) == truth.size:
+        map_size = truth.size if semantics is None else tuple(semantics.shape)
+        if not segmentation.size == map_size == truth.size:
             raise ValueError(
                 f"the predictions of image {image_id} must have the size of its annotation, {truth.size} "
-                f"(height, width), but its fused output has {segmentation.size} and its class map "
-                f"{tuple(semantics.shape)}"
+                f"(height, width), but its fused output has {segmentation.size} and its class map {map_size}"
             )
         (counts,) = self.count([image_id], Overlaps.between(segmentation, truth, self.boundary))
-        self._semantic.update(semantics, truth.semantics)
+        if semantics is not None:
+            self._semantic.update(semantics, truth.semantics)
         self._precision.update(image_id, detections, truth)
         return counts
 
@@ -167,11 +169,13 @@ class PanopticEvaluator:
             self._semantic.merge(state.semantic)
             self._precision.merge(state.instances)
 
-    def compute(self, names: Sequence[str]) -> Scores:
+    def compute(self, names: Sequence[str], coco_figures: bool = False) -> Scores:
         """Compute the scores over all images so far.
 
         Args:
             names: Names of the classes, in the network's order.
+            coco_figures: Whether to compute all figures of COCO's evaluation, which takes several times as long as the
+                average precision.
 
         Raises:
             ValueError: The number of names differs from the number of classes.
@@ -182,6 +186,7 @@ class PanopticEvaluator:
             )
         quality, border = self._quality, self._boundary
         images, cases = self._sorted_by_id()
+        box, mask = (self._precision.tables(kind).figures() if coco_figures else None for kind in IOU_TYPES)
         return Scores(
             all=quality.over_all(),
             things=quality.over_things(),
@@ -189,14 +194,16 @@ class PanopticEvaluator:
             per_class=self._per_class(names),
             miou=self._fused.mean_iou(),
             miou_semantic=self._semantic.mean_iou(),
-            box_ap=self._precision.box_ap(),
-            mask_ap=self._precision.mask_ap(),
+            box_ap=self._precision.box_ap() if box is None else box.ap,
+            mask_ap=self._precision.mask_ap() if mask is None else mask.ap,
             pq_dagger=float(self._stuff.pq_dagger(quality).nanmean()),
             boundary=BoundaryQuality(border.over_all(), border.over_things(), border.over_stuff())
             if self.boundary
             else None,
             images=tuple(images),
             analysis=analyze(images, cases, self._fused.state, names, self.num_stuff),
+            box=box,
+            mask=mask,
         )
 
     def _per_class(self, names: Sequence[str]) -> dict[str, ClassScores]:

@@ -2,42 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-from seamseg.structures import Size
+from seamseg.structures import RunLengthMask, Size
 
 IntArray = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class RunLengthMask:
-    """Compressed mask; a few hundred bytes for a typical object.
-
-    Attributes:
-        size: Height and width of the image in pixels.
-        counts: COCO's compressed run lengths, column by column.
-    """
-
-    size: Size
-    counts: bytes
-
-    def to_coco(self) -> dict[str, Any]:
-        """Return the form that pycocotools reads."""
-        return {"size": list(self.size), "counts": self.counts}
-
-    def area(self) -> int:
-        """Return the number of pixels."""
-        return int(coco_mask.area(self.to_coco()))
-
-    def box(self) -> tuple[float, float, float, float]:
-        """Return the tight box (y0, x0, y1, x1), half-open; all 0 for an empty mask."""
-        x, y, width, height = coco_mask.toBbox(self.to_coco()).tolist()
-        return y, x, y + height, x + width
 
 
 def encode_patch(patch: npt.NDArray[np.bool_], top: int, left: int, size: Size) -> RunLengthMask:

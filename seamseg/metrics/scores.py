@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from seamseg.metrics.analysis import Analysis
+from seamseg.metrics.coco_evaluation import CocoFigures
 from seamseg.metrics.matching import ImageCounts
 from seamseg.metrics.panoptic_quality import Quality
 from seamseg.structures import Unreadable
@@ -51,6 +52,10 @@ class BoundaryQuality:
     stuff: Quality
 
 
+_GROUPS = Quality | BoundaryQuality | CocoFigures
+"""Scores that are an object of their own in the JSON form."""
+
+
 @dataclass(frozen=True)
 class Scores:
     """All scores of one evaluation, in 0 … 1.
@@ -65,6 +70,7 @@ class Scores:
         boundary: Boundary PQ; None if it was not computed.
         images: Contribution of each image, by ascending id.
         analysis: Analysis of where panoptic quality is lost.
+        box, mask: All figures of COCO's evaluation of the detections before fusion; None if they were not computed.
         unreadable: Images that were skipped because they could not be read.
     """
 
@@ -80,6 +86,8 @@ class Scores:
     boundary: BoundaryQuality | None
     images: tuple[ImageCounts, ...]
     analysis: Analysis
+    box: CocoFigures | None = None
+    mask: CocoFigures | None = None
     unreadable: tuple[Unreadable, ...] = ()
 
     @property
@@ -90,7 +98,7 @@ class Scores:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values under the same names, with ``None`` in place of NaN, which JSON does not support."""
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
-        parts |= {name: asdict(part) for name, part in parts.items() if isinstance(part, Quality | BoundaryQuality)}
+        parts |= {name: asdict(part) for name, part in parts.items() if isinstance(part, _GROUPS)}
         parts["per_class"] = {name: asdict(line) for name, line in self.per_class.items()}
         parts |= {"images": [image.to_dict() for image in self.images], "analysis": self.analysis.to_dict()}
         parts["unreadable"] = [asdict(image) for image in self.unreadable]

@@ -162,12 +162,16 @@ class RoIHead(nn.Module):
         in_channels: Number of channels of the feature pyramid.
         num_things: Number of thing classes T.
         fc_channels: Number of outputs of each of the two fully connected layers.
-        mask_channels: Number of channels of the four convolutions and of the transposed convolution.
+        mask_channels: Number of channels of the four convolutions and of the transposed convolution; None leaves out
+            the mask branch, ``conv`` and ``roi_msk``.
         norm: Factory of the norm after each of these layers.
+
+    Attributes:
+        has_masks: Whether the mask branch exists.
     """
 
     def __init__(
-        self, in_channels: int, num_things: int, fc_channels: int, mask_channels: int, norm: NormFactory
+        self, in_channels: int, num_things: int, fc_channels: int, mask_channels: int | None, norm: NormFactory
     ) -> None:
         super().__init__()
         pooled = in_channels * (REGION_SIZE // 2) ** 2
@@ -181,15 +185,10 @@ class RoIHead(nn.Module):
         )
         self.roi_cls = nn.Linear(fc_channels, num_things + 1)
         self.roi_bbx = nn.Linear(fc_channels, num_things * 4)
-        layers = OrderedDict[str, nn.Module]()
-        for layer in range(1, 5):
-            incoming = in_channels if layer == 1 else mask_channels
-            layers[f"conv{layer}"] = norm.conv(incoming, mask_channels, 3)
-            layers[f"bn{layer}"] = norm.make(mask_channels)
-        layers["conv_up"] = norm.conv_transpose(mask_channels, mask_channels, 2, stride=2)
-        layers["bn_up"] = norm.make(mask_channels)
-        self.conv = nn.Sequential(layers)
-        self.roi_msk = nn.Conv2d(mask_channels, num_things, 1)
+        self.has_masks = mask_channels is not None
+        if mask_channels is not None:
+            self.conv = _mask_layers(in_channels, mask_channels, norm)
+            self.roi_msk = nn.Conv2d(mask_channels, num_things, 1)
         self.sync = norm.sync
         self._is_planned = self._warned_about_single_region = False
 
@@ -202,10 +201,12 @@ class RoIHead(nn.Module):
 
         Args:
             num_regions: Number of regions of this rank for :meth:`classify`.
-            num_masks: Number of regions of this rank for :meth:`masks`; at most ``num_regions``.
+            num_masks: Number of regions of this rank for :meth:`masks`; at most ``num_regions``. Not used without a
+                mask branch.
         """
         assert num_masks <= num_regions
-        with self._planned_forward([BranchRows(self.fc, num_regions), BranchRows(self.conv, num_masks)]):
+        masks = [BranchRows(self.conv, num_masks)] if self.has_masks else []
+        with self._planned_forward([BranchRows(self.fc, num_regions), *masks]):
             yield
 
     def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]:
@@ -253,3 +254,13 @@ class RoIHead(nn.Module):
                 "the RoI head got a single region and uses its running statistics for this step", stacklevel=2
             )
         self._warned_about_single_region = True
+
+
+def _mask_layers(in_channels: int, channels: int, norm: NormFactory) -> nn.Sequential:
+    layers = OrderedDict[str, nn.Module]()
+    for layer in range(1, 5):
+        layers[f"conv{layer}"] = norm.conv(in_channels if layer == 1 else channels, channels, 3)
+        layers[f"bn{layer}"] = norm.make(channels)
+    layers["conv_up"] = norm.conv_transpose(channels, channels, 2, stride=2)
+    layers["bn_up"] = norm.make(channels)
+    return nn.Sequential(layers)

@@ -1,9 +1,9 @@
 """Complete networks, each assembled from backbone, heads and algorithms in one short file."""
 
-from seamseg.networks.panoptic import PanopticNet
-from seamseg.networks.semantic import SemanticNet
+from seamseg.networks.deeplab import DeepLabNet
+from seamseg.networks.pyramid import PyramidNet
 
-SegmentationNet = PanopticNet | SemanticNet
+SegmentationNet = PyramidNet | DeepLabNet
 """Network that takes images and annotation in training, and predicts :class:`seamseg.structures.Predictions`."""
 
-__all__ = ["PanopticNet", "SegmentationNet", "SemanticNet"]
+__all__ = ["DeepLabNet", "PyramidNet", "SegmentationNet"]

@@ -15,9 +15,9 @@ from seamseg.io.files import atomic_write_unsynced
 from seamseg.io.journal import ItemOutput
 from seamseg.metrics.average_precision import detected_instances
 from seamseg.predict.predictor import Prediction
-from seamseg.structures import Categories
+from seamseg.structures import Categories, Instance
 from seamseg.visualization.images import Picture, encode_image
-from seamseg.visualization.overlay import draw_overlay
+from seamseg.visualization.objects import draw
 
 OutputKind = Literal["overlay", "panoptic", "semantic", "instances", "raw"]
 OUTPUT_KINDS: tuple[OutputKind, ...] = get_args(OutputKind)
@@ -41,7 +41,8 @@ class Named(Protocol):
 class OutputWriter:
     """Write the outputs of one image after another. Each file is written atomically. Threads may share a writer.
 
-    - ``overlay``: ``overlay/NAME.jpg``, the segmentation drawn over the image (.png if a side is too long for JPEG).
+    - ``overlay``: ``overlay/NAME.jpg``, the segmentation or the objects drawn over the image (.png if a side is too
+      long for JPEG).
     - ``panoptic``: ``panoptic/NAME.png`` with segment ids, and an entry of ``panoptic.json``.
     - ``semantic``: ``semantic/NAME.png``, one gray byte per pixel: the class number, 255 for void.
     - ``instances``: entries of ``instances.json``, the objects before fusion.
@@ -86,7 +87,7 @@ class OutputWriter:
         return ItemOutput(tuple(files), entries)
 
     def _overlay(self, name: str, picture: Picture, found: Prediction) -> Path:
-        overlay = draw_overlay(picture, found.segmentation, self.categories)
+        overlay = draw(picture, found.drawn(), self.categories)
         suffix = ".jpg" if max(picture.shape) <= _LARGEST_JPEG else ".png"
         data = encode_image(Path(name + suffix), overlay)
         return self._file("overlay", name, suffix, lambda path: path.write_bytes(data))
@@ -104,21 +105,22 @@ class OutputWriter:
 
 
 def instance_results(found: Prediction, categories: Categories, file_name: str) -> list[dict[str, Any]]:
-    """Return the objects before fusion in COCO's result format of instance segmentation, without ``image_id``."""
-    size = found.segmentation.ids.shape[0], found.segmentation.ids.shape[1]
-    results = []
-    for one in detected_instances(found.detections, size):
-        y0, x0, y1, x1 = (round(edge, 2) for edge in one.box)
-        results.append(
-            {
-                "file_name": file_name,
-                "category_id": categories.classes[one.category + categories.num_stuff].original_id,
-                "bbox": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
-                "score": round(one.score, 6),
-                "segmentation": {"size": list(size), "counts": one.mask.counts.decode("ascii")},
-            }
-        )
-    return results
+    """Return the objects before fusion as COCO's results, without ``image_id``; masks may overlap."""
+    return [
+        {"file_name": file_name} | object_result(one, categories)
+        for one in detected_instances(found.detections, found.segmentation.size)
+    ]
+
+
+def object_result(one: Instance, categories: Categories) -> dict[str, Any]:
+    """Return an object in COCO's result format of detection, or, if it has a mask, of instance segmentation."""
+    y0, x0, y1, x1 = (round(edge, 2) for edge in one.box)
+    result = {
+        "category_id": categories.classes[one.category + categories.num_stuff].original_id,
+        "bbox": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
+        "score": round(one.score, 6),
+    }
+    return result if one.mask is None else result | {"segmentation": one.mask.to_json()}
 
 
 def write_raw(path: Path, found: Prediction) -> None:
@@ -127,7 +129,7 @@ def write_raw(path: Path, found: Prediction) -> None:
     The arrays are ``ids`` (H×W int32); ``classes``, ``scores`` and ``crowd`` of the segments 0 … K; ``boxes`` (D×4,
     (y0, x0, y1, x1) in pixels), ``box_classes`` (0-based among the things), ``box_scores`` and ``mask_logits`` (D×M×M)
     of the objects before fusion; and ``semantic_logits`` (C×h×w float16) of the semantic head, a regular grid that
-    covers the image.
+    covers the image. Arrays of heads that the network does not have are empty.
     """
     segmentation, objects = found.segmentation, found.detections
     with path.open("wb") as file:

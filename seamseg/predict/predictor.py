@@ -28,10 +28,20 @@ from seamseg.algos.roi import DetectionSelector
 from seamseg.data.resizing import network_size, resize_image
 from seamseg.data.transforms import InputTransform
 from seamseg.errors import SettingsError
-from seamseg.networks import PanopticNet, SegmentationNet
+from seamseg.metrics.average_precision import detected_instances
+from seamseg.networks import PyramidNet, SegmentationNet
 from seamseg.ops.boxes import scale_boxes
 from seamseg.runtime.precision import Precision, PrecisionName
-from seamseg.structures import Detections, PackedSequence, PanopticSegmentation, Predictions, SemanticLogits, Size
+from seamseg.structures import (
+    Detections,
+    DrawnObjects,
+    PackedSequence,
+    PanopticSegmentation,
+    Predictions,
+    SemanticLogits,
+    Size,
+)
+from seamseg.visualization.objects import Drawn
 
 LARGEST = 10
 """Maximum scale. The network's memory grows with the square of the scale."""
@@ -99,7 +109,9 @@ def join_passes(
     """
     if len(passes) == 1 and not passes[0].mirrored and passes[0].semantics.size == size:
         return passes[0].detections, passes[0].semantics
-    logits = mean_logits([plain_logits(one) for one in passes])
+    logits = passes[0].semantics.logits
+    if passes[0].semantics.has_classes:
+        logits = mean_logits([plain_logits(one) for one in passes])
     detections = _join_detections([_plain_detections(one, size) for one in passes], selector)
     return detections, SemanticLogits(logits, padded_size=size, size=size)
 
@@ -126,10 +138,11 @@ def _plain_detections(one: Pass, size: Size) -> Detections:
 def _join_detections(found: Sequence[Detections], selector: DetectionSelector | None) -> Detections:
     boxes, classes = torch.cat([one.boxes for one in found]), torch.cat([one.classes for one in found])
     scores, masks = torch.cat([one.scores for one in found]), torch.cat([one.masks for one in found])
+    joined = Detections(boxes, classes, scores, masks)
     if selector is None:
-        return Detections(boxes, classes, scores, masks)
-    keep = torchvision.ops.batched_nms(boxes, scores, classes, selector.nms_threshold)[: selector.max_predictions]
-    return Detections(boxes[keep], classes[keep], scores[keep], masks[keep])
+        return joined
+    keep = torchvision.ops.batched_nms(boxes, scores, classes, selector.nms_threshold)
+    return joined.rows(keep[: selector.max_predictions])
 
 
 @dataclass(frozen=True)
@@ -159,11 +172,21 @@ class Prediction:
         detections: Objects before fusion, with boxes in pixels of the image.
         semantics: Class scores before interpolation. Of several passes, the mean of the logits, even if they are merged
             in another way.
+        shown_score: Minimum score (exclusive) of the objects in pictures of a network that only finds objects; None for
+            other networks, whose pictures show the segmentation.
     """
 
     segmentation: PanopticSegmentation
     detections: Detections
     semantics: SemanticLogits
+    shown_score: float | None = None
+
+    def drawn(self) -> Drawn:
+        """Return what a picture of the prediction shows."""
+        if self.shown_score is None:
+            return self.segmentation
+        shown = self.detections.rows(self.detections.scores > self.shown_score)
+        return DrawnObjects(self.segmentation.size, detected_instances(shown, self.segmentation.size))
 
 
 class Predictor:
@@ -176,6 +199,7 @@ class Predictor:
         device: Device of the network.
         augmentation: Test-time augmentation; None means no augmentation.
         precision: Precision of the network's computations.
+        only_objects: Whether the task is to find objects, with or without masks, and nothing else.
 
     Attributes:
         selector: Selection of the network's detections; None if it detects nothing.
@@ -192,11 +216,14 @@ class Predictor:
         device: torch.device,
         augmentation: Augmentation | None = None,
         precision: PrecisionName = "float32",
+        only_objects: bool = False,
     ) -> None:
         self.network, self.transform, self.fusion, self.device = network.eval(), transform, fusion, device
         self.augmentation = augmentation or Augmentation()
-        self.precision = precision
-        self.selector = network.roi_heads.selector if isinstance(network, PanopticNet) else None
+        self.precision, self.only_objects = precision, only_objects
+        self.selector: DetectionSelector | None = None
+        if isinstance(network, PyramidNet) and network.finds_objects:
+            self.selector = network.roi_heads.selector
         self._autocast = Precision(precision, device).autocast
 
     def __call__(self, image: NDArray[np.uint8]) -> PanopticSegmentation:
@@ -242,14 +269,14 @@ class Predictor:
     def _fuse(self, size: Size, passes: Sequence[Pass]) -> Prediction:
         merge, input_size = self.augmentation.merge, self._size(size, 1.0)
         detections, semantics = join_passes(passes, input_size, self.selector)
-        if len(passes) == 1 or merge == "logits":
+        if len(passes) == 1 or merge == "logits" or not semantics.has_classes:
             fused = self.fusion(detections, semantics, size)
         else:
             classes = merged_classes([plain_logits(one) for one in passes], merge, size)
             fused = self.fusion.with_classes(detections, classes, input_size)
-        objects = fused.detections
         return Prediction(
             fused.segmentation.cpu(),
-            Detections(objects.boxes.cpu(), objects.classes.cpu(), objects.scores.cpu(), objects.masks.cpu()),
+            fused.detections.cpu(),
             SemanticLogits(semantics.logits.cpu(), semantics.padded_size, semantics.size),
+            self.fusion.score_threshold if self.only_objects else None,
         )

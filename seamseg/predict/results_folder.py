@@ -143,7 +143,7 @@ class ResultsFolder:
         if unreadable:
             listed = [{"file_name": one.file_name, "error": one.error} for one in unreadable]
             write_text(self.path / ERRORS_FILE, json.dumps(listed, indent=1) + "\n")
-        if {"semantic", "raw"} & set(self.kinds):
+        if {"semantic", "raw"} & set(self.kinds) or ("panoptic" not in self.kinds and "instances" in self.kinds):
             write_text(self.path / CATEGORIES_FILE, json.dumps(self.categories.to_list(), indent=1) + "\n")
         if "instances" in self.kinds:
             entries = self._numbered(images, "instances", "image_id")

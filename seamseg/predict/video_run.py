@@ -1,11 +1,12 @@
 """Prediction on a video, with records of the segmented frames.
 
 An unfinished video file cannot be extended. A resumed run therefore rewrites it from the start: it reads the
-segmentations of the first frames from the records, and draws them again.
+segmentations or objects of the first frames from the records, and draws them again.
 """
 
 from __future__ import annotations
 
+import json
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from itertools import chain, count, islice, takewhile
 from operator import attrgetter
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -28,13 +30,13 @@ from seamseg.predict.outputs import OutputWriter
 from seamseg.predict.pipeline import Predicted, PredictionJob, num_threads, overlapped
 from seamseg.predict.results_folder import OVERLAY_FILE, RECORDS_FOLDER, remove_records
 from seamseg.predict.video_file import Video, VideoWriter
-from seamseg.structures import PanopticSegmentation
+from seamseg.structures import DrawnObjects, Instance, PanopticSegmentation, RunLengthMask
 from seamseg.visualization.images import Picture
-from seamseg.visualization.overlay import draw_overlay
+from seamseg.visualization.objects import Drawn, draw
 
 
 class FrameRecords:
-    """Hidden folder with a small file per segmented frame.
+    """Hidden folder with a small file per segmented frame: arrays of a segmentation, or JSON of objects.
 
     Args:
         folder: Results folder.
@@ -43,42 +45,69 @@ class FrameRecords:
     def __init__(self, folder: Path) -> None:
         self._folder = folder / RECORDS_FOLDER
 
-    def write(self, name: str, segmentation: PanopticSegmentation) -> None:
-        """Save the segmentation of a frame.
+    def write(self, name: str, found: Drawn) -> None:
+        """Save what the overlay of a frame shows.
 
         Args:
             name: Name of the frame, such as ``000012``.
-            segmentation: Segmentation of the frame.
+            found: Segmentation or objects of the frame.
 
         Raises:
             OSError: The file cannot be written.
         """
-        atomic_write_unsynced(self._path(name), lambda path: _save(path, segmentation))
+        atomic_write_unsynced(self._path(name), lambda path: _save(path, found))
 
     def holds(self, name: str) -> bool:
         """Return whether a frame has a file that is not empty; a power failure can leave an empty file."""
         path = self._path(name)
         return path.is_file() and path.stat().st_size > 0
 
-    def read(self, name: str) -> PanopticSegmentation | None:
-        """Return the segmentation of a frame; None if its file is missing or damaged."""
+    def read(self, name: str) -> Drawn | None:
+        """Return what the overlay of a frame shows; None if its file is missing or damaged."""
         try:
-            with np.load(self._path(name)) as arrays:
-                found = {key: torch.from_numpy(arrays[key]) for key in ("ids", "classes", "scores", "crowd")}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            with self._path(name).open("rb") as file:
+                return _objects(json.load(file)) if file.peek(1)[:1] == b"{" else _segmentation(file)
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
             return None
-        return PanopticSegmentation(found["ids"].long(), found["classes"], found["crowd"], found["scores"])
 
     def _path(self, name: str) -> Path:
-        return self._folder / f"{name}.npz"
+        return self._folder / f"{name}.record"
 
 
-def _save(path: Path, found: PanopticSegmentation) -> None:
+def _save(path: Path, found: Drawn) -> None:
+    if isinstance(found, DrawnObjects):
+        path.write_text(_objects_text(found))
+        return
     ids = found.ids.numpy().astype(np.int32)
     with path.open("wb") as file:
         np.savez_compressed(
             file, ids=ids, classes=found.classes.numpy(), scores=found.filled_scores.numpy(), crowd=found.crowd.numpy()
         )
+
+
+def _segmentation(file: IO[bytes]) -> PanopticSegmentation:
+    with np.load(file) as arrays:
+        found = {key: torch.from_numpy(arrays[key]) for key in ("ids", "classes", "scores", "crowd")}
+    return PanopticSegmentation(found["ids"].long(), found["classes"], found["crowd"], found["scores"])
+
+
+def _objects_text(found: DrawnObjects) -> str:
+    entries = [
+        [one.category, one.box, one.score, None if one.mask is None else one.mask.counts.decode("ascii")]
+        for one in found.instances
+    ]
+    return json.dumps({"size": found.size, "objects": entries})
+
+
+def _objects(content: dict[str, Any]) -> DrawnObjects:
+    height, width = content["size"]
+    instances = [
+        Instance(
+            category, tuple(box), None if counts is None else RunLengthMask((height, width), counts.encode()), score
+        )
+        for category, box, score, counts in content["objects"]
+    ]
+    return DrawnObjects((height, width), instances)
 
 
 @dataclass(frozen=True)
@@ -217,18 +246,22 @@ class _VideoRun:
         if not self._draws:
             return _Drawn(frame.name, None, None)
         found = self.records.read(frame.name.name)
-        return _Drawn(frame.name, self._overlay(frame.pixels, found or self.job.predictor(frame.pixels)), None)
+        if found is None:
+            predictor = self.job.predictor
+            found = predictor.predict([predictor.prepare(frame.pixels)])[0].drawn()
+        return _Drawn(frame.name, self._overlay(frame.pixels, found), None)
 
     def _write(self, found: Predicted[_Frame]) -> _Drawn:
-        name, segmentation = found.source.name, found.prediction.segmentation
+        name = found.source.name
         written = self._writer.write(name, found.picture, found.prediction)
         if not self._draws:
             return _Drawn(name, None, written)
-        self.records.write(name.name, segmentation)
-        return _Drawn(name, self._overlay(found.picture, segmentation), written)
+        drawn = found.prediction.drawn()
+        self.records.write(name.name, drawn)
+        return _Drawn(name, self._overlay(found.picture, drawn), written)
 
-    def _overlay(self, pixels: Picture, segmentation: PanopticSegmentation) -> Picture:
-        return draw_overlay(pixels, segmentation, self.job.folder.categories)
+    def _overlay(self, pixels: Picture, found: Drawn) -> Picture:
+        return draw(pixels, found, self.job.folder.categories)
 
 
 def _num_frames(video_path: Path) -> int:

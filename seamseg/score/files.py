@@ -16,12 +16,12 @@ from seamseg.data.formats.coco_json import ListedSegments, PanopticFiles
 from seamseg.data.image_header import size_in_png
 from seamseg.data.png import MAX_SEGMENT_ID, read_panoptic_png
 from seamseg.errors import DataError
-from seamseg.metrics.average_precision import ImageInstances, segment_instances
+from seamseg.metrics.average_precision import segment_instances
 from seamseg.metrics.evaluator import PanopticEvaluator
 from seamseg.metrics.overlaps import Overlaps
 from seamseg.metrics.scores import Scores
 from seamseg.ops.overlaps import border_band, map_overlaps, png_overlaps
-from seamseg.structures import VOID, ImageId, PanopticSegmentation
+from seamseg.structures import VOID, ImageId, ImageInstances, PanopticSegmentation
 
 IntArray = NDArray[np.int64]
 ListedPair = tuple[ListedSegments, ListedSegments]

@@ -4,6 +4,7 @@ from seamseg.structures.batch import Batch, ImageId, Sample
 from seamseg.structures.categories import VOID, Categories, Category, Color
 from seamseg.structures.ground_truth import GroundTruth, Objects
 from seamseg.structures.images import PaddedImages, Size, Unreadable, pad_images, unpad_images
+from seamseg.structures.instances import DrawnObjects, ImageInstances, Instance, RunLengthMask
 from seamseg.structures.labeled_images import LabeledBatch, LabeledImage
 from seamseg.structures.losses import ClassifierLosses, Losses, LossSum, LossValues
 from seamseg.structures.packed_sequence import PackedSequence
@@ -18,8 +19,11 @@ __all__ = [
     "ClassifierLosses",
     "Color",
     "Detections",
+    "DrawnObjects",
     "GroundTruth",
     "ImageId",
+    "ImageInstances",
+    "Instance",
     "LabeledBatch",
     "LabeledImage",
     "LayeredSegmentation",
@@ -31,6 +35,7 @@ __all__ = [
     "PaddedImages",
     "PanopticSegmentation",
     "Predictions",
+    "RunLengthMask",
     "Sample",
     "SemanticLogits",
     "Size",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ class Detections:
         boxes: D×4 float32, in pixels of the image in which they were detected.
         classes: D int64, 0-based among the things.
         scores: D float32 in 0 … 1.
-        masks: D×M×M mask logits inside the boxes (M = 28 in the published network).
+        masks: D×M×M mask logits inside the boxes (M = 28 in the published network); D×0×0 from a network without masks.
     """
 
     boxes: Tensor
@@ -33,13 +33,30 @@ class Detections:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    @property
+    def has_masks(self) -> bool:
+        """Whether the network predicts masks."""
+        return self.masks.shape[-1] > 0
+
+    def rows(self, chosen: Tensor) -> Detections:
+        """Return some of the detections.
+
+        Args:
+            chosen: Indices, or D bool.
+        """
+        return Detections(self.boxes[chosen], self.classes[chosen], self.scores[chosen], self.masks[chosen])
+
+    def cpu(self) -> Detections:
+        """Return the same detections on the CPU."""
+        return Detections(self.boxes.cpu(), self.classes.cpu(), self.scores.cpu(), self.masks.cpu())
+
 
 @dataclass(frozen=True)
 class SemanticLogits:
     """Class logits of one image before interpolation.
 
     Attributes:
-        logits: (S+T)×h×w, covering the padded image.
+        logits: (S+T)×h×w, covering the padded image; 0×0×0 from a network without a semantic head.
         padded_size: Height and width in pixels that the logits cover.
         size: Height and width of the image before padding; it is at the top left.
     """
@@ -47,6 +64,11 @@ class SemanticLogits:
     logits: Tensor
     padded_size: Size
     size: Size
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the network has a semantic head."""
+        return len(self.logits) > 0
 
 
 @dataclass(frozen=True)
@@ -57,8 +79,8 @@ class Predictions:
         boxes: Boxes, D×4 float32 per image; zero rows if nothing is detected.
         classes: Classes, D int64 per image, 0-based among the things.
         scores: Scores, D float32 per image, in 0 … 1.
-        masks: Mask logits, D×M×M per image.
-        semantic_logits: N×(S+T)×h×w, covering the padded images.
+        masks: Mask logits, D×M×M per image; D×0×0 from a network without masks.
+        semantic_logits: N×(S+T)×h×w, covering the padded images; N×0×0×0 from a network without a semantic head.
         sizes: Height and width of each image before padding.
         padded_size: Height and width of the padded images.
     """
@@ -75,13 +97,30 @@ class Predictions:
         require_equal_lengths(self, ("boxes", "classes", "scores", "masks", "semantic_logits", "sizes"))
 
     @classmethod
-    def without_detections(cls, semantic_logits: Tensor, sizes: tuple[Size, ...], padded_size: Size) -> Predictions:
-        """Return the predictions of a network that detects nothing: zero rows for every image."""
+    def empty(cls, like: Tensor, sizes: tuple[Size, ...], padded_size: Size) -> Predictions:
+        """Return the predictions of a network without any head: zero rows and zero classes for every image.
+
+        Args:
+            like: Tensor on the device of the predictions.
+            sizes: Height and width of each image before padding.
+            padded_size: Height and width of the padded images.
+        """
 
         def none(*shape: int, dtype: torch.dtype = torch.float32) -> PackedSequence:
-            return PackedSequence(semantic_logits.new_empty((0, *shape), dtype=dtype) for _ in sizes)
+            return PackedSequence(like.new_empty((0, *shape), dtype=dtype) for _ in sizes)
 
-        return cls(none(4), none(dtype=torch.int64), none(), none(1, 1), semantic_logits, sizes, padded_size)
+        logits = like.new_empty((len(sizes), 0, 0, 0))
+        return cls(none(4), none(dtype=torch.int64), none(), none(0, 0), logits, sizes, padded_size)
+
+    def with_detections(
+        self, boxes: PackedSequence, classes: PackedSequence, scores: PackedSequence, masks: PackedSequence
+    ) -> Predictions:
+        """Return these predictions with other detections; see the attributes."""
+        return replace(self, boxes=boxes, classes=classes, scores=scores, masks=masks)
+
+    def with_semantics(self, semantic_logits: Tensor) -> Predictions:
+        """Return these predictions with other semantic logits."""
+        return replace(self, semantic_logits=semantic_logits)
 
     def __len__(self) -> int:
         return len(self.sizes)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from seamseg.structures.categories import Categories, Color
+from seamseg.structures.instances import DrawnObjects
 from seamseg.structures.panoptic_segmentation import PanopticSegmentation
 from seamseg.visualization.colors import GRAY, INK, PAPER
-from seamseg.visualization.images import Picture, resize_picture, resize_segmentation
+from seamseg.visualization.images import Picture, resize_picture
 from seamseg.visualization.legend import draw_legend, legend_height
-from seamseg.visualization.overlay import draw_overlay
+from seamseg.visualization.objects import Drawn, draw, resize_drawn
 from seamseg.visualization.shapes import fill_rounded, paste_rounded
 from seamseg.visualization.text import BOLD, draw_text, shorten, text_width
 
@@ -37,8 +38,8 @@ class SheetRow:
 
     name: str
     image: Picture
-    truth: PanopticSegmentation
-    prediction: PanopticSegmentation
+    truth: Drawn
+    prediction: Drawn
     quality: float | None = None
     measure: str = "PQ"
 
@@ -76,7 +77,7 @@ def contact_sheet(
 
     Args:
         rows: One or more images of any size.
-        categories: Categories of the segmentations.
+        categories: Categories of the segments and objects.
         column_width: Width of a column in pixels, at least 100; all other sizes are proportional to it.
         first: Title of the first column.
 
@@ -91,9 +92,9 @@ def contact_sheet(
     if column_width < 100:
         raise ValueError(f"the columns of a contact sheet must be at least 100 pixels wide, not {column_width}")
     layout = _Layout(column_width, _tallest_row(rows, column_width))
-    classes = _classes_present(rows)
+    classes = _classes_present(rows, categories)
     pictures = layout.header + sum(layout.row(row) + layout.caption for row in rows)
-    legend = legend_height(categories, classes, layout.width, layout.text_size)
+    legend = legend_height(categories, classes, layout.width, layout.text_size) if classes else 0
     shape = (pictures + legend + 2 * layout.margin, layout.width + 2 * layout.margin, 3)
     canvas = np.full(shape, PAPER, np.uint8)
     _draw_headers(canvas, layout, (first, *HEADERS[1:]))
@@ -101,7 +102,8 @@ def contact_sheet(
     for row in rows:
         _draw_row(canvas, layout, row, categories, y)
         y += layout.row(row) + layout.caption
-    draw_legend(canvas, (y, layout.margin), categories, classes, layout.width, layout.text_size)
+    if classes:
+        draw_legend(canvas, (y, layout.margin), categories, classes, layout.width, layout.text_size)
     return canvas
 
 
@@ -135,19 +137,19 @@ def _draw_quality(canvas: Picture, layout: _Layout, quality: float, measure: str
 
 def _cells(row: SheetRow, categories: Categories, cell: tuple[int, int]) -> list[Picture]:
     """Return the three pictures of a row, scaled to fit the cell."""
-    for part, segmentation in (("ground truth", row.truth), ("prediction", row.prediction)):
-        if tuple(segmentation.ids.shape) != row.image.shape[:2]:
-            sizes = f"{tuple(segmentation.ids.shape)}, but its image has {row.image.shape[:2]}"
+    for part, found in (("ground truth", row.truth), ("prediction", row.prediction)):
+        if isinstance(found, PanopticSegmentation) and found.size != row.image.shape[:2]:
+            sizes = f"{found.size}, but its image has {row.image.shape[:2]}"
             raise ValueError(f"the {part} of {row.name} has height and width {sizes}; both must have the same size")
     height, width = row.image.shape[:2]
     factor = min(cell[0] / height, cell[1] / width)
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
     image = resize_picture(row.image, size)
-    truth, prediction = (resize_segmentation(segmentation, size) for segmentation in (row.truth, row.prediction))
+    truth, prediction = (resize_drawn(found, size) for found in (row.truth, row.prediction))
     return [
         image,
-        draw_overlay(image, truth, categories, scores=False, text_scale=_TEXT_SCALE),
-        draw_overlay(image, prediction, categories, text_scale=_TEXT_SCALE),
+        draw(image, truth, categories, scores=False, text_scale=_TEXT_SCALE),
+        draw(image, prediction, categories, text_scale=_TEXT_SCALE),
     ]
 
 
@@ -157,7 +159,12 @@ def _tallest_row(rows: Sequence[SheetRow], column_width: int) -> int:
     return round(column_width * min(max(_TALLEST, usual), 2))
 
 
-def _classes_present(rows: Sequence[SheetRow]) -> list[int]:
-    """Return the classes with pixels in any segmentation, ascending, with void last."""
-    segmentations = [segmentation for row in rows for segmentation in (row.truth, row.prediction)]
-    return sorted({number for found in segmentations for number in np.unique(found.semantics.cpu().numpy()).tolist()})
+def _classes_present(rows: Sequence[SheetRow], categories: Categories) -> list[int]:
+    """Return the classes of all segments with pixels and of all objects, ascending, with void last."""
+    classes: set[int] = set()
+    for found in (side for row in rows for side in (row.truth, row.prediction)):
+        if isinstance(found, DrawnObjects):
+            classes |= {one.category + categories.num_stuff for one in found.instances}
+        else:
+            classes |= set(np.unique(found.semantics.cpu().numpy()).tolist())
+    return sorted(classes)

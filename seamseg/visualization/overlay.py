@@ -224,8 +224,7 @@ def draw_overlay(
         ValueError: Sizes, types or class numbers do not match, or the opacity is out of range.
     """
     check_picture(image)
-    if not 0 <= opacity <= 1:
-        raise ValueError(f"the opacity of an overlay must be in 0 … 1, not {opacity}")
+    check_opacity(opacity)
     ids, classes = _checked_arrays(image, segmentation, categories)
     colors = segment_colors(classes, categories)
     canvas = np.asarray(cv2.addWeighted(image, 1 - opacity, colors[ids], opacity, 0), np.uint8)
@@ -237,6 +236,16 @@ def draw_overlay(
         texts = segment_texts(segmentation, categories, scores)
         draw_labels(canvas, place_labels(ids, texts, text_scale), colors)
     return canvas
+
+
+def check_opacity(opacity: float) -> None:
+    """Check that an opacity is in 0 … 1.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"the opacity of an overlay must be in 0 … 1, not {opacity}")
 
 
 def segment_texts(segmentation: PanopticSegmentation, categories: Categories, scores: bool = True) -> dict[int, str]:

@@ -30,6 +30,8 @@ WEIGHTS = (10, 10, 5, 5)
 class FixedHead:
     """Head that returns its row r for region r of a call and stores the features it gets."""
 
+    has_masks = True
+
     def __init__(self, seed: int = 0, num_regions: int = 60) -> None:
         generator = torch.Generator().manual_seed(seed)
         self.logits = torch.randn(num_regions, NUM_THINGS + 1, generator=generator).requires_grad_()

@@ -16,7 +16,7 @@ from seamseg.config.network import BODY_NAMES, BodySettings
 from seamseg.errors import SettingsError
 from seamseg.modules.body import Body
 from seamseg.modules.norm import NormFactory
-from seamseg.networks import PanopticNet
+from seamseg.networks import PyramidNet
 from seamseg.structures import Categories, Category
 
 NORM = NormFactory("bn")
@@ -45,7 +45,7 @@ def panoptic_network(name: str, *overrides: str) -> tuple[nn.Module, Body]:
     experiment = parse_experiment("{}", "test", settings)
     categories = Categories(tuple(Category(str(number), number > 2, (0, 0, 0), number) for number in range(5)))
     network = build_initialized_network(experiment, categories)
-    assert isinstance(network, PanopticNet)
+    assert isinstance(network, PyramidNet)
     return network, network.body.backbone
 
 

@@ -15,7 +15,7 @@ from seamseg.modules.adjusted_filters import AdjustedConv2d, AdjustedConvTranspo
 from seamseg.modules.batch_renorm import BatchRenorm
 from seamseg.modules.mabn import MABN
 from seamseg.modules.norm import GroupNormAct
-from seamseg.networks import PanopticNet
+from seamseg.networks import PyramidNet
 from seamseg.structures import Categories, Category
 
 CATEGORIES = Categories(
@@ -23,14 +23,14 @@ CATEGORIES = Categories(
 )
 
 
-def initialized(*overrides: str) -> PanopticNet:
+def initialized(*overrides: str) -> PyramidNet:
     with narrow_body():
         network = build_initialized_network(tiny_experiment(None, *overrides), CATEGORIES)
-    assert isinstance(network, PanopticNet)
+    assert isinstance(network, PyramidNet)
     return network
 
 
-def equal(first: PanopticNet, second: PanopticNet) -> bool:
+def equal(first: PyramidNet, second: PyramidNet) -> bool:
     state = second.state_dict()
     return all(torch.equal(value, state[name]) for name, value in first.state_dict().items())
 

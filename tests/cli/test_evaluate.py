@@ -33,6 +33,8 @@ def test_evaluate_json_has_all_scores_as_fractions(command: Any, run_dir: Path, 
         "miou_semantic",
         "box_ap",
         "mask_ap",
+        "box",
+        "mask",
         "pq_dagger",
         "boundary",
         "images",
@@ -48,6 +50,8 @@ def test_evaluate_json_has_all_scores_as_fractions(command: Any, run_dir: Path, 
     fractions = [scores[name] for name in ("miou", "miou_semantic", "box_ap", "mask_ap")]
     fractions += [line[name] for line in scores["per_class"].values() for name in ("pq", "sq", "rq", "iou")]
     assert all(0 <= value <= 1 for value in fractions)
+    assert [scores[part]["ap"] for part in ("box", "mask")] == [scores["box_ap"], scores["mask_ap"]]
+    assert all(len(scores[part]) == 12 for part in ("box", "mask"))
 
 
 def test_evaluate_best_model_equals_its_validation_scores(

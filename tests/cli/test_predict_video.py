@@ -199,7 +199,7 @@ def test_predict_video_frame_record_damaged_by_a_power_cut_is_redone(
     kept: int,
 ) -> None:
     assert command("predict", run_dir, video_path, tmp_path / "whole").code == 0
-    record = stopped() / ".frames" / "000001.npz"
+    record = stopped() / ".frames" / "000001.record"
     whole = record.read_bytes()
     record.write_bytes(whole[:60] + bytes(80) + whole[140:] if content is None else content)
     stdout = command("predict", run_dir, video_path, tmp_path / "out", "--resume").out

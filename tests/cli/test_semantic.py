@@ -155,8 +155,8 @@ def test_predict_equals_the_library_and_merges_passes(
         maps[merge] = cv2.imread(str(out / "semantic" / "photo.png"), cv2.IMREAD_UNCHANGED)
         model = seamseg.load_model(semantic_run, "cpu", scales=(0.7, 1, 1.2), flip=True, merge=merge)
         result = model.predict(photo)
-        assert np.array_equal(result.panoptic.semantics.numpy(), maps[merge])
-        assert len(result.detections) == 0
+        assert np.array_equal(result.semantic.numpy(), maps[merge])
+        assert (result.detections, result.instances, result.task) == (None, None, "semantic")
         assert not any(segment.is_thing or segment.is_crowd for segment in result.segments)
         assert len(result.to_coco()) == len(np.unique(maps[merge]))
     assert not np.array_equal(maps["mean"], maps["max"])

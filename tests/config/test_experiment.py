@@ -212,7 +212,7 @@ def test_experiment_deeplab_head_without_the_semantic_task_is_refused() -> None:
 
 
 def test_experiment_unknown_task_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"task='depth'.*'panoptic' or 'semantic'"):
+    with pytest.raises(ValueError, match=r"task='depth'.*'panoptic', 'instance', 'detection' or 'semantic'"):
         parse_experiment("", "x", ["task=depth"])
 
 

@@ -16,11 +16,11 @@ from support.tiny_experiment import narrow_body, tiny_experiment
 from torch.distributed.run import get_args_parser
 
 import seamseg.cli
-from seamseg.api import Result, ResultSegment
 from seamseg.builders import build_initialized_network
 from seamseg.config import save_experiment
 from seamseg.export.model_file import MODEL_FILE, ModelFile, save_model
 from seamseg.predict.outputs import OUTPUT_KINDS
+from seamseg.predict.result import Result, ResultSegment
 from seamseg.structures import Categories, Category
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "prediction.md"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from torch.nn import functional
 
 from seamseg.data.transforms import Normalize
 from seamseg.export.fixed_network import FixedSizeNet, enlarged_classes
-from seamseg.export.graph_files import trace, write_onnx, write_torch
+from seamseg.export.graph_files import output_names, trace, write_onnx, write_torch
 from seamseg.export.numpy_fusion import OUTPUTS, Description
 from seamseg.modules.abn import ABN
-from seamseg.networks import PanopticNet
+from seamseg.networks import PyramidNet
+from seamseg.networks.pyramid import ObjectParts, SemanticParts
 from seamseg.ops.fusion import upsample_argmax
 from seamseg.structures import PackedSequence, SemanticLogits
 
@@ -41,7 +43,7 @@ def picture(seed: int, size: tuple[int, int] = SIZE) -> Tensor:
     return torch.randint(0, 256, (*size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
-def network(bias: float = 0.0) -> PanopticNet:
+def network(bias: float = 0.0) -> PyramidNet:
     """Build a network with nontrivial norm statistics and weights, and with confident masks."""
     net = tiny_network().eval()
     for number, module in enumerate(net.modules()):
@@ -54,7 +56,7 @@ def network(bias: float = 0.0) -> PanopticNet:
     return net
 
 
-def expected(net: PanopticNet, image: Tensor, normalize: Normalize = NORMALIZE) -> dict[str, Tensor]:
+def expected(net: PyramidNet, image: Tensor, normalize: Normalize = NORMALIZE) -> dict[str, Tensor]:
     """Return the outputs of the original network; detections without padding rows."""
     predictions = net.predict(PackedSequence([normalize(image.permute(2, 0, 1))]))
     found = predictions.detections(0)
@@ -152,6 +154,37 @@ def test_fixed_size_net_does_not_change_the_network() -> None:
     FixedSizeNet(net, NORMALIZE, SIZE)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert all(parameter.requires_grad for parameter in net.parameters())
+
+
+def of_task(net: PyramidNet, task: str) -> PyramidNet:
+    """Return a network with the heads of a task."""
+    if task == "semantic":
+        return PyramidNet(net.body, None, SemanticParts(net.sem_head, net.semantic_loss)).eval()
+    head = copy.deepcopy(net.roi_head)
+    if task == "detection":
+        del head.conv, head.roi_msk
+        head.has_masks = False
+    return PyramidNet(net.body, ObjectParts(net.rpn_head, head, net.rpn, net.roi_heads)).eval()
+
+
+@pytest.mark.parametrize("task", ["instance", "detection", "semantic"])
+def test_fixed_size_net_of_another_task_has_the_outputs_of_its_heads(task: str) -> None:
+    net, image = network(), picture(1)
+    with torch.no_grad():
+        found, every = (FixedSizeNet(one, NORMALIZE, SIZE)(image) for one in (of_task(net, task), net))
+    missing = {"instance": {"semantics"}, "detection": {"semantics", "masks"}, "semantic": set(OUTPUTS) - {"semantics"}}
+    assert list(found) == [name for name in OUTPUTS if name not in missing[task]]
+    assert all(torch.equal(value, every[name]) for name, value in found.items())
+    assert found["semantics"].any() if task == "semantic" else found["valid"].any()
+
+
+def test_file_of_another_task_names_its_outputs(tmp_path: Path) -> None:
+    program = trace(FixedSizeNet(of_task(network(), "semantic"), NORMALIZE, SIZE))
+    assert output_names(program) == ["semantics"]
+    write_onnx(tmp_path / "model.onnx", program, described())
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(["semantics"], {"image": picture(1).numpy()})
+    assert np.array_equal(found, expected(network(), picture(1))["semantics"].numpy())
 
 
 def test_onnx_file_has_only_standard_operators_and_the_description(files: Path) -> None:

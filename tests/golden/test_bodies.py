@@ -20,7 +20,7 @@ from seamseg.builders.body import BODIES
 from seamseg.modules.deeplab_head import DeepLabHead
 from seamseg.modules.norm import NormFactory
 from seamseg.networks.classifier import Classifier
-from seamseg.networks.semantic import DeepLabNet
+from seamseg.networks.deeplab import DeepLabNet
 from seamseg.structures import GroundTruth, PackedSequence, PaddedImages
 
 NORM = NormFactory("bn")

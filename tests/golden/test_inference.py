@@ -19,7 +19,7 @@ from seamseg.algos.fusion import FusedImage
 from seamseg.builders import LoadedModel, open_model
 from seamseg.cli import main
 from seamseg.metrics.panoptic_quality import PanopticQuality
-from seamseg.networks import PanopticNet
+from seamseg.networks import PyramidNet
 from seamseg.structures import PackedSequence, Predictions
 
 SIZES = ((320, 479), (320, 373))
@@ -44,7 +44,7 @@ class PublishedRun:
         return torch.from_numpy(self.golden.numbers[f"eval/{key}"])
 
 
-def import_published(network: PanopticNet, folder: Path) -> LoadedModel:
+def import_published(network: PyramidNet, folder: Path) -> LoadedModel:
     """Write the weights to an archive like those of the authors, import it with the command, and load it."""
     config = VISTAS.replace("num_post_nms_val = 1000", "num_pre_nms_val = 1000\nnum_post_nms_val = 100")
     config = config.replace("[general]", "[general]\nscore_threshold = 0.2\nmin_stuff_area = 256")
@@ -65,7 +65,7 @@ def run(request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pytest.T
     golden.use_recorded_statistics(network)
     if request.param == "imported":
         model = import_published(network, tmp_path_factory.mktemp("imported"))
-        assert isinstance(model.network, PanopticNet)
+        assert isinstance(model.network, PyramidNet)
         network, fusion = model.network, model.fusion
     levels: list[Tensor] = []
     network.body.register_forward_hook(lambda module, inputs, output: levels.extend(output))

@@ -12,7 +12,7 @@ from support.golden_network import NUM_IMAGES, NUM_STUFF, NUM_THINGS, Golden
 from torch import Tensor
 
 from seamseg.metrics.confusion import ConfusionMatrix
-from seamseg.networks import PanopticNet
+from seamseg.networks import PyramidNet
 from seamseg.ops.fusion import upsample_argmax
 from seamseg.structures import Losses, SemanticLogits, pad_images
 
@@ -46,7 +46,7 @@ class Step:
     """Results of one training step."""
 
     golden: Golden
-    network: PanopticNet
+    network: PyramidNet
     losses: Losses
     semantic_logits: Tensor
 

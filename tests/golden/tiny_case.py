@@ -17,7 +17,7 @@ from torch import Tensor
 from seamseg.algos.fusion import FusedImage
 from seamseg.builders import build_fusion, build_network
 from seamseg.metrics.panoptic_quality import PanopticQuality
-from seamseg.networks import PanopticNet
+from seamseg.networks import PyramidNet
 from seamseg.structures import GroundTruth, PackedSequence, PanopticSegmentation, Predictions
 
 NORMS = {
@@ -36,9 +36,10 @@ NUM_MASKS = 4
 Numbers = dict[str, NDArray[np.generic]]
 
 
-def tiny_numbers(norm: str) -> Numbers:
+def tiny_numbers(norm: str, task: str = "panoptic") -> Numbers:
     """Return inputs and outputs of one training step and of a prediction after it, by name."""
-    experiment = tiny_experiment(None, *NORMS[norm], *NO_SAMPLING, "fusion.score_threshold=0.3")
+    overrides = (*NORMS[norm], *NO_SAMPLING, "fusion.score_threshold=0.3", f"task={task}")
+    experiment = tiny_experiment(None, *overrides)
     with narrow_body():
         network = build_network(experiment, NUM_STUFF, NUM_THINGS)
     fill(network)
@@ -49,7 +50,8 @@ def tiny_numbers(norm: str) -> Numbers:
     fusion = build_fusion(experiment, NUM_STUFF, NUM_THINGS)
     for image, size in enumerate(SIZES):
         fused = fusion(predictions.detections(image), predictions.semantics(image), size)
-        numbers[f"proposals/{image}"] = proposals.entry(image).numpy()
+        if proposals is not None:
+            numbers[f"proposals/{image}"] = proposals.entry(image).numpy()
         numbers |= {f"{key}/{image}": array for key, array in describe(fused).items()}
     return numbers
 
@@ -67,16 +69,16 @@ def inputs() -> tuple[PackedSequence, GroundTruth]:
 
 
 @torch.no_grad()
-def fill(network: PanopticNet) -> None:
+def fill(network: PyramidNet) -> None:
     """Set all weights, in place."""
     for name, parameter in network.named_parameters():
         parameter.copy_(torch.from_numpy(made_up_weights(name, tuple(parameter.shape))))
 
 
-def train(network: PanopticNet, images: PackedSequence, truth: GroundTruth) -> Numbers:
+def train(network: PyramidNet, images: PackedSequence, truth: GroundTruth) -> Numbers:
     """Return losses and gradient norms of a step, and the running statistics after it."""
     losses = network(images, truth, torch.Generator())
-    losses.total({name: 1.0 for name, _ in losses.items()}).backward()
+    losses.total(dict.fromkeys(vars(losses), 1.0)).backward()
     numbers: Numbers = {f"loss/{name}": loss.detach().numpy() for name, loss in losses.items()}
     numbers |= {f"gradient/{name}": norm_of(parameter.grad) for name, parameter in network.named_parameters()}
     numbers |= {f"statistics/{name}": buffer.numpy().copy() for name, buffer in network.named_buffers()}
@@ -89,12 +91,14 @@ def norm_of(gradient: Tensor | None) -> NDArray[np.generic]:
 
 
 @torch.no_grad()
-def predict(network: PanopticNet, images: PackedSequence) -> tuple[Predictions, PackedSequence]:
-    """Return predictions and the proposals they are based on."""
+def predict(network: PyramidNet, images: PackedSequence) -> tuple[Predictions, PackedSequence | None]:
+    """Return predictions and the proposals they are based on, if there are any."""
     levels: list[Tensor] = []
     hook = network.body.register_forward_hook(lambda module, given, output: levels.extend(output))
     predictions = network.predict(images)
     hook.remove()
+    if not network.finds_objects:
+        return predictions, None
     return predictions, network.rpn.propose(network.rpn_head, levels, predictions.sizes)
 
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from seamseg.metrics.average_precision import CocoSides, IouType, average_precision, fastest_library, precisions
+from seamseg.metrics.coco_evaluation import CocoSides, IouType, average_precision, fastest_library, precisions
 
 EXACT = 1e-12
 LIMITS = [1, 2, 31, 32, 33, 95, 96, 97]  # sides of squares around COCO's small, medium and large

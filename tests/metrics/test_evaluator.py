@@ -100,7 +100,7 @@ def test_to_dict_has_exactly_these_keys_and_no_nan() -> None:
     result = scores(update_perfectly).to_dict()
     assert list(result) == [
         "all", "things", "stuff", "per_class", "miou", "miou_semantic", "box_ap", "mask_ap", "pq_dagger", "boundary",
-        "images", "analysis", "unreadable",
+        "images", "analysis", "box", "mask", "unreadable",
     ]  # fmt: skip
     assert list(result["boundary"]) == ["all", "things", "stuff"]
     assert list(result["images"][0]) == ["image_id", "classes", "iou", "tp", "fp", "fn"]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from seamseg.metrics.run_length import RunLengthMask, encode_patch, encode_segments
+from seamseg.metrics.run_length import encode_patch, encode_segments
+from seamseg.structures import RunLengthMask
 
 
 def decoded(mask: RunLengthMask) -> np.ndarray:

@@ -22,7 +22,7 @@ from benchmarks.made_up import MadeUpBatches
 from seamseg.algos.losses import reduce_over_ranks
 from seamseg.engine.train import Intervals, OptimizationConfig, Trainer
 from seamseg.modules.norm import NormFactory
-from seamseg.networks import PanopticNet
+from seamseg.networks import PyramidNet
 from seamseg.ops.collectives import Sync
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.optimizer import LearningRate
@@ -88,11 +88,11 @@ class SilentObserver:
 
     def save(self, position: TrainingProgress) -> None: ...
 
-    def validate(self, network: PanopticNet, position: TrainingProgress) -> float:
+    def validate(self, network: PyramidNet, position: TrainingProgress) -> float:
         return 0.0
 
 
-def network_of(case: Case, name: Literal["bn", "syncbn"]) -> PanopticNet:
+def network_of(case: Case, name: Literal["bn", "syncbn"]) -> PyramidNet:
     # Rounding in float32 moves values across the kink of a leaky ReLU, where their gradient jumps. This happens in one
     # process and in several, so float32 uses a smooth activation.
     smooth: Any = {"activation": "elu", "slope": 1.0} if case.dtype == torch.float32 else {}

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from seamseg.algos.losses import RoILosses
-from seamseg.networks import PanopticNet
+from seamseg.networks import PyramidNet
 from seamseg.structures import GroundTruth, LossSum, PackedSequence, PaddedImages, pad_images
 
 
 class RecordingHead:
     """RoI head that stores its inputs and returns zeros."""
+
+    has_masks = True
 
     def __init__(self, num_things: int) -> None:
         self.num_things = num_things
@@ -38,6 +40,8 @@ class RecordingHead:
 class FixedHead:
     """RoI head with fixed outputs."""
 
+    has_masks = True
+
     def __init__(self, logits: Tensor, box_deltas: Tensor, masks: Tensor) -> None:
         self.fixed_outputs, self.fixed_masks = (logits, box_deltas), masks
 
@@ -52,7 +56,7 @@ class FixedHead:
 
 
 def losses_of_parts(
-    network: PanopticNet, images: PackedSequence, truth: GroundTruth, parts: Sequence[slice]
+    network: PyramidNet, images: PackedSequence, truth: GroundTruth, parts: Sequence[slice]
 ) -> list[list[LossSum]]:
     """Return six sums per part, in the order of `Losses`; sampling must be exhaustive, so that nothing is random."""
     generator = torch.Generator()
@@ -82,7 +86,7 @@ def losses_of_parts(
 
 
 def _regions(
-    network: PanopticNet, per_part: Sequence[tuple[list[Tensor], PackedSequence, PaddedImages, GroundTruth]]
+    network: PyramidNet, per_part: Sequence[tuple[list[Tensor], PackedSequence, PaddedImages, GroundTruth]]
 ) -> list[RoILosses]:
     head, train, generator = network.roi_head, network.roi_heads.train, torch.Generator()
     recorders = [RecordingHead(head.roi_msk.out_channels) for _ in per_part]

@@ -22,7 +22,7 @@ from torch import Tensor
 from seamseg.algos.fusion import PanopticFusion
 from seamseg.builders import build_fusion, build_network
 from seamseg.config import Experiment, load_experiment
-from seamseg.networks import PanopticNet
+from seamseg.networks import PyramidNet
 from seamseg.structures import GroundTruth, PackedSequence
 
 NUM_STUFF, NUM_THINGS = 28, 37
@@ -87,16 +87,16 @@ class Golden:
         """The published settings, except the numbers that were changed for the recording."""
         return load_experiment(CONFIG, OVERRIDES)
 
-    def network(self) -> PanopticNet:
+    def network(self) -> PyramidNet:
         """Build the network with the weights of the reference run and the statistics of a new network."""
         network = build_network(self.experiment, NUM_STUFF, NUM_THINGS)
-        assert isinstance(network, PanopticNet)
+        assert isinstance(network, PyramidNet)
         with torch.no_grad():
             for name, parameter in network.named_parameters():
                 parameter.copy_(torch.from_numpy(made_up_weights(name, tuple(parameter.shape))))
         return network
 
-    def use_recorded_statistics(self, network: PanopticNet) -> None:
+    def use_recorded_statistics(self, network: PyramidNet) -> None:
         """Load the running mean and variance of every norm."""
         with np.load(self.shared / "golden" / "vistas_r50_running_stats.npz") as file:
             statistics = {name: torch.from_numpy(file[name]) for name in file.files}

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from seamseg.builders import build_network
 from seamseg.config import Experiment
-from seamseg.networks import PanopticNet
+from seamseg.networks import PyramidNet
 
 PARTS = ("body", "rpn_head", "roi_head", "sem_head")
 NAMES = ("config.ini", "metadata.bin", "seamseg_r50_vistas.tar")
@@ -177,11 +177,11 @@ def small_experiment(mode: str) -> Experiment:
     )
 
 
-def small_network(mode: str = "bn") -> PanopticNet:
+def small_network(mode: str = "bn") -> PyramidNet:
     """Build the network with random weights; call it within :func:`tiny_experiment.narrow_body`."""
     torch.manual_seed(0)
     built = build_network(small_experiment(mode), 2, 1)
-    assert isinstance(built, PanopticNet)
+    assert isinstance(built, PyramidNet)
     with torch.no_grad():
         for parameter in built.parameters():
             parameter.normal_()

@@ -17,7 +17,7 @@ from seamseg.algos.losses import SemanticLoss
 from seamseg.modules.deeplab_head import DeepLabHead
 from seamseg.modules.norm import NormFactory
 from seamseg.modules.pre_activation import build_wide_resnet38
-from seamseg.networks.semantic import DeepLabNet
+from seamseg.networks.deeplab import DeepLabNet
 
 PARTS = ("body", "head", "cls")
 

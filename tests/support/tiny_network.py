@@ -26,7 +26,8 @@ from seamseg.modules.norm import NormFactory, NormName
 from seamseg.modules.roi_head import RoIHead
 from seamseg.modules.rpn_head import RPNHead
 from seamseg.modules.semantic_head import SemanticHead
-from seamseg.networks import PanopticNet
+from seamseg.networks import PyramidNet
+from seamseg.networks.pyramid import ObjectParts, SemanticParts
 from seamseg.structures import GroundTruth, PackedSequence
 
 NUM_STUFF, NUM_THINGS = 3, 2
@@ -39,16 +40,14 @@ def tiny_network(
     masks_of_positives_only: bool = False,
     num_samples: int = 32,
     seed: int = 0,
-) -> PanopticNet:
+) -> PyramidNet:
     """Build a network with a ResNet-18 of one eighth of the usual width and narrow heads."""
     norm = norm if isinstance(norm, NormFactory) else NormFactory(norm, groups=4)
     with mock.patch.object(resnet, "STEM_CHANNELS", 8):
         backbone = resnet.ResNet("resnet18", norm)
-    network = PanopticNet(
-        body=PyramidBody(backbone, FPN(backbone.channels, WIDTH, 0, norm)),
+    objects = ObjectParts(
         rpn_head=RPNHead(WIDTH, WIDTH, NUM_ANCHORS, norm),
         roi_head=RoIHead(WIDTH, NUM_THINGS, 32, WIDTH, norm),
-        sem_head=SemanticHead(WIDTH, WIDTH, NUM_STUFF + NUM_THINGS, 64, norm),
         rpn=RegionProposalNetwork(
             AnchorGrid((0.5, 1, 2), 4, STRIDES),
             AnchorMatcher(num_samples),
@@ -63,8 +62,10 @@ def tiny_network(
             NUM_STUFF,
             masks_of_positives_only=masks_of_positives_only,
         ),
-        semantic_loss=SemanticLoss(),
     )
+    sem_head = SemanticHead(WIDTH, WIDTH, NUM_STUFF + NUM_THINGS, 64, norm)
+    body = PyramidBody(backbone, FPN(backbone.channels, WIDTH, 0, norm))
+    network = PyramidNet(body, objects, SemanticParts(sem_head, SemanticLoss()))
     initialize(network, norm.activation, norm.slope, torch.Generator().manual_seed(seed))
     return network
 

@@ -19,7 +19,7 @@ from support.tiny_experiment import STUFF, THINGS
 from seamseg.builders import build_trainer
 from seamseg.config import Experiment
 from seamseg.engine.train import Trainer
-from seamseg.networks import PanopticNet
+from seamseg.networks import PyramidNet
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.stopping import StopRequest
@@ -60,7 +60,7 @@ class Watcher:
         self.steps: list[TrainingProgress] = []
         self.losses: dict[int, dict[str, float]] = {}
         self.rates: dict[int, float] = {}
-        self.validated: list[tuple[TrainingProgress, PanopticNet]] = []
+        self.validated: list[tuple[TrainingProgress, PyramidNet]] = []
         self.saved: list[Checkpoint] = []
 
     def on_step_end(self, position: TrainingProgress) -> None:
@@ -71,7 +71,7 @@ class Watcher:
     def on_log(self, iteration: int, losses: dict[str, float], rate: float) -> None:
         self.losses[iteration], self.rates[iteration] = losses, rate
 
-    def validate(self, network: PanopticNet, position: TrainingProgress) -> float:
+    def validate(self, network: PyramidNet, position: TrainingProgress) -> float:
         network.eval()
         self.validated.append((position, network))
         return self.quality(position)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from support.tiny_network import NUM_STUFF, NUM_THINGS, scenes, tiny_network
 
-from seamseg.networks import PanopticNet
+from seamseg.networks import PyramidNet
 from seamseg.structures import GroundTruth, Losses, PackedSequence
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -25,7 +25,7 @@ EMPTY_KINDS = [["no objects", "no objects"], ["crowd", "crowd"], ["void", "void"
 REGION_LOSSES = ("roi_classes", "roi_boxes", "roi_masks")
 
 
-def step(network: PanopticNet, images: PackedSequence, truth: GroundTruth, seed: int = 0) -> Losses:
+def step(network: PyramidNet, images: PackedSequence, truth: GroundTruth, seed: int = 0) -> Losses:
     """Run one forward pass and compute the gradient of the unweighted sum of the losses."""
     losses = network(images, truth, torch.Generator().manual_seed(seed))
     losses.total({name: 1.0 for name, _ in losses.items()}).backward()
@@ -45,7 +45,7 @@ def assert_positive(losses: Losses) -> None:
     assert all(value > 0 for value in numbers(losses).values())
 
 
-def assert_gradients_and_statistics_finite(network: PanopticNet) -> None:
+def assert_gradients_and_statistics_finite(network: PyramidNet) -> None:
     """Check that all gradients and statistics are finite."""
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -54,7 +54,7 @@ def assert_gradients_and_statistics_finite(network: PanopticNet) -> None:
         assert buffer.isfinite().all(), name
 
 
-def parameters_without_gradient(network: PanopticNet, prefix: str) -> set[str]:
+def parameters_without_gradient(network: PyramidNet, prefix: str) -> set[str]:
     """Return the parameters of a part whose gradient is zero everywhere."""
     return {
         name

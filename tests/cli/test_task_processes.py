@@ -1,4 +1,4 @@
-"""A semantic network in processes of their own: it learns street scenes, and two processes train one together."""
+"""Networks of other tasks in processes of their own: one learns street scenes, and two processes train one together."""
 
 from __future__ import annotations
 
@@ -53,21 +53,25 @@ def test_semantic_network_learns_scenes_and_predicts_new_ones(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("head", ["mini_deeplab", "deeplab"])
-def test_semantic_network_in_two_processes_trains_and_scores_like_one(tmp_path: Path, head: str) -> None:
+@pytest.mark.parametrize(
+    ("task", "score"),
+    [
+        (("task=semantic",), "miou"),
+        (("task=semantic", "sem.head=deeplab"), "miou"),
+        (("task=instance", "fpn.extra_levels=1"), "mask_ap"),
+        (("task=detection",), "box_ar100"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else value,
+)
+def test_network_in_two_processes_trains_and_scores_like_one(tmp_path: Path, task: tuple[str, ...], score: str) -> None:
     """No parameter is unused, which would stop several processes; the scores of both are joined."""
     data = write_tiny_splits(tmp_path / "data", num_val=3)
-    overrides = (
-        "task=semantic",
-        f"sem.head={head}",
-        "norm.name=syncbn",
-        "training.epochs=1",
-        "data.train_batch_size=1",
-    )
+    overrides = (*task, "norm.name=syncbn", "training.epochs=1", "data.train_batch_size=1")
     config = write_tiny_config(tmp_path / "tiny.yaml", data, *overrides)
     in_two_processes(tmp_path, [["train", str(config), "--run-dir", str(tmp_path / "run")]] * 2)
     evaluate = ["evaluate", "run", "--data", str(data), "--split", "val", "--device", "cpu", "--json"]
     run(tmp_path, *evaluate, "alone.json")
     alone, validated = json.loads((tmp_path / "alone.json").read_text()), read_metrics(tmp_path / "run")[-1]
     assert (alone["num_images"], validated["kind"]) == (3, "validation")
-    assert alone["miou"] == validated["miou"]
+    part, _, figure = score.partition("_")
+    assert (alone[part][figure] if figure else alone[score]) == validated[score]

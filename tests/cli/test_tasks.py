@@ -1,0 +1,329 @@
+"""Tasks other than the default: instance and detection models from training to prediction, and data of one kind."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from support.tiny_dataset import write_tiny_panoptic
+from support.tiny_experiment import narrow_body, write_tiny_config
+
+import seamseg
+from seamseg.cli import main
+from seamseg.data.formats import class_table
+from seamseg.data.png import read_panoptic_png
+from seamseg.runtime.log import read_metrics
+
+SIZES = ("small", "medium", "large")
+FIGURES = (
+    *("ap", "ap50", "ap75", *(f"ap_{size}" for size in SIZES)),
+    *("ar1", "ar10", "ar100", *(f"ar_{size}" for size in SIZES)),
+)
+SETTINGS = ("training.epochs=1", "fusion.score_threshold=0.1", "roi.score_threshold=0.01")
+LOSSES = {
+    "instance": {"rpn_objectness", "rpn_boxes", "roi_classes", "roi_boxes", "roi_masks"},
+    "detection": {"rpn_objectness", "rpn_boxes", "roi_classes", "roi_boxes"},
+}
+PARTS = {"instance": ("mask", "box"), "detection": ("box",)}
+each_task = pytest.mark.parametrize("task", LOSSES)
+Runs = dict[str, Path]
+
+
+@pytest.fixture(scope="session")
+def runs(data: Path) -> Runs:
+    """A finished run of each task; tests must not change them."""
+    folders = {}
+    with narrow_body():
+        for task in LOSSES:
+            folders[task] = data.parent / f"{task}-run"
+            config = write_tiny_config(data.parent / f"{task}.yaml", data, *SETTINGS, f"task={task}")
+            assert main(["train", str(config), "--run-dir", str(folders[task]), "--device", "cpu"]) == 0
+    return folders
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    assert cv2.imwrite(str(tmp_path / "photo.png"), image)
+    return tmp_path / "photo.png"
+
+
+@each_task
+def test_train_logs_the_losses_and_figures_of_the_task(task: str, runs: Runs) -> None:
+    training, validation = read_metrics(runs[task])[0], read_metrics(runs[task])[-1]
+    assert set(training) == {"kind", "iteration", "time", "total", "lr", *LOSSES[task]} & set(training) | LOSSES[task]
+    figures = {f"{part}_{name}" for part in PARTS[task] for name in FIGURES}
+    assert figures <= set(validation)
+    assert not any(name.startswith(("pq", "miou")) for name in validation)
+    assert (runs[task] / "model.safetensors").is_file()
+
+
+@each_task
+def test_evaluate_json_and_table_have_the_figures_of_the_validation(
+    task: str, command: Any, runs: Runs, data: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "scores.json"
+    result = command("evaluate", runs[task], "--data", data, "--split", "val", "--json", path)
+    assert result.code == 0
+    scores, logged = json.loads(path.read_text()), read_metrics(runs[task])[-1]
+    for part in PARTS[task]:
+        assert list(scores[part]) == list(FIGURES)
+        assert {f"{part}_{name}": value for name, value in scores[part].items()}.items() <= logged.items()
+    assert (scores["mask"] is None) == (task == "detection")
+    assert list(scores["per_class"]) == ["car", "person"]
+    assert (scores["num_images"], len(scores["images"]), scores["unreadable"]) == (3, 3, [])
+    assert "box: AP " in result.out
+    assert ("mask: AP " in result.out) == (task == "instance")
+
+
+def coco_truth(data: Path) -> COCO:
+    """Make the annotation of things from the panoptic files, without code of the package except for the PNG reader."""
+    index = json.loads((data / "annotations" / "panoptic_val.json").read_text())
+    things = {category["id"] for category in index["categories"] if category["isthing"]}
+    annotations: list[dict[str, Any]] = []
+    for entry in index["annotations"]:
+        ids = read_panoptic_png(data / "annotations" / "panoptic_val" / entry["file_name"])
+        for segment in entry["segments_info"]:
+            if segment["category_id"] in things:
+                mask = np.asfortranarray((ids == segment["id"]).astype(np.uint8))
+                annotations.append(
+                    {key: segment[key] for key in ("category_id", "bbox", "area", "iscrowd")}
+                    | {
+                        "id": len(annotations) + 1,
+                        "image_id": entry["image_id"],
+                        "segmentation": coco_mask.encode(mask),
+                    }
+                )
+    truth = COCO()
+    truth.dataset = {"images": index["images"], "categories": index["categories"], "annotations": annotations}
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth.createIndex()
+    return truth
+
+
+@each_task
+def test_predicted_results_give_pycocotools_the_figures_of_evaluate(
+    task: str, command: Any, runs: Runs, data: Path, tmp_path: Path
+) -> None:
+    command("evaluate", runs[task], "--data", data, "--split", "val", "--json", tmp_path / "scores.json")
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert command("predict", runs[task], data / "images" / "val", tmp_path / "out").code == 0
+    truth = coco_truth(data)
+    ids = {image["file_name"]: image["id"] for image in truth.dataset["images"]}
+    results = json.loads((tmp_path / "out" / "instances.json").read_text())
+    assert ("segmentation" in results[0]) == (task == "instance")
+    for part, kind in (("box", "bbox"), ("mask", "segm"))[: len(PARTS[task])]:
+        unused = "bbox" if kind == "segm" else "segmentation"
+        listed = [{key: value for key, value in one.items() if key != unused} for one in results]
+        listed = [one | {"image_id": ids[one["file_name"]]} for one in listed]
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation = COCOeval(truth, truth.loadRes(listed), kind)
+            evaluation.params.catIds = [10, 20]
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+        expected = [-1 if value is None else value for value in scores[part].values()]
+        assert evaluation.stats.tolist() == pytest.approx(expected, abs=0.01)  # results have rounded boxes and scores
+
+
+@each_task
+def test_predict_writes_overlays_and_results_by_default(
+    task: str, command: Any, runs: Runs, photo: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert command("predict", runs[task], photo, out).code == 0
+    assert {path.name for path in out.glob("[!.]*")} == {"overlay", "instances.json", "categories.json"}
+    results = json.loads((out / "instances.json").read_text())
+    assert 0 < len(results) <= 10
+    for one in results:
+        x, y, width, height = one["bbox"]
+        assert 0 <= x < x + width <= 90.01
+        assert 0 <= y < y + height <= 60.01
+        assert one["category_id"] in (10, 20)
+        if task == "instance":
+            assert coco_mask.decode(one["segmentation"]).shape == (60, 90)
+    assert not np.array_equal(cv2.imread(str(out / "overlay" / "photo.jpg")), cv2.imread(str(photo)))
+
+
+def test_predicted_masks_of_instances_may_overlap(command: Any, runs: Runs, photo: Path, tmp_path: Path) -> None:
+    assert command("predict", runs["instance"], photo, tmp_path / "out", "--write", "instances").code == 0
+    results = json.loads((tmp_path / "out" / "instances.json").read_text())
+    assert sum(coco_mask.decode(one["segmentation"]).astype(int) for one in results).max() > 1
+
+
+@each_task
+def test_predict_merges_passes_like_the_library(
+    task: str, command: Any, runs: Runs, photo: Path, tmp_path: Path
+) -> None:
+    options = ("--scales", "0.7,1.2", "--flip", "--merge", "max", "--write", "instances,raw")
+    assert command("predict", runs[task], photo, tmp_path / "out", *options).code == 0
+    found = json.loads((tmp_path / "out" / "instances.json").read_text())
+    model = seamseg.load_model(runs[task], "cpu", scales=(0.7, 1.2), flip=True, merge="max")
+    result = model.predict(photo)
+    assert [one | {"file_name": "photo.png"} for one in result.to_coco()] == found
+    with np.load(tmp_path / "out" / "raw" / "photo.npz") as arrays:
+        assert len(arrays["boxes"]) == len(found) == len(arrays["mask_logits"])
+        assert arrays["semantic_logits"].size == 0
+
+
+@each_task
+def test_result_has_the_members_of_the_task(task: str, runs: Runs, photo: Path) -> None:
+    result = seamseg.load_model(runs[task], "cpu").predict(photo)
+    detections = result.detections
+    assert detections is not None
+    assert len(detections) > 0
+    assert (result.panoptic, result.semantic, result.segments) == (None, None, ())
+    assert repr(result) == f"Result(60×90, {len(detections)} objects)"
+    assert result.overlay().shape == (60, 90, 3)
+    if task == "detection":
+        assert result.instances is None
+        return
+    assert result.instances is not None
+    for number, one in enumerate(result.instances):
+        assert one.mask.shape == (60, 90)
+        assert one.score == pytest.approx(float(detections.scores[number]))
+        assert (one.class_name, one.class_index) in (("car", 2), ("person", 3))
+
+
+@each_task
+@pytest.mark.parametrize("kinds", ["panoptic", "semantic", "instances,semantic"])
+def test_predict_of_segments_is_refused(
+    task: str, refuses: Callable[..., str], runs: Runs, photo: Path, tmp_path: Path, kinds: str
+) -> None:
+    message = refuses("predict", runs[task], photo, tmp_path / "out", "--write", kinds)
+    assert kinds.removeprefix("instances,") in message
+    assert "overlay, instances, raw" in message
+    assert not (tmp_path / "out").exists()
+
+
+@each_task
+def test_predict_video_draws_recorded_frames_again(
+    task: str, command: Any, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = cv2.VideoWriter(str(tmp_path / "street.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
+    for _ in range(4):
+        video.write(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    video.release()
+    arguments = ("predict", runs[task], tmp_path / "street.mp4")
+    assert command(*arguments, tmp_path / "whole").code == 0
+    with monkeypatch.context() as patched:
+        patched.setattr("seamseg.predict.video_file.VideoWriter.add", raise_at(3))
+        assert command(*arguments, tmp_path / "out").code == 2
+    assert len(list((tmp_path / "out" / ".frames").iterdir())) >= 2
+    assert command(*arguments, tmp_path / "out", "--resume").code == 0
+    frames = [list_frames(tmp_path / name / "overlay.mp4") for name in ("whole", "out")]
+    assert len(frames[0]) == 4
+    assert np.array_equal(*frames)
+    assert (tmp_path / "whole" / "instances.json").read_text() == (tmp_path / "out" / "instances.json").read_text()
+
+
+def raise_at(number: int) -> Callable[..., None]:
+    from seamseg.predict.video_file import VideoWriter
+
+    add, calls = VideoWriter.add, []
+
+    def fails(self: VideoWriter, picture: Any) -> None:
+        calls.append(1)
+        if len(calls) == number:
+            raise OSError("stopped")
+        add(self, picture)
+
+    return fails
+
+
+def list_frames(path: Path) -> list[Any]:
+    capture = cv2.VideoCapture(str(path))
+    found: list[Any] = []
+    while True:
+        readable, frame = capture.read()
+        if not readable:
+            return found
+        found.append(frame)
+
+
+@each_task
+def test_evaluate_analysis_has_tables_and_the_worst_images(
+    task: str, command: Any, runs: Runs, data: Path, tmp_path: Path
+) -> None:
+    arguments = ("evaluate", runs[task], "--data", data, "--split", "val", "--sheet", tmp_path / "sheet.png")
+    assert command(*arguments, "--analysis", tmp_path / "analysis").code == 0
+    assert {path.name for path in (tmp_path / "analysis").iterdir()} == {"classes.csv", "images.csv", "worst.png"}
+    with (tmp_path / "analysis" / "classes.csv").open() as file:
+        assert [row["class"] for row in csv.DictReader(file)] == ["car", "person"]
+    assert cv2.imread(str(tmp_path / "sheet.png")).shape[1] > 500
+
+
+@each_task
+def test_export_model_card_is_that_of_the_task(task: str, command: Any, runs: Runs, tmp_path: Path) -> None:
+    assert command("export-model", runs[task], tmp_path / "card").code == 0
+    text = (tmp_path / "card" / "README.md").read_text()
+    assert ("mask AP" in text) == (task == "instance")
+    assert "| box AP |" in text
+    assert "| PQ |" not in text
+    assert "stuff (" not in text
+
+
+@each_task
+def test_report_of_objects_is_refused(
+    task: str, command: Any, refuses: Callable[..., str], runs: Runs, photo: Path, tmp_path: Path
+) -> None:
+    assert command("predict", runs[task], photo, tmp_path / "out").code == 0
+    assert "panoptic" in refuses("report", tmp_path / "out", tmp_path / "report")
+
+
+def write_data(folder: Path, stuff: tuple[str, ...], things: tuple[str, ...]) -> Path:
+    for seed, split in enumerate(("train", "val")):
+        write_tiny_panoptic(folder, split=split, num_images=2, stuff=stuff, things=things, seed=seed)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("stuff", "things", "lacks", "kind"),
+    [
+        ((), ("car", "person"), "no semantic head", "things"),
+        (("sky", "road"), (), "no heads for proposals", "stuff"),
+    ],
+)
+def test_panoptic_data_of_one_kind_are_trained_scored_and_predicted(
+    command: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stuff: tuple[str, ...],
+    things: tuple[str, ...],
+    lacks: str,
+    kind: str,
+) -> None:
+    monkeypatch.setattr(class_table, "check_both_kinds", lambda *given: None, raising=False)
+    data = write_data(tmp_path / "data", stuff, things)
+    config = write_tiny_config(tmp_path / "tiny.yaml", data, "training.epochs=1", "fusion.score_threshold=0.1")
+    ended = command("train", config, "--run-dir", tmp_path / "run")
+    assert ended.code == 0, ended.err
+    assert [line for line in ended.err.splitlines() if lacks in line] == [
+        line for line in ended.err.splitlines() if "so the network has no" in line
+    ]
+    assert ended.err.count("so the network has no") == 1
+    arguments = ("evaluate", tmp_path / "run", "--data", data, "--split", "val", "--json", tmp_path / "scores.json")
+    assert command(*arguments).code == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert (scores["miou_semantic"] is None) == (kind == "things")
+    assert (scores["box_ap"] is None) == (kind == "stuff")
+    assert scores["all"] == scores[kind]
+    assert command("predict", tmp_path / "run", data / "images" / "val", tmp_path / "out").code == 0
+    segments = [one for entry in annotations(tmp_path / "out" / "panoptic.json") for one in entry["segments_info"]]
+    assert {one["category_id"] for one in segments} <= {10, 20}
+
+
+def annotations(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(path.read_text())["annotations"]
+    return found

@@ -1,0 +1,218 @@
+"""Networks of each task: losses, gradients, names, and predictions without the missing parts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from oracles import losses as oracle
+from support.tiny_experiment import narrow_body, tiny_experiment
+from support.tiny_network import NUM_STUFF, NUM_THINGS, scenes
+from torch import Tensor
+
+from seamseg.builders import build_fusion, build_network
+from seamseg.builders.network import initialize
+from seamseg.errors import SettingsError
+from seamseg.networks import DeepLabNet, PyramidNet, SegmentationNet
+from seamseg.structures import GroundTruth, PackedSequence, Predictions, pad_images
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SIZES = [(64, 96), (48, 80)]
+HEADS = {"mini_deeplab": PyramidNet, "deeplab": DeepLabNet}
+each_head = pytest.mark.parametrize("head", HEADS)
+
+
+def network_of(
+    *overrides: str, seed: int = 0, num_stuff: int = NUM_STUFF, num_things: int = NUM_THINGS
+) -> SegmentationNet:
+    with narrow_body():
+        network = build_network(tiny_experiment(None, *overrides), num_stuff, num_things)
+    initialize(network, "leaky_relu", 0.01, torch.Generator().manual_seed(seed))
+    return network
+
+
+def semantic_network(head: str, *overrides: str) -> SegmentationNet:
+    return network_of("task=semantic", f"sem.head={head}", *overrides)
+
+
+def loss_of(network: SegmentationNet, images: PackedSequence, truth: GroundTruth) -> Tensor:
+    losses = dict(network(images, truth, torch.Generator()).items())
+    assert list(losses) == ["semantic"]
+    return losses["semantic"]
+
+
+@each_head
+def test_semantic_loss_equals_a_loop_over_pixels(head: str) -> None:
+    network = semantic_network(head).double()
+    images, truth = scenes(["objects", "crowd"], SIZES)
+    images = PackedSequence(image.double() for image in images.present)
+    padded = pad_images(images)
+    if isinstance(network, DeepLabNet):
+        logits = network.logits(padded.tensor).detach()
+    else:
+        logits = network.sem_head(network.body(padded.tensor)).detach()
+    expected = [
+        oracle.semantic_loss(logits[image], padded.padded_size, truth.semantic_target(image)) for image in range(2)
+    ]
+    assert loss_of(network, images, truth).item() == pytest.approx(sum(expected) / 2, rel=1e-9)
+
+
+@each_head
+@pytest.mark.parametrize("norm_name", ["bn", "syncbn", "gn", "affine"])
+def test_training_step_gives_every_parameter_a_gradient(head: str, norm_name: str) -> None:
+    network = semantic_network(head, f"norm.name={norm_name}", "norm.groups=4")
+    loss_of(network, *scenes(["objects", "no objects"], SIZES)).backward()
+    without = [name for name, value in network.named_parameters() if value.grad is None or not value.grad.any()]
+    assert without == []
+
+
+@each_head
+def test_training_step_of_void_images_has_zero_loss_and_gradients(head: str) -> None:
+    network = semantic_network(head)
+    loss = loss_of(network, *scenes(["void", "void"], SIZES))
+    loss.backward()
+    assert loss.item() == 0
+    assert all(value.grad is not None and not value.grad.any() for value in network.parameters())
+
+
+@each_head
+def test_predict_has_no_detections_and_a_segment_for_each_class(head: str) -> None:
+    network = semantic_network(head).eval()
+    images, _ = scenes(["objects", "no objects"], SIZES)
+    predictions = network.predict(images)
+    assert predictions.sizes == tuple(SIZES)
+    fusion = build_fusion(tiny_experiment(None, "task=semantic"), NUM_STUFF, NUM_THINGS)
+    for image, size in enumerate(SIZES):
+        assert len(predictions.detections(image)) == 0
+        fused = fusion(predictions.detections(image), predictions.semantics(image), size)
+        segmentation = fused.segmentation
+        assert torch.equal(segmentation.semantics, fused.semantics)
+        assert segmentation.classes[1:].tolist() == fused.semantics.unique().tolist()
+        assert not segmentation.crowd.any()
+        assert segmentation.scores[1:].unique().tolist() == [1]
+
+
+def test_build_fusion_of_the_semantic_task_keeps_single_pixels() -> None:
+    fusion = build_fusion(tiny_experiment(None, "task=semantic", "fusion.min_stuff_area=100"), 3, 2)
+    assert (fusion.num_stuff, fusion.min_stuff_area) == (5, 0)
+
+
+@each_head
+def test_network_is_built_for_the_head(head: str) -> None:
+    assert type(semantic_network(head)) is HEADS[head]
+
+
+LOSSES = {
+    "instance": ["rpn_objectness", "rpn_boxes", "roi_classes", "roi_boxes", "roi_masks"],
+    "detection": ["rpn_objectness", "rpn_boxes", "roi_classes", "roi_boxes"],
+    "semantic": ["semantic"],
+}
+each_task = pytest.mark.parametrize("task", LOSSES)
+
+
+def pair_of(task: str, *overrides: str) -> tuple[SegmentationNet, SegmentationNet]:
+    """Build a panoptic network and one of a task, with the same weights where both have them."""
+    panoptic, network = network_of(*overrides, seed=1), network_of(f"task={task}", *overrides)
+    names = network.state_dict().keys()
+    shared = {name: value for name, value in panoptic.state_dict().items() if name in names}
+    network.load_state_dict(shared, strict=True)
+    return panoptic, network
+
+
+@each_task
+@pytest.mark.parametrize("overrides", [[], ["norm.name=gn", "norm.groups=4", "roi.masks_of_positives_only=true"]])
+def test_losses_equal_those_of_the_panoptic_network_on_the_same_batch(task: str, overrides: list[str]) -> None:
+    panoptic, network = pair_of(task, *overrides)
+    images, truth = scenes(["objects", "crowd"], SIZES)
+    all_losses, losses = (
+        dict(one(images, truth, torch.Generator().manual_seed(3)).items()) for one in (panoptic, network)
+    )
+    assert list(losses) == LOSSES[task]
+    assert {name: all_losses[name].item() for name in losses} == {name: one.item() for name, one in losses.items()}
+    assert all(value > 0 for value in losses.values())
+
+
+@each_task
+def test_predictions_equal_those_of_the_panoptic_network(task: str) -> None:
+    panoptic, network = (one.eval() for one in pair_of(task))
+    images, _ = scenes(["objects", "no objects"], SIZES)
+    expected, found = panoptic.predict(images), network.predict(images)
+    assert sum(map(len, expected.boxes)) > 0
+    names = {"instance": ("boxes", "classes", "scores", "masks"), "detection": ("boxes", "classes", "scores")}
+    for name in names.get(task, ()):
+        pairs = zip(getattr(expected, name), getattr(found, name), strict=True)
+        assert all(torch.equal(one, other) for one, other in pairs)
+    if task == "semantic":
+        assert torch.equal(expected.semantic_logits, found.semantic_logits)
+    assert_missing_parts_are_empty(found, task)
+
+
+def assert_missing_parts_are_empty(found: Predictions, task: str) -> None:
+    for image in range(len(found)):
+        detections, semantics = found.detections(image), found.semantics(image)
+        assert detections.has_masks == (task == "instance")
+        assert semantics.has_classes == (task == "semantic")
+        assert semantics.size == SIZES[image]
+        assert (len(detections) == 0) == (task == "semantic")
+
+
+@each_task
+@pytest.mark.parametrize("kinds", [["objects", "no objects"], ["crowd", "void"]])
+def test_training_step_of_a_task_reaches_every_parameter(task: str, kinds: list[str]) -> None:
+    """Parameters without gradient, even a zero one, would make several processes wait for each other."""
+    network = network_of(f"task={task}", "fpn.extra_levels=1")
+    losses = network(*scenes(kinds, SIZES), torch.Generator().manual_seed(0))
+    torch.stack([value for _, value in losses.items()]).sum().backward()
+    assert [name for name, value in network.named_parameters() if value.grad is None] == []
+
+
+def test_fusion_of_instances_paints_things_and_leaves_the_rest_void() -> None:
+    network = network_of("task=instance").eval()
+    images, _ = scenes(["objects"], SIZES[:1])
+    predictions = network.predict(images)
+    fusion = build_fusion(tiny_experiment(None, "task=instance", "fusion.score_threshold=0"), NUM_STUFF, NUM_THINGS)
+    fused = fusion(predictions.detections(0), predictions.semantics(0), (30, 40))
+    assert fused.semantics.unique().tolist() == [255]
+    assert fused.segmentation.size == (30, 40)
+    assert (fused.segmentation.classes[1:] >= NUM_STUFF).all()
+    assert fused.segmentation.ids.any()
+    boxes = predictions.detections(0).boxes * torch.tensor([30 / 64, 40 / 96, 30 / 64, 40 / 96])
+    torch.testing.assert_close(fused.detections.boxes, boxes)
+
+
+def test_fusion_of_detections_without_masks_has_no_segments() -> None:
+    network = network_of("task=detection").eval()
+    predictions = network.predict(scenes(["objects"], SIZES[:1])[0])
+    fusion = build_fusion(tiny_experiment(None, "fusion.score_threshold=0"), NUM_STUFF, NUM_THINGS)
+    fused = fusion(predictions.detections(0), predictions.semantics(0), (30, 40))
+    assert not fused.segmentation.ids.any()
+    assert fused.segmentation.classes.tolist() == [255]
+    assert len(fused.detections) == len(predictions.detections(0)) > 0
+
+
+@pytest.mark.parametrize(
+    ("num_stuff", "num_things", "parts"), [(3, 0, {"body", "sem_head"}), (0, 2, {"body", "rpn_head", "roi_head"})]
+)
+def test_panoptic_network_lacks_heads_without_classes(num_stuff: int, num_things: int, parts: set[str]) -> None:
+    network = network_of("fpn.extra_levels=1", num_stuff=num_stuff, num_things=num_things)
+    assert {name.partition(".")[0] for name in network.state_dict()} == parts
+    assert any(".extra." in name for name in network.state_dict()) == (num_things > 0)
+
+
+@pytest.mark.parametrize("task", ["instance", "detection"])
+def test_network_that_finds_things_needs_some(task: str) -> None:
+    with pytest.raises(SettingsError, match=f"task={task} .*only stuff"):
+        network_of(f"task={task}", num_things=0)
+
+
+def test_pyramid_network_has_no_extra_levels() -> None:
+    """Nothing would use them, and several processes would wait for their gradients."""
+    names = semantic_network("mini_deeplab", "fpn.extra_levels=2").state_dict()
+    assert [name for name in names if ".extra." in name] == []
+
+
+def test_deeplab_network_has_the_published_parts_and_the_stride_of_the_last_level() -> None:
+    network = semantic_network("deeplab", "body.name=wide_resnet38_a2_dilated").eval()
+    assert [name for name, _ in network.named_children()] == ["body", "head", "cls"]
+    images, _ = scenes(["objects"], SIZES[:1])
+    assert network.predict(images).semantic_logits.shape == (1, NUM_STUFF + NUM_THINGS, 8, 12)
