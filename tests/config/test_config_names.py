@@ -30,7 +30,8 @@ def test_settings_file_existing_file_takes_precedence_over_config_name(
 
 
 @pytest.mark.parametrize(
-    ("given", "hint"), [("vistas_r05", "did you mean vistas_r50?"), ("qqq", "the configs are cityscapes_r50, coco")]
+    ("given", "hint"),
+    [("vistas_r05", "did you mean vistas_r50?"), ("qqq", "the configs are cityscapes_r50, cityscapes_r50_instance, ")],
 )
 def test_settings_file_unknown_name_suggests_the_nearest(given: str, hint: str) -> None:
     with pytest.raises(ValueError, match=rf"there is neither a config nor a file {given}; ") as caught:

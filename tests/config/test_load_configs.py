@@ -23,6 +23,13 @@ NAMES = [path.stem for path in CONFIGS]
 each_config = pytest.mark.parametrize("path", CONFIGS, ids=NAMES)
 
 PUBLISHED = ("vistas_r50", "vistas_v2_r50", "cityscapes_r50")
+TASKS = {
+    "coco_r50_instance": "coco_r50_1x",
+    "coco_r50_detection": "coco_r50_1x",
+    "cityscapes_r50_instance": "cityscapes_r50",
+    "cityscapes_r50_semantic": "cityscapes_r50",
+}
+"""Configs of other tasks, and the panoptic config with the same data and training."""
 OTHERS = ("coco_r50_1x", "coco_r50_3x", "custom_r50", "scenes_r18", "coco128_overfit", "vistas_wrn38_semantic")
 MEAN, STD = (0.41738699, 0.45732192, 0.46886091), (0.25685097, 0.26509955, 0.29067996)
 VISTAS = {
@@ -108,7 +115,15 @@ TABLE = [
 
 
 def test_configs_are_the_known_ones() -> None:
-    assert set(NAMES) == {*PUBLISHED, *OTHERS} == set(known_configs())
+    assert set(NAMES) == {*PUBLISHED, *OTHERS, *TASKS} == set(known_configs())
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_config_of_another_task_differs_from_the_panoptic_one_only_in_the_task_and_its_heads(name: str) -> None:
+    own, panoptic = (load_experiment(CONFIGS[NAMES.index(one)]) for one in (name, TASKS[name]))
+    assert own.task == name.rpartition("_")[2]
+    unused = ("rpn.", "roi.", "fpn.extra_levels") if own.task == "semantic" else ("sem.",)
+    assert {key for key in differing_keys(own, panoptic) if not key.startswith(unused)} <= {"task", "data.format"}
 
 
 def test_coco_3x_config_differs_from_1x_only_in_length_and_scale() -> None:
@@ -179,9 +194,13 @@ def test_config_builds_a_network(path: Path) -> None:
         network = build_network(experiment, 28, 37)
     assert all(parameter.is_meta for parameter in network.parameters())
     state = network.state_dict()
-    assert state["cls.weight" if experiment.sem.head == "deeplab" else "sem_head.conv_sem.weight"].shape[0] == 65
-    if experiment.task == "panoptic":
+    has_things, has_pixels = experiment.task != "semantic", experiment.task in ("panoptic", "semantic")
+    if has_pixels:
+        assert state["cls.weight" if experiment.sem.head == "deeplab" else "sem_head.conv_sem.weight"].shape[0] == 65
+    if has_things:
         assert state["roi_head.roi_cls.weight"].shape == (38, experiment.roi.fc_channels)
+    assert ("sem_head.conv_sem.weight" in state or "cls.weight" in state) == has_pixels
+    assert ("roi_head.roi_msk.weight" in state) == (experiment.task in ("panoptic", "instance"))
 
 
 def test_config_with_the_largest_backbone_builds() -> None:
@@ -219,8 +238,10 @@ def test_config_trains_one_step_at_reduced_size(path: Path, tmp_path: Path) -> N
     assert (position.epoch, position.iteration, position.best_quality) == (1, 1, 0.5)
     assert all(math.isfinite(value) for value in watcher.losses[1].values())
     after = trainer.network.state_dict()
-    body, semantic = "body.backbone.mod1.conv1.weight", "sem_head.conv_sem.weight"
+    body, head = "body.backbone.mod1.conv1.weight", "sem_head.conv_sem.weight"
     if experiment.sem.head == "deeplab":
-        body, semantic = "body.mod1.conv1.weight", "cls.weight"
-    assert not torch.equal(before[semantic], after[semantic])
+        body, head = "body.mod1.conv1.weight", "cls.weight"
+    elif experiment.task in ("instance", "detection"):
+        head = "roi_head.roi_cls.weight"
+    assert not torch.equal(before[head], after[head])
     assert not torch.equal(before[body], after[body])
