@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from seamseg.cli.score_tables import HELP, WORST_WIDTH, image_table, print_scores, write_analysis
 from seamseg.data.formats.coco_json import PanopticFiles, open_annotation, open_results
+from seamseg.data.json_fields import load_object
 from seamseg.engine.gallery import file_sheet
 from seamseg.io.files import write_text
 from seamseg.io.progress import progress_bar
 from seamseg.metrics.scores import Scores
 from seamseg.score.files import WrongArea, score_files
+from seamseg.score.pairing import image_names, select_images
 
 
 def add_parser(subcommands: Any) -> None:
@@ -38,6 +41,13 @@ def add_parser(subcommands: Any) -> None:
         "--pred-dir", type=Path, metavar="DIR", help="folder of the result PNGs (default: PRED.json without its suffix)"
     )
     subcommand.add_argument(
+        "--images",
+        type=Path,
+        metavar="LIST",
+        help="score only these images: a text file with one image name per line, or a JSON file with images (default: "
+        "all annotated images, each of which needs a result)",
+    )
+    subcommand.add_argument(
         "--json", type=Path, metavar="OUT.json", help="write the scores as JSON, in the format of `seamseg evaluate`"
     )
     subcommand.add_argument(
@@ -49,17 +59,29 @@ def add_parser(subcommands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand and return its exit code."""
-    truth = open_annotation(options.gt, options.gt_dir)
+    truth = chosen_images(open_annotation(options.gt, options.gt_dir), options.images)
     results = open_results(options.pred, options.pred_dir, truth.categories)
     with progress_bar("scoring", len(truth.images)) as advance:
         found = score_files(truth, results, progress=lambda done: advance(done, ""))
     try:
         write_files(truth, results, found.scores, options)
     finally:  # do not lose the scores if a file cannot be written
-        for note in notes(truth, results, found.wrong_areas):
+        if options.images:
+            print(f"scored {len(truth.images)} images of {options.images}", file=sys.stderr)
+        for note in notes(truth, results, found.wrong_areas, is_part=options.images is not None):
             print(note, file=sys.stderr)
         print_scores(found.scores)
     return 0
+
+
+def chosen_images(truth: PanopticFiles, listed: Path | None) -> PanopticFiles:
+    """Return the annotation of the listed images; of all if there is no list."""
+    if listed is None:
+        return truth
+    stated = image_names(load_object(truth.json_file), truth.json_file)
+    names = {key: stated.get(key) for key in truth.images}
+    chosen = select_images(names, listed, truth.json_file)
+    return replace(truth, images={key: truth.images[key] for key in chosen})
 
 
 def write_files(truth: PanopticFiles, results: PanopticFiles, scores: Scores, options: argparse.Namespace) -> None:
@@ -75,8 +97,15 @@ def write_files(truth: PanopticFiles, results: PanopticFiles, scores: Scores, op
         write_analysis(options.analysis, scores, images, sheet)
 
 
-def notes(truth: PanopticFiles, results: PanopticFiles, wrong_areas: list[WrongArea]) -> list[str]:
-    """Describe problems of the files that do not prevent scoring, one sentence each."""
+def notes(truth: PanopticFiles, results: PanopticFiles, wrong_areas: list[WrongArea], is_part: bool) -> list[str]:
+    """Describe problems of the files that do not prevent scoring, one sentence each.
+
+    Args:
+        truth: Annotation.
+        results: Results.
+        wrong_areas: Segments with wrong areas.
+        is_part: Whether only a part of the images is scored, so that further results are no problem.
+    """
     found = [f"{results.json_file}: {note}" for note in results.notes]
     for side, files in (("annotation", truth), ("results", results)):
         wrong = [one for one in wrong_areas if one.side == side]
@@ -88,6 +117,6 @@ def notes(truth: PanopticFiles, results: PanopticFiles, wrong_areas: list[WrongA
                 f"{first.stated:g} instead of {first.counted} pixels; the PNGs are used"
             )
     extra = len(results.images.keys() - truth.images.keys())
-    if extra:
+    if extra and not is_part:
         found.append(f"{results.json_file}: ignored {extra} results of images that {truth.json_file} does not contain")
     return found

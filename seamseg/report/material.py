@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from seamseg.data.formats.coco_json import (
     ListedSegments,
@@ -16,82 +13,11 @@ from seamseg.data.formats.coco_json import (
     open_results,
 )
 from seamseg.data.formats.coco_writer import ANNOTATION_FILE
-from seamseg.data.json_fields import field, file_field, image_id_field, load_object
+from seamseg.data.json_fields import load_object
 from seamseg.errors import DataError
 from seamseg.report.images import find_original_images, image_folder
+from seamseg.score.pairing import image_names, pair_images
 from seamseg.structures import Categories, ImageId
-
-
-def image_names(content: dict[str, Any], json_file: Path) -> dict[ImageId, str]:
-    """Return the names of the ``images`` of a COCO panoptic file by id.
-
-    Args:
-        content: Content of the file. Results often have no ``images``; the result is empty then.
-        json_file: Path of the file, for error messages.
-
-    Raises:
-        SeamsegError: An entry has no id or no name, or two entries have the same id.
-    """
-    names: dict[ImageId, str] = {}
-    for position, entry in enumerate(field(content, "images", list, str(json_file)) if "images" in content else []):
-        image_id = image_id_field(entry, "id", f"{json_file}, image {position}")
-        if image_id in names:
-            raise DataError(f"{json_file} has two images with id {image_id}; make the ids unique")
-        names[image_id] = file_field(entry, "file_name", f"{json_file}, image {image_id}")
-    return names
-
-
-def pair_images(
-    results: Mapping[ImageId, str | None], truth: Mapping[ImageId, str | None], results_file: Path, truth_file: Path
-) -> dict[ImageId, ImageId]:
-    """Find the annotated image of each result.
-
-    Programs number images differently, so images are matched by name: by the whole name, or if no whole name matches,
-    by the file name where it is unique. Images are matched by id if one of the sides has no names.
-
-    Args:
-        results: Names of the predicted images by id; None for images whose name is not known.
-        truth: Names of the annotated images by id; None for images whose name is not known.
-        results_file: Path of the results, for error messages.
-        truth_file: Path of the annotation, for error messages.
-
-    Returns:
-        Id of the annotated image by id of the predicted image, for those that have one.
-
-    Raises:
-        SeamsegError: No images match, or two results match the same image.
-    """
-    known_results = {key: name for key, name in results.items() if name is not None}
-    known_truth = {key: name for key, name in truth.items() if name is not None}
-    if not (known_results and known_truth):
-        pairs = {key: key for key in results if key in truth}
-        reason = f"their image_ids differ, for example {next(iter(results))} and {next(iter(truth))}"
-    else:
-        pairs = _by_name(known_results, known_truth)
-        examples = next(iter(known_results.values())), next(iter(known_truth.values()))
-        reason = f"their images have different names, for example {examples[0]} and {examples[1]}"
-    if not pairs:
-        raise DataError(f"no image of {results_file} is annotated in {truth_file}: {reason}")
-    twice = [key for key, number in Counter(pairs.values()).items() if number > 1]
-    if twice:
-        raise DataError(f"{results_file} has two results for image {twice[0]} of {truth_file} ({truth[twice[0]]})")
-    return pairs
-
-
-def _by_name(results: Mapping[ImageId, str], truth: Mapping[ImageId, str]) -> dict[ImageId, ImageId]:
-    whole = {name: key for key, name in truth.items()}
-    pairs = {key: whole[name] for key, name in results.items() if name in whole}
-    if pairs:
-        return pairs
-    ends = _unique_ends(truth)
-    return {key: ends[end] for end, key in _unique_ends(results).items() if end in ends}
-
-
-def _unique_ends(names: Mapping[ImageId, str]) -> dict[str, ImageId]:
-    """Return image ids by the file name of the image, without file names that occur twice."""
-    ends = {key: PurePosixPath(name).name for key, name in names.items()}
-    numbers = Counter(ends.values())
-    return {end: key for key, end in ends.items() if numbers[end] == 1}
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from seamseg.report.material import image_names, pair_images
+from seamseg.score.pairing import image_names, pair_images, select_images
 
 FILES = Path("results.json"), Path("truth.json")
 
@@ -50,3 +51,32 @@ def test_image_names_of_missing_or_invalid_entries_are_empty_or_raise() -> None:
         image_names({"images": [{"id": 1, "file_name": "../a"}]}, FILES[0])
     with pytest.raises(ValueError, match=r"results\.json has two images with id 1"):
         image_names({"images": [{"id": 1, "file_name": "a"}] * 2}, FILES[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("b/x.jpg\n\n a.jpg \n", [1, 2]),
+        ("y\nz.jpg\n", [3, 4]),  # by unique names without folder or suffix
+        ("3\n", [3]),
+    ],
+)
+def test_select_images_by_name_or_id_keeps_the_order_of_the_annotation(
+    tmp_path: Path, text: str, expected: list[int]
+) -> None:
+    (tmp_path / "list.txt").write_text(text)
+    names = {1: "a.jpg", 2: "b/x.jpg", 3: "b/y.png", 4: "c/z.jpg", 5: "c/x.jpg"}
+    assert select_images(names, tmp_path / "list.txt", FILES[1]) == expected
+
+
+@pytest.mark.parametrize(("text", "fact"), [("x.jpg\n", "x.jpg"), ("none\n", "none"), ("\n", "no images")])
+def test_select_images_of_ambiguous_unknown_or_no_names_raises(tmp_path: Path, text: str, fact: str) -> None:
+    (tmp_path / "list.txt").write_text(text)
+    with pytest.raises(ValueError, match=fact):
+        select_images({2: "b/x.jpg", 5: "c/x.jpg"}, tmp_path / "list.txt", FILES[1])
+
+
+def test_select_images_of_a_json_file(tmp_path: Path) -> None:
+    images = [{"id": 9, "file_name": "a.jpg", "height": 1, "width": 1}]
+    (tmp_path / "list.json").write_text(json.dumps({"images": images}))
+    assert select_images({1: "a.jpg", 9: "b.jpg"}, tmp_path / "list.json", FILES[1]) == [1]
