@@ -68,6 +68,11 @@ def write_object_analysis(folder: Path, scores: ObjectScores, worst: Picture | N
     folder.mkdir(parents=True, exist_ok=True)
     lines = [[name, *map(csv_cell, asdict(line).values())] for name, line in scores.per_class.items()]
     write_text(folder / "classes.csv", csv_table(["class", "box_ap", "mask_ap", "objects"], lines))
-    images = sorted(scores.image_f1.items(), key=lambda one: (math.isnan(one[1]), one[1]))
-    write_text(folder / "images.csv", csv_table(["image_id", "f1"], [[key, csv_cell(value)] for key, value in images]))
+    write_text(folder / "images.csv", f1_table(scores))
     write_pictures(folder, {}, worst)
+
+
+def f1_table(scores: ObjectScores) -> str:
+    """Format a CSV table with one row per image, lowest F1 first."""
+    images = sorted(scores.image_f1.items(), key=lambda one: (math.isnan(one[1]), one[1]))
+    return csv_table(["image_id", "f1"], [[key, csv_cell(value)] for key, value in images])

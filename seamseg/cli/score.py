@@ -8,14 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from seamseg.cli.object_tables import f1_table, print_object_scores, write_object_analysis
 from seamseg.cli.score_tables import HELP, WORST_WIDTH, image_table, print_scores, write_analysis
 from seamseg.data.formats.coco_json import PanopticFiles, open_annotation, open_results
 from seamseg.data.json_fields import load_object
 from seamseg.engine.gallery import file_sheet
+from seamseg.errors import SettingsError
 from seamseg.io.files import write_text
-from seamseg.io.progress import progress_bar
+from seamseg.io.progress import progress_bar, split_progress
 from seamseg.metrics.scores import Scores
 from seamseg.score.files import WrongArea, score_files
+from seamseg.score.objects import is_list, score_objects
 from seamseg.score.pairing import image_names, select_images
 
 
@@ -23,16 +26,25 @@ def add_parser(subcommands: Any) -> None:
     """Add the subcommand and its arguments."""
     subcommand = subcommands.add_parser(
         "score",
-        help="score panoptic results of any program",
+        help="score results of any program",
         description="Score results in COCO panoptic format at the size of the annotation: PQ, SQ, RQ, PQ† and boundary "
         "PQ, mean IoU, and, if every predicted thing has a score, average precision. All areas are counted in the "
-        "PNGs.",
+        "PNGs. Or score COCO results of detection or instance segmentation, a JSON list of objects: all figures of "
+        "COCO's evaluation.",
     )
     subcommand.add_argument(
-        "--gt", type=Path, required=True, metavar="GT.json", help="annotation, COCO panoptic (required)"
+        "--gt",
+        type=Path,
+        required=True,
+        metavar="GT.json",
+        help="annotation, COCO panoptic, or for objects also COCO detection (required)",
     )
     subcommand.add_argument(
-        "--pred", type=Path, required=True, metavar="PRED.json", help="results, COCO panoptic (required)"
+        "--pred",
+        type=Path,
+        required=True,
+        metavar="PRED.json",
+        help="results, COCO panoptic or a COCO list of objects (required)",
     )
     subcommand.add_argument(
         "--gt-dir", type=Path, metavar="DIR", help="folder of the annotation PNGs (default: GT.json without its suffix)"
@@ -59,6 +71,8 @@ def add_parser(subcommands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand and return its exit code."""
+    if options.pred.is_file() and is_list(options.pred):
+        return score_coco_results(options)
     truth = chosen_images(open_annotation(options.gt, options.gt_dir), options.images)
     results = open_results(options.pred, options.pred_dir, truth.categories)
     with progress_bar("scoring", len(truth.images)) as advance:
@@ -71,6 +85,28 @@ def run(options: argparse.Namespace) -> int:
         for note in notes(truth, results, found.wrong_areas, is_part=options.images is not None):
             print(note, file=sys.stderr)
         print_scores(found.scores)
+    return 0
+
+
+def score_coco_results(options: argparse.Namespace) -> int:
+    """Score COCO results of detection or instance segmentation and return the exit code."""
+    if options.pred_dir is not None:
+        raise SettingsError(f"--pred-dir is for panoptic results, but {options.pred} lists objects; leave it out")
+    with split_progress("scoring") as advance:
+        found = score_objects(
+            options.gt, options.pred, options.gt_dir, options.images, lambda *done: advance("objects", *done)
+        )
+    try:
+        for path, text in ((options.json, found.scores.to_json), (options.per_image, lambda: f1_table(found.scores))):
+            if path:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_text(path, text())
+        if options.analysis:
+            write_object_analysis(options.analysis, found.scores)
+    finally:  # do not lose the scores if a file cannot be written
+        for note in found.notes:
+            print(note, file=sys.stderr)
+        print_object_scores(found.scores)
     return 0
 
 

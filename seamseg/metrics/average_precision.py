@@ -131,12 +131,13 @@ def _to_coco(instance: Instance, image: int, number: int, has_box_area: bool) ->
     """Return an annotation. As in COCO's evaluation, detected boxes have their own area, and all others the mask's."""
     y0, x0, y1, x1 = instance.box
     mask, height, width = instance.mask, y1 - y0, x1 - x0
+    area = height * width if has_box_area or mask is None else mask.area()
     annotation = {
         "id": number,
         "image_id": image,
         "category_id": instance.category,
         "bbox": [x0, y0, width, height],
-        "area": height * width if has_box_area or mask is None else mask.area(),
+        "area": area if instance.stated_area is None else instance.stated_area,
         "iscrowd": int(instance.crowd),
         "score": instance.score,
     }

@@ -58,6 +58,7 @@ class Instance:
         mask: Mask in pixels of the original image; None if the network or the annotation has no masks.
         score: Score in 0 … 1; 1 for true objects.
         crowd: Whether it is a crowd of many objects; False for detections.
+        stated_area: Area that an annotation states, in pixels; None for the area of the mask or box.
     """
 
     category: int
@@ -65,6 +66,7 @@ class Instance:
     mask: RunLengthMask | None
     score: float = 1.0
     crowd: bool = False
+    stated_area: float | None = None
 
 
 @dataclass(frozen=True)

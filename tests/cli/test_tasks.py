@@ -138,6 +138,27 @@ def test_predicted_results_give_pycocotools_the_figures_of_evaluate(
 
 
 @each_task
+def test_score_of_results_gives_the_figures_of_evaluate(
+    task: str, command: Any, runs: Runs, data: Path, tmp_path: Path
+) -> None:
+    command("evaluate", runs[task], "--data", data, "--split", "val", "--json", tmp_path / "evaluated.json")
+    assert command("predict", runs[task], data / "images" / "val", tmp_path / "out").code == 0
+    truth, out = data / "annotations" / "panoptic_val.json", tmp_path / "scored.json"
+    arguments = ("score", "--gt", truth, "--pred", tmp_path / "out" / "instances.json", "--json", out)
+    result = command(*arguments, "--per-image", tmp_path / "images.csv", "--analysis", tmp_path / "analysis")
+    assert result.code == 0, result.err
+    evaluated, scored = (json.loads(path.read_text()) for path in (tmp_path / "evaluated.json", out))
+    for part in PARTS[task]:
+        for name, value in evaluated[part].items():
+            assert scored[part][name] == (None if value is None else pytest.approx(value, abs=0.01))  # rounded boxes
+    assert (scored["mask"], "box: AP " in result.out) == (scored["mask"] if task == "instance" else None, True)
+    assert len((tmp_path / "images.csv").read_text().splitlines()) == 4
+    (tmp_path / "list.txt").write_text("001.png\n")
+    assert command(*arguments, "--images", tmp_path / "list.txt").code == 0
+    assert [image["image_id"] for image in json.loads(out.read_text())["images"]] == [101]
+
+
+@each_task
 def test_predict_writes_overlays_and_results_by_default(
     task: str, command: Any, runs: Runs, photo: Path, tmp_path: Path
 ) -> None:
