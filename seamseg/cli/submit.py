@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,11 +14,21 @@ from typing import Any
 from seamseg.cli.arguments import add_out, add_overwrite, add_workers
 from seamseg.errors import OutputError
 from seamseg.io.progress import progress_bar
-from seamseg.submit.benchmark import CITYSCAPES, COCO, VISTAS, Benchmark
+from seamseg.structures import Categories
+from seamseg.submit.benchmark import CITYSCAPES, COCO, COCO_OBJECTS, VISTAS, Benchmark
 from seamseg.submit.formats import FormatName, Packer
+from seamseg.submit.other_tasks import (
+    OBJECTS_FILE,
+    ClassMapPacker,
+    ObjectPacker,
+    read_categories_of,
+    select_class_maps,
+    select_objects,
+    source_of,
+)
 from seamseg.submit.predictions import category_ids, open_predictions, read_categories
-from seamseg.submit.selection import expected_images, select_images
-from seamseg.submit.submission import write_submission
+from seamseg.submit.selection import Expected, expected_images, select_images
+from seamseg.submit.submission import ImagePacker, write_submission
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,16 @@ TRACKS = (
         "archive. SET is val2017, test-dev2017 or test-challenge2017.",
         COCO,
         "panoptic",
+    ),
+    BenchmarkTrack(
+        "coco-objects",
+        "COCO, boxes or masks of things",
+        "Write detections_SET_NAME_results.zip, which contains a JSON file of that name: the objects of a model for "
+        "detection or instances, or those of a panoptic one that `seamseg predict --write instances` wrote. SET is "
+        "val2017, test-dev2017 or test-challenge2017.",
+        COCO_OBJECTS,
+        "results",
+        "objects",
     ),
     BenchmarkTrack(
         "cityscapes-panoptic",
@@ -141,19 +162,47 @@ def run(options: argparse.Namespace) -> int:
     benchmark = track.benchmark
     if track.other_versions and options.categories:
         benchmark = dataclasses.replace(benchmark, categories=read_categories(options.categories))
-    folder = benchmark.panoptic_folder(out) if track.format == "panoptic" else "masks"
-    predictions = open_predictions(options.predictions)
-    ids = category_ids(predictions, benchmark)
+    folder = benchmark.json_name(out) if track.format in ("panoptic", "results") else "masks"
     expected = expected_images(options.images, benchmark, partial(print, file=sys.stderr)) if options.images else None
-    images = select_images(predictions, benchmark, expected)
-    if len(images) < len(predictions.images):
-        print(f"ignored {len(predictions.images) - len(images)} predictions of other images", file=sys.stderr)
+    source = source_of(options.predictions, track.format)
+    if source is not None:
+        images, packer = other_results(track, benchmark, source, expected, folder)
+    else:
+        images, packer = panoptic_results(track, benchmark, options.predictions, expected, folder)
     out.parent.mkdir(parents=True, exist_ok=True)
-    packer = Packer(track.format, folder, ids, predictions.categories.num_stuff)
     with progress_bar(f"packing {out.name}", len(images)) as advance:
         written = write_submission(out, images, packer, options.workers, lambda done: advance(done, ""))
     print(f"{written.num_images} images with {written.num_segments} {track.counted}: {out}")
     return 0
+
+
+def panoptic_results(
+    track: BenchmarkTrack, benchmark: Benchmark, path: Path, expected: Expected | None, folder: str
+) -> tuple[Sequence[Any], ImagePacker[Any]]:
+    """Return the images of panoptic results, and what packs each of them."""
+    if track.format == "results":
+        raise OutputError(f"{path} has no {OBJECTS_FILE}; write it with `seamseg predict --write instances`")
+    predictions = open_predictions(path)
+    ids = category_ids(predictions.categories, predictions.json_file, benchmark)
+    images = select_images(predictions, benchmark, expected)
+    if len(images) < len(predictions.images):
+        print(f"ignored {len(predictions.images) - len(images)} predictions of other images", file=sys.stderr)
+    return images, Packer(track.format, folder, ids, predictions.categories.num_stuff)
+
+
+def other_results(
+    track: BenchmarkTrack, benchmark: Benchmark, source: Path, expected: Expected | None, folder: str
+) -> tuple[Sequence[Any], ImagePacker[Any]]:
+    """Return the images of objects or class maps, and what packs each of them."""
+    categories = read_categories_of(source.parent)
+    only_things = Categories(categories.classes[categories.num_stuff :])
+    if track.format == "semantic":
+        ids = category_ids(categories, source, benchmark, compare_kinds=False)
+        return select_class_maps(source, benchmark, expected), ClassMapPacker(ids)
+    if track.format == "instances" and expected is None:
+        raise OutputError(f"{source} does not list images without objects; name all images with --images LIST")
+    ids = category_ids(only_things, source, benchmark)
+    return select_objects(source, only_things, ids, benchmark, expected), ObjectPacker(track.format, folder)
 
 
 def _check_out(out: Path, overwrite: bool) -> None:

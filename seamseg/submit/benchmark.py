@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -41,15 +41,16 @@ class Benchmark:
     size: Size | None = None
     archive_name: str | None = None
 
-    def panoptic_folder(self, archive: Path) -> str:
-        """Return the name of the PNG folder and the JSON file in an archive: the archive name without ``.zip``.
+    def json_name(self, archive: Path) -> str:
+        """Return the name of the JSON file in an archive, and of its PNG folder: the archive name without ``.zip``.
 
         Raises:
             SeamsegError: The server does not accept an archive with this name.
         """
         if self.archive_name is not None and not re.fullmatch(self.archive_name, archive.name):
+            start = self.archive_name.partition("_")[0]
             raise OutputError(
-                f"{archive.name}: archives for {self.title} must be named panoptic_SET_NAME_results.zip, where SET is "
+                f"{archive.name}: archives for {self.title} must be named {start}_SET_NAME_results.zip, where SET is "
                 "val2017, test-dev2017 or test-challenge2017 and NAME is the name of your algorithm"
             )
         return archive.stem
@@ -87,6 +88,8 @@ COCO = Benchmark(
     _coco_id,
     archive_name=r"panoptic_(val2017|test-dev2017|test-challenge2017)_.+_results\.zip",
 )
+COCO_OBJECTS = replace(COCO, archive_name=r"detections_(val2017|test-dev2017|test-challenge2017)_.+_results\.zip")
+"""COCO's servers for boxes and for masks of things."""
 VISTAS = Benchmark("Mapillary Vistas v1.2", _categories(VISTAS_THINGS, VISTAS_STUFF), _vistas_id)
 CITYSCAPES = Benchmark(
     "Cityscapes",

@@ -101,7 +101,8 @@ def read_segment_map(image: SubmittedImage) -> SegmentMap:
     return SegmentMap(places, order[found])
 
 
-FormatName = Literal["panoptic", "instances", "semantic"]
+FormatName = Literal["panoptic", "instances", "semantic", "results"]
+"""Format of a submission; ``results`` is a list of objects in COCO's format."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Packed:
     Attributes:
         members: Files of the image.
         num_segments: Number of segments in these files.
-        annotation: JSON entry of the image in a panoptic submission; empty for other formats.
+        annotation: JSON entries of the image in a submission with a JSON file; empty for other formats.
     """
 
     members: tuple[Member, ...]
@@ -170,7 +171,7 @@ class Packer:
                     "results of `seamseg predict` contain scores"
                 )
             name = f"{self.folder}/{image.stem}_{len(masks):03}.png"
-            masks.append(Member(name, _png((segments.places == place).astype(np.uint8) * 255)))
+            masks.append(Member(name, encoded_png((segments.places == place).astype(np.uint8) * 255)))
             lines.append(f"{name} {self.category_ids[listed.classes[entry]]} {score!r}\n")
         return Packed((*masks, Member(f"{image.stem}.txt", "".join(lines).encode())), len(masks))
 
@@ -178,8 +179,9 @@ class Packer:
         """Create ``FRAME_labelIds.png`` with the label id of every pixel; void is 0, "unlabeled" in Cityscapes."""
         labels = self.category_ids[image.segments.classes[segments.entries]]
         pixels = labels.astype(np.uint8)[segments.places]
-        return Packed((Member(f"{image.stem}_labelIds.png", _png(pixels)),), int((segments.entries > 0).sum()))
+        return Packed((Member(f"{image.stem}_labelIds.png", encoded_png(pixels)),), int((segments.entries > 0).sum()))
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
+def encoded_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Return the bytes of a PNG file."""
     return cv2.imencode(".png", pixels)[1].tobytes()

@@ -58,8 +58,16 @@ def open_predictions(path: Path) -> SubmittedPredictions:
 _MOST_NAMED = 5
 
 
-def category_ids(predictions: SubmittedPredictions, benchmark: Benchmark) -> NDArray[np.int64]:
+def category_ids(
+    categories: Categories, source: Path, benchmark: Benchmark, compare_kinds: bool = True
+) -> NDArray[np.int64]:
     """Look up the category id on the server for every class 0 … 255.
+
+    Args:
+        categories: Categories of the predictions.
+        source: Path of the predictions, for error messages.
+        benchmark: Benchmark with the categories of the server.
+        compare_kinds: Whether things and stuff must be the same; False for class maps.
 
     Returns:
         256 ids; 0 for void and for numbers without a class.
@@ -68,17 +76,17 @@ def category_ids(predictions: SubmittedPredictions, benchmark: Benchmark) -> NDA
         SeamsegError: The server has no category with the name of a class, or a class is a thing in the predictions and
             stuff on the server, or vice versa.
     """
-    classes = predictions.categories.classes
+    classes = categories.classes
     unknown = [one.name for one in classes if one.name not in benchmark.categories]
     if unknown:
-        raise DataError(_unknown_categories_message(unknown, predictions.json_file, benchmark))
+        raise DataError(_unknown_categories_message(unknown, source, benchmark))
     ids = np.zeros(VOID + 1, np.int64)
     for number, one in enumerate(classes):
         server = benchmark.categories[one.name]
-        if server.is_thing != one.is_thing:
+        if compare_kinds and server.is_thing != one.is_thing:
             kinds = ("stuff", "a thing")
             raise DataError(
-                f"{predictions.json_file}: the category {one.name!r} is {kinds[one.is_thing]}, but it is "
+                f"{source}: the category {one.name!r} is {kinds[one.is_thing]}, but it is "
                 f"{kinds[server.is_thing]} in {benchmark.title}"
             )
         ids[number] = server.category_id

@@ -60,7 +60,7 @@ def expected_images(
         found = [(one.name, None) for one in images.paths]
         if sentence := left_out_sentence(path, images.left_out):
             on_left_out(sentence)
-    expected = {_image_id(name, benchmark, path): size for name, size in found}
+    expected = {image_id_of(name, benchmark, path): size for name, size in found}
     if not expected:
         raise DataError(f"{path} lists no images")
     return expected
@@ -82,7 +82,7 @@ def select_images(
     """
     chosen: dict[ImageId, ImageRecord] = {}
     for image in predictions.images:
-        image_id = _image_id(image.image_file, benchmark, predictions.json_file)
+        image_id = image_id_of(image.image_file, benchmark, predictions.json_file)
         if expected is not None and image_id not in expected:
             continue
         if image_id in chosen:
@@ -107,7 +107,12 @@ def _submitted_image(image_id: ImageId, image: ImageRecord) -> SubmittedImage:
     return SubmittedImage(image_id, stem, image.size, image.segments)
 
 
-def _image_id(image_path: str, benchmark: Benchmark, source: Path) -> ImageId:
+def image_id_of(image_path: str, benchmark: Benchmark, source: Path) -> ImageId:
+    """Return the id of an image on the server.
+
+    Raises:
+        SeamsegError: The name does not belong to the benchmark; the message names the source.
+    """
     try:
         return benchmark.image_id(image_path)
     except SeamsegError as error:

@@ -5,11 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from seamseg.io.files import atomic_write
 from seamseg.io.workers import ordered_map
-from seamseg.submit.formats import Archive, Packed, Packer
-from seamseg.submit.selection import SubmittedImage
+from seamseg.submit.formats import Archive, FormatName, Packed
+
+ImageT = TypeVar("ImageT")
+ImageT_contra = TypeVar("ImageT_contra", contravariant=True)
+
+
+class ImagePacker(Protocol[ImageT_contra]):
+    """Converter of single images to the files of a submission, such as :class:`~seamseg.submit.formats.Packer`."""
+
+    @property
+    def format(self) -> FormatName:
+        """Format of the submission."""
+        ...
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder in the archive, or of the JSON file without suffix."""
+        ...
+
+    def __call__(self, image: ImageT_contra, /) -> Packed:
+        """Create the files of one image."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -27,16 +48,16 @@ class Submission:
 
 def write_submission(
     path: Path,
-    images: Sequence[SubmittedImage],
-    packer: Packer,
+    images: Sequence[ImageT],
+    packer: ImagePacker[ImageT],
     num_workers: int | None = None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Submission:
     """Write the archive atomically.
 
     The same predictions always give the same bytes, regardless of the number of workers. A panoptic submission ends
-    with ``FOLDER.json`` next to the folder of PNGs. Only a few images per worker and the lines of that file are held in
-    memory.
+    with ``FOLDER.json`` next to the folder of PNGs, and a list of results is only that file. Only a few images per
+    worker and the lines of that file are held in memory.
 
     Args:
         path: Path of the archive. Its folder must exist.
@@ -60,8 +81,9 @@ def write_submission(
                 _add(archive, packed, annotations)
                 num_segments += packed.num_segments
                 on_progress(done)
-            if packer.format == "panoptic":
-                archive.add_text(f"{packer.folder}.json", _json(annotations))
+            if packer.format in ("panoptic", "results"):
+                ends = ("[", "]\n") if packer.format == "results" else ('{"annotations":[', "]}\n")
+                archive.add_text(f"{packer.folder}.json", _json(annotations, *ends))
 
     atomic_write(path, write)
     return Submission(len(images), num_segments)
@@ -70,11 +92,12 @@ def write_submission(
 def _add(archive: Archive, packed: Packed, annotations: list[str]) -> None:
     for member in packed.members:
         archive.add(member)
-    annotations.append(packed.annotation)
+    if packed.annotation:
+        annotations.append(packed.annotation)
 
 
-def _json(annotations: Sequence[str]) -> Iterator[str]:
-    yield '{"annotations":['
+def _json(annotations: Sequence[str], start: str, end: str) -> Iterator[str]:
+    yield start
     for position, annotation in enumerate(annotations):
         yield ("," if position else "") + "\n" + annotation
-    yield "]}\n"
+    yield end

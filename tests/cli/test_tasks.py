@@ -341,10 +341,10 @@ def test_panoptic_data_of_one_kind_are_trained_scored_and_predicted(
     assert (scores["box_ap"] is None) == (kind == "stuff")
     assert scores["all"] == scores[kind]
     assert command("predict", tmp_path / "run", data / "images" / "val", tmp_path / "out").code == 0
-    segments = [one for entry in annotations(tmp_path / "out" / "panoptic.json") for one in entry["segments_info"]]
+    segments = [one for entry in annotations_of(tmp_path / "out" / "panoptic.json") for one in entry["segments_info"]]
     assert {one["category_id"] for one in segments} <= {10, 20}
 
 
-def annotations(path: Path) -> list[dict[str, Any]]:
+def annotations_of(path: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(path.read_text())["annotations"]
     return found

@@ -80,6 +80,8 @@ def test_submission_commands_write_archives(tmp_path: Path, monkeypatch: pytest.
         if server == "coco":
             categories[2]["name"] = "sky-other-merged"
         write_predictions(Path("PREDICTIONS"), Categories.from_list(categories), [IMAGES[server]], size)
+        found = {"file_name": IMAGES[server], "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
+        Path("PREDICTIONS", "instances.json").write_text(json.dumps([found]))
         listed_images = {"file_name": IMAGES[server], "id": 139, "height": size[0], "width": size[1]}
         text = json.dumps({"images": [listed_images]})
         Path("LIST.json").write_text(text)

@@ -61,13 +61,13 @@ def test_image_id_of_invalid_name_raises_with_example(benchmark: Benchmark, imag
 
 
 @pytest.mark.parametrize("name", ["val2017_ours", "test-dev2017_a b.c", "test-challenge2017_x_y"])
-def test_panoptic_folder_of_valid_archive_name_is_its_stem(name: str) -> None:
-    folder = COCO.panoptic_folder(Path(f"out/panoptic_{name}_results.zip"))
+def test_json_name_of_valid_archive_name_is_its_stem(name: str) -> None:
+    folder = COCO.json_name(Path(f"out/panoptic_{name}_results.zip"))
     assert folder == f"panoptic_{name}_results"
-    assert CITYSCAPES.panoptic_folder(Path("a/b.zip")) == "b"
+    assert CITYSCAPES.json_name(Path("a/b.zip")) == "b"
 
 
 @pytest.mark.parametrize("name", ["results.zip", "panoptic_test2017_a_results.zip", "panoptic_val2017__results.zip"])
-def test_panoptic_folder_of_invalid_coco_archive_name_raises(name: str) -> None:
+def test_json_name_of_invalid_coco_archive_name_raises(name: str) -> None:
     with pytest.raises(ValueError, match=r"panoptic_SET_NAME_results\.zip"):
-        COCO.panoptic_folder(Path(name))
+        COCO.json_name(Path(name))

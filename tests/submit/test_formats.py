@@ -32,7 +32,9 @@ def folder(tmp_path: Path) -> Path:
 def opened(folder: Path, form: FormatName) -> tuple[SubmittedImage, Packer]:
     predictions = open_predictions(folder)
     (image,) = select_images(predictions, SMALL)
-    return image, Packer(form, "there", category_ids(predictions, SMALL), CLASSES.num_stuff)
+    return image, Packer(
+        form, "there", category_ids(predictions.categories, predictions.json_file, SMALL), CLASSES.num_stuff
+    )
 
 
 def packed(folder: Path, form: FormatName) -> Packed:

@@ -6,10 +6,12 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from seamseg.structures import Categories
-from seamseg.submit.benchmark import CITYSCAPES, VISTAS
+from seamseg.submit.benchmark import CITYSCAPES, VISTAS, Benchmark
 from seamseg.submit.predictions import SubmittedPredictions, category_ids, read_categories
 
 
@@ -19,8 +21,12 @@ def predictions(*classes: tuple[str, int]) -> SubmittedPredictions:
     return SubmittedPredictions(Path("panoptic.json"), Categories.from_list(entries), [])
 
 
+def ids_of(one: SubmittedPredictions, benchmark: Benchmark) -> NDArray[np.int64]:
+    return category_ids(one.categories, one.json_file, benchmark)
+
+
 def test_category_ids_are_matched_by_name() -> None:
-    ids = category_ids(predictions(("car", 1), ("sky", 0), ("road", 0)), CITYSCAPES)
+    ids = ids_of(predictions(("car", 1), ("sky", 0), ("road", 0)), CITYSCAPES)
     assert ids[:4].tolist() == [23, 7, 26, 0]
     assert ids.shape == (256,)
     assert not ids[3:].any()
@@ -37,7 +43,7 @@ def test_category_ids_are_matched_by_name() -> None:
 )
 def test_category_ids_given_unknown_or_mismatched_class_raises(classes: list[tuple[str, int]], message: str) -> None:
     with pytest.raises(ValueError, match=f"panoptic.json: .*{message}"):
-        category_ids(predictions(*classes), CITYSCAPES)
+        ids_of(predictions(*classes), CITYSCAPES)
 
 
 def test_read_categories_includes_names_and_supercategories(tmp_path: Path) -> None:
@@ -53,7 +59,7 @@ def test_read_categories_includes_names_and_supercategories(tmp_path: Path) -> N
         "nature--sky": (4, False),
     }
     benchmark = dataclasses.replace(VISTAS, categories=found)
-    ids = category_ids(predictions(("animal--bird", 1), ("nature--sky", 0)), benchmark)
+    ids = ids_of(predictions(("animal--bird", 1), ("nature--sky", 0)), benchmark)
     assert ids[:2].tolist() == [4, 9]
 
 

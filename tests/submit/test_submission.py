@@ -31,7 +31,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def submit(folder: Path, path: Path, form: FormatName, num_workers: int = 1) -> Submission:
     predictions = open_predictions(folder)
-    packer = Packer(form, path.stem, category_ids(predictions, SMALL), CLASSES.num_stuff)
+    packer = Packer(
+        form, path.stem, category_ids(predictions.categories, predictions.json_file, SMALL), CLASSES.num_stuff
+    )
     progress: list[int] = []
     written = write_submission(path, select_images(predictions, SMALL), packer, num_workers, progress.append)
     assert progress == list(range(1, len(predictions.images) + 1))
