@@ -79,6 +79,8 @@ def read_scores(path: Path) -> StoredScores:
         SeamsegError: The file is not a scores file, or has no counts per image.
     """
     content = load_object(path)
+    if "box" in content and "all" not in content:
+        raise DataError(f"{path} has scores of an instance or detection model; only panoptic scores can be compared")
     lines = field(content, "per_class", dict, f"{path} is not a scores file")
     entries = field(content, "images", list, f"{path} (scores of a semantic model, or of an older version?)")
     try:

@@ -62,6 +62,32 @@ def test_init_from_later_models_overwrite_earlier_ones_and_body_weights(tmp_path
     assert len(told) == 4
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "random", "unused"),
+    [
+        ("panoptic", "instance", None, "(sem_head)"),
+        ("panoptic", "detection", None, "roi_head.conv, roi_head.roi_msk, sem_head"),
+        ("detection", "panoptic", "(roi_head.conv, roi_head.roi_msk, sem_head)", None),
+        ("instance", "semantic", "(sem_head)", "rpn_head, roi_head"),
+    ],
+)
+def test_init_from_another_task_moves_the_heads_that_both_have(
+    tmp_path: Path, old: str, new: str, random: str | None, unused: str | None
+) -> None:
+    state = model(tmp_path / "a.safetensors", 1, f"task={old}")
+    told: list[str] = []
+    found = initialized(
+        tiny_experiment(None, f"task={new}", f"init_from=[{tmp_path}/a.safetensors]"), told
+    ).state_dict()
+    shared = {name.partition(".")[0] for name in found} & {name.partition(".")[0] for name in state}
+    both = [name for name in found if name in state and found[name].ndim > 1]
+    assert all(torch.equal(found[name], state[name]) for name in both)
+    assert {name.partition(".")[0] for name in both} == shared >= {"body"}
+    assert told[-1] == "no weights are random" if random is None else told[-1].endswith(random)
+    assert ("left out" in told[0]) == (unused is not None)
+    assert unused is None or unused in told[0]
+
+
 def test_init_from_is_not_read_for_a_network_that_gets_a_checkpoint() -> None:
     initialized(tiny_experiment(None, "init_from=[/no/such/model]", FROZEN), read_weights=False)
 

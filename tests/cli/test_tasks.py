@@ -296,11 +296,14 @@ def test_export_model_card_is_that_of_the_task(task: str, command: Any, runs: Ru
 
 
 @each_task
-def test_report_of_objects_is_refused(
-    task: str, command: Any, refuses: Callable[..., str], runs: Runs, photo: Path, tmp_path: Path
+def test_panoptic_subcommands_refuse_objects(
+    task: str, command: Any, refuses: Callable[..., str], runs: Runs, data: Path, photo: Path, tmp_path: Path
 ) -> None:
     assert command("predict", runs[task], photo, tmp_path / "out").code == 0
     assert "panoptic" in refuses("report", tmp_path / "out", tmp_path / "report")
+    scores = tmp_path / "scores.json"
+    assert command("evaluate", runs[task], "--data", data, "--split", "val", "--limit", 1, "--json", scores).code == 0
+    assert "only panoptic scores" in refuses("compare", scores, scores)
 
 
 def write_data(folder: Path, stuff: tuple[str, ...], things: tuple[str, ...]) -> Path:
