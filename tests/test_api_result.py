@@ -94,6 +94,44 @@ def test_to_supervision_gives_boxes_masks_and_classes(monkeypatch: pytest.Monkey
     assert len(result(torch.zeros_like(IDS)).to_supervision()) == 0
 
 
+def objects_result(task: str) -> Result:
+    """Return two overlapping cars with boxes and, for instances, masks that fill them."""
+    side = 28 if task == "instance" else 0
+    boxes = torch.tensor([[0.0, 0.0, 3.0, 3.0], [0.0, 2.0, 3.0, 5.0]])
+    found = Detections(boxes, torch.tensor([0, 0]), torch.tensor([0.9, 0.3]), torch.full((2, side, side), 9.0))
+    nothing = PanopticSegmentation(torch.zeros(3, 5).long(), torch.tensor([VOID]), torch.tensor([False]))
+    prediction = Prediction(nothing, found, SemanticLogits(torch.zeros(0, 0, 0), (3, 5), (3, 5)), shown_score=0.5)
+    return Result(np.full((3, 5, 3), 100, np.uint8), CATEGORIES, prediction, task)
+
+
+@pytest.mark.parametrize("task", ["instance", "detection"])
+def test_objects_are_given_to_coco_and_supervision(task: str) -> None:
+    pytest.importorskip("supervision", reason="supervision is not installed")
+    one = objects_result(task)
+    entries = one.to_coco("a")
+    assert [entry["bbox"] for entry in entries] == [[0, 0, 3, 3], [2, 0, 3, 3]]
+    assert all((entry["image_id"], entry["category_id"]) == ("a", 26) for entry in entries)
+    found = one.to_supervision()
+    assert found.xyxy.tolist() == [[0, 0, 3, 3], [2, 0, 5, 3]]
+    assert found.class_id.tolist() == [1, 1]
+    assert found.confidence.tolist() == pytest.approx([0.9, 0.3])
+    assert found.data["class_name"].tolist() == ["car", "car"]
+    if task == "detection":
+        assert (found.mask, one.instances) == (None, None)
+        assert not any("segmentation" in entry for entry in entries)
+        return
+    masks = [coco_mask.decode(entry["segmentation"]) for entry in entries]
+    assert (found.mask == np.stack(masks)).all()
+    assert (np.sum(masks, axis=0)[1] == [1, 1, 2, 1, 1]).all()
+    assert [(found.mask[number] == other.mask).all() for number, other in enumerate(one.instances)] == [True, True]
+
+
+def test_overlay_of_objects_shows_those_that_are_likely_enough() -> None:
+    plain = objects_result("instance").overlay(opacity=1.0, labels=False)
+    assert (plain[1, 4] == 100).all(), "the second car has a score of 0.3"
+    assert (plain[1, 1] != 100).any()
+
+
 def test_to_supervision_without_the_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ImportError, match="pip install supervision"):

@@ -63,14 +63,15 @@ class AveragePrecision:
             return CocoTables(
                 np.full((10, 101, self.num_things, 4, 3), -1.0), np.full((10, self.num_things, 4, 3), -1.0)
             )
-        return coco_tables(self._sides(kind), kind)
+        return coco_tables(self.sides(kind), kind)
 
     def _evaluate(self, kind: IouType) -> float:
         if not any(image.true for image in self.state):
             return float("nan")
-        return average_precision(self._sides(kind), kind)
+        return average_precision(self.sides(kind), kind)
 
-    def _sides(self, kind: IouType) -> CocoSides:
+    def sides(self, kind: IouType) -> CocoSides:
+        """Return the objects so far in COCO's format, as the evaluation of boxes or masks requires them."""
         # The order of the images decides among equal scores, so it must not depend on the ranks.
         images = sorted(self.state, key=lambda image: (isinstance(image.image_id, str), image.image_id))
         sizes = [{"id": index, "height": image.size[0], "width": image.size[1]} for index, image in enumerate(images)]

@@ -15,6 +15,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from seamseg.errors import DataError
+from seamseg.metrics.average_precision import AveragePrecision
+from seamseg.metrics.coco_evaluation import IOU_TYPES, coco_tables
 from seamseg.metrics.objects import ObjectEvaluator, image_f1
 from seamseg.metrics.run_length import encode_patch
 from seamseg.structures import ImageInstances, Instance
@@ -108,6 +110,16 @@ def test_figures_equal_the_summary_of_pycocotools() -> None:
     assert math.isnan(scores.per_class["dog"].box_ap)
     counts = [scores.per_class[name].num_objects for name in NAMES]
     assert (sum(counts), counts[2]) == (8 * 5, 0)
+
+
+def test_both_libraries_give_the_same_tables() -> None:
+    pytest.importorskip("hotcoco", reason="hotcoco is not installed")
+    precision = AveragePrecision(len(NAMES), 0)
+    precision.merge(random_images())
+    for kind in IOU_TYPES:
+        one, other = (coco_tables(precision.sides(kind), kind, library) for library in ("pycocotools", "hotcoco"))
+        np.testing.assert_allclose(one.precision, other.precision, atol=1e-12)
+        np.testing.assert_allclose(one.recall, other.recall, atol=1e-12)
 
 
 def test_merged_evaluators_equal_one_evaluator_and_refuse_an_image_twice() -> None:
