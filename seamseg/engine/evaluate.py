@@ -12,14 +12,22 @@ from torch import Tensor
 from seamseg.algos.fusion import FusedImage, Fusion
 from seamseg.data.loader import BatchLoader
 from seamseg.errors import BrokenImageError, DataError
-from seamseg.metrics.average_precision import detected_instances, segment_instances
+from seamseg.metrics.average_precision import detected_instances, true_instances
 from seamseg.metrics.evaluator import EvaluatorState, PanopticEvaluator
 from seamseg.metrics.objects import ObjectEvaluator, ObjectScores
 from seamseg.metrics.scores import Scores
 from seamseg.metrics.semantic import SemanticEvaluator, SemanticScores, SemanticState
 from seamseg.networks import PyramidNet, SegmentationNet
 from seamseg.ops.collectives import gather_objects
-from seamseg.structures import Batch, Categories, ImageId, ImageInstances, PanopticSegmentation, Unreadable
+from seamseg.structures import (
+    Batch,
+    Categories,
+    ImageId,
+    ImageInstances,
+    LayeredSegmentation,
+    PanopticSegmentation,
+    Unreadable,
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class ScoredImage:
         image_id: Id of the image in its data set.
         image: 3×H×W, the network's input.
         fused: Output of the network, at the size of the annotation.
-        truth: Annotation of the image.
+        truth: Annotation of the image; of objects that overlap, the visible parts.
         number: Number of images that this process has scored so far, including this one.
         quality: Panoptic quality or IoU of the image, as a mean over the classes that appear in it, or F1 of its
             objects; NaN if there are none.
@@ -46,7 +54,7 @@ class ScoredImage:
     objects: ImageInstances | None = None
 
 
-Update = Callable[[ImageId, FusedImage, PanopticSegmentation], tuple[float, ImageInstances | None]]
+Update = Callable[[ImageId, FusedImage, LayeredSegmentation], tuple[float, ImageInstances | None]]
 """Function that scores the output for an image and returns ``quality`` and ``objects`` of its :class:`ScoredImage`."""
 
 
@@ -71,9 +79,9 @@ def evaluate(
     evaluator, joined = (PanopticEvaluator(len(categories), categories.num_stuff) for _ in range(2))
     has_classes = not isinstance(network, PyramidNet) or network.classifies_pixels
 
-    def update(image_id: ImageId, fused: FusedImage, truth: PanopticSegmentation) -> tuple[float, None]:
+    def update(image_id: ImageId, fused: FusedImage, truth: LayeredSegmentation) -> tuple[float, None]:
         semantics = fused.semantics if has_classes else None
-        return evaluator.update(image_id, fused.segmentation, fused.detections, semantics, truth).pq, None
+        return evaluator.update(image_id, fused.segmentation, fused.detections, semantics, truth.flat).pq, None
 
     _score_images(network, loader, fusion, device, update, on_image)
     joined.merge(state for state in gather_objects(evaluator.state) if isinstance(state, EvaluatorState))
@@ -105,10 +113,8 @@ def evaluate_objects(
     """
     evaluator, joined = (ObjectEvaluator(categories.num_things, has_masks, score_threshold) for _ in range(2))
 
-    def update(
-        image_id: ImageId, fused: FusedImage, truth: PanopticSegmentation
-    ) -> tuple[float, ImageInstances | None]:
-        true = segment_instances(truth, categories.num_stuff)
+    def update(image_id: ImageId, fused: FusedImage, truth: LayeredSegmentation) -> tuple[float, ImageInstances | None]:
+        true = true_instances(truth, categories.num_stuff)
         image = ImageInstances(image_id, truth.size, true, detected_instances(fused.detections, truth.size))
         shown = [one for one in image.detected if one.score > score_threshold]
         return evaluator.update(image), replace(image, detected=shown)
@@ -132,8 +138,8 @@ def evaluate_semantics(
     """
     evaluator, joined = (SemanticEvaluator(len(categories)) for _ in range(2))
 
-    def update(image_id: ImageId, fused: FusedImage, truth: PanopticSegmentation) -> tuple[float, None]:
-        return evaluator.update(image_id, fused.semantics, truth.semantics), None
+    def update(image_id: ImageId, fused: FusedImage, truth: LayeredSegmentation) -> tuple[float, None]:
+        return evaluator.update(image_id, fused.semantics, truth.flat.semantics), None
 
     _score_images(network, loader, fusion, device, update, on_image)
     joined.merge(state for state in gather_objects(evaluator.state) if isinstance(state, SemanticState))
@@ -186,9 +192,10 @@ def _score_images(
         batch = batch.to(device)
         predictions = network.predict(batch.images)
         for image, image_id in enumerate(batch.image_ids):
-            truth = batch.ground_truth.segmentation(image)
+            truth = batch.ground_truth.annotation(image)
             fused = fusion(predictions.detections(image), predictions.semantics(image), truth.size)
             quality, objects = update(image_id, fused, truth)
             number += 1
             for callback in on_image:
-                callback(ScoredImage(image_id, batch.images.entry(image), fused, truth, number, quality, objects))
+                pixels = batch.images.entry(image)
+                callback(ScoredImage(image_id, pixels, fused, truth.flat, number, quality, objects))

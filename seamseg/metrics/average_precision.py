@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -11,7 +13,16 @@ import numpy as np
 from seamseg.metrics.coco_evaluation import CocoSides, CocoTables, IouType, average_precision, coco_tables
 from seamseg.metrics.run_length import encode_patch, encode_segments
 from seamseg.ops.fusion import paste_mask
-from seamseg.structures import VOID, Detections, ImageId, ImageInstances, Instance, PanopticSegmentation, Size
+from seamseg.structures import (
+    VOID,
+    Detections,
+    ImageId,
+    ImageInstances,
+    Instance,
+    LayeredSegmentation,
+    PanopticSegmentation,
+    Size,
+)
 
 
 class AveragePrecision:
@@ -98,16 +109,43 @@ def segment_instances(
         num_stuff: Number of stuff classes.
         scores: Score of each segment; None for the truth, which has score 1.
     """
+    return list(_by_segment(segments, num_stuff, scores).values())
+
+
+def true_instances(truth: LayeredSegmentation, num_stuff: int) -> list[Instance]:
+    """Return the annotated things of an image, with boxes and areas as the annotation states them.
+
+    Args:
+        truth: Annotation of the image, in which objects may overlap.
+        num_stuff: Number of stuff classes.
+    """
+    found = [pair for layer in truth.by_layer for pair in _by_segment(layer, num_stuff).items()]
+    if truth.stated is None:
+        return [one for _, one in found]
+    stated = truth.stated.tolist()
+    return [_with_stated(one, stated[segment]) for segment, one in found]
+
+
+def _by_segment(
+    segments: PanopticSegmentation, num_stuff: int, scores: Sequence[float] | None = None
+) -> dict[int, Instance]:
     classes, crowd = segments.classes.tolist(), segments.crowd.tolist()
     things = [segment for segment, value in enumerate(classes) if num_stuff <= value != VOID]
     masks = encode_segments(segments.ids.cpu().numpy(), things)
-    return [
-        Instance(
+    return {
+        segment: Instance(
             classes[segment] - num_stuff, mask.box(), mask, 1.0 if scores is None else scores[segment], crowd[segment]
         )
         for segment, mask in zip(things, masks, strict=True)
         if mask.area() > 0
-    ]
+    }
+
+
+def _with_stated(one: Instance, stated: list[float]) -> Instance:
+    """Return an object with the stated box (y0, x0, y1, x1) and area, as far as they are not NaN."""
+    y0, x0, y1, x1, area = stated
+    box = one.box if any(map(math.isnan, stated[:4])) else (y0, x0, y1, x1)
+    return replace(one, box=box, stated_area=None if math.isnan(area) else area)
 
 
 def detected_instances(detections: Detections, size: Size) -> list[Instance]:

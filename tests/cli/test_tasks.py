@@ -16,12 +16,12 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from support.detection_folder import write_detection
 from support.tiny_dataset import write_tiny_panoptic
 from support.tiny_experiment import narrow_body, write_tiny_config
 
 import seamseg
 from seamseg.cli import main
-from seamseg.data.formats import class_table
 from seamseg.data.png import read_panoptic_png
 from seamseg.runtime.log import read_metrics
 
@@ -306,6 +306,29 @@ def test_panoptic_subcommands_refuse_objects(
     assert "only panoptic scores" in refuses("compare", scores, scores)
 
 
+@each_task
+def test_detection_data_are_trained_and_scored_like_their_files(
+    task: str, command: Any, refuses: Callable[..., str], tmp_path: Path
+) -> None:
+    data = write_detection(tmp_path / "data")
+    config = write_tiny_config(tmp_path / "tiny.yaml", data, *SETTINGS, f"task={task}", "training.epochs=6")
+    ended = command("train", config, "--run-dir", tmp_path / "run")
+    assert ended.code == 0, ended.err
+    evaluated, scored = tmp_path / "evaluated.json", tmp_path / "scored.json"
+    assert command("evaluate", tmp_path / "run", "--data", data, "--split", "val", "--json", evaluated).code == 0
+    assert command("predict", tmp_path / "run", data / "images" / "val", tmp_path / "out").code == 0
+    truth, results = data / "annotations" / "instances_val.json", tmp_path / "out" / "instances.json"
+    assert command("score", "--gt", truth, "--pred", results, "--json", scored).code == 0
+    one, other = (json.loads(path.read_text()) for path in (evaluated, scored))
+    assert list(one["per_class"]) == list(other["per_class"]) == ["car", "person"]
+    counts = [[line["num_objects"] for line in side["per_class"].values()] for side in (one, other)]
+    assert counts == [[2, 2], [2, 2]]
+    for part in PARTS[task]:
+        for name, value in one[part].items():
+            assert other[part][name] == (None if value is None else pytest.approx(value, abs=0.01)), name
+    assert "panoptic" in refuses("train", config, "task=panoptic", "--run-dir", tmp_path / "other")
+
+
 def write_data(folder: Path, stuff: tuple[str, ...], things: tuple[str, ...]) -> Path:
     for seed, split in enumerate(("train", "val")):
         write_tiny_panoptic(folder, split=split, num_images=2, stuff=stuff, things=things, seed=seed)
@@ -322,13 +345,11 @@ def write_data(folder: Path, stuff: tuple[str, ...], things: tuple[str, ...]) ->
 def test_panoptic_data_of_one_kind_are_trained_scored_and_predicted(
     command: Any,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     stuff: tuple[str, ...],
     things: tuple[str, ...],
     lacks: str,
     kind: str,
 ) -> None:
-    monkeypatch.setattr(class_table, "check_both_kinds", lambda *given: None, raising=False)
     data = write_data(tmp_path / "data", stuff, things)
     config = write_tiny_config(tmp_path / "tiny.yaml", data, "training.epochs=1", "fusion.score_threshold=0.1")
     ended = command("train", config, "--run-dir", tmp_path / "run")
@@ -351,3 +372,11 @@ def test_panoptic_data_of_one_kind_are_trained_scored_and_predicted(
 def annotations_of(path: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(path.read_text())["annotations"]
     return found
+
+
+@each_task
+def test_train_on_data_without_things_is_refused(task: str, refuses: Callable[..., str], tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data", ("sky", "road"), ())
+    config = write_tiny_config(tmp_path / "tiny.yaml", data, f"task={task}")
+    message = refuses("train", config, "--run-dir", tmp_path / "run")
+    assert "thing" in message

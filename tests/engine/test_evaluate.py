@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import tempfile
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.detection_folder import write_detection
 from support.ranks import on_ranks
 from support.tiny_dataset import write_tiny_panoptic
 from support.tiny_experiment import narrow_body, tiny_experiment, write_tiny_splits
@@ -18,7 +20,7 @@ from torch import Tensor, distributed, nn
 
 from seamseg.builders import build_evaluation_loader, build_fusion, build_initialized_network, open_split
 from seamseg.data.loader import BatchLoader
-from seamseg.engine.evaluate import ScoredImage, evaluate, left_out
+from seamseg.engine.evaluate import ScoredImage, evaluate, evaluate_objects, left_out
 from seamseg.engine.gallery import SampleGallery
 from seamseg.errors import BrokenImageError
 from seamseg.metrics.scores import Scores
@@ -49,7 +51,7 @@ class OracleNetwork(nn.Module):
         objects = [truth.objects(image, num_stuff) for image in range(len(truth))]
         logits = torch.zeros(len(truth), num_classes, *padded.padded_size)
         for image, (height, width) in enumerate(padded.sizes):
-            logits[image, :, :height, :width] = self._one_hot(truth.semantic_target(image), num_classes)
+            logits[image, :, :height, :width] = self._one_hot(truth.annotation(image).flat.semantics, num_classes)
         return Predictions(
             boxes=PackedSequence(
                 self._scaled(one.boxes, self.scale(image_id))
@@ -119,6 +121,22 @@ def test_evaluate_passes_every_image_once_to_every_callback(folder: Path) -> Non
         assert scored.truth.size == ((40, 56) if scored.image_id % 2 == 0 else (56, 40))
         assert scored.image.shape == (3, *scored.truth.size)
         assert torch.equal(scored.fused.segmentation.semantics, scored.truth.semantics)
+
+
+def test_evaluate_objects_scores_all_pixels_of_overlapping_objects(tmp_path: Path) -> None:
+    """Masks of the predictions fill their boxes, so those of cars, which are rectangles, are perfect."""
+    loader, categories, fusion = opened(write_detection(tmp_path), "task=instance", "data.shortest_side=24")
+    network: Any = OracleNetwork(list(loader.epoch(0)), categories, lambda image_id: 1.0)
+    seen: list[ScoredImage] = []
+    scores = evaluate_objects(
+        network, loader, fusion, categories, CPU, [seen.append], has_masks=True, score_threshold=0.5
+    )
+    assert scores.box.ap == pytest.approx(1)
+    assert {name: line.num_objects for name, line in scores.per_class.items()} == {"car": 2, "person": 2}
+    assert scores.per_class["car"].mask_ap == pytest.approx(1)
+    assert scores.per_class["person"].mask_ap < 0.9
+    assert [len(image.objects.true) for image in seen] == [4, 0, 1]  # with a crowd
+    assert seen[0].quality > seen[1].quality or math.isnan(seen[1].quality)
 
 
 def test_evaluate_at_another_input_size_scores_at_annotation_size(folder: Path) -> None:
