@@ -24,7 +24,7 @@ from seamseg.data.images import read_image
 
 DIGITS_VAL = 5
 """Every fifth digit is a validation image."""
-MIN_SIDE = 24
+MIN_SIDE = 16
 """Minimum height and width of an object in pixels."""
 
 
@@ -123,8 +123,8 @@ def main() -> None:
         command.add_argument("out", type=Path, metavar="OUT")
         if name == "objects":
             command.add_argument("data", type=Path, metavar="COCO")
-            command.add_argument("--classes", type=int, default=8, help="number of classes (default: 8)")
-            command.add_argument("--most", type=int, default=50, help="maximum crops per class (default: 50)")
+            command.add_argument("--classes", type=int, default=4, help="number of classes (default: 4)")
+            command.add_argument("--most", type=int, default=1000, help="maximum crops per class (default: 1000)")
         if name == "linear":
             command.add_argument("--side", type=int, default=32, help="side in pixels (default: 32)")
     options = parser.parse_args()
