@@ -9,6 +9,27 @@ This file imports only NumPy. Copy it next to your program if seamseg is not ins
     segmentation = fuse(outputs, description)
 
 Boxes are ``(y0, x0, y1, x1)`` in pixels, and the center of pixel i is at i + 0.5.
+
+Example:
+    A network of one stuff and one thing class whose only detection covers the left half of the image:
+
+    >>> import numpy as np
+    >>> from seamseg.export.numpy_fusion import Description, fuse
+    >>> description = Description(
+    ...     height=4, width=8, names=("road", "car"), colors=((128, 64, 128), (0, 0, 142)), original_ids=(7, 26),
+    ...     num_stuff=1, score_threshold=0.5, overlap_threshold=0.5, min_stuff_area=0, version="1.0"
+    ... )
+    >>> outputs = {
+    ...     "semantics": np.zeros((4, 8), np.uint8),
+    ...     "boxes": np.array([[0, 0, 4, 4]], np.float32),
+    ...     "classes": np.array([1]),
+    ...     "scores": np.array([0.9], np.float32),
+    ...     "masks": np.full((1, 28, 28), 5, np.float32),
+    ...     "valid": np.array([True]),
+    ... }
+    >>> segmentation = fuse(outputs, description)
+    >>> segmentation.ids[0], segmentation.classes
+    (array([1, 1, 1, 1, 2, 2, 2, 2]), array([255,   1,   0]))
 """
 
 from __future__ import annotations
@@ -118,27 +139,6 @@ def fuse(
 
     Returns:
         The segmentation. At the size of the network's input, it equals that of :func:`seamseg.algos.fusion.fuse`.
-
-    Example:
-        A network of one stuff and one thing class whose only detection covers the left half of the image:
-
-        >>> import numpy as np
-        >>> from seamseg.export.numpy_fusion import Description, fuse
-        >>> description = Description(
-        ...     height=4, width=8, names=("road", "car"), colors=((128, 64, 128), (0, 0, 142)), original_ids=(7, 26),
-        ...     num_stuff=1, score_threshold=0.5, overlap_threshold=0.5, min_stuff_area=0, version="1.0"
-        ... )
-        >>> outputs = {
-        ...     "semantics": np.zeros((4, 8), np.uint8),
-        ...     "boxes": np.array([[0, 0, 4, 4]], np.float32),
-        ...     "classes": np.array([1]),
-        ...     "scores": np.array([0.9], np.float32),
-        ...     "masks": np.full((1, 28, 28), 5, np.float32),
-        ...     "valid": np.array([True]),
-        ... }
-        >>> segmentation = fuse(outputs, description)
-        >>> segmentation.ids[0], segmentation.classes
-        (array([1, 1, 1, 1, 2, 2, 2, 2]), array([255,   1,   0]))
     """
     semantics = outputs["semantics"].astype(np.int64)
     scale = np.array(size or semantics.shape) / semantics.shape
