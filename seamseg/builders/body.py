@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from torch import nn
+
 from seamseg.config.network import TORCHVISION, BodySettings, NormSettings
 from seamseg.errors import SettingsError
 from seamseg.export.body_weights import load_body_weights
@@ -82,6 +84,13 @@ def build_pyramid_body(settings: BodySettings, norm: NormFactory, recompute: boo
             "choose another body"
         )
     return body
+
+
+def compile_bodies(network: nn.Module, budget: float) -> None:
+    """Let the bodies of a network run compiled in training; see :class:`seamseg.modules.body.Body`."""
+    for module in network.modules():
+        if isinstance(module, Body):
+            module.compile_budget = budget
 
 
 def load_and_freeze(body: Body, settings: BodySettings, tell: Callable[[str], None] | None, read_weights: bool) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from seamseg.builders.body import compile_bodies
 from seamseg.builders.data import build_evaluation_loader, build_training_loader, open_split, open_training_split
 from seamseg.builders.initial_weights import build_initialized_network
 from seamseg.builders.network import build_fusion, left_out_heads
@@ -123,6 +124,8 @@ def assemble_run(
     network = network.to(process.device)
     if experiment.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
+    if experiment.training.memory == "compile":
+        compile_bodies(network, experiment.training.compile_budget)
     position = TrainingProgress() if checkpoint is None else checkpoint.position
     position = position.with_batches_of(experiment.data.train_batch_size * process.world_size)
     loader = build_loader(position)

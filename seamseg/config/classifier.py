@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from seamseg.config.data import Channels, ColorJitterSettings
-from seamseg.config.network import BodySettings, NormSettings, check_body, check_norm
+from seamseg.config.network import BodySettings, NormSettings, check_body, check_compile, check_norm
 from seamseg.config.settings import (
     FilePath,
     Fraction,
@@ -108,5 +108,6 @@ class ClassifierExperiment(Settings):
     @model_validator(mode="after")
     def _check(self) -> ClassifierExperiment:
         check_body(self.body, self.norm)
+        check_compile(self.body, self.norm, self.training.memory)
         check_norm(self.norm, self.training.precision)
         return self

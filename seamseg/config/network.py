@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from seamseg.config.settings import FilePath, NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
 NormName = Literal["bn", "syncbn", "plain", "gn", "affine", "brn", "mabn"]
+UNCOMPILED = ("syncbn", "mabn", "brn")
 WITHOUT_RELU = ("bn", "syncbn", "brn", "mabn")
 Activation = Literal["leaky_relu", "elu", "identity", "relu"]
 TORCHVISION = "torchvision:"
@@ -201,6 +202,19 @@ def check_norm(norm: NormSettings, precision: str) -> None:
         raise ValueError(
             f"norm.standardize_weights=true is for group norm, but norm.name={norm.name}; set norm.name=gn or "
             "norm.standardize_weights=false"
+        )
+
+
+def check_compile(body: BodySettings, norm: NormSettings, memory: str) -> None:
+    """Check that the norms of the backbone can be compiled if ``training.memory`` compiles it.
+
+    Raises:
+        ValueError: They cannot; the message names the keys.
+    """
+    if memory == "compile" and norm.name in UNCOMPILED and not body.name.startswith(TORCHVISION):
+        raise ValueError(
+            f"training.memory=compile saves nothing with norm.name={norm.name}, whose statistics divide the compiled "
+            "graph at every norm; use norm.name=bn, plain, gn or affine, or training.memory=checkpoint"
         )
 
 

@@ -152,11 +152,17 @@ class TrainingSettings(Settings):
     """Whether weights and features use the channels-last memory format, which is faster on GPUs with `bf16` or `fp16`,
     and on CPUs."""
 
-    memory: Literal["none", "checkpoint"] = "none"
+    memory: Literal["none", "checkpoint", "compile"] = "none"
     """How the backbone saves memory in addition to the in-place norms (`norm.name`). `checkpoint` recomputes in the
     backward pass what the layers of each block would keep: in DenseNets, concatenation, norm and 1×1 convolution of
     each layer; in other networks, the whole block. Gradients and running statistics stay the same. A step takes longer
-    by up to one more forward pass of the backbone. `none` recomputes nothing."""
+    by up to one more forward pass of the backbone. `compile` runs the backbone through `torch.compile`, which
+    recomputes as much as `compile_budget` requires. The first step takes minutes, and so does a step with images of
+    another size. `compile` requires `norm.name=bn`, `plain`, `gn` or `affine`. `none` recomputes nothing."""
+
+    compile_budget: Fraction = 0.5
+    """Fraction of what the compiled backbone would keep for the backward pass that it may keep. Only used with
+    `memory=compile`."""
 
     accumulate: PositiveInt = 1
     """Number of batches per optimizer step. Their losses are averaged. Norms compute the statistics of each batch

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
+import torch
 from torch import Tensor, nn
 
-from seamseg.modules.recomputation import checkpoint
+from seamseg.modules.recomputation import checkpoint, compile_within
 
 
 class Body(nn.Module):
@@ -22,14 +24,23 @@ class Body(nn.Module):
         strides: Stride of each level, in pixels.
         recompute: Whether the backward pass recomputes what the parts would keep for it; see
             :mod:`seamseg.modules.recomputation`.
+        compile_budget: Fraction in 0 … 1 of what a compiled body keeps without recomputation that it may keep; a step
+            of the training then runs compiled. None for no compilation.
     """
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     recompute: bool = False
+    compile_budget: float | None = None
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the levels, fine to coarse."""
+        if self.compile_budget is not None and self.training and torch.is_grad_enabled():
+            return _compiled(self.compile_budget)(self, images)
+        return self.levels(images)
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Compute the levels, fine to coarse."""
         raise NotImplementedError
 
     def run(self, part: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -39,3 +50,13 @@ class Body(nn.Module):
     def parts(self) -> nn.Module:
         """Return the module that names of parts and of published weights are relative to."""
         return self
+
+
+@cache
+def _compiled(budget: float) -> Callable[[Body, Tensor], list[Tensor]]:
+    """Return a compiled function for all bodies; a copy of a body thus never calls the original."""
+    return compile_within(budget, _levels)
+
+
+def _levels(body: Body, images: Tensor) -> list[Tensor]:
+    return body.levels(images)

@@ -118,7 +118,7 @@ class DenseNet(Body):
         self.channels = tuple(widths)
         self.strides = tuple(stem.stride * 2**group for group in range(len(widths)))
 
-    def forward(self, images: Tensor) -> list[Tensor]:
+    def levels(self, images: Tensor) -> list[Tensor]:
         """Return one normalized level per group, fine to coarse."""
         levels: list[Tensor] = []
         x = self.run(self.mod1, images)

@@ -187,7 +187,7 @@ class PreActivationBody(Body):
         self._level_groups = frozenset(number for number, _ in levels.values())
         self._last_group = len(groups) + 1
 
-    def forward(self, images: Tensor) -> list[Tensor]:
+    def levels(self, images: Tensor) -> list[Tensor]:
         """Return the levels, fine to coarse."""
         levels: list[Tensor] = []
         x = self.run(self.mod1, images)

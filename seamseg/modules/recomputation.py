@@ -12,13 +12,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
+from functools import partial
 from types import TracebackType
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from torch.utils import checkpoint as torch_checkpoint
 
 from seamseg.ops.inplace_abn import Statistics, takes_ordinary_operators
+
+CallableT = TypeVar("CallableT", bound=Callable[..., Any])
 
 
 def checkpoint(part: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -83,3 +87,30 @@ class _Tape(AbstractContextManager[None]):
 
 
 _tape: ContextVar[_Tape | None] = ContextVar("tape", default=None)
+
+
+def compile_within(budget: float, function: CallableT) -> CallableT:
+    """Return a function that ``torch.compile`` compiles in its first call.
+
+    The compiler chooses what to keep for the backward pass, and recomputes the rest
+    (``torch._functorch.config.activation_memory_budget``).
+
+    Args:
+        budget: Fraction in 0 … 1 of what the compiled function would keep otherwise that it may keep.
+        function: Function or network to compile.
+    """
+    compiled: CallableT = torch.compile(function, backend=partial(_compile, budget))
+    return compiled
+
+
+def _compile(budget: float, graph: fx.GraphModule, inputs: list[Any]) -> Any:
+    from torch._functorch import config  # imported late, as the compiler, which takes seconds
+
+    with config.patch(activation_memory_budget=budget):
+        return _compiler()(graph, inputs)
+
+
+def _compiler() -> Callable[[fx.GraphModule, list[Any]], Any]:
+    from torch._inductor.compile_fx import compile_fx
+
+    return compile_fx

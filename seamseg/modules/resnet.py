@@ -142,7 +142,7 @@ class ResNet(Body):
                 )
             self.add_module(f"mod{group + 2}", nn.Sequential(blocks))
 
-    def forward(self, images: Tensor) -> list[Tensor]:
+    def levels(self, images: Tensor) -> list[Tensor]:
         """Compute the four feature maps of N×3×H×W images, fine to coarse."""
         features = []
         # No block overwrites its input, not even with in-place norms: convolutions and the sum only read it.

@@ -56,7 +56,7 @@ class TorchvisionBody(Body):
         if norms_frozen:
             self.freeze_norms()
 
-    def forward(self, images: Tensor) -> list[Tensor]:
+    def levels(self, images: Tensor) -> list[Tensor]:
         """Return the levels, fine to coarse."""
         if not (self.recompute and can_checkpoint()):
             return list(self.network(images).values())

@@ -121,6 +121,7 @@ CHANGES = {
     "training.precision": "bf16",
     "training.channels_last": "true",
     "training.memory": "checkpoint",
+    "training.compile_budget": "0.3",
     "training.accumulate": "2",
     "training.weight_average": "0.9",
 }
@@ -139,6 +140,7 @@ CONDITIONS = {
     "norm.standardize_weights": "norm.name=gn",
     **{key: "norm.name=mabn" for key in CHANGES if key.startswith("norm.mabn.")},
     **{key: "norm.name=brn" for key in CHANGES if key.startswith("norm.brn.")},
+    "training.compile_budget": "training.memory=compile",
     "sem.head": "task=semantic",
 }
 """Overrides without which a setting has no effect or is refused."""

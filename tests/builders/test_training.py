@@ -65,6 +65,17 @@ def test_build_trainer_schedule_spans_all_epochs(folder: Path, tmp_path: Path) -
     assert trainer.optimization.learning_rate(6) == pytest.approx(0.02 * (1 / 6) ** 0.9)  # 3 epochs of 2 batches
 
 
+def test_build_trainer_compiles_the_backbone_if_the_settings_say_so(folder: Path, tmp_path: Path) -> None:
+    with narrow_body():
+        compiled, plain = (
+            tiny_trainer(tiny_experiment(folder, *overrides), tmp_path / str(len(overrides))).network
+            for overrides in (("training.memory=compile", "training.compile_budget=0.3"), ())
+        )
+    assert compiled.body.backbone.compile_budget == 0.3
+    assert plain.body.backbone.compile_budget is None
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+
+
 def test_build_trainer_splits_with_different_classes_are_refused(tmp_path: Path) -> None:
     write_tiny_panoptic(tmp_path, split="train")
     write_tiny_panoptic(tmp_path, split="val", things=["car", "dog"])

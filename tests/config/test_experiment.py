@@ -125,6 +125,7 @@ OURS = {
     "training.validate_every": 1,
     "training.checkpoint_every": 1,
     "training.memory": "none",
+    "training.compile_budget": 0.5,
     "training.keep_checkpoints": 2,
     "training.log_every": 20,
     "training.num_pictures": 4,
@@ -249,6 +250,8 @@ def test_settings_of_a_classifier_that_do_not_fit_are_refused() -> None:
         (["norm.name=mabn", "training.precision=fp16"], r"training\.precision=fp16 .* norm\.name=mabn"),
         (["norm.heads=mabn", "training.precision=fp16"], r"training\.precision=fp16"),
         (["norm.name=bn", "norm.standardize_weights=true"], r"norm\.standardize_weights=true .* norm\.name=bn"),
+        (["training.memory=compile"], r"training\.memory=compile .* norm\.name=syncbn"),
+        (["training.memory=compile", "norm.name=mabn"], r"training\.memory=compile .* norm\.name=mabn"),
         (["norm.mabn.window=0"], r"norm\.mabn\.window=0"),
         (["norm.brn.max_scale=0.5"], r"norm\.brn\.max_scale=0\.5"),
     ],
@@ -266,6 +269,8 @@ def test_norm_for_small_batches_with_settings_that_do_not_fit_is_refused(overrid
         ["norm.name=mabn", "training.precision=bf16"],
         ["norm.name=brn", "training.precision=fp16", "body.weights=imagenet"],
         ["norm.heads=gn", "norm.standardize_weights=true"],
+        ["norm={name: bn, heads: syncbn}", "training.memory=compile"],
+        ["body={name: 'torchvision:mobilenet_v2'}", "training.memory=compile"],
     ],
 )
 def test_norm_for_small_batches_with_settings_that_fit_is_accepted(overrides: list[str]) -> None:
