@@ -34,6 +34,7 @@ SUBCOMMANDS = {
     "export-model": "write a model as a folder to share or upload",
     "export-onnx": "export a network to ONNX",
     "export-torch": "export a network as a PyTorch exported program (.pt2)",
+    "memory": "measure the memory of a training step",
     "env": "print versions and machine details for a bug report",
 }
 """Name and help line of each subcommand, so that listing them does not import their modules."""

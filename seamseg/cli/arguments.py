@@ -1,8 +1,9 @@
-"""Arguments that several subcommands share."""
+"""Arguments that several subcommands share, and parsers of their values."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 
 Arguments = argparse.ArgumentParser | argparse._ArgumentGroup
@@ -53,3 +54,27 @@ def add_eval_norm(arguments: Arguments) -> None:
         "at a time and norm.name=bn (default: 0, the statistics of the training)"
     )
     arguments.add_argument("--eval-norm", type=float, default=0.0, metavar="SHARE", help=share)
+
+
+def at_least_one(text: str) -> int:
+    """Parse an integer >= 1."""
+    return _at_least(1, text)
+
+
+def at_least_zero(text: str) -> int:
+    """Parse an integer >= 0."""
+    return _at_least(0, text)
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Parse height and width from a text such as ``256x512``."""
+    with contextlib.suppress(ValueError):
+        height, width = text.lower().split("x")
+        return int(height), int(width)
+    raise argparse.ArgumentTypeError(f"{text!r} is not of the form HxW, such as 256x512")
+
+
+def _at_least(least: int, text: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} must be an integer >= {least}")
+    return int(text)

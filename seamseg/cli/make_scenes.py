@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 from typing import Any
 
-from seamseg.cli.arguments import add_out
+from seamseg.cli.arguments import add_out, image_size
 from seamseg.io.progress import progress_bar
 from seamseg.scenes import write_scenes
 
@@ -28,7 +27,7 @@ def add_parser(subcommands: Any) -> None:
     )
     subcommand.add_argument(
         "--size",
-        type=size,
+        type=image_size,
         default=(256, 512),
         metavar="HxW",
         help="height and width of the images in pixels (default: 256x512)",
@@ -52,11 +51,3 @@ def run(options: argparse.Namespace) -> int:
         )
     print(f"{options.train} + {options.val} scenes: {options.out}")
     return 0
-
-
-def size(text: str) -> tuple[int, int]:
-    """Parse height and width from a text such as ``256x512``."""
-    with contextlib.suppress(ValueError):
-        height, width = text.lower().split("x")
-        return int(height), int(width)
-    raise argparse.ArgumentTypeError(f"{text!r} is not of the form HxW, such as 256x512")

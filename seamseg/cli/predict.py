@@ -14,7 +14,7 @@ import cv2
 from seamseg import __version__
 from seamseg.algos.merging import MERGES
 from seamseg.builders import LoadedModel, PredictionOptions, build_predictor, open_model
-from seamseg.cli.arguments import add_device, add_eval_norm, add_model, add_out, add_overwrite
+from seamseg.cli.arguments import add_device, add_eval_norm, add_model, add_out, add_overwrite, at_least_one
 from seamseg.cli.output import UNREADABLE, counted
 from seamseg.data.images import TWELVE_BITS
 from seamseg.errors import SettingsError
@@ -178,13 +178,6 @@ def numbers(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a comma-separated list of numbers, such as 0.75,1,1.25"
         ) from None
-
-
-def at_least_one(text: str) -> int:
-    """Parse an integer >= 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be an integer >= 1")
-    return int(text)
 
 
 def as_info(options: argparse.Namespace) -> dict[str, Any]:

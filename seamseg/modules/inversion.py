@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seamseg.ops.inplace_abn import Activation
+from seamseg.ops.native import has_values
 
 _MARGIN = 8.0
 # Largest root mean square of a residual that half precision is prepared for. Measuring each residual would take time
@@ -70,7 +71,7 @@ class Inversion:
             residual: N×C×…, added before the activation, or None.
         """
         weight, is_half = layer.weight, dtype in (torch.float16, torch.bfloat16)
-        if weight is None or weight.numel() == 0 or weight.is_meta or not torch.is_grad_enabled():
+        if weight is None or weight.numel() == 0 or not has_values(weight) or not torch.is_grad_enabled():
             return True
         if not dtype.is_floating_point:
             return True  # the kernels raise the error

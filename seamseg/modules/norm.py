@@ -24,6 +24,7 @@ from seamseg.modules.inversion import gammas
 from seamseg.modules.mabn import MABN, MovingAverages
 from seamseg.ops.collectives import Sync
 from seamseg.ops.inplace_abn import Activation, Scale, activate_, check_activation, check_input, num_samples
+from seamseg.ops.native import has_values
 from seamseg.ops.recomputation import is_recomputing
 
 NormName = Literal["bn", "syncbn", "plain", "gn", "affine", "brn", "mabn"]
@@ -241,9 +242,9 @@ def cache_min_gammas(network: nn.Module) -> None:
     groups: dict[tuple[object, ...], list[InPlaceABN]] = {}
     for layer in network.modules():
         if isinstance(layer, InPlaceABN) and layer.weight is not None and layer.num_channels:
-            groups.setdefault((layer.eps, layer.activation == "elu", layer.weight.is_meta), []).append(layer)
-    for (*_, is_meta), group in groups.items():
-        if not is_meta:
+            groups.setdefault((layer.eps, layer.activation == "elu", has_values(layer.weight)), []).append(layer)
+    for (*_, have_values), group in groups.items():
+        if have_values:
             weights = torch.cat([layer.weight for layer in group if layer.weight is not None])
             starts = np.cumsum([0] + [layer.num_channels for layer in group[:-1]])
             values = gammas(group[0], weights, torch.cat([layer.beta() for layer in group]))

@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from seamseg.ops import abn_kernels
 from seamseg.ops.collectives import Moments, sum_over_ranks
+from seamseg.ops.native import has_values
 from seamseg.ops.recomputation import check_versions, note_versions
 
 Activation = Literal["leaky_relu", "elu", "identity", "relu"]  # in-place norms refuse relu
@@ -254,6 +255,8 @@ def _check_arguments(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor |
 
 
 def _shares_memory(x: Tensor, other: Tensor) -> bool:
+    if not has_values(x):
+        return x.untyped_storage()._cdata == other.untyped_storage()._cdata
     storage = x.untyped_storage().data_ptr()
     return storage != 0 and storage == other.untyped_storage().data_ptr()
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from zlib_ng import zlib_ng
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -25,6 +26,11 @@ def _assume_constant_result(function: _Function) -> _Function:
 def at_least_float32(x: Tensor) -> Tensor:
     """Convert float16 and bfloat16 to float32; return float32 and float64 unchanged."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def has_values(x: Tensor) -> bool:
+    """Return whether a tensor has values, which meta tensors and fake tensors lack."""
+    return not (x.is_meta or isinstance(x, FakeTensor))
 
 
 _PACKAGE = Path(__file__).resolve().parents[1]
