@@ -18,6 +18,7 @@ _RULE: Color = (226, 230, 234)
 _SIZE, _MARGIN = 16, 40
 _BAR, _PLOT = 64, 300
 _LINE, _LABEL, _WHOLE = 30, 190, 560
+_ROW, _GROUP, _PAIR = 20, 34, 300
 
 
 @dataclass(frozen=True)
@@ -141,3 +142,67 @@ def _draw_shares(canvas: Picture, y: int, counts: Sequence[int], colors: Sequenc
         if end - start > text_width(text, _SIZE - 2) + 6:
             x = left + (start + end - text_width(text, _SIZE - 2)) // 2
             draw_text(canvas, text, x, y + round(0.63 * _LINE), _SIZE - 2, PAPER)
+
+
+@dataclass(frozen=True)
+class PairedBar:
+    """Two values of one thing, drawn as bars that start at two common axes.
+
+    Attributes:
+        name: Label to the left.
+        color: Color of both bars.
+        values: Values of both axes as a fraction of the reference, which is 1; NaN for a missing value.
+    """
+
+    name: str
+    color: Color
+    values: tuple[float, float]
+
+
+def paired_bars(
+    groups: Sequence[tuple[str, Sequence[PairedBar]]], axes: tuple[str, str], title: str, subtitle: str
+) -> Picture:
+    """Draw two columns of bars in percent of a reference, which is a line at 100.
+
+    Args:
+        groups: Name and bars of each group, from top to bottom.
+        axes: Titles of both columns.
+        title: Title above the chart.
+        subtitle: Text below the title.
+
+    Returns:
+        The chart on white, H×W×3 uint8 RGB.
+    """
+    bars = [bar for _, group in groups for bar in group]
+    labels = max(text_width(bar.name, _SIZE - 2) for bar in bars) + 14
+    scale = _PAIR / max([1.0, *(value for bar in bars for value in bar.values if not math.isnan(value))])
+    starts = [_MARGIN + labels + place * (_PAIR + 90) for place in (0, 1)]
+    width = max(starts[1] + _PAIR + 60, text_width(subtitle, _SIZE) + _MARGIN) + _MARGIN
+    top = _MARGIN + 5 * _SIZE
+    canvas = np.full((top + len(bars) * _ROW + len(groups) * _GROUP + _MARGIN, width, 3), PAPER, np.uint8)
+    _draw_head(canvas, title, subtitle, ())
+    for start, axis in zip(starts, axes, strict=True):
+        draw_text(canvas, axis, start, top, _SIZE, INK, BOLD)
+    y = top
+    for name, group in groups:
+        draw_text(canvas, name, _MARGIN, y + _GROUP - 8, _SIZE, INK, BOLD)
+        y += _GROUP
+        first = y
+        for bar in group:
+            text = bar.name
+            draw_text(canvas, text, _MARGIN + labels - 10 - text_width(text, _SIZE - 2), y + 14, _SIZE - 2, GRAY)
+            for start, value in zip(starts, bar.values, strict=True):
+                _draw_paired(canvas, start, y, value, scale, bar.color)
+            y += _ROW
+        for start in starts:
+            canvas[first - 2 : y, start + round(scale)] = INK
+    return canvas
+
+
+def _draw_paired(canvas: Picture, x: int, y: int, value: float, scale: float, color: Color) -> None:
+    end = x if math.isnan(value) else x + max(round(scale * value), 1)
+    canvas[y + 2 : y + _ROW - 3, x:end] = color
+    text = "not measured" if math.isnan(value) else f"{100 * value:.0f} %"
+    line = x + round(scale)
+    start = line if end <= line < end + text_width(text, _SIZE - 2) + 8 else end  # not across the line
+    draw_text(canvas, text, start + 6, y + 14, _SIZE - 2, INK)
