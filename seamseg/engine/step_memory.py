@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -101,7 +102,7 @@ def measure_step(
         kept={name or OUTSIDE: num_bytes for name, num_bytes in kept.items()},
         peak=sum(tracker.peak.values()),
         peak_phase=tracker.peak_phase,
-        at_peak=dict(tracker.peak),
+        at_peak={str(role): num_bytes for role, num_bytes in tracker.peak.items()},
         allocator_peak=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
     )
 
@@ -121,7 +122,8 @@ def _run(
         tracker.assign(_first_step(optimizer), "optimizer")
         for parameter in network.parameters():
             if parameter.requires_grad:
-                parameter.register_post_accumulate_grad_hook(lambda value: tracker.assign([value.grad], "gradients"))
+                assign = partial(_assign_gradient, tracker)
+                parameter.register_post_accumulate_grad_hook(assign)  # type: ignore[no-untyped-call]
         for _ in range(min(optimization.accumulate, 2)):
             tracker.phase = "forward pass"
             with tracker.keeping(), precision.autocast():
@@ -137,6 +139,11 @@ def _run(
         if optimization.average is not None:
             optimization.average.update(network, 1)
     return kept, totals
+
+
+def _assign_gradient(tracker: MemoryTracker, parameter: Tensor) -> None:
+    if parameter.grad is not None:
+        tracker.assign([parameter.grad], "gradients")
 
 
 def _first_step(optimizer: Optimizer) -> Iterator[Tensor]:

@@ -42,7 +42,7 @@ class _Block:
     part: str
 
 
-class MemoryTracker(TorchDispatchMode):
+class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Context that counts the memory of all tensors that are made inside it or passed to :meth:`assign`.
 
     A storage counts once, however many tensors share it, and until the last of them is freed. What an operator
@@ -56,7 +56,7 @@ class MemoryTracker(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.part, self.phase = "", ""
         self.peak: Mapping[Role, int] = {}
         self.peak_phase = ""

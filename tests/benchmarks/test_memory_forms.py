@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import memory_forms, memory_picture
+from benchmarks import machine, memory_forms, memory_picture
 from benchmarks.memory import peak_bytes, saved_bytes
 from benchmarks.memory_forms import CASES, batch_in, case_rows
 from benchmarks.memory_networks import FORMS, Form, Loss, find_callable, started, unet_in, user_network_in
@@ -55,7 +55,9 @@ def test_lean_unet_convolves_each_map_once_per_direction(monkeypatch: pytest.Mon
     assert len(calls) == len(set(calls))  # the recomputation ends before the convolution
 
 
-def test_rows_of_a_network_have_their_limits() -> None:
+def test_rows_of_a_network_have_their_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_forms, "THREADS", torch.get_num_threads())
+    monkeypatch.setattr(memory_forms, "keep_freed_memory", lambda: True)
     (real,) = (case for case in CASES if case.name == "unet")
     case = replace(real, make=partial(unet_in, width=4, depth=3))
     rows = {row.slug: row for row in case_rows(case, compiles=False, quick=True)}
@@ -130,7 +132,7 @@ def test_rows_of_the_picture_are_those_of_the_benchmark(tmp_path: Path) -> None:
 def test_half_of_the_rows_without_options_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of some networks prints its rows but does not overwrite the recorded ones."""
     published: list[bool] = []
-    monkeypatch.setattr(memory_forms.machine, "in_fresh_process", lambda *_: [])
+    monkeypatch.setattr(machine, "in_fresh_process", lambda *_: [])
     monkeypatch.setattr(memory_forms, "publish", lambda name, options, *_: published.append(options.quick))
     memory_forms.main(["--only", "unet"])
     memory_forms.main([])

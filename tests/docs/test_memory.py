@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +19,7 @@ TEXT = PAGE.read_text(encoding="utf-8")
 
 
 def test_examples_of_the_page_run() -> None:
-    defined: dict[str, object] = {}
+    defined: dict[str, Any] = {}
     blocks = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 2
     with torch.random.fork_rng():
