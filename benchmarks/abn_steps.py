@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from benchmarks.abn_networks import SLOPE, Classifier, bottlenecks, chain, checkpointed, plain, resnet50
 from benchmarks.memory import peak_bytes, saved_bytes
 from benchmarks.table import Row
-from benchmarks.timing import Side, medians, timed
+from benchmarks.timing import Side, medians, training_step
 from seamseg.builders.network import initialize
 
 IMAGES = (4, 3, 160, 160)
@@ -84,7 +84,7 @@ def _steps(batch: Tensor) -> dict[str, Side]:
     }
     networks = {"ours": ours} | {f"peer{peer}": network for peer, network in peers.items()}
     _check(list(networks.values())[:-1], batch)
-    return {name: _step(network, batch) for name, network in networks.items()}
+    return {name: training_step(network, batch) for name, network in networks.items()}
 
 
 def _compiled(network: nn.Module) -> nn.Module:
@@ -99,18 +99,3 @@ def _check(networks: list[nn.Module], batch: Tensor) -> None:
     with torch.no_grad():
         losses = [float(copy.deepcopy(network)(batch)) for network in networks]
     assert max(losses) - min(losses) < 1e-3 * max(losses), f"the networks compute different things: {losses}"
-
-
-def _step(network: nn.Module, batch: Tensor) -> Side:
-    """Return a step of SGD with momentum; freeing the old gradients is not timed."""
-    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
-
-    def work(images: Tensor) -> None:
-        network(images).backward()
-        optimizer.step()
-
-    def prepare() -> Tensor:
-        optimizer.zero_grad()
-        return batch
-
-    return timed(prepare, work)

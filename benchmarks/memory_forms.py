@@ -22,7 +22,7 @@ from benchmarks.command import benchmark_parser, publish
 from benchmarks.memory import peak_bytes, saved_bytes
 from benchmarks.memory_networks import FORMS, Form, Loss, body_in, find_callable, started, unet_in, user_network_in
 from benchmarks.table import Row
-from benchmarks.timing import Side, medians, timed
+from benchmarks.timing import medians, training_step
 from seamseg.cli.arguments import image_size
 from seamseg.runtime.allocator import SWITCH, keep_freed_memory
 from seamseg.runtime.memory import MemoryTracker, tensor_without_values, without_values
@@ -141,7 +141,7 @@ def case_rows(case: Case, compiles: bool, quick: bool) -> list[Row]:
         case = replace(case, images=(2, 3, 64, 64))
     networks = {form: started(case.make(form)) for form in forms}
     batch = torch.randn(case.images, generator=torch.Generator().manual_seed(0))
-    steps = {str(form): _step(network, batch) for form, network in networks.items()}
+    steps = {str(form): training_step(network, batch) for form, network in networks.items()}
     for step in steps.values():
         step()  # compiles, and makes the state of the optimizer
     _check(networks, batch)
@@ -198,21 +198,6 @@ def batch_in(case: Case, form: Form, available: float = AVAILABLE) -> int:
     bytes_of_few = needed(few)
     per_image = (needed(many) - bytes_of_few) / (many - few)
     return max(0, math.floor(few + (available - bytes_of_few) / per_image))
-
-
-def _step(network: Loss, batch: Tensor) -> Side:
-    """Return a step of SGD with momentum; freeing the old gradients is not timed."""
-    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
-
-    def work(images: Tensor) -> None:
-        network(images).backward()
-        optimizer.step()
-
-    def prepare() -> Tensor:
-        optimizer.zero_grad()
-        return batch
-
-    return timed(prepare, work)
 
 
 def _check(networks: Mapping[Form, Loss], batch: Tensor) -> None:

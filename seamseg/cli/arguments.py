@@ -37,6 +37,13 @@ def add_json(arguments: Arguments, content: str) -> None:
     )
 
 
+def add_png_folders(arguments: Arguments, predictions: str) -> None:
+    """Add ``--gt-dir`` and ``--pred-dir``, the folders of PNGs; ``predictions`` names the file beside the latter."""
+    for option, pngs, beside in (("--gt-dir", "annotation", "GT.json"), ("--pred-dir", "prediction", predictions)):
+        meaning = f"folder of the {pngs} PNGs (default: {beside} without its suffix)"
+        arguments.add_argument(option, type=Path, metavar="DIR", help=meaning)
+
+
 def add_workers(arguments: Arguments) -> None:
     """Add ``--workers``, the number of processes."""
     arguments.add_argument("--workers", type=int, metavar="N", help="number of processes (default: one per CPU core)")

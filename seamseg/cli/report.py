@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from seamseg.cli.arguments import add_out, add_overwrite, add_workers
+from seamseg.cli.arguments import add_out, add_overwrite, add_png_folders, add_workers
 from seamseg.cli.output import UNREADABLE, counted
 from seamseg.errors import SettingsError
 from seamseg.io.progress import split_progress
@@ -36,15 +36,7 @@ def add_parser(subcommands: Any) -> None:
         "--images", type=Path, metavar="DIR", help="image folder (default: as recorded in the predictions)"
     )
     subcommand.add_argument("--gt", type=Path, metavar="GT.json", help="annotation to score against, COCO panoptic")
-    subcommand.add_argument(
-        "--gt-dir", type=Path, metavar="DIR", help="folder of the annotation PNGs (default: GT.json without its suffix)"
-    )
-    subcommand.add_argument(
-        "--pred-dir",
-        type=Path,
-        metavar="DIR",
-        help="folder of the prediction PNGs (default: the JSON file without its suffix)",
-    )
+    add_png_folders(subcommand, "the JSON file")
     subcommand.add_argument("--title", help="title of the report (default: name of PREDICTIONS)")
     subcommand.add_argument(
         "--longest-side",

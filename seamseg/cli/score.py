@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from seamseg.cli.arguments import add_png_folders
 from seamseg.cli.object_tables import f1_table, print_object_scores, write_object_analysis
 from seamseg.cli.score_tables import HELP, WORST_WIDTH, image_table, print_scores, write_analysis
 from seamseg.data.formats.coco_json import PanopticFiles, open_annotation, open_results
@@ -46,12 +47,7 @@ def add_parser(subcommands: Any) -> None:
         metavar="PRED.json",
         help="results, COCO panoptic or a COCO list of objects (required)",
     )
-    subcommand.add_argument(
-        "--gt-dir", type=Path, metavar="DIR", help="folder of the annotation PNGs (default: GT.json without its suffix)"
-    )
-    subcommand.add_argument(
-        "--pred-dir", type=Path, metavar="DIR", help="folder of the result PNGs (default: PRED.json without its suffix)"
-    )
+    add_png_folders(subcommand, "PRED.json")
     subcommand.add_argument(
         "--images",
         type=Path,

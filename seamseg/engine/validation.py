@@ -24,6 +24,7 @@ from seamseg.runtime.distributed import Process
 from seamseg.structures import Batch, Categories
 from seamseg.visualization.images import Picture
 from seamseg.visualization.objects import draw
+from seamseg.visualization.overlay import Style
 
 Triple = tuple[float, float, float]
 
@@ -140,7 +141,7 @@ class SegmentationValidation:
         if worst.rows:
             pictures["analysis/worst"] = worst.sheet()
         for row in gallery.rows:
-            truth = draw(row.image, row.truth, self.categories, scores=False)
+            truth = draw(row.image, row.truth, self.categories, Style(scores=False))
             prediction = draw(row.image, row.prediction, self.categories)
             pictures[f"validation/{row.name}"] = np.concatenate([truth, prediction])
         return pictures

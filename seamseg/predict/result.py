@@ -18,6 +18,7 @@ from seamseg.predict.predictor import Prediction
 from seamseg.structures import Categories, Detections, Instance, PanopticSegmentation
 from seamseg.visualization.images import Picture
 from seamseg.visualization.objects import draw
+from seamseg.visualization.overlay import Style
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ class Result:
         Returns:
             H×W×3 uint8 RGB.
         """
-        return draw(self.image, self.prediction.drawn(), self.categories, opacity, labels, scores)
+        return draw(self.image, self.prediction.drawn(), self.categories, Style(opacity, labels, scores))
 
     def to_coco(self, image_id: int | str = 1) -> list[dict[str, Any]]:
         """Return the segments, or the objects of a model that only finds objects, in COCO format for ``json.dumps``.

@@ -23,7 +23,7 @@ from seamseg.report.segments import mean_object_score, side_record
 from seamseg.score.files import image_overlaps, read_segmentation
 from seamseg.structures import VOID, Categories, PanopticSegmentation, Size
 from seamseg.visualization.images import Picture, resize_picture, resize_segmentation
-from seamseg.visualization.overlay import draw_overlay
+from seamseg.visualization.overlay import Style, draw_overlay
 
 PAGE = Path(__file__).parent / "page"
 """Folder of the HTML page, style sheets and scripts, which are the same for all reports."""
@@ -109,9 +109,8 @@ def write_pictures(
     size = fit((image.shape[0], image.shape[1]), longest)
     _write_jpeg(files.image_path, _resized(image, size), _JPEG_QUALITY)
     small = fit(size, THUMBNAIL_SIDE)
-    drawn = draw_overlay(
-        _resized(image, small), resize_segmentation(segmentation, small), categories, opacity=0.45, labels=False
-    )
+    shown = resize_segmentation(segmentation, small)
+    drawn = draw_overlay(_resized(image, small), shown, categories, Style(opacity=0.45, labels=False))
     _write_jpeg(files.thumbnail, drawn, _THUMBNAIL_QUALITY)
 
 

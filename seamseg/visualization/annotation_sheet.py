@@ -12,7 +12,7 @@ from seamseg.structures.panoptic_segmentation import PanopticSegmentation
 from seamseg.visualization.colors import GRAY, INK, PAPER
 from seamseg.visualization.images import Picture, check_picture, resize_picture, resize_segmentation
 from seamseg.visualization.legend import draw_legend, legend_height
-from seamseg.visualization.overlay import draw_overlay
+from seamseg.visualization.overlay import Style, draw_overlay
 from seamseg.visualization.shapes import paste_rounded
 from seamseg.visualization.text import BOLD, draw_text, shorten, text_width
 
@@ -152,7 +152,7 @@ def _draw_line(canvas: Picture, layout: _Layout, line: _Line, categories: Catego
         size = (line.height, max(1, int(line.height * picture.aspect)))
         image = resize_picture(picture.image, size)
         annotation = resize_segmentation(picture.annotation, size)
-        overlay = draw_overlay(image, annotation, categories, opacity=_OPACITY, scores=False)
+        overlay = draw_overlay(image, annotation, categories, Style(opacity=_OPACITY, scores=False))
         paste_rounded(canvas, image, y, x, radius)
         paste_rounded(canvas, overlay, y, x + size[1] + layout.seam, radius)
         width = 2 * size[1] + layout.seam

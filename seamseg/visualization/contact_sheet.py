@@ -14,6 +14,7 @@ from seamseg.visualization.colors import GRAY, INK, PAPER
 from seamseg.visualization.images import Picture, resize_picture
 from seamseg.visualization.legend import draw_legend, legend_height
 from seamseg.visualization.objects import Drawn, draw, resize_drawn
+from seamseg.visualization.overlay import Style
 from seamseg.visualization.shapes import fill_rounded, paste_rounded
 from seamseg.visualization.text import BOLD, draw_text, shorten, text_width
 
@@ -148,8 +149,8 @@ def _cells(row: SheetRow, categories: Categories, cell: tuple[int, int]) -> list
     truth, prediction = (resize_drawn(found, size) for found in (row.truth, row.prediction))
     return [
         image,
-        draw(image, truth, categories, scores=False, text_scale=_TEXT_SCALE),
-        draw(image, prediction, categories, text_scale=_TEXT_SCALE),
+        draw(image, truth, categories, Style(scores=False, text_scale=_TEXT_SCALE)),
+        draw(image, prediction, categories, Style(text_scale=_TEXT_SCALE)),
     ]
 
 

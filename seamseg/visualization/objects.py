@@ -14,7 +14,7 @@ from seamseg.structures.instances import DrawnObjects, Instance, RunLengthMask
 from seamseg.structures.panoptic_segmentation import PanopticSegmentation
 from seamseg.visualization.colors import class_colors, instance_shades, text_color
 from seamseg.visualization.images import Picture, check_picture, resize_segmentation
-from seamseg.visualization.overlay import check_opacity, draw_overlay, font_size
+from seamseg.visualization.overlay import USUAL, Style, draw_overlay, font_size
 from seamseg.visualization.shapes import blend, fill_rounded, line_thickness, stripes
 from seamseg.visualization.text import BOLD, CAP_HEIGHT, draw_text, shorten, text_width
 
@@ -24,19 +24,11 @@ Drawn = PanopticSegmentation | DrawnObjects
 _LINE, _CROWD_STRIPE = 1.6, 0.35
 
 
-def draw(
-    image: Picture,
-    found: Drawn,
-    categories: Categories,
-    opacity: float = 0.5,
-    labels: bool = True,
-    scores: bool = True,
-    text_scale: float = 1.0,
-) -> Picture:
+def draw(image: Picture, found: Drawn, categories: Categories, style: Style = USUAL) -> Picture:
     """Draw a segmentation or objects over an image; see :func:`draw_overlay` and :func:`draw_objects`."""
     if isinstance(found, DrawnObjects):
-        return draw_objects(image, found, categories, opacity, labels, scores, text_scale)
-    return draw_overlay(image, found, categories, opacity, labels, scores, text_scale)
+        return draw_objects(image, found, categories, style)
+    return draw_overlay(image, found, categories, style)
 
 
 def resize_drawn(found: Drawn, size: Size) -> Drawn:
@@ -44,15 +36,7 @@ def resize_drawn(found: Drawn, size: Size) -> Drawn:
     return found if isinstance(found, DrawnObjects) else resize_segmentation(found, size)
 
 
-def draw_objects(
-    image: Picture,
-    objects: DrawnObjects,
-    categories: Categories,
-    opacity: float = 0.5,
-    labels: bool = True,
-    scores: bool = True,
-    text_scale: float = 1.0,
-) -> Picture:
+def draw_objects(image: Picture, objects: DrawnObjects, categories: Categories, style: Style = USUAL) -> Picture:
     """Draw objects over an image: the box and name of each one, and its mask if it has one.
 
     Each object has a shade of the color of its class. Objects with higher scores are above the others. Masks of crowds
@@ -62,35 +46,31 @@ def draw_objects(
         image: Pixels, H×W×3 uint8 RGB, of any size.
         objects: Objects of the image.
         categories: Categories of the classes.
-        opacity: Opacity of the masks in 0 … 1.
-        labels: Write class names.
-        scores: Append the scores in percent to the names; turn off for ground truth.
-        text_scale: Factor for the font size, for example for pictures that will be scaled down.
+        style: Opacity of the masks, and labels.
 
     Returns:
         Picture, H×W×3 uint8 RGB; ``image`` is not modified.
 
     Raises:
-        ValueError: The image has another type or shape, or the opacity is out of range.
+        ValueError: The image has another type or shape.
     """
     check_picture(image)
-    check_opacity(opacity)
     canvas = image.copy()
     ordered = sorted(objects.instances, key=lambda one: one.score)
     colors = _object_colors(ordered, categories)
     for one, color in zip(ordered, colors, strict=True):
         if one.mask is not None:
-            _paint_mask(canvas, one.mask, color, opacity, one.crowd)
+            _paint_mask(canvas, one.mask, color, style.opacity, one.crowd)
     factors = np.array(image.shape[:2]) / objects.size
     boxes = [_pixels(one.box, factors) for one in ordered]
     thickness = max(1, round(_LINE * line_thickness(*image.shape[:2])))
     for box, color in zip(boxes, colors, strict=True):
         cv2.rectangle(canvas, (box[1], box[0]), (box[3], box[2]), color, thickness, cv2.LINE_AA)
-    if labels:
+    if style.labels:
         height, width = image.shape[:2]
-        size = font_size(height, width, text_scale)
+        size = font_size(height, width, style.text_scale)
         for one, box, color in zip(ordered, boxes, colors, strict=True):
-            _draw_label(canvas, _text(one, categories, scores), box, size, color)
+            _draw_label(canvas, _text(one, categories, style.scores), box, size, color)
     return canvas
 
 

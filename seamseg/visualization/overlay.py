@@ -194,14 +194,35 @@ VOID_BRIGHTNESS, VOID_STRIPE_BRIGHTNESS = 0.5, 0.62
 _CROWD_STRIPE, _OUTLINE = 0.35, 0.85
 
 
+@dataclass(frozen=True)
+class Style:
+    """How segments and objects are drawn over an image.
+
+    Attributes:
+        opacity: Opacity of the colors in 0 … 1.
+        labels: Whether class names are written, on segments if they are large enough.
+        scores: Whether the scores of things are appended to their names in percent; False for ground truth.
+        text_scale: Factor for the font size, for example for pictures that will be scaled down.
+
+    Raises:
+        ValueError: The opacity is out of range.
+    """
+
+    opacity: float = 0.5
+    labels: bool = True
+    scores: bool = True
+    text_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.opacity <= 1:
+            raise ValueError(f"the opacity of an overlay must be in 0 … 1, not {self.opacity}")
+
+
+USUAL = Style()
+
+
 def draw_overlay(
-    image: Picture,
-    segmentation: PanopticSegmentation,
-    categories: Categories,
-    opacity: float = 0.5,
-    labels: bool = True,
-    scores: bool = True,
-    text_scale: float = 1.0,
+    image: Picture, segmentation: PanopticSegmentation, categories: Categories, style: Style = USUAL
 ) -> Picture:
     """Draw a segmentation over an image.
 
@@ -212,40 +233,26 @@ def draw_overlay(
         image: Pixels, H×W×3 uint8 RGB, of any size.
         segmentation: Segmentation of the same height and width, on any device.
         categories: Categories of its classes.
-        opacity: Opacity of the colors in 0 … 1.
-        labels: Write class names on segments that are large enough.
-        scores: Append the scores of things in percent to their names; turn off for ground truth.
-        text_scale: Factor for the font size, for example for pictures that will be scaled down.
+        style: Opacity and labels.
 
     Returns:
         Overlay, H×W×3 uint8 RGB; ``image`` is not modified.
 
     Raises:
-        ValueError: Sizes, types or class numbers do not match, or the opacity is out of range.
+        ValueError: Sizes, types or class numbers do not match.
     """
     check_picture(image)
-    check_opacity(opacity)
     ids, classes = _checked_arrays(image, segmentation, categories)
     colors = segment_colors(classes, categories)
-    canvas = np.asarray(cv2.addWeighted(image, 1 - opacity, colors[ids], opacity, 0), np.uint8)
+    canvas = np.asarray(cv2.addWeighted(image, 1 - style.opacity, colors[ids], style.opacity, 0), np.uint8)
     things = (classes >= categories.num_stuff) & (classes != VOID)
     crowd = things & segmentation.crowd.cpu().numpy()
     _stripe(canvas, image, ids, classes == VOID, crowd)
     blend(canvas, outlines(ids, things & ~crowd) * np.float32(_OUTLINE), 255)
-    if labels:
-        texts = segment_texts(segmentation, categories, scores)
-        draw_labels(canvas, place_labels(ids, texts, text_scale), colors)
+    if style.labels:
+        texts = segment_texts(segmentation, categories, style.scores)
+        draw_labels(canvas, place_labels(ids, texts, style.text_scale), colors)
     return canvas
-
-
-def check_opacity(opacity: float) -> None:
-    """Check that an opacity is in 0 … 1.
-
-    Raises:
-        ValueError: It is not.
-    """
-    if not 0 <= opacity <= 1:
-        raise ValueError(f"the opacity of an overlay must be in 0 … 1, not {opacity}")
 
 
 def segment_texts(segmentation: PanopticSegmentation, categories: Categories, scores: bool = True) -> dict[int, str]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from support.tiny_experiment import narrow_body, write_tiny_config, write_tiny_splits
@@ -85,3 +87,11 @@ def run_dir(data: Path, config: Path) -> Path:
     with narrow_body():
         assert main(["train", str(config), "--run-dir", str(folder), "--device", "cpu"]) == 0
     return folder
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """An image of noise."""
+    image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    assert cv2.imwrite(str(tmp_path / "photo.png"), image)
+    return tmp_path / "photo.png"

@@ -36,13 +36,6 @@ def semantic_run(data: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
-    assert cv2.imwrite(str(tmp_path / "photo.png"), image)
-    return tmp_path / "photo.png"
-
-
 def test_train_logs_only_the_semantic_loss_and_chooses_the_best_model_by_miou(semantic_run: Path) -> None:
     entries = read_metrics(semantic_run)
     training = [entry for entry in entries if entry["kind"] == "train"]

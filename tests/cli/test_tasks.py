@@ -52,13 +52,6 @@ def runs(data: Path) -> Runs:
     return folders
 
 
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
-    assert cv2.imwrite(str(tmp_path / "photo.png"), image)
-    return tmp_path / "photo.png"
-
-
 @each_task
 def test_train_logs_the_losses_and_figures_of_the_task(task: str, runs: Runs) -> None:
     training, validation = read_metrics(runs[task])[0], read_metrics(runs[task])[-1]

@@ -12,6 +12,7 @@ from seamseg.structures import Categories, Category, DrawnObjects, Instance
 from seamseg.visualization.colors import class_colors, instance_shades
 from seamseg.visualization.contact_sheet import SheetRow, contact_sheet
 from seamseg.visualization.objects import draw_objects
+from seamseg.visualization.overlay import Style
 
 CATEGORIES = Categories((Category("sky", False, (0, 0, 255), 1), Category("car", True, (200, 40, 40), 2)))
 SIZE = (120, 160)
@@ -29,7 +30,7 @@ def shade(number: int) -> list[int]:
 
 def test_masks_have_shades_of_the_class_color_and_the_best_one_is_on_top() -> None:
     objects = DrawnObjects(SIZE, [square(20, 20, 60, 0.9), square(50, 50, 60, 0.6)])
-    picture = draw_objects(GRAY, objects, CATEGORIES, opacity=1.0, labels=False)
+    picture = draw_objects(GRAY, objects, CATEGORIES, Style(opacity=1.0, labels=False))
     assert picture[100, 100].tolist() == shade(1)  # the less likely one is drawn first
     assert picture[30, 30].tolist() == picture[65, 65].tolist() == shade(2)
     assert picture[5, 5].tolist() == [90, 90, 90]
@@ -38,7 +39,7 @@ def test_masks_have_shades_of_the_class_color_and_the_best_one_is_on_top() -> No
 
 def test_objects_without_masks_are_boxes_and_names() -> None:
     one = replace(square(40, 20, 60), mask=None)
-    plain = draw_objects(GRAY, DrawnObjects(SIZE, [one]), CATEGORIES, labels=False)
+    plain = draw_objects(GRAY, DrawnObjects(SIZE, [one]), CATEGORIES, Style(labels=False))
     changed = (plain != 90).any(axis=2)
     rows, columns = np.nonzero(changed)
     assert (rows.min(), columns.min(), rows.max(), columns.max()) == pytest.approx((40, 20, 99, 79), abs=1)
@@ -58,7 +59,9 @@ def test_names_stay_inside_the_image_and_crowd_is_striped() -> None:
 
 def test_objects_are_scaled_to_the_picture() -> None:
     large = np.full((240, 320, 3), 90, np.uint8)
-    picture = draw_objects(large, DrawnObjects(SIZE, [square(20, 20, 60)]), CATEGORIES, opacity=1.0, labels=False)
+    picture = draw_objects(
+        large, DrawnObjects(SIZE, [square(20, 20, 60)]), CATEGORIES, Style(opacity=1.0, labels=False)
+    )
     assert picture[100, 100].tolist() == shade(1)
     assert picture[190, 190].tolist() == [90, 90, 90]
 

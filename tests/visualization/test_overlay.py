@@ -13,6 +13,7 @@ from seamseg.visualization.colors import segment_colors
 from seamseg.visualization.overlay import (
     VOID_BRIGHTNESS,
     VOID_STRIPE_BRIGHTNESS,
+    Style,
     draw_overlay,
     place_labels,
     segment_texts,
@@ -74,7 +75,7 @@ def test_draw_overlay_of_the_same_input_is_reproducible() -> None:
 @pytest.mark.parametrize("opacity", [0.0, 0.3, 0.5, 1.0])
 def test_draw_overlay_inside_a_segment_mixes_image_and_color(opacity: float) -> None:
     image, segmentation = _image(400, 400), _street(400, 400)
-    overlay = draw_overlay(image, segmentation, CATEGORIES, opacity, labels=False)
+    overlay = draw_overlay(image, segmentation, CATEGORIES, Style(opacity, labels=False))
     colors = segment_colors(segmentation.classes.numpy(), CATEGORIES)
     for segment, (y, x) in {1: (150, 100), 2: (150, 300), 4: (350, 100), 5: (350, 300)}.items():
         part = np.s_[y - 40 : y + 40, x - 90 : x + 90]
@@ -100,7 +101,7 @@ def test_draw_overlay_with_only_void_has_two_brightness_levels() -> None:
 
 def test_draw_overlay_outlines_instances_but_not_stuff_or_crowd() -> None:
     image = np.zeros((600, 600, 3), np.uint8)
-    overlay = draw_overlay(image, _street(600, 600), CATEGORIES, labels=False)
+    overlay = draw_overlay(image, _street(600, 600), CATEGORIES, Style(labels=False))
     assert overlay[225, 298:302].min(axis=1).max() > 150  # between the cars
     assert overlay[525, 290:310].max() <= 122  # between road and sidewalk: half their colors
     road = overlay[480:600, :290]
@@ -109,7 +110,7 @@ def test_draw_overlay_outlines_instances_but_not_stuff_or_crowd() -> None:
 
 def test_draw_overlay_on_crowd_has_stripes() -> None:
     image = np.zeros((400, 400, 3), np.uint8)
-    crowd = draw_overlay(image, _street(400, 400), CATEGORIES, labels=False)[205:295]
+    crowd = draw_overlay(image, _street(400, 400), CATEGORIES, Style(labels=False))[205:295]
     values = np.unique(crowd.reshape(-1, 3), axis=0, return_counts=True)[1]
     assert len(values) == 2
     assert values.min() / values.sum() == pytest.approx(0.25, abs=0.02)
@@ -130,7 +131,7 @@ def test_segment_texts_have_names_scores_and_crowd() -> None:
 
 def test_draw_overlay_labels_change_only_their_rectangles() -> None:
     image, segmentation = _image(480, 640), _street(480, 640)
-    plain, labeled = (draw_overlay(image, segmentation, CATEGORIES, labels=labels) for labels in (False, True))
+    plain, labeled = (draw_overlay(image, segmentation, CATEGORIES, Style(labels=labels)) for labels in (False, True))
     changed = (plain != labeled).any(axis=2)
     labels = place_labels(segmentation.ids.numpy(), segment_texts(segmentation, CATEGORIES))
     assert len(labels) == 5
@@ -161,7 +162,7 @@ def test_draw_overlay_with_inconsistent_input_raises() -> None:
     with pytest.raises(ValueError, match="type uint8, not float64"):
         draw_overlay(image / 255, segmentation, CATEGORIES)
     with pytest.raises(ValueError, match="opacity"):
-        draw_overlay(image, segmentation, CATEGORIES, opacity=1.5)
+        draw_overlay(image, segmentation, CATEGORIES, Style(opacity=1.5))
     with pytest.raises(ValueError, match=r"classes \[9\], but there are only 4 categories"):
         draw_overlay(image, _segmentation(np.zeros((20, 30), np.int64), [255, 9]), CATEGORIES)
     with pytest.raises(ValueError, match="0 … 1, but there are only 1"):
