@@ -99,7 +99,7 @@ def compile_within(budget: float, function: CallableT) -> CallableT:
         budget: Fraction in 0 … 1 of what the compiled function would keep otherwise that it may keep.
         function: Function or network to compile.
     """
-    compiled: CallableT = torch.compile(function, backend=partial(_compile, budget))
+    compiled: CallableT = torch.compile(function, backend=partial(_compile, budget))  # type: ignore[assignment]
     return compiled
 
 
