@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import sys
 import warnings
-from functools import cache, cached_property
+from functools import cache
 from typing import Any, Self
 
 import torch
@@ -96,6 +96,7 @@ class ABN(_BatchNorm):
         super().__init__(num_channels, eps, momentum, affine)
         self.activation, self.slope, self.scale = activation, slope, scale
         self.layer_name = ""
+        self.inversion = Inversion()  # not a cached property, whose lock would divide compiled graphs
 
     @property
     def num_features(self) -> int:
@@ -222,11 +223,6 @@ class InPlaceABN(ABN):
         >>> x.grad.shape
         torch.Size([2, 16, 8, 8])
     """
-
-    @cached_property
-    def inversion(self) -> Inversion:
-        """State of the check that the input can be recovered from the output."""
-        return Inversion()
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """Compute ``act(γ·x̂ + β [+ residual])`` and write it over ``x`` if possible."""
