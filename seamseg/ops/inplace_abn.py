@@ -256,7 +256,7 @@ def _check_arguments(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor |
 
 def _shares_memory(x: Tensor, other: Tensor) -> bool:
     if not has_values(x):
-        return x.untyped_storage()._cdata == other.untyped_storage()._cdata
+        return bool(x.untyped_storage()._cdata == other.untyped_storage()._cdata)
     storage = x.untyped_storage().data_ptr()
     return storage != 0 and storage == other.untyped_storage().data_ptr()
 
