@@ -25,7 +25,7 @@ from seamseg.cli.score_tables import (
 )
 from seamseg.data.formats.class_table import kind_notes
 from seamseg.data.formats.open import FORMATS
-from seamseg.engine.evaluate import evaluate, evaluate_objects, evaluate_semantics, left_out, unreadable
+from seamseg.engine.evaluate import EvaluationPass, evaluate, evaluate_objects, evaluate_semantics, left_out, unreadable
 from seamseg.engine.gallery import SampleGallery, WorstGallery
 from seamseg.errors import BrokenImageError, DataError
 from seamseg.io.files import write_text
@@ -42,8 +42,8 @@ from seamseg.visualization.images import write_image
 SHEET_ROWS = 4
 
 AnyScores = Scores | ObjectScores | SemanticScores
-Evaluation = Callable[..., AnyScores]
-"""Function such as :func:`seamseg.engine.evaluate.evaluate`, with its arguments."""
+Evaluation = Callable[[EvaluationPass], AnyScores]
+"""Function such as :func:`seamseg.engine.evaluate.evaluate`."""
 
 
 ONLY_THINGS = ("instance", "detection")
@@ -106,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
         share = math.ceil(len(split) / process.world_size)
         with progress_bar("evaluating", share, shown=process.is_first) as advance:
             watchers = [album.add, worst.add, lambda scored: advance(scored.number, "")]
-            scores = score(model.network, loader, fusion, categories, process.device, watchers)
+            scores = score(EvaluationPass(model.network, loader, fusion, categories, process.device, watchers))
         errors = left_out(broken, scores.num_images)
         scores = replace(scores, unreadable=tuple(unreadable(error, Path(options.data)) for error in errors))
         worst.over_ranks()

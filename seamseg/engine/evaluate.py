@@ -58,17 +58,11 @@ Update = Callable[[ImageId, FusedImage, LayeredSegmentation], tuple[float, Image
 """Function that scores the output for an image and returns ``quality`` and ``objects`` of its :class:`ScoredImage`."""
 
 
-def evaluate(
-    network: SegmentationNet,
-    loader: BatchLoader[Batch],
-    fusion: Fusion,
-    categories: Categories,
-    device: torch.device,
-    on_image: Sequence[Callable[[ScoredImage], None]] = (),
-) -> Scores:
-    """Score a network at the original size of the images; every rank gets the same scores.
+@dataclass(frozen=True)
+class EvaluationPass:
+    """What one pass over a data set scores.
 
-    Args:
+    Attributes:
         network: Network to score; left in evaluation mode.
         loader: Loader of this rank's share of the images.
         fusion: Fusion of detections and semantic logits.
@@ -76,41 +70,39 @@ def evaluate(
         device: Device of the network.
         on_image: Callbacks that receive every image of this rank.
     """
+
+    network: SegmentationNet
+    loader: BatchLoader[Batch]
+    fusion: Fusion
+    categories: Categories
+    device: torch.device
+    on_image: Sequence[Callable[[ScoredImage], None]] = ()
+
+
+def evaluate(given: EvaluationPass) -> Scores:
+    """Score a network at the original size of the images; every rank gets the same scores."""
+    categories = given.categories
     evaluator, joined = (PanopticEvaluator(len(categories), categories.num_stuff) for _ in range(2))
-    has_classes = not isinstance(network, PyramidNet) or network.classifies_pixels
+    has_classes = not isinstance(given.network, PyramidNet) or given.network.classifies_pixels
 
     def update(image_id: ImageId, fused: FusedImage, truth: LayeredSegmentation) -> tuple[float, None]:
         semantics = fused.semantics if has_classes else None
         return evaluator.update(image_id, fused.segmentation, fused.detections, semantics, truth.flat).pq, None
 
-    _score_images(network, loader, fusion, device, update, on_image)
+    _score_images(given, update)
     joined.merge(state for state in gather_objects(evaluator.state) if isinstance(state, EvaluatorState))
     return joined.compute(categories.names, coco_figures=True)
 
 
-def evaluate_objects(
-    network: SegmentationNet,
-    loader: BatchLoader[Batch],
-    fusion: Fusion,
-    categories: Categories,
-    device: torch.device,
-    on_image: Sequence[Callable[[ScoredImage], None]] = (),
-    *,
-    has_masks: bool,
-    score_threshold: float,
-) -> ObjectScores:
+def evaluate_objects(given: EvaluationPass, *, has_masks: bool, score_threshold: float) -> ObjectScores:
     """Score boxes, and masks if there are any, at the original size of the images, like :func:`evaluate`.
 
     Args:
-        network: Network to score; left in evaluation mode.
-        loader: Loader of this rank's share of the images.
-        fusion: Fusion of detections and semantic logits.
-        categories: Classes of the data set.
-        device: Device of the network.
-        on_image: Callbacks that receive every image of this rank.
+        given: What is scored.
         has_masks: Whether the network predicts masks.
         score_threshold: Minimum score of the detections that are shown, and that count in the quality of an image.
     """
+    categories = given.categories
     evaluator, joined = (ObjectEvaluator(categories.num_things, has_masks, score_threshold) for _ in range(2))
 
     def update(image_id: ImageId, fused: FusedImage, truth: LayeredSegmentation) -> tuple[float, ImageInstances | None]:
@@ -119,29 +111,23 @@ def evaluate_objects(
         shown = [one for one in image.detected if one.score > score_threshold]
         return evaluator.update(image), replace(image, detected=shown)
 
-    _score_images(network, loader, fusion, device, update, on_image)
+    _score_images(given, update)
     joined.merge(state for state in gather_objects(evaluator.state) if isinstance(state, list))
     return joined.compute(categories.names[categories.num_stuff :])
 
 
-def evaluate_semantics(
-    network: SegmentationNet,
-    loader: BatchLoader[Batch],
-    fusion: Fusion,
-    categories: Categories,
-    device: torch.device,
-    on_image: Sequence[Callable[[ScoredImage], None]] = (),
-) -> SemanticScores:
+def evaluate_semantics(given: EvaluationPass) -> SemanticScores:
     """Score the classes of the semantic head at the original size of the images, like :func:`evaluate`.
 
     All annotated pixels count with their class: stuff, things and crowd.
     """
+    categories = given.categories
     evaluator, joined = (SemanticEvaluator(len(categories)) for _ in range(2))
 
     def update(image_id: ImageId, fused: FusedImage, truth: LayeredSegmentation) -> tuple[float, None]:
         return evaluator.update(image_id, fused.semantics, truth.flat.semantics), None
 
-    _score_images(network, loader, fusion, device, update, on_image)
+    _score_images(given, update)
     joined.merge(state for state in gather_objects(evaluator.state) if isinstance(state, SemanticState))
     return joined.compute(categories.names)
 
@@ -177,25 +163,18 @@ def unreadable(error: BrokenImageError, folder: Path) -> Unreadable:
     return Unreadable(path.as_posix(), str(error))
 
 
-def _score_images(
-    network: SegmentationNet,
-    loader: BatchLoader[Batch],
-    fusion: Fusion,
-    device: torch.device,
-    update: Update,
-    on_image: Sequence[Callable[[ScoredImage], None]],
-) -> None:
+def _score_images(given: EvaluationPass, update: Update) -> None:
     """Pass the output and the annotation of each image to ``update``."""
-    network.eval()
+    given.network.eval()
     number = 0
-    for batch in loader.epoch(0):
-        batch = batch.to(device)
-        predictions = network.predict(batch.images)
+    for batch in given.loader.epoch(0):
+        batch = batch.to(given.device)
+        predictions = given.network.predict(batch.images)
         for image, image_id in enumerate(batch.image_ids):
             truth = batch.ground_truth.annotation(image)
-            fused = fusion(predictions.detections(image), predictions.semantics(image), truth.size)
+            fused = given.fusion(predictions.detections(image), predictions.semantics(image), truth.size)
             quality, objects = update(image_id, fused, truth)
             number += 1
-            for callback in on_image:
+            for callback in given.on_image:
                 pixels = batch.images.entry(image)
                 callback(ScoredImage(image_id, pixels, fused, truth.flat, number, quality, objects))

@@ -13,7 +13,14 @@ import numpy as np
 from seamseg.algos.fusion import PanopticFusion
 from seamseg.data.loader import BatchLoader
 from seamseg.engine.analysis_pictures import analysis_pictures, semantic_pictures
-from seamseg.engine.evaluate import ScoredImage, evaluate, evaluate_objects, evaluate_semantics, left_out
+from seamseg.engine.evaluate import (
+    EvaluationPass,
+    ScoredImage,
+    evaluate,
+    evaluate_objects,
+    evaluate_semantics,
+    left_out,
+)
 from seamseg.engine.gallery import SampleGallery, WorstGallery
 from seamseg.errors import BrokenImageError
 from seamseg.metrics.analysis import NUM_WORST
@@ -136,6 +143,9 @@ class SegmentationValidation:
             pictures=lambda: self._pictures(gallery, worst, scores) if self.num_pictures else {},
         )
 
+    def _pass(self, network: SegmentationNet, on_image: Sequence[Callable[[ScoredImage], None]]) -> EvaluationPass:
+        return EvaluationPass(network, self.loader, self.fusion, self.categories, self.process.device, on_image)
+
     def _pictures(self, gallery: SampleGallery, worst: WorstGallery, scores: NetworkScores) -> dict[str, Picture]:
         pictures = {f"analysis/{name}": picture for name, picture in scores.analysis().items()}
         if worst.rows:
@@ -154,7 +164,7 @@ class PanopticValidation(SegmentationValidation):
 
     def score(self, network: SegmentationNet, on_image: Sequence[Callable[[ScoredImage], None]]) -> NetworkScores:
         """Score the network; its quality is the PQ."""
-        scores = evaluate(network, self.loader, self.fusion, self.categories, self.process.device, on_image)
+        scores = evaluate(self._pass(network, on_image))
         return NetworkScores(
             scores.all.pq,
             _curves(scores),
@@ -171,7 +181,7 @@ class SemanticValidation(SegmentationValidation):
 
     def score(self, network: SegmentationNet, on_image: Sequence[Callable[[ScoredImage], None]]) -> NetworkScores:
         """Score the network; its quality is the mean IoU."""
-        scores = evaluate_semantics(network, self.loader, self.fusion, self.categories, self.process.device, on_image)
+        scores = evaluate_semantics(self._pass(network, on_image))
         curves = {name: getattr(scores, name) for name in ("miou", "pixel_accuracy", "mean_class_accuracy")}
         miou, pixels, classes = map(percent, curves.values())
         summary = f"mIoU {miou}, pixel accuracy {pixels}, mean class accuracy {classes}"
@@ -189,14 +199,7 @@ class ObjectValidation(SegmentationValidation):
     def score(self, network: SegmentationNet, on_image: Sequence[Callable[[ScoredImage], None]]) -> NetworkScores:
         """Score the network; its quality is the AP of masks, or of boxes without masks."""
         scores = evaluate_objects(
-            network,
-            self.loader,
-            self.fusion,
-            self.categories,
-            self.process.device,
-            on_image,
-            has_masks=self.has_masks,
-            score_threshold=self.fusion.score_threshold,
+            self._pass(network, on_image), has_masks=self.has_masks, score_threshold=self.fusion.score_threshold
         )
         curves = object_curves(scores)
         return NetworkScores(scores.quality, curves, object_summary(scores), scores.num_images, dict)

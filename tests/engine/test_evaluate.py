@@ -20,7 +20,7 @@ from torch import Tensor, distributed, nn
 
 from seamseg.builders import build_evaluation_loader, build_fusion, build_initialized_network, open_split
 from seamseg.data.loader import BatchLoader
-from seamseg.engine.evaluate import ScoredImage, evaluate, evaluate_objects, left_out
+from seamseg.engine.evaluate import EvaluationPass, ScoredImage, evaluate, evaluate_objects, left_out
 from seamseg.engine.gallery import SampleGallery
 from seamseg.errors import BrokenImageError
 from seamseg.metrics.scores import Scores
@@ -91,7 +91,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def score(folder: Path, scale: float, on_image: Any = ()) -> Scores:
     loader, categories, fusion = opened(folder, "data.shortest_side=40")  # the size of the images
     network: Any = OracleNetwork(list(loader.epoch(0)), categories, lambda image_id: scale).train()
-    return evaluate(network, loader, fusion, categories, CPU, on_image)
+    return evaluate(EvaluationPass(network, loader, fusion, categories, CPU, on_image))
 
 
 def test_evaluate_with_perfect_network_scores_one(folder: Path) -> None:
@@ -129,7 +129,7 @@ def test_evaluate_objects_scores_all_pixels_of_overlapping_objects(tmp_path: Pat
     network: Any = OracleNetwork(list(loader.epoch(0)), categories, lambda image_id: 1.0)
     seen: list[ScoredImage] = []
     scores = evaluate_objects(
-        network, loader, fusion, categories, CPU, [seen.append], has_masks=True, score_threshold=0.5
+        EvaluationPass(network, loader, fusion, categories, CPU, [seen.append]), has_masks=True, score_threshold=0.5
     )
     assert scores.box.ap == pytest.approx(1)
     assert {name: line.num_objects for name, line in scores.per_class.items()} == {"car": 2, "person": 2}
@@ -144,7 +144,7 @@ def test_evaluate_at_another_input_size_scores_at_annotation_size(folder: Path) 
     with narrow_body():
         network = build_initialized_network(tiny_experiment(folder), categories).train()
     seen: list[ScoredImage] = []
-    evaluate(network, loader, fusion, categories, CPU, [seen.append])
+    evaluate(EvaluationPass(network, loader, fusion, categories, CPU, [seen.append]))
     assert not network.training
     for scored in seen:
         assert tuple(scored.fused.segmentation.ids.shape) == tuple(scored.fused.semantics.shape) == scored.truth.size
@@ -160,7 +160,7 @@ def test_evaluate_many_images_with_workers_needs_few_open_files(tmp_path: Path) 
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 60, limits[1]))
     try:
-        scores = evaluate(network, loader, fusion, categories, CPU, [album.add])
+        scores = evaluate(EvaluationPass(network, loader, fusion, categories, CPU, [album.add]))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert scores.all.pq == pytest.approx(1)
@@ -189,7 +189,9 @@ def scores_of(num_images: int, process: Process) -> dict[str, Any]:
         )
         fusion = build_fusion(experiment, split.categories.num_stuff, split.categories.num_things)
         seen: list[Any] = []
-        scores = evaluate(network, loader, fusion, split.categories, CPU, [lambda image: seen.append(image.image_id)])
+        scores = evaluate(
+            EvaluationPass(network, loader, fusion, split.categories, CPU, [lambda image: seen.append(image.image_id)])
+        )
     return {"scores": scores.to_dict(), "seen": seen}
 
 
