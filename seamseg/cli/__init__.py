@@ -24,7 +24,7 @@ SUBCOMMANDS = {
     "evaluate": "score a model on annotated images",
     "predict": "segment images or a video",
     "report": "write an HTML report of predictions",
-    "score": "score panoptic results of any program",
+    "score": "score results of any program",
     "compare": "compare two scores files on the same images",
     "submit": "package predictions for a benchmark server",
     "check": "check a data set for errors before training on it",

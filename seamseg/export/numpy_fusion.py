@@ -9,27 +9,6 @@ This file imports only NumPy. Copy it next to your program if seamseg is not ins
     segmentation = fuse(outputs, description)
 
 Boxes are ``(y0, x0, y1, x1)`` in pixels, and the center of pixel i is at i + 0.5.
-
-Example:
-    A network of one stuff and one thing class whose only detection covers the left half of the image:
-
-    >>> import numpy as np
-    >>> from seamseg.export.numpy_fusion import Description, fuse
-    >>> description = Description(
-    ...     height=4, width=8, names=("road", "car"), colors=((128, 64, 128), (0, 0, 142)), original_ids=(7, 26),
-    ...     num_stuff=1, score_threshold=0.5, overlap_threshold=0.5, min_stuff_area=0, version="1.0"
-    ... )
-    >>> outputs = {
-    ...     "semantics": np.zeros((4, 8), np.uint8),
-    ...     "boxes": np.array([[0, 0, 4, 4]], np.float32),
-    ...     "classes": np.array([1]),
-    ...     "scores": np.array([0.9], np.float32),
-    ...     "masks": np.full((1, 28, 28), 5, np.float32),
-    ...     "valid": np.array([True]),
-    ... }
-    >>> segmentation = fuse(outputs, description)
-    >>> segmentation.ids[0], segmentation.classes
-    (array([1, 1, 1, 1, 2, 2, 2, 2]), array([255,   1,   0]))
 """
 
 from __future__ import annotations
@@ -139,18 +118,32 @@ def fuse(
 
     Returns:
         The segmentation. At the size of the network's input, it equals that of :func:`seamseg.algos.fusion.fuse`.
+
+    Example:
+        A network of one stuff and one thing class whose only detection covers the left half of the image:
+
+        >>> import numpy as np
+        >>> from seamseg.export.numpy_fusion import Description, fuse
+        >>> description = Description(
+        ...     height=4, width=8, names=("road", "car"), colors=((128, 64, 128), (0, 0, 142)), original_ids=(7, 26),
+        ...     num_stuff=1, score_threshold=0.5, overlap_threshold=0.5, min_stuff_area=0, version="1.0"
+        ... )
+        >>> outputs = {
+        ...     "semantics": np.zeros((4, 8), np.uint8), "boxes": np.array([[0, 0, 4, 4]], np.float32),
+        ...     "classes": np.array([1]), "scores": np.array([0.9], np.float32),
+        ...     "masks": np.full((1, 28, 28), 5, np.float32), "valid": np.array([True]),
+        ... }
+        >>> segmentation = fuse(outputs, description)
+        >>> segmentation.ids[0], segmentation.classes
+        (array([1, 1, 1, 1, 2, 2, 2, 2]), array([255,   1,   0]))
     """
     semantics = outputs["semantics"].astype(np.int64)
     scale = np.array(size or semantics.shape) / semantics.shape
-    rows, columns = (_nearest(old, int(old * factor + 0.5)) for old, factor in zip(semantics.shape, scale, strict=True))
-    semantics = semantics[rows][:, columns]
-    taking_part = outputs["valid"] & (outputs["scores"] > description.score_threshold)
-    order = np.argsort(-outputs["scores"], kind="stable")
-    order = order[taking_part[order]]
+    semantics = _scaled(semantics, scale)
     boxes = outputs["boxes"].astype(np.float64) * np.tile(scale, 2)
     ids = np.zeros(semantics.shape, np.int64)
     things: list[int] = []
-    for index in order:
+    for index in _by_score(outputs, description.score_threshold):
         if place_object(ids, outputs["masks"][index], boxes[index], len(things) + 1, description.overlap_threshold):
             things.append(int(index))
     rest = place_classes(ids, semantics, len(things) + 1, description.min_stuff_area * float(scale.prod()))
@@ -158,6 +151,18 @@ def fuse(
     scores = np.concatenate([[0], outputs["scores"][things], np.ones(len(rest))]).astype(np.float32)
     crowd = (classes >= description.num_stuff) & (np.arange(len(classes)) > len(things))
     return NumpySegmentation(ids, classes, scores, crowd)
+
+
+def _scaled(semantics: NDArray[np.int64], scale: NDArray[np.float64]) -> NDArray[np.int64]:
+    rows, columns = (_nearest(old, int(old * factor + 0.5)) for old, factor in zip(semantics.shape, scale, strict=True))
+    return semantics[rows][:, columns]
+
+
+def _by_score(outputs: Mapping[str, NDArray[Any]], score_threshold: float) -> NDArray[np.int64]:
+    """Return the indices of the detections that take part, best first."""
+    taking_part = outputs["valid"] & (outputs["scores"] > score_threshold)
+    order = np.argsort(-outputs["scores"], kind="stable")
+    return order[taking_part[order]]
 
 
 def place_object(

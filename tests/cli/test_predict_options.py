@@ -97,7 +97,7 @@ def test_predict_writes_only_the_requested_outputs(
         "overlay": {"overlay/a.jpg"},
         "panoptic": {"panoptic/a.png", "panoptic.json"},
         "semantic": {"semantic/a.png", "categories.json"},
-        "instances": {"instances.json"},
+        "instances": {"instances.json", "categories.json"},
         "raw": {"raw/a.npz", "categories.json"},
     }
     assert set(contents(tmp_path / "out")) == found[kind]
