@@ -55,13 +55,13 @@ def find_workload(experiment: TrainableSettings, num_objects: int) -> Workload:
     Raises:
         SeamsegError: The data set cannot be read.
     """
-    data = experiment.data
     if not isinstance(experiment, Experiment):
+        images = experiment.data
         num_classes, source = IMAGENET_CLASSES, "classes of ImageNet assumed"
-        if data.root is not None:
-            num_classes = len(open_image_folder(expand_home(data.root), data.train_split).classes)
-            source = f"classes of {data.root}"
-        return Workload(0, num_classes, (experiment.data.crop, experiment.data.crop), 0, source)
+        if images.root is not None:
+            num_classes = len(open_image_folder(expand_home(images.root), images.train_split).classes)
+            source = f"classes of {images.root}"
+        return Workload(0, num_classes, (images.crop, images.crop), 0, source)
     data = experiment.data
     if data.root is None:
         stuff, things = COCO_CLASSES

@@ -133,9 +133,9 @@ FORMATS = {
 def choose_format(root: Path, wanted: str | None = None, preferred: str | None = None, task: str | None = None) -> str:
     """Return the name of the format of a data set.
 
-    A folder may hold several annotations of the same images, such as panoptic and detection data of COCO. If several
-    formats fit, the task decides: of those with the content that it needs, the one with the least other content is
-    chosen, because boxes and masks are most exact in detection data. Without a task, it is the one with most content.
+    A folder may hold several annotations of the same images, such as panoptic and detection data of COCO. The format
+    with the least content that suffices for the task is then chosen, because boxes and masks are most exact in
+    detection data. Without a task, the format with the most content is chosen.
 
     Args:
         root: Data set folder.
