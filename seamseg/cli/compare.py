@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from rich.table import Table
 
 from seamseg.cli.output import plain_console
 from seamseg.data.json_fields import field, load_object
-from seamseg.errors import DataError
+from seamseg.errors import DataError, SeamsegError
 from seamseg.metrics.matching import ImageCounts
-from seamseg.metrics.resampling import Interval, compare
+from seamseg.metrics.resampling import Interval, compare_runs
 from seamseg.metrics.scores import percent
 from seamseg.structures import ImageId
 
@@ -25,15 +26,21 @@ def add_parser(subcommands: Any) -> None:
     """Add the subcommand and its arguments."""
     subcommand = subcommands.add_parser(
         "compare",
-        help="compare two scores files on the same images",
+        help="compare two results on the same images",
         description="Compare two scores files that `seamseg evaluate --json` or `seamseg score --json` wrote for the "
         "same images. Prints both PQs and their difference with 95% bootstrap intervals over the images, and the "
-        "classes that changed most. If the interval of the difference contains 0, the difference may be due to chance.",
+        "classes that changed most. If the interval of the difference contains 0, the difference may be due to chance. "
+        "If A and B were trained several times, pass the scores of all runs: `seamseg compare A0.json A1.json --with "
+        "B0.json B1.json` compares the mean PQs, and the intervals are over the images and the runs.",
     )
-    subcommand.add_argument("first", type=Path, metavar="A.json", help="baseline scores")
     subcommand.add_argument(
-        "second", type=Path, metavar="B.json", help="scores to compare with the baseline; the difference is B minus A"
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="SCORES.json",
+        help="baseline A and result B, or all runs of A if --with is given; the difference is B minus A",
     )
+    subcommand.add_argument("--with", dest="second", type=Path, nargs="+", metavar="SCORES.json", help="all runs of B")
     subcommand.set_defaults(run=run)
 
 
@@ -52,10 +59,14 @@ class StoredScores:
 
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand and return its exit code."""
-    first, second = read_scores(options.first), read_scores(options.second)
-    check_comparable(first, second, options.first, options.second)
-    images = [[scores.images[image] for image in first.images] for scores in (first, second)]
-    result = compare(images[0], images[1], len(first.per_class), SEED)
+    paths_a, paths_b = _sides(options.files, options.second)
+    runs = {path: read_scores(path) for path in (*paths_a, *paths_b)}
+    reference = runs[paths_a[0]]
+    for path, scores in runs.items():
+        check_comparable(reference, scores, paths_a[0], path)
+    first, second = [runs[path] for path in paths_a], [runs[path] for path in paths_b]
+    images = [[[scores.images[image] for image in reference.images] for scores in side] for side in (first, second)]
+    result = compare_runs(images[0], images[1], len(reference.per_class), SEED)
     console = plain_console()
     table = Table("", "PQ", "95% interval")
     rows = [
@@ -70,6 +81,18 @@ def run(options: argparse.Namespace) -> int:
     for name, change in _largest_changes(first, second):
         console.print(f"{name}: {100 * change:+.1f}")
     return 0
+
+
+def _sides(files: list[Path], second: list[Path] | None) -> tuple[list[Path], list[Path]]:
+    """Return the files of A and of B."""
+    if second is not None:
+        return files, second
+    if len(files) != 2:
+        raise SeamsegError(
+            f"{len(files)} scores files do not say which are A and which are B: pass two files, or A0.json A1.json … "
+            "--with B0.json B1.json …"
+        )
+    return files[:1], files[1:]
 
 
 def read_scores(path: Path) -> StoredScores:
@@ -123,8 +146,14 @@ def _verdict(difference: Interval) -> str:
     return "the difference may be due to chance: its 95% interval contains 0"
 
 
-def _largest_changes(first: StoredScores, second: StoredScores, at_most: int = 5) -> list[tuple[str, float]]:
-    """Return the classes whose PQ changed most, with the change, largest first."""
-    changes = {name: second.per_class[name] - pq for name, pq in first.per_class.items()}
+def _largest_changes(
+    first: Sequence[StoredScores], second: Sequence[StoredScores], at_most: int = 5
+) -> list[tuple[str, float]]:
+    """Return the classes whose PQ, the mean over the runs, changed most, with the change, largest first."""
+    changes = {name: _mean_pq(second, name) - _mean_pq(first, name) for name in first[0].per_class}
     known = [(name, change) for name, change in changes.items() if change != 0 and not math.isnan(change)]
     return sorted(known, key=lambda item: -abs(item[1]))[:at_most]
+
+
+def _mean_pq(runs: Sequence[StoredScores], name: str) -> float:
+    return sum(run.per_class[name] for run in runs) / len(runs)

@@ -104,13 +104,13 @@ class Comparison:
     """PQ of two results A and B on the same images, and their difference.
 
     Attributes:
-        first: PQ of A, the mean over the classes that appear; NaN if none does.
+        first: PQ of A, the mean over the classes that appear, and over the runs of A; NaN if no class appears.
         second: PQ of B.
         difference: PQ of B minus PQ of A.
-        first_interval: Interval of the PQ of A over resampled images.
+        first_interval: Interval of the PQ of A over resampled images, and over resampled runs if there are several.
         second_interval: Interval of the PQ of B.
-        difference_interval: Interval of the difference; both results use the same draws. If it contains 0, the
-            difference may be chance.
+        difference_interval: Interval of the difference; both results use the same images in each draw. If it contains
+            0, the difference may be chance.
     """
 
     first: float
@@ -146,10 +146,34 @@ def compare(first: Sequence[ImageCounts], second: Sequence[ImageCounts], num_cla
         >>> result.difference_interval.low > 0  # the interval contains 0: the difference may be chance
         False
     """
-    draws = draw_images(len(first), np.random.default_rng(seed))
-    once = np.ones((1, len(first)), np.int64)
-    pq_first, pq_second = (float(resampled_pq(images, num_classes, once)[0]) for images in (first, second))
-    drawn_first, drawn_second = (resampled_pq(images, num_classes, draws) for images in (first, second))
+    return compare_runs([first], [second], num_classes, seed)
+
+
+def compare_runs(
+    first: Sequence[Sequence[ImageCounts]],
+    second: Sequence[Sequence[ImageCounts]],
+    num_classes: int,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two configurations that were each trained several times, for example with different seeds.
+
+    The PQ of a configuration is the mean over its runs. Each draw resamples the images, which are the same for all
+    runs, and the runs of each configuration, so that the intervals include the randomness of training. With few runs,
+    they are too narrow: three runs have only ten different resamples.
+
+    Args:
+        first: For each run of A, at least one, the counts of the same N images.
+        second: For each run of B, the counts of these images, in the same order.
+        num_classes: C, stuff and things together.
+        seed: Seed of the 1000 draws.
+    """
+    generator = np.random.default_rng(seed)
+    draws = draw_images(len(first[0]), generator)
+    once = np.ones((1, len(first[0])), np.int64)
+    pq_first, pq_second = (
+        float(np.mean([resampled_pq(run, num_classes, once) for run in runs])) for runs in (first, second)
+    )
+    drawn_first, drawn_second = (_resampled_runs(runs, num_classes, draws, generator) for runs in (first, second))
     return Comparison(
         first=pq_first,
         second=pq_second,
@@ -158,6 +182,15 @@ def compare(first: Sequence[ImageCounts], second: Sequence[ImageCounts], num_cla
         second_interval=Interval.of(drawn_second),
         difference_interval=Interval.of(drawn_second - drawn_first),
     )
+
+
+def _resampled_runs(
+    runs: Sequence[Sequence[ImageCounts]], num_classes: int, draws: NDArray[np.int64], generator: np.random.Generator
+) -> FloatArray:
+    """Return the mean PQ of as many runs, drawn with replacement, for every drawn data set, B."""
+    drawn = np.stack([resampled_pq(run, num_classes, draws) for run in runs], axis=1)
+    shares = draw_images(len(runs), generator, len(draws)) / len(runs)
+    return np.asarray((drawn * shares).sum(1))
 
 
 def _sums(images: Sequence[ImageCounts], num_classes: int) -> FloatArray:

@@ -74,6 +74,22 @@ def test_compare_names_with_markup_are_printed_verbatim(tmp_path: Path, capsys: 
     assert "[/sky]:car:: +100.0" in compare(files[0], files[1], capsys)
 
 
+def test_compare_several_runs_compares_their_means(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad = scores(tmp_path, "good", [True] * 12), scores(tmp_path, "bad", [False] * 12)
+    assert main(["compare", str(bad), str(good), "--with", str(good), str(good)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "│ A │ 75.00 │ 50.00 … 100.00 │" in out  # the images are alike, so the interval is over the two runs only
+    assert "│ B │ 100.00 │ 100.00 … 100.00 │" in out
+    assert "│ B − A │ 25.00 │ 0.00 … 50.00 │" in out
+    assert "sky: +50.0" in out
+
+
+def test_compare_three_files_without_with_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(scores(tmp_path, "one", [True] * 2))
+    assert main(["compare", file, file, file]) == 2
+    assert "--with" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from seamseg.metrics.matching import ImageCounts
-from seamseg.metrics.resampling import Interval, draw_images, resampled_pq
+from seamseg.metrics.resampling import Interval, compare_runs, draw_images, resampled_pq
 
 NUM_CLASSES = 4
 
@@ -63,3 +63,15 @@ def test_image_counts_from_dict_restores_to_dict() -> None:
         assert np.array_equal(back.classes, image.classes)
         assert np.array_equal(back.counts, image.counts)
         assert back.pq == pytest.approx(image.pq, nan_ok=True)
+
+
+def test_compare_runs_resamples_images_and_runs() -> None:
+    good = [ImageCounts.of_state(0, np.array([[0.8], [1], [0], [0]]))]
+    bad = [ImageCounts.of_state(0, np.array([[0.0], [0], [0], [1]]))]
+    result = compare_runs([good, bad, bad], [good], 1)
+    assert (result.first, result.second, result.difference) == pytest.approx((0.8 / 3, 0.8, 1.6 / 3))
+    # One image, so the interval comes from the runs: three draws out of good, bad, bad are all bad in 8 of 27 cases.
+    assert (result.first_interval.low, result.first_interval.high) == pytest.approx((0, 0.8))
+    assert (result.difference_interval.low, result.difference_interval.high) == pytest.approx((0, 0.8))
+    one, several = (compare_runs([images(7)] * runs, [images(7)], NUM_CLASSES).first_interval for runs in (1, 3))
+    assert (several.low, several.high) == pytest.approx((one.low, one.high))
