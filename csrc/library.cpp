@@ -47,4 +47,12 @@ STABLE_TORCH_LIBRARY(seamseg, library) {
   library.def(
       "abn_train_gradient(Tensor z, Tensor dz, Tensor? residual, Tensor moments, Tensor gamma, Tensor beta, "
       "float eps, int activation, float slope) -> (Tensor dx, Tensor dr, Tensor sums)");
+  library.def(
+      "abn_layer_train_(Tensor(a!) x, Tensor? residual, Tensor weight, Tensor bias, Tensor(b!)? running_mean, "
+      "Tensor(c!)? running_var, Tensor(d!)? num_batches, float momentum, int scale, float eps, int activation, "
+      "float slope) -> Tensor");
+  library.def(
+      "abn_layer_gradient(Tensor z, Tensor dz, Tensor? residual, Tensor weight, Tensor bias, Tensor moments, "
+      "int scale, float eps, int activation, float slope) -> (Tensor dx, Tensor dr, Tensor dweight, Tensor dbias)");
+  library.def("abn_smallest_gammas(Tensor weight, Tensor bias, float eps, bool elu) -> (float relative, float gamma)");
 }

@@ -1,6 +1,9 @@
 // CPU operators of in-place activated BatchNorm. layer_cpu.h divides the work of a layer, and kernels_cpu.inl has the
 // kernels.
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <tuple>
 
 #include <torch/csrc/stable/library.h>
@@ -209,6 +212,106 @@ std::tuple<Tensor, Tensor, Tensor> abn_train_gradient(
   });
 }
 
+// ---- a layer with its parameters and running statistics in float32 --------------------------------------------------
+// One call per pass: for small inputs, calls take longer than the work.
+
+void check_type(const Tensor& x, const char* op) {
+  check(x.scalar_type() != ScalarType::Double, op, "the input must be float32, bfloat16 or float16");
+}
+
+// Relation of gamma and the weight, as `scale` in seamseg/ops/inplace_abn.py: 0 None, 1 abs, 2 signed.
+float gamma_of(float weight, int64_t scale, float eps) {
+  if (scale == 0) {
+    return weight;
+  }
+  return scale == 1 ? std::abs(weight) + eps : weight >= 0 ? weight + eps : weight - eps;
+}
+
+Tensor gammas_of(const Tensor& weight, int64_t scale, double eps) {
+  Tensor gamma = torch::stable::empty_like(weight);
+  const auto* from = pointer<float>(weight);
+  auto* to = mutable_pointer<float>(gamma);
+  for (int64_t channel = 0; channel < weight.size(0); ++channel) {
+    to[channel] = gamma_of(from[channel], scale, static_cast<float>(eps));
+  }
+  return gamma;
+}
+
+// Moves a row of running statistics toward `factor` times those of the batch.
+void move_toward(const Tensor& running, const float* batch, double factor, double momentum) {
+  auto* values = mutable_pointer<float>(running);
+  for (int64_t channel = 0; channel < running.size(0); ++channel) {
+    const float target = batch[channel] * static_cast<float>(factor);
+    values[channel] += static_cast<float>(momentum) * (target - values[channel]);
+  }
+}
+
+Tensor abn_layer_train_(
+    Tensor x, OptionalTensor residual, Tensor weight, Tensor bias, OptionalTensor running_mean,
+    OptionalTensor running_var, OptionalTensor num_batches, double momentum, int64_t scale, double eps,
+    int64_t activation, double slope) {
+  constexpr auto* op = "abn_layer_train_";
+  check_type(x, op);
+  check_forward(x, residual, weight, bias, activation, op);
+  Tensor moments = abn_train_(x, residual, gammas_of(weight, scale, eps), bias, eps, activation, slope);
+  const int64_t count = shape_of(x, op).num_samples();
+  if (running_mean.has_value() && running_var.has_value() && num_batches.has_value() && count > 0) {
+    check_affine(*running_mean, *running_var, x, 0, op);
+    check(num_batches->numel() == 1 && num_batches->scalar_type() == ScalarType::Long, op, "the count must be int64");
+    const auto* batch = pointer<float>(moments);
+    move_toward(*running_mean, batch, 1, momentum);
+    move_toward(
+        *running_var, batch + x.size(1), static_cast<double>(count) / std::max<int64_t>(count - 1, 1), momentum);
+    *mutable_pointer<int64_t>(*num_batches) += 1;
+  }
+  return moments;
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> abn_layer_gradient(
+    Tensor z, Tensor dz, OptionalTensor residual, Tensor weight, Tensor bias, Tensor moments, int64_t scale, double eps,
+    int64_t activation, double slope) {
+  constexpr auto* op = "abn_layer_gradient";
+  check_type(z, op);
+  check_backward(z, dz, residual, weight, bias, activation, op);
+  check_moments(moments, z, op);
+  const auto [dx, dr, sums] =
+      abn_train_gradient(z, dz, residual, moments, gammas_of(weight, scale, eps), bias, eps, activation, slope);
+  const int64_t channels = z.size(1);
+  Tensor dweight = torch::stable::empty_like(weight);
+  Tensor dbias = torch::stable::empty_like(bias);
+  const auto* from = pointer<float>(sums);
+  const auto* weights = pointer<float>(weight);
+  auto* to = mutable_pointer<float>(dweight);
+  std::copy_n(from, channels, mutable_pointer<float>(dbias));
+  for (int64_t channel = 0; channel < channels; ++channel) {
+    const bool is_turned = scale == 1 && !(weights[channel] >= 0);
+    to[channel] = is_turned ? -from[channels + channel] : from[channels + channel];
+  }
+  return {dx, dr, dweight, dbias};
+}
+
+// Minimum that keeps NaN, which no bound accepts.
+float smaller(float a, float b) { return a <= b || std::isnan(a) ? a : b; }
+
+std::tuple<double, double> abn_smallest_gammas(Tensor weight, Tensor bias, double eps, bool elu) {
+  check(
+      weight.dim() == 1 && bias.dim() == 1 && weight.size(0) == bias.size(0) && weight.is_contiguous() &&
+          bias.is_contiguous() && weight.scalar_type() == ScalarType::Float && bias.scalar_type() == ScalarType::Float,
+      "abn_smallest_gammas", "weight and bias must have one float32 number per channel, contiguous");
+  const auto* weights = pointer<float>(weight);
+  const auto* biases = pointer<float>(bias);
+  float relative = std::numeric_limits<float>::infinity();
+  float smallest = relative;
+  for (int64_t channel = 0; channel < weight.size(0); ++channel) {
+    const float gamma = std::abs(weights[channel]) + static_cast<float>(eps);
+    float size = std::max(std::abs(biases[channel]), 1.0F);
+    size = elu ? std::max(size, std::exp(2 * gamma - biases[channel])) : size;
+    relative = smaller(relative, gamma / size);
+    smallest = smaller(smallest, gamma);
+  }
+  return {relative, smallest};
+}
+
 } // namespace
 } // namespace seamseg::inplace_abn
 
@@ -220,4 +323,7 @@ STABLE_TORCH_LIBRARY_IMPL(seamseg, CPU, library) {
   library.impl("abn_sums", TORCH_BOX(&abn_sums));
   library.impl("abn_gradient", TORCH_BOX(&abn_gradient));
   library.impl("abn_train_gradient", TORCH_BOX(&abn_train_gradient));
+  library.impl("abn_layer_train_", TORCH_BOX(&abn_layer_train_));
+  library.impl("abn_layer_gradient", TORCH_BOX(&abn_layer_gradient));
+  library.impl("abn_smallest_gammas", TORCH_BOX(&abn_smallest_gammas));
 }

@@ -24,6 +24,7 @@ from seamseg.modules.recomputation import recorded
 from seamseg.ops.collectives import ActiveGroup, is_started, reduce_moments
 from seamseg.ops.inplace_abn import (
     Activation,
+    RunningStatistics,
     Scale,
     Statistics,
     activate_,
@@ -149,7 +150,8 @@ class ABN(_BatchNorm):
             if count:
                 dims = [dim for dim in range(x.ndim) if dim != 1]
                 var, mean = torch.var_mean(compute, dim=dims, correction=0)
-                self._update_running(mean.detach(), var.detach(), count)
+                if not is_recomputing():  # the forward pass has already counted the batch
+                    self._running().update(torch.stack([mean.detach(), var.detach()]), count)
         shape = [1, -1] + [1] * (x.ndim - 2)
         scale = self.gamma() * (var + self.eps).rsqrt()
         y = (compute - mean.view(shape)) * scale.view(shape) + self.beta().view(shape)
@@ -176,22 +178,8 @@ class ABN(_BatchNorm):
                 "or images, or set norm.name=gn"
             )
 
-    def _update_running(self, mean: Tensor, var: Tensor, count: Tensor | int) -> None:
-        if is_recomputing():
-            return  # the forward pass has already counted the batch
-        # An empty batch has no statistics: it is not counted, and its moments get weight 0. A count on the GPU stays
-        # there, because reading it would wait for all pending work.
-        if isinstance(count, int):
-            has_samples: Tensor | int = int(count > 0)
-            unbiased = var * (count / max(count - 1, 1))
-        else:
-            has_samples, unbiased = count > 0, var * count / (count - 1).clamp(min=1)
-        running_mean, running_var, num_batches = self.running_mean, self.running_var, self.num_batches_tracked
-        num_batches.add_(has_samples)
-        momentum = 1 / max(int(num_batches), 1) if self.momentum is None else self.momentum
-        new = has_samples * momentum if isinstance(has_samples, int) else has_samples.to(running_mean.dtype) * momentum
-        running_mean.lerp_(mean.to(running_mean.dtype), new)
-        running_var.lerp_(unbiased.to(running_var.dtype), new)
+    def _running(self) -> RunningStatistics:
+        return RunningStatistics(self.running_mean, self.running_var, self.num_batches_tracked, self.momentum)
 
 
 class InPlaceABN(ABN):
@@ -262,12 +250,22 @@ class InPlaceABN(ABN):
         weight: Tensor | None = None if only_normalize else self.weight
         scale = None if weight is None else self.scale
         weight = torch.ones_like(self.running_mean) if weight is None else weight
-        z, moments = inplace_abn(x, weight, bias, statistics, self.eps, activation, self.slope, residual, scale)
-        if in_training:
-            mean, var = moments.unbind()
+        # A recomputation has already counted the batch in the forward pass. A compiled graph cannot update statistics
+        # within a function.
+        is_updating = in_training and not is_recomputing()
+        updates_later = statistics is not None or torch.compiler.is_compiling()
+        running = self._running() if is_updating and not updates_later else None
+        z, moments = inplace_abn(
+            x, weight, bias, statistics, self.eps, activation, self.slope, residual, scale, running
+        )
+        if is_updating and updates_later:
             count = None if statistics is None else statistics.count
-            self._update_running(mean, var, num_samples(x) if count is None else count)
+            self._update_running(moments, num_samples(x) if count is None else count)
         return z
+
+    def _update_running(self, moments: Tensor, count: Tensor | int) -> None:
+        """Update the running statistics with a batch whose statistics come from :meth:`batch_statistics`."""
+        self._running().update(moments, count)
 
     def _forward_keeping_normalized(self, x: Tensor, residual: Tensor | None) -> Tensor:
         # In half precision, rounding can move a value across the kink of the activation and give it the wrong slope.

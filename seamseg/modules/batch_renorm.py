@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seamseg.modules.abn import InPlaceABN
 from seamseg.modules.small_batch import SmallBatchABN
 from seamseg.ops.collectives import Moments
 from seamseg.ops.inplace_abn import Activation, Scale, Statistics, batch_moments, num_samples
@@ -87,7 +86,7 @@ class BatchRenorm(SmallBatchABN):
         batch = batch_moments(x)
         with torch.no_grad():
             statistics = self._corrected(batch)
-            InPlaceABN._update_running(self, batch.mean, batch.var, count)
+            self._running().update(torch.stack([batch.mean, batch.var]), count)
         return statistics
 
     def _corrected(self, batch: Moments) -> Statistics:

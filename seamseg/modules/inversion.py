@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seamseg.ops import abn_kernels
 from seamseg.ops.inplace_abn import Activation
 from seamseg.ops.native import has_values
 
@@ -75,14 +76,17 @@ class Inversion:
             return True
         if not dtype.is_floating_point:
             return True  # the kernels raise the error
+        bias = layer.beta()
+        if abn_kernels.fits_layer(weight, weight, bias):
+            self._smallest = abn_kernels.smallest_gammas(weight, bias, layer.eps, layer.activation == "elu")
         # A compiled graph keeps the values known at compile time. Reading the values makes a GPU wait, so float32 and
         # float64, which hardly ever need them, rely on cache_min_gammas there.
-        if (
+        elif (
             not torch.compiler.is_compiling()
             and (is_half or weight.is_cpu)
             and self._known != _parameter_versions(layer)
         ):
-            self._smallest = gammas(layer, weight, layer.beta()).min(axis=1).tolist()
+            self._smallest = gammas(layer, weight, bias).min(axis=1).tolist()
         if self._smallest is None:
             return not is_half
         relative, gamma = self._smallest

@@ -39,5 +39,5 @@ class SmallBatchABN(InPlaceABN):
                 "seamseg.modules.recomputation.checkpoint (training.memory=checkpoint), or set norm.name=bn"
             )
 
-    def _update_running(self, mean: Tensor, var: Tensor, count: Tensor | int) -> None:
+    def _update_running(self, moments: Tensor, count: Tensor | int) -> None:
         """Do nothing: :meth:`batch_statistics` has already updated the running statistics."""

@@ -7,6 +7,7 @@ channels of a sample are adjacent. Tensors in other layouts are copied, and copi
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -104,13 +105,126 @@ def train_gradient(
     return dx, dr if residual is not None else None, totals
 
 
+def fits_layer(x: Tensor, *values: Tensor) -> bool:
+    """Return whether :func:`layer_train_` and :func:`layer_gradient` can be used, which only exist on the CPU.
+
+    Args:
+        x: Input or output of a layer.
+        values: Parameters and running statistics of the layer.
+    """
+    return (
+        x.is_cpu
+        and x.dtype != torch.float64
+        and native.has_values(x)
+        and not torch.compiler.is_compiling()
+        and all(value.dtype == torch.float32 and value.is_contiguous() for value in values)
+    )
+
+
+def layer_train_(
+    x: Tensor,
+    residual: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    running: tuple[Tensor, Tensor, Tensor, float] | None,
+    scale: int,
+    eps: float,
+    activation: int,
+    slope: float,
+) -> Tensor:
+    """Run :func:`train_` with the γ of the weight, and update the running statistics.
+
+    For small inputs, calls of operators take longer than their work, and this is a single one.
+
+    Args:
+        x: Input, overwritten.
+        residual: Addend, or None.
+        weight: C weights, float32.
+        bias: C biases, float32.
+        running: Running mean, running variance, number of batches and momentum; None to update nothing.
+        scale: Relation of γ and the weight: 0 for None, 1 for ``abs``, 2 for ``signed``.
+        eps: Constant added to the variance, and in γ.
+        activation: Number of the activation.
+        slope: Negative slope of the leaky ReLU or α of the ELU.
+
+    Returns:
+        Mean and biased variance of the batch, 2×C.
+    """
+    dense = _dense(x)
+    result: Tensor = _call(
+        "abn_layer_train_",
+        _train_shape,
+        dense,
+        _in_layout_of(residual, dense),
+        weight,
+        bias,
+        *((None, None, None, 0.0) if running is None else running),
+        scale,
+        eps,
+        activation,
+        slope,
+    )
+    _write_back(dense, x)
+    return result
+
+
+def layer_gradient(
+    z: Tensor,
+    dz: Tensor,
+    residual: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    moments: Tensor,
+    scale: int,
+    eps: float,
+    activation: int,
+    slope: float,
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """Return the gradients of input, residual, weight and bias of :func:`layer_train_`, given its output ``z``."""
+    z = _dense(z)
+    dx, dr, dweight, dbias = _call(
+        "abn_layer_gradient",
+        _layer_gradient_shape,
+        z,
+        _in_layout_of(dz, z),
+        _in_layout_of(residual, z),
+        weight,
+        bias,
+        moments,
+        scale,
+        eps,
+        activation,
+        slope,
+    )
+    return dx, dr if residual is not None else None, dweight, dbias
+
+
+def smallest_gammas(weight: Tensor, bias: Tensor, eps: float, is_elu: bool) -> tuple[float, float]:
+    """Return the minima of :func:`seamseg.modules.inversion.gammas` of float32 parameters on the CPU."""
+    result: tuple[float, float] = _call("abn_smallest_gammas", _no_output, weight, bias, eps, is_elu)
+    return result
+
+
 def _call(operator: str, shapes: Callable[..., Any], x: Tensor, *arguments: Any) -> Any:
-    native.require(operator, shapes)
-    native.require_device(x.device)
+    if torch.compiler.is_compiling():
+        native.require(operator, shapes)
+        native.require_device(x.device)
+        kernel = getattr(torch.ops.seamseg, operator).default
+    else:
+        kernel = _kernel(operator, shapes, x.device.type)
     try:
-        return getattr(torch.ops.seamseg, operator).default(x, *arguments)
+        return kernel(x, *arguments)
     except RuntimeError as error:
         raise native.argument_error(error, operator) from None
+
+
+@cache
+def _kernel(operator: str, shapes: Callable[..., Any], device: str) -> Callable[..., Any]:
+    """Return an operator that is known to be usable; a norm calls it once per layer and pass."""
+    native.require(operator, shapes)
+    native.require_device(torch.device(device))
+    kernel: Callable[..., Any] = getattr(torch.ops.seamseg, operator).default
+    return kernel
 
 
 def _constants(layer: Layer, x: Tensor) -> tuple[Tensor, Tensor, float, int, float]:
@@ -164,3 +278,9 @@ def _gradient_shape(z: Tensor, dz: Tensor, residual: Tensor | None, *_: Any) -> 
 
 def _train_gradient_shape(z: Tensor, dz: Tensor, residual: Tensor | None, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     return *_gradient_shape(z, dz, residual), _moments_shape(z)
+
+
+def _layer_gradient_shape(
+    z: Tensor, dz: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, *_: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return *_gradient_shape(z, dz, residual), torch.empty_like(weight), torch.empty_like(bias)

@@ -28,7 +28,8 @@ from seamseg.ops.recomputation import check_versions, note_versions
 Activation = Literal["leaky_relu", "elu", "identity", "relu"]  # in-place norms refuse relu
 Scale = Literal["abs", "signed"]
 
-# Numbers of the activations in csrc/inplace_abn/activation.h.
+# Numbers of the scales in csrc/inplace_abn/inplace_abn_cpu.cpp, and of the activations in activation.h.
+_SCALES = {None: 0, "abs": 1, "signed": 2}
 _CODES = {"identity": 0, "leaky_relu": 1, "elu": 2}
 
 
@@ -57,6 +58,43 @@ class Statistics:
             return torch.zeros_like(sums)
         totals = sum_over_ranks(sums, self.group) if self.synchronized else sums
         return totals / self.count.clamp(min=1)
+
+
+@dataclass(frozen=True)
+class RunningStatistics:
+    """Running statistics of a layer, which batches update.
+
+    Attributes:
+        mean: C, overwritten.
+        var: C, the unbiased variance, overwritten.
+        num_batches: Number of batches so far, int64, overwritten.
+        momentum: Weight of a batch; None for the cumulative average.
+    """
+
+    mean: Tensor
+    var: Tensor
+    num_batches: Tensor
+    momentum: float | None
+
+    def update(self, moments: Tensor, count: Tensor | int) -> None:
+        """Move the statistics toward those of a batch.
+
+        Args:
+            moments: Mean and biased variance of the batch, 2×C.
+            count: Number of samples per channel. A batch without samples changes nothing.
+        """
+        # A count on the GPU stays there, because reading it would wait for all pending work.
+        has_samples: Tensor | int = int(count > 0) if isinstance(count, int) else count > 0
+        if isinstance(count, int):
+            correction: Tensor | float = count / max(count - 1, 1)
+        else:
+            correction = count / (count - 1).clamp(min=1)
+        self.num_batches.add_(has_samples)
+        momentum = 1 / max(int(self.num_batches), 1) if self.momentum is None else self.momentum
+        new = has_samples * momentum if isinstance(has_samples, int) else has_samples.to(self.mean.dtype) * momentum
+        mean, var = moments.unbind()
+        self.mean.lerp_(mean.to(self.mean.dtype), new)
+        self.var.lerp_((var * correction).to(self.var.dtype), new)
 
 
 def check_activation(activation: str, slope: float) -> None:
@@ -126,6 +164,7 @@ def inplace_abn(
     slope: float,
     residual: Tensor | None = None,
     scale: Scale | None = None,
+    running: RunningStatistics | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Compute ``act(γ·(x − μ)/√(σ² + ε) + β [+ r])`` and write it over ``x``.
 
@@ -141,6 +180,7 @@ def inplace_abn(
         slope: Negative slope of the leaky ReLU or α of the ELU.
         residual: N×C×… of the same type, added before the activation, or None.
         scale: Relation of γ and the weight; see :func:`gamma_of`.
+        running: Running statistics to update with the moments of ``x``, if ``statistics`` is None.
 
     Returns:
         ``x`` itself (or the copy) with the output values, and the mean and biased variance that normalized it, 2×C.
@@ -155,7 +195,9 @@ def inplace_abn(
             x = x.clone()
         if residual is not None and _shares_memory(x, residual):
             residual = residual.clone()  # the backward pass needs the original values
-    z, moments = InPlaceABNFunction.apply(x, residual, weight, bias, scale, statistics, eps, _CODES[activation], slope)
+    z, moments = InPlaceABNFunction.apply(
+        x, residual, weight, bias, scale, statistics, running, eps, _CODES[activation], slope
+    )
     return z, moments
 
 
@@ -313,6 +355,7 @@ class InPlaceABNFunction(torch.autograd.Function):
         bias: Tensor,
         scale: Scale | None,
         statistics: Statistics | None,
+        running: RunningStatistics | None,
         eps: float,
         activation: int,
         slope: float,
@@ -323,17 +366,15 @@ class InPlaceABNFunction(torch.autograd.Function):
             x = x.clone()
         else:
             ctx.mark_dirty(x)
-        gamma = gamma_of(weight, scale, eps)
-        layer = abn_kernels.Layer(gamma, bias, eps, activation, slope)
-        if statistics is None:
-            moments = abn_kernels.train_(x, residual, layer)
+        gamma = None
+        if statistics is None and abn_kernels.fits_layer(x, weight, bias):
+            moments = _train_layer(x, residual, weight, bias, scale, running, eps, activation, slope)
         else:
-            moments = torch.stack([statistics.mean, statistics.var]).to(abn_kernels.compute_type(x))
-            abn_kernels.normalize_(x, residual, moments, layer)
+            gamma = gamma_of(weight, scale, eps)
+            moments = _train(x, residual, statistics, running, abn_kernels.Layer(gamma, bias, eps, activation, slope))
         ctx.mark_non_differentiable(moments)
-        rest = [] if residual is None else [residual]
-        ctx.save_for_backward(x, weight, bias, gamma, moments, *rest)
-        note_versions(moments, x, *rest)
+        ctx.save_for_backward(x, weight, bias, gamma, moments, residual)  # type: ignore[arg-type]  # None is allowed
+        note_versions(moments, x, *([] if residual is None else [residual]))
         ctx.scale, ctx.statistics, ctx.eps, ctx.activation, ctx.slope = scale, statistics, eps, activation, slope
         return x, moments
 
@@ -341,9 +382,14 @@ class InPlaceABNFunction(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: _Context, dz: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         """Compute the gradients from the output."""
-        z, weight, bias, gamma, moments, *rest = ctx.saved_tensors
-        check_versions(moments, z, *rest)
-        residual = rest[0] if rest else None
+        z, weight, bias, gamma, moments, residual = ctx.saved_tensors
+        check_versions(moments, z, *([] if residual is None else [residual]))
+        if gamma is None:
+            scale = _SCALES[ctx.scale]
+            dx, dr, dweight, dbias = abn_kernels.layer_gradient(
+                z, dz, residual, weight, bias, moments, scale, ctx.eps, ctx.activation, ctx.slope
+            )
+            return dx, dr, dweight, dbias, None, None, None, None, None, None
         layer = abn_kernels.Layer(gamma, bias, ctx.eps, ctx.activation, ctx.slope)
         if ctx.statistics is None:
             dx, dr, sums = abn_kernels.train_gradient(z, dz, residual, moments, layer)
@@ -354,4 +400,43 @@ class InPlaceABNFunction(torch.autograd.Function):
         sum_dy, sum_xdy = sums.unbind()
         if ctx.scale == "abs":
             sum_xdy = torch.where(weight >= 0, sum_xdy, -sum_xdy)
-        return dx, dr, sum_xdy.to(weight.dtype), sum_dy.to(bias.dtype), None, None, None, None, None
+        return dx, dr, sum_xdy.to(weight.dtype), sum_dy.to(bias.dtype), None, None, None, None, None, None
+
+
+def _train(
+    x: Tensor,
+    residual: Tensor | None,
+    statistics: Statistics | None,
+    running: RunningStatistics | None,
+    layer: abn_kernels.Layer,
+) -> Tensor:
+    """Normalize, scale, shift and activate ``x`` in place, and return the moments that normalized it, 2×C."""
+    if statistics is None:
+        moments = abn_kernels.train_(x, residual, layer)
+        if running is not None:
+            running.update(moments, num_samples(x))
+    else:
+        moments = torch.stack([statistics.mean, statistics.var]).to(abn_kernels.compute_type(x))
+        abn_kernels.normalize_(x, residual, moments, layer)
+    return moments
+
+
+def _train_layer(
+    x: Tensor,
+    residual: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    scale: Scale | None,
+    running: RunningStatistics | None,
+    eps: float,
+    activation: int,
+    slope: float,
+) -> Tensor:
+    """Do the same with the moments of ``x``, in one operator."""
+    numbers = None
+    if running is not None and running.momentum is not None and abn_kernels.fits_layer(x, running.mean, running.var):
+        numbers = running.mean, running.var, running.num_batches, running.momentum
+    moments = abn_kernels.layer_train_(x, residual, weight, bias, numbers, _SCALES[scale], eps, activation, slope)
+    if running is not None and numbers is None:
+        running.update(moments, num_samples(x))
+    return moments

@@ -72,7 +72,8 @@ def test_compiled_block_is_one_graph_with_equal_results_that_keeps_no_more_memor
     if name == "norm alone":  # its input would be a leaf, which it refuses to overwrite
         return
     network.train()
-    assert kept_bytes(compiled, network) <= 1.01 * kept_bytes(network, network)
+    # A compiled graph may keep γ, C numbers.
+    assert kept_bytes(compiled, network) <= 1.02 * kept_bytes(network, network)
 
 
 @pytest.mark.slow

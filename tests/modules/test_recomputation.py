@@ -161,7 +161,7 @@ def test_kept_bytes_of_residual_bodies_are_one_map_per_block() -> None:
     body.recompute = True
     norms = [8 * 16 * 16, 12 * 16 * 16, 16 * 8 * 8]  # outputs of the norms outside of checkpoints
     inputs = [12 * 16 * 16, 16 * 8 * 8]  # of the blocks without a projection
-    statistics = 3 * (8 + 12 + 16)  # γ, mean and variance of the norms outside
+    statistics = 2 * (8 + 12 + 16)  # mean and variance of the norms outside
     assert saved_bytes(body, x) == 4 * (2 * sum(norms + inputs) + statistics)
 
 
@@ -172,7 +172,7 @@ def test_kept_bytes_of_dense_group_are_linear_in_its_depth() -> None:
         group = DenseGroup(8, growth, num_layers, norm)
         return saved_bytes(Recomputed(group), x)
 
-    per_layer = 4 * (2 * 6 * 6 * (growth + 4 * growth) + 3 * 4 * growth)  # map, second norm, and its γ and moments
+    per_layer = 4 * (2 * 6 * 6 * (growth + 4 * growth) + 2 * 4 * growth)  # map, second norm, and its moments
     assert kept(8) - kept(4) == 4 * per_layer
     assert kept(16) - kept(8) == 8 * per_layer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,10 @@ from support.pairwise import pairwise
 from torch import Tensor
 
 from benchmarks.memory import peak_bytes
+from seamseg.modules.abn import ABN
+from seamseg.modules.inversion import gammas
 from seamseg.ops import abn_kernels, native
+from seamseg.ops.inplace_abn import Activation, RunningStatistics, Scale, gamma_of, num_samples
 
 BOTH = [False, True]
 
@@ -143,6 +147,7 @@ def arguments(operator: str, case: Case) -> tuple[Any, ...]:
     (gamma, beta, eps, activation, slope), _ = a_layer(case)
     x, dz, moments = draw(case, 1), draw(case, 2), abn_kernels.moments(draw(case, 1))
     residual = draw(case, 3) if case.has_residual else None
+    running = torch.zeros_like(gamma), torch.ones_like(gamma), torch.tensor(0)
     return {
         "abn_moments": (x,),
         "abn_normalize_": (x, residual, moments, gamma, beta, eps, activation, slope),
@@ -150,6 +155,8 @@ def arguments(operator: str, case: Case) -> tuple[Any, ...]:
         "abn_sums": (x, dz, residual, gamma, beta, activation, slope),
         "abn_gradient": (x, dz, residual, moments, moments, gamma, beta, eps, activation, slope),
         "abn_train_gradient": (x, dz, residual, moments, gamma, beta, eps, activation, slope),
+        "abn_layer_train_": (x, residual, gamma, beta, *running, 0.1, 1, eps, activation, slope),
+        "abn_layer_gradient": (x, dz, residual, gamma, beta, moments, 1, eps, activation, slope),
     }[operator]
 
 
@@ -161,8 +168,11 @@ SHAPE_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abn_sums": abn_kernels._sums_shape,
     "abn_gradient": abn_kernels._gradient_shape,
     "abn_train_gradient": abn_kernels._train_gradient_shape,
+    "abn_layer_train_": abn_kernels._train_shape,
+    "abn_layer_gradient": abn_kernels._layer_gradient_shape,
 }
-operators = pytest.mark.parametrize("operator", OPERATORS)
+OF_LAYERS = ["abn_layer_train_", "abn_layer_gradient"]  # not for float64
+operators = pytest.mark.parametrize("operator", [*OPERATORS, *OF_LAYERS])
 
 
 @operators
@@ -184,7 +194,8 @@ def test_operator_on_meta_tensors_gives_the_shapes_strides_and_types_of_the_kern
     native.require(operator, SHAPE_FUNCTIONS[operator])
     call = getattr(torch.ops.seamseg, operator)
     shapes = [(2, 3, 4, 5), (3, 4), (0, 3, 2, 2), (2, 3, 1, 5), (2, 1, 3, 3), (2, 3, 2, 3, 2)]
-    for shape, dtype, channels_last, has_residual in pairwise(shapes, TYPES, BOTH, BOTH):
+    types = [dtype for dtype in TYPES if operator in OPERATORS or dtype != torch.float64]
+    for shape, dtype, channels_last, has_residual in pairwise(shapes, types, BOTH, BOTH):
         given_arguments = arguments(operator, Case(shape, dtype, "elu", channels_last, has_residual))
         on_meta = [value.to("meta") if isinstance(value, Tensor) else value for value in given_arguments]
         assert described(call(*on_meta)) == described(call(*given_arguments))
@@ -209,6 +220,11 @@ REFUSALS: list[tuple[str, int, Callable[[Tensor], Tensor], str]] = [
     ("abn_gradient", 4, lambda moments: moments[:, :2], "two numbers per channel"),
     ("abn_train_gradient", 1, lambda dz: laid_out(dz, True), "memory layout"),
     ("abn_train_gradient", 3, lambda moments: moments[:1], "two numbers per channel"),
+    ("abn_layer_train_", 0, lambda x: x.double(), "must be float32, bfloat16 or float16"),
+    ("abn_layer_train_", 2, lambda weight: weight[:2], "one number per channel"),
+    ("abn_layer_train_", 4, lambda running: running.double(), "in float32"),
+    ("abn_layer_train_", 6, lambda count: count.int(), "the count must be int64"),
+    ("abn_layer_gradient", 5, lambda moments: moments[:1], "two numbers per channel"),
 ]
 
 
@@ -228,6 +244,55 @@ def test_unknown_activation_code_is_refused(code: int) -> None:
     layer = abn_kernels.Layer(torch.ones(3), torch.zeros(3), EPS, code, 1.0)
     with pytest.raises(ValueError, match="abn_train_: unknown activation"):
         abn_kernels.train_(torch.zeros(2, 3), None, layer)
+
+
+# ---- whole layers ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scale", "dtype", "channels_last", "has_residual"),
+    pairwise(["abs", "signed", None], [torch.float32, torch.bfloat16], BOTH, BOTH),
+)
+def test_layer_operators_equal_the_separate_steps(
+    scale: Scale | None, dtype: torch.dtype, channels_last: bool, has_residual: bool
+) -> None:
+    case = Case((3, 4, 5, 6), dtype, "leaky_relu", channels_last, has_residual)
+    weight, bias = torch.tensor([-0.7, 0.0 if scale else 0.3, -0.0 if scale else 0.4, 2.0]), torch.randn(4)
+    layer = abn_kernels.Layer(gamma_of(weight, scale, EPS), bias, EPS, 1, 0.1)
+    x, z, dz, residual = draw(case, 1), draw(case, 1), draw(case, 2), draw(case, 3) if has_residual else None
+    found, expected = (RunningStatistics(torch.randn(4), torch.ones(4), torch.tensor(3), 0.1) for _ in range(2))
+    expected.mean.copy_(found.mean)
+    moments = abn_kernels.train_(x, residual, layer)
+    expected.update(moments, num_samples(x))
+    constants = {None: 0, "abs": 1, "signed": 2}[scale], EPS, 1, 0.1
+    running = found.mean, found.var, found.num_batches, 0.1
+    assert torch.equal(abn_kernels.layer_train_(z, residual, weight, bias, running, *constants), moments)
+    assert torch.equal(z, x)
+    assert int(found.num_batches) == 4
+    torch.testing.assert_close((found.mean, found.var), (expected.mean, expected.var))
+    dx, dr, sums = abn_kernels.train_gradient(z, dz, residual, moments, layer)
+    sign = torch.where(weight >= 0, 1, -1) if scale == "abs" else 1
+    result = abn_kernels.layer_gradient(z, dz, residual, weight, bias, moments, *constants)
+    torch.testing.assert_close(result, (dx, dr, sums[1] * sign, sums[0]), rtol=0, atol=0)
+
+
+def test_layer_operator_without_samples_keeps_the_running_statistics() -> None:
+    running = torch.ones(3), torch.ones(3), torch.tensor(7), 0.1
+    abn_kernels.layer_train_(torch.zeros(0, 3, 4), None, torch.ones(3), torch.zeros(3), running, 0, EPS, 0, 1.0)
+    assert [values.tolist() for values in running[:3]] == [[1] * 3, [1] * 3, 7]
+
+
+@pytest.mark.parametrize("activation", ["leaky_relu", "elu"])
+def test_smallest_gammas_equal_those_of_numpy(activation: Activation) -> None:
+    norm = ABN(50, activation)
+    with torch.no_grad():
+        norm.weight.normal_()
+        norm.bias.normal_()
+    for spoiled in (1.0, math.nan):
+        norm.bias.data[20] *= spoiled
+        found = abn_kernels.smallest_gammas(norm.weight, norm.bias, norm.eps, activation == "elu")
+        expected = gammas(norm, norm.weight, norm.bias).min(axis=1)
+        assert found == pytest.approx(tuple(expected.tolist()), rel=1e-6, nan_ok=True)
 
 
 # ---- memory ---------------------------------------------------------------------------------------------------------
