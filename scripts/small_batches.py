@@ -48,7 +48,7 @@ SETTINGS = {
 NAMES = {
     "bn": "BatchNorm, in place",
     "bn-evalnorm": "the same networks, EvalNorm",
-    "syncbn": "SyncBN, two processes",
+    "syncbn": "SyncBN, two processes with one image each",
     "brn": "batch renormalization",
     "mabn": "MABN",
     "gn": "group norm",
@@ -68,7 +68,7 @@ def main() -> None:
             subcommand.add_argument("--jobs", type=int, default=1, help="trainings at a time, one thread each")
         subcommand.add_argument("runs", type=Path)
     options = parser.parse_args()
-    combinations = [(norm, images) for images in (1, 2) for norm in SETTINGS]
+    combinations = [(norm, images) for images in (1, 2) for norm in SETTINGS if images >= _num_ranks(norm)]
     if options.part == "train":
         with ThreadPoolExecutor(options.jobs) as pool:
             jobs = [(norm, images, seed) for seed in SEEDS for norm, images in combinations]
@@ -84,7 +84,7 @@ def main() -> None:
 def train_and_score(scenes: Path, runs: Path, norm: str, images: int, seed: int) -> None:
     """Train one network and score it, with and without EvalNorm if it has BatchNorm."""
     run = runs / f"{norm}-{images}-{seed}"
-    epochs = STEPS * images * _num_ranks(norm) // NUM_SCENES
+    epochs = STEPS * images // NUM_SCENES
     if not (run / "finished").exists():
         _train(scenes, run, norm, images, f"training.epochs={epochs}", f"training.seed={seed}")
         (run / "finished").touch()
@@ -107,19 +107,18 @@ def measure_step(scenes: Path, runs: Path, norm: str, images: int) -> None:
         for steps in TIMED_STEPS:
             run = runs / "timing"
             shutil.rmtree(run, ignore_errors=True)
-            limit = steps * images * _num_ranks(norm)
             start = _cpu_seconds()
-            _train(scenes, run, norm, images, "training.epochs=1", f"data.train_limit={limit}")
+            _train(scenes, run, norm, images, "training.epochs=1", f"data.train_limit={steps * images}")
             durations.append((_cpu_seconds() - start) / _num_ranks(norm))
         seconds.append((durations[1] - durations[0]) / (TIMED_STEPS[1] - TIMED_STEPS[0]))
     out.write_text(json.dumps({"mean": statistics.mean(seconds), "all": seconds}))
 
 
 def print_table(runs: Path, images: int) -> None:
-    """Print the scores for one number of images per step and process, compared with those of BatchNorm."""
+    """Print the scores for one number of images per step, compared with those of BatchNorm."""
     reference = _read_runs(runs, "bn", images)
     columns = (
-        f"norm, {images} per process",
+        f"norm, {images} per step",
         "PQ",
         "95 % interval",
         "minus BatchNorm",
@@ -129,6 +128,8 @@ def print_table(runs: Path, images: int) -> None:
     )
     print(f"| {' | '.join(columns)} | CPU s/step |\n{'|---' * (len(columns) + 1)}|")
     for norm, name in NAMES.items():
+        if images < _num_ranks(norm):
+            continue
         order = [[scores.images[image] for image in reference[0].images] for scores in _read_runs(runs, norm, images)]
         baseline = [[scores.images[image] for image in reference[0].images] for scores in reference]
         result = compare_runs(baseline, order, len(reference[0].per_class))
@@ -160,7 +161,7 @@ def _train(scenes: Path, run: Path, norm: str, images: int, *settings: str) -> N
         "cpu",
     ]
     limit = [] if any("train_limit" in setting for setting in settings) else [f"data.train_limit={NUM_SCENES}"]
-    sizes = [f"data.train_batch_size={images}", f"norm.mabn.window={32 // images}", *limit]
+    sizes = [f"data.train_batch_size={images // ranks}", f"norm.mabn.window={32 // images}", *limit]
     _run([*command, *COMMON, *SETTINGS[norm].split(), *sizes, *settings, "--run-dir", str(run), "--auto-resume"], run)
 
 
