@@ -4,15 +4,11 @@
 #pragma once
 
 #include <cstdint>
-#include <type_traits>
 
+#include "../compute_type.h"
 #include "activation.h"
 
 namespace seamseg::inplace_abn {
-
-// Compute type of a storage type.
-template <typename T>
-using Compute = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 // Statistics of the samples seen so far. Two of them merge exactly (Chan, Golub and LeVeque, 1983).
 struct Moments {

@@ -9,7 +9,69 @@ namespace {
 using torch::headeronly::BFloat16;
 using torch::headeronly::Half;
 
-#include "packs_cpu.inl"
+#include "../packs_cpu.inl"
+
+// ---- constants, residuals and activations of packs ------------------------------------------------------------------
+
+// Whether the packs of all rows start at addresses that allow streaming writes.
+template <typename T>
+inline bool is_aligned(const T* first, Runs rows) {
+  constexpr int64_t size = sizeof(typename Format<T>::Raw);
+  return reinterpret_cast<uintptr_t>(first) % size == 0 && (rows.count == 1 || rows.stride * sizeof(T) % size == 0);
+}
+
+// A constant of a run, which is the same for all its numbers, or one of the columns of a row.
+template <typename A, typename Extent>
+inline Pack<A> constant_at(A value, int64_t, Extent) {
+  return Pack<A>{} + value;
+}
+
+template <typename A, typename Extent>
+inline Pack<A> constant_at(const A* values, int64_t column, Extent extent) {
+  return read(values + column, extent);
+}
+
+// Reads the residual, or returns zeros if there is none.
+template <bool present, typename T, typename Extent>
+inline Pack<Compute<T>> residual_at(const T* residual, int64_t at, Extent extent) {
+  if constexpr (present) {
+    return read(residual + at, extent);
+  } else {
+    return Pack<Compute<T>>{};
+  }
+}
+
+template <typename A, typename Function>
+inline Pack<A> of_each(Pack<A> pack, const Function& function) {
+  for (int64_t i = 0; i < width<A>; ++i) {
+    pack[i] = function(pack[i]);
+  }
+  return pack;
+}
+
+// Applies an activation to packs. The functions of the ELU only accept single numbers.
+template <typename A, Activation kind>
+struct PackActivation {
+  ActivationOf<A, kind> of_number;
+
+  Pack<A> apply(Pack<A> y) const {
+    if constexpr (kind == Activation::elu) {
+      return of_each<A>(y, [this](A number) { return of_number.apply(number); });
+    } else {
+      return of_number.apply(y);
+    }
+  }
+
+  Pack<A> invert(Pack<A> z) const {
+    if constexpr (kind == Activation::elu) {
+      return of_each<A>(z, [this](A number) { return of_number.invert(number); });
+    } else {
+      return of_number.invert(z);
+    }
+  }
+
+  Pack<A> derive(Pack<A> dz, Pack<A> z) const { return of_number.derive(dz, z); }
+};
 
 // Maximum number of values in a sum of the compute type.
 constexpr int64_t block = 4096;
