@@ -17,6 +17,14 @@ STABLE_TORCH_LIBRARY(seamseg, library) {
   library.def("use_zlib_ng(int inflate_init, int inflate, int inflate_end, int crc32) -> ()");
   library.def("read_id_png(Tensor bytes) -> Tensor");
 
+  // Region features
+  library.def(
+      "multilevel_roi_align(Tensor[] levels, Tensor boxes, Tensor image_index, Tensor level_index, int output_size) "
+      "-> Tensor");
+  library.def(
+      "multilevel_roi_align_gradient(Tensor gradient, Tensor boxes, Tensor image_index, Tensor level_index, "
+      "int num_images, int[] heights, int[] widths, bool channels_last) -> Tensor[]");
+
   // Fusion
   library.def("upsample_argmax(Tensor logits, float row_step, float column_step, int height, int width) -> Tensor");
   library.def(

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from seamseg.ops.boxes import box_area
+from seamseg.ops.multilevel_roi_align import has_kernel, multilevel_roi_align
 from seamseg.ops.native import at_least_float32
 from seamseg.structures.images import Size
 from seamseg.structures.packed_sequence import PackedSequence
@@ -45,9 +46,14 @@ class RoIPooler:
             ΣR×C×output×output, ordered by image and then by box.
         """
         rows, image_index = boxes.contiguous()
-        level_index = self.level_of(rows)
+        level_index, levels = self.level_of(rows), levels[: self.num_levels]
+        if has_kernel(levels):
+            scales = torch.stack([_scale(level, rows, padded_size) for level in levels])
+            in_levels = _rescaled(rows, scales[level_index]).float()
+            return multilevel_roi_align(levels, in_levels, image_index, level_index, self.output_size)
+        # torchvision has kernels for CUDA and for all floating-point types.
         features = levels[0].new_zeros(len(rows), levels[0].shape[1], self.output_size, self.output_size)
-        for index, level in enumerate(levels[: self.num_levels]):
+        for index, level in enumerate(levels):
             chosen = torch.nonzero(level_index == index).squeeze(1)
             sampled = self.sample(level, rows[chosen], image_index[chosen], padded_size)
             features = features.index_copy(0, chosen, sampled.to(features.dtype))
@@ -61,10 +67,7 @@ class RoIPooler:
 
     def sample(self, level: Tensor, boxes: Tensor, image_index: Tensor, padded_size: Size) -> Tensor:
         """Return R×C×output×output features of R×4 boxes of any size, all read from one level N×C×h×w."""
-        # Level sizes are rounded up, so each axis has its own scale. Pixel centers, not edges, of image and level are
-        # aligned.
-        scale = boxes.new_tensor([level.shape[-2] / padded_size[0], level.shape[-1] / padded_size[1]]).repeat(2)
-        y0, x0, y1, x1 = ((boxes - 0.5) * scale + 0.5).unbind(1)
+        y0, x0, y1, x1 = _rescaled(boxes, _scale(level, boxes, padded_size)).unbind(1)
         rois = torch.stack([image_index.to(boxes.dtype), x0, y0, x1, y1], dim=1)
         size = self.output_size
         features = at_least_float32(level)
@@ -72,3 +75,14 @@ class RoIPooler:
             features, rois.to(features.dtype), (size, size), spatial_scale=1.0, sampling_ratio=1, aligned=True
         )
         return sampled
+
+
+def _scale(level: Tensor, boxes: Tensor, padded_size: Size) -> Tensor:
+    """Return the number of level pixels per image pixel along y, x, y and x."""
+    # Level sizes are rounded up, so each axis has its own scale.
+    return boxes.new_tensor([level.shape[-2] / padded_size[0], level.shape[-1] / padded_size[1]]).repeat(2)
+
+
+def _rescaled(boxes: Tensor, scale: Tensor) -> Tensor:
+    """Return R×4 boxes in pixels of a level. Pixel centers, not edges, of image and level are aligned."""
+    return (boxes - 0.5) * scale + 0.5

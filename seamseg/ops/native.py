@@ -39,13 +39,21 @@ _REBUILD = "rebuild it with `pip install --no-build-isolation -e .` in the check
 
 
 @_assume_constant_result
-def require(operator: str, shapes: Callable[..., Any]) -> bool:
+def require(
+    operator: str,
+    shapes: Callable[..., Any],
+    backward: Callable[..., Any] | None = None,
+    setup: Callable[..., Any] | None = None,
+) -> bool:
     """Make ``torch.ops.seamseg.<operator>`` callable; the first call loads the library into the process.
 
     Args:
         operator: Name of the operator in the schemas of ``csrc/library.cpp``.
         shapes: Function from the operator's arguments to tensors with the right shapes and types and any content.
             ``torch.compile`` and ``torch.export`` run it instead of the kernel.
+        backward: Formula of the derivative, as in ``torch.library.register_autograd``; None for an operator without
+            one.
+        setup: Function that saves what ``backward`` needs.
 
     Returns:
         True.
@@ -54,13 +62,20 @@ def require(operator: str, shapes: Callable[..., Any]) -> bool:
         ImportError: If the library is not built, cannot be loaded, or is too old to contain the operator.
     """
     with _registering:
-        return _register(operator, shapes)
+        return _register(operator, shapes, backward, setup)
 
 
 @cache
-def _register(operator: str, shapes: Callable[..., Any]) -> bool:
+def _register(
+    operator: str,
+    shapes: Callable[..., Any],
+    backward: Callable[..., Any] | None,
+    setup: Callable[..., Any] | None,
+) -> bool:
     _check_operator(load_library(), operator)
     torch.library.register_fake(f"seamseg::{operator}", shapes)
+    if backward is not None:
+        torch.library.register_autograd(f"seamseg::{operator}", backward, setup_context=setup)
     return True
 
 

@@ -14,16 +14,17 @@ CAPABILITIES = ["baseline", "avx2", "avx512", "avx512_bf16"]
 CHECK = """
 import torch
 from seamseg.ops import native
-from support import abn_cases, fusion_cases
+from support import abn_cases, fusion_cases, roi_align_cases
 torch.set_num_threads(1)
 abn_cases.check_all()
 fusion_cases.check_all()
+roi_align_cases.check_all()
 print(native.cpu_capability())
 """
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
-def test_norm_and_fusion_kernels_of_a_narrower_instruction_set_equal_the_oracles(capability: str) -> None:
+def test_kernels_of_a_narrower_instruction_set_equal_the_oracles(capability: str) -> None:
     if capability == native.cpu_capability():
         return
     environment = os.environ | {"SEAMSEG_CPU_CAPABILITY": capability, "OMP_NUM_THREADS": "1"}
