@@ -59,6 +59,8 @@ def smooth_l1(prediction: Tensor, target: Tensor, sigma: float) -> Tensor:
 
 IGNORED = -1
 """Target of pixels without loss."""
+TARGETS = "targets"
+"""Name of the spans, in a profile of a training step, in which regions are matched, sampled and given targets."""
 
 
 def mask_targets(

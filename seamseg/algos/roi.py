@@ -10,8 +10,9 @@ from typing import Protocol
 import torch
 import torchvision
 from torch import Tensor
+from torch.profiler import record_function
 
-from seamseg.algos.losses import RoILosses, box_loss, class_loss, mask_loss, mask_targets
+from seamseg.algos.losses import TARGETS, RoILosses, box_loss, class_loss, mask_loss, mask_targets
 from seamseg.algos.matching import RoIMatcher, RoISample
 from seamseg.algos.roi_pooling import RoIPooler
 from seamseg.ops.boxes import clip_boxes, decode_boxes, encode_boxes
@@ -184,13 +185,14 @@ class RoIHeads:
             ground_truth: Annotation of the images.
             generator: CPU random generator used for sampling.
         """
-        objects = [ground_truth.objects(image, self.num_stuff) for image in range(len(ground_truth))]
-        samples = [
-            self.matcher(
-                proposals.entry(image), objects[image], ground_truth.crowd_pixels(image, self.num_stuff), generator
-            )
-            for image in range(len(ground_truth))
-        ]
+        with record_function(TARGETS):
+            objects = [ground_truth.objects(image, self.num_stuff) for image in range(len(ground_truth))]
+            samples = [
+                self.matcher(
+                    proposals.entry(image), objects[image], ground_truth.crowd_pixels(image, self.num_stuff), generator
+                )
+                for image in range(len(ground_truth))
+            ]
         regions = self.pooler(levels, PackedSequence(sample.boxes for sample in samples), images.padded_size)
         classes = torch.cat([sample.classes for sample in samples])
         num_positive = sum(len(sample.objects) for sample in samples)
@@ -204,12 +206,13 @@ class RoIHeads:
         )
 
     def _box_delta_targets(self, samples: Sequence[RoISample], objects: Sequence[Objects]) -> Tensor:
-        targets = [
-            encode_boxes(sample.boxes[: len(sample.objects)], truth.boxes[sample.objects])
-            for sample, truth in zip(samples, objects, strict=True)
-        ]
-        joined = torch.cat(targets)
-        return joined * joined.new_tensor(self.selector.shift_weights)
+        with record_function(TARGETS):
+            targets = [
+                encode_boxes(sample.boxes[: len(sample.objects)], truth.boxes[sample.objects])
+                for sample, truth in zip(samples, objects, strict=True)
+            ]
+            joined = torch.cat(targets)
+            return joined * joined.new_tensor(self.selector.shift_weights)
 
     def _mask_loss(
         self,
@@ -220,16 +223,17 @@ class RoIHeads:
         objects: Sequence[Objects],
         ground_truth: GroundTruth,
     ) -> LossSum:
-        targets = [
-            mask_targets(
-                ground_truth.annotation(image),
-                sample.boxes[: len(sample.objects)],
-                objects[image].segment_ids[sample.objects],
-                self.mask_size,
-                self.void_is_background or ground_truth.void_is_background,
-            )
-            for image, sample in enumerate(samples)
-        ]
+        with record_function(TARGETS):
+            targets = [
+                mask_targets(
+                    ground_truth.annotation(image),
+                    sample.boxes[: len(sample.objects)],
+                    objects[image].segment_ids[sample.objects],
+                    self.mask_size,
+                    self.void_is_background or ground_truth.void_is_background,
+                )
+                for image, sample in enumerate(samples)
+            ]
         positive = torch.nonzero(classes > 0).squeeze(1)
         logits = head.masks(regions[positive]) if self.masks_of_positives_only else head.masks(regions)[positive]
         return mask_loss(logits, torch.cat(targets), classes[positive] - 1)

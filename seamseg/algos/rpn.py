@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.profiler import record_function
 
 from seamseg.algos.anchors import AnchorGrid
-from seamseg.algos.losses import smooth_l1
+from seamseg.algos.losses import TARGETS, smooth_l1
 from seamseg.algos.matching import AnchorMatcher, AnchorSample
 from seamseg.ops.boxes import clip_boxes, decode_boxes, encode_boxes, nms
 from seamseg.ops.native import at_least_float32
@@ -135,19 +136,22 @@ class RegionProposalNetwork:
             generator: CPU random generator used for sampling.
         """
         anchors, objectness, box_deltas = self._run(head, levels)
-        objects = [ground_truth.objects(image, self.num_stuff).boxes for image in range(len(sizes))]
-        samples = [
-            self.matcher(anchors, size, objects[image], ground_truth.crowd_pixels(image, self.num_stuff), generator)
-            for image, size in enumerate(sizes)
-        ]
-        losses = proposal_losses(anchors, objectness, box_deltas, objects, samples)
-        return losses, self.training_selector(anchors, objectness, box_deltas, sizes)
+        with record_function(TARGETS):
+            objects = [ground_truth.objects(image, self.num_stuff).boxes for image in range(len(sizes))]
+            samples = [
+                self.matcher(anchors, size, objects[image], ground_truth.crowd_pixels(image, self.num_stuff), generator)
+                for image, size in enumerate(sizes)
+            ]
+            proposals = self.training_selector(anchors, objectness, box_deltas, sizes)
+        return proposal_losses(anchors, objectness, box_deltas, objects, samples), proposals
 
     def _run(self, head: Head, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         levels = levels[: len(self.anchors.strides)]
         objectness, box_deltas = head(levels)
         level_sizes = [(int(level.shape[-2]), int(level.shape[-1])) for level in levels]
-        return self.anchors(level_sizes, objectness.device), objectness, box_deltas
+        with record_function(TARGETS):
+            anchors = self.anchors(level_sizes, objectness.device)
+        return anchors, objectness, box_deltas
 
 
 def proposal_losses(

@@ -1,4 +1,4 @@
-"""Builder of the training step whose memory is measured, with made-up images."""
+"""Builder of a training step on made-up images, and of the measurement of its memory."""
 
 from __future__ import annotations
 
@@ -83,23 +83,35 @@ def _longest_short_side(experiment: Experiment) -> int:
     return int(data.shortest_side * (1.0 if data.random_scale is None else data.random_scale[1]))
 
 
-def measure_training(experiment: TrainableSettings, workload: Workload, device: torch.device | None) -> StepMemory:
-    """Measure the memory of one training step of a network with random weights on made-up images.
+@dataclass(frozen=True)
+class MadeUpStep:
+    """Training step of a network with random weights on made-up images.
+
+    Attributes:
+        network: Network in its memory format, on the device. Its proposals are made up, too.
+        images: Images of one batch, all zeros.
+        ground_truth: Their annotation; class indices for a classification network.
+        optimization: Optimizer, precision and loss weights.
+    """
+
+    network: nn.Module
+    images: PackedSequence
+    ground_truth: GroundTruth | Tensor
+    optimization: OptimizationConfig
+
+
+def build_made_up_step(experiment: TrainableSettings, workload: Workload, device: torch.device | None) -> MadeUpStep:
+    """Build a training step on made-up images.
 
     Args:
         experiment: Settings of the network, the batch and the optimizer. Weights are not read.
         workload: Classes and images.
-        device: Device to run the step on. None computes no values, so the step takes seconds and almost no memory; all
-            sizes are those of float32 and bfloat16 tensors on the CPU.
+        device: Device to run the step on. With None, the tensors have no values, so the step takes seconds and almost
+            no memory; all sizes are those of float32 and bfloat16 tensors on the CPU.
 
     Raises:
-        SeamsegError: The settings do not fit each other, or the device has too little memory.
+        SeamsegError: The settings do not fit each other.
     """
-    if experiment.training.memory == "compile":
-        raise SettingsError(
-            "training.memory=compile leaves it to the compiler what to keep, and compiled code cannot be followed; "
-            "measure training.memory=none or checkpoint, or read the figures of `make bench-memory`"
-        )
     network, loss_weights = _network(experiment, workload)
     truth, images = _batch(experiment, workload)
     place = device or torch.device("cpu")
@@ -127,7 +139,27 @@ def measure_training(experiment: TrainableSettings, workload: Workload, device: 
         accumulate=experiment.training.accumulate,
         average=average,
     )
-    return measure_step(network, images, truth, optimization)
+    return MadeUpStep(network, images, truth, optimization)
+
+
+def measure_training(experiment: TrainableSettings, workload: Workload, device: torch.device | None) -> StepMemory:
+    """Measure the memory of one training step of a network with random weights on made-up images.
+
+    Args:
+        experiment: Settings of the network, the batch and the optimizer. Weights are not read.
+        workload: Classes and images.
+        device: Device to run the step on, or None to compute no values; see :func:`build_made_up_step`.
+
+    Raises:
+        SeamsegError: The settings do not fit each other, or the device has too little memory.
+    """
+    if experiment.training.memory == "compile":
+        raise SettingsError(
+            "training.memory=compile leaves it to the compiler what to keep, and compiled code cannot be followed; "
+            "measure training.memory=none or checkpoint, or read the figures of `make bench-memory`"
+        )
+    step = build_made_up_step(experiment, workload, device)
+    return measure_step(step.network, step.images, step.ground_truth, step.optimization)
 
 
 def _network(experiment: TrainableSettings, workload: Workload) -> tuple[nn.Module, dict[str, float]]:

@@ -14,6 +14,14 @@ from seamseg.errors import SettingsError
 
 PrecisionName = Literal["float32", "bf16", "fp16"]
 
+
+def computes_bf16(device: torch.device) -> bool:
+    """Return whether a device has instructions for bfloat16: a CPU with AVX512_BF16 or AMX, or a recent GPU."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
