@@ -47,7 +47,7 @@ overfit: $(STAMP) ## overfit eight real images: a quarter of an hour on two core
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/overfit.sh
 
 # Writes runs/overfit-TASK/evaluation.json. ARGS="FOLDER detection training.precision=float32" names the data set, tasks and
-# settings; bfloat16 is slow on a CPU without AVX-512.
+# settings.
 overfit-tasks: $(STAMP) ## overfit eight real images in each of the four tasks: an hour on two cores with AVX-512
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/overfit_tasks.sh $(ARGS)
 

@@ -18,7 +18,7 @@ from benchmarks import machine, network_memory, network_times
 from benchmarks.command import benchmark_parser, publish
 from benchmarks.network_cases import FULL, QUICK, Plan
 from benchmarks.table import Row
-from seamseg.runtime.precision import computes_bf16
+from seamseg.runtime.precision import automatic_precision
 
 _NO_BF16 = "not measured: this processor has no bf16 instructions and would take many minutes; pass --slow-bf16"
 
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _measured(part: Part, options: argparse.Namespace) -> Sequence[Row]:
-    has_bf16 = not options.skip_bf16 and (options.slow_bf16 or computes_bf16(torch.device("cpu")))
+    has_bf16 = not options.skip_bf16 and (options.slow_bf16 or automatic_precision(torch.device("cpu"))[0] == "bf16")
     if part.bf16 and not has_bf16:
         return [Row(slug, _NO_BF16, None, None, "GB") for slug in part.bf16]
     plan = replace(QUICK if options.quick else FULL, has_bf16=has_bf16)

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Overfit eight real images in each task and score them at their original size: runs/overfit-TASK/evaluation.json.
 # Usage: scripts/overfit_tasks.sh [COCO128_PANOPTIC] [TASK…] [KEY=VALUE…]   (or `make overfit-tasks ARGS="…"`)
-# On a CPU without AVX-512, bfloat16 is slow: add training.precision=float32.
 set -euo pipefail
 
 data=${COCO128_PANOPTIC:-../shared/data/coco128_panoptic}

@@ -20,7 +20,7 @@ from seamseg.predict import Predictor
 from seamseg.predict.images import read_within_limit
 from seamseg.predict.result import Result
 from seamseg.runtime.distributed import choose_device
-from seamseg.runtime.precision import PrecisionName
+from seamseg.runtime.precision import AnyPrecision
 from seamseg.structures import Categories
 from seamseg.visualization.images import check_picture
 
@@ -78,7 +78,7 @@ def load_model(
     path: Path | str,
     device: str | None = None,
     *,
-    precision: PrecisionName = "float32",
+    precision: AnyPrecision = "auto",
     score_threshold: float | None = None,
     overlap_threshold: float | None = None,
     min_stuff_area: float | None = None,
@@ -92,7 +92,8 @@ def load_model(
     Args:
         path: Path of a run folder, a model folder, or another model that ``seamseg predict`` accepts.
         device: Device of torch, such as ``cpu`` or ``cuda:1``. None selects ``cuda`` if there is a GPU, else ``cpu``.
-        precision: ``float32`` or ``bf16``, which is faster on devices that support it and slightly less accurate.
+        precision: ``float32``, ``bf16``, or ``auto``: bf16 on devices with instructions for it, where it is faster and
+            slightly less accurate, else float32.
         score_threshold: Minimum score of a detection, in 0 … 1. None, here and below, uses the setting of the model.
         overlap_threshold: Maximum fraction of a detection, in 0 … 1, that detections with higher scores may cover.
         min_stuff_area: Minimum area of a stuff segment in pixels of the network's input, or, below 1, as a fraction.

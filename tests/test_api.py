@@ -16,9 +16,11 @@ from support.tiny_experiment import narrow_body, tiny_experiment
 
 import seamseg
 from seamseg.api import load_model
-from seamseg.builders import build_initialized_network
+from seamseg.builders import build_initialized_network, open_model
 from seamseg.config import save_experiment
 from seamseg.export.model_file import MODEL_FILE, ModelFile, save_model
+from seamseg.modules.abn import ABN
+from seamseg.predict import Predictor
 from seamseg.structures import Categories, Category
 
 CATEGORIES = Categories((Category("sky", False, (1, 2, 3), 1), Category("car", True, (4, 5, 6), 2)))
@@ -112,3 +114,18 @@ def test_importing_seamseg_does_not_import_torch_or_opencv() -> None:
     assert seamseg.load_model is load_model
     with pytest.raises(AttributeError, match="has no attribute 'load_models'"):
         seamseg.load_models  # noqa: B018
+
+
+def test_load_model_folds_norms_and_chooses_the_precision(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    with narrow_body():
+        automatic, exact = load_model(run, "cpu").predictor, load_model(run, "cpu", precision="float32").predictor
+        unfolded = open_model(run, torch.device("cpu"))
+    assert (automatic.precision, exact.precision) == ("bf16", "float32")
+    assert not any(isinstance(layer, ABN) for layer in exact.network.modules())
+    assert any(isinstance(layer, ABN) for layer in unfolded.network.modules())
+    plain = Predictor(unfolded.network, unfolded.transform, unfolded.fusion, torch.device("cpu"))
+    (found,), (expected,) = (one.predict([one.prepare(image)]) for one in (exact, plain))
+    torch.testing.assert_close(found.semantics.logits, expected.semantics.logits, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found.detections.boxes, expected.detections.boxes, rtol=1e-3, atol=1e-2)

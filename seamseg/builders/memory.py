@@ -11,8 +11,9 @@ from seamseg.algos.rpn import RegionProposalNetwork
 from seamseg.builders.classifier import LOSS_WEIGHTS, build_initialized_classifier
 from seamseg.builders.data import open_training_split
 from seamseg.builders.initial_weights import build_initialized_network
-from seamseg.builders.training import build_learning_rate, build_optimizer
+from seamseg.builders.training import build_learning_rate, build_optimizer, with_choices
 from seamseg.config import Experiment, TrainableSettings
+from seamseg.config.training import AUTO
 from seamseg.data.image_folder import open_image_folder
 from seamseg.data.resizing import network_size
 from seamseg.engine.made_up_batch import MadeUpProposals, made_up_truth
@@ -20,6 +21,7 @@ from seamseg.engine.step_memory import StepMemory, measure_step
 from seamseg.engine.train import OptimizationConfig
 from seamseg.errors import SettingsError
 from seamseg.io.files import expand_home
+from seamseg.runtime.distributed import choose_device
 from seamseg.runtime.memory import tensor_without_values, without_values
 from seamseg.runtime.optimizer import WeightAverage
 from seamseg.runtime.precision import Precision
@@ -107,16 +109,18 @@ def build_made_up_step(experiment: TrainableSettings, workload: Workload, device
         experiment: Settings of the network, the batch and the optimizer. Weights are not read.
         workload: Classes and images.
         device: Device to run the step on. With None, the tensors have no values, so the step takes seconds and almost
-            no memory; all sizes are those of float32 and bfloat16 tensors on the CPU.
+            no memory; all sizes are those of float32 and bfloat16 tensors on the CPU. Automatic settings are those of
+            a GPU if there is one.
 
     Raises:
         SeamsegError: The settings do not fit each other.
     """
+    experiment = with_choices(experiment, device or choose_device())
     network, loss_weights = _network(experiment, workload)
     truth, images = _batch(experiment, workload)
     place = device or torch.device("cpu")
     network = network.to(place)
-    if experiment.training.channels_last:
+    if experiment.training.channels_last is True:
         network = network.to(memory_format=torch.channels_last)
     decay = experiment.training.weight_average
     average = None if decay is None else WeightAverage(network, decay)
@@ -129,6 +133,7 @@ def build_made_up_step(experiment: TrainableSettings, workload: Workload, device
         images, truth = images.to(place), truth.to(place)
     _make_up_proposals(network, truth)
     name = experiment.training.precision
+    assert name != AUTO
     optimization = OptimizationConfig(
         optimizer=build_optimizer(experiment, network),
         learning_rate=build_learning_rate(experiment, num_iterations=1, images_per_step=1),

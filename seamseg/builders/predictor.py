@@ -9,9 +9,11 @@ import torch
 from seamseg.algos.merging import Merge
 from seamseg.builders.model import LoadedModel, with_eval_norm
 from seamseg.errors import SettingsError
+from seamseg.modules import fold_norms
+from seamseg.networks import SegmentationNet
 from seamseg.predict import Predictor
 from seamseg.predict.predictor import Augmentation
-from seamseg.runtime.precision import PrecisionName
+from seamseg.runtime.precision import AnyPrecision, PrecisionName, choose_precision, prefers_channels_last
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class PredictionOptions:
     """Options of a prediction; None uses the settings of the model.
 
     Attributes:
-        precision: ``float32`` or ``bf16``; bf16 is faster on hardware that supports it, and slightly less accurate.
+        precision: ``float32``, ``bf16``, or ``auto``: bf16 on devices with instructions for it, where it is faster and
+            slightly less accurate, else float32.
         score_threshold: Minimum score of an object (exclusive), in 0 … 1.
         overlap_threshold: Maximum fraction of an object, in 0 … 1, that higher-scoring objects may cover; objects
             covered more are dropped.
@@ -37,7 +40,7 @@ class PredictionOptions:
         SeamsegError: A threshold or the area is out of range.
     """
 
-    precision: PrecisionName = "float32"
+    precision: AnyPrecision = "auto"
     score_threshold: float | None = None
     overlap_threshold: float | None = None
     min_stuff_area: float | None = None
@@ -60,6 +63,8 @@ class PredictionOptions:
 def build_predictor(model: LoadedModel, device: torch.device, options: PredictionOptions | None = None) -> Predictor:
     """Build a predictor that segments images.
 
+    Its network is a copy whose norms are folded into the layers before them, in the faster memory format.
+
     Args:
         model: Model whose network is on ``device``.
         device: Device to compute on.
@@ -73,12 +78,20 @@ def build_predictor(model: LoadedModel, device: torch.device, options: Predictio
     model = with_eval_norm(model, options.eval_norm)
     names = {field.name for field in fields(model.fusion)} & {field.name for field in fields(options)}
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    precision = choose_precision(options.precision, device)
     return Predictor(
-        model.network,
+        _for_inference(model, device, precision),
         model.transform,
         replace(model.fusion, **given),
         device,
         Augmentation(options.scales, options.flip, options.merge),
-        options.precision,
+        precision,
         only_objects=model.experiment.task in ("instance", "detection"),
     )
+
+
+def _for_inference(model: LoadedModel, device: torch.device, precision: PrecisionName) -> SegmentationNet:
+    network = fold_norms(model.network)
+    if prefers_channels_last(device, precision, "gn" in model.experiment.norm.names):
+        network = network.to(memory_format=torch.channels_last)
+    return network

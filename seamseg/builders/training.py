@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -16,8 +16,8 @@ from seamseg.builders.body import compile_bodies
 from seamseg.builders.data import build_evaluation_loader, build_training_loader, open_split, open_training_split
 from seamseg.builders.initial_weights import build_initialized_network
 from seamseg.builders.network import build_fusion, left_out_heads
-from seamseg.config import Experiment, TrainableSettings, parse_experiment, save_experiment
-from seamseg.config.training import PolySchedule, SGDSettings, StepSchedule
+from seamseg.config import Experiment, TrainableSettings, parse_experiment, parse_settings, save_experiment
+from seamseg.config.training import AUTO, AUTOMATIC, PolySchedule, SGDSettings, StepSchedule
 from seamseg.data.formats.annotated_dataset import AnnotatedDataset
 from seamseg.data.loader import BatchLoader
 from seamseg.engine.record import TrainingRecorder
@@ -42,9 +42,11 @@ from seamseg.runtime.optimizer import (
     poly_decay,
     step_decay,
 )
-from seamseg.runtime.precision import Precision
+from seamseg.runtime.precision import Precision, choose_precision, prefers_channels_last
 from seamseg.runtime.training_progress import TrainingProgress
 from seamseg.structures import Categories
+
+ExperimentT = TypeVar("ExperimentT", bound=TrainableSettings)
 
 MOST_DIFFERENCES = 5
 """Maximum number of differences between two lists of categories that an error message names."""
@@ -121,8 +123,9 @@ def assemble_run(
         validation: Scoring of the network.
         classes: Classes of the data set as plain values.
     """
+    experiment = with_choices(experiment, process.device, checkpoint)
     network = network.to(process.device)
-    if experiment.training.channels_last:
+    if experiment.training.channels_last is True:
         network = network.to(memory_format=torch.channels_last)
     if experiment.training.memory == "compile":
         compile_bodies(network, experiment.training.compile_budget)
@@ -135,6 +138,26 @@ def assemble_run(
         trainer.restore(checkpoint)
     settings, keep = save_experiment(experiment), experiment.training.keep_checkpoints
     return trainer, TrainingRecorder(folder, process, settings, classes, trainer, position, validation, keep)
+
+
+def with_choices(experiment: ExperimentT, device: torch.device, checkpoint: Checkpoint | None = None) -> ExperimentT:
+    """Replace ``auto`` in ``training.precision`` and ``training.channels_last``.
+
+    Args:
+        experiment: Settings of a run.
+        device: Device of the run, whose properties decide.
+        checkpoint: Checkpoint from which the run resumes, whose settings decide; None for a new run.
+    """
+    training = experiment.training
+    if checkpoint is not None:
+        stored = parse_settings(type(experiment), checkpoint.settings, source="the settings in the checkpoint").training
+        values = {key: getattr(stored, key) for key in AUTOMATIC if getattr(training, key) == AUTO}
+        training = training.model_copy(update=values)
+    precision, channels_last = choose_precision(training.precision, device), training.channels_last
+    if channels_last == AUTO:
+        channels_last = prefers_channels_last(device, precision, "gn" in experiment.norm.names)
+    chosen = training.model_copy(update={"precision": precision, "channels_last": channels_last})
+    return experiment.model_copy(update={"training": chosen})
 
 
 def _validation(experiment: Experiment, split: AnnotatedDataset, process: Process) -> SegmentationValidation:
@@ -212,6 +235,7 @@ def _trainer(
     process: Process,
 ) -> Trainer:
     settings = experiment.training
+    assert settings.precision != AUTO
     decay = settings.weight_average
     num_iterations = settings.epochs * steps_per_epoch(loader.num_batches, settings.accumulate)
     images_per_step = experiment.data.train_batch_size * settings.accumulate * process.world_size

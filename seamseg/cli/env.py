@@ -18,6 +18,7 @@ from torch import distributed as dist
 from seamseg import __version__
 from seamseg.ops import native
 from seamseg.runtime.allocator import SWITCH, keep_freed_memory
+from seamseg.runtime.precision import PrecisionName, automatic_precision, prefers_channels_last
 
 NO_LIBRARY = 1
 CPU_INFO = Path("/proc/cpuinfo")
@@ -51,6 +52,8 @@ class Environment:
         gpus: Name, compute capability and memory of each GPU.
         distributed: Available backends of torch.distributed.
         keeps_freed_memory: Whether the allocator keeps freed memory for reuse.
+        precision: Precision that ``auto`` means on the default device, and why.
+        memory_format: Memory format that ``auto`` means for this precision, and why.
         native: The native library; None if it is missing or does not load.
         native_error: Reason why the native library does not load; None if it does.
     """
@@ -66,6 +69,8 @@ class Environment:
     gpus: list[str]
     distributed: list[str]
     keeps_freed_memory: bool
+    precision: str
+    memory_format: str
     native: Native | None
     native_error: str | None
 
@@ -94,6 +99,8 @@ def run(options: argparse.Namespace) -> int:
 def environment() -> Environment:
     """Collect the facts about this process and its machine."""
     library, error = _native()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precision, reason = automatic_precision(device)
     return Environment(
         seamseg=__version__,
         python=platform.python_version(),
@@ -106,6 +113,8 @@ def environment() -> Environment:
         gpus=_gpus(),
         distributed=_backends(),
         keeps_freed_memory=keep_freed_memory(),
+        precision=f"{precision}, because {reason}",
+        memory_format=_memory_format(device, precision),
         native=library,
         native_error=error,
     )
@@ -123,6 +132,8 @@ def as_text(found: Environment) -> str:
         "GPUs": "; ".join(found.gpus) or "none",
         "distributed": ", ".join(found.distributed) or "none",
         "freed memory": _memory(found.keeps_freed_memory),
+        "precision": found.precision,
+        "memory format": found.memory_format,
         **(_native_rows(found.native) if found.native else {"native library": "missing"}),
     }
     width = max(map(len, rows)) + 2
@@ -145,6 +156,16 @@ def _native_rows(library: Native) -> dict[str, str]:
         or "built without CUDA: to use a GPU, install the CUDA toolkit (nvcc) and rebuild with SEAMSEG_CUDA=1 "
         "pip install --no-build-isolation -e .",
     }
+
+
+def _memory_format(device: torch.device, precision: PrecisionName) -> str:
+    """Describe the memory format that ``training.channels_last=auto`` chooses, and why."""
+    others, group_norm = (prefers_channels_last(device, precision, has_group_norm) for has_group_norm in (False, True))
+    if not others:
+        return f"contiguous, because {precision} does not use tensor cores"
+    if not group_norm:
+        return "channels last, because convolutions are faster; contiguous with group norm, which is slower without AMX"
+    return f"channels last, because {'tensor cores' if device.type == 'cuda' else 'AMX kernels'} compute in it"
 
 
 def _memory(kept: bool) -> str:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seamseg.builders.memory import Workload, find_workload, measure_training
+from seamseg.builders.training import with_choices
 from seamseg.cli.arguments import at_least_one, at_least_zero, image_size
 from seamseg.cli.output import counted, plain_console
 from seamseg.config import (
@@ -148,7 +149,7 @@ def add_parser(subcommands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand and return its exit code."""
     device = None if options.device is None else choose_device(options.device)
-    load = _loader(options.config)
+    load = _loader(options.config, device or choose_device())
     experiment = load(options.overrides)
     workload = _workload(experiment, options)
     memory = measure_training(experiment, workload, device)
@@ -167,15 +168,15 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _loader(given: str) -> Callable[[list[str]], TrainableSettings]:
-    """Return a function from overrides to the settings of a config of either kind of network."""
+def _loader(given: str, device: torch.device) -> Callable[[list[str]], TrainableSettings]:
+    """Return a function from overrides to the settings, on a device, of a config of either kind of network."""
     is_classifier = given in known_configs(CLASSIFIER) and given not in known_configs() and not Path(given).exists()
     path = settings_file(given, CLASSIFIER if is_classifier else "")
     if path.is_file():
         tree = load_yaml(path.read_text(encoding="utf-8"), str(path))
         is_classifier = isinstance(tree, dict) and tree.get("task") == "classification"
     kind: type[TrainableSettings] = ClassifierExperiment if is_classifier else Experiment
-    return lambda overrides: load_settings(kind, path, overrides)
+    return lambda overrides: with_choices(load_settings(kind, path, overrides), device)
 
 
 def _workload(experiment: TrainableSettings, options: argparse.Namespace) -> Workload:

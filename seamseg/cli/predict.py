@@ -100,10 +100,10 @@ def add_prediction_arguments(subcommand: argparse.ArgumentParser) -> None:
     """Add the arguments that affect the prediction; see :func:`prediction_options`."""
     subcommand.add_argument(
         "--precision",
-        choices=("float32", "bf16"),
-        default="float32",
-        help="number format of the network; bf16 is faster on hardware that supports it, and slightly less accurate "
-        "(default: float32)",
+        choices=("auto", "float32", "bf16"),
+        default="auto",
+        help="number format of the network; bf16 is slightly less accurate, and faster on devices with instructions "
+        "for it, where it is the default; `seamseg env` prints the choice (default: auto)",
     )
     score = "minimum score of an object in segments and overlays, 0 to 1 (default: from the model)"
     subcommand.add_argument("--score-threshold", type=float, metavar="P", help=score)
@@ -180,9 +180,9 @@ def numbers(text: str) -> tuple[float, ...]:
         ) from None
 
 
-def as_info(options: argparse.Namespace) -> dict[str, Any]:
+def as_info(options: argparse.Namespace, predictor: Predictor) -> dict[str, Any]:
     """Return the options to record in the results."""
-    given = vars(prediction_options(options)) | {"model": str(options.model)}
+    given = vars(prediction_options(options)) | {"model": str(options.model), "precision": predictor.precision}
     return {key: value for key, value in given.items() if value is not None}
 
 
@@ -218,7 +218,7 @@ def run(options: argparse.Namespace) -> int:
         check_kinds(options.write, model)
         predictor = build_predictor(model, process.device, prediction_options(options))
         folder = results_folder(options, predictor, model.output_categories, process, video)
-        info = {"description": f"made by seamseg {__version__} predict"} | as_info(options)
+        info = {"description": f"made by seamseg {__version__} predict"} | as_info(options, predictor)
         info["image_folder"] = str(image_folder(options.images, [one.path for one in input_images]))
         job = PredictionJob(predictor, folder, mode(options), info, options.batch_size)
         if video is not None:

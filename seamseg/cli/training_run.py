@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeVar
 
 from seamseg.cli.arguments import add_device
 from seamseg.cli.output import counted
-from seamseg.config import TrainableSettings, differing_values, parse_settings, save_experiment
+from seamseg.config import TrainableSettings, differing_values, parse_settings
+from seamseg.config.training import AUTO, AUTOMATIC
 from seamseg.engine.record import TrainingRecorder
 from seamseg.engine.train import Trainer
 from seamseg.errors import OutputError, SettingsError
@@ -83,9 +84,14 @@ def open_run(folder: Path, experiment: TrainableSettings, resume: Resume, proces
 
 
 def changed_settings(checkpoint: Checkpoint, experiment: TrainableSettings) -> dict[str, tuple[object, object]]:
-    """Return the settings that differ from those in a checkpoint: by dotted key, the old and the new value."""
+    """Return the settings that differ from those in a checkpoint: by dotted key, the old and the new value.
+
+    Automatic settings do not differ, because a resumed run keeps its values.
+    """
     old = parse_settings(type(experiment), checkpoint.settings, source="the settings in the checkpoint")
-    return differing_values(old, experiment)
+    changed = differing_values(old, experiment)
+    kept = [f"training.{key}" for key in AUTOMATIC if getattr(experiment.training, key) == AUTO]
+    return {key: values for key, values in changed.items() if key not in kept}
 
 
 def find_state(folder: Path, resume: Resume) -> Path | None:
@@ -215,7 +221,7 @@ def run_training(experiment: ExperimentT, build: Build[ExperimentT], folder: Pat
         trainer, record = build(experiment, folder, process, checkpoint)
         if process.is_first:
             tidy_up(folder)
-            report_start(folder, experiment, checkpoint, process, record.classes)
+            report_start(folder, experiment, checkpoint, process, record)
             report_rate(experiment, trainer.optimization.learning_rate.lr)
         record.validation.loader.on_wait = stop.check_wait
         total = trainer.num_iterations(record.position)
@@ -236,14 +242,14 @@ def report_start(
     experiment: TrainableSettings,
     checkpoint: Checkpoint | None,
     process: Process,
-    classes: list[dict[str, Any]],
+    record: TrainingRecorder,
 ) -> None:
     """Print where a resumed run continues, or the seed and settings of a new one."""
     if checkpoint is not None:
-        report_resumption(checkpoint, experiment, process, classes)
+        report_resumption(checkpoint, experiment, process, record.classes)
     else:
-        settings = save_experiment(experiment)
-        print(f"seed {experiment.training.seed}; settings ({folder / SETTINGS_FILE}):\n{settings}", file=sys.stderr)
+        settings = f"settings ({folder / SETTINGS_FILE}):\n{record.settings}"
+        print(f"seed {experiment.training.seed}; {settings}", file=sys.stderr)
 
 
 def report_rate(experiment: TrainableSettings, rate: float) -> None:

@@ -8,6 +8,11 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from seamseg.config.settings import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
+AUTO = "auto"
+"""Value of a setting that is chosen for the device when a run starts."""
+AUTOMATIC = ("precision", "channels_last")
+"""Settings of the training that may have this value."""
+
 
 class OptimizerSettings(Settings):
     """Settings shared by all optimizers."""
@@ -144,13 +149,15 @@ class TrainingSettings(Settings):
     log_every: PositiveInt = 20
     """Number of iterations between log entries."""
 
-    precision: Literal["float32", "bf16", "fp16"] = "float32"
-    """Number format of convolutions and linear layers, by autocast. Weights, statistics and losses stay float32. `fp16`
-    requires a GPU; it scales the loss, and skips steps whose gradients overflow until the scale is low enough."""
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    """Number format of convolutions and linear layers, by autocast. Weights, statistics and losses stay float32. `auto`
+    is `bf16` if the processor or GPU has instructions for it (AVX512_BF16 or AMX), else `float32`; `seamseg env` prints
+    the choice, and the settings in the run folder contain it. `fp16` requires a GPU; it scales the loss, and skips
+    steps whose gradients overflow until the scale is low enough."""
 
-    channels_last: bool = False
-    """Whether weights and features use the channels-last memory format, which is faster on GPUs with `bf16` or `fp16`,
-    and on CPUs."""
+    channels_last: Literal["auto"] | bool = "auto"
+    """Whether weights and features use the channels-last memory format. `auto` uses it where it is faster: on CPUs,
+    except for group norm on CPUs without AMX, and on GPUs with `bf16` or `fp16`. Results differ by rounding only."""
 
     memory: Literal["none", "checkpoint", "compile"] = "none"
     """How the backbone saves memory in addition to the in-place norms (`norm.name`). `checkpoint` recomputes in the

@@ -123,7 +123,7 @@ def test_parts_in_bf16_are_left_out_without_its_instructions(
         return []
 
     monkeypatch.setattr(machine, "in_fresh_process", no_rows)
-    monkeypatch.setattr(network, "computes_bf16", lambda device: False)
+    monkeypatch.setattr(network, "automatic_precision", lambda device: ("float32", "old"))
     network.main(["--only", "vistas-memory-bf16", "--only", "predict"])
     assert "--slow-bf16" in capsys.readouterr().out
     assert [plan.has_bf16 for plan in plans] == [False]

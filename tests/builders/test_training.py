@@ -13,7 +13,9 @@ from support.tiny_network import tiny_network
 from support.tiny_training import ALONE, CATEGORIES, Watcher, tiny_trainer
 
 from seamseg.builders import build_trainer
-from seamseg.builders.training import build_learning_rate, build_optimizer
+from seamseg.builders.training import build_learning_rate, build_optimizer, with_choices
+from seamseg.cli.training_run import changed_settings
+from seamseg.config import parse_experiment
 from seamseg.runtime.training_progress import TrainingProgress
 from seamseg.structures import Categories
 
@@ -125,3 +127,37 @@ def test_build_trainer_checkpoint_of_other_classes_is_refused(folder: Path, tmp_
 def test_build_learning_rate_is_scaled_by_the_images_per_step(lr_batch: str, expected: float) -> None:
     experiment = tiny_experiment(None, "optimizer.lr=2", f"optimizer.lr_batch={lr_batch}")
     assert build_learning_rate(experiment, 4, images_per_step=6).lr == pytest.approx(expected)
+
+
+AUTOMATIC = ("training.precision=auto", "training.channels_last=auto")
+
+
+def test_automatic_settings_are_recorded_as_chosen(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    with narrow_body(channels=16):
+        trainer, record = build_trainer(tiny_experiment(folder, *AUTOMATIC), tmp_path / "run", ALONE, None)
+    record.close()
+    chosen = parse_experiment((tmp_path / "run/config.yaml").read_text(), "test").training
+    assert (chosen.precision, chosen.channels_last) == ("bf16", True)
+    weight = trainer.network.get_parameter("body.fpn.output.0.conv.weight")
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    with trainer.optimization.precision.autocast():
+        assert torch.is_autocast_enabled("cpu")
+
+
+def test_automatic_settings_of_a_resumed_run_are_those_it_was_started_with(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with narrow_body(channels=16):
+        trainer, record = build_trainer(tiny_experiment(folder), tmp_path / "run", ALONE, None)
+    record.close()
+    checkpoint = trainer.checkpoint(TrainingProgress(), record.settings, record.classes)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    resumed = with_choices(tiny_experiment(folder, *AUTOMATIC), torch.device("cpu"), checkpoint).training
+    assert (resumed.precision, resumed.channels_last) == ("float32", False)
+    changed = changed_settings(checkpoint, tiny_experiment(folder, *AUTOMATIC, "training.epochs=5"))
+    assert changed == {"training.epochs": (2, 5)}
+    given = with_choices(tiny_experiment(folder, "training.precision=bf16"), torch.device("cpu"), checkpoint).training
+    assert (given.precision, given.channels_last) == ("bf16", False)

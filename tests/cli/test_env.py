@@ -68,7 +68,7 @@ def test_env_json_describes_this_machine(command: Any) -> None:
     code, out, err = command("env", "--json")
     assert (code, err) == (0, "")
     found = json.loads(out)
-    assert found.pop("processor")
+    assert all(found.pop(key) for key in ("processor", "precision", "memory_format"))
     assert found == {
         "seamseg": seamseg.__version__,
         "python": platform.python_version(),
@@ -87,6 +87,22 @@ def test_env_json_describes_this_machine(command: Any) -> None:
         },
         "native_error": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("amx", "precision", "reason", "memory_format"),
+    [(True, "bf16", "AMX", "channels last"), (False, "float32", "neither", "contiguous with group norm")],
+)
+def test_env_names_automatic_choices_and_why(
+    command: Any, monkeypatch: pytest.MonkeyPatch, amx: bool, precision: str, reason: str, memory_format: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    found = rows(command("env").out)
+    assert found["precision"].startswith(f"{precision}, because")
+    assert reason in found["precision"]
+    assert memory_format in found["memory format"]
 
 
 def test_env_cuda_architectures_of_the_library_are_listed(command: Any, built_for: Callable[[str], None]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
-from seamseg.runtime.precision import Precision
+from seamseg.runtime.precision import Precision, automatic_precision, choose_precision, prefers_channels_last
 
 CPU = torch.device("cpu")
 
@@ -97,3 +97,30 @@ def test_overflowing_fp16_step_is_skipped_and_lowers_the_scale() -> None:
     precision.step(optimizer, layer, 1.0, precision.gradient_norm(optimizer, layer))
     assert torch.equal(layer.weight, before)
     assert precision.state_dict()["scale"] < scale
+
+
+def pretend_cpu(monkeypatch: pytest.MonkeyPatch, amx: bool, avx512_bf16: bool) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+
+
+@pytest.mark.parametrize(
+    ("amx", "avx512_bf16", "expected"), [(True, True, "bf16"), (False, True, "bf16"), (False, False, "float32")]
+)
+def test_automatic_precision_is_bf16_with_instructions_for_it(
+    amx: bool, avx512_bf16: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_cpu(monkeypatch, amx, avx512_bf16)
+    precision, reason = automatic_precision(CPU)
+    assert precision == choose_precision("auto", CPU) == expected
+    assert choose_precision("float32", CPU) == "float32"
+    assert ("AMX" if amx else "AVX512_BF16") in reason
+
+
+def test_channels_last_suits_cpus_except_for_group_norm_without_amx(monkeypatch: pytest.MonkeyPatch) -> None:
+    for amx in (False, True):
+        pretend_cpu(monkeypatch, amx, avx512_bf16=True)
+        assert prefers_channels_last(CPU, "float32", has_group_norm=False)
+        assert prefers_channels_last(CPU, "bf16", has_group_norm=True) == amx
+    assert prefers_channels_last(torch.device("cuda:0"), "fp16", has_group_norm=True)
+    assert not prefers_channels_last(torch.device("cuda:0"), "float32", has_group_norm=False)

@@ -45,7 +45,7 @@ data: {train_batch_size: 2, val_batch_size: 2, random_scale: [0.9, 1.0]}
 rpn: {anchor_scale: 4, min_size: 0}
 optimizer: {lr: 0.02, weight_decay_norm: false, clip_norm: 10}
 schedule: {name: poly, warmup: {iterations: 2}}
-training: {epochs: 2, log_every: 1, num_pictures: 1}
+training: {epochs: 2, log_every: 1, num_pictures: 1, precision: float32, channels_last: false}
 """
 
 

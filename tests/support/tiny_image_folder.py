@@ -35,7 +35,7 @@ norm: {{name: bn}}
 body: {{name: resnet18}}
 optimizer: {{lr: 0.1, lr_batch: 8}}
 schedule: {{name: steps, milestones: [50], unit: epochs, warmup: {{iterations: 0}}}}
-training: {{epochs: 2, log_every: 1, num_pictures: 1}}
+training: {{epochs: 2, log_every: 1, num_pictures: 1, precision: float32, channels_last: false}}
 """
 
 
