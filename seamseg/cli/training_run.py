@@ -13,6 +13,7 @@ from seamseg.cli.output import counted
 from seamseg.config import TrainableSettings, differing_values, parse_settings
 from seamseg.config.training import AUTO, AUTOMATIC
 from seamseg.engine.record import TrainingRecorder
+from seamseg.engine.step_profile import PROFILE_FILE, TRACE_FILE, ProfilingObserver
 from seamseg.engine.train import Trainer
 from seamseg.errors import OutputError, SettingsError
 from seamseg.export.model_file import SETTINGS_FILE
@@ -21,7 +22,8 @@ from seamseg.io.progress import progress_bar
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.checkpoint import Checkpoint, checkpoint_paths, load_checkpoint, newest_checkpoint, put_aside_later
 from seamseg.runtime.distributed import Process, from_first, started
-from seamseg.runtime.stopping import stop_on_signals
+from seamseg.runtime.stopping import StopRequest, stop_on_signals
+from seamseg.runtime.training_progress import TrainingProgress
 
 Resume = Literal["no", "yes", "auto"]
 
@@ -198,6 +200,12 @@ def add_run_arguments(subcommand: argparse.ArgumentParser, configs: Iterable[str
         dest="resume",
         help="resume the run in RUN_DIR, or start one if there is none; use it to restart a run automatically",
     )
+    subcommand.add_argument(
+        "--profile",
+        action="store_true",
+        help=f"also measure where a step spends its time and memory, early in the run: RUN_DIR/{PROFILE_FILE} and "
+        f"RUN_DIR/{TRACE_FILE}, which chrome://tracing and ui.perfetto.dev show",
+    )
     add_device(subcommand)
 
 
@@ -215,6 +223,8 @@ def run_training(experiment: ExperimentT, build: Build[ExperimentT], folder: Pat
         folder: Run folder.
         options: Values of the arguments that :func:`add_run_arguments` adds.
     """
+    if options.profile and experiment.training.memory == "compile":
+        raise SettingsError("--profile cannot follow compiled code; set training.memory=none or checkpoint")
     keep_freed_memory()
     with started(options.device) as process, stop_on_signals(process.world_size) as stop:
         checkpoint = open_run(folder, experiment, options.resume, process)
@@ -226,7 +236,10 @@ def run_training(experiment: ExperimentT, build: Build[ExperimentT], folder: Pat
         record.validation.loader.on_wait = stop.check_wait
         total = trainer.num_iterations(record.position)
         with progress_bar("training", total, record.position.iteration, shown=process.is_first) as record.advance:
-            position = trainer.run(record.position, record, stop)
+            if options.profile and process.is_first:
+                position = profiled_run(trainer, record, stop)
+            else:
+                position = trainer.run(record.position, record, stop)
         record.close()
         if position.epoch < trainer.intervals.epochs:
             if process.is_first:
@@ -235,6 +248,19 @@ def run_training(experiment: ExperimentT, build: Build[ExperimentT], folder: Pat
                 )
             return stop.exit_code
     return 0
+
+
+def profiled_run(trainer: Trainer, record: TrainingRecorder, stop: StopRequest) -> TrainingProgress:
+    """Train, profile some of the first steps, and print the profile."""
+    num_steps = trainer.num_iterations(record.position) - record.position.iteration
+    observer = ProfilingObserver(record, trainer, record.folder, num_steps)
+    try:
+        position = trainer.run(record.position, observer, stop)
+    finally:
+        observer.close()
+    if observer.result is not None:
+        print(f"profile ({record.folder / PROFILE_FILE}):\n{observer.result.as_markdown()}", file=sys.stderr)
+    return position
 
 
 def report_start(

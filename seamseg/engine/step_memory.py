@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -79,9 +80,6 @@ def measure_step(
     """
     device = images.device
     tracker = MemoryTracker()
-    tracker.assign([*network.parameters(), *network.buffers()], "parameters")
-    if optimization.average is not None:
-        tracker.assign(optimization.average.network.state_dict().values(), "average")
     tracker.assign(_tensors(images, ground_truth), "batch")
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -118,12 +116,8 @@ def _run(
     optimizer, precision, generator = optimization.optimizer, optimization.precision, torch.Generator()
     network.train()
     kept: dict[str, int] = {}
-    with tracker, tracker.attribute(_parts(network)):
+    with count_step(tracker, network, optimization):
         tracker.assign(_first_step(optimizer), "optimizer")
-        for parameter in network.parameters():
-            if parameter.requires_grad:
-                assign = partial(_assign_gradient, tracker)
-                parameter.register_post_accumulate_grad_hook(assign)  # type: ignore[no-untyped-call]
         for _ in range(min(optimization.accumulate, 2)):
             tracker.phase = "forward pass"
             with tracker.keeping(), precision.autocast():
@@ -139,6 +133,29 @@ def _run(
         if optimization.average is not None:
             optimization.average.update(network, 1)
     return kept, totals
+
+
+@contextlib.contextmanager
+def count_step(tracker: MemoryTracker, network: nn.Module, optimization: OptimizationConfig) -> Iterator[None]:
+    """Count the memory of a training step of a network inside the context.
+
+    Args:
+        tracker: Tracker that counts; its user sets the phases and assigns the state of the optimizer.
+        network: Network that is trained.
+        optimization: Objects of the step.
+    """
+    tracker.assign([*network.parameters(), *network.buffers()], "parameters")
+    if optimization.average is not None:
+        tracker.assign(optimization.average.network.state_dict().values(), "average")
+    with contextlib.ExitStack() as undo:
+        for parameter in network.parameters():
+            if parameter.requires_grad:
+                assign = partial(_assign_gradient, tracker)
+                hook = parameter.register_post_accumulate_grad_hook(assign)  # type: ignore[no-untyped-call]
+                undo.callback(hook.remove)
+        undo.enter_context(tracker)
+        undo.enter_context(tracker.attribute(parts_of(network)))
+        yield
 
 
 def _assign_gradient(tracker: MemoryTracker, parameter: Tensor) -> None:
@@ -157,7 +174,8 @@ def _first_step(optimizer: Optimizer) -> Iterator[Tensor]:
     return (value for state in states for value in state.values() if isinstance(value, Tensor))
 
 
-def _parts(network: nn.Module) -> dict[str, nn.Module]:
+def parts_of(network: nn.Module) -> dict[str, nn.Module]:
+    """Return the parts of a network by name: its children, with the feature pyramid apart from the backbone."""
     parts: dict[str, nn.Module] = {}
     for name, child in network.named_children():
         parts.update({name: child.backbone, "fpn": child.fpn} if isinstance(child, PyramidBody) else {name: child})

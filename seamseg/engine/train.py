@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from textwrap import shorten
 from typing import Any, Protocol
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.optim import Optimizer
+from torch.profiler import record_function
 
 from seamseg.data.loader import BatchLoader, LoadedBatch
 from seamseg.errors import ModelError
@@ -104,7 +107,13 @@ class Trainer:
         seed: Seed for sampling anchors and regions.
         process: Distributed process of this rank.
         intervals: Number of epochs, and intervals of validations, checkpoints and log entries.
+
+    Attributes:
+        phase: Function from the name of a phase of a step, one of ``PHASES``, to a context in which it runs. By default
+            it records the phase in profiles.
     """
+
+    PHASES = ("data", "forward pass", "backward pass", "optimizer")
 
     def __init__(
         self,
@@ -117,6 +126,7 @@ class Trainer:
     ) -> None:
         self.network, self.loader, self.optimization = network, loader, optimization
         self.seed, self.process, self.intervals = seed, process, intervals
+        self.phase: Callable[[str], AbstractContextManager[Any]] = record_function
         self._parallel: nn.Module = network
         if is_distributed():
             self._parallel = parallel(network)
@@ -179,8 +189,8 @@ class Trainer:
         self.network.train()
         num_batches = self.loader.num_batches_in(position.epoch)
         pending: list[LoadedBatch] = []
-        for batch in until_stopped(self.loader.epoch(position.epoch, start=position.batch)):
-            pending.append(batch.to(self.process.device))
+        for batch in self._loaded(position):
+            pending.append(batch)
             done = position.batch + len(pending)
             if len(pending) < self.optimization.accumulate and done < num_batches:
                 continue
@@ -194,6 +204,17 @@ class Trainer:
             if self._should_stop(stop):
                 break
         return position
+
+    def _loaded(self, position: TrainingProgress) -> Iterator[LoadedBatch]:
+        """Yield the remaining batches of an epoch, on the device."""
+        batches = until_stopped(self.loader.epoch(position.epoch, start=position.batch))
+        while True:
+            with self.phase("data"):
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                batch = batch.to(self.process.device)
+            yield batch
 
     def _finish_epoch(self, position: TrainingProgress, observer: Observer) -> tuple[TrainingProgress, bool]:
         """Validate if it is due; return the position at the next epoch and whether the network is the best so far."""
@@ -212,13 +233,15 @@ class Trainer:
         for number, batch in enumerate(batches, start=1):
             with self._sync_gradients(number == len(batches)):
                 values.append(self._accumulate(batch, generator, len(batches)))
-        norm = optimization.precision.gradient_norm(optimization.optimizer, self.network)
+        with self.phase("optimizer"):
+            norm = optimization.precision.gradient_norm(optimization.optimizer, self.network)
         bad_losses = describe_nonfinite_losses(values, [batch.image_ids for batch in batches], iteration)
         faults = bad_losses, self._nonfinite_gradient(norm, batches, iteration)
         self._sync_stop(stop, *faults, consequence="; the weights are those of the previous step")
-        optimization.precision.step(optimization.optimizer, self.network, optimization.clip_norm, norm)
-        if optimization.average is not None:
-            optimization.average.update(self.network, iteration)
+        with self.phase("optimizer"):
+            optimization.precision.step(optimization.optimizer, self.network, optimization.clip_norm, norm)
+            if optimization.average is not None:
+                optimization.average.update(self.network, iteration)
         return {name: torch.stack([one[name] for one in values]).mean() for name in values[0]}
 
     def _should_stop(self, stop: StopRequest) -> bool:
@@ -260,13 +283,14 @@ class Trainer:
     def _accumulate(self, batch: LoadedBatch, generator: torch.Generator, num_batches: int) -> dict[str, Tensor]:
         """Add the gradients of one batch of the step and return its losses."""
         precision = self.optimization.precision
-        with precision.autocast():
+        with self.phase("forward pass"), precision.autocast():
             losses: LossValues = self._parallel(batch.images, batch.ground_truth, generator)
-        total = losses.total(self.optimization.loss_weights)
-        precision.backward(total / num_batches)
+        with self.phase("backward pass"):
+            total = losses.total(self.optimization.loss_weights)
+            precision.backward(total / num_batches)
         return {"total": total.detach(), **{name: value.detach() for name, value in losses.items()}}
 
-    def _sync_gradients(self, last: bool) -> contextlib.AbstractContextManager[Any]:
+    def _sync_gradients(self, last: bool) -> AbstractContextManager[Any]:
         """Average the gradients over the ranks with the last batch of a step only."""
         if last or not isinstance(self._parallel, nn.parallel.DistributedDataParallel):
             return contextlib.nullcontext()

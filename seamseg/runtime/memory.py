@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar
@@ -126,14 +126,7 @@ class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def leave() -> None:
             self.part = outer.pop()
 
-        with contextlib.ExitStack() as undo:
-            for name, module in parts.items():
-                # Not only the part itself: heads may have methods of their own instead of ``forward``.
-                for child in module.modules():
-                    before = child.register_forward_pre_hook(lambda *_, name=name: enter(name))
-                    after = child.register_forward_hook(lambda *_: leave(), always_call=True)
-                    undo.callback(before.remove)
-                    undo.callback(after.remove)
+        with inside_parts(parts, enter, leave):
             yield
 
     def _keep(self, tensor: Tensor) -> Tensor:
@@ -162,6 +155,28 @@ class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _free(self, key: int) -> None:
         block = self._blocks.pop(key)
         self._totals[block.role] -= block.num_bytes
+
+
+@contextlib.contextmanager
+def inside_parts(
+    parts: Mapping[str, nn.Module], enter: Callable[[str], None], leave: Callable[[], None]
+) -> Iterator[None]:
+    """Call functions whenever a module of a part, or one inside it, starts and ends its forward pass.
+
+    Args:
+        parts: Parts of a network by name.
+        enter: Function that gets the name of the part.
+        leave: Function that is called at the end, also after an error.
+    """
+    with contextlib.ExitStack() as undo:
+        for name, module in parts.items():
+            # Not only the part itself: heads may have methods of their own instead of ``forward``.
+            for child in module.modules():
+                before = child.register_forward_pre_hook(lambda *_, name=name: enter(name))
+                after = child.register_forward_hook(lambda *_: leave(), always_call=True)
+                undo.callback(before.remove)
+                undo.callback(after.remove)
+        yield
 
 
 def without_values(network: NetworkT) -> NetworkT:

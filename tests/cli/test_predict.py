@@ -13,10 +13,9 @@ import pytest
 import torch
 from support.odd_images import odd_images, vast_png
 
-from seamseg.builders import open_model
+from seamseg.builders import build_predictor, open_model
 from seamseg.data.formats.coco_json import read_index
 from seamseg.data.png import read_panoptic_png
-from seamseg.predict import Predictor
 from seamseg.structures import VOID
 
 JOURNAL = ".predictions.journal"
@@ -66,7 +65,7 @@ def test_predict_results_equal_those_of_the_library(
 ) -> None:
     command("predict", run_dir, input_images, tmp_path / "out")
     model = open_model(run_dir, torch.device("cpu"))
-    predictor = Predictor(model.network, model.transform, model.fusion, torch.device("cpu"))
+    predictor = build_predictor(model, torch.device("cpu"))
     categories, records = read_index(tmp_path / "out" / "panoptic.json")
     assert categories == model.categories
     kinds = set()

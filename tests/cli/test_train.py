@@ -74,6 +74,19 @@ def test_train_prints_settings_and_progress(command: Any, config: Path, tmp_path
     assert load_experiment(tmp_path / "run" / "config.yaml").training.seed == 7
 
 
+def test_train_profile_writes_a_table_and_a_trace(
+    command: Any, refuses: Callable[..., str], config: Path, tmp_path: Path
+) -> None:
+    run, given = tmp_path / "run", ("data.train_batch_size=1", "data.train_limit=1", "--profile", "--run-dir")
+    code, _, err = command("train", config, "training.epochs=7", "training.validate_every=0", *given, run)
+    assert code == 0
+    table = (run / "profile.md").read_text()
+    assert table in err
+    assert "| roi_head |" in table
+    assert (run / "trace.json.gz").stat().st_size > 1000
+    assert "compile" in refuses("train", config, "training.memory=compile", *given, tmp_path / "compiled")
+
+
 def test_train_folder_in_use_is_refused(
     refuses: Callable[..., str], config: Path, run_dir: Path, tmp_path: Path
 ) -> None:

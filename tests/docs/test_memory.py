@@ -28,10 +28,11 @@ def test_examples_of_the_page_run() -> None:
     assert defined["upsampled"].grad is not None
 
 
-def test_command_of_the_page_is_valid() -> None:
-    (line,) = re.findall(r"^```sh\n(.*)\n```$", TEXT, re.MULTILINE)
-    options = parse(shlex.split(line)[1:])
-    assert (options.fits, options.size) == (11 * 10**9, (1024, 2048))
+def test_commands_of_the_page_are_valid() -> None:
+    lines = re.findall(r"^```sh\n(.*)\n```$", TEXT, re.MULTILINE)
+    memory, train = (parse(shlex.split(line)[1:]) for line in lines)
+    assert (memory.fits, memory.size) == (11 * 10**9, (1024, 2048))
+    assert train.profile
 
 
 def test_settings_of_the_table_are_accepted() -> None:
