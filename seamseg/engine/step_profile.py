@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -135,6 +136,7 @@ class ProfilingObserver:
         self._undo.close()
 
     def _start_timing(self) -> None:
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # a missing GPU is no error
         kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self._device.type == "cuda" else [])]
         self._undo.enter_context(_spans_of_parts(self.trainer.network))
         self._profile = self._undo.enter_context(profile(activities=kinds))

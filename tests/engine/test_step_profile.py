@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from support.tiny_training import Watcher, equal, tiny_trainer, trained
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from seamseg.builders.memory import Workload, measure_training
+from seamseg.engine.step_memory import measure_step
 from seamseg.engine.step_profile import PROFILE_FILE, TRACE_FILE, ProfilingObserver, times_by_part
 from seamseg.runtime.training_progress import TrainingProgress
 
@@ -56,8 +57,8 @@ def test_kept_bytes_of_a_profile_are_those_of_the_memory_report(folder: Path, tm
     trainer.run(TrainingProgress(), observer, watcher.stop)
     observer.close()
     assert observer.result is not None
-    (size,) = {tuple(batch.images.entry(0).shape[-2:]) for batch in trainer.loader.epoch(0)}
-    report = measure_training(experiment, Workload(2, 2, size, 3, "the test"), torch.device("cpu"))
+    *_, batch = itertools.islice(trainer.loader.epoch(1), 3)  # that of the seventh step
+    report = measure_step(trainer.network, batch.images, batch.ground_truth, trainer.optimization)
     for part in ("body", "fpn", "rpn_head", "sem_head"):
         assert observer.result.kept[part] == pytest.approx(report.kept[part], rel=0.02), part
 
