@@ -12,7 +12,7 @@ NATIVE := $(shell find csrc -type f)
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format docs overfit overfit-tasks bench-abn bench-memory bench-network bench-data bench-predict bench-score bench-distributed soak fuzz sdist clean
+.PHONY: help setup demo test lint format docs overfit overfit-tasks bench bench-abn bench-memory bench-network bench-data bench-predict bench-score bench-distributed soak fuzz sdist clean
 
 help: ## list all targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -53,6 +53,10 @@ overfit-tasks: $(STAMP) ## overfit eight real images in each of the four tasks: 
 
 # Benchmarks write benchmarks/results/NAME.json; ARGS=--quick only shows that they run. The two variables silence torch's
 # profiler.
+bench: ## run all benchmarks one after the other: two hours on two idle cores; ARGS=--quick: minutes
+	@for name in bench-abn bench-memory bench-network bench-data bench-predict bench-score bench-distributed soak; do \
+		echo "make $$name"; $(MAKE) --no-print-directory $$name || exit 1; done
+
 bench-abn: $(STAMP) $(INPLACE_ABN) ## in-place norm vs. BatchNorm and inplace-abn: five minutes on two idle cores
 	@KINETO_LOG_LEVEL=99 TORCH_CPP_LOG_LEVEL=ERROR $(BIN)/python -m benchmarks.abn $(ARGS)
 
