@@ -53,7 +53,7 @@ def peak_megabytes(scenes: list[Path], number: int) -> float:
         results = ResultsFolder(out, OUTPUT_KINDS, SCENE_CATEGORIES, "")
         job = PredictionJob(predictor, results, "new", {})
         outcome = predict_images(job, find_input_images(images, out), Process(0, 1, predictor.device))
-    assert outcome.num_segmented == number, outcome
+    assert outcome.num_done == number, outcome
     return high_water_mark()
 
 

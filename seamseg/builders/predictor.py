@@ -61,7 +61,7 @@ class PredictionOptions:
 
 
 def build_predictor(model: LoadedModel, device: torch.device, options: PredictionOptions | None = None) -> Predictor:
-    """Build a predictor that segments images.
+    """Build a predictor of a model.
 
     Its network is a copy whose norms are folded into the layers before them, in the faster memory format.
 

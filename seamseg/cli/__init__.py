@@ -22,7 +22,7 @@ SUBCOMMANDS = {
     "train-classifier": "train a classification network",
     "test-classifier": "score a classification network on an image folder",
     "evaluate": "score a model on annotated images",
-    "predict": "segment images or a video",
+    "predict": "segment images or a video, or detect objects in them",
     "report": "write an HTML report of predictions",
     "score": "score results of any program",
     "compare": "compare two scores files on the same images",

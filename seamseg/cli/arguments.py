@@ -6,12 +6,14 @@ import argparse
 import contextlib
 from pathlib import Path
 
+from seamseg.algos.merging import MERGES
+
 Arguments = argparse.ArgumentParser | argparse._ArgumentGroup
 """What arguments are added to: the parser of a subcommand, or a group of its arguments."""
 
 
 def add_model(arguments: Arguments) -> None:
-    """Add ``MODEL``, a trained network that segments images."""
+    """Add ``MODEL``, a trained network of any task except classification."""
     accepted = (
         "run folder, model folder, file such as model.safetensors, published seamseg archive (.zip), or published "
         "semantic model (.pth.tar)"
@@ -63,6 +65,19 @@ def add_eval_norm(arguments: Arguments) -> None:
     arguments.add_argument("--eval-norm", type=float, default=0.0, metavar="SHARE", help=share)
 
 
+def add_augmentation(arguments: Arguments) -> None:
+    """Add ``--scales``, ``--flip`` and ``--merge``: test-time augmentation."""
+    scales = "factors on the input size, whose predictions are merged, such as 0.75,1,1.25 (default: 1)"
+    arguments.add_argument("--scales", type=numbers, default=(1.0,), metavar="S,…", help=scales)
+    arguments.add_argument("--flip", action="store_true", help="also predict on the mirrored image and merge")
+    merge = (
+        "how --scales and --flip merge class scores: the mean of the logits, or, at the size of the image, the mean or "
+        "maximum of the probabilities, or a vote of each prediction for a class (default: logits); only for models "
+        "with a semantic head"
+    )
+    arguments.add_argument("--merge", choices=MERGES, default="logits", help=merge)
+
+
 def at_least_one(text: str) -> int:
     """Parse an integer >= 1."""
     return _at_least(1, text)
@@ -71,6 +86,16 @@ def at_least_one(text: str) -> int:
 def at_least_zero(text: str) -> int:
     """Parse an integer >= 0."""
     return _at_least(0, text)
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Parse comma-separated numbers."""
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a comma-separated list of numbers, such as 0.75,1,1.25"
+        ) from None
 
 
 def image_size(text: str) -> tuple[int, int]:

@@ -80,7 +80,7 @@ def trace_model(options: argparse.Namespace) -> tuple[ExportedProgram, Descripti
     if not isinstance(model.network, PyramidNet):
         raise ModelError(
             f"{options.model} is a semantic model with sem.head=deeplab, whose norms cannot be folded into "
-            "convolutions for an export; segment images with `seamseg predict` or seamseg.load_model"
+            "convolutions for an export; predict with `seamseg predict` or seamseg.load_model"
         )
     size = options.size or default_size(model.transform.shortest_side, model.transform.longest_side)
     program = trace(FixedSizeNet(model.network, model.transform.normalize, size))

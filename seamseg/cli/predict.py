@@ -1,4 +1,4 @@
-"""``seamseg predict``: segment images or a video."""
+"""``seamseg predict``: segment images or a video, or detect objects in them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ from typing import Any
 import cv2
 
 from seamseg import __version__
-from seamseg.algos.merging import MERGES
 from seamseg.builders import LoadedModel, PredictionOptions, build_predictor, open_model
-from seamseg.cli.arguments import add_device, add_eval_norm, add_model, add_out, add_overwrite, at_least_one
+from seamseg.cli.arguments import (
+    add_augmentation,
+    add_device,
+    add_eval_norm,
+    add_model,
+    add_out,
+    add_overwrite,
+    at_least_one,
+)
 from seamseg.cli.output import UNREADABLE, counted
 from seamseg.data.images import TWELVE_BITS
 from seamseg.errors import SettingsError
@@ -31,7 +38,8 @@ from seamseg.runtime.distributed import Process, started
 from seamseg.structures import Categories
 
 DESCRIPTION = """\
-Segment images, or the frames of a video. --write selects the outputs in OUT:
+Segment images or the frames of a video or, with a detection model, detect the
+objects in them. --write selects the outputs in OUT:
 
   overlay    overlay/: pictures with the segments or objects drawn over the image
   panoptic   panoptic.json and panoptic/: results in COCO panoptic format
@@ -114,14 +122,7 @@ def add_prediction_arguments(subcommand: argparse.ArgumentParser) -> None:
         "smaller segments become void (default: from the model)"
     )
     subcommand.add_argument("--min-stuff-area", type=float, metavar="A", help=area)
-    scales = "factors on the input size, whose predictions are merged, such as 0.75,1,1.25 (default: 1)"
-    subcommand.add_argument("--scales", type=numbers, default=(1.0,), metavar="S,…", help=scales)
-    subcommand.add_argument("--flip", action="store_true", help="also predict on the mirrored image and merge")
-    merge = (
-        "how --scales and --flip merge class scores: the mean of the logits, or, at the size of the image, the mean or "
-        "maximum of the probabilities, or a vote of each prediction for a class (default: logits)"
-    )
-    subcommand.add_argument("--merge", choices=MERGES, default="logits", help=merge)
+    add_augmentation(subcommand)
     add_eval_norm(subcommand)
 
 
@@ -170,16 +171,6 @@ def check_kinds(write: Sequence[OutputKind], model: LoadedModel) -> None:
         )
 
 
-def numbers(text: str) -> tuple[float, ...]:
-    """Parse comma-separated numbers."""
-    try:
-        return tuple(float(word) for word in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a comma-separated list of numbers, such as 0.75,1,1.25"
-        ) from None
-
-
 def as_info(options: argparse.Namespace, predictor: Predictor) -> dict[str, Any]:
     """Return the options to record in the results."""
     given = vars(prediction_options(options)) | {"model": str(options.model), "precision": predictor.precision}
@@ -196,7 +187,7 @@ def add_parser(subcommands: Any) -> None:
     """Add the subcommand and its arguments."""
     subcommand = subcommands.add_parser(
         "predict",
-        help="segment images or a video",
+        help="segment images or a video, or detect objects in them",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -222,10 +213,10 @@ def run(options: argparse.Namespace) -> int:
         info["image_folder"] = str(image_folder(options.images, [one.path for one in input_images]))
         job = PredictionJob(predictor, folder, mode(options), info, options.batch_size)
         if video is not None:
-            return segment_video(job, video, process, options.out)
+            return run_video(job, video, process, options.out, model.experiment.task)
         outcome = predict_images(job, input_images, process)
     if process.is_first:
-        report(outcome, options.out, left_out)
+        report(outcome, options.out, left_out, model.experiment.task)
     return UNREADABLE if outcome.unreadable else 0
 
 
@@ -237,12 +228,12 @@ def results_folder(
     return ResultsFolder(options.out, options.write, categories, word, process.rank)
 
 
-def segment_video(job: PredictionJob, video: Video, process: Process, out: Path) -> int:
-    """Segment a video and return the exit code."""
+def run_video(job: PredictionJob, video: Video, process: Process, out: Path, task: str) -> int:
+    """Predict on a video and return the exit code."""
     if process.world_size > 1:
-        raise SettingsError("a video can only be segmented by one process; run the command without torchrun")
+        raise SettingsError("a video can only be processed by one process; run the command without torchrun")
     outcome = predict_video(job, video)
-    print(f"{counted(outcome.num_frames, 'frame')} segmented{earlier_run_note(outcome.num_kept)}: {out}")
+    print(f"{what_was_done(task, counted(outcome.num_frames, 'frame'))}{earlier_run_note(outcome.num_kept)}: {out}")
     if outcome.num_frames >= _NEARLY_ALL * video.num_frames:
         return 0
     stated = counted(video.num_frames, "frame")
@@ -253,7 +244,7 @@ def segment_video(job: PredictionJob, video: Video, process: Process, out: Path)
     return UNREADABLE
 
 
-def report(outcome: FolderOutcome, out: Path, left_out: list[str]) -> None:
+def report(outcome: FolderOutcome, out: Path, left_out: list[str], task: str) -> None:
     """Print a summary and the files that were skipped."""
     for sentence in left_out:
         print(sentence, file=sys.stderr)
@@ -265,11 +256,17 @@ def report(outcome: FolderOutcome, out: Path, left_out: list[str]) -> None:
             f"{outcome.dark[0]}: they are nearly black when read; multiply their values by 16",
             file=sys.stderr,
         )
-    print(f"{counted(outcome.num_segmented, 'image')} segmented{earlier_run_note(outcome.num_kept)}: {out}")
+    done = what_was_done(task, counted(outcome.num_done, "image"))
+    print(f"{done}{earlier_run_note(outcome.num_kept)}: {out}")
     if outcome.unreadable:
         print(f"{counted(len(outcome.unreadable), 'image')} could not be read: {out / ERRORS_FILE}", file=sys.stderr)
 
 
+def what_was_done(task: str, images: str) -> str:
+    """Format what a model of a task did with images, such as ``3 images``."""
+    return f"objects detected in {images}" if task in ("instance", "detection") else f"{images} segmented"
+
+
 def earlier_run_note(number: int) -> str:
-    """Format how many images an earlier run has segmented; empty if none."""
+    """Format how many images an earlier run has finished; empty if none."""
     return f" ({number} of them in an earlier run)" if number else ""

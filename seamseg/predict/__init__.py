@@ -1,10 +1,10 @@
-"""Panoptic segmentation of images and videos.
+"""Prediction on images and videos.
 
 A run goes through these modules:
 
 1. ``images`` or ``video_file`` finds the inputs.
-2. ``folder_run`` or ``video_run`` asks ``results_folder`` which images or frames still have to be segmented.
-3. ``pipeline`` reads each of them, segments it with ``predictor``, and writes its files with ``outputs``.
+2. ``folder_run`` or ``video_run`` asks ``results_folder`` which images or frames have no results yet.
+3. ``pipeline`` reads each of them, predicts with ``predictor``, and writes its files with ``outputs``.
 4. ``results_folder`` records each finished image, and writes the JSON files at the end.
 """
 

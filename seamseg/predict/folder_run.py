@@ -25,24 +25,24 @@ class FolderOutcome:
     """Outcome of a run; the same on every rank.
 
     Attributes:
-        num_segmented: Number of images with results.
-        num_kept: Number of images with results from an earlier run, included in ``num_segmented``.
+        num_done: Number of images with results.
+        num_kept: Number of images with results from an earlier run, included in ``num_done``.
         unreadable: Images that could not be read, in the order of the input.
-        dark: Names of segmented images that are nearly black: 16-bit files that use at most 12 bits.
+        dark: Names of images that are nearly black: 16-bit files that use at most 12 bits.
     """
 
-    num_segmented: int
+    num_done: int
     num_kept: int
     unreadable: tuple[Unreadable, ...]
     dark: tuple[str, ...]
 
 
 def predict_images(job: PredictionJob, input_images: Sequence[InputImage], process: Process) -> FolderOutcome:
-    """Segment the images that have no results yet, and merge the results of all ranks on rank 0.
+    """Predict on the images that have no results yet, and merge the results of all ranks on rank 0.
 
     Args:
         job: Settings of this rank.
-        input_images: All images of the run, the same on every rank; each rank segments its share.
+        input_images: All images of the run, the same on every rank; each rank processes its share.
         process: Rank and number of ranks.
 
     Returns:
@@ -51,7 +51,7 @@ def predict_images(job: PredictionJob, input_images: Sequence[InputImage], proce
     Raises:
         SeamsegError: The results folder is in use, holds other files, or has results that ``job.mode`` does not allow
             to change.
-        OSError: A file cannot be written; images that are already segmented are kept.
+        OSError: A file cannot be written; images that are already finished are kept.
     """
     folder = job.folder
     done = from_first(process, lambda: folder.begin(job.mode, input_images))
@@ -63,8 +63,8 @@ def predict_images(job: PredictionJob, input_images: Sequence[InputImage], proce
         unreadable = _in_input_order(gather_objects(broken), input_images)  # also waits for all ranks
         all_dark = _merged_names(gather_objects(dark))
         if process.is_first:
-            segmented = [one for one in input_images if one.name not in unreadable]
-            folder.finish(segmented, list(unreadable.values()), job.info)
+            finished = [one for one in input_images if one.name not in unreadable]
+            folder.finish(finished, list(unreadable.values()), job.info)
     finally:
         folder.close()
     return FolderOutcome(len(input_images) - len(unreadable), len(done), tuple(unreadable.values()), tuple(all_dark))

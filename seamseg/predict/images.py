@@ -60,7 +60,7 @@ def find_input_images(
 
     Args:
         given: An image, a folder that is searched recursively, or a ``.txt`` list.
-        out: Folder of the results; images in it are not segmented.
+        out: Folder of the results; images in it are skipped.
         on_left_out: Called with one sentence about skipped files if the folder holds anything else.
 
     Raises:

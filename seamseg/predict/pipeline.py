@@ -1,4 +1,4 @@
-"""Prediction pipeline: images are read, segmented and written at the same time, each image in one of the stages."""
+"""Prediction pipeline: images are read, predicted on and written at the same time, each image in one of the stages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prediction on a video, with records of the segmented frames.
+"""Prediction on a video, with records of the finished frames.
 
 An unfinished video file cannot be extended. A resumed run therefore rewrites it from the start: it reads the
 segmentations or objects of the first frames from the records, and draws them again.
@@ -36,7 +36,7 @@ from seamseg.visualization.objects import Drawn, draw
 
 
 class FrameRecords:
-    """Hidden folder with a small file per segmented frame: arrays of a segmentation, or JSON of objects.
+    """Hidden folder with a small file per finished frame: arrays of a segmentation, or JSON of objects.
 
     Args:
         folder: Results folder.
@@ -158,8 +158,8 @@ class VideoOutcome:
     """Outcome of a run.
 
     Attributes:
-        num_frames: Number of segmented frames.
-        num_kept: Number of frames that an earlier run had segmented, included in ``num_frames``.
+        num_frames: Number of frames with results.
+        num_kept: Number of frames with results from an earlier run, included in ``num_frames``.
     """
 
     num_frames: int
@@ -167,13 +167,13 @@ class VideoOutcome:
 
 
 def predict_video(job: PredictionJob, video: Video) -> VideoOutcome:
-    """Segment all frames of a video.
+    """Predict on all frames of a video.
 
     The overlays become one video, ``overlay.mp4``; other outputs have one file per frame.
 
     Args:
         job: Settings of the run.
-        video: Video to segment.
+        video: Video to predict on.
 
     Returns:
         The outcome of the run.
@@ -181,7 +181,7 @@ def predict_video(job: PredictionJob, video: Video) -> VideoOutcome:
     Raises:
         SeamsegError: The results folder is in use, holds other files, or has results that ``job.mode`` does not allow
             to change; or no frame can be decoded.
-        OSError: A file cannot be written; frames that are already segmented are kept.
+        OSError: A file cannot be written; frames that are already finished are kept.
     """
     job.folder.begin(job.mode, ())
     try:
@@ -213,7 +213,7 @@ class _VideoRun:
         self.num_kept = self._num_recorded() if self._draws else len(self.noted)
 
     def finish_frames(self) -> list[FrameName]:
-        """Segment the frames that are missing, and return all frames."""
+        """Predict on the frames that are missing, and return all frames."""
         frames, num_kept = _frames(self.video), self.num_kept
         threads = num_threads()
         before = ordered_map(self._draw_again, islice(frames, num_kept), threads=threads, ahead=threads)

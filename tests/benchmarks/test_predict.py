@@ -36,5 +36,5 @@ def test_rows_time_all_images_of_a_folder_without_resizing(tmp_path: Path, monke
     for row in (limited, everything):
         assert row.ratio is not None
         assert "2 images of 64×128 on cpu" in row.measure
-    assert {(one.num_segmented, one.num_kept, one.unreadable) for one in outcomes} == {(2, 0, ())}
+    assert {(one.num_done, one.num_kept, one.unreadable) for one in outcomes} == {(2, 0, ())}
     assert [path.name for path in tmp_path.iterdir()] == ["scenes"]
