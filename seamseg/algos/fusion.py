@@ -108,7 +108,18 @@ class RenumberedFusion:
 
     def __call__(self, detections: Detections, semantics: SemanticLogits, output_size: Size) -> FusedImage:
         """Return the segmentation of one image; see :meth:`PanopticFusion.__call__`."""
-        fused = self.fusion(detections, semantics, output_size)
+        return self._renumbered(self.fusion(detections, semantics, output_size))
+
+    def with_classes(self, detections: Detections, classes: Tensor, input_size: Size) -> FusedImage:
+        """Return the segmentation of one image; see :meth:`PanopticFusion.with_classes`."""
+        return self._renumbered(self.fusion.with_classes(detections, classes, input_size))
+
+    @property
+    def score_threshold(self) -> float:
+        """Detections with a score above this value take part."""
+        return self.fusion.score_threshold
+
+    def _renumbered(self, fused: FusedImage) -> FusedImage:
         void = [VOID] * (VOID + 1 - len(self.new_classes))
         table = torch.tensor([*self.new_classes, *void], device=fused.semantics.device)
         classes = table[fused.detections.classes + self.fusion.num_stuff]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from seamseg.config import Experiment, TrainableSettings
@@ -104,6 +107,7 @@ def build_evaluation_loader(
     source: AnnotatedDataset,
     process: Process,
     on_broken_image: Callable[[BrokenImageError], None] | None = None,
+    keep_pixels: bool = False,
 ) -> BatchLoader[Batch]:
     """Build the loader of this process's share of the images to score; each image is loaded once.
 
@@ -113,9 +117,17 @@ def build_evaluation_loader(
         process: This rank, which gets its own share of the images.
         on_broken_image: Function called for each image that cannot be read, which is then skipped; None raises the
             error instead.
+        keep_pixels: Whether the images keep their size and their uint8 values and stay on the CPU, as
+            :meth:`seamseg.predict.Predictor.prepare` takes them.
     """
+    data = experiment.data
+    if keep_pixels:
+        dataset = EvaluationDataset(source, None)
+        sampler = EvaluationBatches(source.sizes, 1, rank=process.rank, num_ranks=process.world_size)
+        on_cpu = replace(process, device=torch.device("cpu"))
+        return _loader(data, dataset, Batch.collate, sampler, on_cpu, on_broken_image, torch.clone)
     dataset = EvaluationDataset(source, build_input_transform(experiment))
-    return assemble_evaluation_loader(experiment.data, dataset, Batch.collate, source.sizes, process, on_broken_image)
+    return assemble_evaluation_loader(data, dataset, Batch.collate, source.sizes, process, on_broken_image)
 
 
 def assemble_training_loader(
@@ -178,6 +190,7 @@ def _loader(
     sampler: BatchSampler,
     process: Process,
     on_broken_image: Callable[[BrokenImageError], None] | None = None,
+    normalize: Callable[[Tensor], Tensor] | None = None,
 ) -> BatchLoader[BatchT]:
     return BatchLoader(
         dataset,
@@ -185,7 +198,7 @@ def _loader(
         sampler,
         num_workers=data.num_workers,
         device=process.device,
-        normalize=Normalize(data.mean, data.std),
+        normalize=normalize or Normalize(data.mean, data.std),
         worker_timeout=data.worker_timeout,
         on_broken_image=on_broken_image,
     )

@@ -11,9 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from seamseg.algos.fusion import Fusion, RenumberedFusion
+import torch
+
+from seamseg.algos.fusion import PanopticFusion, RenumberedFusion
 from seamseg.builders import LoadedModel, build_evaluation_loader, open_model, open_split, with_eval_norm
-from seamseg.cli.arguments import add_device, add_eval_norm, add_json, add_model
+from seamseg.cli.arguments import add_augmentation, add_device, add_eval_norm, add_json, add_model
 from seamseg.cli.object_tables import print_object_scores, write_object_analysis
 from seamseg.cli.output import UNREADABLE, counted
 from seamseg.cli.score_tables import (
@@ -34,6 +36,7 @@ from seamseg.metrics.analysis import NUM_WORST
 from seamseg.metrics.objects import ObjectScores
 from seamseg.metrics.scores import Scores
 from seamseg.metrics.semantic import SemanticScores
+from seamseg.predict.predictor import Augmentation, Predictor
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import started
 from seamseg.structures import VOID, Categories
@@ -80,6 +83,7 @@ def add_parser(subcommands: Any) -> None:
         "--sheet", type=Path, metavar="FILE", help="write a picture of the first images and their predictions"
     )
     subcommand.add_argument("--analysis", type=Path, metavar="FOLDER", help=HELP)
+    add_augmentation(subcommand)
     add_eval_norm(subcommand)
     add_device(subcommand)
     subcommand.set_defaults(run=run)
@@ -99,14 +103,16 @@ def run(options: argparse.Namespace) -> int:
         )
         fusion, notes = matched_fusion(model, split.categories, options.data)
         broken: list[BrokenImageError] = []
-        loader = build_evaluation_loader(model.experiment, split, process, broken.append)
+        predictor = augmented_predictor(model, fusion, process.device, options)
+        loader = build_evaluation_loader(model.experiment, split, process, broken.append, predictor is not None)
         score, categories, measure = scoring(model, split.categories)
         album = SampleGallery(categories, data.mean, data.std, SHEET_ROWS, measure)
         worst = WorstGallery(categories, data.mean, data.std, NUM_WORST if options.analysis else 0, measure)
         share = math.ceil(len(split) / process.world_size)
         with progress_bar("evaluating", share, shown=process.is_first) as advance:
             watchers = [album.add, worst.add, lambda scored: advance(scored.number, "")]
-            scores = score(EvaluationPass(model.network, loader, fusion, categories, process.device, watchers))
+            given = EvaluationPass(model.network, loader, fusion, categories, process.device, watchers, predictor)
+            scores = score(given)
         errors = left_out(broken, scores.num_images)
         scores = replace(scores, unreadable=tuple(unreadable(error, Path(options.data)) for error in errors))
         worst.over_ranks()
@@ -130,7 +136,18 @@ def scoring(model: LoadedModel, categories: Categories) -> tuple[Evaluation, Cat
     return evaluate, categories, "PQ"
 
 
-def matched_fusion(model: LoadedModel, found: Categories, data: str) -> tuple[Fusion, list[str]]:
+def augmented_predictor(
+    model: LoadedModel, fusion: PanopticFusion | RenumberedFusion, device: torch.device, options: argparse.Namespace
+) -> Predictor | None:
+    """Return the predictor with the test-time augmentation of the options, or None if they request none."""
+    augmentation = Augmentation(options.scales, options.flip, options.merge)
+    predictor = Predictor(model.network, model.transform, fusion, device, augmentation)
+    return None if augmentation.is_single else predictor
+
+
+def matched_fusion(
+    model: LoadedModel, found: Categories, data: str
+) -> tuple[PanopticFusion | RenumberedFusion, list[str]]:
     """Match the classes of a model and a data set by name.
 
     Args:

@@ -63,9 +63,13 @@ class EvaluationDataset(Dataset[Sample]):
     """Samples without randomness; the annotation keeps the original size.
 
     The epoch of a key is ignored.
+
+    Args:
+        source: Annotated images on disk.
+        transform: Transform of each image; None keeps its size.
     """
 
-    def __init__(self, source: AnnotatedDataset, transform: InputTransform) -> None:
+    def __init__(self, source: AnnotatedDataset, transform: InputTransform | None) -> None:
         self.source = source
         self.transform = transform
 
@@ -74,7 +78,8 @@ class EvaluationDataset(Dataset[Sample]):
         annotation = self.source.read_annotation(key.index).as_layers()
         boxes, _ = layered_segment_boxes(annotation.ids, len(annotation.classes))
         size = image.shape[0], image.shape[1]
-        return _sample(self.source, key.index, self.transform.pixels(image), annotation, boxes, size)
+        pixels = torch.from_numpy(image).permute(2, 0, 1) if self.transform is None else self.transform.pixels(image)
+        return _sample(self.source, key.index, pixels, annotation, boxes, size)
 
 
 def sample_generator(seed: int, key: SampleKey) -> torch.Generator:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from seamseg.metrics.scores import Scores
 from seamseg.metrics.semantic import SemanticEvaluator, SemanticScores, SemanticState
 from seamseg.networks import PyramidNet, SegmentationNet
 from seamseg.ops.collectives import gather_objects
+from seamseg.predict import Predictor
 from seamseg.structures import (
     Batch,
     Categories,
@@ -69,6 +70,8 @@ class EvaluationPass:
         categories: Classes of the data set.
         device: Device of the network.
         on_image: Callbacks that receive every image of this rank.
+        predictor: Predictor with test-time augmentation, for a loader that keeps the pixels of the images; None
+            predicts once on the images as the loader resizes them.
     """
 
     network: SegmentationNet
@@ -77,6 +80,7 @@ class EvaluationPass:
     categories: Categories
     device: torch.device
     on_image: Sequence[Callable[[ScoredImage], None]] = ()
+    predictor: Predictor | None = None
 
 
 def evaluate(given: EvaluationPass) -> Scores:
@@ -168,13 +172,24 @@ def _score_images(given: EvaluationPass, update: Update) -> None:
     given.network.eval()
     number = 0
     for batch in given.loader.epoch(0):
-        batch = batch.to(given.device)
-        predictions = given.network.predict(batch.images)
-        for image, image_id in enumerate(batch.image_ids):
-            truth = batch.ground_truth.annotation(image)
-            fused = given.fusion(predictions.detections(image), predictions.semantics(image), truth.size)
+        truths = batch.ground_truth.to(given.device)
+        for position, (pixels, fused) in enumerate(_outputs(given, batch)):
+            image_id, truth = batch.image_ids[position], truths.annotation(position)
             quality, objects = update(image_id, fused, truth)
             number += 1
             for callback in given.on_image:
-                pixels = batch.images.entry(image)
                 callback(ScoredImage(image_id, pixels, fused, truth.flat, number, quality, objects))
+
+
+def _outputs(given: EvaluationPass, batch: Batch) -> Iterator[tuple[Tensor, FusedImage]]:
+    """Yield the network's input at scale 1, and the output at the size of the annotation, for each image of a batch."""
+    if given.predictor is not None:
+        for kept in batch.images.present:
+            pixels = kept.permute(1, 2, 0).numpy()
+            yield given.predictor.transform(pixels), given.predictor.fused(given.predictor.prepare(pixels))
+        return
+    images = batch.images.to(given.device, non_blocking=True)
+    predictions = given.network.predict(images)
+    for image in range(len(batch)):
+        detections, semantics = predictions.detections(image), predictions.semantics(image)
+        yield images.entry(image), given.fusion(detections, semantics, batch.ground_truth.annotation(image).size)

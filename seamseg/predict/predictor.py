@@ -22,7 +22,7 @@ import torchvision
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seamseg.algos.fusion import PanopticFusion
+from seamseg.algos.fusion import FusedImage, PanopticFusion, RenumberedFusion
 from seamseg.algos.merging import MERGES, Merge, mean_logits, merged_classes
 from seamseg.algos.roi import DetectionSelector
 from seamseg.data.resizing import network_size, resize_image
@@ -72,6 +72,11 @@ class Augmentation:
             raise SettingsError(f"scales must be one or more numbers > 0 and <= {LARGEST}, not {self.scales}")
         if len(set(self.scales)) < len(self.scales):
             raise SettingsError(f"the scales {self.scales} list a scale twice, which would count it twice; remove one")
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the network only predicts on the image itself."""
+        return self == Augmentation(merge=self.merge)
 
     @property
     def mirrors(self) -> tuple[bool, ...]:
@@ -205,14 +210,15 @@ class Predictor:
         selector: Selection of the network's detections; None if it detects nothing.
 
     Raises:
-        SeamsegError: The device does not support this precision.
+        SeamsegError: The device does not support this precision, or ``augmentation.merge`` is set although the network
+            has no class scores to merge.
     """
 
     def __init__(
         self,
         network: SegmentationNet,
         transform: InputTransform,
-        fusion: PanopticFusion,
+        fusion: PanopticFusion | RenumberedFusion,
         device: torch.device,
         augmentation: Augmentation | None = None,
         precision: PrecisionName = "float32",
@@ -224,6 +230,11 @@ class Predictor:
         self.selector: DetectionSelector | None = None
         if isinstance(network, PyramidNet) and network.finds_objects:
             self.selector = network.roi_heads.selector
+            if self.augmentation.merge != "logits" and not network.classifies_pixels:
+                raise SettingsError(
+                    f"merge={self.augmentation.merge} merges class scores of pixels, but the model has no semantic "
+                    "head; leave it out, and the objects of all passes go through non-maximum suppression"
+                )
         self._autocast = Precision(precision, device).autocast
 
     def __call__(self, image: NDArray[np.uint8]) -> PanopticSegmentation:
@@ -244,16 +255,24 @@ class Predictor:
         Returns:
             One prediction per image, on the CPU.
         """
+        return [
+            self._prediction(image.size, passes) for image, passes in zip(images, self._passes(images), strict=True)
+        ]
+
+    def fused(self, image: Prepared) -> FusedImage:
+        """Segment one prepared image; the output has its size and is on the device of the network."""
+        return self._fuse(image.size, self._passes([image])[0])[0]
+
+    def _passes(self, images: Sequence[Prepared]) -> list[list[Pass]]:
         forms = [
             (self._ask([image.pixels[scale] for image in images], mirrored), mirrored)
             for scale in range(len(self.augmentation.scales))
             for mirrored in self.augmentation.mirrors
         ]
-        passes = [
+        return [
             [Pass(answer.detections(number), answer.semantics(number), mirrored) for answer, mirrored in forms]
             for number in range(len(images))
         ]
-        return [self._fuse(image.size, of_image) for image, of_image in zip(images, passes, strict=True)]
 
     def _size(self, size: Size, scale: float) -> Size:
         sides = (self.transform.shortest_side, self.transform.longest_side)
@@ -266,14 +285,17 @@ class Predictor:
         with self._autocast():
             return self.network.predict(inputs)
 
-    def _fuse(self, size: Size, passes: Sequence[Pass]) -> Prediction:
+    def _fuse(self, size: Size, passes: Sequence[Pass]) -> tuple[FusedImage, SemanticLogits]:
+        """Return the output at the size of the image, and its class scores before interpolation."""
         merge, input_size = self.augmentation.merge, self._size(size, 1.0)
         detections, semantics = join_passes(passes, input_size, self.selector)
         if len(passes) == 1 or merge == "logits" or not semantics.has_classes:
-            fused = self.fusion(detections, semantics, size)
-        else:
-            classes = merged_classes([plain_logits(one) for one in passes], merge, size)
-            fused = self.fusion.with_classes(detections, classes, input_size)
+            return self.fusion(detections, semantics, size), semantics
+        classes = merged_classes([plain_logits(one) for one in passes], merge, size)
+        return self.fusion.with_classes(detections, classes, input_size), semantics
+
+    def _prediction(self, size: Size, passes: Sequence[Pass]) -> Prediction:
+        fused, semantics = self._fuse(size, passes)
         return Prediction(
             fused.segmentation.cpu(),
             fused.detections.cpu(),

@@ -10,11 +10,14 @@ from typing import Any
 
 import cv2
 import pytest
+import torch
 from support.tiny_dataset import write_tiny_panoptic
 
 from seamseg.export.model_file import ModelFile, save_model
 from seamseg.export.model_folder import load_model_file
+from seamseg.networks import PyramidNet
 from seamseg.runtime.log import read_metrics
+from seamseg.structures import PackedSequence, Predictions
 
 QUALITY = {"pq", "sq", "rq", "n"}
 LINE = {"pq", "sq", "rq", "tp", "fp", "fn", "iou", "iou_semantic", "pq_dagger", "boundary_pq"}
@@ -86,6 +89,29 @@ def test_evaluate_eval_norm_changes_the_scores_and_zero_does_not(command: Any, r
         for options in ([], ["--eval-norm", 0], ["--eval-norm", 0.5])
     )
     assert plain == zero != mixed
+
+
+def test_evaluate_augmented_predicts_on_each_scale_and_its_mirror_image(
+    command: Any, run_dir: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs: list[torch.Tensor] = []
+    plain = PyramidNet.predict
+
+    def recorded(network: PyramidNet, images: PackedSequence) -> Predictions:
+        inputs.append(images.entry(0))
+        return plain(network, images)
+
+    monkeypatch.setattr(PyramidNet, "predict", recorded)
+    options = ("--scales", "0.5,1", "--flip", "--merge", "mean")
+    arguments = ("--data", data, "--split", "val", "--sheet", tmp_path / "sheet.png")
+    assert command("evaluate", run_dir, *arguments, *options, "--json", tmp_path / "evaluated.json").code == 0
+    assert [tuple(one.shape[1:]) for one in inputs[:4]] == [(32, 44), (32, 44), (64, 89), (64, 89)]
+    assert len(inputs) == 4 * 3
+    assert torch.equal(inputs[1], inputs[0].flip(-1))
+    assert torch.equal(inputs[3], inputs[2].flip(-1))
+    assert command("evaluate", run_dir, *arguments, "--json", tmp_path / "plain.json").code == 0
+    evaluated, unaugmented = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("evaluated", "plain"))
+    assert evaluated["miou_semantic"] != unaugmented["miou_semantic"]
 
 
 def test_evaluate_limit_scores_only_the_first_images(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:

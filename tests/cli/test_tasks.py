@@ -152,6 +152,30 @@ def test_score_of_results_gives_the_figures_of_evaluate(
 
 
 @each_task
+def test_augmented_evaluate_gives_the_figures_of_augmented_results(
+    task: str, command: Any, runs: Runs, data: Path, tmp_path: Path
+) -> None:
+    options = ("--scales", "0.7,1.2", "--flip")
+    arguments = ("evaluate", runs[task], "--data", data, "--split", "val", *options, "--json", tmp_path / "scores.json")
+    assert command(*arguments).code == 0
+    assert command("predict", runs[task], data / "images" / "val", tmp_path / "out", *options).code == 0
+    files = ("--gt", data / "annotations" / "panoptic_val.json", "--pred", tmp_path / "out" / "instances.json")
+    assert command("score", *files, "--json", tmp_path / "scored.json").code == 0
+    evaluated, scored = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("scores", "scored"))
+    for part in PARTS[task]:
+        assert scored[part]["ar100"] == pytest.approx(evaluated[part]["ar100"], abs=0.01)  # rounded boxes and scores
+
+
+@each_task
+@pytest.mark.parametrize("subcommand", ["evaluate", "predict"])
+def test_merging_class_scores_of_objects_is_refused(
+    task: str, subcommand: str, refuses: Callable[..., str], runs: Runs, data: Path, tmp_path: Path
+) -> None:
+    rest = ("--data", data, "--split", "val") if subcommand == "evaluate" else (data / "images", tmp_path / "out")
+    assert "merge=vote" in refuses(subcommand, runs[task], *rest, "--flip", "--merge", "vote")
+
+
+@each_task
 def test_predict_writes_overlays_and_results_by_default(
     task: str, command: Any, runs: Runs, photo: Path, tmp_path: Path
 ) -> None:
@@ -180,10 +204,11 @@ def test_predicted_masks_of_instances_may_overlap(command: Any, runs: Runs, phot
 def test_predict_merges_passes_like_the_library(
     task: str, command: Any, runs: Runs, photo: Path, tmp_path: Path
 ) -> None:
-    options = ("--scales", "0.7,1.2", "--flip", "--merge", "max", "--write", "instances,raw")
-    assert command("predict", runs[task], photo, tmp_path / "out", *options).code == 0
+    options = ("--scales", "0.7,1.2", "--flip", "--write", "instances,raw")
+    result = command("predict", runs[task], photo, tmp_path / "out", *options)
+    assert (result.code, result.out) == (0, f"objects detected in 1 image: {tmp_path / 'out'}\n")
     found = json.loads((tmp_path / "out" / "instances.json").read_text())
-    model = seamseg.load_model(runs[task], "cpu", scales=(0.7, 1.2), flip=True, merge="max")
+    model = seamseg.load_model(runs[task], "cpu", scales=(0.7, 1.2), flip=True)
     result = model.predict(photo)
     assert [one | {"file_name": "photo.png"} for one in result.to_coco()] == found
     with np.load(tmp_path / "out" / "raw" / "photo.npz") as arrays:
