@@ -32,7 +32,7 @@ TASKS = {
 """Configs of other tasks, and the panoptic config with the same data and training."""
 OTHERS = (
     *("coco_r50_1x", "coco_r50_3x", "custom_r50", "scenes_r18", "coco128_overfit", "coco128_transfer"),
-    "vistas_wrn38_semantic",
+    *("coco128_people", "vistas_wrn38_semantic"),
 )
 MEAN, STD = (0.41738699, 0.45732192, 0.46886091), (0.25685097, 0.26509955, 0.29067996)
 VISTAS = {
