@@ -43,12 +43,12 @@ class RoIPooler:
             padded_size: Height and width of the padded images.
 
         Returns:
-            ΣR×C×output×output, ordered by image and then by box.
+            ΣR×C×output×output, ordered by image and then by box; on the CPU, channels last if the first level is.
         """
         rows, image_index = boxes.contiguous()
         level_index, levels = self.level_of(rows), levels[: self.num_levels]
         if has_kernel(levels):
-            scales = torch.stack([_scale(level, rows, padded_size) for level in levels])
+            scales = rows.new_tensor([_scale(level, padded_size) for level in levels])
             in_levels = _rescaled(rows, scales[level_index]).float()
             return multilevel_roi_align(levels, in_levels, image_index, level_index, self.output_size)
         # torchvision has kernels for CUDA and for all floating-point types.
@@ -67,7 +67,7 @@ class RoIPooler:
 
     def sample(self, level: Tensor, boxes: Tensor, image_index: Tensor, padded_size: Size) -> Tensor:
         """Return R×C×output×output features of R×4 boxes of any size, all read from one level N×C×h×w."""
-        y0, x0, y1, x1 = _rescaled(boxes, _scale(level, boxes, padded_size)).unbind(1)
+        y0, x0, y1, x1 = _rescaled(boxes, boxes.new_tensor(_scale(level, padded_size))).unbind(1)
         rois = torch.stack([image_index.to(boxes.dtype), x0, y0, x1, y1], dim=1)
         size = self.output_size
         features = at_least_float32(level)
@@ -77,10 +77,10 @@ class RoIPooler:
         return sampled
 
 
-def _scale(level: Tensor, boxes: Tensor, padded_size: Size) -> Tensor:
+def _scale(level: Tensor, padded_size: Size) -> list[float]:
     """Return the number of level pixels per image pixel along y, x, y and x."""
     # Level sizes are rounded up, so each axis has its own scale.
-    return boxes.new_tensor([level.shape[-2] / padded_size[0], level.shape[-1] / padded_size[1]]).repeat(2)
+    return [level.shape[-2] / padded_size[0], level.shape[-1] / padded_size[1]] * 2
 
 
 def _rescaled(boxes: Tensor, scale: Tensor) -> Tensor:

@@ -103,3 +103,13 @@ def test_pool_keeps_half_precision() -> None:
     assert half.dtype == torch.bfloat16
     expected = pool([level.bfloat16().float() for level in levels], boxes, (64, 64))
     torch.testing.assert_close(half, expected.bfloat16())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_pool_of_types_without_a_native_kernel_equals_float32(dtype: torch.dtype) -> None:
+    levels = [level.to(dtype) for level in pyramid((250, 131), num_images=2, channels=3)]
+    boxes = [[[3.0, 5, 240, 50]], [[0.0, 0, 250, 131], [20.0, 30, 22, 31]]]
+    found = pool(levels, boxes, (250, 131))
+    assert found.dtype == dtype
+    expected = pool([level.float() for level in levels], boxes, (250, 131))
+    torch.testing.assert_close(found.float(), expected, atol=2e-3, rtol=0)
