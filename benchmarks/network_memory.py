@@ -67,7 +67,7 @@ class MemoryCase:
             return [Row(self.slug, words, peak, None, "GB")]
         tensors = measure_training(experiment, workload, None)
         limit = f"{words}; the limit. {describe(tensors, peak, libraries)}"
-        must, aim = (None, None) if self.limit is None else (1.0, (self.goal or self.limit) / self.limit)
+        must, aim = (None, None) if self.limit is None else (1.0, round((self.goal or self.limit) / self.limit, 2))
         return [Row(self.slug, limit, peak, self.limit, "GB", must, aim)]
 
     def _settings(self, plan: Plan) -> tuple[Experiment, Workload]:
