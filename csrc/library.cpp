@@ -34,6 +34,15 @@ STABLE_TORCH_LIBRARY(seamseg, library) {
       "panoptic_fusion(Tensor masks, Tensor boxes, Tensor windows, Tensor semantics, float overlap_threshold, "
       "float min_area) -> (Tensor ids, Tensor kept, Tensor areas)");
 
+  // Cross-entropy of upsampled logits
+  library.def(
+      "upsampled_cross_entropy(Tensor logits, Tensor target, float row_step, float column_step) "
+      "-> (Tensor losses, Tensor log_sums)");
+  library.def(
+      "upsampled_cross_entropy_gradient(Tensor logits, Tensor classes, Tensor log_sums, Tensor weight, float row_step, "
+      "float column_step) -> Tensor");
+  library.def("hardest_pixels(Tensor losses, Tensor target, int num) -> (Tensor mean, Tensor classes)");
+
   // Scoring
   library.def("map_overlaps(Tensor true_ids, Tensor predicted_ids, int band) -> Tensor");
   library.def("png_overlaps(Tensor true_png, Tensor predicted_png, int band) -> Tensor");

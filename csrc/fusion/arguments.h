@@ -31,8 +31,7 @@ inline void check_place(const Place& place, int64_t height, int64_t width, const
       op, "a window must lie in the image");
 }
 
-inline void check_scores(const Tensor& scores, int64_t height, int64_t width) {
-  constexpr auto* op = "upsample_argmax";
+inline void check_scores(const Tensor& scores, int64_t height, int64_t width, const char* op = "upsample_argmax") {
   check(scores.dim() == 3, op, "the scores must have three dimensions: classes, height and width");
   const ScalarType type = scores.scalar_type();
   check(

@@ -15,7 +15,7 @@ struct Scores {
   int64_t classes, height, width;
   const Tap* rows;
   const Tap* columns;
-  int64_t num_columns;
+  int64_t num_rows, num_columns;
 };
 
 // A row of pixels between two rows of a mask. Each row is as wide as the window.
@@ -37,25 +37,45 @@ struct MaskKernels {
   void (*paste)(MaskRow row, bool* pixels);
 };
 
-// Writes rows begin ... end - 1 of a class map. `classes` points to the start of the map.
+// Maps of rows x columns: the cross-entropy of every pixel, and the logarithm of the sum of the exponentials of its
+// scores. Both are 0 for void.
+struct PixelLosses {
+  float* losses;
+  float* log_sums;
+};
+
+// Pixels that have a gradient, as maps of rows x columns.
+struct Chosen {
+  const uint8_t* classes; // void for all others
+  const float* log_sums;
+  float weight; // gradient of the loss of each chosen pixel
+};
+
 template <typename T>
-using ClassRows = void (*)(const Scores<T>& scores, int64_t begin, int64_t end, int64_t* classes);
+struct ScoreKernels {
+  // Writes rows begin ... end - 1 of a class map. `classes` points to the start of the map.
+  void (*class_rows)(const Scores<T>& scores, int64_t begin, int64_t end, int64_t* classes);
+  // Computes rows begin ... end - 1 of the losses. Returns whether all classes are void or have scores.
+  bool (*loss_rows)(const Scores<T>& scores, const int64_t* target, int64_t begin, int64_t end, PixelLosses to);
+  // Adds the gradient of the scores of source rows begin ... end - 1. `gradient` points to the first of all rows.
+  void (*gradient_rows)(const Scores<T>& scores, const Chosen& chosen, int64_t begin, int64_t end, float* gradient);
+};
 
 // One namespace per instruction set. The x86 ones exist only on x86.
 namespace baseline {
 MaskKernels mask_kernels();
 template <typename T>
-ClassRows<T> class_rows();
+ScoreKernels<T> score_kernels();
 } // namespace baseline
 namespace avx2 {
 MaskKernels mask_kernels();
 template <typename T>
-ClassRows<T> class_rows();
+ScoreKernels<T> score_kernels();
 } // namespace avx2
 namespace avx512 {
 MaskKernels mask_kernels();
 template <typename T>
-ClassRows<T> class_rows();
+ScoreKernels<T> score_kernels();
 } // namespace avx512
 
 } // namespace seamseg::fusion

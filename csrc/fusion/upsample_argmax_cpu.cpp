@@ -1,15 +1,14 @@
 // CPU operator that finds the class with the highest score for every pixel. The kernels are in kernels_cpu.inl.
 
 #include <algorithm>
-#include <vector>
 
 #include <torch/csrc/stable/library.h>
 #include <torch/headeronly/util/BFloat16.h>
 #include <torch/headeronly/util/Half.h>
 
-#include "../cpu_capability.h"
 #include "arguments.h"
 #include "kernels_cpu.h"
+#include "scores_cpu.h"
 
 namespace seamseg::fusion {
 namespace {
@@ -18,37 +17,14 @@ namespace {
 constexpr int64_t grain = 1 << 16;
 
 template <typename T>
-ClassRows<T> class_rows() {
-#ifdef __x86_64__
-  if (cpu_capability() >= Capability::avx512) {
-    return avx512::class_rows<T>();
-  }
-  if (cpu_capability() == Capability::avx2) {
-    return avx2::class_rows<T>();
-  }
-#endif
-  return baseline::class_rows<T>();
-}
-
-std::vector<Tap> taps_of(int64_t num, double step, int64_t num_values) {
-  std::vector<Tap> taps(num);
-  for (int64_t i = 0; i < num; ++i) {
-    taps[i] = value_tap(i, step, num_values);
-  }
-  return taps;
-}
-
-template <typename T>
 void fill(const Tensor& logits, double row_step, double column_step, const Tensor& classes) {
-  const std::vector<Tap> rows = taps_of(classes.size(0), row_step, logits.size(1));
-  const std::vector<Tap> columns = taps_of(classes.size(1), column_step, logits.size(2));
-  const Scores<T> scores{pointer<T>(logits), logits.size(0), logits.size(1), logits.size(2),
-                         rows.data(),        columns.data(), classes.size(1)};
-  const ClassRows<T> use = class_rows<T>();
+  const UpsampledScores<T> upsampled(logits, row_step, column_step, classes.size(0), classes.size(1));
+  const Scores<T>& scores = upsampled.get();
+  const auto class_rows = score_kernels<T>().class_rows;
   auto* to = mutable_pointer<int64_t>(classes);
   const int64_t rows_of_grain = std::max<int64_t>(1, grain / (logits.size(0) * classes.size(1)));
   torch::stable::parallel_for(
-      0, classes.size(0), rows_of_grain, [&](int64_t begin, int64_t end) { use(scores, begin, end, to); });
+      0, classes.size(0), rows_of_grain, [&](int64_t begin, int64_t end) { class_rows(scores, begin, end, to); });
 }
 
 Tensor upsample_argmax(Tensor logits, double row_step, double column_step, int64_t height, int64_t width) {

@@ -6,7 +6,6 @@ counts, as in the published training, a region on a rank with few regions has mo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from seamseg.ops.bootstrapped_cross_entropy import bootstrapped_cross_entropy
 from seamseg.ops.collectives import sum_and_size_over_ranks
 from seamseg.ops.native import at_least_float32
-from seamseg.structures.categories import VOID
 from seamseg.structures.ground_truth import GroundTruth
 from seamseg.structures.images import PaddedImages
 from seamseg.structures.losses import LossSum
@@ -168,16 +167,6 @@ class SemanticLoss:
             images: Padded images; only their sizes are used.
             ground_truth: Annotation of the images at their size without padding.
         """
-        losses = []
-        for image, (height, width) in enumerate(images.sizes):
-            enlarged = functional.interpolate(
-                at_least_float32(logits[image : image + 1]),
-                size=images.padded_size,
-                mode="bilinear",
-                align_corners=False,
-            )[:, :, :height, :width]
-            target = ground_truth.semantic_target(image).unsqueeze(0)
-            pixels = functional.cross_entropy(enlarged, target, ignore_index=VOID, reduction="none")
-            num_hardest = math.ceil(self.hardest_fraction * height * width)
-            losses.append(pixels.flatten().topk(num_hardest, sorted=False).values.mean())
-        return LossSum(torch.stack(losses).sum(), len(losses))
+        targets = (ground_truth.semantic_target(image) for image in range(len(images.sizes)))
+        losses = bootstrapped_cross_entropy(logits, targets, images.padded_size, self.hardest_fraction)
+        return LossSum(losses.sum(), len(losses))

@@ -145,17 +145,32 @@ def resample_rows(scores: Tensor, rows: range, size: Size) -> Tensor:
     Returns:
         C×len(rows)×width float32; equal to the rows of the complete result up to rounding.
     """
-    last = scores.shape[1] - 1
-    centers = torch.arange(rows.start, rows.stop, device=scores.device, dtype=torch.float64) + 0.5
-    places = (centers * (scores.shape[1] / size[0]) - 0.5).clamp(0, last)
-    upper = places.floor().long()
-    share = (places - upper).float()[:, None]
+    upper, share = (taps.to(scores.device) for taps in row_taps(scores.shape[1], rows, size[0]))
+    last, share = scores.shape[1] - 1, share.float()[:, None]
     lowest = torch.finfo(torch.float32).min
     above, below = (
         torch.nan_to_num(scores[:, taps].float(), nan=lowest) for taps in (upper, (upper + 1).clamp(max=last))
     )
     mixed = above.mul_(1 - share).add_(below.mul_(share))
     return functional.interpolate(mixed[None], (len(rows), size[1]), mode="bilinear", align_corners=False)[0]
+
+
+def row_taps(num_values: int, rows: range, num_rows: int) -> tuple[Tensor, Tensor]:
+    """Return the positions of rows of bilinear interpolation (corners not aligned).
+
+    Args:
+        num_values: Number of rows that are resampled.
+        rows: Consecutive rows of the result.
+        num_rows: Number of all rows of the result.
+
+    Returns:
+        For each row, the last source row that is not after it, int64, and the weight of the next one, float64 in
+        [0, 1); both on the CPU.
+    """
+    centers = torch.arange(rows.start, rows.stop, device="cpu", dtype=torch.float64) + 0.5
+    places = (centers * (num_values / num_rows) - 0.5).clamp(0, num_values - 1)
+    before = places.floor().long()
+    return before, places - before
 
 
 def _step(semantics: SemanticLogits, output_size: Size, axis: int) -> float:

@@ -64,7 +64,8 @@ def test_peak_of_a_real_step_is_that_of_the_profiler(overrides: tuple[str, ...])
     experiment = tiny_experiment(None, *overrides, "data.train_batch_size=4")
     measured = []
     expected = peak_bytes(lambda: measured.append(measure_training(experiment, SMALL, CPU)))
-    assert 0.9 * expected < measured[0].peak < expected  # the profiler also sees workspaces inside of operators
+    # The profiler also sees workspaces inside of operators, here one of a convolution of the mask branch.
+    assert 0.8 * expected < measured[0].peak < expected
 
 
 def test_parts_follow_from_the_settings() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from hypothesis import given, settings
+from support.cross_entropy_cases import random_case, values_and_gradient
 from support.fusion_cases import CLASS_SHAPES, Scene, exact_scores, scenes
 
 from seamseg.algos.fusion import fuse
+from seamseg.ops.bootstrapped_cross_entropy import bootstrapped_cross_entropy
 from seamseg.ops.fusion import paste_mask, upsample_argmax
 from seamseg.structures import Detections, SemanticLogits
 
@@ -65,3 +67,16 @@ def test_paste_mask_on_a_gpu_equals_the_cpu_up_to_rounding(seed: int) -> None:
     patch, expected = paste_mask(logits.cuda(), box.cuda(), (80, 90)), paste_mask(logits, box, (80, 90))
     assert (patch.mask.is_cuda, patch.top, patch.left) == (True, expected.top, expected.left)
     assert (patch.mask.cpu() != expected.mask).sum() <= 2  # equal up to rounding
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_bootstrapped_cross_entropy_on_a_gpu_equals_the_cpu(dtype: torch.dtype) -> None:
+    logits, targets = random_case(19, (20, 31), [(79, 121), (80, 100)], dtype)
+    found, expected = (
+        values_and_gradient(
+            bootstrapped_cross_entropy, logits.to(device), [target.to(device) for target in targets], (80, 124), 0.25
+        )
+        for device in ("cuda", "cpu")
+    )
+    for on_gpu, on_cpu in zip(found, expected, strict=True):
+        torch.testing.assert_close(on_gpu.cpu(), on_cpu, rtol=1e-2 if dtype == torch.bfloat16 else 1e-4, atol=1e-6)

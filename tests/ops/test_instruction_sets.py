@@ -14,9 +14,10 @@ CAPABILITIES = ["baseline", "avx2", "avx512", "avx512_bf16"]
 CHECK = """
 import torch
 from seamseg.ops import native
-from support import abn_cases, fusion_cases, roi_align_cases
+from support import abn_cases, cross_entropy_cases, fusion_cases, roi_align_cases
 torch.set_num_threads(1)
 abn_cases.check_all()
+cross_entropy_cases.check_all()
 fusion_cases.check_all()
 roi_align_cases.check_all()
 print(native.cpu_capability())
