@@ -220,16 +220,19 @@ bool loss_rows_of(const Scores<T>& scores, const int64_t* target, int64_t begin,
 
 inline float sum_of(Floats values) {
 #if SEAMSEG_VECTOR_BYTES == 64
-  return _mm512_reduce_add_ps((__m512)values);
+  // As in gather_near(), a mask of all lanes avoids a warning in GCC 12's own header.
+  const __m256 first = _mm512_maskz_extractf32x8_ps(0xff, (__m512)values, 0);
+  const __m256 eight = _mm256_add_ps(first, _mm512_maskz_extractf32x8_ps(0xff, (__m512)values, 1));
+#elif SEAMSEG_VECTOR_BYTES == 32
+  const __m256 eight = (__m256)values;
 #endif
-  float numbers[lanes];
-  store(values, numbers);
-  for (int64_t half = lanes / 2; half > 0; half /= 2) {
-    for (int64_t i = 0; i < half; ++i) {
-      numbers[i] += numbers[i + half];
-    }
-  }
-  return numbers[0];
+#if SEAMSEG_VECTOR_BYTES >= 32
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+#else
+  return (values[0] + values[2]) + (values[1] + values[3]);
+#endif
 }
 
 // Gradients of two source rows at the output columns of a tile, laid out as in Tile. A row that is replaced is first
