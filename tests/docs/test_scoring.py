@@ -52,9 +52,10 @@ def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_scores_of_the_page_are_written_and_compared(scored: dict[str, Any]) -> None:
     assert Path("images.csv").is_file()
-    for name in ("A.json", "B.json"):
-        shutil.copy("scores.json", name)
-    assert main(commands()[1][1:]) == 0
+    for name in ("A", "B", *(f"{side}{run}" for side in "AB" for run in range(3))):
+        shutil.copy("scores.json", f"{name}.json")
+    for command in commands()[1:3]:
+        assert main(command[1:]) == 0
 
 
 def test_page_explains_every_number_of_the_scores(scored: dict[str, Any]) -> None:
@@ -65,7 +66,7 @@ def test_page_explains_every_number_of_the_scores(scored: dict[str, Any]) -> Non
 
 def test_submission_commands_write_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    lines = commands()[2:]
+    lines = commands()[3:]
     assert {line[2] for line in lines} == {track.name for track in TRACKS}
     for program, *arguments in lines:
         assert program == "seamseg"
