@@ -127,9 +127,9 @@ def train_all(options: argparse.Namespace) -> None:
     """Train and score every side with every seed, as far as they are not finished."""
     options.runs.mkdir(parents=True, exist_ok=True)
     epochs = {side: num_epochs(options, side) for side in options.sides}
-    jobs = [(side, seed) for seed in options.seeds for side in options.sides]
+    jobs = [(side, seed, epochs[side]) for seed in options.seeds for side in options.sides]
     with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(lambda job: train_and_score(options, *job, epochs[job[0]]), jobs))
+        list(pool.map(lambda job: train_and_score(options, *job), jobs))
 
 
 def num_epochs(options: argparse.Namespace, side: str) -> int:
