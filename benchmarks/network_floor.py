@@ -143,7 +143,8 @@ class Floor:
 
 def record_operators(work: Callable[[], object]) -> OperatorLog:
     """Run ``work`` and return its operators."""
-    with OperatorLog() as log:
+    log = OperatorLog()
+    with log:
         work()
     return log
 

@@ -98,7 +98,7 @@ class PanopticFPN(nn.Module):
 
     def __init__(self, size: Size, num_samples: int) -> None:
         super().__init__()
-        self.objects = mask_rcnn(size, PFPN_THINGS, num_samples)
+        self.objects: Any = mask_rcnn(size, PFPN_THINGS, num_samples)
         self.semantics = SemanticFPNHead(PFPN_STUFF + 1)
         self.fusion = PanopticFusion(PFPN_STUFF + 1, 0.0, 0.5, 0)
 
@@ -109,7 +109,8 @@ class PanopticFPN(nn.Module):
         _, region_losses = self.objects.roi_heads(features, proposals, batch.image_sizes, targets)
         logits = self._upsampled(features, batch.tensors.shape[-2:])
         semantic = functional.cross_entropy(logits, classes, ignore_index=VOID)
-        return semantic + sum((losses | region_losses).values())
+        total: Tensor = semantic + sum((losses | region_losses).values())
+        return total
 
     @torch.no_grad()
     def predict(self, image: Tensor) -> object:
@@ -128,7 +129,7 @@ class PanopticFPN(nn.Module):
         return self.objects.backbone(batch.tensors), batch, targets
 
     def _upsampled(self, features: Any, size: torch.Size) -> Tensor:
-        logits = self.semantics(list(features.values())[:4])
+        logits: Tensor = self.semantics(list(features.values())[:4])
         return functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
 

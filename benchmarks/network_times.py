@@ -34,7 +34,7 @@ from benchmarks.network_peers import (
 )
 from benchmarks.random_predictor import random_predictor
 from benchmarks.table import Row
-from benchmarks.timing import medians, timed
+from benchmarks.timing import Side, medians, timed
 from seamseg.algos.losses import TARGETS
 from seamseg.builders import PredictionOptions
 from seamseg.builders.memory import MadeUpStep, Workload
@@ -137,7 +137,7 @@ def step_rows(plan: Plan) -> list[Row]:
 def targets_row(step: MadeUpStep, words: str) -> Row:
     """Measure the share of anchors, matching, sampling, non-maximum suppression and targets in a profiled step."""
     with profile(activities=[ProfilerActivity.CPU]) as recorded:
-        whole = timed(lambda: training(step), _call)()
+        whole = _side(training(step))()
     spans = [event for event in recorded.key_averages() if event.key == TARGETS]
     targets = sum(event.cpu_time_total for event in spans) / 1000
     measure = f"anchors, matching, sampling, NMS and targets of a {words}; the whole step. Limited by bytes and calls"
@@ -225,8 +225,8 @@ def _floor(work: Work, rounds: int) -> Floor:
 
 def _times(sides: Mapping[str, Work], rounds: int) -> dict[str, float]:
     """Return medians in milliseconds after a round that does not count."""
-    return medians({name: timed(lambda given=work: given, _call) for name, work in sides.items()}, rounds, warm_up=1)
+    return medians({name: _side(work) for name, work in sides.items()}, rounds, warm_up=1)
 
 
-def _call(work: Work) -> object:
-    return work()
+def _side(work: Work) -> Side:
+    return timed(lambda: work, lambda given: given())

@@ -13,7 +13,6 @@ from seamseg.builders.data import open_training_split
 from seamseg.builders.initial_weights import build_initialized_network
 from seamseg.builders.training import build_learning_rate, build_optimizer, with_choices
 from seamseg.config import Experiment, TrainableSettings
-from seamseg.config.training import AUTO
 from seamseg.data.image_folder import open_image_folder
 from seamseg.data.resizing import network_size
 from seamseg.engine.made_up_batch import MadeUpProposals, made_up_truth
@@ -24,7 +23,7 @@ from seamseg.io.files import expand_home
 from seamseg.runtime.distributed import choose_device
 from seamseg.runtime.memory import tensor_without_values, without_values
 from seamseg.runtime.optimizer import WeightAverage
-from seamseg.runtime.precision import Precision
+from seamseg.runtime.precision import Precision, choose_precision
 from seamseg.structures import Categories, Category, GroundTruth, PackedSequence, Size
 
 COCO_CLASSES = 53, 80
@@ -132,8 +131,7 @@ def build_made_up_step(experiment: TrainableSettings, workload: Workload, device
     else:
         images, truth = images.to(place), truth.to(place)
     _make_up_proposals(network, truth)
-    name = experiment.training.precision
-    assert name != AUTO
+    name = choose_precision(experiment.training.precision, place)
     optimization = OptimizationConfig(
         optimizer=build_optimizer(experiment, network),
         learning_rate=build_learning_rate(experiment, num_iterations=1, images_per_step=1),

@@ -93,5 +93,5 @@ def build_predictor(model: LoadedModel, device: torch.device, options: Predictio
 def _for_inference(model: LoadedModel, device: torch.device, precision: PrecisionName) -> SegmentationNet:
     network = fold_norms(model.network)
     if prefers_channels_last(device, precision, "gn" in model.experiment.norm.names):
-        network = network.to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)
     return network

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -157,7 +157,7 @@ def with_choices(experiment: ExperimentT, device: torch.device, checkpoint: Chec
     if channels_last == AUTO:
         channels_last = prefers_channels_last(device, precision, "gn" in experiment.norm.names)
     chosen = training.model_copy(update={"precision": precision, "channels_last": channels_last})
-    return experiment.model_copy(update={"training": chosen})
+    return cast(ExperimentT, experiment.model_copy(update={"training": chosen}))
 
 
 def _validation(experiment: Experiment, split: AnnotatedDataset, process: Process) -> SegmentationValidation:
@@ -244,7 +244,7 @@ def _trainer(
         learning_rate=build_learning_rate(experiment, num_iterations, images_per_step),
         loss_weights=loss_weights,
         clip_norm=experiment.optimizer.clip_norm,
-        precision=Precision(settings.precision, process.device),
+        precision=Precision(choose_precision(settings.precision, process.device), process.device),
         accumulate=settings.accumulate,
         average=None if decay is None else WeightAverage(network, decay),
     )

@@ -77,7 +77,7 @@ def fold(layer: Linear, norm: ABN) -> Linear:
     return folded
 
 
-def fold_norms(network: nn.Module) -> nn.Module:
+def fold_norms(network: Module) -> Module:
     """Copy a network for inference and fold every norm that can be folded.
 
     Folded norms are those after a convolution or a linear layer in an ``nn.Sequential``, and those of residual blocks
