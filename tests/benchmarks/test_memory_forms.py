@@ -85,7 +85,8 @@ def test_largest_batch_of_a_form_fills_the_memory() -> None:
     (real,) = (case for case in CASES if case.name == "unet")
     case = replace(real, make=partial(unet_in, width=4, depth=3), side=64)
     step = 1e6 * case_peak(unet("leaky"), 8, 64)
-    assert batch_in(case, "leaky", 1.1 * step) in (8, 9)
+    # The profiler also sees workspaces inside of convolutions, whose size depends on the processor.
+    assert batch_in(case, "leaky", 1.1 * step) in (8, 9, 10)
     assert batch_in(case, "leaky", 1000) == 0
 
 
