@@ -60,10 +60,10 @@ class RoIPooler:
         return features
 
     def level_of(self, boxes: Tensor) -> Tensor:
-        """Return the index of the level that each of R×4 boxes is read from; R int64."""
+        """Return the index of the level that each of R×4 boxes is read from, R int64; 0 for boxes that are NaN."""
         side = box_area(boxes).sqrt()
         level = torch.floor(CANONICAL_LEVEL + torch.log2(side / CANONICAL_SIZE + 1e-6))
-        return level.clamp(0, self.num_levels - 1).to(torch.int64)
+        return level.clamp(0, self.num_levels - 1).nan_to_num(0).to(torch.int64)
 
     def sample(self, level: Tensor, boxes: Tensor, image_index: Tensor, padded_size: Size) -> Tensor:
         """Return R×C×output×output features of R×4 boxes of any size, all read from one level N×C×h×w."""

@@ -25,7 +25,7 @@ SUBCOMMANDS = {
     "predict": "segment images or a video, or detect objects in them",
     "report": "write an HTML report of predictions",
     "score": "score results of any program",
-    "compare": "compare two scores files on the same images",
+    "compare": "compare two results on the same images",
     "submit": "package predictions for a benchmark server",
     "check": "check a data set for errors before training on it",
     "convert": "convert data sets to COCO panoptic, or from it to detection or semantic annotation",

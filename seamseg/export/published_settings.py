@@ -24,6 +24,9 @@ LOSSES = ("rpn_objectness", "rpn_boxes", "roi_classes", "roi_boxes", "roi_masks"
 WITHOUT_EFFECT = {"keep_outputs": None, "classes": 0, "dilation": 1, "dropout": None, "caffe_mode": False}
 """Entries of ``body_params`` with the value that has no effect; None means any value."""
 
+PUBLISHED = {"norm.scale": "abs", "training.precision": "float32", "training.channels_last": False}
+"""Settings of all published networks that their files do not mention."""
+
 
 @dataclass
 class Translation:
@@ -38,7 +41,7 @@ class Translation:
 
     given: dict[str, str]
     values: dict[str, Any]
-    settings: dict[str, Any] = field(default_factory=lambda: {"norm.scale": "abs"})
+    settings: dict[str, Any] = field(default_factory=PUBLISHED.copy)
     notes: list[str] = field(default_factory=list)
 
     def shown(self, key: str) -> str:

@@ -44,6 +44,12 @@ def test_pool_box_without_area_reads_the_finest_level() -> None:
     assert pool(flat_pyramid((64, 64)), [[[10, 10, 10, 40]]], (64, 64)).unique().tolist() == [0]
 
 
+def test_pool_box_that_is_nan_gives_numbers_for_the_others() -> None:
+    """A network that diverges ends with a message about its losses, not with an index error."""
+    levels, box, nan = pyramid((64, 64)), [0.0, 0.0, 32.0, 32.0], [float("nan")] * 4
+    assert torch.equal(pool(levels, [[box, nan]], (64, 64))[:1], pool(levels, [[box]], (64, 64)))
+
+
 def test_pool_does_not_read_levels_beyond_the_fourth() -> None:
     padded = (1024, 1024)
     levels = [*flat_pyramid(padded), torch.full((1, 1, 16, 16), 9.0)]

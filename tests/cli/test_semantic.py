@@ -97,7 +97,8 @@ def test_evaluate_scores_equal_those_of_the_written_class_maps(
     """`predict` and `evaluate` interpolate logits to the size of the image in the same way."""
     command("evaluate", semantic_run, "--data", data, "--split", "val", "--json", tmp_path / "scores.json")
     scores = json.loads((tmp_path / "scores.json").read_text())
-    assert command("predict", semantic_run, data / "images" / "val", tmp_path / "out").code == 0
+    arguments = ["--precision", "float32"]  # as evaluate
+    assert command("predict", semantic_run, data / "images" / "val", tmp_path / "out", *arguments).code == 0
     index = json.loads((data / "annotations" / "panoptic_val.json").read_text())
     numbers = {category["id"]: CLASSES.index(category["name"]) for category in index["categories"]}
     right = total = 0

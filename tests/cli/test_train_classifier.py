@@ -86,7 +86,10 @@ def test_train_classifier_with_data_workers_trains_the_same_network(
 def test_train_classifier_in_bfloat16_with_accumulation_logs_finite_losses(
     command: Any, config: Path, tmp_path: Path
 ) -> None:
-    arguments = ["training.precision=bf16", "training.accumulate=2", "training.channels_last=true"]
+    # oneDNN 3.12.0 in torch 2.14.1 reads uninitialized memory for the bfloat16 gradient of filters with stride 2 if their
+    # input is a single pixel, so the images must not be too small.
+    sizes = ["data.crop=64", "data.resize=64"]
+    arguments = ["training.precision=bf16", "training.accumulate=2", "training.channels_last=true", *sizes]
     assert command("train-classifier", config, *arguments, "--run-dir", tmp_path / "run").code == 0
     losses = [entry["total"] for entry in read_metrics(tmp_path / "run") if entry["kind"] == "train"]
     assert len(losses) == 4

@@ -90,7 +90,9 @@ def test_translate_empty_file_gives_the_published_defaults() -> None:
     assert set(differing_keys(found, Experiment())) == {
         "data.num_workers",
         "schedule.warmup.factor",
+        "training.channels_last",
         "training.log_every",
+        "training.precision",
     }
 
 
