@@ -12,7 +12,7 @@ NATIVE := $(shell find csrc -type f)
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format docs overfit overfit-tasks bench bench-abn bench-memory bench-network bench-data bench-predict bench-score bench-distributed soak fuzz sdist clean
+.PHONY: help setup demo test lint format docs overfit overfit-tasks bench bench-abn bench-memory bench-network bench-semantic-loss bench-data bench-predict bench-score bench-distributed soak fuzz sdist clean
 
 help: ## list all targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -54,7 +54,7 @@ overfit-tasks: $(STAMP) ## overfit eight real images in each of the four tasks: 
 # Benchmarks write benchmarks/results/NAME.json; ARGS=--quick only shows that they run. The two variables silence torch's
 # profiler.
 bench: ## run all benchmarks one after the other: two hours on two idle cores; ARGS=--quick: minutes
-	@for name in bench-abn bench-memory bench-network bench-data bench-predict bench-score bench-distributed soak; do \
+	@for name in bench-abn bench-memory bench-network bench-semantic-loss bench-data bench-predict bench-score bench-distributed soak; do \
 		echo "make $$name"; $(MAKE) --no-print-directory $$name || exit 1; done
 
 bench-abn: $(STAMP) $(INPLACE_ABN) ## in-place norm vs. BatchNorm and inplace-abn: five minutes on two idle cores
@@ -67,6 +67,9 @@ bench-memory: $(STAMP) ## memory and time of training: in place, recomputed and 
 # ARGS="--only PART" measures one part, and ARGS=--skip-bf16 leaves out bf16; both record nothing.
 bench-network: $(STAMP) ## the whole network vs. its arithmetic, Mask R-CNN and Panoptic FPN: 25 minutes on two idle cores
 	@KINETO_LOG_LEVEL=99 TORCH_CPP_LOG_LEVEL=ERROR $(BIN)/python -m benchmarks.network $(ARGS)
+
+bench-semantic-loss: $(STAMP) ## the loss of the semantic head vs. upsampling all logits: two minutes
+	@KINETO_LOG_LEVEL=99 TORCH_CPP_LOG_LEVEL=ERROR $(BIN)/python -m benchmarks.semantic_loss $(ARGS)
 
 # ARGS="--coco FOLDER" or the variable SEAMSEG_COCO names a COCO panoptic folder; without one, its rows report that it is
 # missing.

@@ -35,6 +35,7 @@ COMMON = [
     "training.precision=float32",
     "training.num_pictures=0",
     "training.channels_last=true",
+    "norm.standardize_weights=false",
 ]
 # The schedules of `brn` and `mabn` count calls of a norm; the published ones are longer than this training.
 SETTINGS = {

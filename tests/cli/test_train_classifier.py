@@ -86,7 +86,7 @@ def test_train_classifier_with_data_workers_trains_the_same_network(
 def test_train_classifier_in_bfloat16_with_accumulation_logs_finite_losses(
     command: Any, config: Path, tmp_path: Path
 ) -> None:
-    # oneDNN 3.12.0 in torch 2.14.1 reads uninitialized memory for the bfloat16 gradient of filters with stride 2 if their
+    # oneDNN 3.12.0 in torch 2.14.1 reads uninitialized memory for the bfloat16 gradient of filters with stride 2 whose
     # input is a single pixel, so the images must not be too small.
     sizes = ["data.crop=64", "data.resize=64"]
     arguments = ["training.precision=bf16", "training.accumulate=2", "training.channels_last=true", *sizes]
