@@ -53,7 +53,7 @@ overfit-tasks: $(STAMP) ## overfit eight real images in each of the four tasks: 
 
 # Benchmarks write benchmarks/results/NAME.json; ARGS=--quick only shows that they run. The two variables silence torch's
 # profiler.
-bench: ## run all benchmarks one after the other: two hours on two idle cores; ARGS=--quick: minutes
+bench: ## run all benchmarks one after the other, on an idle machine
 	@for name in bench-abn bench-memory bench-network bench-semantic-loss bench-data bench-predict bench-score bench-distributed soak; do \
 		echo "make $$name"; $(MAKE) --no-print-directory $$name || exit 1; done
 
@@ -65,7 +65,7 @@ bench-memory: $(STAMP) ## memory and time of training: in place, recomputed and 
 	@KINETO_LOG_LEVEL=99 TORCH_CPP_LOG_LEVEL=ERROR $(BIN)/python -m benchmarks.memory_forms $(ARGS)
 
 # ARGS="--only PART" measures one part, and ARGS=--skip-bf16 leaves out bf16; both record nothing.
-bench-network: $(STAMP) ## the whole network vs. its arithmetic, Mask R-CNN and Panoptic FPN: 25 minutes on two idle cores
+bench-network: $(STAMP) ## the whole network vs. its arithmetic, Mask R-CNN and Panoptic FPN, on an idle machine
 	@KINETO_LOG_LEVEL=99 TORCH_CPP_LOG_LEVEL=ERROR $(BIN)/python -m benchmarks.network $(ARGS)
 
 bench-semantic-loss: $(STAMP) ## the loss of the semantic head vs. upsampling all logits: two minutes
