@@ -71,7 +71,8 @@ class MiniDeepLab(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Combine the three contexts of one pyramid level."""
-        context = self.conv1_glb(window_mean(x, self.window))
+        # The published order is mean, then convolution. Both are linear, and here the mean has fewer channels.
+        context = window_mean(self.conv1_glb(x), self.window)
         hidden = self.bn1(torch.cat([self.conv1_3x3(x), self.conv1_dil(x), context], dim=1))
         output: Tensor = self.bn2(self.conv2(hidden))
         return output
