@@ -17,6 +17,9 @@ STABLE_TORCH_LIBRARY(seamseg, library) {
   library.def("use_zlib_ng(int inflate_init, int inflate, int inflate_end, int crc32) -> ()");
   library.def("read_id_png(Tensor bytes) -> Tensor");
 
+  // Boxes
+  library.def("nms(Tensor boxes, float threshold, int max_kept) -> Tensor");
+
   // Region features
   library.def(
       "multilevel_roi_align(Tensor[] levels, Tensor boxes, Tensor image_index, Tensor level_index, int output_size) "

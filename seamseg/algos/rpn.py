@@ -62,7 +62,7 @@ class ProposalSelector:
             boxes, objectness = boxes[large], objectness[large]
         scores, order = objectness.topk(min(self.num_before_nms, len(objectness)))
         boxes = boxes[order]
-        return boxes[nms(boxes, scores, self.nms_threshold)[: self.num_after_nms]]
+        return boxes[nms(boxes, scores, self.nms_threshold, self.num_after_nms)]
 
 
 Head = Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]

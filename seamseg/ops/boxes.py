@@ -9,6 +9,7 @@ import torch
 import torchvision
 from torch import Tensor
 
+from seamseg.ops import native
 from seamseg.structures.images import Size
 
 MAX_LOG_SCALE = math.log(1000.0 / 16.0)
@@ -144,16 +145,27 @@ def coverage(boxes: Tensor, pixels: Tensor) -> Tensor:
     return torch.where(area > 0, count.to(area.dtype) / area, torch.zeros_like(area))
 
 
-def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
-    """Apply non-maximum suppression and return the indices of the kept boxes by descending score.
+def nms(boxes: Tensor, scores: Tensor, threshold: float, max_kept: int) -> Tensor:
+    """Apply non-maximum suppression and return the indices of the best kept boxes by descending score.
+
+    On the CPU, it ends with the last of ``max_kept`` boxes, and a box is only compared with kept ones. Torchvision
+    computes the same on other devices, but compares all boxes with each other first.
 
     Args:
         boxes: B×4. The order of the axes does not affect the overlap.
         scores: B.
         threshold: Maximum overlap with a kept box; a box that overlaps more is dropped.
+        max_kept: Maximum number of returned boxes.
     """
-    keep: Tensor = torchvision.ops.nms(boxes, scores, threshold)
-    return keep
+    if boxes.device.type != "cpu" or boxes.dtype != torch.float32 or not native.has_values(boxes):
+        kept: Tensor = torchvision.ops.nms(boxes, scores, threshold)
+        return kept[:max_kept]
+    order = scores.sort(descending=True, stable=True).indices
+    return order[native.call("nms", _kept_shape, boxes[order], threshold, max_kept)]
+
+
+def _kept_shape(boxes: Tensor, threshold: float, max_kept: int) -> Tensor:
+    return boxes.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=torch.int64)
 
 
 def _common_side(boxes: Tensor, others: Tensor, axis: int) -> Tensor:

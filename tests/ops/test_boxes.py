@@ -5,11 +5,13 @@ from random import Random
 
 import pytest
 import torch
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import box_deltas, overlap
 from oracles import nms as nms_oracle
 from torch import Tensor
+from torch.library import opcheck
 
 from seamseg.ops.boxes import (
     MAX_LOG_SCALE,
@@ -214,12 +216,47 @@ def test_coverage_without_marked_pixels_is_zero() -> None:
     assert coverage(tensor([]), torch.ones(5, 5, dtype=torch.bool)).shape == (0,)
 
 
-@given(st.lists(ANY_BOX, max_size=9), st.sampled_from([0.0, 0.3, 0.5, 0.7, 1.0]), st.randoms(use_true_random=False))
+@given(
+    st.lists(ANY_BOX, max_size=9),
+    st.sampled_from([0.0, 0.3, 0.5, 0.7, 1.0]),
+    st.integers(0, 9),
+    st.randoms(use_true_random=False),
+)
 @settings(deadline=None)
-def test_suppression_equals_its_definition(boxes: list[Box], threshold: float, random: Random) -> None:
+def test_suppression_equals_its_definition(boxes: list[Box], threshold: float, max_kept: int, random: Random) -> None:
     scores = [rank / 16 for rank in range(len(boxes))]
     random.shuffle(scores)
     boxes = [box for box in boxes if pixels(box)]  # torchvision divides 0 by 0
     scores = scores[: len(boxes)]
-    kept = nms(tensor(boxes), torch.tensor(scores), threshold)
-    assert kept.tolist() == nms_oracle.nms(boxes, scores, threshold)
+    kept = nms(tensor(boxes), torch.tensor(scores), threshold, max_kept)
+    assert kept.tolist() == nms_oracle.nms(boxes, scores, threshold)[:max_kept]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.1, 0.5, 0.7, 1.0])
+def test_suppression_of_many_boxes_equals_torchvision(threshold: float) -> None:
+    """Coordinates on a coarse grid make many overlaps equal to the threshold, and the scores have ties."""
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.randint(0, 12, (700, 2), generator=generator).float()
+    boxes = torch.cat([corners, corners + torch.randint(0, 11, (700, 2), generator=generator)], dim=1)
+    boxes[::50] = float("nan")
+    scores = torch.randint(0, 40, (700,), generator=generator).float()
+    expected = torchvision.ops.nms(boxes, scores, threshold)
+    for max_kept in (0, 1, 33, 700):
+        assert nms(boxes, scores, threshold, max_kept).tolist() == expected[:max_kept].tolist()
+
+
+def test_suppression_of_no_boxes_keeps_none() -> None:
+    assert nms(torch.empty(0, 4), torch.empty(0), 0.5, 9).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("boxes", "max_kept", "fact"), [(torch.ones(2, 3), 1, "B x 4"), (torch.ones(2, 4), -1, "negative")]
+)
+def test_suppression_refuses_wrong_arguments(boxes: Tensor, max_kept: int, fact: str) -> None:
+    with pytest.raises(ValueError, match=fact):
+        nms(boxes, torch.ones(2), 0.5, max_kept)
+
+
+def test_suppression_operator_has_a_shape_function() -> None:
+    nms(torch.ones(1, 4), torch.ones(1), 0.5, 1)
+    opcheck(torch.ops.seamseg.nms.default, (torch.rand(5, 4), 0.5, 3))
