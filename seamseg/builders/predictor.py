@@ -13,7 +13,7 @@ from seamseg.modules import fold_norms
 from seamseg.networks import SegmentationNet
 from seamseg.predict import Predictor
 from seamseg.predict.predictor import Augmentation
-from seamseg.runtime.precision import AnyPrecision, PrecisionName, choose_precision, prefers_channels_last
+from seamseg.runtime.precision import AnyPrecision, Precision, PrecisionName, choose_precision, prefers_channels_last
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ class PredictionOptions:
 def build_predictor(model: LoadedModel, device: torch.device, options: PredictionOptions | None = None) -> Predictor:
     """Build a predictor of a model.
 
-    Its network is a copy whose norms are folded into the layers before them, in the faster memory format.
+    Its network is a copy whose norms are folded into the layers before them, in the faster memory format, and whose
+    convolutions and linear layers have weights of the precision.
 
     Args:
         model: Model whose network is on ``device``.
@@ -94,4 +95,5 @@ def _for_inference(model: LoadedModel, device: torch.device, precision: Precisio
     network = fold_norms(model.network)
     if prefers_channels_last(device, precision, "gn" in model.experiment.norm.names):
         network.to(memory_format=torch.channels_last)
+    Precision(precision, device).convert_weights(network)
     return network

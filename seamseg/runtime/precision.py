@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 from torch.optim import Optimizer
 
 from seamseg.errors import SettingsError
@@ -88,6 +89,19 @@ class Precision:
         if self._type is None:
             return contextlib.nullcontext()
         return torch.autocast(self._device.type, self._type)
+
+    def convert_weights(self, network: nn.Module) -> None:
+        """Store the weights that autocast would convert in every forward pass in half precision, for inference.
+
+        The results stay the same. Weights that other layers compute with keep their type.
+
+        Args:
+            network: Network whose convolutions and linear layers use their weights as they are; it is modified.
+        """
+        if self._type is not None:
+            for layer in network.modules():
+                if isinstance(layer, (_ConvNd, nn.Linear)):
+                    layer.to(self._type)
 
     def backward(self, loss: Tensor) -> None:
         """Backpropagate a loss, scaled in fp16, and add its gradients to those of the parameters."""

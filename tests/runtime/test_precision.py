@@ -44,6 +44,24 @@ def test_state_dict_without_loss_scale_is_empty() -> None:
     precision.load_state_dict({})
 
 
+def test_converted_weights_give_the_results_of_autocast() -> None:
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.ConvTranspose2d(8, 4, 2), nn.Flatten(), nn.Linear(36, 2)
+    network, x, precision = nn.Sequential(*layers), torch.randn(2, 3, 4, 4), Precision("bf16", CPU)
+    with torch.no_grad(), precision.autocast():
+        expected = network(x)
+        precision.convert_weights(network)
+        assert torch.equal(network(x), expected)
+    assert [layer.weight.dtype for layer in (layers[0], layers[2], layers[4])] == [torch.bfloat16] * 3
+    assert layers[1].weight.dtype == torch.float32
+
+
+def test_converted_weights_in_float32_stay() -> None:
+    layer = nn.Linear(2, 2)
+    Precision("float32", CPU).convert_weights(layer)
+    assert layer.weight.dtype == torch.float32
+
+
 def scaled_cpu(scale: float) -> Precision:
     """Return a precision with the loss scale of fp16 that computes in float32 on the CPU."""
     precision = Precision("float32", CPU)
