@@ -28,6 +28,10 @@ STABLE_TORCH_LIBRARY(seamseg, library) {
       "multilevel_roi_align_gradient(Tensor gradient, Tensor boxes, Tensor image_index, Tensor level_index, "
       "int num_images, int[] heights, int[] widths, bool channels_last) -> Tensor[]");
 
+  // Mean over a window
+  library.def("window_mean(Tensor x, int window) -> Tensor");
+  library.def("window_mean_gradient(Tensor gradient, int window) -> Tensor");
+
   // Fusion
   library.def("upsample_argmax(Tensor logits, float row_step, float column_step, int height, int width) -> Tensor");
   library.def(

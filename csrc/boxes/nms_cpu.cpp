@@ -105,6 +105,4 @@ Tensor nms(Tensor boxes, double threshold, int64_t max_kept) {
 } // namespace
 } // namespace seamseg::boxes
 
-STABLE_TORCH_LIBRARY_IMPL(seamseg, CPU, library) {
-  library.impl("nms", TORCH_BOX(&seamseg::boxes::nms));
-}
+STABLE_TORCH_LIBRARY_IMPL(seamseg, CPU, library) { library.impl("nms", TORCH_BOX(&seamseg::boxes::nms)); }

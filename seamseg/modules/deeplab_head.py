@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seamseg.modules.norm import NormFactory
-from seamseg.modules.semantic_head import window_mean
+from seamseg.ops.window_mean import window_mean
 
 DILATIONS = (12, 24, 36)
 INFERENCE_WINDOW = 84

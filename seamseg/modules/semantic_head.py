@@ -9,38 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seamseg.modules.norm import NormFactory
-
-
-def window_mean(x: Tensor, window: int) -> Tensor:
-    """Average-pool with stride 1 and pad the result by replication to the size of the input.
-
-    The window is ``min(window, size)`` per axis. Of the ``k − 1`` missing positions of a window k, ``(k − 1) // 2`` are
-    added at the beginning and the rest at the end. The means come from prefix sums, so the time does not depend on the
-    window; a 64×64 average pool would read every value 4096 times.
-
-    Args:
-        x: N×C×H×W.
-        window: Side of the window in positions; ≥ 1.
-
-    Returns:
-        N×C×H×W. Half-precision inputs are accumulated in float32.
-    """
-    return _mean_along(_mean_along(x, window, -1), window, -2)
-
-
-def _mean_along(x: Tensor, window: int, dim: int) -> Tensor:
-    size = x.shape[dim]
-    if size <= window:
-        return x.mean(dim=dim, keepdim=True).expand_as(x)
-    compute = x if x.is_floating_point() and x.element_size() >= 4 else x.float()
-    before = (window - 1) // 2
-    padding = (1, 0, 0, 0) if dim == -1 else (0, 0, 1, 0)
-    sums = functional.pad(compute.cumsum(dim), padding)
-    mean = (sums.narrow(dim, window, size - window + 1) - sums.narrow(dim, 0, size - window + 1)) / window
-    after = size - mean.shape[dim] - before
-    replicate = (before, after, 0, 0) if dim == -1 else (0, 0, before, after)
-    return functional.pad(mean, replicate, mode="replicate").to(x.dtype)
-
+from seamseg.ops.window_mean import window_mean
 
 NUM_LEVELS = 4
 """Number of finest pyramid levels that the head reads."""

@@ -9,20 +9,65 @@ from hypothesis import strategies as st
 from oracles import window_mean as oracle
 from torch.autograd import gradcheck
 
-from seamseg.modules.semantic_head import window_mean
+from seamseg.ops import window_mean as module
+from seamseg.ops.window_mean import window_mean
+
+FORMATS = [torch.contiguous_format, torch.channels_last]
 
 
 def random(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape))).to(dtype)
 
 
-@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 14))
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 14), st.sampled_from(FORMATS))
 @settings(deadline=None)
-def test_window_mean_of_random_sizes_equals_average_pooling(height: int, width: int, window: int) -> None:
-    x = random(2, 3, height, width)
+def test_window_mean_of_random_sizes_equals_average_pooling(
+    height: int, width: int, window: int, memory_format: torch.memory_format
+) -> None:
+    x = random(2, 3, height, width).contiguous(memory_format=memory_format)
     found = window_mean(x, window)
     assert found.shape == x.shape
+    assert found.is_contiguous(memory_format=memory_format)
     torch.testing.assert_close(found, oracle.window_mean(x, window), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+def test_window_mean_of_many_channels_and_rows_equals_average_pooling(memory_format: torch.memory_format) -> None:
+    """More lines than the kernel processes at once, along both axes."""
+    x = random(2, 300, 70, 9).contiguous(memory_format=memory_format).requires_grad_()
+    found, expected = window_mean(x, 6), oracle.window_mean(x, 6)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    weights = random(2, 300, 70, 9)
+    gradients = [torch.autograd.grad(mean, x, weights)[0] for mean in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("window", [1, 4, 5, 9])
+def test_window_mean_by_prefix_sums_equals_the_native_one(window: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefix sums compute on GPUs and in exported models."""
+    x = random(2, 3, 8, 7).requires_grad_()
+    native = window_mean(x, window)
+    monkeypatch.setattr(module, "_TYPES", ())
+    sums = window_mean(x, window)
+    torch.testing.assert_close(sums, native, rtol=1e-4, atol=1e-5)
+    weights = random(2, 3, 8, 7)
+    gradients = [torch.autograd.grad(mean, x, weights)[0] for mean in (sums, native)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize("num_images", [0, 2])
+def test_window_mean_operators_pass_opcheck(num_images: int, memory_format: torch.memory_format) -> None:
+    x = random(num_images, 3, 5, 4).contiguous(memory_format=memory_format)
+    window_mean(x, 2)
+    torch.library.opcheck(torch.ops.seamseg.window_mean.default, (x.requires_grad_(), 2))
+    torch.library.opcheck(torch.ops.seamseg.window_mean_gradient.default, (x.detach(), 2))
+
+
+@pytest.mark.parametrize(("shape", "window", "fact"), [((1, 2, 3), 2, "N x C x H x W"), ((1, 2, 3, 3), 0, "positive")])
+def test_window_mean_refuses_wrong_arguments(shape: tuple[int, ...], window: int, fact: str) -> None:
+    with pytest.raises(ValueError, match=fact):
+        window_mean(random(*shape), window)
 
 
 @pytest.mark.parametrize("window", [64, 63])
