@@ -64,7 +64,8 @@ bench-abn: $(STAMP) $(INPLACE_ABN) ## in-place norm vs. BatchNorm and inplace-ab
 bench-memory: $(STAMP) ## memory and time of training: in place, recomputed and compiled: ten minutes on two idle cores
 	@KINETO_LOG_LEVEL=99 TORCH_CPP_LOG_LEVEL=ERROR $(BIN)/python -m benchmarks.memory_forms $(ARGS)
 
-# ARGS="--only PART" measures one part, and ARGS=--skip-bf16 leaves out bf16; both record nothing.
+# ARGS="--only PART" measures one part, and ARGS=--skip-bf16 leaves out bf16; both record nothing. With --update, the rows of
+# the part replace those in the recorded file.
 bench-network: $(STAMP) ## the whole network vs. its arithmetic, Mask R-CNN and Panoptic FPN, on an idle machine
 	@KINETO_LOG_LEVEL=99 TORCH_CPP_LOG_LEVEL=ERROR $(BIN)/python -m benchmarks.network $(ARGS)
 

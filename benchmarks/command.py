@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import machine
-from benchmarks.table import RESULTS, Row, print_rows, write_rows
+from benchmarks.table import RESULTS, Row, print_rows, read_rows, write_rows
 
 
 def benchmark_parser(name: str, doc: str | None, quick: str) -> argparse.ArgumentParser:
@@ -24,6 +25,24 @@ def benchmark_parser(name: str, doc: str | None, quick: str) -> argparse.Argumen
         "--output", type=Path, help=f"JSON file (default: benchmarks/results/{name}.json; none with --quick)"
     )
     return parser
+
+
+def recorded_rows(name: str, options: argparse.Namespace, threads: int, packages: Sequence[str]) -> list[Row]:
+    """Return the rows of the file that a run would write, or exit with a sentence if they cannot stay beside new ones.
+
+    Args:
+        name: Name of the benchmark.
+        options: Parsed command line of :func:`benchmark_parser`.
+        threads: Number of threads per process.
+        packages: Packages whose versions are recorded.
+    """
+    path = options.output or RESULTS / f"{name}.json"
+    if not path.exists():
+        return []
+    where, versions, rows = read_rows(path)
+    if (where, versions) != (machine.describe(threads), machine.versions(*packages)):
+        sys.exit(f"{path} was measured on another machine or with other versions; measure all parts")
+    return rows
 
 
 def publish(name: str, options: argparse.Namespace, threads: int, packages: Sequence[str], rows: Sequence[Row]) -> None:

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from benchmarks import machine, network_memory, network_times
-from benchmarks.command import benchmark_parser, publish
+from benchmarks.command import benchmark_parser, publish, recorded_rows
 from benchmarks.network_cases import FULL, QUICK, Plan
-from benchmarks.table import Row
+from benchmarks.table import Row, replace_rows
 from seamseg.runtime.precision import automatic_precision
 
 _NO_BF16 = "not measured: this processor has no bf16 instructions and would take many minutes; pass --slow-bf16"
@@ -46,6 +46,9 @@ PARTS = (
 )
 
 
+PACKAGES = ["torch", "torchvision", "seamseg", "detectron2"]
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark."""
     parser = benchmark_parser("network", __doc__, "one round of small images")
@@ -57,21 +60,23 @@ def main(arguments: list[str] | None = None) -> None:
         choices=names,
         help=f"measure one part: {', '.join(names)}; repeatable",
     )
+    parser.add_argument(
+        "--update", action="store_true", help="with --only, replace the rows of these parts in the recorded file"
+    )
     parser.add_argument("--skip-bf16", action="store_true", help="leave out the rows in bf16")
     parser.add_argument(
         "--slow-bf16", action="store_true", help="measure bf16 on a processor without instructions for it"
     )
     options = parser.parse_args(arguments)
+    rows = recorded_rows("network", options, FULL.threads, PACKAGES) if options.update else []
     machine.warn_if_busy()
-    rows: list[Row] = []
     for part in PARTS:
         if options.only is None or part.name in options.only:
             print(f"{part.name} …", file=sys.stderr)
-            rows += _measured(part, options)
-    options.quick |= (
-        options.only is not None or options.skip_bf16
-    )  # a part is not recorded, unless --output names a file
-    publish("network", options, FULL.threads, ["torch", "torchvision", "seamseg", "detectron2"], rows)
+            rows = replace_rows(rows, _measured(part, options))
+    # A part is not recorded, unless it updates the file or --output names one.
+    options.quick |= options.skip_bf16 or (options.only is not None and not options.update)
+    publish("network", options, FULL.threads, PACKAGES, rows)
 
 
 def _measured(part: Part, options: argparse.Namespace) -> Sequence[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,19 @@ class Row:
             "aim": self.aim,
             "holds": self.holds,
         }
+
+
+def read_rows(path: Path) -> tuple[str, dict[str, str], list[Row]]:
+    """Return the machine, the versions and the rows of a file of :func:`write_rows`."""
+    whole = json.loads(path.read_text())
+    names = [field.name for field in fields(Row)]
+    return whole["machine"], whole["versions"], [Row(**{name: row[name] for name in names}) for row in whole["rows"]]
+
+
+def replace_rows(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
+    """Return ``rows`` with those of the same slugs replaced by ``others``, and the rest of them at the end."""
+    new = {row.slug: row for row in others}
+    return [new.pop(row.slug, row) for row in rows] + list(new.values())
 
 
 def write_rows(path: Path, machine: str, versions: Mapping[str, str], rows: Sequence[Row]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -13,7 +15,7 @@ from benchmarks.network_floor import OperatorLog, Product, TensorShape, measure_
 from benchmarks.network_memory import CASES, MemoryCase, describe
 from benchmarks.network_peers import SemanticFPNHead, WholeSemanticLoss
 from benchmarks.network_times import targets_row
-from benchmarks.table import Row
+from benchmarks.table import Row, read_rows, write_rows
 from seamseg.algos.losses import SemanticLoss
 from seamseg.builders.memory import MadeUpStep
 from seamseg.engine.step_memory import StepMemory
@@ -129,6 +131,24 @@ def test_parts_in_bf16_are_left_out_without_its_instructions(
     assert [plan.has_bf16 for plan in plans] == [False]
     network.main(["--only", "vistas-memory-bf16", "--slow-bf16"])
     assert [plan.has_bf16 for plan in plans] == [False, True]
+
+
+def test_update_replaces_the_rows_of_a_part_and_keeps_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "network.json"
+    versions = machine.versions(*network.PACKAGES)
+    old = [Row("demo-step", "", 9.0, 1.0, "ms"), Row("predict", "", 8.0, 1.0, "ms")]
+    write_rows(file, machine.describe(2), versions, old)
+    new = [Row("demo-step", "", 3.0, 1.0, "ms"), Row("demo-new", "", 2.0, 1.0, "ms")]
+    monkeypatch.setattr(machine, "in_fresh_process", lambda measure, plan: new)
+    network.main(["--only", "demo", "--update", "--output", str(file)])
+    assert [(row.slug, row.ours) for row in read_rows(file)[2]] == [("demo-step", 3), ("predict", 8), ("demo-new", 2)]
+    write_rows(file, "another machine", versions, old)
+    monkeypatch.setattr(machine, "in_fresh_process", lambda measure, plan: pytest.fail("measured in vain"))
+    with pytest.raises(SystemExit, match="another machine"):
+        network.main(["--only", "demo", "--update", "--output", str(file)])
+    assert read_rows(file)[2] == old
 
 
 def test_slugs_of_the_targets_have_limits() -> None:
