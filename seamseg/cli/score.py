@@ -12,7 +12,6 @@ from seamseg.cli.arguments import add_png_folders
 from seamseg.cli.object_tables import f1_table, print_object_scores, write_object_analysis
 from seamseg.cli.score_tables import HELP, WORST_WIDTH, image_table, print_scores, write_analysis
 from seamseg.data.formats.coco_json import PanopticFiles, open_annotation, open_results
-from seamseg.data.json_fields import load_object
 from seamseg.engine.gallery import file_sheet
 from seamseg.errors import SettingsError
 from seamseg.io.files import write_text
@@ -20,7 +19,7 @@ from seamseg.io.progress import progress_bar, split_progress
 from seamseg.metrics.scores import Scores
 from seamseg.score.files import WrongArea, score_files
 from seamseg.score.objects import is_list, score_objects
-from seamseg.score.pairing import image_names, select_images
+from seamseg.score.pairing import pair_results, select_images
 
 
 def add_parser(subcommands: Any) -> None:
@@ -70,7 +69,9 @@ def run(options: argparse.Namespace) -> int:
     if options.pred.is_file() and is_list(options.pred):
         return score_coco_results(options)
     truth = chosen_images(open_annotation(options.gt, options.gt_dir), options.images)
-    results = open_results(options.pred, options.pred_dir, truth.categories)
+    given = open_results(options.pred, options.pred_dir, truth.categories)
+    results = pair_results(given, truth)
+    num_ignored = 0 if options.images else len(given.images) - len(results.images)
     with progress_bar("scoring", len(truth.images)) as advance:
         found = score_files(truth, results, progress=lambda done: advance(done, ""))
     try:
@@ -78,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     finally:  # do not lose the scores if a file cannot be written
         if options.images:
             print(f"scored {len(truth.images)} images of {options.images}", file=sys.stderr)
-        for note in notes(truth, results, found.wrong_areas, is_part=options.images is not None):
+        for note in notes(truth, results, found.wrong_areas, num_ignored):
             print(note, file=sys.stderr)
         print_scores(found.scores)
     return 0
@@ -110,8 +111,7 @@ def chosen_images(truth: PanopticFiles, listed: Path | None) -> PanopticFiles:
     """Return the annotation of the listed images; of all if there is no list."""
     if listed is None:
         return truth
-    stated = image_names(load_object(truth.json_file), truth.json_file)
-    names = {key: stated.get(key) for key in truth.images}
+    names = {key: truth.names.get(key) for key in truth.images}
     chosen = select_images(names, listed, truth.json_file)
     return replace(truth, images={key: truth.images[key] for key in chosen})
 
@@ -129,14 +129,14 @@ def write_files(truth: PanopticFiles, results: PanopticFiles, scores: Scores, op
         write_analysis(options.analysis, scores, images, sheet)
 
 
-def notes(truth: PanopticFiles, results: PanopticFiles, wrong_areas: list[WrongArea], is_part: bool) -> list[str]:
+def notes(truth: PanopticFiles, results: PanopticFiles, wrong_areas: list[WrongArea], num_ignored: int) -> list[str]:
     """Describe problems of the files that do not prevent scoring, one sentence each.
 
     Args:
         truth: Annotation.
         results: Results.
         wrong_areas: Segments with wrong areas.
-        is_part: Whether only a part of the images is scored, so that further results are no problem.
+        num_ignored: Number of results of images that the annotation does not contain.
     """
     found = [f"{results.json_file}: {note}" for note in results.notes]
     for side, files in (("annotation", truth), ("results", results)):
@@ -148,7 +148,8 @@ def notes(truth: PanopticFiles, results: PanopticFiles, wrong_areas: list[WrongA
                 f"{files.json_file}: the areas of {len(wrong)} segments differ from the PNGs, such as {example} with "
                 f"{first.stated:g} instead of {first.counted} pixels; the PNGs are used"
             )
-    extra = len(results.images.keys() - truth.images.keys())
-    if extra and not is_part:
-        found.append(f"{results.json_file}: ignored {extra} results of images that {truth.json_file} does not contain")
+    if num_ignored:
+        found.append(
+            f"{results.json_file}: ignored {num_ignored} results of images that {truth.json_file} does not contain"
+        )
     return found

@@ -16,7 +16,7 @@ from seamseg.data.formats.coco_writer import ANNOTATION_FILE
 from seamseg.data.json_fields import load_object
 from seamseg.errors import DataError
 from seamseg.report.images import find_original_images, image_folder
-from seamseg.score.pairing import image_names, pair_images
+from seamseg.score.pairing import pair_images
 from seamseg.structures import Categories, ImageId
 
 
@@ -87,8 +87,7 @@ def open_material(
     truth = None if truth_file is None else open_annotation(truth_file, truth_folder)
     categories = listed_categories(content, json_file) if truth is None else truth.categories
     results = open_results(json_file, predictions_folder, categories)
-    listed_names = image_names(content, json_file)
-    names: dict[ImageId, str | None] = {key: listed_names.get(key) for key in results.images}
+    names: dict[ImageId, str | None] = {key: results.names.get(key) for key in results.images}
     pairs: dict[ImageId, ImageId] = {}
     notes: list[str] = []
     if truth is not None:
@@ -127,7 +126,7 @@ def _pairs_and_names(
     names: dict[ImageId, str | None], json_file: Path, truth: PanopticFiles
 ) -> tuple[dict[ImageId, ImageId], dict[ImageId, str | None]]:
     """Return the annotated image of each result, and the names with those of the annotation added."""
-    true_names = image_names(load_object(truth.json_file), truth.json_file)
+    true_names = truth.names
     pairs = pair_images(names, {key: true_names.get(key) for key in truth.images}, json_file, truth.json_file)
     return pairs, {key: name or true_names.get(pairs.get(key, "")) for key, name in names.items()}
 

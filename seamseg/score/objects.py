@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seamseg.data.formats.class_table import coco_categories
-from seamseg.data.formats.coco_json import open_annotation
+from seamseg.data.formats.coco_json import image_names, open_annotation
 from seamseg.data.formats.detection_json import ListedObjects, list_objects
 from seamseg.data.formats.outlines import annotation_text, read_outline
 from seamseg.data.json_fields import field, file_field, flag_field, image_id_field, load_object, short_text
@@ -19,7 +19,7 @@ from seamseg.errors import DataError
 from seamseg.metrics.average_precision import segment_instances
 from seamseg.metrics.objects import ObjectEvaluator, ObjectScores
 from seamseg.score.files import read_segmentation
-from seamseg.score.pairing import image_names, pair_images, select_images
+from seamseg.score.pairing import pair_images, select_images
 from seamseg.structures import Categories, ImageId, ImageInstances, Instance, RunLengthMask, Size
 
 Results = dict[ImageId, list[dict[str, Any]]]

@@ -4,32 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from seamseg.data.formats.coco_json import images_by_id
-from seamseg.data.json_fields import field, file_field, image_id_field, load_object
+from seamseg.data.formats.coco_json import PanopticFiles, images_by_id
+from seamseg.data.json_fields import field, load_object
 from seamseg.errors import DataError
 from seamseg.structures import ImageId
-
-
-def image_names(content: dict[str, Any], json_file: Path) -> dict[ImageId, str]:
-    """Return the names of the ``images`` of a COCO panoptic file by id.
-
-    Args:
-        content: Content of the file. Results often have no ``images``; the result is empty then.
-        json_file: Path of the file, for error messages.
-
-    Raises:
-        SeamsegError: An entry has no id or no name, or two entries have the same id.
-    """
-    names: dict[ImageId, str] = {}
-    for position, entry in enumerate(field(content, "images", list, str(json_file)) if "images" in content else []):
-        image_id = image_id_field(entry, "id", f"{json_file}, image {position}")
-        if image_id in names:
-            raise DataError(f"{json_file} has two images with id {image_id}; make the ids unique")
-        names[image_id] = file_field(entry, "file_name", f"{json_file}, image {image_id}")
-    return names
 
 
 def pair_images(
@@ -83,6 +64,22 @@ def _unique_ends(names: Mapping[ImageId, str]) -> dict[str, ImageId]:
     ends = {key: PurePosixPath(name).name for key, name in names.items()}
     numbers = Counter(ends.values())
     return {end: key for key, end in ends.items() if numbers[end] == 1}
+
+
+def pair_results(results: PanopticFiles, truth: PanopticFiles) -> PanopticFiles:
+    """Return the results of annotated images, with the ids of the annotation.
+
+    Args:
+        results: Results. Their images are matched by name if both files have names, otherwise by id.
+        truth: Annotation.
+
+    Raises:
+        SeamsegError: No images match, or two results match the same image.
+    """
+    names, true_names = ({key: files.names.get(key) for key in files.images} for files in (results, truth))
+    pairs = pair_images(names, true_names, results.json_file, truth.json_file)
+    images = {true: replace(results.images[key], image_id=true) for key, true in pairs.items()}
+    return replace(results, images=images)
 
 
 def select_images(names: Mapping[ImageId, str | None], path: Path, truth_file: Path) -> list[ImageId]:

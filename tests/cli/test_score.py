@@ -97,6 +97,23 @@ def test_score_wrong_areas_and_extra_results_are_reported(
     assert "ignored 1 results of images that" in err
 
 
+def test_score_matches_images_by_name_if_both_files_have_names(files: tuple[str, str], tmp_path: Path) -> None:
+    """`seamseg predict` numbers images from 1, which may be the ids of other images in the annotation."""
+    found = []
+    for numbers in ([10, 11], [11, 10]):
+        for file, ids in ((files[0], [10, 11]), (files[1], numbers)):
+            content = json.loads(Path(file).read_text())
+            content["images"] = [
+                {"id": number, "file_name": f"{name}.jpg"} for number, name in zip(ids, "ab", strict=True)
+            ]
+            for annotation, number in zip(content["annotations"], ids, strict=True):
+                annotation["image_id"] = number
+            Path(file).write_text(json.dumps(content))
+        assert main(["score", "--gt", files[0], "--pred", files[1], "--per-image", str(tmp_path / "images.csv")]) == 0
+        found.append((tmp_path / "images.csv").read_text())
+    assert found[0] == found[1]
+
+
 def test_score_invalid_files_are_refused(
     files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from seamseg.score.pairing import image_names, pair_images, select_images
+from seamseg.data.formats.coco_json import image_names
+from seamseg.score.pairing import pair_images, select_images
 
 FILES = Path("results.json"), Path("truth.json")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from seamseg.data.formats.coco_entries import (
     sound_segments,
 )
 from seamseg.data.formats.coco_files import choose_folder, png_folders
-from seamseg.data.json_fields import field, load_object
+from seamseg.data.json_fields import field, file_field, image_id_field, load_object
 from seamseg.data.png import MAX_SEGMENT_ID
 from seamseg.errors import DataError
 from seamseg.structures import VOID, Categories, ImageId, Size
@@ -85,6 +86,7 @@ class PanopticFiles:
         png_folder: Folder of the PNGs.
         categories: Categories of the segments.
         images: Segments by image id, in the order of the file.
+        names: Names of the images by id; empty if the file has no ``images``.
         notes: Sentences on how the file's own categories differ from ``categories``.
     """
 
@@ -92,6 +94,7 @@ class PanopticFiles:
     png_folder: Path
     categories: Categories
     images: dict[ImageId, ListedSegments]
+    names: dict[ImageId, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -197,7 +200,7 @@ def _panoptic_files(
 ) -> PanopticFiles:
     images = _annotations(content, json_file, table, keys, None if folder is None else [folder])
     png_folder = next(iter(images.values())).png_folder
-    return PanopticFiles(json_file, png_folder, table.categories, images, table.notes)
+    return PanopticFiles(json_file, png_folder, table.categories, images, image_names(content, json_file), table.notes)
 
 
 def _annotations(
@@ -218,6 +221,25 @@ def _annotations(
             raise AssertionError(f"{path}: nothing is wrong with the segments of image {image_id}")
         images[image_id] = ListedSegments(image_id, folder, png_file, *arrays)
     return images
+
+
+def image_names(content: dict[str, Any], json_file: Path) -> dict[ImageId, str]:
+    """Return the names of the ``images`` of a COCO panoptic file by id.
+
+    Args:
+        content: Content of the file. Results often have no ``images``; the result is empty then.
+        json_file: Path of the file, for error messages.
+
+    Raises:
+        SeamsegError: An entry has no id or no name, or two entries have the same id.
+    """
+    names: dict[ImageId, str] = {}
+    for position, entry in enumerate(field(content, "images", list, str(json_file)) if "images" in content else []):
+        image_id = image_id_field(entry, "id", f"{json_file}, image {position}")
+        if image_id in names:
+            raise DataError(f"{json_file} has two images with id {image_id}; make the ids unique")
+        names[image_id] = file_field(entry, "file_name", f"{json_file}, image {image_id}")
+    return names
 
 
 def images_by_id(entries: list[Any], path: Path) -> dict[ImageId, ImageEntry]:
