@@ -21,11 +21,13 @@ class FusedImage:
         segmentation: Result of the panoptic fusion.
         detections: Detections before the fusion, with boxes in pixels of this size.
         semantics: H×W int64, the class that the semantic head predicts for every pixel; 255 without such a head.
+        proposals: P×4 float32, the boxes that were classified, in pixels of this size; None if they are not known.
     """
 
     segmentation: PanopticSegmentation
     detections: Detections
     semantics: Tensor
+    proposals: Tensor | None = None
 
 
 Fusion = Callable[[Detections, SemanticLogits, Size], FusedImage]

@@ -111,7 +111,10 @@ def run(options: argparse.Namespace) -> int:
         share = math.ceil(len(split) / process.world_size)
         with progress_bar("evaluating", share, shown=process.is_first) as advance:
             watchers = [album.add, worst.add, lambda scored: advance(scored.number, "")]
-            given = EvaluationPass(model.network, loader, fusion, categories, process.device, watchers, predictor)
+            trace_above = fusion.score_threshold if options.analysis and predictor is None else None
+            given = EvaluationPass(
+                model.network, loader, fusion, categories, process.device, watchers, predictor, trace_above
+            )
             scores = score(given)
         errors = left_out(broken, scores.num_images)
         scores = replace(scores, unreadable=tuple(unreadable(error, Path(options.data)) for error in errors))

@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from seamseg.cli.output import plain_console
-from seamseg.engine.analysis_pictures import analysis_pictures, semantic_pictures
+from seamseg.engine.analysis_pictures import analysis_pictures, lost_things_picture, semantic_pictures
 from seamseg.io.files import write_text
 from seamseg.metrics.analysis import Analysis
+from seamseg.metrics.lost_things import STAGES, LostThings, total
 from seamseg.metrics.scores import Scores, json_lines, percent
 from seamseg.metrics.semantic import SemanticScores
 from seamseg.structures import ImageId
@@ -44,6 +45,8 @@ def print_scores(scores: Scores) -> None:
         _print_unseen(console, len(scores.per_class) - len(seen))
     for sentence in _analysis(scores.analysis):
         console.print(sentence)
+    if scores.lost is not None:
+        console.print(_lost(scores.lost))
     console.print(f"PQ† {percent(scores.pq_dagger)}{_boundary(scores)}")
     console.print(
         f"mIoU of the semantic head {percent(scores.miou_semantic)}, "
@@ -86,6 +89,12 @@ def _analysis(analysis: Analysis) -> list[str]:
     return lines
 
 
+def _lost(lost: dict[str, LostThings]) -> str:
+    whole = total(lost)
+    stages = (f"{stage.replace('_', ' ')} {getattr(whole, stage)}" for stage in reversed(STAGES))
+    return f"missing things: {whole.num_lost} of {whole.things}: {', '.join(stages)}"
+
+
 def _boundary(scores: Scores) -> str:
     if scores.boundary is None:
         return ""
@@ -122,6 +131,12 @@ def class_table(scores: Scores) -> str:
         title = list(cells)
         lines.append([csv_cell(value) for value in cells.values()])
     return csv_table(title, lines)
+
+
+def lost_table(lost: dict[str, LostThings]) -> str:
+    """Format a CSV table with one row per thing class: its things, and those lost at each stage."""
+    lines = [[name, *asdict(one).values()] for name, one in lost.items()]
+    return csv_table(["class", "things", *STAGES], lines)
 
 
 def confusion_table(matrix: NDArray[np.int64], classes: Iterable[str], rest: str, last_row: str = "") -> str:
@@ -161,7 +176,7 @@ def write_analysis(folder: Path, scores: Scores, images: str | None = None, wors
 
     The files are ``analysis.json``, ``classes.csv``, ``confusion_segments.csv``, ``confusion_pixels.csv``,
     ``images.csv``, ``sizes.png``, ``outcomes.png``, ``confusion_segments.png``, ``confusion_pixels.png`` and
-    ``worst.png``.
+    ``worst.png``, and ``lost.csv`` and ``lost.png`` if lost things were traced.
 
     Args:
         folder: Output folder; created if missing. Files with these names are replaced.
@@ -178,9 +193,13 @@ def write_analysis(folder: Path, scores: Scores, images: str | None = None, wors
         "confusion_pixels.csv": confusion_table(confusion.pixels, confusion.classes, "void"),
         "images.csv": images or image_table(scores),
     }
+    pictures = analysis_pictures(scores.analysis)
+    if scores.lost is not None:
+        texts["lost.csv"] = lost_table(scores.lost)
+        pictures["lost"] = lost_things_picture(scores.lost)
     for name, text in texts.items():
         write_text(folder / name, text)
-    write_pictures(folder, analysis_pictures(scores.analysis), worst)
+    write_pictures(folder, pictures, worst)
 
 
 def write_semantic_analysis(folder: Path, scores: SemanticScores, worst: Picture | None = None) -> None:

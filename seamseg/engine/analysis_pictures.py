@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seamseg.metrics.analysis import SIZE_LIMITS, Analysis, ClassOutcomes, SizeQuality
+from seamseg.metrics.lost_things import STAGES, LostThings
 from seamseg.structures.categories import Color
 from seamseg.visualization.bars import BarGroup, StackedBar, grouped_bars, stacked_bars
 from seamseg.visualization.confusion_picture import confusion_picture
@@ -24,6 +25,7 @@ _PARTS: tuple[tuple[str, Color], ...] = (
     ("classification", (196, 69, 37)),
     ("missed", (120, 62, 108)),
 )
+_STAGE_COLORS: tuple[Color, ...] = ((70, 120, 168), (201, 140, 28), (196, 69, 37), (150, 112, 160), (120, 62, 108))
 
 
 def semantic_pictures(confusion: NDArray[np.int64], names: Sequence[str]) -> dict[str, Picture]:
@@ -44,6 +46,18 @@ def analysis_pictures(analysis: Analysis) -> dict[str, Picture]:
         ),
         **semantic_pictures(confusion.pixels, confusion.classes),
     }
+
+
+def lost_things_picture(lost: Mapping[str, LostThings]) -> Picture:
+    """Draw the stages at which the things of each class were lost, the classes with the most losses first."""
+    chosen = sorted(lost.items(), key=lambda entry: -entry[1].num_lost)[:NUM_CLASSES]
+    bars = [
+        StackedBar(name, [getattr(one, stage) for stage in STAGES], f"{one.num_lost} of {one.things} lost")
+        for name, one in chosen
+        if one.things
+    ]
+    parts = [(stage.replace("_", " "), color) for stage, color in zip(STAGES, _STAGE_COLORS, strict=True)]
+    return stacked_bars(bars, parts, "Where missing things were lost", "the last stage of the network that had them")
 
 
 def _sizes(by_size: dict[str, SizeQuality]) -> Picture:

@@ -14,10 +14,12 @@ from seamseg.data.loader import BatchLoader
 from seamseg.errors import BrokenImageError, DataError
 from seamseg.metrics.average_precision import detected_instances, true_instances
 from seamseg.metrics.evaluator import EvaluatorState, PanopticEvaluator
+from seamseg.metrics.lost_things import LostThingsCounter
 from seamseg.metrics.objects import ObjectEvaluator, ObjectScores
 from seamseg.metrics.scores import Scores
 from seamseg.metrics.semantic import SemanticEvaluator, SemanticScores, SemanticState
 from seamseg.networks import PyramidNet, SegmentationNet
+from seamseg.ops.boxes import scale_boxes
 from seamseg.ops.collectives import gather_objects
 from seamseg.predict import Predictor
 from seamseg.structures import (
@@ -72,6 +74,8 @@ class EvaluationPass:
         on_image: Callbacks that receive every image of this rank.
         predictor: Predictor with test-time augmentation, for a loader that keeps the pixels of the images; None
             predicts once on the images as the loader resizes them.
+        trace_above: Score above which detections take part in the fusion, to find the stage at which each missing
+            thing was lost; None does not trace them. Test-time augmentation cannot be traced.
     """
 
     network: SegmentationNet
@@ -81,6 +85,7 @@ class EvaluationPass:
     device: torch.device
     on_image: Sequence[Callable[[ScoredImage], None]] = ()
     predictor: Predictor | None = None
+    trace_above: float | None = None
 
 
 def evaluate(given: EvaluationPass) -> Scores:
@@ -88,14 +93,21 @@ def evaluate(given: EvaluationPass) -> Scores:
     categories = given.categories
     evaluator, joined = (PanopticEvaluator(len(categories), categories.num_stuff) for _ in range(2))
     has_classes = not isinstance(given.network, PyramidNet) or given.network.classifies_pixels
+    lost = LostThingsCounter(categories.num_things, categories.num_stuff, given.trace_above or 0.0)
 
     def update(image_id: ImageId, fused: FusedImage, truth: LayeredSegmentation) -> tuple[float, None]:
         semantics = fused.semantics if has_classes else None
+        if given.trace_above is not None and fused.proposals is not None:
+            lost.update(fused.segmentation, fused.detections, fused.proposals, truth.flat)
         return evaluator.update(image_id, fused.segmentation, fused.detections, semantics, truth.flat).pq, None
 
     _score_images(given, update)
     joined.merge(state for state in gather_objects(evaluator.state) if isinstance(state, EvaluatorState))
-    return joined.compute(categories.names, coco_figures=True)
+    scores = joined.compute(categories.names, coco_figures=True)
+    if given.trace_above is None:
+        return scores
+    lost.state = torch.stack([state for state in gather_objects(lost.state) if isinstance(state, Tensor)]).sum(0)
+    return replace(scores, lost=lost.compute(categories.names[categories.num_stuff :]))
 
 
 def evaluate_objects(given: EvaluationPass, *, has_masks: bool, score_threshold: float) -> ObjectScores:
@@ -192,4 +204,9 @@ def _outputs(given: EvaluationPass, batch: Batch) -> Iterator[tuple[Tensor, Fuse
     predictions = given.network.predict(images)
     for image in range(len(batch)):
         detections, semantics = predictions.detections(image), predictions.semantics(image)
-        yield images.entry(image), given.fusion(detections, semantics, batch.ground_truth.annotation(image).size)
+        size = batch.ground_truth.annotation(image).size
+        fused = given.fusion(detections, semantics, size)
+        if predictions.proposals is not None:
+            proposals = scale_boxes(predictions.proposals.entry(image), predictions.sizes[image], size)
+            fused = replace(fused, proposals=proposals)
+        yield images.entry(image), fused

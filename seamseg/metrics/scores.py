@@ -9,6 +9,7 @@ from typing import Any
 
 from seamseg.metrics.analysis import Analysis
 from seamseg.metrics.coco_evaluation import CocoFigures
+from seamseg.metrics.lost_things import LostThings
 from seamseg.metrics.matching import ImageCounts
 from seamseg.metrics.panoptic_quality import Quality
 from seamseg.structures import Unreadable
@@ -72,6 +73,7 @@ class Scores:
         analysis: Analysis of where panoptic quality is lost.
         box, mask: All figures of COCO's evaluation of the detections before fusion; None if they were not computed.
         unreadable: Images that were skipped because they could not be read.
+        lost: Stages at which true things were lost, by class name; None if they were not traced.
     """
 
     all: Quality
@@ -89,6 +91,7 @@ class Scores:
     box: CocoFigures | None = None
     mask: CocoFigures | None = None
     unreadable: tuple[Unreadable, ...] = ()
+    lost: dict[str, LostThings] | None = None
 
     @property
     def num_images(self) -> int:
@@ -102,6 +105,7 @@ class Scores:
         parts["per_class"] = {name: asdict(line) for name, line in self.per_class.items()}
         parts |= {"images": [image.to_dict() for image in self.images], "analysis": self.analysis.to_dict()}
         parts["unreadable"] = [asdict(image) for image in self.unreadable]
+        parts["lost"] = None if self.lost is None else {name: asdict(one) for name, one in self.lost.items()}
         plain: dict[str, Any] = without_nan(parts)
         return plain
 

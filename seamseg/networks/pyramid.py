@@ -128,7 +128,7 @@ class PyramidNet(nn.Module):
         predictions = Predictions.empty(levels[0], padded.sizes, padded.padded_size)
         if self.finds_objects:
             proposals = self.rpn.propose(self.rpn_head, levels, padded.sizes)
-            predictions = predictions.with_detections(
+            predictions = predictions.with_proposals(proposals).with_detections(
                 *self.roi_heads.detect(self.roi_head, levels, proposals, padded.sizes, padded.padded_size)
             )
         if self.classifies_pixels:

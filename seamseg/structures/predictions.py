@@ -83,6 +83,7 @@ class Predictions:
         semantic_logits: N×(S+T)×h×w, covering the padded images; N×0×0×0 from a network without a semantic head.
         sizes: Height and width of each image before padding.
         padded_size: Height and width of the padded images.
+        proposals: Boxes that were classified, P×4 float32 per image; None from a network that finds no objects.
     """
 
     boxes: PackedSequence
@@ -92,6 +93,7 @@ class Predictions:
     semantic_logits: Tensor
     sizes: tuple[Size, ...]
     padded_size: Size
+    proposals: PackedSequence | None = None
 
     def __post_init__(self) -> None:
         require_equal_lengths(self, ("boxes", "classes", "scores", "masks", "semantic_logits", "sizes"))
@@ -117,6 +119,10 @@ class Predictions:
     ) -> Predictions:
         """Return these predictions with other detections; see the attributes."""
         return replace(self, boxes=boxes, classes=classes, scores=scores, masks=masks)
+
+    def with_proposals(self, proposals: PackedSequence) -> Predictions:
+        """Return these predictions with the boxes that were classified."""
+        return replace(self, proposals=proposals)
 
     def with_semantics(self, semantic_logits: Tensor) -> Predictions:
         """Return these predictions with other semantic logits."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -134,12 +135,17 @@ def test_evaluate_sheet_writes_a_picture(command: Any, run_dir: Path, data: Path
     assert picture.shape[1] > 3 * 400
 
 
-def test_evaluate_analysis_writes_ten_files(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
+def test_evaluate_analysis_writes_twelve_files(command: Any, run_dir: Path, data: Path, tmp_path: Path) -> None:
     folder, scores = tmp_path / "analysis", tmp_path / "scores.json"
     given = ("--data", data, "--split", "val", "--json", scores, "--analysis", folder)
     assert command("evaluate", run_dir, *given).code == 0
     assert json.loads((folder / "analysis.json").read_text()) == json.loads(scores.read_text())["analysis"]
-    assert len(list(folder.iterdir())) == 10
+    assert len(list(folder.iterdir())) == 12
+    lost = {row["class"]: row for row in csv.DictReader((folder / "lost.csv").open())}
+    counts = json.loads(scores.read_text())["per_class"]
+    assert {name: int(row["things"]) for name, row in lost.items()} == {
+        name: counts[name]["tp"] + counts[name]["fn"] for name in lost
+    }
     assert (folder / "images.csv").read_text().splitlines()[0] == "image_id,pq,iou_sum,tp,fp,fn"
     assert cv2.imread(str(folder / "worst.png")).shape[1] > 3 * 400
 

@@ -63,6 +63,7 @@ class OracleNetwork(nn.Module):
             semantic_logits=logits,
             sizes=padded.sizes,
             padded_size=padded.padded_size,
+            proposals=PackedSequence(one.boxes for one in objects),
         )
 
     def _scaled(self, boxes: Tensor, scale: float) -> Tensor:
@@ -189,8 +190,9 @@ def scores_of(num_images: int, process: Process) -> dict[str, Any]:
         )
         fusion = build_fusion(experiment, split.categories.num_stuff, split.categories.num_things)
         seen: list[Any] = []
+        watchers = [lambda image: seen.append(image.image_id)]
         scores = evaluate(
-            EvaluationPass(network, loader, fusion, split.categories, CPU, [lambda image: seen.append(image.image_id)])
+            EvaluationPass(network, loader, fusion, split.categories, CPU, watchers, trace_above=fusion.score_threshold)
         )
     return {"scores": scores.to_dict(), "seen": seen}
 
@@ -219,6 +221,8 @@ def test_evaluate_on_several_ranks_scores_exactly_like_one_process(
     scores = single_process[-1]["scores"]
     assert all(0.3 < scores[part]["pq"] < 1 for part in ("all", "things")), "some objects are found and some are missed"
     assert 0.1 < scores["box_ap"] < 1
+    lost = [sum(row.values()) - row["things"] for row in scores["lost"].values()]
+    assert 0 < sum(lost) == sum(scores["per_class"][name]["fn"] for name in scores["lost"])
 
 
 def left_out_on_rank(rank: int) -> list[str]:
