@@ -57,7 +57,7 @@ def lost_things_picture(lost: Mapping[str, LostThings]) -> Picture:
         if one.things
     ]
     parts = [(stage.replace("_", " "), color) for stage, color in zip(STAGES, _STAGE_COLORS, strict=True)]
-    return stacked_bars(bars, parts, "Where missing things were lost", "the last stage of the network that had them")
+    return stacked_bars(bars, parts, "Where missing things were lost", "by the stage that lost them")
 
 
 def _sizes(by_size: dict[str, SizeQuality]) -> Picture:
