@@ -48,7 +48,7 @@ overfit: $(STAMP) ## overfit eight real images: a quarter of an hour on two core
 
 # Writes runs/overfit-TASK/evaluation.json. ARGS="FOLDER detection training.precision=float32" names the data set, tasks and
 # settings.
-overfit-tasks: $(STAMP) ## overfit eight real images in each of the four tasks: an hour on two cores with AVX-512
+overfit-tasks: $(STAMP) ## overfit eight real images in each of the four tasks
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/overfit_tasks.sh $(ARGS)
 
 # Benchmarks write benchmarks/results/NAME.json; ARGS=--quick only shows that they run. The two variables silence torch's
