@@ -54,14 +54,14 @@ class BestOverlaps:
     object_box: Tensor
 
 
-def best_overlaps(boxes: Tensor, objects: Tensor, chunk: int = 1 << 17) -> BestOverlaps:
+def best_overlaps(boxes: Tensor, objects: Tensor, num_pairs: int | None = None) -> BestOverlaps:
     """Find the object that each box overlaps most, and the box that each object overlaps most.
 
     Args:
         boxes: B×4.
         objects: O×4; O may be 0.
-        chunk: Number of boxes processed at a time. The overlaps of two million anchors with a hundred objects would
-            need gigabytes at once.
+        num_pairs: Number of pairs processed at a time; all pairs of two million anchors and a hundred objects would
+            need gigabytes. None chooses so few on the CPU that they stay in the cache of a core, which is faster.
     """
     num_boxes, num_objects = len(boxes), len(objects)
     found = BestOverlaps(
@@ -72,14 +72,17 @@ def best_overlaps(boxes: Tensor, objects: Tensor, chunk: int = 1 << 17) -> BestO
     )
     if num_objects == 0:
         return found
+    if num_pairs is None:
+        num_pairs = 1 << 18 if boxes.device.type == "cpu" else 1 << 24
+    chunk = max(1, num_pairs // num_objects)
     for start in range(0, num_boxes, chunk):
         part = slice(start, start + chunk)
         iou = box_iou(boxes[part], objects)
         found.box_iou[part], found.box_object[part] = iou.max(dim=1)
         object_iou, object_box = iou.max(dim=0)
         better = object_iou > found.object_iou
-        found.object_iou[better] = object_iou[better]
-        found.object_box[better] = object_box[better] + start
+        found.object_iou.copy_(torch.where(better, object_iou, found.object_iou))
+        found.object_box.copy_(torch.where(better, object_box + start, found.object_box))
     return found
 
 
