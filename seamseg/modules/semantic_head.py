@@ -68,10 +68,12 @@ class SemanticHead(nn.Module):
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """Predict class logits from the pyramid levels, fine to coarse."""
-        size = levels[0].shape[-2:]
-        contexts = [
-            functional.interpolate(branch(level), size=size, mode="bilinear", align_corners=False)
-            for branch, level in zip(self.output, levels[:NUM_LEVELS], strict=True)
-        ]
-        logits: Tensor = self.conv_sem(torch.cat(contexts, dim=1))
+        contexts = [branch(level) for branch, level in zip(self.output, levels[:NUM_LEVELS], strict=True)]
+        # The published order is upsampling, concatenation, convolution. All are linear, and here only the logits are
+        # upsampled.
+        weights = self.conv_sem.weight.chunk(NUM_LEVELS, dim=1)
+        logits = functional.conv2d(contexts[0], weights[0], self.conv_sem.bias)
+        for context, weight in zip(contexts[1:], weights[1:], strict=True):
+            scores = functional.conv2d(context, weight)
+            logits = logits + functional.interpolate(scores, size=logits.shape[-2:], mode="bilinear")
         return logits

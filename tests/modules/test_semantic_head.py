@@ -10,9 +10,10 @@ from oracles.gradients import assert_every_parameter_moves
 from oracles.norm import stir
 from oracles.published_names import published, shapes
 from oracles.window_mean import window_mean
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.memory import saved_bytes
 from seamseg.modules.norm import NormFactory
 from seamseg.modules.semantic_head import MiniDeepLab, SemanticHead
 
@@ -28,6 +29,18 @@ def head(norm: str = "affine") -> SemanticHead:
     made = SemanticHead(4, 6, 5, 7, NormFactory(norm))  # type: ignore[arg-type]
     stir(made)
     return made
+
+
+class Joined(nn.Module):
+    """Semantic head on levels that are flattened and concatenated."""
+
+    def __init__(self, head: SemanticHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = x.split([2 * 4 * height * width for height, width in SIZES])
+        return self.head([part.view(2, 4, *size) * 1 for part, size in zip(parts, SIZES, strict=True)])
 
 
 @pytest.mark.parametrize("size", [(15, 21), (7, 7), (8, 3), (1, 1)])
@@ -73,6 +86,14 @@ def test_semantic_head_keeps_its_input() -> None:
     maps = levels()
     head("bn")(maps)
     assert all(torch.equal(*pair) for pair in zip(maps, levels(), strict=True))
+
+
+def test_semantic_head_keeps_contexts_and_normed_maps_once() -> None:
+    """Neither means over windows nor upsampled contexts are kept: 3 · 6 hidden and 6 output channels of each level."""
+    kept = saved_bytes(Joined(head("bn")), torch.cat([level.flatten() for level in levels()]))
+    num_values = sum(2 * height * width for height, width in SIZES)
+    inputs, contexts = 4 * num_values, (3 * 6 + 6) * num_values
+    assert 4 * (inputs + contexts) <= kept < 1.05 * 4 * (inputs + contexts)
 
 
 @pytest.mark.parametrize("norm", ["bn", "affine"])

@@ -111,3 +111,15 @@ def test_window_mean_of_a_strided_input_keeps_it() -> None:
     before = x.clone()
     torch.testing.assert_close(window_mean(x, 4), oracle.window_mean(before, 4), rtol=1e-4, atol=1e-5)
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("window", [3, 6, 64])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_window_mean_has_the_memory_format_of_its_input(window: int, memory_format: torch.memory_format) -> None:
+    x = random(2, 3, 9, 5).contiguous(memory_format=memory_format)
+    found = window_mean(x, window)
+    torch.testing.assert_close(found, oracle.window_mean(x, window), rtol=1e-4, atol=1e-5)
+    if memory_format is torch.channels_last:
+        assert found.is_contiguous(memory_format=torch.channels_last)
+    inputs = random(2, 3, 9, 5, dtype=torch.float64).contiguous(memory_format=memory_format).requires_grad_()
+    assert gradcheck(lambda x: window_mean(x, window), inputs)
