@@ -31,6 +31,7 @@ from seamseg.predict.pipeline import PredictionJob
 from seamseg.predict.results_folder import ResultsFolder
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import Process, choose_device
+from seamseg.runtime.precision import Precision
 from seamseg.scenes import SCENE_CATEGORIES
 from seamseg.structures import PackedSequence, Size
 
@@ -100,7 +101,8 @@ def bare_network(predictor: Predictor, paths: list[Path]) -> Side:
     def once() -> float:
         start = time.perf_counter()
         for one in inputs:
-            predictor.network.predict(PackedSequence([one]))
+            with Precision(predictor.precision, predictor.device).autocast():
+                predictor.network.predict(PackedSequence([one]))
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         return 1000 * (time.perf_counter() - start) / len(inputs)

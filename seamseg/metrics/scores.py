@@ -99,13 +99,17 @@ class Scores:
         return len(self.images)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values under the same names, with ``None`` in place of NaN, which JSON does not support."""
+        """Return plain values under the same names, with ``None`` in place of NaN, which JSON does not support.
+
+        ``lost`` is left out if lost things were not traced.
+        """
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         parts |= {name: asdict(part) for name, part in parts.items() if isinstance(part, _GROUPS)}
         parts["per_class"] = {name: asdict(line) for name, line in self.per_class.items()}
         parts |= {"images": [image.to_dict() for image in self.images], "analysis": self.analysis.to_dict()}
         parts["unreadable"] = [asdict(image) for image in self.unreadable]
-        parts["lost"] = None if self.lost is None else {name: asdict(one) for name, one in self.lost.items()}
+        lost = parts.pop("lost")
+        parts |= {} if lost is None else {"lost": {name: asdict(one) for name, one in lost.items()}}
         plain: dict[str, Any] = without_nan(parts)
         return plain
 

@@ -112,7 +112,9 @@ def test_transfer_permuted_classes_predict_permuted_logits() -> None:
     moved(old, new, new_classes=permuted)
     images, _ = scenes(["objects"], [(64, 96)])
     ours, theirs = (network.predict(images).semantics(0).logits for network in (new, old))
-    assert torch.equal(ours, theirs[[OLD.names.index(name) for name in permuted.names]])
+    # Convolutions of several classes at once may round differently in another order.
+    expected = theirs[[OLD.names.index(name) for name in permuted.names]]
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-3)
 
 
 def test_transfer_class_that_is_stuff_in_one_network_is_matched_in_the_semantic_layer_only() -> None:
