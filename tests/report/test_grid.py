@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.browser_page import until
+from support.browser_page import expect_text, until
 from support.drawn_predictions import NAMES, write_drawn_predictions
 
 from seamseg.report import open_material, write_report
@@ -21,64 +21,68 @@ def names(page: Any) -> list[str]:
     return page.locator(".card .name").all_text_contents()
 
 
+def expect_names(page: Any, expected: list[str]) -> None:
+    expect_text(page.locator(".card .name"), expected)
+
+
 def test_grid_of_a_scored_report_shows_the_worst_images_first(open_page: Any, scored_report: Path) -> None:
     page = open_page(scored_report)
     assert page.title() == "predicted"
-    assert names(page) == [STREET, EMPTY, EASY]
-    assert page.locator(".card .quality").all_text_contents() == ["PQ 50.9", "PQ 65.6", "PQ 100.0"]
-    assert page.locator(".card .facts").first.text_content() == "7 segments · 7 errors"
-    assert page.locator("#headline").text_content() == "PQ 57.1 · things 18.0 · stuff 96.2 · mean IoU 62.1"
+    expect_names(page, [STREET, EMPTY, EASY])
+    expect_text(page.locator(".card .quality"), ["PQ 50.9", "PQ 65.6", "PQ 100.0"])
+    expect_text(page.locator(".card .facts").first, "7 segments · 7 errors")
+    expect_text(page.locator("#headline"), "PQ 57.1 · things 18.0 · stuff 96.2 · mean IoU 62.1")
 
 
 def test_grid_sorted_by_each_key_has_the_expected_order(open_page: Any, scored_report: Path) -> None:
     page = open_page(scored_report)
     page.get_by_role("button", name="Worst first").click()
-    assert names(page) == [EASY, EMPTY, STREET]
+    expect_names(page, [EASY, EMPTY, STREET])
     page.get_by_label("Sort by").select_option("Name")
-    assert names(page) == sorted(NAMES)
+    expect_names(page, sorted(NAMES))
     page.get_by_role("button", name="A to Z").click()
-    assert names(page) == sorted(NAMES, reverse=True)
+    expect_names(page, sorted(NAMES, reverse=True))
     page.get_by_label("Sort by").select_option("Number of segments")
-    assert names(page) == [STREET, EASY, EMPTY]
+    expect_names(page, [STREET, EASY, EMPTY])
     page.get_by_label("Sort by").select_option("Number of errors")
-    assert names(page) == [STREET, EMPTY, EASY]
+    expect_names(page, [STREET, EMPTY, EASY])
     page.get_by_label("Sort by").select_option("Mean score of objects")
-    assert names(page) == [STREET, EASY, EMPTY], "images without objects must come last"
+    expect_names(page, [STREET, EASY, EMPTY])  # images without objects must come last
     page.get_by_role("button", name="Lowest first").click()
-    assert names(page) == [EASY, STREET, EMPTY]
+    expect_names(page, [EASY, STREET, EMPTY])
 
 
 def test_grid_filtered_by_class_error_and_name_shows_matching_images(open_page: Any, scored_report: Path) -> None:
     page = open_page(scored_report)
     page.locator("#class").select_option("person (1)")
-    assert names(page) == [STREET]
-    assert page.locator("#count").text_content() == "1 of 3 images · PQ and errors of person"
-    assert page.locator(".card .quality").text_content() == "PQ 0.0"
+    expect_names(page, [STREET])
+    expect_text(page.locator("#count"), "1 of 3 images · PQ and errors of person")
+    expect_text(page.locator(".card .quality"), "PQ 0.0")
     page.locator("#class").select_option("car (3)")
-    assert page.locator(".card .quality").all_text_contents() == ["PQ 0.0", "PQ 22.9", "PQ 100.0"]
+    expect_text(page.locator(".card .quality"), ["PQ 0.0", "PQ 22.9", "PQ 100.0"])
     page.locator("#errors").select_option("missed")
-    assert names(page) == [EMPTY, STREET]
+    expect_names(page, [EMPTY, STREET])
     page.locator("#errors").select_option("duplicate")
-    assert names(page) == [STREET]
+    expect_names(page, [STREET])
     page.locator("#class").select_option("All")
     page.locator("#errors").select_option("All")
     page.locator("#search").fill("<B>")
-    assert names(page) == [EASY]
+    expect_names(page, [EASY])
     page.locator("#search").fill("nothing like it")
     page.get_by_role("button", name="Show all images").click()
-    assert len(names(page)) == 3
+    expect_names(page, [STREET, EMPTY, EASY])
     assert page.evaluate("document.querySelectorAll('.card b').length") == 0, "names must be text, not markup"
 
 
 def test_address_after_reload_and_back_restores_the_view(open_page: Any, scored_report: Path) -> None:
     page = open_page(scored_report, "#class=2&errors=missed&sort=name&order=reversed")
-    assert names(page) == [STREET, EMPTY]
+    expect_names(page, [STREET, EMPTY])
     page.get_by_text(EMPTY).click()
-    assert page.locator("#position").text_content() == "2 of 2"
+    expect_text(page.locator("#position"), "2 of 2")
     page.reload()
-    assert page.locator("#position").text_content() == "2 of 2"
+    expect_text(page.locator("#position"), "2 of 2")
     page.go_back()
-    assert names(page) == [STREET, EMPTY]
+    expect_names(page, [STREET, EMPTY])
     assert page.locator("#errors").input_value() == "missed"
     page.goto(page.url.split("#")[0] + "#class=nonsense&sort=nonsense&image=nonsense")
     until(page, "!location.hash.includes('image=')")
@@ -100,7 +104,7 @@ def test_arrow_and_shortcut_keys_move_through_the_grid(open_page: Any, scored_re
     assert page.locator(".card a[tabindex='0']").count() == 1, "the Tab key must leave the grid in one step"
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
-    assert page.get_by_role("heading", level=2).text_content() == EMPTY
+    expect_text(page.get_by_role("heading", level=2), EMPTY)
     page.keyboard.press("Escape")
     until(page, "document.activeElement.matches('.card a')")
     assert page.evaluate(focused) == EMPTY
@@ -122,10 +126,10 @@ def test_images_without_annotation_are_sorted_last_and_have_one_panel(open_page:
     drawn.edit(drawn.truth, lambda content: content["annotations"].pop(0))
     write_report(open_material(drawn.predictions, truth_file=drawn.truth), tmp_path / "report")
     page = open_page(tmp_path / "report")
-    assert names(page) == [EMPTY, EASY, STREET]
-    assert page.locator(".card .facts").last.text_content() == "7 segments · mean score 75.0"
+    expect_names(page, [EMPTY, EASY, STREET])
+    expect_text(page.locator(".card .facts").last, "7 segments · mean score 75.0")
     page.get_by_role("button", name="Worst first").click()
-    assert names(page) == [EASY, EMPTY, STREET], "images without scores must be last in both directions"
+    expect_names(page, [EASY, EMPTY, STREET])  # images without scores must be last in both directions
     page.keyboard.press("c")
     assert "1 of 3 predicted images have no annotation" in page.locator(".about").text_content()
     page.goto(page.url.split("#")[0] + "#image=000002")
@@ -151,7 +155,7 @@ def large_report(scored_report: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 def test_grid_with_five_thousand_images_holds_few_elements(open_page: Any, large_report: Path) -> None:
     page = open_page(large_report)
-    assert page.locator("#count").text_content() == "5,000 images"
+    expect_text(page.locator("#count"), "5,000 images")
     counted = "[document.querySelectorAll('*').length, document.querySelectorAll('.card').length]"
     elements, cards = page.evaluate(counted)
     assert 5 <= cards <= 60

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.browser_page import until
+from support.browser_page import expect_text, until
 from support.drawn_predictions import CUT, DOUBLED, FOUND, HEIGHT, INVENTED, LOST, WIDTH, WRONG, Box
 
 CLEAR = [0, 0, 0, 0]
@@ -114,11 +114,11 @@ def test_error_layer_paints_every_kind_and_hides_unchecked_kinds(street: Any) ->
     assert [pixel(street, "errors", box, "truth")[3] > 100 for box in (WRONG, CUT, LOST)] == [True] * 3
     colors = {tuple(pixel(street, "errors", box)[:3]) for box in (WRONG, rest, INVENTED, DOUBLED)}
     assert len(colors | {tuple(pixel(street, "errors", LOST, "truth")[:3])}) == 5
-    assert street.locator("#segments h3 .number").all_text_contents() == ["4 errors", "3 errors"]
+    expect_text(street.locator("#segments h3 .number"), ["4 errors", "3 errors"])
     street.get_by_role("checkbox", name="Classification").uncheck()
     assert pixel(street, "errors", WRONG) == CLEAR
     assert pixel(street, "errors", INVENTED)[3] > 100
-    assert street.locator("#segments h3 .number").all_text_contents() == ["3 errors", "2 errors"]
+    expect_text(street.locator("#segments h3 .number"), ["3 errors", "2 errors"])
 
 
 def test_missed_segments_without_a_truth_panel_are_drawn_in_the_prediction(street: Any) -> None:
@@ -140,21 +140,21 @@ def test_opacity_by_slider_and_keys_changes_the_fill_layer(street: Any) -> None:
     street.get_by_role("slider", name="Opacity").blur()
     street.keyboard.press("-")
     assert street.evaluate(opacity) == pytest.approx(0.7)
-    assert street.locator("output").text_content() == "70%"
+    expect_text(street.locator("output"), "70%")
 
 
 def test_arrow_keys_and_links_step_through_the_images(street: Any) -> None:
-    assert street.locator("#position").text_content() == "1 of 3"
+    expect_text(street.locator("#position"), "1 of 3")
     assert street.get_by_text("‹ Previous").get_attribute("aria-disabled") == "true"
     street.keyboard.press("ArrowLeft")
     street.keyboard.press("ArrowRight")
     until(street, "document.querySelector('.image')?.alt === 'Image empty.jpg'")
-    assert street.locator("#position").text_content() == "2 of 3"
+    expect_text(street.locator("#position"), "2 of 3")
     assert street.title() == "empty.jpg – predicted"
     street.get_by_text("Next ›").click()
     until(street, "document.querySelector('.image').alt.includes('<b>bold.jpg')")
     street.keyboard.press("ArrowRight")
-    assert street.locator("#position").text_content() == "3 of 3"
+    expect_text(street.locator("#position"), "3 of 3")
 
 
 def test_segment_list_by_keyboard_highlights_segments(street: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from support.browser_page import expect_text
 from support.drawn_predictions import write_drawn_predictions
 
 from seamseg.report import open_material, write_report
@@ -86,8 +87,8 @@ def test_page_with_reduced_motion_has_no_transitions(open_page: Any, scored_repo
 
 def test_classes_view_of_a_scored_report_shows_sortable_scores(open_page: Any, scored_report: Path) -> None:
     page = open_page(scored_report, "#view=classes")
-    first = "[...document.querySelectorAll('.classes tbody th a')].map(link => link.textContent)"
-    assert page.evaluate(first) == ["car", "person", "sky", "road"]
+    classes = page.locator(".classes tbody th a")
+    expect_text(classes, ["car", "person", "sky", "road"])
     row = page.locator("tr[data-class=car]")
     assert row.locator("td").all_inner_texts()[:3] == ["36.0", "90.0", "40.0"]
     assert row.locator("td").all_inner_texts()[-6:] == [
@@ -98,30 +99,30 @@ def test_classes_view_of_a_scored_report_shows_sortable_scores(open_page: Any, s
         "1",
         "0",
     ]  # kinds of FN, then FP and its kinds
-    assert row.locator(".hidden-text").text_content() == "2 matched, 1 localization, 0 classification, 2 missed"
+    expect_text(row.locator(".hidden-text"), "2 matched, 1 localization, 0 classification, 2 missed")
     bar = row.locator(".with-bar .bar").first
     assert bar.locator(".bar-part").bounding_box()["width"] == pytest.approx(0.36 * bar.bounding_box()["width"], abs=1)
-    assert page.locator(".tile b").first.text_content() == "57.1"
+    expect_text(page.locator(".tile b").first, "57.1")
     page.get_by_role("button", name="PQ", exact=True).click()
-    assert page.evaluate(first) == ["sky", "road", "car", "person"]
+    expect_text(classes, ["sky", "road", "car", "person"])
     assert page.locator("th[data-key=pq]").get_attribute("aria-sort") == "descending"
     page.keyboard.press("Enter")
-    assert page.evaluate(first) == ["person", "car", "road", "sky"]
+    expect_text(classes, ["person", "car", "road", "sky"])
     page.get_by_role("link", name="person").click()
-    assert page.locator("#count").text_content() == "1 of 3 images · PQ and errors of person"
+    expect_text(page.locator("#count"), "1 of 3 images · PQ and errors of person")
 
 
 def test_page_without_annotation_hides_errors_and_truth(open_page: Any, tmp_path: Path) -> None:
     drawn = write_drawn_predictions(tmp_path)
     write_report(open_material(drawn.predictions), tmp_path / "report")
     page = open_page(tmp_path / "report")
-    assert page.locator(".card .facts").first.text_content() == "3 segments · mean score 85.0"
+    expect_text(page.locator(".card .facts").first, "3 segments · mean score 85.0")
     assert not page.locator("#errors").count()
     assert page.get_by_label("Sort by").locator("option").all_text_contents() == [
         "Name", "Number of segments", "Mean score of objects",
     ]  # fmt: skip
     page.keyboard.press("c")
-    assert page.locator("tr[data-class=sky] td").first.text_content() == "3"
+    expect_text(page.locator("tr[data-class=sky] td").first, "3")
     page.goto(page.url.split("#")[0] + "#image=000002")
     page.wait_for_selector(".panel")
     assert not page.get_by_role("checkbox", name="Ground truth").is_visible()
