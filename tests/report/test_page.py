@@ -144,7 +144,7 @@ def test_help_dialog_lists_shortcuts_and_can_disable_single_characters(open_page
     dialog.get_by_label("single-character shortcuts").check()
     page.keyboard.press("Escape")
     page.keyboard.press("c")
-    assert page.locator(".classes").is_visible()
+    page.wait_for_selector(".classes")
 
 
 def test_tab_key_reaches_every_control_with_a_visible_outline(open_page: Any, scored_report: Path) -> None:
