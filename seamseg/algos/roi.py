@@ -94,8 +94,8 @@ class Head(Protocol):
     def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]:
         """Return R×(T+1) class logits and R×T×4 box_deltas of R×C×14×14 features."""
 
-    def masks(self, regions: Tensor) -> Tensor:
-        """Return R×T×M×M mask logits of R×C×14×14 features; only called if ``has_masks``."""
+    def masks(self, regions: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return mask logits of R×C×14×14 features, R×T×M×M, or those of some rows; only called if ``has_masks``."""
 
 
 class RoIHeads:
@@ -235,5 +235,5 @@ class RoIHeads:
                 for image, sample in enumerate(samples)
             ]
         positive = torch.nonzero(classes > 0).squeeze(1)
-        logits = head.masks(regions[positive]) if self.masks_of_positives_only else head.masks(regions)[positive]
+        logits = head.masks(regions[positive]) if self.masks_of_positives_only else head.masks(regions, positive)
         return mask_loss(logits, torch.cat(targets), classes[positive] - 1)

@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from seamseg.errors import SeamsegError
 from seamseg.modules.inversion import Inversion, warn_about_small_gamma
 from seamseg.modules.recomputation import recorded
-from seamseg.ops.collectives import ActiveGroup, is_started, reduce_moments
+from seamseg.ops.collectives import ActiveGroup, Moments, is_started, reduce_differentiable_moments, reduce_moments
 from seamseg.ops.inplace_abn import (
     Activation,
     RunningStatistics,
@@ -240,6 +240,24 @@ class InPlaceABN(ABN):
         self._check_count(num_samples(x))
         return None
 
+    def share_moments(self, mean: Tensor, var: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Update the running statistics with a training batch whose moments are part of the graph.
+
+        Args:
+            mean: Mean of the samples on this rank, C.
+            var: Their biased variance, C.
+            count: Number of samples per channel.
+
+        Returns:
+            Mean and variance that normalize the batch.
+
+        Raises:
+            SeamsegError: If there is one sample per channel.
+        """
+        self._check_count(count)
+        self._update_running(torch.stack([mean.detach(), var.detach()]), count)
+        return mean, var
+
     def _in_place(self, x: Tensor, residual: Tensor | None, only_normalize: bool = False) -> Tensor:
         in_training = self.updates_running_stats
         statistics = (
@@ -323,24 +341,40 @@ class InPlaceABNSync(InPlaceABN):
 
     def batch_statistics(self, x: Tensor) -> Statistics | None:
         """Return the statistics over all ranks, or None if only this rank takes part."""
+        if not self._is_joined(num_samples(x)):
+            return super().batch_statistics(x)
+        moments = reduce_moments(batch_moments(x), self._current_group)
+        self._check_total(num_samples(x), moments.count)
+        return Statistics(moments.mean, moments.var, moments.count, self._current_group, synchronized=True)
+
+    def share_moments(self, mean: Tensor, var: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Combine the moments of all ranks, and update the running statistics with them."""
+        if not self._is_joined(count):
+            return super().share_moments(mean, var, count)
+        local = Moments(mean, var, mean.new_tensor(float(count)))
+        moments = reduce_differentiable_moments(local, self._current_group)
+        self._check_total(count, moments.count)
+        self._update_running(torch.stack([moments.mean.detach(), moments.var.detach()]), moments.count)
+        return moments.mean, moments.var
+
+    @property
+    def _current_group(self) -> dist.ProcessGroup | None:
+        return self.group if self.active is None else self.active.process_group
+
+    def _check_total(self, count: int, total: Tensor) -> None:
+        # Reading the total makes a GPU wait, so read it only if it can be 1. A rank without samples checks, too, so
+        # that all ranks of a group fail together; in an active group, some other rank has samples.
+        if count == 1 or (count == 0 and self.active is None):
+            self._check_count(float(total))
+
+    def _is_joined(self, count: int) -> bool:
+        """Return whether the statistics of ``count`` samples on this rank are shared by several ranks."""
         if not is_started():
             warn_about_missing_group()
-            return super().batch_statistics(x)
-        group = self.group if self.active is None else self.active.process_group
-        if not self._is_joined(x, group):
-            return super().batch_statistics(x)
-        moments = reduce_moments(batch_moments(x), group)
-        # Reading the count makes a GPU wait, so read it only if the total can be 1. A rank without samples checks, too,
-        # so that all ranks of a group fail together; in an active group, some other rank has samples.
-        if num_samples(x) == 1 or (num_samples(x) == 0 and self.active is None):
-            self._check_count(float(moments.count))
-        return Statistics(moments.mean, moments.var, moments.count, group, synchronized=True)
-
-    def _is_joined(self, x: Tensor, group: dist.ProcessGroup | None) -> bool:
-        """Return whether the statistics are shared by several ranks."""
+            return False
         if self.active is None:
-            return dist.get_world_size(group) > 1
-        if not self.active.is_member and num_samples(x):
+            return dist.get_world_size(self.group) > 1
+        if not self.active.is_member and count:
             raise ValueError(
                 f"{self._describe()} got samples on a rank outside its active group; the group must contain all ranks "
                 "that have samples"

@@ -11,8 +11,10 @@ import contextlib
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +22,10 @@ from torch import distributed as dist
 from torch.nn import functional
 
 from seamseg.modules.abn import InPlaceABNSync
+from seamseg.modules.mask_upsampling import can_upsample_rows, upsample_rows
 from seamseg.modules.norm import NormFactory, running_statistics, uses_batch_statistics
 from seamseg.ops.collectives import ActiveGroup, Sync, exchange_counts, group_of, is_distributed
+from seamseg.ops.inplace_abn import takes_ordinary_operators
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,23 +223,44 @@ class RoIHead(nn.Module):
             classes: R×(T+1) logits; class 0 is background.
             box_deltas: R×T×4.
         """
-        pooled = functional.avg_pool2d(regions, 2).flatten(1)
-        hidden = self._run(self.fc, pooled)
+        in_training = regions.requires_grad and not takes_ordinary_operators()
+        pooled = (_HalfSize.apply(regions) if in_training else functional.avg_pool2d(regions, 2)).flatten(1)
+        with self._planned(self.fc, pooled):
+            hidden = self.fc(pooled)
         return self.roi_cls(hidden), self.roi_bbx(hidden).unflatten(1, (-1, 4))
 
-    def masks(self, regions: Tensor) -> Tensor:
-        """Run the mask branch: R×C×14×14 features to R×T×28×28 logits."""
-        logits: Tensor = self.roi_msk(self._run(self.conv, regions))
+    def masks(self, regions: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Run the mask branch.
+
+        Args:
+            regions: R×C×14×14.
+            rows: Indices of the K regions whose masks are returned; None for all. The others only take part in batch
+                statistics.
+
+        Returns:
+            K×T×28×28 logits.
+        """
+        with self._planned(self.conv, regions):
+            logits: Tensor = self.roi_msk(self.conv(regions) if rows is None else self._mask_rows(regions, rows))
         return logits
 
-    def _run(self, branch: nn.Module, regions: Tensor) -> Tensor:
+    def _mask_rows(self, regions: Tensor, rows: Tensor) -> Tensor:
+        """Return ``self.conv(regions)[rows]``."""
         hidden: Tensor
-        if self._is_planned or not uses_batch_statistics(branch):
-            hidden = branch(regions)
+        conv_up, bn_up = self.conv[-2:]
+        if not uses_batch_statistics(self.conv):
+            hidden = self.conv(regions[rows])
+        elif can_upsample_rows(conv_up, bn_up):
+            hidden = upsample_rows(conv_up, bn_up, self.conv[:-2](regions), rows)
         else:
-            with self._planned_forward([BranchRows(branch, len(regions))]):
-                hidden = branch(regions)
+            hidden = self.conv(regions)[rows]
         return hidden
+
+    def _planned(self, branch: nn.Module, regions: Tensor) -> AbstractContextManager[None]:
+        """Return the context of a forward pass of one branch, which may have been planned outside."""
+        if self._is_planned or not uses_batch_statistics(branch):
+            return contextlib.nullcontext()
+        return self._planned_forward([BranchRows(branch, len(regions))])
 
     @contextlib.contextmanager
     def _planned_forward(self, parts: Sequence[BranchRows]) -> Iterator[None]:
@@ -254,6 +279,18 @@ class RoIHead(nn.Module):
                 "the RoI head got a single region and uses its running statistics for this step", stacklevel=2
             )
         self._warned_about_single_region = True
+
+
+class _HalfSize(torch.autograd.Function):
+    """Average pool over 2×2 positions without overlap, which keeps nothing; PyTorch's keeps its input."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return functional.avg_pool2d(x, 2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return functional.interpolate(gradient / 4, scale_factor=2, mode="nearest")
 
 
 def _mask_layers(in_channels: int, channels: int, norm: NormFactory) -> nn.Sequential:

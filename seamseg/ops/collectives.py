@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.autograd.function import once_differentiable
 
 CONNECT_SECONDS = 120
 """Maximum time to connect the ranks of a new gloo group, in seconds."""
@@ -84,6 +85,35 @@ def reduce_moments(local: Moments, group: dist.ProcessGroup | None) -> Moments:
     # Variance within the ranks plus variance between their means (Chan et al.); no large numbers are subtracted.
     var = ((variances + (means - mean).square()) * weights).sum(dim=0)
     return Moments(mean, var, count)
+
+
+def reduce_differentiable_moments(local: Moments, group: dist.ProcessGroup | None) -> Moments:
+    """Run :func:`reduce_moments` as a part of the graph; its backward pass sums the gradients of all ranks.
+
+    Args:
+        local: Moments of this rank.
+        group: Ranks that take part, in the backward pass as well; None means all ranks.
+    """
+    return Moments(*_ReducedMoments.apply(local.mean, local.var, local.count, group))
+
+
+class _ReducedMoments(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, mean: Tensor, var: Tensor, count: Tensor, group: dist.ProcessGroup | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        total = reduce_moments(Moments(mean, var, count), group)
+        ctx.group = group
+        ctx.save_for_backward(mean - total.mean, count / total.count.clamp(min=1))
+        ctx.mark_non_differentiable(total.count)
+        return total.mean, total.var, total.count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dmean: Tensor, dvar: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        offset, share = ctx.saved_tensors
+        dmean, dvar = sum_over_ranks(torch.stack([dmean, dvar]), ctx.group)
+        return share * (dmean + 2 * offset * dvar), share * dvar, None, None
 
 
 def sum_over_ranks(value: Tensor, group: dist.ProcessGroup | None) -> Tensor:

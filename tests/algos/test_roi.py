@@ -53,9 +53,9 @@ class FixedHead:
         self.classified = regions
         return self.logits[: len(regions)], self.box_deltas[: len(regions)]
 
-    def masks(self, regions: Tensor) -> Tensor:
+    def masks(self, regions: Tensor, rows: Tensor | None = None) -> Tensor:
         self.masked = regions
-        return self.mask_logits[: len(regions)]
+        return self.mask_logits[: len(regions)] if rows is None else self.mask_logits[rows]
 
 
 LEVELS = [

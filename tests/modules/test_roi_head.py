@@ -59,6 +59,26 @@ def test_class_branch_equals_its_layers_computed_by_hand() -> None:
         torch.testing.assert_close(box_deltas[:, klass], flat[:, 4 * klass : 4 * klass + 4])
 
 
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("count", [0, 2])
+def test_gradient_of_pooled_regions_equals_that_of_average_pool(memory_format: torch.memory_format, count: int) -> None:
+    made, features = head(), regions(count).contiguous(memory_format=memory_format).requires_grad_()
+    classes, _ = made.classify(features)
+    expected = made.roi_cls(made.fc(nn.functional.avg_pool2d(features, 2).flatten(1)))
+    torch.testing.assert_close(classes, expected)
+    (found,), (by_pool,) = (torch.autograd.grad(y.square().sum(), features) for y in (classes, expected))
+    torch.testing.assert_close(found, by_pool)
+
+
+def test_class_branch_keeps_no_features_of_regions() -> None:
+    made, features = head(), regions(3).requires_grad_()
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        made.classify(features)
+    assert kept
+    assert features.shape not in [tensor.shape for tensor in kept]
+
+
 def test_mask_branch_equals_its_layers_computed_by_hand() -> None:
     made, features = head(), regions(2)
     hidden = features

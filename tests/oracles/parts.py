@@ -29,9 +29,9 @@ class RecordingHead:
         self.regions = regions
         return regions.new_zeros(len(regions), self.num_things + 1), regions.new_zeros(len(regions), self.num_things, 4)
 
-    def masks(self, regions: Tensor) -> Tensor:
+    def masks(self, regions: Tensor, rows: Tensor | None = None) -> Tensor:
         self.mask_regions = regions
-        return regions.new_zeros(len(regions), self.num_things, 28, 28)
+        return regions.new_zeros(len(regions if rows is None else rows), self.num_things, 28, 28)
 
     def planned_forward(self, num_regions: int, num_masks: int) -> AbstractContextManager[None]:
         return nullcontext()
@@ -48,8 +48,8 @@ class FixedHead:
     def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]:
         return self.fixed_outputs
 
-    def masks(self, regions: Tensor) -> Tensor:
-        return self.fixed_masks
+    def masks(self, regions: Tensor, rows: Tensor | None = None) -> Tensor:
+        return self.fixed_masks if rows is None else self.fixed_masks[rows]
 
     def planned_forward(self, num_regions: int, num_masks: int) -> AbstractContextManager[None]:
         return nullcontext()
