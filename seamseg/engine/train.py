@@ -22,6 +22,7 @@ from seamseg.data.loader import BatchLoader, LoadedBatch
 from seamseg.errors import ModelError
 from seamseg.modules.norm import has_per_rank_stats
 from seamseg.ops.collectives import gather_objects, is_distributed, largest_over_ranks, mean_over_ranks
+from seamseg.runtime.allocator import release_gaps
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.finite import REMEDY, describe_nonfinite_losses, nonfinite_tensors, some_of
@@ -286,6 +287,8 @@ class Trainer:
         with self.phase("forward pass"), precision.autocast():
             losses: LossValues = self._parallel(batch.images, batch.ground_truth, generator)
         with self.phase("backward pass"):
+            if self.process.device.type == "cpu":
+                release_gaps()
             total = losses.total(self.optimization.loss_weights)
             precision.backward(total / num_batches)
         return {"total": total.detach(), **{name: value.detach() for name, value in losses.items()}}

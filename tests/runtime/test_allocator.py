@@ -24,6 +24,20 @@ for _ in range(20):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
+GAPS = """
+import sys
+import numpy as np
+from seamseg.runtime import allocator
+assert allocator.keep_freed_memory()
+allocator._LARGE = int(sys.argv[1])
+blocks = [np.ones(8_000_000, np.uint8) for _ in range(20)]
+del blocks[::2]
+before = allocator._resident_bytes()
+allocator.release_gaps()
+assert all(block.all() for block in blocks)
+print(before - allocator._resident_bytes())
+"""
+
 
 class FakeLibrary:
     """A C library that records the calls of mallopt."""
@@ -87,3 +101,12 @@ def test_keep_freed_memory_reduces_page_faults() -> None:
         for switch in ("0", "1")
     ]
     assert faults[1] < faults[0] / 10
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+@pytest.mark.parametrize(("large", "released"), [(0, 80_000_000), (2**40, 0)])
+def test_release_gaps_returns_free_memory_of_large_processes_only(large: int, released: int) -> None:
+    command = [sys.executable, "-c", GAPS, str(large)]
+    environment = os.environ | {SWITCH: "1"}
+    output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert int(output) == pytest.approx(released, abs=10_000_000)
