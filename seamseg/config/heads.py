@@ -100,8 +100,8 @@ class RegionSettings(Settings):
 
     masks_of_positives_only: bool = False
     """Whether to run the mask branch only on positive regions. This is faster, but changes the batch statistics of its
-    norms compared to the published network, which runs it on all regions. false computes for the other regions only what
-    these statistics need."""
+    norms compared to the published network, which runs it on all regions. false computes only what these statistics
+    need of the other regions."""
 
     void_is_background: bool = False
     """Whether void pixels are background in the mask targets. false ignores them in the mask loss."""
