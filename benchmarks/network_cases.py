@@ -64,6 +64,11 @@ class Plan:
         return load_experiment(settings_file("cityscapes_r50"), [*self._given, "data.train_batch_size=2", *overrides])
 
     @property
+    def prediction(self) -> tuple[str, ...]:
+        """Overrides of the settings for Cityscapes that find ``num_detections`` objects with random weights."""
+        return (*self.overrides, *RANDOM, "fusion.score_threshold=0", f"roi.max_predictions={self.num_detections}")
+
+    @property
     def _given(self) -> tuple[str, ...]:
         return (*self.overrides, *RANDOM, f"roi.num_samples={self.num_samples}")
 

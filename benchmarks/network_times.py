@@ -14,7 +14,6 @@ from benchmarks.network_cases import (
     NUM_THINGS,
     PLAIN,
     POSITIVES,
-    RANDOM,
     Plan,
     annotation,
     describe_size,
@@ -32,7 +31,7 @@ from benchmarks.network_peers import (
     mask_rcnn,
     mask_rcnn_targets,
 )
-from benchmarks.random_predictor import random_predictor
+from benchmarks.random_predictor import plain_predictor, random_model, random_predictor
 from benchmarks.table import Row
 from benchmarks.timing import Side, medians, timed
 from seamseg.algos.losses import TARGETS
@@ -44,6 +43,7 @@ from seamseg.predict import Predictor
 from seamseg.runtime.precision import PrecisionName
 
 Work = Callable[[], object]
+_CPU = torch.device("cpu")
 _DEMO_SIZE = (192, 384)
 _DEMO_OBJECTS = 10
 _DEMO_LIMIT, _DEMO_GOAL = 180.0, 120.0
@@ -58,11 +58,11 @@ def predict_rows(plan: Plan) -> list[Row]:
     """Measure the prediction of one image."""
     plan.start()
     image = noise(plan.size, 1)[0]
-    predictors = {"float32": _predictor(plan, "float32")}
+    predictors = {"float32": predictor(plan, "float32")}
     if plan.has_bf16:
-        predictors["bf16"] = _predictor(plan, "bf16")
-    sides: dict[str, Work] = {name: _prediction(predictor, plan) for name, predictor in predictors.items()}
-    sides["plain"] = _prediction(_predictor(plan, "float32", *PLAIN), plan)
+        predictors["bf16"] = predictor(plan, "bf16")
+    sides: dict[str, Work] = {name: _prediction(one, plan) for name, one in predictors.items()}
+    sides["plain"] = _prediction(plainly_built(plan), plan)
     mask_network = mask_rcnn(plan.size, NUM_THINGS, plan.num_samples).eval().requires_grad_(False)
     sides["maskrcnn"] = lambda: mask_network([image])
     installed = detectron2_panoptic_fpn(plan.size)
@@ -89,11 +89,12 @@ def _predict_rows(plan: Plan, taken: Mapping[str, float], floors: Mapping[str, F
         rows.append(Row("predict-bf16", words, half, ours, "ms", 0.55, 0.4))
     best, pfpn_best = (min(taken[name] for name in taken if name in names) for names in _BEST_SETTINGS)
     words = f"{what}, the faster of float32 and bf16; {pfpn}, likewise"
+    built_plainly = "the same network built plainly: BatchNorm after every convolution, contiguous, float32"
     return [
         *rows,
         Row("predict-beside-pfpn", words, best, pfpn_best, "ms", 1.3, 1.0),
         Row("predict-beside-maskrcnn", f"{what}; torchvision's Mask R-CNN, float32", ours, taken["maskrcnn"], "ms"),
-        Row("predict-beside-plain", f"{what}; the same network built plainly", ours, taken["plain"], "ms"),
+        Row("predict-beside-plain", f"{what}; {built_plainly}", ours, taken["plain"], "ms"),
     ]
 
 
@@ -196,11 +197,16 @@ def _peer_steps(step: MadeUpStep, plan: Plan) -> dict[str, Work]:
     }
 
 
-def _predictor(plan: Plan, precision: PrecisionName, *overrides: str) -> Predictor:
-    given = [*plan.overrides, *RANDOM, "fusion.score_threshold=0", f"roi.max_predictions={plan.num_detections}"]
+def predictor(plan: Plan, precision: PrecisionName) -> Predictor:
+    """Return the predictor as users get it."""
     options = PredictionOptions(precision=precision)
-    place = torch.device("cpu")
-    return random_predictor("cityscapes_r50", plan.size, [*given, *overrides], place, CITYSCAPES, options)
+    return random_predictor("cityscapes_r50", plan.size, plan.prediction, _CPU, CITYSCAPES, options)
+
+
+def plainly_built(plan: Plan) -> Predictor:
+    """Return the predictor with BatchNorm out of place in every layer, contiguous and in float32."""
+    model = random_model("cityscapes_r50", plan.size, [*plan.prediction, *PLAIN], _CPU, CITYSCAPES)
+    return plain_predictor(model, _CPU)
 
 
 def _prediction(predictor: Predictor, plan: Plan) -> Work:

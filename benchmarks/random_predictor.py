@@ -20,6 +20,25 @@ from seamseg.scenes import SCENE_CATEGORIES
 from seamseg.structures import Categories, Size
 
 
+def random_model(
+    config_name: str, size: Size, overrides: Sequence[str], device: torch.device, categories: Categories
+) -> LoadedModel:
+    """Return a model with the network of a config that does not resize images.
+
+    Args:
+        config_name: Name of the config.
+        size: Height and width of the images; the height must be the shorter side.
+        overrides: Overrides of other settings, such as ``roi.max_predictions=5``.
+        device: Device to compute on.
+        categories: Classes of the network.
+    """
+    sides = [f"data.shortest_side={size[0]}", f"data.longest_side={size[1]}"]
+    experiment = load_experiment(settings_file(config_name), [*sides, *overrides])
+    network = build_initialized_network(experiment, categories).eval().to(device)
+    fusion = build_fusion(experiment, categories.num_stuff, categories.num_things)
+    return LoadedModel(network, experiment, categories, fusion, build_input_transform(experiment))
+
+
 def random_predictor(
     config_name: str,
     size: Size,
@@ -28,19 +47,13 @@ def random_predictor(
     categories: Categories = SCENE_CATEGORIES,
     options: PredictionOptions | None = None,
 ) -> Predictor:
-    """Return a predictor with the network of a config that does not resize images.
+    """Return a predictor with the model of :func:`random_model`; with options None, it uses the settings."""
+    return build_predictor(random_model(config_name, size, overrides, device, categories), device, options)
 
-    Args:
-        config_name: Name of the config.
-        size: Height and width of the images; the height must be the shorter side.
-        overrides: Overrides of other settings, such as ``roi.max_predictions=5``.
-        device: Device to compute on.
-        categories: Classes of the network.
-        options: Options of the prediction; None uses the settings of the config.
+
+def plain_predictor(model: LoadedModel, device: torch.device) -> Predictor:
+    """Return a predictor that computes with the network as it is built.
+
+    Norms are not folded, the memory format is contiguous and the precision float32.
     """
-    sides = [f"data.shortest_side={size[0]}", f"data.longest_side={size[1]}"]
-    experiment = load_experiment(settings_file(config_name), [*sides, *overrides])
-    network = build_initialized_network(experiment, categories).eval().to(device)
-    fusion = build_fusion(experiment, categories.num_stuff, categories.num_things)
-    model = LoadedModel(network, experiment, categories, fusion, build_input_transform(experiment))
-    return build_predictor(model, device, options)
+    return Predictor(model.network, model.transform, model.fusion, device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,11 +15,14 @@ from benchmarks.network_cases import QUICK, Plan, annotation, made_up_step
 from benchmarks.network_floor import OperatorLog, Product, TensorShape, measure_floor, record_operators
 from benchmarks.network_memory import CASES, MemoryCase, describe
 from benchmarks.network_peers import SemanticFPNHead, WholeSemanticLoss
-from benchmarks.network_times import targets_row
+from benchmarks.network_times import plainly_built, predictor, targets_row
 from benchmarks.table import Row, read_rows, write_rows
 from seamseg.algos.losses import SemanticLoss
 from seamseg.builders.memory import MadeUpStep
 from seamseg.engine.step_memory import StepMemory
+from seamseg.modules.abn import ABN
+from seamseg.modules.norm import PlainABN
+from seamseg.predict import Predictor
 from seamseg.structures import pad_images
 
 
@@ -88,6 +92,24 @@ def test_targets_take_a_share_of_a_step() -> None:
     assert (row.slug, row.must, row.aim) == ("targets-share", 0.06, 0.03)
     assert row.ratio is not None
     assert 0 < row.ratio < 1
+
+
+def norms(one: Predictor) -> list[ABN]:
+    return [module for module in one.network.modules() if isinstance(module, ABN)]
+
+
+def test_plainly_built_network_predicts_the_same_without_what_makes_ours_fast() -> None:
+    plain, ours = plainly_built(QUICK), predictor(QUICK, "float32")
+    assert len(norms(plain)) > 20
+    assert {type(norm) for norm in norms(plain)} == {PlainABN}
+    assert norms(ours) == []
+    maps = [weight for weight in plain.network.parameters() if weight.ndim == 4 and weight[0, 0].numel() > 1]
+    assert all(weight.is_contiguous() and weight.dtype == torch.float32 for weight in maps)
+    assert not any(weight.is_contiguous(memory_format=torch.channels_last) for weight in maps if weight.shape[1] > 1)
+    pixels = np.random.default_rng(0).integers(0, 256, (*QUICK.size, 3), dtype=np.uint8)
+    (one,), (other,) = (kind.predict([kind.prepare(pixels)]) for kind in (plain, ours))
+    assert len(one.detections) == QUICK.num_detections
+    torch.testing.assert_close(one.semantics.logits, other.semantics.logits, rtol=1e-3, atol=1e-4)
 
 
 def test_whole_loss_equals_the_loss_of_the_network() -> None:
