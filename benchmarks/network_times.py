@@ -41,6 +41,7 @@ from seamseg.config import load_experiment, settings_file
 from seamseg.data.labels.cityscapes import CITYSCAPES
 from seamseg.predict import Predictor
 from seamseg.runtime.precision import PrecisionName
+from seamseg.structures import Size
 
 Work = Callable[[], object]
 _CPU = torch.device("cpu")
@@ -61,8 +62,8 @@ def predict_rows(plan: Plan) -> list[Row]:
     predictors = {"float32": predictor(plan, "float32")}
     if plan.has_bf16:
         predictors["bf16"] = predictor(plan, "bf16")
-    sides: dict[str, Work] = {name: _prediction(one, plan) for name, one in predictors.items()}
-    sides["plain"] = _prediction(plainly_built(plan), plan)
+    sides: dict[str, Work] = {name: prediction(one, plan.size, plan.num_detections) for name, one in predictors.items()}
+    sides["plain"] = prediction(plainly_built(plan), plan.size, plan.num_detections)
     mask_network = mask_rcnn(plan.size, NUM_THINGS, plan.num_samples).eval().requires_grad_(False)
     sides["maskrcnn"] = lambda: mask_network([image])
     installed = detectron2_panoptic_fpn(plan.size)
@@ -72,7 +73,7 @@ def predict_rows(plan: Plan) -> list[Row]:
     if plan.has_bf16:
         sides["pfpn-bf16"] = _in_bf16(lambda: other(image))
     floors = {name: _floor(sides[name], plan.rounds) for name in predictors}
-    taken = _times(sides, plan.rounds)
+    taken = times(sides, plan.rounds)
     return _predict_rows(plan, taken, floors, "detectron2's Panoptic FPN" if installed else _STAND_IN)
 
 
@@ -112,7 +113,7 @@ def step_rows(plan: Plan) -> list[Row]:
     sides: dict[str, Work] = {name: training(step) for name, step in steps.items()}
     sides |= _peer_steps(steps["all"], plan)
     floors = {name: _floor(sides[name], plan.step_rounds) for name in ("all", "positives")}
-    taken = _times(sides, plan.step_rounds)
+    taken = times(sides, plan.step_rounds)
     what = f"training step, 2 × {describe_size(plan.size)}, 12 objects each, mask branch on"
     every, positives = f"{what} all samples, float32", f"{what} positives, float32"
     rows = []
@@ -152,7 +153,7 @@ def demo_rows(plan: Plan) -> list[Row]:
     step = made_up_step(experiment, Workload(5, 4, _DEMO_SIZE, _DEMO_OBJECTS, "scenes"))
     side = training(step)
     floor = _floor(side, plan.rounds)
-    taken = _times({"demo": side}, 4 * plan.rounds)["demo"]
+    taken = times({"demo": side}, 4 * plan.rounds)["demo"]
     words = (
         f"training step of the demo, {describe_size(_DEMO_SIZE)}, {experiment.training.precision}; the limit. "
         f"{taken / floor.milliseconds:.2f} × its floor, {floor.describe(taken)}"
@@ -209,12 +210,13 @@ def plainly_built(plan: Plan) -> Predictor:
     return plain_predictor(model, _CPU)
 
 
-def _prediction(predictor: Predictor, plan: Plan) -> Work:
-    pixels = np.random.default_rng(0).integers(0, 256, (*plan.size, 3), dtype=np.uint8)
-    prepared = [predictor.prepare(pixels)]
-    (found,) = predictor.predict(prepared)
-    assert len(found.detections) == plan.num_detections, f"{len(found.detections)} detections"
-    return lambda: predictor.predict(prepared)
+def prediction(made: Predictor, size: Size, num_detections: int, num_images: int = 1) -> Work:
+    """Return the prediction of equal images of noise, after a check of the number of detections in each."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    prepared = [made.prepare(pixels)] * num_images
+    for found in made.predict(prepared):
+        assert len(found.detections) == num_detections, f"{len(found.detections)} detections"
+    return lambda: made.predict(prepared)
 
 
 def _in_bf16(work: Work) -> Work:
@@ -229,7 +231,7 @@ def _floor(work: Work, rounds: int) -> Floor:
     return measure_floor(record_operators(work), min(rounds, _FLOOR_ROUNDS))
 
 
-def _times(sides: Mapping[str, Work], rounds: int) -> dict[str, float]:
+def times(sides: Mapping[str, Work], rounds: int) -> dict[str, float]:
     """Return medians in milliseconds after a round that does not count."""
     return medians({name: _side(work) for name, work in sides.items()}, rounds, warm_up=1)
 
