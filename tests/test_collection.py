@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,39 @@ def test_pytest_collects_every_test_file() -> None:
     recorder = _Recorder()
     pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", "-p", "no:xdist", str(TESTS)], plugins=[recorder])
     assert recorder.found == set(TESTS.rglob("test_*.py"))
+
+
+NEEDS_GPU = "skipif(not torch.cuda.is_available()"
+
+
+def test_tests_that_skip_without_a_gpu_are_marked() -> None:
+    # `make gpu-check` runs tests by their mark, and would leave out the others.
+    found = {path: list(_tests_that_need_a_gpu(path)) for path in TESTS.rglob("test_*.py")}
+    assert sum(len(tests) for tests in found.values()) > 10
+    assert [f"{path.name}::{name}" for path, tests in found.items() for name, marked in tests if not marked] == []
+
+
+def _tests_that_need_a_gpu(path: Path) -> Iterator[tuple[str, bool]]:
+    """Yield the names of the tests of a file that skip without a GPU, and whether they are marked `cuda`.
+
+    The condition may have a name, as in `needs_gpu = pytest.mark.skipif(…)`, or hold for the whole file.
+    """
+    text = path.read_text()
+    if NEEDS_GPU not in text:
+        return
+    module = ast.parse(text)
+    assigned = {
+        target.id: ast.unparse(node.value)
+        for node in module.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for test in (node for node in module.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")):
+        marks = [assigned.get("pytestmark", "")]
+        marks += [assigned.get(name := ast.unparse(mark), name) for mark in test.decorator_list]
+        if any(NEEDS_GPU in mark for mark in marks):
+            yield test.name, any("pytest.mark.cuda" in mark for mark in marks)
 
 
 # Folders whose tests do not mirror modules of the package.
