@@ -12,7 +12,7 @@ NATIVE := $(shell find csrc -type f)
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format docs overfit overfit-tasks bench bench-abn bench-memory bench-network bench-semantic-loss bench-data bench-predict bench-score bench-distributed soak fuzz sdist clean
+.PHONY: help setup demo test lint format docs overfit overfit-tasks bench bench-abn bench-memory bench-network bench-semantic-loss bench-data bench-predict bench-score bench-distributed soak gpu-check fuzz sdist clean
 
 help: ## list all targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -88,6 +88,10 @@ bench-distributed: $(STAMP) ## count collectives and bytes of a training step on
 
 soak: $(STAMP) ## 3000 steps of ranks with and without objects, 20 kills: half an hour on two cores
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+# The exit code is 2 without a GPU, and 1 if a step failed; the others run anyway. ARGS goes to benchmarks.gpu.
+gpu-check: $(STAMP) ## build with CUDA, test and measure on a machine with one GPU: at most eight minutes
+	@PATH="$(CURDIR)/$(BIN):$$PATH" KINETO_LOG_LEVEL=99 TORCH_CPP_LOG_LEVEL=ERROR bash scripts/gpu_check.sh $(ARGS)
 
 # ARGS="--seed 1" draws other cases. A failure reports its number, and ARGS="--first NUMBER --cases 1" repeats it.
 fuzz: $(STAMP) ## read 2000 damaged images, PNGs and JSON files without crash or hang: a minute on two cores

@@ -105,9 +105,9 @@ def noise(size: Size, count: int) -> list[Tensor]:
     return [torch.randn(3, *size, generator=generator) for _ in range(count)]
 
 
-def made_up_step(experiment: Experiment, workload: Workload) -> MadeUpStep:
-    """Return a step on the CPU with images of noise."""
-    step = build_made_up_step(experiment, workload, torch.device("cpu"))
+def made_up_step(experiment: Experiment, workload: Workload, device: torch.device | None = None) -> MadeUpStep:
+    """Return a step with images of noise, on the CPU by default."""
+    step = build_made_up_step(experiment, workload, device or torch.device("cpu"))
     for image, pixels in zip(step.images.present, noise(workload.size, len(step.images)), strict=True):
         image.copy_(pixels)
     step.network.train()
