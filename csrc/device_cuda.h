@@ -1,4 +1,4 @@
-// Device and stream for kernel launches.
+// Device, stream and types for kernel launches.
 
 #pragma once
 
@@ -10,10 +10,13 @@
 #include <stdexcept>
 #include <string>
 
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
 #include <cuda_runtime.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
 
 namespace seamseg {
 
@@ -53,5 +56,15 @@ class Device {
   const char* op_;
   cudaStream_t stream_ = nullptr;
 };
+
+// Calls use() with a value of a type, which must be float32, float16 or bfloat16.
+template <typename Use>
+void with_type(torch::headeronly::ScalarType type, const Use& use) {
+  switch (type) {
+    case torch::headeronly::ScalarType::BFloat16: return use(__nv_bfloat16());
+    case torch::headeronly::ScalarType::Half: return use(__half());
+    default: return use(0.0f);
+  }
+}
 
 } // namespace seamseg

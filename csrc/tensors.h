@@ -25,4 +25,8 @@ T* mutable_pointer(const torch::stable::Tensor& tensor) {
   return tensor.numel() == 0 ? nullptr : static_cast<T*>(tensor.mutable_data_ptr());
 }
 
+inline bool on_same_device(const torch::stable::Tensor& one, const torch::stable::Tensor& other) {
+  return one.is_cuda() == other.is_cuda() && one.get_device_index() == other.get_device_index();
+}
+
 } // namespace seamseg

@@ -60,9 +60,32 @@ inline void check_fusion(const Tensor& masks, const Tensor& boxes, const Tensor&
   check(
       semantics.dim() == 2 && semantics.scalar_type() == ScalarType::Long, op,
       "the class map must be two-dimensional int64 (height, width)");
+  check(on_same_device(semantics, masks), op, "masks and class map must be on the same device");
+}
+
+inline void check_cross_entropy(const Tensor& logits, const Tensor& target) {
+  constexpr auto* op = "upsampled_cross_entropy";
+  check(target.dim() == 2 && target.scalar_type() == ScalarType::Long, op, "the classes must be H x W int64");
+  check_scores(logits, target.size(0), target.size(1), op);
+  check(logits.size(0) <= void_class, op, "there are more than 255 classes");
+  check(on_same_device(logits, target), op, "logits and classes must be on the same device");
+}
+
+inline void check_cross_entropy_gradient(
+    const Tensor& logits, const Tensor& classes, const Tensor& log_sums, const Tensor& weight) {
+  constexpr auto* op = "upsampled_cross_entropy_gradient";
+  check(classes.dim() == 2 && classes.scalar_type() == ScalarType::Byte, op, "the classes must be H x W uint8");
+  check_scores(logits, classes.size(0), classes.size(1), op);
   check(
-      semantics.is_cuda() == masks.is_cuda() && semantics.get_device_index() == masks.get_device_index(), op,
-      "masks and class map must be on the same device");
+      log_sums.dim() == 2 && log_sums.size(0) == classes.size(0) && log_sums.size(1) == classes.size(1) &&
+          log_sums.scalar_type() == ScalarType::Float,
+      op, "the logarithms must be float32 of the size of the classes");
+  check(
+      weight.dim() == 0 && weight.scalar_type() == ScalarType::Float, op,
+      "the weight must be zero-dimensional float32");
+  check(
+      on_same_device(logits, classes) && on_same_device(logits, log_sums) && on_same_device(logits, weight), op,
+      "all tensors must be on the same device");
 }
 
 // Returns the place of object k in the image.

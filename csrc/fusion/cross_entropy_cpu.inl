@@ -396,7 +396,7 @@ struct ChosenStrip {
       float sums[lanes] = {};
       std::copy_n(chosen.log_sums + place, num, sums);
       log_sums[row] = load<Floats>(sums) * log2_e;
-      weights[row] = load<Ints>(labels[row].known) ? Floats{} + chosen.weight : Floats{};
+      weights[row] = load<Ints>(labels[row].known) ? Floats{} + *chosen.weight : Floats{};
     }
   }
 
@@ -450,7 +450,7 @@ void gradient_rows_of_tile(
         (moderate ? add_powers<true> : add_powers<false>)(
             count, upper + at, lower + at, scores.classes, taps, strip.log_sums, strip.weights, to_upper + at,
             to_lower + at);
-        strip.subtract_targets(taps, count, chosen.weight, to_upper + at, to_lower + at);
+        strip.subtract_targets(taps, count, *chosen.weight, to_upper + at, to_lower + at);
         gradients.use(taps->before, at / strip_size);
         gradients.use(taps->after, at / strip_size);
       }

@@ -14,7 +14,8 @@ namespace {
 
 template <typename T>
 void fill(const Device& device, const Tensor& logits, double row_step, double column_step, const Tensor& classes) {
-  const Scores<T> scores{pointer<T>(logits), logits.size(0), logits.size(1), logits.size(2), row_step, column_step};
+  const SteppedScores<T> scores{
+      pointer<T>(logits), logits.size(0), logits.size(1), logits.size(2), row_step, column_step};
   launch_upsample_argmax(device, scores, classes.size(0), classes.size(1), mutable_pointer<int64_t>(classes));
 }
 
@@ -26,11 +27,9 @@ Tensor upsample_argmax(Tensor logits, double row_step, double column_step, int64
   }
   const Device device(logits, "upsample_argmax");
   const Tensor scores = torch::stable::contiguous(logits);
-  switch (scores.scalar_type()) {
-    case ScalarType::BFloat16: fill<__nv_bfloat16>(device, scores, row_step, column_step, classes); break;
-    case ScalarType::Half: fill<__half>(device, scores, row_step, column_step, classes); break;
-    default: fill<float>(device, scores, row_step, column_step, classes);
-  }
+  with_type(scores.scalar_type(), [&](auto number) {
+    fill<decltype(number)>(device, scores, row_step, column_step, classes);
+  });
   return classes;
 }
 

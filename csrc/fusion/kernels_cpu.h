@@ -4,19 +4,9 @@
 
 #include <cstdint>
 
-#include "sampling.h"
+#include "scores.h"
 
 namespace seamseg::fusion {
-
-// Class scores, and the positions of all output rows and columns among them.
-template <typename T>
-struct Scores {
-  const T* values; // classes x height x width
-  int64_t classes, height, width;
-  const Tap* rows;
-  const Tap* columns;
-  int64_t num_rows, num_columns;
-};
 
 // A row of pixels between two rows of a mask. Each row is as wide as the window.
 struct MaskRow {
@@ -35,20 +25,6 @@ struct MaskKernels {
   // Assigns the free pixels of a mask to an object and counts the mask's pixels and its free pixels.
   void (*place)(MaskRow row, int32_t id, int32_t* owners, Areas& areas);
   void (*paste)(MaskRow row, bool* pixels);
-};
-
-// Maps of rows x columns: the cross-entropy of every pixel, and the logarithm of the sum of the exponentials of its
-// scores. Both are 0 for void.
-struct PixelLosses {
-  float* losses;
-  float* log_sums;
-};
-
-// Pixels that have a gradient, as maps of rows x columns.
-struct Chosen {
-  const uint8_t* classes; // void for all others
-  const float* log_sums;
-  float weight; // gradient of the loss of each chosen pixel
 };
 
 template <typename T>

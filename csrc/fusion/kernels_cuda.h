@@ -3,46 +3,22 @@
 
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-#include <cuda_runtime.h>
-
-#include <algorithm>
 #include <cstdint>
 #include <limits>
 
+#include "../items_cuda.h"
 #include "sampling.h"
 
 namespace seamseg::fusion::cuda {
 
-constexpr int block_threads = 256;
-constexpr int64_t largest_grid = 1 << 14; // maximum number of blocks; each block loops over further pixels
 constexpr int lanes = 32;
 
 using Count = unsigned long long; // the type that atomicAdd takes
 
-__device__ inline float to_float(float value) { return value; }
-__device__ inline float to_float(__half value) { return __half2float(value); }
-__device__ inline float to_float(__nv_bfloat16 value) { return __bfloat162float(value); }
-
-// Calls use(i) for the items of this thread.
-template <typename Use>
-__device__ inline void for_items(int64_t num, const Use& use) {
-  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < num; i += step) {
-    use(i);
-  }
-}
-
-inline dim3 grid_for(int64_t num) {
-  const int64_t blocks = (num + block_threads - 1) / block_threads;
-  return dim3(static_cast<unsigned>(std::clamp<int64_t>(blocks, 1, largest_grid)));
-}
-
 // ---- classes --------------------------------------------------------------------------------------------------------
 
 template <typename T>
-struct Scores {
+struct SteppedScores {
   const T* values; // classes x height x width
   int64_t classes, height, width;
   double row_step, column_step;
@@ -50,7 +26,7 @@ struct Scores {
 
 // Chooses the class with the highest score; ties go to the first class. NaN is less than any number.
 template <typename T>
-__global__ void choose_classes(Scores<T> scores, int64_t height, int64_t width, int64_t* classes) {
+__global__ void choose_classes(SteppedScores<T> scores, int64_t height, int64_t width, int64_t* classes) {
   for_items(height * width, [&](int64_t pixel) {
     const Tap row = value_tap(pixel / width, scores.row_step, scores.height);
     const Tap column = value_tap(pixel % width, scores.column_step, scores.width);
@@ -210,7 +186,7 @@ __global__ void label(const int32_t* owners, const int64_t* semantics, int64_t n
 
 template <typename T, typename Launch>
 void launch_upsample_argmax(
-    const Launch& launch, const Scores<T>& scores, int64_t height, int64_t width, int64_t* classes) {
+    const Launch& launch, const SteppedScores<T>& scores, int64_t height, int64_t width, int64_t* classes) {
   launch(&choose_classes<T>, grid_for(height * width), dim3(block_threads), scores, height, width, classes);
 }
 

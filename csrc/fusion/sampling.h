@@ -4,13 +4,7 @@
 
 #include <cstdint>
 
-#ifndef SEAMSEG_HOST_DEVICE
-#if defined(__CUDACC__)
-#define SEAMSEG_HOST_DEVICE __host__ __device__
-#else
-#define SEAMSEG_HOST_DEVICE
-#endif
-#endif
+#include "../host_device.h"
 
 namespace seamseg::fusion {
 
@@ -34,7 +28,8 @@ SEAMSEG_HOST_DEVICE inline float between(float before, float after, float fracti
 // Interpolates like torch.nn.functional.interpolate. Unlike between(), it avoids a difference, which is NaN for two
 // equal infinities. An infinity next to another value stays infinite, except next to the opposite infinity or NaN,
 // which give NaN.
-SEAMSEG_HOST_DEVICE inline float blend(float before, float after, float fraction) {
+template <typename N>
+SEAMSEG_HOST_DEVICE inline N blend(N before, N after, N fraction) {
   return (1 - fraction) * before + fraction * after;
 }
 

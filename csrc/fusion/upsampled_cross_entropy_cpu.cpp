@@ -52,10 +52,7 @@ void fill_losses(const Tensor& logits, const Tensor& target, double row_step, do
 
 std::tuple<Tensor, Tensor> upsampled_cross_entropy(
     Tensor logits, Tensor target, double row_step, double column_step) {
-  constexpr auto* op = "upsampled_cross_entropy";
-  check(target.dim() == 2 && target.scalar_type() == ScalarType::Long, op, "the classes must be H x W int64");
-  check_scores(logits, target.size(0), target.size(1), op);
-  check(logits.size(0) <= void_class, op, "there are more than 255 classes");
+  check_cross_entropy(logits, target);
   const std::array<int64_t, 2> size{target.size(0), target.size(1)};
   Tensor losses = torch::stable::new_empty(logits, size, ScalarType::Float);
   Tensor log_sums = torch::stable::new_empty(logits, size, ScalarType::Float);
@@ -80,7 +77,7 @@ void add_gradient(
     double column_step, float* gradient) {
   const UpsampledScores<T> upsampled(logits, row_step, column_step, classes.size(0), classes.size(1));
   const Scores<T>& scores = upsampled.get();
-  const Chosen chosen{pointer<uint8_t>(classes), pointer<float>(log_sums), *pointer<float>(weight)};
+  const Chosen chosen{pointer<uint8_t>(classes), pointer<float>(log_sums), pointer<float>(weight)};
   const auto gradient_rows = score_kernels<T>().gradient_rows;
   // A thread repeats the pixels between its first row and the row before, so fewer than some rows are not worth it.
   torch::stable::parallel_for(0, scores.height, 8, [&](int64_t begin, int64_t end) {
@@ -90,16 +87,7 @@ void add_gradient(
 
 Tensor upsampled_cross_entropy_gradient(
     Tensor logits, Tensor classes, Tensor log_sums, Tensor weight, double row_step, double column_step) {
-  constexpr auto* op = "upsampled_cross_entropy_gradient";
-  check(classes.dim() == 2 && classes.scalar_type() == ScalarType::Byte, op, "the classes must be H x W uint8");
-  check_scores(logits, classes.size(0), classes.size(1), op);
-  check(
-      log_sums.dim() == 2 && log_sums.size(0) == classes.size(0) && log_sums.size(1) == classes.size(1) &&
-          log_sums.scalar_type() == ScalarType::Float,
-      op, "the logarithms must be float32 of the size of the classes");
-  check(
-      weight.dim() == 0 && weight.scalar_type() == ScalarType::Float, op,
-      "the weight must be zero-dimensional float32");
+  check_cross_entropy_gradient(logits, classes, log_sums, weight);
   Tensor gradient = torch::stable::new_zeros(logits, logits.sizes(), ScalarType::Float);
   if (classes.numel() == 0) {
     return gradient;

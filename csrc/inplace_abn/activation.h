@@ -7,11 +7,7 @@
 #include <cstdint>
 #include <limits>
 
-#if defined(__CUDACC__)
-#define SEAMSEG_HOST_DEVICE __host__ __device__
-#else
-#define SEAMSEG_HOST_DEVICE
-#endif
+#include "../host_device.h"
 
 // Always inlined, because only functions compiled for a vector instruction set return its vectors in registers.
 #define SEAMSEG_INLINE inline __attribute__((always_inline))

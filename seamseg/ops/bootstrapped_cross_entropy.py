@@ -2,7 +2,9 @@
 
 The upsampled logits of an image with 65 classes and 960×1152 pixels take 288 MB. So do the logarithms of their softmax
 and the gradients of both. Here, the forward pass keeps five bytes per pixel, and the backward pass upsamples again. On
-the CPU, native kernels (``csrc/fusion``) do so for all types but float64; everything else runs in strips of rows.
+the CPU and on GPUs, native kernels (``csrc/fusion``) do so for all types but float64; everything else runs in strips of
+rows. Nothing waits for a GPU, so there a class without logits fails an assertion of the kernel, as in the cross-entropy
+of PyTorch.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ def bootstrapped_cross_entropy(
         N losses, float64 for float64 logits, else float32. NaN counts as the largest loss.
 
     Raises:
-        ValueError: If a pixel has a class that is neither 255 nor below C; a RuntimeError where there are no kernels.
+        ValueError: If a pixel has a class that is neither 255 nor below C; a RuntimeError where there are no kernels,
+            and a later CUDA error on a GPU.
         NotImplementedError: If the second derivative is requested.
         ImportError: If the native library is not built.
     """
@@ -104,7 +107,7 @@ class _Chosen(NamedTuple):
 
 def _choose_hardest(losses: Tensor, target: Tensor, num: int) -> tuple[Tensor, Tensor]:
     """Return the mean of the largest losses, and H×W uint8: the class of their pixels, and 255 elsewhere."""
-    if _has_kernels(losses):
+    if _has_kernels(losses) and losses.device.type != "cuda":  # topk is as exact there, and does not wait for the GPU
         mean, classes = native.call("hardest_pixels", _hardest_shapes, losses, target, num)
         return mean, classes
     hardest = losses.flatten().topk(num, sorted=False)
@@ -151,7 +154,7 @@ def _gradient(scores: Tensor, chosen: _Chosen, padded_size: Size) -> Tensor:
 
 def _has_kernels(x: Tensor) -> bool:
     """Return whether the native library handles a tensor."""
-    return x.device.type in ("cpu", "meta") and x.dtype in _KERNEL_TYPES
+    return x.dtype in _KERNEL_TYPES and native.has_kernels(x.device)
 
 
 def _steps(scores: Tensor, padded_size: Size) -> tuple[float, float]:

@@ -102,10 +102,15 @@ def require_device(device: torch.device) -> bool:
     return True
 
 
+@_assume_constant_result
+def has_kernels(device: torch.device) -> bool:
+    """Return whether the library has kernels for a device: the CPU, and a GPU if it was built with CUDA."""
+    return device.type in ("cpu", "meta") or (device.type == "cuda" and bool(cuda_architectures()))
+
+
 def device_with_kernels(device: torch.device) -> torch.device:
     """Return the device itself, or the CPU if the library has no kernels for it."""
-    has_kernels = device.type in ("cpu", "meta") or (device.type == "cuda" and bool(cuda_architectures()))
-    return device if has_kernels else torch.device("cpu")
+    return device if has_kernels(device) else torch.device("cpu")
 
 
 @cache

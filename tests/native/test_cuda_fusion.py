@@ -69,7 +69,7 @@ def test_paste_mask_on_a_gpu_equals_the_cpu_up_to_rounding(seed: int) -> None:
     assert (patch.mask.cpu() != expected.mask).sum() <= 2  # equal up to rounding
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64], ids=str)
 def test_bootstrapped_cross_entropy_on_a_gpu_equals_the_cpu(dtype: torch.dtype) -> None:
     logits, targets = random_case(19, (20, 31), [(79, 121), (80, 100)], dtype)
     found, expected = (
@@ -79,4 +79,36 @@ def test_bootstrapped_cross_entropy_on_a_gpu_equals_the_cpu(dtype: torch.dtype) 
         for device in ("cuda", "cpu")
     )
     for on_gpu, on_cpu in zip(found, expected, strict=True):
-        torch.testing.assert_close(on_gpu.cpu(), on_cpu, rtol=1e-2 if dtype == torch.bfloat16 else 1e-4, atol=1e-6)
+        is_half = dtype in (torch.bfloat16, torch.float16)
+        torch.testing.assert_close(on_gpu.cpu(), on_cpu, rtol=1e-2 if is_half else 1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_bootstrapped_cross_entropy_on_a_gpu_is_deterministic_and_does_not_wait_for_it(
+    memory_format: torch.memory_format,
+) -> None:
+    logits, targets = random_case(19, (40, 61), [(320, 488), (300, 400)])
+    logits, targets = logits.cuda().to(memory_format=memory_format), [target.cuda() for target in targets]
+    results = []
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(2):
+            results.append(values_and_gradient(bootstrapped_cross_entropy, logits, targets, (320, 488), 0.25))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+def test_bootstrapped_cross_entropy_on_a_gpu_never_holds_the_upsampled_logits() -> None:
+    logits, targets = random_case(64, (64, 64), [(512, 512)])
+    logits, targets = logits.cuda().requires_grad_(), [target.cuda() for target in targets]
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    bootstrapped_cross_entropy(logits, targets, (512, 512), 0.25).sum().backward()
+    assert torch.cuda.max_memory_allocated() - before < 0.5 * 4 * 64 * 512 * 512
+
+
+def test_upsampled_cross_entropy_of_tensors_on_two_devices_is_refused() -> None:
+    logits, (target,) = random_case(5, (4, 6), [(16, 24)])
+    with pytest.raises(ValueError, match="must be on the same device"):
+        bootstrapped_cross_entropy(logits.cuda(), [target], (16, 24), 0.25)

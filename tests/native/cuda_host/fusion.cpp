@@ -2,6 +2,10 @@
 
 #include "fusion/kernels_cuda.h"
 
+#include "launching.h"
+
+using cuda_host::give;
+using cuda_host::Launch;
 using namespace seamseg::fusion;
 using namespace seamseg::fusion::cuda;
 
@@ -48,28 +52,12 @@ struct FusionCall {
 
 namespace {
 
-struct Launch {
-  const char* name;
-
-  template <typename Kernel, typename... Arguments>
-  void operator()(Kernel kernel, dim3 grid, dim3 block, const Arguments&... arguments) const {
-    cuda_host::launch(name, kernel, grid, block, 0, arguments...);
-  }
-};
-
-template <typename T>
-void give(T* memory, int64_t count) {
-  if (count > 0) {
-    cuda_host::give(memory, static_cast<size_t>(count) * sizeof(T), sizeof(T), !std::is_const_v<T>);
-  }
-}
-
 template <typename T>
 void run_upsample_argmax(const UpsampleArgmaxCall& call) {
   const auto* values = static_cast<const T*>(call.values);
   give(values, call.classes * call.height * call.width);
   give(call.out, call.out_height * call.out_width);
-  const Scores<T> scores{values, call.classes, call.height, call.width, call.row_step, call.column_step};
+  const SteppedScores<T> scores{values, call.classes, call.height, call.width, call.row_step, call.column_step};
   launch_upsample_argmax(Launch{"upsample_argmax"}, scores, call.out_height, call.out_width, call.out);
 }
 
@@ -109,13 +97,7 @@ Mask mask_of(const FusionCall& call, int64_t object) {
 extern "C" {
 
 const char* fusion_upsample_argmax(const UpsampleArgmaxCall* call) {
-  return cuda_host::fault_of([&] {
-    switch (call->type) {
-      case 0: return run_upsample_argmax<float>(*call);
-      case 1: return run_upsample_argmax<__half>(*call);
-      default: return run_upsample_argmax<__nv_bfloat16>(*call);
-    }
-  });
+  return cuda_host::fault_with_type(call->type, [&](auto number) { run_upsample_argmax<decltype(number)>(*call); });
 }
 
 const char* fusion_paste(const PasteCall* call) {
