@@ -6,18 +6,9 @@
 #include <cstdint>
 
 #include "../compute_type.h"
+#include "sampling.h"
 
 namespace seamseg::roi_align {
-
-// The two pixels next to a sample along one axis, and their weights. Both weights of a sample outside the level are 0.
-struct Tap {
-  int32_t low;
-  int32_t high;
-  float low_weight;
-  float high_weight;
-
-  bool is_inside() const { return low_weight != 0 || high_weight != 0; }
-};
 
 // Samples of a region: the positions of `size` rows and `size` columns.
 struct Grid {

@@ -2,28 +2,19 @@
 // kernels_cpu.inl.
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/MemoryFormat.h>
-#include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/BFloat16.h>
 
-#include "../check.h"
 #include "../cpu_capability.h"
-#include "../tensors.h"
+#include "arguments.h"
 #include "kernels_cpu.h"
 
 namespace seamseg::roi_align {
 namespace {
 
 using torch::headeronly::BFloat16;
-using torch::headeronly::MemoryFormat;
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
 
 template <typename T>
 Kernels<T> kernels() {
@@ -38,62 +29,12 @@ Kernels<T> kernels() {
   return baseline::kernels<T>();
 }
 
-// ---- arguments ------------------------------------------------------------------------------------------------------
-
-// The layout of all levels and of the features of the regions is the one of the first level.
-bool is_channels_last(const Tensor& x) {
-  return !x.is_contiguous() && x.stride(1) == 1 && x.stride(3) == x.size(1) && x.stride(2) == x.size(1) * x.size(3);
-}
-
-Tensor in_layout(const Tensor& x, bool channels_last) {
-  return torch::stable::contiguous(x, channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
-}
-
-Tensor empty_like(const Tensor& x, ScalarType type, std::vector<int64_t> size, bool channels_last) {
-  if (!channels_last) {
-    return torch::stable::new_empty(x, size, type);
-  }
-  const Tensor rows = torch::stable::new_empty(x, {size[0], size[2], size[3], size[1]}, type);
-  return torch::stable::permute(rows, {0, 3, 1, 2});
-}
-
-void check_regions(
-    const Tensor& boxes, const Tensor& image_index, const Tensor& level_index, int64_t output_size, const char* op) {
-  check(
-      boxes.dim() == 2 && boxes.size(1) == 4 && boxes.scalar_type() == ScalarType::Float, op,
-      "boxes must be four float32 numbers per region");
-  for (const Tensor* index : {&image_index, &level_index}) {
-    check(
-        index->dim() == 1 && index->size(0) == boxes.size(0) && index->scalar_type() == ScalarType::Long, op,
-        "the indices of images and levels must be one int64 number per region");
-  }
-  check(output_size > 0, op, "the output size must be positive");
-}
-
 // ---- positions ------------------------------------------------------------------------------------------------------
-
-// The rules of torchvision's roi_align: samples up to one pixel outside read the outermost pixels, all others are 0.
-Tap tap_at(float position, int64_t num) {
-  const auto last = static_cast<int32_t>(num - 1);
-  if (!(position >= -1 && position <= static_cast<float>(num))) { // also NaN
-    const int32_t nearest = position > 0 ? last : 0;
-    return {nearest, nearest, 0, 0};
-  }
-  const float inside = std::max(position, 0.0f);
-  const auto low = static_cast<int32_t>(inside);
-  if (low >= last) {
-    return {last, last, 1, 0};
-  }
-  const float fraction = inside - static_cast<float>(low);
-  return {low, low + 1, 1 - fraction, fraction};
-}
 
 // Appends the taps at the centers of equal bins.
 void append_taps(std::vector<Tap>& taps, float low, float high, int64_t bins, int64_t num) {
-  const float start = low - 0.5f; // from pixel edges to centers
-  const float size = ((high - 0.5f) - start) / static_cast<float>(bins);
   for (int64_t bin = 0; bin < bins; ++bin) {
-    taps.push_back(tap_at(start + static_cast<float>(bin) * size + 0.5f * size, num));
+    taps.push_back(bin_tap(low, high, bin, bins, num));
   }
 }
 
@@ -216,18 +157,8 @@ Tensor sample_levels(
 Tensor multilevel_roi_align(
     std::vector<Tensor> levels, Tensor boxes, Tensor image_index, Tensor level_index, int64_t output_size) {
   constexpr auto* op = "multilevel_roi_align";
-  check(!levels.empty(), op, "there must be a level");
-  for (const Tensor& level : levels) {
-    check(level.dim() == 4, op, "levels must have four dimensions: images, channels, height and width");
-    check(
-        level.size(0) == levels[0].size(0) && level.size(1) == levels[0].size(1) &&
-            level.scalar_type() == levels[0].scalar_type(),
-        op, "all levels must have the same type and the same number of images and channels");
-  }
-  check_regions(boxes, image_index, level_index, output_size, op);
-  const ScalarType type = levels[0].scalar_type();
-  check(type == ScalarType::Float || type == ScalarType::BFloat16, op, "levels must be float32 or bfloat16");
-  return type == ScalarType::Float
+  check_sampling(levels, boxes, image_index, level_index, output_size);
+  return levels[0].scalar_type() == ScalarType::Float
       ? sample_levels<float>(levels, boxes, image_index, level_index, output_size, op)
       : sample_levels<BFloat16>(levels, boxes, image_index, level_index, output_size, op);
 }
@@ -274,16 +205,11 @@ template <typename T>
 std::vector<Tensor> spread_gradient(
     const Tensor& gradient, const Tensor& boxes, const Tensor& image_index, const Tensor& level_index, int64_t images,
     const std::vector<int64_t>& heights, const std::vector<int64_t>& widths, bool channels_last, const char* op) {
-  const int64_t channels = gradient.size(1);
-  std::vector<Tensor> gradients;
+  std::vector<Tensor> gradients = zeros_of_levels(gradient, images, heights, widths, channels_last);
   Pyramid<float> pyramid{{}, {}, channels_last};
-  for (size_t level = 0; level < heights.size(); ++level) {
-    Tensor zeros =
-        empty_like(gradient, ScalarType::Float, {images, channels, heights[level], widths[level]}, channels_last);
-    torch::stable::zero_(zeros);
-    gradients.push_back(zeros);
-    pyramid.values.push_back(mutable_pointer<float>(zeros));
-    pyramid.extents.push_back({heights[level], widths[level], channels});
+  for (const Tensor& level : gradients) {
+    pyramid.values.push_back(mutable_pointer<float>(level));
+    pyramid.extents.push_back({level.size(2), level.size(3), level.size(1)});
   }
   const Regions regions(boxes, image_index, level_index, images, pyramid.extents, gradient.size(2), op);
   if (gradient.numel() > 0) {
@@ -297,16 +223,8 @@ std::vector<Tensor> multilevel_roi_align_gradient(
     Tensor gradient, Tensor boxes, Tensor image_index, Tensor level_index, int64_t num_images,
     std::vector<int64_t> heights, std::vector<int64_t> widths, bool channels_last) {
   constexpr auto* op = "multilevel_roi_align_gradient";
-  check(
-      gradient.dim() == 4 && gradient.size(2) == gradient.size(3) && gradient.size(0) == boxes.size(0), op,
-      "the gradient must have the shape of the features: regions, channels, output size and output size");
-  check_regions(boxes, image_index, level_index, gradient.size(2), op);
-  check(
-      num_images > 0 && !heights.empty() && heights.size() == widths.size(), op,
-      "there must be an image and a level, and a height and a width per level");
-  const ScalarType type = gradient.scalar_type();
-  check(type == ScalarType::Float || type == ScalarType::BFloat16, op, "the gradient must be float32 or bfloat16");
-  return type == ScalarType::Float
+  check_gradient(gradient, boxes, image_index, level_index, num_images, heights, widths);
+  return gradient.scalar_type() == ScalarType::Float
       ? spread_gradient<float>(
             gradient, boxes, image_index, level_index, num_images, heights, widths, channels_last, op)
       : spread_gradient<BFloat16>(

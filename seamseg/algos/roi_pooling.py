@@ -43,15 +43,16 @@ class RoIPooler:
             padded_size: Height and width of the padded images.
 
         Returns:
-            ΣR×C×output×output, ordered by image and then by box; on the CPU, channels last if the first level is.
+            ΣR×C×output×output, ordered by image and then by box; channels last if the first level is and native kernels
+            sample it.
         """
         rows, image_index = boxes.contiguous()
         level_index, levels = self.level_of(rows), levels[: self.num_levels]
         if has_kernel(levels):
-            scales = rows.new_tensor([_scale(level, padded_size) for level in levels])
+            scales = _tensor_like(rows, [_scale(level, padded_size) for level in levels])
             in_levels = _rescaled(rows, scales[level_index]).float()
             return multilevel_roi_align(levels, in_levels, image_index, level_index, self.output_size)
-        # torchvision has kernels for CUDA and for all floating-point types.
+        # torchvision has kernels for all floating-point types. nonzero() waits for a GPU.
         features = levels[0].new_zeros(len(rows), levels[0].shape[1], self.output_size, self.output_size)
         for index, level in enumerate(levels):
             chosen = torch.nonzero(level_index == index).squeeze(1)
@@ -67,7 +68,7 @@ class RoIPooler:
 
     def sample(self, level: Tensor, boxes: Tensor, image_index: Tensor, padded_size: Size) -> Tensor:
         """Return R×C×output×output features of R×4 boxes of any size, all read from one level N×C×h×w."""
-        y0, x0, y1, x1 = _rescaled(boxes, boxes.new_tensor(_scale(level, padded_size))).unbind(1)
+        y0, x0, y1, x1 = _rescaled(boxes, _tensor_like(boxes, _scale(level, padded_size))).unbind(1)
         rois = torch.stack([image_index.to(boxes.dtype), x0, y0, x1, y1], dim=1)
         size = self.output_size
         features = at_least_float32(level)
@@ -81,6 +82,13 @@ def _scale(level: Tensor, padded_size: Size) -> list[float]:
     """Return the number of level pixels per image pixel along y, x, y and x."""
     # Level sizes are rounded up, so each axis has its own scale.
     return [level.shape[-2] / padded_size[0], level.shape[-1] / padded_size[1]] * 2
+
+
+def _tensor_like(x: Tensor, numbers: list[float] | list[list[float]]) -> Tensor:
+    """Return numbers in the type and on the device of a tensor, copied without waiting for a GPU."""
+    if not x.is_cuda:
+        return x.new_tensor(numbers)
+    return torch.tensor(numbers, dtype=x.dtype, pin_memory=True).to(x.device, non_blocking=True)
 
 
 def _rescaled(boxes: Tensor, scale: Tensor) -> Tensor:

@@ -152,7 +152,8 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, max_kept: int) -> Tenso
     """Apply non-maximum suppression and return the indices of the best kept boxes by descending score.
 
     On the CPU, it ends with the last of ``max_kept`` boxes, and a box is only compared with kept ones. Torchvision
-    computes the same on other devices, but compares all boxes with each other first.
+    computes the same on other devices, but compares all boxes with each other first. On a GPU that is parallel, unlike
+    the greedy choice. The number of kept boxes is only known afterwards, so the result waits for the GPU in any case.
 
     Args:
         boxes: B×4. The order of the axes does not affect the overlap.

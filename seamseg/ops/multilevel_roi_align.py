@@ -11,12 +11,15 @@ from torch import Tensor
 from seamseg.ops import native
 
 _TYPES = (torch.float32, torch.bfloat16)
+_GPU_TYPES = (*_TYPES, torch.float16)
 
 
 def has_kernel(levels: Sequence[Tensor]) -> bool:
     """Return whether :func:`multilevel_roi_align` supports the type and the device of the levels."""
-    types, devices = {level.dtype for level in levels}, {level.device.type for level in levels}
-    return len(types) == 1 and types.issubset(_TYPES) and devices.issubset({"cpu", "meta"})
+    first = levels[0]
+    types = _GPU_TYPES if first.device.type == "cuda" else _TYPES
+    are_alike = all(level.dtype == first.dtype and level.device == first.device for level in levels)
+    return are_alike and first.dtype in types and native.has_kernels(first.device)
 
 
 def multilevel_roi_align(
@@ -26,11 +29,15 @@ def multilevel_roi_align(
 
     The rules are those of ``torchvision.ops.roi_align`` with ``sampling_ratio=1`` and ``aligned=True``: samples up to
     one pixel outside the centers of the outermost pixels read those pixels, and all others are 0. All arithmetic is in
-    float32. Gradients of a level are summed in float32 in the order of the regions, so they do not depend on the number
-    of threads. Boxes get no gradient.
+    float32. Gradients of a level are summed in float32. On the CPU, this happens in the order of the regions, so they
+    do not depend on the number of threads. On a GPU, atomic additions happen in any order, as in torchvision, so the
+    gradients differ by rounding from run to run. Boxes get no gradient.
+
+    The operator does not wait for a GPU. There, an index out of range fails an assertion of the kernel, which is a
+    later CUDA error.
 
     Args:
-        levels: Pyramid levels, N×C×h×w each, all float32 or all bfloat16, on the CPU.
+        levels: Pyramid levels, N×C×h×w each, all float32, all bfloat16, or on a GPU all float16; at most 8 on a GPU.
         boxes: R×4 float32 (y0, x0, y1, x1) in pixel edges of the region's level.
         image_index: R int64, the image of each region.
         level_index: R int64, the level of each region.
