@@ -6,47 +6,22 @@
 #include <cstdint>
 
 #include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/MemoryFormat.h>
-#include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/BFloat16.h>
 #include <torch/headeronly/util/Half.h>
 
-#include "../check.h"
 #include "../compute_type.h"
-#include "../tensors.h"
+#include "arguments.h"
 
 namespace seamseg::window_mean {
 namespace {
 
 using torch::headeronly::BFloat16;
 using torch::headeronly::Half;
-using torch::headeronly::MemoryFormat;
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
 
 // Minimum number of values per thread.
 constexpr int64_t grain = 32768;
 // Maximum number of lines that are processed at once.
 constexpr int64_t max_lanes = 256;
-
-// An axis of a dense tensor: outer × length × inner values.
-struct Axis {
-  int64_t outer;
-  int64_t length;
-  int64_t inner;
-};
-
-// Windows along an axis. The first `before` results repeat that of the first window, and the last ones the last.
-struct Windows {
-  int64_t size;
-  int64_t before;
-  int64_t num;
-
-  Windows(int64_t window, int64_t length)
-      : size(std::min(window, length)), before((size - 1) / 2), num(length - size + 1) {}
-};
 
 // Parallel lines of an axis, which are processed together. Neighboring lines are next to each other in memory if the
 // axis has an inner size, and one after the other otherwise.
@@ -162,38 +137,25 @@ void along(const Axis& axis, int64_t window, const T* source, U* target) {
 }
 
 template <bool backward, typename T>
-Tensor run(const Tensor& x, int64_t window, bool channels_last) {
+Tensor run(const Input& input, int64_t window) {
   using C = Compute<T>;
-  const int64_t images = x.size(0);
-  const int64_t channels = x.size(1);
-  const int64_t height = x.size(2);
-  const int64_t width = x.size(3);
-  const int64_t planes = channels_last ? images : images * channels;
-  const int64_t inner = channels_last ? channels : 1;
-  const Tensor first =
-      torch::stable::new_empty(x, {x.numel()}, std::is_same_v<C, double> ? ScalarType::Double : ScalarType::Float);
-  Tensor result = torch::stable::empty_like(x);
-  if (x.numel() > 0) {
-    auto* rows = mutable_pointer<C>(first);
-    along<backward>({planes * height, width, inner}, window, pointer<T>(x), rows);
-    along<backward>({planes, height, width * inner}, window, static_cast<const C*>(rows), mutable_pointer<T>(result));
+  const Tensor sums = memory_for_sums(input.x);
+  Tensor result = torch::stable::empty_like(input.x);
+  if (input.x.numel() > 0) {
+    along<backward>(input.columns, window, pointer<T>(input.x), mutable_pointer<C>(sums));
+    along<backward>(input.rows, window, pointer<C>(sums), mutable_pointer<T>(result));
   }
   return result;
 }
 
 template <bool backward>
 Tensor dispatch(const Tensor& given, int64_t window, const char* op) {
-  check(given.dim() == 4, op, "the input must have the shape N x C x H x W");
-  check(window > 0, op, "the window must be positive");
-  const bool channels_last = !given.is_contiguous() && given.stride(1) == 1;
-  const Tensor x =
-      torch::stable::contiguous(given, channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
-  switch (x.scalar_type()) {
-    case ScalarType::Float: return run<backward, float>(x, window, channels_last);
-    case ScalarType::Double: return run<backward, double>(x, window, channels_last);
-    case ScalarType::BFloat16: return run<backward, BFloat16>(x, window, channels_last);
-    case ScalarType::Half: return run<backward, Half>(x, window, channels_last);
-    default: check(false, op, "the input must be float32, float64, bfloat16 or float16"); return x;
+  const Input input(given, window, op);
+  switch (input.x.scalar_type()) {
+    case ScalarType::Double: return run<backward, double>(input, window);
+    case ScalarType::BFloat16: return run<backward, BFloat16>(input, window);
+    case ScalarType::Half: return run<backward, Half>(input, window);
+    default: return run<backward, float>(input, window);
   }
 }
 

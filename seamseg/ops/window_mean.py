@@ -17,8 +17,8 @@ def window_mean(x: Tensor, window: int) -> Tensor:
     """Average-pool with stride 1 and pad the result by replication to the size of the input.
 
     The window is ``min(window, size)`` per axis. Of the ``k − 1`` missing positions of a window k, ``(k − 1) // 2`` are
-    added at the beginning and the rest at the end. A native operator on the CPU keeps running sums, and prefix sums are
-    used elsewhere; a 64×64 average pool would read every value 4096 times.
+    added at the beginning and the rest at the end. A native operator keeps running sums on the CPU and on GPUs. Prefix
+    sums are used elsewhere and in exported models; a 64×64 average pool would read every value 4096 times.
 
     Args:
         x: N×C×H×W.
@@ -31,7 +31,7 @@ def window_mean(x: Tensor, window: int) -> Tensor:
         >>> window_mean(torch.tensor([[[[1.0, 2, 3, 4, 5]]]]), 3)
         tensor([[[[2., 2., 3., 4., 4.]]]])
     """
-    if x.device.type not in ("cpu", "meta") or x.dtype not in _TYPES or torch.compiler.is_exporting():
+    if x.dtype not in _TYPES or torch.compiler.is_exporting() or not native.has_kernels(x.device):
         return _mean_along(_mean_along(x, window, -1), window, -2)
     native.require("window_mean_gradient", _same_shape)
     native.require("window_mean", _same_shape, _backward, _setup)
