@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from seamseg.ops.bootstrapped_cross_entropy import bootstrapped_cross_entropy
 from seamseg.ops.collectives import sum_and_size_over_ranks
+from seamseg.ops.constants import constant_like
 from seamseg.ops.native import at_least_float32
 from seamseg.structures.ground_truth import GroundTruth
 from seamseg.structures.images import PaddedImages
@@ -35,9 +36,13 @@ def reduce_over_ranks(sums: Sequence[LossSum]) -> list[Tensor]:
 
     All losses share one collective.
     """
-    counts = torch.stack([torch.as_tensor(one.count, dtype=torch.float32, device=one.total.device) for one in sums])
+    counts = torch.stack([_as_float32(one.count, one.total) for one in sums])
     totals, num_ranks = sum_and_size_over_ranks(counts)
     return [one.total * num_ranks / count for one, count in zip(sums, totals.clamp(min=1), strict=True)]
+
+
+def _as_float32(count: Tensor | int, total: Tensor) -> Tensor:
+    return count.float() if isinstance(count, Tensor) else constant_like(total, count, torch.float32)
 
 
 def smooth_l1(prediction: Tensor, target: Tensor, sigma: float) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from seamseg.ops.boxes import best_overlaps, box_area, coverage
+from seamseg.ops.constants import constant_like
 from seamseg.structures.ground_truth import Objects
 from seamseg.structures.images import Size
 
@@ -110,7 +111,7 @@ class AnchorMatcher:
         return AnchorSample(taking_part[positives], matched[positives], taking_part[negatives])
 
     def _takes_part(self, anchors: Tensor, size: Size, crowd_pixels: Tensor) -> Tensor:
-        limit = anchors.new_tensor(size)
+        limit = constant_like(anchors, size)
         inside = (anchors[:, :2] >= 0).all(dim=1) & (anchors[:, 2:] <= limit).all(dim=1)
         if crowd_pixels.any():
             inside &= coverage(anchors, crowd_pixels) < self.void_threshold

@@ -16,6 +16,7 @@ from seamseg.algos.losses import TARGETS, RoILosses, box_loss, class_loss, mask_
 from seamseg.algos.matching import RoIMatcher, RoISample
 from seamseg.algos.roi_pooling import RoIPooler
 from seamseg.ops.boxes import clip_boxes, decode_boxes, encode_boxes
+from seamseg.ops.constants import constant_like
 from seamseg.structures.ground_truth import GroundTruth, Objects
 from seamseg.structures.images import PaddedImages, Size
 from seamseg.structures.losses import LossSum
@@ -70,7 +71,7 @@ class DetectionSelector:
         scores = class_probabilities(logits)[:, 1:]
         region, classes = torch.nonzero(scores > self.score_threshold, as_tuple=True)
         scores = scores[region, classes]
-        moves = box_deltas[region, classes].float() / box_deltas.new_tensor(self.shift_weights, dtype=torch.float32)
+        moves = box_deltas[region, classes].float() / constant_like(box_deltas, self.shift_weights, torch.float32)
         boxes = clip_boxes(decode_boxes(proposals[region], moves), size)
         full = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
         boxes, classes, scores = boxes[full], classes[full], scores[full]
@@ -212,7 +213,7 @@ class RoIHeads:
                 for sample, truth in zip(samples, objects, strict=True)
             ]
             joined = torch.cat(targets)
-            return joined * joined.new_tensor(self.selector.shift_weights)
+            return joined * constant_like(joined, self.selector.shift_weights)
 
     def _mask_loss(
         self,

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from seamseg.ops.boxes import box_area
+from seamseg.ops.constants import constant_like
 from seamseg.ops.multilevel_roi_align import has_kernel, multilevel_roi_align
 from seamseg.ops.native import at_least_float32
 from seamseg.structures.images import Size
@@ -49,7 +50,7 @@ class RoIPooler:
         rows, image_index = boxes.contiguous()
         level_index, levels = self.level_of(rows), levels[: self.num_levels]
         if has_kernel(levels):
-            scales = _tensor_like(rows, [_scale(level, padded_size) for level in levels])
+            scales = constant_like(rows, [_scale(level, padded_size) for level in levels])
             in_levels = _rescaled(rows, scales[level_index]).float()
             return multilevel_roi_align(levels, in_levels, image_index, level_index, self.output_size)
         # torchvision has kernels for all floating-point types. nonzero() waits for a GPU.
@@ -68,7 +69,7 @@ class RoIPooler:
 
     def sample(self, level: Tensor, boxes: Tensor, image_index: Tensor, padded_size: Size) -> Tensor:
         """Return R×C×output×output features of R×4 boxes of any size, all read from one level N×C×h×w."""
-        y0, x0, y1, x1 = _rescaled(boxes, _tensor_like(boxes, _scale(level, padded_size))).unbind(1)
+        y0, x0, y1, x1 = _rescaled(boxes, constant_like(boxes, _scale(level, padded_size))).unbind(1)
         rois = torch.stack([image_index.to(boxes.dtype), x0, y0, x1, y1], dim=1)
         size = self.output_size
         features = at_least_float32(level)
@@ -82,13 +83,6 @@ def _scale(level: Tensor, padded_size: Size) -> list[float]:
     """Return the number of level pixels per image pixel along y, x, y and x."""
     # Level sizes are rounded up, so each axis has its own scale.
     return [level.shape[-2] / padded_size[0], level.shape[-1] / padded_size[1]] * 2
-
-
-def _tensor_like(x: Tensor, numbers: list[float] | list[list[float]]) -> Tensor:
-    """Return numbers in the type and on the device of a tensor, copied without waiting for a GPU."""
-    if not x.is_cuda:
-        return x.new_tensor(numbers)
-    return torch.tensor(numbers, dtype=x.dtype, pin_memory=True).to(x.device, non_blocking=True)
 
 
 def _rescaled(boxes: Tensor, scale: Tensor) -> Tensor:

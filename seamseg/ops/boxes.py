@@ -10,6 +10,7 @@ import torchvision
 from torch import Tensor
 
 from seamseg.ops import native
+from seamseg.ops.constants import constant_like
 from seamseg.structures.images import Size
 
 MAX_LOG_SCALE = math.log(1000.0 / 16.0)
@@ -113,14 +114,14 @@ def decode_boxes(boxes: Tensor, box_deltas: Tensor) -> Tensor:
 
 def clip_boxes(boxes: Tensor, size: Size) -> Tensor:
     """Clip boxes …×4 to an image of this height and width."""
-    limit = boxes.new_tensor([size[0], size[1], size[0], size[1]])
+    limit = constant_like(boxes, [size[0], size[1], size[0], size[1]])
     return torch.minimum(boxes.clamp(min=0), limit)
 
 
 def scale_boxes(boxes: Tensor, size: Size, new_size: Size) -> Tensor:
     """Scale boxes …×4 from an image of ``size`` to the same image at ``new_size``."""
     factor_y, factor_x = new_size[0] / size[0], new_size[1] / size[1]
-    return boxes * boxes.new_tensor([factor_y, factor_x, factor_y, factor_x])
+    return boxes * constant_like(boxes, [factor_y, factor_x, factor_y, factor_x])
 
 
 def coverage(boxes: Tensor, pixels: Tensor) -> Tensor:

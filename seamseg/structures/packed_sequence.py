@@ -155,7 +155,9 @@ class PackedSequence:
             )
         counts = [0 if entry is None else entry.shape[0] for entry in self._tensors]
         image_index = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts, dtype=torch.int64))
-        return torch.cat(self.present), image_index.to(self.device)
+        if self.device.type == "cuda":
+            image_index = image_index.pin_memory()  # a copy from other memory waits for the GPU
+        return torch.cat(self.present), image_index.to(self.device, non_blocking=True)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PackedSequence:
         """Return the sequence on ``device``; absent entries stay absent."""
