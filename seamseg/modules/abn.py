@@ -22,6 +22,7 @@ from seamseg.errors import SeamsegError
 from seamseg.modules.inversion import Inversion, warn_about_small_gamma
 from seamseg.modules.recomputation import recorded
 from seamseg.ops.collectives import ActiveGroup, Moments, is_started, reduce_differentiable_moments, reduce_moments
+from seamseg.ops.constants import constant_like
 from seamseg.ops.inplace_abn import (
     Activation,
     RunningStatistics,
@@ -351,7 +352,7 @@ class InPlaceABNSync(InPlaceABN):
         """Combine the moments of all ranks, and update the running statistics with them."""
         if not self._is_joined(count):
             return super().share_moments(mean, var, count)
-        local = Moments(mean, var, mean.new_tensor(float(count)))
+        local = Moments(mean, var, constant_like(mean, float(count)))
         moments = reduce_differentiable_moments(local, self._current_group)
         self._check_total(count, moments.count)
         self._update_running(torch.stack([moments.mean.detach(), moments.var.detach()]), moments.count)
