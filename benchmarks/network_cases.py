@@ -125,7 +125,7 @@ def training(step: MadeUpStep) -> Callable[[], None]:
             losses = network(step.images, step.ground_truth, torch.Generator().manual_seed(0))
         release_gaps()
         precision.backward(losses.total(optimization.loss_weights))
-        precision.step(optimizer, network, optimization.clip_norm, precision.gradient_norm(optimizer, network))
+        precision.step(optimizer, optimization.clip_norm, precision.gradient_norm(optimizer))
         if optimization.average is not None:
             optimization.average.update(network, 1)
 

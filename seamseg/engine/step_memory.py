@@ -128,8 +128,8 @@ def _run(
             precision.backward(total / optimization.accumulate)
         totals = {str(role): num_bytes for role, num_bytes in tracker.totals().items()}
         tracker.phase = "optimizer step"
-        norm = precision.gradient_norm(optimizer, network)
-        precision.step(optimizer, network, optimization.clip_norm, norm)
+        norm = precision.gradient_norm(optimizer)
+        precision.step(optimizer, optimization.clip_norm, norm)
         if optimization.average is not None:
             optimization.average.update(network, 1)
     return kept, totals

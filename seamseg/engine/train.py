@@ -235,12 +235,12 @@ class Trainer:
             with self._sync_gradients(number == len(batches)):
                 values.append(self._accumulate(batch, generator, len(batches)))
         with self.phase("optimizer"):
-            norm = optimization.precision.gradient_norm(optimization.optimizer, self.network)
+            norm = optimization.precision.gradient_norm(optimization.optimizer)
         bad_losses = describe_nonfinite_losses(values, [batch.image_ids for batch in batches], iteration)
         faults = bad_losses, self._nonfinite_gradient(norm, batches, iteration)
         self._sync_stop(stop, *faults, consequence="; the weights are those of the previous step")
         with self.phase("optimizer"):
-            optimization.precision.step(optimization.optimizer, self.network, optimization.clip_norm, norm)
+            optimization.precision.step(optimization.optimizer, optimization.clip_norm, norm)
             if optimization.average is not None:
                 optimization.average.update(self.network, iteration)
         return {name: torch.stack([one[name] for one in values]).mean() for name in values[0]}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 
@@ -103,9 +103,13 @@ class WeightAverage:
         """Update the average with the weights after iteration 1, 2, …."""
         decay = min(self.decay, (1 + iteration) / (10 + iteration))
         averages = self.network.state_dict()
+        by_type: dict[torch.dtype, list[tuple[Tensor, Tensor]]] = {}
         for name, value in network.state_dict().items():
             average = averages[name]
             if average.is_floating_point():
-                average.lerp_(value, 1 - decay)
+                by_type.setdefault(average.dtype, []).append((average, value))
             else:
                 average.copy_(value)
+        for pairs in by_type.values():
+            olds, news = zip(*pairs, strict=True)
+            torch._foreach_lerp_(olds, news, 1 - decay)

@@ -107,18 +107,17 @@ class Precision:
         """Backpropagate a loss, scaled in fp16, and add its gradients to those of the parameters."""
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
-    def gradient_norm(self, optimizer: Optimizer, network: nn.Module) -> Tensor:
+    def gradient_norm(self, optimizer: Optimizer) -> Tensor:
         """Remove the loss scale from the gradient and return its norm; call this once before every :meth:`step`.
 
         Args:
-            optimizer: Optimizer of the network's parameters.
-            network: Network with a complete gradient.
+            optimizer: Optimizer of parameters with a complete gradient.
 
         Returns:
             Zero-dimensional norm of the whole gradient; infinity or NaN if the step would ruin the parameters.
         """
         self._scaler.unscale_(optimizer)
-        return nn.utils.get_total_norm([value.grad for value in network.parameters() if value.grad is not None])
+        return nn.utils.get_total_norm([value.grad for value in _parameters(optimizer) if value.grad is not None])
 
     @property
     def can_lower_scale(self) -> bool:
@@ -128,17 +127,16 @@ class Precision:
         """
         return self._scaler.is_enabled() and self._scaler.get_scale() >= 1
 
-    def step(self, optimizer: Optimizer, network: nn.Module, clip_norm: float | None, norm: Tensor) -> None:
+    def step(self, optimizer: Optimizer, clip_norm: float | None, norm: Tensor) -> None:
         """Clip the gradient and update the parameters; fp16 skips a step whose gradient overflowed.
 
         Args:
-            optimizer: Optimizer of the network's parameters.
-            network: Network whose gradient is clipped.
+            optimizer: Optimizer of the parameters whose gradient is clipped.
             clip_norm: Maximum norm of the gradient; None disables clipping.
             norm: Norm of the gradient from :meth:`gradient_norm`.
         """
         if clip_norm is not None:
-            nn.utils.clip_grads_with_norm_(network.parameters(), clip_norm, norm)
+            nn.utils.clip_grads_with_norm_(_parameters(optimizer), clip_norm, norm)
         # The scaler would pass overflowed gradients to the fused SGD, which initializes its momentum from uninitialized
         # memory before it skips its first step (torch 2.14).
         if not self._scaler.is_enabled() or bool(norm.isfinite()):
@@ -153,3 +151,7 @@ class Precision:
         """Restore a state from :meth:`state_dict`."""
         if state:
             self._scaler.load_state_dict(state)
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

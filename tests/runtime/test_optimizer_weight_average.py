@@ -66,3 +66,16 @@ def test_weight_average_update_builds_no_autograd_graph() -> None:
     average.update(network, 1)
     assert average.network.weight.grad_fn is None
     network.weight.sum().backward()
+
+
+def test_weight_average_of_layers_in_several_types_averages_each_in_its_own() -> None:
+    network = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1).double(), nn.Linear(1, 1).bfloat16())
+    average = WeightAverage(network, 0.5)
+    before = [value.clone() for value in network.parameters()]
+    with torch.no_grad():
+        for value in network.parameters():
+            value += 2
+    average.update(network, 1000)
+    for value, old in zip(average.network.parameters(), before, strict=True):
+        assert value.dtype == old.dtype
+        torch.testing.assert_close(value, old + 1)

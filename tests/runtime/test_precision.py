@@ -33,7 +33,7 @@ def test_step_applies_the_clipped_gradient(clip_norm: float | None) -> None:
     before = layer.weight.detach().clone()
     precision.backward(layer(torch.tensor([[3.0, 4.0]])).sum())
     optimizer = SGD(layer.parameters(), lr=1)
-    precision.step(optimizer, layer, clip_norm, precision.gradient_norm(optimizer, layer))
+    precision.step(optimizer, clip_norm, precision.gradient_norm(optimizer))
     gradient = torch.tensor([[3.0, 4.0]]) * (1 if clip_norm is None else clip_norm / 5)
     torch.testing.assert_close(before - layer.weight, gradient, rtol=1e-4, atol=1e-6)
 
@@ -76,9 +76,9 @@ def test_step_with_a_loss_scale_equals_the_step_without(clip_norm: float | None)
         layer = nn.Linear(2, 1, bias=False)
         before, optimizer = layer.weight.detach().clone(), SGD(layer.parameters(), lr=1)
         precision.backward(layer(torch.tensor([[3.0, 4.0]])).sum())
-        norm = precision.gradient_norm(optimizer, layer)
+        norm = precision.gradient_norm(optimizer)
         assert float(norm) == pytest.approx(5)
-        precision.step(optimizer, layer, clip_norm, norm)
+        precision.step(optimizer, clip_norm, norm)
         moves.append(layer.weight.detach() - before)
     torch.testing.assert_close(moves[0], moves[1])
 
@@ -89,10 +89,10 @@ def test_overflow_in_the_first_step_leaves_weights_and_momentum_untouched(fused:
     optimizer = SGD(layer.parameters(), lr=1, momentum=0.9, fused=fused)
     before = layer.weight.detach().clone()
     precision.backward(layer(torch.full((1, 300), math.inf)).sum())
-    norm = precision.gradient_norm(optimizer, layer)
+    norm = precision.gradient_norm(optimizer)
     assert not norm.isfinite()
     assert precision.can_lower_scale
-    precision.step(optimizer, layer, None, norm)
+    precision.step(optimizer, None, norm)
     assert torch.equal(layer.weight, before)
     assert not any(state.get("momentum_buffer") is not None for state in optimizer.state.values())
     assert precision.state_dict()["scale"] == 0.5
@@ -112,7 +112,7 @@ def test_overflowing_fp16_step_is_skipped_and_lowers_the_scale() -> None:
     precision.backward(layer(torch.full((1, 2), 1e30, device="cuda")).sum() * 1e30)
     scale = precision.state_dict()["scale"]
     optimizer = SGD(layer.parameters(), lr=1)
-    precision.step(optimizer, layer, 1.0, precision.gradient_norm(optimizer, layer))
+    precision.step(optimizer, 1.0, precision.gradient_norm(optimizer))
     assert torch.equal(layer.weight, before)
     assert precision.state_dict()["scale"] < scale
 
