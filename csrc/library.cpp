@@ -28,6 +28,13 @@ STABLE_TORCH_LIBRARY(seamseg, library) {
       "multilevel_roi_align_gradient(Tensor gradient, Tensor boxes, Tensor image_index, Tensor level_index, "
       "int num_images, int[] heights, int[] widths, bool channels_last) -> Tensor[]");
 
+  // Group norm in channels last
+  library.def(
+      "group_norm(Tensor x, int groups, Tensor weight, Tensor bias, float eps) -> (Tensor y, Tensor statistics)");
+  library.def(
+      "group_norm_gradient(Tensor x, Tensor dy, Tensor statistics, Tensor weight) "
+      "-> (Tensor dx, Tensor dweight, Tensor dbias)");
+
   // Mean over a window
   library.def("window_mean(Tensor x, int window) -> Tensor");
   library.def("window_mean_gradient(Tensor gradient, int window) -> Tensor");

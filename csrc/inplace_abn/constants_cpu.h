@@ -43,26 +43,13 @@ class BackwardScales {
   using A = Compute<T>;
 
  public:
-  BackwardScales(const Tensor& moments, const Tensor& gamma, const Tensor& beta, double eps)
-      : variance_(pointer<Compute<T>>(moments) + gamma.size(0)),
-        gamma_(pointer<Compute<T>>(gamma)),
-        beta_(pointer<Compute<T>>(beta)),
-        eps_(eps),
-        factor_(gamma.size(0)),
-        slope_(gamma.size(0)),
-        offset_(gamma.size(0)) {}
+  BackwardScales(const A* beta, int64_t channels)
+      : beta_(beta), factor_(channels), slope_(channels), offset_(channels) {}
 
-  // Sets the constants from the means of dy and of the normalized input times dy.
-  void set(int64_t channel, double mean_dy, double mean_xdy) {
-    const double rstd = 1 / std::sqrt(variance_[channel] + eps_);
-    factor_[channel] = static_cast<A>(gamma_[channel] * rstd);
-    slope_[channel] = static_cast<A>(-rstd * mean_xdy);
-    offset_[channel] = static_cast<A>(-gamma_[channel] * rstd * mean_dy);
-  }
-
-  // Sets the constants from the sums over these samples.
-  void set(int64_t channel, const Sums& sums, double count) {
-    set(channel, sums.dy / count, sums.dy_y / gamma_[channel] / count);
+  void set_constants(int64_t channel, double factor, double slope, double offset) {
+    factor_[channel] = static_cast<A>(factor);
+    slope_[channel] = static_cast<A>(slope);
+    offset_[channel] = static_cast<A>(offset);
   }
 
   BackwardConstants<A> of(int64_t channel) const {
@@ -71,13 +58,39 @@ class BackwardScales {
   BackwardConstants<const A*> all() const { return {beta_, factor_.data(), slope_.data(), offset_.data()}; }
 
  private:
-  const A* variance_;
-  const A* gamma_;
   const A* beta_;
-  double eps_;
   std::vector<A> factor_;
   std::vector<A> slope_;
   std::vector<A> offset_;
+};
+
+// Scales of a BatchNorm with these moments.
+template <typename T>
+class BatchBackwardScales : public BackwardScales<T> {
+  using A = Compute<T>;
+
+ public:
+  BatchBackwardScales(const Tensor& moments, const Tensor& gamma, const Tensor& beta, double eps)
+      : BackwardScales<T>(pointer<A>(beta), gamma.size(0)),
+        variance_(pointer<A>(moments) + gamma.size(0)),
+        gamma_(pointer<A>(gamma)),
+        eps_(eps) {}
+
+  // Sets the constants from the means of dy and of the normalized input times dy.
+  void set(int64_t channel, double mean_dy, double mean_xdy) {
+    const double rstd = 1 / std::sqrt(variance_[channel] + eps_);
+    this->set_constants(channel, gamma_[channel] * rstd, -rstd * mean_xdy, -gamma_[channel] * rstd * mean_dy);
+  }
+
+  // Sets the constants from the sums over these samples.
+  void set(int64_t channel, const Sums& sums, double count) {
+    set(channel, sums.dy / count, sums.dy_y / gamma_[channel] / count);
+  }
+
+ private:
+  const A* variance_;
+  const A* gamma_;
+  double eps_;
 };
 
 } // namespace seamseg::inplace_abn

@@ -7,18 +7,11 @@
 #include <tuple>
 
 #include <torch/csrc/stable/library.h>
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
 
 #include "layer_cpu.h"
 
 namespace seamseg::inplace_abn {
 namespace {
-
-using torch::headeronly::BFloat16;
-using torch::headeronly::Half;
-
-double variance(const Moments& moments) { return moments.count > 0 ? moments.deviation / moments.count : 0; }
 
 template <typename T>
 Tensor stored(const std::vector<Moments>& moments, const Tensor& x) {
@@ -26,7 +19,7 @@ Tensor stored(const std::vector<Moments>& moments, const Tensor& x) {
   auto* out = mutable_pointer<Compute<T>>(result);
   for (size_t channel = 0; channel < moments.size(); ++channel) {
     out[channel] = static_cast<Compute<T>>(moments[channel].mean);
-    out[moments.size() + channel] = static_cast<Compute<T>>(variance(moments[channel]));
+    out[moments.size() + channel] = static_cast<Compute<T>>(moments[channel].variance());
   }
   return result;
 }
@@ -58,7 +51,8 @@ void normalize(
   for (int64_t channel = 0; channel < x.size(1); ++channel) {
     scales.set(channel, values[channel], values[x.size(1) + channel]);
   }
-  Layer<T>(x, "abn_normalize_", activation, slope).normalize(mutable_pointer<T>(x), pointer<T>(residual), scales);
+  auto* z = mutable_pointer<T>(x);
+  Layer<T>(x, "abn_normalize_", activation, slope).normalize({z, pointer<T>(residual)}, z, scales);
 }
 
 template <typename T>
@@ -76,8 +70,8 @@ Tensor train(
   ForwardScales<T> scales(gamma, beta, eps);
   layer.for_channels([&](int64_t channel, int64_t num) {
     const Moments own = layer.channel_moments(values, channel, 0, num);
-    scales.set(channel, own.mean, variance(own));
-    layer.normalize_channel(values, pointer<T>(residual), channel, 0, num, scales.of(channel));
+    scales.set(channel, own.mean, own.variance());
+    layer.normalize_channel({values, pointer<T>(residual)}, values, channel, 0, num, scales.of(channel));
     moments[channel] = own;
   });
   return stored<T>(moments, x);
@@ -99,21 +93,12 @@ std::tuple<Tensor, Tensor> gradients_like(const Tensor& z, const OptionalTensor&
   return {dx, dr};
 }
 
-// Gradients of at least this size leave the caches before they are read again.
-constexpr int64_t bytes_beyond_caches = 8 << 20;
-
-template <typename T>
-Gradients<T> gradients(const Tensor& dz, const Tensor& dx, const Tensor& dr) {
-  const bool streams = dx.numel() * static_cast<int64_t>(sizeof(T)) >= bytes_beyond_caches;
-  return {pointer<T>(dz), mutable_pointer<T>(dx), mutable_pointer<T>(dr), streams};
-}
-
 template <typename T>
 std::tuple<Tensor, Tensor> gradient(
     const Tensor& z, const Tensor& dz, const OptionalTensor& residual, const Tensor& means, const Tensor& moments,
     const Tensor& gamma, const Tensor& beta, double eps, int64_t activation, double slope) {
   const auto* values = pointer<Compute<T>>(means);
-  BackwardScales<T> scales(moments, gamma, beta, eps);
+  BatchBackwardScales<T> scales(moments, gamma, beta, eps);
   for (int64_t channel = 0; channel < z.size(1); ++channel) {
     scales.set(channel, values[channel], values[z.size(1) + channel]);
   }
@@ -132,7 +117,7 @@ std::tuple<Tensor, Tensor, Tensor> train_gradient(
   const Input<T> input{pointer<T>(z), pointer<T>(residual)};
   const Gradients<T> to = gradients<T>(dz, dx, dr);
   const auto count = static_cast<double>(std::max<int64_t>(shape_of(z, "abn_train_gradient").num_samples(), 1));
-  BackwardScales<T> scales(moments, gamma, beta, eps);
+  BatchBackwardScales<T> scales(moments, gamma, beta, eps);
   std::vector<Sums> sums(z.size(1));
   if (layer.has_channels_for_threads()) {
     layer.for_channels([&](int64_t channel, int64_t num) {
@@ -151,17 +136,6 @@ std::tuple<Tensor, Tensor, Tensor> train_gradient(
 }
 
 // ---- operators: check the arguments and dispatch on the type ------------------------------------------------------
-
-// Calls `use` with a value of the type of the samples.
-template <typename Use>
-auto with_type(const Tensor& x, const Use& use) {
-  switch (x.scalar_type()) {
-    case ScalarType::Double: return use(double());
-    case ScalarType::BFloat16: return use(BFloat16());
-    case ScalarType::Half: return use(Half());
-    default: return use(float());
-  }
-}
 
 Tensor abn_moments(Tensor x) {
   shape_of(x, "abn_moments");

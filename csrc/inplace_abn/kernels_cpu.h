@@ -26,6 +26,9 @@ struct Moments {
     deviation += other.deviation + delta * delta * (count * other.count / total);
     count = total;
   }
+
+  // The biased variance; 0 without samples.
+  double variance() const { return count > 0 ? deviation / count : 0; }
 };
 
 // Sums of the backward pass, per channel.
@@ -81,21 +84,21 @@ struct Gradients {
   }
 };
 
-// Kernels of one type and activation.
+// Kernels of one type and activation. A normalized output z may be the input itself.
 template <typename T>
 struct Kernels {
   using A = Compute<T>;
 
   // For samples of one channel.
   void (*run_moments)(const T* x, Runs runs, Moments& moments);
-  void (*run_normalize)(T* x, const T* residual, Runs runs, ForwardConstants<A> constants, A slope);
+  void (*run_normalize)(Input<T> input, T* z, Runs runs, ForwardConstants<A> constants, A slope);
   void (*run_sums)(Input<T> input, const T* dz, Runs runs, A beta, A slope, Sums& sums);
   void (*run_gradient)(Input<T> input, Gradients<T> to, Runs runs, BackwardConstants<A> constants, A slope);
 
   // For rows of samples, with the channels side by side.
   void (*rows_moments)(const T* x, int64_t rows, int64_t channels, Moments* moments);
   void (*rows_normalize)(
-      T* x, const T* residual, int64_t rows, int64_t channels, ForwardConstants<const A*> constants, A slope);
+      Input<T> input, T* z, int64_t rows, int64_t channels, ForwardConstants<const A*> constants, A slope);
   void (*rows_sums)(Input<T> input, const T* dz, int64_t rows, int64_t channels, const A* beta, A slope, Sums* sums);
   void (*rows_gradient)(
       Input<T> input, Gradients<T> to, int64_t rows, int64_t channels, BackwardConstants<const A*> constants, A slope);

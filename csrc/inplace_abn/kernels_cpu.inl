@@ -180,37 +180,37 @@ void rows_moments(const T* x, int64_t rows, int64_t channels, Moments* moments) 
 // ---- forward --------------------------------------------------------------------------------------------------------
 
 template <typename T, Activation kind, bool has_residual, typename Constant>
-inline void normalize(T* x, const T* residual, Runs rows, ForwardConstants<Constant> constants, Compute<T> slope) {
+inline void normalize(Input<T> input, T* z, Runs rows, ForwardConstants<Constant> constants, Compute<T> slope) {
   using A = Compute<T>;
   const auto activation = activation_of<T, kind>(slope);
   for (int64_t row = 0; row < rows.count; ++row) {
     for_packs<A>(rows.num, [&](int64_t column, auto extent, auto) {
       const int64_t at = row * rows.stride + column;
-      const Pack<A> y = (read(x + at, extent) - constant_at<A>(constants.mean, column, extent)) *
+      const Pack<A> y = (read(input.x + at, extent) - constant_at<A>(constants.mean, column, extent)) *
               constant_at<A>(constants.factor, column, extent) +
-          constant_at<A>(constants.beta, column, extent) + residual_at<has_residual>(residual, at, extent);
-      write(activation.apply(y), x + at, extent);
+          constant_at<A>(constants.beta, column, extent) + residual_at<has_residual>(input.residual, at, extent);
+      write(activation.apply(y), z + at, extent);
     });
   }
 }
 
 template <typename T, Activation kind>
-void run_normalize(T* x, const T* residual, Runs runs, ForwardConstants<Compute<T>> constants, Compute<T> slope) {
-  if (residual == nullptr) {
-    normalize<T, kind, false>(x, residual, runs, constants, slope);
+void run_normalize(Input<T> input, T* z, Runs runs, ForwardConstants<Compute<T>> constants, Compute<T> slope) {
+  if (input.residual == nullptr) {
+    normalize<T, kind, false>(input, z, runs, constants, slope);
   } else {
-    normalize<T, kind, true>(x, residual, runs, constants, slope);
+    normalize<T, kind, true>(input, z, runs, constants, slope);
   }
 }
 
 template <typename T, Activation kind>
 void rows_normalize(
-    T* x, const T* residual, int64_t rows, int64_t channels, ForwardConstants<const Compute<T>*> constants,
+    Input<T> input, T* z, int64_t rows, int64_t channels, ForwardConstants<const Compute<T>*> constants,
     Compute<T> slope) {
-  if (residual == nullptr) {
-    normalize<T, kind, false>(x, residual, {channels, rows, channels}, constants, slope);
+  if (input.residual == nullptr) {
+    normalize<T, kind, false>(input, z, {channels, rows, channels}, constants, slope);
   } else {
-    normalize<T, kind, true>(x, residual, {channels, rows, channels}, constants, slope);
+    normalize<T, kind, true>(input, z, {channels, rows, channels}, constants, slope);
   }
 }
 

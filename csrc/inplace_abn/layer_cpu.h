@@ -5,18 +5,44 @@
 #include <algorithm>
 #include <vector>
 
+#include <torch/headeronly/util/BFloat16.h>
+#include <torch/headeronly/util/Half.h>
+
 #include "constants_cpu.h"
 #include "split_cpu.h"
 
 namespace seamseg::inplace_abn {
+
+// Calls `use` with a value of the type of the samples.
+template <typename Use>
+auto with_type(const Tensor& x, const Use& use) {
+  switch (x.scalar_type()) {
+    case ScalarType::Double: return use(double());
+    case ScalarType::BFloat16: return use(torch::headeronly::BFloat16());
+    case ScalarType::Half: return use(torch::headeronly::Half());
+    default: return use(float());
+  }
+}
+
+// Gradients of at least this size leave the caches before they are read again.
+constexpr int64_t bytes_beyond_caches = 8 << 20;
+
+template <typename T>
+Gradients<T> gradients(const Tensor& dz, const Tensor& dx, const Tensor& dr) {
+  const bool streams = dx.numel() * static_cast<int64_t>(sizeof(T)) >= bytes_beyond_caches;
+  return {pointer<T>(dz), mutable_pointer<T>(dx), mutable_pointer<T>(dr), streams};
+}
 
 template <typename T>
 class Layer {
   using A = Compute<T>;
 
  public:
+  Layer(const Shape& shape, int64_t activation, double slope)
+      : shape_(shape), kernels_(kernels<T>()[activation]), slope_(static_cast<A>(slope)) {}
+
   Layer(const Tensor& x, const char* op, int64_t activation, double slope)
-      : shape_(shape_of(x, op)), kernels_(kernels<T>()[activation]), slope_(static_cast<A>(slope)) {}
+      : Layer(shape_of(x, op), activation, slope) {}
 
   // ---- one channel of a planar tensor, in one thread: samples begin ... end - 1
 
@@ -29,9 +55,9 @@ class Layer {
   }
 
   void normalize_channel(
-      T* x, const T* residual, int64_t channel, int64_t begin, int64_t end, ForwardConstants<A> constants) const {
+      Input<T> input, T* z, int64_t channel, int64_t begin, int64_t end, ForwardConstants<A> constants) const {
     for_runs(shape_, channel, begin, end, [&](int64_t offset, Runs runs) {
-      kernels_.run_normalize(x + offset, residual == nullptr ? nullptr : residual + offset, runs, constants, slope_);
+      kernels_.run_normalize(input.at(offset), z + offset, runs, constants, slope_);
     });
   }
 
@@ -78,15 +104,13 @@ class Layer {
         [](Moments& total, const Moments& part) { total.merge(part); });
   }
 
-  void normalize(T* x, const T* residual, const ForwardScales<T>& scales) const {
+  void normalize(Input<T> input, T* z, const ForwardScales<T>& scales) const {
     for_pieces(
         [&](int64_t channel, int64_t begin, int64_t end) {
-          normalize_channel(x, residual, channel, begin, end, scales.of(channel));
+          normalize_channel(input, z, channel, begin, end, scales.of(channel));
         },
         [&](int64_t offset, int64_t rows) {
-          kernels_.rows_normalize(
-              x + offset, residual == nullptr ? nullptr : residual + offset, rows, shape_.channels, scales.all(),
-              slope_);
+          kernels_.rows_normalize(input.at(offset), z + offset, rows, shape_.channels, scales.all(), slope_);
         });
   }
 

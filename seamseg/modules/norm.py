@@ -23,6 +23,7 @@ from seamseg.modules.batch_renorm import BatchRenorm, RenormLimits
 from seamseg.modules.inversion import gammas
 from seamseg.modules.mabn import MABN, MovingAverages
 from seamseg.ops.collectives import Sync
+from seamseg.ops.group_norm import group_norm
 from seamseg.ops.inplace_abn import Activation, Scale, activate_, check_activation, check_input, num_samples
 from seamseg.ops.native import has_values
 from seamseg.ops.recomputation import is_recomputing
@@ -110,7 +111,7 @@ class GroupNormAct(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """Compute ``act(norm(x) [+ residual])``."""
-        y = functional.group_norm(x, self.num_groups, self.weight, self.bias)
+        y = group_norm(x, self.num_groups, self.weight, self.bias)
         activate_(y, self.activation, self.slope, residual)
         return y
 
