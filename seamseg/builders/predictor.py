@@ -93,7 +93,7 @@ def build_predictor(model: LoadedModel, device: torch.device, options: Predictio
 
 def _for_inference(model: LoadedModel, device: torch.device, precision: PrecisionName) -> SegmentationNet:
     network = fold_norms(model.network)
-    if prefers_channels_last(device, precision, "gn" in model.experiment.norm.names):
+    if prefers_channels_last(device, precision):
         network.to(memory_format=torch.channels_last)
     Precision(precision, device).convert_weights(network)
     return network

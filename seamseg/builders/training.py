@@ -155,7 +155,7 @@ def with_choices(experiment: ExperimentT, device: torch.device, checkpoint: Chec
         training = training.model_copy(update=values)
     precision, channels_last = choose_precision(training.precision, device), training.channels_last
     if channels_last == AUTO:
-        channels_last = prefers_channels_last(device, precision, "gn" in experiment.norm.names)
+        channels_last = prefers_channels_last(device, precision)
     chosen = training.model_copy(update={"precision": precision, "channels_last": channels_last})
     return cast(ExperimentT, experiment.model_copy(update={"training": chosen}))
 

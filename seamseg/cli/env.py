@@ -160,12 +160,9 @@ def _native_rows(library: Native) -> dict[str, str]:
 
 def _memory_format(device: torch.device, precision: PrecisionName) -> str:
     """Describe the memory format that ``training.channels_last=auto`` chooses, and why."""
-    others, group_norm = (prefers_channels_last(device, precision, has_group_norm) for has_group_norm in (False, True))
-    if not others:
+    if not prefers_channels_last(device, precision):
         return f"contiguous, because {precision} does not use tensor cores"
-    if not group_norm:
-        return "channels last, because convolutions are faster; contiguous with group norm, which is slower without AMX"
-    return f"channels last, because {'tensor cores' if device.type == 'cuda' else 'AMX kernels'} compute in it"
+    return f"channels last, because {'tensor cores compute in it' if device.type == 'cuda' else 'it is faster on CPUs'}"
 
 
 def _memory(kept: bool) -> str:

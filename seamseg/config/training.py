@@ -156,8 +156,8 @@ class TrainingSettings(Settings):
     steps whose gradients overflow until the scale is low enough."""
 
     channels_last: Literal["auto"] | bool = "auto"
-    """Whether weights and features use the channels-last memory format. `auto` uses it where it is faster: on CPUs,
-    except for group norm on CPUs without AMX, and on GPUs with `bf16` or `fp16`. Results differ by rounding only."""
+    """Whether weights and features use the channels-last memory format. `auto` uses it where it is faster: on CPUs, and
+    on GPUs with `bf16` or `fp16`. Results differ by rounding only."""
 
     memory: Literal["none", "checkpoint", "compile"] = "none"
     """How the backbone saves memory in addition to the in-place norms (`norm.name`). `checkpoint` recomputes in the
