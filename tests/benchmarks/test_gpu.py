@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import gpu, gpu_parts, machine
+from benchmarks import gpu, machine
 from benchmarks.gpu_parts import device_timed, norm_rows, places_of_waits, predict_rows, step_rows, wait_rows, waits
 from benchmarks.network_cases import QUICK, Plan
 from benchmarks.table import Row, read_rows
@@ -49,7 +49,7 @@ def test_norm_in_place_keeps_half_of_the_bytes() -> None:
 
 def test_norm_that_computes_something_else_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = functools.partial(nn.LeakyReLU, 0.5)
-    monkeypatch.setattr(gpu_parts.nn, "LeakyReLU", lambda slope, inplace: wrong(inplace=inplace))
+    monkeypatch.setattr(nn, "LeakyReLU", lambda slope, inplace: wrong(inplace=inplace))
     with pytest.raises(AssertionError, match="different"):
         norm_rows(QUICK, CPU, "float32", [(4, 16, 8, 8)])
 

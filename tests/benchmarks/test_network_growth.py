@@ -27,6 +27,7 @@ from benchmarks.network_growth import (
 )
 from benchmarks.table import Row, write_rows
 from seamseg.algos import matching
+from seamseg.ops.boxes import best_overlaps
 from seamseg.structures import Size
 
 AREA, OBJECTS, CLASSES, IMAGES = CAUSES
@@ -69,7 +70,7 @@ def test_parts_work_on_grown_causes(monkeypatch: pytest.MonkeyPatch, cause: Caus
         return call
 
     monkeypatch.setattr(torchvision.ops, "batched_nms", recorded(suppressed, 0, torchvision.ops.batched_nms))
-    monkeypatch.setattr(matching, "best_overlaps", recorded(matched, 1, matching.best_overlaps))
+    monkeypatch.setattr(matching, "best_overlaps", recorded(matched, 1, best_overlaps))
     base, totals = base_extent(QUICK), []
     for one in (base, cause.grown(base)):
         works = costs(QUICK, one)
