@@ -12,7 +12,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <type_traits>
 
 namespace seamseg {
 
@@ -24,15 +23,16 @@ __device__ inline float to_float(__half value) { return __half2float(value); }
 __device__ inline float to_float(__nv_bfloat16 value) { return __bfloat162float(value); }
 
 template <typename T>
-__device__ inline T from_float(float value) {
-  if constexpr (std::is_same_v<T, __half>) {
-    return __float2half_rn(value);
-  } else if constexpr (std::is_same_v<T, __nv_bfloat16>) {
-    return __float2bfloat16_rn(value);
-  } else {
-    return value;
-  }
-}
+__device__ T from_float(float value);
+
+template <>
+__device__ inline float from_float<float>(float value) { return value; }
+
+template <>
+__device__ inline __half from_float<__half>(float value) { return __float2half_rn(value); }
+
+template <>
+__device__ inline __nv_bfloat16 from_float<__nv_bfloat16>(float value) { return __float2bfloat16_rn(value); }
 
 // Calls use(i) for the items of this thread.
 template <typename Use>

@@ -10,18 +10,18 @@
 
 namespace seamseg::roi_align {
 
-// Samples of a region: the positions of `size` rows and `size` columns.
-struct Grid {
-  const Tap* rows;
-  const Tap* columns;
-  int64_t size;
-};
-
 // Extent of one image of a level.
 struct Extents {
   int64_t height;
   int64_t width;
   int64_t channels;
+};
+
+// Samples of a region: the positions of `size` rows and `size` columns.
+struct Grid {
+  const Tap* rows;
+  const Tap* columns;
+  int64_t size;
 };
 
 // Kernels of a storage type. Features of regions and levels both have the layout in the kernel's name:

@@ -81,12 +81,11 @@ Tensor multilevel_roi_align(
 std::vector<Tensor> multilevel_roi_align_gradient(
     Tensor gradient, Tensor boxes, Tensor image_index, Tensor level_index, int64_t num_images,
     std::vector<int64_t> heights, std::vector<int64_t> widths, bool channels_last) {
-  constexpr auto* op = "multilevel_roi_align_gradient";
   check_gradient(gradient, boxes, image_index, level_index, num_images, heights, widths);
-  check_size(heights.size(), gradient.size(1), gradient.size(2), op);
+  check_size(heights.size(), gradient.size(1), gradient.size(2), "multilevel_roi_align_gradient");
   std::vector<Tensor> levels = zeros_of_levels(gradient, num_images, heights, widths, channels_last);
   if (gradient.numel() > 0) {
-    const Device device(gradient, op);
+    const Device device(gradient, "multilevel_roi_align_gradient");
     const Tensor of_features = in_layout(gradient, channels_last);
     const RegionTensors regions(boxes, image_index, level_index, gradient.size(2));
     with_type(gradient.scalar_type(), [&](auto number) {

@@ -5,29 +5,23 @@ from __future__ import annotations
 import ctypes
 
 import torch
-from native.harness import Kernels
+from native.harness import TYPES, Operators
 from torch import Tensor
-
-TYPES = [torch.float32, torch.float16, torch.bfloat16]
 
 
 class _Call(ctypes.Structure):
     """Arguments of a kernel, as in cuda_host/cross_entropy.cpp."""
 
     _fields_ = [
-        ("type", ctypes.c_int64),
-        ("values", ctypes.c_void_p),
-        *[(name, ctypes.c_int64) for name in ("classes", "height", "width", "num_rows", "num_columns")],
         *[(name, ctypes.c_double) for name in ("row_step", "column_step")],
-        *[(name, ctypes.c_void_p) for name in ("taps", "target", "losses", "log_sums", "chosen", "weight", "gradient")],
+        *[(name, ctypes.c_int64) for name in ("type", "classes", "height", "width", "num_rows", "num_columns")],
+        *[(name, ctypes.c_void_p) for name in ("values", "taps", "target")],
+        *[(name, ctypes.c_void_p) for name in ("losses", "log_sums", "chosen", "weight", "gradient")],
     ]
 
 
-class CrossEntropyKernels:
-    """Each method has the arguments and results of the operator with its name."""
-
-    def __init__(self, kernels: Kernels) -> None:
-        self._kernels = kernels
+class CrossEntropyKernels(Operators):
+    """Cross-entropy and its gradient."""
 
     def upsampled_cross_entropy(
         self, logits: Tensor, target: Tensor, row_step: float, column_step: float
@@ -50,7 +44,7 @@ class CrossEntropyKernels:
     ) -> None:
         logits, taps = logits.contiguous(), torch.full((3 * sum(pixels.shape),), -7, dtype=torch.int32)
         sizes = (*logits.shape, *pixels.shape)
-        call = _Call(TYPES.index(logits.dtype), logits.data_ptr(), *sizes, *steps, taps.data_ptr())
+        call = _Call(*steps, TYPES.index(logits.dtype), *sizes, logits.data_ptr(), taps.data_ptr())
         for name, tensor in tensors.items():
             setattr(call, name, tensor.data_ptr())
-        self._kernels.call(function, ctypes.byref(call))
+        self.kernels.call(function, ctypes.byref(call))

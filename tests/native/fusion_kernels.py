@@ -6,10 +6,9 @@ import ctypes
 from typing import Any
 
 import torch
-from native.harness import Kernels
+from native.harness import TYPES, Operators
 from torch import Tensor
 
-TYPES = [torch.float32, torch.float16, torch.bfloat16]
 _NUM_PLACES = 257  # all classes, and void
 
 
@@ -49,17 +48,14 @@ class _Fusion(ctypes.Structure):
     ]
 
 
-class FusionKernels:
-    """Each method has the arguments and results of the operator with its name."""
-
-    def __init__(self, kernels: Kernels) -> None:
-        self._kernels = kernels
+class FusionKernels(Operators):
+    """Class maps, pasted masks and their fusion."""
 
     def upsample_argmax(self, logits: Tensor, row_step: float, column_step: float, height: int, width: int) -> Tensor:
         logits, out = logits.contiguous(), torch.full((height, width), -7)
         sizes, steps = logits.shape, (row_step, column_step)
         call = _ClassMap(TYPES.index(logits.dtype), logits.data_ptr(), *sizes, *steps, height, width, out.data_ptr())
-        self._kernels.call("fusion_upsample_argmax", ctypes.byref(call))
+        self.kernels.call("fusion_upsample_argmax", ctypes.byref(call))
         return out
 
     def paste_mask(self, probabilities: Tensor, *place: Any) -> Tensor:
@@ -67,7 +63,7 @@ class FusionKernels:
         out = torch.empty(window[2:], dtype=torch.bool)
         arrays = (ctypes.c_double * 4)(*box), (ctypes.c_int64 * 4)(*window)
         call = _Paste(probabilities.data_ptr(), len(probabilities), *arrays, out.data_ptr())
-        self._kernels.call("fusion_paste", ctypes.byref(call))
+        self.kernels.call("fusion_paste", ctypes.byref(call))
         return out
 
     def panoptic_fusion(
@@ -84,5 +80,5 @@ class FusionKernels:
         inputs = masks.data_ptr(), num, masks.shape[-1], boxes.data_ptr(), windows.data_ptr(), *semantics.shape
         memory = (tensor.data_ptr() for tensor in (*zeros, *scratch, *results))
         call = _Fusion(*inputs, semantics.data_ptr(), threshold, min_area, *memory)
-        self._kernels.call("fusion_fuse", ctypes.byref(call))
+        self.kernels.call("fusion_fuse", ctypes.byref(call))
         return results

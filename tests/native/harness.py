@@ -5,10 +5,18 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from seamseg.ops.native import require
+
+TYPES = [torch.float32, torch.float16, torch.bfloat16]
+"""Types of fault_with_type() in cuda_host/launching.h."""
 CSRC = Path(__file__).resolve().parents[2] / "csrc"
 _HOST = Path(__file__).resolve().parent / "cuda_host"
 # The compiler inserts calls of hooks.cpp at memory accesses; no sanitizer is linked.
@@ -32,6 +40,23 @@ class Kernels:
         fault = entry(*args).decode()
         if fault:
             raise Fault(fault)
+
+
+class Operators:
+    """Kernels that are called like operators: each method has the arguments and results of the one with its name."""
+
+    def __init__(self, kernels: Kernels) -> None:
+        self.kernels = kernels
+
+
+@contextmanager
+def in_place_of_operators(operators: Operators, shapes: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
+    """Replace operators of the library, given with their shape functions, by the methods with their names."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, shape in shapes.items():
+            require(name, shape)
+            patch.setattr(torch.ops.seamseg, name, getattr(operators, name))
+        yield
 
 
 def build(source: str, folder: Path) -> Kernels:

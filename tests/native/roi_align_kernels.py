@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from native.harness import Kernels
+from native.harness import TYPES, Operators
 from torch import Tensor
-
-TYPES = [torch.float32, torch.float16, torch.bfloat16]
 
 
 class _Call(ctypes.Structure):
@@ -23,11 +22,8 @@ class _Call(ctypes.Structure):
     ]
 
 
-class RoIAlignKernels:
-    """Each method has the arguments and results of the operator with its name."""
-
-    def __init__(self, kernels: Kernels) -> None:
-        self._kernels = kernels
+class RoIAlignKernels(Operators):
+    """Features of regions and their gradient."""
 
     def multilevel_roi_align(
         self, levels: Sequence[Tensor], boxes: Tensor, image_index: Tensor, level_index: Tensor, output_size: int
@@ -39,26 +35,14 @@ class RoIAlignKernels:
         self._run("roi_align_sample", [_in_layout(level, channels_last) for level in levels], regions, features)
         return features
 
-    def multilevel_roi_align_gradient(
-        self,
-        gradient: Tensor,
-        boxes: Tensor,
-        image_index: Tensor,
-        level_index: Tensor,
-        num_images: int,
-        heights: Sequence[int],
-        widths: Sequence[int],
-        channels_last: bool,
-    ) -> list[Tensor]:
+    def multilevel_roi_align_gradient(self, gradient: Tensor, *arguments: Any) -> list[Tensor]:
+        regions, (num_images, heights, widths, channels_last) = arguments[:3], arguments[3:]
         shapes = [(num_images, gradient.shape[1], *size) for size in zip(heights, widths, strict=True)]
         levels = [_in_layout(torch.zeros(shape), channels_last) for shape in shapes]
-        regions = (boxes, image_index, level_index)
         self._run("roi_align_spread", levels, regions, _in_layout(gradient, channels_last))
         return levels
 
-    def _run(
-        self, function: str, levels: Sequence[Tensor], regions: tuple[Tensor, Tensor, Tensor], features: Tensor
-    ) -> None:
+    def _run(self, function: str, levels: Sequence[Tensor], regions: Sequence[Tensor], features: Tensor) -> None:
         num, channels_last = len(levels), not levels[0].is_contiguous()
         values = (ctypes.c_void_p * num)(*(level.data_ptr() for level in levels))
         sizes = [(ctypes.c_int64 * num)(*(level.shape[axis] for level in levels)) for axis in (2, 3)]
@@ -68,7 +52,7 @@ class RoIAlignKernels:
         call.boxes, call.image_index, call.level_index = (tensor.data_ptr() for tensor in regions)
         call.num, call.size, call.features = len(regions[0]), features.shape[-1], features.data_ptr()
         if features.numel() > 0:
-            self._kernels.call(function, ctypes.byref(call))
+            self.kernels.call(function, ctypes.byref(call))
 
 
 def _in_layout(x: Tensor, channels_last: bool) -> Tensor:

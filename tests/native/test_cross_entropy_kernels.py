@@ -7,22 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from native.cross_entropy_kernels import TYPES, CrossEntropyKernels
-from native.harness import Fault, build
+from native.cross_entropy_kernels import CrossEntropyKernels
+from native.harness import TYPES, Fault, build, in_place_of_operators
 from oracles.bootstrapped_cross_entropy import bootstrapped_cross_entropy as oracle
-from support.cross_entropy_cases import (
-    CASES,
-    VOID,
-    Case,
-    check_case,
-    check_large_logits,
-    random_case,
-    values_and_gradient,
-)
+from support import cross_entropy_cases as cases
+from support.cross_entropy_cases import CASES, VOID, random_case, values_and_gradient
 
 from seamseg.ops import bootstrapped_cross_entropy as module
 from seamseg.ops.bootstrapped_cross_entropy import bootstrapped_cross_entropy
-from seamseg.ops.native import require
 
 SHAPES = {
     "upsampled_cross_entropy": module._loss_shapes,
@@ -33,23 +25,20 @@ SHAPES = {
 @pytest.fixture(scope="module", autouse=True)
 def on_gpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Replace the operators by the CUDA kernels in this file."""
-    kernels = CrossEntropyKernels(build("cross_entropy.cpp", tmp_path_factory.mktemp("cross_entropy")))
-    with pytest.MonkeyPatch.context() as patch:
-        for name, shapes in SHAPES.items():
-            require(name, shapes)
-            patch.setattr(torch.ops.seamseg, name, getattr(kernels, name))
+    library = build("cross_entropy.cpp", tmp_path_factory.mktemp("cross_entropy"))
+    with in_place_of_operators(CrossEntropyKernels(library), SHAPES):
         yield
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
-def test_losses_and_gradients_equal_the_complete_upsampled_logits(case: Case, dtype: torch.dtype) -> None:
-    check_case(case, 0.5, dtype)
+def test_losses_and_gradients_equal_the_complete_upsampled_logits(case: cases.Case, dtype: torch.dtype) -> None:
+    cases.check_case(case, 0.5, dtype)
 
 
 @pytest.mark.parametrize("spread", [30, 1e3, 1e5, 1e20])
 def test_large_logits_equal_the_complete_upsampled_logits(spread: float) -> None:
-    check_large_logits(spread)
+    cases.check_large_logits(spread)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -79,11 +68,11 @@ def test_gradient_with_a_weight_that_is_not_finite_is_zero_without_chosen_pixels
 
 def test_channels_last_logits_equal_contiguous_ones() -> None:
     logits, targets = random_case(5, (4, 6), [(15, 21), (16, 24)])
-    expected = values_and_gradient(bootstrapped_cross_entropy, logits, targets, (16, 24), 0.25)
-    strided = logits.to(memory_format=torch.channels_last)
-    found = values_and_gradient(bootstrapped_cross_entropy, strided, targets, (16, 24), 0.25)
-    assert torch.equal(found[0], expected[0])
-    assert torch.equal(found[1], expected[1])
+    contiguous, channels_last = (
+        values_and_gradient(bootstrapped_cross_entropy, logits.to(memory_format=layout), targets, (16, 24), 0.25)
+        for layout in (torch.contiguous_format, torch.channels_last)
+    )
+    assert all(torch.equal(one, other) for one, other in zip(contiguous, channels_last, strict=True))
 
 
 @pytest.mark.parametrize("wrong", [5, 254, 256, -1, 2**32])

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 from hypothesis import given, settings
-from native.fusion_kernels import TYPES, FusionKernels
-from native.harness import build
+from native.fusion_kernels import FusionKernels
+from native.harness import TYPES, build, in_place_of_operators
 from support.fusion_cases import (
     CLASS_SHAPES,
     Scene,
@@ -25,7 +25,6 @@ from torch import Tensor
 from seamseg.algos.fusion import fuse
 from seamseg.ops import fusion
 from seamseg.ops.fusion import upsample_argmax
-from seamseg.ops.native import require
 from seamseg.structures import Detections, SemanticLogits
 
 SHAPES = {
@@ -39,10 +38,7 @@ SHAPES = {
 def on_gpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Replace the operators by the CUDA kernels in this file."""
     kernels = FusionKernels(build("fusion.cpp", tmp_path_factory.mktemp("fusion")))
-    with pytest.MonkeyPatch.context() as patch:
-        for name, shapes in SHAPES.items():
-            require(name, shapes)
-            patch.setattr(torch.ops.seamseg, name, getattr(kernels, name))
+    with in_place_of_operators(kernels, SHAPES):
         yield
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from native.harness import Fault, build
-from native.roi_align_kernels import TYPES, RoIAlignKernels
+from native.harness import TYPES, Fault, build
+from native.roi_align_kernels import RoIAlignKernels
 from oracles import multilevel_roi_align as oracle
 from support.roi_align_cases import SIZES, Case
 from torch import Tensor

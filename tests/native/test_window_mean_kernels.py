@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from native import harness
 from native.harness import Kernels, build
 from oracles import window_mean as oracle
 from torch import Tensor
 
 from seamseg.ops.window_mean import window_mean
 
-TYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
+TYPES = [*harness.TYPES, torch.float64]
 FORMATS = pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
 Run = Callable[[Tensor, int, bool], Tensor]
 
@@ -22,8 +23,8 @@ class _Call(ctypes.Structure):
     """Arguments of the kernels, as in cuda_host/window_mean.cpp."""
 
     _fields_ = [
-        *[(name, ctypes.c_int64) for name in ("type", "planes", "height", "width", "inner", "window", "backward")],
         *[(name, ctypes.c_void_p) for name in ("source", "sums", "target")],
+        *[(name, ctypes.c_int64) for name in ("type", "planes", "height", "width", "inner", "window", "backward")],
     ]
 
 
@@ -41,8 +42,8 @@ def run(kernels: Kernels) -> Run:
         planes, inner = (images * channels, 1) if x.is_contiguous() else (images, channels)
         target = torch.full_like(x, torch.nan)
         sums = torch.full((x.numel(),), torch.nan, dtype=torch.float64 if x.dtype == torch.float64 else torch.float32)
-        call = _Call(TYPES.index(x.dtype), planes, height, width, inner, window, backward)
-        call.source, call.sums, call.target = x.data_ptr(), sums.data_ptr(), target.data_ptr()
+        pointers = (tensor.data_ptr() for tensor in (x, sums, target))
+        call = _Call(*pointers, TYPES.index(x.dtype), planes, height, width, inner, window, backward)
         kernels.call("window_mean", ctypes.byref(call))
         return target
 

@@ -13,10 +13,9 @@ extern "C" {
 
 // One call, filled in by tests/native/cross_entropy_kernels.py. Pointers are null for tensors that are not needed.
 struct CrossEntropyCall {
-  int64_t type; // 0 float32, 1 float16, 2 bfloat16
-  const void* values;
-  int64_t classes, height, width, num_rows, num_columns;
   double row_step, column_step;
+  int64_t type, classes, height, width, num_rows, num_columns; // the types are those of fault_with_type()
+  const void* values;
   int32_t* taps;         // three numbers per row and column
   const int64_t* target; // forward
   float *losses, *log_sums;

@@ -13,12 +13,11 @@ extern "C" {
 
 // One call, filled in by tests/native/window_mean_kernels.py.
 struct WindowMeanCall {
-  int64_t type; // 0 float32, 1 float16, 2 bfloat16, 3 float64
-  int64_t planes, height, width, inner;
-  int64_t window, backward;
   const void* source;
   void* sums; // float64 for float64, else float32
   void* target;
+  int64_t type; // 0 float32, 1 float16, 2 bfloat16, 3 float64
+  int64_t planes, height, width, inner, window, backward;
 };
 }
 
