@@ -22,7 +22,8 @@ def results(case: Case, device: str) -> list[Tensor]:
     """Return features and gradients of the levels."""
     levels = [level.detach().to(device).requires_grad_() for level in case.levels()]
     assert has_kernel(levels)
-    features = multilevel_roi_align(levels, *(tensor.to(device) for tensor in case.regions()), case.output_size)
+    boxes, image_index, level_index = (tensor.to(device) for tensor in case.regions())
+    features = multilevel_roi_align(levels, boxes, image_index, level_index, case.output_size)
     weights = torch.randn(features.shape, generator=torch.Generator().manual_seed(2)).to(device, case.dtype)
     return [features, *torch.autograd.grad(features, levels, weights)]
 
@@ -64,10 +65,10 @@ def test_roi_align_of_tensors_on_two_devices_is_refused() -> None:
 def test_roi_align_does_not_wait_for_the_gpu() -> None:
     case = Case(16, 7)
     levels = [level.detach().cuda().requires_grad_() for level in case.levels()]
-    regions = [tensor.cuda() for tensor in case.regions()]
+    boxes, image_index, level_index = (tensor.cuda() for tensor in case.regions())
     torch.cuda.set_sync_debug_mode("error")
     try:
-        features = multilevel_roi_align(levels, *regions, 7)
+        features = multilevel_roi_align(levels, boxes, image_index, level_index, 7)
         torch.autograd.grad(features.sum(), levels)
     finally:
         torch.cuda.set_sync_debug_mode("default")

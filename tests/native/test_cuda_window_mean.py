@@ -31,9 +31,11 @@ def test_means_and_gradients_on_a_gpu_equal_the_cpu(
     shape: tuple[int, int, int, int], window: int, dtype: torch.dtype, memory_format: torch.memory_format
 ) -> None:
     generator = torch.Generator().manual_seed(0)
-    tensors = [torch.randn(shape, generator=generator).to(dtype).contiguous(memory_format=memory_format) for _ in "xg"]
-    expected = mean_and_gradient(*tensors, window)
-    found = mean_and_gradient(*(tensor.cuda() for tensor in tensors), window)
+    x, upstream = (
+        torch.randn(shape, generator=generator).to(dtype).contiguous(memory_format=memory_format) for _ in range(2)
+    )
+    expected = mean_and_gradient(x, upstream, window)
+    found = mean_and_gradient(x.cuda(), upstream.cuda(), window)
     tolerance = max(8 * torch.finfo(dtype).eps, 1e-5)
     for on_gpu, on_cpu in zip(found, expected, strict=True):
         assert on_gpu.stride() == on_cpu.stride()
