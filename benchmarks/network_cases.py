@@ -123,7 +123,8 @@ def training(step: MadeUpStep) -> Callable[[], None]:
         optimizer.zero_grad(set_to_none=True)
         with precision.autocast():
             losses = network(step.images, step.ground_truth, torch.Generator().manual_seed(0))
-        release_gaps()
+        if step.images.device.type == "cpu":
+            release_gaps()
         precision.backward(losses.total(optimization.loss_weights))
         precision.step(optimizer, optimization.clip_norm, precision.gradient_norm(optimizer))
         if optimization.average is not None:
