@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks.memory import peak_bytes
 from benchmarks.table import Row
-from benchmarks.timing import Side, medians, timed
+from benchmarks.timing import medians, timed
 from seamseg.modules.abn import InPlaceABN
 
 Layout = Literal["nchw", "channels_last"]
@@ -74,17 +74,20 @@ def _row_beside_inplace_abn(slug: str, shape: Shape, rounds: int) -> Row:
 def _race(ours: nn.Module, peer: nn.Module, values: Tensor, rounds: int) -> tuple[float, float]:
     """Return the milliseconds of both sides."""
     dz = torch.empty_like(values).copy_(_values(values.shape, "nchw", seed=1))  # in the type and layout of the input
-    _check(ours, peer, values, dz)
-    sides = {"ours": _training_pass(ours, values, dz), "peer": _training_pass(peer, values, dz)}
+    check_equal(ours, peer, values, dz)
+    sides = {name: timed(*training_pass(layer, values, dz)) for name, layer in (("ours", ours), ("peer", peer))}
     found = medians(sides, rounds, _WARM_UP)
     return found["ours"], found["peer"]
 
 
-def _training_pass(layer: nn.Module, values: Tensor, dz: Tensor) -> Side:
+def training_pass(
+    layer: nn.Module, values: Tensor, dz: Tensor
+) -> tuple[Callable[[], Tensor], Callable[[Tensor], Tensor]]:
     """Return a forward and backward pass on a new tensor that, like the output of a convolution, has one owner.
 
-    The copy is made before the clock starts, and its backward pass only forwards the gradient. Input and output are
-    freed after the clock has stopped.
+    Returns:
+        prepare: Function that returns the new tensor, whose backward pass only forwards the gradient.
+        work: Function to time, which runs both passes on that tensor and returns the output.
     """
     source = values.detach().requires_grad_()
 
@@ -98,10 +101,10 @@ def _training_pass(layer: nn.Module, values: Tensor, dz: Tensor) -> Side:
         z.backward(dz)  # type: ignore[no-untyped-call]
         return z
 
-    return timed(prepare, work)
+    return prepare, work
 
 
-def _check(ours: nn.Module, peer: nn.Module, values: Tensor, dz: Tensor) -> None:
+def check_equal(ours: nn.Module, peer: nn.Module, values: Tensor, dz: Tensor) -> None:
     """Check that both sides give the same output and gradient, up to rounding."""
     tolerance = 0.1 if values.dtype == torch.bfloat16 else 1e-3
     found = []

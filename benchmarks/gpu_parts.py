@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from benchmarks.abn_layers import SLOPE, check_equal, training_pass
 from benchmarks.memory import peak_bytes, saved_bytes
 from benchmarks.network_cases import Plan, describe_size, made_up_step, training
 from benchmarks.network_times import Work, prediction
@@ -35,11 +36,9 @@ Shape = tuple[int, int, int, int]
 SHAPES: tuple[Shape, ...] = ((2, 64, 256, 512), (2, 256, 128, 256), (2, 1024, 32, 64), (1024, 256, 14, 14))
 """Inputs of norms in a step of two images of 512×1024: in the stem, two stages of the body, and the mask branch."""
 QUICK_SHAPES: tuple[Shape, ...] = ((2, 8, 4, 4),)
-SLOPE = 0.01
 CLAIM = "the authors of the norm report up to 50 % less memory and 0.8 to 2 % more time (Rota Bulò et al., CVPR 2018)"
 _TYPES: Mapping[PrecisionName, torch.dtype] = {"float32": torch.float32, "bf16": torch.bfloat16}
 _WARM_UP = 2
-_WRONG = "the two sides of a row compute different things"
 _WAITING = "synchronizing CUDA operation"
 """Part of torch's warning about an operator that waits for the GPU."""
 
@@ -89,8 +88,9 @@ def norm_rows(plan: Plan, device: torch.device, precision: PrecisionName, shapes
             ours = InPlaceABN(shape[1], "leaky_relu", SLOPE).to(device)
             peer = nn.Sequential(nn.BatchNorm2d(shape[1]), nn.LeakyReLU(SLOPE, inplace=True)).to(device)
             x, dz = (_values(shape, seed, precision, layout, device) for seed in range(2))
-            _check(ours, peer, x, dz)
-            sides = {"ours": _both_passes(ours, x, dz, device), "peer": _both_passes(peer, x, dz, device)}
+            check_equal(ours, peer, x, dz)
+            layers = {"ours": ours, "peer": peer}
+            sides = {name: device_timed(*training_pass(one, x, dz), device) for name, one in layers.items()}
             taken = medians(sides, 4 * plan.rounds, _WARM_UP)
             kept = _kept(ours, x), _kept(peer, x)
             words = f"norm + act, {precision}, {layout}; BatchNorm2d + LeakyReLU"
@@ -114,35 +114,6 @@ def _layouts(precision: PrecisionName) -> tuple[Layout, ...]:
 def _values(shape: Shape, seed: int, precision: PrecisionName, layout: Layout, device: torch.device) -> Tensor:
     values = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device, _TYPES[precision])
     return values.to(memory_format=torch.channels_last) if layout == "channels last" else values
-
-
-def _both_passes(layer: nn.Module, x: Tensor, dz: Tensor, device: torch.device) -> Side:
-    source = x.detach().requires_grad_()
-
-    def prepare() -> Tensor:
-        source.grad = None
-        layer.zero_grad()
-        return source.clone()
-
-    def work(copy: Tensor) -> Tensor:
-        z: Tensor = layer(copy)
-        z.backward(dz)  # type: ignore[no-untyped-call]
-        return z
-
-    return device_timed(prepare, work, device)
-
-
-def _check(ours: nn.Module, peer: nn.Module, x: Tensor, dz: Tensor) -> None:
-    """Check that both sides give the same output and gradient, up to rounding."""
-    tolerance = 1e-3 if x.dtype == torch.float32 else 0.1
-    found = []
-    for layer in (ours, peer):
-        source = x.detach().requires_grad_()
-        z = layer(source.clone())
-        (gradient,) = torch.autograd.grad(z, source, dz)
-        found.append((z.detach().float(), gradient.float()))
-    for one, other in zip(*found, strict=True):
-        assert torch.allclose(one, other, rtol=tolerance, atol=tolerance), _WRONG
 
 
 # ---- training steps -------------------------------------------------------------------------------------------------
