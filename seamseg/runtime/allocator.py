@@ -38,9 +38,12 @@ def release_gaps() -> None:
     """Return the free memory between blocks in use to the system if the process is large.
 
     Called between the forward and the backward pass, whose blocks have other sizes and hardly fit into the gaps, it
-    lowers the peak of a training step. Small processes, whose steps would notice the page faults, keep everything.
+    lowers the peak of a training step. Small processes, whose steps would notice the page faults, keep everything. With
+    ``SEAMSEG_KEEP_MEMORY=0``, glibc decides.
     """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
+    if os.environ.get(SWITCH) == "0" or not sys.platform.startswith("linux"):
+        return
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None and _resident_bytes() > _LARGE:
         trim(0)
 

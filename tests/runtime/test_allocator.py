@@ -6,6 +6,7 @@ import ctypes
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -101,6 +102,19 @@ def test_keep_freed_memory_reduces_page_faults() -> None:
         for switch in ("0", "1")
     ]
     assert faults[1] < faults[0] / 10
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+@pytest.mark.parametrize(("switch", "calls"), [("1", [0]), ("0", [])])
+def test_release_gaps_leaves_an_unchanged_allocator_alone(
+    monkeypatch: pytest.MonkeyPatch, switch: str, calls: list[int]
+) -> None:
+    found: list[int] = []
+    use_library(monkeypatch, SimpleNamespace(malloc_trim=found.append))
+    monkeypatch.setenv(SWITCH, switch)
+    monkeypatch.setattr(allocator, "_LARGE", 0)
+    allocator.release_gaps()
+    assert found == calls
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
