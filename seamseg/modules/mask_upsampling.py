@@ -4,10 +4,14 @@ The published network runs the mask branch on all sampled regions, but only the 
 others matter through the batch statistics of the norms. A transposed convolution with a stride of its kernel size
 multiplies the channels at each position by a matrix, so mean and variance of its output follow from mean and covariance
 of its input, and the output itself is only needed where there is a loss.
+
+The output is the largest map of the head, and cheap to compute, so that it exists for some regions at a time only, and
+again in the backward pass.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,11 +20,27 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from seamseg.modules.abn import InPlaceABN, InPlaceABNSync
+from seamseg.modules.recomputation import can_checkpoint, checkpoint
 from seamseg.ops.inplace_abn import activate_, num_samples, takes_ordinary_operators
 from seamseg.ops.native import at_least_float32
 
 _CHUNK = 64
-"""Number of regions whose centered features exist at a time."""
+"""Number of regions whose upsampled or centered features exist at a time."""
+
+
+def recompute_in_chunks(function: Callable[..., Tensor], x: Tensor, *parameters: Tensor) -> Tensor:
+    """Return ``function(x, *parameters)`` of a few rows at a time, computed again in the backward pass.
+
+    Few rows, and rows without gradients, are computed in one call and not again.
+
+    Args:
+        function: Function that computes each row of the result from the same row of ``x``.
+        x: R×….
+        parameters: Further arguments of the function.
+    """
+    if len(x) <= _CHUNK or not can_checkpoint():
+        return function(x, *parameters)
+    return torch.cat([checkpoint(function, part, *parameters) for part in torch.split(x, _CHUNK)])
 
 
 def can_upsample_rows(conv: nn.Module, norm: nn.Module) -> bool:
@@ -38,19 +58,20 @@ def can_upsample_rows(conv: nn.Module, norm: nn.Module) -> bool:
     )
 
 
-def upsample_rows(conv: nn.Module, norm: nn.Module, x: Tensor, rows: Tensor) -> Tensor:
-    """Return ``norm(conv(x))[rows]`` with the batch statistics of all rows, which update the running ones.
+def upsample_rows(conv: nn.Module, norm: nn.Module, output: nn.Module, x: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Return ``output(norm(conv(x)))[rows]`` with the batch statistics of all rows, which update the running ones.
 
-    Values and gradients are those of the two layers up to rounding; the other rows of their output are not computed.
+    Values and gradients are those of the layers up to rounding; the other rows of their output are not computed.
 
     Args:
         conv: Transposed convolution accepted by :func:`can_upsample_rows`.
         norm: Norm after it, likewise.
+        output: Layer after the norm that computes each row on its own.
         x: R×C×h×w.
-        rows: Indices of K rows.
+        rows: Indices of K rows; None for all.
 
     Returns:
-        K×C'×H×W.
+        Output of the last layer for K rows.
 
     Raises:
         SeamsegError: There is one sample per channel.
@@ -58,16 +79,22 @@ def upsample_rows(conv: nn.Module, norm: nn.Module, x: Tensor, rows: Tensor) -> 
     assert isinstance(conv, nn.ConvTranspose2d)
     assert isinstance(norm, InPlaceABN)
     with torch.autocast(x.device.type, enabled=False):
-        mean, covariance, chosen = _MomentsAndRows.apply(x, rows)
+        mean, covariance, chosen = _MomentsAndRows.apply(x, x.new_empty(0, dtype=torch.int64) if rows is None else rows)
         weight = conv.weight.to(mean.dtype)
         count = num_samples(x) * conv.kernel_size[0] * conv.kernel_size[1]
         mean, var = norm.share_moments(*_output_moments(mean, covariance, weight), count)
         factor = norm.gamma() * (var + norm.eps).rsqrt()
         bias = norm.beta() - mean * factor
         weight = weight * factor[:, None, None]
-    y = functional.conv_transpose2d(chosen, weight.to(conv.weight.dtype), bias.to(conv.weight.dtype), conv.stride)
-    activate_(y, norm.activation, norm.slope)
-    return y
+
+    def upsample(part: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        y = functional.conv_transpose2d(part, weight, bias, conv.stride)
+        activate_(y, norm.activation, norm.slope)
+        result: Tensor = output(y)
+        return result
+
+    weight, bias = weight.to(conv.weight.dtype), bias.to(conv.weight.dtype)
+    return recompute_in_chunks(upsample, x if rows is None else chosen, weight, bias)
 
 
 def _output_moments(mean: Tensor, covariance: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

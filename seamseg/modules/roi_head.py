@@ -22,7 +22,7 @@ from torch import distributed as dist
 from torch.nn import functional
 
 from seamseg.modules.abn import InPlaceABNSync
-from seamseg.modules.mask_upsampling import can_upsample_rows, upsample_rows
+from seamseg.modules.mask_upsampling import can_upsample_rows, recompute_in_chunks, upsample_rows
 from seamseg.modules.norm import NormFactory, running_statistics, uses_batch_statistics
 from seamseg.ops.collectives import ActiveGroup, Sync, exchange_counts, group_of, is_distributed
 from seamseg.ops.inplace_abn import takes_ordinary_operators
@@ -240,21 +240,16 @@ class RoIHead(nn.Module):
         Returns:
             K×T×28×28 logits.
         """
+        *_, conv_up, bn_up = self.conv
         with self._planned(self.conv, regions):
-            logits: Tensor = self.roi_msk(self.conv(regions) if rows is None else self._mask_rows(regions, rows))
-        return logits
-
-    def _mask_rows(self, regions: Tensor, rows: Tensor) -> Tensor:
-        """Return ``self.conv(regions)[rows]``."""
-        hidden: Tensor
-        conv_up, bn_up = self.conv[-2:]
-        if not uses_batch_statistics(self.conv):
-            hidden = self.conv(regions[rows])
-        elif can_upsample_rows(conv_up, bn_up):
-            hidden = upsample_rows(conv_up, bn_up, self.conv[:-2](regions), rows)
-        else:
-            hidden = self.conv(regions)[rows]
-        return hidden
+            if uses_batch_statistics(self.conv):
+                if can_upsample_rows(conv_up, bn_up):
+                    return upsample_rows(conv_up, bn_up, self.roi_msk, self.conv[:-2](regions), rows)
+                hidden = self.conv(regions)
+                logits: Tensor = self.roi_msk(hidden if rows is None else hidden[rows])
+                return logits
+            chosen = self.conv[:-2](regions if rows is None else regions[rows])
+            return recompute_in_chunks(lambda part: self.roi_msk(bn_up(conv_up(part))), chosen)
 
     def _planned(self, branch: nn.Module, regions: Tensor) -> AbstractContextManager[None]:
         """Return the context of a forward pass of one branch, which may have been planned outside."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from oracles.norm import stir
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from seamseg.modules.abn import ABN, InPlaceABN
 from seamseg.modules.mask_upsampling import _MomentsAndRows, can_upsample_rows, upsample_rows
@@ -48,12 +50,45 @@ def test_upsample_rows_equals_rows_of_the_layers(
 ) -> None:
     made, x = layers(activation, kernel_size, ABN), features(memory_format=memory_format)
     ours = layers(activation, kernel_size)
-    expected, found = made(x)[ROWS], upsample_rows(ours[0], ours[1], x, ROWS)
+    expected, found = made(x)[ROWS], upsample_rows(ours[0], ours[1], nn.Identity(), x, ROWS)
     torch.testing.assert_close(found, expected)
     for one, other in zip(gradients(found, x, ours), gradients(expected, x, made), strict=True):
         torch.testing.assert_close(one, other)
     for (name, one), other in zip(ours.named_buffers(), made.buffers(), strict=True):
         torch.testing.assert_close(one, other, msg=name)
+
+
+@pytest.mark.parametrize("rows", [None, torch.arange(66)])
+def test_many_rows_in_chunks_equal_the_layers(rows: Tensor | None) -> None:
+    made, ours, x = layers(norm=ABN), layers(), features()
+    output, other = nn.Conv2d(4, 2, 1).double(), nn.Conv2d(4, 2, 1).double()
+    other.load_state_dict(output.state_dict())
+    expected = other(made(x) if rows is None else made(x)[rows])
+    found = upsample_rows(ours[0], ours[1], output, x, rows)
+    torch.testing.assert_close(found, expected)
+    layer_pairs = (nn.Sequential(ours, output), found), (nn.Sequential(made, other), expected)
+    for one, same in zip(*(gradients(y, x, network) for network, y in layer_pairs), strict=True):
+        torch.testing.assert_close(one, same)
+
+
+@pytest.mark.parametrize("norm", ["bn", "gn"])
+@pytest.mark.parametrize("some_rows", [True, False])
+def test_backward_pass_never_holds_the_upsampled_maps_of_all_regions(norm: str, some_rows: bool) -> None:
+    head = RoIHead(4, 3, 8, 6, NormFactory(norm, groups=2))  # type: ignore[arg-type]
+    x = torch.randn(320, 4, 14, 14, requires_grad=True)
+    made: list[int] = []
+
+    class CountElements(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            if isinstance(result, Tensor) and result.shape[-2:] == (28, 28) and result.shape[1] == 6:
+                made.append(len(result))
+            return result
+
+    with CountElements():
+        head.masks(x, torch.arange(0, 320, 2) if some_rows else None).sum().backward()
+    assert made
+    assert max(made) <= 64
 
 
 @pytest.mark.parametrize("rows", [torch.tensor([], dtype=torch.int64), torch.tensor([0])])
@@ -62,7 +97,7 @@ def test_upsample_rows_of_few_or_no_rows_has_finite_gradients(rows: Tensor, coun
     made, rows = layers(), rows[:count]
     before = copy.deepcopy(made.state_dict())
     x = features(count)
-    y = upsample_rows(made[0], made[1], x, rows)
+    y = upsample_rows(made[0], made[1], nn.Identity(), x, rows)
     assert y.shape == (len(rows), 4, 6, 4)
     for gradient in gradients(y, x, made):
         assert gradient.isfinite().all()
@@ -86,9 +121,9 @@ def test_gradients_of_moments_and_rows_equal_finite_differences() -> None:
 
 def test_upsample_rows_under_autocast_is_close_to_float32() -> None:
     made, x = layers().float(), features(8).detach().float()
-    expected = upsample_rows(made[0], made[1], x, ROWS[:2])
+    expected = upsample_rows(made[0], made[1], nn.Identity(), x, ROWS[:2])
     with torch.autocast("cpu", torch.bfloat16):
-        found = upsample_rows(made[0], made[1], x.bfloat16(), ROWS[:2])
+        found = upsample_rows(made[0], made[1], nn.Identity(), x.bfloat16(), ROWS[:2])
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.float(), expected, rtol=0.03, atol=0.03)
 
