@@ -13,7 +13,7 @@ from seamseg.builders.memory import MadeUpStep, Workload, build_made_up_step
 from seamseg.config import Experiment, load_experiment, settings_file
 from seamseg.data.labels.cityscapes import CITYSCAPES
 from seamseg.networks import PyramidNet
-from seamseg.runtime.allocator import SWITCH, keep_freed_memory, release_gaps
+from seamseg.runtime.allocator import LARGE_BLOCK, SWITCH, keep_freed_memory, release_gaps
 from seamseg.structures import GroundTruth, Size
 
 RANDOM = ("body.weights=null", "body.frozen=[]", "body.norm_frozen=false", "norm.name=bn", "optimizer.lr=1e-6")
@@ -120,6 +120,7 @@ def training(step: MadeUpStep) -> Callable[[], None]:
     optimizer, precision = optimization.optimizer, optimization.precision
 
     def work() -> None:
+        keep_freed_memory(below=LARGE_BLOCK)
         optimizer.zero_grad(set_to_none=True)
         with precision.autocast():
             losses = network(step.images, step.ground_truth, torch.Generator().manual_seed(0))

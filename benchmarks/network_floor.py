@@ -20,6 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 
+from seamseg.ops.recomputation import is_recomputing
+from seamseg.runtime.allocator import keep_freed_memory
+
 FORMATS = (torch.contiguous_format, torch.channels_last)
 _SLOW = 1.5
 """Factor on the time of the other format from which a format is measured only once."""
@@ -81,6 +84,8 @@ class Product:
 class OperatorLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Context that records the products of a computation and the bytes that its other operators move.
 
+    Convolutions that a backward pass computes again do not count: a floor is the least that a step must compute.
+
     Attributes:
         products: Number of calls of each distinct product.
         other_bytes: Bytes that all other operators read and write if each of them reads its inputs once and writes its
@@ -97,6 +102,8 @@ class OperatorLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         """Run an operator and record it."""
         result = func(*args, **(kwargs or {}))
+        if func.overloadpacket is torch.ops.aten.convolution and is_recomputing():
+            return result
         if func.overloadpacket in flop_registry:
             flops = flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=result)
             if flops:
@@ -156,6 +163,7 @@ def measure_floor(log: OperatorLog, rounds: int) -> Floor:
         log: Recorded operators.
         rounds: Number of timed calls of each product.
     """
+    keep_freed_memory()  # our steps return large blocks
     taken = sum(count * product.shortest(rounds) for product, count in log.products.items())
     flops = sum(count * product.flops for product, count in log.products.items())
     return Floor(taken, flops / 1e9, log.other_bytes / 1e9, copy_bandwidth(rounds))

@@ -19,7 +19,7 @@ from seamseg.errors import OutputError, SettingsError
 from seamseg.export.model_file import SETTINGS_FILE
 from seamseg.io.files import is_part, remove_parts
 from seamseg.io.progress import progress_bar
-from seamseg.runtime.allocator import keep_freed_memory
+from seamseg.runtime.allocator import LARGE_BLOCK, keep_freed_memory
 from seamseg.runtime.checkpoint import Checkpoint, checkpoint_paths, load_checkpoint, newest_checkpoint, put_aside_later
 from seamseg.runtime.distributed import Process, from_first, started
 from seamseg.runtime.stopping import StopRequest, stop_on_signals
@@ -225,7 +225,7 @@ def run_training(experiment: ExperimentT, build: Build[ExperimentT], folder: Pat
     """
     if options.profile and experiment.training.memory == "compile":
         raise SettingsError("--profile cannot follow compiled code; set training.memory=none or checkpoint")
-    keep_freed_memory()
+    keep_freed_memory(below=LARGE_BLOCK)
     with started(options.device) as process, stop_on_signals(process.world_size) as stop:
         checkpoint = open_run(folder, experiment, options.resume, process)
         trainer, record = build(experiment, folder, process, checkpoint)

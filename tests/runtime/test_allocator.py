@@ -25,6 +25,17 @@ for _ in range(20):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
+RETURNED = """
+import numpy as np
+from seamseg.runtime import allocator
+assert allocator.keep_freed_memory(below=10_000_000)
+for size in (8_000_000, 80_000_000):
+    block = np.ones(size, np.uint8)
+    before = allocator._resident_bytes()
+    del block
+    print(before - allocator._resident_bytes())
+"""
+
 GAPS = """
 import sys
 import numpy as np
@@ -63,6 +74,23 @@ def test_keep_freed_memory_disables_mapping_and_trimming(monkeypatch: pytest.Mon
     use_library(monkeypatch, library)
     assert keep_freed_memory()
     assert library.calls == [(-4, 0), (-1, 2**31 - 1)]  # M_MMAP_MAX and M_TRIM_THRESHOLD in malloc.h
+
+
+def test_keep_freed_memory_below_a_size_maps_larger_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = FakeLibrary(1)
+    use_library(monkeypatch, library)
+    assert keep_freed_memory(below=2**25)
+    assert library.calls == [(-4, 65536), (-3, 2**25), (-1, 2**31 - 1)]  # M_MMAP_THRESHOLD is -3
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+def test_keep_freed_memory_below_a_size_returns_larger_blocks_only() -> None:
+    output = subprocess.run(
+        [sys.executable, "-c", RETURNED], env=os.environ | {SWITCH: "1"}, capture_output=True, text=True, check=True
+    ).stdout
+    small, large = map(int, output.split())
+    assert small < 1_000_000
+    assert large == pytest.approx(80_000_000, abs=10_000_000)
 
 
 def test_keep_freed_memory_returns_false_when_mallopt_fails(monkeypatch: pytest.MonkeyPatch) -> None:
