@@ -64,7 +64,8 @@ def body_in(form: Form, name: str) -> nn.Module:
         form: Form of the network.
         name: Name of the body in the settings.
     """
-    body = build_body(BodySettings(name=name), _NORMS.get(form, _ORDINARY), recompute="checkpoint" in form)
+    memory = "checkpoint" if "checkpoint" in form else "none"
+    body = build_body(BodySettings(name=name), _NORMS.get(form, _ORDINARY), memory)
     if form == "compile":
         body.compile_budget = BUDGET
     return body

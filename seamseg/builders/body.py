@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Literal
 
 from torch import nn
 
@@ -51,13 +52,17 @@ def build_norm(settings: NormSettings, name: NormName | None = None) -> NormFact
     )
 
 
-def build_body(settings: BodySettings, norm: NormFactory, recompute: bool = False) -> Body:
+_RECOMPUTED: Mapping[str, Literal["nothing", "largest", "all"]] = {"auto": "largest", "checkpoint": "all"}
+"""What the backward pass recomputes for each ``training.memory``; nothing for others."""
+
+
+def build_body(settings: BodySettings, norm: NormFactory, memory: str = "none") -> Body:
     """Build the body without particular weights.
 
     Args:
         settings: Settings of the body.
         norm: Factory of all norms.
-        recompute: Whether the backward pass recomputes what the parts of the body would keep for it.
+        memory: Setting ``training.memory``.
 
     Raises:
         SeamsegError: torchvision has no such network, or none that can be a body.
@@ -66,17 +71,17 @@ def build_body(settings: BodySettings, norm: NormFactory, recompute: bool = Fals
         body: Body = TorchvisionBody(settings.name.removeprefix(TORCHVISION), settings.norm_frozen)
     else:
         body = BODIES[settings.name](norm)
-    body.recompute = recompute
+    body.recompute = _RECOMPUTED.get(memory, "nothing")
     return body
 
 
-def build_pyramid_body(settings: BodySettings, norm: NormFactory, recompute: bool = False) -> Body:
+def build_pyramid_body(settings: BodySettings, norm: NormFactory, memory: str = "none") -> Body:
     """Build the body for a feature pyramid, which needs levels at strides 4, 8, 16 and 32, as :func:`build_body` does.
 
     Raises:
         SeamsegError: The body has other levels, or as for :func:`build_body`.
     """
-    body = build_body(settings, norm, recompute)
+    body = build_body(settings, norm, memory)
     if body.strides != PYRAMID_STRIDES:
         strides = ", ".join(map(str, body.strides))
         raise SettingsError(

@@ -36,8 +36,10 @@ LOSS_WEIGHTS = {"classification": 1.0}
 
 def build_classifier(experiment: ClassifierExperiment, num_classes: int) -> Classifier:
     """Build the network without initializing its weights."""
-    recompute = experiment.training.memory == "checkpoint"
-    network = Classifier(build_body(experiment.body, build_norm(experiment.norm), recompute), num_classes)
+    memory = experiment.training.memory
+    # The largest maps take a larger part of the time without the heads of a segmentation network.
+    body = build_body(experiment.body, build_norm(experiment.norm), "none" if memory == "auto" else memory)
+    network = Classifier(body, num_classes)
     name_norms(network)
     return network
 

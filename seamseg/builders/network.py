@@ -98,12 +98,12 @@ def _assembled(experiment: Experiment, num_stuff: int, num_things: int) -> Segme
     num_classes, width = num_stuff + num_things, experiment.fpn.channels
     loss = SemanticLoss(experiment.sem.hardest_fraction)
     normalize = reduce_over_ranks if experiment.loss.normalize == "global" else reduce_per_rank
-    recompute = experiment.training.memory == "checkpoint"
+    memory = experiment.training.memory
     if experiment.sem.head == "deeplab":
-        deep = build_body(experiment.body, norm, recompute)
+        deep = build_body(experiment.body, norm, memory)
         return DeepLabNet(deep, DeepLabHead(deep.channels[-1], norm), num_classes, loss, normalize)
     finds_objects, has_masks, classifies_pixels = task_heads(experiment.task, num_stuff, num_things)
-    backbone = build_pyramid_body(experiment.body, norm, recompute)
+    backbone = build_pyramid_body(experiment.body, norm, memory)
     # Only proposals read extra levels. Without them, DDP would wait for gradients of unused layers.
     extra_levels = experiment.fpn.extra_levels if finds_objects else 0
     body = PyramidBody(backbone, FPN(backbone.channels, width, extra_levels, norm))

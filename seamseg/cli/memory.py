@@ -213,7 +213,7 @@ def switches(experiment: TrainableSettings) -> list[Switch]:
     if not set(IN_PLACE) & experiment.norm.names:
         activation = ("norm.activation=leaky_relu",) if experiment.norm.activation == "relu" else ()
         found.append(Switch(("norm.name=bn", *activation), "the norm"))
-    if experiment.training.memory == "none":
+    if experiment.training.memory in ("auto", "none"):
         found.append(Switch(("training.memory=checkpoint",), "nothing but the time"))
     if experiment.training.precision == "float32":
         found.append(Switch(("training.precision=bf16",), "the rounding"))

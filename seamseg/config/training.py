@@ -159,13 +159,16 @@ class TrainingSettings(Settings):
     """Whether weights and features use the channels-last memory format. `auto` uses it where it is faster: on CPUs, and
     on GPUs with `bf16` or `fp16`. Results differ by rounding only."""
 
-    memory: Literal["none", "checkpoint", "compile"] = "none"
-    """How the backbone saves memory in addition to the in-place norms (`norm.name`). `checkpoint` recomputes in the
-    backward pass what the layers of each block would keep: in DenseNets, concatenation, norm and 1×1 convolution of
-    each layer; in other networks, the whole block. Gradients and running statistics stay the same. A step takes longer
-    by up to one more forward pass of the backbone. `compile` runs the backbone through `torch.compile`, which
-    recomputes as much as `compile_budget` requires. The first step takes minutes, and so does a step with images of
-    another size. `compile` requires `norm.name=bn`, `plain`, `gn` or `affine`. `none` recomputes nothing."""
+    memory: Literal["auto", "none", "checkpoint", "compile"] = "auto"
+    """How the backbone saves memory in addition to the in-place norms (`norm.name`). `auto` recomputes in the backward
+    pass what the stem and the blocks of a ResNet would keep if their maps have at least 65536 positions, counted over
+    the images of a batch: these keep the most and take the least time. Classification networks recompute nothing with
+    `auto`. `checkpoint` recomputes in all blocks: in
+    DenseNets, concatenation, norm and 1×1 convolution of each layer; in other networks, the whole block. A step takes
+    longer by up to one more forward pass of the backbone. In both cases, gradients and running statistics stay the
+    same. `compile` runs the backbone through `torch.compile`, which recomputes as much as `compile_budget` requires.
+    The first step takes minutes, and so does a step with images of another size. `compile` requires `norm.name=bn`,
+    `plain`, `gn` or `affine`. `none` recomputes nothing."""
 
     compile_budget: Fraction = 0.5
     """Fraction of what the compiled backbone would keep for the backward pass that it may keep. Only used with

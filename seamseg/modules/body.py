@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,15 +23,16 @@ class Body(nn.Module):
     Attributes:
         channels: Channels of each level.
         strides: Stride of each level, in pixels.
-        recompute: Whether the backward pass recomputes what the parts would keep for it; see
-            :mod:`seamseg.modules.recomputation`.
+        recompute: Parts whose features the backward pass computes again instead of keeping them; see
+            :mod:`seamseg.modules.recomputation`. ``largest`` are the parts of a ResNet on large maps, which keep much
+            and compute little; other bodies recompute nothing then.
         compile_budget: Fraction in 0 … 1 of what a compiled body keeps without recomputation that it may keep; a step
             of the training then runs compiled. None for no compilation.
     """
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
-    recompute: bool = False
+    recompute: Literal["nothing", "largest", "all"] = "nothing"
     compile_budget: float | None = None
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -43,9 +45,10 @@ class Body(nn.Module):
         """Compute the levels, fine to coarse."""
         raise NotImplementedError
 
-    def run(self, part: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-        """Return ``part(*inputs)``, which must not overwrite its inputs; recompute it if :attr:`recompute` is True."""
-        return checkpoint(part, *inputs) if self.recompute else part(*inputs)
+    def run(self, part: Callable[..., Tensor], *inputs: Tensor, is_largest: bool = False) -> Tensor:
+        """Return ``part(*inputs)``, which must not overwrite its inputs; recompute it as :attr:`recompute` says."""
+        recompute = self.recompute == "all" or (self.recompute == "largest" and is_largest)
+        return checkpoint(part, *inputs) if recompute else part(*inputs)
 
     def parts(self) -> nn.Module:
         """Return the module that names of parts and of published weights are relative to."""

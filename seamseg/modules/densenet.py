@@ -123,7 +123,7 @@ class DenseNet(Body):
         levels: list[Tensor] = []
         x = self.run(self.mod1, images)
         for number in range(2, len(self.channels) + 2):
-            x = self.get_submodule(f"mod{number}")(x, self.recompute)
+            x = self.get_submodule(f"mod{number}")(x, self.recompute == "all")
             if number == len(self.channels) + 1:
                 levels.append(self.bn_out(x))
             else:

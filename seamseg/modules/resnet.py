@@ -93,6 +93,9 @@ RESNET_BLOCKS: dict[ResNetName, _Shape] = {
 """Number of blocks per group, and type of the blocks, of every ResNet."""
 STEM_CHANNELS = 64
 """Number of output channels of the stem."""
+_LARGE = 2**16
+"""Number of positions of a large map, over all images: a quarter of the features of two images of 512×1024 pixels are
+kept by the stem and the first group, whose forward pass is about a hundredth of a training step."""
 
 
 class ResNet(Body):
@@ -146,9 +149,10 @@ class ResNet(Body):
         """Compute the four feature maps of N×3×H×W images, fine to coarse."""
         features = []
         # No block overwrites its input, not even with in-place norms: convolutions and the sum only read it.
-        x = self.run(self.mod1, images)
-        for group in (2, 3, 4, 5):
+        num_positions = images.shape[0] * images.shape[2] * images.shape[3]
+        x = self.run(self.mod1, images, is_largest=num_positions >= _LARGE * 4**2)
+        for group, stride in zip((2, 3, 4, 5), self.strides, strict=True):
             for block in self.get_submodule(f"mod{group}").children():
-                x = self.run(block, x)
+                x = self.run(block, x, is_largest=num_positions >= _LARGE * stride**2)
             features.append(x)
         return features

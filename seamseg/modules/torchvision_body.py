@@ -58,7 +58,7 @@ class TorchvisionBody(Body):
 
     def levels(self, images: Tensor) -> list[Tensor]:
         """Return the levels, fine to coarse."""
-        if not (self.recompute and can_checkpoint()):
+        if self.recompute != "all" or not can_checkpoint():
             return list(self.network(images).values())
         levels, x = [], images
         for segment in self._segments:

@@ -49,21 +49,21 @@ def panoptic_network(name: str, *overrides: str) -> tuple[nn.Module, Body]:
     return network, network.body.backbone
 
 
-@pytest.mark.parametrize("memory", ["none", "checkpoint"])
+@pytest.mark.parametrize(("memory", "recompute"), [("auto", "largest"), ("none", "nothing"), ("checkpoint", "all")])
 @pytest.mark.parametrize("head", [["task=panoptic"], ["task=semantic"], ["task=semantic", "sem.head=deeplab"]])
-def test_setting_of_memory_decides_whether_body_is_recomputed(head: list[str], memory: str) -> None:
+def test_setting_of_memory_decides_what_body_recomputes(head: list[str], memory: str, recompute: str) -> None:
     with torch.device("meta"):
         network = build_network(parse_experiment("{}", "test", [f"training.memory={memory}", *head]), 3, 2)
     bodies = [module for module in network.modules() if isinstance(module, Body)]
-    assert [body.recompute for body in bodies] == [memory == "checkpoint"]
+    assert [body.recompute for body in bodies] == [recompute]
 
 
-def test_setting_of_memory_decides_whether_body_of_classifier_is_recomputed() -> None:
-    for memory in ("none", "checkpoint"):
+def test_setting_of_memory_decides_what_body_of_classifier_recomputes() -> None:
+    for memory, recompute in (("auto", "nothing"), ("none", "nothing"), ("checkpoint", "all")):
         settings = ["body.name=densenet_bc100", f"training.memory={memory}"]
         with torch.device("meta"):
             classifier = build_classifier(parse_settings(ClassifierExperiment, "{}", "test", settings), 5)
-        assert classifier.body.recompute == (memory == "checkpoint")
+        assert classifier.body.recompute == recompute
 
 
 @pytest.mark.slow

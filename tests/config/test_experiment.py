@@ -124,7 +124,7 @@ OURS = {
     "training.seed": 0,
     "training.validate_every": 1,
     "training.checkpoint_every": 1,
-    "training.memory": "none",
+    "training.memory": "auto",
     "training.compile_budget": 0.5,
     "training.keep_checkpoints": 2,
     "training.log_every": 20,

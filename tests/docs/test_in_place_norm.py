@@ -101,8 +101,8 @@ def test_bytes_kept_with_recomputation_equal_those_of_the_page() -> None:
     for name, side, of_none, of_batchnorm in rows:
         settings = BodySettings(name=BODY_NAMES.get(name, name))
         x = torch.randn(2, 3, int(side or 128), int(side or 128))
-        forms = (("bn", True), ("bn", False), ("plain", False))
+        forms = (("bn", "checkpoint"), ("bn", "none"), ("plain", "none"))
         recomputed, none, batchnorm = (
-            saved_bytes(build_body(settings, NormFactory(norm), recompute), x) for norm, recompute in forms
+            saved_bytes(build_body(settings, NormFactory(norm), memory), x) for norm, memory in forms
         )
         assert (f"{recomputed / none:.2f}", f"{recomputed / batchnorm:.2f}") == (of_none, of_batchnorm), name

@@ -82,7 +82,7 @@ def pair(build: Callable[[NormFactory], Body], norm: NormFactory) -> tuple[Body,
         if isinstance(module, ABN):
             module.reset_running_stats()  # arbitrary values of MABN's history are no second moments
     recomputed = copy.deepcopy(plain)
-    recomputed.recompute = True
+    recomputed.recompute = "all"
     return plain, recomputed
 
 
@@ -117,6 +117,35 @@ def test_training_equals_the_plain_form_bit_for_bit(build: Callable[[NormFactory
     assert_equal(train(recomputed, 3), train(plain, 3))
 
 
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.filterwarnings("ignore:synchronized norms without a process group")
+def test_training_that_recomputes_the_largest_maps_equals_the_plain_form_bit_for_bit(
+    norm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resnet, "_LARGE", 2 * 16 * 16)  # the maps of the stem and the first group
+    plain, recomputed = pair(small_resnet, NORMS[norm])
+    recomputed.recompute = "largest"
+    assert_equal(train(recomputed, 3), train(plain, 3))
+
+
+def test_only_the_stem_and_blocks_on_large_maps_are_recomputed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resnet, "_LARGE", 2 * 16 * 16)
+    body = pair(small_resnet, NORMS["bn"])[1]
+    body.recompute = "largest"
+    calls: list[str] = []
+    for name, module in body.named_modules():
+        if name == "mod1" or isinstance(module, resnet.ResidualBlock):
+            module.register_forward_pre_hook(lambda module, inputs, name=name: calls.append(name))
+    levels = body(images())
+    in_forward = len(calls)
+    torch.stack([level.sum() for level in levels]).sum().backward()
+    assert {name.partition(".")[0] for name in calls[in_forward:]} == {"mod1", "mod2"}
+    assert len(calls) == in_forward + sum(name.startswith(("mod1", "mod2")) for name in calls[:in_forward])
+    calls.clear()
+    torch.stack([level.sum() for level in body(images()[:1])]).sum().backward()
+    assert len(calls) == in_forward, "one image has fewer positions"
+
+
 @pytest.mark.parametrize("precision", [None, torch.bfloat16])
 @pytest.mark.parametrize("norm", ["bn", "plain"])
 def test_training_in_channels_last_with_autocast_equals_the_plain_form(
@@ -143,7 +172,7 @@ def test_torchvision_body_equals_the_plain_form_bit_for_bit(name: str) -> None:
 
 def test_torchvision_segments_keep_one_map_per_residual_block() -> None:
     body = TorchvisionBody("resnet18")
-    body.recompute = True
+    body.recompute = "all"
     x = torch.randn(1, 3, 64, 64)
     body(x)
     kept = [64 * 16 * 16] * 3 + [128 * 8 * 8] * 2 + [256 * 4 * 4] * 2 + [512 * 2 * 2]
@@ -154,11 +183,11 @@ def test_torchvision_segments_keep_one_map_per_residual_block() -> None:
 def test_kept_bytes_of_residual_bodies_are_one_map_per_block() -> None:
     x = torch.randn(2, 3, 64, 64)
     body = small_resnet(NORMS["bn"])
-    body.recompute = True
+    body.recompute = "all"
     inputs = [4 * 16 * 16] * 3 + [8 * 8 * 8] * 2 + [16 * 4 * 4] * 2 + [32 * 2 * 2]
     assert saved_bytes(body, x) == 4 * 2 * sum(inputs)
     body = bottlenecks(NORMS["bn"])
-    body.recompute = True
+    body.recompute = "all"
     norms = [8 * 16 * 16, 12 * 16 * 16, 16 * 8 * 8]  # outputs of the norms outside of checkpoints
     inputs = [12 * 16 * 16, 16 * 8 * 8]  # of the blocks without a projection
     statistics = 2 * (8 + 12 + 16)  # mean and variance of the norms outside
@@ -198,7 +227,7 @@ def test_kept_bytes_of_densenet_are_at_most_the_published_share_of_batchnorm() -
         for name, child in parent.named_children():
             if isinstance(child, ABN):
                 setattr(parent, name, to_batchnorm(child))
-    body.recompute = True
+    body.recompute = "all"
     x = torch.randn(1, 3, 32, 32)
     assert saved_bytes(body, x) <= 0.56 * saved_bytes(reference, x)
 
