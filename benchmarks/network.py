@@ -86,7 +86,8 @@ def _measured(part: Part, options: argparse.Namespace) -> Sequence[Row]:
     if part.bf16 and not has_bf16:
         return [Row(slug, _NO_BF16, None, None, "GB") for slug in part.bf16]
     plan = replace(QUICK if options.quick else FULL, has_bf16=has_bf16)
-    return machine.in_fresh_process(part.measure, plan)
+    rows: list[Row] = plan.in_process(part.measure, plan)
+    return rows
 
 
 if __name__ == "__main__":

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from benchmarks import machine
 
 from seamseg.builders.memory import MadeUpStep, Workload, build_made_up_step
 from seamseg.config import Experiment, load_experiment, settings_file
@@ -41,6 +44,7 @@ class Plan:
         overrides: Overrides of all settings.
         has_bf16: Whether to measure in bf16.
         threads: Number of threads.
+        in_process: Function that calls another one in a new process.
     """
 
     size: Size
@@ -52,6 +56,7 @@ class Plan:
     overrides: tuple[str, ...] = ()
     has_bf16: bool = True
     threads: int = 2
+    in_process: Callable[..., Any] = machine.in_fresh_process
 
     def start(self) -> None:
         """Prepare a new process."""
@@ -95,7 +100,15 @@ _SMALL = (
     "rpn.inference={before_nms: 500, after_nms: 100}",
 )
 QUICK = Plan(
-    (64, 128), (192, 256), rounds=1, step_rounds=1, num_detections=10, num_samples=32, overrides=_SMALL, threads=1
+    (64, 128),
+    (192, 256),
+    rounds=1,
+    step_rounds=1,
+    num_detections=10,
+    num_samples=32,
+    overrides=_SMALL,
+    threads=1,
+    in_process=machine.in_forked_process,
 )
 
 

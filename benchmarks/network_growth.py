@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks import machine
+
 from benchmarks.network_cases import (
     NUM_STUFF,
     NUM_THINGS,
@@ -143,11 +143,11 @@ CAUSES = (
 def growth_rows(plan: Plan) -> list[Row]:
     """Measure all costs with each cause multiplied."""
     base = base_extent(plan)
-    base_peak = machine.in_fresh_process(peak_gigabytes, plan, base)
+    base_peak = plan.in_process(peak_gigabytes, plan, base)
     rows = []
     for cause in CAUSES:
-        grown_peak = machine.in_fresh_process(peak_gigabytes, plan, cause.grown(base))
-        taken = machine.in_fresh_process(cause_times, plan, cause) | {"memory": (grown_peak, base_peak)}
+        grown_peak = plan.in_process(peak_gigabytes, plan, cause.grown(base))
+        taken = plan.in_process(cause_times, plan, cause) | {"memory": (grown_peak, base_peak)}
         rows += [growth_row(cause, base, cost, *taken[cost]) for cost in MEASURES]
     return rows
 

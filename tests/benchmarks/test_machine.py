@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.machine import in_fresh_process
+from benchmarks.machine import in_forked_process, in_fresh_process
 
 
-def test_in_fresh_process_does_not_inherit_settings() -> None:
+def test_new_processes_do_not_inherit_settings() -> None:
     torch.set_default_dtype(torch.float64)
     try:
         assert in_fresh_process(torch.get_default_dtype) == torch.float32
+        assert [in_forked_process(torch.get_default_dtype) for _ in range(2)] == 2 * [torch.float32]
     finally:
         torch.set_default_dtype(torch.float32)
 

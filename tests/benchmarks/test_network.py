@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import machine, network
-from benchmarks.network_cases import QUICK, Plan, annotation, made_up_step
+from benchmarks.network_cases import FULL, QUICK, Plan, annotation, made_up_step
 from benchmarks.network_floor import OperatorLog, Product, TensorShape, measure_floor, record_operators
 from benchmarks.network_memory import CASES, MemoryCase, describe
 from benchmarks.network_peers import SemanticFPNHead, WholeSemanticLoss
@@ -146,7 +147,7 @@ def test_parts_in_bf16_are_left_out_without_its_instructions(
         plans.append(plan)
         return []
 
-    monkeypatch.setattr(machine, "in_fresh_process", no_rows)
+    monkeypatch.setattr(network, "FULL", replace(FULL, in_process=no_rows))
     monkeypatch.setattr(network, "automatic_precision", lambda device: ("float32", "old"))
     network.main(["--only", "vistas-memory-bf16", "--only", "predict"])
     assert "--slow-bf16" in capsys.readouterr().out
@@ -163,11 +164,12 @@ def test_update_replaces_the_rows_of_a_part_and_keeps_the_others(
     old = [Row("demo-step", "", 9.0, 1.0, "ms"), Row("predict", "", 8.0, 1.0, "ms")]
     write_rows(file, machine.describe(2), versions, old)
     new = [Row("demo-step", "", 3.0, 1.0, "ms"), Row("demo-new", "", 2.0, 1.0, "ms")]
-    monkeypatch.setattr(machine, "in_fresh_process", lambda measure, plan: new)
+    monkeypatch.setattr(network, "FULL", replace(FULL, in_process=lambda measure, plan: new))
     network.main(["--only", "demo", "--update", "--output", str(file)])
     assert [(row.slug, row.ours) for row in read_rows(file)[2]] == [("demo-step", 3), ("predict", 8), ("demo-new", 2)]
     write_rows(file, "another machine", versions, old)
-    monkeypatch.setattr(machine, "in_fresh_process", lambda measure, plan: pytest.fail("measured in vain"))
+    in_vain = replace(FULL, in_process=lambda measure, plan: pytest.fail("measured in vain"))
+    monkeypatch.setattr(network, "FULL", in_vain)
     with pytest.raises(SystemExit, match="another machine"):
         network.main(["--only", "demo", "--update", "--output", str(file)])
     assert read_rows(file)[2] == old

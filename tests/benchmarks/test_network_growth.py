@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import numpy as np
 import pytest
 import torchvision
 
-from benchmarks import machine
 from benchmarks.growth_picture import BEYOND, COSTS, WITHIN, growth_picture, main
 from benchmarks.network_cases import FULL, QUICK
 from benchmarks.network_growth import (
@@ -85,14 +85,13 @@ def test_parts_work_on_grown_causes(monkeypatch: pytest.MonkeyPatch, cause: Caus
     assert totals[1] == pytest.approx(boxes * totals[0], rel=0.02)  # clipped boxes without area are dropped
 
 
-def test_rows_compare_each_cost_with_the_factor_of_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_compare_each_cost_with_the_factor_of_its_cause() -> None:
     def measured(function: object, *given: Any) -> object:
         if function is peak_gigabytes:
             return 1.0 if given[1] == base_extent(QUICK) else 3.0
         return {cost: (8.0, 2.0) for cost in MEASURES if cost != "memory"}
 
-    monkeypatch.setattr(machine, "in_fresh_process", measured)
-    rows = {row.slug: row for row in growth_rows(QUICK)}
+    rows = {row.slug: row for row in growth_rows(replace(QUICK, in_process=measured))}
     assert list(rows) == [f"growth-{cause.slug}-{cost}" for cause in CAUSES for cost in MEASURES]
     memory, step = rows["growth-images-memory"], rows["growth-area-step"]
     assert (memory.ratio, memory.must, memory.aim, memory.unit, memory.holds) == (3, 2.2, 2, "GB", False)
