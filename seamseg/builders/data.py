@@ -14,6 +14,7 @@ from seamseg.config import Experiment, TrainableSettings
 from seamseg.config.classifier import ClassifierDataSettings
 from seamseg.config.data import DataSettings
 from seamseg.data.color_jitter import ColorJitter
+from seamseg.data.copy_paste import CopyPaste
 from seamseg.data.dataset import EvaluationDataset, TrainDataset
 from seamseg.data.formats.annotated_dataset import AnnotatedDataset
 from seamseg.data.formats.listed_images import ListedImages
@@ -87,6 +88,9 @@ def build_training_loader(
         source: Training split.
         process: This rank, which gets its own share of the images.
         position: Position at which a run starts or resumes.
+
+    Raises:
+        SeamsegError: ``data.copy_paste`` is set, but the split has no objects with outlines.
     """
     data = experiment.data
     transform = TrainTransform(
@@ -98,8 +102,20 @@ def build_training_loader(
         crop_min_visible=data.crop_min_visible,
         color_jitter=ColorJitter(**data.color_jitter.model_dump()),
     )
-    dataset = TrainDataset(source, transform, experiment.training.seed)
+    dataset = TrainDataset(source, transform, experiment.training.seed, _build_copy_paste(data, source))
     return assemble_training_loader(experiment, dataset, Batch.collate, source.sizes, process, position)
+
+
+def _build_copy_paste(data: DataSettings, source: AnnotatedDataset) -> CopyPaste | None:
+    if data.copy_paste == 0:
+        return None
+    if not (source.content.boxes and source.content.masks and source.categories.num_things):
+        lacking = "outlines of objects" if source.categories.num_things else "thing classes"
+        raise DataError(
+            f"data.copy_paste={data.copy_paste} pastes objects, but the split {data.train_split!r} of {data.root} is "
+            f"{source.title} data without {lacking}; set data.copy_paste=0"
+        )
+    return CopyPaste(data.copy_paste, source.categories.num_stuff, data.crop_min_visible)
 
 
 def build_evaluation_loader(

@@ -98,7 +98,14 @@ class DataSettings(Settings):
 
     crop_min_visible: Fraction = 0.1
     """Objects with less than this fraction of their pixels left after cropping become crowd: they keep their class and
-    are ignored by the detection losses. Only used with `random_crop`."""
+    are ignored by the detection losses. Only used with `random_crop` and `copy_paste`."""
+
+    copy_paste: Fraction = 0.0
+    """Probability with which a training image gets objects of another one (Ghiasi et al., Simple Copy-Paste, CVPR
+    2021): the other image is flipped, scaled, cropped and recolored at random, too, and each of its objects that are
+    not crowd is then pasted with probability 0.5, in the same place and with hard edges. Objects that it covers lose
+    those pixels; see `crop_min_visible`. Requires data with outlines of objects, and reads up to twice as many images.
+    0 disables it."""
 
     color_jitter: ColorJitterSettings = ColorJitterSettings()
     """Random color changes of training images."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from seamseg.data.copy_paste import AnnotatedImage, CopyPaste
 from seamseg.data.formats.annotated_dataset import AnnotatedDataset
 from seamseg.data.images import read_reduced_jpeg
 from seamseg.data.transforms import InputTransform, TrainTransform
@@ -34,24 +35,37 @@ class TrainDataset(Dataset[Sample]):
         source: Annotated images on disk.
         transform: Random transform applied to each image and its annotation.
         seed: Non-negative seed.
+        copy_paste: Pasting of objects from other images, which are transformed in the same way; None for no pasting.
     """
 
-    def __init__(self, source: AnnotatedDataset, transform: TrainTransform, seed: int) -> None:
+    def __init__(
+        self, source: AnnotatedDataset, transform: TrainTransform, seed: int, copy_paste: CopyPaste | None = None
+    ) -> None:
         self.source = source
         self.transform = transform
         self.seed = seed
+        self.copy_paste = copy_paste
         self._sizes = source.sizes
 
     def __getitem__(self, key: SampleKey) -> Sample:
-        size = self._sizes[key.index]
-        plan = self.transform.sample_plan(size, sample_generator(self.seed, key))
-        pixels, scale = self._read_image(key.index, size, plan.decode_scale)
+        shown, size = self._transformed(key.index, sample_generator(self.seed, key))
+        if self.copy_paste is not None:
+            generator = sample_generator(self.seed, key, _PASTING)  # the draws above are the same without pasting
+            other = self.copy_paste.other_image(key.index, len(self._sizes), generator)
+            if other is not None:
+                shown = self.copy_paste(shown, self._transformed(other, generator)[0], generator)
+        return _sample(self.source, key.index, shown.image, shown.annotation, shown.boxes, size)
+
+    def _transformed(self, index: int, generator: torch.Generator) -> tuple[AnnotatedImage, Size]:
+        """Return an image with its annotation, both transformed at random, and the size of the image on disk."""
+        size, state = self._sizes[index], generator.get_state()
+        plan = self.transform.sample_plan(size, generator)
+        pixels, scale = self._read_image(index, size, plan.decode_scale)
         if scale == 1 and pixels.shape[:2] != size:  # the data set swaps height and width of this image
             size = pixels.shape[0], pixels.shape[1]
-            plan = self.transform.sample_plan(size, sample_generator(self.seed, key))
+            plan = self.transform.sample_plan(size, generator.set_state(state))
         image = plan.apply_image(pixels, scale)
-        annotation, boxes = plan.apply_annotation(self.source.read_annotation(key.index).as_layers())
-        return _sample(self.source, key.index, image, annotation, boxes, size)
+        return AnnotatedImage(image, *plan.apply_annotation(self.source.read_annotation(index).as_layers())), size
 
     def _read_image(self, index: int, size: Size, decode_scale: int) -> tuple[NDArray[np.uint8], int]:
         """Return the image and the scale at which it was decoded; it is decoded smaller if its file supports that."""
@@ -82,9 +96,13 @@ class EvaluationDataset(Dataset[Sample]):
         return _sample(self.source, key.index, pixels, annotation, boxes, size)
 
 
-def sample_generator(seed: int, key: SampleKey) -> torch.Generator:
-    """Return a random generator that is seeded independently for each seed, epoch and image."""
-    sequence = np.random.SeedSequence(seed, spawn_key=(key.epoch, key.index))
+_PASTING = 1
+"""Number of the random numbers that decide on pasting."""
+
+
+def sample_generator(seed: int, key: SampleKey, *number: int) -> torch.Generator:
+    """Return a random generator that is seeded independently for each seed, epoch, image and, if given, number."""
+    sequence = np.random.SeedSequence(seed, spawn_key=(key.epoch, key.index, *number))
     return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
 
 

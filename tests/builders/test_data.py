@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from support.tiny_experiment import tiny_experiment, write_tiny_splits
 
 from seamseg.builders import build_evaluation_loader, build_input_transform, build_training_loader, open_split
 from seamseg.builders.data import open_training_split
-from seamseg.errors import BrokenImageError
+from seamseg.errors import BrokenImageError, DataError
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.training_progress import TrainingProgress
 
@@ -73,6 +74,25 @@ def test_training_loader_scales_images_to_the_network_size(folder: Path) -> None
             assert image is not None
             assert 57 <= min(image.shape[1:]) <= 64  # 64 × (0.9 … 1.0), truncated
             assert (image.shape[1] < image.shape[2]) == (size[0] < size[1])
+
+
+def test_copy_paste_without_thing_classes_is_refused(tmp_path: Path) -> None:
+    tiny = write_tiny_panoptic(tmp_path, things=())
+    experiment = tiny_experiment(tiny.folder, "data.copy_paste=0.5")
+    source = open_split(str(tiny.folder), "train", None)
+    with pytest.raises(DataError, match=r"data\.copy_paste=0\.5 .* panoptic data without thing classes"):
+        build_training_loader(experiment, source, rank(0), TrainingProgress())
+
+
+def test_copy_paste_of_boxes_without_outlines_is_refused(tmp_path: Path) -> None:
+    def without_outline(content: dict[str, Any]) -> None:
+        del content["annotations"][0]["segmentation"]
+
+    root = write_detection(tmp_path, change=without_outline)
+    source = open_split(str(root), "train", None)
+    experiment = tiny_experiment(root, "data.copy_paste=0.5", "task=detection")
+    with pytest.raises(DataError, match="COCO detection data without outlines of objects"):
+        build_training_loader(experiment, source, rank(0), TrainingProgress())
 
 
 def test_evaluation_loader_shows_each_image_once_over_all_ranks(folder: Path) -> None:

@@ -29,6 +29,7 @@ CHANGES = {
     "data.random_flip": "false",
     "data.random_crop": "[40, 50]",
     "data.crop_min_visible": "0.3",
+    "data.copy_paste": "0.3",
     "data.color_jitter.brightness": "0.1",
     "data.color_jitter.contrast": "0.2",
     "data.color_jitter.saturation": "0.3",

@@ -109,6 +109,7 @@ OURS = {
     "data.empty_images": "keep",
     "data.random_crop": None,
     "data.crop_min_visible": 0.1,
+    "data.copy_paste": 0.0,
     "data.color_jitter.brightness": 0.0,
     "data.color_jitter.contrast": 0.0,
     "data.color_jitter.saturation": 0.0,

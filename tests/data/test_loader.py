@@ -12,6 +12,7 @@ from support.tiny_dataset import TinyDataset, write_tiny_panoptic
 from torch.utils.data import Dataset
 
 from seamseg.data.color_jitter import ColorJitter
+from seamseg.data.copy_paste import CopyPaste
 from seamseg.data.dataset import EvaluationDataset, SampleKey, TrainDataset
 from seamseg.data.formats.coco import CocoPanoptic
 from seamseg.data.loader import BatchLoader
@@ -187,9 +188,8 @@ def test_augmentation_depends_only_on_seed_epoch_and_index(tiny: TinyDataset) ->
     contents = []
     for num_workers in (0, 1, 2):
         sampler = TrainBatches(source.sizes, 2, seed=3)
-        loader = BatchLoader(
-            TrainDataset(source, transform, 3), Batch.collate, sampler, num_workers=num_workers, **UNNORMALIZED
-        )
+        dataset = TrainDataset(source, transform, 3, CopyPaste(0.5, source.categories.num_stuff, 0.3))
+        loader = BatchLoader(dataset, Batch.collate, sampler, num_workers=num_workers, **UNNORMALIZED)
         contents.append([content(list(loader.epoch(epoch))) for epoch in (0, 1)])
     assert contents[0] == contents[1] == contents[2]
     assert contents[0][0] != contents[0][1]

@@ -17,7 +17,7 @@ def test_script_with_a_config_draws_a_sheet(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("data: {shortest_side: 40, longest_side: 90, random_crop: [30, 30]}\n")
     output = tmp_path / "sheet.png"
     script = [sys.executable, str(ROOT / "scripts/augmentation_sheet.py")]
-    arguments = [str(output), str(tmp_path / "config.yaml"), f"data.root={tiny.folder}", "data.color_jitter.hue=0.2"]
+    arguments = [str(output), str(tmp_path / "config.yaml"), f"data.root={tiny.folder}", "data.copy_paste=0.9"]
     done = subprocess.run(
         [*script, *arguments], capture_output=True, text=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}
     )
