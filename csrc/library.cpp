@@ -53,8 +53,8 @@ STABLE_TORCH_LIBRARY(seamseg, library) {
       "upsampled_cross_entropy(Tensor logits, Tensor target, float row_step, float column_step) "
       "-> (Tensor losses, Tensor log_sums)");
   library.def(
-      "upsampled_cross_entropy_gradient(Tensor logits, Tensor classes, Tensor log_sums, Tensor weight, float row_step, "
-      "float column_step) -> Tensor");
+      "upsampled_cross_entropy_gradient(Tensor logits, Tensor classes, Tensor log_sums, Tensor weight, Tensor? factors, "
+      "float row_step, float column_step) -> Tensor");
   library.def("hardest_pixels(Tensor losses, Tensor target, int num) -> (Tensor mean, Tensor classes)");
 
   // Scoring

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -72,20 +73,24 @@ inline void check_cross_entropy(const Tensor& logits, const Tensor& target) {
 }
 
 inline void check_cross_entropy_gradient(
-    const Tensor& logits, const Tensor& classes, const Tensor& log_sums, const Tensor& weight) {
+    const Tensor& logits, const Tensor& classes, const Tensor& log_sums, const Tensor& weight,
+    const std::optional<Tensor>& factors) {
   constexpr auto* op = "upsampled_cross_entropy_gradient";
+  const auto is_map = [&](const Tensor& map) {
+    return map.dim() == 2 && map.size(0) == classes.size(0) && map.size(1) == classes.size(1) &&
+        map.scalar_type() == ScalarType::Float;
+  };
   check(classes.dim() == 2 && classes.scalar_type() == ScalarType::Byte, op, "the classes must be H x W uint8");
   check_scores(logits, classes.size(0), classes.size(1), op);
-  check(
-      log_sums.dim() == 2 && log_sums.size(0) == classes.size(0) && log_sums.size(1) == classes.size(1) &&
-          log_sums.scalar_type() == ScalarType::Float,
-      op, "the logarithms must be float32 of the size of the classes");
+  check(is_map(log_sums), op, "the logarithms must be float32 of the size of the classes");
+  check(!factors || is_map(*factors), op, "the factors must be float32 of the size of the classes");
   check(
       weight.dim() == 0 && weight.scalar_type() == ScalarType::Float, op,
       "the weight must be zero-dimensional float32");
   check(
-      on_same_device(logits, classes) && on_same_device(logits, log_sums) && on_same_device(logits, weight), op,
-      "all tensors must be on the same device");
+      on_same_device(logits, classes) && on_same_device(logits, log_sums) && on_same_device(logits, weight) &&
+          (!factors || on_same_device(logits, *factors)),
+      op, "all tensors must be on the same device");
 }
 
 // Returns the place of object k in the image.

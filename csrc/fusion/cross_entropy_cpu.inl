@@ -396,18 +396,24 @@ struct ChosenStrip {
       float sums[lanes] = {};
       std::copy_n(chosen.log_sums + place, num, sums);
       log_sums[row] = load<Floats>(sums) * log2_e;
-      weights[row] = load<Ints>(labels[row].known) ? Floats{} + *chosen.weight : Floats{};
+      Floats weight = Floats{} + *chosen.weight;
+      if (chosen.factors != nullptr) {
+        float factors[lanes] = {};
+        std::copy_n(chosen.factors + place, num, factors);
+        weight *= load<Floats>(factors);
+      }
+      weights[row] = load<Ints>(labels[row].known) ? weight : Floats{};
     }
   }
 
   // Subtracts the weights at the pixels' classes.
-  void subtract_targets(const Tap* taps, int64_t rows, float weight, float* to_upper, float* to_lower) const {
+  void subtract_targets(const Tap* taps, int64_t rows, float* to_upper, float* to_lower) const {
     for (int64_t row = 0; row < rows; ++row) {
       for (int64_t lane = 0; lane < lanes; ++lane) {
         if (labels[row].known[lane] != 0) {
           const int64_t place = labels[row].classes[lane] * lanes + lane;
-          to_upper[place] -= (1 - taps[row].fraction) * weight;
-          to_lower[place] -= taps[row].fraction * weight;
+          to_upper[place] -= (1 - taps[row].fraction) * weights[row][lane];
+          to_lower[place] -= taps[row].fraction * weights[row][lane];
         }
       }
     }
@@ -450,7 +456,7 @@ void gradient_rows_of_tile(
         (moderate ? add_powers<true> : add_powers<false>)(
             count, upper + at, lower + at, scores.classes, taps, strip.log_sums, strip.weights, to_upper + at,
             to_lower + at);
-        strip.subtract_targets(taps, count, *chosen.weight, to_upper + at, to_lower + at);
+        strip.subtract_targets(taps, count, to_upper + at, to_lower + at);
         gradients.use(taps->before, at / strip_size);
         gradients.use(taps->after, at / strip_size);
       }

@@ -2,6 +2,7 @@
 
 #include "../device_cuda.h"
 
+#include <optional>
 #include <tuple>
 
 #include <torch/csrc/stable/library.h>
@@ -53,8 +54,9 @@ std::tuple<Tensor, Tensor> upsampled_cross_entropy(
 }
 
 Tensor upsampled_cross_entropy_gradient(
-    Tensor logits, Tensor classes, Tensor log_sums, Tensor weight, double row_step, double column_step) {
-  check_cross_entropy_gradient(logits, classes, log_sums, weight);
+    Tensor logits, Tensor classes, Tensor log_sums, Tensor weight, std::optional<Tensor> factors, double row_step,
+    double column_step) {
+  check_cross_entropy_gradient(logits, classes, log_sums, weight, factors);
   if (classes.numel() == 0) {
     return torch::stable::new_zeros(logits, logits.sizes(), ScalarType::Float);
   }
@@ -62,7 +64,10 @@ Tensor upsampled_cross_entropy_gradient(
   const Device device(logits, "upsampled_cross_entropy_gradient");
   const Upsampling upsampling(logits, {row_step, column_step}, classes);
   const Tensor known = torch::stable::contiguous(classes), sums = torch::stable::contiguous(log_sums);
-  const Chosen chosen{pointer<uint8_t>(known), pointer<float>(sums), pointer<float>(weight)};
+  const Tensor scales = factors ? torch::stable::contiguous(*factors) : sums; // without factors, it is not read
+  const Chosen chosen{
+      pointer<uint8_t>(known), pointer<float>(sums), pointer<float>(weight),
+      factors ? pointer<float>(scales) : nullptr};
   with_type(logits.scalar_type(), [&](auto number) {
     const auto scores = upsampling.launch<decltype(number)>(device);
     launch_gradient(device, scores, chosen, upsampling.steps, mutable_pointer<float>(gradient));

@@ -136,7 +136,7 @@ __device__ inline float weight_of(const Tap& tap, int64_t value) {
   return (tap.before == value ? 1 - tap.fraction : 0) + (tap.after == value ? tap.fraction : 0);
 }
 
-// Returns the gradient of one score, without the weight of the pixels.
+// Returns the gradient of one score, with the factors of the pixels but without their common weight.
 template <typename T>
 __device__ float sum_near(
     const Scores<T>& scores, const Chosen& chosen, const Steps& steps, int64_t klass, int64_t row, int64_t column) {
@@ -153,10 +153,11 @@ __device__ float sum_near(
       const int64_t own = chosen.classes[place];
       const Tap column_tap = scores.columns[x];
       const float weight = weight_of(column_tap, column);
-      if (own != void_class && weight != 0) {
+      const float factor = chosen.factors == nullptr ? 1 : chosen.factors[place];
+      if (own != void_class && weight != 0 && factor != 0) {
         const float exponent = Pixel<T>(scores, row_tap, column_tap).score(klass) - chosen.log_sums[place];
         const float probability = std::exp(exponent > 0 ? 0 : exponent); // large scores may be rounded up
-        line += weight * (probability - (own == klass ? 1 : 0));
+        line += factor * weight * (probability - (own == klass ? 1 : 0));
       }
     }
     total += row_weight * line;

@@ -30,6 +30,7 @@ struct Chosen {
   const uint8_t* classes; // void for all others
   const float* log_sums;
   const float* weight; // gradient of the loss of each chosen pixel
+  const float* factors; // map of factors of the weight; null if all are 1
 };
 
 } // namespace seamseg::fusion

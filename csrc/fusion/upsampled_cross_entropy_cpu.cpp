@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -73,11 +74,10 @@ std::tuple<Tensor, Tensor> upsampled_cross_entropy(
 
 template <typename T>
 void add_gradient(
-    const Tensor& logits, const Tensor& classes, const Tensor& log_sums, const Tensor& weight, double row_step,
-    double column_step, float* gradient) {
+    const Tensor& logits, const Chosen& chosen, const Tensor& classes, double row_step, double column_step,
+    float* gradient) {
   const UpsampledScores<T> upsampled(logits, row_step, column_step, classes.size(0), classes.size(1));
   const Scores<T>& scores = upsampled.get();
-  const Chosen chosen{pointer<uint8_t>(classes), pointer<float>(log_sums), pointer<float>(weight)};
   const auto gradient_rows = score_kernels<T>().gradient_rows;
   // A thread repeats the pixels between its first row and the row before, so fewer than some rows are not worth it.
   torch::stable::parallel_for(0, scores.height, 8, [&](int64_t begin, int64_t end) {
@@ -86,23 +86,28 @@ void add_gradient(
 }
 
 Tensor upsampled_cross_entropy_gradient(
-    Tensor logits, Tensor classes, Tensor log_sums, Tensor weight, double row_step, double column_step) {
-  check_cross_entropy_gradient(logits, classes, log_sums, weight);
+    Tensor logits, Tensor classes, Tensor log_sums, Tensor weight, std::optional<Tensor> factors, double row_step,
+    double column_step) {
+  check_cross_entropy_gradient(logits, classes, log_sums, weight, factors);
   Tensor gradient = torch::stable::new_zeros(logits, logits.sizes(), ScalarType::Float);
   if (classes.numel() == 0) {
     return gradient;
   }
   const Tensor scores = torch::stable::contiguous(logits);
-  const Tensor chosen = torch::stable::contiguous(classes), sums = torch::stable::contiguous(log_sums);
+  const Tensor known = torch::stable::contiguous(classes), sums = torch::stable::contiguous(log_sums);
+  const Tensor scales = factors ? torch::stable::contiguous(*factors) : sums; // without factors, it is not read
+  const Chosen chosen{
+      pointer<uint8_t>(known), pointer<float>(sums), pointer<float>(weight),
+      factors ? pointer<float>(scales) : nullptr};
   auto* to = mutable_pointer<float>(gradient);
   switch (scores.scalar_type()) {
     case ScalarType::BFloat16:
-      add_gradient<torch::headeronly::BFloat16>(scores, chosen, sums, weight, row_step, column_step, to);
+      add_gradient<torch::headeronly::BFloat16>(scores, chosen, known, row_step, column_step, to);
       break;
     case ScalarType::Half:
-      add_gradient<torch::headeronly::Half>(scores, chosen, sums, weight, row_step, column_step, to);
+      add_gradient<torch::headeronly::Half>(scores, chosen, known, row_step, column_step, to);
       break;
-    default: add_gradient<float>(scores, chosen, sums, weight, row_step, column_step, to);
+    default: add_gradient<float>(scores, chosen, known, row_step, column_step, to);
   }
   return gradient;
 }

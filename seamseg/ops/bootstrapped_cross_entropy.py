@@ -5,6 +5,9 @@ and the gradients of both. Here, the forward pass keeps five bytes per pixel, an
 the CPU and on GPUs, native kernels (``csrc/fusion``) do so for all types but float64; everything else runs in strips of
 rows. Nothing waits for a GPU, so there a class without logits fails an assertion of the kernel, as in the cross-entropy
 of PyTorch.
+
+Class weights and the focal loss are functions of a pixel's class and cross-entropy. They change the map of losses, and
+multiply the gradient of each pixel by a factor, which is kept in four more bytes per pixel.
 """
 
 from __future__ import annotations
@@ -28,7 +31,12 @@ _KERNEL_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def bootstrapped_cross_entropy(
-    logits: Tensor, targets: Iterable[Tensor], padded_size: Size, hardest_fraction: float
+    logits: Tensor,
+    targets: Iterable[Tensor],
+    padded_size: Size,
+    hardest_fraction: float,
+    class_weights: Tensor | None = None,
+    focal_gamma: float = 0.0,
 ) -> Tensor:
     """Average the cross-entropy of the hardest pixels of each image (Porzi et al. 2019, the loss of the semantic head).
 
@@ -42,18 +50,52 @@ def bootstrapped_cross_entropy(
         padded_size: Height and width of the padded images.
         hardest_fraction: Fraction of an image's pixels that enter the mean, in (0, 1]; their number is rounded up. If
             several pixels at the limit have the same loss, any of them may enter.
+        class_weights: C factors of the losses of each class's pixels; None for 1. The mean is still divided by the
+            number of pixels, and the weighted loss decides which are the hardest.
+        focal_gamma: Exponent γ ≥ 0 of the focal loss (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017,
+            eq. 4, for several classes): the cross-entropy of a pixel is multiplied by (1 − p)^γ, where p is the
+            probability of its class. 0 disables it.
 
     Returns:
         N losses, float64 for float64 logits, else float32. NaN counts as the largest loss.
 
     Raises:
-        ValueError: If a pixel has a class that is neither 255 nor below C; a RuntimeError where there are no kernels,
-            and a later CUDA error on a GPU.
+        ValueError: If there are not C class weights, or a pixel has a class that is neither 255 nor below C; the
+            latter is a RuntimeError where there are no kernels, and a later CUDA error on a GPU.
         NotImplementedError: If the second derivative is requested.
         ImportError: If the native library is not built.
     """
-    losses: Tensor = _HardestMeans.apply(logits, targets, padded_size, hardest_fraction)
+    if class_weights is not None and class_weights.shape != logits.shape[1:2]:
+        raise ValueError(f"there are {tuple(class_weights.shape)} class weights for {logits.shape[1]} classes")
+    emphasis = None if class_weights is None and focal_gamma == 0 else _Emphasis(class_weights, focal_gamma)
+    losses: Tensor = _HardestMeans.apply(logits, targets, padded_size, hardest_fraction, emphasis)
     return losses
+
+
+class _Emphasis(NamedTuple):
+    """Class weights and the exponent of the focal loss; see :func:`bootstrapped_cross_entropy`."""
+
+    class_weights: Tensor | None
+    focal_gamma: float
+
+    def apply(self, losses: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the H×W emphasized losses of pixels, and their H×W derivatives by the cross-entropy."""
+        weights = losses.new_ones(VOID + 1)
+        if self.class_weights is not None:
+            weights[: len(self.class_weights)] = self.class_weights
+        factors = weights[target]
+        if self.focal_gamma == 0:
+            return losses * factors, factors
+        missed = -torch.expm1(-losses)  # 1 − p, without cancellation
+        factors *= missed**self.focal_gamma
+        # The derivative of (1 − p)^γ c, with p = exp(−c), is (1 − p)^γ (1 + γ p c / (1 − p)). The fraction tends to
+        # 1 where c is 0, and to 0 where c is so large that p is 0.
+        share = torch.where(missed > 0, torch.exp(-losses) * losses.clamp(max=_LARGEST_EXPONENT) / missed, 1)
+        return losses * factors, factors * (1 + self.focal_gamma * share)
+
+
+_LARGEST_EXPONENT = 1000.0
+"""Cross-entropy above which the probability is 0 in all types."""
 
 
 class _HardestMeans(torch.autograd.Function):
@@ -61,22 +103,31 @@ class _HardestMeans(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, logits: Tensor, targets: Iterable[Tensor], padded_size: Size, hardest_fraction: float
+        ctx: FunctionCtx,
+        logits: Tensor,
+        targets: Iterable[Tensor],
+        padded_size: Size,
+        hardest_fraction: float,
+        emphasis: _Emphasis | None,
     ) -> Tensor:
         """Compute the loss of each image."""
-        means, kept, nums = [], [], []
+        means, nums = [], []
+        kept: list[Tensor | None] = []
         for scores, target in zip(logits, targets, strict=True):
             losses, log_sums = _pixel_losses(scores, target, padded_size)
+            factors = None
+            if emphasis is not None:
+                losses, factors = emphasis.apply(losses, target)
             nums.append(math.ceil(hardest_fraction * losses.numel()))
             mean, classes = _choose_hardest(losses, target, nums[-1])
             means.append(mean)
-            kept += [log_sums, classes]
-        ctx.save_for_backward(logits, *kept)
+            kept += [log_sums, classes, factors]
+        ctx.save_for_backward(logits, *kept)  # type: ignore[arg-type]  # None is allowed
         ctx.padded_size, ctx.nums = padded_size, nums  # type: ignore[attr-defined]
         return torch.stack(means)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None, None]:
         """Compute the gradient of the logits."""
         if torch.is_grad_enabled():
             raise NotImplementedError(
@@ -85,10 +136,10 @@ class _HardestMeans(torch.autograd.Function):
         logits, *kept = ctx.saved_tensors
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
         for image, num in enumerate(ctx.nums):
-            log_sums, classes = kept[2 * image : 2 * image + 2]
-            chosen = _Chosen(log_sums, classes, upstream[image] / num)
+            log_sums, classes, factors = kept[3 * image : 3 * image + 3]
+            chosen = _Chosen(log_sums, classes, upstream[image] / num, factors)
             gradient[image] = _gradient(logits[image], chosen, ctx.padded_size)
-        return gradient, None, None, None
+        return gradient, None, None, None, None
 
 
 class _Chosen(NamedTuple):
@@ -98,11 +149,13 @@ class _Chosen(NamedTuple):
         log_sums: H×W logarithms of the sums of the exponentials of all scores.
         classes: H×W uint8, the class of each chosen pixel; 255 for all others.
         weight: Gradient of the loss of each chosen pixel, zero-dimensional.
+        factors: H×W factors of the weight; None if all are 1.
     """
 
     log_sums: Tensor
     classes: Tensor
     weight: Tensor
+    factors: Tensor | None = None
 
 
 def _choose_hardest(losses: Tensor, target: Tensor, num: int) -> tuple[Tensor, Tensor]:
@@ -137,7 +190,8 @@ def _pixel_losses(scores: Tensor, target: Tensor, padded_size: Size) -> tuple[Te
 def _gradient(scores: Tensor, chosen: _Chosen, padded_size: Size) -> Tensor:
     """Return the C×h×w gradient of the scores of one image."""
     if _has_kernels(scores):
-        arguments = (scores, chosen.classes, chosen.log_sums, chosen.weight, *_steps(scores, padded_size))
+        maps = (chosen.classes, chosen.log_sums, chosen.weight, chosen.factors)
+        arguments = (scores, *maps, *_steps(scores, padded_size))
         result: Tensor = native.call("upsampled_cross_entropy_gradient", _gradient_shape, *arguments)
         return result
     gradient = torch.zeros_like(scores, dtype=_result_type(scores))
@@ -148,6 +202,8 @@ def _gradient(scores: Tensor, chosen: _Chosen, padded_size: Size) -> Tensor:
         change = upsampling.enlarge(rows).sub_(chosen.log_sums[rows]).clamp_(max=0).exp_()
         place = classes.masked_fill(is_left_out, 0)[None]
         change.scatter_add_(0, place, change.new_full((), -1).expand_as(place))
+        if chosen.factors is not None:
+            change.mul_(chosen.factors[rows])
         upsampling.add_gradient(rows, change.masked_fill_(is_left_out, 0).mul_(chosen.weight), gradient)
     return gradient
 
@@ -170,7 +226,7 @@ def _hardest_shapes(losses: Tensor, target: Tensor, num: int) -> tuple[Tensor, T
     return losses.new_empty(()), losses.new_empty(target.shape, dtype=torch.uint8)
 
 
-def _gradient_shape(logits: Tensor, *others: Tensor | float) -> Tensor:
+def _gradient_shape(logits: Tensor, *others: Tensor | float | None) -> Tensor:
     return logits.new_empty(logits.shape, dtype=torch.float32)
 
 

@@ -16,7 +16,7 @@ class _Call(ctypes.Structure):
         *[(name, ctypes.c_double) for name in ("row_step", "column_step")],
         *[(name, ctypes.c_int64) for name in ("type", "classes", "height", "width", "num_rows", "num_columns")],
         *[(name, ctypes.c_void_p) for name in ("values", "taps", "target")],
-        *[(name, ctypes.c_void_p) for name in ("losses", "log_sums", "chosen", "weight", "gradient")],
+        *[(name, ctypes.c_void_p) for name in ("losses", "log_sums", "chosen", "weight", "factors", "gradient")],
     ]
 
 
@@ -32,10 +32,19 @@ class CrossEntropyKernels(Operators):
         return losses, log_sums
 
     def upsampled_cross_entropy_gradient(
-        self, logits: Tensor, classes: Tensor, log_sums: Tensor, weight: Tensor, row_step: float, column_step: float
+        self,
+        logits: Tensor,
+        classes: Tensor,
+        log_sums: Tensor,
+        weight: Tensor,
+        factors: Tensor | None,
+        row_step: float,
+        column_step: float,
     ) -> Tensor:
         gradient = torch.full(logits.shape, torch.nan)
         steps, kept = (row_step, column_step), {"chosen": classes.contiguous(), "log_sums": log_sums.contiguous()}
+        if factors is not None:
+            kept["factors"] = factors.contiguous()
         self._run("cross_entropy_gradient", logits, steps, classes, **kept, weight=weight, gradient=gradient)
         return gradient
 

@@ -11,7 +11,7 @@ from native.cross_entropy_kernels import CrossEntropyKernels
 from native.harness import TYPES, Fault, build, in_place_of_operators
 from oracles.bootstrapped_cross_entropy import bootstrapped_cross_entropy as oracle
 from support import cross_entropy_cases as cases
-from support.cross_entropy_cases import CASES, VOID, random_case, values_and_gradient
+from support.cross_entropy_cases import CASES, EMPHASES, VOID, random_case, values_and_gradient
 
 from seamseg.ops import bootstrapped_cross_entropy as module
 from seamseg.ops.bootstrapped_cross_entropy import bootstrapped_cross_entropy
@@ -34,6 +34,21 @@ def on_gpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 def test_losses_and_gradients_equal_the_complete_upsampled_logits(case: cases.Case, dtype: torch.dtype) -> None:
     cases.check_case(case, 0.5, dtype)
+
+
+@pytest.mark.parametrize("emphasis", EMPHASES.values(), ids=list(EMPHASES))
+@pytest.mark.parametrize("name", ["scale 8", "odd sizes", "smaller than the logits"])
+def test_weighted_and_focal_losses_equal_the_complete_upsampled_logits(name: str, emphasis: cases.Emphasis) -> None:
+    cases.check_case(CASES[name], 0.5, torch.float32, emphasis)
+
+
+def test_weights_of_one_equal_no_weights_bit_for_bit() -> None:
+    logits, targets = random_case(5, (4, 6), [(15, 21), (16, 24)])
+    plain, weighted = (
+        values_and_gradient(bootstrapped_cross_entropy, logits, targets, (16, 24), 0.25, weights)
+        for weights in (None, torch.ones(5))
+    )
+    assert all(torch.equal(one, other) for one, other in zip(plain, weighted, strict=True))
 
 
 @pytest.mark.parametrize("spread", [30, 1e3, 1e5, 1e20])
@@ -61,7 +76,7 @@ def test_gradient_with_a_weight_that_is_not_finite_is_zero_without_chosen_pixels
     logits, chosen = torch.zeros(2, 4, 4), torch.full((8, 8), VOID, dtype=torch.uint8)
     chosen[0, 0] = 1
     log_sums, weight = torch.full((8, 8), math.log(2)), torch.tensor(math.inf)
-    gradient = torch.ops.seamseg.upsampled_cross_entropy_gradient(logits, chosen, log_sums, weight, 0.5, 0.5)
+    gradient = torch.ops.seamseg.upsampled_cross_entropy_gradient(logits, chosen, log_sums, weight, None, 0.5, 0.5)
     assert gradient[:, 0, 0].isinf().all()
     assert not gradient[:, 1:, 1:].any()
 

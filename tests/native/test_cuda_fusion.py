@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from hypothesis import given, settings
-from support.cross_entropy_cases import random_case, values_and_gradient
+from support.cross_entropy_cases import class_weights, random_case, values_and_gradient
 from support.fusion_cases import CLASS_SHAPES, Scene, exact_scores, scenes
 
 from seamseg.algos.fusion import fuse
@@ -69,12 +69,18 @@ def test_paste_mask_on_a_gpu_equals_the_cpu_up_to_rounding(seed: int) -> None:
     assert (patch.mask.cpu() != expected.mask).sum() <= 2  # equal up to rounding
 
 
+@pytest.mark.parametrize("gamma", [None, 0.0, 2.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64], ids=str)
-def test_bootstrapped_cross_entropy_on_a_gpu_equals_the_cpu(dtype: torch.dtype) -> None:
+def test_bootstrapped_cross_entropy_on_a_gpu_equals_the_cpu(dtype: torch.dtype, gamma: float | None) -> None:
     logits, targets = random_case(19, (20, 31), [(79, 121), (80, 100)], dtype)
     found, expected = (
         values_and_gradient(
-            bootstrapped_cross_entropy, logits.to(device), [target.to(device) for target in targets], (80, 124), 0.25
+            bootstrapped_cross_entropy,
+            logits.to(device),
+            [target.to(device) for target in targets],
+            (80, 124),
+            0.25,
+            *(() if gamma is None else (class_weights(19).to(device), gamma)),
         )
         for device in ("cuda", "cpu")
     )
@@ -83,17 +89,20 @@ def test_bootstrapped_cross_entropy_on_a_gpu_equals_the_cpu(dtype: torch.dtype) 
         torch.testing.assert_close(on_gpu.cpu(), on_cpu, rtol=1e-2 if is_half else 1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("is_weighted", [False, True])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
 def test_bootstrapped_cross_entropy_on_a_gpu_is_deterministic_and_does_not_wait_for_it(
-    memory_format: torch.memory_format,
+    memory_format: torch.memory_format, is_weighted: bool
 ) -> None:
     logits, targets = random_case(19, (40, 61), [(320, 488), (300, 400)])
+    emphasis = (class_weights(19).cuda(), 2.0) if is_weighted else ()
     logits, targets = logits.cuda().to(memory_format=memory_format), [target.cuda() for target in targets]
     results = []
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(2):
-            results.append(values_and_gradient(bootstrapped_cross_entropy, logits, targets, (320, 488), 0.25))
+            arguments = (logits, targets, (320, 488), 0.25, *emphasis)
+            results.append(values_and_gradient(bootstrapped_cross_entropy, *arguments))
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))

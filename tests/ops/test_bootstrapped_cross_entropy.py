@@ -10,10 +10,13 @@ import torch
 from oracles.bootstrapped_cross_entropy import bootstrapped_cross_entropy as oracle
 from support.cross_entropy_cases import (
     CASES,
+    EMPHASES,
     VOID,
     Case,
+    Emphasis,
     check_case,
     check_large_logits,
+    class_weights,
     random_case,
     values_and_gradient,
 )
@@ -38,6 +41,61 @@ def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 def test_losses_and_gradients_equal_the_complete_upsampled_logits(form: str, case: Case, fraction: float) -> None:
     for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
         check_case(case, fraction, dtype)
+
+
+@pytest.mark.parametrize("emphasis", EMPHASES.values(), ids=list(EMPHASES))
+@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+def test_weighted_and_focal_losses_equal_the_complete_upsampled_logits(
+    form: str, case: Case, emphasis: Emphasis
+) -> None:
+    for dtype, fraction in ((torch.float32, 0.25), (torch.bfloat16, 1.0), (torch.float64, 0.5)):
+        check_case(case, fraction, dtype, emphasis)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_focal_loss_of_certain_pixels_is_zero_without_gradient(form: str, gamma: float) -> None:
+    logits, target = torch.tensor([200.0, 0.0]).view(1, 2, 1, 1), torch.zeros(4, 4, dtype=torch.int64)
+    loss, gradient = values_and_gradient(bootstrapped_cross_entropy, logits, [target], (4, 4), 1.0, None, gamma)
+    assert loss.tolist() == [0]
+    assert not gradient.any()
+    loss, gradient = values_and_gradient(bootstrapped_cross_entropy, logits, [1 - target], (4, 4), 1.0, None, gamma)
+    assert loss.tolist() == [200]
+    assert gradient.flatten().tolist() == pytest.approx([1, -1])
+
+
+def test_weights_of_one_equal_no_weights_bit_for_bit(form: str) -> None:
+    logits, targets = random_case(21, (9, 17), [(36, 68), (30, 61)])
+    plain, weighted = (
+        values_and_gradient(bootstrapped_cross_entropy, logits, targets, (36, 68), 0.25, weights)
+        for weights in (None, torch.ones(21))
+    )
+    assert torch.equal(plain[0], weighted[0])
+    assert torch.equal(plain[1], weighted[1])
+
+
+def test_class_weights_decide_which_pixels_are_the_hardest(form: str) -> None:
+    target = torch.tensor([[0, 0, 1, VOID]])
+    logits = torch.zeros(1, 2, 1, 4)
+    weights = torch.tensor([1.0, 3.0])
+    loss, gradient = values_and_gradient(bootstrapped_cross_entropy, logits, [target], (1, 4), 0.25, weights)
+    assert float(loss) == pytest.approx(3 * math.log(2))
+    torch.testing.assert_close(gradient[0, :, 0], torch.tensor([[0, 0, 1.5, 0], [0, 0, -1.5, 0]]))
+
+
+def test_wrong_number_of_class_weights_is_refused() -> None:
+    logits, targets = random_case(3, (3, 4), [(9, 7)])
+    with pytest.raises(ValueError, match="3 classes"):
+        bootstrapped_cross_entropy(logits, targets, (9, 12), 0.5, torch.ones(4))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_gradient_with_class_weights_is_that_of_finite_differences(gamma: float) -> None:
+    logits, targets = random_case(3, (3, 4), [(9, 7)], torch.float64)
+
+    def losses(z: Tensor) -> Tensor:
+        return bootstrapped_cross_entropy(z, targets, (10, 13), 1.0, torch.tensor([0.5, 2.0, 1.0]), gamma)
+
+    assert torch.autograd.gradcheck(losses, logits.requires_grad_())
 
 
 def test_gradient_of_strips_is_that_of_finite_differences() -> None:
@@ -158,11 +216,12 @@ def test_several_threads_equal_one_thread(threads: int) -> None:
     assert torch.equal(found[1], expected[1])
 
 
-def test_compiled_step_is_one_graph() -> None:
+@pytest.mark.parametrize("emphasis", [(), (class_weights(5), 2.0)], ids=["plain", "weights"])
+def test_compiled_step_is_one_graph(emphasis: tuple[Tensor, float] | tuple[()]) -> None:
     logits, targets = random_case(5, (4, 6), [(15, 21), (16, 24)])
 
     def losses(z: Tensor) -> Tensor:
-        return bootstrapped_cross_entropy(2 * z, targets, (16, 24), 0.25)
+        return bootstrapped_cross_entropy(2 * z, targets, (16, 24), 0.25, *emphasis)
 
     compiled = torch.compile(losses, backend="eager", fullgraph=True)
     for found, expected in zip(values_and_gradient(compiled, logits), values_and_gradient(losses, logits), strict=True):
@@ -178,8 +237,11 @@ def test_operators_pass_opcheck() -> None:
     _, classes = module._choose_hardest(losses, target, 10)
     torch.library.opcheck(operators.hardest_pixels.default, (losses, target, 10))
     module._gradient(logits[0], module._Chosen(log_sums, classes, torch.tensor(0.1)), (16, 24))
-    arguments = (logits[0], classes, log_sums, torch.tensor(0.1), *steps)
-    torch.library.opcheck(operators.upsampled_cross_entropy_gradient.default, arguments)
+    for factors in (None, torch.rand(15, 21)):
+        arguments = (logits[0], classes, log_sums, torch.tensor(0.1), factors, *steps)
+        torch.library.opcheck(operators.upsampled_cross_entropy_gradient.default, arguments)
+    with pytest.raises((ValueError, RuntimeError), match="factors must be float32"):
+        operators.upsampled_cross_entropy_gradient(*arguments[:4], torch.rand(15, 20), *steps)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -49,12 +49,30 @@ CASES: dict[str, Case] = {
 }
 
 
-def check_case(case: Case, fraction: float, dtype: torch.dtype) -> None:
+Emphasis = tuple[bool, float]
+"""Whether there are class weights, and the exponent of the focal loss."""
+NOTHING: Emphasis = (False, 0.0)
+EMPHASES: dict[str, Emphasis] = {
+    "weights": (True, 0.0),
+    "focal": (False, 2.0),
+    "weights and a small exponent": (True, 0.5),
+}
+
+
+def class_weights(num_classes: int) -> Tensor:
+    """Return weights with one of 0."""
+    weights = torch.rand(num_classes, generator=torch.Generator().manual_seed(1)) * 4
+    weights[num_classes // 2] = 0
+    return weights
+
+
+def check_case(case: Case, fraction: float, dtype: torch.dtype, emphasis: Emphasis = NOTHING) -> None:
     """Compare losses and gradients up to rounding."""
     num_classes, small, sizes, padded = case
     logits, targets = random_case(num_classes, small, sizes, dtype)
-    found, gradient = values_and_gradient(bootstrapped_cross_entropy, logits, targets, padded, fraction)
-    exact, expected = values_and_gradient(oracle, logits.double(), targets, padded, fraction)
+    rest = (targets, padded, fraction, class_weights(num_classes) if emphasis[0] else None, emphasis[1])
+    found, gradient = values_and_gradient(bootstrapped_cross_entropy, logits, *rest)
+    exact, expected = values_and_gradient(oracle, logits.double(), *rest)
     is_double = dtype == torch.float64
     assert found.dtype == (dtype if is_double else torch.float32)
     assert gradient.dtype == dtype
@@ -69,6 +87,7 @@ def check_all() -> None:
     for case in CASES.values():
         for dtype in (torch.float32, torch.bfloat16, torch.float16):
             check_case(case, 0.5, dtype)
+            check_case(case, 0.5, dtype, EMPHASES["weights and a small exponent"])
     for spread in (1e3, 1e20):
         check_large_logits(spread)
 

@@ -21,6 +21,7 @@ struct CrossEntropyCall {
   float *losses, *log_sums;
   const uint8_t* chosen; // backward; it reads the logarithms
   const float* weight;
+  const float* factors; // null for no factors
   float* gradient;
 };
 }
@@ -61,11 +62,14 @@ const char* cross_entropy_gradient(const CrossEntropyCall* call) {
     give(call->chosen, pixels);
     give(static_cast<const float*>(call->log_sums), pixels);
     give(call->weight, 1);
+    if (call->factors != nullptr) {
+      give(call->factors, pixels);
+    }
     give(call->gradient, call->classes * call->height * call->width);
     const Steps steps{call->row_step, call->column_step};
     const auto scores = scores_of<decltype(number)>(*call, steps);
-    launch_gradient(
-        Launch{"gradient"}, scores, Chosen{call->chosen, call->log_sums, call->weight}, steps, call->gradient);
+    const Chosen chosen{call->chosen, call->log_sums, call->weight, call->factors};
+    launch_gradient(Launch{"gradient"}, scores, chosen, steps, call->gradient);
   });
 }
 }
