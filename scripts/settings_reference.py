@@ -86,6 +86,8 @@ def _type(annotation: Any) -> str:
         return " / ".join(str(value) for value in inner)
     if kind in (Union, UnionType):
         return " or ".join(_type(value) for value in inner)
+    if kind is dict:
+        return f"mapping from {_type(inner[0])} to {_type(inner[1])}"
     if kind is tuple:
         return f"list of {_type(inner[0])}" if inner[-1] is Ellipsis else f"[{', '.join(map(_type, inner))}]"
     return {bool: "true / false", int: "integer", float: "number", str: "text", type(None): "null"}[annotation]

@@ -115,14 +115,33 @@ class RoILosses:
     masks: LossSum | None
 
 
-def class_loss(logits: Tensor, classes: Tensor) -> LossSum:
+def class_loss(
+    logits: Tensor, classes: Tensor, class_weights: Sequence[float] | None = None, focal_gamma: float = 0.0
+) -> LossSum:
     """Compute the cross-entropy, as a mean over all regions.
 
     Args:
         logits: R×(T+1).
         classes: R, the true classes; 0 is background.
+        class_weights: T+1 factors of the losses of each class's regions; None for 1. The sum is still divided by the
+            number of regions.
+        focal_gamma: Exponent γ ≥ 0 of the focal loss (Lin et al., ICCV 2017, eq. 4, for several classes): losses are
+            multiplied by (1 − p)^γ, where p is the probability of the true class. 0 disables it.
     """
-    return LossSum(functional.cross_entropy(at_least_float32(logits), classes, reduction="sum"), len(classes))
+    logits = at_least_float32(logits)
+    if class_weights is None and focal_gamma == 0:
+        return LossSum(functional.cross_entropy(logits, classes, reduction="sum"), len(classes))
+    losses = functional.cross_entropy(logits, classes, reduction="none")
+    if focal_gamma > 0:
+        missed = -torch.expm1(-losses.clamp(min=_SMALLEST_LOSS))  # 1 − p, without cancellation
+        losses = losses * missed**focal_gamma
+    if class_weights is not None:
+        losses = losses * constant_like(losses, class_weights)[classes]
+    return LossSum(losses.sum(), len(classes))
+
+
+_SMALLEST_LOSS = 1e-12
+"""Minimum cross-entropy of the focal factor, whose derivative is infinite at 0 for exponents below 1."""
 
 
 def box_loss(box_deltas: Tensor, targets: Tensor, classes: Tensor) -> LossSum:
@@ -159,10 +178,18 @@ class SemanticLoss:
 
     Args:
         hardest_fraction: Fraction of an image's pixels that enter the mean, in (0, 1]; void pixels have loss 0.
+        class_weights: S+T factors of the losses of each class's pixels; None for 1.
+        focal_gamma: Exponent of the focal loss; 0 disables it.
     """
 
-    def __init__(self, hardest_fraction: float = 0.25) -> None:
+    def __init__(
+        self,
+        hardest_fraction: float = 0.25,
+        class_weights: Sequence[float] | None = None,
+        focal_gamma: float = 0.0,
+    ) -> None:
         self.hardest_fraction = hardest_fraction
+        self.class_weights, self.focal_gamma = class_weights, focal_gamma
 
     def __call__(self, logits: Tensor, images: PaddedImages, ground_truth: GroundTruth) -> LossSum:
         """Compute the loss, as a mean over the images.
@@ -173,5 +200,8 @@ class SemanticLoss:
             ground_truth: Annotation of the images at their size without padding.
         """
         targets = (ground_truth.semantic_target(image) for image in range(len(images.sizes)))
-        losses = bootstrapped_cross_entropy(logits, targets, images.padded_size, self.hardest_fraction)
+        weights = None if self.class_weights is None else constant_like(logits, self.class_weights, torch.float32)
+        losses = bootstrapped_cross_entropy(
+            logits, targets, images.padded_size, self.hardest_fraction, weights, self.focal_gamma
+        )
         return LossSum(losses.sum(), len(losses))

@@ -112,6 +112,8 @@ class RoIHeads:
             published network processes all regions, which changes its batch statistics.
         void_is_background: Whether void pixels are always background in the mask targets; otherwise the ground truth
             decides whether they are background or ignored.
+        class_weights: T+1 factors of the class losses of background and of each thing class; None for 1.
+        focal_gamma: Exponent of the focal loss of the classes; 0 disables it.
     """
 
     def __init__(
@@ -123,10 +125,13 @@ class RoIHeads:
         mask_size: int = 28,
         masks_of_positives_only: bool = False,
         void_is_background: bool = False,
+        class_weights: Sequence[float] | None = None,
+        focal_gamma: float = 0.0,
     ) -> None:
         self.pooler, self.matcher, self.selector = pooler, matcher, selector
         self.num_stuff, self.mask_size = num_stuff, mask_size
         self.masks_of_positives_only, self.void_is_background = masks_of_positives_only, void_is_background
+        self.class_weights, self.focal_gamma = class_weights, focal_gamma
 
     def detect(
         self, head: Head, levels: Sequence[Tensor], proposals: PackedSequence, sizes: Sequence[Size], padded_size: Size
@@ -201,7 +206,7 @@ class RoIHeads:
             logits, box_deltas = head.classify(regions)
             masks = self._mask_loss(head, regions, classes, samples, objects, ground_truth) if head.has_masks else None
         return RoILosses(
-            classes=class_loss(logits, classes),
+            classes=class_loss(logits, classes, self.class_weights, self.focal_gamma),
             boxes=box_loss(box_deltas, self._box_delta_targets(samples, objects), classes),
             masks=masks,
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from seamseg.algos.class_weights import ClassWeights
 from seamseg.builders.body import load_and_freeze
 from seamseg.builders.model import open_model
 from seamseg.builders.network import build_network, initialize
@@ -34,6 +35,7 @@ def build_initialized_network(
     categories: Categories,
     tell: Callable[[str], None] | None = None,
     read_weights: bool = True,
+    class_weights: ClassWeights | None = None,
 ) -> SegmentationNet:
     """Build the network as it is at the start of training: with random or pretrained weights, and with parts frozen.
 
@@ -43,12 +45,13 @@ def build_initialized_network(
         tell: Function called with a few lines that describe the pretrained weights used; None for no report.
         read_weights: Whether ``body.weights`` and the models of ``init_from`` are read; False for a network that gets
             the weights of a checkpoint.
+        class_weights: Weights of classes in the losses; None for 1.
 
     Raises:
         SeamsegError: ``body.weights`` or a model of ``init_from`` cannot be read or belongs to another network, or
             ``training.frozen`` names an unknown part, a part with random weights, or all parts.
     """
-    network = build_network(experiment, categories.num_stuff, categories.num_things)
+    network = build_network(experiment, categories.num_stuff, categories.num_things, class_weights)
     generator = torch.Generator().manual_seed(experiment.training.seed)
     initialize(network, experiment.norm.activation, experiment.norm.slope, generator)
     backbone = network.body.backbone if isinstance(network.body, PyramidBody) else network.body

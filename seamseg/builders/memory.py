@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from seamseg.algos.class_weights import ClassWeights
 from seamseg.algos.rpn import RegionProposalNetwork
 from seamseg.builders.classifier import LOSS_WEIGHTS, build_initialized_classifier
 from seamseg.builders.data import open_training_split
@@ -171,7 +172,10 @@ def _network(experiment: TrainableSettings, workload: Workload) -> tuple[nn.Modu
     numbers = range(workload.num_stuff + workload.num_things)
     gray = 128, 128, 128
     classes = (Category(f"class {number}", number >= workload.num_stuff, gray, number) for number in numbers)
-    network = build_initialized_network(experiment, Categories(tuple(classes)), read_weights=False)
+    ones = (1.0,) * len(numbers)
+    weights = ClassWeights(ones, (1.0, *ones[workload.num_stuff :])) if experiment.loss.class_weights else None
+    categories = Categories(tuple(classes))
+    network = build_initialized_network(experiment, categories, read_weights=False, class_weights=weights)
     return network, experiment.loss_weights.model_dump()
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import init
 
 from seamseg.algos.anchors import AnchorGrid
+from seamseg.algos.class_weights import ClassWeights
 from seamseg.algos.fusion import PanopticFusion
 from seamseg.algos.losses import SemanticLoss, reduce_over_ranks, reduce_per_rank
 from seamseg.algos.matching import AnchorMatcher, RoIMatcher
@@ -73,15 +74,18 @@ def initialize(
                 init.zeros_(module.bias)
 
 
-def build_network(experiment: Experiment, num_stuff: int, num_things: int) -> SegmentationNet:
+def build_network(
+    experiment: Experiment, num_stuff: int, num_things: int, class_weights: ClassWeights | None = None
+) -> SegmentationNet:
     """Build the network of the task without initializing its weights.
 
     Args:
         experiment: Settings of the network.
         num_stuff: Number of stuff classes.
         num_things: Number of thing classes.
+        class_weights: Weights of classes in the losses; None for 1.
     """
-    network = _assembled(experiment, num_stuff, num_things)
+    network = _assembled(experiment, num_stuff, num_things, class_weights)
     name_norms(network)
     return network
 
@@ -93,10 +97,13 @@ def name_norms(network: nn.Module) -> None:
             layer.layer_name = name
 
 
-def _assembled(experiment: Experiment, num_stuff: int, num_things: int) -> SegmentationNet:
+def _assembled(
+    experiment: Experiment, num_stuff: int, num_things: int, class_weights: ClassWeights | None
+) -> SegmentationNet:
     norm, head_norm = _norms(experiment)
     num_classes, width = num_stuff + num_things, experiment.fpn.channels
-    loss = SemanticLoss(experiment.sem.hardest_fraction)
+    pixel_weights = None if class_weights is None else class_weights.pixels
+    loss = SemanticLoss(experiment.sem.hardest_fraction, pixel_weights, experiment.sem.focal_gamma)
     normalize = reduce_over_ranks if experiment.loss.normalize == "global" else reduce_per_rank
     memory = experiment.training.memory
     if experiment.sem.head == "deeplab":
@@ -114,7 +121,7 @@ def _assembled(experiment: Experiment, num_stuff: int, num_things: int) -> Segme
             rpn_head=RPNHead(width, experiment.rpn.channels, len(experiment.rpn.anchor_ratios), head_norm),
             roi_head=RoIHead(width, num_things, experiment.roi.fc_channels, mask_channels, head_norm),
             rpn=_proposal_network(experiment, num_stuff),
-            roi_heads=_region_network(experiment, num_stuff),
+            roi_heads=_region_network(experiment, num_stuff, class_weights),
         )
     if classifies_pixels:
         sem_head = SemanticHead(width, experiment.sem.channels, num_classes, experiment.sem.window, norm)
@@ -211,7 +218,7 @@ def _selector(experiment: Experiment, counts: ProposalCounts) -> ProposalSelecto
     return ProposalSelector(counts.before_nms, counts.after_nms, settings.nms_threshold, settings.min_size)
 
 
-def _region_network(experiment: Experiment, num_stuff: int) -> RoIHeads:
+def _region_network(experiment: Experiment, num_stuff: int, class_weights: ClassWeights | None) -> RoIHeads:
     settings = experiment.roi
     return RoIHeads(
         pooler=RoIPooler(REGION_SIZE),
@@ -229,4 +236,6 @@ def _region_network(experiment: Experiment, num_stuff: int) -> RoIHeads:
         mask_size=MASK_SIZE,
         masks_of_positives_only=settings.masks_of_positives_only,
         void_is_background=settings.void_is_background,
+        class_weights=None if class_weights is None else class_weights.regions,
+        focal_gamma=settings.focal_gamma,
     )

@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from seamseg.builders.body import compile_bodies
+from seamseg.builders.class_weights import build_class_weights
 from seamseg.builders.data import build_evaluation_loader, build_training_loader, open_split, open_training_split
 from seamseg.builders.initial_weights import build_initialized_network
 from seamseg.builders.network import build_fusion, left_out_heads
@@ -85,12 +86,13 @@ def build_trainer(
     if checkpoint is not None:
         _check_classes(categories, checkpoint, experiment)
         experiment = _with_initial_models(experiment, checkpoint)
+    class_weights = build_class_weights(experiment, train_split, process, tell)
     return assemble_run(
         experiment,
         folder,
         process,
         checkpoint,
-        network=build_initialized_network(experiment, categories, tell, checkpoint is None),
+        network=build_initialized_network(experiment, categories, tell, checkpoint is None, class_weights),
         build_loader=partial(build_training_loader, experiment, train_split, process),
         loss_weights=experiment.loss_weights.model_dump(),
         validation=_validation(experiment, val_split, process),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from seamseg.config.settings import (
     Fraction,
@@ -106,6 +108,11 @@ class RegionSettings(Settings):
     void_is_background: bool = False
     """Whether void pixels are background in the mask targets. false ignores them in the mask loss."""
 
+    focal_gamma: NonNegativeFloat = 0.0
+    """Exponent γ of the focal loss (Lin et al., ICCV 2017) of the class of a region: its cross-entropy is multiplied
+    by (1 − p)^γ, where p is the probability of its class, so that regions that are already classified well count less.
+    The paper uses 2. The loss becomes smaller; `loss_weights.roi_classes` can make up for that. 0 disables it."""
+
     nms_threshold: Fraction = 0.3
     """IoU of non-maximum suppression: if two detections of the same class overlap more, the one with the lower score is
     dropped."""
@@ -136,6 +143,11 @@ class SemanticSettings(Settings):
     hardest_fraction: Fraction = Field(default=0.25, gt=0)
     """Fraction of the pixels of each image, those with the largest loss, over which the loss is averaged (online hard
     example mining). 1 uses all pixels."""
+
+    focal_gamma: NonNegativeFloat = 0.0
+    """Exponent γ of the focal loss (Lin et al., ICCV 2017) of the class of a pixel: its cross-entropy is multiplied by
+    (1 − p)^γ, where p is the probability of its class. The result decides which pixels are the hardest. The paper uses
+    2. The loss becomes smaller; `loss_weights.semantic` can make up for that. 0 disables it."""
 
 
 class FusionSettings(Settings):
@@ -173,10 +185,40 @@ class LossWeights(Settings):
     """Weight of the loss of the semantic head."""
 
 
+def _is_class_weight(name: Any, weight: Any) -> bool:
+    return type(name) in (str, int) and type(weight) in (int, float) and 0 <= weight < math.inf
+
+
+def _check_class_weights(value: Any) -> Any:
+    """Return a valid value of ``loss.class_weights``; names that YAML reads as integers become text.
+
+    Raises:
+        ValueError: The value is not valid; pydantic adds the key.
+    """
+    if value is None or value == "frequency":
+        return value
+    if isinstance(value, Mapping) and all(map(_is_class_weight, value, value.values())):
+        return {str(name): float(weight) for name, weight in value.items()}
+    raise ValueError("must be `frequency` or a mapping from class names to weights >= 0, such as {bicycle: 3}")
+
+
+ClassWeightsByName = Annotated[
+    dict[str, NonNegativeFloat] | Literal["frequency"] | None, BeforeValidator(_check_class_weights)
+]
+
+
 class LossSettings(Settings):
-    """Normalization of the losses."""
+    """Normalization of the losses, and weights of classes."""
 
     normalize: Literal["rank", "global"] = "rank"
     """Denominators of the sums over anchors, regions and pixels when several processes train together. `rank` divides
     the sums of each process by its own counts, like the published code. `global` divides them by the counts over all
     processes, which equals training in one process with the combined batch."""
+
+    class_weights: ClassWeightsByName = None
+    """Factors of the losses of classes, for rare or important ones: a mapping such as `{bicycle: 3, sky: 0.5}` from
+    class names to weights, in which other classes have weight 1; or `frequency`, which makes rare classes heavier:
+    1 / ln(1.02 + f), where f is the fraction of a class (ENet, 2016), divided by the mean of these weights over all
+    pixels or objects. The semantic loss of a pixel is multiplied by the weight of its class, with fractions of the
+    pixels; the class loss of a region by the weight of its thing class, with fractions of the objects, and by 1 for
+    background. Losses of boxes, masks and proposals have no class weights. null disables them."""

@@ -21,6 +21,34 @@ def test_class_loss_is_the_mean_over_all_regions(seed: int) -> None:
     assert float(class_loss(logits, classes).mean) == pytest.approx(sum(expected) / 9, rel=1e-5)
 
 
+@pytest.mark.parametrize(("weights", "gamma"), [((1.0, 2.0, 0.5, 0.0), 0.0), (None, 2.0), ((1.0, 2.0, 0.5, 3.0), 0.5)])
+@pytest.mark.parametrize("seed", range(3))
+def test_class_loss_with_weights_and_focal_factor_equals_scalars_and_finite_differences(
+    seed: int, weights: tuple[float, ...] | None, gamma: float
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(9, 4, generator=generator, dtype=torch.float64) * 3
+    classes = torch.randint(0, 4, (9,), generator=generator)
+    expected = 0.0
+    for row, target in zip(logits.tolist(), classes.tolist(), strict=True):
+        probability = math.exp(-oracle.cross_entropy(row, target))
+        weight = 1 if weights is None else weights[target]
+        expected += weight * (1 - probability) ** gamma * -math.log(probability) / 9
+    assert float(class_loss(logits, classes, weights, gamma).mean) == pytest.approx(expected, rel=1e-6)
+    logits.requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: class_loss(z, classes, weights, gamma).mean, logits)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_focal_class_loss_of_certain_regions_is_zero_with_a_finite_gradient(gamma: float) -> None:
+    logits = torch.tensor([[300.0, 0.0], [0.0, 0.0]], requires_grad=True)
+    loss = class_loss(logits, torch.tensor([0, 0]), None, gamma).mean
+    loss.backward()
+    assert loss.item() == pytest.approx(0.5**gamma * math.log(2) / 2)
+    assert logits.grad[0].tolist() == [0, 0]
+    assert logits.grad[1].isfinite().all()
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_box_loss_divides_by_the_number_of_all_regions(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -82,6 +110,7 @@ def test_losses_without_regions_are_zero_and_have_a_gradient() -> None:
     )
     losses = [
         class_loss(logits, no_regions).mean,
+        class_loss(logits, no_regions, (1.0, 2.0, 3.0), 2.0).mean,
         box_loss(box_deltas, torch.zeros(0, 4), no_regions).mean,
         mask_loss(masks, torch.zeros(0, 28, 28, dtype=torch.int64), no_regions).mean,
     ]

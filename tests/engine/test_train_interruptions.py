@@ -89,7 +89,10 @@ MABN = (
     "norm.name=mabn",
     "norm.mabn={window: 3, plain_iterations: 4, warmup_iterations: 8}",
 )
-PASTE = ("training.epochs=3", "data.copy_paste=0.7", "data.random_crop=[50, 50]")
+RARE_CLASSES = (
+    *("training.epochs=3", "training.precision=bf16", "data.copy_paste=0.7", "data.random_crop=[50, 50]"),
+    *("loss.class_weights=frequency", "sem.focal_gamma=2", "roi.focal_gamma=2"),
+)
 CHECKPOINT = (*MABN, "training.memory=checkpoint", "training.precision=bf16")
 
 
@@ -97,7 +100,7 @@ CHECKPOINT = (*MABN, "training.memory=checkpoint", "training.precision=bf16")
 def uninterrupted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Any]:
     """Return run folder and last checkpoint of six iterations in three epochs."""
     runs: dict[tuple[str, ...], Any] = {}
-    for overrides in (SGD, ADAMW, DROPOUT, MABN, PASTE, CHECKPOINT):
+    for overrides in (SGD, ADAMW, DROPOUT, MABN, RARE_CLASSES, CHECKPOINT):
         run = tmp_path_factory.mktemp("uninterrupted")
         with narrow_body():
             runs[overrides] = run, run_until(tiny_experiment(folder, *overrides), run, None)
@@ -114,7 +117,7 @@ def uninterrupted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
         (ADAMW, [1, 2, 3, 4, 5], 0),
         (DROPOUT, [3], 0),
         (MABN, [1, 2, 3, 4, 5], 0),
-        (PASTE, [3], 1),
+        (RARE_CLASSES, [3], 1),
         (CHECKPOINT, [2, 3], 0),
     ],
     ids=[
@@ -125,7 +128,7 @@ def uninterrupted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
         "adamw-everywhere",
         "dropout",
         "mabn-everywhere",
-        "paste",
+        "rare-classes",
         "checkpoint",
     ],
 )
