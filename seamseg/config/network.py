@@ -142,7 +142,9 @@ class BodySettings(Settings):
     `wide_resnet38_a2_dilated` (stride 8) and `densenet_bc100` (for 32×32 images) do not fit the feature pyramid."""
 
     weights: FilePath | None = None
-    """Initial weights of the backbone: `imagenet` (torchvision's weights, downloaded); the path of a file in
+    """Initial weights of the backbone: `imagenet` (torchvision's first release, downloaded), as in the published
+    system; `imagenet_v2` (torchvision's second release, which ResNets from `resnet50` on and some of torchvision's
+    networks have); the path of a file in
     torchvision's format or in that of the published in-place networks; a run folder, whose best model is read;
     `hf://ORG/NAME` or `timm:NAME` for a model of the Hugging Face Hub or of timm, if `huggingface_hub` or `timm` is
     installed; or null for random weights. `norm.name=gn` requires null, except for a network of torchvision, and
@@ -180,10 +182,10 @@ def check_body(body: BodySettings, norm: NormSettings, init_from: tuple[str, ...
             f"body.weights={body.weights} contains BatchNorm statistics, which norm.name=gn cannot use; "
             "choose another norm, or set body.weights=null"
         )
-    if body.weights == "imagenet" and norm.name == "mabn" and not body.name.startswith(TORCHVISION):
+    if body.weights in ("imagenet", "imagenet_v2") and norm.name == "mabn" and not body.name.startswith(TORCHVISION):
         raise ValueError(
-            "body.weights=imagenet was trained with BatchNorm, which subtracts means, and norm.name=mabn does not; "
-            "choose another norm, or set body.weights to a model that was trained with norm.name=mabn or to null"
+            f"body.weights={body.weights} was trained with BatchNorm, which subtracts means, and norm.name=mabn does "
+            "not; choose another norm, or set body.weights to a model that was trained with norm.name=mabn or to null"
         )
 
 

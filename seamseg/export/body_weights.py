@@ -37,7 +37,7 @@ class LoadedWeights:
     """Report on the entries of a weights file.
 
     Attributes:
-        source: ``imagenet``, or the path of the file.
+        source: Value of ``body.weights``.
         used: Names of our entries that were filled.
         missing: Names of our entries that the file does not contain and that start at 0: counters, which older files
             do not have.
@@ -71,9 +71,10 @@ def load_body_weights(body: Body, name: str, source: str) -> LoadedWeights:
     Args:
         body: Body to fill in place; unchanged if the weights are refused.
         name: Name of the body, such as ``resnet50`` or ``torchvision:mobilenet_v2``.
-        source: ``imagenet`` for torchvision's first release of ImageNet weights, which torchvision downloads; the path
-            of a torch or safetensors file in torchvision's format or in that of the published in-place networks; a run
-            folder or its ``model.safetensors``; or the id of a model in a hub (:mod:`seamseg.export.hub_weights`).
+        source: ``imagenet`` or ``imagenet_v2`` for torchvision's first or second release of ImageNet weights, which
+            torchvision downloads; the path of a torch or safetensors file in torchvision's format or in that of the
+            published in-place networks; a run folder or its ``model.safetensors``; or the id of a model in a hub
+            (:mod:`seamseg.export.hub_weights`).
 
     Raises:
         SeamsegError: The source is missing, damaged, or belongs to another network.
@@ -213,11 +214,11 @@ def _mobilenet_name(name: str) -> str:
 
 def _read(name: str, source: str) -> tuple[dict[str, Tensor], FileScale]:
     """Read the entries of a source, with names relative to the body, and how its norms scale."""
-    if source == "imagenet":
-        return _imagenet(name), "plain"
+    if source in IMAGENET_RELEASES:
+        return _imagenet(name, source), "plain"
     if source.startswith(TIMM):
         return timm_weights(name, source), "plain"
-    path = download_hub_file(source) if source.startswith(HUB) else Path(source)
+    path = download_hub_file(source, name) if source.startswith(HUB) else Path(source)
     if path.is_dir():
         return _trained_body(path / MODEL_FILE)
     if path.suffix == ".safetensors" and is_model_file(path):
@@ -256,17 +257,30 @@ def read_state_dict(path: Path, what: str) -> dict[str, Tensor]:
     return {key.removeprefix("module."): tensor for key, tensor in content.items()}
 
 
-def _imagenet(name: str) -> dict[str, Tensor]:
+IMAGENET_RELEASES = {"imagenet": "IMAGENET1K_V1", "imagenet_v2": "IMAGENET1K_V2"}
+"""torchvision's name of the ImageNet weights for each value of ``body.weights`` that stands for them."""
+
+
+def _imagenet(name: str, source: str) -> dict[str, Tensor]:
     from torchvision import models
 
-    network = name.removeprefix("torchvision:")
+    network, release = name.removeprefix("torchvision:"), IMAGENET_RELEASES[source]
     if network == name and name not in RESNET_BLOCKS:
-        raise ModelError(f"body.weights=imagenet: torchvision has no weights of {name}; name a file instead")
-    try:
-        weights: dict[str, Tensor] = models.get_model_weights(network)["IMAGENET1K_V1"].get_state_dict(progress=True)
-    except (OSError, RuntimeError) as error:  # no connection, or a checksum mismatch
+        raise ModelError(f"body.weights={source}: torchvision has no weights of {name}; name a file instead")
+    releases = models.get_model_weights(network)
+    if release not in releases.__members__:
+        others = [
+            f"body.weights={value}" for value, other in IMAGENET_RELEASES.items() if other in releases.__members__
+        ]
         raise ModelError(
-            f"body.weights=imagenet: the weights of {name} cannot be downloaded ({shorten(str(error), 200)}); "
+            f"body.weights={source}: torchvision has no weights {release} of {name}; "
+            f"use {' or '.join([*others, 'a file'])} instead"
+        )
+    try:
+        weights: dict[str, Tensor] = releases[release].get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except Exception as error:  # no connection, a wrong checksum, or a file with anything else than tensors
+        raise ModelError(
+            f"body.weights={source}: the weights of {name} cannot be downloaded and read ({shorten(str(error), 200)}); "
             "set body.weights to a file with these weights instead"
         ) from error
     return weights

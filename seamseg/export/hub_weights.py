@@ -15,6 +15,7 @@ from seamseg.errors import ModelError, SettingsError
 
 HUB = "hf://"
 TIMM = "timm:"
+TIMM_REPOSITORY = "timm/"
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 """Names of weights files in a repository of the Hugging Face Hub; the first that exists is read."""
@@ -22,22 +23,26 @@ HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 Downloaded = TypeVar("Downloaded")
 
 
-def download_hub_file(source: str) -> Path:
+def download_hub_file(source: str, body_name: str) -> Path:
     """Download the weights file of a repository of the Hugging Face Hub; no code of the repository runs.
 
     Args:
         source: ``hf://ORG/NAME``, or ``hf://ORG/NAME@REVISION`` for a branch, a tag or a commit.
+        body_name: Name of the body to fill, such as ``resnet50``. timm's own repositories are called ``timm/NAME.TAG``,
+            and their architecture must be that of the body; see :func:`timm_weights`.
 
     Returns:
         Path of the file in the cache of huggingface_hub, which a second call reads without downloading.
 
     Raises:
-        SeamsegError: huggingface_hub is not installed, the id is malformed, or none of :data:`HUB_FILES` can be
-            downloaded.
+        SeamsegError: huggingface_hub is not installed, the id is malformed, timm's model has another architecture, or
+            none of :data:`HUB_FILES` can be downloaded.
     """
     match = re.fullmatch(rf"{HUB}([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", source)
     if match is None:
         raise SettingsError(f"body.weights={source} is not a model id; write hf://ORG/NAME or hf://ORG/NAME@REVISION")
+    if match[1].startswith(TIMM_REPOSITORY):
+        _check_architecture(match[1].removeprefix(TIMM_REPOSITORY), body_name, source)
     hub = _installed("huggingface_hub", source)
     missing_file = import_module("huggingface_hub.utils").EntryNotFoundError
     first, second = HUB_FILES
@@ -68,15 +73,21 @@ def timm_weights(body_name: str, source: str) -> dict[str, Tensor]:
             download them.
     """
     timm = _installed("timm", source)
-    model, network = source.removeprefix(TIMM), body_name.removeprefix("torchvision:")
-    if (architecture := model.partition(".")[0]) != network:
-        raise ModelError(
-            f"body.weights={source} has the architecture {architecture}, which is not that of body.name={body_name}; "
-            f"choose weights of timm:{network}, or another body"
-        )
+    model = source.removeprefix(TIMM)
+    _check_architecture(model, body_name, source)
     created = _downloaded(lambda: timm.create_model(model, pretrained=True), source)
     weights: dict[str, Tensor] = created.state_dict()
     return weights
+
+
+def _check_architecture(model: str, body_name: str, source: str) -> None:
+    """Check that a timm model, such as ``resnet50.a1_in1k``, has the architecture of the body."""
+    architecture, network = model.partition(".")[0], body_name.removeprefix("torchvision:")
+    if architecture != network:
+        raise ModelError(
+            f"body.weights={source} has the architecture {architecture}, which is not that of body.name={body_name}; "
+            f"choose weights of {network}, or another body"
+        )
 
 
 def _installed(package: str, source: str) -> Any:

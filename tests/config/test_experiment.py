@@ -251,6 +251,7 @@ def test_settings_of_a_classifier_that_do_not_fit_are_refused() -> None:
     ("overrides", "message"),
     [
         (["norm.name=mabn", "body.weights=imagenet"], r"body\.weights=imagenet .* norm\.name=mabn"),
+        (["norm.name=mabn", "body.weights=imagenet_v2"], r"body\.weights=imagenet_v2 .* norm\.name=mabn"),
         (["norm.name=mabn", "training.precision=fp16"], r"training\.precision=fp16 .* norm\.name=mabn"),
         (["norm.heads=mabn", "training.precision=fp16"], r"training\.precision=fp16"),
         (["norm.name=bn", "norm.standardize_weights=true"], r"norm\.standardize_weights=true .* norm\.name=bn"),

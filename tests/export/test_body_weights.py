@@ -12,6 +12,7 @@ from urllib.error import URLError
 import pytest
 import torch
 from safetensors.torch import save_file
+from support.malicious import Malicious
 from torch import Tensor, nn
 from torchvision import models
 
@@ -217,35 +218,83 @@ def test_load_body_weights_torch_file_with_other_content_is_refused(tmp_path: Pa
 
 
 class Answer:
-    """Replacement for torchvision's registry of weights."""
+    """Replacement for torchvision's registry of weights, with one release."""
 
-    def __init__(self, result: dict[str, Tensor] | Exception) -> None:
+    def __init__(self, result: dict[str, Tensor] | Exception, release: str = "IMAGENET1K_V1") -> None:
         self.result = result
+        self.__members__ = {release: self}
 
     def __getitem__(self, release: str) -> Answer:
-        assert release == "IMAGENET1K_V1", "the release from which the published networks were trained"
-        return self
+        return self.__members__[release]
 
-    def get_state_dict(self, progress: bool) -> dict[str, Tensor]:
+    def get_state_dict(self, progress: bool, check_hash: bool, weights_only: bool) -> dict[str, Tensor]:
+        assert check_hash
+        assert weights_only, "loading must not run code"
         if isinstance(self.result, Exception):
             raise self.result
         return self.result
 
 
-def test_load_body_weights_imagenet_uses_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("source", "release"), [("imagenet", "IMAGENET1K_V1"), ("imagenet_v2", "IMAGENET1K_V2")])
+def test_load_body_weights_imagenet_uses_a_release_of_torchvision(
+    monkeypatch: pytest.MonkeyPatch, source: str, release: str
+) -> None:
     network = reference("resnet18")
     asked: list[str] = []
     monkeypatch.setattr(
-        models, "get_model_weights", lambda name: asked.append(name) or Answer(dict(network.state_dict()))
+        models, "get_model_weights", lambda name: asked.append(name) or Answer(dict(network.state_dict()), release)
     )
-    body = loaded("resnet18", "imagenet", NormFactory("bn"))
+    body = loaded("resnet18", source, NormFactory("bn"))
     assert asked == ["resnet18"]
     assert torch.equal(body.state_dict()["mod1.conv1.weight"], network.conv1.weight)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"])
 def test_torchvision_has_the_expected_release_of_each_network(name: str) -> None:
-    assert models.get_model_weights(name)["IMAGENET1K_V1"].url.startswith(f"https://download.pytorch.org/models/{name}")
+    releases = models.get_model_weights(name)
+    assert releases["IMAGENET1K_V1"].url.startswith(f"https://download.pytorch.org/models/{name}")
+    assert ("IMAGENET1K_V2" in releases.__members__) == (name not in ("resnet18", "resnet34"))
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "fact"),
+    [
+        ("resnet18", "imagenet_v2", r"no weights IMAGENET1K_V2 of resnet18; use body\.weights=imagenet or a file"),
+        ("torchvision:vgg16", "imagenet_v2", r"no weights IMAGENET1K_V2 of torchvision:vgg16; use"),
+        ("torchvision:regnet_y_128gf", "imagenet", r"no weights IMAGENET1K_V1 of .*; use a file instead"),
+        ("resnext50", "imagenet_v2", "torchvision has no weights of resnext50; name a file"),
+    ],
+)
+def test_body_without_this_release_of_imagenet_weights_is_refused(name: str, source: str, fact: str) -> None:
+    body = ResNet("resnet18", NormFactory("bn"))  # refused before it is read
+    with pytest.raises(ModelError, match=rf"body\.weights={source}: .*{fact}"):
+        load_body_weights(body, name, source)
+
+
+def cached_release(monkeypatch: pytest.MonkeyPatch, folder: Path, content: object) -> None:
+    """Put a file where torch looks before it downloads the second release of MobileNetV2."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(folder))
+    (folder / "checkpoints").mkdir()
+    url = models.get_model_weights("mobilenet_v2")["IMAGENET1K_V2"].url
+    torch.save(content, folder / "checkpoints" / url.rpartition("/")[2])
+
+
+def test_second_release_fills_body_from_the_cache_of_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    expected = reference("mobilenet_v2").state_dict()
+    cached_release(monkeypatch, tmp_path, expected)
+    body = TorchvisionBody("mobilenet_v2")
+    report = load_body_weights(body, "torchvision:mobilenet_v2", "imagenet_v2")
+    assert report.source == "imagenet_v2"
+    assert all(torch.equal(value, expected[key]) for key, value in body.parts().state_dict().items())
+
+
+def test_downloaded_file_with_code_is_refused_without_running_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cached_release(monkeypatch, tmp_path, {"features.0.0.weight": Malicious(tmp_path / "marker")})
+    with pytest.raises(ModelError, match=r"body\.weights=imagenet_v2: .*mobilenet_v2 cannot be downloaded"):
+        load_body_weights(TorchvisionBody("mobilenet_v2"), "torchvision:mobilenet_v2", "imagenet_v2")
+    assert not (tmp_path / "marker").exists()
 
 
 @pytest.mark.parametrize("error", [URLError("no route to host"), RuntimeError('invalid hash value (expected "f3")')])

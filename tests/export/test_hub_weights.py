@@ -131,7 +131,24 @@ def test_missing_hub_model_or_file_is_reported_in_one_line(hub: Hub, source: str
 @pytest.mark.parametrize("source", ["hf://", "hf://name", "hf://org/", "hf://org/name/file.bin", "hf://../name/x"])
 def test_malformed_hub_id_is_refused(hub: Hub, source: str) -> None:
     with pytest.raises(SettingsError, match=r"hf://ORG/NAME"):
-        download_hub_file(source)
+        download_hub_file(source, "resnet18")
+    assert hub.asked == []
+
+
+def test_timm_repository_of_hub_fills_body_of_its_architecture(hub: Hub) -> None:
+    (hub.root / "timm" / "resnet18.a1_in1k").mkdir(parents=True)
+    state = random_resnet18()
+    save_file(state, hub.root / "timm" / "resnet18.a1_in1k" / "model.safetensors", {"format": "pt"})
+    body, report = load("hf://timm/resnet18.a1_in1k")
+    assert torch.equal(body.state_dict()["mod2.block1.convs.conv1.weight"], state["layer1.0.conv1.weight"])
+    assert report.unexpected == ("fc.bias", "fc.weight")
+
+
+def test_timm_repository_of_hub_with_another_architecture_is_refused_without_download(hub: Hub) -> None:
+    with pytest.raises(
+        ModelError, match=r"hf://timm/resnetaa18\.x has the architecture resnetaa18.*body\.name=resnet18"
+    ):
+        load("hf://timm/resnetaa18.x")
     assert hub.asked == []
 
 
@@ -203,7 +220,7 @@ def test_real_hub_package_has_the_functions_in_use(monkeypatch: pytest.MonkeyPat
     pytest.importorskip("huggingface_hub", reason="tests/peers.sh installs huggingface_hub")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match=r"hf://org/a-model-that-does-not-exist cannot be downloaded"):
-        download_hub_file("hf://org/a-model-that-does-not-exist")
+        download_hub_file("hf://org/a-model-that-does-not-exist", "resnet18")
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d", "densenet121", "vgg11_bn"])
