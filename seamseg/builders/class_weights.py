@@ -36,7 +36,7 @@ def build_class_weights(
         return _by_name(given, categories)
 
     def count() -> ClassCounts:
-        with progress_bar("counting pixels", len(source), shown=process.is_first) as advance:
+        with progress_bar("counting pixels and objects", len(source), shown=process.is_first) as advance:
             return count_classes(source, advance)
 
     counts = from_first(process, count)
