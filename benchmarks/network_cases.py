@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from benchmarks import machine
-
 from seamseg.builders.memory import MadeUpStep, Workload, build_made_up_step
 from seamseg.config import Experiment, load_experiment, settings_file
 from seamseg.data.labels.cityscapes import CITYSCAPES

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-
 from benchmarks.network_cases import (
     NUM_STUFF,
     NUM_THINGS,
