@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from seamseg.algos.box_regression import crop_aware_targets, smooth_l1
 from seamseg.ops.bootstrapped_cross_entropy import bootstrapped_cross_entropy
 from seamseg.ops.collectives import sum_and_size_over_ranks
 from seamseg.ops.constants import constant_like
@@ -43,22 +44,6 @@ def reduce_over_ranks(sums: Sequence[LossSum]) -> list[Tensor]:
 
 def _as_float32(count: Tensor | int, total: Tensor) -> Tensor:
     return count.float() if isinstance(count, Tensor) else constant_like(total, count, torch.float32)
-
-
-def smooth_l1(prediction: Tensor, target: Tensor, sigma: float) -> Tensor:
-    """Compute ½σ²d² where |d| < 1/σ², else |d| − ½/σ² (Girshick, Fast R-CNN, eq. 3; σ as in Faster R-CNN).
-
-    Args:
-        prediction: Predicted values of any shape.
-        target: Target values of the same shape.
-        sigma: Parameter σ > 0; larger values are closer to the absolute difference.
-
-    Returns:
-        The loss of every element, of the same shape.
-    """
-    squared = sigma * sigma
-    distance = (prediction - target).abs()
-    return torch.where(distance < 1 / squared, 0.5 * squared * distance * distance, distance - 0.5 / squared)
 
 
 IGNORED = -1
@@ -144,16 +129,22 @@ _SMALLEST_LOSS = 1e-12
 """Minimum cross-entropy of the focal factor, whose derivative is infinite at 0 for exponents below 1."""
 
 
-def box_loss(box_deltas: Tensor, targets: Tensor, classes: Tensor) -> LossSum:
+def box_loss(
+    box_deltas: Tensor, targets: Tensor, classes: Tensor, cut: Tensor | None = None, weights: Tensor | None = None
+) -> LossSum:
     """Compute the smooth L1 loss of positive regions' box_deltas for the true class, divided by the number of regions.
 
     Args:
         box_deltas: R×T×4.
         targets: P×4, the box_deltas of the positive regions in their order.
         classes: R, the true classes; 0 is background.
+        cut: P×4 bool for the crop-aware loss, the sides at which a crop cut the object; None for the usual loss.
+        weights: 4, the weights of the box_deltas; only required with ``cut``.
     """
     positive = torch.nonzero(classes > 0).squeeze(1)
     found = at_least_float32(box_deltas[positive, classes[positive] - 1])
+    if cut is not None and weights is not None:
+        targets = crop_aware_targets(found.detach(), targets, cut, weights, BOX_SIGMA)
     return LossSum(smooth_l1(found, targets, BOX_SIGMA).sum(), len(classes))
 
 

@@ -12,6 +12,7 @@ import torchvision
 from torch import Tensor
 from torch.profiler import record_function
 
+from seamseg.algos.box_regression import BoxLoss
 from seamseg.algos.losses import TARGETS, RoILosses, box_loss, class_loss, mask_loss, mask_targets
 from seamseg.algos.matching import RoIMatcher, RoISample
 from seamseg.algos.roi_pooling import RoIPooler
@@ -114,6 +115,7 @@ class RoIHeads:
             decides whether they are background or ignored.
         class_weights: T+1 factors of the class losses of background and of each thing class; None for 1.
         focal_gamma: Exponent of the focal loss of the classes; 0 disables it.
+        box_loss: Loss of the boxes: ``smooth_l1``, or ``crop_aware``, its minimum over the boxes that a crop allows.
     """
 
     def __init__(
@@ -127,7 +129,9 @@ class RoIHeads:
         void_is_background: bool = False,
         class_weights: Sequence[float] | None = None,
         focal_gamma: float = 0.0,
+        box_loss: BoxLoss = "smooth_l1",
     ) -> None:
+        self.box_loss = box_loss
         self.pooler, self.matcher, self.selector = pooler, matcher, selector
         self.num_stuff, self.mask_size = num_stuff, mask_size
         self.masks_of_positives_only, self.void_is_background = masks_of_positives_only, void_is_background
@@ -207,9 +211,18 @@ class RoIHeads:
             masks = self._mask_loss(head, regions, classes, samples, objects, ground_truth) if head.has_masks else None
         return RoILosses(
             classes=class_loss(logits, classes, self.class_weights, self.focal_gamma),
-            boxes=box_loss(box_deltas, self._box_delta_targets(samples, objects), classes),
+            boxes=self._box_loss(box_deltas, classes, samples, objects),
             masks=masks,
         )
+
+    def _box_loss(
+        self, box_deltas: Tensor, classes: Tensor, samples: Sequence[RoISample], objects: Sequence[Objects]
+    ) -> LossSum:
+        targets = self._box_delta_targets(samples, objects)
+        if self.box_loss == "smooth_l1":
+            return box_loss(box_deltas, targets, classes)
+        cut = torch.cat([truth.cut_sides[sample.objects] for sample, truth in zip(samples, objects, strict=True)])
+        return box_loss(box_deltas, targets, classes, cut, constant_like(targets, self.selector.shift_weights))
 
     def _box_delta_targets(self, samples: Sequence[RoISample], objects: Sequence[Objects]) -> Tensor:
         with record_function(TARGETS):

@@ -11,7 +11,8 @@ from torch.nn import functional
 from torch.profiler import record_function
 
 from seamseg.algos.anchors import AnchorGrid
-from seamseg.algos.losses import TARGETS, smooth_l1
+from seamseg.algos.box_regression import BoxLoss, crop_aware_targets, smooth_l1
+from seamseg.algos.losses import TARGETS
 from seamseg.algos.matching import AnchorMatcher, AnchorSample
 from seamseg.ops.boxes import clip_boxes, decode_boxes, encode_boxes, nms
 from seamseg.ops.native import at_least_float32
@@ -94,6 +95,7 @@ class RegionProposalNetwork:
         training_selector: Selector of the proposals in training.
         inference_selector: Selector of the proposals in inference.
         num_stuff: Number of stuff classes S, which is the first thing class.
+        box_loss: Loss of the boxes: ``smooth_l1``, or ``crop_aware``, its minimum over the boxes that a crop allows.
     """
 
     def __init__(
@@ -103,8 +105,9 @@ class RegionProposalNetwork:
         training_selector: ProposalSelector,
         inference_selector: ProposalSelector,
         num_stuff: int,
+        box_loss: BoxLoss = "smooth_l1",
     ) -> None:
-        self.anchors, self.matcher, self.num_stuff = anchors, matcher, num_stuff
+        self.anchors, self.matcher, self.num_stuff, self.box_loss = anchors, matcher, num_stuff, box_loss
         self.training_selector, self.inference_selector = training_selector, inference_selector
 
     def propose(self, head: Head, levels: Sequence[Tensor], sizes: Sequence[Size]) -> PackedSequence:
@@ -137,13 +140,15 @@ class RegionProposalNetwork:
         """
         anchors, objectness, box_deltas = self._run(head, levels)
         with record_function(TARGETS):
-            objects = [ground_truth.objects(image, self.num_stuff).boxes for image in range(len(sizes))]
+            found = [ground_truth.objects(image, self.num_stuff) for image in range(len(sizes))]
+            objects = [image.boxes for image in found]
+            cut = [image.cut_sides for image in found] if self.box_loss == "crop_aware" else None
             samples = [
                 self.matcher(anchors, size, objects[image], ground_truth.crowd_pixels(image, self.num_stuff), generator)
                 for image, size in enumerate(sizes)
             ]
             proposals = self.training_selector(anchors, objectness, box_deltas, sizes)
-        return proposal_losses(anchors, objectness, box_deltas, objects, samples), proposals
+        return proposal_losses(anchors, objectness, box_deltas, objects, samples, cut), proposals
 
     def _run(self, head: Head, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         levels = levels[: len(self.anchors.strides)]
@@ -155,7 +160,12 @@ class RegionProposalNetwork:
 
 
 def proposal_losses(
-    anchors: Tensor, objectness: Tensor, box_deltas: Tensor, objects: Sequence[Tensor], samples: Sequence[AnchorSample]
+    anchors: Tensor,
+    objectness: Tensor,
+    box_deltas: Tensor,
+    objects: Sequence[Tensor],
+    samples: Sequence[AnchorSample],
+    cut: Sequence[Tensor] | None = None,
 ) -> ProposalLosses:
     """Sum the losses over the sampled anchors of all images; the number of these anchors divides both sums.
 
@@ -165,6 +175,8 @@ def proposal_losses(
         box_deltas: N×K×4.
         objects: O×4 boxes per image.
         samples: Sampled anchors of each image.
+        cut: O×4 bool per image for the crop-aware loss, the sides at which a crop cut the objects; None for the usual
+            loss.
     """
     objectness_loss, box_loss = (
         objectness.new_zeros((), dtype=torch.float32),
@@ -179,5 +191,8 @@ def proposal_losses(
         objectness_loss = objectness_loss + functional.binary_cross_entropy_with_logits(logits, target, reduction="sum")
         target_deltas = encode_boxes(anchors[sample.positives], objects[image][sample.objects])
         predicted_deltas = at_least_float32(box_deltas[image, sample.positives])
+        if cut is not None:
+            sides, weights = cut[image][sample.objects], torch.ones_like(anchors[0])
+            target_deltas = crop_aware_targets(predicted_deltas.detach(), target_deltas, sides, weights, BOX_SIGMA)
         box_loss = box_loss + smooth_l1(predicted_deltas, target_deltas, BOX_SIGMA).sum()
     return ProposalLosses(LossSum(objectness_loss, num_sampled), LossSum(box_loss, num_sampled))

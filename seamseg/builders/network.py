@@ -210,6 +210,7 @@ def _proposal_network(experiment: Experiment, num_stuff: int) -> RegionProposalN
         training_selector=_selector(experiment, settings.training),
         inference_selector=_selector(experiment, settings.inference),
         num_stuff=num_stuff,
+        box_loss=settings.box_loss,
     )
 
 
@@ -238,4 +239,5 @@ def _region_network(experiment: Experiment, num_stuff: int, class_weights: Class
         void_is_background=settings.void_is_background,
         class_weights=None if class_weights is None else class_weights.regions,
         focal_gamma=settings.focal_gamma,
+        box_loss=settings.box_loss,
     )

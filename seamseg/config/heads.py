@@ -17,6 +17,9 @@ from seamseg.config.settings import (
     Settings,
 )
 
+BoxLoss = Literal["smooth_l1", "crop_aware"]
+"""Loss of box deltas."""
+
 
 class ProposalCounts(Settings):
     """Number of proposals before and after non-maximum suppression."""
@@ -68,6 +71,9 @@ class ProposalSettings(Settings):
     void_threshold: Fraction = 0.7
     """Anchors are ignored if at least this fraction of their area is crowd."""
 
+    box_loss: BoxLoss = "smooth_l1"
+    """Loss of the boxes of positive anchors; see `roi.box_loss`."""
+
 
 class RegionSettings(Settings):
     """The RoI head, which classifies and refines proposals and predicts their masks."""
@@ -112,6 +118,10 @@ class RegionSettings(Settings):
     """Exponent γ of the focal loss (Lin et al., ICCV 2017) of the class of a region: its cross-entropy is multiplied
     by (1 − p)^γ, where p is the probability of its class, so that regions that are already classified well count less.
     The paper uses 2. The loss becomes smaller; `loss_weights.roi_classes` can make up for that. 0 disables it."""
+    box_loss: BoxLoss = "smooth_l1"
+    """Loss of the boxes of positive regions. `smooth_l1` compares them with the visible part of an object, also if
+    `data.random_crop` cut it. `crop_aware` is the smallest such loss over all boxes whose part inside the crop is the
+    visible one, so that boxes beyond the edge of the crop cost nothing. Objects that no crop cut have the same loss."""
 
     nms_threshold: Fraction = 0.3
     """IoU of non-maximum suppression: if two detections of the same class overlap more, the one with the lower score is

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from seamseg.errors import SettingsError
+from seamseg.ops.boxes import edge_sides
 from seamseg.ops.id_maps import drop_empty_layers, layered_segment_boxes
 from seamseg.structures import VOID, LayeredSegmentation
 
@@ -23,11 +24,18 @@ class AnnotatedImage:
         image: 3×H×W uint8.
         annotation: K segments in L layers of H×W.
         boxes: (K + 1)×4 float32 boxes of the segments.
+        cut: (K + 1)×4 bool, sides at which a crop cut them; see :class:`seamseg.structures.GroundTruth`. None for none.
     """
 
     image: Tensor
     annotation: LayeredSegmentation
     boxes: Tensor
+    cut: Tensor | None = None
+
+    @property
+    def cut_sides(self) -> Tensor:
+        """(K + 1)×4 bool, sides at which a crop cut the segments."""
+        return torch.zeros_like(self.boxes, dtype=torch.bool) if self.cut is None else self.cut
 
 
 class CopyPaste:
@@ -102,8 +110,8 @@ def paste_objects(onto: AnnotatedImage, source: AnnotatedImage, chosen: Tensor, 
         min_visible: Minimum fraction of its pixels that a segment of ``onto`` must keep in order not to become crowd.
 
     Returns:
-        The image, the segments that still have a pixel (first those of ``onto``, then the pasted ones), and their
-        boxes.
+        The image, the segments that still have a pixel (first those of ``onto``, then the pasted ones), their boxes,
+        and the sides at which a crop had cut them, if their visible part still ends there.
     """
     height, width = (min(sides) for sides in zip(onto.annotation.size, source.annotation.size, strict=True))
     source_ids = source.annotation.ids[:, :height, :width]
@@ -125,4 +133,6 @@ def paste_objects(onto: AnnotatedImage, source: AnnotatedImage, chosen: Tensor, 
 
     classes = torch.cat([below.classes, source.annotation.classes[1:]])
     crowd = torch.cat([below.crowd | covered, source.annotation.crowd[1:]])
-    return AnnotatedImage(image, *drop_empty_layers(LayeredSegmentation(ids, classes, crowd)))
+    visible, boxes, shown = drop_empty_layers(LayeredSegmentation(ids, classes, crowd))
+    cut = torch.cat([onto.cut_sides, source.cut_sides[1:]])[shown] & edge_sides(boxes, below.size)
+    return AnnotatedImage(image, visible, boxes, cut)

@@ -54,7 +54,7 @@ class TrainDataset(Dataset[Sample]):
             other = self.copy_paste.other_image(key.index, len(self._sizes), generator)
             if other is not None:
                 shown = self.copy_paste(shown, self._transformed(other, generator)[0], generator)
-        return _sample(self.source, key.index, shown.image, shown.annotation, shown.boxes, size)
+        return _sample(self.source, key.index, shown.image, shown.annotation, shown.boxes, size, shown.cut)
 
     def _transformed(self, index: int, generator: torch.Generator) -> tuple[AnnotatedImage, Size]:
         """Return an image with its annotation, both transformed at random, and the size of the image on disk."""
@@ -107,7 +107,13 @@ def sample_generator(seed: int, key: SampleKey, *number: int) -> torch.Generator
 
 
 def _sample(
-    source: AnnotatedDataset, index: int, image: Tensor, annotation: LayeredSegmentation, boxes: Tensor, size: Size
+    source: AnnotatedDataset,
+    index: int,
+    image: Tensor,
+    annotation: LayeredSegmentation,
+    boxes: Tensor,
+    size: Size,
+    cut: Tensor | None = None,
 ) -> Sample:
     return Sample(
         source.image_id(index),
@@ -119,4 +125,5 @@ def _sample(
         original_size=size,
         void_is_background=not source.content.classes,
         stated=annotation.stated,
+        cut=cut,
     )

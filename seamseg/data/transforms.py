@@ -13,6 +13,7 @@ from seamseg.data.color_jitter import ColorChange, ColorJitter
 from seamseg.data.images import reduction
 from seamseg.data.resizing import nearest, network_size, resize_image
 from seamseg.errors import SettingsError
+from seamseg.ops.boxes import edge_sides
 from seamseg.ops.id_maps import drop_empty_layers, index_grid, layered_segment_boxes
 from seamseg.structures import LayeredSegmentation, Size
 
@@ -74,29 +75,48 @@ class AugmentationPlan:
         columns = x1 - 1 - columns if self.mirrored else x0 + columns
         return index_grid(ids, torch.from_numpy(rows), torch.from_numpy(columns))
 
-    def apply_annotation(self, annotation: LayeredSegmentation) -> tuple[LayeredSegmentation, Tensor]:
+    def apply_annotation(self, annotation: LayeredSegmentation) -> tuple[LayeredSegmentation, Tensor, Tensor | None]:
         """Crop, resize and mirror the annotation of the whole image, layer by layer.
 
         Returns:
-            The K segments visible in the sample, renumbered, and their (K + 1)×4 float32 boxes.
+            The K segments visible in the sample, renumbered; their (K + 1)×4 float32 boxes; and the sides of the boxes
+            at which the window cut the segments, (K + 1)×4 bool, or None if the window is the whole image.
         """
-        crowd = annotation.crowd
+        crowd, full_boxes = annotation.crowd, None
         if self.window != (0, 0, *self.whole):
-            crowd = crowd | self._mostly_cut_off(annotation)
+            full_boxes, mostly_cut_off = self._measure_cuts(annotation)
+            crowd = crowd | mostly_cut_off
         layers = [self.apply_ids(layer) for layer in annotation.ids]
         ids = torch.stack(layers) if len(layers) > 1 else layers[0][None]  # without a copy
-        return drop_empty_layers(LayeredSegmentation(ids, annotation.classes, crowd))
+        visible, boxes, shown = drop_empty_layers(LayeredSegmentation(ids, annotation.classes, crowd))
+        return visible, boxes, None if full_boxes is None else self._cut_sides(full_boxes[shown], boxes)
 
-    def _mostly_cut_off(self, annotation: LayeredSegmentation) -> Tensor:
-        """Return K + 1 bool: segments with too few of their pixels in the window."""
+    def _measure_cuts(self, annotation: LayeredSegmentation) -> tuple[Tensor, Tensor]:
+        """Return K + 1×4 boxes of the uncropped segments, and K + 1 bool: those with too few pixels in the window."""
         y0, x0, y1, x1 = self.window
         num_segments = len(annotation.classes)
-        (_, whole), (_, visible) = (
+        (boxes, whole), (_, visible) = (
             layered_segment_boxes(ids, num_segments) for ids in (annotation.ids, annotation.ids[:, y0:y1, x0:x1])
         )
         cut_off = visible < self.min_visible * whole
         cut_off[0] = False  # void
-        return cut_off
+        return boxes, cut_off
+
+    def _cut_sides(self, full_boxes: Tensor, boxes: Tensor) -> Tensor:
+        """Return K + 1×4 bool: sides at which the window cut segments.
+
+        The segment continues beyond the window, and its box in the sample ends at this edge. Both are necessary: a
+        segment in several parts may continue beyond an edge that its visible part does not reach.
+
+        Args:
+            full_boxes: K + 1×4 boxes in the image on disk.
+            boxes: K + 1×4 boxes in the sample.
+        """
+        window = torch.tensor(self.window)
+        beyond = torch.cat([full_boxes[:, :2] < window[:2], full_boxes[:, 2:] > window[2:]], dim=1)
+        if self.mirrored:
+            beyond = beyond[:, [0, 3, 2, 1]]
+        return beyond & edge_sides(boxes, self.size)
 
 
 def make_plan(

@@ -23,6 +23,11 @@ def box_area(boxes: Tensor) -> Tensor:
     return height * width
 
 
+def edge_sides(boxes: Tensor, size: Size) -> Tensor:
+    """Return the sides of B×4 boxes that are on the edge of an image of this height and width, B×4 bool."""
+    return torch.cat([boxes[:, :2] == 0, boxes[:, 2:] == boxes.new_tensor(size)], dim=1)
+
+
 def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
     """Compute the intersection over union of every pair.
 

@@ -136,18 +136,19 @@ def drop_empty_segments(segmentation: PanopticSegmentation) -> tuple[PanopticSeg
         The segmentation with the K remaining segments, and their K+1×4 float32 boxes (y0, x0, y1, x1); −1 for void
         without pixels.
     """
-    left, boxes = drop_empty_layers(segmentation.as_layers())
+    left, boxes, _ = drop_empty_layers(segmentation.as_layers())
     return left.flat, boxes
 
 
-def drop_empty_layers(segmentation: LayeredSegmentation) -> tuple[LayeredSegmentation, Tensor]:
+def drop_empty_layers(segmentation: LayeredSegmentation) -> tuple[LayeredSegmentation, Tensor, Tensor]:
     """Renumber the segments as :func:`drop_empty_segments` does, and drop layers without segments except for one.
 
     Args:
         segmentation: Annotation with L×H×W int32 ids on the CPU.
 
     Returns:
-        The segmentation with the K remaining segments, and their K+1×4 float32 boxes.
+        The segmentation with the K remaining segments, their K+1×4 float32 boxes, and which of the segments remain,
+        bool.
     """
     ids = segmentation.ids
     if len(ids) > 1:
@@ -157,7 +158,7 @@ def drop_empty_layers(segmentation: LayeredSegmentation) -> tuple[LayeredSegment
     used = areas > 0
     used[0] = True
     if used.all():
-        return LayeredSegmentation(ids, segmentation.classes, segmentation.crowd), boxes
+        return LayeredSegmentation(ids, segmentation.classes, segmentation.crowd), boxes, used
     new_ids = used.cumsum(0, dtype=torch.int32) - 1
     ids = new_ids.index_select(0, ids.reshape(-1)).view(ids.shape)
-    return LayeredSegmentation(ids, segmentation.classes[used], segmentation.crowd[used]), boxes[used]
+    return LayeredSegmentation(ids, segmentation.classes[used], segmentation.crowd[used]), boxes[used], used

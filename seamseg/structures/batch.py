@@ -31,6 +31,7 @@ class Sample:
         original_size: Height and width of the image on disk, in pixels.
         void_is_background: Whether void pixels show no object; see :class:`GroundTruth`.
         stated: K+1×5 float64, boxes and areas as stated by the file; None in training and for panoptic data.
+        cut: K+1×4 bool, sides at which the crop cut each segment; see :class:`GroundTruth`. None without a crop.
     """
 
     image_id: ImageId
@@ -42,6 +43,7 @@ class Sample:
     original_size: Size
     void_is_background: bool = False
     stated: Tensor | None = None
+    cut: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Batch:
                 boxes=PackedSequence(sample.boxes for sample in samples),
                 void_is_background=any(sample.void_is_background for sample in samples),
                 stated=PackedSequence(sample.stated for sample in samples),
+                cut=PackedSequence(sample.cut for sample in samples),
             ),
             original_sizes=tuple(sample.original_size for sample in samples),
         )
@@ -97,6 +100,7 @@ class Batch:
                 boxes=PackedSequence(boxes.clone() for boxes in truth.boxes.present),
                 void_is_background=truth.void_is_background,
                 stated=PackedSequence(None if one is None else one.clone() for one in truth.stated or ()),
+                cut=PackedSequence(None if one is None else one.clone() for one in truth.cut or ()),
             ),
         )
 

@@ -26,6 +26,9 @@ class GroundTruth:
             nothing is known about them.
         stated: Boxes and areas as stated by the files, K+1×5 float64 per image; see :class:`LayeredSegmentation`. None,
             or no entries, if nothing is stated.
+        cut: Sides (y0, x0, y1, x1) of the boxes at which a crop of the image cut the segment, so that it continues
+            beyond the edge, K+1×4 bool per image. The edge of the image on disk cuts nothing: the annotation ends
+            there, and so does the box that a detector is scored by. None, or no entry, if the image was not cropped.
     """
 
     ids: PackedSequence
@@ -34,6 +37,7 @@ class GroundTruth:
     boxes: PackedSequence
     void_is_background: bool = False
     stated: PackedSequence | None = None
+    cut: PackedSequence | None = None
 
     def __post_init__(self) -> None:
         require_equal_lengths(self, ("ids", "classes", "crowd", "boxes"))
@@ -57,6 +61,7 @@ class GroundTruth:
             self.boxes.to(device, non_blocking=True),
             self.void_is_background,
             None if self.stated is None else self.stated.to(device, non_blocking=True),
+            None if self.cut is None else self.cut.to(device, non_blocking=True),
         )
 
     def objects(self, image: int, num_stuff: int) -> Objects:
@@ -64,7 +69,9 @@ class GroundTruth:
         classes, crowd, boxes = self.classes.entry(image), self.crowd.entry(image), self.boxes.entry(image)
         chosen = _is_thing(classes, num_stuff) & ~crowd & (boxes[:, 0] >= 0)
         segment_ids = torch.nonzero(chosen).squeeze(1)
-        return Objects(boxes[segment_ids], classes[segment_ids] - num_stuff, segment_ids)
+        cut = None if self.cut is None else self.cut[image]
+        cut_objects = None if cut is None else cut[segment_ids]
+        return Objects(boxes[segment_ids], classes[segment_ids] - num_stuff, segment_ids, cut_objects)
 
     def crowd_pixels(self, image: int, num_stuff: int) -> Tensor:
         """Return H×W bool: the pixels of crowd segments of thing classes that no object covers in another layer."""
@@ -104,11 +111,19 @@ class Objects:
         boxes: O×4 float32.
         classes: O int64, 0-based among the things.
         segment_ids: O int64, the segment ids in the id maps.
+        cut: O×4 bool, sides of the boxes at which a crop cut the object; see :class:`GroundTruth`. None if the image
+            was not cropped.
     """
 
     boxes: Tensor
     classes: Tensor
     segment_ids: Tensor
+    cut: Tensor | None = None
+
+    @property
+    def cut_sides(self) -> Tensor:
+        """O×4 bool, sides of the boxes at which a crop cut the object; all False if the image was not cropped."""
+        return torch.zeros_like(self.boxes, dtype=torch.bool) if self.cut is None else self.cut
 
 
 def _is_thing(classes: Tensor, num_stuff: int) -> Tensor:

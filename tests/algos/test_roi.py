@@ -10,16 +10,18 @@ import pytest
 import torch
 from oracles import losses as oracle
 from oracles.box_deltas import encode
+from oracles.crop_aware import crop_aware_loss
 from oracles.mask_targets import mask_target
 from oracles.matching import match_regions
 from support.drawn_truth import Drawn, batch, painted
 from torch import Tensor
 
+from seamseg.algos.box_regression import BoxLoss
 from seamseg.algos.losses import RoILosses
 from seamseg.algos.matching import RoIMatcher
 from seamseg.algos.roi import DetectionSelector, RoIHeads
 from seamseg.algos.roi_pooling import RoIPooler
-from seamseg.structures import PackedSequence, PaddedImages
+from seamseg.structures import GroundTruth, PackedSequence, PaddedImages
 
 SIZES = ((24, 32), (20, 17))
 PADDED = (24, 32)
@@ -63,7 +65,7 @@ LEVELS = [
 ]
 
 
-def network(**settings: bool | float) -> RoIHeads:
+def network(**settings: bool | float | str) -> RoIHeads:
     matcher = {"num_samples": 10**6, "positive_fraction": 1.0} | {
         key: settings.pop(key) for key in ("background_images", "num_samples") if key in settings
     }
@@ -274,3 +276,35 @@ def test_detect_inverts_the_box_delta_targets_of_training() -> None:
         head.box_deltas[0] = target_deltas
     boxes, *_ = detect(head, [region.tolist(), []])
     torch.testing.assert_close(boxes.entry(0), truth.boxes[:1])
+
+
+def with_cut(images: Sequence[Drawn], cut: list[bool]) -> GroundTruth:
+    """Return ground truth in which every object was cut at the same sides."""
+    truth = batch(images)
+    sides = PackedSequence(torch.tensor([cut] * len(classes)) for classes in truth.classes.present)
+    return replace(truth, cut=sides)
+
+
+@pytest.mark.parametrize("kinds", [("objects", "objects"), ("void", "objects"), ("crowd", "void")])
+def test_crop_aware_box_loss_equals_the_search_over_full_boxes(kinds: tuple[str, str]) -> None:
+    images = [scene(size, kind) for size, kind in zip(SIZES, kinds, strict=True)]
+    head, boxes, padded = FixedHead(), proposals(), PaddedImages(torch.zeros(2, 3, *PADDED), SIZES)
+
+    def loss(truth: GroundTruth, kind: BoxLoss) -> float:
+        heads = network(box_loss=kind)
+        losses = heads.train(head, LEVELS, boxes, padded, truth, torch.Generator().manual_seed(0))
+        return losses.boxes.mean.item()
+
+    total, row, cut = 0.0, 0, [True, False, True, True]
+    for image, drawing in enumerate(images):
+        truth = batch(images).objects(image, NUM_STUFF)
+        regions = match_regions(boxes.entry(image).tolist(), truth.boxes.tolist(), drawing.ids == 4)
+        for box, index in regions.positives:
+            predicted = head.box_deltas[row, truth.classes[index]].tolist()
+            total += crop_aware_loss(box, truth.boxes[index].tolist(), cut, predicted, WEIGHTS, 1)
+            row += 1
+        row += len(regions.negatives)
+    assert loss(with_cut(images, cut), "crop_aware") == pytest.approx(total / max(row, 1), rel=1e-3)
+    usual = loss(batch(images), "smooth_l1")
+    assert loss(with_cut(images, cut), "smooth_l1") == loss(batch(images), "crop_aware") == usual
+    assert loss(with_cut(images, [False] * 4), "crop_aware") == usual

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 from oracles import losses as oracle
 from oracles.box_deltas import encode
+from oracles.crop_aware import crop_aware_loss
 from oracles.matching import match_anchors
 from support.drawn_truth import Drawn, batch, painted
 from torch import Tensor
 
 from seamseg.algos.anchors import AnchorGrid
+from seamseg.algos.box_regression import BoxLoss
 from seamseg.algos.matching import AnchorMatcher
 from seamseg.algos.rpn import ProposalLosses, ProposalSelector, RegionProposalNetwork
-from seamseg.structures import PackedSequence
+from seamseg.structures import GroundTruth, PackedSequence
 
 SIZES = ((24, 32), (20, 17))
 LEVELS = [torch.zeros(2, 1, 6, 8), torch.zeros(2, 1, 3, 4), torch.zeros(2, 1, 2, 2)]
@@ -130,3 +133,28 @@ def test_propose_passes_only_levels_with_anchors_to_the_head() -> None:
     head = FixedHead()
     network().propose(head, LEVELS, SIZES)
     assert [level.shape[-2:] for level in head.levels_seen] == [(6, 8), (3, 4)]
+
+
+@pytest.mark.parametrize("kinds", [("objects", "objects"), ("no objects", "objects"), ("no objects", "void")])
+def test_crop_aware_box_loss_equals_the_search_over_full_boxes(kinds: tuple[str, str]) -> None:
+    images = [scene(size, kind, seed) for seed, (size, kind) in enumerate(zip(SIZES, kinds, strict=True))]
+    head, truth, cut = FixedHead(), batch(images), [False, True, False, True]
+    sides = PackedSequence(torch.tensor([cut] * len(classes)) for classes in truth.classes.present)
+
+    def loss(truth: GroundTruth, kind: BoxLoss) -> float:
+        rpn = network()
+        rpn.box_loss = kind
+        return rpn.train(head, LEVELS, SIZES, truth, torch.Generator().manual_seed(0))[0].boxes.mean.item()
+
+    total, num_sampled = 0.0, 0
+    for image, size in enumerate(SIZES):
+        objects = truth.objects(image, NUM_STUFF).boxes.tolist()
+        positives, negatives = match_anchors(ANCHORS.tolist(), size, objects, images[image].ids == 4)
+        num_sampled += len(positives) + len(negatives)
+        for anchor, index in positives.items():
+            predicted = head.box_deltas[image, anchor].tolist()
+            total += crop_aware_loss(ANCHORS[anchor].tolist(), objects[index], cut, predicted, [1] * 4, 3)
+    found = loss(replace(truth, cut=sides), "crop_aware")
+    assert found == pytest.approx(total / num_sampled, rel=1e-3)
+    assert loss(truth, "crop_aware") == loss(replace(truth, cut=sides), "smooth_l1") == loss(truth, "smooth_l1")
+    assert found < loss(truth, "smooth_l1") or "objects" not in kinds

@@ -108,6 +108,8 @@ OURS = {
     "data.val_limit": None,
     "data.empty_images": "keep",
     "data.random_crop": None,
+    "rpn.box_loss": "smooth_l1",
+    "roi.box_loss": "smooth_l1",
     "data.crop_min_visible": 0.1,
     "data.copy_paste": 0.0,
     "data.color_jitter.brightness": 0.0,

@@ -186,7 +186,7 @@ def test_crop_has_matching_pixels_segments_and_boxes() -> None:
     crowds = set()
     for seed in range(60):
         plan = transform.sample_plan((40, 60), torch.Generator().manual_seed(seed))
-        layers, boxes = plan.apply_annotation(annotation.as_layers())
+        layers, boxes, _ = plan.apply_annotation(annotation.as_layers())
         result = layers.flat
         shown = plan.apply_image(image).permute(1, 2, 0).numpy()
         assert result.ids.shape == (15, 20)

@@ -28,7 +28,7 @@ def test_plan_transforms_each_of_several_overlapping_objects_by_itself(tmp_path:
     generator = np.random.default_rng(seed)
     crop = (13, 17) if seed % 2 else None
     plan = make_plan(SIZE, (31, 46), crop, tuple(generator.random(2)), bool(seed % 3))
-    result, boxes = plan.apply_annotation(annotation)
+    result, boxes, _ = plan.apply_annotation(annotation)
     masks = [alone(plan, annotation, segment) for segment in range(1, 5)]
     shown = [(mask, segment) for segment, mask in enumerate(masks, start=1) if mask.any()]
     assert len(result.classes) == 1 + len(shown) == len(boxes)

@@ -105,7 +105,7 @@ def test_plan_boxes_equal_the_boxes_of_its_ids(seed: int) -> None:
     parts = ids, np.array([255, 0, 1, 2, 3, 4]), generator.random(6) < 0.5
     annotation = PanopticSegmentation(*map(torch.from_numpy, parts))
     plan = make_plan((30, 35), (44, 50), (20, 25), tuple(generator.random(2)), bool(generator.random() < 0.5))
-    layers, boxes = plan.apply_annotation(annotation.as_layers())
+    layers, boxes, _ = plan.apply_annotation(annotation.as_layers())
     result = layers.flat
     expected, areas = segment_boxes(result.ids.numpy(), len(result.classes))
     assert boxes.tolist() == expected
@@ -139,7 +139,7 @@ def test_segments_with_too_few_visible_pixels_become_crowd_and_keep_their_class(
 def test_uncropped_segments_never_become_crowd() -> None:
     _, annotation = coordinates(9, 9)
     plan = replace(make_plan((9, 9), (3, 3), None, (0.0, 0.0), False), min_visible=1.0)
-    result, _ = plan.apply_annotation(annotation.as_layers())
+    result, *_ = plan.apply_annotation(annotation.as_layers())
     assert not result.crowd.any()
     assert len(result.classes) == 10
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from oracles import losses as oracle
 from torch.autograd import gradcheck
 
-from seamseg.algos.losses import smooth_l1
+from seamseg.algos.box_regression import smooth_l1
 
 NUMBERS = st.floats(-50, 50)
 
