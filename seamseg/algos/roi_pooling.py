@@ -20,6 +20,9 @@ CANONICAL_SIZE = 224
 CANONICAL_LEVEL = 2
 """Index of the pyramid level for boxes of ``CANONICAL_SIZE``; 0 is the finest level."""
 
+NUM_LEVELS = 4
+"""Number of finest pyramid levels that boxes are read from."""
+
 
 class RoIPooler:
     """Sample the features of every box at a fixed size.
@@ -29,7 +32,7 @@ class RoIPooler:
         num_levels: Number of finest pyramid levels that boxes are read from.
     """
 
-    def __init__(self, output_size: int = 14, num_levels: int = 4) -> None:
+    def __init__(self, output_size: int = 14, num_levels: int = NUM_LEVELS) -> None:
         self.output_size, self.num_levels = output_size, num_levels
 
     def __call__(self, levels: Sequence[Tensor], boxes: PackedSequence, padded_size: Size) -> Tensor:

@@ -16,9 +16,10 @@ from seamseg.config.data import DataSettings
 from seamseg.data.color_jitter import ColorJitter
 from seamseg.data.copy_paste import CopyPaste
 from seamseg.data.dataset import EvaluationDataset, TrainDataset
-from seamseg.data.formats.annotated_dataset import AnnotatedDataset
+from seamseg.data.formats.annotated_dataset import AnnotatedDataset, require_listed_classes
 from seamseg.data.formats.listed_images import ListedImages
 from seamseg.data.formats.open import choose_format, open_data_set
+from seamseg.data.image_draws import ImageDraws, UniformClasses
 from seamseg.data.loader import BatchLoader, BatchT
 from seamseg.data.samplers import BatchSampler, EvaluationBatches, TrainBatches
 from seamseg.data.transforms import InputTransform, Normalize, TrainTransform
@@ -103,7 +104,26 @@ def build_training_loader(
         color_jitter=ColorJitter(**data.color_jitter.model_dump()),
     )
     dataset = TrainDataset(source, transform, experiment.training.seed, _build_copy_paste(data, source))
-    return assemble_training_loader(experiment, dataset, Batch.collate, source.sizes, process, position)
+    draws = build_image_draws(experiment, source)
+    return assemble_training_loader(experiment, dataset, Batch.collate, source.sizes, process, position, draws)
+
+
+def build_image_draws(experiment: Experiment, source: AnnotatedDataset) -> ImageDraws | None:
+    """Build the rule that draws the images of an epoch; None for every image once.
+
+    Args:
+        experiment: Settings of the run. Stuff counts if the task learns it.
+        source: Training split.
+
+    Raises:
+        SeamsegError: The annotation does not list the classes of each image, or lists no segment.
+    """
+    if experiment.data.scale_sampling == "random":
+        return None
+    listed = require_listed_classes(source, "data.scale_sampling=uniform")
+    first = 0 if experiment.task in ("panoptic", "semantic") else source.categories.num_stuff
+    classes = [[klass for klass in listed.listed_classes(index) if klass >= first] for index in range(len(source))]
+    return UniformClasses(classes)
 
 
 def _build_copy_paste(data: DataSettings, source: AnnotatedDataset) -> CopyPaste | None:
@@ -153,6 +173,7 @@ def assemble_training_loader(
     sizes: Sequence[Size],
     process: Process,
     position: TrainingProgress,
+    draws: ImageDraws | None = None,
 ) -> BatchLoader[BatchT]:
     """Build a loader of shuffled batches of this process, for any kind of sample.
 
@@ -163,6 +184,7 @@ def assemble_training_loader(
         sizes: Height and width of every image.
         process: This rank, which gets its own share of the images.
         position: Position at which a run starts or resumes.
+        draws: Rule that draws the images of an epoch; None for every image once.
     """
     data = experiment.data
     sampler = TrainBatches(
@@ -172,6 +194,7 @@ def assemble_training_loader(
         rank=process.rank,
         num_ranks=process.world_size,
         resumed=position,
+        draws=draws,
     )
     return _loader(data, dataset, collate, sampler, process)
 

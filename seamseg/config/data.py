@@ -88,6 +88,16 @@ class DataSettings(Settings):
     random_scale: tuple[PositiveFloat, PositiveFloat] | None = (0.8, 1.0)
     """Range of a random factor on `shortest_side` in training. null always uses `shortest_side` itself."""
 
+    scale_sampling: Literal["random", "uniform"] = "random"
+    """How images, their scale and the place of the crop are drawn in training. `random`: each image once per epoch,
+    with `random_scale` and a random place. `uniform`: instance scale-uniform sampling. Each sample starts from a class,
+    drawn uniformly, and an image that shows it. For a thing class, one of its objects in the image and a level of the
+    feature pyramid are drawn, the scale in the range of `random_scale` that brings the object closest to a size of this
+    level is used, and the crop contains the object, or lies inside its box. For a stuff class, the scale is random and
+    the crop contains a pixel of the class. An epoch has as many samples as before. Without `random_crop`, images are
+    only scaled. Requires annotation that lists the classes of each image: `coco`, `coco_detection`, `seamseg`, and
+    Vistas with its panoptic files."""
+
     random_flip: bool = True
     """Whether to mirror training images horizontally with probability 0.5."""
 
@@ -139,4 +149,6 @@ class DataSettings(Settings):
             )
         if self.random_scale is not None and self.random_scale[0] > self.random_scale[1]:
             raise ValueError(f"random_scale={list(self.random_scale)} must be a range with the lower bound first")
+        if self.scale_sampling == "uniform" and self.random_scale is None:
+            raise ValueError("scale_sampling=uniform chooses scales in the range of random_scale, but that is null")
         return self

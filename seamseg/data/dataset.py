@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from seamseg.data.copy_paste import AnnotatedImage, CopyPaste
+from seamseg.data.focus import draw_focus
 from seamseg.data.formats.annotated_dataset import AnnotatedDataset
 from seamseg.data.images import read_reduced_jpeg
 from seamseg.data.transforms import InputTransform, TrainTransform
@@ -20,10 +21,20 @@ from seamseg.structures import LayeredSegmentation, Sample, Size
 
 @dataclass(frozen=True, slots=True)
 class SampleKey:
-    """Image index and epoch, which together with the seed determine a sample."""
+    """What determines a sample, together with the seed.
+
+    Attributes:
+        epoch: Epoch.
+        index: Index of the image.
+        repeat: Number of earlier samples of the image in the epoch.
+        target: Class that the sample is scaled to and cropped around; see :mod:`seamseg.data.focus`. None for a random
+            scale and crop.
+    """
 
     epoch: int
     index: int
+    repeat: int = 0
+    target: int | None = None
 
 
 class TrainDataset(Dataset[Sample]):
@@ -48,7 +59,11 @@ class TrainDataset(Dataset[Sample]):
         self._sizes = source.sizes
 
     def __getitem__(self, key: SampleKey) -> Sample:
-        shown, size = self._transformed(key.index, sample_generator(self.seed, key))
+        generator = sample_generator(self.seed, key)
+        if key.target is None:
+            shown, size = self._transformed(key.index, generator)
+        else:
+            shown, size = self._focused(key.index, key.target, generator)
         if self.copy_paste is not None:
             generator = sample_generator(self.seed, key, _PASTING)  # the draws above are the same without pasting
             other = self.copy_paste.other_image(key.index, len(self._sizes), generator)
@@ -66,6 +81,14 @@ class TrainDataset(Dataset[Sample]):
             plan = self.transform.sample_plan(size, generator.set_state(state))
         image = plan.apply_image(pixels, scale)
         return AnnotatedImage(image, *plan.apply_annotation(self.source.read_annotation(index).as_layers())), size
+
+    def _focused(self, index: int, target: int, generator: torch.Generator) -> tuple[AnnotatedImage, Size]:
+        """Do the same with a plan that depends on the annotation, which is therefore read first."""
+        annotation = self.source.read_annotation(index).as_layers()
+        focus = draw_focus(annotation, target, self.source.categories.num_stuff, generator)
+        plan = self.transform.sample_plan(annotation.size, generator, focus)
+        pixels, scale = self._read_image(index, annotation.size, plan.decode_scale)
+        return AnnotatedImage(plan.apply_image(pixels, scale), *plan.apply_annotation(annotation)), annotation.size
 
     def _read_image(self, index: int, size: Size, decode_scale: int) -> tuple[NDArray[np.uint8], int]:
         """Return the image and the scale at which it was decoded; it is decoded smaller if its file supports that."""
@@ -101,8 +124,9 @@ _PASTING = 1
 
 
 def sample_generator(seed: int, key: SampleKey, *number: int) -> torch.Generator:
-    """Return a random generator that is seeded independently for each seed, epoch, image and, if given, number."""
-    sequence = np.random.SeedSequence(seed, spawn_key=(key.epoch, key.index, *number))
+    """Return a random generator that is seeded independently for each seed, epoch, image, repeat and, if given, number."""
+    repeat = (key.repeat,) if key.repeat or number else ()
+    sequence = np.random.SeedSequence(seed, spawn_key=(key.epoch, key.index, *repeat, *number))
     return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seamseg.data.color_jitter import ColorChange, ColorJitter
+from seamseg.data.focus import Focus
 from seamseg.data.images import reduction
 from seamseg.data.resizing import nearest, network_size, resize_image
 from seamseg.errors import SettingsError
@@ -120,7 +121,12 @@ class AugmentationPlan:
 
 
 def make_plan(
-    whole: Size, scaled: Size, crop: Size | None, place: tuple[float, float], mirrored: bool
+    whole: Size,
+    scaled: Size,
+    crop: Size | None,
+    place: tuple[float, float],
+    mirrored: bool,
+    focus: Window | None = None,
 ) -> AugmentationPlan:
     """Plan scaling an image and then cropping it, without a color change.
 
@@ -132,24 +138,31 @@ def make_plan(
         crop: Maximum height and width of the sample; None keeps the whole image.
         place: Vertical and horizontal position of the window, each in [0, 1); 0 is top or left.
         mirrored: Whether left and right are swapped.
+        focus: Box that the window contains or, along an axis where the box is longer, that contains the window; None
+            for windows anywhere in the image.
     """
     scale = reduction(whole, scaled)
     if crop is None:
         return AugmentationPlan(whole, (0, 0, *whole), scaled, mirrored, scale)
     size = min(scaled[0], crop[0]), min(scaled[1], crop[1])
     rows, columns = (
-        _range(old, new, shown, where, scale) for old, new, shown, where in zip(whole, scaled, size, place, strict=True)
+        _range(whole[axis], scaled[axis], size[axis], place[axis], scale, focus and focus[axis::2]) for axis in (0, 1)
     )
     window = rows[0], columns[0], rows[1], columns[1]
     return AugmentationPlan(whole, window, size, mirrored, scale)
 
 
-def _range(whole: int, scaled: int, shown: int, place: float, decode_scale: int) -> tuple[int, int]:
+def _range(
+    whole: int, scaled: int, shown: int, place: float, decode_scale: int, focus: tuple[int, ...] | None
+) -> tuple[int, int]:
     """Return start and end (half-open) of the pixels on disk that become ``shown`` pixels of the scaled image."""
     if shown == scaled:
         return 0, whole
     length = max(1, round(whole * shown / scaled))
-    start = int(place * (whole - length + 1))
+    first, last = 0, whole - length
+    if focus is not None:
+        first, last = (min(max(start, 0), whole - length) for start in sorted((focus[1] - length, focus[0])))
+    start = first + int(place * (last - first + 1))
     end = -(-(start + length) // decode_scale) * decode_scale
     return start - start % decode_scale, min(whole, end)
 
@@ -239,7 +252,7 @@ class TrainTransform:
         self.crop_min_visible = crop_min_visible
         self.color_jitter = color_jitter or ColorJitter()
 
-    def sample_plan(self, size: Size, generator: torch.Generator) -> AugmentationPlan:
+    def sample_plan(self, size: Size, generator: torch.Generator, focus: Focus | None = None) -> AugmentationPlan:
         """Draw all random choices for one sample of an image.
 
         Each call draws the same number of values, so one setting does not change the draws of another.
@@ -247,10 +260,15 @@ class TrainTransform:
         Args:
             size: Height and width of the image on disk.
             generator: CPU random generator.
+            focus: Part of the image that the sample shows, and its size; None for any part.
         """
         flip, scale, top, left, *colors = torch.rand(8, generator=generator, dtype=torch.float64).tolist()
-        scaled = network_size(size, self._short_side(scale), self.longest_side)
-        plan = make_plan(size, scaled, self.random_crop, (top, left), self.random_flip and flip < 0.5)
+        short_side = self._short_side(scale)
+        if focus is not None and focus.side is not None:
+            short_side = self._focused_short_side(size, focus.box, focus.side)
+        scaled = network_size(size, short_side, self.longest_side)
+        mirrored, box = self.random_flip and flip < 0.5, None if focus is None else focus.box
+        plan = make_plan(size, scaled, self.random_crop, (top, left), mirrored, box)
         return replace(plan, color=self.color_jitter.draw(colors), min_visible=self.crop_min_visible)
 
     def _short_side(self, draw: float) -> int:
@@ -259,6 +277,12 @@ class TrainTransform:
             return self.shortest_side
         low, high = (bound * self.shortest_side for bound in self.random_scale)
         return int(low + (high - low) * draw)
+
+    def _focused_short_side(self, size: Size, box: Window, side: float) -> int:
+        """Return the shortest side, in the range of the random scale, that comes closest to a size of a box."""
+        low, high = (bound * self.shortest_side for bound in self.random_scale or (1.0, 1.0))
+        scale = side / ((box[2] - box[0]) * (box[3] - box[1])) ** 0.5
+        return int(min(max(scale * min(size), low), high))
 
 
 class Normalize:

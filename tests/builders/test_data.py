@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support.detection_folder import write_detection
 from support.tiny_dataset import write_tiny_panoptic
 from support.tiny_experiment import tiny_experiment, write_tiny_splits
+from support.vistas_folder import write_vistas
 
 from seamseg.builders import build_evaluation_loader, build_input_transform, build_training_loader, open_split
-from seamseg.builders.data import open_training_split
+from seamseg.builders.data import build_image_draws, open_training_split
 from seamseg.errors import BrokenImageError, DataError
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.training_progress import TrainingProgress
@@ -126,3 +128,47 @@ def test_evaluation_loader_broken_image_is_reported_or_raised(tmp_path: Path) ->
     assert [error.path.name for error in broken] == ["001.png"]
     with pytest.raises(BrokenImageError, match=r"001\.png"):
         list(build_evaluation_loader(experiment, source, rank(0)).epoch(0))
+
+
+UNIFORM = "data.scale_sampling=uniform"
+
+
+def drawn_classes(root: Path, task: str, *overrides: str) -> set[int]:
+    """Return the classes that samples are drawn for."""
+    settings = tiny_experiment(root, UNIFORM, *overrides).model_copy(update={"task": task})
+    draws = build_image_draws(settings, open_training_split(settings))
+    assert draws is not None
+    targets = [draws.draw(np.random.default_rng(seed)).targets for seed in range(20)]
+    return {int(target) for epoch in targets if epoch is not None for target in epoch}
+
+
+def test_usual_settings_have_no_rule_that_draws_images(folder: Path) -> None:
+    experiment = tiny_experiment(folder)
+    assert build_image_draws(experiment, open_training_split(experiment)) is None
+
+
+def test_classes_are_drawn_that_the_task_learns(folder: Path, tmp_path: Path) -> None:
+    assert drawn_classes(folder, "panoptic") == drawn_classes(folder, "semantic") == {0, 1, 2, 3}
+    assert drawn_classes(folder, "instance") == drawn_classes(folder, "detection") == {2, 3}
+    assert drawn_classes(write_detection(tmp_path), "detection") == {0, 1}
+
+
+def test_annotation_that_does_not_list_classes_is_refused(tmp_path: Path) -> None:
+    experiment = tiny_experiment(write_vistas(tmp_path, panoptic=False).root, "data.train_split=training", UNIFORM)
+    with pytest.raises(DataError, match=rf"{UNIFORM} requires annotation that lists .*\.png"):
+        build_image_draws(experiment, open_training_split(experiment))
+
+
+def test_training_loaders_of_two_ranks_share_the_samples_drawn_with_uniform_scales(folder: Path) -> None:
+    def samples(batch_size: int, number: int, of: int) -> list[tuple[object, list[int]]]:
+        settings = tiny_experiment(folder, UNIFORM, "data.random_crop=[40,40]", f"data.train_batch_size={batch_size}")
+        loader = build_training_loader(settings, open_training_split(settings), rank(number, of), TrainingProgress())
+        assert loader.num_batches == 2
+        return [
+            (image_id, image.flatten()[:9].tolist())
+            for batch in loader.epoch(3)
+            for image_id, image in zip(batch.image_ids, batch.images.present, strict=True)
+        ]
+
+    shares = [samples(1, number, 2) for number in (0, 1)]
+    assert [sample for step in zip(*shares, strict=True) for sample in step] == samples(2, 0, 1)

@@ -26,6 +26,7 @@ CHANGES = {
     "data.shortest_side": "60",
     "data.longest_side": "95",
     "data.random_scale": "null",
+    "data.scale_sampling": "uniform",
     "data.random_flip": "false",
     "data.random_crop": "[40, 50]",
     "data.crop_min_visible": "0.3",
@@ -142,6 +143,7 @@ ELSEWHERE = {
     "training.frozen": "tests of build_initialized_network",
 }
 CONDITIONS = {
+    "data.scale_sampling": "data.random_scale=[0.5, 2.0]",
     "norm.groups": "norm.name=gn",
     "norm.standardize_weights": "norm.name=gn",
     **{key: "norm.name=mabn" for key in CHANGES if key.startswith("norm.mabn.")},

@@ -108,6 +108,7 @@ OURS = {
     "data.val_limit": None,
     "data.empty_images": "keep",
     "data.random_crop": None,
+    "data.scale_sampling": "random",
     "rpn.box_loss": "smooth_l1",
     "roi.box_loss": "smooth_l1",
     "data.crop_min_visible": 0.1,

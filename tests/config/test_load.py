@@ -158,6 +158,10 @@ def test_parse_relu_is_refused_with_the_reason() -> None:
         ),
         ("data: {random_scale: [2, 1]}", "data: random_scale=[2.0, 1.0] must be a range with the lower bound first"),
         (
+            "data: {scale_sampling: uniform, random_scale: null}",
+            "data: scale_sampling=uniform chooses scales in the range of random_scale, but that is null",
+        ),
+        (
             "training: {epochs: 1, validate_every: 2}",
             "training: validate_every=2 is more than epochs=1; set 0 to validate at the end",
         ),

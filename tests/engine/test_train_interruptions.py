@@ -93,6 +93,15 @@ RARE_CLASSES = (
     *("training.epochs=3", "training.precision=bf16", "data.copy_paste=0.7", "data.random_crop=[50, 50]"),
     *("loss.class_weights=frequency", "sem.focal_gamma=2", "roi.focal_gamma=2"),
 )
+SAMPLING = (
+    "training.epochs=3",
+    "training.precision=bf16",
+    "data.scale_sampling=uniform",
+    "data.random_scale=[0.5,2]",
+    "data.random_crop=[48,64]",
+    "roi.box_loss=crop_aware",
+    "rpn.box_loss=crop_aware",
+)
 CHECKPOINT = (*MABN, "training.memory=checkpoint", "training.precision=bf16")
 
 
@@ -100,7 +109,7 @@ CHECKPOINT = (*MABN, "training.memory=checkpoint", "training.precision=bf16")
 def uninterrupted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Any]:
     """Return run folder and last checkpoint of six iterations in three epochs."""
     runs: dict[tuple[str, ...], Any] = {}
-    for overrides in (SGD, ADAMW, DROPOUT, MABN, RARE_CLASSES, CHECKPOINT):
+    for overrides in (SGD, ADAMW, DROPOUT, MABN, RARE_CLASSES, CHECKPOINT, SAMPLING):
         run = tmp_path_factory.mktemp("uninterrupted")
         with narrow_body():
             runs[overrides] = run, run_until(tiny_experiment(folder, *overrides), run, None)
@@ -119,6 +128,7 @@ def uninterrupted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
         (MABN, [1, 2, 3, 4, 5], 0),
         (RARE_CLASSES, [3], 1),
         (CHECKPOINT, [2, 3], 0),
+        (SAMPLING, [1, 4], 0),
     ],
     ids=[
         "sgd-within-0",
@@ -130,6 +140,7 @@ def uninterrupted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
         "mabn-everywhere",
         "rare-classes",
         "checkpoint",
+        "sampling",
     ],
 )
 def test_interrupted_and_resumed_run_equals_an_uninterrupted_one(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +93,14 @@ class AnnotatedDataset(Protocol):
         """
 
 
+@runtime_checkable
+class ListsClasses(Protocol):
+    """Data set that knows which classes an image shows without reading its pixels."""
+
+    def listed_classes(self, index: int) -> list[int]:
+        """Return the classes of the segments of an image that are not crowd, with repetitions."""
+
+
 class PanopticDataset(AnnotatedDataset, Protocol):
     """Data set whose segments do not overlap: panoptic data, and semantic data with one segment per class."""
 
@@ -126,6 +134,26 @@ def require_for_task(source: AnnotatedDataset, task: str, where: str) -> None:
             f"{where} has no thing classes, as task={task} requires; use other data, mark the countable classes as "
             "things, or set task=semantic"
         )
+
+
+def require_listed_classes(source: AnnotatedDataset, setting: str) -> ListsClasses:
+    """Return the data set as one that lists the classes of its images.
+
+    Args:
+        source: Split of a data set.
+        setting: Setting that requires it, for the error message.
+
+    Raises:
+        SeamsegError: Its classes are only known from the pixels of all images.
+    """
+    if not isinstance(source, ListsClasses):
+        conversion = CONVERSIONS.get(source.title)
+        hint = f"convert it to panoptic data with `seamseg convert {conversion}`" if conversion else "use other data"
+        raise DataError(
+            f"{setting} requires annotation that lists the classes of each image, such as a COCO JSON file, but "
+            f"{source.title} data such as {source.annotation_path(0)} states them only in its pixels; {hint}"
+        )
+    return source
 
 
 def require_no_overlaps(source: AnnotatedDataset, where: str) -> PanopticDataset:

@@ -65,6 +65,11 @@ class PanopticSplit(ListedImages[ImageRecord]):
         """Return whether the file lists no segment of an image."""
         return len(self.records[index].segments.ids) == 1
 
+    def listed_classes(self, index: int) -> list[int]:
+        """Return the classes of the segments of an image that are not crowd."""
+        segments = self.records[index].segments
+        return list(segments.classes[~segments.crowd & (segments.classes != VOID)].tolist())
+
     def annotation_path(self, index: int) -> Path:
         """Return the path of an image's segment PNG, which may not exist."""
         return self.records[index].segments.png

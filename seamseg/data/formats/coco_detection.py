@@ -131,6 +131,12 @@ class CocoDetection(ListedImages[ListedObjects]):
         """Return whether the file lists no object of an image."""
         return not any(True for _ in self._objects(self.records[index]))
 
+    def listed_classes(self, index: int) -> list[int]:
+        """Return the classes of the objects of an image that are not crowd."""
+        listed = self._objects(self.records[index])
+        known = self.categories.class_of_original_id
+        return [known[entry["category_id"]] for entry in listed if not entry.get("iscrowd")]
+
     def image_id(self, index: int) -> ImageId:
         """Return the id of an image from the JSON file."""
         return self.records[index].image_id

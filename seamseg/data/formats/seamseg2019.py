@@ -196,6 +196,11 @@ class Seamseg2019Dataset:
         places = [self.root / "img" / f"{self.image_id(index)}{suffix}" for suffix in _SUFFIXES]
         return next((path for path in map(existing_suffix, places) if path.is_file()), places[-1])
 
+    def listed_classes(self, index: int) -> list[int]:
+        """Return the classes of the segments of an image that are not crowd."""
+        record = self.records[index]
+        return list(record.classes[~record.crowd & (record.classes != VOID)].tolist())
+
     def annotation_path(self, index: int) -> Path:
         """Return the path of an image's segment ids, which may not exist."""
         return existing_suffix(self.root / "msk" / f"{self.image_id(index)}.png")

@@ -13,7 +13,7 @@ import pytest
 from support.legacy_folder import CLASS_MAP, META, write_legacy
 from support.malicious import Malicious
 
-from seamseg.data.formats.annotated_dataset import PanopticDataset
+from seamseg.data.formats.annotated_dataset import ListsClasses, PanopticDataset
 from seamseg.data.formats.open import open_data_set
 from seamseg.data.formats.seamseg2019 import legacy_splits
 from seamseg.errors import BrokenImageError
@@ -37,6 +37,8 @@ def test_legacy_data_set_is_read_as_written(tmp_path: Path) -> None:
         assert len(annotation.classes) == 5, "the void segment and the bird are dropped"
         assert annotation.crowd[annotation.ids].tolist() == [[False] * 4, [False] * 4, [False, False, True, True]]
         assert abs(data.read_image(index).astype(int) - (200, 20, 10)).max() < 4
+        assert isinstance(data, ListsClasses)
+        assert data.listed_classes(index) == [1, 0, 2, 3], "without the crowd"
     assert data.image_path(1).name == "c.jpg"
 
 
