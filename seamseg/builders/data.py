@@ -19,7 +19,7 @@ from seamseg.data.dataset import EvaluationDataset, TrainDataset
 from seamseg.data.formats.annotated_dataset import AnnotatedDataset, require_listed_classes
 from seamseg.data.formats.listed_images import ListedImages
 from seamseg.data.formats.open import choose_format, open_data_set
-from seamseg.data.image_draws import ImageDraws, UniformClasses
+from seamseg.data.image_draws import ImageDraws, RepeatedImages, UniformClasses
 from seamseg.data.loader import BatchLoader, BatchT
 from seamseg.data.samplers import BatchSampler, EvaluationBatches, TrainBatches
 from seamseg.data.transforms import InputTransform, Normalize, TrainTransform
@@ -118,12 +118,14 @@ def build_image_draws(experiment: Experiment, source: AnnotatedDataset) -> Image
     Raises:
         SeamsegError: The annotation does not list the classes of each image, or lists no segment.
     """
-    if experiment.data.scale_sampling == "random":
+    data = experiment.data
+    if data.scale_sampling == "random" and data.class_sampling == "none":
         return None
-    listed = require_listed_classes(source, "data.scale_sampling=uniform")
+    repeats = data.class_sampling == "repeat"
+    listed = require_listed_classes(source, "data.class_sampling=repeat" if repeats else "data.scale_sampling=uniform")
     first = 0 if experiment.task in ("panoptic", "semantic") else source.categories.num_stuff
     classes = [[klass for klass in listed.listed_classes(index) if klass >= first] for index in range(len(source))]
-    return UniformClasses(classes)
+    return RepeatedImages(classes, data.repeat_threshold) if repeats else UniformClasses(classes)
 
 
 def _build_copy_paste(data: DataSettings, source: AnnotatedDataset) -> CopyPaste | None:

@@ -98,6 +98,16 @@ class DataSettings(Settings):
     only scaled. Requires annotation that lists the classes of each image: `coco`, `coco_detection`, `seamseg`, and
     Vistas with its panoptic files."""
 
+    class_sampling: Literal["none", "repeat"] = "none"
+    """Whether images of rare classes are shown more often. `none`: each image once per epoch. `repeat`: repeat factor
+    sampling. The fraction f of the images that show a class gives it the factor max(1, √(`repeat_threshold` / f)); an
+    image is shown as often as the largest factor of its classes says, on average over the epochs. An epoch becomes
+    longer: it has as many samples as the sum of all factors, rounded down. Requires the same annotation as
+    `scale_sampling=uniform`, which already draws classes uniformly, so that the two cannot be combined."""
+
+    repeat_threshold: Annotated[float, Field(gt=0, le=1)] = 0.001
+    """Fraction of the training images below which a class is rare; only used with `class_sampling=repeat`."""
+
     random_flip: bool = True
     """Whether to mirror training images horizontally with probability 0.5."""
 
@@ -151,4 +161,9 @@ class DataSettings(Settings):
             raise ValueError(f"random_scale={list(self.random_scale)} must be a range with the lower bound first")
         if self.scale_sampling == "uniform" and self.random_scale is None:
             raise ValueError("scale_sampling=uniform chooses scales in the range of random_scale, but that is null")
+        if self.scale_sampling == "uniform" and self.class_sampling == "repeat":
+            raise ValueError(
+                "scale_sampling=uniform already draws classes uniformly, so that class_sampling=repeat would have no "
+                "effect; set class_sampling=none"
+            )
         return self

@@ -1,4 +1,4 @@
-"""Which images an epoch shows, and how often: each once, or all classes equally.
+"""Which images an epoch shows, and how often: each once, images of rare classes more often, or all classes equally.
 
 All draws of an epoch come from one generator that depends on the seed and the epoch, so they are equal on all ranks and
 in a resumed run. Every epoch has the same number of draws, because the learning rate schedule counts them.
@@ -64,6 +64,48 @@ class EveryImage:
     def draw(self, generator: np.random.Generator) -> EpochDraws:
         """Return the images 0 … N − 1."""
         return EpochDraws(np.arange(self.num_draws))
+
+
+class RepeatedImages:
+    """Images of rare classes more often: repeat factor sampling (Gupta et al., "LVIS", CVPR 2019, section B).
+
+    With the fraction f(c) of the images that show class c, the class has the factor r(c) = max(1, √(t/f(c))), and an
+    image the largest factor of its classes; an image without classes has the factor 1. In every epoch, an image occurs
+    ⌊r⌋ or ⌊r⌋ + 1 times, r times on average.
+
+    Unlike in the paper, where the images are rounded independently, an epoch has a fixed number of draws: the sum of
+    the factors, rounded down. The fractional parts are shrunk by the factor that makes their sum an integer, and images
+    are chosen from a randomly ordered list by systematic sampling, which has exactly these probabilities.
+
+    Args:
+        classes: Classes of each image; repetitions do not matter.
+        threshold: Fraction t of images, in (0, 1], below which a class is rare.
+
+    Attributes:
+        factors: N float64, the repeat factor r of each image.
+    """
+
+    def __init__(self, classes: Sequence[Sequence[int]], threshold: float) -> None:
+        self.threshold = threshold
+        shown = [np.unique(np.asarray(one, np.int64)) for one in classes]
+        counts = np.bincount(np.concatenate([*shown, np.empty(0, np.int64)]))
+        factors = np.sqrt(threshold * len(shown) / counts.clip(min=1)).clip(min=1)
+        self.factors = np.array([factors[one].max(initial=1) for one in shown])
+        self._whole = np.floor(self.factors).astype(np.int64)
+        self._fractions = self.factors - self._whole
+        self._num_extra = int(self._fractions.sum())
+        self.num_draws = int(self._whole.sum()) + self._num_extra
+
+    def draw(self, generator: np.random.Generator) -> EpochDraws:
+        """Return the images of one epoch, in ascending order."""
+        counts = self._whole.copy()
+        if self._num_extra:
+            order = generator.permutation(len(counts))
+            reached = (self._fractions[order] * (self._num_extra / self._fractions.sum())).cumsum()
+            reached[-1] = self._num_extra  # despite rounding
+            steps = np.floor(np.minimum(reached, self._num_extra) + generator.random()).clip(max=self._num_extra)
+            counts[order] += np.diff(steps.astype(np.int64), prepend=0)
+        return EpochDraws(np.repeat(np.arange(len(counts)), counts))
 
 
 class UniformClasses:

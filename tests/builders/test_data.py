@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def test_evaluation_loader_broken_image_is_reported_or_raised(tmp_path: Path) ->
         list(build_evaluation_loader(experiment, source, rank(0)).epoch(0))
 
 
-UNIFORM = "data.scale_sampling=uniform"
+UNIFORM, REPEAT = "data.scale_sampling=uniform", "data.class_sampling=repeat"
 
 
 def drawn_classes(root: Path, task: str, *overrides: str) -> set[int]:
@@ -153,10 +154,23 @@ def test_classes_are_drawn_that_the_task_learns(folder: Path, tmp_path: Path) ->
     assert drawn_classes(write_detection(tmp_path), "detection") == {0, 1}
 
 
-def test_annotation_that_does_not_list_classes_is_refused(tmp_path: Path) -> None:
-    experiment = tiny_experiment(write_vistas(tmp_path, panoptic=False).root, "data.train_split=training", UNIFORM)
-    with pytest.raises(DataError, match=rf"{UNIFORM} requires annotation that lists .*\.png"):
+@pytest.mark.parametrize("setting", [UNIFORM, REPEAT])
+def test_annotation_that_does_not_list_classes_is_refused(tmp_path: Path, setting: str) -> None:
+    experiment = tiny_experiment(write_vistas(tmp_path, panoptic=False).root, "data.train_split=training", setting)
+    with pytest.raises(DataError, match=rf"{setting} requires annotation that lists .*\.png"):
         build_image_draws(experiment, open_training_split(experiment))
+
+
+def test_training_loader_repeats_images_of_rare_classes_with_different_crops(tmp_path: Path) -> None:
+    tiny = write_tiny_panoptic(tmp_path, num_images=8, images_without_objects=range(1, 8), sizes=[(40, 56)])
+    experiment = tiny_experiment(tiny.folder, REPEAT, "data.repeat_threshold=1.0", "data.random_scale=[0.5,1]")
+    loader = build_training_loader(experiment, open_training_split(experiment), rank(0), TrainingProgress())
+    assert loader.num_batches == 4, "7 images once, and image 100, the only one with things, twice: 8¹ᐟ² = 2.8"
+    batches = [batch for epoch in range(6) for batch in loader.epoch(epoch)]
+    shown = [pair for batch in batches for pair in zip(batch.image_ids, batch.images, strict=True)]
+    assert Counter(image_id for image_id, _ in shown)[100] > 8
+    sizes = {tuple(image.shape) for image_id, image in shown if image_id == 100 and image is not None}
+    assert len(sizes) > 6
 
 
 def test_training_loaders_of_two_ranks_share_the_samples_drawn_with_uniform_scales(folder: Path) -> None:

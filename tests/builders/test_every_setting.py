@@ -27,6 +27,8 @@ CHANGES = {
     "data.longest_side": "95",
     "data.random_scale": "null",
     "data.scale_sampling": "uniform",
+    "data.class_sampling": "repeat",
+    "data.repeat_threshold": "1.0",
     "data.random_flip": "false",
     "data.random_crop": "[40, 50]",
     "data.crop_min_visible": "0.3",
@@ -144,6 +146,7 @@ ELSEWHERE = {
 }
 CONDITIONS = {
     "data.scale_sampling": "data.random_scale=[0.5, 2.0]",
+    "data.repeat_threshold": "data.class_sampling=repeat",
     "norm.groups": "norm.name=gn",
     "norm.standardize_weights": "norm.name=gn",
     **{key: "norm.name=mabn" for key in CHANGES if key.startswith("norm.mabn.")},

@@ -109,6 +109,8 @@ OURS = {
     "data.empty_images": "keep",
     "data.random_crop": None,
     "data.scale_sampling": "random",
+    "data.class_sampling": "none",
+    "data.repeat_threshold": 0.001,
     "rpn.box_loss": "smooth_l1",
     "roi.box_loss": "smooth_l1",
     "data.crop_min_visible": 0.1,

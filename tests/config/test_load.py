@@ -162,6 +162,11 @@ def test_parse_relu_is_refused_with_the_reason() -> None:
             "data: scale_sampling=uniform chooses scales in the range of random_scale, but that is null",
         ),
         (
+            "data: {scale_sampling: uniform, class_sampling: repeat}",
+            "data: scale_sampling=uniform already draws classes uniformly, so that class_sampling=repeat would have no "
+            "effect; set class_sampling=none",
+        ),
+        (
             "training: {epochs: 1, validate_every: 2}",
             "training: validate_every=2 is more than epochs=1; set 0 to validate at the end",
         ),

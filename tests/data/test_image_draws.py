@@ -2,25 +2,74 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seamseg.data.dataset import SampleKey
-from seamseg.data.image_draws import EpochDraws, EveryImage, ImageDraws, UniformClasses
+from seamseg.data.image_draws import EpochDraws, EveryImage, ImageDraws, RepeatedImages, UniformClasses
 from seamseg.data.samplers import TrainBatches
 from seamseg.errors import DataError
 from seamseg.runtime.training_progress import TrainingProgress
 
 CLASSES = [[0], [0, 0, 3], [0], [0, 7], [], [0], [0, 3], [0], [0], [0]]
 """Classes of ten images: 0 is in nine, 3 in two, 7 in one; image 4 has none."""
+class_lists = st.lists(st.lists(st.integers(0, 6), max_size=5), min_size=1, max_size=30)
+
+
+def factors(classes: list[list[int]], threshold: float) -> list[float]:
+    """Return the repeat factors of LVIS, class by class."""
+    fraction = {c: sum(c in shown for shown in classes) / len(classes) for shown in classes for c in shown}
+    repeat = {c: max(1.0, math.sqrt(threshold / f)) for c, f in fraction.items()}
+    return [max([repeat[c] for c in shown], default=1.0) for shown in classes]
 
 
 def drawn(draws: ImageDraws, seed: int) -> EpochDraws:
     return draws.draw(np.random.default_rng(seed))
+
+
+@given(class_lists, st.floats(0.001, 1))
+def test_repeat_factors_equal_those_of_a_loop_over_classes(classes: list[list[int]], threshold: float) -> None:
+    assert RepeatedImages(classes, threshold).factors.tolist() == pytest.approx(factors(classes, threshold))
+
+
+def test_repeat_factors_equal_values_computed_by_hand() -> None:
+    found = RepeatedImages(CLASSES, 0.8).factors
+    assert found.tolist() == pytest.approx([1, 2, 1, 8**0.5, 1, 1, 2, 1, 1, 1])
+
+
+@settings(deadline=None)
+@given(class_lists, st.floats(0.001, 1), st.integers(0, 99))
+def test_repeated_images_occur_as_often_as_their_factor_rounded_down_or_up(
+    classes: list[list[int]], threshold: float, seed: int
+) -> None:
+    draws = RepeatedImages(classes, threshold)
+    counts = np.bincount(drawn(draws, seed).images, minlength=len(classes))
+    whole = np.floor(draws.factors)
+    assert set((counts - whole).tolist()) <= {0, 1}
+    assert counts.sum() == draws.num_draws
+    assert draws.factors.sum() - 1 - 1e-9 <= draws.num_draws <= draws.factors.sum() + 1e-9
+
+
+def test_repeated_images_occur_as_often_as_their_factor_on_average() -> None:
+    classes = [[0], [0, 1], [0, 2], [0, 2], [0, 3], [0, 4, 4], *[[0]] * 20]
+    draws = RepeatedImages(classes, 0.3)
+    mean = np.mean([np.bincount(drawn(draws, seed).images, minlength=26) for seed in range(2000)], axis=0)
+    assert mean[0] == 1
+    # The fractional parts shrink by the factor that makes their sum an integer.
+    fractions = draws.factors % 1
+    expected = np.floor(draws.factors) + fractions * np.floor(fractions.sum()) / fractions.sum()
+    assert np.abs(mean - expected).max() < 0.04
+    assert 1 < fractions.sum() < 5
+
+
+def test_images_of_frequent_classes_are_drawn_once() -> None:
+    assert drawn(RepeatedImages(CLASSES, 0.05), 0).images.tolist() == list(range(10))
+    assert drawn(RepeatedImages([[], []], 1.0), 0).images.tolist() == [0, 1]
 
 
 def test_uniform_classes_draw_classes_and_their_images_equally_often() -> None:
@@ -55,7 +104,7 @@ def test_repeats_number_the_draws_of_each_image(images: list[int]) -> None:
     assert EpochDraws(np.array(images, np.int64)).repeats.tolist() == expected
 
 
-RULES = [UniformClasses(CLASSES * 3)]
+RULES = [RepeatedImages(CLASSES * 3, 0.9), UniformClasses(CLASSES * 3)]
 SIZES = [(30, 40) if index % 3 else (40, 30) for index in range(30)]
 
 
@@ -63,7 +112,7 @@ def keys(sampler: TrainBatches, epoch: int) -> list[SampleKey]:
     return [key for batch in sampler.batches(epoch) for key in batch]
 
 
-@pytest.mark.parametrize("draws", RULES, ids=["uniform"])
+@pytest.mark.parametrize("draws", RULES, ids=["repeat", "uniform"])
 @pytest.mark.parametrize(("batch_size", "num_ranks"), [(1, 1), (2, 1), (3, 2), (1, 5), (64, 1)])
 def test_ranks_share_the_draws_of_an_epoch(draws: ImageDraws, batch_size: int, num_ranks: int) -> None:
     shares = [
@@ -86,14 +135,14 @@ def test_ranks_share_the_draws_of_an_epoch(draws: ImageDraws, batch_size: int, n
         assert len(used) == (len(every) // step * step or len(every))
 
 
-@pytest.mark.parametrize("draws", RULES, ids=["uniform"])
+@pytest.mark.parametrize("draws", RULES, ids=["repeat", "uniform"])
 def test_steps_of_repeated_images_have_one_orientation(draws: ImageDraws) -> None:
     batches = TrainBatches(SIZES, 3, seed=0, draws=draws).batches(0)
     mixed = [len({key.index % 3 == 0 for key in batch}) > 1 for batch in batches]
     assert sum(mixed) <= 1
 
 
-@pytest.mark.parametrize("draws", RULES, ids=["uniform"])
+@pytest.mark.parametrize("draws", RULES, ids=["repeat", "uniform"])
 @pytest.mark.parametrize(("before", "after"), [(4, 2), (2, 3), (4, 7)])
 def test_resumed_epoch_contains_only_the_remaining_draws(draws: ImageDraws, before: int, after: int) -> None:
     done = keys(TrainBatches(SIZES, before, seed=1, draws=draws), 5)[: 3 * before]
