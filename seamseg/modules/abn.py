@@ -308,8 +308,8 @@ class InPlaceABNSync(InPlaceABN):
     Attributes:
         group: Process group that shares the statistics; None for all ranks.
         active: Ranks that share them at the moment, instead of ``group``; None to use ``group``. It is set by
-            :func:`seamseg.modules.roi_head.set_active_group`. Other ranks have no samples and run no collective. A
-            backward pass uses the group of its forward pass.
+            :func:`seamseg.modules.shared_batch_stats.set_active_group`. Other ranks have no samples and run no
+            collective. A backward pass uses the group of its forward pass.
 
     Example:
         Build the network with synchronized norms and start the program with ``torchrun``. In evaluation, no process

@@ -22,7 +22,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from seamseg.modules.abn import InPlaceABN, InPlaceABNSync
 from seamseg.modules.norm import NormFactory, NormName
-from seamseg.modules.roi_head import BranchRows, RoIHead, set_active_group, shared_batch_stats
+from seamseg.modules.roi_head import RoIHead
+from seamseg.modules.shared_batch_stats import BranchRows, set_active_group, shared_batch_stats
 from seamseg.ops import collectives
 from seamseg.ops.collectives import ActiveGroup, Sync, group_of
 from seamseg.runtime.optimizer import WeightAverage
