@@ -116,10 +116,9 @@ def _assembled(
     body = PyramidBody(backbone, FPN(backbone.channels, width, extra_levels, norm))
     objects = semantics = None
     if finds_objects:
-        mask_channels = experiment.roi.mask_channels if has_masks else None
         objects = ObjectParts(
             rpn_head=RPNHead(width, experiment.rpn.channels, len(experiment.rpn.anchor_ratios), head_norm),
-            roi_head=RoIHead(width, num_things, experiment.roi.fc_channels, mask_channels, head_norm),
+            roi_head=_roi_head(experiment, num_things, has_masks, head_norm),
             rpn=_proposal_network(experiment, num_stuff),
             roi_heads=_region_network(experiment, num_stuff, class_weights),
         )
@@ -127,6 +126,18 @@ def _assembled(
         sem_head = SemanticHead(width, experiment.sem.channels, num_classes, experiment.sem.window, norm)
         semantics = SemanticParts(sem_head, loss)
     return PyramidNet(body, objects, semantics, normalize)
+
+
+def _roi_head(experiment: Experiment, num_things: int, has_masks: bool, norm: NormFactory) -> RoIHead:
+    settings = experiment.roi
+    return RoIHead(
+        in_channels=experiment.fpn.channels,
+        num_things=num_things,
+        fc_channels=settings.fc_channels,
+        mask_channels=settings.mask_channels if has_masks else None,
+        norm=norm,
+        box_channels=settings.box_channels if settings.box_head == "conv4" else None,
+    )
 
 
 class TaskHeads(NamedTuple):

@@ -78,8 +78,16 @@ class ProposalSettings(Settings):
 class RegionSettings(Settings):
     """The RoI head, which classifies and refines proposals and predicts their masks."""
 
+    box_head: Literal["fc2", "conv4"] = "fc2"
+    """Layers of the branch for class and box. `fc2`: two fully connected layers, as published. `conv4`: four 3×3
+    convolutions and one fully connected layer (Wu and He, *Group Normalization*, ECCV 2018, section 4.2), which cost
+    more time and memory. A norm follows each of them; the paper uses `norm.heads=gn`."""
+
+    box_channels: PositiveInt = 256
+    """Number of channels of the convolutions of `box_head=conv4`. Not used by `fc2`."""
+
     fc_channels: PositiveInt = 1024
-    """Number of channels of the two fully connected layers."""
+    """Number of channels of the fully connected layers."""
 
     mask_channels: PositiveInt = 256
     """Number of channels of the convolutions in the mask branch."""

@@ -20,38 +20,46 @@ from seamseg.ops.inplace_abn import takes_ordinary_operators
 
 REGION_SIZE = 14
 """Side of the sampled features of a region, in bins."""
+POOLED_SIZE = REGION_SIZE // 2
+"""Side of the features of the class and box branch, in bins."""
 MASK_SIZE = 28
 """Side of a predicted mask, in mask pixels."""
 
 
 class RoIHead(nn.Module):
-    """Two branches on 14×14 features of regions: fully connected layers for class and box, convolutions for masks.
+    """Two branches on 14×14 features of regions: one for class and box, and one of convolutions for masks.
 
     Args:
         in_channels: Number of channels of the feature pyramid.
         num_things: Number of thing classes T.
-        fc_channels: Number of outputs of each of the two fully connected layers.
+        fc_channels: Number of outputs of each fully connected layer.
         mask_channels: Number of channels of the four convolutions and of the transposed convolution; None leaves out
             the mask branch, ``conv`` and ``roi_msk``.
         norm: Factory of the norm after each of these layers.
+        box_channels: Number of channels of four convolutions in front of one fully connected layer, which are the
+            class and box branch ``box`` (Wu and He, Group Normalization, ECCV 2018, section 4.2). None for the branch
+            ``fc`` of two fully connected layers.
 
     Attributes:
+        has_box_convs: Whether the class and box branch is ``box`` instead of ``fc``.
         has_masks: Whether the mask branch exists.
     """
 
     def __init__(
-        self, in_channels: int, num_things: int, fc_channels: int, mask_channels: int | None, norm: NormFactory
+        self,
+        in_channels: int,
+        num_things: int,
+        fc_channels: int,
+        mask_channels: int | None,
+        norm: NormFactory,
+        box_channels: int | None = None,
     ) -> None:
         super().__init__()
-        pooled = in_channels * (REGION_SIZE // 2) ** 2
-        self.fc = nn.Sequential(
-            OrderedDict(
-                fc1=norm.linear(pooled, fc_channels),
-                bn1=norm.make(fc_channels),
-                fc2=norm.linear(fc_channels, fc_channels),
-                bn2=norm.make(fc_channels),
-            )
-        )
+        self.has_box_convs = box_channels is not None
+        if box_channels is None:
+            self.fc = _fc_layers(in_channels, fc_channels, norm)
+        else:
+            self.box = _box_layers(in_channels, box_channels, fc_channels, norm)
         self.roi_cls = nn.Linear(fc_channels, num_things + 1)
         self.roi_bbx = nn.Linear(fc_channels, num_things * 4)
         self.has_masks = mask_channels is not None
@@ -60,6 +68,11 @@ class RoIHead(nn.Module):
             self.roi_msk = nn.Conv2d(mask_channels, num_things, 1)
         self.sync = norm.sync
         self._is_planned = self._warned_about_single_region = False
+
+    @property
+    def box_branch(self) -> nn.Sequential:
+        """Hidden layers of the class and box branch."""
+        return self.box if self.has_box_convs else self.fc
 
     @contextlib.contextmanager
     def planned_forward(self, num_regions: int, num_masks: int) -> Iterator[None]:
@@ -75,7 +88,7 @@ class RoIHead(nn.Module):
         """
         assert num_masks <= num_regions
         masks = [BranchRows(self.conv, num_masks)] if self.has_masks else []
-        with self._planned_forward([BranchRows(self.fc, num_regions), *masks]):
+        with self._planned_forward([BranchRows(self.box_branch, num_regions), *masks]):
             yield
 
     def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,9 +102,9 @@ class RoIHead(nn.Module):
             box_deltas: R×T×4.
         """
         in_training = regions.requires_grad and not takes_ordinary_operators()
-        pooled = (_HalfSize.apply(regions) if in_training else functional.avg_pool2d(regions, 2)).flatten(1)
-        with self._planned(self.fc, pooled):
-            hidden = self.fc(pooled)
+        pooled = _HalfSize.apply(regions) if in_training else functional.avg_pool2d(regions, 2)
+        with self._planned(self.box_branch, pooled):
+            hidden = self.box_branch(pooled if self.has_box_convs else pooled.flatten(1))
         return self.roi_cls(hidden), self.roi_bbx(hidden).unflatten(1, (-1, 4))
 
     def masks(self, regions: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -153,11 +166,35 @@ class _HalfSize(torch.autograd.Function):
         return functional.interpolate(gradient / 4, scale_factor=2, mode="nearest")
 
 
-def _mask_layers(in_channels: int, channels: int, norm: NormFactory) -> nn.Sequential:
+def _fc_layers(in_channels: int, channels: int, norm: NormFactory) -> nn.Sequential:
+    return nn.Sequential(
+        OrderedDict(
+            fc1=norm.linear(in_channels * POOLED_SIZE**2, channels),
+            bn1=norm.make(channels),
+            fc2=norm.linear(channels, channels),
+            bn2=norm.make(channels),
+        )
+    )
+
+
+def _box_layers(in_channels: int, channels: int, fc_channels: int, norm: NormFactory) -> nn.Sequential:
+    layers = _four_convs(in_channels, channels, norm)
+    layers["flatten"] = nn.Flatten()
+    layers["fc"] = norm.linear(channels * POOLED_SIZE**2, fc_channels)
+    layers["bn_fc"] = norm.make(fc_channels)
+    return nn.Sequential(layers)
+
+
+def _four_convs(in_channels: int, channels: int, norm: NormFactory) -> OrderedDict[str, nn.Module]:
     layers = OrderedDict[str, nn.Module]()
     for layer in range(1, 5):
         layers[f"conv{layer}"] = norm.conv(in_channels if layer == 1 else channels, channels, 3)
         layers[f"bn{layer}"] = norm.make(channels)
+    return layers
+
+
+def _mask_layers(in_channels: int, channels: int, norm: NormFactory) -> nn.Sequential:
+    layers = _four_convs(in_channels, channels, norm)
     layers["conv_up"] = norm.conv_transpose(channels, channels, 2, stride=2)
     layers["bn_up"] = norm.make(channels)
     return nn.Sequential(layers)

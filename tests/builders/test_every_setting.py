@@ -76,6 +76,8 @@ CHANGES = {
     "rpn.negative_threshold": "0.2",
     "rpn.void_threshold": "0.6",
     "rpn.box_loss": "crop_aware",
+    "roi.box_head": "conv4",
+    "roi.box_channels": "32",
     "roi.fc_channels": "48",
     "roi.mask_channels": "32",
     "roi.num_samples": "17",
@@ -151,6 +153,7 @@ CONDITIONS = {
     "norm.standardize_weights": "norm.name=gn",
     **{key: "norm.name=mabn" for key in CHANGES if key.startswith("norm.mabn.")},
     **{key: "norm.name=brn" for key in CHANGES if key.startswith("norm.brn.")},
+    "roi.box_channels": "roi.box_head=conv4",
     "training.compile_budget": "training.memory=compile",
     "sem.head": "task=semantic",
 }

@@ -121,6 +121,8 @@ OURS = {
     "data.color_jitter.hue": 0.0,
     "data.num_workers": 2,
     "data.worker_timeout": 600.0,
+    "roi.box_head": "fc2",
+    "roi.box_channels": 256,
     "loss.normalize": "rank",
     "loss.class_weights": None,
     "sem.focal_gamma": 0.0,

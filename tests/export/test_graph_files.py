@@ -23,6 +23,7 @@ from seamseg.export.fixed_network import FixedSizeNet, enlarged_classes
 from seamseg.export.graph_files import output_names, trace, write_onnx, write_torch
 from seamseg.export.numpy_fusion import OUTPUTS, Description
 from seamseg.modules.abn import ABN
+from seamseg.modules.norm import NormName
 from seamseg.networks import PyramidNet
 from seamseg.networks.pyramid import ObjectParts, SemanticParts
 from seamseg.ops.fusion import upsample_argmax
@@ -43,9 +44,9 @@ def picture(seed: int, size: tuple[int, int] = SIZE) -> Tensor:
     return torch.randint(0, 256, (*size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
-def network(bias: float = 0.0) -> PyramidNet:
+def network(bias: float = 0.0, norm: NormName = "bn", box_channels: int | None = None) -> PyramidNet:
     """Build a network with nontrivial norm statistics and weights, and with confident masks."""
-    net = tiny_network().eval()
+    net = tiny_network(norm, box_channels=box_channels).eval()
     for number, module in enumerate(net.modules()):
         if isinstance(module, ABN):
             stir(module, seed=number)
@@ -146,6 +147,15 @@ def test_network_finds_more_detections_than_the_limit() -> None:
     net = network()
     net.roi_heads.selector.max_predictions = 1000
     assert all(len(expected(net, picture(seed))["boxes"]) > 20 for seed in (1, 2))
+
+
+@pytest.mark.parametrize("norm", ["bn", "gn"])
+def test_fixed_size_net_with_box_convolutions_equals_the_network(norm: NormName) -> None:
+    net, image = network(norm=norm, box_channels=8), picture(1)
+    truth = expected(net, image)
+    assert len(truth["boxes"]) > 10
+    with torch.no_grad():
+        check(FixedSizeNet(net, NORMALIZE, SIZE)(image), truth)
 
 
 def test_fixed_size_net_does_not_change_the_network() -> None:

@@ -18,10 +18,12 @@ from seamseg.modules.roi_head import MASK_SIZE, REGION_SIZE, RoIHead
 
 NUM_THINGS = 3
 norms = pytest.mark.parametrize("norm", ["bn", "syncbn", "gn", "affine"])
+box_heads = pytest.mark.parametrize("box_channels", [None, 6], ids=["fc2", "conv4"])
 
 
-def head(norm: str = "affine") -> RoIHead:
-    made = RoIHead(4, NUM_THINGS, 8, 6, NormFactory(norm, groups=2))  # type: ignore[arg-type]
+def head(norm: str = "affine", box_channels: int | None = None) -> RoIHead:
+    factory = NormFactory(norm, groups=2)  # type: ignore[arg-type]
+    made = RoIHead(4, NUM_THINGS, 8, 6, factory, box_channels)
     stir(made)
     return made
 
@@ -36,9 +38,10 @@ def everything(made: RoIHead, features: Tensor) -> Tensor:
 
 
 @norms
+@box_heads
 @pytest.mark.parametrize("count", [0, 2, 5])
-def test_roi_head_gives_one_row_per_region(norm: str, count: int) -> None:
-    classes, box_deltas = head(norm).classify(regions(count))
+def test_roi_head_gives_one_row_per_region(norm: str, box_channels: int | None, count: int) -> None:
+    classes, box_deltas = head(norm, box_channels).classify(regions(count))
     assert classes.shape == (count, NUM_THINGS + 1)
     assert box_deltas.shape == (count, NUM_THINGS, 4)
     assert head(norm).masks(regions(count)).shape == (count, NUM_THINGS, MASK_SIZE, MASK_SIZE)
@@ -57,6 +60,25 @@ def test_class_branch_equals_its_layers_computed_by_hand() -> None:
     flat = hidden @ made.roi_bbx.weight.T + made.roi_bbx.bias
     for klass in range(NUM_THINGS):
         torch.testing.assert_close(box_deltas[:, klass], flat[:, 4 * klass : 4 * klass + 4])
+
+
+def test_class_branch_with_convolutions_equals_its_layers_computed_by_hand() -> None:
+    made, features = head(box_channels=6), regions(2)
+    hidden = features.reshape(2, 4, 7, 2, 7, 2).mean((3, 5))
+    for layer in range(1, 5):
+        conv = made.box.get_submodule(f"conv{layer}")
+        assert conv.weight.shape == (6, 4 if layer == 1 else 6, 3, 3)
+        hidden = made.box.get_submodule(f"bn{layer}")(nn.functional.conv2d(hidden, conv.weight, padding=1))
+    hidden = made.box.bn_fc(hidden.reshape(2, -1) @ made.box.fc.weight.T)
+    classes, box_deltas = made.classify(features)
+    torch.testing.assert_close(classes, made.roi_cls(hidden), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(box_deltas.flatten(1), made.roi_bbx(hidden), rtol=1e-4, atol=1e-4)
+
+
+def test_class_branch_with_convolutions_has_other_names_than_the_published_one() -> None:
+    """Otherwise `init_from` could load a fully connected layer of the same shape that expects other features."""
+    names, published_names = ({*head(box_channels=channels).state_dict()} for channels in (4, None))
+    assert {name.partition(".")[0] for name in names ^ published_names} == {"box", "fc"}
 
 
 @pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
@@ -96,15 +118,17 @@ def test_mask_branch_equals_its_layers_computed_by_hand() -> None:
 
 
 @norms
-def test_roi_head_keeps_its_input(norm: str) -> None:
+@box_heads
+def test_roi_head_keeps_its_input(norm: str, box_channels: int | None) -> None:
     features = regions(3)
-    everything(head(norm), features)
+    everything(head(norm, box_channels), features)
     assert torch.equal(features, regions(3))
 
 
 @norms
-def test_roi_head_without_regions_has_a_loss_of_zero_and_zero_gradients(norm: str) -> None:
-    made = head(norm)
+@box_heads
+def test_roi_head_without_regions_has_a_loss_of_zero_and_zero_gradients(norm: str, box_channels: int | None) -> None:
+    made = head(norm, box_channels)
     before = copy.deepcopy(dict(made.named_buffers()))
     features = regions(0).requires_grad_()
     loss = everything(made, features)
@@ -117,8 +141,9 @@ def test_roi_head_without_regions_has_a_loss_of_zero_and_zero_gradients(norm: st
 
 
 @pytest.mark.parametrize("norm", ["bn", "syncbn"])
-def test_roi_head_with_one_region_uses_running_statistics_and_warns_once(norm: str) -> None:
-    made = head(norm)
+@box_heads
+def test_roi_head_with_one_region_uses_running_statistics_and_warns_once(norm: str, box_channels: int | None) -> None:
+    made = head(norm, box_channels)
     before = copy.deepcopy(dict(made.named_buffers()))
     with pytest.warns(UserWarning, match="a single region and uses its running statistics") as caught:
         loss = everything(made, regions(1))
@@ -149,18 +174,32 @@ def test_roi_head_with_one_region_in_inference_equals_a_larger_batch() -> None:
     torch.testing.assert_close(one, many[:1])
 
 
-@norms
-def test_roi_head_gradients_reach_every_parameter(norm: str) -> None:
-    made = head(norm)
+@pytest.mark.parametrize("norm", ["bn", "syncbn", "gn", "affine", "plain", "brn", "mabn"])
+@box_heads
+def test_roi_head_gradients_reach_every_parameter(norm: str, box_channels: int | None) -> None:
+    made = head(norm, box_channels)
     everything(made, regions(4)).backward()
     assert_every_parameter_moves(made)
 
 
-def test_roi_head_with_several_regions_updates_running_statistics_once() -> None:
-    made = head("bn")
+@pytest.mark.parametrize(("box_channels", "num_norms"), [(None, 7), (6, 10)], ids=["fc2", "conv4"])
+def test_roi_head_with_several_regions_updates_running_statistics_once(
+    box_channels: int | None, num_norms: int
+) -> None:
+    made = head("bn", box_channels)
     everything(made, regions(4))
     tracked = [buffer for name, buffer in made.named_buffers() if name.endswith("num_batches_tracked")]
-    assert [int(count) for count in tracked] == [1] * 7
+    assert [int(count) for count in tracked] == [1] * num_norms
+
+
+@box_heads
+def test_roi_head_in_bfloat16_is_close_to_float32(box_channels: int | None) -> None:
+    made, features = head("gn", box_channels), regions(3)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = made.classify(features)
+    assert found[0].dtype == torch.bfloat16
+    for one, expected in zip(found, made.classify(features), strict=True):
+        torch.testing.assert_close(one.float(), expected, rtol=0.05, atol=0.1)
 
 
 def test_roi_head_state_dict_has_the_published_names_and_shapes(shared: Path) -> None:

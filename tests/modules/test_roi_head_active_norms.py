@@ -74,8 +74,10 @@ def regions_of(step: int, rank: int, count: int) -> Tensor:
     return torch.randn(count, 4, 14, 14, generator=generator, dtype=torch.float64) * (rank + 1) + rank
 
 
-def head(name: NormName, sync: Sync = "masked", momentum: float | None = 0.1) -> RoIHead:
-    made = RoIHead(4, 2, 8, 4, NormFactory(name, sync=sync, momentum=momentum)).double()
+def head(
+    name: NormName, sync: Sync = "masked", momentum: float | None = 0.1, box_channels: int | None = None
+) -> RoIHead:
+    made = RoIHead(4, 2, 8, 4, NormFactory(name, sync=sync, momentum=momentum), box_channels).double()
     stir(made)
     return made
 
@@ -104,9 +106,11 @@ def gradients(module: nn.Module) -> Tensor:
     return torch.cat([gradient.flatten() for gradient in found if gradient is not None])
 
 
-def train(rank: int, sync: Sync, momentum: float | None) -> list[dict[str, Tensor]]:
+def train(
+    rank: int, sync: Sync, momentum: float | None = 0.1, box_channels: int | None = None
+) -> list[dict[str, Tensor]]:
     """Run all steps with plain gradient descent under DistributedDataParallel."""
-    made = head("syncbn", sync, momentum)
+    made = head("syncbn", sync, momentum, box_channels)
     network = DistributedDataParallel(Loss(made), broadcast_buffers=False)
     found = []
     for number, step in enumerate(steps(dist.get_world_size())):
@@ -135,9 +139,10 @@ def on_one_rank(rank: int) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for mode, sync in reversed(MODES.items()):
         collectives.MAX_GROUPS = 2 if mode == "limited" else 16
-        results[mode] = train(rank, sync, momentum=0.1)
+        results[mode] = train(rank, sync)
         results[f"{mode}, num groups"] = collectives.num_groups()
     results["cumulative"] = train(rank, "active", momentum=None)
+    results["convolutions"] = train(rank, "active", box_channels=4)
     results["log"] = {mode: logged(rank, sync) for mode, sync in MODES.items()}
     results["two at once"] = [two_at_once(rank, sync) for sync in ("active", "masked")]
     results["one sample"] = one_sample(rank)
@@ -206,9 +211,11 @@ def pairs(results_of: Callable[[int], list[dict[str, Any]]]) -> list[dict[str, A
     return results_of(4)
 
 
-def train_in_one_process(num_ranks: int, momentum: float | None = 0.1) -> list[dict[str, Any]]:
+def train_in_one_process(
+    num_ranks: int, momentum: float | None = 0.1, box_channels: int | None = None
+) -> list[dict[str, Any]]:
     """Run the same training in one process that gets the rows of all ranks."""
-    made = head("bn", momentum=momentum)
+    made = head("bn", momentum=momentum, box_channels=box_channels)
     loss_of, found = Loss(made), []
     for number, step in enumerate(steps(num_ranks)):
         leaves = [regions_of(number, rank, count).requires_grad_() for rank, count in enumerate(step.regions)]
@@ -246,7 +253,12 @@ def test_cumulative_statistics_of_ranks_equal_those_of_one_process(ranks: list[d
     )
 
 
-@pytest.mark.parametrize("mode", [*MODES, "cumulative"])
+def test_training_of_box_convolutions_on_ranks_equals_training_in_one_process(ranks: list[dict[str, Any]]) -> None:
+    expected = train_in_one_process(len(ranks), box_channels=4)
+    assert_equal_one_process([result["convolutions"] for result in ranks], expected)
+
+
+@pytest.mark.parametrize("mode", [*MODES, "cumulative", "convolutions"])
 def test_buffers_are_bit_equal_on_all_ranks_after_every_step(ranks: list[dict[str, Any]], mode: str) -> None:
     for first, *others in zip(*(result[mode] for result in ranks), strict=True):
         assert all(torch.equal(first["buffers"], other["buffers"]) for other in others)
