@@ -118,7 +118,7 @@ def both_modes(pattern: Pattern, quick: bool) -> dict[str, Traffic]:
 
 def step(head: RoIHead, regions: torch.Tensor) -> None:
     """Run forward and backward as in training."""
-    with head.planned_forward(len(regions), len(regions)):
+    with head.planned_forward(len(regions), len(regions), 0):
         classes, boxes = head.classify(regions)
         masks = head.masks(regions)
     (classes.sum() + boxes.sum() + masks.sum()).backward()  # type: ignore[no-untyped-call]

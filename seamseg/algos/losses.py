@@ -93,11 +93,13 @@ class RoILosses:
         classes: Cross-entropy of the classes.
         boxes: Smooth L1 loss of the box_deltas.
         masks: Binary cross-entropy of the masks; None from a head without masks.
+        mask_scores: Squared error of the predicted mask scores; None from a head that does not score masks.
     """
 
     classes: LossSum
     boxes: LossSum
     masks: LossSum | None
+    mask_scores: LossSum | None = None
 
 
 def class_loss(
@@ -162,6 +164,18 @@ def mask_loss(logits: Tensor, targets: Tensor, things: Tensor) -> LossSum:
         chosen, targets.clamp(min=0).to(chosen.dtype), weight=counts, reduction="sum"
     )
     return LossSum(loss, counts.sum())
+
+
+def mask_score_loss(scores: Tensor, ious: Tensor, things: Tensor) -> LossSum:
+    """Compute half of the squared error of the true class's score, as a mean over the positive regions.
+
+    Args:
+        scores: P×T predicted scores of the positive regions.
+        ious: P, the targets; see :func:`seamseg.algos.mask_scoring.mask_ious`.
+        things: P, the true class among the things.
+    """
+    chosen = at_least_float32(scores[torch.arange(len(things), device=things.device), things])
+    return LossSum(0.5 * (chosen - ious).square().sum(), len(things))
 
 
 class SemanticLoss:

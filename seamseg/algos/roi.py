@@ -13,7 +13,16 @@ from torch import Tensor
 from torch.profiler import record_function
 
 from seamseg.algos.box_regression import BoxLoss
-from seamseg.algos.losses import TARGETS, RoILosses, box_loss, class_loss, mask_loss, mask_targets
+from seamseg.algos.losses import (
+    TARGETS,
+    RoILosses,
+    box_loss,
+    class_loss,
+    mask_loss,
+    mask_score_loss,
+    mask_targets,
+)
+from seamseg.algos.mask_scoring import calibrated, mask_ious, pixels_outside
 from seamseg.algos.matching import RoIMatcher, RoISample
 from seamseg.algos.roi_pooling import RoIPooler
 from seamseg.ops.boxes import clip_boxes, decode_boxes, encode_boxes
@@ -89,9 +98,10 @@ class Head(Protocol):
     """Interface of the head that the algorithm calls; see :class:`seamseg.modules.roi_head.RoIHead`."""
 
     has_masks: bool
+    has_mask_scores: bool
 
-    def planned_forward(self, num_regions: int, num_masks: int) -> AbstractContextManager[None]:
-        """Announce the number of regions of one :meth:`classify` and one :meth:`masks` call inside the context."""
+    def planned_forward(self, num_regions: int, num_masks: int, num_scores: int) -> AbstractContextManager[None]:
+        """Announce the number of regions of one call of each branch inside the context."""
 
     def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]:
         """Return R×(T+1) class logits and R×T×4 box_deltas of R×C×14×14 features."""
@@ -99,9 +109,12 @@ class Head(Protocol):
     def masks(self, regions: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return mask logits of R×C×14×14 features, R×T×M×M, or those of some rows; only called if ``has_masks``."""
 
+    def mask_scores(self, regions: Tensor, masks: Tensor) -> Tensor:
+        """Return R×T predicted IoUs of R×M×M mask logits; only called if ``has_mask_scores``."""
+
 
 class RoIHeads:
-    """Classify and refine proposals, predict their masks if the head has masks, and compute the losses of the head.
+    """Classify and refine proposals, predict and score their masks if the head does, and compute its losses.
 
     Args:
         pooler: Pooler of the region features.
@@ -150,8 +163,9 @@ class RoIHeads:
             padded_size: Height and width of the padded images.
 
         Returns:
-            Per image: boxes D×4, classes D (0-based among the things), scores D, and mask logits D×M×M, or D×0×0 from
-            a head without masks.
+            Per image, by descending score: boxes D×4, classes D (0-based among the things), scores D, and mask logits
+            D×M×M, or D×0×0 from a head without masks. From a head that scores masks, the scores are the class
+            probabilities times the predicted IoUs of the masks.
         """
         logits, box_deltas = head.classify(self.pooler(levels, proposals, padded_size))
         rows, image_index = proposals.contiguous()
@@ -171,10 +185,14 @@ class RoIHeads:
                 PackedSequence(image.boxes.new_empty(len(image.boxes), 0, 0) for image in found),
             )
         _, image_index = boxes.contiguous()
-        masks = head.masks(self.pooler(levels, boxes, padded_size))
+        regions = self.pooler(levels, boxes, padded_size)
         things, _ = classes.contiguous()
-        chosen = masks[torch.arange(len(masks), device=masks.device), things].float()
-        return boxes, classes, scores, PackedSequence.from_rows(chosen, image_index, len(sizes))
+        chosen = _of_class(head.masks(regions), things).float()
+        masks = PackedSequence.from_rows(chosen, image_index, len(sizes))
+        if not head.has_mask_scores:
+            return boxes, classes, scores, masks
+        ious = PackedSequence.from_rows(_of_class(head.mask_scores(regions, chosen), things), image_index, len(sizes))
+        return calibrated(boxes, classes, scores, masks, ious)
 
     def train(
         self,
@@ -206,13 +224,17 @@ class RoIHeads:
         regions = self.pooler(levels, PackedSequence(sample.boxes for sample in samples), images.padded_size)
         classes = torch.cat([sample.classes for sample in samples])
         num_positive = sum(len(sample.objects) for sample in samples)
-        with head.planned_forward(len(classes), num_positive if self.masks_of_positives_only else len(classes)):
+        num_masks = num_positive if self.masks_of_positives_only else len(classes)
+        masks = mask_scores = None
+        with head.planned_forward(len(classes), num_masks, num_positive):
             logits, box_deltas = head.classify(regions)
-            masks = self._mask_loss(head, regions, classes, samples, objects, ground_truth) if head.has_masks else None
+            if head.has_masks:
+                masks, mask_scores = self._mask_losses(head, regions, classes, samples, objects, ground_truth)
         return RoILosses(
             classes=class_loss(logits, classes, self.class_weights, self.focal_gamma),
             boxes=self._box_loss(box_deltas, classes, samples, objects),
             masks=masks,
+            mask_scores=mask_scores,
         )
 
     def _box_loss(
@@ -233,7 +255,7 @@ class RoIHeads:
             joined = torch.cat(targets)
             return joined * constant_like(joined, self.selector.shift_weights)
 
-    def _mask_loss(
+    def _mask_losses(
         self,
         head: Head,
         regions: Tensor,
@@ -241,18 +263,50 @@ class RoIHeads:
         samples: Sequence[RoISample],
         objects: Sequence[Objects],
         ground_truth: GroundTruth,
-    ) -> LossSum:
+    ) -> tuple[LossSum, LossSum | None]:
+        """Return the losses of the masks and of their scores; None for the latter from a head without scores."""
         with record_function(TARGETS):
-            targets = [
-                mask_targets(
-                    ground_truth.annotation(image),
-                    sample.boxes[: len(sample.objects)],
-                    objects[image].segment_ids[sample.objects],
-                    self.mask_size,
-                    self.void_is_background or ground_truth.void_is_background,
-                )
+            targets = torch.cat(
+                [
+                    mask_targets(
+                        ground_truth.annotation(image),
+                        sample.boxes[: len(sample.objects)],
+                        objects[image].segment_ids[sample.objects],
+                        self.mask_size,
+                        self.void_is_background or ground_truth.void_is_background,
+                    )
+                    for image, sample in enumerate(samples)
+                ]
+            )
+        positive = torch.nonzero(classes > 0).squeeze(1)
+        things = classes[positive] - 1
+        logits = head.masks(regions[positive]) if self.masks_of_positives_only else head.masks(regions, positive)
+        loss = mask_loss(logits, targets, things)
+        if not head.has_mask_scores:
+            return loss, None
+        # Masks must not become easier to score, only better, so they get no gradient from their scores.
+        masks = _of_class(logits, things).detach()
+        ious = self._mask_ious(masks, targets, samples, objects, ground_truth)
+        return loss, mask_score_loss(head.mask_scores(regions[positive], masks), ious, things)
+
+    @torch.no_grad()
+    def _mask_ious(
+        self,
+        masks: Tensor,
+        targets: Tensor,
+        samples: Sequence[RoISample],
+        objects: Sequence[Objects],
+        ground_truth: GroundTruth,
+    ) -> Tensor:
+        with record_function(TARGETS):
+            boxes = [sample.boxes[: len(sample.objects)] for sample in samples]
+            outside = [
+                pixels_outside(ground_truth.annotation(image), boxes[image], objects[image], sample.objects)
                 for image, sample in enumerate(samples)
             ]
-        positive = torch.nonzero(classes > 0).squeeze(1)
-        logits = head.masks(regions[positive]) if self.masks_of_positives_only else head.masks(regions, positive)
-        return mask_loss(logits, torch.cat(targets), classes[positive] - 1)
+            return mask_ious(masks, targets, torch.cat(boxes), torch.cat(outside))
+
+
+def _of_class(values: Tensor, things: Tensor) -> Tensor:
+    """Return the entry of its class from every row of R×T×…."""
+    return values[torch.arange(len(things), device=things.device), things]

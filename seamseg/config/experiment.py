@@ -56,6 +56,11 @@ class Experiment(Settings):
                 f"sem.head=deeplab has no feature pyramid, which task={self.task} requires; set task=semantic, or "
                 "sem.head=mini_deeplab"
             )
+        if self.roi.mask_scoring and self.task in ("detection", "semantic"):
+            raise ValueError(
+                f"roi.mask_scoring=true scores the masks of objects, which task={self.task} does not predict; set "
+                "task=panoptic or instance, or roi.mask_scoring=false"
+            )
         check_body(self.body, self.norm, self.init_from)
         check_compile(self.body, self.norm, self.training.memory)
         check_norm(self.norm, self.training.precision)

@@ -92,6 +92,13 @@ class RegionSettings(Settings):
     mask_channels: PositiveInt = 256
     """Number of channels of the convolutions in the mask branch."""
 
+    mask_scoring: bool = False
+    """Whether a further branch predicts the IoU of each mask with the object (Huang et al., *Mask Scoring R-CNN*, CVPR
+    2019). The score of a detection is then its class probability times this IoU, in all results and in the fusion;
+    `score_threshold` and `nms_threshold` still apply to the class probability. Scores are lower than without it, so
+    `fusion.score_threshold` should be lower, too. Requires `task=panoptic` or `instance`. The branch has
+    `mask_channels` in its convolutions and `fc_channels` in its fully connected layers."""
+
     num_samples: PositiveInt = 128
     """Maximum number of regions per image that are sampled for the losses."""
 
@@ -182,7 +189,7 @@ class FusionSettings(Settings):
 
 
 class LossWeights(Settings):
-    """Weights of the six losses in the total loss."""
+    """Weights of the losses in the total loss."""
 
     rpn_objectness: NonNegativeFloat = 1.0
     """Weight of the objectness loss of the RPN."""
@@ -198,6 +205,9 @@ class LossWeights(Settings):
 
     roi_masks: NonNegativeFloat = 1.0
     """Weight of the mask loss of the RoI head."""
+
+    roi_mask_scores: NonNegativeFloat = 1.0
+    """Weight of the loss of the mask scores, which only networks with `roi.mask_scoring` have."""
 
     semantic: NonNegativeFloat = 1.0
     """Weight of the loss of the semantic head."""

@@ -140,6 +140,25 @@ def select_detections(
     return FixedBoxes(boxes.flatten(0, 1)[best.indices] * is_found[:, None], classes * is_found, best.values, is_found)
 
 
+def calibrate(found: FixedBoxes, ious: Tensor) -> tuple[FixedBoxes, Tensor]:
+    """Multiply scores by the predicted IoUs of masks and sort again, like ``algos.mask_scoring.calibrated``.
+
+    Args:
+        found: D detections.
+        ious: D predicted IoUs. Values outside of 0 … 1 are clipped.
+
+    Returns:
+        The sorted detections, and the D int64 rows that they had before.
+    """
+    scores = found.scores * ious.clamp(0, 1)
+    # Rows without a detection stay last, also if a mask has a score of 0. Equal scores keep their order: ONNX has no
+    # stable sort, so the place of each row is the number of rows in front of it.
+    ranking, rows = torch.where(found.valid, scores, -1.0), torch.arange(len(scores), device=scores.device)
+    is_tied_and_first = (ranking[:, None] == ranking) & (rows[:, None] < rows)
+    order = ((ranking[:, None] > ranking) | is_tied_and_first).sum(dim=0).sort().indices
+    return FixedBoxes(found.boxes[order], found.classes[order], scores[order], found.valid[order]), order
+
+
 CLASSES_AT_A_TIME = 8
 """Number of classes whose semantic scores are upsampled at once; all classes at once would take gigabytes."""
 
@@ -161,7 +180,8 @@ class FixedSizeNet(nn.Module):
         - ``semantics``: H×W uint8, class of each pixel according to the semantic head;
         - ``boxes``: D×4 float32, ``(y0, x0, y1, x1)`` in pixels, sorted by descending score;
         - ``classes``: D int64, class numbers including stuff classes, so that the first thing class is S;
-        - ``scores``: D float32 in 0 … 1;
+        - ``scores``: D float32 in 0 … 1: class probabilities or, from a network that scores masks, their product with
+          the predicted IoU of the mask;
         - ``masks``: D×28×28 float32, mask logits in the box;
         - ``valid``: D bool, whether the row is a detection; if not, its other entries are 0.
 
@@ -199,16 +219,22 @@ class FixedSizeNet(nn.Module):
         proposals, valid = self._proposals(levels)
         logits, box_deltas = head.classify(pool_regions(regions.pooler, levels, proposals, size))
         found = select_detections(regions.selector, proposals, valid, logits, box_deltas, size)
-        outputs = {
+        outputs: dict[str, Tensor] = {}
+        if head.has_masks:
+            features = pool_regions(regions.pooler, levels, found.boxes, size)
+            each = torch.arange(len(features), device=features.device), found.classes
+            chosen = head.masks(features)[each]
+            if head.has_mask_scores:
+                found, order = calibrate(found, head.mask_scores(features, chosen)[each])
+                chosen = chosen[order]
+            outputs["masks"] = chosen * found.valid[:, None, None]
+        return {
             "boxes": found.boxes,
             "classes": (found.classes + regions.num_stuff) * found.valid,
             "scores": found.scores,
+            **outputs,
+            "valid": found.valid,
         }
-        if head.has_masks:
-            masks = head.masks(pool_regions(regions.pooler, levels, found.boxes, size))
-            chosen = masks[torch.arange(len(masks), device=masks.device), found.classes]
-            outputs["masks"] = chosen * found.valid[:, None, None]
-        return outputs | {"valid": found.valid}
 
     def _proposals(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         algorithm = self.network.rpn

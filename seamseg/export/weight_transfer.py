@@ -240,6 +240,7 @@ def _class_rows(
         "roi_head.roi_cls": [*background, *((ours + 1, theirs + 1) for ours, theirs in things)],
         "roi_head.roi_bbx": [(4 * ours + side, 4 * theirs + side) for ours, theirs in things for side in range(4)],
         "roi_head.roi_msk": things,
+        "roi_head.roi_iou": things,
     }
 
 

@@ -1,4 +1,7 @@
-"""RoI head: the branches of a region network for classes, boxes and masks (He et al., Mask R-CNN, ICCV 2017)."""
+"""RoI head: the branches of a region network for classes, boxes, masks and the quality of masks.
+
+References: He et al., Mask R-CNN, ICCV 2017; Huang et al., Mask Scoring R-CNN, CVPR 2019.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ MASK_SIZE = 28
 
 
 class RoIHead(nn.Module):
-    """Two branches on 14×14 features of regions: one for class and box, and one of convolutions for masks.
+    """Branches on 14×14 features of regions: for class and box, for masks, and for the scores of masks.
 
     Args:
         in_channels: Number of channels of the feature pyramid.
@@ -39,10 +42,14 @@ class RoIHead(nn.Module):
         box_channels: Number of channels of four convolutions in front of one fully connected layer, which are the
             class and box branch ``box`` (Wu and He, Group Normalization, ECCV 2018, section 4.2). None for the branch
             ``fc`` of two fully connected layers.
+        mask_scoring: Whether to predict the IoU of each mask with the object (Huang et al., section 3.3), with the
+            branch ``iou`` of four convolutions and two fully connected layers, and ``roi_iou``. Requires the mask
+            branch.
 
     Attributes:
         has_box_convs: Whether the class and box branch is ``box`` instead of ``fc``.
         has_masks: Whether the mask branch exists.
+        has_mask_scores: Whether the branch that scores masks exists.
     """
 
     def __init__(
@@ -53,6 +60,7 @@ class RoIHead(nn.Module):
         mask_channels: int | None,
         norm: NormFactory,
         box_channels: int | None = None,
+        mask_scoring: bool = False,
     ) -> None:
         super().__init__()
         self.has_box_convs = box_channels is not None
@@ -66,6 +74,11 @@ class RoIHead(nn.Module):
         if mask_channels is not None:
             self.conv = _mask_layers(in_channels, mask_channels, norm)
             self.roi_msk = nn.Conv2d(mask_channels, num_things, 1)
+        self.has_mask_scores = mask_scoring
+        if mask_scoring:
+            assert mask_channels is not None, "only predicted masks can be scored"
+            self.iou = _iou_layers(in_channels, mask_channels, fc_channels, norm)
+            self.roi_iou = nn.Linear(fc_channels, num_things)
         self.sync = norm.sync
         self._is_planned = self._warned_about_single_region = False
 
@@ -75,20 +88,23 @@ class RoIHead(nn.Module):
         return self.box if self.has_box_convs else self.fc
 
     @contextlib.contextmanager
-    def planned_forward(self, num_regions: int, num_masks: int) -> Iterator[None]:
-        """Announce the row counts of one :meth:`classify` and one :meth:`masks` call, to be made inside the context.
+    def planned_forward(self, num_regions: int, num_masks: int, num_scores: int) -> Iterator[None]:
+        """Announce the row counts of one call of each branch, to be made inside the context.
 
-        The ranks agree on who takes part in a single exchange for both branches at the beginning, and have the same
+        The ranks agree on who takes part in a single exchange for all branches at the beginning, and have the same
         running statistics at the end. Outside this context, each branch does so on its own.
 
         Args:
             num_regions: Number of regions of this rank for :meth:`classify`.
             num_masks: Number of regions of this rank for :meth:`masks`; at most ``num_regions``. Not used without a
                 mask branch.
+            num_scores: Number of regions of this rank for :meth:`mask_scores`; at most ``num_masks``. Not used without
+                a branch that scores masks.
         """
-        assert num_masks <= num_regions
+        assert num_scores <= num_masks <= num_regions
         masks = [BranchRows(self.conv, num_masks)] if self.has_masks else []
-        with self._planned_forward([BranchRows(self.box_branch, num_regions), *masks]):
+        scores = [BranchRows(self.iou, num_scores)] if self.has_mask_scores else []
+        with self._planned_forward([BranchRows(self.box_branch, num_regions), *masks, *scores]):
             yield
 
     def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,6 +144,23 @@ class RoIHead(nn.Module):
                 return logits
             chosen = self.conv[:-2](regions if rows is None else regions[rows])
             return recompute_in_chunks(lambda part: self.roi_msk(bn_up(conv_up(part))), chosen)
+
+    def mask_scores(self, regions: Tensor, masks: Tensor) -> Tensor:
+        """Predict the IoU of masks with the objects that they show.
+
+        Args:
+            regions: R×C×14×14.
+            masks: R×28×28 logits, one mask for each region.
+
+        Returns:
+            R×T, the IoU if the region shows an object of each thing class. Not limited to 0 … 1.
+        """
+        # Pooled like in the paper: a bin is inside if one of its four mask pixels is.
+        pooled = functional.max_pool2d(masks.sigmoid().unsqueeze(1), MASK_SIZE // REGION_SIZE)
+        inputs = torch.cat([regions, pooled.to(regions.dtype)], dim=1)
+        with self._planned(self.iou, inputs):
+            scores: Tensor = self.roi_iou(self.iou(inputs))
+        return scores
 
     def _planned(self, branch: nn.Module, regions: Tensor) -> AbstractContextManager[None]:
         """Return the context of a forward pass of one branch, which may have been planned outside."""
@@ -177,6 +210,15 @@ def _fc_layers(in_channels: int, channels: int, norm: NormFactory) -> nn.Sequent
     )
 
 
+def _iou_layers(in_channels: int, channels: int, fc_channels: int, norm: NormFactory) -> nn.Sequential:
+    layers = _four_convs(in_channels + 1, channels, norm, last_stride=2)
+    layers["flatten"] = nn.Flatten()
+    for name, num_inputs in (("fc1", channels * POOLED_SIZE**2), ("fc2", fc_channels)):
+        layers[name] = norm.linear(num_inputs, fc_channels)
+        layers[f"bn_{name}"] = norm.make(fc_channels)
+    return nn.Sequential(layers)
+
+
 def _box_layers(in_channels: int, channels: int, fc_channels: int, norm: NormFactory) -> nn.Sequential:
     layers = _four_convs(in_channels, channels, norm)
     layers["flatten"] = nn.Flatten()
@@ -185,10 +227,13 @@ def _box_layers(in_channels: int, channels: int, fc_channels: int, norm: NormFac
     return nn.Sequential(layers)
 
 
-def _four_convs(in_channels: int, channels: int, norm: NormFactory) -> OrderedDict[str, nn.Module]:
+def _four_convs(
+    in_channels: int, channels: int, norm: NormFactory, last_stride: int = 1
+) -> OrderedDict[str, nn.Module]:
     layers = OrderedDict[str, nn.Module]()
     for layer in range(1, 5):
-        layers[f"conv{layer}"] = norm.conv(in_channels if layer == 1 else channels, channels, 3)
+        stride = last_stride if layer == 4 else 1
+        layers[f"conv{layer}"] = norm.conv(in_channels if layer == 1 else channels, channels, 3, stride)
         layers[f"bn{layer}"] = norm.make(channels)
     return layers
 

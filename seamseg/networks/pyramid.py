@@ -28,7 +28,7 @@ class ObjectParts:
 
     Attributes:
         rpn_head: Weights of the region proposal network.
-        roi_head: Weights of the region branches for class, box and, optionally, mask.
+        roi_head: Weights of the region branches for class, box and, optionally, mask and mask score.
         rpn: Proposal algorithm that uses ``rpn_head``.
         roi_heads: Detection algorithm that uses ``roi_head``.
     """
@@ -112,6 +112,8 @@ class PyramidNet(nn.Module):
             sums |= {"roi_classes": region_losses.classes, "roi_boxes": region_losses.boxes}
             if region_losses.masks is not None:
                 sums["roi_masks"] = region_losses.masks
+            if region_losses.mask_scores is not None:
+                sums["roi_mask_scores"] = region_losses.mask_scores
         if self.classifies_pixels:
             sums["semantic"] = self.semantic_loss(self.sem_head(levels), padded, ground_truth)
         return Losses(**dict(zip(sums, self.normalize(list(sums.values())), strict=True)))

@@ -43,14 +43,16 @@ class LossValues:
         """Return the weighted sum that is differentiated.
 
         Args:
-            weights: Weight of each field, by name.
+            weights: Weight of each loss of the network, by name. Weights of fields that are None are not used.
 
         Raises:
-            ValueError: If ``weights`` contains an unknown name or lacks a field.
+            ValueError: If ``weights`` contains an unknown name or lacks a loss.
         """
-        names = {field.name for field in fields(self)}
-        if set(weights) != names:
-            raise ValueError(f"loss weights must name exactly {sorted(names)}, not {sorted(weights)}")
+        names, needed = {field.name for field in fields(self)}, {name for name, _ in self.items()}
+        if not needed <= set(weights) <= names:
+            raise ValueError(
+                f"loss weights must name {sorted(needed)} and nothing outside of {sorted(names)}, not {sorted(weights)}"
+            )
         return torch.stack([weights[name] * value for name, value in self.items()]).sum()
 
 
@@ -64,6 +66,7 @@ class Losses(LossValues):
         roi_classes: Cross-entropy of the sampled regions.
         roi_boxes: Smooth L1 loss (σ = 1) of the positive regions' box_deltas.
         roi_masks: Binary cross-entropy of the positive regions' masks.
+        roi_mask_scores: Squared error of the positive regions' mask scores; not part of the published networks.
         semantic: Bootstrapped cross-entropy of the pixels.
     """
 
@@ -72,6 +75,7 @@ class Losses(LossValues):
     roi_classes: Tensor | None = None
     roi_boxes: Tensor | None = None
     roi_masks: Tensor | None = None
+    roi_mask_scores: Tensor | None = None
     semantic: Tensor | None = None
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from oracles import losses as oracle
 
-from seamseg.algos.losses import IGNORED, box_loss, class_loss, mask_loss
+from seamseg.algos.losses import IGNORED, box_loss, class_loss, mask_loss, mask_score_loss
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -118,6 +118,24 @@ def test_losses_without_regions_are_zero_and_have_a_gradient() -> None:
     assert not total.any()
     total.sum().backward()
     assert all(values.grad is not None for values in (logits, box_deltas, masks))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_mask_score_loss_is_half_of_the_mean_squared_error_of_the_true_class(dtype: torch.dtype) -> None:
+    scores = torch.tensor([[0.5, 9, 9], [9, 9, 0.25]], dtype=dtype, requires_grad=True)
+    loss = mask_score_loss(scores, torch.tensor([1.0, 0.75]), torch.tensor([0, 2]))
+    assert loss.mean.item() == pytest.approx((0.5**2 + 0.5**2) / 2 / 2)
+    assert loss.mean.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    loss.mean.backward()
+    assert scores.grad.tolist() == [[-0.25, 0, 0], [0, 0, -0.25]]
+
+
+def test_mask_score_loss_without_regions_is_zero_and_has_a_gradient() -> None:
+    scores = torch.zeros(0, 3, requires_grad=True)
+    loss = mask_score_loss(scores, torch.zeros(0), torch.zeros(0, dtype=torch.int64)).mean
+    loss.backward()
+    assert loss == 0
+    assert scores.grad is not None
 
 
 def test_losses_of_uniform_predictions_are_logarithms() -> None:

@@ -11,6 +11,7 @@ import torch
 from oracles import losses as oracle
 from oracles.box_deltas import encode
 from oracles.crop_aware import crop_aware_loss
+from oracles.mask_iou import mask_iou
 from oracles.mask_targets import mask_target
 from oracles.matching import match_regions
 from support.drawn_truth import Drawn, batch, painted
@@ -34,20 +35,22 @@ class FixedHead:
 
     has_masks = True
 
-    def __init__(self, seed: int = 0, num_regions: int = 60) -> None:
+    def __init__(self, seed: int = 0, num_regions: int = 60, has_mask_scores: bool = False) -> None:
+        self.has_mask_scores = has_mask_scores
         generator = torch.Generator().manual_seed(seed)
         self.logits = torch.randn(num_regions, NUM_THINGS + 1, generator=generator).requires_grad_()
         self.box_deltas = torch.randn(num_regions, NUM_THINGS, 4, generator=generator).requires_grad_()
         self.mask_logits = torch.randn(num_regions, NUM_THINGS, MASK_SIZE, MASK_SIZE, generator=generator)
         self.mask_logits.requires_grad_()
-        self.classified = self.masked = torch.zeros(0)
-        self.expected: tuple[int, int] | None = None
+        self.scores = torch.rand(num_regions, NUM_THINGS, generator=generator).requires_grad_()
+        self.classified = self.masked = self.scored = self.scored_masks = torch.zeros(0)
+        self.expected: tuple[int, int, int] | None = None
 
     @contextlib.contextmanager
-    def planned_forward(self, num_regions: int, num_masks: int) -> Iterator[None]:
-        self.expected = (num_regions, num_masks)
+    def planned_forward(self, num_regions: int, num_masks: int, num_scores: int) -> Iterator[None]:
+        self.expected = (num_regions, num_masks, num_scores if self.has_mask_scores else 0)
         yield
-        assert (len(self.classified), len(self.masked)) == self.expected, (
+        assert (len(self.classified), len(self.masked), len(self.scored)) == self.expected, (
             "each branch must get the announced number of regions"
         )
 
@@ -58,6 +61,10 @@ class FixedHead:
     def masks(self, regions: Tensor, rows: Tensor | None = None) -> Tensor:
         self.masked = regions
         return self.mask_logits[: len(regions)] if rows is None else self.mask_logits[rows]
+
+    def mask_scores(self, regions: Tensor, masks: Tensor) -> Tensor:
+        self.scored, self.scored_masks = regions, masks
+        return self.scores[: len(regions)]
 
 
 LEVELS = [
@@ -205,6 +212,48 @@ def test_train_with_masks_of_positives_only_passes_only_those(kinds: tuple[str, 
     assert 2 < len(head.masked) < len(head.classified)
 
 
+def expected_score_loss(head: FixedHead, images: Sequence[Drawn], boxes: PackedSequence, **settings: bool) -> float:
+    """Return the loss of the mask scores of positive regions, which are rows 0, 1, … of each branch that gets them."""
+    truth, errors = batch(images), list[float]()
+    positives_only, void_is_background = (
+        settings.get(name, False) for name in ("masks_of_positives_only", "void_is_background")
+    )
+    row = 0
+    for image, drawing in enumerate(images):
+        present = [segment for segment in (2, 3) if (drawing.ids == segment).any()]
+        objects = [truth.boxes.entry(image)[segment].tolist() for segment in present]
+        regions = match_regions(boxes.entry(image).tolist(), objects, drawing.ids == 4, background_images=False)
+        for position, (box, index) in enumerate(regions.positives):
+            segment = present[index]
+            thing = int(drawing.classes[segment]) - NUM_STUFF
+            logits = head.mask_logits[len(errors) if positives_only else row + position, thing].tolist()
+            target = mask_target(drawing.ids, box, segment, MASK_SIZE, void_is_background)
+            iou = mask_iou(logits, target, drawing.ids, box, segment)
+            errors.append((float(head.scores[len(errors), thing].detach()) - iou) ** 2 / 2)
+        row += len(regions.positives) + len(regions.negatives)
+    return sum(errors) / max(len(errors), 1)
+
+
+@pytest.mark.parametrize("settings", [{}, {"masks_of_positives_only": True}, {"void_is_background": True}])
+@pytest.mark.parametrize("kinds", [("objects", "objects"), ("no objects", "objects"), ("crowd", "void")])
+def test_loss_of_mask_scores_equals_a_loop_over_the_regions(kinds: tuple[str, str], settings: dict[str, bool]) -> None:
+    images = [scene(size, kind) for size, kind in zip(SIZES, kinds, strict=True)]
+    head, boxes = FixedHead(has_mask_scores=True), proposals()
+    losses = train(head, images, boxes, **settings)
+    assert losses.mask_scores is not None
+    found = float(losses.mask_scores.mean.detach())
+    assert found == pytest.approx(expected_score_loss(head, images, boxes, **settings), rel=1e-4)
+    assert (found > 0) == ("objects" in kinds)
+    losses.mask_scores.mean.backward()
+    assert head.scores.grad is not None
+    assert head.mask_logits.grad is None, "masks are not trained to be easy to score"
+    assert numbers(losses) == numbers(train(FixedHead(), images, boxes, **settings))
+
+
+def test_losses_of_a_head_without_mask_scores_have_none() -> None:
+    assert train(FixedHead(), [scene(size, "objects") for size in SIZES], proposals()).mask_scores is None
+
+
 def detect(head: FixedHead, boxes: list[list[list[float]]], **settings: float) -> list[PackedSequence]:
     rows = PackedSequence(torch.tensor(image).reshape(-1, 4) for image in boxes)
     return list(network(**settings).detect(head, LEVELS, rows, SIZES, PADDED))
@@ -247,14 +296,30 @@ def test_detect_pools_mask_features_from_the_final_boxes() -> None:
     assert torch.equal(head.classified, pooler(LEVELS, first, PADDED))
 
 
+def test_detect_with_mask_scores_sorts_by_the_product_of_both_scores() -> None:
+    head = certain_head([2, 0, 1])
+    head.has_mask_scores = True
+    with torch.no_grad():
+        head.scores[:3] = torch.tensor([[9.0, 9, 0.3], [0.6, 9, 9], [9, 0.5, 9]])  # 9: of other classes
+    rows = [[[1.0, 2, 9, 10], [10, 20, 20, 30]], [[3.0, 4, 19, 16]]]
+    boxes, classes, scores, masks = detect(head, rows)
+    assert [entry.tolist() for entry in classes.present] == [[0, 2], [1]]
+    assert [entry.tolist() for entry in scores.present] == [pytest.approx([0.6, 0.3]), pytest.approx([0.5])]
+    assert [entry[:, 0, 0].tolist() for entry in masks.present] == [pytest.approx([0.1, 2]), pytest.approx([1.2])]
+    torch.testing.assert_close(boxes.entry(0), torch.tensor(rows[0])[[1, 0]])
+    assert torch.equal(head.scored, head.masked), "mask and score branch get the same features"
+    assert head.scored_masks[:, 0, 0].tolist() == pytest.approx([2, 0.1, 1.2])
+
+
 def test_detect_clips_boxes_to_the_unpadded_image() -> None:
     boxes, *_ = detect(certain_head([0, 0]), [[[1.0, 2, 24, 32]], [[1.0, 2, 24, 32]]])
     assert [entry.tolist() for entry in boxes.present] == [[[1, 2, 24, 32]], [[1, 2, 20, 17]]]
 
 
+@pytest.mark.parametrize("has_mask_scores", [False, True])
 @pytest.mark.parametrize("rows", [[[], []], [[[1.0, 2, 9, 10]], []], [[[1.0, 2, 9, 10]], [[1.0, 2, 9, 10]]]])
-def test_detect_without_detections_returns_zero_rows(rows: list[list[list[float]]]) -> None:
-    head = FixedHead()
+def test_detect_without_detections_returns_zero_rows(rows: list[list[list[float]]], has_mask_scores: bool) -> None:
+    head = FixedHead(has_mask_scores=has_mask_scores)
     with torch.no_grad():
         head.logits[:, 0] = 50
     boxes, classes, scores, masks = detect(head, rows)

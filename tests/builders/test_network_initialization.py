@@ -63,7 +63,7 @@ def test_initialize_output_layers_of_the_heads_use_their_gains() -> None:
     heads = nn.ModuleDict(
         {
             "rpn": RPNHead(64, 64, 40, NormFactory("bn")),
-            "roi": RoIHead(2, 40, 256, 64, NormFactory("bn")),
+            "roi": RoIHead(2, 40, 256, 64, NormFactory("bn"), mask_scoring=True),
             "sem": SemanticHead(2, 64, 40, 3, NormFactory("bn")),
             "cls": nn.Conv2d(64, 40, 1),
         }
@@ -75,7 +75,7 @@ def test_initialize_output_layers_of_the_heads_use_their_gains() -> None:
         if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None
     }
     assert set(outputs) == set(OUTPUT_GAINS)
-    expected = {"conv_obj": 0.01, "conv_bbx": 0.01, "roi_cls": 0.01, "roi_bbx": 0.001, "roi_msk": 0.01}
+    expected = {"conv_obj": 0.01, "conv_bbx": 0.01, "roi_cls": 0.01, "roi_bbx": 0.001, "roi_msk": 0.01, "roi_iou": 0.01}
     expected |= {"conv_sem": 0.1, "cls": 0.1}
     for name, module in outputs.items():
         assert_spread(module.weight, expected[name], module.weight.shape[1], module.weight.shape[0])

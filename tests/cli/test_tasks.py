@@ -313,6 +313,38 @@ def test_export_model_card_is_that_of_the_task(task: str, command: Any, runs: Ru
     assert "stuff (" not in text
 
 
+REGION_SETTINGS = (
+    "roi.mask_scoring=true",
+    "roi.box_head=conv4",
+    "roi.box_channels=16",
+    "loss_weights.roi_mask_scores=20",
+)
+
+
+def test_subcommands_accept_a_model_with_other_region_heads(
+    command: Any, data: Path, photo: Path, tmp_path: Path
+) -> None:
+    config = write_tiny_config(tmp_path / "tiny.yaml", data, *SETTINGS, *REGION_SETTINGS, "fusion.score_threshold=0")
+    run, out, scores = tmp_path / "run", tmp_path / "out", tmp_path / "scores.json"
+    assert command("train", config, "--run-dir", run, "--device", "cpu").code == 0
+    training, validation = read_metrics(run)[0], read_metrics(run)[-1]
+    assert training["roi_mask_scores"] > 0
+    evaluated = command(
+        "evaluate", run, "--data", data, "--split", "val", "--json", scores, "--analysis", tmp_path / "a"
+    )
+    assert evaluated.code == 0
+    assert json.loads(scores.read_text())["things"]["pq"] == validation["pq_things"]
+    assert command("predict", run, photo, out, "--write", "panoptic,instances,raw").code == 0
+    listed = [one["score"] for one in json.loads((out / "instances.json").read_text())]
+    assert listed == sorted(listed, reverse=True)
+    assert max(listed) > 0
+    assert command("export-model", run, tmp_path / "exported").code == 0
+    result = seamseg.load_model(tmp_path / "exported", "cpu").predict(photo)
+    assert result.detections.scores.tolist() == pytest.approx(listed, abs=1e-4)
+    assert command("report", out, tmp_path / "report").code == 0
+    assert command("compare", scores, scores).code == 0
+
+
 @each_task
 def test_panoptic_subcommands_refuse_objects(
     task: str, command: Any, refuses: Callable[..., str], runs: Runs, data: Path, photo: Path, tmp_path: Path

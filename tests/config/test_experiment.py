@@ -123,6 +123,8 @@ OURS = {
     "data.worker_timeout": 600.0,
     "roi.box_head": "fc2",
     "roi.box_channels": 256,
+    "roi.mask_scoring": False,
+    "loss_weights.roi_mask_scores": 1.0,
     "loss.normalize": "rank",
     "loss.class_weights": None,
     "sem.focal_gamma": 0.0,
@@ -221,6 +223,13 @@ def test_experiment_deeplab_head_without_the_semantic_task_is_refused() -> None:
     with pytest.raises(ValueError, match=r"sem\.head=deeplab .* task=panoptic .* set task=semantic"):
         parse_experiment("", "x", ["sem.head=deeplab"])
     parse_experiment("", "x", ["sem.head=deeplab", "task=semantic"])
+
+
+@pytest.mark.parametrize("task", ["detection", "semantic"])
+def test_experiment_mask_scoring_without_masks_is_refused(task: str) -> None:
+    with pytest.raises(ValueError, match=rf"roi\.mask_scoring=true .* task={task} .* set task=panoptic or instance"):
+        tiny_experiment(None, "roi.mask_scoring=true", f"task={task}")
+    tiny_experiment(None, "roi.mask_scoring=true", "task=instance")
 
 
 def test_experiment_unknown_task_is_refused_with_the_known_ones() -> None:

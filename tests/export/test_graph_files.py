@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from seamseg.data.transforms import Normalize
-from seamseg.export.fixed_network import FixedSizeNet, enlarged_classes
+from seamseg.export.fixed_network import FixedBoxes, FixedSizeNet, calibrate, enlarged_classes
 from seamseg.export.graph_files import output_names, trace, write_onnx, write_torch
 from seamseg.export.numpy_fusion import OUTPUTS, Description
 from seamseg.modules.abn import ABN
@@ -44,9 +44,12 @@ def picture(seed: int, size: tuple[int, int] = SIZE) -> Tensor:
     return torch.randint(0, 256, (*size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
-def network(bias: float = 0.0, norm: NormName = "bn", box_channels: int | None = None) -> PyramidNet:
-    """Build a network with nontrivial norm statistics and weights, and with confident masks."""
-    net = tiny_network(norm, box_channels=box_channels).eval()
+def network(bias: float = 0.0, norm: NormName = "bn", all_branches: bool = False) -> PyramidNet:
+    """Build a network with nontrivial norm statistics and weights, and with confident masks.
+
+    Optionally, it has convolutions for boxes and scores masks.
+    """
+    net = tiny_network(norm, box_channels=8 if all_branches else None, mask_scoring=all_branches).eval()
     for number, module in enumerate(net.modules()):
         if isinstance(module, ABN):
             stir(module, seed=number)
@@ -54,6 +57,9 @@ def network(bias: float = 0.0, norm: NormName = "bn", box_channels: int | None =
         net.roi_head.roi_msk.weight.mul_(30)
         net.rpn_head.conv_bbx.weight.mul_(3)
         net.roi_head.roi_cls.bias.copy_(torch.tensor([bias, 0.1, 0.2]))
+        if all_branches:
+            net.roi_head.roi_iou.weight.mul_(10)
+            net.roi_head.roi_iou.bias.fill_(0.3)
     return net
 
 
@@ -149,13 +155,42 @@ def test_network_finds_more_detections_than_the_limit() -> None:
     assert all(len(expected(net, picture(seed))["boxes"]) > 20 for seed in (1, 2))
 
 
-@pytest.mark.parametrize("norm", ["bn", "gn"])
-def test_fixed_size_net_with_box_convolutions_equals_the_network(norm: NormName) -> None:
-    net, image = network(norm=norm, box_channels=8), picture(1)
+@pytest.mark.parametrize("norm", ["bn", "gn", "mabn"])
+@pytest.mark.parametrize("bias", [0.0, 1.0])
+def test_fixed_size_net_with_all_branches_equals_the_network(norm: NormName, bias: float) -> None:
+    net, image = network(bias, norm, all_branches=True), picture(1)
     truth = expected(net, image)
-    assert len(truth["boxes"]) > 10
     with torch.no_grad():
-        check(FixedSizeNet(net, NORMALIZE, SIZE)(image), truth)
+        found = FixedSizeNet(net, NORMALIZE, SIZE)(image)
+        net.roi_head.has_mask_scores = False
+        plain = FixedSizeNet(net, NORMALIZE, SIZE)(image)
+    check(found, truth)
+    assert found["valid"].sum() == plain["valid"].sum() > 1
+    assert not torch.equal(found["boxes"], plain["boxes"]), "the order changes"
+    assert (found["scores"] <= plain["scores"].max()).all()
+
+
+def test_calibrate_keeps_detections_with_a_score_of_0_in_front_of_empty_rows() -> None:
+    boxes, valid = torch.arange(120.0).view(30, 4), torch.arange(30) < 20
+    scores = torch.tensor([0.9, 0.8, 0.7] + [0.6] * 17 + [0.0] * 10)
+    found = FixedBoxes(boxes, torch.arange(30), scores, valid)
+    result, order = calibrate(found, torch.tensor([-1.0, 0.5, 2] + [-2.0] * 17 + [1.0] * 10))
+    assert order.tolist() == result.classes.tolist() == [2, 1, 0, *range(3, 30)]
+    assert result.scores.tolist() == pytest.approx([0.7, 0.4] + [0.0] * 28)
+    assert torch.equal(result.valid, valid)
+    assert torch.equal(result.boxes, boxes[order])
+
+
+@pytest.mark.slow
+def test_onnx_file_of_a_network_with_all_branches_equals_the_network(tmp_path: Path) -> None:
+    net, image = network(norm="gn", all_branches=True), picture(1)
+    program = trace(FixedSizeNet(net, NORMALIZE, SIZE))
+    write_onnx(tmp_path / "model.onnx", program, described())
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    outputs = session.run(list(OUTPUTS), {"image": image.numpy()})
+    found = {name: torch.from_numpy(value) for name, value in zip(OUTPUTS, outputs, strict=True)}
+    check(found, expected(net, image))
+    assert found["valid"].sum() > 10
 
 
 def test_fixed_size_net_does_not_change_the_network() -> None:

@@ -19,11 +19,14 @@ from seamseg.modules.roi_head import MASK_SIZE, REGION_SIZE, RoIHead
 NUM_THINGS = 3
 norms = pytest.mark.parametrize("norm", ["bn", "syncbn", "gn", "affine"])
 box_heads = pytest.mark.parametrize("box_channels", [None, 6], ids=["fc2", "conv4"])
+forms = pytest.mark.parametrize(
+    ("box_channels", "mask_scoring"), [(None, False), (6, False), (6, True)], ids=["published", "conv4", "all"]
+)
 
 
-def head(norm: str = "affine", box_channels: int | None = None) -> RoIHead:
+def head(norm: str = "affine", box_channels: int | None = None, mask_scoring: bool = False) -> RoIHead:
     factory = NormFactory(norm, groups=2)  # type: ignore[arg-type]
-    made = RoIHead(4, NUM_THINGS, 8, 6, factory, box_channels)
+    made = RoIHead(4, NUM_THINGS, 8, 6, factory, box_channels, mask_scoring)
     stir(made)
     return made
 
@@ -34,7 +37,9 @@ def regions(count: int) -> Tensor:
 
 def everything(made: RoIHead, features: Tensor) -> Tensor:
     classes, box_deltas = made.classify(features)
-    return classes.square().sum() + box_deltas.square().sum() + made.masks(features).square().sum()
+    masks = made.masks(features)
+    loss = classes.square().sum() + box_deltas.square().sum() + masks.square().sum()
+    return loss + made.mask_scores(features, masks[:, 0]).square().sum() if made.has_mask_scores else loss
 
 
 @norms
@@ -44,7 +49,10 @@ def test_roi_head_gives_one_row_per_region(norm: str, box_channels: int | None, 
     classes, box_deltas = head(norm, box_channels).classify(regions(count))
     assert classes.shape == (count, NUM_THINGS + 1)
     assert box_deltas.shape == (count, NUM_THINGS, 4)
-    assert head(norm).masks(regions(count)).shape == (count, NUM_THINGS, MASK_SIZE, MASK_SIZE)
+    made = head(norm, mask_scoring=True)
+    masks = made.masks(regions(count))
+    assert masks.shape == (count, NUM_THINGS, MASK_SIZE, MASK_SIZE)
+    assert made.mask_scores(regions(count), masks[:, 0]).shape == (count, NUM_THINGS)
 
 
 def test_class_branch_equals_its_layers_computed_by_hand() -> None:
@@ -117,18 +125,46 @@ def test_mask_branch_equals_its_layers_computed_by_hand() -> None:
     torch.testing.assert_close(made.masks(features), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_mask_score_branch_equals_its_layers_computed_by_hand() -> None:
+    made, features = head(mask_scoring=True), regions(2)
+    masks = torch.randn(2, MASK_SIZE, MASK_SIZE, generator=torch.Generator().manual_seed(0)) * 3
+    pooled = torch.zeros(2, 1, REGION_SIZE, REGION_SIZE)
+    for y in range(REGION_SIZE):
+        for x in range(REGION_SIZE):
+            pooled[:, 0, y, x] = masks.sigmoid()[:, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].amax((1, 2))
+    hidden = torch.cat([features, pooled], dim=1)
+    for layer in range(1, 5):
+        conv = made.iou.get_submodule(f"conv{layer}")
+        stride = 2 if layer == 4 else 1
+        hidden = nn.functional.conv2d(hidden, conv.weight, padding=1, stride=stride)
+        hidden = made.iou.get_submodule(f"bn{layer}")(hidden)
+    assert hidden.shape == (2, 6, 7, 7)
+    hidden = made.iou.bn_fc1(hidden.reshape(2, -1) @ made.iou.fc1.weight.T)
+    hidden = made.iou.bn_fc2(hidden @ made.iou.fc2.weight.T)
+    expected = hidden @ made.roi_iou.weight.T + made.roi_iou.bias
+    torch.testing.assert_close(made.mask_scores(features, masks), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_mask_score_depends_on_the_mask() -> None:
+    made, features = head("gn", mask_scoring=True), regions(1)
+    full, empty = (made.mask_scores(features, torch.full((1, MASK_SIZE, MASK_SIZE), logit)) for logit in (9.0, -9.0))
+    assert not torch.allclose(full, empty, rtol=1e-2)
+
+
 @norms
-@box_heads
-def test_roi_head_keeps_its_input(norm: str, box_channels: int | None) -> None:
+@forms
+def test_roi_head_keeps_its_input(norm: str, box_channels: int | None, mask_scoring: bool) -> None:
     features = regions(3)
-    everything(head(norm, box_channels), features)
+    everything(head(norm, box_channels, mask_scoring), features)
     assert torch.equal(features, regions(3))
 
 
 @norms
-@box_heads
-def test_roi_head_without_regions_has_a_loss_of_zero_and_zero_gradients(norm: str, box_channels: int | None) -> None:
-    made = head(norm, box_channels)
+@forms
+def test_roi_head_without_regions_has_a_loss_of_zero_and_zero_gradients(
+    norm: str, box_channels: int | None, mask_scoring: bool
+) -> None:
+    made = head(norm, box_channels, mask_scoring)
     before = copy.deepcopy(dict(made.named_buffers()))
     features = regions(0).requires_grad_()
     loss = everything(made, features)
@@ -141,9 +177,11 @@ def test_roi_head_without_regions_has_a_loss_of_zero_and_zero_gradients(norm: st
 
 
 @pytest.mark.parametrize("norm", ["bn", "syncbn"])
-@box_heads
-def test_roi_head_with_one_region_uses_running_statistics_and_warns_once(norm: str, box_channels: int | None) -> None:
-    made = head(norm, box_channels)
+@forms
+def test_roi_head_with_one_region_uses_running_statistics_and_warns_once(
+    norm: str, box_channels: int | None, mask_scoring: bool
+) -> None:
+    made = head(norm, box_channels, mask_scoring)
     before = copy.deepcopy(dict(made.named_buffers()))
     with pytest.warns(UserWarning, match="a single region and uses its running statistics") as caught:
         loss = everything(made, regions(1))
@@ -175,30 +213,34 @@ def test_roi_head_with_one_region_in_inference_equals_a_larger_batch() -> None:
 
 
 @pytest.mark.parametrize("norm", ["bn", "syncbn", "gn", "affine", "plain", "brn", "mabn"])
-@box_heads
-def test_roi_head_gradients_reach_every_parameter(norm: str, box_channels: int | None) -> None:
-    made = head(norm, box_channels)
+@forms
+def test_roi_head_gradients_reach_every_parameter(norm: str, box_channels: int | None, mask_scoring: bool) -> None:
+    made = head(norm, box_channels, mask_scoring)
     everything(made, regions(4)).backward()
     assert_every_parameter_moves(made)
 
 
-@pytest.mark.parametrize(("box_channels", "num_norms"), [(None, 7), (6, 10)], ids=["fc2", "conv4"])
+@forms
 def test_roi_head_with_several_regions_updates_running_statistics_once(
-    box_channels: int | None, num_norms: int
+    box_channels: int | None, mask_scoring: bool
 ) -> None:
-    made = head("bn", box_channels)
+    made = head("bn", box_channels, mask_scoring)
     everything(made, regions(4))
     tracked = [buffer for name, buffer in made.named_buffers() if name.endswith("num_batches_tracked")]
-    assert [int(count) for count in tracked] == [1] * num_norms
+    assert [int(count) for count in tracked] == [1] * {(None, False): 7, (6, False): 10, (6, True): 16}[
+        box_channels, mask_scoring
+    ]
 
 
 @box_heads
 def test_roi_head_in_bfloat16_is_close_to_float32(box_channels: int | None) -> None:
-    made, features = head("gn", box_channels), regions(3)
+    made, features = head("gn", box_channels, mask_scoring=True), regions(3)
+    masks = torch.linspace(-3, 3, 3 * MASK_SIZE**2).view(3, MASK_SIZE, MASK_SIZE)
     with torch.autocast("cpu", torch.bfloat16):
-        found = made.classify(features)
-    assert found[0].dtype == torch.bfloat16
-    for one, expected in zip(found, made.classify(features), strict=True):
+        found = [*made.classify(features), made.mask_scores(features, masks)]
+    assert {one.dtype for one in found} == {torch.bfloat16}
+    expected_values = [*made.classify(features), made.mask_scores(features, masks)]
+    for one, expected in zip(found, expected_values, strict=True):
         torch.testing.assert_close(one.float(), expected, rtol=0.05, atol=0.1)
 
 

@@ -42,6 +42,11 @@ class Step:
     masks: tuple[int, ...]
     accumulates: bool = False
 
+    @property
+    def scores(self) -> list[int]:
+        """Number of regions per rank whose masks are scored."""
+        return [count // 2 for count in self.masks]
+
 
 def edge_cases(num_ranks: int) -> list[Step]:
     """Return the steps that are most likely to go wrong."""
@@ -75,9 +80,10 @@ def regions_of(step: int, rank: int, count: int) -> Tensor:
 
 
 def head(
-    name: NormName, sync: Sync = "masked", momentum: float | None = 0.1, box_channels: int | None = None
+    name: NormName, sync: Sync = "masked", momentum: float | None = 0.1, has_all_branches: bool = False
 ) -> RoIHead:
-    made = RoIHead(4, 2, 8, 4, NormFactory(name, sync=sync, momentum=momentum), box_channels).double()
+    extra: Any = {"box_channels": 4, "mask_scoring": True} if has_all_branches else {}
+    made = RoIHead(4, 2, 8, 4, NormFactory(name, sync=sync, momentum=momentum), **extra).double()
     stir(made)
     return made
 
@@ -89,11 +95,14 @@ class Loss(nn.Module):
         super().__init__()
         self.head = head
 
-    def forward(self, regions: Tensor, with_masks: Tensor) -> Tensor:
-        with self.head.planned_forward(len(regions), len(with_masks)):
+    def forward(self, regions: Tensor, with_masks: Tensor, scored: Tensor) -> Tensor:
+        with self.head.planned_forward(len(regions), len(with_masks), len(scored)):
             classes, boxes = self.head.classify(regions)
             masks = self.head.masks(with_masks)
-        return classes.square().sum() + (boxes * 3).sin().sum() + masks.sigmoid().square().sum()
+            loss = classes.square().sum() + (boxes * 3).sin().sum() + masks.sigmoid().square().sum()
+            if self.head.has_mask_scores:
+                loss = loss + self.head.mask_scores(scored, scored[:, 0].repeat(1, 2, 2)).square().sum()
+        return loss
 
 
 def buffers(module: nn.Module) -> Tensor:
@@ -107,16 +116,16 @@ def gradients(module: nn.Module) -> Tensor:
 
 
 def train(
-    rank: int, sync: Sync, momentum: float | None = 0.1, box_channels: int | None = None
+    rank: int, sync: Sync, momentum: float | None = 0.1, has_all_branches: bool = False
 ) -> list[dict[str, Tensor]]:
     """Run all steps with plain gradient descent under DistributedDataParallel."""
-    made = head("syncbn", sync, momentum, box_channels)
+    made = head("syncbn", sync, momentum, has_all_branches)
     network = DistributedDataParallel(Loss(made), broadcast_buffers=False)
     found = []
     for number, step in enumerate(steps(dist.get_world_size())):
         regions = regions_of(number, rank, step.regions[rank]).requires_grad_()
         with network.no_sync() if step.accumulates else nullcontext():
-            loss = network(regions * 1, regions[: step.masks[rank]] * 1)
+            loss = network(regions * 1, regions[: step.masks[rank]] * 1, regions[: step.scores[rank]] * 1)
             loss.backward()
         assert regions.grad is not None
         found.append({"loss": loss.detach(), "buffers": buffers(made), "dx": regions.grad})
@@ -142,7 +151,7 @@ def on_one_rank(rank: int) -> dict[str, Any]:
         results[mode] = train(rank, sync)
         results[f"{mode}, num groups"] = collectives.num_groups()
     results["cumulative"] = train(rank, "active", momentum=None)
-    results["convolutions"] = train(rank, "active", box_channels=4)
+    results["all branches"] = train(rank, "active", has_all_branches=True)
     results["log"] = {mode: logged(rank, sync) for mode, sync in MODES.items()}
     results["two at once"] = [two_at_once(rank, sync) for sync in ("active", "masked")]
     results["one sample"] = one_sample(rank)
@@ -155,7 +164,8 @@ def logged(rank: int, sync: Sync) -> dict[str, list[str]]:
     for name, regions in (("all", 2), ("some", 2 * (rank > 1)), ("first", 2 * (rank == 0)), ("none", 0)):
         made = head("syncbn", sync)
         with CollectiveLog() as forward:
-            loss = Loss(made)(regions_of(0, rank, regions), regions_of(0, rank, regions * (rank == num_ranks - 1)))
+            with_masks = regions_of(0, rank, regions * (rank == num_ranks - 1))
+            loss = Loss(made)(regions_of(0, rank, regions), with_masks, with_masks)
         with CollectiveLog() as backward:
             loss.backward()
         found[name] = [*forward.names, "|", *backward.names]
@@ -212,15 +222,18 @@ def pairs(results_of: Callable[[int], list[dict[str, Any]]]) -> list[dict[str, A
 
 
 def train_in_one_process(
-    num_ranks: int, momentum: float | None = 0.1, box_channels: int | None = None
+    num_ranks: int, momentum: float | None = 0.1, has_all_branches: bool = False
 ) -> list[dict[str, Any]]:
     """Run the same training in one process that gets the rows of all ranks."""
-    made = head("bn", momentum=momentum, box_channels=box_channels)
+    made = head("bn", momentum=momentum, has_all_branches=has_all_branches)
     loss_of, found = Loss(made), []
     for number, step in enumerate(steps(num_ranks)):
         leaves = [regions_of(number, rank, count).requires_grad_() for rank, count in enumerate(step.regions)]
-        masked = [leaf[:count] for leaf, count in zip(leaves, step.masks, strict=True)]
-        loss = loss_of(torch.cat(leaves), torch.cat(masked))
+        masked, scored = (
+            torch.cat([leaf[:count] for leaf, count in zip(leaves, counts, strict=True)])
+            for counts in (step.masks, step.scores)
+        )
+        loss = loss_of(torch.cat(leaves), masked, scored)
         (loss / num_ranks).backward()  # DDP averages
         found.append({"loss": loss.detach(), "buffers": buffers(made), "dx": [leaf.grad for leaf in leaves]})
         if not step.accumulates:
@@ -253,12 +266,12 @@ def test_cumulative_statistics_of_ranks_equal_those_of_one_process(ranks: list[d
     )
 
 
-def test_training_of_box_convolutions_on_ranks_equals_training_in_one_process(ranks: list[dict[str, Any]]) -> None:
-    expected = train_in_one_process(len(ranks), box_channels=4)
-    assert_equal_one_process([result["convolutions"] for result in ranks], expected)
+def test_training_of_all_branches_on_ranks_equals_training_in_one_process(ranks: list[dict[str, Any]]) -> None:
+    expected = train_in_one_process(len(ranks), has_all_branches=True)
+    assert_equal_one_process([result["all branches"] for result in ranks], expected)
 
 
-@pytest.mark.parametrize("mode", [*MODES, "cumulative", "convolutions"])
+@pytest.mark.parametrize("mode", [*MODES, "cumulative", "all branches"])
 def test_buffers_are_bit_equal_on_all_ranks_after_every_step(ranks: list[dict[str, Any]], mode: str) -> None:
     for first, *others in zip(*(result[mode] for result in ranks), strict=True):
         assert all(torch.equal(first["buffers"], other["buffers"]) for other in others)
@@ -331,7 +344,7 @@ def test_world_of_one_rank_equals_a_process_without_a_group(sync: Sync) -> None:
     one, expected = head("syncbn", sync), head("bn")
     with CollectiveLog() as log:
         for count in (3, 0, 1, 2):
-            losses = [Loss(made)(regions_of(0, 0, count), regions_of(0, 0, count)) for made in (one, expected)]
+            losses = [Loss(made)(*[regions_of(0, 0, count) for _ in range(3)]) for made in (one, expected)]
             sum(losses).backward()
             assert torch.equal(*losses)
     assert torch.equal(gradients(one), gradients(expected))
@@ -398,7 +411,7 @@ def train_in_pairs(rank: int) -> dict[str, Any]:
 
 def pair_step(made: RoIHead, step: int, rank: int, count: int) -> dict[str, Tensor]:
     regions = regions_of(step, rank, count).requires_grad_()
-    loss = Loss(made)(regions * 1, regions * 1)
+    loss = Loss(made)(regions * 1, regions * 1, regions[:0])
     loss.backward()
     assert regions.grad is not None
     return {"loss": loss.detach(), "buffers": buffers(made), "dx": regions.grad}
@@ -417,7 +430,7 @@ def test_shared_statistics_of_norms_with_a_group_equal_one_process_with_the_rows
         made = head("bn")
         for step, rows in enumerate(ROWS_OF_PAIRS):
             leaves = [regions_of(step, rank, rows[rank]).requires_grad_() for rank in pair]
-            loss = Loss(made)(torch.cat(leaves), torch.cat(leaves))
+            loss = Loss(made)(torch.cat(leaves), torch.cat(leaves), torch.cat(leaves)[:0])
             loss.backward()
             parts = [pairs[rank][f"pairs, {sync}"][step] for rank in pair]
             torch.testing.assert_close(sum(part["loss"] for part in parts), loss.detach(), **close)

@@ -34,8 +34,8 @@ from seamseg.structures import Batch, GroundTruth, PackedSequence
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
-LOSSES = ("rpn_objectness", "rpn_boxes", "roi_classes", "roi_boxes", "roi_masks", "semantic")
-WEIGHTS = dict(zip(LOSSES, (1.0, 2.0, 0.5, 1.5, 0.7, 1.2), strict=True))
+LOSSES = ("rpn_objectness", "rpn_boxes", "roi_classes", "roi_boxes", "roi_masks", "roi_mask_scores", "semantic")
+WEIGHTS = dict(zip(LOSSES, (1.0, 2.0, 0.5, 1.5, 0.7, 1.7, 1.2), strict=True))
 SIZES = [(64, 96), (48, 80), (40, 96), (64, 72)]  # with four ranks, all images have the first size and need no padding
 
 
@@ -49,6 +49,7 @@ class Case:
         dtype: Type of all tensors.
         masks_of_positives_only: Value of `roi.masks_of_positives_only`.
         sync: Value of `norm.sync`.
+        all_branches: Whether the RoI head has convolutions for boxes and scores masks.
     """
 
     normalize: Literal["rank", "global"]
@@ -56,6 +57,12 @@ class Case:
     dtype: torch.dtype = torch.float64
     masks_of_positives_only: bool = False
     sync: Sync = "masked"
+    all_branches: bool = False
+
+    @property
+    def losses(self) -> list[str]:
+        """Names of the losses."""
+        return [name for name in LOSSES if self.all_branches or name != "roi_mask_scores"]
 
 
 FULL = ("objects",) * 4
@@ -71,6 +78,8 @@ CASES = {
         ("half, masks of positives, active", (HALF,), torch.float64, True, "active"),
         ("accumulated", (MIXED, HALF)),
         ("accumulated, active", (HALF, FULL), torch.float64, False, "active"),
+        ("all branches, active", (MIXED,), torch.float64, False, "active", True),
+        ("all branches, masks of positives", (HALF,), torch.float64, True, "masked", True),
         ("float32", (MIXED,), torch.float32),
         ("float32, accumulated", (HALF, FULL), torch.float32),
     )
@@ -97,7 +106,13 @@ def network_of(case: Case, name: Literal["bn", "syncbn"]) -> PyramidNet:
     # process and in several, so float32 uses a smooth activation.
     smooth: Any = {"activation": "elu", "slope": 1.0} if case.dtype == torch.float32 else {}
     norm = NormFactory(name, groups=4, sync=case.sync, **smooth)
-    network = tiny_network(norm, num_samples=10**6, masks_of_positives_only=case.masks_of_positives_only)
+    network = tiny_network(
+        norm,
+        num_samples=10**6,
+        masks_of_positives_only=case.masks_of_positives_only,
+        box_channels=8 if case.all_branches else None,
+        mask_scoring=case.all_branches,
+    )
     return network.to(case.dtype).train()
 
 
@@ -160,7 +175,7 @@ def step_of_rank(case: Case, rank: int) -> dict[str, Any]:
 def step_of_one(case: Case, num_ranks: int) -> dict[str, Any]:
     """Run the same step in this process, with unsynchronized norms."""
     network = network_of(case, "bn")
-    weights = torch.tensor([WEIGHTS[name] for name in LOSSES], dtype=case.dtype)
+    weights = torch.tensor([WEIGHTS[name] for name in case.losses], dtype=case.dtype)
     losses = []
     for number in range(len(case.batches)):
         images, truth = data_of(case, number, num_ranks)
@@ -188,7 +203,7 @@ def assert_near(found: Tensor, expected: Tensor, tolerance: float, what: str) ->
 def check(case: Case, rank_results: list[dict[str, Any]]) -> None:
     expected, tolerance = step_of_one(case, len(rank_results)), TOLERANCE[case.dtype]
     mean = torch.stack([result["losses"] for result in rank_results]).mean(0)
-    for name, found, expected_loss in zip(LOSSES, mean, expected["losses"], strict=True):
+    for name, found, expected_loss in zip(case.losses, mean, expected["losses"], strict=True):
         assert float(found) == pytest.approx(float(expected_loss), rel=tolerance), name
     for result in rank_results:
         assert result["gradients"].keys() == expected["gradients"].keys()

@@ -166,6 +166,73 @@ def test_training_step_of_a_task_reaches_every_parameter(task: str, kinds: list[
     assert [name for name, value in network.named_parameters() if value.grad is None] == []
 
 
+SCORING = ("roi.mask_scoring=true", "roi.box_head=conv4", "roi.box_channels=16")
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("task", ["panoptic", "instance"])
+@pytest.mark.parametrize("kinds", [["objects", "no objects"], ["crowd", "void"]])
+def test_training_step_with_mask_scoring_reaches_every_parameter(
+    task: str, kinds: list[str], precision: torch.dtype
+) -> None:
+    network = network_of(f"task={task}", *SCORING)
+    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        losses = dict(network(*scenes(kinds, SIZES), torch.Generator().manual_seed(0)).items())
+    assert list(losses)[: len(LOSSES["instance"]) + 1] == [*LOSSES["instance"], "roi_mask_scores"]
+    assert (losses["roi_mask_scores"] > 0) == ("objects" in kinds)
+    assert losses["roi_mask_scores"].dtype == torch.float32
+    torch.stack(list(losses.values())).sum().backward()
+    assert [name for name, value in network.named_parameters() if value.grad is None] == []
+    assert network.roi_head.roi_iou.weight.grad.any() == ("objects" in kinds)
+
+
+def test_mask_scoring_changes_neither_other_losses_nor_their_weights() -> None:
+    """The weights of the score branch are drawn after those of the other region branches."""
+    plain, scoring = (network_of("task=instance", *overrides) for overrides in ([], ["roi.mask_scoring=true"]))
+    assert all(torch.equal(value, scoring.state_dict()[name]) for name, value in plain.state_dict().items())
+    images, truth = scenes(["objects", "crowd"], SIZES)
+    losses, others = (dict(one(images, truth, torch.Generator().manual_seed(3)).items()) for one in (scoring, plain))
+    losses.pop("roi_mask_scores")
+    assert {name: value.item() for name, value in losses.items()} == {
+        name: value.item() for name, value in others.items()
+    }
+
+
+@pytest.mark.parametrize("task", ["panoptic", "instance"])
+def test_predictions_with_mask_scoring_rank_by_class_score_times_predicted_iou(task: str) -> None:
+    network = network_of(f"task={task}", *SCORING).eval()
+    with torch.no_grad():
+        network.roi_head.roi_iou.weight.zero_()
+        network.roi_head.roi_iou.bias.copy_(torch.tensor([0.25, 1.5]))  # clipped to 1
+        images, _ = scenes(["objects", "no objects"], SIZES)
+        found = network.predict(images)
+        network.roi_head.has_mask_scores = False
+        plain = network.predict(images)
+    for image in range(2):
+        one, other = found.detections(image), plain.detections(image)
+        scores = other.scores * torch.tensor([0.25, 1])[other.classes]
+        order = scores.argsort(descending=True, stable=True)
+        assert order.tolist() != sorted(order.tolist()), "the order changes"
+        torch.testing.assert_close(one.scores, scores[order])
+        for name in ("boxes", "classes", "masks"):
+            assert torch.equal(getattr(one, name), getattr(other, name)[order])
+
+
+def test_fusion_with_mask_scoring_paints_the_better_mask_first() -> None:
+    network = network_of("task=instance", *SCORING).eval()
+    with torch.no_grad():
+        network.roi_head.roi_iou.weight.zero_()
+        network.roi_head.roi_msk.bias.fill_(9)  # masks that fill their boxes
+        fusion = build_fusion(tiny_experiment(None, "task=instance", "fusion.score_threshold=0"), NUM_STUFF, NUM_THINGS)
+        found = []
+        for ious in ([1.0, 1e-3], [1e-3, 1.0]):
+            network.roi_head.roi_iou.bias.copy_(torch.tensor(ious))
+            predictions = network.predict(scenes(["objects"], SIZES[:1])[0])
+            fused = fusion(predictions.detections(0), predictions.semantics(0), SIZES[0])
+            found.append(fused.segmentation.classes[1].item() - NUM_STUFF)
+    assert found == [0, 1]
+
+
 def test_fusion_of_instances_paints_things_and_leaves_the_rest_void() -> None:
     network = network_of("task=instance").eval()
     images, _ = scenes(["objects"], SIZES[:1])

@@ -19,7 +19,7 @@ from seamseg.structures import GroundTruth, LossSum, PackedSequence, PaddedImage
 class RecordingHead:
     """RoI head that stores its inputs and returns zeros."""
 
-    has_masks = True
+    has_masks, has_mask_scores = True, False
 
     def __init__(self, num_things: int) -> None:
         self.num_things = num_things
@@ -33,17 +33,28 @@ class RecordingHead:
         self.mask_regions = regions
         return regions.new_zeros(len(regions if rows is None else rows), self.num_things, 28, 28)
 
-    def planned_forward(self, num_regions: int, num_masks: int) -> AbstractContextManager[None]:
+    def planned_forward(self, num_regions: int, num_masks: int, num_scores: int) -> AbstractContextManager[None]:
         return nullcontext()
 
 
 class FixedHead:
-    """RoI head with fixed outputs."""
+    """RoI head with fixed outputs that stores the inputs of the mask scores, which are zeros until they are set."""
 
     has_masks = True
 
-    def __init__(self, logits: Tensor, box_deltas: Tensor, masks: Tensor) -> None:
+    def __init__(self, logits: Tensor, box_deltas: Tensor, masks: Tensor, has_mask_scores: bool) -> None:
         self.fixed_outputs, self.fixed_masks = (logits, box_deltas), masks
+        self.has_mask_scores = has_mask_scores
+        self.scored: tuple[Tensor, Tensor] | None = None
+        self.fixed_scores: Tensor | None = None
+
+    def mask_scores(self, regions: Tensor, masks: Tensor) -> Tensor:
+        self.scored = regions, masks
+        return (
+            self.fixed_masks.new_zeros(len(regions), self.fixed_masks.shape[1])
+            if self.fixed_scores is None
+            else self.fixed_scores
+        )
 
     def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]:
         return self.fixed_outputs
@@ -51,14 +62,14 @@ class FixedHead:
     def masks(self, regions: Tensor, rows: Tensor | None = None) -> Tensor:
         return self.fixed_masks if rows is None else self.fixed_masks[rows]
 
-    def planned_forward(self, num_regions: int, num_masks: int) -> AbstractContextManager[None]:
+    def planned_forward(self, num_regions: int, num_masks: int, num_scores: int) -> AbstractContextManager[None]:
         return nullcontext()
 
 
 def losses_of_parts(
     network: PyramidNet, images: PackedSequence, truth: GroundTruth, parts: Sequence[slice]
 ) -> list[list[LossSum]]:
-    """Return six sums per part, in the order of `Losses`; sampling must be exhaustive, so that nothing is random."""
+    """Return the sums of each part in the order of `Losses`; sampling must be exhaustive, so that nothing is random."""
     generator = torch.Generator()
     padded = pad_images(images)
     levels = network.body(padded.tensor)
@@ -81,7 +92,8 @@ def losses_of_parts(
         semantic = network.semantic_loss(semantics[part], part_images, part_truth)
         found.append([losses.objectness, losses.boxes, semantic])
     for sums, regions in zip(found, _regions(network, per_part), strict=True):
-        sums[2:2] = [regions.classes, regions.boxes, regions.masks]
+        scores = [] if regions.mask_scores is None else [regions.mask_scores]
+        sums[2:2] = [regions.classes, regions.boxes, regions.masks, *scores]
     return found
 
 
@@ -101,10 +113,15 @@ def _regions(
         head.masks(torch.cat(mask_requested)).split([len(rows) for rows in mask_requested]),
         strict=True,
     )
-    return [
-        train(FixedHead(*fixed_output), *part_inputs, generator)
-        for fixed_output, part_inputs in zip(fixed_outputs, per_part, strict=True)
-    ]
+    heads = [FixedHead(*fixed_output, head.has_mask_scores) for fixed_output in fixed_outputs]
+    losses = [train(fixed, *inputs, generator) for fixed, inputs in zip(heads, per_part, strict=True)]
+    if not head.has_mask_scores:
+        return losses
+    scored = [fixed.scored for fixed in heads if fixed.scored is not None]
+    scores = head.mask_scores(*(torch.cat(inputs) for inputs in zip(*scored, strict=True)))
+    for fixed, rows in zip(heads, scores.split([len(regions) for regions, _ in scored]), strict=True):
+        fixed.fixed_scores = rows
+    return [train(fixed, *inputs, generator) for fixed, inputs in zip(heads, per_part, strict=True)]
 
 
 def mean_of_parts(parts: Sequence[Sequence[LossSum]]) -> list[Tensor]:

@@ -5,11 +5,11 @@ import torch
 
 from seamseg.structures import Losses
 
-NAMES = ["rpn_objectness", "rpn_boxes", "roi_classes", "roi_boxes", "roi_masks", "semantic"]
+NAMES = ["rpn_objectness", "rpn_boxes", "roi_classes", "roi_boxes", "roi_masks", "roi_mask_scores", "semantic"]
 
 
 def losses() -> Losses:
-    return Losses(*(torch.tensor(float(10**power), requires_grad=True) for power in range(6)))
+    return Losses(*(torch.tensor(float(10**power), requires_grad=True) for power in range(7)))
 
 
 def test_items_follow_the_order_of_the_fields() -> None:
@@ -20,7 +20,7 @@ def test_items_follow_the_order_of_the_fields() -> None:
 
 def test_total_matches_weights_by_name() -> None:
     weights = {name: float(number) for number, name in enumerate(NAMES)}
-    expected = 543210.0
+    expected = 6543210.0
     assert losses().total(weights).item() == expected
     assert losses().total(dict(reversed(weights.items()))).item() == expected
 
@@ -28,7 +28,7 @@ def test_total_matches_weights_by_name() -> None:
 def test_total_scales_the_gradient_of_every_loss_by_its_weight() -> None:
     parts = losses()
     parts.total({name: number / 2 for number, name in enumerate(NAMES)}).backward()
-    assert [value.grad.item() for _, value in parts.items() if value.grad is not None] == [0, 0.5, 1, 1.5, 2, 2.5]
+    assert [value.grad.item() for _, value in parts.items() if value.grad is not None] == [0, 0.5, 1, 1.5, 2, 2.5, 3]
 
 
 def test_total_with_zero_weight_still_shows_a_nan_loss() -> None:
@@ -39,11 +39,18 @@ def test_total_with_zero_weight_still_shows_a_nan_loss() -> None:
 
 @pytest.mark.parametrize("names", [NAMES[:-1], [*NAMES, "extra"], [*NAMES[:-1], "sem"], []])
 def test_total_with_missing_or_unknown_weights_raises_value_error(names: list[str]) -> None:
-    with pytest.raises(ValueError, match=r"must name exactly \['roi_boxes', .*\], not \["):
+    with pytest.raises(ValueError, match=r"must name \['roi_boxes', .*\], not \["):
         losses().total(dict.fromkeys(names, 1.0))
+
+
+def test_total_without_weights_of_losses_that_a_network_lacks_needs_none() -> None:
+    parts = Losses(semantic=torch.tensor(3.0), roi_boxes=torch.tensor(2.0))
+    assert parts.total({"semantic": 1.0, "roi_boxes": 2.0}).item() == 3 + 2 * 2
+    with pytest.raises(ValueError, match=r"must name \['roi_boxes', 'semantic'\] .* not \['semantic'\]"):
+        parts.total({"semantic": 1.0})
 
 
 def test_losses_that_a_network_lacks_are_left_out_of_items_and_total() -> None:
     parts = Losses(semantic=torch.tensor(3.0), roi_boxes=torch.tensor(2.0))
     assert [name for name, _ in parts.items()] == ["roi_boxes", "semantic"]
-    assert parts.total({name: float(number) for number, name in enumerate(NAMES)}).item() == 3 * 2 + 5 * 3
+    assert parts.total({name: float(number) for number, name in enumerate(NAMES)}).item() == 3 * 2 + 6 * 3
