@@ -97,7 +97,8 @@ class RegionSettings(Settings):
     2019). The score of a detection is then its class probability times this IoU, in all results and in the fusion;
     `score_threshold` and `nms_threshold` still apply to the class probability. Scores are lower than without it, so
     `fusion.score_threshold` should be lower, too. Requires `task=panoptic` or `instance`. The branch has
-    `mask_channels` in its convolutions and `fc_channels` in its fully connected layers."""
+    `mask_channels` in its convolutions and `fc_channels` in its fully connected layers. Its norms see only positive
+    regions, so `norm.heads=gn` is recommended."""
 
     num_samples: PositiveInt = 128
     """Maximum number of regions per image that are sampled for the losses."""

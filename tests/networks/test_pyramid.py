@@ -247,8 +247,9 @@ def test_predict_images_of_one_size_is_independent_per_image() -> None:
         torch.testing.assert_close(alone.masks.entry(0), together.masks.entry(image), atol=1e-3, rtol=1e-3)
 
 
-def test_a_few_training_steps_overfit_one_batch() -> None:
-    network = tiny_network()
+@pytest.mark.parametrize("all_branches", [False, True])
+def test_a_few_training_steps_overfit_one_batch(all_branches: bool) -> None:
+    network = tiny_network("gn", box_channels=8, mask_scoring=True) if all_branches else tiny_network()
     batch = scenes(["objects", "no objects"], SIZES)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9)
     history = []
@@ -257,5 +258,6 @@ def test_a_few_training_steps_overfit_one_batch() -> None:
         history.append(numbers(step(network, *batch, seed=iteration)))
         optimizer.step()
     first, last = history[0], history[-1]
-    for name in ("rpn_objectness", "roi_classes", "roi_masks", "semantic"):
+    scores = ("roi_mask_scores",) if all_branches else ()
+    for name in ("rpn_objectness", "roi_classes", "roi_masks", "semantic", *scores):
         assert last[name] < 0.7 * first[name], name
