@@ -124,7 +124,7 @@ _PASTING = 1
 
 
 def sample_generator(seed: int, key: SampleKey, *number: int) -> torch.Generator:
-    """Return a random generator that is seeded independently for each seed, epoch, image, repeat and, if given, number."""
+    """Return a random generator that is seeded independently for each seed, key and number, if one is given."""
     repeat = (key.repeat,) if key.repeat or number else ()
     sequence = np.random.SeedSequence(seed, spawn_key=(key.epoch, key.index, *repeat, *number))
     return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
