@@ -35,7 +35,7 @@ class AnnotatedImage:
     @property
     def cut_sides(self) -> Tensor:
         """(K + 1)×4 bool, sides at which a crop cut the segments."""
-        return torch.zeros_like(self.boxes, dtype=torch.bool) if self.cut is None else self.cut
+        return torch.zeros(len(self.annotation.classes), 4, dtype=torch.bool) if self.cut is None else self.cut
 
 
 class CopyPaste:

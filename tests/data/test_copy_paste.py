@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from seamseg.structures import LayeredSegmentation, Sample
 
 NUM_STUFF = 2
 VOID = 255
+NOT_CUT = torch.zeros(3, 4, dtype=torch.bool)
 
 
 def drawn(layers: Sequence[str], classes: Sequence[int], crowd: Sequence[int] = (), color: int = 0) -> AnnotatedImage:
@@ -32,7 +34,7 @@ def drawn(layers: Sequence[str], classes: Sequence[int], crowd: Sequence[int] = 
     size = ids.shape[1:]
     image = (torch.arange(3 * size[0] * size[1]) + color).view(3, *size).to(torch.uint8)
     annotation = LayeredSegmentation(ids.to(torch.int32), torch.tensor([VOID, *classes]), flags)
-    return AnnotatedImage(image, *drop_empty_layers(annotation))
+    return AnnotatedImage(image, *drop_empty_layers(annotation)[:2])
 
 
 def random_image(generator: torch.Generator, size: tuple[int, int], num_layers: int, color: int) -> AnnotatedImage:
@@ -46,7 +48,7 @@ def random_image(generator: torch.Generator, size: tuple[int, int], num_layers: 
     crowd = torch.rand(8, generator=generator) < 0.2
     crowd[0] = False
     image = (torch.arange(3 * size[0] * size[1]) * 7 + color).view(3, *size).to(torch.uint8)
-    return AnnotatedImage(image, *drop_empty_layers(LayeredSegmentation(ids, classes, crowd)))
+    return AnnotatedImage(image, *drop_empty_layers(LayeredSegmentation(ids, classes, crowd))[:2])
 
 
 def described(segments: list[oracle.Segment]) -> list[tuple[object, ...]]:
@@ -103,6 +105,19 @@ def test_paste_makes_segments_crowd_that_keep_less_than_the_fraction(min_visible
     onto, source = drawn(["1111"], classes=[2]), drawn(["1110"], classes=[2])
     result = check(onto, source, torch.tensor([False, True]), min_visible)
     assert result.annotation.crowd.tolist() == [False, crowd, False]
+
+
+def test_paste_keeps_cut_sides_of_segments_that_still_end_at_the_edge() -> None:
+    onto, source = drawn(["1111 2222 3330"], classes=[2, 3, 2]), drawn(["0001 0200 0200"], classes=[2, 2])
+    right, bottom = [False, False, False, True], [False, False, True, False]
+    onto = replace(onto, cut=torch.tensor([[False] * 4, right, right, bottom]))
+    source = replace(source, cut=torch.tensor([[False] * 4, right, bottom]))
+    result = check(onto, source, torch.tensor([False, True, True]), 0.0)
+    # The first segment lost its right end, the others kept their ends.
+    assert result.annotation.ids[0].tolist() == [[1, 1, 1, 4], [2, 5, 2, 2], [3, 5, 3, 0]]
+    assert result.cut is not None
+    assert result.cut.tolist() == [[False] * 4, [False] * 4, right, bottom, right, bottom]
+    assert torch.equal(check(drawn(["11"], [2]), drawn(["01"], [3]), torch.tensor([False, True]), 0).cut, NOT_CUT)
 
 
 def test_paste_into_overlapping_layers_hides_the_objects_of_all_layers() -> None:
