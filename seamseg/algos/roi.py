@@ -27,6 +27,7 @@ from seamseg.algos.matching import RoIMatcher, RoISample
 from seamseg.algos.roi_pooling import RoIPooler
 from seamseg.ops.boxes import clip_boxes, decode_boxes, encode_boxes
 from seamseg.ops.constants import constant_like
+from seamseg.ops.half_size import with_half_size
 from seamseg.structures.ground_truth import GroundTruth, Objects
 from seamseg.structures.images import PaddedImages, Size
 from seamseg.structures.losses import LossSum
@@ -103,8 +104,8 @@ class Head(Protocol):
     def planned_forward(self, num_regions: int, num_masks: int, num_scores: int) -> AbstractContextManager[None]:
         """Announce the number of regions of one call of each branch inside the context."""
 
-    def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return R×(T+1) class logits and R×T×4 box_deltas of R×C×14×14 features."""
+    def classify(self, regions: Tensor, halved: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return R×(T+1) class logits and R×T×4 box_deltas of R×C×14×14 features, given their 2×2 means or not."""
 
     def masks(self, regions: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return mask logits of R×C×14×14 features, R×T×M×M, or those of some rows; only called if ``has_masks``."""
@@ -221,15 +222,21 @@ class RoIHeads:
                 )
                 for image in range(len(ground_truth))
             ]
-        regions = self.pooler(levels, PackedSequence(sample.boxes for sample in samples), images.padded_size)
+        regions, halved = with_half_size(
+            self.pooler(levels, PackedSequence(sample.boxes for sample in samples), images.padded_size)
+        )
         classes = torch.cat([sample.classes for sample in samples])
         num_positive = sum(len(sample.objects) for sample in samples)
         num_masks = num_positive if self.masks_of_positives_only else len(classes)
         masks = mask_scores = None
         with head.planned_forward(len(classes), num_masks, num_positive):
-            logits, box_deltas = head.classify(regions)
+            logits, box_deltas = head.classify(regions, halved)
             if head.has_masks:
-                masks, mask_scores = self._mask_losses(head, regions, classes, samples, objects, ground_truth)
+                positive: Tensor | None = torch.nonzero(classes > 0).squeeze(1)
+                things = classes[positive] - 1
+                if self.masks_of_positives_only:  # frees the features of the others
+                    regions, positive = regions[positive], None
+                masks, mask_scores = self._mask_losses(head, regions, positive, things, samples, objects, ground_truth)
         return RoILosses(
             classes=class_loss(logits, classes, self.class_weights, self.focal_gamma),
             boxes=self._box_loss(box_deltas, classes, samples, objects),
@@ -259,12 +266,23 @@ class RoIHeads:
         self,
         head: Head,
         regions: Tensor,
-        classes: Tensor,
+        positive: Tensor | None,
+        things: Tensor,
         samples: Sequence[RoISample],
         objects: Sequence[Objects],
         ground_truth: GroundTruth,
     ) -> tuple[LossSum, LossSum | None]:
-        """Return the losses of the masks and of their scores; None for the latter from a head without scores."""
+        """Return the losses of the masks and of their scores; None for the latter from a head without scores.
+
+        Args:
+            head: Head that predicts masks.
+            regions: Features of the regions.
+            positive: Indices of the P positive ones; None for all.
+            things: P, the true classes of the positive regions among the things.
+            samples: Sampled regions of every image.
+            objects: Objects of every image.
+            ground_truth: Annotation of the images.
+        """
         with record_function(TARGETS):
             targets = torch.cat(
                 [
@@ -278,16 +296,15 @@ class RoIHeads:
                     for image, sample in enumerate(samples)
                 ]
             )
-        positive = torch.nonzero(classes > 0).squeeze(1)
-        things = classes[positive] - 1
-        logits = head.masks(regions[positive]) if self.masks_of_positives_only else head.masks(regions, positive)
+        logits = head.masks(regions, positive)
         loss = mask_loss(logits, targets, things)
         if not head.has_mask_scores:
             return loss, None
         # Masks must not become easier to score, only better, so they get no gradient from their scores.
         masks = _of_class(logits, things).detach()
         ious = self._mask_ious(masks, targets, samples, objects, ground_truth)
-        return loss, mask_score_loss(head.mask_scores(regions[positive], masks), ious, things)
+        shown = regions if positive is None else regions[positive]
+        return loss, mask_score_loss(head.mask_scores(shown, masks), ious, things)
 
     @torch.no_grad()
     def _mask_ious(

@@ -10,7 +10,6 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +18,7 @@ from torch.nn import functional
 from seamseg.modules.mask_upsampling import can_upsample_rows, recompute_in_chunks, upsample_rows
 from seamseg.modules.norm import NormFactory, uses_batch_statistics
 from seamseg.modules.shared_batch_stats import BranchRows, shared_batch_stats
-from seamseg.ops.inplace_abn import takes_ordinary_operators
+from seamseg.ops.half_size import with_half_size
 
 REGION_SIZE = 14
 """Side of the sampled features of a region, in bins."""
@@ -107,18 +106,18 @@ class RoIHead(nn.Module):
         with self._planned_forward([BranchRows(self.box_branch, num_regions), *masks, *scores]):
             yield
 
-    def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the class and box branch.
+    def classify(self, regions: Tensor, halved: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Run the class and box branch, which only reads means over 2×2 positions.
 
         Args:
             regions: R×C×14×14.
+            halved: R×C×7×7, these means if they are known; see :func:`seamseg.ops.half_size.with_half_size`.
 
         Returns:
             classes: R×(T+1) logits; class 0 is background.
             box_deltas: R×T×4.
         """
-        in_training = regions.requires_grad and not takes_ordinary_operators()
-        pooled = _HalfSize.apply(regions) if in_training else functional.avg_pool2d(regions, 2)
+        pooled = with_half_size(regions)[1] if halved is None else halved
         with self._planned(self.box_branch, pooled):
             hidden = self.box_branch(pooled if self.has_box_convs else pooled.flatten(1))
         return self.roi_cls(hidden), self.roi_bbx(hidden).unflatten(1, (-1, 4))
@@ -185,18 +184,6 @@ class RoIHead(nn.Module):
                 "the RoI head got a single region and uses its running statistics for this step", stacklevel=2
             )
         self._warned_about_single_region = True
-
-
-class _HalfSize(torch.autograd.Function):
-    """Average pool over 2×2 positions without overlap, which keeps nothing; PyTorch's keeps its input."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return functional.avg_pool2d(x, 2)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return functional.interpolate(gradient / 4, scale_factor=2, mode="nearest")
 
 
 def _fc_layers(in_channels: int, channels: int, norm: NormFactory) -> nn.Sequential:

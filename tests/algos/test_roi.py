@@ -54,7 +54,7 @@ class FixedHead:
             "each branch must get the announced number of regions"
         )
 
-    def classify(self, regions: Tensor) -> tuple[Tensor, Tensor]:
+    def classify(self, regions: Tensor, halved: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.classified = regions
         return self.logits[: len(regions)], self.box_deltas[: len(regions)]
 
