@@ -196,6 +196,10 @@ class InPlaceABN(ABN):
     out of place in float32. The values are the same; the layer needs at least as much memory as an ordinary norm. The
     same applies to an ELU after a residual.
 
+    Attributes:
+        keeps_half_input: Whether gradients of half-precision inputs are computed like those of :class:`ABN` in compiled
+            graphs, for weights of any size. Otherwise, the graph is compiled again when a γ crosses the bound.
+
     Example:
         >>> import torch
         >>> from torch import nn
@@ -213,10 +217,14 @@ class InPlaceABN(ABN):
         torch.Size([2, 16, 8, 8])
     """
 
+    keeps_half_input = False
+
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """Compute ``act(γ·x̂ + β [+ residual])`` and write it over ``x`` if possible."""
         if takes_ordinary_operators():
             self._check_own_statistics()
+            return super().forward(x, residual)
+        if self.keeps_half_input and _is_compiled_in_half(x):
             return super().forward(x, residual)
         if torch.is_grad_enabled() and x.requires_grad and (obstacle := overwriting_obstacle(x)) is not None:
             raise ValueError(f"{self._describe()} overwrites its input, but {obstacle}")
@@ -296,6 +304,11 @@ class InPlaceABN(ABN):
             y = y.to(x.dtype)
         activate_(y, self.activation, self.slope)
         return y.to(x.dtype)
+
+
+def _is_compiled_in_half(x: Tensor) -> bool:
+    in_half = x.dtype in (torch.float16, torch.bfloat16)
+    return in_half and torch.is_grad_enabled() and torch.compiler.is_compiling()
 
 
 class InPlaceABNSync(InPlaceABN):

@@ -9,10 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from seamseg.modules.compilation import Compilable, compilable
 from seamseg.modules.recomputation import checkpoint, compile_within
 
 
-class Body(nn.Module):
+class Body(Compilable):
     """The part of a network that turns images into maps at several strides.
 
     Its children are its parts, such as ``mod1``, which settings freeze by name.
@@ -35,6 +36,7 @@ class Body(nn.Module):
     recompute: Literal["nothing", "largest", "all"] = "nothing"
     compile_budget: float | None = None
 
+    @compilable
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the levels, fine to coarse."""
         if self.compile_budget is not None and self.training and torch.is_grad_enabled():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from seamseg.modules.compilation import Compilable, compilable
 from seamseg.modules.norm import NormFactory
 from seamseg.ops.window_mean import window_mean
 
@@ -13,7 +14,7 @@ INFERENCE_WINDOW = 84
 """Side of the window whose mean replaces the global mean at inference, in positions of the map, as published."""
 
 
-class DeepLabHead(nn.Module):
+class DeepLabHead(Compilable):
     """Four convolutions with different dilations and the mean of the whole map, combined.
 
     Args:
@@ -43,6 +44,7 @@ class DeepLabHead(nn.Module):
         self.pool_red_conv = norm.conv(channels, out_channels, 1)
         self.red_bn = norm.make(out_channels)
 
+    @compilable
     def forward(self, x: Tensor) -> Tensor:
         """Combine the branches; at inference, the global mean is that of a window."""
         branches = self.map_bn(torch.cat([conv(x) for conv in self.map_convs], dim=1))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seamseg.modules.body import Body
+from seamseg.modules.compilation import Compilable, compilable
 from seamseg.modules.norm import NormFactory
 
 
@@ -57,7 +58,7 @@ class FPN(nn.Module):
         return levels
 
 
-class PyramidBody(nn.Module):
+class PyramidBody(Compilable):
     """Backbone followed by a feature pyramid.
 
     Shape:
@@ -68,6 +69,7 @@ class PyramidBody(nn.Module):
         super().__init__()
         self.backbone, self.fpn = backbone, fpn
 
+    @compilable
     def forward(self, images: Tensor) -> list[Tensor]:
         """Compute the pyramid levels of N×3×H×W images, fine to coarse."""
         levels: list[Tensor] = self.fpn(self.backbone(images))

@@ -62,6 +62,7 @@ class Inversion:
     def __init__(self) -> None:
         self._smallest: Sequence[float] | None = None  # None: not known yet
         self._known: tuple[int, ...] = ()
+        self._compiled_answers: dict[torch.dtype, tuple[bool, bool]] = {}  # without and with residual
 
     def is_accurate(self, layer: AffineLayer, dtype: torch.dtype, residual: Tensor | None) -> bool:
         """Return whether the input can be recovered from an output of this type.
@@ -76,33 +77,47 @@ class Inversion:
             return True
         if not dtype.is_floating_point:
             return True  # the kernels raise the error
+        if torch.compiler.is_compiling():
+            # Not from the values themselves: a graph would be compiled again whenever they change.
+            return self._compiled_answers.get(dtype, (not is_half,) * 2)[residual is not None]
         bias = layer.beta()
         if abn_kernels.fits_layer(weight, weight, bias):
             self._smallest = abn_kernels.smallest_gammas(weight, bias, layer.eps, layer.activation == "elu")
-        # A compiled graph keeps the values known at compile time. Reading the values makes a GPU wait, so float32 and
-        # float64, which hardly ever need them, rely on cache_min_gammas there.
-        elif (
-            not torch.compiler.is_compiling()
-            and (is_half or weight.is_cpu)
-            and self._known != _parameter_versions(layer)
-        ):
+        # Reading the values makes a GPU wait, so float32 and float64, which hardly ever need them, rely on
+        # cache_min_gammas there.
+        elif (is_half or weight.is_cpu) and self._known != _parameter_versions(layer):
             self._smallest = gammas(layer, weight, bias).min(axis=1).tolist()
         if self._smallest is None:
             return not is_half
         relative, gamma = self._smallest
-        unit = _MARGIN * torch.finfo(dtype).eps / 2
+        unit = _unit(dtype)
         if residual is None or relative < unit:
             return relative >= unit
-        if is_half or torch.compiler.is_compiling():
+        if is_half:
             return gamma >= unit * _HALF_RESIDUAL
         return gamma >= unit * _WIDE_RESIDUAL or gamma >= unit * _largest_rms(residual)
 
     def cache_min_gamma(self, layer: AffineLayer, smallest: Sequence[float]) -> None:
         """Store the smallest :func:`gammas` of the layer in its current state.
 
+        Compiled graphs know only these values, in the form of answers to :meth:`is_accurate`.
+
         Call it after every optimizer step: the fused optimizers of torch change weights without changing their version.
         """
         self._smallest, self._known = smallest, _parameter_versions(layer)
+        relative, gamma = smallest
+        self._compiled_answers = {
+            dtype: (relative >= unit, relative >= unit and gamma >= unit * _HALF_RESIDUAL)
+            for dtype, unit in _UNITS.items()
+        }
+
+
+def _unit(dtype: torch.dtype) -> float:
+    """Return the lowest accurate |γ| relative to the size of the other terms."""
+    return _MARGIN * torch.finfo(dtype).eps / 2
+
+
+_UNITS = {dtype: _unit(dtype) for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16)}
 
 
 def gammas(layer: AffineLayer, weight: Tensor, bias: Tensor) -> NDArray[np.float32]:

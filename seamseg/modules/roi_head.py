@@ -10,11 +10,13 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seamseg.modules.compilation import Compilable, compilable
 from seamseg.modules.mask_upsampling import can_upsample_rows, recompute_in_chunks, upsample_rows
 from seamseg.modules.norm import NormFactory, uses_batch_statistics
 from seamseg.modules.shared_batch_stats import BranchRows, shared_batch_stats
@@ -28,7 +30,7 @@ MASK_SIZE = 28
 """Side of a predicted mask, in mask pixels."""
 
 
-class RoIHead(nn.Module):
+class RoIHead(Compilable):
     """Branches on 14×14 features of regions: for class and box, for masks, and for the scores of masks.
 
     Args:
@@ -119,7 +121,7 @@ class RoIHead(nn.Module):
         """
         pooled = with_half_size(regions)[1] if halved is None else halved
         with self._planned(self.box_branch, pooled):
-            hidden = self.box_branch(pooled if self.has_box_convs else pooled.flatten(1))
+            hidden = self._run(self.box_branch, pooled if self.has_box_convs else pooled.flatten(1))
         return self.roi_cls(hidden), self.roi_bbx(hidden).unflatten(1, (-1, 4))
 
     def masks(self, regions: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -137,11 +139,11 @@ class RoIHead(nn.Module):
         with self._planned(self.conv, regions):
             if uses_batch_statistics(self.conv):
                 if can_upsample_rows(conv_up, bn_up):
-                    return upsample_rows(conv_up, bn_up, self.roi_msk, self.conv[:-2](regions), rows)
-                hidden = self.conv(regions)
+                    return upsample_rows(conv_up, bn_up, self.roi_msk, self._run(self.conv[:-2], regions), rows)
+                hidden = self._run(self.conv, regions)
                 logits: Tensor = self.roi_msk(hidden if rows is None else hidden[rows])
                 return logits
-            chosen = self.conv[:-2](regions if rows is None else regions[rows])
+            chosen = self._run(self.conv[:-2], regions if rows is None else regions[rows])
             return recompute_in_chunks(lambda part: self.roi_msk(bn_up(conv_up(part))), chosen)
 
     def mask_scores(self, regions: Tensor, masks: Tensor) -> Tensor:
@@ -158,8 +160,18 @@ class RoIHead(nn.Module):
         pooled = functional.max_pool2d(masks.sigmoid().unsqueeze(1), MASK_SIZE // REGION_SIZE)
         inputs = torch.cat([regions, pooled.to(regions.dtype)], dim=1)
         with self._planned(self.iou, inputs):
-            scores: Tensor = self.roi_iou(self.iou(inputs))
+            scores: Tensor = self.roi_iou(self._run(self.iou, inputs))
         return scores
+
+    def _run(self, layers: nn.Sequential, rows: Tensor) -> Tensor:
+        # The compiler would compile the layers again for no row, and for a single one.
+        if not self.is_compiled or len(rows) <= 1:
+            return cast(Tensor, layers(rows))
+        return self._run_rows(layers, rows)
+
+    @compilable
+    def _run_rows(self, layers: nn.Sequential, rows: Tensor) -> Tensor:
+        return cast(Tensor, layers(rows))
 
     def _planned(self, branch: nn.Module, regions: Tensor) -> AbstractContextManager[None]:
         """Return the context of a forward pass of one branch, which may have been planned outside."""

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from seamseg.modules.compilation import Compilable, compilable
 from seamseg.modules.norm import NormFactory
 
 
-class RPNHead(nn.Module):
+class RPNHead(Compilable):
     """Objectness and box_deltas of A anchors at every position; all pyramid levels share the weights.
 
     Args:
@@ -29,6 +30,7 @@ class RPNHead(nn.Module):
         self.conv_obj = nn.Conv2d(channels, num_anchors, 1)
         self.conv_bbx = nn.Conv2d(channels, 4 * num_anchors, 1)
 
+    @compilable
     def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Predict objectness and box_deltas for the levels that have anchors.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seamseg.modules.compilation import Compilable, compilable
 from seamseg.modules.norm import NormFactory
 from seamseg.ops.window_mean import window_mean
 
@@ -47,7 +48,7 @@ class MiniDeepLab(nn.Module):
         return output
 
 
-class SemanticHead(nn.Module):
+class SemanticHead(Compilable):
     """Class logits at the size of the finest level.
 
     Args:
@@ -66,6 +67,7 @@ class SemanticHead(nn.Module):
         self.output = nn.ModuleList(MiniDeepLab(in_channels, channels, window, norm) for _ in range(NUM_LEVELS))
         self.conv_sem = nn.Conv2d(NUM_LEVELS * channels, num_classes, 1)
 
+    @compilable
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """Predict class logits from the pyramid levels, fine to coarse."""
         contexts = [branch(level) for branch, level in zip(self.output, levels[:NUM_LEVELS], strict=True)]
