@@ -86,6 +86,7 @@ def load_model(
     flip: bool = False,
     merge: Merge = "logits",
     eval_norm: float = 0.0,
+    compile: bool = False,
 ) -> Model:
     """Load a trained model; exported as ``seamseg.load_model``.
 
@@ -103,12 +104,15 @@ def load_model(
             or, at the size of the image, the ``mean`` or ``max`` of their probabilities, or a ``vote`` for a class.
         eval_norm: Share of an image's own statistics in the norms, in 0 … 1 (EvalNorm); 1/m suits a model that was
             trained with m images at a time and ``norm.name=bn``.
+        compile: Whether ``torch.compile`` compiles the network, once for images of all sizes. The first predictions
+            take minutes.
 
     Returns:
         The model on the chosen device.
 
     Raises:
-        SeamsegError: The model is missing or damaged, the device does not exist, or an option is out of range.
+        SeamsegError: The model is missing or damaged, the device does not exist, an option is out of range, or the
+            machine lacks what the compiler needs.
 
     Example:
         >>> import seamseg
@@ -119,7 +123,7 @@ def load_model(
         Result(96×128, 1 segments)
     """
     options = PredictionOptions(
-        precision, score_threshold, overlap_threshold, min_stuff_area, tuple(scales), flip, merge, eval_norm
+        precision, score_threshold, overlap_threshold, min_stuff_area, tuple(scales), flip, merge, eval_norm, compile
     )
     chosen = choose_device(device)
     model = builders.open_model(expand_home(path), chosen)

@@ -81,6 +81,7 @@ ABOUT_SEVERAL = {
     "cli/test_tasks.py",
     "config/test_config_names.py",
     "data/test_odd_images.py",
+    "cli/test_compile.py",
     "modules/test_compile.py",
     "networks/test_ranks_equal_one.py",
     "networks/test_tasks.py",

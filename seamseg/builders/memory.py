@@ -162,6 +162,11 @@ def measure_training(experiment: TrainableSettings, workload: Workload, device: 
             "training.memory=compile leaves it to the compiler what to keep, and compiled code cannot be followed; "
             "measure training.memory=none or checkpoint, or read the figures of `make bench-memory`"
         )
+    if experiment.training.compile:
+        raise SettingsError(
+            "training.compile=true leaves it to the compiler what to keep, and compiled code cannot be followed; "
+            "measure training.compile=false"
+        )
     step = build_made_up_step(experiment, workload, device)
     return measure_step(step.network, step.images, step.ground_truth, step.optimization)
 

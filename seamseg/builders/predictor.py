@@ -10,6 +10,7 @@ from seamseg.algos.merging import Merge
 from seamseg.builders.model import LoadedModel, with_eval_norm
 from seamseg.errors import SettingsError
 from seamseg.modules import fold_norms
+from seamseg.modules.compilation import compile_network
 from seamseg.networks import SegmentationNet
 from seamseg.predict import Predictor
 from seamseg.predict.predictor import Augmentation
@@ -35,6 +36,7 @@ class PredictionOptions:
             image, the ``mean`` or ``max`` of their probabilities, or a ``vote`` of each pass for a class.
         eval_norm: Share of an image's own statistics in the norms, in 0 … 1; see
             :func:`seamseg.modules.eval_norm.eval_norms`.
+        compile: Whether the network runs compiled; see :mod:`seamseg.modules.compilation`.
 
     Raises:
         SeamsegError: A threshold or the area is out of range.
@@ -48,6 +50,7 @@ class PredictionOptions:
     flip: bool = False
     merge: Merge = "logits"
     eval_norm: float = 0.0
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name in ("score_threshold", "overlap_threshold"):
@@ -72,16 +75,19 @@ def build_predictor(model: LoadedModel, device: torch.device, options: Predictio
         options: Options of the prediction; None uses the settings of the model.
 
     Raises:
-        SeamsegError: The device does not support the precision, the scales are invalid, or the norms cannot mix in the
-            statistics of an image.
+        SeamsegError: The device does not support the precision, the scales are invalid, the norms cannot mix in the
+            statistics of an image, or the machine lacks what the compiler needs.
     """
     options = options or PredictionOptions()
     model = with_eval_norm(model, options.eval_norm)
     names = {field.name for field in fields(model.fusion)} & {field.name for field in fields(options)}
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     precision = choose_precision(options.precision, device)
+    network = _for_inference(model, device, precision)
+    if options.compile:
+        compile_network(network, device)
     return Predictor(
-        _for_inference(model, device, precision),
+        network,
         model.transform,
         replace(model.fusion, **given),
         device,

@@ -32,6 +32,7 @@ from seamseg.engine.validation import (
     Validation,
 )
 from seamseg.errors import BrokenImageError, DataError
+from seamseg.modules.compilation import compile_network
 from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.optimizer import (
@@ -131,6 +132,8 @@ def assemble_run(
         network = network.to(memory_format=torch.channels_last)
     if experiment.training.memory == "compile":
         compile_bodies(network, experiment.training.compile_budget)
+    if experiment.training.compile:
+        compile_network(network, process.device)
     position = TrainingProgress() if checkpoint is None else checkpoint.position
     position = position.with_batches_of(experiment.data.train_batch_size * process.world_size)
     loader = build_loader(position)

@@ -65,6 +65,15 @@ def add_eval_norm(arguments: Arguments) -> None:
     arguments.add_argument("--eval-norm", type=float, default=0.0, metavar="SHARE", help=share)
 
 
+def add_compile(arguments: Arguments) -> None:
+    """Add ``--compile``."""
+    effect = (
+        "compile the network with torch.compile, once for images of all sizes: minutes at the start, for many images; "
+        "needs a C++ compiler"
+    )
+    arguments.add_argument("--compile", action="store_true", help=effect)
+
+
 def add_augmentation(arguments: Arguments) -> None:
     """Add ``--scales``, ``--flip`` and ``--merge``: test-time augmentation."""
     scales = "factors on the input size, whose predictions are merged, such as 0.75,1,1.25 (default: 1)"

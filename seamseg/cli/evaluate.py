@@ -15,7 +15,7 @@ import torch
 
 from seamseg.algos.fusion import PanopticFusion, RenumberedFusion
 from seamseg.builders import LoadedModel, build_evaluation_loader, open_model, open_split, with_eval_norm
-from seamseg.cli.arguments import add_augmentation, add_device, add_eval_norm, add_json, add_model
+from seamseg.cli.arguments import add_augmentation, add_compile, add_device, add_eval_norm, add_json, add_model
 from seamseg.cli.object_tables import print_object_scores, write_object_analysis
 from seamseg.cli.output import UNREADABLE, counted
 from seamseg.cli.score_tables import (
@@ -36,6 +36,7 @@ from seamseg.metrics.analysis import NUM_WORST
 from seamseg.metrics.objects import ObjectScores
 from seamseg.metrics.scores import Scores
 from seamseg.metrics.semantic import SemanticScores
+from seamseg.modules.compilation import compile_network
 from seamseg.predict.predictor import Augmentation, Predictor
 from seamseg.runtime.allocator import keep_freed_memory
 from seamseg.runtime.distributed import started
@@ -85,6 +86,7 @@ def add_parser(subcommands: Any) -> None:
     subcommand.add_argument("--analysis", type=Path, metavar="FOLDER", help=HELP)
     add_augmentation(subcommand)
     add_eval_norm(subcommand)
+    add_compile(subcommand)
     add_device(subcommand)
     subcommand.set_defaults(run=run)
 
@@ -97,6 +99,8 @@ def run(options: argparse.Namespace) -> int:
             result.parent.mkdir(parents=True, exist_ok=True)
     with started(options.device) as process:
         model = with_eval_norm(open_model(options.model, process.device), options.eval_norm)
+        if options.compile:
+            compile_network(model.network, process.device)
         data = model.experiment.data
         split = open_split(
             options.data, options.split, options.limit, options.format, data.format, model.experiment.task

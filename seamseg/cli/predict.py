@@ -15,6 +15,7 @@ from seamseg import __version__
 from seamseg.builders import LoadedModel, PredictionOptions, build_predictor, open_model
 from seamseg.cli.arguments import (
     add_augmentation,
+    add_compile,
     add_device,
     add_eval_norm,
     add_model,
@@ -124,6 +125,7 @@ def add_prediction_arguments(subcommand: argparse.ArgumentParser) -> None:
     subcommand.add_argument("--min-stuff-area", type=float, metavar="A", help=area)
     add_augmentation(subcommand)
     add_eval_norm(subcommand)
+    add_compile(subcommand)
 
 
 def prediction_options(options: argparse.Namespace) -> PredictionOptions:
@@ -137,6 +139,7 @@ def prediction_options(options: argparse.Namespace) -> PredictionOptions:
         flip=options.flip,
         merge=options.merge,
         eval_norm=options.eval_norm,
+        compile=options.compile,
     )
 
 

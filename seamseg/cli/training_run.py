@@ -42,6 +42,7 @@ MAY_DIFFER = {
     "optimizer.clip_norm",
     "training.accumulate",
     "training.checkpoint_every",
+    "training.compile",
     "training.epochs",
     "training.keep_checkpoints",
     "training.log_every",
@@ -225,6 +226,8 @@ def run_training(experiment: ExperimentT, build: Build[ExperimentT], folder: Pat
     """
     if options.profile and experiment.training.memory == "compile":
         raise SettingsError("--profile cannot follow compiled code; set training.memory=none or checkpoint")
+    if options.profile and experiment.training.compile:
+        raise SettingsError("--profile cannot follow compiled code; set training.compile=false")
     keep_freed_memory(below=LARGE_BLOCK)
     with started(options.device) as process, stop_on_signals(process.world_size) as stop:
         checkpoint = open_run(folder, experiment, options.resume, process)

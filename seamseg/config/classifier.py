@@ -7,7 +7,14 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from seamseg.config.data import Channels, ColorJitterSettings
-from seamseg.config.network import BodySettings, NormSettings, check_body, check_compile, check_norm
+from seamseg.config.network import (
+    BodySettings,
+    NormSettings,
+    check_body,
+    check_compile,
+    check_norm,
+    check_whole_compile,
+)
 from seamseg.config.settings import (
     FilePath,
     Fraction,
@@ -109,5 +116,6 @@ class ClassifierExperiment(Settings):
     def _check(self) -> ClassifierExperiment:
         check_body(self.body, self.norm)
         check_compile(self.body, self.norm, self.training.memory)
+        check_whole_compile(self.norm, self.training.compile, self.training.memory)
         check_norm(self.norm, self.training.precision)
         return self

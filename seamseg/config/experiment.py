@@ -15,7 +15,15 @@ from seamseg.config.heads import (
     RegionSettings,
     SemanticSettings,
 )
-from seamseg.config.network import BodySettings, NormSettings, PyramidSettings, check_body, check_compile, check_norm
+from seamseg.config.network import (
+    BodySettings,
+    NormSettings,
+    PyramidSettings,
+    check_body,
+    check_compile,
+    check_norm,
+    check_whole_compile,
+)
 from seamseg.config.settings import FilePath, Settings
 from seamseg.config.training import Optimizer, PolySchedule, Schedule, SegmentationTrainingSettings, SGDSettings
 
@@ -63,5 +71,6 @@ class Experiment(Settings):
             )
         check_body(self.body, self.norm, self.init_from)
         check_compile(self.body, self.norm, self.training.memory)
+        check_whole_compile(self.norm, self.training.compile, self.training.memory)
         check_norm(self.norm, self.training.precision)
         return self

@@ -220,6 +220,32 @@ def check_compile(body: BodySettings, norm: NormSettings, memory: str) -> None:
         )
 
 
+def check_whole_compile(norm: NormSettings, compiled: bool, memory: str) -> None:
+    """Check that all norms can be compiled if ``training.compile`` compiles the network.
+
+    Raises:
+        ValueError: They cannot, or ``training.memory`` contradicts; the message names the keys.
+    """
+    if not compiled:
+        return
+    if memory != "none":
+        raise ValueError(
+            f"training.memory={memory} has no effect on the graphs of training.compile=true, whose compiler chooses "
+            "what to keep; set training.memory=none, or training.compile=false"
+        )
+    for key, name in (("norm.name", norm.name), ("norm.heads", norm.heads or norm.name)):
+        if name in UNCOMPILED:
+            raise ValueError(
+                f"training.compile=true makes one graph of each part, and the statistics of {key}={name} divide it at "
+                "every norm; use bn, plain, gn or affine, or training.compile=false"
+            )
+    if norm.momentum is None and not norm.names.isdisjoint({"bn", "plain"}):
+        raise ValueError(
+            "training.compile=true cannot follow norm.momentum=null, whose weight of a batch changes in every step; "
+            "set a momentum such as 0.1, or training.compile=false"
+        )
+
+
 class PyramidSettings(Settings):
     """The feature pyramid."""
 

@@ -135,6 +135,7 @@ CHANGES = {
     "training.channels_last": "true",
     "training.memory": "checkpoint",
     "training.compile_budget": "0.3",
+    "training.compile": "true",
     "training.accumulate": "2",
     "training.weight_average": "0.9",
 }

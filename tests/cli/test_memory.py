@@ -87,6 +87,7 @@ def test_memory_says_what_saves_most_and_that_no_image_fits(command: Callable[..
         (("vistas_r50", "--stuff", 0, "--things", 0), ("no classes",)),
         (("vistas_r50", "--size", "0x5"), ("--size 0x5",)),
         (("vistas_r50", "norm.name=bn", "training.memory=compile"), ("training.memory=compile", "bench-memory")),
+        (("vistas_r50", "norm.name=bn", "training.compile=true"), ("training.compile=false",)),
         (("vistas_r50", "--device", "cuda"), ("cuda",)),
         (("vistas_r50", "training.memory=all"), ("training.memory",)),
     ],

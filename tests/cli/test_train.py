@@ -84,7 +84,8 @@ def test_train_profile_writes_a_table_and_a_trace(
     assert table in err
     assert "| roi_head |" in table
     assert (run / "trace.json.gz").stat().st_size > 1000
-    assert "compile" in refuses("train", config, "training.memory=compile", *given, tmp_path / "compiled")
+    for setting in ("training.memory=compile", "training.compile=true"):
+        assert "compile" in refuses("train", config, setting, *given, tmp_path / "compiled")
 
 
 def test_train_folder_in_use_is_refused(

@@ -139,6 +139,7 @@ OURS = {
     "training.checkpoint_every": 1,
     "training.memory": "auto",
     "training.compile_budget": 0.5,
+    "training.compile": False,
     "training.keep_checkpoints": 2,
     "training.log_every": 20,
     "training.num_pictures": 4,
@@ -273,6 +274,10 @@ def test_settings_of_a_classifier_that_do_not_fit_are_refused() -> None:
         (["norm.name=bn", "norm.standardize_weights=true"], r"norm\.standardize_weights=true .* norm\.name=bn"),
         (["training.memory=compile"], r"training\.memory=compile .* norm\.name=syncbn"),
         (["training.memory=compile", "norm.name=mabn"], r"training\.memory=compile .* norm\.name=mabn"),
+        (["training.compile=true"], r"training\.compile=true .* norm\.name=syncbn"),
+        (["training.compile=true", "norm={name: bn, heads: brn}"], r"training\.compile=true .* norm\.heads=brn"),
+        (["training={compile: true, memory: checkpoint}", "norm.name=bn"], r"training\.memory=checkpoint"),
+        (["training.compile=true", "norm={name: plain, momentum: null}"], r"norm\.momentum=null"),
         (["norm.mabn.window=0"], r"norm\.mabn\.window=0"),
         (["norm.brn.max_scale=0.5"], r"norm\.brn\.max_scale=0\.5"),
     ],
@@ -292,6 +297,8 @@ def test_norm_for_small_batches_with_settings_that_do_not_fit_is_refused(overrid
         ["norm.heads=gn", "norm.standardize_weights=true"],
         ["norm={name: bn, heads: syncbn}", "training.memory=compile"],
         ["body={name: 'torchvision:mobilenet_v2'}", "training.memory=compile"],
+        ["norm={name: bn, heads: gn}", "training.compile=true"],
+        ["norm={name: affine, momentum: null}", "training.compile=true"],
     ],
 )
 def test_norm_for_small_batches_with_settings_that_fit_is_accepted(overrides: list[str]) -> None:
