@@ -2,8 +2,9 @@
 
 Time of a prediction and of training steps against the floor, which is the time of their convolutions and matrix
 products, each by itself in its best memory format; against torchvision's Mask R-CNN, Panoptic FPN and our own network
-built plainly (BatchNorm out of place, contiguous, whole logits). Peak memory of processes that train. Growth of
-time and memory with the area of the images, and the numbers of objects, classes and images.
+built plainly (BatchNorm out of place, contiguous, whole logits); and compiled against not compiled. Peak memory of
+processes that train. Growth of time and memory with the area of the images, and the numbers of objects, classes and
+images.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from benchmarks import machine, network_growth, network_memory, network_times
+from benchmarks import machine, network_compiled, network_growth, network_memory, network_times
 from benchmarks.command import benchmark_parser, publish, recorded_rows
 from benchmarks.network_cases import FULL, QUICK, Plan
 from benchmarks.table import Row, replace_rows
@@ -42,6 +43,7 @@ class Part:
 PARTS = (
     Part("predict", network_times.predict_rows),
     Part("step", network_times.step_rows),
+    Part("compiled", network_compiled.compiled_rows),
     Part("demo", network_times.demo_rows),
     Part("growth", network_growth.growth_rows),
     *(Part(case.slug, case.rows, (case.slug,) if case.is_bf16 else ()) for case in network_memory.CASES),

@@ -44,6 +44,7 @@ class Plan:
         has_bf16: Whether to measure in bf16.
         threads: Number of threads.
         in_process: Function that calls another one in a new process.
+        compiles: Whether to measure compiled networks, whose compilation takes minutes.
     """
 
     size: Size
@@ -56,6 +57,7 @@ class Plan:
     has_bf16: bool = True
     threads: int = 2
     in_process: Callable[..., Any] = machine.in_fresh_process
+    compiles: bool = True
 
     def start(self) -> None:
         """Prepare a new process."""
@@ -108,6 +110,7 @@ QUICK = Plan(
     overrides=_SMALL,
     threads=1,
     in_process=machine.in_forked_process,
+    compiles=False,
 )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import machine, network
 from benchmarks.network_cases import FULL, QUICK, Plan, annotation, made_up_step
+from benchmarks.network_compiled import compiled_rows
 from benchmarks.network_floor import OperatorLog, Product, TensorShape, measure_floor, record_operators
 from benchmarks.network_memory import CASES, MemoryCase, describe
 from benchmarks.network_peers import SemanticFPNHead, WholeSemanticLoss
@@ -21,6 +24,7 @@ from benchmarks.table import Row, read_rows, write_rows
 from seamseg.algos.losses import SemanticLoss
 from seamseg.builders.memory import MadeUpStep
 from seamseg.engine.step_memory import StepMemory
+from seamseg.modules import compilation
 from seamseg.modules.abn import ABN
 from seamseg.modules.norm import PlainABN
 from seamseg.predict import Predictor
@@ -173,6 +177,25 @@ def test_update_replaces_the_rows_of_a_part_and_keeps_the_others(
     with pytest.raises(SystemExit, match="another machine"):
         network.main(["--only", "demo", "--update", "--output", str(file)])
     assert read_rows(file)[2] == old
+
+
+def test_compiled_network_is_compared_with_itself_and_states_the_time_of_the_compilation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    methods: set[str] = set()
+
+    def uncompiled(method: Callable[..., Any]) -> Callable[..., Any]:
+        methods.add(method.__qualname__)
+        return method
+
+    monkeypatch.setattr(compilation, "_compiled", uncompiled)
+    monkeypatch.setattr(type(QUICK), "start", lambda _: None)
+    assert [(row.ours, row.peer) for row in compiled_rows(QUICK)] == [(None, None)] * 2
+    assert not methods
+    rows = compiled_rows(replace(QUICK, compiles=True, has_bf16=False))
+    assert [row.slug for row in rows] == ["predict-compiled", "step-compiled"]
+    assert all("first call took" in row.measure and row.ratio for row in rows)
+    assert "SemanticHead.forward" in methods
 
 
 def test_slugs_of_the_targets_have_limits() -> None:
