@@ -228,10 +228,10 @@ def check_whole_compile(norm: NormSettings, compiled: bool, memory: str) -> None
     """
     if not compiled:
         return
-    if memory != "none":
+    if memory not in ("auto", "none"):
         raise ValueError(
             f"training.memory={memory} has no effect on the graphs of training.compile=true, whose compiler chooses "
-            "what to keep; set training.memory=none, or training.compile=false"
+            "what to keep; set training.memory=auto, or training.compile=false"
         )
     for key, name in (("norm.name", norm.name), ("norm.heads", norm.heads or norm.name)):
         if name in UNCOMPILED:
