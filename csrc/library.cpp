@@ -35,6 +35,11 @@ STABLE_TORCH_LIBRARY(seamseg, library) {
       "group_norm_gradient(Tensor x, Tensor dy, Tensor statistics, Tensor weight) "
       "-> (Tensor dx, Tensor dweight, Tensor dbias)");
 
+  // Standardized filters
+  library.def(
+      "standardize_filters(Tensor weight, bool in_bfloat16, float eps) -> (Tensor filters, Tensor statistics)");
+  library.def("standardize_filters_gradient(Tensor weight, Tensor dfilters, Tensor statistics) -> Tensor");
+
   // Mean over a window
   library.def("window_mean(Tensor x, int window) -> Tensor");
   library.def("window_mean_gradient(Tensor gradient, int window) -> Tensor");

@@ -102,6 +102,10 @@ struct Kernels {
   void (*rows_sums)(Input<T> input, const T* dz, int64_t rows, int64_t channels, const A* beta, A slope, Sums* sums);
   void (*rows_gradient)(
       Input<T> input, Gradients<T> to, int64_t rows, int64_t channels, BackwardConstants<const A*> constants, A slope);
+
+  // For the weights of one filter, which are in the compute type.
+  void (*filter_standardize)(const A* weights, T* filter, int64_t num, A mean, A factor);
+  void (*filter_gradient)(const A* weights, const T* dfilter, A* dweights, int64_t num, A mean, A factor);
 };
 
 // Kernels by activation, in one array per instruction set. The x86 ones exist only on x86.

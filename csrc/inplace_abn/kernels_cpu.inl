@@ -354,10 +354,45 @@ void rows_gradient(
   }
 }
 
+// ---- filters --------------------------------------------------------------------------------------------------------
+
+template <typename T>
+void filter_standardize(const Compute<T>* weights, T* filter, int64_t num, Compute<T> mean, Compute<T> factor) {
+  for_packs<Compute<T>>(num, [&](int64_t i, auto extent, auto) {
+    write((read(weights + i, extent) - mean) * factor, filter + i, extent);
+  });
+}
+
+// With w for the standardized weights and g for their gradients: factor * (g - mean(g) - w * mean(g * w)).
+template <typename T>
+void filter_gradient(
+    const Compute<T>* weights, const T* dfilter, Compute<T>* dweights, int64_t num, Compute<T> mean,
+    Compute<T> factor) {
+  using A = Compute<T>;
+  double first = 0, second = 0;
+  for (int64_t begin = 0; begin < num; begin += block) {
+    Pack<A> sums[2] = {}, products[2] = {};
+    for_packs<A>(std::min(block, num - begin), [&](int64_t i, auto extent, auto turn) {
+      const Pack<A> gradient = read(dfilter + begin + i, extent); // 0 beyond a part
+      sums[turn] += gradient;
+      products[turn] += gradient * (read(weights + begin + i, extent) - mean);
+    });
+    first += sum_of<A>(sums);
+    second += sum_of<A>(products);
+  }
+  const auto share = static_cast<A>(first / static_cast<double>(num));
+  const auto slope = static_cast<A>(second / static_cast<double>(num) * factor * factor);
+  for_packs<A>(num, [&](int64_t i, auto extent, auto) {
+    const Pack<A> distance = read(weights + i, extent) - mean;
+    write(factor * (read(dfilter + i, extent) - share - distance * slope), dweights + i, extent);
+  });
+}
+
 template <typename T, Activation kind>
 constexpr Kernels<T> kernels_of = {
-    run_moments<T>,  run_normalize<T, kind>,  run_sums<T, kind>,  run_gradient<T, kind>,
-    rows_moments<T>, rows_normalize<T, kind>, rows_sums<T, kind>, rows_gradient<T, kind>,
+    run_moments<T>,        run_normalize<T, kind>,  run_sums<T, kind>,  run_gradient<T, kind>,
+    rows_moments<T>,       rows_normalize<T, kind>, rows_sums<T, kind>, rows_gradient<T, kind>,
+    filter_standardize<T>, filter_gradient<T>,
 };
 
 template <typename T>

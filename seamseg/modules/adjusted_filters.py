@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seamseg.ops.standardized_filters import standardize_filters
+
 Adjustment = Literal["center", "standardize"]
 
 VARIANCE_EPS = 1e-10
@@ -33,12 +35,8 @@ def adjust(weight: Tensor, adjustment: Adjustment, output_dim: int = 0) -> Tenso
     if adjustment == "center":
         dims = [dim for dim in range(weight.ndim) if dim != output_dim]
         return weight - weight.mean(dim=dims, keepdim=True)
-    # A filter per row. Layer norm, which has one kernel for each direction, is several times faster than var_mean.
-    filters = weight.movedim(output_dim, 0)
-    input_dim = -1 if weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last) else 1
-    filters = filters.movedim(1, input_dim)  # a dense row in the weight's own memory format
-    filters = functional.layer_norm(filters, filters.shape[1:], eps=VARIANCE_EPS)
-    return filters.movedim(input_dim, 1).movedim(0, output_dim)
+    filters = standardize_filters(weight.movedim(output_dim, 0), VARIANCE_EPS)
+    return filters.movedim(0, output_dim)
 
 
 class AdjustedConv2d(nn.Conv2d):
