@@ -104,8 +104,8 @@ class Head(Protocol):
     def planned_forward(self, num_regions: int, num_masks: int, num_scores: int) -> AbstractContextManager[None]:
         """Announce the number of regions of one call of each branch inside the context."""
 
-    def classify(self, regions: Tensor, halved: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return R×(T+1) class logits and R×T×4 box_deltas of R×C×14×14 features, given their 2×2 means or not."""
+    def classify(self, regions: Tensor, is_halved: bool = False) -> tuple[Tensor, Tensor]:
+        """Return R×(T+1) class logits and R×T×4 box_deltas of R×C×14×14 features, or of their means over 2×2 bins."""
 
     def masks(self, regions: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return mask logits of R×C×14×14 features, R×T×M×M, or those of some rows; only called if ``has_masks``."""
@@ -222,20 +222,21 @@ class RoIHeads:
                 )
                 for image in range(len(ground_truth))
             ]
-        regions, halved = with_half_size(
-            self.pooler(levels, PackedSequence(sample.boxes for sample in samples), images.padded_size)
-        )
         classes = torch.cat([sample.classes for sample in samples])
+        positive: Tensor | None = torch.nonzero(classes > 0).squeeze(1)
         num_positive = sum(len(sample.objects) for sample in samples)
         num_masks = num_positive if self.masks_of_positives_only else len(classes)
+        regions, halved = with_half_size(
+            self.pooler(levels, PackedSequence(sample.boxes for sample in samples), images.padded_size),
+            positive if self.masks_of_positives_only else None,
+        )
         masks = mask_scores = None
         with head.planned_forward(len(classes), num_masks, num_positive):
-            logits, box_deltas = head.classify(regions, halved)
+            logits, box_deltas = head.classify(halved, is_halved=True)
             if head.has_masks:
-                positive: Tensor | None = torch.nonzero(classes > 0).squeeze(1)
                 things = classes[positive] - 1
-                if self.masks_of_positives_only:  # frees the features of the others
-                    regions, positive = regions[positive], None
+                if self.masks_of_positives_only:
+                    positive = None  # all that are left
                 masks, mask_scores = self._mask_losses(head, regions, positive, things, samples, objects, ground_truth)
         return RoILosses(
             classes=class_loss(logits, classes, self.class_weights, self.focal_gamma),

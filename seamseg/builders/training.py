@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Optimizer
 
 from seamseg.builders.body import compile_bodies
 from seamseg.builders.class_weights import build_class_weights
@@ -37,6 +37,7 @@ from seamseg.runtime.checkpoint import Checkpoint
 from seamseg.runtime.distributed import Process
 from seamseg.runtime.optimizer import (
     Decay,
+    DenseAdamW,
     LearningRate,
     WeightAverage,
     cosine_decay,
@@ -264,7 +265,7 @@ def build_optimizer(experiment: TrainableSettings, network: nn.Module) -> Optimi
     if isinstance(settings, SGDSettings):
         nesterov = settings.nesterov and settings.momentum > 0
         return SGD(groups, settings.lr, settings.momentum, nesterov=nesterov, fused=True)
-    return AdamW(groups, settings.lr, settings.betas, fused=True)
+    return DenseAdamW(groups, settings.lr, settings.betas, fused=True)
 
 
 def build_learning_rate(experiment: TrainableSettings, num_iterations: int, images_per_step: int) -> LearningRate:

@@ -108,18 +108,18 @@ class RoIHead(Compilable):
         with self._planned_forward([BranchRows(self.box_branch, num_regions), *masks, *scores]):
             yield
 
-    def classify(self, regions: Tensor, halved: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Run the class and box branch, which only reads means over 2×2 positions.
+    def classify(self, regions: Tensor, is_halved: bool = False) -> tuple[Tensor, Tensor]:
+        """Run the class and box branch, which only reads means over 2×2 bins.
 
         Args:
-            regions: R×C×14×14.
-            halved: R×C×7×7, these means if they are known; see :func:`seamseg.ops.half_size.with_half_size`.
+            regions: R×C×14×14, or R×C×7×7 means.
+            is_halved: Whether the regions are such means; see :func:`seamseg.ops.half_size.with_half_size`.
 
         Returns:
             classes: R×(T+1) logits; class 0 is background.
             box_deltas: R×T×4.
         """
-        pooled = with_half_size(regions)[1] if halved is None else halved
+        pooled = regions if is_halved else with_half_size(regions)[1]
         with self._planned(self.box_branch, pooled):
             hidden = self._run(self.box_branch, pooled if self.has_box_convs else pooled.flatten(1))
         return self.roi_cls(hidden), self.roi_bbx(hidden).unflatten(1, (-1, 4))

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from seamseg.ops import native
@@ -41,12 +42,10 @@ def group_norm(x: Tensor, num_groups: int, weight: Tensor, bias: Tensor, eps: fl
     if not _has_kernel(x):
         return functional.group_norm(x, num_groups, weight, bias, eps)
     native.require("group_norm_gradient", _gradient_shapes)
-    native.require("group_norm", _shapes, _backward, _setup)
+    native.require("group_norm", _shapes)
     compute = compute_type(x)
     try:
-        y: Tensor = torch.ops.seamseg.group_norm(
-            x, num_groups, weight.to(compute).contiguous(), bias.to(compute).contiguous(), eps
-        )[0]
+        y: Tensor = _GroupNorm.apply(x, num_groups, weight.to(compute).contiguous(), bias.to(compute).contiguous(), eps)
     except RuntimeError as error:
         raise native.argument_error(error, "group_norm") from None
     return y
@@ -59,17 +58,21 @@ def _has_kernel(x: Tensor) -> bool:
     return x.ndim == 4 and x.stride(1) == 1 and not x.is_contiguous() and not takes_ordinary_operators()
 
 
-def _setup(ctx: Any, inputs: tuple[Tensor, int, Tensor, Tensor, float], output: tuple[Tensor, Tensor]) -> None:
-    x, _, weight, _, _ = inputs
-    _, statistics = output
-    ctx.mark_non_differentiable(statistics)
-    ctx.save_for_backward(x, statistics, weight)
+# Not by torch.library.register_autograd, whose Python part takes longer than the kernels for small maps.
+class _GroupNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, num_groups: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        y: Tensor
+        y, statistics = torch.ops.seamseg.group_norm(x, num_groups, weight, bias, eps)
+        ctx.save_for_backward(x, statistics, weight)
+        return y
 
-
-def _backward(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor, None, Tensor, Tensor, None]:
-    x, statistics, weight = ctx.saved_tensors
-    dx, dweight, dbias = torch.ops.seamseg.group_norm_gradient(x, dy, statistics, weight)
-    return dx, None, dweight, dbias, None
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, Tensor, Tensor, None]:
+        x, statistics, weight = ctx.saved_tensors
+        dx, dweight, dbias = torch.ops.seamseg.group_norm_gradient(x, dy, statistics, weight)
+        return dx, None, dweight, dbias, None
 
 
 def _shapes(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Parameter groups, learning rate schedule and weight averaging."""
+"""Parameter groups, AdamW, learning rate schedule and weight averaging."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import AdamW, Optimizer
 
 
 def parameter_groups(network: nn.Module, weight_decay: float, weight_decay_norm: bool) -> list[dict[str, Any]]:
@@ -32,6 +32,34 @@ def parameter_groups(network: nn.Module, weight_decay: float, weight_decay_norm:
         {"params": others, "weight_decay": weight_decay},
         {"params": norms, "weight_decay": weight_decay if weight_decay_norm else 0.0},
     ]
+
+
+class DenseAdamW(AdamW):
+    """AdamW that updates weights in channels last as fast as contiguous ones.
+
+    PyTorch's fused kernel copies one tensor of each weight that is not contiguous (2.14), which takes longer than the
+    update. Here, it gets views of the same memory that are contiguous. The state keeps the shape of the weights.
+    """
+
+    def _init_group(
+        self,
+        group: dict[str, Any],
+        params_with_grad: list[Tensor],
+        grads: list[Tensor],
+        exp_avgs: list[Tensor],
+        exp_avg_sqs: list[Tensor],
+        *others: Any,
+    ) -> bool:
+        has_complex: bool = super()._init_group(  # type: ignore[no-untyped-call]
+            group, params_with_grad, grads, exp_avgs, exp_avg_sqs, *others
+        )
+        for index, parameter in enumerate(params_with_grad):
+            if parameter.is_contiguous() or not parameter.is_contiguous(memory_format=torch.channels_last):
+                continue
+            for tensors in (params_with_grad, grads, exp_avgs, exp_avg_sqs):
+                tensor = tensors[index].detach().contiguous(memory_format=torch.channels_last)
+                tensors[index] = tensor.permute(0, 2, 3, 1)
+        return has_complex
 
 
 Decay = Callable[[int], float]

@@ -41,7 +41,7 @@ def test_build_optimizer_sgd_without_momentum_disables_nesterov() -> None:
 def test_build_optimizer_adamw_has_its_settings() -> None:
     overrides = ["optimizer.name=adamw", "optimizer.betas=[0.8, 0.9]", "optimizer.weight_decay=0.05"]
     optimizer = build_optimizer(tiny_experiment(None, *overrides), tiny_network())
-    assert type(optimizer) is torch.optim.AdamW
+    assert isinstance(optimizer, torch.optim.AdamW)
     assert [group["betas"] for group in optimizer.param_groups] == [(0.8, 0.9)] * 2
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.05, 0.05]
 

@@ -66,6 +66,26 @@ def test_backward_pass_adds_the_means_into_the_gradient_of_the_maps() -> None:
     assert made == 3  # ones expanded, cos(x), and their product
 
 
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize("uses", ["both", "rows", "half"])
+def test_values_and_gradients_of_some_rows_equal_indexing(memory_format: torch.memory_format, uses: str) -> None:
+    x, rows = maps(memory_format, count=5), torch.tensor([3, 0])
+
+    def loss(some: Tensor, half: Tensor) -> Tensor:
+        none = x.new_zeros(())
+        return (some.sin().sum() if uses != "half" else none) + (half.square().sum() if uses != "rows" else none)
+
+    some, half = with_half_size(x, rows)
+    assert torch.equal(some, x[rows])
+    (found,) = torch.autograd.grad(loss(some, half), x)
+    (expected,) = torch.autograd.grad(loss(x[rows], functional.avg_pool2d(x, 2)), x)
+    torch.testing.assert_close(found, expected)
+    if uses == "both":
+        assert found.stride() == x.stride(), "the next operator would copy it otherwise"
+    none = with_half_size(x, rows[:0])
+    torch.testing.assert_close(torch.autograd.grad(none[1].sum() + none[0].sum(), x)[0], torch.full_like(x, 0.25))
+
+
 def test_without_gradients_the_maps_are_returned_as_they_are() -> None:
     x = maps()
     with torch.no_grad():

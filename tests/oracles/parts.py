@@ -25,7 +25,7 @@ class RecordingHead:
         self.num_things = num_things
         self.regions = self.mask_regions = torch.empty(0)
 
-    def classify(self, regions: Tensor, halved: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def classify(self, regions: Tensor, is_halved: bool = False) -> tuple[Tensor, Tensor]:
         self.regions = regions
         return regions.new_zeros(len(regions), self.num_things + 1), regions.new_zeros(len(regions), self.num_things, 4)
 
@@ -56,7 +56,7 @@ class FixedHead:
             else self.fixed_scores
         )
 
-    def classify(self, regions: Tensor, halved: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def classify(self, regions: Tensor, is_halved: bool = False) -> tuple[Tensor, Tensor]:
         return self.fixed_outputs
 
     def masks(self, regions: Tensor, rows: Tensor | None = None) -> Tensor:

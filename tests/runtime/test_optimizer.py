@@ -10,7 +10,7 @@ from support.tiny_network import tiny_network
 from torch import nn
 
 from seamseg.modules.norm import NormName
-from seamseg.runtime.optimizer import parameter_groups
+from seamseg.runtime.optimizer import DenseAdamW, parameter_groups
 
 
 def small_network() -> nn.Module:
@@ -75,3 +75,32 @@ def test_weight_decay_shrinks_only_decayed_parameters() -> None:
     values = {name: parameter.flatten()[0].item() for name, parameter in network.named_parameters()}
     assert {name for name, value in values.items() if value == 1.0} == {"bn.weight", "bn.bias", "gn.weight", "gn.bias"}
     assert set(values.values()) == {0.5, 1.0}
+
+
+@pytest.mark.parametrize("gradient_format", [torch.channels_last, torch.contiguous_format])
+def test_dense_adamw_equals_adamw_in_every_memory_format(gradient_format: torch.memory_format) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(4, 3, 3, 3), (4, 3, 1, 1), (5, 4), (6,)]
+    sides = []
+    for kind in (DenseAdamW, torch.optim.AdamW):
+        parameters = [torch.nn.Parameter(torch.randn(shape, generator=generator.manual_seed(0))) for shape in shapes]
+        if kind is DenseAdamW:
+            for index in range(2):
+                parameters[index] = torch.nn.Parameter(
+                    parameters[index].detach().contiguous(memory_format=torch.channels_last)
+                )
+        optimizer = kind(parameters, lr=0.1, weight_decay=0.1, fused=kind is DenseAdamW)
+        for step in range(3):
+            for parameter in parameters:
+                parameter.grad = torch.randn(parameter.shape, generator=generator.manual_seed(step))
+                if kind is DenseAdamW and parameter.ndim == 4:
+                    parameter.grad = parameter.grad.contiguous(memory_format=gradient_format)
+            optimizer.step()
+            assert [parameter.shape for parameter in parameters] == [torch.Size(shape) for shape in shapes]
+        sides.append((parameters, optimizer))
+    (found, ours), (expected, theirs) = sides
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+        for name in ("exp_avg", "exp_avg_sq"):
+            assert ours.state[one][name].shape == one.shape
+            torch.testing.assert_close(ours.state[one][name], theirs.state[other][name])
