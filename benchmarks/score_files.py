@@ -71,8 +71,8 @@ def file_rows(rounds: int, slow_rounds: int = SLOW_ROUNDS, works: tuple[Work, ..
             what = f"{work.num_pairs} pairs of {work.name} from files to PQ"
             ours = _ours(truth, results)
             for peer, prepare, limits, number in (
-                ("panopticapi", _panopticapi, {"must": 1 / 20}, slow_rounds),
-                ("hotcoco", _hotcoco, {"must": 1.2, "aim": 1.0}, rounds),
+                ("panopticapi", _panopticapi, (1 / 20, None), slow_rounds),
+                ("hotcoco", _hotcoco, (1.2, 1.0), rounds),
             ):
                 rows.append(
                     _row(f"files-{peer}-{work.name}", what, peer, ours, prepare, (truth, results), limits, number)
@@ -91,16 +91,16 @@ def _row(
     ours: Callable[[], float],
     prepare: Callable[[Path, Path], Callable[[], float]],
     files: tuple[Path, Path],
-    limits: dict[str, float],
+    limits: tuple[float, float | None],
     rounds: int,
 ) -> Row:
     try:
         theirs = prepare(*files)
     except ImportError as error:
-        return Row(slug, f"not measured: {peer} is not installed ({error})", None, None, "ms", **limits)
+        return Row(slug, f"not measured: {peer} is not installed ({error})", None, None, "ms", *limits)
     assert abs(ours() - theirs()) < _EXACT, _WRONG
     found = medians({"ours": _side(ours), "peer": _side(theirs)}, rounds, _WARM_UP if rounds > SLOW_ROUNDS else 0)
-    return Row(slug, f"{what}; {peer}, {rounds} rounds", found["ours"], found["peer"], "ms", **limits)
+    return Row(slug, f"{what}; {peer}, {rounds} rounds", found["ours"], found["peer"], "ms", *limits)
 
 
 def _side(work: Callable[[], float]) -> Callable[[], float]:

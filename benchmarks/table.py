@@ -19,7 +19,7 @@ _WIDTH = 150  # columns of a table that is written to a file or a pipe
 
 @dataclass(frozen=True)
 class Row:
-    """One measure of both sides; less is better.
+    """One measure of both sides; less is better unless ``at_least`` is set.
 
     Attributes:
         slug: Short name that stays the same from run to run.
@@ -27,7 +27,8 @@ class Row:
         ours, peer: Medians in ``unit``; None where a side cannot run on this machine.
         unit: Unit, such as ``ms`` or ``MB``.
         must: Limit of the ratio, or None.
-        aim: Goal for the ratio, lower than the limit, or None.
+        aim: Goal for the ratio, stricter than the limit, or None.
+        at_least: Whether more is better: limit and goal are then the least ratio instead of the largest.
     """
 
     slug: str
@@ -37,6 +38,7 @@ class Row:
     unit: str
     must: float | None = None
     aim: float | None = None
+    at_least: bool = False
 
     @property
     def ratio(self) -> float | None:
@@ -48,7 +50,9 @@ class Row:
         """Whether the ratio is within its limit; False without a ratio, None without a limit."""
         if self.must is None:
             return None
-        return self.ratio is not None and self.ratio <= self.must
+        if self.ratio is None:
+            return False
+        return self.ratio >= self.must if self.at_least else self.ratio <= self.must
 
     def as_json(self) -> dict[str, Any]:
         """Return the row as it is written to JSON."""
@@ -61,6 +65,7 @@ class Row:
             "ratio": self.ratio,
             "must": self.must,
             "aim": self.aim,
+            "at_least": self.at_least,
             "holds": self.holds,
         }
 
@@ -68,8 +73,9 @@ class Row:
 def read_rows(path: Path) -> tuple[str, dict[str, str], list[Row]]:
     """Return the machine, the versions and the rows of a file of :func:`write_rows`."""
     whole = json.loads(path.read_text())
-    names = [field.name for field in fields(Row)]
-    return whole["machine"], whole["versions"], [Row(**{name: row[name] for name in names}) for row in whole["rows"]]
+    names = {field.name for field in fields(Row)}  # files from before ``at_least`` lack it
+    rows = [Row(**{name: value for name, value in row.items() if name in names}) for row in whole["rows"]]
+    return whole["machine"], whole["versions"], rows
 
 
 def replace_rows(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
@@ -111,7 +117,8 @@ def print_rows(machine: str, versions: Mapping[str, str], rows: Sequence[Row], c
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         sides = (_amount(row.ours, row.unit), _amount(row.peer, row.unit), _number(row.ratio, "×"))
-        table.add_row(row.slug, row.measure, *sides, _limit(row.must), _limit(row.aim), _verdict(row.holds))
+        limits = (_limit(limit, row.at_least) for limit in (row.must, row.aim))
+        table.add_row(row.slug, row.measure, *sides, *limits, _verdict(row.holds))
     console.print(table)
     targets = [row for row in rows if row.holds is not None]
     missed = [row.slug for row in targets if not row.holds]
@@ -128,9 +135,9 @@ def _number(value: float | None, unit: str = "") -> str:
     return "-" if value is None else f"{value:.3f}{unit}"
 
 
-def _limit(value: float | None) -> str:
+def _limit(value: float | None, at_least: bool) -> str:
     """Format a limit with two decimals, or with as many as it has."""
-    return "" if value is None else "≤ " + max(f"{value:.2f}", f"{value:g}", key=len)
+    return "" if value is None else f"{'≥' if at_least else '≤'} " + max(f"{value:.2f}", f"{value:g}", key=len)
 
 
 def _verdict(holds: bool | None) -> str:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.command import benchmark_parser, publish
-from benchmarks.table import Row, print_rows, write_rows
+from benchmarks.table import Row, print_rows, read_rows, write_rows
 
 
 def row(ours: float | None = 3.0, peer: float | None = 12.0, must: float | None = None) -> Row:
@@ -35,6 +35,11 @@ def test_target_is_met_up_to_its_limit(ours: float, must: float | None, holds: b
     assert row(ours, 10, must).holds is holds
 
 
+@pytest.mark.parametrize(("ours", "holds"), [(11, True), (10.99, False), (30, True), (None, False)])
+def test_target_of_more_is_met_from_its_limit(ours: float | None, holds: bool) -> None:
+    assert Row("ap", "what; peer", ours, 10, "%", must=1.1, at_least=True).holds is holds
+
+
 @pytest.mark.parametrize(("ours", "peer"), [(1.0, None), (None, 1.0), (1.0, 0.0)])
 def test_target_without_a_ratio_is_not_met(ours: float | None, peer: float | None) -> None:
     assert row(ours, peer, must=0.5).ratio is None
@@ -57,6 +62,7 @@ def test_written_file_has_machine_versions_and_rows(tmp_path: Path) -> None:
                 "ratio": 0.25,
                 "must": 0.6,
                 "aim": 0.4,
+                "at_least": False,
                 "holds": True,
             },
             {
@@ -68,6 +74,7 @@ def test_written_file_has_machine_versions_and_rows(tmp_path: Path) -> None:
                 "ratio": None,
                 "must": None,
                 "aim": None,
+                "at_least": False,
                 "holds": None,
             },
         ],
@@ -97,6 +104,23 @@ def test_printed_table_shows_limits_goals_and_met_targets() -> None:
     assert [name in text for name in ("limit", "goal", "met")] == [True] * 3
     assert "two cores" in text
     assert "torch 2.14" in text
+
+
+def test_printed_table_shows_the_limit_of_more_as_a_lower_bound() -> None:
+    line = next(
+        line for line in printed(Row("ap", "m", 4, 2, "%", 1.1, 1.25, at_least=True)).splitlines() if " ap " in line
+    )
+    assert [cell.strip() for cell in line.split("│")][5:9] == ["2.000×", "≥ 1.10", "≥ 1.25", "yes"]
+
+
+def test_read_rows_accepts_files_without_the_direction(tmp_path: Path) -> None:
+    path, rows = tmp_path / "x.json", [row(), Row("ap", "m", 4, 2, "%", at_least=True)]
+    content = written(path, *rows)
+    assert read_rows(path) == ("two cores", {"torch": "2"}, rows)
+    for one in content["rows"]:
+        del one["at_least"]
+    path.write_text(json.dumps(content))
+    assert [one.at_least for one in read_rows(path)[2]] == [False, False]
 
 
 def test_printed_table_shows_a_dash_for_a_side_that_could_not_run() -> None:
