@@ -12,7 +12,7 @@ NATIVE := $(shell find csrc -type f)
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format docs overfit overfit-tasks bench bench-abn bench-memory bench-network bench-semantic-loss bench-data bench-predict bench-score bench-distributed soak gpu-check fuzz sdist clean
+.PHONY: help setup demo test lint format docs overfit overfit-tasks bench bench-abn bench-memory bench-network bench-semantic-loss bench-data bench-predict bench-score bench-distributed bench-accuracy soak gpu-check fuzz sdist clean
 
 help: ## list all targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -54,7 +54,7 @@ overfit-tasks: $(STAMP) ## overfit eight real images in each of the four tasks
 # Benchmarks write benchmarks/results/NAME.json; ARGS=--quick only shows that they run. The two variables silence torch's
 # profiler.
 bench: ## run all benchmarks one after the other, on an idle machine
-	@for name in bench-abn bench-memory bench-network bench-semantic-loss bench-data bench-predict bench-score bench-distributed soak; do \
+	@for name in bench-abn bench-memory bench-network bench-semantic-loss bench-data bench-predict bench-score bench-distributed bench-accuracy soak; do \
 		echo "make $$name"; $(MAKE) --no-print-directory $$name || exit 1; done
 
 bench-abn: $(STAMP) $(INPLACE_ABN) ## in-place norm vs. BatchNorm and inplace-abn: five minutes on two idle cores
@@ -85,6 +85,11 @@ bench-score: $(STAMP) $(SCORE_PEERS) ## scoring, fusion and arg-max vs. other li
 
 bench-distributed: $(STAMP) ## count collectives and bytes of a training step on two ranks: five minutes
 	@$(BIN)/python -m benchmarks.distributed $(ARGS)
+
+# Finished parts stay in runs/accuracy and are not repeated. ARGS="--minutes 5" trains both sides for 5 minutes instead of
+# the time of the demo.
+bench-accuracy: $(STAMP) ## AP and PQ after equal training time vs. Mask R-CNN and Panoptic FPN: half an hour on two idle cores
+	@$(BIN)/python -m benchmarks.accuracy $(ARGS)
 
 soak: $(STAMP) ## 3000 steps of ranks with and without objects, 20 kills: half an hour on two cores
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
