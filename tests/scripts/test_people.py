@@ -10,8 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from support.tiny_dataset import write_tiny_panoptic
+from torchvision.models import mobilenet_v2
 
-from seamseg.structures import GroundTruth, PackedSequence
+from benchmarks.accuracy_peer import CPU
+from seamseg.builders.data import build_training_loader, open_training_split
+from seamseg.runtime.training_progress import TrainingProgress
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "people.py"
 
@@ -27,18 +31,21 @@ def people() -> Any:
     return module
 
 
-def test_target_has_people_without_crowd_in_the_form_of_torchvision(people: Any) -> None:
-    ids = torch.tensor([[1, 1, 1, 3], [1, 2, 1, 3]])
-    truth = GroundTruth(
-        PackedSequence([ids[None]]),
-        PackedSequence([torch.tensor([255, 0, 1, 1])]),
-        PackedSequence([torch.tensor([False, False, False, True])]),
-        PackedSequence([torch.tensor([[-1.0, -1, -1, -1], [0, 0, 2, 3], [1, 1, 2, 2], [0, 3, 2, 4]])]),
-    )
-    target = people.target(truth, 0, num_stuff=1)
-    assert target["boxes"].tolist() == [[1, 1, 2, 2]]  # x0, y0, x1, y1
-    assert target["labels"].tolist() == [1]
-    assert target["masks"].tolist() == [[[0, 0, 0, 0], [0, 1, 0, 0]]]
+def test_network_of_torchvision_trains_all_but_the_body(people: Any, tmp_path: Path) -> None:
+    write_tiny_panoptic(tmp_path, split="train", num_images=1, stuff=("background",), things=("person",))
+    torch.save(mobilenet_v2().state_dict(), tmp_path / "weights.pt")
+    options = Namespace(side="torchvision", data=tmp_path, weights=tmp_path / "weights.pt", seed=0, epochs=1)
+    experiment = people.read_experiment(options)
+    peer = people.build_torchvision(experiment, 16, 32).train()
+    body = peer.network.backbone.body
+    assert not any(module.training for module in body.modules())
+    loader = build_training_loader(experiment, open_training_split(experiment), CPU, TrainingProgress())
+    (batch,) = loader.epoch(0)
+    losses = dict(peer(batch.images, batch.ground_truth, torch.Generator()).items())
+    torch.stack(list(losses.values())).sum().backward()
+    assert {name for name, value in peer.named_parameters() if value.grad is None} == {
+        f"network.backbone.body.{name}" for name, _ in body.named_parameters()
+    }
 
 
 def test_num_epochs_fit_into_the_budget_and_are_measured_once(
