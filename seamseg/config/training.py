@@ -179,7 +179,7 @@ class TrainingSettings(Settings):
     Results differ by rounding. The first step and the first validation take minutes longer. Images and features then
     use the channels-last memory format. With `bf16` and `fp16`, `norm.name=bn` keeps as much for the backward pass as
     `plain`. Requires `norm.name` and `norm.heads` of `bn`, `plain`, `gn` or `affine`, `norm.momentum` that is not null,
-    `memory=none`, and a C++ compiler on the machine that trains."""
+    `memory` `auto` or `none`, and a C++ compiler on the machine that trains."""
 
     accumulate: PositiveInt = 1
     """Number of batches per optimizer step. Their losses are averaged. Norms compute the statistics of each batch
