@@ -106,7 +106,7 @@ def _regions(
         train(recorder, *part_inputs, generator)
     requested = [recorder.regions for recorder in recorders]
     mask_requested = [recorder.mask_regions for recorder in recorders]
-    logits, box_deltas = head.classify(torch.cat(requested))
+    logits, box_deltas = head.classify(torch.cat(requested), is_halved=True)
     fixed_outputs = zip(
         logits.split([len(rows) for rows in requested]),
         box_deltas.split([len(rows) for rows in requested]),
