@@ -83,6 +83,14 @@ def test_keep_freed_memory_below_a_size_maps_larger_blocks(monkeypatch: pytest.M
     assert library.calls == [(-4, 65536), (-3, 2**25), (-1, 2**31 - 1)]  # M_MMAP_THRESHOLD is -3
 
 
+def test_keep_freed_memory_keeps_all_blocks_if_the_variable_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = FakeLibrary(1)
+    use_library(monkeypatch, library)
+    monkeypatch.setenv(SWITCH, "all")
+    assert keep_freed_memory(below=2**25)
+    assert library.calls == [(-4, 0), (-1, 2**31 - 1)]
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
 def test_keep_freed_memory_below_a_size_returns_larger_blocks_only() -> None:
     output = subprocess.run(
