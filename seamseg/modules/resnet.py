@@ -94,8 +94,8 @@ RESNET_BLOCKS: dict[ResNetName, _Shape] = {
 STEM_CHANNELS = 64
 """Number of output channels of the stem."""
 _LARGE = 2**16
-"""Number of positions of a large map, over all images: a quarter of the features of two images of 512×1024 pixels are
-kept by the stem and the first group, whose forward pass is about a hundredth of a training step."""
+"""Number of positions of a large map, over all images. Two images of 512×1024 pixels have it at stride 4, so that the
+stem and the first group are recomputed."""
 
 
 class ResNet(Body):
