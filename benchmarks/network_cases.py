@@ -144,7 +144,7 @@ def training(step: MadeUpStep) -> Callable[[], None]:
         precision.backward(losses.total(optimization.loss_weights))
         precision.step(optimizer, optimization.clip_norm, precision.gradient_norm(optimizer))
         if optimization.average is not None:
-            optimization.average.update(network, 1)
+            optimization.average.update(1)
 
     return work
 

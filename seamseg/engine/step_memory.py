@@ -131,7 +131,7 @@ def _run(
         norm = precision.gradient_norm(optimizer)
         precision.step(optimizer, optimization.clip_norm, norm)
         if optimization.average is not None:
-            optimization.average.update(network, 1)
+            optimization.average.update(1)
     return kept, totals
 
 

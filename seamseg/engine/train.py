@@ -242,7 +242,7 @@ class Trainer:
         with self.phase("optimizer"):
             optimization.precision.step(optimization.optimizer, optimization.clip_norm, norm)
             if optimization.average is not None:
-                optimization.average.update(self.network, iteration)
+                optimization.average.update(iteration)
         return {name: torch.stack([one[name] for one in values]).mean() for name in values[0]}
 
     def _should_stop(self, stop: StopRequest) -> bool:

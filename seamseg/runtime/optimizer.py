@@ -116,7 +116,7 @@ class WeightAverage:
     """Exponential moving average of the weights, as a second network; it scores better than the last iterate.
 
     Args:
-        network: Trained network.
+        network: Trained network, whose tensors have to stay where they are.
         decay: Decay of the average per iteration k. It is at most ``(1 + k)/(10 + k)``, so that the random initial
             weights are soon forgotten.
     """
@@ -125,19 +125,24 @@ class WeightAverage:
         self.decay = decay
         self.network = copy.deepcopy(network)
         self.network.requires_grad_(False)
-
-    @torch.no_grad()
-    def update(self, network: nn.Module, iteration: int) -> None:
-        """Update the average with the weights after iteration 1, 2, …."""
-        decay = min(self.decay, (1 + iteration) / (10 + iteration))
+        self._counts: list[tuple[Tensor, Tensor]] = []
+        self._values: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        # A step changes tensors in place, so they are looked up once.
         averages = self.network.state_dict()
-        by_type: dict[torch.dtype, list[tuple[Tensor, Tensor]]] = {}
         for name, value in network.state_dict().items():
             average = averages[name]
             if average.is_floating_point():
-                by_type.setdefault(average.dtype, []).append((average, value))
+                olds, news = self._values.setdefault(average.dtype, ([], []))
+                olds.append(average)
+                news.append(value)
             else:
-                average.copy_(value)
-        for pairs in by_type.values():
-            olds, news = zip(*pairs, strict=True)
+                self._counts.append((average, value))
+
+    @torch.no_grad()
+    def update(self, iteration: int) -> None:
+        """Update the average with the weights of the trained network after iteration 1, 2, …."""
+        decay = min(self.decay, (1 + iteration) / (10 + iteration))
+        for average, value in self._counts:
+            average.copy_(value)
+        for olds, news in self._values.values():
             torch._foreach_lerp_(olds, news, 1 - decay)

@@ -130,7 +130,7 @@ class Precision:
             clip_norm: Maximum norm of the gradient; None disables clipping.
             norm: Norm of the gradient from :meth:`gradient_norm`.
         """
-        if clip_norm is not None:
+        if clip_norm is not None and float(norm) > clip_norm:
             nn.utils.clip_grads_with_norm_(_parameters(optimizer), clip_norm, norm)
         # The scaler would pass overflowed gradients to the fused SGD, which initializes its momentum from uninitialized
         # memory before it skips its first step (torch 2.14).

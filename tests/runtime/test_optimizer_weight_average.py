@@ -28,7 +28,7 @@ def test_weight_average_forgets_initial_weights_quickly() -> None:
     expected = 0.0
     for k in range(1, 30):
         set_to(network, float(k))
-        average.update(network, k)
+        average.update(k)
         decay = min(0.999, (1 + k) / (10 + k))
         expected = decay * expected + (1 - decay) * k
         assert float(average.network.weight) == pytest.approx(expected, rel=1e-5)
@@ -39,7 +39,7 @@ def test_weight_average_uses_the_given_decay_later() -> None:
     network = network_of(1.0)
     average = WeightAverage(network, 0.5)
     set_to(network, 3.0)
-    average.update(network, 10**6)
+    average.update(10**6)
     assert float(average.network.weight) == 2.0
 
 
@@ -47,7 +47,7 @@ def test_weight_average_copies_integer_buffers() -> None:
     network = network_of(1.0)
     average = WeightAverage(network, 0.5)
     set_to(network, 7.0)
-    average.update(network, 1000)
+    average.update(1000)
     assert int(average.network.num_batches_tracked) == 7  # type: ignore[arg-type]
 
 
@@ -63,7 +63,7 @@ def test_weight_average_is_a_separate_untrained_network() -> None:
 def test_weight_average_update_builds_no_autograd_graph() -> None:
     network = network_of(1.0)
     average = WeightAverage(network, 0.5)
-    average.update(network, 1)
+    average.update(1)
     assert average.network.weight.grad_fn is None
     network.weight.sum().backward()
 
@@ -76,6 +76,6 @@ def test_weight_average_of_layers_in_several_types_averages_each_in_its_own() ->
     average = WeightAverage(network, 0.5)
     for value in network.parameters():
         nn.init.constant_(value, 2.25)
-    average.update(network, 1000)
+    average.update(1000)
     assert [value.dtype for value in average.network.parameters()] == types
     assert all((value == 1.25).all() for value in average.network.parameters())
