@@ -55,7 +55,7 @@ class Row:
         return self.ratio >= self.must if self.at_least else self.ratio <= self.must
 
     def as_json(self) -> dict[str, Any]:
-        """Return the row as it is written to JSON."""
+        """Return the row as it is written to JSON; ``at_least`` only where it is set."""
         return {
             "slug": self.slug,
             "measure": self.measure,
@@ -65,15 +65,15 @@ class Row:
             "ratio": self.ratio,
             "must": self.must,
             "aim": self.aim,
-            "at_least": self.at_least,
             "holds": self.holds,
+            **({"at_least": True} if self.at_least else {}),
         }
 
 
 def read_rows(path: Path) -> tuple[str, dict[str, str], list[Row]]:
     """Return the machine, the versions and the rows of a file of :func:`write_rows`."""
     whole = json.loads(path.read_text())
-    names = {field.name for field in fields(Row)}  # files from before ``at_least`` lack it
+    names = {field.name for field in fields(Row)}
     rows = [Row(**{name: value for name, value in row.items() if name in names}) for row in whole["rows"]]
     return whole["machine"], whole["versions"], rows
 

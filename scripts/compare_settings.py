@@ -57,8 +57,8 @@ class Comparison:
         return cls(content["config"], content["seeds"], content.get("common", []), changes)
 
     def run_folder(self, runs: Path, name: str, seed: int) -> Path:
-        """Return the folder of one training."""
-        return runs / f"{name.replace(' ', '-')}-{seed}"
+        """Return the folder of one training; its name has no suffix, so that files beside it can have one."""
+        return runs / f"{name.replace(' ', '-').replace('.', '_')}-{seed}"
 
 
 def main() -> None:

@@ -65,6 +65,12 @@ def test_table_has_differences_curves_and_times_of_finished_changes(
     assert later == "| later | not finished |"
 
 
+def test_changes_that_differ_after_a_dot_have_files_of_their_own(script: Any) -> None:
+    comparison = script.Comparison("scenes_r18", [0], [], {})
+    runs = [comparison.run_folder(Path(), f"learning rate {rate}", 0) for rate in (0.002, 0.004)]
+    assert runs[0].with_suffix(".json") != runs[1].with_suffix(".json")
+
+
 def test_finished_trainings_and_scores_are_not_repeated(
     script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
