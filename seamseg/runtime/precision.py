@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.optim import Optimizer
 
 from seamseg.errors import SettingsError
+from seamseg.ops.native import has_values
 
 PrecisionName = Literal["float32", "bf16", "fp16"]
 AnyPrecision = Literal["auto", "float32", "bf16", "fp16"]
@@ -130,7 +131,8 @@ class Precision:
             clip_norm: Maximum norm of the gradient; None disables clipping.
             norm: Norm of the gradient from :meth:`gradient_norm`.
         """
-        if clip_norm is not None and float(norm) > clip_norm:
+        # Without values, because only memory is measured, it takes the longer way.
+        if clip_norm is not None and not (has_values(norm) and float(norm) <= clip_norm):
             nn.utils.clip_grads_with_norm_(_parameters(optimizer), clip_norm, norm)
         # The scaler would pass overflowed gradients to the fused SGD, which initializes its momentum from uninitialized
         # memory before it skips its first step (torch 2.14).
