@@ -68,17 +68,47 @@ def mask_targets(
         P×M×M int64: 1 for the object, 0 for other pixels, −1 for ignored pixels. Each position has the value of the
         pixel it falls into; positions outside the image read its border.
     """
-    height, width = annotation.size
     steps = (torch.arange(mask_size, device=boxes.device, dtype=boxes.dtype) + 0.5) / mask_size
     y0, x0, y1, x1 = boxes.unsqueeze(-1).unbind(1)
-    rows = (y0 + steps * (y1 - y0)).floor().to(torch.int64).clamp(0, height - 1)
-    columns = (x0 + steps * (x1 - x0)).floor().to(torch.int64).clamp(0, width - 1)
-    layers = annotation.layer_of_segment[segment_ids]
-    sampled = annotation.ids[layers[:, None, None], rows[:, :, None], columns[:, None, :]]
-    targets = (sampled == segment_ids[:, None, None]).to(torch.int64)
+    y, x = y0 + steps * (y1 - y0), x0 + steps * (x1 - x0)
+    return _targets_at(annotation, y[:, :, None], x[:, None, :], segment_ids[:, None, None], void_is_background)
+
+
+def point_targets(
+    annotation: LayeredSegmentation, points: Tensor, segment_ids: Tensor, void_is_background: bool
+) -> Tensor:
+    """Sample the id maps at points, those of each region in the layer of its segment.
+
+    Args:
+        annotation: Segments of the image without padding.
+        points: P×N×2 (y, x) in pixels of the image.
+        segment_ids: P, the segment id of each region.
+        void_is_background: Whether void pixels get target 0; otherwise they are ignored.
+
+    Returns:
+        P×N int64; see :func:`mask_targets`.
+    """
+    y, x = points.unbind(-1)
+    return _targets_at(annotation, y, x, segment_ids[:, None], void_is_background)
+
+
+def _targets_at(
+    annotation: LayeredSegmentation, y: Tensor, x: Tensor, segment_ids: Tensor, void_is_background: bool
+) -> Tensor:
+    """Return the targets of segments at positions in pixels, whose shapes broadcast."""
+    height, width = annotation.size
+    rows = y.floor().to(torch.int64).clamp(0, height - 1)
+    columns = x.floor().to(torch.int64).clamp(0, width - 1)
+    sampled = annotation.ids[annotation.layer_of_segment[segment_ids], rows, columns]
+    targets = (sampled == segment_ids).to(torch.int64)
     if not void_is_background:
         targets[sampled == 0] = IGNORED
     return targets
+
+
+def of_class(values: Tensor, things: Tensor) -> Tensor:
+    """Return the entry of its class from every row of R×T×…."""
+    return values[torch.arange(len(things), device=things.device), things]
 
 
 BOX_SIGMA = 1.0
@@ -93,12 +123,14 @@ class RoILosses:
         classes: Cross-entropy of the classes.
         boxes: Smooth L1 loss of the box_deltas.
         masks: Binary cross-entropy of the masks; None from a head without masks.
+        points: Binary cross-entropy of the masks at points; None from a head that predicts none.
         mask_scores: Squared error of the predicted mask scores; None from a head that does not score masks.
     """
 
     classes: LossSum
     boxes: LossSum
     masks: LossSum | None
+    points: LossSum | None = None
     mask_scores: LossSum | None = None
 
 
@@ -151,14 +183,14 @@ def box_loss(
 
 
 def mask_loss(logits: Tensor, targets: Tensor, things: Tensor) -> LossSum:
-    """Compute the binary cross-entropy of the true class's mask, as a mean over the pixels that are not ignored.
+    """Compute the binary cross-entropy of the true class's mask, as a mean over the positions that are not ignored.
 
     Args:
-        logits: P×T×M×M logits of the positive regions.
-        targets: P×M×M: 1, 0, or −1 for ignored pixels.
+        logits: P×T×M×M logits of the positive regions, or P×T×N at points.
+        targets: P×M×M or P×N: 1, 0, or −1 for ignored positions.
         things: P, the true class among the things.
     """
-    chosen = at_least_float32(logits[torch.arange(len(things), device=things.device), things])
+    chosen = at_least_float32(of_class(logits, things))
     counts = (targets != IGNORED).to(chosen.dtype)
     loss = functional.binary_cross_entropy_with_logits(
         chosen, targets.clamp(min=0).to(chosen.dtype), weight=counts, reduction="sum"
@@ -174,7 +206,7 @@ def mask_score_loss(scores: Tensor, ious: Tensor, things: Tensor) -> LossSum:
         ious: P, the targets; see :func:`seamseg.algos.mask_scoring.mask_ious`.
         things: P, the true class among the things.
     """
-    chosen = at_least_float32(scores[torch.arange(len(things), device=things.device), things])
+    chosen = at_least_float32(of_class(scores, things))
     return LossSum(0.5 * (chosen - ious).square().sum(), len(things))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import torch
 import torchvision
@@ -21,10 +22,13 @@ from seamseg.algos.losses import (
     mask_loss,
     mask_score_loss,
     mask_targets,
+    of_class,
+    point_targets,
 )
 from seamseg.algos.mask_scoring import calibrated, mask_ious, pixels_outside
 from seamseg.algos.matching import RoIMatcher, RoISample
-from seamseg.algos.roi_pooling import RoIPooler
+from seamseg.algos.point_rendering import CoarseMasks, PointSampler, logits_at, rendered, training_points
+from seamseg.algos.roi_pooling import RoIPooler, sample_points
 from seamseg.ops.boxes import clip_boxes, decode_boxes, encode_boxes
 from seamseg.ops.constants import constant_like
 from seamseg.ops.half_size import with_half_size
@@ -100,6 +104,7 @@ class Head(Protocol):
 
     has_masks: bool
     has_mask_scores: bool
+    has_points: bool
 
     def planned_forward(self, num_regions: int, num_masks: int, num_scores: int) -> AbstractContextManager[None]:
         """Announce the number of regions of one call of each branch inside the context."""
@@ -113,9 +118,12 @@ class Head(Protocol):
     def mask_scores(self, regions: Tensor, masks: Tensor) -> Tensor:
         """Return R×T predicted IoUs of R×M×M mask logits; only called if ``has_mask_scores``."""
 
+    def point_logits(self, features: Tensor, coarse: Tensor) -> Tensor:
+        """Return R×T×P mask logits of R×P×C features and R×P coarse logits; only called if ``has_points``."""
+
 
 class RoIHeads:
-    """Classify and refine proposals, predict and score their masks if the head does, and compute its losses.
+    """Classify and refine proposals, predict, refine and score their masks if the head does, and compute its losses.
 
     Args:
         pooler: Pooler of the region features.
@@ -165,8 +173,8 @@ class RoIHeads:
 
         Returns:
             Per image, by descending score: boxes D×4, classes D (0-based among the things), scores D, and mask logits
-            D×M×M, or D×0×0 from a head without masks. From a head that scores masks, the scores are the class
-            probabilities times the predicted IoUs of the masks.
+            D×M×M, D×8M×8M from a head with points, or D×0×0 from a head without masks. From a head that scores masks,
+            the scores are the class probabilities times the predicted IoUs of the masks.
         """
         logits, box_deltas = head.classify(self.pooler(levels, proposals, padded_size))
         rows, image_index = proposals.contiguous()
@@ -185,15 +193,28 @@ class RoIHeads:
                 scores,
                 PackedSequence(image.boxes.new_empty(len(image.boxes), 0, 0) for image in found),
             )
-        _, image_index = boxes.contiguous()
-        regions = self.pooler(levels, boxes, padded_size)
+        masks, ious = self._detected_masks(head, levels, boxes, classes, padded_size)
+        return (boxes, classes, scores, masks) if ious is None else calibrated(boxes, classes, scores, masks, ious)
+
+    def _detected_masks(
+        self, head: Head, levels: Sequence[Tensor], boxes: PackedSequence, classes: PackedSequence, padded_size: Size
+    ) -> tuple[PackedSequence, PackedSequence | None]:
+        """Return masks of the classes, and their predicted IoUs; None for these from a head without scores.
+
+        The IoUs are those of masks that no point head has refined, as in training.
+        """
+        rows, image_index = boxes.contiguous()
         things, _ = classes.contiguous()
-        chosen = _of_class(head.masks(regions), things).float()
-        masks = PackedSequence.from_rows(chosen, image_index, len(sizes))
+        regions = self.pooler(levels, boxes, padded_size)
+        masks = coarse = of_class(head.masks(regions), things).float()
+        if head.has_points:
+            sample = partial(sample_points, levels[0], padded_size=padded_size)
+            masks = rendered(head, CoarseMasks(coarse, things, rows, image_index), sample)
+        per_image = PackedSequence.from_rows(masks, image_index, len(boxes))
         if not head.has_mask_scores:
-            return boxes, classes, scores, masks
-        ious = PackedSequence.from_rows(_of_class(head.mask_scores(regions, chosen), things), image_index, len(sizes))
-        return calibrated(boxes, classes, scores, masks, ious)
+            return per_image, None
+        ious = of_class(head.mask_scores(regions, coarse), things)
+        return per_image, PackedSequence.from_rows(ious, image_index, len(boxes))
 
     def train(
         self,
@@ -230,19 +251,21 @@ class RoIHeads:
             self.pooler(levels, PackedSequence(sample.boxes for sample in samples), images.padded_size),
             positive if self.masks_of_positives_only else None,
         )
-        masks = mask_scores = None
+        mask_losses = MaskLosses()
         with head.planned_forward(len(classes), num_masks, num_positive):
             logits, box_deltas = head.classify(halved, is_halved=True)
             if head.has_masks:
-                things = classes[positive] - 1
+                positives = PositiveRegions(classes[positive] - 1, samples, objects, ground_truth)
                 if self.masks_of_positives_only:
                     positive = None  # all that are left
-                masks, mask_scores = self._mask_losses(head, regions, positive, things, samples, objects, ground_truth)
+                sample = partial(sample_points, levels[0], padded_size=images.padded_size)
+                mask_losses = self._mask_losses(head, regions, positive, positives, sample, generator)
         return RoILosses(
             classes=class_loss(logits, classes, self.class_weights, self.focal_gamma),
             boxes=self._box_loss(box_deltas, classes, samples, objects),
-            masks=masks,
-            mask_scores=mask_scores,
+            masks=mask_losses.masks,
+            points=mask_losses.points,
+            mask_scores=mask_losses.scores,
         )
 
     def _box_loss(
@@ -267,64 +290,98 @@ class RoIHeads:
         self,
         head: Head,
         regions: Tensor,
-        positive: Tensor | None,
-        things: Tensor,
-        samples: Sequence[RoISample],
-        objects: Sequence[Objects],
-        ground_truth: GroundTruth,
-    ) -> tuple[LossSum, LossSum | None]:
-        """Return the losses of the masks and of their scores; None for the latter from a head without scores.
+        rows: Tensor | None,
+        positives: PositiveRegions,
+        sample: PointSampler,
+        generator: torch.Generator,
+    ) -> MaskLosses:
+        """Return the losses of the masks of positive regions.
 
         Args:
             head: Head that predicts masks.
             regions: Features of the regions.
-            positive: Indices of the P positive ones; None for all.
-            things: P, the true classes of the positive regions among the things.
-            samples: Sampled regions of every image.
-            objects: Objects of every image.
-            ground_truth: Annotation of the images.
+            rows: Indices of the P positive ones; None for all.
+            positives: The positive ones.
+            sample: Sampler of the finest pyramid level.
+            generator: CPU random generator used to sample points.
         """
+        void_is_background = self.void_is_background or positives.ground_truth.void_is_background
+        logits, things = head.masks(regions, rows), positives.things
+        targets = positives.mask_targets(self.mask_size, void_is_background)
+        points = scores = None
+        if head.has_points:
+            boxes, image_index = PackedSequence(positives.boxes).contiguous()
+            coarse = CoarseMasks(of_class(logits, things), things, boxes, image_index)
+            places = training_points(coarse, generator)
+            found = logits_at(head, coarse, places, sample)
+            points = mask_loss(found, positives.point_targets(coarse.in_pixels(places), void_is_background), things)
+        if head.has_mask_scores:
+            # Masks must not become easier to score, only better, so they get no gradient from their scores.
+            masks = of_class(logits, things).detach()
+            shown = regions if rows is None else regions[rows]
+            scores = mask_score_loss(head.mask_scores(shown, masks), positives.mask_ious(masks, targets), things)
+        return MaskLosses(mask_loss(logits, targets, things), points, scores)
+
+
+class MaskLosses(NamedTuple):
+    """Losses of the masks of positive regions, as in :class:`seamseg.algos.losses.RoILosses`."""
+
+    masks: LossSum | None = None
+    points: LossSum | None = None
+    scores: LossSum | None = None
+
+
+@dataclass(frozen=True)
+class PositiveRegions:
+    """Positive regions of a batch, ordered by image, and the objects that they show.
+
+    Attributes:
+        things: P, the true classes among the things.
+        samples: Sampled regions of every image.
+        objects: Objects of every image.
+        ground_truth: Annotation of the images.
+    """
+
+    things: Tensor
+    samples: Sequence[RoISample]
+    objects: Sequence[Objects]
+    ground_truth: GroundTruth
+
+    @property
+    def boxes(self) -> list[Tensor]:
+        """Boxes of each image."""
+        return [sample.boxes[: len(sample.objects)] for sample in self.samples]
+
+    @property
+    def segment_ids(self) -> list[Tensor]:
+        """Segment ids of the objects that the regions of each image show."""
+        return [truth.segment_ids[one.objects] for truth, one in zip(self.objects, self.samples, strict=True)]
+
+    def mask_targets(self, mask_size: int, void_is_background: bool) -> Tensor:
+        """Return the P×M×M targets of the masks; see :func:`seamseg.algos.losses.mask_targets`."""
         with record_function(TARGETS):
-            targets = torch.cat(
-                [
-                    mask_targets(
-                        ground_truth.annotation(image),
-                        sample.boxes[: len(sample.objects)],
-                        objects[image].segment_ids[sample.objects],
-                        self.mask_size,
-                        self.void_is_background or ground_truth.void_is_background,
-                    )
-                    for image, sample in enumerate(samples)
-                ]
-            )
-        logits = head.masks(regions, positive)
-        loss = mask_loss(logits, targets, things)
-        if not head.has_mask_scores:
-            return loss, None
-        # Masks must not become easier to score, only better, so they get no gradient from their scores.
-        masks = _of_class(logits, things).detach()
-        ious = self._mask_ious(masks, targets, samples, objects, ground_truth)
-        shown = regions if positive is None else regions[positive]
-        return loss, mask_score_loss(head.mask_scores(shown, masks), ious, things)
+            targets = [
+                mask_targets(self.ground_truth.annotation(image), boxes, ids, mask_size, void_is_background)
+                for image, (boxes, ids) in enumerate(zip(self.boxes, self.segment_ids, strict=True))
+            ]
+            return torch.cat(targets)
+
+    def point_targets(self, points: Tensor, void_is_background: bool) -> Tensor:
+        """Return the P×N targets at P×N×2 points; see :func:`seamseg.algos.losses.point_targets`."""
+        with record_function(TARGETS):
+            per_image = torch.split(points, [len(boxes) for boxes in self.boxes])
+            targets = [
+                point_targets(self.ground_truth.annotation(image), places, ids, void_is_background)
+                for image, (places, ids) in enumerate(zip(per_image, self.segment_ids, strict=True))
+            ]
+            return torch.cat(targets)
 
     @torch.no_grad()
-    def _mask_ious(
-        self,
-        masks: Tensor,
-        targets: Tensor,
-        samples: Sequence[RoISample],
-        objects: Sequence[Objects],
-        ground_truth: GroundTruth,
-    ) -> Tensor:
+    def mask_ious(self, masks: Tensor, targets: Tensor) -> Tensor:
+        """Return the IoUs of P×M×M mask logits; see :func:`seamseg.algos.mask_scoring.mask_ious`."""
         with record_function(TARGETS):
-            boxes = [sample.boxes[: len(sample.objects)] for sample in samples]
             outside = [
-                pixels_outside(ground_truth.annotation(image), boxes[image], objects[image], sample.objects)
-                for image, sample in enumerate(samples)
+                pixels_outside(self.ground_truth.annotation(image), boxes, truth, sample.objects)
+                for image, (boxes, truth, sample) in enumerate(zip(self.boxes, self.objects, self.samples, strict=True))
             ]
-            return mask_ious(masks, targets, torch.cat(boxes), torch.cat(outside))
-
-
-def _of_class(values: Tensor, things: Tensor) -> Tensor:
-    """Return the entry of its class from every row of R×T×…."""
-    return values[torch.arange(len(things), device=things.device), things]
+            return mask_ious(masks, targets, torch.cat(self.boxes), torch.cat(outside))

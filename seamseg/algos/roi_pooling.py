@@ -50,7 +50,10 @@ class RoIPooler:
             ΣR×C×output×output, ordered by image and then by box; channels last if the first level is and native kernels
             sample it.
         """
-        rows, image_index = boxes.contiguous()
+        return self.pool(levels, *boxes.contiguous(), padded_size)
+
+    def pool(self, levels: Sequence[Tensor], rows: Tensor, image_index: Tensor, padded_size: Size) -> Tensor:
+        """Return the features of ΣR×4 boxes, given the image of each; otherwise like a call."""
         level_index, levels = self.level_of(rows), levels[: self.num_levels]
         if has_kernel(levels):
             scales = constant_like(rows, [_scale(level, padded_size) for level in levels])
@@ -80,6 +83,30 @@ class RoIPooler:
             features, rois.to(features.dtype), (size, size), spatial_scale=1.0, sampling_ratio=1, aligned=True
         )
         return sampled
+
+
+def sample_points(level: Tensor, points: Tensor, image_index: Tensor, padded_size: Size) -> Tensor:
+    """Return R×P×C features at R×P×2 points, interpolated bilinearly where :class:`RoIPooler` reads them, too.
+
+    Args:
+        level: Level of the pyramid, N×C×h×w.
+        points: R×P×2 (y, x) in pixels of the padded images.
+        image_index: R int64, the image of each row of points.
+        padded_size: Height and width of the padded images.
+    """
+    boxes, images = as_boxes(points, image_index)
+    features = RoIPooler(1, num_levels=1).pool([level], boxes, images, padded_size)
+    return features.reshape(*points.shape[:2], level.shape[1])
+
+
+def as_boxes(points: Tensor, image_index: Tensor) -> tuple[Tensor, Tensor]:
+    """Return R·P×4 boxes without extent, so that the center of their only bin is a point, and the image of each.
+
+    Args:
+        points: R×P×2.
+        image_index: R, the image of each row of points.
+    """
+    return points.flatten(0, 1).repeat(1, 2), image_index[:, None].expand(points.shape[:2]).flatten()
 
 
 def _scale(level: Tensor, padded_size: Size) -> list[float]:

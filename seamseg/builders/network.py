@@ -39,6 +39,7 @@ OUTPUT_GAINS: Mapping[str, float] = {
     "roi_bbx": 0.001,
     "roi_msk": 0.01,
     "roi_iou": 0.01,
+    "roi_pnt": 0.01,
     "conv_sem": 0.1,
     "cls": 0.1,
 }
@@ -139,6 +140,7 @@ def _roi_head(experiment: Experiment, num_things: int, has_masks: bool, norm: No
         norm=norm,
         box_channels=settings.box_channels if settings.box_head == "conv4" else None,
         mask_scoring=settings.mask_scoring,
+        point_head=settings.mask_head == "pointrend",
     )
 
 

@@ -69,6 +69,11 @@ class Experiment(Settings):
                 f"roi.mask_scoring=true scores the masks of objects, which task={self.task} does not predict; set "
                 "task=panoptic or instance, or roi.mask_scoring=false"
             )
+        if self.roi.mask_head == "pointrend" and self.task in ("detection", "semantic"):
+            raise ValueError(
+                f"roi.mask_head=pointrend refines the masks of objects, which task={self.task} does not predict; set "
+                "task=panoptic or instance, or roi.mask_head=conv"
+            )
         check_body(self.body, self.norm, self.init_from)
         check_compile(self.body, self.norm, self.training.memory)
         check_whole_compile(self.norm, self.training.compile, self.training.memory)

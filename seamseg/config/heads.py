@@ -92,6 +92,13 @@ class RegionSettings(Settings):
     mask_channels: PositiveInt = 256
     """Number of channels of the convolutions in the mask branch."""
 
+    mask_head: Literal["conv", "pointrend"] = "conv"
+    """How masks are predicted. `conv`: by the mask branch, at 28×28 positions per region, as published. `pointrend`: a
+    head for points refines these masks to 224×224 positions (Kirillov et al., *PointRend*, CVPR 2020). It decides about
+    the most uncertain positions, from features of the finest pyramid level, which makes borders sharper. Prediction
+    takes more time, most of it in images with many detections. Requires `task=panoptic` or `instance`. The hidden
+    layers of the head have `mask_channels`."""
+
     mask_scoring: bool = False
     """Whether a further branch predicts the IoU of each mask with the object (Huang et al., *Mask Scoring R-CNN*, CVPR
     2019). The score of a detection is then its class probability times this IoU, in all results and in the fusion;
@@ -206,6 +213,9 @@ class LossWeights(Settings):
 
     roi_masks: NonNegativeFloat = 1.0
     """Weight of the mask loss of the RoI head."""
+
+    roi_points: NonNegativeFloat = 1.0
+    """Weight of the mask loss at points, which only networks with `roi.mask_head=pointrend` have."""
 
     roi_mask_scores: NonNegativeFloat = 1.0
     """Weight of the loss of the mask scores, which only networks with `roi.mask_scoring` have."""

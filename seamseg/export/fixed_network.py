@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seamseg.algos.point_rendering import CoarseMasks, rendered
 from seamseg.algos.roi import DetectionSelector, class_probabilities
-from seamseg.algos.roi_pooling import RoIPooler
+from seamseg.algos.roi_pooling import RoIPooler, as_boxes
 from seamseg.algos.rpn import ProposalSelector
 from seamseg.data.transforms import Normalize
 from seamseg.errors import SeamsegError
@@ -182,7 +184,8 @@ class FixedSizeNet(nn.Module):
         - ``classes``: D int64, class numbers including stuff classes, so that the first thing class is S;
         - ``scores``: D float32 in 0 … 1: class probabilities or, from a network that scores masks, their product with
           the predicted IoU of the mask;
-        - ``masks``: D×28×28 float32, mask logits in the box;
+        - ``masks``: D×M×M float32, mask logits in the box, where M is 28, or 224 for a network that refines masks at
+          points;
         - ``valid``: D bool, whether the row is a detection; if not, its other entries are 0.
 
         Outputs of heads that the network does not have are missing. D is the maximum number of detections according to
@@ -223,11 +226,15 @@ class FixedSizeNet(nn.Module):
         if head.has_masks:
             features = pool_regions(regions.pooler, levels, found.boxes, size)
             each = torch.arange(len(features), device=features.device), found.classes
-            chosen = head.masks(features)[each]
+            masks = coarse = head.masks(features)[each]
+            if head.has_points:
+                first_image = torch.zeros_like(found.classes)
+                sample = partial(_sample_points, levels[0], size=size)
+                masks = rendered(head, CoarseMasks(coarse, found.classes, found.boxes, first_image), sample)
             if head.has_mask_scores:
-                found, order = calibrate(found, head.mask_scores(features, chosen)[each])
-                chosen = chosen[order]
-            outputs["masks"] = chosen * found.valid[:, None, None]
+                found, order = calibrate(found, head.mask_scores(features, coarse)[each])
+                masks = masks[order]
+            outputs["masks"] = masks * found.valid[:, None, None]
         return {
             "boxes": found.boxes,
             "classes": (found.classes + regions.num_stuff) * found.valid,
@@ -267,6 +274,12 @@ def pool_regions(pooler: RoIPooler, levels: Sequence[Tensor], boxes: Tensor, siz
             (level_of == index)[:, None, None, None], pooler.sample(level, boxes, first_image, size), features
         )
     return features
+
+
+def _sample_points(level: Tensor, points: Tensor, image_index: Tensor, size: Size) -> Tensor:
+    """Return R×P×C features like ``algos.roi_pooling.sample_points``, without operators of this project."""
+    boxes, images = as_boxes(points, image_index)
+    return RoIPooler(1).sample(level, boxes, images, size).reshape(*points.shape[:2], level.shape[1])
 
 
 def enlarged_classes(logits: Tensor, size: Size) -> Tensor:

@@ -241,6 +241,7 @@ def _class_rows(
         "roi_head.roi_bbx": [(4 * ours + side, 4 * theirs + side) for ours, theirs in things for side in range(4)],
         "roi_head.roi_msk": things,
         "roi_head.roi_iou": things,
+        "roi_head.point.roi_pnt": things,
     }
 
 

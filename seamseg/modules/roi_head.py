@@ -1,6 +1,7 @@
-"""RoI head: the branches of a region network for classes, boxes, masks and the quality of masks.
+"""RoI head: the branches of a region network for classes, boxes, masks, points of masks, and the quality of masks.
 
-References: He et al., Mask R-CNN, ICCV 2017; Huang et al., Mask Scoring R-CNN, CVPR 2019.
+References: He et al., Mask R-CNN, ICCV 2017; Huang et al., Mask Scoring R-CNN, CVPR 2019; Kirillov et al., PointRend,
+CVPR 2020.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.nn import functional
 from seamseg.modules.compilation import Compilable, compilable
 from seamseg.modules.mask_upsampling import can_upsample_rows, recompute_in_chunks, upsample_rows
 from seamseg.modules.norm import NormFactory, uses_batch_statistics
+from seamseg.modules.point_head import PointHead
 from seamseg.modules.shared_batch_stats import BranchRows, shared_batch_stats
 from seamseg.ops.half_size import with_half_size
 
@@ -31,7 +33,7 @@ MASK_SIZE = 28
 
 
 class RoIHead(Compilable):
-    """Branches on 14×14 features of regions: for class and box, for masks, and for the scores of masks.
+    """Branches on 14×14 features of regions: for class and box, for masks, and for their scores; and a head for points.
 
     Args:
         in_channels: Number of channels of the feature pyramid.
@@ -46,11 +48,14 @@ class RoIHead(Compilable):
         mask_scoring: Whether to predict the IoU of each mask with the object (Huang et al., section 3.3), with the
             branch ``iou`` of four convolutions and two fully connected layers, and ``roi_iou``. Requires the mask
             branch.
+        point_head: Whether to predict masks at points, too (Kirillov et al., section 3.3), with ``point``, whose hidden
+            layers have ``mask_channels``. Requires the mask branch.
 
     Attributes:
         has_box_convs: Whether the class and box branch is ``box`` instead of ``fc``.
         has_masks: Whether the mask branch exists.
         has_mask_scores: Whether the branch that scores masks exists.
+        has_points: Whether the head for points of masks exists.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class RoIHead(Compilable):
         norm: NormFactory,
         box_channels: int | None = None,
         mask_scoring: bool = False,
+        point_head: bool = False,
     ) -> None:
         super().__init__()
         self.has_box_convs = box_channels is not None
@@ -80,6 +86,10 @@ class RoIHead(Compilable):
             assert mask_channels is not None, "only predicted masks can be scored"
             self.iou = _iou_layers(in_channels, mask_channels, fc_channels, norm)
             self.roi_iou = nn.Linear(fc_channels, num_things)
+        self.has_points = point_head
+        if point_head:
+            assert mask_channels is not None, "only predicted masks can be refined"
+            self.point = PointHead(in_channels, mask_channels, num_things)
         self.sync = norm.sync
         self._is_planned = self._warned_about_single_region = False
 
@@ -162,6 +172,11 @@ class RoIHead(Compilable):
         with self._planned(self.iou, inputs):
             scores: Tensor = self.roi_iou(self._run(self.iou, inputs))
         return scores
+
+    def point_logits(self, features: Tensor, coarse: Tensor) -> Tensor:
+        """Predict masks at points; see :meth:`seamseg.modules.point_head.PointHead.forward`."""
+        logits: Tensor = self.point(features, coarse)
+        return logits
 
     def _run(self, layers: nn.Sequential, rows: Tensor) -> Tensor:
         # The compiler would compile the layers again for no row, and for a single one.

@@ -28,7 +28,7 @@ class ObjectParts:
 
     Attributes:
         rpn_head: Weights of the region proposal network.
-        roi_head: Weights of the region branches for class, box and, optionally, mask and mask score.
+        roi_head: Weights of the region branches for class, box and, optionally, mask, points and mask score.
         rpn: Proposal algorithm that uses ``rpn_head``.
         roi_heads: Detection algorithm that uses ``roi_head``.
     """
@@ -99,7 +99,7 @@ class PyramidNet(nn.Module):
             images: N normalized images, 3×H×W each.
             ground_truth: Annotation at the size of the images. For the semantic head, every class counts, things and
                 crowd as well as stuff.
-            generator: CPU random generator used to sample anchors and regions.
+            generator: CPU random generator used to sample anchors, regions and points.
         """
         padded = pad_images(images)
         cache_min_gammas(self)
@@ -112,6 +112,8 @@ class PyramidNet(nn.Module):
             sums |= {"roi_classes": region_losses.classes, "roi_boxes": region_losses.boxes}
             if region_losses.masks is not None:
                 sums["roi_masks"] = region_losses.masks
+            if region_losses.points is not None:
+                sums["roi_points"] = region_losses.points
             if region_losses.mask_scores is not None:
                 sums["roi_mask_scores"] = region_losses.mask_scores
         if self.classifies_pixels:

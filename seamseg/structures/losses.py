@@ -66,6 +66,7 @@ class Losses(LossValues):
         roi_classes: Cross-entropy of the sampled regions.
         roi_boxes: Smooth L1 loss (σ = 1) of the positive regions' box_deltas.
         roi_masks: Binary cross-entropy of the positive regions' masks.
+        roi_points: Binary cross-entropy of these masks at points; not part of the published networks.
         roi_mask_scores: Squared error of the positive regions' mask scores; not part of the published networks.
         semantic: Bootstrapped cross-entropy of the pixels.
     """
@@ -75,6 +76,7 @@ class Losses(LossValues):
     roi_classes: Tensor | None = None
     roi_boxes: Tensor | None = None
     roi_masks: Tensor | None = None
+    roi_points: Tensor | None = None
     roi_mask_scores: Tensor | None = None
     semantic: Tensor | None = None
 

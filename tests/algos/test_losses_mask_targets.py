@@ -10,7 +10,7 @@ from oracles import mask_targets as oracle
 from support.drawn_truth import drawn
 from torch import Tensor
 
-from seamseg.algos.losses import IGNORED, mask_targets
+from seamseg.algos.losses import IGNORED, mask_targets, point_targets
 from seamseg.structures import LayeredSegmentation
 
 
@@ -88,3 +88,26 @@ def away_from_edges(box: list[float], size: int) -> Tensor:
     )
     assert math.prod([sum(rows), sum(columns)]) > 0.9 * size * size
     return torch.tensor(rows)[:, None] & torch.tensor(columns)[None]
+
+
+@pytest.mark.parametrize("void_is_background", [False, True])
+def test_point_targets_have_the_value_of_the_pixel_of_each_point(void_is_background: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    front, behind = (torch.randint(0, 3, (17, 23), generator=generator) for _ in range(2))
+    behind = torch.where(behind == 2, 3, 0)
+    front[0, 0] = 2
+    points = torch.rand(4, 30, 2, generator=generator) * torch.tensor([17.0, 23])
+    points[:, :3] = torch.tensor([[0.0, 0], [17, 23], [-1, 30]])  # the last two read the border
+    segments = torch.tensor([1, 3, 2, 1])
+    found = point_targets(layers(front, behind), points, segments, void_is_background)
+    for row, segment in enumerate(segments.tolist()):
+        ids = behind if segment == 3 else front
+        for number, (y, x) in enumerate(points[row].tolist()):
+            pixel = int(ids[min(max(math.floor(y), 0), 16), min(max(math.floor(x), 0), 22)])
+            void = 0 if void_is_background else IGNORED
+            assert found[row, number] == (void if pixel == 0 else int(pixel == segment))
+
+
+def test_point_targets_without_regions_are_empty() -> None:
+    found = point_targets(layers(IDS), torch.zeros(0, 9, 2), torch.zeros(0, dtype=torch.int64), False)
+    assert (found.shape, found.dtype) == ((0, 9), torch.int64)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
 import torch
 from oracles import losses as oracle
+from oracles.bilinear import bilinear
 from oracles.box_deltas import encode
 from oracles.crop_aware import crop_aware_loss
 from oracles.mask_iou import mask_iou
@@ -18,6 +20,7 @@ from support.drawn_truth import Drawn, batch, painted
 from torch import Tensor
 from torch.nn import functional
 
+from seamseg.algos import roi
 from seamseg.algos.box_regression import BoxLoss
 from seamseg.algos.losses import RoILosses
 from seamseg.algos.matching import RoIMatcher
@@ -36,8 +39,10 @@ class FixedHead:
 
     has_masks = True
 
-    def __init__(self, seed: int = 0, num_regions: int = 60, has_mask_scores: bool = False) -> None:
-        self.has_mask_scores = has_mask_scores
+    def __init__(
+        self, seed: int = 0, num_regions: int = 60, has_mask_scores: bool = False, has_points: bool = False
+    ) -> None:
+        self.has_mask_scores, self.has_points = has_mask_scores, has_points
         generator = torch.Generator().manual_seed(seed)
         self.logits = torch.randn(num_regions, NUM_THINGS + 1, generator=generator).requires_grad_()
         self.box_deltas = torch.randn(num_regions, NUM_THINGS, 4, generator=generator).requires_grad_()
@@ -66,6 +71,11 @@ class FixedHead:
     def mask_scores(self, regions: Tensor, masks: Tensor) -> Tensor:
         self.scored, self.scored_masks = regions, masks
         return self.scores[: len(regions)]
+
+    def point_logits(self, features: Tensor, coarse: Tensor) -> Tensor:
+        """Return the sum of feature and coarse logit, plus the class."""
+        shown = (features.sum(-1) + coarse)[:, None]
+        return shown + torch.arange(float(NUM_THINGS))[:, None]
 
 
 LEVELS = [
@@ -251,8 +261,68 @@ def test_loss_of_mask_scores_equals_a_loop_over_the_regions(kinds: tuple[str, st
     assert numbers(losses) == numbers(train(FixedHead(), images, boxes, **settings))
 
 
-def test_losses_of_a_head_without_mask_scores_have_none() -> None:
-    assert train(FixedHead(), [scene(size, "objects") for size in SIZES], proposals()).mask_scores is None
+POINTS = torch.rand(40, 6, 2, generator=torch.Generator().manual_seed(8))
+
+
+def expected_point_loss(head: FixedHead, images: Sequence[Drawn], boxes: PackedSequence, **settings: bool) -> float:
+    """Return the loss of the masks of positive regions at POINTS, of which row r belongs to the r-th of them."""
+    truth, losses, level = batch(images), list[float](), LEVELS[0]
+    positives_only, void_is_background = (
+        settings.get(name, False) for name in ("masks_of_positives_only", "void_is_background")
+    )
+    row = num_positive = 0
+    for image, drawing in enumerate(images):
+        present = [segment for segment in (2, 3) if (drawing.ids == segment).any()]
+        objects = [truth.boxes.entry(image)[segment].tolist() for segment in present]
+        regions = match_regions(boxes.entry(image).tolist(), objects, drawing.ids == 4, background_images=False)
+        for position, ((y0, x0, y1, x1), index) in enumerate(regions.positives):
+            thing = int(drawing.classes[present[index]]) - NUM_STUFF
+            mask = head.mask_logits[num_positive if positives_only else row + position, thing].detach()
+            for y, x in POINTS[num_positive].tolist():
+                place = y0 + y * (y1 - y0), x0 + x * (x1 - x0)
+                pixel = int(drawing.ids[math.floor(place[0]), math.floor(place[1])])
+                in_level = [(at - 0.5) / 4 + 0.5 for at in place]
+                logit = bilinear(level[image, 0], *in_level) + bilinear(mask, y * MASK_SIZE, x * MASK_SIZE) + thing
+                if pixel or void_is_background:
+                    losses.append(oracle.binary_cross_entropy(logit, int(pixel == present[index])))
+            num_positive += 1
+        row += len(regions.positives) + len(regions.negatives)
+    return sum(losses) / max(len(losses), 1)
+
+
+@pytest.mark.parametrize("settings", [{}, {"masks_of_positives_only": True}, {"void_is_background": True}])
+@pytest.mark.parametrize("kinds", [("objects", "objects"), ("no objects", "objects"), ("crowd", "void")])
+def test_loss_of_points_equals_a_loop_over_the_regions(
+    kinds: tuple[str, str], settings: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [scene(size, kind) for size, kind in zip(SIZES, kinds, strict=True)]
+    monkeypatch.setattr(roi, "training_points", lambda masks, generator: POINTS[: len(masks.logits)])
+    head, boxes = FixedHead(has_points=True), proposals()
+    losses = train(head, images, boxes, **settings)
+    assert losses.points is not None
+    found = float(losses.points.mean.detach())
+    assert found == pytest.approx(expected_point_loss(head, images, boxes, **settings), rel=1e-3)
+    assert (found > 0) == ("objects" in kinds)
+    losses.points.mean.backward()
+    assert head.mask_logits.grad is not None, "coarse masks learn from the points, too"
+    assert numbers(losses) == numbers(train(FixedHead(), images, boxes, **settings))
+
+
+def test_points_of_the_loss_are_drawn_from_the_generator_of_the_step() -> None:
+    images, boxes = [scene(size, "objects") for size in SIZES], proposals()
+    found = []
+    for seed in (0, 0, 1):
+        padded = PaddedImages(torch.zeros(2, 3, *PADDED), SIZES)
+        generator = torch.Generator().manual_seed(seed)
+        losses = network().train(FixedHead(has_points=True), LEVELS, boxes, padded, batch(images), generator)
+        assert losses.points is not None
+        found.append(float(losses.points.mean.detach()))
+    assert found[0] == found[1] != found[2]
+
+
+def test_losses_of_a_head_without_optional_branches_have_none() -> None:
+    losses = train(FixedHead(), [scene(size, "objects") for size in SIZES], proposals())
+    assert losses.mask_scores is losses.points is None
 
 
 def detect(head: FixedHead, boxes: list[list[list[float]]], **settings: float) -> list[PackedSequence]:
@@ -312,15 +382,48 @@ def test_detect_with_mask_scores_sorts_by_the_product_of_both_scores() -> None:
     assert head.scored_masks[:, 0, 0].tolist() == pytest.approx([2, 0.1, 1.2])
 
 
+@pytest.mark.parametrize("has_mask_scores", [False, True])
+def test_detect_with_points_returns_the_masks_of_the_class_eight_times_as_large(has_mask_scores: bool) -> None:
+    head = certain_head([2, 0, 1])
+    head.has_mask_scores, head.has_points = has_mask_scores, True
+    with torch.no_grad():
+        head.scores[:3] = torch.tensor([0.3, 0.6, 0.5])[:, None]
+    rows = [[[1.0, 2, 9, 10], [10, 20, 20, 30]], [[3.0, 4, 19, 16]]]
+    boxes, classes, _, masks = detect(head, rows)
+    order = [1, 0] if has_mask_scores else [0, 1]
+    torch.testing.assert_close(boxes.entry(0), torch.tensor(rows[0])[order])
+    assert [entry.shape for entry in masks.present] == [(2, 32, 32), (1, 32, 32)]
+    for image, (entry, things) in enumerate(zip(masks.present, classes.present, strict=True)):
+        for mask, box, thing in zip(entry, boxes.entry(image).tolist(), things.tolist(), strict=True):
+            # Coarse masks are the same everywhere. At least the last 784 points are predictions.
+            features = [
+                [bilinear(LEVELS[0][image, 0], _in_level(box, 0, y), _in_level(box, 1, x)) for x in range(32)]
+                for y in range(32)
+            ]
+            coarse = {2: 2.0, 0: 0.1, 1: 1.2}[thing]
+            assert ((mask - torch.tensor(features) - coarse - thing).abs() < 1e-3).sum() >= 784
+    if has_mask_scores:
+        assert head.scored_masks.shape == (3, MASK_SIZE, MASK_SIZE), "scores are those of the coarse masks"
+
+
+def _in_level(box: Sequence[float], axis: int, number: int) -> float:
+    """Return the coordinate, in the finest level, of a position of a mask with 32 of them per side."""
+    at = box[axis] + (number + 0.5) / 32 * (box[axis + 2] - box[axis])
+    return (at - 0.5) / 4 + 0.5
+
+
 def test_detect_clips_boxes_to_the_unpadded_image() -> None:
     boxes, *_ = detect(certain_head([0, 0]), [[[1.0, 2, 24, 32]], [[1.0, 2, 24, 32]]])
     assert [entry.tolist() for entry in boxes.present] == [[[1, 2, 24, 32]], [[1, 2, 20, 17]]]
 
 
+@pytest.mark.parametrize("has_points", [False, True])
 @pytest.mark.parametrize("has_mask_scores", [False, True])
 @pytest.mark.parametrize("rows", [[[], []], [[[1.0, 2, 9, 10]], []], [[[1.0, 2, 9, 10]], [[1.0, 2, 9, 10]]]])
-def test_detect_without_detections_returns_zero_rows(rows: list[list[list[float]]], has_mask_scores: bool) -> None:
-    head = FixedHead(has_mask_scores=has_mask_scores)
+def test_detect_without_detections_returns_zero_rows(
+    rows: list[list[list[float]]], has_mask_scores: bool, has_points: bool
+) -> None:
+    head = FixedHead(has_mask_scores=has_mask_scores, has_points=has_points)
     with torch.no_grad():
         head.logits[:, 0] = 50
     boxes, classes, scores, masks = detect(head, rows)
@@ -328,7 +431,7 @@ def test_detect_without_detections_returns_zero_rows(rows: list[list[list[float]
         assert boxes.entry(image).shape == (0, 4)
         assert (classes.entry(image).shape, classes.entry(image).dtype) == ((0,), torch.int64)
         assert scores.entry(image).shape == (0,)
-        assert masks.entry(image).shape == (0, MASK_SIZE, MASK_SIZE)
+        assert masks.entry(image).shape == (0, *[8 * MASK_SIZE if has_points else MASK_SIZE] * 2)
 
 
 def test_detect_inverts_the_box_delta_targets_of_training() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from oracles import roi_sampling as oracle
+from oracles.bilinear import bilinear
 from torch import Tensor
 
-from seamseg.algos.roi_pooling import RoIPooler
+from seamseg.algos.roi_pooling import RoIPooler, sample_points
 from seamseg.structures import PackedSequence
 
 STRIDES = (4, 8, 16, 32)
@@ -119,3 +120,47 @@ def test_pool_of_types_without_a_native_kernel_equals_float32(dtype: torch.dtype
     assert found.dtype == dtype
     expected = pool([level.float() for level in levels], boxes, (250, 131))
     torch.testing.assert_close(found.float(), expected, atol=2e-3, rtol=0)
+
+
+def points_of(count: int, padded: tuple[int, int], dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """Return points in and at the edges of images, and the image of each row."""
+    points = torch.rand(3, count, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    points[:, :3] = torch.tensor([[0.0, 0], [1, 1], [0, 0.5]])
+    return (points * torch.tensor(padded)).to(dtype), torch.tensor([0, 2, 0])
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_sample_points_equals_scalar_interpolation(dtype: torch.dtype, channels_last: bool) -> None:
+    """Points at the edges of the image lie beyond the centers of the outermost positions of the level."""
+    padded = 97, 130
+    level = pyramid(padded, num_images=3, channels=5)[0].to(dtype)
+    level = level.contiguous(memory_format=torch.channels_last) if channels_last else level
+    points, images = points_of(9, padded)
+    found = sample_points(level, points, images, padded)
+    assert (found.shape, found.dtype) == ((3, 9, 5), dtype)
+    for row, image in enumerate(images.tolist()):
+        for number, (y, x) in enumerate(points[row].tolist()):
+            place = (y - 0.5) * level.shape[2] / 97 + 0.5, (x - 0.5) * level.shape[3] / 130 + 0.5
+            expected = torch.tensor([bilinear(plane, *place) for plane in level[image].float()])
+            tolerance = 0.02 if dtype == torch.bfloat16 else 1e-4
+            torch.testing.assert_close(found[row, number].float(), expected, atol=tolerance, rtol=0)
+
+
+def test_sample_points_gradient_of_the_kernel_equals_that_of_float64() -> None:
+    padded, gradients = (97, 130), []
+    for dtype in (torch.float32, torch.float64):
+        level = pyramid(padded, num_images=3, channels=5)[0].to(dtype).requires_grad_()
+        found = sample_points(level, *points_of(9, padded, dtype), padded)
+        (found * torch.linspace(-1, 1, found.numel()).view(found.shape)).sum().backward()
+        gradients.append(level.grad)
+    torch.testing.assert_close(gradients[0].double(), gradients[1], atol=1e-5, rtol=1e-4)
+    assert [bool(image.any()) for image in gradients[0]] == [True, False, True]
+
+
+def test_sample_points_without_points_returns_zero_rows_and_reaches_the_level() -> None:
+    level = pyramid((64, 64))[0].requires_grad_()
+    found = sample_points(level, torch.zeros(0, 9, 2), torch.zeros(0, dtype=torch.int64), (64, 64))
+    assert found.shape == (0, 9, 1)
+    found.sum().backward()
+    assert level.grad is not None

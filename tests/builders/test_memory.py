@@ -28,7 +28,10 @@ def _narrow() -> Iterator[None]:
 EXPERIMENTS: dict[str, tuple[str, ...]] = {
     "half": ("training.precision=bf16", "training.weight_average=0.9", "norm.name=syncbn", "optimizer.name=adamw"),
     "recomputed": ("roi.masks_of_positives_only=true", "training.accumulate=2", "training.memory=checkpoint"),
-    "regions": ("roi.box_head=conv4", "roi.box_channels=16", "roi.mask_scoring=true", "norm.heads=gn", "task=instance"),
+    "regions": (
+        *("roi.box_head=conv4", "roi.box_channels=16", "roi.mask_scoring=true", "roi.mask_head=pointrend"),
+        *("norm.heads=gn", "task=instance"),
+    ),
     "semantic": ("task=semantic", "norm.name=plain", "loss.class_weights=frequency", "sem.focal_gamma=2"),
     "deeplab": ("task=semantic", "sem.head=deeplab", "norm.name=mabn"),
 }

@@ -123,7 +123,9 @@ OURS = {
     "data.worker_timeout": 600.0,
     "roi.box_head": "fc2",
     "roi.box_channels": 256,
+    "roi.mask_head": "conv",
     "roi.mask_scoring": False,
+    "loss_weights.roi_points": 1.0,
     "loss_weights.roi_mask_scores": 1.0,
     "loss.normalize": "rank",
     "loss.class_weights": None,
@@ -231,6 +233,13 @@ def test_experiment_mask_scoring_without_masks_is_refused(task: str) -> None:
     with pytest.raises(ValueError, match=rf"roi\.mask_scoring=true .* task={task} .* set task=panoptic or instance"):
         tiny_experiment(None, "roi.mask_scoring=true", f"task={task}")
     tiny_experiment(None, "roi.mask_scoring=true", "task=instance")
+
+
+@pytest.mark.parametrize("task", ["detection", "semantic"])
+def test_experiment_point_rendering_without_masks_is_refused(task: str) -> None:
+    with pytest.raises(ValueError, match=rf"roi\.mask_head=pointrend .* task={task} .* set task=panoptic or instance"):
+        tiny_experiment(None, "roi.mask_head=pointrend", f"task={task}")
+    tiny_experiment(None, "roi.mask_head=pointrend", "task=instance")
 
 
 def test_experiment_unknown_task_is_refused_with_the_known_ones() -> None:

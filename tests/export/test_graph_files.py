@@ -24,6 +24,7 @@ from seamseg.export.graph_files import output_names, trace, write_onnx, write_to
 from seamseg.export.numpy_fusion import OUTPUTS, Description
 from seamseg.modules.abn import ABN
 from seamseg.modules.norm import NormName
+from seamseg.modules.roi_head import MASK_SIZE
 from seamseg.networks import PyramidNet
 from seamseg.networks.pyramid import ObjectParts, SemanticParts
 from seamseg.ops.fusion import upsample_argmax
@@ -47,9 +48,10 @@ def picture(seed: int, size: tuple[int, int] = SIZE) -> Tensor:
 def network(bias: float = 0.0, norm: NormName = "bn", all_branches: bool = False) -> PyramidNet:
     """Build a network with nontrivial norm statistics and weights, and with confident masks.
 
-    Optionally, it has convolutions for boxes and scores masks.
+    Optionally, it has convolutions for boxes and a head for points, and scores masks.
     """
-    net = tiny_network(norm, box_channels=8 if all_branches else None, mask_scoring=all_branches).eval()
+    branches: Any = {"box_channels": 8, "mask_scoring": True, "point_head": True} if all_branches else {}
+    net = tiny_network(norm, **branches).eval()
     for number, module in enumerate(net.modules()):
         if isinstance(module, ABN):
             stir(module, seed=number)
@@ -60,6 +62,7 @@ def network(bias: float = 0.0, norm: NormName = "bn", all_branches: bool = False
         if all_branches:
             net.roi_head.roi_iou.weight.mul_(10)
             net.roi_head.roi_iou.bias.fill_(0.3)
+            net.roi_head.point.roi_pnt.weight.mul_(100)
     return net
 
 
@@ -123,7 +126,9 @@ def check(found: dict[str, Tensor], truth: dict[str, Tensor], max_wrong_pixels: 
     assert valid.tolist() == [True] * num + [False] * (len(valid) - num)
     torch.testing.assert_close(found["boxes"][valid], truth["boxes"], atol=2e-3, rtol=0)
     torch.testing.assert_close(found["scores"][valid], truth["scores"], atol=1e-5, rtol=0)
-    torch.testing.assert_close(found["masks"][valid], truth["masks"], atol=1e-3, rtol=1e-4)
+    wrong = (found["masks"][valid] - truth["masks"]).abs() > 1e-3 + 1e-4 * truth["masks"].abs()
+    # Which positions a point head decides about can depend on rounding.
+    assert wrong.sum() <= (2e-3 * wrong.numel() if truth["masks"].shape[-1] > MASK_SIZE else 0)
     assert torch.equal(found["classes"][valid], truth["classes"])
     assert all(not found[name][~valid].any() for name in ("boxes", "classes", "scores", "masks"))
     assert (found["semantics"] != truth["semantics"]).sum() <= max_wrong_pixels

@@ -78,6 +78,8 @@ def rows_by_class(state: dict[str, Tensor], classes: Categories, kind: str) -> d
         found[f"cls {name}"] = state[f"roi_head.roi_cls.{kind}"][1 + index]
         found[f"bbx {name}"] = state[f"roi_head.roi_bbx.{kind}"].unflatten(0, (-1, 4))[index]
         found[f"msk {name}"] = state[f"roi_head.roi_msk.{kind}"][index]
+        if f"roi_head.point.roi_pnt.{kind}" in state:
+            found[f"pnt {name}"] = state[f"roi_head.point.roi_pnt.{kind}"][index]
         if f"roi_head.roi_iou.{kind}" in state:
             found[f"iou {name}"] = state[f"roi_head.roi_iou.{kind}"][index]
     return found
@@ -85,17 +87,18 @@ def rows_by_class(state: dict[str, Tensor], classes: Categories, kind: str) -> d
 
 @pytest.mark.parametrize("kind", ["weight", "bias"])
 def test_transfer_output_layers_are_matched_by_class_name(kind: str) -> None:
-    old, new = (network_of(classes, seed, "roi.mask_scoring=true") for classes, seed in ((OLD, 1), (NEW, 2)))
+    branches = "roi.mask_scoring=true", "roi.mask_head=pointrend"
+    old, new = (network_of(classes, seed, *branches) for classes, seed in ((OLD, 1), (NEW, 2)))
     _, before, after = moved(old, new)
     theirs, initial, ours = (
         rows_by_class(state, classes, kind) for state, classes in ((state_of(old), OLD), (before, NEW), (after, NEW))
     )
     assert {name for name in ours if torch.equal(ours[name], theirs.get(name, torch.tensor(0)))} == {
         *("sem sky", "sem road", "sem bus", "sem car", "cls background"),
-        *(f"{layer} {name}" for layer in ("cls", "bbx", "msk", "iou") for name in ("bus", "car")),
+        *(f"{layer} {name}" for layer in ("cls", "bbx", "msk", "pnt", "iou") for name in ("bus", "car")),
     }
     assert {name for name in ours if torch.equal(ours[name], initial[name])} == {
-        *("sem water", "sem tram", "cls tram", "bbx tram", "msk tram", "iou tram")
+        *("sem water", "sem tram", "cls tram", "bbx tram", "msk tram", "pnt tram", "iou tram")
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -249,7 +250,8 @@ def test_predict_images_of_one_size_is_independent_per_image() -> None:
 
 @pytest.mark.parametrize("all_branches", [False, True])
 def test_a_few_training_steps_overfit_one_batch(all_branches: bool) -> None:
-    network = tiny_network("gn", box_channels=8, mask_scoring=True) if all_branches else tiny_network()
+    branches: Any = {"box_channels": 8, "mask_scoring": True, "point_head": True} if all_branches else {}
+    network = tiny_network("gn" if all_branches else "bn", **branches)
     batch = scenes(["objects", "no objects"], SIZES)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9)
     history = []
@@ -258,6 +260,6 @@ def test_a_few_training_steps_overfit_one_batch(all_branches: bool) -> None:
         history.append(numbers(step(network, *batch, seed=iteration)))
         optimizer.step()
     first, last = history[0], history[-1]
-    scores = ("roi_mask_scores",) if all_branches else ()
-    for name in ("rpn_objectness", "roi_classes", "roi_masks", "semantic", *scores):
+    optional = ("roi_points", "roi_mask_scores") if all_branches else ()
+    for name in ("rpn_objectness", "roi_classes", "roi_masks", "semantic", *optional):
         assert last[name] < 0.7 * first[name], name

@@ -1,6 +1,7 @@
 """Several processes that train together compute the same as one process with all their images.
 
-All images are padded to one size, and nothing is random: every anchor and every proposal takes part.
+All images are padded to one size, and nothing is random: every anchor and every proposal takes part, and the points of
+masks lie on a grid.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
+from unittest import mock
 
 import pytest
 import torch
@@ -19,7 +21,9 @@ from torch import Tensor
 from torch import distributed as dist
 
 from benchmarks.made_up import MadeUpBatches
+from seamseg.algos import roi
 from seamseg.algos.losses import reduce_over_ranks
+from seamseg.algos.point_rendering import CoarseMasks
 from seamseg.engine.train import Intervals, OptimizationConfig, Trainer
 from seamseg.modules.norm import NormFactory
 from seamseg.networks import PyramidNet
@@ -34,8 +38,11 @@ from seamseg.structures import Batch, GroundTruth, PackedSequence
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
-LOSSES = ("rpn_objectness", "rpn_boxes", "roi_classes", "roi_boxes", "roi_masks", "roi_mask_scores", "semantic")
-WEIGHTS = dict(zip(LOSSES, (1.0, 2.0, 0.5, 1.5, 0.7, 1.7, 1.2), strict=True))
+LOSSES = (
+    *("rpn_objectness", "rpn_boxes", "roi_classes", "roi_boxes", "roi_masks", "roi_points", "roi_mask_scores"),
+    "semantic",
+)
+WEIGHTS = dict(zip(LOSSES, (1.0, 2.0, 0.5, 1.5, 0.7, 0.9, 1.7, 1.2), strict=True))
 SIZES = [(64, 96), (48, 80), (40, 96), (64, 72)]  # with four ranks, all images have the first size and need no padding
 
 
@@ -49,7 +56,7 @@ class Case:
         dtype: Type of all tensors.
         masks_of_positives_only: Value of `roi.masks_of_positives_only`.
         sync: Value of `norm.sync`.
-        all_branches: Whether the RoI head has convolutions for boxes and scores masks.
+        all_branches: Whether the RoI head has convolutions for boxes and a head for points, and scores masks.
     """
 
     normalize: Literal["rank", "global"]
@@ -62,7 +69,7 @@ class Case:
     @property
     def losses(self) -> list[str]:
         """Names of the losses."""
-        return [name for name in LOSSES if self.all_branches or name != "roi_mask_scores"]
+        return [name for name in LOSSES if self.all_branches or name not in ("roi_points", "roi_mask_scores")]
 
 
 FULL = ("objects",) * 4
@@ -112,6 +119,7 @@ def network_of(case: Case, name: Literal["bn", "syncbn"]) -> PyramidNet:
         masks_of_positives_only=case.masks_of_positives_only,
         box_channels=8 if case.all_branches else None,
         mask_scoring=case.all_branches,
+        point_head=case.all_branches,
     )
     return network.to(case.dtype).train()
 
@@ -137,6 +145,13 @@ def steps_by_all(rank: int) -> dict[str, Any]:
     return {name: step_of_rank(case, rank) for name, case in CASES.items() if case.normalize == "global"}
 
 
+def points_on_a_grid(masks: CoarseMasks, generator: torch.Generator) -> Tensor:
+    """Return the same points in every region, in place of random ones."""
+    steps = (torch.arange(5) + 0.5) / 5
+    return torch.cartesian_prod(steps, steps).expand(len(masks.logits), -1, -1)
+
+
+@mock.patch.object(roi, "training_points", points_on_a_grid)
 def step_of_rank(case: Case, rank: int) -> dict[str, Any]:
     """Run a step of the trainer; the gradients remain until the next step."""
     num_ranks = dist.get_world_size()
@@ -172,6 +187,7 @@ def step_of_rank(case: Case, rank: int) -> dict[str, Any]:
     }
 
 
+@mock.patch.object(roi, "training_points", points_on_a_grid)
 def step_of_one(case: Case, num_ranks: int) -> dict[str, Any]:
     """Run the same step in this process, with unsynchronized norms."""
     network = network_of(case, "bn")

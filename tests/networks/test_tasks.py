@@ -233,6 +233,65 @@ def test_fusion_with_mask_scoring_paints_the_better_mask_first() -> None:
     assert found == [0, 1]
 
 
+POINTS = "roi.mask_head=pointrend"
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("task", ["panoptic", "instance"])
+@pytest.mark.parametrize("kinds", [["objects", "no objects"], ["crowd", "void"]])
+@pytest.mark.parametrize("scoring", ["true", "false"])
+def test_training_step_with_point_rendering_reaches_every_parameter(
+    task: str, kinds: list[str], precision: torch.dtype, scoring: str
+) -> None:
+    network = network_of(f"task={task}", POINTS, f"roi.mask_scoring={scoring}")
+    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        losses = dict(network(*scenes(kinds, SIZES), torch.Generator().manual_seed(0)).items())
+    assert list(losses)[: len(LOSSES["instance"]) + 1] == [*LOSSES["instance"], "roi_points"]
+    assert ("roi_mask_scores" in losses) == (scoring == "true")
+    assert (losses["roi_points"] > 0) == ("objects" in kinds)
+    assert losses["roi_points"].dtype == torch.float32
+    torch.stack(list(losses.values())).sum().backward()
+    assert [name for name, value in network.named_parameters() if value.grad is None] == []
+    assert network.roi_head.point.fc1.weight.grad.any() == ("objects" in kinds)
+
+
+def test_point_rendering_changes_neither_other_losses_nor_their_weights() -> None:
+    """The weights of the point head are drawn after those of the other region branches, and points after regions."""
+    plain, pointed = (network_of("task=instance", *overrides) for overrides in ([], [POINTS]))
+    assert all(torch.equal(value, pointed.state_dict()[name]) for name, value in plain.state_dict().items())
+    assert {name.rpartition(".")[0] for name in pointed.state_dict().keys() - plain.state_dict().keys()} == {
+        f"roi_head.point.{layer}" for layer in ("fc1", "fc2", "fc3", "roi_pnt")
+    }
+    images, truth = scenes(["objects", "crowd"], SIZES)
+    losses, others = (dict(one(images, truth, torch.Generator().manual_seed(3)).items()) for one in (pointed, plain))
+    losses.pop("roi_points")
+    assert {name: value.item() for name, value in losses.items()} == {
+        name: value.item() for name, value in others.items()
+    }
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_predictions_with_point_rendering_differ_in_their_masks_only(precision: torch.dtype) -> None:
+    network = network_of("task=instance", POINTS).eval()
+    images, _ = scenes(["objects", "no objects"], SIZES)
+    with torch.no_grad(), torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        network.roi_head.roi_msk.weight.mul_(100)
+        network.roi_head.point.roi_pnt.weight.zero_()
+        network.roi_head.point.roi_pnt.weight[:, -1] = 1  # logits of the coarse mask
+        found = network.predict(images)
+        network.roi_head.has_points = False
+        plain = network.predict(images)
+    for image in range(2):
+        one, other = found.detections(image), plain.detections(image)
+        for name in ("boxes", "classes", "scores"):
+            assert torch.equal(getattr(one, name), getattr(other, name))
+        assert len(one) > 1
+        assert (one.masks.dtype, one.masks.shape) == (torch.float32, (len(one), 224, 224))
+        enlarged = torch.nn.functional.interpolate(other.masks[:, None], 224, mode="bilinear")[:, 0]
+        # Doubling three times smooths more than once, except at the points, which read the coarse mask.
+        assert ((one.masks > 0) == (enlarged > 0)).float().mean() > 0.97
+
+
 def test_fusion_of_instances_paints_things_and_leaves_the_rest_void() -> None:
     network = network_of("task=instance").eval()
     images, _ = scenes(["objects"], SIZES[:1])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seamseg.algos.losses import RoILosses
+from seamseg.modules.roi_head import RoIHead
 from seamseg.networks import PyramidNet
 from seamseg.structures import GroundTruth, LossSum, PackedSequence, PaddedImages, pad_images
 
@@ -19,7 +20,7 @@ from seamseg.structures import GroundTruth, LossSum, PackedSequence, PaddedImage
 class RecordingHead:
     """RoI head that stores its inputs and returns zeros."""
 
-    has_masks, has_mask_scores = True, False
+    has_masks, has_mask_scores, has_points = True, False, False
 
     def __init__(self, num_things: int) -> None:
         self.num_things = num_things
@@ -42,9 +43,10 @@ class FixedHead:
 
     has_masks = True
 
-    def __init__(self, logits: Tensor, box_deltas: Tensor, masks: Tensor, has_mask_scores: bool) -> None:
+    def __init__(self, logits: Tensor, box_deltas: Tensor, masks: Tensor, head: RoIHead) -> None:
         self.fixed_outputs, self.fixed_masks = (logits, box_deltas), masks
-        self.has_mask_scores = has_mask_scores
+        self.has_mask_scores, self.has_points = head.has_mask_scores, head.has_points
+        self.point_logits = head.point_logits  # points do not depend on each other
         self.scored: tuple[Tensor, Tensor] | None = None
         self.fixed_scores: Tensor | None = None
 
@@ -92,8 +94,8 @@ def losses_of_parts(
         semantic = network.semantic_loss(semantics[part], part_images, part_truth)
         found.append([losses.objectness, losses.boxes, semantic])
     for sums, regions in zip(found, _regions(network, per_part), strict=True):
-        scores = [] if regions.mask_scores is None else [regions.mask_scores]
-        sums[2:2] = [regions.classes, regions.boxes, regions.masks, *scores]
+        optional = [loss for loss in (regions.points, regions.mask_scores) if loss is not None]
+        sums[2:2] = [regions.classes, regions.boxes, regions.masks, *optional]
     return found
 
 
@@ -113,7 +115,7 @@ def _regions(
         head.masks(torch.cat(mask_requested)).split([len(rows) for rows in mask_requested]),
         strict=True,
     )
-    heads = [FixedHead(*fixed_output, head.has_mask_scores) for fixed_output in fixed_outputs]
+    heads = [FixedHead(*fixed_output, head) for fixed_output in fixed_outputs]
     losses = [train(fixed, *inputs, generator) for fixed, inputs in zip(heads, per_part, strict=True)]
     if not head.has_mask_scores:
         return losses

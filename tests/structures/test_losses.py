@@ -5,11 +5,14 @@ import torch
 
 from seamseg.structures import Losses
 
-NAMES = ["rpn_objectness", "rpn_boxes", "roi_classes", "roi_boxes", "roi_masks", "roi_mask_scores", "semantic"]
+NAMES = [
+    *("rpn_objectness", "rpn_boxes", "roi_classes", "roi_boxes", "roi_masks", "roi_points", "roi_mask_scores"),
+    "semantic",
+]
 
 
 def losses() -> Losses:
-    return Losses(*(torch.tensor(float(10**power), requires_grad=True) for power in range(7)))
+    return Losses(*(torch.tensor(10.0**power, dtype=torch.float64, requires_grad=True) for power in range(8)))
 
 
 def test_items_follow_the_order_of_the_fields() -> None:
@@ -20,7 +23,7 @@ def test_items_follow_the_order_of_the_fields() -> None:
 
 def test_total_matches_weights_by_name() -> None:
     weights = {name: float(number) for number, name in enumerate(NAMES)}
-    expected = 6543210.0
+    expected = 76543210.0
     assert losses().total(weights).item() == expected
     assert losses().total(dict(reversed(weights.items()))).item() == expected
 
@@ -28,7 +31,16 @@ def test_total_matches_weights_by_name() -> None:
 def test_total_scales_the_gradient_of_every_loss_by_its_weight() -> None:
     parts = losses()
     parts.total({name: number / 2 for number, name in enumerate(NAMES)}).backward()
-    assert [value.grad.item() for _, value in parts.items() if value.grad is not None] == [0, 0.5, 1, 1.5, 2, 2.5, 3]
+    assert [value.grad.item() for _, value in parts.items() if value.grad is not None] == [
+        0,
+        0.5,
+        1,
+        1.5,
+        2,
+        2.5,
+        3,
+        3.5,
+    ]
 
 
 def test_total_with_zero_weight_still_shows_a_nan_loss() -> None:
@@ -53,4 +65,4 @@ def test_total_without_weights_of_losses_that_a_network_lacks_needs_none() -> No
 def test_losses_that_a_network_lacks_are_left_out_of_items_and_total() -> None:
     parts = Losses(semantic=torch.tensor(3.0), roi_boxes=torch.tensor(2.0))
     assert [name for name, _ in parts.items()] == ["roi_boxes", "semantic"]
-    assert parts.total({name: float(number) for number, name in enumerate(NAMES)}).item() == 3 * 2 + 6 * 3
+    assert parts.total({name: float(number) for number, name in enumerate(NAMES)}).item() == 3 * 2 + 7 * 3

@@ -42,6 +42,7 @@ def tiny_network(
     seed: int = 0,
     box_channels: int | None = None,
     mask_scoring: bool = False,
+    point_head: bool = False,
 ) -> PyramidNet:
     """Build a network with a ResNet-18 of one eighth of the usual width and narrow heads."""
     norm = norm if isinstance(norm, NormFactory) else NormFactory(norm, groups=4)
@@ -49,7 +50,7 @@ def tiny_network(
         backbone = resnet.ResNet("resnet18", norm)
     objects = ObjectParts(
         rpn_head=RPNHead(WIDTH, WIDTH, NUM_ANCHORS, norm),
-        roi_head=RoIHead(WIDTH, NUM_THINGS, 32, WIDTH, norm, box_channels, mask_scoring),
+        roi_head=RoIHead(WIDTH, NUM_THINGS, 32, WIDTH, norm, box_channels, mask_scoring, point_head),
         rpn=RegionProposalNetwork(
             AnchorGrid((0.5, 1, 2), 4, STRIDES),
             AnchorMatcher(num_samples),
