@@ -116,22 +116,33 @@ BOX_SIGMA = 1.0
 
 
 @dataclass(frozen=True)
-class RoILosses:
-    """Losses of the sampled regions of all images.
+class BoxLosses:
+    """Losses of the regions that one box stage was trained with, of all images.
 
     Attributes:
         classes: Cross-entropy of the classes.
         boxes: Smooth L1 loss of the box_deltas.
-        masks: Binary cross-entropy of the masks; None from a head without masks.
-        points: Binary cross-entropy of the masks at points; None from a head that predicts none.
-        mask_scores: Squared error of the predicted mask scores; None from a head that does not score masks.
     """
 
     classes: LossSum
     boxes: LossSum
+
+
+@dataclass(frozen=True)
+class RoILosses(BoxLosses):
+    """Losses of the sampled regions of all images; classes and boxes are those of the first stage.
+
+    Attributes:
+        masks: Binary cross-entropy of the masks; None from a head without masks.
+        points: Binary cross-entropy of the masks at points; None from a head that predicts none.
+        mask_scores: Squared error of the predicted mask scores; None from a head that does not score masks.
+        later_stages: Losses of each further stage of a cascade.
+    """
+
     masks: LossSum | None
     points: LossSum | None = None
     mask_scores: LossSum | None = None
+    later_stages: Sequence[BoxLosses] = ()
 
 
 def class_loss(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -14,8 +13,19 @@ from torch import Tensor
 from torch.profiler import record_function
 
 from seamseg.algos.box_regression import BoxLoss
+from seamseg.algos.cascade import (
+    BOX_WEIGHTS,
+    BoxHead,
+    BoxStage,
+    class_probabilities,
+    divide_gradient,
+    next_proposals,
+    refined_in_images,
+    run_stages,
+)
 from seamseg.algos.losses import (
     TARGETS,
+    BoxLosses,
     RoILosses,
     box_loss,
     class_loss,
@@ -68,7 +78,7 @@ class DetectionSelector:
         nms_threshold: float,
         score_threshold: float,
         max_predictions: int,
-        shift_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0),
+        shift_weights: Sequence[float] = BOX_WEIGHTS,
     ) -> None:
         self.nms_threshold, self.score_threshold = nms_threshold, score_threshold
         self.max_predictions, self.shift_weights = max_predictions, tuple(shift_weights)
@@ -94,23 +104,16 @@ class DetectionSelector:
         return FoundBoxes(boxes[keep], classes[keep], scores[keep])
 
 
-def class_probabilities(logits: Tensor) -> Tensor:
-    """Return the R×C float32 softmax of logits; +∞ logits, possible in half precision, share the whole probability."""
-    return logits.float().clamp(max=torch.finfo(torch.float32).max).softmax(dim=1)
-
-
-class Head(Protocol):
+class Head(BoxHead, Protocol):
     """Interface of the head that the algorithm calls; see :class:`seamseg.modules.roi_head.RoIHead`."""
 
     has_masks: bool
     has_mask_scores: bool
     has_points: bool
 
-    def planned_forward(self, num_regions: int, num_masks: int, num_scores: int) -> AbstractContextManager[None]:
-        """Announce the number of regions of one call of each branch inside the context."""
-
-    def classify(self, regions: Tensor, is_halved: bool = False) -> tuple[Tensor, Tensor]:
-        """Return R×(T+1) class logits and R×T×4 box_deltas of R×C×14×14 features, or of their means over 2×2 bins."""
+    @property
+    def later_stages(self) -> Sequence[BoxHead]:
+        """Heads of the further stages of a cascade, whose box_deltas are the same for all classes."""
 
     def masks(self, regions: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return mask logits of R×C×14×14 features, R×T×M×M, or those of some rows; only called if ``has_masks``."""
@@ -138,6 +141,8 @@ class RoIHeads:
         class_weights: T+1 factors of the class losses of background and of each thing class; None for 1.
         focal_gamma: Exponent of the focal loss of the classes; 0 disables it.
         box_loss: Loss of the boxes: ``smooth_l1``, or ``crop_aware``, its minimum over the boxes that a crop allows.
+        later_stages: Further stages of a cascade. The head then has as many ``later_stages``, its box_deltas are the
+            same for all classes, and the selector has the ``shift_weights`` of the last stage.
     """
 
     def __init__(
@@ -152,8 +157,11 @@ class RoIHeads:
         class_weights: Sequence[float] | None = None,
         focal_gamma: float = 0.0,
         box_loss: BoxLoss = "smooth_l1",
+        later_stages: Sequence[BoxStage] = (),
     ) -> None:
         self.box_loss = box_loss
+        self.stages = (BoxStage(matcher), *later_stages)
+        assert tuple(self.stages[-1].box_weights) == selector.shift_weights
         self.pooler, self.matcher, self.selector = pooler, matcher, selector
         self.num_stuff, self.mask_size = num_stuff, mask_size
         self.masks_of_positives_only, self.void_is_background = masks_of_positives_only, void_is_background
@@ -176,7 +184,13 @@ class RoIHeads:
             D×M×M, D×8M×8M from a head with points, or D×0×0 from a head without masks. From a head that scores masks,
             the scores are the class probabilities times the predicted IoUs of the masks.
         """
-        logits, box_deltas = head.classify(self.pooler(levels, proposals, padded_size))
+        proposals, logits, box_deltas = run_stages(
+            self.stages,
+            [head, *head.later_stages],
+            proposals,
+            lambda boxes: self.pooler(levels, boxes, padded_size),
+            lambda boxes, deltas, weights: refined_in_images(boxes, deltas, weights, sizes),
+        )
         rows, image_index = proposals.contiguous()
         found = [
             self.selector(rows[in_image], logits[in_image], box_deltas[in_image], size)
@@ -237,13 +251,8 @@ class RoIHeads:
         """
         with record_function(TARGETS):
             objects = [ground_truth.objects(image, self.num_stuff) for image in range(len(ground_truth))]
-            samples = [
-                self.matcher(
-                    proposals.entry(image), objects[image], ground_truth.crowd_pixels(image, self.num_stuff), generator
-                )
-                for image in range(len(ground_truth))
-            ]
-        classes = torch.cat([sample.classes for sample in samples])
+        samples = self._samples(self.stages[0], proposals, objects, ground_truth, generator)
+        classes = _classes(samples)
         positive: Tensor | None = torch.nonzero(classes > 0).squeeze(1)
         num_positive = sum(len(sample.objects) for sample in samples)
         num_masks = num_positive if self.masks_of_positives_only else len(classes)
@@ -251,6 +260,7 @@ class RoIHeads:
             self.pooler(levels, PackedSequence(sample.boxes for sample in samples), images.padded_size),
             positive if self.masks_of_positives_only else None,
         )
+        divide_gradient(halved, len(self.stages))
         mask_losses = MaskLosses()
         with head.planned_forward(len(classes), num_masks, num_positive):
             logits, box_deltas = head.classify(halved, is_halved=True)
@@ -260,31 +270,81 @@ class RoIHeads:
                     positive = None  # all that are left
                 sample = partial(sample_points, levels[0], padded_size=images.padded_size)
                 mask_losses = self._mask_losses(head, regions, positive, positives, sample, generator)
-        return RoILosses(
-            classes=class_loss(logits, classes, self.class_weights, self.focal_gamma),
-            boxes=self._box_loss(box_deltas, classes, samples, objects),
-            masks=mask_losses.masks,
-            points=mask_losses.points,
-            mask_scores=mask_losses.scores,
+        first = self._box_losses(self.stages[0], logits, box_deltas, samples, objects)
+        later = self._train_later_stages(
+            head.later_stages, levels, samples, box_deltas, images, objects, ground_truth, generator
         )
+        return RoILosses(first.classes, first.boxes, *mask_losses, later)
 
-    def _box_loss(
-        self, box_deltas: Tensor, classes: Tensor, samples: Sequence[RoISample], objects: Sequence[Objects]
-    ) -> LossSum:
-        targets = self._box_delta_targets(samples, objects)
-        if self.box_loss == "smooth_l1":
-            return box_loss(box_deltas, targets, classes)
-        cut = torch.cat([truth.cut_sides[sample.objects] for sample, truth in zip(samples, objects, strict=True)])
-        return box_loss(box_deltas, targets, classes, cut, constant_like(targets, self.selector.shift_weights))
+    def _train_later_stages(
+        self,
+        heads: Sequence[BoxHead],
+        levels: Sequence[Tensor],
+        samples: Sequence[RoISample],
+        box_deltas: Tensor,
+        images: PaddedImages,
+        objects: Sequence[Objects],
+        ground_truth: GroundTruth,
+        generator: torch.Generator,
+    ) -> list[BoxLosses]:
+        """Return the losses of each stage after the first, which gets the boxes that the one before it refined.
 
-    def _box_delta_targets(self, samples: Sequence[RoISample], objects: Sequence[Objects]) -> Tensor:
+        Args:
+            heads: Heads of these stages.
+            levels: Pyramid levels, N×C×h×w each, fine to coarse.
+            samples: Regions of every image in the first stage.
+            box_deltas: R×T×4, its predictions for them.
+            images: Padded images; only their sizes are used.
+            objects: Objects of every image.
+            ground_truth: Annotation of the images.
+            generator: CPU random generator used for sampling.
+        """
+        losses = []
+        for before, stage, head in zip(self.stages[:-1], self.stages[1:], heads, strict=True):
+            with record_function(TARGETS):
+                proposals = next_proposals(samples, objects, box_deltas[:, 0], before.box_weights, images.sizes)
+            samples = self._samples(stage, proposals, objects, ground_truth, generator)
+            boxes = PackedSequence(sample.boxes for sample in samples)
+            _, halved = with_half_size(self.pooler(levels, boxes, images.padded_size))
+            divide_gradient(halved, len(self.stages))
+            with head.planned_forward(len(halved), 0, 0):
+                logits, box_deltas = head.classify(halved, is_halved=True)
+            losses.append(self._box_losses(stage, logits, box_deltas, samples, objects))
+        return losses
+
+    def _samples(
+        self,
+        stage: BoxStage,
+        proposals: PackedSequence,
+        objects: Sequence[Objects],
+        ground_truth: GroundTruth,
+        generator: torch.Generator,
+    ) -> list[RoISample]:
         with record_function(TARGETS):
-            targets = [
-                encode_boxes(sample.boxes[: len(sample.objects)], truth.boxes[sample.objects])
-                for sample, truth in zip(samples, objects, strict=True)
+            return [
+                stage.matcher(
+                    proposals.entry(image), truth, ground_truth.crowd_pixels(image, self.num_stuff), generator
+                )
+                for image, truth in enumerate(objects)
             ]
-            joined = torch.cat(targets)
-            return joined * constant_like(joined, self.selector.shift_weights)
+
+    def _box_losses(
+        self,
+        stage: BoxStage,
+        logits: Tensor,
+        box_deltas: Tensor,
+        samples: Sequence[RoISample],
+        objects: Sequence[Objects],
+    ) -> BoxLosses:
+        classes, targets = _classes(samples), _box_delta_targets(samples, objects, stage.box_weights)
+        cut = weights = None
+        if self.box_loss == "crop_aware":
+            cut = torch.cat([truth.cut_sides[sample.objects] for sample, truth in zip(samples, objects, strict=True)])
+            weights = constant_like(targets, stage.box_weights)
+        return BoxLosses(
+            class_loss(logits, classes, self.class_weights, self.focal_gamma),
+            box_loss(box_deltas, targets, classes, cut, weights),
+        )
 
     def _mask_losses(
         self,
@@ -385,3 +445,21 @@ class PositiveRegions:
                 for image, (boxes, truth, sample) in enumerate(zip(self.boxes, self.objects, self.samples, strict=True))
             ]
             return mask_ious(masks, targets, torch.cat(self.boxes), torch.cat(outside))
+
+
+def _classes(samples: Sequence[RoISample]) -> Tensor:
+    """Return the true classes of the regions of all images; 0 is background."""
+    return torch.cat([sample.classes for sample in samples])
+
+
+def _box_delta_targets(
+    samples: Sequence[RoISample], objects: Sequence[Objects], box_weights: Sequence[float]
+) -> Tensor:
+    """Return the weighted box_deltas of the positive regions of all images, P×4."""
+    with record_function(TARGETS):
+        targets = [
+            encode_boxes(sample.boxes[: len(sample.objects)], truth.boxes[sample.objects])
+            for sample, truth in zip(samples, objects, strict=True)
+        ]
+        joined = torch.cat(targets)
+        return joined * constant_like(joined, box_weights)

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import init
 
 from seamseg.algos.anchors import AnchorGrid
+from seamseg.algos.cascade import BoxStage, stage_weights
 from seamseg.algos.class_weights import ClassWeights
 from seamseg.algos.fusion import PanopticFusion
 from seamseg.algos.losses import SemanticLoss, reduce_over_ranks, reduce_per_rank
@@ -19,7 +20,7 @@ from seamseg.algos.roi_pooling import RoIPooler
 from seamseg.algos.rpn import ProposalSelector, RegionProposalNetwork
 from seamseg.builders.body import build_body, build_norm, build_pyramid_body
 from seamseg.config import Experiment
-from seamseg.config.heads import ProposalCounts
+from seamseg.config.heads import ProposalCounts, RegionSettings
 from seamseg.errors import SettingsError
 from seamseg.modules.abn import ABN
 from seamseg.modules.deeplab_head import DeepLabHead
@@ -37,6 +38,7 @@ OUTPUT_GAINS: Mapping[str, float] = {
     "conv_bbx": 0.01,
     "roi_cls": 0.01,
     "roi_bbx": 0.001,
+    "roi_bbx_any": 0.001,
     "roi_msk": 0.01,
     "roi_iou": 0.01,
     "roi_pnt": 0.01,
@@ -141,6 +143,8 @@ def _roi_head(experiment: Experiment, num_things: int, has_masks: bool, norm: No
         box_channels=settings.box_channels if settings.box_head == "conv4" else None,
         mask_scoring=settings.mask_scoring,
         point_head=settings.mask_head == "pointrend",
+        class_agnostic=settings.cascade is not None,
+        num_later_stages=0 if settings.cascade is None else len(settings.cascade) - 1,
     )
 
 
@@ -236,18 +240,13 @@ def _selector(experiment: Experiment, counts: ProposalCounts) -> ProposalSelecto
 
 def _region_network(experiment: Experiment, num_stuff: int, class_weights: ClassWeights | None) -> RoIHeads:
     settings = experiment.roi
+    stages = _box_stages(settings)
     return RoIHeads(
         pooler=RoIPooler(REGION_SIZE),
-        matcher=RoIMatcher(
-            num_samples=settings.num_samples,
-            positive_fraction=settings.positive_fraction,
-            positive_threshold=settings.positive_threshold,
-            negative_low=settings.negative_low,
-            negative_high=settings.negative_high,
-            void_threshold=settings.void_threshold,
-            background_images=settings.background_images,
+        matcher=stages[0].matcher,
+        selector=DetectionSelector(
+            settings.nms_threshold, settings.score_threshold, settings.max_predictions, stages[-1].box_weights
         ),
-        selector=DetectionSelector(settings.nms_threshold, settings.score_threshold, settings.max_predictions),
         num_stuff=num_stuff,
         mask_size=MASK_SIZE,
         masks_of_positives_only=settings.masks_of_positives_only,
@@ -255,4 +254,27 @@ def _region_network(experiment: Experiment, num_stuff: int, class_weights: Class
         class_weights=None if class_weights is None else class_weights.regions,
         focal_gamma=settings.focal_gamma,
         box_loss=settings.box_loss,
+        later_stages=stages[1:],
     )
+
+
+def _box_stages(settings: RegionSettings) -> list[BoxStage]:
+    """Return the stages of a cascade, or the only stage of the published network."""
+    bounds = [(settings.positive_threshold, settings.negative_high)]
+    if settings.cascade is not None:
+        bounds = [(threshold, threshold) for threshold in settings.cascade]
+    return [
+        BoxStage(
+            RoIMatcher(
+                num_samples=settings.num_samples,
+                positive_fraction=settings.positive_fraction,
+                positive_threshold=positive_threshold,
+                negative_low=settings.negative_low,
+                negative_high=negative_high,
+                void_threshold=settings.void_threshold,
+                background_images=settings.background_images,
+            ),
+            stage_weights(number),
+        )
+        for number, (positive_threshold, negative_high) in enumerate(bounds, start=1)
+    ]

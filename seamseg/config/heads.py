@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from seamseg.config.settings import (
     Fraction,
@@ -19,6 +19,24 @@ from seamseg.config.settings import (
 
 BoxLoss = Literal["smooth_l1", "crop_aware"]
 """Loss of box deltas."""
+
+
+def _check_ascending(thresholds: tuple[float, ...]) -> tuple[float, ...]:
+    """Return thresholds that ascend.
+
+    Raises:
+        ValueError: They do not; pydantic adds the key.
+    """
+    if list(thresholds) != sorted(set(thresholds)):
+        raise ValueError("must be in ascending order, such as [0.5, 0.6, 0.7]")
+    return thresholds
+
+
+CascadeThresholds = Annotated[
+    tuple[Annotated[float, Field(gt=0, lt=1)], ...],
+    Field(min_length=1, max_length=3),
+    AfterValidator(_check_ascending),
+]
 
 
 class ProposalCounts(Settings):
@@ -107,6 +125,14 @@ class RegionSettings(Settings):
     `mask_channels` in its convolutions and `fc_channels` in its fully connected layers. Its norms see only positive
     regions, so `norm.heads=gn` is recommended."""
 
+    cascade: CascadeThresholds | None = None
+    """Minimum IoU with an object of a positive region in each of one to three box stages, in ascending order, such as
+    `[0.5, 0.6, 0.7]`; null for the published single stage (Cai and Vasconcelos, *Cascade R-CNN*, TPAMI 2019). Each
+    stage has a `box_head` of its own and predicts one box per region instead of one per class, which the next stage
+    refines. The score of a detection is the mean over the stages, its box that of the last one. Masks are trained with
+    the regions of the first stage. The values replace `positive_threshold` and `negative_high`. Each stage takes time
+    and memory for `num_samples` regions."""
+
     num_samples: PositiveInt = 128
     """Maximum number of regions per image that are sampled for the losses."""
 
@@ -114,14 +140,15 @@ class RegionSettings(Settings):
     """Maximum fraction of positive regions among the samples. Negatives fill the rest."""
 
     positive_threshold: Fraction = 0.5
-    """Minimum IoU with an object of a positive region."""
+    """Minimum IoU with an object of a positive region. Not used with `cascade`."""
 
     negative_low: Fraction = 0.0
     """Regions are negative (background) if their largest IoU with an object is at least `negative_low` and less than
     `negative_high`."""
 
     negative_high: Fraction = 0.5
-    """Upper bound of the IoU of negative regions; see `negative_low`."""
+    """Upper bound of the IoU of negative regions; see `negative_low`. Not used with `cascade`, which has no gap between
+    negative and positive regions."""
 
     void_threshold: Fraction = 0.7
     """Regions are ignored if at least this fraction of their area is crowd."""
@@ -206,10 +233,10 @@ class LossWeights(Settings):
     """Weight of the box loss of the RPN."""
 
     roi_classes: NonNegativeFloat = 1.0
-    """Weight of the classification loss of the RoI head."""
+    """Weight of the classification loss of the RoI head, in each stage of `roi.cascade`."""
 
     roi_boxes: NonNegativeFloat = 1.0
-    """Weight of the box loss of the RoI head."""
+    """Weight of the box loss of the RoI head, in each stage of `roi.cascade`."""
 
     roi_masks: NonNegativeFloat = 1.0
     """Weight of the mask loss of the RoI head."""

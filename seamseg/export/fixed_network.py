@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seamseg.algos.cascade import class_probabilities, refined_boxes, run_stages
 from seamseg.algos.point_rendering import CoarseMasks, rendered
-from seamseg.algos.roi import DetectionSelector, class_probabilities
+from seamseg.algos.roi import DetectionSelector
 from seamseg.algos.roi_pooling import RoIPooler, as_boxes
 from seamseg.algos.rpn import ProposalSelector
 from seamseg.data.transforms import Normalize
@@ -220,7 +221,13 @@ class FixedSizeNet(nn.Module):
     def _objects(self, levels: Sequence[Tensor]) -> dict[str, Tensor]:
         head, regions, size = self.network.roi_head, self.network.roi_heads, self.size
         proposals, valid = self._proposals(levels)
-        logits, box_deltas = head.classify(pool_regions(regions.pooler, levels, proposals, size))
+        proposals, logits, box_deltas = run_stages(
+            regions.stages,
+            [head, *head.later_stages],
+            proposals,
+            lambda boxes: pool_regions(regions.pooler, levels, boxes, size),
+            partial(refined_boxes, size=size),
+        )
         found = select_detections(regions.selector, proposals, valid, logits, box_deltas, size)
         outputs: dict[str, Tensor] = {}
         if head.has_masks:

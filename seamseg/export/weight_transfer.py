@@ -18,6 +18,7 @@ from seamseg.modules.batchnorm import inverse_gamma
 from seamseg.modules.fpn import PyramidBody
 from seamseg.modules.mabn import MABN
 from seamseg.modules.norm import GroupNormAct, PlainABN
+from seamseg.modules.roi_head import LATER_STAGES
 from seamseg.networks import SegmentationNet
 from seamseg.structures import Categories
 
@@ -234,10 +235,11 @@ def _class_rows(
         for ours, theirs in pairs
         if ours >= num_stuff and theirs >= source_num_stuff
     ]
-    background = [(0, 0)] if things else []
+    labels = [(0, 0), *((ours + 1, theirs + 1) for ours, theirs in things)] if things else []  # 0 is background
+    classifiers = ["roi_head.roi_cls", *(f"roi_head.stages.{stage}.roi_cls" for stage in LATER_STAGES)]
     return {
         **dict.fromkeys(SEMANTIC_LAYERS, pairs),
-        "roi_head.roi_cls": [*background, *((ours + 1, theirs + 1) for ours, theirs in things)],
+        **dict.fromkeys(classifiers, labels),
         "roi_head.roi_bbx": [(4 * ours + side, 4 * theirs + side) for ours, theirs in things for side in range(4)],
         "roi_head.roi_msk": things,
         "roi_head.roi_iou": things,

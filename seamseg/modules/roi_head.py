@@ -1,7 +1,7 @@
 """RoI head: the branches of a region network for classes, boxes, masks, points of masks, and the quality of masks.
 
 References: He et al., Mask R-CNN, ICCV 2017; Huang et al., Mask Scoring R-CNN, CVPR 2019; Kirillov et al., PointRend,
-CVPR 2020.
+CVPR 2020; Cai and Vasconcelos, Cascade R-CNN, TPAMI 2019.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ POOLED_SIZE = REGION_SIZE // 2
 """Side of the features of the class and box branch, in bins."""
 MASK_SIZE = 28
 """Side of a predicted mask, in mask pixels."""
+LATER_STAGES = ("2", "3")
+"""Names of the stages of a cascade after the first, in :class:`RoIHead` and in the names of their losses."""
 
 
 class RoIHead(Compilable):
@@ -50,12 +52,17 @@ class RoIHead(Compilable):
             branch.
         point_head: Whether to predict masks at points, too (Kirillov et al., section 3.3), with ``point``, whose hidden
             layers have ``mask_channels``. Requires the mask branch.
+        class_agnostic: Whether the box_deltas are the same for all classes; ``roi_bbx_any`` predicts them instead of
+            ``roi_bbx``.
+        num_later_stages: Number of further stages of a cascade, each with its own branch for class and box, 0 … 2.
+            They are ``stages``, heads without masks. Requires ``class_agnostic``.
 
     Attributes:
         has_box_convs: Whether the class and box branch is ``box`` instead of ``fc``.
         has_masks: Whether the mask branch exists.
         has_mask_scores: Whether the branch that scores masks exists.
         has_points: Whether the head for points of masks exists.
+        is_class_agnostic: Whether the box_deltas are the same for all classes.
     """
 
     def __init__(
@@ -68,6 +75,8 @@ class RoIHead(Compilable):
         box_channels: int | None = None,
         mask_scoring: bool = False,
         point_head: bool = False,
+        class_agnostic: bool = False,
+        num_later_stages: int = 0,
     ) -> None:
         super().__init__()
         self.has_box_convs = box_channels is not None
@@ -76,7 +85,11 @@ class RoIHead(Compilable):
         else:
             self.box = _box_layers(in_channels, box_channels, fc_channels, norm)
         self.roi_cls = nn.Linear(fc_channels, num_things + 1)
-        self.roi_bbx = nn.Linear(fc_channels, num_things * 4)
+        self.num_things, self.is_class_agnostic = num_things, class_agnostic
+        if class_agnostic:
+            self.roi_bbx_any = nn.Linear(fc_channels, 4)
+        else:
+            self.roi_bbx = nn.Linear(fc_channels, num_things * 4)
         self.has_masks = mask_channels is not None
         if mask_channels is not None:
             self.conv = _mask_layers(in_channels, mask_channels, norm)
@@ -90,6 +103,13 @@ class RoIHead(Compilable):
         if point_head:
             assert mask_channels is not None, "only predicted masks can be refined"
             self.point = PointHead(in_channels, mask_channels, num_things)
+        assert class_agnostic or num_later_stages == 0, "the next stage needs one box per region"
+        self.stages = nn.ModuleDict(
+            {
+                stage: RoIHead(in_channels, num_things, fc_channels, None, norm, box_channels, class_agnostic=True)
+                for stage in LATER_STAGES[:num_later_stages]
+            }
+        )
         self.sync = norm.sync
         self._is_planned = self._warned_about_single_region = False
 
@@ -97,6 +117,11 @@ class RoIHead(Compilable):
     def box_branch(self) -> nn.Sequential:
         """Hidden layers of the class and box branch."""
         return self.box if self.has_box_convs else self.fc
+
+    @property
+    def later_stages(self) -> list[RoIHead]:
+        """Heads of the further stages of a cascade."""
+        return [cast(RoIHead, stage) for stage in self.stages.values()]
 
     @contextlib.contextmanager
     def planned_forward(self, num_regions: int, num_masks: int, num_scores: int) -> Iterator[None]:
@@ -127,11 +152,13 @@ class RoIHead(Compilable):
 
         Returns:
             classes: R×(T+1) logits; class 0 is background.
-            box_deltas: R×T×4.
+            box_deltas: R×T×4; views of R×4 values if they are the same for all classes.
         """
         pooled = regions if is_halved else with_half_size(regions)[1]
         with self._planned(self.box_branch, pooled):
             hidden = self._run(self.box_branch, pooled if self.has_box_convs else pooled.flatten(1))
+        if self.is_class_agnostic:
+            return self.roi_cls(hidden), self.roi_bbx_any(hidden).unsqueeze(1).expand(-1, self.num_things, 4)
         return self.roi_cls(hidden), self.roi_bbx(hidden).unflatten(1, (-1, 4))
 
     def masks(self, regions: Tensor, rows: Tensor | None = None) -> Tensor:

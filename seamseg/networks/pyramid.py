@@ -12,7 +12,7 @@ from seamseg.algos.roi import RoIHeads
 from seamseg.algos.rpn import RegionProposalNetwork
 from seamseg.modules.fpn import PyramidBody
 from seamseg.modules.norm import cache_min_gammas
-from seamseg.modules.roi_head import RoIHead
+from seamseg.modules.roi_head import LATER_STAGES, RoIHead
 from seamseg.modules.rpn_head import RPNHead
 from seamseg.modules.semantic_head import SemanticHead
 from seamseg.structures.ground_truth import GroundTruth
@@ -28,7 +28,8 @@ class ObjectParts:
 
     Attributes:
         rpn_head: Weights of the region proposal network.
-        roi_head: Weights of the region branches for class, box and, optionally, mask, points and mask score.
+        roi_head: Weights of the region branches for class, box and, optionally, mask, points, mask score and later
+            stages.
         rpn: Proposal algorithm that uses ``rpn_head``.
         roi_heads: Detection algorithm that uses ``roi_head``.
     """
@@ -110,6 +111,8 @@ class PyramidNet(nn.Module):
             region_losses = self.roi_heads.train(self.roi_head, levels, proposals, padded, ground_truth, generator)
             sums |= {"rpn_objectness": proposal_losses.objectness, "rpn_boxes": proposal_losses.boxes}
             sums |= {"roi_classes": region_losses.classes, "roi_boxes": region_losses.boxes}
+            for stage, losses in zip(LATER_STAGES, region_losses.later_stages, strict=False):
+                sums |= {f"roi_classes_{stage}": losses.classes, f"roi_boxes_{stage}": losses.boxes}
             if region_losses.masks is not None:
                 sums["roi_masks"] = region_losses.masks
             if region_losses.points is not None:

@@ -37,7 +37,7 @@ WEIGHTS = (10, 10, 5, 5)
 class FixedHead:
     """Head that returns its row r for region r of a call and stores the features it gets."""
 
-    has_masks = True
+    has_masks, later_stages = True, ()
 
     def __init__(
         self, seed: int = 0, num_regions: int = 60, has_mask_scores: bool = False, has_points: bool = False

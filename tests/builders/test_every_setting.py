@@ -82,6 +82,7 @@ CHANGES = {
     "roi.mask_channels": "32",
     "roi.mask_head": "pointrend",
     "roi.mask_scoring": "true",
+    "roi.cascade": "[0.5, 0.6]",
     "roi.num_samples": "17",
     "roi.positive_fraction": "0.2",
     "roi.positive_threshold": "0.6",

@@ -32,6 +32,7 @@ EXPERIMENTS: dict[str, tuple[str, ...]] = {
         *("roi.box_head=conv4", "roi.box_channels=16", "roi.mask_scoring=true", "roi.mask_head=pointrend"),
         *("norm.heads=gn", "task=instance"),
     ),
+    "cascade": ("roi.cascade=[0.5, 0.6, 0.7]", "roi.masks_of_positives_only=true", "norm.heads=gn"),
     "semantic": ("task=semantic", "norm.name=plain", "loss.class_weights=frequency", "sem.focal_gamma=2"),
     "deeplab": ("task=semantic", "sem.head=deeplab", "norm.name=mabn"),
 }

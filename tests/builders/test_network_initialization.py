@@ -64,6 +64,7 @@ def test_initialize_output_layers_of_the_heads_use_their_gains() -> None:
         {
             "rpn": RPNHead(64, 64, 40, NormFactory("bn")),
             "roi": RoIHead(2, 40, 256, 64, NormFactory("bn"), mask_scoring=True, point_head=True),
+            "stage": RoIHead(2, 40, 256, None, NormFactory("bn"), class_agnostic=True),
             "sem": SemanticHead(2, 64, 40, 3, NormFactory("bn")),
             "cls": nn.Conv2d(64, 40, 1),
         }
@@ -75,8 +76,8 @@ def test_initialize_output_layers_of_the_heads_use_their_gains() -> None:
         if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None and "point.fc" not in name
     }
     assert set(outputs) == set(OUTPUT_GAINS)
-    expected = {"conv_obj": 0.01, "conv_bbx": 0.01, "roi_cls": 0.01, "roi_bbx": 0.001, "roi_msk": 0.01, "roi_iou": 0.01}
-    expected |= {"roi_pnt": 0.01, "conv_sem": 0.1, "cls": 0.1}
+    expected = {"conv_obj": 0.01, "conv_bbx": 0.01, "roi_cls": 0.01, "roi_bbx": 0.001, "roi_bbx_any": 0.001}
+    expected |= {"roi_msk": 0.01, "roi_iou": 0.01, "roi_pnt": 0.01, "conv_sem": 0.1, "cls": 0.1}
     for name, module in outputs.items():
         assert_spread(module.weight, expected[name], module.weight.shape[1], module.weight.shape[0])
 

@@ -8,7 +8,7 @@ import pydantic
 import pytest
 from support.tiny_experiment import tiny_experiment
 
-from seamseg.config import ClassifierExperiment, Experiment, parse_experiment, parse_settings
+from seamseg.config import ClassifierExperiment, Experiment, parse_experiment, parse_settings, save_experiment
 
 PUBLISHED = {
     "task": "panoptic",
@@ -125,6 +125,7 @@ OURS = {
     "roi.box_channels": 256,
     "roi.mask_head": "conv",
     "roi.mask_scoring": False,
+    "roi.cascade": None,
     "loss_weights.roi_points": 1.0,
     "loss_weights.roi_mask_scores": 1.0,
     "loss.normalize": "rank",
@@ -240,6 +241,33 @@ def test_experiment_point_rendering_without_masks_is_refused(task: str) -> None:
     with pytest.raises(ValueError, match=rf"roi\.mask_head=pointrend .* task={task} .* set task=panoptic or instance"):
         tiny_experiment(None, "roi.mask_head=pointrend", f"task={task}")
     tiny_experiment(None, "roi.mask_head=pointrend", "task=instance")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("[0.7, 0.6, 0.5]", r"roi\.cascade=.*ascending order, such as \[0\.5, 0\.6, 0\.7\]"),
+        ("[0.5, 0.5]", r"roi\.cascade=.*ascending order"),
+        ("[0.5, 1]", r"roi\.cascade\.1=1: input should be less than 1"),
+        ("[0, 0.5]", r"roi\.cascade\.0=0: input should be greater than 0"),
+        ("[0.5, 60]", r"roi\.cascade\.1=60: input should be less than 1"),
+        ("[.nan]", r"roi\.cascade\.0=nan: "),
+        ("[]", r"roi\.cascade=.*at least 1 item"),
+        ("[0.4, 0.5, 0.6, 0.7]", r"roi\.cascade=.*at most 3 items"),
+        ("true", r"roi\.cascade=True: input should be a valid tuple"),
+        ("0.5", r"roi\.cascade=0\.5: input should be a valid tuple"),
+    ],
+)
+def test_experiment_cascade_without_ascending_ious_is_refused(value: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_experiment("", "x", [f"roi.cascade={value}"])
+
+
+@pytest.mark.parametrize("value", [(0.5,), (0.5, 0.6, 0.7)])
+def test_experiment_cascade_survives_a_file(value: tuple[float, ...]) -> None:
+    experiment = tiny_experiment(None, f"roi.cascade={list(value)}")
+    assert experiment.roi.cascade == value
+    assert parse_experiment(save_experiment(experiment), "saved") == experiment
 
 
 def test_experiment_unknown_task_is_refused_with_the_known_ones() -> None:

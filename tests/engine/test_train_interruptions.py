@@ -95,6 +95,7 @@ BETTER = (
     *("data.scale_sampling=uniform", "data.random_scale=[0.5,2]", "data.random_crop=[48,64]", "data.copy_paste=0.7"),
     *("loss.class_weights=frequency", "sem.focal_gamma=2", "roi.focal_gamma=2"),
     *("roi.box_head=conv4", "roi.box_channels=16", "roi.mask_scoring=true", "roi.mask_head=pointrend"),
+    "roi.cascade=[0.5,0.6,0.7]",
 )
 CHECKPOINT = (*MABN, "training.memory=checkpoint", "training.precision=bf16")
 

@@ -45,20 +45,25 @@ def picture(seed: int, size: tuple[int, int] = SIZE) -> Tensor:
     return torch.randint(0, 256, (*size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
-def network(bias: float = 0.0, norm: NormName = "bn", all_branches: bool = False) -> PyramidNet:
+def network(
+    bias: float = 0.0, norm: NormName = "bn", all_branches: bool = False, cascade: tuple[float, ...] = ()
+) -> PyramidNet:
     """Build a network with nontrivial norm statistics and weights, and with confident masks.
 
-    Optionally, it has convolutions for boxes and a head for points, and scores masks.
+    Optionally, it has convolutions for boxes and a head for points, and scores masks, or it has stages.
     """
     branches: Any = {"box_channels": 8, "mask_scoring": True, "point_head": True} if all_branches else {}
-    net = tiny_network(norm, **branches).eval()
+    net = tiny_network(norm, cascade=cascade, **branches).eval()
     for number, module in enumerate(net.modules()):
         if isinstance(module, ABN):
             stir(module, seed=number)
     with torch.no_grad():
         net.roi_head.roi_msk.weight.mul_(30)
         net.rpn_head.conv_bbx.weight.mul_(3)
-        net.roi_head.roi_cls.bias.copy_(torch.tensor([bias, 0.1, 0.2]))
+        for head in (net.roi_head, *net.roi_head.later_stages):
+            head.roi_cls.bias.copy_(torch.tensor([bias, 0.1, 0.2]))
+            if cascade:
+                head.roi_bbx_any.weight.mul_(200)
         if all_branches:
             net.roi_head.roi_iou.weight.mul_(10)
             net.roi_head.roi_iou.bias.fill_(0.3)
@@ -175,6 +180,16 @@ def test_fixed_size_net_with_all_branches_equals_the_network(norm: NormName, bia
     assert (found["scores"] <= plain["scores"].max()).all()
 
 
+@pytest.mark.parametrize("cascade", [(0.5,), (0.5, 0.6), (0.5, 0.6, 0.7)])
+@pytest.mark.parametrize("bias", [0.0, 2.5, 50.0])
+def test_fixed_size_net_of_a_cascade_equals_the_network(cascade: tuple[float, ...], bias: float) -> None:
+    net, image = network(bias, cascade=cascade), picture(1)
+    with torch.no_grad():
+        found = FixedSizeNet(net, NORMALIZE, SIZE)(image)
+    check(found, expected(net, image))
+    assert found["valid"].any() == (bias < 50)
+
+
 def test_calibrate_keeps_detections_with_a_score_of_0_in_front_of_empty_rows() -> None:
     boxes, valid = torch.arange(120.0).view(30, 4), torch.arange(30) < 20
     scores = torch.tensor([0.9, 0.8, 0.7] + [0.6] * 17 + [0.0] * 10)
@@ -188,7 +203,7 @@ def test_calibrate_keeps_detections_with_a_score_of_0_in_front_of_empty_rows() -
 
 @pytest.mark.slow
 def test_onnx_file_of_a_network_with_all_branches_equals_the_network(tmp_path: Path) -> None:
-    net, image = network(norm="gn", all_branches=True), picture(1)
+    net, image = network(norm="gn", all_branches=True, cascade=(0.5, 0.6, 0.7)), picture(1)
     program = trace(FixedSizeNet(net, NORMALIZE, SIZE))
     write_onnx(tmp_path / "model.onnx", program, described())
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])

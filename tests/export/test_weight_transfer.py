@@ -102,6 +102,32 @@ def test_transfer_output_layers_are_matched_by_class_name(kind: str) -> None:
     }
 
 
+CASCADE = "roi.cascade=[0.5,0.6,0.7]"
+
+
+@pytest.mark.parametrize("kind", ["weight", "bias"])
+def test_transfer_of_a_cascade_matches_the_classes_of_every_stage_and_copies_its_boxes(kind: str) -> None:
+    old, new = (network_of(classes, seed, CASCADE) for classes, seed in ((OLD, 1), (NEW, 2)))
+    report, before, after = moved(old, new)
+    theirs = state_of(old)
+    for stage in ("", "stages.2.", "stages.3."):
+        name = f"roi_head.{stage}roi_cls.{kind}"
+        assert torch.equal(after[name][[0, 2, 3]], theirs[name][[0, 3, 1]])  # background, bus and car
+        assert torch.equal(after[name][1], before[name][1])  # tram
+        name = f"roi_head.{stage}roi_bbx_any.{kind}"
+        assert torch.equal(after[name], theirs[name])
+    assert not report.other_shape
+
+
+def test_transfer_from_one_stage_to_a_cascade_uses_the_layers_of_the_first_stage() -> None:
+    report, before, after = moved(network_of(OLD, 1), network_of(OLD, 2, CASCADE), new_classes=OLD)
+    changed = {name for name in after if name.startswith("roi_head.") and not torch.equal(before[name], after[name])}
+    assert {".".join(name.split(".")[:2]) for name in changed} == {
+        f"roi_head.{layer}" for layer in ("fc", "roi_cls", "conv", "roi_msk")
+    }
+    assert list(report.not_here) == ["roi_head.roi_bbx"]
+
+
 def test_transfer_all_other_tensors_are_copied() -> None:
     old, new = network_of(OLD, 1), network_of(NEW, 2)
     report, _, after = moved(old, new)

@@ -78,7 +78,7 @@ def fill(network: PyramidNet) -> None:
 def train(network: PyramidNet, images: PackedSequence, truth: GroundTruth) -> Numbers:
     """Return losses and gradient norms of a step, and the running statistics after it."""
     losses = network(images, truth, torch.Generator())
-    losses.total(dict.fromkeys(vars(losses), 1.0)).backward()
+    losses.total({name: 1.0 for name, _ in losses.items()}).backward()
     numbers: Numbers = {f"loss/{name}": loss.detach().numpy() for name, loss in losses.items()}
     numbers |= {f"gradient/{name}": norm_of(parameter.grad) for name, parameter in network.named_parameters()}
     numbers |= {f"statistics/{name}": buffer.numpy().copy() for name, buffer in network.named_buffers()}

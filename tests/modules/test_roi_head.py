@@ -20,13 +20,17 @@ NUM_THINGS = 3
 norms = pytest.mark.parametrize("norm", ["bn", "syncbn", "gn", "affine"])
 box_heads = pytest.mark.parametrize("box_channels", [None, 6], ids=["fc2", "conv4"])
 forms = pytest.mark.parametrize(
-    ("box_channels", "mask_scoring"), [(None, False), (6, False), (6, True)], ids=["published", "conv4", "all"]
+    ("box_channels", "mask_scoring", "num_stages"),
+    [(None, False, 1), (6, False, 1), (6, True, 1), (None, False, 3), (6, True, 2)],
+    ids=["published", "conv4", "scoring", "cascade", "all"],
 )
 
 
-def head(norm: str = "affine", box_channels: int | None = None, mask_scoring: bool = False) -> RoIHead:
+def head(
+    norm: str = "affine", box_channels: int | None = None, mask_scoring: bool = False, num_stages: int = 1
+) -> RoIHead:
     factory = NormFactory(norm, groups=2)  # type: ignore[arg-type]
-    made = RoIHead(4, NUM_THINGS, 8, 6, factory, box_channels, mask_scoring)
+    made = RoIHead(4, NUM_THINGS, 8, 6, factory, box_channels, mask_scoring, num_stages > 1, num_stages - 1)
     stir(made)
     return made
 
@@ -39,6 +43,8 @@ def everything(made: RoIHead, features: Tensor) -> Tensor:
     classes, box_deltas = made.classify(features)
     masks = made.masks(features)
     loss = classes.square().sum() + box_deltas.square().sum() + masks.square().sum()
+    for stage in made.later_stages:
+        loss = loss + sum(values.square().sum() for values in stage.classify(features))
     return loss + made.mask_scores(features, masks[:, 0]).square().sum() if made.has_mask_scores else loss
 
 
@@ -81,6 +87,26 @@ def test_class_branch_with_convolutions_equals_its_layers_computed_by_hand() -> 
     classes, box_deltas = made.classify(features)
     torch.testing.assert_close(classes, made.roi_cls(hidden), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(box_deltas.flatten(1), made.roi_bbx(hidden), rtol=1e-4, atol=1e-4)
+
+
+def test_class_agnostic_box_deltas_are_the_same_for_every_class() -> None:
+    made, features = head(num_stages=3), regions(2)
+    for stage in (made, *made.later_stages):
+        hidden = stage.fc(features.reshape(2, 4, 7, 2, 7, 2).mean((3, 5)).reshape(2, -1))
+        classes, box_deltas = stage.classify(features)
+        torch.testing.assert_close(classes, hidden @ stage.roi_cls.weight.T + stage.roi_cls.bias, rtol=1e-4, atol=1e-4)
+        for klass in range(NUM_THINGS):
+            torch.testing.assert_close(box_deltas[:, klass], stage.roi_bbx_any(hidden), rtol=1e-4, atol=1e-4)
+
+
+def test_stages_of_a_cascade_have_layers_of_their_own_and_no_masks() -> None:
+    names = [*head(box_channels=6, mask_scoring=True, num_stages=3).state_dict()]
+    assert not [name for name in names if name.startswith("roi_bbx.")]
+    later = [
+        {name.removeprefix(f"stages.{stage}.") for name in names if name.startswith(f"stages.{stage}.")}
+        for stage in "23"
+    ]
+    assert later[0] == later[1] == {name for name in names if name.startswith(("box.", "roi_cls.", "roi_bbx_any."))}
 
 
 def test_class_branch_with_convolutions_has_other_names_than_the_published_one() -> None:
@@ -153,18 +179,18 @@ def test_mask_score_depends_on_the_mask() -> None:
 
 @norms
 @forms
-def test_roi_head_keeps_its_input(norm: str, box_channels: int | None, mask_scoring: bool) -> None:
+def test_roi_head_keeps_its_input(norm: str, box_channels: int | None, mask_scoring: bool, num_stages: int) -> None:
     features = regions(3)
-    everything(head(norm, box_channels, mask_scoring), features)
+    everything(head(norm, box_channels, mask_scoring, num_stages), features)
     assert torch.equal(features, regions(3))
 
 
 @norms
 @forms
 def test_roi_head_without_regions_has_a_loss_of_zero_and_zero_gradients(
-    norm: str, box_channels: int | None, mask_scoring: bool
+    norm: str, box_channels: int | None, mask_scoring: bool, num_stages: int
 ) -> None:
-    made = head(norm, box_channels, mask_scoring)
+    made = head(norm, box_channels, mask_scoring, num_stages)
     before = copy.deepcopy(dict(made.named_buffers()))
     features = regions(0).requires_grad_()
     loss = everything(made, features)
@@ -179,13 +205,13 @@ def test_roi_head_without_regions_has_a_loss_of_zero_and_zero_gradients(
 @pytest.mark.parametrize("norm", ["bn", "syncbn"])
 @forms
 def test_roi_head_with_one_region_uses_running_statistics_and_warns_once(
-    norm: str, box_channels: int | None, mask_scoring: bool
+    norm: str, box_channels: int | None, mask_scoring: bool, num_stages: int
 ) -> None:
-    made = head(norm, box_channels, mask_scoring)
+    made = head(norm, box_channels, mask_scoring, num_stages)
     before = copy.deepcopy(dict(made.named_buffers()))
     with pytest.warns(UserWarning, match="a single region and uses its running statistics") as caught:
         loss = everything(made, regions(1))
-    assert len(caught) == 1
+    assert len(caught) == num_stages
     loss.backward()
     assert_every_parameter_moves(made)
     for name, buffer in made.named_buffers():
@@ -214,22 +240,23 @@ def test_roi_head_with_one_region_in_inference_equals_a_larger_batch() -> None:
 
 @pytest.mark.parametrize("norm", ["bn", "syncbn", "gn", "affine", "plain", "brn", "mabn"])
 @forms
-def test_roi_head_gradients_reach_every_parameter(norm: str, box_channels: int | None, mask_scoring: bool) -> None:
-    made = head(norm, box_channels, mask_scoring)
+def test_roi_head_gradients_reach_every_parameter(
+    norm: str, box_channels: int | None, mask_scoring: bool, num_stages: int
+) -> None:
+    made = head(norm, box_channels, mask_scoring, num_stages)
     everything(made, regions(4)).backward()
     assert_every_parameter_moves(made)
 
 
 @forms
 def test_roi_head_with_several_regions_updates_running_statistics_once(
-    box_channels: int | None, mask_scoring: bool
+    box_channels: int | None, mask_scoring: bool, num_stages: int
 ) -> None:
-    made = head("bn", box_channels, mask_scoring)
+    made = head("bn", box_channels, mask_scoring, num_stages)
     everything(made, regions(4))
     tracked = [buffer for name, buffer in made.named_buffers() if name.endswith("num_batches_tracked")]
-    assert [int(count) for count in tracked] == [1] * {(None, False): 7, (6, False): 10, (6, True): 16}[
-        box_channels, mask_scoring
-    ]
+    num_masks, num_boxes = 5 + 6 * mask_scoring, 2 if box_channels is None else 5
+    assert [int(count) for count in tracked] == [1] * (num_masks + num_boxes * num_stages)
 
 
 @box_heads

@@ -43,6 +43,7 @@ LOSSES = (
     "semantic",
 )
 WEIGHTS = dict(zip(LOSSES, (1.0, 2.0, 0.5, 1.5, 0.7, 0.9, 1.7, 1.2), strict=True))
+LATER_LOSSES = ("roi_classes_2", "roi_boxes_2", "roi_classes_3", "roi_boxes_3")
 SIZES = [(64, 96), (48, 80), (40, 96), (64, 72)]  # with four ranks, all images have the first size and need no padding
 
 
@@ -57,6 +58,7 @@ class Case:
         masks_of_positives_only: Value of `roi.masks_of_positives_only`.
         sync: Value of `norm.sync`.
         all_branches: Whether the RoI head has convolutions for boxes and a head for points, and scores masks.
+        cascade: Whether it has three stages. Only with `global`: the slow computation per rank has one stage.
     """
 
     normalize: Literal["rank", "global"]
@@ -65,11 +67,14 @@ class Case:
     masks_of_positives_only: bool = False
     sync: Sync = "masked"
     all_branches: bool = False
+    cascade: bool = False
 
     @property
     def losses(self) -> list[str]:
         """Names of the losses."""
-        return [name for name in LOSSES if self.all_branches or name not in ("roi_points", "roi_mask_scores")]
+        names = [name for name in LOSSES if self.all_branches or name not in ("roi_points", "roi_mask_scores")]
+        after = names.index("roi_boxes") + 1
+        return [*names[:after], *(LATER_LOSSES if self.cascade else ()), *names[after:]]
 
 
 FULL = ("objects",) * 4
@@ -90,6 +95,9 @@ CASES = {
         ("float32", (MIXED,), torch.float32),
         ("float32, accumulated", (HALF, FULL), torch.float32),
     )
+} | {
+    "global, cascade": Case("global", (MIXED, HALF), all_branches=True, cascade=True),
+    "global, cascade, active": Case("global", (HALF,), torch.float64, True, "active", True, True),
 }
 SECONDS = 240  # for all cases of a normalization, even on a busy machine
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -120,6 +128,7 @@ def network_of(case: Case, name: Literal["bn", "syncbn"]) -> PyramidNet:
         box_channels=8 if case.all_branches else None,
         mask_scoring=case.all_branches,
         point_head=case.all_branches,
+        cascade=(0.5, 0.6, 0.7) if case.cascade else (),
     )
     return network.to(case.dtype).train()
 
@@ -191,7 +200,7 @@ def step_of_rank(case: Case, rank: int) -> dict[str, Any]:
 def step_of_one(case: Case, num_ranks: int) -> dict[str, Any]:
     """Run the same step in this process, with unsynchronized norms."""
     network = network_of(case, "bn")
-    weights = torch.tensor([WEIGHTS[name] for name in case.losses], dtype=case.dtype)
+    weights = torch.tensor([WEIGHTS[name.rstrip("_23")] for name in case.losses], dtype=case.dtype)
     losses = []
     for number in range(len(case.batches)):
         images, truth = data_of(case, number, num_ranks)

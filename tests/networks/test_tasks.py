@@ -292,6 +292,87 @@ def test_predictions_with_point_rendering_differ_in_their_masks_only(precision: 
         assert ((one.masks > 0) == (enlarged > 0)).float().mean() > 0.97
 
 
+CASCADE = ("roi.cascade=[0.5,0.6,0.7]", "roi.box_head=conv4", "roi.box_channels=16")
+STAGE_LOSSES = ["roi_classes_2", "roi_boxes_2", "roi_classes_3", "roi_boxes_3"]
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("task", ["panoptic", "instance", "detection"])
+@pytest.mark.parametrize("kinds", [["objects", "no objects"], ["crowd", "void"]])
+def test_training_step_of_a_cascade_reaches_every_parameter(
+    task: str, kinds: list[str], precision: torch.dtype
+) -> None:
+    network = network_of(f"task={task}", *CASCADE)
+    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        losses = dict(network(*scenes(kinds, SIZES), torch.Generator().manual_seed(0)).items())
+    assert list(losses)[4:8] == STAGE_LOSSES
+    for name in STAGE_LOSSES:
+        assert (losses[name] > 0) == ("objects" in kinds)
+        assert losses[name].dtype == torch.float32
+    torch.stack(list(losses.values())).sum().backward()
+    assert [name for name, value in network.named_parameters() if value.grad is None] == []
+    for stage in (network.roi_head, *network.roi_head.later_stages):
+        assert stage.roi_bbx_any.weight.grad.any() == ("objects" in kinds)
+        assert stage.box.conv1.weight.grad.any() == ("objects" in kinds)
+
+
+def test_cascade_with_every_other_setting_of_regions_predicts_in_the_order_of_scores() -> None:
+    more = ("roi.mask_scoring=true", "roi.focal_gamma=2", "roi.box_loss=crop_aware", "roi.background_images=true")
+    network = network_of("task=instance", "norm.heads=gn", "norm.groups=4", *CASCADE, *more)
+    losses = network(*scenes(["objects", "no objects"], SIZES), torch.Generator().manual_seed(0))
+    assert all(value.isfinite() and value > 0 for _, value in losses.items())
+    with torch.no_grad():
+        network.roi_head.roi_iou.bias.fill_(0.5)
+    found = network.eval().predict(scenes(["objects", "no objects"], SIZES)[0])
+    for image in range(2):
+        scores = found.detections(image).scores
+        assert len(scores) > 0
+        assert scores.tolist() == sorted(scores.tolist(), reverse=True)
+
+
+def single_stage_pair() -> tuple[SegmentationNet, SegmentationNet]:
+    """Build the published head, and a cascade of one stage, with the same boxes for all classes in both."""
+    plain, cascade = network_of("task=instance"), network_of("task=instance", "roi.cascade=[0.5]", seed=1)
+    state = cascade.state_dict()
+    for kind in ("weight", "bias"):
+        box_deltas = state[f"roi_head.roi_bbx_any.{kind}"].normal_(0, 0.1, generator=torch.Generator().manual_seed(0))
+        state[f"roi_head.roi_bbx.{kind}"] = torch.cat([box_deltas] * NUM_THINGS)
+    plain.load_state_dict({name: value for name, value in state.items() if "roi_bbx_any" not in name})
+    return plain, cascade
+
+
+def test_cascade_of_one_stage_equals_the_published_head_with_equal_boxes_for_all_classes() -> None:
+    plain, cascade = single_stage_pair()
+    images, truth = scenes(["objects", "crowd"], SIZES)
+    gradients = []
+    for network in (plain, cascade):
+        losses = dict(network(images, truth, torch.Generator().manual_seed(3)).items())
+        assert list(losses) == LOSSES["instance"]
+        torch.stack(list(losses.values())).sum().backward()
+        gradients.append(
+            [
+                torch.stack(list(losses.values())).detach(),
+                *(value.grad for name, value in network.named_parameters() if "roi_bbx" not in name),
+            ]
+        )
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+    expected, found = (network.eval().predict(images) for network in (plain, cascade))
+    for name in ("boxes", "classes", "scores", "masks"):
+        for one, other in zip(getattr(expected, name), getattr(found, name), strict=True):
+            assert len(one) > 0
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
+
+
+def test_cascade_off_changes_neither_weights_nor_losses() -> None:
+    """All other weights are drawn before those of later stages, but the first stage has fewer box_deltas."""
+    network = network_of("task=instance")
+    assert not [name for name in network.state_dict() if "stages" in name or "roi_bbx_any" in name]
+    with_stages = network_of("task=instance", "roi.cascade=[0.5,0.6]").state_dict()
+    first = network_of("task=instance", "roi.cascade=[0.5]").state_dict()
+    assert all(torch.equal(value, with_stages[name]) for name, value in first.items())
+
+
 def test_fusion_of_instances_paints_things_and_leaves_the_rest_void() -> None:
     network = network_of("task=instance").eval()
     images, _ = scenes(["objects"], SIZES[:1])

@@ -20,7 +20,7 @@ from seamseg.structures import GroundTruth, LossSum, PackedSequence, PaddedImage
 class RecordingHead:
     """RoI head that stores its inputs and returns zeros."""
 
-    has_masks, has_mask_scores, has_points = True, False, False
+    has_masks, has_mask_scores, has_points, later_stages = True, False, False, ()
 
     def __init__(self, num_things: int) -> None:
         self.num_things = num_things
@@ -41,7 +41,7 @@ class RecordingHead:
 class FixedHead:
     """RoI head with fixed outputs that stores the inputs of the mask scores, which are zeros until they are set."""
 
-    has_masks = True
+    has_masks, later_stages = True, ()
 
     def __init__(self, logits: Tensor, box_deltas: Tensor, masks: Tensor, head: RoIHead) -> None:
         self.fixed_outputs, self.fixed_masks = (logits, box_deltas), masks

@@ -66,3 +66,18 @@ def test_losses_that_a_network_lacks_are_left_out_of_items_and_total() -> None:
     parts = Losses(semantic=torch.tensor(3.0), roi_boxes=torch.tensor(2.0))
     assert [name for name, _ in parts.items()] == ["roi_boxes", "semantic"]
     assert parts.total({name: float(number) for number, name in enumerate(NAMES)}).item() == 3 * 2 + 7 * 3
+
+
+def test_losses_of_later_stages_have_the_weights_of_the_first() -> None:
+    parts = Losses(
+        roi_classes=torch.tensor(1.0),
+        roi_boxes=torch.tensor(10.0),
+        roi_classes_2=torch.tensor(100.0),
+        roi_boxes_3=torch.tensor(1000.0),
+    )
+    assert [name for name, _ in parts.items()] == ["roi_classes", "roi_boxes", "roi_classes_2", "roi_boxes_3"]
+    assert parts.total({"roi_classes": 2.0, "roi_boxes": 3.0}).item() == 2 * 101 + 3 * 1010
+    with pytest.raises(ValueError, match="nothing outside"):
+        parts.total({"roi_classes": 2.0, "roi_boxes": 3.0, "roi_classes_2": 1.0})
+    with pytest.raises(ValueError, match="must name"):
+        Losses(roi_classes_2=torch.tensor(1.0)).total({})

@@ -14,6 +14,7 @@ import torch
 from support.drawn_truth import batch, painted
 
 from seamseg.algos.anchors import AnchorGrid
+from seamseg.algos.cascade import BoxStage, stage_weights
 from seamseg.algos.losses import SemanticLoss
 from seamseg.algos.matching import AnchorMatcher, RoIMatcher
 from seamseg.algos.roi import DetectionSelector, RoIHeads
@@ -43,14 +44,34 @@ def tiny_network(
     box_channels: int | None = None,
     mask_scoring: bool = False,
     point_head: bool = False,
+    cascade: tuple[float, ...] = (),
 ) -> PyramidNet:
-    """Build a network with a ResNet-18 of one eighth of the usual width and narrow heads."""
+    """Build a network with a ResNet-18 of one eighth of the usual width and narrow heads.
+
+    A cascade has class-agnostic boxes and a stage for each threshold.
+    """
     norm = norm if isinstance(norm, NormFactory) else NormFactory(norm, groups=4)
     with mock.patch.object(resnet, "STEM_CHANNELS", 8):
         backbone = resnet.ResNet("resnet18", norm)
+    stages = [
+        BoxStage(
+            RoIMatcher(
+                num_samples,
+                positive_threshold=threshold,
+                negative_high=threshold,
+                background_images=background_images,
+            ),
+            stage_weights(number),
+        )
+        for number, threshold in enumerate(cascade or (0.5,), start=1)
+    ]
     objects = ObjectParts(
         rpn_head=RPNHead(WIDTH, WIDTH, NUM_ANCHORS, norm),
-        roi_head=RoIHead(WIDTH, NUM_THINGS, 32, WIDTH, norm, box_channels, mask_scoring, point_head),
+        roi_head=RoIHead(
+            *(WIDTH, NUM_THINGS, 32, WIDTH, norm, box_channels, mask_scoring, point_head),
+            class_agnostic=bool(cascade),
+            num_later_stages=len(stages) - 1,
+        ),
         rpn=RegionProposalNetwork(
             AnchorGrid((0.5, 1, 2), 4, STRIDES),
             AnchorMatcher(num_samples),
@@ -60,10 +81,11 @@ def tiny_network(
         ),
         roi_heads=RoIHeads(
             RoIPooler(),
-            RoIMatcher(num_samples, background_images=background_images),
-            DetectionSelector(0.5, 0.05, 20),
+            stages[0].matcher,
+            DetectionSelector(0.5, 0.05, 20, stages[-1].box_weights),
             NUM_STUFF,
             masks_of_positives_only=masks_of_positives_only,
+            later_stages=stages[1:],
         ),
     )
     sem_head = SemanticHead(WIDTH, WIDTH, NUM_STUFF + NUM_THINGS, 64, norm)
