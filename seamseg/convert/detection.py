@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -157,15 +159,32 @@ def segments_of_objects(
     Raises:
         SeamsegError: An annotation is invalid.
     """
-    masks = [_Mask.read(entry, size, categories) for entry in objects]
-    things = [mask for mask in masks if mask.number >= categories.num_stuff]
-    things.sort(key=lambda mask: (not mask.crowd, -mask.area))
-    classes = np.full(size, VOID, np.int64) if stuff is None else stuff.copy()
-    for mask in sorted((mask for mask in masks if mask.number < categories.num_stuff), key=lambda mask: -mask.area):
-        mask.paint(classes, mask.number)
-    owners = np.where(classes == VOID, 0, classes + 1)  # 0 void, 1 … S stuff, then things
-    for position, mask in enumerate(things, start=categories.num_stuff + 1):
-        mask.paint(owners, position)
+    masks = [_read_mask(entry, size, categories) for entry in objects]
+    return segments_of_masks(smaller_in_front(masks, categories), size, categories, stuff)
+
+
+def segments_of_masks(
+    masks: Sequence[ObjectMask], size: Size, categories: Categories, stuff: NDArray[np.int64] | None = None
+) -> tuple[PanopticSegmentation, int]:
+    """Paint masks over each other. Each thing is a segment, and the masks of a stuff class are one segment.
+
+    Args:
+        masks: Masks from back to front.
+        size: Height and width of the image.
+        categories: Categories of the data set.
+        stuff: H×W stuff classes behind the masks, with 255 for pixels without one. None if the image has no stuff map.
+
+    Returns:
+        The segmentation, and the number of things that are completely hidden.
+    """
+    owners = np.zeros(size, np.int64) if stuff is None else np.where(stuff == VOID, 0, stuff + 1)
+    things: list[ObjectMask] = []  # owners are 0 void, 1 … S stuff, then things
+    for mask in masks:
+        if mask.is_thing(categories):
+            things.append(mask)
+            mask.paint(owners, categories.num_stuff + len(things))
+        else:
+            mask.paint(owners, 0 if mask.number == VOID else mask.number + 1)
     numbers = [*range(categories.num_stuff), *(mask.number for mask in things)]
     ids, present = number_segments(owners)
     first_thing = categories.num_stuff + 1
@@ -175,24 +194,48 @@ def segments_of_objects(
     return PanopticSegmentation(ids, shown, torch.tensor([False, *crowd])), num_hidden
 
 
+def smaller_in_front(masks: Iterable[ObjectMask], categories: Categories) -> list[ObjectMask]:
+    """Sort masks from back to front: stuff, crowds, objects; within each group, large masks before small ones."""
+
+    def depth(mask: ObjectMask) -> tuple[bool, bool, int]:
+        is_thing = mask.is_thing(categories)
+        return is_thing, is_thing and not mask.crowd, -mask.area
+
+    return sorted(masks, key=depth)
+
+
 @dataclass(frozen=True, eq=False)
-class _Mask:
-    """Pixels of one annotation, stored as run lengths and decoded when painted."""
+class ObjectMask:
+    """Pixels of one annotation, stored as run lengths and decoded when painted.
+
+    Attributes:
+        number: Class; 255 for pixels that become void.
+        crowd: Whether it covers many objects.
+        counts: COCO's compressed run lengths.
+    """
 
     number: int
     crowd: bool
-    area: int
     counts: dict[str, Any]
 
-    @classmethod
-    def read(cls, entry: dict[str, Any], size: Size, categories: Categories) -> _Mask:
-        where = annotation_text(entry)
-        number = categories.class_of_original_id.get(entry["category_id"])
-        if number is None:
-            raise DataError(f"{where}: category_id {entry['category_id']} is not among the categories")
-        counts = read_outline(entry["segmentation"], size, where)
-        crowd = "iscrowd" in entry and flag_field(entry, "iscrowd", where)
-        return cls(number, crowd, int(run_lengths.area(counts)), counts)
+    @cached_property
+    def area(self) -> int:
+        """Number of pixels."""
+        return int(run_lengths.area(self.counts))
+
+    def is_thing(self, categories: Categories) -> bool:
+        """Return whether the class is a thing."""
+        return categories.num_stuff <= self.number < VOID
 
     def paint(self, canvas: NDArray[np.int64], value: int) -> None:
+        """Set the pixels of the mask."""
         canvas[run_lengths.decode(self.counts).astype(np.bool_)] = value
+
+
+def _read_mask(entry: dict[str, Any], size: Size, categories: Categories) -> ObjectMask:
+    where = annotation_text(entry)
+    number = categories.class_of_original_id.get(entry["category_id"])
+    if number is None:
+        raise DataError(f"{where}: category_id {entry['category_id']} is not among the categories")
+    crowd = "iscrowd" in entry and flag_field(entry, "iscrowd", where)
+    return ObjectMask(number, crowd, read_outline(entry["segmentation"], size, where))

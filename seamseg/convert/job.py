@@ -78,6 +78,7 @@ class ConversionSummary:
         num_kept: Number of these images that an interrupted run had already converted.
         num_hidden: Number of objects left out because others cover them completely.
         num_replaced: Number of objects without a usable outline.
+        num_crossing: Number of polygons that cross themselves.
         complete_already: Whether the result already existed, so that nothing was converted.
     """
 
@@ -85,6 +86,7 @@ class ConversionSummary:
     num_kept: int = 0
     num_hidden: int = 0
     num_replaced: int = 0
+    num_crossing: int = 0
     complete_already: bool = False
 
 
@@ -129,9 +131,10 @@ def run_job(
         os.sync()  # all files that the JSON file lists must be on disk before it is
         num_hidden = sum(record.num_hidden for record in _records(job, journal))
         num_replaced = sum(record.num_replaced for record in _records(job, journal))
+        num_crossing = sum(record.num_crossing for record in _records(job, journal))
         atomic_write(job.result, partial(_write_result, job, journal))
         journal.remove()
-    return ConversionSummary(len(job.items), len(kept), num_hidden, num_replaced)
+    return ConversionSummary(len(job.items), len(kept), num_hidden, num_replaced, num_crossing)
 
 
 def _check_names(job: Job[Any]) -> None:

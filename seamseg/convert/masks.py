@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from seamseg.io.journal import ItemOutput
 from seamseg.structures import VOID, PanopticSegmentation
 
 IMAGES, CLASSES, INSTANCES = "images", "classes", "instances"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -96,18 +99,33 @@ class _Source:
 
 
 def _divide_source(source: _Source, val_every: int | None) -> dict[str, _Source]:
+    divided = divide_images(source.images, val_every)
+    return {split: _Source(images, source.remark) for split, images in divided.items()}
+
+
+def divide_images(images: Sequence[T], val_every: int | None, split: str = "train") -> dict[str, list[T]]:
+    """Divide images into splits.
+
+    Args:
+        images: Images by name.
+        val_every: Every how many images one goes to the split val, at least 2. None puts all images into one split.
+        split: Name of the other split.
+
+    Raises:
+        SeamsegError: A split would be empty, or both have the same name.
+    """
     if val_every is None:
-        return {"train": source}
-    images = source.images
+        return {split: list(images)}
+    if split == "val":
+        raise SettingsError("--val-every puts images into the split val, so --split needs another name")
     if not 2 <= val_every <= len(images):
         raise SettingsError(
             f"--val-every is {val_every}, but it must be between 2 and the number of images, {len(images)}, so that "
             "both splits get images"
         )
     chosen = set(range(val_every - 1, len(images), val_every))
-    train = [image for position, image in enumerate(images) if position not in chosen]
-    val = [image for position, image in enumerate(images) if position in chosen]
-    return {"train": _Source(train, source.remark), "val": _Source(val, source.remark)}
+    others = [image for position, image in enumerate(images) if position not in chosen]
+    return {split: others, "val": [image for position, image in enumerate(images) if position in chosen]}
 
 
 def _read_source(folder: Path) -> _Source:
@@ -119,7 +137,9 @@ def _read_source(folder: Path) -> _Source:
             )
     found = {IMAGES: find_images(folder / IMAGES)}
     found |= {maps: search_folder(folder / maps, {".png"}) for maps in (CLASSES, INSTANCES)}
-    image_paths, class_maps, instance_maps = (_by_stem(folder / part, files.paths) for part, files in found.items())
+    image_paths, class_maps, instance_maps = (
+        paths_by_stem(folder / part, files.paths) for part, files in found.items()
+    )
     for part, by_stem in ((CLASSES, class_maps), (INSTANCES, instance_maps)):
         _check_partners(set(image_paths), set(by_stem), folder / part, folder / IMAGES, found[part])
     images = [
@@ -129,8 +149,12 @@ def _read_source(folder: Path) -> _Source:
     return _Source(images, left_out_sentence(folder, [one for files in found.values() for one in files.left_out]))
 
 
-def _by_stem(folder: Path, paths: Iterable[Path]) -> dict[str, Path]:
-    """Paths by their name relative to the folder, without suffix."""
+def paths_by_stem(folder: Path, paths: Iterable[Path]) -> dict[str, Path]:
+    """Return paths by their name relative to the folder, without suffix.
+
+    Raises:
+        SeamsegError: Two paths differ only in their suffix.
+    """
     found: dict[str, Path] = {}
     for path in paths:
         stem = PurePosixPath(relative_name(path, folder)).with_suffix("").as_posix()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -76,22 +77,14 @@ def read_class_mapping(path: Path, old: Categories) -> ClassMapping:
             listed under ``things``.
         OSError: The file cannot be read.
     """
-    content = read_yaml(path)
-    if not isinstance(content, dict) or not set(content) <= set(_KEYS):
-        raise SettingsError(f"{path} must be a mapping with the keys stuff, things and void")
+    listed, dropped = read_class_lists(path)
     categories: list[Category] = []
     taken: dict[str, int] = {}
-    for key in ("stuff", "things"):
-        named = content.get(key) or {}
-        if not isinstance(named, dict):
-            raise SettingsError(f"{path}: {key} must list new classes by name, such as `vehicle: [car, truck]`")
-        for name, entry in named.items():
-            names = _old_names(entry, f"{path}, {name}")
-            _take(taken, names, len(categories), old, key == "things", f"{path}, {name}")
-            color = old.classes[old.names.index(names[0])].color
-            categories.append(Category(str(name), key == "things", color, len(categories) + 1))
-    if content.get("void"):
-        _take(taken, _old_names(content["void"], f"{path}, void"), VOID, old, False, f"{path}, void")
+    for one in listed:
+        _take(taken, one.sources, len(categories), old, one.is_thing, f"{path}, {one.name}")
+        color = old.classes[old.names.index(one.sources[0])].color
+        categories.append(Category(one.name, one.is_thing, color, len(categories) + 1))
+    _take(taken, dropped, VOID, old, False, f"{path}, void")
     if missing := [name for name in old.names if name not in taken]:
         raise SettingsError(
             f"{path} does not list {', '.join(missing)}; add them to a new class, or to `void` to drop them"
@@ -102,14 +95,59 @@ def read_class_mapping(path: Path, old: Categories) -> ClassMapping:
         raise SettingsError(f"{path}: {error}") from error
 
 
-def _old_names(entry: Any, where: str) -> list[str]:
+class ListedClass(NamedTuple):
+    """New class and the names in the source that it consists of."""
+
+    name: str
+    is_thing: bool
+    sources: tuple[str, ...]
+
+
+def read_class_lists(path: Path) -> tuple[list[ListedClass], tuple[str, ...]]:
+    """Read a YAML file with the keys ``stuff``, ``things`` and ``void``.
+
+    ``stuff`` and ``things`` are mappings from a new class to a name or a list of names in the source, or plain lists of
+    names that stay as they are. ``void`` is a name or a list of names.
+
+    Returns:
+        The new classes, stuff first, each in the order of the file, and the names under ``void``.
+
+    Raises:
+        SeamsegError: The file is malformed.
+        OSError: The file cannot be read.
+    """
+    content = read_yaml(path)
+    if not isinstance(content, dict) or not set(content) <= set(_KEYS):
+        raise SettingsError(f"{path} must be a mapping with the keys stuff, things and void")
+    listed = []
+    for key in ("stuff", "things"):
+        named = content.get(key) or {}
+        if isinstance(named, list):
+            rows = [(name, name) for name in _source_names(named, f"{path}, {key}")]
+        elif isinstance(named, dict):
+            rows = list(named.items())
+        else:
+            raise SettingsError(f"{path}: {key} must list new classes by name, such as `vehicle: [car, truck]`")
+        listed += [
+            ListedClass(str(name), key == "things", _source_names(entry, f"{path}, {name}")) for name, entry in rows
+        ]
+    dropped = content.get("void")
+    return listed, _source_names(dropped, f"{path}, void") if dropped else ()
+
+
+def _source_names(entry: Any, where: str) -> tuple[str, ...]:
     names = entry if isinstance(entry, list) else [entry]
     if not names or not all(isinstance(name, str) for name in names):
-        raise SettingsError(f"{where}: expected the name of an old class or a list of names, found {entry!r}")
-    return names
+        raise SettingsError(
+            f"{where}: expected the name of an old class or a list of names, found {entry!r}; put names that are "
+            "numbers or truth values in quotes"
+        )
+    return tuple(names)
 
 
-def _take(taken: dict[str, int], names: list[str], number: int, old: Categories, as_things: bool, where: str) -> None:
+def _take(
+    taken: dict[str, int], names: Sequence[str], number: int, old: Categories, as_things: bool, where: str
+) -> None:
     for name in names:
         if name not in old.names:
             raise SettingsError(f"{where}: the data set has no class {name}; it has {', '.join(old.names)}")

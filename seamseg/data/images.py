@@ -191,13 +191,13 @@ def _decode_jpeg(path: Path, data: bytes, flags: int) -> NDArray[Any] | None:
         if stray is None or int(stray[1]) > MOST_STRAY_BYTES:
             raise BrokenImageError(path, f"is damaged: {error}") from error
         return None
-    needs_turning = not flags & cv2.IMREAD_IGNORE_ORIENTATION and _has_exif_orientation(data)
+    needs_turning = not flags & cv2.IMREAD_IGNORE_ORIENTATION and has_exif_orientation(data)
     if mode is None or color == "CMYK" or needs_turning:
         return None
     return pixels[:, :, 0] if color == "GRAY" else pixels
 
 
-def _has_exif_orientation(data: bytes) -> bool:
+def has_exif_orientation(data: bytes) -> bool:
     """Return whether the EXIF data states that the image is stored sideways, upside down or mirrored."""
     with Image.open(BytesIO(data)) as image:
         return bool(image.getexif().get(ExifTags.Base.Orientation, 1) != 1)

@@ -37,12 +37,14 @@ class ItemOutput:
         entries: Entries to append to the lists of the JSON file, by key.
         num_hidden: Number of objects left out because others cover them.
         num_replaced: Number of objects without a usable outline, which are left out or replaced by their boxes.
+        num_crossing: Number of polygons that cross themselves.
     """
 
     files: tuple[Path, ...]
     entries: dict[str, list[dict[str, Any]]]
     num_hidden: int = 0
     num_replaced: int = 0
+    num_crossing: int = 0
 
 
 class Journal:
@@ -100,6 +102,7 @@ class Journal:
             "entries": converted.entries,
             "hidden": converted.num_hidden,
             "replaced": converted.num_replaced,
+            "crossing": converted.num_crossing,
         }
         self._append(line)
 
@@ -114,7 +117,8 @@ class Journal:
         self._file.seek(self._offsets[name])
         line = json.loads(self._file.readline())
         files = (self._path.parent / name for name in line["files"])
-        return ItemOutput(tuple(files), line["entries"], line["hidden"], line.get("replaced", 0))
+        counts = line["hidden"], line.get("replaced", 0), line.get("crossing", 0)
+        return ItemOutput(tuple(files), line["entries"], *counts)
 
     def files(self) -> Iterator[Path]:
         """Return all written files."""
