@@ -1,0 +1,227 @@
+"""Exports of Label Studio, drawn by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.tool_exports import converted, drawn, write_image, write_json
+
+from seamseg.convert.drawn import DrawnExport, ImageFinder
+from seamseg.convert.label_studio import read_label_studio
+from seamseg.data.formats.brush_rle import encode_brush
+from seamseg.errors import DataError
+
+HEIGHT, WIDTH = 6, 8
+
+
+def region(kind: str, label: str | None, number: int = 1, **value: Any) -> dict[str, Any]:
+    labels = {} if label is None else {kind: [label]}
+    size = {"original_width": WIDTH, "original_height": HEIGHT, "image_rotation": 0}
+    return {"id": f"r{number}", "type": kind, "from_name": "label", "to_name": "image", **size, "value": value | labels}
+
+
+def percent(y0: float, x0: float, y1: float, x1: float) -> dict[str, float]:
+    """Box in pixels as a rectangle in percent."""
+    x, width = 100 * x0 / WIDTH, 100 * (x1 - x0) / WIDTH
+    return {"x": x, "y": 100 * y0 / HEIGHT, "width": width, "height": 100 * (y1 - y0) / HEIGHT, "rotation": 0}
+
+
+def points(*corners: tuple[float, float]) -> list[list[float]]:
+    return [[100 * x / WIDTH, 100 * y / HEIGHT] for x, y in corners]
+
+
+def brush(label: str, rows: list[str]) -> dict[str, Any]:
+    mask = np.array([[letter == "#" for letter in row] for row in rows])
+    return region("brushlabels", label, format="rle", rle=encode_brush(mask))
+
+
+CAR = region("rectanglelabels", "car", **percent(0, 0, 2, 2))
+
+
+def annotation(*results: Any, by: Any = 1, **more: Any) -> dict[str, Any]:
+    return {"result": list(results), "completed_by": by, "was_cancelled": False} | more
+
+
+def task(*annotations: dict[str, Any], image: str = "/data/upload/3/0a1b2c3d-a.png", number: int = 7) -> dict[str, Any]:
+    return {"id": number, "data": {"image": image}, "annotations": list(annotations), "predictions": []}
+
+
+def read(folder: Path, *tasks: Any, annotator: str | None = None) -> DrawnExport:
+    if not (folder / "a.png").exists():
+        write_image(folder / "a.png", (HEIGHT, WIDTH))
+    return read_label_studio(write_json(folder / "export.json", list(tasks)), ImageFinder(folder), annotator)
+
+
+def test_rectangles_polygons_and_brushes_become_segments_in_drawing_order(tmp_path: Path) -> None:
+    rows = ["........", "..###...", "..#.#...", "..###...", "........", "........"]
+    export = read(
+        tmp_path,
+        task(
+            annotation(
+                region("rectanglelabels", "road", **percent(3, 0, 6, 8)),
+                region("polygonlabels", "sky", points=points((0, 0), (8, 0), (8, 3), (0, 3)), closed=True),
+                brush("car", rows),
+                region("rectanglelabels", "person", **percent(3, 4, 5, 6)),
+            )
+        ),
+    )
+    data, _ = converted(export, tmp_path)
+    assert drawn(data) == ["ssssssss", "sscccsss", "sscscsss", "rrccpprr", "rrrrpprr", "rrrrrrrr"]
+
+
+def test_rectangle_turns_clockwise_around_its_upper_left_corner(tmp_path: Path) -> None:
+    """Two by four pixels at (4, 1), turned by 90 degrees, lie to the left of and below that corner."""
+    turned = region("rectanglelabels", "car", **percent(1, 4, 3, 8) | {"rotation": 90})
+    data, _ = converted(read(tmp_path, task(annotation(turned))), tmp_path)
+    assert drawn(data) == ["........", "..cc....", "..cc....", "..cc....", "..cc....", "........"]
+
+
+def test_ellipse_is_around_its_center(tmp_path: Path) -> None:
+    circle = region("ellipselabels", "car", x=50, y=50, radiusX=100 * 2 / WIDTH, radiusY=100 * 2 / HEIGHT, rotation=0)
+    data, _ = converted(read(tmp_path, task(annotation(circle))), tmp_path)
+    assert drawn(data) == ["........", "...cc...", "..cccc..", "..cccc..", "...cc...", "........"]
+
+
+def test_areas_with_a_separate_label_are_read_once(tmp_path: Path) -> None:
+    box = percent(0, 0, 2, 2)
+    results = region("rectangle", None, **box), region("labels", "car", **box), region("rectangle", None, 2, **box)
+    export = read(tmp_path, task(annotation(*results)))
+    assert [shape.label for shape in export.images[0].shapes] == ["car"]
+    assert export.left_out == {"area(s) without a label": 1}
+
+
+def test_results_without_an_area_are_counted(tmp_path: Path) -> None:
+    results = [
+        region("keypointlabels", "car", x=1, y=2, width=3),
+        region("keypointlabels", "car", x=5, y=2, width=3),
+        {"type": "relation", "from_id": "a", "to_id": "b"},
+        {"type": "choices", "value": {"choices": ["night"]}, "from_name": "x", "to_name": "image"},
+        region("labels", "car", start=1, end=2),
+        region("rectanglelabels", None, **percent(0, 0, 1, 1)),
+        CAR,
+    ]
+    export = read(tmp_path, task(annotation(*results)))
+    assert export.left_out == {
+        "result(s) of type 'keypointlabels'": 2,
+        "result(s) of type 'relation'": 1,
+        "result(s) of type 'choices'": 1,
+        "result(s) of type 'labels' without an area": 1,
+        "area(s) without a label": 1,
+    }
+    assert len(export.images[0].shapes) == 1
+
+
+def test_several_annotations_are_refused_until_one_is_chosen(tmp_path: Path) -> None:
+    person = region("rectanglelabels", "person", **percent(0, 0, 2, 2))
+    tasks = task(
+        annotation(CAR, by=1, updated_at="2026-03-02T10:00:00Z"),
+        annotation(person, by={"id": 2, "email": "ö@x.org"}, updated_at="2026-03-01T10:00:00Z"),
+        annotation(by=3, was_cancelled=True),
+    )
+    with pytest.raises(
+        DataError, match=r"1 image\(s\) .*export\.json, task 7 by '1' and 'ö@x.org'.*--annotator latest"
+    ):
+        read(tmp_path, tasks)
+    for annotator, label in (("1", "car"), ("2", "person"), ("ö@x.org", "person"), ("latest", "car")):
+        export = read(tmp_path, tasks, annotator=annotator)
+        assert [shape.label for shape in export.images[0].shapes] == [label]
+    with pytest.raises(DataError, match="task 7"):
+        read(tmp_path, tasks, annotator="3")
+
+
+def test_ground_truth_is_chosen_among_several_annotations(tmp_path: Path) -> None:
+    person = region("rectanglelabels", "person", **percent(0, 0, 2, 2))
+    export = read(tmp_path, task(annotation(CAR), annotation(person, by=2, ground_truth=True)))
+    assert [shape.label for shape in export.images[0].shapes] == ["person"]
+
+
+def test_tasks_without_annotation_are_counted(tmp_path: Path) -> None:
+    export = read(tmp_path, task(annotation(CAR)), task(number=8), task(annotation(was_cancelled=True), number=9))
+    assert export.left_out == {"task(s) without annotation": 2}
+    assert len(export.images) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "file"),
+    [
+        ("/data/upload/3/0a1b2c3d-a_b.png", "0a1b2c3d-a_b.png"),
+        ("/data/upload/3/0a1b2c3d-a_b.png", "a_b.png"),
+        ("/data/local-files/?d=set/x%20%C3%A4%26b.png", "set/x ä&b.png"),
+        ("/data/local-files/?d=/srv/set/x.png", "set/x.png"),
+        ("s3://bucket/day 1/x#1.png", "day 1/x#1.png"),
+        ("https://host:80/a/x%231.png?sign=5", "a/x#1.png"),
+        ("100%.png", "100%.png"),
+        ("http://[broken/x.png", "x.png"),
+    ],
+)
+def test_images_are_found_by_the_end_of_their_url(tmp_path: Path, url: str, file: str) -> None:
+    write_image(tmp_path / "images" / file, (HEIGHT, WIDTH))
+    path = write_json(tmp_path / "export.json", [task(annotation(CAR), image=url)])
+    (image,) = read_label_studio(path, ImageFinder(tmp_path / "images")).images
+    assert image.name == file
+    data, _ = converted(DrawnExport(path, [image]), tmp_path)
+    assert (tmp_path / "out/images/train" / file).exists()
+    assert len(data) == 1
+
+
+def test_image_under_another_key_is_found_and_outside_of_the_folder_is_missing(tmp_path: Path) -> None:
+    one, other = task(annotation(CAR)), task(annotation(CAR), image="../../secret.png")
+    one["data"] = {"photo": "a.png", "day": "Monday"}
+    export = read(tmp_path, one, other)
+    assert ([image.name for image in export.images], export.missing) == (["a.png"], ["../../secret.png"])
+
+
+@pytest.mark.parametrize(
+    ("change", "facts"),
+    [
+        (lambda one: one.pop("annotations"), ["task 7", "'annotations'", "JSON-MIN"]),
+        (lambda one: one.pop("data"), ["task 7", "'data'"]),
+        (lambda one: one["data"].clear(), ["task 7", "image"]),
+        (lambda one: one["annotations"][0].pop("result"), ["task 7", "'result'"]),
+        (lambda one: one["annotations"][0]["result"][0].update(type=5), ["task 7", "'type'"]),
+        (lambda one: one["annotations"][0]["result"][0].update(image_rotation=90), ["task 7", "image_rotation"]),
+        (lambda one: one["annotations"][0]["result"][0].pop("original_width"), ["task 7", "original_width"]),
+        (lambda one: one["annotations"][0]["result"][0].update(original_width=0), ["task 7", "6×0"]),
+        (lambda one: one["annotations"][0]["result"][1].update(original_width=9), ["task 7", "different sizes"]),
+        (lambda one: value_of(one).update(x="5"), ["region 'r1'", "'x'", "'5'"]),
+        (lambda one: value_of(one).update(width=float("nan")), ["region 'r1'", "'width'", "nan"]),
+        (lambda one: value_of(one).update(rectanglelabels=["car", "person"]), ["region 'r1'", "only one class"]),
+        (lambda one: value_of(one).update(rle=[1, 300]), ["region 'r1'", "'rle'"]),
+        (lambda one: value_of(one).update(points=[[1, 2], [3]]), ["region 'r1'", "'points'", "[3]"]),
+    ],
+)
+def test_malformed_task_raises_with_its_place(tmp_path: Path, change: Any, facts: list[str]) -> None:
+    one = json.loads(json.dumps(task(annotation(CAR, CAR))))
+    change(one)
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, one)
+    assert all(fact in str(caught.value) for fact in ["export.json", *facts])
+
+
+def value_of(one: dict[str, Any]) -> dict[str, Any]:
+    return one["annotations"][0]["result"][0]["value"]
+
+
+@pytest.mark.parametrize("content", [{}, [5], 5, "x"])
+def test_other_json_is_refused(tmp_path: Path, content: Any) -> None:
+    path = write_json(tmp_path / "x.json", content)
+    with pytest.raises(DataError, match=r"x\.json"):
+        read_label_studio(path, ImageFinder(tmp_path))
+
+
+def test_folder_and_broken_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="folder"):
+        read_label_studio(tmp_path, ImageFinder(tmp_path))
+    (tmp_path / "x.json").write_bytes(b"[" * 100_000)
+    with pytest.raises(DataError, match="JSON"):
+        read_label_studio(tmp_path / "x.json", ImageFinder(tmp_path))
+
+
+def test_brush_mask_of_another_size_names_the_region(tmp_path: Path) -> None:
+    wrong = region("brushlabels", "car", format="rle", rle=encode_brush(np.ones((3, 3), bool)))
+    with pytest.raises(DataError, match=r"export\.json, task 7, region 'r1': .*36 words.*--without-outline"):
+        converted(read(tmp_path, task(annotation(wrong))), tmp_path)
