@@ -5,11 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from seamseg.cli.arguments import add_out, add_overwrite, add_workers
+from seamseg.cli.convert_arguments import (
+    SourceFormat,
+    add_folders,
+    add_placement,
+    add_splits,
+    add_val_every,
+    add_without_outline,
+)
+from seamseg.cli.convert_tools import TOOL_FORMATS
 from seamseg.cli.output import counted
 from seamseg.convert.cityscapes import annotation_files, cityscapes_jobs, cityscapes_panoptic_jobs
 from seamseg.convert.detection import DetectionSource, detection_job
@@ -26,29 +34,10 @@ from seamseg.io.progress import progress_bar
 from seamseg.io.yaml_files import read_yaml
 
 
-@dataclass(frozen=True)
-class SourceFormat:
-    """One conversion, as a subcommand of ``seamseg convert``.
-
-    Attributes:
-        name: Name of the subcommand.
-        help: One line for the list of subcommands.
-        description: Text above the arguments in ``--help``.
-        add_arguments: Function that adds the arguments of this conversion.
-        jobs: Function that builds the jobs, one per split, from the parsed options.
-    """
-
-    name: str
-    help: str
-    description: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    jobs: Callable[[argparse.Namespace], list[Job[Any]]]
-
-
 def _add_cityscapes(parser: argparse.ArgumentParser) -> None:
-    _add_folders(parser, "Cityscapes folder, which contains leftImg8bit and gtFine")
-    _add_placement(parser)
-    _add_splits(parser, "all except test")
+    add_folders(parser, "Cityscapes folder, which contains leftImg8bit and gtFine")
+    add_placement(parser)
+    add_splits(parser, "all except test")
     parser.add_argument(
         "--source",
         choices=("instances", "panoptic"),
@@ -67,17 +56,12 @@ def _cityscapes(options: argparse.Namespace) -> list[Job[Any]]:
 
 
 def _add_masks(parser: argparse.ArgumentParser) -> None:
-    _add_folders(
+    add_folders(
         parser,
         "folder with classes.yaml and the folders images, classes and instances, or with these three folders per split",
     )
-    _add_placement(parser)
-    parser.add_argument(
-        "--val-every",
-        type=int,
-        metavar="N",
-        help="put every N-th image, sorted by name, into the split val, and the others into train",
-    )
+    add_placement(parser)
+    add_val_every(parser, "train")
 
 
 def _masks(options: argparse.Namespace) -> list[Job[Any]]:
@@ -109,14 +93,8 @@ def _add_detection(parser: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help="list of categories with id, name, isthing and color (default: from the annotation)",
     )
-    parser.add_argument(
-        "--without-outline",
-        choices=("error", "skip", "box"),
-        default="error",
-        help="what to do with objects whose outline is missing or malformed: stop with an error, skip them, or use "
-        "their boxes instead (default: error)",
-    )
-    _add_placement(parser)
+    add_without_outline(parser)
+    add_placement(parser)
 
 
 def _detection(options: argparse.Namespace) -> list[Job[Any]]:
@@ -140,8 +118,8 @@ def _number_table(path: Path) -> dict[int, int]:
 
 
 def _add_data_set(parser: argparse.ArgumentParser) -> None:
-    _add_folders(parser, "data set folder, in any format that `seamseg train` reads")
-    _add_splits(parser, "all splits")
+    add_folders(parser, "data set folder, in any format that `seamseg train` reads")
+    add_splits(parser, "all splits")
     parser.add_argument("--format", choices=FORMATS, help="format of the data set (default: detected)")
 
 
@@ -170,7 +148,7 @@ def _add_remap(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="YAML file that lists the old classes of each new class; see docs/own-data.md",
     )
-    _add_placement(parser)
+    add_placement(parser)
 
 
 def _remap(options: argparse.Namespace) -> list[Job[Any]]:
@@ -192,30 +170,6 @@ def _open_splits(options: argparse.Namespace) -> dict[str, PanopticDataset]:
     wanted = [choose_split(splits, split, root) for split in options.split] or splits
     opened = {split: open_data_set(root, split, format_name=format_name) for split in wanted}
     return {split: require_no_overlaps(source, f"{split!r} of {root}") for split, source in opened.items()}
-
-
-def _add_folders(parser: argparse.ArgumentParser, source_help: str) -> None:
-    parser.add_argument("source_folder", type=Path, metavar="SRC", help=source_help)
-    add_out(parser, "output folder; created if missing")
-
-
-def _add_splits(parser: argparse.ArgumentParser, default: str) -> None:
-    parser.add_argument(
-        "--split",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help=f"convert only this split; may be repeated (default: {default})",
-    )
-
-
-def _add_placement(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--images",
-        choices=("link", "copy"),
-        default="link",
-        help="whether OUT links to the images or contains copies of them (default: link)",
-    )
 
 
 SOURCE_FORMATS = (
@@ -244,6 +198,7 @@ SOURCE_FORMATS = (
         _add_detection,
         _detection,
     ),
+    *TOOL_FORMATS,
     SourceFormat(
         "remap",
         "a panoptic data set, with its classes merged, renamed or dropped",
@@ -332,5 +287,7 @@ def _sentence(job: Job[Any], outcome: ConversionSummary) -> str:
     if outcome.num_replaced:
         fate = "replaced by boxes" if job.options.get("without_outline") == "box" else "left out"
         remarks.append(f"{counted(outcome.num_replaced, 'object')} without an outline {fate}")
+    if outcome.num_crossing:
+        remarks.append(f"{counted(outcome.num_crossing, 'polygon')} with edges that cross each other")
     counts = ", ".join([counted(outcome.num_items, "image"), *remarks])
     return f"{job.title}: {counts}: {job.result}"
