@@ -42,11 +42,13 @@ DESCRIPTION = """\
 Segment images or the frames of a video or, with a detection model, detect the
 objects in them. --write selects the outputs in OUT:
 
-  overlay    overlay/: pictures with the segments or objects drawn over the image
-  panoptic   panoptic.json and panoptic/: results in COCO panoptic format
-  semantic   semantic/: PNGs with one class number per pixel, 255 for void
-  instances  instances.json: objects before fusion, as COCO results
-  raw        raw/: segments, objects and semantic logits as arrays (NPZ)
+  overlay      overlay/: pictures with the segments or objects drawn over the image
+  panoptic     panoptic.json and panoptic/: results in COCO panoptic format
+  semantic     semantic/: PNGs with one class number per pixel, 255 for void
+  instances    instances.json: objects before fusion, as COCO results
+  raw          raw/: segments, objects and semantic logits as arrays (NPZ)
+  labelstudio  labelstudio.json: tasks with predictions, to correct in Label Studio
+  cvat         cvat.json: COCO annotations, to correct in CVAT
 
 All results have the size of the images and keep their folder structure. Hidden
 files, system files and files that are not images are skipped and counted. Images
@@ -64,7 +66,7 @@ DEFAULT_KINDS: Mapping[str, tuple[OutputKind, ...]] = {
 MISSING_KINDS: Mapping[str, tuple[OutputKind, ...]] = {
     "panoptic": (),
     "instance": ("panoptic", "semantic"),
-    "detection": ("panoptic", "semantic"),
+    "detection": ("panoptic", "semantic", "labelstudio", "cvat"),
     "semantic": ("panoptic", "instances"),
 }
 """Outputs that a model does not have, by its task."""
@@ -174,6 +176,16 @@ def check_kinds(write: Sequence[OutputKind], model: LoadedModel) -> None:
         )
 
 
+def check_video_kinds(write: Sequence[OutputKind], path: Path) -> None:
+    """Check that outputs can be written for the frames of a video.
+
+    Raises:
+        SeamsegError: A labeling tool would not find the frames.
+    """
+    if unfit := [kind for kind in write if kind in ("labelstudio", "cvat")]:
+        raise SettingsError(f"--write {','.join(unfit)} needs image files; extract the frames of {path} first")
+
+
 def as_info(options: argparse.Namespace, predictor: Predictor) -> dict[str, Any]:
     """Return the options to record in the results."""
     given = vars(prediction_options(options)) | {"model": str(options.model), "precision": predictor.precision}
@@ -204,6 +216,8 @@ def run(options: argparse.Namespace) -> int:
     keep_freed_memory()
     cv2.setNumThreads(1)  # reading and writing run in their own threads; OpenCV's would take cores from the network
     video = Video.open(options.images) if is_video(options.images) else None
+    if video is not None:
+        check_video_kinds(options.write or (), video.path)
     left_out: list[str] = []
     input_images = [] if video else find_input_images(options.images, options.out, left_out.append)
     with started(options.device, PATIENCE) as process:

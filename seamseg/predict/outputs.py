@@ -14,12 +14,13 @@ from seamseg.data.png import write_panoptic_png
 from seamseg.io.files import atomic_write_unsynced
 from seamseg.io.journal import ItemOutput
 from seamseg.metrics.average_precision import detected_instances
+from seamseg.predict.pre_annotations import cvat_entries, label_studio_entry
 from seamseg.predict.predictor import Prediction
 from seamseg.structures import Categories, Instance
 from seamseg.visualization.images import Picture, encode_image
 from seamseg.visualization.objects import draw
 
-OutputKind = Literal["overlay", "panoptic", "semantic", "instances", "raw"]
+OutputKind = Literal["overlay", "panoptic", "semantic", "instances", "raw", "labelstudio", "cvat"]
 OUTPUT_KINDS: tuple[OutputKind, ...] = get_args(OutputKind)
 _LARGEST_JPEG = 65_500  # maximum side of a JPEG image in pixels
 
@@ -47,6 +48,8 @@ class OutputWriter:
     - ``semantic``: ``semantic/NAME.png``, one gray byte per pixel: the class number, 255 for void.
     - ``instances``: entries of ``instances.json``, the objects before fusion.
     - ``raw``: ``raw/NAME.npz``, the arrays that the other outputs are made from.
+    - ``labelstudio``: an entry of ``labelstudio.json``, a task with the segments or objects as predictions.
+    - ``cvat``: entries of ``cvat.json``, the segments or objects as COCO annotations.
 
     Args:
         folder: Folder of the results.
@@ -82,6 +85,11 @@ class OutputWriter:
                 files.append(self._file(kind, image.name, ".png", lambda path: write_semantic(path, found)))
             elif kind == "raw":
                 files.append(self._file(kind, image.name, ".npz", lambda path: write_raw(path, found)))
+            elif kind == "labelstudio":
+                prediction = label_studio_entry(found, self.categories)
+                entries[kind] = [{"file_name": image.file_name, "prediction": prediction}]
+            elif kind == "cvat":
+                entries |= cvat_entries(found, self.categories, image.file_name)
             else:
                 entries["instances"] = instance_results(found, self.categories, image.file_name)
         return ItemOutput(tuple(files), entries)

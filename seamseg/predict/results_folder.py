@@ -16,6 +16,12 @@ from seamseg.errors import OutputError
 from seamseg.io.files import atomic_write, is_part, part_path, write_text
 from seamseg.io.journal import ItemOutput, Journal, JournalItem, fingerprint_of
 from seamseg.predict.outputs import Named, OutputKind
+from seamseg.predict.pre_annotations import (
+    cvat_categories,
+    cvat_labels,
+    label_studio_interface,
+    label_studio_task,
+)
 from seamseg.structures import Categories, Unreadable
 
 OVERLAY_FILE = "overlay.mp4"
@@ -39,6 +45,20 @@ Mode = Literal["new", "resume", "overwrite"]
 """How to treat a folder that is not empty: refuse it, resume its predictions, or replace them."""
 
 INSTANCES_FILE, ERRORS_FILE, CATEGORIES_FILE = "instances.json", "errors.json", "categories.json"
+LABEL_STUDIO_FILE, LABEL_STUDIO_INTERFACE = "labelstudio.json", "labelstudio.xml"
+CVAT_FILE, CVAT_LABELS = "cvat.json", "cvat_labels.json"
+_LISTS = (
+    ANNOTATION_FILE,
+    INSTANCES_FILE,
+    ERRORS_FILE,
+    CATEGORIES_FILE,
+    LABEL_STUDIO_FILE,
+    LABEL_STUDIO_INTERFACE,
+    CVAT_FILE,
+    CVAT_LABELS,
+)
+"""Files that list all results."""
+
 _JOURNAL = ".predictions.journal"
 
 
@@ -155,13 +175,32 @@ class ResultsFolder:
                 "categories": self.categories.to_list(),
             }
             atomic_write(self.path / ANNOTATION_FILE, lambda path: write_json_lists(path, {"info": info}, lists))
+        if "labelstudio" in self.kinds:
+            self._write_label_studio(images)
+        if "cvat" in self.kinds:
+            self._write_cvat(images)
+
+    def _write_label_studio(self, images: Sequence[Predictable]) -> None:
+        tasks = map(label_studio_task, self._numbered(images, "labelstudio", "id"))
+        atomic_write(self.path / LABEL_STUDIO_FILE, lambda path: write_json_list(path, tasks))
+        write_text(self.path / LABEL_STUDIO_INTERFACE, label_studio_interface(self.categories))
+
+    def _write_cvat(self, images: Sequence[Predictable]) -> None:
+        annotations = self._numbered(images, "cvat_annotations", "image_id")
+        lists = {
+            "images": self._numbered(images, "cvat_images", "id"),
+            "annotations": ({"id": number} | entry for number, entry in enumerate(annotations, start=1)),
+        }
+        head = {"categories": cvat_categories(self.categories)}
+        atomic_write(self.path / CVAT_FILE, lambda path: write_json_lists(path, head, lists))
+        write_text(self.path / CVAT_LABELS, json.dumps(cvat_labels(self.categories), indent=1) + "\n")
 
     def _numbered(self, images: Iterable[Predictable], key: str, number_key: str) -> Iterator[dict[str, Any]]:
         assert self._journal is not None, "the folder is not open"
         for number, image in enumerate(images, start=1):
             for entry in self._journal.read(image.name).entries[key]:
                 # In an earlier run, names may have been relative to another folder.
-                named = {} if key == "annotations" else {"file_name": image.file_name}
+                named = {} if key.endswith("annotations") else {"file_name": image.file_name}
                 yield {number_key: number} | entry | named
 
     def _check(self, mode: Mode) -> None:
@@ -212,5 +251,5 @@ class ResultsFolder:
 
     def _remove_lists(self) -> None:
         """Remove the JSON files, which only exist while the run is complete."""
-        for name in (ANNOTATION_FILE, INSTANCES_FILE, ERRORS_FILE, CATEGORIES_FILE):
+        for name in _LISTS:
             (self.path / name).unlink(missing_ok=True)
