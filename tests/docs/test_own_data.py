@@ -13,8 +13,10 @@ import cv2
 import numpy as np
 import pytest
 from support.tiny_experiment import narrow_body
+from support.tool_exports import TOOLS
 
 from seamseg.cli import main
+from seamseg.convert.drawn_job import read_label_classes
 from seamseg.data.formats.coco import CocoPanoptic
 
 pytestmark = pytest.mark.slow
@@ -30,12 +32,13 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture(scope="module")
 def ran(page_folder: Path) -> Path:
     """Folder in which the commands and examples were run."""
-    (labels,) = blocks("python")
+    (drawing,) = blocks("python")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", labels], cwd=page_folder, env=environment, check=True)
-    classes, settings, merged = blocks("yaml")
+    subprocess.run([sys.executable, "-c", drawing], cwd=page_folder, env=environment, check=True)
+    classes, settings, labels, merged = blocks("yaml")
     (page_folder / "street/classes.yaml").write_text(classes)
     (page_folder / "custom.yaml").write_text(settings)
+    (page_folder / "labels.yaml").write_text(labels)
     (page_folder / "merged.yaml").write_text(merged)
     with narrow_body(16):
         for line in "".join(blocks("bash")).splitlines():
@@ -81,14 +84,14 @@ def test_data_set_is_converted_back_for_other_tools(ran: Path) -> None:
 
 def test_options_of_the_page_exist(capsys: pytest.CaptureFixture[str]) -> None:
     """Commands that require external data are not run; only their options are checked."""
-    options = set(re.findall(r"--[a-z-]+", PAGE.read_text()))
+    options = set(re.findall(r"--[a-z][a-z-]+", PAGE.read_text()))
     text = ""
     for subcommand in (
         ["train"],
         ["evaluate"],
         ["predict"],
         ["check"],
-        *(["convert", kind] for kind in ("masks", "detection", "remap")),
+        *(["convert", kind] for kind in ("masks", "detection", "remap", *TOOLS)),
     ):
         with pytest.raises(SystemExit):
             main([*subcommand, "--help"])
@@ -100,3 +103,10 @@ def test_merged_classes_of_the_page_are_written(ran: Path) -> None:
     merged = CocoPanoptic(ran / "street-merged", "train")
     assert merged.categories.names == ("background", "vehicle")
     assert len(merged) == 16
+
+
+def test_labels_of_labeling_tools_become_the_classes_of_the_page(ran: Path) -> None:
+    labels = ["road", "sky", "car", "truck", "Pedestrian", "ignore"]
+    classes = read_label_classes(ran / "labels.yaml", labels, Path("export"))
+    assert classes.categories.names == ("road", "sky", "vehicle", "person")
+    assert [classes.class_of_label[label] for label in labels] == [0, 1, 2, 2, 3, 255]
