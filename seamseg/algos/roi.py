@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 import torchvision
@@ -29,22 +29,18 @@ from seamseg.algos.losses import (
     RoILosses,
     box_loss,
     class_loss,
-    mask_loss,
-    mask_score_loss,
-    mask_targets,
     of_class,
-    point_targets,
 )
-from seamseg.algos.mask_scoring import calibrated, mask_ious, pixels_outside
+from seamseg.algos.mask_losses import MaskHead, MaskLosses, PositiveRegions, mask_losses
+from seamseg.algos.mask_scoring import calibrated
 from seamseg.algos.matching import RoIMatcher, RoISample
-from seamseg.algos.point_rendering import CoarseMasks, PointSampler, logits_at, rendered, training_points
+from seamseg.algos.point_rendering import CoarseMasks, rendered
 from seamseg.algos.roi_pooling import RoIPooler, sample_points
 from seamseg.ops.boxes import clip_boxes, decode_boxes, encode_boxes
 from seamseg.ops.constants import constant_like
 from seamseg.ops.half_size import with_half_size
 from seamseg.structures.ground_truth import GroundTruth, Objects
 from seamseg.structures.images import PaddedImages, Size
-from seamseg.structures.losses import LossSum
 from seamseg.structures.packed_sequence import PackedSequence
 
 
@@ -104,25 +100,14 @@ class DetectionSelector:
         return FoundBoxes(boxes[keep], classes[keep], scores[keep])
 
 
-class Head(BoxHead, Protocol):
+class Head(BoxHead, MaskHead, Protocol):
     """Interface of the head that the algorithm calls; see :class:`seamseg.modules.roi_head.RoIHead`."""
 
     has_masks: bool
-    has_mask_scores: bool
-    has_points: bool
 
     @property
     def later_stages(self) -> Sequence[BoxHead]:
         """Heads of the further stages of a cascade, whose box_deltas are the same for all classes."""
-
-    def masks(self, regions: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Return mask logits of R×C×14×14 features, R×T×M×M, or those of some rows; only called if ``has_masks``."""
-
-    def mask_scores(self, regions: Tensor, masks: Tensor) -> Tensor:
-        """Return R×T predicted IoUs of R×M×M mask logits; only called if ``has_mask_scores``."""
-
-    def point_logits(self, features: Tensor, coarse: Tensor) -> Tensor:
-        """Return R×T×P mask logits of R×P×C features and R×P coarse logits; only called if ``has_points``."""
 
 
 class RoIHeads:
@@ -261,20 +246,22 @@ class RoIHeads:
             positive if self.masks_of_positives_only else None,
         )
         divide_gradient(halved, len(self.stages))
-        mask_losses = MaskLosses()
+        masks = MaskLosses()
         with head.planned_forward(len(classes), num_masks, num_positive):
             logits, box_deltas = head.classify(halved, is_halved=True)
             if head.has_masks:
-                positives = PositiveRegions(classes[positive] - 1, samples, objects, ground_truth)
+                void_is_background = self.void_is_background or ground_truth.void_is_background
+                positives = PositiveRegions(classes[positive] - 1, samples, objects, ground_truth, void_is_background)
                 if self.masks_of_positives_only:
                     positive = None  # all that are left
                 sample = partial(sample_points, levels[0], padded_size=images.padded_size)
-                mask_losses = self._mask_losses(head, regions, positive, positives, sample, generator)
+                targets = positives.mask_targets(self.mask_size)
+                masks = mask_losses(head, regions, positive, positives, targets, sample, generator)
         first = self._box_losses(self.stages[0], logits, box_deltas, samples, objects)
         later = self._train_later_stages(
             head.later_stages, levels, samples, box_deltas, images, objects, ground_truth, generator
         )
-        return RoILosses(first.classes, first.boxes, *mask_losses, later)
+        return RoILosses(first.classes, first.boxes, *masks, later)
 
     def _train_later_stages(
         self,
@@ -345,106 +332,6 @@ class RoIHeads:
             class_loss(logits, classes, self.class_weights, self.focal_gamma),
             box_loss(box_deltas, targets, classes, cut, weights),
         )
-
-    def _mask_losses(
-        self,
-        head: Head,
-        regions: Tensor,
-        rows: Tensor | None,
-        positives: PositiveRegions,
-        sample: PointSampler,
-        generator: torch.Generator,
-    ) -> MaskLosses:
-        """Return the losses of the masks of positive regions.
-
-        Args:
-            head: Head that predicts masks.
-            regions: Features of the regions.
-            rows: Indices of the P positive ones; None for all.
-            positives: The positive ones.
-            sample: Sampler of the finest pyramid level.
-            generator: CPU random generator used to sample points.
-        """
-        void_is_background = self.void_is_background or positives.ground_truth.void_is_background
-        logits, things = head.masks(regions, rows), positives.things
-        targets = positives.mask_targets(self.mask_size, void_is_background)
-        points = scores = None
-        if head.has_points:
-            boxes, image_index = PackedSequence(positives.boxes).contiguous()
-            coarse = CoarseMasks(of_class(logits, things), things, boxes, image_index)
-            places = training_points(coarse, generator)
-            found = logits_at(head, coarse, places, sample)
-            points = mask_loss(found, positives.point_targets(coarse.in_pixels(places), void_is_background), things)
-        if head.has_mask_scores:
-            # Masks must not become easier to score, only better, so they get no gradient from their scores.
-            masks = of_class(logits, things).detach()
-            shown = regions if rows is None else regions[rows]
-            scores = mask_score_loss(head.mask_scores(shown, masks), positives.mask_ious(masks, targets), things)
-        return MaskLosses(mask_loss(logits, targets, things), points, scores)
-
-
-class MaskLosses(NamedTuple):
-    """Losses of the masks of positive regions, as in :class:`seamseg.algos.losses.RoILosses`."""
-
-    masks: LossSum | None = None
-    points: LossSum | None = None
-    scores: LossSum | None = None
-
-
-@dataclass(frozen=True)
-class PositiveRegions:
-    """Positive regions of a batch, ordered by image, and the objects that they show.
-
-    Attributes:
-        things: P, the true classes among the things.
-        samples: Sampled regions of every image.
-        objects: Objects of every image.
-        ground_truth: Annotation of the images.
-    """
-
-    things: Tensor
-    samples: Sequence[RoISample]
-    objects: Sequence[Objects]
-    ground_truth: GroundTruth
-
-    @property
-    def boxes(self) -> list[Tensor]:
-        """Boxes of each image."""
-        return [sample.boxes[: len(sample.objects)] for sample in self.samples]
-
-    @property
-    def segment_ids(self) -> list[Tensor]:
-        """Segment ids of the objects that the regions of each image show."""
-        return [truth.segment_ids[one.objects] for truth, one in zip(self.objects, self.samples, strict=True)]
-
-    def mask_targets(self, mask_size: int, void_is_background: bool) -> Tensor:
-        """Return the P×M×M targets of the masks; see :func:`seamseg.algos.losses.mask_targets`."""
-        with record_function(TARGETS):
-            targets = [
-                mask_targets(self.ground_truth.annotation(image), boxes, ids, mask_size, void_is_background)
-                for image, (boxes, ids) in enumerate(zip(self.boxes, self.segment_ids, strict=True))
-            ]
-            return torch.cat(targets)
-
-    def point_targets(self, points: Tensor, void_is_background: bool) -> Tensor:
-        """Return the P×N targets at P×N×2 points; see :func:`seamseg.algos.losses.point_targets`."""
-        with record_function(TARGETS):
-            per_image = torch.split(points, [len(boxes) for boxes in self.boxes])
-            targets = [
-                point_targets(self.ground_truth.annotation(image), places, ids, void_is_background)
-                for image, (places, ids) in enumerate(zip(per_image, self.segment_ids, strict=True))
-            ]
-            return torch.cat(targets)
-
-    @torch.no_grad()
-    def mask_ious(self, masks: Tensor, targets: Tensor) -> Tensor:
-        """Return the IoUs of P×M×M mask logits; see :func:`seamseg.algos.mask_scoring.mask_ious`."""
-        with record_function(TARGETS):
-            outside = [
-                pixels_outside(self.ground_truth.annotation(image), boxes, truth, sample.objects)
-                for image, (boxes, truth, sample) in enumerate(zip(self.boxes, self.objects, self.samples, strict=True))
-            ]
-            return mask_ious(masks, targets, torch.cat(self.boxes), torch.cat(outside))
 
 
 def _classes(samples: Sequence[RoISample]) -> Tensor:

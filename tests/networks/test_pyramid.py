@@ -9,6 +9,7 @@ import pytest
 import torch
 from support.tiny_network import NUM_STUFF, NUM_THINGS, scenes, tiny_network
 
+from seamseg.modules.norm import NormName
 from seamseg.networks import PyramidNet
 from seamseg.structures import GroundTruth, Losses, PackedSequence
 
@@ -248,10 +249,17 @@ def test_predict_images_of_one_size_is_independent_per_image() -> None:
         torch.testing.assert_close(alone.masks.entry(0), together.masks.entry(image), atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("all_branches", [False, True])
-def test_a_few_training_steps_overfit_one_batch(all_branches: bool) -> None:
-    forms: dict[str, Any] = {"box_channels": 8, "mask_scoring": True, "point_head": True, "cascade": (0.5, 0.6, 0.7)}
-    network = tiny_network("gn", **forms) if all_branches else tiny_network()
+@pytest.mark.parametrize(
+    ("norm", "forms", "optional"),
+    [
+        ("bn", {}, ()),
+        ("gn", {"box_channels": 8, "mask_scoring": True, "point_head": True}, ("roi_points", "roi_mask_scores")),
+        ("gn", {"cascade": (0.5, 0.6, 0.7)}, ("roi_classes_2", "roi_classes_3")),
+    ],
+    ids=["published", "all branches", "cascade"],
+)
+def test_a_few_training_steps_overfit_one_batch(norm: NormName, forms: Any, optional: tuple[str, ...]) -> None:
+    network = tiny_network(norm, **forms)
     batch = scenes(["objects", "no objects"], SIZES)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9)
     history = []
@@ -260,6 +268,5 @@ def test_a_few_training_steps_overfit_one_batch(all_branches: bool) -> None:
         history.append(numbers(step(network, *batch, seed=iteration)))
         optimizer.step()
     first, last = history[0], history[-1]
-    more = ("roi_points", "roi_mask_scores", "roi_classes_2", "roi_classes_3") if all_branches else ()
-    for name in ("rpn_objectness", "roi_classes", "roi_masks", "semantic", *more):
+    for name in ("rpn_objectness", "roi_classes", "roi_masks", "semantic", *optional):
         assert last[name] < 0.7 * first[name], name
